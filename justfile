@@ -1,0 +1,23 @@
+# What a person does here. `just` lists it.
+default:
+    @just --list
+
+# unit, SQL and command-line tests; no network, no GPU, no nsys
+test *ARGS:
+    python -m pytest -m "not e2e and not gpu" -n auto {{ARGS}}
+
+# tests that run a real nsys (scripts/install_nsys.sh brings one)
+e2e *ARGS:
+    python -m pytest -m e2e {{ARGS}}
+
+# ruff, mypy and the checker of the SQL modules
+lint:
+    ruff check .
+    ruff format --check .
+    mypy
+    python scripts/check_sql_modules.py
+
+# reformat in place
+format:
+    ruff check --fix .
+    ruff format .

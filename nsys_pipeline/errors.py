@@ -1,0 +1,78 @@
+"""Every error that llmperf raises on purpose; the command line turns each into one line, one hint and an exit code.
+
+    LlmperfError                exit 1
+    ├── TraceError              the input is not a usable trace
+    ├── QueryError              a SQL query of the user's is refused or fails
+    ├── ModelError              a model config is missing, incomplete or impossible
+    ├── HardwareError           a GPU or a peak is unknown or impossible
+    ├── CheckError              a trace check (conservation, --verify) failed
+    ├── UsageError              exit 2: options that do not fit together
+    ├── NsysError               exit 3: nsys is missing, too old or failed
+    └── Interrupted             exit 130: Ctrl-C
+
+Foreign exceptions (duckdb, sqlite3, OSError, …) are wrapped once, at the edge of the room that called the library,
+with ``raise … from error``.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line."""
+
+    OK = 0
+    DATA = 1
+    USAGE = 2
+    NSYS = 3
+    INTERRUPTED = 130
+
+
+class LlmperfError(Exception):
+    """What failed and on which object, in one sentence, with at most one thing to do about it as ``hint``."""
+
+    exit_code: int = ExitCode.DATA
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class TraceError(LlmperfError):
+    """The input is not a trace, is damaged, or lacks what was asked of it."""
+
+
+class QueryError(LlmperfError):
+    """A query was refused (not one read-only SELECT) or failed."""
+
+
+class ModelError(LlmperfError):
+    """A model config is missing, incomplete, of an unknown type or impossible."""
+
+
+class HardwareError(LlmperfError):
+    """A GPU or one of its peaks is unknown or impossible."""
+
+
+class CheckError(LlmperfError):
+    """A check of the trace's own consistency failed."""
+
+
+class UsageError(LlmperfError):
+    """Options that do not fit together."""
+
+    exit_code = ExitCode.USAGE
+
+
+class NsysError(LlmperfError):
+    """Nsight Systems is missing, too old for what was asked, or failed."""
+
+    exit_code = ExitCode.NSYS
+
+
+class Interrupted(LlmperfError):
+    """The user pressed Ctrl-C; what could be saved has been saved."""
+
+    exit_code = ExitCode.INTERRUPTED
