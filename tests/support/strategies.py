@@ -14,10 +14,14 @@ from tests.support.nsys_schema import GENERATIONS
 from tests.support.trace_builder import ProcessBuilder, ThreadBuilder, TraceBuilder
 
 DOMAINS = (None, "llmperf", "NCCL")
-NAMES = ("prefill", "decode", "Decode step 3", "request", "warmup", "layer.0.attn", "speculate", "ncclAllReduce")
+RANGES = (
+    ("llmperf", "warmup"), ("llmperf", "warmup"), ("llmperf", "request"), ("llmperf", "prefill"),
+    ("llmperf", "decode"), ("llmperf", "layer.0.attn"), ("llmperf", "speculate"), (None, "prefill"),
+    (None, "Decode step 3"), (None, "request"), (None, "warmup"), ("NCCL", "ncclAllReduce"), ("NCCL", "decode"),
+)  # fmt: skip
 STEPS = (
-    "push", "push", "pop", "pop", "kernel", "kernel", "kernel", "memcpy", "memset", "start_end", "graph", "nodes",
-    "graph_and_nodes", "backtrace", "untraced",
+    "push", "push", "push", "pop", "pop", "kernel", "kernel", "kernel", "memcpy", "memset", "start_end", "graph",
+    "nodes", "graph_and_nodes", "backtrace", "untraced",
 )  # fmt: skip
 _small = st.integers(0, 9)
 
@@ -42,11 +46,12 @@ def _play(
 ) -> None:
     now = last_start = draw(_small)
     stacks: dict[str | None, list[tuple[int, str]]] = {domain: [] for domain in DOMAINS}
-    for step in draw(st.lists(st.sampled_from(STEPS), max_size=max_steps)):
+    for step in draw(st.lists(st.sampled_from(STEPS), min_size=max_steps // 3, max_size=max_steps)):
         now += draw(_small)
         if step == "push":
             now = last_start = max(now, last_start + 1)
-            stacks[draw(st.sampled_from(DOMAINS))].append((now, draw(st.sampled_from(NAMES))))
+            domain, name = draw(st.sampled_from(RANGES))
+            stacks[domain].append((now, name))
         elif step == "pop":
             open_domains = [domain for domain, stack in stacks.items() if stack]
             if open_domains:
@@ -57,7 +62,7 @@ def _play(
         elif step == "start_end":
             now = last_start = max(now, last_start + 1)
             end = draw(st.none() | st.integers(now, now + 60))
-            name, domain = draw(st.sampled_from(NAMES)), draw(st.sampled_from(DOMAINS))
+            domain, name = draw(st.sampled_from(RANGES))
             thread.start_end(now, end, name, domain=domain, ended_by=draw(st.sampled_from(threads)))
         else:
             _launch(draw, step, process, thread, now)
