@@ -183,6 +183,10 @@ class TraceBuilder:
             {column: value for column, value in (_ROW_DEFAULTS.get(table, {}) | values).items() if column in known}
         )
 
+    def bulk(self, table: str, rows: list[Row]) -> None:
+        """Append complete rows as they are: no defaults, no check of columns."""
+        self._rows.setdefault(table, []).extend(rows)
+
     def shuffled(self, random: Random) -> TraceBuilder:
         """Put the rows of every table into another order, which since nsys 2025.6 an export may do, too."""
         for rows in self._rows.values():
