@@ -4,7 +4,7 @@
 -- params: intervals
 -- requires:
 -- columns:
---   group_id BIGINT  Copied from `intervals`, which has group_id, start_ns and end_ns.
+--   group_id ANY     Copied from `intervals`, which has group_id, start_ns and end_ns.
 --   busy_ns  BIGINT  Length of the union. Unit: ns.
 WITH reach AS (
     SELECT
