@@ -9,11 +9,13 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
+from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
 from nsys_pipeline.model.fields import Fields
 
-FAMILIES: dict[str, Builder] = {**DENSE, **MOE, **HYBRID}
+FAMILIES: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, **ENCODERS, **SEQ2SEQ}
 
 
 def known_model_types() -> list[str]:
