@@ -234,6 +234,28 @@ class Attention(Block):
 
 
 @attrs.frozen(kw_only=True)
+class PrefixAttention(Attention):
+    """Half of the tokens are a prefix that sees itself; the other half sees the prefix and, causally, itself."""
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        pairs2 = 0
+        for (q, _), count in step_shapes(run.step):
+            prefix = q // 2
+            exact = 2 * prefix * prefix + double_pairs("exact", q - prefix, prefix)
+            pairs2 += count * (exact if emit.conventions.attention == "exact" else 2 * q * q)
+        emit.add(
+            "attention",
+            "attention",
+            m=run.tokens,
+            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
+            k=self.head_dim,
+            batch=self.heads,
+            flops=2 * pairs2 * self.heads * self.head_dim,
+            activation=2 * emit.plain_bytes(run.tokens * self.heads * self.head_dim),
+        )
+
+
+@attrs.frozen(kw_only=True)
 class Mlp(Block):
     """Feed-forward block; a gated one has three matrices. `label` prefixes the op names (shared experts)."""
 
@@ -539,7 +561,7 @@ class CrossAttention(Block):
 
 @attrs.frozen(kw_only=True)
 class OnTokens(Block):
-    """Blocks that run on another number of tokens than their stack: (tokens + `plus`) · `times` // `over`, per sequence.
+    """Blocks that run on another number of tokens than their stack: (tokens + `plus`) · `times` // `over` + `then`.
 
     `fixed` instead runs them on that many tokens per sequence (pooling heads, learned queries).
     """
@@ -548,6 +570,7 @@ class OnTokens(Block):
     plus: int = 0
     times: int = 1
     over: int = 1
+    then: int = 0
     fixed: int | None = None
 
     @property
@@ -565,7 +588,7 @@ class OnTokens(Block):
     def _length(self, tokens: int) -> int:
         if not tokens:
             return 0
-        return (tokens + self.plus) * self.times // self.over if self.fixed is None else self.fixed
+        return (tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         inner = self._inner(run)

@@ -58,7 +58,9 @@ def double_pairs(
     among themselves. Without a causal mask all three are the same.
     """
     if not causal:
-        return 2 * (bidirectional_pairs(q, window, chunk) if mode == "exact" else q * (cached + q))
+        # Blocks of tokens are run as sequences of their own; a window is a mask, which `full` ignores.
+        masked = chunk is not None or (mode == "exact" and not cached)
+        return 2 * (bidirectional_pairs(q, window, chunk) if masked else q * (cached + q))
     if mode == "exact":
         return 2 * causal_pairs(q, cached, window, chunk)
     # transformers keeps chunked layers in a sliding cache of the chunk's length.

@@ -83,14 +83,15 @@ def bart(f: Fields) -> Architecture:
     decoder_layers, heads = _layers(f, "decoder", width, k_bias=True)
     kind = f.model_type
     learned = kind in ("bart", "mbart")
+    # Learned tables have two more rows than positions; Pegasus and Marian store their sinusoidal ones, M2M-100 does not.
     positions = f.dim("max_position_embeddings") + (2 if learned else 0)
+    positions = 0 if kind == "m2m_100" else positions
     embed_norm = kind in ("bart", "mbart")
     final_norm = kind in ("mbart", "pegasus", "m2m_100")
 
     def before(*, tied: bool) -> tuple[Block, ...]:
         blocks: list[Block] = [Embedding("embed", vocab, width, tied=tied)]
-        # Sinusoidal tables are computed, not stored; they are read like learned ones.
-        blocks.append(Embedding("embed_positions", positions if learned else 0, width))
+        blocks.append(Embedding("embed_positions", positions, width))
         if embed_norm:
             blocks.append(Norm("embed_norm", width, 2 * width))
         return tuple(blocks)
