@@ -6,16 +6,18 @@ Needs the extra `verify` (torch, transformers). The only module of this room tha
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from typing import Any
 
 import attrs
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model.blocks import Attention, LatentAttention
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.estimate import Estimator
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.ops import Op
+from nsys_pipeline.model.recurrent import Recurrent
 from nsys_pipeline.model.summary import Shape
 from nsys_pipeline.records import Step
 
@@ -24,7 +26,10 @@ CONVENTIONS = Conventions(attention="full", count="executed")
 #: Counted by another convention than transformers' fallback code: see "Linear attention" in docs/flops.md.
 OTHER_CONVENTION = "recurrence"
 
-_RECURRENT = r"(linear_attn|mamba|mixer|\bconv\b|short_conv|forget_gate)"
+#: Model types that run another type's code.
+_SAME_CODE = {"kimi_k2": "deepseek_v3"}
+
+_RECURRENT = r"(linear_attn|mamba|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
     (r"q_a_proj$", "q_a"),
@@ -55,10 +60,10 @@ _NAMES: dict[str, str] = {
     "cross_kv": "cross_attention",
     "cross_o": "cross_attention",
     "conv1d": OTHER_CONVENTION,
+    "dt_proj": OTHER_CONVENTION,
     "scan": OTHER_CONVENTION,
 }
-_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|dt_proj|out_proj|kda_\w+|lightning_\w+)$")
-_KNOWN = {name for _, name in _GROUPS} | {"recurrent_projections", OTHER_CONVENTION}
+_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj|kda_\w+|lightning_\w+)$")
 
 
 @attrs.frozen
@@ -91,27 +96,29 @@ class MetaModel:
     """transformers' implementation of a config, without weights. Raises ModelError where there is none."""
 
     def __init__(self, model: Model) -> None:
+        if model.architecture.decoder is None or model.architecture.encoder is not None or model.approximate:
+            raise ModelError(f"`{model.name}` is no text decoder with an exact reading; verifying compares those")
         self._torch, transformers = _libraries()
         self.model = model
         config = {k: v for k, v in model.config.items() if k not in ("quantization_config", "auto_map", "torch_dtype")}
+        config["model_type"] = _SAME_CODE.get(model.model_type, model.model_type)
         transformers.logging.set_verbosity_error()
         try:
             hf_config = transformers.AutoConfig.for_model(**config)
-            auto = self._auto_class(transformers, hf_config)
+            mapping = transformers.AutoModelForCausalLM._model_mapping
+            kind = "CausalLM" if type(hf_config) in mapping else "ImageTextToText"
+            auto = getattr(transformers, f"AutoModelFor{kind}")
             with self._torch.device("meta"):
-                # gpt-oss has attention sinks, which SDPA lacks.
-                options = {} if model.model_type == "gpt_oss" else {"attn_implementation": "sdpa"}
-                self.module = auto.from_config(hf_config, dtype=self._torch.bfloat16, **options).eval()
+                self.module = self._build(auto, hf_config).eval()
         except (ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
             raise ModelError(f"transformers cannot build model type `{model.model_type}`: {error}") from error
 
-    @staticmethod
-    def _auto_class(transformers: Any, config: Any) -> Any:
-        for name in ("CausalLM", "ImageTextToText", "Seq2SeqLM"):
-            auto = getattr(transformers, f"AutoModelFor{name}")
-            if type(config) in auto._model_mapping:
-                return auto
-        raise ModelError(f"`{config.model_type}` is no text decoder; verifying compares those")
+    def _build(self, auto: Any, config: Any) -> Any:
+        """With SDPA, which falls apart into two products on meta; some models (sinks, soft caps) have none."""
+        try:
+            return auto.from_config(config, dtype=self._torch.bfloat16, attn_implementation="sdpa")
+        except ValueError:
+            return auto.from_config(config, dtype=self._torch.bfloat16, attn_implementation="eager")
 
     @property
     def params(self) -> int:
@@ -136,48 +143,67 @@ class MetaModel:
                 past = self._run(step.batch, cached, None, 1).past_key_values if cached else None
                 with FlopCounterMode(display=False, depth=None, custom_mapping=mapping) as counter:
                     self._run(step.batch, q, past, keep)
-        except (RuntimeError, AttributeError, NotImplementedError) as error:
+        except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
             raise ModelError(f"transformers cannot run `{self.model.name}` without weights: {error}") from error
-        return Counted(_grouped(counter.get_flop_counts()), self.params)
+        return Counted(_grouped(counter.get_flop_counts(), self._recurrent_layers()), self.params)
+
+    def _recurrent_layers(self) -> set[int]:
+        """Layers whose only mixer is recurrent, in case its module is named like attention."""
+        decoder = self.model.architecture.decoder
+        mixers = (Recurrent, Attention, LatentAttention)
+        return {
+            index
+            for group in (decoder.layers if decoder else ())
+            if [type(block) for block in group.blocks if isinstance(block, mixers)] == [Recurrent]
+            for index in group.ids
+        }
 
     def _run(self, batch: int, tokens: int, past: Any, keep: int) -> Any:
         ids = self._torch.zeros(batch, tokens, dtype=self._torch.long, device="meta")
         return self.module(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=keep)
 
 
-def _grouped(counts: Mapping[str, Mapping[Any, int]]) -> dict[str, int]:
+def _grouped(counts: Mapping[str, Mapping[Any, int]], recurrent_layers: Set[int]) -> dict[str, int]:
     """FLOPs by group from FlopCounterMode's totals per module, of which each includes its children's."""
     totals = {path: sum(ops.values()) for path, ops in counts.items() if path != "Global"}
-    groups: dict[str, int] = {}
+    own = dict(totals)
     for path, total in totals.items():
-        children = sum(
-            value for other, value in totals.items() if other.startswith(path + ".") and _is_child(other, path, totals)
-        )
-        own = total - children
-        if own:
-            name = _group_of(path)
-            groups[name] = groups.get(name, 0) + own
+        parent = path
+        while "." in parent:
+            parent = parent.rsplit(".", 1)[0]
+            if parent in own:
+                own[parent] -= total
+                break
+    groups: dict[str, int] = {}
+    for path, flops in own.items():
+        if flops:
+            name = _group_of(path, recurrent_layers)
+            groups[name] = groups.get(name, 0) + flops
     missing = sum(counts["Global"].values()) - sum(groups.values())
     if missing:
         groups["outside modules"] = missing
     return groups
 
 
-def _is_child(other: str, path: str, totals: Mapping[str, int]) -> bool:
-    """Whether no counted module lies between the two."""
-    parts = other[len(path) + 1 :].split(".")
-    return not any(f"{path}.{'.'.join(parts[:index])}" in totals for index in range(1, len(parts)))
-
-
-def _group_of(path: str) -> str:
-    recurrent = re.search(_RECURRENT, path)
-    if recurrent and not re.search(r"mixer\.(q|k|v|o)_proj$|mixer\.(experts|gate|shared)|(up|down)_proj$", path):
-        tail = path[recurrent.end() :]
-        return "recurrent_projections" if tail and not tail.endswith("conv1d") and "." in tail else OTHER_CONVENTION
+def _group_of(path: str, recurrent_layers: Set[int]) -> str:
+    if _is_recurrent(path, recurrent_layers):
+        # dt_proj is applied by its weight, outside its module.
+        plain = re.search(r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate)$", path) and not path.endswith("dt_proj")
+        return "recurrent_projections" if plain and not path.endswith("conv1d") else OTHER_CONVENTION
     for pattern, name in _GROUPS:
         if re.search(pattern, path):
             return name
     return path.rsplit(".", 1)[-1]
+
+
+def _is_recurrent(path: str, recurrent_layers: Set[int]) -> bool:
+    """Whether a module belongs to a recurrent block: by its layer, or by its name where a layer has attention as well."""
+    layer = re.search(r"\.layers\.(\d+)\.(\w+)", path)
+    if layer is None:
+        return False
+    return bool(re.match(_RECURRENT, layer[2])) or (
+        int(layer[1]) in recurrent_layers and bool(re.match(r"(self_attn|mixer|attention)$", layer[2]))
+    )
 
 
 def _estimated_group(op: Op) -> str:
