@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.rules.kernels import kernel_family
 from nsys_pipeline.rules.phases import classify
 from nsys_pipeline.trace.duck import create_from_rows
 from nsys_pipeline.trace.options import TraceOptions
@@ -40,9 +41,25 @@ def create_overlay_segments(con: DuckDBPyConnection, _options: TraceOptions) -> 
     create_from_rows(con, "input.overlay_segments", types, latest_start_segments(spans))
 
 
+def create_kernel_families(con: DuckDBPyConnection, _options: TraceOptions) -> None:
+    """`input.kernel_families`: one row per pair of kernel names."""
+    rows = con.execute(
+        """
+        SELECT DISTINCT k.name_id, k.full_name_id, short.value, long.value
+        FROM attribute.kernel_totals AS k
+        LEFT JOIN load.strings AS short ON short.string_id = k.name_id
+        LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id
+        """
+    ).fetchall()
+    types = {"name_id": "BIGINT", "full_name_id": "BIGINT", "family": "VARCHAR"}
+    families = ((short_id, full_id, kernel_family(short, full)) for short_id, full_id, short, full in rows)
+    create_from_rows(con, "input.kernel_families", types, families)
+
+
 # Relation → (what it is made from, how).
 PROVIDERS = {
     "input.settings": ((), create_settings),
     "input.range_roles": (("load.range_names",), create_range_roles),
+    "input.kernel_families": (("attribute.kernel_totals", "load.strings"), create_kernel_families),
     "input.overlay_segments": (("attribute.phase_ranges",), create_overlay_segments),
 }
