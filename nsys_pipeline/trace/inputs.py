@@ -23,12 +23,12 @@ def create_range_roles(con: DuckDBPyConnection, options: TraceOptions) -> None:
     """`input.range_roles`: one row per distinct range text that means something. Needs load.range_names."""
     types = {
         "domain": "VARCHAR", "name": "VARCHAR", "role": "VARCHAR", "phase": "VARCHAR", "rule": "VARCHAR",
-        "is_weak": "BOOLEAN", "new_tokens": "BIGINT",
+        "is_weak": "BOOLEAN", "is_container": "BOOLEAN", "new_tokens": "BIGINT",
     }  # fmt: skip
     rows = []
     for domain, name in con.execute("SELECT domain, name FROM load.range_names ORDER BY ALL").fetchall():
         if role := classify(domain, name, options.phase_rules):
-            rows.append((domain, name, role.role, role.phase, role.rule, role.is_weak, role.new_tokens))
+            rows.append((domain, name, role.role, role.phase, role.rule, role.is_weak, role.is_container, role.new_tokens))
     create_from_rows(con, "input.range_roles", types, rows)
 
 

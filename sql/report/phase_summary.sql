@@ -64,7 +64,7 @@ SELECT
     coalesce(launch.other_thread_count, 0) AS other_thread_count,
     coalesce(launch.other_thread_time_ns, 0) AS other_thread_time_ns,
     w.wall_ns, busy.gpu_span_ns, coalesce(busy.gpu_busy_ns, 0) AS gpu_busy_ns,
-    least(1.0, busy.gpu_busy_ns / nullif(w.wall_ns, 0)) AS busy_ratio,
+    CASE WHEN w.wall_ns > 0 THEN least(1.0, coalesce(busy.gpu_busy_ns, 0) / w.wall_ns) END AS busy_ratio,
     launch.launch_latency_ns,
     c.measured_occurrences, c.tokens, c.flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
     c.mfu_wall, c.mfu_span, c.mfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns,
