@@ -19,7 +19,7 @@ _FLASH_INSTALL = {
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; auto takes the GPU of this rank, or the CPU. Raises UsageError without that GPU."""
+    """Return the device called `name`; auto is the GPU of this rank, or the CPU. Raises UsageError without it."""
     import os
 
     import torch
@@ -40,7 +40,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def build_model(options: WorkloadOptions, device: torch.device) -> Any:
-    """The model in evaluation mode on `device`. Random weights are drawn there, so that nothing is downloaded.
+    """Build the model in evaluation mode on `device`. Random weights are drawn there, so that nothing is downloaded.
 
     Raises ModelError (config unreadable or unknown to transformers, weights missing) and UsageError (the attention
     implementation is not installed).
