@@ -10,7 +10,7 @@ import pytest
 
 from nsys_pipeline.capture import CapturePlan, Nsys, capture
 from nsys_pipeline.records import Step
-from nsys_pipeline.workload import Shape, WorkloadOptions
+from nsys_pipeline.workload.options import Shape, WorkloadOptions
 from tests.e2e.markers_in import llmperf_events
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
