@@ -21,3 +21,7 @@ lint:
 format:
     ruff check --fix .
     ruff format .
+
+# rewrite what the brute-force reference says about the real traces (review the diff); `--check` only compares
+golden-reference *ARGS:
+    python scripts/reference_goldens.py {{ARGS}} tests/traces/*.sqlite.xz

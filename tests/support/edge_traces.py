@@ -1,0 +1,404 @@
+"""Small traces, one for each way in which attribution goes wrong, by name in EDGE_TRACES.
+
+Every function returns a builder that has not been written yet. What each trace has to give is in
+``tests/unit/test_reference.py``, in literal numbers; other engines are compared with the reference over this list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from tests.support.nsys_schema import GENERATIONS
+from tests.support.trace_builder import TraceBuilder
+
+OWN = "llmperf"
+EDGE_TRACES: dict[str, Callable[[], TraceBuilder]] = {}
+
+
+def _edge(make: Callable[[], TraceBuilder]) -> Callable[[], TraceBuilder]:
+    EDGE_TRACES[make.__name__] = make
+    return make
+
+
+# -- processes and threads -------------------------------------------------------------------------------------------
+
+
+@_edge
+def two_processes_with_equal_correlation_ids() -> TraceBuilder:
+    """Correlation ids restart in every process: a join without the process doubles both kernels."""
+    trace = TraceBuilder()
+    first, second = trace.process(100).thread(), trace.process(200).thread()
+    first.push(0, 50, "prefill").launch(10, gpu=(20, 30))
+    second.push(0, 50, "decode").launch(12, gpu=(20, 60), device=1)
+    return trace
+
+
+@_edge
+def one_pid_in_two_virtual_machines() -> TraceBuilder:
+    """Equal pid and tid, different <vm> byte: still two processes."""
+    trace = TraceBuilder()
+    first, second = trace.process(100, vm=1).thread(), trace.process(100, vm=2).thread()
+    first.push(0, 50, "prefill").launch(10, gpu=(20, 30))
+    second.push(0, 50, "decode").launch(12, gpu=(20, 60))
+    return trace
+
+
+@_edge
+def one_name_on_two_threads() -> TraceBuilder:
+    """Both threads are in a range called decode; each launch belongs to the range of its own thread."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, worker = process.thread(), process.thread(101)
+    main.push(0, 100, "decode").launch(20, gpu=(30, 40), stream=7)
+    worker.push(10, 60, "decode").launch(21, gpu=(30, 50), stream=8)
+    return trace
+
+
+@_edge
+def autograd_thread() -> TraceBuilder:
+    """Backward kernels come from a thread without phases, while exactly one phase of the process is open."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, autograd = process.thread(), process.thread(101)
+    main.push(0, 100, "step").push(0, 40, "forward").push(50, 100, "backward").launch(10, gpu=(20, 30))
+    autograd.launch(60, gpu=(70, 80))
+    autograd.push(62, 66, "radix_sort", domain="CCCL").launch(63, gpu=(80, 85))
+    autograd.launch(45, gpu=(90, 95))
+    return trace
+
+
+@_edge
+def other_thread_with_two_open_phases() -> TraceBuilder:
+    """Two phases are open in the process: neither can be given the third thread's kernel."""
+    trace = TraceBuilder()
+    process = trace.process()
+    process.thread().push(0, 100, "prefill")
+    process.thread(101).push(0, 100, "decode")
+    process.thread(102).launch(50, gpu=(60, 70))
+    return trace
+
+
+@_edge
+def other_process_with_an_open_phase() -> TraceBuilder:
+    """An open phase of another process explains nothing."""
+    trace = TraceBuilder()
+    trace.process(100).thread().push(0, 100, "prefill")
+    trace.process(200).thread().launch(50, gpu=(60, 70))
+    return trace
+
+
+# -- nesting ---------------------------------------------------------------------------------------------------------
+
+
+@_edge
+def three_deep_in_two_domains() -> TraceBuilder:
+    """request > prefill > layer.0.attn of domain llmperf, and a library's range inside: all climb to prefill."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "request", domain=OWN).push(10, 60, "prefill", domain=OWN)
+    main.push(20, 40, "layer.0.attn", domain=OWN).push(25, 35, "ncclAllReduce", domain="NCCL")
+    main.launch(5, gpu=(6, 8)).launch(15, gpu=(20, 22)).launch(22, gpu=(25, 28)).launch(30, gpu=(31, 36))
+    return trace
+
+
+@_edge
+def phase_inside_a_phase() -> TraceBuilder:
+    """The innermost phase wins; time in the outer phase only is the outer one's."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "prefill").push(20, 60, "Forward").launch(30, gpu=(40, 50)).launch(70, gpu=(80, 95))
+    return trace
+
+
+@_edge
+def ranges_of_two_domains_that_cross() -> TraceBuilder:
+    """Domains have stacks of their own, so ranges may cross: after decode closed, only the library's range is open."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "decode").push(30, 90, "ncclGroup", domain="NCCL")
+    main.launch(40, gpu=(45, 55)).launch(70, gpu=(75, 80))
+    return trace
+
+
+@_edge
+def ranges_that_touch() -> TraceBuilder:
+    """Bounds are inclusive; a call at the instant of pop and push belongs to the range that starts."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(10, 20, "prefill").push(20, 30, "decode")
+    main.launch(10, gpu=(40, 41)).launch(20, gpu=(41, 43)).launch(30, gpu=(43, 47)).launch(31, gpu=(47, 55))
+    return trace
+
+
+@_edge
+def ranges_that_start_together() -> TraceBuilder:
+    """Equal starts: the one that ends first is the inner one, in whatever order the rows come."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(10, 20, "decode").push(10, 50, "prefill").launch(10, gpu=(60, 70)).launch(30, gpu=(70, 90))
+    return trace
+
+
+@_edge
+def pushes_that_were_never_popped() -> TraceBuilder:
+    """One is closed by its parent's end, one (alone in its domain) stays open until the session ends at 500."""
+    trace = TraceBuilder().session(0, 500)
+    main = trace.process().thread()
+    main.push(0, 100, "request").push(20, None, "prefill")
+    main.push(200, None, "decode", domain=OWN)
+    main.launch(50, gpu=(60, 70)).launch(150, gpu=(160, 170)).launch(300, gpu=(310, 330))
+    return trace
+
+
+@_edge
+def start_end_ranges_are_an_overlay() -> TraceBuilder:
+    """A start/end phase names work that no push/pop phase encloses, and takes nothing from one that does."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.start_end(0, 100, "decode").push(20, 40, "prefill").push(50, 60, "sample")
+    main.launch(10, gpu=(200, 210)).launch(30, gpu=(210, 230)).launch(55, gpu=(230, 270))
+    return trace
+
+
+@_edge
+def start_end_range_that_ends_on_another_thread() -> TraceBuilder:
+    """It belongs to the thread that started it; the other thread's launch is other-thread work."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, worker = process.thread(), process.thread(101)
+    main.start_end(0, 100, "decode", ended_by=worker).launch(10, gpu=(20, 30))
+    worker.launch(50, gpu=(60, 80))
+    return trace
+
+
+@_edge
+def warmup_of_our_own_domain() -> TraceBuilder:
+    """Phases inside warmup are flagged; warmup and request are no phases themselves."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "warmup", domain=OWN).push(5, 95, "request", domain=OWN)
+    main.push(10, 50, "prefill", domain=OWN).push(60, 90, "decode", domain=OWN)
+    main.push(200, 250, "prefill", domain=OWN)
+    main.launch(7, gpu=(8, 9)).launch(20, gpu=(30, 40)).launch(70, gpu=(80, 85)).launch(210, gpu=(220, 260))
+    return trace
+
+
+@_edge
+def spellings_of_other_people() -> TraceBuilder:
+    """The index is an occurrence and no name; texts that only contain a phase's name are none."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    texts = (
+        "PREFILL", "[Prefill]", "Prefill token 3", "LLM@prefill", "DECODE_STEP_007", "Decode step 3", "decode_all",
+        "Forward", "optimizer", "predecode", "prefill_cache_lookup", "decoder.layers.3",
+    )  # fmt: skip
+    for index, text in enumerate(texts):
+        at = 100 * index
+        main.push(at, at + 50, text).launch(at + 10, gpu=(at + 20, at + 21 + index))
+    return trace
+
+
+@_edge
+def user_phases_in_our_domain() -> TraceBuilder:
+    """In domain llmperf every name is a phase but the structural ones; in a foreign domain only known spellings are."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "speculate", domain=OWN).push(100, 150, "speculate", domain="serving")
+    main.push(200, 250, "vision.encoder", domain=OWN).push(300, 350, "decode", domain="serving")
+    main.launch(10, gpu=(20, 30)).launch(110, gpu=(120, 140)).launch(210, gpu=(220, 250)).launch(310, gpu=(320, 360))
+    return trace
+
+
+@_edge
+def marks_are_no_ranges() -> TraceBuilder:
+    """A mark called decode at the very instant of a launch encloses nothing."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.mark(10, "decode").mark(10, "llmperf.step {}", domain=OWN).launch(10, gpu=(20, 30))
+    return trace
+
+
+# -- GPU time --------------------------------------------------------------------------------------------------------
+
+
+@_edge
+def kernel_ends_after_its_range() -> TraceBuilder:
+    """The prefill's kernel runs while the host is in decode: attribution is by launch, never by GPU time."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 20, "prefill").push(25, 40, "decode")
+    main.launch(10, gpu=(30, 90)).launch(30, gpu=(90, 100))
+    return trace
+
+
+@_edge
+def call_that_ends_after_its_range() -> TraceBuilder:
+    """The start of the call decides, also for a call that was still running when its range closed."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 20, "prefill").launch(15, until=40, gpu=(30, 50))
+    return trace
+
+
+@_edge
+def overlapping_streams_on_two_devices() -> TraceBuilder:
+    """Busy is the union of intervals per device: 40 + 10 on device 0, 30 on device 1; Σ is 60 + 30."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    main = trace.process().thread()
+    main.push(0, 100, "decode")
+    main.launch(10, gpu=(100, 130), stream=7).launch(12, gpu=(120, 140), stream=8).launch(14, gpu=(150, 160), stream=7)
+    main.launch(16, gpu=(100, 130), device=1)
+    return trace
+
+
+@_edge
+def work_of_every_kind() -> TraceBuilder:
+    """Copies and memsets are memory operations; a phase without GPU work still has its wall time."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(0, 100, "prefill").push(200, 260, "decode")
+    main.memcpy(10, gpu=(20, 25)).memset(30, gpu=(40, 43)).launch(50, gpu=(60, 60)).launch(70, gpu=(80, 90))
+    return trace
+
+
+# -- launches --------------------------------------------------------------------------------------------------------
+
+
+@_edge
+def work_without_an_api_call() -> TraceBuilder:
+    """Unknown correlation id, none at all, and one that only another process has."""
+    trace = TraceBuilder()
+    process, other = trace.process(100), trace.process(200)
+    process.thread().push(0, 100, "prefill").launch(10, gpu=(20, 30))
+    process.kernel((40, 50), correlation=77).memcpy((50, 55), correlation=None)
+    other.kernel((60, 80), correlation=1)
+    return trace
+
+
+@_edge
+def launch_outside_any_range() -> TraceBuilder:
+    """Before, between and after the ranges, and in a range that is no phase."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(10, 20, "prefill").push(40, 50, "load_weights")
+    main.launch(5, gpu=(100, 101)).launch(30, gpu=(101, 103)).launch(45, gpu=(103, 107)).launch(60, gpu=(107, 115))
+    return trace
+
+
+@_edge
+def backtrace_duplicates() -> TraceBuilder:
+    """--cudabacktrace: two API rows for one call must not make two kernels."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "decode").launch(10, gpu=(20, 30), backtrace=True).launch(15, gpu=(30, 35))
+    return trace
+
+
+@_edge
+def graph_traced_as_a_whole() -> TraceBuilder:
+    """--cuda-graph-trace=graph: the GRAPH_TRACE row is all there is of decode."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "prefill").push(60, 100, "decode")
+    main.launch(10, gpu=(20, 30)).graph_launch(70, gpu=(80, 200))
+    return trace
+
+
+@_edge
+def graph_traced_by_node() -> TraceBuilder:
+    """--cuda-graph-trace=node: node kernels carry the correlation id of their launch."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(60, 100, "decode").graph_launch(70, nodes=[(80, 100), (105, 150), (150, 200)])
+    return trace
+
+
+@_edge
+def graph_traced_both_ways() -> TraceBuilder:
+    """Node rows and the graph row of one launch never both count; a launch without nodes keeps its graph row."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "decode")
+    main.graph_launch(10, gpu=(20, 60), nodes=[(20, 30), (40, 60)]).graph_launch(50, gpu=(70, 90))
+    return trace
+
+
+@_edge
+def graph_created_at_a_negative_time() -> TraceBuilder:
+    """CUDA_GRAPH_EVENTS may hold times before the session; nothing may be shifted or lost by them."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    trace.graph_creation(-500, -400, main)
+    main.push(0, 50, "decode").graph_launch(10, gpu=(20, 30)).launch(40, gpu=(45, 46))
+    return trace
+
+
+# -- what exports lack -----------------------------------------------------------------------------------------------
+
+
+@_edge
+def no_global_pid() -> TraceBuilder:
+    """GPU rows without globalPid, in a trace with one process: there is only one it can be."""
+    return three_deep_in_two_domains().without_column("globalPid").without("PROCESSES")
+
+
+@_edge
+def no_global_pid_and_two_processes() -> TraceBuilder:
+    """GPU rows without globalPid, in a trace with two processes: unknown stays unknown."""
+    return two_processes_with_equal_correlation_ids().without_column("globalPid")
+
+
+@_edge
+def no_ranges_at_all() -> TraceBuilder:
+    """No NVTX_EVENTS table."""
+    trace = TraceBuilder()
+    trace.process().thread().launch(10, gpu=(20, 30))
+    return trace
+
+
+@_edge
+def no_gpu_work_at_all() -> TraceBuilder:
+    """Ranges and calls, but no table with GPU work."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "prefill").call(10)
+    return trace
+
+
+@_edge
+def nothing_at_all() -> TraceBuilder:
+    """Metadata and nothing else."""
+    return TraceBuilder()
+
+
+@_edge
+def text_that_is_not_utf8() -> TraceBuilder:
+    """Latin-1 bytes in a range and in a kernel's name."""
+    trace = TraceBuilder(registered=True)
+    main = trace.process().thread()
+    main.push(0, 50, "prefill").push(10, 40, "étape").launch(20, gpu=(30, 40), name="noyau_été")
+    return trace.bad_bytes("étape", "étape".encode("latin-1")).bad_bytes("noyau_été", "noyau_été".encode("latin-1"))
+
+
+@_edge
+def registered_and_plain_strings() -> TraceBuilder:
+    """One range is named by textId, the other by text."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "prefill", registered=True).push(60, 90, "decode", registered=False)
+    main.launch(10, gpu=(20, 30)).launch(70, gpu=(80, 85))
+    return trace
+
+
+def _generation(schema: str) -> TraceBuilder:
+    """The same run as each generation of nsys writes it."""
+    trace = TraceBuilder(schema).gpu()
+    main = trace.process().thread()
+    main.push(0, 50, "prefill", domain=OWN).push(60, 100, "decode", domain=OWN)
+    main.launch(10, gpu=(20, 30)).memcpy(40, gpu=(45, 47)).launch(70, gpu=(80, 120)).launch(110, gpu=(130, 135))
+    trace.diagnostic("Number of CUDA events collected: 4.")
+    return trace
+
+
+EDGE_TRACES |= {f"nsys_{schema}": partial(_generation, schema) for schema in GENERATIONS}

@@ -1,0 +1,40 @@
+"""The real traces in tests/traces: where they are, how they are unpacked, and what the reference says about them."""
+
+from __future__ import annotations
+
+import json
+import lzma
+import shutil
+from pathlib import Path
+from typing import Any
+
+TRACES = Path(__file__).resolve().parent.parent / "traces"
+GOLDEN = TRACES / "golden"
+SUFFIX = ".sqlite.xz"
+NAMES = tuple(sorted(path.name.removesuffix(SUFFIX) for path in TRACES.glob(f"*{SUFFIX}")))
+
+
+def unpack(trace: Path, folder: Path) -> Path:
+    """A writable plain SQLite copy of `trace` (.sqlite or .sqlite.xz) in `folder`."""
+    plain = folder / trace.name.removesuffix(".xz")
+    if trace.suffix == ".xz":
+        with lzma.open(trace, "rb") as source, plain.open("wb") as target:
+            shutil.copyfileobj(source, target)
+    else:
+        shutil.copyfile(trace, plain)
+    return plain
+
+
+def unpack_by_name(name: str, folder: Path) -> Path:
+    """A plain SQLite copy of one of NAMES in `folder`."""
+    return unpack(TRACES / f"{name}{SUFFIX}", folder)
+
+
+def golden_path(name: str) -> Path:
+    return GOLDEN / f"{name}.reference.json"
+
+
+def golden(name: str) -> dict[str, Any]:
+    """What the reference says about one of NAMES: its summaries ``default`` and ``strict`` (no other-thread work)."""
+    loaded: dict[str, Any] = json.loads(golden_path(name).read_text())
+    return loaded

@@ -1,0 +1,91 @@
+"""Random traces for property tests: several processes with equal correlation ids, threads, domains, any nesting.
+
+Every thread plays its own list of steps on a clock that may stand still, except that no two ranges of a thread start
+at the same instant: which of two equal ranges is the inner one cannot be known from an export.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from tests.support.nsys_schema import GENERATIONS
+from tests.support.trace_builder import ProcessBuilder, ThreadBuilder, TraceBuilder
+
+DOMAINS = (None, "llmperf", "NCCL")
+RANGES = (
+    ("llmperf", "warmup"), ("llmperf", "warmup"), ("llmperf", "request"), ("llmperf", "prefill"),
+    ("llmperf", "decode"), ("llmperf", "layer.0.attn"), ("llmperf", "speculate"), (None, "prefill"),
+    (None, "Decode step 3"), (None, "request"), (None, "warmup"), ("NCCL", "ncclAllReduce"), ("NCCL", "decode"),
+)  # fmt: skip
+STEPS = (
+    "push", "push", "push", "pop", "pop", "kernel", "kernel", "kernel", "memcpy", "memset", "start_end", "graph",
+    "nodes", "graph_and_nodes", "backtrace", "untraced",
+)  # fmt: skip
+_small = st.integers(0, 9)
+
+
+@st.composite
+def traces(draw: st.DrawFn, *, schemas: tuple[str, ...] = GENERATIONS, max_steps: int = 25) -> TraceBuilder:
+    """A trace with 1 to 2 processes, each with 1 to 3 threads, and up to `max_steps` steps in every thread.
+
+    Schemas without CUDA graphs as a whole (before 2024.2) get none.
+    """
+    trace = TraceBuilder(draw(st.sampled_from(schemas)), registered=draw(st.booleans()))
+    for pid in range(100, 101 + draw(st.integers(0, 1)) * 100, 100):
+        process = trace.process(pid)
+        threads = [process.thread(pid + index) for index in range(draw(st.integers(1, 3)))]
+        for thread in threads:
+            _play(draw, process, thread, threads, max_steps)
+    return trace
+
+
+def _play(
+    draw: st.DrawFn, process: ProcessBuilder, thread: ThreadBuilder, threads: list[ThreadBuilder], max_steps: int
+) -> None:
+    now = last_start = draw(_small)
+    stacks: dict[str | None, list[tuple[int, str]]] = {domain: [] for domain in DOMAINS}
+    for step in draw(st.lists(st.sampled_from(STEPS), min_size=max_steps // 3, max_size=max_steps)):
+        now += draw(_small)
+        if step == "push":
+            now = last_start = max(now, last_start + 1)
+            domain, name = draw(st.sampled_from(RANGES))
+            stacks[domain].append((now, name))
+        elif step == "pop":
+            open_domains = [domain for domain, stack in stacks.items() if stack]
+            if open_domains:
+                domain = draw(st.sampled_from(open_domains))
+                start, name = stacks[domain].pop()
+                lost = draw(st.integers(0, 19)) == 19  # a pop that was not recorded, though the parent's was
+                thread.push(start, None if lost else now, name, domain=domain)
+        elif step == "start_end":
+            now = last_start = max(now, last_start + 1)
+            end = draw(st.none() | st.integers(now, now + 60))
+            domain, name = draw(st.sampled_from(RANGES))
+            thread.start_end(now, end, name, domain=domain, ended_by=draw(st.sampled_from(threads)))
+        else:
+            _launch(draw, step, process, thread, now)
+    for domain, stack in stacks.items():
+        for start, name in stack:
+            thread.push(start, None, name, domain=domain)
+
+
+def _launch(draw: st.DrawFn, step: str, process: ProcessBuilder, thread: ThreadBuilder, now: int) -> None:
+    where: dict[str, Any] = {"device": draw(st.integers(0, 1)), "stream": draw(st.sampled_from((7, 8)))}
+
+    def gpu() -> tuple[int, int]:
+        start = now + draw(st.integers(0, 40))
+        return (start, start + draw(st.integers(0, 30)))
+
+    if step in ("kernel", "backtrace"):
+        thread.launch(now, gpu=gpu(), until=now + draw(_small), backtrace=step == "backtrace", **where)
+    elif step == "memcpy":
+        thread.memcpy(now, gpu=gpu(), **where)
+    elif step == "memset":
+        thread.memset(now, gpu=gpu(), **where)
+    elif step == "untraced":
+        process.kernel(gpu(), correlation=draw(st.sampled_from((None, 1_000_000))), **where)
+    elif process.trace.schema >= "2024.2":
+        nodes = [] if step == "graph" else [gpu() for _ in range(draw(st.integers(1, 3)))]
+        thread.graph_launch(now, gpu=None if step == "nodes" else gpu(), nodes=nodes, **where)
