@@ -16,6 +16,7 @@ from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, CaptureResult, Fin
 from nsys_pipeline.capture import capture as run_capture
 from nsys_pipeline.capture.preflight import check_command
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model.load import load_config
 from nsys_pipeline.workload.options import Shape, WorkloadOptions
 
 CONFIG_NAME = "config.json"
@@ -228,18 +229,8 @@ def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, A
         _one_of(f"--{name.replace('_', '-')}", settings[name], choices)
     if settings["weights"] == "pretrained":
         return WorkloadOptions(model=model, **settings), {}
-    config = _model_config(model)
-    return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: config}
-
-
-def _model_config(reference: str) -> dict[str, Any]:
-    path = Path(reference)
-    if path.is_file():
-        config: dict[str, Any] = json.loads(path.read_text())
-        return config
-    from nsys_pipeline.model import load_model  # type: ignore[attr-defined, unused-ignore]
-
-    return dict(load_model(reference).config)
+    _, config = load_config(model)
+    return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
 
 
 def _shape(text: str) -> Shape:
