@@ -198,7 +198,9 @@ def verdicts(trace: Trace, results: dict[str, Run]) -> list[str]:
     """What was to be reached, and whether it was."""
     cold, cached, floor, nsys = results[COLD], results[CACHED], results[FLOOR], results.get(NSYS_TOTAL)
     limit = 3.0 if trace.name == "range_heavy" else 1.8
-    goals = [(f"cold analysis in at most {limit} times the floor", (cold, floor), cold.wall_s <= limit * floor.wall_s)]
+    goals: list[tuple[str, tuple[Run, ...], bool]] = [
+        (f"cold analysis in at most {limit} times the floor", (cold, floor), cold.wall_s <= limit * floor.wall_s)
+    ]
     if trace.name != "range_heavy":
         goals.append(("cached analysis in under 1 s", (cached,), cached.wall_s < 1))
         goals.append(("peak memory under 1500 MB", (cold,), cold.peak_mb < 1500))
@@ -263,8 +265,8 @@ def main() -> None:
         "# Benchmarks",
         "",
         "Written by `just bench`: one run on one machine, side by side. Wall and CPU seconds of the fastest of",
-        f"{options.repeats} runs (nsys: one run), peak resident memory of the largest process, files in the page cache.",
-        "A run counts only if its output is right: all kernels, all their time, the known phases.",
+        f"{options.repeats} runs (nsys: one run), peak resident memory of the largest process, files in the page",
+        "cache. A run counts only if its output is right: all kernels, all their time, the known phases.",
         "",
         f"Machine: {machine()}. Python {platform.python_version()}, DuckDB {version('duckdb')}"
         + (f", nsys {nsys_version(nsys)}." if nsys else "."),
