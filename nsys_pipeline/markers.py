@@ -10,14 +10,32 @@ range ``prefill``          one forward pass over the prompt (``decode``: over th
                            phase names are the user's
 mark ``llmperf.step {…}``  first thing inside a phase range: the shape of the pass
 =========================  ===========================================================================
+
+In your own program, with or without torch, profiled or not::
+
+    from nsys_pipeline.markers import phase, step
+
+    with phase("prefill"):
+        step(q_tokens=1024, batch=4)
+        model(prompt)
+
+Without a profiler every call returns at once. Only the standard library is imported at run time, so that this file
+can be loaded into environments that have nothing else of ours.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import Any
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
 
-from nsys_pipeline.records import Step
+from nsys_pipeline.nvtx_injection import INJECTION_VARIABLE, InjectedDomain, InjectionError
+
+if TYPE_CHECKING:
+    from nsys_pipeline.records import Step
 
 VERSION = 1
 DOMAIN = "llmperf"
@@ -28,19 +46,19 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 
+BACKEND_VARIABLE = "LLMPERF_MARKERS"
+"""Environment variable that picks how ranges reach the profiler: injection (default), nvtx, torch or off."""
+
 
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
-    if step.q_tokens and len(set(step.q_tokens)) == 1 and len(set(step.kv_tokens)) == 1:
-        payload: dict[str, Any] = {"q": step.q_tokens[0], "kv": step.kv_tokens[0], "b": step.batch}
-    else:
-        payload = {"q": list(step.q_tokens), "kv": list(step.kv_tokens)}
-    payload["logits"] = step.logits
-    return f"{STEP_MARK} {json.dumps(payload, separators=(',', ':'))}"
+    return _encode_step(step.q_tokens, step.kv_tokens, step.logits)
 
 
 def decode_step(payload: str) -> Step:
     """Read back the JSON of a step mark. Raises ValueError for anything that is not a step."""
+    from nsys_pipeline.records import Step
+
     try:
         data = json.loads(payload)
         q, kv = data["q"], data.get("kv", 0)
@@ -55,3 +73,153 @@ def decode_step(payload: str) -> Step:
 def encode_run(**fields: Any) -> str:
     """Text of the mark that describes the run of one process; `fields` as in contract 1 (model, dtype, attn, …)."""
     return f"{RUN_MARK} {json.dumps({'v': VERSION, **fields}, separators=(',', ':'), sort_keys=True)}"
+
+
+def phase(name: str, shape: Step | None = None) -> AbstractContextManager[None]:
+    """Open a range around one phase; use it in a ``with``. With `shape`, the step mark is set first inside it."""
+    backend = _backend()
+    return _NOTHING if backend is None else _range(backend, name, shape)
+
+
+def step(
+    q_tokens: int | Sequence[int],
+    kv_tokens: int | Sequence[int] = 0,
+    *,
+    batch: int | None = None,
+    logits: int | None = None,
+) -> None:
+    """Say the shape of the pass that the open phase range is about; call it first inside the range.
+
+    `q_tokens`: new tokens per sequence, `kv_tokens`: tokens already cached per sequence; one number stands for all
+    `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
+    for which the LM head is computed; default one per sequence. Raises ValueError when lengths disagree.
+    """
+    backend = _backend()
+    if backend is None:
+        return
+    lengths = {len(value) for value in (q_tokens, kv_tokens) if not isinstance(value, int)}
+    if batch is not None:
+        lengths.add(batch)
+    if len(lengths) > 1:
+        raise ValueError(f"one step cannot hold batches of {sorted(lengths)} sequences")
+    size = lengths.pop() if lengths else 1
+    queries = [q_tokens] * size if isinstance(q_tokens, int) else list(q_tokens)
+    cached = [kv_tokens] * size if isinstance(kv_tokens, int) else list(kv_tokens)
+    backend.mark(_encode_step(queries, cached, size if logits is None else logits))
+
+
+def run(**fields: Any) -> None:
+    """Describe this process once: model (the Hugging Face config as a dict), dtype, attn, framework, rank, world."""
+    backend = _backend()
+    if backend is not None:
+        backend.mark(encode_run(**fields))
+
+
+def profiled() -> bool:
+    """Whether a profiler of this process receives the ranges."""
+    return _backend() is not None
+
+
+class Backend(Protocol):
+    """How ranges and marks reach the profiler."""
+
+    def push(self, name: str) -> None:
+        """Open a range on this thread."""
+
+    def pop(self) -> None:
+        """Close the innermost range of this thread."""
+
+    def mark(self, text: str) -> None:
+        """Set a mark."""
+
+
+_NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
+_UNSET = object()
+_chosen: Backend | object | None = _UNSET
+
+
+def _backend() -> Backend | None:
+    global _chosen  # noqa: PLW0603 - chosen once per process, at the first marker
+    if _chosen is _UNSET:
+        _chosen = choose_backend(os.environ.get(BACKEND_VARIABLE, ""))
+    return _chosen  # type: ignore[return-value]
+
+
+def choose_backend(name: str = "") -> Backend | None:
+    """The backend called `name`, or the best one; None when this process is not profiled or nothing works.
+
+    ``injection`` talks to the profiler directly and needs no package. ``nvtx`` uses the package of that name (from
+    0.2.12 on Nsight Systems 2024.2 drops its ranges), ``torch`` uses ``torch.cuda.nvtx``, which knows no domains:
+    the same texts then stand in the default domain.
+    """
+    if name == "off" or not os.environ.get(INJECTION_VARIABLE):
+        return None
+    makers = {"injection": _from_injection, "nvtx": _from_nvtx, "torch": _from_torch}
+    for maker in [makers[name]] if name in makers else list(makers.values()):
+        with contextlib.suppress(InjectionError, ImportError):
+            return maker()
+    return None
+
+
+@contextlib.contextmanager
+def _range(backend: Backend, name: str, shape: Step | None) -> Iterator[None]:
+    backend.push(name)
+    try:
+        if shape is not None:
+            backend.mark(encode_step(shape))
+        yield
+    finally:
+        backend.pop()
+
+
+def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int) -> str:
+    if q_tokens and len(set(q_tokens)) == 1 and len(set(kv_tokens)) == 1:
+        payload: dict[str, Any] = {"q": q_tokens[0], "kv": kv_tokens[0], "b": len(q_tokens)}
+    else:
+        payload = {"q": list(q_tokens), "kv": list(kv_tokens)}
+    payload["logits"] = logits
+    return f"{STEP_MARK} {json.dumps(payload, separators=(',', ':'))}"
+
+
+def _from_injection() -> Backend | None:
+    return InjectedDomain.connect(DOMAIN)
+
+
+def _from_nvtx() -> Backend:
+    import nvtx
+
+    return _NvtxPackage(nvtx)
+
+
+def _from_torch() -> Backend:
+    import torch
+
+    return _TorchNvtx(torch.cuda.nvtx)
+
+
+class _NvtxPackage:
+    def __init__(self, nvtx: Any) -> None:
+        self._nvtx = nvtx
+
+    def push(self, name: str) -> None:
+        self._nvtx.push_range(name, domain=DOMAIN)
+
+    def pop(self) -> None:
+        self._nvtx.pop_range(domain=DOMAIN)
+
+    def mark(self, text: str) -> None:
+        self._nvtx.mark(text, domain=DOMAIN)
+
+
+class _TorchNvtx:
+    def __init__(self, nvtx: Any) -> None:
+        self._nvtx = nvtx
+
+    def push(self, name: str) -> None:
+        self._nvtx.range_push(name)
+
+    def pop(self) -> None:
+        self._nvtx.range_pop()
+
+    def mark(self, text: str) -> None:
+        self._nvtx.mark(text)

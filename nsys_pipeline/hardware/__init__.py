@@ -1,0 +1,25 @@
+"""GPU → cited dense peaks per dtype and memory bandwidth. Pure; data in ``gpus.toml``."""
+
+from nsys_pipeline.hardware.derive import derive_gpu
+from nsys_pipeline.hardware.gpu import (
+    Gpu,
+    all_gpus,
+    describe_known,
+    find_gpu,
+    gpus_named,
+    parse_bandwidth,
+    parse_peaks,
+    with_overrides,
+)
+
+__all__ = [
+    "Gpu",
+    "all_gpus",
+    "derive_gpu",
+    "describe_known",
+    "find_gpu",
+    "gpus_named",
+    "parse_bandwidth",
+    "parse_peaks",
+    "with_overrides",
+]

@@ -1,0 +1,6 @@
+"""Open anything that is a trace as a DuckDB connection on which the modules of ``sql/`` can be built."""
+
+from nsys_pipeline.trace.options import TraceOptions
+from nsys_pipeline.trace.trace import Trace, open_trace
+
+__all__ = ["Trace", "TraceOptions", "open_trace"]

@@ -1,0 +1,121 @@
+"""From `.nsys-rep` to SQLite or Parquet, without trusting exit codes and without half-written files."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from nsys_pipeline.capture.nsys import Nsys
+from nsys_pipeline.errors import NsysError, TraceError, UsageError
+
+_FIRST_LINE_BYTES = 200
+_TAIL_LINES = 3
+
+
+def report_version(report: Path) -> tuple[int, ...] | None:
+    """Version of the nsys that wrote `report`, from its first line; None before 2023.3.3, which did not write it.
+
+    Raises TraceError when the file cannot be read or is not an nsys report.
+    """
+    try:
+        with report.open("rb") as stream:
+            head = stream.read(_FIRST_LINE_BYTES)
+    except OSError as error:
+        raise TraceError(f"cannot read `{report}`: {error.strerror}") from error
+    if not head.startswith(b"NVIDIA Tegra Profiler Report"):
+        raise TraceError(f"`{report}` is not an Nsight Systems report", hint="a report ends in .nsys-rep")
+    match = re.match(rb"NVIDIA Tegra Profiler Report (\d{4})@(\d+)@(\d+)", head)
+    return tuple(int(part) for part in match.groups()) if match else None
+
+
+def check_readable(nsys: Nsys, report: Path) -> None:
+    """Raise NsysError when `report` is newer than this nsys can read; TraceError when it is no report."""
+    version = report_version(report)
+    if version is not None and version[:2] > nsys.version[:2]:
+        written = ".".join(str(part) for part in version)
+        raise NsysError(
+            f"`{report}` was written by Nsight Systems {written}, newer than the installed {nsys.version_short}",
+            hint=f"export it with Nsight Systems {version[0]}.{version[1]} or newer (`--nsys PATH`)",
+        )
+
+
+def export_sqlite(
+    nsys: Nsys, report: Path, out: Path, *, force: bool = False, finish: Callable[[Path], None] | None = None
+) -> Path:
+    """Export `report` as the SQLite file `out` and return it, opened once and found to be an nsys export.
+
+    nsys leaves a partial file when it fails, so it writes to a temporary name beside `out`, which is renamed at the
+    end; `finish` may change the file before that. Raises NsysError (export failed, or the report is newer than
+    nsys), TraceError (not a report), UsageError (`out` exists and `force` is not given).
+    """
+    partial = _prepare(nsys, report, out, force)
+    try:
+        _run(nsys, report, partial, "sqlite")
+        _check_sqlite(partial, report)
+        if finish is not None:
+            finish(partial)
+        partial.replace(out)
+    finally:
+        partial.unlink(missing_ok=True)
+    return out
+
+
+def export_parquet(nsys: Nsys, report: Path, out: Path, *, force: bool = False) -> Path:
+    """Export `report` as the directory `out` of Parquet files, one per table. Errors as in `export_sqlite`."""
+    partial = _prepare(nsys, report, out, force)
+    try:
+        _run(nsys, report, partial, "parquetdir")
+        if not any(partial.glob("*.parquet")):
+            raise NsysError(f"the Parquet export of `{report}` holds no table")
+        if out.is_dir():
+            shutil.rmtree(out)
+        partial.replace(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _prepare(nsys: Nsys, report: Path, out: Path, force: bool) -> Path:
+    check_readable(nsys, report)
+    if out.exists() and not force:
+        raise UsageError(f"`{out}` exists", hint="give another name, or `--force` to replace it")
+    if not os.access(out.parent, os.W_OK):
+        raise UsageError(f"cannot write to `{out.parent}`", hint="give another place with `-o`")
+    return out.with_name(f".partial-{os.getpid()}-{out.name}")
+
+
+def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
+    argv = [str(nsys.path), "export", f"--type={kind}", "--force-overwrite=true", f"--output={out}", str(report)]
+    if "quiet" in nsys.export_flags:
+        argv.insert(2, "--quiet=true")
+    try:
+        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise NsysError(f"`{nsys.path}` does not run: {error}") from error
+    if done.returncode != 0 or not out.exists():
+        lines = [
+            line for line in re.split(r"[\r\n]+", done.stdout + done.stderr) if line.strip() and "events: [" not in line
+        ]
+        free = shutil.disk_usage(out.parent).free
+        raise NsysError(
+            f"nsys could not export `{report}` as {kind}: {' '.join(lines[-_TAIL_LINES:]) or 'no reason given'}",
+            hint="the disk is full" if free < report.stat().st_size else "run `llmperf doctor`",
+        )
+
+
+def _check_sqlite(path: Path, report: Path) -> None:
+    try:
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise NsysError(f"the SQLite that nsys exported from `{report}` cannot be opened: {error}") from error
+    if "StringIds" not in tables:
+        raise NsysError(f"the SQLite that nsys exported from `{report}` holds no trace")

@@ -1,0 +1,191 @@
+"""What a capture holds and what nsys said about it, as findings that a person can act on."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.errors import TraceError
+
+_COUNTED_TABLES = {
+    "kernels": "CUPTI_ACTIVITY_KIND_KERNEL",
+    "memcpys": "CUPTI_ACTIVITY_KIND_MEMCPY",
+    "memsets": "CUPTI_ACTIVITY_KIND_MEMSET",
+    "graph_launches": "CUPTI_ACTIVITY_KIND_GRAPH_TRACE",
+    "api_calls": "CUPTI_ACTIVITY_KIND_RUNTIME",
+    "nvtx_events": "NVTX_EVENTS",
+    "gpu_metric_samples": "GPU_METRICS",
+    "os_runtime_calls": "OSRT_API",
+}
+
+# nsys says these in every capture with sampling off, or of processes that use no GPU; they mean nothing on their own.
+_HARMLESS = re.compile(
+    r"Unable to configure the collection of CPU IP|Scheduling information is absent|"
+    r"No (NVTX|CUDA|cuDNN|cuBLAS) events collected|(CUDA|cuDNN|cuBLAS) profiling might have not been started correctly|"
+    r"nvtxDomainDestroy was called with wrong domain|(cuBLAS|cuDNN) symbols found|Tracing cuDNN library version"
+)
+_KNOWN: tuple[tuple[str, str, str, str], ...] = (
+    (
+        r"NVTX payload extension is incompatible",
+        "nvtx-incompatible",
+        "the `nvtx` package of the workload is too new for this nsys: its ranges were lost",
+        "pip install nvtx==0.2.11 in the workload's environment, or use Nsight Systems 2025.1 or newer",
+    ),
+    (
+        r"Installed CUDA driver version \(([\d.]+)\) is not supported by this build",
+        "driver-newer",
+        "the CUDA driver is newer than nsys knows; what it recorded is usually complete",
+        "a newer Nsight Systems removes the doubt",
+    ),
+    (
+        r"Not all (?:NVTX|CUDA|OS runtime libraries) events might have been collected",
+        "events-incomplete",
+        "nsys may not have collected every event",
+        "a process was killed before its buffers were written: let the workload end by itself",
+    ),
+    (
+        r"dropped|buffer.*(?:overflow|full)|lost",
+        "events-dropped",
+        "nsys dropped events",
+        "capture a shorter part (`--duration`, `--capture-range`) or fewer traces",
+    ),
+    (
+        r"NotInitializedException|Error when processing events",
+        "importer-mismatch",
+        "the importer could not read every event: the capture is newer than the importer, or damaged",
+        "run the nsys that belongs to the importer (`llmperf doctor` shows both)",
+    ),
+)
+
+# A process that only execs another one leaves an "incomplete" note behind, so that one alone is no warning.
+_LEVELS = {"nvtx-incompatible": "error", "events-incomplete": "info"}
+
+
+@attrs.frozen
+class Finding:
+    """One thing to know about a capture. `severity` is info, warning or error; `code` is stable."""
+
+    code: str
+    severity: str
+    message: str
+    hint: str | None = None
+
+
+@attrs.frozen
+class TraceContents:
+    """Event counts of an exported trace, phase ranges by name, and what the diagnostics of nsys amount to."""
+
+    counts: dict[str, int]
+    phases: dict[str, int]
+    findings: tuple[Finding, ...]
+
+
+def inspect_trace(
+    sqlite: Path, *, traces: Iterable[str] = ("cuda", "nvtx"), gpu_metrics: bool = False
+) -> TraceContents:
+    """Count the events of the export `sqlite` and read its diagnostics. Raises TraceError when it cannot be read."""
+    try:
+        connection = sqlite3.connect(f"file:{sqlite}?mode=ro", uri=True)
+        connection.text_factory = lambda raw: raw.decode(errors="replace")
+        try:
+            tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            counts = {
+                name: _count(connection, table) if table in tables else 0 for name, table in _COUNTED_TABLES.items()
+            }
+            phases = _phase_counts(connection, tables)
+            diagnostics = _diagnostics(connection, tables)
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise TraceError(f"cannot read `{sqlite}`: {error}") from error
+    wanted = set(traces) | ({"gpu-metrics"} if gpu_metrics else set())
+    return TraceContents(counts, phases, (*_absent(counts, phases, wanted), *_said(diagnostics)))
+
+
+def _count(connection: sqlite3.Connection, table: str) -> int:
+    return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608 - names of our own
+
+
+def _phase_counts(connection: sqlite3.Connection, tables: set[str]) -> dict[str, int]:
+    if "NVTX_EVENTS" not in tables:
+        return {}
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(NVTX_EVENTS)")}
+    registered = " LEFT JOIN StringIds AS s ON s.id = n.textId" if "textId" in columns else ""
+    text = "coalesce(n.text, s.value)" if registered else "n.text"
+    rows = connection.execute(
+        f"SELECT {text}, count(*) FROM NVTX_EVENTS AS n{registered} WHERE n.eventType = 59"  # noqa: S608 - constants
+        f" AND {text} IN ('warmup', 'request', 'prefill', 'decode', 'forward', 'backward', 'mixed') GROUP BY 1"
+    )
+    return {str(name): int(count) for name, count in rows}
+
+
+def _diagnostics(connection: sqlite3.Connection, tables: set[str]) -> list[tuple[int, str]]:
+    if "DIAGNOSTIC_EVENT" not in tables:
+        return []
+    rows: list[Any] = connection.execute(
+        "SELECT DISTINCT severity, text FROM DIAGNOSTIC_EVENT ORDER BY severity DESC, text"
+    ).fetchall()
+    return [(int(severity), str(text)) for severity, text in rows]
+
+
+def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str]) -> list[Finding]:
+    found = []
+    if "cuda" in wanted and not counts["kernels"] + counts["memcpys"] + counts["memsets"] + counts["graph_launches"]:
+        found.append(
+            Finding(
+                "no-gpu-work",
+                "warning",
+                "no GPU work was recorded" + ("" if counts["api_calls"] else ": no process made a CUDA call"),
+                "a workload on the CPU has none; otherwise check `llmperf doctor`, and `--trace-forks` for children",
+            )
+        )
+    if "nvtx" in wanted and not counts["nvtx_events"]:
+        found.append(
+            Finding(
+                "no-nvtx",
+                "warning",
+                "no NVTX range was recorded, so there are no phases",
+                "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program",
+            )
+        )
+    elif "nvtx" in wanted and not set(phases) - {"warmup", "request"}:
+        found.append(
+            Finding(
+                "no-phases",
+                "warning",
+                "ranges were recorded, but none is called prefill, decode, forward, backward or mixed",
+                "name yours with `llmperf analyze --phase NAME=REGEX`",
+            )
+        )
+    if "gpu-metrics" in wanted and not counts["gpu_metric_samples"]:
+        found.append(
+            Finding(
+                "no-gpu-metrics",
+                "warning",
+                "no GPU metrics were recorded",
+                "they need root or the counter permission: see `llmperf doctor`",
+            )
+        )
+    return found
+
+
+def _said(diagnostics: list[tuple[int, str]]) -> list[Finding]:
+    found: dict[str, Finding] = {}
+    for severity, text in diagnostics:
+        if severity < 2:
+            continue
+        for pattern, code, message, hint in _KNOWN:
+            if re.search(pattern, text, re.IGNORECASE):
+                level = _LEVELS.get(code, "warning")
+                found.setdefault(code, Finding(code, level, f"{message} (nsys: {text.strip()})", hint))
+                break
+        else:
+            if not _HARMLESS.search(text):
+                level = "error" if severity > 2 else "info"
+                found.setdefault(text, Finding("nsys", level, f"nsys: {text.strip()}"))
+    return list(found.values())

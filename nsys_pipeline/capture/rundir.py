@@ -1,0 +1,117 @@
+"""The run directory: created once, every file under a temporary name until it is whole."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.errors import UsageError
+
+RUN_SCHEMA = "llmperf.run/1"
+REPORT_NAME = "trace.nsys-rep"
+TRACE_NAME = "trace.sqlite"
+LOG_NAME = "workload.log"
+RUN_NAME = "run.json"
+
+LEAST_FREE_BYTES = 16 << 20
+"""A run directory with less space than this is refused before the workload starts."""
+
+
+@attrs.frozen
+class RunDirectory:
+    """`path` is the run; `staging` inside it holds what is not finished. See `create`."""
+
+    path: Path
+    staging: Path
+
+    @classmethod
+    def create(cls, root: Path, name: str, *, force: bool = False, exact: bool = False) -> RunDirectory:
+        """Make `root/<name>-<UTC time>` (or `root` itself with `exact`).
+
+        Raises UsageError when it cannot be made, holds a run already (unless `force`), or the disk is all but full.
+        """
+        path = root if exact else root / f"{_file_name(name)}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        if (path / REPORT_NAME).exists() and not force:
+            raise UsageError(f"`{path}` holds a run already", hint="give another directory, or `--force` to replace it")
+        if not exact:
+            path = _unused(path)
+        staging = path / ".partial"
+        try:
+            path.mkdir(parents=True, exist_ok=exact)
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir()
+            (staging / "probe").write_bytes(b"x" * 4096)
+            (staging / "probe").unlink()
+        except OSError as error:
+            cls(path, staging).remove_if_empty()
+            raise cannot_write(path, error) from error
+        free = shutil.disk_usage(path).free
+        if free < LEAST_FREE_BYTES:
+            cls(path, staging).remove_if_empty()
+            raise UsageError(
+                f"only {free / 1e6:.0f} MB are free in `{path.parent}`, and a report needs more",
+                hint="give a directory on another disk with `-o`",
+            )
+        return cls(path, staging)
+
+    def publish(self, name: str, *, final_name: str | None = None) -> Path:
+        """Give the finished file `name` of the staging directory its final name and return it."""
+        target = self.path / (final_name or name)
+        return (self.staging / name).replace(target)
+
+    def write_json(self, name: str, content: Any) -> Path:
+        """Write `content` as `name`, whole or not at all. Raises UsageError when the disk refuses."""
+        partial = self.staging / name
+        try:
+            partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            return self.publish(name)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise cannot_write(self.path, error) from error
+
+    def close(self) -> None:
+        """Remove the staging directory if nothing is left in it."""
+        with contextlib.suppress(OSError):
+            self.staging.rmdir()
+
+    def remove_if_empty(self) -> None:
+        """Remove the run directory if nothing was saved in it."""
+        with contextlib.suppress(OSError):
+            self.staging.rmdir()
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+
+def cannot_write(path: Path, error: OSError) -> UsageError:
+    """The error for a directory that cannot be written, with the reason and a way out."""
+    hint = "free some space, or give a directory on another disk with `-o`"
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        hint = "give a directory that you may write to with `-o`"
+    return UsageError(f"cannot write to `{path}`: {error.strerror or error}", hint=hint)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, as hexadecimal text."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _unused(path: Path) -> Path:
+    candidate, number = path, 2
+    while os.path.lexists(candidate):
+        candidate, number = path.with_name(f"{path.name}-{number}"), number + 1
+    return candidate
+
+
+def _file_name(name: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"

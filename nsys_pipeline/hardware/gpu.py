@@ -1,0 +1,165 @@
+"""What a GPU could do: peaks per dtype and memory bandwidth, each with its source."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.errors import HardwareError
+
+DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
+_TERA, _GIGA = 1e12, 1e9
+
+
+def _frozen(value: Mapping[str, float]) -> Mapping[str, float]:
+    return MappingProxyType(dict(value))
+
+
+@attrs.frozen(kw_only=True)
+class Gpu:
+    """Peaks of one GPU model.
+
+    `peaks_flops_per_s` holds dense rates with FP32 accumulation (int8: operations per second), by dtype; a dtype without
+    an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived`` (SM × clock × a
+    rate per SM), ``override`` (the user) or ``measured``. `source` names the document.
+    """
+
+    name: str
+    peaks_flops_per_s: Mapping[str, float] = attrs.field(converter=_frozen)
+    bandwidth_bytes_per_s: float | None
+    source: str
+    label: str = "datasheet"
+    sm_count: int | None = None
+    compute_capability: str | None = None
+    memory: str | None = None
+    patterns: tuple[str, ...] = ()
+
+    def ridge_flops_per_byte(self, dtype: str) -> float | None:
+        """Arithmetic intensity above which the GPU is compute-bound for a dtype; None where a rate is unknown."""
+        peak = self.peaks_flops_per_s.get(dtype)
+        return None if not peak or not self.bandwidth_bytes_per_s else peak / self.bandwidth_bytes_per_s
+
+
+def _entry(raw: Mapping[str, Any]) -> Gpu:
+    return Gpu(
+        name=raw["name"],
+        peaks_flops_per_s={dtype: float(value) * _TERA for dtype, value in raw["peaks"].items()},
+        bandwidth_bytes_per_s=float(raw["bandwidth"]) * _GIGA,
+        source=raw["source"],
+        sm_count=raw.get("sm_count"),
+        compute_capability=raw.get("compute_capability"),
+        memory=raw.get("memory"),
+        patterns=tuple(raw["names"]),
+    )
+
+
+@cache
+def all_gpus() -> tuple[Gpu, ...]:
+    """Every GPU with cited peaks, in the order of the table."""
+    path = Path(__file__).parent / "gpus.toml"
+    return tuple(_entry(raw) for raw in tomllib.loads(path.read_text(encoding="utf-8"))["gpu"])
+
+
+def _normalize(name: str) -> str:
+    words = re.sub(r"[-_\s]+", " ", name.lower()).split()
+    return " ".join(word for word in words if word not in ("nvidia", "tesla", "graphics", "device"))
+
+
+def find_gpu(name: str) -> Gpu | None:
+    """The GPU that CUDA reports as `name` ("NVIDIA H100 80GB HBM3") or that the table calls so ("H100 SXM").
+
+    None for a name that is not exactly known: a MIG slice, a laptop part or an ambiguous short name has no peak here.
+    """
+    key = _normalize(name)
+    for gpu in all_gpus():
+        if key == _normalize(gpu.name) or any(re.fullmatch(pattern, key) for pattern in gpu.patterns):
+            return gpu
+    return None
+
+
+def gpus_named(part: str) -> list[Gpu]:
+    """GPUs for a person's search: the exact one, or all whose name contains every word of `part`."""
+    exact = find_gpu(part)
+    if exact is not None:
+        return [exact]
+    words = _normalize(part).split()
+    return [gpu for gpu in all_gpus() if words and all(word in _normalize(gpu.name) for word in words)]
+
+
+def describe_known(gpus: Iterable[Gpu] | None = None) -> str:
+    """Names of all known GPUs, for hints."""
+    return ", ".join(gpu.name for gpu in (all_gpus() if gpus is None else gpus))
+
+
+def parse_peaks(options: Iterable[str]) -> dict[str, float]:
+    """Read ``--peak DTYPE=TFLOPS`` options into FLOP/s by dtype.
+
+    A plain number is in TFLOP/s; ``989T``, ``1.5P`` and ``9.89e14`` (anything from 1e9 on is FLOP/s) work too. Raises
+    HardwareError for an unknown dtype or a rate that is not positive.
+    """
+    peaks = {}
+    for option in options:
+        dtype, separator, value = option.partition("=")
+        dtype = dtype.strip().lower()
+        if not separator or dtype not in DTYPES:
+            raise HardwareError(
+                f"`--peak {option}` is not DTYPE=TFLOPS",
+                hint=f"for example --peak bf16=989; dtypes: {', '.join(DTYPES)}",
+            )
+        peaks[dtype] = _rate(f"--peak {option}", value, _TERA)
+    return peaks
+
+
+def parse_bandwidth(option: str) -> float:
+    """Read ``--bandwidth GB/S`` into bytes per second; ``3.35T`` and ``3.35e12`` work too."""
+    return _rate(f"--bandwidth {option}", option, _GIGA)
+
+
+_RATE = re.compile(
+    r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([gtp])?(?:flop/?s|flops|b/s|bytes/s|op/?s|ops|/s)?\s*", re.IGNORECASE
+)
+
+
+def _rate(option: str, text: str, unit: float) -> float:
+    match = _RATE.fullmatch(text)
+    try:
+        value = float(match[1]) if match else float("nan")
+    except ValueError:
+        value = float("nan")
+    if not match or not 0 < value < 1e18:
+        raise HardwareError(f"`{option}` is not a positive rate")
+    if match[2]:
+        return value * {"g": 1e9, "t": 1e12, "p": 1e15}[match[2].lower()]
+    return value if value >= 1e9 else value * unit
+
+
+def with_overrides(gpu: Gpu | None, name: str, peaks: Mapping[str, float], bandwidth: float | None) -> Gpu | None:
+    """`gpu` with the user's peaks and bandwidth in place of its own; a GPU of its own where `gpu` is None.
+
+    Returns `gpu` unchanged where nothing is overridden.
+    """
+    if not peaks and bandwidth is None:
+        return gpu
+    if gpu is None:
+        return Gpu(
+            name=name,
+            peaks_flops_per_s=peaks,
+            bandwidth_bytes_per_s=bandwidth,
+            source="--peak and --bandwidth",
+            label="override",
+        )
+    given = ", ".join([f"--peak {dtype}" for dtype in peaks] + (["--bandwidth"] if bandwidth is not None else []))
+    return attrs.evolve(
+        gpu,
+        peaks_flops_per_s={**gpu.peaks_flops_per_s, **peaks},
+        bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s if bandwidth is None else bandwidth,
+        source=f"{given}; otherwise {gpu.source}",
+        label="override",
+    )

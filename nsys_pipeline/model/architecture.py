@@ -1,0 +1,87 @@
+"""The normalized form of a model: stacks of identical layers, each a sequence of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from nsys_pipeline.model.blocks import Block
+
+
+@attrs.frozen
+class Layers:
+    """Identical layers: what they are called, which ones they are, and their blocks."""
+
+    label: str
+    ids: tuple[int, ...]
+    blocks: tuple[Block, ...]
+
+
+@attrs.frozen
+class Stack:
+    """Layers that tokens run through one after the other. `before` and `after` run once per pass."""
+
+    name: str
+    layers: tuple[Layers, ...]
+    before: tuple[Block, ...] = ()
+    after: tuple[Block, ...] = ()
+
+    def parts(self) -> Iterator[tuple[str, tuple[int, ...], tuple[Block, ...]]]:
+        """(layer label, layer ids, blocks) in order of execution."""
+        yield self.name + ".before", (), self.before
+        for group in self.layers:
+            yield group.label, group.ids, group.blocks
+        yield self.name + ".after", (), self.after
+
+    @property
+    def params(self) -> int:
+        return self._sum("params")
+
+    @property
+    def idle_params(self) -> int:
+        return self._sum("idle_params")
+
+    @property
+    def depth(self) -> int:
+        return sum(len(group.ids) for group in self.layers)
+
+    def _sum(self, attribute: str) -> int:
+        return sum(
+            max(1, len(ids)) * sum(getattr(block, attribute) for block in blocks) for _, ids, blocks in self.parts()
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Architecture:
+    """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
+
+    An encoder-only model has no decoder. `vision` runs over `vision_tokens` patches per image.
+    `verified` says that the family equals torch's FlopCounterMode on transformers' code; `exact` that every product of
+    the family is counted in closed form.
+    """
+
+    family: str
+    decoder: Stack | None = None
+    encoder: Stack | None = None
+    vision: Stack | None = None
+    encoder_tokens: int | None = None
+    vision_tokens: int | None = None
+    kv_heads: int = 0
+    heads: int = 0
+    unused_params: int = 0
+    label: str = "exact"
+
+    @property
+    def stacks(self) -> tuple[Stack, ...]:
+        return tuple(stack for stack in (self.vision, self.encoder, self.decoder) if stack)
+
+
+def group_layers(prefix: str, described: Sequence[tuple[str, tuple[Block, ...]]]) -> tuple[Layers, ...]:
+    """Fold a list of layers in order, each (label, blocks), into groups of identical ones, in order of appearance."""
+    groups: dict[tuple[str, tuple[Block, ...]], list[int]] = {}
+    for index, layer in enumerate(described):
+        groups.setdefault(layer, []).append(index)
+    return tuple(
+        Layers(f"{prefix}.{label}" if label else prefix, tuple(ids), blocks) for (label, blocks), ids in groups.items()
+    )

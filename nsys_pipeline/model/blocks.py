@@ -1,0 +1,476 @@
+"""What transformer layers are made of: each block knows its parameters and the ops of one pass.
+
+`token_ops` depend only on how many tokens and logits a pass has; `context_ops` on which tokens are cached. The split
+lets thousands of decode steps that differ only in context share the first part.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+
+import attrs
+
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.masks import cached_keys, double_pairs
+from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, ROUTER
+from nsys_pipeline.records import Step
+
+
+class Block:
+    """Base of all blocks. `params` counts stored parameters, `idle_params` those that a single token does not touch."""
+
+    @property
+    def params(self) -> int:
+        return 0
+
+    @property
+    def idle_params(self) -> int:
+        return 0
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        """Ops that depend on the number of tokens alone."""
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        """Ops that depend on the cached tokens of each sequence."""
+
+
+def attention_load(
+    run: Pass, mode: str, window: int | None, chunk: int | None, *, causal: bool = True
+) -> tuple[int, int]:
+    """Twice the (query, key) pairs and the cached tokens read, summed over the sequences of a pass."""
+    step = run.step
+    pairs2 = read = 0
+    for (q, cached), count in step_shapes(step):
+        pairs2 += count * double_pairs(mode, q, cached, window, chunk, causal=causal)
+        read += count * cached_keys(cached, window, chunk) if q else 0
+    return pairs2, read
+
+
+def step_shapes(step: Step) -> Iterable[tuple[tuple[int, int], int]]:
+    """Distinct (new, cached) lengths of a step with how many sequences have them."""
+    q, kv = step.q_tokens, step.kv_tokens
+    if q and q.count(q[0]) == len(q) and kv.count(kv[0]) == len(kv):
+        return (((q[0], kv[0]), len(q)),)
+    return Counter(zip(q, kv, strict=True)).items()
+
+
+@attrs.frozen
+class Norm(Block):
+    """Normalization of a token's `width` values with `weights` parameters; `name` tells the norms of a layer apart."""
+
+    name: str
+    width: int
+    weights: int
+
+    @property
+    def params(self) -> int:
+        return self.weights
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        emit.norm(self.name, self.weights, run.tokens * self.width)
+
+
+@attrs.frozen
+class Linear(Block):
+    """A linear layer over every token."""
+
+    name: str
+    n: int
+    k: int
+    bias: int = 0
+    role: str = MLP
+
+    @property
+    def params(self) -> int:
+        return self.n * self.k + self.bias
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        emit.gemm(self.name, self.role, run.tokens, self.n, self.k, bias=self.bias)
+
+
+@attrs.frozen
+class Embedding(Block):
+    """A table of `rows` × `width`, of which a pass reads one row per token. A `tied` one is stored as the head."""
+
+    name: str
+    rows: int
+    width: int
+    tied: bool = False
+
+    @property
+    def params(self) -> int:
+        return 0 if self.tied else self.rows * self.width
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        emit.add(
+            "embedding",
+            self.name,
+            m=run.tokens,
+            n=self.width,
+            weight=emit.weight_bytes(EMBEDDING, run.tokens, self.width),
+            activation=emit.plain_bytes(run.tokens * self.width),
+        )
+
+
+@attrs.frozen
+class Head(Block):
+    """The LM head: `vocab` logits for each position that asks for them."""
+
+    vocab: int
+    width: int
+    bias: int = 0
+    name: str = "lm_head"
+
+    @property
+    def params(self) -> int:
+        return self.vocab * self.width + self.bias
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        if run.logits:
+            emit.gemm(self.name, HEAD, run.logits, self.vocab, self.width, bias=self.bias)
+
+
+@attrs.frozen(kw_only=True)
+class Attention(Block):
+    """Multi-head, grouped-query or multi-query attention.
+
+    `window`: a token sees itself and window - 1 tokens before it; `chunk`: only its own chunk. `extra_params` are norms
+    on heads, sinks and the like. `gate` doubles the query projection (Qwen3-Next's output gate). `value_from_key`: no
+    projection of its own for V. `shared_kv`: the layer has no K and V of its own and reads another layer's cache.
+    """
+
+    width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    value_dim: int | None = None
+    q_bias: bool = False
+    kv_bias: bool = False
+    v_bias: bool | None = None
+    o_bias: bool = False
+    extra_params: int = 0
+    gate: bool = False
+    window: int | None = None
+    chunk: int | None = None
+    causal: bool = True
+    cached: bool = True
+    value_from_key: bool = False
+    shared_kv: bool = False
+    out_width: int | None = None
+    role: str = ATTENTION
+
+    @property
+    def _v_dim(self) -> int:
+        return self.head_dim if self.value_dim is None else self.value_dim
+
+    @property
+    def _q_out(self) -> int:
+        return self.heads * self.head_dim * (2 if self.gate else 1)
+
+    @property
+    def _k_out(self) -> int:
+        return 0 if self.shared_kv else self.kv_heads * self.head_dim
+
+    @property
+    def _v_out(self) -> int:
+        return 0 if self.shared_kv or self.value_from_key else self.kv_heads * self._v_dim
+
+    @property
+    def _qkv_bias(self) -> int:
+        v_bias = self.kv_bias if self.v_bias is None else self.v_bias
+        return self._q_out * self.q_bias + self._k_out * self.kv_bias + self._v_out * v_bias
+
+    @property
+    def _out(self) -> int:
+        return self.width if self.out_width is None else self.out_width
+
+    @property
+    def params(self) -> int:
+        qkv = (self._q_out + self._k_out + self._v_out) * self.width + self._qkv_bias
+        out = self.heads * self._v_dim * self._out + self._out * self.o_bias
+        return qkv + out + self.extra_params
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        # K and V heads that do not divide among the ranks are replicated; the query heads are not.
+        copies = max(1, emit.tp // self.kv_heads)
+        kv_out = self._k_out + self._v_out
+        n = self._q_out + kv_out * copies
+        fmt = emit.format(self.role)
+        emit.add(
+            "gemm",
+            "qkv",
+            m=run.tokens,
+            n=self._q_out + kv_out,
+            k=self.width,
+            dtype=fmt.compute,
+            flops=2 * run.tokens * (self._q_out + kv_out) * self.width,
+            executed=2 * run.tokens * n * self.width,
+            weight=fmt.bytes(n, self.width) + emit.plain_bytes(self._qkv_bias),
+            activation=emit.plain_bytes(run.tokens * (self.width + n)),
+        )
+        if self.extra_params:
+            emit.norm("qk_norm", self.extra_params, run.tokens * (self.heads + self.kv_heads) * self.head_dim)
+        emit.gemm("o", self.role, run.tokens, self._out, self.heads * self._v_dim, bias=self._out * self.o_bias)
+        emit.all_reduce("attention_all_reduce", run.tokens * self._out)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        mode, window, chunk = emit.conventions.attention, self.window, self.chunk
+        pairs2, read = attention_load(run, mode, window, chunk, causal=self.causal)
+        copies = max(1, emit.tp // self.kv_heads)
+        token = self.kv_heads * (self.head_dim + self._v_dim)
+        emit.add(
+            "attention",
+            "attention",
+            m=run.tokens,
+            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
+            k=self.head_dim,
+            batch=self.heads,
+            flops=pairs2 * self.heads * (self.head_dim + self._v_dim),
+            kv_read=copies * emit.kv_bytes(read * token),
+            kv_write=0 if self.shared_kv or not self.cached else copies * emit.kv_bytes(run.tokens * token),
+            activation=emit.plain_bytes(run.tokens * self.heads * (self.head_dim + self._v_dim)),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class Mlp(Block):
+    """Feed-forward block; a gated one has three matrices. `label` prefixes the op names (shared experts)."""
+
+    width: int
+    hidden: int
+    gated: bool = True
+    bias: bool = False
+    label: str = ""
+    role: str = MLP
+    extra_params: int = 0
+
+    @property
+    def _up(self) -> int:
+        return self.hidden * (2 if self.gated else 1)
+
+    @property
+    def params(self) -> int:
+        bias = (self._up + self.width) if self.bias else 0
+        return (self._up + self.hidden) * self.width + bias + self.extra_params
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        up = self.label + ("gate_up" if self.gated else "up")
+        emit.gemm(up, self.role, run.tokens, self._up, self.width, bias=self._up if self.bias else 0)
+        emit.gemm(
+            self.label + "down", self.role, run.tokens, self.width, self.hidden, bias=self.width if self.bias else 0
+        )
+        if not self.label:
+            emit.all_reduce("mlp_all_reduce", run.tokens * self.width)
+
+
+def distinct_experts(experts: int, top_k: int, tokens: int) -> float:
+    """Experts that at least one of `tokens` tokens picks, if routing is uniform and independent: E·(1 - (1 - k/E)^T)."""
+    return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
+
+
+@attrs.frozen(kw_only=True)
+class Moe(Block):
+    """Router, `experts` experts of which each token uses `top_k`, and shared experts that every token uses.
+
+    `shared_gate`: a scalar gate on the shared expert (Qwen2-MoE). `dense_executed`: transformers runs every expert on
+    every token. `router_bias` counts trained parameters beside the router's matrix.
+    """
+
+    width: int
+    hidden: int
+    experts: int
+    top_k: int
+    gated: bool = True
+    bias: bool = False
+    router_bias: int = 0
+    shared: int = 0
+    shared_gate: bool = False
+    shared_bias: bool = False
+    dense_executed: bool = False
+
+    @property
+    def _up(self) -> int:
+        return self.hidden * (2 if self.gated else 1)
+
+    @property
+    def _expert_params(self) -> int:
+        return (self._up + self.hidden) * self.width + ((self._up + self.width) if self.bias else 0)
+
+    @property
+    def _shared(self) -> Mlp | None:
+        if not self.shared:
+            return None
+        return Mlp(width=self.width, hidden=self.shared, gated=self.gated, bias=self.shared_bias, label="shared_")
+
+    @property
+    def params(self) -> int:
+        shared = self._shared.params if self._shared else 0
+        gate = self.width if self.shared_gate else 0
+        return self.experts * self._expert_params + self.experts * self.width + self.router_bias + shared + gate
+
+    @property
+    def idle_params(self) -> int:
+        return (self.experts - self.top_k) * self._expert_params
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        tokens = run.tokens
+        emit.gemm("router", ROUTER, tokens, self.experts, self.width, bias=self.router_bias, replicas=emit.tp)
+        self._matrix(emit, "experts_gate_up" if self.gated else "experts_up", tokens, self._up, self.width)
+        self._matrix(emit, "experts_down", tokens, self.width, self.hidden)
+        if self._shared:
+            self._shared.token_ops(emit, run)
+        if self.shared_gate:
+            emit.gemm("shared_gate", ROUTER, tokens, 1, self.width, replicas=emit.tp)
+        emit.all_reduce("mlp_all_reduce", tokens * self.width)
+        if emit.conventions.ep > 1:
+            # Dispatch and combine: a token's copy leaves its rank unless the expert is local.
+            ep = emit.conventions.ep
+            sent = 2 * emit.plain_bytes(tokens * self.top_k * self.width)
+            emit.add("communication", "expert_all_to_all", comm=sent * (ep - 1) // ep)
+
+    def _matrix(self, emit: Emitter, name: str, tokens: int, n: int, k: int) -> None:
+        experts = emit.conventions.experts
+        routed, dense = 2 * tokens * self.top_k * n * k, 2 * tokens * self.experts * n * k
+        fmt = emit.format(EXPERT)
+        one = fmt.bytes(n, k) + (emit.plain_bytes(n) if self.bias else 0)
+        all_run = experts == "dense" or (
+            experts is None and emit.conventions.count == "executed" and self.dense_executed
+        )
+        touched = float(self.experts) if all_run and tokens else distinct_experts(self.experts, self.top_k, tokens)
+        rows = tokens * (self.experts if all_run else self.top_k)
+        emit.add(
+            "grouped_gemm",
+            name,
+            m=rows // self.experts if all_run else max(1, round(rows / max(touched, 1.0))) if rows else 0,
+            n=n,
+            k=k,
+            batch=round(touched),
+            dtype=fmt.compute,
+            flops=dense if experts == "dense" else routed,
+            executed=dense if experts == "dense" or (experts is None and self.dense_executed) else routed,
+            weight=round(touched * one),
+            activation=emit.plain_bytes(rows * (n + k)),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class LatentAttention(Block):
+    """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, 2.1): K and V come from a latent of `kv_rank` values.
+
+    The cache holds, per token, the latent and one rotary key (`rope_dim`) shared by the heads, or the expanded keys and
+    values, as `Conventions.mla` says.
+    """
+
+    width: int
+    heads: int
+    q_rank: int | None
+    kv_rank: int
+    nope_dim: int
+    rope_dim: int
+    value_dim: int
+    bias: bool = False
+    kv_bias: bool = False
+    causal: bool = True
+
+    @property
+    def _qk_dim(self) -> int:
+        return self.nope_dim + self.rope_dim
+
+    @property
+    def _latent(self) -> int:
+        return self.kv_rank + self.rope_dim
+
+    @property
+    def _expanded(self) -> int:
+        return self.heads * (self.nope_dim + self.value_dim)
+
+    @property
+    def params(self) -> int:
+        d, q_out = self.width, self.heads * self._qk_dim
+        if self.q_rank is None:
+            query = d * q_out
+        else:
+            query = d * self.q_rank + self.q_rank + self.q_rank * q_out + (self.q_rank if self.bias else 0)
+        latent = d * self._latent + self.kv_rank + (self._latent if self.bias else 0)
+        out = self.heads * self.value_dim * d + (d if self.bias else 0)
+        return query + latent + self.kv_rank * self._expanded + out
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        d, tokens, q_out = self.width, run.tokens, self.heads * self._qk_dim
+        if self.q_rank is None:
+            emit.gemm("q", ATTENTION, tokens, q_out, d)
+        else:
+            # The ranks of a tensor-parallel group split heads; what comes before the heads is replicated.
+            bias = self.q_rank if self.bias else 0
+            emit.gemm("q_a", ATTENTION, tokens, self.q_rank, d, bias=bias, replicas=emit.tp)
+            emit.norm("q_a_norm", self.q_rank, tokens * self.q_rank)
+            emit.gemm("q_b", ATTENTION, tokens, q_out, self.q_rank)
+        bias = self._latent if self.bias else 0
+        emit.gemm("kv_a", ATTENTION, tokens, self._latent, d, bias=bias, replicas=emit.tp)
+        emit.norm("kv_a_norm", self.kv_rank, tokens * self.kv_rank)
+        emit.gemm("o", ATTENTION, tokens, d, self.heads * self.value_dim, bias=d if self.bias else 0)
+        emit.all_reduce("attention_all_reduce", tokens * d)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        conv = emit.conventions
+        model = self._work(run, conv.attention, conv.mla or "absorbed")
+        executed = self._work(run, conv.attention, conv.mla or "reexpand")
+        kind = conv.mla or ("absorbed" if conv.count == "model" else "reexpand")
+        expand_k = 2 * self.kv_rank * self._expanded
+        fmt = emit.format(ATTENTION)
+        emit.add(
+            "gemm",
+            "kv_b",
+            m=(model if conv.count == "model" else executed)[0],
+            n=self._expanded,
+            k=self.kv_rank,
+            dtype=fmt.compute,
+            flops=model[0] * expand_k,
+            executed=executed[0] * expand_k,
+            weight=fmt.bytes(self._expanded, self.kv_rank),
+            activation=emit.plain_bytes(run.tokens * (self._latent + self._expanded)),
+        )
+        cached = sum(kv * count for (q, kv), count in step_shapes(run.step) if q)
+        if kind == "cached":
+            token, copies = self.heads * (self._qk_dim + self.value_dim), 1
+        else:
+            token, copies = self._latent, emit.tp
+        emit.add(
+            "attention",
+            "attention",
+            m=run.tokens,
+            n=cached // max(1, run.step.batch) + 1,
+            k=self._latent if kind == "absorbed" else self._qk_dim,
+            batch=self.heads,
+            flops=model[1] * self.heads,
+            executed=executed[1] * self.heads,
+            kv_read=copies * emit.kv_bytes(cached * token),
+            kv_write=copies * emit.kv_bytes(run.tokens * token),
+            activation=emit.plain_bytes(run.tokens * self.heads * (self._qk_dim + self.value_dim)),
+        )
+
+    def _work(self, run: Pass, mode: str, mla: str) -> tuple[int, int]:
+        """Tokens through the up-projection, and attention FLOPs per head, under an MLA convention.
+
+        Absorbing moves the up-projection to the query and output side, at the same FLOPs per new token, and makes a
+        pair cost 2·(2·kv_rank + rope_dim) per head. Where expanding all keys costs less (a prompt), that is charged:
+        it is how inference engines run prefill.
+        """
+        expanded_pair = self._qk_dim + self.value_dim
+        absorbed_pair = self._latent + self.kv_rank
+        tokens = flops = 0
+        for (q, cached), count in step_shapes(run.step):
+            pairs2 = double_pairs(mode, q, cached, causal=self.causal)
+            if mla == "cached":
+                step = (q, pairs2 * expanded_pair)
+            elif mla == "reexpand":
+                step = (q + cached if q else 0, pairs2 * expanded_pair)
+            else:
+                head_expand = 2 * self.kv_rank * (self.nope_dim + self.value_dim)
+                absorbed = (q, pairs2 * absorbed_pair)
+                expanded = (q + cached, pairs2 * expanded_pair)
+                step = min(absorbed, expanded, key=lambda work: work[0] * head_expand + work[1]) if q else (0, 0)
+            tokens += count * step[0]
+            flops += count * step[1]
+        return tokens, flops

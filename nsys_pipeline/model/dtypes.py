@@ -1,0 +1,55 @@
+"""Names and sizes of number formats."""
+
+from __future__ import annotations
+
+from nsys_pipeline.errors import ModelError
+
+#: Bits of one element. Block formats carry their scales apart (see `quantization.Format`).
+BITS: dict[str, int] = {
+    "fp64": 64,
+    "fp32": 32,
+    "tf32": 32,
+    "bf16": 16,
+    "fp16": 16,
+    "fp8": 8,
+    "int8": 8,
+    "fp4": 4,
+    "int4": 4,
+}
+
+_ALIASES: dict[str, str] = {
+    "float64": "fp64",
+    "double": "fp64",
+    "float32": "fp32",
+    "float": "fp32",
+    "tfloat32": "tf32",
+    "bfloat16": "bf16",
+    "float16": "fp16",
+    "half": "fp16",
+    "float8": "fp8",
+    "float8_e4m3fn": "fp8",
+    "float8_e4m3": "fp8",
+    "float8_e5m2": "fp8",
+    "fp8_e4m3": "fp8",
+    "fp8_e5m2": "fp8",
+    "e4m3": "fp8",
+    "e5m2": "fp8",
+    "float4": "fp4",
+    "float4_e2m1fn_x2": "fp4",
+    "mxfp4": "fp4",
+    "nvfp4": "fp4",
+}
+
+
+def normalize_dtype(name: str) -> str:
+    """Short name of a number format: ``torch.bfloat16`` → ``bf16``. Raises ModelError for an unknown one."""
+    key = name.strip().lower().removeprefix("torch.")
+    key = _ALIASES.get(key, key)
+    if key not in BITS:
+        raise ModelError(f"unknown dtype `{name}`", hint=f"known dtypes: {', '.join(BITS)}")
+    return key
+
+
+def bytes_of(elements: int, dtype: str) -> int:
+    """Bytes of `elements` packed values of `dtype`, rounded up."""
+    return -(-elements * BITS[dtype] // 8)

@@ -1,0 +1,327 @@
+"""FLOPs and bytes of forward passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model.architecture import Architecture, Stack
+from nsys_pipeline.model.conventions import Conventions
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.model import Model
+from nsys_pipeline.model.ops import Op
+from nsys_pipeline.model.quantization import Format, Quantization, named_format
+from nsys_pipeline.records import Step
+
+
+class Roofline(Protocol):
+    """What the estimate needs to know about a GPU."""
+
+    @property
+    def peaks_flops_per_s(self) -> Mapping[str, float]: ...
+
+    @property
+    def bandwidth_bytes_per_s(self) -> float | None: ...
+
+
+@attrs.frozen
+class Totals:
+    """Sums of one pass, under one set of conventions. Bytes are minimum bytes: weights + KV read + KV written."""
+
+    flops_by_dtype: Mapping[str, int]
+    weight_bytes: int
+    kv_read_bytes: int
+    kv_write_bytes: int
+    sol_ns: float | None = None
+
+    @property
+    def flops(self) -> int:
+        return sum(self.flops_by_dtype.values())
+
+    @property
+    def bytes(self) -> int:
+        return self.weight_bytes + self.kv_read_bytes + self.kv_write_bytes
+
+
+@attrs.define(slots=False)
+class Estimate:
+    """Ops of one forward pass and their sums, over all sequences and all GPUs."""
+
+    ops: tuple[Op, ...]
+    conventions: Conventions
+    label: str
+    gpus: int = 1
+
+    def op_flops(self, op: Op) -> int:
+        """FLOPs of one layer's op under the estimate's `count`."""
+        return op.flops_model if self.conventions.count == "model" else op.flops_executed
+
+    @property
+    def flops(self) -> int:
+        return sum(op.layers * self.op_flops(op) for op in self.ops)
+
+    @property
+    def flops_by_dtype(self) -> dict[str, int]:
+        """FLOPs per dtype that the products run in; only dtypes with any."""
+        result: dict[str, int] = {}
+        for op in self.ops:
+            flops = op.layers * self.op_flops(op)
+            if flops:
+                result[op.dtype] = result.get(op.dtype, 0) + flops
+        return result
+
+    @property
+    def bytes(self) -> int:
+        """Minimum bytes: weights touched + KV read + KV written."""
+        return self.weight_bytes + self.kv_read_bytes + self.kv_write_bytes
+
+    @property
+    def weight_bytes(self) -> int:
+        return sum(op.layers * op.weight_bytes for op in self.ops)
+
+    @property
+    def kv_read_bytes(self) -> int:
+        return sum(op.layers * op.kv_read_bytes for op in self.ops)
+
+    @property
+    def kv_write_bytes(self) -> int:
+        return sum(op.layers * op.kv_write_bytes for op in self.ops)
+
+    @property
+    def activation_bytes(self) -> int:
+        """Inputs and outputs of all ops if none were fused; not part of `bytes`."""
+        return sum(op.layers * op.activation_bytes for op in self.ops)
+
+    @property
+    def comm_bytes(self) -> int:
+        """Bytes sent between GPUs, summed over the senders; not part of `bytes`."""
+        return sum(op.layers * op.comm_bytes for op in self.ops)
+
+    def op_sol_ns(self, op: Op, gpu: Roofline) -> float | None:
+        """Speed-of-light time of one layer's op, in ns: max(FLOPs / peak, minimum bytes / bandwidth).
+
+        None where the GPU's peak for the op's dtype or its bandwidth is unknown but needed.
+        """
+        return _op_sol_ns(self.op_flops(op), op.bytes, op.dtype, gpu, self.gpus)
+
+    def sol_ns(self, gpu: Roofline) -> float | None:
+        """Sum of the ops' speed-of-light times in ns, or None where one of them is unknown."""
+        return _sum_known(_times(op.layers, self.op_sol_ns(op, gpu)) for op in self.ops)
+
+    @property
+    def totals(self) -> Totals:
+        return Totals(self.flops_by_dtype, self.weight_bytes, self.kv_read_bytes, self.kv_write_bytes)
+
+
+def _times(layers: int, value: float | None) -> float | None:
+    return None if value is None else layers * value
+
+
+def _sum_known(values: Iterable[float | None]) -> float | None:
+    total = 0.0
+    for value in values:
+        if value is None:
+            return None
+        total += value
+    return total
+
+
+def _op_sol_ns(flops: int, moved: int, dtype: str, gpu: Roofline, gpus: int) -> float | None:
+    compute = memory = 0.0
+    if flops:
+        peak = gpu.peaks_flops_per_s.get(dtype)
+        if not peak:
+            return None
+        compute = flops / peak
+    if moved:
+        if not gpu.bandwidth_bytes_per_s:
+            return None
+        memory = moved / gpu.bandwidth_bytes_per_s
+    return max(compute, memory) * 1e9 / gpus
+
+
+class Estimator:
+    """Estimates many steps of one model; parts that depend on the number of tokens alone are computed once.
+
+    Raises ModelError where the model cannot be split as the conventions' parallel degrees ask.
+    """
+
+    def __init__(self, model: Model, conventions: Conventions | None = None) -> None:
+        self.model = model
+        self.conventions = conventions or Conventions()
+        self._architecture = model.architecture
+        _check_parallel(self._architecture, self.conventions)
+        self._dtype = self.conventions.dtype or model.dtype
+        self._kv_dtype = self.conventions.kv_dtype or self._dtype
+        self._formats = self._quantization().formats
+        self._token_ops: dict[tuple[object, ...], list[list[Op]]] = {}
+        self._token_totals: dict[tuple[object, ...], Totals] = {}
+
+    def _quantization(self) -> Quantization:
+        if self.conventions.weight is None:
+            return self.model.quantization
+        return Quantization.everywhere(named_format(self.conventions.weight))
+
+    @property
+    def formats(self) -> Mapping[str, Format]:
+        """Format of the quantized weights, by role."""
+        return self._formats
+
+    def estimate(
+        self, step: Step, *, encoder_tokens: Sequence[int] | None = None, vision_tokens: Sequence[int] = ()
+    ) -> Estimate:
+        """Ops of one pass.
+
+        `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own, where
+        it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of each
+        image that goes through the vision tower in this pass.
+        """
+        ops: list[Op] = []
+        for stack, run in self._passes(step, encoder_tokens, vision_tokens):
+            context = self._context(stack, run)
+            for part, more in zip(self._tokens(stack, run), context, strict=True):
+                ops += part
+                ops += more
+        ops += self._pipeline_ops(step)
+        return Estimate(tuple(ops), self.conventions, self.model.label, self.conventions.gpus)
+
+    def totals(
+        self,
+        steps: Iterable[Step],
+        gpu: Roofline | None = None,
+        *,
+        encoder_tokens: Sequence[int] | None = None,
+    ) -> list[Totals]:
+        """Sums of each pass, in order, without building its full list of ops; `gpu` adds the SOL time."""
+        return [self._total(step, gpu, encoder_tokens) for step in steps]
+
+    def _total(self, step: Step, gpu: Roofline | None, encoder_tokens: Sequence[int] | None) -> Totals:
+        parts: list[Totals] = []
+        for stack, run in self._passes(step, encoder_tokens, ()):
+            key = (stack.name, _shape_key(run), id(gpu))
+            fixed = self._token_totals.get(key)
+            if fixed is None:
+                fixed = self._sum([op for part in self._tokens(stack, run) for op in part], gpu)
+                self._token_totals[key] = fixed
+            parts += [fixed, self._sum([op for part in self._context(stack, run) for op in part], gpu)]
+        flops: dict[str, int] = {}
+        for part in parts:
+            for dtype, count in part.flops_by_dtype.items():
+                flops[dtype] = flops.get(dtype, 0) + count
+        return Totals(
+            flops,
+            sum(part.weight_bytes for part in parts),
+            sum(part.kv_read_bytes for part in parts),
+            sum(part.kv_write_bytes for part in parts),
+            None if gpu is None else _sum_known(part.sol_ns for part in parts),
+        )
+
+    def _sum(self, ops: list[Op], gpu: Roofline | None) -> Totals:
+        estimate = Estimate(tuple(ops), self.conventions, self.model.label, self.conventions.gpus)
+        totals = estimate.totals
+        return totals if gpu is None else attrs.evolve(totals, sol_ns=estimate.sol_ns(gpu))
+
+    def _passes(
+        self, step: Step, encoder_tokens: Sequence[int] | None, vision_tokens: Sequence[int]
+    ) -> list[tuple[Stack, Pass]]:
+        architecture, passes = self._architecture, []
+        if architecture.vision and vision_tokens:
+            passes.append((architecture.vision, Pass(Step.ragged(vision_tokens, [0] * len(vision_tokens), 0), 0)))
+        logits = {None: step.logits, "last": step.batch, "all": step.new_tokens}[self.conventions.logits]
+        if architecture.decoder is None:
+            if architecture.encoder:
+                passes.append((architecture.encoder, Pass(step, logits)))
+            return passes
+        lengths: tuple[int, ...] = ()
+        first = not any(step.kv_tokens)
+        if architecture.encoder:
+            lengths = self._encoder_lengths(step, encoder_tokens)
+            if first:
+                passes.append((architecture.encoder, Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0)))
+        passes.append((architecture.decoder, Pass(step, logits, lengths, first)))
+        return passes
+
+    def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:
+        if encoder_tokens is None:
+            fixed = self._architecture.encoder_tokens
+            if fixed is None:
+                raise ModelError(
+                    f"`{self.model.name}` is an encoder-decoder model and the number of encoder tokens is not known",
+                    hint="say how many tokens each sequence's encoder input has",
+                )
+            return (fixed,) * step.batch
+        lengths = tuple(encoder_tokens)
+        if len(lengths) != step.batch:
+            raise ModelError(f"{step.batch} sequences but {len(lengths)} encoder lengths")
+        return lengths
+
+    def _emitter(self) -> Emitter:
+        return Emitter(self.conventions, self._dtype, self._kv_dtype, self._formats, tp=self.conventions.tp)
+
+    def _tokens(self, stack: Stack, run: Pass) -> list[list[Op]]:
+        key = (stack.name, _shape_key(run))
+        ops = self._token_ops.get(key)
+        if ops is None:
+            ops = self._emit(stack, run, "token_ops")
+            self._token_ops[key] = ops
+        return ops
+
+    def _context(self, stack: Stack, run: Pass) -> list[list[Op]]:
+        return self._emit(stack, run, "context_ops")
+
+    def _emit(self, stack: Stack, run: Pass, method: str) -> list[list[Op]]:
+        parts = []
+        for label, ids, blocks in stack.parts():
+            emit = self._emitter()
+            emit.enter(label, ids)
+            for block in blocks:
+                getattr(block, method)(emit, run)
+            parts.append(emit.ops)
+        return parts
+
+    def _pipeline_ops(self, step: Step) -> list[Op]:
+        if self.conventions.pp == 1:
+            return []
+        emit = self._emitter()
+        emit.enter("pipeline")
+        width = next(
+            (block.width for stack in self._architecture.stacks for block in stack.after if hasattr(block, "width")), 0
+        )
+        sent = (self.conventions.pp - 1) * emit.plain_bytes(step.new_tokens * width)
+        emit.add("communication", "pipeline_send", comm=sent)
+        return emit.ops
+
+
+def _shape_key(run: Pass) -> tuple[object, ...]:
+    return (run.tokens, run.step.batch, run.logits, run.encoder_tokens, run.first)
+
+
+def _check_parallel(architecture: Architecture, conventions: Conventions) -> None:
+    heads = architecture.heads
+    if heads and heads % conventions.tp:
+        raise ModelError(f"{heads} attention heads do not divide among {conventions.tp} tensor-parallel GPUs")
+    depth = architecture.decoder.depth if architecture.decoder else 0
+    if depth and conventions.pp > depth:
+        raise ModelError(f"{depth} layers cannot be split into {conventions.pp} pipeline stages")
+
+
+def estimate(
+    model: Model,
+    step: Step,
+    conventions: Conventions | None = None,
+    *,
+    encoder_tokens: Sequence[int] | None = None,
+    vision_tokens: Sequence[int] = (),
+) -> Estimate:
+    """FLOPs and bytes of one forward pass; see `Estimator.estimate`."""
+    return Estimator(model, conventions).estimate(step, encoder_tokens=encoder_tokens, vision_tokens=vision_tokens)
+
+
+def estimate_totals(
+    model: Model, steps: Iterable[Step], conventions: Conventions | None = None, *, gpu: Roofline | None = None
+) -> list[Totals]:
+    """Sums of many passes, in order: about 30 µs for each decode step that has its own context."""
+    return Estimator(model, conventions).totals(steps, gpu)

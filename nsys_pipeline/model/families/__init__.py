@@ -1,0 +1,41 @@
+"""Model families: a config's `model_type` picks the function that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.moe import MOE
+from nsys_pipeline.model.fields import Fields
+
+FAMILIES: dict[str, Builder] = {**DENSE, **MOE}
+
+
+def known_model_types() -> list[str]:
+    """Every `model_type` that has an exact reading, sorted."""
+    return sorted(FAMILIES)
+
+
+def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) -> tuple[Architecture, bool]:
+    """The architecture behind a config, and whether it is only an approximation.
+
+    Raises ModelError for an unknown model type (unless `approximate`) and for missing or impossible fields.
+    """
+    model_type = config.get("model_type")
+    if not isinstance(model_type, str) or not model_type:
+        raise ModelError("the config has no `model_type`", hint="pass the config.json of a Hugging Face checkpoint")
+    builder = FAMILIES.get(model_type)
+    if builder is not None:
+        return builder(Fields(config, model_type)), False
+    if approximate:
+        from nsys_pipeline.model.families.approximate import approximate_architecture
+
+        return approximate_architecture(config, model_type), True
+    raise ModelError(
+        f"model type `{model_type}` is not known",
+        hint=f"pass --approximate for 2 · active parameters; known types: {', '.join(known_model_types())}",
+    )

@@ -1,0 +1,166 @@
+"""What decoder families share: sizes, windows, and the assembly of a stack from per-layer blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
+from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Norm
+from nsys_pipeline.model.fields import Fields
+
+Builder = Callable[[Fields], Architecture]
+
+
+@attrs.frozen
+class Dims:
+    """Sizes that every decoder has."""
+
+    width: int
+    depth: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+
+    @property
+    def qk_norm_per_head(self) -> int:
+        """Weights of a norm on each head of Q and of K, shared by the heads."""
+        return 2 * self.head_dim
+
+    @property
+    def qk_norm_full(self) -> int:
+        """Weights of norms over the whole of Q and the whole of K."""
+        return (self.heads + self.kv_heads) * self.head_dim
+
+
+def read_dims(f: Fields, *, kv_heads: int | None = None) -> Dims:
+    """Sizes from the usual names. Raises ModelError where heads do not divide as they must."""
+    width, heads = f.dim("hidden_size"), f.dim("num_attention_heads")
+    kv = kv_heads or f.integer("num_key_value_heads", default=heads)
+    f.divides("num_attention_heads", heads, "num_key_value_heads", kv)
+    head_dim = f.opt_int("head_dim")
+    if head_dim is None:
+        head_dim = f.divides("hidden_size", width, "num_attention_heads", heads)
+    return Dims(width, f.dim("num_hidden_layers"), heads, kv, head_dim, f.dim("vocab_size"))
+
+
+def norm_weights(kind: str, width: int) -> int:
+    """Parameters of a norm: `rms` has a scale, `layer` a scale and a shift, `plain` none."""
+    return {"rms": width, "layer": 2 * width, "plain": 0}[kind]
+
+
+def layer_kinds(f: Fields, depth: int, fallback: Callable[[int], str]) -> list[str]:
+    """The config's `layer_types`, or those that `fallback` gives for each layer index."""
+    kinds = f.items("layer_types")
+    if kinds is None:
+        return [fallback(index) for index in range(depth)]
+    if len(kinds) != depth:
+        raise f.wrong("layer_types", f"lists {len(kinds)} layers, but there are {depth}")
+    return [str(kind) for kind in kinds]
+
+
+def sliding(f: Fields, depth: int, is_sliding: Callable[[int], bool]) -> list[int | None]:
+    """Window per layer (None: all tokens) for models whose layers are of two kinds."""
+    window = f.opt_int("sliding_window")
+    kinds = layer_kinds(f, depth, lambda i: "sliding_attention" if is_sliding(i) else "full_attention")
+    if window is None:
+        return [None] * depth
+    return [window if kind == "sliding_attention" else None for kind in kinds]
+
+
+def every(f: Fields, depth: int, default: int) -> Callable[[int], bool]:
+    """All layers slide except each n-th, n being `sliding_window_pattern`."""
+    del depth
+    pattern = f.opt_int("sliding_window_pattern", "_sliding_window_pattern") or default
+    return lambda index: bool((index + 1) % pattern)
+
+
+def uniform(depth: int, window: int | None) -> list[int | None]:
+    """The same window in every layer."""
+    return [window] * depth
+
+
+@attrs.frozen(kw_only=True)
+class DecoderSpec:
+    """A decoder with one attention and one feed-forward block per layer, as most are.
+
+    `norms` are the norms per layer over the full width; `qk_norm` the weights of norms on Q and K; `ffn` gives the
+    feed-forward block of a layer and a name for its kind; `positions` the rows of a learned position table.
+    """
+
+    dims: Dims
+    q_bias: bool = False
+    kv_bias: bool | None = None
+    v_bias: bool | None = None
+    o_bias: bool = False
+    norm: str = "rms"
+    norms: int = 2
+    final_norm: bool = True
+    embedding_norm: bool = False
+    qk_norm: int = 0
+    sinks: bool = False
+    windows: Sequence[int | None] | None = None
+    chunks: Sequence[int | None] | None = None
+    qk_norm_layers: Sequence[bool] | None = None
+    ffn: Callable[[int], tuple[str, Block]]
+    tied: bool
+    head_bias: bool = False
+    positions: int = 0
+
+    def layer(self, index: int) -> tuple[str, tuple[Block, ...]]:
+        """Label and blocks of one layer."""
+        d = self.dims
+        window = self.windows[index] if self.windows is not None else None
+        chunk = self.chunks[index] if self.chunks is not None else None
+        normed = self.qk_norm_layers is None or self.qk_norm_layers[index]
+        attention = Attention(
+            width=d.width,
+            heads=d.heads,
+            kv_heads=d.kv_heads,
+            head_dim=d.head_dim,
+            q_bias=self.q_bias,
+            kv_bias=self.q_bias if self.kv_bias is None else self.kv_bias,
+            v_bias=self.v_bias,
+            o_bias=self.o_bias,
+            extra_params=(self.qk_norm if normed else 0) + (d.heads if self.sinks else 0),
+            window=window,
+            chunk=chunk,
+        )
+        ffn_name, ffn = self.ffn(index)
+        weights = norm_weights(self.norm, d.width)
+        names = {0: [], 1: ["norm"], 2: ["attention_norm", "mlp_norm"]}.get(
+            self.norms, [f"norm_{number}" for number in range(self.norms)]
+        )
+        norms = [Norm(name, d.width, weights) for name in names]
+        kinds = [name for name, on in (("sliding", window), ("chunked", chunk)) if on]
+        return ".".join([*kinds, *([ffn_name] if ffn_name else [])]), (*norms, attention, ffn)
+
+    def stack(self, name: str = "decoder", label: str = "layers") -> Stack:
+        """The whole decoder with embedding, final norm and head."""
+        d = self.dims
+        weights = norm_weights(self.norm, d.width)
+        before: list[Block] = [Embedding("embed", d.vocab, d.width, tied=self.tied)]
+        if self.positions:
+            before.append(Embedding("embed_positions", self.positions, d.width))
+        if self.embedding_norm:
+            before.append(Norm("embed_norm", d.width, weights))
+        after: list[Block] = [Norm("final_norm", d.width, weights)] if self.final_norm else []
+        after.append(Head(d.vocab, d.width, d.vocab if self.head_bias else 0))
+        layers = group_layers(label, [self.layer(index) for index in range(d.depth)])
+        return Stack(name, layers, tuple(before), tuple(after))
+
+    def build(self, family: str, *, label: str = "exact") -> Architecture:
+        """The architecture of a text-only decoder."""
+        return Architecture(
+            family=family, decoder=self.stack(), heads=self.dims.heads, kv_heads=self.dims.kv_heads, label=label
+        )
+
+
+def dense_ffn(
+    f: Fields, width: int, *, gated: bool = True, bias: bool = False, hidden: int | None = None
+) -> Callable[[int], tuple[str, Block]]:
+    """The same MLP in every layer; `hidden` instead of the config's `intermediate_size`."""
+    mlp = Mlp(width=width, hidden=hidden or f.dim("intermediate_size"), gated=gated, bias=bias)
+    return lambda _index: ("", mlp)

@@ -1,0 +1,530 @@
+"""Dense decoders. What differs between families: biases, norms, windows, tied tables, position tables."""
+
+from __future__ import annotations
+
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Linear
+from nsys_pipeline.model.families.common import (
+    Builder,
+    DecoderSpec,
+    dense_ffn,
+    every,
+    read_dims,
+    sliding,
+    uniform,
+)
+from nsys_pipeline.model.fields import Fields
+
+
+def llama(f: Fields) -> Architecture:
+    """Llama, and what shares its shape: one switch for all attention biases, one for the MLP's."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("llama")
+
+
+def mistral(f: Fields) -> Architecture:
+    """Llama without biases; a window in every layer unless it is null."""
+    dims = read_dims(f)
+    windows = sliding(f, dims.depth, lambda _: True) if f.has("layer_types") else None
+    return DecoderSpec(
+        dims=dims,
+        windows=windows or uniform(dims.depth, f.opt_int("sliding_window")),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("mistral")
+
+
+def qwen2_windows(f: Fields, depth: int) -> list[int | None]:
+    """Qwen's windows: only if `use_sliding_window`, from layer `max_window_layers` on."""
+    if not f.flag("use_sliding_window"):
+        return uniform(depth, None)
+    first = f.integer("max_window_layers", default=depth, minimum=0)
+    return sliding(f, depth, lambda index: index >= first)
+
+
+def qwen2(f: Fields) -> Architecture:
+    """Biases on Q, K and V but not on O."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        windows=qwen2_windows(f, dims.depth),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("qwen2")
+
+
+def qwen3(f: Fields) -> Architecture:
+    """Norms on each head of Q and K; head_dim of its own."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        windows=qwen2_windows(f, dims.depth),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("qwen3")
+
+
+def gemma(f: Fields) -> Architecture:
+    """Wide heads; the table is tied."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("gemma")
+
+
+def gemma2(f: Fields) -> Architecture:
+    """Four norms per layer; every other layer slides."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=4,
+        windows=sliding(f, dims.depth, every(f, dims.depth, 2)),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("gemma2")
+
+
+def gemma3(f: Fields) -> Architecture:
+    """Gemma 2 with norms on Q and K; five sliding layers to a full one."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=4,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, every(f, dims.depth, 6)),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("gemma3")
+
+
+def phi(f: Fields) -> Architecture:
+    """Phi-1 to Phi-2: LayerNorm, attention and MLP in parallel, biases everywhere, also in the head."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        norms=1,
+        qk_norm=4 * dims.head_dim if f.flag("qk_layernorm") else 0,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True),
+        tied=f.flag("tie_word_embeddings"),
+        head_bias=True,
+    ).build("phi")
+
+
+def gpt2(f: Fields) -> Architecture:
+    """Learned positions, LayerNorm, biases, plain MLP of four times the width."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=f.opt_int("n_inner") or 4 * dims.width),
+        tied=f.flag("tie_word_embeddings"),
+        positions=f.dim("n_positions", "max_position_embeddings", "n_ctx"),
+    ).build("gpt2")
+
+
+def gpt_bigcode(f: Fields) -> Architecture:
+    """GPT-2 with one K and V head (StarCoder 1)."""
+    dims = read_dims(f, kv_heads=1 if f.flag("multi_query", default=True) else f.dim("num_attention_heads"))
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=f.opt_int("n_inner") or 4 * dims.width),
+        tied=f.flag("tie_word_embeddings"),
+        positions=f.dim("n_positions", "max_position_embeddings"),
+    ).build("gpt_bigcode")
+
+
+def gptj(f: Fields) -> Architecture:
+    """Attention and MLP in parallel after one LayerNorm; no attention biases, but one on the head."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        norm="layer",
+        norms=1,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=f.opt_int("n_inner") or 4 * dims.width),
+        tied=f.flag("tie_word_embeddings"),
+        head_bias=True,
+    ).build("gptj")
+
+
+def gpt_neox(f: Fields) -> Architecture:
+    """Two LayerNorms, biases, plain MLP."""
+    dims, bias = read_dims(f), f.flag("attention_bias", default=True)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="layer",
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("gpt_neox")
+
+
+def opt(f: Fields) -> Architecture:
+    """Learned positions (two rows more than the context); OPT-350m projects its embedding and norms afterwards."""
+    dims, bias = read_dims(f), f.flag("enable_bias", default=True)
+    embed = f.opt_int("word_embed_proj_dim") or dims.width
+    affine = f.flag("layer_norm_elementwise_affine", default=True)
+    before = f.flag("do_layer_norm_before", default=True)
+    spec = DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="layer" if affine else "plain",
+        final_norm=before and not f.flag("_remove_final_layer_norm"),
+        ffn=dense_ffn(f, dims.width, gated=False, bias=bias, hidden=f.dim("ffn_dim")),
+        tied=f.flag("tie_word_embeddings"),
+        positions=f.dim("max_position_embeddings") + 2,
+    )
+    if embed == dims.width:
+        return spec.build("opt")
+    import attrs
+
+    from nsys_pipeline.model.blocks import Embedding, Head
+
+    stack = spec.stack()
+    first = (Embedding("embed", dims.vocab, embed, tied=spec.tied), Linear("project_in", dims.width, embed))
+    last = (*stack.after[:-1], Linear("project_out", embed, dims.width), Head(dims.vocab, embed))
+    stack = attrs.evolve(stack, before=(*first, *stack.before[1:]), after=last)
+    return Architecture(family="opt", decoder=stack, heads=dims.heads, kv_heads=dims.kv_heads)
+
+
+def bloom(f: Fields) -> Architecture:
+    """A LayerNorm after the embedding; ALiBi instead of positions; biases."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        embedding_norm=True,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=4 * dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("bloom")
+
+
+def falcon(f: Fields) -> Architecture:
+    """Multi-query (7B), grouped-query with two norms (`new_decoder_architecture`: 40B, 180B) or multi-head."""
+    heads = f.dim("num_attention_heads")
+    new = f.flag("new_decoder_architecture")
+    kv = f.integer("num_kv_heads", default=heads) if new else 1 if f.flag("multi_query", default=True) else heads
+    dims, bias = read_dims(f, kv_heads=kv), f.flag("bias")
+    parallel_norms = f.opt_int("num_ln_in_parallel_attn")
+    norms = (parallel_norms or 2) if new else 1 if f.flag("parallel_attn", default=True) else 2
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="layer",
+        norms=norms,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=bias, hidden=f.opt_int("ffn_hidden_size") or 4 * dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("falcon")
+
+
+def mpt(f: Fields) -> Architecture:
+    """LayerNorm without a shift, no biases, ALiBi."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        ffn=dense_ffn(f, dims.width, gated=False, hidden=f.integer("expansion_ratio", default=4) * dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("mpt")
+
+
+def starcoder2(f: Fields) -> Architecture:
+    """LayerNorm, plain MLP, one switch for all biases."""
+    dims, bias = read_dims(f), f.flag("use_bias", default=True)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="layer",
+        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        ffn=dense_ffn(f, dims.width, gated=False, bias=bias),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("starcoder2")
+
+
+def stablelm(f: Fields) -> Architecture:
+    """LayerNorm with a gated MLP; optional parallel residual and norms on each head of Q and K."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("use_qkv_bias"),
+        norm="layer",
+        norms=1 if f.flag("use_parallel_residual") else 2,
+        qk_norm=dims.qk_norm_full if f.flag("qk_layernorm") else 0,
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("stablelm")
+
+
+def cohere(f: Fields) -> Architecture:
+    """One LayerNorm without shift for attention and MLP in parallel."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=1,
+        qk_norm=dims.qk_norm_full if f.flag("use_qk_norm") else 0,
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("cohere")
+
+
+def cohere2(f: Fields) -> Architecture:
+    """Cohere with three sliding layers to a full one."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=1,
+        windows=sliding(f, dims.depth, every(f, dims.depth, 4)),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("cohere2")
+
+
+def olmo(f: Fields) -> Architecture:
+    """Norms without parameters."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="plain",
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("olmo")
+
+
+def olmo2(f: Fields) -> Architecture:
+    """Norms after the blocks, and over the whole of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_full,
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("olmo2")
+
+
+def olmo3(f: Fields) -> Architecture:
+    """OLMo 2 with three sliding layers to a full one."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_full,
+        windows=sliding(f, dims.depth, lambda index: (index + 1) % 4 != 0),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("olmo3")
+
+
+def glm(f: Fields) -> Architecture:
+    """Biases on Q, K and V only; GLM-4 (0414) has four norms."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("attention_bias"),
+        norms=4 if f.model_type == "glm4" else 2,
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build(f.model_type)
+
+
+def smollm3(f: Fields) -> Architecture:
+    """Llama with some layers without rotary positions; those slide if a window is in use."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    windows = uniform(dims.depth, None)
+    if f.flag("use_sliding_window"):
+        no_rope = f.items("no_rope_layers")
+        interval = f.integer("no_rope_layer_interval", default=4)
+        rope = no_rope or [int((index + 1) % interval != 0) for index in range(dims.depth)]
+        windows = sliding(f, dims.depth, lambda index: not rope[index])
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        windows=windows,
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("smollm3")
+
+
+def exaone4(f: Fields) -> Architecture:
+    """Norms after the blocks and on each head of Q and K."""
+    dims = read_dims(f)
+    pattern = f.get("sliding_window_pattern")
+    # The published configs spell the pattern with letters: LLLG is three local layers to a global one.
+    length = len(pattern) if isinstance(pattern, str) else f.integer("sliding_window_pattern", default=4)
+    return DecoderSpec(
+        dims=dims,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lambda index: (index + 1) % length != 0),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("exaone4")
+
+
+def ernie4_5(f: Fields) -> Architecture:
+    """Llama with one switch for all biases."""
+    dims, bias = read_dims(f), f.flag("use_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=dense_ffn(f, dims.width, bias=bias),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("ernie4_5")
+
+
+def seed_oss(f: Fields) -> Architecture:
+    """Separate switches for the biases of Q, K, V and of O."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("attention_bias"),
+        o_bias=f.flag("attention_out_bias"),
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("seed_oss")
+
+
+def nemotron(f: Fields) -> Architecture:
+    """LayerNorm and a plain MLP with squared ReLU."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="layer",
+        ffn=dense_ffn(f, dims.width, gated=False, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("nemotron")
+
+
+def arcee(f: Fields) -> Architecture:
+    """Llama with a plain MLP."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("arcee")
+
+
+def apertus(f: Fields) -> Architecture:
+    """A plain MLP whose activation (xIELU) has two trained scalars; norms on each head of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    from nsys_pipeline.model.blocks import Mlp
+
+    mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), gated=False, extra_params=2)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        ffn=lambda _: ("", mlp),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("apertus")
+
+
+def hunyuan_dense(f: Fields) -> Architecture:
+    """Norms on each head of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("hunyuan_v1_dense")
+
+
+def phi3(f: Fields) -> Architecture:
+    """Fused projections, which count the same; a window in every layer unless it is null."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("phi3")
+
+
+DENSE: dict[str, Builder] = {
+    "llama": llama,
+    "mistral": mistral,
+    "ministral": mistral,
+    "ministral3": mistral,
+    "qwen2": qwen2,
+    "qwen3": qwen3,
+    "gemma": gemma,
+    "gemma2": gemma2,
+    "gemma3_text": gemma3,
+    "phi": phi,
+    "phi3": phi3,
+    "gpt2": gpt2,
+    "gpt_bigcode": gpt_bigcode,
+    "gptj": gptj,
+    "gpt_neox": gpt_neox,
+    "opt": opt,
+    "bloom": bloom,
+    "falcon": falcon,
+    "mpt": mpt,
+    "starcoder2": starcoder2,
+    "stablelm": stablelm,
+    "cohere": cohere,
+    "cohere2": cohere2,
+    "olmo": olmo,
+    "olmo2": olmo2,
+    "olmo3": olmo3,
+    "granite": llama,
+    "glm": glm,
+    "glm4": glm,
+    "smollm3": smollm3,
+    "exaone4": exaone4,
+    "ernie4_5": ernie4_5,
+    "seed_oss": seed_oss,
+    "nemotron": nemotron,
+    "arcee": arcee,
+    "apertus": apertus,
+    "helium": gemma,
+    "hunyuan_v1_dense": hunyuan_dense,
+}

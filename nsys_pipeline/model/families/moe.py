@@ -1,0 +1,392 @@
+"""Mixture-of-experts decoders, with grouped-query or latent attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
+from nsys_pipeline.model.blocks import Block, Embedding, Head, LatentAttention, Mlp, Moe, Norm
+from nsys_pipeline.model.families.common import (
+    Builder,
+    DecoderSpec,
+    every,
+    layer_kinds,
+    read_dims,
+    sliding,
+    uniform,
+)
+from nsys_pipeline.model.families.dense import qwen2_windows
+from nsys_pipeline.model.fields import Fields
+
+Ffn = Callable[[int], tuple[str, Block]]
+
+
+def experts_of(f: Fields, *names: str) -> tuple[int, int]:
+    """(experts, top k). Raises ModelError where more experts are picked than there are."""
+    experts = f.dim(*names)
+    top_k = f.dim("num_experts_per_tok")
+    if top_k > experts:
+        raise f.wrong("num_experts_per_tok", f"is {top_k}, but there are {experts} experts")
+    return experts, top_k
+
+
+def _moe_from(first_dense: int, dense: Mlp | None, moe: Moe) -> Ffn:
+    """Dense layers first, then experts."""
+    return lambda index: ("dense", dense) if dense is not None and index < first_dense else ("moe", moe)
+
+
+def mixtral(f: Fields) -> Architecture:
+    """Experts in every layer, no shared one."""
+    dims = read_dims(f)
+    experts, top_k = experts_of(f, "num_local_experts", "num_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
+    return DecoderSpec(
+        dims=dims,
+        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("mixtral")
+
+
+def phimoe(f: Fields) -> Architecture:
+    """Mixtral with LayerNorm and biases on attention and head."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_local_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="layer",
+        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+        head_bias=f.flag("lm_head_bias"),
+    ).build("phimoe")
+
+
+def _qwen_ffn(f: Fields, width: int, depth: int, *, shared: bool) -> Ffn:
+    """Experts in every `decoder_sparse_step`-th layer that is not in `mlp_only_layers`; dense MLPs elsewhere."""
+    experts, top_k = experts_of(f, "num_experts", "num_local_experts")
+    moe = Moe(
+        width=width,
+        hidden=f.dim("moe_intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        shared=f.dim("shared_expert_intermediate_size", minimum=0) if shared else 0,
+        shared_gate=shared,
+    )
+    step = f.integer("decoder_sparse_step", default=1)
+    only = set(f.items("mlp_only_layers") or [])
+    sparse = [index not in only and (index + 1) % step == 0 for index in range(depth)]
+    if all(sparse):
+        return lambda _: ("moe", moe)
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
+    return lambda index: ("moe", moe) if sparse[index] else ("dense", dense)
+
+
+def qwen2_moe(f: Fields) -> Architecture:
+    """Routed experts beside a gated shared one of its own size; biases on Q, K, V."""
+    dims = read_dims(f)
+    windows = uniform(dims.depth, None)
+    if f.flag("use_sliding_window"):
+        last = f.integer("max_window_layers", default=dims.depth, minimum=0)
+        windows = sliding(f, dims.depth, lambda index: bool((index + 1) % 2) and index < last)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("qkv_bias", default=True),
+        windows=windows,
+        ffn=_qwen_ffn(f, dims.width, dims.depth, shared=True),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("qwen2_moe")
+
+
+def qwen3_moe(f: Fields) -> Architecture:
+    """Many small experts, no shared one; norms on each head of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    window = f.opt_int("sliding_window") if f.flag("use_sliding_window") else None
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        windows=uniform(dims.depth, window),
+        ffn=_qwen_ffn(f, dims.width, dims.depth, shared=False),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("qwen3_moe")
+
+
+def olmoe(f: Fields) -> Architecture:
+    """OLMo with experts in every layer; norms over the whole of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_full,
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("olmoe")
+
+
+def granitemoe(f: Fields) -> Architecture:
+    """Granite with experts in every layer."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_local_experts")
+    moe = Moe(
+        width=dims.width,
+        hidden=f.dim("intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        shared=f.opt_int("shared_intermediate_size") or 0,
+    )
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("granitemoe")
+
+
+def deepseek_ffn(f: Fields, width: int) -> Ffn:
+    """`first_k_dense_replace` dense layers, then routed experts beside `n_shared_experts` fused into one MLP."""
+    experts, top_k = experts_of(f, "n_routed_experts", "num_local_experts")
+    hidden = f.dim("moe_intermediate_size")
+    moe = Moe(
+        width=width,
+        hidden=hidden,
+        experts=experts,
+        top_k=top_k,
+        shared=hidden * f.integer("n_shared_experts", default=0, minimum=0),
+    )
+    first = f.integer("first_k_dense_replace", default=0, minimum=0)
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size")) if first else None
+    return _moe_from(first, dense, moe)
+
+
+def latent_attention(f: Fields, width: int, heads: int) -> LatentAttention:
+    """Multi-head latent attention with DeepSeek's field names."""
+    return LatentAttention(
+        width=width,
+        heads=heads,
+        q_rank=f.opt_int("q_lora_rank"),
+        kv_rank=f.dim("kv_lora_rank"),
+        nope_dim=f.dim("qk_nope_head_dim"),
+        rope_dim=f.dim("qk_rope_head_dim"),
+        value_dim=f.dim("v_head_dim"),
+        bias=f.flag("attention_bias"),
+    )
+
+
+def latent_decoder(f: Fields, ffn: Ffn, family: str) -> Architecture:
+    """A decoder with multi-head latent attention in every layer."""
+    width, heads, depth, vocab = (
+        f.dim("hidden_size"),
+        f.dim("num_attention_heads"),
+        f.dim("num_hidden_layers"),
+        f.dim("vocab_size"),
+    )
+    attention = latent_attention(f, width, heads)
+    norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
+    layers = []
+    for index in range(depth):
+        name, block = ffn(index)
+        layers.append((name, (*norms, attention, block)))
+    stack = Stack(
+        "decoder",
+        group_layers("layers", layers),
+        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
+        (Norm("final_norm", width, width), Head(vocab, width)),
+    )
+    return Architecture(family=family, decoder=stack, heads=heads, kv_heads=heads)
+
+
+def deepseek(f: Fields) -> Architecture:
+    """DeepSeek-V2 and V3: latent attention, shared and routed experts, dense layers first."""
+    return latent_decoder(f, deepseek_ffn(f, f.dim("hidden_size")), f.model_type)
+
+
+def glm4_moe_lite(f: Fields) -> Architecture:
+    """DeepSeek's layers with `mlp_layer_types`; one dense layer first unless it says otherwise."""
+    width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
+    kinds = f.items("mlp_layer_types") or ["dense"] + ["sparse"] * (depth - 1)
+    experts, top_k = experts_of(f, "n_routed_experts")
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
+    moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
+    return latent_decoder(f, lambda i: ("moe", moe) if kinds[i] == "sparse" else ("dense", dense), "glm4_moe_lite")
+
+
+def glm4_moe(f: Fields) -> Architecture:
+    """GLM-4.5: DeepSeek's experts under grouped-query attention."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("attention_bias"),
+        qk_norm=dims.qk_norm_per_head if f.flag("use_qk_norm") else 0,
+        ffn=deepseek_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("glm4_moe")
+
+
+def dots1(f: Fields) -> Architecture:
+    """DeepSeek's experts under multi-head attention with norms on each head of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    first = f.integer("max_window_layers", default=dims.depth, minimum=0)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lambda index: index >= first),
+        ffn=deepseek_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("dots1")
+
+
+def gpt_oss(f: Fields) -> Architecture:
+    """Every other layer slides over 128 tokens; attention sinks; biases everywhere, also in router and experts."""
+    dims, bias = read_dims(f), f.flag("attention_bias", default=True)
+    experts, top_k = experts_of(f, "num_local_experts", "num_experts")
+    moe = Moe(
+        width=dims.width,
+        hidden=f.dim("intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        bias=True,
+        router_bias=experts,
+    )
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        sinks=True,
+        windows=sliding(f, dims.depth, every(f, dims.depth, 2)),
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("gpt_oss")
+
+
+def llama4_text(f: Fields) -> Architecture:
+    """Three chunked layers to a full one; experts in some layers beside a shared expert of the same size."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_local_experts")
+    hidden = f.dim("intermediate_size")
+    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=hidden, dense_executed=True)
+    step = f.integer("interleave_moe_layer_step", default=1)
+    sparse = f.items("moe_layers")
+    if sparse is None:
+        sparse = list(range(step - 1, dims.depth, step))
+    dense = Mlp(width=dims.width, hidden=f.integer("intermediate_size_mlp", default=hidden))
+    # Layers without rotary positions attend to everything, the others to their own chunk.
+    interval = f.integer("no_rope_layer_interval", default=4)
+    rope = f.items("no_rope_layers") or [int((index + 1) % interval != 0) for index in range(dims.depth)]
+    kinds = layer_kinds(f, dims.depth, lambda index: "chunked_attention" if rope[index] else "full_attention")
+    chunk = f.opt_int("attention_chunk_size")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        chunks=[chunk if kind == "chunked_attention" else None for kind in kinds],
+        ffn=lambda index: ("moe", moe) if index in sparse else ("dense", dense),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("llama4")
+
+
+def minimax_m2(f: Fields) -> Architecture:
+    """Experts in every layer; norms over the whole of Q and K."""
+    dims = read_dims(f)
+    experts, top_k = experts_of(f, "num_local_experts", "num_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
+    return DecoderSpec(
+        dims=dims,
+        qk_norm=dims.qk_norm_full,
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("minimax_m2")
+
+
+def ernie4_5_moe(f: Fields) -> Architecture:
+    """Experts in every `moe_layer_interval`-th layer of a range, beside shared ones."""
+    dims, bias = read_dims(f), f.flag("use_bias")
+    experts, top_k = f.dim("moe_num_experts", "num_experts"), f.dim("moe_k", "num_experts_per_tok")
+    hidden = f.dim("moe_intermediate_size")
+    moe = Moe(
+        width=dims.width,
+        hidden=hidden,
+        experts=experts,
+        top_k=top_k,
+        shared=hidden * f.integer("moe_num_shared_experts", default=0, minimum=0),
+        shared_bias=bias,
+        router_bias=experts,
+    )
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=bias)
+    first = f.integer("moe_layer_start_index", default=0, minimum=0)
+    end = f.integer("moe_layer_end_index", default=-1, minimum=-1)
+    last = dims.depth - 1 if end == -1 else end
+    step = f.integer("moe_layer_interval", default=1)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=lambda i: ("moe", moe) if (i + 1) % step == 0 and first <= i <= last else ("dense", dense),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("ernie4_5_moe")
+
+
+def hunyuan_moe(f: Fields) -> Architecture:
+    """Experts in every layer beside one shared expert of the same size; norms on each head of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts = _one_value(f, "num_experts")
+    top_k = _one_value(f, "moe_topk")
+    moe = Moe(
+        width=dims.width,
+        hidden=f.dim("intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        shared=f.dim("intermediate_size"),
+    )
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("hunyuan_v1_moe")
+
+
+def _one_value(f: Fields, name: str) -> int:
+    """A size that may be spelled as a list of equal values, one per layer."""
+    value = f.get(name)
+    if isinstance(value, list):
+        if len(set(value)) != 1:
+            raise f.wrong(name, "differs between layers, which is not supported")
+        return int(value[0])
+    return f.integer(name)
+
+
+MOE: dict[str, Builder] = {
+    "mixtral": mixtral,
+    "phimoe": phimoe,
+    "qwen2_moe": qwen2_moe,
+    "qwen3_moe": qwen3_moe,
+    "olmoe": olmoe,
+    "granitemoe": granitemoe,
+    "granitemoeshared": granitemoe,
+    "deepseek_v2": deepseek,
+    "deepseek_v3": deepseek,
+    "kimi_k2": deepseek,
+    "glm4_moe": glm4_moe,
+    "glm4_moe_lite": glm4_moe_lite,
+    "dots1": dots1,
+    "gpt_oss": gpt_oss,
+    "llama4_text": llama4_text,
+    "minimax_m2": minimax_m2,
+    "ernie4_5_moe": ernie4_5_moe,
+    "hunyuan_v1_moe": hunyuan_moe,
+}

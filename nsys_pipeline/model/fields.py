@@ -1,0 +1,170 @@
+"""Read a config dict so that whatever is missing or impossible is named together with the model type."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from nsys_pipeline.errors import ModelError
+
+
+@cache
+def _all_defaults() -> dict[str, Any]:
+    path = Path(__file__).parent / "defaults.json"
+    types: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["types"]
+    return types
+
+
+def class_defaults(model_type: str) -> Mapping[str, Any]:
+    """``fields`` (name → default) and ``aliases`` of transformers' config class for a model type; {} if not known."""
+    found: Mapping[str, Any] = _all_defaults().get(model_type, {})
+    return found
+
+
+_ABSENT = object()
+
+
+class Fields:
+    """A view of one (sub-)config of a Hugging Face `config.json`.
+
+    Lookup order of a field: the config under any name the field goes by, then the default of transformers' config class
+    for this model type (checkpoints leave out what equals it, sub-configs nearly everything). `dim` alone refuses the
+    class default in a top-level config: the default would be the size of some other model. An explicit null is a value
+    and stays None for the ``opt_*`` getters. Whatever is missing or impossible raises ModelError.
+    """
+
+    def __init__(self, data: Mapping[str, Any], model_type: str, where: str = "") -> None:
+        self.data = data
+        self.model_type = model_type
+        self._where = where
+        known = class_defaults(model_type)
+        self._defaults: Mapping[str, Any] = known.get("fields", {})
+        self._aliases: Mapping[str, str] = known.get("aliases", {})
+
+    def _path(self, name: str) -> str:
+        return f"{self._where}.{name}" if self._where else name
+
+    def _names(self, names: tuple[str, ...]) -> list[str]:
+        """All names of a field: those given, and what transformers' attribute map calls them."""
+        found = list(names)
+        for name in names:
+            if name in self._aliases:
+                found.append(self._aliases[name])
+            found += [key for key, value in self._aliases.items() if value == name]
+        return found
+
+    def _lookup(self, names: tuple[str, ...], *, class_default: bool = True) -> Any:
+        names_ = self._names(names)
+        for source in (self.data, self._defaults if class_default else {}):
+            present = [source[name] for name in names_ if name in source]
+            for value in present:
+                if value is not None:
+                    return value
+            if present:
+                return None
+        return _ABSENT
+
+    def has(self, *names: str) -> bool:
+        """Whether the config itself holds a value that is not null under any of the names."""
+        return any(self.data.get(name) is not None for name in self._names(names))
+
+    def get(self, *names: str, default: Any = None) -> Any:
+        """The field's value; `default` where it is absent or null."""
+        value = self._lookup(names)
+        return default if value is _ABSENT or value is None else value
+
+    def wrong(self, name: str, why: str) -> ModelError:
+        """An error about the field `name`."""
+        return ModelError(f"config of model type `{self.model_type}`: `{self._path(name)}` {why}")
+
+    def missing(self, name: str) -> ModelError:
+        """The error for an absent field."""
+        return ModelError(
+            f"config of model type `{self.model_type}` has no `{self._path(name)}`",
+            hint="pass the complete config.json of the checkpoint",
+        )
+
+    def _checked(self, name: str, value: Any, minimum: int) -> int:
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self.wrong(name, f"is {value!r}, not an integer")
+        if value < minimum:
+            raise self.wrong(name, f"is {value}; it must be at least {minimum}")
+        return value
+
+    def dim(self, *names: str, minimum: int = 1) -> int:
+        """A size that the config must state itself, unless it is a sub-config."""
+        value = self._lookup(names, class_default=bool(self._where))
+        if value is _ABSENT or value is None:
+            raise self.missing(names[0])
+        return self._checked(names[0], value, minimum)
+
+    def integer(self, *names: str, default: int | None = None, minimum: int = 1) -> int:
+        """An integer of at least `minimum`; `default` where it is absent or null and the class has none either."""
+        value = self.get(*names, default=default)
+        if value is None:
+            raise self.missing(names[0])
+        return self._checked(names[0], value, minimum)
+
+    def opt_int(self, *names: str) -> int | None:
+        """A positive integer, or None where the field is absent, null, zero or negative: all of them mean 'off'."""
+        value = self.get(*names)
+        if value is None or value is False:
+            return None
+        value = self._checked(names[0], value, -1)
+        return value if value > 0 else None
+
+    def number(self, *names: str, default: float | None = None) -> float:
+        """A number."""
+        value = self.get(*names, default=default)
+        if value is None:
+            raise self.missing(names[0])
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.wrong(names[0], f"is {value!r}, not a number")
+        return value
+
+    def flag(self, *names: str, default: bool = False) -> bool:
+        """A truth value."""
+        value = self.get(*names, default=default)
+        if not isinstance(value, bool | int):
+            raise self.wrong(names[0], f"is {value!r}, not true or false")
+        return bool(value)
+
+    def text(self, *names: str, default: str | None = None) -> str:
+        """A string."""
+        value = self.get(*names, default=default)
+        if value is None:
+            raise self.missing(names[0])
+        if not isinstance(value, str):
+            raise self.wrong(names[0], f"is {value!r}, not a string")
+        return value
+
+    def items(self, *names: str) -> list[Any] | None:
+        """A list, or None where the field is absent or null."""
+        value = self.get(*names)
+        if value is None:
+            return None
+        if not isinstance(value, list | tuple):
+            raise self.wrong(names[0], f"is {value!r}, not a list")
+        return list(value)
+
+    def sub(self, *names: str, model_type: str) -> Fields:
+        """A nested config, e.g. ``text_config``; `model_type` where it names none."""
+        name = next((name for name in names if self.has(name)), names[0])
+        value = self.data.get(name, {})
+        if not isinstance(value, Mapping):
+            raise self.wrong(name, f"is {value!r}, not an object")
+        return Fields(value, str(value.get("model_type") or model_type), self._path(name))
+
+    def divides(self, whole_name: str, whole: int, part_name: str, part: int) -> int:
+        """`whole // part`, or ModelError where it leaves a rest."""
+        if whole % part:
+            raise ModelError(
+                f"config of model type `{self.model_type}`: `{self._path(whole_name)}` = {whole} "
+                f"is not a multiple of `{self._path(part_name)}` = {part}"
+            )
+        return whole // part

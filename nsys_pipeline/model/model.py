@@ -1,0 +1,93 @@
+"""A model as the estimator sees it: the config, and the architecture read from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.dtypes import normalize_dtype
+from nsys_pipeline.model.families import build_architecture
+from nsys_pipeline.model.quantization import Quantization
+from nsys_pipeline.model.quantization_configs import read_quantization
+
+#: Charged where a config names no dtype; what nearly every published checkpoint is stored in.
+ASSUMED_DTYPE = "bf16"
+
+
+@attrs.define(slots=False, eq=False)
+class Model:
+    """A language (or vision, or encoder-decoder) model, described by its Hugging Face config.
+
+    `approximate` is set for a model type that is not known, described by 2 · active parameters per token only.
+    """
+
+    name: str
+    config: Mapping[str, Any]
+    architecture: Architecture
+    approximate: bool = False
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], name: str | None = None, *, approximate: bool = False) -> Model:
+        """Read a config dict. Raises ModelError for an unknown model type or missing or impossible fields.
+
+        `approximate` accepts an unknown `model_type` and reads its config as a plain decoder's, for 2 · active
+        parameters FLOPs per token; the estimate is then labelled approximate.
+        """
+        if not isinstance(config, Mapping):
+            raise ModelError(f"a model config must be an object, not {type(config).__name__}")
+        architecture, is_approximate = build_architecture(config, approximate=approximate)
+        return cls(name or str(config.get("model_type")), config, architecture, is_approximate)
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type", "unknown"))
+
+    @cached_property
+    def params(self) -> int:
+        """Parameters, tied tables once."""
+        return sum(stack.params for stack in self.architecture.stacks) + self.architecture.unused_params
+
+    @cached_property
+    def active_params(self) -> int:
+        """Parameters without the experts that a token does not use."""
+        return self.params - sum(stack.idle_params for stack in self.architecture.stacks)
+
+    @cached_property
+    def _config_dtype(self) -> str | None:
+        for config in (
+            self.config,
+            *(self.config.get(key) for key in ("text_config", "llm_config", "language_config")),
+        ):
+            if isinstance(config, Mapping):
+                value = config.get("dtype") or config.get("torch_dtype")
+                if isinstance(value, str) and value != "auto":
+                    return normalize_dtype(value)
+        return None
+
+    @property
+    def dtype(self) -> str:
+        """Dtype of activations and unquantized weights (bf16, fp16, fp32, …)."""
+        return self._config_dtype or ASSUMED_DTYPE
+
+    @property
+    def dtype_assumed(self) -> bool:
+        """Whether the config names no dtype, so that `dtype` is an assumption to be told to the user."""
+        return self._config_dtype is None
+
+    @cached_property
+    def quantization(self) -> Quantization:
+        """Formats of the quantized weights. Raises ModelError for a quantization method that is not known."""
+        raw = self.config.get("quantization_config")
+        if raw is None and isinstance(self.config.get("text_config"), Mapping):
+            raw = self.config["text_config"].get("quantization_config")
+        return read_quantization(raw) if isinstance(raw, Mapping) else Quantization()
+
+    @property
+    def label(self) -> str:
+        """exact, verified or approximate."""
+        return "approximate" if self.approximate else self.architecture.label

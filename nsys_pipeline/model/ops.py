@@ -1,0 +1,56 @@
+"""The unit of the estimate: one operation of one layer kind."""
+
+from __future__ import annotations
+
+import attrs
+
+
+@attrs.frozen
+class Op:
+    """What one operation computes and moves in ONE layer, over all sequences of the step and all GPUs.
+
+    `layers` says how many identical layers run it: multiply by it, or use the ``total_*`` properties.
+    `m`, `n`, `k` and `batch` describe the matrix product(s), ``batch`` products of (m×k)·(k×n); attention has
+    m = query tokens, n = keys attended by the average query (rounded), k = dim of a query head, batch = heads.
+    FLOPs count a multiply-add as two. Bytes: `weight_bytes` (weights touched), `kv_read_bytes`, `kv_write_bytes` (cache
+    or recurrent state) make up the minimum traffic; `activation_bytes` (inputs and outputs of the op, which fused
+    kernels keep on chip) and `comm_bytes` (sent between GPUs, summed over the senders) are apart.
+    """
+
+    layer: str
+    layers: int
+    layer_ids: tuple[int, ...]
+    kind: str
+    name: str
+    m: int
+    n: int
+    k: int
+    batch: int
+    dtype: str
+    flops_model: int
+    flops_executed: int
+    weight_bytes: int = 0
+    activation_bytes: int = 0
+    kv_read_bytes: int = 0
+    kv_write_bytes: int = 0
+    comm_bytes: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Minimum traffic of one layer's op: weights + KV read + KV written."""
+        return self.weight_bytes + self.kv_read_bytes + self.kv_write_bytes
+
+    @property
+    def total_flops_model(self) -> int:
+        """FLOPs that the model requires, over all the layers that run this op."""
+        return self.layers * self.flops_model
+
+    @property
+    def total_flops_executed(self) -> int:
+        """FLOPs that an eager implementation executes, over all the layers that run this op."""
+        return self.layers * self.flops_executed
+
+    @property
+    def total_bytes(self) -> int:
+        """Minimum traffic over all the layers that run this op."""
+        return self.layers * self.bytes

@@ -1,0 +1,88 @@
+"""Weight formats: bits, scales, and which weights of a checkpoint are in them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model.dtypes import BITS, normalize_dtype
+
+#: What a weight is used for; quantization applies by role.
+ATTENTION, MLP, EXPERT, ROUTER, EMBEDDING, HEAD, NORM, VISION = (
+    "attention",
+    "mlp",
+    "expert",
+    "router",
+    "embedding",
+    "lm_head",
+    "norm",
+    "vision",
+)
+_LINEARS = frozenset({ATTENTION, MLP, EXPERT})
+
+
+@attrs.frozen
+class Format:
+    """One stored number format with its scales.
+
+    A scale of `scale_bits` (and a zero point of `zero_bits`) is stored per block of `block` = (rows, columns) of a
+    (out × in) weight; 0 stands for the whole extent. `compute` is the dtype the product runs in, None for that of the
+    activations (weight-only quantization).
+    """
+
+    name: str
+    bits: int
+    block: tuple[int, int] = (0, 0)
+    scale_bits: int = 0
+    zero_bits: int = 0
+    compute: str | None = None
+
+    def bytes(self, rows: int, columns: int, copies: int = 1) -> int:
+        """Bytes of `copies` weights of `rows` outputs and `columns` inputs, scales and zero points included."""
+        blocks = 0
+        if self.scale_bits:
+            blocks = -(-rows // (self.block[0] or rows)) * -(-columns // (self.block[1] or columns))
+        bits = rows * columns * self.bits + blocks * (self.scale_bits + self.zero_bits)
+        return -(-copies * bits // 8)
+
+
+def plain(dtype: str) -> Format:
+    """An unquantized format."""
+    return Format(dtype, BITS[dtype], compute=None)
+
+
+def named_format(name: str) -> Format:
+    """The usual layout behind a short name, for ``--weight-dtype``.
+
+    fp8: fp32 scale per 128×128 block (DeepSeek-V3 technical report, arXiv 2412.19437, 3.3.2), computed in fp8.
+    int8: fp32 scale per output row, computed in int8. int4: fp16 scale and 4-bit zero per 128 inputs (AWQ, GPTQ).
+    mxfp4: 8-bit scale per 32 inputs (OCP Microscaling v1.0). nvfp4: fp8 scale per 16 inputs.
+    """
+    key = name.strip().lower()
+    known = {
+        "fp8": Format("fp8", 8, (128, 128), 32, compute="fp8"),
+        "int8": Format("int8", 8, (1, 0), 32, compute="int8"),
+        "int4": Format("int4", 4, (1, 128), 16, 4),
+        "mxfp4": Format("mxfp4", 4, (1, 32), 8),
+        "nvfp4": Format("nvfp4", 4, (1, 16), 8),
+    }
+    if key in known:
+        return known[key]
+    dtype = normalize_dtype(key)
+    if BITS[dtype] < 8:
+        raise ModelError(f"`{name}` needs a block size", hint=f"choose one of: {', '.join(known)}")
+    return plain(dtype)
+
+
+@attrs.frozen
+class Quantization:
+    """Which roles of weights are stored in which format; roles not named keep the model's dtype."""
+
+    formats: Mapping[str, Format] = attrs.field(factory=dict)
+
+    @classmethod
+    def everywhere(cls, fmt: Format) -> Quantization:
+        """Every linear layer inside the blocks; embeddings, LM head, routers and norms stay as they are."""
+        return cls(dict.fromkeys(_LINEARS, fmt))

@@ -1,0 +1,242 @@
+"""Find, parse, order and run the modules of ``sql/``: one file, one SELECT, one relation.
+
+``sql/attribute/gpu_work.sql`` defines ``attribute.gpu_work``. The header of a file is its documentation and its
+contract; `scripts/check_sql_modules.py` checks it against the statement itself::
+
+    -- What one row is, in a sentence or two.
+    -- Grain: the key, and what is NULL when.
+    -- requires: load.kernels, attribute.launches
+    -- materialize: table                      (left out: a view)
+    -- params: spans                           (only in a table macro)
+    -- columns:
+    --   kernel_id BIGINT  What it is. Unit: ns.
+
+Modules are run on demand: asking for one builds what it needs first. Relations of the schemas ``nsys`` and ``input``
+do not come from files: the caller hands in a function that makes them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+# A relation may only require relations of its own layer or of layers to its left.
+LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "report")
+EXTERNAL_LAYERS = ("nsys", "input")
+KEYS = ("requires", "materialize", "params", "columns")
+
+
+class ModuleError(Exception):
+    """A module of ``sql/`` is malformed: a bug in llmperf, not in the user's input."""
+
+
+@attrs.frozen
+class Column:
+    """A documented column of a relation."""
+
+    name: str
+    type: str
+    doc: str
+
+
+@attrs.frozen
+class Module:
+    """One file of ``sql/``."""
+
+    name: str
+    doc: str
+    grain: str
+    requires: tuple[str, ...]
+    columns: tuple[Column, ...]
+    sql: str
+    is_table: bool = False
+    params: tuple[str, ...] = ()
+
+    @property
+    def layer(self) -> str:
+        return self.name.partition(".")[0]
+
+    @property
+    def relation(self) -> str:
+        return self.name.partition(".")[2]
+
+    @property
+    def is_public(self) -> bool:
+        return self.layer == "report" and not self.relation.startswith("_")
+
+
+def sql_root() -> Path:
+    """Folder of the modules: inside an installed package, beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "sql"
+    return inside if inside.is_dir() else package.parent / "sql"
+
+
+def parse(name: str, text: str) -> Module:
+    """Parse one module. Raises ModuleError where the header or the statement breaks the rules."""
+    header = []
+    lines = text.splitlines()
+    while lines and lines[0].startswith("--"):
+        header.append(lines.pop(0)[2:].removeprefix(" "))
+    sql = "\n".join(lines).strip().removesuffix(";")
+    if not header or not sql:
+        raise ModuleError(f"{name}: needs a header and one SELECT")
+
+    prose: list[str] = []
+    fields: dict[str, list[str]] = {}
+    current = prose
+    for line in header:
+        key, colon, rest = line.partition(":")
+        if colon and key in KEYS:
+            current = fields.setdefault(key, [])
+            line = rest.strip()  # noqa: PLW2901
+        if line:
+            current.append(line)
+    grain_at = next((i for i, line in enumerate(prose) if line.startswith("Grain:")), None)
+    if grain_at is None:
+        raise ModuleError(f"{name}: the header does not say its grain")
+    layer = name.partition(".")[0]
+    if layer not in LAYERS or layer in EXTERNAL_LAYERS:
+        raise ModuleError(f"{name}: `{layer}` is no layer of sql/")
+    return Module(
+        name=name,
+        doc=" ".join(prose[:grain_at]),
+        grain=" ".join(prose[grain_at:]).removeprefix("Grain:").strip(),
+        requires=tuple(re.findall(r"[\w.]+", " ".join(fields.get("requires", [])))),
+        columns=_parse_columns(name, fields.get("columns", [])),
+        sql=sql,
+        is_table=fields.get("materialize") == ["table"],
+        params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
+    )
+
+
+def _parse_columns(name: str, lines: Iterable[str]) -> tuple[Column, ...]:
+    columns: list[Column] = []
+    for line in lines:
+        if line.startswith("    "):  # continues the description above
+            last = columns.pop()
+            columns.append(attrs.evolve(last, doc=f"{last.doc} {line.strip()}"))
+            continue
+        match = re.match(r"  (\w+)\s+([A-Z]+(?:\([^)]*\))?(?:\[\])?)\s+(\S.*)", line)
+        if not match:
+            raise ModuleError(f"{name}: column line is not `name TYPE description`: {line!r}")
+        columns.append(Column(*match.groups()))
+    return tuple(columns)
+
+
+@cache
+def all_modules() -> Mapping[str, Module]:
+    """Every module of ``sql/`` by name."""
+    root = sql_root()
+    modules = {}
+    for path in sorted(root.glob("*/*.sql")):
+        name = f"{path.parent.name}.{path.stem}"
+        modules[name] = parse(name, path.read_text(encoding="utf-8"))
+    return modules
+
+
+def closure(
+    targets: Iterable[str], modules: Mapping[str, Module] | None = None, built: Collection[str] = ()
+) -> list[str]:
+    """`targets` and everything they need that is not built, dependencies first.
+
+    Raises ModuleError for unknown names and for cycles.
+    """
+    modules = all_modules() if modules is None else modules
+    order: list[str] = []
+    done = set(built)
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        if name in done:
+            return
+        if name in path:
+            raise ModuleError(f"cycle: {' -> '.join([*path, name])}")
+        if name.partition(".")[0] not in EXTERNAL_LAYERS:
+            if name not in modules:
+                raise ModuleError(f"{path[-1] if path else 'target'} needs {name}, which no file defines")
+            for dependency in modules[name].requires:
+                visit(dependency, (*path, name))
+        done.add(name)
+        order.append(name)
+
+    for target in targets:
+        visit(target, ())
+    return order
+
+
+class Runner:
+    """Builds modules on one connection, each at most once.
+
+    `external` makes a relation of the schemas ``nsys`` or ``input`` when it is first needed. Tables go to the
+    attached database `store`, with a view of the same name in the connection's own catalog, so that the store can be
+    a file that a later run attaches.
+    """
+
+    def __init__(
+        self,
+        con: DuckDBPyConnection,
+        external: Callable[[str], None],
+        *,
+        store: str | None = None,
+        modules: Mapping[str, Module] | None = None,
+        on_module: Callable[[str], None] | None = None,
+        may_write: bool = True,
+    ) -> None:
+        self.con = con
+        self.external = external
+        self.store = store
+        self.modules = all_modules() if modules is None else modules
+        self.on_module = on_module
+        self.may_write = may_write
+        self.built: set[str] = set()
+        for layer in LAYERS:
+            con.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
+        if store:
+            stored = con.execute(
+                "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = ?", [store]
+            ).fetchall()
+            for (name,) in stored:
+                self.adopt(name)
+
+    def build(self, *targets: str) -> None:
+        """Build `targets` and what they need."""
+        for name in closure(targets, self.modules, self.built):
+            if name in self.built:  # an external relation built it on the way
+                continue
+            if self.on_module:
+                self.on_module(name)
+            if name.partition(".")[0] in EXTERNAL_LAYERS:
+                self.external(name)
+            else:
+                self._create(self.modules[name])
+            self.built.add(name)
+
+    def rebuild(self, *targets: str) -> None:
+        """Build `targets` again, and nothing else: their inputs have changed."""
+        for name in targets:
+            self.built.discard(name)
+        self.build(*targets)
+
+    def _create(self, module: Module) -> None:
+        if module.params:
+            self.con.execute(f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS TABLE {module.sql}")
+        elif module.is_table and self.store and self.may_write:
+            self.con.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.{module.layer}")
+            self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} AS {module.sql}")
+            self.adopt(module.name)
+        else:
+            kind = "TABLE" if module.is_table else "VIEW"
+            self.con.execute(f"CREATE OR REPLACE {kind} {module.name} AS {module.sql}")
+
+    def adopt(self, name: str) -> None:
+        """Let `name` mean the table of that name in the store."""
+        self.con.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {self.store}.{name}")
+        self.built.add(name)

@@ -1,0 +1,82 @@
+"""The user's cache: prepared tables of traces, exports of reports, unpacked files.
+
+An entry is written under a temporary name and renamed when it is whole, so that runs beside each other never see a
+half of one: the last to finish wins, and both are equal. The key holds the identity of the input file and a
+fingerprint of the code that makes the tables.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+from nsys_pipeline import __version__
+from nsys_pipeline.sqlmods import sql_root
+
+MAX_CACHE_BYTES = 20 * 1024**3
+
+
+def default_cache_dir() -> Path:
+    """`$LLMPERF_CACHE_DIR`, else the user's cache directory."""
+    if configured := os.environ.get("LLMPERF_CACHE_DIR"):
+        return Path(configured)
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("llmperf", appauthor=False))
+
+
+@cache
+def code_fingerprint() -> str:
+    """Hash of everything that decides what the tables of a trace hold."""
+    import duckdb
+
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256(f"{__version__} {duckdb.__version__}".encode())
+    files = [
+        *sql_root().glob("*/*.sql"), *package.glob("rules/*"), *package.glob("trace/*.py"),
+        package / "sqlmods.py", package / "markers.py",
+    ]  # fmt: skip
+    for file in sorted(files):
+        if file.is_file():
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def identity_of(path: Path) -> str:
+    """What tells this file, or folder, from any other and from its own later content."""
+    parts = []
+    for member in [path, *sorted(path.iterdir())] if path.is_dir() else [path]:
+        stat = member.stat()
+        parts.append(f"{member.resolve()}|{stat.st_dev}|{stat.st_ino}|{stat.st_size}|{stat.st_mtime_ns}")
+    return "\n".join(parts)
+
+
+def entry(cache_dir: Path, folder: str, path: Path, suffix: str, *salt: str) -> Path:
+    """Where the entry for `path` is, or would be. `folder` tells kinds of entries apart."""
+    key = hashlib.sha256("\0".join([identity_of(path), *salt]).encode()).hexdigest()[:32]
+    return cache_dir / folder / f"{key}{suffix}"
+
+
+def temporary(final: Path) -> Path:
+    """A name beside `final` that no other process uses."""
+    final.parent.mkdir(parents=True, exist_ok=True)
+    return final.with_name(f".{final.stem}.{os.getpid()}{final.suffix}")
+
+
+def trim(cache_dir: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:
+    """Drop the entries that were not used for longest until the cache fits `max_bytes`."""
+    entries = []
+    for file in cache_dir.glob("*/*"):
+        with suppress(OSError):
+            stat = file.stat()
+            entries.append((stat.st_mtime, stat.st_size, file))
+    total = sum(size for _, size, _ in entries)
+    for _, size, file in sorted(entries):
+        if total <= max_bytes:
+            break
+        with suppress(OSError):
+            file.unlink()
+            total -= size

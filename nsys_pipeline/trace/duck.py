@@ -1,0 +1,40 @@
+"""Small helpers around a DuckDB connection."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+def create_from_rows(
+    con: DuckDBPyConnection, name: str, types: Mapping[str, str], rows: Iterable[Sequence[object]]
+) -> None:
+    """Create the table `name` with columns `types` (name → DuckDB type) from Python rows.
+
+    The rows travel as one JSON value: row-wise inserts cost a millisecond each, and a data frame a heavy import.
+    """
+    columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
+    con.execute(f"CREATE OR REPLACE TABLE {name} ({columns})")
+    payload = [dict(zip(types, row, strict=True)) for row in rows]
+    if payload:
+        con.execute(
+            f"INSERT INTO {name} SELECT unnest(from_json(?::JSON, ?), recursive := true)",  # noqa: S608
+            [json.dumps(payload), json.dumps([dict(types)])],
+        )
+
+
+def records(con: DuckDBPyConnection, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
+    """Rows of `query` as dicts."""
+    cursor = con.execute(query, list(parameters))
+    names = [column[0] for column in cursor.description]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def scalar(con: DuckDBPyConnection, query: str, parameters: Sequence[object] = ()) -> Any:
+    """First column of the only row of `query`."""
+    rows = con.execute(query, list(parameters)).fetchall()
+    return rows[0][0]

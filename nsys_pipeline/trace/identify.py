@@ -1,0 +1,113 @@
+"""Say what a path is, by its content, before anything tries to read it as a trace."""
+
+from __future__ import annotations
+
+import struct
+from enum import Enum
+from pathlib import Path
+
+from nsys_pipeline.errors import TraceError
+
+HINT = "llmperf reads a run directory, a `.sqlite` or `.nsys-rep` of nsys, or the folder of `nsys export -t parquetdir`"
+
+
+class Kind(Enum):
+    """Inputs that can be a trace."""
+
+    SQLITE = "SQLite export"
+    REPORT = "nsys report"
+    PARQUET_DIR = "Parquet export"
+    RUN_DIR = "run directory"
+    XZ = "xz"
+    GZIP = "gzip"
+    ZSTD = "zstd"
+
+
+REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
+COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
+RUN_FILES = ("trace.sqlite", "trace.nsys-rep")
+
+
+def identify(path: Path) -> Kind:
+    """Kind of the input at `path`. Raises TraceError that names what it is, where it is no trace."""
+    try:
+        if path.is_dir():
+            return _identify_dir(path)
+        if not path.exists():
+            raise TraceError(f"`{path}` does not exist", hint=HINT)
+        if not path.is_file():
+            raise TraceError(f"`{path}` is neither a file nor a folder", hint=HINT)
+        with path.open("rb") as file:
+            head = file.read(512)
+        size = path.stat().st_size
+    except OSError as error:
+        raise TraceError(f"`{path}` cannot be read: {error.strerror or error}") from error
+    return _identify_file(path, head, size)
+
+
+def _identify_dir(path: Path) -> Kind:
+    if any((path / name).exists() for name in RUN_FILES):
+        return Kind.RUN_DIR
+    if any(path.glob("*.parquet")):
+        return Kind.PARQUET_DIR
+    if (path / "run.json").exists():
+        raise TraceError(f"`{path}` is a run directory without a trace", hint=f"`{path}/workload.log` may say why")
+    raise TraceError(f"`{path}` is a folder without a trace in it", hint=HINT)
+
+
+def _identify_file(path: Path, head: bytes, size: int) -> Kind:
+    if size == 0:
+        raise TraceError(f"`{path}` is empty", hint="the capture or the copy did not finish; make it again")
+    if head.startswith(b"SQLite format 3\x00"):
+        _check_sqlite_header(path, head, size)
+        return Kind.SQLITE
+    if head.startswith(REPORT_MAGIC):
+        return Kind.REPORT
+    for magic, kind in COMPRESSED.items():
+        if head.startswith(magic):
+            return kind
+    if head.startswith(b"version https://git-lfs"):
+        raise TraceError(f"`{path}` is a Git LFS pointer, not the file it stands for", hint="run `git lfs pull`")
+    if head.startswith(b"NVR\x00") or path.suffix == ".ncu-rep":
+        raise TraceError(
+            f"`{path}` is a report of Nsight Compute (ncu), which holds single kernels and no timeline",
+            hint="record the workload with `llmperf capture`, or with `nsys profile`",
+        )
+    if head.startswith(b"PAR1"):
+        raise TraceError(f"`{path}` is one Parquet file", hint="pass the folder that `nsys export -t parquetdir` made")
+    if path.suffix == ".qdstrm":
+        raise TraceError(
+            f"`{path}` is a raw capture that nsys has not imported yet",
+            hint=f"convert it with `QdstrmImporter -i {path}` from the nsys that recorded it",
+        )
+    if path.suffix in (".nsys-rep", ".qdrep"):
+        raise TraceError(f"`{path}` does not begin like an nsys report", hint="the file is damaged; record it again")
+    kind = "a text file" if _is_text(head) else "no file that llmperf knows"
+    raise TraceError(f"`{path}` is {kind}, not a trace", hint=HINT)
+
+
+def _check_sqlite_header(path: Path, head: bytes, size: int) -> None:
+    again = "export it again: `nsys export --type sqlite REPORT.nsys-rep`"
+    if len(head) < 100:
+        raise TraceError(f"`{path}` is truncated: {size} bytes of a SQLite database", hint=again)
+    (page_size,) = struct.unpack(">H", head[16:18])
+    page_size = 65536 if page_size == 1 else page_size
+    changes, pages = struct.unpack(">II", head[24:32])
+    (valid_for,) = struct.unpack(">I", head[92:96])
+    # The page count in the header holds only if it was written by the last change.
+    if changes == valid_for and pages and size < pages * page_size:
+        raise TraceError(f"`{path}` is truncated: {size:,} of {pages * page_size:,} bytes are there", hint=again)
+    journal = path.with_name(path.name + "-journal")
+    if journal.exists() and journal.stat().st_size > 0:
+        raise TraceError(
+            f"`{path}` is half-written: the journal of an unfinished export lies beside it",
+            hint=f"wait for the export to finish, or delete `{journal.name}` and {again}",
+        )
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start > len(head) - 4  # a character cut at the end
+    return b"\x00" not in head

@@ -1,0 +1,90 @@
+"""The tables and columns of an nsys export that llmperf reads, with the types they get in DuckDB.
+
+Exports differ by nsys version and are lazy, so any of these may be absent: a missing table becomes an empty one, a
+missing column becomes NULL, both with the type given here. ``sql/load`` is the only reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+# What a column may be read as. TEXT that is not UTF-8 is repaired on the way in.
+INTEGER = "BIGINT"
+TEXT = "VARCHAR"
+REAL = "DOUBLE"
+
+
+@attrs.frozen
+class NsysTable:
+    """Columns of one nsys table. `table`: where they are, if not in the table of the same name."""
+
+    columns: Mapping[str, str]
+    table: str | None = None
+
+
+def _ints(names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), INTEGER)
+
+
+def _texts(names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), TEXT)
+
+
+TABLES: Mapping[str, NsysTable] = {
+    "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
+        _ints(
+            "start end deviceId contextId streamId correlationId globalPid demangledName shortName graphNodeId graphId"
+        )
+    ),
+    # The rest of a kernel's row, which the analysis does not need: half of the time of reading a large trace.
+    "KERNEL_LAUNCH_CONFIG": NsysTable(
+        _ints(
+            "registersPerThread gridX gridY gridZ blockX blockY blockZ staticSharedMemory dynamicSharedMemory "
+            "localMemoryPerThread"
+        ),
+        table="CUPTI_ACTIVITY_KIND_KERNEL",
+    ),
+    "CUPTI_ACTIVITY_KIND_MEMCPY": NsysTable(
+        _ints("start end deviceId contextId streamId correlationId globalPid bytes copyKind srcKind dstKind graphNodeId")),
+    "CUPTI_ACTIVITY_KIND_MEMSET": NsysTable(
+        _ints("start end deviceId contextId streamId correlationId globalPid bytes value memKind graphNodeId")),
+    "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": NsysTable(
+        _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId")),
+    "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(
+        _ints("start end eventClass globalTid correlationId nameId")),
+    "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": NsysTable(
+        _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")),
+    "NVTX_EVENTS": NsysTable(
+        _ints("start end eventType globalTid endGlobalTid textId domainId jsonTextId") | _texts("text jsonText"),
+    ),
+    "StringIds": NsysTable(_ints("id") | _texts("value")),
+    "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
+    "ThreadNames": NsysTable(_ints("nameId globalTid priority")),
+    "TARGET_INFO_GPU": NsysTable(
+        _ints("id memoryBandwidth clockRate smCount cuDevice totalMemory l2CacheSize computeMajor computeMinor")
+        | _texts("name busLocation uuid chipName")
+    ),
+    "TARGET_INFO_CUDA_DEVICE": NsysTable(_ints("gpuId cudaId pid")),
+    "TARGET_INFO_SESSION_START_TIME": NsysTable(_ints("utcEpochNs")),
+    "ANALYSIS_DETAILS": NsysTable(_ints("duration startTime stopTime")),
+    "DIAGNOSTIC_EVENT": NsysTable(_ints("timestamp severity globalPid") | _texts("text")),
+    "META_DATA_CAPTURE": NsysTable(_texts("name value")),
+    "META_DATA_EXPORT": NsysTable(_texts("name value")),
+    "EXPORT_META_DATA": NsysTable(_texts("name value")),
+    "GPU_METRICS": NsysTable(_ints("timestamp typeId metricId value")),
+    "TARGET_INFO_GPU_METRICS": NsysTable(_ints("typeId sourceId metricId") | _texts("typeName metricName")),
+    "ENUM_CUDA_MEMCPY_OPER": NsysTable(_ints("id") | _texts("name label")),
+}
+
+# An export without any of these is not (or not yet) an nsys trace.
+IDENTIFYING_TABLES = (
+    "CUPTI_ACTIVITY_KIND_KERNEL",
+    "CUPTI_ACTIVITY_KIND_RUNTIME",
+    "NVTX_EVENTS",
+    "TARGET_INFO_GPU",
+    "TARGET_INFO_SESSION_START_TIME",
+    "ANALYSIS_DETAILS",
+    "META_DATA_CAPTURE",
+)

@@ -1,0 +1,35 @@
+"""How a trace is to be opened: what changes its tables, and what only changes how they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import attrs
+
+from nsys_pipeline.rules.phases import PhaseRule
+
+DEFAULT_MEMORY_LIMIT = "1GB"
+
+
+@attrs.frozen
+class TraceOptions:
+    """Options of `open_trace`.
+
+    `phase_rules` and `is_strict` decide which phase GPU work belongs to; the rest leaves every number as it is.
+    `memory_limit` bounds DuckDB's memory ('1GB', '800MB'); past it, work spills to disk.
+    """
+
+    phase_rules: tuple[PhaseRule, ...] = ()
+    is_strict: bool = False
+    use_cache: bool = True
+    cache_dir: Path | None = None
+    memory_limit: str = DEFAULT_MEMORY_LIMIT
+    threads: int | None = None
+    nsys: str | None = None
+    on_progress: Callable[[str], None] | None = None
+
+    def identity(self) -> str:
+        """What of these options changes the tables of a trace: part of the key of its cache."""
+        rules = ";".join(f"{rule.phase}={rule.pattern.pattern}" for rule in self.phase_rules)
+        return f"strict={self.is_strict};{rules}"

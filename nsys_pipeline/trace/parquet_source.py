@@ -1,0 +1,68 @@
+"""Read the folder that `nsys export -t parquetdir` writes: one Parquet file per table."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.trace.source import ROW_ID, quote
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from duckdb import DuckDBPyConnection
+
+
+class ParquetSource:
+    """An nsys export in Parquet. Ids are unsigned there: they are cast to the types of the SQLite export."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def _literal(self, table: str) -> str:
+        return "'" + str(self.path / f"{table}.parquet").replace("'", "''") + "'"
+
+    @cached_property
+    def _tables(self) -> dict[str, tuple[str, ...]]:
+        import duckdb
+
+        tables = {}
+        with duckdb.connect() as con:
+            for file in sorted(self.path.glob("*.parquet")):
+                try:
+                    rows = con.execute(f"DESCRIBE SELECT * FROM read_parquet({self._literal(file.stem)})").fetchall()  # noqa: S608
+                except duckdb.Error as error:
+                    raise self._unreadable(file.name, error) from error
+                tables[file.stem] = tuple(row[0] for row in rows)
+        return tables
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the tables that are present, with their columns."""
+        return self._tables
+
+    def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
+        """Create the DuckDB table `target`; see `Source.load`."""
+        import duckdb
+
+        select = ", ".join(f"{quote(name)}::{kind} AS {quote(name)}" for name, kind in columns.items())
+        comma = ", " if select else ""
+        try:
+            con.execute(
+                f"CREATE OR REPLACE TABLE {target} AS SELECT file_row_number + 1 AS {ROW_ID}{comma}{select} "  # noqa: S608
+                f"FROM read_parquet({self._literal(table)}, file_row_number := true)"
+            )
+        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+            raise
+        except duckdb.Error as error:
+            raise self._unreadable(f"{table}.parquet", error) from error
+
+    def close(self) -> None:
+        """Nothing is held open between loads."""
+
+    def _unreadable(self, file: str, error: Exception) -> TraceError:
+        return TraceError(
+            f"`{self.path / file}` is damaged: {str(error).splitlines()[0]}",
+            hint="export it again: `nsys export --type parquetdir REPORT.nsys-rep`",
+        )

@@ -1,0 +1,251 @@
+"""An open trace: the input file, its cache entry, and the connection with the modules that were built so far."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.sqlmods import Runner
+from nsys_pipeline.trace import cache
+from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
+from nsys_pipeline.trace.inputs import PROVIDERS
+from nsys_pipeline.trace.nsys_schema import IDENTIFYING_TABLES, TABLES, NsysTable
+from nsys_pipeline.trace.options import TraceOptions
+from nsys_pipeline.trace.source import ROW_ID, Source, quote
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+STORE = "store"
+
+
+def open_trace(path: str | Path, options: TraceOptions | None = None) -> Trace:
+    """Open the trace at `path`: a run directory, an export (SQLite, packed or not, or a Parquet folder) or a report.
+
+    Raises TraceError, with what the path is, where it is no usable trace; NsysError where a report must be exported
+    first and nsys cannot. Nothing is read yet but the names of the tables.
+    """
+    options = options or TraceOptions()
+    path = Path(path)
+    kind = identify(path)
+    if kind is Kind.RUN_DIR:
+        path = next(path / name for name in RUN_FILES if (path / name).exists())
+        kind = identify(path)
+    return Trace(path, kind, options)
+
+
+class Trace:
+    """A trace being analysed. Use as a context manager; not thread-safe (`connection.cursor()` is)."""
+
+    def __init__(self, path: Path, kind: Kind, options: TraceOptions) -> None:
+        import duckdb
+
+        self.path = path
+        self.options = options
+        self._kind = kind
+        self._source: Source | None = None
+        self._cache_dir = options.cache_dir or cache.default_cache_dir()
+        self._entry: Path | None = None
+        self._partial: Path | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
+        self.is_cached = False
+        try:
+            self.connection = duckdb.connect(config={"python_enable_replacements": False})
+            self._configure()
+            self._attach_store()
+            if not self.is_cached:
+                self._check_tables()
+        except duckdb.Error as error:
+            self._scratch.cleanup()
+            raise TraceError(f"`{path}` cannot be opened: {error}") from error
+        self.runner = Runner(
+            self.connection, self._make_external, store=STORE, on_module=self._report_module, may_write=not self.is_cached
+        )
+
+    @classmethod
+    def open(cls, path: str | Path, options: TraceOptions | None = None) -> Trace:
+        """Same as `open_trace`."""
+        return open_trace(path, options)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def build(self, *targets: str) -> None:
+        """Build relations of ``sql/`` and all they need. Raises TraceError where the data cannot be read."""
+        import duckdb
+
+        try:
+            self.runner.build(*targets)
+        except duckdb.OutOfMemoryException as error:
+            raise TraceError(
+                f"`{self.path}` does not fit the memory limit of {self.options.memory_limit}",
+                hint="raise it with --memory-limit, or free disk space for spilling",
+            ) from error
+        except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
+            raise TraceError(f"`{self.path}` holds values that no nsys export has: {error}") from error
+        except duckdb.IOException as error:
+            raise TraceError(f"disk trouble while reading `{self.path}`: {error}") from error
+
+    def keep(self) -> None:
+        """Put what was built into the cache, for the next run. Failing to is no error: the cache is a convenience."""
+        import duckdb
+
+        if self.is_cached or self._partial is None or self._entry is None:
+            return
+        with suppress(OSError, duckdb.Error):
+            self.connection.execute(f"DETACH {STORE}")
+            self._partial.replace(self._entry)
+            self._attach(self._entry, read_only=True)
+            self._partial = None
+            self.is_cached = True
+            self.runner.may_write = False
+            cache.trim(self._cache_dir)
+
+    def close(self) -> None:
+        """Close the connection and remove what is temporary."""
+        self.connection.close()
+        if self._source:
+            self._source.close()
+        if self._partial:
+            for leftover in (self._partial, self._partial.with_name(self._partial.name + ".wal")):
+                leftover.unlink(missing_ok=True)
+        self._scratch.cleanup()
+
+    def source(self) -> Source:
+        """The tables of the export, exported or unpacked first where need be."""
+        if self._source is None:
+            self._source = self._open_source(self.path, self._kind)
+        return self._source
+
+    def _open_source(self, path: Path, kind: Kind) -> Source:
+        from nsys_pipeline.trace.parquet_source import ParquetSource
+        from nsys_pipeline.trace.sqlite_source import SqliteSource
+
+        if kind is Kind.PARQUET_DIR:
+            return ParquetSource(path)
+        if kind is Kind.SQLITE:
+            return SqliteSource(path)
+        if kind is Kind.REPORT:
+            from nsys_pipeline.capture import export_sqlite, find_nsys
+
+            self._progress(f"exporting {path.name}")
+            exported = self._derived("exports", path)
+            if not exported.exists():
+                exported.parent.mkdir(parents=True, exist_ok=True)
+                export_sqlite(find_nsys(self.options.nsys), path, exported)
+            return SqliteSource(exported)
+        from nsys_pipeline.trace.unpack import unpack
+
+        self._progress(f"unpacking {path.name}")
+        unpacked = unpack(path, kind, self._derived("unpacked", path))
+        inner = identify(unpacked)
+        if inner is not Kind.SQLITE:
+            raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export")
+        return SqliteSource(unpacked)
+
+    def _derived(self, folder: str, path: Path) -> Path:
+        root = self._cache_dir if self.options.use_cache else Path(self._scratch.name)
+        return cache.entry(root, folder, path, ".sqlite")
+
+    def _configure(self) -> None:
+        import duckdb
+
+        try:
+            self.connection.execute(f"SET memory_limit = '{self.options.memory_limit}'")
+        except duckdb.Error as error:
+            raise UsageError(
+                f"`{self.options.memory_limit}` is no amount of memory", hint="for example --memory-limit 2GB"
+            ) from error
+        self.connection.execute("SET preserve_insertion_order = false")
+        self.connection.execute("SET temp_directory = '" + self._scratch.name.replace("'", "''") + "'")
+        if self.options.threads:
+            self.connection.execute(f"SET threads = {int(self.options.threads)}")
+
+    def _attach_store(self) -> None:
+        import duckdb
+
+        if not self.options.use_cache:
+            self.connection.execute(f"ATTACH ':memory:' AS {STORE}")
+            return
+        self._entry = cache.entry(
+            self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
+        )
+        if self._entry.exists():
+            with suppress(duckdb.Error):
+                self._attach(self._entry, read_only=True)
+                self.is_cached = True
+                with suppress(OSError):
+                    os.utime(self._entry)
+                return
+        try:
+            self._partial = cache.temporary(self._entry)
+            self._partial.unlink(missing_ok=True)
+            self._attach(self._partial, read_only=False)
+        except (OSError, duckdb.Error):
+            # No place for a cache: work in memory.
+            self._partial = self._entry = None
+            self.connection.execute(f"ATTACH ':memory:' AS {STORE}")
+
+    def _attach(self, file: Path, *, read_only: bool) -> None:
+        mode = " (READ_ONLY)" if read_only else ""
+        self.connection.execute(f"ATTACH '{str(file).replace(chr(39), chr(39) * 2)}' AS {STORE}{mode}")
+
+    def _check_tables(self) -> None:
+        present = self.source().tables()
+        if not present:
+            raise TraceError(f"`{self.path}` is an empty database", hint="the export did not finish; make it again")
+        if not any(table in present for table in IDENTIFYING_TABLES):
+            some = ", ".join(f"`{name}`" for name in sorted(present)[:3])
+            raise TraceError(
+                f"`{self.path}` is a database of something else: it has {some} and no table of nsys",
+                hint="llmperf reads what `nsys export --type sqlite` writes",
+            )
+
+    def _report_module(self, name: str) -> None:
+        layer, _, relation = name.partition(".")
+        if layer == "nsys":
+            self._progress(f"reading {relation}")
+        elif layer in ("attribute", "report"):
+            self._progress(f"working out {relation.lstrip('_').replace('_', ' ')}")
+
+    def _progress(self, text: str) -> None:
+        if self.options.on_progress:
+            self.options.on_progress(text)
+
+    def _make_external(self, name: str) -> None:
+        layer, _, relation = name.partition(".")
+        if layer == "input":
+            needs, create = PROVIDERS[name]
+            self.runner.build(*needs)
+            create(self.connection, self.options)
+            return
+        wanted = TABLES[relation]
+        self._load_table(relation, wanted)
+
+    def _load_table(self, relation: str, wanted: NsysTable) -> None:
+        """Create nsys.`relation` with exactly the columns of the catalogue, NULL where the export lacks them."""
+        prefix = f"{STORE}." if self.runner.may_write else ""
+        if prefix:
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {STORE}.nsys")
+        target = f"{prefix}nsys.{relation}"
+        table = wanted.table or relation
+        columns = self.source().tables().get(table)
+        if columns is None:
+            stub = ", ".join(f"{quote(name)} {kind}" for name, kind in {ROW_ID: "BIGINT", **wanted.columns}.items())
+            self.connection.execute(f"CREATE OR REPLACE TABLE {target} ({stub})")
+        else:
+            present = {name: kind for name, kind in wanted.columns.items() if name in columns}
+            self.source().load(self.connection, table, present, target)
+            for name, kind in wanted.columns.items():
+                if name not in present:
+                    self.connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
+        if prefix:
+            self.runner.adopt(f"nsys.{relation}")

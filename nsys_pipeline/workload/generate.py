@@ -1,0 +1,208 @@
+"""Generation requests with markers: prefill once, decode token by token, eager or as a CUDA graph."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from nsys_pipeline import markers
+from nsys_pipeline.errors import CheckError, UsageError
+from nsys_pipeline.records import Step
+from nsys_pipeline.workload.options import Shape
+
+if TYPE_CHECKING:
+    import torch
+
+
+@attrs.frozen
+class RequestTimes:
+    """Host wall times of one request, in seconds: the prefill, and each decode step in order."""
+
+    prefill_s: float
+    decode_s: tuple[float, ...]
+    total_s: float
+
+
+class Engine(Protocol):
+    """One way to run the model. Both calls return the next token of each sequence, shape (batch, 1), on the device."""
+
+    def reset(self) -> None:
+        """Forget the last request."""
+
+    def prefill(self, prompt: torch.Tensor) -> torch.Tensor:
+        """Run the prompt, shape (batch, prompt tokens); the LM head for its last position only."""
+
+    def decode(self, token: torch.Tensor) -> torch.Tensor:
+        """Run one more token for each sequence."""
+
+
+class EagerEngine:
+    """The model with a growing cache, as `generate` runs it."""
+
+    def __init__(self, model: Any, pick: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._model, self._pick = model, pick
+        self._cache: Any = None
+
+    def reset(self) -> None:
+        self._cache = None
+
+    def prefill(self, prompt: torch.Tensor) -> torch.Tensor:
+        output = self._model(input_ids=prompt, use_cache=True, logits_to_keep=1)
+        self._cache = output.past_key_values
+        return self._pick(output.logits)
+
+    def decode(self, token: torch.Tensor) -> torch.Tensor:
+        output = self._model(input_ids=token, past_key_values=self._cache, use_cache=True)
+        self._cache = output.past_key_values
+        return self._pick(output.logits)
+
+
+class GraphEngine:
+    """Decode as one CUDA graph over a static cache of the request's full length; prefill stays eager.
+
+    Everything that changes from step to step lives in tensors that the graph updates itself: the token, the keys and
+    values, and the cache's own count of tokens, from which positions and mask follow. One graph serves one shape.
+    `__init__` captures it and compares one replay with the same step run eagerly.
+    """
+
+    def __init__(
+        self, model: Any, pick: Callable[[torch.Tensor], torch.Tensor], shape: Shape, prompt: torch.Tensor
+    ) -> None:
+        import torch
+
+        # A step more than the request needs: the warm-up below must not run past the end.
+        self._model, self._pick = model, pick
+        self._length = shape.prompt_tokens + max(shape.new_tokens, _GRAPH_WARMUP_STEPS + 2)
+        check_static_cache(model.config, self._length)
+        self._cache = _static_cache(model, self._length)
+        self._token = torch.zeros((shape.batch, 1), dtype=torch.long, device=prompt.device)
+        self._graph, self._next, self._logits = self._capture(prompt)
+        self._verify(prompt)
+
+    def reset(self) -> None:
+        self._cache.reset()
+
+    def prefill(self, prompt: torch.Tensor) -> torch.Tensor:
+        output = self._model(input_ids=prompt, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        return self._pick(output.logits)
+
+    def decode(self, token: torch.Tensor) -> torch.Tensor:
+        self._token.copy_(token)
+        self._graph.replay()
+        return self._next
+
+    def _eager_step(self) -> torch.Tensor:
+        output = self._model(input_ids=self._token, past_key_values=self._cache, use_cache=True)
+        logits: torch.Tensor = output.logits
+        return logits
+
+    def _capture(self, prompt: torch.Tensor) -> tuple[Any, torch.Tensor, torch.Tensor]:
+        import torch
+
+        self._token.copy_(self.prefill(prompt))
+        # Libraries choose kernels and allocate workspaces in their first calls, which a capture must not see.
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(_GRAPH_WARMUP_STEPS):
+                self._pick(self._eager_step())
+        torch.cuda.current_stream().wait_stream(side)
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            logits = self._eager_step()
+            chosen = self._pick(logits)
+        return graph, chosen, logits
+
+    def _verify(self, prompt: torch.Tensor) -> None:
+        import torch
+
+        steps = []
+        for run in (self._eager_step, self._replay):
+            self.reset()
+            self._token.copy_(self.prefill(prompt))
+            # Two steps: a position or mask frozen into the graph shows in the second.
+            steps.append([run().float().clone() for _ in range(2)])
+        self.reset()
+        for eager, replayed in zip(*steps, strict=True):
+            if not torch.allclose(eager, replayed, rtol=2e-2, atol=2e-2 * float(eager.abs().max())):
+                raise CheckError(
+                    "the CUDA graph does not compute what the eager step computes",
+                    hint="run without `--cuda-graphs` and report the model",
+                )
+
+    def _replay(self) -> torch.Tensor:
+        self._graph.replay()
+        return self._logits
+
+
+_GRAPH_WARMUP_STEPS = 3
+
+
+def check_static_cache(config: Any, length: int) -> None:
+    """Raise UsageError for a model whose decode step depends on host state that a CUDA graph would freeze."""
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    window = getattr(text, "sliding_window", None)
+    kinds = set(getattr(text, "layer_types", None) or ())
+    if kinds - {"full_attention", "sliding_attention", "chunked_attention"}:
+        raise UsageError(f"`--cuda-graphs` cannot run layers of type {', '.join(sorted(kinds))}")
+    uses_window = "sliding_attention" in kinds or (not kinds and window and getattr(text, "use_sliding_window", True))
+    if uses_window and window and window < length:
+        raise UsageError(
+            f"`--cuda-graphs` needs requests within the model's window of {window} tokens, and this one has {length}",
+            hint="shorten the request or drop `--cuda-graphs`",
+        )
+
+
+def token_picker(*, sample: bool) -> Callable[[torch.Tensor], torch.Tensor]:
+    """How the next token comes from logits of shape (batch, 1, vocabulary)."""
+    import torch
+
+    def greedy(logits: torch.Tensor) -> torch.Tensor:
+        return logits[:, -1].argmax(dim=-1, keepdim=True)
+
+    def sampled(logits: torch.Tensor) -> torch.Tensor:
+        return torch.multinomial(torch.softmax(logits[:, -1].float(), dim=-1), num_samples=1)
+
+    return sampled if sample else greedy
+
+
+def run_request(
+    engine: Engine, prompt: torch.Tensor, shape: Shape, *, sync_steps: bool, synchronize: Callable[[], None]
+) -> RequestTimes:
+    """Run one request inside a `request` range and time it: one prefill, then `new_tokens` decode steps.
+
+    With `sync_steps` the host waits for the GPU at the end of every phase, as a server that looks at each
+    token does, and the times are those of whole steps; without, only the request's total is meaningful.
+    """
+    engine.reset()
+    synchronize()
+    decode_s = []
+    started = time.perf_counter()
+    with markers.phase(markers.REQUEST):
+        shape_of_prefill = Step.uniform(batch=shape.batch, q_tokens=shape.prompt_tokens)
+        with markers.phase(markers.PREFILL, shape_of_prefill):
+            token = engine.prefill(prompt)
+            if sync_steps:
+                synchronize()
+        prefill_s = time.perf_counter() - started
+        for index in range(shape.new_tokens):
+            step_started = time.perf_counter()
+            cached = shape.prompt_tokens + index
+            with markers.phase(markers.DECODE, Step.uniform(batch=shape.batch, q_tokens=1, kv_tokens=cached)):
+                token = engine.decode(token)
+                if sync_steps:
+                    synchronize()
+            decode_s.append(time.perf_counter() - step_started)
+        # Inside the range, so that no GPU work of this request is left when it closes.
+        synchronize()
+    return RequestTimes(prefill_s, tuple(decode_s), time.perf_counter() - started)
+
+
+def _static_cache(model: Any, length: int) -> Any:
+    from transformers import StaticCache
+
+    return StaticCache(config=model.config, max_cache_len=length)

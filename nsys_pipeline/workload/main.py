@@ -1,0 +1,147 @@
+"""The built-in workload: build the model, warm up, run the measured requests, say what was measured."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import statistics
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nsys_pipeline import markers
+from nsys_pipeline.errors import LlmperfError, UsageError
+from nsys_pipeline.workload.generate import EagerEngine, Engine, GraphEngine, RequestTimes, run_request, token_picker
+from nsys_pipeline.workload.models import build_model, pick_device, run_description
+from nsys_pipeline.workload.options import Shape, WorkloadOptions
+
+if TYPE_CHECKING:
+    import torch
+
+RESULT_SCHEMA = "llmperf.workload/1"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the workload of the command line; its exit status. Errors are one line on stderr."""
+    options = WorkloadOptions.parse(sys.argv[1:] if arguments is None else arguments)
+    try:
+        result = run_workload(options)
+    except LlmperfError as error:
+        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 - this is a program of its own
+        if error.hint:
+            print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
+        return int(error.exit_code)
+    if int(os.environ.get("RANK", "0")) == 0:
+        _tell(result)
+        if options.result is not None:
+            options.result.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def run_workload(options: WorkloadOptions) -> dict[str, Any]:
+    """Run every request and return what was measured, as `--result` writes it."""
+    import torch
+
+    device = pick_device(options.device)
+    if options.cuda_graphs and device.type != "cuda":
+        raise UsageError("`--cuda-graphs` needs a GPU", hint="drop it, or run on a machine with one")
+    ranks = {"rank": int(os.environ.get("RANK", "0")), "world": int(os.environ.get("WORLD_SIZE", "1"))}
+    model = build_model(options, device)
+    description = run_description(model, options, device, ranks)
+    if options.compile:
+        model.forward = torch.compile(model.forward)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    times: dict[Shape, list[RequestTimes]] = {shape: [] for shape in options.shapes}
+    with torch.inference_mode():
+        if options.capture_range is None:
+            markers.run(**description)
+        engines = {}
+        with markers.phase(markers.WARMUP):
+            for shape in options.shapes:
+                prompt = _prompt(model, shape, device, options.seed)
+                engines[shape] = _engine(options, model, shape, prompt), prompt
+                for _ in range(options.warmup):
+                    run_request(*engines[shape], shape, sync_steps=True, synchronize=synchronize)
+        with _recording(options, device):
+            if options.capture_range is not None:
+                # Said where it is recorded: nsys drops what came before the capture range.
+                markers.run(**description)
+            for _ in range(options.repeats):
+                for shape, (engine, prompt) in engines.items():
+                    request = run_request(
+                        engine, prompt, shape, sync_steps=options.sync == "step", synchronize=synchronize
+                    )
+                    times[shape].append(request)
+    return {
+        "schema": RESULT_SCHEMA,
+        "run": description,
+        "shapes": [_summary(shape, requests, options.sync == "step") for shape, requests in times.items()],
+    }
+
+
+def _engine(options: WorkloadOptions, model: Any, shape: Shape, prompt: torch.Tensor) -> Engine:
+    pick = token_picker(sample=options.sample)
+    return GraphEngine(model, pick, shape, prompt) if options.cuda_graphs else EagerEngine(model, pick)
+
+
+def _prompt(model: Any, shape: Shape, device: torch.device, seed: int) -> torch.Tensor:
+    """Random token ids: the time of a pass does not depend on them."""
+    import torch
+
+    config = model.config.get_text_config()
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(0, config.vocab_size, (shape.batch, shape.prompt_tokens), generator=generator)
+    return ids.to(device)
+
+
+@contextlib.contextmanager
+def _recording(options: WorkloadOptions, device: torch.device) -> Iterator[None]:
+    """With `--capture-range profiler`, nsys records only what runs inside."""
+    import torch
+
+    if options.capture_range != "profiler":
+        yield
+        return
+    if device.type != "cuda":
+        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
+    torch.cuda.synchronize()
+    torch.cuda.profiler.start()
+    try:
+        yield
+    finally:
+        torch.cuda.profiler.stop()
+
+
+def _summary(shape: Shape, requests: list[RequestTimes], steps_are_timed: bool) -> dict[str, Any]:
+    total_s = [request.total_s for request in requests]
+    tokens = shape.batch * shape.new_tokens
+    summary: dict[str, Any] = {
+        "shape": str(shape),
+        "repeats": len(requests),
+        "total_s": _mean_std(total_s),
+        "tokens_per_s": _mean_std([tokens / seconds for seconds in total_s]),
+    }
+    if steps_are_timed:
+        summary["ttft_s"] = _mean_std([request.prefill_s for request in requests])
+        per_token = [statistics.fmean(request.decode_s) for request in requests if request.decode_s]
+        summary["tpot_s"] = _mean_std(per_token) if per_token else None
+    return summary
+
+
+def _mean_std(values: list[float]) -> dict[str, float | None]:
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+
+def _tell(result: dict[str, Any]) -> None:
+    for shape in result["shapes"]:
+        parts = [f"{shape['tokens_per_s']['mean']:.1f} new tokens/s"]
+        if shape.get("ttft_s"):
+            parts.append(f"TTFT {shape['ttft_s']['mean'] * 1e3:.2f} ms")
+        if shape.get("tpot_s"):
+            parts.append(f"TPOT {shape['tpot_s']['mean'] * 1e3:.3f} ms")
+        print(f"{shape['shape']}: {', '.join(parts)} (mean of {shape['repeats']})", flush=True)  # noqa: T201
+
+
+def _nothing() -> None:
+    """Nothing runs beside the host on the CPU."""

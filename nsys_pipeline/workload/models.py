@@ -1,0 +1,114 @@
+"""Build the model that is profiled: a real Hugging Face causal LM, by default with random weights."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.workload.options import WorkloadOptions
+
+if TYPE_CHECKING:
+    import torch
+
+_FLASH_INSTALL = {
+    "flash_attention_2": ("flash_attn", "pip install flash-attn --no-build-isolation"),
+    "flash_attention_3": ("flash_attn_interface", "build it from the hopper directory of the flash-attention sources"),
+    "flash_attention_4": ("flash_attn", "pip install flash-attn-4"),
+}
+
+
+def pick_device(name: str) -> torch.device:
+    """The device called `name`; auto takes the GPU of this rank, or the CPU. Raises UsageError without that GPU."""
+    import os
+
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError("torch sees no GPU", hint="use `--device cpu`, or run `llmperf doctor`")
+    if name == "cuda":
+        name = f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UsageError(f"`{name}` is no device", hint="use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
+
+
+def build_model(options: WorkloadOptions, device: torch.device) -> Any:
+    """The model in evaluation mode on `device`. Random weights are drawn there, so that nothing is downloaded.
+
+    Raises ModelError (config unreadable or unknown to transformers, weights missing) and UsageError (the attention
+    implementation is not installed).
+    """
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    dtype = getattr(torch, options.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
+    _check_attention(options.attn)
+    torch.manual_seed(options.seed)
+    try:
+        if options.weights == "pretrained":
+            model = AutoModelForCausalLM.from_pretrained(
+                options.reference, dtype=dtype, attn_implementation=options.attn
+            ).to(device)
+        else:
+            config = _config_from_file(options) if options.config else AutoConfig.from_pretrained(options.model)
+            # On the device and in its dtype from the start: a 70 B model must not pass through host memory.
+            with torch.device(device):
+                model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=options.attn)
+    except ImportError as error:
+        raise UsageError(f"transformers cannot use attention `{options.attn}`: {error}") from error
+    except (OSError, ValueError, KeyError) as error:
+        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"cannot build `{options.reference}`: {first_line}") from error
+    return model.eval().requires_grad_(False)
+
+
+def run_description(
+    model: Any, options: WorkloadOptions, device: torch.device, ranks: dict[str, int]
+) -> dict[str, Any]:
+    """Fields of the run mark (contract 1): enough to rebuild the model's shape and to name the setting."""
+    import torch
+    import transformers
+
+    return {
+        "model": json.loads(model.config.to_json_string(use_diff=False)),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attn": model.config._attn_implementation,
+        "framework": "transformers",
+        "framework_version": transformers.__version__,
+        "torch_version": torch.__version__,
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "compile": options.compile,
+        "cuda_graphs": options.cuda_graphs,
+        "shapes": [str(shape) for shape in options.shapes],
+        **ranks,
+    }
+
+
+def _config_from_file(options: WorkloadOptions) -> Any:
+    from transformers import AutoConfig
+
+    assert options.config is not None  # noqa: S101 - the caller has checked
+    try:
+        fields = json.loads(options.config.read_text())
+        model_type = fields.pop("model_type")
+    except OSError as error:
+        raise ModelError(f"cannot read `{options.config}`: {error.strerror}") from error
+    except (ValueError, KeyError, AttributeError) as error:
+        raise ModelError(f"`{options.config}` is no Hugging Face config.json: it names no model_type") from error
+    return AutoConfig.for_model(model_type, **fields)
+
+
+def _check_attention(name: str) -> None:
+    import importlib.util
+
+    module, install = _FLASH_INSTALL.get(name, (None, ""))
+    if module is not None and importlib.util.find_spec(module) is None:
+        raise UsageError(f"attention `{name}` needs the package `{module}`, which is not installed", hint=install)

@@ -1,0 +1,12 @@
+-- Push/pop ranges that are phases, as spans of the sweep.
+-- Grain: span_id.
+-- requires: load.nvtx_ranges, attribute.phase_ranges
+-- columns:
+--   lane     BIGINT  Thread.
+--   sublane  BIGINT  Domain.
+--   span_id  BIGINT  The occurrence.
+--   start_ns BIGINT  Unit: ns.
+--   end_ns   BIGINT  Unit: ns.
+SELECT r.global_tid AS lane, r.domain_id AS sublane, r.range_id AS span_id, r.start_ns, r.end_ns
+FROM load.nvtx_ranges AS r SEMI JOIN attribute.phase_ranges AS p ON p.occurrence_id = r.range_id
+WHERE r.kind = 'push_pop'

@@ -1,0 +1,25 @@
+-- Kernels added up by phase and name.
+-- Grain: phase, name_id, full_name_id; phase is NULL for work outside every phase.
+-- materialize: table
+-- requires: attribute.gpu_work, attribute.phase_ranges
+-- columns:
+--   phase        VARCHAR  Name of the phase, or NULL.
+--   name_id      BIGINT   Short name. Joins load.strings.
+--   full_name_id BIGINT   Demangled name. Joins load.strings.
+--   count        BIGINT   Kernels.
+--   time_ns      BIGINT   Sum of their durations. Unit: ns.
+--   min_ns       BIGINT   Shortest. Unit: ns.
+--   max_ns       BIGINT   Longest. Unit: ns.
+WITH by_occurrence AS (
+    SELECT
+        occurrence_id, name_id, full_name_id, count(*) AS "count", sum(end_ns - start_ns) AS time_ns,
+        min(end_ns - start_ns) AS min_ns, max(end_ns - start_ns) AS max_ns
+    FROM attribute.gpu_work
+    WHERE kind = 'kernel'
+    GROUP BY occurrence_id, name_id, full_name_id
+)
+SELECT
+    p.phase, k.name_id, k.full_name_id, sum(k."count")::BIGINT AS "count", sum(k.time_ns)::BIGINT AS time_ns,
+    min(k.min_ns) AS min_ns, max(k.max_ns) AS max_ns
+FROM by_occurrence AS k LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
+GROUP BY p.phase, k.name_id, k.full_name_id

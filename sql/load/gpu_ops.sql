@@ -1,0 +1,50 @@
+-- Everything the GPU was recorded doing: kernels, copies, fills and whole CUDA graphs.
+-- A graph row of a launch whose nodes were recorded too is left out, so that no nanosecond counts twice.
+-- Grain: op_id.
+-- requires: nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, load.only_process, load.device_map
+-- columns:
+--   op_id          BIGINT   8 × row of the export + kind: 0 kernel, 1 memcpy, 2 memset, 3 graph.
+--   kind           VARCHAR  'kernel', 'memcpy', 'memset' or 'graph'.
+--   process_key    BIGINT   Joins load.processes, NULL where the export does not say and it cannot be told.
+--   device_id      BIGINT   GPU of the machine. Joins load.devices.
+--   stream_id      BIGINT   CUDA stream.
+--   correlation_id BIGINT   Joins load.api_calls within one process.
+--   start_ns       BIGINT   Start on the GPU. Unit: ns.
+--   end_ns         BIGINT   End on the GPU. Unit: ns.
+--   name_id        BIGINT   Short kernel name, NULL for anything else. Joins load.strings.
+--   full_name_id   BIGINT   Demangled kernel name, NULL for anything else. Joins load.strings.
+--   graph_node_id  BIGINT   Graph << 32 | node when it ran inside a CUDA graph, else NULL.
+--   bytes          BIGINT   Bytes copied or filled, NULL for kernels and graphs.
+WITH op AS (
+    SELECT
+        row_id * 8 AS op_id, 'kernel' AS kind, globalPid, deviceId, streamId, correlationId, "start", "end",
+        shortName, demangledName, graphNodeId, NULL::BIGINT AS bytes
+    FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
+    UNION ALL
+    SELECT
+        row_id * 8 + 1, 'memcpy', globalPid, deviceId, streamId, correlationId, "start", "end",
+        NULL, NULL, graphNodeId, bytes
+    FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
+    UNION ALL
+    SELECT
+        row_id * 8 + 2, 'memset', globalPid, deviceId, streamId, correlationId, "start", "end",
+        NULL, NULL, graphNodeId, bytes
+    FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
+    UNION ALL
+    SELECT
+        g.row_id * 8 + 3, 'graph', g.globalPid, g.deviceId, g.streamId, g.correlationId, g."start", g."end",
+        NULL, NULL, g.graphId << 32, NULL
+    FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE AS g
+    ANTI JOIN (
+        SELECT globalPid, correlationId FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL WHERE graphNodeId > 0
+    ) AS node ON node.correlationId = g.correlationId AND node.globalPid IS NOT DISTINCT FROM g.globalPid
+)
+SELECT
+    op_id, kind,
+    coalesce(globalPid >> 24, (SELECT process_key FROM load.only_process)) AS process_key,
+    coalesce(map.device_id, deviceId) AS device_id,
+    streamId AS stream_id, correlationId AS correlation_id, "start" AS start_ns, "end" AS end_ns,
+    shortName AS name_id, demangledName AS full_name_id, nullif(graphNodeId, 0) AS graph_node_id, bytes
+FROM op
+LEFT JOIN load.device_map AS map
+    ON map.process_id = ((globalPid >> 24) & 16777215) AND map.cuda_device = op.deviceId

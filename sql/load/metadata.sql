@@ -1,0 +1,10 @@
+-- What nsys says about the capture and the export, as names and values; empty in exports before nsys 2022.
+-- Grain: source, name, value.
+-- requires: nsys.META_DATA_CAPTURE, nsys.META_DATA_EXPORT, nsys.EXPORT_META_DATA
+-- columns:
+--   source VARCHAR  'capture' or 'export'.
+--   name   VARCHAR  Name that nsys gives.
+--   value  VARCHAR  Value as text.
+SELECT 'capture' AS source, name, value FROM nsys.META_DATA_CAPTURE
+UNION ALL SELECT 'export', name, value FROM nsys.META_DATA_EXPORT
+UNION ALL SELECT 'export', name, value FROM nsys.EXPORT_META_DATA

@@ -1,0 +1,37 @@
+-- NVTX ranges, each with its text and domain resolved.
+-- Grain: range_id.
+-- materialize: table
+-- requires: nsys.NVTX_EVENTS, nsys.StringIds, load.session
+-- columns:
+--   range_id       BIGINT   Row of the export.
+--   kind           VARCHAR  'push_pop' or 'start_end'.
+--   process_key    BIGINT   Joins load.processes.
+--   global_tid     BIGINT   Thread that opened it. Joins load.threads.
+--   end_global_tid BIGINT   Thread that closed it, where that is another one.
+--   domain_id      BIGINT   Number of its domain in its process, 0 for the default domain.
+--   domain         VARCHAR  Name of its domain, '' for the default domain.
+--   name           VARCHAR  Its text, '' where it has none.
+--   start_ns       BIGINT   When it was opened. Unit: ns.
+--   end_ns         BIGINT   When it was closed, or the end of the recording. Unit: ns.
+--   is_closed      BOOLEAN  False where it was still open when the recording ended.
+WITH event AS (
+    SELECT e.*, coalesce(s.value, e."text", '') AS name, e.globalTid >> 24 AS process_key
+    FROM nsys.NVTX_EVENTS AS e LEFT JOIN nsys.StringIds AS s ON s.id = e.textId
+),
+domain AS (
+    SELECT process_key, domainId, any_value(name) AS domain FROM event WHERE eventType = 75 GROUP BY ALL
+)
+SELECT
+    row_id AS range_id,
+    CASE WHEN eventType IN (59, 70) THEN 'push_pop' ELSE 'start_end' END AS kind,
+    event.process_key, globalTid AS global_tid, endGlobalTid AS end_global_tid,
+    coalesce(event.domainId, 0) AS domain_id,
+    coalesce(domain.domain, CASE WHEN coalesce(event.domainId, 0) = 0 THEN '' ELSE 'domain ' || event.domainId END)
+        AS domain,
+    event.name,
+    "start" AS start_ns,
+    greatest("start", coalesce("end", (SELECT last_ns FROM load.session))) AS end_ns,
+    "end" IS NOT NULL AS is_closed
+FROM event
+LEFT JOIN domain ON domain.process_key = event.process_key AND domain.domainId = event.domainId
+WHERE eventType IN (59, 60, 70, 71) AND "start" IS NOT NULL AND globalTid IS NOT NULL

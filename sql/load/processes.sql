@@ -1,0 +1,24 @@
+-- Processes that appear anywhere in the trace.
+-- Grain: process_key.
+-- materialize: table
+-- requires: nsys.PROCESSES, nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.CUPTI_ACTIVITY_KIND_KERNEL
+-- columns:
+--   process_key  BIGINT   globalPid >> 24: hardware, VM and pid. Two traces' keys may clash; within one they do not.
+--   process_id   BIGINT   Operating-system pid.
+--   name         VARCHAR  Executable, NULL where nsys did not say.
+--   has_api_call BOOLEAN  Whether CUDA calls of the process were recorded.
+WITH seen AS (
+    SELECT globalPid >> 24 AS process_key, false AS has_api_call FROM nsys.PROCESSES
+    UNION SELECT globalTid >> 24, false FROM nsys.NVTX_EVENTS
+    UNION SELECT globalTid >> 24, true FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
+    UNION SELECT globalPid >> 24, false FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
+)
+SELECT
+    process_key,
+    process_key & 16777215 AS process_id,
+    any_value(named.name) AS name,
+    bool_or(has_api_call) AS has_api_call
+FROM seen
+LEFT JOIN (SELECT globalPid >> 24 AS process_key, name FROM nsys.PROCESSES) AS named USING (process_key)
+WHERE process_key IS NOT NULL
+GROUP BY process_key

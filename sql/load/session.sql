@@ -1,0 +1,22 @@
+-- The one row of facts about the recording as a whole.
+-- Grain: one row. Without any timed event the times are NULL.
+-- materialize: table
+-- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, nsys.ANALYSIS_DETAILS
+-- columns:
+--   first_ns    BIGINT  Start of the first recorded event. Unit: ns.
+--   last_ns     BIGINT  End of the last recorded event; a range that was never closed ends here. Unit: ns.
+--   duration_ns BIGINT  Length of the recording as nsys states it, else last_ns - first_ns. Unit: ns.
+WITH extent AS (
+    SELECT min("start") AS first_ns, greatest(max("start"), max("end")) AS last_ns FROM nsys.NVTX_EVENTS
+    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
+    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
+    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
+    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
+    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE
+)
+SELECT
+    min(first_ns) AS first_ns,
+    max(last_ns) AS last_ns,
+    coalesce((SELECT max(duration) FROM nsys.ANALYSIS_DETAILS WHERE duration > 0), max(last_ns) - min(first_ns))
+        AS duration_ns
+FROM extent

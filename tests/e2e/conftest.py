@@ -1,0 +1,55 @@
+"""Fixtures of the tests that run a real nsys. Without one they skip and say so; CI sets LLMPERF_REQUIRE_NSYS=1."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.capture import Nsys, find_nsys
+from nsys_pipeline.errors import NsysError
+
+TINY_LLAMA: dict[str, Any] = {
+    "model_type": "llama",
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 256,
+    "max_position_embeddings": 512,
+    "tie_word_embeddings": False,
+}
+
+
+def _missing(reason: str) -> None:
+    if os.environ.get("LLMPERF_REQUIRE_NSYS"):
+        pytest.fail(f"{reason}, and LLMPERF_REQUIRE_NSYS is set")
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def nsys() -> Nsys:
+    try:
+        return find_nsys()
+    except NsysError as error:
+        _missing(error.message)
+        raise
+
+
+@pytest.fixture(scope="session")
+def workload_extra() -> None:
+    for package in ("torch", "transformers"):
+        if importlib.util.find_spec(package) is None:
+            _missing(f"{package} is not installed (pip install '.[workload]')")
+
+
+@pytest.fixture
+def tiny_llama(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny-llama.json"
+    path.write_text(json.dumps(TINY_LLAMA))
+    return path
