@@ -143,7 +143,7 @@ def ranges_that_start_together() -> TraceBuilder:
 @_edge
 def pushes_that_were_never_popped() -> TraceBuilder:
     """One is closed by its parent's end, one (alone in its domain) stays open until the session ends at 500."""
-    trace = TraceBuilder().session(0, 500)
+    trace = TraceBuilder().session(500)
     main = trace.process().thread()
     main.push(0, 100, "request").push(20, None, "prefill")
     main.push(200, None, "decode", domain=OWN)

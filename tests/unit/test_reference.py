@@ -9,7 +9,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.edge_traces import EDGE_TRACES
@@ -24,7 +24,7 @@ from tests.support.reference import (
     span_ns,
     summarize,
 )
-from tests.support.strategies import traces
+from tests.support.strategies import property_test, traces
 from tests.support.trace_builder import TraceBuilder, global_tid
 
 # Where each GPU operation belongs, kernels first, then copies, memsets and graphs, each in file order.
@@ -302,7 +302,7 @@ def belongings(path: Path, *, strict: bool = False) -> list[tuple[str, int, int,
     return sorted(((a.work.kind, a.work.start, a.work.end, a.work.process, label(a)) for a in work), key=str)
 
 
-@settings(deadline=None)
+@property_test
 @given(trace=traces())
 def test_random_traces_are_conserved_with_and_without_the_other_thread_rule(trace: TraceBuilder) -> None:
     with TemporaryDirectory() as folder:
@@ -319,7 +319,7 @@ def test_random_traces_are_conserved_with_and_without_the_other_thread_rule(trac
         assert (item.occurrence is None) == (item.reason is not None)
 
 
-@settings(deadline=None)
+@property_test
 @given(trace=traces(schemas=("2025.3",)), random=st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(trace: TraceBuilder, random: Random) -> None:
     with TemporaryDirectory() as folder:

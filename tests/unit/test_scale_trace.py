@@ -66,7 +66,8 @@ def test_what_nsys_counted_and_the_session_grow_along(tmp_path: Path) -> None:
         assert db.execute("SELECT text FROM DIAGNOSTIC_EVENT").fetchall() == [
             ("Number of CUDA events collected: \t8.",)
         ]
-        assert db.execute("SELECT stopTime FROM ANALYSIS_DETAILS").fetchone() == (3 * 1_000_090 + 90,)
+        assert db.execute("SELECT duration FROM ANALYSIS_DETAILS").fetchone() == (3 * 1_000_090 + 90,)
+        assert db.execute("SELECT stopTime - startTime - duration FROM ANALYSIS_DETAILS").fetchone() == (0,)
         assert db.execute("SELECT max(end) FROM CUPTI_ACTIVITY_KIND_KERNEL").fetchone() == (3 * 1_000_090 + 90,)
         ids = [row[0] for row in db.execute("SELECT correlationId FROM CUPTI_ACTIVITY_KIND_KERNEL ORDER BY start")]
         assert ids == [1, 3, 5, 7]
