@@ -17,6 +17,8 @@ range       the innermost open push/pop range of the call's own thread, over all
 phase       of the open push/pop ranges of the thread, the innermost whose name is a phase (`phase_name`);
             else of its open start/end ranges (those that this thread started) the innermost whose name is a phase;
             else, unless strict, the one open phase range of the process, when it is exactly one (``other_thread``).
+session     ends at ANALYSIS_DETAILS.duration, since events count from its start (startTime and stopTime are on another
+            clock), or with the last event if that is later.
 reason      when there is no phase: ``no_range`` when no range of either kind is open on the thread, else ``no_phase``.
 warm-up     a phase range is warm-up when a push/pop range ``warmup`` of domain llmperf is open on its thread when it
             starts.
@@ -154,8 +156,8 @@ def read_trace(path: Path) -> Trace:
         calls = _read_calls(db)
         processes = {process for process, _ in calls}
         work = _read_work(db, only_process=processes.pop() if len(processes) == 1 else None)
-        stop = [row[1] for row in _read(db, "ANALYSIS_DETAILS", "stopTime")]
-        ranges = _read_ranges(db, at_least=[*stop, *(c.end for c in calls.values()), *(w.end for w in work)])
+        duration = [row[1] for row in _read(db, "ANALYSIS_DETAILS", "duration")]
+        ranges = _read_ranges(db, at_least=[*duration, *(c.end for c in calls.values()), *(w.end for w in work)])
     node_launches = {(w.process, w.correlation) for w in work if w.graph_node is not None}
     superseded = [w for w in work if w.kind == GRAPH and (w.process, w.correlation) in node_launches]
     return Trace(ranges, calls, [w for w in work if w not in superseded], superseded)
@@ -209,13 +211,13 @@ def _read_ranges(db: sqlite3.Connection, *, at_least: Sequence[int]) -> list[Ran
         ]
         return int(max(around)[1]) if around else session_end
 
-    return [
-        Range(row, kind in _PUSH_POP_EVENTS, thread, start, end_of(event), name_of_domain(thread, domain),
-              strings.get(text_id, text))
-        for event in events
-        for row, kind, start, _, thread, domain, text, text_id in [event]
-        if kind in _PUSH_POP_EVENTS + _START_END_EVENTS
-    ]  # fmt: skip
+    ranges = []
+    for event in events:
+        row, kind, start, _, thread, domain, text, text_id = event
+        if kind in _PUSH_POP_EVENTS + _START_END_EVENTS:
+            where, name = name_of_domain(thread, domain), strings.get(text_id, text)
+            ranges.append(Range(row, kind in _PUSH_POP_EVENTS, thread, start, end_of(event), where, name))
+    return ranges
 
 
 # -- who launched it, and in which phase -----------------------------------------------------------------------------
