@@ -38,7 +38,7 @@ def render_report(report: Report, stream: IO[str]) -> None:
         console.print(_request_table(report))
     if report.kernels:
         console.print()
-        console.print(_kernel_table(report))
+        console.print(_kernel_table(report, console.width))
     console.print()
     for line in device_lines(report):
         console.print(Text(line, style="dim"))
@@ -104,7 +104,7 @@ def _phase_cells(phase: Phase) -> list[str]:
     kernels = count(phase.kernel_count) + (f"+{phase.graph_launch_count:,}g" if phase.graph_launch_count else "")
     return [
         phase.name, occurrences, count(phase.tokens), milliseconds(phase.wall_ns),
-        milliseconds(phase.gpu_busy_ns), percent(phase.busy_ratio), kernels, tera(phase.flops),
+        milliseconds(phase.gpu_busy_ns or None), percent(phase.busy_ratio or None), kernels, tera(phase.flops),
         percent(phase.mfu_wall), percent(phase.mfu_busy), percent(phase.mbu_busy),
     ]  # fmt: skip
 
@@ -139,15 +139,17 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _kernel_table(report: Report) -> Table:
+def _kernel_table(report: Report, width: int) -> Table:
     table = _table("top kernels")
     phases = [phase.name for phase in report.phases] + [OUTSIDE]
     table.add_column("phase", no_wrap=True, min_width=min(16, max(map(len, phases))))
     # The only column that may be cut: the rest are numbers and short words.
-    table.add_column("kernel", no_wrap=True, overflow="ellipsis")
-    table.add_column("family", no_wrap=True, min_width=max(len(row.family) for row in report.kernels))
-    for name, width in (("n", 6), ("ms", 6), ("%", 5)):
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    families = max(len(row.family) for row in report.kernels)
+    room = width - min(16, max(map(len, phases))) - families - 3 * 7 - 5 * 2
+    table.add_column("kernel", no_wrap=True, overflow="ellipsis", max_width=max(16, room))
+    table.add_column("family", no_wrap=True, min_width=families)
+    for name in ("n", "ms", "%"):
+        table.add_column(name, justify="right", no_wrap=True)
     totals: dict[str | None, int] = {phase.name: phase.kernel_time_ns for phase in report.phases}
     totals[None] = report.unattributed.kernel_time_ns
     last: object = report
