@@ -81,7 +81,7 @@ def test_a_wrong_report_does_not_count(trace: Trace, said: str) -> None:
     assert bench.right_report(trace)(said) is not None
 
 
-@pytest.mark.parametrize(("said", "counts"), [("7", True), ("6", True), ("5", False), ("", False)])
+@pytest.mark.parametrize(("said", "counts"), [("7", True), ("6", True), ("5", False), ("", False), ("100%\\n6", False)])
 def test_the_floor_has_to_read_every_row(trace: Trace, said: str, counts: bool) -> None:
     # Two kernels, two calls, two ranges.
     assert (bench.right_row_count(trace)(said) is None) == counts
