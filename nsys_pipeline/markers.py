@@ -146,7 +146,7 @@ def _backend() -> Backend | None:
 
 
 def choose_backend(name: str = "") -> Backend | None:
-    """The backend called `name`, or the best one; None when this process is not profiled or nothing works.
+    """Return the backend called `name`, or the best one; None when this process is not profiled or nothing works.
 
     ``injection`` talks to the profiler directly and needs no package. ``nvtx`` uses the package of that name (from
     0.2.12 on Nsight Systems 2024.2 drops its ranges), ``torch`` uses ``torch.cuda.nvtx``, which knows no domains:

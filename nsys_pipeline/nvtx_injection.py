@@ -105,7 +105,7 @@ class InjectedDomain:
 
     @classmethod
     def connect(cls, domain: str) -> InjectedDomain | None:
-        """The domain in the profiler of this process, or None when no profiler asks for NVTX."""
+        """Open the domain in the profiler of this process, or None when no profiler asks for NVTX."""
         path = os.environ.get(INJECTION_VARIABLE)
         return cls(path, domain) if path else None
 

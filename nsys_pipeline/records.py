@@ -46,3 +46,176 @@ class Step:
     def new_tokens(self) -> int:
         """Tokens that go through the layers in this pass."""
         return sum(self.q_tokens)
+
+
+@attrs.frozen
+class Device:
+    """A GPU of the trace, with the peaks that utilization is measured against."""
+
+    id: int
+    name: str | None
+    sm_count: int | None
+    memory_bandwidth_bytes_per_s: int | None
+    peaks_flops_per_s: dict[str, float] | None = None
+    peak_bandwidth_bytes_per_s: float | None = None
+    peaks_source: str | None = None
+
+
+@attrs.frozen
+class TraceInfo:
+    """What the trace is."""
+
+    path: str
+    nsys_version: str | None
+    schema_version: str | None
+    duration_ns: int | None
+    processes: list[dict[str, object]]
+    devices: list[Device]
+
+
+@attrs.frozen
+class WorkTotals:
+    """All GPU work of the trace. Times are sums of durations, in ns."""
+
+    kernel_count: int
+    kernel_time_ns: int
+    memop_count: int
+    memop_time_ns: int
+    graph_launch_count: int
+    graph_time_ns: int
+
+
+@attrs.frozen
+class PhaseDevice:
+    """A phase's work on one GPU from one process."""
+
+    device_id: int | None
+    process_id: int | None
+    kernel_count: int
+    kernel_time_ns: int
+    memop_count: int
+    memop_time_ns: int
+    graph_launch_count: int
+    graph_time_ns: int
+    gpu_span_ns: int
+    gpu_busy_ns: int
+
+
+@attrs.frozen
+class ShapeRow:
+    """The occurrences of a phase that have one kind of shape, warm-up left out; times are sums over them, in ns."""
+
+    shape: str
+    occurrences: int
+    tokens: int
+    wall_ns: int
+    gpu_busy_ns: int
+    flops: int | None
+    bytes: int | None
+    mfu_wall: float | None
+    mfu_busy: float | None
+    mbu_wall: float | None
+    mbu_busy: float | None
+
+
+@attrs.frozen
+class Phase:
+    """One phase. Counts and sums hold warm-up; tokens, flops, bytes, MFU, MBU and SOL leave it out."""
+
+    name: str
+    occurrences: int
+    warmup_occurrences: int
+    kernel_count: int
+    kernel_time_ns: int
+    memop_count: int
+    memop_time_ns: int
+    graph_launch_count: int
+    graph_time_ns: int
+    other_thread_count: int
+    other_thread_time_ns: int
+    wall_ns: int
+    gpu_span_ns: int | None
+    gpu_busy_ns: int
+    warmup_kernel_count: int
+    warmup_graph_count: int
+    warmup_wall_ns: int
+    warmup_busy_ns: int
+    busy_ratio: float | None
+    launch_latency_ns: float | None
+    measured_occurrences: int | None
+    tokens: int | None
+    flops: int | None
+    bytes: int | None
+    peak_flops_per_s: float | None
+    mfu_wall: float | None
+    mfu_span: float | None
+    mfu_busy: float | None
+    mbu_wall: float | None
+    mbu_span: float | None
+    mbu_busy: float | None
+    compute_ns: float | None
+    memory_ns: float | None
+    sol_ns: float | None
+    measured_busy_ns: int | None
+    measured_wall_ns: int | None
+    bound: str | None
+    bound_detail: str | None
+    shapes: list[ShapeRow]
+    devices: list[PhaseDevice]
+
+
+@attrs.frozen
+class Unattributed:
+    """GPU work in no phase, and why: reason → {count, time_ns} over kernels, copies, fills and graphs."""
+
+    kernel_count: int
+    kernel_time_ns: int
+    memop_count: int
+    memop_time_ns: int
+    graph_launch_count: int
+    graph_time_ns: int
+    reasons: dict[str, dict[str, int]]
+
+
+@attrs.frozen
+class KernelRow:
+    """One kernel of one phase; `phase` is None outside every phase."""
+
+    phase: str | None
+    name: str | None
+    family: str
+    count: int
+    time_ns: int
+
+
+@attrs.frozen
+class Check:
+    """Something that must hold on every trace."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@attrs.frozen
+class Notice:
+    """Something the reader must know about the numbers."""
+
+    code: str
+    message: str
+    hint: str | None = None
+
+
+@attrs.frozen
+class Report:
+    """The whole analysis of one trace."""
+
+    trace: TraceInfo
+    totals: WorkTotals
+    phases: list[Phase]
+    unattributed: Unattributed
+    kernels: list[KernelRow]
+    checks: list[Check]
+    warnings: list[Notice]
+    model: dict[str, object] | None = None
+    requests: list[dict[str, object]] = attrs.field(factory=list)

@@ -4,8 +4,9 @@ from nsys_pipeline.capture.export import check_readable, export_parquet, export_
 from nsys_pipeline.capture.findings import Finding, TraceContents, inspect_trace
 from nsys_pipeline.capture.nsys import Nsys, find_nsys
 from nsys_pipeline.capture.plan import REQUEST_RANGE, CapturePlan, nsys_argv
-from nsys_pipeline.capture.run import CaptureResult, Observer, capture
+from nsys_pipeline.capture.run import CaptureResult, capture
 from nsys_pipeline.capture.scrub import scrub_environment
+from nsys_pipeline.capture.session import Observer
 
 __all__ = [
     "REQUEST_RANGE",

@@ -12,13 +12,15 @@ import attrs
 
 from nsys_pipeline.errors import TraceError
 
+# Marks, push/pop and start/end ranges, and those of NVTXT files; the other rows only name domains and threads.
+_NVTX_EVENT_TYPES = "(34, 59, 60, 70, 71)"
+
 _COUNTED_TABLES = {
     "kernels": "CUPTI_ACTIVITY_KIND_KERNEL",
     "memcpys": "CUPTI_ACTIVITY_KIND_MEMCPY",
     "memsets": "CUPTI_ACTIVITY_KIND_MEMSET",
     "graph_launches": "CUPTI_ACTIVITY_KIND_GRAPH_TRACE",
     "api_calls": "CUPTI_ACTIVITY_KIND_RUNTIME",
-    "nvtx_events": "NVTX_EVENTS",
     "gpu_metric_samples": "GPU_METRICS",
     "os_runtime_calls": "OSRT_API",
 }
@@ -34,7 +36,7 @@ _KNOWN: tuple[tuple[str, str, str, str], ...] = (
         r"NVTX payload extension is incompatible",
         "nvtx-incompatible",
         "the `nvtx` package of the workload is too new for this nsys: its ranges were lost",
-        "pip install nvtx==0.2.11 in the workload's environment, or use Nsight Systems 2025.1 or newer",
+        "pip install nvtx==0.2.11 in the workload's environment, or use Nsight Systems 2025.3 or newer",
     ),
     (
         r"Installed CUDA driver version \(([\d.]+)\) is not supported by this build",
@@ -97,6 +99,11 @@ def inspect_trace(
             counts = {
                 name: _count(connection, table) if table in tables else 0 for name, table in _COUNTED_TABLES.items()
             }
+            counts["nvtx_events"] = (
+                _count(connection, f"NVTX_EVENTS WHERE eventType IN {_NVTX_EVENT_TYPES}")
+                if "NVTX_EVENTS" in tables
+                else 0
+            )
             phases = _phase_counts(connection, tables)
             diagnostics = _diagnostics(connection, tables)
         finally:

@@ -70,7 +70,7 @@ class Nsys:
 
 
 def find_nsys(explicit: str | Path | None = None) -> Nsys:
-    """The nsys to use: `explicit`, else $LLMPERF_NSYS, else the first on PATH, else the newest in the usual places.
+    """Return `explicit`, else $LLMPERF_NSYS, else the first nsys on PATH, else the newest in the usual places.
 
     Raises NsysError when there is none, when the one that was named does not exist, or when none of them runs.
     """
@@ -100,6 +100,14 @@ def candidates(places: Iterable[str] = INSTALL_PLACES) -> list[Path]:
         matches = sorted(Path(root).glob(pattern.removeprefix(root)), key=_version_key, reverse=True)
         found += [path for path in matches if path not in found and os.access(path, os.X_OK)]
     return found
+
+
+def importer_path(nsys: Path) -> Path | None:
+    """Return the program that makes reports of recordings for this nsys, or None where there is none.
+
+    It lies in a sibling of the directory of nsys itself, whose name differs between NVIDIA's products.
+    """
+    return next(iter(sorted(nsys.resolve().parent.parent.glob("*/QdstrmImporter"))), None)
 
 
 def _version_key(path: Path) -> tuple[int, ...]:

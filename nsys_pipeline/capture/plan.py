@@ -58,7 +58,7 @@ class CapturePlan:
 
 
 def nsys_argv(nsys: Nsys, plan: CapturePlan, output: Path) -> list[str]:
-    """The argv that records `plan` into `output` (without suffix).
+    """Return the argv that records `plan` into `output` (without suffix).
 
     There is no `--` before the target: nsys 2024.2 calls it an ambiguous option. Raises NsysError when this nsys
     lacks an option that the plan needs.

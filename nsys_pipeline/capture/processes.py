@@ -13,13 +13,13 @@ _NSYS_HELPERS = ("nsys", "nsys-launcher", "nsys-tee")
 
 
 def target_processes(nsys_pid: int) -> list[int]:
-    """Processes that the target consists of: everything below `nsys_pid` that is not a helper of nsys."""
+    """List the processes that the target consists of: everything below `nsys_pid` that is not a helper of nsys."""
     processes = _process_table()
     return [pid for pid in _descendants(nsys_pid, processes) if processes[pid][2] not in _NSYS_HELPERS]
 
 
 def orphans(nsys_pid: int) -> list[int]:
-    """What a killed nsys left behind: its process group (nsys started a session of its own) and all below that."""
+    """List what a killed nsys left behind: its process group (nsys started a session of its own) and all below that."""
     processes = _process_table()
     group = [pid for pid, (_, pgid, _) in processes.items() if pgid == nsys_pid]
     agents = [pid for pid in processes if f"profile-{nsys_pid}\0".encode() in _command_line(pid)]

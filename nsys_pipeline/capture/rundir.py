@@ -93,7 +93,7 @@ class RunDirectory:
 
 
 def cannot_write(path: Path, error: OSError) -> UsageError:
-    """The error for a directory that cannot be written, with the reason and a way out."""
+    """Make the error for a directory that cannot be written, with the reason and a way out."""
     hint = "free some space, or give a directory on another disk with `-o`"
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
         hint = "give a directory that you may write to with `-o`"

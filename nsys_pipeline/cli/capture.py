@@ -14,11 +14,14 @@ import typer
 
 from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, CaptureResult, Finding, find_nsys, nsys_argv
 from nsys_pipeline.capture import capture as run_capture
+from nsys_pipeline.capture.preflight import check_command
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.workload import Shape, WorkloadOptions
+from nsys_pipeline.model.load import load_config
+from nsys_pipeline.workload.options import Shape, WorkloadOptions
 
 CONFIG_NAME = "config.json"
 RESULT_NAME = "workload.json"
+_SHOWN_LINES = 6
 _BUILT_IN = "Built-in workload"
 _RECORDING = "What nsys records"
 _RUN = "The run"
@@ -77,6 +80,14 @@ def capture(
     ops: Annotated[
         bool, typer.Option("--ops", help="Mark every operator with its shapes.", rich_help_panel=_BUILT_IN)
     ] = False,
+    nproc: Annotated[
+        int, typer.Option(min=1, help="Processes on this machine, one for each GPU.", rich_help_panel=_BUILT_IN)
+    ] = 1,
+    parallel: Annotated[str, typer.Option(help="With --nproc: data or tensor.", rich_help_panel=_BUILT_IN)] = "tensor",
+    auto: Annotated[
+        bool,
+        typer.Option("--auto", help="Mark every pass of transformers models in COMMAND.", rich_help_panel=_RECORDING),
+    ] = False,
     trace: Annotated[
         str, typer.Option(help="Comma-separated traces, as nsys names them.", rich_help_panel=_RECORDING)
     ] = "cuda,nvtx",
@@ -123,6 +134,10 @@ def capture(
         float | None, typer.Option(help="Stop the workload after this many seconds.", rich_help_panel=_RUN)
     ] = None,
     nsys: Annotated[str | None, typer.Option(help="The nsys to use.", rich_help_panel=_RUN)] = None,
+    preflight: Annotated[
+        bool,
+        typer.Option("--preflight/--no-preflight", help="Try the command's nvtx package first.", rich_help_panel=_RUN),
+    ] = True,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the command and run nothing.", rich_help_panel=_RUN)
     ] = False,
@@ -151,10 +166,11 @@ def capture(
             sync=sync,
             layers=layers,
             ops=ops,
+            parallel=_one_of("--parallel", parallel, ("data", "tensor")) if nproc > 1 else None,
             capture_range=capture_range,
             result=Path("{run_dir}") / RESULT_NAME,
         )
-    argv = [sys.executable, "-m", "nsys_pipeline.workload", *workload.argv()] if workload else (command or [])
+    argv = [*_python(nproc), "-m", "nsys_pipeline.workload", *workload.argv()] if workload else (command or [])
     plan = CapturePlan(
         command=argv,
         name=Path(model).stem if model else (Path(command[0]).name if command else "run"),
@@ -166,7 +182,7 @@ def capture(
         capture_range=capture_range,
         trace_forks=trace_forks,
         nsys_args=tuple(nsys_arg or ()),
-        environment=_import_path() if workload else {},
+        environment=_environment(built_in=workload is not None, auto=auto),
         keep_environment=keep_environment,
         timeout_s=timeout,
         nvtx_range=nvtx_range or REQUEST_RANGE,
@@ -178,6 +194,10 @@ def capture(
             shlex.join(nsys_argv(found, plan, directory / "trace")).replace("{run_dir}", str(directory)) + "\n"
         )
         return
+    if command and preflight:
+        warning = check_command(found, plan.command)
+        if warning:
+            sys.stderr.write(f"warning: {warning}\n")
     with _Progress() as progress:
         result = run_capture(
             plan,
@@ -209,18 +229,8 @@ def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, A
         _one_of(f"--{name.replace('_', '-')}", settings[name], choices)
     if settings["weights"] == "pretrained":
         return WorkloadOptions(model=model, **settings), {}
-    config = _model_config(model)
-    return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: config}
-
-
-def _model_config(reference: str) -> dict[str, Any]:
-    path = Path(reference)
-    if path.is_file():
-        config: dict[str, Any] = json.loads(path.read_text())
-        return config
-    from nsys_pipeline.model import load_model  # type: ignore[attr-defined, unused-ignore]
-
-    return dict(load_model(reference).config)
+    _, config = load_config(model)
+    return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
 
 
 def _shape(text: str) -> Shape:
@@ -237,11 +247,24 @@ def _one_of(option: str, value: Any, choices: tuple[Any, ...]) -> Any:
     return value
 
 
-def _import_path() -> dict[str, str]:
-    """Let the workload import this package even where it is not installed for the target's interpreter."""
-    root = str(Path(__file__).resolve().parents[2])
+def _python(nproc: int) -> list[str]:
+    if nproc == 1:
+        return [sys.executable]
+    # The launcher itself goes under nsys, so that every rank is in one report.
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}"]
+
+
+def _environment(*, built_in: bool, auto: bool) -> dict[str, str]:
+    """Let the target find this package, or the markers that start with every Python process."""
+    package = Path(__file__).resolve().parents[1]
+    if built_in:
+        return _import_path(package.parent)
+    return _import_path(package / "workload" / "inject") if auto else {}
+
+
+def _import_path(first: Path) -> dict[str, str]:
     inherited = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": f"{root}{os.pathsep}{inherited}" if inherited else root}
+    return {"PYTHONPATH": f"{first}{os.pathsep}{inherited}" if inherited else str(first)}
 
 
 class _Progress:
@@ -286,10 +309,20 @@ class _Progress:
 
 
 def _report(result: CaptureResult) -> None:
-    for finding in result.findings:
+    for finding in sorted(result.findings, key=lambda finding: finding.severity != "error"):
         if finding.severity != "info":
             sys.stderr.write(_finding_text(finding))
+        if finding.code == "workload-failed":
+            sys.stderr.writelines(f"  | {line}\n" for line in _last_lines(result.run_dir / "workload.log"))
     sys.stderr.write(f"run directory: {result.run_dir}\n")
+
+
+def _last_lines(log: Path) -> list[str]:
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    return [line for line in lines if line.strip()][-_SHOWN_LINES:]
 
 
 def _finding_text(finding: Finding) -> str:

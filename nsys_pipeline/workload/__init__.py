@@ -1,5 +1,4 @@
-"""What runs under nsys. Only this room imports torch and transformers, and only inside functions."""
+"""What runs under nsys. Only this room imports torch and transformers, and only inside functions.
 
-from nsys_pipeline.workload.options import Shape, WorkloadOptions
-
-__all__ = ["Shape", "WorkloadOptions"]
+Nothing is imported here: `auto` is loaded into programs whose environment may hold nothing but the standard library.
+"""

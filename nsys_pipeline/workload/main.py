@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
@@ -12,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import LlmperfError, UsageError
+from nsys_pipeline.workload.describe import ranks
 from nsys_pipeline.workload.generate import EagerEngine, Engine, GraphEngine, RequestTimes, run_request, token_picker
+from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
 from nsys_pipeline.workload.models import build_model, pick_device, run_description
 from nsys_pipeline.workload.options import Shape, WorkloadOptions
+from nsys_pipeline.workload.parallel import process_group, shard_model, wait_for_ranks
 
 if TYPE_CHECKING:
     import torch
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.hint:
             print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
-    if int(os.environ.get("RANK", "0")) == 0:
+    if ranks()["rank"] == 0:
         _tell(result)
         if options.result is not None:
             options.result.write_text(json.dumps(result, indent=2) + "\n")
@@ -41,29 +43,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run_workload(options: WorkloadOptions) -> dict[str, Any]:
     """Run every request and return what was measured, as `--result` writes it."""
-    import torch
-
     device = pick_device(options.device)
     if options.cuda_graphs and device.type != "cuda":
         raise UsageError("`--cuda-graphs` needs a GPU", hint="drop it, or run on a machine with one")
-    ranks = {"rank": int(os.environ.get("RANK", "0")), "world": int(os.environ.get("WORLD_SIZE", "1"))}
+    if options.capture_range == "profiler" and device.type != "cuda":
+        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
+    with process_group(device, options.parallel):
+        return _run_requests(options, device)
+
+
+def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, Any]:
+    import torch
+
     model = build_model(options, device)
-    description = run_description(model, options, device, ranks)
+    description = run_description(model, options, device)
+    if options.parallel == "tensor":
+        shard_model(model)
+    if options.layers:
+        mark_layers(model)
     if options.compile:
         model.forward = torch.compile(model.forward)
     synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
     times: dict[Shape, list[RequestTimes]] = {shape: [] for shape in options.shapes}
-    with torch.inference_mode():
+    engines: dict[Shape, tuple[Engine, torch.Tensor]] = {}
+    with torch.inference_mode(), operator_ranges(enabled=options.ops):
         if options.capture_range is None:
             markers.run(**description)
-        engines = {}
         with markers.phase(markers.WARMUP):
             for shape in options.shapes:
                 prompt = _prompt(model, shape, device, options.seed)
                 engines[shape] = _engine(options, model, shape, prompt), prompt
                 for _ in range(options.warmup):
                     run_request(*engines[shape], shape, sync_steps=True, synchronize=synchronize)
-        with _recording(options, device):
+        wait_for_ranks()
+        with _recording(options):
             if options.capture_range is not None:
                 # Said where it is recorded: nsys drops what came before the capture range.
                 markers.run(**description)
@@ -96,19 +109,18 @@ def _prompt(model: Any, shape: Shape, device: torch.device, seed: int) -> torch.
 
 
 @contextlib.contextmanager
-def _recording(options: WorkloadOptions, device: torch.device) -> Iterator[None]:
+def _recording(options: WorkloadOptions) -> Iterator[None]:
     """With `--capture-range profiler`, nsys records only what runs inside."""
-    import torch
-
     if options.capture_range != "profiler":
         yield
         return
-    if device.type != "cuda":
-        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
+    import torch
+
     torch.cuda.synchronize()
     torch.cuda.profiler.start()
     try:
         yield
+        torch.cuda.synchronize()
     finally:
         torch.cuda.profiler.stop()
 

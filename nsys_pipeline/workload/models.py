@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.workload.describe import config_fields, ranks
 from nsys_pipeline.workload.options import WorkloadOptions
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _FLASH_INSTALL = {
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; auto takes the GPU of this rank, or the CPU. Raises UsageError without that GPU."""
+    """Return the device called `name`; auto is the GPU of this rank, or the CPU. Raises UsageError without it."""
     import os
 
     import torch
@@ -40,7 +41,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def build_model(options: WorkloadOptions, device: torch.device) -> Any:
-    """The model in evaluation mode on `device`. Random weights are drawn there, so that nothing is downloaded.
+    """Build the model in evaluation mode on `device`. Random weights are drawn there, so that nothing is downloaded.
 
     Raises ModelError (config unreadable or unknown to transformers, weights missing) and UsageError (the attention
     implementation is not installed).
@@ -69,15 +70,13 @@ def build_model(options: WorkloadOptions, device: torch.device) -> Any:
     return model.eval().requires_grad_(False)
 
 
-def run_description(
-    model: Any, options: WorkloadOptions, device: torch.device, ranks: dict[str, int]
-) -> dict[str, Any]:
+def run_description(model: Any, options: WorkloadOptions, device: torch.device) -> dict[str, Any]:
     """Fields of the run mark (contract 1): enough to rebuild the model's shape and to name the setting."""
     import torch
     import transformers
 
     return {
-        "model": json.loads(model.config.to_json_string(use_diff=False)),
+        "model": config_fields(model.config),
         "dtype": str(model.dtype).removeprefix("torch."),
         "attn": model.config._attn_implementation,
         "framework": "transformers",
@@ -87,8 +86,10 @@ def run_description(
         "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
         "compile": options.compile,
         "cuda_graphs": options.cuda_graphs,
+        "tp": ranks()["world"] if options.parallel == "tensor" else 1,
+        "dp": ranks()["world"] if options.parallel == "data" else 1,
         "shapes": [str(shape) for shape in options.shapes],
-        **ranks,
+        **ranks(),
     }
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from nsys_pipeline.capture import CapturePlan, Nsys, capture
 from nsys_pipeline.records import Step
-from nsys_pipeline.workload import Shape, WorkloadOptions
+from nsys_pipeline.workload.options import Shape, WorkloadOptions
 from tests.e2e.markers_in import llmperf_events
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
@@ -54,4 +54,4 @@ def test_phases_occurrences_and_shapes(nsys: Nsys, tiny_llama: Path, tmp_path: P
     record = json.loads((result.run_dir / "run.json").read_text())
     assert (record["exit_status"], record["ranges"]["decode"]) == (0, 9)
     assert "2x16+3:" in (result.run_dir / "workload.log").read_text()
-    assert [finding.code for finding in result.findings if finding.severity != "info"][0] == "no-gpu-work"
+    assert "no-gpu-work" in [finding.code for finding in result.findings]

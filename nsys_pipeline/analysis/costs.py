@@ -1,0 +1,148 @@
+"""FLOPs, bytes and ideal times of every step shape in the trace, as tables for SQL to join."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline import markers
+from nsys_pipeline.errors import HardwareError, ModelError
+from nsys_pipeline.hardware import Gpu, find_gpu, with_overrides
+from nsys_pipeline.model import Conventions, Estimator, Model
+from nsys_pipeline.records import Device, Notice, Step
+from nsys_pipeline.trace.duck import create_from_rows, records
+
+if TYPE_CHECKING:
+    from nsys_pipeline.trace import Trace
+
+
+@attrs.frozen
+class RunDescription:
+    """What the trace's own run mark says; empty where there is none."""
+
+    fields: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, trace: Trace) -> RunDescription:
+        """Read the first run mark of the trace that can be read."""
+        trace.build("load.nvtx_marks")
+        rows = trace.connection.execute(
+            'SELECT "text" FROM load.nvtx_marks WHERE starts_with("text", ?) ORDER BY at_ns', [markers.RUN_MARK + " "]
+        ).fetchall()
+        for (text,) in rows:
+            try:
+                fields = json.loads(text.removeprefix(markers.RUN_MARK))
+            except ValueError:
+                continue
+            if isinstance(fields, dict):
+                return cls(fields)
+        return cls()
+
+    def model(self) -> Model | None:
+        """The model of the run mark. Raises ModelError where its config is not understood."""
+        config = self.fields.get("model")
+        if not isinstance(config, Mapping):
+            return None
+        name = self.fields.get("name") or config.get("_name_or_path") or config.get("model_type") or "model"
+        return Model.from_config(dict(config), name=str(name))
+
+    def conventions(self, given: Conventions) -> Conventions:
+        """`given`, with dtype and parallel degrees filled in from the run mark where the user says nothing."""
+        changes: dict[str, Any] = {}
+        if given.dtype is None and isinstance(self.fields.get("dtype"), str):
+            changes["dtype"] = self.fields["dtype"]
+        for degree in ("tp", "pp"):
+            if getattr(given, degree) == 1 and isinstance(self.fields.get(degree), int) and self.fields[degree] > 1:
+                changes[degree] = self.fields[degree]
+        return attrs.evolve(given, **changes) if changes else given
+
+
+def describe_devices(
+    trace: Trace, peaks: Mapping[str, float], bandwidth_bytes_per_s: float | None
+) -> tuple[list[Device], dict[int, Gpu], list[Notice]]:
+    """GPUs of the trace, the hardware record of each one that is known, and a notice for each one that is not."""
+    devices, known, notices = [], {}, []
+    for row in records(trace.connection, "SELECT * FROM load.devices ORDER BY device_id"):
+        name = row["name"]
+        gpu = with_overrides(find_gpu(name) if name else None, name or "GPU", peaks, bandwidth_bytes_per_s)
+        if gpu is not None:
+            known[row["device_id"]] = gpu
+        elif row["has_work"]:
+            notices.append(
+                Notice(
+                    "unknown_gpu",
+                    f"no cited peak for `{name}`" if name else f"the trace does not name GPU {row['device_id']}",
+                    "pass --peak bf16=TFLOPS and --bandwidth GB/s to get MFU and MBU",
+                )
+            )
+        devices.append(
+            Device(
+                id=row["device_id"], name=name, sm_count=row["sm_count"],
+                memory_bandwidth_bytes_per_s=row["memory_bandwidth_bytes_per_s"],
+                peaks_flops_per_s=dict(gpu.peaks_flops_per_s) if gpu else None,
+                peak_bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s if gpu else None,
+                peaks_source=f"{gpu.label}: {gpu.source}" if gpu else None,
+            )
+        )  # fmt: skip
+    return devices, known, notices
+
+
+def create_cost_tables(
+    trace: Trace, steps: Sequence[Step], model: Model | None, conventions: Conventions, gpus: Mapping[int, Gpu]
+) -> list[Notice]:
+    """`input.shape_costs` and `input.shape_device_costs`, empty without a model.
+
+    A tensor-parallel rank marks its own passes, so an occurrence is charged its share of the pass.
+    """
+    costs: list[tuple[object, ...]] = []
+    times: list[tuple[object, ...]] = []
+    notices: list[Notice] = []
+    if model is not None and steps:
+        try:
+            estimator = Estimator(model, conventions)
+            totals = estimator.totals(steps)
+            ranks = conventions.tp * conventions.pp
+            costs = [
+                (i, total.flops // ranks, total.bytes // ranks, total.weight_bytes // ranks,
+                 total.kv_read_bytes // ranks, total.kv_write_bytes // ranks)
+                for i, total in enumerate(totals)
+            ]  # fmt: skip
+            # SOL of a pass over all ranks at their joint peak is the share at one GPU's peak.
+            by_gpu = {id(gpu): [t.sol_ns for t in estimator.totals(steps, gpu)] for gpu in gpus.values()}
+            for device, gpu in gpus.items():
+                for index, total in enumerate(totals):
+                    compute = _compute_ns(total.flops_by_dtype, gpu)
+                    memory = total.bytes / gpu.bandwidth_bytes_per_s * 1e9 if gpu.bandwidth_bytes_per_s else None
+                    times.append(
+                        (index, device, compute and compute / ranks, memory and memory / ranks, by_gpu[id(gpu)][index])
+                    )
+        except (ModelError, HardwareError) as error:
+            notices.append(Notice("no_estimate", error.message, error.hint))
+            costs, times = [], []
+    create_from_rows(
+        trace.connection,
+        "input.shape_costs",
+        dict.fromkeys(("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes"), "BIGINT"),
+        costs,
+    )
+    create_from_rows(
+        trace.connection,
+        "input.shape_device_costs",
+        {"shape_id": "BIGINT", "device_id": "BIGINT", "compute_ns": "DOUBLE", "memory_ns": "DOUBLE", "sol_ns": "DOUBLE"},
+        times,
+    )
+    return notices
+
+
+def _compute_ns(flops_by_dtype: Mapping[str, int], gpu: Gpu) -> float | None:
+    """Σ over dtypes of FLOPs / peak, in ns; None where a peak is not known."""
+    total = 0.0
+    for dtype, flops in flops_by_dtype.items():
+        peak = gpu.peaks_flops_per_s.get(dtype)
+        if not peak:
+            return None
+        total += flops / peak * 1e9
+    return total

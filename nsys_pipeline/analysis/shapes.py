@@ -1,0 +1,209 @@
+"""Which shape each occurrence of a phase has: from the marks in the trace, else from what the user says."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nsys_pipeline import markers
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.records import Notice, Step
+from nsys_pipeline.trace.duck import create_from_rows
+
+if TYPE_CHECKING:
+    from nsys_pipeline.trace import Trace
+
+
+@attrs.frozen
+class RequestShape:
+    """A kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps (None: any number)."""
+
+    batch: int
+    prompt_tokens: int
+    new_tokens: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> RequestShape:
+        """Read `BATCHxPROMPT+NEW` or `BATCHxPROMPT`. Raises UsageError for anything else and for zeros."""
+        match = re.fullmatch(r"(\d+)x(\d+)(?:\+(\d+))?", text.strip())
+        if match is None or 0 in (int(match[1]), int(match[2])):
+            raise UsageError(f"`{text}` is no shape", hint="write BATCHxPROMPT+NEW, as in 8x512+32")
+        return cls(int(match[1]), int(match[2]), int(match[3]) if match[3] else None)
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.prompt_tokens}" + (f"+{self.new_tokens}" if self.new_tokens is not None else "")
+
+    def steps(self, decode_count: int) -> list[Step]:
+        """The prefill step and `decode_count` decode steps; the prefill makes the first new token."""
+        prefill = Step.uniform(batch=self.batch, q_tokens=self.prompt_tokens)
+        return [
+            prefill,
+            *(
+                Step.uniform(batch=self.batch, q_tokens=1, kv_tokens=self.prompt_tokens + index)
+                for index in range(decode_count)
+            ),
+        ]
+
+
+@attrs.frozen
+class _Occurrence:
+    id: int
+    phase: str
+    thread: int
+    request: int | None
+    start_ns: int
+
+
+def assign_shapes(trace: Trace, request_shapes: Sequence[RequestShape]) -> tuple[dict[int, Step], list[Notice]]:
+    """Step of each occurrence whose shape is known, by occurrence id, and what there is to say about the rest.
+
+    Marks win over `request_shapes`. Raises UsageError where there are several request shapes and their number is
+    neither the number of requests of a thread nor can they be told apart by their decode steps.
+    """
+    steps, notices = _marked_steps(trace)
+    if not request_shapes:
+        return steps, notices
+    unmarked = [occurrence for occurrence in _occurrences(trace) if occurrence.id not in steps]
+    if not unmarked:
+        notices.append(
+            Notice("shapes_ignored", "the trace carries its own step shapes; the ones on the command line are not used")
+        )
+    matched = 0
+    requests = list(_requests(unmarked))
+    by_thread: dict[int, list[list[_Occurrence]]] = defaultdict(list)
+    for request in requests:
+        by_thread[request[0].thread].append(request)
+    for thread_requests in by_thread.values():
+        for request, shape in zip(thread_requests, _pair(thread_requests, request_shapes), strict=True):
+            if shape is not None:
+                matched += 1
+                decodes = [occurrence for occurrence in request if occurrence.phase == markers.DECODE]
+                prefill, *decode_steps = shape.steps(len(decodes))
+                for occurrence in request:
+                    if occurrence.phase == markers.PREFILL:
+                        steps[occurrence.id] = prefill
+                steps.update((one.id, step) for one, step in zip(decodes, decode_steps, strict=True))
+    if unmarked and matched < len(requests):
+        notices.append(
+            Notice(
+                "requests_without_shape",
+                f"{len(requests) - matched} of {len(requests)} requests do not fit the given shape and have no MFU",
+                "give every request's shape in order: --shape 1x128+4 --shape 1x2048+32 …",
+            )
+        )
+    return steps, notices
+
+
+def _marked_steps(trace: Trace) -> tuple[dict[int, Step], list[Notice]]:
+    trace.build("load.nvtx_marks", "attribute._phase_segments", "attribute.phase_ranges")
+    rows = trace.connection.execute(
+        """
+        SELECT s.occurrence_id, arg_min(m."text", m.at_ns)
+        FROM (SELECT * FROM load.nvtx_marks WHERE starts_with("text", ?)) AS m
+        ASOF JOIN attribute._phase_segments AS s ON s.global_tid = m.global_tid AND s.start_ns <= m.at_ns
+        WHERE s.occurrence_id IS NOT NULL
+        GROUP BY s.occurrence_id
+        """,
+        [markers.STEP_MARK + " "],
+    ).fetchall()
+    steps: dict[int, Step] = {}
+    known: dict[str, Step | None] = {}
+    for occurrence_id, text in rows:
+        if text not in known:
+            try:
+                known[text] = markers.decode_step(text.removeprefix(markers.STEP_MARK))
+            except ValueError:
+                known[text] = None
+        if (step := known[text]) is not None:
+            steps[occurrence_id] = step
+    bad = sum(step is None for step in known.values())
+    notices = [Notice("bad_step_marks", f"{bad} step marks cannot be read and are ignored")] if bad else []
+    return steps, notices
+
+
+def _occurrences(trace: Trace) -> list[_Occurrence]:
+    rows = trace.connection.execute(
+        "SELECT occurrence_id, phase, global_tid, request_id, start_ns FROM attribute.phase_ranges "
+        "WHERE phase IN ('prefill', 'decode') ORDER BY global_tid, start_ns"
+    ).fetchall()
+    return [_Occurrence(*row) for row in rows]
+
+
+def _requests(occurrences: Iterable[_Occurrence]) -> Iterable[list[_Occurrence]]:
+    """Occurrences of one request each: those in one `request` range, else from one prefill to the next."""
+    current: list[_Occurrence] = []
+    for occurrence in occurrences:
+        last = current[-1] if current else None
+        if last and (
+            occurrence.thread != last.thread
+            or occurrence.request != last.request
+            or (occurrence.request is None and occurrence.phase == markers.PREFILL)
+        ):
+            yield current
+            current = []
+        current.append(occurrence)
+    if current:
+        yield current
+
+
+def _pair(
+    requests: Sequence[Sequence[_Occurrence]], shapes: Sequence[RequestShape]
+) -> list[RequestShape | None]:
+    """The shape of each request of a thread. In order where there are as many; else by the number of decode steps."""
+    decodes = [sum(occurrence.phase == markers.DECODE for occurrence in request) for request in requests]
+    fits = [
+        [shape for shape in shapes if shape.new_tokens is None or shape.new_tokens == count] for count in decodes
+    ]
+    if len(shapes) == len(requests) and all(
+        shape.new_tokens in (None, count) for shape, count in zip(shapes, decodes, strict=True)
+    ):
+        return list(shapes)
+    if any(len(set(fitting)) > 1 for fitting in fits):
+        raise UsageError(
+            f"{len(shapes)} shapes for {len(requests)} requests, and the decode steps do not tell which is which",
+            hint="give one --shape for each request, in order",
+        )
+    return [fitting[0] if fitting else None for fitting in fits]
+
+
+def create_shape_tables(trace: Trace, steps: dict[int, Step]) -> list[Step]:
+    """`input.shapes` and `input.occurrence_shapes`; returns the distinct steps, whose index is the shape id."""
+    distinct = {step: index for index, step in enumerate(dict.fromkeys(steps.values()))}
+    create_from_rows(
+        trace.connection,
+        "input.occurrence_shapes",
+        {"occurrence_id": "BIGINT", "shape_id": "BIGINT"},
+        ((occurrence, distinct[step]) for occurrence, step in steps.items()),
+    )
+    create_from_rows(
+        trace.connection,
+        "input.shapes",
+        {
+            "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
+            "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR",
+        },
+        (
+            (index, _label(step), step.batch, step.new_tokens, sum(step.kv_tokens), step.logits, _kind(step))
+            for step, index in distinct.items()
+        ),
+    )  # fmt: skip
+    return list(distinct)
+
+
+def _uniform(values: Sequence[int]) -> str:
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)}..{max(values)}"
+
+
+def _label(step: Step) -> str:
+    if not step.batch:
+        return "empty"
+    return f"{_kind(step)} @{_uniform(step.kv_tokens)}"
+
+
+def _kind(step: Step) -> str:
+    """Batch and query length: decode steps of one batch are of one kind whatever their context."""
+    return f"{step.batch}x{_uniform(step.q_tokens)}" if step.batch else "empty"

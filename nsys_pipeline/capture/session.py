@@ -1,0 +1,218 @@
+"""Run nsys with its target to the end: copy the output, stop in order, leave no process behind."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Protocol
+
+import attrs
+
+from nsys_pipeline.capture import processes
+from nsys_pipeline.capture.plan import CapturePlan
+from nsys_pipeline.errors import NsysError
+
+STOP_GRACE_S = 20.0
+"""How long the target may take to end after each of SIGINT and SIGTERM."""
+
+_POLL_S = 0.1
+_KEPT_LINES = 40
+
+
+class Observer(Protocol):
+    """Is told how a capture goes on; the command line shows it."""
+
+    def stage(self, text: str) -> None:
+        """Hear that a new part begins: running, writing the report, exporting, …."""
+
+    def output(self, line: str) -> None:
+        """Hear that the target printed `line`."""
+
+
+class SilentObserver:
+    """Shows nothing."""
+
+    def stage(self, text: str) -> None:
+        """Ignore."""
+
+    def output(self, line: str) -> None:
+        """Ignore."""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """How a session ended.
+
+    `stopped` is None, "interrupt" or "timeout". `lines` are the last ones printed by the target and nsys together,
+    `nsys_lines` those after the target's end; `recording` is where nsys said it would write what it recorded.
+    """
+
+    returncode: int
+    stopped: str | None
+    wall_s: float
+    lines: tuple[str, ...]
+    nsys_lines: tuple[str, ...]
+    recording: Path | None
+
+    @property
+    def status(self) -> int:
+        """As a shell shows it."""
+        return 128 - self.returncode if self.returncode < 0 else self.returncode
+
+
+def run_session(argv: list[str], plan: CapturePlan, log: Path, observer: Observer) -> Outcome:
+    environment = dict(os.environ) | dict(plan.environment)
+    if plan.capture_range == "nvtx":
+        # Otherwise nsys compares range names only when they are registered strings.
+        environment = environment | {"NSYS_NVTX_PROFILER_REGISTER_ONLY": "0"}
+    """Run `argv`, an nsys command, and return how it ended; the target's output goes to `log`.
+
+    Ctrl-C, SIGTERM and `plan.timeout_s` stop the target so that nsys can still write its report. Raises NsysError
+    when nsys cannot be started.
+    """
+    observer.stage("running the workload under nsys")
+    started = time.monotonic()
+    try:
+        # A session of its own: Ctrl-C in the terminal must reach us alone, so that the target is stopped in order.
+        process = subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NsysError(f"`{argv[0]}` does not run: {error}") from error
+    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    reader = _OutputReader(process.stdout, log, observer)
+    reader.start()
+    stopped = _wait(process, started, plan.timeout_s, observer)
+    reader.finish()
+    if process.returncode == -signal.SIGKILL:
+        # nsys itself was killed: the target lives on, and so does nsys' agent.
+        _clean_up(process.pid)
+    return Outcome(
+        returncode=process.returncode,
+        stopped=stopped,
+        wall_s=time.monotonic() - started,
+        lines=tuple(reader.lines),
+        nsys_lines=tuple(reader.nsys_lines),
+        recording=reader.recording,
+    )
+
+
+def _wait(process: subprocess.Popen[bytes], started: float, timeout_s: float | None, observer: Observer) -> str | None:
+    """Wait for nsys; on Ctrl-C, SIGTERM or the timeout stop the target so that nsys can still write its report."""
+    stopped: str | None = None
+    stop_began = 0.0
+    escalation = 0
+    with _stop_requests() as requests:
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_POLL_S)
+            now = time.monotonic()
+            if stopped is None and (requests or (timeout_s is not None and now - started > timeout_s)):
+                stopped = "interrupt" if requests else "timeout"
+                stop_began, requests[:] = now, []
+                observer.stage("stopping the workload; press Ctrl-C again to kill it")
+                process.send_signal(signal.SIGINT)
+            elif stopped is not None and (requests or now - stop_began > STOP_GRACE_S):
+                targets = processes.target_processes(process.pid)
+                # Only the target is pushed on: nsys itself needs its time to write the report.
+                if targets:
+                    processes.send(targets, signal.SIGTERM if escalation == 0 and not requests else signal.SIGKILL)
+                elif requests and escalation > 1:
+                    process.kill()
+                escalation += 1
+                stop_began, requests[:] = now, []
+    return stopped
+
+
+@contextlib.contextmanager
+def _stop_requests() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying from them. Outside the main thread nothing can be caught."""
+    requests: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield requests
+        return
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    previous = {number: signal.signal(number, lambda received, _frame: requests.append(received)) for number in numbers}
+    try:
+        yield requests
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _clean_up(nsys_pid: int) -> None:
+    left = processes.orphans(nsys_pid)
+    processes.send(left, signal.SIGTERM)
+    deadline = time.monotonic() + 5
+    while left and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+        left = processes.orphans(nsys_pid)
+    processes.send(left, signal.SIGKILL)
+
+
+class _OutputReader:
+    """Copies the target's output into the log, line by line, and keeps what nsys says after it."""
+
+    def __init__(self, stream: IO[bytes], log: Path, observer: Observer) -> None:
+        self.lines: list[str] = []
+        self.nsys_lines: list[str] = []
+        self.recording: Path | None = None
+        self._stream, self._log, self._observer = stream, log, observer
+        self._thread = threading.Thread(target=self._read, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def finish(self) -> None:
+        # A daemon of the target's may keep the pipe open for ever after nsys has ended.
+        self._thread.join(timeout=5)
+
+    def _read(self) -> None:
+        log: IO[bytes] | None = None
+        with contextlib.suppress(OSError):
+            log = self._log.open("wb")
+        with self._stream:
+            for raw in self._stream:
+                for line in re.split(r"[\r\n]+", raw.decode(errors="replace").rstrip("\r\n")):
+                    self._take(line)
+                if log is not None and self.recording is None:
+                    log = _append(log, raw)
+        if log is not None:
+            with contextlib.suppress(OSError):
+                log.close()
+
+    def _take(self, line: str) -> None:
+        generating = re.match(r"(?:Generating|Saving report to) '(.+\.qdstrm)'", line)
+        if generating:
+            self.recording = Path(generating[1])
+            self._observer.stage("nsys is writing the report")
+        elif self.recording is None:
+            self._observer.output(line)
+        if line.strip() and not re.match(r"\[\d+/\d+\] \[", line):
+            self.lines = [*self.lines[-_KEPT_LINES:], line]
+            if self.recording is not None:
+                self.nsys_lines = [*self.nsys_lines[-_KEPT_LINES:], line]
+
+
+def _append(log: IO[bytes], raw: bytes) -> IO[bytes] | None:
+    """Write and flush; None once the disk is full: the workload goes on, its further output is lost."""
+    try:
+        log.write(raw)
+        log.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            log.close()
+        return None
+    return log

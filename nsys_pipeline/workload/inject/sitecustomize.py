@@ -1,0 +1,45 @@
+"""Loaded by every Python process of a target under `llmperf capture --auto`, before the program itself.
+
+This directory is first on PYTHONPATH. Whatever goes wrong here must never reach the program.
+"""
+
+import importlib.util
+import os
+import sys
+
+_HERE = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib would slow every start
+_PACKAGE = os.path.dirname(os.path.dirname(_HERE))  # noqa: PTH120
+
+
+def _run_shadowed_sitecustomize() -> None:
+    """Run the sitecustomize of the environment, if it has one: this file hides it."""
+    others = [entry for entry in sys.path if os.path.abspath(entry or ".") != _HERE]  # noqa: PTH100
+    spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)
+    if spec is not None and spec.loader is not None:
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+
+
+def _install_markers() -> None:
+    if importlib.util.find_spec("nsys_pipeline") is None:
+        # Under its own name but from its own place: its neighbours must not become importable here.
+        spec = importlib.util.spec_from_file_location(
+            "nsys_pipeline",
+            os.path.join(_PACKAGE, "__init__.py"),  # noqa: PTH118
+            submodule_search_locations=[_PACKAGE],
+        )
+        if spec is None or spec.loader is None:
+            return
+        package = importlib.util.module_from_spec(spec)
+        sys.modules["nsys_pipeline"] = package
+        spec.loader.exec_module(package)
+    from nsys_pipeline.workload import auto
+
+    auto.install()
+
+
+for _step in (_install_markers, _run_shadowed_sitecustomize):
+    try:
+        _step()
+    except Exception as _error:  # noqa: BLE001, RUF100 - the program must start whatever happens
+        sys.stderr.write(f"llmperf: markers are off in this process: {_error!r}\n")

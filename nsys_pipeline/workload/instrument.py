@@ -1,0 +1,59 @@
+"""Finer ranges inside a pass: one for each attention and MLP block, or one for each operator with its shapes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from nsys_pipeline import markers
+from nsys_pipeline.errors import UsageError
+
+_ATTENTION = re.compile(r"(^|\.)(self_)?attn$|(^|\.)attention$|(^|\.)linear_attn$|(^|\.)mixer$")
+_MLP = re.compile(r"(^|\.)(mlp|feed_forward|block_sparse_moe|moe|ffn)$")
+_LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
+
+
+def block_names(model: Any) -> dict[str, Any]:
+    """Return the attention and MLP blocks of a decoder by the name of their range, `layer.<i>.<part>`."""
+    blocks = {}
+    for name, module in model.named_modules():
+        match = _LAYER.search(name)
+        if match is None or "." in match[2]:
+            continue
+        part = "attn" if _ATTENTION.search(match[2]) else "mlp" if _MLP.search(match[2]) else None
+        if part is not None:
+            blocks[f"layer.{match[1]}.{part}"] = module
+    return blocks
+
+
+def mark_layers(model: Any) -> None:
+    """Put a range around each attention and MLP block of `model`, in place. A CUDA graph replays without them."""
+    for name, module in block_names(model).items():
+        module.forward = _in_range(name, module.forward)
+
+
+def _in_range(name: str, forward: Any) -> Any:
+    def marked(*args: Any, **kwargs: Any) -> Any:
+        with markers.phase(name):
+            return forward(*args, **kwargs)
+
+    return marked
+
+
+@contextlib.contextmanager
+def operator_ranges(*, enabled: bool) -> Iterator[None]:
+    """While open, have torch put a range around every operator, named with its shapes (default NVTX domain).
+
+    Raises UsageError without a GPU: torch emits these ranges through CUDA's NVTX.
+    """
+    if not enabled:
+        yield
+        return
+    import torch
+
+    if not torch.cuda.is_available():
+        raise UsageError("`--ops` needs a GPU: torch marks its operators through CUDA", hint="use `--layers`")
+    with torch.autograd.profiler.emit_nvtx(record_shapes=True):
+        yield

@@ -1,0 +1,36 @@
+-- What each occurrence of a phase must compute and move, and how long that would take its GPUs at their peaks.
+-- Grain: occurrence_id; occurrences whose shape or model is not known are absent.
+-- materialize: table
+-- requires: input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence
+-- columns:
+--   occurrence_id  BIGINT   Joins attribute.phase_ranges.
+--   shape_id       BIGINT   Joins input.shapes.
+--   flops          BIGINT   FLOPs of this occurrence's share, NULL without a model. Unit: FLOP.
+--   bytes          BIGINT   Minimum bytes: weights + KV read + KV written. Unit: bytes.
+--   device_count   BIGINT   GPUs that did work for it.
+--   compute_ns     DOUBLE   Σ over dtypes of FLOPs / peak, on all its GPUs together. Unit: ns.
+--   memory_ns      DOUBLE   bytes / bandwidth, on all its GPUs together. Unit: ns.
+--   sol_ns         DOUBLE   Speed of light: Σ over ops of the slower of the two. Unit: ns.
+--   wall_ns        BIGINT   Host wall time. Unit: ns.
+--   gpu_span_ns    BIGINT   First start to last end on the GPU. Unit: ns.
+--   device_busy_ns BIGINT   GPU busy time, added up over its GPUs. Unit: ns.
+WITH device AS (
+    SELECT
+        w.occurrence_id, count(*) AS device_count, sum(b.gpu_busy_ns)::BIGINT AS device_busy_ns,
+        max(w.last_end_ns) - min(w.first_start_ns) AS gpu_span_ns, min(w.device_id) AS device_id
+    FROM attribute.work_by_occurrence AS w
+    JOIN attribute.busy_by_occurrence AS b
+        ON b.occurrence_id = w.occurrence_id AND b.device_id = coalesce(w.device_id, 0)
+    GROUP BY w.occurrence_id
+)
+SELECT
+    p.occurrence_id, s.shape_id, c.flops, c.bytes, coalesce(d.device_count, 0) AS device_count,
+    t.compute_ns / d.device_count AS compute_ns, t.memory_ns / d.device_count AS memory_ns,
+    t.sol_ns / d.device_count AS sol_ns,
+    p.end_ns - p.start_ns AS wall_ns, d.gpu_span_ns, d.device_busy_ns
+FROM attribute.phase_ranges AS p
+JOIN input.occurrence_shapes AS o USING (occurrence_id)
+JOIN input.shapes AS s USING (shape_id)
+LEFT JOIN input.shape_costs AS c USING (shape_id)
+LEFT JOIN device AS d ON d.occurrence_id = p.occurrence_id
+LEFT JOIN input.shape_device_costs AS t ON t.shape_id = s.shape_id AND t.device_id = d.device_id

@@ -1,0 +1,54 @@
+-- FLOPs, bytes, MFU, MBU and speed of light of each phase, over the occurrences that count: not warm-up, shape known.
+-- MFU and MBU divide the time that the work would take at the GPU's peak by the time it took: host wall, GPU busy.
+-- Grain: phase; a phase without any such occurrence is absent.
+-- requires: estimate.occurrence_costs, estimate._measured_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns
+-- columns:
+--   phase                VARCHAR  Name of the phase.
+--   measured_occurrences BIGINT   Occurrences in these numbers.
+--   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
+--   flops                HUGEINT  Unit: FLOP.
+--   bytes                HUGEINT  Minimum bytes. Unit: bytes.
+--   compute_ns           DOUBLE   Time at peak FLOP/s. Unit: ns.
+--   memory_ns            DOUBLE   Time at peak bandwidth. Unit: ns.
+--   sol_ns               DOUBLE   Speed of light. Unit: ns.
+--   wall_ns              BIGINT   Host wall time of these occurrences. Unit: ns.
+--   gpu_span_ns          BIGINT   GPU span, added up over occurrences. Unit: ns.
+--   gpu_busy_ns          BIGINT   GPU busy time per GPU, added up over GPUs. Unit: ns.
+--   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time.
+--   mfu_span             DOUBLE   The same of the GPU span.
+--   mfu_busy             DOUBLE   The same of GPU busy time.
+--   mbu_wall             DOUBLE   Memory bandwidth utilization of host wall time.
+--   mbu_span             DOUBLE   The same of the GPU span.
+--   mbu_busy             DOUBLE   The same of GPU busy time.
+WITH shared AS (
+    SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
+    FROM macros.busy_ns('estimate._measured_intervals')
+    GROUP BY ALL
+),
+total AS (
+    SELECT
+        p.phase, count(*) AS measured_occurrences, sum(s.new_tokens)::BIGINT AS tokens,
+        -- One unknown cost makes the sum unknown, not smaller.
+        CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
+        CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
+        CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns) END AS compute_ns,
+        CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns) END AS memory_ns,
+        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) END AS sol_ns,
+        CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns * c.device_count) END AS compute_device_ns,
+        CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) END AS memory_device_ns,
+        sum(c.wall_ns)::BIGINT AS wall_ns, sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
+        coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
+    FROM estimate.occurrence_costs AS c
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    LEFT JOIN shared ON shared.phase = p.phase
+    WHERE NOT p.is_warmup
+    GROUP BY p.phase
+)
+SELECT
+    phase, measured_occurrences, tokens, flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
+    compute_ns / nullif(wall_ns, 0) AS mfu_wall, compute_ns / nullif(gpu_span_ns, 0) AS mfu_span,
+    compute_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy,
+    memory_ns / nullif(wall_ns, 0) AS mbu_wall, memory_ns / nullif(gpu_span_ns, 0) AS mbu_span,
+    memory_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy
+FROM total

@@ -1,0 +1,18 @@
+-- Kernels added up by phase and name.
+-- Grain: phase, name, full_name; phase is NULL for work outside every phase.
+-- requires: attribute.kernel_totals, load.strings, input.kernel_families
+-- columns:
+--   phase      VARCHAR  Name of the phase, or NULL.
+--   name       VARCHAR  Short kernel name.
+--   full_name  VARCHAR  Demangled kernel name with its template arguments.
+--   family     VARCHAR  What kind of work it is: 'gemm', 'attention', 'norm', …
+--   count      BIGINT   Kernels.
+--   time_ns    BIGINT   Sum of their durations. Unit: ns.
+--   min_ns     BIGINT   Shortest. Unit: ns.
+--   max_ns     BIGINT   Longest. Unit: ns.
+SELECT
+    k.phase, short.value AS name, long.value AS full_name, f.family, k."count", k.time_ns, k.min_ns, k.max_ns
+FROM attribute.kernel_totals AS k
+LEFT JOIN load.strings AS short ON short.string_id = k.name_id
+LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id
+LEFT JOIN input.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id = k.full_name_id

@@ -1,0 +1,104 @@
+-- One row per phase: what ran, how long it took by three clocks, and how far that is from the hardware's limits.
+-- Counts and sums cover every occurrence, warm-up included; tokens, flops, bytes, MFU, MBU and SOL leave warm-up out.
+-- Grain: phase.
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, estimate.phase_costs
+-- columns:
+--   phase                VARCHAR  Name of the phase.
+--   occurrences          BIGINT   Ranges, warm-up included.
+--   warmup_occurrences   BIGINT   Ranges inside warm-up.
+--   kernel_count         BIGINT   Kernels.
+--   kernel_time_ns       BIGINT   Sum of their durations. Unit: ns.
+--   memop_count          BIGINT   Copies and fills.
+--   memop_time_ns        BIGINT   Sum of their durations. Unit: ns.
+--   graph_launch_count   BIGINT   CUDA graphs recorded as a whole.
+--   graph_time_ns        BIGINT   Sum of their durations. Unit: ns.
+--   other_thread_count   BIGINT   Operations attributed by the fallback: launched by a thread without the phase.
+--   other_thread_time_ns BIGINT   Sum of their durations. Unit: ns.
+--   wall_ns              BIGINT   Host time inside its ranges, added up over threads. Unit: ns.
+--   gpu_span_ns          BIGINT   First start to last end of its GPU work, added up over GPUs. Unit: ns.
+--   gpu_busy_ns          BIGINT   GPU busy time, added up over GPUs. Unit: ns.
+--   warmup_kernel_count  BIGINT   Kernels of warm-up, part of kernel_count.
+--   warmup_graph_count   BIGINT   Whole graphs of warm-up, part of graph_launch_count.
+--   warmup_wall_ns       BIGINT   Host time of warm-up, part of wall_ns. Unit: ns.
+--   warmup_busy_ns       BIGINT   GPU busy time of warm-up, part of gpu_busy_ns. Unit: ns.
+--   busy_ratio           DOUBLE   GPU busy time / host time, both without warm-up, at most 1; NULL without host time.
+--   launch_latency_ns    DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
+--   measured_occurrences BIGINT   Occurrences that the rest of the row is about.
+--   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
+--   flops                HUGEINT  Model FLOPs. Unit: FLOP.
+--   bytes                HUGEINT  Minimum bytes. Unit: bytes.
+--   peak_flops_per_s     DOUBLE   flops / time at peak: of one GPU, weighted by dtype. Unit: FLOP/s.
+--   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time.
+--   mfu_span             DOUBLE   The same of the GPU span.
+--   mfu_busy             DOUBLE   The same of GPU busy time.
+--   mbu_wall             DOUBLE   Memory bandwidth utilization of host wall time.
+--   mbu_span             DOUBLE   The same of the GPU span.
+--   mbu_busy             DOUBLE   The same of GPU busy time.
+--   compute_ns           DOUBLE   Time at peak FLOP/s. Unit: ns.
+--   memory_ns            DOUBLE   Time at peak bandwidth. Unit: ns.
+--   sol_ns               DOUBLE   Speed of light: no GPU of this kind can be faster. Unit: ns.
+--   measured_busy_ns     BIGINT   GPU busy time of the measured occurrences. Unit: ns.
+--   measured_wall_ns     BIGINT   Host wall time of the measured occurrences. Unit: ns.
+WITH work AS (
+    SELECT
+        phase, sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
+        sum(memop_count)::BIGINT AS memop_count, sum(memop_time_ns)::BIGINT AS memop_time_ns,
+        sum(graph_launch_count)::BIGINT AS graph_launch_count, sum(graph_time_ns)::BIGINT AS graph_time_ns
+    FROM attribute.phase_devices
+    GROUP BY phase
+),
+busy AS (
+    SELECT phase, sum(gpu_span_ns)::BIGINT AS gpu_span_ns, sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns
+    FROM attribute.phase_busy
+    GROUP BY phase
+),
+warmup AS (
+    SELECT phase, sum(end_ns - start_ns)::BIGINT AS wall_ns FROM attribute.phase_ranges WHERE is_warmup GROUP BY phase
+),
+warmup_work AS (
+    SELECT
+        p.phase, sum(w.kernel_count)::BIGINT AS kernel_count, sum(w.graph_launch_count)::BIGINT AS graph_count,
+        sum(b.gpu_busy_ns)::BIGINT AS busy_ns
+    FROM attribute.work_by_occurrence AS w
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.busy_by_occurrence AS b
+        ON b.occurrence_id = w.occurrence_id AND b.device_id = coalesce(w.device_id, 0)
+    WHERE p.is_warmup
+    GROUP BY p.phase
+),
+launch AS (
+    SELECT
+        p.phase, sum(w.launch_latency_ns) / nullif(sum(w.launch_count), 0) AS launch_latency_ns,
+        sum(w.other_thread_count)::BIGINT AS other_thread_count,
+        sum(w.other_thread_time_ns)::BIGINT AS other_thread_time_ns
+    FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    GROUP BY p.phase
+)
+SELECT
+    w.phase, w.occurrences, w.warmup_occurrences,
+    coalesce(work.kernel_count, 0) AS kernel_count, coalesce(work.kernel_time_ns, 0) AS kernel_time_ns,
+    coalesce(work.memop_count, 0) AS memop_count, coalesce(work.memop_time_ns, 0) AS memop_time_ns,
+    coalesce(work.graph_launch_count, 0) AS graph_launch_count, coalesce(work.graph_time_ns, 0) AS graph_time_ns,
+    coalesce(launch.other_thread_count, 0) AS other_thread_count,
+    coalesce(launch.other_thread_time_ns, 0) AS other_thread_time_ns,
+    w.wall_ns, busy.gpu_span_ns, coalesce(busy.gpu_busy_ns, 0) AS gpu_busy_ns,
+    coalesce(warmup_work.kernel_count, 0) AS warmup_kernel_count,
+    coalesce(warmup_work.graph_count, 0) AS warmup_graph_count,
+    coalesce(warmup.wall_ns, 0) AS warmup_wall_ns, coalesce(warmup_work.busy_ns, 0) AS warmup_busy_ns,
+    CASE
+        WHEN w.wall_ns > coalesce(warmup.wall_ns, 0) THEN least(
+            1.0,
+            (coalesce(busy.gpu_busy_ns, 0) - coalesce(warmup_work.busy_ns, 0)) / (w.wall_ns - coalesce(warmup.wall_ns, 0))
+        )
+    END AS busy_ratio,
+    launch.launch_latency_ns,
+    c.measured_occurrences, c.tokens, c.flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
+    c.mfu_wall, c.mfu_span, c.mfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns,
+    c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns
+FROM attribute.phase_walls AS w
+LEFT JOIN work USING (phase)
+LEFT JOIN busy USING (phase)
+LEFT JOIN launch USING (phase)
+LEFT JOIN warmup USING (phase)
+LEFT JOIN warmup_work USING (phase)
+LEFT JOIN estimate.phase_costs AS c USING (phase)

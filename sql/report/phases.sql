@@ -1,0 +1,77 @@
+-- One row per occurrence of a phase: its shape, its time by three clocks, its GPU work, its utilization.
+-- Grain: occurrence_id. Without a model, or without a shape, everything from flops on is NULL.
+-- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs
+-- columns:
+--   occurrence_id      BIGINT   The range. Joins nvtx_ranges on range_id, gpu_work on occurrence_id.
+--   phase              VARCHAR  Name of the phase.
+--   occurrence         BIGINT   0, 1, 2, … within the phase, by start.
+--   process_id         BIGINT   Operating-system pid.
+--   thread_id          BIGINT   Operating-system tid.
+--   request_id         BIGINT   The request around it. Joins nvtx_ranges on range_id.
+--   is_warmup          BOOLEAN  Whether it is inside warm-up.
+--   shape              VARCHAR  batch x new tokens @ cached tokens, NULL where it is not known.
+--   batch              BIGINT   Sequences.
+--   new_tokens         BIGINT   Tokens through the model, over the batch. Unit: tokens.
+--   cached_tokens      BIGINT   Tokens already in the KV cache, over the batch. Unit: tokens.
+--   start_ns           BIGINT   When its range was opened. Unit: ns.
+--   end_ns             BIGINT   When its range was closed. Unit: ns.
+--   wall_ns            BIGINT   end_ns - start_ns. Unit: ns.
+--   kernel_count       BIGINT   Kernels.
+--   kernel_time_ns     BIGINT   Sum of their durations. Unit: ns.
+--   memop_count        BIGINT   Copies and fills.
+--   memop_time_ns      BIGINT   Sum of their durations. Unit: ns.
+--   graph_launch_count BIGINT   CUDA graphs recorded as a whole.
+--   graph_time_ns      BIGINT   Sum of their durations. Unit: ns.
+--   gpu_start_ns       BIGINT   Start of its first GPU work, NULL without any. Unit: ns.
+--   gpu_end_ns         BIGINT   End of its last GPU work. Unit: ns.
+--   gpu_span_ns        BIGINT   gpu_end_ns - gpu_start_ns. Unit: ns.
+--   gpu_busy_ns        BIGINT   GPU busy time, added up over GPUs. Unit: ns.
+--   gpu_idle_ns        BIGINT   GPU span that was not busy, for one GPU. Unit: ns.
+--   launch_latency_ns  DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
+--   flops              BIGINT   Model FLOPs. Unit: FLOP.
+--   bytes              BIGINT   Minimum bytes. Unit: bytes.
+--   sol_ns             DOUBLE   Speed of light. Unit: ns.
+--   mfu_wall           DOUBLE   Model FLOPs utilization of host wall time.
+--   mfu_busy           DOUBLE   The same of GPU busy time.
+--   mbu_wall           DOUBLE   Memory bandwidth utilization of host wall time.
+--   mbu_busy           DOUBLE   The same of GPU busy time.
+WITH work AS (
+    SELECT
+        occurrence_id, count(*) AS device_count,
+        sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
+        sum(memcpy_count + memset_count)::BIGINT AS memop_count,
+        sum(memcpy_time_ns + memset_time_ns)::BIGINT AS memop_time_ns,
+        sum(graph_launch_count)::BIGINT AS graph_launch_count, sum(graph_time_ns)::BIGINT AS graph_time_ns,
+        min(first_start_ns) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
+        sum(launch_latency_ns) / nullif(sum(launch_count), 0) AS launch_latency_ns
+    FROM attribute.work_by_occurrence
+    WHERE occurrence_id IS NOT NULL
+    GROUP BY occurrence_id
+),
+busy AS (
+    SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns
+    FROM attribute.busy_by_occurrence
+    GROUP BY occurrence_id
+)
+SELECT
+    p.occurrence_id, p.phase, p.occurrence,
+    p.process_key & 16777215 AS process_id, p.global_tid & 16777215 AS thread_id, p.request_id, p.is_warmup,
+    s.label AS shape, s.batch, coalesce(s.new_tokens, p.new_tokens) AS new_tokens, s.cached_tokens,
+    p.start_ns, p.end_ns, p.end_ns - p.start_ns AS wall_ns,
+    coalesce(w.kernel_count, 0) AS kernel_count, coalesce(w.kernel_time_ns, 0) AS kernel_time_ns,
+    coalesce(w.memop_count, 0) AS memop_count, coalesce(w.memop_time_ns, 0) AS memop_time_ns,
+    coalesce(w.graph_launch_count, 0) AS graph_launch_count, coalesce(w.graph_time_ns, 0) AS graph_time_ns,
+    w.gpu_start_ns, w.gpu_end_ns, w.gpu_end_ns - w.gpu_start_ns AS gpu_span_ns, coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
+    CASE WHEN w.device_count = 1 THEN w.gpu_end_ns - w.gpu_start_ns - b.gpu_busy_ns END AS gpu_idle_ns,
+    w.launch_latency_ns,
+    c.flops, c.bytes, c.sol_ns,
+    c.compute_ns / nullif(c.wall_ns, 0) AS mfu_wall,
+    c.compute_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mfu_busy,
+    c.memory_ns / nullif(c.wall_ns, 0) AS mbu_wall,
+    c.memory_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mbu_busy
+FROM attribute.phase_ranges AS p
+LEFT JOIN work AS w USING (occurrence_id)
+LEFT JOIN busy AS b USING (occurrence_id)
+LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
+LEFT JOIN input.shapes AS s USING (shape_id)
+LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)

@@ -1,0 +1,29 @@
+-- What must hold on every trace, checked on this one.
+-- Grain: name.
+-- requires: attribute.conservation, attribute.phase_devices, report.phase_summary
+-- columns:
+--   name   VARCHAR  Name of the check.
+--   passed BOOLEAN  Whether it holds.
+--   detail VARCHAR  The numbers.
+WITH busy AS (
+    SELECT
+        count(*) AS groups,
+        coalesce(bool_and(gpu_busy_ns <= gpu_span_ns AND gpu_busy_ns <= kernel_time_ns + memop_time_ns + graph_time_ns), true)
+            AS passed
+    FROM attribute.phase_devices
+),
+ratio AS (
+    SELECT
+        count(coalesce(mfu_busy, mbu_busy)) AS phases,
+        coalesce(bool_and(coalesce(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall) <= 1, true)), true) AS passed,
+        max(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall)) AS highest
+    FROM report.phase_summary
+)
+SELECT name, passed, detail FROM attribute.conservation
+UNION ALL
+SELECT 'busy.bounded', passed, format('busy ≤ span and busy ≤ summed time for {} phase(s) on GPUs', groups) FROM busy
+UNION ALL
+SELECT
+    'utilization.bounded', passed,
+    CASE WHEN highest IS NULL THEN 'no MFU or MBU to check' ELSE format('highest of MFU and MBU is {:.3f}', highest) END
+FROM ratio
