@@ -105,8 +105,7 @@ class MetaModel:
         transformers.logging.set_verbosity_error()
         try:
             hf_config = transformers.AutoConfig.for_model(**config)
-            mapping = transformers.AutoModelForCausalLM._model_mapping
-            kind = "CausalLM" if type(hf_config) in mapping else "ImageTextToText"
+            kind = "ImageTextToText" if model.architecture.vision else "CausalLM"
             auto = getattr(transformers, f"AutoModelFor{kind}")
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()
