@@ -176,8 +176,8 @@ class Estimator:
     ) -> Estimate:
         """Ops of one pass.
 
-        `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own, where
-        it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of each
+        `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own,
+        where it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of each
         image that goes through the vision tower in this pass.
         """
         ops: list[Op] = []
@@ -309,7 +309,9 @@ def _check_parallel(architecture: Architecture, conventions: Conventions) -> Non
         for _, _, blocks in stack.parts():
             for block in blocks:
                 if isinstance(block, Moe) and block.experts % conventions.ep:
-                    raise ModelError(f"{block.experts} experts do not divide among {conventions.ep} expert-parallel GPUs")
+                    raise ModelError(
+                        f"{block.experts} experts do not divide among {conventions.ep} expert-parallel GPUs"
+                    )
     if depth and conventions.pp > depth:
         raise ModelError(f"{depth} layers cannot be split into {conventions.pp} pipeline stages")
 

@@ -91,8 +91,8 @@ class Model:
     def label(self) -> str:
         """How far the estimate can be trusted.
 
-        ``verified``: the family's totals equal torch's count of transformers' code, in the golden tests. ``exact``: every
-        product is counted in closed form, but nothing independent has counted it too, or by another convention
+        ``verified``: the family's totals equal torch's count of transformers' code, in the golden tests. ``exact``:
+        every product is counted in closed form, but nothing independent has counted it too, or by another convention
         (recurrences). ``approximate``: 2 · active parameters for a model type that is not known.
         """
         if self.approximate:

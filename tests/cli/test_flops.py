@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nsys_pipeline.cli.app import app
 
 LLAMA = ("flops", "llama-3-8b", "--prompt-tokens", "2048")
@@ -67,7 +68,8 @@ def test_a_list_gives_each_sequence_its_own_length(capsys: pytest.CaptureFixture
     assert ragged["convention"]["batch"] == 2
     assert ragged["convention"]["prompt_tokens"] == [7, 30]
     alone = [
-        answer(capsys, "flops", "tiny-llama", "--prompt-tokens", str(p), "--context", str(c)) for p, c in ((7, 5), (30, 9))
+        answer(capsys, "flops", "tiny-llama", "--prompt-tokens", str(p), "--context", str(c))
+        for p, c in ((7, 5), (30, 9))
     ]
     for phase in ("prefill", "decode"):
         assert ragged[phase]["flops"] == sum(one[phase]["flops"] for one in alone)

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from nsys_pipeline.hardware import measured as storage
 from nsys_pipeline.hardware.measured import Measured, store_measured
-
 from tests.cli.test_flops import run
 
 

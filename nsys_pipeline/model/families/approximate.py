@@ -18,7 +18,7 @@ _TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config
 
 @attrs.frozen(kw_only=True)
 class Everything(Block):
-    """All parameters of a decoder at once, with the experts that are touched, and a key and value per layer and head."""
+    """All parameters of a decoder at once, with the experts that are touched, and its keys and values."""
 
     total: int
     expert_params: int

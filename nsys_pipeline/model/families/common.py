@@ -153,9 +153,7 @@ class DecoderSpec:
 
     def build(self, family: str) -> Architecture:
         """The architecture of a text-only decoder."""
-        return Architecture(
-            family=family, decoder=self.stack(), heads=self.dims.heads, kv_heads=self.dims.kv_heads
-        )
+        return Architecture(family=family, decoder=self.stack(), heads=self.dims.heads, kv_heads=self.dims.kv_heads)
 
 
 def dense_ffn(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from nsys_pipeline.errors import HardwareError
 from nsys_pipeline.hardware.measured import Measured, load_measured, store_measured
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model import Conventions, Model, estimate, known_model_types
 from nsys_pipeline.records import Step
-
 from tests.unit.model.configs import llama, mixtral
 
 REQUIRED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
@@ -36,7 +36,10 @@ def test_a_null_size_counts_as_missing() -> None:
         ({"hidden_size": -64}, "`hidden_size` is -64"),
         ({"hidden_size": "big"}, "`hidden_size` is 'big', not an integer"),
         ({"vocab_size": True}, "`vocab_size` is True, not an integer"),
-        ({"num_attention_heads": 7, "num_key_value_heads": 7}, "`hidden_size` = 64 is not a multiple of `num_attention_heads` = 7"),
+        (
+            {"num_attention_heads": 7, "num_key_value_heads": 7},
+            "`hidden_size` = 64 is not a multiple of `num_attention_heads` = 7",
+        ),
         ({"num_key_value_heads": 3}, "`num_attention_heads` = 8 is not a multiple of `num_key_value_heads` = 3"),
         ({"attention_bias": "yes"}, "`attention_bias` is 'yes', not true or false"),
     ],
@@ -127,7 +130,28 @@ def test_a_degree_below_one_is_a_usage_error() -> None:
 
 
 def test_known_model_types_hold_what_people_run() -> None:
-    expected = {"llama", "qwen2", "qwen3", "mistral", "phi3", "gpt2", "gemma3_text", "mixtral", "qwen3_moe", "deepseek_v3"}
-    expected |= {"glm4_moe", "gpt_oss", "llama4", "qwen3_next", "jamba", "mamba2", "kimi_linear", "vit", "sam_vision_model"}
+    expected = {
+        "llama",
+        "qwen2",
+        "qwen3",
+        "mistral",
+        "phi3",
+        "gpt2",
+        "gemma3_text",
+        "mixtral",
+        "qwen3_moe",
+        "deepseek_v3",
+    }
+    expected |= {
+        "glm4_moe",
+        "gpt_oss",
+        "llama4",
+        "qwen3_next",
+        "jamba",
+        "mamba2",
+        "kimi_linear",
+        "vit",
+        "sam_vision_model",
+    }
     expected |= {"clip_vision_model", "deepseek_vl_v2", "deepseek_ocr2", "llava", "qwen2_5_vl", "t5", "whisper"}
     assert expected <= set(known_model_types())

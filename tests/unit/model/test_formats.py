@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Conventions, Model, estimate, load_model
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.quantization import named_format
 from nsys_pipeline.records import Step
-
 from tests.unit.model.configs import decode, llama, mixtral, model, op_weight_bytes, prefill
 
 LINEARS = 3 * 64 * (8 * 8 + 2 * 2 * 8 + 64 + 3 * 96)
@@ -108,7 +108,9 @@ def test_expert_parallel_sends_tokens_to_their_experts_and_back() -> None:
     assert decode(mixtral(), 5, conventions=Conventions(ep=2)).comm_bytes == 3 * (2 * 2 * 64 * 2) // 2
 
 
-@pytest.mark.parametrize(("name", "short"), [("torch.bfloat16", "bf16"), ("float16", "fp16"), ("FP32", "fp32"), ("e4m3", "fp8")])
+@pytest.mark.parametrize(
+    ("name", "short"), [("torch.bfloat16", "bf16"), ("float16", "fp16"), ("FP32", "fp32"), ("e4m3", "fp8")]
+)
 def test_dtypes_have_one_short_name(name: str, short: str) -> None:
     assert normalize_dtype(name) == short
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nsys_pipeline.model import estimate, load_model
 from nsys_pipeline.records import Step
-
 from tests.unit.model.configs import FULL
 
 GOLDEN = json.loads((Path(__file__).parent / "golden_flops.json").read_text(encoding="utf-8"))

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nsys_pipeline.model import Model, estimate, load_model
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.records import Step
-
 from tests.unit.model.configs import FULL
 
 HERE = Path(__file__).parent

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Model, load_model, preset_names
-
 from tests.unit.model.configs import llama
 
 PRESETS = Path(__file__).parents[3] / "nsys_pipeline" / "model" / "presets"
@@ -29,13 +29,13 @@ def test_a_config_file_and_the_directory_that_holds_it(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     return tmp_path
 
 
-def test_a_hub_id_is_read_from_the_local_cache(_cache: Path) -> None:
-    repo = _cache / "models--someone--model"
+def test_a_hub_id_is_read_from_the_local_cache(hub_cache: Path) -> None:
+    repo = hub_cache / "models--someone--model"
     (repo / "refs").mkdir(parents=True)
     (repo / "refs" / "main").write_text("abc", encoding="utf-8")
     (repo / "snapshots" / "abc").mkdir(parents=True)
@@ -43,7 +43,7 @@ def test_a_hub_id_is_read_from_the_local_cache(_cache: Path) -> None:
     assert load_model("someone/model").name == "someone/model"
 
 
-def test_a_hub_id_that_is_not_cached_says_so_and_what_to_pass_instead(_cache: Path) -> None:
+def test_a_hub_id_that_is_not_cached_says_so_and_what_to_pass_instead(hub_cache: Path) -> None:
     with pytest.raises(ModelError, match="not in the local Hugging Face cache") as caught:
         load_model("someone/else")
     assert caught.value.hint is not None
@@ -51,7 +51,8 @@ def test_a_hub_id_that_is_not_cached_says_so_and_what_to_pass_instead(_cache: Pa
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "is not JSON"), ("[]", "holds no JSON object"), ("\udcff", "cannot read|is not JSON")]
+    ("content", "message"),
+    [("{", "is not JSON"), ("[]", "holds no JSON object"), ("\udcff", "cannot read|is not JSON")],
 )
 def test_a_damaged_file(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "config.json"
@@ -61,7 +62,7 @@ def test_a_damaged_file(tmp_path: Path, content: str, message: str) -> None:
 
 
 def test_a_directory_without_a_config(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="holds no config.json"):
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
         load_model(str(tmp_path))
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Estimator, estimate, load_model
 from nsys_pipeline.records import Step
-
 from tests.unit.model.configs import decode, model, op_flops, prefill
 
 T5 = {

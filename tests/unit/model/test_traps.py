@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+
 from nsys_pipeline.model import Conventions, Estimator, Model, estimate, estimate_totals, load_model
 from nsys_pipeline.model.blocks import distinct_experts
 from nsys_pipeline.records import Step
-
 from tests.unit.model.configs import FULL, decode, llama, mixtral, model, op_flops, op_weight_bytes, prefill
 
 
