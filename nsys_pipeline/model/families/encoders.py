@@ -43,7 +43,7 @@ class EncoderSpec:
     def _layer(self, index: int) -> tuple[str, tuple[Block, ...]]:
         window = self.windows[index] if self.windows else None
         chunk = self.chunks[index] if self.chunks else None
-                attention = Attention(
+        attention = Attention(
             width=self.width,
             heads=self.heads,
             kv_heads=self.heads,
