@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
@@ -15,6 +14,7 @@ import typer
 from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, CaptureResult, Finding, find_nsys, nsys_argv
 from nsys_pipeline.capture import capture as run_capture
 from nsys_pipeline.capture.preflight import check_command
+from nsys_pipeline.capture.servers import SERVER_PROFILES, ServerDriver, plan_server, server_profile
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model.load import load_config
 from nsys_pipeline.workload.options import Shape, WorkloadOptions
@@ -24,6 +24,7 @@ RESULT_NAME = "workload.json"
 _SHOWN_LINES = 6
 _BUILT_IN = "Built-in workload"
 _RECORDING = "What nsys records"
+_SERVER = "Servers"
 _RUN = "The run"
 
 
@@ -109,12 +110,21 @@ def capture(
     duration: Annotated[float | None, typer.Option(help="Seconds to record.", rich_help_panel=_RECORDING)] = None,
     capture_range: Annotated[
         str | None,
-        typer.Option(help="profiler (cudaProfilerStart) or nvtx (a range).", rich_help_panel=_RECORDING),
+        typer.Option(help="profiler (cudaProfilerStart), nvtx (a range) or none.", rich_help_panel=_RECORDING),
     ] = None,
     nvtx_range: Annotated[
         str | None,
         typer.Option(help="Range that opens it: NAME@DOMAIN.", rich_help_panel=_RECORDING),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help=f"COMMAND is a server: {', '.join(SERVER_PROFILES)}.", rich_help_panel=_SERVER),
+    ] = None,
+    load: Annotated[
+        str | None,
+        typer.Option(help="Record while this command runs, then stop the server.", rich_help_panel=_SERVER),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Address of the server.", rich_help_panel=_SERVER)] = None,
     nsys_arg: Annotated[
         list[str] | None, typer.Option(help="Passed to nsys profile as it is; repeatable.", rich_help_panel=_RECORDING)
     ] = None,
@@ -167,7 +177,7 @@ def capture(
             layers=layers,
             ops=ops,
             parallel=_one_of("--parallel", parallel, ("data", "tensor")) if nproc > 1 else None,
-            capture_range=capture_range,
+            capture_range=None if capture_range == "none" else capture_range,
             result=Path("{run_dir}") / RESULT_NAME,
         )
     argv = [*_python(nproc), "-m", "nsys_pipeline.workload", *workload.argv()] if workload else (command or [])
@@ -179,7 +189,7 @@ def capture(
         gpu_metrics="all" if gpu_metrics else None,
         delay_s=delay,
         duration_s=duration,
-        capture_range=capture_range,
+        capture_range=None if profile or capture_range == "none" else capture_range,
         trace_forks=trace_forks,
         nsys_args=tuple(nsys_arg or ()),
         environment=_environment(built_in=workload is not None, auto=auto),
@@ -187,6 +197,13 @@ def capture(
         timeout_s=timeout,
         nvtx_range=nvtx_range or REQUEST_RANGE,
     )
+    driver = None
+    if profile is not None:
+        recipe = server_profile(profile)
+        plan = plan_server(plan, recipe, capture_range=capture_range)
+        driver = ServerDriver(recipe, url=url, load=tuple(shlex.split(load or ""))) if recipe.url or load else None
+    elif load is not None or url is not None:
+        raise UsageError("`--load` and `--url` belong to a server", hint="name it with `--profile`")
     found = find_nsys(nsys)
     if dry_run:
         directory = output or Path("runs") / plan.name
@@ -206,6 +223,7 @@ def capture(
             exact_output=output is not None,
             force=force,
             files=files,
+            server=driver,
             observer=progress,
         )
     _report(result)
@@ -224,7 +242,7 @@ def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, A
         ("weights", ("random", "pretrained")),
         ("sync", ("step", "request")),
         ("dtype", (None, "bfloat16", "float16", "float32")),
-        ("capture_range", (None, "profiler", "nvtx")),
+        ("capture_range", (None, "none", "profiler", "nvtx")),
     ):
         _one_of(f"--{name.replace('_', '-')}", settings[name], choices)
     if settings["weights"] == "pretrained":

@@ -71,7 +71,7 @@ class WorkloadOptions:
                 arguments += [part for shape in self.shapes for part in ("--shape", str(shape))]
             elif value is True:
                 arguments.append(flag)
-            elif value not in (None, False) and value != field.default:
+            elif value is not None and value is not False and value != field.default:
                 arguments += [flag, str(value)]
         return arguments
 
