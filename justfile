@@ -25,3 +25,7 @@ format:
 # rewrite what the brute-force reference says about the real traces (review the diff); `--check` only compares
 golden-reference *ARGS:
     python scripts/reference_goldens.py {{ARGS}} tests/traces/*.sqlite.xz
+
+# measure llmperf beside its floor and nsys stats (minutes), and rewrite docs/benchmarks.md
+bench *ARGS:
+    python scripts/bench.py {{ARGS}}

@@ -46,7 +46,7 @@ class RunDescription:
         config = self.fields.get("model")
         if not isinstance(config, Mapping):
             return None
-        name = config.get("_name_or_path") or config.get("model_type") or "model"
+        name = self.fields.get("name") or config.get("_name_or_path") or config.get("model_type") or "model"
         return Model.from_config(dict(config), name=str(name))
 
     def conventions(self, given: Conventions) -> Conventions:

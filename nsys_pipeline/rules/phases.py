@@ -26,6 +26,7 @@ class RangeRole:
     phase: str | None = None
     rule: str = ""
     is_weak: bool = False
+    is_container: bool = False
     new_tokens: int | None = None
 
 
@@ -38,6 +39,7 @@ class PhaseRule:
     role: str = "phase"
     phase: str | None = None
     is_weak: bool = False
+    is_container: bool = False
 
     @classmethod
     def from_option(cls, option: str) -> PhaseRule:
@@ -73,6 +75,7 @@ class PhaseRule:
             phase=phase if self.role == "phase" else None,
             rule=self.name,
             is_weak=self.is_weak,
+            is_container=self.is_container,
             new_tokens=sum(tokens) if tokens else None,
         )
 
@@ -88,6 +91,7 @@ def shipped_rules() -> tuple[PhaseRule, ...]:
             role=rule.get("role", "phase"),
             phase=rule.get("phase"),
             is_weak=rule.get("weak", False),
+            is_container=rule.get("container", False),
         )
         for rule in data["rule"]
     )

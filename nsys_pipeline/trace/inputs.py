@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.rules.kernels import kernel_family
 from nsys_pipeline.rules.phases import classify
 from nsys_pipeline.trace.duck import create_from_rows
 from nsys_pipeline.trace.options import TraceOptions
@@ -22,12 +23,12 @@ def create_range_roles(con: DuckDBPyConnection, options: TraceOptions) -> None:
     """`input.range_roles`: one row per distinct range text that means something. Needs load.range_names."""
     types = {
         "domain": "VARCHAR", "name": "VARCHAR", "role": "VARCHAR", "phase": "VARCHAR", "rule": "VARCHAR",
-        "is_weak": "BOOLEAN", "new_tokens": "BIGINT",
+        "is_weak": "BOOLEAN", "is_container": "BOOLEAN", "new_tokens": "BIGINT",
     }  # fmt: skip
     rows = []
     for domain, name in con.execute("SELECT domain, name FROM load.range_names ORDER BY ALL").fetchall():
         if role := classify(domain, name, options.phase_rules):
-            rows.append((domain, name, role.role, role.phase, role.rule, role.is_weak, role.new_tokens))
+            rows.append((domain, name, role.role, role.phase, role.rule, role.is_weak, role.is_container, role.new_tokens))
     create_from_rows(con, "input.range_roles", types, rows)
 
 
@@ -40,9 +41,25 @@ def create_overlay_segments(con: DuckDBPyConnection, _options: TraceOptions) -> 
     create_from_rows(con, "input.overlay_segments", types, latest_start_segments(spans))
 
 
+def create_kernel_families(con: DuckDBPyConnection, _options: TraceOptions) -> None:
+    """`input.kernel_families`: one row per pair of kernel names."""
+    rows = con.execute(
+        """
+        SELECT DISTINCT k.name_id, k.full_name_id, short.value, long.value
+        FROM attribute.kernel_totals AS k
+        LEFT JOIN load.strings AS short ON short.string_id = k.name_id
+        LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id
+        """
+    ).fetchall()
+    types = {"name_id": "BIGINT", "full_name_id": "BIGINT", "family": "VARCHAR"}
+    families = ((short_id, full_id, kernel_family(short, full)) for short_id, full_id, short, full in rows)
+    create_from_rows(con, "input.kernel_families", types, families)
+
+
 # Relation → (what it is made from, how).
 PROVIDERS = {
     "input.settings": ((), create_settings),
     "input.range_roles": (("load.range_names",), create_range_roles),
+    "input.kernel_families": (("attribute.kernel_totals", "load.strings"), create_kernel_families),
     "input.overlay_segments": (("attribute.phase_ranges",), create_overlay_segments),
 }

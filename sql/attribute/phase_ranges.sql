@@ -1,5 +1,6 @@
 -- One row per occurrence of a phase: a range that a rule (or the marker contract) says is a phase.
 -- A range that a weak rule calls a phase is none inside another phase: a `forward` inside `prefill` is a part of it.
+-- One that a container rule calls a phase is none around other phases: a `step` around `forward` only groups them.
 -- Grain: occurrence_id.
 -- materialize: table
 -- requires: load.nvtx_ranges, input.range_roles, macros.innermost_segments, attribute._request_spans, attribute._warmup_spans, attribute._strong_phase_spans
@@ -17,7 +18,7 @@
 --   request_id    BIGINT   Innermost `request` range of its thread around it. Joins load.nvtx_ranges, else NULL.
 --   new_tokens    BIGINT   Tokens through the model as the range's own text states them, else NULL. Unit: tokens.
 WITH phase AS (
-    SELECT r.*, m.phase, m.is_weak, m.new_tokens
+    SELECT r.*, m.phase, m.is_weak, m.is_container, m.new_tokens
     FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
     WHERE m.role = 'phase'
 )
@@ -35,4 +36,7 @@ ASOF LEFT JOIN macros.innermost_segments('attribute._request_spans') AS q
     ON q.lane = p.global_tid AND q.start_ns <= p.start_ns
 ASOF LEFT JOIN macros.innermost_segments('attribute._strong_phase_spans') AS s
     ON s.lane = p.global_tid AND s.start_ns <= p.start_ns
+ASOF LEFT JOIN (SELECT global_tid, start_ns FROM phase WHERE NOT is_container) AS inner_phase
+    ON inner_phase.global_tid = p.global_tid AND inner_phase.start_ns >= p.start_ns
 WHERE NOT (p.is_weak AND s.span_id IS NOT NULL)
+    AND NOT (p.is_container AND inner_phase.start_ns IS NOT NULL AND inner_phase.start_ns <= p.end_ns)

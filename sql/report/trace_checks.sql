@@ -1,53 +1,11 @@
 -- What must hold on every trace, checked on this one.
--- The left sides are added up from nsys' own tables, the right sides from the phases and what is outside them.
 -- Grain: name.
--- requires: nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, load.gpu_ops, load.device_map, attribute.work_by_occurrence, attribute.phase_devices, attribute.phase_busy, report.phase_summary
+-- requires: attribute.conservation, attribute.phase_devices, report.phase_summary
 -- columns:
 --   name   VARCHAR  Name of the check.
 --   passed BOOLEAN  Whether it holds.
 --   detail VARCHAR  The numbers.
-WITH raw_kernel AS (
-    SELECT
-        coalesce(m.device_id, k.deviceId) AS device_id, count(*) AS "count", sum(k."end" - k."start") AS time_ns
-    FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL AS k
-    LEFT JOIN load.device_map AS m
-        ON m.process_id = ((k.globalPid >> 24) & 16777215) AND m.cuda_device = k.deviceId
-    GROUP BY ALL
-),
-split_kernel AS (
-    SELECT device_id, sum(kernel_count) AS "count", sum(kernel_time_ns) AS time_ns
-    FROM attribute.work_by_occurrence
-    GROUP BY device_id
-    HAVING sum(kernel_count) > 0
-),
-kernel AS (
-    SELECT
-        count(*) AS devices,
-        coalesce(bool_and(r."count" = s."count" AND r.time_ns = s.time_ns), true) AS passed,
-        coalesce(sum(s."count"), 0) AS split_count, coalesce(sum(r."count"), 0) AS raw_count,
-        coalesce(sum(s.time_ns), 0) AS split_ns, coalesce(sum(r.time_ns), 0) AS raw_ns
-    FROM raw_kernel AS r
-    FULL JOIN split_kernel AS s ON s.device_id IS NOT DISTINCT FROM r.device_id
-),
-raw_memop AS (
-    SELECT "end" - "start" AS time_ns FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
-    UNION ALL SELECT "end" - "start" FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
-),
-memop AS (
-    SELECT
-        (SELECT count(*) FROM raw_memop) AS raw_count, (SELECT coalesce(sum(time_ns), 0) FROM raw_memop) AS raw_ns,
-        coalesce(sum(memcpy_count + memset_count), 0) AS split_count,
-        coalesce(sum(memcpy_time_ns + memset_time_ns), 0) AS split_ns
-    FROM attribute.work_by_occurrence
-),
-graph AS (
-    SELECT
-        coalesce(sum(graph_launch_count), 0) AS split_count, coalesce(sum(graph_time_ns), 0) AS split_ns,
-        (SELECT count(*) FROM load.gpu_ops WHERE kind = 'graph') AS raw_count,
-        (SELECT coalesce(sum(end_ns - start_ns), 0) FROM load.gpu_ops WHERE kind = 'graph') AS raw_ns
-    FROM attribute.work_by_occurrence
-),
-busy AS (
+WITH busy AS (
     SELECT
         count(*) AS groups,
         coalesce(bool_and(gpu_busy_ns <= gpu_span_ns AND gpu_busy_ns <= kernel_time_ns + memop_time_ns + graph_time_ns), true)
@@ -61,23 +19,7 @@ ratio AS (
         max(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall)) AS highest
     FROM report.phase_summary
 )
-SELECT
-    'conservation.kernels' AS name, passed,
-    format('{:,} kernels, {:,} ns in phases and outside; {:,}, {:,} ns recorded; {} GPU(s)',
-        split_count::BIGINT, split_ns::BIGINT, raw_count::BIGINT, raw_ns::BIGINT, devices) AS detail
-FROM kernel
-UNION ALL
-SELECT
-    'conservation.memops', split_count = raw_count AND split_ns = raw_ns,
-    format('{:,} copies and fills, {:,} ns in phases and outside; {:,}, {:,} ns recorded',
-        split_count::BIGINT, split_ns::BIGINT, raw_count::BIGINT, raw_ns::BIGINT)
-FROM memop
-UNION ALL
-SELECT
-    'conservation.graphs', split_count = raw_count AND split_ns = raw_ns,
-    format('{:,} whole graphs, {:,} ns in phases and outside; {:,}, {:,} ns recorded',
-        split_count::BIGINT, split_ns::BIGINT, raw_count::BIGINT, raw_ns::BIGINT)
-FROM graph
+SELECT name, passed, detail FROM attribute.conservation
 UNION ALL
 SELECT 'busy.bounded', passed, format('busy ≤ span and busy ≤ summed time for {} phase(s) on GPUs', groups) FROM busy
 UNION ALL

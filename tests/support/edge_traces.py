@@ -143,7 +143,7 @@ def ranges_that_start_together() -> TraceBuilder:
 @_edge
 def pushes_that_were_never_popped() -> TraceBuilder:
     """One is closed by its parent's end, one (alone in its domain) stays open until the session ends at 500."""
-    trace = TraceBuilder().session(0, 500)
+    trace = TraceBuilder().session(500)
     main = trace.process().thread()
     main.push(0, 100, "request").push(20, None, "prefill")
     main.push(200, None, "decode", domain=OWN)
@@ -152,12 +152,26 @@ def pushes_that_were_never_popped() -> TraceBuilder:
 
 
 @_edge
+def lost_pop_beside_a_sibling_and_under_another_domain() -> TraceBuilder:
+    """Only a range of the same domain that is open around the push can close it: no sibling, no other stack."""
+    trace = TraceBuilder().session(500)
+    main = trace.process().thread()
+    main.push(0, 100, "request").push(10, 20, "prefill").push(20, None, "decode")
+    main.push(30, None, "speculate", domain=OWN)
+    main.launch(25, gpu=(60, 70)).launch(90, gpu=(100, 120)).launch(300, gpu=(310, 340))
+    return trace
+
+
+@_edge
 def start_end_ranges_are_an_overlay() -> TraceBuilder:
-    """A start/end phase names work that no push/pop phase encloses, and takes nothing from one that does."""
+    """A start/end phase names work that no push/pop phase encloses, and takes nothing from one that does.
+
+    A start/end range that is no phase is still a range: the reason is no_phase.
+    """
     trace = TraceBuilder()
     main = trace.process().thread()
-    main.start_end(0, 100, "decode").push(20, 40, "prefill").push(50, 60, "sample")
-    main.launch(10, gpu=(200, 210)).launch(30, gpu=(210, 230)).launch(55, gpu=(230, 270))
+    main.start_end(0, 100, "decode").push(20, 40, "prefill").push(50, 60, "sample").start_end(150, 160, "load")
+    main.launch(10, gpu=(200, 210)).launch(30, gpu=(210, 230)).launch(55, gpu=(230, 270)).launch(155, gpu=(270, 280))
     return trace
 
 
@@ -181,6 +195,17 @@ def warmup_of_our_own_domain() -> TraceBuilder:
     main.push(10, 50, "prefill", domain=OWN).push(60, 90, "decode", domain=OWN)
     main.push(200, 250, "prefill", domain=OWN)
     main.launch(7, gpu=(8, 9)).launch(20, gpu=(30, 40)).launch(70, gpu=(80, 85)).launch(210, gpu=(220, 260))
+    return trace
+
+
+@_edge
+def warmup_of_another_thread() -> TraceBuilder:
+    """A warm-up elsewhere flags nothing here, and warm-up in a foreign domain is not ours."""
+    trace = TraceBuilder()
+    process = trace.process()
+    process.thread().push(0, 100, "warmup", domain=OWN).push(10, 20, "prefill", domain=OWN).launch(15, gpu=(20, 30))
+    process.thread(101).push(30, 40, "prefill", domain=OWN).launch(35, gpu=(40, 50))
+    process.thread(102).push(45, 90, "warmup").push(50, 60, "prefill").launch(55, gpu=(60, 70))
     return trace
 
 

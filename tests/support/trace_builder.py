@@ -27,6 +27,7 @@ from tests.support.nsys_schema import PRODUCT_VERSIONS, SCHEMA_VERSIONS, Table, 
 PUSH_POP, START_END, MARK, DOMAIN_CREATE = 59, 60, 34, 75
 RUNTIME_CLASS, BACKTRACE_CLASS = 0, 67
 CALL_NS = 2
+SESSION_START_NS = 586_491_075
 Span = tuple[int, int]
 Row = dict[str, Any]
 
@@ -74,7 +75,7 @@ class TraceBuilder:
         self._without: set[str] = set()
         self._without_columns: set[tuple[str, str]] = set()
         self._not_utf8: dict[int, bytes] = {}
-        self._details: Span | None = (0, 0)
+        self._duration: int | None = None
 
     def __repr__(self) -> str:
         """Every row that was asked for, so that a failing random trace can be read."""
@@ -133,9 +134,9 @@ class TraceBuilder:
         for name, value in values.items():
             self.row("META_DATA_CAPTURE", name=name.replace("__", ":"), value=value)
 
-    def session(self, start: int, stop: int) -> TraceBuilder:
-        """Start and stop of the recording, as ANALYSIS_DETAILS has them (default: 0 and the last event)."""
-        self._details = (start, stop)
+    def session(self, duration: int) -> TraceBuilder:
+        """Length of the recording (default: until the last event). Events count from its start, 0."""
+        self._duration = duration
         return self
 
     def graph_creation(self, start: int, end: int, thread: ThreadBuilder, *, graph_id: int = 1) -> None:
@@ -229,13 +230,12 @@ class TraceBuilder:
                 "EXPORT_SCHEMA_VERSION_MICRO": micro,
             }
             added[table] = [{"name": name, "value": value} for name, value in pairs.items()] + self._rows.get(table, [])
-        if "ANALYSIS_DETAILS" in self._tables and self._details:
-            start, stop = self._details
+        if "ANALYSIS_DETAILS" in self._tables:
             ends = (row.get("end") or row.get("start") or 0 for rows in self._rows.values() for row in rows)
-            stop = stop or max(ends, default=0)
-            added["ANALYSIS_DETAILS"] = [
-                {"globalVid": 1 << 48, "duration": stop - start, "startTime": start, "stopTime": stop}
-            ]
+            duration = max(ends, default=0) if self._duration is None else self._duration
+            # Start and stop are on another clock than the events, which count from the start.
+            times = {"duration": duration, "startTime": SESSION_START_NS, "stopTime": SESSION_START_NS + duration}
+            added["ANALYSIS_DETAILS"] = [{"globalVid": 1 << 48, **times}]
         return added
 
 

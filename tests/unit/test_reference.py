@@ -9,7 +9,7 @@ from random import Random
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.edge_traces import EDGE_TRACES
@@ -24,7 +24,7 @@ from tests.support.reference import (
     span_ns,
     summarize,
 )
-from tests.support.strategies import traces
+from tests.support.strategies import property_test, traces
 from tests.support.trace_builder import TraceBuilder, global_tid
 
 # Where each GPU operation belongs, kernels first, then copies, memsets and graphs, each in file order.
@@ -41,9 +41,11 @@ EXPECTED = {
     "ranges_that_touch": ["prefill#0", "decode#0", "decode#0", "no_range"],
     "ranges_that_start_together": ["decode#0", "prefill#0"],
     "pushes_that_were_never_popped": ["prefill#0", "no_range", "decode#0"],
-    "start_end_ranges_are_an_overlay": ["decode#0 start_end", "prefill#0", "decode#0 start_end"],
+    "lost_pop_beside_a_sibling_and_under_another_domain": ["decode#0", "speculate#0", "speculate#0"],
+    "start_end_ranges_are_an_overlay": ["decode#0 start_end", "prefill#0", "decode#0 start_end", "no_phase"],
     "start_end_range_that_ends_on_another_thread": ["decode#0 start_end", "decode#0 other_thread"],
     "warmup_of_our_own_domain": ["no_phase", "prefill#0", "decode#0", "prefill#1"],
+    "warmup_of_another_thread": ["prefill#0", "prefill#1", "prefill#2"],
     "spellings_of_other_people": [
         "prefill#0", "prefill#1", "prefill#2", "prefill#3", "decode#0", "decode#1", "decode#2", "forward#0",
         "optimizer#0", "no_phase", "no_phase", "no_phase",
@@ -97,7 +99,7 @@ def test_each_operation_is_where_it_belongs(name: str, tmp_path: Path) -> None:
     [
         ("autograd_thread", ["forward#0", "no_range", "no_phase", "no_range"]),
         ("start_end_range_that_ends_on_another_thread", ["decode#0 start_end", "no_range"]),
-        ("start_end_ranges_are_an_overlay", ["decode#0 start_end", "prefill#0", "decode#0 start_end"]),
+        ("start_end_ranges_are_an_overlay", ["decode#0 start_end", "prefill#0", "decode#0 start_end", "no_phase"]),
     ],
 )
 def test_strict_leaves_out_only_what_another_thread_launched(name: str, expected: list[str], tmp_path: Path) -> None:
@@ -223,6 +225,22 @@ def test_unpopped_pushes_end_with_their_parent_or_the_session(tmp_path: Path) ->
     ]
 
 
+def test_a_lost_pop_ends_with_its_parent_only(tmp_path: Path) -> None:
+    rows = occurrence_rows(attribute(write("lost_pop_beside_a_sibling_and_under_another_domain", tmp_path)))
+
+    assert [(row["phase"], row["start_ns"], row["wall_ns"]) for row in rows] == [
+        ("prefill", 10, 10),
+        ("decode", 20, 80),
+        ("speculate", 30, 470),
+    ]
+
+
+def test_warm_up_is_a_matter_of_one_thread_and_our_domain(tmp_path: Path) -> None:
+    rows = occurrence_rows(attribute(write("warmup_of_another_thread", tmp_path)))
+
+    assert [row["warmup"] for row in rows] == [True, False, False]
+
+
 def test_occurrences_know_warm_up_and_their_own_sums(tmp_path: Path) -> None:
     rows = occurrence_rows(attribute(write("warmup_of_our_own_domain", tmp_path)))
 
@@ -302,7 +320,7 @@ def belongings(path: Path, *, strict: bool = False) -> list[tuple[str, int, int,
     return sorted(((a.work.kind, a.work.start, a.work.end, a.work.process, label(a)) for a in work), key=str)
 
 
-@settings(deadline=None)
+@property_test
 @given(trace=traces())
 def test_random_traces_are_conserved_with_and_without_the_other_thread_rule(trace: TraceBuilder) -> None:
     with TemporaryDirectory() as folder:
@@ -319,7 +337,7 @@ def test_random_traces_are_conserved_with_and_without_the_other_thread_rule(trac
         assert (item.occurrence is None) == (item.reason is not None)
 
 
-@settings(deadline=None)
+@property_test
 @given(trace=traces(schemas=("2025.3",)), random=st.randoms(use_true_random=False))
 def test_the_order_of_rows_does_not_matter(trace: TraceBuilder, random: Random) -> None:
     with TemporaryDirectory() as folder:

@@ -9,10 +9,11 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
 from nsys_pipeline.model.fields import Fields
 
-FAMILIES: dict[str, Builder] = {**DENSE, **MOE}
+FAMILIES: dict[str, Builder] = {**DENSE, **MOE, **HYBRID}
 
 
 def known_model_types() -> list[str]:

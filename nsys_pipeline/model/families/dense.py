@@ -133,7 +133,7 @@ def phi(f: Fields) -> Architecture:
 
 def gpt2(f: Fields) -> Architecture:
     """Learned positions, LayerNorm, biases, plain MLP of four times the width."""
-    dims = read_dims(f)
+    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
     return DecoderSpec(
         dims=dims,
         q_bias=True,
@@ -161,7 +161,7 @@ def gpt_bigcode(f: Fields) -> Architecture:
 
 def gptj(f: Fields) -> Architecture:
     """Attention and MLP in parallel after one LayerNorm; no attention biases, but one on the head."""
-    dims = read_dims(f)
+    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
     return DecoderSpec(
         dims=dims,
         norm="layer",
@@ -174,7 +174,7 @@ def gptj(f: Fields) -> Architecture:
 
 def gpt_neox(f: Fields) -> Architecture:
     """Two LayerNorms, biases, plain MLP."""
-    dims, bias = read_dims(f), f.flag("attention_bias", default=True)
+    dims, bias = read_dims(f, kv_heads=f.dim("num_attention_heads")), f.flag("attention_bias", default=True)
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
@@ -187,7 +187,7 @@ def gpt_neox(f: Fields) -> Architecture:
 
 def opt(f: Fields) -> Architecture:
     """Learned positions (two rows more than the context); OPT-350m projects its embedding and norms afterwards."""
-    dims, bias = read_dims(f), f.flag("enable_bias", default=True)
+    dims, bias = read_dims(f, kv_heads=f.dim("num_attention_heads")), f.flag("enable_bias", default=True)
     embed = f.opt_int("word_embed_proj_dim") or dims.width
     affine = f.flag("layer_norm_elementwise_affine", default=True)
     before = f.flag("do_layer_norm_before", default=True)
@@ -216,7 +216,7 @@ def opt(f: Fields) -> Architecture:
 
 def bloom(f: Fields) -> Architecture:
     """A LayerNorm after the embedding; ALiBi instead of positions; biases."""
-    dims = read_dims(f)
+    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
     return DecoderSpec(
         dims=dims,
         q_bias=True,
@@ -249,7 +249,7 @@ def falcon(f: Fields) -> Architecture:
 
 def mpt(f: Fields) -> Architecture:
     """LayerNorm without a shift, no biases, ALiBi."""
-    dims = read_dims(f)
+    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
     return DecoderSpec(
         dims=dims,
         ffn=dense_ffn(f, dims.width, gated=False, hidden=f.integer("expansion_ratio", default=4) * dims.width),

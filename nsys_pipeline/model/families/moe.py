@@ -64,7 +64,7 @@ def phimoe(f: Fields) -> Architecture:
     ).build("phimoe")
 
 
-def _qwen_ffn(f: Fields, width: int, depth: int, *, shared: bool) -> Ffn:
+def qwen_ffn(f: Fields, width: int, depth: int, *, shared: bool) -> Ffn:
     """Experts in every `decoder_sparse_step`-th layer that is not in `mlp_only_layers`; dense MLPs elsewhere."""
     experts, top_k = experts_of(f, "num_experts", "num_local_experts")
     moe = Moe(
@@ -95,7 +95,7 @@ def qwen2_moe(f: Fields) -> Architecture:
         dims=dims,
         q_bias=f.flag("qkv_bias", default=True),
         windows=windows,
-        ffn=_qwen_ffn(f, dims.width, dims.depth, shared=True),
+        ffn=qwen_ffn(f, dims.width, dims.depth, shared=True),
         tied=f.flag("tie_word_embeddings"),
     ).build("qwen2_moe")
 
@@ -110,7 +110,7 @@ def qwen3_moe(f: Fields) -> Architecture:
         o_bias=bias,
         qk_norm=dims.qk_norm_per_head,
         windows=uniform(dims.depth, window),
-        ffn=_qwen_ffn(f, dims.width, dims.depth, shared=False),
+        ffn=qwen_ffn(f, dims.width, dims.depth, shared=False),
         tied=f.flag("tie_word_embeddings"),
     ).build("qwen3_moe")
 

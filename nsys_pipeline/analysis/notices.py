@@ -1,0 +1,143 @@
+"""What a reader must know about the numbers of a trace before believing them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.records import Notice, Phase, Unattributed
+from nsys_pipeline.trace.duck import records, scalar
+
+if TYPE_CHECKING:
+    from nsys_pipeline.model import Model
+    from nsys_pipeline.trace import Trace
+
+
+def trace_notices(
+    trace: Trace, phases: list[Phase], unattributed: Unattributed, model: Model | None
+) -> list[Notice]:
+    """Notices about the trace itself, the most important first."""
+    notices = [
+        *_missing_work(trace, phases),
+        *_graphs(phases, unattributed),
+        *_estimates(phases, model),
+        *_fallback(phases),
+        *_ranges(trace),
+        *_collection(trace),
+    ]
+    if any(phase.gpu_busy_ns > phase.wall_ns > 0 for phase in phases):
+        names = ", ".join(phase.name for phase in phases if phase.gpu_busy_ns > phase.wall_ns > 0)
+        notices.append(
+            Notice(
+                "work_outlives_range",
+                f"the GPU is busy with {names} for longer than its ranges are open: launches run ahead of the GPU",
+                "MFU and MBU of wall time are too high there; read the ones of busy time",
+            )
+        )
+    return notices
+
+
+def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
+    has_work = scalar(trace.connection, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
+    ranges = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges")
+    notices = []
+    if not has_work:
+        notices.append(
+            Notice(
+                "no_gpu_work",
+                "no GPU work was recorded: only host times can be told",
+                "record on a machine with an NVIDIA GPU, with `--trace cuda,nvtx`",
+            )
+        )
+    if not ranges:
+        notices.append(
+            Notice(
+                "no_nvtx",
+                "the trace has no NVTX ranges, so nothing can be attributed to phases",
+                "mark phases with `nsys_pipeline.markers.phase`, or record with `llmperf capture`",
+            )
+        )
+    elif not phases:
+        notices.append(
+            Notice(
+                "no_phases",
+                f"none of the {ranges:,} NVTX ranges is a phase that llmperf knows",
+                "see `llmperf analyze --list-ranges`, then say which with --phase NAME=REGEX",
+            )
+        )
+    return notices
+
+
+def _graphs(phases: list[Phase], unattributed: Unattributed) -> list[Notice]:
+    launches = sum(phase.graph_launch_count for phase in phases) + unattributed.graph_launch_count
+    if not launches:
+        return []
+    return [
+        Notice(
+            "whole_graphs",
+            f"{launches:,} CUDA graph launches were recorded as a whole: their kernels are not in the trace, "
+            "and their time includes the gaps between kernels",
+            "recapture with `llmperf capture --cuda-graph node`, or `nsys profile --cuda-graph-trace=node`",
+        )
+    ]
+
+
+def _estimates(phases: list[Phase], model: Model | None) -> list[Notice]:
+    inference = [phase for phase in phases if phase.name in ("prefill", "decode")]
+    if not inference:
+        return []
+    if model is None:
+        return [
+            Notice(
+                "no_model",
+                "the trace does not say which model it ran, so there is no FLOP count, no MFU and no MBU",
+                "pass --model and the request shape, as in --model llama-3.2-1b --shape 8x512+32",
+            )
+        ]
+    if all(phase.measured_occurrences is None for phase in inference):
+        return [
+            Notice(
+                "no_shapes",
+                "the trace does not say how many tokens each step had, so there is no MFU and no MBU",
+                "pass --batch, --prompt-tokens and --new-tokens, or one --shape BxP+N for each request",
+            )
+        ]
+    return []
+
+
+def _fallback(phases: list[Phase]) -> list[Notice]:
+    lent = [phase for phase in phases if phase.other_thread_count]
+    if not lent:
+        return []
+    counts = ", ".join(f"{phase.other_thread_count:,} in {phase.name}" for phase in lent)
+    return [
+        Notice(
+            "other_thread",
+            f"operations launched by a thread without ranges were given to the only phase open then: {counts}",
+            "--strict leaves them unattributed",
+        )
+    ]
+
+
+def _ranges(trace: Trace) -> list[Notice]:
+    unclosed = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges WHERE NOT is_closed")
+    if not unclosed:
+        return []
+    return [
+        Notice(
+            "unclosed_ranges",
+            f"{unclosed:,} ranges were still open when the recording ended; they count up to its last event",
+        )
+    ]
+
+
+def _collection(trace: Trace) -> list[Notice]:
+    rows = records(
+        trace.connection,
+        """
+        SELECT message, count(*) AS times FROM load.diagnostics
+        WHERE severity = 'error' OR message ILIKE '%might have been%' OR message ILIKE '%incompatible%'
+            OR message ILIKE '%dropped%' OR message ILIKE '%lost%'
+        GROUP BY message ORDER BY message
+        """,
+    )
+    return [Notice("nsys_diagnostic", f"nsys noted: {row['message']}") for row in rows]

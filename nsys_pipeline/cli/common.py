@@ -1,0 +1,133 @@
+"""Options and helpers that several verbs share."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nsys_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.trace import TraceOptions
+
+TraceArgument = Annotated[
+    Path, typer.Argument(metavar="TRACE", help="Run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder.")
+]
+PhaseOption = Annotated[
+    list[str] | None,
+    typer.Option("--phase", metavar="NAME=REGEX", help="Ranges whose `domain:text` matches are this phase; repeatable."),
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Leave work of threads without ranges unattributed.")
+]
+CacheOption = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep the prepared tables for the next run.")]
+MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="Spill to disk past this [1GB].")]
+ModelOption = Annotated[
+    str | None, typer.Option("--model", metavar="MODEL", help="Preset, config.json, model directory or hub id.")
+]
+OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there, not to stdout.")]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")]
+
+
+def trace_options(
+    *,
+    phase: list[str] | None = None,
+    strict: bool = False,
+    cache: bool = True,
+    memory_limit: str | None = None,
+    nsys: str | None = None,
+    on_progress: Any = None,
+) -> TraceOptions:
+    """Trace options from what was typed. Raises UsageError for a malformed rule."""
+    from nsys_pipeline.rules.phases import PhaseRule
+    from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT, TraceOptions
+
+    return TraceOptions(
+        phase_rules=tuple(PhaseRule.from_option(text) for text in phase or ()),
+        is_strict=strict,
+        use_cache=cache,
+        memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,
+        nsys=nsys,
+        on_progress=on_progress,
+    )
+
+
+def analysis_options(
+    *,
+    model: str | None,
+    shape: list[str] | None,
+    batch: int | None,
+    prompt_tokens: int | None,
+    new_tokens: int | None,
+    dtype: str | None = None,
+    tp: int = 1,
+    peak: list[str] | None = None,
+    bandwidth: str | None = None,
+    approximate: bool = False,
+    top: int = 5,
+) -> AnalysisOptions:
+    """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
+    from nsys_pipeline.analysis import AnalysisOptions, RequestShape
+    from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
+    from nsys_pipeline.model import Conventions, load_model
+
+    shapes = tuple(RequestShape.parse(text) for text in shape or ())
+    if batch is not None or prompt_tokens is not None or new_tokens is not None:
+        if shapes:
+            raise UsageError("`--shape` and `--batch/--prompt-tokens/--new-tokens` say the same thing", hint="use one of them")
+        if prompt_tokens is None:
+            raise UsageError("the shape of a request needs `--prompt-tokens`")
+        shapes = (RequestShape(batch or 1, prompt_tokens, new_tokens),)
+    return AnalysisOptions(
+        model=load_model(model, approximate=approximate) if model else None,
+        shapes=shapes,
+        conventions=Conventions(dtype=dtype, tp=tp),
+        peaks=parse_peaks(peak or ()),
+        bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
+        top_kernels=top,
+    )
+
+
+@contextmanager
+def progress() -> Iterator[Any]:
+    """A status line on stderr while a trace is read; nothing where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("opening the trace") as status:
+        yield lambda text: status.update(text)
+
+
+@contextmanager
+def output_file(path: Path | None, *, force: bool) -> Iterator[Any]:
+    """The text stream to write results to: stdout, or `path`, which appears only when it is whole.
+
+    Raises UsageError where `path` exists and `force` is not set, or cannot be written.
+    """
+    if path is None:
+        yield sys.stdout
+        return
+    check_output(path, force=force)
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("w", encoding="utf-8") as file:
+            yield file
+        partial.replace(path)
+    except OSError as error:
+        raise UsageError(f"`{path}` cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def check_output(path: Path, *, force: bool) -> None:
+    """Raise UsageError where writing `path` would replace a file without `force`."""
+    if path.exists() and not force:
+        raise UsageError(f"`{path}` exists", hint="choose another name, or pass --force to replace it")

@@ -1,0 +1,201 @@
+"""`llmperf flops`: what one prefill and one decode step must compute and move."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from nsys_pipeline.errors import CheckError, HardwareError, UsageError
+from nsys_pipeline.hardware import Gpu, describe_known, find_gpu, parse_bandwidth, parse_peaks, with_overrides
+from nsys_pipeline.model import Conventions, Model, load_model
+from nsys_pipeline.model.summary import Shape, spread, summarize, summary_json
+
+_COUNTING = "How to count"
+_NUMBERS = "Number formats and GPUs"
+
+
+def flops(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Preset, config.json, model directory or hub id.")],
+    *,
+    batch: Annotated[int | None, typer.Option(min=1, help="Sequences; default 1, or as many as are listed.")] = None,
+    prompt_tokens: Annotated[
+        str | None, typer.Option(metavar="P[,P…]", help="Prompt length; a list gives each sequence its own.")
+    ] = None,
+    context: Annotated[
+        str | None, typer.Option(metavar="C[,C…]", help="Cached tokens of the decode step; default: the prompt.")
+    ] = None,
+    cached_tokens: Annotated[
+        str, typer.Option(metavar="N[,N…]", help="Tokens cached before the prompt (chunked prefill, prefix cache).")
+    ] = "0",
+    encoder_tokens: Annotated[
+        str | None, typer.Option(metavar="N[,N…]", help="Encoder positions of an encoder-decoder model.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=0, help="Images that the prefill sends through the vision tower.")] = 0,
+    image_patches: Annotated[
+        int | None, typer.Option(min=1, help="Patches per image; default: the model's own, where it is fixed.")
+    ] = None,
+    attention: Annotated[
+        str, typer.Option(metavar="exact|half|full", help="Keys charged to a query.", rich_help_panel=_COUNTING)
+    ] = "exact",
+    count: Annotated[
+        str,
+        typer.Option(metavar="model|executed", help="Required FLOPs, or those run.", rich_help_panel=_COUNTING),
+    ] = "model",
+    mla: Annotated[
+        str | None,
+        typer.Option(metavar="absorbed|cached|reexpand", help="Latent attention.", rich_help_panel=_COUNTING),
+    ] = None,
+    experts: Annotated[
+        str | None,
+        typer.Option(metavar="routed|dense", help="Experts that run for a token.", rich_help_panel=_COUNTING),
+    ] = None,
+    logits: Annotated[
+        str, typer.Option(metavar="last|all", help="Positions with an LM head.", rich_help_panel=_COUNTING)
+    ] = "last",
+    approximate: Annotated[
+        bool, typer.Option("--approximate", help="Accept an unknown model type.", rich_help_panel=_COUNTING)
+    ] = False,
+    dtype: Annotated[
+        str | None, typer.Option(help="Activations and plain weights.", rich_help_panel=_NUMBERS)
+    ] = None,
+    weight_dtype: Annotated[
+        str | None,
+        typer.Option(metavar="bf16|fp8|int8|int4|mxfp4|…", help="Quantized weights.", rich_help_panel=_NUMBERS),
+    ] = None,
+    kv_dtype: Annotated[str | None, typer.Option(help="KV cache.", rich_help_panel=_NUMBERS)] = None,
+    tp: Annotated[int, typer.Option(help="Tensor-parallel GPUs.", rich_help_panel=_NUMBERS)] = 1,
+    pp: Annotated[int, typer.Option(help="Pipeline stages.", rich_help_panel=_NUMBERS)] = 1,
+    ep: Annotated[int, typer.Option(help="Expert-parallel GPUs.", rich_help_panel=_NUMBERS)] = 1,
+    gpu: Annotated[
+        str | None, typer.Option(help="Add speed-of-light times on this GPU.", rich_help_panel=_NUMBERS)
+    ] = None,
+    peak: Annotated[
+        list[str] | None,
+        typer.Option(metavar="DTYPE=TFLOPS", help="Peak instead of the table's.", rich_help_panel=_NUMBERS),
+    ] = None,
+    bandwidth: Annotated[
+        str | None, typer.Option(metavar="GB/S", help="Instead of the table's.", rich_help_panel=_NUMBERS)
+    ] = None,
+    allow_network: Annotated[
+        bool, typer.Option("--allow-network", help="Download the config of a hub id that is not cached.")
+    ] = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare op by op with torch's FlopCounterMode (extra: verify).")
+    ] = False,
+    output_format: Annotated[str, typer.Option("--format", metavar="table|json", help="Output.")] = "table",
+) -> None:
+    """Say what one prefill and one decode step of MODEL must compute and move, from its config alone.
+
+    FLOPs are for the whole batch. Bytes are minimum bytes: weights touched, KV read and KV written.
+    """
+    if output_format not in ("table", "json"):
+        raise UsageError(f"`{output_format}` is not an output format", hint="choose one of: table, json")
+    conventions = Conventions(
+        attention=attention,
+        count=count,
+        mla=mla,
+        experts=experts,
+        logits=logits,
+        dtype=dtype,
+        weight=weight_dtype,
+        kv_dtype=kv_dtype,
+        tp=tp,
+        pp=pp,
+        ep=ep,
+    )
+    loaded = load_model(model, allow_network=allow_network, approximate=approximate)
+    shape = _shape(loaded, batch, prompt_tokens, context, cached_tokens, encoder_tokens, images, image_patches)
+    if loaded.dtype_assumed and dtype is None:
+        sys.stderr.write(f"warning: the config names no dtype; {loaded.dtype} is assumed\n\nhint: pass --dtype\n")
+    if loaded.approximate:
+        sys.stderr.write(f"warning: model type `{loaded.model_type}` is not known; numbers are approximate\n")
+    summary = summarize(loaded, shape, conventions, gpu=_gpu(gpu, peak or [], bandwidth))
+    data = summary_json(summary)
+    rows = None
+    if verify:
+        from nsys_pipeline.model.verify import compare
+
+        rows = compare(loaded, shape, logits=logits)
+        data["verify"] = rows
+    if output_format == "json":
+        json.dump(data, sys.stdout, indent=2)
+        sys.stdout.write("\n")
+    else:
+        from nsys_pipeline.report.flops import render_flops
+
+        render_flops(data, sys.stdout, verify=rows)
+    if rows and any(row["estimated"] != row["counted"] for row in rows):
+        raise CheckError(f"the estimate of `{loaded.name}` differs from torch's count")
+
+
+def _numbers(option: str, text: str) -> list[int]:
+    try:
+        values = [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UsageError(f"{option} `{text}` is not a number or a list of numbers") from error
+    if any(value < 0 for value in values):
+        raise UsageError(f"{option} `{text}` holds a negative number")
+    return values
+
+
+def _shape(
+    model: Model,
+    batch: int | None,
+    prompt_tokens: str | None,
+    context: str | None,
+    cached_tokens: str,
+    encoder_tokens: str | None,
+    images: int,
+    image_patches: int | None,
+) -> Shape:
+    """Read the options that describe the batch; what an encoder-decoder's prompt is depends on its encoder."""
+    arch = model.architecture
+    fixed = arch.encoder_tokens
+    if prompt_tokens is None:
+        if arch.decoder is not None or fixed is None:
+            raise UsageError("how long is the prompt?", hint="pass --prompt-tokens")
+        prompt = [fixed]
+    else:
+        prompt = _numbers("--prompt-tokens", prompt_tokens)
+    if 0 in prompt:
+        raise UsageError("--prompt-tokens must be at least 1")
+    size = batch or len(prompt)
+    prompts = spread(prompt, size, "--prompt-tokens")
+    contexts = spread(_numbers("--context", context), size, "--context") if context is not None else prompts
+    encoder: tuple[int, ...] | None = None
+    if arch.encoder is not None and arch.decoder is not None:
+        if encoder_tokens is not None:
+            encoder = spread(_numbers("--encoder-tokens", encoder_tokens), size, "--encoder-tokens")
+        elif fixed is not None:
+            encoder = (fixed,) * size
+        else:
+            # The prompt of a text encoder-decoder goes to the encoder; the decoder starts with one token.
+            encoder, prompts = prompts, (1,) * size
+    elif encoder_tokens is not None:
+        raise UsageError(f"`{model.name}` is no encoder-decoder model; --encoder-tokens does not apply")
+    patches: tuple[int, ...] = ()
+    if images:
+        each = image_patches or arch.vision_tokens
+        if arch.vision is None or each is None:
+            what = "has no vision tower" if arch.vision is None else "takes images of any size"
+            raise UsageError(f"`{model.name}` {what}", hint="pass --image-patches" if arch.vision else None)
+        patches = (each,) * images
+    return Shape(
+        prompt_tokens=prompts,
+        cached_tokens=spread(_numbers("--cached-tokens", cached_tokens), size, "--cached-tokens"),
+        context=contexts,
+        encoder_tokens=encoder,
+        images=patches,
+    )
+
+
+def _gpu(name: str | None, peaks: list[str], bandwidth: str | None) -> Gpu | None:
+    rates = parse_peaks(peaks)
+    bytes_per_s = parse_bandwidth(bandwidth) if bandwidth else None
+    found = find_gpu(name) if name else None
+    if name and found is None and not rates:
+        raise HardwareError(f"no peaks are known for `{name}`", hint=f"known GPUs: {describe_known()}; or pass --peak")
+    return with_overrides(found, name or "custom", rates, bytes_per_s)

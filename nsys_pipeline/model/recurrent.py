@@ -1,0 +1,194 @@
+"""Layers that keep a state instead of keys and values: Mamba, gated delta nets, lightning attention, short convolutions."""
+
+from __future__ import annotations
+
+import attrs
+
+from nsys_pipeline.model.blocks import Block, step_shapes
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.quantization import ATTENTION, NORM
+
+
+@attrs.frozen
+class Projection:
+    """One linear layer of a recurrent block."""
+
+    name: str
+    n: int
+    k: int
+    bias: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class Recurrent(Block):
+    """Projections, a causal depthwise convolution, and a recurrence over a state of `state` values per sequence.
+
+    Convention: the recurrent form, in which every token costs the same: a multiply-add for each contraction with the
+    state (`scan_flops` per token). Decays, gates and discretization are elementwise and not counted. Chunked prefill
+    kernels execute more, by a factor that depends on their chunk; that is not charged, neither as model nor executed FLOPs.
+    A pass reads the state of every sequence that has one and writes it once, in the KV dtype.
+    """
+
+    projections: tuple[Projection, ...]
+    out: Projection
+    conv_channels: int
+    conv_kernel: int
+    conv_bias: bool = False
+    state: int = 0
+    scan_flops: int = 0
+    small_params: int = 0
+
+    @property
+    def params(self) -> int:
+        linear = sum(p.n * p.k + (p.n if p.bias else 0) for p in (*self.projections, self.out))
+        return linear + self._conv_params + self.small_params
+
+    @property
+    def _conv_params(self) -> int:
+        return self.conv_channels * (self.conv_kernel + (1 if self.conv_bias else 0))
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        tokens = run.tokens
+        for p in self.projections:
+            emit.gemm(p.name, ATTENTION, tokens, p.n, p.k, bias=p.n if p.bias else 0)
+        if self.conv_channels:
+            emit.add(
+                "conv",
+                "conv1d",
+                m=tokens,
+                n=1,
+                k=self.conv_kernel,
+                batch=self.conv_channels,
+                flops=2 * tokens * self.conv_channels * self.conv_kernel,
+                weight=emit.plain_bytes(self._conv_params) if tokens else 0,
+                activation=2 * emit.plain_bytes(tokens * self.conv_channels),
+            )
+        if self.small_params:
+            emit.add("norm", "state_params", weight=emit.weight_bytes(NORM, 1, self.small_params) if tokens else 0)
+        bias = self.out.n if self.out.bias else 0
+        emit.gemm(self.out.name, ATTENTION, tokens, self.out.n, self.out.k, bias=bias)
+        emit.all_reduce("attention_all_reduce", tokens * self.out.n)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        per_sequence = self.state + self.conv_channels * (self.conv_kernel - 1)
+        shapes = [(q, kv, count) for (q, kv), count in step_shapes(run.step) if q]
+        emit.add(
+            "scan",
+            "scan",
+            m=run.tokens,
+            flops=run.tokens * self.scan_flops,
+            kv_read=emit.kv_bytes(per_sequence * sum(count for _, kv, count in shapes if kv)),
+            kv_write=emit.kv_bytes(per_sequence * sum(count for _, _, count in shapes)),
+        )
+
+
+def mamba1(
+    width: int, inner: int, state: int, kernel: int, rank: int, *, bias: bool, conv_bias: bool, norms: bool = False
+) -> Recurrent:
+    """Selective state space (arXiv 2312.00752): per token and channel an update of `state` values and a contraction."""
+    return Recurrent(
+        projections=(
+            Projection("in_proj", 2 * inner, width, bias),
+            Projection("x_proj", rank + 2 * state, inner),
+            Projection("dt_proj", inner, rank, bias=True),
+        ),
+        out=Projection("out_proj", width, inner, bias),
+        conv_channels=inner,
+        conv_kernel=kernel,
+        conv_bias=conv_bias,
+        state=inner * state,
+        scan_flops=4 * inner * state,
+        small_params=inner * state + inner + (rank + 2 * state if norms else 0),
+    )
+
+
+def mamba2(
+    width: int,
+    heads: int,
+    head_dim: int,
+    state: int,
+    groups: int,
+    kernel: int,
+    *,
+    bias: bool,
+    conv_bias: bool,
+    norm: bool = True,
+    out_bias: bool | None = None,
+) -> Recurrent:
+    """State space duality (arXiv 2405.21060): heads with a scalar decay and B and C shared within a group."""
+    inner = heads * head_dim
+    return Recurrent(
+        projections=(Projection("in_proj", 2 * inner + 2 * groups * state + heads, width, bias),),
+        out=Projection("out_proj", width, inner, bias if out_bias is None else out_bias),
+        conv_channels=inner + 2 * groups * state,
+        conv_kernel=kernel,
+        conv_bias=conv_bias,
+        state=inner * state,
+        scan_flops=4 * inner * state,
+        small_params=3 * heads + (inner if norm else 0),
+    )
+
+
+def gated_delta_net(
+    width: int, k_heads: int, v_heads: int, k_dim: int, v_dim: int, kernel: int
+) -> Recurrent:
+    """Gated delta rule (arXiv 2412.06464): read with the key, write the difference, read with the query."""
+    keys, values = k_heads * k_dim, v_heads * v_dim
+    return Recurrent(
+        projections=(
+            Projection("in_proj_qkvz", 2 * keys + 2 * values, width),
+            Projection("in_proj_ba", 2 * v_heads, width),
+        ),
+        out=Projection("out_proj", width, values),
+        conv_channels=2 * keys + values,
+        conv_kernel=kernel,
+        state=v_heads * k_dim * v_dim,
+        scan_flops=6 * v_heads * k_dim * v_dim,
+        small_params=2 * v_heads + v_dim,
+    )
+
+
+def kimi_delta_attention(width: int, heads: int, head_dim: int, kernel: int) -> Recurrent:
+    """Kimi delta attention (arXiv 2510.26692): the gated delta rule with a decay per channel, from a low-rank gate."""
+    inner = heads * head_dim
+    return Recurrent(
+        projections=(
+            Projection("qkv", 3 * inner, width),
+            Projection("f_a", head_dim, width),
+            Projection("f_b", inner, head_dim),
+            Projection("b", heads, width),
+            Projection("g_a", head_dim, width),
+            Projection("g_b", inner, head_dim),
+        ),
+        out=Projection("o", width, inner),
+        conv_channels=3 * inner,
+        conv_kernel=kernel,
+        state=heads * head_dim * head_dim,
+        scan_flops=6 * heads * head_dim * head_dim,
+        small_params=inner + heads + head_dim,
+    )
+
+
+def lightning_attention(width: int, heads: int, head_dim: int) -> Recurrent:
+    """Linear attention with a decay per head (arXiv 2501.08313): outer product of key and value, read with the query."""
+    inner = heads * head_dim
+    return Recurrent(
+        projections=(Projection("qkv", 3 * inner, width), Projection("output_gate", inner, width)),
+        out=Projection("o", width, inner),
+        conv_channels=0,
+        conv_kernel=1,
+        state=heads * head_dim * head_dim,
+        scan_flops=4 * heads * head_dim * head_dim,
+        small_params=inner,
+    )
+
+
+def short_convolution(width: int, kernel: int, *, bias: bool) -> Recurrent:
+    """LFM2's gated short convolution."""
+    return Recurrent(
+        projections=(Projection("in_proj", 3 * width, width, bias),),
+        out=Projection("out_proj", width, width, bias),
+        conv_channels=width,
+        conv_kernel=kernel,
+        conv_bias=bias,
+    )

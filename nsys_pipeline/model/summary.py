@@ -1,0 +1,175 @@
+"""The answer of `llmperf flops`: one prefill and one decode step, as the JSON of contract 4."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model.conventions import Conventions
+from nsys_pipeline.model.estimate import Estimate, Estimator, Roofline
+from nsys_pipeline.model.model import Model
+from nsys_pipeline.model.quantization import Format
+from nsys_pipeline.records import Step
+
+SCHEMA = "llmperf.flops/1"
+
+
+@attrs.frozen(kw_only=True)
+class Shape:
+    """What to estimate, per sequence: prompt tokens, tokens already cached before the prompt, and decode's context.
+
+    `encoder_tokens` are the positions of an encoder-decoder's encoder; `images` the vision patches of each image.
+    """
+
+    prompt_tokens: tuple[int, ...]
+    cached_tokens: tuple[int, ...]
+    context: tuple[int, ...]
+    encoder_tokens: tuple[int, ...] | None = None
+    images: tuple[int, ...] = ()
+
+    @property
+    def batch(self) -> int:
+        return len(self.prompt_tokens)
+
+
+@attrs.frozen(kw_only=True)
+class Summary:
+    """Both passes of one model under one set of conventions; decode is None for a model that does not decode."""
+
+    model: Model
+    conventions: Conventions
+    shape: Shape
+    prefill: Estimate
+    decode: Estimate | None
+    formats: dict[str, Format]
+    gpu: Roofline | None = None
+
+
+def spread(values: Sequence[int], batch: int, option: str) -> tuple[int, ...]:
+    """One value for all sequences, or one per sequence. Raises UsageError for any other number of values."""
+    if len(values) == 1:
+        return tuple(values) * batch
+    if len(values) != batch:
+        raise UsageError(f"{option} lists {len(values)} sequences, but the batch has {batch}")
+    return tuple(values)
+
+
+def summarize(
+    model: Model, shape: Shape, conventions: Conventions | None = None, *, gpu: Roofline | None = None
+) -> Summary:
+    """Estimate the prefill and one decode step of `shape`.
+
+    An encoder-decoder's prefill runs the encoder and the first decoder tokens. Raises ModelError where the model cannot
+    take the shape or the parallel degrees.
+    """
+    conventions = conventions or Conventions()
+    estimator = Estimator(model, conventions)
+    prompt = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
+    prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens, vision_tokens=shape.images)
+    decode = None
+    if model.architecture.decoder is not None:
+        step = Step.ragged((1,) * shape.batch, shape.context)
+        decode = estimator.estimate(step, encoder_tokens=shape.encoder_tokens)
+    return Summary(
+        model=model,
+        conventions=conventions,
+        shape=shape,
+        prefill=prefill,
+        decode=decode,
+        formats=dict(estimator.formats),
+        gpu=gpu,
+    )
+
+
+def convention_json(summary: Summary) -> dict[str, Any]:
+    """Everything that a number depends on beside the model."""
+    conv, model, shape = summary.conventions, summary.model, summary.shape
+    latent = any(op.name == "kv_b" for op in summary.prefill.ops)
+    experts = any(op.kind == "grouped_gemm" for op in summary.prefill.ops)
+    executed = conv.count == "executed"
+    return {
+        "label": summary.prefill.label,
+        "attention": conv.attention,
+        "count": conv.count,
+        "mla": (conv.mla or ("reexpand" if executed else "absorbed")) if latent else None,
+        "experts": (conv.experts or ("executed" if executed else "routed")) if experts else None,
+        "logits": conv.logits or "last",
+        "dtype": conv.dtype or model.dtype,
+        "dtype_assumed": conv.dtype is None and model.dtype_assumed,
+        "weights": {role: fmt.name for role, fmt in summary.formats.items()} or None,
+        "kv_dtype": conv.kv_dtype or conv.dtype or model.dtype,
+        "tp": conv.tp,
+        "pp": conv.pp,
+        "ep": conv.ep,
+        "batch": shape.batch,
+        "prompt_tokens": _folded(shape.prompt_tokens),
+        "cached_tokens": _folded(shape.cached_tokens),
+        "context": _folded(shape.context) if summary.decode else None,
+        "encoder_tokens": _folded(shape.encoder_tokens) if shape.encoder_tokens else None,
+        "bytes": "minimum: weights touched + KV read + KV written",
+    }
+
+
+def _folded(values: tuple[int, ...]) -> int | list[int]:
+    return values[0] if len(set(values)) == 1 else list(values)
+
+
+def _phase(estimate: Estimate, gpu: Roofline | None) -> dict[str, Any]:
+    phase: dict[str, Any] = {
+        "flops": estimate.flops,
+        "bytes": estimate.bytes,
+        "weight_bytes": estimate.weight_bytes,
+        "kv_write_bytes": estimate.kv_write_bytes,
+        "kv_read_bytes": estimate.kv_read_bytes,
+    }
+    if gpu is not None:
+        phase["sol_ns"] = estimate.sol_ns(gpu)
+    return phase
+
+
+def ops_json(phase: str, estimate: Estimate) -> list[dict[str, Any]]:
+    """Ops of one phase; FLOPs and bytes are summed over the op's layers, m, n and k describe one product."""
+    rows = []
+    for op in estimate.ops:
+        rows.append(
+            {
+                "phase": phase,
+                "layer": op.layer,
+                "layers": op.layers,
+                "kind": op.kind,
+                "name": op.name,
+                "m": op.m,
+                "n": op.n,
+                "k": op.k,
+                "batch": op.batch,
+                "dtype": op.dtype,
+                "flops": op.layers * estimate.op_flops(op),
+                "flops_model": op.total_flops_model,
+                "flops_executed": op.total_flops_executed,
+                "weight_bytes": op.layers * op.weight_bytes,
+                "activation_bytes": op.layers * op.activation_bytes,
+                "kv_read_bytes": op.layers * op.kv_read_bytes,
+                "kv_write_bytes": op.layers * op.kv_write_bytes,
+                "comm_bytes": op.layers * op.comm_bytes,
+            }
+        )
+    return rows
+
+
+def summary_json(summary: Summary) -> dict[str, Any]:
+    """The object that `llmperf flops --format json` prints."""
+    decode = summary.decode
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "model": summary.model.name,
+        "params": summary.model.params,
+        "active_params": summary.model.active_params,
+        "convention": convention_json(summary),
+        "prefill": _phase(summary.prefill, summary.gpu),
+        "decode": _phase(decode, summary.gpu) if decode else None,
+        "ops": ops_json("prefill", summary.prefill) + (ops_json("decode", decode) if decode else []),
+    }
+    return result

@@ -1,0 +1,63 @@
+"""The report as Markdown, for pull requests and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import IO
+
+from nsys_pipeline.records import Report
+from nsys_pipeline.report.format import count, giga, milliseconds, percent, tera
+from nsys_pipeline.report.phrases import convention_line, device_lines, title_lines
+
+
+def render_markdown(report: Report, stream: IO[str]) -> None:
+    """Write the report as GitHub-flavoured Markdown."""
+    write = stream.write
+    for line in title_lines(report):
+        write(f"{_escape(line)}\n\n")
+    header = [
+        "phase", "occurrences", "of these warm-up", "tokens", "wall ms", "GPU busy ms", "busy %", "kernels", "graphs",
+        "TFLOP", "MFU wall %", "MFU busy %", "MBU busy %", "bound",
+    ]  # fmt: skip
+    rows = [
+        [
+            phase.name, count(phase.occurrences), count(phase.warmup_occurrences), count(phase.tokens),
+            milliseconds(phase.wall_ns), milliseconds(phase.gpu_busy_ns), percent(phase.busy_ratio),
+            count(phase.kernel_count), count(phase.graph_launch_count), tera(phase.flops), percent(phase.mfu_wall),
+            percent(phase.mfu_busy), percent(phase.mbu_busy), phase.bound or "",
+        ]
+        for phase in report.phases
+    ]  # fmt: skip
+    write(_table(header, rows, left=1))
+    rest = report.unattributed
+    if rest.kernel_count or rest.memop_count or rest.graph_launch_count:
+        write(f"\nIn no phase: {count(rest.kernel_count)} kernels, {milliseconds(rest.kernel_time_ns)} ms ")
+        write(f"({', '.join(rest.reasons)}).\n")
+    shapes = [
+        [phase.name, row.shape, count(row.occurrences), milliseconds(row.wall_ns), milliseconds(row.gpu_busy_ns),
+         tera(row.flops), giga(row.bytes), percent(row.mfu_busy), percent(row.mbu_busy)]
+        for phase in report.phases for row in phase.shapes
+    ]  # fmt: skip
+    if shapes:
+        write("\n" + _table(["phase", "shape", "n", "wall ms", "busy ms", "TFLOP", "GB", "MFU busy %", "MBU busy %"], shapes, left=2))
+    kernels = [
+        [row.phase or "outside", f"`{row.name}`", row.family, count(row.count), milliseconds(row.time_ns)]
+        for row in report.kernels
+    ]
+    if kernels:
+        write("\n" + _table(["phase", "kernel", "family", "n", "ms"], kernels, left=3))
+    write("\n" + _table(["check", "passed", "detail"], [[c.name, "yes" if c.passed else "**no**", c.detail] for c in report.checks], left=3))
+    for line in [*convention_line(report), *device_lines(report)]:
+        write(f"\n{_escape(line)}\n")
+    for notice in report.warnings:
+        write(f"\n> **Warning:** {_escape(notice.message)}{' ' + _escape(notice.hint) if notice.hint else ''}\n")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:
+    rules = [":--" if index < left else "--:" for index in range(len(header))]
+    lines = [header, rules, *([_escape(cell) for cell in row] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")

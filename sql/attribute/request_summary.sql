@@ -1,0 +1,29 @@
+-- Latency of requests of one kind, warm-up left out.
+-- Grain: shape; NULL for requests whose shape is not known.
+-- requires: attribute.request_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes
+-- columns:
+--   shape    VARCHAR  Shape of the prefill: batch x prompt tokens.
+--   requests BIGINT   Requests.
+--   ttft_p50_ns BIGINT  Median time to first token. Unit: ns.
+--   ttft_p90_ns BIGINT  90th percentile. Unit: ns.
+--   ttft_p99_ns BIGINT  99th percentile. Unit: ns.
+--   tpot_p50_ns BIGINT  Median time per output token. Unit: ns.
+--   tpot_p90_ns BIGINT  90th percentile. Unit: ns.
+--   tpot_p99_ns BIGINT  99th percentile. Unit: ns.
+WITH shaped AS (
+    SELECT p.request_id, any_value(s.kind) AS shape
+    FROM attribute.phase_ranges AS p
+    JOIN input.occurrence_shapes AS o USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    WHERE p.phase = 'prefill' AND p.request_id IS NOT NULL
+    GROUP BY p.request_id
+)
+SELECT
+    shaped.shape, count(*) AS requests,
+    quantile_cont(t.ttft_ns, 0.5)::BIGINT AS ttft_p50_ns, quantile_cont(t.ttft_ns, 0.9)::BIGINT AS ttft_p90_ns,
+    quantile_cont(t.ttft_ns, 0.99)::BIGINT AS ttft_p99_ns,
+    quantile_cont(t.tpot_ns, 0.5)::BIGINT AS tpot_p50_ns, quantile_cont(t.tpot_ns, 0.9)::BIGINT AS tpot_p90_ns,
+    quantile_cont(t.tpot_ns, 0.99)::BIGINT AS tpot_p99_ns
+FROM attribute.request_times AS t LEFT JOIN shaped USING (request_id)
+WHERE NOT t.is_warmup
+GROUP BY shaped.shape

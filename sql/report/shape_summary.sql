@@ -1,0 +1,36 @@
+-- One row per phase and kind of shape: occurrences of one batch and query length, whatever their context.
+-- Grain: phase, shape; only occurrences outside warm-up whose shape is known.
+-- requires: estimate.occurrence_costs, attribute.phase_ranges, input.shapes
+-- columns:
+--   phase          VARCHAR  Name of the phase.
+--   shape          VARCHAR  batch x new tokens of each sequence.
+--   occurrences    BIGINT   Occurrences.
+--   tokens         BIGINT   Tokens that went through the model. Unit: tokens.
+--   wall_ns        BIGINT   Host wall time. Unit: ns.
+--   gpu_busy_ns    BIGINT   GPU busy time, added up over occurrences and GPUs. Unit: ns.
+--   flops          HUGEINT  Model FLOPs. Unit: FLOP.
+--   bytes          HUGEINT  Minimum bytes. Unit: bytes.
+--   mfu_wall       DOUBLE   Model FLOPs utilization of host wall time.
+--   mfu_busy       DOUBLE   The same of GPU busy time.
+--   mbu_wall       DOUBLE   Memory bandwidth utilization of host wall time.
+--   mbu_busy       DOUBLE   The same of GPU busy time.
+--   first_start_ns BIGINT   Start of the first one. Unit: ns.
+SELECT
+    p.phase, s.kind AS shape, count(*) AS occurrences, sum(s.new_tokens)::BIGINT AS tokens,
+    sum(c.wall_ns)::BIGINT AS wall_ns, coalesce(sum(c.device_busy_ns), 0)::BIGINT AS gpu_busy_ns,
+    CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
+    CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
+    CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns) / nullif(sum(c.wall_ns), 0) END AS mfu_wall,
+    CASE
+        WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns * c.device_count) / nullif(sum(c.device_busy_ns), 0)
+    END AS mfu_busy,
+    CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns) / nullif(sum(c.wall_ns), 0) END AS mbu_wall,
+    CASE
+        WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) / nullif(sum(c.device_busy_ns), 0)
+    END AS mbu_busy,
+    min(p.start_ns) AS first_start_ns
+FROM estimate.occurrence_costs AS c
+JOIN attribute.phase_ranges AS p USING (occurrence_id)
+JOIN input.shapes AS s USING (shape_id)
+WHERE NOT p.is_warmup
+GROUP BY p.phase, s.kind
