@@ -11,8 +11,6 @@ import os
 import subprocess
 import threading
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -171,12 +169,14 @@ class ServerDriver:
         self.finished = bool(self._load) or self.error is not None
 
     def _wait_until_ready(self) -> None:
+        import urllib.request
+
         deadline = time.monotonic() + self._ready_timeout_s
         while not self._ended.is_set():
             try:
                 with urllib.request.urlopen(self._url + self._health, timeout=5):  # noqa: S310 - the user's own server
                     return
-            except (OSError, urllib.error.URLError):
+            except OSError:
                 if time.monotonic() > deadline:
                     raise NsysError(
                         f"the server did not answer at {self._url}{self._health} within {self._ready_timeout_s:g} s",
@@ -203,6 +203,8 @@ class ServerDriver:
     def _call(self, path: str | None, body: Mapping[str, object] | None) -> None:
         if path is None:
             return
+        import urllib.request
+
         request = urllib.request.Request(  # noqa: S310 - the user's own server
             self._url + path,
             data=json.dumps(body).encode() if body is not None else b"",
@@ -213,7 +215,7 @@ class ServerDriver:
             # Stopping a recording writes it out, which takes its time.
             with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S):  # noqa: S310
                 return
-        except (OSError, urllib.error.URLError) as error:
+        except OSError as error:
             raise NsysError(f"the server refused POST {path}: {error}", hint="its output is in workload.log") from error
 
     def _instructions(self) -> str:

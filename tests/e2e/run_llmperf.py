@@ -16,7 +16,7 @@ import attrs
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).with_name("programs")
-_MAIN = Path(__file__).with_name("llmperf_main.py")
+_START = "from nsys_pipeline.cli import main; main()"
 _TIMEOUT_S = 300
 
 
@@ -81,7 +81,7 @@ def _start(arguments: tuple[str | Path, ...], cwd: Path, environment: dict[str, 
     inherited = os.environ.get("PYTHONPATH")
     path = f"{ROOT}{os.pathsep}{inherited}" if inherited else str(ROOT)
     return subprocess.Popen(
-        [sys.executable, str(_MAIN), *map(str, arguments)],
+        [sys.executable, "-c", _START, *map(str, arguments)],
         cwd=cwd,
         env=os.environ | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(cwd / "cache")} | environment,
         stdout=subprocess.PIPE,

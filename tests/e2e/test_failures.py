@@ -171,7 +171,7 @@ def test_nsys_is_killed(nsys: Nsys, tmp_path: Path) -> None:
     def kill_nsys() -> bool:
         if not _is_decoding(tmp_path):
             return False
-        mine = next(pid for pid, line in children_of(os.getpid()).items() if "llmperf_main" in line)
+        mine = next(pid for pid, line in children_of(os.getpid()).items() if "nsys_pipeline.cli" in line)
         for pid, line in children_of(mine).items():
             if " profile " in line:
                 os.kill(pid, signal.SIGKILL)
