@@ -19,7 +19,7 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import ROW_ID, Source, quote
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    pass
 
 STORE = "store"
 
@@ -64,7 +64,11 @@ class Trace:
             self._scratch.cleanup()
             raise TraceError(f"`{path}` cannot be opened: {error}") from error
         self.runner = Runner(
-            self.connection, self._make_external, store=STORE, on_module=self._report_module, may_write=not self.is_cached
+            self.connection,
+            self._make_external,
+            store=STORE,
+            on_module=self._report_module,
+            may_write=not self.is_cached,
         )
 
     @classmethod

@@ -15,7 +15,6 @@ from nsys_pipeline.model.families.common import (
     sliding,
     uniform,
 )
-from nsys_pipeline.model.families.dense import qwen2_windows
 from nsys_pipeline.model.fields import Fields
 
 Ffn = Callable[[int], tuple[str, Block]]
