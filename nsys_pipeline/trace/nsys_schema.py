@@ -62,7 +62,7 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")
     ),
     "NVTX_EVENTS": NsysTable(
-        _ints("start end eventType globalTid endGlobalTid textId domainId jsonTextId") | _texts("text jsonText"),
+        _ints("start end eventType globalTid endGlobalTid textId domainId") | _texts("text"),
     ),
     "StringIds": NsysTable(_ints("id") | _texts("value")),
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
