@@ -13,6 +13,7 @@ from nsys_pipeline.analysis.notices import trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.errors import ModelError
+from nsys_pipeline.hardware import Gpu
 from nsys_pipeline.model import Conventions, Model
 from nsys_pipeline.records import (
     Check,
@@ -23,6 +24,7 @@ from nsys_pipeline.records import (
     PhaseDevice,
     Report,
     ShapeRow,
+    Step,
     TraceInfo,
     Unattributed,
     WorkTotals,
@@ -65,12 +67,22 @@ class Prepared:
     notices: list[Notice]
     run: RunDescription
     conventions: Conventions
+    steps: list[Step]
+    gpus: Mapping[int, Gpu]
 
 
 def prepare(trace: Trace, options: AnalysisOptions) -> Prepared:
-    """Build every public relation of `trace`, with shapes, costs and peaks joined in."""
+    """Build every relation that the report reads, with shapes, costs and peaks joined in."""
     trace.build(*STATIC_TARGETS)
     trace.keep()
+    prepared = estimate(trace, options)
+    trace.build(*MODEL_TARGETS)
+    return prepared
+
+
+def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
+    """Fill in the relations of ``input`` that shapes, model and hardware decide."""
+    trace.build("load.devices")
     run = RunDescription.of(trace)
     model, notices = _model(run, options)
     conventions = run.conventions(options.conventions)
@@ -81,8 +93,9 @@ def prepare(trace: Trace, options: AnalysisOptions) -> Prepared:
     trace.runner.built |= {
         "input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs",
     }  # fmt: skip
-    trace.build(*MODEL_TARGETS)
-    return Prepared(model, devices, [*notices, *shape_notices, *gpu_notices, *cost_notices], run, conventions)
+    return Prepared(
+        model, devices, [*notices, *shape_notices, *gpu_notices, *cost_notices], run, conventions, steps, gpus
+    )
 
 
 def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:

@@ -131,7 +131,13 @@ def create_cost_tables(
     create_from_rows(
         trace.connection,
         "input.shape_device_costs",
-        {"shape_id": "BIGINT", "device_id": "BIGINT", "compute_ns": "DOUBLE", "memory_ns": "DOUBLE", "sol_ns": "DOUBLE"},
+        {
+            "shape_id": "BIGINT",
+            "device_id": "BIGINT",
+            "compute_ns": "DOUBLE",
+            "memory_ns": "DOUBLE",
+            "sol_ns": "DOUBLE",
+        },
         times,
     )
     return notices

@@ -35,13 +35,24 @@ class SqliteSource:
             with closing(sqlite3.connect(self._uri, uri=True)) as con:
                 con.text_factory = _repair_text
                 names = [name for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-                return {name: tuple(row[1] for row in con.execute(f"PRAGMA table_info({quote(name)})")) for name in names}
+                return {
+                    name: tuple(row[1] for row in con.execute(f"PRAGMA table_info({quote(name)})")) for name in names
+                }
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the tables that are present, with their columns."""
         return self._tables
+
+    def types(self, table: str) -> Mapping[str, str]:
+        """Columns of the table with their types: SQLite's INTEGER has 64 bits, and nsys declares no type but three."""
+        try:
+            with closing(sqlite3.connect(self._uri, uri=True)) as con:
+                rows = con.execute(f"PRAGMA table_info({quote(table)})").fetchall()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        return {row[1]: {"INTEGER": "BIGINT", "REAL": "DOUBLE"}.get(row[2].upper(), "VARCHAR") for row in rows}
 
     def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         """Create the DuckDB table `target`; see `Source.load`."""
@@ -93,9 +104,7 @@ class SqliteSource:
                 for name in names:
                     con.unregister(name)
 
-    def _load_row_by_row(
-        self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str
-    ) -> None:
+    def _load_row_by_row(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         import json
 
         select = ", ".join(["rowid", *(quote(name) for name in columns)])
@@ -114,7 +123,7 @@ class SqliteSource:
                         ]
                     )
                     con.execute(
-                        f"INSERT INTO {target} SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)",  # noqa: S608
+                        f"INSERT INTO {target} SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)",
                         [batch],
                     )
         except sqlite3.Error as error:
