@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from nsys_pipeline.model import Model, estimate
 from nsys_pipeline.records import Step
-
 from tests.unit.model.configs import FULL
 
 HERE = Path(__file__).parent
