@@ -145,17 +145,22 @@ class Phase:
     measured_occurrences: int | None
     tokens: int | None
     flops: int | None
+    executed_flops: int | None
     bytes: int | None
     peak_flops_per_s: float | None
     mfu_wall: float | None
     mfu_span: float | None
     mfu_busy: float | None
+    hfu_busy: float | None
     mbu_wall: float | None
     mbu_span: float | None
     mbu_busy: float | None
     compute_ns: float | None
     memory_ns: float | None
     sol_ns: float | None
+    sol_ratio: float | None
+    flops_per_byte: float | None
+    ridge_flops_per_byte: float | None
     measured_busy_ns: int | None
     measured_wall_ns: int | None
     bound: str | None
