@@ -189,6 +189,25 @@ class KernelRow:
 
 
 @attrs.frozen
+class OperatorRow:
+    """One operator of the model in marked layers, for one phase and kind of shape, warm-up left out."""
+
+    phase: str
+    shape: str
+    operator: str
+    occurrences: int
+    kernel_count: int
+    time_ns: int
+    flops: int
+    bytes: int
+    flops_per_s: float | None
+    bytes_per_s: float | None
+    flops_per_byte: float | None
+    sol_ns: float | None
+    roofline_ratio: float | None
+
+
+@attrs.frozen
 class Check:
     """Something that must hold on every trace."""
 
@@ -219,3 +238,4 @@ class Report:
     warnings: list[Notice]
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
+    operators: list[OperatorRow] = attrs.field(factory=list)

@@ -13,16 +13,19 @@ from nsys_pipeline.analysis.notices import trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.errors import ModelError
+from nsys_pipeline.hardware import Gpu
 from nsys_pipeline.model import Conventions, Model
 from nsys_pipeline.records import (
     Check,
     Device,
     KernelRow,
     Notice,
+    OperatorRow,
     Phase,
     PhaseDevice,
     Report,
     ShapeRow,
+    Step,
     TraceInfo,
     Unattributed,
     WorkTotals,
@@ -36,7 +39,8 @@ if TYPE_CHECKING:
 STATIC_TARGETS = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.nvtx_marks",
     "attribute.kernel_totals", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
-    "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation", "attribute.work_totals",
+    "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
+    "attribute.work_totals", "attribute.layer_ranges",
 )  # fmt: skip
 MODEL_TARGETS = (
     "report.phase_summary", "report.phases", "report.kernel_summary", "report.trace_checks", "report.shape_summary",
@@ -65,12 +69,22 @@ class Prepared:
     notices: list[Notice]
     run: RunDescription
     conventions: Conventions
+    steps: list[Step]
+    gpus: Mapping[int, Gpu]
 
 
 def prepare(trace: Trace, options: AnalysisOptions) -> Prepared:
-    """Build every public relation of `trace`, with shapes, costs and peaks joined in."""
+    """Build every relation that the report reads, with shapes, costs and peaks joined in."""
     trace.build(*STATIC_TARGETS)
     trace.keep()
+    prepared = estimate(trace, options)
+    trace.build(*MODEL_TARGETS)
+    return prepared
+
+
+def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
+    """Fill in the relations of ``input`` that shapes, model and hardware decide."""
+    trace.build("load.devices")
     run = RunDescription.of(trace)
     model, notices = _model(run, options)
     conventions = run.conventions(options.conventions)
@@ -81,8 +95,9 @@ def prepare(trace: Trace, options: AnalysisOptions) -> Prepared:
     trace.runner.built |= {
         "input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs",
     }  # fmt: skip
-    trace.build(*MODEL_TARGETS)
-    return Prepared(model, devices, [*notices, *shape_notices, *gpu_notices, *cost_notices], run, conventions)
+    return Prepared(
+        model, devices, [*notices, *shape_notices, *gpu_notices, *cost_notices], run, conventions, steps, gpus
+    )
 
 
 def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
@@ -102,8 +117,22 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
         checks=[Check(**row) for row in records(trace.connection, "FROM report.trace_checks ORDER BY name")],
         warnings=notices,
         model=_describe_model(prepared),
+        operators=_operators(trace, prepared),
         requests=records(trace.connection, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
     )
+
+
+def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
+    """Operators of marked layers; none where no layer is marked or the model is not known."""
+    trace.build("attribute.layer_ranges")
+    if prepared.model is None or not scalar(trace.connection, "SELECT count(*) FROM attribute.layer_ranges"):
+        return []
+    from nsys_pipeline.analysis.ops import create_shape_ops
+
+    create_shape_ops(trace, prepared)
+    trace.build("report.operator_summary")
+    rows = records(trace.connection, "FROM report.operator_summary ORDER BY phase DESC, shape, time_ns DESC")
+    return [OperatorRow(**row) for row in rows]
 
 
 def _model(run: RunDescription, options: AnalysisOptions) -> tuple[Model | None, list[Notice]]:

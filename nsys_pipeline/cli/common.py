@@ -31,6 +31,29 @@ MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZ
 ModelOption = Annotated[
     str | None, typer.Option("--model", metavar="MODEL", help="Preset, config.json, model directory or hub id.")
 ]
+ShapeOption = Annotated[
+    list[str] | None,
+    typer.Option("--shape", metavar="BxP+N", help="Shape of the requests: one for all, or one for each in order."),
+]
+BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Sequences per request.")]
+PromptTokensOption = Annotated[
+    int | None, typer.Option("--prompt-tokens", min=1, help="Prompt length of each sequence.")
+]
+NewTokensOption = Annotated[int | None, typer.Option("--new-tokens", min=0, help="Decode steps per request.")]
+DtypeOption = Annotated[
+    str | None, typer.Option("--dtype", help="Of weights and activations; default: the trace's, the config's.")
+]
+TpOption = Annotated[int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.")]
+PeakOption = Annotated[
+    list[str] | None, typer.Option("--peak", metavar="DTYPE=TFLOPS", help="Dense peak instead of the datasheet's.")
+]
+BandwidthOption = Annotated[
+    str | None, typer.Option("--bandwidth", metavar="GB/S", help="Memory bandwidth instead of the datasheet's.")
+]
+ApproximateOption = Annotated[
+    bool, typer.Option("--approximate", help="Estimate unknown model types as 2 × active parameters.")
+]
+NsysOption = Annotated[str | None, typer.Option("--nsys", help="The nsys that exports a .nsys-rep.")]
 OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there, not to stdout.")]
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")]
 
@@ -107,18 +130,18 @@ def progress() -> Iterator[Any]:
 
 
 @contextmanager
-def output_file(path: Path | None, *, force: bool) -> Iterator[Any]:
-    """The text stream to write results to: stdout, or `path`, which appears only when it is whole.
+def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iterator[Any]:
+    """The stream to write results to: stdout, or `path`, which appears only when it is whole.
 
     Raises UsageError where `path` exists and `force` is not set, or cannot be written.
     """
     if path is None:
-        yield sys.stdout
+        yield sys.stdout.buffer if binary else sys.stdout
         return
     check_output(path, force=force)
     partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("w", encoding="utf-8") as file:
+        with partial.open("wb") if binary else partial.open("w", encoding="utf-8") as file:
             yield file
         partial.replace(path)
     except OSError as error:

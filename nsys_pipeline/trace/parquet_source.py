@@ -42,6 +42,14 @@ class ParquetSource:
         """Names of the tables that are present, with their columns."""
         return self._tables
 
+    def types(self, table: str) -> Mapping[str, str]:
+        """Columns of the table with their types; integers become BIGINT, as they are in the SQLite export."""
+        import duckdb
+
+        with duckdb.connect() as con:
+            rows = con.execute(f"DESCRIBE SELECT * FROM read_parquet({self._literal(table)})").fetchall()  # noqa: S608
+        return {row[0]: "BIGINT" if "INT" in row[1] else row[1] for row in rows}
+
     def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         """Create the DuckDB table `target`; see `Source.load`."""
         import duckdb

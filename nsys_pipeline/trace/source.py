@@ -23,6 +23,10 @@ class Source(Protocol):
         """Names of the tables that are present, with their columns."""
         ...
 
+    def types(self, table: str) -> Mapping[str, str]:
+        """Columns of the table that is present, in its order, each with the DuckDB type that holds its values."""
+        ...
+
     def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         """Create the DuckDB table `target` with `row_id` and `columns` (name → DuckDB type) of `table`.
 

@@ -45,6 +45,15 @@ class SqliteSource:
         """Names of the tables that are present, with their columns."""
         return self._tables
 
+    def types(self, table: str) -> Mapping[str, str]:
+        """Columns of the table with their types: SQLite's INTEGER has 64 bits, and nsys declares no type but three."""
+        try:
+            with closing(sqlite3.connect(self._uri, uri=True)) as con:
+                rows = con.execute(f"PRAGMA table_info({quote(table)})").fetchall()
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        return {row[1]: {"INTEGER": "BIGINT", "REAL": "DOUBLE"}.get(row[2].upper(), "VARCHAR") for row in rows}
+
     def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         """Create the DuckDB table `target`; see `Source.load`."""
         try:

@@ -169,6 +169,8 @@ class Trace:
                 f"`{self.options.memory_limit}` is no amount of memory", hint="for example --memory-limit 2GB"
             ) from error
         self.connection.execute("SET preserve_insertion_order = false")
+        # DuckDB draws its own on stdout, which is for data.
+        self.connection.execute("SET enable_progress_bar = false")
         self.connection.execute("SET temp_directory = '" + self._scratch.name.replace("'", "''") + "'")
         if self.options.threads:
             self.connection.execute(f"SET threads = {int(self.options.threads)}")

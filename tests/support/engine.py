@@ -7,7 +7,7 @@ from typing import Any
 
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.duck import records
-from tests.support.reference import NO_API_CALL, NO_PHASE, NO_RANGE, Attribution
+from tests.support.reference import NO_API_CALL, NO_PHASE, NO_RANGE, Attribution, attribute
 
 KINDS = ("kernel", "memcpy", "memset", "graph")
 
@@ -53,3 +53,14 @@ def reference_work(attribution: Attribution) -> dict[tuple[str, int], tuple[Any,
             "thread" if each.how == "same_thread" else each.how, reason,
         )  # fmt: skip
     return found
+
+
+def differences(path: Path, *, strict: bool = False) -> dict[tuple[str, int], tuple[Any, Any]]:
+    """Operations about which the two disagree: (kind, row) → (engine, reference)."""
+    engine = engine_work(path, strict=strict)
+    reference = reference_work(attribute(path, strict=strict))
+    return {
+        key: (engine.get(key), reference.get(key))
+        for key in engine.keys() | reference.keys()
+        if engine.get(key) != reference.get(key)
+    }

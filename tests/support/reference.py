@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import Any
 
 OWN_DOMAIN = "llmperf"
+LIBRARY_DOMAINS = ("NCCL", "CCCL")  # what a library does inside is no phase, whatever its text
 WARMUP = "warmup"
 NO_API_CALL, NO_RANGE, NO_PHASE = "no_api_call", "no_range", "no_phase"
 SAME_THREAD, START_END, OTHER_THREAD = "same_thread", "start_end", "other_thread"
@@ -69,6 +70,8 @@ def phase_name(domain: str | None, text: str | None) -> str | None:
     if domain == OWN_DOMAIN:
         structural = text in (WARMUP, "request") or text.startswith(("vision.", "layer."))
         return None if structural else text
+    if domain in LIBRARY_DOMAINS:
+        return None
     spelled = _FOREIGN_PHASE.fullmatch(text)
     return spelled[1].lower() if spelled else None
 

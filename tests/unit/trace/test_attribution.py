@@ -12,8 +12,7 @@ from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.duck import records
 from tests.support import real_traces
 from tests.support.edge_traces import EDGE_TRACES
-from tests.support.engine import engine_work, reference_work
-from tests.support.reference import attribute
+from tests.support.engine import differences
 from tests.support.strategies import property_test, traces
 from tests.support.trace_builder import TraceBuilder
 
@@ -23,7 +22,7 @@ from tests.support.trace_builder import TraceBuilder
 def test_edge_trace_matches_the_reference(name: str, strict: bool, tmp_path: Path) -> None:
     path = EDGE_TRACES[name]().write(tmp_path / "trace.sqlite")
 
-    assert engine_work(path, strict=strict) == reference_work(attribute(path, strict=strict))
+    assert differences(path, strict=strict) == {}
 
 
 @property_test
@@ -32,7 +31,7 @@ def test_random_trace_matches_the_reference(trace: TraceBuilder) -> None:
     with TemporaryDirectory() as folder:
         path = trace.write(Path(folder) / "trace.sqlite")
 
-        assert engine_work(path) == reference_work(attribute(path))
+        assert differences(path) == {}
 
 
 @pytest.mark.parametrize("mode", ["default", "strict"])

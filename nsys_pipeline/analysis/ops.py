@@ -1,0 +1,47 @@
+"""The estimate operation by operation, as a table for SQL to join."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model import Estimator
+from nsys_pipeline.trace.duck import create_from_rows
+
+if TYPE_CHECKING:
+    from nsys_pipeline.analysis.analyze import Prepared
+    from nsys_pipeline.trace import Trace
+
+_TYPES = {
+    "shape_id": "BIGINT", "layer": "VARCHAR", "layers": "BIGINT", "kind": "VARCHAR", "name": "VARCHAR", "m": "BIGINT",
+    "n": "BIGINT", "k": "BIGINT", "batch": "BIGINT", "dtype": "VARCHAR", "flops": "BIGINT", "bytes": "BIGINT",
+    "weight_bytes": "BIGINT", "kv_read_bytes": "BIGINT", "kv_write_bytes": "BIGINT", "activation_bytes": "BIGINT",
+    "comm_bytes": "BIGINT", "sol_ns": "DOUBLE",
+}  # fmt: skip
+
+
+def create_shape_ops(trace: Trace, prepared: Prepared) -> None:
+    """`input.shape_ops`: one row per distinct shape and operation of one layer; empty without a model.
+
+    A tensor-parallel rank is charged its share, as in `input.shape_costs`.
+    """
+    rows: list[tuple[object, ...]] = []
+    gpus = list({id(gpu): gpu for gpu in prepared.gpus.values()}.values())
+    gpu = gpus[0] if len(gpus) == 1 else None
+    ranks = prepared.conventions.tp * prepared.conventions.pp
+    if prepared.model is not None and prepared.steps:
+        try:
+            estimator = Estimator(prepared.model, prepared.conventions)
+            for shape_id, step in enumerate(prepared.steps):
+                estimate = estimator.estimate(step)
+                rows += [
+                    (shape_id, op.layer, op.layers, op.kind, op.name, op.m, op.n, op.k, op.batch, op.dtype,
+                     estimate.op_flops(op) // ranks, op.bytes // ranks, op.weight_bytes // ranks,
+                     op.kv_read_bytes // ranks, op.kv_write_bytes // ranks, op.activation_bytes // ranks,
+                     op.comm_bytes // ranks, estimate.op_sol_ns(op, gpu) if gpu else None)
+                    for op in estimate.ops
+                ]  # fmt: skip
+        except ModelError:  # already said by the cost tables
+            rows = []
+    create_from_rows(trace.connection, "input.shape_ops", _TYPES, rows)
+    trace.runner.built.add("input.shape_ops")

@@ -1,0 +1,207 @@
+"""`llmperf sql`: ask a trace anything."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nsys_pipeline.cli.common import (
+    ApproximateOption,
+    BandwidthOption,
+    BatchOption,
+    CacheOption,
+    DtypeOption,
+    ForceOption,
+    MemoryOption,
+    ModelOption,
+    NewTokensOption,
+    NsysOption,
+    OutputOption,
+    PeakOption,
+    PhaseOption,
+    PromptTokensOption,
+    ShapeOption,
+    StrictOption,
+    TpOption,
+    TraceArgument,
+    analysis_options,
+    check_output,
+    output_file,
+    progress,
+    trace_options,
+)
+from nsys_pipeline.errors import QueryError, UsageError
+
+if TYPE_CHECKING:
+    from nsys_pipeline.query import Session
+
+_QUERY = "Query and result"
+DEFAULT_ROWS = 100
+DEFAULT_TIME_LIMIT_S = 600.0
+
+
+class ResultFormat(StrEnum):
+    """Formats of a result."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+    parquet = "parquet"
+    arrow = "arrow"
+
+
+def sql(
+    trace: TraceArgument,
+    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help='One SELECT, such as "from phases".')] = None,
+    *,
+    file: Annotated[
+        Path | None,
+        typer.Option("-f", "--file", metavar="FILE", help="Read the query from FILE.", rich_help_panel=_QUERY),
+    ] = None,
+    format: Annotated[  # noqa: A002
+        ResultFormat | None,
+        typer.Option(
+            "--format",
+            help="Default: what FILE's name says, else a table. json: one object per line.",
+            rich_help_panel=_QUERY,
+        ),
+    ] = None,
+    param: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--param", metavar="NAME=VALUE", help="Value of $NAME in the query; repeatable.", rich_help_panel=_QUERY
+        ),
+    ] = None,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Rows of a table to show; the other formats have all.", rich_help_panel=_QUERY)
+    ] = DEFAULT_ROWS,
+    time_limit: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="Stop a query that runs longer.", rich_help_panel=_QUERY)
+    ] = DEFAULT_TIME_LIMIT_S,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    model: ModelOption = None,
+    shape: ShapeOption = None,
+    batch: BatchOption = None,
+    prompt_tokens: PromptTokensOption = None,
+    new_tokens: NewTokensOption = None,
+    dtype: DtypeOption = None,
+    tp: TpOption = 1,
+    peak: PeakOption = None,
+    bandwidth: BandwidthOption = None,
+    approximate: ApproximateOption = False,
+    phase: PhaseOption = None,
+    strict: StrictOption = False,
+    cache: CacheOption = True,
+    memory_limit: MemoryOption = None,
+    nsys: NsysOption = None,
+) -> None:
+    """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
+
+    The query can touch nothing else: no file, no network, no extension, no setting.
+    """
+    text = _query_text(query, file)
+    kind = _format(format, output)
+    if output is not None:
+        check_output(output, force=force)
+    elif kind in (ResultFormat.parquet, ResultFormat.arrow) and sys.stdout.isatty():
+        raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
+    parameters = parse_parameters(param or ())
+    options = analysis_options(
+        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype, tp=tp,
+        peak=peak, bandwidth=bandwidth, approximate=approximate,
+    )  # fmt: skip
+    from nsys_pipeline.query import Session
+    from nsys_pipeline.trace import open_trace
+
+    with progress() as on_progress:
+        opening = trace_options(
+            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+        )
+        opened = open_trace(trace, opening)
+    with Session(opened, options) as session:
+        run(session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force)
+
+
+def run(
+    session: Session,
+    text: str,
+    parameters: dict[str, Any],
+    kind: ResultFormat,
+    *,
+    rows: int,
+    time_limit_s: float | None,
+    output: Path | None = None,
+    force: bool = False,
+) -> None:
+    """Answer `text` in the format `kind`, on stdout or in a file."""
+    from nsys_pipeline.query.table import render_table
+    from nsys_pipeline.query.write import write_csv, write_frame, write_json
+
+    if kind in (ResultFormat.parquet, ResultFormat.arrow):
+        frame = session.frame(text, parameters, time_limit_s=time_limit_s)
+        with output_file(output, force=force, binary=True) as stream:
+            write_frame(frame, kind.value, stream)
+        return
+    with (
+        session.query(text, parameters, time_limit_s=time_limit_s) as result,
+        output_file(output, force=force) as stream,
+    ):
+        if kind is ResultFormat.csv:
+            write_csv(result, stream)
+        elif kind is ResultFormat.json:
+            write_json(result, stream)
+        else:
+            found = result.rows(rows + 1)
+            width = shutil.get_terminal_size().columns if stream.isatty() else None
+            render_table(result.columns, result.types, found[:rows], stream, width=width, has_more=len(found) > rows)
+
+
+def parse_parameters(texts: list[str] | tuple[str, ...]) -> dict[str, Any]:
+    """Values of `--param NAME=VALUE`: whole numbers and numbers are that, anything else is text."""
+    parameters: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise UsageError(f"`{text}` is no parameter", hint="write --param NAME=VALUE")
+        parameters[name] = _value(value)
+    return parameters
+
+
+def _value(text: str) -> Any:
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _query_text(query: str | None, file: Path | None) -> str:
+    if query is not None and file is not None:
+        raise UsageError("a query and --file say the same thing", hint="use one of them")
+    if file is not None:
+        try:
+            return file.read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(f"`{file}` cannot be read: {error.strerror or error}") from error
+        except UnicodeDecodeError as error:
+            raise QueryError(f"`{file}` is not a text file") from error
+    if query is None:
+        if not sys.stdin.isatty():
+            return sys.stdin.read()
+        raise UsageError("there is no query", hint='for example "from phases"; `llmperf schema` lists the views')
+    return query
+
+
+def _format(given: ResultFormat | None, output: Path | None) -> ResultFormat:
+    from nsys_pipeline.query.write import format_of
+
+    if given is not None:
+        return given
+    return ResultFormat((format_of(output) if output else None) or "table")

@@ -1,0 +1,64 @@
+"""Turn DuckDB's errors into ours: what is wrong, where in the query, and the nearest name that exists."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.errors import QueryError
+
+if TYPE_CHECKING:
+    import duckdb
+
+_FILES = re.compile(r"file system operations are disabled|disabled through configuration|external extensions", re.I)
+_LOCKED = re.compile(r"configuration has been locked|Cannot change configuration", re.I)
+_WRITES = re.compile(r"read-only mode|Cannot write to database", re.I)
+_NO_TABLE = re.compile(r'(?:Table with name|Referenced table) "?([\w$. ]+?)"? (?:does not exist|not found)')
+_NO_FUNCTION = re.compile(r"(?:Function|Macro) with name (\S+) does not exist")
+_TIP = re.compile(r"\n?(?:Did you mean|Candidate tables:|Candidate bindings:)[^\n]*\n?")
+
+
+def explain(error: duckdb.Error, *, tables: Iterable[str] = (), functions: Iterable[str] = ()) -> QueryError:
+    """The QueryError that `error` stands for; `tables` and `functions` are names to suggest."""
+    text = str(error).strip()
+    message = re.sub(r"^\w[\w ]* Error: ", "", text)
+    message = re.sub(r"^\(?\w+Context\)? Error: ", "", message)
+    if _FILES.search(text):
+        return QueryError("a query may not touch files or extensions", hint="write results with --output")
+    if _LOCKED.search(text):
+        return QueryError("a query may not change settings", hint="use the options of `llmperf sql`")
+    if _WRITES.search(text):
+        return QueryError("a query may only read", hint="write one SELECT")
+    hint = None
+    if match := _NO_TABLE.search(text):
+        hint = nearest(match[1], tables, "`llmperf schema` lists the views") if "with name" in match[0] else None
+        message = _TIP.sub("\n", message) if hint else message
+    elif match := _NO_FUNCTION.search(text):
+        hint = nearest(match[1], functions, None)
+        message = _TIP.sub("\n", message) if hint else message
+    elif re.search(r'Referenced column "?.*"? not found', text):
+        hint = _columns(text)
+        message = _TIP.sub("\n", message) if hint else message
+    return QueryError(re.sub(r"\n{2,}", "\n", message), hint=hint)
+
+
+def nearest(name: str, known: Iterable[str], otherwise: str | None) -> str | None:
+    """A hint with the names among `known` that are most like `name`."""
+    by_lower = {one.lower(): one for one in known}
+    close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.55)
+    if not close:
+        close = [one for one in by_lower if name.lower() in one or one in name.lower()][:3]
+    if not close:
+        return otherwise
+    return "did you mean " + " or ".join(f"`{by_lower[one]}`" for one in close) + "?"
+
+
+def _columns(text: str) -> str | None:
+    candidates = re.search(r"Candidate bindings: ([^\n]*)", text)
+    wanted = re.search(r'Referenced column "?([^"\n]*?)"? not found', text)
+    if not candidates or not wanted:
+        return None
+    names = [name.strip().strip('"').rpartition(".")[2] for name in candidates[1].split(",")]
+    return nearest(wanted[1], names, "it has " + ", ".join(f"`{name}`" for name in names))

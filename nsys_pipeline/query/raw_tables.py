@@ -1,0 +1,73 @@
+"""The export's own tables under `nsys.`, whole: the engine itself keeps only the columns that it needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.trace.nsys_schema import TABLES
+from nsys_pipeline.trace.source import ROW_ID, quote
+
+if TYPE_CHECKING:
+    from nsys_pipeline.trace import Trace
+
+SCHEMA = "raw"
+
+
+class RawTables:
+    """Loads a table of the export with all its columns when a query first names it.
+
+    The copy stands in for the engine's `nsys.<table>`, whose columns it holds with the same types, so that the modules
+    of ``sql/load`` read the same from either.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._loaded: set[str] = set()
+
+    def names(self) -> list[str]:
+        """Tables that the export has, and those that it could have."""
+        present = self._trace.source().tables()
+        return sorted({*present, *(name for name, table in TABLES.items() if table.table is None)})
+
+    def find(self, name: str) -> str | None:
+        """The table that `name` means whatever its case, or None."""
+        return next((table for table in self.names() if table.lower() == name.lower()), None)
+
+    def provide(self, tables: Iterable[str]) -> None:
+        """Load `tables` (as `find` gives them) and let `nsys.<table>` mean the whole of each that was ever loaded."""
+        for table in tables:
+            if table not in self._loaded:
+                self._load(table)
+                self._loaded.add(table)
+        for table in self._loaded:
+            self._point(table)
+
+    def _load(self, table: str) -> None:
+        con, source = self._trace.connection, self._trace.source()
+        wanted = TABLES[table].columns if table in TABLES else {}
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
+        target = f"{SCHEMA}.{quote(table)}"
+        if table not in source.tables():
+            columns = ", ".join(f"{quote(name)} {kind}" for name, kind in {ROW_ID: "BIGINT", **wanted}.items())
+            con.execute(f"CREATE OR REPLACE TABLE {target} ({columns})")
+            return
+        present = {**source.types(table)}
+        source.load(con, table, {name: wanted.get(name, kind) for name, kind in present.items()}, target)
+        for name, kind in wanted.items():
+            if name not in present:
+                con.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
+
+    def _point(self, table: str) -> None:
+        con, runner = self._trace.connection, self._trace.runner
+        relation = f"nsys.{quote(table)}"
+        is_table = con.execute(
+            "SELECT count(*) FROM duckdb_tables() WHERE schema_name = 'nsys' AND table_name = ? "
+            "AND database_name = current_database()", [table]
+        ).fetchall()[0][0]  # fmt: skip
+        if is_table:
+            con.execute(f"DROP TABLE {relation}")
+        con.execute(f"CREATE OR REPLACE VIEW {relation} AS FROM {SCHEMA}.{quote(table)}")
+        if not runner.may_write:
+            # Nothing more goes into the store: the engine may use the whole copy as its own.
+            runner.built.add(f"nsys.{table}")

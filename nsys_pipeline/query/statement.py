@@ -1,0 +1,90 @@
+"""What a user's text is, before it is run: exactly one SELECT, and the relations that it reads."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline.errors import QueryError
+from nsys_pipeline.query.explain import explain
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+
+@attrs.frozen
+class Relation:
+    """A relation as a query names it; `schema` is '' where it gives none."""
+
+    schema: str
+    name: str
+
+
+@attrs.frozen
+class Statement:
+    """One SELECT. `relations` may hold names of the query's own CTEs; `wants_all` means that it lists the catalog."""
+
+    sql: str
+    relations: frozenset[Relation]
+    parameters: frozenset[str]
+    wants_all: bool = False
+
+
+def parse_select(con: DuckDBPyConnection, text: str) -> Statement:
+    """Read `text` as one SELECT. Raises QueryError for anything else: other statements, several, none, bad syntax."""
+    import duckdb
+
+    try:
+        statements = con.extract_statements(text)
+    except duckdb.Error as error:
+        raise explain(error) from error
+    if not statements:
+        raise QueryError("there is no query", hint='for example "from phases"')
+    if len(statements) > 1:
+        raise QueryError(f"{len(statements)} statements, and only one can be run", hint="write one SELECT")
+    (statement,) = statements
+    kind = statement.type.name
+    if kind == "MULTI" and re.search(r"(?i)\bpivot\b", text):
+        raise QueryError(
+            "PIVOT needs the values that become columns", hint="name them: PIVOT … ON phase IN ('prefill', 'decode')"
+        )
+    if kind != "SELECT":
+        raise QueryError(f"{kind} is refused: a trace can only be read", hint="write one SELECT")
+    tree = _tree(con, statement.query)
+    relations: set[Relation] = set()
+    flags: set[str] = set()
+    _collect(tree, relations, flags)
+    return Statement(
+        sql=statement.query,
+        relations=frozenset(relations),
+        parameters=frozenset(statement.named_parameters),
+        wants_all="SHOW_ALL" in flags,
+    )
+
+
+def _tree(con: DuckDBPyConnection, sql: str) -> Any:
+    (serialized,) = con.execute("SELECT json_serialize_sql(?)", [sql]).fetchall()[0]
+    tree = json.loads(serialized)
+    if tree.get("error"):
+        raise QueryError(str(tree.get("error_message")), hint="write one SELECT")
+    return tree
+
+
+def _collect(node: Any, relations: set[Relation], flags: set[str]) -> None:
+    if isinstance(node, dict):
+        if node.get("type") == "BASE_TABLE":
+            relations.add(Relation(node["schema_name"], node["table_name"]))
+        elif node.get("type") == "SHOW_REF" and node.get("show_type") == "SHOW_SPECIAL":
+            flags.add("SHOW_ALL")
+        elif node.get("kind") == "STRING" and isinstance(node.get("text"), str):
+            # A text may be the name of a relation that a table macro is handed, as in islands('gpu_work').
+            for schema, name in re.findall(r"(?:\b([A-Za-z_]\w*)\.)?\b([A-Za-z_]\w*)\b", node["text"]):
+                relations.add(Relation(schema, name))
+        for value in node.values():
+            _collect(value, relations, flags)
+    elif isinstance(node, list):
+        for value in node:
+            _collect(value, relations, flags)

@@ -1,0 +1,16 @@
+-- Hardware counters that nsys sampled on the GPU (`--gpu-metrics-devices`).
+-- Grain: one row per sample of a metric.
+-- requires: nsys.GPU_METRICS, nsys.TARGET_INFO_GPU_METRICS
+-- columns:
+--   at_ns     BIGINT   When it was sampled. Unit: ns.
+--   source_id BIGINT   What was sampled: nsys' typeId, whose low byte is the GPU.
+--   metric    VARCHAR  Name with its unit in brackets, as nsys gives it, NULL where the export does not name it.
+--   value     BIGINT   The sample.
+WITH metric AS (
+    SELECT typeId, metricId, any_value(metricName) AS metric
+    FROM nsys.TARGET_INFO_GPU_METRICS
+    GROUP BY typeId, metricId
+)
+SELECT m."timestamp" AS at_ns, m.typeId AS source_id, metric.metric, m.value
+FROM nsys.GPU_METRICS AS m
+LEFT JOIN metric ON metric.typeId = m.typeId AND metric.metricId = m.metricId

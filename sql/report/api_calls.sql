@@ -1,0 +1,31 @@
+-- One row per CUDA runtime or driver call on the host, with the range and the phase it was made in.
+-- Grain: api_id. `--cudabacktrace` records some calls twice; the second row has another api_id and equal times.
+-- requires: load.api_calls, load.strings, load.nvtx_ranges, attribute.range_segments, attribute.phase_ranges
+-- columns:
+--   api_id         BIGINT   The call. Joins gpu_work, kernels and memops.
+--   name           VARCHAR  Function, such as 'cudaLaunchKernel'; without the version suffix that nsys keeps.
+--   process_id     BIGINT   Operating-system pid. Joins processes.
+--   thread_id      BIGINT   Operating-system tid of the caller. Joins threads.
+--   correlation_id BIGINT   Joins the call to its GPU work in the raw tables, within one process.
+--   start_ns       BIGINT   Entry. Unit: ns.
+--   end_ns         BIGINT   Return. Unit: ns.
+--   dur_ns         BIGINT   end_ns - start_ns. Unit: ns.
+--   range_id       BIGINT   Innermost push/pop range of the thread at its entry. Joins nvtx_ranges.
+--   range_name     VARCHAR  Its text.
+--   phase          VARCHAR  Phase that is open on the calling thread at its entry (push/pop ranges alone), or NULL.
+--   occurrence_id  BIGINT   The occurrence. Joins phases.
+--   is_warmup      BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
+WITH placed AS (
+    SELECT c.*, s.range_id, s.occurrence_id
+    FROM load.api_calls AS c
+    ASOF LEFT JOIN attribute.range_segments AS s ON s.global_tid = c.global_tid AND s.start_ns <= c.start_ns
+)
+SELECT
+    c.api_id, regexp_replace(n.value, '_v\d+$', '') AS name,
+    c.process_key & 16777215 AS process_id, c.global_tid & 16777215 AS thread_id, c.correlation_id,
+    c.start_ns, c.end_ns, c.end_ns - c.start_ns AS dur_ns, c.range_id, r.name AS range_name,
+    p.phase, c.occurrence_id, p.is_warmup
+FROM placed AS c
+LEFT JOIN load.strings AS n ON n.string_id = c.name_id
+LEFT JOIN load.nvtx_ranges AS r ON r.range_id = c.range_id
+LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = c.occurrence_id

@@ -1,0 +1,13 @@
+-- Hardware counters that nsys sampled on the GPU (`--gpu-metrics-devices`): one row per sample and metric.
+-- Grain: device_id, at_ns, metric; empty where the capture sampled none.
+-- requires: load.gpu_metrics
+-- columns:
+--   device_id BIGINT   GPU. Joins devices.
+--   at_ns     BIGINT   When it was sampled. Unit: ns.
+--   metric    VARCHAR  Name without its unit, such as 'Tensor Active'.
+--   unit      VARCHAR  Unit as nsys gives it: 'Throughput %', 'MHz', 'Avg Warps per Cycle', …; NULL where it gives none.
+--   value     BIGINT   The sample, in nsys' own scale: percentages are 0 to 100, frequencies come in Hz.
+SELECT
+    source_id & 255 AS device_id, at_ns, regexp_replace(metric, '\s*\[[^\]]*\]\s*$', '') AS metric,
+    nullif(regexp_extract(metric, '\[([^\]]*)\]\s*$', 1), '') AS unit, value
+FROM load.gpu_metrics

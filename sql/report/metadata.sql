@@ -1,0 +1,8 @@
+-- What nsys says about the capture and the export, as names and values; empty in exports before nsys 2022.
+-- Grain: source, name, value.
+-- requires: load.metadata
+-- columns:
+--   source VARCHAR  'capture' or 'export'.
+--   name   VARCHAR  Name that nsys gives.
+--   value  VARCHAR  Value as text.
+SELECT source, name, value FROM load.metadata
