@@ -123,7 +123,7 @@ EXEMPT: Mapping[str, tuple[str, ...]] = {
 def check_columns(session: Session, module: Module) -> Iterator[str]:
     """What is wrong with the documented columns of a module, by the relation it builds."""
     session.build(module.name)
-    built = session.trace.connection.execute(f"DESCRIBE {module.name}").fetchall()
+    built = session.database.execute(f"DESCRIBE {module.name}").fetchall()
     actual = [(row[0], row[1]) for row in built]
     documented = [(column.name, column.type) for column in module.columns]
     for position in range(max(len(actual), len(documented))):
@@ -142,9 +142,9 @@ def problems(trace: Path) -> list[str]:
     found = []
     modules = all_modules()
     assert not any(module.layer in EXTERNAL_LAYERS for module in modules.values())
-    with Session(open_trace(trace, TraceOptions(use_cache=False)), close_off=False) as session:
+    with Session.of(open_trace(trace, TraceOptions(use_cache=False)), close_off=False) as session:
         for module in modules.values():
-            complaints = [*check_header(module), *check_statement(session.trace.connection, module)]
+            complaints = [*check_header(module), *check_statement(session.database, module)]
             if not module.params:
                 complaints += check_columns(session, module)
             found += [f"sql/{module.layer}/{module.relation}.sql: {complaint}" for complaint in complaints]
