@@ -120,6 +120,11 @@ def profiled() -> bool:
     return _backend() is not None
 
 
+def backend_name() -> str | None:
+    """Return how ranges reach the profiler: injection, nvtx or torch; None when they do not."""
+    return {InjectedDomain: "injection", _NvtxPackage: "nvtx", _TorchNvtx: "torch"}.get(type(_backend()))  # type: ignore[call-overload, no-any-return]
+
+
 class Backend(Protocol):
     """How ranges and marks reach the profiler."""
 
@@ -132,6 +137,9 @@ class Backend(Protocol):
     def mark(self, text: str) -> None:
         """Set a mark."""
 
+
+# Set by nsys in its targets; a profiler that injects in another way than by the first is met by the other backends.
+_PROFILER_VARIABLES = (INJECTION_VARIABLE, "NSYS_PROFILING_SESSION_ID")
 
 _NOTHING: AbstractContextManager[None] = contextlib.nullcontext()
 _UNSET = object()
@@ -152,12 +160,14 @@ def choose_backend(name: str = "") -> Backend | None:
     0.2.12 on Nsight Systems 2024.2 drops its ranges), ``torch`` uses ``torch.cuda.nvtx``, which knows no domains:
     the same texts then stand in the default domain.
     """
-    if name == "off" or not os.environ.get(INJECTION_VARIABLE):
+    if name == "off" or not any(os.environ.get(variable) for variable in _PROFILER_VARIABLES):
         return None
     makers = {"injection": _from_injection, "nvtx": _from_nvtx, "torch": _from_torch}
     for maker in [makers[name]] if name in makers else list(makers.values()):
         with contextlib.suppress(InjectionError, ImportError):
-            return maker()
+            backend = maker()
+            if backend is not None:
+                return backend
     return None
 
 

@@ -136,6 +136,10 @@ class Phase:
     wall_ns: int
     gpu_span_ns: int | None
     gpu_busy_ns: int
+    warmup_kernel_count: int
+    warmup_graph_count: int
+    warmup_wall_ns: int
+    warmup_busy_ns: int
     busy_ratio: float | None
     launch_latency_ns: float | None
     measured_occurrences: int | None

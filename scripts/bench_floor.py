@@ -73,6 +73,7 @@ def read(trace: Path, *, keep: bool, threads: int) -> int:
 
     uri = f"{trace.resolve().as_uri()}?mode=ro"
     with duckdb.connect(config={"threads": threads}) as con:
+        con.execute("SET enable_progress_bar = false").fetchall()  # it would print to stdout
 
         def read_one(chunk: Chunk) -> int:
             with adbc.connect(uri) as db, db.cursor() as cursor, con.cursor() as own:

@@ -15,7 +15,7 @@ from typing import Any
 import transformers
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
-from nsys_pipeline.model.families import known_model_types
+from nsys_pipeline.model.families import NESTED, known_model_types
 
 TARGET = Path(__file__).parent.parent / "nsys_pipeline" / "model" / "defaults.json"
 # Fields that change no shape.
@@ -42,13 +42,23 @@ def shape_fields(config_class: Any) -> dict[str, Any]:
     return result
 
 
+def find_class(model_type: str) -> Any:
+    """The config class of a model type; sub-configs are found by the class's own `model_type`. None: not a part of it."""
+    try:
+        return CONFIG_MAPPING[model_type]
+    except KeyError:
+        for name in dir(transformers):
+            if name.endswith("Config") and getattr(getattr(transformers, name), "model_type", None) == model_type:
+                return getattr(transformers, name)
+    return None
+
+
 def main() -> None:
     base = {field.name for field in dataclasses.fields(transformers.PreTrainedConfig)} - {"tie_word_embeddings"}
     table = {}
-    for model_type in sorted(known_model_types()):
-        try:
-            config_class = CONFIG_MAPPING[model_type]
-        except KeyError:
+    for model_type in sorted([*known_model_types(), *NESTED]):
+        config_class = find_class(model_type)
+        if config_class is None:
             continue
         fields = {name: value for name, value in shape_fields(config_class).items() if name not in base}
         aliases = {key: value for key, value in config_class.attribute_map.items() if isinstance(value, str)}

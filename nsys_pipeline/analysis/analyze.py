@@ -153,7 +153,9 @@ def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:
         nsys_version=metadata.get(("export", "EXPORT_PRODUCT_VERSION")),
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),
         duration_ns=scalar(con, "SELECT duration_ns FROM load.session"),
-        processes=records(con, "SELECT process_id AS id, name FROM load.processes ORDER BY process_key"),
+        processes=records(
+            con, "SELECT process_id AS id, name FROM load.processes WHERE has_events ORDER BY process_key"
+        ),
         devices=devices,
     )
 

@@ -46,7 +46,7 @@ class RunDescription:
         config = self.fields.get("model")
         if not isinstance(config, Mapping):
             return None
-        name = config.get("_name_or_path") or config.get("model_type") or "model"
+        name = self.fields.get("name") or config.get("_name_or_path") or config.get("model_type") or "model"
         return Model.from_config(dict(config), name=str(name))
 
     def conventions(self, given: Conventions) -> Conventions:
@@ -131,7 +131,13 @@ def create_cost_tables(
     create_from_rows(
         trace.connection,
         "input.shape_device_costs",
-        {"shape_id": "BIGINT", "device_id": "BIGINT", "compute_ns": "DOUBLE", "memory_ns": "DOUBLE", "sol_ns": "DOUBLE"},
+        {
+            "shape_id": "BIGINT",
+            "device_id": "BIGINT",
+            "compute_ns": "DOUBLE",
+            "memory_ns": "DOUBLE",
+            "sol_ns": "DOUBLE",
+        },
         times,
     )
     return notices

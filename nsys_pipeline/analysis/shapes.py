@@ -150,14 +150,10 @@ def _requests(occurrences: Iterable[_Occurrence]) -> Iterable[list[_Occurrence]]
         yield current
 
 
-def _pair(
-    requests: Sequence[Sequence[_Occurrence]], shapes: Sequence[RequestShape]
-) -> list[RequestShape | None]:
+def _pair(requests: Sequence[Sequence[_Occurrence]], shapes: Sequence[RequestShape]) -> list[RequestShape | None]:
     """The shape of each request of a thread. In order where there are as many; else by the number of decode steps."""
     decodes = [sum(occurrence.phase == markers.DECODE for occurrence in request) for request in requests]
-    fits = [
-        [shape for shape in shapes if shape.new_tokens is None or shape.new_tokens == count] for count in decodes
-    ]
+    fits = [[shape for shape in shapes if shape.new_tokens is None or shape.new_tokens == count] for count in decodes]
     if len(shapes) == len(requests) and all(
         shape.new_tokens in (None, count) for shape, count in zip(shapes, decodes, strict=True)
     ):

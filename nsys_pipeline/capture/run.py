@@ -20,7 +20,8 @@ from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, discards_environment, nsys_argv
 from nsys_pipeline.capture.rundir import LOG_NAME, RUN_NAME, RUN_SCHEMA, RunDirectory, sha256
 from nsys_pipeline.capture.scrub import leaked_variables, scrub_environment
-from nsys_pipeline.capture.session import Observer, Outcome, SilentObserver, run_session
+from nsys_pipeline.capture.servers import ServerDriver
+from nsys_pipeline.capture.session import LOAD_LOG_NAME, Observer, Outcome, SilentObserver, run_session
 from nsys_pipeline.errors import ExitCode, LlmperfError, UsageError
 
 TIMEOUT_STATUS = 124
@@ -34,7 +35,7 @@ class CaptureResult:
     """What a capture left: `reports` and their exported `traces` in order, and how the target ended.
 
     `exit_status` is the target's own as a shell would show it (128 + signal number when killed by a signal).
-    `stopped` is None, "interrupt" or "timeout".
+    `stopped` is None, "interrupt", "timeout" or "load" (the load on a server had ended).
     """
 
     run_dir: Path
@@ -65,13 +66,14 @@ def capture(
     exact_output: bool = False,
     force: bool = False,
     files: dict[str, Any] | None = None,
+    server: ServerDriver | None = None,
     observer: Observer | None = None,
 ) -> CaptureResult:
     """Record `plan` into a new run directory below `output` (`output` itself with `exact_output`).
 
     `files` are JSON files that the run directory gets before the target starts; `{run_dir}` in the command and in
-    the added environment stands for its path. Ctrl-C and SIGTERM stop the target in the order that still yields a
-    report, and the capture then goes on to the end.
+    the added environment stands for its path. `server` drives a server while it is recorded. Ctrl-C and SIGTERM
+    stop the target in the order that still yields a report, and the capture then goes on to the end.
 
     Raises UsageError (no such program, the directory cannot be written) and NsysError (no report, or it cannot be
     exported; the run directory then keeps the log and run.json, and the error names what else was left behind).
@@ -86,13 +88,15 @@ def capture(
     for name, content in (files or {}).items():
         directory.write_json(name, content)
     try:
-        outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer)
+        outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer, server)
         record |= {
             "wall_s": round(outcome.wall_s, 3),
             "nsys_exit_code": outcome.returncode,
             "stopped": outcome.stopped,
         }
-        _publish_log(directory)
+        _publish_logs(directory)
+        if outcome.driver_error is not None:
+            record |= {"server_error": outcome.driver_error.message}
         reports = _collect_reports(outcome, nsys, directory, force)
         record |= {"exit_status": _exit_status(plan, outcome), "reports": [_described(path) for path in reports]}
         observer.stage("exporting the trace")
@@ -118,6 +122,8 @@ def _collect_reports(outcome: Outcome, nsys: Nsys, directory: RunDirectory, forc
     """Give the reports their final names; raise NsysError, which says why, when there is none."""
     staged = sorted(directory.staging.glob(f"{_STEM}*.nsys-rep"), key=lambda path: path.stat().st_mtime)
     whole = [path for path in staged if path.stat().st_size > 0]
+    if not whole and outcome.driver_error is not None:
+        raise outcome.driver_error
     if not whole:
         raise no_report(outcome, nsys, directory)
     if force:
@@ -168,7 +174,9 @@ def _export(
 
 
 def _exit_status(plan: CapturePlan, outcome: Outcome) -> int:
-    """Return the target's own, as a shell shows it; 0 where nsys ended the target because the recording was over."""
+    """Return the target's own, as a shell shows it; 0 where the target was ended because the recording was over."""
+    if outcome.stopped == "load":
+        return outcome.load_status or 0
     if outcome.stopped is not None:
         return TIMEOUT_STATUS if outcome.stopped == "timeout" else ExitCode.INTERRUPTED
     ended_by_nsys = plan.duration_s is not None or (plan.capture_range and "shutdown" in plan.capture_range_end)
@@ -184,6 +192,15 @@ def _how_it_ended(plan: CapturePlan, nsys: Nsys, outcome: Outcome, directory: Ru
         found.append(Finding("timeout", "warning", f"the workload was stopped after {plan.timeout_s:g} s"))
     elif outcome.stopped == "interrupt":
         found.append(Finding("interrupted", "warning", "the workload was interrupted; the trace ends there"))
+    elif outcome.stopped == "load" and status != 0:
+        found.append(
+            Finding(
+                "load-failed",
+                "error",
+                f"the load on the server ended with status {status}",
+                f"its output is in `{directory.path / LOAD_LOG_NAME}`",
+            )
+        )
     elif status != 0:
         found.append(
             Finding(
@@ -193,6 +210,8 @@ def _how_it_ended(plan: CapturePlan, nsys: Nsys, outcome: Outcome, directory: Ru
                 f"its output is in `{directory.path / LOG_NAME}`",
             )
         )
+    if outcome.driver_error is not None:
+        found.append(Finding("server", "error", outcome.driver_error.message, outcome.driver_error.hint))
     if not plan.keep_environment and not discards_environment(nsys, plan):
         found.append(
             Finding(
@@ -206,9 +225,10 @@ def _how_it_ended(plan: CapturePlan, nsys: Nsys, outcome: Outcome, directory: Ru
     return found
 
 
-def _publish_log(directory: RunDirectory) -> None:
-    with contextlib.suppress(OSError):
-        directory.publish(LOG_NAME)
+def _publish_logs(directory: RunDirectory) -> None:
+    for name in (LOG_NAME, LOAD_LOG_NAME):
+        with contextlib.suppress(OSError):
+            directory.publish(name)
 
 
 def _fill_in(plan: CapturePlan, run_dir: Path) -> CapturePlan:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -18,6 +18,8 @@ import attrs
 from nsys_pipeline.capture import processes
 from nsys_pipeline.capture.plan import CapturePlan
 from nsys_pipeline.errors import NsysError
+
+LOAD_LOG_NAME = "load.log"
 
 STOP_GRACE_S = 20.0
 """How long the target may take to end after each of SIGINT and SIGTERM."""
@@ -46,12 +48,27 @@ class SilentObserver:
         """Ignore."""
 
 
+class Driver(Protocol):
+    """Does something with the running target, and has it stopped when `finished` becomes true."""
+
+    finished: bool
+    load_status: int | None
+    error: NsysError | None
+
+    def begin(self, log: Path, say: Callable[[str], None]) -> None:
+        """Start in the background."""
+
+    def end(self) -> None:
+        """Hear that the target has ended."""
+
+
 @attrs.frozen(kw_only=True)
 class Outcome:
     """How a session ended.
 
-    `stopped` is None, "interrupt" or "timeout". `lines` are the last ones printed by the target and nsys together,
-    `nsys_lines` those after the target's end; `recording` is where nsys said it would write what it recorded.
+    `stopped` is None, "interrupt", "timeout" or "load" (the driver had finished). `lines` are the last ones printed
+    by the target and nsys together, `nsys_lines` those after the target's end; `recording` is where nsys said it
+    would write what it recorded.
     """
 
     returncode: int
@@ -60,6 +77,8 @@ class Outcome:
     lines: tuple[str, ...]
     nsys_lines: tuple[str, ...]
     recording: Path | None
+    load_status: int | None
+    driver_error: NsysError | None
 
     @property
     def status(self) -> int:
@@ -67,16 +86,18 @@ class Outcome:
         return 128 - self.returncode if self.returncode < 0 else self.returncode
 
 
-def run_session(argv: list[str], plan: CapturePlan, log: Path, observer: Observer) -> Outcome:
+def run_session(
+    argv: list[str], plan: CapturePlan, log: Path, observer: Observer, driver: Driver | None = None
+) -> Outcome:
+    """Run `argv`, an nsys command, and return how it ended; the target's output goes to `log`.
+
+    Ctrl-C, SIGTERM, `plan.timeout_s` and the end of `driver` stop the target so that nsys can still write its report.
+    Raises NsysError when nsys cannot be started.
+    """
     environment = dict(os.environ) | dict(plan.environment)
     if plan.capture_range == "nvtx":
         # Otherwise nsys compares range names only when they are registered strings.
-        environment = environment | {"NSYS_NVTX_PROFILER_REGISTER_ONLY": "0"}
-    """Run `argv`, an nsys command, and return how it ended; the target's output goes to `log`.
-
-    Ctrl-C, SIGTERM and `plan.timeout_s` stop the target so that nsys can still write its report. Raises NsysError
-    when nsys cannot be started.
-    """
+        environment |= {"NSYS_NVTX_PROFILER_REGISTER_ONLY": "0"}
     observer.stage("running the workload under nsys")
     started = time.monotonic()
     try:
@@ -94,7 +115,11 @@ def run_session(argv: list[str], plan: CapturePlan, log: Path, observer: Observe
     assert process.stdout is not None  # noqa: S101 - it is a pipe
     reader = _OutputReader(process.stdout, log, observer)
     reader.start()
-    stopped = _wait(process, started, plan.timeout_s, observer)
+    if driver is not None:
+        driver.begin(log.with_name(LOAD_LOG_NAME), observer.stage)
+    stopped = _wait(process, started, plan.timeout_s, observer, driver)
+    if driver is not None:
+        driver.end()
     reader.finish()
     if process.returncode == -signal.SIGKILL:
         # nsys itself was killed: the target lives on, and so does nsys' agent.
@@ -106,11 +131,19 @@ def run_session(argv: list[str], plan: CapturePlan, log: Path, observer: Observe
         lines=tuple(reader.lines),
         nsys_lines=tuple(reader.nsys_lines),
         recording=reader.recording,
+        load_status=driver.load_status if driver is not None else None,
+        driver_error=driver.error if driver is not None else None,
     )
 
 
-def _wait(process: subprocess.Popen[bytes], started: float, timeout_s: float | None, observer: Observer) -> str | None:
-    """Wait for nsys; on Ctrl-C, SIGTERM or the timeout stop the target so that nsys can still write its report."""
+def _wait(
+    process: subprocess.Popen[bytes],
+    started: float,
+    timeout_s: float | None,
+    observer: Observer,
+    driver: Driver | None,
+) -> str | None:
+    """Wait for nsys; when there is a reason to stop, stop the target so that nsys can still write its report."""
     stopped: str | None = None
     stop_began = 0.0
     escalation = 0
@@ -119,8 +152,9 @@ def _wait(process: subprocess.Popen[bytes], started: float, timeout_s: float | N
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=_POLL_S)
             now = time.monotonic()
-            if stopped is None and (requests or (timeout_s is not None and now - started > timeout_s)):
-                stopped = "interrupt" if requests else "timeout"
+            overdue = timeout_s is not None and now - started > timeout_s
+            if stopped is None and (requests or overdue or (driver is not None and driver.finished)):
+                stopped = "interrupt" if requests else "timeout" if overdue else "load"
                 stop_began, requests[:] = now, []
                 observer.stage("stopping the workload; press Ctrl-C again to kill it")
                 process.send_signal(signal.SIGINT)
@@ -169,6 +203,7 @@ class _OutputReader:
         self.lines: list[str] = []
         self.nsys_lines: list[str] = []
         self.recording: Path | None = None
+        self._nsys_speaks = False
         self._stream, self._log, self._observer = stream, log, observer
         self._thread = threading.Thread(target=self._read, daemon=True)
 
@@ -187,7 +222,7 @@ class _OutputReader:
             for raw in self._stream:
                 for line in re.split(r"[\r\n]+", raw.decode(errors="replace").rstrip("\r\n")):
                     self._take(line)
-                if log is not None and self.recording is None:
+                if log is not None and not self._nsys_speaks:
                     log = _append(log, raw)
         if log is not None:
             with contextlib.suppress(OSError):
@@ -195,14 +230,17 @@ class _OutputReader:
 
     def _take(self, line: str) -> None:
         generating = re.match(r"(?:Generating|Saving report to) '(.+\.qdstrm)'", line)
+        if line == "Generated:":
+            self._nsys_speaks = True
         if generating:
+            self._nsys_speaks = True
             self.recording = Path(generating[1])
             self._observer.stage("nsys is writing the report")
-        elif self.recording is None:
+        elif not self._nsys_speaks:
             self._observer.output(line)
         if line.strip() and not re.match(r"\[\d+/\d+\] \[", line):
             self.lines = [*self.lines[-_KEPT_LINES:], line]
-            if self.recording is not None:
+            if self._nsys_speaks:
                 self.nsys_lines = [*self.nsys_lines[-_KEPT_LINES:], line]
 
 

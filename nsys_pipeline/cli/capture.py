@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, CaptureResult, Finding, find_nsys, nsys_argv
-from nsys_pipeline.capture import capture as run_capture
-from nsys_pipeline.capture.preflight import check_command
-from nsys_pipeline.errors import UsageError
-from nsys_pipeline.model.load import load_config
-from nsys_pipeline.workload.options import Shape, WorkloadOptions
+from nsys_pipeline.errors import LlmperfError, UsageError
+
+if TYPE_CHECKING:
+    from nsys_pipeline.capture import CapturePlan, CaptureResult, Finding, Nsys
+    from nsys_pipeline.capture.servers import ServerDriver
+    from nsys_pipeline.workload.options import WorkloadOptions
 
 CONFIG_NAME = "config.json"
 RESULT_NAME = "workload.json"
+_ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "polars", "rich", "cattrs")
+# Said again here, where nothing heavy is imported, for `--help`; a test compares them with the profiles.
+_PROFILES = ("vllm-serve", "vllm-serve-0.12", "vllm", "sglang-serve", "trtllm-serve")
+# What the report of the analysis says itself.
+_REPORTED_BY_ANALYSIS = ("no-gpu-work", "no-nvtx", "no-phases")
 _SHOWN_LINES = 6
 _BUILT_IN = "Built-in workload"
 _RECORDING = "What nsys records"
+_SERVER = "Servers"
 _RUN = "The run"
 
 
@@ -109,12 +114,21 @@ def capture(
     duration: Annotated[float | None, typer.Option(help="Seconds to record.", rich_help_panel=_RECORDING)] = None,
     capture_range: Annotated[
         str | None,
-        typer.Option(help="profiler (cudaProfilerStart) or nvtx (a range).", rich_help_panel=_RECORDING),
+        typer.Option(help="profiler (cudaProfilerStart), nvtx (a range) or none.", rich_help_panel=_RECORDING),
     ] = None,
     nvtx_range: Annotated[
         str | None,
         typer.Option(help="Range that opens it: NAME@DOMAIN.", rich_help_panel=_RECORDING),
     ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(help=f"COMMAND is a server: {', '.join(_PROFILES)}.", rich_help_panel=_SERVER),
+    ] = None,
+    load: Annotated[
+        str | None,
+        typer.Option(help="Record while this command runs, then stop the server.", rich_help_panel=_SERVER),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Address of the server.", rich_help_panel=_SERVER)] = None,
     nsys_arg: Annotated[
         list[str] | None, typer.Option(help="Passed to nsys profile as it is; repeatable.", rich_help_panel=_RECORDING)
     ] = None,
@@ -146,10 +160,15 @@ def capture(
     ] = True,
 ) -> None:
     """Run a built-in workload, or any command, under Nsight Systems, and analyze the trace."""
-    workload = None
+    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, find_nsys, nsys_argv
+    from nsys_pipeline.capture import capture as run_capture
+    from nsys_pipeline.workload.options import Shape
+
+    workload: WorkloadOptions | None = None
     files: dict[str, Any] = {}
     if model is not None and command:
         raise UsageError("a model and a command are two workloads", hint="give `--model` or `-- COMMAND`")
+    recorded = None if capture_range == "none" else capture_range
     if model is not None:
         workload, files = _built_in(
             model,
@@ -167,7 +186,7 @@ def capture(
             layers=layers,
             ops=ops,
             parallel=_one_of("--parallel", parallel, ("data", "tensor")) if nproc > 1 else None,
-            capture_range=capture_range,
+            capture_range=recorded,
             result=Path("{run_dir}") / RESULT_NAME,
         )
     argv = [*_python(nproc), "-m", "nsys_pipeline.workload", *workload.argv()] if workload else (command or [])
@@ -179,7 +198,7 @@ def capture(
         gpu_metrics="all" if gpu_metrics else None,
         delay_s=delay,
         duration_s=duration,
-        capture_range=capture_range,
+        capture_range=None if profile else recorded,
         trace_forks=trace_forks,
         nsys_args=tuple(nsys_arg or ()),
         environment=_environment(built_in=workload is not None, auto=auto),
@@ -187,17 +206,15 @@ def capture(
         timeout_s=timeout,
         nvtx_range=nvtx_range or REQUEST_RANGE,
     )
+    plan, driver = _server(plan, profile, capture_range=capture_range, load=load, url=url)
     found = find_nsys(nsys)
     if dry_run:
         directory = output or Path("runs") / plan.name
-        sys.stdout.write(
-            shlex.join(nsys_argv(found, plan, directory / "trace")).replace("{run_dir}", str(directory)) + "\n"
-        )
+        line = shlex.join(nsys_argv(found, plan, directory / "trace"))
+        sys.stdout.write(line.replace("{run_dir}", str(directory)) + "\n")
         return
     if command and preflight:
-        warning = check_command(found, plan.command)
-        if warning:
-            sys.stderr.write(f"warning: {warning}\n")
+        _warn_of_lost_ranges(found, plan)
     with _Progress() as progress:
         result = run_capture(
             plan,
@@ -206,20 +223,60 @@ def capture(
             exact_output=output is not None,
             force=force,
             files=files,
+            server=driver,
             observer=progress,
         )
-    _report(result)
+    _tell(result, left_out=_REPORTED_BY_ANALYSIS if analyze else ())
     if analyze:
-        # The last thing: the analysis prints the table, and the status of the workload is passed on after it.
-        from nsys_pipeline.cli import analyze as analyze_verb
-
-        analyze_verb.analyze(result.run_dir)
+        _analyze(result)
     if result.exit_status:
         raise typer.Exit(result.exit_status)
 
 
+def _server(
+    plan: CapturePlan, profile: str | None, *, capture_range: str | None, load: str | None, url: str | None
+) -> tuple[CapturePlan, ServerDriver | None]:
+    """Apply the recipe of a server to the plan."""
+    from nsys_pipeline.capture.servers import ServerDriver, plan_server, server_profile
+
+    if profile is None:
+        if load is not None or url is not None:
+            raise UsageError("`--load` and `--url` belong to a server", hint="name it with `--profile`")
+        return plan, None
+    recipe = server_profile(profile)
+    driver = ServerDriver(recipe, url=url, load=tuple(shlex.split(load or ""))) if recipe.url or load else None
+    return plan_server(plan, recipe, capture_range=capture_range), driver
+
+
+def _warn_of_lost_ranges(nsys: Nsys, plan: CapturePlan) -> None:
+    from nsys_pipeline.capture.preflight import check_command
+
+    warning = check_command(nsys, plan.command)
+    if warning:
+        sys.stderr.write(f"warning: {warning}\n")
+
+
+def _analyze(result: CaptureResult) -> None:
+    """Print the report of the new trace; the machine that captures may lack what the analysis needs."""
+    from nsys_pipeline.cli import analyze as verb
+
+    try:
+        verb.analyze(result.run_dir)
+    except ModuleNotFoundError as error:
+        if error.name not in _ANALYSIS_PACKAGES:
+            raise
+        sys.stderr.write(f"note: not analyzed, {error.name} is not installed: `llmperf analyze {result.run_dir}`\n")
+    except LlmperfError:
+        # The workload's own status is the more useful one; its failure has been told already.
+        if not result.exit_status:
+            raise
+
+
 def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, Any]]:
     """Options of the built-in workload, and the model's config as a file of the run directory."""
+    from nsys_pipeline.model.load import load_config
+    from nsys_pipeline.workload.options import WorkloadOptions
+
     for name, choices in (
         ("weights", ("random", "pretrained")),
         ("sync", ("step", "request")),
@@ -233,7 +290,9 @@ def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, A
     return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
 
 
-def _shape(text: str) -> Shape:
+def _shape(text: str) -> Any:
+    from nsys_pipeline.workload.options import Shape
+
     try:
         return Shape.parse(text)
     except ValueError as error:
@@ -308,9 +367,9 @@ class _Progress:
             self._status.update(text)
 
 
-def _report(result: CaptureResult) -> None:
+def _tell(result: CaptureResult, *, left_out: tuple[str, ...]) -> None:
     for finding in sorted(result.findings, key=lambda finding: finding.severity != "error"):
-        if finding.severity != "info":
+        if finding.severity != "info" and finding.code not in left_out:
             sys.stderr.write(_finding_text(finding))
         if finding.code == "workload-failed":
             sys.stderr.writelines(f"  | {line}\n" for line in _last_lines(result.run_dir / "workload.log"))

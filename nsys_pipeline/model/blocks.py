@@ -234,6 +234,28 @@ class Attention(Block):
 
 
 @attrs.frozen(kw_only=True)
+class PrefixAttention(Attention):
+    """Half of the tokens are a prefix that sees itself; the other half sees the prefix and, causally, itself."""
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        pairs2 = 0
+        for (q, _), count in step_shapes(run.step):
+            prefix = q // 2
+            exact = 2 * prefix * prefix + double_pairs("exact", q - prefix, prefix)
+            pairs2 += count * (exact if emit.conventions.attention == "exact" else 2 * q * q)
+        emit.add(
+            "attention",
+            "attention",
+            m=run.tokens,
+            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
+            k=self.head_dim,
+            batch=self.heads,
+            flops=2 * pairs2 * self.heads * self.head_dim,
+            activation=2 * emit.plain_bytes(run.tokens * self.heads * self.head_dim),
+        )
+
+
+@attrs.frozen(kw_only=True)
 class Mlp(Block):
     """Feed-forward block; a gated one has three matrices. `label` prefixes the op names (shared experts)."""
 
@@ -474,3 +496,121 @@ class LatentAttention(Block):
             tokens += count * step[0]
             flops += count * step[1]
         return tokens, flops
+
+
+@attrs.frozen(kw_only=True)
+class CrossAttention(Block):
+    """Attention from decoder tokens to the encoder's: its keys and values are projected once and then cached."""
+
+    width: int
+    encoder_width: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    q_bias: bool = False
+    k_bias: bool = False
+    v_bias: bool = False
+    o_bias: bool = False
+    extra_params: int = 0
+
+    @property
+    def _kv_out(self) -> int:
+        return 2 * self.kv_heads * self.head_dim
+
+    @property
+    def _kv_bias(self) -> int:
+        return self.kv_heads * self.head_dim * (self.k_bias + self.v_bias)
+
+    @property
+    def _q_out(self) -> int:
+        return self.heads * self.head_dim
+
+    @property
+    def params(self) -> int:
+        query = self._q_out * (self.width + self.q_bias)
+        out = self.width * (self._q_out + self.o_bias)
+        return query + self._kv_out * self.encoder_width + self._kv_bias + out + self.extra_params
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        emit.gemm("cross_q", ATTENTION, run.tokens, self._q_out, self.width, bias=self._q_out * self.q_bias)
+        if run.first:
+            encoded = sum(run.encoder_tokens)
+            emit.gemm("cross_kv", ATTENTION, encoded, self._kv_out, self.encoder_width, bias=self._kv_bias)
+        if self.extra_params:
+            emit.norm("cross_qk_norm", self.extra_params, run.tokens * self._q_out)
+        emit.gemm("cross_o", ATTENTION, run.tokens, self.width, self._q_out, bias=self.width * self.o_bias)
+        emit.all_reduce("cross_attention_all_reduce", run.tokens * self.width)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        lengths = list(zip(run.step.q_tokens, run.encoder_tokens, strict=True))
+        pairs = sum(q * encoded for q, encoded in lengths)
+        encoded = sum(length for q, length in lengths if q)
+        emit.add(
+            "attention",
+            "cross_attention",
+            m=run.tokens,
+            n=pairs // run.tokens if run.tokens else 0,
+            k=self.head_dim,
+            batch=self.heads,
+            flops=4 * pairs * self.heads * self.head_dim,
+            kv_read=0 if run.first else emit.kv_bytes(encoded * self._kv_out),
+            kv_write=emit.kv_bytes(encoded * self._kv_out) if run.first else 0,
+            activation=2 * emit.plain_bytes(run.tokens * self._q_out),
+        )
+
+
+@attrs.frozen(kw_only=True)
+class OnTokens(Block):
+    """Blocks that run on another number of tokens than their stack: (tokens + `plus`) · `times` // `over` + `then`.
+
+    `fixed` instead runs them on that many tokens per sequence (pooling heads, learned queries).
+    """
+
+    blocks: tuple[Block, ...]
+    plus: int = 0
+    times: int = 1
+    over: int = 1
+    then: int = 0
+    fixed: int | None = None
+
+    @property
+    def params(self) -> int:
+        return sum(block.params for block in self.blocks)
+
+    @property
+    def idle_params(self) -> int:
+        return sum(block.idle_params for block in self.blocks)
+
+    def _inner(self, run: Pass) -> Pass:
+        lengths = [self._length(q) for q in run.step.q_tokens]
+        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
+
+    def _length(self, tokens: int) -> int:
+        if not tokens:
+            return 0
+        return (tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        inner = self._inner(run)
+        for block in self.blocks:
+            block.token_ops(emit, inner)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        inner = self._inner(run)
+        for block in self.blocks:
+            block.context_ops(emit, inner)
+
+
+@attrs.frozen
+class Constant(Block):
+    """Parameters that are read once per pass and take part in no product: class tokens, position tables, layer scales."""
+
+    name: str
+    count: int
+
+    @property
+    def params(self) -> int:
+        return self.count
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        emit.add("constant", self.name, weight=emit.plain_bytes(self.count) if run.tokens else 0)

@@ -160,6 +160,14 @@ class Fields:
             raise self.wrong(name, f"is {value!r}, not an object")
         return Fields(value, str(value.get("model_type") or model_type), self._path(name))
 
+    def named(self, model_type: str) -> Fields:
+        """The same config read as another model type's: old checkpoints name a sub-config after the whole model."""
+        return Fields(self.data, model_type, self._where)
+
+    def replaced(self, **fields: Any) -> Fields:
+        """A copy in which some fields have other values."""
+        return Fields({**self.data, **fields}, self.model_type, self._where)
+
     def divides(self, whole_name: str, whole: int, part_name: str, part: int) -> int:
         """`whole // part`, or ModelError where it leaves a rest."""
         if whole % part:

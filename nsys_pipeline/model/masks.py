@@ -29,6 +29,16 @@ def _chunked(tokens: int, chunk: int) -> int:
     return (tokens // chunk) * triangle(chunk) + triangle(tokens % chunk)
 
 
+def bidirectional_pairs(tokens: int, window: int | None = None, chunk: int | None = None) -> int:
+    """Pairs without a causal mask: all, those at most `window` - 1 apart, or those within blocks of `chunk` tokens."""
+    if chunk is not None:
+        return (tokens // chunk) * chunk**2 + (tokens % chunk) ** 2
+    if window is None:
+        return tokens * tokens
+    reach = min(window, tokens) - 1
+    return tokens * (2 * reach + 1) - reach * (reach + 1)
+
+
 def cached_keys(cached: int, window: int | None = None, chunk: int | None = None) -> int:
     """Cached keys that at least one new token can see: those before the window of the first new token are dropped."""
     if chunk is not None:
@@ -48,7 +58,9 @@ def double_pairs(
     among themselves. Without a causal mask all three are the same.
     """
     if not causal:
-        return 2 * q * (cached + q)
+        # Blocks of tokens are run as sequences of their own; a window is a mask, which `full` ignores.
+        masked = chunk is not None or (mode == "exact" and not cached)
+        return 2 * (bidirectional_pairs(q, window, chunk) if masked else q * (cached + q))
     if mode == "exact":
         return 2 * causal_pairs(q, cached, window, chunk)
     # transformers keeps chunked layers in a sliding cache of the chunk's length.

@@ -153,14 +153,14 @@ def kimi_delta_attention(width: int, heads: int, head_dim: int, kernel: int) -> 
     inner = heads * head_dim
     return Recurrent(
         projections=(
-            Projection("qkv", 3 * inner, width),
-            Projection("f_a", head_dim, width),
-            Projection("f_b", inner, head_dim),
-            Projection("b", heads, width),
-            Projection("g_a", head_dim, width),
-            Projection("g_b", inner, head_dim),
+            Projection("kda_qkv", 3 * inner, width),
+            Projection("kda_f_a", head_dim, width),
+            Projection("kda_f_b", inner, head_dim),
+            Projection("kda_b", heads, width),
+            Projection("kda_g_a", head_dim, width),
+            Projection("kda_g_b", inner, head_dim),
         ),
-        out=Projection("o", width, inner),
+        out=Projection("kda_o", width, inner),
         conv_channels=3 * inner,
         conv_kernel=kernel,
         state=heads * head_dim * head_dim,
@@ -173,8 +173,8 @@ def lightning_attention(width: int, heads: int, head_dim: int) -> Recurrent:
     """Linear attention with a decay per head (arXiv 2501.08313): outer product of key and value, read with the query."""
     inner = heads * head_dim
     return Recurrent(
-        projections=(Projection("qkv", 3 * inner, width), Projection("output_gate", inner, width)),
-        out=Projection("o", width, inner),
+        projections=(Projection("lightning_qkv", 3 * inner, width), Projection("lightning_gate", inner, width)),
+        out=Projection("lightning_o", width, inner),
         conv_channels=0,
         conv_kernel=1,
         state=heads * head_dim * head_dim,

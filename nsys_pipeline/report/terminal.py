@@ -38,7 +38,7 @@ def render_report(report: Report, stream: IO[str]) -> None:
         console.print(_request_table(report))
     if report.kernels:
         console.print()
-        console.print(_kernel_table(report))
+        console.print(_kernel_table(report, console.width))
     console.print()
     for line in device_lines(report):
         console.print(Text(line, style="dim"))
@@ -84,13 +84,16 @@ def _phase_table(report: Report, *, narrow: bool) -> Table:
                          justify="right", no_wrap=not narrow, min_width=len(name.split(" ")[0]))  # fmt: skip
     for phase in report.phases:
         table.add_row(*_phase_cells(phase))
+    if any(phase.warmup_occurrences for phase in report.phases):
+        table.add_row(*_warmup_cells(report.phases), style="dim")
     rest = report.unattributed
     outside_ns = rest.kernel_time_ns + rest.memop_time_ns + rest.graph_time_ns
     if rest.kernel_count or rest.memop_count or rest.graph_launch_count:
         reasons = ", ".join(rest.reasons)
         table.add_row(
-            Text(OUTSIDE, style="dim"), "", "", "", Text(f"Σ {milliseconds(outside_ns)}", style="dim"), "",
-            Text(count(rest.kernel_count + rest.graph_launch_count), style="dim"), "", "", "", "",
+            OUTSIDE, "", "", "", f"Σ {milliseconds(outside_ns)}", "",
+            count(rest.kernel_count) + (f"+{rest.graph_launch_count:,}g" if rest.graph_launch_count else ""),
+            "", "", "", "", style="dim",
         )  # fmt: skip
         table.caption = f"{OUTSIDE}: in no phase ({reasons})"
         table.caption_justify = "left"
@@ -98,14 +101,24 @@ def _phase_table(report: Report, *, narrow: bool) -> Table:
 
 
 def _phase_cells(phase: Phase) -> list[str]:
-    occurrences = count(phase.occurrences)
-    if phase.warmup_occurrences:
-        occurrences = f"{phase.occurrences - phase.warmup_occurrences:,}+{phase.warmup_occurrences:,}w"
-    kernels = count(phase.kernel_count) + (f"+{phase.graph_launch_count:,}g" if phase.graph_launch_count else "")
+    kernels = phase.kernel_count - phase.warmup_kernel_count
+    graphs = phase.graph_launch_count - phase.warmup_graph_count
+    busy_ns = phase.gpu_busy_ns - phase.warmup_busy_ns
     return [
-        phase.name, occurrences, count(phase.tokens), milliseconds(phase.wall_ns),
-        milliseconds(phase.gpu_busy_ns), percent(phase.busy_ratio), kernels, tera(phase.flops),
+        phase.name, count(phase.occurrences - phase.warmup_occurrences), count(phase.tokens),
+        milliseconds(phase.wall_ns - phase.warmup_wall_ns), milliseconds(busy_ns or None),
+        percent(phase.busy_ratio or None), count(kernels) + (f"+{graphs:,}g" if graphs else ""), tera(phase.flops),
         percent(phase.mfu_wall), percent(phase.mfu_busy), percent(phase.mbu_busy),
+    ]  # fmt: skip
+
+
+def _warmup_cells(phases: Sequence[Phase]) -> list[str]:
+    graphs = sum(phase.warmup_graph_count for phase in phases)
+    kernels = count(sum(phase.warmup_kernel_count for phase in phases)) + (f"+{graphs:,}g" if graphs else "")
+    return [
+        "warm-up", count(sum(phase.warmup_occurrences for phase in phases)), "",
+        milliseconds(sum(phase.warmup_wall_ns for phase in phases)),
+        milliseconds(sum(phase.warmup_busy_ns for phase in phases) or None), "", kernels, "", "", "", "",
     ]  # fmt: skip
 
 
@@ -139,15 +152,17 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _kernel_table(report: Report) -> Table:
+def _kernel_table(report: Report, width: int) -> Table:
     table = _table("top kernels")
     phases = [phase.name for phase in report.phases] + [OUTSIDE]
     table.add_column("phase", no_wrap=True, min_width=min(16, max(map(len, phases))))
     # The only column that may be cut: the rest are numbers and short words.
-    table.add_column("kernel", no_wrap=True, overflow="ellipsis")
-    table.add_column("family", no_wrap=True, min_width=max(len(row.family) for row in report.kernels))
-    for name, width in (("n", 6), ("ms", 6), ("%", 5)):
-        table.add_column(name, justify="right", no_wrap=True, min_width=width)
+    families = max(len(row.family) for row in report.kernels)
+    room = width - min(16, max(map(len, phases))) - families - 3 * 7 - 5 * 2
+    table.add_column("kernel", no_wrap=True, overflow="ellipsis", max_width=max(16, room))
+    table.add_column("family", no_wrap=True, min_width=families)
+    for name in ("n", "ms", "%"):
+        table.add_column(name, justify="right", no_wrap=True)
     totals: dict[str | None, int] = {phase.name: phase.kernel_time_ns for phase in report.phases}
     totals[None] = report.unattributed.kernel_time_ns
     last: object = report

@@ -46,12 +46,15 @@ class PhaseRule:
         """Read `NAME=REGEX`. Raises UsageError where either half is missing or the expression is malformed."""
         name, equals, pattern = option.partition("=")
         if not (name.strip() and equals and pattern):
-            raise UsageError(f"`--phase {option}` is not NAME=REGEX", hint="for example --phase 'decode=^gen_step_\\d+$'")
+            raise UsageError(
+                f"`--phase {option}` is not NAME=REGEX", hint="for example --phase 'decode=^gen_step_\\d+$'"
+            )
         try:
             return cls(name=f"--phase {name}", pattern=re.compile(pattern), phase=name.strip())
         except re.error as error:
             raise UsageError(
-                f"`{pattern}` is no regular expression: {error}", hint="quote it for the shell, and escape ( ) [ ] with \\"
+                f"`{pattern}` is no regular expression: {error}",
+                hint="quote it for the shell, and escape ( ) [ ] with \\",
             ) from error
 
     def match(self, subject: str) -> RangeRole | None:

@@ -22,7 +22,7 @@ def create_from_rows(
     payload = [dict(zip(types, row, strict=True)) for row in rows]
     if payload:
         con.execute(
-            f"INSERT INTO {name} SELECT unnest(from_json(?::JSON, ?), recursive := true)",  # noqa: S608
+            f"INSERT INTO {name} SELECT unnest(from_json(?::JSON, ?), recursive := true)",
             [json.dumps(payload), json.dumps([dict(types)])],
         )
 

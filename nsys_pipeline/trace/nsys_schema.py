@@ -47,15 +47,20 @@ TABLES: Mapping[str, NsysTable] = {
         table="CUPTI_ACTIVITY_KIND_KERNEL",
     ),
     "CUPTI_ACTIVITY_KIND_MEMCPY": NsysTable(
-        _ints("start end deviceId contextId streamId correlationId globalPid bytes copyKind srcKind dstKind graphNodeId")),
+        _ints(
+            "start end deviceId contextId streamId correlationId globalPid bytes copyKind srcKind dstKind graphNodeId"
+        )
+    ),
     "CUPTI_ACTIVITY_KIND_MEMSET": NsysTable(
-        _ints("start end deviceId contextId streamId correlationId globalPid bytes value memKind graphNodeId")),
+        _ints("start end deviceId contextId streamId correlationId globalPid bytes value memKind graphNodeId")
+    ),
     "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": NsysTable(
-        _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId")),
-    "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(
-        _ints("start end eventClass globalTid correlationId nameId")),
+        _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId")
+    ),
+    "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(_ints("start end eventClass globalTid correlationId nameId")),
     "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": NsysTable(
-        _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")),
+        _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")
+    ),
     "NVTX_EVENTS": NsysTable(
         _ints("start end eventType globalTid endGlobalTid textId domainId jsonTextId") | _texts("text jsonText"),
     ),

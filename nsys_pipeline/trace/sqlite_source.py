@@ -35,7 +35,9 @@ class SqliteSource:
             with closing(sqlite3.connect(self._uri, uri=True)) as con:
                 con.text_factory = _repair_text
                 names = [name for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-                return {name: tuple(row[1] for row in con.execute(f"PRAGMA table_info({quote(name)})")) for name in names}
+                return {
+                    name: tuple(row[1] for row in con.execute(f"PRAGMA table_info({quote(name)})")) for name in names
+                }
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 
@@ -102,9 +104,7 @@ class SqliteSource:
                 for name in names:
                     con.unregister(name)
 
-    def _load_row_by_row(
-        self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str
-    ) -> None:
+    def _load_row_by_row(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         import json
 
         select = ", ".join(["rowid", *(quote(name) for name in columns)])
@@ -123,7 +123,7 @@ class SqliteSource:
                         ]
                     )
                     con.execute(
-                        f"INSERT INTO {target} SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)",  # noqa: S608
+                        f"INSERT INTO {target} SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)",
                         [batch],
                     )
         except sqlite3.Error as error:

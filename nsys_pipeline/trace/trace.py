@@ -19,7 +19,7 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import ROW_ID, Source, quote
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    pass
 
 STORE = "store"
 
@@ -86,7 +86,11 @@ class Trace:
             self._scratch.cleanup()
             raise TraceError(f"`{path}` cannot be opened: {error}") from error
         self.runner = Runner(
-            self.connection, self._make_external, store=self.store, on_module=self._report_module, may_write=not self.is_cached
+            self.connection,
+            self._make_external,
+            store=self.store,
+            on_module=self._report_module,
+            may_write=not self.is_cached,
         )
 
     @classmethod
@@ -187,6 +191,8 @@ class Trace:
                 f"`{self.options.memory_limit}` is no amount of memory", hint="for example --memory-limit 2GB"
             ) from error
         self.connection.execute("SET preserve_insertion_order = false")
+        # DuckDB draws its own on stdout, which is for data.
+        self.connection.execute("SET enable_progress_bar = false")
         self.connection.execute("SET temp_directory = '" + self._scratch.name.replace("'", "''") + "'")
         if self.options.threads:
             self.connection.execute(f"SET threads = {int(self.options.threads)}")

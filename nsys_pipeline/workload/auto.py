@@ -256,7 +256,8 @@ def _describe_once(model: Any) -> None:
     import transformers
 
     markers.run(
-        model=config_fields(model.config),
+        markers=markers.backend_name(),
+        model=config_fields(model),
         dtype=str(model.dtype).removeprefix("torch."),
         attn=getattr(model.config, "_attn_implementation", None),
         framework="transformers",

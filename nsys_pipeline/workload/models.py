@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from nsys_pipeline import markers
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.workload.describe import config_fields, ranks
 from nsys_pipeline.workload.options import WorkloadOptions
@@ -51,17 +52,19 @@ def build_model(options: WorkloadOptions, device: torch.device) -> Any:
 
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
     _check_attention(options.attn)
+    # None lets transformers choose: sdpa where the model has it.
+    attention = None if options.attn == "auto" else options.attn
     torch.manual_seed(options.seed)
     try:
         if options.weights == "pretrained":
             model = AutoModelForCausalLM.from_pretrained(
-                options.reference, dtype=dtype, attn_implementation=options.attn
+                options.reference, dtype=dtype, attn_implementation=attention
             ).to(device)
         else:
             config = _config_from_file(options) if options.config else AutoConfig.from_pretrained(options.model)
             # On the device and in its dtype from the start: a 70 B model must not pass through host memory.
             with torch.device(device):
-                model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=options.attn)
+                model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
     except ImportError as error:
         raise UsageError(f"transformers cannot use attention `{options.attn}`: {error}") from error
     except (OSError, ValueError, KeyError) as error:
@@ -76,9 +79,10 @@ def run_description(model: Any, options: WorkloadOptions, device: torch.device) 
     import transformers
 
     return {
-        "model": config_fields(model.config),
+        "model": config_fields(model),
         "dtype": str(model.dtype).removeprefix("torch."),
         "attn": model.config._attn_implementation,
+        "markers": markers.backend_name(),
         "framework": "transformers",
         "framework_version": transformers.__version__,
         "torch_version": torch.__version__,

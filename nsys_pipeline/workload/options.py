@@ -45,7 +45,7 @@ class WorkloadOptions:
     warmup: int = 1
     dtype: str | None = None
     device: str = "auto"
-    attn: str = "sdpa"
+    attn: str = "auto"
     compile: bool = False
     cuda_graphs: bool = False
     sample: bool = False
@@ -71,7 +71,7 @@ class WorkloadOptions:
                 arguments += [part for shape in self.shapes for part in ("--shape", str(shape))]
             elif value is True:
                 arguments.append(flag)
-            elif value not in (None, False) and value != field.default:
+            elif value is not None and value is not False and value != field.default:
                 arguments += [flag, str(value)]
         return arguments
 
@@ -90,7 +90,7 @@ class WorkloadOptions:
         parser.add_argument("--warmup", type=int, default=1, help="requests of each shape that do not count")
         parser.add_argument("--dtype", choices=DTYPES, help="default: bfloat16 on a GPU, float32 on the CPU")
         parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-        parser.add_argument("--attn", default="sdpa", help="attention implementation as transformers names it")
+        parser.add_argument("--attn", default="auto", help="attention implementation as transformers names it")
         parser.add_argument("--compile", action="store_true", help="torch.compile the forward pass")
         parser.add_argument("--cuda-graphs", action="store_true", help="replay decode as a CUDA graph (static cache)")
         parser.add_argument("--sample", action="store_true", help="sample tokens instead of taking the likeliest")

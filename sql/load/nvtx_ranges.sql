@@ -1,4 +1,6 @@
 -- NVTX ranges, each with its text and domain resolved.
+-- A push whose pop was not recorded ends with the innermost recorded range of its thread and domain around its start,
+-- because popping that one popped it too; else, like a start/end range that was never ended, with the recording.
 -- Grain: range_id.
 -- materialize: table
 -- requires: nsys.NVTX_EVENTS, nsys.StringIds, load.session
@@ -12,17 +14,26 @@
 --   domain         VARCHAR  Name of its domain, '' for the default domain.
 --   name           VARCHAR  Its text, '' where it has none.
 --   start_ns       BIGINT   When it was opened. Unit: ns.
---   end_ns         BIGINT   When it was closed, or the end of the recording. Unit: ns.
---   is_closed      BOOLEAN  False where it was still open when the recording ended.
+--   end_ns         BIGINT   When it was closed, see above. Unit: ns.
+--   is_closed      BOOLEAN  Whether its own end was recorded.
 WITH event AS (
     SELECT e.*, coalesce(s.value, e."text", '') AS name, e.globalTid >> 24 AS process_key
     FROM nsys.NVTX_EVENTS AS e LEFT JOIN nsys.StringIds AS s ON s.id = e.textId
 ),
 domain AS (
     SELECT process_key, domainId, any_value(name) AS domain FROM event WHERE eventType = 75 GROUP BY ALL
+),
+enclosed AS (
+    SELECT u.row_id, arg_max(c."end", (c."start", c."end")) AS end_ns
+    FROM event AS u
+    JOIN event AS c
+        ON c.globalTid = u.globalTid AND coalesce(c.domainId, 0) = coalesce(u.domainId, 0)
+        AND c."start" <= u."start" AND u."start" < c."end"
+    WHERE u."end" IS NULL AND u.eventType IN (59, 70) AND c.eventType IN (59, 70)
+    GROUP BY u.row_id
 )
 SELECT
-    row_id AS range_id,
+    event.row_id AS range_id,
     CASE WHEN eventType IN (59, 70) THEN 'push_pop' ELSE 'start_end' END AS kind,
     event.process_key, globalTid AS global_tid, endGlobalTid AS end_global_tid,
     coalesce(event.domainId, 0) AS domain_id,
@@ -30,8 +41,9 @@ SELECT
         AS domain,
     event.name,
     "start" AS start_ns,
-    greatest("start", coalesce("end", (SELECT last_ns FROM load.session))) AS end_ns,
+    greatest("start", coalesce("end", enclosed.end_ns, (SELECT last_ns FROM load.session))) AS end_ns,
     "end" IS NOT NULL AS is_closed
 FROM event
 LEFT JOIN domain ON domain.process_key = event.process_key AND domain.domainId = event.domainId
+LEFT JOIN enclosed ON enclosed.row_id = event.row_id
 WHERE eventType IN (59, 60, 70, 71) AND "start" IS NOT NULL AND globalTid IS NOT NULL

@@ -4,7 +4,7 @@
 -- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, nsys.ANALYSIS_DETAILS
 -- columns:
 --   first_ns    BIGINT  Start of the first recorded event. Unit: ns.
---   last_ns     BIGINT  End of the last recorded event; a range that was never closed ends here. Unit: ns.
+--   last_ns     BIGINT  End of the recording: of its last event or as nsys states it, whichever is later. Unit: ns.
 --   duration_ns BIGINT  Length of the recording as nsys states it, else last_ns - first_ns. Unit: ns.
 WITH extent AS (
     SELECT min("start") AS first_ns, greatest(max("start"), max("end")) AS last_ns FROM nsys.NVTX_EVENTS
@@ -16,7 +16,8 @@ WITH extent AS (
 )
 SELECT
     min(first_ns) AS first_ns,
-    max(last_ns) AS last_ns,
+    -- Events count from the start of the recording, so its duration is its end.
+    greatest(max(last_ns), (SELECT max(duration) FROM nsys.ANALYSIS_DETAILS WHERE duration > 0)) AS last_ns,
     coalesce((SELECT max(duration) FROM nsys.ANALYSIS_DETAILS WHERE duration > 0), max(last_ns) - min(first_ns))
         AS duration_ns
 FROM extent

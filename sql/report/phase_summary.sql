@@ -1,7 +1,7 @@
 -- One row per phase: what ran, how long it took by three clocks, and how far that is from the hardware's limits.
 -- Counts and sums cover every occurrence, warm-up included; tokens, flops, bytes, MFU, MBU and SOL leave warm-up out.
 -- Grain: phase.
--- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.phase_ranges, estimate.phase_costs
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, estimate.phase_costs
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges, warm-up included.
@@ -17,7 +17,11 @@
 --   wall_ns              BIGINT   Host time inside its ranges, added up over threads. Unit: ns.
 --   gpu_span_ns          BIGINT   First start to last end of its GPU work, added up over GPUs. Unit: ns.
 --   gpu_busy_ns          BIGINT   GPU busy time, added up over GPUs. Unit: ns.
---   busy_ratio           DOUBLE   gpu_busy_ns / wall_ns, at most 1; NULL where it has no host time.
+--   warmup_kernel_count  BIGINT   Kernels of warm-up, part of kernel_count.
+--   warmup_graph_count   BIGINT   Whole graphs of warm-up, part of graph_launch_count.
+--   warmup_wall_ns       BIGINT   Host time of warm-up, part of wall_ns. Unit: ns.
+--   warmup_busy_ns       BIGINT   GPU busy time of warm-up, part of gpu_busy_ns. Unit: ns.
+--   busy_ratio           DOUBLE   GPU busy time / host time, both without warm-up, at most 1; NULL without host time.
 --   launch_latency_ns    DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   measured_occurrences BIGINT   Occurrences that the rest of the row is about.
 --   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
@@ -48,6 +52,20 @@ busy AS (
     FROM attribute.phase_busy
     GROUP BY phase
 ),
+warmup AS (
+    SELECT phase, sum(end_ns - start_ns)::BIGINT AS wall_ns FROM attribute.phase_ranges WHERE is_warmup GROUP BY phase
+),
+warmup_work AS (
+    SELECT
+        p.phase, sum(w.kernel_count)::BIGINT AS kernel_count, sum(w.graph_launch_count)::BIGINT AS graph_count,
+        sum(b.gpu_busy_ns)::BIGINT AS busy_ns
+    FROM attribute.work_by_occurrence AS w
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.busy_by_occurrence AS b
+        ON b.occurrence_id = w.occurrence_id AND b.device_id = coalesce(w.device_id, 0)
+    WHERE p.is_warmup
+    GROUP BY p.phase
+),
 launch AS (
     SELECT
         p.phase, sum(w.launch_latency_ns) / nullif(sum(w.launch_count), 0) AS launch_latency_ns,
@@ -64,7 +82,15 @@ SELECT
     coalesce(launch.other_thread_count, 0) AS other_thread_count,
     coalesce(launch.other_thread_time_ns, 0) AS other_thread_time_ns,
     w.wall_ns, busy.gpu_span_ns, coalesce(busy.gpu_busy_ns, 0) AS gpu_busy_ns,
-    CASE WHEN w.wall_ns > 0 THEN least(1.0, coalesce(busy.gpu_busy_ns, 0) / w.wall_ns) END AS busy_ratio,
+    coalesce(warmup_work.kernel_count, 0) AS warmup_kernel_count,
+    coalesce(warmup_work.graph_count, 0) AS warmup_graph_count,
+    coalesce(warmup.wall_ns, 0) AS warmup_wall_ns, coalesce(warmup_work.busy_ns, 0) AS warmup_busy_ns,
+    CASE
+        WHEN w.wall_ns > coalesce(warmup.wall_ns, 0) THEN least(
+            1.0,
+            (coalesce(busy.gpu_busy_ns, 0) - coalesce(warmup_work.busy_ns, 0)) / (w.wall_ns - coalesce(warmup.wall_ns, 0))
+        )
+    END AS busy_ratio,
     launch.launch_latency_ns,
     c.measured_occurrences, c.tokens, c.flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
     c.mfu_wall, c.mfu_span, c.mfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns,
@@ -73,4 +99,6 @@ FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)
 LEFT JOIN busy USING (phase)
 LEFT JOIN launch USING (phase)
+LEFT JOIN warmup USING (phase)
+LEFT JOIN warmup_work USING (phase)
 LEFT JOIN estimate.phase_costs AS c USING (phase)

@@ -107,7 +107,17 @@ def phase_inside_a_phase() -> TraceBuilder:
     """The innermost phase wins; time in the outer phase only is the outer one's."""
     trace = TraceBuilder()
     main = trace.process().thread()
-    main.push(0, 100, "prefill").push(20, 60, "Forward").launch(30, gpu=(40, 50)).launch(70, gpu=(80, 95))
+    main.push(0, 100, "prefill").push(20, 60, "Decode step 1").launch(30, gpu=(40, 50)).launch(70, gpu=(80, 95))
+    return trace
+
+
+@_edge
+def forward_inside_prefill() -> TraceBuilder:
+    """A model's forward inside a prefill is a part of it; alone, it is a phase."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "prefill").push(20, 40, "Forward").launch(30, gpu=(40, 50))
+    main.push(60, 90, "Forward").launch(70, gpu=(80, 95))
     return trace
 
 
@@ -200,7 +210,7 @@ def warmup_of_our_own_domain() -> TraceBuilder:
 
 @_edge
 def warmup_of_another_thread() -> TraceBuilder:
-    """A warm-up elsewhere flags nothing here, and warm-up in a foreign domain is not ours."""
+    """A warm-up of another thread flags nothing here; one in the default domain is as good as ours."""
     trace = TraceBuilder()
     process = trace.process()
     process.thread().push(0, 100, "warmup", domain=OWN).push(10, 20, "prefill", domain=OWN).launch(15, gpu=(20, 30))

@@ -16,12 +16,14 @@ open range  a range with ``start ≤ call start ≤ end``, both ends included. G
 range       the innermost open push/pop range of the call's own thread, over all domains: the one that started last.
 phase       of the open push/pop ranges of the thread, the innermost whose name is a phase (`phase_name`);
             else of its open start/end ranges (those that this thread started) the innermost whose name is a phase;
-            else, unless strict, the one open phase range of the process, when it is exactly one (``other_thread``).
+            else, unless strict, the innermost open phase of the one thread of the process that has any open
+            (``other_thread``); open start/end phases count as a thread of their own.
+weak phase  a foreign ``forward``, ``backward`` or ``optimizer`` is no phase inside a push/pop phase of another name.
 session     ends at ANALYSIS_DETAILS.duration, since events count from its start (startTime and stopTime are on another
             clock), or with the last event if that is later.
 reason      when there is no phase: ``no_range`` when no range of either kind is open on the thread, else ``no_phase``.
-warm-up     a phase range is warm-up when a push/pop range ``warmup`` of domain llmperf is open on its thread when it
-            starts.
+warm-up     a phase range is warm-up when a push/pop range ``warmup`` of domain llmperf, or of the default domain, is
+            open on its thread when it starts.
 
 A GRAPH_TRACE row whose launch also has node rows (same process and correlationId, graphNodeId set) does not count.
 Busy time is the union of the intervals on one device of one process; span is first start to last end there.
@@ -41,6 +43,7 @@ from pathlib import Path
 from typing import Any
 
 OWN_DOMAIN = "llmperf"
+LIBRARY_DOMAINS = ("NCCL", "CCCL")  # what a library does inside is no phase, whatever its text
 WARMUP = "warmup"
 NO_API_CALL, NO_RANGE, NO_PHASE = "no_api_call", "no_range", "no_phase"
 SAME_THREAD, START_END, OTHER_THREAD = "same_thread", "start_end", "other_thread"
@@ -67,6 +70,8 @@ def phase_name(domain: str | None, text: str | None) -> str | None:
     if domain == OWN_DOMAIN:
         structural = text in (WARMUP, "request") or text.startswith(("vision.", "layer."))
         return None if structural else text
+    if domain in LIBRARY_DOMAINS:
+        return None
     spelled = _FOREIGN_PHASE.fullmatch(text)
     return spelled[1].lower() if spelled else None
 
@@ -282,23 +287,31 @@ def attribute(path: Path, *, strict: bool = False) -> Attribution:
 
         if not strict:
             in_process = [o for o in occurrences if o.range.process == call.process and o.range.open_at(call.start)]
-            if len(in_process) == 1:
-                return Attributed(work, call, innermost, in_process[0], OTHER_THREAD, None)
+            threads = {(o.range.thread, o.range.push_pop) for o in in_process}
+            if len(threads) == 1:
+                lent = max(in_process, key=lambda o: o.range.depth_order)
+                return Attributed(work, call, innermost, lent, OTHER_THREAD, None)
         return Attributed(work, call, innermost, None, None, NO_PHASE if enclosing else NO_RANGE)
 
     return Attribution([attribute_one(work) for work in trace.work], occurrences, trace.superseded)
 
 
 def _occurrences(ranges: list[Range]) -> list[Occurrence]:
-    warmups = [r for r in ranges if r.push_pop and r.domain == OWN_DOMAIN and r.text == WARMUP]
+    warmups = [r for r in ranges if r.push_pop and r.domain in (OWN_DOMAIN, None) and r.text == WARMUP]
+    strong = [r for r in ranges if r.push_pop and r.phase and not _is_weak(r)]
     counts: dict[str, int] = defaultdict(int)
     found = []
     for each in sorted(ranges, key=lambda r: (r.start, r.thread, r.row)):
-        if (phase := each.phase) is not None:
+        inside = any(s.thread == each.thread and s.open_at(each.start) for s in strong)
+        if (phase := each.phase) is not None and not (_is_weak(each) and inside):
             warmup = any(w.thread == each.thread and w.open_at(each.start) for w in warmups)
             found.append(Occurrence(phase, counts[phase], each, warmup))
             counts[phase] += 1
     return found
+
+
+def _is_weak(each: Range) -> bool:
+    return each.domain != OWN_DOMAIN and each.phase in ("forward", "backward", "optimizer")
 
 
 # -- sums ------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 from tests.support.nsys_schema import GENERATIONS
@@ -29,7 +29,11 @@ _small = st.integers(0, 9)
 
 # The same examples on every run; LLMPERF_EXPLORE=1 searches further, and remembers what failed.
 _explore = "LLMPERF_EXPLORE" in os.environ
-property_test = settings(deadline=None, derandomize=not _explore, max_examples=2_000 if _explore else 100)
+# Shrinking a trace takes minutes, so only an explorer waits for it.
+_phases = (Phase.explicit, Phase.generate, *((Phase.reuse, Phase.shrink) if _explore else ()))
+property_test = settings(
+    deadline=None, derandomize=not _explore, max_examples=2_000 if _explore else 100, phases=_phases
+)
 
 
 @st.composite

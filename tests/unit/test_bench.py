@@ -21,7 +21,7 @@ PHASES = {"prefill": 1, "decode": 1}
 def trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trace:
     monkeypatch.setattr(bench, "DATA", tmp_path)
     EDGE_TRACES["kernel_ends_after_its_range"]().write(tmp_path / "small.sqlite")
-    return Trace("small", (), "two kernels", PHASES)
+    return Trace("small", (), "two kernels", PHASES, nsys_factor=12.0)
 
 
 def report(*, kernels: int = 2, time_ns: int = 70, phases: dict[str, int] = PHASES) -> str:
@@ -51,6 +51,12 @@ def test_a_process_that_fails_does_not_count() -> None:
     assert run_python("import sys; sys.exit('no such trace')").problem == "exit 1: no such trace"
 
 
+def test_the_error_is_quoted_and_not_its_hint() -> None:
+    said = "import sys; sys.exit('warning: old\\nerror: no kernels\\n\\nhint: recapture')"
+
+    assert run_python(said).problem == "exit 1: error: no kernels"
+
+
 def test_wrong_output_does_not_count() -> None:
     assert run_python("print(7)", lambda said: f"said {said.strip()}").problem == "said 7"
 
@@ -75,7 +81,7 @@ def test_a_wrong_report_does_not_count(trace: Trace, said: str) -> None:
     assert bench.right_report(trace)(said) is not None
 
 
-@pytest.mark.parametrize(("said", "counts"), [("7", True), ("6", True), ("5", False), ("", False)])
+@pytest.mark.parametrize(("said", "counts"), [("7", True), ("6", True), ("5", False), ("", False), ("100%\\n6", False)])
 def test_the_floor_has_to_read_every_row(trace: Trace, said: str, counts: bool) -> None:
     # Two kernels, two calls, two ranges.
     assert (bench.right_row_count(trace)(said) is None) == counts

@@ -9,11 +9,34 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
+from nsys_pipeline.model.families.multimodal import MULTIMODAL
+from nsys_pipeline.model.families.sam import sam_vision_model
+from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
 from nsys_pipeline.model.fields import Fields
 
-FAMILIES: dict[str, Builder] = {**DENSE, **MOE, **HYBRID}
+FAMILIES: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, **ENCODERS, **SEQ2SEQ, **MULTIMODAL}
+FAMILIES["sam_vision_model"] = sam_vision_model
+
+#: Sub-configs that have defaults of their own but are not read alone.
+NESTED = (
+    "pixtral",
+    "qwen2_vl_vision",
+    "qwen2_5_vl_vision",
+    "qwen3_vl_vision",
+    "qwen3_vl_moe_vision",
+    "qwen3_5_vision",
+    "qwen3_5_moe_vision",
+    "internvl_vision",
+    "idefics3_vision",
+    "smolvlm_vision",
+    "llama4_vision_model",
+    "deepseek_ocr2_sam_vision_model",
+    "deepseek_ocr2_encoder",
+    "deepseek_ocr2_vision",
+)
 
 
 def known_model_types() -> list[str]:

@@ -15,7 +15,6 @@ from nsys_pipeline.model.families.common import (
     sliding,
     uniform,
 )
-from nsys_pipeline.model.families.dense import qwen2_windows
 from nsys_pipeline.model.fields import Fields
 
 Ffn = Callable[[int], tuple[str, Block]]
@@ -162,8 +161,12 @@ def deepseek_ffn(f: Fields, width: int) -> Ffn:
         top_k=top_k,
         shared=hidden * f.integer("n_shared_experts", default=0, minimum=0),
     )
+    kinds = f.items("mlp_layer_types")
     first = f.integer("first_k_dense_replace", default=0, minimum=0)
-    dense = Mlp(width=width, hidden=f.dim("intermediate_size")) if first else None
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size")) if first or kinds else None
+    if kinds and dense is not None:
+        feeding = dense
+        return lambda index: ("moe", moe) if kinds[index] == "sparse" else ("dense", feeding)
     return _moe_from(first, dense, moe)
 
 
@@ -205,7 +208,15 @@ def latent_decoder(f: Fields, ffn: Ffn, family: str) -> Architecture:
 
 
 def deepseek(f: Fields) -> Architecture:
-    """DeepSeek-V2 and V3: latent attention, shared and routed experts, dense layers first."""
+    """DeepSeek-V2 and V3: latent attention, shared and routed experts, dense layers first.
+
+    Without latents (``use_mla`` false, as in DeepSeek-OCR and DeepSeek-MoE) it is multi-head attention.
+    """
+    if not f.flag("use_mla", default=True) or f.opt_int("kv_lora_rank") is None:
+        dims = read_dims(f)
+        return DecoderSpec(
+            dims=dims, ffn=deepseek_ffn(f, dims.width), tied=f.flag("tie_word_embeddings")
+        ).build(f.model_type)
     return latent_decoder(f, deepseek_ffn(f, f.dim("hidden_size")), f.model_type)
 
 
@@ -381,6 +392,9 @@ MOE: dict[str, Builder] = {
     "deepseek_v2": deepseek,
     "deepseek_v3": deepseek,
     "kimi_k2": deepseek,
+    "deepseek": deepseek,
+    "deepseek_ocr2_text": deepseek,
+    "qwen3_vl_moe_text": qwen3_moe,
     "glm4_moe": glm4_moe,
     "glm4_moe_lite": glm4_moe_lite,
     "dots1": dots1,

@@ -1,0 +1,311 @@
+"""Encoders of text and images. An image encoder's step counts patches per image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
+from nsys_pipeline.model.blocks import Attention, Block, Constant, Embedding, Head, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.families.common import Builder, norm_weights
+from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import VISION
+
+
+@attrs.frozen(kw_only=True)
+class EncoderSpec:
+    """An encoder stack with one attention and one MLP per layer."""
+
+    width: int
+    depth: int
+    heads: int
+    hidden: int
+    gated: bool = False
+    qkv_bias: bool = True
+    k_bias: bool = True
+    o_bias: bool = True
+    mlp_bias: bool = True
+    norm: str = "layer"
+    norms: int = 2
+    qk_norm: int = 0
+    layer_params: int = 0
+    windows: Sequence[int | None] | None = None
+    chunks: Sequence[int | None] | None = None
+    head_dim: int | None = None
+    role: str | None = None
+    causal: bool = False
+
+    def layers(self, label: str) -> tuple[Layers, ...]:
+        """The layers, grouped by kind."""
+        return group_layers(label, [self._layer(index) for index in range(self.depth)])
+
+    def _layer(self, index: int) -> tuple[str, tuple[Block, ...]]:
+        window = self.windows[index] if self.windows else None
+        chunk = self.chunks[index] if self.chunks else None
+        roles = {} if self.role is None else {"role": self.role}
+        attention = Attention(
+            width=self.width,
+            heads=self.heads,
+            kv_heads=self.heads,
+            head_dim=self.head_dim or self.width // self.heads,
+            q_bias=self.qkv_bias,
+            kv_bias=self.qkv_bias and self.k_bias,
+            v_bias=self.qkv_bias,
+            o_bias=self.o_bias,
+            extra_params=self.qk_norm,
+            window=window,
+            chunk=chunk,
+            causal=self.causal,
+            cached=False,
+            **roles,
+        )
+        mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, **roles)
+        weights = norm_weights(self.norm, self.width)
+        names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")[: self.norms]
+        blocks: list[Block] = [Norm(name, self.width, weights) for name in names]
+        if self.layer_params:
+            blocks.append(Constant("layer_scale", self.layer_params))
+        label = "window" if window or chunk else ""
+        return label, (*blocks, attention, mlp)
+
+
+def _heads(f: Fields, width: int, *names: str) -> int:
+    heads = f.dim(*(names or ("num_attention_heads",)))
+    f.divides("hidden_size", width, "num_attention_heads", heads)
+    return heads
+
+
+def bert(f: Fields) -> Architecture:
+    """BERT and its kin: embeddings with a norm, post-norm layers, pooler; the masked-LM head where the config names it."""
+    width = f.dim("hidden_size")
+    vocab = f.dim("vocab_size")
+    spec = EncoderSpec(
+        width=width,
+        depth=f.dim("num_hidden_layers"),
+        heads=_heads(f, width),
+        hidden=f.dim("intermediate_size", "hidden_dim"),
+    )
+    names = " ".join(str(name) for name in f.items("architectures") or [])
+    masked = "MaskedLM" in names or "PreTraining" in names
+    distil = f.model_type == "distilbert"
+    before: list[Block] = [
+        Embedding("embed", vocab, width, tied=masked),
+        Embedding("embed_positions", f.dim("max_position_embeddings"), width),
+    ]
+    if not distil:
+        before.append(Embedding("embed_types", f.integer("type_vocab_size", default=2), width))
+    before.append(Norm("embed_norm", width, 2 * width))
+    after: list[Block] = []
+    if masked:
+        per_logit: tuple[Block, ...] = (Linear("transform", width, width, width), Norm("transform_norm", width, 2 * width))
+        after = [*per_logit, Head(vocab, width, vocab)]
+    elif not distil:
+        after = [OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1)]
+    stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
+    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads)
+
+
+def modernbert(f: Fields) -> Architecture:
+    """Gated MLPs; two of three layers attend to a window of `local_attention` tokens around each token."""
+    width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
+    every = f.integer("global_attn_every_n_layers", default=3)
+    kinds = f.items("layer_types") or ["sliding_attention" if i % every else "full_attention" for i in range(depth)]
+    reach = f.integer("local_attention", default=128) // 2 + 1
+    norm = "layer" if f.flag("norm_bias") else "rms"
+    weights = norm_weights(norm, width)
+    spec = EncoderSpec(
+        width=width,
+        depth=depth,
+        heads=_heads(f, width),
+        hidden=f.dim("intermediate_size"),
+        gated=True,
+        qkv_bias=f.flag("attention_bias"),
+        o_bias=f.flag("attention_bias"),
+        mlp_bias=f.flag("mlp_bias"),
+        norm=norm,
+        windows=[reach if kind == "sliding_attention" else None for kind in kinds],
+    )
+    vocab = f.dim("vocab_size")
+    masked = "MaskedLM" in " ".join(str(name) for name in f.items("architectures") or [])
+    after: list[Block] = [Norm("final_norm", width, weights)]
+    if masked:
+        bias = width if f.flag("classifier_bias") else 0
+        head_bias = vocab if f.flag("decoder_bias", default=True) else 0
+        after += [Linear("transform", width, width, bias), Norm("transform_norm", width, weights), Head(vocab, width, head_bias)]
+    before = (Embedding("embed", vocab, width, tied=masked), Norm("embed_norm", width, weights))
+    stack = Stack("encoder", spec.layers("layers"), before, tuple(after))
+    # The first layer's attention has no norm of its own: the embedding's serves.
+    return Architecture(family="modernbert", encoder=stack, heads=spec.heads, unused_params=-weights)
+
+
+def grid(f: Fields, size: str = "image_size", patch: str = "patch_size") -> tuple[int, int]:
+    """(patches per side, patch edge) of square images. Raises ModelError where patches do not tile the image."""
+    image, edge = _edge(f, size), _edge(f, patch)
+    return image // edge, edge
+
+
+def _edge(f: Fields, name: str) -> int:
+    value = f.get(name)
+    if isinstance(value, list | tuple):
+        if len(set(value)) != 1:
+            raise f.wrong(name, f"is {value!r}; only squares are supported")
+        return int(value[0])
+    return f.dim(name) if value is None else f.integer(name)
+
+
+def patch_embedding(width: int, patch: int, channels: int, *, bias: bool, extra: int, frames: int = 1) -> Block:
+    """The strided convolution that turns a patch into a token; the `extra` tokens of the stack are not patches."""
+    inputs = channels * patch * patch * frames
+    return OnTokens(blocks=(Linear("patch_embed", width, inputs, width if bias else 0, role=VISION),), plus=-extra)
+
+
+def clip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, int]:
+    """CLIP's image tower: (stack, tokens of an image, of which class tokens)."""
+    width = f.dim("hidden_size")
+    side, patch = grid(f)
+    spec = EncoderSpec(
+        width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=f.dim("intermediate_size"), role=VISION
+    )
+    tokens = side * side + 1
+    before = (
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=False, extra=1),
+        Constant("embed_positions", width + tokens * width),
+        Norm("pre_norm", width, 2 * width),
+    )
+    pooled = OnTokens(blocks=(Norm("post_norm", width, 2 * width),), fixed=1)
+    stack = Stack("vision", spec.layers("vision.layers"), before, (pooled, *head))
+    return stack, tokens, 1
+
+
+def siglip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, int]:
+    """SigLIP's image tower, with its attention pooling where `vision_use_head`."""
+    width = f.dim("hidden_size")
+    side, patch = grid(f)
+    hidden = f.dim("intermediate_size")
+    spec = EncoderSpec(width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=hidden, role=VISION)
+    tokens = side * side
+    before = (
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", tokens * width),
+    )
+    after: list[Block] = [Norm("post_norm", width, 2 * width)]
+    if f.flag("vision_use_head", default=True):
+        after += _pooling_head(width, hidden, spec.heads, tokens)
+    return Stack("vision", spec.layers("vision.layers"), before, (*after, *head)), tokens, 0
+
+
+def _pooling_head(width: int, hidden: int, heads: int, tokens: int) -> list[Block]:
+    """One learned query attends to all patches, then an MLP."""
+    del heads, tokens
+    single = (
+        Linear("pool_q", width, width, width, role=VISION),
+        Linear("pool_o", width, width, width, role=VISION),
+        Mlp(width=width, hidden=hidden, gated=False, bias=True, label="pool_", role=VISION),
+        Norm("pool_norm", width, 2 * width),
+        Constant("pool_query", width),
+    )
+    return [Linear("pool_kv", 2 * width, width, 2 * width, role=VISION), PoolAttention(width), OnTokens(blocks=single, fixed=1)]
+
+
+@attrs.frozen
+class PoolAttention(Block):
+    """The product of one query per image with all of its patches."""
+
+    width: int
+
+    def context_ops(self, emit: object, run: object) -> None:
+        from nsys_pipeline.model.emitter import Emitter, Pass
+
+        assert isinstance(emit, Emitter)  # noqa: S101 - narrows the type for mypy
+        assert isinstance(run, Pass)  # noqa: S101
+        emit.add("attention", "pool_attention", m=run.step.batch, n=run.tokens, k=self.width, flops=4 * run.tokens * self.width)
+
+
+def _vision_only(family: str, built: tuple[Stack, int, int], heads: int) -> Architecture:
+    stack, tokens, _ = built
+    return Architecture(
+        family=family, encoder=attrs.evolve(stack, name="encoder"), heads=heads, encoder_tokens=tokens
+    )
+
+
+def clip_vision_model(f: Fields) -> Architecture:
+    """CLIP's image tower alone."""
+    return _vision_only("clip_vision_model", clip_vision(f), f.dim("num_attention_heads"))
+
+
+def siglip_vision_model(f: Fields) -> Architecture:
+    """SigLIP's image tower alone."""
+    return _vision_only("siglip_vision_model", siglip_vision(f), f.dim("num_attention_heads"))
+
+
+def vit(f: Fields) -> Architecture:
+    """ViT: class token, learned positions, pooler unless an image classifier's linear layer takes its place."""
+    width = f.dim("hidden_size")
+    side, patch = grid(f)
+    tokens = side * side + 1
+    bias = f.flag("qkv_bias", default=True)
+    spec = EncoderSpec(
+        width=width,
+        depth=f.dim("num_hidden_layers"),
+        heads=_heads(f, width),
+        hidden=f.dim("intermediate_size"),
+        qkv_bias=bias,
+        role=VISION,
+    )
+    before = (
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=1),
+        Constant("embed_positions", (tokens + 1) * width),
+    )
+    names = " ".join(str(name) for name in f.items("architectures") or [])
+    if "ImageClassification" in names:
+        labels = len(f.get("id2label", default={0: "", 1: ""}))
+        head: Block = Linear("classifier", labels, width, labels)
+    else:
+        pooled = f.integer("pooler_output_size", default=width)
+        head = Linear("pooler", pooled, width, pooled)
+    after = (Norm("final_norm", width, 2 * width), OnTokens(blocks=(head,), fixed=1))
+    stack = Stack("encoder", spec.layers("layers"), before, after)
+    return Architecture(family="vit", encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+
+
+def dinov2(f: Fields) -> Architecture:
+    """DINOv2: ViT with a scale per channel after each block."""
+    width = f.dim("hidden_size")
+    side, patch = grid(f)
+    tokens = side * side + 1
+    swiglu = f.flag("use_swiglu_ffn")
+    hidden = int(width * f.number("mlp_ratio", default=4))
+    if swiglu:
+        hidden = (int(hidden * 2 / 3) + 7) // 8 * 8
+    spec = EncoderSpec(
+        width=width,
+        depth=f.dim("num_hidden_layers"),
+        heads=_heads(f, width),
+        hidden=hidden,
+        gated=swiglu,
+        qkv_bias=f.flag("qkv_bias", default=True),
+        layer_params=2 * width,
+        role=VISION,
+    )
+    mask = 1 if f.flag("use_mask_token", default=True) else 0
+    before = (
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=1),
+        Constant("embed_positions", (tokens + 1 + mask) * width),
+    )
+    stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, 2 * width),))
+    return Architecture(family="dinov2", encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+
+
+ENCODERS: dict[str, Builder] = {
+    "bert": bert,
+    "roberta": bert,
+    "xlm-roberta": bert,
+    "camembert": bert,
+    "distilbert": bert,
+    "modernbert": modernbert,
+    "clip_vision_model": clip_vision_model,
+    "siglip_vision_model": siglip_vision_model,
+    "vit": vit,
+    "dinov2": dinov2,
+}

@@ -1,0 +1,149 @@
+"""Encoder-decoders. The prefill runs the encoder, projects its keys and values once, and the first decoder tokens."""
+
+from __future__ import annotations
+
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack
+from nsys_pipeline.model.blocks import Attention, Block, Constant, CrossAttention, Embedding, Head, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.fields import Fields
+
+
+def t5(f: Fields) -> Architecture:
+    """T5, mT5 and UMT5: relative position biases, no other biases, one table for encoder, decoder and (if tied) head."""
+    width, heads, head_dim = f.dim("d_model"), f.dim("num_heads"), f.dim("d_kv")
+    depth = f.dim("num_layers")
+    decoder_depth = f.opt_int("num_decoder_layers") or depth
+    vocab = f.dim("vocab_size")
+    mlp = Mlp(width=width, hidden=f.dim("d_ff"), gated=f.text("feed_forward_proj", default="relu").startswith("gated"))
+    buckets = f.integer("relative_attention_num_buckets", default=32) * heads
+    # UMT5 has a table of position biases in every layer, T5 only in the first one of each stack.
+    each = f.model_type == "umt5"
+
+    def attention(*, causal: bool) -> Attention:
+        return Attention(
+            width=width, heads=heads, kv_heads=heads, head_dim=head_dim, causal=causal, cached=causal,
+            extra_params=buckets if each else 0,
+        )  # fmt: skip
+
+    def norm(name: str) -> Norm:
+        return Norm(name, width, width)
+
+    cross = CrossAttention(width=width, encoder_width=width, heads=heads, kv_heads=heads, head_dim=head_dim)
+    tied = f.flag("tie_word_embeddings", default=True)
+    bias = () if each else (Constant("position_bias", buckets),)
+    encoder = Stack(
+        "encoder",
+        (Layers("encoder.layers", tuple(range(depth)), (norm("attention_norm"), attention(causal=False), norm("mlp_norm"), mlp)),),
+        (Embedding("embed", vocab, width, tied=True), *bias),
+        (norm("final_norm"),),
+    )
+    blocks = (
+        norm("attention_norm"),
+        attention(causal=True),
+        norm("cross_norm"),
+        cross,
+        norm("mlp_norm"),
+        mlp,
+    )
+    decoder = Stack(
+        "decoder",
+        (Layers("layers", tuple(range(decoder_depth)), blocks),),
+        (Embedding("embed", vocab, width, tied=tied), *bias),
+        (norm("final_norm"), Head(vocab, width)),
+    )
+    return Architecture(family=f.model_type, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads)
+
+
+def _layers(f: Fields, side: str, width: int, *, k_bias: bool) -> tuple[Layers, int]:
+    """Bart's layers: `side` is encoder or decoder; the decoder's have cross-attention."""
+    heads = f.dim(f"{side}_attention_heads")
+    head_dim = f.divides("d_model", width, f"{side}_attention_heads", heads)
+    causal = side == "decoder"
+    attention = Attention(
+        width=width, heads=heads, kv_heads=heads, head_dim=head_dim, q_bias=True, kv_bias=k_bias, v_bias=True,
+        o_bias=True, causal=causal, cached=causal,
+    )  # fmt: skip
+    blocks: list[Block] = [Norm("attention_norm", width, 2 * width), attention]
+    if causal:
+        cross = CrossAttention(
+            width=width, encoder_width=width, heads=heads, kv_heads=heads, head_dim=head_dim, q_bias=True,
+            k_bias=k_bias, v_bias=True, o_bias=True,
+        )  # fmt: skip
+        blocks += [Norm("cross_norm", width, 2 * width), cross]
+    mlp = Mlp(width=width, hidden=f.dim(f"{side}_ffn_dim"), gated=False, bias=True)
+    blocks += [Norm("mlp_norm", width, 2 * width), mlp]
+    label = "encoder.layers" if side == "encoder" else "layers"
+    return Layers(label, tuple(range(f.dim(f"{side}_layers"))), tuple(blocks)), heads
+
+
+def bart(f: Fields) -> Architecture:
+    """Bart (norm after the embedding), mBART, Pegasus and M2M-100 (norm after the stack), Marian (neither)."""
+    width, vocab = f.dim("d_model"), f.dim("vocab_size")
+    encoder_layers, _ = _layers(f, "encoder", width, k_bias=True)
+    decoder_layers, heads = _layers(f, "decoder", width, k_bias=True)
+    kind = f.model_type
+    learned = kind in ("bart", "mbart")
+    # Learned tables have two more rows than positions; Pegasus and Marian store their sinusoidal ones, M2M-100 does not.
+    positions = f.dim("max_position_embeddings") + (2 if learned else 0)
+    positions = 0 if kind == "m2m_100" else positions
+    embed_norm = kind in ("bart", "mbart")
+    final_norm = kind in ("mbart", "pegasus", "m2m_100")
+
+    def before(*, tied: bool) -> tuple[Block, ...]:
+        blocks: list[Block] = [Embedding("embed", vocab, width, tied=tied)]
+        blocks.append(Embedding("embed_positions", positions, width))
+        if embed_norm:
+            blocks.append(Norm("embed_norm", width, 2 * width))
+        return tuple(blocks)
+
+    after: tuple[Block, ...] = (Norm("final_norm", width, 2 * width),) if final_norm else ()
+    tied = f.flag("tie_word_embeddings", default=True)
+    encoder = Stack("encoder", (encoder_layers,), before(tied=True), after)
+    decoder = Stack("decoder", (decoder_layers,), before(tied=tied), (*after, Head(vocab, width)))
+    return Architecture(family=kind, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads)
+
+
+def whisper(f: Fields) -> Architecture:
+    """Whisper: two convolutions halve 3000 mel frames to 1500 positions; K has no bias; the head is tied."""
+    width, vocab = f.dim("d_model"), f.dim("vocab_size")
+    mels = f.dim("num_mel_bins")
+    positions = f.dim("max_source_positions")
+    encoder_layers, _ = _layers(f, "encoder", width, k_bias=False)
+    decoder_layers, heads = _layers(f, "decoder", width, k_bias=False)
+    norm = Norm("final_norm", width, 2 * width)
+    encoder = Stack(
+        "encoder",
+        (encoder_layers,),
+        (
+            OnTokens(blocks=(Linear("conv1", width, 3 * mels, width),), times=2),
+            Linear("conv2", width, 3 * width, width),
+            Constant("embed_positions", positions * width),
+        ),
+        (norm,),
+    )
+    tied = f.flag("tie_word_embeddings", default=True)
+    decoder = Stack(
+        "decoder",
+        (decoder_layers,),
+        (
+            Embedding("embed", vocab, width, tied=tied),
+            Embedding("embed_positions", f.dim("max_target_positions"), width),
+        ),
+        (norm, Head(vocab, width)),
+    )
+    return Architecture(
+        family="whisper", encoder=encoder, decoder=decoder, encoder_tokens=positions, heads=heads, kv_heads=heads
+    )
+
+
+SEQ2SEQ: dict[str, Builder] = {
+    "t5": t5,
+    "mt5": t5,
+    "umt5": t5,
+    "bart": bart,
+    "mbart": bart,
+    "pegasus": bart,
+    "marian": bart,
+    "m2m_100": bart,
+    "whisper": whisper,
+}

@@ -1,0 +1,90 @@
+"""Run `llmperf` in a process of its own, as a user does, and look at everything that it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(__file__).with_name("programs")
+_START = "from nsys_pipeline.cli import main; main()"
+_TIMEOUT_S = 300
+
+
+@attrs.frozen
+class Finished:
+    """Exit code and both streams."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+def llmperf(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
+    """Run to the end; `environment` is added to this process's."""
+    process = _start(arguments, cwd, environment)
+    stdout, stderr = process.communicate(timeout=_TIMEOUT_S)
+    return Finished(process.returncode, stdout, stderr)
+
+
+def llmperf_signalled(
+    *arguments: str | Path, cwd: Path, when: Callable[[], bool], send: list[tuple[float, signal.Signals]]
+) -> Finished:
+    """Run, wait until `when()`, then send each signal after its delay in seconds."""
+    process = _start(arguments, cwd, {})
+    deadline = time.monotonic() + _TIMEOUT_S
+    while not when():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for delay, number in send:
+        time.sleep(delay)
+        process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=_TIMEOUT_S)
+    return Finished(process.returncode, stdout, stderr)
+
+
+def run_record(run_dir: Path) -> dict[str, Any]:
+    """Content of run.json."""
+    record: dict[str, Any] = json.loads((run_dir / "run.json").read_text())
+    return record
+
+
+def names(directory: Path) -> list[str]:
+    """Names of what is in `directory`."""
+    return sorted(path.name for path in directory.iterdir())
+
+
+def children_of(parent: int) -> dict[int, str]:
+    """Direct children of a process and their command lines."""
+    found = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            if int(fields[1]) == parent:
+                found[int(entry.name)] = (entry / "cmdline").read_text().replace("\0", " ")
+        except OSError:
+            continue
+    return found
+
+
+def _start(arguments: tuple[str | Path, ...], cwd: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
+    inherited = os.environ.get("PYTHONPATH")
+    path = f"{ROOT}{os.pathsep}{inherited}" if inherited else str(ROOT)
+    return subprocess.Popen(
+        [sys.executable, "-c", _START, *map(str, arguments)],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": path, "XDG_CACHE_HOME": str(cwd / "cache")} | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
