@@ -71,7 +71,11 @@ def top_level_stars(node: Mapping[str, Any]) -> Iterator[str]:
 
 def check_header(module: Module) -> Iterator[str]:
     """What is wrong with the documentation of a module."""
-    for what, text in (("what a row is", module.doc), ("its grain", module.grain), ("its columns", module.columns)):
+    for what, text in (
+        ("what a row is", module.doc),
+        ("its grain", module.grain or module.returns),
+        ("its columns", module.columns or module.returns),
+    ):
         if not text:
             yield f"does not say {what}"
     names = [column.name for column in module.columns]
@@ -145,7 +149,7 @@ def problems(trace: Path) -> list[str]:
     with Session.of(open_trace(trace, TraceOptions(use_cache=False)), close_off=False) as session:
         for module in modules.values():
             complaints = [*check_header(module), *check_statement(session.database, module)]
-            if not module.params:
+            if not module.is_macro:
                 complaints += check_columns(session, module)
             found += [f"sql/{module.layer}/{module.relation}.sql: {complaint}" for complaint in complaints]
     return found

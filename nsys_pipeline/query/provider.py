@@ -31,7 +31,7 @@ class Provider:
         self._prepared: Prepared | None = None
         self._lock = threading.RLock()
         self._exposed: set[str] = set()
-        self.trace.build(*(module.name for module in all_modules().values() if module.params))
+        self.trace.build(*(module.name for module in all_modules().values() if module.is_macro))
 
     def provide(self, relations: Iterable[Relation], *, everything: bool = False) -> None:
         """Build `relations`, as far as they are names of this trace; `everything`: all public views.
@@ -130,4 +130,4 @@ def _target(schema: str, name: str) -> str | None:
     if schema == "input":
         return full if any(full in module.requires for module in all_modules().values()) else None
     module = all_modules().get(full)
-    return full if module and not module.params else None
+    return full if module and not module.is_macro else None

@@ -15,7 +15,7 @@ from nsys_pipeline.errors import QueryError, UsageError
 from nsys_pipeline.query.explain import explain
 from nsys_pipeline.query.provider import Provider
 from nsys_pipeline.query.statement import Relation, Statement, parse_select
-from nsys_pipeline.sqlmods import LAYERS, all_modules
+from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
 
 if TYPE_CHECKING:
@@ -114,6 +114,9 @@ class Session:
 
         _check_names(traces)
         database = duckdb.connect(config={"python_enable_replacements": False})
+        database.execute("CREATE SCHEMA macros")
+        for macro in closure(name for name, module in all_modules().items() if module.is_macro):
+            database.execute(macro_ddl(all_modules()[macro]))
         providers: list[Provider] = []
         try:
             for name, path in traces.items():
@@ -174,8 +177,7 @@ class Session:
     def cursor(self) -> DuckDBPyConnection:
         """A connection of its own on the same tables, on which public views and macros need no schema."""
         cursor = self.database.cursor()
-        name = self.provider.name
-        path = f"{name}.macros" if name else "report,macros"
+        path = "memory.macros" if self.provider.name else "report,macros"
         cursor.execute(f"SET search_path = '{path}'").fetchall()
         return cursor
 
@@ -263,7 +265,7 @@ class Session:
 
     def function_names(self) -> list[str]:
         """Macros, which need no schema."""
-        return sorted(module.relation for module in all_modules().values() if module.params)
+        return sorted(module.relation for module in all_modules().values() if module.is_macro)
 
 
 def _of_trace(relation: Relation, name: str) -> Relation | None:
