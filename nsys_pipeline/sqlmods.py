@@ -119,7 +119,7 @@ def parse(name: str, text: str) -> Module:
         doc=" ".join(prose[:grain_at]),
         grain=" ".join(prose[grain_at:]).removeprefix("Grain:").strip(),
         requires=tuple(re.findall(r"[\w.]+", " ".join(fields.get("requires", [])))),
-        columns=_parse_columns(name, fields.get("columns", [])),
+        columns=parse_columns(name, fields.get("columns", [])),
         sql=sql,
         is_table=fields.get("materialize") == ["table"],
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
@@ -136,7 +136,8 @@ def _parse_returns(name: str, lines: list[str] | None) -> Column | None:
     return Column(name.partition(".")[2], kind, doc.strip())
 
 
-def _parse_columns(name: str, lines: Iterable[str]) -> tuple[Column, ...]:
+def parse_columns(name: str, lines: Iterable[str]) -> tuple[Column, ...]:
+    """Read `  name TYPE  description` lines; deeper ones go on with the description above. Raises ModuleError."""
     columns: list[Column] = []
     for line in lines:
         if line.startswith("    "):  # continues the description above
@@ -155,9 +156,10 @@ def all_modules() -> Mapping[str, Module]:
     """Every module of ``sql/`` by name."""
     root = sql_root()
     modules = {}
-    for path in sorted(root.glob("*/*.sql")):
-        name = f"{path.parent.name}.{path.stem}"
-        modules[name] = parse(name, path.read_text(encoding="utf-8"))
+    for layer in LAYERS:
+        for path in sorted((root / layer).glob("*.sql")):
+            name = f"{layer}.{path.stem}"
+            modules[name] = parse(name, path.read_text(encoding="utf-8"))
     return modules
 
 
