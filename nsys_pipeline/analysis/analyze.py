@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 STATIC_TARGETS = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.nvtx_marks",
     "attribute.kernel_totals", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
-    "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation", "attribute.work_totals",
+    "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
+    "attribute.work_totals",
 )  # fmt: skip
 MODEL_TARGETS = (
     "report.phase_summary", "report.phases", "report.kernel_summary", "report.trace_checks", "report.shape_summary",

@@ -58,9 +58,7 @@ def flops(
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Accept an unknown model type.", rich_help_panel=_COUNTING)
     ] = False,
-    dtype: Annotated[
-        str | None, typer.Option(help="Activations and plain weights.", rich_help_panel=_NUMBERS)
-    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="Activations and plain weights.", rich_help_panel=_NUMBERS)] = None,
     weight_dtype: Annotated[
         str | None,
         typer.Option(metavar="bf16|fp8|int8|int4|mxfp4|…", help="Quantized weights.", rich_help_panel=_NUMBERS),

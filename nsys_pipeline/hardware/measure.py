@@ -1,4 +1,4 @@
-"""Measure what this machine's GPU reaches: a large GEMM per dtype and a large copy. The one module here that needs torch."""
+"""Measure what this machine's GPU reaches: a large GEMM per dtype and a large copy. Needs torch."""
 
 from __future__ import annotations
 
@@ -56,10 +56,8 @@ def _gemm(torch: Any, dtype: str) -> float | None:
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
-        if dtype == "fp8":
-            seconds = _fp8_seconds(torch, left, right)
-        else:
-            seconds = _seconds(torch, lambda: left @ right)
+        multiply = _fp8_product(torch, left, right) if dtype == "fp8" else lambda: left @ right
+        seconds = _seconds(torch, multiply)
     except (RuntimeError, ValueError, AttributeError):
         # A GPU or a build of torch without this dtype has no rate for it.
         return None
@@ -68,10 +66,10 @@ def _gemm(torch: Any, dtype: str) -> float | None:
     return 2 * _SIZE**3 / seconds
 
 
-def _fp8_seconds(torch: Any, left: Any, right: Any) -> float:
+def _fp8_product(torch: Any, left: Any, right: Any) -> Callable[[], object]:
     a, b = left.to(torch.float8_e4m3fn), right.to(torch.float8_e4m3fn).t()
     one = torch.ones((), device="cuda", dtype=torch.float32)
-    return _seconds(torch, lambda: torch._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16))
+    return lambda: torch._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
 
 
 def _copy(torch: Any, device: int) -> float:

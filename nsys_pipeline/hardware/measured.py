@@ -27,7 +27,7 @@ def measured_path() -> Path:
 
 
 def load_measured(path: Path | None = None) -> dict[str, Measured]:
-    """Stored measurements by the GPU's CUDA name; empty where there are none. Raises HardwareError for a damaged file."""
+    """Stored measurements by the GPU's CUDA name; empty where none are. Raises HardwareError for a damaged file."""
     path = path or measured_path()
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

@@ -287,7 +287,7 @@ class Mlp(Block):
 
 
 def distinct_experts(experts: int, top_k: int, tokens: int) -> float:
-    """Experts that at least one of `tokens` tokens picks, if routing is uniform and independent: E·(1 - (1 - k/E)^T)."""
+    """Experts that at least one of `tokens` tokens picks, if routing is uniform, independent: E·(1 - (1 - k/E)^T)."""
     return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
 
 
@@ -603,7 +603,7 @@ class OnTokens(Block):
 
 @attrs.frozen
 class Constant(Block):
-    """Parameters that are read once per pass and take part in no product: class tokens, position tables, layer scales."""
+    """Parameters read once per pass that take part in no product: class tokens, position tables, layer scales."""
 
     name: str
     count: int

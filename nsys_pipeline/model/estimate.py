@@ -175,8 +175,8 @@ class Estimator:
     ) -> Estimate:
         """Ops of one pass.
 
-        `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own, where
-        it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of each
+        `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own,
+        where it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of each
         image that goes through the vision tower in this pass.
         """
         ops: list[Op] = []

@@ -1,4 +1,4 @@
-"""Layers that keep a state instead of keys and values: Mamba, gated delta nets, lightning attention, short convolutions."""
+"""Layers that keep a state, not keys and values: Mamba, gated delta nets, lightning attention, short convolutions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Recurrent(Block):
 
     Convention: the recurrent form, in which every token costs the same: a multiply-add for each contraction with the
     state (`scan_flops` per token). Decays, gates and discretization are elementwise and not counted. Chunked prefill
-    kernels execute more, by a factor that depends on their chunk; that is not charged, neither as model nor executed FLOPs.
+    kernels execute more, by a factor that depends on their chunk; that is charged neither as model nor as executed FLOPs.
     A pass reads the state of every sequence that has one and writes it once, in the KV dtype.
     """
 
@@ -170,7 +170,7 @@ def kimi_delta_attention(width: int, heads: int, head_dim: int, kernel: int) -> 
 
 
 def lightning_attention(width: int, heads: int, head_dim: int) -> Recurrent:
-    """Linear attention with a decay per head (arXiv 2501.08313): outer product of key and value, read with the query."""
+    """Linear attention with a decay per head (arXiv 2501.08313): outer product of key, value; read with the query."""
     inner = heads * head_dim
     return Recurrent(
         projections=(Projection("lightning_qkv", 3 * inner, width), Projection("lightning_gate", inner, width)),

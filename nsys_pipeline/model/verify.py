@@ -197,7 +197,7 @@ def _group_of(path: str, recurrent_layers: Set[int]) -> str:
 
 
 def _is_recurrent(path: str, recurrent_layers: Set[int]) -> bool:
-    """Whether a module belongs to a recurrent block: by its layer, or by its name where a layer has attention as well."""
+    """Whether a module belongs to a recurrent block: by its layer, or by its name where a layer has attention too."""
     layer = re.search(r"\.layers\.(\d+)\.(\w+)", path)
     if layer is None:
         return False

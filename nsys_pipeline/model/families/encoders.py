@@ -10,7 +10,7 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Embedding, Head, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.families.common import Builder, norm_weights
 from nsys_pipeline.model.fields import Fields
-from nsys_pipeline.model.quantization import VISION
+from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +43,6 @@ class EncoderSpec:
     def _layer(self, index: int) -> tuple[str, tuple[Block, ...]]:
         window = self.windows[index] if self.windows else None
         chunk = self.chunks[index] if self.chunks else None
-        roles = {} if self.role is None else {"role": self.role}
         attention = Attention(
             width=self.width,
             heads=self.heads,
@@ -58,9 +57,9 @@ class EncoderSpec:
             chunk=chunk,
             causal=self.causal,
             cached=False,
-            **roles,
+            role=self.role or ATTENTION,
         )
-        mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, **roles)
+        mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, role=self.role or MLP)
         weights = norm_weights(self.norm, self.width)
         names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")[: self.norms]
         blocks: list[Block] = [Norm(name, self.width, weights) for name in names]
@@ -77,7 +76,7 @@ def _heads(f: Fields, width: int, *names: str) -> int:
 
 
 def bert(f: Fields) -> Architecture:
-    """BERT and its kin: embeddings with a norm, post-norm layers, pooler; the masked-LM head where the config names it."""
+    """BERT and its kin: embeddings with a norm, post-norm layers, pooler; the masked-LM head if the config names it."""
     width = f.dim("hidden_size")
     vocab = f.dim("vocab_size")
     spec = EncoderSpec(

@@ -24,7 +24,7 @@ _TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID}
 
 @attrs.frozen
 class Tower:
-    """A vision tower without its projector: the stack, tokens per image (None: any size), tokens that are no patches."""
+    """A vision tower without its projector: the stack, tokens per image (None: any), tokens that are no patches."""
 
     stack: Stack
     width: int
