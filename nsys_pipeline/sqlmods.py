@@ -6,7 +6,7 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- What one row is, in a sentence or two.
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
-    -- materialize: table                      (left out: a view)
+    -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
     -- params: spans                           (only in a table macro)
     -- columns:
     --   kernel_id BIGINT  What it is. Unit: ns.
@@ -58,6 +58,7 @@ class Module:
     columns: tuple[Column, ...]
     sql: str
     is_table: bool = False
+    is_temporary: bool = False
     params: tuple[str, ...] = ()
 
     @property
@@ -113,7 +114,8 @@ def parse(name: str, text: str) -> Module:
         requires=tuple(re.findall(r"[\w.]+", " ".join(fields.get("requires", [])))),
         columns=_parse_columns(name, fields.get("columns", [])),
         sql=sql,
-        is_table=fields.get("materialize") == ["table"],
+        is_table=fields.get("materialize") in (["table"], ["temporary"]),
+        is_temporary=fields.get("materialize") == ["temporary"],
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
     )
 
@@ -228,7 +230,7 @@ class Runner:
     def _create(self, module: Module) -> None:
         if module.params:
             self.con.execute(f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS TABLE {module.sql}")
-        elif module.is_table and self.store and self.may_write:
+        elif module.is_table and not module.is_temporary and self.store and self.may_write:
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.{module.layer}")
             self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} AS {module.sql}")
             self.adopt(module.name)

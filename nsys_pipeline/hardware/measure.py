@@ -56,8 +56,7 @@ def _gemm(torch: Any, dtype: str) -> float | None:
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
-        multiply = _fp8_product(torch, left, right) if dtype == "fp8" else lambda: left @ right
-        seconds = _seconds(torch, multiply)
+        seconds = _fp8_seconds(torch, left, right) if dtype == "fp8" else _seconds(torch, lambda: left @ right)
     except (RuntimeError, ValueError, AttributeError):
         # A GPU or a build of torch without this dtype has no rate for it.
         return None
@@ -66,10 +65,10 @@ def _gemm(torch: Any, dtype: str) -> float | None:
     return 2 * _SIZE**3 / seconds
 
 
-def _fp8_product(torch: Any, left: Any, right: Any) -> Callable[[], object]:
+def _fp8_seconds(torch: Any, left: Any, right: Any) -> float:
     a, b = left.to(torch.float8_e4m3fn), right.to(torch.float8_e4m3fn).t()
     one = torch.ones((), device="cuda", dtype=torch.float32)
-    return lambda: torch._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16)
+    return _seconds(torch, lambda: torch._scaled_mm(a, b, scale_a=one, scale_b=one, out_dtype=torch.bfloat16))
 
 
 def _copy(torch: Any, device: int) -> float:
@@ -77,4 +76,5 @@ def _copy(torch: Any, device: int) -> float:
     count = min(_COPY_BYTES, free // 4)
     source = torch.empty(count, dtype=torch.uint8, device="cuda").random_()
     target = torch.empty_like(source)
-    return 2 * count / _seconds(torch, lambda: target.copy_(source))
+    seconds = _seconds(torch, lambda: target.copy_(source))
+    return 2 * int(count) / seconds

@@ -76,7 +76,7 @@ def _heads(f: Fields, width: int, *names: str) -> int:
 
 
 def bert(f: Fields) -> Architecture:
-    """BERT and its kin: embeddings with a norm, post-norm layers, pooler; the masked-LM head if the config names it."""
+    """BERT and its kin: embeddings with a norm, post-norm layers; a pooler, or the masked-LM head of that class."""
     width = f.dim("hidden_size")
     vocab = f.dim("vocab_size")
     spec = EncoderSpec(
@@ -97,7 +97,10 @@ def bert(f: Fields) -> Architecture:
     before.append(Norm("embed_norm", width, 2 * width))
     after: list[Block] = []
     if masked:
-        per_logit: tuple[Block, ...] = (Linear("transform", width, width, width), Norm("transform_norm", width, 2 * width))
+        per_logit: tuple[Block, ...] = (
+            Linear("transform", width, width, width),
+            Norm("transform_norm", width, 2 * width),
+        )
         after = [*per_logit, Head(vocab, width, vocab)]
     elif not distil:
         after = [OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1)]
@@ -131,7 +134,11 @@ def modernbert(f: Fields) -> Architecture:
     if masked:
         bias = width if f.flag("classifier_bias") else 0
         head_bias = vocab if f.flag("decoder_bias", default=True) else 0
-        after += [Linear("transform", width, width, bias), Norm("transform_norm", width, weights), Head(vocab, width, head_bias)]
+        after += [
+            Linear("transform", width, width, bias),
+            Norm("transform_norm", width, weights),
+            Head(vocab, width, head_bias),
+        ]
     before = (Embedding("embed", vocab, width, tied=masked), Norm("embed_norm", width, weights))
     stack = Stack("encoder", spec.layers("layers"), before, tuple(after))
     # The first layer's attention has no norm of its own: the embedding's serves.
@@ -164,7 +171,11 @@ def clip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, i
     width = f.dim("hidden_size")
     side, patch = grid(f)
     spec = EncoderSpec(
-        width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=f.dim("intermediate_size"), role=VISION
+        width=width,
+        depth=f.dim("num_hidden_layers"),
+        heads=_heads(f, width),
+        hidden=f.dim("intermediate_size"),
+        role=VISION,
     )
     tokens = side * side + 1
     before = (
@@ -182,7 +193,9 @@ def siglip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int,
     width = f.dim("hidden_size")
     side, patch = grid(f)
     hidden = f.dim("intermediate_size")
-    spec = EncoderSpec(width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=hidden, role=VISION)
+    spec = EncoderSpec(
+        width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=hidden, role=VISION
+    )
     tokens = side * side
     before = (
         patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=0),
@@ -204,7 +217,11 @@ def _pooling_head(width: int, hidden: int, heads: int, tokens: int) -> list[Bloc
         Norm("pool_norm", width, 2 * width),
         Constant("pool_query", width),
     )
-    return [Linear("pool_kv", 2 * width, width, 2 * width, role=VISION), PoolAttention(width), OnTokens(blocks=single, fixed=1)]
+    return [
+        Linear("pool_kv", 2 * width, width, 2 * width, role=VISION),
+        PoolAttention(width),
+        OnTokens(blocks=single, fixed=1),
+    ]
 
 
 @attrs.frozen
@@ -218,14 +235,19 @@ class PoolAttention(Block):
 
         assert isinstance(emit, Emitter)  # noqa: S101 - narrows the type for mypy
         assert isinstance(run, Pass)  # noqa: S101
-        emit.add("attention", "pool_attention", m=run.step.batch, n=run.tokens, k=self.width, flops=4 * run.tokens * self.width)
+        emit.add(
+            "attention",
+            "pool_attention",
+            m=run.step.batch,
+            n=run.tokens,
+            k=self.width,
+            flops=4 * run.tokens * self.width,
+        )
 
 
 def _vision_only(family: str, built: tuple[Stack, int, int], heads: int) -> Architecture:
     stack, tokens, _ = built
-    return Architecture(
-        family=family, encoder=attrs.evolve(stack, name="encoder"), heads=heads, encoder_tokens=tokens
-    )
+    return Architecture(family=family, encoder=attrs.evolve(stack, name="encoder"), heads=heads, encoder_tokens=tokens)
 
 
 def clip_vision_model(f: Fields) -> Architecture:

@@ -20,7 +20,7 @@ from nsys_pipeline.model.fields import Fields
 
 
 def t5(f: Fields) -> Architecture:
-    """T5, mT5 and UMT5: relative position biases, no other biases, one table for encoder, decoder and, tied, head."""
+    """T5, mT5 and UMT5: relative position biases and no others; one table for encoder, decoder and (if tied) head."""
     width, heads, head_dim = f.dim("d_model"), f.dim("num_heads"), f.dim("d_kv")
     depth = f.dim("num_layers")
     decoder_depth = f.opt_int("num_decoder_layers") or depth
@@ -44,7 +44,13 @@ def t5(f: Fields) -> Architecture:
     bias = () if each else (Constant("position_bias", buckets),)
     encoder = Stack(
         "encoder",
-        (Layers("encoder.layers", tuple(range(depth)), (norm("attention_norm"), attention(causal=False), norm("mlp_norm"), mlp)),),
+        (
+            Layers(
+                "encoder.layers",
+                tuple(range(depth)),
+                (norm("attention_norm"), attention(causal=False), norm("mlp_norm"), mlp),
+            ),
+        ),
         (Embedding("embed", vocab, width, tied=True), *bias),
         (norm("final_norm"),),
     )
