@@ -64,7 +64,10 @@ def analyze(
     force: ForceOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
-    nsys: Annotated[str | None, typer.Option(help="The nsys that exports a .nsys-rep.")] = None,
+    nsys: Annotated[str | None, typer.Option(help="The nsys that exports a .nsys-rep and verifies.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Compare with `nsys stats` on the same trace; exit 1 where they differ for no known reason.")
+    ] = False,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase and say how far each phase is from the hardware's limits."""
     from nsys_pipeline.analysis import analyze as run_analysis
@@ -85,6 +88,10 @@ def analyze(
                 ranges = find_ranges(opened)
             else:
                 report = run_analysis(opened, options)
+                if verify:
+                    from nsys_pipeline.analysis.verify import verified
+
+                    report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
             from nsys_pipeline.report.terminal import render_ranges
@@ -102,8 +109,15 @@ def analyze(
             from nsys_pipeline.report.terminal import render_report
 
             render_report(report, stream)
-    if not list_ranges and (failed := [check for check in report.checks if not check.passed]):
-        from nsys_pipeline.errors import CheckError
+    if list_ranges:
+        return
+    from nsys_pipeline.errors import CheckError
 
-        sys.stdout.flush()
+    sys.stdout.flush()
+    if failed := [check for check in report.checks if not check.passed]:
         raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}")
+    if report.verification and (unexplained := report.verification.unexplained):
+        raise CheckError(
+            f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
+            hint="please report this with the output of --verify --format json",
+        )

@@ -1,6 +1,6 @@
 -- One row per NVTX range, with the range around it and the phase it is part of.
 -- Grain: range_id.
--- requires: load.nvtx_ranges, report._range_parents, attribute._phase_segments, attribute.phase_ranges
+-- requires: load.nvtx_ranges, attribute._range_parents, attribute._phase_segments, attribute.phase_ranges
 -- columns:
 --   range_id      BIGINT   The range. Joins gpu_work and api_calls; phases on occurrence_id.
 --   name          VARCHAR  Its text, '' where it has none.
@@ -26,6 +26,6 @@ SELECT
     r.start_ns, r.end_ns, r.end_ns - r.start_ns AS dur_ns, r.is_closed, parent.parent_id, parent.depth,
     coalesce(own.phase, around.phase) AS phase, coalesce(own.occurrence_id, around.occurrence_id) AS occurrence_id
 FROM placed AS r
-LEFT JOIN report._range_parents AS parent ON parent.range_id = r.range_id
+LEFT JOIN attribute._range_parents AS parent ON parent.range_id = r.range_id
 LEFT JOIN attribute.phase_ranges AS own ON own.occurrence_id = r.range_id
 LEFT JOIN attribute.phase_ranges AS around ON around.occurrence_id = r.occurrence_id
