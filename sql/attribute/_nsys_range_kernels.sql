@@ -4,7 +4,7 @@
 -- started before it and the ranges around that one. The few other ranges are joined by their times.
 -- Grain: op_id, range_id.
 -- materialize: temporary
--- requires: attribute.gpu_work, attribute._range_parents, load.nvtx_ranges, load.nsys_ranges
+-- requires: attribute.gpu_work, attribute._range_places, load.nvtx_ranges, load.nsys_ranges
 -- columns:
 --   op_id    BIGINT  Joins attribute.gpu_work.
 --   range_id BIGINT  Joins load.nsys_ranges.
@@ -17,7 +17,8 @@ call AS MATERIALIZED (
     SELECT DISTINCT api_id, global_tid, launch_start_ns, launch_end_ns FROM kernel
 ),
 parent AS MATERIALIZED (
-    SELECT range_id, parent_id, depth FROM attribute._range_parents
+    SELECT range_id, parent_id, depth FROM attribute._range_places
+    WHERE depth IS NOT NULL
 ),
 latest AS MATERIALIZED (
     SELECT r.global_tid, r.domain_id, r.start_ns, arg_max(r.range_id, parent.depth) AS range_id

@@ -5,12 +5,12 @@
 -- `lm_head`. A split-K reduction belongs to the GEMM before it.
 -- Grain: phase, occurrence_id, operator.
 -- materialize: table
--- requires: estimate._matmul_kernels, input.shape_ops, input.occurrence_shapes
+-- requires: estimate._matmul_kernels, input.shape_ops
 -- columns:
 --   phase         VARCHAR  Name of the phase.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   operator      VARCHAR  'qkv', 'attention', 'o', 'gate_up', 'down', 'mlp' (all of a block that is not a plain MLP),
---                          'lm_head', or 'other' for what fits none.
+--                          'lm_head', or 'other' for what fits none, as the rotary tables before the first.
 --   layers        BIGINT   Blocks that have it, 0 outside layers.
 --   kernel_count  BIGINT   Kernels.
 --   time_ns       BIGINT   Sum of their durations. Unit: ns.
