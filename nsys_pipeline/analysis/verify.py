@@ -24,6 +24,10 @@ from nsys_pipeline.trace.duck import records
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
+TARGETS = (
+    "attribute.kernel_totals", "attribute.nsys_phase_kernels", "attribute.nsys_range_totals",
+    "attribute.work_by_occurrence", "load.strings",
+)  # fmt: skip
 KERNEL_REPORT, RANGE_REPORT = "cuda_gpu_kern_sum", "nvtx_kern_sum"
 REPEATED_CALLS = "calls_recorded_twice"
 # What `nsys stats` says instead of writing a report about a table that the export lacks.
@@ -49,7 +53,7 @@ def verify(trace: Trace) -> Verification:
             f"`nsys stats` cannot read the Parquet folder `{path}`", hint="verify the SQLite export or the report"
         )
     nsys = find_nsys(trace.options.nsys)
-    trace.build("attribute.nsys_range_totals", "attribute.nsys_phase_kernels", "load.strings", "attribute.kernel_totals")
+    trace.build(*TARGETS)
     with tempfile.TemporaryDirectory(prefix="llmperf-") as folder:
         reports = run_stats(nsys.path, path, Path(folder))
     theirs = {
@@ -110,7 +114,7 @@ def run_stats(nsys: Path, trace: Path, folder: Path) -> dict[str, list[dict[str,
 
 def _kernel_rows(rows: Iterable[Mapping[str, str]]) -> dict[Key, Numbers]:
     try:
-        return _added((((row["Name"],), int(row["Instances"]), int(row["Total Time (ns)"])) for row in rows))
+        return _added(((row["Name"],), int(row["Instances"]), int(row["Total Time (ns)"])) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
         raise _not_understood(KERNEL_REPORT, error) from error
 
@@ -158,8 +162,7 @@ def _our_kernels(trace: Trace) -> dict[Key, Numbers]:
 
 def _our_ranges(trace: Trace, time: str = "time_ns") -> dict[Key, Numbers]:
     rows = trace.connection.execute(
-        "SELECT label, style, process_id, thread_id, kernel, kernel_count, "
-        f"{time} FROM attribute.nsys_range_totals"  # noqa: S608
+        f"SELECT label, style, process_id, thread_id, kernel, kernel_count, {time} FROM attribute.nsys_range_totals"  # noqa: S608
     ).fetchall()
     return _added(
         ((label, style, _text(process), _text(thread), kernel), count, time_ns)

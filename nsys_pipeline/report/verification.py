@@ -55,6 +55,7 @@ def _phase_lines(phase: NsysPhase) -> list[str]:
         )
     if phase.graph_launch_count:
         lines.append(
-            f"{phase.phase}: {count(phase.graph_launch_count)} CUDA graphs recorded as a whole are in no kernel report of nsys"
+            f"{phase.phase}: {count(phase.graph_launch_count)} CUDA graphs recorded as a whole "
+            "are in no kernel report of nsys"
         )
     return lines
