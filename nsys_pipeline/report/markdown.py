@@ -8,6 +8,7 @@ from typing import IO
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.format import count, giga, milliseconds, percent, tera
 from nsys_pipeline.report.phrases import convention_line, device_lines, title_lines
+from nsys_pipeline.report.verification import verification_lines
 
 
 def render_markdown(report: Report, stream: IO[str]) -> None:
@@ -49,6 +50,8 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
     write("\n" + _table(["check", "passed", "detail"], [[c.name, "yes" if c.passed else "**no**", c.detail] for c in report.checks], left=3))
     for line in [*convention_line(report), *device_lines(report)]:
         write(f"\n{_escape(line)}\n")
+    if report.verification:
+        write("\n" + "".join(f"- {_escape(line)}\n" for line in verification_lines(report.verification)))
     for notice in report.warnings:
         write(f"\n> **Warning:** {_escape(notice.message)}{' ' + _escape(notice.hint) if notice.hint else ''}\n")
 

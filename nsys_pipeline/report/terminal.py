@@ -13,6 +13,7 @@ from rich.text import Text
 from nsys_pipeline.records import KernelRow, Phase, Report
 from nsys_pipeline.report.format import UNKNOWN, count, giga, milliseconds, percent, tera
 from nsys_pipeline.report.phrases import convention_line, device_lines, title_lines
+from nsys_pipeline.report.verification import verification_lines
 
 OUTSIDE = "outside"
 
@@ -43,6 +44,9 @@ def render_report(report: Report, stream: IO[str]) -> None:
     for line in device_lines(report):
         console.print(Text(line, style="dim"))
     _print_checks(report, console)
+    if report.verification:
+        for line in verification_lines(report.verification):
+            console.print(Text(line))
     for notice in report.warnings:
         console.print(Text("warning: ", style="yellow").append(notice.message, style="not bold default"), soft_wrap=False)
         if notice.hint:

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Self
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner
 from nsys_pipeline.trace import cache
+from nsys_pipeline.trace.duck import scalar
 from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
-from nsys_pipeline.trace.nsys_schema import IDENTIFYING_TABLES, TABLES, NsysTable
+from nsys_pipeline.trace.nsys_schema import IDENTIFYING_TABLES, METADATA_TABLES, NAMED_TABLES, TABLES, NsysTable
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import ROW_ID, Source, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, Source, quote
 
 if TYPE_CHECKING:
-    pass
+    from duckdb import DuckDBPyConnection
 
 STORE = "store"
 
@@ -236,6 +237,12 @@ class Trace:
                 f"`{self.path}` is a database of something else: it has {some} and no table of nsys",
                 hint="llmperf reads what `nsys export --type sqlite` writes",
             )
+        named = [table for table in NAMED_TABLES if table in present]
+        if named and "StringIds" not in present:
+            raise TraceError(
+                f"`{self.path}` is half an export: {named[0]} is there, but not the names in StringIds",
+                hint=EXPORT_AGAIN,
+            )
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")
@@ -275,5 +282,21 @@ class Trace:
             for name, kind in wanted.columns.items():
                 if name not in present:
                     self.connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
+            self._check_required(table, wanted, target)
+            if table in METADATA_TABLES and not scalar(self.connection, f"SELECT count(*) FROM {target}"):  # noqa: S608
+                raise TraceError(
+                    f"`{self.path}` is half an export: nsys did not come to writing {table}", hint=EXPORT_AGAIN
+                )
         if prefix:
             self.runner.adopt(f"nsys.{relation}")
+
+    def _check_required(self, table: str, wanted: NsysTable, target: str) -> None:
+        if not wanted.required:
+            return
+        missing = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required)
+        rows = scalar(self.connection, f"SELECT count(*) FROM {target} WHERE {missing}")  # noqa: S608
+        if rows:
+            raise TraceError(
+                f"`{self.path}` is damaged: {rows:,} row(s) of {table} lack {' or '.join(wanted.required)}",
+                hint=EXPORT_AGAIN,
+            )
