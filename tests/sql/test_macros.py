@@ -103,16 +103,19 @@ def test_overlap_and_exposed_are_the_whole(session: Session) -> None:
 
 
 def test_percentiles(session: Session) -> None:
-    query = "WITH m(group_id, value) AS (VALUES ('a', 10), ('a', 20), ('a', 30), ('a', NULL), ('b', NULL)) FROM percentiles('m') ORDER BY 1"
+    query = "WITH m(group_id, value) AS (VALUES ('a', 0), ('a', 100), ('a', 200), ('a', NULL), ('b', NULL)) FROM percentiles('m') ORDER BY 1"
     assert ask_session(session, query) == table("""
         group_id, count, mean, min, p50,  p90,  p99,  max
-        a,        3,     20.0, 10,  20.0, 28.0, 29.8, 30
+        a,        3,     100.0, 0,  100.0, 180.0, 198.0, 200
         b,        0,     ,     ,    ,     ,     ,
     """)
 
 
 def test_bucket_ns(session: Session) -> None:
-    assert ask_session(session, "SELECT bucket_ns(x, 10) AS b FROM (VALUES (0), (9), (10), (123)) AS v(x)") == "b\n0\n0\n10\n120"
+    assert (
+        ask_session(session, "SELECT bucket_ns(x, 10) AS b FROM (VALUES (0), (9), (10), (123)) AS v(x)")
+        == "b\n0\n0\n10\n120"
+    )
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,9 @@ def nested() -> TraceBuilder:
 
 
 def test_gpu_work_has_the_innermost_range_and_the_phase_of_the_launch(tmp_path: Path) -> None:
-    query = "SELECT name, family, phase, occurrence, range_name, start_ns, dur_ns, launch_latency_ns, reason FROM gpu_work"
+    query = (
+        "SELECT name, family, phase, occurrence, range_name, start_ns, dur_ns, launch_latency_ns, reason FROM gpu_work"
+    )
     assert ask(nested(), f"{query} ORDER BY start_ns", tmp_path) == table("""
         name,     family, phase,   occurrence, range_name, start_ns, dur_ns, launch_latency_ns, reason
         gemm_a,   gemm,   prefill, 0,          prefill,    20,       10,     3,
@@ -38,8 +40,12 @@ def test_gpu_work_has_the_innermost_range_and_the_phase_of_the_launch(tmp_path: 
 
 def test_kernel_that_ends_after_its_range_belongs_to_the_range_of_its_launch(tmp_path: Path) -> None:
     trace = TraceBuilder()
-    trace.process().thread().push(0, 20, "prefill").push(25, 40, "decode").launch(10, gpu=(30, 90)).launch(30, gpu=(90, 99))
-    assert ask(trace, "SELECT phase, gpu_start_ns, gpu_end_ns, gpu_busy_ns, wall_ns FROM phases ORDER BY 2", tmp_path) == table("""
+    trace.process().thread().push(0, 20, "prefill").push(25, 40, "decode").launch(10, gpu=(30, 90)).launch(
+        30, gpu=(90, 99)
+    )
+    assert ask(
+        trace, "SELECT phase, gpu_start_ns, gpu_end_ns, gpu_busy_ns, wall_ns FROM phases ORDER BY 2", tmp_path
+    ) == table("""
         phase,   gpu_start_ns, gpu_end_ns, gpu_busy_ns, wall_ns
         prefill, 30,           90,         60,          20
         decode,  90,           99,         9,           15
@@ -77,7 +83,9 @@ def test_unattributed_kernel_says_why(tmp_path: Path) -> None:
     process = trace.process()
     process.thread().push(10, 20, "prefill").push(40, 50, "load_weights").launch(5, gpu=(6, 7)).launch(45, gpu=(46, 47))
     process.kernel((60, 61), correlation=77)
-    assert ask(trace, "SELECT start_ns, phase, range_name, reason, api_id IS NULL AS lost FROM kernels ORDER BY 1", tmp_path) == table("""
+    assert ask(
+        trace, "SELECT start_ns, phase, range_name, reason, api_id IS NULL AS lost FROM kernels ORDER BY 1", tmp_path
+    ) == table("""
         start_ns, phase, range_name,   reason,      lost
         6,        ,      ,             no_range,    false
         46,       ,      load_weights, no_phase,    false
@@ -107,7 +115,9 @@ def test_memops_have_direction_memory_and_bandwidth(tmp_path: Path) -> None:
     for number, label in ((1, "Host-to-Device"), (2, "Device-to-Host")):
         trace.row("ENUM_CUDA_MEMCPY_OPER", id=number, name=f"KIND_{number}", label=label)
     main = trace.process().thread().push(0, 100, "decode")
-    main.memcpy(10, gpu=(20, 30), size_bytes=1000, kind=1).memcpy(40, gpu=(50, 50), size_bytes=4, kind=2, srcKind=2, dstKind=0)
+    main.memcpy(10, gpu=(20, 30), size_bytes=1000, kind=1).memcpy(
+        40, gpu=(50, 50), size_bytes=4, kind=2, srcKind=2, dstKind=0
+    )
     main.memset(60, gpu=(70, 75), size_bytes=64, value=7)
     query = "SELECT kind, direction, source_memory, target_memory, value, bytes, bytes_per_s, phase FROM memops ORDER BY start_ns"
     assert ask(trace, query, tmp_path) == table("""
@@ -172,7 +182,9 @@ def test_gpu_metrics_are_named_with_their_units(tmp_path: Path) -> None:
     trace = TraceBuilder()
     source = (1 << 48) + (1 << 32) + 1
     for number, name in ((0, "GPC Clock Frequency [MHz]"), (5, "Tensor Active [Throughput %]"), (6, "Plain")):
-        trace.row("TARGET_INFO_GPU_METRICS", typeId=source, sourceId=source, typeName="", metricId=number, metricName=name)
+        trace.row(
+            "TARGET_INFO_GPU_METRICS", typeId=source, sourceId=source, typeName="", metricId=number, metricName=name
+        )
         trace.row("GPU_METRICS", timestamp=10 * number, typeId=source, metricId=number, value=number + 1)
     trace.row("GPU_METRICS", timestamp=90, typeId=source, metricId=99, value=1)
     trace.process().thread().call(0)
@@ -190,7 +202,9 @@ def test_small_views(tmp_path: Path) -> None:
     trace.diagnostic("Profiling   has\nstarted.", at=3)
     trace.capture_metadata(PLATFORM="linux")
     with open_session(trace, tmp_path) as session:
-        assert ask_session(session, "SELECT device_id, name, sm_count, compute_capability, has_work FROM devices") == table("""
+        assert ask_session(
+            session, "SELECT device_id, name, sm_count, compute_capability, has_work FROM devices"
+        ) == table("""
             device_id, name,                  sm_count, compute_capability, has_work
             0,         NVIDIA H100 80GB HBM3, 132,      9.0,                true
         """)
