@@ -78,8 +78,9 @@ def test_overlap_and_exposed_are_the_whole(session: Session) -> None:
     """On random intervals: hidden + exposed = busy, which is the brute-force count of covered instants."""
     query = """
         WITH r AS (SELECT i, hash(i) % 500 AS a, hash(i + 7777) % 30 AS n FROM range(200) AS t(i)),
-            x AS (SELECT (i % 3)::INT AS group_id, a::BIGINT AS start_ns, (a + n)::BIGINT AS end_ns FROM r WHERE i % 2 = 0),
-            y AS (SELECT (i % 3)::INT AS group_id, a::BIGINT AS start_ns, (a + n)::BIGINT AS end_ns FROM r WHERE i % 2 = 1),
+            s AS (SELECT i, (i % 3)::INT AS group_id, a::BIGINT AS start_ns, (a + n)::BIGINT AS end_ns FROM r),
+            x AS (SELECT * EXCLUDE (i) FROM s WHERE i % 2 = 0),
+            y AS (SELECT * EXCLUDE (i) FROM s WHERE i % 2 = 1),
             tick AS (SELECT unnest(range(0, 600)) AS t),
             brute AS (
                 SELECT g.group_id, count(*) FILTER (WHERE inx) AS busy, count(*) FILTER (WHERE inx AND iny) AS hidden
@@ -93,7 +94,8 @@ def test_overlap_and_exposed_are_the_whole(session: Session) -> None:
             )
         SELECT
             bool_and(b.busy = (SELECT busy_ns FROM busy_ns('x') AS m WHERE m.group_id = b.group_id)) AS busy,
-            bool_and(b.hidden = (SELECT sum(dur_ns) FROM overlap('x', 'y') AS m WHERE m.group_id = b.group_id)) AS hidden,
+            bool_and(b.hidden = (SELECT sum(dur_ns) FROM overlap('x', 'y') AS m WHERE m.group_id = b.group_id))
+                AS hidden,
             bool_and(b.busy - b.hidden = (SELECT sum(dur_ns) FROM exposed('x', 'y') AS m WHERE m.group_id = b.group_id))
                 AS exposed,
             count(*) AS groups
@@ -103,7 +105,8 @@ def test_overlap_and_exposed_are_the_whole(session: Session) -> None:
 
 
 def test_percentiles(session: Session) -> None:
-    query = "WITH m(group_id, value) AS (VALUES ('a', 0), ('a', 100), ('a', 200), ('a', NULL), ('b', NULL)) FROM percentiles('m') ORDER BY 1"
+    rows = "VALUES ('a', 0), ('a', 100), ('a', 200), ('a', NULL), ('b', NULL)"
+    query = f"WITH m(group_id, value) AS ({rows}) FROM percentiles('m') ORDER BY 1"
     assert ask_session(session, query) == table("""
         group_id, count, mean, min, p50,  p90,  p99,  max
         a,        3,     100.0, 0,  100.0, 180.0, 198.0, 200

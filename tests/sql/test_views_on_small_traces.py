@@ -100,8 +100,9 @@ def test_kernels_have_their_launch_configuration(tmp_path: Path) -> None:
                 dynamicSharedMemory=1024, localMemoryPerThread=8)  # fmt: skip
     main.launch(10, gpu=(15, 19))
     query = (
-        "SELECT start_ns, grid_x, grid_y, grid_z, block_x, registers_per_thread AS regs, static_shared_bytes AS static, "
-        "dynamic_shared_bytes AS dynamic, local_bytes_per_thread AS local FROM kernels ORDER BY 1"
+        "SELECT start_ns, grid_x, grid_y, grid_z, block_x, registers_per_thread AS regs, "
+        "static_shared_bytes AS static, dynamic_shared_bytes AS dynamic, local_bytes_per_thread AS local "
+        "FROM kernels ORDER BY 1"
     )
     assert ask(trace, query, tmp_path) == table("""
         start_ns, grid_x, grid_y, grid_z, block_x, regs, static, dynamic, local
@@ -119,8 +120,8 @@ def test_memops_have_direction_memory_and_bandwidth(tmp_path: Path) -> None:
         40, gpu=(50, 50), size_bytes=4, kind=2, srcKind=2, dstKind=0
     )
     main.memset(60, gpu=(70, 75), size_bytes=64, value=7)
-    query = "SELECT kind, direction, source_memory, target_memory, value, bytes, bytes_per_s, phase FROM memops ORDER BY start_ns"
-    assert ask(trace, query, tmp_path) == table("""
+    query = "SELECT kind, direction, source_memory, target_memory, value, bytes, bytes_per_s, phase FROM memops"
+    assert ask(trace, f"{query} ORDER BY start_ns", tmp_path) == table("""
         kind,   direction,      source_memory, target_memory, value, bytes, bytes_per_s,    phase
         memcpy, Host-to-Device, pinned,        device,        ,      1000,  100000000000.0, decode
         memcpy, Device-to-Host, device,        pageable,      ,      4,     ,               decode
@@ -170,8 +171,8 @@ def test_graph_launches_by_node_and_as_a_whole(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread().push(0, 50, "decode")
     main.graph_launch(10, nodes=[(20, 30), (35, 45), (45, 50)], graph_id=3).graph_launch(40, gpu=(60, 90), graph_id=4)
-    query = "SELECT mode, graph_id, op_id IS NULL AS nodes, phase, start_ns, dur_ns, node_count, node_time_ns FROM graph_launches ORDER BY start_ns"
-    assert ask(trace, query, tmp_path) == table("""
+    columns = "mode, graph_id, op_id IS NULL AS nodes, phase, start_ns, dur_ns, node_count, node_time_ns"
+    assert ask(trace, f"SELECT {columns} FROM graph_launches ORDER BY start_ns", tmp_path) == table("""
         mode,  graph_id, nodes, phase,  start_ns, dur_ns, node_count, node_time_ns
         node,  3,        true,  decode, 20,       30,     3,          25
         graph, 4,        false, decode, 60,       30,     ,
