@@ -72,7 +72,7 @@ class NsysError(LlmperfError):
     exit_code = ExitCode.NSYS
 
 
-class Interrupted(LlmperfError):
+class Interrupted(LlmperfError):  # noqa: N818 - no error: the user asked for it
     """The user pressed Ctrl-C; what could be saved has been saved."""
 
     exit_code = ExitCode.INTERRUPTED

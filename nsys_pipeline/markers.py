@@ -122,7 +122,8 @@ def profiled() -> bool:
 
 def backend_name() -> str | None:
     """Return how ranges reach the profiler: injection, nvtx or torch; None when they do not."""
-    return {InjectedDomain: "injection", _NvtxPackage: "nvtx", _TorchNvtx: "torch"}.get(type(_backend()))  # type: ignore[call-overload, no-any-return]
+    names: dict[type, str] = {InjectedDomain: "injection", _NvtxPackage: "nvtx", _TorchNvtx: "torch"}
+    return names.get(type(_backend()))
 
 
 class Backend(Protocol):

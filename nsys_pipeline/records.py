@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
+
+
+def _tuple(values: Iterable[int]) -> tuple[int, ...]:
+    return tuple(values)
 
 
 def _same_length(instance: Step, _attribute: object, value: tuple[int, ...]) -> None:
@@ -24,8 +28,8 @@ class Step:
     ``logits`` is the number of positions, summed over the batch, for which the LM head is computed.
     """
 
-    q_tokens: tuple[int, ...] = attrs.field(converter=tuple, validator=_token_counts)
-    kv_tokens: tuple[int, ...] = attrs.field(converter=tuple, validator=[_same_length, _token_counts])
+    q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
+    kv_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=[_same_length, _token_counts])
     logits: int
 
     @classmethod
@@ -36,7 +40,7 @@ class Step:
     @classmethod
     def ragged(cls, q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int | None = None) -> Step:
         """Sequences of different lengths in one pass; the LM head runs once per sequence unless told otherwise."""
-        return cls(tuple(q_tokens), tuple(kv_tokens), len(q_tokens) if logits is None else logits)
+        return cls(q_tokens, kv_tokens, len(q_tokens) if logits is None else logits)
 
     @property
     def batch(self) -> int:
@@ -145,17 +149,22 @@ class Phase:
     measured_occurrences: int | None
     tokens: int | None
     flops: int | None
+    executed_flops: int | None
     bytes: int | None
     peak_flops_per_s: float | None
     mfu_wall: float | None
     mfu_span: float | None
     mfu_busy: float | None
+    hfu_busy: float | None
     mbu_wall: float | None
     mbu_span: float | None
     mbu_busy: float | None
     compute_ns: float | None
     memory_ns: float | None
     sol_ns: float | None
+    sol_ratio: float | None
+    flops_per_byte: float | None
+    ridge_flops_per_byte: float | None
     measured_busy_ns: int | None
     measured_wall_ns: int | None
     bound: str | None
@@ -189,6 +198,25 @@ class KernelRow:
 
 
 @attrs.frozen
+class OperatorRow:
+    """One operator of the model in marked layers, for one phase and kind of shape, warm-up left out."""
+
+    phase: str
+    shape: str
+    operator: str
+    occurrences: int
+    kernel_count: int
+    time_ns: int
+    flops: int
+    bytes: int
+    flops_per_s: float | None
+    bytes_per_s: float | None
+    flops_per_byte: float | None
+    sol_ns: float | None
+    roofline_ratio: float | None
+
+
+@attrs.frozen
 class Check:
     """Something that must hold on every trace."""
 
@@ -219,3 +247,4 @@ class Report:
     warnings: list[Notice]
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
+    operators: list[OperatorRow] = attrs.field(factory=list)

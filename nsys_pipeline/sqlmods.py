@@ -6,7 +6,7 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- What one row is, in a sentence or two.
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
-    -- materialize: table                      (left out: a view)
+    -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
     -- params: spans                           (only in a macro)
     -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:
@@ -59,6 +59,7 @@ class Module:
     columns: tuple[Column, ...]
     sql: str
     is_table: bool = False
+    is_temporary: bool = False
     params: tuple[str, ...] = ()
     returns: Column | None = None
 
@@ -121,7 +122,8 @@ def parse(name: str, text: str) -> Module:
         requires=tuple(re.findall(r"[\w.]+", " ".join(fields.get("requires", [])))),
         columns=parse_columns(name, fields.get("columns", [])),
         sql=sql,
-        is_table=fields.get("materialize") == ["table"],
+        is_table=fields.get("materialize") in (["table"], ["temporary"]),
+        is_temporary=fields.get("materialize") == ["temporary"],
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
     )
@@ -256,7 +258,7 @@ class Runner:
     def _create(self, module: Module) -> None:
         if module.is_macro:
             self.con.execute(macro_ddl(module))
-        elif module.is_table and self.store and self.may_write:
+        elif module.is_table and not module.is_temporary and self.store and self.may_write:
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.{module.layer}")
             self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} AS {module.sql}")
             self.adopt(module.name)

@@ -1,7 +1,9 @@
-"""Rewrite tests/unit/model/golden_flops.json: what torch counts for the presets, at their real sizes, without weights.
+"""Rewrite the golden FLOP totals: what torch counts on transformers' code on the meta device, never llmperf's estimate.
 
-Needs the extra `verify`. Each entry is FlopCounterMode's total on transformers' code on the meta device, not llmperf's
-estimate; the test compares the two. Usage: python scripts/golden_flops.py
+tests/unit/model/golden_flops.json   the presets at their real sizes (minutes)
+tests/unit/model/golden_small.json   one small config per family and variant, from small_configs.json (seconds)
+
+Needs the extra `verify`. Usage: python scripts/golden_flops.py [real|small]
 """
 
 from __future__ import annotations
@@ -10,53 +12,70 @@ import json
 import sys
 import time
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 import transformers
 
 from nsys_pipeline.errors import ModelError
-from nsys_pipeline.model import load_model, preset_names
+from nsys_pipeline.model import Model, load_model, preset_names
 from nsys_pipeline.model.verify import OTHER_CONVENTION, MetaModel
 from nsys_pipeline.records import Step
 
-TARGET = Path(__file__).parent.parent / "tests" / "unit" / "model" / "golden_flops.json"
+TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
 #: batch, new tokens, cached tokens, LM-head positions per sequence.
 SHAPES = ((1, 2048, 0, 1), (1, 1, 2048, 1), (3, 1, 1500, 1), (2, 300, 700, 300))
+SMALL_SHAPES = ((2, 16, 0, 1), (2, 1, 16, 1), (3, 4, 9, 1), (1, 11, 0, 11))
 GPT2_SHAPES = ((1, 512, 0, 1), (1, 1, 512, 1), (3, 1, 400, 1), (2, 300, 100, 300))
+
+
+def count(model: Model, shapes: Iterable[tuple[int, int, int, int]]) -> dict[str, Any]:
+    """Parameters and FLOPs of each shape; convolutions and recurrences of hybrid models are left out."""
+    meta = MetaModel(model)
+    cases = []
+    for batch, q, cached, keep in shapes:
+        step = Step.uniform(batch=batch, q_tokens=q, kv_tokens=cached, logits=batch * keep)
+        counted = meta.count(step)
+        flops = counted.flops - counted.groups.get(OTHER_CONVENTION, 0)
+        cases.append({"batch": batch, "q": q, "kv": cached, "logits": step.logits, "flops": flops})
+    return {"model": model.name, "params": meta.params, "cases": cases}
+
+
+def write(target: Path, models: Iterable[tuple[Model, Iterable[tuple[int, int, int, int]]]]) -> None:
+    """Count all models and write one line for each; those that transformers cannot run are named on stderr."""
+    entries = []
+    for model, shapes in models:
+        started = time.monotonic()
+        try:
+            entries.append(count(model, shapes))
+        except ModelError as error:
+            print(f"{model.name}: left out: {error.message[:160]}", file=sys.stderr)
+            continue
+        print(f"{model.name}: {time.monotonic() - started:.1f} s", file=sys.stderr)
+    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
+    head = json.dumps({"source": source, "note": "without convolutions and recurrences of hybrid models"})[:-1]
+    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
+    target.write_text(f'{head}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
+    print(f"{target.name}: {len(entries)} models", file=sys.stderr)
 
 
 def main() -> None:
     warnings.simplefilter("ignore")
-    entries = []
-    for name in preset_names():
-        started = time.monotonic()
-        try:
-            model = load_model(name)
-            meta = MetaModel(model)
-            cases = []
-            for batch, q, cached, keep in GPT2_SHAPES if model.model_type == "gpt2" else SHAPES:
-                step = Step.uniform(batch=batch, q_tokens=q, kv_tokens=cached, logits=batch * keep)
-                counted = meta.count(step)
-                cases.append(
-                    {
-                        "batch": batch,
-                        "q": q,
-                        "kv": cached,
-                        "logits": step.logits,
-                        "flops": counted.flops - counted.groups.get(OTHER_CONVENTION, 0),
-                    }
-                )
-        except ModelError as error:
-            print(f"{name}: left out: {error.message[:160]}", file=sys.stderr)
-            continue
-        entries.append({"model": name, "params": meta.params, "cases": cases})
-        print(f"{name}: {time.monotonic() - started:.1f} s", file=sys.stderr)
-    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
-    head = json.dumps({"source": source, "note": "without convolutions and recurrences of hybrid models"})[:-1]
-    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
-    TARGET.write_text(f'{head}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
-    print(f"{len(entries)} models", file=sys.stderr)
+    which = sys.argv[1:] or ["small", "real"]
+    if "small" in which:
+        configs = json.loads((TESTS / "small_configs.json").read_text(encoding="utf-8"))
+        write(
+            TESTS / "golden_small.json",
+            ((Model.from_config(config, name), SMALL_SHAPES) for name, config in configs.items()),
+        )
+    if "real" in which:
+        models = (load_model(name) for name in preset_names())
+        write(
+            TESTS / "golden_flops.json",
+            ((model, GPT2_SHAPES if model.model_type == "gpt2" else SHAPES) for model in models),
+        )
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def shape_fields(config_class: Any) -> dict[str, Any]:
 
 
 def find_class(model_type: str) -> Any:
-    """The config class of a model type; sub-configs are found by the class's own `model_type`. None: not a part of it."""
+    """The config class of a model type; sub-configs are found by the class's own `model_type`. None: there is none."""
     try:
         return CONFIG_MAPPING[model_type]
     except KeyError:

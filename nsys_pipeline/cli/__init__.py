@@ -1,4 +1,4 @@
-"""The command line: one file per verb, listed in `app.COMMANDS`."""
+"""The command line: one file per verb, listed in `group.COMMANDS`."""
 
 
 def main() -> None:

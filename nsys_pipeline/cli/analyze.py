@@ -4,19 +4,28 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from nsys_pipeline.cli.common import (
+    ApproximateOption,
+    BandwidthOption,
+    BatchOption,
     CacheOption,
+    DtypeOption,
     ForceOption,
     MemoryOption,
     ModelOption,
+    NewTokensOption,
+    NsysOption,
     OutputOption,
+    PeakOption,
     PhaseOption,
+    PromptTokensOption,
+    ShapeOption,
     StrictOption,
+    TpOption,
     TraceArgument,
     analysis_options,
     output_file,
@@ -24,8 +33,6 @@ from nsys_pipeline.cli.common import (
     trace_options,
 )
 
-_SHAPE = "Model and shape"
-_TRACE = "Attribution"
 _OUTPUT = "Output"
 
 
@@ -40,33 +47,38 @@ class ReportFormat(StrEnum):
 def analyze(
     trace: TraceArgument,
     *,
-    model: ModelOption = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(metavar="BxP+N", help="Shape of the requests: one for all, or one for each in order."),
-    ] = None,
-    batch: Annotated[int | None, typer.Option(min=1, help="Sequences per request.")] = None,
-    prompt_tokens: Annotated[int | None, typer.Option(min=1, help="Prompt length of each sequence.")] = None,
-    new_tokens: Annotated[int | None, typer.Option(min=0, help="Decode steps per request.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Of weights and activations; default: the trace's, the config's.")] = None,
-    tp: Annotated[int, typer.Option(min=1, help="Tensor-parallel GPUs that share each pass.")] = 1,
-    peak: Annotated[list[str] | None, typer.Option(metavar="DTYPE=TFLOPS", help="Dense peak instead of the datasheet's.")] = None,
-    bandwidth: Annotated[str | None, typer.Option(metavar="GB/S", help="Memory bandwidth instead of the datasheet's.")] = None,
-    approximate: Annotated[
-        bool, typer.Option("--approximate", help="Estimate unknown model types as 2 × active parameters.")
+    format: Annotated[  # noqa: A002
+        ReportFormat, typer.Option("--format", help="How to print the report.", rich_help_panel=_OUTPUT)
+    ] = ReportFormat.table,
+    list_ranges: Annotated[
+        bool,
+        typer.Option(
+            "--list-ranges", help="List the NVTX ranges and what they count as, instead.", rich_help_panel=_OUTPUT
+        ),
     ] = False,
-    phase: PhaseOption = None,
-    strict: StrictOption = False,
-    list_ranges: Annotated[bool, typer.Option("--list-ranges", help="List the NVTX ranges and what they count as.")] = False,
-    top: Annotated[int, typer.Option(min=0, help="Kernels to show for each phase.")] = 5,
-    format: Annotated[ReportFormat, typer.Option("--format", help="How to print the report.")] = ReportFormat.table,  # noqa: A002
+    top: Annotated[int, typer.Option(min=0, help="Kernels to show for each phase.", rich_help_panel=_OUTPUT)] = 5,
     output: OutputOption = None,
     force: ForceOption = False,
+    model: ModelOption = None,
+    shape: ShapeOption = None,
+    batch: BatchOption = None,
+    prompt_tokens: PromptTokensOption = None,
+    new_tokens: NewTokensOption = None,
+    dtype: DtypeOption = None,
+    tp: TpOption = 1,
+    approximate: ApproximateOption = False,
+    peak: PeakOption = None,
+    bandwidth: BandwidthOption = None,
+    phase: PhaseOption = None,
+    strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
-    nsys: Annotated[str | None, typer.Option(help="The nsys that exports a .nsys-rep.")] = None,
+    nsys: NsysOption = None,
 ) -> None:
-    """Attribute every GPU operation of a trace to its phase and say how far each phase is from the hardware's limits."""
+    """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
+
+    The shapes of steps come from the marks in the trace, else from these options; without a model there is no MFU.
+    """
     from nsys_pipeline.analysis import analyze as run_analysis
     from nsys_pipeline.trace import open_trace
 

@@ -16,46 +16,96 @@ if TYPE_CHECKING:
     from nsys_pipeline.analysis import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
 
+# Headings of `--help`.
+_SHAPE = "Model and shape"
+_PEAKS = "Hardware peaks"
+_TRACE = "Trace and attribution"
+_OUTPUT = "Output"
+
 TraceArgument = Annotated[
-    Path, typer.Argument(metavar="TRACE", help="Run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder.")
+    Path,
+    typer.Argument(metavar="TRACE", help="Run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder."),
 ]
-PhaseOption = Annotated[
-    list[str] | None,
-    typer.Option("--phase", metavar="NAME=REGEX", help="Ranges whose `domain:text` matches are this phase; repeatable."),
-]
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Leave work of threads without ranges unattributed.")
-]
-CacheOption = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep the prepared tables for the next run.")]
-MemoryOption = Annotated[str | None, typer.Option("--memory-limit", metavar="SIZE", help="Spill to disk past this [1GB].")]
 ModelOption = Annotated[
-    str | None, typer.Option("--model", metavar="MODEL", help="Preset, config.json, model directory or hub id.")
+    str | None,
+    typer.Option(
+        "--model", metavar="MODEL", help="Preset, config.json, model directory or hub id.", rich_help_panel=_SHAPE
+    ),
 ]
 ShapeOption = Annotated[
     list[str] | None,
-    typer.Option("--shape", metavar="BxP+N", help="Shape of the requests: one for all, or one for each in order."),
+    typer.Option(
+        "--shape",
+        metavar="BxP+N",
+        help="Batch x prompt + new tokens of the requests: one for all, or one for each in order.",
+        rich_help_panel=_SHAPE,
+    ),
 ]
-BatchOption = Annotated[int | None, typer.Option("--batch", min=1, help="Sequences per request.")]
+BatchOption = Annotated[
+    int | None, typer.Option("--batch", min=1, help="Sequences per request.", rich_help_panel=_SHAPE)
+]
 PromptTokensOption = Annotated[
-    int | None, typer.Option("--prompt-tokens", min=1, help="Prompt length of each sequence.")
+    int | None, typer.Option("--prompt-tokens", min=1, help="Prompt length of each sequence.", rich_help_panel=_SHAPE)
 ]
-NewTokensOption = Annotated[int | None, typer.Option("--new-tokens", min=0, help="Decode steps per request.")]
+NewTokensOption = Annotated[
+    int | None, typer.Option("--new-tokens", min=0, help="Decode steps per request.", rich_help_panel=_SHAPE)
+]
 DtypeOption = Annotated[
-    str | None, typer.Option("--dtype", help="Of weights and activations; default: the trace's, the config's.")
+    str | None,
+    typer.Option(
+        "--dtype", help="Of weights and activations; default: the trace's, the config's.", rich_help_panel=_SHAPE
+    ),
 ]
-TpOption = Annotated[int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.")]
-PeakOption = Annotated[
-    list[str] | None, typer.Option("--peak", metavar="DTYPE=TFLOPS", help="Dense peak instead of the datasheet's.")
-]
-BandwidthOption = Annotated[
-    str | None, typer.Option("--bandwidth", metavar="GB/S", help="Memory bandwidth instead of the datasheet's.")
+TpOption = Annotated[
+    int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=_SHAPE)
 ]
 ApproximateOption = Annotated[
-    bool, typer.Option("--approximate", help="Estimate unknown model types as 2 × active parameters.")
+    bool,
+    typer.Option(
+        "--approximate", help="Estimate unknown model types as 2 × active parameters.", rich_help_panel=_SHAPE
+    ),
 ]
-NsysOption = Annotated[str | None, typer.Option("--nsys", help="The nsys that exports a .nsys-rep.")]
-OutputOption = Annotated[Path | None, typer.Option("-o", "--output", metavar="FILE", help="Write there, not to stdout.")]
-ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.")]
+PeakOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--peak", metavar="DTYPE=TFLOPS", help="Dense peak instead of the datasheet's.", rich_help_panel=_PEAKS
+    ),
+]
+BandwidthOption = Annotated[
+    str | None,
+    typer.Option(
+        "--bandwidth", metavar="GB/S", help="Memory bandwidth instead of the datasheet's.", rich_help_panel=_PEAKS
+    ),
+]
+PhaseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--phase",
+        metavar="NAME=REGEX",
+        help="Ranges whose `domain:text` matches are this phase; repeatable.",
+        rich_help_panel=_TRACE,
+    ),
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option("--strict", help="Leave work of threads without ranges unattributed.", rich_help_panel=_TRACE),
+]
+CacheOption = Annotated[
+    bool,
+    typer.Option("--cache/--no-cache", help="Keep the prepared tables for the next run.", rich_help_panel=_TRACE),
+]
+MemoryOption = Annotated[
+    str | None,
+    typer.Option("--memory-limit", metavar="SIZE", help="Spill to disk past this [1GB].", rich_help_panel=_TRACE),
+]
+NsysOption = Annotated[
+    str | None, typer.Option("--nsys", help="The nsys that exports a .nsys-rep.", rich_help_panel=_TRACE)
+]
+OutputOption = Annotated[
+    Path | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Write there, not to stdout.", rich_help_panel=_OUTPUT),
+]
+ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.", rich_help_panel=_OUTPUT)]
 
 
 def trace_options(
@@ -103,7 +153,9 @@ def analysis_options(
     shapes = tuple(RequestShape.parse(text) for text in shape or ())
     if batch is not None or prompt_tokens is not None or new_tokens is not None:
         if shapes:
-            raise UsageError("`--shape` and `--batch/--prompt-tokens/--new-tokens` say the same thing", hint="use one of them")
+            raise UsageError(
+                "`--shape` and `--batch/--prompt-tokens/--new-tokens` say the same thing", hint="use one of them"
+            )
         if prompt_tokens is None:
             raise UsageError("the shape of a request needs `--prompt-tokens`")
         shapes = (RequestShape(batch or 1, prompt_tokens, new_tokens),)
@@ -126,7 +178,7 @@ def progress() -> Iterator[Any]:
     from rich.console import Console
 
     with Console(stderr=True).status("opening the trace") as status:
-        yield lambda text: status.update(text)
+        yield status.update
 
 
 @contextmanager

@@ -20,13 +20,15 @@ def demo(*, cache: CacheOption = True) -> None:
     from nsys_pipeline.report.terminal import render_report
     from nsys_pipeline.trace import open_trace
 
-    with progress() as on_progress, open_trace(DEMO_TRACE, trace_options(cache=cache, on_progress=on_progress)) as trace:
+    with (
+        progress() as on_progress,
+        open_trace(DEMO_TRACE, trace_options(cache=cache, on_progress=on_progress)) as trace,
+    ):
         report = analyze(trace)
     sys.stdout.write(ABOUT)
     render_report(report, sys.stdout)
     sys.stdout.write(
-        "\nnext: `llmperf sql`, `llmperf schema` and `llmperf capture --help`; "
-        f"the trace is {_shown(DEMO_TRACE)}\n"
+        f"\nnext: `llmperf sql`, `llmperf schema` and `llmperf capture --help`; the trace is {_shown(DEMO_TRACE)}\n"
     )
 
 

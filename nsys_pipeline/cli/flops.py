@@ -58,9 +58,7 @@ def flops(
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Accept an unknown model type.", rich_help_panel=_COUNTING)
     ] = False,
-    dtype: Annotated[
-        str | None, typer.Option(help="Activations and plain weights.", rich_help_panel=_NUMBERS)
-    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="Activations and plain weights.", rich_help_panel=_NUMBERS)] = None,
     weight_dtype: Annotated[
         str | None,
         typer.Option(metavar="bf16|fp8|int8|int4|mxfp4|…", help="Quantized weights.", rich_help_panel=_NUMBERS),
@@ -107,7 +105,16 @@ def flops(
         ep=ep,
     )
     loaded = load_model(model, allow_network=allow_network, approximate=approximate)
-    shape = _shape(loaded, batch, prompt_tokens, context, cached_tokens, encoder_tokens, images, image_patches)
+    shape = _shape(
+        loaded,
+        batch=batch,
+        prompt_tokens=prompt_tokens,
+        context=context,
+        cached_tokens=cached_tokens,
+        encoder_tokens=encoder_tokens,
+        images=images,
+        image_patches=image_patches,
+    )
     if loaded.dtype_assumed and dtype is None:
         sys.stderr.write(f"warning: the config names no dtype; {loaded.dtype} is assumed\n\nhint: pass --dtype\n")
     if loaded.approximate:
@@ -143,6 +150,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 def _shape(
     model: Model,
+    *,
     batch: int | None,
     prompt_tokens: str | None,
     context: str | None,

@@ -15,10 +15,13 @@ from nsys_pipeline.hardware.measured import Measured, load_measured
 
 
 def gpus(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="A GPU, as CUDA reports it or part of it.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A GPU, as CUDA reports it or part of it.")
+    ] = None,
     *,
     measure: Annotated[
-        bool, typer.Option("--measure", help="Run a large GEMM and a large copy on this machine's GPU and keep the result.")
+        bool,
+        typer.Option("--measure", help="Run a large GEMM and a large copy on this machine's GPU and keep the result."),
     ] = False,
     device: Annotated[int, typer.Option(min=0, help="CUDA device to measure.")] = 0,
     output_format: Annotated[str, typer.Option("--format", metavar="table|json", help="Output.")] = "table",

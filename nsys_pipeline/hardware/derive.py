@@ -29,9 +29,9 @@ def derive_gpu(
 ) -> Gpu:
     """Peaks of a GPU from what a trace says about it. Never used silently: its `label` is ``derived``.
 
-    `clock_hz` is usually the boost clock, above what datasheets assume, so that the result is too high by up to 10 % (H100:
-    1070 against 989 TFLOP/s), and export variants can be far below it (H20: 4.3×). Raises HardwareError for a compute
-    capability without a known rate, and for impossible counts.
+    `clock_hz` is usually the boost clock, above what datasheets assume, so that the result is too high by up to 10 %
+    (H100: 1070 against 989 TFLOP/s), and export variants can be far below it (H20: 4.3×). Raises HardwareError for a
+    compute capability without a known rate, and for impossible counts.
     """
     match = re.fullmatch(r"(\d+)\.(\d+)", compute_capability)
     key = (int(match[1]), int(match[2])) if match else None

@@ -26,9 +26,9 @@ def _frozen(value: Mapping[str, float]) -> Mapping[str, float]:
 class Gpu:
     """Peaks of one GPU model.
 
-    `peaks_flops_per_s` holds dense rates with FP32 accumulation (int8: operations per second), by dtype; a dtype without
-    an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived`` (SM × clock × a
-    rate per SM), ``override`` (the user) or ``measured``. `source` names the document.
+    `peaks_flops_per_s` holds dense rates with FP32 accumulation (int8: operations per second), by dtype; a dtype
+    without an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived``
+    (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document.
     """
 
     name: str

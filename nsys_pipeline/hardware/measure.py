@@ -1,4 +1,4 @@
-"""Measure what this machine's GPU reaches: a large GEMM per dtype and a large copy. The one module here that needs torch."""
+"""Measure what this machine's GPU reaches: a large GEMM per dtype and a large copy. Needs torch."""
 
 from __future__ import annotations
 
@@ -56,10 +56,7 @@ def _gemm(torch: Any, dtype: str) -> float | None:
     before = torch.backends.cuda.matmul.allow_tf32
     try:
         torch.backends.cuda.matmul.allow_tf32 = True
-        if dtype == "fp8":
-            seconds = _fp8_seconds(torch, left, right)
-        else:
-            seconds = _seconds(torch, lambda: left @ right)
+        seconds = _fp8_seconds(torch, left, right) if dtype == "fp8" else _seconds(torch, lambda: left @ right)
     except (RuntimeError, ValueError, AttributeError):
         # A GPU or a build of torch without this dtype has no rate for it.
         return None
@@ -79,4 +76,5 @@ def _copy(torch: Any, device: int) -> float:
     count = min(_COPY_BYTES, free // 4)
     source = torch.empty(count, dtype=torch.uint8, device="cuda").random_()
     target = torch.empty_like(source)
-    return 2 * count / _seconds(torch, lambda: target.copy_(source))
+    seconds = _seconds(torch, lambda: target.copy_(source))
+    return 2 * int(count) / seconds

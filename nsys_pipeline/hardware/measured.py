@@ -27,7 +27,7 @@ def measured_path() -> Path:
 
 
 def load_measured(path: Path | None = None) -> dict[str, Measured]:
-    """Stored measurements by the GPU's CUDA name; empty where there are none. Raises HardwareError for a damaged file."""
+    """Stored measurements by the GPU's CUDA name, if any. Raises HardwareError for a damaged file."""
     path = path or measured_path()
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -35,7 +35,9 @@ def load_measured(path: Path | None = None) -> dict[str, Measured]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise HardwareError(f"`{path}` is not a list of measurements: {error}", hint="delete it and measure again") from error
+        raise HardwareError(
+            f"`{path}` is not a list of measurements: {error}", hint="delete it and measure again"
+        ) from error
 
 
 def store_measured(result: Measured, path: Path | None = None) -> Path:
@@ -43,7 +45,8 @@ def store_measured(result: Measured, path: Path | None = None) -> Path:
     path = path or measured_path()
     entries = {**load_measured(path), result.name: result}
     data = {
-        name: attrs.asdict(entry, filter=lambda attribute, _: attribute.name != "name") for name, entry in entries.items()
+        name: attrs.asdict(entry, filter=lambda attribute, _: attribute.name != "name")
+        for name, entry in entries.items()
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -57,8 +57,7 @@ class Architecture:
     """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
 
     An encoder-only model has no decoder. `vision` runs over `vision_tokens` patches per image.
-    `verified` says that the family equals torch's FlopCounterMode on transformers' code; `exact` that every product of
-    the family is counted in closed form.
+    `unused_params` are stored but not touched by any pass that is estimated.
     """
 
     family: str
@@ -70,7 +69,6 @@ class Architecture:
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0
-    label: str = "exact"
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

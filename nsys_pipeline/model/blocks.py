@@ -206,7 +206,7 @@ class Attention(Block):
             dtype=fmt.compute,
             flops=2 * run.tokens * (self._q_out + kv_out) * self.width,
             executed=2 * run.tokens * n * self.width,
-            weight=fmt.bytes(n, self.width) + emit.plain_bytes(self._qkv_bias),
+            weight=fmt.bytes(n, self.width) + emit.plain_bytes(self._qkv_bias) if run.tokens else 0,
             activation=emit.plain_bytes(run.tokens * (self.width + n)),
         )
         if self.extra_params:
@@ -287,7 +287,7 @@ class Mlp(Block):
 
 
 def distinct_experts(experts: int, top_k: int, tokens: int) -> float:
-    """Experts that at least one of `tokens` tokens picks, if routing is uniform and independent: E·(1 - (1 - k/E)^T)."""
+    """Experts that any of `tokens` tokens picks, if routing is uniform and independent: E·(1 - (1 - k/E)^T)."""
     return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
 
 
@@ -450,10 +450,11 @@ class LatentAttention(Block):
             dtype=fmt.compute,
             flops=model[0] * expand_k,
             executed=executed[0] * expand_k,
-            weight=fmt.bytes(self._expanded, self.kv_rank),
+            weight=fmt.bytes(self._expanded, self.kv_rank) if run.tokens else 0,
             activation=emit.plain_bytes(run.tokens * (self._latent + self._expanded)),
         )
         cached = sum(kv * count for (q, kv), count in step_shapes(run.step) if q)
+        pairs2, _ = attention_load(run, conv.attention, None, None, causal=self.causal)
         if kind == "cached":
             token, copies = self.heads * (self._qk_dim + self.value_dim), 1
         else:
@@ -462,7 +463,7 @@ class LatentAttention(Block):
             "attention",
             "attention",
             m=run.tokens,
-            n=cached // max(1, run.step.batch) + 1,
+            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
             k=self._latent if kind == "absorbed" else self._qk_dim,
             batch=self.heads,
             flops=model[1] * self.heads,
@@ -603,7 +604,7 @@ class OnTokens(Block):
 
 @attrs.frozen
 class Constant(Block):
-    """Parameters that are read once per pass and take part in no product: class tokens, position tables, layer scales."""
+    """Parameters read once per pass that take part in no product: class tokens, position tables, layer scales."""
 
     name: str
     count: int

@@ -9,6 +9,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Stack
+from nsys_pipeline.model.blocks import Moe
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
@@ -175,9 +176,9 @@ class Estimator:
     ) -> Estimate:
         """Ops of one pass.
 
-        `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own, where
-        it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of each
-        image that goes through the vision tower in this pass.
+        `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own,
+        where it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of
+        each image that goes through the vision tower in this pass.
         """
         ops: list[Op] = []
         for stack, run in self._passes(step, encoder_tokens, vision_tokens):
@@ -304,6 +305,13 @@ def _check_parallel(architecture: Architecture, conventions: Conventions) -> Non
     if heads and heads % conventions.tp:
         raise ModelError(f"{heads} attention heads do not divide among {conventions.tp} tensor-parallel GPUs")
     depth = architecture.decoder.depth if architecture.decoder else 0
+    for stack in architecture.stacks:
+        for _, _, blocks in stack.parts():
+            for block in blocks:
+                if isinstance(block, Moe) and block.experts % conventions.ep:
+                    raise ModelError(
+                        f"{block.experts} experts do not divide among {conventions.ep} expert-parallel GPUs"
+                    )
     if depth and conventions.pp > depth:
         raise ModelError(f"{depth} layers cannot be split into {conventions.pp} pipeline stages")
 

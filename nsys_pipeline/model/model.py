@@ -11,7 +11,7 @@ import attrs
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.dtypes import normalize_dtype
-from nsys_pipeline.model.families import build_architecture
+from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.quantization import Quantization
 from nsys_pipeline.model.quantization_configs import read_quantization
 
@@ -89,5 +89,12 @@ class Model:
 
     @property
     def label(self) -> str:
-        """exact, verified or approximate."""
-        return "approximate" if self.approximate else self.architecture.label
+        """How far the estimate can be trusted.
+
+        ``verified``: the family's totals equal torch's count of transformers' code, in the golden tests. ``exact``:
+        every product is counted in closed form, but nothing independent has counted it too, or by another convention
+        (recurrences). ``approximate``: 2 · active parameters for a model type that is not known.
+        """
+        if self.approximate:
+            return "approximate"
+        return "verified" if self.model_type in VERIFIED else "exact"

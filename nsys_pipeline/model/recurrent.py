@@ -1,4 +1,4 @@
-"""Layers that keep a state instead of keys and values: Mamba, gated delta nets, lightning attention, short convolutions."""
+"""Layers that keep a state instead of keys and values: Mamba, delta nets, lightning attention, convolutions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Recurrent(Block):
 
     Convention: the recurrent form, in which every token costs the same: a multiply-add for each contraction with the
     state (`scan_flops` per token). Decays, gates and discretization are elementwise and not counted. Chunked prefill
-    kernels execute more, by a factor that depends on their chunk; that is not charged, neither as model nor executed FLOPs.
+    kernels execute more, by a factor that depends on their chunk; that is not charged, neither as model nor as
+    executed FLOPs.
     A pass reads the state of every sequence that has one and writes it once, in the KV dtype.
     """
 
@@ -83,7 +84,7 @@ class Recurrent(Block):
 
 
 def mamba1(
-    width: int, inner: int, state: int, kernel: int, rank: int, *, bias: bool, conv_bias: bool, norms: bool = False
+    *, width: int, inner: int, state: int, kernel: int, rank: int, bias: bool, conv_bias: bool, norms: bool = False
 ) -> Recurrent:
     """Selective state space (arXiv 2312.00752): per token and channel an update of `state` values and a contraction."""
     return Recurrent(
@@ -103,13 +104,13 @@ def mamba1(
 
 
 def mamba2(
+    *,
     width: int,
     heads: int,
     head_dim: int,
     state: int,
     groups: int,
     kernel: int,
-    *,
     bias: bool,
     conv_bias: bool,
     norm: bool = True,
@@ -129,9 +130,7 @@ def mamba2(
     )
 
 
-def gated_delta_net(
-    width: int, k_heads: int, v_heads: int, k_dim: int, v_dim: int, kernel: int
-) -> Recurrent:
+def gated_delta_net(*, width: int, k_heads: int, v_heads: int, k_dim: int, v_dim: int, kernel: int) -> Recurrent:
     """Gated delta rule (arXiv 2412.06464): read with the key, write the difference, read with the query."""
     keys, values = k_heads * k_dim, v_heads * v_dim
     return Recurrent(
@@ -170,7 +169,7 @@ def kimi_delta_attention(width: int, heads: int, head_dim: int, kernel: int) -> 
 
 
 def lightning_attention(width: int, heads: int, head_dim: int) -> Recurrent:
-    """Linear attention with a decay per head (arXiv 2501.08313): outer product of key and value, read with the query."""
+    """Linear attention with a decay per head (arXiv 2501.08313): store key times value, read with the query."""
     inner = heads * head_dim
     return Recurrent(
         projections=(Projection("lightning_qkv", 3 * inner, width), Projection("lightning_gate", inner, width)),

@@ -105,8 +105,7 @@ class MetaModel:
         transformers.logging.set_verbosity_error()
         try:
             hf_config = transformers.AutoConfig.for_model(**config)
-            mapping = transformers.AutoModelForCausalLM._model_mapping
-            kind = "CausalLM" if type(hf_config) in mapping else "ImageTextToText"
+            kind = "ImageTextToText" if model.architecture.vision else "CausalLM"
             auto = getattr(transformers, f"AutoModelFor{kind}")
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()
@@ -197,7 +196,7 @@ def _group_of(path: str, recurrent_layers: Set[int]) -> str:
 
 
 def _is_recurrent(path: str, recurrent_layers: Set[int]) -> bool:
-    """Whether a module belongs to a recurrent block: by its layer, or by its name where a layer has attention as well."""
+    """Whether a module is part of a recurrent block: by its layer, or by its name where a layer has attention too."""
     layer = re.search(r"\.layers\.(\d+)\.(\w+)", path)
     if layer is None:
         return False

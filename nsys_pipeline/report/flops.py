@@ -102,6 +102,10 @@ def _verify(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:
     for row in rows:
         difference = row["estimated"] - row["counted"]
         table.add_row(
-            row["phase"], row["op"], f"{row['estimated']:,}", f"{row['counted']:,}", f"{difference:+,}" if difference else "0"
+            row["phase"],
+            row["op"],
+            f"{row['estimated']:,}",
+            f"{row['counted']:,}",
+            f"{difference:+,}" if difference else "0",
         )
     console.print(table)

@@ -82,8 +82,8 @@ def _identify_file(path: Path, head: bytes, size: int) -> Kind:
         )
     if path.suffix in (".nsys-rep", ".qdrep"):
         raise TraceError(f"`{path}` does not begin like an nsys report", hint="the file is damaged; record it again")
-    kind = "a text file" if _is_text(head) else "no file that llmperf knows"
-    raise TraceError(f"`{path}` is {kind}, not a trace", hint=HINT)
+    looks_like = "a text file" if _is_text(head) else "no file that llmperf knows"
+    raise TraceError(f"`{path}` is {looks_like}, not a trace", hint=HINT)
 
 
 def _check_sqlite_header(path: Path, head: bytes, size: int) -> None:

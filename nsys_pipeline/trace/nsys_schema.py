@@ -35,7 +35,7 @@ def _texts(names: str) -> dict[str, str]:
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
         _ints(
-            "start end deviceId contextId streamId correlationId globalPid demangledName shortName graphNodeId graphId"
+            "start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId"
         )
     ),
     # The rest of a kernel's row, which the analysis does not need: half of the time of reading a large trace.
@@ -57,12 +57,12 @@ TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": NsysTable(
         _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId")
     ),
-    "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(_ints("start end eventClass globalTid correlationId nameId")),
+    "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(_ints("start end globalTid correlationId nameId")),
     "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": NsysTable(
         _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")
     ),
     "NVTX_EVENTS": NsysTable(
-        _ints("start end eventType globalTid endGlobalTid textId domainId jsonTextId") | _texts("text jsonText"),
+        _ints("start end eventType globalTid endGlobalTid textId domainId") | _texts("text"),
     ),
     "StringIds": NsysTable(_ints("id") | _texts("value")),
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),

@@ -6,6 +6,7 @@ import os
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent_encode
@@ -65,10 +66,10 @@ class SqliteSource:
         low, high = low or 0, high or 0
         parts = min(os.cpu_count() or 1, 8) if high - low > PARALLEL_ROWS else 1
         bounds = [low + (high - low + 1) * i // parts for i in range(parts + 1)]
-        ranges = list(zip(bounds, bounds[1:], strict=False))
+        ranges = list(pairwise(bounds))
         try:
             self._load_through_arrow(con, table, columns, target, ranges)
-        except _NotArrow:
+        except _NotArrowError:
             # Text that is not UTF-8, or a column that changes its type half-way: slower, but it takes anything.
             self._load_row_by_row(con, table, columns, target)
 
@@ -99,7 +100,7 @@ class SqliteSource:
                     raise self._unreadable(error) from error
                 if isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InterruptException)):
                     raise
-                raise _NotArrow from error
+                raise _NotArrowError from error
             finally:
                 for name in names:
                     con.unregister(name)
@@ -139,7 +140,7 @@ class SqliteSource:
         )
 
 
-class _NotArrow(Exception):
+class _NotArrowError(Exception):
     """ADBC cannot carry these values: it fixes a column's type from the first batch and wants UTF-8."""
 
 
@@ -184,7 +185,7 @@ def _adbc_streams(uri: str, queries: list[str]) -> Iterator[list[Any]]:
                 f"the trace is damaged: SQLite says `{error}`",
                 hint="export it again: `nsys export --type sqlite REPORT.nsys-rep`",
             ) from error
-        raise _NotArrow from error
+        raise _NotArrowError from error
     finally:
         for handle in reversed(opened):
             handle.close()

@@ -6,7 +6,7 @@ import gzip
 import lzma
 import shutil
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.trace.cache import temporary
@@ -15,15 +15,18 @@ from nsys_pipeline.trace.identify import Kind
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from _typeshed import SupportsRead
 
-def _reader(path: Path, kind: Kind) -> AbstractContextManager[IO[bytes]]:
+
+def _reader(path: Path, kind: Kind) -> AbstractContextManager[SupportsRead[bytes]]:
     if kind is Kind.XZ:
         return lzma.open(path, "rb")
     if kind is Kind.GZIP:
         return gzip.open(path, "rb")
     import zstandard
 
-    return zstandard.open(path, "rb")
+    packed: AbstractContextManager[SupportsRead[bytes]] = zstandard.open(path, "rb")
+    return packed
 
 
 def unpack(path: Path, kind: Kind, final: Path) -> Path:

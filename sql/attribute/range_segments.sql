@@ -1,13 +1,12 @@
 -- Disjoint stretches of each thread with the innermost range and the innermost phase that are open in them.
--- Grain: global_tid, start_ns.
+-- Grain: global_tid, start_ns; a stretch ends where the thread's next one starts.
 -- materialize: table
 -- requires: macros.innermost_segments, attribute._range_spans, attribute._phase_segments
 -- columns:
 --   global_tid    BIGINT  Thread.
 --   start_ns      BIGINT  First instant. Unit: ns.
---   end_ns        BIGINT  Start of the thread's next stretch, NULL in its last. Unit: ns.
 --   range_id      BIGINT  Innermost open push/pop range, NULL for none.
 --   occurrence_id BIGINT  Innermost open push/pop phase, NULL for none.
-SELECT s.lane AS global_tid, s.start_ns, s.end_ns, s.span_id AS range_id, p.occurrence_id
+SELECT s.lane AS global_tid, s.start_ns, s.span_id AS range_id, p.occurrence_id
 FROM macros.innermost_segments('attribute._range_spans') AS s
 ASOF LEFT JOIN attribute._phase_segments AS p ON p.global_tid = s.lane AND p.start_ns <= s.start_ns

@@ -151,11 +151,9 @@ class DecoderSpec:
         layers = group_layers(label, [self.layer(index) for index in range(d.depth)])
         return Stack(name, layers, tuple(before), tuple(after))
 
-    def build(self, family: str, *, label: str = "exact") -> Architecture:
+    def build(self, family: str) -> Architecture:
         """The architecture of a text-only decoder."""
-        return Architecture(
-            family=family, decoder=self.stack(), heads=self.dims.heads, kv_heads=self.dims.kv_heads, label=label
-        )
+        return Architecture(family=family, decoder=self.stack(), heads=self.dims.heads, kv_heads=self.dims.kv_heads)
 
 
 def dense_ffn(

@@ -10,7 +10,7 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Embedding, Head, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.families.common import Builder, norm_weights
 from nsys_pipeline.model.fields import Fields
-from nsys_pipeline.model.quantization import VISION
+from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
 
 @attrs.frozen(kw_only=True)
@@ -43,7 +43,6 @@ class EncoderSpec:
     def _layer(self, index: int) -> tuple[str, tuple[Block, ...]]:
         window = self.windows[index] if self.windows else None
         chunk = self.chunks[index] if self.chunks else None
-        roles = {} if self.role is None else {"role": self.role}
         attention = Attention(
             width=self.width,
             heads=self.heads,
@@ -58,9 +57,9 @@ class EncoderSpec:
             chunk=chunk,
             causal=self.causal,
             cached=False,
-            **roles,
+            role=self.role or ATTENTION,
         )
-        mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, **roles)
+        mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, role=self.role or MLP)
         weights = norm_weights(self.norm, self.width)
         names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")[: self.norms]
         blocks: list[Block] = [Norm(name, self.width, weights) for name in names]
@@ -77,7 +76,7 @@ def _heads(f: Fields, width: int, *names: str) -> int:
 
 
 def bert(f: Fields) -> Architecture:
-    """BERT and its kin: embeddings with a norm, post-norm layers, pooler; the masked-LM head where the config names it."""
+    """BERT and its kin: embeddings with a norm, post-norm layers; a pooler, or the masked-LM head of that class."""
     width = f.dim("hidden_size")
     vocab = f.dim("vocab_size")
     spec = EncoderSpec(
@@ -98,7 +97,10 @@ def bert(f: Fields) -> Architecture:
     before.append(Norm("embed_norm", width, 2 * width))
     after: list[Block] = []
     if masked:
-        per_logit: tuple[Block, ...] = (Linear("transform", width, width, width), Norm("transform_norm", width, 2 * width))
+        per_logit: tuple[Block, ...] = (
+            Linear("transform", width, width, width),
+            Norm("transform_norm", width, 2 * width),
+        )
         after = [*per_logit, Head(vocab, width, vocab)]
     elif not distil:
         after = [OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1)]
@@ -132,7 +134,11 @@ def modernbert(f: Fields) -> Architecture:
     if masked:
         bias = width if f.flag("classifier_bias") else 0
         head_bias = vocab if f.flag("decoder_bias", default=True) else 0
-        after += [Linear("transform", width, width, bias), Norm("transform_norm", width, weights), Head(vocab, width, head_bias)]
+        after += [
+            Linear("transform", width, width, bias),
+            Norm("transform_norm", width, weights),
+            Head(vocab, width, head_bias),
+        ]
     before = (Embedding("embed", vocab, width, tied=masked), Norm("embed_norm", width, weights))
     stack = Stack("encoder", spec.layers("layers"), before, tuple(after))
     # The first layer's attention has no norm of its own: the embedding's serves.
@@ -165,7 +171,11 @@ def clip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, i
     width = f.dim("hidden_size")
     side, patch = grid(f)
     spec = EncoderSpec(
-        width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=f.dim("intermediate_size"), role=VISION
+        width=width,
+        depth=f.dim("num_hidden_layers"),
+        heads=_heads(f, width),
+        hidden=f.dim("intermediate_size"),
+        role=VISION,
     )
     tokens = side * side + 1
     before = (
@@ -183,7 +193,9 @@ def siglip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int,
     width = f.dim("hidden_size")
     side, patch = grid(f)
     hidden = f.dim("intermediate_size")
-    spec = EncoderSpec(width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=hidden, role=VISION)
+    spec = EncoderSpec(
+        width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=hidden, role=VISION
+    )
     tokens = side * side
     before = (
         patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=0),
@@ -205,7 +217,11 @@ def _pooling_head(width: int, hidden: int, heads: int, tokens: int) -> list[Bloc
         Norm("pool_norm", width, 2 * width),
         Constant("pool_query", width),
     )
-    return [Linear("pool_kv", 2 * width, width, 2 * width, role=VISION), PoolAttention(width), OnTokens(blocks=single, fixed=1)]
+    return [
+        Linear("pool_kv", 2 * width, width, 2 * width, role=VISION),
+        PoolAttention(width),
+        OnTokens(blocks=single, fixed=1),
+    ]
 
 
 @attrs.frozen
@@ -219,14 +235,19 @@ class PoolAttention(Block):
 
         assert isinstance(emit, Emitter)  # noqa: S101 - narrows the type for mypy
         assert isinstance(run, Pass)  # noqa: S101
-        emit.add("attention", "pool_attention", m=run.step.batch, n=run.tokens, k=self.width, flops=4 * run.tokens * self.width)
+        emit.add(
+            "attention",
+            "pool_attention",
+            m=run.step.batch,
+            n=run.tokens,
+            k=self.width,
+            flops=4 * run.tokens * self.width,
+        )
 
 
 def _vision_only(family: str, built: tuple[Stack, int, int], heads: int) -> Architecture:
     stack, tokens, _ = built
-    return Architecture(
-        family=family, encoder=attrs.evolve(stack, name="encoder"), heads=heads, encoder_tokens=tokens
-    )
+    return Architecture(family=family, encoder=attrs.evolve(stack, name="encoder"), heads=heads, encoder_tokens=tokens)
 
 
 def clip_vision_model(f: Fields) -> Architecture:

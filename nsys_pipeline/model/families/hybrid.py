@@ -42,9 +42,7 @@ def _two_norms(width: int) -> tuple[Norm, Norm]:
 
 
 def _attention(dims: Dims, **options: Any) -> Attention:
-    return Attention(
-        width=dims.width, heads=dims.heads, kv_heads=dims.kv_heads, head_dim=dims.head_dim, **options
-    )
+    return Attention(width=dims.width, heads=dims.heads, kv_heads=dims.kv_heads, head_dim=dims.head_dim, **options)
 
 
 def _kinds(f: Fields, depth: int, interval: int) -> list[str]:
@@ -57,21 +55,19 @@ def _delta_net(f: Fields, width: int) -> Recurrent:
     k_heads, v_heads = f.dim("linear_num_key_heads"), f.dim("linear_num_value_heads")
     f.divides("linear_num_value_heads", v_heads, "linear_num_key_heads", k_heads)
     return gated_delta_net(
-        width,
-        k_heads,
-        v_heads,
-        f.dim("linear_key_head_dim"),
-        f.dim("linear_value_head_dim"),
-        f.integer("linear_conv_kernel_dim", default=4),
+        width=width,
+        k_heads=k_heads,
+        v_heads=v_heads,
+        k_dim=f.dim("linear_key_head_dim"),
+        v_dim=f.dim("linear_value_head_dim"),
+        kernel=f.integer("linear_conv_kernel_dim", default=4),
     )
 
 
 def qwen3_next(f: Fields) -> Architecture:
     """Three gated delta nets to a gated attention; experts, or for Qwen3.5 dense MLPs, in every layer."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    attention = _attention(
-        dims, q_bias=bias, kv_bias=bias, o_bias=bias, extra_params=dims.qk_norm_per_head, gate=True
-    )
+    attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias, extra_params=dims.qk_norm_per_head, gate=True)
     linear = _delta_net(f, dims.width)
     if f.has("num_experts", "num_local_experts"):
         ffn = qwen_ffn(f, dims.width, dims.depth, shared=True)
@@ -99,7 +95,9 @@ def kimi_linear(f: Fields) -> Architecture:
     linear = kimi_delta_attention(
         width,
         sub.integer("num_heads", default=f.integer("linear_num_heads", default=heads)),
-        sub.integer("head_dim", default=f.integer("linear_head_dim", default=128)) if nested else f.integer("linear_head_dim"),
+        sub.integer("head_dim", default=f.integer("linear_head_dim", default=128))
+        if nested
+        else f.integer("linear_head_dim"),
         sub.integer("short_conv_kernel_size", default=f.integer("linear_conv_kernel_dim", default=4)),
     )
     full = set(sub.items("full_attn_layers") or []) if nested else set()
@@ -129,11 +127,11 @@ def jamba(f: Fields) -> Architecture:
     dims = read_dims(f)
     rank = f.get("mamba_dt_rank")
     mixer = mamba1(
-        dims.width,
-        f.integer("mamba_expand", default=2) * dims.width,
-        f.integer("mamba_d_state", default=16),
-        f.integer("mamba_d_conv", default=4),
-        -(-dims.width // 16) if rank in (None, "auto") else f.integer("mamba_dt_rank"),
+        width=dims.width,
+        inner=f.integer("mamba_expand", default=2) * dims.width,
+        state=f.integer("mamba_d_state", default=16),
+        kernel=f.integer("mamba_d_conv", default=4),
+        rank=-(-dims.width // 16) if rank in (None, "auto") else f.integer("mamba_dt_rank"),
         bias=f.flag("mamba_proj_bias"),
         conv_bias=f.flag("mamba_conv_bias", default=True),
         norms=True,
@@ -141,7 +139,10 @@ def jamba(f: Fields) -> Architecture:
     attention = _attention(dims)
     experts, top_k = experts_of(f, "num_experts")
     hidden = f.dim("intermediate_size")
-    moe, dense = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k), Mlp(width=dims.width, hidden=hidden)
+    moe, dense = (
+        Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k),
+        Mlp(width=dims.width, hidden=hidden),
+    )
     a_period, a_offset = f.integer("attn_layer_period", default=8), f.integer("attn_layer_offset", default=4, minimum=0)
     e_period = f.integer("expert_layer_period", default=2)
     e_offset = f.integer("expert_layer_offset", default=1, minimum=0)
@@ -167,11 +168,11 @@ def mamba(f: Fields) -> Architecture:
     width = f.dim("hidden_size")
     rank = f.get("time_step_rank")
     mixer = mamba1(
-        width,
-        int(f.number("expand", default=2) * width),
-        f.dim("state_size"),
-        f.integer("conv_kernel", default=4),
-        -(-width // 16) if rank in (None, "auto") else f.integer("time_step_rank"),
+        width=width,
+        inner=int(f.number("expand", default=2) * width),
+        state=f.dim("state_size"),
+        kernel=f.integer("conv_kernel", default=4),
+        rank=-(-width // 16) if rank in (None, "auto") else f.integer("time_step_rank"),
         bias=f.flag("use_bias"),
         conv_bias=f.flag("use_conv_bias", default=True),
     )
@@ -184,12 +185,12 @@ def mamba2_model(f: Fields) -> Architecture:
     if heads * head_dim != int(f.number("expand", default=2) * width):
         raise f.wrong("num_heads", f"= {heads} times head_dim = {head_dim} is not expand times hidden_size")
     mixer = mamba2(
-        width,
-        heads,
-        head_dim,
-        f.dim("state_size"),
-        f.integer("n_groups", default=1),
-        f.integer("conv_kernel", default=4),
+        width=width,
+        heads=heads,
+        head_dim=head_dim,
+        state=f.dim("state_size"),
+        groups=f.integer("n_groups", default=1),
+        kernel=f.integer("conv_kernel", default=4),
         bias=f.flag("use_bias"),
         conv_bias=f.flag("use_conv_bias", default=True),
     )
@@ -204,12 +205,12 @@ def _mamba2_mixer(f: Fields, width: int, inner: int, **options: Any) -> Recurren
     if head_dim not in (None, "auto") and f.integer("mamba_d_head") != size:
         raise f.wrong("mamba_d_head", f"is {head_dim}, but {inner} channels in {heads} heads make {size}")
     return mamba2(
-        width,
-        heads,
-        size,
-        f.integer("mamba_d_state"),
-        f.integer("mamba_n_groups", default=1),
-        f.integer("mamba_d_conv", default=4),
+        width=width,
+        heads=heads,
+        head_dim=size,
+        state=f.integer("mamba_d_state"),
+        groups=f.integer("mamba_n_groups", default=1),
+        kernel=f.integer("mamba_d_conv", default=4),
         conv_bias=f.flag("mamba_conv_bias", default=True),
         **options,
     )
@@ -245,9 +246,7 @@ def falcon_h1(f: Fields) -> Architecture:
     )
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias)
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=f.flag("mlp_bias"))
-    return _assemble(
-        f, "falcon_h1", dims, [("hybrid", (*_two_norms(dims.width), mixer, attention, mlp))] * dims.depth
-    )
+    return _assemble(f, "falcon_h1", dims, [("hybrid", (*_two_norms(dims.width), mixer, attention, mlp))] * dims.depth)
 
 
 def granitemoehybrid(f: Fields) -> Architecture:
@@ -290,12 +289,12 @@ def nemotron_h(f: Fields) -> Architecture:
     blocks: dict[str, Block] = {"full": _attention(dims)}
     if "mamba" in kinds:
         blocks["mamba"] = mamba2(
-            width,
-            f.dim("mamba_num_heads"),
-            f.dim("mamba_head_dim"),
-            f.dim("ssm_state_size"),
-            f.dim("n_groups", "mamba_n_groups"),
-            f.integer("conv_kernel", "mamba_d_conv", default=4),
+            width=width,
+            heads=f.dim("mamba_num_heads"),
+            head_dim=f.dim("mamba_head_dim"),
+            state=f.dim("ssm_state_size"),
+            groups=f.dim("n_groups", "mamba_n_groups"),
+            kernel=f.integer("conv_kernel", "mamba_d_conv", default=4),
             bias=f.flag("use_bias", "mamba_proj_bias"),
             conv_bias=f.flag("use_conv_bias", "mamba_conv_bias", default=True),
         )
@@ -355,9 +354,7 @@ def lfm2(f: Fields) -> Architecture:
         moe = Moe(width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
         first = f.integer("num_dense_layers", default=0, minimum=0)
     indices = f.items("full_attn_idxs")
-    kinds = layer_kinds(
-        f, dims.depth, lambda i: "full_attention" if indices is None or i in indices else "conv"
-    )
+    kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if indices is None or i in indices else "conv")
     layers = []
     for index, kind in enumerate(kinds):
         mixing: Block = conv if kind == "conv" else attention

@@ -214,9 +214,9 @@ def deepseek(f: Fields) -> Architecture:
     """
     if not f.flag("use_mla", default=True) or f.opt_int("kv_lora_rank") is None:
         dims = read_dims(f)
-        return DecoderSpec(
-            dims=dims, ffn=deepseek_ffn(f, dims.width), tied=f.flag("tie_word_embeddings")
-        ).build(f.model_type)
+        return DecoderSpec(dims=dims, ffn=deepseek_ffn(f, dims.width), tied=f.flag("tie_word_embeddings")).build(
+            f.model_type
+        )
     return latent_decoder(f, deepseek_ffn(f, f.dim("hidden_size")), f.model_type)
 
 

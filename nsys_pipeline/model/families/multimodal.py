@@ -24,7 +24,7 @@ _TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID}
 
 @attrs.frozen
 class Tower:
-    """A vision tower without its projector: the stack, tokens per image (None: any size), tokens that are no patches."""
+    """A vision tower without its projector: its stack, tokens per image (None: any), and those that are no patches."""
 
     stack: Stack
     width: int
@@ -37,7 +37,11 @@ class Tower:
 
 
 def _text(f: Fields, default: str, *names: str) -> Architecture:
-    """The text decoder; the table is tied if either config says so, or if the outer class's default does."""
+    """The text decoder; its table is tied if either config says so, or neither does and both classes' defaults do.
+
+    One class's default alone does not count: checkpoints of Mistral 3 (outer class: tied) and Qwen3-VL-MoE (text class:
+    tied) have a head of their own.
+    """
     keys = names or ("text_config", "llm_config", "language_config")
     sub = f.sub(*keys, model_type=default)
     builder = _TEXT.get(sub.model_type)
@@ -46,9 +50,8 @@ def _text(f: Fields, default: str, *names: str) -> Architecture:
             f"config of model type `{f.model_type}`: its text model type `{sub.model_type}` is not known",
             hint=f"known: {', '.join(sorted(_TEXT))}",
         )
-    tied = bool(f.data.get("tie_word_embeddings")) or bool(sub.data.get("tie_word_embeddings"))
-    if "tie_word_embeddings" not in f.data and "tie_word_embeddings" not in sub.data:
-        tied = f.flag("tie_word_embeddings")
+    said = [config.data["tie_word_embeddings"] for config in (f, sub) if "tie_word_embeddings" in config.data]
+    tied = any(said) if said else f.flag("tie_word_embeddings") and sub.flag("tie_word_embeddings")
     return builder(sub.replaced(tie_word_embeddings=tied))
 
 
@@ -81,7 +84,9 @@ def _pixtral(v: Fields) -> Tower:
         head_dim=v.opt_int("head_dim"),
         role=VISION,
     )
-    embed = patch_embedding(width, v.integer("patch_size", default=16), v.integer("num_channels", default=3), bias=False, extra=0)
+    embed = patch_embedding(
+        width, v.integer("patch_size", default=16), v.integer("num_channels", default=3), bias=False, extra=0
+    )
     return Tower(Stack("vision", spec.layers("vision.layers"), (embed, Norm("pre_norm", width, width))), width, None)
 
 
@@ -126,7 +131,10 @@ def llava(f: Fields) -> Architecture:
     features = tower.width * (len(layers) if isinstance(layers, list) else 1)
     keep = tower.extra if f.text("vision_feature_select_strategy", default="default") == "full" else 0
     projector: list[Block] = [
-        OnTokens(blocks=_mlp(features, width, bias=f.flag("multimodal_projector_bias", default=True)), plus=keep - tower.extra)
+        OnTokens(
+            blocks=_mlp(features, width, bias=f.flag("multimodal_projector_bias", default=True)),
+            plus=keep - tower.extra,
+        )
     ]
     if f.model_type != "llava":
         projector.append(Constant("image_newline", width))
@@ -140,7 +148,9 @@ def gemma3(f: Fields) -> Architecture:
         Norm("projector_norm", tower.width, tower.width),
         Linear("projector", _text_width(text), tower.width, role=VISION),
     )
-    return _joined(f, text, tower.with_projector(OnTokens(blocks=blocks, fixed=f.integer("mm_tokens_per_image", default=256))))
+    return _joined(
+        f, text, tower.with_projector(OnTokens(blocks=blocks, fixed=f.integer("mm_tokens_per_image", default=256)))
+    )
 
 
 def paligemma(f: Fields) -> Architecture:
@@ -184,7 +194,9 @@ def _qwen_patches(v: Fields, width: int, *, bias: bool) -> Block:
     return patch_embedding(width, v.integer("patch_size", default=14), channels, bias=bias, extra=0, frames=frames)
 
 
-def _qwen_merger(width: int, out: int, merge: int, norm: int, *, name: str = "merger", after_shuffle: bool = False) -> OnTokens:
+def _qwen_merger(
+    width: int, out: int, merge: int, norm: int, *, name: str = "merger", after_shuffle: bool = False
+) -> OnTokens:
     inner = merge * width
     size = inner if after_shuffle else width
     blocks: tuple[Block, ...] = (
@@ -256,7 +268,8 @@ def qwen3_vl(f: Fields) -> Architecture:
     out = v.integer("out_hidden_size", default=_text_width(text))
     levels = v.items("deepstack_visual_indexes") or []
     mergers = [_qwen_merger(width, out, merge, 2)] + [
-        _qwen_merger(width, out, merge, 2, name=f"deepstack_{index}", after_shuffle=True) for index in range(len(levels))
+        _qwen_merger(width, out, merge, 2, name=f"deepstack_{index}", after_shuffle=True)
+        for index in range(len(levels))
     ]
     before = (_qwen_patches(v, width, bias=True), Constant("embed_positions", v.dim("num_position_embeddings") * width))
     return _joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, tuple(mergers)), width, None))
@@ -287,10 +300,17 @@ def internvl(f: Fields) -> Architecture:
         patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=1),
         Constant("embed_positions", positions + width + mask),
     )
-    pooled: tuple[Block, ...] = () if v.flag("use_mean_pooling", default=True) else (Norm("post_norm", width, 2 * width),)
+    pooled: tuple[Block, ...] = (
+        () if v.flag("use_mean_pooling", default=True) else (Norm("post_norm", width, 2 * width),)
+    )
     shuffle = int(1 / f.number("downsample_ratio", default=0.5)) ** 2
-    projector = (Norm("projector_norm", shuffle * width, 2 * shuffle * width), *_mlp(shuffle * width, _text_width(text), bias=True))
-    stack = Stack("vision", spec.layers("vision.layers"), before, (*pooled, OnTokens(blocks=projector, plus=-1, over=shuffle)))
+    projector = (
+        Norm("projector_norm", shuffle * width, 2 * shuffle * width),
+        *_mlp(shuffle * width, _text_width(text), bias=True),
+    )
+    stack = Stack(
+        "vision", spec.layers("vision.layers"), before, (*pooled, OnTokens(blocks=projector, plus=-1, over=shuffle))
+    )
     return _joined(f, text, Tower(stack, width, tokens, 1))
 
 
@@ -346,8 +366,12 @@ def deepseek_ocr2(f: Fields) -> Architecture:
     encoder = _qwen2_encoder(e, width, heads, kv_heads)
     # One learned query per compressed patch: 144 at 768 pixels, 256 at 1024.
     queries = Constant("queries", (144 + 256) * width)
-    features = OnTokens(blocks=(Linear("projector", _text_width(text), width, _text_width(text), role=VISION),), over=16)
-    second = Layers("vision.encoder", tuple(range(e.dim("num_hidden_layers"))), (OnTokens(blocks=encoder, times=2, over=16),))
+    features = OnTokens(
+        blocks=(Linear("projector", _text_width(text), width, _text_width(text), role=VISION),), over=16
+    )
+    second = Layers(
+        "vision.encoder", tuple(range(e.dim("num_hidden_layers"))), (OnTokens(blocks=encoder, times=2, over=16),)
+    )
     first = sam.layers("vision.sam")
     convs = Layers("vision.neck", (0,), sam.after())
     final = OnTokens(blocks=(Norm("encoder_norm", width, width),), times=2, over=16)
@@ -391,7 +415,10 @@ def deepseek_ocr(f: Fields) -> Architecture:
 def _deepseek_ocr_towers(
     f: Fields, text: Architecture, v: Fields, sam_data: Mapping[str, Any], clip_data: Mapping[str, Any]
 ) -> Architecture:
-    s, c = Fields(sam_data, f.model_type, "vision_config.width.sam_vit_b"), Fields(clip_data, f.model_type, "vision_config.width.clip")
+    s, c = (
+        Fields(sam_data, f.model_type, "vision_config.width.sam_vit_b"),
+        Fields(clip_data, f.model_type, "vision_config.width.clip"),
+    )
     sam = SamSizes(
         width=s.dim("width"),
         depth=s.dim("layers"),
@@ -411,7 +438,8 @@ def _deepseek_ocr_towers(
     # CLIP's own patch embedding is stored but not run: SAM's output takes its place.
     unused = width * 3 * c.dim("patch_size") ** 2
     layers = tuple(
-        Layers(group.label, group.ids, (OnTokens(blocks=group.blocks, over=16, then=1),)) for group in clip.layers("vision.clip")
+        Layers(group.label, group.ids, (OnTokens(blocks=group.blocks, over=16, then=1),))
+        for group in clip.layers("vision.clip")
     )
     p = f.sub("projector_config", model_type="mlp_projector")
     out = p.integer("n_embed", default=_text_width(text))
@@ -422,7 +450,9 @@ def _deepseek_ocr_towers(
         OnTokens(blocks=(projector,), over=16),
         Constant("image_newline", 2 * out),
     )
-    stack = Stack("vision", (*sam.layers("vision.sam"), Layers("vision.neck", (0,), sam.after()), *layers), sam.before(), after)
+    stack = Stack(
+        "vision", (*sam.layers("vision.sam"), Layers("vision.neck", (0,), sam.after()), *layers), sam.before(), after
+    )
     joined = _joined(f, text, Tower(stack, width, sam.side**2))
     return attrs.evolve(joined, unused_params=unused)
 

@@ -46,7 +46,7 @@ class SamAttention(Block):
         return sum(count * sum(self._sides(q, padded=padded)) ** 2 for (q, _), count in step_shapes(run.step))
 
     def _flops(self, run: Pass, *, padded: bool) -> int:
-        """Scores and values: 4 · pairs · width; relative positions: each query with a row and a column of its window."""
+        """Scores and values: 4 · pairs · width; relative positions: a query with a row and a column of its window."""
         total = 0
         for (q, _), count in step_shapes(run.step):
             sides = self._sides(q, padded=padded)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
-from nsys_pipeline.model.blocks import Attention, Block, Constant, CrossAttention, Embedding, Head, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.blocks import (
+    Attention,
+    Block,
+    Constant,
+    CrossAttention,
+    Embedding,
+    Head,
+    Linear,
+    Mlp,
+    Norm,
+    OnTokens,
+)
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.fields import Fields
 
 
 def t5(f: Fields) -> Architecture:
-    """T5, mT5 and UMT5: relative position biases, no other biases, one table for encoder, decoder and (if tied) head."""
+    """T5, mT5 and UMT5: relative position biases and no others; one table for encoder, decoder and (if tied) head."""
     width, heads, head_dim = f.dim("d_model"), f.dim("num_heads"), f.dim("d_kv")
     depth = f.dim("num_layers")
     decoder_depth = f.opt_int("num_decoder_layers") or depth
@@ -33,7 +44,13 @@ def t5(f: Fields) -> Architecture:
     bias = () if each else (Constant("position_bias", buckets),)
     encoder = Stack(
         "encoder",
-        (Layers("encoder.layers", tuple(range(depth)), (norm("attention_norm"), attention(causal=False), norm("mlp_norm"), mlp)),),
+        (
+            Layers(
+                "encoder.layers",
+                tuple(range(depth)),
+                (norm("attention_norm"), attention(causal=False), norm("mlp_norm"), mlp),
+            ),
+        ),
         (Embedding("embed", vocab, width, tied=True), *bias),
         (norm("final_norm"),),
     )
@@ -83,7 +100,7 @@ def bart(f: Fields) -> Architecture:
     decoder_layers, heads = _layers(f, "decoder", width, k_bias=True)
     kind = f.model_type
     learned = kind in ("bart", "mbart")
-    # Learned tables have two more rows than positions; Pegasus and Marian store their sinusoidal ones, M2M-100 does not.
+    # Learned tables have two more rows than positions; Pegasus and Marian store sinusoidal ones, M2M-100 does not.
     positions = f.dim("max_position_embeddings") + (2 if learned else 0)
     positions = 0 if kind == "m2m_100" else positions
     embed_norm = kind in ("bart", "mbart")

@@ -1,0 +1,150 @@
+"""`llmperf flops`: the JSON of contract 4, the table, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.cli.app import app
+
+LLAMA = ("flops", "llama-3-8b", "--prompt-tokens", "2048")
+
+
+def run(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stop:
+        app(list(argv), prog_name="llmperf")
+    code = stop.value.code or 0
+    assert isinstance(code, int)
+    output = capsys.readouterr()
+    return code, output.out, output.err
+
+
+def answer(capsys: pytest.CaptureFixture[str], *argv: str) -> dict[str, Any]:
+    code, out, err = run(capsys, *argv, "--format", "json")
+    assert (code, err) == (0, "")
+    data: dict[str, Any] = json.loads(out)
+    return data
+
+
+def test_the_json_has_the_contracts_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    data = answer(capsys, *LLAMA)
+    assert list(data) == ["schema", "model", "params", "active_params", "convention", "prefill", "decode", "ops"]
+    assert (data["schema"], data["model"], data["params"]) == ("llmperf.flops/1", "llama-3-8b", 8030261248)
+    fields = ["flops", "bytes", "weight_bytes", "kv_write_bytes", "kv_read_bytes"]
+    assert list(data["prefill"]) == list(data["decode"]) == fields
+    assert data["decode"]["kv_read_bytes"] == 2048 * 131072
+    assert data["convention"]["label"] == "verified"
+
+
+def test_ops_add_up_to_their_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    data = answer(capsys, *LLAMA, "--batch", "3")
+    for phase in ("prefill", "decode"):
+        ops = [op for op in data["ops"] if op["phase"] == phase]
+        for field in ("flops", "weight_bytes", "kv_write_bytes", "kv_read_bytes"):
+            assert sum(op[field] for op in ops) == data[phase][field]
+
+
+def test_flops_are_for_the_whole_batch(capsys: pytest.CaptureFixture[str]) -> None:
+    one, four = answer(capsys, *LLAMA), answer(capsys, *LLAMA, "--batch", "4")
+    assert four["prefill"]["flops"] == 4 * one["prefill"]["flops"]
+    assert four["decode"]["flops"] == 4 * one["decode"]["flops"]
+
+
+def test_executed_full_attention_is_what_torch_counts(capsys: pytest.CaptureFixture[str]) -> None:
+    data = answer(capsys, *LLAMA, "--attention", "full", "--count", "executed")
+    assert (data["prefill"]["flops"], data["decode"]["flops"]) == (30_787_376_250_880, 16_083_582_976)
+
+
+def test_context_defaults_to_the_prompt(capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, *LLAMA)["decode"] == answer(capsys, *LLAMA, "--context", "2048")["decode"]
+    assert answer(capsys, *LLAMA, "--context", "0")["decode"]["kv_read_bytes"] == 0
+
+
+def test_a_list_gives_each_sequence_its_own_length(capsys: pytest.CaptureFixture[str]) -> None:
+    ragged = answer(capsys, "flops", "tiny-llama", "--prompt-tokens", "7,30", "--context", "5,9")
+    assert ragged["convention"]["batch"] == 2
+    assert ragged["convention"]["prompt_tokens"] == [7, 30]
+    alone = [
+        answer(capsys, "flops", "tiny-llama", "--prompt-tokens", str(p), "--context", str(c))
+        for p, c in ((7, 5), (30, 9))
+    ]
+    for phase in ("prefill", "decode"):
+        assert ragged[phase]["flops"] == sum(one[phase]["flops"] for one in alone)
+
+
+def test_a_gpu_adds_speed_of_light_times(capsys: pytest.CaptureFixture[str]) -> None:
+    data = answer(capsys, *LLAMA, "--gpu", "NVIDIA H100 80GB HBM3")
+    # decode streams the weights: 15.3 GB at 3.35 TB/s
+    assert data["decode"]["sol_ns"] == pytest.approx(data["decode"]["bytes"] / 3.35e12 * 1e9, rel=0.01)
+    assert answer(capsys, *LLAMA, "--peak", "bf16=1")["prefill"]["sol_ns"] is None  # no bandwidth
+
+
+def test_the_table_states_its_conventions(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, *LLAMA)
+    assert (code, err) == (0, "")
+    assert "attention exact; count model; logits last; dtype bf16" in out
+    for word in ("prefill", "decode", "29.69 TF", "16.08 GF", "gate_up", "lm_head", "minimum bytes", "verified"):
+        assert word in out
+
+
+def test_an_encoder_has_no_decode(capsys: pytest.CaptureFixture[str]) -> None:
+    assert answer(capsys, "flops", "vit-base")["decode"] is None
+    assert run(capsys, "flops", "vit-base")[0] == 0
+
+
+def test_a_text_encoder_decoder_sends_its_prompt_to_the_encoder(capsys: pytest.CaptureFixture[str]) -> None:
+    data = answer(capsys, "flops", "t5-base", "--prompt-tokens", "100", "--context", "10")
+    assert data["convention"]["encoder_tokens"] == 100
+    assert data["convention"]["prompt_tokens"] == 1
+
+
+def test_an_assumed_dtype_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    config = {"model_type": "gpt2", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 100}
+    path.write_text(json.dumps(config), encoding="utf-8")
+    code, out, err = run(capsys, "flops", str(path), "--prompt-tokens", "8", "--format", "json")
+    assert code == 0
+    assert json.loads(out)["convention"]["dtype_assumed"] is True
+    assert "bf16 is assumed" in err
+    assert run(capsys, "flops", str(path), "--prompt-tokens", "8", "--dtype", "fp32", "--format", "json")[2] == ""
+
+
+def test_an_unknown_model_type_needs_approximate(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    config = {"model_type": "nonesuch", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    path.write_text(json.dumps({**config, "vocab_size": 100, "torch_dtype": "bfloat16"}), encoding="utf-8")
+    code, out, err = run(capsys, "flops", str(path), "--prompt-tokens", "8")
+    assert (code, out) == (1, "")
+    assert "known types:" in err
+    code, out, err = run(capsys, "flops", str(path), "--prompt-tokens", "8", "--approximate")
+    assert code == 0
+    assert "approximate" in out
+    assert "approximate" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "message"),
+    [
+        (("flops", "llama-3-8b"), 2, "--prompt-tokens"),
+        (("flops", "nonesuch", "--prompt-tokens", "8"), 1, "neither a preset nor a file"),
+        ((*LLAMA, "--format", "yaml"), 2, "not an output format"),
+        ((*LLAMA, "--attention", "some"), 2, "attention"),
+        ((*LLAMA, "--context", "1,2,3"), 2, "lists 3 sequences, but the batch has 1"),
+        (("flops", "llama-3-8b", "--prompt-tokens", "0"), 2, "at least 1"),
+        (("flops", "llama-3-8b", "--prompt-tokens", "many"), 2, "not a number"),
+        ((*LLAMA, "--gpu", "H999"), 1, "no peaks are known"),
+        ((*LLAMA, "--peak", "bf16"), 1, "DTYPE=TFLOPS"),
+        ((*LLAMA, "--images", "1"), 2, "no vision tower"),
+        ((*LLAMA, "--tp", "5"), 1, "do not divide"),
+    ],
+)
+def test_bad_input_is_one_error_and_an_exit_code(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], code: int, message: str
+) -> None:
+    got, out, err = run(capsys, *argv)
+    assert (got, out) == (code, "")
+    assert message in err
+    assert "Traceback" not in err

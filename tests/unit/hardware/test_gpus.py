@@ -1,0 +1,230 @@
+"""Names that CUDA reports, cells of the table, overrides and derived peaks."""
+
+from __future__ import annotations
+
+import pytest
+
+from nsys_pipeline.errors import HardwareError
+from nsys_pipeline.hardware import (
+    all_gpus,
+    derive_gpu,
+    find_gpu,
+    gpus_named,
+    parse_bandwidth,
+    parse_peaks,
+    with_overrides,
+)
+
+REPORTED = {
+    "Tesla V100-SXM2-16GB": "V100 SXM2",
+    "Tesla V100-SXM2-32GB": "V100 SXM2",
+    "Tesla V100-PCIE-32GB": "V100 PCIe",
+    "Tesla V100S-PCIE-32GB": "V100S PCIe",
+    "Tesla T4": "T4",
+    "A100-SXM4-40GB": "A100 40GB",
+    "NVIDIA A100-SXM4-40GB": "A100 40GB",
+    "NVIDIA A100-PCIE-40GB": "A100 40GB",
+    "NVIDIA A100-SXM4-80GB": "A100 80GB SXM",
+    "NVIDIA A100 80GB PCIe": "A100 80GB PCIe",
+    "NVIDIA A30": "A30",
+    "NVIDIA A10": "A10",
+    "NVIDIA A10G": "A10G",
+    "NVIDIA A40": "A40",
+    "NVIDIA L4": "L4",
+    "NVIDIA L40": "L40",
+    "NVIDIA L40S": "L40S",
+    "NVIDIA GeForce RTX 3090": "RTX 3090",
+    "NVIDIA GeForce RTX 4090": "RTX 4090",
+    "NVIDIA GeForce RTX 5090": "RTX 5090",
+    "NVIDIA RTX A6000": "RTX A6000",
+    "NVIDIA RTX 6000 Ada Generation": "RTX 6000 Ada",
+    "NVIDIA H100 80GB HBM3": "H100 SXM",
+    "NVIDIA H100 PCIe": "H100 PCIe",
+    "NVIDIA H100 NVL": "H100 NVL",
+    "NVIDIA H200": "H200 SXM",
+    "NVIDIA H200 NVL": "H200 NVL",
+    "NVIDIA H20": "H20",
+    "NVIDIA GH200 480GB": "GH200 96GB",
+    "NVIDIA GH200 144G HBM3e": "GH200 144GB",
+    "NVIDIA B100": "B100",
+    "NVIDIA B200": "B200",
+    "NVIDIA GB200": "GB200",
+    "NVIDIA B300 SXM6 AC": "B300",
+    "NVIDIA GB300": "GB300",
+}
+#: TFLOP/s of bf16 (fp16 where there is no bf16) and GB/s, from the vendor's figures without sparsity.
+CELLS = {
+    "V100 SXM2": (125, 900),
+    "T4": (65, 320),
+    "A100 40GB": (312, 1555),
+    "A100 80GB PCIe": (312, 1935),
+    "A100 80GB SXM": (312, 2039),
+    "A30": (165, 933),
+    "A10": (125, 600),
+    "A10G": (70, 600),
+    "A40": (149.7, 696),
+    "L4": (121, 300),
+    "L40": (181.05, 864),
+    "L40S": (362.05, 864),
+    "RTX 3090": (71, 936),
+    "RTX 4090": (165.2, 1008),
+    "RTX 5090": (209.5, 1792),
+    "H100 SXM": (989.4, 3350),
+    "H100 PCIe": (756, 2000),
+    "H100 NVL": (835.5, 3900),
+    "H200 SXM": (989.5, 4800),
+    "H20": (148, 4000),
+    "GH200 96GB": (989.5, 4000),
+    "B200": (2250, 8000),
+    "GB200": (2500, 8000),
+    "GB300": (2500, 8000),
+}
+
+
+@pytest.mark.parametrize(("reported", "name"), REPORTED.items())
+def test_a_reported_name_finds_its_gpu(reported: str, name: str) -> None:
+    found = find_gpu(reported)
+    assert found is not None
+    assert found.name == name
+
+
+@pytest.mark.parametrize(
+    "reported",
+    [
+        "NVIDIA A100-SXM4-40GB MIG 1g.5gb",
+        "NVIDIA H100 80GB HBM3 MIG 1g.10gb",
+        "NVIDIA GeForce RTX 4090 Laptop GPU",
+        "NVIDIA GeForce RTX 4090 D",
+        "NVIDIA GeForce RTX 3090 Ti",
+        "NVIDIA A100X",
+        "NVIDIA H100",
+        "Quadro RTX 6000",
+        "AMD Instinct MI300X",
+        "",
+    ],
+)
+def test_what_is_not_exactly_known_has_no_peak(reported: str) -> None:
+    assert find_gpu(reported) is None
+
+
+@pytest.mark.parametrize(("name", "cell"), CELLS.items())
+def test_cells_are_dense_figures(name: str, cell: tuple[float, float]) -> None:
+    gpu = find_gpu(name)
+    assert gpu is not None
+    peak = gpu.peaks_flops_per_s.get("bf16", gpu.peaks_flops_per_s["fp16"])
+    assert (peak, gpu.bandwidth_bytes_per_s) == (pytest.approx(cell[0] * 1e12), pytest.approx(cell[1] * 1e9))
+
+
+@pytest.mark.parametrize("gpu", all_gpus(), ids=lambda gpu: gpu.name)
+def test_every_gpu_has_a_source_and_plausible_ratios(gpu) -> None:  # type: ignore[no-untyped-def]
+    peaks = gpu.peaks_flops_per_s
+    assert gpu.source
+    assert gpu.label == "datasheet"
+    if "bf16" in peaks:
+        assert peaks["bf16"] == peaks["fp16"]
+        # GeForce and L40 run TF32 at the rate of FP32, and a data-centre part at half of bf16.
+        assert peaks["tf32"] == pytest.approx(peaks["bf16"] / 2, rel=0.03)
+    if "fp8" in peaks:
+        assert peaks["fp8"] == pytest.approx(2 * peaks["bf16"], rel=0.03)
+
+
+def test_names_match_one_gpu_only() -> None:
+    for reported in REPORTED:
+        assert len(gpus_named(reported)) == 1
+
+
+def test_a_person_may_search_by_part_of_a_name() -> None:
+    assert {gpu.name for gpu in gpus_named("h100")} == {"H100 SXM", "H100 PCIe", "H100 NVL"}
+    assert [gpu.name for gpu in gpus_named("h200 nvl")] == ["H200 NVL"]
+    assert gpus_named("nonesuch") == []
+
+
+@pytest.mark.parametrize(
+    ("option", "rate"),
+    [
+        ("bf16=989", 989e12),
+        ("bf16=989.4T", 989.4e12),
+        ("fp8=1.979P", 1.979e15),
+        ("bf16=9.89e14", 9.89e14),
+        ("BF16=989TFLOPS", 989e12),
+    ],
+)
+def test_peak_options(option: str, rate: float) -> None:
+    assert parse_peaks([option]) == {option.split("=", maxsplit=1)[0].lower(): pytest.approx(rate)}
+
+
+@pytest.mark.parametrize(
+    "option", ["989", "bf17=989", "bf16=fast", "bf16=0", "bf16=-1", "bf16=", "bf16=nan", "bf16=1e30"]
+)
+def test_a_peak_that_is_none_is_refused(option: str) -> None:
+    with pytest.raises(HardwareError):
+        parse_peaks([option])
+
+
+def test_bandwidth_options() -> None:
+    assert parse_bandwidth("3350") == parse_bandwidth("3.35T") == parse_bandwidth("3.35e12") == pytest.approx(3.35e12)
+    with pytest.raises(HardwareError):
+        parse_bandwidth("fast")
+
+
+def test_an_override_replaces_one_peak_and_says_so() -> None:
+    h100 = find_gpu("H100 SXM")
+    assert h100 is not None
+    changed = with_overrides(h100, "", {"bf16": 800e12}, None)
+    assert changed is not None
+    assert changed.peaks_flops_per_s["bf16"] == 800e12
+    assert changed.peaks_flops_per_s["fp8"] == h100.peaks_flops_per_s["fp8"]
+    assert (changed.label, changed.source.startswith("--peak bf16")) == ("override", True)
+    assert with_overrides(h100, "", {}, None) is h100
+
+
+def test_an_unknown_gpu_has_only_what_the_user_says() -> None:
+    made = with_overrides(None, "NVIDIA X", {"bf16": 1e12}, None)
+    assert made is not None
+    assert (dict(made.peaks_flops_per_s), made.bandwidth_bytes_per_s) == ({"bf16": 1e12}, None)
+    assert with_overrides(None, "NVIDIA X", {}, None) is None
+
+
+def test_a_derived_peak_is_labelled_and_shows_its_arithmetic() -> None:
+    derived = derive_gpu("NVIDIA H100 80GB HBM3", compute_capability="9.0", sm_count=132, clock_hz=1.98e9)
+    assert derived.label == "derived"
+    assert derived.peaks_flops_per_s["bf16"] == pytest.approx(1070e12, rel=0.001)
+    assert "132 SMs" in derived.source
+    assert derived.bandwidth_bytes_per_s is None
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "sms", "ghz", "tflops"),
+    [
+        ("NVIDIA A100-SXM4-80GB", "8.0", 108, 1.41, 312),
+        ("NVIDIA GeForce RTX 4090", "8.9", 128, 2.52, 165.2),
+        ("NVIDIA L4", "8.9", 58, 2.04, 121),
+        ("NVIDIA L40", "8.9", 142, 2.49, 181),
+        ("NVIDIA A10G", "8.6", 80, 1.71, 70),
+        ("Tesla V100-SXM2-16GB", "7.0", 80, 1.53, 125),
+    ],
+)
+def test_derived_peaks_meet_the_datasheet_at_the_datasheets_clock(
+    name: str, capability: str, sms: int, ghz: float, tflops: float
+) -> None:
+    derived = derive_gpu(name, compute_capability=capability, sm_count=sms, clock_hz=ghz * 1e9)
+    assert derived.peaks_flops_per_s["fp16"] == pytest.approx(tflops * 1e12, rel=0.02)
+
+
+def test_older_tensor_cores_have_no_bf16() -> None:
+    assert (
+        "bf16" not in derive_gpu("Tesla T4", compute_capability="7.5", sm_count=40, clock_hz=1.59e9).peaks_flops_per_s
+    )
+
+
+@pytest.mark.parametrize(("capability", "sms"), [("6.1", 20), ("9", 20), ("9.0", 0)])
+def test_what_cannot_be_derived_is_refused(capability: str, sms: int) -> None:
+    with pytest.raises(HardwareError):
+        derive_gpu("X", compute_capability=capability, sm_count=sms, clock_hz=1e9)
+
+
+def test_the_ridge_point() -> None:
+    h100 = find_gpu("H100 SXM")
+    assert h100 is not None
+    assert h100.ridge_flops_per_byte("bf16") == pytest.approx(295.3, abs=0.1)
+    assert h100.ridge_flops_per_byte("fp4") is None

@@ -1,0 +1,157 @@
+"""Bad configs are refused by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model import Conventions, Model, estimate, known_model_types
+from nsys_pipeline.records import Step
+from tests.unit.model.configs import llama, mixtral
+
+REQUIRED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
+
+
+def without(config: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key != name}
+
+
+@pytest.mark.parametrize("name", REQUIRED)
+def test_a_missing_field_is_named_with_the_model_type(name: str) -> None:
+    with pytest.raises(ModelError, match=rf"model type `llama` has no `{name}`"):
+        Model.from_config(without(llama(), name))
+
+
+def test_a_null_size_counts_as_missing() -> None:
+    with pytest.raises(ModelError, match="has no `hidden_size`"):
+        Model.from_config(llama(hidden_size=None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 0}, "`num_hidden_layers` is 0; it must be at least 1"),
+        ({"hidden_size": -64}, "`hidden_size` is -64"),
+        ({"hidden_size": "big"}, "`hidden_size` is 'big', not an integer"),
+        ({"vocab_size": True}, "`vocab_size` is True, not an integer"),
+        (
+            {"num_attention_heads": 7, "num_key_value_heads": 7},
+            "`hidden_size` = 64 is not a multiple of `num_attention_heads` = 7",
+        ),
+        ({"num_key_value_heads": 3}, "`num_attention_heads` = 8 is not a multiple of `num_key_value_heads` = 3"),
+        ({"attention_bias": "yes"}, "`attention_bias` is 'yes', not true or false"),
+    ],
+)
+def test_impossible_numbers_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        Model.from_config(llama(**changes))
+
+
+def test_more_picked_experts_than_there_are() -> None:
+    with pytest.raises(ModelError, match="`num_experts_per_tok` is 9, but there are 8 experts"):
+        Model.from_config({**mixtral(), "num_experts_per_tok": 9})
+
+
+def test_layer_types_must_describe_every_layer() -> None:
+    with pytest.raises(ModelError, match="`layer_types` lists 1 layers, but there are 3"):
+        Model.from_config(llama(model_type="gemma2", head_dim=8, layer_types=["full_attention"]))
+
+
+def test_an_unknown_model_type_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ModelError, match="`nonesuch` is not known") as caught:
+        Model.from_config(llama(model_type="nonesuch"))
+    assert caught.value.hint is not None
+    assert "--approximate" in caught.value.hint
+    assert "deepseek_v3" in caught.value.hint
+
+
+def test_no_model_type() -> None:
+    with pytest.raises(ModelError, match="no `model_type`"):
+        Model.from_config(without(llama(), "model_type"))
+
+
+def test_approximate_is_two_flops_per_active_parameter_and_says_so() -> None:
+    model = Model.from_config(llama(model_type="nonesuch"), approximate=True)
+    result = estimate(model, Step.uniform(batch=2, q_tokens=5))
+    assert result.flops == 2 * model.active_params * 10
+    assert result.label == model.label == "approximate"
+
+
+def test_approximate_leaves_idle_experts_out() -> None:
+    config = {**mixtral(), "model_type": "nonesuch"}
+    model, exact = Model.from_config(config, approximate=True), Model.from_config(mixtral())
+    assert model.params - model.active_params == exact.params - exact.active_params
+
+
+def test_known_types_stay_exact_with_approximate_allowed() -> None:
+    assert Model.from_config(llama(), approximate=True).label == "verified"
+
+
+def test_sub_configs_take_the_defaults_of_their_class() -> None:
+    # As published for llava-1.5-7b: the text config leaves out every size of the 7B Llama.
+    vision = {"model_type": "clip_vision_model", "image_size": 336, "patch_size": 14}
+    model = Model.from_config(
+        {"model_type": "llava", "text_config": {"model_type": "llama", "vocab_size": 32064}, "vision_config": vision}
+    )
+    decoder = model.architecture.decoder
+    assert decoder is not None
+    assert (decoder.depth, model.architecture.heads) == (32, 32)
+
+
+@pytest.mark.parametrize("field", ["attention", "count", "mla", "experts", "logits"])
+def test_an_unknown_convention_is_a_usage_error(field: str) -> None:
+    with pytest.raises(UsageError, match=f"{field} = `nonsense`"):
+        Conventions(**{field: "nonsense"})
+
+
+def test_an_unknown_dtype_is_refused() -> None:
+    with pytest.raises(ModelError, match="unknown dtype `int3`"):
+        Conventions(dtype="int3")
+
+
+@pytest.mark.parametrize(
+    ("conventions", "message"),
+    [
+        (Conventions(tp=3), "8 attention heads do not divide among 3"),
+        (Conventions(pp=4), "3 layers cannot be split into 4"),
+        (Conventions(ep=3), "8 experts do not divide among 3"),
+    ],
+)
+def test_impossible_parallel_degrees_are_refused(conventions: Conventions, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        estimate(Model.from_config(mixtral()), Step.uniform(batch=1, q_tokens=1), conventions)
+
+
+def test_a_degree_below_one_is_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="`tp` is 0"):
+        Conventions(tp=0)
+
+
+def test_known_model_types_hold_what_people_run() -> None:
+    expected = {
+        "llama",
+        "qwen2",
+        "qwen3",
+        "mistral",
+        "phi3",
+        "gpt2",
+        "gemma3_text",
+        "mixtral",
+        "qwen3_moe",
+        "deepseek_v3",
+    }
+    expected |= {
+        "glm4_moe",
+        "gpt_oss",
+        "llama4",
+        "qwen3_next",
+        "jamba",
+        "mamba2",
+        "kimi_linear",
+        "vit",
+        "sam_vision_model",
+    }
+    expected |= {"clip_vision_model", "deepseek_vl_v2", "deepseek_ocr2", "llava", "qwen2_5_vl", "t5", "whisper"}
+    assert expected <= set(known_model_types())

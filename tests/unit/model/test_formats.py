@@ -1,0 +1,123 @@
+"""Bytes under quantization, KV dtypes and parallel degrees; what the dtype of a config is."""
+
+from __future__ import annotations
+
+import pytest
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model import Conventions, Model, estimate, load_model
+from nsys_pipeline.model.dtypes import normalize_dtype
+from nsys_pipeline.model.quantization import named_format
+from nsys_pipeline.records import Step
+from tests.unit.model.configs import decode, llama, mixtral, model, op_weight_bytes, prefill
+
+LINEARS = 3 * 64 * (8 * 8 + 2 * 2 * 8 + 64 + 3 * 96)
+
+
+@pytest.mark.parametrize(
+    ("name", "bits"),
+    [("fp8", 8 + 32 / 128**2), ("int8", 8 + 32 / 4096), ("int4", 4 + 20 / 128), ("mxfp4", 4.25), ("nvfp4", 4.5)],
+)
+def test_formats_count_their_scales(name: str, bits: float) -> None:
+    assert named_format(name).bytes(4096, 4096) * 8 / 4096**2 == pytest.approx(bits)
+
+
+def test_weight_only_formats_compute_in_the_activations_dtype() -> None:
+    assert set(decode(llama(), 5, conventions=Conventions(weight="int4")).flops_by_dtype) == {"bf16"}
+    assert set(decode(llama(), 5, conventions=Conventions(weight="fp8")).flops_by_dtype) == {"bf16", "fp8"}
+
+
+def test_quantization_leaves_tables_head_router_and_norms_alone() -> None:
+    plain, quantized = decode(mixtral(), 5), decode(mixtral(), 5, conventions=Conventions(weight="int4"))
+    for name in ("embed", "lm_head", "router", "attention_norm", "final_norm"):
+        assert op_weight_bytes(plain, name) == op_weight_bytes(quantized, name)
+    assert op_weight_bytes(quantized, "qkv") < 0.3 * op_weight_bytes(plain, "qkv")
+
+
+def test_deepseek_v3_is_fp8_by_its_own_config() -> None:
+    m = load_model("deepseek-v3")
+    result = estimate(m, Step.uniform(batch=1, q_tokens=1, kv_tokens=1))
+    assert result.weight_bytes < 1.05 * m.active_params
+    assert set(result.flops_by_dtype) == {"fp8", "bf16"}
+
+
+def test_gpt_oss_has_mxfp4_experts_only() -> None:
+    m = load_model("gpt-oss-20b")
+    result = estimate(m, Step.uniform(batch=1, q_tokens=1, kv_tokens=1))
+    gate_up = 4 * (5760 * 2880 * 4.25 / 8 + 5760 * 2)
+    assert op_weight_bytes(result, "experts_gate_up") == 24 * round(gate_up)
+    assert op_weight_bytes(result, "o") == 24 * 2 * (4096 * 2880 + 2880)
+
+
+@pytest.mark.parametrize(
+    ("config", "bits"),
+    [
+        ({"quant_method": "gptq", "bits": 4, "group_size": 32}, 4 + 20 / 32),
+        ({"quant_method": "awq", "bits": 4, "group_size": 32}, 4 + 20 / 32),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, 4 + 32 / 64),
+    ],
+)
+def test_published_quantization_configs(config: dict[str, object], bits: float) -> None:
+    result = decode(llama(quantization_config=config), 5)
+    assert op_weight_bytes(result, "gate_up") == pytest.approx(3 * 2 * 96 * 64 * bits / 8, rel=0.01)
+
+
+def test_an_unknown_quantization_is_refused_with_a_way_out() -> None:
+    with pytest.raises(ModelError, match="`magic` is not known") as caught:
+        decode(llama(quantization_config={"quant_method": "magic"}), 5)
+    assert caught.value.hint is not None
+    assert "--weight-dtype" in caught.value.hint
+    assert decode(llama(quantization_config={"quant_method": "magic"}), 5, conventions=Conventions(weight="int4")).bytes
+
+
+def test_kv_dtype_scales_the_cache_alone() -> None:
+    plain, small = decode(llama(), 100), decode(llama(), 100, conventions=Conventions(kv_dtype="fp8"))
+    assert small.kv_read_bytes * 2 == plain.kv_read_bytes == 3 * 100 * 2 * 2 * 8 * 2
+    assert small.kv_write_bytes * 2 == plain.kv_write_bytes
+    assert small.weight_bytes == plain.weight_bytes
+
+
+def test_minimum_bytes_are_weights_and_kv_without_activations() -> None:
+    result = prefill(llama(), 50)
+    assert result.bytes == result.weight_bytes + result.kv_read_bytes + result.kv_write_bytes
+    assert result.kv_read_bytes == 0  # nothing was cached before the prompt
+    assert result.kv_write_bytes == 3 * 50 * 2 * 2 * 8 * 2
+    assert result.activation_bytes > 0
+
+
+def test_tensor_parallel_ranks_repeat_what_they_do_not_split() -> None:
+    one, four = decode(llama(), 100), decode(llama(), 100, conventions=Conventions(tp=4))
+    assert four.flops == one.flops  # the model requires no more
+    assert four.kv_read_bytes == 2 * one.kv_read_bytes  # two K/V heads on four ranks
+    executed = decode(llama(), 100, conventions=Conventions(tp=4, count="executed"))
+    assert executed.flops > one.flops
+    assert four.comm_bytes == 3 * 2 * 2 * 3 * 64 * 2  # two ring all-reduces per layer of one token
+    assert (four.gpus, one.comm_bytes) == (4, 0)
+
+
+def test_latents_are_held_by_every_tensor_parallel_rank() -> None:
+    m, step = load_model("deepseek-v3"), Step.uniform(batch=1, q_tokens=1, kv_tokens=100)
+    assert estimate(m, step, Conventions(tp=8)).kv_read_bytes == 8 * estimate(m, step).kv_read_bytes
+
+
+def test_pipeline_stages_send_activations() -> None:
+    assert decode(llama(), 5, conventions=Conventions(pp=3)).comm_bytes == 2 * 64 * 2
+
+
+def test_expert_parallel_sends_tokens_to_their_experts_and_back() -> None:
+    assert decode(mixtral(), 5, conventions=Conventions(ep=2)).comm_bytes == 3 * (2 * 2 * 64 * 2) // 2
+
+
+@pytest.mark.parametrize(
+    ("name", "short"), [("torch.bfloat16", "bf16"), ("float16", "fp16"), ("FP32", "fp32"), ("e4m3", "fp8")]
+)
+def test_dtypes_have_one_short_name(name: str, short: str) -> None:
+    assert normalize_dtype(name) == short
+
+
+def test_the_dtype_is_the_configs_or_an_assumption_that_says_so() -> None:
+    assert (model(llama()).dtype, model(llama()).dtype_assumed) == ("bf16", False)
+    assert model(llama(torch_dtype="float16")).dtype == "fp16"
+    assert model(llama(torch_dtype=None, dtype="float32")).dtype == "fp32"
+    unsaid = Model.from_config(llama(torch_dtype=None))
+    assert (unsaid.dtype, unsaid.dtype_assumed) == ("bf16", True)

@@ -1,0 +1,44 @@
+"""One small config per family and variant, counted by torch: totals, parameters, and what `verified` means."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.model import Model, estimate, load_model
+from nsys_pipeline.model.families import VERIFIED
+from nsys_pipeline.records import Step
+from tests.unit.model.configs import FULL
+
+HERE = Path(__file__).parent
+CONFIGS: dict[str, Any] = json.loads((HERE / "small_configs.json").read_text(encoding="utf-8"))
+GOLDEN = {e["model"]: e for e in json.loads((HERE / "golden_small.json").read_text(encoding="utf-8"))["models"]}
+REAL = [e["model"] for e in json.loads((HERE / "golden_flops.json").read_text(encoding="utf-8"))["models"]]
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_flops_and_parameters_equal_torchs_count(name: str) -> None:
+    model, entry = Model.from_config(CONFIGS[name]), GOLDEN[name]
+    estimated = []
+    for case in entry["cases"]:
+        step = Step.uniform(batch=case["batch"], q_tokens=case["q"], kv_tokens=case["kv"], logits=case["logits"])
+        # torch applies dt_proj outside its module, so that the goldens leave it out with the recurrence.
+        ops = [op for op in estimate(model, step, FULL).ops if op.kind not in ("scan", "conv") and op.name != "dt_proj"]
+        estimated.append(sum(op.total_flops_executed for op in ops))
+    assert estimated == [case["flops"] for case in entry["cases"]]
+    assert model.params == entry["params"]
+
+
+def test_every_small_config_has_a_golden() -> None:
+    assert set(GOLDEN) == set(CONFIGS)
+
+
+def test_verified_is_said_only_of_what_the_goldens_cover() -> None:
+    configs = [*CONFIGS.values(), *(load_model(name).config for name in REAL)]
+    covered = {config["model_type"] for config in configs}
+    covered |= {config.get("text_config", {}).get("model_type") for config in configs}
+    covered |= {"qwen2_vl_text"}  # the flat config of qwen2_vl
+    assert covered >= VERIFIED

@@ -1,0 +1,122 @@
+"""Encoders, encoder-decoders, recurrent layers and vision towers, counted by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model import Estimator, estimate, load_model
+from nsys_pipeline.records import Step
+from tests.unit.model.configs import decode, model, op_flops, prefill
+
+T5 = {
+    "model_type": "t5", "d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 4,
+    "vocab_size": 100, "torch_dtype": "bfloat16",
+}  # fmt: skip
+MAMBA2 = {
+    "model_type": "mamba2", "hidden_size": 64, "state_size": 16, "num_heads": 8, "head_dim": 16, "n_groups": 2,
+    "num_hidden_layers": 3, "vocab_size": 100, "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+
+def test_cross_attention_projects_the_encoders_tokens_once() -> None:
+    m = model(T5)
+    first = estimate(m, Step.uniform(batch=1, q_tokens=1), encoder_tokens=[20])
+    later = estimate(m, Step.uniform(batch=1, q_tokens=1, kv_tokens=1), encoder_tokens=[20])
+    assert op_flops(first, "cross_kv") == 2 * 2 * 20 * 64 * 2 * 32
+    assert op_flops(later, "cross_kv") == 0
+    cross = 2 * 20 * 2 * 32 * 2  # two layers, K and V of 32 values in bf16
+    assert later.kv_read_bytes == cross + 2 * 1 * 2 * 32 * 2
+    assert first.kv_write_bytes == cross + 2 * 1 * 2 * 32 * 2
+
+
+def test_the_encoder_runs_only_in_the_first_pass() -> None:
+    m = model(T5)
+    later = estimate(m, Step.uniform(batch=1, q_tokens=1, kv_tokens=1), encoder_tokens=[20])
+    assert not [op for op in later.ops if op.layer.startswith("encoder")]
+
+
+def test_t5_needs_to_know_its_encoders_tokens_but_whisper_has_1500() -> None:
+    with pytest.raises(ModelError, match="encoder tokens is not known"):
+        estimate(model(T5), Step.uniform(batch=1, q_tokens=1))
+    whisper = load_model("whisper-large-v3")
+    result = estimate(whisper, Step.uniform(batch=2, q_tokens=4))
+    assert op_flops(result, "conv2") == 2 * 2 * 1500 * 3 * 1280 * 1280
+    assert op_flops(result, "conv1") == 2 * 2 * 3000 * 3 * 128 * 1280
+
+
+def test_published_parameter_counts() -> None:
+    # model cards and papers, where they give the number to the last digit or transformers' count is well known
+    for name, params in {
+        "bert-base": 109_514_298,
+        "t5-base": 222_903_552,
+        "whisper-large-v3": 1_543_490_560,
+        "vit-base": 86_389_248 + 768,  # and a pooler
+        "deepseek-v2-lite": 15_706_484_224,
+        "gpt2": 124_439_808,
+        "llama-3-8b": 8_030_261_248,
+        "mixtral-8x7b": 46_702_792_704,
+        "qwen1.5-moe-a2.7b": 14_315_784_192,
+        "gemma-2-9b": 9_241_705_984,
+        "llava-1.5-7b": 7_063_427_072,
+    }.items():
+        m = load_model(name)
+        assert m.params == pytest.approx(params, rel=0.008), name
+
+
+def test_an_encoder_sees_in_both_directions_and_caches_nothing() -> None:
+    result = prefill(dict(load_model("bert-base").config), 100)
+    assert op_flops(result, "attention") == 12 * 4 * 768 * 100 * 100
+    assert (result.kv_read_bytes, result.kv_write_bytes) == (0, 0)
+
+
+def test_a_recurrent_layer_costs_every_token_the_same() -> None:
+    assert decode(MAMBA2, 10).flops == decode(MAMBA2, 100_000).flops
+    inner, groups = 128, 2 * 2 * 16
+    per_token = 2 * 64 * (2 * inner + groups + 8) + 2 * 4 * (inner + groups) + 4 * inner * 16 + 2 * inner * 64
+    assert decode(MAMBA2, 10).flops == 3 * per_token + 2 * 64 * 100
+
+
+def test_a_recurrent_layer_reads_and_writes_its_state_once_per_pass() -> None:
+    state = 3 * (128 * 16 + 3 * (128 + 64)) * 2
+    assert decode(MAMBA2, 10).kv_read_bytes == decode(MAMBA2, 99).kv_read_bytes == state
+    assert prefill(MAMBA2, 10).kv_read_bytes == 0
+    assert prefill(MAMBA2, 10).kv_write_bytes == state
+
+
+def test_qwen3_next_has_a_full_layer_in_four() -> None:
+    ops = estimate(load_model("qwen3-next-80b-a3b"), Step.uniform(batch=1, q_tokens=1)).ops
+    assert {op.layer: op.layers for op in ops if op.layers > 1} == {"layers.linear.moe": 36, "layers.full.moe": 12}
+
+
+def test_the_vision_tower_runs_for_images_only() -> None:
+    estimator = Estimator(load_model("llava-1.5-7b"))
+    text = estimator.estimate(Step.uniform(batch=1, q_tokens=600))
+    image = estimator.estimate(Step.uniform(batch=1, q_tokens=600), vision_tokens=[577])
+    clip = 24 * (8 * 577 * 1024**2 + 4 * 577**2 * 1024 + 4 * 577 * 1024 * 4096) + 2 * 576 * 3 * 14 * 14 * 1024
+    projector = 2 * 576 * (1024 * 4096 + 4096 * 4096)
+    assert image.flops - text.flops == clip + projector
+
+
+def test_deepseek_ocr_compresses_sixteen_fold() -> None:
+    m = load_model("deepseek-ocr")
+    assert m.architecture.vision_tokens == 4096
+    ops = Estimator(m).estimate(Step.uniform(batch=1, q_tokens=300), vision_tokens=[4096]).ops
+    clip = next(op for op in ops if op.layer == "vision.clip" and op.name == "qkv")
+    assert (clip.layers, clip.m) == (24, 257)
+    projector = next(op for op in ops if op.name == "projector")
+    assert (projector.m, projector.k, projector.n) == (256, 2048, 1280)
+
+
+def test_sams_padded_windows_are_executed_but_not_required() -> None:
+    config = {
+        "model_type": "sam_vision_model", "hidden_size": 48, "output_channels": 16, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "image_size": 128, "patch_size": 16, "window_size": 3, "global_attn_indexes": [1],
+    }  # fmt: skip
+    from tests.unit.model.configs import FULL
+
+    required, executed = prefill(config, 64, logits=0), prefill(config, 64, conventions=FULL, logits=0)
+    # eight patches a side make windows of 3, 3 and 2, padded to 9 patches a side
+    assert op_flops(executed, "o") - op_flops(required, "o") == 2 * (81 - 64) * 48 * 48
+    squares = (3 * 3 + 3 * 3 + 2 * 2) ** 2
+    assert op_flops(required, "attention") == 4 * 48 * (squares + 22 * 8) + 4 * 48 * (64 * 64 + 64 * 8)
