@@ -74,6 +74,7 @@ class TraceReader:
     memops = View()
     metadata = View()
     nvtx_ranges = View()
+    operator_summary = View()
     ops = View()
     phase_summary = View()
     phases = View()

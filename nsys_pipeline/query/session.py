@@ -15,6 +15,7 @@ from nsys_pipeline.errors import Interrupted, LlmperfError, QueryError, UsageErr
 from nsys_pipeline.query.explain import explain
 from nsys_pipeline.query.provider import Provider
 from nsys_pipeline.query.statement import Relation, Statement, parse_select
+from nsys_pipeline.query.views import public_macros
 from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
 
@@ -266,7 +267,7 @@ class Session:
 
     def function_names(self) -> list[str]:
         """Macros, which need no schema."""
-        return sorted(module.relation for module in all_modules().values() if module.is_macro)
+        return [module.relation for module in public_macros()]
 
 
 def _of_trace(relation: Relation, name: str) -> Relation | None:

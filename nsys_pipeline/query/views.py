@@ -16,14 +16,15 @@ def public_views() -> list[Module]:
     return sorted((module for module in all_modules().values() if module.is_public), key=lambda one: one.relation)
 
 
+# Macros for people; the rest of sql/macros sweeps over spans for the attribution.
+_MACROS = frozenset(
+    {"bucket_ns", "busy_ns", "exposed", "gaps", "islands", "kernel_family", "overlap", "percentiles", "short_name"}
+)
+
+
 def public_macros() -> list[Module]:
-    """Every macro but those of the attribution, by name."""
-    macros = (module for module in all_modules().values() if module.is_macro and module.relation not in _OF_ATTRIBUTION)
-    return sorted(macros, key=lambda one: one.relation)
-
-
-# Its input has a shape of its own: not for people.
-_OF_ATTRIBUTION = frozenset({"innermost_segments"})
+    """Every documented macro, by name."""
+    return [all_modules()[f"macros.{name}"] for name in sorted(_MACROS)]
 
 
 def find_view(name: str) -> Module:
