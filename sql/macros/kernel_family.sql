@@ -1,4 +1,4 @@
--- What kind of work a kernel is by its names: 'gemm', 'attention', 'norm', …; 'other' where no rule knows it.
+-- Kind of work of a kernel by its names: 'gemm', 'attention', 'norm', …; 'other' where no rule knows it.
 -- Generated from nsys_pipeline/rules/kernels.toml by scripts/generate_references.py.
 -- params: name, full_name
 -- requires:
