@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -9,10 +10,10 @@ import os
 import pty
 import re
 import select
-import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -133,7 +134,9 @@ def test_model_and_shape_fill_in_mfu() -> None:
 def test_several_traces(small: str, tmp_path: Path) -> None:
     other = str(EDGE_TRACES["kernel_ends_after_its_range"]().write(tmp_path / "other.sqlite"))
     query = """
-        SELECT b.phase, b.kernel_count AS base, n.kernel_count AS new, (SELECT count(*) FROM new.nsys.NVTX_EVENTS) AS events
+        SELECT
+            b.phase, b.kernel_count AS base, n.kernel_count AS new,
+            (SELECT count(*) FROM new.nsys.NVTX_EVENTS) AS events
         FROM base.phase_summary AS b JOIN new.phase_summary AS n USING (phase) ORDER BY 1
     """
     code, out, err = llmperf("sql", f"base={small}", f"new={other}", query, "--format", "csv")
@@ -152,7 +155,8 @@ def test_several_traces(small: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "message", "hint"),
     [
-        ("from phass", "Table with name phass does not exist!\nLINE 1: from phass\n             ^^^^^", "did you mean `phases`"),
+        ("from phass", "Table with name phass does not exist!\nLINE 1: from phass\n             ^^^^^",
+         "did you mean `phases`"),
         ("select nme from kernels",
          'Referenced column "nme" not found in FROM clause!\nLINE 1: select nme from kernels\n               ^^^',
          "did you mean `name`"),
@@ -237,10 +241,19 @@ class Terminal:
     def __init__(self, trace: str, home: Path) -> None:
         master, slave = pty.openpty()
         environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(home), "TERM": "dumb", "COLUMNS": "120"}
+        # The terminal controls the process: Ctrl-C typed into it becomes SIGINT.
+        start = (
+            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+            "os.execv(sys.executable, [sys.executable, '-m', 'nsys_pipeline', 'sql', sys.argv[1]])"
+        )
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "nsys_pipeline", "sql", trace], stdin=slave, stdout=slave, stderr=slave, env=environment,
-            start_new_session=True, preexec_fn=lambda: _control(slave),
-        )  # fmt: skip
+            [sys.executable, "-c", start, trace],
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=environment,
+            start_new_session=True,
+        )
         os.close(slave)
         self.master = master
         self.seen = ""
@@ -264,47 +277,49 @@ class Terminal:
         before, _, self.seen = self.seen.partition(text)
         return before + text
 
-    def close(self) -> int:
-        code = self.process.wait(20)
-        os.close(self.master)
-        return code
+    def leave(self) -> int:
+        """Type Ctrl-D until the prompt ends: one that comes while the terminal is not raw is swallowed."""
+        for _ in range(100):
+            self.type("\x04")
+            select.select([self.master], [], [], 0.2)
+            if self.process.poll() is not None:
+                break
+            with contextlib.suppress(OSError):
+                os.read(self.master, 65536)
+        return self.process.wait(5)
 
 
-def _control(terminal: int) -> None:
-    import fcntl
-    import termios
+@pytest.fixture
+def terminal(small: str, tmp_path: Path) -> Iterator[Terminal]:
+    opened = Terminal(small, tmp_path)
+    yield opened
+    if opened.process.poll() is None:
+        opened.process.kill()
+        opened.process.wait()
+    os.close(opened.master)
 
-    fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
-
-def test_the_prompt(small: str, tmp_path: Path) -> None:
+def test_the_prompt(terminal: Terminal, tmp_path: Path) -> None:
     """Multi-line query, error, command, Ctrl-C that stops a query and not the prompt, history, Ctrl-D."""
-    terminal = Terminal(small, tmp_path)
-    try:
-        terminal.wait_for("llmperf> ")
-        terminal.type("SELECT phase, wall_ns\r")
-        terminal.type("FROM phases ORDER BY 1;\r")
-        assert "prefill" in terminal.wait_for("(2 rows)")
-        terminal.wait_for("llmperf> ")
-        terminal.type("from phass;\r")
-        terminal.wait_for("hint: did you mean `phases`")
-        terminal.wait_for("llmperf> ")
-        terminal.type(".schema gpu_busy\r")
-        terminal.wait_for("Idle time since the GPU's busy interval before")
-        terminal.wait_for("llmperf> ")
-        terminal.type("SELECT count(*) FROM range(100000000) a, range(100000000) b;\r")
-        time.sleep(1.0)
-        terminal.type("\x03")
-        terminal.wait_for("interrupted")
-        terminal.wait_for("llmperf> ")
-        terminal.type(".recipe top_kernels top=1\r")
-        terminal.wait_for("prefill  kernel")
-        terminal.wait_for("llmperf> ")
-    except AssertionError:
-        terminal.process.send_signal(signal.SIGKILL)
-        terminal.close()
-        raise
-    terminal.type("\x04")
-    assert terminal.close() == 0
+    terminal.wait_for("llmperf> ")
+    terminal.type("SELECT phase, wall_ns\r")
+    terminal.type("FROM phases ORDER BY 1;\r")
+    assert "prefill" in terminal.wait_for("(2 rows)")
+    terminal.wait_for("llmperf> ")
+    terminal.type("from phass;\r")
+    terminal.wait_for("hint: did you mean `phases`")
+    terminal.wait_for("llmperf> ")
+    terminal.type(".schema gpu_busy\r")
+    terminal.wait_for("Idle time since the GPU's busy interval before")
+    terminal.wait_for("llmperf> ")
+    terminal.type("SELECT count(*) FROM range(100000000) a, range(100000000) b;\r")
+    time.sleep(1.0)
+    terminal.type("\x03")
+    terminal.wait_for("interrupted")
+    terminal.wait_for("llmperf> ")
+    terminal.type(".recipe top_kernels top=1\r")
+    terminal.wait_for("prefill  kernel")
+    terminal.wait_for("llmperf> ")
+    assert terminal.leave() == 0
     history = (tmp_path / "llmperf" / "sql_history").read_text()
     assert "SELECT phase, wall_ns" in history

@@ -42,8 +42,14 @@ def test_an_option_without_a_description_is_an_error(generator: ModuleType) -> N
 
 def test_the_macro_gives_the_families_of_the_rules() -> None:
     """On every pair of names of a real trace, and on pairs that reach the rule for generic templates."""
-    names = [("elementwise_kernel", "void elementwise_kernel<gelu>(int)"), ("reduce_kernel", "reduce_kernel"),
-             ("Kernel2", "Kernel2"), ("Kernel2", "void cutlass::Kernel2<x>(y)"), ("", ""), ("elementwise_kernel", "elementwise_kernel")]  # fmt: skip
+    names = [
+        ("elementwise_kernel", "void elementwise_kernel<gelu>(int)"),
+        ("elementwise_kernel", "elementwise_kernel"),
+        ("reduce_kernel", "reduce_kernel"),
+        ("Kernel2", "Kernel2"),
+        ("Kernel2", "void cutlass::Kernel2<x>(y)"),
+        ("", ""),
+    ]
     trace = open_trace(TRACES / f"h100_mixtral_small{SUFFIX}", TraceOptions(use_cache=False))
     with Session.of(trace) as session:
         with session.query(

@@ -17,6 +17,7 @@ from tests.support.trace_builder import TraceBuilder
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "-- Rows.\n-- Grain: a.\n"
+LOAD = "load.x"
 COLUMNS = "-- columns:\n--   a BIGINT  The a.\n"
 
 
@@ -43,33 +44,42 @@ def test_the_modules_are_in_order(checker: ModuleType) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("load.x", f"{HEADER}-- requires:\n{COLUMNS}SELECT 1::BIGINT AS a FROM nsys.PROCESSES",
-         "reads nsys.PROCESSES without requiring it"),
-        ("load.x", f"{HEADER}-- requires: nsys.PROCESSES\n{COLUMNS}SELECT 1::BIGINT AS a",
-         "requires nsys.PROCESSES without reading it"),
-        ("load.x", f"{HEADER}-- requires: report.phases\n{COLUMNS}SELECT 1::BIGINT AS a FROM report.phases",
-         "reads report.phases, a layer to its right"),
-        ("report.x", f"{HEADER}-- requires: nsys.PROCESSES\n{COLUMNS}SELECT pid AS a FROM nsys.PROCESSES",
-         "reads nsys.PROCESSES: only sql/load knows nsys' tables"),
-        ("load.x", f"{HEADER}-- requires: nsys.PROCESSES\n{COLUMNS}SELECT * FROM nsys.PROCESSES", "has a top-level SELECT *"),
-        ("load.x", f"{HEADER}-- requires: nsys.PROCESSES\n{COLUMNS}SELECT pid AS a FROM nsys.PROCESSES UNION ALL FROM nsys.PROCESSES",
-         "has a top-level SELECT *"),
-        ("load.x", f"{HEADER}-- requires: other.x\n{COLUMNS}SELECT a FROM other.x", "reads other.x, which is in no layer"),
-        ("load.x", f"{HEADER}-- requires:\n{COLUMNS}CREATE TABLE x (a INT)", "is not one SELECT"),
-        ("load.x", f"{HEADER}-- requires:\n{COLUMNS}SELECT 1; SELECT 2", "holds 2 statements"),
-        ("load.x", "-- Grain: a.\n-- requires:\n-- columns:\n--   a BIGINT  The a.\nSELECT 1 AS a", "does not say what a row is"),
-        ("load.x", f"{HEADER}-- requires:\nSELECT 1 AS a", "does not say its columns"),
-        ("load.x", f"{HEADER}-- requires:\n-- columns:\n--   a_ns BIGINT  Time.\nSELECT 1 AS a_ns",
-         "column a_ns does not end in `Unit: ns.`"),
-        ("load.x", f"{HEADER}-- requires:\n{COLUMNS}--   a BIGINT  Again.\nSELECT 1 AS a", "documents a column twice"),
-        ("report.x", f"{HEADER}-- requires: macros.islands\n{COLUMNS}SELECT group_id AS a FROM macros.islands('load.gpu_ops')",
-         "reads load.gpu_ops without requiring it"),
+        (LOAD, f"requires:\n{COLUMNS}SELECT pid AS a FROM nsys.PROCESSES", "reads nsys.PROCESSES without requiring it"),
+        (LOAD, f"requires: nsys.PROCESSES\n{COLUMNS}SELECT 1 AS a", "requires nsys.PROCESSES without reading it"),
+        (LOAD, f"requires: report.x\n{COLUMNS}SELECT a FROM report.x", "reads report.x, a layer to its right"),
+        (
+            "report.x",
+            f"requires: nsys.PROCESSES\n{COLUMNS}SELECT pid AS a FROM nsys.PROCESSES",
+            "reads nsys.PROCESSES: only sql/load knows nsys' tables",
+        ),
+        (LOAD, f"requires: nsys.X\n{COLUMNS}SELECT * FROM nsys.X", "has a top-level SELECT *"),
+        (LOAD, f"requires: nsys.X\n{COLUMNS}SELECT a FROM nsys.X UNION ALL FROM nsys.X", "has a top-level SELECT *"),
+        (LOAD, f"requires: other.x\n{COLUMNS}SELECT a FROM other.x", "reads other.x, which is in no layer"),
+        (LOAD, f"requires:\n{COLUMNS}CREATE TABLE x (a INT)", "is not one SELECT"),
+        (LOAD, f"requires:\n{COLUMNS}SELECT 1; SELECT 2", "holds 2 statements"),
+        (LOAD, "requires:\nSELECT 1 AS a", "does not say its columns"),
+        (
+            LOAD,
+            "requires:\n-- columns:\n--   a_ns BIGINT  Time.\nSELECT 1 AS a_ns",
+            "column a_ns does not end in `Unit: ns.`",
+        ),
+        (LOAD, f"requires:\n{COLUMNS}--   a BIGINT  Again.\nSELECT 1 AS a", "documents a column twice"),
+        (
+            "report.x",
+            f"requires: macros.islands\n{COLUMNS}SELECT group_id AS a FROM macros.islands('load.gpu_ops')",
+            "reads load.gpu_ops without requiring it",
+        ),
     ],
-)  # fmt: skip
+)
 def test_bad_modules_are_found(name: str, text: str, complaint: str, checker: ModuleType, session: Session) -> None:
-    module = parse(name, text)
+    module = parse(name, f"{HEADER}-- {text}")
     found = [*checker.check_header(module), *checker.check_statement(session.database, module)]
     assert any(complaint in one for one in found), found
+
+
+def test_a_row_must_be_described(checker: ModuleType) -> None:
+    module = parse(LOAD, f"-- Grain: a.\n-- requires:\n{COLUMNS}SELECT 1 AS a")
+    assert list(checker.check_header(module)) == ["does not say what a row is"]
 
 
 def test_columns_are_compared_by_name_type_and_order(checker: ModuleType, session: Session) -> None:
