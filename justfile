@@ -26,6 +26,14 @@ format:
 golden-reference *ARGS:
     python scripts/reference_goldens.py {{ARGS}} tests/traces/*.sqlite.xz
 
+# rewrite what the recipes answer on three real traces (review the diff)
+golden-recipes:
+    python scripts/golden_recipes.py
+
+# rewrite docs/sql.md, docs/cli.md and the macro of kernel families; `--check` only compares
+docs *ARGS:
+    python scripts/generate_references.py {{ARGS}}
+
 # measure llmperf beside its floor and nsys stats (minutes), and rewrite docs/benchmarks.md
 bench *ARGS:
     python scripts/bench.py {{ARGS}}

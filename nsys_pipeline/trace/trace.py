@@ -83,9 +83,11 @@ class Trace:
             self._attach_store()
             if not self.is_cached:
                 self._check_tables()
-        except duckdb.Error as error:
+        except BaseException as error:
             self._scratch.cleanup()
-            raise TraceError(f"`{path}` cannot be opened: {error}") from error
+            if isinstance(error, duckdb.Error):
+                raise TraceError(f"`{path}` cannot be opened: {error}") from error
+            raise
         self.runner = Runner(
             self.connection,
             self._make_external,
