@@ -104,12 +104,20 @@ class Verbs(TyperGroup):
         with formatter.section(typer.style("Options", bold=True)):
             formatter.write_dl([record for record in records if record is not None])
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Parse, run, and exit; no input makes a traceback."""
-        extra.pop("standalone_mode", None)
+        del standalone_mode
         args = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except TyperException as error:
             sys.exit(_usage_error(error))
         except typer.Abort:
