@@ -17,7 +17,7 @@ _REASONS = {
 
 
 def title_lines(report: Report) -> list[str]:
-    """What was analysed: trace, recorder, GPUs, model."""
+    """What was analysed, a line each: the trace; GPUs, recorder and length; the model, if known."""
     trace = report.trace
     working = {device.device_id for phase in report.phases for device in phase.devices}
     names = [device.name or f"GPU {device.id}" for device in trace.devices if not working or device.id in working]
@@ -25,7 +25,8 @@ def title_lines(report: Report) -> list[str]:
     recorder = f"nsys {trace.nsys_version}" if trace.nsys_version else "nsys of unknown version"
     path = PurePath(trace.path)
     name = f"{path.parent.name}/{path.name}" if path.name.startswith("trace.") else path.name
-    lines = [f"{name} · {recorder} · {', '.join(gpus) or 'no GPU'} · {milliseconds(trace.duration_ns)} ms recorded"]
+    length = "" if trace.duration_ns is None else f" · {trace.duration_ns / 1e9:,.3g} s recorded"
+    lines = [name, f"{', '.join(gpus) or 'no GPU'} · {recorder}{length}"]
     if model := report.model:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
