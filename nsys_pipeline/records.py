@@ -149,17 +149,22 @@ class Phase:
     measured_occurrences: int | None
     tokens: int | None
     flops: int | None
+    executed_flops: int | None
     bytes: int | None
     peak_flops_per_s: float | None
     mfu_wall: float | None
     mfu_span: float | None
     mfu_busy: float | None
+    hfu_busy: float | None
     mbu_wall: float | None
     mbu_span: float | None
     mbu_busy: float | None
     compute_ns: float | None
     memory_ns: float | None
     sol_ns: float | None
+    sol_ratio: float | None
+    flops_per_byte: float | None
+    ridge_flops_per_byte: float | None
     measured_busy_ns: int | None
     measured_wall_ns: int | None
     bound: str | None
@@ -193,6 +198,25 @@ class KernelRow:
 
 
 @attrs.frozen
+class OperatorRow:
+    """One operator of the model in marked layers, for one phase and kind of shape, warm-up left out."""
+
+    phase: str
+    shape: str
+    operator: str
+    occurrences: int
+    kernel_count: int
+    time_ns: int
+    flops: int
+    bytes: int
+    flops_per_s: float | None
+    bytes_per_s: float | None
+    flops_per_byte: float | None
+    sol_ns: float | None
+    roofline_ratio: float | None
+
+
+@attrs.frozen
 class Check:
     """Something that must hold on every trace."""
 
@@ -223,3 +247,4 @@ class Report:
     warnings: list[Notice]
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
+    operators: list[OperatorRow] = attrs.field(factory=list)

@@ -7,7 +7,8 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
     -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
-    -- params: spans                           (only in a table macro)
+    -- params: spans                           (only in a macro)
+    -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:
     --   kernel_id BIGINT  What it is. Unit: ns.
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 # A relation may only require relations of its own layer or of layers to its left.
 LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "report")
 EXTERNAL_LAYERS = ("nsys", "input")
-KEYS = ("requires", "materialize", "params", "columns")
+KEYS = ("requires", "materialize", "params", "returns", "columns")
 
 
 class ModuleError(Exception):
@@ -60,6 +61,7 @@ class Module:
     is_table: bool = False
     is_temporary: bool = False
     params: tuple[str, ...] = ()
+    returns: Column | None = None
 
     @property
     def layer(self) -> str:
@@ -68,6 +70,10 @@ class Module:
     @property
     def relation(self) -> str:
         return self.name.partition(".")[2]
+
+    @property
+    def is_macro(self) -> bool:
+        return bool(self.params)
 
     @property
     def is_public(self) -> bool:
@@ -102,6 +108,8 @@ def parse(name: str, text: str) -> Module:
         if line:
             current.append(line)
     grain_at = next((i for i, line in enumerate(prose) if line.startswith("Grain:")), None)
+    if grain_at is None and "returns" in fields:
+        grain_at = len(prose)
     if grain_at is None:
         raise ModuleError(f"{name}: the header does not say its grain")
     layer = name.partition(".")[0]
@@ -112,15 +120,26 @@ def parse(name: str, text: str) -> Module:
         doc=" ".join(prose[:grain_at]),
         grain=" ".join(prose[grain_at:]).removeprefix("Grain:").strip(),
         requires=tuple(re.findall(r"[\w.]+", " ".join(fields.get("requires", [])))),
-        columns=_parse_columns(name, fields.get("columns", [])),
+        columns=parse_columns(name, fields.get("columns", [])),
         sql=sql,
         is_table=fields.get("materialize") in (["table"], ["temporary"]),
         is_temporary=fields.get("materialize") == ["temporary"],
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
+        returns=_parse_returns(name, fields.get("returns")),
     )
 
 
-def _parse_columns(name: str, lines: Iterable[str]) -> tuple[Column, ...]:
+def _parse_returns(name: str, lines: list[str] | None) -> Column | None:
+    if lines is None:
+        return None
+    kind, _, doc = " ".join(line.strip() for line in lines).partition(" ")
+    if not doc:
+        raise ModuleError(f"{name}: `returns` is not `TYPE description`")
+    return Column(name.partition(".")[2], kind, doc.strip())
+
+
+def parse_columns(name: str, lines: Iterable[str]) -> tuple[Column, ...]:
+    """Read `  name TYPE  description` lines; deeper ones go on with the description above. Raises ModuleError."""
     columns: list[Column] = []
     for line in lines:
         if line.startswith("    "):  # continues the description above
@@ -139,9 +158,10 @@ def all_modules() -> Mapping[str, Module]:
     """Every module of ``sql/`` by name."""
     root = sql_root()
     modules = {}
-    for path in sorted(root.glob("*/*.sql")):
-        name = f"{path.parent.name}.{path.stem}"
-        modules[name] = parse(name, path.read_text(encoding="utf-8"))
+    for layer in LAYERS:
+        for path in sorted((root / layer).glob("*.sql")):
+            name = f"{layer}.{path.stem}"
+            modules[name] = parse(name, path.read_text(encoding="utf-8"))
     return modules
 
 
@@ -172,6 +192,14 @@ def closure(
     for target in targets:
         visit(target, ())
     return order
+
+
+def macro_ddl(module: Module) -> str:
+    """The statement that creates a macro in the schema of its layer."""
+    signature = f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS"
+    if module.returns is None:
+        return f"{signature} TABLE {module.sql}"
+    return f"{signature} {re.sub(r'^SELECT ', '', module.sql)}"
 
 
 class Runner:
@@ -228,8 +256,8 @@ class Runner:
         self.build(*targets)
 
     def _create(self, module: Module) -> None:
-        if module.params:
-            self.con.execute(f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS TABLE {module.sql}")
+        if module.is_macro:
+            self.con.execute(macro_ddl(module))
         elif module.is_table and not module.is_temporary and self.store and self.may_write:
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.{module.layer}")
             self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} AS {module.sql}")

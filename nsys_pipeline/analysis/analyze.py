@@ -20,6 +20,7 @@ from nsys_pipeline.records import (
     Device,
     KernelRow,
     Notice,
+    OperatorRow,
     Phase,
     PhaseDevice,
     Report,
@@ -39,7 +40,7 @@ STATIC_TARGETS = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.nvtx_marks",
     "attribute.kernel_totals", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
-    "attribute.work_totals",
+    "attribute.work_totals", "attribute.layer_ranges",
 )  # fmt: skip
 MODEL_TARGETS = (
     "report.phase_summary", "report.phases", "report.kernel_summary", "report.trace_checks", "report.shape_summary",
@@ -116,8 +117,22 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
         checks=[Check(**row) for row in records(trace.connection, "FROM report.trace_checks ORDER BY name")],
         warnings=notices,
         model=_describe_model(prepared),
+        operators=_operators(trace, prepared),
         requests=records(trace.connection, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
     )
+
+
+def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
+    """Operators of marked layers; none where no layer is marked or the model is not known."""
+    trace.build("attribute.layer_ranges")
+    if prepared.model is None or not scalar(trace.connection, "SELECT count(*) FROM attribute.layer_ranges"):
+        return []
+    from nsys_pipeline.analysis.ops import create_shape_ops
+
+    create_shape_ops(trace, prepared)
+    trace.build("report.operator_summary")
+    rows = records(trace.connection, "FROM report.operator_summary ORDER BY phase DESC, shape, time_ns DESC")
+    return [OperatorRow(**row) for row in rows]
 
 
 def _model(run: RunDescription, options: AnalysisOptions) -> tuple[Model | None, list[Notice]]:

@@ -104,10 +104,11 @@ def create_cost_tables(
         try:
             estimator = Estimator(model, conventions)
             totals = estimator.totals(steps)
+            executed = Estimator(model, attrs.evolve(conventions, count="executed", attention="full")).totals(steps)
             ranks = conventions.tp * conventions.pp
             costs = [
                 (i, total.flops // ranks, total.bytes // ranks, total.weight_bytes // ranks,
-                 total.kv_read_bytes // ranks, total.kv_write_bytes // ranks)
+                 total.kv_read_bytes // ranks, total.kv_write_bytes // ranks, executed[i].flops // ranks)
                 for i, total in enumerate(totals)
             ]  # fmt: skip
             # SOL of a pass over all ranks at their joint peak is the share at one GPU's peak.
@@ -116,16 +117,20 @@ def create_cost_tables(
                 for index, total in enumerate(totals):
                     compute = _compute_ns(total.flops_by_dtype, gpu)
                     memory = total.bytes / gpu.bandwidth_bytes_per_s * 1e9 if gpu.bandwidth_bytes_per_s else None
+                    run = _compute_ns(executed[index].flops_by_dtype, gpu)
                     times.append(
-                        (index, device, compute and compute / ranks, memory and memory / ranks, by_gpu[id(gpu)][index])
-                    )
+                        (index, device, compute and compute / ranks, memory and memory / ranks, by_gpu[id(gpu)][index],
+                         run and run / ranks)
+                    )  # fmt: skip
         except (ModelError, HardwareError) as error:
             notices.append(Notice("no_estimate", error.message, error.hint))
             costs, times = [], []
     create_from_rows(
         trace.connection,
         "input.shape_costs",
-        dict.fromkeys(("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes"), "BIGINT"),
+        dict.fromkeys((
+            "shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops"
+        ), "BIGINT"),  # fmt: skip
         costs,
     )
     create_from_rows(
@@ -137,6 +142,7 @@ def create_cost_tables(
             "compute_ns": "DOUBLE",
             "memory_ns": "DOUBLE",
             "sol_ns": "DOUBLE",
+            "executed_compute_ns": "DOUBLE",
         },
         times,
     )

@@ -16,41 +16,80 @@ from nsys_pipeline.errors import NsysError
 
 _FULL_BYTES = 1 << 20
 _IMPORTER_FAILED = re.compile(r"Importer error status: (.*)|Unable to retrieve the importer version")
+# Seen now and then with nsys 2024.2, in one capture of a hundred: the recording itself is then inconsistent, and no
+# second import helps.
+_IMPORTER_FAULT = "Multiple different definitions of the same VmTidToPidInfo"
 _NO_NEWS = re.compile(r"Try 'nsys|usage:|Importer error|Generat|Processing|^\s*$")
+
+
+class ImporterFaultError(NsysError):
+    """The importer met a fault of nsys that depends on chance: the same capture, made again, succeeds."""
 
 
 def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory) -> NsysError:
     """Make the error for a session that left no report; a recording without a report is saved and named."""
+    if any(_IMPORTER_FAULT in line for line in outcome.lines):
+        return _importer_fault(directory)
     kept = _save_recording(outcome, directory)
-    saved = f"; what was recorded is in `{kept}`" if kept else ""
+    if kept is None and not _disk_is_full(directory.path) and _recorded_nothing(outcome):
+        return _nothing_recorded(outcome)
+    reason, hint = _reason(outcome, nsys, directory, kept)
+    return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
+
+
+def _recorded_nothing(outcome: Outcome) -> bool:
+    """Tell a capture range that never opened: nsys then ends its list of files before the first."""
+    ended_well = "Generated:" in outcome.lines or (outcome.recording is None and outcome.returncode == 0)
+    return ended_well and not _IMPORTER_FAILED.search("\n".join(outcome.lines))
+
+
+def _reason(outcome: Outcome, nsys: Nsys, directory: RunDirectory, kept: Path | None) -> tuple[str, str]:
     log = directory.path / LOG_NAME
-    ended = f" (the workload ended with status {outcome.status})" if outcome.status else ""
-    importer = re.search(
-        r"Importer error status: (.*)|Unable to retrieve the importer version", "\n".join(outcome.lines)
-    )
+    importer = _IMPORTER_FAILED.search("\n".join(outcome.lines))
     failed = next((line.strip() for line in outcome.nsys_lines if "Failed to create" in line), None)
     if outcome.returncode == -signal.SIGKILL:
-        return NsysError(f"nsys was killed before it wrote a report{saved}", hint=f"its output is in `{log}`")
+        return "nsys was killed before it wrote a report", f"its output is in `{log}`"
     if _disk_is_full(directory.path):
-        return NsysError(
-            f"the disk of `{directory.path}` is full: nsys could not write the report{saved}",
-            hint=_import_hint(nsys, kept, "free some space or choose another disk with `-o`"),
-        )
+        hint = _import_hint(nsys, kept, "free some space or choose another disk with `-o`")
+        return f"the disk of `{directory.path}` is full: nsys could not write the report", hint
     if importer:
         reason = (importer[1] or importer[0]).strip().rstrip(".")
-        return NsysError(
-            f"nsys recorded the workload, but its importer does not run ({reason}){saved}",
-            hint=_import_hint(nsys, kept, "`llmperf doctor` names what the importer lacks"),
-        )
+        hint = _import_hint(nsys, kept, "`llmperf doctor` names what the importer lacks")
+        return f"nsys recorded the workload, but its importer failed ({reason})", hint
     if failed:
-        return NsysError(f"nsys could not write its report: {failed}{saved}", hint="choose another directory with `-o`")
-    if "Generated:" in outcome.lines or (outcome.recording is None and outcome.returncode == 0):
+        return f"nsys could not write its report: {failed}", "choose another directory with `-o`"
+    said = _last_words(outcome) or "it said nothing"
+    return f"nsys wrote no report (exit code {outcome.status}): {said}", f"see `{log}`"
+
+
+def _importer_fault(directory: RunDirectory) -> ImporterFaultError:
+    for staged in directory.staging.glob("*.qdstrm"):
+        staged.unlink()
+    return ImporterFaultError(
+        f"nsys recorded the workload, but its importer gave up by chance ({_IMPORTER_FAULT})", hint="capture again"
+    )
+
+
+def _nothing_recorded(outcome: Outcome) -> NsysError:
+    if outcome.status == 0:
         return NsysError(
-            f"nsys recorded nothing: the capture range never opened{ended}",
+            "nsys recorded nothing: the capture range never opened",
             hint="check that the workload calls cudaProfilerStart or opens the range, or drop `--capture-range`",
         )
-    said = next((line.strip() for line in reversed(outcome.lines) if not _NO_NEWS.search(line)), "it said nothing")
-    return NsysError(f"nsys wrote no report (exit code {outcome.status}): {said}{saved}", hint=f"see `{log}`")
+    error = NsysError(
+        f"the workload ended with status {outcome.status} before the capture range opened: {_last_words(outcome)}",
+        hint="nothing was recorded; the output is in workload.log",
+    )
+    # The workload failed, nsys did not: its status is passed on as with a report.
+    error.exit_code = outcome.status  # type: ignore[assignment]
+    return error
+
+
+def _last_words(outcome: Outcome) -> str:
+    """Return the last error that was printed, or else the last line that says anything."""
+    lines = [line.strip() for line in outcome.lines if not _NO_NEWS.search(line)]
+    errors = [line for line in lines if re.match(r"(?i)(\w*error|unrecognised option)\b", line)]
+    return (errors or lines or [""])[-1]
 
 
 def _save_recording(outcome: Outcome, directory: RunDirectory) -> Path | None:

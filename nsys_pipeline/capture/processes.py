@@ -27,6 +27,11 @@ def orphans(nsys_pid: int) -> list[int]:
     return sorted({*group, *agents, *below})
 
 
+def group_members(pgid: int) -> list[int]:
+    """List the living processes of a process group."""
+    return [pid for pid, (_, group, _) in _process_table().items() if group == pgid]
+
+
 def send(pids: Iterable[int], number: signal.Signals) -> None:
     """Send a signal to each process that still exists."""
     for pid in pids:

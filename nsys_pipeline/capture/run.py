@@ -14,7 +14,7 @@ import attrs
 
 from nsys_pipeline import __version__
 from nsys_pipeline.capture.export import export_sqlite
-from nsys_pipeline.capture.failures import no_report
+from nsys_pipeline.capture.failures import ImporterFaultError, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
 from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, discards_environment, nsys_argv
@@ -67,13 +67,15 @@ def capture(
     force: bool = False,
     files: dict[str, Any] | None = None,
     server: ServerDriver | None = None,
+    attempts: int = 1,
     observer: Observer | None = None,
 ) -> CaptureResult:
     """Record `plan` into a new run directory below `output` (`output` itself with `exact_output`).
 
     `files` are JSON files that the run directory gets before the target starts; `{run_dir}` in the command and in
-    the added environment stands for its path. `server` drives a server while it is recorded. Ctrl-C and SIGTERM
-    stop the target in the order that still yields a report, and the capture then goes on to the end.
+    the added environment stands for its path. `server` drives a server while it is recorded. `attempts` says how
+    often the target may be run where nsys' importer fails by chance; more than once only if it has no side effects.
+    Ctrl-C and SIGTERM stop the target in the order that still yields a report, and the capture then goes on.
 
     Raises UsageError (no such program, the directory cannot be written) and NsysError (no report, or it cannot be
     exported; the run directory then keeps the log and run.json, and the error names what else was left behind).
@@ -88,16 +90,18 @@ def capture(
     for name, content in (files or {}).items():
         directory.write_json(name, content)
     try:
-        outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer, server)
-        record |= {
-            "wall_s": round(outcome.wall_s, 3),
-            "nsys_exit_code": outcome.returncode,
-            "stopped": outcome.stopped,
-        }
-        _publish_logs(directory)
-        if outcome.driver_error is not None:
-            record |= {"server_error": outcome.driver_error.message}
-        reports = _collect_reports(outcome, nsys, directory, force)
+        while True:
+            outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer, server)
+            record |= _ended(outcome)
+            _publish_logs(directory)
+            attempts -= 1
+            try:
+                reports = _collect_reports(outcome, nsys, directory, force)
+                break
+            except ImporterFaultError:
+                if attempts < 1:
+                    raise
+                observer.stage("nsys' importer failed by chance: capturing once more")
         record |= {"exit_status": _exit_status(plan, outcome), "reports": [_described(path) for path in reports]}
         observer.stage("exporting the trace")
         result = _export(plan, nsys, outcome, reports, directory)
@@ -116,6 +120,15 @@ def capture(
         directory.close()
         directory.remove_if_empty()
     return result
+
+
+def _ended(outcome: Outcome) -> dict[str, Any]:
+    facts = {
+        "wall_s": round(outcome.wall_s, 3),
+        "nsys_exit_code": outcome.returncode,
+        "stopped": outcome.stopped,
+    }
+    return facts | ({"server_error": outcome.driver_error.message} if outcome.driver_error is not None else {})
 
 
 def _collect_reports(outcome: Outcome, nsys: Nsys, directory: RunDirectory, force: bool) -> list[Path]:

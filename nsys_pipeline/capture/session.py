@@ -25,7 +25,7 @@ STOP_GRACE_S = 20.0
 """How long the target may take to end after each of SIGINT and SIGTERM."""
 
 _POLL_S = 0.1
-_KEPT_LINES = 40
+_KEPT_LINES = 80
 
 
 class Observer(Protocol):
@@ -67,8 +67,8 @@ class Outcome:
     """How a session ended.
 
     `stopped` is None, "interrupt", "timeout" or "load" (the driver had finished). `lines` are the last ones printed
-    by the target and nsys together, `nsys_lines` those after the target's end; `recording` is where nsys said it
-    would write what it recorded.
+    by the target and nsys together, `nsys_lines` those that are known to be nsys'; `recording` is where nsys said
+    it would write what it recorded.
     """
 
     returncode: int
@@ -118,6 +118,7 @@ def run_session(
     if driver is not None:
         driver.begin(log.with_name(LOAD_LOG_NAME), observer.stage)
     stopped = _wait(process, started, plan.timeout_s, observer, driver)
+    _wait_for_helpers(process)
     if driver is not None:
         driver.end()
     reader.finish()
@@ -186,6 +187,15 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
+def _wait_for_helpers(process: subprocess.Popen[bytes]) -> None:
+    """Let the importer and the like, which share the process group of nsys, end after it."""
+    deadline = time.monotonic() + STOP_GRACE_S
+    while process.returncode != -signal.SIGKILL and processes.group_members(process.pid):
+        if time.monotonic() > deadline:
+            return
+        time.sleep(_POLL_S)
+
+
 def _clean_up(nsys_pid: int) -> None:
     left = processes.orphans(nsys_pid)
     processes.send(left, signal.SIGTERM)
@@ -196,14 +206,23 @@ def _clean_up(nsys_pid: int) -> None:
     processes.send(left, signal.SIGKILL)
 
 
+# What nsys says among the target's output: with a capture range it speaks while the target still runs.
+_SPOKEN_BY_NSYS = re.compile(
+    r"(?:Generating|Saving report to) '|Generated:$|\[\d+/\d+\] \[|\s+\S+\.(?:nsys-rep|qdstrm)$|"
+    r"Capture range (?:started|ended) in the application|Importer error status|"
+    r"Unable to retrieve the importer version|Failed to create '"
+)
+_RECORDING = re.compile(r"(?:Generating|Saving report to) '(.+\.qdstrm)'")
+_PROGRESS = re.compile(r"\[\d+/\d+\] \[")
+
+
 class _OutputReader:
-    """Copies the target's output into the log, line by line, and keeps what nsys says after it."""
+    """Copies the target's output into the log, line by line, and keeps what nsys says in between."""
 
     def __init__(self, stream: IO[bytes], log: Path, observer: Observer) -> None:
         self.lines: list[str] = []
         self.nsys_lines: list[str] = []
         self.recording: Path | None = None
-        self._nsys_speaks = False
         self._stream, self._log, self._observer = stream, log, observer
         self._thread = threading.Thread(target=self._read, daemon=True)
 
@@ -220,28 +239,29 @@ class _OutputReader:
             log = self._log.open("wb")
         with self._stream:
             for raw in self._stream:
-                for line in re.split(r"[\r\n]+", raw.decode(errors="replace").rstrip("\r\n")):
-                    self._take(line)
-                if log is not None and not self._nsys_speaks:
+                parts = re.split(r"[\r\n]+", raw.decode(errors="replace").rstrip("\r\n"))
+                is_target = [not self._take(part) for part in parts]
+                if log is not None and any(is_target):
                     log = _append(log, raw)
         if log is not None:
             with contextlib.suppress(OSError):
                 log.close()
 
-    def _take(self, line: str) -> None:
-        generating = re.match(r"(?:Generating|Saving report to) '(.+\.qdstrm)'", line)
-        if line == "Generated:":
-            self._nsys_speaks = True
-        if generating:
-            self._nsys_speaks = True
-            self.recording = Path(generating[1])
+    def _take(self, line: str) -> bool:
+        """Sort one line; whether nsys said it."""
+        by_nsys = _SPOKEN_BY_NSYS.match(line) is not None
+        recording = _RECORDING.match(line)
+        if recording:
+            self.recording = Path(recording[1])
             self._observer.stage("nsys is writing the report")
-        elif not self._nsys_speaks:
+        elif line.strip() and not by_nsys:
             self._observer.output(line)
-        if line.strip() and not re.match(r"\[\d+/\d+\] \[", line):
+        if line.strip() and not _PROGRESS.match(line):
             self.lines = [*self.lines[-_KEPT_LINES:], line]
-            if self._nsys_speaks:
+            if by_nsys:
                 self.nsys_lines = [*self.nsys_lines[-_KEPT_LINES:], line]
+        # Lines that hold nothing belong to whoever spoke around them; nsys puts some before its own.
+        return by_nsys or (not line.strip() and self.recording is not None)
 
 
 def _append(log: IO[bytes], raw: bytes) -> IO[bytes] | None:

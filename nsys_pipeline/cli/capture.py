@@ -224,10 +224,11 @@ def capture(
             force=force,
             files=files,
             server=driver,
+            attempts=3 if workload else 1,
             observer=progress,
         )
     _tell(result, left_out=_REPORTED_BY_ANALYSIS if analyze else ())
-    if analyze:
+    if analyze and (not result.exit_status or result.phases or result.counts["kernels"]):
         _analyze(result)
     if result.exit_status:
         raise typer.Exit(result.exit_status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sys
 from enum import StrEnum
@@ -28,7 +29,6 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
-    TraceArgument,
     analysis_options,
     check_output,
     output_file,
@@ -56,8 +56,15 @@ class ResultFormat(StrEnum):
 
 
 def sql(
-    trace: TraceArgument,
-    query: Annotated[str | None, typer.Argument(metavar="[QUERY]", help='One SELECT, such as "from phases".')] = None,
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TRACE… [QUERY]",
+            help="A run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder; several as NAME=TRACE. Then one "
+            'SELECT, such as "from phases".',
+            show_default=False,
+        ),
+    ],
     *,
     file: Annotated[
         Path | None,
@@ -103,8 +110,10 @@ def sql(
 ) -> None:
     """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
 
-    The query can touch nothing else: no file, no network, no extension, no setting.
+    Several traces are named, as in `llmperf sql base=A.sqlite new=B.sqlite "from base.phases"`. A query can touch nothing
+    else: no file, no network, no extension, no setting.
     """
+    traces, query = split_arguments(arguments)
     text = _query_text(query, file)
     kind = _format(format, output)
     if output is not None:
@@ -117,14 +126,13 @@ def sql(
         peak=peak, bandwidth=bandwidth, approximate=approximate,
     )  # fmt: skip
     from nsys_pipeline.query import Session
-    from nsys_pipeline.trace import open_trace
 
     with progress() as on_progress:
         opening = trace_options(
             phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
         )
-        opened = open_trace(trace, opening)
-    with Session(opened, options) as session:
+        session = Session.open(traces, opening, options)
+    with session:
         run(session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force)
 
 
@@ -160,6 +168,24 @@ def run(
             found = result.rows(rows + 1)
             width = shutil.get_terminal_size().columns if stream.isatty() else None
             render_table(result.columns, result.types, found[:rows], stream, width=width, has_more=len(found) > rows)
+
+
+def split_arguments(arguments: list[str]) -> tuple[dict[str, Path], str | None]:
+    """Traces by name ('' for the only one) and the query, where there is one. Raises UsageError."""
+    named: dict[str, Path] = {}
+    rest = list(arguments)
+    while rest and (match := re.fullmatch(r"([A-Za-z_]\w*)=(.+)", rest[0], re.DOTALL)) and not Path(rest[0]).exists():
+        if match[1] in named:
+            raise UsageError(f"two traces are called `{match[1]}`")
+        named[match[1]] = Path(match[2])
+        rest.pop(0)
+    traces = named or {"": Path(rest.pop(0))}
+    if len(rest) > 1:
+        raise UsageError(
+            f"{len(rest)} arguments after the trace, and one query is all there can be",
+            hint="quote the query; several traces need names: base=A.sqlite new=B.sqlite",
+        )
+    return traces, rest[0] if rest else None
 
 
 def parse_parameters(texts: list[str] | tuple[str, ...]) -> dict[str, Any]:

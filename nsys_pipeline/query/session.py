@@ -1,4 +1,4 @@
-"""A trace that queries are asked of: relations are built when a query first mentions them."""
+"""Queries over one trace or several: one SELECT at a time, read-only, within limits."""
 
 from __future__ import annotations
 
@@ -10,28 +10,26 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from nsys_pipeline.analysis.analyze import STATIC_TARGETS, AnalysisOptions, Prepared, estimate
-from nsys_pipeline.analysis.ops import create_shape_ops
-from nsys_pipeline.errors import QueryError, TraceError
+from nsys_pipeline.analysis import AnalysisOptions
+from nsys_pipeline.errors import QueryError, UsageError
 from nsys_pipeline.query.explain import explain
-from nsys_pipeline.query.raw_tables import RawTables
+from nsys_pipeline.query.provider import Provider
 from nsys_pipeline.query.statement import Relation, Statement, parse_select
-from nsys_pipeline.sqlmods import LAYERS, all_modules, closure
+from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
+from nsys_pipeline.trace import TraceOptions, open_trace
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import polars as pl
     from duckdb import DuckDBPyConnection
 
     from nsys_pipeline.trace import Trace
 
-ESTIMATE_INPUTS = frozenset(
-    {"input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs"}
-)
-SEARCH_PATH = "report,macros"
 # Spilled data of one query may not fill the disk.
 MAX_SPILL = "50GB"
 BATCH_ROWS = 8192
-
+_RESERVED = frozenset({*LAYERS, "raw", "main", "memory", "system", "temp", "store", "pg_catalog", "information_schema"})
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
@@ -76,117 +74,111 @@ class TimeLimit:
         self._cursor.interrupt()
 
     def cancel(self) -> None:
-        """The query has ended."""
+        """Let the query that has ended be."""
         if self._timer:
             self._timer.cancel()
 
 
 class Session:
-    """Queries over one open trace.
+    """Queries over one open trace, or over several that go by their names.
 
-    `options` give the model and the shapes that fill in FLOPs, MFU and MBU. With `close_off`, the first query turns off
-    files, network, extensions and settings for the rest of the session. Building is serialized by a lock; queries
-    run on cursors of their own, so that threads may ask side by side.
+    With `close_off`, the first query turns off files, network, extensions and settings for the rest of the session.
+    Queries run on cursors of their own, so that threads may ask side by side.
     """
 
-    def __init__(self, trace: Trace, options: AnalysisOptions | None = None, *, close_off: bool = True) -> None:
-        self.trace = trace
-        self.options = options or AnalysisOptions()
-        self.raw = RawTables(trace)
+    def __init__(self, providers: Sequence[Provider], database: DuckDBPyConnection, *, close_off: bool = True) -> None:
+        self.providers = tuple(providers)
+        self.database = database
         self.closes_off = close_off
         self.is_closed_off = False
-        self._prepared: Prepared | None = None
         self._lock = threading.RLock()
-        macros = [name for name, module in all_modules().items() if module.params]
-        self.trace.build(*macros)
+
+    @classmethod
+    def of(cls, trace: Trace, options: AnalysisOptions | None = None, *, close_off: bool = True) -> Session:
+        """Ask one open trace; the session closes it. `options`: the model and the shapes that fill in MFU and MBU."""
+        return cls([Provider(trace, options or AnalysisOptions())], trace.connection, close_off=close_off)
+
+    @classmethod
+    def open(
+        cls,
+        traces: Mapping[str, Path],
+        trace_options: TraceOptions | None = None,
+        options: AnalysisOptions | None = None,
+        *,
+        close_off: bool = True,
+    ) -> Session:
+        """Open traces under names: `base.phases` is the view `phases` of the trace `base`. One may have the name ''."""
+        if list(traces) == [""]:
+            return cls.of(open_trace(traces[""], trace_options), options, close_off=close_off)
+        import duckdb
+
+        _check_names(traces)
+        database = duckdb.connect(config={"python_enable_replacements": False})
+        database.execute("CREATE SCHEMA macros")
+        for macro in closure(name for name, module in all_modules().items() if module.is_macro):
+            database.execute(macro_ddl(all_modules()[macro]))
+        providers: list[Provider] = []
+        try:
+            for name, path in traces.items():
+                trace = open_trace(path, trace_options, database=database, name=name)
+                providers.append(Provider(trace, options or AnalysisOptions(), name))
+        except BaseException:
+            for provider in providers:
+                provider.trace.close()
+            database.close()
+            raise
+        return cls(providers, database, close_off=close_off)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.trace.close()
+        self.close()
 
-    # -- what a query needs ------------------------------------------------------------------------------------------
+    def close(self) -> None:
+        """Close the traces and remove what is temporary."""
+        for provider in self.providers:
+            provider.trace.close()
+        self.database.close()
 
-    def provide(self, statement: Statement) -> None:
-        """Build whatever `statement` reads. Raises TraceError where the export cannot be read."""
-        modules = all_modules()
-        targets: set[str] = set()
-        raw: set[str] = set()
-        if statement.wants_all:
-            targets |= {name for name, module in modules.items() if module.is_public}
-        for relation in statement.relations:
-            if relation.schema.lower() == "nsys":
-                if table := self.raw.find(relation.name):
-                    raw.add(table)
-                elif f"nsys.{relation.name.upper()}" == "nsys.KERNEL_LAUNCH_CONFIG":
-                    targets.add("nsys.KERNEL_LAUNCH_CONFIG")
-            elif target := _module(relation):
-                targets.add(target)
-        with self._lock:
-            self.build(*targets)
-            if raw:
-                self._load_raw(raw)
+    @property
+    def provider(self) -> Provider:
+        """The first trace's relations."""
+        return self.providers[0]
 
     def build(self, *targets: str) -> None:
-        """Build relations of ``sql/`` by their full names, the estimate's inputs among them."""
-        with self._lock:
-            self._build(targets)
-            self.raw.provide(())
+        """Build relations of ``sql/`` by their full names, for every trace."""
+        for provider in self.providers:
+            provider.build(*targets)
 
-    def _build(self, targets: Sequence[str]) -> None:
-        needed = set(closure(targets, built=self.trace.runner.built))
-        if "attribute.gpu_work" in needed and not self.trace.is_cached and not self.is_closed_off:
-            # The whole of what analyze keeps: the next command finds it in the cache, whichever it is.
-            self.trace.build(*STATIC_TARGETS)
-            self.trace.keep()
-        if "input.shape_ops" in needed:
-            create_shape_ops(self.trace, self.prepared())
-        if needed & ESTIMATE_INPUTS:
-            self.prepared()
-        self.trace.build(*targets)
-
-    def prepared(self) -> Prepared:
-        """Model, shapes and hardware, joined in once."""
-        with self._lock:
-            if self._prepared is None:
-                if not self.trace.is_cached and not self.is_closed_off:
-                    self.trace.build(*STATIC_TARGETS)
-                    self.trace.keep()
-                self._prepared = estimate(self.trace, self.options)
-            return self._prepared
-
-    def _load_raw(self, tables: set[str]) -> None:
-        import duckdb
-
-        try:
-            self.raw.provide(sorted(tables))
-        except duckdb.OutOfMemoryException as error:
-            raise TraceError(
-                f"{', '.join(sorted(tables))} does not fit the memory limit", hint="raise it with --memory-limit"
-            ) from error
-
-    # -- queries -----------------------------------------------------------------------------------------------------
+    def provide(self, statement: Statement) -> None:
+        """Build whatever `statement` reads. Raises TraceError where an export cannot be read."""
+        for provider in self.providers:
+            relations = (_of_trace(relation, provider.name) for relation in statement.relations)
+            provider.provide([one for one in relations if one], everything=statement.wants_all)
 
     def close_off(self) -> None:
         """Allow no file, no network, no extension and no setting from now on. Cannot be undone."""
         with self._lock:
             if self.is_closed_off:
                 return
-            con = self.trace.connection
-            source = self.trace.source()
-            if source.path.is_dir():
-                # Tables of a Parquet export are read when they are needed: its own folder stays readable.
-                con.execute("SET allowed_directories = ['" + str(source.path.resolve()).replace("'", "''") + "/']")
-            con.execute(f"SET max_temp_directory_size = '{MAX_SPILL}'")
-            con.execute("SET enable_external_access = false")
-            con.execute("SET lock_configuration = true")
+            # Tables of a Parquet export are read when they are needed: its own folder stays readable.
+            sources = (provider.trace.source().path for provider in self.providers)
+            folders = ", ".join("'" + f"{path.resolve()}/".replace("'", "''") + "'" for path in sources if path.is_dir())
+            if folders:
+                self.database.execute(f"SET allowed_directories = [{folders}]")
+            self.database.execute(f"SET max_temp_directory_size = '{MAX_SPILL}'")
+            self.database.execute("SET enable_external_access = false")
+            self.database.execute("SET lock_configuration = true")
             self.is_closed_off = True
+            for provider in self.providers:
+                provider.may_keep = False
 
     def cursor(self) -> DuckDBPyConnection:
-        """A connection of its own on the same tables, on which the public views need no schema."""
-        cursor = self.trace.connection.cursor()
-        cursor.execute(f"SET search_path = '{SEARCH_PATH}'").fetchall()
+        """A connection of its own on the same tables, on which public views and macros need no schema."""
+        cursor = self.database.cursor()
+        path = "memory.macros" if self.provider.name else "report,macros"
+        cursor.execute(f"SET search_path = '{path}'").fetchall()
         return cursor
 
     @contextmanager
@@ -194,7 +186,7 @@ class Session:
         self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None
     ) -> Iterator[QueryResult]:
         """Run one SELECT in a read-only transaction. Raises QueryError where it is none, fails or takes too long."""
-        with self._reader(text, parameters, time_limit_s) as (cursor, statement, _limit):
+        with self.reader(text, parameters, time_limit_s) as (cursor, statement):
             cursor.execute(statement.sql, parameters or None)
             columns = cursor.description or []
             yield QueryResult(
@@ -202,27 +194,34 @@ class Session:
             )
 
     def frame(self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None) -> pl.DataFrame:
-        """The result of one SELECT as a Polars frame; raises as `query` does.
+        """Result of one SELECT as a Polars frame; raises as `query` does.
 
         Whole numbers are Int64, sums of them too, unless they do not fit: then they are Int128.
         """
         import polars as pl
 
-        with self._reader(text, parameters, time_limit_s) as (cursor, statement, _limit):
+        with self.reader(text, parameters, time_limit_s) as (cursor, statement):
             frame = pl.DataFrame(cursor.sql(statement.sql, params=parameters or None))
-        return frame.with_columns(
-            _whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0)
-        )
+        return frame.with_columns(_whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0))
 
     @contextmanager
-    def _reader(
-        self, text: str, parameters: Parameters, time_limit_s: float | None
-    ) -> Iterator[tuple[DuckDBPyConnection, Statement, TimeLimit]]:
-        """A cursor in a read-only transaction, everything built that the query reads; failures become QueryError."""
+    def reader(
+        self,
+        text: str,
+        parameters: Parameters = None,
+        time_limit_s: float | None = None,
+        on_cursor: Any = None,
+    ) -> Iterator[tuple[DuckDBPyConnection, Statement]]:
+        """Yield a cursor in a read-only transaction with everything built that `text` reads; see `query`.
+
+        `on_cursor` is told the cursor before anything runs on it, so that another thread can interrupt it.
+        """
         import duckdb
 
         cursor = self.cursor()
         limit = None
+        if on_cursor:
+            on_cursor(cursor)
         try:
             statement = parse_select(cursor, text)
             _check_parameters(statement, parameters)
@@ -232,7 +231,7 @@ class Session:
             limit = TimeLimit(cursor, time_limit_s)
             try:
                 cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
-                yield cursor, statement, limit
+                yield cursor, statement
             except (duckdb.Error, RuntimeError) as error:
                 raise self.failure(error, limit) from error
         finally:
@@ -243,17 +242,15 @@ class Session:
                 cursor.execute("ROLLBACK").fetchall()
             cursor.close()
 
-    def failure(self, error: Exception, limit: TimeLimit | None) -> QueryError:
-        """What to tell the user about `error`."""
+    def failure(self, error: Exception, limit: TimeLimit | None = None) -> QueryError:
+        """Say what `error` means to the user."""
         import duckdb
 
         if limit and limit.is_over:
-            return QueryError(
-                f"the query took longer than {limit.seconds:g} s", hint="raise --time-limit, or ask for less"
-            )
+            return QueryError(f"the query took longer than {limit.seconds:g} s", hint="raise --time-limit, or ask for less")
         if isinstance(error, duckdb.OutOfMemoryException):
             return QueryError(
-                f"the query does not fit the memory limit of {self.trace.options.memory_limit}",
+                f"the query does not fit the memory limit of {self.provider.trace.options.memory_limit}",
                 hint="raise --memory-limit, or ask for less",
             )
         if isinstance(error, duckdb.InterruptException):
@@ -263,31 +260,37 @@ class Session:
         return QueryError(str(error))
 
     def table_names(self) -> list[str]:
-        """Everything that may follow FROM: the public views, then the export's own tables."""
-        public = [module.relation for module in all_modules().values() if module.is_public]
-        return sorted(public) + [f"nsys.{name}" for name in self.raw.names()]
+        """Everything that may follow FROM: the public views, then the exports' own tables."""
+        return [name for provider in self.providers for name in provider.table_names()]
 
     def function_names(self) -> list[str]:
-        """Macros that the search path offers."""
-        return sorted(module.relation for module in all_modules().values() if module.params)
+        """Macros, which need no schema."""
+        return sorted(module.relation for module in all_modules().values() if module.is_macro)
 
 
-def _module(relation: Relation) -> str | None:
-    schema, name = relation.schema.lower(), relation.name.lower()
-    full = f"{schema or 'report'}.{name}"
-    if schema and schema not in LAYERS:
-        return None
-    if schema == "input":
-        return full if full in _inputs() else None
-    module = all_modules().get(full)
-    return full if module and not module.params else None
+def _of_trace(relation: Relation, name: str) -> Relation | None:
+    """Drop the trace's name from `relation`; None where it is of another trace."""
+    if not name:
+        return relation
+    if relation.catalog.lower() == name.lower():
+        return Relation("", relation.schema, relation.name)
+    if not relation.catalog and relation.schema.lower() == name.lower():
+        return Relation("", "", relation.name)
+    return None
 
 
-def _inputs() -> set[str]:
-    return {name for module in all_modules().values() for name in module.requires if name.startswith("input.")}
+def _check_names(traces: Mapping[str, Path]) -> None:
+    for name in traces:
+        if not name.isidentifier() or not name.isascii() or name.lower() in _RESERVED:
+            raise UsageError(f"a trace cannot be called `{name}`", hint="as in base=A.sqlite new=B.sqlite")
+    paths = [path.resolve() for path in traces.values()]
+    if len(set(paths)) < len(paths):
+        raise UsageError("the same trace is given twice", hint="one name is enough: a query may use it twice")
+    if len({name.lower() for name in traces}) < len(traces):
+        raise UsageError("two traces have the same name")
 
 
-def _check_parameters(statement: Statement, given: Mapping[str, Any] | Sequence[Any] | None) -> None:
+def _check_parameters(statement: Statement, given: Parameters) -> None:
     wanted = statement.parameters
     names = set(given) if isinstance(given, Mapping) else {str(i + 1) for i in range(len(given or ()))}
     if missing := sorted(wanted - names):

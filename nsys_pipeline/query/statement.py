@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Relation:
-    """A relation as a query names it; `schema` is '' where it gives none."""
+    """A relation as a query names it; `catalog` and `schema` are '' where it gives none."""
 
+    catalog: str
     schema: str
     name: str
 
@@ -76,13 +77,13 @@ def _tree(con: DuckDBPyConnection, sql: str) -> Any:
 def _collect(node: Any, relations: set[Relation], flags: set[str]) -> None:
     if isinstance(node, dict):
         if node.get("type") == "BASE_TABLE":
-            relations.add(Relation(node["schema_name"], node["table_name"]))
+            relations.add(Relation(node["catalog_name"], node["schema_name"], node["table_name"]))
         elif node.get("type") == "SHOW_REF" and node.get("show_type") == "SHOW_SPECIAL":
             flags.add("SHOW_ALL")
         elif node.get("kind") == "STRING" and isinstance(node.get("text"), str):
             # A text may be the name of a relation that a table macro is handed, as in islands('gpu_work').
-            for schema, name in re.findall(r"(?:\b([A-Za-z_]\w*)\.)?\b([A-Za-z_]\w*)\b", node["text"]):
-                relations.add(Relation(schema, name))
+            for name in re.findall(r"[A-Za-z_][\w.]*", node["text"]):
+                relations.add(Relation(*["", "", *name.split(".")][-3:]))
         for value in node.values():
             _collect(value, relations, flags)
     elif isinstance(node, list):

@@ -24,8 +24,16 @@ if TYPE_CHECKING:
 STORE = "store"
 
 
-def open_trace(path: str | Path, options: TraceOptions | None = None) -> Trace:
+def open_trace(
+    path: str | Path,
+    options: TraceOptions | None = None,
+    *,
+    database: DuckDBPyConnection | None = None,
+    name: str | None = None,
+) -> Trace:
     """Open the trace at `path`: a run directory, an export (SQLite, packed or not, or a Parquet folder) or a report.
+
+    With `database` the trace becomes the catalog `name` there, so that one query can read several traces.
 
     Raises TraceError, with what the path is, where it is no usable trace; NsysError where a report must be exported
     first and nsys cannot. Nothing is read yet but the names of the tables.
@@ -36,13 +44,21 @@ def open_trace(path: str | Path, options: TraceOptions | None = None) -> Trace:
     if kind is Kind.RUN_DIR:
         path = next(path / name for name in RUN_FILES if (path / name).exists())
         kind = identify(path)
-    return Trace(path, kind, options)
+    return Trace(path, kind, options, database=database, name=name)
 
 
 class Trace:
     """A trace being analysed. Use as a context manager; not thread-safe (`connection.cursor()` is)."""
 
-    def __init__(self, path: Path, kind: Kind, options: TraceOptions) -> None:
+    def __init__(
+        self,
+        path: Path,
+        kind: Kind,
+        options: TraceOptions,
+        *,
+        database: DuckDBPyConnection | None = None,
+        name: str | None = None,
+    ) -> None:
         import duckdb
 
         self.path = path
@@ -54,8 +70,14 @@ class Trace:
         self._partial: Path | None = None
         self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
         self.is_cached = False
+        self.store = f"{name}_{STORE}" if name else STORE
         try:
-            self.connection = duckdb.connect(config={"python_enable_replacements": False})
+            if database is None:
+                self.connection = duckdb.connect(config={"python_enable_replacements": False})
+            else:
+                self.connection = database.cursor()
+                self.connection.execute(f"ATTACH ':memory:' AS {quote(name or 'trace')}")
+                self.connection.execute(f"USE {quote(name or 'trace')}")
             self._configure()
             self._attach_store()
             if not self.is_cached:
@@ -66,7 +88,7 @@ class Trace:
         self.runner = Runner(
             self.connection,
             self._make_external,
-            store=STORE,
+            store=self.store,
             on_module=self._report_module,
             may_write=not self.is_cached,
         )
@@ -105,7 +127,7 @@ class Trace:
         if self.is_cached or self._partial is None or self._entry is None:
             return
         with suppress(OSError, duckdb.Error):
-            self.connection.execute(f"DETACH {STORE}")
+            self.connection.execute(f"DETACH {self.store}")
             self._partial.replace(self._entry)
             self._attach(self._entry, read_only=True)
             self._partial = None
@@ -179,7 +201,7 @@ class Trace:
         import duckdb
 
         if not self.options.use_cache:
-            self.connection.execute(f"ATTACH ':memory:' AS {STORE}")
+            self.connection.execute(f"ATTACH ':memory:' AS {self.store}")
             return
         self._entry = cache.entry(
             self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
@@ -198,11 +220,11 @@ class Trace:
         except (OSError, duckdb.Error):
             # No place for a cache: work in memory.
             self._partial = self._entry = None
-            self.connection.execute(f"ATTACH ':memory:' AS {STORE}")
+            self.connection.execute(f"ATTACH ':memory:' AS {self.store}")
 
     def _attach(self, file: Path, *, read_only: bool) -> None:
         mode = " (READ_ONLY)" if read_only else ""
-        self.connection.execute(f"ATTACH '{str(file).replace(chr(39), chr(39) * 2)}' AS {STORE}{mode}")
+        self.connection.execute(f"ATTACH '{str(file).replace(chr(39), chr(39) * 2)}' AS {self.store}{mode}")
 
     def _check_tables(self) -> None:
         present = self.source().tables()
@@ -238,9 +260,9 @@ class Trace:
 
     def _load_table(self, relation: str, wanted: NsysTable) -> None:
         """Create nsys.`relation` with exactly the columns of the catalogue, NULL where the export lacks them."""
-        prefix = f"{STORE}." if self.runner.may_write else ""
+        prefix = f"{self.store}." if self.runner.may_write else ""
         if prefix:
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {STORE}.nsys")
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.nsys")
         target = f"{prefix}nsys.{relation}"
         table = wanted.table or relation
         columns = self.source().tables().get(table)

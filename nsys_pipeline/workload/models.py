@@ -13,10 +13,11 @@ from nsys_pipeline.workload.options import WorkloadOptions
 if TYPE_CHECKING:
     import torch
 
+# Distribution and install line; 2 and 4 share the module `flash_attn`, so the module's presence says nothing.
 _FLASH_INSTALL = {
-    "flash_attention_2": ("flash_attn", "pip install flash-attn --no-build-isolation"),
-    "flash_attention_3": ("flash_attn_interface", "build it from the hopper directory of the flash-attention sources"),
-    "flash_attention_4": ("flash_attn", "pip install flash-attn-4"),
+    "flash_attention_2": ("flash-attn", "pip install flash-attn --no-build-isolation"),
+    "flash_attention_3": ("flash-attn-3", "build it from the hopper directory of the flash-attention sources"),
+    "flash_attention_4": ("flash-attn-4", "pip install --pre flash-attn-4"),
 }
 
 
@@ -112,8 +113,12 @@ def _config_from_file(options: WorkloadOptions) -> Any:
 
 
 def _check_attention(name: str) -> None:
-    import importlib.util
+    import importlib.metadata
 
-    module, install = _FLASH_INSTALL.get(name, (None, ""))
-    if module is not None and importlib.util.find_spec(module) is None:
-        raise UsageError(f"attention `{name}` needs the package `{module}`, which is not installed", hint=install)
+    package, install = _FLASH_INSTALL.get(name, ("", ""))
+    try:
+        importlib.metadata.version(package or "torch")
+    except importlib.metadata.PackageNotFoundError:
+        raise UsageError(
+            f"attention `{name}` needs the package `{package}`, which is not installed", hint=install
+        ) from None

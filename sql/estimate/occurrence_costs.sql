@@ -6,9 +6,11 @@
 --   occurrence_id  BIGINT   Joins attribute.phase_ranges.
 --   shape_id       BIGINT   Joins input.shapes.
 --   flops          BIGINT   FLOPs of this occurrence's share, NULL without a model. Unit: FLOP.
+--   executed_flops BIGINT   FLOPs that an eager implementation runs for it, mask ignored. Unit: FLOP.
 --   bytes          BIGINT   Minimum bytes: weights + KV read + KV written. Unit: bytes.
 --   device_count   BIGINT   GPUs that did work for it.
 --   compute_ns     DOUBLE   Σ over dtypes of FLOPs / peak, on all its GPUs together. Unit: ns.
+--   executed_ns    DOUBLE   The same of the executed FLOPs. Unit: ns.
 --   memory_ns      DOUBLE   bytes / bandwidth, on all its GPUs together. Unit: ns.
 --   sol_ns         DOUBLE   Speed of light: Σ over ops of the slower of the two. Unit: ns.
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
@@ -24,8 +26,9 @@ WITH device AS (
     GROUP BY w.occurrence_id
 )
 SELECT
-    p.occurrence_id, s.shape_id, c.flops, c.bytes, coalesce(d.device_count, 0) AS device_count,
-    t.compute_ns / d.device_count AS compute_ns, t.memory_ns / d.device_count AS memory_ns,
+    p.occurrence_id, s.shape_id, c.flops, c.executed_flops, c.bytes, coalesce(d.device_count, 0) AS device_count,
+    t.compute_ns / d.device_count AS compute_ns,
+    t.executed_compute_ns / d.device_count AS executed_ns, t.memory_ns / d.device_count AS memory_ns,
     t.sol_ns / d.device_count AS sol_ns,
     p.end_ns - p.start_ns AS wall_ns, d.gpu_span_ns, d.device_busy_ns
 FROM attribute.phase_ranges AS p

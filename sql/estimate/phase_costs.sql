@@ -7,6 +7,7 @@
 --   measured_occurrences BIGINT   Occurrences in these numbers.
 --   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
 --   flops                HUGEINT  Unit: FLOP.
+--   executed_flops       HUGEINT  FLOPs that an eager implementation runs. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
 --   compute_ns           DOUBLE   Time at peak FLOP/s. Unit: ns.
 --   memory_ns            DOUBLE   Time at peak bandwidth. Unit: ns.
@@ -17,9 +18,13 @@
 --   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time.
 --   mfu_span             DOUBLE   The same of the GPU span.
 --   mfu_busy             DOUBLE   The same of GPU busy time.
+--   hfu_busy             DOUBLE   Executed FLOPs utilization of GPU busy time.
 --   mbu_wall             DOUBLE   Memory bandwidth utilization of host wall time.
 --   mbu_span             DOUBLE   The same of the GPU span.
 --   mbu_busy             DOUBLE   The same of GPU busy time.
+--   sol_ratio            DOUBLE   Speed of light / GPU busy time: 1 is as fast as this hardware can be.
+--   flops_per_byte       DOUBLE   Arithmetic intensity: FLOPs / minimum bytes. Unit: FLOP/byte.
+--   ridge_flops_per_byte DOUBLE   Intensity at which peak FLOP/s and peak bandwidth take equal time. Unit: FLOP/byte.
 WITH shared AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
     FROM macros.busy_ns('estimate._measured_intervals')
@@ -30,12 +35,15 @@ total AS (
         p.phase, count(*) AS measured_occurrences, sum(s.new_tokens)::BIGINT AS tokens,
         -- One unknown cost makes the sum unknown, not smaller.
         CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
+        CASE WHEN count(c.executed_flops) = count(*) THEN sum(c.executed_flops::HUGEINT) END AS executed_flops,
         CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
         CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns) END AS compute_ns,
         CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns) END AS memory_ns,
         CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) END AS sol_ns,
         CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns * c.device_count) END AS compute_device_ns,
         CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) END AS memory_device_ns,
+        CASE WHEN count(c.executed_ns) = count(*) THEN sum(c.executed_ns * c.device_count) END AS executed_device_ns,
+        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns * c.device_count) END AS sol_device_ns,
         sum(c.wall_ns)::BIGINT AS wall_ns, sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
         coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
@@ -46,9 +54,12 @@ total AS (
     GROUP BY p.phase
 )
 SELECT
-    phase, measured_occurrences, tokens, flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
+    phase, measured_occurrences, tokens, flops, executed_flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
     compute_ns / nullif(wall_ns, 0) AS mfu_wall, compute_ns / nullif(gpu_span_ns, 0) AS mfu_span,
-    compute_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy,
+    compute_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy, executed_device_ns / nullif(gpu_busy_ns, 0) AS hfu_busy,
     memory_ns / nullif(wall_ns, 0) AS mbu_wall, memory_ns / nullif(gpu_span_ns, 0) AS mbu_span,
-    memory_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy
+    memory_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy,
+    sol_device_ns / nullif(gpu_busy_ns, 0) AS sol_ratio,
+    flops / nullif(bytes, 0) AS flops_per_byte,
+    flops / nullif(bytes, 0) / nullif(compute_ns / nullif(memory_ns, 0), 0) AS ridge_flops_per_byte
 FROM total

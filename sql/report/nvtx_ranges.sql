@@ -1,6 +1,6 @@
 -- One row per NVTX range, with the range around it and the phase it is part of.
 -- Grain: range_id.
--- requires: load.nvtx_ranges, report._range_parents, attribute._phase_segments, attribute.phase_ranges
+-- requires: load.nvtx_ranges, report._range_places, attribute.phase_ranges
 -- columns:
 --   range_id      BIGINT   The range. Joins gpu_work and api_calls; phases on occurrence_id.
 --   name          VARCHAR  Its text, '' where it has none.
@@ -16,16 +16,11 @@
 --   depth         BIGINT   Ranges around it in its thread and domain; NULL for start/end ranges.
 --   phase         VARCHAR  Innermost phase of its thread that is open when it starts: its own where it is one itself.
 --   occurrence_id BIGINT   The occurrence. Joins phases.
-WITH placed AS (
-    SELECT r.*, s.occurrence_id
-    FROM load.nvtx_ranges AS r
-    ASOF LEFT JOIN attribute._phase_segments AS s ON s.global_tid = r.global_tid AND s.start_ns <= r.start_ns
-)
 SELECT
     r.range_id, r.name, r.domain, r.kind, r.process_key & 16777215 AS process_id, r.global_tid & 16777215 AS thread_id,
-    r.start_ns, r.end_ns, r.end_ns - r.start_ns AS dur_ns, r.is_closed, parent.parent_id, parent.depth,
+    r.start_ns, r.end_ns, r.end_ns - r.start_ns AS dur_ns, r.is_closed, place.parent_id, place.depth,
     coalesce(own.phase, around.phase) AS phase, coalesce(own.occurrence_id, around.occurrence_id) AS occurrence_id
-FROM placed AS r
-LEFT JOIN report._range_parents AS parent ON parent.range_id = r.range_id
+FROM load.nvtx_ranges AS r
+JOIN report._range_places AS place ON place.range_id = r.range_id
 LEFT JOIN attribute.phase_ranges AS own ON own.occurrence_id = r.range_id
-LEFT JOIN attribute.phase_ranges AS around ON around.occurrence_id = r.occurrence_id
+LEFT JOIN attribute.phase_ranges AS around ON around.occurrence_id = place.occurrence_id

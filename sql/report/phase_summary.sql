@@ -26,17 +26,22 @@
 --   measured_occurrences BIGINT   Occurrences that the rest of the row is about.
 --   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
+--   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
 --   peak_flops_per_s     DOUBLE   flops / time at peak: of one GPU, weighted by dtype. Unit: FLOP/s.
 --   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time.
 --   mfu_span             DOUBLE   The same of the GPU span.
 --   mfu_busy             DOUBLE   The same of GPU busy time.
+--   hfu_busy             DOUBLE   Executed FLOPs utilization of GPU busy time.
 --   mbu_wall             DOUBLE   Memory bandwidth utilization of host wall time.
 --   mbu_span             DOUBLE   The same of the GPU span.
 --   mbu_busy             DOUBLE   The same of GPU busy time.
 --   compute_ns           DOUBLE   Time at peak FLOP/s. Unit: ns.
 --   memory_ns            DOUBLE   Time at peak bandwidth. Unit: ns.
 --   sol_ns               DOUBLE   Speed of light: no GPU of this kind can be faster. Unit: ns.
+--   sol_ratio            DOUBLE   sol_ns / GPU busy time: 1 is as fast as this hardware can be.
+--   flops_per_byte       DOUBLE   Arithmetic intensity: flops / bytes. Unit: FLOP/byte.
+--   ridge_flops_per_byte DOUBLE   Intensity above which the GPU is compute-bound. Unit: FLOP/byte.
 --   measured_busy_ns     BIGINT   GPU busy time of the measured occurrences. Unit: ns.
 --   measured_wall_ns     BIGINT   Host wall time of the measured occurrences. Unit: ns.
 WITH work AS (
@@ -92,8 +97,9 @@ SELECT
         )
     END AS busy_ratio,
     launch.launch_latency_ns,
-    c.measured_occurrences, c.tokens, c.flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
-    c.mfu_wall, c.mfu_span, c.mfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns,
+    c.measured_occurrences, c.tokens, c.flops, c.executed_flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
+    c.mfu_wall, c.mfu_span, c.mfu_busy, c.hfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns, c.sol_ratio,
+    c.flops_per_byte, c.ridge_flops_per_byte,
     c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns
 FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)

@@ -74,6 +74,8 @@ def test_capture_range_opens(nsys: Nsys, tmp_path: Path) -> None:
     done = llmperf("capture", "--no-analyze", *options, "--", sys.executable, PROGRAMS / "crash.py", cwd=tmp_path)
     assert done.code == 7
     assert names(tmp_path / "run") == WHOLE_RUN
+    # nsys writes its report while the workload goes on: what that says belongs into the log all the same
+    assert (tmp_path / "run" / "workload.log").read_text() == "about to crash\n"
 
 
 def test_output_directory_is_read_only(nsys: Nsys, tmp_path: Path, tmpfs: Path) -> None:
@@ -233,7 +235,7 @@ def test_importer_is_broken(nsys_without_importer: Path, tmp_path: Path) -> None
     command = ("--", sys.executable, PROGRAMS / "crash.py")
     done = llmperf("capture", "--nsys", nsys_without_importer, "-o", "run", *command, cwd=tmp_path)
     assert (done.code, done.stdout) == (3, "")
-    assert "error: nsys recorded the workload, but its importer does not run" in done.stderr
+    assert "error: nsys recorded the workload, but its importer failed (" in done.stderr
     assert "what was recorded is in `run/trace.qdstrm`" in done.stderr
     assert names(tmp_path / "run") == ["run.json", "trace.qdstrm", "workload.log"]
     assert (tmp_path / "run" / "trace.qdstrm").stat().st_size > 0
@@ -274,3 +276,14 @@ def test_old_nsys_and_new_nvtx(python_with_new_nvtx: str, tmp_path: Path) -> Non
     assert warned.code == 7
     assert "warning: nvtx" in warned.stderr
     assert [r.name for r in llmperf_events(tmp_path / "own" / "trace.sqlite")[0]] == ["prefill"]
+
+
+def test_workload_fails_before_the_capture_range(nsys: Nsys, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "raise ValueError('no such prompt')")
+    done = llmperf("capture", "--capture-range", "nvtx", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (1, "")
+    assert (
+        "error: the workload ended with status 1 before the capture range opened: ValueError: no such prompt\n"
+        in done.stderr
+    )
+    assert names(tmp_path / "run") == ["run.json", "workload.log"]

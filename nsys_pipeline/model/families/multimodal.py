@@ -37,7 +37,11 @@ class Tower:
 
 
 def _text(f: Fields, default: str, *names: str) -> Architecture:
-    """The text decoder; the table is tied if either config says so, or if the outer class's default does."""
+    """The text decoder; its table is tied if either config says so, or neither does and both classes' defaults do.
+
+    One class's default alone does not count: checkpoints of Mistral 3 (outer class: tied) and Qwen3-VL-MoE (text class:
+    tied) have a head of their own.
+    """
     keys = names or ("text_config", "llm_config", "language_config")
     sub = f.sub(*keys, model_type=default)
     builder = _TEXT.get(sub.model_type)
@@ -46,9 +50,8 @@ def _text(f: Fields, default: str, *names: str) -> Architecture:
             f"config of model type `{f.model_type}`: its text model type `{sub.model_type}` is not known",
             hint=f"known: {', '.join(sorted(_TEXT))}",
         )
-    tied = bool(f.data.get("tie_word_embeddings")) or bool(sub.data.get("tie_word_embeddings"))
-    if "tie_word_embeddings" not in f.data and "tie_word_embeddings" not in sub.data:
-        tied = f.flag("tie_word_embeddings")
+    said = [config.data["tie_word_embeddings"] for config in (f, sub) if "tie_word_embeddings" in config.data]
+    tied = any(said) if said else f.flag("tie_word_embeddings") and sub.flag("tie_word_embeddings")
     return builder(sub.replaced(tie_word_embeddings=tied))
 
 

@@ -1,0 +1,133 @@
+"""Builds what queries read, for one trace: modules of ``sql/``, the estimate's inputs, the export's own tables."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.analysis.analyze import STATIC_TARGETS, AnalysisOptions, Prepared, estimate
+from nsys_pipeline.analysis.ops import create_shape_ops
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.query.raw_tables import RawTables
+from nsys_pipeline.query.statement import Relation
+from nsys_pipeline.sqlmods import LAYERS, all_modules, closure
+
+if TYPE_CHECKING:
+    from nsys_pipeline.trace import Trace
+
+ESTIMATE_INPUTS = frozenset({"input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs"})
+
+
+class Provider:
+    """The relations of one open trace, each made when it is first asked for. Safe to share between threads."""
+
+    def __init__(self, trace: Trace, options: AnalysisOptions, name: str = "") -> None:
+        self.trace = trace
+        self.options = options
+        self.name = name
+        self.raw = RawTables(trace)
+        self.may_keep = True
+        self._prepared: Prepared | None = None
+        self._lock = threading.RLock()
+        self._exposed: set[str] = set()
+        self.trace.build(*(module.name for module in all_modules().values() if module.is_macro))
+
+    def provide(self, relations: Iterable[Relation], *, everything: bool = False) -> None:
+        """Build `relations`, as far as they are names of this trace; `everything`: all public views.
+
+        Raises TraceError where the export cannot be read.
+        """
+        modules = all_modules()
+        targets = {name for name, module in modules.items() if module.is_public} if everything else set()
+        raw: set[str] = set()
+        for relation in relations:
+            schema, name = relation.schema.lower(), relation.name.lower()
+            if schema == "nsys" and (table := self.raw.find(name)):
+                raw.add(table)
+            elif schema == "nsys" and name == "kernel_launch_config":
+                targets.add("nsys.KERNEL_LAUNCH_CONFIG")
+            elif target := _target(schema, name):
+                targets.add(target)
+        self.build(*targets)
+        if raw:
+            self._load_raw(raw)
+
+    def build(self, *targets: str) -> None:
+        """Build relations of ``sql/`` by their full names, the estimate's inputs among them."""
+        with self._lock:
+            needed = set(closure(targets, built=self.trace.runner.built))
+            if "attribute.gpu_work" in needed:
+                self._build_what_is_kept()
+            if needed & ESTIMATE_INPUTS or "input.shape_ops" in needed:
+                self.prepared()
+            if "input.shape_ops" in needed:
+                create_shape_ops(self.trace, self.prepared())
+            self.trace.build(*targets)
+            self.raw.provide(())
+            self._expose(targets)
+
+    def _build_what_is_kept(self) -> None:
+        # The whole of what `analyze` keeps: the next command finds it in the cache, whichever it is.
+        if self.may_keep and not self.trace.is_cached:
+            self.trace.build(*STATIC_TARGETS)
+            self.trace.keep()
+
+    def _expose(self, targets: Iterable[str]) -> None:
+        """In a database of several traces a view goes by `trace.view`: DuckDB looks for it in the schema `main`."""
+        if not self.name:
+            return
+        for target in targets:
+            module = all_modules().get(target)
+            if module and module.is_public and target not in self._exposed:
+                self.trace.connection.execute(f"CREATE OR REPLACE VIEW main.{module.relation} AS FROM {target}")
+                self._exposed.add(target)
+
+    def prepared(self) -> Prepared:
+        """Model, shapes and hardware, joined in once."""
+        with self._lock:
+            if self._prepared is None:
+                self._build_what_is_kept()
+                self._prepared = estimate(self.trace, self.options)
+            return self._prepared
+
+    @property
+    def has_estimate(self) -> bool:
+        """Whether a query needed the estimate so far."""
+        return self._prepared is not None
+
+    def set_options(self, options: AnalysisOptions) -> None:
+        """Estimate with another model, other shapes or peaks from now on."""
+        with self._lock:
+            self.options = options
+            self._prepared = None
+            estimated = ESTIMATE_INPUTS | {"input.shape_ops"}
+            stale = {name for name in all_modules() if estimated & set(closure([name]))} | estimated
+            self.trace.runner.built -= stale
+
+    def _load_raw(self, tables: set[str]) -> None:
+        import duckdb
+
+        try:
+            with self._lock:
+                self.raw.provide(sorted(tables))
+        except duckdb.OutOfMemoryException as error:
+            raise TraceError(
+                f"{', '.join(sorted(tables))} does not fit the memory limit", hint="raise it with --memory-limit"
+            ) from error
+
+    def table_names(self) -> list[str]:
+        """Everything of this trace that may follow FROM: the public views, then the export's own tables."""
+        prefix = f"{self.name}." if self.name else ""
+        public = sorted(module.relation for module in all_modules().values() if module.is_public)
+        return [f"{prefix}{name}" for name in (*public, *(f"nsys.{table}" for table in self.raw.names()))]
+
+
+def _target(schema: str, name: str) -> str | None:
+    full = f"{schema or 'report'}.{name}"
+    if schema and schema not in LAYERS:
+        return None
+    if schema == "input":
+        return full if any(full in module.requires for module in all_modules().values()) else None
+    module = all_modules().get(full)
+    return full if module and not module.is_macro else None

@@ -1,0 +1,35 @@
+-- GEMM-like and attention kernels of phases in which layers are marked, with the block that launched each.
+-- Grain: op_id; kernels outside every block have layer and part NULL.
+-- requires: attribute.gpu_work, attribute.phase_ranges, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, input.kernel_families, load.strings
+-- columns:
+--   op_id         BIGINT   Joins load.gpu_ops.
+--   phase         VARCHAR  Name of the phase.
+--   occurrence_id BIGINT   Joins attribute.phase_ranges.
+--   block_id      BIGINT   Range of the block. Joins attribute.layer_ranges on range_id.
+--   layer         BIGINT   Number of the layer.
+--   part          VARCHAR  'attn' or 'mlp'.
+--   family        VARCHAR  'gemm', 'gemv' or 'attention'.
+--   is_tail       BOOLEAN  Whether it only adds up what the GEMM before it left in pieces (split-K).
+--   sequence      BIGINT   Order of launch within the occurrence.
+--   time_ns       BIGINT   Duration. Unit: ns.
+WITH kernel AS (
+    SELECT
+        w.op_id, p.phase, w.occurrence_id, w.global_tid, w.launch_start_ns, w.end_ns - w.start_ns AS time_ns, f.family,
+        regexp_matches(short.value, '(?i)split_?k_?reduce') AS is_tail
+    FROM attribute.gpu_work AS w
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN input.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id
+    LEFT JOIN load.strings AS short ON short.string_id = w.name_id
+    WHERE w.kind = 'kernel' AND f.family IN ('gemm', 'gemv', 'attention') AND NOT p.is_warmup
+        AND (SELECT count(*) FROM attribute.layer_ranges) > 0
+),
+placed AS (
+    SELECT k.*, s.span_id AS block_id
+    FROM kernel AS k
+    ASOF LEFT JOIN macros.innermost_segments('attribute._layer_spans') AS s
+        ON s.lane = k.global_tid AND s.start_ns <= k.launch_start_ns
+)
+SELECT
+    k.op_id, k.phase, k.occurrence_id, k.block_id, b.layer, b.part, k.family, coalesce(k.is_tail, false) AS is_tail,
+    row_number() OVER (PARTITION BY k.occurrence_id ORDER BY k.launch_start_ns, k.op_id) AS sequence, k.time_ns
+FROM placed AS k LEFT JOIN attribute.layer_ranges AS b ON b.range_id = k.block_id

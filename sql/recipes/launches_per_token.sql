@@ -1,0 +1,25 @@
+-- How many launches does a token cost?
+-- Kernels, copies and graphs of a phase, per range and per token; warm-up left out. Tokens need a known shape.
+-- columns:
+--   phase                VARCHAR  Name of the phase.
+--   occurrences          BIGINT   Ranges outside warm-up.
+--   tokens               BIGINT   Tokens through the model, NULL where a shape is not known. Unit: tokens.
+--   launches_per_range   DOUBLE   Kernels, copies, fills and whole graphs of a range.
+--   launches_per_token   DOUBLE   The same per token.
+--   gpu_busy_per_token_ns DOUBLE  GPU busy time per token. Unit: ns.
+WITH measured AS (
+    SELECT *, kernel_count + memop_count + graph_launch_count AS launches FROM phases WHERE NOT is_warmup
+),
+total AS (
+    SELECT
+        phase, count(*) AS occurrences, CASE WHEN count(new_tokens) = count(*) THEN sum(new_tokens)::BIGINT END AS tokens,
+        sum(launches) AS launches, sum(gpu_busy_ns) AS gpu_busy_ns, min(start_ns) AS first_ns
+    FROM measured
+    GROUP BY phase
+)
+SELECT
+    phase, occurrences, tokens, (launches / occurrences)::DOUBLE AS launches_per_range,
+    (launches / nullif(tokens, 0))::DOUBLE AS launches_per_token,
+    (gpu_busy_ns / nullif(tokens, 0))::DOUBLE AS gpu_busy_per_token_ns
+FROM total
+ORDER BY first_ns

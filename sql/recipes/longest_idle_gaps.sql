@@ -1,0 +1,44 @@
+-- What are the longest idle gaps of the GPU, and what did the CPU do in them?
+-- The call that fills most of each gap, on any thread; the gap is launch-bound where calls fill little of it.
+-- params:
+--   top=10  Gaps to show.
+-- columns:
+--   device_id     BIGINT   GPU.
+--   start_ns      BIGINT   End of the work before. Unit: ns.
+--   idle_ns       BIGINT   Length of the gap. Unit: ns.
+--   phase         VARCHAR  Phase that is open on the host when the gap starts; NULL for none.
+--   call_ns       BIGINT   Time of the gap inside CUDA calls, over all threads. Unit: ns.
+--   longest_call  VARCHAR  Call that fills most of it.
+--   longest_ns    BIGINT   How much of it. Unit: ns.
+WITH gap AS (
+    SELECT device_id, start_ns - idle_ns AS start_ns, start_ns AS end_ns, idle_ns
+    FROM gpu_busy
+    WHERE idle_ns IS NOT NULL
+    ORDER BY idle_ns DESC, start_ns
+    LIMIT $top
+),
+call AS (
+    SELECT
+        g.device_id, g.start_ns, c.name, sum(least(c.end_ns, g.end_ns) - greatest(c.start_ns, g.start_ns)) AS inside_ns
+    FROM gap AS g
+    JOIN api_calls AS c ON c.start_ns < g.end_ns AND c.end_ns > g.start_ns
+    GROUP BY ALL
+),
+busiest AS (
+    SELECT
+        device_id, start_ns, sum(inside_ns)::BIGINT AS call_ns, arg_max(name, inside_ns) AS longest_call,
+        max(inside_ns)::BIGINT AS longest_ns
+    FROM call
+    GROUP BY device_id, start_ns
+),
+open_phase AS (
+    SELECT g.device_id, g.start_ns, arg_max(p.phase, p.start_ns) AS phase
+    FROM gap AS g
+    JOIN phases AS p ON p.start_ns <= g.start_ns AND p.end_ns > g.start_ns
+    GROUP BY g.device_id, g.start_ns
+)
+SELECT g.device_id, g.start_ns, g.idle_ns, o.phase, coalesce(b.call_ns, 0) AS call_ns, b.longest_call, b.longest_ns
+FROM gap AS g
+LEFT JOIN busiest AS b USING (device_id, start_ns)
+LEFT JOIN open_phase AS o USING (device_id, start_ns)
+ORDER BY g.idle_ns DESC, g.start_ns

@@ -1,0 +1,19 @@
+-- How many kernels are too short to be worth a launch?
+-- A launch costs the host some microseconds; kernels shorter than that cannot keep a GPU busy one by one.
+-- params:
+--   limit_ns=5000  Kernels shorter than this. Unit: ns.
+-- columns:
+--   phase       VARCHAR  Name of the phase, or NULL.
+--   count       BIGINT   Kernels.
+--   short_count BIGINT   Of them, shorter than the limit.
+--   short_ratio DOUBLE   short_count / count.
+--   time_ns     BIGINT   Time of all kernels. Unit: ns.
+--   short_time_ns BIGINT Time of the short ones. Unit: ns.
+SELECT
+    phase, count(*) AS "count", count(*) FILTER (WHERE dur_ns < $limit_ns) AS short_count,
+    count(*) FILTER (WHERE dur_ns < $limit_ns) / count(*) AS short_ratio, sum(dur_ns)::BIGINT AS time_ns,
+    coalesce(sum(dur_ns) FILTER (WHERE dur_ns < $limit_ns), 0)::BIGINT AS short_time_ns
+FROM gpu_work
+WHERE kind = 'kernel'
+GROUP BY phase
+ORDER BY phase NULLS LAST

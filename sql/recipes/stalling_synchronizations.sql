@@ -1,0 +1,18 @@
+-- Which synchronizations stall the host?
+-- Calls that wait for the GPU, by phase and the range they are made in.
+-- params:
+--   top=20  Rows to show.
+-- columns:
+--   phase      VARCHAR  Phase in which the call is made, or NULL.
+--   range_name VARCHAR  Innermost range around it.
+--   name       VARCHAR  Call.
+--   count      BIGINT   Calls.
+--   time_ns    BIGINT   Time the host waited. Unit: ns.
+--   max_ns     BIGINT   Longest wait. Unit: ns.
+SELECT
+    phase, range_name, name, count(*) AS "count", sum(dur_ns)::BIGINT AS time_ns, max(dur_ns) AS max_ns
+FROM api_calls
+WHERE regexp_matches(name, 'Synchronize|EventQuery|^cu(da)?Memcpy(2D|3D|HtoD|DtoH|DtoD)?$')
+GROUP BY phase, range_name, name
+ORDER BY time_ns DESC, phase, name
+LIMIT $top

@@ -1,0 +1,58 @@
+-- Operators of marked layers: what their kernels reach of the hardware's limits.
+-- Only occurrences outside warm-up whose shape is known, and operators that are measured in as many layers as the model
+-- has. Times are sums of kernel durations; FLOPs and bytes are those of the model's operator (see the view ops).
+-- Grain: phase, shape, operator. Empty where no layer is marked: `llmperf capture --layers`.
+-- requires: estimate.operator_times, input.shape_ops, input.occurrence_shapes, input.shapes
+-- columns:
+--   phase             VARCHAR  Name of the phase.
+--   shape             VARCHAR  batch x new tokens of each sequence.
+--   operator          VARCHAR  'qkv', 'attention', 'o', 'gate_up', 'down', 'mlp', 'lm_head'.
+--   occurrences       BIGINT   Passes.
+--   kernel_count      BIGINT   Kernels.
+--   time_ns           BIGINT   Sum of their durations. Unit: ns.
+--   flops             HUGEINT  Model FLOPs. Unit: FLOP.
+--   bytes             HUGEINT  Minimum bytes: weights + KV read + KV written. Unit: bytes.
+--   flops_per_s       DOUBLE   flops / time. Unit: FLOP/s.
+--   bytes_per_s       DOUBLE   bytes / time. Unit: bytes/s.
+--   flops_per_byte    DOUBLE   Arithmetic intensity: flops / bytes. Unit: FLOP/byte.
+--   sol_ns            DOUBLE   Speed of light of the operator. Unit: ns.
+--   roofline_ratio    DOUBLE   sol_ns / time_ns: share of what the hardware could do.
+WITH operator_cost AS (
+    SELECT
+        shape_id,
+        CASE
+            WHEN name IN ('lm_head', 'attention', 'o', 'down') THEN name
+            WHEN name IN ('gate_up', 'up') THEN 'gate_up'
+            WHEN name IN ('qkv', 'q', 'k', 'v', 'q_a', 'q_b', 'kv_a', 'kv_b') THEN 'qkv'
+            WHEN name LIKE 'expert%' OR name LIKE 'shared%' OR name = 'router' THEN 'mlp'
+        END AS operator,
+        layers, flops, bytes, sol_ns
+    FROM input.shape_ops
+    WHERE kind IN ('gemm', 'grouped_gemm', 'attention')
+),
+has_experts AS (
+    SELECT shape_id, bool_or(operator = 'mlp') AS has_experts FROM operator_cost GROUP BY shape_id
+),
+cost AS (
+    SELECT
+        c.shape_id,
+        CASE WHEN h.has_experts AND c.operator IN ('gate_up', 'down') THEN 'mlp' ELSE c.operator END AS operator,
+        max(c.layers) AS layers, sum(c.layers * c.flops::HUGEINT) AS flops, sum(c.layers * c.bytes::HUGEINT) AS bytes,
+        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.layers * c.sol_ns) END AS sol_ns
+    FROM operator_cost AS c JOIN has_experts AS h USING (shape_id)
+    WHERE c.operator IS NOT NULL
+    GROUP BY 1, 2
+)
+SELECT
+    t.phase, s.kind AS shape, t.operator, count(*) AS occurrences, sum(t.kernel_count)::BIGINT AS kernel_count,
+    sum(t.time_ns)::BIGINT AS time_ns, sum(c.flops) AS flops, sum(c.bytes) AS bytes,
+    sum(c.flops) / nullif(sum(t.time_ns), 0) * 1e9 AS flops_per_s,
+    sum(c.bytes) / nullif(sum(t.time_ns), 0) * 1e9 AS bytes_per_s,
+    sum(c.flops) / nullif(sum(c.bytes), 0) AS flops_per_byte,
+    CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) END AS sol_ns,
+    CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) / nullif(sum(t.time_ns), 0) END AS roofline_ratio
+FROM estimate.operator_times AS t
+JOIN input.occurrence_shapes AS o USING (occurrence_id)
+JOIN input.shapes AS s USING (shape_id)
+JOIN cost AS c ON c.shape_id = o.shape_id AND c.operator = t.operator AND t.layers IN (0, c.layers)
+GROUP BY t.phase, s.kind, t.operator

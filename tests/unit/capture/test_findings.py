@@ -1,0 +1,96 @@
+"""Event counts and diagnostics become findings."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.capture import inspect_trace
+from nsys_pipeline.errors import TraceError
+
+
+def trace(
+    path: Path,
+    *,
+    ranges: Iterable[str] = (),
+    kernels: int = 0,
+    diagnostics: Iterable[tuple[int, str]] = (),
+) -> Path:
+    connection = sqlite3.connect(path)
+    connection.execute("CREATE TABLE StringIds (id INTEGER, value TEXT)")
+    connection.execute("CREATE TABLE NVTX_EVENTS (eventType INTEGER, text TEXT, textId INTEGER)")
+    connection.execute("CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER)")
+    connection.execute("CREATE TABLE DIAGNOSTIC_EVENT (severity INTEGER, text TEXT)")
+    connection.execute("INSERT INTO NVTX_EVENTS VALUES (75, 'llmperf', NULL)")
+    connection.executemany("INSERT INTO NVTX_EVENTS VALUES (59, ?, NULL)", [(name,) for name in ranges])
+    connection.executemany("INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (?)", [(i,) for i in range(kernels)])
+    connection.executemany("INSERT INTO DIAGNOSTIC_EVENT VALUES (?, ?)", list(diagnostics))
+    connection.commit()
+    connection.close()
+    return path
+
+
+def codes(path: Path, **options: bool) -> list[str]:
+    return [finding.code for finding in inspect_trace(path, **options).findings]
+
+
+def test_a_good_trace_has_no_findings(tmp_path: Path) -> None:
+    good = trace(
+        tmp_path / "t.sqlite",
+        ranges=["request", "prefill", "decode", "decode"],
+        kernels=3,
+        diagnostics=[
+            (1, "Number of CUDA events collected: 3."),
+            (2, "No NVTX events collected. Does the process use NVTX?"),
+            (2, "cuBLAS symbols found in libcublas.so.13 symbol table. No cuBLAS trace will be generated"),
+        ],
+    )
+    contents = inspect_trace(good)
+    assert contents.findings == ()
+    assert contents.phases == {"request": 1, "prefill": 1, "decode": 2}
+    assert (contents.counts["kernels"], contents.counts["nvtx_events"], contents.counts["memcpys"]) == (3, 4, 0)
+
+
+def test_a_registered_name_counts(tmp_path: Path) -> None:
+    path = trace(tmp_path / "t.sqlite", kernels=1)
+    connection = sqlite3.connect(path)
+    connection.execute("INSERT INTO StringIds VALUES (9, 'decode')")
+    connection.execute("INSERT INTO NVTX_EVENTS VALUES (59, NULL, 9)")
+    connection.commit()
+    connection.close()
+    assert inspect_trace(path).phases == {"decode": 1}
+
+
+def test_what_is_absent(tmp_path: Path) -> None:
+    assert codes(trace(tmp_path / "a.sqlite"), gpu_metrics=True) == ["no-gpu-work", "no-nvtx", "no-gpu-metrics"]
+    # a domain alone is no range, and a request alone is no phase
+    assert codes(trace(tmp_path / "b.sqlite", ranges=["request"], kernels=1)) == ["no-phases"]
+
+
+@pytest.mark.parametrize(
+    ("severity", "text", "code", "level"),
+    [
+        (2, "NVTX payload extension is incompatible. Provided ID 260 != 259.", "nvtx-incompatible", "error"),
+        (2, "Installed CUDA driver version (13.0) is not supported by this build", "driver-newer", "warning"),
+        (2, "Not all CUDA events might have been collected.", "events-incomplete", "info"),
+        (2, "3 events were dropped", "events-dropped", "warning"),
+        (3, "Error when processing events: NotInitializedException", "importer-mismatch", "warning"),
+        (3, "Something new went wrong", "nsys", "error"),
+        (2, "Something new to know", "nsys", "info"),
+    ],
+)
+def test_what_nsys_said(tmp_path: Path, severity: int, text: str, code: str, level: str) -> None:
+    path = trace(tmp_path / "t.sqlite", ranges=["decode"], kernels=1, diagnostics=[(severity, text), (severity, text)])
+    found = inspect_trace(path).findings
+    assert [(finding.code, finding.severity) for finding in found] == [(code, level)]
+    assert text in found[0].message
+
+
+def test_not_a_database(tmp_path: Path) -> None:
+    path = tmp_path / "t.sqlite"
+    path.write_text("no database" * 1000)
+    with pytest.raises(TraceError, match="cannot read"):
+        inspect_trace(path)

@@ -1,0 +1,99 @@
+"""The nsys command line of a plan."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+import pytest
+
+from nsys_pipeline.capture import CapturePlan, Nsys, nsys_argv
+from nsys_pipeline.capture.servers import SERVER_PROFILES, plan_server, server_profile
+from nsys_pipeline.cli.capture import _PROFILES
+from nsys_pipeline.errors import NsysError, UsageError
+
+OLD = Nsys(Path("/x/nsys"), (2024, 2, 3), "2024.2.3", frozenset({"gpu-metrics-device"}), frozenset())
+NEW = attrs.evolve(
+    OLD, profile_flags=frozenset({"gpu-metrics-devices", "discard-environment", "trace-fork-before-exec"})
+)
+
+
+def argv(nsys: Nsys = OLD, **settings: object) -> list[str]:
+    plan = CapturePlan(command=("python", "my script.py"), **settings)  # type: ignore[arg-type]
+    return nsys_argv(nsys, plan, Path("out/trace"))
+
+
+def test_low_overhead_by_default() -> None:
+    assert argv() == [
+        "/x/nsys",
+        "profile",
+        "--trace=cuda,nvtx",
+        "--sample=none",
+        "--cpuctxsw=none",
+        "--cuda-graph-trace=node",
+        "--output=out/trace",
+        "python",
+        "my script.py",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"cuda_graph": "whole"}, ["--cuda-graph-trace=graph"]),
+        ({"gpu_metrics": "all"}, ["--gpu-metrics-device=all"]),
+        ({"delay_s": 2.5, "duration_s": 10.0}, ["--delay=2.5", "--duration=10"]),
+        ({"capture_range": "profiler"}, ["--capture-range=cudaProfilerApi", "--capture-range-end=stop"]),
+        ({"capture_range": "nvtx"}, ["--capture-range=nvtx", "--nvtx-capture=request@llmperf"]),
+        ({"nsys_args": ["--wait=primary"]}, ["--wait=primary"]),
+        ({"traces": ("cuda", "nvtx", "osrt")}, ["--trace=cuda,nvtx,osrt"]),
+    ],
+)
+def test_settings(settings: dict[str, object], expected: list[str]) -> None:
+    assert set(expected) <= set(argv(**settings))
+
+
+def test_a_trace_without_cuda_has_no_cuda_options() -> None:
+    assert not [part for part in argv(traces=("nvtx",)) if "cuda-graph" in part]
+
+
+def test_flags_are_those_of_the_version() -> None:
+    assert "--gpu-metrics-devices=all" in argv(NEW, gpu_metrics="all")
+    assert "--discard-environment=true" in argv(NEW)
+    assert "--discard-environment=true" not in argv(NEW, keep_environment=True)
+    assert "--trace-fork-before-exec=true" in argv(NEW, trace_forks=True)
+    with pytest.raises(NsysError, match="has no option `--trace-fork-before-exec`"):
+        argv(OLD, trace_forks=True)
+
+
+def test_impossible_plans() -> None:
+    with pytest.raises(UsageError, match="nothing to run"):
+        CapturePlan(command=())
+    with pytest.raises(UsageError, match="unknown capture range"):
+        CapturePlan(command=("a",), capture_range="often")
+    with pytest.raises(UsageError, match="two ways"):
+        CapturePlan(command=("a",), capture_range="nvtx", duration_s=1)
+
+
+def test_server_recipe_adds_what_the_server_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
+    plan = plan_server(CapturePlan(command=("vllm", "serve", "m")), server_profile("vllm-serve"))
+    assert plan.command == ("vllm", "serve", "m", "--profiler-config.profiler", "cuda")
+    assert (plan.capture_range, plan.capture_range_end, plan.trace_forks) == ("profiler", "repeat", True)
+    # what the user has set stays
+    assert plan.environment == {"VLLM_WORKER_MULTIPROC_METHOD": "fork", "VLLM_NVTX_SCOPES_FOR_PROFILING": "1"}
+
+
+def test_server_recipe_leaves_the_users_arguments_alone() -> None:
+    command = ("vllm", "serve", "m", "--profiler-config={}")
+    plan = plan_server(CapturePlan(command=command), server_profile("vllm-serve"), capture_range="none")
+    assert (plan.command, plan.capture_range) == (command, None)
+
+
+def test_unknown_server() -> None:
+    with pytest.raises(UsageError, match="no profile `ollama`"):
+        server_profile("ollama")
+
+
+def test_help_names_every_server() -> None:
+    assert set(_PROFILES) == set(SERVER_PROFILES)

@@ -1,0 +1,92 @@
+"""Kernels of marked layers against the model's operators, on a real trace with a range per attention and MLP block."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.model import Model
+from nsys_pipeline.records import Report
+from nsys_pipeline.rules.kernels import kernel_family
+from nsys_pipeline.trace import Trace, TraceOptions, open_trace
+from tests.support import real_traces
+
+# The model of the trace, as its description says; the vocabulary is Llama 3's.
+CONFIG = {
+    "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 4,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+    "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+}  # fmt: skip
+SHAPES = ("1x128+2", "2x1024+16")
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trace]:
+    path = real_traces.unpack_by_name("h100_gpu_metrics", tmp_path_factory.mktemp("operators"))
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def report(trace: Trace) -> Report:
+    model = Model.from_config(CONFIG, name="llama-4-layers")
+    return analyze(trace, AnalysisOptions(model=model, shapes=tuple(RequestShape.parse(text) for text in SHAPES)))
+
+
+def test_every_matrix_and_attention_kernel_of_a_phase_has_an_operator(trace: Trace, report: Report) -> None:
+    """Conservation: the operators add up to the kernels of their families, counted here from the names alone."""
+    with closing(sqlite3.connect(trace.path)) as lite:
+        names = dict(lite.execute("SELECT id, value FROM StringIds"))
+    expected: Counter[str] = Counter()
+    for phase, short, full, count in trace.connection.execute(
+        "SELECT phase, name_id, full_name_id, count FROM attribute.kernel_totals WHERE phase IS NOT NULL"
+    ).fetchall():
+        if kernel_family(names[short], names[full]) in ("gemm", "gemv", "attention"):
+            expected[phase] += count
+
+    found = dict(
+        trace.connection.execute(
+            "SELECT phase, sum(kernel_count)::BIGINT FROM estimate.operator_times GROUP BY phase"
+        ).fetchall()
+    )
+
+    assert found == dict(expected)
+    # once in a pass, before the first layer: the rotary table, an outer product of positions and frequencies
+    other = trace.connection.execute(
+        "SELECT count(*), max(kernel_count), max(time_ns) FROM estimate.operator_times WHERE operator = 'other'"
+    ).fetchall()
+    assert other[0][:2] == (sum(phase.occurrences for phase in report.phases), 1)
+    assert other[0][2] < 5_000
+
+
+def test_operators_have_the_kernels_that_the_model_asks_for(report: Report) -> None:
+    prefill = {row.operator: row for row in report.operators if (row.phase, row.shape) == ("prefill", "2x1024")}
+
+    # four layers: three projections for q, k and v, gate and up apart, one kernel for everything else
+    assert {name: row.kernel_count for name, row in prefill.items()} == {
+        "qkv": 12, "attention": 4, "o": 4, "gate_up": 8, "down": 4, "lm_head": 1,
+    }  # fmt: skip
+    tokens, layers = 2 * 1024, 4
+    assert prefill["gate_up"].flops == layers * 2 * tokens * 2048 * 2 * 8192
+    assert prefill["qkv"].flops == layers * 2 * tokens * 2048 * (32 + 2 * 8) * 64
+    assert prefill["lm_head"].flops == 2 * 2 * 2048 * 128256
+
+
+def test_no_operator_is_faster_than_the_hardware(report: Report) -> None:
+    assert report.operators
+    for row in report.operators:
+        assert row.roofline_ratio is not None
+        assert 0 < row.roofline_ratio < 1, row
+    heads = [row.roofline_ratio for row in report.operators if row.operator == "lm_head"]
+    assert min(heads) > 0.8  # reads 525 MB of weights in one kernel: next to the bandwidth limit
+
+
+def test_operators_add_up_to_the_estimate(report: Report) -> None:
+    """What the operators and the rest of the estimate say of a phase must be the phase's own FLOPs."""
+    for phase in report.phases:
+        assert sum(row.flops for row in report.operators if row.phase == phase.name) == phase.flops
