@@ -44,4 +44,4 @@ bench *ARGS:
 
 # rewrite the generated references: docs/cli.md and docs/sql.md
 docs:
-    python scripts/reference_docs.py
+    python scripts/generate_references.py

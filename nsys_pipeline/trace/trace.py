@@ -19,7 +19,7 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import ROW_ID, Source, quote
 
 if TYPE_CHECKING:
-    pass
+    from duckdb import DuckDBPyConnection
 
 STORE = "store"
 
