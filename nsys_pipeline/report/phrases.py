@@ -53,6 +53,8 @@ def outside_line(report: Report) -> str:
 def legend(report: Report) -> list[tuple[str, str]]:
     """What the columns mean, and what utilization is measured against: label and sentence."""
     lines = [("time", "wall: host time inside the phase's ranges; busy: union of its GPU work; Σ: sum of durations")]
+    if report.totals.graph_launch_count:
+        lines.append(("kernels", "+Ng: N CUDA graphs recorded as a whole"))
     if report.model and any(phase.mfu_busy is not None for phase in report.phases):
         convention = report.model["convention"]
         attention = convention.get("attention", "exact") if isinstance(convention, dict) else "exact"

@@ -23,6 +23,7 @@ from nsys_pipeline.report.format import (
 from nsys_pipeline.report.phrases import OUTSIDE, has_work_outside, legend, outside_line, title_lines
 
 _NARROWEST_NAME = 16
+_LABEL_STYLES = {"warning:": "yellow", "hint:": "cyan"}
 _UTILIZATION = ("mfu_wall", "mfu_busy", "mbu_busy")
 
 
@@ -93,7 +94,8 @@ def _notes(console: Console, notes: Iterable[tuple[str, Text]]) -> None:
     for label, text in notes:
         for index, part in enumerate(text.wrap(console, max(20, console.width - label_width))):
             part.rstrip()
-            console.print(Text(f"{'' if index else label:{label_width}}").append_text(part))
+            beside = Text(f"{'' if index else label:{label_width}}", style=_LABEL_STYLES.get(label, ""))
+            console.print(Text().append_text(beside).append_text(part))
 
 
 @attrs.frozen(kw_only=True)
