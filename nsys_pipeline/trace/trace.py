@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from nsys_pipeline.errors import LlmperfError, NsysError, TraceError, UsageError
+from nsys_pipeline.errors import NsysError, TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner
 from nsys_pipeline.trace import cache
 from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
@@ -82,11 +82,10 @@ class Trace:
             self._attach_store()
             if not self.is_cached:
                 self._check_tables()
-        except duckdb.Error as error:
+        except BaseException as error:
             self._scratch.cleanup()
-            raise TraceError(f"`{path}` cannot be opened: {error}") from error
-        except LlmperfError:
-            self._scratch.cleanup()
+            if isinstance(error, duckdb.Error):
+                raise TraceError(f"`{path}` cannot be opened: {error}") from error
             raise
         self.runner = Runner(
             self.connection,

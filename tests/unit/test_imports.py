@@ -29,8 +29,8 @@ ALLOWED: dict[str, set[str]] = {
     "trace": {"capture", "rules"},
     "analysis": {"hardware", "model", "trace"},
     "query": {"analysis", "trace"},
-    "api": {"analysis", "query", "trace"},
-    "__init__": {"api", "analysis", "query", "trace"},
+    "api": {"analysis", "model", "query", "rules", "trace"},
+    "__init__": {"api", "model"},
     "__main__": {"cli"},
     "cli": {"analysis", "api", "capture", "hardware", "model", "query", "report", "rules", "trace", "workload"},
 }
