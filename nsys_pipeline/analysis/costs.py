@@ -18,9 +18,7 @@ from nsys_pipeline.trace.duck import create_from_rows, records
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
-_COST_COLUMNS = (
-    *("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops"),
-)
+_COST_COLUMNS = (*("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops"),)
 
 
 @attrs.frozen

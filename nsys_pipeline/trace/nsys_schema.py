@@ -34,9 +34,7 @@ def _texts(names: str) -> dict[str, str]:
 
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
-        _ints(
-            "start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId"
-        )
+        _ints("start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId")
     ),
     # The rest of a kernel's row, which the analysis does not need: half of the time of reading a large trace.
     "KERNEL_LAUNCH_CONFIG": NsysTable(
