@@ -31,7 +31,7 @@ demo:
     python -m nsys_pipeline demo
 
 # rewrite every golden result (review the diff); the FLOP goldens need torch and transformers
-golden: golden-reference
+golden: golden-reference golden-recipes
     python scripts/golden_flops.py
 
 # rewrite what the brute-force reference says about the real traces; `--check` only compares
@@ -49,7 +49,3 @@ docs *ARGS:
 # measure llmperf beside its floor and nsys stats (minutes), and rewrite docs/benchmarks.md
 bench *ARGS:
     python scripts/bench.py {{ARGS}}
-
-# rewrite the generated references: docs/cli.md and docs/sql.md
-docs:
-    python scripts/generate_references.py

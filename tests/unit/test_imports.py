@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "capture": set(),
     "workload": set(),
     "trace": {"capture", "rules"},
-    "analysis": {"hardware", "model", "trace"},
+    "analysis": {"capture", "hardware", "model", "trace"},
     "query": {"analysis", "trace"},
     "api": {"analysis", "model", "query", "rules", "trace"},
     "__init__": {"api", "model"},
