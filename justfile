@@ -6,7 +6,7 @@ default:
 test *ARGS:
     python -m pytest -m "not e2e and not gpu" -n auto {{ARGS}}
 
-# tests that run a real nsys (scripts/install_nsys.sh brings one)
+# tests that run a real nsys on the CPU (scripts/install_nsys.sh brings one)
 e2e *ARGS:
     python -m pytest -m e2e {{ARGS}}
 
@@ -22,10 +22,34 @@ format:
     ruff check --fix .
     ruff format .
 
-# rewrite what the brute-force reference says about the real traces (review the diff); `--check` only compares
+# everything that must pass before a merge, from scratch in build/ci
+ci:
+    .ci/run
+
+# the whole analysis on the H100 trace that ships with llmperf
+demo:
+    python -m nsys_pipeline demo
+
+# rewrite every golden result (review the diff); the FLOP goldens need torch and transformers
+golden: golden-reference
+    python scripts/golden_flops.py
+
+# rewrite what the brute-force reference says about the real traces; `--check` only compares
 golden-reference *ARGS:
     python scripts/reference_goldens.py {{ARGS}} tests/traces/*.sqlite.xz
+
+# rewrite what the recipes answer on three real traces (review the diff)
+golden-recipes:
+    python scripts/golden_recipes.py
+
+# rewrite docs/sql.md, docs/cli.md and the macro of kernel families; `--check` only compares
+docs *ARGS:
+    python scripts/generate_references.py {{ARGS}}
 
 # measure llmperf beside its floor and nsys stats (minutes), and rewrite docs/benchmarks.md
 bench *ARGS:
     python scripts/bench.py {{ARGS}}
+
+# rewrite the generated references: docs/cli.md and docs/sql.md
+docs:
+    python scripts/generate_references.py

@@ -1,3 +1,62 @@
-"""llmperf: where the GPU time of a language model went, and how far it is from what the hardware can do."""
+"""llmperf says where the GPU time of a language model went, and how far it is from what the hardware can do.
+
+From Python::
+
+    import nsys_pipeline as llmperf
+
+    with llmperf.open("trace.sqlite") as trace:
+        trace.phases                                  # a Polars frame; so is every public view
+        trace.sql("SELECT phase, count(*) FROM kernels GROUP BY phase")
+        trace.flops("llama-3.2-1b", shapes="4x1024+64")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nsys_pipeline.api import TraceReader
+    from nsys_pipeline.model import Model
 
 __version__ = "0.1.0"
+__all__ = ["__version__", "open"]
+
+
+def open(  # noqa: A001
+    path: str | Path,
+    *,
+    model: str | Model | None = None,
+    shapes: str | Sequence[str] = (),
+    phases: Mapping[str, str] | None = None,
+    peaks: Mapping[str, float] | None = None,
+    strict: bool = False,
+    cache: bool = True,
+    memory_limit: str = "1GB",
+) -> TraceReader:
+    """Open a trace: a run directory, an nsys export (SQLite, packed or not, or a Parquet folder) or an .nsys-rep.
+
+    - `model`: a preset, config.json, model directory or hub id, where the trace does not describe its own.
+    - `shapes`: what the requests were, as BATCHxPROMPT+NEW: one for all, or one for each in order.
+    - `phases`: further phases, name → regular expression that is searched in `domain:text` of NVTX ranges.
+    - `peaks`: dense peaks instead of the datasheet's, dtype → FLOP/s.
+    - `strict`: leave work of threads without ranges unattributed.
+    - `cache`: keep the prepared tables for the next time.
+    - `memory_limit`: spill to disk past it.
+
+    Raises TraceError where `path` is no usable trace, ModelError and UsageError for options that cannot be.
+    """
+    from nsys_pipeline.api import open_reader
+
+    return open_reader(
+        path,
+        model=model,
+        shapes=shapes,
+        phases=phases,
+        peaks=peaks,
+        strict=strict,
+        cache=cache,
+        memory_limit=memory_limit,
+    )

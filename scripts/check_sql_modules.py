@@ -20,7 +20,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from nsys_pipeline.query import Session  # noqa: E402
+from nsys_pipeline.query.session import Session  # noqa: E402
 from nsys_pipeline.sqlmods import EXTERNAL_LAYERS, LAYERS, Module, all_modules  # noqa: E402
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-import textwrap
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-
-from nsys_pipeline.sqlmods import Module
 
 
 class SchemaFormat(StrEnum):
@@ -23,55 +20,31 @@ class SchemaFormat(StrEnum):
 
 
 def schema(
-    view: Annotated[
-        str | None, typer.Argument(metavar="[VIEW]", help="One view, with its columns; default: all views.")
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="One view, macro or recipe; default: a list of all.")
     ] = None,
     *,
+    recipes: Annotated[bool, typer.Option("--recipes", help="Recipes of `llmperf sql --recipe`, not views.")] = False,
     format: Annotated[SchemaFormat, typer.Option("--format", help="How to print it.")] = SchemaFormat.table,  # noqa: A002
 ) -> None:
-    """List the views that `llmperf sql` offers, or one view's columns with their types and units."""
-    from nsys_pipeline.query.views import find_view, public_views, view_as_json, view_as_markdown
+    """List the views, macros and recipes that `llmperf sql` offers, or one's columns with their types and units."""
+    from nsys_pipeline.query import describe, views
+    from nsys_pipeline.query.recipes import all_recipes, find_recipe
 
-    views = [find_view(view)] if view else public_views()
+    chosen: list[Any]
+    if recipes:
+        chosen = [find_recipe(name)] if name else list(all_recipes().values())
+    else:
+        chosen = [views.find_view(name)] if name else [*views.public_views(), *views.public_macros()]
     if format is SchemaFormat.json:
-        documents = [view_as_json(module) for module in views]
-        json.dump(documents[0] if view else documents, sys.stdout, indent=2, ensure_ascii=False)
+        documents = [views.as_json(one) for one in chosen]
+        json.dump(documents[0] if name else documents, sys.stdout, indent=2, ensure_ascii=False)
         sys.stdout.write("\n")
     elif format is SchemaFormat.markdown:
-        sys.stdout.write("\n".join(view_as_markdown(module) for module in views))
-    elif view:
-        sys.stdout.write(_one_view(views[0]))
+        sys.stdout.write("\n".join(views.as_markdown(one) for one in chosen))
     else:
-        sys.stdout.write(_all_views(views))
-
-
-def _width() -> int:
-    return shutil.get_terminal_size((120, 24)).columns
-
-
-def _all_views(views: list[Module]) -> str:
-    rows = [(module.relation, f"{module.doc} ({len(module.columns)} columns)") for module in views]
-    return _aligned(rows) + "\n`llmperf schema VIEW` shows columns; the export's own tables are under `nsys.`\n"
-
-
-def _one_view(module: Module) -> str:
-    width = _width()
-    head = (
-        "\n".join(textwrap.wrap(module.doc, width)) + "\n" + "\n".join(textwrap.wrap(f"Grain: {module.grain}", width))
-    )
-    types = max(len(one.type) for one in module.columns)
-    rows = [(f"{one.name}", f"{one.type:{types}}  ", one.doc) for one in module.columns]
-    names = max(len(row[0]) for row in rows)
-    return f"{module.relation}\n{head}\n\n" + _aligned(
-        [(f"{name:{names}}  {kind}".rstrip(), doc) for name, kind, doc in rows]
-    )
-
-
-def _aligned(rows: list[tuple[str, str]]) -> str:
-    left = max(len(name) for name, _ in rows) + 2
-    lines = []
-    for name, text in rows:
-        parts = textwrap.wrap(text, max(30, _width() - left)) or [""]
-        lines.append(f"{name:{left}}{parts[0]}")
-        lines += [" " * left + part for part in parts[1:]]
-    return "\n".join(lines) + "\n"
+        width = shutil.get_terminal_size((120, 24)).columns
+        if name:
+            sys.stdout.write(describe.describe(chosen[0], width))
+        else:
+            sys.stdout.write(describe.list_recipes(width) if recipes else describe.list_views(width))

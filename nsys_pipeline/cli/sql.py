@@ -36,9 +36,10 @@ from nsys_pipeline.cli.common import (
     trace_options,
 )
 from nsys_pipeline.errors import QueryError, UsageError
+from nsys_pipeline.query.parameters import parse_parameters
 
 if TYPE_CHECKING:
-    from nsys_pipeline.query import Session
+    from nsys_pipeline.query.session import Session
 
 _QUERY = "Query and result"
 DEFAULT_ROWS = 100
@@ -60,8 +61,8 @@ def sql(
         list[str],
         typer.Argument(
             metavar="TRACE… [QUERY]",
-            help="A run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder; several as NAME=TRACE. Then one "
-            'SELECT, such as "from phases".',
+            help="A run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder; several as NAME=TRACE. "
+            'Then one SELECT, such as "from phases"; without it, a prompt.',
             show_default=False,
         ),
     ],
@@ -76,6 +77,12 @@ def sql(
             "--format",
             help="Default: what FILE's name says, else a table. json: one object per line.",
             rich_help_panel=_QUERY,
+        ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="A query that is there already: `llmperf schema --recipes`.", rich_help_panel=_QUERY
         ),
     ] = None,
     param: Annotated[
@@ -110,22 +117,21 @@ def sql(
 ) -> None:
     """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
 
-    Several traces are named, as in `llmperf sql base=A.sqlite new=B.sqlite "from base.phases"`. A query can touch nothing
-    else: no file, no network, no extension, no setting.
+    Several traces are named, as in `llmperf sql base=A.sqlite new=B.sqlite "from base.phases"`. A query can touch
+    nothing else: no file, no network, no extension, no setting.
     """
     traces, query = split_arguments(arguments)
-    text = _query_text(query, file)
+    text, parameters = _question(query, file, recipe, parse_parameters(param or ()))
     kind = _format(format, output)
     if output is not None:
         check_output(output, force=force)
     elif kind in (ResultFormat.parquet, ResultFormat.arrow) and sys.stdout.isatty():
         raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
-    parameters = parse_parameters(param or ())
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype, tp=tp,
         peak=peak, bandwidth=bandwidth, approximate=approximate,
     )  # fmt: skip
-    from nsys_pipeline.query import Session
+    from nsys_pipeline.query.session import Session
 
     with progress() as on_progress:
         opening = trace_options(
@@ -133,6 +139,9 @@ def sql(
         )
         session = Session.open(traces, opening, options)
     with session:
+        if text is None:
+            _talk(session, rows=rows, time_limit_s=time_limit)
+            return
         run(session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force)
 
 
@@ -188,41 +197,39 @@ def split_arguments(arguments: list[str]) -> tuple[dict[str, Path], str | None]:
     return traces, rest[0] if rest else None
 
 
-def parse_parameters(texts: list[str] | tuple[str, ...]) -> dict[str, Any]:
-    """Values of `--param NAME=VALUE`: whole numbers and numbers are that, anything else is text."""
-    parameters: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise UsageError(f"`{text}` is no parameter", hint="write --param NAME=VALUE")
-        parameters[name] = _value(value)
-    return parameters
+def _question(
+    query: str | None, file: Path | None, recipe: str | None, given: dict[str, Any]
+) -> tuple[str | None, dict[str, Any]]:
+    """The query and its parameters; None for the prompt. Raises UsageError where more than one was asked."""
+    if sum(one is not None for one in (query, file, recipe)) > 1:
+        raise UsageError("a query, --file and --recipe are three ways to say the same thing", hint="use one of them")
+    if recipe is not None:
+        from nsys_pipeline.query.recipes import find_recipe
 
-
-def _value(text: str) -> Any:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
-
-
-def _query_text(query: str | None, file: Path | None) -> str:
-    if query is not None and file is not None:
-        raise UsageError("a query and --file say the same thing", hint="use one of them")
+        found = find_recipe(recipe)
+        return found.sql, found.arguments(given)
     if file is not None:
         try:
-            return file.read_text(encoding="utf-8")
+            return file.read_text(encoding="utf-8"), given
         except OSError as error:
             raise UsageError(f"`{file}` cannot be read: {error.strerror or error}") from error
         except UnicodeDecodeError as error:
             raise QueryError(f"`{file}` is not a text file") from error
-    if query is None:
-        if not sys.stdin.isatty():
-            return sys.stdin.read()
-        raise UsageError("there is no query", hint='for example "from phases"; `llmperf schema` lists the views')
-    return query
+    if query is None and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        return sys.stdin.read(), given
+    return query, given
+
+
+def _talk(session: Session, *, rows: int, time_limit_s: float) -> None:
+    import platformdirs
+
+    from nsys_pipeline.query.prompt import Prompt
+
+    with progress():
+        # Once settings are locked nothing more goes into the cache: put everything there now.
+        session.build(*(f"report.{name}" for name in ("phases", "phase_summary")))
+    history = Path(platformdirs.user_state_dir("llmperf", appauthor=False)) / "sql_history"
+    Prompt(session, rows=rows, time_limit_s=time_limit_s, history=history).run()
 
 
 def _format(given: ResultFormat | None, output: Path | None) -> ResultFormat:

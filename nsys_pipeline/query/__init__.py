@@ -1,5 +1,1 @@
 """Ask a trace anything: read-only SQL over the public views, which are built when a query mentions them."""
-
-from nsys_pipeline.query.session import QueryResult, Session
-
-__all__ = ["QueryResult", "Session"]

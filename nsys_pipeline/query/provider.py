@@ -16,7 +16,9 @@ from nsys_pipeline.sqlmods import LAYERS, all_modules, closure
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
-ESTIMATE_INPUTS = frozenset({"input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs"})
+ESTIMATE_INPUTS = frozenset(
+    {"input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs"}
+)
 
 
 class Provider:
@@ -29,7 +31,7 @@ class Provider:
         self.raw = RawTables(trace)
         self.may_keep = True
         self._prepared: Prepared | None = None
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         self._exposed: set[str] = set()
         self.trace.build(*(module.name for module in all_modules().values() if module.is_macro))
 
@@ -55,7 +57,7 @@ class Provider:
 
     def build(self, *targets: str) -> None:
         """Build relations of ``sql/`` by their full names, the estimate's inputs among them."""
-        with self._lock:
+        with self.lock:
             needed = set(closure(targets, built=self.trace.runner.built))
             if "attribute.gpu_work" in needed:
                 self._build_what_is_kept()
@@ -85,7 +87,7 @@ class Provider:
 
     def prepared(self) -> Prepared:
         """Model, shapes and hardware, joined in once."""
-        with self._lock:
+        with self.lock:
             if self._prepared is None:
                 self._build_what_is_kept()
                 self._prepared = estimate(self.trace, self.options)
@@ -96,20 +98,11 @@ class Provider:
         """Whether a query needed the estimate so far."""
         return self._prepared is not None
 
-    def set_options(self, options: AnalysisOptions) -> None:
-        """Estimate with another model, other shapes or peaks from now on."""
-        with self._lock:
-            self.options = options
-            self._prepared = None
-            estimated = ESTIMATE_INPUTS | {"input.shape_ops"}
-            stale = {name for name in all_modules() if estimated & set(closure([name]))} | estimated
-            self.trace.runner.built -= stale
-
     def _load_raw(self, tables: set[str]) -> None:
         import duckdb
 
         try:
-            with self._lock:
+            with self.lock:
                 self.raw.provide(sorted(tables))
         except duckdb.OutOfMemoryException as error:
             raise TraceError(

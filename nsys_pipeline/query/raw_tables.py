@@ -34,6 +34,11 @@ class RawTables:
         """The table that `name` means whatever its case, or None."""
         return next((table for table in self.names() if table.lower() == name.lower()), None)
 
+    def columns(self, table: str) -> list[str]:
+        """Columns of a table as `find` gives it."""
+        source = self._trace.source()
+        return list(source.tables().get(table) or TABLES[table].columns)
+
     def provide(self, tables: Iterable[str]) -> None:
         """Load `tables` (as `find` gives them) and let `nsys.<table>` mean the whole of each that was ever loaded."""
         for table in tables:

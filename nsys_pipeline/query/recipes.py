@@ -21,6 +21,7 @@ import attrs
 
 from nsys_pipeline.errors import QueryError
 from nsys_pipeline.query.explain import nearest
+from nsys_pipeline.query.parameters import parse_value
 from nsys_pipeline.sqlmods import Column, ModuleError, parse_columns, sql_root
 
 
@@ -54,13 +55,12 @@ class Recipe:
                 raise QueryError(f"the recipe `{self.name}` has no parameter `{name}`", hint=f"it has {has}")
             default = known[name].default
             if isinstance(default, str):
-                value = str(value)  # noqa: PLW2901
-            elif isinstance(value, str) or (isinstance(default, int) and not isinstance(value, int)):
-                # A factor with a whole default may be given with a fraction; a count may not.
-                if isinstance(value, str) or name in ("top", "width", "width_ns", "limit_ns"):
-                    kind = "whole number" if isinstance(default, int) else "number"
-                    raise QueryError(f"`{name}` of the recipe `{self.name}` is a {kind}, not `{value}`")
-            values[name] = value
+                values[name] = str(value)
+            elif isinstance(value, int) or (isinstance(value, float) and isinstance(default, float)):
+                values[name] = value
+            else:
+                kind = "number" if isinstance(default, float) else "whole number"
+                raise QueryError(f"`{name}` of the recipe `{self.name}` is a {kind}, not `{value}`")
         return values
 
 
@@ -95,16 +95,7 @@ def _parse_parameter(recipe: str, line: str) -> Parameter:
     match = re.fullmatch(r"  (\w+)=(\S+)\s+(\S.*)", line)
     if not match:
         raise ModuleError(f"recipe {recipe}: parameter line is not `name=default  description`: {line!r}")
-    return Parameter(match[1], _value(match[2]), match[3])
-
-
-def _value(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+    return Parameter(match[1], parse_value(match[2]), match[3])
 
 
 @cache

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from nsys_pipeline.analysis import AnalysisOptions
-from nsys_pipeline.errors import QueryError, UsageError
+from nsys_pipeline.errors import Interrupted, LlmperfError, QueryError, UsageError
 from nsys_pipeline.query.explain import explain
 from nsys_pipeline.query.provider import Provider
 from nsys_pipeline.query.statement import Relation, Statement, parse_select
+from nsys_pipeline.query.views import public_macros
 from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
 
@@ -164,7 +165,9 @@ class Session:
                 return
             # Tables of a Parquet export are read when they are needed: its own folder stays readable.
             sources = (provider.trace.source().path for provider in self.providers)
-            folders = ", ".join("'" + f"{path.resolve()}/".replace("'", "''") + "'" for path in sources if path.is_dir())
+            folders = ", ".join(
+                "'" + f"{path.resolve()}/".replace("'", "''") + "'" for path in sources if path.is_dir()
+            )
             if folders:
                 self.database.execute(f"SET allowed_directories = [{folders}]")
             self.database.execute(f"SET max_temp_directory_size = '{MAX_SPILL}'")
@@ -202,7 +205,9 @@ class Session:
 
         with self.reader(text, parameters, time_limit_s) as (cursor, statement):
             frame = pl.DataFrame(cursor.sql(statement.sql, params=parameters or None))
-        return frame.with_columns(_whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0))
+        return frame.with_columns(
+            _whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0)
+        )
 
     @contextmanager
     def reader(
@@ -210,26 +215,20 @@ class Session:
         text: str,
         parameters: Parameters = None,
         time_limit_s: float | None = None,
-        on_cursor: Any = None,
     ) -> Iterator[tuple[DuckDBPyConnection, Statement]]:
-        """Yield a cursor in a read-only transaction with everything built that `text` reads; see `query`.
-
-        `on_cursor` is told the cursor before anything runs on it, so that another thread can interrupt it.
-        """
+        """Yield a cursor in a read-only transaction with everything built that `text` reads; see `query`."""
         import duckdb
 
         cursor = self.cursor()
         limit = None
-        if on_cursor:
-            on_cursor(cursor)
         try:
             statement = parse_select(cursor, text)
             _check_parameters(statement, parameters)
-            self.provide(statement)
-            if self.closes_off:
-                self.close_off()
-            limit = TimeLimit(cursor, time_limit_s)
             try:
+                self.provide(statement)
+                if self.closes_off:
+                    self.close_off()
+                limit = TimeLimit(cursor, time_limit_s)
                 cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
                 yield cursor, statement
             except (duckdb.Error, RuntimeError) as error:
@@ -242,19 +241,22 @@ class Session:
                 cursor.execute("ROLLBACK").fetchall()
             cursor.close()
 
-    def failure(self, error: Exception, limit: TimeLimit | None = None) -> QueryError:
+    def failure(self, error: Exception, limit: TimeLimit | None = None) -> LlmperfError:
         """Say what `error` means to the user."""
         import duckdb
 
         if limit and limit.is_over:
-            return QueryError(f"the query took longer than {limit.seconds:g} s", hint="raise --time-limit, or ask for less")
+            return QueryError(
+                f"the query took longer than {limit.seconds:g} s", hint="raise --time-limit, or ask for less"
+            )
         if isinstance(error, duckdb.OutOfMemoryException):
             return QueryError(
                 f"the query does not fit the memory limit of {self.provider.trace.options.memory_limit}",
                 hint="raise --memory-limit, or ask for less",
             )
-        if isinstance(error, duckdb.InterruptException):
-            return QueryError("the query was interrupted")
+        if isinstance(error, duckdb.InterruptException) or "interrupted" in str(error):
+            # Ctrl-C while DuckDB works arrives as a RuntimeError.
+            return Interrupted("the query was interrupted")
         if isinstance(error, duckdb.Error):
             return explain(error, tables=self.table_names(), functions=self.function_names())
         return QueryError(str(error))
@@ -265,7 +267,7 @@ class Session:
 
     def function_names(self) -> list[str]:
         """Macros, which need no schema."""
-        return sorted(module.relation for module in all_modules().values() if module.is_macro)
+        return [module.relation for module in public_macros()]
 
 
 def _of_trace(relation: Relation, name: str) -> Relation | None:

@@ -34,6 +34,10 @@ class Statement:
     wants_all: bool = False
 
 
+# What a node of the tree may be: everything else writes, even inside a SELECT.
+_READING_NODES = frozenset({"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"})
+
+
 def parse_select(con: DuckDBPyConnection, text: str) -> Statement:
     """Read `text` as one SELECT. Raises QueryError for anything else: other statements, several, none, bad syntax."""
     import duckdb
@@ -76,6 +80,11 @@ def _tree(con: DuckDBPyConnection, sql: str) -> Any:
 
 def _collect(node: Any, relations: set[Relation], flags: set[str]) -> None:
     if isinstance(node, dict):
+        kind = str(node.get("type"))
+        if kind.endswith("_NODE") and kind not in _READING_NODES:
+            raise QueryError(f"{kind.partition('_')[0]} is refused: a trace can only be read", hint="write one SELECT")
+        if node.get("function_name") == "query":
+            raise QueryError("query(…) is refused: it hides what is read", hint="write the query itself")
         if node.get("type") == "BASE_TABLE":
             relations.add(Relation(node["catalog_name"], node["schema_name"], node["table_name"]))
         elif node.get("type") == "SHOW_REF" and node.get("show_type") == "SHOW_SPECIAL":

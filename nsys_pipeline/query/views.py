@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from nsys_pipeline.errors import QueryError
 from nsys_pipeline.query.explain import nearest
-from nsys_pipeline.sqlmods import Module, all_modules
+from nsys_pipeline.query.recipes import Recipe
+from nsys_pipeline.sqlmods import Column, Module, all_modules
 
 
 def public_views() -> list[Module]:
@@ -14,33 +16,76 @@ def public_views() -> list[Module]:
     return sorted((module for module in all_modules().values() if module.is_public), key=lambda one: one.relation)
 
 
+# Macros for people; the rest of sql/macros sweeps over spans for the attribution.
+_MACROS = frozenset(
+    {"bucket_ns", "busy_ns", "exposed", "gaps", "islands", "kernel_family", "overlap", "percentiles", "short_name"}
+)
+
+
+def public_macros() -> list[Module]:
+    """Every documented macro, by name."""
+    return [all_modules()[f"macros.{name}"] for name in sorted(_MACROS)]
+
+
 def find_view(name: str) -> Module:
-    """The public view `name`. Raises QueryError, with the nearest names, where there is none."""
-    for module in public_views():
-        if module.relation == name.lower():
-            return module
-    hint = nearest(name, [module.relation for module in public_views()], "`llmperf schema` lists them")
-    raise QueryError(f"there is no view `{name}`", hint=hint)
+    """Look a public view or macro up. Raises QueryError, with the nearest names, where there is none."""
+    known = {module.relation: module for module in (*public_views(), *public_macros())}
+    if name.lower() not in known:
+        raise QueryError(f"there is no view `{name}`", hint=nearest(name, known, "`llmperf schema` lists them"))
+    return known[name.lower()]
 
 
-def view_as_json(module: Module) -> dict[str, Any]:
-    """Name, description, grain and columns of a view."""
+def as_json(one: Module | Recipe) -> dict[str, Any]:
+    """Documentation of a view, macro or recipe as JSON: name, description, parameters, columns."""
+    return _recipe_as_json(one) if isinstance(one, Recipe) else _view_as_json(one)
+
+
+def as_markdown(one: Module | Recipe, level: int = 2) -> str:
+    """Documentation of a view, macro or recipe as a section of Markdown."""
+    return _recipe_as_markdown(one, level) if isinstance(one, Recipe) else _view_as_markdown(one, level)
+
+
+def _view_as_json(module: Module) -> dict[str, Any]:
     return {
         "name": module.relation,
         "description": module.doc,
         "grain": module.grain,
+        **({"parameters": list(module.params)} if module.is_macro else {}),
+        **({"returns": {"type": module.returns.type, "description": module.returns.doc}} if module.returns else {}),
         "columns": [{"name": one.name, "type": one.type, "description": one.doc} for one in module.columns],
     }
 
 
-def view_as_markdown(module: Module, level: int = 2) -> str:
-    """A section of Markdown with the view's columns as a table."""
-    lines = [
-        f"{'#' * level} {module.relation}", "", module.doc, "", f"Grain: {module.grain}", "",
-        "| column | type | what it is |", "| --- | --- | --- |",
-    ]  # fmt: skip
-    lines += [f"| `{one.name}` | {one.type} | {_escape(one.doc)} |" for one in module.columns]
-    return "\n".join([*lines, ""])
+def _recipe_as_json(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "question": recipe.question,
+        "description": recipe.doc,
+        "parameters": [{"name": one.name, "default": one.default, "description": one.doc} for one in recipe.parameters],
+        "columns": [{"name": one.name, "type": one.type, "description": one.doc} for one in recipe.columns],
+        "sql": recipe.sql,
+    }
+
+
+def _view_as_markdown(module: Module, level: int) -> str:
+    title = f"{module.relation}({', '.join(module.params)})" if module.is_macro else module.relation
+    lines = [f"{'#' * level} {title}", "", module.doc, ""]
+    if module.returns is not None:
+        return "\n".join([*lines, f"Returns {module.returns.type}: {module.returns.doc}", ""])
+    return "\n".join([*lines, f"Grain: {module.grain}", "", *_column_table(module.columns), ""])
+
+
+def _recipe_as_markdown(recipe: Recipe, level: int) -> str:
+    lines = [f"{'#' * level} {recipe.name}", "", recipe.question, *([recipe.doc] if recipe.doc else []), ""]
+    if recipe.parameters:
+        lines += ["| parameter | default | what it is |", "| --- | --- | --- |"]
+        lines += [f"| `${one.name}` | {one.default} | {_escape(one.doc)} |" for one in recipe.parameters] + [""]
+    return "\n".join([*lines, *_column_table(recipe.columns), "", "```sql", recipe.sql, "```", ""])
+
+
+def _column_table(columns: Sequence[Column]) -> list[str]:
+    lines = ["| column | type | what it is |", "| --- | --- | --- |"]
+    return lines + [f"| `{one.name}` | {one.type} | {_escape(one.doc)} |" for one in columns]
 
 
 def _escape(text: str) -> str:

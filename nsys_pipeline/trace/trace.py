@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.errors import NsysError, TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner
 from nsys_pipeline.trace import cache
 from nsys_pipeline.trace.duck import scalar
@@ -169,7 +169,11 @@ class Trace:
             exported = self._derived("exports", path)
             if not exported.exists():
                 exported.parent.mkdir(parents=True, exist_ok=True)
-                export_sqlite(find_nsys(self.options.nsys), path, exported)
+                try:
+                    nsys = find_nsys(self.options.nsys)
+                except NsysError as error:
+                    raise NsysError(f"`{path}` must be exported by nsys: {error.message}", hint=error.hint) from error
+                export_sqlite(nsys, path, exported)
             return SqliteSource(exported)
         from nsys_pipeline.trace.unpack import unpack
 

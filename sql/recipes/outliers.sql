@@ -1,8 +1,8 @@
 -- Which ranges took much longer than their phase usually does?
 -- Ranges of one phase and shape against their median: warm-up that was not marked, garbage collection, preemption.
 -- params:
---   factor=2  How many times the median counts as much.
---   top=20    Ranges to show.
+--   factor=2.0  How many times the median counts as much.
+--   top=20      Ranges to show.
 -- columns:
 --   occurrence_id   BIGINT   The range.
 --   phase           VARCHAR  Name of the phase.

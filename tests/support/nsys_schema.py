@@ -65,6 +65,9 @@ _TABLES: dict[str, str] = {
     "PROCESSES": "globalPid pid name",
     "ThreadNames": "nameId priority globalTid",
     "ANALYSIS_DETAILS": "globalVid duration startTime stopTime",
+    "ENUM_CUDA_MEMCPY_OPER": "id name label",
+    "GPU_METRICS": "rawTimestamp@2025.3 timestamp typeId metricId value",
+    "TARGET_INFO_GPU_METRICS": "typeId sourceId typeName metricId metricName",
     "DIAGNOSTIC_EVENT": "timestamp timestampType source severity text globalPid",
     "EXPORT_META_DATA": "name value",
     "META_DATA_EXPORT": "name value",
@@ -79,13 +82,17 @@ _TABLE_SPANS: dict[str, str] = {
     "TARGET_INFO_CUDA_NULL_STREAM": "2020.3..2023.3",
     "TARGET_INFO_CUDA_CONTEXT_INFO": "2024.2",
     "ANALYSIS_DETAILS": "2022.4",
+    "ENUM_CUDA_MEMCPY_OPER": "2022.4",
+    "GPU_METRICS": "2024.2",
+    "TARGET_INFO_GPU_METRICS": "2024.2",
     "DIAGNOSTIC_EVENT": "2024.2",
     "EXPORT_META_DATA": "2022.4..2022.4",
     "META_DATA_EXPORT": "2023.3",
     "META_DATA_CAPTURE": "2023.3",
 }
 _TEXT_COLUMNS = {
-    "value", "name", "text", "jsonText", "binaryData", "busLocation", "uuid", "chipName",
+    "value", "name", "text", "jsonText", "binaryData", "busLocation", "uuid", "chipName", "label", "typeName",
+    "metricName",
 }  # fmt: skip
 
 
@@ -102,7 +109,7 @@ class Table:
         return f"CREATE TABLE {self.name} ({columns})"
 
     def _type(self, column: str) -> str:
-        if column == "value" and self.name == "CUPTI_ACTIVITY_KIND_MEMSET":
+        if column == "value" and self.name in ("CUPTI_ACTIVITY_KIND_MEMSET", "GPU_METRICS"):
             return "INTEGER"
         if column == "id" and self.name == "StringIds":
             return "INTEGER NOT NULL PRIMARY KEY"

@@ -1,0 +1,219 @@
+"""Traces from Python: `llmperf.open(...)` and what it returns."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, overload
+
+import attrs
+
+from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.model import Model, load_model
+from nsys_pipeline.query.recipes import all_recipes, find_recipe
+from nsys_pipeline.query.session import Session
+from nsys_pipeline.query.views import find_view, public_views
+from nsys_pipeline.rules.phases import PhaseRule
+from nsys_pipeline.sqlmods import all_modules
+from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT
+
+if TYPE_CHECKING:
+    import polars as pl
+    from duckdb import DuckDBPyConnection
+
+    from nsys_pipeline.query.session import Parameters
+    from nsys_pipeline.records import Report
+
+__all__ = ["TraceReader", "View"]
+
+
+_FLOPS = """
+    SELECT phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy
+    FROM phase_summary
+    ORDER BY measured_wall_ns DESC NULLS LAST, phase
+"""
+
+
+class View:
+    """A public view as an attribute: reading it runs the view once and keeps the frame."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        module = all_modules()[f"report.{name}"]
+        self._name = name
+        self.__doc__ = f"{module.doc}\n\nGrain: {module.grain}"
+
+    @overload
+    def __get__(self, reader: None, owner: type) -> Self: ...
+
+    @overload
+    def __get__(self, reader: TraceReader, owner: type) -> pl.DataFrame: ...
+
+    def __get__(self, reader: TraceReader | None, owner: type) -> Self | pl.DataFrame:
+        return self if reader is None else reader.view(self._name)
+
+
+class TraceReader:
+    """An open trace. Made by `nsys_pipeline.open`; close it, or use it as a context manager.
+
+    Every public view is an attribute that gives a Polars frame: built when it is first read, then kept. Threads may
+    read side by side. Times are whole nanoseconds.
+    """
+
+    api_calls = View()
+    devices = View()
+    diagnostics = View()
+    gpu_busy = View()
+    gpu_metrics = View()
+    gpu_work = View()
+    graph_launches = View()
+    kernel_summary = View()
+    kernels = View()
+    memops = View()
+    metadata = View()
+    nvtx_ranges = View()
+    operator_summary = View()
+    ops = View()
+    phase_summary = View()
+    phases = View()
+    processes = View()
+    shape_summary = View()
+    threads = View()
+    trace_checks = View()
+
+    def __init__(self, path: Path, trace_options: TraceOptions, options: AnalysisOptions) -> None:
+        self.path = path
+        self._trace_options = trace_options
+        self._session = Session.of(open_trace(path, trace_options), options, close_off=False)
+        self._lock = threading.RLock()
+        self._frames: dict[str, pl.DataFrame] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the trace and remove what is temporary. Frames that were read stay valid."""
+        self._session.close()
+
+    def __repr__(self) -> str:
+        return f"<trace {str(self.path)!r}>"
+
+    def _repr_html_(self) -> str:
+        summary = self.sql(
+            "SELECT phase, occurrences, wall_ns / 1e6 AS wall_ms, gpu_busy_ns / 1e6 AS gpu_busy_ms, busy_ratio, "
+            "kernel_count, mfu_busy, mbu_busy FROM phase_summary ORDER BY wall_ns DESC"
+        )
+        gpus = [str(name) for name in self.sql("SELECT name FROM devices WHERE has_work ORDER BY device_id")["name"]]
+        return f"<p><b>{_escape(self.path.name)}</b> {_escape(', '.join(gpus))}</p>{summary._repr_html_()}"
+
+    @property
+    def views(self) -> list[str]:
+        """Names of the public views."""
+        return [module.relation for module in public_views()]
+
+    @property
+    def recipes(self) -> list[str]:
+        """Names of the recipes that `recipe` runs."""
+        return list(all_recipes())
+
+    def view(self, name: str) -> pl.DataFrame:
+        """A public view by name, as the attribute of that name gives it. Raises QueryError where there is none."""
+        name = find_view(name).relation
+        with self._lock:
+            if name not in self._frames:
+                self._frames[name] = self.sql(f"FROM {name}")
+            return self._frames[name]
+
+    def schema(self, view: str) -> pl.DataFrame:
+        """Columns of a view with types and descriptions. Raises QueryError where there is none."""
+        import polars as pl
+
+        columns = find_view(view).columns
+        return pl.DataFrame(
+            {
+                "column": [one.name for one in columns],
+                "type": [one.type for one in columns],
+                "description": [one.doc for one in columns],
+            }
+        )
+
+    def sql(self, query: str, parameters: Parameters = None, *, time_limit_s: float | None = None) -> pl.DataFrame:
+        """Run one SELECT; `$name` in it takes its value from `parameters`, `?` from a sequence of them.
+
+        Raises QueryError where it is no SELECT, fails, or takes longer than `time_limit_s`.
+        """
+        return self._session.frame(query, parameters, time_limit_s=time_limit_s)
+
+    def recipe(self, name: str, **parameters: Any) -> pl.DataFrame:
+        """Run a recipe; parameters that are left out have their defaults. Raises QueryError for an unknown name."""
+        recipe = find_recipe(name)
+        return self.sql(recipe.sql, recipe.arguments(parameters))
+
+    def report(self) -> Report:
+        """Everything that `llmperf analyze` prints, as records."""
+        provider = self._session.provider
+        with provider.lock:
+            return analyze(provider.trace, provider.options)
+
+    def flops(self, model: str | Model | None = None, *, shapes: str | Sequence[str] | None = None) -> pl.DataFrame:
+        """FLOPs, bytes, MFU, MBU and speed of light per phase, under `model` and `shapes` (default: those of `open`).
+
+        Columns: phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy; NULL where the model or a
+        shape is not known. Raises ModelError for a model that is not understood.
+        """
+        options = self._session.provider.options
+        if model is not None:
+            options = attrs.evolve(options, model=_model(model))
+        if shapes is not None:
+            options = attrs.evolve(options, shapes=_shapes(shapes))
+        if options is self._session.provider.options:
+            return self.sql(_FLOPS)
+        # A session of its own: other threads go on with the model that the trace was opened with.
+        with Session.of(open_trace(self.path, self._trace_options), options, close_off=False) as session:
+            return session.frame(_FLOPS)
+
+    @property
+    def connection(self) -> DuckDBPyConnection:
+        """A DuckDB connection of its own with all public views, for whatever `sql` does not allow.
+
+        The raw tables of the export are under `nsys.` as far as `sql` has read them. What is created is in memory.
+        """
+        self._session.build(*(module.name for module in public_views()))
+        return self._session.cursor()
+
+
+def open_reader(
+    path: str | Path,
+    *,
+    model: str | Model | None = None,
+    shapes: str | Sequence[str] = (),
+    phases: Mapping[str, str] | None = None,
+    peaks: Mapping[str, float] | None = None,
+    strict: bool = False,
+    cache: bool = True,
+    memory_limit: str = DEFAULT_MEMORY_LIMIT,
+) -> TraceReader:
+    """See `nsys_pipeline.open`."""
+    rules = tuple(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items())
+    trace_options = TraceOptions(phase_rules=rules, is_strict=strict, use_cache=cache, memory_limit=memory_limit)
+    options = AnalysisOptions(
+        model=None if model is None else _model(model), shapes=_shapes(shapes), peaks=dict(peaks or {})
+    )
+    return TraceReader(Path(path), trace_options, options)
+
+
+def _model(model: str | Model) -> Model:
+    return model if isinstance(model, Model) else load_model(model)
+
+
+def _shapes(shapes: str | Sequence[str]) -> tuple[RequestShape, ...]:
+    return tuple(RequestShape.parse(text) for text in ([shapes] if isinstance(shapes, str) else shapes))
+
+
+def _escape(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,111 @@
+"""Hand a trace over to other tools: all public views as one DuckDB file, or as a folder of Parquet files."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.query.views import as_json, public_macros, public_views
+from nsys_pipeline.sqlmods import closure, macro_ddl
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from nsys_pipeline.query.session import Session
+
+FORMATS = ("duckdb", "parquet")
+
+
+def hand_over(session: Session, target: Path, to: str, *, force: bool = False) -> Path:
+    """Write every public view of the session's trace to `target`: a DuckDB file or a folder of Parquet files.
+
+    Descriptions of views and columns travel as comments (DuckDB) or as metadata and a `schema.json` (Parquet). The
+    session must not be closed off. `target` appears when it is whole. Raises UsageError where it exists and `force` is
+    not set, or cannot be written.
+    """
+    if to not in FORMATS:
+        raise UsageError(f"`{to}` is no format to hand over", hint=f"choose one of: {', '.join(FORMATS)}")
+    if session.closes_off or len(session.providers) != 1:
+        raise ValueError("a hand-over needs a session of one trace that is not closed off")
+    session.build(*(module.name for module in public_views()))
+    write = _write_duckdb if to == "duckdb" else _write_parquet
+    import duckdb
+
+    try:
+        with _replaced(target, force=force) as partial:
+            write(session.database, partial)
+    except OSError as error:
+        raise UsageError(f"`{target}` cannot be written: {error.strerror or error}") from error
+    except duckdb.IOException as error:
+        raise TraceError(f"`{target}` cannot be written: {str(error).splitlines()[0]}") from error
+    return target
+
+
+@contextmanager
+def _replaced(target: Path, *, force: bool) -> Iterator[Path]:
+    """A name to write to, which becomes `target` where all goes well."""
+    if target.exists() and not force:
+        raise UsageError(f"`{target}` exists", hint="choose another name, or pass --force to replace it")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    _remove(partial)
+    try:
+        yield partial
+        _remove(target)
+        partial.replace(target)
+    finally:
+        _remove(partial)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
+    con.execute(f"ATTACH {_text(str(path))} AS handover")
+    try:
+        for module in public_views():
+            table = f"handover.main.{module.relation}"
+            con.execute(f"CREATE TABLE {table} AS FROM {module.name}")
+            con.execute(f"COMMENT ON TABLE {table} IS {_text(f'{module.doc} Grain: {module.grain}')}")
+            for column in module.columns:
+                con.execute(f'COMMENT ON COLUMN {table}."{column.name}" IS {_text(column.doc)}')
+        con.execute("CREATE SCHEMA handover.macros")
+        macros = {module.name: module for module in public_macros()}
+        # Written as in the trace's own database: the bodies name their macros by schema.
+        cursor = con.cursor()
+        cursor.execute("USE handover")
+        for name in closure(macros):
+            cursor.execute(macro_ddl(macros[name]))
+        cursor.close()
+    finally:
+        con.execute("DETACH handover")
+
+
+def _write_parquet(con: DuckDBPyConnection, path: Path) -> None:
+    path.mkdir()
+    for module in public_views():
+        metadata = ", ".join(f"{_text(column.name)}: {_text(column.doc)}" for column in module.columns)
+        file = _text(str(path / f"{module.relation}.parquet"))
+        # Parquet has no HUGEINT, and DuckDB would write a DOUBLE.
+        wide = [f'"{one.name}"::DECIMAL(38, 0) AS "{one.name}"' for one in module.columns if one.type == "HUGEINT"]
+        columns = f"* REPLACE ({', '.join(wide)})" if wide else "*"
+        con.execute(
+            f"COPY (SELECT {columns} FROM {module.name}) TO {file} (FORMAT parquet, COMPRESSION zstd, "  # noqa: S608
+            f"KV_METADATA {{'description': {_text(module.doc)}, {metadata}}})"
+        )
+    schema = json.dumps([as_json(module) for module in public_views()], indent=2, ensure_ascii=False)
+    (path / "schema.json").write_text(schema + "\n", encoding="utf-8")
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,139 @@
+"""The macros, on intervals written in the query."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.query.session import Session
+from nsys_pipeline.query.views import public_macros
+from tests.support.ask import ask_session, open_session, table
+from tests.support.trace_builder import TraceBuilder
+
+# Group a: two that overlap, one inside, one that touches, a gap, one of no length; group b: one.
+INTERVALS = """
+    WITH i(group_id, start_ns, end_ns) AS (
+        VALUES ('a', 10, 20), ('a', 15, 30), ('a', 16, 17), ('a', 30, 40), ('a', 50, 60), ('a', 70, 70), ('b', 0, 5)
+    )
+"""
+SETS = """
+    WITH x(group_id, start_ns, end_ns) AS (VALUES ('a', 0, 10), ('a', 5, 20), ('a', 30, 40), ('b', 0, 10)),
+        y(group_id, start_ns, end_ns) AS (VALUES ('a', 8, 12), ('a', 10, 15), ('a', 20, 35), ('c', 0, 10))
+"""
+
+
+@pytest.fixture(scope="module")
+def session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Session]:
+    with open_session(TraceBuilder(), tmp_path_factory.mktemp("macros")) as opened:
+        yield opened
+
+
+def test_busy_ns_counts_overlap_once(session: Session) -> None:
+    assert ask_session(session, f"{INTERVALS} FROM busy_ns('i') ORDER BY ALL") == table("""
+        group_id, busy_ns
+        a,        40
+        b,        5
+    """)
+
+
+def test_islands_merge_what_overlaps_or_touches(session: Session) -> None:
+    assert ask_session(session, f"{INTERVALS} FROM islands('i') ORDER BY ALL") == table("""
+        group_id, start_ns, end_ns, interval_count
+        a,        10,       40,     4
+        a,        50,       60,     1
+        a,        70,       70,     1
+        b,        0,        5,      1
+    """)
+
+
+def test_gaps_lie_between_islands(session: Session) -> None:
+    assert ask_session(session, f"{INTERVALS} FROM gaps('i') ORDER BY ALL") == table("""
+        group_id, start_ns, end_ns, dur_ns
+        a,        40,       50,     10
+        a,        60,       70,     10
+    """)
+
+
+def test_overlap_is_where_both_sets_are_open(session: Session) -> None:
+    assert ask_session(session, f"{SETS} FROM overlap('x', 'y') ORDER BY ALL") == table("""
+        group_id, start_ns, end_ns, dur_ns
+        a,        8,        15,     7
+        a,        30,       35,     5
+    """)
+
+
+def test_exposed_is_what_the_other_set_does_not_cover(session: Session) -> None:
+    assert ask_session(session, f"{SETS} FROM exposed('x', 'y') ORDER BY ALL") == table("""
+        group_id, start_ns, end_ns, dur_ns
+        a,        0,        8,      8
+        a,        15,       20,     5
+        a,        35,       40,     5
+        b,        0,        10,     10
+    """)
+
+
+def test_overlap_and_exposed_are_the_whole(session: Session) -> None:
+    """On random intervals: hidden + exposed = busy, which is the brute-force count of covered instants."""
+    query = """
+        WITH r AS (SELECT i, hash(i) % 500 AS a, hash(i + 7777) % 30 AS n FROM range(200) AS t(i)),
+            s AS (SELECT i, (i % 3)::INT AS group_id, a::BIGINT AS start_ns, (a + n)::BIGINT AS end_ns FROM r),
+            x AS (SELECT * EXCLUDE (i) FROM s WHERE i % 2 = 0),
+            y AS (SELECT * EXCLUDE (i) FROM s WHERE i % 2 = 1),
+            tick AS (SELECT unnest(range(0, 600)) AS t),
+            brute AS (
+                SELECT g.group_id, count(*) FILTER (WHERE inx) AS busy, count(*) FILTER (WHERE inx AND iny) AS hidden
+                FROM (
+                    SELECT g.group_id, t,
+                        EXISTS (FROM x WHERE x.group_id = g.group_id AND start_ns <= t AND t < end_ns) AS inx,
+                        EXISTS (FROM y WHERE y.group_id = g.group_id AND start_ns <= t AND t < end_ns) AS iny
+                    FROM (VALUES (0), (1), (2)) AS g(group_id), tick
+                ) AS g
+                GROUP BY g.group_id
+            )
+        SELECT
+            bool_and(b.busy = (SELECT busy_ns FROM busy_ns('x') AS m WHERE m.group_id = b.group_id)) AS busy,
+            bool_and(b.hidden = (SELECT sum(dur_ns) FROM overlap('x', 'y') AS m WHERE m.group_id = b.group_id))
+                AS hidden,
+            bool_and(b.busy - b.hidden = (SELECT sum(dur_ns) FROM exposed('x', 'y') AS m WHERE m.group_id = b.group_id))
+                AS exposed,
+            count(*) AS groups
+        FROM brute AS b
+    """
+    assert ask_session(session, query) == "busy,hidden,exposed,groups\ntrue,true,true,3"
+
+
+def test_percentiles(session: Session) -> None:
+    rows = "VALUES ('a', 0), ('a', 100), ('a', 200), ('a', NULL), ('b', NULL)"
+    query = f"WITH m(group_id, value) AS ({rows}) FROM percentiles('m') ORDER BY 1"
+    assert ask_session(session, query) == table("""
+        group_id, count, mean, min, p50,  p90,  p99,  max
+        a,        3,     100.0, 0,  100.0, 180.0, 198.0, 200
+        b,        0,     ,     ,    ,     ,     ,
+    """)
+
+
+def test_bucket_ns(session: Session) -> None:
+    assert (
+        ask_session(session, "SELECT bucket_ns(x, 10) AS b FROM (VALUES (0), (9), (10), (123)) AS v(x)")
+        == "b\n0\n0\n10\n120"
+    )
+
+
+@pytest.mark.parametrize(
+    ("full", "short"),
+    [
+        ("gemm", "gemm"),
+        ("void a::b<c<d, (int)4>, e>::kernel<x::y<z>>(int, float*)", "kernel"),
+        ("void at::native::<unnamed>::f<[lambda() (instance 1)]>(T1)", "f"),
+        ("ncclDevKernel_AllReduce(ncclArgs<(unsigned long)4096>)", "ncclDevKernel_AllReduce"),
+    ],
+)
+def test_short_name(full: str, short: str, session: Session) -> None:
+    assert ask_session(session, "SELECT short_name($full) AS s", {"full": full}) == f"s\n{short}"
+
+
+def test_every_macro_is_tested_here() -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert [macro.relation for macro in public_macros() if f"{macro.relation}(" not in text] == []

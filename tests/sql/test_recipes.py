@@ -1,0 +1,171 @@
+"""Every recipe, on the real traces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.analysis import AnalysisOptions, RequestShape
+from nsys_pipeline.errors import QueryError
+from nsys_pipeline.model import load_model
+from nsys_pipeline.query.recipes import Recipe, all_recipes, find_recipe, parse_recipe
+from nsys_pipeline.query.session import Session
+from nsys_pipeline.sqlmods import ModuleError
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import ask, table
+from tests.support.real_traces import NAMES, SUFFIX, TRACES
+from tests.support.recipe_golden import GOLDEN, answer
+from tests.support.recipe_golden import TRACES as GOLDEN_TRACES
+from tests.support.trace_builder import TraceBuilder
+
+LLAMA = AnalysisOptions(
+    model=load_model("llama-3.2-1b"),
+    shapes=tuple(RequestShape.parse(text) for text in ("1x128+4", "1x2048+32", "8x512+32", "1x128+64")),
+)
+
+
+def test_there_are_thirty_and_each_asks_a_question_of_its_own() -> None:
+    recipes = all_recipes().values()
+    assert len(recipes) >= 30
+    assert len({recipe.question for recipe in recipes}) == len(recipes)
+    for recipe in recipes:
+        assert all(column.doc.endswith((".", "…")) for column in recipe.columns), recipe.name
+        assert all(f"${parameter.name}" in recipe.sql for parameter in recipe.parameters), recipe.name
+        for column in recipe.columns:
+            assert not column.name.endswith("_ns") or column.doc.endswith("Unit: ns."), (recipe.name, column.name)
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def session(request: pytest.FixtureRequest) -> Iterator[Session]:
+    options = LLAMA if request.param == "h100_llama1b" else None
+    trace = open_trace(TRACES / f"{request.param}{SUFFIX}", TraceOptions(use_cache=False))
+    with Session.of(trace, options) as opened:
+        yield opened
+
+
+def run(session: Session, recipe: Recipe, **parameters: Any) -> list[dict[str, Any]]:
+    with session.query(recipe.sql, recipe.arguments(parameters)) as result:
+        return [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+
+
+def test_recipes_on_real_traces(session: Session) -> None:
+    """Columns are as documented, answers are the golden ones (`just golden-recipes`), parts add up to the whole."""
+    name = session.provider.trace.path.name.removesuffix(SUFFIX)
+    text = "\n".join(answer(session, recipe) for recipe in all_recipes().values())
+    if name in GOLDEN_TRACES:
+        assert text.splitlines() == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    if name == "h100_llama1b":
+        check_estimate(session)
+    (whole,) = run_sql(
+        session,
+        "SELECT (SELECT count(*) FROM gpu_work) AS ops, (SELECT sum(dur_ns) FROM gpu_busy) AS busy_ns, "
+        "(SELECT coalesce(sum(idle_ns), 0) FROM gpu_busy) AS idle_ns, (SELECT count(*) FROM kernels) AS kernels, "
+        "(SELECT count(*) FROM gpu_work WHERE phase IS NULL) AS outside",
+    )
+    add_up = {
+        "streams": ("op_count", "ops"),
+        "launching_threads": ("op_count", "ops"),
+        "busy_over_time": ("busy_ns", "busy_ns"),
+        "idle_by_phase": ("idle_ns", "idle_ns"),
+        "short_kernels": ("count", "kernels"),
+        "kernel_families": ("count", "kernels"),
+        "device_balance": ("kernel_count", "kernels"),
+        "unattributed_work": ("count", "outside"),
+    }
+    for recipe, columns in add_up.items():
+        rows = run(session, find_recipe(recipe))
+        assert sum(row[columns[0]] for row in rows) == whole[columns[1]], recipe
+
+
+def run_sql(session: Session, query: str) -> list[dict[str, Any]]:
+    with session.query(query) as result:
+        return [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+
+
+def test_recipes_that_no_golden_trace_answers() -> None:
+    """A recipe must be seen to answer something: in a golden file, or below in this file."""
+    text = "\n".join((GOLDEN / f"{trace}.txt").read_text(encoding="utf-8") for trace in GOLDEN_TRACES)
+    silent = {name for name in all_recipes() if text.count(f"\n{name}: 0 rows") + text.startswith(f"{name}: 0") == 3}
+    assert silent == {"gemm_shapes", "local_memory", "roofline"}
+
+
+def check_estimate(session: Session) -> None:
+    """GEMM shapes, roofline and context agree with the summary."""
+    flops = {row["phase"]: row["flops"] for row in run_sql(session, "SELECT phase, flops FROM phase_summary")}
+    roofline = run(session, find_recipe("roofline"))
+    assert {phase: sum(row["flops"] for row in roofline if row["phase"] == phase) for phase in flops} == flops
+    products = {(row["name"], row["n"], row["k"]) for row in run(session, find_recipe("gemm_shapes"))}
+    assert ("lm_head", 128256, 2048) in products
+    tpot = run(session, find_recipe("tpot_and_context"), width=1000)
+    assert [(row["batch"], row["context_start"], row["steps"]) for row in tpot] == [
+        (1, 0, 68),
+        (1, 2000, 32),
+        (8, 0, 32),
+    ]
+
+
+def test_local_memory(tmp_path: Any) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.launch(0, gpu=(5, 9), name="spills", localMemoryPerThread=8, registersPerThread=255).launch(10, gpu=(15, 19))
+    recipe = find_recipe("local_memory")
+    assert ask(trace, recipe.sql, tmp_path, recipe.arguments({})) == table("""
+        name,   local_bytes_per_thread, registers_per_thread, count, time_ns
+        spills, 8,                      255,                  1,     4
+    """)
+
+
+def test_longest_idle_gaps_name_the_call(tmp_path: Any) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 100, "decode")
+    main.launch(5, gpu=(10, 20)).launch(80, gpu=(90, 95)).launch(92, gpu=(96, 99))
+    main.call(25, until=65, api="cudaMalloc_v3020")
+    recipe = find_recipe("longest_idle_gaps")
+    assert ask(trace, recipe.sql, tmp_path, recipe.arguments({"top": 1})) == table("""
+        device_id, start_ns, idle_ns, phase,  call_ns, longest_call, longest_ns
+        0,         20,       70,      decode, 42,      cudaMalloc,   40
+    """)
+
+
+def test_range_gpu_times_climb(tmp_path: Any) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 90, "decode").push(10, 50, "layer.0").push(20, 30, "layer.0.attn")
+    main.launch(5, gpu=(100, 101)).launch(15, gpu=(101, 103)).launch(25, gpu=(103, 107)).launch(40, gpu=(107, 115))
+    recipe = find_recipe("range_gpu_times")
+    assert ask(trace, recipe.sql, tmp_path, recipe.arguments({})) == table("""
+        domain, name,         range_count, host_time_ns, own_gpu_ns, gpu_time_ns
+        ,       decode,       1,           90,           1,          15
+        ,       layer.0,      1,           40,           10,         14
+        ,       layer.0.attn, 1,           10,           4,          4
+    """)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"tp": 5}, "the recipe `outliers` has no parameter `tp`"),
+        ({"top": "many"}, "`top` of the recipe `outliers` is a whole number, not `many`"),
+        ({"top": 1.5}, "`top` of the recipe `outliers` is a whole number, not `1.5`"),
+        ({"factor": "x"}, "`factor` of the recipe `outliers` is a number, not `x`"),
+    ],
+)
+def test_wrong_arguments(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        find_recipe("outliers").arguments(given)
+
+
+def test_unknown_recipe_names_the_nearest() -> None:
+    with pytest.raises(QueryError) as raised:
+        find_recipe("outlier")
+    assert raised.value.hint == "did you mean `outliers`?"
+
+
+@pytest.mark.parametrize(
+    "text", ["SELECT 1", "-- Not a question.\nSELECT 1", "-- Why?", "-- Why?\n-- params:\n--   x\nSELECT 1"]
+)
+def test_malformed_recipes_are_refused(text: str) -> None:
+    with pytest.raises(ModuleError):
+        parse_recipe("x", text)
