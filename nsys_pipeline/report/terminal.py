@@ -39,6 +39,9 @@ def render_report(report: Report, stream: IO[str]) -> None:
         _notes(console, verdicts)
     if any(len(phase.shapes) > 1 for phase in report.phases):
         _section(console, "by shape: batch × new tokens per sequence, warm-up left out", _shape_table(report))
+    if report.operators:
+        title = "operators of marked layers, warm-up left out; roofline: speed of light / kernel time"
+        _section(console, title, _operator_table(report))
     if report.requests:
         title = "requests, warm-up left out: time to first token and time per output token, ms"
         _section(console, title, _request_table(report))
@@ -214,6 +217,21 @@ def _shape_table(report: Report) -> list[Text]:
         Column("GB", number_column([row.bytes for row in shapes], unit=1e9)),
         Column("MFU busy %", utilization_column([row.mfu_busy for row in shapes])),
         Column("MBU busy %", utilization_column([row.mbu_busy for row in shapes])),
+    ]
+    return table_lines(columns)
+
+
+def _operator_table(report: Report) -> list[Text]:
+    rows = report.operators
+    columns = [
+        Column("phase", _once([row.phase for row in rows]), is_number=False),
+        Column("shape", [row.shape for row in rows], is_number=False),
+        Column("operator", [row.operator for row in rows], is_number=False),
+        Column("kernels", [count(row.kernel_count) for row in rows]),
+        Column("ms", milliseconds_column([row.time_ns for row in rows])),
+        Column("TFLOP/s", number_column([row.flops_per_s for row in rows], unit=1e12)),
+        Column("GB/s", number_column([row.bytes_per_s for row in rows], unit=1e9)),
+        Column("roofline %", percent_column([row.roofline_ratio for row in rows])),
     ]
     return table_lines(columns)
 
