@@ -301,7 +301,7 @@ def _plain(value: object, kind: str) -> object:
     if kind == "BIGINT":
         try:
             number = int(value)  # type: ignore[call-overload]
-            is_exact = isinstance(value, str | int) or number == value
+            is_exact = (isinstance(value, str | int) or number == value) and -(1 << 63) <= number < 1 << 63
         except (ValueError, OverflowError):
             is_exact = False
         if not is_exact:
