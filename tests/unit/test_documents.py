@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline import __version__
+from nsys_pipeline.cli.app import app
 from nsys_pipeline.cli.group import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,3 +44,15 @@ def test_the_version_is_said_once() -> None:
 def test_links_to_files_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_the_readme_shows_what_the_demo_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        app(["demo", "--no-cache"], prog_name="llmperf")
+    # Less the last lines, which say where the trace is.
+    report = capsys.readouterr().out.partition("\nnext: ")[0]
+
+    assert f"```text\n{report}" in README, "paste what `COLUMNS=100 llmperf demo` prints"
