@@ -13,6 +13,7 @@ from nsys_pipeline.rules.kernels import OTHER, families, kernel_family
 from tests.support import real_traces
 
 AT = "void at::native::"
+VECTOR, REDUCE = AT + "vectorized_elementwise_kernel<8, at::native::", REDUCE + ""
 NAMES = [
     ("nvjet_sm90_tst_256x128_64x4_1x2_h_bz_coopA_TNT", "", "gemm"),
     ("nvjet_sm90_tst_64x8_64x16_2x1_v_bz_splitK_TNT", "", "gemm"),
@@ -28,7 +29,7 @@ NAMES = [
     ("flash_fwd_splitkv_combine_kernel", "void flash::flash_fwd_splitkv_combine_kernel<int>", "attention"),
     ("device_kernel", "void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<int>>>", "attention"),
     ("fmha_cutlassF_bf16_aligned_64x64_rf_sm80", "", "attention"),
-    ("cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x64_4x1x1_cga1x1x1_kernel0_0", "", "attention"),
+    ("cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x64_4x1x1", "", "attention"),
     ("paged_attention_v2_kernel", "void vllm::paged_attention_v2_kernel<int>", "attention"),
     ("BatchDecodeWithPagedKVCacheKernel", "void flashinfer::BatchDecodeWithPagedKVCacheKernel<int>", "attention"),
     ("ncclDevKernel_AllReduce_Sum_bf16_RING_LL", "", "communication"),
@@ -36,9 +37,9 @@ NAMES = [
     ("rms_norm_kernel", "void vllm::rms_norm_kernel<c10::BFloat16>", "norm"),
     ("vectorized_layer_norm_kernel", AT + "<unnamed>::vectorized_layer_norm_kernel<float, float>", "norm"),
     ("act_and_mul_kernel", "void vllm::act_and_mul_kernel<c10::BFloat16, &vllm::silu_kernel>", "activation"),
-    ("vectorized_elementwise_kernel", AT + "vectorized_elementwise_kernel<8, at::native::<unnamed>::silu_kernel(int)>", "activation"),
+    ("vectorized_elementwise_kernel", VECTOR + "<unnamed>::silu_kernel(int)>", "activation"),
     ("elementwise_kernel", AT + "elementwise_kernel<128, 4, void direct_copy_kernel_cuda(int)>", "copy"),
-    ("vectorized_elementwise_kernel", AT + "vectorized_elementwise_kernel<8, at::native::CUDAFunctor_add<c10::BFloat16>>", "elementwise"),
+    ("vectorized_elementwise_kernel", VECTOR + "CUDAFunctor_add<c10::BFloat16>>", "elementwise"),
     ("CatArrayBatchedCopy", AT + "<unnamed>::CatArrayBatchedCopy<int>", "copy"),
     ("reshape_and_cache_flash_kernel", "void vllm::reshape_and_cache_flash_kernel<int>", "copy"),
     ("rotary_embedding_kernel", "void vllm::rotary_embedding_kernel<c10::BFloat16, 1>", "embedding"),
@@ -46,8 +47,8 @@ NAMES = [
     ("topkGatingSoftmax", "void vllm::moe::topkGatingSoftmax<8, 64>", "moe routing"),
     ("moe_align_block_size_kernel", "void vllm::moe::moe_align_block_size_kernel<int>", "moe routing"),
     ("fused_moe_kernel", "fused_moe_kernel", "gemm"),
-    ("reduce_kernel", AT + "reduce_kernel<512, 1, at::native::ReduceOp<c10::BFloat16, at::native::ArgMaxOps<float>>>", "sampling"),
-    ("reduce_kernel", AT + "reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::MeanOps<float>>>", "reduction"),
+    ("reduce_kernel", REDUCE + "c10::BFloat16, at::native::ArgMaxOps<float>>>", "sampling"),
+    ("reduce_kernel", REDUCE + "float, at::native::MeanOps<float>>>", "reduction"),
     ("triton_poi_fused_add_mul_silu_3", "triton_poi_fused_add_mul_silu_3", "activation"),
     ("triton_red_fused__to_copy_add_mean_mul_pow_rsqrt_4", "", "norm"),
     ("triton_mm_kernel_0", "triton_mm_kernel_0", "gemm"),
