@@ -13,7 +13,8 @@ from nsys_pipeline.rules.kernels import OTHER, families, kernel_family
 from tests.support import real_traces
 
 AT = "void at::native::"
-VECTOR, REDUCE = AT + "vectorized_elementwise_kernel<8, at::native::", REDUCE + ""
+VECTOR = AT + "vectorized_elementwise_kernel<8, at::native::"
+REDUCE = AT + "reduce_kernel<512, 1, at::native::ReduceOp<"
 NAMES = [
     ("nvjet_sm90_tst_256x128_64x4_1x2_h_bz_coopA_TNT", "", "gemm"),
     ("nvjet_sm90_tst_64x8_64x16_2x1_v_bz_splitK_TNT", "", "gemm"),
