@@ -6,7 +6,7 @@ default:
 test *ARGS:
     python -m pytest -m "not e2e and not gpu" -n auto {{ARGS}}
 
-# tests that run a real nsys (scripts/install_nsys.sh brings one)
+# tests that run a real nsys on the CPU (scripts/install_nsys.sh brings one)
 e2e *ARGS:
     python -m pytest -m e2e {{ARGS}}
 
@@ -22,7 +22,19 @@ format:
     ruff check --fix .
     ruff format .
 
-# rewrite what the brute-force reference says about the real traces (review the diff); `--check` only compares
+# everything that must pass before a merge, from scratch in build/ci
+ci:
+    .ci/run
+
+# the whole analysis on the H100 trace that ships with llmperf
+demo:
+    python -m nsys_pipeline demo
+
+# rewrite every golden result (review the diff); the FLOP goldens need torch and transformers
+golden: golden-reference golden-recipes
+    python scripts/golden_flops.py
+
+# rewrite what the brute-force reference says about the real traces; `--check` only compares
 golden-reference *ARGS:
     python scripts/reference_goldens.py {{ARGS}} tests/traces/*.sqlite.xz
 

@@ -235,6 +235,54 @@ class Notice:
 
 
 @attrs.frozen
+class NsysDifference:
+    """A row of a `nsys stats` report that does not say what llmperf finds by the same definition.
+
+    None: there is no such row. `reason` is None where nothing explains it.
+    """
+
+    report: str
+    row: str
+    nsys_count: int | None
+    nsys_time_ns: int | None
+    kernel_count: int | None
+    kernel_time_ns: int | None
+    reason: str | None
+
+
+@attrs.frozen
+class NsysPhase:
+    """A phase's kernels here and in `nsys stats`, which counts a kernel for every range around its call.
+
+    `reasons`: reason → [kernels only here or only there, sum of their durations in ns].
+    """
+
+    phase: str
+    kernel_count: int
+    kernel_time_ns: int
+    nsys_kernel_count: int
+    nsys_kernel_time_ns: int
+    graph_launch_count: int
+    reasons: dict[str, tuple[int, int]]
+
+
+@attrs.frozen
+class Verification:
+    """What the reports of an installed `nsys stats` say about the same trace. `rows`: report → rows compared."""
+
+    nsys_version: str
+    rows: dict[str, int]
+    differences: list[NsysDifference]
+    phases: list[NsysPhase]
+
+    @property
+    def unexplained(self) -> int:
+        """Differences without a reason."""
+        rows = sum(difference.reason is None for difference in self.differences)
+        return rows + sum("unexplained" in phase.reasons for phase in self.phases)
+
+
+@attrs.frozen
 class Report:
     """The whole analysis of one trace."""
 
@@ -248,3 +296,4 @@ class Report:
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
+    verification: Verification | None = None

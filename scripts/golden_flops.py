@@ -2,8 +2,9 @@
 
 tests/unit/model/golden_flops.json   the presets at their real sizes (minutes)
 tests/unit/model/golden_small.json   one small config per family and variant, from small_configs.json (seconds)
+tests/unit/model/golden_other.json   encoders, encoder-decoders and vision towers, from other_configs.json (seconds)
 
-Needs the extra `verify`. Usage: python scripts/golden_flops.py [real|small]
+Needs the extra `verify`. Usage: python scripts/golden_flops.py [real|small|other]
 """
 
 from __future__ import annotations
@@ -61,9 +62,50 @@ def write(target: Path, models: Iterable[tuple[Model, Iterable[tuple[int, int, i
     print(f"{target.name}: {len(entries)} models", file=sys.stderr)
 
 
+def other_inputs(kind: str, config: Any) -> dict[str, Any]:
+    """Inputs of one pass of two sequences (or images) for each kind of model."""
+    ids = torch.zeros(2, 16, dtype=torch.long)
+    if kind == "text":
+        return {"input_ids": ids}
+    if kind == "image":
+        return {"pixel_values": torch.zeros(2, 3, config.image_size, config.image_size)}
+    if kind == "audio":
+        features = torch.zeros(2, config.num_mel_bins, 2 * config.max_source_positions)
+        return {"input_features": features, "decoder_input_ids": ids[:, :3]}
+    return {"input_ids": ids, "decoder_input_ids": ids[:, :3]}
+
+
+def write_other(target: Path) -> None:
+    """Count models that are no decoders, with real (random) weights on the CPU: eager attention is products there."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    entries = []
+    for name, entry in json.loads((TESTS / "other_configs.json").read_text(encoding="utf-8")).items():
+        hf_config = transformers.AutoConfig.for_model(**entry["config"])
+        module = getattr(transformers, entry["class"])._from_config(hf_config, attn_implementation="eager").eval()
+        with torch.no_grad():
+            with FlopCounterMode(display=False) as counter:
+                out = module(**other_inputs(entry["kind"], hf_config))
+            flops = [counter.get_total_flops()]
+            if entry["kind"] in ("seq2seq", "audio"):
+                encoded = (out.encoder_last_hidden_state,)
+                one = torch.zeros(2, 1, dtype=torch.long)
+                with FlopCounterMode(display=False) as counter:
+                    module(decoder_input_ids=one, past_key_values=out.past_key_values, encoder_outputs=encoded)
+                flops.append(counter.get_total_flops())
+        params = sum(parameter.numel() for parameter in module.parameters())
+        entries.append({"model": name, "params": params, "flops": flops})
+    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
+    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
+    target.write_text(f'{{"source": {json.dumps(source)}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
+    print(f"{target.name}: {len(entries)} models", file=sys.stderr)
+
+
 def main() -> None:
     warnings.simplefilter("ignore")
-    which = sys.argv[1:] or ["small", "real"]
+    which = sys.argv[1:] or ["small", "other", "real"]
+    if "other" in which:
+        write_other(TESTS / "golden_other.json")
     if "small" in which:
         configs = json.loads((TESTS / "small_configs.json").read_text(encoding="utf-8"))
         write(

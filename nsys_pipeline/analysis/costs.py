@@ -18,6 +18,8 @@ from nsys_pipeline.trace.duck import create_from_rows, records
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
+_COST_COLUMNS = (*("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops"),)
+
 
 @attrs.frozen
 class RunDescription:
@@ -128,9 +130,7 @@ def create_cost_tables(
     create_from_rows(
         trace.connection,
         "input.shape_costs",
-        dict.fromkeys((
-            "shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops"
-        ), "BIGINT"),  # fmt: skip
+        dict.fromkeys(_COST_COLUMNS, "BIGINT"),
         costs,
     )
     create_from_rows(

@@ -12,9 +12,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
 
-def trace_notices(
-    trace: Trace, phases: list[Phase], unattributed: Unattributed, model: Model | None
-) -> list[Notice]:
+def trace_notices(trace: Trace, phases: list[Phase], unattributed: Unattributed, model: Model | None) -> list[Notice]:
     """Notices about the trace itself, the most important first."""
     notices = [
         *_missing_work(trace, phases),

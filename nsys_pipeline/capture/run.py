@@ -14,7 +14,7 @@ import attrs
 
 from nsys_pipeline import __version__
 from nsys_pipeline.capture.export import export_sqlite
-from nsys_pipeline.capture.failures import ImporterFaultError, no_report
+from nsys_pipeline.capture.failures import NsysFaultError, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
 from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, discards_environment, nsys_argv
@@ -74,8 +74,8 @@ def capture(
 
     `files` are JSON files that the run directory gets before the target starts; `{run_dir}` in the command and in
     the added environment stands for its path. `server` drives a server while it is recorded. `attempts` says how
-    often the target may be run where nsys' importer fails by chance; more than once only if it has no side effects.
-    Ctrl-C and SIGTERM stop the target in the order that still yields a report, and the capture then goes on.
+    often the target may be run where nsys fails by chance; more than once only if it has no side effects. Ctrl-C and
+    SIGTERM stop the target in the order that still yields a report, and the capture then goes on.
 
     Raises UsageError (no such program, the directory cannot be written) and NsysError (no report, or it cannot be
     exported; the run directory then keeps the log and run.json, and the error names what else was left behind).
@@ -98,10 +98,12 @@ def capture(
             try:
                 reports = _collect_reports(outcome, nsys, directory, force)
                 break
-            except ImporterFaultError:
+            except NsysFaultError:
                 if attempts < 1:
                     raise
-                observer.stage("nsys' importer failed by chance: capturing once more")
+                for recording in directory.path.glob("*.qdstrm"):
+                    recording.unlink()
+                observer.stage("nsys failed by chance: capturing once more")
         record |= {"exit_status": _exit_status(plan, outcome), "reports": [_described(path) for path in reports]}
         observer.stage("exporting the trace")
         result = _export(plan, nsys, outcome, reports, directory)

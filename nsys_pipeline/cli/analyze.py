@@ -57,6 +57,14 @@ def analyze(
         ),
     ] = False,
     top: Annotated[int, typer.Option(min=0, help="Kernels to show for each phase.", rich_help_panel=_OUTPUT)] = 5,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compare with `nsys stats` too; exit 1 where they differ for no known reason.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     output: OutputOption = None,
     force: ForceOption = False,
     model: ModelOption = None,
@@ -97,6 +105,10 @@ def analyze(
                 ranges = find_ranges(opened)
             else:
                 report = run_analysis(opened, options)
+                if verify:
+                    from nsys_pipeline.analysis.verify import verified
+
+                    report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
             from nsys_pipeline.report.terminal import render_ranges
@@ -114,8 +126,15 @@ def analyze(
             from nsys_pipeline.report.terminal import render_report
 
             render_report(report, stream)
-    if not list_ranges and (failed := [check for check in report.checks if not check.passed]):
-        from nsys_pipeline.errors import CheckError
+    if list_ranges:
+        return
+    from nsys_pipeline.errors import CheckError
 
-        sys.stdout.flush()
+    sys.stdout.flush()
+    if failed := [check for check in report.checks if not check.passed]:
         raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}")
+    if report.verification and (unexplained := report.verification.unexplained):
+        raise CheckError(
+            f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
+            hint="please report this with the output of --verify --format json",
+        )

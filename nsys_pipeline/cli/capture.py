@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "config.json"
 RESULT_NAME = "workload.json"
-_ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "polars", "rich", "cattrs")
+_ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "polars", "rich")
 # Said again here, where nothing heavy is imported, for `--help`; a test compares them with the profiles.
 _PROFILES = ("vllm-serve", "vllm-serve-0.12", "vllm", "sglang-serve", "trtllm-serve")
 # What the report of the analysis says itself.

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 
 from nsys_pipeline.cli.common import CacheOption, progress, trace_options
 
 DEMO_TRACE = Path(__file__).resolve().parents[1] / "demo" / "h100_llama_1b_graphs.sqlite.xz"
 ABOUT = (
-    "A real trace, recorded with `llmperf capture --model llama-3.2-1b --shape 1x512+8 --shape 8x1024+8\n"
-    "--repeats 1 --cuda-graphs` on an NVIDIA H100: prefill runs eagerly, decode replays a CUDA graph.\n\n"
+    "A real trace from an NVIDIA H100, recorded with `llmperf capture --model llama-3.2-1b --shape 1x512+8 "
+    "--shape 8x1024+8 --repeats 1 --cuda-graphs`: prefill runs eagerly, decode replays a CUDA graph."
+)
+NEXT = (
+    'next: `llmperf analyze TRACE`, `llmperf sql TRACE "from phases"`, `llmperf capture --help`. '
+    "The TRACE of this demo is {trace}"
 )
 
 
@@ -20,16 +26,18 @@ def demo(*, cache: CacheOption = True) -> None:
     from nsys_pipeline.report.terminal import render_report
     from nsys_pipeline.trace import open_trace
 
-    with (
-        progress() as on_progress,
-        open_trace(DEMO_TRACE, trace_options(cache=cache, on_progress=on_progress)) as trace,
-    ):
-        report = analyze(trace)
-    sys.stdout.write(ABOUT)
+    with progress() as on_progress:
+        options = trace_options(cache=cache, on_progress=on_progress)
+        with open_trace(DEMO_TRACE, options) as trace:
+            report = analyze(trace)
+    sys.stdout.write(f"{_wrapped(ABOUT)}\n\n")
     render_report(report, sys.stdout)
-    sys.stdout.write(
-        f"\nnext: `llmperf sql`, `llmperf schema` and `llmperf capture --help`; the trace is {_shown(DEMO_TRACE)}\n"
-    )
+    sys.stdout.write(f"\n{_wrapped(NEXT.format(trace=_shown(DEMO_TRACE)))}\n")
+
+
+def _wrapped(text: str) -> str:
+    width = min(120, shutil.get_terminal_size((120, 24)).columns)
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _shown(path: Path) -> str:

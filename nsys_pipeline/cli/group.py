@@ -27,6 +27,7 @@ COMMANDS = {
     "doctor": "Say what works here and what to do about the rest.",
     "demo": "Analyze a real H100 trace that ships with llmperf.",
 }
+_NO_BRACES = str.maketrans("", "", "{}")
 HELP_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -48,13 +49,13 @@ class Verb(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """Return arguments as they are typed, without braces around a required one."""
         pieces = super().collect_usage_pieces(ctx)
-        return [piece.strip("{}").replace("[[", "[").replace("]]", "]") for piece in pieces]
+        return [piece.translate(_NO_BRACES).replace("[[", "[").replace("]]", "]") for piece in pieces]
 
 
 def _plain_types(names: str) -> str:
     """`--batch <int range>` as `--batch N`: what is typed, not the type that it is parsed to."""
     for pattern, word in (
-        (r"^(\[?[A-Z]\S*) <(path|str)>$", r"\1"),
+        (r"^(\[?[A-Z-].*) <(path|str|list\[(str|path)\])>$", r"\1"),
         (r"<(int|float)( range)?>", "N"),
         (r"<str>", "TEXT"),
         (r"<path>", "PATH"),
@@ -104,12 +105,20 @@ class Verbs(TyperGroup):
         with formatter.section(typer.style("Options", bold=True)):
             formatter.write_dl([record for record in records if record is not None])
 
-    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
         """Parse, run, and exit; no input makes a traceback."""
-        extra.pop("standalone_mode", None)
+        del standalone_mode
         args = list(sys.argv[1:] if args is None else args) or ["--help"]
         try:
-            code = super().main(args, prog_name, standalone_mode=False, **extra)
+            code = super().main(args, prog_name, complete_var, False, windows_expand_args, **extra)
         except TyperException as error:
             sys.exit(_usage_error(error))
         except typer.Abort:

@@ -603,6 +603,37 @@ class OnTokens(Block):
 
 
 @attrs.frozen
+class LastTokens(Block):
+    """Blocks that only the tokens with logits need: layers that write no cache of their own and feed only the head."""
+
+    blocks: tuple[Block, ...]
+
+    @property
+    def params(self) -> int:
+        return sum(block.params for block in self.blocks)
+
+    @property
+    def idle_params(self) -> int:
+        return sum(block.idle_params for block in self.blocks)
+
+    def _inner(self, run: Pass) -> Pass:
+        keep = -(-run.logits // max(1, run.step.batch))
+        lengths = [min(q, keep) for q in run.step.q_tokens]
+        seen = [kv + q - kept for q, kv, kept in zip(run.step.q_tokens, run.step.kv_tokens, lengths, strict=True)]
+        return attrs.evolve(run, step=Step.ragged(lengths, seen, run.logits))
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        inner = self._inner(run)
+        for block in self.blocks:
+            block.token_ops(emit, inner)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        inner = self._inner(run)
+        for block in self.blocks:
+            block.context_ops(emit, inner)
+
+
+@attrs.frozen
 class Constant(Block):
     """Parameters read once per pass that take part in no product: class tokens, position tables, layer scales."""
 

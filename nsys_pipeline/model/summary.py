@@ -88,14 +88,15 @@ def convention_json(summary: Summary) -> dict[str, Any]:
     """Everything that a number depends on beside the model."""
     conv, model, shape = summary.conventions, summary.model, summary.shape
     latent = any(op.name == "kv_b" for op in summary.prefill.ops)
-    experts = any(op.kind == "grouped_gemm" for op in summary.prefill.ops)
+    experts = [op for op in summary.prefill.ops if op.kind == "grouped_gemm"]
     executed = conv.count == "executed"
+    dense = executed and any(op.flops_executed > op.flops_model for op in experts)
     return {
         "label": summary.prefill.label,
         "attention": conv.attention,
         "count": conv.count,
         "mla": (conv.mla or ("reexpand" if executed else "absorbed")) if latent else None,
-        "experts": (conv.experts or ("executed" if executed else "routed")) if experts else None,
+        "experts": (conv.experts or ("dense" if dense else "routed")) if experts else None,
         "logits": conv.logits or "last",
         "dtype": conv.dtype or model.dtype,
         "dtype_assumed": conv.dtype is None and model.dtype_assumed,

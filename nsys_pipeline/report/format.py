@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 UNKNOWN = "–"
 
 
@@ -44,3 +47,38 @@ def giga(number: float | None) -> str:
         return UNKNOWN
     value = number / 1e9
     return f"{value:,.0f}" if value >= 1000 else f"{value:.1f}" if value >= 1 else f"{value:.3f}"
+
+
+def number_column(values: Sequence[float | None], *, unit: float) -> list[str]:
+    """Numbers of one column, in units of `unit`, with equally many decimals, so that their points line up.
+
+    As many decimals as show three digits of the smallest number, but at most three.
+    """
+    numbers = [abs(value) / unit for value in values if value]
+    places = min(3, max(0, 2 - math.floor(math.log10(min(numbers))))) if numbers else 0
+    return [_fixed(value, unit, places) for value in values]
+
+
+def milliseconds_column(values: Sequence[float | None]) -> list[str]:
+    """Nanoseconds as milliseconds."""
+    return number_column(values, unit=1e6)
+
+
+def percent_column(ratios: Sequence[float | None], *, most: int = 1) -> list[str]:
+    """Ratios as percentages with one decimal, or with `most` decimals where one would hide a small one."""
+    places = most if any(ratio and abs(ratio) < 0.0095 for ratio in ratios) else 1
+    return [_fixed(ratio, 0.01, places) for ratio in ratios]
+
+
+def utilization_column(ratios: Sequence[float | None]) -> list[str]:
+    """MFU or MBU as percentages; a decode step's MFU is far below one percent, and its digits matter."""
+    return percent_column(ratios, most=2)
+
+
+def _fixed(value: float | None, unit: float, places: int) -> str:
+    if value is None:
+        return UNKNOWN
+    least = 10.0**-places
+    if value and abs(value) / unit < least / 2:
+        return f"<{least:.{places}f}"
+    return f"{value / unit:,.{places}f}"

@@ -15,7 +15,7 @@ def render_gpus(data: Mapping[str, Any], out: TextIO) -> None:
     console = wide_console(out)
     table = plain_table("dense peaks with FP32 accumulation, TFLOP/s (int8: TOP/s); bandwidth, GB/s")
     for column in ("GPU", "SM", "cc", *_DTYPES, "GB/s", "memory"):
-        table.add_column(column, justify="left" if column in ("GPU", "memory") else "right", no_wrap=True)
+        table.add_column(column, justify="left" if column in ("GPU", "memory") else "right")
     for gpu in data["gpus"]:
         peaks = gpu["peaks_flops_per_s"]
         cells = [f"{peaks[dtype] / 1e12:.5g}" if dtype in peaks else "–" for dtype in _DTYPES]
@@ -30,6 +30,7 @@ def render_gpus(data: Mapping[str, Any], out: TextIO) -> None:
         )
     if data["gpus"]:
         console.print(table)
+        console.print()
         _sources(console, data["gpus"])
     for entry in data["measured"]:
         rates = ", ".join(f"{dtype} {rate / 1e12:.4g} TFLOP/s" for dtype, rate in entry["flops_per_s"].items())

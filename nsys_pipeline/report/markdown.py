@@ -7,7 +7,8 @@ from typing import IO
 
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.format import count, giga, milliseconds, percent, tera
-from nsys_pipeline.report.phrases import convention_line, device_lines, title_lines
+from nsys_pipeline.report.phrases import OUTSIDE, has_work_outside, legend, outside_line, title_lines
+from nsys_pipeline.report.verification import verification_lines
 
 
 def render_markdown(report: Report, stream: IO[str]) -> None:
@@ -29,26 +30,28 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
         for phase in report.phases
     ]  # fmt: skip
     write(_table(header, rows, left=1))
-    rest = report.unattributed
-    if rest.kernel_count or rest.memop_count or rest.graph_launch_count:
-        write(f"\nIn no phase: {count(rest.kernel_count)} kernels, {milliseconds(rest.kernel_time_ns)} ms ")
-        write(f"({', '.join(rest.reasons)}).\n")
+    if has_work_outside(report):
+        write(f"\n{outside_line(report)}\n")
     shapes = [
         [phase.name, row.shape, count(row.occurrences), milliseconds(row.wall_ns), milliseconds(row.gpu_busy_ns),
          tera(row.flops), giga(row.bytes), percent(row.mfu_busy), percent(row.mbu_busy)]
         for phase in report.phases for row in phase.shapes
     ]  # fmt: skip
     if shapes:
-        write("\n" + _table(["phase", "shape", "n", "wall ms", "busy ms", "TFLOP", "GB", "MFU busy %", "MBU busy %"], shapes, left=2))
+        header = ["phase", "shape", "n", "wall ms", "busy ms", "TFLOP", "GB", "MFU busy %", "MBU busy %"]
+        write("\n" + _table(header, shapes, left=2))
     kernels = [
-        [row.phase or "outside", f"`{row.name}`", row.family, count(row.count), milliseconds(row.time_ns)]
+        [row.phase or OUTSIDE, f"`{row.name}`", row.family, count(row.count), milliseconds(row.time_ns)]
         for row in report.kernels
     ]
     if kernels:
         write("\n" + _table(["phase", "kernel", "family", "n", "ms"], kernels, left=3))
-    write("\n" + _table(["check", "passed", "detail"], [[c.name, "yes" if c.passed else "**no**", c.detail] for c in report.checks], left=3))
-    for line in [*convention_line(report), *device_lines(report)]:
-        write(f"\n{_escape(line)}\n")
+    checks = [[check.name, "yes" if check.passed else "**no**", check.detail] for check in report.checks]
+    write("\n" + _table(["check", "passed", "detail"], checks, left=3) + "\n")
+    for label, text in legend(report):
+        write(f"- {label}: {_escape(text)}\n")
+    if report.verification:
+        write("\n" + "".join(f"- {_escape(line)}\n" for line in verification_lines(report.verification)))
     for notice in report.warnings:
         write(f"\n> **Warning:** {_escape(notice.message)}{' ' + _escape(notice.hint) if notice.hint else ''}\n")
 

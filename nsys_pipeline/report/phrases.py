@@ -7,17 +7,26 @@ from pathlib import PurePath
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.format import milliseconds
 
+OUTSIDE = "outside"
+_REASONS = {
+    "no_phase": "launched in ranges that are no phase",
+    "no_range": "launched outside every range",
+    "no_api_call": "whose launch was not recorded",
+    "several_phases_open": "launched by a thread without ranges while several phases were open",
+}
+
 
 def title_lines(report: Report) -> list[str]:
-    """What was analysed: trace, recorder, GPUs, model."""
+    """What was analysed, a line each: the trace; GPUs, recorder and length; the model, if known."""
     trace = report.trace
     working = {device.device_id for phase in report.phases for device in phase.devices}
     names = [device.name or f"GPU {device.id}" for device in trace.devices if not working or device.id in working]
-    gpus = ", ".join(f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names))
+    gpus = [f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
     recorder = f"nsys {trace.nsys_version}" if trace.nsys_version else "nsys of unknown version"
     path = PurePath(trace.path)
     name = f"{path.parent.name}/{path.name}" if path.name.startswith("trace.") else path.name
-    lines = [f"{name} · {recorder} · {gpus or 'no GPU'} · {milliseconds(trace.duration_ns)} ms recorded"]
+    length = "" if trace.duration_ns is None else f" · {trace.duration_ns / 1e9:,.3g} s recorded"
+    lines = [name, f"{', '.join(gpus) or 'no GPU'} · {recorder}{length}"]
     if model := report.model:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
@@ -25,19 +34,36 @@ def title_lines(report: Report) -> list[str]:
     return lines
 
 
-def convention_line(report: Report) -> list[str]:
-    """What the utilization numbers mean, where there are any."""
-    if not report.model or all(phase.mfu_busy is None for phase in report.phases):
-        return []
-    convention = report.model["convention"]
-    attention = convention.get("attention", "exact") if isinstance(convention, dict) else "exact"
-    return [
-        f"MFU: model FLOPs ({attention} attention) / dense peak / time. MBU: (weights + KV) bytes / peak bandwidth / time. "
-        "wall: host time in the range. busy: union of GPU work."
+def has_work_outside(report: Report) -> bool:
+    """Whether some GPU work is in no phase."""
+    rest = report.unattributed
+    return bool(rest.kernel_count or rest.memop_count or rest.graph_launch_count)
+
+
+def outside_line(report: Report) -> str:
+    """Why the work in no phase is in none, the reason that took longest first."""
+    reasons = sorted(report.unattributed.reasons.items(), key=lambda item: -item[1]["time_ns"])
+    texts = [
+        f"{numbers['count']:,} {_REASONS.get(reason, reason)} ({milliseconds(numbers['time_ns'])} ms)"
+        for reason, numbers in reasons
     ]
+    return f"GPU operations in no phase: {', '.join(texts)}"
 
 
-def device_lines(report: Report) -> list[str]:
+def legend(report: Report) -> list[tuple[str, str]]:
+    """What the columns mean, and what utilization is measured against: label and sentence."""
+    lines = [("time", "wall: host time inside the phase's ranges; busy: union of its GPU work; Σ: sum of durations")]
+    if report.totals.graph_launch_count:
+        lines.append(("kernels", "+Ng: N CUDA graphs recorded as a whole"))
+    if report.model and any(phase.mfu_busy is not None for phase in report.phases):
+        convention = report.model["convention"]
+        attention = convention.get("attention", "exact") if isinstance(convention, dict) else "exact"
+        lines.append(("MFU", f"model FLOPs ({attention} attention) / dense peak / time"))
+        lines.append(("MBU", "(weights + KV cache) bytes / peak bandwidth / time"))
+    return lines + [("peak", text) for text in _peaks(report)]
+
+
+def _peaks(report: Report) -> list[str]:
     """Peaks used for each kind of GPU, with their source."""
     lines = []
     for device in {device.name: device for device in report.trace.devices}.values():
@@ -47,5 +73,5 @@ def device_lines(report: Report) -> list[str]:
             bandwidth = device.peak_bandwidth_bytes_per_s
             rates = [f"{peak / 1e12:,.1f} TFLOP/s {dtype}" if peak else f"no peak known for {dtype}"]
             rates += [f"{bandwidth / 1e9:,.0f} GB/s"] if bandwidth else []
-            lines.append(f"peak of {device.name}: {', '.join(rates)} ({device.peaks_source})")
+            lines.append(f"{device.name}: {', '.join(rates)} ({device.peaks_source})")
     return lines

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
+    from rich.text import Text
 
 _WIDTH_OF_PIPE = 160
 
@@ -18,9 +19,34 @@ def wide_console(out: TextIO) -> Console:
     return Console(file=out, highlight=False, soft_wrap=True, width=None if out.isatty() else _WIDTH_OF_PIPE)
 
 
-def plain_table(title: str) -> Table:
-    """A table with one rule under its header."""
-    from rich import box
-    from rich.table import Table
+def plain_table(title: str) -> PlainTable:
+    """An empty table under `title`."""
+    return PlainTable(title)
 
-    return Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+
+class PlainTable:
+    """A table that is filled row by row and looks like those of the report."""
+
+    def __init__(self, title: str) -> None:
+        self._title = title
+        self._headings: list[tuple[str, bool]] = []
+        self._rows: list[tuple[str, ...]] = []
+
+    def add_column(self, heading: str, *, justify: Literal["left", "right"] = "left") -> None:
+        """A column to the right of the others."""
+        self._headings.append((heading, justify == "right"))
+
+    def add_row(self, *cells: str) -> None:
+        """A row below the others, one cell for each column."""
+        self._rows.append(cells)
+
+    def __rich_console__(self, _console: Any, _options: Any) -> Iterator[Text]:
+        from rich.text import Text
+
+        from nsys_pipeline.report.columns import Column, table_lines
+
+        yield Text(self._title, style="cyan")
+        cells = list(zip(*self._rows, strict=True)) or [()] * len(self._headings)
+        yield from table_lines(
+            [Column(name, column, is_number) for (name, is_number), column in zip(self._headings, cells, strict=True)]
+        )

@@ -8,7 +8,12 @@ fingerprint of the code that makes the tables.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
+import platform
+import re
+import tempfile
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -17,6 +22,9 @@ from nsys_pipeline import __version__
 from nsys_pipeline.sqlmods import sql_root
 
 MAX_CACHE_BYTES = 20 * 1024**3
+ABANDONED_AFTER_S = 24 * 3600
+
+_numbers = itertools.count()
 
 
 def default_cache_dir() -> Path:
@@ -50,7 +58,9 @@ def identity_of(path: Path) -> str:
     parts = []
     for member in [path, *sorted(path.iterdir())] if path.is_dir() else [path]:
         stat = member.stat()
-        parts.append(f"{member.resolve()}|{stat.st_dev}|{stat.st_ino}|{stat.st_size}|{stat.st_mtime_ns}")
+        # The time of the last change of the inode, too: copies keep size and modification time, and reuse inodes.
+        times = f"{stat.st_mtime_ns}|{stat.st_ctime_ns}"
+        parts.append(f"{member.resolve()}|{stat.st_dev}|{stat.st_ino}|{stat.st_size}|{times}")
     return "\n".join(parts)
 
 
@@ -61,18 +71,31 @@ def entry(cache_dir: Path, folder: str, path: Path, suffix: str, *salt: str) -> 
 
 
 def temporary(final: Path) -> Path:
-    """A name beside `final` that no other process uses."""
+    """A name beside `final` that no other process, nor another call in this one, uses."""
     final.parent.mkdir(parents=True, exist_ok=True)
-    return final.with_name(f".{final.stem}.{os.getpid()}{final.suffix}")
+    return final.with_name(f".{final.stem}.{_host()}-{os.getpid()}-{next(_numbers)}{final.suffix}")
+
+
+def is_writable(folder: Path) -> bool:
+    """Whether files can be made in `folder`, which is made where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
 
 
 def trim(cache_dir: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:
-    """Drop the entries that were not used for longest until the cache fits `max_bytes`."""
+    """Drop what killed runs left, then the entries that were not used for longest until the cache fits `max_bytes`."""
     entries = []
     for file in cache_dir.glob("*/*"):
         with suppress(OSError):
             stat = file.stat()
-            entries.append((stat.st_mtime, stat.st_size, file))
+            if not file.name.startswith("."):
+                entries.append((stat.st_mtime, stat.st_size, file))
+            elif _is_abandoned(file.name, stat.st_mtime):
+                file.unlink()
     total = sum(size for _, size, _ in entries)
     for _, size, file in sorted(entries):
         if total <= max_bytes:
@@ -80,3 +103,22 @@ def trim(cache_dir: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:
         with suppress(OSError):
             file.unlink()
             total -= size
+
+
+def _is_abandoned(name: str, modified_s: float) -> bool:
+    """Whether the process that was writing the file of this temporary name is gone."""
+    owner = re.search(r"\.([0-9a-f]{8})-(\d+)-\d+\.", name)
+    if owner and owner[1] == _host():
+        try:
+            os.kill(int(owner[2]), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:
+            return False
+        return False
+    # Another machine's, in a home that they share.
+    return time.time() - modified_s > ABANDONED_AFTER_S
+
+
+def _host() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]

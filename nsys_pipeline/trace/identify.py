@@ -97,6 +97,13 @@ def _check_sqlite_header(path: Path, head: bytes, size: int) -> None:
     # The page count in the header holds only if it was written by the last change.
     if changes == valid_for and pages and size < pages * page_size:
         raise TraceError(f"`{path}` is truncated: {size:,} of {pages * page_size:,} bytes are there", hint=again)
+    log = path.with_name(path.name + "-wal")
+    is_wal_mode = 2 in head[18:20]
+    if is_wal_mode and log.exists() and log.stat().st_size > 0:
+        raise TraceError(
+            f"`{path}` is not whole: `{log.name}` beside it holds changes that are not in it yet",
+            hint=f"close the program that writes it, or run `sqlite3 {path.name} 'PRAGMA wal_checkpoint(TRUNCATE)'`",
+        )
     journal = path.with_name(path.name + "-journal")
     if journal.exists() and journal.stat().st_size > 0:
         raise TraceError(

@@ -28,7 +28,8 @@ def create_range_roles(con: DuckDBPyConnection, options: TraceOptions) -> None:
     rows = []
     for domain, name in con.execute("SELECT domain, name FROM load.range_names ORDER BY ALL").fetchall():
         if role := classify(domain, name, options.phase_rules):
-            rows.append((domain, name, role.role, role.phase, role.rule, role.is_weak, role.is_container, role.new_tokens))
+            traits = (role.role, role.phase, role.rule, role.is_weak, role.is_container, role.new_tokens)
+            rows.append((domain, name, *traits))
     create_from_rows(con, "input.range_roles", types, rows)
 
 

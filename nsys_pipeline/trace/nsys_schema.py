@@ -18,10 +18,14 @@ REAL = "DOUBLE"
 
 @attrs.frozen
 class NsysTable:
-    """Columns of one nsys table. `table`: where they are, if not in the table of the same name."""
+    """Columns of one nsys table. `table`: where they are, if not in the table of the same name.
+
+    `required`: columns without which a row means nothing; a trace with such rows is refused.
+    """
 
     columns: Mapping[str, str]
     table: str | None = None
+    required: tuple[str, ...] = ()
 
 
 def _ints(names: str) -> dict[str, str]:
@@ -34,9 +38,8 @@ def _texts(names: str) -> dict[str, str]:
 
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
-        _ints(
-            "start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId"
-        )
+        _ints("start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId"),
+        required=("start", "end"),
     ),
     # The rest of a kernel's row, which the analysis does not need: half of the time of reading a large trace.
     "KERNEL_LAUNCH_CONFIG": NsysTable(
@@ -49,13 +52,16 @@ TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_MEMCPY": NsysTable(
         _ints(
             "start end deviceId contextId streamId correlationId globalPid bytes copyKind srcKind dstKind graphNodeId"
-        )
+        ),
+        required=("start", "end"),
     ),
     "CUPTI_ACTIVITY_KIND_MEMSET": NsysTable(
-        _ints("start end deviceId contextId streamId correlationId globalPid bytes value memKind graphNodeId")
+        _ints("start end deviceId contextId streamId correlationId globalPid bytes value memKind graphNodeId"),
+        required=("start", "end"),
     ),
     "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": NsysTable(
-        _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId")
+        _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId"),
+        required=("start", "end"),
     ),
     "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(_ints("start end globalTid correlationId nameId")),
     "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": NsysTable(
@@ -93,3 +99,9 @@ IDENTIFYING_TABLES = (
     "ANALYSIS_DETAILS",
     "META_DATA_CAPTURE",
 )
+
+# Rows of these have no meaning without StringIds, which every export of them has.
+NAMED_TABLES = ("CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME")
+
+# Where an export has one of these, it has rows in it.
+METADATA_TABLES = ("META_DATA_EXPORT", "EXPORT_META_DATA")

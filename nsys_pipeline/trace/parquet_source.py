@@ -44,17 +44,21 @@ class ParquetSource:
 
     def types(self, table: str) -> Mapping[str, str]:
         """Columns of the table with their types; integers become BIGINT, as they are in the SQLite export."""
+        return {name: "BIGINT" if "INT" in kind else kind for name, kind in self._columns(table).items()}
+
+    def _columns(self, table: str) -> dict[str, str]:
         import duckdb
 
         with duckdb.connect() as con:
             rows = con.execute(f"DESCRIBE SELECT * FROM read_parquet({self._literal(table)})").fetchall()  # noqa: S608
-        return {row[0]: "BIGINT" if "INT" in row[1] else row[1] for row in rows}
+        return {row[0]: row[1] for row in rows}
 
     def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         """Create the DuckDB table `target`; see `Source.load`."""
         import duckdb
 
-        select = ", ".join(f"{quote(name)}::{kind} AS {quote(name)}" for name, kind in columns.items())
+        present = self._columns(table)
+        select = ", ".join(_column(name, present[name], kind) for name, kind in columns.items())
         comma = ", " if select else ""
         try:
             con.execute(
@@ -74,3 +78,11 @@ class ParquetSource:
             f"`{self.path / file}` is damaged: {str(error).splitlines()[0]}",
             hint="export it again: `nsys export --type parquetdir REPORT.nsys-rep`",
         )
+
+
+def _column(name: str, stored: str, kind: str) -> str:
+    column = quote(name)
+    if stored == "UBIGINT" and kind == "BIGINT":
+        # The same 64 bits: ids with the top bit set are negative in the SQLite export.
+        column = f"CASE WHEN {column} >> 63 = 1 THEN {column}::HUGEINT - (1::HUGEINT << 64) ELSE {column} END"
+    return f"({column})::{kind} AS {quote(name)}"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 # Added to every table: the row's identity within its table, stable for one export.
 ROW_ID = "row_id"
 
+EXPORT_AGAIN = "export it again: `nsys export --type sqlite REPORT.nsys-rep`"
+
 
 class Source(Protocol):
     """Tables of one nsys export."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -11,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent_encode
 
+import attrs
+
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.trace.source import ROW_ID, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, quote
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,6 +24,16 @@ if TYPE_CHECKING:
 
 PARALLEL_ROWS = 100_000
 BATCH_ROWS = 65_536
+SMALL_FILE_BYTES = 32 << 20
+_MAY_BE_STORED_SO = re.compile(r"(TEXT|NULL|non-\w+) value in ")
+
+
+@attrs.frozen
+class _Relation:
+    """A table or view: `has_rowid` is False for views and for tables WITHOUT ROWID."""
+
+    columns: tuple[str, ...]
+    has_rowid: bool
 
 
 class SqliteSource:
@@ -29,22 +42,33 @@ class SqliteSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._uri = f"file:{percent_encode(str(path.resolve()))}?mode=ro&immutable=1"
+        self._is_checked = False
 
     @cached_property
-    def _tables(self) -> dict[str, tuple[str, ...]]:
+    def _relations(self) -> dict[str, _Relation]:
         try:
-            with closing(sqlite3.connect(self._uri, uri=True)) as con:
-                con.text_factory = _repair_text
-                names = [name for (name,) in con.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            with closing(self._connect()) as con:
+                names = con.execute(
+                    "SELECT name, type = 'table' FROM sqlite_master WHERE type IN ('table', 'view')"
+                ).fetchall()
                 return {
-                    name: tuple(row[1] for row in con.execute(f"PRAGMA table_info({quote(name)})")) for name in names
+                    name: _Relation(
+                        tuple(row[1] for row in con.execute(f"PRAGMA table_info({quote(name)})")),
+                        is_table and _has_rowid(con, name),
+                    )
+                    for name, is_table in names
                 }
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
         """Names of the tables that are present, with their columns."""
-        return self._tables
+        return {name: relation.columns for name, relation in self._relations.items()}
+
+    def _connect(self) -> sqlite3.Connection:
+        con = sqlite3.connect(self._uri, uri=True)
+        con.text_factory = _repair_text
+        return con
 
     def types(self, table: str) -> Mapping[str, str]:
         """Columns of the table with their types: SQLite's INTEGER has 64 bits, and nsys declares no type but three."""
@@ -57,21 +81,66 @@ class SqliteSource:
 
     def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
         """Create the DuckDB table `target`; see `Source.load`."""
+        self._check_small_file()
+        has_rowid = self._relations[table].has_rowid
+        conditions = self._rowid_ranges(table) if has_rowid else [""]
+        row_id = "rowid" if has_rowid else "row_number() OVER ()"
         try:
-            with closing(sqlite3.connect(self._uri, uri=True)) as lite:
+            self._load_through_arrow(con, table, columns, target, row_id, conditions)
+        except _NotArrowError:
+            # Text that is not UTF-8, or a column that changes its type half-way: slower, but it takes anything.
+            self._load_row_by_row(con, table, columns, target, row_id)
+        if has_rowid:
+            self._check_rows(con, table, target)
+
+    def _rowid_ranges(self, table: str) -> list[str]:
+        try:
+            with closing(self._connect()) as lite:
                 # O(log n), where COUNT(*) would read the whole table
                 low, high = lite.execute(f"SELECT min(rowid), max(rowid) FROM {quote(table)}").fetchone()  # noqa: S608
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
-        low, high = low or 0, high or 0
-        parts = min(os.cpu_count() or 1, 8) if high - low > PARALLEL_ROWS else 1
+        if low is None or high - low <= PARALLEL_ROWS:
+            return [""]
+        parts = min(os.cpu_count() or 1, 8)
         bounds = [low + (high - low + 1) * i // parts for i in range(parts + 1)]
-        ranges = list(pairwise(bounds))
+        return [f" WHERE rowid >= {first} AND rowid < {end}" for first, end in pairwise(bounds)]
+
+    def _check_small_file(self) -> None:
+        """A structural check of the whole file where that takes no time; see `_check_rows` for larger ones."""
+        if self._is_checked:
+            return
+        self._is_checked = True
+        if self.path.stat().st_size <= SMALL_FILE_BYTES:
+            self._quick_check("")
+
+    def _check_rows(self, con: DuckDBPyConnection, table: str, target: str) -> None:
+        """Raise TraceError where rows are missing or repeated because the table's tree is damaged.
+
+        SQLite reads what it finds: a damaged page may drop rows or show others twice without a word. nsys numbers its
+        rows 1, 2, 3, …, so the numbers of an undamaged table add up; where they do not, SQLite's own check decides,
+        because rows may also have been deleted. A full check of every file would take longer than reading it.
+        """
+        count, low, high, total = con.execute(
+            f"SELECT count(*), min({ROW_ID}), max({ROW_ID}), sum({ROW_ID}) FROM {target}"  # noqa: S608
+        ).fetchall()[0]
+        is_whole = not count or (low <= 1 and count == high - low + 1 and 2 * int(total) == (low + high) * count)
+        is_small = count <= PARALLEL_ROWS and self.path.stat().st_size > SMALL_FILE_BYTES
+        if is_small or not is_whole:
+            self._quick_check(table)
+
+    def _quick_check(self, table: str) -> None:
+        argument = f"({quote(table)})" if table else ""
         try:
-            self._load_through_arrow(con, table, columns, target, ranges)
-        except _NotArrowError:
-            # Text that is not UTF-8, or a column that changes its type half-way: slower, but it takes anything.
-            self._load_row_by_row(con, table, columns, target)
+            with closing(self._connect()) as lite:
+                found = [row[0] for row in lite.execute(f"PRAGMA quick_check{argument}")]
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
+        # A number in a text column is proof, because SQLite turns numbers into text on their way into one. Text in a
+        # number column is not: it may have been stored so.
+        problems = [line for line in found if line != "ok" and not _MAY_BE_STORED_SO.match(line)]
+        if problems:
+            raise self._unreadable(problems[0].removeprefix("*** in database main ***").strip().splitlines()[0])
 
     def _load_through_arrow(
         self,
@@ -79,20 +148,22 @@ class SqliteSource:
         table: str,
         columns: Mapping[str, str],
         target: str,
-        ranges: list[tuple[int, int]],
+        row_id: str,
+        conditions: list[str],
     ) -> None:
         import duckdb
 
-        select = ", ".join([f"rowid AS {ROW_ID}", *(_arrow_column(name, kind) for name, kind in columns.items())])
+        select = ", ".join([f"{row_id} AS {ROW_ID}", *(_arrow_column(name, kind) for name, kind in columns.items())])
         casts = ", ".join([ROW_ID, *(_duckdb_column(name, kind) for name, kind in columns.items())])
         with _adbc_streams(
             self._uri,
-            [f"SELECT {select} FROM {quote(table)} WHERE rowid >= {a} AND rowid < {b}" for a, b in ranges],  # noqa: S608
+            [f"SELECT {select} FROM {quote(table)}{condition}" for condition in conditions],  # noqa: S608
         ) as streams:
             names = [f"_stream_{i}" for i in range(len(streams))]
             try:
                 for name, stream in zip(names, streams, strict=True):
                     con.register(name, stream)
+                    _check_types(con, name, columns)
                 union = " UNION ALL ".join(f"SELECT {casts} FROM {name}" for name in names)  # noqa: S608
                 con.execute(f"CREATE OR REPLACE TABLE {target} AS {union}")
             except duckdb.Error as error:
@@ -105,16 +176,17 @@ class SqliteSource:
                 for name in names:
                     con.unregister(name)
 
-    def _load_row_by_row(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
+    def _load_row_by_row(
+        self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str, row_id: str
+    ) -> None:
         import json
 
-        select = ", ".join(["rowid", *(quote(name) for name in columns)])
+        select = ", ".join([row_id, *(quote(name) for name in columns)])
         types = {ROW_ID: "BIGINT", **columns}
         con.execute(f"CREATE OR REPLACE TABLE {target} ({', '.join(f'{quote(n)} {t}' for n, t in types.items())})")
         structure = json.dumps([types])
         try:
-            with closing(sqlite3.connect(self._uri, uri=True)) as lite:
-                lite.text_factory = _repair_text
+            with closing(self._connect()) as lite:
                 cursor = lite.execute(f"SELECT {select} FROM {quote(table)}")  # noqa: S608
                 while rows := cursor.fetchmany(BATCH_ROWS):
                     batch = json.dumps(
@@ -129,15 +201,22 @@ class SqliteSource:
                     )
         except sqlite3.Error as error:
             raise self._unreadable(error) from error
+        except _NotANumberError as error:
+            raise TraceError(
+                f"`{self.path}` is no export of nsys as it is: {table} holds {error} where a number belongs",
+                hint=EXPORT_AGAIN,
+            ) from error
 
     def close(self) -> None:
         """Nothing is held open between loads."""
 
-    def _unreadable(self, error: Exception) -> TraceError:
-        return TraceError(
-            f"`{self.path}` is damaged: SQLite says `{str(error).strip()}`",
-            hint="export it again: `nsys export --type sqlite REPORT.nsys-rep`",
-        )
+    def _unreadable(self, problem: Exception | str) -> TraceError:
+        text = " ".join(str(problem).split())
+        return TraceError(f"`{self.path}` is damaged: SQLite says `{text}`", hint=EXPORT_AGAIN)
+
+
+class _NotANumberError(Exception):
+    """A value in a column of integers that is none, nor spelled like one."""
 
 
 class _NotArrowError(Exception):
@@ -156,6 +235,21 @@ def _duckdb_column(name: str, kind: str) -> str:
     if kind == "VARCHAR":
         return f"CASE WHEN {quote(name + '_is_null')} = 0 THEN {quote(name)}::VARCHAR END AS {quote(name)}"
     return f"{quote(name)}::{kind} AS {quote(name)}"
+
+
+def _has_rowid(con: sqlite3.Connection, table: str) -> bool:
+    try:
+        con.execute(f"SELECT rowid FROM {quote(table)} LIMIT 0")  # noqa: S608
+    except sqlite3.OperationalError:
+        return False
+    return True
+
+
+def _check_types(con: DuckDBPyConnection, stream: str, columns: Mapping[str, str]) -> None:
+    """Raise _NotArrowError where a column of integers comes as one of floats, which would cut ids and times short."""
+    found = {row[0]: row[1] for row in con.execute(f"DESCRIBE SELECT * FROM {stream}").fetchall()}  # noqa: S608
+    if any(kind == "BIGINT" and found.get(name) == "DOUBLE" for name, kind in columns.items()):
+        raise _NotArrowError
 
 
 @contextmanager
@@ -182,8 +276,8 @@ def _adbc_streams(uri: str, queries: list[str]) -> Iterator[list[Any]]:
     except adbc_driver_manager.Error as error:
         if "malformed" in str(error):
             raise TraceError(
-                f"the trace is damaged: SQLite says `{error}`",
-                hint="export it again: `nsys export --type sqlite REPORT.nsys-rep`",
+                f"the trace is damaged: SQLite says `{' '.join(str(error).split())}`",
+                hint=EXPORT_AGAIN,
             ) from error
         raise _NotArrowError from error
     finally:
@@ -196,13 +290,21 @@ def _repair_text(raw: bytes) -> str:
 
 
 def _plain(value: object, kind: str) -> object:
+    """`value` as JSON can carry it into a column of `kind`."""
     if isinstance(value, bytes):
         value = _repair_text(value)
+    if value is None:
+        return None
     if kind == "VARCHAR":
-        return None if value is None else str(value)
-    if isinstance(value, str):
+        # JSON's escape of it is refused by DuckDB, and no name has one.
+        return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if kind == "BIGINT":
         try:
-            return int(value)
-        except ValueError:
-            return None
+            number = int(value)  # type: ignore[call-overload]
+            is_exact = (isinstance(value, str | int) or number == value) and -(1 << 63) <= number < 1 << 63
+        except (ValueError, OverflowError):
+            is_exact = False
+        if not is_exact:
+            raise _NotANumberError(repr(value)[:40])
+        return number
     return value

@@ -9,14 +9,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.errors import NsysError, TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner
 from nsys_pipeline.trace import cache
+from nsys_pipeline.trace.duck import scalar
 from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
-from nsys_pipeline.trace.nsys_schema import IDENTIFYING_TABLES, TABLES, NsysTable
+from nsys_pipeline.trace.nsys_schema import IDENTIFYING_TABLES, METADATA_TABLES, NAMED_TABLES, TABLES, NsysTable
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import ROW_ID, Source, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, Source, quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -68,24 +69,20 @@ class Trace:
         self._cache_dir = options.cache_dir or cache.default_cache_dir()
         self._entry: Path | None = None
         self._partial: Path | None = None
+        self.connection = self._connect(database, name or "trace")
         self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
         self.is_cached = False
         self.store = f"{name}_{STORE}" if name else STORE
         try:
-            if database is None:
-                self.connection = duckdb.connect(config={"python_enable_replacements": False})
-            else:
-                self.connection = database.cursor()
-                self.connection.execute(f"ATTACH ':memory:' AS {quote(name or 'trace')}")
-                self.connection.execute(f"USE {quote(name or 'trace')}")
             self._configure()
             self._attach_store()
             if not self.is_cached:
                 self._check_tables()
-        except BaseException as error:
-            self._scratch.cleanup()
-            if isinstance(error, duckdb.Error):
-                raise TraceError(f"`{path}` cannot be opened: {error}") from error
+        except duckdb.Error as error:
+            self.close()
+            raise TraceError(f"`{path}` cannot be opened: {_headline(error)}") from error
+        except BaseException:
+            self.close()
             raise
         self.runner = Runner(
             self.connection,
@@ -118,24 +115,28 @@ class Trace:
                 hint="raise it with --memory-limit, or free disk space for spilling",
             ) from error
         except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-            raise TraceError(f"`{self.path}` holds values that no nsys export has: {error}") from error
-        except duckdb.IOException as error:
-            raise TraceError(f"disk trouble while reading `{self.path}`: {error}") from error
+            raise TraceError(f"`{self.path}` holds values that no nsys export has: {_headline(error)}") from error
+        except OSError as error:
+            raise TraceError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
+        except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+            raise TraceError(
+                f"disk trouble while reading `{self.path}`: {_headline(error)}",
+                hint=f"make room in `{self._cache_dir}`, or pass --no-cache" if self._partial else None,
+            ) from error
 
     def keep(self) -> None:
         """Put what was built into the cache, for the next run. Failing to is no error: the cache is a convenience."""
-        import duckdb
-
         if self.is_cached or self._partial is None or self._entry is None:
             return
-        with suppress(OSError, duckdb.Error):
-            self.connection.execute(f"DETACH {self.store}")
+        self.connection.execute(f"DETACH {self.store}")
+        kept = self._partial
+        with suppress(OSError):
             self._partial.replace(self._entry)
-            self._attach(self._entry, read_only=True)
-            self._partial = None
-            self.is_cached = True
-            self.runner.may_write = False
-            cache.trim(self._cache_dir)
+            kept, self._partial = self._entry, None
+        self._attach(kept, read_only=True)
+        self.is_cached = True
+        self.runner.may_write = False
+        cache.trim(self._cache_dir)
 
     def close(self) -> None:
         """Close the connection and remove what is temporary."""
@@ -168,7 +169,11 @@ class Trace:
             exported = self._derived("exports", path)
             if not exported.exists():
                 exported.parent.mkdir(parents=True, exist_ok=True)
-                export_sqlite(find_nsys(self.options.nsys), path, exported)
+                try:
+                    nsys = find_nsys(self.options.nsys)
+                except NsysError as error:
+                    raise NsysError(f"`{path}` must be exported by nsys: {error.message}", hint=error.hint) from error
+                export_sqlite(nsys, path, exported)
             return SqliteSource(exported)
         from nsys_pipeline.trace.unpack import unpack
 
@@ -180,8 +185,18 @@ class Trace:
         return SqliteSource(unpacked)
 
     def _derived(self, folder: str, path: Path) -> Path:
-        root = self._cache_dir if self.options.use_cache else Path(self._scratch.name)
-        return cache.entry(root, folder, path, ".sqlite")
+        use_cache = self.options.use_cache and cache.is_writable(self._cache_dir / folder)
+        return cache.entry(self._cache_dir if use_cache else Path(self._scratch.name), folder, path, ".sqlite")
+
+    def _connect(self, database: DuckDBPyConnection | None, name: str) -> DuckDBPyConnection:
+        import duckdb
+
+        if database is None:
+            return duckdb.connect(config={"python_enable_replacements": False})
+        connection = database.cursor()
+        connection.execute(f"ATTACH ':memory:' AS {quote(name)}")
+        connection.execute(f"USE {quote(name)}")
+        return connection
 
     def _configure(self) -> None:
         import duckdb
@@ -202,7 +217,8 @@ class Trace:
     def _attach_store(self) -> None:
         import duckdb
 
-        if not self.options.use_cache:
+        # DuckDB takes what follows a question mark in a path for parameters.
+        if not self.options.use_cache or "?" in str(self._cache_dir):
             self.connection.execute(f"ATTACH ':memory:' AS {self.store}")
             return
         self._entry = cache.entry(
@@ -237,6 +253,12 @@ class Trace:
             raise TraceError(
                 f"`{self.path}` is a database of something else: it has {some} and no table of nsys",
                 hint="llmperf reads what `nsys export --type sqlite` writes",
+            )
+        named = [table for table in NAMED_TABLES if table in present]
+        if named and "StringIds" not in present:
+            raise TraceError(
+                f"`{self.path}` is half an export: {named[0]} is there, but not the names in StringIds",
+                hint=EXPORT_AGAIN,
             )
 
     def _report_module(self, name: str) -> None:
@@ -277,5 +299,25 @@ class Trace:
             for name, kind in wanted.columns.items():
                 if name not in present:
                     self.connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
+            self._check_required(table, wanted, target)
+            if table in METADATA_TABLES and not scalar(self.connection, f"SELECT count(*) FROM {target}"):  # noqa: S608
+                raise TraceError(
+                    f"`{self.path}` is half an export: nsys did not come to writing {table}", hint=EXPORT_AGAIN
+                )
         if prefix:
             self.runner.adopt(f"nsys.{relation}")
+
+    def _check_required(self, table: str, wanted: NsysTable, target: str) -> None:
+        if not wanted.required:
+            return
+        missing = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required)
+        rows = scalar(self.connection, f"SELECT count(*) FROM {target} WHERE {missing}")  # noqa: S608
+        if rows:
+            raise TraceError(
+                f"`{self.path}` is damaged: {rows:,} row(s) of {table} lack {' or '.join(wanted.required)}",
+                hint=EXPORT_AGAIN,
+            )
+
+
+def _headline(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0]

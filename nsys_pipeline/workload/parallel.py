@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _COLUMN_STYLES = ("colwise", "local_colwise")
 _GATHERED_STYLES = ("colwise_rep", "colwise_gather_output")
 _ROW_STYLES = ("rowwise", "local_rowwise", "rowwise_rep", "rowwise_allreduce")
+# Left whole on every rank: the embedding may share its weight with the LM head, which is split otherwise.
+_WHOLE_STYLES = ("embedding_rowwise", "replicate")
 
 
 @contextlib.contextmanager
@@ -88,7 +90,7 @@ def _tensor_parallel_plan(model: Any) -> list[tuple[re.Pattern[str], str]]:
     head = dict(getattr(type(model), "_tp_plan", None) or {})
     prefix = model.base_model_prefix
     named = {f"{prefix}.{name}": style for name, style in body.items()} | head
-    known = (*_COLUMN_STYLES, *_GATHERED_STYLES, *_ROW_STYLES)
+    known = (*_COLUMN_STYLES, *_GATHERED_STYLES, *_ROW_STYLES, *_WHOLE_STYLES)
     unknown = sorted({style for style in named.values() if style not in known})
     if not body or unknown:
         reason = (

@@ -1,5 +1,5 @@
 -- Whether the work in phases and the work outside them add up to everything that nsys recorded.
--- The recorded side is added up from nsys' own tables, per GPU.
+-- No operation may end before it starts. The recorded side is added up from nsys' own tables, per GPU.
 -- Grain: name.
 -- materialize: table
 -- requires: nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, load.gpu_ops, load.device_map, attribute.work_by_occurrence
@@ -65,3 +65,8 @@ SELECT
     format('{:,} whole graphs, {:,} ns in phases and outside; {:,}, {:,} ns recorded',
         split_count::BIGINT, split_ns::BIGINT, raw_count::BIGINT, raw_ns::BIGINT)
 FROM graph
+UNION ALL
+SELECT
+    'work.ends_after_start', count(*) FILTER (WHERE end_ns < start_ns) = 0,
+    format('{:,} of {:,} operations end before they start', count(*) FILTER (WHERE end_ns < start_ns), count(*))
+FROM load.gpu_ops

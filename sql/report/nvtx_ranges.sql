@@ -1,6 +1,6 @@
 -- One row per NVTX range, with the range around it and the phase it is part of.
 -- Grain: range_id.
--- requires: load.nvtx_ranges, report._range_places, attribute.phase_ranges
+-- requires: load.nvtx_ranges, attribute._range_places, attribute.phase_ranges
 -- columns:
 --   range_id      BIGINT   The range. Joins gpu_work and api_calls; phases on occurrence_id.
 --   name          VARCHAR  Its text, '' where it has none.
@@ -21,6 +21,6 @@ SELECT
     r.start_ns, r.end_ns, r.end_ns - r.start_ns AS dur_ns, r.is_closed, place.parent_id, place.depth,
     coalesce(own.phase, around.phase) AS phase, coalesce(own.occurrence_id, around.occurrence_id) AS occurrence_id
 FROM load.nvtx_ranges AS r
-JOIN report._range_places AS place ON place.range_id = r.range_id
+JOIN attribute._range_places AS place ON place.range_id = r.range_id
 LEFT JOIN attribute.phase_ranges AS own ON own.occurrence_id = r.range_id
 LEFT JOIN attribute.phase_ranges AS around ON around.occurrence_id = place.occurrence_id

@@ -1,6 +1,6 @@
 -- What must hold on every trace, checked on this one.
 -- Grain: name.
--- requires: attribute.conservation, attribute.phase_devices, report.phase_summary
+-- requires: attribute.conservation, attribute.kernel_totals, attribute.phase_devices, load.strings, report.phase_summary
 -- columns:
 --   name   VARCHAR  Name of the check.
 --   passed BOOLEAN  Whether it holds.
@@ -27,3 +27,10 @@ SELECT
     'utilization.bounded', passed,
     CASE WHEN highest IS NULL THEN 'no MFU or MBU to check' ELSE format('highest of MFU and MBU is {:.3f}', highest) END
 FROM ratio
+UNION ALL
+SELECT
+    'names.known', coalesce(sum(k."count") FILTER (WHERE s.string_id IS NULL), 0) = 0,
+    format('{:,} kernels with a name that the trace does not spell out',
+        coalesce(sum(k."count") FILTER (WHERE s.string_id IS NULL), 0)::BIGINT)
+FROM attribute.kernel_totals AS k LEFT JOIN load.strings AS s ON s.string_id = k.name_id
+WHERE k.name_id IS NOT NULL

@@ -10,6 +10,7 @@ from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
@@ -19,11 +20,13 @@ from nsys_pipeline.model.fields import Fields
 
 FAMILIES: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, **ENCODERS, **SEQ2SEQ, **MULTIMODAL}
 FAMILIES["sam_vision_model"] = sam_vision_model
+FAMILIES["gemma4_text"] = gemma4_text
 
 #: Model types whose totals equal torch's FlopCounterMode on transformers' code to the last FLOP, in the golden tests.
-VERIFIED = frozenset({**DENSE, **MOE, **MULTIMODAL}) - {
+VERIFIED = frozenset({**DENSE, **MOE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None}) - {
     "deepseek",
     "deepseek_vl_v2",
+    "gemma4",
     "paligemma",
     "qwen3_5",
     "qwen3_5_moe",

@@ -477,6 +477,17 @@ def hunyuan_dense(f: Fields) -> Architecture:
     ).build("hunyuan_v1_dense")
 
 
+def cwm(f: Fields) -> Architecture:
+    """Llama in which every fourth layer, from the first on, sees everything and the others slide."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        windows=sliding(f, dims.depth, lambda index: index % 4 != 0),
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("cwm")
+
+
 def phi3(f: Fields) -> Architecture:
     """Fused projections, which count the same; a window in every layer unless it is null."""
     dims = read_dims(f)
@@ -503,6 +514,8 @@ DENSE: dict[str, Builder] = {
     "gemma3_text": gemma3,
     "phi": phi,
     "phi3": phi3,
+    "cwm": cwm,
+    "internlm3": llama,
     "gpt2": gpt2,
     "gpt_bigcode": gpt_bigcode,
     "gptj": gptj,

@@ -244,6 +244,17 @@ def glm4_moe(f: Fields) -> Architecture:
     ).build("glm4_moe")
 
 
+def solar_open(f: Fields) -> Architecture:
+    """GLM-4.5 without dense layers."""
+    dims = read_dims(f)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("attention_bias"),
+        ffn=deepseek_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("solar_open")
+
+
 def dots1(f: Fields) -> Architecture:
     """DeepSeek's experts under multi-head attention with norms on each head of Q and K."""
     dims, bias = read_dims(f), f.flag("attention_bias")
@@ -387,6 +398,7 @@ MOE: dict[str, Builder] = {
     "qwen2_moe": qwen2_moe,
     "qwen3_moe": qwen3_moe,
     "olmoe": olmoe,
+    "flex_olmo": olmoe,
     "granitemoe": granitemoe,
     "granitemoeshared": granitemoe,
     "deepseek_v2": deepseek,
@@ -398,6 +410,7 @@ MOE: dict[str, Builder] = {
     "glm4_moe": glm4_moe,
     "glm4_moe_lite": glm4_moe_lite,
     "dots1": dots1,
+    "solar_open": solar_open,
     "gpt_oss": gpt_oss,
     "llama4_text": llama4_text,
     "minimax_m2": minimax_m2,

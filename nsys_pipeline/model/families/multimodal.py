@@ -13,13 +13,14 @@ from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, 
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, grid, patch_embedding, siglip_vision
+from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
-_TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID}
+_TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, "gemma4_text": gemma4_text}
 
 
 @attrs.frozen
@@ -151,6 +152,11 @@ def gemma3(f: Fields) -> Architecture:
     return _joined(
         f, text, tower.with_projector(OnTokens(blocks=blocks, fixed=f.integer("mm_tokens_per_image", default=256)))
     )
+
+
+def gemma4(f: Fields) -> Architecture:
+    """The text decoder of Gemma 4 alone: its vision and audio towers have no exact reading yet."""
+    return attrs.evolve(_text(f, "gemma4_text"), family="gemma4")
 
 
 def paligemma(f: Fields) -> Architecture:
@@ -462,6 +468,7 @@ MULTIMODAL: dict[str, Builder] = {
     "llava_next": llava,
     "llava_onevision": llava,
     "gemma3": gemma3,
+    "gemma4": gemma4,
     "paligemma": paligemma,
     "mistral3": mistral3,
     "qwen2_vl": qwen2_vl,

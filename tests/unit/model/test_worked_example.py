@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from nsys_pipeline.hardware import find_gpu
 from nsys_pipeline.model import Conventions, estimate, load_model
 from nsys_pipeline.records import Step

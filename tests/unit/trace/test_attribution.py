@@ -47,9 +47,7 @@ def test_real_trace_matches_the_reference(name: str, mode: str) -> None:
         walls = {row["phase"]: row for row in records(trace.connection, "FROM attribute.phase_walls")}
         totals = records(trace.connection, "FROM attribute.work_totals")[0]
 
-    found = {
-        (row.pop("phase"), row.pop("process_key") & 0xFFFFFF, row.pop("device_id")): row for row in devices
-    }
+    found = {(row.pop("phase"), row.pop("process_key") & 0xFFFFFF, row.pop("device_id")): row for row in devices}
     assert totals == expected["totals"]
     assert found == {
         (phase, device.pop("process_id"), device.pop("device_id")): device

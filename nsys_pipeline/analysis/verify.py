@@ -1,0 +1,224 @@
+"""Compare the numbers of a trace with those of `nsys stats` on the same trace: `llmperf analyze --verify`.
+
+Two reports are asked for, `cuda_gpu_kern_sum` and `nvtx_kern_sum`. Their rows are compared one by one with what the
+tables of the trace give by nsys' own definitions (`attribute.nsys_range_totals`); the phases are then compared with the
+ranges that they are, kernel by kernel, each difference with its reason (`attribute.nsys_phase_kernels`).
+"""
+
+from __future__ import annotations
+
+import csv
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline.capture import find_nsys
+from nsys_pipeline.errors import NsysError, UsageError
+from nsys_pipeline.records import NsysDifference, NsysPhase, Report, Verification
+from nsys_pipeline.trace.duck import records
+
+if TYPE_CHECKING:
+    from nsys_pipeline.trace import Trace
+
+TARGETS = (
+    "attribute.kernel_totals", "attribute.nsys_phase_kernels", "attribute.nsys_range_totals",
+    "attribute.work_by_occurrence", "load.strings",
+)  # fmt: skip
+KERNEL_REPORT, RANGE_REPORT = "cuda_gpu_kern_sum", "nvtx_kern_sum"
+REPEATED_CALLS = "calls_recorded_twice"
+# What `nsys stats` says instead of writing a report about a table that the export lacks.
+_LACKS_TABLE = "does not contain"
+
+Key = tuple[str, ...]
+Numbers = tuple[int, int]
+
+
+def verified(report: Report, trace: Trace) -> Report:
+    """`report` with what `verify` finds about its trace."""
+    return attrs.evolve(report, verification=verify(trace))
+
+
+def verify(trace: Trace) -> Verification:
+    """Compare `trace` with the reports of the installed nsys.
+
+    Raises UsageError where nsys cannot read this kind of trace at all, NsysError where nsys is missing or fails.
+    """
+    path = trace.source().path
+    if path.is_dir():
+        raise UsageError(
+            f"`nsys stats` cannot read the Parquet folder `{path}`", hint="verify the SQLite export or the report"
+        )
+    nsys = find_nsys(trace.options.nsys)
+    trace.build(*TARGETS)
+    with tempfile.TemporaryDirectory(prefix="llmperf-") as folder:
+        reports = run_stats(nsys.path, path, Path(folder))
+    theirs = {
+        KERNEL_REPORT: _kernel_rows(reports[KERNEL_REPORT]),
+        RANGE_REPORT: _range_rows(reports[RANGE_REPORT]),
+    }
+    ours = {KERNEL_REPORT: _our_kernels(trace), RANGE_REPORT: _our_ranges(trace)}
+    repeated = {RANGE_REPORT: _our_ranges(trace, "repeated_time_ns")}
+    if not theirs[RANGE_REPORT]:
+        # Without a table of ranges nsys leaves the whole report out, kernels in no range included.
+        ours[RANGE_REPORT] = {key: numbers for key, numbers in ours[RANGE_REPORT].items() if key[1]}
+    differences = [
+        difference
+        for report, rows in theirs.items()
+        for difference in _compare(report, rows, ours[report], repeated.get(report, {}))
+    ]
+    return Verification(
+        nsys_version=nsys.version_short,
+        rows={report: len(rows) for report, rows in theirs.items()},
+        differences=differences,
+        phases=_phases(trace),
+    )
+
+
+def run_stats(nsys: Path, trace: Path, folder: Path) -> dict[str, list[dict[str, str]]]:
+    """Rows of both reports of `nsys stats`; none where the export lacks the table that a report is about.
+
+    The exit code of `nsys stats` is 0 whatever happened. Raises NsysError where a report is neither there nor skipped.
+    """
+    # A link of a plain name: whatever characters the trace's own path has, and whatever lies beside it.
+    link = folder / "trace.sqlite"
+    link.symlink_to(trace.resolve())
+    argv = [str(nsys), "stats", "--format=csv", f"--output={folder / 'stats'}"]
+    argv += [f"--report={report}" for report in (KERNEL_REPORT, RANGE_REPORT)]
+    try:
+        done = subprocess.run([*argv, str(link)], capture_output=True, text=True, errors="replace", check=False)
+    except OSError as error:
+        raise NsysError(f"`{nsys}` does not run: {error}") from error
+    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+    found = {}
+    for report in (KERNEL_REPORT, RANGE_REPORT):
+        errors = [line for line in said if line.startswith("ERROR") and report in line]
+        file = folder / f"stats_{report}.csv"
+        is_skipped = any(_LACKS_TABLE in line for line in said)
+        if errors or (not file.exists() and not is_skipped):
+            why = (errors or [line for line in said if "ERROR" in line] or said or ["nothing"])[0]
+            raise NsysError(
+                f"`nsys stats --report {report}` failed on `{trace}`: {why}",
+                hint="the trace itself was analysed: leave out --verify, or name another nsys with --nsys",
+            )
+        if file.exists():
+            with file.open(encoding="utf-8", errors="replace", newline="") as stream:
+                found[report] = list(csv.DictReader(stream))
+        else:
+            found[report] = []
+    return found
+
+
+def _kernel_rows(rows: Iterable[Mapping[str, str]]) -> dict[Key, Numbers]:
+    try:
+        return _added(((row["Name"],), int(row["Instances"]), int(row["Total Time (ns)"])) for row in rows)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_understood(KERNEL_REPORT, error) from error
+
+
+def _range_rows(rows: Iterable[Mapping[str, str]]) -> dict[Key, Numbers]:
+    try:
+        return _added(
+            (
+                (row["NVTX Range"], row["Style"], row["PID"], row["TID"], row["Kernel Name"]),
+                int(row["Kern Inst"]),
+                int(row["Total Time (ns)"]),
+            )
+            for row in rows
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise _not_understood(RANGE_REPORT, error) from error
+
+
+def _added(rows: Iterable[tuple[Key, int, int]]) -> dict[Key, Numbers]:
+    """Rows by key; those of equal key are added up, as an empty and a missing name look the same in CSV."""
+    found: dict[Key, Numbers] = {}
+    for key, count, time_ns in rows:
+        before = found.get(key, (0, 0))
+        found[key] = (before[0] + count, before[1] + time_ns)
+    return found
+
+
+def _not_understood(report: str, error: Exception) -> NsysError:
+    return NsysError(
+        f"the report {report} of this nsys is not understood: {type(error).__name__} {error}",
+        hint="name another nsys with --nsys",
+    )
+
+
+def _our_kernels(trace: Trace) -> dict[Key, Numbers]:
+    rows = trace.connection.execute(
+        """
+        SELECT coalesce(n.value, ''), sum(k."count")::BIGINT, sum(k.time_ns)::BIGINT
+        FROM attribute.kernel_totals AS k LEFT JOIN load.strings AS n ON n.string_id = k.full_name_id
+        GROUP BY 1
+        """
+    ).fetchall()
+    return _added(((name,), count, time_ns) for name, count, time_ns in rows)
+
+
+def _our_ranges(trace: Trace, time: str = "time_ns") -> dict[Key, Numbers]:
+    rows = trace.connection.execute(
+        f"SELECT label, style, process_id, thread_id, kernel, kernel_count, {time} FROM attribute.nsys_range_totals"  # noqa: S608
+    ).fetchall()
+    return _added(
+        ((label, style, _text(process), _text(thread), kernel), count, time_ns)
+        for label, style, process, thread, kernel, count, time_ns in rows
+    )
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _compare(
+    report: str, theirs: Mapping[Key, Numbers], ours: Mapping[Key, Numbers], repeated: Mapping[Key, Numbers]
+) -> list[NsysDifference]:
+    differences = []
+    for key in sorted(theirs.keys() | ours.keys()):
+        nsys, here = theirs.get(key), ours.get(key)
+        if nsys == here:
+            continue
+        differences.append(
+            NsysDifference(
+                report=report,
+                row=" · ".join(part for part in key if part),
+                nsys_count=nsys and nsys[0],
+                nsys_time_ns=nsys and nsys[1],
+                kernel_count=here and here[0],
+                kernel_time_ns=here and here[1],
+                reason=REPEATED_CALLS if nsys is not None and nsys == repeated.get(key) else None,
+            )
+        )
+    return differences
+
+
+def _phases(trace: Trace) -> list[NsysPhase]:
+    con = trace.connection
+    graphs: dict[str, int] = dict(
+        con.execute(
+            "SELECT p.phase, sum(w.graph_launch_count)::BIGINT FROM attribute.work_by_occurrence AS w "
+            "JOIN attribute.phase_ranges AS p USING (occurrence_id) GROUP BY p.phase"
+        ).fetchall()
+    )
+    sums: dict[str, dict[str, Any]] = {}
+    for row in records(con, "FROM attribute.nsys_phase_kernels ORDER BY phase, reason NULLS FIRST"):
+        phase = sums.setdefault(
+            row["phase"],
+            {"kernel_count": 0, "kernel_time_ns": 0, "nsys_kernel_count": 0, "nsys_kernel_time_ns": 0, "reasons": {}},
+        )
+        for name in ("kernel_count", "kernel_time_ns", "nsys_kernel_count", "nsys_kernel_time_ns"):
+            phase[name] += row[name]
+        if row["reason"] is not None:
+            phase["reasons"][row["reason"]] = (
+                abs(row["kernel_count"] - row["nsys_kernel_count"]),
+                abs(row["kernel_time_ns"] - row["nsys_kernel_time_ns"]),
+            )
+    for name in graphs.keys() - sums.keys():
+        sums[name] = {
+            "kernel_count": 0, "kernel_time_ns": 0, "nsys_kernel_count": 0, "nsys_kernel_time_ns": 0, "reasons": {},
+        }  # fmt: skip
+    return [NsysPhase(phase=name, graph_launch_count=graphs.get(name, 0), **sums[name]) for name in sorted(sums)]

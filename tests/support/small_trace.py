@@ -1,0 +1,38 @@
+"""A small healthy trace with a bit of everything, and its report in a form that two runs can be compared by."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.analysis import analyze
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.trace_builder import TraceBuilder
+
+KERNELS = 300
+
+
+def small_trace(schema: str = "2025.3") -> TraceBuilder:
+    """Thirty phase ranges of ten kernels each, copies, a diagnostic; some tables are several pages long."""
+    trace = TraceBuilder(schema).gpu()
+    main = trace.process(name="python").thread(name="main")
+    main.push(0, 100 * KERNELS, "request")
+    for index in range(KERNELS):
+        at = 100 * index
+        if index % 10 == 0:
+            main.push(at, at + 999, "decode" if index else "prefill")
+        main.launch(at + 1, gpu=(at + 10, at + 60), name=f"kernel_{index % 7}")
+    for index in range(20):
+        main.memcpy(100 * index + 50, gpu=(100 * index + 70, 100 * index + 80))
+    trace.diagnostic("CUDA device 0: collected")
+    return trace
+
+
+def comparable_report(path: Path, options: TraceOptions | None = None) -> dict[str, Any]:
+    """The whole report of `path` but the path itself."""
+    with open_trace(path, options or TraceOptions(use_cache=False)) as trace:
+        report = attrs.asdict(analyze(trace))
+    del report["trace"]["path"]
+    return report

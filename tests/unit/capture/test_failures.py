@@ -1,0 +1,105 @@
+"""What nsys printed and left behind becomes one sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.capture import Nsys
+from nsys_pipeline.capture.failures import NsysFaultError, no_report
+from nsys_pipeline.capture.rundir import RunDirectory
+from nsys_pipeline.capture.session import Outcome
+from nsys_pipeline.errors import NsysError
+from tests.unit.capture.fake_nsys import fake_nsys
+
+IMPORT_FAILED = "Importer error status: Importation failed."
+
+
+def outcome(*lines: str, code: int = 0, recording: Path | None = None) -> Outcome:
+    return Outcome(
+        returncode=code,
+        stopped=None,
+        wall_s=1.0,
+        lines=lines,
+        nsys_lines=lines,
+        recording=recording,
+        load_status=None,
+        driver_error=None,
+    )
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "run", "x", exact=True)
+
+
+def nsys_with_importer(directory: Path, *, works: bool) -> Nsys:
+    nsys = Nsys.probe(fake_nsys(directory / "target"))
+    importer = directory / "host" / "QdstrmImporter"
+    importer.parent.mkdir()
+    importer.write_text(f"#!/bin/sh\nexit {0 if works else 127}\n")
+    importer.chmod(0o755)
+    return nsys
+
+
+@pytest.fixture
+def nsys(tmp_path: Path) -> Nsys:
+    return nsys_with_importer(tmp_path / "nsys", works=True)
+
+
+@pytest.mark.parametrize(
+    ("ended", "message"),
+    [
+        (outcome("Generated:"), "nsys recorded nothing: the capture range never opened"),
+        (outcome("hello"), "nsys recorded nothing: the capture range never opened"),
+        (
+            outcome("ValueError: no prompt", "Generated:", code=5),
+            "the workload ended with status 5 before the capture range opened: ValueError: no prompt",
+        ),
+        (outcome(code=-9), "nsys was killed before it wrote a report"),
+        (
+            outcome("Failed to create '/x.nsys-rep': File exists.", recording=Path("/gone.qdstrm")),
+            "nsys could not write its report: Failed to create '/x.nsys-rep': File exists.",
+        ),
+        (
+            outcome("unrecognised option '--x'", "usage: nsys profile", "Try 'nsys profile --help'", code=1),
+            "nsys wrote no report (exit code 1): unrecognised option '--x'",
+        ),
+    ],
+)
+def test_reasons(directory: RunDirectory, nsys: Nsys, ended: Outcome, message: str) -> None:
+    error = no_report(ended, nsys, directory)
+    assert error.message == message
+    assert error.hint
+
+
+def test_a_failed_workload_passes_its_status_on(directory: RunDirectory, nsys: Nsys) -> None:
+    assert no_report(outcome("Generated:", code=5), nsys, directory).exit_code == 5
+    assert no_report(outcome("Generated:"), nsys, directory).exit_code == 3
+
+
+def test_a_recording_is_saved_and_named(directory: RunDirectory, tmp_path: Path) -> None:
+    (directory.staging / "trace.qdstrm").write_text("recorded")
+    broken = nsys_with_importer(tmp_path / "broken", works=False)
+    error = no_report(outcome(IMPORT_FAILED, recording=Path("/tmp/x.qdstrm")), broken, directory)
+    saved = directory.path / "trace.qdstrm"
+    assert type(error) is NsysError
+    assert error.message == (
+        f"nsys recorded the workload, but its importer failed (Importation failed); what was recorded is in `{saved}`"
+    )
+    assert error.hint is not None
+    assert f"QdstrmImporter -i {saved}` makes a report of it" in error.hint
+    assert saved.read_text() == "recorded"
+
+
+def test_faults_that_depend_on_chance(directory: RunDirectory, nsys: Nsys) -> None:
+    (directory.staging / "trace.qdstrm").write_text("recorded")
+    fault = 'Value: "Multiple different definitions of the same VmTidToPidInfo"'
+    gave_up = no_report(outcome(fault, IMPORT_FAILED, recording=Path("/tmp/x.qdstrm")), nsys, directory)
+    assert isinstance(gave_up, NsysFaultError)
+    assert "gave up on the recording (Multiple different definitions" in gave_up.message
+
+    lost = no_report(outcome("Connection to Agent lost. This is most likely a bug.", "Generated:"), nsys, directory)
+    assert isinstance(lost, NsysFaultError)
+    assert lost.message == "nsys lost the connection to its own agent"

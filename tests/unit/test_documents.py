@@ -1,0 +1,58 @@
+"""What the documents say is what llmperf does."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline import __version__
+from nsys_pipeline.cli.app import app
+from nsys_pipeline.cli.group import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def shell_blocks() -> list[list[str]]:
+    return [block.splitlines() for block in re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)]
+
+
+def test_the_first_commands_of_the_readme_are_the_ones_that_ci_runs() -> None:
+    assert shell_blocks()[0] == [
+        "pip install . && llmperf demo",
+        'pip install ".[test]" && python -m pytest -n auto',
+    ]
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "readme_command" in ci
+    assert "for line in 1 2" in ci
+
+
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_the_readme_shows_every_verb(verb: str) -> None:
+    assert re.search(rf"\bllmperf {verb}\b", README), verb
+
+
+def test_the_version_is_said_once() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == __version__
+
+
+@pytest.mark.parametrize("path", [path for path in ROOT.glob("*.md") if path.name != "LICENSE"], ids=lambda p: p.name)
+def test_links_to_files_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_the_readme_shows_what_the_demo_prints(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit):
+        app(["demo", "--no-cache"], prog_name="llmperf")
+    # Less the last lines, which say where the trace is.
+    report = capsys.readouterr().out.partition("\nnext: ")[0]
+
+    assert f"```text\n{report}" in README, "paste what `COLUMNS=100 llmperf demo` prints"

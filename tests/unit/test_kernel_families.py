@@ -1,0 +1,81 @@
+"""Families of kernels: names met in real traces and in public code, and what is left over on every real trace."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.rules.kernels import OTHER, families, kernel_family
+from tests.support import real_traces
+
+AT = "void at::native::"
+VECTOR = AT + "vectorized_elementwise_kernel<8, at::native::"
+REDUCE = AT + "reduce_kernel<512, 1, at::native::ReduceOp<"
+NAMES = [
+    ("nvjet_sm90_tst_256x128_64x4_1x2_h_bz_coopA_TNT", "", "gemm"),
+    ("nvjet_sm90_tst_64x8_64x16_2x1_v_bz_splitK_TNT", "", "gemm"),
+    ("splitKreduce_kernel", "void cublasLt::splitKreduce_kernel<32, 16, int, float>", "gemm"),
+    ("sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x64", "", "gemm"),
+    ("ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_stages_64x4_tn", "", "gemm"),
+    ("Kernel2", "void cutlass::Kernel2<cutlass_80_tensorop_s1688gemm_64x64_16x6_tn_align4>(T1::Params)", "gemm"),
+    ("device_kernel", "void cutlass::device_kernel<cutlass::gemm::kernel::GemmUniversal<int>>(T1::Params)", "gemm"),
+    ("Marlin", "void marlin::Marlin<8, 4, 4>", "gemm"),
+    ("gemv2T_kernel_val", "void gemv2T_kernel_val<int, int, __nv_bfloat16>", "gemv"),
+    ("gemmSN_TN_kernel", "void gemmSN_TN_kernel<float, 128, 16, 2, 4, 8, 9>", "gemm"),
+    ("flash_fwd_kernel", "void pytorch_flash::flash_fwd_kernel<Flash_fwd_kernel_traits<64, 128, 128>>", "attention"),
+    ("flash_fwd_splitkv_combine_kernel", "void flash::flash_fwd_splitkv_combine_kernel<int>", "attention"),
+    ("device_kernel", "void cutlass::device_kernel<flash::enable_sm90<flash::FlashAttnFwdSm90<int>>>", "attention"),
+    ("fmha_cutlassF_bf16_aligned_64x64_rf_sm80", "", "attention"),
+    ("cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16_knob_7_64x128x64_4x1x1", "", "attention"),
+    ("paged_attention_v2_kernel", "void vllm::paged_attention_v2_kernel<int>", "attention"),
+    ("BatchDecodeWithPagedKVCacheKernel", "void flashinfer::BatchDecodeWithPagedKVCacheKernel<int>", "attention"),
+    ("ncclDevKernel_AllReduce_Sum_bf16_RING_LL", "", "communication"),
+    ("cross_device_reduce_1stage", "void vllm::cross_device_reduce_1stage<__nv_bfloat16, 2>", "communication"),
+    ("rms_norm_kernel", "void vllm::rms_norm_kernel<c10::BFloat16>", "norm"),
+    ("vectorized_layer_norm_kernel", AT + "<unnamed>::vectorized_layer_norm_kernel<float, float>", "norm"),
+    ("act_and_mul_kernel", "void vllm::act_and_mul_kernel<c10::BFloat16, &vllm::silu_kernel>", "activation"),
+    ("vectorized_elementwise_kernel", VECTOR + "<unnamed>::silu_kernel(int)>", "activation"),
+    ("elementwise_kernel", AT + "elementwise_kernel<128, 4, void direct_copy_kernel_cuda(int)>", "copy"),
+    ("vectorized_elementwise_kernel", VECTOR + "CUDAFunctor_add<c10::BFloat16>>", "elementwise"),
+    ("CatArrayBatchedCopy", AT + "<unnamed>::CatArrayBatchedCopy<int>", "copy"),
+    ("reshape_and_cache_flash_kernel", "void vllm::reshape_and_cache_flash_kernel<int>", "copy"),
+    ("rotary_embedding_kernel", "void vllm::rotary_embedding_kernel<c10::BFloat16, 1>", "embedding"),
+    ("indexSelectSmallIndex", AT + "<unnamed>::indexSelectSmallIndex<c10::BFloat16>", "embedding"),
+    ("topkGatingSoftmax", "void vllm::moe::topkGatingSoftmax<8, 64>", "moe routing"),
+    ("moe_align_block_size_kernel", "void vllm::moe::moe_align_block_size_kernel<int>", "moe routing"),
+    ("fused_moe_kernel", "fused_moe_kernel", "gemm"),
+    ("reduce_kernel", REDUCE + "c10::BFloat16, at::native::ArgMaxOps<float>>>", "sampling"),
+    ("reduce_kernel", REDUCE + "float, at::native::MeanOps<float>>>", "reduction"),
+    ("triton_poi_fused_add_mul_silu_3", "triton_poi_fused_add_mul_silu_3", "activation"),
+    ("triton_red_fused__to_copy_add_mean_mul_pow_rsqrt_4", "", "norm"),
+    ("triton_mm_kernel_0", "triton_mm_kernel_0", "gemm"),
+    ("nobody_knows_this", "", OTHER),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("short", "full", "family"), NAMES, ids=[f"{name[0][:40]}-{name[2]}" for name in NAMES])
+def test_family_of_a_name(short: str, full: str, family: str) -> None:
+    assert kernel_family(short, full or None) == family
+
+
+def test_unnamed_kernels_are_other() -> None:
+    assert kernel_family(None) == OTHER
+    assert families()[-1] == OTHER
+
+
+@pytest.mark.parametrize("name", real_traces.NAMES)
+def test_little_time_is_left_over(name: str, tmp_path: Path) -> None:
+    path = real_traces.unpack_by_name(name, tmp_path)
+    times: Counter[str] = Counter()
+    with closing(sqlite3.connect(path)) as trace:
+        names = dict(trace.execute("SELECT id, value FROM StringIds"))
+        for short, full, time in trace.execute(
+            'SELECT shortName, demangledName, sum("end" - start) FROM CUPTI_ACTIVITY_KIND_KERNEL GROUP BY 1, 2'
+        ):
+            times[kernel_family(names[short], names[full])] += time
+
+    assert times[OTHER] < 0.02 * times.total(), times
