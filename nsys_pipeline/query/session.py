@@ -203,10 +203,16 @@ class Session:
 
         Whole numbers are Int64, sums of them too, unless they do not fit: then they are Int128.
         """
+        import duckdb
         import polars as pl
 
         with self.reader(text, parameters, time_limit_s) as (cursor, statement):
-            relation = cursor.sql(statement.sql, params=parameters or None)
+            try:
+                relation = cursor.sql(statement.sql, params=parameters or None)
+            except (duckdb.BinderException, duckdb.CatalogException):
+                # Only `execute` says where in the query it is.
+                cursor.execute(statement.sql, parameters or None)
+                raise
             frame: pl.DataFrame = interruptible(lambda: pl.DataFrame(relation), cursor)
         return frame.with_columns(
             _whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0)

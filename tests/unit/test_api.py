@@ -58,7 +58,7 @@ def test_values_and_types(trace: TraceReader) -> None:
     frame = trace.sql("SELECT phase, sum(dur_ns) AS time_ns, count(*) AS n FROM gpu_work GROUP BY phase ORDER BY phase")
     assert frame.schema == {"phase": pl.String, "time_ns": pl.Int64, "n": pl.Int64}
     assert frame.rows() == [("prefill", 18, 4)]
-    assert trace.sql("SELECT $x + ? AS y" if False else "SELECT $x + 1 AS y", {"x": 1})["y"].to_list() == [2]
+    assert trace.sql("SELECT $x + 1 AS y", {"x": 1})["y"].to_list() == [2]
     assert trace.sql("SELECT ? AS y", [5])["y"].to_list() == [5]
     wide = trace.sql("SELECT 170141183460469231731687303715884105727 AS x")
     assert wide["x"].to_list() == [2**127 - 1]
@@ -111,8 +111,13 @@ def test_flops_of_two_models() -> None:
 def test_threads_read_side_by_side() -> None:
     """Each thread gets the same answers as one alone, views being built meanwhile."""
     with llmperf.open(TRACES / f"h100_train{SUFFIX}", cache=False) as trace:
-        queries = ["FROM phases ORDER BY ALL", "SELECT count(*), sum(dur_ns) FROM kernels", "FROM gpu_busy ORDER BY ALL",
-                   "SELECT count(*) FROM api_calls", "SELECT count(*) FROM nsys.NVTX_EVENTS"]  # fmt: skip
+        queries = [
+            "FROM phases ORDER BY ALL",
+            "SELECT count(*), sum(dur_ns) FROM kernels",
+            "FROM gpu_busy ORDER BY ALL",
+            "SELECT count(*) FROM api_calls",
+            "SELECT count(*) FROM nsys.NVTX_EVENTS",
+        ]
         found: dict[int, list[pl.DataFrame]] = {}
         errors: list[BaseException] = []
 
