@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection
 
+    from nsys_pipeline.records import Notice
     from nsys_pipeline.trace import Trace
 
 # Spilled data of one query may not fill the disk.
@@ -267,6 +268,12 @@ class Session:
         if isinstance(error, duckdb.InterruptException):
             return Interrupted("the query was interrupted")
         return explain(error, tables=self.table_names(), functions=self.function_names())
+
+    def notices(self) -> list[Notice]:
+        """What the estimate has to say about its numbers, as far as a query has needed it."""
+        return [
+            notice for provider in self.providers if provider.has_estimate for notice in provider.prepared().notices
+        ]
 
     def table_names(self) -> list[str]:
         """Everything that may follow FROM: the public views, then the exports' own tables."""
