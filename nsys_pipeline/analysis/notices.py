@@ -28,7 +28,7 @@ def trace_notices(trace: Trace, phases: list[Phase], unattributed: Unattributed,
             Notice(
                 "work_outlives_range",
                 f"the GPU is busy with {names} for longer than its ranges are open: launches run ahead of the GPU",
-                "MFU and MBU of wall time are too high there; read the ones of busy time",
+                "its wall time says nothing about the GPU: MFU and MBU are given for busy time only",
             )
         )
     return notices

@@ -1,5 +1,7 @@
 -- FLOPs, bytes, MFU, MBU and speed of light of each phase, over the occurrences that count: not warm-up, shape known.
 -- MFU and MBU divide the time that the work would take at the GPU's peak by the time it took: host wall, GPU busy.
+-- Where the GPU was busy with the phase for longer than its ranges were open, its host time says nothing about it, and
+-- MFU and MBU of wall time are NULL.
 -- Grain: phase; a phase without any such occurrence is absent.
 -- requires: estimate.occurrence_costs, estimate._measured_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns
 -- columns:
@@ -44,7 +46,10 @@ total AS (
         CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) END AS memory_device_ns,
         CASE WHEN count(c.executed_ns) = count(*) THEN sum(c.executed_ns * c.device_count) END AS executed_device_ns,
         CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns * c.device_count) END AS sol_device_ns,
-        sum(c.wall_ns)::BIGINT AS wall_ns, sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
+        sum(c.wall_ns)::BIGINT AS wall_ns,
+        -- NULL where the work cannot have happened inside the ranges.
+        CASE WHEN sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count) THEN sum(c.wall_ns)::BIGINT END AS covering_ns,
+        sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
         coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
     JOIN attribute.phase_ranges AS p USING (occurrence_id)
@@ -55,9 +60,9 @@ total AS (
 )
 SELECT
     phase, measured_occurrences, tokens, flops, executed_flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
-    compute_ns / nullif(wall_ns, 0) AS mfu_wall, compute_ns / nullif(gpu_span_ns, 0) AS mfu_span,
+    compute_ns / nullif(covering_ns, 0) AS mfu_wall, compute_ns / nullif(gpu_span_ns, 0) AS mfu_span,
     compute_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy, executed_device_ns / nullif(gpu_busy_ns, 0) AS hfu_busy,
-    memory_ns / nullif(wall_ns, 0) AS mbu_wall, memory_ns / nullif(gpu_span_ns, 0) AS mbu_span,
+    memory_ns / nullif(covering_ns, 0) AS mbu_wall, memory_ns / nullif(gpu_span_ns, 0) AS mbu_span,
     memory_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy,
     sol_device_ns / nullif(gpu_busy_ns, 0) AS sol_ratio,
     flops / nullif(bytes, 0) AS flops_per_byte,

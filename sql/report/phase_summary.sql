@@ -29,11 +29,11 @@
 --   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
 --   peak_flops_per_s     DOUBLE   flops / time at peak: of one GPU, weighted by dtype. Unit: FLOP/s.
---   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time.
+--   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time; NULL where busy outlasts it.
 --   mfu_span             DOUBLE   The same of the GPU span.
 --   mfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_busy             DOUBLE   Executed FLOPs utilization of GPU busy time.
---   mbu_wall             DOUBLE   Memory bandwidth utilization of host wall time.
+--   mbu_wall             DOUBLE   Memory bandwidth utilization of host wall time; NULL where busy outlasts it.
 --   mbu_span             DOUBLE   The same of the GPU span.
 --   mbu_busy             DOUBLE   The same of GPU busy time.
 --   compute_ns           DOUBLE   Time at peak FLOP/s. Unit: ns.

@@ -31,7 +31,7 @@
 --   flops              BIGINT   Model FLOPs. Unit: FLOP.
 --   bytes              BIGINT   Minimum bytes. Unit: bytes.
 --   sol_ns             DOUBLE   Speed of light. Unit: ns.
---   mfu_wall           DOUBLE   Model FLOPs utilization of host wall time.
+--   mfu_wall           DOUBLE   Model FLOPs utilization of host wall time; NULL where busy outlasts it.
 --   mfu_busy           DOUBLE   The same of GPU busy time.
 --   mbu_wall           DOUBLE   Memory bandwidth utilization of host wall time.
 --   mbu_busy           DOUBLE   The same of GPU busy time.
@@ -65,9 +65,9 @@ SELECT
     CASE WHEN w.device_count = 1 THEN w.gpu_end_ns - w.gpu_start_ns - b.gpu_busy_ns END AS gpu_idle_ns,
     w.launch_latency_ns,
     c.flops, c.bytes, c.sol_ns,
-    c.compute_ns / nullif(c.wall_ns, 0) AS mfu_wall,
+    CASE WHEN c.device_busy_ns <= c.wall_ns * c.device_count THEN c.compute_ns / nullif(c.wall_ns, 0) END AS mfu_wall,
     c.compute_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mfu_busy,
-    c.memory_ns / nullif(c.wall_ns, 0) AS mbu_wall,
+    CASE WHEN c.device_busy_ns <= c.wall_ns * c.device_count THEN c.memory_ns / nullif(c.wall_ns, 0) END AS mbu_wall,
     c.memory_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mbu_busy
 FROM attribute.phase_ranges AS p
 LEFT JOIN work AS w USING (occurrence_id)

@@ -20,11 +20,17 @@ SELECT
     sum(c.wall_ns)::BIGINT AS wall_ns, coalesce(sum(c.device_busy_ns), 0)::BIGINT AS gpu_busy_ns,
     CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
     CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
-    CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns) / nullif(sum(c.wall_ns), 0) END AS mfu_wall,
+    CASE
+        WHEN count(c.compute_ns) = count(*) AND sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count)
+            THEN sum(c.compute_ns) / nullif(sum(c.wall_ns), 0)
+    END AS mfu_wall,
     CASE
         WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns * c.device_count) / nullif(sum(c.device_busy_ns), 0)
     END AS mfu_busy,
-    CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns) / nullif(sum(c.wall_ns), 0) END AS mbu_wall,
+    CASE
+        WHEN count(c.memory_ns) = count(*) AND sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count)
+            THEN sum(c.memory_ns) / nullif(sum(c.wall_ns), 0)
+    END AS mbu_wall,
     CASE
         WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) / nullif(sum(c.device_busy_ns), 0)
     END AS mbu_busy,
