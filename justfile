@@ -46,6 +46,10 @@ golden-recipes:
 docs *ARGS:
     python scripts/generate_references.py {{ARGS}}
 
+# run the notebook and store its outputs
+notebook:
+    python scripts/run_notebook.py --write docs/tour.ipynb
+
 # measure llmperf beside its floor and nsys stats (minutes), and rewrite docs/benchmarks.md
 bench *ARGS:
     python scripts/bench.py {{ARGS}}

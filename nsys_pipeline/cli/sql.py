@@ -176,7 +176,19 @@ def run(
         else:
             found = result.rows(rows + 1)
             width = shutil.get_terminal_size().columns if stream.isatty() else None
+            _hint_at_model(result.columns, found, session)
             render_table(result.columns, result.types, found[:rows], stream, width=width, has_more=len(found) > rows)
+
+
+def _hint_at_model(columns: tuple[str, ...], rows: list[tuple[Any, ...]], session: Session) -> None:
+    """Say on stderr what fills in utilization, where it was asked for and every value is unknown."""
+    wanted = [index for index, name in enumerate(columns) if name.startswith(("mfu_", "mbu_")) or name == "sol_ns"]
+    if not rows or not wanted or any(row[index] is not None for row in rows for index in wanted):
+        return
+    for notice in session.notices():
+        sys.stderr.write(f"warning: {notice.message}\n" + (f"hint: {notice.hint}\n" if notice.hint else ""))
+    if any(one.prepared().model is None or not one.prepared().steps for one in session.providers if one.has_estimate):
+        sys.stderr.write("hint: MFU, MBU and SOL need a model and shapes: --model llama-3.2-1b --shape 8x512+32\n")
 
 
 def split_arguments(arguments: list[str]) -> tuple[dict[str, Path], str | None]:

@@ -99,10 +99,8 @@ def _write_parquet(con: DuckDBPyConnection, path: Path) -> None:
         # Parquet has no HUGEINT, and DuckDB would write a DOUBLE.
         wide = [f'"{one.name}"::DECIMAL(38, 0) AS "{one.name}"' for one in module.columns if one.type == "HUGEINT"]
         columns = f"* REPLACE ({', '.join(wide)})" if wide else "*"
-        con.execute(
-            f"COPY (SELECT {columns} FROM {module.name}) TO {file} (FORMAT parquet, COMPRESSION zstd, "  # noqa: S608
-            f"KV_METADATA {{'description': {_text(module.doc)}, {metadata}}})"
-        )
+        options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'description': {_text(module.doc)}, {metadata}}}"
+        con.execute(f"COPY (SELECT {columns} FROM {module.name}) TO {file} ({options})")  # noqa: S608
     schema = json.dumps([as_json(module) for module in public_views()], indent=2, ensure_ascii=False)
     (path / "schema.json").write_text(schema + "\n", encoding="utf-8")
 

@@ -13,6 +13,7 @@ import attrs
 from nsys_pipeline.analysis import AnalysisOptions
 from nsys_pipeline.errors import Interrupted, LlmperfError, QueryError, UsageError
 from nsys_pipeline.query.explain import explain
+from nsys_pipeline.query.interrupt import interruptible
 from nsys_pipeline.query.provider import Provider
 from nsys_pipeline.query.statement import Relation, Statement, parse_select
 from nsys_pipeline.query.views import public_macros
@@ -22,9 +23,11 @@ from nsys_pipeline.trace import TraceOptions, open_trace
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import duckdb
     import polars as pl
     from duckdb import DuckDBPyConnection
 
+    from nsys_pipeline.records import Notice
     from nsys_pipeline.trace import Trace
 
 # Spilled data of one query may not fill the disk.
@@ -45,7 +48,7 @@ class QueryResult:
 
     def batches(self) -> Iterator[list[tuple[Any, ...]]]:
         """Rows in batches."""
-        while rows := self._cursor.fetchmany(BATCH_ROWS):
+        while rows := interruptible(lambda: self._cursor.fetchmany(BATCH_ROWS), self._cursor):
             yield rows
 
     def rows(self, limit: int | None = None) -> list[tuple[Any, ...]]:
@@ -190,7 +193,7 @@ class Session:
     ) -> Iterator[QueryResult]:
         """Run one SELECT in a read-only transaction. Raises QueryError where it is none, fails or takes too long."""
         with self.reader(text, parameters, time_limit_s) as (cursor, statement):
-            cursor.execute(statement.sql, parameters or None)
+            interruptible(lambda: cursor.execute(statement.sql, parameters or None), cursor)
             columns = cursor.description or []
             yield QueryResult(
                 tuple(str(name) for name, *_ in columns), tuple(str(kind) for _, kind, *_ in columns), cursor
@@ -201,10 +204,17 @@ class Session:
 
         Whole numbers are Int64, sums of them too, unless they do not fit: then they are Int128.
         """
+        import duckdb
         import polars as pl
 
         with self.reader(text, parameters, time_limit_s) as (cursor, statement):
-            frame = pl.DataFrame(cursor.sql(statement.sql, params=parameters or None))
+            try:
+                relation = cursor.sql(statement.sql, params=parameters or None)
+            except (duckdb.BinderException, duckdb.CatalogException):
+                # Only `execute` says where in the query it is.
+                cursor.execute(statement.sql, parameters or None)
+                raise
+            frame: pl.DataFrame = interruptible(lambda: pl.DataFrame(relation), cursor)
         return frame.with_columns(
             _whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0)
         )
@@ -225,13 +235,14 @@ class Session:
             statement = parse_select(cursor, text)
             _check_parameters(statement, parameters)
             try:
-                self.provide(statement)
+                connections = [provider.trace.connection for provider in self.providers]
+                interruptible(lambda: self.provide(statement), *connections)
                 if self.closes_off:
                     self.close_off()
                 limit = TimeLimit(cursor, time_limit_s)
                 cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
                 yield cursor, statement
-            except (duckdb.Error, RuntimeError) as error:
+            except duckdb.Error as error:
                 raise self.failure(error, limit) from error
         finally:
             if limit:
@@ -241,7 +252,7 @@ class Session:
                 cursor.execute("ROLLBACK").fetchall()
             cursor.close()
 
-    def failure(self, error: Exception, limit: TimeLimit | None = None) -> LlmperfError:
+    def failure(self, error: duckdb.Error, limit: TimeLimit | None = None) -> LlmperfError:
         """Say what `error` means to the user."""
         import duckdb
 
@@ -254,12 +265,15 @@ class Session:
                 f"the query does not fit the memory limit of {self.provider.trace.options.memory_limit}",
                 hint="raise --memory-limit, or ask for less",
             )
-        if isinstance(error, duckdb.InterruptException) or "interrupted" in str(error):
-            # Ctrl-C while DuckDB works arrives as a RuntimeError.
+        if isinstance(error, duckdb.InterruptException):
             return Interrupted("the query was interrupted")
-        if isinstance(error, duckdb.Error):
-            return explain(error, tables=self.table_names(), functions=self.function_names())
-        return QueryError(str(error))
+        return explain(error, tables=self.table_names(), functions=self.function_names())
+
+    def notices(self) -> list[Notice]:
+        """What the estimate has to say about its numbers, as far as a query has needed it."""
+        return [
+            notice for provider in self.providers if provider.has_estimate for notice in provider.prepared().notices
+        ]
 
     def table_names(self) -> list[str]:
         """Everything that may follow FROM: the public views, then the exports' own tables."""

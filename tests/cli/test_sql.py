@@ -55,6 +55,12 @@ def test_a_query_prints_a_table(small: str) -> None:
     )
 
 
+def test_unknown_utilization_has_a_hint(small: str) -> None:
+    code, _, err = llmperf("sql", small, "SELECT phase, mfu_busy FROM phases")
+    assert code == 0
+    assert err.startswith("hint: MFU, MBU and SOL need a model and shapes")
+
+
 def test_rows_limits_the_table_and_says_so(small: str) -> None:
     _, out, _ = llmperf("sql", small, "SELECT range AS n FROM range(1000)", "--rows", "3")
     assert out.splitlines()[-1] == "(first 3 rows; --rows N shows more, --format csv all)"
@@ -281,11 +287,11 @@ class Terminal:
         """Type Ctrl-D until the prompt ends: one that comes while the terminal is not raw is swallowed."""
         for _ in range(100):
             self.type("\x04")
-            select.select([self.master], [], [], 0.2)
+            if select.select([self.master], [], [], 0.2)[0]:
+                with contextlib.suppress(OSError):
+                    os.read(self.master, 65536)
             if self.process.poll() is not None:
                 break
-            with contextlib.suppress(OSError):
-                os.read(self.master, 65536)
         return self.process.wait(5)
 
 
@@ -312,7 +318,7 @@ def test_the_prompt(terminal: Terminal, tmp_path: Path) -> None:
     terminal.type(".schema gpu_busy\r")
     terminal.wait_for("Idle time since the GPU's busy interval before")
     terminal.wait_for("llmperf> ")
-    terminal.type("SELECT count(*) FROM range(100000000) a, range(100000000) b;\r")
+    terminal.type("SELECT count(*) FROM range(10000) a, range(10000) b, range(10000) c, range(10000) d;\r")
     time.sleep(1.0)
     terminal.type("\x03")
     terminal.wait_for("interrupted")

@@ -1,0 +1,152 @@
+"""Traces from Python."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+import nsys_pipeline as llmperf
+from nsys_pipeline.api import TraceReader
+from nsys_pipeline.errors import QueryError, TraceError
+from nsys_pipeline.query.views import public_views
+from tests.support.edge_traces import EDGE_TRACES
+from tests.support.real_traces import SUFFIX, TRACES
+
+LLAMA = {"model": "llama-3.2-1b", "shapes": ["1x128+4", "1x2048+32", "8x512+32", "1x128+64"]}
+
+
+@pytest.fixture(scope="module")
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceReader]:
+    path = EDGE_TRACES["work_of_every_kind"]().write(tmp_path_factory.mktemp("api") / "trace.sqlite")
+    with llmperf.open(path, cache=False) as opened:
+        yield opened
+
+
+def test_importing_costs_little() -> None:
+    """Nothing heavy is imported; the best of some tries, because other processes share the machine."""
+    program = (
+        "import sys, time; t = time.perf_counter(); import nsys_pipeline; t = time.perf_counter() - t; "
+        "print(t, *(m for m in ('torch', 'duckdb', 'polars', 'rich', 'typer') if m in sys.modules))"
+    )
+    runs = [
+        subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True) for _ in range(3)
+    ]
+    seconds, *heavy = min(run.stdout.split() for run in runs)
+    assert heavy == []
+    assert float(seconds) < 0.15
+
+
+def test_every_view_is_an_attribute(trace: TraceReader) -> None:
+    views = [module.relation for module in public_views()]
+    assert trace.views == views
+    for view in views:
+        frame = getattr(trace, view)
+        assert isinstance(frame, pl.DataFrame)
+        assert frame.columns == trace.schema(view)["column"].to_list()
+        assert getattr(TraceReader, view).__doc__
+    assert trace.phases is trace.phases
+
+
+def test_values_and_types(trace: TraceReader) -> None:
+    frame = trace.sql("SELECT phase, sum(dur_ns) AS time_ns, count(*) AS n FROM gpu_work GROUP BY phase ORDER BY phase")
+    assert frame.schema == {"phase": pl.String, "time_ns": pl.Int64, "n": pl.Int64}
+    assert frame.rows() == [("prefill", 18, 4)]
+    assert trace.sql("SELECT $x + 1 AS y", {"x": 1})["y"].to_list() == [2]
+    assert trace.sql("SELECT ? AS y", [5])["y"].to_list() == [5]
+    wide = trace.sql("SELECT 170141183460469231731687303715884105727 AS x")
+    assert wide["x"].to_list() == [2**127 - 1]
+
+
+def test_errors(trace: TraceReader, tmp_path: Path) -> None:
+    with pytest.raises(QueryError) as raised:
+        trace.sql("FROM phass")
+    assert raised.value.hint == "did you mean `phases` or `phase_summary`?"
+    with pytest.raises(QueryError, match="DROP is refused"):
+        trace.sql("DROP SCHEMA report")
+    with pytest.raises(QueryError, match="there is no view `phase`"):
+        trace.view("phase")
+    with pytest.raises(TraceError):
+        llmperf.open(tmp_path / "missing.sqlite")
+    with pytest.raises(AttributeError):
+        _ = trace.no_such_view  # type: ignore[attr-defined]
+
+
+def test_report_recipe_and_connection(trace: TraceReader) -> None:
+    report = trace.report()
+    assert {phase.name: phase.kernel_count for phase in report.phases} == {"prefill": 2, "decode": 0}
+    assert all(check.passed for check in report.checks)
+    assert trace.recipe("top_kernels", top=1)["name"].to_list() == ["kernel"]
+    assert "top_kernels" in trace.recipes
+    con = trace.connection
+    con.execute("CREATE TABLE memory.main.mine AS SELECT count(*) AS n FROM kernels")
+    assert con.execute("FROM memory.main.mine").fetchall() == [(2,)]
+
+
+def test_html_names_the_trace_and_its_phases(trace: TraceReader) -> None:
+    html = trace._repr_html_()
+    assert "<b>trace.sqlite</b>" in html
+    assert "prefill" in html
+    assert "trace.sqlite" in repr(trace)
+
+
+def test_flops_of_two_models() -> None:
+    """Utilization follows the model that is asked for, and the trace keeps its own."""
+    with llmperf.open(TRACES / f"h100_llama1b{SUFFIX}", **LLAMA) as trace:  # type: ignore[arg-type]
+        before = trace.flops()
+        assert before.filter(pl.col("phase") == "prefill")["flops"].to_list() == [12_876_067_635_200]
+        larger = trace.flops("llama-3.2-3b")
+        assert (larger["flops"] > before["flops"]).all()
+        assert trace.flops().equals(before)
+        assert trace.ops["flops"].sum() > 0
+        assert trace.flops(shapes="1x64+4").filter(pl.col("phase") == "prefill")["flops"].item() < before["flops"].max()
+
+
+def test_threads_read_side_by_side() -> None:
+    """Each thread gets the same answers as one alone, views being built meanwhile."""
+    with llmperf.open(TRACES / f"h100_train{SUFFIX}", cache=False) as trace:
+        queries = [
+            "FROM phases ORDER BY ALL",
+            "SELECT count(*), sum(dur_ns) FROM kernels",
+            "FROM gpu_busy ORDER BY ALL",
+            "SELECT count(*) FROM api_calls",
+            "SELECT count(*) FROM nsys.NVTX_EVENTS",
+        ]
+        found: dict[int, list[pl.DataFrame]] = {}
+        errors: list[BaseException] = []
+
+        def read(index: int) -> None:
+            try:
+                found[index] = [trace.sql(query) for query in queries[index:] + queries[:index]]
+            except BaseException as error:
+                errors.append(error)
+
+        threads = [threading.Thread(target=read, args=(index,)) for index in range(len(queries))]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert errors == []
+        alone = [trace.sql(query) for query in queries]
+        for index, frames in found.items():
+            rotated = alone[index:] + alone[:index]
+            assert all(one.equals(other) for one, other in zip(frames, rotated, strict=True))
+
+
+def test_doctests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The examples of docs/python.md, on the trace that they name."""
+    root = Path(__file__).resolve().parents[2]
+    monkeypatch.chdir(root)
+    results = doctest.testfile(
+        str(root / "docs" / "python.md"),
+        module_relative=False,
+        optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE,
+    )
+    assert results.attempted >= 10
+    assert results.failed == 0
