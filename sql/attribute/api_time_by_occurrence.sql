@@ -19,9 +19,9 @@ slot_width AS (
 ),
 slotted AS (
     SELECT
-        global_tid, occurrence_id, start_ns, until_ns, end_ns,
-        unnest(range(start_ns // (SELECT width_ns FROM slot_width), until_ns // (SELECT width_ns FROM slot_width) + 1)) AS slot
-    FROM stretch
+        s.global_tid, s.occurrence_id, s.start_ns, s.until_ns, s.end_ns,
+        unnest(range(s.start_ns // w.width_ns, s.until_ns // w.width_ns + 1)) AS slot
+    FROM stretch AS s CROSS JOIN slot_width AS w
 ),
 doubled AS (
     SELECT (SELECT count(*) FROM attribute._linked_calls) > (SELECT count(*) FROM load.gpu_ops) AS is_doubled
@@ -31,12 +31,15 @@ call AS (
     UNION ALL
     SELECT global_tid, start_ns, any_value(end_ns) FROM load.api_calls WHERE (SELECT is_doubled FROM doubled)
     GROUP BY global_tid, correlation_id, start_ns
+),
+slotted_call AS (
+    SELECT c.global_tid, c.start_ns, c.end_ns, c.start_ns // w.width_ns AS slot
+    FROM call AS c CROSS JOIN slot_width AS w
 )
 SELECT
     s.occurrence_id, count(*) AS api_call_count,
     sum(greatest(0, least(c.end_ns, s.end_ns) - c.start_ns))::BIGINT AS api_time_ns
-FROM call AS c
+FROM slotted_call AS c
 JOIN slotted AS s
-    ON s.global_tid = c.global_tid AND s.slot = c.start_ns // (SELECT width_ns FROM slot_width)
-    AND c.start_ns >= s.start_ns AND c.start_ns < s.until_ns
+    ON s.global_tid = c.global_tid AND s.slot = c.slot AND c.start_ns >= s.start_ns AND c.start_ns < s.until_ns
 GROUP BY s.occurrence_id

@@ -21,24 +21,42 @@
 --   launch_call_count    BIGINT  Host calls that launched the work: a CUDA graph of a thousand kernels is one.
 --   other_thread_count   BIGINT  Operations that were launched by a thread without the phase.
 --   other_thread_time_ns BIGINT  Sum of their durations. Unit: ns.
+WITH graph_call AS (
+    -- Counting distinct calls is slow, and only nodes of graphs share one.
+    SELECT occurrence_id, process_key, device_id, count(DISTINCT api_id) AS graph_call_count
+    FROM attribute.gpu_work
+    WHERE graph_node_id IS NOT NULL
+    GROUP BY occurrence_id, process_key, device_id
+),
+work AS (
+    SELECT
+        occurrence_id, process_key, device_id,
+        count(*) FILTER (WHERE kind = 'kernel') AS kernel_count,
+        coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'kernel'), 0)::BIGINT AS kernel_time_ns,
+        count(*) FILTER (WHERE kind = 'memcpy') AS memcpy_count,
+        coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'memcpy'), 0)::BIGINT AS memcpy_time_ns,
+        count(*) FILTER (WHERE kind = 'memset') AS memset_count,
+        coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'memset'), 0)::BIGINT AS memset_time_ns,
+        count(*) FILTER (WHERE kind = 'graph') AS graph_launch_count,
+        coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_time_ns,
+        min(start_ns) AS first_start_ns,
+        max(end_ns) AS last_end_ns,
+        coalesce(sum(start_ns - launch_end_ns) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns), 0)::BIGINT
+            AS launch_latency_ns,
+        count(*) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns) AS launch_count,
+        count(api_id) FILTER (WHERE graph_node_id IS NULL) AS single_call_count,
+        count(*) FILTER (WHERE method = 'other_thread') AS other_thread_count,
+        coalesce(sum(end_ns - start_ns) FILTER (WHERE method = 'other_thread'), 0)::BIGINT AS other_thread_time_ns
+    FROM attribute.gpu_work
+    GROUP BY occurrence_id, process_key, device_id
+)
 SELECT
-    occurrence_id, process_key, device_id,
-    count(*) FILTER (WHERE kind = 'kernel') AS kernel_count,
-    coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'kernel'), 0)::BIGINT AS kernel_time_ns,
-    count(*) FILTER (WHERE kind = 'memcpy') AS memcpy_count,
-    coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'memcpy'), 0)::BIGINT AS memcpy_time_ns,
-    count(*) FILTER (WHERE kind = 'memset') AS memset_count,
-    coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'memset'), 0)::BIGINT AS memset_time_ns,
-    count(*) FILTER (WHERE kind = 'graph') AS graph_launch_count,
-    coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_time_ns,
-    min(start_ns) AS first_start_ns,
-    max(end_ns) AS last_end_ns,
-    coalesce(sum(start_ns - launch_end_ns) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns), 0)::BIGINT
-        AS launch_latency_ns,
-    count(*) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns) AS launch_count,
-    count(api_id) FILTER (WHERE graph_node_id IS NULL) + count(DISTINCT api_id) FILTER (WHERE graph_node_id IS NOT NULL)
-        AS launch_call_count,
-    count(*) FILTER (WHERE method = 'other_thread') AS other_thread_count,
-    coalesce(sum(end_ns - start_ns) FILTER (WHERE method = 'other_thread'), 0)::BIGINT AS other_thread_time_ns
-FROM attribute.gpu_work
-GROUP BY occurrence_id, process_key, device_id
+    w.occurrence_id, w.process_key, w.device_id, w.kernel_count, w.kernel_time_ns, w.memcpy_count, w.memcpy_time_ns,
+    w.memset_count, w.memset_time_ns, w.graph_launch_count, w.graph_time_ns, w.first_start_ns, w.last_end_ns,
+    w.launch_latency_ns, w.launch_count,
+    w.single_call_count + coalesce(g.graph_call_count, 0) AS launch_call_count,
+    w.other_thread_count, w.other_thread_time_ns
+FROM work AS w
+LEFT JOIN graph_call AS g
+    ON g.occurrence_id IS NOT DISTINCT FROM w.occurrence_id AND g.process_key IS NOT DISTINCT FROM w.process_key
+    AND g.device_id IS NOT DISTINCT FROM w.device_id
