@@ -108,7 +108,7 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
     phases = _phases(trace)
     unattributed = _unattributed(trace)
     info = _trace_info(trace, prepared.devices)
-    notices = [*prepared.notices, *trace_notices(trace, phases, unattributed, prepared.model)]
+    notices = [*prepared.notices, *trace_notices(trace, phases, unattributed, prepared.model, prepared.conventions)]
     return Report(
         trace=info,
         totals=WorkTotals(**records(trace.connection, "SELECT * FROM attribute.work_totals")[0]),

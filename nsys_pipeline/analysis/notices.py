@@ -8,16 +8,20 @@ from nsys_pipeline.records import Notice, Phase, Unattributed
 from nsys_pipeline.trace.duck import records, scalar
 
 if TYPE_CHECKING:
-    from nsys_pipeline.model import Model
+    from nsys_pipeline.model import Conventions, Model
     from nsys_pipeline.trace import Trace
 
 
-def trace_notices(trace: Trace, phases: list[Phase], unattributed: Unattributed, model: Model | None) -> list[Notice]:
+def trace_notices(
+    trace: Trace, phases: list[Phase], unattributed: Unattributed, model: Model | None, conventions: Conventions
+) -> list[Notice]:
     """Notices about the trace itself, the most important first."""
     notices = [
         *_missing_work(trace, phases),
         *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
+        *_nested(trace),
+        *_parallel(trace, phases, model, conventions),
         *_fallback(phases),
         *_ranges(trace),
         *_cold(trace),
@@ -34,6 +38,48 @@ def trace_notices(trace: Trace, phases: list[Phase], unattributed: Unattributed,
             )
         )
     return notices
+
+
+def _nested(trace: Trace) -> list[Notice]:
+    rows = trace.connection.execute(
+        """
+        SELECT p.phase, i.phase, count(*)
+        FROM attribute.phase_ranges AS p
+        ASOF JOIN attribute.phase_ranges AS i ON i.global_tid = p.global_tid AND i.start_ns > p.start_ns
+        WHERE i.start_ns <= p.end_ns AND i.end_ns <= p.end_ns
+        GROUP BY ALL ORDER BY ALL
+        """
+    ).fetchall()
+    if not rows:
+        return []
+    pairs = ", ".join(f"{count:,} {outer} around {inner}" for outer, inner, count in rows)
+    return [
+        Notice(
+            "nested_phases",
+            f"phases lie inside phases ({pairs}): the inner one has the work, both have the wall time",
+            "the outer ones have no MFU and no MBU; say with --phase which ranges you mean",
+        )
+    ]
+
+
+def _parallel(trace: Trace, phases: list[Phase], model: Model | None, conventions: Conventions) -> list[Notice]:
+    """A model is on each GPU in whole, unless somebody says otherwise: doubtful where ranks talk inside a pass."""
+    devices = {(device.process_id, device.device_id) for phase in phases for device in phase.devices}
+    if model is None or conventions.tp * conventions.pp > 1 or len(devices) < 2:
+        return []
+    talking = scalar(
+        trace.connection,
+        "SELECT count(*) FROM report.kernel_summary WHERE family = 'communication' AND phase IN ('prefill', 'decode')",
+    )
+    if not talking or all(phase.flops is None for phase in phases):
+        return []
+    return [
+        Notice(
+            "parallel_degree_assumed",
+            f"{len(devices)} ranks communicate inside their passes, and each is charged the whole model",
+            "if they share one model, pass --tp: FLOPs and MFU are too high by that factor",
+        )
+    ]
 
 
 def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:

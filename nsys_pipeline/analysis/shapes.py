@@ -68,7 +68,7 @@ def assign_shapes(trace: Trace, request_shapes: Sequence[RequestShape]) -> tuple
     if not request_shapes:
         return steps, notices
     unmarked = [occurrence for occurrence in _occurrences(trace) if occurrence.id not in steps]
-    if not unmarked:
+    if steps and not unmarked:
         notices.append(
             Notice("shapes_ignored", "the trace carries its own step shapes; the ones on the command line are not used")
         )

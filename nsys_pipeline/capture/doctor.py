@@ -147,7 +147,7 @@ def _check_package(name: str) -> Check:
     except importlib.metadata.PackageNotFoundError:
         if name in _NEEDED_PACKAGES:
             return Check(name, PROBLEM, "not installed: traces cannot be analyzed", f"pip install {name}")
-        return Check(name, NOTE, "not installed", "pip install 'nsys-pipeline[workload]' for the built-in workload")
+        return Check(name, NOTE, "not installed", "pip install '.[workload]' in a checkout, for the built-in workload")
 
 
 def _output(argv: list[str]) -> str | None:

@@ -132,7 +132,10 @@ def analyze(
 
     sys.stdout.flush()
     if failed := [check for check in report.checks if not check.passed]:
-        raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}")
+        hint = None
+        if any(check.name == "utilization.bounded" for check in failed):
+            hint = "more than the hardware can do: check --model, --shape, --dtype, --tp and --peak"
+        raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}", hint=hint)
     if report.verification and (unexplained := report.verification.unexplained):
         raise CheckError(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",

@@ -109,9 +109,11 @@ def capture(
         bool, typer.Option("--trace-forks", help="Trace children that fork without exec.", rich_help_panel=_RECORDING)
     ] = False,
     delay: Annotated[
-        float | None, typer.Option(help="Seconds before recording starts.", rich_help_panel=_RECORDING)
+        float | None, typer.Option(min=0, help="Seconds before recording starts.", rich_help_panel=_RECORDING)
     ] = None,
-    duration: Annotated[float | None, typer.Option(help="Seconds to record.", rich_help_panel=_RECORDING)] = None,
+    duration: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds to record.", rich_help_panel=_RECORDING)
+    ] = None,
     capture_range: Annotated[
         str | None,
         typer.Option(help="profiler (cudaProfilerStart), nvtx (a range) or none.", rich_help_panel=_RECORDING),
@@ -145,7 +147,7 @@ def capture(
         bool, typer.Option("--force", help="Replace the run in that directory.", rich_help_panel=_RUN)
     ] = False,
     timeout: Annotated[
-        float | None, typer.Option(help="Stop the workload after this many seconds.", rich_help_panel=_RUN)
+        float | None, typer.Option(min=0.1, help="Stop the workload after this many seconds.", rich_help_panel=_RUN)
     ] = None,
     nsys: Annotated[str | None, typer.Option(help="The nsys to use.", rich_help_panel=_RUN)] = None,
     preflight: Annotated[
@@ -192,7 +194,7 @@ def capture(
     argv = [*_python(nproc), "-m", "nsys_pipeline.workload", *workload.argv()] if workload else (command or [])
     plan = CapturePlan(
         command=argv,
-        name=Path(model).stem if model else (Path(command[0]).name if command else "run"),
+        name=_run_name(model) if model else (Path(command[0]).name if command else "run"),
         traces=tuple(name for name in (*trace.split(","), *(["osrt"] if osrt else [])) if name),
         cuda_graph=_one_of("--cuda-graph", cuda_graph, ("node", "whole")),
         gpu_metrics="all" if gpu_metrics else None,
@@ -213,6 +215,8 @@ def capture(
         line = shlex.join(nsys_argv(found, plan, directory / "trace"))
         sys.stdout.write(line.replace("{run_dir}", str(directory)) + "\n")
         return
+    if workload:
+        _need_workload_packages()
     if command and preflight:
         _warn_of_lost_ranges(found, plan)
     with _Progress() as progress:
@@ -271,6 +275,24 @@ def _analyze(result: CaptureResult) -> None:
         # The workload's own status is the more useful one; its failure has been told already.
         if not result.exit_status:
             raise
+
+
+def _need_workload_packages() -> None:
+    """Say what is missing before nsys runs for nothing."""
+    import importlib.util
+
+    missing = [name for name in ("torch", "transformers") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"the built-in workload needs {' and '.join(missing)}, which this Python does not have",
+            hint="pip install '.[workload]' in a checkout of llmperf, or capture a command of yours: `-- COMMAND`",
+        )
+
+
+def _run_name(model: str) -> str:
+    """Name of the run: of the config file without its suffix, else the last part of the preset, folder or hub id."""
+    path = Path(model)
+    return path.stem if path.suffix == ".json" else path.name
 
 
 def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import re
@@ -141,6 +142,11 @@ class Verbs(TyperGroup):
             # The reader of a pipe went away, as `head` does: not an error of ours.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(int(ExitCode.OK)) from error
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _print_error(f"no space left to write to{f' `{error.filename}`' if error.filename else ''}", None)
+            raise typer.Exit(int(ExitCode.DATA)) from error
         except (typer.Exit, typer.Abort, TyperException, SystemExit):
             raise
         except Exception as error:

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from nsys_pipeline.errors import HardwareError
+from nsys_pipeline.errors import UsageError
 
 DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
 _TERA, _GIGA = 1e12, 1e9
@@ -102,14 +102,14 @@ def parse_peaks(options: Iterable[str]) -> dict[str, float]:
     """Read ``--peak DTYPE=TFLOPS`` options into FLOP/s by dtype.
 
     A plain number is in TFLOP/s; ``989T``, ``1.5P`` and ``9.89e14`` (anything from 1e9 on is FLOP/s) work too. Raises
-    HardwareError for an unknown dtype or a rate that is not positive.
+    UsageError for an unknown dtype or a rate that is not positive.
     """
     peaks = {}
     for option in options:
         dtype, separator, value = option.partition("=")
         dtype = dtype.strip().lower()
         if not separator or dtype not in DTYPES:
-            raise HardwareError(
+            raise UsageError(
                 f"`--peak {option}` is not DTYPE=TFLOPS",
                 hint=f"for example --peak bf16=989; dtypes: {', '.join(DTYPES)}",
             )
@@ -134,7 +134,7 @@ def _rate(option: str, text: str, unit: float) -> float:
     except ValueError:
         value = float("nan")
     if not match or not 0 < value < 1e18:
-        raise HardwareError(f"`{option}` is not a positive rate")
+        raise UsageError(f"`{option}` is not a positive rate")
     if match[2]:
         return value * {"g": 1e9, "t": 1e12, "p": 1e15}[match[2].lower()]
     return value if value >= 1e9 else value * unit

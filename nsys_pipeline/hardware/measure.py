@@ -22,7 +22,9 @@ def measure_gpu(device: int = 0) -> Measured:
     try:
         import torch
     except ImportError as error:
-        raise HardwareError("measuring needs torch", hint="install nsys-pipeline[workload]") from error
+        raise HardwareError(
+            "measuring needs torch", hint="pip install '.[workload]' in a checkout of llmperf"
+        ) from error
     if not torch.cuda.is_available() or device >= torch.cuda.device_count():
         raise HardwareError(f"torch sees no CUDA device {device} on this machine")
     with torch.cuda.device(device):

@@ -83,7 +83,9 @@ def _libraries() -> tuple[Any, Any]:
         import torch
         import transformers
     except ImportError as error:
-        raise ModelError("verifying needs torch and transformers", hint="install nsys-pipeline[verify]") from error
+        raise ModelError(
+            "verifying needs torch and transformers", hint="pip install '.[verify]' in a checkout of llmperf"
+        ) from error
     return torch, transformers
 
 

@@ -209,6 +209,8 @@ class Trace:
         import duckdb
 
         try:
+            if self.options.memory_limit.strip().startswith("-"):
+                raise duckdb.InvalidInputException("negative")
             self.connection.execute(f"SET memory_limit = '{self.options.memory_limit}'")
         except duckdb.Error as error:
             raise UsageError(
