@@ -146,6 +146,14 @@ class Phase:
     warmup_busy_ns: int
     busy_ratio: float | None
     launch_latency_ns: float | None
+    memcpy_count: int
+    memcpy_time_ns: int
+    idle_gap_count: int
+    idle_gap_ns: int
+    longest_idle_gap_ns: int | None
+    api_time_ns: int | None
+    launch_call_count: int
+    launches_per_token: float | None
     measured_occurrences: int | None
     tokens: int | None
     flops: int | None

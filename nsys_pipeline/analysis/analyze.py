@@ -37,14 +37,15 @@ if TYPE_CHECKING:
 
 # What the report reads. Built before the trace goes into the cache, so that the next run finds it there.
 STATIC_TARGETS = (
-    "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.nvtx_marks",
-    "attribute.kernel_totals", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
+    "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
+    "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
+    "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
     "attribute.work_totals", "attribute.layer_ranges",
 )  # fmt: skip
 MODEL_TARGETS = (
     "report.phase_summary", "report.phases", "report.kernel_summary", "report.trace_checks", "report.shape_summary",
-    "attribute.request_summary",
+    "attribute.cold_occurrences", "attribute.request_summary",
 )  # fmt: skip
 
 

@@ -16,11 +16,13 @@ def trace_notices(trace: Trace, phases: list[Phase], unattributed: Unattributed,
     """Notices about the trace itself, the most important first."""
     notices = [
         *_missing_work(trace, phases),
-        *_graphs(phases, unattributed),
+        *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
         *_fallback(phases),
         *_ranges(trace),
+        *_cold(trace),
         *_collection(trace),
+        *_version(trace),
     ]
     if any(phase.gpu_busy_ns > phase.wall_ns > 0 for phase in phases):
         names = ", ".join(phase.name for phase in phases if phase.gpu_busy_ns > phase.wall_ns > 0)
@@ -65,16 +67,63 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
     return notices
 
 
-def _graphs(phases: list[Phase], unattributed: Unattributed) -> list[Notice]:
+def _graphs(trace: Trace, phases: list[Phase], unattributed: Unattributed) -> list[Notice]:
     launches = sum(phase.graph_launch_count for phase in phases) + unattributed.graph_launch_count
-    if not launches:
+    (calls,) = records(trace.connection, "FROM attribute.graph_calls")
+    told = {"graph": "nsys recorded with --cuda-graph-trace=graph: ", "node": "nsys was told to record nodes: "}
+    recapture = told.get(calls["trace_mode"], "") + "recapture with `llmperf capture --cuda-graph node`, "
+    recapture += "or `nsys profile --cuda-graph-trace=node`"
+    notices = []
+    if launches:
+        notices.append(
+            Notice(
+                "whole_graphs",
+                f"{launches:,} CUDA graph launches were recorded as a whole: their kernels are not in the trace, "
+                "and their time includes the gaps between kernels",
+                recapture,
+            )
+        )
+    if calls["untraced_count"]:
+        notices.append(
+            Notice(
+                "untraced_graphs",
+                f"what the GPU did in {calls['untraced_count']:,} of {calls['launch_count']:,} CUDA graph launches is "
+                "not in the trace: every GPU time lacks it",
+                recapture,
+            )
+        )
+    return notices
+
+
+def _cold(trace: Trace) -> list[Notice]:
+    notices = []
+    for row in records(trace.connection, "FROM attribute.cold_occurrences ORDER BY phase, shape, occurrence_id"):
+        name = f"{row['phase']} of {row['shape']}" if row["shape"] else row["phase"]
+        took = f"{row['wall_ns'] / 1e6:,.1f} ms on the host and {row['gpu_busy_ns'] / 1e6:,.1f} ms of GPU time"
+        median = f"{row['median_wall_ns'] / 1e6:,.1f} and {row['median_gpu_busy_ns'] / 1e6:,.1f} ms"
+        notices.append(
+            Notice(
+                "cold_first_occurrence",
+                f"the first {name} took {took}, the median of those after it {median}: it looks like warm-up",
+                "put the first requests into a range called `warmup`, so that they do not count",
+            )
+        )
+    return notices
+
+
+def _version(trace: Trace) -> list[Notice]:
+    says = scalar(
+        trace.connection,
+        "SELECT count(*) FROM load.metadata WHERE source = 'export' "
+        "AND name IN ('EXPORT_PRODUCT_VERSION', 'EXPORT_SCHEMA_VERSION')",
+    )
+    if says:
         return []
+    generation = scalar(trace.connection, "SELECT generation FROM load.generation")
     return [
         Notice(
-            "whole_graphs",
-            f"{launches:,} CUDA graph launches were recorded as a whole: their kernels are not in the trace, "
-            "and their time includes the gaps between kernels",
-            "recapture with `llmperf capture --cuda-graph node`, or `nsys profile --cuda-graph-trace=node`",
+            "nsys_version_inferred",
+            f"the export does not say which nsys wrote it; its tables are those of nsys {generation} (inferred)",
         )
     ]
 

@@ -36,6 +36,8 @@ def _texts(names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), TEXT)
 
 
+EXPORTED_COLUMNS = "EXPORTED_COLUMNS"
+
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
         _ints("start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId"),
@@ -87,6 +89,8 @@ TABLES: Mapping[str, NsysTable] = {
     "GPU_METRICS": NsysTable(_ints("timestamp typeId metricId value")),
     "TARGET_INFO_GPU_METRICS": NsysTable(_ints("typeId sourceId metricId") | _texts("typeName metricName")),
     "ENUM_CUDA_MEMCPY_OPER": NsysTable(_ints("id") | _texts("name label")),
+    # Not nsys': the tables and columns that the export has.
+    EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
 }
 
 # An export without any of these is not (or not yet) an nsys trace.

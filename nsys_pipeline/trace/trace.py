@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING, Self
 from nsys_pipeline.errors import NsysError, TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.duck import scalar
+from nsys_pipeline.trace.duck import create_from_rows, scalar
 from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
-from nsys_pipeline.trace.nsys_schema import IDENTIFYING_TABLES, METADATA_TABLES, NAMED_TABLES, TABLES, NsysTable
+from nsys_pipeline.trace.nsys_schema import (
+    EXPORTED_COLUMNS,
+    IDENTIFYING_TABLES,
+    METADATA_TABLES,
+    NAMED_TABLES,
+    TABLES,
+    NsysTable,
+)
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, Source, quote
 
@@ -288,6 +295,13 @@ class Trace:
         if prefix:
             self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.nsys")
         target = f"{prefix}nsys.{relation}"
+        if relation == EXPORTED_COLUMNS:
+            listed = self.source().tables().items()
+            rows = [(name, column) for name, each in listed for column in each]
+            create_from_rows(self.connection, target, wanted.columns, rows)
+            if prefix:
+                self.runner.adopt(f"nsys.{relation}")
+            return
         table = wanted.table or relation
         columns = self.source().tables().get(table)
         if columns is None:

@@ -1,10 +1,16 @@
--- How long each GPU was busy with each occurrence of a phase: overlapping work counts once.
+-- How long each GPU was busy with each occurrence of a phase, overlapping work counted once, and how long it waited in
+-- between: gaps between the occurrence's first start and last end in which none of its work runs.
 -- Grain: occurrence_id, device_id.
 -- materialize: table
--- requires: macros.busy_ns, attribute._occurrence_intervals
+-- requires: macros.busy_gaps, attribute._occurrence_intervals
 -- columns:
---   occurrence_id BIGINT  Joins attribute.phase_ranges.
---   device_id     BIGINT  Joins load.devices.
---   gpu_busy_ns   BIGINT  Length of the union of its work on this GPU. Unit: ns.
-SELECT group_id // 1024 AS occurrence_id, group_id % 1024 AS device_id, busy_ns AS gpu_busy_ns
-FROM macros.busy_ns('attribute._occurrence_intervals')
+--   occurrence_id       BIGINT  Joins attribute.phase_ranges.
+--   device_id           BIGINT  Joins load.devices.
+--   gpu_busy_ns         BIGINT  Length of the union of its work on this GPU. Unit: ns.
+--   idle_gap_count      BIGINT  Gaps.
+--   idle_gap_ns         BIGINT  Sum of their lengths. Unit: ns.
+--   longest_idle_gap_ns BIGINT  Length of the longest, 0 without any. Unit: ns.
+SELECT
+    group_id // 1024 AS occurrence_id, group_id % 1024 AS device_id, busy_ns AS gpu_busy_ns,
+    gap_count AS idle_gap_count, gap_ns AS idle_gap_ns, longest_gap_ns AS longest_idle_gap_ns
+FROM macros.busy_gaps('attribute._occurrence_intervals')

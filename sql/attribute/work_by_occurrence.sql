@@ -18,6 +18,7 @@
 --   last_end_ns          BIGINT  End of the last. Unit: ns.
 --   launch_latency_ns    BIGINT  Sum over kernels of start on the GPU - return of the launching call. Unit: ns.
 --   launch_count         BIGINT  Kernels that this sum is over: those whose call returned before they started.
+--   launch_call_count    BIGINT  Host calls that launched the work: a CUDA graph of a thousand kernels is one.
 --   other_thread_count   BIGINT  Operations that were launched by a thread without the phase.
 --   other_thread_time_ns BIGINT  Sum of their durations. Unit: ns.
 SELECT
@@ -35,6 +36,8 @@ SELECT
     coalesce(sum(start_ns - launch_end_ns) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns), 0)::BIGINT
         AS launch_latency_ns,
     count(*) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns) AS launch_count,
+    count(api_id) FILTER (WHERE graph_node_id IS NULL) + count(DISTINCT api_id) FILTER (WHERE graph_node_id IS NOT NULL)
+        AS launch_call_count,
     count(*) FILTER (WHERE method = 'other_thread') AS other_thread_count,
     coalesce(sum(end_ns - start_ns) FILTER (WHERE method = 'other_thread'), 0)::BIGINT AS other_thread_time_ns
 FROM attribute.gpu_work

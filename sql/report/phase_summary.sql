@@ -1,7 +1,7 @@
 -- One row per phase: what ran, how long it took by three clocks, and how far that is from the hardware's limits.
 -- Counts and sums cover every occurrence, warm-up included; tokens, flops, bytes, MFU, MBU and SOL leave warm-up out.
 -- Grain: phase.
--- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, estimate.phase_costs
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges, warm-up included.
@@ -23,6 +23,14 @@
 --   warmup_busy_ns       BIGINT   GPU busy time of warm-up, part of gpu_busy_ns. Unit: ns.
 --   busy_ratio           DOUBLE   GPU busy time / host time, both without warm-up, at most 1; NULL without host time.
 --   launch_latency_ns    DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
+--   memcpy_count         BIGINT   Copies, part of memop_count.
+--   memcpy_time_ns       BIGINT   Sum of their durations. Unit: ns.
+--   idle_gap_count       BIGINT   Gaps inside the GPU span of single occurrences in which none of their work runs.
+--   idle_gap_ns          BIGINT   Sum of their lengths. Unit: ns.
+--   longest_idle_gap_ns  BIGINT   Length of the longest, NULL without GPU work. Unit: ns.
+--   api_time_ns          BIGINT   Time that the phase's own threads spend in CUDA calls, NULL where they make none. Unit: ns.
+--   launch_call_count    BIGINT   Host calls that launched its GPU work: a CUDA graph is one.
+--   launches_per_token   DOUBLE   Such calls per token, over occurrences outside warm-up whose tokens are known.
 --   measured_occurrences BIGINT   Occurrences that the rest of the row is about.
 --   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
@@ -74,9 +82,39 @@ warmup_work AS (
 launch AS (
     SELECT
         p.phase, sum(w.launch_latency_ns) / nullif(sum(w.launch_count), 0) AS launch_latency_ns,
+        sum(w.memcpy_count)::BIGINT AS memcpy_count, sum(w.memcpy_time_ns)::BIGINT AS memcpy_time_ns,
+        sum(w.launch_call_count)::BIGINT AS launch_call_count,
         sum(w.other_thread_count)::BIGINT AS other_thread_count,
         sum(w.other_thread_time_ns)::BIGINT AS other_thread_time_ns
     FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    GROUP BY p.phase
+),
+idle AS (
+    SELECT
+        p.phase, sum(b.idle_gap_count)::BIGINT AS idle_gap_count, sum(b.idle_gap_ns)::BIGINT AS idle_gap_ns,
+        max(b.longest_idle_gap_ns) AS longest_idle_gap_ns
+    FROM attribute.busy_by_occurrence AS b JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    GROUP BY p.phase
+),
+api AS (
+    SELECT p.phase, sum(a.api_time_ns)::BIGINT AS api_time_ns
+    FROM attribute.api_time_by_occurrence AS a JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    GROUP BY p.phase
+),
+occurrence_launches AS (
+    SELECT occurrence_id, sum(launch_call_count) AS launch_call_count
+    FROM attribute.work_by_occurrence
+    GROUP BY occurrence_id
+),
+per_token AS (
+    SELECT
+        p.phase,
+        sum(coalesce(l.launch_call_count, 0)) / nullif(sum(coalesce(s.new_tokens, p.new_tokens)), 0) AS launches_per_token
+    FROM attribute.phase_ranges AS p
+    LEFT JOIN occurrence_launches AS l USING (occurrence_id)
+    LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
+    LEFT JOIN input.shapes AS s USING (shape_id)
+    WHERE NOT p.is_warmup AND coalesce(s.new_tokens, p.new_tokens) IS NOT NULL
     GROUP BY p.phase
 )
 SELECT
@@ -97,6 +135,10 @@ SELECT
         )
     END AS busy_ratio,
     launch.launch_latency_ns,
+    coalesce(launch.memcpy_count, 0) AS memcpy_count, coalesce(launch.memcpy_time_ns, 0) AS memcpy_time_ns,
+    coalesce(idle.idle_gap_count, 0) AS idle_gap_count, coalesce(idle.idle_gap_ns, 0) AS idle_gap_ns,
+    idle.longest_idle_gap_ns, api.api_time_ns, coalesce(launch.launch_call_count, 0) AS launch_call_count,
+    per_token.launches_per_token,
     c.measured_occurrences, c.tokens, c.flops, c.executed_flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
     c.mfu_wall, c.mfu_span, c.mfu_busy, c.hfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns, c.sol_ratio,
     c.flops_per_byte, c.ridge_flops_per_byte,
@@ -105,6 +147,9 @@ FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)
 LEFT JOIN busy USING (phase)
 LEFT JOIN launch USING (phase)
+LEFT JOIN idle USING (phase)
+LEFT JOIN api USING (phase)
+LEFT JOIN per_token USING (phase)
 LEFT JOIN warmup USING (phase)
 LEFT JOIN warmup_work USING (phase)
 LEFT JOIN estimate.phase_costs AS c USING (phase)

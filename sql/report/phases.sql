@@ -1,6 +1,6 @@
 -- One row per occurrence of a phase: its shape, its time by three clocks, its GPU work, its utilization.
 -- Grain: occurrence_id. Without a model, or without a shape, everything from flops on is NULL.
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs
+-- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, attribute.api_time_by_occurrence, attribute.cold_occurrences
 -- columns:
 --   occurrence_id      BIGINT   The range. Joins nvtx_ranges on range_id, gpu_work on occurrence_id.
 --   phase              VARCHAR  Name of the phase.
@@ -27,6 +27,13 @@
 --   gpu_span_ns        BIGINT   gpu_end_ns - gpu_start_ns. Unit: ns.
 --   gpu_busy_ns        BIGINT   GPU busy time, added up over GPUs. Unit: ns.
 --   gpu_idle_ns        BIGINT   GPU span that was not busy, for one GPU. Unit: ns.
+--   idle_gap_count     BIGINT   Gaps inside its GPU span, on each GPU, in which none of its work runs.
+--   longest_idle_gap_ns BIGINT  Length of the longest, NULL without GPU work. Unit: ns.
+--   memcpy_time_ns     BIGINT   Sum of the durations of its copies. Unit: ns.
+--   api_time_ns        BIGINT   Time that its thread spends in CUDA calls, NULL where it makes none. Unit: ns.
+--   launch_call_count  BIGINT   Host calls that launched its GPU work: a CUDA graph is one.
+--   launches_per_token DOUBLE   Such calls per token, NULL where the tokens are not known.
+--   is_cold            BOOLEAN  Whether it is the first of its kind, not marked as warm-up, and far slower than the rest.
 --   launch_latency_ns  DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   flops              BIGINT   Model FLOPs. Unit: FLOP.
 --   bytes              BIGINT   Minimum bytes. Unit: bytes.
@@ -42,6 +49,7 @@ WITH work AS (
         sum(memcpy_count + memset_count)::BIGINT AS memop_count,
         sum(memcpy_time_ns + memset_time_ns)::BIGINT AS memop_time_ns,
         sum(graph_launch_count)::BIGINT AS graph_launch_count, sum(graph_time_ns)::BIGINT AS graph_time_ns,
+        sum(memcpy_time_ns)::BIGINT AS memcpy_time_ns, sum(launch_call_count)::BIGINT AS launch_call_count,
         min(first_start_ns) AS gpu_start_ns, max(last_end_ns) AS gpu_end_ns,
         sum(launch_latency_ns) / nullif(sum(launch_count), 0) AS launch_latency_ns
     FROM attribute.work_by_occurrence
@@ -49,7 +57,9 @@ WITH work AS (
     GROUP BY occurrence_id
 ),
 busy AS (
-    SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns
+    SELECT
+        occurrence_id, sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns, sum(idle_gap_count)::BIGINT AS idle_gap_count,
+        max(longest_idle_gap_ns) AS longest_idle_gap_ns
     FROM attribute.busy_by_occurrence
     GROUP BY occurrence_id
 )
@@ -63,6 +73,11 @@ SELECT
     coalesce(w.graph_launch_count, 0) AS graph_launch_count, coalesce(w.graph_time_ns, 0) AS graph_time_ns,
     w.gpu_start_ns, w.gpu_end_ns, w.gpu_end_ns - w.gpu_start_ns AS gpu_span_ns, coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
     CASE WHEN w.device_count = 1 THEN w.gpu_end_ns - w.gpu_start_ns - b.gpu_busy_ns END AS gpu_idle_ns,
+    coalesce(b.idle_gap_count, 0) AS idle_gap_count, b.longest_idle_gap_ns,
+    coalesce(w.memcpy_time_ns, 0) AS memcpy_time_ns, api.api_time_ns,
+    coalesce(w.launch_call_count, 0) AS launch_call_count,
+    coalesce(w.launch_call_count, 0) / nullif(coalesce(s.new_tokens, p.new_tokens), 0) AS launches_per_token,
+    cold.occurrence_id IS NOT NULL AS is_cold,
     w.launch_latency_ns,
     c.flops, c.bytes, c.sol_ns,
     CASE WHEN c.device_busy_ns <= c.wall_ns * c.device_count THEN c.compute_ns / nullif(c.wall_ns, 0) END AS mfu_wall,
@@ -75,3 +90,5 @@ LEFT JOIN busy AS b USING (occurrence_id)
 LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
 LEFT JOIN input.shapes AS s USING (shape_id)
 LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+LEFT JOIN attribute.api_time_by_occurrence AS api USING (occurrence_id)
+LEFT JOIN attribute.cold_occurrences AS cold USING (occurrence_id)

@@ -1,0 +1,42 @@
+-- Time that the thread of each push/pop phase spends inside CUDA calls while the phase is the innermost one on it.
+-- A call counts from its entry to its return, or to the end of the phase's range. nsys records no call inside another;
+-- rows that `--cudabacktrace` records twice count once.
+-- Algorithm: stretches of phases are cut at the bounds of equal time slots, so that a call finds its stretch by a hash
+-- join on thread and slot. An ASOF join would sort every call.
+-- Grain: occurrence_id; a phase without calls is absent.
+-- materialize: table
+-- requires: load.api_calls, load.gpu_ops, attribute._linked_calls, attribute._phase_segments, attribute.phase_ranges
+-- columns:
+--   occurrence_id  BIGINT  Joins attribute.phase_ranges.
+--   api_call_count BIGINT  Calls that its thread makes in it.
+--   api_time_ns    BIGINT  Time inside them. Unit: ns.
+WITH stretch AS (
+    SELECT s.global_tid, s.occurrence_id, s.start_ns, coalesce(s.end_ns, p.end_ns + 1) AS until_ns, p.end_ns
+    FROM attribute._phase_segments AS s JOIN attribute.phase_ranges AS p USING (occurrence_id)
+),
+slot_width AS (
+    SELECT greatest(1000, sum(until_ns - start_ns) // 200000)::BIGINT AS width_ns FROM stretch
+),
+slotted AS (
+    SELECT
+        global_tid, occurrence_id, start_ns, until_ns, end_ns,
+        unnest(range(start_ns // (SELECT width_ns FROM slot_width), until_ns // (SELECT width_ns FROM slot_width) + 1)) AS slot
+    FROM stretch
+),
+doubled AS (
+    SELECT (SELECT count(*) FROM attribute._linked_calls) > (SELECT count(*) FROM load.gpu_ops) AS is_doubled
+),
+call AS (
+    SELECT global_tid, start_ns, end_ns FROM load.api_calls WHERE NOT (SELECT is_doubled FROM doubled)
+    UNION ALL
+    SELECT global_tid, start_ns, any_value(end_ns) FROM load.api_calls WHERE (SELECT is_doubled FROM doubled)
+    GROUP BY global_tid, correlation_id, start_ns
+)
+SELECT
+    s.occurrence_id, count(*) AS api_call_count,
+    sum(greatest(0, least(c.end_ns, s.end_ns) - c.start_ns))::BIGINT AS api_time_ns
+FROM call AS c
+JOIN slotted AS s
+    ON s.global_tid = c.global_tid AND s.slot = c.start_ns // (SELECT width_ns FROM slot_width)
+    AND c.start_ns >= s.start_ns AND c.start_ns < s.until_ns
+GROUP BY s.occurrence_id

@@ -1,0 +1,28 @@
+-- Launches of CUDA graphs on the host, and how many of them left no trace of what the GPU did.
+-- nsys before schema 3.8.4 records nothing of a graph that is traced as a whole, and stream captures may lose some.
+-- Grain: one row.
+-- materialize: table
+-- requires: load.api_calls, load.strings, load.metadata, attribute.gpu_work
+-- columns:
+--   launch_count   BIGINT   Calls of cudaGraphLaunch and its kin.
+--   untraced_count BIGINT   Those to which no GPU work belongs.
+--   trace_mode     VARCHAR  'node' or 'graph', as nsys was told to record graphs; NULL where the export does not say.
+WITH launch AS (
+    SELECT api_id
+    FROM load.api_calls
+    WHERE name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?GraphLaunch'))
+),
+untraced AS (
+    SELECT api_id FROM launch
+    ANTI JOIN (
+        SELECT api_id FROM attribute.gpu_work
+        -- Without such calls there is nothing to look for.
+        WHERE api_id IS NOT NULL AND (SELECT count(*) FROM launch) > 0
+    ) AS traced USING (api_id)
+)
+SELECT
+    (SELECT count(*) FROM launch) AS launch_count, (SELECT count(*) FROM untraced) AS untraced_count,
+    (
+        SELECT min(lower(value)) FROM load.metadata
+        WHERE source = 'capture' AND name LIKE '%CUDA_GRAPH_TRACE_OPTIONS:MODE'
+    ) AS trace_mode
