@@ -43,14 +43,14 @@ def llmperf(*arguments: str, stdin: str | None = None) -> tuple[int, str, str]:
 
 def test_a_query_prints_a_table(small: str) -> None:
     code, out, err = llmperf(
-        "sql", small, "SELECT phase, occurrence_id, wall_ns * 100 AS x, mfu_busy FROM phases ORDER BY 1"
+        "sql", small, "SELECT phase, occurrence_id, wall_ns * 100 AS x, flops FROM phases ORDER BY 1"
     )
     assert (code, err) == (0, "")
     assert out == (
-        "phase    occurrence_id       x  mfu_busy\n"
-        "───────  ─────────────  ──────  ────────\n"
-        "decode               2   6,000         –\n"
-        "prefill              1  10,000         –\n"
+        "phase    occurrence_id       x  flops\n"
+        "───────  ─────────────  ──────  ─────\n"
+        "decode               2   6,000      –\n"
+        "prefill              1  10,000      –\n"
         "(2 rows)\n"
     )
 

@@ -134,6 +134,15 @@ def test_short_name(full: str, short: str, session: Session) -> None:
     assert ask_session(session, "SELECT short_name($full) AS s", {"full": full}) == f"s\n{short}"
 
 
+def test_kernel_family_reads_the_arguments_of_a_generic_template(session: Session) -> None:
+    """Its agreement with the rules is tested in tests/unit/test_references.py."""
+    query = """
+        SELECT kernel_family('nvjet_tst', 'nvjet_tst') AS a, kernel_family('x', 'x') AS b,
+            kernel_family('elementwise_kernel', 'elementwise_kernel<gelu>') AS c
+    """
+    assert ask_session(session, query) == "a,b,c\ngemm,other,activation"
+
+
 def test_every_macro_is_tested_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert [macro.relation for macro in public_macros() if f"{macro.relation}(" not in text] == []
