@@ -142,16 +142,14 @@ class Verbs(TyperGroup):
             # The reader of a pipe went away, as `head` does: not an error of ours.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(int(ExitCode.OK)) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            _print_error(f"no space left to write to{f' `{error.filename}`' if error.filename else ''}", None)
-            raise typer.Exit(int(ExitCode.DATA)) from error
         except (typer.Exit, typer.Abort, TyperException, SystemExit):
             raise
         except Exception as error:
             if _debugging(ctx):
                 raise
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                _print_error(f"no space left to write to{f' `{error.filename}`' if error.filename else ''}", None)
+                raise typer.Exit(int(ExitCode.DATA)) from error
             _print_error(
                 f"{type(error).__name__}: {str(error).strip() or 'no message'}",
                 "this is a bug in llmperf: run again with `llmperf --debug …` and report what it prints",

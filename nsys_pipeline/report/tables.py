@@ -14,9 +14,7 @@ _WIDTH_OF_PIPE = 160
 
 def wide_console(out: TextIO) -> Console:
     """A console on `out`: as wide as the terminal, or wide enough for any table where there is none."""
-    from rich.console import Console
-
-    return Console(file=out, highlight=False, soft_wrap=True, width=None if out.isatty() else _WIDTH_OF_PIPE)
+    return PipeConsole(file=out, highlight=False, soft_wrap=True, width=None if out.isatty() else _WIDTH_OF_PIPE)
 
 
 def plain_table(title: str) -> PlainTable:

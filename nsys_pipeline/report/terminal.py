@@ -12,6 +12,7 @@ from rich.text import Text
 
 from nsys_pipeline.records import Phase, Report, Unattributed
 from nsys_pipeline.report.columns import GAP, Column, shortened, table_lines, table_width
+from nsys_pipeline.report.console import PipeConsole
 from nsys_pipeline.report.format import (
     UNKNOWN,
     count,
@@ -74,7 +75,7 @@ def render_ranges(ranges: Sequence[dict[str, Any]], stream: IO[str]) -> None:
 def _console(stream: IO[str]) -> Console:
     # Where nobody's terminal decides the width, a file or a pipe gets lines that fit a wide one.
     width = None if stream.isatty() or "COLUMNS" in os.environ else 120
-    return Console(file=stream, width=width, highlight=False, emoji=False, markup=False)
+    return PipeConsole(file=stream, width=width, highlight=False, emoji=False, markup=False)
 
 
 def _print(console: Console, lines: Iterable[Text]) -> None:
