@@ -14,6 +14,8 @@ _WIDTH_OF_PIPE = 160
 
 def wide_console(out: TextIO) -> Console:
     """A console on `out`: as wide as the terminal, or wide enough for any table where there is none."""
+    from nsys_pipeline.report.console import PipeConsole
+
     return PipeConsole(file=out, highlight=False, soft_wrap=True, width=None if out.isatty() else _WIDTH_OF_PIPE)
 
 

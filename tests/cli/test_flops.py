@@ -136,7 +136,7 @@ def test_an_unknown_model_type_needs_approximate(capsys: pytest.CaptureFixture[s
         (("flops", "llama-3-8b", "--prompt-tokens", "0"), 2, "at least 1"),
         (("flops", "llama-3-8b", "--prompt-tokens", "many"), 2, "not a number"),
         ((*LLAMA, "--gpu", "H999"), 1, "no peaks are known"),
-        ((*LLAMA, "--peak", "bf16"), 1, "DTYPE=TFLOPS"),
+        ((*LLAMA, "--peak", "bf16"), 2, "DTYPE=TFLOPS"),
         ((*LLAMA, "--images", "1"), 2, "no vision tower"),
         ((*LLAMA, "--tp", "5"), 1, "do not divide"),
     ],

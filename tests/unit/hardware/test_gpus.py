@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nsys_pipeline.errors import HardwareError
+from nsys_pipeline.errors import HardwareError, UsageError
 from nsys_pipeline.hardware import (
     all_gpus,
     derive_gpu,
@@ -157,13 +157,13 @@ def test_peak_options(option: str, rate: float) -> None:
     "option", ["989", "bf17=989", "bf16=fast", "bf16=0", "bf16=-1", "bf16=", "bf16=nan", "bf16=1e30"]
 )
 def test_a_peak_that_is_none_is_refused(option: str) -> None:
-    with pytest.raises(HardwareError):
+    with pytest.raises(UsageError):
         parse_peaks([option])
 
 
 def test_bandwidth_options() -> None:
     assert parse_bandwidth("3350") == parse_bandwidth("3.35T") == parse_bandwidth("3.35e12") == pytest.approx(3.35e12)
-    with pytest.raises(HardwareError):
+    with pytest.raises(UsageError):
         parse_bandwidth("fast")
 
 
