@@ -176,3 +176,19 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{by_name[name]['mfu_busy'] * 100:.2f}" in out
     assert f"checks  all {len(report['checks'])} passed" in out
     assert "next: " in out
+
+
+def test_the_format_follows_the_name_of_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+
+    code, out, _ = run(capsys, "analyze", TRACES / f"h100_train{SUFFIX}", "-o", target)
+
+    assert (code, out) == (0, "")
+    assert json.loads(target.read_text())["schema"] == "llmperf.report/1"
+    assert run(capsys, "analyze", TRACES / f"h100_train{SUFFIX}", "-o", target)[0] == 2  # it exists
+
+
+def test_a_rule_that_matches_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    report = analyzed(capsys, TRACES / f"h100_train{SUFFIX}", "--phase", "decode=^no such range$")
+
+    assert "rule_without_ranges" in {notice["code"] for notice in report["warnings"]}
