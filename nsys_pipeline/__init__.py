@@ -34,7 +34,7 @@ def open(  # noqa: A001
     peaks: Mapping[str, float] | None = None,
     strict: bool = False,
     cache: bool = True,
-    memory_limit: str = "1GB",
+    memory_limit: str = "1300MB",
 ) -> TraceReader:
     """Open a trace: a run directory, an nsys export (SQLite, packed or not, or a Parquet folder) or an .nsys-rep.
 

@@ -237,8 +237,10 @@ class Runner:
                 self.adopt(name)
 
     def build(self, *targets: str) -> None:
-        """Build `targets` and what they need."""
-        for name in closure(targets, self.modules, self.built):
+        """Build `targets` and what they need. Temporary tables are dropped as soon as nothing of it reads them."""
+        order = closure(targets, self.modules, self.built)
+        last_use = self._last_uses(order, targets)
+        for name in order:
             if name in self.built:  # an external relation built it on the way
                 continue
             if self.on_module:
@@ -248,6 +250,26 @@ class Runner:
             else:
                 self._create(self.modules[name])
             self.built.add(name)
+            for done in last_use.get(name, ()):
+                # It has been spilled to disk, most likely, and would be read again for nothing.
+                self.con.execute(f"DROP TABLE IF EXISTS {done}")
+                self.built.discard(done)
+
+    def _last_uses(self, order: list[str], targets: Collection[str]) -> dict[str, list[str]]:
+        """Module → the temporary tables of `order` that nothing after it reads. Views keep what they read."""
+        kept_by_views = {
+            needed for module in self.modules.values() if not module.is_table for needed in module.requires
+        }
+        last: dict[str, str] = {}
+        for name in order:
+            for needed in self.modules[name].requires if name in self.modules else ():
+                if needed in order and needed in self.modules and self.modules[needed].is_temporary:
+                    last[needed] = name
+        uses: dict[str, list[str]] = {}
+        for temporary, user in last.items():
+            if temporary not in kept_by_views and temporary not in targets:
+                uses.setdefault(user, []).append(temporary)
+        return uses
 
     def rebuild(self, *targets: str) -> None:
         """Build `targets` again, and nothing else: their inputs have changed."""

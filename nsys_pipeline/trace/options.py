@@ -9,7 +9,8 @@ import attrs
 
 from nsys_pipeline.rules.phases import PhaseRule
 
-DEFAULT_MEMORY_LIMIT = "1GB"
+# With Python and the reader's buffers on top a process stays under 1.5 GB.
+DEFAULT_MEMORY_LIMIT = "1300MB"
 
 
 @attrs.frozen
