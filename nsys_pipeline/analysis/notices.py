@@ -23,6 +23,7 @@ def trace_notices(
         *_nested(trace),
         *_parallel(trace, phases, model, conventions),
         *_fallback(phases),
+        *_rules(trace),
         *_ranges(trace),
         *_cold(trace),
         *_collection(trace),
@@ -208,6 +209,23 @@ def _fallback(phases: list[Phase]) -> list[Notice]:
             f"operations launched by a thread without ranges were given to the only phase open then: {counts}",
             "--strict leaves them unattributed",
         )
+    ]
+
+
+def _rules(trace: Trace) -> list[Notice]:
+    """Rules of the user's that no range matches: misspelled, most likely."""
+    if not trace.options.phase_rules:
+        return []
+    trace.build("input.range_roles")
+    used = {rule for (rule,) in trace.connection.execute("SELECT DISTINCT rule FROM input.range_roles").fetchall()}
+    return [
+        Notice(
+            "rule_without_ranges",
+            f"`{rule.name}={rule.pattern.pattern}` matches no range that an earlier rule has not taken",
+            "`llmperf analyze --list-ranges` lists the ranges of the trace",
+        )
+        for rule in trace.options.phase_rules
+        if rule.name not in used
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,7 @@ from nsys_pipeline.cli.common import (
     TpOption,
     TraceArgument,
     analysis_options,
+    check_output,
     output_file,
     progress,
     trace_options,
@@ -48,8 +50,9 @@ def analyze(
     trace: TraceArgument,
     *,
     format: Annotated[  # noqa: A002
-        ReportFormat, typer.Option("--format", help="How to print the report.", rich_help_panel=_OUTPUT)
-    ] = ReportFormat.table,
+        ReportFormat | None,
+        typer.Option("--format", help="How to print it [by FILE's name, else table].", rich_help_panel=_OUTPUT),
+    ] = None,
     list_ranges: Annotated[
         bool,
         typer.Option(
@@ -90,6 +93,9 @@ def analyze(
     from nsys_pipeline.analysis import analyze as run_analysis
     from nsys_pipeline.trace import open_trace
 
+    kind = format or _format_of(output)
+    if output is not None:
+        check_output(output, force=force)
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype, tp=tp,
         peak=peak, bandwidth=bandwidth, approximate=approximate, top=top,
@@ -114,11 +120,11 @@ def analyze(
             from nsys_pipeline.report.terminal import render_ranges
 
             render_ranges(ranges, stream)
-        elif format is ReportFormat.json:
+        elif kind is ReportFormat.json:
             from nsys_pipeline.report.json import render_json
 
             render_json(report, stream)
-        elif format is ReportFormat.markdown:
+        elif kind is ReportFormat.markdown:
             from nsys_pipeline.report.markdown import render_markdown
 
             render_markdown(report, stream)
@@ -141,3 +147,9 @@ def analyze(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
             hint="please report this with the output of --verify --format json",
         )
+
+
+def _format_of(output: Path | None) -> ReportFormat:
+    """Format that the name of the output asks for."""
+    suffixes = {".json": ReportFormat.json, ".md": ReportFormat.markdown}
+    return suffixes.get(output.suffix, ReportFormat.table) if output else ReportFormat.table

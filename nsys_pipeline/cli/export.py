@@ -1,4 +1,4 @@
-"""`llmperf export`: an .nsys-rep as SQLite or Parquet."""
+"""`llmperf export`: an .nsys-rep as SQLite or Parquet, or any trace with its views for other tools."""
 
 from __future__ import annotations
 
@@ -9,14 +9,20 @@ from typing import Annotated
 import typer
 
 from nsys_pipeline.capture import export_parquet, export_sqlite, find_nsys, inspect_trace, scrub_environment
+from nsys_pipeline.cli.common import ModelOption, ShapeOption, analysis_options, progress, trace_options
 from nsys_pipeline.errors import TraceError, UsageError
 
 _FORMATS = ("sqlite", "parquet")
 
 
 def export(
-    report: Annotated[Path, typer.Argument(metavar="REPORT.nsys-rep", help="What nsys wrote.")],
+    report: Annotated[Path, typer.Argument(metavar="TRACE", help="An .nsys-rep; with --to, any trace.")],
     *,
+    to: Annotated[
+        str | None, typer.Option("--to", help="duckdb (a file) or parquet (a folder): every public view, described.")
+    ] = None,
+    model: ModelOption = None,
+    shape: ShapeOption = None,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -27,7 +33,13 @@ def export(
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
     nsys: Annotated[str | None, typer.Option(help="The nsys to use.")] = None,
 ) -> None:
-    """Export a report to SQLite or Parquet and print the path; environment variables are removed from the SQLite."""
+    """Export a report to SQLite or Parquet, or, with --to, the views of any trace for other tools; print the path.
+
+    Environment variables are removed from the SQLite.
+    """
+    if to is not None:
+        sys.stdout.write(f"{_hand_over(report, to, output, model=model, shape=shape, force=force, nsys=nsys)}\n")
+        return
     if output_format not in _FORMATS:
         raise UsageError(f"`{output_format}` is not one of {', '.join(_FORMATS)}")
     if not report.is_file():
@@ -44,6 +56,32 @@ def export(
         if finding.severity == "error":
             sys.stderr.write(f"{finding.severity}: {finding.message}\n")
     sys.stdout.write(f"{trace}\n")
+
+
+def _hand_over(
+    trace: Path,
+    to: str,
+    output: Path | None,
+    *,
+    model: str | None,
+    shape: list[str] | None,
+    force: bool,
+    nsys: str | None,
+) -> Path:
+    """Write every public view of `trace` as one DuckDB file or a folder of Parquet files."""
+    from nsys_pipeline.query.handover import FORMATS, hand_over
+    from nsys_pipeline.query.session import Session
+    from nsys_pipeline.trace import open_trace
+
+    if to not in FORMATS:
+        raise UsageError(f"`--to {to}` is not one of {', '.join(FORMATS)}")
+    name = trace.name.split(".sqlite")[0].removesuffix(".nsys-rep") or "trace"
+    target = output or trace.parent / (f"{name}.duckdb" if to == "duckdb" else f"{name}.parquet")
+    options = analysis_options(model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None)
+    with progress() as on_progress:
+        opened = open_trace(trace, trace_options(nsys=nsys, on_progress=on_progress))
+        with Session.of(opened, options, close_off=False) as session:
+            return hand_over(session, target, to, force=force)
 
 
 def _scrub(trace: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
     for phase in report["phases"]:
         for key in ("tokens", "flops", "bytes", "mfu_wall", "mfu_busy", "mbu_wall", "mbu_busy", "sol_ns"):
             assert phase[key] is None
-    assert [notice["code"] for notice in report["warnings"]] == ["no_model"]
+    assert {notice["code"] for notice in report["warnings"]} == {"no_model", "cold_first_occurrence"}
 
 
 def test_mfu_of_a_foreign_trace_whose_shapes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +124,8 @@ def test_mfu_of_a_foreign_trace_whose_shapes_are_told(capsys: pytest.CaptureFixt
         # Of its definition: model FLOPs / peak / time.
         again = phase["flops"] / phase["peak_flops_per_s"] / (phase["gpu_busy_ns"] / 1e9)
         assert phase["mfu_busy"] == pytest.approx(again)
-    assert report["warnings"] == []
+    # The first request is shorter and was meant to warm up, but no range says so.
+    assert {notice["code"] for notice in report["warnings"]} == {"cold_first_occurrence"}
 
 
 def test_markdown_holds_the_same_counts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -175,3 +176,19 @@ def test_demo(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"{by_name[name]['mfu_busy'] * 100:.2f}" in out
     assert f"checks  all {len(report['checks'])} passed" in out
     assert "next: " in out
+
+
+def test_the_format_follows_the_name_of_the_output(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    target = tmp_path / "report.json"
+
+    code, out, _ = run(capsys, "analyze", TRACES / f"h100_train{SUFFIX}", "-o", target)
+
+    assert (code, out) == (0, "")
+    assert json.loads(target.read_text())["schema"] == "llmperf.report/1"
+    assert run(capsys, "analyze", TRACES / f"h100_train{SUFFIX}", "-o", target)[0] == 2  # it exists
+
+
+def test_a_rule_that_matches_nothing_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    report = analyzed(capsys, TRACES / f"h100_train{SUFFIX}", "--phase", "decode=^no such range$")
+
+    assert "rule_without_ranges" in {notice["code"] for notice in report["warnings"]}

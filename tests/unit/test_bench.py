@@ -43,7 +43,8 @@ def test_measures_wall_cpu_and_peak_memory() -> None:
 
     assert idle.wall_s >= 0.3
     assert idle.cpu_s < idle.wall_s
-    assert busy.peak_mb > 200 > idle.peak_mb
+    # No upper bound: until it runs its own program, a child counts the memory of the process it was forked from.
+    assert busy.peak_mb > 200
     assert (idle.problem, busy.problem) == (None, None)
 
 

@@ -1,0 +1,48 @@
+"""`llmperf export --to`: the views of a trace, read back by other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import polars as pl
+import pytest
+
+from tests.cli.run import run
+from tests.support import real_traces
+
+TRACE = real_traces.TRACES / "h100_train.sqlite.xz"
+
+
+def test_a_duckdb_file_has_every_view_with_its_description(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "train.duckdb"
+
+    code, out, _ = run(capsys, "export", TRACE, "--to", "duckdb", "-o", target)
+
+    assert (code, out.strip()) == (0, str(target))
+    with duckdb.connect(str(target), read_only=True) as con:
+        kernels = dict(con.execute("SELECT phase, kernel_count FROM phase_summary").fetchall())
+        comments = con.execute(
+            "SELECT count(*) FROM duckdb_columns() WHERE table_name = 'phases' AND comment IS NULL"
+        ).fetchall()
+    assert kernels == {"forward": 561, "backward": 1068, "optimizer": 676}
+    assert comments == [(0,)]
+
+
+def test_a_parquet_folder_opens_in_polars(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "train"
+
+    code, _, _ = run(capsys, "export", TRACE, "--to", "parquet", "-o", target)
+
+    assert code == 0
+    kernels = pl.read_parquet(target / "kernels.parquet")
+    assert (kernels.height, kernels["phase"].is_null().sum()) == (2396, 91)
+
+
+def test_what_is_there_is_kept_and_formats_are_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "train.duckdb"
+    target.write_text("mine")
+
+    assert run(capsys, "export", TRACE, "--to", "duckdb", "-o", target)[0] == 2
+    assert run(capsys, "export", TRACE, "--to", "excel")[0] == 2
+    assert target.read_text() == "mine"
