@@ -95,6 +95,7 @@ class Session:
         self.database = database
         self.closes_off = close_off
         self.is_closed_off = False
+        self._keeps_order = False
         self._lock = threading.RLock()
 
     @classmethod
@@ -166,6 +167,7 @@ class Session:
         with self._lock:
             if self.is_closed_off:
                 return
+            self._keep_order()
             # Tables of a Parquet export are read when they are needed: its own folder stays readable.
             sources = (provider.trace.source().path for provider in self.providers)
             folders = ", ".join(
@@ -179,6 +181,13 @@ class Session:
             self.is_closed_off = True
             for provider in self.providers:
                 provider.may_keep = False
+
+    def _keep_order(self) -> None:
+        """Let `UNION ALL` and `LIMIT` mean what they say: loading a trace goes without the order of rows, to save memory."""
+        with self._lock:
+            if not self._keeps_order:
+                self.database.execute("SET preserve_insertion_order = true")
+                self._keeps_order = True
 
     def cursor(self) -> DuckDBPyConnection:
         """A connection of its own on the same tables, on which public views and macros need no schema."""
@@ -237,6 +246,7 @@ class Session:
             try:
                 connections = [provider.trace.connection for provider in self.providers]
                 interruptible(lambda: self.provide(statement), *connections)
+                self._keep_order()
                 if self.closes_off:
                     self.close_off()
                 limit = TimeLimit(cursor, time_limit_s)
