@@ -12,9 +12,9 @@ from nsys_pipeline.sqlmods import Column, Module
 
 def list_views(width: int) -> str:
     """Every public view, then every macro, with a line each."""
-    views = [(module.relation, _first_sentence(module.doc)) for module in public_views()]
+    views = [(module.relation, first_sentence(module.doc)) for module in public_views()]
     macros = [
-        (f"{module.relation}({', '.join(module.params)})", _first_sentence(module.doc)) for module in public_macros()
+        (f"{module.relation}({', '.join(module.params)})", first_sentence(module.doc)) for module in public_macros()
     ]
     return (
         aligned(views, width) + "\nmacros\n" + aligned(macros, width)
@@ -55,7 +55,8 @@ def _columns(columns: Sequence[Column], width: int) -> str:
     return aligned([(f"{one.name:{names}}  {one.type}", one.doc) for one in columns], width)
 
 
-def _first_sentence(text: str) -> str:
+def first_sentence(text: str) -> str:
+    """What a description begins with."""
     return text.split(". ", maxsplit=1)[0].rstrip(".") + "."
 
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 _FILES = re.compile(r"file system operations are disabled|disabled through configuration|external extensions", re.I)
 _LOCKED = re.compile(r"configuration has been locked|Cannot change configuration", re.I)
 _WRITES = re.compile(r"read-only mode|Cannot write to database", re.I)
-_NO_TABLE = re.compile(r'(?:Table with name|Referenced table) "?([\w$. ]+?)"? (?:does not exist|not found)')
+_NO_TABLE = re.compile(r'(?:Table with name|Referenced table) "?([^"\n]+?)"? (?:does not exist|not found)')
+_FILE_NAME = re.compile(r"[/\\*]|\.(?:csv|tsv|json|jsonl|ndjson|parquet|db|duckdb|sqlite|txt|xz|gz|zst)$", re.I)
 _NO_FUNCTION = re.compile(r"(?:Function|Macro) with name (\S+) does not exist")
 _TIP = re.compile(r"\n?(?:Did you mean|Candidate tables:|Candidate bindings:)[^\n]*\n?")
 
@@ -26,15 +27,22 @@ def explain(error: duckdb.Error, *, tables: Iterable[str] = (), functions: Itera
     message = re.sub(r"^\w[\w ]* Error: ", "", text)
     message = re.sub(r"^\(?\w+Context\)? Error: ", "", message)
     if _FILES.search(text):
-        return QueryError("a query may not touch files or extensions", hint="write results with --output")
+        return QueryError(
+            "a query may not read files or load extensions: it has the views of the trace, and nothing else",
+            hint="`llmperf schema` lists the views; `-o FILE` writes a result",
+        )
     if _LOCKED.search(text):
         return QueryError("a query may not change settings", hint="use the options of `llmperf sql`")
     if _WRITES.search(text):
         return QueryError("a query may only read", hint="write one SELECT")
     hint = None
-    if match := _NO_TABLE.search(text):
+    match = _NO_TABLE.search(text)
+    if match and _FILE_NAME.search(match[1]):
+        return QueryError(f"`{match[1]}` is no view, and a query may not read files", hint="`llmperf schema` lists the views")
+    if match:
         hint = nearest(match[1], tables, "`llmperf schema` lists the views") if "with name" in match[0] else None
-        message = _TIP.sub("\n", message) if hint else message
+        # DuckDB would suggest what is internal.
+        message = _TIP.sub("\n", message) if "with name" in match[0] else message
     elif match := _NO_FUNCTION.search(text):
         hint = nearest(match[1], functions, None)
         message = _TIP.sub("\n", message) if hint else message

@@ -35,13 +35,9 @@ class Provider:
         self._exposed: set[str] = set()
         self.trace.build(*(module.name for module in all_modules().values() if module.is_macro))
 
-    def provide(self, relations: Iterable[Relation], *, everything: bool = False) -> None:
-        """Build `relations`, as far as they are names of this trace; `everything`: all public views.
-
-        Raises TraceError where the export cannot be read.
-        """
-        modules = all_modules()
-        targets = {name for name, module in modules.items() if module.is_public} if everything else set()
+    def provide(self, relations: Iterable[Relation]) -> None:
+        """Build `relations`, as far as they are names of this trace. Raises TraceError where it cannot be read."""
+        targets: set[str] = set()
         raw: set[str] = set()
         for relation in relations:
             schema, name = relation.schema.lower(), relation.name.lower()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,11 +13,12 @@ import attrs
 
 from nsys_pipeline.analysis import AnalysisOptions
 from nsys_pipeline.errors import Interrupted, LlmperfError, QueryError, UsageError
+from nsys_pipeline.query.describe import first_sentence
 from nsys_pipeline.query.explain import explain
 from nsys_pipeline.query.interrupt import interruptible
 from nsys_pipeline.query.provider import Provider
-from nsys_pipeline.query.statement import Relation, Statement, parse_select
-from nsys_pipeline.query.views import public_macros
+from nsys_pipeline.query.statement import Listing, Relation, Statement, parse_select
+from nsys_pipeline.query.views import public_macros, public_views
 from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
 
@@ -40,7 +42,10 @@ Parameters = Mapping[str, Any] | Sequence[Any] | None
 
 @attrs.frozen
 class QueryResult:
-    """An open result: names and DuckDB types of its columns, and its rows as they come."""
+    """An open result: names and DuckDB types of its columns, and its rows as they come.
+
+    No two names are equal: of two columns `a`, the second is called `a_1`.
+    """
 
     columns: tuple[str, ...]
     types: tuple[str, ...]
@@ -59,6 +64,19 @@ class QueryResult:
             if limit is not None and len(found) >= limit:
                 return found[:limit]
         return found
+
+
+def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, with `_1`, `_2`, … after one that is there already, as DuckDB does in a subquery."""
+    taken, seen, found = set(names), set[str](), []
+    for name in names:
+        new = name
+        if name in seen:
+            new = next(other for other in (f"{name}_{number}" for number in count(1)) if other not in taken)
+        seen.add(name)
+        taken.add(new)
+        found.append(new)
+    return tuple(found)
 
 
 class TimeLimit:
@@ -160,7 +178,7 @@ class Session:
         """Build whatever `statement` reads. Raises TraceError where an export cannot be read."""
         for provider in self.providers:
             relations = (_of_trace(relation, provider.name) for relation in statement.relations)
-            provider.provide([one for one in relations if one], everything=statement.wants_all)
+            provider.provide([one for one in relations if one])
 
     def close_off(self) -> None:
         """Allow no file, no network, no extension and no setting from now on. Cannot be undone."""
@@ -204,14 +222,14 @@ class Session:
         with self.reader(text, parameters, time_limit_s) as (cursor, statement):
             interruptible(lambda: cursor.execute(statement.sql, parameters or None), cursor)
             columns = cursor.description or []
-            yield QueryResult(
-                tuple(str(name) for name, *_ in columns), tuple(str(kind) for _, kind, *_ in columns), cursor
-            )
+            names = distinct_names([str(name) for name, *_ in columns])
+            yield QueryResult(names, tuple(str(kind) for _, kind, *_ in columns), cursor)
 
     def frame(self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None) -> pl.DataFrame:
         """Result of one SELECT as a Polars frame; raises as `query` does.
 
-        Whole numbers are Int64, sums of them too, unless they do not fit: then they are Int128.
+        Whole numbers are Int64, sums of them too, unless they do not fit: then they are Int128. Of columns with one
+        name, the second is called `name_1`.
         """
         import duckdb
         import polars as pl
@@ -223,7 +241,12 @@ class Session:
                 # Only `execute` says where in the query it is.
                 cursor.execute(statement.sql, parameters or None)
                 raise
+            names = distinct_names(relation.columns)
+            if len(set(relation.columns)) < len(names):
+                # Polars takes no two columns of one name.
+                relation = relation.project(", ".join(f"#{index + 1} AS c{index}" for index in range(len(names))))
             frame: pl.DataFrame = interruptible(lambda: pl.DataFrame(relation), cursor)
+        frame.columns = list(names)
         return frame.with_columns(
             _whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0)
         )
@@ -242,6 +265,8 @@ class Session:
         limit = None
         try:
             statement = parse_select(cursor, text)
+            if statement.lists:
+                statement = attrs.evolve(statement, sql=self._listing(statement.lists))
             _check_parameters(statement, parameters)
             try:
                 connections = [provider.trace.connection for provider in self.providers]
@@ -285,6 +310,18 @@ class Session:
             notice for provider in self.providers if provider.has_estimate for notice in provider.prepared().notices
         ]
 
+    def _listing(self, what: Listing) -> str:
+        """A query that lists what may follow FROM, with a line about each."""
+        docs = {module.relation: first_sentence(module.doc) for module in public_views()}
+        rows = []
+        for name in self.table_names():
+            _, _, relation = name.rpartition(".")
+            is_raw = "nsys." in name
+            if what is Listing.ALL or not is_raw:
+                rows.append((name, "A table of the export itself, whole." if is_raw else docs[relation]))
+        values = ", ".join(f"({_literal(name)}, {_literal(doc)})" for name, doc in rows)
+        return f"SELECT * FROM (VALUES {values}) AS listed(name, description)"  # noqa: S608 - our own names
+
     def table_names(self) -> list[str]:
         """Everything that may follow FROM: the public views, then the exports' own tables."""
         return [name for provider in self.providers for name in provider.table_names()]
@@ -292,6 +329,10 @@ class Session:
     def function_names(self) -> list[str]:
         """Macros, which need no schema."""
         return [module.relation for module in public_macros()]
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _of_trace(relation: Relation, name: str) -> Relation | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -24,14 +25,21 @@ class Relation:
     name: str
 
 
+class Listing(Enum):
+    """What there is to list: the public views, or with them the export's own tables."""
+
+    VIEWS = "SHOW TABLES"
+    ALL = "SHOW ALL TABLES"
+
+
 @attrs.frozen
 class Statement:
-    """One SELECT. `relations` may hold names of the query's own CTEs; `wants_all` means that it lists the catalog."""
+    """One SELECT. `relations` may hold names of the query's own CTEs; `lists`: what it lists, where it is a SHOW."""
 
     sql: str
     relations: frozenset[Relation]
     parameters: frozenset[str]
-    wants_all: bool = False
+    lists: Listing | None = None
 
 
 # What a node of the tree may be: everything else writes, even inside a SELECT.
@@ -59,15 +67,11 @@ def parse_select(con: DuckDBPyConnection, text: str) -> Statement:
     if kind != "SELECT":
         raise QueryError(f"{kind} is refused: a trace can only be read", hint="write one SELECT")
     tree = _tree(con, statement.query)
+    if listing := _listing(tree):
+        return Statement(statement.query, frozenset(), frozenset(), listing)
     relations: set[Relation] = set()
-    flags: set[str] = set()
-    _collect(tree, relations, flags)
-    return Statement(
-        sql=statement.query,
-        relations=frozenset(relations),
-        parameters=frozenset(statement.named_parameters),
-        wants_all="SHOW_ALL" in flags,
-    )
+    _collect(tree, relations)
+    return Statement(_unended(statement.query), frozenset(relations), frozenset(statement.named_parameters))
 
 
 def _tree(con: DuckDBPyConnection, sql: str) -> Any:
@@ -78,7 +82,30 @@ def _tree(con: DuckDBPyConnection, sql: str) -> Any:
     return tree
 
 
-def _collect(node: Any, relations: set[Relation], flags: set[str]) -> None:
+def _unended(sql: str) -> str:
+    """`sql` without `;` at its end, and comments after it: the text may become a subquery."""
+    import duckdb
+
+    raw = sql.encode()
+    kept = len(raw)
+    for offset, kind in reversed(duckdb.tokenize(sql)):
+        if raw[offset : offset + 1] == b";":
+            kept = offset
+        elif kind.name != "comment":
+            break
+    return raw[:kept].decode()
+
+
+def _listing(tree: Any) -> Listing | None:
+    """What the whole statement lists, None for any other. DuckDB reads DESCRIBE without a name as SHOW ALL TABLES."""
+    table = tree["statements"][0]["node"].get("from_table") or {}
+    if table.get("type") != "SHOW_REF" or table.get("show_type") != "SHOW_SPECIAL":
+        return None
+    names = {'"tables"': Listing.VIEWS, "__show_tables_expanded": Listing.ALL}
+    return names.get(table.get("table_name"))
+
+
+def _collect(node: Any, relations: set[Relation]) -> None:
     if isinstance(node, dict):
         kind = str(node.get("type"))
         if kind.endswith("_NODE") and kind not in _READING_NODES:
@@ -87,14 +114,20 @@ def _collect(node: Any, relations: set[Relation], flags: set[str]) -> None:
             raise QueryError("query(…) is refused: it hides what is read", hint="write the query itself")
         if node.get("type") == "BASE_TABLE":
             relations.add(Relation(node["catalog_name"], node["schema_name"], node["table_name"]))
-        elif node.get("type") == "SHOW_REF" and node.get("show_type") == "SHOW_SPECIAL":
-            flags.add("SHOW_ALL")
+        elif node.get("type") == "SHOW_REF" and node.get("show_type") == "SHOW":
+            relations.add(Relation(node["catalog_name"], node["schema_name"], node["table_name"]))
+        elif node.get("type") == "SHOW_REF" and node.get("show_type") in ("SHOW_SPECIAL", "SHOW_FROM"):
+            # It would list what is internal, and miss what no query has read yet.
+            raise QueryError(
+                "that would list internal relations",
+                hint="`SHOW TABLES`, alone, lists the views; `llmperf schema` says what they hold",
+            )
         elif node.get("kind") == "STRING" and isinstance(node.get("text"), str):
             # A text may be the name of a relation that a table macro is handed, as in islands('gpu_work').
             for name in re.findall(r"[A-Za-z_][\w.]*", node["text"]):
                 relations.add(Relation(*["", "", *name.split(".")][-3:]))
         for value in node.values():
-            _collect(value, relations, flags)
+            _collect(value, relations)
     elif isinstance(node, list):
         for value in node:
-            _collect(value, relations, flags)
+            _collect(value, relations)
