@@ -21,6 +21,12 @@ def _token_counts(_instance: object, attribute: attrs.Attribute[tuple[int, ...]]
         raise ValueError(f"{attribute.name} holds a negative token count")
 
 
+# More than any engine batches and any model attends to. Past them a slip of the finger fills the memory, and FLOPs of a
+# step no longer fit 64 bits.
+MAX_BATCH = 65_536
+MAX_TOKENS = 16_777_216
+
+
 @attrs.frozen
 class Step:
     """The shape of one forward pass: per sequence, how many tokens are new and how many are already cached.
@@ -138,6 +144,9 @@ class Phase:
     other_thread_count: int
     other_thread_time_ns: int
     wall_ns: int
+    elapsed_ns: int
+    gpu_open_ns: int
+    thread_count: int
     gpu_span_ns: int | None
     gpu_busy_ns: int
     warmup_kernel_count: int
@@ -179,6 +188,21 @@ class Phase:
     bound_detail: str | None
     shapes: list[ShapeRow]
     devices: list[PhaseDevice]
+
+    @property
+    def counted_occurrences(self) -> int:
+        """Occurrences outside warm-up."""
+        return self.occurrences - self.warmup_occurrences
+
+    @property
+    def outlives_ranges(self) -> bool:
+        """Whether its GPUs work for it for longer than its ranges are open, warm-up left out."""
+        return self.wall_ns > self.warmup_wall_ns and self.busy_ratio is None
+
+    @property
+    def is_partly_measured(self) -> bool:
+        """Whether tokens, FLOPs, bytes, MFU and MBU are those of some of its occurrences only."""
+        return self.measured_occurrences is not None and self.measured_occurrences < self.counted_occurrences
 
 
 @attrs.frozen

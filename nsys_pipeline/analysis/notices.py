@@ -21,6 +21,7 @@ def trace_notices(
         *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
         *_nested(trace),
+        *_open_at_once(phases),
         *_parallel(trace, phases, model, conventions),
         *_fallback(phases),
         *_rules(trace),
@@ -29,8 +30,8 @@ def trace_notices(
         *_collection(trace),
         *_version(trace),
     ]
-    if any(phase.gpu_busy_ns > phase.wall_ns > 0 for phase in phases):
-        names = ", ".join(phase.name for phase in phases if phase.gpu_busy_ns > phase.wall_ns > 0)
+    if outliving := [phase.name for phase in phases if phase.outlives_ranges]:
+        names = ", ".join(outliving)
         notices.append(
             Notice(
                 "work_outlives_range",
@@ -59,6 +60,27 @@ def _nested(trace: Trace) -> list[Notice]:
             "nested_phases",
             f"phases lie inside phases ({pairs}): the inner one has the work, both have the wall time",
             "the outer ones have no MFU and no MBU; say with --phase which ranges you mean",
+        )
+    ]
+
+
+def _open_at_once(phases: list[Phase]) -> list[Notice]:
+    """Threads that share a GPU: their wall times are of the same time, and adding them up needs a word."""
+    found = [
+        phase for phase in phases
+        if phase.elapsed_ns < phase.wall_ns and len({device.device_id for device in phase.devices}) < phase.thread_count
+    ]  # fmt: skip
+    if not found:
+        return []
+    times = ", ".join(
+        f"{phase.name} has {phase.wall_ns / 1e6:,.1f} ms of wall in {phase.elapsed_ns / 1e6:,.1f} ms of elapsed time"
+        for phase in found
+    )
+    return [
+        Notice(
+            "open_at_once",
+            f"threads that share a GPU have one phase open at once, and wall time adds them up: {times}",
+            "MFU wall and MBU wall are of the sum; busy % is of the elapsed time",
         )
     ]
 

@@ -4,32 +4,45 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.records import Notice, Step
+from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Notice, Step
 from nsys_pipeline.trace.duck import create_from_rows
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
 
+def _at_most(limit: int) -> Callable[[RequestShape, attrs.Attribute[Any], int | None], None]:
+    def check(shape: RequestShape, attribute: attrs.Attribute[Any], value: int | None) -> None:
+        del shape
+        if value is not None and value > limit:
+            name = attribute.name.replace("_", " ")
+            raise UsageError(
+                f"a shape with {name} {value:,} is past what llmperf estimates: at most {limit:,}",
+                hint="write BATCHxPROMPT+NEW, as in 8x512+32",
+            )
+
+    return check
+
+
 @attrs.frozen
 class RequestShape:
     """A kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps (None: any number)."""
 
-    batch: int
-    prompt_tokens: int
-    new_tokens: int | None = None
+    batch: int = attrs.field(validator=_at_most(MAX_BATCH))
+    prompt_tokens: int = attrs.field(validator=_at_most(MAX_TOKENS))
+    new_tokens: int | None = attrs.field(default=None, validator=_at_most(MAX_TOKENS))
 
     @classmethod
     def parse(cls, text: str) -> RequestShape:
-        """Read `BATCHxPROMPT+NEW` or `BATCHxPROMPT`. Raises UsageError for anything else and for zeros."""
-        match = re.fullmatch(r"(\d+)x(\d+)(?:\+(\d+))?", text.strip())
+        """Read `BATCHxPROMPT+NEW` or `BATCHxPROMPT`. Raises UsageError for anything else, zeros and absurd sizes."""
+        match = re.fullmatch(r"(\d{1,18})x(\d{1,18})(?:\+(\d{1,18}))?", text.strip())
         if match is None or 0 in (int(match[1]), int(match[2])):
             raise UsageError(f"`{text}` is no shape", hint="write BATCHxPROMPT+NEW, as in 8x512+32")
         return cls(int(match[1]), int(match[2]), int(match[3]) if match[3] else None)

@@ -12,6 +12,7 @@ from nsys_pipeline.errors import CheckError, HardwareError, UsageError
 from nsys_pipeline.hardware import Gpu, describe_known, find_gpu, parse_bandwidth, parse_peaks, with_overrides
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.model.summary import Shape, spread, summarize, summary_json
+from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 _COUNTING = "How to count"
 _NUMBERS = "Number formats and GPUs"
@@ -145,6 +146,10 @@ def _numbers(option: str, text: str) -> list[int]:
         raise UsageError(f"{option} `{text}` is not a number or a list of numbers") from error
     if any(value < 0 for value in values):
         raise UsageError(f"{option} `{text}` holds a negative number")
+    if max(values) > MAX_TOKENS:
+        raise UsageError(f"{option} {max(values):,} is past what llmperf estimates: at most {MAX_TOKENS:,} tokens")
+    if len(values) > MAX_BATCH:
+        raise UsageError(f"{option} lists {len(values):,} sequences: at most {MAX_BATCH:,}")
     return values
 
 
@@ -171,6 +176,9 @@ def _shape(
     if 0 in prompt:
         raise UsageError("--prompt-tokens must be at least 1")
     size = batch or len(prompt)
+    for option, number in (("--batch", size), ("--images", images)):
+        if number > MAX_BATCH:
+            raise UsageError(f"{option} {number:,} is past what llmperf estimates: at most {MAX_BATCH:,}")
     prompts = spread(prompt, size, "--prompt-tokens")
     contexts = spread(_numbers("--context", context), size, "--context") if context is not None else prompts
     encoder: tuple[int, ...] | None = None

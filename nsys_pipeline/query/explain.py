@@ -38,7 +38,9 @@ def explain(error: duckdb.Error, *, tables: Iterable[str] = (), functions: Itera
     hint = None
     match = _NO_TABLE.search(text)
     if match and _FILE_NAME.search(match[1]):
-        return QueryError(f"`{match[1]}` is no view, and a query may not read files", hint="`llmperf schema` lists the views")
+        return QueryError(
+            f"`{match[1]}` is no view, and a query may not read files", hint="`llmperf schema` lists the views"
+        )
     if match:
         hint = nearest(match[1], tables, "`llmperf schema` lists the views") if "with name" in match[0] else None
         # DuckDB would suggest what is internal.

@@ -7,7 +7,15 @@ from typing import IO
 
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.format import count, giga, milliseconds, percent, tera
-from nsys_pipeline.report.phrases import OUTSIDE, has_work_outside, legend, outside_line, title_lines
+from nsys_pipeline.report.phrases import (
+    OUTSIDE,
+    OVER_100,
+    has_work_outside,
+    legend,
+    outside_line,
+    partly_line,
+    title_lines,
+)
 from nsys_pipeline.report.verification import verification_lines
 
 
@@ -23,13 +31,16 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
     rows = [
         [
             phase.name, count(phase.occurrences), count(phase.warmup_occurrences), count(phase.tokens),
-            milliseconds(phase.wall_ns), milliseconds(phase.gpu_busy_ns), percent(phase.busy_ratio),
+            milliseconds(phase.wall_ns), milliseconds(phase.gpu_busy_ns), OVER_100 if phase.outlives_ranges else percent(phase.busy_ratio),
             count(phase.kernel_count), count(phase.graph_launch_count), tera(phase.flops), percent(phase.mfu_wall),
             percent(phase.mfu_busy), percent(phase.mbu_busy), phase.bound or "",
         ]
         for phase in report.phases
     ]  # fmt: skip
     write(_table(header, rows, left=1))
+    for phase in report.phases:
+        if line := partly_line(phase):
+            write(f"\n{phase.name}: {line}\n")
     if has_work_outside(report):
         write(f"\n{outside_line(report)}\n")
     shapes = [

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from nsys_pipeline.records import Report
+from nsys_pipeline.records import Phase, Report
 from nsys_pipeline.report.format import milliseconds
 
 OUTSIDE = "outside"
+# The share of busy time where GPU work outlasts the ranges: there is no such share.
+OVER_100 = ">100"
 _REASONS = {
     "no_phase": "launched in ranges that are no phase",
     "no_range": "launched outside every range",
@@ -50,9 +52,30 @@ def outside_line(report: Report) -> str:
     return f"GPU operations in no phase: {', '.join(texts)}"
 
 
+def partly_line(phase: Phase) -> str | None:
+    """Which occurrences tokens, FLOPs and utilization are of, where that is not all of them."""
+    if not phase.is_partly_measured:
+        return None
+    wall, busy = milliseconds(phase.measured_wall_ns), milliseconds(phase.measured_busy_ns)
+    return (
+        f"tokens, TFLOP, MFU and MBU: only the {phase.measured_occurrences:,} of {phase.counted_occurrences:,} occurrences "
+        f"of known shape ({wall} ms wall, {busy} ms busy)"
+    )
+
+
 def legend(report: Report) -> list[tuple[str, str]]:
     """What the columns mean, and what utilization is measured against: label and sentence."""
-    lines = [("time", "wall: host time inside the phase's ranges; busy: union of its GPU work; Σ: sum of durations")]
+    threads = ", added up over threads" if any(phase.thread_count > 1 for phase in report.phases) else ""
+    gpus = ", added up over GPUs" if any(len(_gpus(phase)) > 1 for phase in report.phases) else ""
+    lines = [
+        (
+            "time",
+            f"wall: host time inside the phase's ranges{threads}; busy: union of its GPU work{gpus}; "
+            "busy %: share of the time in which a range is open; Σ: sum of durations",
+        )
+    ]
+    if any(phase.outlives_ranges for phase in report.phases):
+        lines.append(("busy %", f"{OVER_100}: GPU work goes on after its range is closed, so that it has no share"))
     if report.totals.graph_launch_count:
         lines.append(("kernels", "+Ng: N CUDA graphs recorded as a whole"))
     if report.model and any(phase.mfu_busy is not None for phase in report.phases):
@@ -61,6 +84,10 @@ def legend(report: Report) -> list[tuple[str, str]]:
         lines.append(("MFU", f"model FLOPs ({attention} attention) / dense peak / time"))
         lines.append(("MBU", "(weights + KV cache) bytes / peak bandwidth / time"))
     return lines + [("peak", text) for text in _peaks(report)]
+
+
+def _gpus(phase: Phase) -> set[int]:
+    return {device.device_id for device in phase.devices}
 
 
 def _peaks(report: Report) -> list[str]:

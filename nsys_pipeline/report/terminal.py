@@ -21,7 +21,15 @@ from nsys_pipeline.report.format import (
     percent_column,
     utilization_column,
 )
-from nsys_pipeline.report.phrases import OUTSIDE, has_work_outside, legend, outside_line, title_lines
+from nsys_pipeline.report.phrases import (
+    OUTSIDE,
+    OVER_100,
+    has_work_outside,
+    legend,
+    outside_line,
+    partly_line,
+    title_lines,
+)
 from nsys_pipeline.report.verification import verification_lines
 
 _NARROWEST_NAME = 16
@@ -171,6 +179,10 @@ def _phase_table(report: Report, width: int) -> list[Text]:
         values = [getattr(row.phase, name, None) for row in rows]
         return cells(render(values), values)
 
+    busy_share = [
+        OVER_100 if row.phase and row.phase.outlives_ranges else text
+        for text, row in zip(of_phase("busy_ratio", percent_column), rows, strict=True)
+    ]
     occurrences = [row.occurrences for row in rows]
     wall = [row.wall_ns for row in rows]
     busy = milliseconds_column([row.busy_ns for row in rows])
@@ -182,11 +194,16 @@ def _phase_table(report: Report, width: int) -> list[Text]:
         Column(
             "busy\nms", [f"Σ {text}" if row.label == OUTSIDE else text for text, row in zip(busy, rows, strict=True)]
         ),
-        Column("busy\n%", of_phase("busy_ratio", percent_column)),
+        Column("busy\n%", busy_share),
         Column("kernels", [count(row.kernels) + (f"+{row.graphs:,}g" if row.graphs else "") for row in rows]),
         Column("TFLOP", of_phase("flops", lambda values: number_column(values, unit=1e12))),
         *(Column(f"{name[:3].upper()}\n{name[4:]} %", of_phase(name, utilization_column)) for name in _UTILIZATION),
     ]
+    if any(phase.is_partly_measured for phase in report.phases):
+        measured = [row.phase.measured_occurrences if row.phase else None for row in rows]
+        # What follows is of these occurrences only.
+        tokens = columns.pop(2)
+        columns[-4:-4] = [Column("with\nshape", cells(list(map(count, measured)), measured)), tokens]
     on_one_line = [attrs.evolve(one, heading=one.heading.replace("\n", " ")) for one in columns]
     dim = frozenset(index for index, row in enumerate(rows) if row.phase is None)
     if table_width(on_one_line) <= width:
@@ -197,6 +214,8 @@ def _phase_table(report: Report, width: int) -> list[Text]:
 def _verdicts(report: Report) -> list[tuple[str, Text]]:
     notes = []
     for phase in report.phases:
+        if line := partly_line(phase):
+            notes.append((phase.name, Text(line)))
         if phase.bound:
             word = Text().append(phase.bound, style="bold magenta")
             notes.append((phase.name, word.append(f": {phase.bound_detail}")))

@@ -12,10 +12,20 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 ROLES = ("phase", "request", "warmup", "ignore")
 # Ranges of our own domain that subdivide a phase; every other name there is a phase (contract 1).
 SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
+
+_FOR_THE_REST = "choose another name: this is what llmperf calls the work in no phase"
+# Names that the report, or a range, has another meaning for. Compared without case, blanks, dashes and underscores.
+_RESERVED = {
+    "outside": _FOR_THE_REST,
+    "unattributed": _FOR_THE_REST,
+    "warmup": "ranges that are called `warmup` leave what is inside them out; choose another name for a phase",
+    "request": "ranges that are called `request` group phases into requests; choose another name for a phase",
+}
 
 
 @attrs.frozen
@@ -49,6 +59,8 @@ class PhaseRule:
             raise UsageError(
                 f"`--phase {option}` is not NAME=REGEX", hint="for example --phase 'decode=^gen_step_\\d+$'"
             )
+        if hint := _RESERVED.get(re.sub(r"[\s_-]+", "", name.strip().lower())):
+            raise UsageError(f"`{name.strip()}` cannot be the name of a phase: llmperf uses it itself", hint=hint)
         try:
             return cls(name=f"--phase {name}", pattern=re.compile(pattern), phase=name.strip())
         except re.error as error:
@@ -76,7 +88,8 @@ class PhaseRule:
             rule=self.name,
             is_weak=self.is_weak,
             is_container=self.is_container,
-            new_tokens=sum(tokens) if tokens else None,
+            # A number that no batch has is no number of tokens.
+            new_tokens=sum(tokens) if tokens and max(tokens) <= MAX_BATCH * MAX_TOKENS else None,
         )
 
 

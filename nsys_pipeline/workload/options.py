@@ -9,6 +9,8 @@ from pathlib import Path
 
 import attrs
 
+from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
+
 DTYPES = ("bfloat16", "float16", "float32")
 SYNC_MODES = ("step", "request")
 
@@ -27,9 +29,11 @@ class Shape:
     @classmethod
     def parse(cls, text: str) -> Shape:
         """Read `BATCHxPROMPT+NEW`, as in `8x512+32`. Raises ValueError for anything else and for zeros."""
-        match = re.fullmatch(r"(\d+)x(\d+)\+(\d+)", text.strip())
+        match = re.fullmatch(r"(\d{1,18})x(\d{1,18})\+(\d{1,18})", text.strip())
         if match is None or 0 in (numbers := [int(number) for number in match.groups()]):
             raise ValueError(f"`{text}` is no shape: write BATCHxPROMPT+NEW, as in 8x512+32")
+        if numbers[0] > MAX_BATCH or max(numbers[1:]) > MAX_TOKENS:
+            raise ValueError(f"`{text}` is no shape: at most {MAX_BATCH:,} sequences and {MAX_TOKENS:,} tokens of each")
         return cls(*numbers)
 
 

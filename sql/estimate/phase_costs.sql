@@ -3,7 +3,7 @@
 -- Where the GPU was busy with the phase for longer than its ranges were open, its host time says nothing about it, and
 -- MFU and MBU of wall time are NULL.
 -- Grain: phase; a phase without any such occurrence is absent.
--- requires: estimate.occurrence_costs, estimate._measured_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns
+-- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
@@ -14,7 +14,7 @@
 --   compute_ns           DOUBLE   Time at peak FLOP/s. Unit: ns.
 --   memory_ns            DOUBLE   Time at peak bandwidth. Unit: ns.
 --   sol_ns               DOUBLE   Speed of light. Unit: ns.
---   wall_ns              BIGINT   Host wall time of these occurrences. Unit: ns.
+--   wall_ns              BIGINT   Host wall time of these occurrences, added up over threads. Unit: ns.
 --   gpu_span_ns          BIGINT   GPU span, added up over occurrences. Unit: ns.
 --   gpu_busy_ns          BIGINT   GPU busy time per GPU, added up over GPUs. Unit: ns.
 --   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time.
@@ -32,6 +32,11 @@ WITH shared AS (
     FROM macros.busy_ns('estimate._measured_intervals')
     GROUP BY ALL
 ),
+wall AS (
+    SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns)::BIGINT AS wall_ns
+    FROM macros.busy_ns('estimate._measured_wall_intervals')
+    GROUP BY ALL
+),
 total AS (
     SELECT
         p.phase, count(*) AS measured_occurrences, sum(s.new_tokens)::BIGINT AS tokens,
@@ -46,14 +51,16 @@ total AS (
         CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) END AS memory_device_ns,
         CASE WHEN count(c.executed_ns) = count(*) THEN sum(c.executed_ns * c.device_count) END AS executed_device_ns,
         CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns * c.device_count) END AS sol_device_ns,
-        sum(c.wall_ns)::BIGINT AS wall_ns,
+        -- Ranges of one thread that overlap, as those of start and end may, count once.
+        any_value(wall.wall_ns) AS wall_ns,
         -- NULL where the work cannot have happened inside the ranges.
-        CASE WHEN sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count) THEN sum(c.wall_ns)::BIGINT END AS covering_ns,
+        CASE WHEN sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count) THEN any_value(wall.wall_ns) END AS covering_ns,
         sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
         coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
     JOIN attribute.phase_ranges AS p USING (occurrence_id)
     JOIN input.shapes AS s USING (shape_id)
+    JOIN wall ON wall.phase = p.phase
     LEFT JOIN shared ON shared.phase = p.phase
     WHERE NOT p.is_warmup
     GROUP BY p.phase

@@ -8,10 +8,10 @@
 --   wall_ns       BIGINT   Host time. Unit: ns.
 --   gpu_busy_ns   BIGINT   GPU busy time. Unit: ns.
 --   idle_ns       BIGINT   Host time with the GPU's work left out, 0 where the GPU took longer. Unit: ns.
---   busy_ratio    DOUBLE   gpu_busy_ns / wall_ns, at most 1.
+--   busy_ratio    DOUBLE   gpu_busy_ns / wall_ns, NULL where the GPU took longer.
 SELECT
     occurrence_id, phase, occurrence, wall_ns, gpu_busy_ns, greatest(0, wall_ns - gpu_busy_ns) AS idle_ns,
-    least(1.0, gpu_busy_ns / nullif(wall_ns, 0)) AS busy_ratio
+    CASE WHEN gpu_busy_ns <= wall_ns THEN gpu_busy_ns / nullif(wall_ns, 0) END AS busy_ratio
 FROM phases
 WHERE NOT is_warmup
 ORDER BY idle_ns DESC, occurrence_id

@@ -5,7 +5,8 @@
 --   occurrences        BIGINT   Ranges.
 --   wall_ns            BIGINT   Host time inside them. Unit: ns.
 --   gpu_busy_ns        BIGINT   GPU busy time. Unit: ns.
---   busy_ratio         DOUBLE   gpu_busy_ns / wall_ns, at most 1.
+--   busy_ratio         DOUBLE   Share of the time with an open range in which its GPUs work for it; NULL where
+--                              they go on for longer. See phase_summary.
 --   kernels_per_range  DOUBLE   Kernels of a range, on average.
 --   mean_kernel_ns     DOUBLE   Mean duration of a kernel. Unit: ns.
 SELECT

@@ -15,13 +15,19 @@
 --   other_thread_count   BIGINT   Operations attributed by the fallback: launched by a thread without the phase.
 --   other_thread_time_ns BIGINT   Sum of their durations. Unit: ns.
 --   wall_ns              BIGINT   Host time inside its ranges, added up over threads. Unit: ns.
+--   elapsed_ns           BIGINT   Time in which at least one of its ranges is open: less than wall_ns where threads have it
+--                                 open at once. Unit: ns.
+--   gpu_open_ns          BIGINT   For each GPU, time in which one of its ranges is open on a thread that gives the GPU work of
+--                                 it, added up over GPUs; warm-up left out. Unit: ns.
+--   thread_count         BIGINT   Threads that have its ranges.
 --   gpu_span_ns          BIGINT   First start to last end of its GPU work, added up over GPUs. Unit: ns.
 --   gpu_busy_ns          BIGINT   GPU busy time, added up over GPUs. Unit: ns.
 --   warmup_kernel_count  BIGINT   Kernels of warm-up, part of kernel_count.
 --   warmup_graph_count   BIGINT   Whole graphs of warm-up, part of graph_launch_count.
 --   warmup_wall_ns       BIGINT   Host time of warm-up, part of wall_ns. Unit: ns.
 --   warmup_busy_ns       BIGINT   GPU busy time of warm-up, part of gpu_busy_ns. Unit: ns.
---   busy_ratio           DOUBLE   GPU busy time / host time, both without warm-up, at most 1; NULL without host time.
+--   busy_ratio           DOUBLE   GPU busy time without warm-up / gpu_open_ns: how much of the time in which the phase is open
+--                                 its GPUs work for it. NULL where they work for longer than it is open, and without ranges.
 --   launch_latency_ns    DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   memcpy_count         BIGINT   Copies, part of memop_count.
 --   memcpy_time_ns       BIGINT   Sum of their durations. Unit: ns.
@@ -31,13 +37,14 @@
 --   api_time_ns          BIGINT   Time that the phase's own threads spend in CUDA calls, NULL where they make none. Unit: ns.
 --   launch_call_count    BIGINT   Host calls that launched its GPU work: a CUDA graph is one.
 --   launches_per_token   DOUBLE   Such calls per token, over occurrences outside warm-up whose tokens are known.
---   measured_occurrences BIGINT   Occurrences that the rest of the row is about.
+--   measured_occurrences BIGINT   Occurrences that the rest of the row is about, and nothing else: outside warm-up, of known
+--                                 shape, with no other phase inside.
 --   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
 --   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
 --   peak_flops_per_s     DOUBLE   flops / time at peak: of one GPU, weighted by dtype. Unit: FLOP/s.
---   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time; NULL where busy outlasts it.
+--   mfu_wall             DOUBLE   Model FLOPs utilization of host wall time (measured_wall_ns); NULL where busy outlasts it.
 --   mfu_span             DOUBLE   The same of the GPU span.
 --   mfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_busy             DOUBLE   Executed FLOPs utilization of GPU busy time.
@@ -51,7 +58,7 @@
 --   flops_per_byte       DOUBLE   Arithmetic intensity: flops / bytes. Unit: FLOP/byte.
 --   ridge_flops_per_byte DOUBLE   Intensity above which the GPU is compute-bound. Unit: FLOP/byte.
 --   measured_busy_ns     BIGINT   GPU busy time of the measured occurrences. Unit: ns.
---   measured_wall_ns     BIGINT   Host wall time of the measured occurrences. Unit: ns.
+--   measured_wall_ns     BIGINT   Host wall time of the measured occurrences, added up over threads. Unit: ns.
 WITH work AS (
     SELECT
         phase, sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
@@ -64,9 +71,6 @@ busy AS (
     SELECT phase, sum(gpu_span_ns)::BIGINT AS gpu_span_ns, sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns
     FROM attribute.phase_busy
     GROUP BY phase
-),
-warmup AS (
-    SELECT phase, sum(end_ns - start_ns)::BIGINT AS wall_ns FROM attribute.phase_ranges WHERE is_warmup GROUP BY phase
 ),
 warmup_work AS (
     SELECT
@@ -124,15 +128,15 @@ SELECT
     coalesce(work.graph_launch_count, 0) AS graph_launch_count, coalesce(work.graph_time_ns, 0) AS graph_time_ns,
     coalesce(launch.other_thread_count, 0) AS other_thread_count,
     coalesce(launch.other_thread_time_ns, 0) AS other_thread_time_ns,
-    w.wall_ns, busy.gpu_span_ns, coalesce(busy.gpu_busy_ns, 0) AS gpu_busy_ns,
+    w.wall_ns, w.elapsed_ns, w.gpu_open_ns, w.thread_count, busy.gpu_span_ns, coalesce(busy.gpu_busy_ns, 0) AS gpu_busy_ns,
     coalesce(warmup_work.kernel_count, 0) AS warmup_kernel_count,
     coalesce(warmup_work.graph_count, 0) AS warmup_graph_count,
-    coalesce(warmup.wall_ns, 0) AS warmup_wall_ns, coalesce(warmup_work.busy_ns, 0) AS warmup_busy_ns,
+    w.warmup_wall_ns, coalesce(warmup_work.busy_ns, 0) AS warmup_busy_ns,
     CASE
-        WHEN w.wall_ns > coalesce(warmup.wall_ns, 0) THEN least(
-            1.0,
-            (coalesce(busy.gpu_busy_ns, 0) - coalesce(warmup_work.busy_ns, 0)) / (w.wall_ns - coalesce(warmup.wall_ns, 0))
-        )
+        WHEN w.wall_ns = w.warmup_wall_ns THEN NULL
+        WHEN coalesce(busy.gpu_busy_ns, 0) <= coalesce(warmup_work.busy_ns, 0) THEN 0.0
+        WHEN busy.gpu_busy_ns - coalesce(warmup_work.busy_ns, 0) <= w.gpu_open_ns
+            THEN (busy.gpu_busy_ns - coalesce(warmup_work.busy_ns, 0)) / w.gpu_open_ns
     END AS busy_ratio,
     launch.launch_latency_ns,
     coalesce(launch.memcpy_count, 0) AS memcpy_count, coalesce(launch.memcpy_time_ns, 0) AS memcpy_time_ns,
@@ -150,6 +154,5 @@ LEFT JOIN launch USING (phase)
 LEFT JOIN idle USING (phase)
 LEFT JOIN api USING (phase)
 LEFT JOIN per_token USING (phase)
-LEFT JOIN warmup USING (phase)
 LEFT JOIN warmup_work USING (phase)
 LEFT JOIN estimate.phase_costs AS c USING (phase)

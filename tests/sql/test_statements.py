@@ -93,6 +93,7 @@ def test_columns_of_one_name_are_all_kept(session: Session, end: str) -> None:
 def test_rows_keep_their_order_when_columns_are_renamed(session: Session) -> None:
     frame = session.frame("SELECT range AS a, -range AS a FROM range(200000) ORDER BY hash(range)")
     assert frame["a"].to_list() == [-value for value in frame["a_1"]]
-    assert frame["a"].to_list() == session.frame("SELECT range AS a FROM range(200000) ORDER BY hash(range)")[
-        "a"
-    ].to_list()
+    assert (
+        frame["a"].to_list()
+        == session.frame("SELECT range AS a FROM range(200000) ORDER BY hash(range)")["a"].to_list()
+    )
