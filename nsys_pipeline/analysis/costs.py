@@ -113,11 +113,7 @@ def create_cost_tables(
                  total.kv_read_bytes // ranks, total.kv_write_bytes // ranks, executed[i].flops // ranks)
                 for i, total in enumerate(totals)
             ]  # fmt: skip
-            if any(isinstance(value, int) and value >= 2**63 for row in costs for value in row):
-                raise ModelError(
-                    "the FLOPs of a step do not fit 64 bits, so there is no MFU and no MBU",
-                    hint="give the shapes that the trace really has",
-                )
+            _check_range(costs)
             # SOL of a pass over all ranks at their joint peak is the share at one GPU's peak.
             by_gpu = {id(gpu): [t.sol_ns for t in estimator.totals(steps, gpu)] for gpu in gpus.values()}
             for device, gpu in gpus.items():
@@ -152,6 +148,14 @@ def create_cost_tables(
         times,
     )
     return notices
+
+
+def _check_range(costs: Sequence[Sequence[object]]) -> None:
+    if any(isinstance(value, int) and value >= 2**63 for row in costs for value in row):
+        raise ModelError(
+            "the FLOPs of a step do not fit 64 bits, so there is no MFU and no MBU",
+            hint="give the shapes that the trace really has",
+        )
 
 
 def _compute_ns(flops_by_dtype: Mapping[str, int], gpu: Gpu) -> float | None:

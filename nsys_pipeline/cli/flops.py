@@ -153,6 +153,12 @@ def _numbers(option: str, text: str) -> list[int]:
     return values
 
 
+def _within(option: str, number: int) -> int:
+    if number > MAX_BATCH:
+        raise UsageError(f"{option} {number:,} is past what llmperf estimates: at most {MAX_BATCH:,}")
+    return number
+
+
 def _shape(
     model: Model,
     *,
@@ -175,10 +181,7 @@ def _shape(
         prompt = _numbers("--prompt-tokens", prompt_tokens)
     if 0 in prompt:
         raise UsageError("--prompt-tokens must be at least 1")
-    size = batch or len(prompt)
-    for option, number in (("--batch", size), ("--images", images)):
-        if number > MAX_BATCH:
-            raise UsageError(f"{option} {number:,} is past what llmperf estimates: at most {MAX_BATCH:,}")
+    size = _within("--batch", batch or len(prompt))
     prompts = spread(prompt, size, "--prompt-tokens")
     contexts = spread(_numbers("--context", context), size, "--context") if context is not None else prompts
     encoder: tuple[int, ...] | None = None
@@ -193,7 +196,7 @@ def _shape(
     elif encoder_tokens is not None:
         raise UsageError(f"`{model.name}` is no encoder-decoder model; --encoder-tokens does not apply")
     patches: tuple[int, ...] = ()
-    if images:
+    if _within("--images", images):
         each = image_patches or arch.vision_tokens
         if arch.vision is None or each is None:
             what = "has no vision tower" if arch.vision is None else "takes images of any size"

@@ -201,7 +201,7 @@ class Session:
                 provider.may_keep = False
 
     def _keep_order(self) -> None:
-        """Let `UNION ALL` and `LIMIT` mean what they say: loading a trace goes without the order of rows, to save memory."""
+        """Let `UNION ALL` and `LIMIT` mean what they say: to save memory, loading goes without the order of rows."""
         with self._lock:
             if not self._keeps_order:
                 self.database.execute("SET preserve_insertion_order = true")

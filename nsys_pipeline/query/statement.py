@@ -102,7 +102,7 @@ def _listing(tree: Any) -> Listing | None:
     if table.get("type") != "SHOW_REF" or table.get("show_type") != "SHOW_SPECIAL":
         return None
     names = {'"tables"': Listing.VIEWS, "__show_tables_expanded": Listing.ALL}
-    return names.get(table.get("table_name"))
+    return names.get(str(table.get("table_name")))
 
 
 def _collect(node: Any, relations: set[Relation]) -> None:
@@ -112,11 +112,10 @@ def _collect(node: Any, relations: set[Relation]) -> None:
             raise QueryError(f"{kind.partition('_')[0]} is refused: a trace can only be read", hint="write one SELECT")
         if node.get("function_name") == "query":
             raise QueryError("query(…) is refused: it hides what is read", hint="write the query itself")
-        if node.get("type") == "BASE_TABLE":
+        shows = node.get("show_type") if node.get("type") == "SHOW_REF" else None
+        if node.get("type") == "BASE_TABLE" or shows == "SHOW":
             relations.add(Relation(node["catalog_name"], node["schema_name"], node["table_name"]))
-        elif node.get("type") == "SHOW_REF" and node.get("show_type") == "SHOW":
-            relations.add(Relation(node["catalog_name"], node["schema_name"], node["table_name"]))
-        elif node.get("type") == "SHOW_REF" and node.get("show_type") in ("SHOW_SPECIAL", "SHOW_FROM"):
+        elif shows in ("SHOW_SPECIAL", "SHOW_FROM"):
             # It would list what is internal, and miss what no query has read yet.
             raise QueryError(
                 "that would list internal relations",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import IO
 
-from nsys_pipeline.records import Report
+from nsys_pipeline.records import Phase, Report
 from nsys_pipeline.report.format import count, giga, milliseconds, percent, tera
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
@@ -31,7 +31,7 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
     rows = [
         [
             phase.name, count(phase.occurrences), count(phase.warmup_occurrences), count(phase.tokens),
-            milliseconds(phase.wall_ns), milliseconds(phase.gpu_busy_ns), OVER_100 if phase.outlives_ranges else percent(phase.busy_ratio),
+            milliseconds(phase.wall_ns), milliseconds(phase.gpu_busy_ns), _busy_share(phase),
             count(phase.kernel_count), count(phase.graph_launch_count), tera(phase.flops), percent(phase.mfu_wall),
             percent(phase.mfu_busy), percent(phase.mbu_busy), phase.bound or "",
         ]
@@ -39,8 +39,8 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
     ]  # fmt: skip
     write(_table(header, rows, left=1))
     for phase in report.phases:
-        if line := partly_line(phase):
-            write(f"\n{phase.name}: {line}\n")
+        if partly := partly_line(phase):
+            write(f"\n{phase.name}: {partly}\n")
     if has_work_outside(report):
         write(f"\n{outside_line(report)}\n")
     shapes = [
@@ -65,6 +65,10 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
         write("\n" + "".join(f"- {_escape(line)}\n" for line in verification_lines(report.verification)))
     for notice in report.warnings:
         write(f"\n> **Warning:** {_escape(notice.message)}{' ' + _escape(notice.hint) if notice.hint else ''}\n")
+
+
+def _busy_share(phase: Phase) -> str:
+    return OVER_100 if phase.outlives_ranges else percent(phase.busy_ratio)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:

@@ -58,8 +58,8 @@ def partly_line(phase: Phase) -> str | None:
         return None
     wall, busy = milliseconds(phase.measured_wall_ns), milliseconds(phase.measured_busy_ns)
     return (
-        f"tokens, TFLOP, MFU and MBU: only the {phase.measured_occurrences:,} of {phase.counted_occurrences:,} occurrences "
-        f"of known shape ({wall} ms wall, {busy} ms busy)"
+        f"tokens, TFLOP, MFU and MBU: only the {phase.measured_occurrences:,} of {phase.counted_occurrences:,} "
+        f"occurrences of known shape ({wall} ms wall, {busy} ms busy)"
     )
 
 
@@ -86,7 +86,7 @@ def legend(report: Report) -> list[tuple[str, str]]:
     return lines + [("peak", text) for text in _peaks(report)]
 
 
-def _gpus(phase: Phase) -> set[int]:
+def _gpus(phase: Phase) -> set[int | None]:
     return {device.device_id for device in phase.devices}
 
 

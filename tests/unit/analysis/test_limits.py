@@ -21,7 +21,7 @@ from tests.support.trace_builder import TraceBuilder
 
 @pytest.mark.parametrize(
     "text",
-    ["1x99999999999999", "99999999x5", "1x5+99999999", "1x9999999999999999999999999", "0x5", "1x0", "1x-5", "٣x"],
+    ["1x99999999999999", "99999999x5", "1x5+99999999", "1x99999999999999999999", "0x5", "1x0", "1x-5", "٣x"],
 )
 def test_shapes_that_no_request_has_are_refused(text: str) -> None:
     with pytest.raises(UsageError) as raised:
