@@ -186,6 +186,8 @@ class Session:
             if self.is_closed_off:
                 return
             self._keep_order()
+            for provider in self.providers:
+                provider.trace.attach_late_tables()
             # Tables of a Parquet export are read when they are needed: its own folder stays readable.
             sources = (provider.trace.source().path for provider in self.providers)
             folders = ", ".join(

@@ -37,6 +37,8 @@ def _texts(names: str) -> dict[str, str]:
 
 
 EXPORTED_COLUMNS = "EXPORTED_COLUMNS"
+# Read only when a query wants them, and then kept in a file of their own beside the trace's cache entry.
+LATE_TABLES = ("KERNEL_LAUNCH_CONFIG",)
 
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(

@@ -18,6 +18,7 @@ from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.nsys_schema import (
     EXPORTED_COLUMNS,
     IDENTIFYING_TABLES,
+    LATE_TABLES,
     METADATA_TABLES,
     NAMED_TABLES,
     TABLES,
@@ -251,7 +252,7 @@ class Trace:
 
     def _attach(self, file: Path, *, read_only: bool) -> None:
         mode = " (READ_ONLY)" if read_only else ""
-        self.connection.execute(f"ATTACH '{str(file).replace(chr(39), chr(39) * 2)}' AS {self.store}{mode}")
+        self.connection.execute(f"ATTACH {_literal(file)} AS {self.store}{mode}")
 
     def _check_tables(self) -> None:
         present = self.source().tables()
@@ -289,20 +290,77 @@ class Trace:
             create(self.connection, self.options)
             return
         wanted = TABLES[relation]
-        self._load_table(relation, wanted)
+        if relation in LATE_TABLES and not self.runner.may_write and self._load_beside(relation, wanted):
+            return
+        self._load_table(relation, wanted, self.store if self.runner.may_write else None)
+        if self.runner.may_write:
+            self.runner.adopt(f"nsys.{relation}")
 
-    def _load_table(self, relation: str, wanted: NsysTable) -> None:
-        """Create nsys.`relation` with exactly the columns of the catalogue, NULL where the export lacks them."""
-        prefix = f"{self.store}." if self.runner.may_write else ""
-        if prefix:
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.nsys")
-        target = f"{prefix}nsys.{relation}"
+    def attach_late_tables(self) -> None:
+        """Make those that an earlier run has kept available: once access to files is turned off, it is too late."""
+        for relation in LATE_TABLES:
+            if self.is_cached and (file := self._file_beside(relation)) and file.exists():
+                self.build(f"nsys.{relation}")
+
+    def _file_beside(self, relation: str) -> Path | None:
+        return self._entry and self._entry.with_name(f"{self._entry.stem}.{relation.lower()}.duckdb")
+
+    def _load_beside(self, relation: str, wanted: NsysTable) -> bool:
+        """Let nsys.`relation` mean the table in its own file of the cache, made first where it is not there yet.
+
+        False where there is no cache, or no access to it any more.
+        """
+        import duckdb
+
+        file = self._file_beside(relation)
+        if file is None:
+            return False
+        catalog = f"{self.store}_{relation.lower()}"
+        if not file.exists():
+            partial = cache.temporary(file)
+            try:
+                self.connection.execute(f"ATTACH {_literal(partial)} AS {catalog}")
+            except duckdb.Error:
+                return False
+            try:
+                self._load_table(relation, wanted, catalog)
+                self.connection.execute(f"DETACH {catalog}")
+                partial.replace(file)
+            except (OSError, duckdb.IOException):
+                # No room for a cache: the table goes into memory, which spills where there is room.
+                with suppress(duckdb.Error):
+                    self.connection.execute(f"DETACH {catalog}")
+                return False
+            finally:
+                for leftover in (partial, partial.with_name(partial.name + ".wal")):
+                    leftover.unlink(missing_ok=True)
+            cache.trim(self._cache_dir)
+        try:
+            self.connection.execute(f"ATTACH {_literal(file)} AS {catalog} (READ_ONLY)")
+            self.connection.execute(f"CREATE OR REPLACE VIEW nsys.{relation} AS FROM {catalog}.nsys.{relation}")
+        except duckdb.PermissionException:
+            return False
+        except duckdb.Error:
+            # Damaged: the next run makes it again.
+            with suppress(OSError):
+                file.unlink()
+            return False
+        with suppress(OSError):
+            os.utime(file)
+        return True
+
+    def _load_table(self, relation: str, wanted: NsysTable, catalog: str | None) -> None:
+        """Create nsys.`relation` with exactly the columns of the catalogue, NULL where the export lacks them.
+
+        In the attached database `catalog`, or in the connection's own.
+        """
+        if catalog:
+            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {catalog}.nsys")
+        target = f"{catalog}.nsys.{relation}" if catalog else f"nsys.{relation}"
         if relation == EXPORTED_COLUMNS:
             listed = self.source().tables().items()
             rows = [(name, column) for name, each in listed for column in each]
             create_from_rows(self.connection, target, wanted.columns, rows)
-            if prefix:
-                self.runner.adopt(f"nsys.{relation}")
             return
         table = wanted.table or relation
         columns = self.source().tables().get(table)
@@ -320,8 +378,6 @@ class Trace:
                 raise TraceError(
                     f"`{self.path}` is half an export: nsys did not come to writing {table}", hint=EXPORT_AGAIN
                 )
-        if prefix:
-            self.runner.adopt(f"nsys.{relation}")
 
     def _check_required(self, table: str, wanted: NsysTable, target: str) -> None:
         if not wanted.required:
@@ -333,6 +389,10 @@ class Trace:
                 f"`{self.path}` is damaged: {rows:,} row(s) of {table} lack {' or '.join(wanted.required)}",
                 hint=EXPORT_AGAIN,
             )
+
+
+def _literal(file: Path) -> str:
+    return "'" + str(file).replace("'", "''") + "'"
 
 
 def _headline(error: Exception) -> str:

@@ -10,15 +10,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.query.session import Session
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace import TraceOptions, cache, open_trace
+from nsys_pipeline.trace.sqlite_source import SqliteSource
 from tests.support import real_traces
 from tests.support.edge_traces import EDGE_TRACES
-from tests.support.small_trace import comparable_report, small_trace
+from tests.support.small_trace import KERNELS, comparable_report, small_trace
 
 ROOT = Path(__file__).resolve().parents[3]
 ANALYZE = "import sys; from nsys_pipeline.cli import main; sys.argv[0] = 'llmperf'; main()"
@@ -210,3 +213,77 @@ def test_a_trace_that_changes_its_mind_is_never_mixed(trace: Path, cached: Trace
         with pytest.raises(TraceError):
             opened.build("attribute.gpu_work")
     assert entries(cached) == []
+
+
+# -- tables that are read late ---------------------------------------------------------------------------------------
+
+LAUNCHES = "SELECT count(*), sum(grid_x * block_x), sum(registers_per_thread) FROM kernels"
+
+
+def launches(trace: Path, options: TraceOptions, *, before: str | None = None) -> list[tuple[object, ...]]:
+    """How the kernels were launched, as a session of its own says; `before`: a query that comes first."""
+    with Session.of(open_trace(trace, options)) as session:
+        if before:
+            with session.query(before) as result:
+                result.rows()
+        with session.query(LAUNCHES) as result:
+            return result.rows()
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Tables that are read from the export."""
+    read: list[str] = []
+    load = SqliteSource.load
+
+    def count(self: SqliteSource, con: Any, table: str, columns: Any, target: str) -> None:
+        read.append(target.rpartition(".")[2])
+        load(self, con, table, columns, target)
+
+    monkeypatch.setattr(SqliteSource, "load", count)
+    return read
+
+
+def test_launch_configurations_are_read_once(trace: Path, cached: TraceOptions, loads: list[str]) -> None:
+    cold = launches(trace, TraceOptions(use_cache=False))
+    assert cold[0][0] == KERNELS
+    loads.clear()
+
+    assert launches(trace, cached) == cold
+    assert loads.count("KERNEL_LAUNCH_CONFIG") == 1
+    loads.clear()
+    assert launches(trace, cached) == cold
+    # Also where an earlier query has turned access to files off.
+    assert launches(trace, cached, before="SELECT count(*) FROM phases") == cold
+    assert loads == []
+    assert len(entries(cached)) == 2
+    assert not [entry for entry in entries(cached) if entry.name.startswith(".")]
+
+
+def test_the_report_does_not_wait_for_launch_configurations(
+    trace: Path, cached: TraceOptions, loads: list[str]
+) -> None:
+    comparable_report(trace, cached)
+    comparable_report(trace, cached)
+    assert "KERNEL_LAUNCH_CONFIG" not in loads
+    assert len(entries(cached)) == 1
+
+
+def test_without_access_to_files_they_are_read_into_memory(trace: Path, cached: TraceOptions, loads: list[str]) -> None:
+    cold = launches(trace, TraceOptions(use_cache=False))
+    comparable_report(trace, cached)
+    loads.clear()
+
+    assert launches(trace, cached, before="SELECT count(*) FROM phases") == cold
+    assert loads == ["KERNEL_LAUNCH_CONFIG"]
+    assert len(entries(cached)) == 1
+
+
+def test_a_damaged_file_of_them_is_made_again(trace: Path, cached: TraceOptions) -> None:
+    cold = launches(trace, cached)
+    beside = next(entry for entry in entries(cached) if "kernel_launch_config" in entry.name)
+    beside.write_bytes(b"no database at all" * 1000)
+
+    assert launches(trace, cached) == cold
+    assert launches(trace, cached) == cold
+    assert beside.stat().st_size > 18_000
