@@ -6,11 +6,12 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, overload
+from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import attrs
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model import Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
@@ -58,6 +59,9 @@ class View:
 class TraceReader:
     """An open trace. Made by `nsys_pipeline.open`; close it, or use it as a context manager.
 
+    Everything that fails raises an LlmperfError with a `message` and, mostly, a `hint`: QueryError for a query,
+    TraceError for a trace that cannot be read, UsageError where the trace is closed or an argument makes no sense.
+
     Every public view is an attribute that gives a Polars frame: built when it is first read, then kept. Threads may
     read side by side. Times are whole nanoseconds.
     """
@@ -91,6 +95,7 @@ class TraceReader:
         self._frames: dict[str, pl.DataFrame] = {}
 
     def __enter__(self) -> Self:
+        self._session.check_open()
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -100,10 +105,19 @@ class TraceReader:
         """Close the trace and remove what is temporary. Frames that were read stay valid."""
         self._session.close()
 
+    def __reduce__(self) -> NoReturn:
+        # What pickle and copy call. An open trace is a connection and a lock.
+        raise UsageError(
+            f"the open trace `{self.path}` cannot be copied or sent to another process",
+            hint="send its path and open it there; frames and reports can be sent",
+        )
+
     def __repr__(self) -> str:
-        return f"<trace {str(self.path)!r}>"
+        return f"<trace {str(self.path)!r}{', closed' if self._session.is_closed else ''}>"
 
     def _repr_html_(self) -> str:
+        if self._session.is_closed:
+            return f"<p>{_escape(repr(self))}</p>"
         summary = self.sql(
             "SELECT phase, occurrences, wall_ns / 1e6 AS wall_ms, gpu_busy_ns / 1e6 AS gpu_busy_ms, busy_ratio, "
             "kernel_count, mfu_busy, mbu_busy FROM phase_summary ORDER BY wall_ns DESC"
@@ -156,6 +170,7 @@ class TraceReader:
 
     def report(self) -> Report:
         """Everything that `llmperf analyze` prints, as records."""
+        self._session.check_open()
         provider = self._session.provider
         with provider.lock:
             return analyze(provider.trace, provider.options)
@@ -166,6 +181,7 @@ class TraceReader:
         Columns: phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy; NULL where the model or a
         shape is not known. Raises ModelError for a model that is not understood.
         """
+        self._session.check_open()
         options = self._session.provider.options
         if model is not None:
             options = attrs.evolve(options, model=_model(model))

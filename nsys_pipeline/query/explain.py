@@ -12,7 +12,11 @@ from nsys_pipeline.errors import QueryError
 if TYPE_CHECKING:
     import duckdb
 
-_FILES = re.compile(r"file system operations are disabled|disabled through configuration|external extensions", re.I)
+_FILES = re.compile(
+    "file system operations are disabled|No extension found that is capable|disabled through configuration|"
+    "external extensions",
+    re.IGNORECASE,
+)
 _LOCKED = re.compile(r"configuration has been locked|Cannot change configuration", re.I)
 _WRITES = re.compile(r"read-only mode|Cannot write to database", re.I)
 _NO_TABLE = re.compile(r'(?:Table with name|Referenced table) "?([^"\n]+?)"? (?:does not exist|not found)')

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from types import TracebackType
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 MAX_SPILL = "50GB"
 BATCH_ROWS = 8192
 _RESERVED = frozenset({*LAYERS, "raw", "main", "memory", "system", "temp", "store", "pg_catalog", "information_schema"})
+
+# Polars panics on them.
+_NO_FRAME = re.compile(r"\b(?:INTERVAL|UNION)\b")
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
 
@@ -113,6 +117,7 @@ class Session:
         self.database = database
         self.closes_off = close_off
         self.is_closed_off = False
+        self.is_closed = False
         self._keeps_order = False
         self._lock = threading.RLock()
 
@@ -160,6 +165,7 @@ class Session:
 
     def close(self) -> None:
         """Close the traces and remove what is temporary."""
+        self.is_closed = True
         for provider in self.providers:
             provider.trace.close()
         self.database.close()
@@ -170,7 +176,8 @@ class Session:
         return self.providers[0]
 
     def build(self, *targets: str) -> None:
-        """Build relations of ``sql/`` by their full names, for every trace."""
+        """Build relations of ``sql/`` by their full names, for every trace. Raises UsageError where it is closed."""
+        self.check_open()
         for provider in self.providers:
             provider.build(*targets)
 
@@ -209,8 +216,18 @@ class Session:
                 self.database.execute("SET preserve_insertion_order = true")
                 self._keeps_order = True
 
+    def check_open(self) -> None:
+        """Raise UsageError where the session is closed."""
+        if self.is_closed:
+            path = self.provider.trace.path
+            raise UsageError(f"`{path}` is closed", hint=f"open it again, as in llmperf.open({str(path)!r})")
+
     def cursor(self) -> DuckDBPyConnection:
-        """A connection of its own on the same tables, on which public views and macros need no schema."""
+        """A connection of its own on the same tables, on which public views and macros need no schema.
+
+        Raises UsageError where the session is closed.
+        """
+        self.check_open()
         cursor = self.database.cursor()
         path = "memory.macros" if self.provider.name else "report,macros"
         cursor.execute(f"SET search_path = '{path}'").fetchall()
@@ -243,6 +260,7 @@ class Session:
                 # Only `execute` says where in the query it is.
                 cursor.execute(statement.sql, parameters or None)
                 raise
+            _check_frame_types(relation.columns, map(str, relation.types))
             names = distinct_names(relation.columns)
             if len(set(relation.columns)) < len(names):
                 # Polars takes no two columns of one name.
@@ -263,6 +281,7 @@ class Session:
         """Yield a cursor in a read-only transaction with everything built that `text` reads; see `query`."""
         import duckdb
 
+        _check_time_limit(time_limit_s)
         cursor = self.cursor()
         limit = None
         try:
@@ -359,7 +378,24 @@ def _check_names(traces: Mapping[str, Path]) -> None:
         raise UsageError("two traces have the same name")
 
 
+def _check_frame_types(columns: Sequence[str], types: Iterable[str]) -> None:
+    for name, kind in zip(columns, types, strict=True):
+        if found := _NO_FRAME.search(kind):
+            raise QueryError(
+                f"column `{name}` has the type {found[0]}, which a frame cannot hold", hint=f"cast it: {name}::VARCHAR"
+            )
+
+
+def _check_time_limit(seconds: float | None) -> None:
+    if seconds is not None and (not isinstance(seconds, int | float) or not seconds > 0):
+        raise UsageError(f"{seconds!r} is no time limit", hint="give seconds, more than 0, or None")
+
+
 def _check_parameters(statement: Statement, given: Parameters) -> None:
+    if given is not None and (isinstance(given, str) or not isinstance(given, Mapping | Sequence)):
+        raise UsageError(
+            f"parameters are a dict of names and values, not {type(given).__name__}", hint='as in {"top": 5}'
+        )
     wanted = statement.parameters
     names = set(given) if isinstance(given, Mapping) else {str(i + 1) for i in range(len(given or ()))}
     if missing := sorted(wanted - names):

@@ -50,6 +50,8 @@ def parse_select(con: DuckDBPyConnection, text: str) -> Statement:
     """Read `text` as one SELECT. Raises QueryError for anything else: other statements, several, none, bad syntax."""
     import duckdb
 
+    if not isinstance(text, str):
+        raise QueryError(f"a query is a text, not {type(text).__name__}", hint='for example "from phases"')
     try:
         statements = con.extract_statements(text)
     except duckdb.Error as error:

@@ -124,6 +124,8 @@ class Trace:
             ) from error
         except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
             raise TraceError(f"`{self.path}` holds values that no nsys export has: {_headline(error)}") from error
+        except duckdb.ConnectionException as error:
+            raise UsageError(f"`{self.path}` is closed", hint="open it again") from error
         except OSError as error:
             raise TraceError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
         except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:

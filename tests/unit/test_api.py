@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import doctest
+import pickle
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
 
 import nsys_pipeline as llmperf
 from nsys_pipeline.api import TraceReader
-from nsys_pipeline.errors import QueryError, TraceError
+from nsys_pipeline.errors import QueryError, TraceError, UsageError
 from nsys_pipeline.query.views import public_views
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.real_traces import SUFFIX, TRACES
@@ -150,3 +153,72 @@ def test_doctests(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert results.attempted >= 10
     assert results.failed == 0
+
+
+def test_a_closed_trace_says_so_and_its_frames_stay(tmp_path: Path) -> None:
+    path = EDGE_TRACES["work_of_every_kind"]().write(tmp_path / "trace.sqlite")
+    trace = llmperf.open(path, cache=False)
+    kernels = trace.kernels
+    trace.close()
+    trace.close()
+
+    assert trace.kernels is kernels
+    assert kernels.height == 2
+    uses: list[Callable[[], object]] = [
+        lambda: trace.sql("SELECT 1"), lambda: trace.gpu_work, trace.report, lambda: trace.connection, trace.flops,
+        lambda: trace.flops("tiny-llama"), lambda: trace.recipe("top_kernels"), trace.__enter__,
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(UsageError, match="is closed") as raised:
+            use()
+        assert "llmperf.open" in str(raised.value.hint)
+    assert "closed" in repr(trace)
+    assert "closed" in trace._repr_html_()
+
+
+def test_an_open_trace_stays_in_its_process(trace: TraceReader) -> None:
+    for send in (pickle.dumps, copy.copy, copy.deepcopy):
+        with pytest.raises(UsageError, match="another process") as raised:
+            send(trace)
+        assert "open it there" in str(raised.value.hint)
+    assert pickle.loads(pickle.dumps(trace.report())) == trace.report()
+
+
+def test_errors_survive_the_way_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(QueryError("what", hint="do that")))
+    assert (type(error), error.message, error.hint) == (QueryError, "what", "do that")
+
+
+def test_opened_twice_both_answer(tmp_path: Path) -> None:
+    path = EDGE_TRACES["work_of_every_kind"]().write(tmp_path / "trace.sqlite")
+    with llmperf.open(path) as one, llmperf.open(path) as other:
+        assert one.kernels.equals(other.kernels)
+        one.close()
+        assert other.sql("SELECT count(*) AS n FROM kernels")["n"].item() == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ("SELECT", "SELECT"),
+        ("", "no query"),
+        (None, "a text, not NoneType"),
+        ("SELECT 'a'::INT", "Could not convert"),
+        ("SELECT error('x')", "x"),
+        ("SELECT INTERVAL 1 DAY AS i", "column `i` has the type INTERVAL"),
+        ("SELECT [{'u': union_value(a := 1)}] AS u", "column `u` has the type UNION"),
+        ("FROM '/nowhere/x.bin'", "may not read files"),
+    ],
+)
+def test_queries_that_fail_raise_query_errors(trace: TraceReader, query: str, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        trace.sql(query)
+    assert trace.sql("SELECT 1 AS x")["x"].item() == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"parameters": 5}, {"parameters": "x"}, {"time_limit_s": 0}, {"time_limit_s": "1"}]
+)
+def test_arguments_without_sense_are_refused(trace: TraceReader, arguments: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        trace.sql("SELECT 1", **arguments)
