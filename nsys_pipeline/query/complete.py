@@ -9,7 +9,7 @@ from nsys_pipeline.query.recipes import all_recipes
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.sqlmods import all_modules
 
-COMMANDS = (".columns", ".format", ".help", ".quit", ".recipe", ".recipes", ".schema")
+COMMANDS = (".columns", ".format", ".help", ".quit", ".recipe", ".recipes", ".rows", ".schema")
 KEYWORDS = (
     "FROM", "SELECT", "WHERE", "GROUP BY ALL", "ORDER BY", "LIMIT", "JOIN", "LEFT JOIN", "ASOF JOIN", "USING", "WITH",
     "AS", "HAVING", "QUALIFY", "WINDOW", "PARTITION BY", "OVER", "UNION ALL", "CASE", "WHEN", "THEN", "ELSE", "END",
@@ -25,14 +25,14 @@ def completions(session: Session, text: str) -> tuple[str, list[str]]:
     before = text[: len(text) - len(word)]
     if not before.strip() and word.startswith("."):
         return word, _starting(COMMANDS, word)
-    if re.match(r"\s*\.schema\s+$", before):
+    if re.match(r"\s*\.(?:schema|columns)\s+$", before):
         return word, _starting(_views(), word)
     if re.match(r"\s*\.recipe\s+$", before):
         return word, _starting(all_recipes(), word)
     tables = session.table_names()
     clause = _last_clause(before)
     if re.search(r"(?i)\b(?:join|describe|summarize)\s+$", before) or re.search(
-        r"(?i)^from\b[\w\s.,]*(?:from|,)\s*$", clause
+        r"(?i)^from\b(?:[\w\s.]*,)*\s*$", clause
     ):
         return word, _starting([*tables, *session.function_names()], word)
     names = [*_columns(session, text), *session.function_names(), *tables]

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from nsys_pipeline.query.session import Session
 
+MAX_ROWS = 1_000_000
 HELP = """\
 End a query with `;` or with an empty line. Ctrl-C stops a query or drops the line, Ctrl-D leaves.
   .schema [VIEW]               the views, or one view's columns
@@ -32,8 +33,17 @@ End a query with `;` or with an empty line. Ctrl-C stops a query or drops the li
   .recipes                     questions that have a query already
   .recipe NAME [NAME=VALUE …]  run one
   .format table|csv|json       how to print results
-  .quit                        leave
+  .rows N                      how many rows of a table to show
+  .quit                        leave; `exit` and `quit` do, too
 """
+
+
+# What fingers type that are used to other prompts.
+_ALSO = {
+    "help": ".help", "?": ".help", "\\?": ".help", "\\h": ".help",
+    "exit": ".quit", "quit": ".quit", "\\q": ".quit", ".exit": ".quit", ".q": ".quit",
+    "\\d": ".schema", "\\dt": ".schema", ".tables": ".schema",
+}  # fmt: skip
 
 
 class Prompt:
@@ -57,10 +67,11 @@ class Prompt:
                 continue
             except EOFError:
                 return
-            if text.strip() == ".quit":
+            text = as_command(text) or text.strip()
+            if text == ".quit":
                 return
             try:
-                self.answer(text.strip())
+                self.answer(text)
             except (KeyboardInterrupt, Interrupted):
                 sys.stdout.write("interrupted\n")
             except LlmperfError as error:
@@ -84,7 +95,10 @@ class Prompt:
                 found = result.rows(self.rows + 1)
                 width = shutil.get_terminal_size().columns
                 more = len(found) > self.rows
-                render_table(result.columns, result.types, found[: self.rows], sys.stdout, width=width, has_more=more)
+                render_table(
+                    result.columns, result.types, found[: self.rows], sys.stdout, width=width, has_more=more,
+                    more_hint=".rows N shows more, .format csv all",
+                )  # fmt: skip
         sys.stdout.write(f"{time.monotonic() - started:.2f} s\n")
 
     def _command(self, text: str) -> None:
@@ -99,6 +113,7 @@ class Prompt:
             ".recipes": lambda _words: _print(list_recipes(_width())),
             ".recipe": self._recipe,
             ".format": self._set_format,
+            ".rows": self._set_rows,
         }
         if name not in commands:
             raise UsageError(f"there is no command `{name}`", hint="`.help` lists them")
@@ -114,6 +129,11 @@ class Prompt:
         if words not in (["table"], ["csv"], ["json"]):
             raise UsageError("a format is `table`, `csv` or `json`")
         self.output_format = words[0]
+
+    def _set_rows(self, words: list[str]) -> None:
+        if len(words) != 1 or not words[0].isdecimal() or not 0 < int(words[0]) <= MAX_ROWS:
+            raise UsageError("how many rows?", hint=f"for example `.rows 500`; at most {MAX_ROWS:,}")
+        self.rows = int(words[0])
 
     def _reader(self) -> PromptSession[str]:
         from prompt_toolkit import PromptSession
@@ -137,10 +157,16 @@ class Prompt:
         )
 
 
+def as_command(text: str) -> str | None:
+    """The command that `text` is under another name, as in `exit;`, or None."""
+    return _ALSO.get(text.strip().rstrip(";").strip().lower())
+
+
 def is_complete(text: str) -> bool:
     """Whether Enter ends the input: a command, a `;` at the end, or an empty line after the query."""
     stripped = text.strip()
-    return not stripped or stripped.startswith(".") or stripped.endswith(";") or text.endswith("\n")
+    is_command = stripped.startswith(".") or as_command(text) is not None
+    return not stripped or is_command or stripped.endswith(";") or text.endswith("\n")
 
 
 def _key_bindings() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from typing import Any, TextIO
@@ -21,6 +22,7 @@ def render_table(
     *,
     width: int | None = None,
     has_more: bool = False,
+    more_hint: str = "--rows N shows more, --format csv all",
 ) -> None:
     """Write `rows`, at most `width` characters wide (None: as wide as they come).
 
@@ -30,6 +32,8 @@ def render_table(
     right = [_is_number(kind) for kind in types]
     if len(rows) == 1 and width is not None and _total(_widths(columns, cells)) > width:
         _render_record(columns, cells[0], stream)
+        if has_more:
+            stream.write(f"(first row; {more_hint})\n")
         return
     shown = [[_shorten(text) for text in row] for row in cells] if width is not None else cells
     widths = _widths(columns, shown)
@@ -40,13 +44,15 @@ def render_table(
         _line([_pad(text, widths[i], right[i]) for i, text in enumerate(row[:count])], stream)
     notes = []
     if has_more:
-        notes.append(f"first {len(rows):,} rows; --rows N shows more, --format csv all")
+        notes.append(f"first {f'{len(rows):,} rows' if len(rows) > 1 else 'row'}; {more_hint}")
     elif len(rows) != 1:
         notes.append(f"{len(rows):,} rows")
     if count < len(columns):
-        notes.append(f"{len(columns) - count} columns do not fit: {', '.join(columns[count:])}")
+        left = len(columns) - count
+        notes.append(f"{left} column{'s do' if left > 1 else ' does'} not fit: {', '.join(columns[count:])}")
     if notes:
-        stream.write(f"({'; '.join(notes)})\n")
+        text = f"({'; '.join(notes)})"
+        stream.write("\n".join([text] if width is None else textwrap.wrap(text, width, subsequent_indent=" ")) + "\n")
 
 
 def cell(value: Any, column: str = "") -> str:

@@ -78,11 +78,11 @@ def legend(report: Report) -> list[tuple[str, str]]:
         lines.append(("busy %", f"{OVER_100}: GPU work goes on after its range is closed, so that it has no share"))
     if report.totals.graph_launch_count:
         lines.append(("kernels", "+Ng: N CUDA graphs recorded as a whole"))
-    if report.model and any(phase.mfu_busy is not None for phase in report.phases):
-        convention = report.model["convention"]
+    if report.phases:
+        convention = report.model["convention"] if report.model else None
         attention = convention.get("attention", "exact") if isinstance(convention, dict) else "exact"
-        lines.append(("MFU", f"model FLOPs ({attention} attention) / dense peak / time"))
-        lines.append(("MBU", "(weights + KV cache) bytes / peak bandwidth / time"))
+        lines.append(("MFU", f"model FLOPs utilization: model FLOPs ({attention} attention) / dense peak / time"))
+        lines.append(("MBU", "memory bandwidth utilization: (weights + KV cache) bytes / peak bandwidth / time"))
     return lines + [("peak", text) for text in _peaks(report)]
 
 
