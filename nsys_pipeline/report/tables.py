@@ -40,13 +40,14 @@ class PlainTable:
         """A row below the others, one cell for each column."""
         self._rows.append(cells)
 
-    def __rich_console__(self, _console: Any, _options: Any) -> Iterator[Text]:
+    def __rich_console__(self, _console: Any, options: Any) -> Iterator[Text]:
         from rich.text import Text
 
-        from nsys_pipeline.report.columns import Column, table_lines
+        from nsys_pipeline.report.columns import GAP, Column, table_lines, table_width
 
         yield Text(self._title, style="cyan")
         cells = list(zip(*self._rows, strict=True)) or [()] * len(self._headings)
-        yield from table_lines(
-            [Column(name, column, is_number) for (name, is_number), column in zip(self._headings, cells, strict=True)]
-        )
+        columns = [
+            Column(name, column, is_number) for (name, is_number), column in zip(self._headings, cells, strict=True)
+        ]
+        yield from table_lines(columns, gap=GAP if table_width(columns) <= options.max_width else 1)
