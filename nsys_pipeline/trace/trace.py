@@ -10,9 +10,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nsys_pipeline.errors import NsysError, TraceError, UsageError
-from nsys_pipeline.sqlmods import Runner
+from nsys_pipeline.sqlmods import Runner, closure
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.duck import create_from_rows, scalar
+from nsys_pipeline.trace.duck import create_from_rows
 from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.nsys_schema import (
@@ -21,12 +21,13 @@ from nsys_pipeline.trace.nsys_schema import (
     METADATA_TABLES,
     NAMED_TABLES,
     TABLES,
-    NsysTable,
 )
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, Source, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, TableLoad, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from duckdb import DuckDBPyConnection
 
 STORE = "store"
@@ -76,6 +77,7 @@ class Trace:
         self._cache_dir = options.cache_dir or cache.default_cache_dir()
         self._entry: Path | None = None
         self._partial: Path | None = None
+        self.catalog = "memory" if database is None else name or "trace"
         self.connection = self._connect(database, name or "trace")
         self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
         self.is_cached = False
@@ -115,6 +117,7 @@ class Trace:
         import duckdb
 
         try:
+            self._read_ahead(targets)
             self.runner.build(*targets)
         except duckdb.OutOfMemoryException as error:
             raise TraceError(
@@ -130,6 +133,20 @@ class Trace:
                 f"disk trouble while reading `{self.path}`: {_headline(error)}",
                 hint=f"make room in `{self._cache_dir}`, or pass --no-cache" if self._partial else None,
             ) from error
+
+    def _read_ahead(self, targets: Sequence[str]) -> None:
+        """Load at once, in parallel, all tables of the export that `targets` will need."""
+        needed = closure(targets, built=self.runner.built)
+        tables = [name.partition(".")[2] for name in needed if name.startswith("nsys.")]
+        if tables:
+            self._progress(f"reading {self.path.name}")
+            self._load_tables(tables)
+
+    def interrupt(self) -> None:
+        """Stop what another thread has this trace do."""
+        self.connection.interrupt()
+        if self._source:
+            self._source.interrupt()
 
     def keep(self) -> None:
         """Put what was built into the cache, for the next run. Failing to is no error: the cache is a convenience."""
@@ -272,9 +289,7 @@ class Trace:
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")
-        if layer == "nsys":
-            self._progress(f"reading {relation}")
-        elif layer in ("attribute", "report"):
+        if layer in ("attribute", "report"):
             self._progress(f"working out {relation.lstrip('_').replace('_', ' ')}")
 
     def _progress(self, text: str) -> None:
@@ -288,51 +303,59 @@ class Trace:
             self.runner.build(*needs)
             create(self.connection, self.options)
             return
-        wanted = TABLES[relation]
-        self._load_table(relation, wanted)
+        self._load_tables([relation])
 
-    def _load_table(self, relation: str, wanted: NsysTable) -> None:
-        """Create nsys.`relation` with exactly the columns of the catalogue, NULL where the export lacks them."""
-        prefix = f"{self.store}." if self.runner.may_write else ""
-        if prefix:
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.nsys")
-        target = f"{prefix}nsys.{relation}"
-        if relation == EXPORTED_COLUMNS:
-            listed = self.source().tables().items()
-            rows = [(name, column) for name, each in listed for column in each]
-            create_from_rows(self.connection, target, wanted.columns, rows)
-            if prefix:
-                self.runner.adopt(f"nsys.{relation}")
+    def _load_tables(self, relations: Sequence[str]) -> None:
+        """Create nsys.* `relations` with exactly the columns of the catalogue, NULL where the export lacks them."""
+        catalog = self.store if self.runner.may_write else self.catalog
+        present = self.source().tables()
+        loads: dict[str, TableLoad] = {}
+        statements = [f"CREATE SCHEMA IF NOT EXISTS {quote(catalog)}.nsys"]
+        for relation in relations:
+            wanted = TABLES[relation]
+            target = f"{quote(catalog)}.nsys.{relation}"
+            load = TableLoad(wanted.table or relation, wanted.columns, target, wanted.row_id)
+            if load.table in present:
+                loads[relation] = load
+            elif relation != EXPORTED_COLUMNS:
+                statements.append(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
+        self.connection.execute(";".join(statements))
+        if EXPORTED_COLUMNS in relations:
+            rows = [(name, column) for name, columns_of_it in present.items() for column in columns_of_it]
+            target = f"{quote(catalog)}.nsys.{EXPORTED_COLUMNS}"
+            create_from_rows(self.connection, target, TABLES[EXPORTED_COLUMNS].columns, rows)
+        if loads:
+            self.source().load(self.connection, list(loads.values()))
+            self._check_loaded(loads)
+        if self.runner.may_write:
+            self.runner.adopt(*(f"nsys.{relation}" for relation in relations))
+        self.runner.built |= {f"nsys.{relation}" for relation in relations}
+
+    def _check_loaded(self, loads: Mapping[str, TableLoad]) -> None:
+        """Raise TraceError where a table has rows that mean nothing, or none where nsys writes some."""
+        counts = {
+            load.table: (
+                TABLES[relation].required,
+                f"SELECT '{load.table}', count(*), count(*) FILTER (WHERE "  # noqa: S608
+                + (" OR ".join(f"{quote(name)} IS NULL" for name in TABLES[relation].required) or "false")
+                + f") FROM {load.target}",
+            )
+            for relation, load in loads.items()
+            if TABLES[relation].required or load.table in METADATA_TABLES
+        }
+        if not counts:
             return
-        table = wanted.table or relation
-        columns = self.source().tables().get(table)
-        if columns is None:
-            stub = ", ".join(f"{quote(name)} {kind}" for name, kind in {ROW_ID: "BIGINT", **wanted.columns}.items())
-            self.connection.execute(f"CREATE OR REPLACE TABLE {target} ({stub})")
-        else:
-            present = {name: kind for name, kind in wanted.columns.items() if name in columns}
-            self.source().load(self.connection, table, present, target)
-            for name, kind in wanted.columns.items():
-                if name not in present:
-                    self.connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
-            self._check_required(table, wanted, target)
-            if table in METADATA_TABLES and not scalar(self.connection, f"SELECT count(*) FROM {target}"):  # noqa: S608
+        found = self.connection.execute(" UNION ALL ".join(query for _, query in counts.values())).fetchall()
+        for table, rows, senseless in found:
+            if table in METADATA_TABLES and not rows:
                 raise TraceError(
                     f"`{self.path}` is half an export: nsys did not come to writing {table}", hint=EXPORT_AGAIN
                 )
-        if prefix:
-            self.runner.adopt(f"nsys.{relation}")
-
-    def _check_required(self, table: str, wanted: NsysTable, target: str) -> None:
-        if not wanted.required:
-            return
-        missing = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required)
-        rows = scalar(self.connection, f"SELECT count(*) FROM {target} WHERE {missing}")  # noqa: S608
-        if rows:
-            raise TraceError(
-                f"`{self.path}` is damaged: {rows:,} row(s) of {table} lack {' or '.join(wanted.required)}",
-                hint=EXPORT_AGAIN,
-            )
+            if senseless:
+                raise TraceError(
+                    f"`{self.path}` is damaged: {senseless:,} row(s) of {table} lack {' or '.join(counts[table][0])}",
+                    hint=EXPORT_AGAIN,
+                )
 
 
 def _headline(error: Exception) -> str:

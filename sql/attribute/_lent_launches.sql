@@ -1,7 +1,7 @@
 -- Launches outside every push/pop phase of their thread, with the phase that start/end ranges or other threads lend.
 -- Grain: op_id.
--- materialize: temporary
--- requires: attribute._launches, attribute._process_segments, input.overlay_segments, input.settings
+-- materialize: table
+-- requires: attribute._single_work, attribute._process_segments, input.overlay_segments, input.settings
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   occurrence_id BIGINT   The phase, NULL for none. Joins attribute.phase_ranges.
@@ -9,7 +9,7 @@
 --   reason        VARCHAR  See attribute.gpu_work.
 WITH outside AS (
     SELECT op_id, process_key, api_id, global_tid, launch_start_ns, range_id
-    FROM attribute._launches
+    FROM attribute._single_work
     WHERE occurrence_id IS NULL
 ),
 overlaid AS (
