@@ -1,6 +1,6 @@
 -- Each GPU operation with the host call that launched it (same process, same correlation id) and the innermost push/pop
 -- range and phase around the start of the call.
--- `--cudabacktrace` records a call twice, so an operation may be here twice: see attribute._single_work.
+-- `--cudabacktrace` records a call twice, so an operation may be here twice: see attribute._repeated_links.
 -- Grain: op_id and call.
 -- materialize: table
 -- requires: load.gpu_ops, load.api_calls, attribute.range_segments, attribute._segment_slots

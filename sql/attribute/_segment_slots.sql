@@ -20,7 +20,7 @@ WITH stretch AS MATERIALIZED (
     QUALIFY range_id IS NOT NULL OR occurrence_id IS NOT NULL
 ),
 slot_width AS (
-    SELECT greatest(1000, sum(until_ns - start_ns) // 200000)::BIGINT AS width_ns
+    SELECT greatest(1000, sum(until_ns - start_ns) // least(200000, 16 * count(*)))::BIGINT AS width_ns
     FROM stretch
     HAVING count(*) * 2 <= (SELECT count(*) FROM load.gpu_ops) AND bool_and(until_ns IS NOT NULL)
 ),

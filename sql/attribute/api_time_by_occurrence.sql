@@ -15,7 +15,7 @@ WITH stretch AS (
     FROM attribute._phase_segments AS s JOIN attribute.phase_ranges AS p USING (occurrence_id)
 ),
 slot_width AS (
-    SELECT greatest(1000, sum(until_ns - start_ns) // 200000)::BIGINT AS width_ns FROM stretch
+    SELECT greatest(1000, sum(until_ns - start_ns) // least(200000, 16 * count(*)))::BIGINT AS width_ns FROM stretch
 ),
 slotted AS (
     SELECT

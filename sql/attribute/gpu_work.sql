@@ -2,7 +2,7 @@
 -- Attribution is by launch: GPU operation to call by correlation id within the process, call to range by thread and
 -- start of the call. When the operation ran on the GPU plays no part.
 -- Grain: op_id. Launched outside every phase: occurrence_id is NULL and reason says why.
--- requires: attribute._single_work, attribute._lent_launches
+-- requires: attribute._linked_work, attribute._repeated_links, attribute._lent_launches
 -- columns:
 --   op_id           BIGINT   Joins load.gpu_ops.
 --   kind            ENUM('kernel', 'memcpy', 'memset', 'graph')  What it is.
@@ -33,5 +33,6 @@ SELECT
     coalesce(o.occurrence_id, t.occurrence_id) AS occurrence_id,
     CASE WHEN o.occurrence_id IS NOT NULL THEN 'thread' ELSE t.method END AS method,
     t.reason
-FROM attribute._single_work AS o
-LEFT JOIN attribute._lent_launches AS t USING (op_id)
+FROM attribute._linked_work AS o
+ANTI JOIN attribute._repeated_links AS r ON r.op_id = o.op_id AND r.api_id = o.api_id
+LEFT JOIN attribute._lent_launches AS t ON t.op_id = o.op_id
