@@ -59,6 +59,7 @@ class RawTables:
         typed = {name: wanted.get(name, kind) for name, kind in source.types(table).items()}
         # Users subtract ids from each other: unsigned ones would wrap or fail.
         source.load(con, [TableLoad(table, {**typed, **wanted}, target).widened()])
+        source.settle()
 
     def _point(self, table: str) -> None:
         con, runner = self._trace.connection, self._trace.runner

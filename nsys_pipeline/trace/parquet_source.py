@@ -73,6 +73,9 @@ class ParquetSource:
             except duckdb.Error as error:
                 raise self._unreadable(f"{load.table}.parquet", error) from error
 
+    def settle(self) -> None:
+        """Reading is all the check there is."""
+
     def interrupt(self) -> None:
         """Nothing runs but on the connection that was handed in."""
 

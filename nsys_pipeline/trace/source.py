@@ -73,6 +73,10 @@ class Source(Protocol):
         """Make all `loads`, whose tables all exist. Raises TraceError where the data cannot be read."""
         ...
 
+    def settle(self) -> None:
+        """Wait for checks that go on after a `load`. Raises TraceError where they found damage."""
+        ...
+
     def interrupt(self) -> None:
         """Let a `load` in another thread end soon, with whatever error."""
         ...

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from functools import cached_property
 from itertools import pairwise
@@ -44,7 +45,7 @@ class SqliteSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._uri = f"file:{percent_encode(str(path.resolve()))}?mode=ro&immutable=1"
-        self._is_checked = False
+        self._check: Future[None] | None = None
         self._streamer: Streamer | None = None
 
     @cached_property
@@ -84,6 +85,7 @@ class SqliteSource:
 
     def load(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> None:
         """Create the DuckDB tables, large ones in several ranges of rows at a time; see `Source.load`."""
+        self._begin_check()
         refused = self._stream(con, loads)
         if refused:
             # Ids that are too large.
@@ -100,7 +102,7 @@ class SqliteSource:
             con.execute(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
         streamer = self._streamer = Streamer(self._uri, con)
         try:
-            refused = streamer.run(chunks, [self._check_small_file], _threads(con))
+            refused = streamer.run(chunks, _threads(con))
         except DamagedError as error:
             raise self._unreadable(error) from error
         finally:
@@ -140,13 +142,17 @@ class SqliteSource:
             raise self._unreadable(error) from error
         return [chunk for _, chunk in sorted(sized, key=lambda pair: -pair[0])]
 
-    def _check_small_file(self) -> None:
-        """A structural check of the whole file where that takes no time; see `_check_rows` for larger ones."""
-        if self._is_checked:
-            return
-        self._is_checked = True
-        if self.path.stat().st_size <= SMALL_FILE_BYTES:
-            self._quick_check("")
+    def _begin_check(self) -> None:
+        """Check the structure of a small file as a whole, beside the loading; see `_check_rows` for larger ones."""
+        if self._check is None and self.path.stat().st_size <= SMALL_FILE_BYTES:
+            pool = ThreadPoolExecutor(1)
+            self._check = pool.submit(self._quick_check, "")
+            pool.shutdown(wait=False)
+
+    def settle(self) -> None:
+        """Wait for the check of a small file. Raises TraceError where it is damaged."""
+        if self._check:
+            self._check.result()
 
     def _check_rows(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> None:
         """Raise TraceError where rows are missing or repeated because a table's tree is damaged.
@@ -211,7 +217,9 @@ class SqliteSource:
             ) from error
 
     def close(self) -> None:
-        """Nothing is held open between loads."""
+        """Wait for what still reads the file."""
+        if self._check:
+            wait([self._check])
 
     def _unreadable(self, problem: Exception | str) -> TraceError:
         text = " ".join(str(problem).split())

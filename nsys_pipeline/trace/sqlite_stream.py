@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -64,8 +64,8 @@ class Streamer:
         self._cursors: list[DuckDBPyConnection] = []
         self._is_stopped = False
 
-    def run(self, chunks: Iterable[Chunk], others: Sequence[Callable[[], None]], threads: int) -> set[str]:
-        """Carry all `chunks` over while `others` are called beside them; returns the targets that Arrow cannot carry.
+    def run(self, chunks: Iterable[Chunk], threads: int) -> set[str]:
+        """Carry all `chunks` over; returns the targets that Arrow cannot carry.
 
         Raises the first other error, after everything under way has ended.
         """
@@ -80,9 +80,7 @@ class Streamer:
 
         pool = ThreadPoolExecutor(threads, thread_name_prefix="llmperf-load")
         try:
-            futures: list[Future[None]] = [pool.submit(other) for other in others]
-            futures += [pool.submit(carry, chunk) for chunk in chunks]
-            _first_error(futures)
+            _first_error([pool.submit(carry, chunk) for chunk in chunks])
         except BaseException:
             self.stop()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +14,7 @@ from nsys_pipeline.errors import NsysError, TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner, closure
 from nsys_pipeline.trace import cache
 from nsys_pipeline.trace.duck import create_from_rows
-from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
+from nsys_pipeline.trace.identify import PACKED, RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.nsys_schema import (
     EXPORTED_COLUMNS,
@@ -68,18 +69,19 @@ class Trace:
         database: DuckDBPyConnection | None = None,
         name: str | None = None,
     ) -> None:
-        import duckdb
-
         self.path = path
         self.options = options
         self._kind = kind
         self._source: Source | None = None
         self._cache_dir = options.cache_dir or cache.default_cache_dir()
-        self._entry: Path | None = None
+        self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
+        self._entry = self._find_entry()
         self._partial: Path | None = None
+        self._unpacking = self._begin_unpacking()
+        import duckdb
+
         self.catalog = "memory" if database is None else name or "trace"
         self.connection = self._connect(database, name or "trace")
-        self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
         self.is_cached = False
         self.store = f"{name}_{STORE}" if name else STORE
         try:
@@ -118,7 +120,12 @@ class Trace:
 
         try:
             self._read_ahead(targets)
-            self.runner.build(*targets)
+            try:
+                self.runner.build(*targets)
+            finally:
+                # Damage is the better reason for whatever else went wrong.
+                if self._source:
+                    self._source.settle()
         except duckdb.OutOfMemoryException as error:
             raise TraceError(
                 f"`{self.path}` does not fit the memory limit of {self.options.memory_limit}",
@@ -167,6 +174,8 @@ class Trace:
         self.connection.close()
         if self._source:
             self._source.close()
+        if self._unpacking:
+            wait([self._unpacking])
         if self._partial:
             for leftover in (self._partial, self._partial.with_name(self._partial.name + ".wal")):
                 leftover.unlink(missing_ok=True)
@@ -199,14 +208,34 @@ class Trace:
                     raise NsysError(f"`{path}` must be exported by nsys: {error.message}", hint=error.hint) from error
                 export_sqlite(nsys, path, exported)
             return SqliteSource(exported)
-        from nsys_pipeline.trace.unpack import unpack
-
         self._progress(f"unpacking {path.name}")
-        unpacked = unpack(path, kind, self._derived("unpacked", path))
+        unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         inner = identify(unpacked)
         if inner is not Kind.SQLITE:
             raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export")
         return SqliteSource(unpacked)
+
+    def _unpack(self) -> Path:
+        from nsys_pipeline.trace.unpack import unpack
+
+        return unpack(self.path, self._kind, self._derived("unpacked", self.path))
+
+    def _begin_unpacking(self) -> Future[Path] | None:
+        """Unpack an archive that will have to be read, while DuckDB is being imported."""
+        if self._kind not in PACKED or (self._entry and self._entry.exists()):
+            return None
+        pool = ThreadPoolExecutor(1)
+        unpacking = pool.submit(self._unpack)
+        pool.shutdown(wait=False)
+        return unpacking
+
+    def _find_entry(self) -> Path | None:
+        # DuckDB takes what follows a question mark in a path for parameters.
+        if not self.options.use_cache or "?" in str(self._cache_dir):
+            return None
+        return cache.entry(
+            self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
+        )
 
     def _derived(self, folder: str, path: Path) -> Path:
         use_cache = self.options.use_cache and cache.is_writable(self._cache_dir / folder)
@@ -243,13 +272,9 @@ class Trace:
     def _attach_store(self) -> None:
         import duckdb
 
-        # DuckDB takes what follows a question mark in a path for parameters.
-        if not self.options.use_cache or "?" in str(self._cache_dir):
+        if self._entry is None:
             self.connection.execute(f"ATTACH ':memory:' AS {self.store}")
             return
-        self._entry = cache.entry(
-            self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
-        )
         if self._entry.exists():
             with suppress(duckdb.Error):
                 self._attach(self._entry, read_only=True)
