@@ -210,7 +210,7 @@ class Session:
                 provider.may_keep = False
 
     def _keep_order(self) -> None:
-        """Let `UNION ALL` and `LIMIT` mean what they say: to save memory, loading goes without the order of rows."""
+        """Let `UNION ALL` and `LIMIT` mean what they say: a trace is loaded without the order of rows."""
         with self._lock:
             if not self._keeps_order:
                 self.database.execute("SET preserve_insertion_order = true")
@@ -290,8 +290,7 @@ class Session:
                 statement = attrs.evolve(statement, sql=self._listing(statement.lists))
             _check_parameters(statement, parameters)
             try:
-                connections = [provider.trace.connection for provider in self.providers]
-                interruptible(lambda: self.provide(statement), *connections)
+                interruptible(lambda: self.provide(statement), *(provider.trace for provider in self.providers))
                 self._keep_order()
                 if self.closes_off:
                     self.close_off()

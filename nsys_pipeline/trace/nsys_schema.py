@@ -12,6 +12,8 @@ import attrs
 
 # What a column may be read as. TEXT that is not UTF-8 is repaired on the way in.
 INTEGER = "BIGINT"
+# Ids of the two large tables, which take half the memory so. Where one does not fit, the table is read as BIGINT.
+NARROW = "UINTEGER"
 TEXT = "VARCHAR"
 REAL = "DOUBLE"
 
@@ -20,16 +22,22 @@ REAL = "DOUBLE"
 class NsysTable:
     """Columns of one nsys table. `table`: where they are, if not in the table of the same name.
 
-    `required`: columns without which a row means nothing; a trace with such rows is refused.
+    `required`: columns without which a row means nothing; a trace with such rows is refused. `row_id`: the type of the
+    row's number.
     """
 
     columns: Mapping[str, str]
     table: str | None = None
     required: tuple[str, ...] = ()
+    row_id: str = INTEGER
 
 
 def _ints(names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), INTEGER)
+
+
+def _ids(names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), NARROW)
 
 
 def _texts(names: str) -> dict[str, str]:
@@ -42,8 +50,9 @@ LATE_TABLES = ("KERNEL_LAUNCH_CONFIG",)
 
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
-        _ints("start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId"),
+        _ints("start end globalPid graphNodeId") | _ids("deviceId streamId correlationId demangledName shortName"),
         required=("start", "end"),
+        row_id=NARROW,
     ),
     # The rest of a kernel's row, which the analysis does not need: half of the time of reading a large trace.
     "KERNEL_LAUNCH_CONFIG": NsysTable(
@@ -67,7 +76,9 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId"),
         required=("start", "end"),
     ),
-    "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(_ints("start end globalTid correlationId nameId")),
+    "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(
+        _ints("start end globalTid") | _ids("correlationId nameId"), row_id=NARROW
+    ),
     "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": NsysTable(
         _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")
     ),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nsys_pipeline.errors import NsysError, TraceError, UsageError
-from nsys_pipeline.sqlmods import Runner
+from nsys_pipeline.sqlmods import Runner, closure
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.duck import create_from_rows, scalar
-from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
+from nsys_pipeline.trace.duck import create_from_rows
+from nsys_pipeline.trace.identify import PACKED, RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.nsys_schema import (
     EXPORTED_COLUMNS,
@@ -22,12 +23,13 @@ from nsys_pipeline.trace.nsys_schema import (
     METADATA_TABLES,
     NAMED_TABLES,
     TABLES,
-    NsysTable,
 )
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, Source, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, TableLoad, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from duckdb import DuckDBPyConnection
 
 STORE = "store"
@@ -68,17 +70,19 @@ class Trace:
         database: DuckDBPyConnection | None = None,
         name: str | None = None,
     ) -> None:
-        import duckdb
-
         self.path = path
         self.options = options
         self._kind = kind
         self._source: Source | None = None
         self._cache_dir = options.cache_dir or cache.default_cache_dir()
-        self._entry: Path | None = None
-        self._partial: Path | None = None
-        self.connection = self._connect(database, name or "trace")
         self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
+        self._entry = self._find_entry()
+        self._partial: Path | None = None
+        self._unpacking = self._begin_unpacking()
+        import duckdb
+
+        self.catalog = "memory" if database is None else name or "trace"
+        self.connection = self._connect(database, name or "trace")
         self.is_cached = False
         self.store = f"{name}_{STORE}" if name else STORE
         try:
@@ -116,7 +120,13 @@ class Trace:
         import duckdb
 
         try:
-            self.runner.build(*targets)
+            self._read_ahead(targets)
+            try:
+                self.runner.build(*targets)
+            finally:
+                # Damage is the better reason for whatever else went wrong.
+                if self._source:
+                    self._source.settle()
         except duckdb.OutOfMemoryException as error:
             raise TraceError(
                 f"`{self.path}` does not fit the memory limit of {self.options.memory_limit}",
@@ -133,6 +143,20 @@ class Trace:
                 f"disk trouble while reading `{self.path}`: {_headline(error)}",
                 hint=f"make room in `{self._cache_dir}`, or pass --no-cache" if self._partial else None,
             ) from error
+
+    def _read_ahead(self, targets: Sequence[str]) -> None:
+        """Load at once, in parallel, all tables of the export that `targets` will need."""
+        needed = closure(targets, built=self.runner.built)
+        tables = [name.partition(".")[2] for name in needed if name.startswith("nsys.")]
+        if tables:
+            self._progress(f"reading {self.path.name}")
+            self._load_tables(tables)
+
+    def interrupt(self) -> None:
+        """Stop what another thread has this trace do."""
+        self.connection.interrupt()
+        if self._source:
+            self._source.interrupt()
 
     def keep(self) -> None:
         """Put what was built into the cache, for the next run. Failing to is no error: the cache is a convenience."""
@@ -153,6 +177,8 @@ class Trace:
         self.connection.close()
         if self._source:
             self._source.close()
+        if self._unpacking:
+            wait([self._unpacking])
         if self._partial:
             for leftover in (self._partial, self._partial.with_name(self._partial.name + ".wal")):
                 leftover.unlink(missing_ok=True)
@@ -185,14 +211,34 @@ class Trace:
                     raise NsysError(f"`{path}` must be exported by nsys: {error.message}", hint=error.hint) from error
                 export_sqlite(nsys, path, exported)
             return SqliteSource(exported)
-        from nsys_pipeline.trace.unpack import unpack
-
         self._progress(f"unpacking {path.name}")
-        unpacked = unpack(path, kind, self._derived("unpacked", path))
+        unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         inner = identify(unpacked)
         if inner is not Kind.SQLITE:
             raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export")
         return SqliteSource(unpacked)
+
+    def _unpack(self) -> Path:
+        from nsys_pipeline.trace.unpack import unpack
+
+        return unpack(self.path, self._kind, self._derived("unpacked", self.path))
+
+    def _begin_unpacking(self) -> Future[Path] | None:
+        """Unpack an archive that will have to be read, while DuckDB is being imported."""
+        if self._kind not in PACKED or (self._entry and self._entry.exists()):
+            return None
+        pool = ThreadPoolExecutor(1)
+        unpacking = pool.submit(self._unpack)
+        pool.shutdown(wait=False)
+        return unpacking
+
+    def _find_entry(self) -> Path | None:
+        # DuckDB takes what follows a question mark in a path for parameters.
+        if not self.options.use_cache or "?" in str(self._cache_dir):
+            return None
+        return cache.entry(
+            self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
+        )
 
     def _derived(self, folder: str, path: Path) -> Path:
         use_cache = self.options.use_cache and cache.is_writable(self._cache_dir / folder)
@@ -229,13 +275,9 @@ class Trace:
     def _attach_store(self) -> None:
         import duckdb
 
-        # DuckDB takes what follows a question mark in a path for parameters.
-        if not self.options.use_cache or "?" in str(self._cache_dir):
+        if self._entry is None:
             self.connection.execute(f"ATTACH ':memory:' AS {self.store}")
             return
-        self._entry = cache.entry(
-            self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
-        )
         if self._entry.exists():
             with suppress(duckdb.Error):
                 self._attach(self._entry, read_only=True)
@@ -275,9 +317,7 @@ class Trace:
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")
-        if layer == "nsys":
-            self._progress(f"reading {relation}")
-        elif layer in ("attribute", "report"):
+        if layer in ("attribute", "report"):
             self._progress(f"working out {relation.lstrip('_').replace('_', ' ')}")
 
     def _progress(self, text: str) -> None:
@@ -291,12 +331,18 @@ class Trace:
             self.runner.build(*needs)
             create(self.connection, self.options)
             return
-        wanted = TABLES[relation]
-        if relation in LATE_TABLES and not self.runner.may_write and self._load_beside(relation, wanted):
-            return
-        self._load_table(relation, wanted, self.store if self.runner.may_write else None)
+        self._load_tables([relation])
+
+    def _load_tables(self, relations: Sequence[str]) -> None:
+        """Create nsys.* `relations`, in the cache's entry as long as it is being made."""
+        if not self.runner.may_write:
+            relations = [one for one in relations if not (one in LATE_TABLES and self._load_beside(one))]
+            if not relations:
+                return
+        self._load_into(self.store if self.runner.may_write else self.catalog, relations)
         if self.runner.may_write:
-            self.runner.adopt(f"nsys.{relation}")
+            self.runner.adopt(*(f"nsys.{relation}" for relation in relations))
+        self.runner.built |= {f"nsys.{relation}" for relation in relations}
 
     def attach_late_tables(self) -> None:
         """Make those that an earlier run has kept available: once access to files is turned off, it is too late."""
@@ -307,7 +353,7 @@ class Trace:
     def _file_beside(self, relation: str) -> Path | None:
         return self._entry and self._entry.with_name(f"{self._entry.stem}.{relation.lower()}.duckdb")
 
-    def _load_beside(self, relation: str, wanted: NsysTable) -> bool:
+    def _load_beside(self, relation: str) -> bool:
         """Let nsys.`relation` mean the table in its own file of the cache, made first where it is not there yet.
 
         False where there is no cache, or no access to it any more.
@@ -325,7 +371,8 @@ class Trace:
             except duckdb.Error:
                 return False
             try:
-                self._load_table(relation, wanted, catalog)
+                self._load_into(catalog, [relation])
+                self.source().settle()
                 self.connection.execute(f"DETACH {catalog}")
                 partial.replace(file)
             except (OSError, duckdb.IOException):
@@ -339,7 +386,8 @@ class Trace:
             cache.trim(self._cache_dir)
         try:
             self.connection.execute(f"ATTACH {_literal(file)} AS {catalog} (READ_ONLY)")
-            self.connection.execute(f"CREATE OR REPLACE VIEW nsys.{relation} AS FROM {catalog}.nsys.{relation}")
+            view = f"{quote(self.catalog)}.nsys.{relation}"
+            self.connection.execute(f"CREATE OR REPLACE VIEW {view} AS FROM {catalog}.nsys.{relation}")
         except duckdb.PermissionException:
             return False
         except duckdb.Error:
@@ -349,48 +397,56 @@ class Trace:
             return False
         with suppress(OSError):
             os.utime(file)
+        self.runner.built.add(f"nsys.{relation}")
         return True
 
-    def _load_table(self, relation: str, wanted: NsysTable, catalog: str | None) -> None:
-        """Create nsys.`relation` with exactly the columns of the catalogue, NULL where the export lacks them.
+    def _load_into(self, catalog: str, relations: Sequence[str]) -> None:
+        """Create `relations` in `catalog` with exactly the wanted columns, NULL where the export lacks them."""
+        present = self.source().tables()
+        loads: dict[str, TableLoad] = {}
+        statements = [f"CREATE SCHEMA IF NOT EXISTS {quote(catalog)}.nsys"]
+        for relation in relations:
+            wanted = TABLES[relation]
+            target = f"{quote(catalog)}.nsys.{relation}"
+            load = TableLoad(wanted.table or relation, wanted.columns, target, wanted.row_id)
+            if load.table in present:
+                loads[relation] = load
+            elif relation != EXPORTED_COLUMNS:
+                statements.append(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
+        self.connection.execute(";".join(statements))
+        if EXPORTED_COLUMNS in relations:
+            rows = [(name, column) for name, columns_of_it in present.items() for column in columns_of_it]
+            target = f"{quote(catalog)}.nsys.{EXPORTED_COLUMNS}"
+            create_from_rows(self.connection, target, TABLES[EXPORTED_COLUMNS].columns, rows)
+        if loads:
+            self.source().load(self.connection, list(loads.values()))
+            self._check_loaded(loads)
 
-        In the attached database `catalog`, or in the connection's own.
-        """
-        if catalog:
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {catalog}.nsys")
-        target = f"{catalog}.nsys.{relation}" if catalog else f"nsys.{relation}"
-        if relation == EXPORTED_COLUMNS:
-            listed = self.source().tables().items()
-            rows = [(name, column) for name, each in listed for column in each]
-            create_from_rows(self.connection, target, wanted.columns, rows)
+    def _check_loaded(self, loads: Mapping[str, TableLoad]) -> None:
+        """Raise TraceError where a table has rows that mean nothing, or none where nsys writes some."""
+        counts = {
+            load.table: (
+                TABLES[relation].required,
+                f"SELECT '{load.table}', count(*), count(*) FILTER (WHERE "  # noqa: S608
+                + (" OR ".join(f"{quote(name)} IS NULL" for name in TABLES[relation].required) or "false")
+                + f") FROM {load.target}",
+            )
+            for relation, load in loads.items()
+            if TABLES[relation].required or load.table in METADATA_TABLES
+        }
+        if not counts:
             return
-        table = wanted.table or relation
-        columns = self.source().tables().get(table)
-        if columns is None:
-            stub = ", ".join(f"{quote(name)} {kind}" for name, kind in {ROW_ID: "BIGINT", **wanted.columns}.items())
-            self.connection.execute(f"CREATE OR REPLACE TABLE {target} ({stub})")
-        else:
-            present = {name: kind for name, kind in wanted.columns.items() if name in columns}
-            self.source().load(self.connection, table, present, target)
-            for name, kind in wanted.columns.items():
-                if name not in present:
-                    self.connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
-            self._check_required(table, wanted, target)
-            if table in METADATA_TABLES and not scalar(self.connection, f"SELECT count(*) FROM {target}"):  # noqa: S608
+        found = self.connection.execute(" UNION ALL ".join(query for _, query in counts.values())).fetchall()
+        for table, rows, senseless in found:
+            if table in METADATA_TABLES and not rows:
                 raise TraceError(
                     f"`{self.path}` is half an export: nsys did not come to writing {table}", hint=EXPORT_AGAIN
                 )
-
-    def _check_required(self, table: str, wanted: NsysTable, target: str) -> None:
-        if not wanted.required:
-            return
-        missing = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required)
-        rows = scalar(self.connection, f"SELECT count(*) FROM {target} WHERE {missing}")  # noqa: S608
-        if rows:
-            raise TraceError(
-                f"`{self.path}` is damaged: {rows:,} row(s) of {table} lack {' or '.join(wanted.required)}",
-                hint=EXPORT_AGAIN,
-            )
+            if senseless:
+                raise TraceError(
+                    f"`{self.path}` is damaged: {senseless:,} row(s) of {table} lack {' or '.join(counts[table][0])}",
+                    hint=EXPORT_AGAIN,
+                )
 
 
 def _literal(file: Path) -> str:

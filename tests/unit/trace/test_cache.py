@@ -236,9 +236,9 @@ def loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     read: list[str] = []
     load = SqliteSource.load
 
-    def count(self: SqliteSource, con: Any, table: str, columns: Any, target: str) -> None:
-        read.append(target.rpartition(".")[2])
-        load(self, con, table, columns, target)
+    def count(self: SqliteSource, con: Any, loads: Any) -> None:
+        read.extend(one.target.rpartition(".")[2] for one in loads)
+        load(self, con, loads)
 
     monkeypatch.setattr(SqliteSource, "load", count)
     return read
