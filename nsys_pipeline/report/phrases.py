@@ -59,7 +59,7 @@ def partly_line(phase: Phase) -> str | None:
     wall, busy = milliseconds(phase.measured_wall_ns), milliseconds(phase.measured_busy_ns)
     return (
         f"tokens, TFLOP, MFU and MBU: only the {phase.measured_occurrences:,} of {phase.counted_occurrences:,} "
-        f"occurrences of known shape ({wall} ms wall, {busy} ms busy)"
+        f"occurrences of known shape, no phase inside ({wall} ms wall, {busy} ms busy)"
     )
 
 
