@@ -82,6 +82,15 @@ class ParquetSource:
 
 def _column(name: str, stored: str, kind: str) -> str:
     column = quote(name)
+    if kind == "BIGINT" and stored in ("DOUBLE", "FLOAT", "VARCHAR"):
+        # A cast would round.
+        exact = f"{column} = trunc({column})"
+        if stored == "VARCHAR":
+            exact = f"regexp_full_match({column}, '\\s*[+-]?[0-9]+(\\.0*)?\\s*')"
+        problem = f"error('{name} holds ' || {column}::VARCHAR || ' where a whole number belongs')"
+        column = f"CASE WHEN {column} IS NULL OR {exact} THEN {column} ELSE {problem} END"
+    elif kind == "BIGINT" and "INT" not in stored:
+        column = f"CASE WHEN {column} IS NOT NULL THEN error('{name} holds {stored}, no numbers') END"
     if stored == "UBIGINT" and kind == "BIGINT":
         # The same 64 bits: ids with the top bit set are negative in the SQLite export.
         column = f"CASE WHEN {column} >> 63 = 1 THEN {column}::HUGEINT - (1::HUGEINT << 64) ELSE {column} END"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PARALLEL_ROWS = 100_000
 BATCH_ROWS = 65_536
 SMALL_FILE_BYTES = 32 << 20
+_INTEGER = re.compile(r"\s*([+-]?[0-9]+)(?:\.0*)?\s*", re.ASCII)
+_NO_INTEGERS = ("DOUBLE", "FLOAT", "VARCHAR", "BLOB")
 _MAY_BE_STORED_SO = re.compile(r"(TEXT|NULL|non-\w+) value in ")
 
 
@@ -246,9 +248,12 @@ def _has_rowid(con: sqlite3.Connection, table: str) -> bool:
 
 
 def _check_types(con: DuckDBPyConnection, stream: str, columns: Mapping[str, str]) -> None:
-    """Raise _NotArrowError where a column of integers comes as one of floats, which would cut ids and times short."""
+    """Raise _NotArrowError where a column of integers comes as floats, text or bytes.
+
+    A cast would cut times short without a word: to DuckDB '12.7' is 13. Row by row, every value is looked at.
+    """
     found = {row[0]: row[1] for row in con.execute(f"DESCRIBE SELECT * FROM {stream}").fetchall()}  # noqa: S608
-    if any(kind == "BIGINT" and found.get(name) == "DOUBLE" for name, kind in columns.items()):
+    if any(kind == "BIGINT" and found.get(name) in _NO_INTEGERS for name, kind in columns.items()):
         raise _NotArrowError
 
 
@@ -299,12 +304,15 @@ def _plain(value: object, kind: str) -> object:
         # JSON's escape of it is refused by DuckDB, and no name has one.
         return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")
     if kind == "BIGINT":
-        try:
-            number = int(value)  # type: ignore[call-overload]
-            is_exact = (isinstance(value, str | int) or number == value) and -(1 << 63) <= number < 1 << 63
-        except (ValueError, OverflowError):
-            is_exact = False
-        if not is_exact:
+        if isinstance(value, int):
+            return value
+        # Shifted times come as floats, and other programs' copies of an export hold text.
+        if isinstance(value, float):
+            number = int(value) if value.is_integer() else None
+        else:
+            spelled = _INTEGER.fullmatch(value) if isinstance(value, str) else None
+            number = int(spelled[1]) if spelled else None
+        if number is None or not -(1 << 63) <= number < 1 << 63:
             raise _NotANumberError(repr(value)[:40])
         return number
     return value

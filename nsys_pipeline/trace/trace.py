@@ -87,7 +87,9 @@ class Trace:
                 self._check_tables()
         except duckdb.Error as error:
             self.close()
-            raise TraceError(f"`{path}` cannot be opened: {_headline(error)}") from error
+            raise TraceError(
+                f"`{path}` cannot be opened: {_headline(error)}", hint="see whether it is whole and may be read"
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -122,7 +124,9 @@ class Trace:
                 hint="raise it with --memory-limit, or free disk space for spilling",
             ) from error
         except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-            raise TraceError(f"`{self.path}` holds values that no nsys export has: {_headline(error)}") from error
+            raise TraceError(
+                f"`{self.path}` holds values that no nsys export has: {_headline(error)}", hint=EXPORT_AGAIN
+            ) from error
         except OSError as error:
             raise TraceError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
         except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
@@ -188,7 +192,7 @@ class Trace:
         unpacked = unpack(path, kind, self._derived("unpacked", path))
         inner = identify(unpacked)
         if inner is not Kind.SQLITE:
-            raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export")
+            raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export", hint=EXPORT_AGAIN)
         return SqliteSource(unpacked)
 
     def _derived(self, folder: str, path: Path) -> Path:
@@ -324,6 +328,13 @@ class Trace:
             self.runner.adopt(f"nsys.{relation}")
 
     def _check_required(self, table: str, wanted: NsysTable, target: str) -> None:
+        if wanted.marks and not set(wanted.marks) & set(self.source().tables()[table]):
+            if scalar(self.connection, f"SELECT count(*) FROM {target}"):  # noqa: S608
+                raise TraceError(
+                    f"`{self.path}` is damaged: {table} holds another table: it has no {' and no '.join(wanted.marks)}",
+                    hint=EXPORT_AGAIN,
+                )
+            return
         if not wanted.required:
             return
         missing = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required)

@@ -14,12 +14,21 @@
 WITH doubled AS (
     SELECT (SELECT count(*) FROM attribute._linked_calls) > (SELECT count(*) FROM load.gpu_ops) AS is_doubled
 ),
--- Doubled calls are rare, and sorting every operation to find none is slow: look only where there are some.
+-- Doubled calls are rare, and sorting every operation to find none is slow: look only where there are some. Where a pid
+-- came back, its second process counts calls from 1 again: the call is the last one before the operation.
 single AS (
     SELECT * FROM attribute._linked_calls WHERE NOT (SELECT is_doubled FROM doubled)
     UNION ALL
-    SELECT * FROM attribute._linked_calls WHERE (SELECT is_doubled FROM doubled)
-    QUALIFY row_number() OVER (PARTITION BY op_id ORDER BY launch_start_ns, api_id) = 1
+    SELECT c.*
+    FROM attribute._linked_calls AS c JOIN load.gpu_ops AS o USING (op_id)
+    WHERE (SELECT is_doubled FROM doubled)
+    QUALIFY row_number() OVER (
+        PARTITION BY op_id
+        ORDER BY
+            c.launch_start_ns > o.start_ns NULLS LAST,
+            CASE WHEN c.launch_start_ns > o.start_ns THEN c.launch_start_ns ELSE -c.launch_start_ns END,
+            c.api_id
+    ) = 1
 )
 SELECT
     l.op_id, l.process_key, l.api_id, l.global_tid, l.launch_start_ns, l.launch_end_ns, s.range_id, s.occurrence_id

@@ -1,4 +1,5 @@
--- Each GPU operation with the host call that launched it: same process, same correlation id.
+-- Each GPU operation with the host call that launched it: same process, same correlation id. The id 0 is CUPTI's
+-- CUPTI_CORRELATION_ID_UNKNOWN and links nothing: kernels that kernels launch have it.
 -- `--cudabacktrace` records a call twice, so an operation may be here twice: see attribute._launches.
 -- Grain: op_id and call.
 -- materialize: temporary
@@ -13,4 +14,5 @@
 SELECT
     o.op_id, o.process_key, c.api_id, c.global_tid, c.start_ns AS launch_start_ns, c.end_ns AS launch_end_ns
 FROM load.gpu_ops AS o
-LEFT JOIN load.api_calls AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key
+LEFT JOIN load.api_calls AS c
+    ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key AND o.correlation_id <> 0
