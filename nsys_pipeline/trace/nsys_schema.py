@@ -92,7 +92,7 @@ TABLES: Mapping[str, NsysTable] = {
     "TARGET_INFO_CUDA_GPU": NsysTable(
         _ints("deviceId numMultiprocessors computeCapabilityMajor computeCapabilityMinor") | _texts("name")
     ),
-    "TARGET_INFO_CUDA_DEVICE": NsysTable(_ints("gpuId cudaId pid")),
+    "TARGET_INFO_CUDA_DEVICE": NsysTable(_ints("gpuId cudaId pid numMultiprocessors")),
     "TARGET_INFO_SESSION_START_TIME": NsysTable(_ints("utcEpochNs")),
     "ANALYSIS_DETAILS": NsysTable(_ints("duration startTime stopTime")),
     "DIAGNOSTIC_EVENT": NsysTable(_ints("timestamp severity globalPid") | _texts("text")),

@@ -2,11 +2,12 @@
 -- Where rows of one number disagree (reports of several machines in one), what they disagree about is NULL.
 -- Grain: device_id.
 -- materialize: table
--- requires: nsys.TARGET_INFO_GPU, nsys.TARGET_INFO_CUDA_GPU, load.gpu_ops
+-- requires: nsys.TARGET_INFO_GPU, nsys.TARGET_INFO_CUDA_GPU, nsys.TARGET_INFO_CUDA_DEVICE, load.gpu_ops
 -- columns:
 --   device_id                    BIGINT   The GPU's number on the machine.
 --   name                         VARCHAR  As CUDA reports it, NULL where nsys did not say.
 --   sm_count                     BIGINT   Streaming multiprocessors.
+--   available_sm_count           BIGINT   Of those, what CUDA offered to a process: fewer in a MIG slice. NULL where not said.
 --   memory_bandwidth_bytes_per_s BIGINT   As nsys states it. Unit: bytes/s.
 --   memory_bytes                 BIGINT   Device memory. Unit: bytes.
 --   clock_rate_hz                BIGINT   Boost clock. Unit: Hz.
@@ -17,6 +18,7 @@ WITH listed AS (
         id AS device_id, name, smCount AS sm_count, memoryBandwidth AS memory_bandwidth, totalMemory AS memory_bytes,
         clockRate AS clock_rate, computeMajor || '.' || computeMinor AS compute_capability
     FROM nsys.TARGET_INFO_GPU
+    WHERE smCount > 0 OR id NOT IN (SELECT deviceId FROM nsys.TARGET_INFO_CUDA_GPU WHERE deviceId IS NOT NULL)
     UNION ALL
     -- nsys before mid-2021 has what CUDA says of a GPU in a table of its own.
     SELECT
@@ -39,11 +41,17 @@ described AS (
     WHERE device_id IS NOT NULL
     GROUP BY device_id
 ),
+available AS (
+    SELECT gpuId AS device_id, min(numMultiprocessors) AS available_sm_count
+    FROM nsys.TARGET_INFO_CUDA_DEVICE
+    WHERE gpuId IS NOT NULL AND numMultiprocessors > 0
+    GROUP BY gpuId
+),
 working AS (
     SELECT DISTINCT device_id, true AS has_work FROM load.gpu_ops WHERE device_id IS NOT NULL
 )
 SELECT
-    device_id, name, nullif(sm_count, 0) AS sm_count, nullif(memory_bandwidth, 0) AS memory_bandwidth_bytes_per_s,
-    nullif(memory_bytes, 0) AS memory_bytes, nullif(clock_rate, 0) AS clock_rate_hz, compute_capability,
+    device_id, name, nullif(sm_count, 0) AS sm_count, available_sm_count,
+    nullif(memory_bandwidth, 0) AS memory_bandwidth_bytes_per_s, nullif(memory_bytes, 0) AS memory_bytes, nullif(clock_rate, 0) AS clock_rate_hz, compute_capability,
     coalesce(has_work, false) AS has_work
-FROM described FULL JOIN working USING (device_id)
+FROM described FULL JOIN working USING (device_id) LEFT JOIN available USING (device_id)

@@ -153,7 +153,11 @@ def main() -> None:
     for seed in range(options.first, options.last):
         faulthandler.dump_traceback_later(120, exit=True)
         folder = Path(tempfile.mkdtemp(prefix="mutant-"))
-        mutant = make_mutant(seed, folder, family=options.family)
+        try:
+            mutant = make_mutant(seed, folder, family=options.family)
+        except Exception as error:  # noqa: BLE001 - a fault of this program's, to be seen and passed by
+            print(f"no mutant {seed}: {type(error).__name__}: {error}", flush=True)
+            continue
         verdict = judge(mutant)
         counts[f"{mutant.family} {verdict.outcome}"] += 1
         if verdict.outcome == "finding" or options.verbose:

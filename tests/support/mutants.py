@@ -170,7 +170,7 @@ def _columns(db: sqlite3.Connection, table: str) -> list[tuple[str, str]]:
 
 
 def _pick_table(random: Random, db: sqlite3.Connection) -> str:
-    tables = _tables(db)
+    tables = [name for name in _tables(db) if "_key" not in [column for column, _ in _columns(db, name)]]
     deciding = [name for name in tables if name in DECIDING]
     return random.choice(deciding if deciding and random.random() < 0.75 else tables)
 
