@@ -11,6 +11,7 @@ process     ``globalPid >> 24`` of the row. Where a row has no globalPid: the on
 call        the API row with the same process and correlationId; 0 is no id. ``--cudabacktrace`` leaves two rows for one
             call (eventClass 67 is the copy): the original counts. Where a pid was used twice, the last call before the
             operation counts. No such row: unattributed, ``no_api_call``.
+device      TARGET_INFO_CUDA_DEVICE's gpuId for the row's pid and deviceId, else its deviceId, else 0.
 open range  a range with ``start ≤ call start ≤ end``, both ends included. GPU time plays no part.
             A push that was never popped ends with the innermost popped range of its thread and domain around its
             start, or with the session. A start/end range that never ended ends with the session.
@@ -215,13 +216,20 @@ def _call_of(work: Work, candidates: Sequence[Call]) -> Call | None:
 
 def _read_work(db: sqlite3.Connection, *, only_process: int | None) -> list[Work]:
     columns = ("globalPid", "deviceId", "start", "end", "correlationId", "graphNodeId")
+    gpus: dict[tuple[int, int], int] = {}
+    for _, pid, cuda, gpu in _read(db, "TARGET_INFO_CUDA_DEVICE", "pid", "cudaId", "gpuId"):
+        if pid is not None and cuda is not None and gpu is not None:
+            gpus[pid, cuda] = min(gpu, gpus.get((pid, cuda), gpu))
     found = []
     for kind, table in _WORK_TABLES.items():
         for row, pid, device, start, end, correlation, node in _read(db, table, *columns):
             if start is None or end is None:
                 raise ValueError(f"row {row} of {table} has no times")
             process = only_process if pid is None else pid >> 24
-            found.append(Work(kind, row, process, device or 0, start, end, correlation, node))
+            number = device or 0
+            if pid is not None and device is not None:
+                number = gpus.get(((pid >> 24) & 0xFFFFFF, device), device)
+            found.append(Work(kind, row, process, number, start, end, correlation, node))
     return found
 
 
