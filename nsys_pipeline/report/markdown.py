@@ -9,6 +9,7 @@ from nsys_pipeline.records import Report
 from nsys_pipeline.report.format import count, giga, milliseconds, percent, tera
 from nsys_pipeline.report.phrases import OUTSIDE, has_work_outside, legend, outside_line, title_lines
 from nsys_pipeline.report.verification import verification_lines
+from nsys_pipeline.text import printable
 
 
 def render_markdown(report: Report, stream: IO[str]) -> None:
@@ -63,4 +64,4 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    return printable(text).replace("|", "\\|")
