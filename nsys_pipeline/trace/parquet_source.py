@@ -59,7 +59,9 @@ class ParquetSource:
 
         for load in loads:
             stored = self._columns(load.table)
-            present = {name: _expression(name, stored[name], load.columns[name]) for name in load.columns if name in stored}
+            present = {
+                name: _expression(name, stored[name], load.columns[name]) for name in load.columns if name in stored
+            }
             present[ROW_ID] = "file_row_number + 1"
             rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true)"
             try:

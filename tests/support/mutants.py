@@ -160,7 +160,9 @@ def _editing(base: Path, folder: Path) -> Iterator[tuple[sqlite3.Connection, Pat
 
 
 def _tables(db: sqlite3.Connection) -> list[str]:
-    names = db.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY name")
+    names = db.execute(
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE '\\_%' ESCAPE '\\' ORDER BY name"
+    )
     return [name.decode() for (name,) in names]
 
 
@@ -215,7 +217,19 @@ def _edit(random: Random, db: sqlite3.Connection) -> str:
         column = random.choice(("start", "end"))
     marks = ", ".join("?" * len(rows)) or "NULL"
     kind = random.choice(
-        ("delete", "value", "value", "any value", "null", "swap times", "shift", "repeat", "renumber", "shuffle", "ties")
+        (
+            "delete",
+            "value",
+            "value",
+            "any value",
+            "null",
+            "swap times",
+            "shift",
+            "repeat",
+            "renumber",
+            "shuffle",
+            "ties",
+        )
     )
     if kind == "delete":
         db.execute(f"DELETE FROM {table} WHERE rowid IN ({marks})", rows)
@@ -244,7 +258,9 @@ def _edit(random: Random, db: sqlite3.Connection) -> str:
             db.execute(f"UPDATE {table} SET rowid = ? WHERE rowid = ?", (row + by, row))
         return f"renumber {len(rows)} rows of {table} by {by}"
     elif kind == "shuffle" and table != "StringIds":
-        db.execute(f"CREATE TABLE _shuffled AS SELECT * FROM {table} ORDER BY (rowid * 7919 + ?) % 1009", [random.random()])
+        db.execute(
+            f"CREATE TABLE _shuffled AS SELECT * FROM {table} ORDER BY (rowid * 7919 + ?) % 1009", [random.random()]
+        )
         db.execute(f"DELETE FROM {table}")
         db.execute(f"INSERT INTO {table} SELECT * FROM _shuffled")
         db.execute("DROP TABLE _shuffled")
