@@ -71,9 +71,21 @@ def describe_devices(
     devices, known, notices = [], {}, []
     for row in records(trace.connection, "SELECT * FROM load.devices ORDER BY device_id"):
         name = row["name"]
-        gpu = with_overrides(find_gpu(name) if name else None, name or "GPU", peaks, bandwidth_bytes_per_s)
+        # The peaks of a whole GPU are none of a MIG slice's.
+        is_slice = row["available_sm_count"] is not None and row["available_sm_count"] < (row["sm_count"] or 0)
+        found = find_gpu(name) if name and not is_slice else None
+        gpu = with_overrides(found, name or "GPU", peaks, bandwidth_bytes_per_s)
         if gpu is not None:
             known[row["device_id"]] = gpu
+        elif row["has_work"] and is_slice:
+            notices.append(
+                Notice(
+                    "partial_gpu",
+                    f"CUDA had {row['available_sm_count']} of the {row['sm_count']} SMs of `{name}`, as in a MIG slice: "
+                    "the peaks of the whole GPU do not apply",
+                    "pass --peak bf16=TFLOPS and --bandwidth GB/s of the slice to get MFU and MBU",
+                )
+            )
         elif row["has_work"]:
             notices.append(
                 Notice(

@@ -18,6 +18,7 @@ def trace_notices(
     """Notices about the trace itself, the most important first."""
     notices = [
         *_missing_work(trace, phases),
+        *_incomplete_work(trace),
         *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
         *_nested(trace),
@@ -131,6 +132,29 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
                 "no_phases",
                 f"none of the {ranges:,} NVTX ranges is a phase that llmperf knows",
                 "see `llmperf analyze --list-ranges`, then say which with --phase NAME=REGEX",
+            )
+        )
+    return notices
+
+
+def _incomplete_work(trace: Trace) -> list[Notice]:
+    (session,) = records(trace.connection, "SELECT untimed_count, deviceless_count FROM load.session")
+    notices = []
+    if session["untimed_count"]:
+        notices.append(
+            Notice(
+                "untimed_work",
+                f"{session['untimed_count']:,} GPU operations were recorded without their times, as from 0 to 0: they are "
+                "counted, but GPU time lacks them",
+                "record again, for a shorter time or with fewer GPUs",
+            )
+        )
+    if session["deviceless_count"]:
+        notices.append(
+            Notice(
+                "device_assumed",
+                f"{session['deviceless_count']:,} GPU operations do not say which GPU ran them: they count as GPU 0's",
+                "export again with the nsys that recorded the trace",
             )
         )
     return notices

@@ -138,7 +138,7 @@ def analyze(
 
     sys.stdout.flush()
     if failed := [check for check in report.checks if not check.passed]:
-        hint = None
+        hint = "the trace contradicts itself: export it again, and believe no number that a failed check is about"
         if any(check.name == "utilization.bounded" for check in failed):
             hint = "more than the hardware can do: check --model, --shape, --dtype, --tp and --peak"
         raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}", hint=hint)

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from nsys_pipeline.errors import ExitCode, LlmperfError
+from nsys_pipeline.text import printable_lines
 
 # Verb → what it does, as `llmperf --help` says it, in the order in which it does.
 COMMANDS = {
@@ -162,9 +163,9 @@ def _debugging(ctx: Any) -> bool:
 
 
 def _print_error(message: str, hint: str | None) -> None:
-    sys.stderr.write(f"error: {message}\n")
+    sys.stderr.write(f"error: {printable_lines(message)}\n")
     if hint:
-        sys.stderr.write(f"\nhint: {hint}\n")
+        sys.stderr.write(f"\nhint: {printable_lines(hint)}\n")
 
 
 def _usage_error(error: TyperException) -> int:

@@ -8,6 +8,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, TextIO
 
+from nsys_pipeline.text import printable
+
 NULL = "–"
 MAX_CELL = 60
 # Integers that name something: no thousands separators, so that they can be copied into the next query.
@@ -65,7 +67,7 @@ def cell(value: Any, column: str = "") -> str:
         return str(value) if column.endswith(_IDENTITIES) else f"{value:,}"
     if isinstance(value, float):
         return _number(value)
-    return " ".join(str(value).split("\n"))
+    return printable(" ".join(str(value).split("\n")))
 
 
 def _number(value: float) -> str:

@@ -8,6 +8,8 @@ import attrs
 from rich.cells import cell_len
 from rich.text import Text
 
+from nsys_pipeline.text import printable
+
 GAP = 2
 
 
@@ -16,7 +18,7 @@ class Column:
     """A heading and the cells under it; a heading may have two lines."""
 
     heading: str
-    cells: Sequence[str]
+    cells: Sequence[str] = attrs.field(converter=lambda cells: [printable(cell) for cell in cells])
     is_number: bool = True
 
     @property

@@ -17,6 +17,7 @@ from nsys_pipeline.report.phrases import (
     title_lines,
 )
 from nsys_pipeline.report.verification import verification_lines
+from nsys_pipeline.text import printable
 
 
 def render_markdown(report: Report, stream: IO[str]) -> None:
@@ -78,4 +79,4 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -
 
 
 def _escape(text: str) -> str:
-    return text.replace("|", "\\|")
+    return printable(text).replace("|", "\\|")

@@ -22,14 +22,16 @@ REAL = "DOUBLE"
 class NsysTable:
     """Columns of one nsys table. `table`: where they are, if not in the table of the same name.
 
-    `required`: columns without which a row means nothing; a trace with such rows is refused. `row_id`: the type of the
-    row's number.
+    `required`: columns without which a row means nothing; a trace with such rows is refused.
+    `marks`: columns of which every export has at least one: without any, the table is another one under this name.
+    `row_id`: the type of the row's number.
     """
 
     columns: Mapping[str, str]
     table: str | None = None
     required: tuple[str, ...] = ()
     row_id: str = INTEGER
+    marks: tuple[str, ...] = ()
 
 
 def _ints(names: str) -> dict[str, str]:
@@ -53,6 +55,7 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("start end globalPid graphNodeId") | _ids("deviceId streamId correlationId demangledName shortName"),
         required=("start", "end"),
         row_id=NARROW,
+        marks=("shortName", "demangledName", "mangledName", "gridX"),
     ),
     # The rest of a kernel's row, which the analysis does not need: half of the time of reading a large trace.
     "KERNEL_LAUNCH_CONFIG": NsysTable(
@@ -67,32 +70,42 @@ TABLES: Mapping[str, NsysTable] = {
             "start end deviceId contextId streamId correlationId globalPid bytes copyKind srcKind dstKind graphNodeId"
         ),
         required=("start", "end"),
+        marks=("bytes", "copyKind", "srcKind", "dstKind"),
     ),
     "CUPTI_ACTIVITY_KIND_MEMSET": NsysTable(
         _ints("start end deviceId contextId streamId correlationId globalPid bytes value memKind graphNodeId"),
         required=("start", "end"),
+        marks=("bytes", "value", "memKind"),
     ),
     "CUPTI_ACTIVITY_KIND_GRAPH_TRACE": NsysTable(
         _ints("start end deviceId contextId streamId correlationId globalPid graphId graphExecId"),
         required=("start", "end"),
+        marks=("graphId", "graphExecId"),
     ),
     "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(
-        _ints("start end globalTid") | _ids("correlationId nameId"), row_id=NARROW
+        _ints("start end globalTid") | _ids("correlationId nameId"),
+        marks=("globalTid", "nameId", "returnValue"),
+        row_id=NARROW,
     ),
     "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": NsysTable(
         _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")
     ),
     "NVTX_EVENTS": NsysTable(
         _ints("start end eventType globalTid endGlobalTid textId domainId") | _texts("text"),
+        marks=("eventType", "text", "textId", "domainId"),
     ),
-    "StringIds": NsysTable(_ints("id") | _texts("value")),
+    "StringIds": NsysTable(_ints("id") | _texts("value"), required=("id",), marks=("value",)),
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
     "ThreadNames": NsysTable(_ints("nameId globalTid priority")),
     "TARGET_INFO_GPU": NsysTable(
         _ints("id memoryBandwidth clockRate smCount cuDevice totalMemory l2CacheSize computeMajor computeMinor")
         | _texts("name busLocation uuid chipName")
     ),
-    "TARGET_INFO_CUDA_DEVICE": NsysTable(_ints("gpuId cudaId pid")),
+    # Before mid-2021. Its units of clock and bandwidth are not documented, so they are not read.
+    "TARGET_INFO_CUDA_GPU": NsysTable(
+        _ints("deviceId numMultiprocessors computeCapabilityMajor computeCapabilityMinor") | _texts("name")
+    ),
+    "TARGET_INFO_CUDA_DEVICE": NsysTable(_ints("gpuId cudaId pid numMultiprocessors")),
     "TARGET_INFO_SESSION_START_TIME": NsysTable(_ints("utcEpochNs")),
     "ANALYSIS_DETAILS": NsysTable(_ints("duration startTime stopTime")),
     "DIAGNOSTIC_EVENT": NsysTable(_ints("timestamp severity globalPid") | _texts("text")),

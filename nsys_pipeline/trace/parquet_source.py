@@ -59,7 +59,9 @@ class ParquetSource:
 
         for load in loads:
             stored = self._columns(load.table)
-            present = {name: _expression(name, stored[name]) for name in load.columns if name in stored}
+            present = {
+                name: _expression(name, stored[name], load.columns[name]) for name in load.columns if name in stored
+            }
             present[ROW_ID] = "file_row_number + 1"
             rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true)"
             try:
@@ -89,9 +91,19 @@ class ParquetSource:
         )
 
 
-def _expression(name: str, stored: str) -> str:
+def _expression(name: str, stored: str, kind: str) -> str:
     column = quote(name)
-    if stored == "UBIGINT":
+    is_whole = "INT" in kind
+    if is_whole and stored in ("DOUBLE", "FLOAT", "VARCHAR"):
+        # A cast would round.
+        exact = f"{column} = trunc({column})"
+        if stored == "VARCHAR":
+            exact = f"regexp_full_match({column}, '\\s*[+-]?[0-9]+(\\.0*)?\\s*')"
+        problem = f"error('{name} holds ' || {column}::VARCHAR || ' where a whole number belongs')"
+        column = f"CASE WHEN {column} IS NULL OR {exact} THEN {column} ELSE {problem} END"
+    elif is_whole and "INT" not in stored:
+        column = f"CASE WHEN {column} IS NOT NULL THEN error('{name} holds {stored}, no numbers') END"
+    elif stored == "UBIGINT":
         # The same 64 bits: ids with the top bit set are negative in the SQLite export.
         column = f"CASE WHEN {column} >> 63 = 1 THEN {column}::HUGEINT - (1::HUGEINT << 64) ELSE {column} END"
     return column

@@ -28,6 +28,7 @@ CHUNK_ROWS = 250_000
 # Row numbers may be anything: a table with gaps between them is not cut into ever more pieces.
 MAX_CHUNKS = 1000
 SMALL_FILE_BYTES = 32 << 20
+_INTEGER = re.compile(r"\s*([+-]?[0-9]+)(?:\.0*)?\s*", re.ASCII)
 _MAY_BE_STORED_SO = re.compile(r"(TEXT|NULL|non-\w+) value in ")
 
 
@@ -257,12 +258,15 @@ def _plain(value: object, kind: str) -> object:
         # JSON's escape of it is refused by DuckDB, and no name has one.
         return str(value).replace("\0", "\N{REPLACEMENT CHARACTER}")
     if kind == "BIGINT":
-        try:
-            number = int(value)  # type: ignore[call-overload]
-            is_exact = (isinstance(value, str | int) or number == value) and -(1 << 63) <= number < 1 << 63
-        except (ValueError, OverflowError):
-            is_exact = False
-        if not is_exact:
+        if isinstance(value, int):
+            return value
+        # Shifted times come as floats, and other programs' copies of an export hold text.
+        if isinstance(value, float):
+            number = int(value) if value.is_integer() else None
+        else:
+            spelled = _INTEGER.fullmatch(value) if isinstance(value, str) else None
+            number = int(spelled[1]) if spelled else None
+        if number is None or not -(1 << 63) <= number < 1 << 63:
             raise _NotANumberError(repr(value)[:40])
         return number
     return value

@@ -92,7 +92,9 @@ class Trace:
                 self._check_tables()
         except duckdb.Error as error:
             self.close()
-            raise TraceError(f"`{path}` cannot be opened: {_headline(error)}") from error
+            raise TraceError(
+                f"`{path}` cannot be opened: {_headline(error)}", hint="see whether it is whole and may be read"
+            ) from error
         except BaseException:
             self.close()
             raise
@@ -133,7 +135,9 @@ class Trace:
                 hint="raise it with --memory-limit, or free disk space for spilling",
             ) from error
         except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-            raise TraceError(f"`{self.path}` holds values that no nsys export has: {_headline(error)}") from error
+            raise TraceError(
+                f"`{self.path}` holds values that no nsys export has: {_headline(error)}", hint=EXPORT_AGAIN
+            ) from error
         except duckdb.ConnectionException as error:
             raise UsageError(f"`{self.path}` is closed", hint="open it again") from error
         except OSError as error:
@@ -215,7 +219,7 @@ class Trace:
         unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         inner = identify(unpacked)
         if inner is not Kind.SQLITE:
-            raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export")
+            raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export", hint=EXPORT_AGAIN)
         return SqliteSource(unpacked)
 
     def _unpack(self) -> Path:
@@ -424,29 +428,26 @@ class Trace:
 
     def _check_loaded(self, loads: Mapping[str, TableLoad]) -> None:
         """Raise TraceError where a table has rows that mean nothing, or none where nsys writes some."""
-        counts = {
-            load.table: (
-                TABLES[relation].required,
-                f"SELECT '{load.table}', count(*), count(*) FILTER (WHERE "  # noqa: S608
-                + (" OR ".join(f"{quote(name)} IS NULL" for name in TABLES[relation].required) or "false")
-                + f") FROM {load.target}",
-            )
-            for relation, load in loads.items()
-            if TABLES[relation].required or load.table in METADATA_TABLES
-        }
-        if not counts:
-            return
-        found = self.connection.execute(" UNION ALL ".join(query for _, query in counts.values())).fetchall()
+        present = self.source().tables()
+        queries = []
+        for load, wanted in ((load, TABLES[relation]) for relation, load in loads.items()):
+            if wanted.required or wanted.marks or load.table in METADATA_TABLES:
+                lacks = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required) or "false"
+                queries.append(f"SELECT '{load.table}', count(*), count(*) FILTER (WHERE {lacks}) FROM {load.target}")  # noqa: S608
+        found = self.connection.execute(" UNION ALL ".join(queries)).fetchall() if queries else []
         for table, rows, senseless in found:
+            wanted = TABLES[table]
+            problem = None
             if table in METADATA_TABLES and not rows:
                 raise TraceError(
                     f"`{self.path}` is half an export: nsys did not come to writing {table}", hint=EXPORT_AGAIN
                 )
-            if senseless:
-                raise TraceError(
-                    f"`{self.path}` is damaged: {senseless:,} row(s) of {table} lack {' or '.join(counts[table][0])}",
-                    hint=EXPORT_AGAIN,
-                )
+            if rows and wanted.marks and not set(wanted.marks) & set(present[table]):
+                problem = f"{table} holds another table: it has no {' and no '.join(wanted.marks)}"
+            elif senseless:
+                problem = f"{senseless:,} row(s) of {table} lack {' or '.join(wanted.required)}"
+            if problem:
+                raise TraceError(f"`{self.path}` is damaged: {problem}", hint=EXPORT_AGAIN)
 
 
 def _literal(file: Path) -> str:

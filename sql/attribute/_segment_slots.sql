@@ -17,12 +17,13 @@ WITH stretch AS MATERIALIZED (
         global_tid, start_ns, lead(start_ns) OVER (PARTITION BY global_tid ORDER BY start_ns) AS until_ns,
         range_id, occurrence_id
     FROM attribute.range_segments
+    WHERE (SELECT count(*) FROM attribute.range_segments) <= (SELECT count(*) FROM load.gpu_ops)
     QUALIFY range_id IS NOT NULL OR occurrence_id IS NOT NULL
 ),
 slot_width AS (
     SELECT greatest(1000, sum(until_ns - start_ns) // least(200000, 16 * count(*)))::BIGINT AS width_ns
     FROM stretch
-    HAVING count(*) * 2 <= (SELECT count(*) FROM load.gpu_ops) AND bool_and(until_ns IS NOT NULL)
+    HAVING bool_and(until_ns IS NOT NULL)
 ),
 slotted AS MATERIALIZED (
     SELECT

@@ -9,7 +9,7 @@
 --   detail VARCHAR  The numbers.
 WITH raw_kernel AS (
     SELECT
-        coalesce(m.device_id, k.deviceId) AS device_id, count(*) AS "count", sum(k."end" - k."start") AS time_ns
+        coalesce(m.device_id, k.deviceId, 0) AS device_id, count(*) AS "count", sum(k."end" - k."start") AS time_ns
     FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL AS k
     LEFT JOIN load.device_map AS m
         ON m.process_id = ((k.globalPid >> 24) & 16777215) AND m.cuda_device = k.deviceId
@@ -24,7 +24,7 @@ split_kernel AS (
 kernel AS (
     SELECT
         count(*) AS devices,
-        coalesce(bool_and(r."count" = s."count" AND r.time_ns = s.time_ns), true) AS passed,
+        coalesce(bool_and(coalesce(r."count" = s."count" AND r.time_ns = s.time_ns, false)), true) AS passed,
         coalesce(sum(s."count"), 0) AS split_count, coalesce(sum(r."count"), 0) AS raw_count,
         coalesce(sum(s.time_ns), 0) AS split_ns, coalesce(sum(r.time_ns), 0) AS raw_ns
     FROM raw_kernel AS r

@@ -1,31 +1,57 @@
 -- GPUs: those that nsys describes, and those that only appear in GPU work.
+-- Where rows of one number disagree (reports of several machines in one), what they disagree about is NULL.
 -- Grain: device_id.
 -- materialize: table
--- requires: nsys.TARGET_INFO_GPU, load.gpu_ops
+-- requires: nsys.TARGET_INFO_GPU, nsys.TARGET_INFO_CUDA_GPU, nsys.TARGET_INFO_CUDA_DEVICE, load.gpu_ops
 -- columns:
 --   device_id                    BIGINT   The GPU's number on the machine.
 --   name                         VARCHAR  As CUDA reports it, NULL where nsys did not say.
 --   sm_count                     BIGINT   Streaming multiprocessors.
+--   available_sm_count           BIGINT   Of those, what CUDA offered to a process: fewer in a MIG slice. NULL where not said.
 --   memory_bandwidth_bytes_per_s BIGINT   As nsys states it. Unit: bytes/s.
 --   memory_bytes                 BIGINT   Device memory. Unit: bytes.
 --   clock_rate_hz                BIGINT   Boost clock. Unit: Hz.
 --   compute_capability           VARCHAR  'major.minor'.
 --   has_work                     BOOLEAN  Whether any GPU work was recorded on it.
-WITH described AS (
+WITH listed AS (
     SELECT
-        id AS device_id, any_value(name) AS name, any_value(smCount) AS sm_count,
-        any_value(memoryBandwidth) AS memory_bandwidth_bytes_per_s, any_value(totalMemory) AS memory_bytes,
-        any_value(clockRate) AS clock_rate_hz,
-        any_value(computeMajor || '.' || computeMinor) AS compute_capability
+        id AS device_id, name, smCount AS sm_count, memoryBandwidth AS memory_bandwidth, totalMemory AS memory_bytes,
+        clockRate AS clock_rate, computeMajor || '.' || computeMinor AS compute_capability
     FROM nsys.TARGET_INFO_GPU
-    WHERE id IS NOT NULL
-    GROUP BY id
+    WHERE smCount > 0 OR id NOT IN (SELECT deviceId FROM nsys.TARGET_INFO_CUDA_GPU WHERE deviceId IS NOT NULL)
+    UNION ALL
+    -- nsys before mid-2021 has what CUDA says of a GPU in a table of its own.
+    SELECT
+        c.deviceId, c.name, c.numMultiprocessors, NULL, NULL, NULL,
+        c.computeCapabilityMajor || '.' || c.computeCapabilityMinor
+    FROM nsys.TARGET_INFO_CUDA_GPU AS c
+    ANTI JOIN nsys.TARGET_INFO_GPU AS g ON g.id = c.deviceId AND g.smCount > 0
+),
+-- nullif(a, nullif(a, b)) is a where a = b, else NULL.
+described AS (
+    SELECT
+        device_id, nullif(min(name), nullif(min(name), max(name))) AS name,
+        nullif(min(sm_count), nullif(min(sm_count), max(sm_count))) AS sm_count,
+        nullif(min(memory_bandwidth), nullif(min(memory_bandwidth), max(memory_bandwidth))) AS memory_bandwidth,
+        nullif(min(memory_bytes), nullif(min(memory_bytes), max(memory_bytes))) AS memory_bytes,
+        nullif(min(clock_rate), nullif(min(clock_rate), max(clock_rate))) AS clock_rate,
+        nullif(min(compute_capability), nullif(min(compute_capability), max(compute_capability)))
+            AS compute_capability
+    FROM listed
+    WHERE device_id IS NOT NULL
+    GROUP BY device_id
+),
+available AS (
+    SELECT gpuId AS device_id, min(numMultiprocessors) AS available_sm_count
+    FROM nsys.TARGET_INFO_CUDA_DEVICE
+    WHERE gpuId IS NOT NULL AND numMultiprocessors > 0
+    GROUP BY gpuId
 ),
 working AS (
     SELECT DISTINCT device_id, true AS has_work FROM load.gpu_ops WHERE device_id IS NOT NULL
 )
 SELECT
-    device_id, name, nullif(sm_count, 0) AS sm_count,
-    nullif(memory_bandwidth_bytes_per_s, 0) AS memory_bandwidth_bytes_per_s, nullif(memory_bytes, 0) AS memory_bytes,
-    nullif(clock_rate_hz, 0) AS clock_rate_hz, compute_capability, coalesce(has_work, false) AS has_work
-FROM described FULL JOIN working USING (device_id)
+    device_id, name, nullif(sm_count, 0) AS sm_count, available_sm_count,
+    nullif(memory_bandwidth, 0) AS memory_bandwidth_bytes_per_s, nullif(memory_bytes, 0) AS memory_bytes, nullif(clock_rate, 0) AS clock_rate_hz, compute_capability,
+    coalesce(has_work, false) AS has_work
+FROM described FULL JOIN working USING (device_id) LEFT JOIN available USING (device_id)

@@ -1,5 +1,6 @@
 -- Everything the GPU was recorded doing: kernels, copies, fills and whole CUDA graphs.
--- A graph row of a launch whose nodes were recorded too is left out, so that no nanosecond counts twice.
+-- A graph row of a launch whose nodes were recorded too is left out, so that no nanosecond counts twice. Work that does
+-- not say which GPU ran it counts as GPU 0's; load.session says how much that is.
 -- Grain: op_id.
 -- requires: nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, load.only_process, load.device_map
 -- columns:
@@ -8,7 +9,8 @@
 --   process_key    BIGINT   Joins load.processes, NULL where the export does not say and it cannot be told.
 --   device_id      BIGINT   GPU of the machine. Joins load.devices.
 --   stream_id      BIGINT   CUDA stream.
---   correlation_id BIGINT   Joins load.api_calls within one process.
+--   correlation_id BIGINT   Joins load.api_calls within one process. NULL for CUPTI's 0, which is unknown: kernels that
+--                           kernels launch have it.
 --   start_ns       BIGINT   Start on the GPU. Unit: ns.
 --   end_ns         BIGINT   End on the GPU. Unit: ns.
 --   name_id        BIGINT   Short kernel name, NULL for anything else. Joins load.strings.
@@ -37,14 +39,18 @@ WITH op AS (
         NULL, NULL, g.graphId << 32, NULL
     FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE AS g
     ANTI JOIN (
-        SELECT globalPid, correlationId FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL WHERE graphNodeId > 0
+        SELECT globalPid, correlationId FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL WHERE graphNodeId <> 0
+        UNION ALL
+        SELECT globalPid, correlationId FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY WHERE graphNodeId <> 0
+        UNION ALL
+        SELECT globalPid, correlationId FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET WHERE graphNodeId <> 0
     ) AS node ON node.correlationId = g.correlationId AND node.globalPid IS NOT DISTINCT FROM g.globalPid
 )
 SELECT
     op_id, kind::ENUM('kernel', 'memcpy', 'memset', 'graph') AS kind,
     coalesce(globalPid >> 24, (SELECT process_key FROM load.only_process)) AS process_key,
-    coalesce(map.device_id, deviceId) AS device_id,
-    streamId AS stream_id, correlationId AS correlation_id, "start" AS start_ns, "end" AS end_ns,
+    coalesce(map.device_id, deviceId, 0) AS device_id,
+    streamId AS stream_id, nullif(correlationId, 0) AS correlation_id, "start" AS start_ns, "end" AS end_ns,
     shortName AS name_id, demangledName AS full_name_id, nullif(graphNodeId, 0) AS graph_node_id, bytes
 FROM op
 LEFT JOIN load.device_map AS map

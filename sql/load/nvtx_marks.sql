@@ -1,6 +1,6 @@
 -- NVTX marks: instants with a text.
 -- Grain: mark_id.
--- requires: nsys.NVTX_EVENTS, nsys.StringIds
+-- requires: nsys.NVTX_EVENTS, load.strings
 -- columns:
 --   mark_id     BIGINT   Row of the export.
 --   process_key BIGINT   Joins load.processes.
@@ -10,5 +10,5 @@
 SELECT
     e.row_id AS mark_id, e.globalTid >> 24 AS process_key, e.globalTid AS global_tid, e."start" AS at_ns,
     coalesce(s.value, e."text", '') AS "text"
-FROM nsys.NVTX_EVENTS AS e LEFT JOIN nsys.StringIds AS s ON s.id = e.textId
+FROM nsys.NVTX_EVENTS AS e LEFT JOIN load.strings AS s ON s.string_id = e.textId
 WHERE e.eventType = 34

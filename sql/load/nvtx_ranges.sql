@@ -3,7 +3,7 @@
 -- because popping that one popped it too; else, like a start/end range that was never ended, with the recording.
 -- Grain: range_id.
 -- materialize: table
--- requires: nsys.NVTX_EVENTS, nsys.StringIds, load.session
+-- requires: nsys.NVTX_EVENTS, load.strings, load.session
 -- columns:
 --   range_id       BIGINT   Row of the export.
 --   kind           VARCHAR  'push_pop' or 'start_end'.
@@ -18,10 +18,10 @@
 --   is_closed      BOOLEAN  Whether its own end was recorded.
 WITH event AS (
     SELECT e.*, coalesce(s.value, e."text", '') AS name, e.globalTid >> 24 AS process_key
-    FROM nsys.NVTX_EVENTS AS e LEFT JOIN nsys.StringIds AS s ON s.id = e.textId
+    FROM nsys.NVTX_EVENTS AS e LEFT JOIN load.strings AS s ON s.string_id = e.textId
 ),
 domain AS (
-    SELECT process_key, domainId, any_value(name) AS domain FROM event WHERE eventType = 75 GROUP BY ALL
+    SELECT process_key, domainId, arg_max(name, row_id) AS domain FROM event WHERE eventType = 75 GROUP BY ALL
 ),
 enclosed AS (
     SELECT u.row_id, arg_max(c."end", (c."start", c."end")) AS end_ns

@@ -6,18 +6,26 @@
 --   first_ns    BIGINT  Start of the first recorded event. Unit: ns.
 --   last_ns     BIGINT  End of the recording: of its last event or as nsys states it, whichever is later. Unit: ns.
 --   duration_ns BIGINT  Length of the recording as nsys states it, else last_ns - first_ns. Unit: ns.
+--   untimed_count BIGINT  Operations of the GPU with start and end 0: CUPTI could not take their times.
+--   deviceless_count BIGINT  Operations of the GPU that do not say which GPU ran them.
 WITH extent AS (
-    SELECT min("start") AS first_ns, greatest(max("start"), max("end")) AS last_ns FROM nsys.NVTX_EVENTS
-    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
-    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
-    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
-    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
-    UNION ALL SELECT min("start"), max("end") FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE
+    SELECT min("start") AS first_ns, greatest(max("start"), max("end")) AS last_ns, 0 AS untimed_count, 0 AS deviceless_count
+    FROM nsys.NVTX_EVENTS
+    UNION ALL SELECT min("start"), max("end"), 0, 0 FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
+    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
+    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
+    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
+    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE
 )
 SELECT
     min(first_ns) AS first_ns,
     -- Events count from the start of the recording, so its duration is its end.
     greatest(max(last_ns), (SELECT max(duration) FROM nsys.ANALYSIS_DETAILS WHERE duration > 0)) AS last_ns,
     coalesce((SELECT max(duration) FROM nsys.ANALYSIS_DETAILS WHERE duration > 0), max(last_ns) - min(first_ns))
-        AS duration_ns
+        AS duration_ns,
+    sum(untimed_count)::BIGINT AS untimed_count, sum(deviceless_count)::BIGINT AS deviceless_count
 FROM extent

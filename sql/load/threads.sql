@@ -1,7 +1,7 @@
 -- Threads that made CUDA calls or opened NVTX ranges, or that nsys named.
 -- Grain: global_tid.
 -- materialize: table
--- requires: nsys.ThreadNames, nsys.StringIds, nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME
+-- requires: nsys.ThreadNames, nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, load.strings
 -- columns:
 --   global_tid  BIGINT   nsys' identity of the thread: hardware, VM, pid and tid.
 --   process_key BIGINT   Joins load.processes.
@@ -14,7 +14,7 @@ WITH seen AS (
 ),
 named AS (
     SELECT t.globalTid AS global_tid, arg_max(s.value, t.priority) AS name
-    FROM nsys.ThreadNames AS t JOIN nsys.StringIds AS s ON s.id = t.nameId
+    FROM nsys.ThreadNames AS t JOIN load.strings AS s ON s.string_id = t.nameId
     GROUP BY t.globalTid
 )
 SELECT global_tid, global_tid >> 24 AS process_key, global_tid & 16777215 AS thread_id, name

@@ -88,6 +88,35 @@ def other_process_with_an_open_phase() -> TraceBuilder:
     return trace
 
 
+@_edge
+def pid_that_was_used_twice() -> TraceBuilder:
+    """The second process of a pid counts its correlation ids from 1 again: each call belongs to the kernel after it."""
+    trace = TraceBuilder()
+    for at in (0, 1000):
+        main = trace.process(100).thread()
+        main.push(at, at + 50, "prefill" if at == 0 else "decode")
+        main.launch(at + 10, gpu=(at + 20, at + 30)).launch(at + 15, gpu=(at + 30, at + 33))
+    return trace
+
+
+@_edge
+def ids_with_all_bits() -> TraceBuilder:
+    """Hardware and VM bits are part of a thread's id; with the top bit set it is negative in SQLite."""
+    trace = TraceBuilder()
+    first, second = trace.process(100, vm=255, hw=200).thread(), trace.process(100, vm=255, hw=7).thread()
+    first.push(0, 50, "prefill", domain=OWN).launch(10, gpu=(20, 30))
+    second.push(0, 50, "decode", domain=OWN).launch(12, gpu=(30, 60))
+    return trace
+
+
+@_edge
+def process_without_a_name() -> TraceBuilder:
+    """PROCESSES has its row and no name in it."""
+    trace = TraceBuilder()
+    trace.process(100, name=None).thread().push(0, 50, "prefill").launch(10, gpu=(20, 30))
+    return trace
+
+
 # -- nesting ---------------------------------------------------------------------------------------------------------
 
 
@@ -297,6 +326,58 @@ def work_of_every_kind() -> TraceBuilder:
     return trace
 
 
+@_edge
+def only_copies() -> TraceBuilder:
+    """No kernel, no range: two copies, one of them of unified memory, which no call asks for."""
+    trace = TraceBuilder()
+    process = trace.process()
+    process.thread().memcpy(10, gpu=(20, 25))
+    process.memcpy((30, 37), correlation=None, kind=11)
+    return trace
+
+
+@_edge
+def migrations_of_unified_memory() -> TraceBuilder:
+    """Page migrations (copyKind 11 to 13) overlap the kernel that faults; no call asked for them."""
+    trace = TraceBuilder()
+    process = trace.process()
+    process.thread().push(0, 50, "prefill").launch(10, gpu=(20, 90))
+    for kind, correlation in ((11, None), (12, 0), (13, None)):
+        process.memcpy((10 * kind - 80, 10 * kind - 75), correlation=correlation, kind=kind)
+    return trace
+
+
+@_edge
+def work_before_the_session() -> TraceBuilder:
+    """Clocks are aligned afterwards: times may be negative."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(-100, 50, "prefill").launch(-90, gpu=(-80, -20)).launch(10, gpu=(-10, 30))
+    return trace
+
+
+@_edge
+def times_since_1970() -> TraceBuilder:
+    """`--ts-normalize` makes times count from 1970: 19 digits, more than a float holds."""
+    trace = TraceBuilder()
+    at = 1_700_000_000_123_456_789
+    main = trace.process().thread()
+    main.push(at, at + 50, "prefill").push(at + 50, at + 90, "decode")
+    main.launch(at + 49, gpu=(at + 51, at + 52)).launch(at + 50, gpu=(at + 52, at + 55))
+    return trace
+
+
+@_edge
+def a_thousand_streams() -> TraceBuilder:
+    """Each kernel on a stream of its own, all at once."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 5000, "decode")
+    for index in range(1100):
+        main.launch(index, gpu=(6000, 6010), stream=index + 7)
+    return trace
+
+
 # -- launches --------------------------------------------------------------------------------------------------------
 
 
@@ -327,6 +408,42 @@ def backtrace_duplicates() -> TraceBuilder:
     trace = TraceBuilder()
     main = trace.process().thread()
     main.push(0, 50, "decode").launch(10, gpu=(20, 30), backtrace=True).launch(15, gpu=(30, 35))
+    return trace
+
+
+@_edge
+def correlation_id_zero() -> TraceBuilder:
+    """0 is CUPTI's word for no correlation: what kernels launch has it, and so may calls that launch nothing."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main = process.thread()
+    main.push(0, 50, "prefill")
+    main.call(5, api="cudaGetDevice_v3020", correlation=0)
+    main.call(6, api="cudaGetDevice_v3020", correlation=0)
+    main.launch(10, gpu=(20, 40))
+    process.kernel((22, 30), correlation=0)
+    return trace
+
+
+@_edge
+def call_that_ends_before_it_starts() -> TraceBuilder:
+    """The start of the call decides."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 50, "prefill").launch(30, until=10, gpu=(40, 45)).launch(50, until=-1, gpu=(45, 47))
+    return trace
+
+
+@_edge
+def graph_of_copies_traced_both_ways() -> TraceBuilder:
+    """Nodes that copy and fill supersede the graph's own row, as kernels do."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main = process.thread()
+    main.push(0, 100, "decode").graph_launch(10, gpu=(20, 60))
+    process.memcpy((20, 30), correlation=1, graphNodeId=1 << 32).memset(
+        (40, 60), correlation=1, graphNodeId=1 << 32 | 1
+    )
     return trace
 
 
@@ -414,6 +531,19 @@ def text_that_is_not_utf8() -> TraceBuilder:
     main = trace.process().thread()
     main.push(0, 50, "prefill").push(10, 40, "étape").launch(20, gpu=(30, 40), name="noyau_été")
     return trace.bad_bytes("étape", "étape".encode("latin-1")).bad_bytes("noyau_été", "noyau_été".encode("latin-1"))
+
+
+@_edge
+def texts_that_are_hard_to_print() -> TraceBuilder:
+    """Empty, of several lines, of ten thousand characters, and with a terminal's escapes."""
+    trace = TraceBuilder()
+    main = trace.process(name="\x1b[2Jpython").thread()
+    texts = ("", "two\nlines", "x" * 10_000, "\x1b[31mred\x1b[0m \x1b]0;title\x07", "tab\tand \u202e bidi")
+    main.push(0, 1000, "prefill")
+    for index, text in enumerate(texts):
+        main.push(100 * index, 100 * index + 90, text, registered=index % 2 == 0)
+        main.launch(100 * index + 10, gpu=(100 * index + 20, 100 * index + 30), name=text or "kernel")
+    return trace
 
 
 @_edge

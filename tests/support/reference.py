@@ -8,8 +8,10 @@ operation looks at every API call of its correlation id, and every call looks at
 Definitions, for one GPU operation (kernel, memcpy, memset or launch of a CUDA graph traced as a whole):
 
 process     ``globalPid >> 24`` of the row. Where a row has no globalPid: the only process with API calls, or unknown.
-call        the API row with the same process and correlationId. ``--cudabacktrace`` leaves two rows for one call
-            (eventClass 67 is the copy): the original counts. No such row: unattributed, ``no_api_call``.
+call        the API row with the same process and correlationId; 0 is no id. ``--cudabacktrace`` leaves two rows for one
+            call (eventClass 67 is the copy): the original counts. Where a pid was used twice, the last call before the
+            operation counts. No such row: unattributed, ``no_api_call``.
+device      TARGET_INFO_CUDA_DEVICE's gpuId for the row's pid and deviceId, else its deviceId, else 0.
 open range  a range with ``start ≤ call start ≤ end``, both ends included. GPU time plays no part.
             A push that was never popped ends with the innermost popped range of its thread and domain around its
             start, or with the session. A start/end range that never ended ends with the session.
@@ -39,6 +41,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +102,8 @@ class Range:
     def phase(self) -> str | None:
         return phase_name(self.domain, self.text)
 
-    def open_at(self, time: int) -> bool:
-        return self.start <= time <= self.end
+    def open_at(self, time: int | None) -> bool:
+        return time is not None and self.start <= time <= self.end
 
     @property
     def depth_order(self) -> tuple[int, int, int]:
@@ -113,8 +116,8 @@ class Call:
     """One CUDA API call."""
 
     thread: int
-    start: int
-    end: int
+    start: int | None
+    end: int | None
 
     @property
     def process(self) -> int:
@@ -140,18 +143,41 @@ class Trace:
     """What the definitions need of one export."""
 
     ranges: list[Range]
-    calls: dict[tuple[int, int], Call]  # by process and correlation id
+    calls: dict[tuple[int, int], list[Call]]  # by process and correlation id; the originals before their copies
     work: list[Work]
     superseded: list[Work]  # graph rows that don't count: their nodes do
 
 
 def _read(db: sqlite3.Connection, table: str, *columns: str) -> list[tuple[Any, ...]]:
-    """`columns` of all rows of `table`, rowid first; None for a missing column, no rows for a missing table."""
+    """`columns` of all rows of `table`, its row number first; None for a missing column, no rows for a missing table."""
     present = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
     if not present:
         return []
     names = ", ".join(f'"{column}"' if column in present else "NULL" for column in columns)
-    return list(db.execute(f"SELECT rowid, {names} FROM {table} ORDER BY rowid"))
+    try:
+        rows = list(db.execute(f"SELECT rowid, {names} FROM {table} ORDER BY rowid"))
+    except sqlite3.OperationalError:  # a view, or a table WITHOUT ROWID
+        rows = list(db.execute(f"SELECT row_number() OVER (), {names} FROM {table}"))
+    if any(row[0] is None for row in rows):
+        rows = [(number, *row[1:]) for number, row in enumerate(rows, start=1)]
+    read = [_text if column in ("text", "value") else _number for column in columns]
+    return [(row[0], *(f(value) for f, value in zip(read, row[1:], strict=True))) for row in rows]
+
+
+def _number(value: object) -> int | None:
+    """An integer, however it is stored: as text, or as a float. Raises ValueError where it is none."""
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, bytes):
+        value = value.decode()
+    number = Decimal(value.strip() if isinstance(value, str) and "_" not in value else repr(value))
+    if number != int(number) or not -(1 << 63) <= number < 1 << 63:
+        raise ValueError(f"{value!r} is no integer of 64 bits")
+    return int(number)
+
+
+def _text(value: object) -> str | None:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else None if value is None else str(value)
 
 
 def read_trace(path: Path) -> Trace:
@@ -162,38 +188,56 @@ def read_trace(path: Path) -> Trace:
         processes = {process for process, _ in calls}
         work = _read_work(db, only_process=processes.pop() if len(processes) == 1 else None)
         duration = [row[1] for row in _read(db, "ANALYSIS_DETAILS", "duration")]
-        ranges = _read_ranges(db, at_least=[*duration, *(c.end for c in calls.values()), *(w.end for w in work)])
-    node_launches = {(w.process, w.correlation) for w in work if w.graph_node is not None}
+        ends = [*duration, *(c.end for each in calls.values() for c in each), *(w.end for w in work)]
+        ranges = _read_ranges(db, at_least=[end for end in ends if end is not None])
+    node_launches = {(w.process, w.correlation) for w in work if w.graph_node}
     superseded = [w for w in work if w.kind == GRAPH and (w.process, w.correlation) in node_launches]
     return Trace(ranges, calls, [w for w in work if w not in superseded], superseded)
 
 
-def _read_calls(db: sqlite3.Connection) -> dict[tuple[int, int], Call]:
-    found: dict[tuple[int, int], tuple[tuple[bool, int, int], Call]] = {}
+def _read_calls(db: sqlite3.Connection) -> dict[tuple[int, int], list[Call]]:
+    found: dict[tuple[int, int], list[tuple[bool, int, Call]]] = defaultdict(list)
     columns = ("start", "end", "globalTid", "correlationId", "eventClass")
     for row, start, end, thread, correlation, event_class in _read(db, "CUPTI_ACTIVITY_KIND_RUNTIME", *columns):
         if thread is None or correlation is None:
             continue
-        key = (thread >> 24, correlation)
-        order = (event_class == _BACKTRACE_CLASS, start, row)
-        if key not in found or order < found[key][0]:
-            found[key] = (order, Call(thread, start, end))
-    return {key: call for key, (_, call) in found.items()}
+        found[thread >> 24, correlation].append((event_class == _BACKTRACE_CLASS, row, Call(thread, start, end)))
+    return {key: [call for _, _, call in sorted(each, key=lambda item: item[:2])] for key, each in found.items()}
+
+
+def _call_of(work: Work, candidates: Sequence[Call]) -> Call | None:
+    """The last call that started before the work, else the first one; of equal ones the original."""
+    timed = [call for call in candidates if call.start is not None]
+    before = [call for call in timed if call.start <= work.start]
+    if before:
+        return max(before, key=lambda call: call.start)
+    return min(timed, key=lambda call: call.start) if timed else next(iter(candidates), None)
 
 
 def _read_work(db: sqlite3.Connection, *, only_process: int | None) -> list[Work]:
     columns = ("globalPid", "deviceId", "start", "end", "correlationId", "graphNodeId")
-    return [
-        Work(kind, row, only_process if pid is None else pid >> 24, device or 0, start, end, correlation, node)
-        for kind, table in _WORK_TABLES.items()
-        for row, pid, device, start, end, correlation, node in _read(db, table, *columns)
-    ]
+    gpus: dict[tuple[int, int], int] = {}
+    for _, pid, cuda, gpu in _read(db, "TARGET_INFO_CUDA_DEVICE", "pid", "cudaId", "gpuId"):
+        if pid is not None and cuda is not None and gpu is not None:
+            gpus[pid, cuda] = min(gpu, gpus.get((pid, cuda), gpu))
+    found = []
+    for kind, table in _WORK_TABLES.items():
+        for row, pid, device, start, end, correlation, node in _read(db, table, *columns):
+            if start is None or end is None:
+                raise ValueError(f"row {row} of {table} has no times")
+            process = only_process if pid is None else pid >> 24
+            number = device or 0
+            if pid is not None and device is not None:
+                number = gpus.get(((pid >> 24) & 0xFFFFFF, device), device)
+            found.append(Work(kind, row, process, number, start, end, correlation, node))
+    return found
 
 
 def _read_ranges(db: sqlite3.Connection, *, at_least: Sequence[int]) -> list[Range]:
     strings = {key: value for _, key, value in _read(db, "StringIds", "id", "value")}
     columns = ("eventType", "start", "end", "globalTid", "domainId", "text", "textId")
-    events = _read(db, "NVTX_EVENTS", *columns)
+    # Without a thread or a start a row means nothing.
+    events = [row for row in _read(db, "NVTX_EVENTS", *columns) if row[4] is not None and row[2] is not None]
     domains = {
         (thread >> 24, domain): strings.get(text_id, text)
         for _, kind, _, _, thread, domain, text, text_id in events
@@ -207,7 +251,7 @@ def _read_ranges(db: sqlite3.Connection, *, at_least: Sequence[int]) -> list[Ran
     def end_of(event: tuple[Any, ...]) -> int:
         _, kind, start, end, thread, domain, *_ = event
         if end is not None:
-            return int(end)
+            return max(int(start), int(end))
         around = [
             (other[2], other[3])
             for other in events
@@ -270,8 +314,8 @@ def attribute(path: Path, *, strict: bool = False) -> Attribution:
 
     def attribute_one(work: Work) -> Attributed:
         call = None
-        if work.process is not None and work.correlation is not None:
-            call = trace.calls.get((work.process, work.correlation))
+        if work.process is not None and work.correlation:
+            call = _call_of(work, trace.calls.get((work.process, work.correlation), []))
         if call is None:
             return Attributed(work, None, None, None, None, NO_API_CALL)
 

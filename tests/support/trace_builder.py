@@ -50,10 +50,11 @@ _ROW_DEFAULTS: dict[str, Row] = {
 
 def global_tid(pid: int, tid: int = 0, *, vm: int = 1, hw: int = 0) -> int:
     """nsys' serialized thread id, ``<hw:8><vm:8><pid:24><tid:24>``; with `tid` 0 it is a globalPid."""
-    for name, value, bits in (("pid", pid, 24), ("tid", tid, 24), ("vm", vm, 8), ("hw", hw, 7)):
+    for name, value, bits in (("pid", pid, 24), ("tid", tid, 24), ("vm", vm, 8), ("hw", hw, 8)):
         if not 0 <= value < 1 << bits:
             raise ValueError(f"{name} {value} does not fit into {bits} bits")
-    return hw << 56 | vm << 48 | pid << 24 | tid
+    serialized = hw << 56 | vm << 48 | pid << 24 | tid
+    return serialized - (1 << 64) if serialized >> 63 else serialized  # SQLite's integers are signed
 
 
 class TraceBuilder:
@@ -89,9 +90,9 @@ class TraceBuilder:
 
     # -- what the trace holds ----------------------------------------------------------------------------------------
 
-    def process(self, pid: int = 100, *, name: str = "python", vm: int = 1) -> ProcessBuilder:
+    def process(self, pid: int = 100, *, name: str | None = "python", vm: int = 1, hw: int = 0) -> ProcessBuilder:
         """Another process of the trace, with its own domains and correlation ids."""
-        process = ProcessBuilder(self, pid, vm)
+        process = ProcessBuilder(self, pid, vm, hw)
         self._processes.append(process)
         self.row("PROCESSES", globalPid=process.global_pid, pid=pid, name=name)
         return process
@@ -246,12 +247,13 @@ class ProcessBuilder:
     trace: TraceBuilder
     pid: int
     vm: int = 1
+    hw: int = 0
     _domains: dict[str, int] = field(default_factory=dict)
     _correlations: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
 
     @property
     def global_pid(self) -> int:
-        return global_tid(self.pid, vm=self.vm)
+        return global_tid(self.pid, vm=self.vm, hw=self.hw)
 
     def thread(self, tid: int | None = None, *, name: str | None = None) -> ThreadBuilder:
         """A thread of the process; the main thread, whose tid is the pid, when `tid` is left out."""
@@ -353,7 +355,7 @@ class ThreadBuilder:
 
     @property
     def global_tid(self) -> int:
-        return global_tid(self.process.pid, self.tid, vm=self.process.vm)
+        return global_tid(self.process.pid, self.tid, vm=self.process.vm, hw=self.process.hw)
 
     # -- NVTX --------------------------------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import nsys_pipeline
 
 ROOT = Path(nsys_pipeline.__file__).parent
 # Importable by every room.
-COMMON = {"__version__", "errors", "markers", "records", "sqlmods"}
+COMMON = {"__version__", "errors", "markers", "records", "sqlmods", "text"}
 # Room → the other rooms that it may import. Only cli may import all.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -20,6 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "nvtx_injection": set(),
     "markers": {"nvtx_injection"},
     "sqlmods": set(),
+    "text": set(),
     "rules": set(),
     "model": set(),
     "hardware": set(),
