@@ -34,7 +34,7 @@ def open(  # noqa: A001
     peaks: Mapping[str, float] | None = None,
     strict: bool = False,
     cache: bool = True,
-    memory_limit: str = "1300MB",
+    memory_limit: str = "1500MB",
 ) -> TraceReader:
     """Open a trace: a run directory, an nsys export (SQLite, packed or not, or a Parquet folder) or an .nsys-rep.
 
@@ -44,7 +44,7 @@ def open(  # noqa: A001
     - `peaks`: dense peaks instead of the datasheet's, dtype → FLOP/s.
     - `strict`: leave work of threads without ranges unattributed.
     - `cache`: keep the prepared tables for the next time.
-    - `memory_limit`: spill to disk past it.
+    - `memory_limit`: of the process; work spills to disk past it.
 
     Raises TraceError where `path` is no usable trace, ModelError and UsageError for options that cannot be.
     """

