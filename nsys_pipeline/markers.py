@@ -46,6 +46,10 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 
+# A mark that says more than that is not believed: it would fill the memory.
+MAX_BATCH = 1 << 20
+MAX_TOKENS = 1 << 40
+
 BACKEND_VARIABLE = "LLMPERF_MARKERS"
 """Environment variable that picks how ranges reach the profiler: injection (default), nvtx, torch or off."""
 
@@ -63,11 +67,21 @@ def decode_step(payload: str) -> Step:
         data = json.loads(payload)
         q, kv = data["q"], data.get("kv", 0)
         batch = data.get("b") or (len(q) if isinstance(q, list) else len(kv) if isinstance(kv, list) else 1)
-        q_tokens = [int(x) for x in q] if isinstance(q, list) else [int(q)] * batch
-        kv_tokens = [int(x) for x in kv] if isinstance(kv, list) else [int(kv)] * batch
-        return Step.ragged(q_tokens, kv_tokens, data.get("logits"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a step: {payload!r}") from error
+        if _count(batch) > MAX_BATCH:
+            raise ValueError(f"a batch of {batch} sequences")
+        q_tokens = [_count(x) for x in q] if isinstance(q, list) else [_count(q)] * batch
+        kv_tokens = [_count(x) for x in kv] if isinstance(kv, list) else [_count(kv)] * batch
+        logits = data.get("logits")
+        return Step.ragged(q_tokens, kv_tokens, None if logits is None else _count(logits))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a step: {payload[:200]!r}") from error
+
+
+def _count(value: object) -> int:
+    """`value`, which must be a number of tokens or sequences."""
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+        raise ValueError(f"{value!r} is no number of tokens")
+    return value
 
 
 def encode_run(**fields: Any) -> str:

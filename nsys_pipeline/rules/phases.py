@@ -13,6 +13,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
 
+MAX_DIGITS = 15
 ROLES = ("phase", "request", "warmup", "ignore")
 # Ranges of our own domain that subdivide a phase; every other name there is a phase (contract 1).
 SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
@@ -64,9 +65,9 @@ class PhaseRule:
             return None
         groups = found.groupdict()
         phase = self.phase or (groups.get("phase") or "").lower() or None
-        tokens = [int(groups[key]) for key in ("context_tokens", "generation_tokens") if groups.get(key)]
+        tokens = [_number(groups[key]) for key in ("context_tokens", "generation_tokens") if groups.get(key)]
         if self.role == "phase" and phase is None:
-            context, generation = (int(groups.get(f"{kind}_requests") or 0) for kind in ("context", "generation"))
+            context, generation = (_number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
             phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
             if not context and not generation:
                 return None
@@ -76,8 +77,15 @@ class PhaseRule:
             rule=self.name,
             is_weak=self.is_weak,
             is_container=self.is_container,
-            new_tokens=sum(tokens) if tokens else None,
+            new_tokens=sum(known)
+            if (known := [one for one in tokens if one is not None]) == tokens and known
+            else None,
         )
+
+
+def _number(text: str | None) -> int | None:
+    """What a group of a pattern says, None where it is no number, or one of more digits than anything is counted in."""
+    return int(text) if text and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 @cache

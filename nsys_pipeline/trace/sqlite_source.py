@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 PARALLEL_ROWS = 100_000
 BATCH_ROWS = 65_536
 SMALL_FILE_BYTES = 32 << 20
+# Messages of SQLite quote the schema; where that is damaged they may be no UTF-8, and then reading them fails.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _INTEGER = re.compile(r"\s*([+-]?[0-9]+)(?:\.0*)?\s*", re.ASCII)
 _NO_INTEGERS = ("DOUBLE", "FLOAT", "VARCHAR", "BLOB")
 _MAY_BE_STORED_SO = re.compile(r"(TEXT|NULL|non-\w+) value in ")
@@ -60,7 +62,7 @@ class SqliteSource:
                     )
                     for name, is_table in names
                 }
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
@@ -77,7 +79,7 @@ class SqliteSource:
         try:
             with closing(sqlite3.connect(self._uri, uri=True)) as con:
                 rows = con.execute(f"PRAGMA table_info({quote(table)})").fetchall()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         return {row[1]: {"INTEGER": "BIGINT", "REAL": "DOUBLE"}.get(row[2].upper(), "VARCHAR") for row in rows}
 
@@ -100,7 +102,7 @@ class SqliteSource:
             with closing(self._connect()) as lite:
                 # O(log n), where COUNT(*) would read the whole table
                 low, high = lite.execute(f"SELECT min(rowid), max(rowid) FROM {quote(table)}").fetchone()  # noqa: S608
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         if low is None or high - low <= PARALLEL_ROWS:
             return [""]
@@ -136,7 +138,7 @@ class SqliteSource:
         try:
             with closing(self._connect()) as lite:
                 found = [row[0] for row in lite.execute(f"PRAGMA quick_check{argument}")]
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         # A number in a text column is proof, because SQLite turns numbers into text on their way into one. Text in a
         # number column is not: it may have been stored so.
@@ -201,7 +203,7 @@ class SqliteSource:
                         f"INSERT INTO {target} SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)",
                         [batch],
                     )
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         except _NotANumberError as error:
             raise TraceError(

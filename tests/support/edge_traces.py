@@ -441,7 +441,9 @@ def graph_of_copies_traced_both_ways() -> TraceBuilder:
     process = trace.process()
     main = process.thread()
     main.push(0, 100, "decode").graph_launch(10, gpu=(20, 60))
-    process.memcpy((20, 30), correlation=1, graphNodeId=1 << 32).memset((40, 60), correlation=1, graphNodeId=1 << 32 | 1)
+    process.memcpy((20, 30), correlation=1, graphNodeId=1 << 32).memset(
+        (40, 60), correlation=1, graphNodeId=1 << 32 | 1
+    )
     return trace
 
 
