@@ -233,8 +233,7 @@ class Runner:
             stored = con.execute(
                 "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = ?", [store]
             ).fetchall()
-            for (name,) in stored:
-                self.adopt(name)
+            self.adopt(*(name for (name,) in stored))
 
     def build(self, *targets: str) -> None:
         """Build `targets` and what they need. Temporary tables are dropped as soon as nothing of it reads them."""
@@ -288,7 +287,9 @@ class Runner:
             kind = "TABLE" if module.is_table else "VIEW"
             self.con.execute(f"CREATE OR REPLACE {kind} {module.name} AS {module.sql}")
 
-    def adopt(self, name: str) -> None:
-        """Let `name` mean the table of that name in the store."""
-        self.con.execute(f"CREATE OR REPLACE VIEW {name} AS FROM {self.store}.{name}")
-        self.built.add(name)
+    def adopt(self, *names: str) -> None:
+        """Let each of `names` mean the table of that name in the store."""
+        if names:
+            views = (f"CREATE OR REPLACE VIEW {name} AS FROM {self.store}.{name}" for name in names)
+            self.con.execute(";".join(views))
+            self.built.update(names)

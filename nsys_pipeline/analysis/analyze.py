@@ -13,8 +13,7 @@ from nsys_pipeline.analysis.notices import trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.errors import ModelError
-from nsys_pipeline.hardware import Gpu
-from nsys_pipeline.model import Conventions, Model
+from nsys_pipeline.model import Conventions
 from nsys_pipeline.records import (
     Check,
     Device,
@@ -33,6 +32,8 @@ from nsys_pipeline.records import (
 from nsys_pipeline.trace.duck import records, scalar
 
 if TYPE_CHECKING:
+    from nsys_pipeline.hardware import Gpu
+    from nsys_pipeline.model import Model
     from nsys_pipeline.trace import Trace
 
 # What the report reads. Built before the trace goes into the cache, so that the next run finds it there.

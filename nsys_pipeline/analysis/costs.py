@@ -11,11 +11,11 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.errors import HardwareError, ModelError
 from nsys_pipeline.hardware import Gpu, find_gpu, with_overrides
-from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.records import Device, Notice, Step
 from nsys_pipeline.trace.duck import create_from_rows, records
 
 if TYPE_CHECKING:
+    from nsys_pipeline.model import Conventions, Model
     from nsys_pipeline.trace import Trace
 
 MAX_COST = (1 << 63) - 1  # FLOPs or bytes of one pass, as the tables hold them
@@ -51,6 +51,8 @@ class RunDescription:
         if not isinstance(config, Mapping):
             return None
         name = self.fields.get("name") or config.get("_name_or_path") or config.get("model_type") or "model"
+        from nsys_pipeline.model import Model
+
         return Model.from_config(dict(config), name=str(name))
 
     def conventions(self, given: Conventions) -> Conventions:
@@ -117,6 +119,8 @@ def create_cost_tables(
     times: list[tuple[object, ...]] = []
     notices: list[Notice] = []
     if model is not None and steps:
+        from nsys_pipeline.model import Estimator
+
         try:
             estimator = Estimator(model, conventions)
             totals = estimator.totals(steps)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.errors import ModelError
-from nsys_pipeline.model import Estimator
 from nsys_pipeline.trace.duck import create_from_rows
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ def create_shape_ops(trace: Trace, prepared: Prepared) -> None:
     gpu = gpus[0] if len(gpus) == 1 else None
     ranks = prepared.conventions.tp * prepared.conventions.pp
     if prepared.model is not None and prepared.steps:
+        from nsys_pipeline.model import Estimator
+
         try:
             estimator = Estimator(prepared.model, prepared.conventions)
             for shape_id, step in enumerate(prepared.steps):

@@ -9,7 +9,7 @@ import attrs
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model.conventions import Conventions
-from nsys_pipeline.model.estimate import Estimate, Estimator, Roofline
+from nsys_pipeline.model.estimator import Estimate, Estimator, Roofline
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.quantization import Format
 from nsys_pipeline.records import Step

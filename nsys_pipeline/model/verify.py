@@ -14,7 +14,7 @@ import attrs
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model.blocks import Attention, LatentAttention
 from nsys_pipeline.model.conventions import Conventions
-from nsys_pipeline.model.estimate import Estimator
+from nsys_pipeline.model.estimator import Estimator
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.ops import Op
 from nsys_pipeline.model.recurrent import Recurrent

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeVar
+from typing import Protocol, TypeVar
 
 from nsys_pipeline.errors import Interrupted
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 Answer = TypeVar("Answer")
 
 
-def interruptible(call: Callable[[], Answer], *connections: DuckDBPyConnection) -> Answer:
-    """Do `call` in a thread; Ctrl-C interrupts what runs on `connections` and raises Interrupted.
+class Interruptible(Protocol):
+    """A connection or a trace."""
+
+    def interrupt(self) -> None:
+        """Stop what another thread has it do."""
+        ...
+
+
+def interruptible(call: Callable[[], Answer], *busy: Interruptible) -> Answer:
+    """Do `call` in a thread; Ctrl-C interrupts what `busy` do for it and raises Interrupted.
 
     In another thread than the main one, which gets no signals, `call` is just called.
     """
@@ -41,8 +46,8 @@ def interruptible(call: Callable[[], Answer], *connections: DuckDBPyConnection) 
             pass
     except KeyboardInterrupt as error:
         while not ended.is_set():
-            for connection in connections:
-                connection.interrupt()
+            for one in busy:
+                one.interrupt()
             ended.wait(0.1)
         raise Interrupted("the query was interrupted") from error
     if errors:

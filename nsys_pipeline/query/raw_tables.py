@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.trace.nsys_schema import TABLES
-from nsys_pipeline.trace.source import ROW_ID, quote
+from nsys_pipeline.trace.source import TableLoad, quote
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
@@ -52,16 +52,14 @@ class RawTables:
         con, source = self._trace.connection, self._trace.source()
         wanted = TABLES[table].columns if table in TABLES else {}
         con.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
-        target = f"{SCHEMA}.{quote(table)}"
+        target = f"{quote(self._trace.catalog)}.{SCHEMA}.{quote(table)}"
         if table not in source.tables():
-            columns = ", ".join(f"{quote(name)} {kind}" for name, kind in {ROW_ID: "BIGINT", **wanted}.items())
-            con.execute(f"CREATE OR REPLACE TABLE {target} ({columns})")
+            con.execute(f"CREATE OR REPLACE TABLE {target} ({TableLoad(table, wanted, target).widened().definition})")
             return
-        present = {**source.types(table)}
-        source.load(con, table, {name: wanted.get(name, kind) for name, kind in present.items()}, target)
-        for name, kind in wanted.items():
-            if name not in present:
-                con.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
+        typed = {name: wanted.get(name, kind) for name, kind in source.types(table).items()}
+        # Users subtract ids from each other: unsigned ones would wrap or fail.
+        source.load(con, [TableLoad(table, {**typed, **wanted}, target).widened()])
+        source.settle()
 
     def _point(self, table: str) -> None:
         con, runner = self._trace.connection, self._trace.runner

@@ -183,7 +183,7 @@ class Session:
                 provider.may_keep = False
 
     def _keep_order(self) -> None:
-        """Let `UNION ALL` and `LIMIT` mean what they say: loading a trace goes without the order of rows, to save memory."""
+        """Let `UNION ALL` and `LIMIT` mean what they say: a trace is loaded without the order of rows."""
         with self._lock:
             if not self._keeps_order:
                 self.database.execute("SET preserve_insertion_order = true")
@@ -244,8 +244,7 @@ class Session:
             statement = parse_select(cursor, text)
             _check_parameters(statement, parameters)
             try:
-                connections = [provider.trace.connection for provider in self.providers]
-                interruptible(lambda: self.provide(statement), *connections)
+                interruptible(lambda: self.provide(statement), *(provider.trace for provider in self.providers))
                 self._keep_order()
                 if self.closes_off:
                     self.close_off()

@@ -23,6 +23,7 @@ class Kind(Enum):
     ZSTD = "zstd"
 
 
+PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
 REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
 COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
 RUN_FILES = ("trace.sqlite", "trace.sqlite.xz", "trace.sqlite.zst", "trace.sqlite.gz", "trace.nsys-rep")

@@ -12,6 +12,8 @@ import attrs
 
 # What a column may be read as. TEXT that is not UTF-8 is repaired on the way in.
 INTEGER = "BIGINT"
+# Ids of the two large tables, which take half the memory so. Where one does not fit, the table is read as BIGINT.
+NARROW = "UINTEGER"
 TEXT = "VARCHAR"
 REAL = "DOUBLE"
 
@@ -22,16 +24,22 @@ class NsysTable:
 
     `required`: columns without which a row means nothing; a trace with such rows is refused.
     `marks`: columns of which every export has at least one: without any, the table is another one under this name.
+    `row_id`: the type of the row's number.
     """
 
     columns: Mapping[str, str]
     table: str | None = None
     required: tuple[str, ...] = ()
+    row_id: str = INTEGER
     marks: tuple[str, ...] = ()
 
 
 def _ints(names: str) -> dict[str, str]:
     return dict.fromkeys(names.split(), INTEGER)
+
+
+def _ids(names: str) -> dict[str, str]:
+    return dict.fromkeys(names.split(), NARROW)
 
 
 def _texts(names: str) -> dict[str, str]:
@@ -42,8 +50,9 @@ EXPORTED_COLUMNS = "EXPORTED_COLUMNS"
 
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
-        _ints("start end deviceId streamId correlationId globalPid demangledName shortName graphNodeId"),
+        _ints("start end globalPid graphNodeId") | _ids("deviceId streamId correlationId demangledName shortName"),
         required=("start", "end"),
+        row_id=NARROW,
         marks=("shortName", "demangledName", "mangledName", "gridX"),
     ),
     # The rest of a kernel's row, which the analysis does not need: half of the time of reading a large trace.
@@ -72,7 +81,9 @@ TABLES: Mapping[str, NsysTable] = {
         marks=("graphId", "graphExecId"),
     ),
     "CUPTI_ACTIVITY_KIND_RUNTIME": NsysTable(
-        _ints("start end globalTid correlationId nameId"), marks=("globalTid", "nameId", "returnValue")
+        _ints("start end globalTid") | _ids("correlationId nameId"),
+        marks=("globalTid", "nameId", "returnValue"),
+        row_id=NARROW,
     ),
     "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": NsysTable(
         _ints("start end deviceId contextId streamId correlationId globalPid syncType deprecatedSyncType")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.trace.source import ROW_ID, quote
+from nsys_pipeline.trace.source import ROW_ID, TableLoad, quote
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -53,22 +53,33 @@ class ParquetSource:
             rows = con.execute(f"DESCRIBE SELECT * FROM read_parquet({self._literal(table)})").fetchall()  # noqa: S608
         return {row[0]: row[1] for row in rows}
 
-    def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
-        """Create the DuckDB table `target`; see `Source.load`."""
+    def load(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> None:
+        """Create the DuckDB tables, one after the other: DuckDB reads each in parallel. See `Source.load`."""
         import duckdb
 
-        present = self._columns(table)
-        select = ", ".join(_column(name, present[name], kind) for name, kind in columns.items())
-        comma = ", " if select else ""
-        try:
-            con.execute(
-                f"CREATE OR REPLACE TABLE {target} AS SELECT file_row_number + 1 AS {ROW_ID}{comma}{select} "  # noqa: S608
-                f"FROM read_parquet({self._literal(table)}, file_row_number := true)"
-            )
-        except (duckdb.OutOfMemoryException, duckdb.InterruptException):
-            raise
-        except duckdb.Error as error:
-            raise self._unreadable(f"{table}.parquet", error) from error
+        for load in loads:
+            stored = self._columns(load.table)
+            present = {
+                name: _expression(name, stored[name], load.columns[name]) for name in load.columns if name in stored
+            }
+            present[ROW_ID] = "file_row_number + 1"
+            rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true)"
+            try:
+                try:
+                    con.execute(f"CREATE OR REPLACE TABLE {load.target} AS SELECT {load.select(present)} {rows}")
+                except duckdb.ConversionException:
+                    wide = load.widened()
+                    con.execute(f"CREATE OR REPLACE TABLE {load.target} AS SELECT {wide.select(present)} {rows}")
+            except (duckdb.OutOfMemoryException, duckdb.InterruptException):
+                raise
+            except duckdb.Error as error:
+                raise self._unreadable(f"{load.table}.parquet", error) from error
+
+    def settle(self) -> None:
+        """Reading is all the check there is."""
+
+    def interrupt(self) -> None:
+        """Nothing runs but on the connection that was handed in."""
 
     def close(self) -> None:
         """Nothing is held open between loads."""
@@ -80,18 +91,19 @@ class ParquetSource:
         )
 
 
-def _column(name: str, stored: str, kind: str) -> str:
+def _expression(name: str, stored: str, kind: str) -> str:
     column = quote(name)
-    if kind == "BIGINT" and stored in ("DOUBLE", "FLOAT", "VARCHAR"):
+    is_whole = "INT" in kind
+    if is_whole and stored in ("DOUBLE", "FLOAT", "VARCHAR"):
         # A cast would round.
         exact = f"{column} = trunc({column})"
         if stored == "VARCHAR":
             exact = f"regexp_full_match({column}, '\\s*[+-]?[0-9]+(\\.0*)?\\s*')"
         problem = f"error('{name} holds ' || {column}::VARCHAR || ' where a whole number belongs')"
         column = f"CASE WHEN {column} IS NULL OR {exact} THEN {column} ELSE {problem} END"
-    elif kind == "BIGINT" and "INT" not in stored:
+    elif is_whole and "INT" not in stored:
         column = f"CASE WHEN {column} IS NOT NULL THEN error('{name} holds {stored}, no numbers') END"
-    if stored == "UBIGINT" and kind == "BIGINT":
+    elif stored == "UBIGINT":
         # The same 64 bits: ids with the top bit set are negative in the SQLite export.
         column = f"CASE WHEN {column} >> 63 = 1 THEN {column}::HUGEINT - (1::HUGEINT << 64) ELSE {column} END"
-    return f"({column})::{kind} AS {quote(name)}"
+    return column

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+import attrs
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -14,6 +16,44 @@ if TYPE_CHECKING:
 ROW_ID = "row_id"
 
 EXPORT_AGAIN = "export it again: `nsys export --type sqlite REPORT.nsys-rep`"
+
+
+def quote(name: str) -> str:
+    """`name` as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+@attrs.frozen
+class TableLoad:
+    """A table of the export that is to become the DuckDB table `target`, whose name must say its catalog.
+
+    It gets `row_id`, of the type `row_id_type`, and `columns` (name → DuckDB type), NULL where the export's table lacks
+    one.
+    """
+
+    table: str
+    columns: Mapping[str, str]
+    target: str
+    row_id_type: str = "BIGINT"
+
+    @property
+    def types(self) -> dict[str, str]:
+        """All columns of the target with their types."""
+        return {ROW_ID: self.row_id_type, **self.columns}
+
+    @property
+    def definition(self) -> str:
+        """The columns of the target as CREATE TABLE wants them."""
+        return ", ".join(f"{quote(name)} {kind}" for name, kind in self.types.items())
+
+    def select(self, present: Mapping[str, str]) -> str:
+        """All columns with their types: `present` gives the expression for each that the export has."""
+        return ", ".join(f"({present.get(name, 'NULL')})::{kind} AS {quote(name)}" for name, kind in self.types.items())
+
+    def widened(self) -> TableLoad:
+        """The same with all whole numbers as BIGINT."""
+        wide = {name: "BIGINT" if "INT" in kind else kind for name, kind in self.columns.items()}
+        return TableLoad(self.table, wide, self.target)
 
 
 class Source(Protocol):
@@ -29,18 +69,18 @@ class Source(Protocol):
         """Columns of the table that is present, in its order, each with the DuckDB type that holds its values."""
         ...
 
-    def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
-        """Create the DuckDB table `target` with `row_id` and `columns` (name → DuckDB type) of `table`.
+    def load(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> None:
+        """Make all `loads`, whose tables all exist. Raises TraceError where the data cannot be read."""
+        ...
 
-        Every column asked for exists in the table. Raises TraceError where the data cannot be read.
-        """
+    def settle(self) -> None:
+        """Wait for checks that go on after a `load`. Raises TraceError where they found damage."""
+        ...
+
+    def interrupt(self) -> None:
+        """Let a `load` in another thread end soon, with whatever error."""
         ...
 
     def close(self) -> None:
         """Let go of files."""
         ...
-
-
-def quote(name: str) -> str:
-    """`name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import re
 import sqlite3
-from contextlib import closing, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import closing
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote as percent_encode
 
 import attrs
 
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, TableLoad, quote
+from nsys_pipeline.trace.sqlite_stream import BATCH_ROWS, Chunk, DamagedError, Streamer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
-PARALLEL_ROWS = 100_000
-BATCH_ROWS = 65_536
+# Of one stream. Fewer would cost time to set up, more would leave a thread alone with the last one.
+CHUNK_ROWS = 250_000
+# Row numbers may be anything: a table with gaps between them is not cut into ever more pieces.
+MAX_CHUNKS = 1000
 SMALL_FILE_BYTES = 32 << 20
 # Messages of SQLite quote the schema; where that is damaged they may be no UTF-8, and then reading them fails.
 SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _INTEGER = re.compile(r"\s*([+-]?[0-9]+)(?:\.0*)?\s*", re.ASCII)
-_NO_INTEGERS = ("DOUBLE", "FLOAT", "VARCHAR", "BLOB")
 _MAY_BE_STORED_SO = re.compile(r"(TEXT|NULL|non-\w+) value in ")
 
 
@@ -46,7 +48,8 @@ class SqliteSource:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._uri = f"file:{percent_encode(str(path.resolve()))}?mode=ro&immutable=1"
-        self._is_checked = False
+        self._check: Future[None] | None = None
+        self._streamer: Streamer | None = None
 
     @cached_property
     def _relations(self) -> dict[str, _Relation]:
@@ -83,55 +86,101 @@ class SqliteSource:
             raise self._unreadable(error) from error
         return {row[1]: {"INTEGER": "BIGINT", "REAL": "DOUBLE"}.get(row[2].upper(), "VARCHAR") for row in rows}
 
-    def load(self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str) -> None:
-        """Create the DuckDB table `target`; see `Source.load`."""
-        self._check_small_file()
-        has_rowid = self._relations[table].has_rowid
-        conditions = self._rowid_ranges(table) if has_rowid else [""]
-        row_id = "rowid" if has_rowid else "row_number() OVER ()"
-        try:
-            self._load_through_arrow(con, table, columns, target, row_id, conditions)
-        except _NotArrowError:
+    def load(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> None:
+        """Create the DuckDB tables, large ones in several ranges of rows at a time; see `Source.load`."""
+        self._begin_check()
+        refused = self._stream(con, loads)
+        if refused:
+            # Ids that are too large.
+            refused = self._stream(con, [load.widened() for load in refused])
+        for load in refused:
             # Text that is not UTF-8, or a column that changes its type half-way: slower, but it takes anything.
-            self._load_row_by_row(con, table, columns, target, row_id)
-        if has_rowid:
-            self._check_rows(con, table, target)
+            self._load_row_by_row(con, load)
+        self._check_rows(con, [load for load in loads if self._relations[load.table].has_rowid])
 
-    def _rowid_ranges(self, table: str) -> list[str]:
+    def _stream(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> list[TableLoad]:
+        """Load through Arrow; returns those that it cannot carry."""
+        chunks = self._chunks(loads)
+        for load in {chunk.load.target: chunk.load for chunk in chunks if not chunk.is_only}.values():
+            con.execute(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
+        streamer = self._streamer = Streamer(self._uri, con)
+        try:
+            refused = streamer.run(chunks, _threads(con))
+        except DamagedError as error:
+            raise self._unreadable(error) from error
+        finally:
+            self._streamer = None
+        return [load for load in loads if load.target in refused]
+
+    def interrupt(self) -> None:
+        """Stop a `load` that another thread is in."""
+        if streamer := self._streamer:
+            streamer.stop()
+
+    def _chunks(self, loads: Sequence[TableLoad]) -> list[Chunk]:
+        """What to read, the largest tables first so that no thread is left with one at the end."""
+        sized: list[tuple[int, Chunk]] = []
         try:
             with closing(self._connect()) as lite:
+<<<<<<< HEAD
                 # O(log n), where COUNT(*) would read the whole table
                 low, high = lite.execute(f"SELECT min(rowid), max(rowid) FROM {quote(table)}").fetchone()  # noqa: S608
         except SQLITE_ERRORS as error:
+=======
+                for load in loads:
+                    relation = self._relations[load.table]
+                    present = frozenset(relation.columns)
+                    if not relation.has_rowid:
+                        sized.append((0, Chunk(load, present, "row_number() OVER ()")))
+                        continue
+                    # O(log n), where COUNT(*) would read the whole table
+                    query = f"SELECT min(rowid), max(rowid) FROM {quote(load.table)}"  # noqa: S608
+                    low, high = lite.execute(query).fetchone()
+                    rows = 0 if low is None else high - low + 1
+                    if rows <= CHUNK_ROWS:
+                        sized.append((rows, Chunk(load, present, "rowid")))
+                        continue
+                    parts = min(-(-rows // CHUNK_ROWS), MAX_CHUNKS)
+                    bounds = [low + rows * i // parts for i in range(parts + 1)]
+                    sized += [
+                        (rows, Chunk(load, present, "rowid", first, end, is_only=False))
+                        for first, end in pairwise(bounds)
+                    ]
+        except sqlite3.Error as error:
+>>>>>>> main
             raise self._unreadable(error) from error
-        if low is None or high - low <= PARALLEL_ROWS:
-            return [""]
-        parts = min(os.cpu_count() or 1, 8)
-        bounds = [low + (high - low + 1) * i // parts for i in range(parts + 1)]
-        return [f" WHERE rowid >= {first} AND rowid < {end}" for first, end in pairwise(bounds)]
+        return [chunk for _, chunk in sorted(sized, key=lambda pair: -pair[0])]
 
-    def _check_small_file(self) -> None:
-        """A structural check of the whole file where that takes no time; see `_check_rows` for larger ones."""
-        if self._is_checked:
-            return
-        self._is_checked = True
-        if self.path.stat().st_size <= SMALL_FILE_BYTES:
-            self._quick_check("")
+    def _begin_check(self) -> None:
+        """Check the structure of a small file as a whole, beside the loading; see `_check_rows` for larger ones."""
+        if self._check is None and self.path.stat().st_size <= SMALL_FILE_BYTES:
+            pool = ThreadPoolExecutor(1)
+            self._check = pool.submit(self._quick_check, "")
+            pool.shutdown(wait=False)
 
-    def _check_rows(self, con: DuckDBPyConnection, table: str, target: str) -> None:
-        """Raise TraceError where rows are missing or repeated because the table's tree is damaged.
+    def settle(self) -> None:
+        """Wait for the check of a small file. Raises TraceError where it is damaged."""
+        if self._check:
+            self._check.result()
+
+    def _check_rows(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> None:
+        """Raise TraceError where rows are missing or repeated because a table's tree is damaged.
 
         SQLite reads what it finds: a damaged page may drop rows or show others twice without a word. nsys numbers its
         rows 1, 2, 3, …, so the numbers of an undamaged table add up; where they do not, SQLite's own check decides,
         because rows may also have been deleted. A full check of every file would take longer than reading it.
         """
-        count, low, high, total = con.execute(
-            f"SELECT count(*), min({ROW_ID}), max({ROW_ID}), sum({ROW_ID}) FROM {target}"  # noqa: S608
-        ).fetchall()[0]
-        is_whole = not count or (low <= 1 and count == high - low + 1 and 2 * int(total) == (low + high) * count)
-        is_small = count <= PARALLEL_ROWS and self.path.stat().st_size > SMALL_FILE_BYTES
-        if is_small or not is_whole:
-            self._quick_check(table)
+        if not loads:
+            return
+        sums = " UNION ALL ".join(
+            f"SELECT {i}, count(*), min({ROW_ID}), max({ROW_ID}), sum({ROW_ID}) FROM {load.target}"  # noqa: S608
+            for i, load in enumerate(loads)
+        )
+        is_large_file = self.path.stat().st_size > SMALL_FILE_BYTES
+        for i, count, low, high, total in con.execute(sums).fetchall():
+            is_whole = not count or (low <= 1 and count == high - low + 1 and 2 * int(total) == (low + high) * count)
+            if not is_whole or (is_large_file and count <= CHUNK_ROWS):
+                self._quick_check(loads[i].table)
 
     def _quick_check(self, table: str) -> None:
         argument = f"({quote(table)})" if table else ""
@@ -146,73 +195,48 @@ class SqliteSource:
         if problems:
             raise self._unreadable(problems[0].removeprefix("*** in database main ***").strip().splitlines()[0])
 
-    def _load_through_arrow(
-        self,
-        con: DuckDBPyConnection,
-        table: str,
-        columns: Mapping[str, str],
-        target: str,
-        row_id: str,
-        conditions: list[str],
-    ) -> None:
-        import duckdb
-
-        select = ", ".join([f"{row_id} AS {ROW_ID}", *(_arrow_column(name, kind) for name, kind in columns.items())])
-        casts = ", ".join([ROW_ID, *(_duckdb_column(name, kind) for name, kind in columns.items())])
-        with _adbc_streams(
-            self._uri,
-            [f"SELECT {select} FROM {quote(table)}{condition}" for condition in conditions],  # noqa: S608
-        ) as streams:
-            names = [f"_stream_{i}" for i in range(len(streams))]
-            try:
-                for name, stream in zip(names, streams, strict=True):
-                    con.register(name, stream)
-                    _check_types(con, name, columns)
-                union = " UNION ALL ".join(f"SELECT {casts} FROM {name}" for name in names)  # noqa: S608
-                con.execute(f"CREATE OR REPLACE TABLE {target} AS {union}")
-            except duckdb.Error as error:
-                if "malformed" in str(error) or "disk I/O" in str(error):
-                    raise self._unreadable(error) from error
-                if isinstance(error, (duckdb.OutOfMemoryException, duckdb.IOException, duckdb.InterruptException)):
-                    raise
-                raise _NotArrowError from error
-            finally:
-                for name in names:
-                    con.unregister(name)
-
-    def _load_row_by_row(
-        self, con: DuckDBPyConnection, table: str, columns: Mapping[str, str], target: str, row_id: str
-    ) -> None:
+    def _load_row_by_row(self, con: DuckDBPyConnection, load: TableLoad) -> None:
         import json
 
-        select = ", ".join([row_id, *(quote(name) for name in columns)])
-        types = {ROW_ID: "BIGINT", **columns}
-        con.execute(f"CREATE OR REPLACE TABLE {target} ({', '.join(f'{quote(n)} {t}' for n, t in types.items())})")
-        structure = json.dumps([types])
+        relation = self._relations[load.table]
+        row_id = "rowid" if relation.has_rowid else "row_number() OVER ()"
+        present = [name for name in load.columns if name in relation.columns]
+        select = ", ".join([row_id, *(quote(name) for name in present)])
+        sent = {ROW_ID: "BIGINT", **{name: load.columns[name] for name in present}}
+        con.execute(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
+        structure = json.dumps([sent])
         try:
             with closing(self._connect()) as lite:
-                cursor = lite.execute(f"SELECT {select} FROM {quote(table)}")  # noqa: S608
+                cursor = lite.execute(f"SELECT {select} FROM {quote(load.table)}")  # noqa: S608
                 while rows := cursor.fetchmany(BATCH_ROWS):
                     batch = json.dumps(
                         [
-                            {name: _plain(value, kind) for (name, kind), value in zip(types.items(), row, strict=True)}
+                            {name: _plain(value, kind) for (name, kind), value in zip(sent.items(), row, strict=True)}
                             for row in rows
                         ]
                     )
+<<<<<<< HEAD
                     con.execute(
                         f"INSERT INTO {target} SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)",
                         [batch],
                     )
         except SQLITE_ERRORS as error:
+=======
+                    rows_of_it = f"SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)"
+                    con.execute(f"INSERT INTO {load.target} BY NAME {rows_of_it}", [batch])
+        except sqlite3.Error as error:
+>>>>>>> main
             raise self._unreadable(error) from error
         except _NotANumberError as error:
             raise TraceError(
-                f"`{self.path}` is no export of nsys as it is: {table} holds {error} where a number belongs",
+                f"`{self.path}` is no export of nsys as it is: {load.table} holds {error} where a number belongs",
                 hint=EXPORT_AGAIN,
             ) from error
 
     def close(self) -> None:
-        """Nothing is held open between loads."""
+        """Wait for what still reads the file."""
+        if self._check:
+            wait([self._check])
 
     def _unreadable(self, problem: Exception | str) -> TraceError:
         text = " ".join(str(problem).split())
@@ -223,24 +247,6 @@ class _NotANumberError(Exception):
     """A value in a column of integers that is none, nor spelled like one."""
 
 
-class _NotArrowError(Exception):
-    """ADBC cannot carry these values: it fixes a column's type from the first batch and wants UTF-8."""
-
-
-def _arrow_column(name: str, kind: str) -> str:
-    # ADBC takes a column's type from its first batch: an all-NULL start would make a text column an integer one.
-    # The empty string carries "some text" and the NULLs come back through the flag column.
-    if kind == "VARCHAR":
-        return f"ifnull({quote(name)}, '') AS {quote(name)}, {quote(name)} IS NULL AS {quote(name + '_is_null')}"
-    return quote(name)
-
-
-def _duckdb_column(name: str, kind: str) -> str:
-    if kind == "VARCHAR":
-        return f"CASE WHEN {quote(name + '_is_null')} = 0 THEN {quote(name)}::VARCHAR END AS {quote(name)}"
-    return f"{quote(name)}::{kind} AS {quote(name)}"
-
-
 def _has_rowid(con: sqlite3.Connection, table: str) -> bool:
     try:
         con.execute(f"SELECT rowid FROM {quote(table)} LIMIT 0")  # noqa: S608
@@ -249,47 +255,9 @@ def _has_rowid(con: sqlite3.Connection, table: str) -> bool:
     return True
 
 
-def _check_types(con: DuckDBPyConnection, stream: str, columns: Mapping[str, str]) -> None:
-    """Raise _NotArrowError where a column of integers comes as floats, text or bytes.
-
-    A cast would cut times short without a word: to DuckDB '12.7' is 13. Row by row, every value is looked at.
-    """
-    found = {row[0]: row[1] for row in con.execute(f"DESCRIBE SELECT * FROM {stream}").fetchall()}  # noqa: S608
-    if any(kind == "BIGINT" and found.get(name) in _NO_INTEGERS for name, kind in columns.items()):
-        raise _NotArrowError
-
-
-@contextmanager
-def _adbc_streams(uri: str, queries: list[str]) -> Iterator[list[Any]]:
-    # The low-level manager: the driver's `dbapi` module costs 0.2 s to import.
-    import adbc_driver_manager
-    import adbc_driver_sqlite
-
-    opened: list[Any] = []
-    try:
-        streams = []
-        for query in queries:
-            database = adbc_driver_manager.AdbcDatabase(driver=adbc_driver_sqlite._driver_path(), uri=uri)
-            opened.append(database)
-            connection = adbc_driver_manager.AdbcConnection(database)
-            opened.append(connection)
-            statement = adbc_driver_manager.AdbcStatement(connection)
-            opened.append(statement)
-            statement.set_options(**{"adbc.sqlite.query.batch_rows": str(BATCH_ROWS)})
-            statement.set_sql_query(query)
-            stream, _rows = statement.execute_query()
-            streams.append(stream)
-        yield streams
-    except adbc_driver_manager.Error as error:
-        if "malformed" in str(error):
-            raise TraceError(
-                f"the trace is damaged: SQLite says `{' '.join(str(error).split())}`",
-                hint=EXPORT_AGAIN,
-            ) from error
-        raise _NotArrowError from error
-    finally:
-        for handle in reversed(opened):
-            handle.close()
+def _threads(con: DuckDBPyConnection) -> int:
+    # One more than there are cores: one of them always waits for another to let go of DuckDB or of the interpreter.
+    return int(con.execute("SELECT current_setting('threads')").fetchall()[0][0]) + 1
 
 
 def _repair_text(raw: bytes) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from nsys_pipeline.errors import NsysError, TraceError, UsageError
-from nsys_pipeline.sqlmods import Runner
+from nsys_pipeline.sqlmods import Runner, closure
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.duck import create_from_rows, scalar
-from nsys_pipeline.trace.identify import RUN_FILES, Kind, identify
+from nsys_pipeline.trace.duck import create_from_rows
+from nsys_pipeline.trace.identify import PACKED, RUN_FILES, Kind, identify
 from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.nsys_schema import (
     EXPORTED_COLUMNS,
@@ -21,12 +22,13 @@ from nsys_pipeline.trace.nsys_schema import (
     METADATA_TABLES,
     NAMED_TABLES,
     TABLES,
-    NsysTable,
 )
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, Source, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, TableLoad, quote
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from duckdb import DuckDBPyConnection
 
 STORE = "store"
@@ -67,17 +69,19 @@ class Trace:
         database: DuckDBPyConnection | None = None,
         name: str | None = None,
     ) -> None:
-        import duckdb
-
         self.path = path
         self.options = options
         self._kind = kind
         self._source: Source | None = None
         self._cache_dir = options.cache_dir or cache.default_cache_dir()
-        self._entry: Path | None = None
-        self._partial: Path | None = None
-        self.connection = self._connect(database, name or "trace")
         self._scratch = tempfile.TemporaryDirectory(prefix="llmperf-")
+        self._entry = self._find_entry()
+        self._partial: Path | None = None
+        self._unpacking = self._begin_unpacking()
+        import duckdb
+
+        self.catalog = "memory" if database is None else name or "trace"
+        self.connection = self._connect(database, name or "trace")
         self.is_cached = False
         self.store = f"{name}_{STORE}" if name else STORE
         try:
@@ -117,7 +121,13 @@ class Trace:
         import duckdb
 
         try:
-            self.runner.build(*targets)
+            self._read_ahead(targets)
+            try:
+                self.runner.build(*targets)
+            finally:
+                # Damage is the better reason for whatever else went wrong.
+                if self._source:
+                    self._source.settle()
         except duckdb.OutOfMemoryException as error:
             raise TraceError(
                 f"`{self.path}` does not fit the memory limit of {self.options.memory_limit}",
@@ -134,6 +144,20 @@ class Trace:
                 f"disk trouble while reading `{self.path}`: {_headline(error)}",
                 hint=f"make room in `{self._cache_dir}`, or pass --no-cache" if self._partial else None,
             ) from error
+
+    def _read_ahead(self, targets: Sequence[str]) -> None:
+        """Load at once, in parallel, all tables of the export that `targets` will need."""
+        needed = closure(targets, built=self.runner.built)
+        tables = [name.partition(".")[2] for name in needed if name.startswith("nsys.")]
+        if tables:
+            self._progress(f"reading {self.path.name}")
+            self._load_tables(tables)
+
+    def interrupt(self) -> None:
+        """Stop what another thread has this trace do."""
+        self.connection.interrupt()
+        if self._source:
+            self._source.interrupt()
 
     def keep(self) -> None:
         """Put what was built into the cache, for the next run. Failing to is no error: the cache is a convenience."""
@@ -154,6 +178,8 @@ class Trace:
         self.connection.close()
         if self._source:
             self._source.close()
+        if self._unpacking:
+            wait([self._unpacking])
         if self._partial:
             for leftover in (self._partial, self._partial.with_name(self._partial.name + ".wal")):
                 leftover.unlink(missing_ok=True)
@@ -186,14 +212,34 @@ class Trace:
                     raise NsysError(f"`{path}` must be exported by nsys: {error.message}", hint=error.hint) from error
                 export_sqlite(nsys, path, exported)
             return SqliteSource(exported)
-        from nsys_pipeline.trace.unpack import unpack
-
         self._progress(f"unpacking {path.name}")
-        unpacked = unpack(path, kind, self._derived("unpacked", path))
+        unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         inner = identify(unpacked)
         if inner is not Kind.SQLITE:
             raise TraceError(f"`{path}` holds {inner.value} data, not a SQLite export", hint=EXPORT_AGAIN)
         return SqliteSource(unpacked)
+
+    def _unpack(self) -> Path:
+        from nsys_pipeline.trace.unpack import unpack
+
+        return unpack(self.path, self._kind, self._derived("unpacked", self.path))
+
+    def _begin_unpacking(self) -> Future[Path] | None:
+        """Unpack an archive that will have to be read, while DuckDB is being imported."""
+        if self._kind not in PACKED or (self._entry and self._entry.exists()):
+            return None
+        pool = ThreadPoolExecutor(1)
+        unpacking = pool.submit(self._unpack)
+        pool.shutdown(wait=False)
+        return unpacking
+
+    def _find_entry(self) -> Path | None:
+        # DuckDB takes what follows a question mark in a path for parameters.
+        if not self.options.use_cache or "?" in str(self._cache_dir):
+            return None
+        return cache.entry(
+            self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
+        )
 
     def _derived(self, folder: str, path: Path) -> Path:
         use_cache = self.options.use_cache and cache.is_writable(self._cache_dir / folder)
@@ -230,13 +276,9 @@ class Trace:
     def _attach_store(self) -> None:
         import duckdb
 
-        # DuckDB takes what follows a question mark in a path for parameters.
-        if not self.options.use_cache or "?" in str(self._cache_dir):
+        if self._entry is None:
             self.connection.execute(f"ATTACH ':memory:' AS {self.store}")
             return
-        self._entry = cache.entry(
-            self._cache_dir, "traces", self.path, ".duckdb", cache.code_fingerprint(), self.options.identity()
-        )
         if self._entry.exists():
             with suppress(duckdb.Error):
                 self._attach(self._entry, read_only=True)
@@ -276,9 +318,7 @@ class Trace:
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")
-        if layer == "nsys":
-            self._progress(f"reading {relation}")
-        elif layer in ("attribute", "report"):
+        if layer in ("attribute", "report"):
             self._progress(f"working out {relation.lstrip('_').replace('_', ' ')}")
 
     def _progress(self, text: str) -> None:
@@ -292,58 +332,56 @@ class Trace:
             self.runner.build(*needs)
             create(self.connection, self.options)
             return
-        wanted = TABLES[relation]
-        self._load_table(relation, wanted)
+        self._load_tables([relation])
 
-    def _load_table(self, relation: str, wanted: NsysTable) -> None:
-        """Create nsys.`relation` with exactly the columns of the catalogue, NULL where the export lacks them."""
-        prefix = f"{self.store}." if self.runner.may_write else ""
-        if prefix:
-            self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.nsys")
-        target = f"{prefix}nsys.{relation}"
-        if relation == EXPORTED_COLUMNS:
-            listed = self.source().tables().items()
-            rows = [(name, column) for name, each in listed for column in each]
-            create_from_rows(self.connection, target, wanted.columns, rows)
-            if prefix:
-                self.runner.adopt(f"nsys.{relation}")
-            return
-        table = wanted.table or relation
-        columns = self.source().tables().get(table)
-        if columns is None:
-            stub = ", ".join(f"{quote(name)} {kind}" for name, kind in {ROW_ID: "BIGINT", **wanted.columns}.items())
-            self.connection.execute(f"CREATE OR REPLACE TABLE {target} ({stub})")
-        else:
-            present = {name: kind for name, kind in wanted.columns.items() if name in columns}
-            self.source().load(self.connection, table, present, target)
-            for name, kind in wanted.columns.items():
-                if name not in present:
-                    self.connection.execute(f"ALTER TABLE {target} ADD COLUMN {quote(name)} {kind}")
-            self._check_required(table, wanted, target)
-            if table in METADATA_TABLES and not scalar(self.connection, f"SELECT count(*) FROM {target}"):  # noqa: S608
+    def _load_tables(self, relations: Sequence[str]) -> None:
+        """Create nsys.* `relations` with exactly the columns of the catalogue, NULL where the export lacks them."""
+        catalog = self.store if self.runner.may_write else self.catalog
+        present = self.source().tables()
+        loads: dict[str, TableLoad] = {}
+        statements = [f"CREATE SCHEMA IF NOT EXISTS {quote(catalog)}.nsys"]
+        for relation in relations:
+            wanted = TABLES[relation]
+            target = f"{quote(catalog)}.nsys.{relation}"
+            load = TableLoad(wanted.table or relation, wanted.columns, target, wanted.row_id)
+            if load.table in present:
+                loads[relation] = load
+            elif relation != EXPORTED_COLUMNS:
+                statements.append(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
+        self.connection.execute(";".join(statements))
+        if EXPORTED_COLUMNS in relations:
+            rows = [(name, column) for name, columns_of_it in present.items() for column in columns_of_it]
+            target = f"{quote(catalog)}.nsys.{EXPORTED_COLUMNS}"
+            create_from_rows(self.connection, target, TABLES[EXPORTED_COLUMNS].columns, rows)
+        if loads:
+            self.source().load(self.connection, list(loads.values()))
+            self._check_loaded(loads)
+        if self.runner.may_write:
+            self.runner.adopt(*(f"nsys.{relation}" for relation in relations))
+        self.runner.built |= {f"nsys.{relation}" for relation in relations}
+
+    def _check_loaded(self, loads: Mapping[str, TableLoad]) -> None:
+        """Raise TraceError where a table has rows that mean nothing, or none where nsys writes some."""
+        present = self.source().tables()
+        queries = []
+        for load, wanted in ((load, TABLES[relation]) for relation, load in loads.items()):
+            if wanted.required or wanted.marks or load.table in METADATA_TABLES:
+                lacks = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required) or "false"
+                queries.append(f"SELECT '{load.table}', count(*), count(*) FILTER (WHERE {lacks}) FROM {load.target}")  # noqa: S608
+        found = self.connection.execute(" UNION ALL ".join(queries)).fetchall() if queries else []
+        for table, rows, senseless in found:
+            wanted = TABLES[table]
+            problem = None
+            if table in METADATA_TABLES and not rows:
                 raise TraceError(
                     f"`{self.path}` is half an export: nsys did not come to writing {table}", hint=EXPORT_AGAIN
                 )
-        if prefix:
-            self.runner.adopt(f"nsys.{relation}")
-
-    def _check_required(self, table: str, wanted: NsysTable, target: str) -> None:
-        if wanted.marks and not set(wanted.marks) & set(self.source().tables()[table]):
-            if scalar(self.connection, f"SELECT count(*) FROM {target}"):  # noqa: S608
-                raise TraceError(
-                    f"`{self.path}` is damaged: {table} holds another table: it has no {' and no '.join(wanted.marks)}",
-                    hint=EXPORT_AGAIN,
-                )
-            return
-        if not wanted.required:
-            return
-        missing = " OR ".join(f"{quote(name)} IS NULL" for name in wanted.required)
-        rows = scalar(self.connection, f"SELECT count(*) FROM {target} WHERE {missing}")  # noqa: S608
-        if rows:
-            raise TraceError(
-                f"`{self.path}` is damaged: {rows:,} row(s) of {table} lack {' or '.join(wanted.required)}",
-                hint=EXPORT_AGAIN,
-            )
+            if rows and wanted.marks and not set(wanted.marks) & set(present[table]):
+                problem = f"{table} holds another table: it has no {' and no '.join(wanted.marks)}"
+            elif senseless:
+                problem = f"{senseless:,} row(s) of {table} lack {' or '.join(wanted.required)}"
+            if problem:
+                raise TraceError(f"`{self.path}` is damaged: {problem}", hint=EXPORT_AGAIN)
 
 
 def _headline(error: Exception) -> str:

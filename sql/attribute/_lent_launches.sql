@@ -1,16 +1,17 @@
 -- Launches outside every push/pop phase of their thread, with the phase that start/end ranges or other threads lend.
 -- Grain: op_id.
--- materialize: temporary
--- requires: attribute._launches, attribute._process_segments, input.overlay_segments, input.settings
+-- materialize: table
+-- requires: attribute._linked_work, attribute._repeated_links, attribute._process_segments, input.overlay_segments, input.settings
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   occurrence_id BIGINT   The phase, NULL for none. Joins attribute.phase_ranges.
 --   method        VARCHAR  See attribute.gpu_work.
 --   reason        VARCHAR  See attribute.gpu_work.
 WITH outside AS (
-    SELECT op_id, process_key, api_id, global_tid, launch_start_ns, range_id
-    FROM attribute._launches
-    WHERE occurrence_id IS NULL
+    SELECT w.op_id, w.process_key, w.api_id, w.global_tid, w.launch_start_ns, w.range_id
+    FROM attribute._linked_work AS w
+    ANTI JOIN attribute._repeated_links AS r ON r.op_id = w.op_id AND r.api_id = w.api_id
+    WHERE w.occurrence_id IS NULL
 ),
 overlaid AS (
     SELECT p.*, o.occurrence_id AS overlay_id

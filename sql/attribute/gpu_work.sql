@@ -2,11 +2,10 @@
 -- Attribution is by launch: GPU operation to call by correlation id within the process, call to range by thread and
 -- start of the call. When the operation ran on the GPU plays no part.
 -- Grain: op_id. Launched outside every phase: occurrence_id is NULL and reason says why.
--- materialize: table
--- requires: load.gpu_ops, attribute._launches, attribute._lent_launches
+-- requires: attribute._linked_work, attribute._repeated_links, attribute._lent_launches
 -- columns:
 --   op_id           BIGINT   Joins load.gpu_ops.
---   kind            VARCHAR  'kernel', 'memcpy', 'memset' or 'graph'.
+--   kind            ENUM('kernel', 'memcpy', 'memset', 'graph')  What it is.
 --   process_key     BIGINT   Joins load.processes.
 --   device_id       BIGINT   Joins load.devices.
 --   stream_id       BIGINT   CUDA stream.
@@ -27,12 +26,13 @@
 --                            process; flagged), NULL for none.
 --   reason          VARCHAR  Why there is no phase: 'no_api_call', 'no_range', 'no_phase', 'several_phases_open'.
 SELECT
-    o.op_id, o.kind, o.process_key, o.device_id, o.stream_id, o.start_ns, o.end_ns, o.name_id, o.full_name_id,
+    o.op_id, o.kind, o.process_key, o.device_id::BIGINT AS device_id, o.stream_id::BIGINT AS stream_id,
+    o.start_ns, o.end_ns, o.name_id::BIGINT AS name_id, o.full_name_id::BIGINT AS full_name_id,
     o.graph_node_id, o.bytes,
-    l.api_id, l.global_tid, l.launch_start_ns, l.launch_end_ns, l.range_id,
-    coalesce(l.occurrence_id, t.occurrence_id) AS occurrence_id,
-    CASE WHEN l.occurrence_id IS NOT NULL THEN 'thread' ELSE t.method END AS method,
+    o.api_id::BIGINT AS api_id, o.global_tid, o.launch_start_ns, o.launch_end_ns, o.range_id,
+    coalesce(o.occurrence_id, t.occurrence_id) AS occurrence_id,
+    CASE WHEN o.occurrence_id IS NOT NULL THEN 'thread' ELSE t.method END AS method,
     t.reason
-FROM load.gpu_ops AS o
-JOIN attribute._launches AS l USING (op_id)
-LEFT JOIN attribute._lent_launches AS t USING (op_id)
+FROM attribute._linked_work AS o
+ANTI JOIN attribute._repeated_links AS r ON r.op_id = o.op_id AND r.api_id = o.api_id
+LEFT JOIN attribute._lent_launches AS t ON t.op_id = o.op_id

@@ -10,6 +10,6 @@
 --   end_ns         BIGINT  Return. Unit: ns.
 --   name_id        BIGINT  Joins load.strings.
 SELECT
-    row_id AS api_id, globalTid >> 24 AS process_key, globalTid AS global_tid, correlationId AS correlation_id,
-    "start" AS start_ns, "end" AS end_ns, nameId AS name_id
+    row_id::BIGINT AS api_id, globalTid >> 24 AS process_key, globalTid AS global_tid,
+    correlationId::BIGINT AS correlation_id, "start" AS start_ns, "end" AS end_ns, nameId::BIGINT AS name_id
 FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME

@@ -5,11 +5,12 @@
 -- requires: nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, load.only_process, load.device_map
 -- columns:
 --   op_id          BIGINT   8 × row of the export + kind: 0 kernel, 1 memcpy, 2 memset, 3 graph.
---   kind           VARCHAR  'kernel', 'memcpy', 'memset' or 'graph'.
+--   kind           ENUM('kernel', 'memcpy', 'memset', 'graph')  What it is.
 --   process_key    BIGINT   Joins load.processes, NULL where the export does not say and it cannot be told.
 --   device_id      BIGINT   GPU of the machine. Joins load.devices.
 --   stream_id      BIGINT   CUDA stream.
---   correlation_id BIGINT   Joins load.api_calls within one process.
+--   correlation_id BIGINT   Joins load.api_calls within one process. NULL for CUPTI's 0, which is unknown: kernels that
+--                           kernels launch have it.
 --   start_ns       BIGINT   Start on the GPU. Unit: ns.
 --   end_ns         BIGINT   End on the GPU. Unit: ns.
 --   name_id        BIGINT   Short kernel name, NULL for anything else. Joins load.strings.
@@ -18,8 +19,9 @@
 --   bytes          BIGINT   Bytes copied or filled, NULL for kernels and graphs.
 WITH op AS (
     SELECT
-        row_id * 8 AS op_id, 'kernel' AS kind, globalPid, deviceId, streamId, correlationId, "start", "end",
-        shortName, demangledName, graphNodeId, NULL::BIGINT AS bytes
+        row_id::BIGINT * 8 AS op_id, 'kernel' AS kind, globalPid, deviceId::BIGINT AS deviceId,
+        streamId::BIGINT AS streamId, correlationId::BIGINT AS correlationId, "start", "end",
+        shortName::BIGINT AS shortName, demangledName::BIGINT AS demangledName, graphNodeId, NULL::BIGINT AS bytes
     FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
     UNION ALL
     SELECT
@@ -45,10 +47,10 @@ WITH op AS (
     ) AS node ON node.correlationId = g.correlationId AND node.globalPid IS NOT DISTINCT FROM g.globalPid
 )
 SELECT
-    op_id, kind,
+    op_id, kind::ENUM('kernel', 'memcpy', 'memset', 'graph') AS kind,
     coalesce(globalPid >> 24, (SELECT process_key FROM load.only_process)) AS process_key,
     coalesce(map.device_id, deviceId, 0) AS device_id,
-    streamId AS stream_id, correlationId AS correlation_id, "start" AS start_ns, "end" AS end_ns,
+    streamId AS stream_id, nullif(correlationId, 0) AS correlation_id, "start" AS start_ns, "end" AS end_ns,
     shortName AS name_id, demangledName AS full_name_id, nullif(graphNodeId, 0) AS graph_node_id, bytes
 FROM op
 LEFT JOIN load.device_map AS map

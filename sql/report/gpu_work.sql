@@ -31,7 +31,7 @@
 --                              range), 'other_thread' (the only phase open in the process), NULL for none.
 --   reason            VARCHAR  Why there is no phase: 'no_api_call', 'no_range', 'no_phase', 'several_phases_open'.
 SELECT
-    w.op_id, w.kind,
+    w.op_id, w.kind::VARCHAR AS kind,
     CASE WHEN w.kind = 'kernel' THEN short.value ELSE w.kind END AS name,
     CASE WHEN w.kind = 'kernel' THEN f.family ELSE w.kind END AS family,
     p.phase, w.occurrence_id, p.occurrence, p.is_warmup, w.range_id, r.name AS range_name,

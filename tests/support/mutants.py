@@ -403,7 +403,8 @@ def _parquet(random: Random, base: Path, folder: Path) -> tuple[Path, str]:  # n
 
 _MODEL = {
     "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
-    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "torch_dtype": "bfloat16",
+    "tie_word_embeddings": False,
 }  # fmt: skip
 _STRANGE_JSON: tuple[object, ...] = (
     None, True, 0, -1, 1, 3, 1.5, 1e300, float("inf"), float("nan"), 10**6, 10**12, 10**18, 10**30, "", "abc", "12", [],

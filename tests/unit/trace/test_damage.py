@@ -77,7 +77,7 @@ def test_the_same_in_a_large_file(table: str, trace: Path) -> None:
 
 @pytest.mark.usefixtures("no_small_files")
 def test_a_page_that_is_there_twice_drops_rows_and_is_found(trace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_source, "PARALLEL_ROWS", 50)
+    monkeypatch.setattr(sqlite_source, "CHUNK_ROWS", 50)
     content = bytearray(trace.read_bytes())
     root = root_page(trace, "CUPTI_ACTIVITY_KIND_KERNEL")
     at = (root - 1) * PAGE
