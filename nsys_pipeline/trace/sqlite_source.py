@@ -122,11 +122,6 @@ class SqliteSource:
         sized: list[tuple[int, Chunk]] = []
         try:
             with closing(self._connect()) as lite:
-<<<<<<< HEAD
-                # O(log n), where COUNT(*) would read the whole table
-                low, high = lite.execute(f"SELECT min(rowid), max(rowid) FROM {quote(table)}").fetchone()  # noqa: S608
-        except SQLITE_ERRORS as error:
-=======
                 for load in loads:
                     relation = self._relations[load.table]
                     present = frozenset(relation.columns)
@@ -146,8 +141,7 @@ class SqliteSource:
                         (rows, Chunk(load, present, "rowid", first, end, is_only=False))
                         for first, end in pairwise(bounds)
                     ]
-        except sqlite3.Error as error:
->>>>>>> main
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         return [chunk for _, chunk in sorted(sized, key=lambda pair: -pair[0])]
 
@@ -215,17 +209,9 @@ class SqliteSource:
                             for row in rows
                         ]
                     )
-<<<<<<< HEAD
-                    con.execute(
-                        f"INSERT INTO {target} SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)",
-                        [batch],
-                    )
-        except SQLITE_ERRORS as error:
-=======
                     rows_of_it = f"SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)"
                     con.execute(f"INSERT INTO {load.target} BY NAME {rows_of_it}", [batch])
-        except sqlite3.Error as error:
->>>>>>> main
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         except _NotANumberError as error:
             raise TraceError(
