@@ -57,21 +57,29 @@ def encode_step(step: Step) -> str:
 
 def decode_step(payload: str) -> Step:
     """Read back the JSON of a step mark. Raises ValueError for anything that is not a step."""
-    from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Step
+    from nsys_pipeline.records import MAX_BATCH, Step
 
     try:
         data = json.loads(payload)
         q, kv = data["q"], data.get("kv", 0)
         batch = data.get("b") or (len(q) if isinstance(q, list) else len(kv) if isinstance(kv, list) else 1)
-        if batch > MAX_BATCH:
-            raise ValueError(f"not a step: a batch of {batch:,}")
-        q_tokens = [int(x) for x in q] if isinstance(q, list) else [int(q)] * batch
-        kv_tokens = [int(x) for x in kv] if isinstance(kv, list) else [int(kv)] * batch
-        if max(q_tokens + kv_tokens, default=0) > MAX_TOKENS:
-            raise ValueError(f"not a step: {max(q_tokens + kv_tokens):,} tokens of one sequence")
-        return Step.ragged(q_tokens, kv_tokens, data.get("logits"))
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"not a step: {payload!r}") from error
+        if _count(batch) > MAX_BATCH:
+            raise ValueError(f"not a step: a batch of {batch:,} sequences")
+        q_tokens = [_count(x) for x in q] if isinstance(q, list) else [_count(q)] * batch
+        kv_tokens = [_count(x) for x in kv] if isinstance(kv, list) else [_count(kv)] * batch
+        logits = data.get("logits")
+        return Step.ragged(q_tokens, kv_tokens, None if logits is None else _count(logits))
+    except (KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"not a step: {payload[:200]!r}") from error
+
+
+def _count(value: object) -> int:
+    """`value`, which must be a number of tokens or sequences; one without end would fill the memory."""
+    from nsys_pipeline.records import MAX_TOKENS
+
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
+        raise ValueError(f"not a step: {value!r} is no number of tokens")
+    return value
 
 
 def encode_run(**fields: Any) -> str:

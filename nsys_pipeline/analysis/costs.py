@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
     from nsys_pipeline.trace import Trace
 
+MAX_COST = (1 << 63) - 1  # FLOPs or bytes of one pass, as the tables hold them
+
 _COST_COLUMNS = (*("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops"),)
 
 
@@ -37,7 +39,7 @@ class RunDescription:
         for (text,) in rows:
             try:
                 fields = json.loads(text.removeprefix(markers.RUN_MARK))
-            except ValueError:
+            except (ValueError, RecursionError):
                 continue
             if isinstance(fields, dict):
                 return cls(fields)
@@ -81,8 +83,8 @@ def describe_devices(
             notices.append(
                 Notice(
                     "partial_gpu",
-                    f"CUDA had {row['available_sm_count']} of the {row['sm_count']} SMs of `{name}`, as in a MIG slice: "
-                    "the peaks of the whole GPU do not apply",
+                    f"CUDA had {row['available_sm_count']} of the {row['sm_count']} SMs of `{name}`, as in a MIG "
+                    "slice: the peaks of the whole GPU do not apply",
                     "pass --peak bf16=TFLOPS and --bandwidth GB/s of the slice to get MFU and MBU",
                 )
             )
@@ -143,6 +145,15 @@ def create_cost_tables(
                     )  # fmt: skip
         except (ModelError, HardwareError) as error:
             notices.append(Notice("no_estimate", error.message, error.hint))
+            costs, times = [], []
+        if any(isinstance(value, int) and value > MAX_COST for row in costs for value in row):
+            notices.append(
+                Notice(
+                    "no_estimate",
+                    "a pass of these shapes through this model is more than any computer does: no MFU, no MBU",
+                    "check the model's config and the shapes",
+                )
+            )
             costs, times = [], []
     create_from_rows(
         trace.connection,

@@ -144,8 +144,8 @@ def _incomplete_work(trace: Trace) -> list[Notice]:
         notices.append(
             Notice(
                 "untimed_work",
-                f"{session['untimed_count']:,} GPU operations were recorded without their times, as from 0 to 0: they are "
-                "counted, but GPU time lacks them",
+                f"{session['untimed_count']:,} GPU operations were recorded without their times, as from 0 to 0: they "
+                "are counted, but GPU time lacks them",
                 "record again, for a shorter time or with fewer GPUs",
             )
         )

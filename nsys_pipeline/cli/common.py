@@ -96,7 +96,9 @@ CacheOption = Annotated[
 ]
 MemoryOption = Annotated[
     str | None,
-    typer.Option("--memory-limit", metavar="SIZE", help="Memory to use; more spills to disk [1500MB].", rich_help_panel=_TRACE),
+    typer.Option(
+        "--memory-limit", metavar="SIZE", help="Memory to use; more spills to disk [1500MB].", rich_help_panel=_TRACE
+    ),
 ]
 NsysOption = Annotated[
     str | None, typer.Option("--nsys", help="The nsys that exports a .nsys-rep.", rich_help_panel=_TRACE)

@@ -25,6 +25,9 @@ def class_defaults(model_type: str) -> Mapping[str, Any]:
 
 
 _ABSENT = object()
+# Layers are built one by one; a broken config must not fill the memory with them.
+MAX_LAYERS = 100_000
+MAX_SIZE = 1 << 40
 
 
 class Fields:
@@ -94,6 +97,9 @@ class Fields:
             raise self.wrong(name, f"is {value!r}, not an integer")
         if value < minimum:
             raise self.wrong(name, f"is {value}; it must be at least {minimum}")
+        maximum = MAX_LAYERS if any(word in name for word in ("layer", "depth", "expert")) else MAX_SIZE
+        if value > maximum:
+            raise self.wrong(name, f"is {value:.3g}, which is more than any model has")
         return value
 
     def dim(self, *names: str, minimum: int = 1) -> int:

@@ -13,12 +13,16 @@ from nsys_pipeline.text import printable
 GAP = 2
 
 
+def _visible(cells: Sequence[str]) -> Sequence[str]:
+    return [printable(cell) for cell in cells]
+
+
 @attrs.frozen
 class Column:
     """A heading and the cells under it; a heading may have two lines."""
 
     heading: str
-    cells: Sequence[str] = attrs.field(converter=lambda cells: [printable(cell) for cell in cells])
+    cells: Sequence[str] = attrs.field(converter=_visible)
     is_number: bool = True
 
     @property

@@ -14,7 +14,7 @@ class PipeConsole(Console):
     """A console that lets BrokenPipeError through, where rich exits with 1: the command line knows what it means."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print texts with their control characters visible: some come from the trace, and a terminal would obey them."""
+        """Print texts with their control characters visible: some are names, and a terminal would obey them."""
         for each in objects:
             if isinstance(each, Text):
                 each.plain = printable_lines(each.plain)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
+MAX_DIGITS = 15
 ROLES = ("phase", "request", "warmup", "ignore")
 # Ranges of our own domain that subdivide a phase; every other name there is a phase (contract 1).
 SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
@@ -76,9 +77,9 @@ class PhaseRule:
             return None
         groups = found.groupdict()
         phase = self.phase or (groups.get("phase") or "").lower() or None
-        tokens = [int(groups[key]) for key in ("context_tokens", "generation_tokens") if groups.get(key)]
+        tokens = _numbers(groups[key] for key in ("context_tokens", "generation_tokens") if groups.get(key))
         if self.role == "phase" and phase is None:
-            context, generation = (int(groups.get(f"{kind}_requests") or 0) for kind in ("context", "generation"))
+            context, generation = (_number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
             phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
             if not context and not generation:
                 return None
@@ -88,9 +89,20 @@ class PhaseRule:
             rule=self.name,
             is_weak=self.is_weak,
             is_container=self.is_container,
-            # A number that no batch has is no number of tokens.
-            new_tokens=sum(tokens) if tokens and max(tokens) <= MAX_BATCH * MAX_TOKENS else None,
+            new_tokens=sum(tokens) if tokens else None,
         )
+
+
+def _numbers(texts: Iterable[str]) -> list[int] | None:
+    """Numbers of tokens, None where one of them is none or more than any batch has."""
+    numbers = [_number(text) for text in texts]
+    found = [number for number in numbers if number is not None and number <= MAX_BATCH * MAX_TOKENS]
+    return found if len(found) == len(numbers) else None
+
+
+def _number(text: str | None) -> int | None:
+    """What a group of a pattern says, None where it is no number, or one of more digits than anything is counted in."""
+    return int(text) if text and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 @cache

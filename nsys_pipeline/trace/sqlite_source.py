@@ -28,6 +28,8 @@ CHUNK_ROWS = 250_000
 # Row numbers may be anything: a table with gaps between them is not cut into ever more pieces.
 MAX_CHUNKS = 1000
 SMALL_FILE_BYTES = 32 << 20
+# Messages of SQLite quote the schema; where that is damaged they may be no UTF-8, and then reading them fails.
+SQLITE_ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _INTEGER = re.compile(r"\s*([+-]?[0-9]+)(?:\.0*)?\s*", re.ASCII)
 _MAY_BE_STORED_SO = re.compile(r"(TEXT|NULL|non-\w+) value in ")
 
@@ -63,7 +65,7 @@ class SqliteSource:
                     )
                     for name, is_table in names
                 }
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
 
     def tables(self) -> Mapping[str, tuple[str, ...]]:
@@ -80,7 +82,7 @@ class SqliteSource:
         try:
             with closing(sqlite3.connect(self._uri, uri=True)) as con:
                 rows = con.execute(f"PRAGMA table_info({quote(table)})").fetchall()
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         return {row[1]: {"INTEGER": "BIGINT", "REAL": "DOUBLE"}.get(row[2].upper(), "VARCHAR") for row in rows}
 
@@ -139,7 +141,7 @@ class SqliteSource:
                         (rows, Chunk(load, present, "rowid", first, end, is_only=False))
                         for first, end in pairwise(bounds)
                     ]
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         return [chunk for _, chunk in sorted(sized, key=lambda pair: -pair[0])]
 
@@ -179,7 +181,7 @@ class SqliteSource:
         try:
             with closing(self._connect()) as lite:
                 found = [row[0] for row in lite.execute(f"PRAGMA quick_check{argument}")]
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         # A number in a text column is proof, because SQLite turns numbers into text on their way into one. Text in a
         # number column is not: it may have been stored so.
@@ -209,7 +211,7 @@ class SqliteSource:
                     )
                     rows_of_it = f"SELECT unnest(from_json(?::JSON, '{structure}'), recursive := true)"
                     con.execute(f"INSERT INTO {load.target} BY NAME {rows_of_it}", [batch])
-        except sqlite3.Error as error:
+        except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
         except _NotANumberError as error:
             raise TraceError(

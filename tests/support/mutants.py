@@ -2,13 +2,14 @@
 
     mutant = make_mutant(seed, folder)      # a path, and in words what was done to it
 
-Five families: bytes of the file, rows and columns of the database, its structure, the files of a Parquet export, and
-packed streams. What must hold of each is in ``tests/support/judge.py``.
+Six families: bytes of the file, rows and columns of the database, its structure, the files of a Parquet export, packed
+streams, and what the marks of a workload say. What must hold of each is in ``tests/support/judge.py``.
 """
 
 from __future__ import annotations
 
 import gzip
+import json
 import lzma
 import shutil
 import sqlite3
@@ -23,6 +24,7 @@ from tests.support import real_traces
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.parquet_export import to_parquetdir
 from tests.support.small_trace import small_trace
+from tests.support.trace_builder import TraceBuilder
 
 # Small enough to be judged by brute force.
 REAL = ("h100_auto_generate", "h100_cuda_graph_whole", "h100_train")
@@ -54,7 +56,7 @@ def make_mutant(seed: int, folder: Path, *, family: str | None = None) -> Mutant
     """Write the mutant of this seed into `folder`, which must be empty."""
     random = Random(seed)
     name, base = _base(random, folder)
-    family = family or random.choice(("bytes", "rows", "rows", "rows", "structure", "parquet", "packed"))
+    family = family or random.choice(("bytes", "rows", "rows", "rows", "structure", "parquet", "packed", "marks"))
     path, what = FAMILIES[family](random, base, folder)
     return Mutant(seed, path, base, family, f"{name}: {what}")
 
@@ -81,7 +83,7 @@ def _unpacked(name: str) -> bytes:
 # -- bytes -----------------------------------------------------------------------------------------------------------
 
 
-def _damage(random: Random, content: bytearray, *, page: int) -> str:
+def _damage(random: Random, content: bytearray, *, page: int) -> str:  # noqa: C901 - one branch for each damage
     """Change `content` in place."""
     pages = max(1, len(content) // page)
     one, other = random.randrange(pages), random.randrange(pages)
@@ -207,7 +209,7 @@ def _edit_or_not(random: Random, db: sqlite3.Connection) -> str:
         return f"nothing, because of a {error}"
 
 
-def _edit(random: Random, db: sqlite3.Connection) -> str:
+def _edit(random: Random, db: sqlite3.Connection) -> str:  # noqa: C901 - one branch for each edit
     table = _pick_table(random, db)
     columns = [name for name, _ in _columns(db, table)]
     rows = _some_rows(random, db, table)
@@ -278,13 +280,13 @@ def _structure(random: Random, base: Path, folder: Path) -> tuple[Path, str]:
     return path, "; ".join(what)
 
 
-def _restructure(random: Random, db: sqlite3.Connection) -> str:
+def _restructure(random: Random, db: sqlite3.Connection) -> str:  # noqa: C901 - as above
     table = _pick_table(random, db)
     columns = _columns(db, table)
     column = random.choice([name for name, _ in columns])
     kind = random.choice(
-        ("drop table", "drop column", "drop column", "empty table", "retype", "retype all", "rename column", "add column",
-         "view", "without rowid", "other table", "upper case")
+        ("drop table", "drop column", "drop column", "empty table", "retype", "retype all", "rename column",
+         "add column", "view", "without rowid", "other table", "upper case")
     )  # fmt: skip
     if kind == "drop table":
         if len(_tables(db)) > 1:
@@ -333,7 +335,7 @@ def _restructure(random: Random, db: sqlite3.Connection) -> str:
 # -- Parquet ---------------------------------------------------------------------------------------------------------
 
 
-def _parquet(random: Random, base: Path, folder: Path) -> tuple[Path, str]:
+def _parquet(random: Random, base: Path, folder: Path) -> tuple[Path, str]:  # noqa: C901 - as above
     import polars as pl
 
     path = to_parquetdir(base, folder / "trace")
@@ -341,8 +343,8 @@ def _parquet(random: Random, base: Path, folder: Path) -> tuple[Path, str]:
     deciding = [file for file in files if file.stem in DECIDING]
     file = random.choice(deciding if deciding and random.random() < 0.75 else files)
     kind = random.choice(
-        ("nothing", "bytes", "bytes", "empty", "no magic", "remove", "other table", "directory", "drop column", "no rows",
-         "cast", "cast", "nulls", "repeat", "text file", "stranger")
+        ("nothing", "bytes", "bytes", "empty", "no magic", "remove", "other table", "directory", "drop column",
+         "no rows", "cast", "cast", "nulls", "repeat", "text file", "stranger")
     )  # fmt: skip
     if kind == "bytes":
         content = bytearray(file.read_bytes())
@@ -397,10 +399,65 @@ def _parquet(random: Random, base: Path, folder: Path) -> tuple[Path, str]:
     return path, f"parquet {file.name}: {kind}"
 
 
+# -- marks -----------------------------------------------------------------------------------------------------------
+
+_MODEL = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, "torch_dtype": "bfloat16",
+    "tie_word_embeddings": False,
+}  # fmt: skip
+_STRANGE_JSON: tuple[object, ...] = (
+    None, True, 0, -1, 1, 3, 1.5, 1e300, float("inf"), float("nan"), 10**6, 10**12, 10**18, 10**30, "", "abc", "12", [],
+    [1], [0], [-1], [1, 2, 3], ["x"], [10**18] * 3, [None], {}, {"a": 1}, [[1]],
+)  # fmt: skip
+
+
+def _marks(random: Random, _base_of_others: Path, folder: Path) -> tuple[Path, str]:
+    told: dict[str, object] = {
+        "v": 1, "model": dict(_MODEL), "dtype": "bf16", "attn": "sdpa", "framework": "transformers", "rank": 0,
+        "world": 1, "tp": 1, "pp": 1,
+    }  # fmt: skip
+    steps: list[dict[str, object]] = [{"q": 8, "b": 2, "logits": 2}, {"q": [1, 1], "kv": [8, 9]}]
+    what = []
+    for _ in range(random.choice((1, 1, 2, 4))):
+        members: dict[str, object] = random.choice((told, told.get("model"), *steps))  # type: ignore[assignment]
+        if not isinstance(members, dict) or not members:
+            continue
+        key = random.choice(sorted(members))
+        if members is told and key == "model" and random.random() < 0.7:
+            continue
+        if random.random() < 0.2:
+            del members[key]
+            what.append(f"no {key}")
+        else:
+            members[key] = random.choice(_STRANGE_JSON)
+            what.append(f"{key} = {members[key]!r:.30}")
+    texts = [f"llmperf.run {json.dumps(told)}", *(f"llmperf.step {json.dumps(step)}" for step in steps)]
+    if random.random() < 0.2:
+        index = random.randrange(3)
+        cut = random.randrange(12, len(texts[index]))
+        texts[index] = random.choice(
+            (texts[index][:cut], f"llmperf.step {'[' * 20_000}", f"{texts[index][:cut]}\0{cut}")
+        )
+        what.append(f"mark {index} cut at {cut}")
+    path = folder / "trace.sqlite"
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.mark(0, texts[0], domain="llmperf")
+    for index, phase in enumerate(("prefill", "decode", "decode")):
+        at = 1000 * (index + 1)
+        main.push(at, at + 900, phase, domain="llmperf").mark(at + 1, texts[min(index, 1) + 1], domain="llmperf")
+        main.launch(at + 10, gpu=(at + 100, at + 400)).launch(at + 20, gpu=(at + 500, at + 800))
+    trace.write(path)
+    _base_of_others.write_bytes(path.read_bytes())
+    return path, "marks: " + ", ".join(what)
+
+
 FAMILIES: dict[str, Callable[[Random, Path, Path], tuple[Path, str]]] = {
     "bytes": _bytes,
     "rows": _edit_rows,
     "structure": _structure,
     "parquet": _parquet,
     "packed": _packed,
+    "marks": _marks,
 }

@@ -149,7 +149,7 @@ class Trace:
 
 
 def _read(db: sqlite3.Connection, table: str, *columns: str) -> list[tuple[Any, ...]]:
-    """`columns` of all rows of `table`, its row number first; None for a missing column, no rows for a missing table."""
+    """`columns` of all rows, the row's number first; None for a missing column, no rows for a missing table."""
     present = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
     if not present:
         return []

@@ -35,6 +35,11 @@ def clocks(phase: Phase) -> tuple[int, int, int, float | None]:
     return phase.wall_ns, phase.elapsed_ns, phase.gpu_open_ns, phase.busy_ratio
 
 
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+
+
 def text_of(report: Report) -> str:
     stream = io.StringIO()
     render_report(report, stream)

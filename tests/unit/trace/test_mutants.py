@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sqlite3
 from collections.abc import Callable
@@ -218,6 +219,68 @@ def test_gpu_operations_without_times_are_counted_and_named(tmp_path: Path) -> N
 
     assert report.totals.kernel_count == 2
     assert "untimed_work" in codes(report)
+
+
+def test_a_schema_that_sqlite_cannot_even_quote_is_damage(tmp_path: Path) -> None:
+    path = healthy(tmp_path)
+    content = path.read_bytes()
+    at = content.index(b"CREATE TABLE CUPTI_ACTIVITY_KIND_RUNTIME")
+    path.write_bytes(content[:at] + b"CREATE TABLE \x99\xff\x98(" + content[at + 17 :])
+
+    with pytest.raises(TraceError, match="damaged") as refusal:
+        report_of(path)
+    assert refusal.value.hint
+
+
+# -- what marks and names may say ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        '{"q":1,"b":1000000000000}', '{"q":"12"}', '{"q":1.5}', '{"q":[1],"logits":[]}', '{"q":1,"logits":{}}',
+        '{"q":true}', '{"q":1e999}', '{"q":-1}', '{"q":1000000000000000000000}', "[" * 20_000, "", '"q"',
+    ],
+    ids=lambda payload: payload[:12],
+)  # fmt: skip
+def test_a_step_mark_that_makes_no_sense_is_ignored_and_named(payload: str, tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(0, 50, "prefill", domain="llmperf").mark(1, f"llmperf.step {payload}", domain="llmperf")
+    main.launch(10, gpu=(20, 30))
+
+    report = report_of(trace.write(tmp_path / "trace.sqlite"))
+
+    assert "bad_step_marks" in codes(report)
+    assert report.totals.kernel_count == 1
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("num_hidden_layers", 10**12), ("hidden_size", 10**18), ("num_attention_heads", "x")]
+)
+def test_a_run_mark_with_an_impossible_model_is_named(field: str, value: object, tmp_path: Path) -> None:
+    config = {
+        "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 256, field: value,
+    }  # fmt: skip
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.mark(0, f"llmperf.run {json.dumps({'v': 1, 'model': config, 'dtype': 'bf16'})}", domain="llmperf")
+    main.push(0, 50, "prefill", domain="llmperf").mark(1, 'llmperf.step {"q":8}', domain="llmperf")
+    main.launch(10, gpu=(20, 30))
+
+    assert "model_not_understood" in codes(report_of(trace.write(tmp_path / "trace.sqlite")))
+
+
+def test_a_name_with_thousands_of_digits_is_no_crash(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    digits = "9" * 5000
+    main.push(0, 50, f"execute_context_1({digits})_generation_0(0)").launch(10, gpu=(20, 30))
+
+    (phase,) = report_of(trace.write(tmp_path / "trace.sqlite")).phases
+
+    assert (phase.name, phase.kernel_count, phase.tokens) == ("prefill", 1, None)
 
 
 # -- what is known of GPUs -------------------------------------------------------------------------------------------
