@@ -87,7 +87,8 @@ class Fields:
             hint="pass the complete config.json of the checkpoint",
         )
 
-    def _checked(self, name: str, value: Any, minimum: int) -> int:
+    def checked(self, name: str, value: Any, minimum: int = 1) -> int:
+        """`value` as an integer of at least `minimum`; ModelError names the field `name` otherwise."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
@@ -101,21 +102,21 @@ class Fields:
         value = self._lookup(names, class_default=bool(self._where))
         if value is _ABSENT or value is None:
             raise self.missing(names[0])
-        return self._checked(names[0], value, minimum)
+        return self.checked(names[0], value, minimum)
 
     def integer(self, *names: str, default: int | None = None, minimum: int = 1) -> int:
         """An integer of at least `minimum`; `default` where it is absent or null and the class has none either."""
         value = self.get(*names, default=default)
         if value is None:
             raise self.missing(names[0])
-        return self._checked(names[0], value, minimum)
+        return self.checked(names[0], value, minimum)
 
     def opt_int(self, *names: str) -> int | None:
         """A positive integer, or None where the field is absent, null, zero or negative: all of them mean 'off'."""
         value = self.get(*names)
         if value is None or value is False:
             return None
-        value = self._checked(names[0], value, -1)
+        value = self.checked(names[0], value, -1)
         return value if value > 0 else None
 
     def number(self, *names: str, default: float | None = None) -> float:

@@ -11,6 +11,7 @@ from nsys_pipeline.model.families.common import Builder, Dims, layer_kinds, read
 from nsys_pipeline.model.families.moe import experts_of, latent_attention, qwen_ffn
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.recurrent import (
+    Projection,
     Recurrent,
     gated_delta_net,
     kimi_delta_attention,
@@ -24,9 +25,10 @@ _LINEAR = ("linear_attention", "mamba", "conv")
 _LEGACY = {"mamba": "linear_attention", "attention": "full_attention"}
 
 
-def _assemble(
+def assemble(
     f: Fields, family: str, dims: Dims, layers: Sequence[tuple[str, tuple[Block, ...]]], *, final_norm: bool = True
 ) -> Architecture:
+    """A decoder of these layers, each a label and blocks."""
     after: list[Block] = [Norm("final_norm", dims.width, dims.width)] if final_norm else []
     stack = Stack(
         "decoder",
@@ -83,7 +85,7 @@ def qwen3_next(f: Fields) -> Architecture:
         mixer: Block = linear if kind in _LINEAR else attention
         label = "linear" if kind in _LINEAR else "full"
         layers.append((".".join(filter(None, (label, name))), (*_two_norms(dims.width), mixer, block)))
-    return _assemble(f, f.model_type, dims, layers)
+    return assemble(f, f.model_type, dims, layers)
 
 
 def kimi_linear(f: Fields) -> Architecture:
@@ -119,7 +121,7 @@ def kimi_linear(f: Fields) -> Architecture:
         ffn: Block = moe if mlp_kind == "sparse" else dense
         label = ("linear" if kind in _LINEAR else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
         layers.append((label, (*_two_norms(width), mixer, ffn)))
-    return _assemble(f, "kimi_linear", dims, layers)
+    return assemble(f, "kimi_linear", dims, layers)
 
 
 def jamba(f: Fields) -> Architecture:
@@ -154,13 +156,13 @@ def jamba(f: Fields) -> Architecture:
         mixing: Block = attention if full else mixer
         feeding: Block = moe if sparse else dense
         layers.append((label, (*_two_norms(dims.width), mixing, feeding)))
-    return _assemble(f, "jamba", dims, layers)
+    return assemble(f, "jamba", dims, layers)
 
 
 def _mamba_only(f: Fields, family: str, mixer: Recurrent) -> Architecture:
     width, depth, vocab = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("vocab_size")
     dims = Dims(width, depth, 0, 0, 0, vocab)
-    return _assemble(f, family, dims, [("", (Norm("norm", width, width), mixer))] * depth)
+    return assemble(f, family, dims, [("", (Norm("norm", width, width), mixer))] * depth)
 
 
 def mamba(f: Fields) -> Architecture:
@@ -229,7 +231,7 @@ def bamba(f: Fields) -> Architecture:
         ("full" if i in full else "mamba", (*_two_norms(dims.width), attention if i in full else mixer, mlp))
         for i in range(dims.depth)
     ]
-    return _assemble(f, "bamba", dims, layers)
+    return assemble(f, "bamba", dims, layers)
 
 
 def falcon_h1(f: Fields) -> Architecture:
@@ -246,7 +248,7 @@ def falcon_h1(f: Fields) -> Architecture:
     )
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias)
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=f.flag("mlp_bias"))
-    return _assemble(f, "falcon_h1", dims, [("hybrid", (*_two_norms(dims.width), mixer, attention, mlp))] * dims.depth)
+    return assemble(f, "falcon_h1", dims, [("hybrid", (*_two_norms(dims.width), mixer, attention, mlp))] * dims.depth)
 
 
 def granitemoehybrid(f: Fields) -> Architecture:
@@ -267,7 +269,7 @@ def granitemoehybrid(f: Fields) -> Architecture:
         recurrent = _LEGACY.get(kind, kind) == "linear_attention"
         mixing: Block = mixer if recurrent else attention
         layers.append(("mamba" if recurrent else "full", (*_two_norms(dims.width), mixing, ffn)))
-    return _assemble(f, "granitemoehybrid", dims, layers)
+    return assemble(f, "granitemoehybrid", dims, layers)
 
 
 _PATTERN = {"M": "mamba", "*": "full", "-": "mlp", "E": "moe"}
@@ -301,11 +303,8 @@ def nemotron_h(f: Fields) -> Architecture:
     if "mlp" in kinds:
         blocks["mlp"] = Mlp(width=width, hidden=f.dim("intermediate_size"), gated=False, bias=f.flag("mlp_bias"))
     if "moe" in kinds:
-        if f.opt_int("moe_latent_size"):
-            raise f.wrong("moe_latent_size", "is not supported: experts on a latent have no exact reading yet")
         experts, top_k = experts_of(f, "n_routed_experts")
         shared = f.integer("moe_shared_expert_intermediate_size", default=0, minimum=0)
-        shared *= f.integer("n_shared_experts", default=1, minimum=0)
         blocks["moe"] = Moe(
             width=width,
             hidden=f.dim("moe_intermediate_size"),
@@ -314,12 +313,14 @@ def nemotron_h(f: Fields) -> Architecture:
             gated=False,
             bias=f.flag("mlp_bias"),
             shared=shared,
+            latent=f.opt_int("moe_latent_size"),
         )
     unknown = sorted(set(kinds) - set(blocks))
     if unknown:
         raise f.wrong("hybrid_override_pattern", f"names layers that are not known: {', '.join(unknown)}")
     norm = Norm("norm", width, width)
-    return _assemble(f, "nemotron_h", dims, [(kind, (norm, blocks[kind])) for kind in kinds])
+    # transformers has no tied table for this family, whatever the config says.
+    return assemble(f.replaced(tie_word_embeddings=False), "nemotron_h", dims, [(kind, (norm, blocks[kind])) for kind in kinds])
 
 
 def minimax(f: Fields) -> Architecture:
@@ -338,7 +339,7 @@ def minimax(f: Fields) -> Architecture:
     for kind in kinds:
         mixing: Block = linear if kind in _LINEAR else attention
         layers.append(("linear" if kind in _LINEAR else "full", (*_two_norms(dims.width), mixing, moe)))
-    return _assemble(f, "minimax", dims, layers)
+    return assemble(f, "minimax", dims, layers)
 
 
 def lfm2(f: Fields) -> Architecture:
@@ -361,7 +362,7 @@ def lfm2(f: Fields) -> Architecture:
         feeding: Block = moe if moe is not None and index >= first else dense
         label = ("conv" if kind == "conv" else "full") + (".moe" if feeding is moe else "")
         layers.append((label, (*_two_norms(dims.width), mixing, feeding)))
-    return _assemble(f, f.model_type, dims, layers)
+    return assemble(f, f.model_type, dims, layers)
 
 
 def _lfm2_hidden(f: Fields) -> int:
@@ -378,6 +379,68 @@ def _lfm2_hidden(f: Fields) -> int:
     return hidden
 
 
+def olmo_hybrid(f: Fields) -> Architecture:
+    """Three gated delta nets to an attention layer of OLMo 3, each with a dense MLP."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    k_heads = f.opt_int("linear_num_key_heads") or dims.heads
+    v_heads = f.opt_int("linear_num_value_heads") or dims.heads
+    f.divides("linear_num_value_heads", v_heads, "linear_num_key_heads", k_heads)
+    k_dim = f.opt_int("linear_key_head_dim") or int(0.75 * dims.width / k_heads)
+    linear = gated_delta_net(
+        width=dims.width,
+        k_heads=k_heads,
+        v_heads=v_heads,
+        k_dim=k_dim,
+        v_dim=f.opt_int("linear_value_head_dim") or 2 * k_dim,
+        kernel=f.integer("linear_conv_kernel_dim", default=4),
+    )
+    attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias, extra_params=dims.qk_norm_full)
+    mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"))
+    kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if i % 4 == 3 else "linear_attention")
+    if f.items("layer_types") is None and "full_attention" not in kinds:
+        kinds[-1] = "full_attention"
+    layers = []
+    for kind in kinds:
+        mixer: Block = linear if kind in _LINEAR else attention
+        layers.append(("linear" if kind in _LINEAR else "full", (*_two_norms(dims.width), mixer, mlp)))
+    return assemble(f, "olmo_hybrid", dims, layers)
+
+
+def rwkv(f: Fields) -> Architecture:
+    """RWKV-4: a time mix whose recurrence is elementwise, and a channel mix with a gate (arXiv 2305.13048)."""
+    width, depth, vocab = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("vocab_size")
+    inner = f.opt_int("attention_hidden_size") or width
+    hidden = f.opt_int("intermediate_size") or 4 * width
+    time_mix = Recurrent(
+        projections=(Projection("time_mix_rkv", 3 * inner, width),),
+        out=Projection("time_mix_output", width, inner),
+        conv_channels=0,
+        conv_kernel=1,
+        # Numerator, denominator and running maximum per channel, and the last input.
+        state=3 * inner + width,
+        small_params=2 * inner + 3 * width,
+    )
+    channel_mix = Recurrent(
+        projections=(
+            Projection("channel_mix_key", hidden, width),
+            Projection("channel_mix_receptance", width, width),
+        ),
+        out=Projection("channel_mix_value", width, hidden),
+        conv_channels=0,
+        conv_kernel=1,
+        state=width,
+        small_params=2 * width,
+    )
+    norms = (Norm("ln1", width, 2 * width), Norm("ln2", width, 2 * width))
+    stack = Stack(
+        "decoder",
+        group_layers("layers", [("", (*norms, time_mix, channel_mix))] * depth),
+        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")), Norm("pre_norm", width, 2 * width)),
+        (Norm("final_norm", width, 2 * width), Head(vocab, width)),
+    )
+    return Architecture(family="rwkv", decoder=stack)
+
+
 HYBRID: dict[str, Builder] = {
     "qwen3_next": qwen3_next,
     "qwen3_5_text": qwen3_next,
@@ -392,6 +455,8 @@ HYBRID: dict[str, Builder] = {
     "granitemoehybrid": granitemoehybrid,
     "nemotron_h": nemotron_h,
     "minimax": minimax,
+    "olmo_hybrid": olmo_hybrid,
+    "rwkv": rwkv,
     "lfm2": lfm2,
     "lfm2_moe": lfm2,
 }

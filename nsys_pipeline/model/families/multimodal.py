@@ -13,14 +13,25 @@ from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, 
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, grid, patch_embedding, siglip_vision
+from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
+from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
+from nsys_pipeline.model.families.shared_blocks import SHARED
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
-_TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, "gemma4_text": gemma4_text}
+_TEXT: dict[str, Builder] = {
+    **DENSE,
+    **MOE,
+    **HYBRID,
+    **SHARED,
+    **REMOTE,
+    "gemma3n_text": gemma3n_text,
+    "gemma4_text": gemma4_text,
+}
 
 
 @attrs.frozen
@@ -35,6 +46,14 @@ class Tower:
     def with_projector(self, *blocks: Block) -> Tower:
         """The tower followed by `blocks`."""
         return attrs.evolve(self, stack=attrs.evolve(self.stack, after=(*self.stack.after, *blocks)))
+
+
+def text_decoder(f: Fields, default: str, *, flat: bool = False) -> Architecture:
+    """The text decoder of a multimodal config, of the type `default` where it names none.
+
+    `flat`: its fields are at the top level. Raises ModelError where its type is not known.
+    """
+    return _TEXT[default](f.named(default)) if flat else _text(f, default)
 
 
 def _text(f: Fields, default: str, *names: str) -> Architecture:
@@ -152,11 +171,6 @@ def gemma3(f: Fields) -> Architecture:
     return _joined(
         f, text, tower.with_projector(OnTokens(blocks=blocks, fixed=f.integer("mm_tokens_per_image", default=256)))
     )
-
-
-def gemma4(f: Fields) -> Architecture:
-    """The text decoder of Gemma 4 alone: its vision and audio towers have no exact reading yet."""
-    return attrs.evolve(_text(f, "gemma4_text"), family="gemma4")
 
 
 def paligemma(f: Fields) -> Architecture:
@@ -468,7 +482,6 @@ MULTIMODAL: dict[str, Builder] = {
     "llava_next": llava,
     "llava_onevision": llava,
     "gemma3": gemma3,
-    "gemma4": gemma4,
     "paligemma": paligemma,
     "mistral3": mistral3,
     "qwen2_vl": qwen2_vl,
