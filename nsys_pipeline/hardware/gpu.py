@@ -28,7 +28,8 @@ class Gpu:
 
     `peaks_flops_per_s` holds dense rates with FP32 accumulation (int8: operations per second), by dtype; a dtype
     without an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived``
-    (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document.
+    (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document, `checked` what its
+    cells were compared with.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Gpu:
     compute_capability: str | None = None
     memory: str | None = None
     patterns: tuple[str, ...] = ()
+    checked: str | None = None
 
     def ridge_flops_per_byte(self, dtype: str) -> float | None:
         """Arithmetic intensity above which the GPU is compute-bound for a dtype; None where a rate is unknown."""
@@ -57,6 +59,7 @@ def _entry(raw: Mapping[str, Any]) -> Gpu:
         compute_capability=raw.get("compute_capability"),
         memory=raw.get("memory"),
         patterns=tuple(raw["names"]),
+        checked=raw["checked"],
     )
 
 

@@ -50,6 +50,13 @@ REPORTED = {
     "NVIDIA B200": "B200",
     "NVIDIA GB200": "GB200",
     "NVIDIA B300 SXM6 AC": "B300",
+    "NVIDIA A100-SXM-80GB": "A100 80GB SXM",
+    "NVIDIA GeForce RTX 4080": "RTX 4080",
+    "NVIDIA GeForce RTX 5080": "RTX 5080",
+    "NVIDIA RTX PRO 6000 Blackwell Workstation Edition": "RTX PRO 6000 Blackwell Workstation",
+    "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition": "RTX PRO 6000 Blackwell Max-Q",
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition": "RTX PRO 6000 Blackwell Server",
+    "NVIDIA GB10": "GB10",
     "NVIDIA GB300": "GB300",
 }
 #: TFLOP/s of bf16 (fp16 where there is no bf16) and GB/s, from the vendor's figures without sparsity.
@@ -75,6 +82,7 @@ CELLS = {
     "H200 SXM": (989.5, 4800),
     "H20": (148, 4000),
     "GH200 96GB": (989.5, 4000),
+    "RTX PRO 6000 Blackwell Workstation": (503.8, 1792),
     "B200": (2250, 8000),
     "GB200": (2500, 8000),
     "GB300": (2500, 8000),
@@ -99,6 +107,12 @@ def test_a_reported_name_finds_its_gpu(reported: str, name: str) -> None:
         "NVIDIA A100X",
         "NVIDIA H100",
         "Quadro RTX 6000",
+        "NVIDIA GeForce RTX 4080 SUPER",
+        "NVIDIA GeForce RTX 5090 D",
+        "NVIDIA GeForce RTX 5080 Laptop GPU",
+        "NVIDIA B200 MIG 1g.23gb",
+        "NVIDIA H20-3e",
+        "NVIDIA Thor",  # two modules of 20 and of 12 SMs report this name
         "AMD Instinct MI300X",
         "",
     ],
@@ -119,6 +133,7 @@ def test_cells_are_dense_figures(name: str, cell: tuple[float, float]) -> None:
 def test_every_gpu_has_a_source_and_plausible_ratios(gpu) -> None:  # type: ignore[no-untyped-def]
     peaks = gpu.peaks_flops_per_s
     assert gpu.source
+    assert gpu.checked
     assert gpu.label == "datasheet"
     if "bf16" in peaks:
         assert peaks["bf16"] == peaks["fp16"]
@@ -126,6 +141,19 @@ def test_every_gpu_has_a_source_and_plausible_ratios(gpu) -> None:  # type: igno
         assert peaks["tf32"] == pytest.approx(peaks["bf16"] / 2, rel=0.03)
     if "fp8" in peaks:
         assert peaks["fp8"] == pytest.approx(2 * peaks["bf16"], rel=0.03)
+
+
+def test_what_nvidia_does_not_publish_is_unknown() -> None:
+    gb10 = find_gpu("NVIDIA GB10")
+    assert gb10 is not None
+    assert set(gb10.peaks_flops_per_s) == {"fp32", "fp4"}
+
+
+def test_tensor_rates_of_a_datacentre_part_keep_their_proportions() -> None:
+    b200 = find_gpu("B200")
+    assert b200 is not None
+    peaks = b200.peaks_flops_per_s
+    assert [peaks[name] / peaks["tf32"] for name in ("bf16", "fp8", "int8", "fp4")] == [2, 4, 4, 8]
 
 
 def test_names_match_one_gpu_only() -> None:
