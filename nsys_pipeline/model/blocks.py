@@ -302,8 +302,8 @@ class Moe(Block):
     """Router, `experts` experts of which each token uses `top_k`, and shared experts that every token uses.
 
     `shared_gate`: a scalar gate on the shared expert (Qwen2-MoE). `dense_executed`: transformers runs every expert on
-    every token. `router_bias` counts trained parameters beside the router's matrix. `zero_experts`: further choices of the
-    router that compute nothing (LongCat), so that under uniform routing only a part of the `top_k` is a product.
+    every token. `router_bias` counts trained parameters beside the router's matrix. `zero_experts`: further choices of
+    the router that compute nothing (LongCat), so that under uniform routing only a part of the `top_k` is a product.
     `latent`: the routed experts run on a projection of this width (Nemotron 3), shared ones do not.
     """
 
@@ -358,7 +358,14 @@ class Moe(Block):
     def params(self) -> int:
         shared = self._shared.params if self._shared else 0
         gate = self.width if self.shared_gate else 0
-        return self.experts * self._expert_params + self._choices * self.width + self.router_bias + shared + gate + self._latent_params
+        return (
+            self.experts * self._expert_params
+            + self._choices * self.width
+            + self.router_bias
+            + shared
+            + gate
+            + self._latent_params
+        )
 
     @property
     def idle_params(self) -> int:
@@ -396,8 +403,10 @@ class Moe(Block):
         all_run = experts == "dense" or (
             experts is None and emit.conventions.count == "executed" and self.dense_executed
         )
-        touched = float(self.experts) if all_run and tokens else distinct_experts(
-            self.experts, self.top_k * self.experts / self._choices, tokens
+        touched = (
+            float(self.experts)
+            if all_run and tokens
+            else distinct_experts(self.experts, self.top_k * self.experts / self._choices, tokens)
         )
         rows = tokens * self.experts if all_run else routed_rows
         emit.add(
@@ -518,7 +527,7 @@ class LatentAttention(Block):
 
     def _keys_read(self, q: int, cached: int) -> int:
         """Cached tokens of one sequence that at least one of the `q` new ones attends to."""
-        return cached
+        return cached if q else 0
 
     def _work(self, run: Pass, mode: str, mla: str) -> tuple[int, int]:
         """Tokens through the up-projection, and attention FLOPs per head, under an MLA convention.

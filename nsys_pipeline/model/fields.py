@@ -25,6 +25,8 @@ def class_defaults(model_type: str) -> Mapping[str, Any]:
 
 
 _ABSENT = object()
+#: Sizes beyond these are errors of whoever wrote the config; the largest models have 10^12 parameters and 200 layers.
+_MOST, _MOST_LAYERS = 10**12, 10_000
 
 
 class Fields:
@@ -95,6 +97,9 @@ class Fields:
             raise self.wrong(name, f"is {value!r}, not an integer")
         if value < minimum:
             raise self.wrong(name, f"is {value}; it must be at least {minimum}")
+        limit = _MOST_LAYERS if "layer" in name or name == "depth" else _MOST
+        if value > limit:
+            raise self.wrong(name, f"is {value}, far above any model's")
         return value
 
     def dim(self, *names: str, minimum: int = 1) -> int:
@@ -124,14 +129,21 @@ class Fields:
         value = self.get(*names, default=default)
         if value is None:
             raise self.missing(names[0])
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST < value < _MOST:
             raise self.wrong(names[0], f"is {value!r}, not a number")
+        return value
+
+    def ratio(self, *names: str, default: float | None = None) -> float:
+        """A number above zero."""
+        value = self.number(*names, default=default)
+        if value <= 0:
+            raise self.wrong(names[0], f"is {value!r}; it must be above zero")
         return value
 
     def flag(self, *names: str, default: bool = False) -> bool:
         """A truth value."""
         value = self.get(*names, default=default)
-        if not isinstance(value, bool | int):
+        if not isinstance(value, bool | int) or value not in (0, 1):
             raise self.wrong(names[0], f"is {value!r}, not true or false")
         return bool(value)
 
@@ -152,6 +164,11 @@ class Fields:
         if not isinstance(value, list | tuple):
             raise self.wrong(names[0], f"is {value!r}, not a list")
         return list(value)
+
+    def indices(self, *names: str) -> list[int] | None:
+        """A list of layer numbers, or None where the field is absent or null."""
+        values = self.items(*names)
+        return None if values is None else [self.checked(names[0], value, 0) for value in values]
 
     def sub(self, *names: str, model_type: str) -> Fields:
         """A nested config, e.g. ``text_config``; `model_type` where it names none."""

@@ -33,6 +33,10 @@ _SMALL = 50_000_000
 #: Model types that run another type's code.
 _SAME_CODE = {"kimi_k2": "deepseek_v3"}
 
+#: Parameters that are not the text decoder's, in multimodal models.
+_OTHER_TOWERS = re.compile(
+    r"(^|\.)(visual|vision\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio))\."
+)
 _RECURRENT = r"(linear_attn|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
@@ -122,11 +126,12 @@ class MetaModel:
             for part in {id(c): c for c in (hf_config, hf_config.get_text_config())}.values():
                 # The ids of the inputs are all zero, and some code looks for padding in them.
                 part.pad_token_id = None
-            kind = "ImageTextToText" if model.architecture.vision else "CausalLM"
+            multimodal = model.architecture.vision or model.architecture.text_only
+            kind = "ImageTextToText" if multimodal else "CausalLM"
             auto = getattr(transformers, f"AutoModelFor{kind}")
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()
-            self._rebuild = lambda: self._build(auto, hf_config, attention="eager").eval().requires_grad_(False)
+            self._rebuild: Callable[[], Any] = lambda: self._build(auto, hf_config, attention="eager").eval().requires_grad_(False)
         except (ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
             raise ModelError(f"transformers cannot build model type `{model.model_type}`: {error}") from error
 
@@ -139,8 +144,11 @@ class MetaModel:
 
     @property
     def params(self) -> int:
-        """Stored parameters; tied tables once."""
-        return sum(parameter.numel() for parameter in self.module.parameters())
+        """Stored parameters, tied tables once; the decoder's where only the text decoder is described."""
+        named = self.module.named_parameters()
+        if self.model.architecture.text_only:
+            named = ((name, value) for name, value in named if not _OTHER_TOWERS.search(name))
+        return sum(parameter.numel() for _, parameter in named)
 
     @property
     def all_logits(self) -> bool:

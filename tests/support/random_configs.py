@@ -1,7 +1,7 @@
-"""Random valid configs of every text decoder, from a seed: what a checkpoint may say that no golden config happens to say.
+"""Random valid configs of text decoders, from a seed: what a checkpoint may say that no golden config happens to say.
 
-Only fields that the model type's config class has are set, each from a small pool; switches are thrown at random. A field
-that the estimator overlooks therefore shows up as a difference to torch's count sooner or later.
+Only fields that the model type's config class has are set, each from a small pool; switches are thrown at random. A
+field that the estimator overlooks therefore shows up as a difference to torch's count sooner or later.
 """
 
 from __future__ import annotations
@@ -119,6 +119,21 @@ def random_config(model_type: str, rng: Random) -> Config:
     config[aliases.get("intermediate_size", "intermediate_size")] = rng.choice((40, 72, 88))
     if rng.random() < 0.8 or fields.get("num_key_value_heads") is not None:
         config["num_key_value_heads"] = kv_heads
+    _set_fields(config, fields, rng)
+    if "tie_word_embeddings" in fields and rng.random() < 0.6:
+        config["tie_word_embeddings"] = rng.random() < 0.5
+    if "head_dim" in fields:
+        explicit = rng.random() < 0.6
+        config["head_dim"] = rng.choice((4, 8, 16)) if explicit else head_dim
+    _set_experts(config, fields, rng)
+    _layer_types(config, fields, depth, rng)
+    special = _SPECIAL.get(model_type)
+    if special is not None:
+        special(config, rng)
+    return {key: value for key, value in config.items() if value is not ...}
+
+
+def _set_fields(config: Config, fields: Config, rng: Random) -> None:
     for name, default in fields.items():
         if name in config or name in _FIXED or (name.startswith("num_expert") and name != "num_experts_per_tok"):
             continue
@@ -127,11 +142,9 @@ def random_config(model_type: str, rng: Random) -> Config:
                 config[name] = _POOLS[name](rng)
         elif isinstance(default, bool) and rng.random() < 0.5:
             config[name] = rng.random() < 0.5
-    if "tie_word_embeddings" in fields and rng.random() < 0.6:
-        config["tie_word_embeddings"] = rng.random() < 0.5
-    if "head_dim" in fields:
-        explicit = rng.random() < 0.6
-        config["head_dim"] = rng.choice((4, 8, 16)) if explicit else head_dim
+
+
+def _set_experts(config: Config, fields: Config, rng: Random) -> None:
     experts, top_k = _experts(rng)
     for name in ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"):
         if name in fields:
@@ -139,11 +152,6 @@ def random_config(model_type: str, rng: Random) -> Config:
     for name in ("num_experts_per_tok", "moe_k", "moe_topk"):
         if name in fields:
             config[name] = top_k
-    _layer_types(config, fields, depth, rng)
-    special = _SPECIAL.get(model_type)
-    if special is not None:
-        special(config, rng)
-    return {key: value for key, value in config.items() if value is not ...}
 
 
 def _layer_types(config: Config, fields: Config, depth: int, rng: Random) -> None:
@@ -425,3 +433,20 @@ _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
     "minicpm3": _deepseek_dense,
     "youtu": _deepseek_dense,
 }
+
+
+#: Text decoders that transformers can build and run from such a config.
+TEXT_TYPES = (
+    "afmoe", "apertus", "arcee", "bamba", "bitnet", "bloom", "codegen", "cohere", "cohere2", "cohere2_moe", "cwm",
+    "dbrx", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4",
+    "exaone_moe", "falcon", "falcon_h1", "falcon_mamba", "flex_olmo", "gemma", "gemma2", "gemma3_text",
+    "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt2",
+    "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe", "granitemoehybrid",
+    "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "internlm3", "iquestcoder",
+    "jais2", "jamba", "kimi_linear", "laguna", "lfm2", "lfm2_moe", "llama", "llama4_text", "mamba", "mamba2",
+    "mimo_v2_flash", "minicpm3", "minimax", "minimax_m2", "ministral", "ministral3", "mistral", "mixtral", "mpt",
+    "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2", "olmo3", "olmo_hybrid", "olmoe", "opt", "persimmon",
+    "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe",
+    "qwen3_next", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "vaultgemma", "youtu", "zamba",
+    "zamba2",
+)  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -61,6 +62,14 @@ def layer_kinds(f: Fields, depth: int, fallback: Callable[[int], str]) -> list[s
     return [str(kind) for kind in kinds]
 
 
+def per_layer(f: Fields, name: str, depth: int) -> list[Any] | None:
+    """A list with one value for each layer; None where the field is absent, null or empty."""
+    values = f.items(name)
+    if values and len(values) != depth:
+        raise f.wrong(name, f"lists {len(values)} layers, but there are {depth}")
+    return values or None
+
+
 def sliding(f: Fields, depth: int, is_sliding: Callable[[int], bool]) -> list[int | None]:
     """Window per layer (None: all tokens) for models whose layers are of two kinds."""
     window = f.opt_int("sliding_window")
@@ -94,8 +103,8 @@ class DecoderSpec:
     """A decoder with one attention and one feed-forward block per layer, as most are.
 
     `norms` are the norms per layer over the full width; `qk_norm` the weights of norms on Q and K; `ffn` gives the
-    feed-forward block of a layer and a name for its kind; `positions` the rows of a learned position table; `rolling` says
-    whether caches drop what left the window; `more` are further blocks of each layer.
+    feed-forward block of a layer and a name for its kind; `positions` the rows of a learned position table; `rolling`
+    says whether caches drop what left the window; `more` are further blocks of each layer.
     """
 
     dims: Dims

@@ -10,6 +10,7 @@ from nsys_pipeline.model.families.common import (
     dense_ffn,
     every,
     lettered_windows,
+    per_layer,
     read_dims,
     sliding,
     uniform,
@@ -371,7 +372,7 @@ def smollm3(f: Fields) -> Architecture:
     dims, bias = read_dims(f), f.flag("attention_bias")
     windows = uniform(dims.depth, None)
     if f.flag("use_sliding_window"):
-        no_rope = f.items("no_rope_layers")
+        no_rope = per_layer(f, "no_rope_layers", dims.depth)
         interval = f.integer("no_rope_layer_interval", default=4)
         rope = no_rope or [int((index + 1) % interval != 0) for index in range(dims.depth)]
         windows = sliding(f, dims.depth, lambda index: not rope[index])

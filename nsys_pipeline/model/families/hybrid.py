@@ -7,8 +7,8 @@ from typing import Any
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import Builder, Dims, layer_kinds, read_dims
-from nsys_pipeline.model.families.moe import experts_of, latent_attention, qwen_ffn
+from nsys_pipeline.model.families.common import Builder, Dims, layer_kinds, per_layer, read_dims
+from nsys_pipeline.model.families.moe import experts_of, latent_attention, named_kinds, qwen_ffn
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.recurrent import (
     Projection,
@@ -92,8 +92,8 @@ def kimi_linear(f: Fields) -> Architecture:
     """Kimi delta attention in three of four layers, latent attention in the others; DeepSeek's experts."""
     width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
     dims = Dims(width, depth, heads, heads, f.dim("v_head_dim"), f.dim("vocab_size"))
-    nested = f.get("linear_attn_config", default={})
-    sub = Fields(nested, "kimi_linear", "linear_attn_config") if nested else f
+    nested = f.has("linear_attn_config")
+    sub = f.sub("linear_attn_config", model_type="kimi_linear") if nested else f
     linear = kimi_delta_attention(
         width,
         sub.integer("num_heads", default=f.integer("linear_num_heads", default=heads)),
@@ -102,7 +102,7 @@ def kimi_linear(f: Fields) -> Architecture:
         else f.integer("linear_head_dim"),
         sub.integer("short_conv_kernel_size", default=f.integer("linear_conv_kernel_dim", default=4)),
     )
-    full = set(sub.items("full_attn_layers") or []) if nested else set()
+    full = set(sub.indices("full_attn_layers") or []) if nested else set()
     # The published configs number layers from one.
     kinds = layer_kinds(
         f, depth, lambda i: "full_attention" if (i + 1 in full if full else i and i % 4 == 0) else "linear_attention"
@@ -114,7 +114,7 @@ def kimi_linear(f: Fields) -> Architecture:
     moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
     first = f.integer("first_k_dense_replace", default=1, minimum=0)
-    mlp_kinds = f.items("mlp_layer_types") or ["dense" if i < first else "sparse" for i in range(depth)]
+    mlp_kinds = named_kinds(f, "mlp_layer_types", depth, ["dense"] * min(first, depth) + ["sparse"] * depth)
     layers = []
     for kind, mlp_kind in zip(kinds, mlp_kinds, strict=True):
         mixer: Block = linear if kind in _LINEAR else attention
@@ -171,7 +171,7 @@ def mamba(f: Fields) -> Architecture:
     rank = f.get("time_step_rank")
     mixer = mamba1(
         width=width,
-        inner=int(f.number("expand", default=2) * width),
+        inner=int(f.ratio("expand", default=2) * width),
         state=f.dim("state_size"),
         kernel=f.integer("conv_kernel", default=4),
         rank=-(-width // 16) if rank in (None, "auto") else f.integer("time_step_rank"),
@@ -184,7 +184,7 @@ def mamba(f: Fields) -> Architecture:
 def mamba2_model(f: Fields) -> Architecture:
     """Mamba 2 in every layer, no MLP."""
     width, heads, head_dim = f.dim("hidden_size"), f.dim("num_heads"), f.dim("head_dim")
-    if heads * head_dim != int(f.number("expand", default=2) * width):
+    if heads * head_dim != int(f.ratio("expand", default=2) * width):
         raise f.wrong("num_heads", f"= {heads} times head_dim = {head_dim} is not expand times hidden_size")
     mixer = mamba2(
         width=width,
@@ -226,7 +226,7 @@ def bamba(f: Fields) -> Architecture:
     )
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias)
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=f.flag("mlp_bias"))
-    full = set(f.items("attn_layer_indices") or [])
+    full = set(f.indices("attn_layer_indices") or [])
     layers: list[tuple[str, tuple[Block, ...]]] = [
         ("full" if i in full else "mamba", (*_two_norms(dims.width), attention if i in full else mixer, mlp))
         for i in range(dims.depth)
@@ -320,7 +320,9 @@ def nemotron_h(f: Fields) -> Architecture:
         raise f.wrong("hybrid_override_pattern", f"names layers that are not known: {', '.join(unknown)}")
     norm = Norm("norm", width, width)
     # transformers has no tied table for this family, whatever the config says.
-    return assemble(f.replaced(tie_word_embeddings=False), "nemotron_h", dims, [(kind, (norm, blocks[kind])) for kind in kinds])
+    return assemble(
+        f.replaced(tie_word_embeddings=False), "nemotron_h", dims, [(kind, (norm, blocks[kind])) for kind in kinds]
+    )
 
 
 def minimax(f: Fields) -> Architecture:
@@ -330,7 +332,7 @@ def minimax(f: Fields) -> Architecture:
     moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
     linear = lightning_attention(dims.width, dims.heads, dims.head_dim)
     attention = _attention(dims, window=f.opt_int("sliding_window"))
-    legacy = f.items("attn_type_list")
+    legacy = per_layer(f, "attn_type_list", dims.depth)
     if legacy is not None:
         kinds = ["full_attention" if kind else "linear_attention" for kind in legacy]
     else:
@@ -354,7 +356,7 @@ def lfm2(f: Fields) -> Architecture:
         experts, top_k = experts_of(f, "num_experts")
         moe = Moe(width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
         first = f.integer("num_dense_layers", default=0, minimum=0)
-    indices = f.items("full_attn_idxs")
+    indices = f.indices("full_attn_idxs")
     kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if indices is None or i in indices else "conv")
     layers = []
     for index, kind in enumerate(kinds):
@@ -373,7 +375,7 @@ def _lfm2_hidden(f: Fields) -> int:
     hidden = int(2 * hidden / 3)
     multiplier = f.get("block_ffn_dim_multiplier")
     if multiplier is not None:
-        hidden = int(f.number("block_ffn_dim_multiplier") * hidden)
+        hidden = int(f.ratio("block_ffn_dim_multiplier") * hidden)
         multiple = f.integer("block_multiple_of", default=256)
         hidden = multiple * -(-hidden // multiple)
     return hidden

@@ -24,6 +24,7 @@ from nsys_pipeline.model.families.common import (
     every,
     layer_kinds,
     lettered_windows,
+    per_layer,
     read_dims,
     sliding,
     uniform,
@@ -91,7 +92,7 @@ def qwen_ffn(f: Fields, width: int, depth: int, *, shared: bool) -> Ffn:
         shared_gate=shared,
     )
     step = f.integer("decoder_sparse_step", default=1)
-    only = set(f.items("mlp_only_layers") or [])
+    only = set(f.indices("mlp_only_layers") or [])
     sparse = [index not in only and (index + 1) % step == 0 for index in range(depth)]
     if all(sparse):
         return lambda _: ("moe", moe)
@@ -169,20 +170,20 @@ def deepseek_ffn(f: Fields, width: int) -> Ffn:
     """`first_k_dense_replace` dense layers, then routed experts beside `n_shared_experts` fused into one MLP."""
     experts, top_k = experts_of(f, "n_routed_experts", "num_local_experts")
     hidden = f.dim("moe_intermediate_size")
+    bias = f.flag("mlp_bias") and f.model_type in ("deepseek_v2", "deepseek_ocr2_text")
     moe = Moe(
         width=width,
         hidden=hidden,
         experts=experts,
         top_k=top_k,
         shared=hidden * f.integer("n_shared_experts", default=0, minimum=0),
+        shared_bias=bias,
     )
-    kinds = f.items("mlp_layer_types")
     first = f.integer("first_k_dense_replace", default=0, minimum=0)
-    dense = Mlp(width=width, hidden=f.dim("intermediate_size")) if first or kinds else None
-    if kinds and dense is not None:
-        feeding = dense
-        return lambda index: ("moe", moe) if kinds[index] == "sparse" else ("dense", feeding)
-    return _moe_from(first, dense, moe)
+    if not first and not f.has("mlp_layer_types"):
+        return lambda _: ("moe", moe)
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size"), bias=bias)
+    return _by_kind(_mlp_kinds(f, f.dim("num_hidden_layers"), first), dense, moe)
 
 
 def latent_attention(f: Fields, width: int, heads: int) -> LatentAttention:
@@ -238,7 +239,7 @@ def deepseek(f: Fields) -> Architecture:
 def glm4_moe_lite(f: Fields) -> Architecture:
     """DeepSeek's layers with `mlp_layer_types`; one dense layer first unless it says otherwise."""
     width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
-    kinds = f.items("mlp_layer_types") or ["dense"] + ["sparse"] * (depth - 1)
+    kinds = _mlp_kinds(f, depth, 1)
     experts, top_k = experts_of(f, "n_routed_experts")
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
@@ -315,13 +316,13 @@ def llama4_text(f: Fields) -> Architecture:
     hidden = f.dim("intermediate_size")
     moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=hidden, dense_executed=True)
     step = f.integer("interleave_moe_layer_step", default=1)
-    sparse = f.items("moe_layers")
+    sparse = f.indices("moe_layers")
     if sparse is None:
         sparse = list(range(step - 1, dims.depth, step))
     dense = Mlp(width=dims.width, hidden=f.integer("intermediate_size_mlp", default=hidden))
     # Layers without rotary positions attend to everything, the others to their own chunk.
     interval = f.integer("no_rope_layer_interval", default=4)
-    rope = f.items("no_rope_layers") or [int((index + 1) % interval != 0) for index in range(dims.depth)]
+    rope = per_layer(f, "no_rope_layers", dims.depth) or [int((i + 1) % interval != 0) for i in range(dims.depth)]
     kinds = layer_kinds(f, dims.depth, lambda index: "chunked_attention" if rope[index] else "full_attention")
     chunk = f.opt_int("attention_chunk_size")
     return DecoderSpec(
@@ -402,9 +403,9 @@ def _one_value(f: Fields, name: str) -> int:
     """A size that may be spelled as a list of equal values, one per layer."""
     value = f.get(name)
     if isinstance(value, list):
-        if len(set(value)) != 1:
+        if not value or any(item != value[0] for item in value):
             raise f.wrong(name, "differs between layers, which is not supported")
-        return int(value[0])
+        return f.checked(name, value[0])
     return f.integer(name)
 
 
@@ -455,9 +456,7 @@ def hy_v3(f: Fields) -> Architecture:
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
     mlp_bias = f.flag("mlp_bias")
-    moe = Moe(
-        width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared, shared_bias=mlp_bias
-    )
+    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared, shared_bias=mlp_bias)
     dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=mlp_bias)
     return DecoderSpec(
         dims=dims,
@@ -499,9 +498,7 @@ def dbrx(f: Fields) -> Architecture:
         raise ffn.wrong("moe_top_k", f"is {top_k}, but there are {experts} experts")
     hidden = ffn.integer("ffn_hidden_size", default=3584)
     moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k)
-    return DecoderSpec(
-        dims=dims, ffn=lambda _: ("moe", moe), tied=f.flag("tie_word_embeddings")
-    ).build("dbrx")
+    return DecoderSpec(dims=dims, ffn=lambda _: ("moe", moe), tied=f.flag("tie_word_embeddings")).build("dbrx")
 
 
 def afmoe(f: Fields) -> Architecture:

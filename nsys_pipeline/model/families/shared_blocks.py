@@ -65,7 +65,7 @@ def zamba2(f: Fields) -> Architecture:
     dims = Dims(width, depth, heads, f.integer("num_key_value_heads", default=heads), head_dim, vocab)
     f.divides("num_attention_heads", heads, "num_key_value_heads", dims.kv_heads)
     hidden = f.opt_int("intermediate_size") or 4 * width
-    inner, mamba_heads = int(f.number("mamba_expand", default=2) * width), f.integer("n_mamba_heads", default=8)
+    inner, mamba_heads = int(f.ratio("mamba_expand", default=2) * width), f.integer("n_mamba_heads", default=8)
     mixer = mamba2(
         width=width,
         heads=mamba_heads,

@@ -7,6 +7,8 @@ import pytest
 from nsys_pipeline.errors import HardwareError, UsageError
 from nsys_pipeline.hardware import (
     all_gpus,
+    checked_bandwidth,
+    checked_peaks,
     derive_gpu,
     find_gpu,
     gpus_named,
@@ -193,6 +195,35 @@ def test_bandwidth_options() -> None:
     assert parse_bandwidth("3350") == parse_bandwidth("3.35T") == parse_bandwidth("3.35e12") == pytest.approx(3.35e12)
     with pytest.raises(UsageError):
         parse_bandwidth("fast")
+
+
+def test_a_program_passes_flops_per_second_or_what_the_command_line_takes() -> None:
+    assert checked_peaks({"bf16": 989e12, "FP8": "1.979P", "fp16": "989"}) == {
+        "bf16": 989e12,
+        "fp8": pytest.approx(1.979e15),
+        "fp16": pytest.approx(989e12),
+    }
+    assert checked_bandwidth(3.35e12) == pytest.approx(checked_bandwidth("3350")) == 3.35e12
+
+
+@pytest.mark.parametrize("value", [0, -1e12, True, float("nan"), float("inf"), None, [1e12], "fast", 989, 989.4])
+def test_a_rate_that_cannot_be_meant_is_refused(value) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError):
+        checked_peaks({"bf16": value})
+    with pytest.raises(UsageError):
+        checked_bandwidth(value)
+
+
+def test_a_peak_in_the_wrong_unit_is_named_with_the_right_number() -> None:
+    with pytest.raises(UsageError) as caught:
+        checked_peaks({"bf16": 989})
+    assert caught.value.hint == "pass 9.89e+14 if 989 is in TFLOP/s"
+
+
+@pytest.mark.parametrize("dtype", ["bf17", 16, ""])
+def test_a_peak_of_no_dtype_is_refused(dtype) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="no dtype"):
+        checked_peaks({dtype: 1e12})
 
 
 def test_an_override_replaces_one_peak_and_says_so() -> None:
