@@ -111,18 +111,36 @@ def _compute(f: Fields) -> str | None:
     return name if bits < 16 and name in BITS else None
 
 
-def _matches(pattern: str, module: str) -> bool:
-    """Whether an entry of a list of modules means `module` or something that it is in."""
-    if pattern.startswith("re:"):
-        try:
-            return re.match(pattern.removeprefix("re:"), module) is not None
-        except re.error:
-            return False
-    if "*" in pattern:
+class _Patterns:
+    """Entries of a list of modules: names of modules or of what they are in, globs, and `re:` regular expressions."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._names: set[str] = set()
+        self._globs: list[str] = []
+        self._regexes: list[re.Pattern[str]] = []
+        for entry in entries:
+            if entry.startswith("re:"):
+                self._regexes.append(re.compile(entry.removeprefix("re:")))
+            elif "*" in entry:
+                self._globs += [entry, f"{entry}.*", f"*.{entry}"]
+            else:
+                self._names.add(entry)
+
+    def __bool__(self) -> bool:
+        return bool(self._names or self._globs or self._regexes)
+
+    def match(self, module: str) -> bool:
+        """Whether an entry means `module` or something that it is in."""
+        parts = module.split(".")
         return (
-            fnmatchcase(module, pattern) or fnmatchcase(module, f"{pattern}.*") or fnmatchcase(module, f"*.{pattern}")
+            any(
+                ".".join(parts[start:end]) in self._names
+                for start in range(len(parts))
+                for end in range(start + 1, len(parts) + 1)
+            )
+            or any(regex.match(module) for regex in self._regexes)
+            or any(fnmatchcase(module, glob) for glob in self._globs)
         )
-    return f".{pattern}." in f".{module}."
 
 
 def _modules(role: str, depth: int) -> list[list[str]]:
@@ -130,23 +148,22 @@ def _modules(role: str, depth: int) -> list[list[str]]:
     return [[name.format(i=layer) for layer in range(depth)] for name in _MODULES[role]]
 
 
-def _covers(patterns: Iterable[str], role: str, depth: int) -> bool:
+def _covers(patterns: _Patterns, role: str, depth: int) -> bool:
     """Whether the entries mean some kind of module of the role in more than half of the layers.
 
     Quantization is kept by role, not by layer: a few first or last layers that are left out do not count, a list that
     spells out all layers does. Of projections that are fused in the estimate, all must be meant.
     """
-    entries = list(patterns)
-    meant = [
-        sum(any(_matches(entry, module) for entry in entries) * 2 for module in modules) > len(modules)
-        for modules in _modules(role, depth)
-    ]
+    if not patterns:
+        return False
+    meant = [2 * sum(map(patterns.match, modules)) > len(modules) for modules in _modules(role, depth)]
     if role == q.ATTENTION:
         return all(meant[:4]) or all(meant[4:])
     return all(meant)
 
 
 def _strings(f: Fields, *names: str) -> list[str]:
+    """Names of modules under any of the fields. Raises ModelError for what is none, or no regular expression."""
     found: list[str] = []
     for name in names:
         value = f.get(name)
@@ -155,6 +172,11 @@ def _strings(f: Fields, *names: str) -> list[str]:
         entries = value if isinstance(value, list) else [value]
         if not all(isinstance(entry, str) for entry in entries):
             raise f.wrong(name, f"is {value!r}, not a list of module names")
+        for entry in entries:
+            try:
+                re.compile(entry.removeprefix("re:") if entry.startswith("re:") else "")
+            except re.error as error:
+                raise f.wrong(name, f"holds {entry!r}, which is no regular expression: {error}") from error
         found += entries
     return found
 
@@ -169,7 +191,7 @@ def _compressed_tensors(f: Fields, depth: int) -> dict[str, q.Format]:
         where = f.sub("config_groups", model_type=f.model_type).sub(str(name), model_type=f.model_type)
         fmt, targets = _group_format(where), _strings(where, "targets") or ["Linear"]
         for role in _MODULES:
-            if role not in formats and ("Linear" in targets or _covers(targets, role, depth)):
+            if role not in formats and ("Linear" in targets or _covers(_Patterns(targets), role, depth)):
                 formats[role] = fmt
     return formats
 
@@ -210,7 +232,7 @@ def read_quantization(raw: Mapping[str, Any], *, model_type: str = "", depth: in
             hint=f"known: mxfp4, compressed-tensors, {', '.join(_EVERYWHERE)}; "
             "or pass --weight-dtype to say how the weights are stored",
         )
-    ignored = _strings(f, *_IGNORE_LISTS)
+    ignored = _Patterns(_strings(f, *_IGNORE_LISTS))
     return q.Quantization(
         {role: fmt for role, fmt in formats.items() if role == q.HEAD or not _covers(ignored, role, depth)}
     )

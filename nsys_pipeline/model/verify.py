@@ -131,7 +131,9 @@ class MetaModel:
             auto = getattr(transformers, f"AutoModelFor{kind}")
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()
-            self._rebuild: Callable[[], Any] = lambda: self._build(auto, hf_config, attention="eager").eval().requires_grad_(False)
+            self._rebuild: Callable[[], Any] = lambda: (
+                self._build(auto, hf_config, attention="eager").eval().requires_grad_(False)
+            )
         except (ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
             raise ModelError(f"transformers cannot build model type `{model.model_type}`: {error}") from error
 

@@ -138,6 +138,7 @@ def test_products_run_in_the_format_of_both_operands() -> None:
         ({"quant_method": "gptq", "group_size": 0}, "`quantization_config.group_size` is 0"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, "`quantization_config.weight_block_size`"),
         ({"quant_method": "fp8", "weight_block_size": "128"}, "`quantization_config.weight_block_size`"),
+        ({"quant_method": "fp8", "ignored_layers": ["re:("]}, "which is no regular expression"),
         ({"quant_method": "fp8", "ignored_layers": [3]}, "`quantization_config.ignored_layers`"),
         ({"quant_method": "bitsandbytes"}, "`quantization_config.load_in_8bit`"),
         ({"quant_method": "modelopt"}, "has no `quantization_config.quant_algo`"),
