@@ -239,6 +239,8 @@ def _nemotron_h(config: Config, rng: Random) -> None:
 
 def _minimax(config: Config, rng: Random) -> None:
     _linear_layers(config, rng)
+    # transformers forgets the cache of a chunked prompt where the first layer keeps no keys.
+    config["layer_types"][0] = "full_attention"
     config["head_dim"] = rng.choice((4, 8, 16))
 
 
@@ -382,6 +384,20 @@ def _llama4(config: Config, rng: Random) -> None:
     config["head_dim"] = rng.choice((4, 8, 16))
 
 
+def _derived_heads(config: Config, _rng: Random) -> None:
+    config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
+
+
+def _opt(config: Config, _rng: Random) -> None:
+    config["max_position_embeddings"] = 128
+
+
+def _no_window(config: Config, _rng: Random) -> None:
+    # transformers cannot run this type's windows over a cache.
+    config["use_sliding_window"] = False
+    config.pop("layer_types", None)
+
+
 _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
     "gemma": _gemma,
     "gemma2": _needs_window,
@@ -410,6 +426,9 @@ _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
     "gemma4_text": _gemma4,
     "gpt_oss": _gpt_oss,
     "llama4_text": _llama4,
+    "helium": _derived_heads,
+    "opt": _opt,
+    "qwen2_moe": _no_window,
     "vaultgemma": _needs_window,
     "gpt_neo": _gpt_neo,
     "zamba": _zamba,

@@ -254,7 +254,8 @@ def mpt(f: Fields) -> Architecture:
     dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
     return DecoderSpec(
         dims=dims,
-        ffn=dense_ffn(f, dims.width, gated=False, hidden=f.integer("expansion_ratio", default=4) * dims.width),
+        # transformers ignores `expansion_ratio`; every published checkpoint has 4.
+        ffn=dense_ffn(f, dims.width, gated=False, hidden=4 * dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("mpt")
 
@@ -371,7 +372,8 @@ def smollm3(f: Fields) -> Architecture:
     """Llama with some layers without rotary positions; those slide if a window is in use."""
     dims, bias = read_dims(f), f.flag("attention_bias")
     windows = uniform(dims.depth, None)
-    if f.flag("use_sliding_window"):
+    # transformers keeps a sliding cache for the layers that `layer_types` calls so, whatever the switch says.
+    if f.flag("use_sliding_window") or f.has("layer_types"):
         no_rope = per_layer(f, "no_rope_layers", dims.depth)
         interval = f.integer("no_rope_layer_interval", default=4)
         rope = no_rope or [int((index + 1) % interval != 0) for index in range(dims.depth)]
@@ -586,6 +588,19 @@ def persimmon(f: Fields) -> Architecture:
     ).build("persimmon")
 
 
+def helium(f: Fields) -> Architecture:
+    """Llama whose O is as wide as the model and has no bias."""
+    dims = read_dims(f)
+    if dims.heads * dims.head_dim != dims.width:
+        raise f.wrong("head_dim", f"= {dims.head_dim} times {dims.heads} heads is not hidden_size = {dims.width}")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("attention_bias"),
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("helium")
+
+
 DENSE: dict[str, Builder] = {
     "llama": llama,
     "mistral": mistral,
@@ -629,7 +644,7 @@ DENSE: dict[str, Builder] = {
     "nemotron": nemotron,
     "arcee": arcee,
     "apertus": apertus,
-    "helium": gemma,
+    "helium": helium,
     "hunyuan_v1_dense": hunyuan_dense,
     "bitnet": bitnet,
     "vaultgemma": vaultgemma,

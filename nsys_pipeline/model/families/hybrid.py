@@ -331,7 +331,7 @@ def minimax(f: Fields) -> Architecture:
     experts, top_k = experts_of(f, "num_local_experts")
     moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
     linear = lightning_attention(dims.width, dims.heads, dims.head_dim)
-    attention = _attention(dims, window=f.opt_int("sliding_window"))
+    attention = _attention(dims, window=f.opt_int("sliding_window"), rolling=False)
     legacy = per_layer(f, "attn_type_list", dims.depth)
     if legacy is not None:
         kinds = ["full_attention" if kind else "linear_attention" for kind in legacy]

@@ -64,10 +64,10 @@ def mixtral(f: Fields) -> Architecture:
 
 
 def phimoe(f: Fields) -> Architecture:
-    """Mixtral with LayerNorm and biases on attention and head."""
+    """Mixtral with LayerNorm and biases on attention and head; its router always picks two experts."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    experts, top_k = experts_of(f, "num_local_experts")
-    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
+    experts, _ = experts_of(f, "num_local_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=min(2, experts))
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
