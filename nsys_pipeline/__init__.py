@@ -31,7 +31,9 @@ def open(  # noqa: A001
     model: str | Model | None = None,
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
-    peaks: Mapping[str, float] | None = None,
+    peaks: Mapping[str, float | str] | None = None,
+    bandwidth: float | str | None = None,
+    dtype: str | None = None,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str = "1500MB",
@@ -41,7 +43,10 @@ def open(  # noqa: A001
     - `model`: a preset, config.json, model directory or hub id, where the trace does not describe its own.
     - `shapes`: what the requests were, as BATCHxPROMPT+NEW: one for all, or one for each in order.
     - `phases`: further phases, name → regular expression that is searched in `domain:text` of NVTX ranges.
-    - `peaks`: dense peaks instead of the datasheet's, dtype → FLOP/s.
+    - `peaks`: dense peaks instead of the datasheet's, dtype → FLOP/s: ``{"bf16": 989e12}``; a string is read as the
+      command line reads it, in TFLOP/s: ``{"bf16": "989"}``. Dtypes: fp32, tf32, bf16, fp16, fp8, int8, fp4.
+    - `bandwidth`: of memory, instead of the datasheet's: bytes per second, or a string in GB/s.
+    - `dtype`: of activations and plain weights, instead of the model config's.
     - `strict`: leave work of threads without ranges unattributed.
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
@@ -56,6 +61,8 @@ def open(  # noqa: A001
         shapes=shapes,
         phases=phases,
         peaks=peaks,
+        bandwidth=bandwidth,
+        dtype=dtype,
         strict=strict,
         cache=cache,
         memory_limit=memory_limit,

@@ -12,7 +12,8 @@ import attrs
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.model import Model, load_model
+from nsys_pipeline.hardware import checked_bandwidth, checked_peaks
+from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.views import find_view, public_views
@@ -209,7 +210,9 @@ def open_reader(
     model: str | Model | None = None,
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
-    peaks: Mapping[str, float] | None = None,
+    peaks: Mapping[str, float | str] | None = None,
+    bandwidth: float | str | None = None,
+    dtype: str | None = None,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
@@ -218,7 +221,11 @@ def open_reader(
     rules = tuple(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items())
     trace_options = TraceOptions(phase_rules=rules, is_strict=strict, use_cache=cache, memory_limit=memory_limit)
     options = AnalysisOptions(
-        model=None if model is None else _model(model), shapes=_shapes(shapes), peaks=dict(peaks or {})
+        model=None if model is None else _model(model),
+        shapes=_shapes(shapes),
+        conventions=Conventions(dtype=dtype),
+        peaks=checked_peaks(peaks or {}),
+        bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
     )
     return TraceReader(Path(path), trace_options, options)
 

@@ -37,7 +37,8 @@ def count(model: Model, shapes: Iterable[tuple[int, int, int, int]]) -> dict[str
     meta = MetaModel(model)
     cases = []
     for batch, q, cached, keep in shapes:
-        step = Step.uniform(batch=batch, q_tokens=q, kv_tokens=cached, logits=batch * keep)
+        logits = batch * (q if meta.all_logits else keep)
+        step = Step.uniform(batch=batch, q_tokens=q, kv_tokens=cached, logits=logits)
         counted = meta.count(step)
         flops = counted.flops - counted.groups.get(OTHER_CONVENTION, 0)
         cases.append({"batch": batch, "q": q, "kv": cached, "logits": step.logits, "flops": flops})

@@ -199,7 +199,9 @@ def _shape(
     if _within("--images", images):
         each = image_patches or arch.vision_tokens
         if arch.vision is None or each is None:
-            what = "has no vision tower" if arch.vision is None else "takes images of any size"
+            what = "takes images of any size"
+            if arch.vision is None:
+                what = "has a reading of its text decoder only" if arch.text_only else "has no vision tower"
             raise UsageError(f"`{model.name}` {what}", hint="pass --image-patches" if arch.vision else None)
         patches = (each,) * images
     return Shape(

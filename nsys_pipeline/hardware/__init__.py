@@ -4,6 +4,8 @@ from nsys_pipeline.hardware.derive import derive_gpu
 from nsys_pipeline.hardware.gpu import (
     Gpu,
     all_gpus,
+    checked_bandwidth,
+    checked_peaks,
     describe_known,
     find_gpu,
     gpus_named,
@@ -15,6 +17,8 @@ from nsys_pipeline.hardware.gpu import (
 __all__ = [
     "Gpu",
     "all_gpus",
+    "checked_bandwidth",
+    "checked_peaks",
     "derive_gpu",
     "describe_known",
     "find_gpu",

@@ -28,7 +28,8 @@ class Gpu:
 
     `peaks_flops_per_s` holds dense rates with FP32 accumulation (int8: operations per second), by dtype; a dtype
     without an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived``
-    (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document.
+    (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document, `checked` what
+    its cells were compared with.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Gpu:
     compute_capability: str | None = None
     memory: str | None = None
     patterns: tuple[str, ...] = ()
+    checked: str | None = None
 
     def ridge_flops_per_byte(self, dtype: str) -> float | None:
         """Arithmetic intensity above which the GPU is compute-bound for a dtype; None where a rate is unknown."""
@@ -57,6 +59,7 @@ def _entry(raw: Mapping[str, Any]) -> Gpu:
         compute_capability=raw.get("compute_capability"),
         memory=raw.get("memory"),
         patterns=tuple(raw["names"]),
+        checked=raw["checked"],
     )
 
 
@@ -122,6 +125,47 @@ def parse_bandwidth(option: str) -> float:
     return _rate(f"--bandwidth {option}", option, _GIGA)
 
 
+#: No GPU computes or moves less than this per second (the slowest in the table: 8.1e12 FLOP/s, 273e9 B/s).
+_LEAST, _MOST = 1e9, 1e18
+
+
+def checked_peaks(peaks: Mapping[str, float | str]) -> dict[str, float]:
+    """Peaks in FLOP/s by dtype, as a program passes them; a string is read as `parse_peaks` reads one (``"989T"``).
+
+    Raises UsageError for an unknown dtype, for what is no number, and for a number below 1e9: 989 is TFLOP/s, surely,
+    and MFU would be off by 10^12.
+    """
+    result = {}
+    for dtype, value in peaks.items():
+        name = dtype.strip().lower() if isinstance(dtype, str) else dtype
+        if name not in DTYPES:
+            raise UsageError(f"`{dtype}` is no dtype that a GPU has a peak for", hint=f"dtypes: {', '.join(DTYPES)}")
+        result[name] = _per_second(f"peaks[{name!r}]", value, "FLOP/s", _TERA)
+    return result
+
+
+def checked_bandwidth(bandwidth: float | str) -> float:
+    """Bytes per second, as a program passes them; a string is read as `parse_bandwidth` reads one (``"3.35T"``).
+
+    Raises UsageError for what is no number, and for a number below 1e9, which is GB/s, surely.
+    """
+    return _per_second("bandwidth", bandwidth, "B/s", _GIGA)
+
+
+def _per_second(what: str, value: float | str, unit: str, factor: float) -> float:
+    if isinstance(value, str):
+        return _rate(what, value, factor)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _MOST:
+        raise UsageError(f"{what} = {value!r} is not a positive rate in {unit}", hint=f"for example {factor:.0e}")
+    if value < _LEAST:
+        prefix = "T" if factor == _TERA else "G"
+        raise UsageError(
+            f"{what} = {value!r} {unit} is far below any GPU's",
+            hint=f"pass {value * factor:.6g} if {value!r} is in {prefix}{unit}",
+        )
+    return float(value)
+
+
 _RATE = re.compile(
     r"\s*([0-9.]+(?:e[+-]?\d+)?)\s*([gtp])?(?:flop/?s|flops|b/s|bytes/s|op/?s|ops|/s)?\s*", re.IGNORECASE
 )
@@ -133,7 +177,7 @@ def _rate(option: str, text: str, unit: float) -> float:
         value = float(match[1]) if match else float("nan")
     except ValueError:
         value = float("nan")
-    if not match or not 0 < value < 1e18:
+    if not match or not 0 < value < _MOST:
         raise UsageError(f"`{option}` is not a positive rate")
     if match[2]:
         return value * {"g": 1e9, "t": 1e12, "p": 1e15}[match[2].lower()]

@@ -57,7 +57,8 @@ class Architecture:
     """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
 
     An encoder-only model has no decoder. `vision` runs over `vision_tokens` patches per image.
-    `unused_params` are stored but not touched by any pass that is estimated.
+    `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which
+    only the text decoder is described.
     """
 
     family: str
@@ -69,6 +70,7 @@ class Architecture:
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0
+    text_only: bool = False
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

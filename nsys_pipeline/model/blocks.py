@@ -36,13 +36,17 @@ class Block:
 
 
 def attention_load(
-    run: Pass, mode: str, window: int | None, chunk: int | None, *, causal: bool = True
+    run: Pass, mode: str, window: int | None, chunk: int | None, *, causal: bool = True, rolling: bool = True
 ) -> tuple[int, int]:
-    """Twice the (query, key) pairs and the cached tokens read, summed over the sequences of a pass."""
+    """Twice the (query, key) pairs and the cached tokens read, summed over the sequences of a pass.
+
+    Without a `rolling` cache a window is nothing but a mask, which only `exact` heeds.
+    """
     step = run.step
     pairs2 = read = 0
+    masked = window if rolling or mode == "exact" else None
     for (q, cached), count in step_shapes(step):
-        pairs2 += count * double_pairs(mode, q, cached, window, chunk, causal=causal)
+        pairs2 += count * double_pairs(mode, q, cached, masked, chunk, causal=causal)
         read += count * cached_keys(cached, window, chunk) if q else 0
     return pairs2, read
 
@@ -138,6 +142,7 @@ class Attention(Block):
     `window`: a token sees itself and window - 1 tokens before it; `chunk`: only its own chunk. `extra_params` are norms
     on heads, sinks and the like. `gate` doubles the query projection (Qwen3-Next's output gate). `value_from_key`: no
     projection of its own for V. `shared_kv`: the layer has no K and V of its own and reads another layer's cache.
+    `rolling`: the implementation's cache drops what left the window.
     """
 
     width: int
@@ -152,6 +157,7 @@ class Attention(Block):
     extra_params: int = 0
     gate: bool = False
     window: int | None = None
+    rolling: bool = True
     chunk: int | None = None
     causal: bool = True
     cached: bool = True
@@ -216,7 +222,7 @@ class Attention(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         mode, window, chunk = emit.conventions.attention, self.window, self.chunk
-        pairs2, read = attention_load(run, mode, window, chunk, causal=self.causal)
+        pairs2, read = attention_load(run, mode, window, chunk, causal=self.causal, rolling=self.rolling)
         copies = max(1, emit.tp // self.kv_heads)
         token = self.kv_heads * (self.head_dim + self._v_dim)
         emit.add(
@@ -286,7 +292,7 @@ class Mlp(Block):
             emit.all_reduce("mlp_all_reduce", run.tokens * self.width)
 
 
-def distinct_experts(experts: int, top_k: int, tokens: int) -> float:
+def distinct_experts(experts: int, top_k: float, tokens: int) -> float:
     """Experts that any of `tokens` tokens picks, if routing is uniform and independent: E·(1 - (1 - k/E)^T)."""
     return experts * (1.0 - (1.0 - top_k / experts) ** tokens)
 
@@ -296,7 +302,9 @@ class Moe(Block):
     """Router, `experts` experts of which each token uses `top_k`, and shared experts that every token uses.
 
     `shared_gate`: a scalar gate on the shared expert (Qwen2-MoE). `dense_executed`: transformers runs every expert on
-    every token. `router_bias` counts trained parameters beside the router's matrix.
+    every token. `router_bias` counts trained parameters beside the router's matrix. `zero_experts`: further choices of
+    the router that compute nothing (LongCat), so that under uniform routing only a part of the `top_k` is a product.
+    `latent`: the routed experts run on a projection of this width (Nemotron 3), shared ones do not.
     """
 
     width: int
@@ -310,6 +318,16 @@ class Moe(Block):
     shared_gate: bool = False
     shared_bias: bool = False
     dense_executed: bool = False
+    zero_experts: int = 0
+    latent: int | None = None
+
+    @property
+    def _expert_width(self) -> int:
+        return self.latent or self.width
+
+    @property
+    def _choices(self) -> int:
+        return self.experts + self.zero_experts
 
     @property
     def _up(self) -> int:
@@ -317,7 +335,18 @@ class Moe(Block):
 
     @property
     def _expert_params(self) -> int:
-        return (self._up + self.hidden) * self.width + ((self._up + self.width) if self.bias else 0)
+        bias = (self._up + self._expert_width) if self.bias else 0
+        return (self._up + self.hidden) * self._expert_width + bias
+
+    @property
+    def _latent_bias(self) -> int:
+        return 1 if self.latent and self.bias else 0
+
+    @property
+    def _latent_params(self) -> int:
+        if not self.latent:
+            return 0
+        return 2 * self.latent * self.width + self._latent_bias * (self.latent + self.width)
 
     @property
     def _shared(self) -> Mlp | None:
@@ -329,17 +358,29 @@ class Moe(Block):
     def params(self) -> int:
         shared = self._shared.params if self._shared else 0
         gate = self.width if self.shared_gate else 0
-        return self.experts * self._expert_params + self.experts * self.width + self.router_bias + shared + gate
+        return (
+            self.experts * self._expert_params
+            + self._choices * self.width
+            + self.router_bias
+            + shared
+            + gate
+            + self._latent_params
+        )
 
     @property
     def idle_params(self) -> int:
-        return (self.experts - self.top_k) * self._expert_params
+        return (self.experts - round(self.top_k * self.experts / self._choices)) * self._expert_params
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         tokens = run.tokens
-        emit.gemm("router", ROUTER, tokens, self.experts, self.width, bias=self.router_bias, replicas=emit.tp)
-        self._matrix(emit, "experts_gate_up" if self.gated else "experts_up", tokens, self._up, self.width)
-        self._matrix(emit, "experts_down", tokens, self.width, self.hidden)
+        emit.gemm("router", ROUTER, tokens, self._choices, self.width, bias=self.router_bias, replicas=emit.tp)
+        inner, bias = self._expert_width, self._latent_bias
+        if self.latent:
+            emit.gemm("experts_latent_in", MLP, tokens, inner, self.width, bias=bias * inner, replicas=emit.tp)
+        self._matrix(emit, "experts_gate_up" if self.gated else "experts_up", tokens, self._up, inner)
+        self._matrix(emit, "experts_down", tokens, inner, self.hidden)
+        if self.latent:
+            emit.gemm("experts_latent_out", MLP, tokens, self.width, inner, bias=bias * self.width, replicas=emit.tp)
         if self._shared:
             self._shared.token_ops(emit, run)
         if self.shared_gate:
@@ -348,19 +389,26 @@ class Moe(Block):
         if emit.conventions.ep > 1:
             # Dispatch and combine: a token's copy leaves its rank unless the expert is local.
             ep = emit.conventions.ep
-            sent = 2 * emit.plain_bytes(tokens * self.top_k * self.width)
+            sent = 2 * emit.plain_bytes(tokens * self.top_k * self._expert_width)
             emit.add("communication", "expert_all_to_all", comm=sent * (ep - 1) // ep)
 
     def _matrix(self, emit: Emitter, name: str, tokens: int, n: int, k: int) -> None:
         experts = emit.conventions.experts
-        routed, dense = 2 * tokens * self.top_k * n * k, 2 * tokens * self.experts * n * k
+        routed_rows = tokens * self.top_k
+        if self.zero_experts:
+            routed_rows = round(routed_rows * self.experts / self._choices)
+        routed, dense = 2 * routed_rows * n * k, 2 * tokens * self.experts * n * k
         fmt = emit.format(EXPERT)
         one = fmt.bytes(n, k) + (emit.plain_bytes(n) if self.bias else 0)
         all_run = experts == "dense" or (
             experts is None and emit.conventions.count == "executed" and self.dense_executed
         )
-        touched = float(self.experts) if all_run and tokens else distinct_experts(self.experts, self.top_k, tokens)
-        rows = tokens * (self.experts if all_run else self.top_k)
+        touched = (
+            float(self.experts)
+            if all_run and tokens
+            else distinct_experts(self.experts, self.top_k * self.experts / self._choices, tokens)
+        )
+        rows = tokens * self.experts if all_run else routed_rows
         emit.add(
             "grouped_gemm",
             name,
@@ -453,8 +501,8 @@ class LatentAttention(Block):
             weight=fmt.bytes(self._expanded, self.kv_rank) if run.tokens else 0,
             activation=emit.plain_bytes(run.tokens * (self._latent + self._expanded)),
         )
-        cached = sum(kv * count for (q, kv), count in step_shapes(run.step) if q)
-        pairs2, _ = attention_load(run, conv.attention, None, None, causal=self.causal)
+        cached = sum(self._keys_read(q, kv) * count for (q, kv), count in step_shapes(run.step) if q)
+        pairs2 = sum(self._pairs2(conv.attention, q, kv) * count for (q, kv), count in step_shapes(run.step))
         if kind == "cached":
             token, copies = self.heads * (self._qk_dim + self.value_dim), 1
         else:
@@ -473,6 +521,14 @@ class LatentAttention(Block):
             activation=emit.plain_bytes(run.tokens * self.heads * (self._qk_dim + self.value_dim)),
         )
 
+    def _pairs2(self, mode: str, q: int, cached: int) -> int:
+        """Twice the pairs of one sequence."""
+        return double_pairs(mode, q, cached, causal=self.causal)
+
+    def _keys_read(self, q: int, cached: int) -> int:
+        """Cached tokens of one sequence that at least one of the `q` new ones attends to."""
+        return cached if q else 0
+
     def _work(self, run: Pass, mode: str, mla: str) -> tuple[int, int]:
         """Tokens through the up-projection, and attention FLOPs per head, under an MLA convention.
 
@@ -484,7 +540,7 @@ class LatentAttention(Block):
         absorbed_pair = self._latent + self.kv_rank
         tokens = flops = 0
         for (q, cached), count in step_shapes(run.step):
-            pairs2 = double_pairs(mode, q, cached, causal=self.causal)
+            pairs2 = self._pairs2(mode, q, cached)
             if mla == "cached":
                 step = (q, pairs2 * expanded_pair)
             elif mla == "reexpand":

@@ -25,9 +25,9 @@ def class_defaults(model_type: str) -> Mapping[str, Any]:
 
 
 _ABSENT = object()
-# Layers are built one by one; a broken config must not fill the memory with them.
-MAX_LAYERS = 100_000
-MAX_SIZE = 1 << 40
+# Sizes beyond these are errors of whoever wrote the config, and layers are built one by one: a broken config must not fill
+# the memory with them. The largest models have 10^12 parameters and 200 layers.
+_MOST, _MOST_LAYERS = 10**12, 10_000
 
 
 class Fields:
@@ -90,16 +90,17 @@ class Fields:
             hint="pass the complete config.json of the checkpoint",
         )
 
-    def _checked(self, name: str, value: Any, minimum: int) -> int:
+    def checked(self, name: str, value: Any, minimum: int = 1) -> int:
+        """`value` as an integer of at least `minimum`; ModelError names the field `name` otherwise."""
         if isinstance(value, float) and value.is_integer():
             value = int(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise self.wrong(name, f"is {value!r}, not an integer")
         if value < minimum:
             raise self.wrong(name, f"is {value}; it must be at least {minimum}")
-        maximum = MAX_LAYERS if any(word in name for word in ("layer", "depth", "expert")) else MAX_SIZE
-        if value > maximum:
-            raise self.wrong(name, f"is {value:.3g}, which is more than any model has")
+        limit = _MOST_LAYERS if any(word in name for word in ("layer", "depth", "expert")) else _MOST
+        if value > limit:
+            raise self.wrong(name, f"is {str(value)[:30]}, far above any model's")
         return value
 
     def dim(self, *names: str, minimum: int = 1) -> int:
@@ -107,21 +108,21 @@ class Fields:
         value = self._lookup(names, class_default=bool(self._where))
         if value is _ABSENT or value is None:
             raise self.missing(names[0])
-        return self._checked(names[0], value, minimum)
+        return self.checked(names[0], value, minimum)
 
     def integer(self, *names: str, default: int | None = None, minimum: int = 1) -> int:
         """An integer of at least `minimum`; `default` where it is absent or null and the class has none either."""
         value = self.get(*names, default=default)
         if value is None:
             raise self.missing(names[0])
-        return self._checked(names[0], value, minimum)
+        return self.checked(names[0], value, minimum)
 
     def opt_int(self, *names: str) -> int | None:
         """A positive integer, or None where the field is absent, null, zero or negative: all of them mean 'off'."""
         value = self.get(*names)
         if value is None or value is False:
             return None
-        value = self._checked(names[0], value, -1)
+        value = self.checked(names[0], value, -1)
         return value if value > 0 else None
 
     def number(self, *names: str, default: float | None = None) -> float:
@@ -129,14 +130,21 @@ class Fields:
         value = self.get(*names, default=default)
         if value is None:
             raise self.missing(names[0])
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not -_MOST < value < _MOST:
             raise self.wrong(names[0], f"is {value!r}, not a number")
+        return value
+
+    def ratio(self, *names: str, default: float | None = None) -> float:
+        """A number above zero."""
+        value = self.number(*names, default=default)
+        if value <= 0:
+            raise self.wrong(names[0], f"is {value!r}; it must be above zero")
         return value
 
     def flag(self, *names: str, default: bool = False) -> bool:
         """A truth value."""
         value = self.get(*names, default=default)
-        if not isinstance(value, bool | int):
+        if not isinstance(value, bool | int) or value not in (0, 1):
             raise self.wrong(names[0], f"is {value!r}, not true or false")
         return bool(value)
 
@@ -157,6 +165,11 @@ class Fields:
         if not isinstance(value, list | tuple):
             raise self.wrong(names[0], f"is {value!r}, not a list")
         return list(value)
+
+    def indices(self, *names: str) -> list[int] | None:
+        """A list of layer numbers, or None where the field is absent or null."""
+        values = self.items(*names)
+        return None if values is None else [self.checked(names[0], value, 0) for value in values]
 
     def sub(self, *names: str, model_type: str) -> Fields:
         """A nested config, e.g. ``text_config``; `model_type` where it names none."""

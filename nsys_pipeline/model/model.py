@@ -85,7 +85,14 @@ class Model:
         raw = self.config.get("quantization_config")
         if raw is None and isinstance(self.config.get("text_config"), Mapping):
             raw = self.config["text_config"].get("quantization_config")
-        return read_quantization(raw) if isinstance(raw, Mapping) else Quantization()
+        if not raw:
+            return Quantization()
+        if not isinstance(raw, Mapping):
+            raise ModelError(
+                f"config of model type `{self.model_type}`: `quantization_config` is {raw!r}, not an object"
+            )
+        decoder = self.architecture.decoder
+        return read_quantization(raw, model_type=self.model_type, depth=decoder.depth if decoder else 1)
 
     @property
     def label(self) -> str:

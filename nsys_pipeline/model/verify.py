@@ -5,8 +5,9 @@ Needs the extra `verify` (torch, transformers). The only module of this room tha
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from typing import Any
 
 import attrs
@@ -26,12 +27,21 @@ CONVENTIONS = Conventions(attention="full", count="executed")
 #: Counted by another convention than transformers' fallback code: see "Linear attention" in docs/flops.md.
 OTHER_CONVENTION = "recurrence"
 
+#: Parameters up to which a model that cannot run without weights is run with random ones.
+_SMALL = 50_000_000
+
 #: Model types that run another type's code.
 _SAME_CODE = {"kimi_k2": "deepseek_v3"}
 
-_RECURRENT = r"(linear_attn|mamba|conv|short_conv)$"
+#: Parameters that are not the text decoder's, in multimodal models.
+_OTHER_TOWERS = re.compile(
+    r"(^|\.)(visual|vision\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio))\."
+)
+_RECURRENT = r"(linear_attn|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
-    (r"(^|\.)(lm_head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
+    (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
+    (r"\bindexer\b", "indexer"),
+    (r"(self_attn|attention)\.(gate_proj|g_proj)$", "attention_gate"),
     (r"q_a_proj$", "q_a"),
     (r"q_b_proj$", "q_b"),
     (r"kv_a_proj\w*$", "kv_a"),
@@ -61,7 +71,12 @@ _NAMES: dict[str, str] = {
     "cross_o": "cross_attention",
     "conv1d": OTHER_CONVENTION,
     "dt_proj": OTHER_CONVENTION,
+    "x_proj_heads": OTHER_CONVENTION,
     "scan": OTHER_CONVENTION,
+    "index_q": "indexer",
+    "index_k": "indexer",
+    "index_weights": "indexer",
+    "index_scores": "indexer",
 }
 _RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj|kda_\w+|lightning_\w+)$")
 
@@ -102,29 +117,45 @@ class MetaModel:
             raise ModelError(f"`{model.name}` is no text decoder with an exact reading; verifying compares those")
         self._torch, transformers = _libraries()
         self.model = model
+        self._device = "meta"
         config = {k: v for k, v in model.config.items() if k not in ("quantization_config", "auto_map", "torch_dtype")}
         config["model_type"] = _SAME_CODE.get(model.model_type, model.model_type)
         transformers.logging.set_verbosity_error()
         try:
             hf_config = transformers.AutoConfig.for_model(**config)
-            kind = "ImageTextToText" if model.architecture.vision else "CausalLM"
+            for part in {id(c): c for c in (hf_config, hf_config.get_text_config())}.values():
+                # The ids of the inputs are all zero, and some code looks for padding in them.
+                part.pad_token_id = None
+            multimodal = model.architecture.vision or model.architecture.text_only
+            kind = "ImageTextToText" if multimodal else "CausalLM"
             auto = getattr(transformers, f"AutoModelFor{kind}")
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()
+            self._rebuild: Callable[[], Any] = lambda: (
+                self._build(auto, hf_config, attention="eager").eval().requires_grad_(False)
+            )
         except (ValueError, KeyError, TypeError, ImportError, AttributeError) as error:
             raise ModelError(f"transformers cannot build model type `{model.model_type}`: {error}") from error
 
-    def _build(self, auto: Any, config: Any) -> Any:
+    def _build(self, auto: Any, config: Any, attention: str = "sdpa") -> Any:
         """With SDPA, which falls apart into two products on meta; some models (sinks, soft caps) have none."""
         try:
-            return auto.from_config(config, dtype=self._torch.bfloat16, attn_implementation="sdpa")
+            return auto.from_config(config, dtype=self._torch.bfloat16, attn_implementation=attention)
         except ValueError:
             return auto.from_config(config, dtype=self._torch.bfloat16, attn_implementation="eager")
 
     @property
     def params(self) -> int:
-        """Stored parameters; tied tables once."""
-        return sum(parameter.numel() for parameter in self.module.parameters())
+        """Stored parameters, tied tables once; the decoder's where only the text decoder is described."""
+        named = self.module.named_parameters()
+        if self.model.architecture.text_only:
+            named = ((name, value) for name, value in named if not _OTHER_TOWERS.search(name))
+        return sum(parameter.numel() for _, parameter in named)
+
+    @property
+    def all_logits(self) -> bool:
+        """Whether the implementation runs its LM head on every position, whatever it is asked for."""
+        return "logits_to_keep" not in inspect.signature(self.module.forward).parameters
 
     def count(self, step: Step) -> Counted:
         """FLOPs of one pass. `step` must be uniform; its cached tokens are first run as a prompt of their own."""
@@ -139,14 +170,29 @@ class MetaModel:
         fallback = getattr(torch.ops, "transformers", None)
         if fallback is not None and hasattr(fallback, "grouped_mm_fallback"):
             mapping[fallback.grouped_mm_fallback] = _grouped_mm_flops
-        try:
+
+        def run() -> Any:
             with torch.no_grad():
-                past = self._run(step.batch, cached, None, 1).past_key_values if cached else None
+                past = _cache(self._run(step.batch, cached, {}, 1)) if cached else {}
                 with FlopCounterMode(display=False, depth=None, custom_mapping=mapping) as counter:
                     self._run(step.batch, q, past, keep)
+            return counter
+
+        try:
+            counter = self._with_weights_if_it_must(run)
         except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
             raise ModelError(f"transformers cannot run `{self.model.name}` without weights: {error}") from error
         return Counted(_grouped(counter.get_flop_counts(), self._recurrent_layers()), self.params)
+
+    def _with_weights_if_it_must(self, run: Callable[[], Any]) -> Any:
+        """Run on the meta device; a small model whose code looks at values (loops over experts) on the CPU."""
+        try:
+            return run()
+        except (RuntimeError, NotImplementedError):
+            if self._device != "meta" or self.params > _SMALL:
+                raise
+        self._device, self.module = "cpu", self._rebuild()
+        return run()
 
     def _recurrent_layers(self) -> set[int]:
         """Layers whose only mixer is recurrent, in case its module is named like attention."""
@@ -159,9 +205,19 @@ class MetaModel:
             for index in group.ids
         }
 
-    def _run(self, batch: int, tokens: int, past: Any, keep: int) -> Any:
-        ids = self._torch.zeros(batch, tokens, dtype=self._torch.long, device="meta")
-        return self.module(input_ids=ids, past_key_values=past, use_cache=True, logits_to_keep=keep)
+    def _run(self, batch: int, tokens: int, past: Mapping[str, Any], keep: int) -> Any:
+        ids = self._torch.zeros(batch, tokens, dtype=self._torch.long, device=self._device)
+        options = {} if self.all_logits else {"logits_to_keep": keep}
+        return self.module(input_ids=ids, use_cache=True, **past, **options)
+
+
+def _cache(output: Any) -> dict[str, Any]:
+    """What a pass left behind for the next one, by the name that `forward` takes it under."""
+    for name in ("past_key_values", "cache_params", "state"):
+        value = getattr(output, name, None)
+        if value is not None:
+            return {name: value}
+    return {}
 
 
 def _grouped(counts: Mapping[str, Mapping[Any, int]], recurrent_layers: Set[int]) -> dict[str, int]:
@@ -219,6 +275,8 @@ def compare_step(meta: MetaModel, step: Step) -> dict[str, tuple[int, int]]:
     Groups that only one side knows are folded with whatever else differs into ``rest``, so that a module's unusual name
     is no difference.
     """
+    if meta.all_logits:
+        step = attrs.evolve(step, logits=step.new_tokens)
     estimate = Estimator(meta.model, CONVENTIONS).estimate(step)
     groups: dict[str, int] = {}
     for op in estimate.ops:

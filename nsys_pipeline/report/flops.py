@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import compress
 from typing import Any, TextIO
 
 from nsys_pipeline.report.tables import plain_table, wide_console
 from nsys_pipeline.report.units import bytes_text, flops_text, time_text
+
+#: Below this width a terminal would break the lines of the full tables; they then lose the columns named here.
+_FULL_WIDTH = 104
+_TOTALS_LEFT_OUT = ("weights", "KV read", "KV written")
+_OPS_LEFT_OUT = ("layers", "m x n x k", "dtype")
 
 
 def render_flops(data: Mapping[str, Any], out: TextIO, *, verify: Sequence[Mapping[str, Any]] | None = None) -> None:
@@ -45,12 +51,12 @@ def _convention_line(conv: Mapping[str, Any]) -> str:
 def _totals(console: Any, data: Mapping[str, Any], label: str) -> None:
     conv = data["convention"]
     table = plain_table(f"whole batch of {conv['batch']}, {label}")
-    columns = ("phase", "tokens", "FLOPs", "minimum bytes", "weights", "KV read", "KV written", "FLOPs/byte")
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index == 0 else "right")
+    columns = ["phase", "tokens", "FLOPs", "minimum bytes", "weights", "KV read", "KV written", "FLOPs/byte"]
     timed = "sol_ns" in data["prefill"]
-    if timed:
-        table.add_column("SOL time", justify="right")
+    columns += ["SOL time"] if timed else []
+    shown = [not (console.width < _FULL_WIDTH and column in _TOTALS_LEFT_OUT) for column in columns]
+    for column in compress(columns, shown):
+        table.add_column(column, justify="left" if column == "phase" else "right")
     shapes = {
         "prefill": f"{conv['prompt_tokens']}" + (f" after {conv['cached_tokens']}" if conv["cached_tokens"] else ""),
         "decode": f"1 after {conv['context']}",
@@ -64,19 +70,21 @@ def _totals(console: Any, data: Mapping[str, Any], label: str) -> None:
         cells.append(f"{row['flops'] / row['bytes']:.1f}" if row["bytes"] else "–")
         if timed:
             cells.append("–" if row["sol_ns"] is None else time_text(row["sol_ns"]))
-        table.add_row(*cells)
+        table.add_row(*compress(cells, shown))
     console.print(table)
 
 
 def _ops(console: Any, phase: str, ops: Sequence[Mapping[str, Any]]) -> None:
     total = sum(op["flops"] for op in ops)
     table = plain_table(f"{phase}, by op, summed over layers")
-    for column in ("layer", "layers", "op", "m x n x k", "dtype", "FLOPs", "share", "weights", "KV"):
+    columns = ("layer", "layers", "op", "m x n x k", "dtype", "FLOPs", "share", "weights", "KV")
+    shown = [not (console.width < _FULL_WIDTH and column in _OPS_LEFT_OUT) for column in columns]
+    for column in compress(columns, shown):
         table.add_column(column, justify="left" if column in ("layer", "op", "dtype") else "right")
     for op in ops:
         if op["kind"] in ("norm", "embedding") and not op["flops"]:
             continue
-        table.add_row(
+        cells = (
             op["layer"],
             str(op["layers"]),
             op["name"],
@@ -87,6 +95,7 @@ def _ops(console: Any, phase: str, ops: Sequence[Mapping[str, Any]]) -> None:
             bytes_text(op["weight_bytes"]),
             bytes_text(op["kv_read_bytes"] + op["kv_write_bytes"]),
         )
+        table.add_row(*compress(cells, shown))
     console.print(table)
 
 

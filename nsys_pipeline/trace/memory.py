@@ -7,7 +7,7 @@ import re
 from nsys_pipeline.errors import UsageError
 
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "MI": 2**20, "GI": 2**30, "TI": 2**40}
-# Python with its libraries, and what DuckDB and the reader do not count: measured on traces of 5 and 20 million kernels.
+# Python with its libraries, and what DuckDB and the reader do not count: measured with 5 and 20 million kernels.
 _OVERHEAD_BYTES = 150 * 10**6
 _OVERHEAD_SHARE = 0.15
 

@@ -30,7 +30,7 @@ ALLOWED: dict[str, set[str]] = {
     "trace": {"capture", "rules"},
     "analysis": {"capture", "hardware", "model", "trace"},
     "query": {"analysis", "trace"},
-    "api": {"analysis", "model", "query", "rules", "trace"},
+    "api": {"analysis", "hardware", "model", "query", "rules", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
     "cli": {"analysis", "api", "capture", "hardware", "model", "query", "report", "rules", "trace", "workload"},

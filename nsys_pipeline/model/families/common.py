@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import attrs
 
@@ -61,6 +62,14 @@ def layer_kinds(f: Fields, depth: int, fallback: Callable[[int], str]) -> list[s
     return [str(kind) for kind in kinds]
 
 
+def per_layer(f: Fields, name: str, depth: int) -> list[Any] | None:
+    """A list with one value for each layer; None where the field is absent, null or empty."""
+    values = f.items(name)
+    if values and len(values) != depth:
+        raise f.wrong(name, f"lists {len(values)} layers, but there are {depth}")
+    return values or None
+
+
 def sliding(f: Fields, depth: int, is_sliding: Callable[[int], bool]) -> list[int | None]:
     """Window per layer (None: all tokens) for models whose layers are of two kinds."""
     window = f.opt_int("sliding_window")
@@ -77,6 +86,13 @@ def every(f: Fields, depth: int, default: int) -> Callable[[int], bool]:
     return lambda index: bool((index + 1) % pattern)
 
 
+def lettered_windows(f: Fields) -> Callable[[int], bool]:
+    """EXAONE's pattern, a number (each n-th layer sees everything) or letters (LLLG: three local ones to a global)."""
+    pattern = f.get("sliding_window_pattern")
+    length = len(pattern) if isinstance(pattern, str) else f.integer("sliding_window_pattern", default=4)
+    return lambda index: (index + 1) % max(1, length) != 0
+
+
 def uniform(depth: int, window: int | None) -> list[int | None]:
     """The same window in every layer."""
     return [window] * depth
@@ -87,7 +103,8 @@ class DecoderSpec:
     """A decoder with one attention and one feed-forward block per layer, as most are.
 
     `norms` are the norms per layer over the full width; `qk_norm` the weights of norms on Q and K; `ffn` gives the
-    feed-forward block of a layer and a name for its kind; `positions` the rows of a learned position table.
+    feed-forward block of a layer and a name for its kind; `positions` the rows of a learned position table; `rolling`
+    says whether caches drop what left the window; `more` are further blocks of each layer.
     """
 
     dims: Dims
@@ -102,9 +119,11 @@ class DecoderSpec:
     qk_norm: int = 0
     sinks: bool = False
     windows: Sequence[int | None] | None = None
+    rolling: bool = True
     chunks: Sequence[int | None] | None = None
     qk_norm_layers: Sequence[bool] | None = None
     ffn: Callable[[int], tuple[str, Block]]
+    more: tuple[Block, ...] = ()
     tied: bool
     head_bias: bool = False
     positions: int = 0
@@ -126,6 +145,7 @@ class DecoderSpec:
             o_bias=self.o_bias,
             extra_params=(self.qk_norm if normed else 0) + (d.heads if self.sinks else 0),
             window=window,
+            rolling=self.rolling,
             chunk=chunk,
         )
         ffn_name, ffn = self.ffn(index)
@@ -135,7 +155,7 @@ class DecoderSpec:
         )
         norms = [Norm(name, d.width, weights) for name in names]
         kinds = [name for name, on in (("sliding", window), ("chunked", chunk)) if on]
-        return ".".join([*kinds, *([ffn_name] if ffn_name else [])]), (*norms, attention, ffn)
+        return ".".join([*kinds, *([ffn_name] if ffn_name else [])]), (*norms, attention, *self.more, ffn)
 
     def stack(self, name: str = "decoder", label: str = "layers") -> Stack:
         """The whole decoder with embedding, final norm and head."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Linear
+from nsys_pipeline.model.blocks import Linear, Mlp
 from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
     dense_ffn,
     every,
+    lettered_windows,
+    per_layer,
     read_dims,
     sliding,
     uniform,
@@ -234,8 +236,8 @@ def falcon(f: Fields) -> Architecture:
     new = f.flag("new_decoder_architecture")
     kv = f.integer("num_kv_heads", default=heads) if new else 1 if f.flag("multi_query", default=True) else heads
     dims, bias = read_dims(f, kv_heads=kv), f.flag("bias")
-    parallel_norms = f.opt_int("num_ln_in_parallel_attn")
-    norms = (parallel_norms or 2) if new else 1 if f.flag("parallel_attn", default=True) else 2
+    in_parallel = f.opt_int("num_ln_in_parallel_attn") or (2 if new else 1)
+    norms = 2 if not f.flag("parallel_attn", default=True) else 2 if in_parallel == 2 else 1
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
@@ -252,7 +254,8 @@ def mpt(f: Fields) -> Architecture:
     dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
     return DecoderSpec(
         dims=dims,
-        ffn=dense_ffn(f, dims.width, gated=False, hidden=f.integer("expansion_ratio", default=4) * dims.width),
+        # transformers ignores `expansion_ratio`; every published checkpoint has 4.
+        ffn=dense_ffn(f, dims.width, gated=False, hidden=4 * dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("mpt")
 
@@ -359,7 +362,7 @@ def glm(f: Fields) -> Architecture:
     return DecoderSpec(
         dims=dims,
         q_bias=f.flag("attention_bias"),
-        norms=4 if f.model_type == "glm4" else 2,
+        norms=2 if f.model_type == "glm" else 4,
         ffn=dense_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build(f.model_type)
@@ -369,8 +372,9 @@ def smollm3(f: Fields) -> Architecture:
     """Llama with some layers without rotary positions; those slide if a window is in use."""
     dims, bias = read_dims(f), f.flag("attention_bias")
     windows = uniform(dims.depth, None)
-    if f.flag("use_sliding_window"):
-        no_rope = f.items("no_rope_layers")
+    # transformers keeps a sliding cache for the layers that `layer_types` calls so, whatever the switch says.
+    if f.flag("use_sliding_window") or f.has("layer_types"):
+        no_rope = per_layer(f, "no_rope_layers", dims.depth)
         interval = f.integer("no_rope_layer_interval", default=4)
         rope = no_rope or [int((index + 1) % interval != 0) for index in range(dims.depth)]
         windows = sliding(f, dims.depth, lambda index: not rope[index])
@@ -387,13 +391,10 @@ def smollm3(f: Fields) -> Architecture:
 def exaone4(f: Fields) -> Architecture:
     """Norms after the blocks and on each head of Q and K."""
     dims = read_dims(f)
-    pattern = f.get("sliding_window_pattern")
-    # The published configs spell the pattern with letters: LLLG is three local layers to a global one.
-    length = len(pattern) if isinstance(pattern, str) else f.integer("sliding_window_pattern", default=4)
     return DecoderSpec(
         dims=dims,
         qk_norm=dims.qk_norm_per_head,
-        windows=sliding(f, dims.depth, lambda index: (index + 1) % length != 0),
+        windows=sliding(f, dims.depth, lettered_windows(f)),
         ffn=dense_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("exaone4")
@@ -451,8 +452,6 @@ def arcee(f: Fields) -> Architecture:
 def apertus(f: Fields) -> Architecture:
     """A plain MLP whose activation (xIELU) has two trained scalars; norms on each head of Q and K."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    from nsys_pipeline.model.blocks import Mlp
-
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), gated=False, extra_params=2)
     return DecoderSpec(
         dims=dims,
@@ -499,6 +498,109 @@ def phi3(f: Fields) -> Architecture:
     ).build("phi3")
 
 
+def bitnet(f: Fields) -> Architecture:
+    """Llama with a norm before O and one before the MLP's last matrix (BitNet b1.58)."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), extra_params=f.dim("intermediate_size"))
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.width,
+        ffn=lambda _: ("", mlp),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("bitnet")
+
+
+def vaultgemma(f: Fields) -> Architecture:
+    """Gemma 2 with two norms per layer; every other layer slides."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        windows=sliding(f, dims.depth, every(f, dims.depth, 2)),
+        ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("vaultgemma")
+
+
+def jais2(f: Fields) -> Architecture:
+    """Nemotron's layers with separate switches for the biases."""
+    dims, bias = read_dims(f), f.flag("attention_bias", default=True)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="layer",
+        ffn=dense_ffn(f, dims.width, gated=False, bias=f.flag("mlp_bias", default=True)),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("jais2")
+
+
+def nanochat(f: Fields) -> Architecture:
+    """A plain MLP, and norms without parameters, also on each head of Q and K."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm="plain",
+        ffn=dense_ffn(f, dims.width, gated=False),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("nanochat")
+
+
+def gpt_neo(f: Fields) -> Architecture:
+    """GPT-2 without biases on Q, K and V; local layers see 256 tokens, but the cache keeps all of them."""
+    dims = read_dims(f, kv_heads=f.dim("num_heads", "num_attention_heads"))
+    kinds: list[str] = []
+    for entry in f.items("attention_types") or [[["global", "local"], 12]]:
+        if not (isinstance(entry, list) and len(entry) == 2 and isinstance(entry[0], list) and type(entry[1]) is int):
+            raise f.wrong("attention_types", f"holds {entry!r}, not a list of kinds and how often it is repeated")
+        kinds += [str(kind) for kind in entry[0]] * entry[1]
+    if len(kinds) != dims.depth:
+        raise f.wrong("attention_types", f"lists {len(kinds)} layers, but there are {dims.depth}")
+    window = f.integer("window_size", default=256)
+    return DecoderSpec(
+        dims=dims,
+        o_bias=True,
+        norm="layer",
+        windows=[window if kind == "local" else None for kind in kinds],
+        rolling=False,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=f.opt_int("intermediate_size") or 4 * dims.width),
+        tied=f.flag("tie_word_embeddings"),
+        positions=f.dim("max_position_embeddings"),
+    ).build("gpt_neo")
+
+
+def persimmon(f: Fields) -> Architecture:
+    """LayerNorm and biases; norms on each head of Q and K; a plain MLP."""
+    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        qk_norm=4 * dims.head_dim if f.flag("qk_layernorm", default=True) else 0,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("persimmon")
+
+
+def helium(f: Fields) -> Architecture:
+    """Llama whose O is as wide as the model and has no bias."""
+    dims = read_dims(f)
+    if dims.heads * dims.head_dim != dims.width:
+        raise f.wrong("head_dim", f"= {dims.head_dim} times {dims.heads} heads is not hidden_size = {dims.width}")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=f.flag("attention_bias"),
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("helium")
+
+
 DENSE: dict[str, Builder] = {
     "llama": llama,
     "mistral": mistral,
@@ -507,6 +609,7 @@ DENSE: dict[str, Builder] = {
     "qwen2": qwen2,
     "qwen2_vl_text": qwen2,
     "qwen2_5_vl_text": qwen2,
+    "qwen2_5_omni_text": qwen2,
     "qwen3": qwen3,
     "qwen3_vl_text": qwen3,
     "gemma": gemma,
@@ -541,6 +644,15 @@ DENSE: dict[str, Builder] = {
     "nemotron": nemotron,
     "arcee": arcee,
     "apertus": apertus,
-    "helium": gemma,
+    "helium": helium,
     "hunyuan_v1_dense": hunyuan_dense,
+    "bitnet": bitnet,
+    "vaultgemma": vaultgemma,
+    "jais2": jais2,
+    "nanochat": nanochat,
+    "gpt_neo": gpt_neo,
+    "codegen": gptj,
+    "persimmon": persimmon,
+    "iquestcoder": llama,
+    "glm4v_text": glm,
 }

@@ -154,9 +154,9 @@ def grid(f: Fields, size: str = "image_size", patch: str = "patch_size") -> tupl
 def _edge(f: Fields, name: str) -> int:
     value = f.get(name)
     if isinstance(value, list | tuple):
-        if len(set(value)) != 1:
+        if any(item != value[0] for item in value) or not value:
             raise f.wrong(name, f"is {value!r}; only squares are supported")
-        return int(value[0])
+        return f.checked(name, value[0])
     return f.dim(name) if value is None else f.integer(name)
 
 
@@ -296,7 +296,7 @@ def dinov2(f: Fields) -> Architecture:
     side, patch = grid(f)
     tokens = side * side + 1
     swiglu = f.flag("use_swiglu_ffn")
-    hidden = int(width * f.number("mlp_ratio", default=4))
+    hidden = int(width * f.ratio("mlp_ratio", default=4))
     if swiglu:
         hidden = (int(hidden * 2 / 3) + 7) // 8 * 8
     spec = EncoderSpec(

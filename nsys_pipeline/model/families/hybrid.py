@@ -7,10 +7,11 @@ from typing import Any
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import Builder, Dims, layer_kinds, read_dims
-from nsys_pipeline.model.families.moe import experts_of, latent_attention, qwen_ffn
+from nsys_pipeline.model.families.common import Builder, Dims, layer_kinds, per_layer, read_dims
+from nsys_pipeline.model.families.moe import experts_of, latent_attention, named_kinds, qwen_ffn
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.recurrent import (
+    Projection,
     Recurrent,
     gated_delta_net,
     kimi_delta_attention,
@@ -24,9 +25,10 @@ _LINEAR = ("linear_attention", "mamba", "conv")
 _LEGACY = {"mamba": "linear_attention", "attention": "full_attention"}
 
 
-def _assemble(
+def assemble(
     f: Fields, family: str, dims: Dims, layers: Sequence[tuple[str, tuple[Block, ...]]], *, final_norm: bool = True
 ) -> Architecture:
+    """A decoder of these layers, each a label and blocks."""
     after: list[Block] = [Norm("final_norm", dims.width, dims.width)] if final_norm else []
     stack = Stack(
         "decoder",
@@ -83,15 +85,15 @@ def qwen3_next(f: Fields) -> Architecture:
         mixer: Block = linear if kind in _LINEAR else attention
         label = "linear" if kind in _LINEAR else "full"
         layers.append((".".join(filter(None, (label, name))), (*_two_norms(dims.width), mixer, block)))
-    return _assemble(f, f.model_type, dims, layers)
+    return assemble(f, f.model_type, dims, layers)
 
 
 def kimi_linear(f: Fields) -> Architecture:
     """Kimi delta attention in three of four layers, latent attention in the others; DeepSeek's experts."""
     width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
     dims = Dims(width, depth, heads, heads, f.dim("v_head_dim"), f.dim("vocab_size"))
-    nested = f.get("linear_attn_config", default={})
-    sub = Fields(nested, "kimi_linear", "linear_attn_config") if nested else f
+    nested = f.has("linear_attn_config")
+    sub = f.sub("linear_attn_config", model_type="kimi_linear") if nested else f
     linear = kimi_delta_attention(
         width,
         sub.integer("num_heads", default=f.integer("linear_num_heads", default=heads)),
@@ -100,7 +102,7 @@ def kimi_linear(f: Fields) -> Architecture:
         else f.integer("linear_head_dim"),
         sub.integer("short_conv_kernel_size", default=f.integer("linear_conv_kernel_dim", default=4)),
     )
-    full = set(sub.items("full_attn_layers") or []) if nested else set()
+    full = set(sub.indices("full_attn_layers") or []) if nested else set()
     # The published configs number layers from one.
     kinds = layer_kinds(
         f, depth, lambda i: "full_attention" if (i + 1 in full if full else i and i % 4 == 0) else "linear_attention"
@@ -112,14 +114,14 @@ def kimi_linear(f: Fields) -> Architecture:
     moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
     first = f.integer("first_k_dense_replace", default=1, minimum=0)
-    mlp_kinds = f.items("mlp_layer_types") or ["dense" if i < first else "sparse" for i in range(depth)]
+    mlp_kinds = named_kinds(f, "mlp_layer_types", depth, ["dense"] * min(first, depth) + ["sparse"] * depth)
     layers = []
     for kind, mlp_kind in zip(kinds, mlp_kinds, strict=True):
         mixer: Block = linear if kind in _LINEAR else attention
         ffn: Block = moe if mlp_kind == "sparse" else dense
         label = ("linear" if kind in _LINEAR else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
         layers.append((label, (*_two_norms(width), mixer, ffn)))
-    return _assemble(f, "kimi_linear", dims, layers)
+    return assemble(f, "kimi_linear", dims, layers)
 
 
 def jamba(f: Fields) -> Architecture:
@@ -154,13 +156,13 @@ def jamba(f: Fields) -> Architecture:
         mixing: Block = attention if full else mixer
         feeding: Block = moe if sparse else dense
         layers.append((label, (*_two_norms(dims.width), mixing, feeding)))
-    return _assemble(f, "jamba", dims, layers)
+    return assemble(f, "jamba", dims, layers)
 
 
 def _mamba_only(f: Fields, family: str, mixer: Recurrent) -> Architecture:
     width, depth, vocab = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("vocab_size")
     dims = Dims(width, depth, 0, 0, 0, vocab)
-    return _assemble(f, family, dims, [("", (Norm("norm", width, width), mixer))] * depth)
+    return assemble(f, family, dims, [("", (Norm("norm", width, width), mixer))] * depth)
 
 
 def mamba(f: Fields) -> Architecture:
@@ -169,7 +171,7 @@ def mamba(f: Fields) -> Architecture:
     rank = f.get("time_step_rank")
     mixer = mamba1(
         width=width,
-        inner=int(f.number("expand", default=2) * width),
+        inner=int(f.ratio("expand", default=2) * width),
         state=f.dim("state_size"),
         kernel=f.integer("conv_kernel", default=4),
         rank=-(-width // 16) if rank in (None, "auto") else f.integer("time_step_rank"),
@@ -182,7 +184,7 @@ def mamba(f: Fields) -> Architecture:
 def mamba2_model(f: Fields) -> Architecture:
     """Mamba 2 in every layer, no MLP."""
     width, heads, head_dim = f.dim("hidden_size"), f.dim("num_heads"), f.dim("head_dim")
-    if heads * head_dim != int(f.number("expand", default=2) * width):
+    if heads * head_dim != int(f.ratio("expand", default=2) * width):
         raise f.wrong("num_heads", f"= {heads} times head_dim = {head_dim} is not expand times hidden_size")
     mixer = mamba2(
         width=width,
@@ -224,12 +226,12 @@ def bamba(f: Fields) -> Architecture:
     )
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias)
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=f.flag("mlp_bias"))
-    full = set(f.items("attn_layer_indices") or [])
+    full = set(f.indices("attn_layer_indices") or [])
     layers: list[tuple[str, tuple[Block, ...]]] = [
         ("full" if i in full else "mamba", (*_two_norms(dims.width), attention if i in full else mixer, mlp))
         for i in range(dims.depth)
     ]
-    return _assemble(f, "bamba", dims, layers)
+    return assemble(f, "bamba", dims, layers)
 
 
 def falcon_h1(f: Fields) -> Architecture:
@@ -246,7 +248,7 @@ def falcon_h1(f: Fields) -> Architecture:
     )
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias)
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=f.flag("mlp_bias"))
-    return _assemble(f, "falcon_h1", dims, [("hybrid", (*_two_norms(dims.width), mixer, attention, mlp))] * dims.depth)
+    return assemble(f, "falcon_h1", dims, [("hybrid", (*_two_norms(dims.width), mixer, attention, mlp))] * dims.depth)
 
 
 def granitemoehybrid(f: Fields) -> Architecture:
@@ -267,7 +269,7 @@ def granitemoehybrid(f: Fields) -> Architecture:
         recurrent = _LEGACY.get(kind, kind) == "linear_attention"
         mixing: Block = mixer if recurrent else attention
         layers.append(("mamba" if recurrent else "full", (*_two_norms(dims.width), mixing, ffn)))
-    return _assemble(f, "granitemoehybrid", dims, layers)
+    return assemble(f, "granitemoehybrid", dims, layers)
 
 
 _PATTERN = {"M": "mamba", "*": "full", "-": "mlp", "E": "moe"}
@@ -301,11 +303,8 @@ def nemotron_h(f: Fields) -> Architecture:
     if "mlp" in kinds:
         blocks["mlp"] = Mlp(width=width, hidden=f.dim("intermediate_size"), gated=False, bias=f.flag("mlp_bias"))
     if "moe" in kinds:
-        if f.opt_int("moe_latent_size"):
-            raise f.wrong("moe_latent_size", "is not supported: experts on a latent have no exact reading yet")
         experts, top_k = experts_of(f, "n_routed_experts")
         shared = f.integer("moe_shared_expert_intermediate_size", default=0, minimum=0)
-        shared *= f.integer("n_shared_experts", default=1, minimum=0)
         blocks["moe"] = Moe(
             width=width,
             hidden=f.dim("moe_intermediate_size"),
@@ -314,12 +313,16 @@ def nemotron_h(f: Fields) -> Architecture:
             gated=False,
             bias=f.flag("mlp_bias"),
             shared=shared,
+            latent=f.opt_int("moe_latent_size"),
         )
     unknown = sorted(set(kinds) - set(blocks))
     if unknown:
         raise f.wrong("hybrid_override_pattern", f"names layers that are not known: {', '.join(unknown)}")
     norm = Norm("norm", width, width)
-    return _assemble(f, "nemotron_h", dims, [(kind, (norm, blocks[kind])) for kind in kinds])
+    # transformers has no tied table for this family, whatever the config says.
+    return assemble(
+        f.replaced(tie_word_embeddings=False), "nemotron_h", dims, [(kind, (norm, blocks[kind])) for kind in kinds]
+    )
 
 
 def minimax(f: Fields) -> Architecture:
@@ -328,8 +331,8 @@ def minimax(f: Fields) -> Architecture:
     experts, top_k = experts_of(f, "num_local_experts")
     moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
     linear = lightning_attention(dims.width, dims.heads, dims.head_dim)
-    attention = _attention(dims, window=f.opt_int("sliding_window"))
-    legacy = f.items("attn_type_list")
+    attention = _attention(dims, window=f.opt_int("sliding_window"), rolling=False)
+    legacy = per_layer(f, "attn_type_list", dims.depth)
     if legacy is not None:
         kinds = ["full_attention" if kind else "linear_attention" for kind in legacy]
     else:
@@ -338,7 +341,7 @@ def minimax(f: Fields) -> Architecture:
     for kind in kinds:
         mixing: Block = linear if kind in _LINEAR else attention
         layers.append(("linear" if kind in _LINEAR else "full", (*_two_norms(dims.width), mixing, moe)))
-    return _assemble(f, "minimax", dims, layers)
+    return assemble(f, "minimax", dims, layers)
 
 
 def lfm2(f: Fields) -> Architecture:
@@ -353,7 +356,7 @@ def lfm2(f: Fields) -> Architecture:
         experts, top_k = experts_of(f, "num_experts")
         moe = Moe(width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
         first = f.integer("num_dense_layers", default=0, minimum=0)
-    indices = f.items("full_attn_idxs")
+    indices = f.indices("full_attn_idxs")
     kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if indices is None or i in indices else "conv")
     layers = []
     for index, kind in enumerate(kinds):
@@ -361,7 +364,7 @@ def lfm2(f: Fields) -> Architecture:
         feeding: Block = moe if moe is not None and index >= first else dense
         label = ("conv" if kind == "conv" else "full") + (".moe" if feeding is moe else "")
         layers.append((label, (*_two_norms(dims.width), mixing, feeding)))
-    return _assemble(f, f.model_type, dims, layers)
+    return assemble(f, f.model_type, dims, layers)
 
 
 def _lfm2_hidden(f: Fields) -> int:
@@ -372,10 +375,72 @@ def _lfm2_hidden(f: Fields) -> int:
     hidden = int(2 * hidden / 3)
     multiplier = f.get("block_ffn_dim_multiplier")
     if multiplier is not None:
-        hidden = int(f.number("block_ffn_dim_multiplier") * hidden)
+        hidden = int(f.ratio("block_ffn_dim_multiplier") * hidden)
         multiple = f.integer("block_multiple_of", default=256)
         hidden = multiple * -(-hidden // multiple)
     return hidden
+
+
+def olmo_hybrid(f: Fields) -> Architecture:
+    """Three gated delta nets to an attention layer of OLMo 3, each with a dense MLP."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    k_heads = f.opt_int("linear_num_key_heads") or dims.heads
+    v_heads = f.opt_int("linear_num_value_heads") or dims.heads
+    f.divides("linear_num_value_heads", v_heads, "linear_num_key_heads", k_heads)
+    k_dim = f.opt_int("linear_key_head_dim") or int(0.75 * dims.width / k_heads)
+    linear = gated_delta_net(
+        width=dims.width,
+        k_heads=k_heads,
+        v_heads=v_heads,
+        k_dim=k_dim,
+        v_dim=f.opt_int("linear_value_head_dim") or 2 * k_dim,
+        kernel=f.integer("linear_conv_kernel_dim", default=4),
+    )
+    attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias, extra_params=dims.qk_norm_full)
+    mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"))
+    kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if i % 4 == 3 else "linear_attention")
+    if f.items("layer_types") is None and "full_attention" not in kinds:
+        kinds[-1] = "full_attention"
+    layers = []
+    for kind in kinds:
+        mixer: Block = linear if kind in _LINEAR else attention
+        layers.append(("linear" if kind in _LINEAR else "full", (*_two_norms(dims.width), mixer, mlp)))
+    return assemble(f, "olmo_hybrid", dims, layers)
+
+
+def rwkv(f: Fields) -> Architecture:
+    """RWKV-4: a time mix whose recurrence is elementwise, and a channel mix with a gate (arXiv 2305.13048)."""
+    width, depth, vocab = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("vocab_size")
+    inner = f.opt_int("attention_hidden_size") or width
+    hidden = f.opt_int("intermediate_size") or 4 * width
+    time_mix = Recurrent(
+        projections=(Projection("time_mix_rkv", 3 * inner, width),),
+        out=Projection("time_mix_output", width, inner),
+        conv_channels=0,
+        conv_kernel=1,
+        # Numerator, denominator and running maximum per channel, and the last input.
+        state=3 * inner + width,
+        small_params=2 * inner + 3 * width,
+    )
+    channel_mix = Recurrent(
+        projections=(
+            Projection("channel_mix_key", hidden, width),
+            Projection("channel_mix_receptance", width, width),
+        ),
+        out=Projection("channel_mix_value", width, hidden),
+        conv_channels=0,
+        conv_kernel=1,
+        state=width,
+        small_params=2 * width,
+    )
+    norms = (Norm("ln1", width, 2 * width), Norm("ln2", width, 2 * width))
+    stack = Stack(
+        "decoder",
+        group_layers("layers", [("", (*norms, time_mix, channel_mix))] * depth),
+        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")), Norm("pre_norm", width, 2 * width)),
+        (Norm("final_norm", width, 2 * width), Head(vocab, width)),
+    )
+    return Architecture(family="rwkv", decoder=stack)
 
 
 HYBRID: dict[str, Builder] = {
@@ -392,6 +457,8 @@ HYBRID: dict[str, Builder] = {
     "granitemoehybrid": granitemoehybrid,
     "nemotron_h": nemotron_h,
     "minimax": minimax,
+    "olmo_hybrid": olmo_hybrid,
+    "rwkv": rwkv,
     "lfm2": lfm2,
     "lfm2_moe": lfm2,
 }

@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+
+import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Block, Embedding, Head, LatentAttention, Mlp, Moe, Norm
+from nsys_pipeline.model.blocks import (
+    Attention,
+    Block,
+    Embedding,
+    Head,
+    LatentAttention,
+    Linear,
+    Mlp,
+    Moe,
+    Norm,
+)
 from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
     every,
     layer_kinds,
+    lettered_windows,
+    per_layer,
     read_dims,
     sliding,
     uniform,
 )
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import ATTENTION
+from nsys_pipeline.model.sparse_attention import SparseLatentAttention
 
 Ffn = Callable[[int], tuple[str, Block]]
 
@@ -48,10 +64,10 @@ def mixtral(f: Fields) -> Architecture:
 
 
 def phimoe(f: Fields) -> Architecture:
-    """Mixtral with LayerNorm and biases on attention and head."""
+    """Mixtral with LayerNorm and biases on attention and head; its router always picks two experts."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    experts, top_k = experts_of(f, "num_local_experts")
-    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
+    experts, _ = experts_of(f, "num_local_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=min(2, experts))
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
@@ -76,7 +92,7 @@ def qwen_ffn(f: Fields, width: int, depth: int, *, shared: bool) -> Ffn:
         shared_gate=shared,
     )
     step = f.integer("decoder_sparse_step", default=1)
-    only = set(f.items("mlp_only_layers") or [])
+    only = set(f.indices("mlp_only_layers") or [])
     sparse = [index not in only and (index + 1) % step == 0 for index in range(depth)]
     if all(sparse):
         return lambda _: ("moe", moe)
@@ -154,20 +170,20 @@ def deepseek_ffn(f: Fields, width: int) -> Ffn:
     """`first_k_dense_replace` dense layers, then routed experts beside `n_shared_experts` fused into one MLP."""
     experts, top_k = experts_of(f, "n_routed_experts", "num_local_experts")
     hidden = f.dim("moe_intermediate_size")
+    bias = f.flag("mlp_bias") and f.model_type in ("deepseek_v2", "deepseek_ocr2_text")
     moe = Moe(
         width=width,
         hidden=hidden,
         experts=experts,
         top_k=top_k,
         shared=hidden * f.integer("n_shared_experts", default=0, minimum=0),
+        shared_bias=bias,
     )
-    kinds = f.items("mlp_layer_types")
     first = f.integer("first_k_dense_replace", default=0, minimum=0)
-    dense = Mlp(width=width, hidden=f.dim("intermediate_size")) if first or kinds else None
-    if kinds and dense is not None:
-        feeding = dense
-        return lambda index: ("moe", moe) if kinds[index] == "sparse" else ("dense", feeding)
-    return _moe_from(first, dense, moe)
+    if not first and not f.has("mlp_layer_types"):
+        return lambda _: ("moe", moe)
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size"), bias=bias)
+    return _by_kind(_mlp_kinds(f, f.dim("num_hidden_layers"), first), dense, moe)
 
 
 def latent_attention(f: Fields, width: int, heads: int) -> LatentAttention:
@@ -223,7 +239,7 @@ def deepseek(f: Fields) -> Architecture:
 def glm4_moe_lite(f: Fields) -> Architecture:
     """DeepSeek's layers with `mlp_layer_types`; one dense layer first unless it says otherwise."""
     width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
-    kinds = f.items("mlp_layer_types") or ["dense"] + ["sparse"] * (depth - 1)
+    kinds = _mlp_kinds(f, depth, 1)
     experts, top_k = experts_of(f, "n_routed_experts")
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
@@ -300,13 +316,13 @@ def llama4_text(f: Fields) -> Architecture:
     hidden = f.dim("intermediate_size")
     moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=hidden, dense_executed=True)
     step = f.integer("interleave_moe_layer_step", default=1)
-    sparse = f.items("moe_layers")
+    sparse = f.indices("moe_layers")
     if sparse is None:
         sparse = list(range(step - 1, dims.depth, step))
     dense = Mlp(width=dims.width, hidden=f.integer("intermediate_size_mlp", default=hidden))
     # Layers without rotary positions attend to everything, the others to their own chunk.
     interval = f.integer("no_rope_layer_interval", default=4)
-    rope = f.items("no_rope_layers") or [int((index + 1) % interval != 0) for index in range(dims.depth)]
+    rope = per_layer(f, "no_rope_layers", dims.depth) or [int((i + 1) % interval != 0) for i in range(dims.depth)]
     kinds = layer_kinds(f, dims.depth, lambda index: "chunked_attention" if rope[index] else "full_attention")
     chunk = f.opt_int("attention_chunk_size")
     return DecoderSpec(
@@ -357,6 +373,7 @@ def ernie4_5_moe(f: Fields) -> Architecture:
         o_bias=bias,
         ffn=lambda i: ("moe", moe) if (i + 1) % step == 0 and first <= i <= last else ("dense", dense),
         tied=f.flag("tie_word_embeddings"),
+        head_bias=bias,
     ).build("ernie4_5_moe")
 
 
@@ -386,10 +403,304 @@ def _one_value(f: Fields, name: str) -> int:
     """A size that may be spelled as a list of equal values, one per layer."""
     value = f.get(name)
     if isinstance(value, list):
-        if len(set(value)) != 1:
+        if not value or any(item != value[0] for item in value):
             raise f.wrong(name, "differs between layers, which is not supported")
-        return int(value[0])
+        return f.checked(name, value[0])
     return f.integer(name)
+
+
+def _by_kind(kinds: Sequence[str], dense: Mlp, moe: Moe) -> Ffn:
+    """Experts in the layers that are called sparse."""
+    return lambda index: ("moe", moe) if kinds[index] == "sparse" else ("dense", dense)
+
+
+def _mlp_kinds(f: Fields, depth: int, first_dense: int) -> list[str]:
+    """`mlp_layer_types`, or `first_dense` dense layers first. Raises ModelError for a kind that is neither."""
+    return named_kinds(f, "mlp_layer_types", depth, ["dense"] * min(first_dense, depth) + ["sparse"] * depth)
+
+
+def named_kinds(f: Fields, name: str, depth: int, default: Sequence[str]) -> list[str]:
+    """One of "dense" and "sparse" for each layer."""
+    kinds = f.items(name)
+    if kinds is None:
+        return list(default[:depth])
+    if len(kinds) != depth:
+        raise f.wrong(name, f"lists {len(kinds)} layers, but there are {depth}")
+    unknown = sorted({str(kind) for kind in kinds} - {"dense", "sparse"})
+    if unknown:
+        raise f.wrong(name, f"names kinds that are not known: {', '.join(unknown)}")
+    return [str(kind) for kind in kinds]
+
+
+def exaone_moe(f: Fields) -> Architecture:
+    """EXAONE 4's attention under DeepSeek's experts (K-EXAONE)."""
+    dims = read_dims(f)
+    experts, top_k = experts_of(f, "num_experts")
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
+    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
+    kinds = _mlp_kinds(f, dims.depth, f.integer("first_k_dense_replace", default=1, minimum=0))
+    return DecoderSpec(
+        dims=dims,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lettered_windows(f)),
+        ffn=_by_kind(kinds, Mlp(width=dims.width, hidden=f.dim("intermediate_size")), moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("exaone_moe")
+
+
+def hy_v3(f: Fields) -> Architecture:
+    """Norms on each head of Q and K; shared and routed experts after one dense layer."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
+    mlp_bias = f.flag("mlp_bias")
+    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared, shared_bias=mlp_bias)
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=mlp_bias)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        ffn=_by_kind(_mlp_kinds(f, dims.depth, 1), dense, moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("hy_v3")
+
+
+def cohere2_moe(f: Fields) -> Architecture:
+    """Cohere 2 with experts, after dense layers of a width of their own."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    hidden = f.dim("intermediate_size")
+    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
+    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
+    dense = Mlp(width=dims.width, hidden=f.opt_int("prefix_dense_intermediate_size") or hidden)
+    first = f.integer("first_k_dense_replace", default=0, minimum=0)
+    prefix, rest = f.integer("prefix_dense_sliding_window_pattern", default=1), every(f, dims.depth, 4)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=1,
+        windows=sliding(f, dims.depth, lambda i: bool((i + 1) % prefix) if i < first else rest(i - first)),
+        ffn=_by_kind(_mlp_kinds(f, dims.depth, first), dense, moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("cohere2_moe")
+
+
+def dbrx(f: Fields) -> Architecture:
+    """DBRX: experts in every layer; sizes of attention and experts in configs of their own; norms without a shift."""
+    attention, ffn = f.sub("attn_config", model_type="dbrx_attention"), f.sub("ffn_config", model_type="dbrx_ffn")
+    dims = read_dims(f, kv_heads=attention.integer("kv_n_heads", default=1))
+    experts, top_k = ffn.integer("moe_num_experts", default=4), ffn.integer("moe_top_k", default=1)
+    if top_k > experts:
+        raise ffn.wrong("moe_top_k", f"is {top_k}, but there are {experts} experts")
+    hidden = ffn.integer("ffn_hidden_size", default=3584)
+    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k)
+    return DecoderSpec(dims=dims, ffn=lambda _: ("moe", moe), tied=f.flag("tie_word_embeddings")).build("dbrx")
+
+
+def afmoe(f: Fields) -> Architecture:
+    """Four norms, a gate on the attention's output, and experts after the first dense layers (Trinity)."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
+    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared, router_bias=experts)
+    first = f.integer("num_dense_layers", default=1, minimum=0)
+    interval = f.integer("global_attn_every_n_layers", default=4)
+    gate = Linear("attention_gate", dims.heads * dims.head_dim, dims.width, role=ATTENTION)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=4,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lambda index: bool((index + 1) % interval)),
+        ffn=_moe_from(first, Mlp(width=dims.width, hidden=f.dim("intermediate_size")), moe),
+        more=(gate,),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("afmoe")
+
+
+def mimo_v2_flash(f: Fields) -> Architecture:
+    """Sliding layers with sinks and twice the K and V heads of full ones; V is narrower than K."""
+    width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
+    vocab, bias = f.dim("vocab_size"), f.flag("attention_bias")
+    kv_heads, head_dim, value_dim = f.dim("num_key_value_heads"), f.integer("head_dim"), f.integer("v_head_dim")
+    experts, top_k = experts_of(f, "n_routed_experts")
+    moe = Moe(width=width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
+    # The published config counts the tokens before the query only, and spells patterns with ones and zeros.
+    before = f.opt_int("sliding_window_size")
+    window = before + 1 if before else f.opt_int("sliding_window")
+    pattern = f.items("hybrid_layer_pattern")
+    kinds = layer_kinds(
+        f,
+        depth,
+        lambda i: "sliding_attention" if (pattern[i] if pattern else i and (i + 1) % 6) else "full_attention",
+    )
+    frequency = f.items("moe_layer_freq")
+    spelled = ["sparse" if on else "dense" for on in frequency] if frequency else ["dense"] + ["sparse"] * depth
+    for name, listed in (("hybrid_layer_pattern", pattern), ("moe_layer_freq", frequency)):
+        if listed is not None and len(listed) != depth:
+            raise f.wrong(name, f"lists {len(listed)} layers, but there are {depth}")
+    ffn = _by_kind(named_kinds(f, "mlp_layer_types", depth, spelled), dense, moe)
+    layers = []
+    for index, kind in enumerate(kinds):
+        slides = kind == "sliding_attention"
+        layer_kv = f.integer("swa_num_key_value_heads", default=2 * kv_heads) if slides else kv_heads
+        f.divides("num_attention_heads", heads, "num_key_value_heads", layer_kv)
+        attention = Attention(
+            width=width,
+            heads=heads,
+            kv_heads=layer_kv,
+            head_dim=head_dim,
+            value_dim=value_dim,
+            q_bias=bias,
+            kv_bias=bias,
+            extra_params=heads if slides else 0,
+            window=window if slides else None,
+        )
+        name, block = ffn(index)
+        norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
+        layers.append((f"sliding.{name}" if slides else name, (*norms, attention, block)))
+    return _decoder(f, "mimo_v2_flash", layers, vocab, width, heads, kv_heads)
+
+
+def laguna(f: Fields) -> Architecture:
+    """Layers with query heads of their own number and a gate on the attention's output; a shared expert."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    shared = f.dim("shared_expert_intermediate_size", minimum=0)
+    moe = Moe(
+        width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k, shared=shared,
+        router_bias=experts,
+    )  # fmt: skip
+    ffn = _by_kind(_mlp_kinds(f, dims.depth, 1), Mlp(width=dims.width, hidden=f.dim("intermediate_size")), moe)
+    windows = sliding(f, dims.depth, lambda _: False)
+    each = f.items("num_attention_heads_per_layer") or [dims.heads] * dims.depth
+    if len(each) != dims.depth:
+        raise f.wrong("num_attention_heads_per_layer", f"lists {len(each)} layers, but there are {dims.depth}")
+    gating = f.get("gating", default=True)
+    layers = []
+    for index, count in enumerate(each):
+        if type(count) is not int or count < 1:
+            raise f.wrong("num_attention_heads_per_layer", f"holds {count!r}, not a number of heads")
+        f.divides("num_attention_heads_per_layer", count, "num_key_value_heads", dims.kv_heads)
+        gate = count if gating is True or gating == "per-head" else count * dims.head_dim
+        attention = Attention(
+            width=dims.width, heads=count, kv_heads=dims.kv_heads, head_dim=dims.head_dim, q_bias=bias, kv_bias=bias,
+            o_bias=bias, extra_params=dims.qk_norm_per_head, window=windows[index],
+        )  # fmt: skip
+        name, block = ffn(index)
+        norms = (Norm("attention_norm", dims.width, dims.width), Norm("mlp_norm", dims.width, dims.width))
+        blocks = (*norms, attention, Linear("attention_gate", gate, dims.width, role=ATTENTION), block)
+        layers.append((f"sliding.{name}" if windows[index] else name, blocks))
+    return _decoder(f, "laguna", layers, dims.vocab, dims.width, dims.heads, dims.kv_heads)
+
+
+def _decoder(
+    f: Fields, family: str, layers: Sequence[tuple[str, tuple[Block, ...]]], vocab: int, width: int, heads: int,
+    kv_heads: int,
+) -> Architecture:  # fmt: skip
+    stack = Stack(
+        "decoder",
+        group_layers("layers", layers),
+        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
+        (Norm("final_norm", width, width), Head(vocab, width)),
+    )
+    return Architecture(family=family, decoder=stack, heads=heads, kv_heads=kv_heads)
+
+
+def dense_latents(f: Fields) -> Architecture:
+    """Latent attention with a dense MLP (MiniCPM3, Youtu)."""
+    heads = f.dim("num_attention_heads")
+    if f.opt_int("v_head_dim") is None:
+        width = f.dim("hidden_size")
+        f = f.replaced(v_head_dim=f.divides("hidden_size", width, "num_attention_heads", heads))
+    bias = f.flag("mlp_bias") if f.model_type == "minicpm3" else False
+    mlp = Mlp(width=f.dim("hidden_size"), hidden=f.dim("intermediate_size"), bias=bias)
+    return latent_decoder(f, lambda _: ("", mlp), f.model_type)
+
+
+def longcat_flash(f: Fields) -> Architecture:
+    """Two latent attentions and two dense MLPs per layer; experts beside them, some of which compute nothing."""
+    width, heads, depth, vocab = (
+        f.dim("hidden_size"),
+        f.dim("num_attention_heads"),
+        f.dim("num_layers", "num_hidden_layers"),
+        f.dim("vocab_size"),
+    )
+    experts, top_k = f.dim("n_routed_experts"), f.dim("moe_topk")
+    zero = f.opt_int("zero_expert_num") or 0
+    if top_k > experts + zero:
+        raise f.wrong("moe_topk", f"is {top_k}, but there are {experts + zero} experts")
+    moe = Moe(
+        width=width,
+        hidden=f.dim("expert_ffn_hidden_size"),
+        experts=experts,
+        top_k=top_k,
+        zero_experts=zero,
+        router_bias=experts + zero if f.flag("router_bias") else 0,
+    )
+    attention = latent_attention(f, width, heads)
+    mlp = Mlp(width=width, hidden=f.dim("ffn_hidden_size"))
+    norms = tuple(Norm(name, width, width) for name in ("attention_norm", "mlp_norm"))
+    half = (*norms, attention, mlp)
+    return _decoder(f, "longcat_flash", [("", (*half, moe, *half))] * depth, vocab, width, heads, heads)
+
+
+def sparse_latents(f: Fields) -> Architecture:
+    """DeepSeek-V3.2 and GLM-5: an indexer picks the keys that latent attention looks at."""
+    width, heads, depth = f.dim("hidden_size"), f.dim("num_attention_heads"), f.dim("num_hidden_layers")
+    plain = latent_attention(f, width, heads)
+    indexers = _indexers(f, depth)
+    attention = [
+        SparseLatentAttention(
+            **attrs.asdict(plain),
+            top_keys=f.integer("index_topk"),
+            index_heads=f.integer("index_n_heads"),
+            index_dim=f.integer("index_head_dim"),
+            has_indexer=kind == "full",
+        )
+        for kind in indexers
+    ]
+    if plain.q_rank is None:
+        raise f.missing("q_lora_rank")
+    experts, top_k = experts_of(f, "n_routed_experts", "num_experts")
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
+    moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
+    kinds = _mlp_kinds(f, depth, f.integer("first_k_dense_replace", default=3, minimum=0))
+    ffn = _by_kind(kinds, Mlp(width=width, hidden=f.dim("intermediate_size")), moe)
+    norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
+    layers = []
+    for index, mixer in enumerate(attention):
+        name, block = ffn(index)
+        label = name if mixer.has_indexer else f"{name}.reused_index"
+        layers.append((label, (*norms, mixer, block)))
+    return _decoder(f, f.model_type, layers, f.dim("vocab_size"), width, heads, heads)
+
+
+def _indexers(f: Fields, depth: int) -> list[str]:
+    """Which layers have an indexer ("full"), and which reuse the keys that an earlier one picked ("shared")."""
+    if f.model_type == "deepseek_v32":
+        return ["full"] * depth
+    kinds = f.items("indexer_types")
+    pattern = f.get("index_topk_pattern")
+    if kinds is None and isinstance(pattern, str):
+        kinds = [{"F": "full", "S": "shared"}.get(letter, letter) for letter in pattern]
+    if kinds is None:
+        every_n = f.integer("index_topk_freq", default=1)
+        offset = f.integer("index_skip_topk_offset", default=2, minimum=0)
+        kinds = ["shared" if max(index - offset + 1, 0) % every_n else "full" for index in range(depth)]
+    if len(kinds) != depth:
+        raise f.wrong("indexer_types", f"lists {len(kinds)} layers, but there are {depth}")
+    if set(kinds) - {"full", "shared"} or kinds[0] != "full":
+        raise f.wrong("indexer_types", "must name each layer full or shared, the first one full")
+    return [str(kind) for kind in kinds]
 
 
 MOE: dict[str, Builder] = {
@@ -407,6 +718,7 @@ MOE: dict[str, Builder] = {
     "deepseek": deepseek,
     "deepseek_ocr2_text": deepseek,
     "qwen3_vl_moe_text": qwen3_moe,
+    "qwen3_omni_moe_text": qwen3_moe,
     "glm4_moe": glm4_moe,
     "glm4_moe_lite": glm4_moe_lite,
     "dots1": dots1,
@@ -416,4 +728,18 @@ MOE: dict[str, Builder] = {
     "minimax_m2": minimax_m2,
     "ernie4_5_moe": ernie4_5_moe,
     "hunyuan_v1_moe": hunyuan_moe,
+    "exaone_moe": exaone_moe,
+    "hy_v3": hy_v3,
+    "cohere2_moe": cohere2_moe,
+    "dbrx": dbrx,
+    "afmoe": afmoe,
+    "mimo_v2_flash": mimo_v2_flash,
+    "laguna": laguna,
+    "minicpm3": dense_latents,
+    "youtu": dense_latents,
+    "longcat_flash": longcat_flash,
+    "deepseek_v32": sparse_latents,
+    "glm_moe_dsa": sparse_latents,
+    "mistral4": deepseek,
+    "glm4v_moe_text": solar_open,
 }

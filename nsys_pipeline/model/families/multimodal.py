@@ -13,14 +13,25 @@ from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, 
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, grid, patch_embedding, siglip_vision
+from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
+from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
+from nsys_pipeline.model.families.shared_blocks import SHARED
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
-_TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, "gemma4_text": gemma4_text}
+_TEXT: dict[str, Builder] = {
+    **DENSE,
+    **MOE,
+    **HYBRID,
+    **SHARED,
+    **REMOTE,
+    "gemma3n_text": gemma3n_text,
+    "gemma4_text": gemma4_text,
+}
 
 
 @attrs.frozen
@@ -35,6 +46,14 @@ class Tower:
     def with_projector(self, *blocks: Block) -> Tower:
         """The tower followed by `blocks`."""
         return attrs.evolve(self, stack=attrs.evolve(self.stack, after=(*self.stack.after, *blocks)))
+
+
+def text_decoder(f: Fields, default: str, *, flat: bool = False) -> Architecture:
+    """The text decoder of a multimodal config, of the type `default` where it names none.
+
+    `flat`: its fields are at the top level. Raises ModelError where its type is not known.
+    """
+    return _TEXT[default](f.named(default)) if flat else _text(f, default)
 
 
 def _text(f: Fields, default: str, *names: str) -> Architecture:
@@ -154,11 +173,6 @@ def gemma3(f: Fields) -> Architecture:
     )
 
 
-def gemma4(f: Fields) -> Architecture:
-    """The text decoder of Gemma 4 alone: its vision and audio towers have no exact reading yet."""
-    return attrs.evolve(_text(f, "gemma4_text"), family="gemma4")
-
-
 def paligemma(f: Fields) -> Architecture:
     """SigLIP and one linear layer; the whole prompt sees the whole prompt."""
     text, tower = _bidirectional(_text(f, "gemma")), _tower(f, "siglip_vision_model")
@@ -229,7 +243,7 @@ def qwen2_vl(f: Fields) -> Architecture:
         width=width,
         depth=v.dim("depth"),
         heads=v.dim("num_heads"),
-        hidden=int(width * v.number("mlp_ratio", default=4)),
+        hidden=int(width * v.ratio("mlp_ratio", default=4)),
         role=VISION,
     )
     merge = v.integer("spatial_merge_size", default=2) ** 2
@@ -245,7 +259,7 @@ def qwen2_5_vl(f: Fields) -> Architecture:
     width, depth = v.dim("hidden_size"), v.dim("depth")
     side = v.integer("spatial_merge_size", default=2)
     window = v.integer("window_size", default=112) // side // v.integer("patch_size", default=14) * side
-    full = set(v.items("fullatt_block_indexes") or [])
+    full = set(v.indices("fullatt_block_indexes") or [])
     spec = EncoderSpec(
         width=width,
         depth=depth,
@@ -272,7 +286,7 @@ def qwen3_vl(f: Fields) -> Architecture:
     )
     merge = v.integer("spatial_merge_size", default=2) ** 2
     out = v.integer("out_hidden_size", default=_text_width(text))
-    levels = v.items("deepstack_visual_indexes") or []
+    levels = v.indices("deepstack_visual_indexes") or []
     mergers = [_qwen_merger(width, out, merge, 2)] + [
         _qwen_merger(width, out, merge, 2, name=f"deepstack_{index}", after_shuffle=True)
         for index in range(len(levels))
@@ -309,7 +323,7 @@ def internvl(f: Fields) -> Architecture:
     pooled: tuple[Block, ...] = (
         () if v.flag("use_mean_pooling", default=True) else (Norm("post_norm", width, 2 * width),)
     )
-    shuffle = int(1 / f.number("downsample_ratio", default=0.5)) ** 2
+    shuffle = max(1, int(1 / f.ratio("downsample_ratio", default=0.5))) ** 2
     projector = (
         Norm("projector_norm", shuffle * width, 2 * shuffle * width),
         *_mlp(shuffle * width, _text_width(text), bias=True),
@@ -344,7 +358,7 @@ def llama4(f: Fields) -> Architecture:
         hidden=v.dim("intermediate_size"),
         role=VISION,
     )
-    shuffle = round(1 / v.number("pixel_shuffle_ratio", default=0.5) ** 2)
+    shuffle = max(1, round(1 / v.ratio("pixel_shuffle_ratio", default=0.5) ** 2))
     inner, out = v.dim("projector_input_dim"), v.dim("projector_output_dim")
     adapter = (
         Linear("adapter_1", inner, v.dim("intermediate_size"), role=VISION),
@@ -366,7 +380,7 @@ def deepseek_ocr2(f: Fields) -> Architecture:
     v = f.sub("vision_config", model_type="deepseek_ocr2_vision")
     s = v.sub("sam_config", model_type="deepseek_ocr2_sam_vision_model")
     e = v.sub("encoder_config", model_type="deepseek_ocr2_encoder")
-    sam = sam_sizes(s, downsample=s.items("downsample_channels") or (512, 896))
+    sam = sam_sizes(s, downsample=s.indices("downsample_channels") or (512, 896))
     width, heads = e.dim("hidden_size"), e.dim("num_attention_heads")
     kv_heads = e.integer("num_key_value_heads", default=heads)
     encoder = _qwen2_encoder(e, width, heads, kv_heads)
@@ -412,6 +426,9 @@ def deepseek_ocr(f: Fields) -> Architecture:
             f"config of model type `{f.model_type}` describes no SAM and CLIP towers in `vision_config.width`",
             hint="only DeepSeek-OCR's vision config is known for this model type",
         )
+    for name, tower in towers.items():
+        if not isinstance(tower, Mapping):
+            raise v.wrong(f"width.{name}", f"is {tower!r}, not an object")
     clip_name = next((name for name in towers if name.startswith("clip")), None)
     if clip_name is None:
         raise v.missing("width.clip-l-14-224")
@@ -433,10 +450,10 @@ def _deepseek_ocr_towers(
         image=v.integer("image_size", default=1024),
         patch=16,
         window=14,
-        global_layers=tuple(s.items("global_attn_indexes") or (2, 5, 8, 11)),
+        global_layers=tuple(s.indices("global_attn_indexes") or (2, 5, 8, 11)),
         channels=3,
         out=256,
-        downsample=tuple(s.items("downsample_channels") or (512, 1024)),
+        downsample=tuple(s.indices("downsample_channels") or (512, 1024)),
     )
     width = c.dim("width")
     clip = EncoderSpec(width=width, depth=c.dim("layers"), heads=c.dim("heads"), hidden=4 * width, role=VISION)
@@ -468,7 +485,6 @@ MULTIMODAL: dict[str, Builder] = {
     "llava_next": llava,
     "llava_onevision": llava,
     "gemma3": gemma3,
-    "gemma4": gemma4,
     "paligemma": paligemma,
     "mistral3": mistral3,
     "qwen2_vl": qwen2_vl,

@@ -156,7 +156,7 @@ def sam_sizes(f: Fields, *, downsample: Sequence[int] = ()) -> SamSizes:
     """Read a SAM vision config."""
     width = f.dim("hidden_size")
     side, patch = grid(f)
-    hidden = f.opt_int("mlp_dim") or int(width * f.number("mlp_ratio", default=4.0))
+    hidden = f.opt_int("mlp_dim") or int(width * f.ratio("mlp_ratio", default=4.0))
     return SamSizes(
         width=width,
         depth=f.dim("num_hidden_layers"),
@@ -165,7 +165,7 @@ def sam_sizes(f: Fields, *, downsample: Sequence[int] = ()) -> SamSizes:
         image=side * patch,
         patch=patch,
         window=f.integer("window_size", default=14),
-        global_layers=tuple(f.items("global_attn_indexes") or (2, 5, 8, 11)),
+        global_layers=tuple(f.indices("global_attn_indexes") or (2, 5, 8, 11)),
         channels=f.integer("num_channels", default=3),
         out=f.integer("output_channels", default=256),
         bias=f.flag("qkv_bias", default=True),

@@ -7,6 +7,8 @@ import pytest
 from nsys_pipeline.errors import HardwareError, UsageError
 from nsys_pipeline.hardware import (
     all_gpus,
+    checked_bandwidth,
+    checked_peaks,
     derive_gpu,
     find_gpu,
     gpus_named,
@@ -50,6 +52,13 @@ REPORTED = {
     "NVIDIA B200": "B200",
     "NVIDIA GB200": "GB200",
     "NVIDIA B300 SXM6 AC": "B300",
+    "NVIDIA A100-SXM-80GB": "A100 80GB SXM",
+    "NVIDIA GeForce RTX 4080": "RTX 4080",
+    "NVIDIA GeForce RTX 5080": "RTX 5080",
+    "NVIDIA RTX PRO 6000 Blackwell Workstation Edition": "RTX PRO 6000 Blackwell Workstation",
+    "NVIDIA RTX PRO 6000 Blackwell Max-Q Workstation Edition": "RTX PRO 6000 Blackwell Max-Q",
+    "NVIDIA RTX PRO 6000 Blackwell Server Edition": "RTX PRO 6000 Blackwell Server",
+    "NVIDIA GB10": "GB10",
     "NVIDIA GB300": "GB300",
 }
 #: TFLOP/s of bf16 (fp16 where there is no bf16) and GB/s, from the vendor's figures without sparsity.
@@ -75,6 +84,7 @@ CELLS = {
     "H200 SXM": (989.5, 4800),
     "H20": (148, 4000),
     "GH200 96GB": (989.5, 4000),
+    "RTX PRO 6000 Blackwell Workstation": (503.8, 1792),
     "B200": (2250, 8000),
     "GB200": (2500, 8000),
     "GB300": (2500, 8000),
@@ -99,6 +109,12 @@ def test_a_reported_name_finds_its_gpu(reported: str, name: str) -> None:
         "NVIDIA A100X",
         "NVIDIA H100",
         "Quadro RTX 6000",
+        "NVIDIA GeForce RTX 4080 SUPER",
+        "NVIDIA GeForce RTX 5090 D",
+        "NVIDIA GeForce RTX 5080 Laptop GPU",
+        "NVIDIA B200 MIG 1g.23gb",
+        "NVIDIA H20-3e",
+        "NVIDIA Thor",  # two modules of 20 and of 12 SMs report this name
         "AMD Instinct MI300X",
         "",
     ],
@@ -119,6 +135,7 @@ def test_cells_are_dense_figures(name: str, cell: tuple[float, float]) -> None:
 def test_every_gpu_has_a_source_and_plausible_ratios(gpu) -> None:  # type: ignore[no-untyped-def]
     peaks = gpu.peaks_flops_per_s
     assert gpu.source
+    assert gpu.checked
     assert gpu.label == "datasheet"
     if "bf16" in peaks:
         assert peaks["bf16"] == peaks["fp16"]
@@ -126,6 +143,19 @@ def test_every_gpu_has_a_source_and_plausible_ratios(gpu) -> None:  # type: igno
         assert peaks["tf32"] == pytest.approx(peaks["bf16"] / 2, rel=0.03)
     if "fp8" in peaks:
         assert peaks["fp8"] == pytest.approx(2 * peaks["bf16"], rel=0.03)
+
+
+def test_what_nvidia_does_not_publish_is_unknown() -> None:
+    gb10 = find_gpu("NVIDIA GB10")
+    assert gb10 is not None
+    assert set(gb10.peaks_flops_per_s) == {"fp32", "fp4"}
+
+
+def test_tensor_rates_of_a_datacentre_part_keep_their_proportions() -> None:
+    b200 = find_gpu("B200")
+    assert b200 is not None
+    peaks = b200.peaks_flops_per_s
+    assert [peaks[name] / peaks["tf32"] for name in ("bf16", "fp8", "int8", "fp4")] == [2, 4, 4, 8]
 
 
 def test_names_match_one_gpu_only() -> None:
@@ -165,6 +195,35 @@ def test_bandwidth_options() -> None:
     assert parse_bandwidth("3350") == parse_bandwidth("3.35T") == parse_bandwidth("3.35e12") == pytest.approx(3.35e12)
     with pytest.raises(UsageError):
         parse_bandwidth("fast")
+
+
+def test_a_program_passes_flops_per_second_or_what_the_command_line_takes() -> None:
+    assert checked_peaks({"bf16": 989e12, "FP8": "1.979P", "fp16": "989"}) == {
+        "bf16": 989e12,
+        "fp8": pytest.approx(1.979e15),
+        "fp16": pytest.approx(989e12),
+    }
+    assert checked_bandwidth(3.35e12) == pytest.approx(checked_bandwidth("3350")) == 3.35e12
+
+
+@pytest.mark.parametrize("value", [0, -1e12, True, float("nan"), float("inf"), None, [1e12], "fast", 989, 989.4])
+def test_a_rate_that_cannot_be_meant_is_refused(value) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError):
+        checked_peaks({"bf16": value})
+    with pytest.raises(UsageError):
+        checked_bandwidth(value)
+
+
+def test_a_peak_in_the_wrong_unit_is_named_with_the_right_number() -> None:
+    with pytest.raises(UsageError) as caught:
+        checked_peaks({"bf16": 989})
+    assert caught.value.hint == "pass 9.89e+14 if 989 is in TFLOP/s"
+
+
+@pytest.mark.parametrize("dtype", ["bf17", 16, ""])
+def test_a_peak_of_no_dtype_is_refused(dtype) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(UsageError, match="no dtype"):
+        checked_peaks({dtype: 1e12})
 
 
 def test_an_override_replaces_one_peak_and_says_so() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -10,6 +14,22 @@ from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model import Conventions, Model, estimate, known_model_types
 from nsys_pipeline.records import Step
 from tests.unit.model.configs import llama, mixtral
+
+SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
+
+
+def field_paths(config: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in config.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from field_paths(value, (*above, key))
+
+
+def with_field(config: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    if len(path) == 1:
+        return {**config, path[0]: value}
+    return {**config, path[0]: with_field(config[path[0]], path[1:], value)}
+
 
 REQUIRED = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size")
 
@@ -155,3 +175,43 @@ def test_known_model_types_hold_what_people_run() -> None:
     }
     expected |= {"clip_vision_model", "deepseek_vl_v2", "deepseek_ocr2", "llava", "qwen2_5_vl", "t5", "whisper"}
     assert expected <= set(known_model_types())
+
+
+JUNK: tuple[Any, ...] = (
+    None, 0, -1, -64, 10**15, 1.5, float("nan"), float("inf"), "64", "big", "", [], [1, 2, 3], ["a"], [None], {},
+    {"a": 1}, [[]], True, ["full_attention"],
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(SMALL))
+def test_junk_in_any_field_is_refused_in_one_line_or_makes_a_sound_number(name: str) -> None:
+    """Every field of every family's small config, nested ones too, gets a value that it cannot or should not have."""
+    rng, refusals = Random(name), list[tuple[Any, Any, str]]()
+    for path in field_paths(SMALL[name]):
+        for junk in rng.sample(JUNK, 6):
+            config = with_field(SMALL[name], path, junk)
+            try:
+                model = Model.from_config(config)
+                result = estimate(model, Step.uniform(batch=2, q_tokens=3), encoder_tokens=None)
+            except ModelError as error:
+                refusals.append((path, junk, error.message))
+                continue
+            numbers = [model.params, model.active_params, result.flops, result.bytes, result.activation_bytes]
+            assert all(type(number) is int and number >= 0 for number in numbers), (path, junk)
+    assert refusals
+    assert [refusal for refusal in refusals if "\n" in refusal[2] or "`" not in refusal[2]] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_hidden_layers": 10**9}, "`num_hidden_layers` is 1000000000, far above any model's"),
+        ({"hidden_size": 2**63}, "`hidden_size` is 9223372036854775808, far above any model's"),
+        ({"hidden_size": float("nan")}, "`hidden_size` is nan, not an integer"),
+        ({"attention_bias": 7}, "`attention_bias` is 7, not true or false"),
+    ],
+)
+def test_impossible_sizes(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ModelError, match="model type `llama`") as caught:
+        Model.from_config(llama(**changes))
+    assert message in caught.value.message

@@ -62,6 +62,100 @@ def test_published_quantization_configs(config: dict[str, object], bits: float) 
     assert op_weight_bytes(result, "gate_up") == pytest.approx(3 * 2 * 96 * 64 * bits / 8, rel=0.01)
 
 
+def roles(config: dict[str, object], **model: object) -> dict[str, str]:
+    return {
+        role: fmt.name
+        for role, fmt in Model.from_config(llama(quantization_config=config, **model)).quantization.formats.items()
+    }
+
+
+COMPRESSED = {"weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}, "targets": ["Linear"]}
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        # Kimi-K2-Thinking: int4 experts, everything else ignored by pattern.
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {"group_0": COMPRESSED},
+                "ignore": ["lm_head", "re:.*self_attn.*", "re:.*shared_experts.*", "re:.*mlp\\.(gate|up|down)_proj.*"],
+            },
+            {"expert": "int4"},
+        ),
+        # Groups with targets of their own.
+        (
+            {
+                "quant_method": "compressed-tensors",
+                "config_groups": {
+                    "a": {**COMPRESSED, "targets": ["re:.*mlp.experts.*"]},
+                    "b": {"weights": {"num_bits": 8, "type": "float", "strategy": "channel"}, "targets": ["Linear"]},
+                },
+            },
+            {"attention": "fp8", "mlp": "fp8", "expert": "int4"},
+        ),
+        # A list that spells out every layer; and one that leaves out a single layer, which does not count.
+        (
+            {"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}.self_attn" for i in range(3)]},
+            {"mlp": "fp8", "expert": "fp8"},
+        ),
+        (
+            {"quant_method": "fp8", "ignored_layers": ["lm_head", "model.layers.2.self_attn", "model.layers.2.mlp"]},
+            {"attention": "fp8", "mlp": "fp8", "expert": "fp8"},
+        ),
+        (
+            {"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": ["lm_head", "*self_attn*"]},
+            {"mlp": "nvfp4", "expert": "nvfp4"},
+        ),
+        (
+            {"quant_method": "bitnet", "modules_to_not_convert": None},
+            {"attention": "ternary", "mlp": "ternary", "expert": "ternary"},
+        ),
+        (
+            {"quant_method": "gptq", "bits": 8, "group_size": -1, "lm_head": True},
+            {"attention": "int8", "mlp": "int8", "expert": "int8", "lm_head": "int8"},
+        ),
+    ],
+)
+def test_roles_follow_targets_and_lists_of_ignored_modules(config: dict[str, object], expected: dict[str, str]) -> None:
+    assert roles(config) == expected
+
+
+def test_products_run_in_the_format_of_both_operands() -> None:
+    nvfp4 = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+    assert set(decode(llama(quantization_config=nvfp4), 5).flops_by_dtype) == {"bf16", "fp4"}
+    w4a8 = {**COMPRESSED, "input_activations": {"num_bits": 8, "type": "float"}}
+    config = {"quant_method": "compressed-tensors", "config_groups": {"g": w4a8}}
+    assert set(decode(llama(quantization_config=config), 5).flops_by_dtype) == {"bf16", "fp8"}
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"quant_method": "awq", "bits": "x"}, "`quantization_config.bits` is 'x', not an integer"),
+        ({"quant_method": "awq", "bits": 0}, "`quantization_config.bits` is 0"),
+        ({"quant_method": "gptq", "group_size": 0}, "`quantization_config.group_size` is 0"),
+        ({"quant_method": "fp8", "weight_block_size": [128]}, "`quantization_config.weight_block_size`"),
+        ({"quant_method": "fp8", "weight_block_size": "128"}, "`quantization_config.weight_block_size`"),
+        ({"quant_method": "fp8", "ignored_layers": ["re:("]}, "which is no regular expression"),
+        ({"quant_method": "fp8", "ignored_layers": [3]}, "`quantization_config.ignored_layers`"),
+        ({"quant_method": "bitsandbytes"}, "`quantization_config.load_in_8bit`"),
+        ({"quant_method": "modelopt"}, "has no `quantization_config.quant_algo`"),
+        ({"quant_method": "compressed-tensors"}, "`quantization_config.config_groups`"),
+        (
+            {"quant_method": "compressed-tensors", "config_groups": {"g": {"weights": {"num_bits": "4"}}}},
+            "`quantization_config.config_groups.g.weights.num_bits`",
+        ),
+        ("fp8", "`quantization_config` is 'fp8', not an object"),
+    ],
+)
+def test_a_broken_quantization_names_the_field_and_the_model_type(config: object, message: str) -> None:
+    with pytest.raises(ModelError, match="model type `llama`") as caught:
+        decode(llama(quantization_config=config), 5)
+    assert message in caught.value.message
+
+
 def test_an_unknown_quantization_is_refused_with_a_way_out() -> None:
     with pytest.raises(ModelError, match="`magic` is not known") as caught:
         decode(llama(quantization_config={"quant_method": "magic"}), 5)

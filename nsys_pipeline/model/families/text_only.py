@@ -1,0 +1,71 @@
+"""Multimodal models of which only the text decoder has a reading: `--images` is refused, `params` are the decoder's."""
+
+from __future__ import annotations
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.multimodal import text_decoder
+from nsys_pipeline.model.fields import Fields
+
+#: Model type → the text model's type where the sub-config does not name one.
+_NESTED: dict[str, str] = {
+    "gemma4": "gemma4_text",
+    "gemma3n": "gemma3n_text",
+    "glm4v": "glm4v_text",
+    "glm46v": "glm4v_text",
+    "glm4v_moe": "glm4v_moe_text",
+    "kimi_vl": "deepseek_v3",
+    "kimi_k25": "deepseek_v3",
+    "qwen2_audio": "qwen2",
+    "qwen2_5_omni_thinker": "qwen2_5_omni_text",
+    "qwen3_omni_moe_thinker": "qwen3_omni_moe_text",
+    "voxtral": "llama",
+    "aya_vision": "cohere2",
+    "cohere2_vision": "cohere2",
+    "ovis2": "qwen2",
+    "lfm2_vl": "lfm2",
+    "llava_next_video": "llama",
+    "vipllava": "llama",
+    "video_llava": "llama",
+    "deepseek_vl": "llama",
+    "exaone4_5": "exaone4",
+    "got_ocr2": "qwen2",
+    "granite_speech": "granite",
+    "perception_lm": "llama",
+    "internvl_chat": "internlm2",
+}
+#: Model type → the text model's type, whose fields are at the top level.
+_FLAT: dict[str, str] = {"phi4_multimodal": "phi3", "phi4mm": "phi3"}
+#: Model types whose thinker holds the text model; the talker that speaks is another model.
+_THINKERS: dict[str, str] = {"qwen2_5_omni": "qwen2_5_omni_thinker", "qwen3_omni_moe": "qwen3_omni_moe_thinker"}
+
+
+def _only_text(architecture: Architecture, family: str) -> Architecture:
+    return attrs.evolve(architecture, family=family, text_only=True)
+
+
+def _nested(default: str) -> Builder:
+    return lambda f: _only_text(text_decoder(f, default), f.model_type)
+
+
+def _flat(text_type: str) -> Builder:
+    return lambda f: _only_text(text_decoder(f, text_type, flat=True), f.model_type)
+
+
+def _thinker(inner: str) -> Builder:
+    def build(f: Fields) -> Architecture:
+        if not f.has("thinker_config"):
+            raise f.missing("thinker_config")
+        thinker = f.sub("thinker_config", model_type=inner)
+        return _only_text(text_decoder(thinker, _NESTED[inner]), f.model_type)
+
+    return build
+
+
+TEXT_ONLY: dict[str, Builder] = {
+    **{name: _nested(default) for name, default in _NESTED.items()},
+    **{name: _flat(text_type) for name, text_type in _FLAT.items()},
+    **{name: _thinker(inner) for name, inner in _THINKERS.items()},
+}

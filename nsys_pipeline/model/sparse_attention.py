@@ -1,0 +1,82 @@
+"""Latent attention to the keys that a small indexer picks."""
+
+from __future__ import annotations
+
+import attrs
+
+from nsys_pipeline.model.blocks import LatentAttention, step_shapes
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.masks import double_pairs
+from nsys_pipeline.model.quantization import ATTENTION, NORM
+
+
+@attrs.frozen(kw_only=True)
+class SparseLatentAttention(LatentAttention):
+    """DeepSeek sparse attention (DeepSeek-V3.2 report, 2.1): a query attends to the `top_keys` best-scored keys.
+
+    The indexer scores every earlier key with `index_heads` small heads that share one key of `index_dim` values, cached
+    beside the latents. ``exact`` charges attention for the keys picked and the indexer for all that the mask lets
+    through; transformers computes attention on all keys and masks, which is what `full` counts. Without `has_indexer` a
+    layer reuses what an earlier one picked.
+    """
+
+    top_keys: int
+    index_heads: int
+    index_dim: int
+    has_indexer: bool = True
+
+    @property
+    def params(self) -> int:
+        return super().params + (self._index_params if self.has_indexer else 0)
+
+    @property
+    def _index_out(self) -> int:
+        return self.index_heads * self.index_dim
+
+    @property
+    def _index_params(self) -> int:
+        products = (self.q_rank or 0) * self._index_out + self.width * (self.index_dim + self.index_heads)
+        return products + 2 * self.index_dim
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        super().token_ops(emit, run)
+        if not self.has_indexer:
+            return
+        # Every rank of a tensor-parallel group needs the same keys, so that each runs the whole indexer.
+        emit.gemm("index_q", ATTENTION, run.tokens, self._index_out, self.q_rank or 0, replicas=emit.tp)
+        emit.gemm("index_k", ATTENTION, run.tokens, self.index_dim, self.width, replicas=emit.tp)
+        emit.gemm("index_weights", ATTENTION, run.tokens, self.index_heads, self.width, replicas=emit.tp)
+        norm = 2 * self.index_dim
+        emit.add(
+            "norm", "index_k_norm", weight=emit.tp * emit.weight_bytes(NORM, 1, norm) if run.tokens else 0,
+            activation=2 * emit.plain_bytes(run.tokens * self.index_dim),
+        )  # fmt: skip
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        super().context_ops(emit, run)
+        if not self.has_indexer:
+            return
+        mode = emit.conventions.attention
+        shapes = step_shapes(run.step)
+        pairs2 = sum(count * double_pairs(mode, q, cached) for (q, cached), count in shapes)
+        cached = sum(count * cached for (q, cached), count in step_shapes(run.step) if q)
+        flops = pairs2 * self.index_heads * (self.index_dim + 1)
+        emit.add(
+            "attention",
+            "index_scores",
+            m=run.tokens,
+            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
+            k=self.index_dim,
+            batch=self.index_heads,
+            flops=flops,
+            executed=emit.tp * flops,
+            kv_read=emit.tp * emit.kv_bytes(cached * self.index_dim),
+            kv_write=emit.tp * emit.kv_bytes(run.tokens * self.index_dim),
+            activation=emit.plain_bytes(run.tokens * (self._index_out + self.index_heads)),
+        )
+
+    def _pairs2(self, mode: str, q: int, cached: int) -> int:
+        return double_pairs(mode, q, cached, self.top_keys if mode == "exact" else None)
+
+    def _keys_read(self, q: int, cached: int) -> int:
+        return min(cached, q * self.top_keys)
