@@ -47,6 +47,18 @@ def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory) -> NsysErro
     return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
 
 
+def no_rank(outcome: Outcome) -> NsysError:
+    """Make the error for a launcher that started no rank under nsys."""
+    error = NsysError(
+        f"no rank was profiled: {_last_words(outcome) or 'the command started none'}",
+        hint="`--rank-reports` needs torchrun, or a launcher that is built on it, such as `accelerate launch`",
+    )
+    if outcome.status:
+        # The workload failed, nsys did not: its status is passed on as with a report.
+        error.exit_code = outcome.status  # type: ignore[assignment]
+    return error
+
+
 def _recorded_nothing(outcome: Outcome) -> bool:
     """Tell a capture range that never opened: nsys then ends its list of files before the first."""
     ended_well = "Generated:" in outcome.lines or (outcome.recording is None and outcome.returncode == 0)

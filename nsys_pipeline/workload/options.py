@@ -15,7 +15,7 @@ SYNC_MODES = ("step", "request")
 
 @attrs.frozen
 class Shape:
-    """One kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps of one token each."""
+    """One kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps, which may be none."""
 
     batch: int
     prompt_tokens: int
@@ -25,12 +25,16 @@ class Shape:
         return f"{self.batch}x{self.prompt_tokens}+{self.new_tokens}"
 
     @classmethod
-    def parse(cls, text: str) -> Shape:
-        """Read `BATCHxPROMPT+NEW`, as in `8x512+32`. Raises ValueError for anything else and for zeros."""
-        match = re.fullmatch(r"(\d+)x(\d+)\+(\d+)", text.strip())
-        if match is None or 0 in (numbers := [int(number) for number in match.groups()]):
+    def parse(cls, text: str, *, new_tokens: int | None = None) -> Shape:
+        """Read `BATCHxPROMPT+NEW`, as in `8x512+32`; or `BATCHxPROMPT` where `new_tokens` says the rest.
+
+        Raises ValueError for anything else, and where a batch or a prompt is empty.
+        """
+        match = re.fullmatch(r"(\d+)x(\d+)(?:\+(\d+))?", text.strip())
+        new = match and (int(match[3]) if match[3] else new_tokens)
+        if match is None or new is None or 0 in (int(match[1]), int(match[2])):
             raise ValueError(f"`{text}` is no shape: write BATCHxPROMPT+NEW, as in 8x512+32")
-        return cls(*numbers)
+        return cls(int(match[1]), int(match[2]), new)
 
 
 @attrs.frozen(kw_only=True)
@@ -39,6 +43,7 @@ class WorkloadOptions:
 
     config: Path | None = None
     model: str | None = None
+    name: str | None = None
     weights: str = "random"
     shapes: tuple[Shape, ...]
     repeats: int = 3
@@ -84,6 +89,7 @@ class WorkloadOptions:
         model = parser.add_mutually_exclusive_group(required=True)
         model.add_argument("--config", type=Path, help="config.json of a causal LM; weights are random")
         model.add_argument("--model", help="directory or hub id of a causal LM")
+        parser.add_argument("--name", help="what the report calls the model")
         parser.add_argument("--weights", choices=("random", "pretrained"), default="random")
         parser.add_argument("--shape", dest="shapes", type=Shape.parse, action="append", required=True)
         parser.add_argument("--repeats", type=int, default=3, help="measured requests of each shape")
