@@ -64,6 +64,11 @@ _KNOWN: tuple[tuple[str, str, str, str], ...] = (
     ),
 )
 
+_NO_RANGES = "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program"
+_NO_RANGES_WITH_AUTO = (
+    "`--auto` marks transformers models alone, and not under Python's -I, -E and -S or in an emptied environment"
+)
+
 # A process that only execs another one leaves an "incomplete" note behind, so that one alone is no warning.
 _LEVELS = {"nvtx-incompatible": "error", "events-incomplete": "info"}
 
@@ -88,9 +93,12 @@ class TraceContents:
 
 
 def inspect_trace(
-    sqlite: Path, *, traces: Iterable[str] = ("cuda", "nvtx"), gpu_metrics: bool = False
+    sqlite: Path, *, traces: Iterable[str] = ("cuda", "nvtx"), gpu_metrics: bool = False, auto: bool = False
 ) -> TraceContents:
-    """Count the events of the export `sqlite` and read its diagnostics. Raises TraceError when it cannot be read."""
+    """Count the events of the export `sqlite` and read its diagnostics. Raises TraceError when it cannot be read.
+
+    `auto`: it was recorded with `--auto`.
+    """
     try:
         connection = sqlite3.connect(f"file:{sqlite}?mode=ro", uri=True)
         connection.text_factory = lambda raw: raw.decode(errors="replace")
@@ -111,7 +119,7 @@ def inspect_trace(
     except sqlite3.Error as error:
         raise TraceError(f"cannot read `{sqlite}`: {error}") from error
     wanted = set(traces) | ({"gpu-metrics"} if gpu_metrics else set())
-    return TraceContents(counts, phases, (*_absent(counts, phases, wanted), *_said(diagnostics)))
+    return TraceContents(counts, phases, (*_absent(counts, phases, wanted, auto=auto), *_said(diagnostics)))
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
@@ -140,7 +148,7 @@ def _diagnostics(connection: sqlite3.Connection, tables: set[str]) -> list[tuple
     return [(int(severity), str(text)) for severity, text in rows]
 
 
-def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str]) -> list[Finding]:
+def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str], *, auto: bool) -> list[Finding]:
     found = []
     if "cuda" in wanted and not counts["kernels"] + counts["memcpys"] + counts["memsets"] + counts["graph_launches"]:
         found.append(
@@ -157,7 +165,7 @@ def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str]) ->
                 "no-nvtx",
                 "warning",
                 "no NVTX range was recorded, so there are no phases",
-                "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program",
+                _NO_RANGES_WITH_AUTO if auto else _NO_RANGES,
             )
         )
     elif "nvtx" in wanted and not set(phases) - {"warmup", "request"}:

@@ -32,7 +32,8 @@ class CapturePlan:
 
     `command` is the target's argv, never a shell line. `environment` is added to the target's environment; values are
     never recorded. `delay_s`, `duration_s` and `timeout_s` are seconds. `metadata` goes into run.json as it is.
-    With `rank_reports` nsys does not run the command: every Python that torchrun starts runs under an nsys of its own.
+    `auto` says that the environment brings markers along. With `rank_reports` nsys does not run the command: every
+    Python that torchrun starts runs under an nsys of its own.
     """
 
     command: tuple[str, ...] = attrs.field(converter=_strings)
@@ -48,6 +49,7 @@ class CapturePlan:
     nvtx_range: str = REQUEST_RANGE
     trace_forks: bool = False
     rank_reports: bool = False
+    auto: bool = False
     nsys_args: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     environment: Mapping[str, str] = attrs.field(factory=dict)
     keep_environment: bool = False

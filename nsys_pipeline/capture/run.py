@@ -233,7 +233,7 @@ def _export(
                         "the workload printed it or has it on its command line: do not share the trace",
                     )
                 )
-        contents = inspect_trace(staged, traces=plan.traces, gpu_metrics=bool(plan.gpu_metrics))
+        contents = inspect_trace(staged, traces=plan.traces, gpu_metrics=bool(plan.gpu_metrics), auto=plan.auto)
         findings += [finding for finding in contents.findings if finding not in findings]
         counts = {name: counts.get(name, 0) + value for name, value in contents.counts.items()}
         phases = {name: phases.get(name, 0) + contents.phases.get(name, 0) for name in {*phases, *contents.phases}}

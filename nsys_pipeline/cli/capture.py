@@ -209,6 +209,7 @@ def capture(
         capture_range=None if profile else recorded,
         trace_forks=trace_forks,
         rank_reports=rank_reports,
+        auto=auto,
         nsys_args=tuple(nsys_arg or ()),
         environment=_environment(built_in=workload is not None, auto=auto),
         keep_environment=keep_environment,

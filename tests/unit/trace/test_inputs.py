@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -152,8 +153,7 @@ def test_run_directory_with_a_trace_for_each_rank(trace: Path, tmp_path: Path) -
     with pytest.raises(TraceError) as caught:
         open_trace(run)
     assert (
-        caught.value.message
-        == f"`{run}` holds 3 traces: trace-rank0.sqlite, trace-rank2.nsys-rep, trace-rank10.sqlite"
+        caught.value.message == f"`{run}` holds 3 traces: trace-rank0.sqlite, trace-rank2.nsys-rep, trace-rank10.sqlite"
     )
     assert caught.value.hint == f"take one of them, as in `{run}/trace-rank0.sqlite`"
 
