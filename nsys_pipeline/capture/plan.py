@@ -32,6 +32,7 @@ class CapturePlan:
 
     `command` is the target's argv, never a shell line. `environment` is added to the target's environment; values are
     never recorded. `delay_s`, `duration_s` and `timeout_s` are seconds. `metadata` goes into run.json as it is.
+    `range_hint` says what to do when the capture range never opens.
     `auto` says that the environment brings markers along. With `rank_reports` nsys does not run the command: every
     Python that torchrun starts runs under an nsys of its own.
     """
@@ -47,6 +48,7 @@ class CapturePlan:
     capture_range: str | None = None
     capture_range_end: str = "stop"
     nvtx_range: str = REQUEST_RANGE
+    range_hint: str | None = None
     trace_forks: bool = False
     rank_reports: bool = False
     auto: bool = False

@@ -189,7 +189,7 @@ def _collect_reports(
     if not whole and plan.rank_reports and not any(directory.staging.glob("*.qdstrm")):
         raise no_rank(outcome)
     if not whole:
-        raise no_report(outcome, nsys, directory)
+        raise no_report(outcome, nsys, directory, range_hint=plan.range_hint)
     lost = []
     if plan.rank_reports:
         lost = [

@@ -33,6 +33,7 @@ OPTIMIZER = "optimizer"
 VISION = "vision"
 DRAFT = "draft"
 VERIFY = "verify"
+MIXED = "mixed"
 
 _local = threading.local()
 
@@ -279,7 +280,20 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         request.tokens = (found.kv_tokens or 0) + found.q_tokens
     if role == _OTHER:
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
-    return found._replace(is_described=role == _MAIN or found.phase == ENCODER)
+    is_described = role == _MAIN or found.phase == ENCODER
+    return found._replace(is_described=is_described and not _is_packed(arguments))
+
+
+def _is_packed(arguments: dict[str, Any]) -> bool:
+    """Whether sequences of different lengths stand one behind the other; their lengths are on the device alone."""
+    return any(arguments.get(name) is not None for name in ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens"))
+
+
+def _packed_phase(arguments: dict[str, Any]) -> str:
+    """Continuous batching: prompts and single tokens in one pass, where not all are single tokens."""
+    if arguments.get("cache") is None and arguments.get("past_key_values") is None:
+        return markers.PREFILL
+    return markers.DECODE if arguments.get("max_length_q", arguments.get("max_seqlen_q")) == 1 else MIXED
 
 
 def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request | None) -> _Pass:
@@ -308,6 +322,8 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         phase, kv_tokens = ENCODER, 0
     elif not _generates(model):
         phase = FORWARD
+    elif _is_packed(arguments):
+        phase = _packed_phase(arguments)
     else:
         is_prefilled = None if request is None else request.is_prefilled
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
