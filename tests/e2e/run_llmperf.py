@@ -34,9 +34,13 @@ class Finished:
 def llmperf(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
     """Run to the end; `environment` is added to this process's.
 
-    Faults of nsys 2024.2 spoil about one capture in a hundred, by chance; such a run is made again.
+    Faults of nsys 2024.2 spoil about one capture in a hundred, by chance; such a run is made again, from the start.
     """
+    run_dir = cwd / arguments[arguments.index("-o") + 1] if "-o" in arguments else None
+    is_new = run_dir is not None and not run_dir.exists()
     for _ in range(3):
+        if run_dir is not None and is_new:
+            shutil.rmtree(run_dir, ignore_errors=True)
         process = _start(arguments, cwd, environment)
         stdout, stderr = process.communicate(timeout=_TIMEOUT_S)
         if _BY_CHANCE not in stderr:
