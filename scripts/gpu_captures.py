@@ -11,8 +11,8 @@
 After --budget seconds nothing new is begun, and what was measured until then is written. With --wheels, the packages in
 DIR are unpacked beside the interpreter's for these runs, without a network. Runs from a checkout, with nsys on PATH and
 torch and transformers installed. Where DuckDB is absent the captures are made all the same and are analyzed elsewhere.
-OUT/summary.md gets the tables; OUT/runs-N.tar, each below 15 MB, get NAME.txt (the report of the run), NAME.log (what it
-said) and its run directory, traces compressed, without the .nsys-rep. Work happens in a temporary directory, so that
+OUT/summary.md gets the tables; OUT/runs-N.tar, each below 15 MB, get NAME.txt (the report of the run), NAME.log (what
+it said) and its run directory, traces compressed, without the .nsys-rep. Work happens in a temporary directory, so that
 nothing else stays in OUT. Standard library only.
 """
 
