@@ -15,6 +15,11 @@ from nsys_pipeline.errors import TraceError
 # Marks, push/pop and start/end ranges, and those of NVTXT files; the other rows only name domains and threads.
 _NVTX_EVENT_TYPES = "(34, 59, 60, 70, 71)"
 
+_COUNTED_RANGES = (
+    "'warmup', 'request', 'prefill', 'decode', 'mixed', 'verify', 'draft', 'encoder', 'vision', "
+    "'forward', 'backward', 'optimizer'"
+)
+
 _COUNTED_TABLES = {
     "kernels": "CUPTI_ACTIVITY_KIND_KERNEL",
     "memcpys": "CUPTI_ACTIVITY_KIND_MEMCPY",
@@ -134,7 +139,7 @@ def _phase_counts(connection: sqlite3.Connection, tables: set[str]) -> dict[str,
     text = "coalesce(n.text, s.value)" if registered else "n.text"
     rows = connection.execute(
         f"SELECT {text}, count(*) FROM NVTX_EVENTS AS n{registered} WHERE n.eventType = 59"  # noqa: S608 - constants
-        f" AND {text} IN ('warmup', 'request', 'prefill', 'decode', 'forward', 'backward', 'mixed') GROUP BY 1"
+        f" AND {text} IN ({_COUNTED_RANGES}) GROUP BY 1"
     )
     return {str(name): int(count) for name, count in rows}
 

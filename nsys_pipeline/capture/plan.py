@@ -63,8 +63,6 @@ class CapturePlan:
             raise UsageError("there is nothing to run", hint="give a command after `--`, or a `--model`")
         if self.capture_range not in (None, *_CAPTURE_RANGES):
             raise UsageError(f"unknown capture range `{self.capture_range}`", hint="use profiler or nvtx")
-        if self.rank_reports and self.trace_forks and self.capture_range_end == "repeat":
-            raise UsageError("a server has one report: drop `--rank-reports`")
         if self.capture_range and (self.delay_s or self.duration_s):
             raise UsageError("a capture range and --delay/--duration are two ways to say when to record: use one")
 

@@ -327,6 +327,8 @@ def _check_workload(ctx: typer.Context, *, has_model: bool, has_command: bool) -
         raise UsageError(f"`--shape` and {_listed(same)} say the same thing", hint="use one of them")
     if "--parallel" in typed and "--nproc" not in typed:
         raise UsageError("`--parallel` needs `--nproc`", hint="say how many processes share the work")
+    if "--profile" in typed and "--rank-reports" in typed:
+        raise UsageError("`--profile` and `--rank-reports` do not go together", hint="a server has one report: drop it")
     if has_model and "--rank-reports" in typed and "--nproc" not in typed:
         raise UsageError("`--rank-reports` needs `--nproc`", hint="one process makes one report")
 

@@ -24,6 +24,7 @@ from tests.cli.run import run
         (["--model", "llama-3.2-1b", "--auto"], "`--auto` is for `-- COMMAND`"),
         (["--model", "llama-3.2-1b", "--profile", "vllm-serve"], "`--profile` is for a server's `-- COMMAND`"),
         (["--model", "llama-3.2-1b", "--parallel", "data"], "`--parallel` needs `--nproc`"),
+        (["--profile", "vllm", "--rank-reports", "--", "true"], "`--profile` and `--rank-reports` do not go together"),
         (["--model", "llama-3.2-1b", "--rank-reports"], "`--rank-reports` needs `--nproc`"),
         (["--model", "llama-3.2-1b", "--shape", "1x2", "--batch", "2"], "`--shape` and `--batch` say the same thing"),
         (["--model", "llama-3.2-1b", "--shape", "0x2"], "`0x2` is no shape"),

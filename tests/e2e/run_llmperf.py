@@ -17,7 +17,9 @@ import attrs
 
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = Path(__file__).with_name("programs")
-_START = "from nsys_pipeline.cli import main; main()"
+# A shell starts what it puts in the background with SIGINT ignored, and the tests may run there.
+_HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+_START = f"{_HEED_CTRL_C}; from nsys_pipeline.cli import main; main()"
 _TIMEOUT_S = 240
 _BY_CHANCE = "capture again: nsys 2024.2 fails so by chance"
 
