@@ -107,8 +107,8 @@ def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
         is_full = shutil.disk_usage(out.parent).free < report.stat().st_size or "disk is full" in said
         if not is_full and _DAMAGED.search(said):
             raise TraceError(
-                f"`{report}` is damaged: {said}",
-                hint="the capture or the copy did not finish, or the file was changed; make it again",
+                f"nsys cannot read `{report}`: {said}",
+                hint="the file is damaged, or its capture or copy did not finish: make it again",
             )
         raise NsysError(
             f"nsys could not export `{report}` as {kind}: {said}",
