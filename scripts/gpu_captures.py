@@ -2,11 +2,18 @@
 """Make every capture that needs a GPU, and measure what capturing costs; a table comes last.
 
     scripts/gpu_captures.py -o OUT [--only eager,graphs-node,…] [--overhead-runs 3] [--model llama-3.2-1b]
+    scripts/gpu_captures.py -o OUT --only overhead-eager     the two halves of `overhead`, each some minutes
+    scripts/gpu_captures.py -o OUT --only overhead-graphs
+    scripts/gpu_captures.py -o OUT --only flash2,flash4 --wheels DIR
+    scripts/gpu_captures.py -o OUT --only data-parallel,tensor-parallel-ranks     on two GPUs
+    scripts/gpu_captures.py --list                           what there is, as command lines; runs nothing
 
-Runs from a checkout, with nsys on PATH and torch and transformers installed. Where DuckDB is absent the captures are
-made all the same and are analyzed elsewhere. OUT/summary.md gets the tables; OUT/runs-N.tar, each below 15 MB, get
-NAME.txt (the report of the run), NAME.log (what it said) and its run directory, traces compressed, without the
-.nsys-rep. Work happens in a temporary directory, so that nothing else stays in OUT. Standard library only.
+After --budget seconds nothing new is begun, and what was measured until then is written. With --wheels, the packages in
+DIR are unpacked beside the interpreter's for these runs, without a network. Runs from a checkout, with nsys on PATH and
+torch and transformers installed. Where DuckDB is absent the captures are made all the same and are analyzed elsewhere.
+OUT/summary.md gets the tables; OUT/runs-N.tar, each below 15 MB, get NAME.txt (the report of the run), NAME.log (what
+it said) and its run directory, traces compressed, without the .nsys-rep. Work happens in a temporary directory, so that
+nothing else stays in OUT. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,6 +23,7 @@ import json
 import lzma
 import os
 import platform
+import shlex
 import shutil
 import statistics
 import subprocess
@@ -36,7 +44,7 @@ OVERHEAD_SHAPE = "4x512+64"
 
 
 def captures(model: str, gpus: int) -> dict[str, list[str]]:
-    """Arguments of `llmperf capture` for each run, by name."""
+    """Arguments of `llmperf capture` for each run, by name; those of two GPUs where there are two."""
     builtin = ["--model", model, "--repeats", "3"]
     runs = {
         "eager": [*builtin, "--shape", "1x2048+32", "--shape", "8x512+32"],
@@ -54,6 +62,7 @@ def captures(model: str, gpus: int) -> dict[str, list[str]]:
         runs = {
             "tensor-parallel": [*builtin, "--nproc", "2", "--parallel", "tensor", "--shape", "4x1024+24"],
             "data-parallel": [*builtin, "--nproc", "2", "--parallel", "data", "--shape", "4x1024+24"],
+            "tensor-parallel-ranks": [*builtin, "--nproc", "2", "--rank-reports", "--shape", "4x1024+24"],
             "auto-torchrun": ["--auto", "--", *torchrun, str(PLAIN_SCRIPT)],
         }
     return runs
@@ -69,34 +78,67 @@ OVERHEAD: dict[str, list[str] | None] = {
 }
 
 
-def main() -> int:
+OVERHEAD_MODES = {"overhead": ("eager", "graphs"), "overhead-eager": ("eager",), "overhead-graphs": ("graphs",)}
+
+
+def main(arguments: list[str] | None = None) -> int:
     """Make the runs that were asked for; 1 if one of them failed for another reason than a missing package."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--only", help="comma-separated names of captures, or overhead")
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument(
+        "--only", help="comma-separated names of captures, or overhead, overhead-eager, overhead-graphs"
+    )
     parser.add_argument("--model", default="llama-3.2-1b")
-    parser.add_argument("--overhead-runs", type=int, default=3)
-    options = parser.parse_args()
-    options.output.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix="gpu-captures-"))
+    parser.add_argument("--overhead-runs", type=int, default=3, help="processes for each variant")
+    parser.add_argument("--budget", type=float, default=540.0, metavar="S", help="begin nothing new after S seconds")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="install what is in DIR for these runs")
+    parser.add_argument("--gpus", type=int, help="plan for so many GPUs instead of those that are here")
+    parser.add_argument("--list", action="store_true", help="print what would be run")
+    options = parser.parse_args(arguments)
+    deadline = time.monotonic() + options.budget
 
     gpus = _gpus()
-    planned = captures(options.model, len(gpus))
-    wanted = options.only.split(",") if options.only else [*planned, *(["overhead"] if len(gpus) == 1 else [])]
-    if unknown := set(wanted) - set(planned) - {"overhead"}:
-        parser.error(f"no capture called {', '.join(sorted(unknown))}; there are {', '.join(planned)} and overhead")
+    count = len(gpus) if options.gpus is None else options.gpus
+    planned = captures(options.model, count)
+    wanted = options.only.split(",") if options.only else [*planned, *(["overhead"] if count == 1 else [])]
+    if unknown := set(wanted) - set(planned) - set(OVERHEAD_MODES):
+        known = ", ".join([*planned, *OVERHEAD_MODES])
+        parser.error(f"no capture called {', '.join(sorted(unknown))}; with {count} GPU(s) there are {known}")
+    if options.list:
+        print("\n".join(f"{name}: llmperf capture {shlex.join(planned[name])}" for name in wanted if name in planned))
+        return 0
+    if options.output is None:
+        parser.error("say where to write: -o OUT")
+    options.output.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="gpu-captures-"))
+    if options.wheels is not None:
+        _unpack_wheels(options.wheels, work / ".wheels")
     lines = ["# Captures on a GPU", "", *_versions(gpus), ""]
-    rows = [_capture(name, planned[name], work) for name in wanted if name != "overhead"]
+    rows = []
+    for name in wanted:
+        if name in planned:
+            is_late = time.monotonic() > deadline
+            rows.append([name, "not begun", *[""] * 5] if is_late else _capture(name, planned[name], work))
     if rows:
         header = ["run", "exit", "seconds", "kernels", "graph launches", "phases", "findings"]
         lines += [*_table(header, rows), ""]
-    if "overhead" in wanted:
-        lines += [*_overhead(options.model, options.overhead_runs, work), ""]
+    for mode, kinds in OVERHEAD_MODES.items():
+        if mode in wanted:
+            lines += [*_overhead(options.model, options.overhead_runs, work, kinds, deadline), ""]
     (options.output / "summary.md").write_text("\n".join(lines))
     _pack(work, options.output)
     shutil.rmtree(work)
     print("\n".join(lines))
     return 1 if any(row[1] not in ("0", "2") for row in rows) else 0
+
+
+def _unpack_wheels(wheels: Path, target: Path) -> None:
+    """Install the wheels of a folder, and nothing that they ask for, where the runs find them first."""
+    files = sorted(map(str, wheels.glob("*.whl")))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target)]
+    subprocess.run([*pip, *files], check=True)
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = f"{target}{os.pathsep}{inherited}" if inherited else str(target)
 
 
 def _capture(name: str, arguments: list[str], work: Path) -> list[str]:
@@ -126,55 +168,64 @@ def _capture(name: str, arguments: list[str], work: Path) -> list[str]:
     ]
 
 
-def _overhead(model: str, runs: int, work: Path) -> list[str]:
+def _overhead(model: str, runs: int, work: Path, kinds: tuple[str, ...], deadline: float) -> list[str]:
     """New tokens per second of one request shape, the variants taking turns so that a drift hits all of them."""
-    rates: dict[str, list[float]] = {variant: [] for variant in OVERHEAD}
-    steps: dict[str, list[float]] = {variant: [] for variant in OVERHEAD}
-    config = work / "overhead-config.json"
+    variants = {name: extra for name, extra in OVERHEAD.items() if name.split(",")[0] in kinds}
+    rates: dict[str, list[float]] = {variant: [] for variant in variants}
+    steps: dict[str, list[float]] = {variant: [] for variant in variants}
     for index in range(runs):
-        for variant, nsys_arguments in OVERHEAD.items():
-            directory = work / "overhead"
-            shutil.rmtree(directory, ignore_errors=True)
-            graphs = ["--cuda-graphs"] if variant.startswith("graphs") else []
-            shape = ["--shape", OVERHEAD_SHAPE, "--repeats", "3", "--warmup", "1"]
-            if nsys_arguments is None:
-                result = work / "overhead-result.json"
-                if not config.exists():
-                    config.write_text(json.dumps(_config(model)))
-                bare = [
-                    sys.executable,
-                    "-m",
-                    "nsys_pipeline.workload",
-                    "--config",
-                    str(config),
-                    "--result",
-                    str(result),
-                ]
-                done = _run([*bare, *shape, *graphs])
-            else:
-                result = directory / "workload.json"
-                builtin = ["--no-analyze", "--model", model, "-o", str(directory)]
-                done = _run([*LLMPERF, "capture", *builtin, *shape, *graphs, *nsys_arguments])
-            measured = _read(result).get("shapes")
-            print(f"overhead {index + 1}/{runs} {variant}: exit {done.returncode}", flush=True)
-            if done.returncode or not measured:
-                print(done.stderr[-1500:], done.stdout[-500:], flush=True)
+        for variant, nsys_arguments in variants.items():
+            if time.monotonic() > deadline:
+                print(f"overhead {index + 1}/{runs} {variant}: no time left", flush=True)
                 continue
-            rates[variant].append(measured[0]["tokens_per_s"]["mean"])
-            steps[variant].append(measured[0]["tpot_s"]["mean"] * 1e3)
-            result.unlink()
+            measured = _measure(model, work, variant, nsys_arguments)
+            print(f"overhead {index + 1}/{runs} {variant}: {'done' if measured else 'failed'}", flush=True)
+            if measured:
+                rates[variant].append(measured["tokens_per_s"]["mean"])
+                steps[variant].append(measured["tpot_s"]["mean"] * 1e3)
+    title = f"Overhead: {model}, {OVERHEAD_SHAPE}, up to {runs} process(es) of 3 requests for each line"
+    return [title, "", *overhead_table(rates, steps)]
+
+
+def overhead_table(rates: dict[str, list[float]], steps: dict[str, list[float]]) -> list[str]:
+    """Mean and sample standard deviation over processes, and the change against the same variant without nsys."""
     rows = []
     for variant, values in rates.items():
         base = rates[f"{variant.split(',')[0]}, no nsys"]
         if not values:
-            rows.append([variant, "failed", "", "", ""])
+            rows.append([variant, "0", "", "", "", ""])
             continue
-        change = f"{(statistics.fmean(values) / statistics.fmean(base) - 1) * 100:+.1f} %" if base else ""
+        has_base = bool(base) and base is not values
+        change = f"{(statistics.fmean(values) / statistics.fmean(base) - 1) * 100:+.1f} %" if has_base else ""
         spread = f"{statistics.stdev(values):.1f}" if len(values) > 1 else ""
         tpot = f"{statistics.fmean(steps[variant]):.3f}"
-        rows.append([variant, f"{statistics.fmean(values):.1f}", spread, tpot, change])
-    title = f"Overhead: {model}, {OVERHEAD_SHAPE}, {runs} process(es) of 3 requests for each line"
-    return [title, "", *_table(["variant", "new tokens/s", "± std", "TPOT ms", "against no nsys"], rows)]
+        rows.append([variant, str(len(values)), f"{statistics.fmean(values):.1f}", spread, tpot, change])
+    return _table(["variant", "processes", "new tokens/s", "± std", "TPOT ms", "against no nsys"], rows)
+
+
+def _measure(model: str, work: Path, variant: str, nsys_arguments: list[str] | None) -> dict[str, Any]:
+    """What one process of three requests measured itself; empty if it failed."""
+    directory = work / "overhead"
+    shutil.rmtree(directory, ignore_errors=True)
+    graphs = ["--cuda-graphs"] if variant.startswith("graphs") else []
+    # The same attention in both, for a default of the one is not the default of the other.
+    shape = ["--shape", OVERHEAD_SHAPE, "--repeats", "3", "--warmup", "1", "--attn", "sdpa"]
+    if nsys_arguments is None:
+        result, config = work / "overhead-result.json", work / "overhead-config.json"
+        if not config.exists():
+            config.write_text(json.dumps(_config(model)))
+        result.unlink(missing_ok=True)
+        bare = [sys.executable, "-m", "nsys_pipeline.workload", "--config", str(config), "--result", str(result)]
+        done = _run([*bare, *shape, *graphs])
+    else:
+        result = directory / "workload.json"
+        builtin = ["--no-analyze", "--model", model, "-o", str(directory)]
+        done = _run([*LLMPERF, "capture", *builtin, *shape, *graphs, *nsys_arguments])
+    measured = _read(result).get("shapes")
+    if done.returncode or not measured:
+        print(done.stderr[-1500:], done.stdout[-500:], flush=True)
+        return {}
+    return dict(measured[0])
 
 
 def _config(model: str) -> Any:
@@ -237,7 +288,8 @@ def _table(header: list[str], rows: list[list[str]]) -> list[str]:
 
 def _pack(work: Path, output: Path) -> None:
     """Everything but the reports, which are large and hold the environment, in archives of a bounded size."""
-    shutil.rmtree(work / "overhead", ignore_errors=True)
+    for scratch in ("overhead", ".wheels"):
+        shutil.rmtree(work / scratch, ignore_errors=True)
     members = [_compressed(path) for path in sorted(work.rglob("*")) if path.is_file() and path.suffix != ".nsys-rep"]
     archives: list[list[Path]] = [[]]
     for path in members:

@@ -3,7 +3,7 @@
 from nsys_pipeline.capture.export import check_readable, export_parquet, export_sqlite, report_version
 from nsys_pipeline.capture.findings import Finding, TraceContents, inspect_trace
 from nsys_pipeline.capture.nsys import Nsys, find_nsys
-from nsys_pipeline.capture.plan import REQUEST_RANGE, CapturePlan, nsys_argv
+from nsys_pipeline.capture.plan import REQUEST_RANGE, CapturePlan, command_lines, nsys_argv
 from nsys_pipeline.capture.run import CaptureResult, capture
 from nsys_pipeline.capture.scrub import scrub_environment
 from nsys_pipeline.capture.session import Observer
@@ -18,6 +18,7 @@ __all__ = [
     "TraceContents",
     "capture",
     "check_readable",
+    "command_lines",
     "export_parquet",
     "export_sqlite",
     "find_nsys",

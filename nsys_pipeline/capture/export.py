@@ -15,6 +15,8 @@ from nsys_pipeline.errors import NsysError, TraceError, UsageError
 
 _FIRST_LINE_BYTES = 200
 _TAIL_LINES = 3
+# How nsys complains about what it reads, as opposed to what it cannot write.
+_DAMAGED = re.compile(r"Exportation error: .*(Section Table|decompression|magic number|[Pp]ars|[Cc]orrupt|deserializ)")
 
 
 def report_version(report: Path) -> tuple[int, ...] | None:
@@ -51,7 +53,7 @@ def export_sqlite(
 
     nsys leaves a partial file when it fails, so it writes to a temporary name beside `out`, which is renamed at the
     end; `finish` may change the file before that. Raises NsysError (export failed, or the report is newer than
-    nsys), TraceError (not a report), UsageError (`out` exists and `force` is not given).
+    nsys), TraceError (not a report, or a damaged one), UsageError (`out` exists and `force` is not given).
     """
     partial = _prepare(nsys, report, out, force)
     try:
@@ -101,10 +103,16 @@ def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
         lines = [
             line for line in re.split(r"[\r\n]+", done.stdout + done.stderr) if line.strip() and "events: [" not in line
         ]
-        free = shutil.disk_usage(out.parent).free
+        said = " ".join(lines[-_TAIL_LINES:]) or "no reason given"
+        is_full = shutil.disk_usage(out.parent).free < report.stat().st_size or "disk is full" in said
+        if not is_full and _DAMAGED.search(said):
+            raise TraceError(
+                f"nsys cannot read `{report}`: {said}",
+                hint="the file is damaged, or its capture or copy did not finish: make it again",
+            )
         raise NsysError(
-            f"nsys could not export `{report}` as {kind}: {' '.join(lines[-_TAIL_LINES:]) or 'no reason given'}",
-            hint="the disk is full" if free < report.stat().st_size else "run `llmperf doctor`",
+            f"nsys could not export `{report}` as {kind}: {said}",
+            hint="the disk is full" if is_full else "run `llmperf doctor`",
         )
 
 

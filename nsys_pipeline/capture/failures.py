@@ -33,18 +33,33 @@ class NsysFaultError(NsysError):
     """
 
 
-def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory) -> NsysError:
-    """Make the error for a session that left no report; a recording without a report is saved and named."""
+def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, *, range_hint: str | None = None) -> NsysError:
+    """Make the error for a session that left no report; a recording without a report is saved and named.
+
+    `range_hint`: what to do where the capture range never opened, if that is known better than here.
+    """
     kept = _save_recording(outcome, directory)
     if any(_AGENT_LOST in line for line in outcome.lines):
         saved = f"; what was recorded is in `{kept}`" if kept else ""
         return NsysFaultError(f"nsys lost the connection to its own agent{saved}", hint=_AGAIN)
     if kept is None and not _disk_is_full(directory.path) and _recorded_nothing(outcome):
-        return _nothing_recorded(outcome)
+        return _nothing_recorded(outcome, range_hint)
     if not _disk_is_full(directory.path) and (fault := _importer_fault(outcome, nsys, kept)):
         return fault
     reason, hint = _reason(outcome, nsys, directory, kept)
     return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
+
+
+def no_rank(outcome: Outcome) -> NsysError:
+    """Make the error for a launcher that started no rank under nsys."""
+    error = NsysError(
+        f"no rank was profiled: {_last_words(outcome) or 'the command started none'}",
+        hint="`--rank-reports` needs torchrun, or a launcher that is built on it, such as `accelerate launch`",
+    )
+    if outcome.status:
+        # The workload failed, nsys did not: its status is passed on as with a report.
+        error.exit_code = outcome.status  # type: ignore[assignment]
+    return error
 
 
 def _recorded_nothing(outcome: Outcome) -> bool:
@@ -89,11 +104,12 @@ def _importer_fault(outcome: Outcome, nsys: Nsys, kept: Path | None) -> NsysFaul
     )
 
 
-def _nothing_recorded(outcome: Outcome) -> NsysError:
-    if outcome.status == 0:
+def _nothing_recorded(outcome: Outcome, range_hint: str | None) -> NsysError:
+    if outcome.status == 0 or outcome.stopped == "load":
         return NsysError(
             "nsys recorded nothing: the capture range never opened",
-            hint="check that the workload calls cudaProfilerStart or opens the range, or drop `--capture-range`",
+            hint=range_hint
+            or "check that the workload calls cudaProfilerStart or opens the range, or drop `--capture-range`",
         )
     error = NsysError(
         f"the workload ended with status {outcome.status} before the capture range opened: {_last_words(outcome)}",

@@ -15,6 +15,11 @@ from nsys_pipeline.errors import TraceError
 # Marks, push/pop and start/end ranges, and those of NVTXT files; the other rows only name domains and threads.
 _NVTX_EVENT_TYPES = "(34, 59, 60, 70, 71)"
 
+_COUNTED_RANGES = (
+    "'warmup', 'request', 'prefill', 'decode', 'mixed', 'verify', 'draft', 'encoder', 'vision', "
+    "'forward', 'backward', 'optimizer'"
+)
+
 _COUNTED_TABLES = {
     "kernels": "CUPTI_ACTIVITY_KIND_KERNEL",
     "memcpys": "CUPTI_ACTIVITY_KIND_MEMCPY",
@@ -64,6 +69,11 @@ _KNOWN: tuple[tuple[str, str, str, str], ...] = (
     ),
 )
 
+_NO_RANGES = "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program"
+_NO_RANGES_WITH_AUTO = (
+    "`--auto` marks transformers models alone, and not under Python's -I, -E and -S or in an emptied environment"
+)
+
 # A process that only execs another one leaves an "incomplete" note behind, so that one alone is no warning.
 _LEVELS = {"nvtx-incompatible": "error", "events-incomplete": "info"}
 
@@ -88,9 +98,12 @@ class TraceContents:
 
 
 def inspect_trace(
-    sqlite: Path, *, traces: Iterable[str] = ("cuda", "nvtx"), gpu_metrics: bool = False
+    sqlite: Path, *, traces: Iterable[str] = ("cuda", "nvtx"), gpu_metrics: bool = False, auto: bool = False
 ) -> TraceContents:
-    """Count the events of the export `sqlite` and read its diagnostics. Raises TraceError when it cannot be read."""
+    """Count the events of the export `sqlite` and read its diagnostics. Raises TraceError when it cannot be read.
+
+    `auto`: it was recorded with `--auto`.
+    """
     try:
         connection = sqlite3.connect(f"file:{sqlite}?mode=ro", uri=True)
         connection.text_factory = lambda raw: raw.decode(errors="replace")
@@ -111,7 +124,7 @@ def inspect_trace(
     except sqlite3.Error as error:
         raise TraceError(f"cannot read `{sqlite}`: {error}") from error
     wanted = set(traces) | ({"gpu-metrics"} if gpu_metrics else set())
-    return TraceContents(counts, phases, (*_absent(counts, phases, wanted), *_said(diagnostics)))
+    return TraceContents(counts, phases, (*_absent(counts, phases, wanted, auto=auto), *_said(diagnostics)))
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
@@ -126,7 +139,7 @@ def _phase_counts(connection: sqlite3.Connection, tables: set[str]) -> dict[str,
     text = "coalesce(n.text, s.value)" if registered else "n.text"
     rows = connection.execute(
         f"SELECT {text}, count(*) FROM NVTX_EVENTS AS n{registered} WHERE n.eventType = 59"  # noqa: S608 - constants
-        f" AND {text} IN ('warmup', 'request', 'prefill', 'decode', 'forward', 'backward', 'mixed') GROUP BY 1"
+        f" AND {text} IN ({_COUNTED_RANGES}) GROUP BY 1"
     )
     return {str(name): int(count) for name, count in rows}
 
@@ -140,7 +153,7 @@ def _diagnostics(connection: sqlite3.Connection, tables: set[str]) -> list[tuple
     return [(int(severity), str(text)) for severity, text in rows]
 
 
-def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str]) -> list[Finding]:
+def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str], *, auto: bool) -> list[Finding]:
     found = []
     if "cuda" in wanted and not counts["kernels"] + counts["memcpys"] + counts["memsets"] + counts["graph_launches"]:
         found.append(
@@ -157,7 +170,7 @@ def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str]) ->
                 "no-nvtx",
                 "warning",
                 "no NVTX range was recorded, so there are no phases",
-                "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program",
+                _NO_RANGES_WITH_AUTO if auto else _NO_RANGES,
             )
         )
     elif "nvtx" in wanted and not set(phases) - {"warmup", "request"}:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from nsys_pipeline.errors import NsysError, UsageError
 
 REQUEST_RANGE = "request@llmperf"
 """The range that opens the capture with `--capture-range nvtx`, in nsys' own notation range@domain."""
+
+RANK_PYTHON_VARIABLE = "PYTHON_EXEC"
+"""Environment variable that names the Python with which torchrun starts its ranks (torch.distributed.run)."""
 
 _GRAPH_MODES = {"node": "node", "whole": "graph"}
 _CAPTURE_RANGES = {"profiler": "cudaProfilerApi", "nvtx": "nvtx"}
@@ -28,6 +32,9 @@ class CapturePlan:
 
     `command` is the target's argv, never a shell line. `environment` is added to the target's environment; values are
     never recorded. `delay_s`, `duration_s` and `timeout_s` are seconds. `metadata` goes into run.json as it is.
+    `range_hint` says what to do when the capture range never opens.
+    `auto` says that the environment brings markers along. With `rank_reports` nsys does not run the command: every
+    Python that torchrun starts runs under an nsys of its own.
     """
 
     command: tuple[str, ...] = attrs.field(converter=_strings)
@@ -41,7 +48,10 @@ class CapturePlan:
     capture_range: str | None = None
     capture_range_end: str = "stop"
     nvtx_range: str = REQUEST_RANGE
+    range_hint: str | None = None
     trace_forks: bool = False
+    rank_reports: bool = False
+    auto: bool = False
     nsys_args: tuple[str, ...] = attrs.field(default=(), converter=_strings)
     environment: Mapping[str, str] = attrs.field(factory=dict)
     keep_environment: bool = False
@@ -84,6 +94,28 @@ def nsys_argv(nsys: Nsys, plan: CapturePlan, output: Path) -> list[str]:
     if not plan.keep_environment and "discard-environment" in nsys.profile_flags:
         argv.append("--discard-environment=true")
     return [*argv, f"--output={output}", *plan.nsys_args, *plan.command]
+
+
+def rank_argv(nsys: Nsys, plan: CapturePlan, output: Path, python: str) -> list[str]:
+    """Return the argv under which one rank's `python` runs, with a report for each rank beside `output`."""
+    ranked = output.with_name(f"{output.name}-rank%q{{RANK}}")
+    return nsys_argv(nsys, attrs.evolve(plan, command=(python,)), ranked)
+
+
+def rank_wrapper(argv: Sequence[str]) -> str:
+    """Return a shell script that runs a rank under `argv`.
+
+    torchrun, and whatever is built on it, starts its ranks with the program that RANK_PYTHON_VARIABLE names.
+    """
+    return f'#!/bin/sh\nunset {RANK_PYTHON_VARIABLE}\nexec {shlex.join(argv)} "$@"\n'
+
+
+def command_lines(nsys: Nsys, plan: CapturePlan, directory: Path) -> list[str]:
+    """Return what `capture` would run into `directory`, as shell lines."""
+    if not plan.rank_reports:
+        return [shlex.join(nsys_argv(nsys, plan, directory / "trace"))]
+    rank = rank_argv(nsys, plan, directory / "trace", "python")
+    return [shlex.join(plan.command), f"# and each rank: {shlex.join(rank)} …"]
 
 
 def discards_environment(nsys: Nsys, plan: CapturePlan) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 from datetime import UTC, datetime
@@ -14,20 +15,29 @@ import attrs
 
 from nsys_pipeline import __version__
 from nsys_pipeline.capture.export import export_sqlite
-from nsys_pipeline.capture.failures import NsysFaultError, no_report
+from nsys_pipeline.capture.failures import NsysFaultError, no_rank, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
 from nsys_pipeline.capture.nsys import Nsys
-from nsys_pipeline.capture.plan import CapturePlan, discards_environment, nsys_argv
-from nsys_pipeline.capture.rundir import LOG_NAME, RUN_NAME, RUN_SCHEMA, RunDirectory, sha256
+from nsys_pipeline.capture.plan import (
+    RANK_PYTHON_VARIABLE,
+    CapturePlan,
+    discards_environment,
+    nsys_argv,
+    rank_argv,
+    rank_wrapper,
+)
+from nsys_pipeline.capture.preflight import target_python
+from nsys_pipeline.capture.rundir import LOG_NAME, REPORT_PATTERN, RUN_NAME, RUN_SCHEMA, RunDirectory, sha256
 from nsys_pipeline.capture.scrub import leaked_variables, scrub_environment
 from nsys_pipeline.capture.servers import ServerDriver
 from nsys_pipeline.capture.session import LOAD_LOG_NAME, Observer, Outcome, SilentObserver, run_session
-from nsys_pipeline.errors import ExitCode, LlmperfError, UsageError
+from nsys_pipeline.errors import ExitCode, Interrupted, LlmperfError, UsageError
 
 TIMEOUT_STATUS = 124
 """Exit status of a run that `timeout_s` ended, as coreutils' timeout has it."""
 
 _STEM = "trace"
+_RANK_PYTHON = "rank-python"
 
 
 @attrs.frozen(kw_only=True)
@@ -90,24 +100,28 @@ def capture(
     for name, content in (files or {}).items():
         directory.write_json(name, content)
     try:
+        if plan.rank_reports:
+            plan, record["nsys_argv"] = _around_ranks(plan, nsys, directory)
+            argv = list(plan.command)
         while True:
             outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer, server)
             record |= _ended(outcome)
             _publish_logs(directory)
             attempts -= 1
             try:
-                reports = _collect_reports(outcome, nsys, directory, force)
+                reports, lost = _collect_reports(plan, outcome, nsys, directory, force=force, last=attempts < 1)
                 break
             except NsysFaultError:
                 if attempts < 1:
                     raise
-                for recording in directory.path.glob("*.qdstrm"):
-                    recording.unlink()
+                for left in (*directory.path.glob("*.qdstrm"), *directory.staging.glob(f"{_STEM}*")):
+                    left.unlink()
                 observer.stage("nsys failed by chance: capturing once more")
         record |= {"exit_status": _exit_status(plan, outcome), "reports": [_described(path) for path in reports]}
         observer.stage("exporting the trace")
-        result = _export(plan, nsys, outcome, reports, directory)
+        result = _with_lost_ranks(_export(plan, nsys, outcome, reports, directory), lost)
         record |= {
+            "exit_status": result.exit_status,
             "traces": [_described(path) for path in result.traces],
             "events": result.counts,
             "ranges": result.phases,
@@ -118,10 +132,23 @@ def capture(
         with contextlib.suppress(LlmperfError):
             directory.write_json(RUN_NAME, record | {"error": error.message})
         raise
+    except KeyboardInterrupt:
+        raise _interrupted_export(directory, record) from None
     finally:
+        for partial in (*directory.staging.glob("*.sqlite*"), directory.staging / _RANK_PYTHON):
+            partial.unlink(missing_ok=True)
         directory.close()
         directory.remove_if_empty()
     return result
+
+
+def _interrupted_export(directory: RunDirectory, record: dict[str, Any]) -> Interrupted:
+    """Make the error for a Ctrl-C after the workload has ended; its report is there or in the making."""
+    reports = sorted(directory.path.glob(REPORT_PATTERN))
+    message = "interrupted before the report was exported" + (f"; it is in `{directory.path}`" if reports else "")
+    with contextlib.suppress(LlmperfError):
+        directory.write_json(RUN_NAME, record | {"error": message})
+    return Interrupted(message, hint=f"`llmperf analyze {reports[0]}` exports it" if reports else None)
 
 
 def _ended(outcome: Outcome) -> dict[str, Any]:
@@ -133,18 +160,56 @@ def _ended(outcome: Outcome) -> dict[str, Any]:
     return facts | ({"server_error": outcome.driver_error.message} if outcome.driver_error is not None else {})
 
 
-def _collect_reports(outcome: Outcome, nsys: Nsys, directory: RunDirectory, force: bool) -> list[Path]:
-    """Give the reports their final names; raise NsysError, which says why, when there is none."""
-    staged = sorted(directory.staging.glob(f"{_STEM}*.nsys-rep"), key=lambda path: path.stat().st_mtime)
-    whole = [path for path in staged if path.stat().st_size > 0]
+def _around_ranks(plan: CapturePlan, nsys: Nsys, directory: RunDirectory) -> tuple[CapturePlan, list[str]]:
+    """Have the launcher start each rank under an nsys of its own; the plan that does, and the argv of a rank."""
+    python = os.environ.get(RANK_PYTHON_VARIABLE) or target_python(plan.command)
+    if python is None:
+        raise UsageError(
+            f"`--rank-reports` cannot tell which Python `{plan.command[0]}` starts",
+            hint=f"name it: {RANK_PYTHON_VARIABLE}=/path/to/python llmperf capture …",
+        )
+    argv = rank_argv(nsys, plan, directory.staging.resolve() / _STEM, python)
+    wrapper = directory.staging.resolve() / _RANK_PYTHON
+    wrapper.write_text(rank_wrapper(argv))
+    wrapper.chmod(0o755)
+    return attrs.evolve(plan, environment={**plan.environment, RANK_PYTHON_VARIABLE: str(wrapper)}), argv
+
+
+def _collect_reports(
+    plan: CapturePlan, outcome: Outcome, nsys: Nsys, directory: RunDirectory, *, force: bool, last: bool
+) -> tuple[list[Path], list[Finding]]:
+    """Give the reports their final names; raise NsysError, which says why, when there is none.
+
+    With it, findings about ranks whose report is missing; these are a fault of nsys unless this was the `last` try.
+    """
+    whole = [path for path in directory.staging.glob(f"{_STEM}*.nsys-rep") if path.stat().st_size > 0]
+    whole.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     if not whole and outcome.driver_error is not None:
         raise outcome.driver_error
+    if not whole and plan.rank_reports and not any(directory.staging.glob("*.qdstrm")):
+        raise no_rank(outcome)
     if not whole:
-        raise no_report(outcome, nsys, directory)
+        raise no_report(outcome, nsys, directory, range_hint=plan.range_hint)
+    lost = []
+    if plan.rank_reports:
+        lost = [
+            path for path in sorted(directory.staging.glob("*.qdstrm")) if path.with_suffix(".nsys-rep") not in whole
+        ]
+        if lost and not last:
+            raise NsysFaultError(f"nsys made no report of {lost[0].stem}")
     if force:
         for old in (*directory.path.glob(f"{_STEM}*.nsys-rep"), *directory.path.glob(f"{_STEM}*.sqlite")):
             old.unlink()
-    return [directory.publish(path.name) for path in whole]
+    findings = [
+        Finding(
+            "rank-without-report",
+            "error",
+            f"nsys made no report of {path.stem}; what it recorded is in `{directory.publish(path.name)}`",
+            "the other ranks' reports are whole; capture again for this one",
+        )
+        for path in lost
+    ]
+    return [directory.publish(path.name) for path in whole], findings
 
 
 def _export(
@@ -168,7 +233,7 @@ def _export(
                         "the workload printed it or has it on its command line: do not share the trace",
                     )
                 )
-        contents = inspect_trace(staged, traces=plan.traces, gpu_metrics=bool(plan.gpu_metrics))
+        contents = inspect_trace(staged, traces=plan.traces, gpu_metrics=bool(plan.gpu_metrics), auto=plan.auto)
         findings += [finding for finding in contents.findings if finding not in findings]
         counts = {name: counts.get(name, 0) + value for name, value in contents.counts.items()}
         phases = {name: phases.get(name, 0) + contents.phases.get(name, 0) for name in {*phases, *contents.phases}}
@@ -198,6 +263,13 @@ def _exit_status(plan: CapturePlan, outcome: Outcome) -> int:
     if ended_by_nsys and outcome.status == 128 + signal.SIGTERM:
         return 0
     return outcome.status
+
+
+def _with_lost_ranks(result: CaptureResult, lost: list[Finding]) -> CaptureResult:
+    if not lost:
+        return result
+    status = result.exit_status or int(ExitCode.NSYS)
+    return attrs.evolve(result, findings=(*result.findings, *lost), exit_status=status)
 
 
 def _how_it_ended(plan: CapturePlan, nsys: Nsys, outcome: Outcome, directory: RunDirectory) -> list[Finding]:

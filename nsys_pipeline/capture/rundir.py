@@ -19,6 +19,7 @@ from nsys_pipeline.errors import UsageError
 
 RUN_SCHEMA = "llmperf.run/1"
 REPORT_NAME = "trace.nsys-rep"
+REPORT_PATTERN = "trace*.nsys-rep"
 TRACE_NAME = "trace.sqlite"
 LOG_NAME = "workload.log"
 RUN_NAME = "run.json"
@@ -41,7 +42,7 @@ class RunDirectory:
         Raises UsageError when it cannot be made, holds a run already (unless `force`), or the disk is all but full.
         """
         path = root if exact else root / f"{_file_name(name)}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        if (path / REPORT_NAME).exists() and not force:
+        if any(path.glob(REPORT_PATTERN)) and not force:
             raise UsageError(f"`{path}` holds a run already", hint="give another directory, or `--force` to replace it")
         if not exact:
             path = _unused(path)

@@ -32,6 +32,7 @@ class ServerProfile:
 
     `arguments` are added to its command unless one of the same name is there; `start` and `stop` are the paths that
     begin and end a recording (None: the server does it by itself, as `environment` says), `start_body` is sent as JSON.
+    `range_hint`: what to do when it began none.
     """
 
     about: str
@@ -43,6 +44,7 @@ class ServerProfile:
     start: str | None = None
     start_body: Mapping[str, object] | None = None
     stop: str | None = None
+    range_hint: str | None = None
 
 
 _VLLM = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_NVTX_SCOPES_FOR_PROFILING": "1"}
@@ -82,6 +84,7 @@ SERVER_PROFILES: Mapping[str, ServerProfile] = {
         url="http://127.0.0.1:8000",
         environment={"TLLM_PROFILE_START_STOP": "100-150", "TLLM_LLMAPI_ENABLE_NVTX": "1"},
         capture_range_end="stop",
+        range_hint="the load may have too few iterations: set TLLM_PROFILE_START_STOP=FIRST-LAST to some that it has",
     ),
 }
 
@@ -113,6 +116,7 @@ def plan_server(plan: CapturePlan, profile: ServerProfile, *, capture_range: str
         environment=environment | dict(plan.environment),
         capture_range=None if chosen == "none" else chosen,
         capture_range_end=profile.capture_range_end,
+        range_hint=profile.range_hint,
         trace_forks=True,
     )
 

@@ -100,28 +100,19 @@ def run_session(
         environment |= {"NSYS_NVTX_PROFILER_REGISTER_ONLY": "0"}
     observer.stage("running the workload under nsys")
     started = time.monotonic()
-    try:
-        # A session of its own: Ctrl-C in the terminal must reach us alone, so that the target is stopped in order.
-        process = subprocess.Popen(
-            argv,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    except OSError as error:
-        raise NsysError(f"`{argv[0]}` does not run: {error}") from error
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
-    reader = _OutputReader(process.stdout, log, observer)
-    reader.start()
-    if driver is not None:
-        driver.begin(log.with_name(LOAD_LOG_NAME), observer.stage)
-    stopped = _wait(process, started, plan.timeout_s, observer, driver)
-    _wait_for_helpers(process)
-    if driver is not None:
-        driver.end()
-    reader.finish()
+    # From the start, and until nsys and its importer are done, a signal is a request and no exception.
+    with _stop_requests() as requests:
+        process = _start(argv, environment)
+        assert process.stdout is not None  # noqa: S101 - it is a pipe
+        reader = _OutputReader(process.stdout, log, observer)
+        reader.start()
+        if driver is not None:
+            driver.begin(log.with_name(LOAD_LOG_NAME), observer.stage)
+        stopped = _wait(process, started, plan.timeout_s, observer, driver, requests)
+        _wait_for_helpers(process)
+        if driver is not None:
+            driver.end()
+        reader.finish()
     if process.returncode == -signal.SIGKILL:
         # nsys itself was killed: the target lives on, and so does nsys' agent.
         _clean_up(process.pid)
@@ -137,37 +128,52 @@ def run_session(
     )
 
 
+def _start(argv: list[str], environment: dict[str, str]) -> subprocess.Popen[bytes]:
+    try:
+        # A session of its own: Ctrl-C in the terminal must reach us alone, so that the target is stopped in order.
+        return subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise NsysError(f"`{argv[0]}` does not run: {error}") from error
+
+
 def _wait(
     process: subprocess.Popen[bytes],
     started: float,
     timeout_s: float | None,
     observer: Observer,
     driver: Driver | None,
+    requests: list[int],
 ) -> str | None:
     """Wait for nsys; when there is a reason to stop, stop the target so that nsys can still write its report."""
     stopped: str | None = None
     stop_began = 0.0
     escalation = 0
-    with _stop_requests() as requests:
-        while process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=_POLL_S)
-            now = time.monotonic()
-            overdue = timeout_s is not None and now - started > timeout_s
-            if stopped is None and (requests or overdue or (driver is not None and driver.finished)):
-                stopped = "interrupt" if requests else "timeout" if overdue else "load"
-                stop_began, requests[:] = now, []
-                observer.stage("stopping the workload; press Ctrl-C again to kill it")
-                process.send_signal(signal.SIGINT)
-            elif stopped is not None and (requests or now - stop_began > STOP_GRACE_S):
-                targets = processes.target_processes(process.pid)
-                # Only the target is pushed on: nsys itself needs its time to write the report.
-                if targets:
-                    processes.send(targets, signal.SIGTERM if escalation == 0 and not requests else signal.SIGKILL)
-                elif requests and escalation > 1:
-                    process.kill()
-                escalation += 1
-                stop_began, requests[:] = now, []
+    while process.poll() is None:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=_POLL_S)
+        now = time.monotonic()
+        overdue = timeout_s is not None and now - started > timeout_s
+        if stopped is None and (requests or overdue or (driver is not None and driver.finished)):
+            stopped = "interrupt" if requests else "timeout" if overdue else "load"
+            stop_began, requests[:] = now, []
+            observer.stage("stopping the workload; press Ctrl-C again to kill it")
+            process.send_signal(signal.SIGINT)
+        elif stopped is not None and (requests or now - stop_began > STOP_GRACE_S):
+            targets = processes.target_processes(process.pid)
+            # Only the target is pushed on: nsys itself needs its time to write the report.
+            if targets:
+                processes.send(targets, signal.SIGTERM if escalation == 0 and not requests else signal.SIGKILL)
+            elif requests and escalation > 1:
+                process.kill()
+            escalation += 1
+            stop_began, requests[:] = now, []
     return stopped
 
 

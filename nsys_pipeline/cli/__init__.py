@@ -5,8 +5,13 @@ def main() -> None:
     """Entry point of the `llmperf` command."""
     import sys
 
-    from nsys_pipeline.cli.app import app
+    try:
+        from nsys_pipeline.cli.app import app
 
-    # A query that begins with a SQL comment is no option.
-    sys.argv[1:] = [f"\n{argument}" if argument.startswith("-- ") else argument for argument in sys.argv[1:]]
-    app(prog_name="llmperf")
+        # A query that begins with a SQL comment is no option.
+        sys.argv[1:] = [f"\n{argument}" if argument.startswith("-- ") else argument for argument in sys.argv[1:]]
+        app(prog_name="llmperf")
+    except KeyboardInterrupt:
+        # While the program itself was still being imported, or was on its way out.
+        sys.stderr.write("\ninterrupted\n")
+        sys.exit(130)

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,7 @@ _RUN = "The run"
 
 
 def capture(
+    ctx: typer.Context,
     command: Annotated[
         list[str] | None, typer.Argument(metavar="[-- COMMAND …]", help="Run this instead of the built-in workload.")
     ] = None,
@@ -48,11 +50,11 @@ def capture(
     prompt_tokens: Annotated[
         int, typer.Option(min=1, help="Prompt length of each sequence.", rich_help_panel=_BUILT_IN)
     ] = 512,
-    new_tokens: Annotated[int, typer.Option(min=1, help="Decode steps per request.", rich_help_panel=_BUILT_IN)] = 32,
+    new_tokens: Annotated[int, typer.Option(min=0, help="Decode steps per request.", rich_help_panel=_BUILT_IN)] = 32,
     shape: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="BxP+N", help="Batch x prompt + new tokens, e.g. 8x512+32; repeatable.", rich_help_panel=_BUILT_IN
+            metavar="BxP[+N]", help="Batch x prompt + new tokens, e.g. 8x512+32; repeatable.", rich_help_panel=_BUILT_IN
         ),
     ] = None,
     repeats: Annotated[
@@ -92,6 +94,10 @@ def capture(
     auto: Annotated[
         bool,
         typer.Option("--auto", help="Mark every pass of transformers models in COMMAND.", rich_help_panel=_RECORDING),
+    ] = False,
+    rank_reports: Annotated[
+        bool,
+        typer.Option("--rank-reports", help="One report for each rank of torchrun.", rich_help_panel=_RECORDING),
     ] = False,
     trace: Annotated[
         str, typer.Option(help="Comma-separated traces, as nsys names them.", rich_help_panel=_RECORDING)
@@ -162,20 +168,20 @@ def capture(
     ] = True,
 ) -> None:
     """Run a built-in workload, or any command, under Nsight Systems, and analyze the trace."""
-    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, find_nsys, nsys_argv
+    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, command_lines, find_nsys
     from nsys_pipeline.capture import capture as run_capture
     from nsys_pipeline.workload.options import Shape
 
     workload: WorkloadOptions | None = None
     files: dict[str, Any] = {}
-    if model is not None and command:
-        raise UsageError("a model and a command are two workloads", hint="give `--model` or `-- COMMAND`")
+    _check_workload(ctx, has_model=model is not None, has_command=bool(command))
     recorded = None if capture_range == "none" else capture_range
     if model is not None:
         workload, files = _built_in(
             model,
             weights=weights,
-            shapes=tuple(_shape(text) for text in shape) if shape else (Shape(batch, prompt_tokens, new_tokens),),
+            shapes=tuple(_shape(text, new_tokens) for text in shape or ())
+            or (Shape(batch, prompt_tokens, new_tokens),),
             repeats=repeats,
             warmup=warmup,
             dtype=dtype,
@@ -202,6 +208,8 @@ def capture(
         duration_s=duration,
         capture_range=None if profile else recorded,
         trace_forks=trace_forks,
+        rank_reports=rank_reports,
+        auto=auto,
         nsys_args=tuple(nsys_arg or ()),
         environment=_environment(built_in=workload is not None, auto=auto),
         keep_environment=keep_environment,
@@ -212,8 +220,8 @@ def capture(
     found = find_nsys(nsys)
     if dry_run:
         directory = output or Path("runs") / plan.name
-        line = shlex.join(nsys_argv(found, plan, directory / "trace"))
-        sys.stdout.write(line.replace("{run_dir}", str(directory)) + "\n")
+        for line in command_lines(found, plan, directory):
+            sys.stdout.write(line.replace("{run_dir}", str(directory)) + "\n")
         return
     if workload:
         _need_workload_packages()
@@ -262,11 +270,13 @@ def _warn_of_lost_ranges(nsys: Nsys, plan: CapturePlan) -> None:
 
 
 def _analyze(result: CaptureResult) -> None:
-    """Print the report of the new trace; the machine that captures may lack what the analysis needs."""
+    """Print the report of each new trace; the machine that captures may lack what the analysis needs."""
     from nsys_pipeline.cli import analyze as verb
 
     try:
-        verb.analyze(result.run_dir)
+        for index, trace in enumerate(result.traces):
+            sys.stdout.write("\n" if index else "")
+            verb.analyze(trace)
     except ModuleNotFoundError as error:
         if error.name not in _ANALYSIS_PACKAGES:
             raise
@@ -290,9 +300,50 @@ def _need_workload_packages() -> None:
 
 
 def _run_name(model: str) -> str:
-    """Name of the run: of the config file without its suffix, else the last part of the preset, folder or hub id."""
+    """Name of run and model: the file's, or its folder's for a `config.json`; else the end of preset, folder or id."""
     path = Path(model)
-    return path.stem if path.suffix == ".json" else path.name
+    if path.suffix != ".json":
+        return path.resolve().name if path.is_dir() else path.name
+    return path.stem if path.stem != "config" else path.resolve().parent.name
+
+
+def _check_workload(ctx: typer.Context, *, has_model: bool, has_command: bool) -> None:
+    """Raise UsageError for options that would have no effect: nobody should measure what was not asked for."""
+    typed = _typed_options(ctx)
+    if has_model and has_command:
+        raise UsageError("a model and a command are two workloads", hint="give `--model` or `-- COMMAND`")
+    ignored = [name for name, panel in typed.items() if panel == _BUILT_IN and name != "--model"]
+    if ignored and not has_model:
+        raise UsageError(
+            f"{_listed(ignored)} {'belongs' if len(ignored) == 1 else 'belong'} to the built-in workload",
+            hint="give it to COMMAND itself, after `--`" if has_command else "name a model with `--model`",
+        )
+    if has_model and "--auto" in typed:
+        raise UsageError("`--auto` is for `-- COMMAND`", hint="the built-in workload marks its own passes: drop it")
+    if has_model and "--profile" in typed:
+        raise UsageError("`--profile` is for a server's `-- COMMAND`", hint="drop it, or give the server's command")
+    same = [name for name in typed if name in ("--batch", "--prompt-tokens")]
+    if "--shape" in typed and same:
+        raise UsageError(f"`--shape` and {_listed(same)} say the same thing", hint="use one of them")
+    if "--parallel" in typed and "--nproc" not in typed:
+        raise UsageError("`--parallel` needs `--nproc`", hint="say how many processes share the work")
+    if "--profile" in typed and "--rank-reports" in typed:
+        raise UsageError("`--profile` and `--rank-reports` do not go together", hint="a server has one report: drop it")
+    if has_model and "--rank-reports" in typed and "--nproc" not in typed:
+        raise UsageError("`--rank-reports` needs `--nproc`", hint="one process makes one report")
+
+
+def _typed_options(ctx: typer.Context) -> dict[str, str | None]:
+    """Options that stand on the command line, and the heading of each."""
+    return {
+        parameter.opts[0]: getattr(parameter, "rich_help_panel", None)
+        for parameter in ctx.command.params
+        if parameter.name and (source := ctx.get_parameter_source(parameter.name)) and source.name == "COMMANDLINE"
+    }
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(f"`{name}`" for name in names[:-1]), f"`{names[-1]}`"]))
 
 
 def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, Any]]:
@@ -307,17 +358,18 @@ def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, A
         ("capture_range", (None, "profiler", "nvtx")),
     ):
         _one_of(f"--{name.replace('_', '-')}", settings[name], choices)
+    settings["name"] = _run_name(model)
     if settings["weights"] == "pretrained":
         return WorkloadOptions(model=model, **settings), {}
     _, config = load_config(model)
     return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
 
 
-def _shape(text: str) -> Any:
+def _shape(text: str, new_tokens: int) -> Any:
     from nsys_pipeline.workload.options import Shape
 
     try:
-        return Shape.parse(text)
+        return Shape.parse(text, new_tokens=new_tokens)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

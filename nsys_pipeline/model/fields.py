@@ -25,8 +25,8 @@ def class_defaults(model_type: str) -> Mapping[str, Any]:
 
 
 _ABSENT = object()
-# Sizes beyond these are errors of whoever wrote the config, and layers are built one by one: a broken config must not fill
-# the memory with them. The largest models have 10^12 parameters and 200 layers.
+# Sizes beyond these are errors of whoever wrote the config, and layers are built one by one: a broken config must not
+# fill the memory with them. The largest models have 10^12 parameters and 200 layers.
 _MOST, _MOST_LAYERS = 10**12, 10_000
 
 

@@ -25,8 +25,7 @@ def title_lines(report: Report) -> list[str]:
     names = [device.name or f"GPU {device.id}" for device in trace.devices if not working or device.id in working]
     gpus = [f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
     recorder = f"nsys {trace.nsys_version}" if trace.nsys_version else "nsys of unknown version"
-    path = PurePath(trace.path)
-    name = f"{path.parent.name}/{path.name}" if path.name.startswith("trace.") else path.name
+    name = _title(PurePath(trace.path))
     length = "" if trace.duration_ns is None else f" · {trace.duration_ns / 1e9:,.3g} s recorded"
     lines = [name, f"{', '.join(gpus) or 'no GPU'} · {recorder}{length}"]
     if model := report.model:
@@ -34,6 +33,13 @@ def title_lines(report: Report) -> list[str]:
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
         lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · estimate {model['label']}")
     return lines
+
+
+def _title(path: PurePath) -> str:
+    """Name the trace; one in a run directory as it was given, for its own name says nothing."""
+    if not path.name.startswith(("trace.", "trace-rank")):
+        return path.name
+    return f"{path.parent.name}/{path.name}" if path.is_absolute() else str(path)
 
 
 def has_work_outside(report: Report) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from enum import Enum
 from pathlib import Path
@@ -26,7 +27,7 @@ class Kind(Enum):
 PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
 REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
 COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
-RUN_FILES = ("trace.sqlite", "trace.sqlite.xz", "trace.sqlite.zst", "trace.sqlite.gz", "trace.nsys-rep")
+_RUN_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep")
 
 
 def identify(path: Path) -> Kind:
@@ -46,8 +47,20 @@ def identify(path: Path) -> Kind:
     return _identify_file(path, head, size)
 
 
+def run_traces(directory: Path) -> list[Path]:
+    """Traces of a run directory in order: `trace.sqlite`, or one for each rank or recording (`trace-rank0.sqlite`, …).
+
+    Of an export and its report only the export is listed. Empty where the directory holds none.
+    """
+    found: dict[str, Path] = {}
+    for suffix in _RUN_SUFFIXES:
+        for file in directory.glob(f"trace*{suffix}"):
+            found.setdefault(file.name.removesuffix(suffix), file)
+    return sorted(found.values(), key=lambda file: [int(number) for number in re.findall(r"\d+", file.name)])
+
+
 def _identify_dir(path: Path) -> Kind:
-    if any((path / name).exists() for name in RUN_FILES):
+    if run_traces(path):
         return Kind.RUN_DIR
     if any(path.glob("*.parquet")):
         return Kind.PARQUET_DIR

@@ -14,7 +14,7 @@ from nsys_pipeline.errors import NsysError, TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner, closure
 from nsys_pipeline.trace import cache
 from nsys_pipeline.trace.duck import create_from_rows
-from nsys_pipeline.trace.identify import PACKED, RUN_FILES, Kind, identify
+from nsys_pipeline.trace.identify import PACKED, Kind, identify, run_traces
 from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import (
@@ -54,7 +54,13 @@ def open_trace(
     path = Path(path)
     kind = identify(path)
     if kind is Kind.RUN_DIR:
-        path = next(path / name for name in RUN_FILES if (path / name).exists())
+        traces = run_traces(path)
+        if len(traces) > 1:
+            raise TraceError(
+                f"`{path}` holds {len(traces)} traces: {', '.join(each.name for each in traces)}",
+                hint=f"take one of them, as in `{traces[0]}`",
+            )
+        path = traces[0]
         kind = identify(path)
     return Trace(path, kind, options, database=database, name=name)
 

@@ -1,8 +1,12 @@
 """Markers for programs that have none: each forward pass of a transformers model becomes a phase range.
 
-`install` waits for transformers to be imported and then wraps `PreTrainedModel.__call__` and `generate`. A program
-that never imports it is left alone. Only the standard library is imported, and nothing here asks the GPU for a value:
-shapes come from what the host knows, so that timing stays what it was.
+`install` waits for transformers to be imported and then wraps `PreTrainedModel.__call__` and `generate`, and what
+trains a model: `Tensor.backward` and the step of optimizers. A program that never imports it is left alone. Only the
+standard library is imported, and nothing here asks the GPU for a value: shapes come from what the host knows, so that
+timing stays what it was.
+
+The run mark describes one model of the process: the one that `generate` is called on, or that runs first. Passes of
+other models have a range with their model type in its name and no shape, for their cost is not that model's.
 """
 
 from __future__ import annotations
@@ -14,18 +18,24 @@ import importlib.util
 import inspect
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
-from nsys_pipeline.workload.describe import config_fields, ranks
+from nsys_pipeline.workload.describe import config_fields, model_name, ranks
 
 ENCODER = "encoder"
 FORWARD = "forward"
+BACKWARD = "backward"
+OPTIMIZER = "optimizer"
+VISION = "vision"
+DRAFT = "draft"
+VERIFY = "verify"
+MIXED = "mixed"
 
 _local = threading.local()
-_described = False
 
 
 def install() -> None:
@@ -39,9 +49,46 @@ def install() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def phase_of(*, q_tokens: int, kv_tokens: int) -> str:
-    """Name the pass: over a prompt or a part of one it is a prefill, over one token of a begun sequence a decode."""
-    return markers.DECODE if q_tokens == 1 and kv_tokens > 0 else markers.PREFILL
+def phase_of(*, q_tokens: int, kv_tokens: int | None, is_prefilled: bool | None = None) -> str:
+    """Name the pass of a generating model: prefill, decode, or verify (of several tokens that were guessed).
+
+    Inside `generate`, `is_prefilled` says whether the prompt has been through. Elsewhere one token of a begun sequence
+    is a decode, and several are a part of the prompt. `kv_tokens`: None where the sequence has begun somehow.
+    """
+    has_begun = kv_tokens is None or kv_tokens > 0
+    if is_prefilled is None:
+        return markers.DECODE if q_tokens == 1 and has_begun else markers.PREFILL
+    if not is_prefilled:
+        return markers.PREFILL
+    # Without a cache, each step runs the whole sequence again.
+    return VERIFY if q_tokens > 1 and has_begun else markers.DECODE
+
+
+class _Request:
+    """One call of `generate`: how far it is, and how deep in calls inside it (those of a draft model)."""
+
+    def __init__(self, prompt_tokens: int) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.tokens = 0
+        self.depth = 1
+
+    @property
+    def is_prefilled(self) -> bool:
+        return self.tokens >= self.prompt_tokens
+
+
+class _Pass(NamedTuple):
+    """A forward pass: its phase, and its shape where there are tokens (padding included, as it is computed).
+
+    `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about.
+    """
+
+    phase: str
+    batch: int = 0
+    q_tokens: int = 0
+    kv_tokens: int | None = 0
+    logits: int = 0
+    is_described: bool = False
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -102,6 +149,9 @@ def _patch_models(module: ModuleType) -> None:
             return call_compiled
 
         model_class.get_compiled_call = marked_compiled_call
+    import torch
+
+    _patch_training(torch)
 
 
 def _patch_generation(module: ModuleType) -> None:
@@ -110,16 +160,60 @@ def _patch_generation(module: ModuleType) -> None:
 
     @functools.wraps(generate)
     def marked_generate(self: Any, *args: Any, **kwargs: Any) -> Any:
-        if getattr(_local, "generating", False):
-            return generate(self, *args, **kwargs)
-        _local.generating = True
+        request: _Request | None = getattr(_local, "request", None)
+        if request is not None:
+            request.depth += 1
+            try:
+                return generate(self, *args, **kwargs)
+            finally:
+                request.depth -= 1
+        with contextlib.suppress(Exception):
+            _models.role(self)
+        _local.request = _Request(_prompt_tokens(self, args, kwargs))
         try:
             with markers.phase(markers.REQUEST):
                 return generate(self, *args, **kwargs)
         finally:
-            _local.generating = False
+            _local.request = None
 
     mixin.generate = marked_generate
+
+
+def _prompt_tokens(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """Length of the prompt that `generate` is given, at least 1; the decoder of two stacks begins with its own."""
+    if getattr(model.config, "is_encoder_decoder", False):
+        prompt = kwargs.get("decoder_input_ids")
+        return 1 if prompt is None else int(prompt.shape[-1])
+    for prompt in (kwargs.get("inputs_embeds"), *args[:1], kwargs.get("inputs"), kwargs.get("input_ids")):
+        if prompt is not None and getattr(prompt, "ndim", 0) >= 2:
+            return max(1, int(prompt.shape[1]))
+    return 1
+
+
+def _patch_training(torch: Any) -> None:
+    """Mark the other two thirds of a training step. The autograd engine launches from threads of its own."""
+    torch.Tensor.backward = _marked_once(torch.Tensor.backward, BACKWARD)
+    hook = getattr(torch.optim.Optimizer, "profile_hook_step", None)
+    if hook is not None:
+        # What every optimizer passes its `step` through when it is made.
+        torch.optim.Optimizer.profile_hook_step = staticmethod(lambda step: _marked_once(hook(step), OPTIMIZER))
+
+
+def _marked_once(function: Callable[..., Any], phase: str) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def marked(*args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        if torch.compiler.is_compiling() or getattr(_local, phase, False):
+            return function(*args, **kwargs)
+        setattr(_local, phase, True)
+        try:
+            with markers.phase(phase):
+                return function(*args, **kwargs)
+        finally:
+            setattr(_local, phase, False)
+
+    return marked
 
 
 def _patch_compiled_modules(module: ModuleType) -> None:
@@ -148,50 +242,100 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
 @contextlib.contextmanager
 def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
     """One range around one forward pass; models inside models (encoders, backbones) get none of their own."""
-    shape: tuple[str, int, int, int, int] | None = None
+    found: _Pass | None = None
     cache: Any = None
     with contextlib.suppress(Exception):
         arguments = _named_arguments(model, args, kwargs)
         cache = arguments.get("past_key_values")
-        shape = _shape(model, arguments, cache)
-        _describe_once(model)
-    if shape is None:
+        found = _classify(model, arguments, cache)
+    if found is None:
         yield
         return
-    name, batch, q_tokens, kv_tokens, logits = shape
     _local.inside = True
     try:
-        with markers.phase(name):
-            markers.step(q_tokens, kv_tokens, batch=batch, logits=logits)
+        with markers.phase(found.phase):
+            if found.is_described and found.kv_tokens is not None:
+                markers.step(found.q_tokens, found.kv_tokens, batch=found.batch, logits=found.logits)
             yield
-        _count_tokens(cache, kv_tokens + q_tokens)
+        if found.batch and found.kv_tokens is not None:
+            _count_tokens(cache, found.kv_tokens + found.q_tokens)
     finally:
         _local.inside = False
 
 
-def _shape(model: Any, arguments: dict[str, Any], cache: Any) -> tuple[str, int, int, int, int] | None:
-    """Phase, batch, new and cached tokens per sequence (padding included, as it is computed), positions of logits."""
+def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
+    """Say what this pass is. One that is not described belongs to another model than the run mark."""
+    request: _Request | None = getattr(_local, "request", None)
+    if request is not None and request.depth > 1:
+        found = _shape(model, arguments, cache, None)
+        return found._replace(phase=DRAFT)
+    found = _shape(model, arguments, cache, request)
+    if not found.batch:
+        return found
+    role = _models.role(model)
+    if role == _PART and request is not None:
+        # The first of two stacks, or what prepares the input of the decoder.
+        return found._replace(phase=ENCODER, kv_tokens=0, logits=0, is_described=True)
+    if request is not None and found.phase not in (ENCODER, FORWARD):
+        request.tokens = (found.kv_tokens or 0) + found.q_tokens
+    if role == _OTHER:
+        return found._replace(phase=f"{model.config.model_type}.{found.phase}")
+    is_described = role == _MAIN or found.phase == ENCODER
+    return found._replace(is_described=is_described and not _is_packed(arguments))
+
+
+def _is_packed(arguments: dict[str, Any]) -> bool:
+    """Whether sequences of different lengths stand one behind the other; their lengths are on the device alone."""
+    return any(arguments.get(name) is not None for name in ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens"))
+
+
+def _packed_phase(arguments: dict[str, Any]) -> str:
+    """Continuous batching: prompts and single tokens in one pass, where not all are single tokens."""
+    if arguments.get("cache") is None and arguments.get("past_key_values") is None:
+        return markers.PREFILL
+    return markers.DECODE if arguments.get("max_length_q", arguments.get("max_seqlen_q")) == 1 else MIXED
+
+
+def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request | None) -> _Pass:
     import torch
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     decoder = two_stacks and type(model).__name__.endswith("ForConditionalGeneration")
+    is_training = model.training and torch.is_grad_enabled()
     ids = arguments.get("decoder_input_ids") if decoder else None
     if ids is None:
         ids = arguments.get("input_ids")
     if ids is None:
         ids = arguments.get("inputs_embeds")
     if ids is None or ids.dim() < 2:
-        return None
+        sees = getattr(model, "main_input_name", "input_ids") == "pixel_values"
+        return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
-    kv_tokens = _cached_tokens(cache)
-    logits = batch * _kept_positions(arguments, q_tokens)
-    if model.training and torch.is_grad_enabled():
-        return FORWARD, batch, q_tokens, kv_tokens, logits
-    if two_stacks and not decoder:
-        return ENCODER, batch, q_tokens, 0, 0
-    if not _generates(model):
-        return FORWARD, batch, q_tokens, kv_tokens, logits
-    return phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens), batch, q_tokens, kv_tokens, logits
+    kv_tokens: int | None = _cached_tokens(cache)
+    if arguments.get("cache_params") is not None:
+        # The state of a recurrent model is as large after one token as after many.
+        kv_tokens = request.tokens if request is not None else None
+    logits = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    if is_training:
+        phase = FORWARD
+    elif two_stacks and not decoder:
+        phase, kv_tokens = ENCODER, 0
+    elif not _generates(model):
+        phase = FORWARD
+    elif _is_packed(arguments):
+        phase = _packed_phase(arguments)
+    else:
+        is_prefilled = None if request is None else request.is_prefilled
+        phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits)
+
+
+def _has_head(model: Any) -> bool:
+    """Whether logits over the vocabulary are computed; a bare backbone and a classifier compute none."""
+    try:
+        return model.get_output_embeddings() is not None
+    except Exception:  # noqa: BLE001, RUF100 - a model without the method
+        return _generates(model)
 
 
 def _generates(model: Any) -> bool:
@@ -208,22 +352,23 @@ def _kept_positions(arguments: dict[str, Any], q_tokens: int) -> int:
 def _cached_tokens(cache: Any) -> int:
     """How many tokens of each sequence `cache` holds, without a question to the GPU.
 
-    A growing cache knows from its tensors' shapes. A static one keeps its count on the device: for those the tokens
-    that went through are counted here, from zero, and `reset` starts the count again.
+    A growing cache knows from its tensors' shapes. A static one keeps its count on the device, and the state of a
+    recurrent model has none: for those the tokens that went through are counted here, from zero, and `reset` starts the
+    count again.
     """
     if cache is None:
         return 0
     if isinstance(cache, (tuple, list)):
         return int(cache[0][0].shape[-2]) if cache else 0
-    if _is_static(cache):
+    if _is_counted_here(cache):
         return int(getattr(cache, "_llmperf_tokens", 0))
     return int(cache.get_seq_length())
 
 
 def _count_tokens(cache: Any, tokens: int) -> None:
-    if cache is None or not _is_static(cache):
+    if cache is None or isinstance(cache, (tuple, list)) or not _is_counted_here(cache):
         return
-    if not hasattr(cache, "_llmperf_tokens"):
+    if not hasattr(cache, "_llmperf_tokens") and hasattr(cache, "reset"):
         reset = cache.reset
 
         def counted_reset(*args: Any, **kwargs: Any) -> Any:
@@ -234,8 +379,9 @@ def _count_tokens(cache: Any, tokens: int) -> None:
     cache._llmperf_tokens = tokens
 
 
-def _is_static(cache: Any) -> bool:
-    return "Static" in type(cache).__name__ or bool(getattr(cache, "is_compileable", False))
+def _is_counted_here(cache: Any) -> bool:
+    is_static = "Static" in type(cache).__name__ or bool(getattr(cache, "is_compileable", False))
+    return is_static or not hasattr(cache, "get_seq_length")
 
 
 @functools.cache
@@ -247,22 +393,54 @@ def _named_arguments(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
     return dict(zip(_parameters(type(model).forward), args, strict=False)) | kwargs if args else kwargs
 
 
-def _describe_once(model: Any) -> None:
-    global _described  # noqa: PLW0603 - one run mark for each process
-    if _described:
-        return
-    _described = True
+_MAIN, _PART, _OTHER = "main", "part", "other"
+
+
+class _Models:
+    """Which model the run mark describes, and how each other one relates to it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._main: weakref.ref[Any] | None = None
+        self._fields: dict[str, Any] = {}
+        self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    def role(self, model: Any) -> str:
+        """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`."""
+        known = self._roles.get(model)
+        if known is not None:
+            return known
+        with self._lock:
+            fields = config_fields(model)
+            if self._main is None:
+                self._main, self._fields = weakref.ref(model), fields
+                _describe(model, fields)
+            main = self._main()
+            if fields == self._fields:
+                role = _MAIN
+            else:
+                is_part = main is not None and any(module is model for module in main.modules())
+                role = _PART if is_part else _OTHER
+            self._roles[model] = role
+            return role
+
+
+_models = _Models()
+
+
+def _describe(model: Any, fields: dict[str, Any]) -> None:
     import torch
     import transformers
 
     markers.run(
         markers=markers.backend_name(),
-        model=config_fields(model),
+        model=fields,
         dtype=str(model.dtype).removeprefix("torch."),
         attn=getattr(model.config, "_attn_implementation", None),
         framework="transformers",
         framework_version=transformers.__version__,
         torch_version=torch.__version__,
         device=str(model.device),
+        **model_name(model),
         **ranks(),
     )

@@ -21,6 +21,14 @@ def config_fields(model: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in dropped}
 
 
+def model_name(model: Any) -> dict[str, str]:
+    """Return `name` as the user called the model: its hub id or its folder's name; empty for one made from a config."""
+    name = str(getattr(model, "name_or_path", "") or "").rstrip("/")
+    if not name:
+        return {}
+    return {"name": name if name.count("/") == 1 and not name.startswith((".", "~")) else name.rpartition("/")[2]}
+
+
 def ranks() -> dict[str, int]:
     """Return rank and world size as torchrun gives them, or those of a single process."""
     return {"rank": int(os.environ.get("RANK", "0")), "world": int(os.environ.get("WORLD_SIZE", "1"))}

@@ -132,7 +132,7 @@ def _summary(shape: Shape, requests: list[RequestTimes], steps_are_timed: bool) 
         "shape": str(shape),
         "repeats": len(requests),
         "total_s": _mean_std(total_s),
-        "tokens_per_s": _mean_std([tokens / seconds for seconds in total_s]),
+        "tokens_per_s": _mean_std([tokens / seconds for seconds in total_s]) if tokens else None,
     }
     if steps_are_timed:
         summary["ttft_s"] = _mean_std([request.prefill_s for request in requests])
@@ -147,11 +147,12 @@ def _mean_std(values: list[float]) -> dict[str, float | None]:
 
 def _tell(result: dict[str, Any]) -> None:
     for shape in result["shapes"]:
-        parts = [f"{shape['tokens_per_s']['mean']:.1f} new tokens/s"]
+        parts = [f"{shape['tokens_per_s']['mean']:.1f} new tokens/s"] if shape["tokens_per_s"] else []
         if shape.get("ttft_s"):
             parts.append(f"TTFT {shape['ttft_s']['mean'] * 1e3:.2f} ms")
         if shape.get("tpot_s"):
             parts.append(f"TPOT {shape['tpot_s']['mean'] * 1e3:.3f} ms")
+        parts = parts or [f"{shape['total_s']['mean'] * 1e3:.2f} ms"]
         print(f"{shape['shape']}: {', '.join(parts)} (mean of {shape['repeats']})", flush=True)  # noqa: T201
 
 

@@ -81,6 +81,7 @@ def run_description(model: Any, options: WorkloadOptions, device: torch.device) 
 
     return {
         "model": config_fields(model),
+        **({"name": options.name} if options.name else {}),
         "dtype": str(model.dtype).removeprefix("torch."),
         "attn": model.config._attn_implementation,
         "markers": markers.backend_name(),

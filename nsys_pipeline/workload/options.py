@@ -17,7 +17,7 @@ SYNC_MODES = ("step", "request")
 
 @attrs.frozen
 class Shape:
-    """One kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps of one token each."""
+    """One kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps, which may be none."""
 
     batch: int
     prompt_tokens: int
@@ -27,14 +27,19 @@ class Shape:
         return f"{self.batch}x{self.prompt_tokens}+{self.new_tokens}"
 
     @classmethod
-    def parse(cls, text: str) -> Shape:
-        """Read `BATCHxPROMPT+NEW`, as in `8x512+32`. Raises ValueError for anything else and for zeros."""
-        match = re.fullmatch(r"(\d{1,18})x(\d{1,18})\+(\d{1,18})", text.strip())
-        if match is None or 0 in (numbers := [int(number) for number in match.groups()]):
+    def parse(cls, text: str, *, new_tokens: int | None = None) -> Shape:
+        """Read `BATCHxPROMPT+NEW`, as in `8x512+32`; or `BATCHxPROMPT` where `new_tokens` says the rest.
+
+        Raises ValueError for anything else, where a batch or a prompt is empty, and for sizes that no request has.
+        """
+        match = re.fullmatch(r"(\d{1,18})x(\d{1,18})(?:\+(\d{1,18}))?", text.strip())
+        new = match and (int(match[3]) if match[3] else new_tokens)
+        if match is None or new is None or 0 in (int(match[1]), int(match[2])):
             raise ValueError(f"`{text}` is no shape: write BATCHxPROMPT+NEW, as in 8x512+32")
-        if numbers[0] > MAX_BATCH or max(numbers[1:]) > MAX_TOKENS:
+        shape = cls(int(match[1]), int(match[2]), new)
+        if shape.batch > MAX_BATCH or max(shape.prompt_tokens, new) > MAX_TOKENS:
             raise ValueError(f"`{text}` is no shape: at most {MAX_BATCH:,} sequences and {MAX_TOKENS:,} tokens of each")
-        return cls(*numbers)
+        return shape
 
 
 @attrs.frozen(kw_only=True)
@@ -43,6 +48,7 @@ class WorkloadOptions:
 
     config: Path | None = None
     model: str | None = None
+    name: str | None = None
     weights: str = "random"
     shapes: tuple[Shape, ...]
     repeats: int = 3
@@ -88,6 +94,7 @@ class WorkloadOptions:
         model = parser.add_mutually_exclusive_group(required=True)
         model.add_argument("--config", type=Path, help="config.json of a causal LM; weights are random")
         model.add_argument("--model", help="directory or hub id of a causal LM")
+        parser.add_argument("--name", help="what the report calls the model")
         parser.add_argument("--weights", choices=("random", "pretrained"), default="random")
         parser.add_argument("--shape", dest="shapes", type=Shape.parse, action="append", required=True)
         parser.add_argument("--repeats", type=int, default=3, help="measured requests of each shape")

@@ -1,6 +1,7 @@
 -- One row per request: time to the first token and time per output token.
 -- TTFT runs from the start of the request range to the end of its prefill, on the host or, where the GPU's work of the
 -- prefill ends later, on the GPU. TPOT is the time from there to the end of its last decode step, per decode step.
+-- Speculative decoding has no TPOT: how many of the tokens that a verify step runs are kept is not in the trace.
 -- Grain: request_id.
 -- materialize: table
 -- requires: attribute.phase_ranges, attribute.work_by_occurrence, load.nvtx_ranges
@@ -11,14 +12,14 @@
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
---   tpot_ns      DOUBLE   Time per output token, NULL without decode steps. Unit: ns.
+--   tpot_ns      DOUBLE   Time per output token, NULL without decode steps or with verify steps. Unit: ns.
 WITH finished AS (
     SELECT
         p.request_id, p.process_key, p.phase, p.is_warmup,
         greatest(p.end_ns, coalesce(max(w.last_end_ns), p.end_ns)) AS done_ns
     FROM attribute.phase_ranges AS p
     LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
-    WHERE p.request_id IS NOT NULL AND p.phase IN ('prefill', 'decode')
+    WHERE p.request_id IS NOT NULL AND p.phase IN ('prefill', 'decode', 'verify')
     GROUP BY p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.end_ns
 ),
 request AS (
@@ -26,12 +27,13 @@ request AS (
         request_id, any_value(process_key) AS process_key, bool_or(is_warmup) AS is_warmup,
         max(done_ns) FILTER (WHERE phase = 'prefill') AS first_token_ns,
         max(done_ns) FILTER (WHERE phase = 'decode') AS last_token_ns,
-        count(*) FILTER (WHERE phase = 'decode') AS decode_steps
+        count(*) FILTER (WHERE phase = 'decode') AS decode_steps,
+        count(*) FILTER (WHERE phase = 'verify') AS verify_steps
     FROM finished
     GROUP BY request_id
 )
 SELECT
     q.request_id, q.process_key, q.is_warmup, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
-    (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) AS tpot_ns
+    CASE WHEN q.verify_steps = 0 THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) END AS tpot_ns
 FROM request AS q JOIN load.nvtx_ranges AS r ON r.range_id = q.request_id

@@ -54,8 +54,10 @@ def test_workload_crashes(nsys: Nsys, tmp_path: Path) -> None:
 def test_workload_is_killed_by_a_signal(nsys: Nsys, tmp_path: Path, number: signal.Signals, status: int) -> None:
     program = f"import os; os.kill(os.getpid(), {int(number)})"
     done = llmperf("capture", "--no-analyze", "-o", "run", "--", sys.executable, "-c", program, cwd=tmp_path)
-    assert done.code == status
+    assert (done.code, done.stdout) == (status, "")
+    assert f"error: the workload ended with status {status}; the trace covers it up to there" in done.stderr
     assert names(tmp_path / "run") == WHOLE_RUN
+    assert run_record(tmp_path / "run")["exit_status"] == status
 
 
 def test_capture_range_never_opens(nsys: Nsys, tmp_path: Path) -> None:
@@ -72,7 +74,8 @@ def test_capture_range_never_opens(nsys: Nsys, tmp_path: Path) -> None:
 def test_capture_range_opens(nsys: Nsys, tmp_path: Path) -> None:
     options = ("--capture-range", "nvtx", "--nvtx-range", "prefill@llmperf", "-o", "run")
     done = llmperf("capture", "--no-analyze", *options, "--", sys.executable, PROGRAMS / "crash.py", cwd=tmp_path)
-    assert done.code == 7
+    assert (done.code, done.stdout) == (7, "")
+    assert "error: the workload ended with status 7" in done.stderr
     assert names(tmp_path / "run") == WHOLE_RUN
     # nsys writes its report while the workload goes on. What that says goes through nsys, which loses it now and then
     # while it stops recording: all of it or nothing is there, never a part.
@@ -84,6 +87,7 @@ def test_output_directory_is_read_only(nsys: Nsys, tmp_path: Path, tmpfs: Path) 
     done = llmperf("capture", "--no-analyze", "-o", tmpfs / "run", "--", "touch", tmp_path / "ran", cwd=tmp_path)
     assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: cannot write to `{tmpfs / 'run'}`: Read-only file system\n\nhint: give a")
+    assert names(tmpfs) == []
     # nothing was run for nothing
     assert not (tmp_path / "ran").exists()
 
@@ -107,6 +111,7 @@ def test_output_disk_fills_up(nsys: Nsys, tmp_path: Path, tmpfs: Path) -> None:
     assert saved.stat().st_size > 0
     saved.unlink()
     assert not list(tmpfs.rglob("trace*"))
+    assert "Traceback" not in done.stderr
 
 
 def test_run_exists(nsys: Nsys, tmp_path: Path) -> None:
@@ -136,6 +141,7 @@ def test_ctrl_c(nsys: Nsys, tmp_path: Path) -> None:
         cwd=tmp_path,
         when=lambda: _is_decoding(tmp_path),
         send=[(0.5, signal.SIGINT)],
+        run_dir=tmp_path / "run",
     )
     assert (done.code, done.stdout) == (130, "")
     assert "warning: the workload was interrupted; the trace ends there" in done.stderr
@@ -150,9 +156,36 @@ def test_ctrl_c_twice_kills_a_deaf_workload_and_keeps_the_trace(nsys: Nsys, tmp_
         cwd=tmp_path,
         when=lambda: _is_decoding(tmp_path),
         send=[(0.5, signal.SIGINT), (1.0, signal.SIGINT)],
+        run_dir=tmp_path / "run",
     )
     assert (done.code, done.stdout) == (130, "")
+    assert "warning: the workload was interrupted; the trace ends there" in done.stderr
     assert names(tmp_path / "run") == WHOLE_RUN
+
+
+def test_ctrl_c_while_the_trace_is_exported(nsys: Nsys, tmp_path: Path) -> None:
+    # given a nsys whose export takes for ever
+    slow = tmp_path / "slow-nsys"
+    is_export = '[ "$1 $2" != "export --help" ] && [ "$1" = export ]'
+    slow.write_text(f'#!/bin/sh\nif {is_export}; then exec sleep 100; fi\nexec {nsys.path} "$@"\n')
+    slow.chmod(0o755)
+
+    # when it is interrupted
+    done = llmperf_signalled(
+        *("capture", "--nsys", slow, "-o", "run", "--", "true"),
+        cwd=tmp_path,
+        when=(tmp_path / "run" / "trace.nsys-rep").exists,
+        send=[(0.5, signal.SIGINT)],
+        run_dir=tmp_path / "run",
+    )
+
+    # then the report is kept, whole, and named
+    assert (done.code, done.stdout) == (130, "")
+    assert "error: interrupted before the report was exported; it is in `run`" in done.stderr
+    assert "hint: `llmperf analyze run/trace.nsys-rep` exports it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert names(tmp_path / "run") == ["run.json", "trace.nsys-rep", "workload.log"]
+    assert run_record(tmp_path / "run")["error"].startswith("interrupted before")
 
 
 def test_timeout(nsys: Nsys, tmp_path: Path) -> None:
@@ -166,7 +199,8 @@ def test_timeout(nsys: Nsys, tmp_path: Path) -> None:
 def test_duration_is_a_success(nsys: Nsys, tmp_path: Path) -> None:
     command = (sys.executable, PROGRAMS / "endless.py")
     done = llmperf("capture", "--no-analyze", "--duration", "2", "-o", "run", "--", *command, cwd=tmp_path)
-    assert done.code == 0
+    assert (done.code, done.stdout) == (0, "")
+    assert "error:" not in done.stderr
     assert names(tmp_path / "run") == WHOLE_RUN
 
 
@@ -182,7 +216,7 @@ def test_nsys_is_killed(nsys: Nsys, tmp_path: Path) -> None:
         return False
 
     command = ("capture", "--no-analyze", "-o", "run", "--", sys.executable, PROGRAMS / "endless.py")
-    done = llmperf_signalled(*command, cwd=tmp_path, when=kill_nsys, send=[])
+    done = llmperf_signalled(*command, cwd=tmp_path, when=kill_nsys, send=[], run_dir=tmp_path / "run")
     assert (done.code, done.stdout) == (3, "")
     assert "error: nsys was killed before it wrote a report" in done.stderr
     assert names(tmp_path / "run") == ["run.json", "workload.log"]
@@ -200,20 +234,22 @@ def test_no_nsys(tmp_path: Path) -> None:
 
 def test_not_nsys(tmp_path: Path) -> None:
     done = llmperf("capture", "--nsys", shutil.which("ls") or "ls", "-o", "run", "--", "true", cwd=tmp_path)
-    assert done.code == 3
+    assert (done.code, done.stdout) == (3, "")
     assert "is not Nsight Systems" in done.stderr
+    assert not (tmp_path / "run").exists()
 
 
 def test_no_such_program(nsys: Nsys, tmp_path: Path) -> None:
     done = llmperf("capture", "-o", "run", "--", "/no/such/program", cwd=tmp_path)
-    assert done.code == 2
+    assert (done.code, done.stdout) == (2, "")
     assert done.stderr.startswith("error: `/no/such/program` is not a program that can be run")
     assert not (tmp_path / "run").exists()
 
 
 def test_unknown_nsys_option(nsys: Nsys, tmp_path: Path) -> None:
     done = llmperf("capture", "--nsys-arg=--frobnicate=1", "-o", "run", "--", "true", cwd=tmp_path)
-    assert done.code == 3
+    assert (done.code, done.stdout) == (3, "")
+    assert names(tmp_path / "run") == ["run.json", "workload.log"]
     assert "error: nsys wrote no report (exit code 1): unrecognised option '--frobnicate=1'" in done.stderr
 
 
@@ -245,6 +281,7 @@ def test_importer_is_broken(nsys_without_importer: Path, tmp_path: Path) -> None
     examined = llmperf("doctor", "--nsys", nsys_without_importer, cwd=tmp_path)
     assert examined.code == 3
     assert "problem  importer" in examined.stdout
+    assert examined.stderr == ""
 
 
 @pytest.fixture
@@ -268,7 +305,8 @@ def test_old_nsys_and_new_nvtx(python_with_new_nvtx: str, tmp_path: Path) -> Non
 
     # told to go on, it says afterwards what was lost
     forced = llmperf("capture", "--no-analyze", "--no-preflight", "-o", "run", "--", *command, cwd=tmp_path)
-    assert forced.code == 0
+    assert (forced.code, forced.stdout) == (0, "")
+    assert names(tmp_path / "run") == WHOLE_RUN
     assert "NVTX payload extension is incompatible" in forced.stderr
 
     # a program that does not use the package itself runs, and our own markers reach the trace

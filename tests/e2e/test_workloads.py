@@ -214,8 +214,8 @@ def test_export_of_a_damaged_report(nsys: Nsys, tmp_path: Path) -> None:
     report = tmp_path / "bad.nsys-rep"
     report.write_bytes(f"NVIDIA Tegra Profiler Report {nsys.version[0]}@{nsys.version[1]}@1@7-0.\nrest".encode())
     done = llmperf("export", report, cwd=tmp_path)
-    assert (done.code, done.stdout) == (3, "")
-    assert "error: nsys could not export" in done.stderr
+    assert (done.code, done.stdout) == (1, "")
+    assert f"error: nsys cannot read `{report}`: Exportation error: " in done.stderr
     assert names(tmp_path) == ["bad.nsys-rep"]
 
 

@@ -17,6 +17,8 @@ def _run_shadowed_sitecustomize() -> None:
     spec = importlib.machinery.PathFinder.find_spec("sitecustomize", others)
     if spec is not None and spec.loader is not None:
         module = importlib.util.module_from_spec(spec)
+        # Who imports sitecustomize later gets the one that would be there without us.
+        sys.modules["sitecustomize"] = module
         spec.loader.exec_module(module)
 
 
@@ -38,8 +40,11 @@ def _install_markers() -> None:
     auto.install()
 
 
-for _step in (_install_markers, _run_shadowed_sitecustomize):
+for _step, _failure in (
+    (_install_markers, "llmperf: markers are off in this process"),
+    (_run_shadowed_sitecustomize, "Error in sitecustomize"),
+):
     try:
         _step()
     except Exception as _error:  # noqa: BLE001, RUF100 - the program must start whatever happens
-        sys.stderr.write(f"llmperf: markers are off in this process: {_error!r}\n")
+        sys.stderr.write(f"{_failure}: {_error!r}\n")

@@ -57,6 +57,19 @@ def test_a_failed_export_leaves_nothing(tmp_path: Path, export: str, message: st
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nsys-rep", "bin"]
 
 
+def test_a_damaged_report_is_the_trace_s_fault(tmp_path: Path) -> None:
+    nsys = nsys_that(tmp_path, "echo 'Exportation error: LZ4 decompression failed.' >&2; exit 1")
+    with pytest.raises(TraceError, match=r"nsys cannot read `.*a\.nsys-rep`: Exportation error: LZ4"):
+        export_sqlite(nsys, report(tmp_path / "a.nsys-rep"), tmp_path / "a.sqlite")
+
+
+def test_a_full_disk_is_not(tmp_path: Path) -> None:
+    nsys = nsys_that(tmp_path, "echo 'std::exception::what: RuntimeException = database or disk is full'; exit 1")
+    with pytest.raises(NsysError, match="could not export") as caught:
+        export_sqlite(nsys, report(tmp_path / "a.nsys-rep"), tmp_path / "a.sqlite")
+    assert caught.value.hint == "the disk is full"
+
+
 def test_a_newer_report_is_refused_before_the_export(tmp_path: Path) -> None:
     nsys = nsys_that(tmp_path, "touch ran; exit 0")
     with pytest.raises(NsysError, match=r"written by Nsight Systems 2025\.1\.1, newer than the installed 2024\.2\.3"):

@@ -7,7 +7,8 @@ from pathlib import Path
 import attrs
 import pytest
 
-from nsys_pipeline.capture import CapturePlan, Nsys, nsys_argv
+from nsys_pipeline.capture import CapturePlan, Nsys, command_lines, nsys_argv
+from nsys_pipeline.capture.plan import rank_argv, rank_wrapper
 from nsys_pipeline.capture.servers import SERVER_PROFILES, plan_server, server_profile
 from nsys_pipeline.cli.capture import _PROFILES
 from nsys_pipeline.errors import NsysError, UsageError
@@ -97,3 +98,14 @@ def test_unknown_server() -> None:
 
 def test_help_names_every_server() -> None:
     assert set(_PROFILES) == set(SERVER_PROFILES)
+
+
+def test_one_report_for_each_rank() -> None:
+    plan = CapturePlan(command=("torchrun", "my script.py"), rank_reports=True)
+    argv = rank_argv(OLD, plan, Path("out dir/trace"), "/venv/python")
+    assert argv[-2:] == ["--output=out dir/trace-rank%q{RANK}", "/venv/python"]
+    # the shell passes the arguments of torchrun on, and nsys sees its own unchanged
+    script = rank_wrapper(argv).splitlines()
+    assert script[1] == "unset PYTHON_EXEC"
+    assert script[2].endswith("""'--output=out dir/trace-rank%q{RANK}' /venv/python "$@\"""")
+    assert command_lines(OLD, plan, Path("out"))[0] == "torchrun 'my script.py'"

@@ -9,10 +9,27 @@ from nsys_pipeline.workload.auto import _cached_tokens, _count_tokens, _kept_pos
 
 @pytest.mark.parametrize(
     ("q_tokens", "kv_tokens", "expected"),
-    [(128, 0, "prefill"), (1, 0, "prefill"), (1, 128, "decode"), (64, 64, "prefill")],
+    [(128, 0, "prefill"), (1, 0, "prefill"), (1, 128, "decode"), (64, 64, "prefill"), (1, None, "decode")],
 )
-def test_phases(q_tokens: int, kv_tokens: int, expected: str) -> None:
+def test_phases_of_a_loop_of_one_s_own(q_tokens: int, kv_tokens: int | None, expected: str) -> None:
     assert phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens) == expected
+
+
+@pytest.mark.parametrize(
+    ("q_tokens", "kv_tokens", "is_prefilled", "expected"),
+    [
+        (128, 0, False, "prefill"),
+        # the last chunk of a prompt may be one token
+        (1, 128, False, "prefill"),
+        (1, 129, True, "decode"),
+        # several tokens that were guessed
+        (5, 129, True, "verify"),
+        # no cache: everything once more
+        (130, 0, True, "decode"),
+    ],
+)
+def test_phases_inside_generate(q_tokens: int, kv_tokens: int, is_prefilled: bool, expected: str) -> None:
+    assert phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled) == expected
 
 
 class DynamicCache:

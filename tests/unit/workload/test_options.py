@@ -12,9 +12,13 @@ from nsys_pipeline.workload.options import Shape, WorkloadOptions
 def test_shape() -> None:
     assert Shape.parse("8x512+32") == Shape(8, 512, 32)
     assert str(Shape(8, 512, 32)) == "8x512+32"
+    # a prefill and nothing else; and as many new tokens as another option says
+    assert Shape.parse("8x512+0") == Shape(8, 512, 0)
+    assert Shape.parse("8x512", new_tokens=7) == Shape(8, 512, 7)
+    assert Shape.parse("8x512+3", new_tokens=7) == Shape(8, 512, 3)
 
 
-@pytest.mark.parametrize("text", ["", "8x512", "8*512+32", "0x512+32", "8x0+1", "8x1+0", "-1x2+3"])
+@pytest.mark.parametrize("text", ["", "8x512", "8*512+32", "0x512+32", "8x0+1", "-1x2+3"])
 def test_no_shape(text: str) -> None:
     with pytest.raises(ValueError, match="is no shape"):
         Shape.parse(text)
@@ -26,6 +30,7 @@ def test_no_shape(text: str) -> None:
         WorkloadOptions(config=Path("c.json"), shapes=(Shape(1, 2, 3),)),
         WorkloadOptions(
             model="some/model",
+            name="model",
             weights="pretrained",
             shapes=(Shape(1, 2, 3), Shape(4, 5, 6)),
             repeats=7,

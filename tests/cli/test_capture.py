@@ -1,0 +1,59 @@
+"""`llmperf capture`: what is refused before anything runs. No nsys is needed for that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batch", "2", "--", "true"], "`--batch` belongs to the built-in workload"),
+        (["--shape", "1x2", "--dtype", "float16", "--", "true"], "`--shape` and `--dtype` belong to the built-in"),
+        (["--sample", "--compile", "--layers", "--", "true"], "`--compile`, `--sample` and `--layers` belong to"),
+        # an option that says what is the default is no less without effect
+        (["--sync", "step", "--", "true"], "`--sync` belongs to the built-in workload"),
+        (["--repeats", "2"], "`--repeats` belongs to the built-in workload"),
+        (["--model", "llama-3.2-1b", "--", "true"], "a model and a command are two workloads"),
+        (["--model", "llama-3.2-1b", "--auto"], "`--auto` is for `-- COMMAND`"),
+        (["--model", "llama-3.2-1b", "--profile", "vllm-serve"], "`--profile` is for a server's `-- COMMAND`"),
+        (["--model", "llama-3.2-1b", "--parallel", "data"], "`--parallel` needs `--nproc`"),
+        (["--profile", "vllm", "--rank-reports", "--", "true"], "`--profile` and `--rank-reports` do not go together"),
+        (["--model", "llama-3.2-1b", "--rank-reports"], "`--rank-reports` needs `--nproc`"),
+        (["--model", "llama-3.2-1b", "--shape", "1x2", "--batch", "2"], "`--shape` and `--batch` say the same thing"),
+        (["--model", "llama-3.2-1b", "--shape", "0x2"], "`0x2` is no shape"),
+        ([], "there is nothing to run"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    code, out, err = run(capsys, "capture", *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+
+
+@pytest.mark.parametrize("verb", ["capture", "analyze"])
+def test_ctrl_c_while_importing_is_no_traceback(verb: str, tmp_path: Path) -> None:
+    # given a Ctrl-C that comes while the program imports itself
+    program = (
+        "import sys, types; module = types.ModuleType('nsys_pipeline.cli.app')\n"
+        "def interrupt(name): raise KeyboardInterrupt\n"
+        "module.__getattr__ = interrupt; sys.modules[module.__name__] = module\n"
+        "from nsys_pipeline.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, verb],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")

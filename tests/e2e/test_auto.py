@@ -1,0 +1,121 @@
+"""Unmodified programs under `--auto` and a real nsys: the phases, the shapes, and that nothing is broken."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.capture import Nsys
+from tests.e2e.markers_in import Range, llmperf_events
+from tests.e2e.run_llmperf import PROGRAMS, llmperf
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
+
+
+def passes(ranges: list[Range]) -> list[str]:
+    """Each pass as `phase batch×new+cached`; without the numbers where the program's marks give none."""
+    lines = []
+    for each in ranges:
+        if each.name != "request":
+            shape = "".join(
+                f" {len(step.q_tokens)}x{step.q_tokens[0]}+{step.kv_tokens[0]}, {step.logits} logits"
+                for step in each.steps
+            )
+            lines.append(f"{each.name}{shape}")
+    return lines
+
+
+def decode_steps(batch: int, first: int, count: int) -> list[str]:
+    return [f"decode {batch}x1+{cached}, {batch} logits" for cached in range(first, first + count)]
+
+
+PADDED = ["prefill 3x12+0, 3 logits", *decode_steps(3, 12, 2)]
+BEAMS = ["prefill 6x12+0, 6 logits", *decode_steps(6, 12, 2)]
+
+
+@pytest.mark.parametrize(
+    ("program", "expected", "described"),
+    [
+        ("batched", [*PADDED, *BEAMS, *PADDED, *PADDED], "llama"),
+        (
+            "training",
+            [*["forward 2x16+0, 32 logits", "backward", "optimizer"] * 2, "prefill 2x16+0, 32 logits"],
+            "llama",
+        ),
+        (
+            "encoder_decoder",
+            [
+                *["encoder 2x11+0, 0 logits", "prefill 2x1+0, 2 logits", "decode 2x1+1, 2 logits"],
+                "decode 2x1+2, 2 logits",
+            ],
+            "t5",
+        ),
+        ("vision", ["vision", "prefill 1x12+0, 1 logits", *decode_steps(1, 12, 2)], "llava"),
+        # passes of models that the run mark does not describe have no shape: their cost is not that model's
+        (
+            "two_models",
+            ["prefill 1x5+0, 1 logits", *decode_steps(1, 5, 1), "bert.forward", "gpt2.prefill", "gpt2.decode"],
+            "llama",
+        ),
+    ],
+)
+def test_phases_and_shapes(nsys: Nsys, tmp_path: Path, program: str, expected: list[str], described: str) -> None:
+    command = (sys.executable, PROGRAMS / "auto" / f"{program}.py")
+    done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (0, "")
+    ranges, runs = llmperf_events(tmp_path / "run" / "trace.sqlite")
+    found = passes(ranges)
+    if program == "vision" and found[0] != "vision":
+        # transformers before 5.20 runs the encoder inside the prefill
+        expected = expected[1:]
+    assert found == expected
+    assert [run["model"]["model_type"] for run in runs] == [described]
+
+
+def test_speculative_decoding(nsys: Nsys, tmp_path: Path) -> None:
+    command = (sys.executable, PROGRAMS / "auto" / "assisted.py")
+    done = llmperf("capture", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    ranges, runs = llmperf_events(tmp_path / "run" / "trace.sqlite")
+    assert {each.name for each in ranges} >= {"request", "prefill", "draft", "verify"}
+    # the run is that of the large model, whatever ran first, and only its passes have shapes
+    assert [run["model"]["num_hidden_layers"] for run in runs] == [2]
+    assert not any(each.steps for each in ranges if each.name == "draft")
+    assert all(step.q_tokens[0] > 1 for each in ranges if each.name == "verify" for step in each.steps)
+    # how many guesses were kept is not in the trace, so there is no time per token
+    request_line = next(line for line in done.stdout.splitlines() if line.startswith("1x10 "))
+    assert request_line.split()[-3:] == ["–", "–", "–"]
+
+
+def test_processes(nsys: Nsys, tmp_path: Path) -> None:
+    command = (sys.executable, PROGRAMS / "auto" / "processes.py")
+    done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (9, "")
+    assert (tmp_path / "run" / "workload.log").read_text() == "fork: 3\nother: 4\n"
+    ranges, runs = llmperf_events(tmp_path / "run" / "trace.sqlite")
+    assert passes(ranges) == ["prefill 1x4+0, 4 logits", *["prefill 2x10+0, 20 logits"] * 2]
+    assert len({each.thread >> 24 for each in ranges}) == 2
+    assert len(runs) == 2
+
+
+@pytest.mark.parametrize("flag", ["-I", "-E", "-S"])
+def test_flags_of_python_that_switch_it_off(nsys: Nsys, tmp_path: Path, flag: str) -> None:
+    command = (sys.executable, flag, "-c", "import sys; sys.exit(5)")
+    done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (5, "")
+    assert "hint: `--auto` marks transformers models alone, and not under Python's -I, -E and -S" in done.stderr
+
+
+def test_a_sitecustomize_that_fails_and_one_that_is_imported(nsys: Nsys, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("answer = 42\nraise RuntimeError('theirs')\n")
+    program = "import sitecustomize; print(sitecustomize.answer)"
+    done = llmperf(
+        *("capture", "--no-analyze", "--auto", "-o", "run", "--", sys.executable, "-c", program),
+        cwd=tmp_path,
+        PYTHONPATH=f"{Path(__file__).parents[2]}:{tmp_path}",
+    )
+    assert done.code == 0
+    log = (tmp_path / "run" / "workload.log").read_text()
+    assert sorted(log.splitlines()) == ["42", "Error in sitecustomize: RuntimeError('theirs')"]

@@ -1,0 +1,76 @@
+"""One report for each rank, under a real nsys on the CPU."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.capture import Nsys
+from tests.e2e.markers_in import llmperf_events
+from tests.e2e.run_llmperf import PROGRAMS, llmperf, names, run_record
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
+
+LAUNCHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+TWO_REPORTS = ["trace-rank0.nsys-rep", "trace-rank0.sqlite", "trace-rank1.nsys-rep", "trace-rank1.sqlite"]
+
+
+def test_builtin_workload(nsys: Nsys, tiny_llama: Path, tmp_path: Path) -> None:
+    shape = ("--shape", "2x16", "--new-tokens", "2", "--repeats", "1", "--warmup", "0")
+    done = llmperf(
+        *("capture", "--model", tiny_llama, "--nproc", "2", "--rank-reports", *shape, "-o", "run"), cwd=tmp_path
+    )
+    assert done.code == 0, done.stderr
+    assert names(tmp_path / "run") == ["config.json", "run.json", *TWO_REPORTS, "workload.json", "workload.log"]
+    for rank in (0, 1):
+        ranges, runs = llmperf_events(tmp_path / "run" / f"trace-rank{rank}.sqlite")
+        assert [(run["rank"], run["world"], run["name"]) for run in runs] == [(rank, 2, "tiny-llama")]
+        assert [each.name for each in ranges] == ["warmup", "request", "prefill", "decode", "decode"]
+    # the report of each follows, and the directory alone is ambiguous
+    titles = [line for line in done.stdout.splitlines() if line.startswith("run/")]
+    assert titles == ["run/trace-rank0.sqlite", "run/trace-rank1.sqlite"]
+    record = run_record(tmp_path / "run")
+    assert [trace["file"] for trace in record["traces"]] == ["trace-rank0.sqlite", "trace-rank1.sqlite"]
+    assert record["ranges"]["decode"] == 4
+    assert any("trace-rank%q{RANK}" in argument for argument in record["nsys_argv"])
+    refused = llmperf("analyze", "run", cwd=tmp_path)
+    assert (refused.code, refused.stdout) == (1, "")
+    assert "error: `run` holds 2 traces: trace-rank0.sqlite, trace-rank1.sqlite" in refused.stderr
+
+
+def test_torchrun_of_an_unmodified_script(nsys: Nsys, tmp_path: Path) -> None:
+    command = (*LAUNCHER, PROGRAMS / "torchrun_generate.py")
+    done = llmperf("capture", "--no-analyze", "--auto", "--rank-reports", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (0, ""), done.stderr
+    assert names(tmp_path / "run") == ["run.json", *TWO_REPORTS, "workload.log"]
+    prompts = []
+    for rank in (0, 1):
+        ranges, runs = llmperf_events(tmp_path / "run" / f"trace-rank{rank}.sqlite")
+        assert [run["rank"] for run in runs] == [rank]
+        prompts += [each.steps[0].q_tokens for each in ranges if each.name == "prefill"]
+    assert prompts == [(8,), (9,)]
+
+
+def test_a_rank_that_fails(nsys: Nsys, tmp_path: Path) -> None:
+    program = tmp_path / "fails.py"
+    program.write_text(
+        "import os, sys\nfrom nsys_pipeline.markers import phase\nwith phase('prefill'): pass\n"
+        "sys.exit(3 if os.environ['RANK'] == '1' else 0)\n"
+    )
+    done = llmperf("capture", "--no-analyze", "--rank-reports", "-o", "run", "--", *LAUNCHER, program, cwd=tmp_path)
+    # torchrun says 1 for whatever its ranks say
+    assert (done.code, done.stdout) == (1, "")
+    assert "error: the workload ended with status 1; the trace covers it up to there" in done.stderr
+    assert "trace-rank1.sqlite" in names(tmp_path / "run")
+    assert [each.name for each in llmperf_events(tmp_path / "run" / "trace-rank1.sqlite")[0]] == ["prefill"]
+
+
+def test_a_command_without_ranks(nsys: Nsys, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", "print('alone')")
+    done = llmperf("capture", "--no-analyze", "--rank-reports", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (3, "")
+    assert "error: no rank was profiled: alone\n" in done.stderr
+    assert "hint: `--rank-reports` needs torchrun, or a launcher that is built on it" in done.stderr
+    assert names(tmp_path / "run") == ["run.json", "workload.log"]
