@@ -5,6 +5,6 @@
 --   group_id BIGINT  1024 × occurrence + GPU.
 --   start_ns BIGINT  Unit: ns.
 --   end_ns   BIGINT  Unit: ns.
-SELECT occurrence_id * 1024 + coalesce(device_id, 0) % 1024 AS group_id, start_ns, end_ns
+SELECT occurrence_id * 1024 + (coalesce(device_id, 0) & 1023) AS group_id, start_ns, end_ns
 FROM attribute.gpu_work
 WHERE occurrence_id IS NOT NULL

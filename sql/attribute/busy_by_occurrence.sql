@@ -11,6 +11,6 @@
 --   idle_gap_ns         BIGINT  Sum of their lengths. Unit: ns.
 --   longest_idle_gap_ns BIGINT  Length of the longest, 0 without any. Unit: ns.
 SELECT
-    group_id // 1024 AS occurrence_id, group_id % 1024 AS device_id, busy_ns AS gpu_busy_ns,
+    group_id >> 10 AS occurrence_id, group_id & 1023 AS device_id, busy_ns AS gpu_busy_ns,
     gap_count AS idle_gap_count, gap_ns AS idle_gap_ns, longest_gap_ns AS longest_idle_gap_ns
 FROM macros.busy_gaps('attribute._occurrence_intervals')

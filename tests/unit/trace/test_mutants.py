@@ -374,3 +374,13 @@ def test_rows_in_any_order_give_the_same_report(tmp_path: Path) -> None:
     shuffled = small_trace().shuffled(Random(3)).write(tmp_path / "shuffled.sqlite")
 
     assert report_of(shuffled).totals == report_of(healthy(tmp_path)).totals
+
+
+def test_rows_may_have_negative_numbers(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    trace.process().thread().push(0, 50, "decode").launch(10, gpu=(20, 30)).launch(12, gpu=(20, 45), device=1)
+    path = change(trace.write(tmp_path / "trace.sqlite"), "UPDATE NVTX_EVENTS SET rowid = -998")
+
+    (phase,) = report_of(path).phases
+
+    assert [device.gpu_busy_ns for device in phase.devices] == [10, 25]
