@@ -167,9 +167,11 @@ def _patch_generation(module: ModuleType) -> None:
                 return generate(self, *args, **kwargs)
             finally:
                 request.depth -= 1
+        prompt_tokens = 1
         with contextlib.suppress(Exception):
             _models.role(self)
-        _local.request = _Request(_prompt_tokens(self, args, kwargs))
+            prompt_tokens = _prompt_tokens(self, args, kwargs)
+        _local.request = _Request(prompt_tokens)
         try:
             with markers.phase(markers.REQUEST):
                 return generate(self, *args, **kwargs)
@@ -258,7 +260,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
                 markers.step(found.q_tokens, found.kv_tokens, batch=found.batch, logits=found.logits)
             yield
         if found.batch and found.kv_tokens is not None:
-            _count_tokens(cache, found.kv_tokens + found.q_tokens)
+            with contextlib.suppress(Exception):
+                _count_tokens(cache, found.kv_tokens + found.q_tokens)
     finally:
         _local.inside = False
 
