@@ -119,6 +119,9 @@ TABLES: Mapping[str, NsysTable] = {
     EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
 }
 
+# CUDA counts GPUs from 0, and sums over them are kept by a number of ten bits.
+MAX_DEVICE_ID = 1023
+
 # An export without any of these is not (or not yet) an nsys trace.
 IDENTIFYING_TABLES = (
     "CUPTI_ACTIVITY_KIND_KERNEL",
