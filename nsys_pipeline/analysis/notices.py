@@ -138,7 +138,7 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
 
 
 def _incomplete_work(trace: Trace) -> list[Notice]:
-    (session,) = records(trace.connection, "SELECT untimed_count, deviceless_count FROM load.session")
+    (session,) = records(trace.connection, "FROM load.session")
     notices = []
     if session["untimed_count"]:
         notices.append(
@@ -155,6 +155,14 @@ def _incomplete_work(trace: Trace) -> list[Notice]:
                 "device_assumed",
                 f"{session['deviceless_count']:,} GPU operations do not say which GPU ran them: they count as GPU 0's",
                 "export again with the nsys that recorded the trace",
+            )
+        )
+    if session["uncounted_tables"]:
+        notices.append(
+            Notice(
+                "uncounted_work",
+                f"the trace has GPU work that is not counted: {session['uncounted_tables']}",
+                'see it with llmperf sql TRACE "from nsys.TABLE"',
             )
         )
     return notices

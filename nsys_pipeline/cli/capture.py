@@ -325,11 +325,12 @@ def _check_workload(ctx: typer.Context, *, has_model: bool, has_command: bool) -
     same = [name for name in typed if name in ("--batch", "--prompt-tokens")]
     if "--shape" in typed and same:
         raise UsageError(f"`--shape` and {_listed(same)} say the same thing", hint="use one of them")
-    if "--parallel" in typed and "--nproc" not in typed:
+    is_alone = ctx.params.get("nproc", 1) == 1
+    if "--parallel" in typed and is_alone:
         raise UsageError("`--parallel` needs `--nproc`", hint="say how many processes share the work")
     if "--profile" in typed and "--rank-reports" in typed:
         raise UsageError("`--profile` and `--rank-reports` do not go together", hint="a server has one report: drop it")
-    if has_model and "--rank-reports" in typed and "--nproc" not in typed:
+    if has_model and "--rank-reports" in typed and is_alone:
         raise UsageError("`--rank-reports` needs `--nproc`", hint="one process makes one report")
 
 
