@@ -7,10 +7,10 @@ ranges that they are, kernel by kernel, each difference with its reason (`attrib
 
 from __future__ import annotations
 
-import csv
+import json
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 TARGETS = (
     "attribute.kernel_totals", "attribute.nsys_phase_kernels", "attribute.nsys_range_totals",
-    "attribute.work_by_occurrence", "load.strings",
+    "attribute.work_by_occurrence", "load.strings", "load.gpu_ops", "load.api_calls",
 )  # fmt: skip
 KERNEL_REPORT, RANGE_REPORT = "cuda_gpu_kern_sum", "nvtx_kern_sum"
 REPEATED_CALLS = "calls_recorded_twice"
+AMBIGUOUS_CALLS = "ambiguous_correlation"
 # What `nsys stats` says instead of writing a report about a table that the export lacks.
 _LACKS_TABLE = "does not contain"
 
+Row = Mapping[str, Any]
 Key = tuple[str, ...]
 Numbers = tuple[int, int]
 
@@ -65,10 +67,11 @@ def verify(trace: Trace) -> Verification:
     if not theirs[RANGE_REPORT]:
         # Without a table of ranges nsys leaves the whole report out, kernels in no range included.
         ours[RANGE_REPORT] = {key: numbers for key, numbers in ours[RANGE_REPORT].items() if key[1]}
+    ambiguous = _ambiguous_kernels(trace)
     differences = [
         difference
         for report, rows in theirs.items()
-        for difference in _compare(report, rows, ours[report], repeated.get(report, {}))
+        for difference in _compare(report, rows, ours[report], repeated.get(report, {}), ambiguous)
     ]
     return Verification(
         nsys_version=nsys.version_short,
@@ -78,7 +81,7 @@ def verify(trace: Trace) -> Verification:
     )
 
 
-def run_stats(nsys: Path, trace: Path, folder: Path) -> dict[str, list[dict[str, str]]]:
+def run_stats(nsys: Path, trace: Path, folder: Path) -> dict[str, list[Row]]:
     """Rows of both reports of `nsys stats`; none where the export lacks the table that a report is about.
 
     The exit code of `nsys stats` is 0 whatever happened. Raises NsysError where a report is neither there nor skipped.
@@ -86,7 +89,8 @@ def run_stats(nsys: Path, trace: Path, folder: Path) -> dict[str, list[dict[str,
     # A link of a plain name: whatever characters the trace's own path has, and whatever lies beside it.
     link = folder / "trace.sqlite"
     link.symlink_to(trace.resolve())
-    argv = [str(nsys), "stats", "--format=csv", f"--output={folder / 'stats'}"]
+    # Its CSV does not quote names of several lines.
+    argv = [str(nsys), "stats", "--format=json", f"--output={folder / 'stats'}"]
     argv += [f"--report={report}" for report in (KERNEL_REPORT, RANGE_REPORT)]
     try:
         done = subprocess.run([*argv, str(link)], capture_output=True, text=True, errors="replace", check=False)
@@ -96,7 +100,7 @@ def run_stats(nsys: Path, trace: Path, folder: Path) -> dict[str, list[dict[str,
     found = {}
     for report in (KERNEL_REPORT, RANGE_REPORT):
         errors = [line for line in said if line.startswith("ERROR") and report in line]
-        file = folder / f"stats_{report}.csv"
+        file = folder / f"stats_{report}.json"
         is_skipped = any(_LACKS_TABLE in line for line in said)
         if errors or (not file.exists() and not is_skipped):
             why = (errors or [line for line in said if "ERROR" in line] or said or ["nothing"])[0]
@@ -104,26 +108,34 @@ def run_stats(nsys: Path, trace: Path, folder: Path) -> dict[str, list[dict[str,
                 f"`nsys stats --report {report}` failed on `{trace}`: {why}",
                 hint="the trace itself was analysed: leave out --verify, or name another nsys with --nsys",
             )
-        if file.exists():
-            with file.open(encoding="utf-8", errors="replace", newline="") as stream:
-                found[report] = list(csv.DictReader(stream))
-        else:
-            found[report] = []
+        found[report] = _read(file, report) if file.exists() else []
     return found
 
 
-def _kernel_rows(rows: Iterable[Mapping[str, str]]) -> dict[Key, Numbers]:
+def _read(file: Path, report: str) -> list[Row]:
+    text = file.read_text(encoding="utf-8", errors="replace")
     try:
-        return _added(((row["Name"],), int(row["Instances"]), int(row["Total Time (ns)"])) for row in rows)
+        # A report without rows is an empty file; control characters in names are left as they are.
+        rows = json.loads(text, strict=False) if text.strip() else []
+    except ValueError as error:
+        raise _not_understood(report, error) from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _not_understood(report, TypeError("not a list of rows"))
+    return rows
+
+
+def _kernel_rows(rows: Iterable[Row]) -> dict[Key, Numbers]:
+    try:
+        return _added(((row["Name"] or "",), int(row["Instances"]), int(row["Total Time (ns)"])) for row in rows)
     except (KeyError, TypeError, ValueError) as error:
         raise _not_understood(KERNEL_REPORT, error) from error
 
 
-def _range_rows(rows: Iterable[Mapping[str, str]]) -> dict[Key, Numbers]:
+def _range_rows(rows: Iterable[Row]) -> dict[Key, Numbers]:
     try:
         return _added(
             (
-                (row["NVTX Range"], row["Style"], row["PID"], row["TID"], row["Kernel Name"]),
+                tuple(_text(row[name]) for name in ("NVTX Range", "Style", "PID", "TID", "Kernel Name")),
                 int(row["Kern Inst"]),
                 int(row["Total Time (ns)"]),
             )
@@ -134,7 +146,7 @@ def _range_rows(rows: Iterable[Mapping[str, str]]) -> dict[Key, Numbers]:
 
 
 def _added(rows: Iterable[tuple[Key, int, int]]) -> dict[Key, Numbers]:
-    """Rows by key; those of equal key are added up, as an empty and a missing name look the same in CSV."""
+    """Rows by key; those of equal key are added up, as an empty and a missing name look the same."""
     found: dict[Key, Numbers] = {}
     for key, count, time_ns in rows:
         before = found.get(key, (0, 0))
@@ -170,18 +182,50 @@ def _our_ranges(trace: Trace, time: str = "time_ns") -> dict[Key, Numbers]:
     )
 
 
-def _text(number: int | None) -> str:
-    return "" if number is None else str(number)
+def _text(value: str | int | None) -> str:
+    return "" if value is None else str(value)
+
+
+def _ambiguous_kernels(trace: Trace) -> set[tuple[str, str]]:
+    """(pid, name) of the kernels that nsys links to several calls, or to calls that launched nothing.
+
+    Those have correlation id 0, which is CUPTI's word for an unknown one, or one that two processes of one pid used.
+    """
+    rows = trace.connection.execute(
+        """
+        WITH repeated AS (
+            SELECT process_key, correlation_id
+            FROM load.api_calls
+            GROUP BY process_key, correlation_id
+            HAVING count(DISTINCT start_ns) > 1
+        )
+        SELECT DISTINCT (o.process_key & 16777215)::VARCHAR, coalesce(n.value, '')
+        FROM load.gpu_ops AS o
+        LEFT JOIN load.strings AS n ON n.string_id = o.full_name_id
+        LEFT JOIN repeated AS r ON r.process_key = o.process_key AND r.correlation_id = o.correlation_id
+        WHERE o.kind = 'kernel' AND (o.correlation_id IS NULL OR r.correlation_id IS NOT NULL)
+        """
+    ).fetchall()
+    return {(_text(pid), name) for pid, name in rows}
 
 
 def _compare(
-    report: str, theirs: Mapping[Key, Numbers], ours: Mapping[Key, Numbers], repeated: Mapping[Key, Numbers]
+    report: str,
+    theirs: Mapping[Key, Numbers],
+    ours: Mapping[Key, Numbers],
+    repeated: Mapping[Key, Numbers],
+    ambiguous: Collection[tuple[str, str]],
 ) -> list[NsysDifference]:
     differences = []
+    # Kernels whose call is not known have no pid in the report.
+    pids = {name: {pid for pid, other in ambiguous if other == name} | {""} for _, name in ambiguous}
     for key in sorted(theirs.keys() | ours.keys()):
         nsys, here = theirs.get(key), ours.get(key)
         if nsys == here:
             continue
+        reason = REPEATED_CALLS if nsys is not None and nsys == repeated.get(key) else None
+        if reason is None and report == RANGE_REPORT and key[2] in pids.get(key[4], ()):
+            reason = AMBIGUOUS_CALLS
         differences.append(
             NsysDifference(
                 report=report,
@@ -190,7 +234,7 @@ def _compare(
                 nsys_time_ns=nsys and nsys[1],
                 kernel_count=here and here[0],
                 kernel_time_ns=here and here[1],
-                reason=REPEATED_CALLS if nsys is not None and nsys == repeated.get(key) else None,
+                reason=reason,
             )
         )
     return differences

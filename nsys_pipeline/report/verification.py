@@ -13,6 +13,7 @@ REASONS = {
     "unclosed_range": "in ranges without a recorded end, which nsys extends to the last event",
     "inner_phase": "of phases inside it, which nsys counts for both",
     "unexplained": "for no known reason",
+    "ambiguous_correlation": "nsys links kernels of correlation id 0, and of a pid used twice, to other calls too",
     "calls_recorded_twice": "the calls were recorded twice (--cudabacktrace), and nsys adds the kernels up twice",
 }
 
