@@ -104,7 +104,11 @@ def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
 
 def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
     """The report of `trace`. Raises TraceError where the trace cannot be read; never on what it merely lacks."""
-    options = options or AnalysisOptions()
+    with trace.reading():
+        return _report(trace, options or AnalysisOptions())
+
+
+def _report(trace: Trace, options: AnalysisOptions) -> Report:
     prepared = prepare(trace, options)
     phases = _phases(trace)
     unattributed = _unattributed(trace)

@@ -150,7 +150,7 @@ def analysis_options(
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
     from nsys_pipeline.analysis import AnalysisOptions, RequestShape
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
-    from nsys_pipeline.model import Conventions, load_model
+    from nsys_pipeline.model import Conventions
 
     shapes = tuple(RequestShape.parse(text) for text in shape or ())
     if batch is not None or prompt_tokens is not None or new_tokens is not None:
@@ -161,8 +161,13 @@ def analysis_options(
         if prompt_tokens is None:
             raise UsageError("the shape of a request needs `--prompt-tokens`")
         shapes = (RequestShape(batch or 1, prompt_tokens, new_tokens),)
+    known = None
+    if model:
+        from nsys_pipeline.model import load_model
+
+        known = load_model(model, approximate=approximate)
     return AnalysisOptions(
-        model=load_model(model, approximate=approximate) if model else None,
+        model=known,
         shapes=shapes,
         conventions=Conventions(dtype=dtype, tp=tp),
         peaks=parse_peaks(peak or ()),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -19,7 +20,7 @@ from nsys_pipeline.trace.store import Store
 from nsys_pipeline.trace.trace_file import TraceFile, scratch_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
 
@@ -112,15 +113,21 @@ class Trace:
 
     def build(self, *targets: str) -> None:
         """Build relations of ``sql/`` and all they need. Raises TraceError where the data cannot be read."""
-        import duckdb
-
-        try:
+        with self.reading():
             self._read_ahead(targets)
             try:
                 self.runner.build(*targets)
             finally:
                 # Damage is the better reason for whatever else went wrong.
                 self._file.settle()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Around queries on the tables: DuckDB's errors become TraceError, with what they say about the trace."""
+        import duckdb
+
+        try:
+            yield
         except duckdb.OutOfMemoryException as error:
             raise TraceError(
                 f"`{self.path}` does not fit the memory limit of {self.options.memory_limit}",
