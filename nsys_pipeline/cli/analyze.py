@@ -90,31 +90,34 @@ def analyze(
 
     The shapes of steps come from the marks in the trace, else from these options; without a model there is no MFU.
     """
-    from nsys_pipeline.analysis import analyze as run_analysis
-    from nsys_pipeline.trace import open_trace
+    from nsys_pipeline.trace import Trace, find_trace
 
     kind = format or _format_of(output)
     if output is not None:
         check_output(output, force=force)
-    options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype, tp=tp,
-        peak=peak, bandwidth=bandwidth, approximate=approximate, top=top,
-    )  # fmt: skip
     with progress() as on_progress:
         opening = trace_options(
             phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
         )
-        with open_trace(trace, opening) as opened:
-            if list_ranges:
-                from nsys_pipeline.analysis.ranges import list_ranges as find_ranges
+        # Imported while an archive is being unpacked.
+        with find_trace(trace, opening) as found:
+            from nsys_pipeline.analysis import analyze as run_analysis
 
-                ranges = find_ranges(opened)
-            else:
-                report = run_analysis(opened, options)
-                if verify:
-                    from nsys_pipeline.analysis.verify import verified
+            options = analysis_options(
+                model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
+                tp=tp, peak=peak, bandwidth=bandwidth, approximate=approximate, top=top,
+            )  # fmt: skip
+            with Trace(found) as opened:
+                if list_ranges:
+                    from nsys_pipeline.analysis.ranges import list_ranges as find_ranges
 
-                    report = verified(report, opened)
+                    ranges = find_ranges(opened)
+                else:
+                    report = run_analysis(opened, options)
+                    if verify:
+                        from nsys_pipeline.analysis.verify import verified
+
+                        report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
             from nsys_pipeline.report.terminal import render_ranges

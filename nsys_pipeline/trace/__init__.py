@@ -2,5 +2,6 @@
 
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.trace import Trace, open_trace
+from nsys_pipeline.trace.trace_file import TraceFile, find_trace
 
-__all__ = ["Trace", "TraceOptions", "open_trace"]
+__all__ = ["Trace", "TraceFile", "TraceOptions", "find_trace", "open_trace"]

@@ -29,6 +29,11 @@ class TraceOptions:
     nsys: str | None = None
     on_progress: Callable[[str], None] | None = None
 
+    def progress(self, text: str) -> None:
+        """Say what is being done, to whom it may concern."""
+        if self.on_progress:
+            self.on_progress(text)
+
     def identity(self) -> str:
         """What of these options changes the tables of a trace: part of the key of its cache."""
         rules = ";".join(f"{rule.phase}={rule.pattern.pattern}" for rule in self.phase_rules)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Store:
     """A catalog called `name`, made in a file beside its final place; `keep` moves it there, read-only from then on."""
 
-    def __init__(self, path: Path, options: TraceOptions, name: str) -> None:
+    def __init__(self, path: Path, options: TraceOptions, name: str = "store") -> None:
         self.name = name
         self.is_cached = False
         self.cache_dir = options.cache_dir or cache.default_cache_dir()

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Self
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner, closure
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
-from nsys_pipeline.trace.identify import Kind, identify, run_traces
 from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, quote
 from nsys_pipeline.trace.store import Store
-from nsys_pipeline.trace.trace_file import TraceFile, scratch_folder
+from nsys_pipeline.trace.trace_file import TraceFile, find_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -41,53 +40,30 @@ def open_trace(
     Raises TraceError, with what the path is, where it is no usable trace; NsysError where a report must be exported
     first and nsys cannot. Nothing is read yet but the names of the tables.
     """
-    options = options or TraceOptions()
-    path = Path(path)
-    kind = identify(path)
-    if kind is Kind.RUN_DIR:
-        traces = run_traces(path)
-        if len(traces) > 1:
-            raise TraceError(
-                f"`{path}` holds {len(traces)} traces: {', '.join(each.name for each in traces)}",
-                hint=f"take one of them, as in `{traces[0]}`",
-            )
-        path = traces[0]
-        kind = identify(path)
-    return Trace(path, kind, options, database=database, name=name)
+    return Trace(find_trace(path, options), database=database, name=name)
 
 
 class Trace:
     """A trace being analysed. Use as a context manager; not thread-safe (`connection.cursor()` is)."""
 
-    def __init__(
-        self,
-        path: Path,
-        kind: Kind,
-        options: TraceOptions,
-        *,
-        database: DuckDBPyConnection | None = None,
-        name: str | None = None,
-    ) -> None:
-        self.path = path
-        self.options = options
-        self._scratch = scratch_folder()
-        self._file = TraceFile(path, kind, options, Path(self._scratch.name), self._progress)
-        self._store = Store(path, options, f"{name}_{STORE}" if name else STORE)
-        if not self._store.has_entry:
-            self._file.begin_unpacking()
+    def __init__(self, file: TraceFile, *, database: DuckDBPyConnection | None = None, name: str | None = None) -> None:
         import duckdb
 
+        self.path = file.path
+        self.options = file.options
+        self._file = file
+        self._store = Store(file.path, file.options, f"{name}_{STORE}" if name else STORE)
         self.catalog = "memory" if database is None else name or "trace"
         self.connection = self._connect(database, name or "trace")
         try:
             self._configure()
             self._store.attach(self.connection)
             if not self.is_cached:
-                check_tables(self.source(), path)
+                check_tables(self.source(), self.path)
         except duckdb.Error as error:
             self.close()
             raise TraceError(
-                f"`{path}` cannot be opened: {_headline(error)}", hint="see whether it is whole and may be read"
+                f"`{self.path}` cannot be opened: {_headline(error)}", hint="see whether it is whole and may be read"
             ) from error
         except BaseException:
             self.close()
@@ -152,7 +128,7 @@ class Trace:
         needed = closure(targets, built=self.runner.built)
         tables = [name.partition(".")[2] for name in needed if name.startswith("nsys.")]
         if tables:
-            self._progress(f"reading {self.path.name}")
+            self.options.progress(f"reading {self.path.name}")
             self._load_tables(tables)
 
     def interrupt(self) -> None:
@@ -173,9 +149,8 @@ class Trace:
     def close(self) -> None:
         """Close the connection and remove what is temporary."""
         self.connection.close()
-        self._file.close()
         self._store.close()
-        self._scratch.cleanup()
+        self._file.close()
 
     def source(self) -> Source:
         """The tables of the export, exported or unpacked first where need be."""
@@ -197,18 +172,14 @@ class Trace:
         self.connection.execute("SET preserve_insertion_order = false")
         # DuckDB draws its own on stdout, which is for data.
         self.connection.execute("SET enable_progress_bar = false")
-        self.connection.execute("SET temp_directory = '" + self._scratch.name.replace("'", "''") + "'")
+        self.connection.execute("SET temp_directory = '" + str(self._file.scratch).replace("'", "''") + "'")
         if self.options.threads:
             self.connection.execute(f"SET threads = {int(self.options.threads)}")
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")
         if layer in ("attribute", "report"):
-            self._progress(f"working out {relation.lstrip('_').replace('_', ' ')}")
-
-    def _progress(self, text: str) -> None:
-        if self.options.on_progress:
-            self.options.on_progress(text)
+            self.options.progress(f"working out {relation.lstrip('_').replace('_', ' ')}")
 
     def _make_external(self, name: str) -> None:
         layer, _, relation = name.partition(".")

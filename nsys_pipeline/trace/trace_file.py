@@ -3,30 +3,66 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from nsys_pipeline.errors import NsysError, TraceError
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.identify import PACKED, Kind, identify
+from nsys_pipeline.trace.identify import PACKED, Kind, identify, run_traces
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source
+from nsys_pipeline.trace.store import Store
+
+
+def find_trace(path: str | Path, options: TraceOptions | None = None) -> TraceFile:
+    """The trace at `path`, or the one in the run directory there; an archive is being unpacked from now on.
+
+    Raises TraceError, with what the path is, where it is no trace or holds several.
+    """
+    path = Path(path)
+    kind = identify(path)
+    if kind is Kind.RUN_DIR:
+        traces = run_traces(path)
+        if len(traces) > 1:
+            raise TraceError(
+                f"`{path}` holds {len(traces)} traces: {', '.join(each.name for each in traces)}",
+                hint=f"take one of them, as in `{traces[0]}`",
+            )
+        path = traces[0]
+        kind = identify(path)
+    options = options or TraceOptions()
+    file = TraceFile(path, kind, options)
+    if not Store(path, options).has_entry:
+        file.begin_unpacking()
+    return file
 
 
 class TraceFile:
-    """Exports a report and unpacks an archive when its tables are asked for, into the cache where there is one."""
+    """Exports a report and unpacks an archive when its tables are asked for, into the cache where there is one.
 
-    def __init__(
-        self, path: Path, kind: Kind, options: TraceOptions, scratch: Path, on_progress: Callable[[str], None]
-    ) -> None:
+    Use as a context manager, or close it; a `Trace` made of it closes it too.
+    """
+
+    def __init__(self, path: Path, kind: Kind, options: TraceOptions) -> None:
         self.path = path
         self.kind = kind
-        self._options = options
-        self._scratch = scratch
-        self._progress = on_progress
+        self.options = options
+        self._folder = tempfile.TemporaryDirectory(prefix="llmperf-")
         self._source: Source | None = None
         self._unpacking: Future[Path] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for what is unpacked and spilled, until `close`."""
+        return Path(self._folder.name)
 
     def begin_unpacking(self) -> None:
         """Unpack an archive in the background: DuckDB takes a moment to import."""
@@ -57,6 +93,7 @@ class TraceFile:
             self._source.close()
         if self._unpacking:
             wait([self._unpacking])
+        self._folder.cleanup()
 
     def _open(self) -> Source:
         from nsys_pipeline.trace.parquet_source import ParquetSource
@@ -68,7 +105,7 @@ class TraceFile:
             return SqliteSource(self.path)
         if self.kind is Kind.REPORT:
             return SqliteSource(self._export())
-        self._progress(f"unpacking {self.path.name}")
+        self.options.progress(f"unpacking {self.path.name}")
         unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         inner = identify(unpacked)
         if inner is not Kind.SQLITE:
@@ -78,12 +115,12 @@ class TraceFile:
     def _export(self) -> Path:
         from nsys_pipeline.capture import export_sqlite, find_nsys
 
-        self._progress(f"exporting {self.path.name}")
+        self.options.progress(f"exporting {self.path.name}")
         exported = self._derived("exports")
         if not exported.exists():
             exported.parent.mkdir(parents=True, exist_ok=True)
             try:
-                nsys = find_nsys(self._options.nsys)
+                nsys = find_nsys(self.options.nsys)
             except NsysError as error:
                 raise NsysError(f"`{self.path}` must be exported by nsys: {error.message}", hint=error.hint) from error
             export_sqlite(nsys, self.path, exported)
@@ -95,11 +132,6 @@ class TraceFile:
         return unpack(self.path, self.kind, self._derived("unpacked"))
 
     def _derived(self, folder: str) -> Path:
-        cache_dir = self._options.cache_dir or cache.default_cache_dir()
-        use_cache = self._options.use_cache and cache.is_writable(cache_dir / folder)
-        return cache.entry(cache_dir if use_cache else self._scratch, folder, self.path, ".sqlite")
-
-
-def scratch_folder() -> tempfile.TemporaryDirectory[str]:
-    """A folder for what one open trace spills and unpacks."""
-    return tempfile.TemporaryDirectory(prefix="llmperf-")
+        cache_dir = self.options.cache_dir or cache.default_cache_dir()
+        use_cache = self.options.use_cache and cache.is_writable(cache_dir / folder)
+        return cache.entry(cache_dir if use_cache else self.scratch, folder, self.path, ".sqlite")
