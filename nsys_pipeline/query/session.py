@@ -194,17 +194,18 @@ class Session:
                 return
             self._keep_order()
             for provider in self.providers:
-                provider.trace.attach_late_tables()
+                with provider.lock:
+                    provider.trace.attach_late_tables()
             # Tables of a Parquet export are read when they are needed: its own folder stays readable.
             sources = (provider.trace.source().path for provider in self.providers)
             folders = ", ".join(
                 "'" + f"{path.resolve()}/".replace("'", "''") + "'" for path in sources if path.is_dir()
             )
             if folders:
-                self.database.execute(f"SET allowed_directories = [{folders}]")
-            self.database.execute(f"SET max_temp_directory_size = '{MAX_SPILL}'")
-            self.database.execute("SET enable_external_access = false")
-            self.database.execute("SET lock_configuration = true")
+                self._set(f"allowed_directories = [{folders}]")
+            self._set(f"max_temp_directory_size = '{MAX_SPILL}'")
+            self._set("enable_external_access = false")
+            self._set("lock_configuration = true")
             self.is_closed_off = True
             for provider in self.providers:
                 provider.may_keep = False
@@ -213,8 +214,13 @@ class Session:
         """Let `UNION ALL` and `LIMIT` mean what they say: a trace is loaded without the order of rows."""
         with self._lock:
             if not self._keeps_order:
-                self.database.execute("SET preserve_insertion_order = true")
+                self._set("preserve_insertion_order = true")
                 self._keeps_order = True
+
+    def _set(self, setting: str) -> None:
+        # On a connection of its own: another thread may be building on the database's.
+        with self.database.cursor() as cursor:
+            cursor.execute(f"SET {setting}")
 
     def check_open(self) -> None:
         """Raise UsageError where the session is closed."""
