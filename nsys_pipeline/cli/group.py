@@ -8,6 +8,8 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +40,7 @@ _PLAIN: Mapping[Any, Callable[[Any], Any]] = {str: str, Path: Path, list[str]: l
 
 
 class _PlainValue:
-    """Takes text, paths and defaults as they are: typer imports pydantic for any value, which takes 0.15 s."""
+    """Takes values that cannot be wrong as they are: typer imports pydantic for any value, which takes 0.15 s."""
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
         """Return `value` in the type of `param`; raises typer's errors where it is none."""
@@ -46,8 +48,14 @@ class _PlainValue:
             return () if param.multiple or param.nargs == -1 else None
         if value == param.default and type(value) is type(param.default):
             return value
-        if convert := _PLAIN.get(param.type_descriptor.annotation):
+        annotation, info = param.type_descriptor.annotation, param.type_descriptor.parameter_info
+        if convert := _PLAIN.get(annotation):
             return convert(value)
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            with suppress(ValueError):
+                return annotation(value)
+        if annotation is int and str(value).isdecimal() and info.max is None and int(value) >= (info.min or 0):
+            return int(value)
         param._runtime_param = None
         return param.get_runtime_param().coerce(value, param=param, ctx=ctx)
 
