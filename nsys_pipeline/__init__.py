@@ -34,6 +34,7 @@ def open(  # noqa: A001
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
+    tp: int = 1,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str = "1500MB",
@@ -47,6 +48,7 @@ def open(  # noqa: A001
       command line reads it, in TFLOP/s: ``{"bf16": "989"}``. Dtypes: fp32, tf32, bf16, fp16, fp8, int8, fp4.
     - `bandwidth`: of memory, instead of the datasheet's: bytes per second, or a string in GB/s.
     - `dtype`: of activations and plain weights, instead of the model config's.
+    - `tp`: tensor-parallel GPUs that share each pass, where the trace does not say.
     - `strict`: leave work of threads without ranges unattributed.
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
@@ -63,6 +65,7 @@ def open(  # noqa: A001
         peaks=peaks,
         bandwidth=bandwidth,
         dtype=dtype,
+        tp=tp,
         strict=strict,
         cache=cache,
         memory_limit=memory_limit,

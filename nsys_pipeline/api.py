@@ -213,6 +213,7 @@ def open_reader(
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
+    tp: int = 1,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
@@ -223,7 +224,7 @@ def open_reader(
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype),
+        conventions=Conventions(dtype=dtype, tp=tp),
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
     )

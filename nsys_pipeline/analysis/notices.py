@@ -110,7 +110,15 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
     has_work = scalar(trace.connection, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
     ranges = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges")
     notices = []
-    if not has_work:
+    if launches := _launches_without_kernels(trace):
+        notices.append(
+            Notice(
+                "kernels_missing",
+                f"{launches:,} kernel launches were recorded and not one kernel: GPU times lack all of them",
+                "export the report again, or record again with `--trace cuda,nvtx`",
+            )
+        )
+    elif not has_work:
         notices.append(
             Notice(
                 "no_gpu_work",
@@ -135,6 +143,21 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
             )
         )
     return notices
+
+
+def _launches_without_kernels(trace: Trace) -> int:
+    """Calls that launch kernels in a trace without any kernel or CUDA graph; 0 where there are some."""
+    con = trace.connection
+    if scalar(con, "SELECT sum(kernel_count + graph_launch_count) FROM attribute.work_by_occurrence"):
+        return 0
+    trace.build("load.api_calls", "load.strings")
+    return int(
+        scalar(
+            con,
+            "SELECT count(*) FROM load.api_calls WHERE name_id IN "
+            "(SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?LaunchKernel'))",
+        )
+    )
 
 
 def _incomplete_work(trace: Trace) -> list[Notice]:

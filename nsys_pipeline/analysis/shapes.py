@@ -75,7 +75,7 @@ def assign_shapes(trace: Trace, request_shapes: Sequence[RequestShape]) -> tuple
     """Step of each occurrence whose shape is known, by occurrence id, and what there is to say about the rest.
 
     Marks win over `request_shapes`. Raises UsageError where there are several request shapes and their number is
-    neither the number of requests of a thread nor can they be told apart by their decode steps.
+    not the number of requests of a thread.
     """
     steps, notices = _marked_steps(trace)
     if not request_shapes:
@@ -164,19 +164,18 @@ def _requests(occurrences: Iterable[_Occurrence]) -> Iterable[list[_Occurrence]]
 
 
 def _pair(requests: Sequence[Sequence[_Occurrence]], shapes: Sequence[RequestShape]) -> list[RequestShape | None]:
-    """The shape of each request of a thread. In order where there are as many; else by the number of decode steps."""
-    decodes = [sum(occurrence.phase == markers.DECODE for occurrence in request) for request in requests]
-    fits = [[shape for shape in shapes if shape.new_tokens is None or shape.new_tokens == count] for count in decodes]
-    if len(shapes) == len(requests) and all(
-        shape.new_tokens in (None, count) for shape, count in zip(shapes, decodes, strict=True)
-    ):
-        return list(shapes)
-    if any(len(set(fitting)) > 1 for fitting in fits):
+    """The shape of each request of a thread: the only one, or its own, in order; None where decode steps say no.
+
+    The number of decode steps alone does not tell which of several shapes a request has: there are others of as many.
+    """
+    if len(shapes) not in (1, len(requests)):
         raise UsageError(
-            f"{len(shapes)} shapes for {len(requests)} requests, and the decode steps do not tell which is which",
-            hint="give one --shape for each request, in order",
+            f"{len(shapes)} shapes for {len(requests)} requests of a thread, warm-up included",
+            hint="give one --shape for all of them, or one for each in order",
         )
-    return [fitting[0] if fitting else None for fitting in fits]
+    decodes = [sum(occurrence.phase == markers.DECODE for occurrence in request) for request in requests]
+    given = shapes if len(shapes) == len(requests) else list(shapes) * len(requests)
+    return [shape if shape.new_tokens in (None, count) else None for shape, count in zip(given, decodes, strict=True)]
 
 
 def create_shape_tables(trace: Trace, steps: dict[int, Step]) -> list[Step]:

@@ -47,7 +47,7 @@ def check_readable(nsys: Nsys, report: Path) -> None:
 
 
 def export_sqlite(
-    nsys: Nsys, report: Path, out: Path, *, force: bool = False, finish: Callable[[Path], None] | None = None
+    nsys: Nsys, report: Path, out: Path, *, force: bool = False, finish: Callable[[Path], object] | None = None
 ) -> Path:
     """Export `report` as the SQLite file `out` and return it, opened once and found to be an nsys export.
 

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsys_pipeline.capture import export_parquet, export_sqlite, find_nsys, inspect_trace, scrub_environment
-from nsys_pipeline.cli.common import ModelOption, ShapeOption, analysis_options, progress, trace_options
+from nsys_pipeline.cli.common import (
+    DtypeOption,
+    ModelOption,
+    ShapeOption,
+    TpOption,
+    analysis_options,
+    progress,
+    trace_options,
+)
 from nsys_pipeline.errors import TraceError, UsageError
+
+if TYPE_CHECKING:
+    from nsys_pipeline.analysis import AnalysisOptions
 
 _FORMATS = ("sqlite", "parquet")
 
@@ -23,6 +34,8 @@ def export(
     ] = None,
     model: ModelOption = None,
     shape: ShapeOption = None,
+    dtype: DtypeOption = None,
+    tp: TpOption = 1,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -38,7 +51,10 @@ def export(
     Environment variables are removed from the SQLite.
     """
     if to is not None:
-        sys.stdout.write(f"{_hand_over(report, to, output, model=model, shape=shape, force=force, nsys=nsys)}\n")
+        options = analysis_options(
+            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
+        )
+        sys.stdout.write(f"{_hand_over(report, to, output, options, force=force, nsys=nsys)}\n")
         return
     if output_format not in _FORMATS:
         raise UsageError(f"`{output_format}` is not one of {', '.join(_FORMATS)}")
@@ -62,9 +78,8 @@ def _hand_over(
     trace: Path,
     to: str,
     output: Path | None,
+    options: AnalysisOptions,
     *,
-    model: str | None,
-    shape: list[str] | None,
     force: bool,
     nsys: str | None,
 ) -> Path:
@@ -77,7 +92,6 @@ def _hand_over(
         raise UsageError(f"`--to {to}` is not one of {', '.join(FORMATS)}")
     name = trace.name.split(".sqlite")[0].removesuffix(".nsys-rep") or "trace"
     target = output or trace.parent / (f"{name}.duckdb" if to == "duckdb" else f"{name}.parquet")
-    options = analysis_options(model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None)
     with progress() as on_progress:
         opened = open_trace(trace, trace_options(nsys=nsys, on_progress=on_progress))
         with Session.of(opened, options, close_off=False) as session:

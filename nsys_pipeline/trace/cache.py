@@ -72,14 +72,21 @@ def entry(cache_dir: Path, folder: str, path: Path, suffix: str, *salt: str) -> 
 
 def temporary(final: Path) -> Path:
     """A name beside `final` that no other process, nor another call in this one, uses."""
-    final.parent.mkdir(parents=True, exist_ok=True)
+    _make_private(final.parent)
     return final.with_name(f".{final.stem}.{_host()}-{os.getpid()}-{next(_numbers)}{final.suffix}")
+
+
+def _make_private(folder: Path) -> None:
+    """Make a folder of the cache that only its user can enter: traces may hold what was in an environment."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with suppress(OSError):
+        folder.chmod(0o700)
 
 
 def is_writable(folder: Path) -> bool:
     """Whether files can be made in `folder`, which is made where it is not there."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _make_private(folder)
         with tempfile.TemporaryFile(dir=folder):
             return True
     except OSError:

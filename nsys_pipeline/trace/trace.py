@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -170,8 +170,12 @@ class Trace:
         limit = duckdb_limit_bytes(self.options.memory_limit)
         self.connection.execute(f"SET memory_limit = '{limit}B'")
         self.connection.execute("SET preserve_insertion_order = false")
-        # DuckDB draws its own on stdout, which is for data.
-        self.connection.execute("SET enable_progress_bar = false")
+        import duckdb
+
+        # DuckDB draws its own on stdout, which is for data. In a notebook without ipywidgets it draws none, and refuses
+        # to be told so.
+        with suppress(duckdb.InvalidInputException):
+            self.connection.execute("SET enable_progress_bar = false")
         self.connection.execute("SET temp_directory = '" + str(self._file.scratch).replace("'", "''") + "'")
         if self.options.threads:
             self.connection.execute(f"SET threads = {int(self.options.threads)}")

@@ -113,7 +113,7 @@ class TraceFile:
         return SqliteSource(unpacked)
 
     def _export(self) -> Path:
-        from nsys_pipeline.capture import export_sqlite, find_nsys
+        from nsys_pipeline.capture import export_sqlite, find_nsys, scrub_environment
 
         self.options.progress(f"exporting {self.path.name}")
         exported = self._derived("exports")
@@ -123,7 +123,8 @@ class TraceFile:
                 nsys = find_nsys(self.options.nsys)
             except NsysError as error:
                 raise NsysError(f"`{self.path}` must be exported by nsys: {error.message}", hint=error.hint) from error
-            export_sqlite(nsys, self.path, exported)
+            # The environment of the profiled program, tokens included, is in a report, and has no business here.
+            export_sqlite(nsys, self.path, exported, finish=scrub_environment)
         return exported
 
     def _unpack(self) -> Path:

@@ -39,7 +39,8 @@
 --   launches_per_token   DOUBLE   Such calls per token, over occurrences outside warm-up whose tokens are known.
 --   measured_occurrences BIGINT   Occurrences that the rest of the row is about, and nothing else: outside warm-up, of known
 --                                 shape, with no other phase inside.
---   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
+--   tokens               BIGINT   Tokens that went through the model, summed over passes: of a pass that
+--                                 N tensor-parallel ranks share, every rank makes one. Unit: tokens.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
 --   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.

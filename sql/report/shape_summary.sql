@@ -5,7 +5,8 @@
 --   phase          VARCHAR  Name of the phase.
 --   shape          VARCHAR  batch x new tokens of each sequence.
 --   occurrences    BIGINT   Occurrences.
---   tokens         BIGINT   Tokens that went through the model. Unit: tokens.
+--   tokens         BIGINT   Tokens that went through the model, summed over passes: of a pass that
+--                           N tensor-parallel ranks share, every rank makes one. Unit: tokens.
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
 --   gpu_busy_ns    BIGINT   GPU busy time, added up over occurrences and GPUs. Unit: ns.
 --   flops          HUGEINT  Model FLOPs. Unit: FLOP.

@@ -34,6 +34,18 @@ def test_a_phase_around_a_phase_has_no_utilization(tmp_path: Path) -> None:
     assert phases["decode"].flops is not None
 
 
+def test_launches_without_any_kernel_are_no_idle_gpu(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "forward").memcpy(10, gpu=(20, 30))
+    main.call(40, api="cudaLaunchKernel_v7000")
+    main.call(50, api="cuLaunchKernelEx")
+
+    (missing,) = [notice for notice in report_of(trace, tmp_path).warnings if notice.code == "kernels_missing"]
+
+    assert missing.message.startswith("2 kernel launches")
+
+
 def test_shapes_that_fit_no_occurrence_are_not_said_to_be_in_the_trace(tmp_path: Path) -> None:
     trace = TraceBuilder()
     trace.process().thread().push(0, 100, "forward").launch(10, gpu=(20, 30))

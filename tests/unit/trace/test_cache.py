@@ -287,3 +287,17 @@ def test_a_damaged_file_of_them_is_made_again(trace: Path, cached: TraceOptions)
     assert launches(trace, cached) == cold
     assert launches(trace, cached) == cold
     assert beside.stat().st_size > 18_000
+
+
+def test_nobody_else_can_look_into_the_cache(tmp_path: Path) -> None:
+    """A trace may hold what was in an environment."""
+    path = EDGE_TRACES["work_of_every_kind"]().write(tmp_path / "trace.sqlite")
+    before = os.umask(0)
+    try:
+        with open_trace(path, TraceOptions(cache_dir=tmp_path / "cache")) as trace:
+            trace.build("load.session")
+            trace.keep()
+    finally:
+        os.umask(before)
+
+    assert (tmp_path / "cache" / "traces").stat().st_mode & 0o777 == 0o700
