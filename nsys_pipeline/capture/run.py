@@ -139,7 +139,7 @@ def capture(
     except KeyboardInterrupt:
         raise _interrupted_export(directory, _without_secrets(plan, record)) from None
     finally:
-        _heed_umask([directory.path / name for name in results])
+        _heed_umask([*directory.path.glob(REPORT_PATTERN), *(directory.path / name for name in results)])
         for partial in (*directory.staging.glob("*.sqlite*"), directory.staging / _RANK_PYTHON):
             partial.unlink(missing_ok=True)
         directory.close()
@@ -148,7 +148,7 @@ def capture(
 
 
 def _heed_umask(paths: Sequence[Path]) -> None:
-    """Take the rights away that the umask forbids: nsys clears it for the target."""
+    """Take the rights away that the umask forbids: nsys has one of its own, and clears it for the target."""
     umask = os.umask(0o077)
     os.umask(umask)
     for path in paths:
@@ -310,7 +310,7 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
 
 def _secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]) -> list[Finding]:
     """Say, in one finding, which files of the run must not be shared, and why."""
-    holders = _secret_holders(plan, directory, reports)
+    holders = _secret_holders(plan, nsys, directory, reports)
     environment = (
         f"the .nsys-rep holds the environment variables: Nsight Systems {nsys.version_short} cannot leave them out"
     )
@@ -341,12 +341,16 @@ def _secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, report
     ]
 
 
-def _secret_holders(plan: CapturePlan, directory: RunDirectory, reports: list[Path]) -> dict[str, list[str]]:
+def _secret_holders(
+    plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]
+) -> dict[str, list[str]]:
     """Secret variables whose value is in a file of the run directory, and the names of these files."""
     holders: dict[str, list[str]] = {}
+    # With the environment in it, nsys' own file tells nothing about what the workload gave away.
+    unread = () if discards_environment(nsys, plan) else (".nsys-rep", ".qdstrm")
     for path in sorted(directory.path.iterdir()):
         # run.json is written later, without values; one that is there is of a run that this one replaces.
-        if path.is_file() and path.name != RUN_NAME:
+        if path.is_file() and path.name != RUN_NAME and path.suffix not in unread:
             for name in leaked_variables(path, _environment(plan), plan.command):
                 holders.setdefault(name, []).append(path.name)
     for files in holders.values():

@@ -88,6 +88,21 @@ def test_models_that_cannot_run_are_refused_before_nsys(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("verb", ["analyze", "sql"])
+def test_a_trace_whose_name_is_not_utf8(verb: str, tmp_path: Path) -> None:
+    trace = tmp_path / "caf\udce9.sqlite"
+    trace.write_bytes(b"SQLite format 3\0")
+    done = subprocess.run(
+        [sys.executable, "-m", "nsys_pipeline", verb, trace, *(["SELECT 1"] if verb == "sql" else [])],
+        capture_output=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert rb"caf\udce9.sqlite` is not UTF-8" in done.stderr
+    assert b"bug in llmperf" not in done.stderr
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
 def test_paths_that_the_terminal_cannot_show(encoding: str, tmp_path: Path) -> None:
     done = subprocess.run(
