@@ -140,8 +140,11 @@ def capture(
         raise _interrupted_export(directory, _without_secrets(plan, record)) from None
     finally:
         _heed_umask([*directory.path.glob(REPORT_PATTERN), *(directory.path / name for name in results)])
-        for partial in (*directory.staging.glob("*.sqlite*"), directory.staging / _RANK_PYTHON):
-            partial.unlink(missing_ok=True)
+        _publish_logs(directory)
+        # What is left would stand in the way of the next capture here; only recordings are worth that.
+        for left in directory.staging.glob("*"):
+            if left.suffix not in (".qdstrm", ".nsys-rep") or not left.stat().st_size:
+                left.unlink(missing_ok=True)
         directory.close()
         directory.remove_if_empty()
     return result
