@@ -123,7 +123,7 @@ def _nothing_recorded(outcome: Outcome, range_hint: str | None) -> NsysError:
 def _last_words(outcome: Outcome) -> str:
     """Return the last error that was printed, or else the last line that says anything."""
     lines = [line.strip() for line in outcome.lines if not _NO_NEWS.search(line)]
-    errors = [line for line in lines if re.match(r"(?i)(\w*error|unrecognised option)\b", line)]
+    errors = [line for line in lines if re.match(r"(?i)(\w*error|unrecognised option|illegal --\S+ argument)\b", line)]
     return (errors or lines or [""])[-1]
 
 

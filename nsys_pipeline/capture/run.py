@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from nsys_pipeline.capture.plan import (
 )
 from nsys_pipeline.capture.preflight import target_python
 from nsys_pipeline.capture.rundir import LOG_NAME, REPORT_PATTERN, RUN_NAME, RUN_SCHEMA, RunDirectory, sha256
-from nsys_pipeline.capture.scrub import leaked_variables, scrub_environment
+from nsys_pipeline.capture.scrub import leaked_variables, redacted, scrub_environment, secrets_of
 from nsys_pipeline.capture.servers import ServerDriver
 from nsys_pipeline.capture.session import LOAD_LOG_NAME, Observer, Outcome, SilentObserver, run_session
 from nsys_pipeline.errors import ExitCode, Interrupted, LlmperfError, UsageError
@@ -76,6 +77,7 @@ def capture(
     exact_output: bool = False,
     force: bool = False,
     files: dict[str, Any] | None = None,
+    results: Sequence[str] = (),
     server: ServerDriver | None = None,
     attempts: int = 1,
     observer: Observer | None = None,
@@ -83,9 +85,10 @@ def capture(
     """Record `plan` into a new run directory below `output` (`output` itself with `exact_output`).
 
     `files` are JSON files that the run directory gets before the target starts; `{run_dir}` in the command and in
-    the added environment stands for its path. `server` drives a server while it is recorded. `attempts` says how
-    often the target may be run where nsys fails by chance; more than once only if it has no side effects. Ctrl-C and
-    SIGTERM stop the target in the order that still yields a report, and the capture then goes on.
+    the added environment stands for its path. `results` are names of files that the target writes there. `server`
+    drives a server while it is recorded. `attempts` says how often the target may be run where nsys fails by chance;
+    more than once only if it has no side effects. Ctrl-C and SIGTERM stop the target in the order that still yields
+    a report, and the capture then goes on.
 
     Raises UsageError (no such program, the directory cannot be written) and NsysError (no report, or it cannot be
     exported; the run directory then keeps the log and run.json, and the error names what else was left behind).
@@ -93,13 +96,14 @@ def capture(
     observer = observer or SilentObserver()
     if shutil.which(plan.command[0]) is None:
         raise UsageError(f"`{plan.command[0]}` is not a program that can be run", hint="check the command after `--`")
+    nsys_argv(nsys, plan, output)  # Raises what it has to raise before there is a directory.
     directory = RunDirectory.create(output, plan.name, exact=exact_output, force=force)
     plan = _fill_in(plan, directory.path)
     argv = nsys_argv(nsys, plan, directory.staging / _STEM)
     record = _record(plan, nsys, argv)
-    for name, content in (files or {}).items():
-        directory.write_json(name, content)
     try:
+        for name, content in (files or {}).items():
+            directory.write_json(name, content)
         if plan.rank_reports:
             plan, record["nsys_argv"] = _around_ranks(plan, nsys, directory)
             argv = list(plan.command)
@@ -127,19 +131,32 @@ def capture(
             "ranges": result.phases,
             "findings": [attrs.asdict(finding) for finding in result.findings],
         }
-        directory.write_json(RUN_NAME, record)
+        directory.write_json(RUN_NAME, _without_secrets(plan, record))
     except LlmperfError as error:
         with contextlib.suppress(LlmperfError):
-            directory.write_json(RUN_NAME, record | {"error": error.message})
+            directory.write_json(RUN_NAME, _without_secrets(plan, record | {"error": error.message}))
         raise
     except KeyboardInterrupt:
-        raise _interrupted_export(directory, record) from None
+        raise _interrupted_export(directory, _without_secrets(plan, record)) from None
     finally:
-        for partial in (*directory.staging.glob("*.sqlite*"), directory.staging / _RANK_PYTHON):
-            partial.unlink(missing_ok=True)
+        _heed_umask([*directory.path.glob(REPORT_PATTERN), *(directory.path / name for name in results)])
+        _publish_logs(directory)
+        # What is left would stand in the way of the next capture here; only recordings are worth that.
+        for left in directory.staging.glob("*"):
+            if left.suffix not in (".qdstrm", ".nsys-rep") or not left.stat().st_size:
+                left.unlink(missing_ok=True)
         directory.close()
         directory.remove_if_empty()
     return result
+
+
+def _heed_umask(paths: Sequence[Path]) -> None:
+    """Take the rights away that the umask forbids: nsys has one of its own, and clears it for the target."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.chmod(path.stat().st_mode & 0o777 & ~umask)
 
 
 def _interrupted_export(directory: RunDirectory, record: dict[str, Any]) -> Interrupted:
@@ -223,22 +240,14 @@ def _export(
         staged = export_sqlite(nsys, report, directory.staging / f"{report.stem}.sqlite")
         if not plan.keep_environment:
             scrub_environment(staged)
-            leaked = leaked_variables(staged, dict(os.environ) | dict(plan.environment))
-            if leaked:
-                findings.append(
-                    Finding(
-                        "secret-in-trace",
-                        "warning",
-                        f"the value of {', '.join(leaked)} is still in {report.stem}.sqlite",
-                        "the workload printed it or has it on its command line: do not share the trace",
-                    )
-                )
         contents = inspect_trace(staged, traces=plan.traces, gpu_metrics=bool(plan.gpu_metrics), auto=plan.auto)
         findings += [finding for finding in contents.findings if finding not in findings]
         counts = {name: counts.get(name, 0) + value for name, value in contents.counts.items()}
         phases = {name: phases.get(name, 0) + contents.phases.get(name, 0) for name in {*phases, *contents.phases}}
         traces.append(directory.publish(staged.name))
-    findings += _how_it_ended(plan, nsys, outcome, directory)
+    findings += _how_it_ended(plan, outcome, directory)
+    if not plan.keep_environment:
+        findings += _secrets_left(plan, nsys, directory, reports)
     return CaptureResult(
         run_dir=directory.path,
         reports=tuple(reports),
@@ -272,7 +281,7 @@ def _with_lost_ranks(result: CaptureResult, lost: list[Finding]) -> CaptureResul
     return attrs.evolve(result, findings=(*result.findings, *lost), exit_status=status)
 
 
-def _how_it_ended(plan: CapturePlan, nsys: Nsys, outcome: Outcome, directory: RunDirectory) -> list[Finding]:
+def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) -> list[Finding]:
     found = []
     status = _exit_status(plan, outcome)
     if outcome.stopped == "timeout":
@@ -299,17 +308,72 @@ def _how_it_ended(plan: CapturePlan, nsys: Nsys, outcome: Outcome, directory: Ru
         )
     if outcome.driver_error is not None:
         found.append(Finding("server", "error", outcome.driver_error.message, outcome.driver_error.hint))
-    if not plan.keep_environment and not discards_environment(nsys, plan):
-        found.append(
-            Finding(
-                "environment-in-report",
-                "warning",
-                f"the .nsys-rep holds the environment variables: Nsight Systems {nsys.version_short} cannot leave them"
-                " out (the exported trace is clean)",
-                "share the .sqlite instead of the .nsys-rep",
-            )
-        )
     return found
+
+
+def _secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]) -> list[Finding]:
+    """Say, in one finding, which files of the run must not be shared, and why."""
+    holders = _secret_holders(plan, nsys, directory, reports)
+    environment = (
+        f"the .nsys-rep holds the environment variables: Nsight Systems {nsys.version_short} cannot leave them out"
+    )
+    is_discarded = discards_environment(nsys, plan)
+    if holders:
+        parts = [f"the value of {name} is in {_listed(files)}" for name, files in holders.items()]
+        unsafe = sorted({*(file for files in holders.values() for file in files)})
+        if not is_discarded:
+            parts.append(environment)
+            unsafe = sorted({*unsafe, *(report.name for report in reports)})
+        return [
+            Finding(
+                "secret-in-trace",
+                "warning",
+                "; ".join(parts),
+                f"the workload printed it or has it on its command line: do not share {_listed(unsafe, 'or')}",
+            )
+        ]
+    if is_discarded:
+        return []
+    return [
+        Finding(
+            "environment-in-report",
+            "warning",
+            f"{environment} (the exported trace is clean)",
+            "share the .sqlite instead of the .nsys-rep",
+        )
+    ]
+
+
+def _secret_holders(
+    plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]
+) -> dict[str, list[str]]:
+    """Secret variables whose value is in a file of the run directory, and the names of these files."""
+    holders: dict[str, list[str]] = {}
+    # With the environment in it, nsys' own file tells nothing about what the workload gave away.
+    unread = () if discards_environment(nsys, plan) else (".nsys-rep", ".qdstrm")
+    for path in sorted(directory.path.iterdir()):
+        # run.json is written later, without values; one that is there is of a run that this one replaces.
+        if path.is_file() and path.name != RUN_NAME and path.suffix not in unread:
+            for name in leaked_variables(path, _environment(plan), plan.command):
+                holders.setdefault(name, []).append(path.name)
+    for files in holders.values():
+        # A report is compressed in parts; what is in its export is in it too.
+        exported = [report.name for report in reports if f"{report.stem}.sqlite" in files]
+        files[:] = sorted({*files, *exported})
+    return holders
+
+
+def _environment(plan: CapturePlan) -> dict[str, str]:
+    return {**os.environ, **plan.environment}
+
+
+def _without_secrets(plan: CapturePlan, record: dict[str, Any]) -> dict[str, Any]:
+    cleaned: dict[str, Any] = redacted(record, [value for _, value in secrets_of(_environment(plan), plan.command)])
+    return cleaned
+
+
+def _listed(names: list[str], last: str = "and") -> str:
+    return f" {last} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _publish_logs(directory: RunDirectory) -> None:

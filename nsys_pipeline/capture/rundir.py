@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,18 +40,24 @@ class RunDirectory:
     def create(cls, root: Path, name: str, *, force: bool = False, exact: bool = False) -> RunDirectory:
         """Make `root/<name>-<UTC time>` (or `root` itself with `exact`).
 
-        Raises UsageError when it cannot be made, holds a run already (unless `force`), or the disk is all but full.
+        Raises UsageError when it cannot be made, holds a run already (unless `force`), is being written by another
+        capture, has a name that is not UTF-8 (SQLite opens no such file), or the disk is all but full.
         """
         path = root if exact else root / f"{_file_name(name)}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
-        if any(path.glob(REPORT_PATTERN)) and not force:
-            raise UsageError(f"`{path}` holds a run already", hint="give another directory, or `--force` to replace it")
-        if not exact:
+        _check_encoding(path)
+        if exact:
+            _check_unused(path, force=force)
+        else:
             path = _unused(path)
         staging = path / ".partial"
+        _claim(path, staging, exact=exact)
         try:
-            path.mkdir(parents=True, exist_ok=exact)
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir()
+            # A capture that ended in between has left its run here.
+            _check_unused(path, force=force)
+        except UsageError:
+            cls(path, staging).close()
+            raise
+        try:
             (staging / "probe").write_bytes(b"x" * 4096)
             (staging / "probe").unlink()
         except OSError as error:
@@ -74,7 +81,9 @@ class RunDirectory:
         """Write `content` as `name`, whole or not at all. Raises UsageError when the disk refuses."""
         partial = self.staging / name
         try:
-            partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+            # Arguments that are not UTF-8 hold lone surrogates: their escape is the one that JSON has for them.
+            partial.write_bytes(text.encode(errors="backslashreplace"))
             return self.publish(name)
         except OSError as error:
             partial.unlink(missing_ok=True)
@@ -105,6 +114,36 @@ def sha256(path: Path) -> str:
     """SHA-256 of a file, as hexadecimal text."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _check_encoding(path: Path) -> None:
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            f"`{path.absolute()}` is not UTF-8, and SQLite opens no such file", hint="give another directory with `-o`"
+        ) from error
+
+
+def _check_unused(path: Path, *, force: bool) -> None:
+    if any(path.glob(REPORT_PATTERN)) and not force:
+        raise UsageError(f"`{path}` holds a run already", hint="give another directory, or `--force` to replace it")
+
+
+def _claim(path: Path, staging: Path, *, exact: bool) -> None:
+    """Make both directories; the second one exclusively, so that of two captures only one goes on."""
+    try:
+        path.mkdir(parents=True, exist_ok=exact)
+        staging.mkdir()
+    except OSError as error:
+        if isinstance(error, FileExistsError) and path.is_dir():
+            raise UsageError(
+                f"another capture writes to `{path}`, or was killed there: `{staging}` exists",
+                hint=f"give another directory with `-o`, or, if none runs, `rm -r {shlex.quote(str(staging))}`",
+            ) from error
+        with contextlib.suppress(OSError):
+            path.rmdir()
+        raise cannot_write(path, error) from error
 
 
 def _unused(path: Path) -> Path:

@@ -9,16 +9,20 @@ machine, the profiled ones and others, seen with nsys 2024.2. Such a string is a
 from __future__ import annotations
 
 import mmap
+import os
 import re
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from nsys_pipeline.errors import TraceError
 
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY", re.IGNORECASE)
 _ASSIGNMENT = re.compile(rb"[A-Za-z_][A-Za-z0-9_.()%-]*=")
 _SHORTEST_SECRET = 8
+
+REDACTED = "***"
 
 
 def scrub_environment(sqlite: Path) -> int:
@@ -45,17 +49,34 @@ def scrub_environment(sqlite: Path) -> int:
     return removed
 
 
-def leaked_variables(path: Path, environment: Mapping[str, str]) -> list[str]:
-    """Names of the variables in `environment` that look secret and whose value is still in the file, byte for byte."""
-    secrets = {
-        name: value.encode()
-        for name, value in environment.items()
-        if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET
-    }
+def secrets_of(environment: Mapping[str, str], command: Iterable[str] = ()) -> list[tuple[str, str]]:
+    """Variables that look secret, with their values: those of `environment`, and `NAME=value` words of `command`."""
+    assigned = (word.partition("=") for word in command if _ASSIGNMENT.match(os.fsencode(word)))
+    variables = [*environment.items(), *((name, value) for name, _, value in assigned)]
+    return [(name, value) for name, value in variables if _SECRET_NAME.search(name) and len(value) >= _SHORTEST_SECRET]
+
+
+def leaked_variables(path: Path, environment: Mapping[str, str], command: Iterable[str] = ()) -> list[str]:
+    """Names of the variables that look secret and whose value is in the file, byte for byte; see `secrets_of`."""
+    secrets = secrets_of(environment, command)
     if not secrets or path.stat().st_size == 0:
         return []
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return sorted(name for name, value in secrets.items() if content.find(value) >= 0)
+        return sorted({name for name, value in secrets if content.find(os.fsencode(value)) >= 0})
+
+
+def redacted(content: Any, secrets: Iterable[str]) -> Any:
+    """`content`, as JSON has it, with each of `secrets` in its strings replaced by `***`."""
+    if isinstance(content, str):
+        # The longest first: one value may be a part of another.
+        for value in sorted(secrets, key=len, reverse=True):
+            content = content.replace(value, REDACTED)
+        return content
+    if isinstance(content, Mapping):
+        return {redacted(name, secrets): redacted(value, secrets) for name, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [redacted(part, secrets) for part in content]
+    return content
 
 
 def _scrub(connection: sqlite3.Connection) -> int:

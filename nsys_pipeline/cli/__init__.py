@@ -3,8 +3,13 @@
 
 def main() -> None:
     """Entry point of the `llmperf` command."""
+    import io
     import sys
 
+    for stream in (sys.stdout, sys.stderr):
+        # Paths and names that the encoding of the terminal lacks are shown escaped instead of failing.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         from nsys_pipeline.cli.app import app
 

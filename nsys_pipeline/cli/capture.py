@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from nsys_pipeline.errors import LlmperfError, UsageError
+from nsys_pipeline.errors import LlmperfError, ModelError, UsageError
 
 if TYPE_CHECKING:
     from nsys_pipeline.capture import CapturePlan, CaptureResult, Finding, Nsys
@@ -235,6 +236,7 @@ def capture(
             exact_output=output is not None,
             force=force,
             files=files,
+            results=[RESULT_NAME] if workload else [],
             server=driver,
             attempts=3 if workload else 1,
             observer=progress,
@@ -361,9 +363,32 @@ def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, A
         _one_of(f"--{name.replace('_', '-')}", settings[name], choices)
     settings["name"] = _run_name(model)
     if settings["weights"] == "pretrained":
+        # Without a config at hand, transformers finds out: it may download one.
+        try:
+            _, config = load_config(model)
+        except ModelError:
+            config = {}
+        _check_model(settings["name"], config)
         return WorkloadOptions(model=model, **settings), {}
     _, config = load_config(model)
+    _check_model(settings["name"], config)
     return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
+
+
+def _check_model(name: str, config: Mapping[str, Any]) -> None:
+    """Raise before nsys is started what is wrong with the config; of a type not known here, transformers judges."""
+    from nsys_pipeline.model import Model, known_model_types
+    from nsys_pipeline.model.fields import MissingFieldError
+
+    if config.get("is_encoder_decoder"):
+        raise UsageError(
+            f"`{name}` is an encoder-decoder, and the built-in workload runs decoders alone",
+            hint="capture a program of yours that runs it: `llmperf capture --auto -- COMMAND`",
+        )
+    if config.get("model_type") in known_model_types():
+        # Random weights are not quantized, and transformers has defaults for what is missing.
+        with contextlib.suppress(MissingFieldError):
+            Model.from_config({key: value for key, value in config.items() if key != "quantization_config"}, name)
 
 
 def _shape(text: str, new_tokens: int) -> Any:

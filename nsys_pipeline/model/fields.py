@@ -30,6 +30,10 @@ _ABSENT = object()
 _MOST, _MOST_LAYERS = 10**12, 10_000
 
 
+class MissingFieldError(ModelError):
+    """A config lacks a field. transformers may have a default for it; here nothing is guessed."""
+
+
 class Fields:
     """A view of one (sub-)config of a Hugging Face `config.json`.
 
@@ -83,9 +87,9 @@ class Fields:
         """An error about the field `name`."""
         return ModelError(f"config of model type `{self.model_type}`: `{self._path(name)}` {why}")
 
-    def missing(self, name: str) -> ModelError:
+    def missing(self, name: str) -> MissingFieldError:
         """The error for an absent field."""
-        return ModelError(
+        return MissingFieldError(
             f"config of model type `{self.model_type}` has no `{self._path(name)}`",
             hint="pass the complete config.json of the checkpoint",
         )

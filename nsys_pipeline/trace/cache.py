@@ -66,7 +66,7 @@ def identity_of(path: Path) -> str:
 
 def entry(cache_dir: Path, folder: str, path: Path, suffix: str, *salt: str) -> Path:
     """Where the entry for `path` is, or would be. `folder` tells kinds of entries apart."""
-    key = hashlib.sha256("\0".join([identity_of(path), *salt]).encode()).hexdigest()[:32]
+    key = hashlib.sha256("\0".join([identity_of(path), *salt]).encode(errors="surrogateescape")).hexdigest()[:32]
     return cache_dir / folder / f"{key}{suffix}"
 
 

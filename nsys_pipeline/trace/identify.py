@@ -33,6 +33,7 @@ _RUN_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-re
 def identify(path: Path) -> Kind:
     """Kind of the input at `path`. Raises TraceError that names what it is, where it is no trace."""
     try:
+        _check_encoding(path)
         if path.is_dir():
             return _identify_dir(path)
         if not path.exists():
@@ -45,6 +46,16 @@ def identify(path: Path) -> Kind:
     except OSError as error:
         raise TraceError(f"`{path}` cannot be read: {error.strerror or error}") from error
     return _identify_file(path, head, size)
+
+
+def _check_encoding(path: Path) -> None:
+    try:
+        str(path.resolve()).encode()
+    except UnicodeEncodeError as error:
+        if path.exists():
+            raise TraceError(
+                f"`{path.resolve()}` is not UTF-8", hint="rename it: SQLite and DuckDB open no such file"
+            ) from error
 
 
 def run_traces(directory: Path) -> list[Path]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.run import run
+from tests.e2e.conftest import TINY_LLAMA
+from tests.unit.capture.fake_nsys import fake_nsys
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,56 @@ def test_ctrl_c_while_importing_is_no_traceback(verb: str, tmp_path: Path) -> No
         cwd=Path(__file__).parents[2],
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "\ninterrupted\n")
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("t5-base", "`t5-base` is an encoder-decoder"),
+        ({"num_key_value_heads": 3}, "`num_attention_heads` = 4 is not a multiple of `num_key_value_heads` = 3"),
+    ],
+)
+@pytest.mark.parametrize("weights", ["random", "pretrained"])
+def test_models_that_cannot_run_are_refused_before_nsys(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, model: str | dict[str, int], message: str, weights: str
+) -> None:
+    if isinstance(model, dict):
+        path = tmp_path / "bad.json"
+        path.write_text(json.dumps(TINY_LLAMA | model))
+        model = str(path)
+    # an nsys that is not there is not even looked for
+    code, out, err = run(
+        capsys, "capture", "--model", model, "--weights", weights, "--nsys", "/no/nsys", "-o", tmp_path / "run"
+    )
+    assert code in (1, 2)
+    assert out == ""
+    assert message in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("verb", ["analyze", "sql"])
+def test_a_trace_whose_name_is_not_utf8(verb: str, tmp_path: Path) -> None:
+    trace = tmp_path / "caf\udce9.sqlite"
+    trace.write_bytes(b"SQLite format 3\0")
+    done = subprocess.run(
+        [sys.executable, "-m", "nsys_pipeline", verb, trace, *(["SELECT 1"] if verb == "sql" else [])],
+        capture_output=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert rb"caf\udce9.sqlite` is not UTF-8" in done.stderr
+    assert b"bug in llmperf" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_paths_that_the_terminal_cannot_show(encoding: str, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "nsys_pipeline", "capture", "--nsys", "nsys", "--dry-run", "--", "w\udce9"],
+        capture_output=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+        env={**os.environ, "PYTHONIOENCODING": encoding, "PATH": f"{fake_nsys(tmp_path).parent}:{os.environ['PATH']}"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert rb"w\udce9" in done.stdout

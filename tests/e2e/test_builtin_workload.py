@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -12,8 +13,23 @@ from nsys_pipeline.capture import CapturePlan, Nsys, capture
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload.options import Shape, WorkloadOptions
 from tests.e2e.markers_in import llmperf_events
+from tests.e2e.run_llmperf import llmperf
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
+
+
+def test_result_has_the_rights_of_the_umask(nsys: Nsys, tiny_llama: Path, tmp_path: Path) -> None:
+    # nsys starts its target with a umask of 0
+    options = ("--shape", "1x4+1", "--repeats", "1", "--warmup", "0", "--device", "cpu")
+    previous = os.umask(0o027)
+    try:
+        done = llmperf("capture", "--no-analyze", "--model", tiny_llama, *options, "-o", "run", cwd=tmp_path)
+    finally:
+        os.umask(previous)
+    assert done.code == 0, done.stderr
+    files = {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "run").iterdir()}
+    assert "workload.json" in files
+    assert files == dict.fromkeys(files, 0o640)
 
 
 def test_phases_occurrences_and_shapes(nsys: Nsys, tiny_llama: Path, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,31 @@ def test_a_file_in_the_way(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot write to"):
         RunDirectory.create(tmp_path / "run", "x", exact=True)
     assert (tmp_path / "run").read_text() == "a file"
+
+
+def test_of_two_captures_into_one_directory_the_second_is_refused(tmp_path: Path) -> None:
+    # given a capture that writes, or was killed
+    first = RunDirectory.create(tmp_path / "run", "x", exact=True)
+    (first.staging / "trace.qdstrm").write_text("half")
+    # then another one is told how to go on, with or without --force, and the first is left alone
+    for force in (False, True):
+        with pytest.raises(UsageError, match="another capture writes to") as refused:
+            RunDirectory.create(tmp_path / "run", "x", exact=True, force=force)
+        assert refused.value.hint is not None
+        assert f"rm -r {first.staging}`" in refused.value.hint
+    assert (first.staging / "trace.qdstrm").read_text() == "half"
+    # and after that it goes on
+    shutil.rmtree(first.staging)
+    RunDirectory.create(tmp_path / "run", "x", exact=True)
+
+
+def test_a_name_that_sqlite_cannot_open(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        RunDirectory.create(tmp_path / "w\udce9", "x", exact=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_of_arguments_that_are_not_utf8(tmp_path: Path) -> None:
+    directory = RunDirectory.create(tmp_path / "run", "x", exact=True)
+    path = directory.write_json("run.json", {"é": "w\udce9"})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"é": "w\udce9"}

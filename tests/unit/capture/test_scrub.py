@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture.scrub import is_environment_block, leaked_variables, scrub_environment
+from nsys_pipeline.capture.scrub import (
+    is_environment_block,
+    leaked_variables,
+    redacted,
+    scrub_environment,
+    secrets_of,
+)
 from nsys_pipeline.errors import TraceError
 
 SECRET = "hf_abcdefgh12345678"
@@ -115,3 +121,17 @@ def test_only_secret_looking_names_are_searched_for(tmp_path: Path) -> None:
     path.write_text("value-of-home value-of-key short")
     environment = {"HOME": "value-of-home", "OPENAI_API_KEY": "value-of-key", "TOKEN": "short"}
     assert leaked_variables(path, environment) == ["OPENAI_API_KEY"]
+
+
+def test_values_of_secret_variables_are_replaced_in_records() -> None:
+    # given a secret that is part of another one, one given with env(1), and a variable that is set twice
+    environment = {"HF_TOKEN": SECRET, "MY_API_KEY": f"{SECRET}-longer", "HOME": "/home/someone", "A_TOKEN": "short"}
+    command = ["env", "HF_TOKEN=another-value", "python"]
+    record = {"argv": (f"--key={SECRET}-longer", SECRET, *command, "/home/someone", "short"), "n": 1, "none": None}
+
+    # when
+    cleaned = redacted(record, [value for _, value in secrets_of(environment, command)])
+
+    # then
+    argv = ["--key=***", "***", "env", "HF_TOKEN=***", "python", "/home/someone", "short"]
+    assert cleaned == {"argv": argv, "n": 1, "none": None}
