@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, describe_devices
+from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, describe_devices, parallel_notices
 from nsys_pipeline.analysis.notices import trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
@@ -94,6 +94,7 @@ def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
     steps = create_shape_tables(trace, steps_by_occurrence)
     devices, gpus, gpu_notices = describe_devices(trace, options.peaks, options.bandwidth_bytes_per_s)
     cost_notices = create_cost_tables(trace, steps, model, conventions, gpus)
+    cost_notices += parallel_notices(trace, run, model, options.conventions, conventions)
     trace.runner.built |= {
         "input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs",
     }  # fmt: skip

@@ -108,6 +108,44 @@ def describe_devices(
     return devices, known, notices
 
 
+def parallel_notices(
+    trace: Trace, run: RunDescription, model: Model | None, given: Conventions, used: Conventions
+) -> list[Notice]:
+    """Degrees `used` that take more GPUs than worked in the trace; none where the run itself says that it is so.
+
+    A report of one rank, whose run mark tells the degrees, has one GPU of many and is right.
+    """
+    if model is None:
+        return []
+    own = run.conventions(attrs.evolve(given, tp=1, pp=1))
+    ranks = used.tp * used.pp
+    (gpus,) = trace.connection.execute("SELECT count(*) FROM load.devices WHERE has_work").fetchone() or (0,)
+    if not 0 < gpus < ranks or own.tp * own.pp == ranks:
+        return []
+    degrees = " ".join(f"--{name} {degree}" for name, degree in (("tp", used.tp), ("pp", used.pp)) if degree > 1)
+    return [
+        Notice(
+            "parallel_degree_mismatch",
+            f"with {degrees} each pass is split among {ranks:,} GPUs, but the trace has work on only {gpus:,}: "
+            f"FLOPs, MFU and MBU are of 1/{ranks:,} of each pass on each GPU",
+            "right only if the other GPUs are in other traces; else pass the degree that the run had",
+        )
+    ]
+
+
+def shapes_without_costs(trace: Trace, model: Model | None) -> set[int]:
+    """Ids of the shapes that `model` has no passes of: those of decode phases, if it is an encoder and nothing else."""
+    if model is None or model.architecture.decoder is not None:
+        return set()
+    trace.build("attribute.phase_ranges")
+    rows = trace.connection.execute(
+        "SELECT DISTINCT shape_id FROM input.occurrence_shapes JOIN attribute.phase_ranges USING (occurrence_id) "
+        "WHERE phase = ?",
+        [markers.DECODE],
+    ).fetchall()
+    return {shape_id for (shape_id,) in rows}
+
+
 def create_cost_tables(
     trace: Trace, steps: Sequence[Step], model: Model | None, conventions: Conventions, gpus: Mapping[int, Gpu]
 ) -> list[Notice]:
@@ -118,6 +156,15 @@ def create_cost_tables(
     costs: list[tuple[object, ...]] = []
     times: list[tuple[object, ...]] = []
     notices: list[Notice] = []
+    without = shapes_without_costs(trace, model)
+    if model is not None and without:
+        notices.append(
+            Notice(
+                "encoder_has_no_decode",
+                f"`{model.name}` is an encoder and has no decode steps: phase decode has no FLOPs, MFU or MBU",
+                "pass the --model that ran these steps, or another name for the ranges with --phase NAME=REGEX",
+            )
+        )
     if model is not None and steps:
         from nsys_pipeline.model import Estimator
 
@@ -132,8 +179,11 @@ def create_cost_tables(
                 for i, total in enumerate(totals)
             ]  # fmt: skip
             _check_range(costs)
-            # SOL of a pass over all ranks at their joint peak is the share at one GPU's peak.
-            by_gpu = {id(gpu): [t.sol_ns for t in estimator.totals(steps, gpu)] for gpu in gpus.values()}
+            # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
+            by_gpu = {
+                id(gpu): [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)]
+                for gpu in gpus.values()
+            }
             for device, gpu in gpus.items():
                 for index, total in enumerate(totals):
                     compute = _compute_ns(total.flops_by_dtype, gpu)
@@ -155,6 +205,8 @@ def create_cost_tables(
                 )
             )
             costs, times = [], []
+    costs = [row for row in costs if row[0] not in without]
+    times = [row for row in times if row[0] not in without]
     create_from_rows(
         trace.connection,
         "input.shape_costs",

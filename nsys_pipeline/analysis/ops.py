@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.analysis.costs import shapes_without_costs
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.trace.duck import create_from_rows
 
@@ -27,22 +28,31 @@ def create_shape_ops(trace: Trace, prepared: Prepared) -> None:
     rows: list[tuple[object, ...]] = []
     gpus = list({id(gpu): gpu for gpu in prepared.gpus.values()}.values())
     gpu = gpus[0] if len(gpus) == 1 else None
-    ranks = prepared.conventions.tp * prepared.conventions.pp
+    stages = prepared.conventions.pp
+    ranks = prepared.conventions.tp * stages
     if prepared.model is not None and prepared.steps:
         from nsys_pipeline.model import Estimator
 
         try:
             estimator = Estimator(prepared.model, prepared.conventions)
+            without = shapes_without_costs(trace, prepared.model)
             for shape_id, step in enumerate(prepared.steps):
+                if shape_id in without:
+                    continue
                 estimate = estimator.estimate(step)
                 rows += [
                     (shape_id, op.layer, op.layers, op.kind, op.name, op.m, op.n, op.k, op.batch, op.dtype,
                      estimate.op_flops(op) // ranks, op.bytes // ranks, op.weight_bytes // ranks,
                      op.kv_read_bytes // ranks, op.kv_write_bytes // ranks, op.activation_bytes // ranks,
-                     op.comm_bytes // ranks, estimate.op_sol_ns(op, gpu) if gpu else None)
+                     op.comm_bytes // ranks, _stage_ns(estimate.op_sol_ns(op, gpu), stages) if gpu else None)
                     for op in estimate.ops
                 ]  # fmt: skip
         except ModelError:  # already said by the cost tables
             rows = []
     create_from_rows(trace.connection, "input.shape_ops", _TYPES, rows)
     trace.runner.built.add("input.shape_ops")
+
+
+def _stage_ns(pass_ns: float | None, stages: int) -> float | None:
+    """A rank's share of the time of a pass, which crosses the pipeline stages in turn."""
+    return None if pass_ns is None else pass_ns / stages

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
 from nsys_pipeline.errors import CheckError, HardwareError, UsageError
 from nsys_pipeline.hardware import Gpu, describe_known, find_gpu, parse_bandwidth, parse_peaks, with_overrides
 from nsys_pipeline.model import Conventions, Model, load_model
-from nsys_pipeline.model.summary import Shape, spread, summarize, summary_json
+from nsys_pipeline.model.summary import Shape, Summary, spread, summarize, summary_json
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 _COUNTING = "How to count"
@@ -106,6 +107,7 @@ def flops(
         ep=ep,
     )
     loaded = load_model(model, allow_network=allow_network, approximate=approximate)
+    _refuse_cache(loaded, {"--context": context is not None, "--cached-tokens": cached_tokens != "0"})
     shape = _shape(
         loaded,
         batch=batch,
@@ -122,6 +124,8 @@ def flops(
         sys.stderr.write(f"warning: model type `{loaded.model_type}` is not known; numbers are approximate\n")
     summary = summarize(loaded, shape, conventions, gpu=_gpu(gpu, peak or [], bandwidth))
     data = summary_json(summary)
+    _refuse_unused(loaded, conventions, data["convention"])
+    _tell_missing_peaks(summary)
     rows = None
     if verify:
         from nsys_pipeline.model.verify import compare
@@ -137,6 +141,41 @@ def flops(
         render_flops(data, sys.stdout, verify=rows)
     if rows and any(row["exact"] and row["estimated"] != row["counted"] for row in rows):
         raise CheckError(f"the estimate of `{loaded.name}` differs from torch's count")
+
+
+def _refuse_unused(model: Model, given: Conventions, used: dict[str, Any]) -> None:
+    """Raise UsageError for an option about a part that the model does not have."""
+    experts = f"`{model.name}` has no routed experts"
+    for option, value, applies, reason in (
+        ("--mla", given.mla, used["mla"], f"`{model.name}` has no latent attention"),
+        ("--experts", given.experts, used["experts"], experts),
+        ("--ep", given.ep > 1, used["experts"], experts),
+    ):
+        if value and not applies:
+            raise UsageError(f"{reason}; {option} does not apply")
+
+
+def _refuse_cache(model: Model, given: Mapping[str, bool]) -> None:
+    """Raise UsageError for the options that are `given` about a KV cache, if the model is an encoder and has none."""
+    for option, is_given in given.items():
+        if is_given and model.architecture.decoder is None:
+            raise UsageError(f"`{model.name}` is an encoder and has no KV cache; {option} does not apply")
+
+
+def _tell_missing_peaks(summary: Summary) -> None:
+    """Say on stderr which rate a speed-of-light time is missing, where there is none."""
+    gpu = summary.gpu
+    if gpu is None:
+        return
+    estimates = [estimate for estimate in (summary.prefill, summary.decode) if estimate]
+    missing = dict.fromkeys(what for estimate in estimates for what in estimate.missing_peaks(gpu))
+    if missing:
+        rates = [what if what == "bandwidth" else f"{what} peak" for what in missing]
+        options = ["--bandwidth GB/S" if what == "bandwidth" else f"--peak {what}=TFLOPS" for what in missing]
+        given = getattr(gpu, "name", "custom")
+        name = "the GPU" if given == "custom" else f"`{given}`"
+        sys.stderr.write(f"warning: no SOL time: no {' and no '.join(rates)} is known for {name}\n\n")
+        sys.stderr.write(f"hint: pass {' and '.join(options)}\n")
 
 
 def _numbers(option: str, text: str) -> list[int]:

@@ -512,7 +512,7 @@ class LatentAttention(Block):
             "attention",
             m=run.tokens,
             n=pairs2 // (2 * run.tokens) if run.tokens else 0,
-            k=self._latent if kind == "absorbed" else self._qk_dim,
+            k=(model if conv.count == "model" else executed)[2],
             batch=self.heads,
             flops=model[1] * self.heads,
             executed=executed[1] * self.heads,
@@ -529,8 +529,10 @@ class LatentAttention(Block):
         """Cached tokens of one sequence that at least one of the `q` new ones attends to."""
         return cached if q else 0
 
-    def _work(self, run: Pass, mode: str, mla: str) -> tuple[int, int]:
-        """Tokens through the up-projection, and attention FLOPs per head, under an MLA convention.
+    def _work(self, run: Pass, mode: str, mla: str) -> tuple[int, int, int]:
+        """Tokens through the up-projection, attention FLOPs per head, and the dim of a query head that they are of.
+
+        All under an MLA convention; the dim is the average over pairs where sequences are charged in different forms.
 
         Absorbing moves the up-projection to the query and output side, at the same FLOPs per new token, and makes a
         pair cost 2·(2·kv_rank + rope_dim) per head. Where expanding all keys costs less (a prompt), that is charged:
@@ -538,8 +540,9 @@ class LatentAttention(Block):
         """
         expanded_pair = self._qk_dim + self.value_dim
         absorbed_pair = self._latent + self.kv_rank
-        tokens = flops = 0
+        tokens = flops = all_pairs2 = dims = 0
         for (q, cached), count in step_shapes(run.step):
+            dim = self._qk_dim
             pairs2 = self._pairs2(mode, q, cached)
             if mla == "cached":
                 step = (q, pairs2 * expanded_pair)
@@ -550,9 +553,12 @@ class LatentAttention(Block):
                 absorbed = (q, pairs2 * absorbed_pair)
                 expanded = (q + cached, pairs2 * expanded_pair)
                 step = min(absorbed, expanded, key=lambda work: work[0] * head_expand + work[1]) if q else (0, 0)
+                dim = self._latent if step == absorbed else self._qk_dim
             tokens += count * step[0]
             flops += count * step[1]
-        return tokens, flops
+            all_pairs2 += count * pairs2
+            dims += count * pairs2 * dim
+        return tokens, flops, round(dims / all_pairs2) if all_pairs2 else self._qk_dim
 
 
 @attrs.frozen(kw_only=True)

@@ -15,6 +15,9 @@ MLA = ("absorbed", "cached", "reexpand")
 EXPERTS = ("routed", "dense")
 LOGITS = ("last", "all")
 
+#: `Op.kind` of the products of routed experts, which are all that expert parallelism splits.
+ROUTED_EXPERTS = "grouped_gemm"
+
 
 def _one_of(*allowed: str) -> Any:
     def check(_instance: object, attribute: attrs.Attribute[str | None], value: str | None) -> None:
@@ -54,7 +57,7 @@ class Conventions:
     weight      format of the quantized weights (``fp8``, ``int4``, ``mxfp4``, ``bf16`` …). None: the config's
                 quantization, if any.
     kv_dtype    of the KV cache. None: the activations'.
-    tp, pp, ep  tensor, pipeline and expert parallel degree.
+    tp, pp, ep  tensor, pipeline and expert parallel degree; docs/flops.md says what each divides.
     """
 
     attention: str = attrs.field(default="exact", validator=_one_of(*ATTENTION))
@@ -72,4 +75,17 @@ class Conventions:
     @property
     def gpus(self) -> int:
         """GPUs that hold one copy of the model: expert parallelism reuses the tensor-parallel ranks."""
-        return self.pp * max(self.tp, self.ep)
+        return self.pp * self.stage_gpus
+
+    @property
+    def stage_gpus(self) -> int:
+        """GPUs of one pipeline stage, among which the routed experts are split."""
+        return max(self.tp, self.ep)
+
+    def split(self, kind: str) -> int:
+        """GPUs of one stage that share an op of this `kind`.
+
+        Routed experts are spread over all of them. Everything else is split by tensor parallelism alone: where `ep` is
+        more than `tp`, ep / tp groups each hold and run the same.
+        """
+        return self.stage_gpus if kind == ROUTED_EXPERTS else self.tp

@@ -17,6 +17,9 @@ BITS: dict[str, int] = {
     "int4": 4,
 }
 
+#: fp4 with scales: formats of weights (`quantization.named_format`) whose products' dtype is fp4.
+_BLOCK_FORMATS = ("mxfp4", "nvfp4")
+
 _ALIASES: dict[str, str] = {
     "float64": "fp64",
     "double": "fp64",
@@ -36,8 +39,7 @@ _ALIASES: dict[str, str] = {
     "e5m2": "fp8",
     "float4": "fp4",
     "float4_e2m1fn_x2": "fp4",
-    "mxfp4": "fp4",
-    "nvfp4": "fp4",
+    **dict.fromkeys(_BLOCK_FORMATS, "fp4"),
 }
 
 
@@ -46,7 +48,7 @@ def normalize_dtype(name: str) -> str:
     key = name.strip().lower().removeprefix("torch.")
     key = _ALIASES.get(key, key)
     if key not in BITS:
-        raise ModelError(f"unknown dtype `{name}`", hint=f"known dtypes: {', '.join(BITS)}")
+        raise ModelError(f"unknown dtype `{name}`", hint=f"known dtypes: {', '.join((*BITS, *_BLOCK_FORMATS))}")
     return key
 
 

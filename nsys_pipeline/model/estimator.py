@@ -49,7 +49,10 @@ class Totals:
 
 @attrs.define(slots=False)
 class Estimate:
-    """Ops of one forward pass and their sums, over all sequences and all GPUs."""
+    """Ops of one forward pass and their sums, over all sequences and all GPUs that hold one copy of the model.
+
+    `gpu_flops` and `gpu_bytes` are the share of one GPU, times are those of the whole pass.
+    """
 
     ops: tuple[Op, ...]
     conventions: Conventions
@@ -101,15 +104,43 @@ class Estimate:
         """Bytes sent between GPUs, summed over the senders; not part of `bytes`."""
         return sum(op.layers * op.comm_bytes for op in self.ops)
 
-    def op_sol_ns(self, op: Op, gpu: Roofline) -> float | None:
-        """Speed-of-light time of one layer's op, in ns: max(FLOPs / peak, minimum bytes / bandwidth).
+    @property
+    def gpu_flops(self) -> float:
+        """FLOPs of one GPU: each op's, split as its kind is; the average over the pipeline stages."""
+        return self._per_gpu((op, self.op_flops(op)) for op in self.ops)
 
-        None where the GPU's peak for the op's dtype or its bandwidth is unknown but needed.
+    @property
+    def gpu_bytes(self) -> float:
+        """Minimum bytes of one GPU; the average over the pipeline stages."""
+        return self._per_gpu((op, op.bytes) for op in self.ops)
+
+    def _per_gpu(self, amounts: Iterable[tuple[Op, int]]) -> float:
+        by_split: dict[int, int] = {}
+        for op, amount in amounts:
+            split = self.conventions.split(op.kind)
+            by_split[split] = by_split.get(split, 0) + op.layers * amount
+        return sum(amount / split for split, amount in by_split.items()) / self.conventions.pp
+
+    def missing_peaks(self, gpu: Roofline) -> tuple[str, ...]:
+        """What `sol_ns` needs and the GPU does not say: dtypes without a peak, and ``bandwidth``."""
+        missing = [dtype for dtype in self.flops_by_dtype if not gpu.peaks_flops_per_s.get(dtype)]
+        if self.bytes and not gpu.bandwidth_bytes_per_s:
+            missing.append("bandwidth")
+        return tuple(missing)
+
+    def op_sol_ns(self, op: Op, gpu: Roofline) -> float | None:
+        """Speed-of-light time of one layer's op of one GPU's share, in ns: max(FLOPs / peak, bytes / bandwidth).
+
+        A layer is on one pipeline stage, so that `pp` does not make it faster. None where the GPU's peak for the op's
+        dtype or its bandwidth is unknown but needed.
         """
-        return _op_sol_ns(self.op_flops(op), op.bytes, op.dtype, gpu, self.gpus)
+        return _op_sol_ns(self.op_flops(op), op.bytes, op.dtype, gpu, self.conventions.split(op.kind))
 
     def sol_ns(self, gpu: Roofline) -> float | None:
-        """Sum of the ops' speed-of-light times in ns, or None where one of them is unknown."""
+        """Speed-of-light time of one pass in ns: the sum over its ops, or None where one of them is unknown.
+
+        A pass crosses the pipeline stages in turn, so that it takes the sum of their times.
+        """
         return _sum_known(_times(op.layers, self.op_sol_ns(op, gpu)) for op in self.ops)
 
     @property
@@ -130,7 +161,7 @@ def _sum_known(values: Iterable[float | None]) -> float | None:
     return total
 
 
-def _op_sol_ns(flops: int, moved: int, dtype: str, gpu: Roofline, gpus: int) -> float | None:
+def _op_sol_ns(flops: int, moved: int, dtype: str, gpu: Roofline, split: int) -> float | None:
     compute = memory = 0.0
     if flops:
         peak = gpu.peaks_flops_per_s.get(dtype)
@@ -141,7 +172,7 @@ def _op_sol_ns(flops: int, moved: int, dtype: str, gpu: Roofline, gpus: int) -> 
         if not gpu.bandwidth_bytes_per_s:
             return None
         memory = moved / gpu.bandwidth_bytes_per_s
-    return max(compute, memory) * 1e9 / gpus
+    return max(compute, memory) * 1e9 / split
 
 
 class Estimator:
@@ -301,6 +332,12 @@ def _shape_key(run: Pass) -> tuple[object, ...]:
 
 
 def _check_parallel(architecture: Architecture, conventions: Conventions) -> None:
+    tp, ep = conventions.tp, conventions.ep
+    if ep > 1 and max(tp, ep) % min(tp, ep):
+        raise ModelError(
+            f"{ep} expert-parallel GPUs and {tp} tensor-parallel ones cannot be the same GPUs",
+            hint="one of the two degrees must divide the other",
+        )
     heads = architecture.heads
     if heads and heads % conventions.tp:
         raise ModelError(f"{heads} attention heads do not divide among {conventions.tp} tensor-parallel GPUs")

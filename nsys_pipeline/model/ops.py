@@ -11,7 +11,8 @@ class Op:
 
     `layers` says how many identical layers run it: multiply by it, or use the ``total_*`` properties.
     `m`, `n`, `k` and `batch` describe the matrix product(s), ``batch`` products of (m×k)·(k×n); attention has
-    m = query tokens, n = keys attended by the average query (rounded), k = dim of a query head, batch = heads.
+    m = query tokens, n = keys attended by the average query (rounded), k = dim of a query head (of latents
+    where those are attended to; the average over pairs where sequences differ), batch = heads.
     FLOPs count a multiply-add as two. Bytes: `weight_bytes` (weights touched), `kv_read_bytes`, `kv_write_bytes` (cache
     or recurrent state) make up the minimum traffic; `activation_bytes` (inputs and outputs of the op, which fused
     kernels keep on chip) and `comm_bytes` (sent between GPUs, summed over the senders) are apart.

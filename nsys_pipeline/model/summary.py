@@ -126,6 +126,8 @@ def _phase(estimate: Estimate, gpu: Roofline | None) -> dict[str, Any]:
         "kv_write_bytes": estimate.kv_write_bytes,
         "kv_read_bytes": estimate.kv_read_bytes,
     }
+    if estimate.conventions.gpus > 1:
+        phase["gpu_flops"], phase["gpu_bytes"] = round(estimate.gpu_flops), round(estimate.gpu_bytes)
     if gpu is not None:
         phase["sol_ns"] = estimate.sol_ns(gpu)
     return phase

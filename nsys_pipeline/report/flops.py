@@ -72,6 +72,15 @@ def _totals(console: Any, data: Mapping[str, Any], label: str) -> None:
             cells.append("–" if row["sol_ns"] is None else time_text(row["sol_ns"]))
         table.add_row(*compress(cells, shown))
     console.print(table)
+    shares = [
+        f"{phase} {flops_text(data[phase]['gpu_flops'])}, {bytes_text(data[phase]['gpu_bytes'])}"
+        for phase in shapes
+        if data[phase] is not None and "gpu_flops" in data[phase]
+    ]
+    if shares:
+        console.print("one GPU's share: " + "; ".join(shares))
+        if timed:
+            console.print("SOL time is that of one pass, through all stages in turn, without communication")
 
 
 def _ops(console: Any, phase: str, ops: Sequence[Mapping[str, Any]]) -> None:

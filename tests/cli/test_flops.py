@@ -79,7 +79,71 @@ def test_a_gpu_adds_speed_of_light_times(capsys: pytest.CaptureFixture[str]) -> 
     data = answer(capsys, *LLAMA, "--gpu", "NVIDIA H100 80GB HBM3")
     # decode streams the weights: 15.3 GB at 3.35 TB/s
     assert data["decode"]["sol_ns"] == pytest.approx(data["decode"]["bytes"] / 3.35e12 * 1e9, rel=0.01)
-    assert answer(capsys, *LLAMA, "--peak", "bf16=1")["prefill"]["sol_ns"] is None  # no bandwidth
+
+
+@pytest.mark.parametrize(
+    ("argv", "warning", "hint"),
+    [
+        ((*LLAMA, "--peak", "bf16=100"), "no bandwidth is known for the GPU", "pass --bandwidth GB/S"),
+        ((*LLAMA, "--bandwidth", "3000"), "no bf16 peak is known for the GPU", "pass --peak bf16=TFLOPS"),
+        (
+            (*LLAMA, "--gpu", "A100 80GB SXM", "--weight-dtype", "fp8"),
+            "no fp8 peak is known for `A100 80GB SXM`",
+            "pass --peak fp8=TFLOPS",
+        ),
+        (
+            (*LLAMA, "--peak", "fp8=100", "--dtype", "fp16"),
+            "no fp16 peak and no bandwidth is known",
+            "pass --peak fp16=TFLOPS and --bandwidth GB/S",
+        ),
+    ],
+)
+def test_what_a_speed_of_light_time_is_missing_is_told(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], warning: str, hint: str
+) -> None:
+    code, out, err = run(capsys, *argv, "--format", "json")
+    assert (code, json.loads(out)["prefill"]["sol_ns"]) == (0, None)
+    assert f"no SOL time: {warning}" in err
+    assert f"hint: {hint}\n" in err
+
+
+def test_a_pass_crosses_the_pipeline_stages_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
+    shape = ("flops", "llama-3-8b", "--prompt-tokens", "1", "--context", "1024", "--gpu", "H100 SXM")
+    one, staged = answer(capsys, *shape)["decode"], answer(capsys, *shape, "--pp", "32")["decode"]
+    assert staged["sol_ns"] == one["sol_ns"] == pytest.approx(15_144_206_336 / 3350)  # GB/s: 4.52 ms
+    assert (staged["gpu_bytes"], staged["gpu_flops"]) == (15_144_206_336 / 32, round(one["flops"] / 32))
+    assert "gpu_bytes" not in one
+    split = answer(capsys, *shape, "--tp", "8", "--pp", "2")["decode"]
+    assert split["sol_ns"] == pytest.approx(split["bytes"] / 8 / 3350)
+    out = run(capsys, *shape, "--pp", "32")[1]
+    assert "4.521 ms" in out
+    assert "one GPU's share:" in out
+
+
+def test_expert_parallelism_splits_routed_experts_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    # By hand in docs/flops.md: dense parts whole on each GPU, an eighth of the two experts that a token runs.
+    shape = ("flops", "mixtral-8x7b", "--prompt-tokens", "1", "--context", "1024", "--gpu", "H100 SXM")
+    data = answer(capsys, *shape, "--ep", "8")["decode"]
+    assert data["gpu_bytes"] == 3_083_485_184 + 22_548_578_304 // 8 == 5_902_057_472
+    assert data["gpu_flops"] == 3_485_990_912 + 22_548_578_304 // 8 == 6_304_563_200
+    assert data["sol_ns"] == pytest.approx(5_902_057_472 / 3350)
+    assert data["flops"] == answer(capsys, *shape)["decode"]["flops"]
+    both = answer(capsys, *shape, "--ep", "8", "--tp", "8")["decode"]
+    assert both["gpu_bytes"] == round(both["bytes"] / 8)
+    sliced = answer(capsys, *shape, "--ep", "2", "--tp", "8")["decode"]
+    assert sliced["gpu_bytes"] == both["gpu_bytes"]
+
+
+@pytest.mark.parametrize(("mode", "k"), [("prefill", 192), ("decode", 576)])
+def test_latent_attention_prints_the_head_that_is_charged(
+    capsys: pytest.CaptureFixture[str], mode: str, k: int
+) -> None:
+    data = answer(capsys, "flops", "deepseek-v3", "--prompt-tokens", "2048")
+    (op,) = (op for op in data["ops"] if (op["phase"], op["layer"], op["name"]) == (mode, "layers.moe", "attention"))
+    value = {192: 128, 576: 512}[k]
+    pairs = {"prefill": 2048 * 2049 // 2, "decode": 2049}[mode]
+    assert op["k"] == k
+    assert op["flops"] == 2 * pairs * (k + value) * 128 * op["layers"]
 
 
 def test_the_table_states_its_conventions(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,6 +203,13 @@ def test_an_unknown_model_type_needs_approximate(capsys: pytest.CaptureFixture[s
         ((*LLAMA, "--peak", "bf16"), 2, "DTYPE=TFLOPS"),
         ((*LLAMA, "--images", "1"), 2, "no vision tower"),
         ((*LLAMA, "--tp", "5"), 1, "do not divide"),
+        ((*LLAMA, "--mla", "cached"), 2, "has no latent attention; --mla does not apply"),
+        ((*LLAMA, "--experts", "dense"), 2, "has no routed experts; --experts does not apply"),
+        ((*LLAMA, "--ep", "8"), 2, "has no routed experts; --ep does not apply"),
+        (("flops", "mixtral-8x7b", "--prompt-tokens", "8", "--tp", "4", "--ep", "6"), 1, "cannot be the same GPUs"),
+        (("flops", "bert-base", "--prompt-tokens", "8", "--context", "4"), 2, "--context does not apply"),
+        (("flops", "bert-base", "--prompt-tokens", "8", "--cached-tokens", "4"), 2, "--cached-tokens does not apply"),
+        ((*LLAMA, "--weight-dtype", "fp5"), 1, "int4, mxfp4, nvfp4"),
     ],
 )
 def test_bad_input_is_one_error_and_an_exit_code(
