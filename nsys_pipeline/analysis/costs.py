@@ -18,9 +18,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
     from nsys_pipeline.trace import Trace
 
-MAX_COST = (1 << 63) - 1  # FLOPs or bytes of one pass, as the tables hold them
-
-_COST_COLUMNS = (*("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops"),)
+_COST_COLUMNS = ("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops")
 
 
 @attrs.frozen
@@ -195,15 +193,6 @@ def create_cost_tables(
                     )  # fmt: skip
         except (ModelError, HardwareError) as error:
             notices.append(Notice("no_estimate", error.message, error.hint))
-            costs, times = [], []
-        if any(isinstance(value, int) and value > MAX_COST for row in costs for value in row):
-            notices.append(
-                Notice(
-                    "no_estimate",
-                    "a pass of these shapes through this model is more than any computer does: no MFU, no MBU",
-                    "check the model's config and the shapes",
-                )
-            )
             costs, times = [], []
     costs = [row for row in costs if row[0] not in without]
     times = [row for row in times if row[0] not in without]

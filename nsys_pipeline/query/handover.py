@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.query.views import as_json, public_macros, public_views
 from nsys_pipeline.sqlmods import closure, macro_ddl
+from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -71,14 +72,14 @@ def _remove(path: Path) -> None:
 
 
 def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
-    con.execute(f"ATTACH {_text(str(path))} AS handover")
+    con.execute(f"ATTACH {literal(str(path))} AS handover")
     try:
         for module in public_views():
             table = f"handover.main.{module.relation}"
             con.execute(f"CREATE TABLE {table} AS FROM {module.name}")
-            con.execute(f"COMMENT ON TABLE {table} IS {_text(f'{module.doc} Grain: {module.grain}')}")
+            con.execute(f"COMMENT ON TABLE {table} IS {literal(f'{module.doc} Grain: {module.grain}')}")
             for column in module.columns:
-                con.execute(f'COMMENT ON COLUMN {table}."{column.name}" IS {_text(column.doc)}')
+                con.execute(f'COMMENT ON COLUMN {table}."{column.name}" IS {literal(column.doc)}')
         con.execute("CREATE SCHEMA handover.macros")
         macros = {module.name: module for module in public_macros()}
         # Written as in the trace's own database: the bodies name their macros by schema.
@@ -94,16 +95,12 @@ def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
 def _write_parquet(con: DuckDBPyConnection, path: Path) -> None:
     path.mkdir()
     for module in public_views():
-        metadata = ", ".join(f"{_text(column.name)}: {_text(column.doc)}" for column in module.columns)
-        file = _text(str(path / f"{module.relation}.parquet"))
+        metadata = ", ".join(f"{literal(column.name)}: {literal(column.doc)}" for column in module.columns)
+        file = literal(str(path / f"{module.relation}.parquet"))
         # Parquet has no HUGEINT, and DuckDB would write a DOUBLE.
         wide = [f'"{one.name}"::DECIMAL(38, 0) AS "{one.name}"' for one in module.columns if one.type == "HUGEINT"]
         columns = f"* REPLACE ({', '.join(wide)})" if wide else "*"
-        options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'description': {_text(module.doc)}, {metadata}}}"
+        options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'description': {literal(module.doc)}, {metadata}}}"
         con.execute(f"COPY (SELECT {columns} FROM {module.name}) TO {file} ({options})")  # noqa: S608
     schema = json.dumps([as_json(module) for module in public_views()], indent=2, ensure_ascii=False)
     (path / "schema.json").write_text(schema + "\n", encoding="utf-8")
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

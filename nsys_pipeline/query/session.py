@@ -22,6 +22,7 @@ from nsys_pipeline.query.statement import Listing, Relation, Statement, parse_se
 from nsys_pipeline.query.views import public_macros, public_views
 from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -192,15 +193,12 @@ class Session:
         with self._lock:
             if self.is_closed_off:
                 return
-            self._keep_order()
             for provider in self.providers:
                 with provider.lock:
                     provider.trace.attach_late_tables()
             # Tables of a Parquet export are read when they are needed: its own folder stays readable.
             sources = (provider.trace.source().path for provider in self.providers)
-            folders = ", ".join(
-                "'" + f"{path.resolve()}/".replace("'", "''") + "'" for path in sources if path.is_dir()
-            )
+            folders = ", ".join(literal(f"{path.resolve()}/") for path in sources if path.is_dir())
             if folders:
                 self._set(f"allowed_directories = [{folders}]")
             self._set(f"max_temp_directory_size = '{MAX_SPILL}'")
@@ -345,7 +343,7 @@ class Session:
             is_raw = "nsys." in name
             if what is Listing.ALL or not is_raw:
                 rows.append((name, "A table of the export itself, whole." if is_raw else docs[relation]))
-        values = ", ".join(f"({_literal(name)}, {_literal(doc)})" for name, doc in rows)
+        values = ", ".join(f"({literal(name)}, {literal(doc)})" for name, doc in rows)
         return f"SELECT * FROM (VALUES {values}) AS listed(name, description)"  # noqa: S608 - our own names
 
     def table_names(self) -> list[str]:
@@ -355,10 +353,6 @@ class Session:
     def function_names(self) -> list[str]:
         """Macros, which need no schema."""
         return [module.relation for module in public_macros()]
-
-
-def _literal(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _of_trace(relation: Relation, name: str) -> Relation | None:

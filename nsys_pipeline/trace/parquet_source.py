@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.trace.source import ROW_ID, TableLoad, quote
+from nsys_pipeline.trace.source import ROW_ID, TableLoad, literal, quote
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ class ParquetSource:
         self.path = path
 
     def _literal(self, table: str) -> str:
-        return "'" + str(self.path / f"{table}.parquet").replace("'", "''") + "'"
+        return literal(str(self.path / f"{table}.parquet"))
 
     @cached_property
     def _tables(self) -> dict[str, tuple[str, ...]]:

@@ -23,6 +23,11 @@ def quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def literal(text: str) -> str:
+    """`text` as a SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
 @attrs.frozen
 class TableLoad:
     """A table of the export that is to become the DuckDB table `target`, whose name must say its catalog.

@@ -41,6 +41,11 @@ class _Relation:
     columns: tuple[str, ...]
     has_rowid: bool
 
+    @property
+    def row_id(self) -> str:
+        """What numbers its rows."""
+        return "rowid" if self.has_rowid else "row_number() OVER ()"
+
 
 class SqliteSource:
     """An nsys export in SQLite, opened read-only and immutable: no lock is taken, no journal is replayed."""
@@ -126,20 +131,19 @@ class SqliteSource:
                     relation = self._relations[load.table]
                     present = frozenset(relation.columns)
                     if not relation.has_rowid:
-                        sized.append((0, Chunk(load, present, "row_number() OVER ()")))
+                        sized.append((0, Chunk(load, present, relation.row_id)))
                         continue
                     # O(log n), where COUNT(*) would read the whole table
                     query = f"SELECT min(rowid), max(rowid) FROM {quote(load.table)}"  # noqa: S608
                     low, high = lite.execute(query).fetchone()
                     rows = 0 if low is None else high - low + 1
                     if rows <= CHUNK_ROWS:
-                        sized.append((rows, Chunk(load, present, "rowid")))
+                        sized.append((rows, Chunk(load, present, relation.row_id)))
                         continue
                     parts = min(-(-rows // CHUNK_ROWS), MAX_CHUNKS)
                     bounds = [low + rows * i // parts for i in range(parts + 1)]
                     sized += [
-                        (rows, Chunk(load, present, "rowid", first, end, is_only=False))
-                        for first, end in pairwise(bounds)
+                        (rows, Chunk(load, present, relation.row_id, first, end)) for first, end in pairwise(bounds)
                     ]
         except SQLITE_ERRORS as error:
             raise self._unreadable(error) from error
@@ -193,9 +197,8 @@ class SqliteSource:
         import json
 
         relation = self._relations[load.table]
-        row_id = "rowid" if relation.has_rowid else "row_number() OVER ()"
         present = [name for name in load.columns if name in relation.columns]
-        select = ", ".join([row_id, *(quote(name) for name in present)])
+        select = ", ".join([relation.row_id, *(quote(name) for name in present)])
         sent = {ROW_ID: "BIGINT", **{name: load.columns[name] for name in present}}
         con.execute(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
         structure = json.dumps([sent])

@@ -36,7 +36,11 @@ class Chunk:
     row_id: str
     first: int | None = None
     end: int | None = None
-    is_only: bool = True
+
+    @property
+    def is_only(self) -> bool:
+        """Whether it is the whole table."""
+        return self.first is None
 
     def query(self) -> str:
         """SQLite's side."""

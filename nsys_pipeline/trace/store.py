@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING
 
 from nsys_pipeline.trace import cache
 from nsys_pipeline.trace.options import TraceOptions
+from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
+
+STORE = "store"
 
 
 class Store:
     """A catalog called `name`, made in a file beside its final place; `keep` moves it there, read-only from then on."""
 
-    def __init__(self, path: Path, options: TraceOptions, name: str = "store") -> None:
+    def __init__(self, path: Path, options: TraceOptions, name: str = STORE) -> None:
         self.name = name
         self.is_cached = False
         self.cache_dir = options.cache_dir or cache.default_cache_dir()
@@ -99,7 +102,7 @@ class Store:
         if not file.exists() and not self._make_late(con, file, catalog, load):
             return None
         try:
-            con.execute(f"ATTACH {_literal(file)} AS {catalog} (READ_ONLY)")
+            con.execute(f"ATTACH {literal(str(file))} AS {catalog} (READ_ONLY)")
         except duckdb.PermissionException:
             return None
         except duckdb.Error:
@@ -116,7 +119,7 @@ class Store:
 
         partial = cache.temporary(file)
         try:
-            con.execute(f"ATTACH {_literal(partial)} AS {catalog}")
+            con.execute(f"ATTACH {literal(str(partial))} AS {catalog}")
         except duckdb.Error:
             return False
         try:
@@ -142,13 +145,9 @@ class Store:
         return self._entry and self._entry.with_name(f"{self._entry.stem}.{relation.lower()}.duckdb")
 
     def _attach(self, con: DuckDBPyConnection, file: Path, *, read_only: bool) -> None:
-        con.execute(f"ATTACH {_literal(file)} AS {self.name}{' (READ_ONLY)' if read_only else ''}")
+        con.execute(f"ATTACH {literal(str(file))} AS {self.name}{' (READ_ONLY)' if read_only else ''}")
 
 
 def _remove(database: Path) -> None:
     for leftover in (database, database.with_name(database.name + ".wal")):
         leftover.unlink(missing_ok=True)
-
-
-def _literal(file: Path) -> str:
-    return "'" + str(file).replace("'", "''") + "'"

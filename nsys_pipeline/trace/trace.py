@@ -14,16 +14,14 @@ from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, quote
-from nsys_pipeline.trace.store import Store
+from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, literal, quote
+from nsys_pipeline.trace.store import STORE, Store
 from nsys_pipeline.trace.trace_file import TraceFile, find_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
-
-STORE = "store"
 
 
 def open_trace(
@@ -176,7 +174,7 @@ class Trace:
         # to be told so.
         with suppress(duckdb.InvalidInputException):
             self.connection.execute("SET enable_progress_bar = false")
-        self.connection.execute("SET temp_directory = '" + str(self._file.scratch).replace("'", "''") + "'")
+        self.connection.execute(f"SET temp_directory = {literal(str(self._file.scratch))}")
         if self.options.threads:
             self.connection.execute(f"SET threads = {int(self.options.threads)}")
 

@@ -5,7 +5,7 @@
 -- join on thread and slot. An ASOF join would sort every call.
 -- Grain: occurrence_id; a phase without calls is absent.
 -- materialize: table
--- requires: load.api_calls, load.gpu_ops, attribute._linked_work, attribute._phase_segments, attribute.phase_ranges
+-- requires: load.api_calls, attribute._repeated_links, attribute._phase_segments, attribute.phase_ranges
 -- columns:
 --   occurrence_id  BIGINT  Joins attribute.phase_ranges.
 --   api_call_count BIGINT  Calls that its thread makes in it.
@@ -24,7 +24,7 @@ slotted AS (
     FROM stretch AS s CROSS JOIN slot_width AS w
 ),
 doubled AS (
-    SELECT (SELECT count(*) FROM attribute._linked_work) > (SELECT count(*) FROM load.gpu_ops) AS is_doubled
+    SELECT count(*) > 0 AS is_doubled FROM attribute._repeated_links
 ),
 call AS (
     SELECT global_tid, start_ns, end_ns FROM load.api_calls WHERE NOT (SELECT is_doubled FROM doubled)

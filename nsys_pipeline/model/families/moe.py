@@ -21,6 +21,7 @@ from nsys_pipeline.model.blocks import (
 from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
+    Dims,
     every,
     layer_kinds,
     lettered_windows,
@@ -432,13 +433,18 @@ def named_kinds(f: Fields, name: str, depth: int, default: Sequence[str]) -> lis
     return [str(kind) for kind in kinds]
 
 
+def _moe_with_shared(f: Fields, dims: Dims, hidden: str) -> Moe:
+    """Routed experts of the width that the field `hidden` says, and shared ones in multiples of it."""
+    experts, top_k = experts_of(f, "num_experts")
+    width = f.dim(hidden)
+    shared = width * f.integer("num_shared_experts", default=0, minimum=0)
+    return Moe(width=dims.width, hidden=width, experts=experts, top_k=top_k, shared=shared)
+
+
 def exaone_moe(f: Fields) -> Architecture:
     """EXAONE 4's attention under DeepSeek's experts (K-EXAONE)."""
     dims = read_dims(f)
-    experts, top_k = experts_of(f, "num_experts")
-    hidden = f.dim("moe_intermediate_size")
-    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
-    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
+    moe = _moe_with_shared(f, dims, "moe_intermediate_size")
     kinds = _mlp_kinds(f, dims.depth, f.integer("first_k_dense_replace", default=1, minimum=0))
     return DecoderSpec(
         dims=dims,
@@ -452,11 +458,8 @@ def exaone_moe(f: Fields) -> Architecture:
 def hy_v3(f: Fields) -> Architecture:
     """Norms on each head of Q and K; shared and routed experts after one dense layer."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    experts, top_k = experts_of(f, "num_experts")
-    hidden = f.dim("moe_intermediate_size")
-    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
-    mlp_bias = f.flag("mlp_bias")
-    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared, shared_bias=mlp_bias)
+    moe, mlp_bias = _moe_with_shared(f, dims, "moe_intermediate_size"), f.flag("mlp_bias")
+    moe = attrs.evolve(moe, shared_bias=mlp_bias)
     dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=mlp_bias)
     return DecoderSpec(
         dims=dims,
@@ -471,11 +474,8 @@ def hy_v3(f: Fields) -> Architecture:
 def cohere2_moe(f: Fields) -> Architecture:
     """Cohere 2 with experts, after dense layers of a width of their own."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    experts, top_k = experts_of(f, "num_experts")
-    hidden = f.dim("intermediate_size")
-    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
-    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
-    dense = Mlp(width=dims.width, hidden=f.opt_int("prefix_dense_intermediate_size") or hidden)
+    moe = _moe_with_shared(f, dims, "intermediate_size")
+    dense = Mlp(width=dims.width, hidden=f.opt_int("prefix_dense_intermediate_size") or moe.hidden)
     first = f.integer("first_k_dense_replace", default=0, minimum=0)
     prefix, rest = f.integer("prefix_dense_sliding_window_pattern", default=1), every(f, dims.depth, 4)
     return DecoderSpec(
@@ -504,10 +504,8 @@ def dbrx(f: Fields) -> Architecture:
 def afmoe(f: Fields) -> Architecture:
     """Four norms, a gate on the attention's output, and experts after the first dense layers (Trinity)."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    experts, top_k = experts_of(f, "num_experts")
-    hidden = f.dim("moe_intermediate_size")
-    shared = hidden * f.integer("num_shared_experts", default=0, minimum=0)
-    moe = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared, router_bias=experts)
+    moe = _moe_with_shared(f, dims, "moe_intermediate_size")
+    moe = attrs.evolve(moe, router_bias=moe.experts)
     first = f.integer("num_dense_layers", default=1, minimum=0)
     interval = f.integer("global_attn_every_n_layers", default=4)
     gate = Linear("attention_gate", dims.heads * dims.head_dim, dims.width, role=ATTENTION)
