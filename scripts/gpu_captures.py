@@ -54,6 +54,9 @@ def captures(model: str, gpus: int) -> dict[str, list[str]]:
         "range": [*builtin, "--capture-range", "profiler", "--shape", "1x512+16"],
         "ops": ["--model", model, "--repeats", "1", "--warmup", "1", "--ops", "--shape", "1x256+2"],
         "auto": ["--auto", "--", sys.executable, str(PLAIN_SCRIPT)],
+        "compile": ["--model", model, "--repeats", "1", "--compile", "--shape", "1x512+8"],
+        "moe": ["--model", "qwen3-30b-a3b", "--repeats", "1", "--layers", "--shape", "1x512+8", "--shape", "8x512+8"],
+        "mla": ["--model", "deepseek-v2-lite", "--repeats", "1", "--layers", "--shape", "2x512+8"],
         "flash2": ["--model", model, "--repeats", "1", "--attn", "flash_attention_2", "--shape", "1x2048+16"],
         "flash4": ["--model", model, "--repeats", "1", "--attn", "flash_attention_4", "--shape", "1x2048+16"],
     }
@@ -137,6 +140,8 @@ def _unpack_wheels(wheels: Path, target: Path) -> None:
     files = sorted(map(str, wheels.glob("*.whl")))
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(target)]
     subprocess.run([*pip, *files], check=True)
+    # A folder on PYTHONPATH is not searched for .pth files, which some packages need to be found.
+    (target / "sitecustomize.py").write_text("import os, site\nsite.addsitedir(os.path.dirname(__file__))\n")
     inherited = os.environ.get("PYTHONPATH")
     os.environ["PYTHONPATH"] = f"{target}{os.pathsep}{inherited}" if inherited else str(target)
 

@@ -15,9 +15,12 @@ It starts itself under ncu (`--worker`), which replays every kernel of the marke
 and sums them per phase. `op_hmma_*` counters are not used: they read 0 for Hopper's wgmma. ncu flushes the caches
 before each kernel (`--cache-control all`), so that DRAM bytes include what a warm L2 would have served.
 
+A second table names the kernels that moved most of each phase's DRAM bytes, so that a difference can be traced.
+
 Expected differences: tensor cores compute whole tiles (a batch of 1 pads to 64 rows or more, so that decode's counted
 FLOPs are many times the model's); causal attention kernels compute whole tiles on the diagonal; grouped GEMM pads each
-expert's rows; activations cross DRAM between kernels, and are not in the minimum bytes.
+expert's rows; activations cross DRAM between kernels, and are not in the minimum bytes; transformers' growing cache is
+copied whole at every step (`CatArrayBatchedCopy`).
 """
 
 from __future__ import annotations
@@ -103,8 +106,8 @@ def worker(name: str, batch: int, prompt: int) -> None:
         torch.cuda.cudart().cudaProfilerStop()
 
 
-def run_ncu(ncu: str, name: str, phase: str, *, batch: int, prompt: int, timeout: int) -> dict[str, float]:
-    """Counters of one phase, summed over its kernels. Raises RuntimeError with ncu's output where it fails."""
+def run_ncu(ncu: str, name: str, phase: str, *, batch: int, prompt: int, timeout: int) -> str:
+    """ncu's table of one phase, a line for each kernel. Raises RuntimeError with ncu's output where it fails."""
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "ncu.csv"
         argv = [
@@ -120,28 +123,58 @@ def run_ncu(ncu: str, name: str, phase: str, *, batch: int, prompt: int, timeout
         raise RuntimeError(
             f"ncu failed with {done.returncode} on {name}/{phase}:\n{done.stderr[-2000:]}\n{text[-2000:]}"
         )
-    return sum_counters(text)
+    return text
 
 
-def sum_counters(text: str) -> dict[str, float]:
-    """Sum each metric over all kernels of ncu's raw CSV. Raises RuntimeError where values or kernels are missing."""
+def read_kernels(text: str) -> list[tuple[str, dict[str, float]]]:
+    """Name and counters of each kernel in ncu's raw CSV. Raises RuntimeError where values or kernels are missing."""
     lines = text.splitlines()
     start = next((index for index, line in enumerate(lines) if line.startswith('"ID"')), None)
     if start is None:
         raise RuntimeError(f"ncu printed no table:\n{text[-2000:]}")
-    sums: dict[str, float] = defaultdict(float)
+    kernels = []
     for row in csv.DictReader(io.StringIO("\n".join(lines[start:]))):
         if not (row.get("ID") or "").strip().isdigit():
             continue  # the line of units
-        sums["kernels"] += 1
+        counters = {}
         for metric in METRICS:
             value = re.sub(r"[^0-9.eE+-]", "", row.get(metric) or "")
             if not value:
                 raise RuntimeError(f"ncu has no value of {metric} for kernel {row.get('Kernel Name')}")
-            sums[metric] += float(value)
-    if not sums["kernels"]:
+            counters[metric] = float(value)
+        kernels.append((short_name(row.get("Kernel Name") or ""), counters))
+    if not kernels:
         raise RuntimeError("ncu saw no kernel in the range")
+    return kernels
+
+
+def short_name(name: str) -> str:
+    """`void at::native::<…>::cat<float, 3>(int)` → `cat`."""
+    bare = re.sub(r"<unnamed>::|\([^()]*\)::|\{[^{}]*\}", "", name)
+    return re.split(r"[<(]", bare)[0].split()[-1].split("::")[-1] if bare.strip() else name
+
+
+def sum_counters(kernels: Iterable[tuple[str, Mapping[str, float]]]) -> dict[str, float]:
+    """Sum each metric over kernels, and count them as `kernels`."""
+    sums: dict[str, float] = defaultdict(float)
+    for _, counters in kernels:
+        sums["kernels"] += 1
+        for metric in METRICS:
+            sums[metric] += counters[metric]
     return dict(sums)
+
+
+def by_name(kernels: Iterable[tuple[str, Mapping[str, float]]]) -> list[dict[str, Any]]:
+    """Kernels of one name together, those that moved most first."""
+    groups: dict[str, list[tuple[str, Mapping[str, float]]]] = defaultdict(list)
+    for kernel in kernels:
+        groups[kernel[0]].append(kernel)
+    rows = []
+    for name, members in groups.items():
+        sums = sum_counters(members)
+        moved = {"dram_read_bytes": sums[READ], "dram_write_bytes": sums[WRITE], "tensor_flops": sums[TENSOR]}
+        rows.append({"kernel": name, "count": sums["kernels"], "time_ns": sums[TIME], **moved})
+    return sorted(rows, key=lambda row: -(row["dram_read_bytes"] + row["dram_write_bytes"]))
 
 
 def estimated(name: str, batch: int, prompt: int, phase: str) -> dict[str, float]:
@@ -198,6 +231,22 @@ def markdown(rows: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def kernel_table(rows: Iterable[Mapping[str, Any]], top: int = 6) -> str:
+    """The kernels that moved most, for each phase."""
+    lines = [
+        "| model | batch x prompt | phase | kernel | n | tensor FLOPs | DRAM read | DRAM written |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {row['model']} | {row['batch']} x {row['prompt']} | {row['phase']} | {kernel['kernel']} | "
+        f"{kernel['count']:.0f} | {kernel['tensor_flops']:.4g} | {kernel['dram_read_bytes']:.4g} | "
+        f"{kernel['dram_write_bytes']:.4g} |"
+        for row in rows
+        for kernel in row["by_kernel"][:top]
+    ]
+    return "\n".join(lines)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--model", choices=sorted(MODELS), action="append", help="default: all")
@@ -219,18 +268,20 @@ def main() -> int:
         for phase in options.phase or PHASES:
             print(f"{name} {phase} …", file=sys.stderr, flush=True)
             try:
-                counters = run_ncu(
+                table = run_ncu(
                     options.ncu, name, phase, batch=options.batch, prompt=options.prompt, timeout=options.timeout
                 )
+                kernels = read_kernels(table)
             except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
                 print(f"error: {error}", file=sys.stderr)
                 failed = True
                 continue
-            row = compare(counters, estimated(name, options.batch, options.prompt, phase))
-            rows.append({"model": name, "batch": options.batch, "prompt": options.prompt, "phase": phase, **row})
+            row = compare(sum_counters(kernels), estimated(name, options.batch, options.prompt, phase))
+            about = {"model": name, "batch": options.batch, "prompt": options.prompt, "phase": phase}
+            rows.append({**about, **row, "by_kernel": by_name(kernels)})
             if options.json:
                 options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    print(markdown(rows))
+    print(markdown(rows), kernel_table(rows), sep="\n\n")
     return 1 if failed or not rows else 0
 
 
