@@ -10,16 +10,22 @@
 --   part          VARCHAR  'attn' or 'mlp'.
 --   family        VARCHAR  'gemm', 'gemv' or 'attention'.
 --   is_tail       BOOLEAN  Whether it only adds up what the GEMM before it left in pieces (split-K).
+--   is_grouped    BOOLEAN  Whether it multiplies many matrices of different heights at once, as experts need.
+--   is_setup      BOOLEAN  Whether it only writes the pointers and shapes that the grouped GEMM after it reads.
 --   sequence      BIGINT   Order of launch within the occurrence.
 --   time_ns       BIGINT   Duration. Unit: ns.
 WITH kernel AS (
     SELECT
         w.op_id, p.phase, w.occurrence_id, w.global_tid, w.launch_start_ns, w.end_ns - w.start_ns AS time_ns, f.family,
-        regexp_matches(short.value, '(?i)split_?k_?reduce') AS is_tail
+        regexp_matches(short.value, '(?i)split_?k_?reduce|execute_split_?k_kernel') AS is_tail,
+        regexp_matches(full_name.value, '(?i)group_?problem_?shape|grouped_?(gemm|mm)|group_gemm|fused_moe|moe_?gemm')
+            AS is_grouped,
+        starts_with(short.value, 'prepare_grouped_gemm') AS is_setup
     FROM attribute.gpu_work AS w
     JOIN attribute.phase_ranges AS p USING (occurrence_id)
     JOIN input.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id
     LEFT JOIN load.strings AS short ON short.string_id = w.name_id
+    LEFT JOIN load.strings AS full_name ON full_name.string_id = w.full_name_id
     WHERE w.kind = 'kernel' AND f.family IN ('gemm', 'gemv', 'attention') AND NOT p.is_warmup
         AND (SELECT count(*) FROM attribute.layer_ranges) > 0
 ),
@@ -31,5 +37,6 @@ placed AS (
 )
 SELECT
     k.op_id, k.phase, k.occurrence_id, k.block_id, b.layer, b.part, k.family, coalesce(k.is_tail, false) AS is_tail,
+    coalesce(k.is_grouped AND NOT k.is_setup, false) AS is_grouped, coalesce(k.is_setup, false) AS is_setup,
     row_number() OVER (PARTITION BY k.occurrence_id ORDER BY k.launch_start_ns, k.op_id) AS sequence, k.time_ns
 FROM placed AS k LEFT JOIN attribute.layer_ranges AS b ON b.range_id = k.block_id

@@ -1,35 +1,53 @@
 -- Which operator of the model each matrix or attention kernel of a marked layer computes.
 -- Algorithm: kernels of a block keep the model's order. In an attention block, the GEMMs before the attention kernel
 -- make queries, keys and values, the one after it is the output projection; without an attention kernel (eager), the two
--- products before the last GEMM are the attention. In a dense MLP the last GEMM is `down`. After the last block comes
--- `lm_head`. A split-K reduction belongs to the GEMM before it.
+-- products before the last GEMM are the attention. In a dense MLP the last GEMM is `down`. In a block of experts the last
+-- grouped GEMM is `experts_down`, those before it `experts_gate_up`, the last product before them the `router`, and every
+-- other one is of the experts that all tokens share. After the last block comes `lm_head`. A split-K reduction belongs to
+-- the GEMM before it.
 -- Grain: phase, occurrence_id, operator.
 -- materialize: table
 -- requires: estimate._matmul_kernels, input.shape_ops
 -- columns:
 --   phase         VARCHAR  Name of the phase.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
---   operator      VARCHAR  'qkv', 'attention', 'o', 'gate_up', 'down', 'mlp' (all of a block that is not a plain MLP),
---                          'lm_head', or 'other' for what fits none, as the rotary tables before the first.
+--   operator      VARCHAR  'qkv', 'attention', 'o', 'gate_up', 'down', 'router', 'experts_gate_up', 'experts_down',
+--                          'shared_experts', 'mlp' (all of a block whose experts are not told apart), 'lm_head', or
+--                          'other' for what fits none, as the rotary tables before the first.
 --   layers        BIGINT   Blocks that have it, 0 outside layers.
 --   kernel_count  BIGINT   Kernels.
 --   time_ns       BIGINT   Sum of their durations. Unit: ns.
-WITH is_dense AS (
-    -- Experts and routers have products of their own: such a block is counted as a whole.
-    SELECT coalesce(bool_and(name NOT LIKE 'expert%' AND name NOT LIKE 'shared%' AND name <> 'router'), true) AS is_dense
+WITH model AS (
+    SELECT
+        coalesce(bool_or(name LIKE 'expert%' OR name LIKE 'shared%' OR name = 'router'), false) AS has_experts,
+        coalesce(bool_or(name LIKE 'shared%'), false) AS has_shared,
+        -- A projection around the experts is one more product beside the router: their order says nothing.
+        coalesce(bool_or(name LIKE 'experts_latent%'), false) AS has_latent
     FROM input.shape_ops
 ),
 ranked AS (
     SELECT
         *,
-        count(*) FILTER (WHERE family <> 'attention' AND NOT is_tail) OVER block AS gemms,
+        count(*) FILTER (WHERE family <> 'attention' AND NOT is_tail AND NOT is_setup) OVER block AS gemms,
         count(*) FILTER (WHERE family = 'attention') OVER block AS attentions,
         min(sequence) FILTER (WHERE family = 'attention') OVER block AS first_attention,
-        sum(CASE WHEN family <> 'attention' AND NOT is_tail THEN 1 ELSE 0 END) OVER (
-            PARTITION BY occurrence_id, block_id ORDER BY sequence ROWS UNBOUNDED PRECEDING
-        ) AS gemm_index
-    FROM estimate._matmul_kernels
-    WINDOW block AS (PARTITION BY occurrence_id, block_id)
+        sum(CASE WHEN family <> 'attention' AND NOT is_tail AND NOT is_setup THEN 1 ELSE 0 END) OVER until AS gemm_index,
+        count(*) FILTER (WHERE is_grouped) OVER block AS grouped,
+        count(*) FILTER (WHERE is_grouped) OVER until AS grouped_until,
+        -- The last product before the first grouped one.
+        max(sequence) FILTER (WHERE NOT is_grouped AND NOT is_tail AND NOT is_setup AND NOT follows_grouped) OVER block
+            AS router_sequence,
+        bool_or(is_grouped) OVER (PARTITION BY occurrence_id) AS has_grouped
+    FROM (
+        SELECT
+            *,
+            coalesce(sequence > min(sequence) FILTER (WHERE is_grouped) OVER (PARTITION BY occurrence_id, block_id), false)
+                AS follows_grouped
+        FROM estimate._matmul_kernels
+    )
+    WINDOW
+        block AS (PARTITION BY occurrence_id, block_id),
+        until AS (PARTITION BY occurrence_id, block_id ORDER BY sequence ROWS UNBOUNDED PRECEDING)
 ),
 last_block AS (
     SELECT occurrence_id, max(sequence) AS last_sequence
@@ -52,11 +70,19 @@ named AS (
                     ELSE 'o'
                 END
             WHEN r.part = 'attn' THEN 'other'
-            WHEN NOT (SELECT is_dense FROM is_dense) THEN 'mlp'
+            WHEN m.has_experts AND (m.has_latent OR NOT r.has_grouped) THEN 'mlp'
+            WHEN r.grouped > 0 AND (r.is_grouped OR r.is_setup)
+                THEN CASE
+                    WHEN r.grouped_until + CASE WHEN r.is_setup THEN 1 ELSE 0 END >= r.grouped THEN 'experts_down'
+                    ELSE 'experts_gate_up'
+                END
+            WHEN r.grouped > 0 AND NOT r.follows_grouped AND r.sequence >= r.router_sequence THEN 'router'
+            WHEN r.grouped > 0 AND m.has_shared THEN 'shared_experts'
+            WHEN r.grouped > 0 THEN 'other'
             WHEN r.gemms >= 2 THEN CASE WHEN r.gemm_index = r.gemms THEN 'down' ELSE 'gate_up' END
             ELSE 'other'
         END AS operator
-    FROM ranked AS r LEFT JOIN last_block AS l USING (occurrence_id)
+    FROM ranked AS r LEFT JOIN last_block AS l USING (occurrence_id) CROSS JOIN model AS m
 )
 SELECT
     phase, occurrence_id, operator, count(DISTINCT block_id) AS layers, count(*) AS kernel_count,

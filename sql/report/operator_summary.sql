@@ -6,7 +6,8 @@
 -- columns:
 --   phase             VARCHAR  Name of the phase.
 --   shape             VARCHAR  batch x new tokens of each sequence.
---   operator          VARCHAR  'qkv', 'attention', 'o', 'gate_up', 'down', 'mlp', 'lm_head'.
+--   operator          VARCHAR  'qkv', 'attention', 'o', 'gate_up', 'down', 'router', 'experts_gate_up', 'experts_down',
+--                              'shared_experts', 'mlp' (a whole block with experts), 'lm_head'.
 --   occurrences       BIGINT   Passes.
 --   kernel_count      BIGINT   Kernels.
 --   time_ns           BIGINT   Sum of their durations. Unit: ns.
@@ -19,29 +20,46 @@
 --   roofline_ratio    DOUBLE   sol_ns / time_ns: share of what the hardware could do.
 WITH operator_cost AS (
     SELECT
-        shape_id,
+        shape_id, layer,
         CASE
-            WHEN name IN ('lm_head', 'attention', 'o', 'down') THEN name
+            WHEN name IN ('lm_head', 'attention', 'o', 'down', 'router') THEN name
             WHEN name IN ('gate_up', 'up') THEN 'gate_up'
             WHEN name IN ('qkv', 'q', 'k', 'v', 'q_a', 'q_b', 'kv_a', 'kv_b') THEN 'qkv'
-            WHEN name LIKE 'expert%' OR name LIKE 'shared%' OR name = 'router' THEN 'mlp'
+            WHEN name IN ('experts_gate_up', 'experts_up') THEN 'experts_gate_up'
+            WHEN name = 'experts_down' THEN name
+            WHEN name LIKE 'shared%' THEN 'shared_experts'
+            WHEN name LIKE 'experts%' THEN 'mlp'
         END AS operator,
         layers, flops, bytes, sol_ns
     FROM input.shape_ops
     WHERE kind IN ('gemm', 'grouped_gemm', 'attention')
 ),
 has_experts AS (
-    SELECT shape_id, bool_or(operator = 'mlp') AS has_experts FROM operator_cost GROUP BY shape_id
+    SELECT shape_id FROM operator_cost WHERE starts_with(operator, 'experts') OR operator = 'mlp' GROUP BY shape_id
+),
+-- Blocks whose experts are not told apart count as a whole, dense ones beside them too.
+either AS (
+    FROM operator_cost
+    UNION ALL
+    SELECT c.* REPLACE ('mlp' AS operator)
+    FROM operator_cost AS c JOIN has_experts USING (shape_id)
+    WHERE c.operator IN ('router', 'experts_gate_up', 'experts_down', 'shared_experts', 'gate_up', 'down')
+),
+by_layer AS (
+    SELECT
+        shape_id, operator, layer, max(layers) AS layers, sum(layers * flops::HUGEINT) AS flops,
+        sum(layers * bytes::HUGEINT) AS bytes,
+        CASE WHEN count(sol_ns) = count(*) THEN sum(layers * sol_ns) END AS sol_ns
+    FROM either
+    WHERE operator IS NOT NULL
+    GROUP BY shape_id, operator, layer
 ),
 cost AS (
     SELECT
-        c.shape_id,
-        CASE WHEN h.has_experts AND c.operator IN ('gate_up', 'down') THEN 'mlp' ELSE c.operator END AS operator,
-        max(c.layers) AS layers, sum(c.layers * c.flops::HUGEINT) AS flops, sum(c.layers * c.bytes::HUGEINT) AS bytes,
-        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.layers * c.sol_ns) END AS sol_ns
-    FROM operator_cost AS c JOIN has_experts AS h USING (shape_id)
-    WHERE c.operator IS NOT NULL
-    GROUP BY 1, 2
+        shape_id, operator, sum(layers) AS layers, sum(flops) AS flops, sum(bytes) AS bytes,
+        CASE WHEN count(sol_ns) = count(*) THEN sum(sol_ns) END AS sol_ns
+    FROM by_layer
+    GROUP BY shape_id, operator
 )
 SELECT
     t.phase, s.kind AS shape, t.operator, count(*) AS occurrences, sum(t.kernel_count)::BIGINT AS kernel_count,
