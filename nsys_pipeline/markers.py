@@ -52,7 +52,7 @@ BACKEND_VARIABLE = "LLMPERF_MARKERS"
 
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
-    return _encode_step(step.q_tokens, step.kv_tokens, step.logits)
+    return _encode_step(step.q_tokens, step.kv_tokens, step.logits, step.experts)
 
 
 def decode_step(payload: str) -> Step:
@@ -68,7 +68,13 @@ def decode_step(payload: str) -> Step:
         q_tokens = [_count(x) for x in q] if isinstance(q, list) else [_count(q)] * batch
         kv_tokens = [_count(x) for x in kv] if isinstance(kv, list) else [_count(kv)] * batch
         logits = data.get("logits")
-        return Step.ragged(q_tokens, kv_tokens, None if logits is None else _count(logits))
+        experts = data.get("experts")
+        return Step(
+            q_tokens,
+            kv_tokens,
+            len(q_tokens) if logits is None else _count(logits),
+            None if experts is None else _number(experts),
+        )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a step: {payload[:200]!r}") from error
 
@@ -80,6 +86,12 @@ def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         raise ValueError(f"not a step: {value!r} is no number of tokens")
     return value
+
+
+def _number(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"not a step: {value!r} is no number")  # noqa: TRY004 - what a reader of marks catches
+    return float(value)
 
 
 def encode_run(**fields: Any) -> str:
@@ -99,12 +111,15 @@ def step(
     *,
     batch: int | None = None,
     logits: int | None = None,
+    experts: float | None = None,
 ) -> None:
     """Say the shape of the pass that the open phase range is about; call it first inside the range.
 
     `q_tokens`: new tokens per sequence, `kv_tokens`: tokens already cached per sequence; one number stands for all
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
-    for which the LM head is computed; default one per sequence. Raises ValueError when lengths disagree.
+    for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
+    in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
+    routing. Raises ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:
@@ -117,7 +132,7 @@ def step(
     size = lengths.pop() if lengths else 1
     queries = [q_tokens] * size if isinstance(q_tokens, int) else list(q_tokens)
     cached = [kv_tokens] * size if isinstance(kv_tokens, int) else list(kv_tokens)
-    backend.mark(_encode_step(queries, cached, size if logits is None else logits))
+    backend.mark(_encode_step(queries, cached, size if logits is None else logits, experts))
 
 
 def run(**fields: Any) -> None:
@@ -195,12 +210,14 @@ def _range(backend: Backend, name: str, shape: Step | None) -> Iterator[None]:
         backend.pop()
 
 
-def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int) -> str:
+def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int, experts: float | None) -> str:
     if q_tokens and len(set(q_tokens)) == 1 and len(set(kv_tokens)) == 1:
         payload: dict[str, Any] = {"q": q_tokens[0], "kv": kv_tokens[0], "b": len(q_tokens)}
     else:
         payload = {"q": list(q_tokens), "kv": list(kv_tokens)}
     payload["logits"] = logits
+    if experts is not None:
+        payload["experts"] = experts
     return f"{STEP_MARK} {json.dumps(payload, separators=(',', ':'))}"
 
 

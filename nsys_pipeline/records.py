@@ -21,6 +21,11 @@ def _token_counts(_instance: object, attribute: attrs.Attribute[tuple[int, ...]]
         raise ValueError(f"{attribute.name} holds a negative token count")
 
 
+def _expert_count(_instance: object, _attribute: object, value: float | None) -> None:
+    if value is not None and not 0 <= value <= MAX_BATCH:
+        raise ValueError(f"{value!r} is no number of experts")
+
+
 # More than any engine batches and any model attends to. Past them a slip of the finger fills the memory, and FLOPs of a
 # step no longer fit 64 bits.
 MAX_BATCH = 65_536
@@ -31,12 +36,15 @@ MAX_TOKENS = 16_777_216
 class Step:
     """The shape of one forward pass: per sequence, how many tokens are new and how many are already cached.
 
-    ``logits`` is the number of positions, summed over the batch, for which the LM head is computed.
+    ``logits`` is the number of positions, summed over the batch, for which the LM head is computed. ``experts`` is the
+    number of distinct routed experts that some token of the pass chose in a layer, as a mean over the layers that have
+    experts; None where nobody counted them.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
     kv_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=[_same_length, _token_counts])
     logits: int
+    experts: float | None = attrs.field(default=None, validator=_expert_count)
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

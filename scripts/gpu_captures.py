@@ -35,7 +35,8 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PLAIN_SCRIPT = ROOT / "tests" / "e2e" / "programs" / "plain_generate.py"
+PROGRAMS = ROOT / "tests" / "e2e" / "programs"
+PLAIN_SCRIPT, RANKS_SCRIPT = PROGRAMS / "plain_generate.py", PROGRAMS / "torchrun_generate.py"
 LLMPERF = [sys.executable, "-c", "from nsys_pipeline.cli import main; main()"]
 RUN_TIMEOUT_S = 400
 ARCHIVE_BYTES = 15_000_000
@@ -66,7 +67,7 @@ def captures(model: str, gpus: int) -> dict[str, list[str]]:
             "tensor-parallel": [*builtin, "--nproc", "2", "--parallel", "tensor", "--shape", "4x1024+24"],
             "data-parallel": [*builtin, "--nproc", "2", "--parallel", "data", "--shape", "4x1024+24"],
             "tensor-parallel-ranks": [*builtin, "--nproc", "2", "--rank-reports", "--shape", "4x1024+24"],
-            "auto-torchrun": ["--auto", "--", *torchrun, str(PLAIN_SCRIPT)],
+            "auto-torchrun": ["--auto", "--", *torchrun, str(RANKS_SCRIPT)],
         }
     return runs
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -161,8 +161,16 @@ def _describe_model(prepared: Prepared) -> dict[str, object] | None:
         "active_params": model.active_params,
         "dtype": prepared.conventions.dtype or model.dtype,
         "label": model.label,
+        "routing": _routing(model, prepared.steps),
         "convention": {key: value for key, value in attrs.asdict(prepared.conventions).items() if value is not None},
     }
+
+
+def _routing(model: Model, steps: Sequence[Step]) -> str | None:
+    """What the number of experts whose weights are read rests on; None without experts."""
+    if model.active_params == model.params:
+        return None
+    return "counted" if any(step.experts is not None for step in steps) else "uniform"
 
 
 def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:

@@ -377,8 +377,8 @@ class Moe(Block):
         inner, bias = self._expert_width, self._latent_bias
         if self.latent:
             emit.gemm("experts_latent_in", MLP, tokens, inner, self.width, bias=bias * inner, replicas=emit.tp)
-        self._matrix(emit, "experts_gate_up" if self.gated else "experts_up", tokens, self._up, inner)
-        self._matrix(emit, "experts_down", tokens, inner, self.hidden)
+        self._matrix(emit, "experts_gate_up" if self.gated else "experts_up", run, self._up, inner)
+        self._matrix(emit, "experts_down", run, inner, self.hidden)
         if self.latent:
             emit.gemm("experts_latent_out", MLP, tokens, self.width, inner, bias=bias * self.width, replicas=emit.tp)
         if self._shared:
@@ -392,8 +392,14 @@ class Moe(Block):
             sent = 2 * emit.plain_bytes(tokens * self.top_k * self._expert_width)
             emit.add("communication", "expert_all_to_all", comm=sent * (ep - 1) // ep)
 
-    def _matrix(self, emit: Emitter, name: str, tokens: int, n: int, k: int) -> None:
-        experts = emit.conventions.experts
+    def _touched(self, run: Pass) -> float:
+        """Experts whose weights are read: as counted, else as expected."""
+        if run.step.experts is not None:
+            return min(run.step.experts, float(self.experts))
+        return distinct_experts(self.experts, self.top_k * self.experts / self._choices, run.tokens)
+
+    def _matrix(self, emit: Emitter, name: str, run: Pass, n: int, k: int) -> None:
+        tokens, experts = run.tokens, emit.conventions.experts
         routed_rows = tokens * self.top_k
         if self.zero_experts:
             routed_rows = round(routed_rows * self.experts / self._choices)
@@ -403,11 +409,7 @@ class Moe(Block):
         all_run = experts == "dense" or (
             experts is None and emit.conventions.count == "executed" and self.dense_executed
         )
-        touched = (
-            float(self.experts)
-            if all_run and tokens
-            else distinct_experts(self.experts, self.top_k * self.experts / self._choices, tokens)
-        )
+        touched = float(self.experts) if all_run and tokens else self._touched(run)
         rows = tokens * self.experts if all_run else routed_rows
         emit.add(
             "grouped_gemm",

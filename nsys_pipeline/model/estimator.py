@@ -328,7 +328,7 @@ class Estimator:
 
 
 def _shape_key(run: Pass) -> tuple[object, ...]:
-    return (run.tokens, run.step.batch, run.logits, run.encoder_tokens, run.first)
+    return (run.tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first)
 
 
 def _check_parallel(architecture: Architecture, conventions: Conventions) -> None:

@@ -69,6 +69,13 @@ def partly_line(phase: Phase) -> str | None:
     )
 
 
+#: Which experts the weights in MBU are of.
+_ROUTING = {
+    "counted": " of the experts that a warm-up request chose",
+    "uniform": " of as many experts as uniform routing would choose",
+}
+
+
 def legend(report: Report) -> list[tuple[str, str]]:
     """What the columns mean, and what utilization is measured against: label and sentence."""
     threads = ", added up over threads" if any(phase.thread_count > 1 for phase in report.phases) else ""
@@ -88,7 +95,10 @@ def legend(report: Report) -> list[tuple[str, str]]:
         convention = report.model["convention"] if report.model else None
         attention = convention.get("attention", "exact") if isinstance(convention, dict) else "exact"
         lines.append(("MFU", f"model FLOPs utilization: model FLOPs ({attention} attention) / dense peak / time"))
-        lines.append(("MBU", "memory bandwidth utilization: (weights + KV cache) bytes / peak bandwidth / time"))
+        routing = _ROUTING.get(str(report.model["routing"]), "") if report.model else ""
+        lines.append(
+            ("MBU", f"memory bandwidth utilization: (weights{routing} + KV cache) bytes / peak bandwidth / time")
+        )
     return lines + [("peak", text) for text in _peaks(report)]
 
 

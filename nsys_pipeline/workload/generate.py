@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -171,28 +171,34 @@ def token_picker(*, sample: bool) -> Callable[[torch.Tensor], torch.Tensor]:
 
 
 def run_request(
-    engine: Engine, prompt: torch.Tensor, shape: Shape, *, sync_steps: bool, synchronize: Callable[[], None]
+    engine: Engine,
+    prompt: torch.Tensor,
+    shape: Shape,
+    *,
+    sync_steps: bool,
+    synchronize: Callable[[], None],
+    experts: Sequence[float | None] = (),
 ) -> RequestTimes:
     """Run one request inside a `request` range and time it: one prefill, then `new_tokens` decode steps.
 
     With `sync_steps` the host waits for the GPU at the end of every phase, as a server that looks at each
-    token does, and the times are those of whole steps; without, only the request's total is meaningful.
+    token does, and the times are those of whole steps; without, only the request's total is meaningful. `experts` says
+    how many distinct experts each pass runs in a layer, where that is known.
     """
+    steps = _steps(shape, experts)
     engine.reset()
     synchronize()
     decode_s = []
     started = time.perf_counter()
     with markers.phase(markers.REQUEST):
-        shape_of_prefill = Step.uniform(batch=shape.batch, q_tokens=shape.prompt_tokens)
-        with markers.phase(markers.PREFILL, shape_of_prefill):
+        with markers.phase(markers.PREFILL, steps[0]):
             token = engine.prefill(prompt)
             if sync_steps:
                 synchronize()
         prefill_s = time.perf_counter() - started
-        for index in range(shape.new_tokens):
+        for step in steps[1:]:
             step_started = time.perf_counter()
-            cached = shape.prompt_tokens + index
-            with markers.phase(markers.DECODE, Step.uniform(batch=shape.batch, q_tokens=1, kv_tokens=cached)):
+            with markers.phase(markers.DECODE, step):
                 token = engine.decode(token)
                 if sync_steps:
                     synchronize()
@@ -200,6 +206,16 @@ def run_request(
         # Inside the range, so that no GPU work of this request is left when it closes.
         synchronize()
     return RequestTimes(prefill_s, tuple(decode_s), time.perf_counter() - started)
+
+
+def _steps(shape: Shape, experts: Sequence[float | None]) -> list[Step]:
+    """The prefill and every decode step of a request."""
+    lengths = [(shape.prompt_tokens, 0), *((1, shape.prompt_tokens + index) for index in range(shape.new_tokens))]
+    counts = [*experts, *[None] * (len(lengths) - len(experts))]
+    return [
+        attrs.evolve(Step.uniform(batch=shape.batch, q_tokens=new, kv_tokens=cached), experts=count)
+        for (new, cached), count in zip(lengths, counts, strict=True)
+    ]
 
 
 def _static_cache(model: Any, length: int) -> Any:

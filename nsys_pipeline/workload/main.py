@@ -6,12 +6,13 @@ import contextlib
 import json
 import statistics
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import LlmperfError, UsageError
 from nsys_pipeline.workload.describe import ranks
+from nsys_pipeline.workload.experts import counted_experts, expert_blocks
 from nsys_pipeline.workload.generate import EagerEngine, Engine, GraphEngine, RequestTimes, run_request, token_picker
 from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
 from nsys_pipeline.workload.models import build_model, pick_device, run_description
@@ -61,9 +62,10 @@ def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, A
         shard_model(model)
     if options.layers:
         mark_layers(model)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    experts = _experts(options, model, device, synchronize)
     if options.compile:
         model.forward = torch.compile(model.forward)
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
     times: dict[Shape, list[RequestTimes]] = {shape: [] for shape in options.shapes}
     engines: dict[Shape, tuple[Engine, torch.Tensor]] = {}
     with torch.inference_mode(), operator_ranges(enabled=options.ops):
@@ -83,7 +85,12 @@ def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, A
             for _ in range(options.repeats):
                 for shape, (engine, prompt) in engines.items():
                     request = run_request(
-                        engine, prompt, shape, sync_steps=options.sync == "step", synchronize=synchronize
+                        engine,
+                        prompt,
+                        shape,
+                        sync_steps=options.sync == "step",
+                        synchronize=synchronize,
+                        experts=experts.get(shape, ()),
                     )
                     times[shape].append(request)
     return {
@@ -91,6 +98,27 @@ def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, A
         "run": description,
         "shapes": [_summary(shape, requests, options.sync == "step") for shape, requests in times.items()],
     }
+
+
+def _experts(
+    options: WorkloadOptions, model: Any, device: torch.device, synchronize: Callable[[], None]
+) -> dict[Shape, list[float | None]]:
+    """Distinct experts of each pass of a request, by shape, counted in one more warm-up request of each.
+
+    Empty for a model without experts, and with sampling, whose requests are not each other's likes.
+    """
+    import torch
+
+    found: dict[Shape, list[float | None]] = {}
+    if options.sample or not expert_blocks(model):
+        return found
+    engine = EagerEngine(model, token_picker(sample=False))
+    with torch.inference_mode(), markers.phase(markers.WARMUP):
+        for shape in options.shapes:
+            with counted_experts(model) as found[shape]:
+                prompt = _prompt(model, shape, device, options.seed)
+                run_request(engine, prompt, shape, sync_steps=True, synchronize=synchronize)
+    return found
 
 
 def _engine(options: WorkloadOptions, model: Any, shape: Shape, prompt: torch.Tensor) -> Engine:

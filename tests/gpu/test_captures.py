@@ -22,6 +22,13 @@ SMALL_LLAMA = {
     "num_attention_heads": 16, "num_key_value_heads": 4, "vocab_size": 32000, "max_position_embeddings": 4096,
     "tie_word_embeddings": False,
 }  # fmt: skip
+SMALL_MOE = {
+    "model_type": "qwen3_moe", "hidden_size": 2048, "intermediate_size": 4096, "moe_intermediate_size": 768,
+    "num_hidden_layers": 4, "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128, "num_experts": 64,
+    "num_experts_per_tok": 4, "decoder_sparse_step": 1, "mlp_only_layers": [], "vocab_size": 32000,
+    "max_position_embeddings": 4096, "tie_word_embeddings": False,
+}  # fmt: skip
+EXPERTS = ("experts_gate_up", "experts_down")
 
 
 def gpu_count() -> int:
@@ -87,6 +94,21 @@ def test_eager(gpus: int, model: Path, tmp_path: Path) -> None:
     # every step of a phase runs the same kernels
     assert kernels(found["decode"]) % (REPEATS * STEPS) == 0
     assert kernels(found["prefill"]) % REPEATS == 0
+
+
+@pytest.mark.parametrize("extra", [("--layers",), ("--cuda-graphs",)])
+def test_experts(gpus: int, tmp_path: Path, extra: tuple[str, ...]) -> None:
+    # given 64 experts with 9.4 MB of weights each, of which random routers choose a few more often than others
+    path = tmp_path / "small-moe.json"
+    path.write_text(json.dumps(SMALL_MOE))
+    report = captured(tmp_path, *builtin(path), *extra)
+    phases(report)
+    assert report["model"]["routing"] == "counted"
+    # then nothing is faster than the hardware, and the experts are told from the router
+    names = {row["operator"] for row in report["operators"]}
+    assert names == ({"qkv", "attention", "o", "router", *EXPERTS, "lm_head"} if extra == ("--layers",) else set())
+    for row in report["operators"]:
+        assert 0 < row["roofline_ratio"] <= 1, row
 
 
 @pytest.mark.parametrize("mode", ["node", "whole"])

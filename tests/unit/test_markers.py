@@ -46,6 +46,7 @@ def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
         Step.uniform(batch=1, q_tokens=7, logits=7),
         Step.ragged([5, 1], [0, 99]),
         Step.ragged([], []),
+        Step((9, 1), (0, 7), 2, experts=61.25),
     ],
 )
 def test_steps_survive_the_trip(step: Step) -> None:
@@ -53,8 +54,16 @@ def test_steps_survive_the_trip(step: Step) -> None:
     assert markers.decode_step(text.removeprefix(markers.STEP_MARK)) == step
 
 
+@pytest.mark.parametrize("experts", ["true", '"8"', "-1", "NaN", "1e30", "[8]"])
+def test_a_count_of_experts_that_is_none_is_refused(experts: str) -> None:
+    with pytest.raises(ValueError, match=r"not a step|no number of experts"):
+        markers.decode_step(f'{{"q":1,"experts":{experts}}}')
+
+
 def test_equal_values_are_one_number() -> None:
     assert markers.encode_step(Step.uniform(batch=2, q_tokens=3)) == 'llmperf.step {"q":3,"kv":0,"b":2,"logits":2}'
+    counted = Step((3, 3), (0, 0), 2, experts=7.5)
+    assert markers.encode_step(counted) == 'llmperf.step {"q":3,"kv":0,"b":2,"logits":2,"experts":7.5}'
     assert markers.encode_step(Step.ragged([3, 4], [0, 1])) == 'llmperf.step {"q":[3,4],"kv":[0,1],"logits":2}'
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from nsys_pipeline.model import Conventions, Estimator, Model, estimate, estimate_totals, load_model
@@ -88,6 +89,25 @@ def test_expert_weights_are_the_expected_distinct_experts() -> None:
     one_expert = 2 * 96 * 64 * 2
     touched = op_weight_bytes(decode(mixtral(), 5, batch=4), "experts_gate_up")
     assert touched == 3 * round(8 * (1 - 0.75**4) * one_expert)
+
+
+def test_expert_weights_are_those_that_were_counted() -> None:
+    """A routed layer of Mixtral reads three matrices of 4,096 x 14,336 for each expert that some token chose."""
+    estimator = Estimator(load_model("mixtral-8x7b"))
+    uniform = Step.uniform(batch=4, q_tokens=1, kv_tokens=64)
+    counted = {experts: attrs.evolve(uniform, experts=experts) for experts in (2.0, 2.5, 8.0, 99.0)}
+    one = 32 * 3 * 4096 * 14336 * 2
+    assert estimator.estimate(counted[2.5]).weight_bytes - estimator.estimate(counted[2.0]).weight_bytes == one // 2
+    assert estimator.estimate(counted[8.0]).weight_bytes - estimator.estimate(counted[2.0]).weight_bytes == 6 * one
+    # no more than there are
+    assert estimator.estimate(counted[99.0]).weight_bytes == estimator.estimate(counted[8.0]).weight_bytes
+    # and nothing else changes
+    assert {estimator.estimate(step).flops for step in (uniform, *counted.values())} == {
+        estimator.estimate(uniform).flops
+    }
+    # the sums that are kept for equal token counts are not kept for other counts of experts
+    steps = [uniform, *counted.values()]
+    assert estimator.totals(steps) == [estimator.estimate(step).totals for step in steps]
 
 
 def test_dense_experts_run_all_of_them() -> None:
