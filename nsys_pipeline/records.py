@@ -228,13 +228,28 @@ class Unattributed:
 
 @attrs.frozen
 class KernelRow:
-    """One kernel of one phase; `phase` is None outside every phase."""
+    """One kernel of one phase; `phase` is None outside every phase. Times are sums of durations, in ns.
+
+    Counts and sums hold warm-up; `share`, of the phase's kernel time, leaves it out, and is None in a phase that is all
+    warm-up.
+    """
 
     phase: str | None
     name: str | None
     family: str
     count: int
     time_ns: int
+    warmup_count: int
+    warmup_time_ns: int
+    share: float | None
+
+    @property
+    def measured_count(self) -> int:
+        return self.count - self.warmup_count
+
+    @property
+    def measured_time_ns(self) -> int:
+        return self.time_ns - self.warmup_time_ns
 
 
 @attrs.frozen

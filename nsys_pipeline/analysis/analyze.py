@@ -259,16 +259,26 @@ def _unattributed(trace: Trace) -> Unattributed:
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
+    """The kernels of each phase that take most of its time, warm-up left out unless there is nothing else."""
     order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
         trace.connection,
         """
-        SELECT phase, name, family, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns
+        SELECT
+            phase, name, family, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns,
+            sum(warmup_count)::BIGINT AS warmup_count, sum(warmup_ns)::BIGINT AS warmup_time_ns,
+            (sum(time_ns - warmup_ns) / nullif(sum(sum(time_ns - warmup_ns)) OVER (PARTITION BY phase), 0))::DOUBLE
+                AS share
         FROM report.kernel_summary
         GROUP BY phase, name, family
-        QUALIFY row_number() OVER (PARTITION BY phase ORDER BY sum(time_ns) DESC, name) <= ?
+        QUALIFY row_number() OVER (
+            PARTITION BY phase ORDER BY sum(time_ns - warmup_ns) DESC, sum(time_ns) DESC, name, family
+        ) <= ?
         """,
         [top],
     )
-    rows.sort(key=lambda row: (order.get(row["phase"], len(order)), -row["time_ns"], row["name"] or ""))
-    return [KernelRow(**row) for row in rows]
+    kernels = [KernelRow(**row) for row in rows]
+    kernels.sort(
+        key=lambda row: (order.get(row.phase, len(order)), -row.measured_time_ns, -row.time_ns, row.name or "")
+    )
+    return kernels

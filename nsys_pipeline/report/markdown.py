@@ -53,11 +53,12 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
         header = ["phase", "shape", "n", "wall ms", "busy ms", "TFLOP", "GB", "MFU busy %", "MBU busy %"]
         write("\n" + _table(header, shapes, left=2))
     kernels = [
-        [row.phase or OUTSIDE, f"`{row.name}`", row.family, count(row.count), milliseconds(row.time_ns)]
-        for row in report.kernels
-    ]
+        [row.phase or OUTSIDE, f"`{row.name}`", row.family, count(row.measured_count),
+         milliseconds(row.measured_time_ns), percent(row.share)]
+        for row in report.kernels if row.measured_count
+    ]  # fmt: skip
     if kernels:
-        write("\n" + _table(["phase", "kernel", "family", "n", "ms"], kernels, left=3))
+        write("\n" + _table(["phase", "kernel", "family", "n", "ms", "%"], kernels, left=3))
     checks = [[check.name, "yes" if check.passed else "**no**", check.detail] for check in report.checks]
     write("\n" + _table(["check", "passed", "detail"], checks, left=3) + "\n")
     for label, text in legend(report):

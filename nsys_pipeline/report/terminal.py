@@ -54,8 +54,8 @@ def render_report(report: Report, stream: IO[str]) -> None:
     if report.requests:
         title = "requests, warm-up left out: time to first token and time per output token, ms"
         _section(console, title, _request_table(report))
-    if report.kernels:
-        title = "top kernels, warm-up included, with their share of the phase's kernel time"
+    if any(row.measured_count for row in report.kernels):
+        title = "top kernels, warm-up left out, with their share of the phase's kernel time"
         _section(console, title, _kernel_table(report, console.width))
     console.print()
     _notes(console, [*((label, Text(text, style="dim")) for label, text in legend(report)), *_checks(report)])
@@ -274,17 +274,14 @@ def _number(value: object) -> float | None:
 
 
 def _kernel_table(report: Report, width: int) -> list[Text]:
-    rows = report.kernels
-    totals: dict[str | None, int] = {phase.name: phase.kernel_time_ns for phase in report.phases}
-    totals[None] = report.unattributed.kernel_time_ns
-    shares = [row.time_ns / totals[row.phase] if totals[row.phase] else None for row in rows]
+    rows = [row for row in report.kernels if row.measured_count]
     columns = [
         Column("phase", _once([row.phase or OUTSIDE for row in rows]), is_number=False),
         Column("kernel", [row.name or UNKNOWN for row in rows], is_number=False),
         Column("family", [row.family for row in rows], is_number=False),
-        Column("n", [count(row.count) for row in rows]),
-        Column("ms", milliseconds_column([row.time_ns for row in rows])),
-        Column("%", percent_column(shares)),
+        Column("n", [count(row.measured_count) for row in rows]),
+        Column("ms", milliseconds_column([row.measured_time_ns for row in rows])),
+        Column("%", percent_column([row.share for row in rows])),
     ]
     # The only column that may be cut: the rest are numbers and short words.
     room = max(_NARROWEST_NAME, columns[1].width - max(0, table_width(columns) - width))

@@ -8,6 +8,8 @@
 --   full_name_id BIGINT   Demangled name. Joins load.strings.
 --   count        BIGINT   Kernels.
 --   time_ns      BIGINT   Sum of their durations. Unit: ns.
+--   warmup_count BIGINT   Of these, those in warm-up.
+--   warmup_ns    BIGINT   Of this, the time in warm-up. Unit: ns.
 --   min_ns       BIGINT   Shortest. Unit: ns.
 --   max_ns       BIGINT   Longest. Unit: ns.
 WITH by_occurrence AS (
@@ -20,6 +22,8 @@ WITH by_occurrence AS (
 )
 SELECT
     p.phase, k.name_id, k.full_name_id, sum(k."count")::BIGINT AS "count", sum(k.time_ns)::BIGINT AS time_ns,
+    coalesce(sum(k."count") FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_count,
+    coalesce(sum(k.time_ns) FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_ns,
     min(k.min_ns) AS min_ns, max(k.max_ns) AS max_ns
 FROM by_occurrence AS k LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
 GROUP BY p.phase, k.name_id, k.full_name_id

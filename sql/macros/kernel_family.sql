@@ -5,6 +5,14 @@
 -- returns: VARCHAR  The family, as in the column `family` of the views.
 SELECT list_transform(
     [{'short': CASE
+        WHEN regexp_matches(name, '^triton_poi_\w*(?:silu|gelu|relu|sigmoid|tanh)') THEN 'activation'
+        WHEN regexp_matches(name, '^triton_poi_\w*embedding') THEN 'embedding'
+        WHEN regexp_matches(name, '^triton_poi_fused_(?:_|clone|cat|stack|copy|index_put|slice|scatter|unsafe|view|transpose|permute|unsqueeze|expand)+\d*$') THEN 'copy'
+        WHEN regexp_matches(name, '^triton_(?:poi|for)_') THEN 'elementwise'
+        WHEN regexp_matches(name, '^triton_(?:red|per)_\w*(?:rsqrt|norm|welford)') THEN 'norm'
+        WHEN regexp_matches(name, '^triton_(?:red|per)_\w*(?:argmax|topk|sort)') THEN 'sampling'
+        WHEN regexp_matches(name, '^triton_(?:red|per)_\w*(?:softmax|nll_loss|cross_entropy|logsumexp)') THEN 'softmax and loss'
+        WHEN regexp_matches(name, '^triton_(?:red|per)_') THEN 'reduction'
         WHEN regexp_matches(name, '(?i)reshape_and_cache|concat_and_cache|(?:set|store|write)_kv|kv_?cache_?(?:copy|store|write|scatter)') THEN 'copy'
         WHEN regexp_matches(name, '(?i)cross_device_reduce|custom_ar|nccl|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|nvshmem|multimem|symm_mem|one_shot|two_shot|sendrecv|deep_?ep') THEN 'communication'
         WHEN regexp_matches(name, '(?i)flash|fmha|attention|attn|paged_?kv|mla_|BatchDecodeWith|BatchPrefillWith|SinglePrefill|SingleDecode|softmax_warp_forward_mask|cutlass.*FmhaFwd|cudnn.*sdpa|sdpa') THEN 'attention'
@@ -22,6 +30,14 @@ SELECT list_transform(
         WHEN regexp_matches(name, '(?i)reduce|DeviceScan|cumsum|cumprod|scan_?kernel|DeviceSelect|DeviceCompact|unique|histogram') THEN 'reduction'
         WHEN regexp_matches(name, '(?i)elementwise|pointwise|triton_poi|triton_per|triton_red|arange|range_?kernel|where|masked|compare|clamp|cos_kernel|sin_kernel|pow_|Functor|quant|dequant|cast|convert|dropout|triton_') THEN 'elementwise'
     END, 'long': CASE
+        WHEN regexp_matches(full_name, '^triton_poi_\w*(?:silu|gelu|relu|sigmoid|tanh)') THEN 'activation'
+        WHEN regexp_matches(full_name, '^triton_poi_\w*embedding') THEN 'embedding'
+        WHEN regexp_matches(full_name, '^triton_poi_fused_(?:_|clone|cat|stack|copy|index_put|slice|scatter|unsafe|view|transpose|permute|unsqueeze|expand)+\d*$') THEN 'copy'
+        WHEN regexp_matches(full_name, '^triton_(?:poi|for)_') THEN 'elementwise'
+        WHEN regexp_matches(full_name, '^triton_(?:red|per)_\w*(?:rsqrt|norm|welford)') THEN 'norm'
+        WHEN regexp_matches(full_name, '^triton_(?:red|per)_\w*(?:argmax|topk|sort)') THEN 'sampling'
+        WHEN regexp_matches(full_name, '^triton_(?:red|per)_\w*(?:softmax|nll_loss|cross_entropy|logsumexp)') THEN 'softmax and loss'
+        WHEN regexp_matches(full_name, '^triton_(?:red|per)_') THEN 'reduction'
         WHEN regexp_matches(full_name, '(?i)reshape_and_cache|concat_and_cache|(?:set|store|write)_kv|kv_?cache_?(?:copy|store|write|scatter)') THEN 'copy'
         WHEN regexp_matches(full_name, '(?i)cross_device_reduce|custom_ar|nccl|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|nvshmem|multimem|symm_mem|one_shot|two_shot|sendrecv|deep_?ep') THEN 'communication'
         WHEN regexp_matches(full_name, '(?i)flash|fmha|attention|attn|paged_?kv|mla_|BatchDecodeWith|BatchPrefillWith|SinglePrefill|SingleDecode|softmax_warp_forward_mask|cutlass.*FmhaFwd|cudnn.*sdpa|sdpa') THEN 'attention'

@@ -52,6 +52,18 @@ NAMES = [
     ("reduce_kernel", REDUCE + "float, at::native::MeanOps<float>>>", "reduction"),
     ("triton_poi_fused_add_mul_silu_3", "triton_poi_fused_add_mul_silu_3", "activation"),
     ("triton_red_fused__to_copy_add_mean_mul_pow_rsqrt_4", "", "norm"),
+    # what torch.compile makes around attention and matrix products is neither
+    ("triton_poi_fused__scaled_dot_product_cudnn_attention_cat_unsqueeze_view_where_3", "", "elementwise"),
+    ("triton_poi_fused__to_copy__unsafe_view_add_bmm_cos_mul_transpose_unsqueeze_view_2", "", "elementwise"),
+    ("triton_poi_fused_clone_unsqueeze_view_7", "", "copy"),
+    ("triton_poi_fused_embedding_0", "", "embedding"),
+    ("triton_per_fused__softmax_2", "", "softmax and loss"),
+    ("triton_red_fused_argmax_9", "", "sampling"),
+    ("triton_red_fused_sum_1", "", "reduction"),
+    ("triton_tem_fused_mm_t_4", "", "gemm"),
+    ("triton_tem_fused_flex_attention_0", "", "attention"),
+    ("kernel_cutlass_kernel_flash_attncuteflash_fwd_sm90FlashAttentionForwardSm90_object_at__None_0", "", "attention"),
+    ("prepare_grouped_gemm_data", "void at::cuda::detail::prepare_grouped_gemm_data<cutlass::bfloat16_t>", "gemm"),
     ("triton_mm_kernel_0", "triton_mm_kernel_0", "gemm"),
     ("nobody_knows_this", "", OTHER),
 ]  # fmt: skip
