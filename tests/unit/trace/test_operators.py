@@ -90,3 +90,43 @@ def test_operators_add_up_to_the_estimate(report: Report) -> None:
     """What the operators and the rest of the estimate say of a phase must be the phase's own FLOPs."""
     for phase in report.phases:
         assert sum(row.flops for row in report.operators if row.phase == phase.name) == phase.flops
+
+
+@pytest.fixture(scope="module")
+def experts(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """DeepSeek-V2-Lite, as the trace describes it: a dense layer, then 26 of 64 experts with 2 that all tokens share."""
+    path = real_traces.unpack_by_name("h100_deepseek_layers", tmp_path_factory.mktemp("experts"))
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        return analyze(opened)
+
+
+def test_layers_of_two_kinds_and_the_parts_of_a_block_with_experts_are_told_apart(experts: Report) -> None:
+    prefill = {row.operator: row for row in experts.operators if row.phase == "prefill"}
+    # PyTorch launches a small kernel before each grouped GEMM; the router's product is split and added up.
+    assert {name: row.kernel_count for name, row in prefill.items()} == {
+        "qkv": 3 * 27, "attention": 27, "o": 27, "router": 2 * 26, "experts_gate_up": 2 * 26, "experts_down": 2 * 26,
+        "shared_experts": 3 * 26, "gate_up": 2, "down": 1, "lm_head": 1,
+    }  # fmt: skip
+    tokens, layers, width, hidden = 2 * 512, 26, 2048, 1408
+    assert prefill["router"].flops == layers * 2 * tokens * 64 * width
+    assert prefill["experts_gate_up"].flops == layers * 2 * tokens * 6 * width * 2 * hidden
+    assert prefill["experts_down"].flops == layers * 2 * tokens * 6 * width * hidden
+    assert prefill["shared_experts"].flops == layers * 2 * tokens * width * 3 * 2 * hidden
+    assert prefill["gate_up"].flops == 2 * tokens * width * 2 * 10944
+    assert prefill["down"].flops == 2 * tokens * width * 10944
+    for phase in experts.phases:
+        assert sum(row.flops for row in experts.operators if row.phase == phase.name) == phase.flops
+
+
+def test_weights_of_experts_are_those_that_the_trace_says_were_chosen(experts: Report) -> None:
+    """At one matrix of 2,048 x 1,408 bf16 values for each part of an expert."""
+    assert experts.model is not None
+    assert experts.model["routing"] == "counted"
+    decode = {row.operator: row for row in experts.operators if row.phase == "decode"}
+    one = 2048 * 1408 * 2
+    # two tokens choose six of 64 experts each: between six and twelve of them
+    assert 6 < decode["experts_down"].bytes / (2 * 26 * one) < 12
+    assert decode["experts_gate_up"].bytes == pytest.approx(2 * decode["experts_down"].bytes, rel=1e-6)
+    for row in experts.operators:
+        assert row.roofline_ratio is not None
+        assert 0 < row.roofline_ratio < 1, row
