@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, describe_devices, parallel_notices
-from nsys_pipeline.analysis.notices import trace_notices
+from nsys_pipeline.analysis.notices import operator_notices, trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.errors import ModelError
@@ -114,7 +114,9 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     phases = _phases(trace)
     unattributed = _unattributed(trace)
     info = _trace_info(trace, prepared.devices)
+    operators = _operators(trace, prepared)
     notices = [*prepared.notices, *trace_notices(trace, phases, unattributed, prepared.model, prepared.conventions)]
+    notices += operator_notices(operators)
     return Report(
         trace=info,
         totals=WorkTotals(**records(trace.connection, "SELECT * FROM attribute.work_totals")[0]),
@@ -124,7 +126,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         checks=[Check(**row) for row in records(trace.connection, "FROM report.trace_checks ORDER BY name")],
         warnings=notices,
         model=_describe_model(prepared),
-        operators=_operators(trace, prepared),
+        operators=operators,
         requests=records(trace.connection, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nsys_pipeline.records import Notice, Phase, Unattributed
+from nsys_pipeline.records import Notice, OperatorRow, Phase, Unattributed
 from nsys_pipeline.trace.duck import records, scalar
 
 if TYPE_CHECKING:
@@ -41,6 +41,23 @@ def trace_notices(
             )
         )
     return notices
+
+
+def operator_notices(operators: list[OperatorRow]) -> list[Notice]:
+    """Operators that are faster than the hardware allows, which only a wrong estimate can be."""
+    impossible = [row for row in operators if row.roofline_ratio is not None and row.roofline_ratio > 1]
+    if not impossible:
+        return []
+    worst = max(impossible, key=lambda row: row.roofline_ratio or 0)
+    return [
+        Notice(
+            "faster_than_hardware",
+            f"{len(impossible)} operators took less time than their estimate needs at peak, the most {worst.operator} of "
+            f"{worst.phase} {worst.shape}: {(worst.roofline_ratio or 0) * 100:.0f}% of the roofline",
+            "fewer bytes were read than estimated: routing chose fewer experts than uniform routing would, or the data "
+            "was still in the L2 cache; another --model or --dtype would also explain it",
+        )
+    ]
 
 
 def _nested(trace: Trace) -> list[Notice]:
