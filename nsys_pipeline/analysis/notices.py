@@ -52,8 +52,8 @@ def operator_notices(operators: list[OperatorRow]) -> list[Notice]:
     return [
         Notice(
             "faster_than_hardware",
-            f"{len(impossible)} operators took less time than their estimate needs at peak, the most {worst.operator} of "
-            f"{worst.phase} {worst.shape}: {(worst.roofline_ratio or 0) * 100:.0f}% of the roofline",
+            f"{len(impossible)} operators took less time than their estimate needs at peak, most of all {worst.operator} "
+            f"of {worst.phase} {worst.shape}: {(worst.roofline_ratio or 0) * 100:.0f}% of the roofline",
             "fewer bytes were read than estimated: routing chose fewer experts than uniform routing would, or the data "
             "was still in the L2 cache; another --model or --dtype would also explain it",
         )

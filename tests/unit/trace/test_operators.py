@@ -94,7 +94,7 @@ def test_operators_add_up_to_the_estimate(report: Report) -> None:
 
 @pytest.fixture(scope="module")
 def experts(tmp_path_factory: pytest.TempPathFactory) -> Report:
-    """DeepSeek-V2-Lite, as the trace describes it: a dense layer, then 26 of 64 experts with 2 that all tokens share."""
+    """DeepSeek-V2-Lite, as its trace says: a dense layer, then 26 of 64 experts and 2 that all tokens share."""
     path = real_traces.unpack_by_name("h100_deepseek_layers", tmp_path_factory.mktemp("experts"))
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         return analyze(opened)
