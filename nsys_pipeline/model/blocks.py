@@ -220,9 +220,12 @@ class Attention(Block):
         emit.gemm("o", self.role, run.tokens, self._out, self.heads * self._v_dim, bias=self._out * self.o_bias)
         emit.all_reduce("attention_all_reduce", run.tokens * self._out)
 
+    def _load(self, run: Pass, mode: str) -> tuple[int, int]:
+        """Twice the pairs and the cached tokens read, summed over the sequences."""
+        return attention_load(run, mode, self.window, self.chunk, causal=self.causal, rolling=self.rolling)
+
     def context_ops(self, emit: Emitter, run: Pass) -> None:
-        mode, window, chunk = emit.conventions.attention, self.window, self.chunk
-        pairs2, read = attention_load(run, mode, window, chunk, causal=self.causal, rolling=self.rolling)
+        pairs2, read = self._load(run, emit.conventions.attention)
         copies = max(1, emit.tp // self.kv_heads)
         token = self.kv_heads * (self.head_dim + self._v_dim)
         emit.add(

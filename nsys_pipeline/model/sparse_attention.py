@@ -1,12 +1,12 @@
-"""Latent attention to the keys that a small indexer picks."""
+"""Attention to the keys, or blocks of keys, that a small indexer picks."""
 
 from __future__ import annotations
 
 import attrs
 
-from nsys_pipeline.model.blocks import LatentAttention, step_shapes
+from nsys_pipeline.model.blocks import Attention, LatentAttention, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.masks import double_pairs
+from nsys_pipeline.model.masks import causal_pairs, double_pairs
 from nsys_pipeline.model.quantization import ATTENTION, NORM
 
 
@@ -80,3 +80,67 @@ class SparseLatentAttention(LatentAttention):
 
     def _keys_read(self, q: int, cached: int) -> int:
         return min(cached, q * self.top_keys)
+
+
+@attrs.frozen(kw_only=True)
+class BlockSparseAttention(Attention):
+    """A query attends to its own block of `block` keys and to the best-scored `top_blocks` - 1 before it (MiniMax-M3).
+
+    The indexer scores every earlier key with `index_heads` small heads that share one key of `index_dim` values, cached
+    beside K and V; a block's score is that of its best key. ``exact`` charges the keys of the blocks picked, and the
+    scores of all that the mask lets through; transformers computes all and masks, which is what ``full`` counts.
+    """
+
+    block: int
+    top_blocks: int
+    index_heads: int
+    index_dim: int
+
+    @property
+    def params(self) -> int:
+        return super().params + self.width * (self.index_heads + 1) * self.index_dim + 2 * self.index_dim
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        super().token_ops(emit, run)
+        # Heads are fewer than ranks may be, and the key is shared, so that each rank runs the whole indexer.
+        emit.gemm("index_q", ATTENTION, run.tokens, self.index_heads * self.index_dim, self.width, replicas=emit.tp)
+        emit.gemm("index_k", ATTENTION, run.tokens, self.index_dim, self.width, replicas=emit.tp)
+        emit.norm("index_norm", 2 * self.index_dim, run.tokens * (self.index_heads + 1) * self.index_dim)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        super().context_ops(emit, run)
+        pairs2, cached = super()._load(run, emit.conventions.attention)
+        flops = pairs2 * self.index_heads * self.index_dim
+        emit.add(
+            "attention",
+            "index_scores",
+            m=run.tokens,
+            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
+            k=self.index_dim,
+            batch=self.index_heads,
+            flops=flops,
+            executed=emit.tp * flops,
+            kv_read=emit.tp * emit.kv_bytes(cached * self.index_dim),
+            kv_write=emit.tp * emit.kv_bytes(run.tokens * self.index_dim),
+            activation=emit.plain_bytes(run.tokens * (self.index_heads + 1) * self.index_dim),
+        )
+
+    def _load(self, run: Pass, mode: str) -> tuple[int, int]:
+        pairs2, _ = super()._load(run, mode)
+        shapes = [(q, cached, count) for (q, cached), count in step_shapes(run.step) if q]
+        if mode == "exact":
+            pairs2 = 2 * sum(count * self._pairs(q, cached) for q, cached, count in shapes)
+        others = (self.top_blocks - 1) * self.block
+        return pairs2, sum(count * min(kv, q * others + kv % self.block) for q, kv, count in shapes)
+
+    def _pairs(self, q: int, cached: int) -> int:
+        """Pairs of one sequence: within the own blocks, and with whole blocks before them."""
+        before = self._blocks_before(cached + q) - self._blocks_before(cached)
+        return causal_pairs(q, cached, chunk=self.block) + self.block * before
+
+    def _blocks_before(self, tokens: int) -> int:
+        """Blocks picked before their own by all of the first `tokens` positions: p // block each, up to a limit."""
+        most = self.top_blocks - 1
+        growing = min(tokens, most * self.block)
+        runs, rest = divmod(growing, self.block)
+        return self.block * runs * (runs - 1) // 2 + runs * rest + (tokens - growing) * most

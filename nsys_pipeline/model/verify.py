@@ -41,6 +41,9 @@ _RECURRENT = r"(linear_attn|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
     (r"\bindexer\b", "indexer"),
+    (r"\bcompressor\.\w+_proj$", "compressor"),
+    (r"(_hc|hc_head|^(\w+\.)*layers\.\d+)$", "streams"),
+    (r"o_(a|b)_proj$", "o"),
     (r"(self_attn|attention)\.(gate_proj|g_proj)$", "attention_gate"),
     (r"q_a_proj$", "q_a"),
     (r"q_b_proj$", "q_b"),
@@ -73,6 +76,15 @@ _NAMES: dict[str, str] = {
     "dt_proj": OTHER_CONVENTION,
     "x_proj_heads": OTHER_CONVENTION,
     "scan": OTHER_CONVENTION,
+    "o_a": "o",
+    "o_b": "o",
+    "kv": "qkv",
+    "attention_streams": "streams",
+    "attention_streams_mix": "streams",
+    "mlp_streams": "streams",
+    "mlp_streams_mix": "streams",
+    "final_streams": "streams",
+    "index_compressor": "indexer",
     "index_q": "indexer",
     "index_k": "indexer",
     "index_weights": "indexer",
@@ -121,11 +133,16 @@ class MetaModel:
         config = {k: v for k, v in model.config.items() if k not in ("quantization_config", "auto_map", "torch_dtype")}
         config["model_type"] = _SAME_CODE.get(model.model_type, model.model_type)
         transformers.logging.set_verbosity_error()
+        from huggingface_hub.errors import StrictDataclassError
+
         try:
             hf_config = transformers.AutoConfig.for_model(**config)
             for part in {id(c): c for c in (hf_config, hf_config.get_text_config())}.values():
                 # The ids of the inputs are all zero, and some code looks for padding in them.
-                part.pad_token_id = None
+                try:
+                    part.pad_token_id = None
+                except StrictDataclassError:  # this class wants an integer
+                    part.pad_token_id = 1
             multimodal = model.architecture.vision or model.architecture.text_only
             kind = "ImageTextToText" if multimodal else "CausalLM"
             auto = getattr(transformers, f"AutoModelFor{kind}")

@@ -10,37 +10,26 @@ from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import ENCODERS
-from nsys_pipeline.model.families.gemma3n import gemma3n_text
-from nsys_pipeline.model.families.gemma4 import gemma4_text
-from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
-from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.sam import sam_vision_model
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
-from nsys_pipeline.model.families.shared_blocks import SHARED
+from nsys_pipeline.model.families.text import ALONE, TEXT
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.fields import Fields
 
 FAMILIES: dict[str, Builder] = {
-    **DENSE,
-    **MOE,
-    **HYBRID,
-    **SHARED,
-    **REMOTE,
+    **TEXT,
     **ENCODERS,
     **SEQ2SEQ,
     **MULTIMODAL,
     **TEXT_ONLY,
 }
 FAMILIES["sam_vision_model"] = sam_vision_model
-FAMILIES["gemma4_text"] = gemma4_text
-FAMILIES["gemma3n_text"] = gemma3n_text
 
 #: Model types whose totals equal torch's FlopCounterMode on transformers' code to the last FLOP, in the golden tests.
-VERIFIED = frozenset(
-    {**DENSE, **MOE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None, "gemma3n_text": None}
-) - {
+VERIFIED = frozenset({**DENSE, **MOE, **ALONE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None}) - {
+    "gemma4_text",
     "deepseek",
     "deepseek_vl_v2",
     "longcat_flash",

@@ -11,27 +11,11 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens, PrefixAttention
 from nsys_pipeline.model.families.common import Builder
-from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, grid, patch_embedding, siglip_vision
-from nsys_pipeline.model.families.gemma3n import gemma3n_text
-from nsys_pipeline.model.families.gemma4 import gemma4_text
-from nsys_pipeline.model.families.hybrid import HYBRID
-from nsys_pipeline.model.families.moe import MOE
-from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
-from nsys_pipeline.model.families.shared_blocks import SHARED
+from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
-
-_TEXT: dict[str, Builder] = {
-    **DENSE,
-    **MOE,
-    **HYBRID,
-    **SHARED,
-    **REMOTE,
-    "gemma3n_text": gemma3n_text,
-    "gemma4_text": gemma4_text,
-}
 
 
 @attrs.frozen
@@ -53,7 +37,7 @@ def text_decoder(f: Fields, default: str, *, flat: bool = False) -> Architecture
 
     `flat`: its fields are at the top level. Raises ModelError where its type is not known.
     """
-    return _TEXT[default](f.named(default)) if flat else _text(f, default)
+    return TEXT[default](f.named(default)) if flat else _text(f, default)
 
 
 def _text(f: Fields, default: str, *names: str) -> Architecture:
@@ -64,11 +48,11 @@ def _text(f: Fields, default: str, *names: str) -> Architecture:
     """
     keys = names or ("text_config", "llm_config", "language_config")
     sub = f.sub(*keys, model_type=default)
-    builder = _TEXT.get(sub.model_type)
+    builder = TEXT.get(sub.model_type)
     if builder is None:
         raise ModelError(
             f"config of model type `{f.model_type}`: its text model type `{sub.model_type}` is not known",
-            hint=f"known: {', '.join(sorted(_TEXT))}",
+            hint=f"known: {', '.join(sorted(TEXT))}",
         )
     said = [config.data["tie_word_embeddings"] for config in (f, sub) if "tie_word_embeddings" in config.data]
     tied = any(said) if said else f.flag("tie_word_embeddings") and sub.flag("tie_word_embeddings")
@@ -231,7 +215,7 @@ def _qwen_text(f: Fields, default: str) -> Architecture:
     """Older configs keep the text model's fields at the top level."""
     if f.has("text_config"):
         return _text(f, default)
-    return _TEXT[default](Fields(f.data, default))
+    return TEXT[default](Fields(f.data, default))
 
 
 def qwen2_vl(f: Fields) -> Architecture:

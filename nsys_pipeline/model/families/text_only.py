@@ -35,6 +35,8 @@ _NESTED: dict[str, str] = {
     "granite_speech": "granite",
     "perception_lm": "llama",
     "internvl_chat": "internlm2",
+    "minimax_m3_vl": "minimax_m3_vl_text",
+    "step3p7": "step3p5",
 }
 #: Model type → the text model's type, whose fields are at the top level.
 _FLAT: dict[str, str] = {"phi4_multimodal": "phi3", "phi4mm": "phi3"}
