@@ -699,6 +699,21 @@ class LastTokens(Block):
 
 
 @attrs.frozen
+class Unused(Block):
+    """A block that is stored and that no pass over text alone runs: what only images go through."""
+
+    block: Block
+
+    @property
+    def params(self) -> int:
+        return self.block.params
+
+    @property
+    def idle_params(self) -> int:
+        return self.block.params
+
+
+@attrs.frozen
 class Constant(Block):
     """Parameters read once per pass that take part in no product: class tokens, position tables, layer scales."""
 

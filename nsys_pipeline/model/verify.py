@@ -35,7 +35,7 @@ _SAME_CODE = {"kimi_k2": "deepseek_v3"}
 
 #: Parameters that are not the text decoder's, in multimodal models.
 _OTHER_TOWERS = re.compile(
-    r"(^|\.)(visual|vision\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio))\."
+    r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio))\."
 )
 _RECURRENT = r"(linear_attn|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
@@ -90,7 +90,7 @@ _NAMES: dict[str, str] = {
     "index_weights": "indexer",
     "index_scores": "indexer",
 }
-_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj|kda_\w+|lightning_\w+)$")
+_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj|kda_\w+|lightning_\w+|rg_lru_gates)$")
 
 
 @attrs.frozen
@@ -128,6 +128,7 @@ class MetaModel:
         if model.architecture.decoder is None or model.architecture.encoder is not None or model.approximate:
             raise ModelError(f"`{model.name}` is no text decoder with an exact reading; verifying compares those")
         self._torch, transformers = _libraries()
+        self._new_cache = transformers.DynamicCache
         self.model = model
         self._device = "meta"
         config = {k: v for k, v in model.config.items() if k not in ("quantization_config", "auto_map", "torch_dtype")}
@@ -190,7 +191,7 @@ class MetaModel:
 
         def run() -> Any:
             with torch.no_grad():
-                past = _cache(self._run(step.batch, cached, {}, 1)) if cached else {}
+                past = self._past(step.batch, cached) if cached else {}
                 with FlopCounterMode(display=False, depth=None, custom_mapping=mapping) as counter:
                     self._run(step.batch, q, past, keep)
             return counter
@@ -221,6 +222,15 @@ class MetaModel:
             if [type(block) for block in group.blocks if isinstance(block, mixers)] == [Recurrent]
             for index in group.ids
         }
+
+    def _past(self, batch: int, tokens: int) -> dict[str, Any]:
+        """The cache after a prompt; where the output has none (RecurrentGemma), one that is given and filled."""
+        found = _cache(self._run(batch, tokens, {}, 1))
+        if found or "past_key_values" not in inspect.signature(self.module.forward).parameters:
+            return found
+        given = {"past_key_values": self._new_cache(config=self.module.config)}
+        self._run(batch, tokens, given, 1)
+        return given
 
     def _run(self, batch: int, tokens: int, past: Mapping[str, Any], keep: int) -> Any:
         ids = self._torch.zeros(batch, tokens, dtype=self._torch.long, device=self._device)
@@ -262,7 +272,9 @@ def _grouped(counts: Mapping[str, Mapping[Any, int]], recurrent_layers: Set[int]
 def _group_of(path: str, recurrent_layers: Set[int]) -> str:
     if _is_recurrent(path, recurrent_layers):
         # dt_proj is applied by its weight, outside its module.
-        plain = re.search(r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate)$", path) and not path.endswith("dt_proj")
+        plain = re.search(
+            r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate|linear_\w+|rg_lru)$", path
+        ) and not path.endswith("dt_proj")
         return "recurrent_projections" if plain and not path.endswith("conv1d") else OTHER_CONVENTION
     for pattern, name in _GROUPS:
         if re.search(pattern, path):
@@ -276,7 +288,7 @@ def _is_recurrent(path: str, recurrent_layers: Set[int]) -> bool:
     if layer is None:
         return False
     return bool(re.match(_RECURRENT, layer[2])) or (
-        int(layer[1]) in recurrent_layers and bool(re.match(r"(self_attn|mixer|attention)$", layer[2]))
+        int(layer[1]) in recurrent_layers and bool(re.match(r"(self_attn|mixer|attention|temporal_block)$", layer[2]))
     )
 
 

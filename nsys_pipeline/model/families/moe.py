@@ -17,6 +17,7 @@ from nsys_pipeline.model.blocks import (
     Mlp,
     Moe,
     Norm,
+    Unused,
 )
 from nsys_pipeline.model.families.common import (
     Builder,
@@ -376,6 +377,50 @@ def ernie4_5_moe(f: Fields) -> Architecture:
         tied=f.flag("tie_word_embeddings"),
         head_bias=bias,
     ).build("ernie4_5_moe")
+
+
+def ernie4_5_vl_moe(f: Fields) -> Architecture:
+    """Two sets of experts of different sizes, of which text goes through the first and images through the second.
+
+    Checkpoints with code of their own list the first and last layer, and the number, of each set.
+    """
+    dims, bias = read_dims(f), f.flag("use_bias")
+    experts, top_k = _first_value(f, "moe_num_experts", "num_experts"), f.dim("moe_k", "num_experts_per_tok")
+    sizes = f.indices("moe_intermediate_size")
+    if sizes is None or len(sizes) != 2 or 0 in sizes:
+        raise f.wrong("moe_intermediate_size", "must list the sizes of the experts for text and for images")
+    text = Moe(
+        width=dims.width,
+        hidden=sizes[0],
+        experts=experts,
+        top_k=top_k,
+        shared=sizes[0] * f.integer("moe_num_shared_experts", default=0, minimum=0),
+        shared_bias=bias,
+        router_bias=experts,
+    )
+    images = Moe(width=dims.width, hidden=sizes[1], experts=experts, top_k=top_k, router_bias=experts)
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=bias)
+    first = _first_value(f, "moe_layer_start_index", minimum=0) if f.has("moe_layer_start_index") else 1
+    kinds = _mlp_kinds(f, dims.depth, first)
+    spec = DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=_by_kind(kinds, dense, text),
+        tied=f.flag("tie_word_embeddings"),
+    )
+    described = [spec.layer(index) for index in range(dims.depth)]
+    layers = [
+        (label, (*blocks, Unused(images)) if kind == "sparse" else blocks)
+        for kind, (label, blocks) in zip(kinds, described, strict=True)
+    ]
+    return _decoder(f, "ernie4_5_vl_moe", layers, dims.vocab, dims.width, dims.heads, dims.kv_heads)
+
+
+def _first_value(f: Fields, *names: str, minimum: int = 1) -> int:
+    """A number, or the first of a list of them."""
+    value = f.get(*names)
+    return f.checked(names[0], value[0] if isinstance(value, list) and value else value, minimum)
 
 
 def hunyuan_moe(f: Fields) -> Architecture:
@@ -740,4 +785,5 @@ MOE: dict[str, Builder] = {
     "glm_moe_dsa": sparse_latents,
     "mistral4": deepseek,
     "glm4v_moe_text": solar_open,
+    "ernie4_5_vl_moe_text": ernie4_5_vl_moe,
 }

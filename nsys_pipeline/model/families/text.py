@@ -8,7 +8,9 @@ from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.hybrid import HYBRID
+from nsys_pipeline.model.families.jetmoe import jetmoe
 from nsys_pipeline.model.families.minimax_m3 import minimax_m3
+from nsys_pipeline.model.families.mllama import mllama_text
 from nsys_pipeline.model.families.moe import MOE
 from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.shared_blocks import SHARED
@@ -21,5 +23,7 @@ ALONE: dict[str, Builder] = {
     "deepseek_v4": deepseek_v4,
     "minimax_m3_vl_text": minimax_m3,
     "step3p5": step3p5,
+    "mllama_text_model": mllama_text,
+    "jetmoe": jetmoe,
 }
 TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, **SHARED, **REMOTE, **ALONE}

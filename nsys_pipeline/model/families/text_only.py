@@ -37,9 +37,11 @@ _NESTED: dict[str, str] = {
     "internvl_chat": "internlm2",
     "minimax_m3_vl": "minimax_m3_vl_text",
     "step3p7": "step3p5",
+    "mllama": "mllama_text_model",
+    "ernie4_5_vl_moe": "ernie4_5_vl_moe_text",
 }
 #: Model type → the text model's type, whose fields are at the top level.
-_FLAT: dict[str, str] = {"phi4_multimodal": "phi3", "phi4mm": "phi3"}
+_FLAT: dict[str, str] = {"phi4_multimodal": "phi3", "phi4mm": "phi3", "ernie4_5_moe_vl": "ernie4_5_vl_moe_text"}
 #: Model types whose thinker holds the text model; the talker that speaks is another model.
 _THINKERS: dict[str, str] = {"qwen2_5_omni": "qwen2_5_omni_thinker", "qwen3_omni_moe": "qwen3_omni_moe_thinker"}
 
