@@ -33,7 +33,9 @@ _SMALL = 50_000_000
 #: Model types that run another type's code.
 _SAME_CODE = {"kimi_k2": "deepseek_v3"}
 
-#: Parameters that are not the text decoder's, in multimodal models.
+#: Parameters of the text decoder in multimodal models, most of which put it into a module of its own.
+_DECODER = re.compile(r"(^|\.)(language_model|text_model|lm_head)\.")
+#: Parameters that are not the text decoder's, in those that do not.
 _OTHER_TOWERS = re.compile(
     r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio))\."
 )
@@ -121,6 +123,16 @@ def _grouped_mm_flops(a_shape: Any, b_shape: Any, *_args: Any, **_kwargs: Any) -
     return int(2 * a_shape[0] * a_shape[1] * b_shape[-1])
 
 
+def _auto_class(transformers: Any, model: Model, config_class: type) -> Any:
+    """The auto class that builds a model of this config."""
+    if not (model.architecture.vision or model.architecture.text_only):
+        return transformers.AutoModelForCausalLM
+    kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM", "CausalLM")
+    found = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
+    known = [auto for auto in found if auto is not None and config_class in auto._model_mapping]
+    return known[0] if known else found[0]
+
+
 class MetaModel:
     """transformers' implementation of a config, without weights. Raises ModelError where there is none."""
 
@@ -144,9 +156,7 @@ class MetaModel:
                     part.pad_token_id = None
                 except StrictDataclassError:  # this class wants an integer
                     part.pad_token_id = 1
-            multimodal = model.architecture.vision or model.architecture.text_only
-            kind = "ImageTextToText" if multimodal else "CausalLM"
-            auto = getattr(transformers, f"AutoModelFor{kind}")
+            auto = _auto_class(transformers, model, type(hf_config))
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()
             self._rebuild: Callable[[], Any] = lambda: (
@@ -165,9 +175,11 @@ class MetaModel:
     @property
     def params(self) -> int:
         """Stored parameters, tied tables once; the decoder's where only the text decoder is described."""
-        named = self.module.named_parameters()
+        named = list(self.module.named_parameters())
         if self.model.architecture.text_only:
-            named = ((name, value) for name, value in named if not _OTHER_TOWERS.search(name))
+            inside = [(name, value) for name, value in named if _DECODER.search(name)]
+            apart = any("lm_head" not in name for name, _ in inside)
+            named = inside if apart else [(name, value) for name, value in named if not _OTHER_TOWERS.search(name)]
         return sum(parameter.numel() for _, parameter in named)
 
     @property
@@ -273,7 +285,7 @@ def _group_of(path: str, recurrent_layers: Set[int]) -> str:
     if _is_recurrent(path, recurrent_layers):
         # dt_proj is applied by its weight, outside its module.
         plain = re.search(
-            r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate|linear_\w+|rg_lru)$", path
+            r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate|linear_(x|y|out)|rg_lru)$", path
         ) and not path.endswith("dt_proj")
         return "recurrent_projections" if plain and not path.endswith("conv1d") else OTHER_CONVENTION
     for pattern, name in _GROUPS:

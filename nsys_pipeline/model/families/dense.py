@@ -357,11 +357,11 @@ def olmo3(f: Fields) -> Architecture:
 
 
 def glm(f: Fields) -> Architecture:
-    """Biases on Q, K and V only; GLM-4 (0414) has four norms."""
+    """Biases on Q, K and V only; GLM-4 (0414) has four norms. GLM-4V has the biases whatever its config says."""
     dims = read_dims(f)
     return DecoderSpec(
         dims=dims,
-        q_bias=f.flag("attention_bias"),
+        q_bias=f.model_type == "glm4v_text" or f.flag("attention_bias"),
         norms=2 if f.model_type == "glm" else 4,
         ffn=dense_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),

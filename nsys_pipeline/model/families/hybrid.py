@@ -149,7 +149,8 @@ def bailing_hybrid(f: Fields) -> Architecture:
         ffn: Block = moe if mlp_kind == "sparse" else dense
         label = ("linear" if kind in _LINEAR else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
         layers.append((label, (*_two_norms(width), *mixers, ffn)))
-    return assemble(f, "bailing_hybrid", dims, layers)
+    # transformers has no tied table for this family, whatever the config says.
+    return assemble(f.replaced(tie_word_embeddings=False), "bailing_hybrid", dims, layers)
 
 
 def recurrent_gemma(f: Fields) -> Architecture:
