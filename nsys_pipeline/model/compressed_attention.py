@@ -7,18 +7,8 @@ import attrs
 from nsys_pipeline.model.blocks import Block, step_shapes
 from nsys_pipeline.model.dtypes import bytes_of
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.masks import cached_keys, double_pairs
+from nsys_pipeline.model.masks import cached_keys, double_pairs, pooled_pairs
 from nsys_pipeline.model.quantization import ATTENTION, ROUTER
-
-
-def _visible_entries(tokens: int, rate: int, most: int | None) -> int:
-    """Entries that `tokens` positions see in all: position p sees (p + 1) // rate of them, `most` at most.
-
-    Algorithm: positions fall into runs of `rate` that see 0, 1, 2, … entries; past most · rate all see `most`.
-    """
-    growing = tokens if most is None else min(tokens, most * rate)
-    runs, rest = divmod(growing, rate)
-    return rate * runs * (runs - 1) // 2 + runs * (rest + 1) + (tokens - growing) * (most or 0)
 
 
 @attrs.frozen
@@ -53,7 +43,7 @@ class Compressor:
     def pairs2(self, mode: str, q: int, cached: int, most: int | None = None) -> int:
         """Twice the (query, entry) pairs of one sequence under the attention convention `mode`."""
         if mode == "exact":
-            return 2 * (_visible_entries(cached + q, self.rate, most) - _visible_entries(cached, self.rate, most))
+            return 2 * (pooled_pairs(cached + q, self.rate, most) - pooled_pairs(cached, self.rate, most))
         old, held = cached // self.rate, (cached + q) // self.rate
         return q * (old + held) if mode == "half" else 2 * q * held
 

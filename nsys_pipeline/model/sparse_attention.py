@@ -5,9 +5,10 @@ from __future__ import annotations
 import attrs
 
 from nsys_pipeline.model.blocks import Attention, LatentAttention, step_shapes
+from nsys_pipeline.model.compressed_attention import Compressor
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.masks import causal_pairs, double_pairs
-from nsys_pipeline.model.quantization import ATTENTION, NORM
+from nsys_pipeline.model.masks import causal_pairs, double_pairs, pooled_pairs, triangle
+from nsys_pipeline.model.quantization import ATTENTION
 
 
 @attrs.frozen(kw_only=True)
@@ -18,12 +19,18 @@ class SparseLatentAttention(LatentAttention):
     beside the latents. ``exact`` charges attention for the keys picked and the indexer for all that the mask lets
     through; transformers computes attention on all keys and masks, which is what `full` counts. Without `has_indexer` a
     layer reuses what an earlier one picked.
+
+    Without latents of the query the indexer's come from the hidden state, with a norm before and a scale and a shift
+    per head after (Mistral Large 4). `pool`: the indexer scores pools of that many keys, and a query also attends to
+    the pool that is still open if `open_pool` (GLM-5.3).
     """
 
     top_keys: int
     index_heads: int
     index_dim: int
     has_indexer: bool = True
+    pool: int | None = None
+    open_pool: bool = True
 
     @property
     def params(self) -> int:
@@ -34,32 +41,46 @@ class SparseLatentAttention(LatentAttention):
         return self.index_heads * self.index_dim
 
     @property
+    def _index_norms(self) -> int:
+        query = 0 if self.q_rank else 2 * (self.width + self.index_heads)
+        return 2 * self.index_dim + query + (self.pool or 0) * self.index_dim
+
+    @property
+    def _index_keys(self) -> int:
+        """Columns of the projection of keys, gates of a pool's keys included."""
+        return self.index_dim * (2 if self.pool else 1)
+
+    @property
     def _index_params(self) -> int:
-        products = (self.q_rank or 0) * self._index_out + self.width * (self.index_dim + self.index_heads)
-        return products + 2 * self.index_dim
+        products = (self.q_rank or self.width) * self._index_out + self.width * (self._index_keys + self.index_heads)
+        return products + self._index_norms
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         super().token_ops(emit, run)
         if not self.has_indexer:
             return
         # Every rank of a tensor-parallel group needs the same keys, so that each runs the whole indexer.
-        emit.gemm("index_q", ATTENTION, run.tokens, self._index_out, self.q_rank or 0, replicas=emit.tp)
-        emit.gemm("index_k", ATTENTION, run.tokens, self.index_dim, self.width, replicas=emit.tp)
+        inputs = self.q_rank or self.width
+        emit.gemm("index_q", ATTENTION, run.tokens, self._index_out, inputs, replicas=emit.tp)
+        emit.gemm("index_k", ATTENTION, run.tokens, self._index_keys, self.width, replicas=emit.tp)
         emit.gemm("index_weights", ATTENTION, run.tokens, self.index_heads, self.width, replicas=emit.tp)
-        norm = 2 * self.index_dim
-        emit.add(
-            "norm", "index_k_norm", weight=emit.tp * emit.weight_bytes(NORM, 1, norm) if run.tokens else 0,
-            activation=2 * emit.plain_bytes(run.tokens * self.index_dim),
-        )  # fmt: skip
+        emit.norm("index_norms", self._index_norms, run.tokens * self.index_dim)
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         super().context_ops(emit, run)
         if not self.has_indexer:
             return
         mode = emit.conventions.attention
-        shapes = step_shapes(run.step)
-        pairs2 = sum(count * double_pairs(mode, q, cached) for (q, cached), count in shapes)
-        cached = sum(count * cached for (q, cached), count in step_shapes(run.step) if q)
+        shapes = [(q, cached, count) for (q, cached), count in step_shapes(run.step) if q]
+        if self.pool:
+            pooled = Compressor(self.pool, self.index_dim, overlap=False)
+            pairs2 = sum(count * pooled.pairs2(mode, q, cached) for q, cached, count in shapes)
+            read = sum(count * pooled.read(q, cached) for q, cached, count in shapes)
+            written = sum(count * pooled.written(q, cached) for q, cached, count in shapes)
+        else:
+            pairs2 = sum(count * double_pairs(mode, q, cached) for q, cached, count in shapes)
+            read = sum(count * cached for _, cached, count in shapes) * self.index_dim
+            written = run.tokens * self.index_dim
         flops = pairs2 * self.index_heads * (self.index_dim + 1)
         emit.add(
             "attention",
@@ -70,16 +91,27 @@ class SparseLatentAttention(LatentAttention):
             batch=self.index_heads,
             flops=flops,
             executed=emit.tp * flops,
-            kv_read=emit.tp * emit.kv_bytes(cached * self.index_dim),
-            kv_write=emit.tp * emit.kv_bytes(run.tokens * self.index_dim),
+            kv_read=emit.tp * emit.kv_bytes(read),
+            kv_write=emit.tp * emit.kv_bytes(written),
             activation=emit.plain_bytes(run.tokens * (self._index_out + self.index_heads)),
         )
 
     def _pairs2(self, mode: str, q: int, cached: int) -> int:
-        return double_pairs(mode, q, cached, self.top_keys if mode == "exact" else None)
+        if mode != "exact":
+            return double_pairs(mode, q, cached)
+        if self.pool:
+            return 2 * (self._pooled(cached + q, self.pool) - self._pooled(cached, self.pool))
+        return double_pairs(mode, q, cached, self.top_keys)
+
+    def _pooled(self, tokens: int, pool: int) -> int:
+        """Pairs of the first `tokens` positions: the keys of the pools picked, and those of the open pool."""
+        runs, rest = divmod(tokens, pool)
+        tails = runs * triangle(pool - 1) + triangle(rest) if self.open_pool else 0
+        return pool * pooled_pairs(tokens, pool, self.top_keys // pool) + tails
 
     def _keys_read(self, q: int, cached: int) -> int:
-        return min(cached, q * self.top_keys)
+        tail = cached % self.pool if self.pool and self.open_pool else 0
+        return min(cached, q * self.top_keys + tail)
 
 
 @attrs.frozen(kw_only=True)

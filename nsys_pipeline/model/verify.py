@@ -146,16 +146,11 @@ class MetaModel:
         config = {k: v for k, v in model.config.items() if k not in ("quantization_config", "auto_map", "torch_dtype")}
         config["model_type"] = _SAME_CODE.get(model.model_type, model.model_type)
         transformers.logging.set_verbosity_error()
-        from huggingface_hub.errors import StrictDataclassError
-
         try:
             hf_config = transformers.AutoConfig.for_model(**config)
             for part in {id(c): c for c in (hf_config, hf_config.get_text_config())}.values():
                 # The ids of the inputs are all zero, and some code looks for padding in them.
-                try:
-                    part.pad_token_id = None
-                except StrictDataclassError:  # this class wants an integer
-                    part.pad_token_id = 1
+                part.pad_token_id = 1
             auto = _auto_class(transformers, model, type(hf_config))
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()

@@ -30,6 +30,7 @@ FAMILIES["sam_vision_model"] = sam_vision_model
 #: Model types whose totals equal torch's FlopCounterMode on transformers' code to the last FLOP, in the golden tests.
 VERIFIED = frozenset({**DENSE, **MOE, **ALONE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None}) - {
     "gemma4_text",
+    "gemma4_unified_text",
     "deepseek",
     "deepseek_vl_v2",
     "longcat_flash",

@@ -133,6 +133,60 @@ def qwen3_moe(f: Fields) -> Architecture:
     ).build("qwen3_moe")
 
 
+def mellum(f: Fields) -> Architecture:
+    """Qwen3-MoE whose layers slide, and are dense, as the config lists them."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts", "num_local_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"))
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lambda _: False),
+        ffn=_by_kind(mlp_kinds(f, dims.depth, 0), dense, moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("mellum")
+
+
+def kolibri1(f: Fields) -> Architecture:
+    """Experts beside a shared one in every layer; four norms; four sliding layers to a full one."""
+    dims = read_dims(f)
+    experts, top_k = experts_of(f, "num_experts")
+    moe = Moe(
+        width=dims.width,
+        hidden=f.dim("moe_intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        shared=f.dim("shared_expert_intermediate_size"),
+    )
+    return DecoderSpec(
+        dims=dims,
+        norms=4,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lambda index: (index + 1) % 5 != 0),
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("kolibri1")
+
+
+def aria_text(f: Fields) -> Architecture:
+    """Llama with experts in every layer beside shared ones."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = f.dim("moe_num_experts"), f.dim("moe_topk")
+    if top_k > experts:
+        raise f.wrong("moe_topk", f"is {top_k}, but there are {experts} experts")
+    hidden, shared = f.dim("intermediate_size"), f.integer("moe_num_shared_experts", default=0, minimum=0)
+    moe = Moe(
+        width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=hidden * shared,
+        shared_bias=f.flag("mlp_bias"),
+    )  # fmt: skip
+    return DecoderSpec(
+        dims=dims, q_bias=bias, o_bias=bias, ffn=lambda _: ("moe", moe), tied=f.flag("tie_word_embeddings")
+    ).build("aria_text")
+
+
 def olmoe(f: Fields) -> Architecture:
     """OLMo with experts in every layer; norms over the whole of Q and K."""
     dims, bias = read_dims(f), f.flag("attention_bias")
@@ -149,7 +203,7 @@ def olmoe(f: Fields) -> Architecture:
 
 
 def granitemoe(f: Fields) -> Architecture:
-    """Granite with experts in every layer."""
+    """Granite with experts in every layer; the sliding one has sinks, and one full layer to three sliding ones."""
     dims, bias = read_dims(f), f.flag("attention_bias")
     experts, top_k = experts_of(f, "num_local_experts")
     moe = Moe(
@@ -159,13 +213,16 @@ def granitemoe(f: Fields) -> Architecture:
         top_k=top_k,
         shared=f.opt_int("shared_intermediate_size") or 0,
     )
+    swa = f.model_type == "granitemoe_swa"
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
         o_bias=bias,
+        sinks=swa,
+        windows=sliding(f, dims.depth, lambda index: index % 4 != 0) if swa else None,
         ffn=lambda _: ("moe", moe),
         tied=f.flag("tie_word_embeddings"),
-    ).build("granitemoe")
+    ).build(f.model_type)
 
 
 def deepseek_ffn(f: Fields, width: int) -> Ffn:
@@ -185,7 +242,7 @@ def deepseek_ffn(f: Fields, width: int) -> Ffn:
     if not first and not f.has("mlp_layer_types"):
         return lambda _: ("moe", moe)
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"), bias=bias)
-    return _by_kind(_mlp_kinds(f, f.dim("num_hidden_layers"), first), dense, moe)
+    return _by_kind(mlp_kinds(f, f.dim("num_hidden_layers"), first), dense, moe)
 
 
 def latent_attention(f: Fields, width: int, heads: int) -> LatentAttention:
@@ -241,7 +298,7 @@ def deepseek(f: Fields) -> Architecture:
 def glm4_moe_lite(f: Fields) -> Architecture:
     """DeepSeek's layers with `mlp_layer_types`; one dense layer first unless it says otherwise."""
     width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
-    kinds = _mlp_kinds(f, depth, 1)
+    kinds = mlp_kinds(f, depth, 1)
     experts, top_k = experts_of(f, "n_routed_experts")
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
@@ -260,6 +317,23 @@ def glm4_moe(f: Fields) -> Architecture:
         ffn=deepseek_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("glm4_moe")
+
+
+def axk1(f: Fields) -> Architecture:
+    """DeepSeek-V3 with a norm on what experts add."""
+    width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
+    first, step = f.integer("first_k_dense_replace", default=1, minimum=0), f.integer("moe_layer_freq", default=1)
+    spelled = ["sparse" if index >= first and index % step == 0 else "dense" for index in range(depth)]
+    moe_f = f.replaced(first_k_dense_replace=0, mlp_layer_types=named_kinds(f, "mlp_layer_types", depth, spelled))
+    plain = latent_decoder(f, deepseek_ffn(moe_f, width), "axk1")
+    assert plain.decoder is not None  # noqa: S101 - it has just been built
+    layers = tuple(
+        attrs.evolve(group, blocks=(*group.blocks, Norm("moe_norm", width, width)))
+        if isinstance(group.blocks[-1], Moe)
+        else group
+        for group in plain.decoder.layers
+    )
+    return attrs.evolve(plain, decoder=attrs.evolve(plain.decoder, layers=layers))
 
 
 def solar_open(f: Fields) -> Architecture:
@@ -401,7 +475,7 @@ def ernie4_5_vl_moe(f: Fields) -> Architecture:
     images = Moe(width=dims.width, hidden=sizes[1], experts=experts, top_k=top_k, router_bias=experts)
     dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=bias)
     first = _first_value(f, "moe_layer_start_index", minimum=0) if f.has("moe_layer_start_index") else 1
-    kinds = _mlp_kinds(f, dims.depth, first)
+    kinds = mlp_kinds(f, dims.depth, first)
     spec = DecoderSpec(
         dims=dims,
         q_bias=bias,
@@ -460,7 +534,7 @@ def _by_kind(kinds: Sequence[str], dense: Mlp, moe: Moe) -> Ffn:
     return lambda index: ("moe", moe) if kinds[index] == "sparse" else ("dense", dense)
 
 
-def _mlp_kinds(f: Fields, depth: int, first_dense: int) -> list[str]:
+def mlp_kinds(f: Fields, depth: int, first_dense: int) -> list[str]:
     """`mlp_layer_types`, or `first_dense` dense layers first. Raises ModelError for a kind that is neither."""
     return named_kinds(f, "mlp_layer_types", depth, ["dense"] * min(first_dense, depth) + ["sparse"] * depth)
 
@@ -490,7 +564,7 @@ def exaone_moe(f: Fields) -> Architecture:
     """EXAONE 4's attention under DeepSeek's experts (K-EXAONE)."""
     dims = read_dims(f)
     moe = _moe_with_shared(f, dims, "moe_intermediate_size")
-    kinds = _mlp_kinds(f, dims.depth, f.integer("first_k_dense_replace", default=1, minimum=0))
+    kinds = mlp_kinds(f, dims.depth, f.integer("first_k_dense_replace", default=1, minimum=0))
     return DecoderSpec(
         dims=dims,
         qk_norm=dims.qk_norm_per_head,
@@ -511,7 +585,7 @@ def hy_v3(f: Fields) -> Architecture:
         q_bias=bias,
         o_bias=bias,
         qk_norm=dims.qk_norm_per_head,
-        ffn=_by_kind(_mlp_kinds(f, dims.depth, 1), dense, moe),
+        ffn=_by_kind(mlp_kinds(f, dims.depth, 1), dense, moe),
         tied=f.flag("tie_word_embeddings"),
     ).build("hy_v3")
 
@@ -529,7 +603,7 @@ def cohere2_moe(f: Fields) -> Architecture:
         o_bias=bias,
         norms=1,
         windows=sliding(f, dims.depth, lambda i: bool((i + 1) % prefix) if i < first else rest(i - first)),
-        ffn=_by_kind(_mlp_kinds(f, dims.depth, first), dense, moe),
+        ffn=_by_kind(mlp_kinds(f, dims.depth, first), dense, moe),
         tied=f.flag("tie_word_embeddings"),
     ).build("cohere2_moe")
 
@@ -621,7 +695,7 @@ def laguna(f: Fields) -> Architecture:
         width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k, shared=shared,
         router_bias=experts,
     )  # fmt: skip
-    ffn = _by_kind(_mlp_kinds(f, dims.depth, 1), Mlp(width=dims.width, hidden=f.dim("intermediate_size")), moe)
+    ffn = _by_kind(mlp_kinds(f, dims.depth, 1), Mlp(width=dims.width, hidden=f.dim("intermediate_size")), moe)
     windows = sliding(f, dims.depth, lambda _: False)
     each = f.items("num_attention_heads_per_layer") or [dims.heads] * dims.depth
     if len(each) != dims.depth:
@@ -699,7 +773,7 @@ def sparse_latents(f: Fields) -> Architecture:
     """DeepSeek-V3.2 and GLM-5: an indexer picks the keys that latent attention looks at."""
     width, heads, depth = f.dim("hidden_size"), f.dim("num_attention_heads"), f.dim("num_hidden_layers")
     plain = latent_attention(f, width, heads)
-    indexers = _indexers(f, depth)
+    listed = indexers(f, depth)
     attention = [
         SparseLatentAttention(
             **attrs.asdict(plain),
@@ -708,7 +782,7 @@ def sparse_latents(f: Fields) -> Architecture:
             index_dim=f.integer("index_head_dim"),
             has_indexer=kind == "full",
         )
-        for kind in indexers
+        for kind in listed
     ]
     if plain.q_rank is None:
         raise f.missing("q_lora_rank")
@@ -716,7 +790,7 @@ def sparse_latents(f: Fields) -> Architecture:
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
     moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
-    kinds = _mlp_kinds(f, depth, f.integer("first_k_dense_replace", default=3, minimum=0))
+    kinds = mlp_kinds(f, depth, f.integer("first_k_dense_replace", default=3, minimum=0))
     ffn = _by_kind(kinds, Mlp(width=width, hidden=f.dim("intermediate_size")), moe)
     norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
     layers = []
@@ -727,7 +801,7 @@ def sparse_latents(f: Fields) -> Architecture:
     return _decoder(f, f.model_type, layers, f.dim("vocab_size"), width, heads, heads)
 
 
-def _indexers(f: Fields, depth: int) -> list[str]:
+def indexers(f: Fields, depth: int) -> list[str]:
     """Which layers have an indexer ("full"), and which reuse the keys that an earlier one picked ("shared")."""
     if f.model_type == "deepseek_v32":
         return ["full"] * depth
@@ -786,4 +860,9 @@ MOE: dict[str, Builder] = {
     "mistral4": deepseek,
     "glm4v_moe_text": solar_open,
     "ernie4_5_vl_moe_text": ernie4_5_vl_moe,
+    "aria_text": aria_text,
+    "axk1": axk1,
+    "granitemoe_swa": granitemoe,
+    "kolibri1": kolibri1,
+    "mellum": mellum,
 }
