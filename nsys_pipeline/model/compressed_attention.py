@@ -178,21 +178,22 @@ class HyperConnection(Block):
 
     A projection of all streams gives what collapses them into the input of a block, spreads its output and mixes them.
     Mixing is a product of its own; collapsing and spreading are elementwise. Weights are kept in fp32. `final`: the
-    last one, which only collapses.
+    last one, which only collapses. Without `mixes` the streams stay apart (Hunyuan 4).
     """
 
     name: str
     width: int
     streams: int
     final: bool = False
+    mixes: bool = True
 
     @property
     def _outputs(self) -> int:
-        return self.streams if self.final else self.streams * (self.streams + 2)
+        return self.streams * (1 if self.final else self.streams + 2 if self.mixes else 2)
 
     @property
     def params(self) -> int:
-        return self._outputs * (self.streams * self.width + 1) + (1 if self.final else 3)
+        return self._outputs * (self.streams * self.width + 1) + (1 if self.final else 3 if self.mixes else 2)
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         tokens, n, k = run.tokens, self._outputs, self.streams * self.width
@@ -202,7 +203,7 @@ class HyperConnection(Block):
             weight=emit.tp * bytes_of(self.params, "fp32") if tokens else 0,
             activation=emit.plain_bytes(tokens * (n + k)),
         )  # fmt: skip
-        if not self.final:
+        if self.mixes and not self.final:
             mixed = 2 * tokens * self.streams * k
             emit.add(
                 "gemm", f"{self.name}_mix", m=self.streams, n=self.width, k=self.streams, batch=tokens,

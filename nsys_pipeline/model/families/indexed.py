@@ -1,13 +1,14 @@
-"""Mistral Large 4 and GLM-5.3: latent attention to keys that an indexer picks, in variants of DeepSeek-V3.2's."""
+"""Mistral Large 4, GLM-5.3 and Hunyuan 4: latent attention to keys that an indexer picks, as in DeepSeek-V3.2."""
 
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Block, Embedding, Head, Mlp, Moe, Norm
+from nsys_pipeline.model.blocks import Block, Embedding, Head, Linear, Mlp, Moe, Norm
 from nsys_pipeline.model.compressed_attention import HyperConnection
 from nsys_pipeline.model.families.common import layer_kinds, per_layer
 from nsys_pipeline.model.families.moe import experts_of, indexers, mlp_kinds
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import ATTENTION
 from nsys_pipeline.model.recurrent import kimi_delta_attention
 from nsys_pipeline.model.sparse_attention import SparseLatentAttention
 
@@ -93,6 +94,41 @@ def glm5_next(f: Fields) -> Architecture:
     return _decoder(f, layers, width, heads)
 
 
+def hy_v4(f: Fields) -> Architecture:
+    """DeepSeek-V3.2's attention with sinks and a gate on each value of its output; streams that are not mixed."""
+    width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
+    value_dim, streams = f.dim("v_head_dim"), f.integer("hc_mult")
+    moe, dense = _ffn(f, width)
+    connections = tuple(
+        HyperConnection(name, width, streams, mixes=False) for name in ("attention_streams", "mlp_streams")
+    )
+    gate = Linear("attention_gate", heads * value_dim, width, role=ATTENTION)
+    default = ["full" if index == 0 or index % 4 == 1 else "shared" for index in range(depth)]
+    listed = indexers(f if f.has("indexer_types") else f.replaced(indexer_types=default), depth)
+    layers: list[tuple[str, tuple[Block, ...]]] = []
+    for indexer, mlp_kind in zip(listed, mlp_kinds(f, depth, 1), strict=True):
+        attention = SparseLatentAttention(
+            width=width,
+            heads=heads,
+            q_rank=f.dim("q_lora_rank"),
+            kv_rank=f.dim("kv_lora_rank"),
+            nope_dim=f.dim("qk_nope_head_dim"),
+            rope_dim=f.dim("qk_rope_head_dim"),
+            value_dim=value_dim,
+            bias=f.flag("attention_bias"),
+            extra_params=heads,
+            top_keys=f.integer("index_topk"),
+            index_heads=f.integer("index_n_heads"),
+            index_dim=f.integer("index_head_dim"),
+            has_indexer=indexer == "full",
+        )
+        ffn: Block = moe if mlp_kind == "sparse" else dense
+        label = ("moe" if mlp_kind == "sparse" else "dense") + ("" if indexer == "full" else ".reused_index")
+        layers.append((label, (*_norms(width), *connections, attention, gate, ffn)))
+    final = HyperConnection("final_streams", width, streams, final=True)
+    return _decoder(f, layers, width, heads, before_norm=(final,))
+
+
 def _norms(width: int) -> tuple[Norm, Norm]:
     return Norm("attention_norm", width, width), Norm("mlp_norm", width, width)
 
@@ -105,12 +141,18 @@ def _ffn(f: Fields, width: int) -> tuple[Moe, Mlp]:
     return moe, Mlp(width=width, hidden=f.dim("intermediate_size"))
 
 
-def _decoder(f: Fields, layers: list[tuple[str, tuple[Block, ...]]], width: int, heads: int) -> Architecture:
+def _decoder(
+    f: Fields,
+    layers: list[tuple[str, tuple[Block, ...]]],
+    width: int,
+    heads: int,
+    before_norm: tuple[Block, ...] = (),
+) -> Architecture:
     vocab = f.dim("vocab_size")
     stack = Stack(
         "decoder",
         group_layers("layers", layers),
         (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (Norm("final_norm", width, width), Head(vocab, width)),
+        (*before_norm, Norm("final_norm", width, width), Head(vocab, width)),
     )
     return Architecture(family=f.model_type, decoder=stack, heads=heads, kv_heads=heads)
