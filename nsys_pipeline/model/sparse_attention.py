@@ -11,6 +11,17 @@ from nsys_pipeline.model.masks import causal_pairs, double_pairs, pooled_pairs, 
 from nsys_pipeline.model.quantization import ATTENTION
 
 
+def _pool_and_tail_pairs(q: int, cached: int, pool: int, most: int, *, tail: bool = True) -> int:
+    """Pairs of `q` new tokens over `cached` ones with the keys of `most` closed pools, and of the open one if `tail`."""
+
+    def first(tokens: int) -> int:
+        runs, rest = divmod(tokens, pool)
+        open_pairs = runs * triangle(pool - 1) + triangle(rest) if tail else 0
+        return pool * pooled_pairs(tokens, pool, most) + open_pairs
+
+    return first(cached + q) - first(cached)
+
+
 @attrs.frozen(kw_only=True)
 class SparseLatentAttention(LatentAttention):
     """DeepSeek sparse attention (DeepSeek-V3.2 report, 2.1): a query attends to the `top_keys` best-scored keys.
@@ -100,14 +111,8 @@ class SparseLatentAttention(LatentAttention):
         if mode != "exact":
             return double_pairs(mode, q, cached)
         if self.pool:
-            return 2 * (self._pooled(cached + q, self.pool) - self._pooled(cached, self.pool))
+            return 2 * _pool_and_tail_pairs(q, cached, self.pool, self.top_keys // self.pool, tail=self.open_pool)
         return double_pairs(mode, q, cached, self.top_keys)
-
-    def _pooled(self, tokens: int, pool: int) -> int:
-        """Pairs of the first `tokens` positions: the keys of the pools picked, and those of the open pool."""
-        runs, rest = divmod(tokens, pool)
-        tails = runs * triangle(pool - 1) + triangle(rest) if self.open_pool else 0
-        return pool * pooled_pairs(tokens, pool, self.top_keys // pool) + tails
 
     def _keys_read(self, q: int, cached: int) -> int:
         tail = cached % self.pool if self.pool and self.open_pool else 0
@@ -176,3 +181,62 @@ class BlockSparseAttention(Attention):
         growing = min(tokens, most * self.block)
         runs, rest = divmod(growing, self.block)
         return self.block * runs * (runs - 1) // 2 + runs * rest + (tokens - growing) * most
+
+
+@attrs.frozen(kw_only=True)
+class PooledSparseAttention(Attention):
+    """A query attends to the `top_pools` best-scored pools of `pool` keys and to the pool that is open (Qwen4-Exp).
+
+    The indexer scores the mean of each closed pool's index keys, of which one of `index_dim` values is cached per pool.
+    transformers scores what a query may see, and no more, so that scores are the same in all attention conventions.
+    """
+
+    pool: int
+    top_pools: int
+    index_heads: int
+    index_dim: int
+
+    @property
+    def params(self) -> int:
+        return super().params + self.width * (self.index_heads + 1) * self.index_dim + 2 * self.index_dim
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        super().token_ops(emit, run)
+        n = (self.index_heads + 1) * self.index_dim
+        emit.gemm("index_qk", ATTENTION, run.tokens, n, self.width, replicas=emit.tp)
+        emit.norm("index_norm", 2 * self.index_dim, run.tokens * n)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        super().context_ops(emit, run)
+        shapes = [(q, cached, count) for (q, cached), count in step_shapes(run.step) if q]
+        pairs = sum(
+            count * (pooled_pairs(cached + q, self.pool) - pooled_pairs(cached, self.pool))
+            for q, cached, count in shapes
+        )
+        # A pool that is open is a running sum.
+        read = sum(count * -(-cached // self.pool) for _, cached, count in shapes)
+        written = sum(count * (-(-(cached + q) // self.pool) - cached // self.pool) for q, cached, count in shapes)
+        flops = 2 * pairs * self.index_heads * self.index_dim
+        emit.add(
+            "attention",
+            "index_scores",
+            m=run.tokens,
+            n=pairs // run.tokens if run.tokens else 0,
+            k=self.index_dim,
+            batch=self.index_heads,
+            flops=flops,
+            executed=emit.tp * flops,
+            kv_read=emit.tp * emit.kv_bytes(read * self.index_dim),
+            kv_write=emit.tp * emit.kv_bytes(written * self.index_dim),
+            activation=emit.plain_bytes(run.tokens * (self.index_heads + 1) * self.index_dim),
+        )
+
+    def _load(self, run: Pass, mode: str) -> tuple[int, int]:
+        pairs2, _ = super()._load(run, mode)
+        shapes = [(q, cached, count) for (q, cached), count in step_shapes(run.step) if q]
+        if mode == "exact":
+            pairs2 = 2 * sum(
+                count * _pool_and_tail_pairs(q, cached, self.pool, self.top_pools) for q, cached, count in shapes
+            )
+        most = self.top_pools * self.pool
+        return pairs2, sum(count * min(kv, q * most + kv % self.pool) for q, kv, count in shapes)

@@ -39,7 +39,7 @@ _DECODER = re.compile(r"(^|\.)(language_model|text_model|lm_head)\.")
 _OTHER_TOWERS = re.compile(
     r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio))\."
 )
-_RECURRENT = r"(linear_attn|mamba|mamba_decoder|conv|short_conv)$"
+_RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
     (r"\bindexer\b", "indexer"),
@@ -87,12 +87,13 @@ _NAMES: dict[str, str] = {
     "mlp_streams_mix": "streams",
     "final_streams": "streams",
     "index_compressor": "indexer",
+    "index_qk": "indexer",
     "index_q": "indexer",
     "index_k": "indexer",
     "index_weights": "indexer",
     "index_scores": "indexer",
 }
-_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj|kda_\w+|lightning_\w+|rg_lru_gates)$")
+_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj\w*|kda_\w+|lightning_\w+|rg_lru_gates)$")
 
 
 @attrs.frozen

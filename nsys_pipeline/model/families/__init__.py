@@ -31,6 +31,8 @@ FAMILIES["sam_vision_model"] = sam_vision_model
 VERIFIED = frozenset({**DENSE, **MOE, **ALONE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None}) - {
     "gemma4_text",
     "gemma4_unified_text",
+    "glm5_next_text",
+    "qwen4_exp_text",
     "deepseek",
     "deepseek_vl_v2",
     "longcat_flash",

@@ -55,7 +55,8 @@ def _kinds(f: Fields, depth: int, interval: int) -> list[str]:
     return layer_kinds(f, depth, lambda i: "linear_attention" if (i + 1) % step else "full_attention")
 
 
-def _delta_net(f: Fields, width: int) -> Recurrent:
+def delta_net(f: Fields, width: int) -> Recurrent:
+    """Qwen's gated delta net with its field names."""
     k_heads, v_heads = f.dim("linear_num_key_heads"), f.dim("linear_num_value_heads")
     f.divides("linear_num_value_heads", v_heads, "linear_num_key_heads", k_heads)
     return gated_delta_net(
@@ -72,7 +73,7 @@ def qwen3_next(f: Fields) -> Architecture:
     """Three gated delta nets to a gated attention; experts, or for Qwen3.5 dense MLPs, in every layer."""
     dims, bias = read_dims(f), f.flag("attention_bias")
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias, extra_params=dims.qk_norm_per_head, gate=True)
-    linear = _delta_net(f, dims.width)
+    linear = delta_net(f, dims.width)
     if f.has("num_experts", "num_local_experts"):
         ffn = qwen_ffn(f, dims.width, dims.depth, shared=True)
     else:

@@ -13,6 +13,7 @@ from nsys_pipeline.model.families.jetmoe import jetmoe
 from nsys_pipeline.model.families.minimax_m3 import minimax_m3
 from nsys_pipeline.model.families.mllama import mllama_text
 from nsys_pipeline.model.families.moe import MOE
+from nsys_pipeline.model.families.qwen4 import qwen4_exp
 from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.shared_blocks import SHARED
 from nsys_pipeline.model.families.step3 import step3p5
@@ -28,6 +29,7 @@ ALONE: dict[str, Builder] = {
     "mistral_large4_text": mistral_large4,
     "minimax_m3_vl_text": minimax_m3,
     "step3p5": step3p5,
+    "qwen4_exp_text": qwen4_exp,
     "mllama_text_model": mllama_text,
     "jetmoe": jetmoe,
 }

@@ -72,6 +72,7 @@ _NESTED: dict[str, str] = {
     "paddleocr_vl": "paddleocr_vl_text",
     "glm5_next": "glm5_next_text",
     "mistral_large4": "mistral_large4_text",
+    "qwen4_exp": "qwen4_exp_text",
     "mllama": "mllama_text_model",
     "ernie4_5_vl_moe": "ernie4_5_vl_moe_text",
 }
