@@ -12,7 +12,7 @@ from nsys_pipeline.model.quantization import ATTENTION
 
 
 def _pool_and_tail_pairs(q: int, cached: int, pool: int, most: int, *, tail: bool = True) -> int:
-    """Pairs of `q` new tokens over `cached` ones with the keys of `most` closed pools, and of the open one if `tail`."""
+    """Pairs of `q` new tokens over `cached` ones with the keys of `most` closed pools, and of the open one."""
 
     def first(tokens: int) -> int:
         runs, rest = divmod(tokens, pool)

@@ -418,6 +418,32 @@ def lfm2(f: Fields) -> Architecture:
     return assemble(f, f.model_type, dims, layers)
 
 
+def lfm3(f: Fields) -> Architecture:
+    """LFM2 with full and sliding attention in turn, a gate per head, and norms after the blocks too."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    width = dims.width
+    conv = short_convolution(width, f.integer("conv_L_cache", default=7), bias=f.flag("conv_bias"))
+    window = f.opt_int("sliding_window")
+    options = {"q_bias": bias, "kv_bias": bias, "o_bias": bias, "extra_params": dims.qk_norm_per_head}
+    gate = (Linear("attention_gate", dims.heads, width, role=ATTENTION),) if f.flag("use_attention_gate") else ()
+    mixers: dict[str, tuple[Block, ...]] = {
+        "conv": (conv,),
+        "full_attention": (_attention(dims, **options), *gate),
+        "sliding_attention": (_attention(dims, window=window, **options), *gate),
+    }
+    norms = tuple(Norm(f"norm_{number}", width, width) for number in range(4 if f.flag("use_sandwich_norm") else 2))
+    mlp = Mlp(width=width, hidden=f.dim("intermediate_size"))
+    other = {2: "full_attention", 0: "sliding_attention"}
+    kinds = layer_kinds(f, dims.depth, lambda i: other.get(i % 4, "conv") if i else "conv")
+    unknown = sorted(set(kinds) - set(mixers))
+    if unknown:
+        raise f.wrong("layer_types", f"names kinds that are not known: {', '.join(unknown)}")
+    layers: list[tuple[str, tuple[Block, ...]]] = [
+        (kind.removesuffix("_attention"), (*norms, *mixers[kind], mlp)) for kind in kinds
+    ]
+    return assemble(f, "lfm3", dims, layers)
+
+
 def _lfm2_hidden(f: Fields) -> int:
     """LFM2 scales its MLP: two thirds, times a multiplier, rounded up."""
     hidden = f.integer("block_ff_dim", "intermediate_size") if f.has("block_ff_dim") else f.dim("intermediate_size")
@@ -514,4 +540,5 @@ HYBRID: dict[str, Builder] = {
     "rwkv": rwkv,
     "lfm2": lfm2,
     "lfm2_moe": lfm2,
+    "lfm3": lfm3,
 }

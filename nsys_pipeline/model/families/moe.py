@@ -150,6 +150,33 @@ def mellum(f: Fields) -> Architecture:
     ).build("mellum")
 
 
+def flint(f: Fields) -> Architecture:
+    """Qwen3-MoE with sinks and a shared expert; after two full, dense layers three sliding ones to a full one."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    moe = Moe(
+        width=dims.width,
+        hidden=f.dim("moe_intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        shared=f.dim("shared_expert_intermediate_size"),
+    )
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"))
+    listed, step = f.indices("mlp_only_layers"), f.integer("decoder_sparse_step", default=1)
+    only = [0, 1] if listed is None else listed
+    last = dims.depth - 1
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        sinks=True,
+        windows=sliding(f, dims.depth, lambda index: index >= 2 and index % 4 != 1 and index != last),
+        ffn=lambda index: ("dense", dense) if index in only or (index + 1) % step else ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("flint")
+
+
 def kolibri1(f: Fields) -> Architecture:
     """Experts beside a shared one in every layer; four norms; four sliding layers to a full one."""
     dims = read_dims(f)
@@ -862,6 +889,7 @@ MOE: dict[str, Builder] = {
     "ernie4_5_vl_moe_text": ernie4_5_vl_moe,
     "aria_text": aria_text,
     "axk1": axk1,
+    "flint": flint,
     "granitemoe_swa": granitemoe,
     "kolibri1": kolibri1,
     "mellum": mellum,

@@ -26,6 +26,7 @@ _NESTED: dict[str, str] = {
     "cohere2_vision": "cohere2",
     "ovis2": "qwen2",
     "lfm2_vl": "lfm2",
+    "lfm3_vl": "lfm3",
     "llava_next_video": "llama",
     "vipllava": "llama",
     "video_llava": "llama",
