@@ -441,6 +441,45 @@ def _recurrent_gemma(config: Config, rng: Random) -> None:
     config["num_hidden_layers"] = max(config["num_hidden_layers"], len(pattern) + 1)
 
 
+def _listed_kinds(config: Config, rng: Random) -> None:
+    _gpt_oss(config, rng)
+    _mlp_types(config, rng)
+
+
+def _flint(config: Config, rng: Random) -> None:
+    _gpt_oss(config, rng)
+    config["mlp_only_layers"] = rng.choice((None, [], [1]))
+
+
+def _aria(config: Config, rng: Random) -> None:
+    config["moe_num_experts"], config["moe_topk"] = _experts(rng)
+
+
+def _axk1(config: Config, rng: Random) -> None:
+    config.update(n_group=1, topk_group=1, num_key_value_heads=config["num_attention_heads"], head_dim=...)
+    config["q_lora_rank"] = rng.choice((12, 32))
+    if rng.random() < 0.5:
+        _mlp_types(config, rng)
+    else:
+        config.update(first_k_dense_replace=rng.choice((0, 1, 2)), moe_layer_freq=rng.choice((1, 2)))
+
+
+def _hy_v4(config: Config, rng: Random) -> None:
+    _sparse(config, rng)
+    depth = config["num_hidden_layers"]
+    config.update(hc_mult=rng.choice((2, 3)), swiglu_limit=10.0, n_group=1, topk_group=1)
+    if rng.random() < 0.6:
+        config["indexer_types"] = ["full"] + [rng.choice(("full", "shared")) for _ in range(depth - 1)]
+
+
+def _lfm3(config: Config, rng: Random) -> None:
+    depth = config["num_hidden_layers"]
+    kinds = ("conv", "full_attention", "sliding_attention")
+    # transformers runs a hybrid without weights only if it has at least one layer with keys.
+    config["layer_types"] = [rng.choice(kinds) for _ in range(depth - 1)] + [rng.choice(kinds[1:])]
+    config["sliding_window"] = rng.choice((3, 7, 64))
+
+
 def _jetmoe(config: Config, rng: Random) -> None:
     config.update(kv_channels=rng.choice((8, 12)), num_key_value_heads=rng.choice((1, 2, 4)))
     config.pop("num_attention_heads", None)
@@ -515,21 +554,31 @@ _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
     "bailing_hybrid": _bailing_hybrid,
     "recurrent_gemma": _recurrent_gemma,
     "jetmoe": _jetmoe,
+    "granite_swa": _gpt_oss,
+    "granitemoe_swa": _gpt_oss,
+    "mellum": _listed_kinds,
+    "kolibri1": _gpt_oss,
+    "flint": _flint,
+    "aria_text": _aria,
+    "axk1": _axk1,
+    "hy_v4": _hy_v4,
+    "lfm3": _lfm3,
 }
 
 
 #: Text decoders that transformers can build and run from such a config.
 TEXT_TYPES = (
-    "afmoe", "apertus", "arcee", "bailing_hybrid", "bamba", "bitnet", "bloom", "codegen", "cohere", "cohere2",
-    "cohere2_moe", "cwm", "dbrx", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4", "dots1", "ernie4_5",
-    "ernie4_5_moe", "exaone4", "exaone_moe", "falcon", "falcon_h1", "falcon_mamba", "flex_olmo", "gemma", "gemma2",
-    "gemma3_text", "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt2",
-    "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe", "granitemoehybrid",
-    "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "internlm3", "iquestcoder", "jais2",
-    "jamba", "jetmoe", "kimi_linear", "laguna", "lfm2", "lfm2_moe", "llama", "llama4_text", "mamba", "mamba2",
-    "mimo_v2_flash", "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl_text", "ministral", "ministral3", "mistral",
-    "mixtral", "mpt", "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2", "olmo3", "olmo_hybrid", "olmoe", "opt",
-    "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text",
-    "qwen3_moe", "qwen3_next", "recurrent_gemma", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2",
-    "vaultgemma", "youtu", "zamba", "zamba2",
+    "afmoe", "apertus", "arcee", "aria_text", "axk1", "bailing_hybrid", "bamba", "bitnet", "bloom", "codegen",
+    "cohere", "cohere2", "cohere2_moe", "cwm", "dbrx", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4",
+    "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe", "falcon", "falcon_h1", "falcon_mamba", "flex_olmo",
+    "flint", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe",
+    "glm4_moe_lite", "glm_moe_dsa", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite",
+    "granite_swa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "helium",
+    "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "hy_v4", "hyperclovax", "internlm3", "iquestcoder", "jais2",
+    "jamba", "jetmoe", "kimi_linear", "kolibri1", "laguna", "lfm2", "lfm2_moe", "lfm3", "llama", "llama4_text",
+    "mamba", "mamba2", "mellum", "mimo_v2_flash", "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl_text",
+    "ministral", "ministral3", "mistral", "mixtral", "mpt", "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2",
+    "olmo3", "olmo_hybrid", "olmoe", "opt", "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3",
+    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "seed_oss", "smollm3",
+    "solar_open", "stablelm", "starcoder2", "vaultgemma", "youtu", "zamba", "zamba2",
 )  # fmt: skip
