@@ -9,6 +9,7 @@ from __future__ import annotations
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.blocks import Mlp, Moe
 from nsys_pipeline.model.families.common import Builder, DecoderSpec, Dims, dense_ffn, read_dims
+from nsys_pipeline.model.families.dense import llama, qwen2
 from nsys_pipeline.model.families.moe import experts_of
 from nsys_pipeline.model.fields import Fields
 
@@ -104,6 +105,8 @@ REMOTE: dict[str, Builder] = {
     "qwen": qwen,
     "chatglm": chatglm,
     "exaone": exaone,
+    "minicpm": llama,
+    "mimo": qwen2,
     "bailing_moe": bailing_moe,
     "bailing_moe_v2": bailing_moe,
 }

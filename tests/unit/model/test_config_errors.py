@@ -215,3 +215,19 @@ def test_impossible_sizes(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match="model type `llama`") as caught:
         Model.from_config(llama(**changes))
     assert message in caught.value.message
+
+
+def test_sizes_named_after_layers_and_experts_may_be_large() -> None:
+    # Qwen2-57B-A14B and Gemma 3n; only numbers of layers and experts are bounded by what can be built.
+    qwen = {
+        **llama(), "model_type": "qwen2_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 20480,
+    }  # fmt: skip
+    gemma = {
+        **llama(num_hidden_layers=5), "model_type": "gemma3n_text", "head_dim": 8, "num_kv_shared_layers": 1,
+        "vocab_size_per_layer_input": 262144,
+    }  # fmt: skip
+    assert Model.from_config(qwen).params > 3 * 64 * 20480
+    assert Model.from_config(gemma).params > 5 * 262144
+    with pytest.raises(ModelError, match="num_experts"):
+        Model.from_config({**qwen, "num_experts": 20480})
