@@ -131,8 +131,13 @@ def bailing_hybrid(f: Fields) -> Architecture:
     """Ling 3: Kimi delta attention, and latent attention with a gate per head in each `layer_group_size`-th layer."""
     width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
     dims = Dims(width, depth, heads, heads, f.dim("v_head_dim"), f.dim("vocab_size"))
+    # transformers saves what it derives: `head_dim` is then the rotary part, and the linear sizes have own fields.
     linear = kimi_delta_attention(
-        width, heads, f.dim("head_dim"), f.integer("short_conv_kernel_size", default=4), low_rank=False
+        width,
+        f.integer("linear_num_heads", default=heads),
+        f.opt_int("linear_head_dim") or f.dim("head_dim"),
+        f.integer("linear_conv_kernel_dim", default=f.integer("short_conv_kernel_size", default=4)),
+        low_rank=False,
     )
     latent = latent_attention(f.replaced(q_lora_rank=None), width, heads)
     gate = Linear("attention_gate", heads, width, role=ATTENTION)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Moe, Norm
 from nsys_pipeline.model.families.common import layer_kinds, read_dims
@@ -23,7 +25,7 @@ def minimax_m3(f: Fields) -> Architecture:
     dims, width = read_dims(f), f.dim("hidden_size")
     nested = f.sub("sparse_attention_config", model_type="sparse_attention_config")
     sizes = {name: nested.integer(old, default=f.integer(name)) for name, old in _INDEX.items()}
-    shape = {
+    shape: dict[str, Any] = {
         "width": width,
         "heads": dims.heads,
         "kv_heads": dims.kv_heads,
