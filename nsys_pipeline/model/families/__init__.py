@@ -7,7 +7,7 @@ from typing import Any
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.common import Builder, refuse_overrides
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.moe import MOE
@@ -79,7 +79,9 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
         raise ModelError("the config has no `model_type`", hint="pass the config.json of a Hugging Face checkpoint")
     builder = FAMILIES.get(model_type)
     if builder is not None:
-        return builder(Fields(config, model_type)), False
+        fields = Fields(config, model_type)
+        refuse_overrides(fields)
+        return builder(fields), False
     if approximate:
         from nsys_pipeline.model.families.approximate import approximate_architecture
 

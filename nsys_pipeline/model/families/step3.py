@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Linear, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import layer_kinds, read_dims
+from nsys_pipeline.model.families.common import layer_kinds, layer_overrides, read_dims
 from nsys_pipeline.model.families.moe import named_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -35,10 +35,14 @@ def step3p5(f: Fields) -> Architecture:
     listed = _moe_layers(f, dims.depth)
     spelled = ["sparse" if index in listed else "dense" for index in range(dims.depth)]
     kinds = layer_kinds(f, dims.depth, lambda _: "full_attention")
+    overrides = layer_overrides(f, dims.depth)
     layers: list[tuple[str, tuple[Block, ...]]] = []
-    for kind, mlp_kind in zip(kinds, named_kinds(f, "mlp_layer_types", dims.depth, spelled), strict=True):
+    mlp_kinds = named_kinds(f, "mlp_layer_types", dims.depth, spelled)
+    for index, (kind, mlp_kind) in enumerate(zip(kinds, mlp_kinds, strict=True)):
         slides = kind == "sliding_attention"
         heads = sliding_heads if slides else dims.heads
+        if overrides is not None:
+            heads = overrides[index].dim("num_attention_heads")
         f.divides("num_sliding_attention_heads", heads, "num_key_value_heads", dims.kv_heads)
         attention = Attention(
             width=width,
