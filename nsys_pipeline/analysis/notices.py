@@ -49,11 +49,12 @@ def operator_notices(operators: list[OperatorRow]) -> list[Notice]:
     if not impossible:
         return []
     worst = max(impossible, key=lambda row: row.roofline_ratio or 0)
+    share = (worst.roofline_ratio or 0) * 100
     return [
         Notice(
             "faster_than_hardware",
-            f"{len(impossible)} operators took less time than their estimate needs at peak, most of all {worst.operator} "
-            f"of {worst.phase} {worst.shape}: {(worst.roofline_ratio or 0) * 100:.0f}% of the roofline",
+            f"{len(impossible)} operators took less time than their estimate needs at peak, first of all "
+            f"{worst.operator} of {worst.phase} {worst.shape}: {share:.0f}% of the roofline",
             "fewer bytes were read than estimated: routing chose fewer experts than uniform routing would, or the data "
             "was still in the L2 cache; another --model or --dtype would also explain it",
         )

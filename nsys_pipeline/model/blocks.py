@@ -220,9 +220,12 @@ class Attention(Block):
         emit.gemm("o", self.role, run.tokens, self._out, self.heads * self._v_dim, bias=self._out * self.o_bias)
         emit.all_reduce("attention_all_reduce", run.tokens * self._out)
 
+    def _load(self, run: Pass, mode: str) -> tuple[int, int]:
+        """Twice the pairs and the cached tokens read, summed over the sequences."""
+        return attention_load(run, mode, self.window, self.chunk, causal=self.causal, rolling=self.rolling)
+
     def context_ops(self, emit: Emitter, run: Pass) -> None:
-        mode, window, chunk = emit.conventions.attention, self.window, self.chunk
-        pairs2, read = attention_load(run, mode, window, chunk, causal=self.causal, rolling=self.rolling)
+        pairs2, read = self._load(run, emit.conventions.attention)
         copies = max(1, emit.tp // self.kv_heads)
         token = self.kv_heads * (self.head_dim + self._v_dim)
         emit.add(
@@ -431,7 +434,7 @@ class LatentAttention(Block):
     """Multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, 2.1): K and V come from a latent of `kv_rank` values.
 
     The cache holds, per token, the latent and one rotary key (`rope_dim`) shared by the heads, or the expanded keys and
-    values, as `Conventions.mla` says.
+    values, as `Conventions.mla` says. `shared_latents`: the layer has none of its own and reads an earlier layer's.
     """
 
     width: int
@@ -444,6 +447,8 @@ class LatentAttention(Block):
     bias: bool = False
     kv_bias: bool = False
     causal: bool = True
+    shared_latents: bool = False
+    extra_params: int = 0
 
     @property
     def _qk_dim(self) -> int:
@@ -464,9 +469,9 @@ class LatentAttention(Block):
             query = d * q_out
         else:
             query = d * self.q_rank + self.q_rank + self.q_rank * q_out + (self.q_rank if self.bias else 0)
-        latent = d * self._latent + self.kv_rank + (self._latent if self.bias else 0)
+        latent = 0 if self.shared_latents else d * self._latent + self.kv_rank + (self._latent if self.bias else 0)
         out = self.heads * self.value_dim * d + (d if self.bias else 0)
-        return query + latent + self.kv_rank * self._expanded + out
+        return query + latent + self.kv_rank * self._expanded + out + self.extra_params
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         d, tokens, q_out = self.width, run.tokens, self.heads * self._qk_dim
@@ -478,9 +483,12 @@ class LatentAttention(Block):
             emit.gemm("q_a", ATTENTION, tokens, self.q_rank, d, bias=bias, replicas=emit.tp)
             emit.norm("q_a_norm", self.q_rank, tokens * self.q_rank)
             emit.gemm("q_b", ATTENTION, tokens, q_out, self.q_rank)
-        bias = self._latent if self.bias else 0
-        emit.gemm("kv_a", ATTENTION, tokens, self._latent, d, bias=bias, replicas=emit.tp)
-        emit.norm("kv_a_norm", self.kv_rank, tokens * self.kv_rank)
+        if not self.shared_latents:
+            bias = self._latent if self.bias else 0
+            emit.gemm("kv_a", ATTENTION, tokens, self._latent, d, bias=bias, replicas=emit.tp)
+            emit.norm("kv_a_norm", self.kv_rank, tokens * self.kv_rank)
+        if self.extra_params:
+            emit.norm("attention_scales", self.extra_params, tokens * q_out)
         emit.gemm("o", ATTENTION, tokens, d, self.heads * self.value_dim, bias=d if self.bias else 0)
         emit.all_reduce("attention_all_reduce", tokens * d)
 
@@ -519,7 +527,7 @@ class LatentAttention(Block):
             flops=model[1] * self.heads,
             executed=executed[1] * self.heads,
             kv_read=copies * emit.kv_bytes(cached * token),
-            kv_write=copies * emit.kv_bytes(run.tokens * token),
+            kv_write=0 if self.shared_latents else copies * emit.kv_bytes(run.tokens * token),
             activation=emit.plain_bytes(run.tokens * self.heads * (self._qk_dim + self.value_dim)),
         )
 
@@ -695,6 +703,21 @@ class LastTokens(Block):
         inner = self._inner(run)
         for block in self.blocks:
             block.context_ops(emit, inner)
+
+
+@attrs.frozen
+class Unused(Block):
+    """A block that is stored and that no pass over text alone runs: what only images go through."""
+
+    block: Block
+
+    @property
+    def params(self) -> int:
+        return self.block.params
+
+    @property
+    def idle_params(self) -> int:
+        return self.block.params
 
 
 @attrs.frozen

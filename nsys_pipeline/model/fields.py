@@ -102,7 +102,9 @@ class Fields:
             raise self.wrong(name, f"is {value!r}, not an integer")
         if value < minimum:
             raise self.wrong(name, f"is {value}; it must be at least {minimum}")
-        limit = _MOST_LAYERS if any(word in name for word in ("layer", "depth", "expert")) else _MOST
+        counted = any(word in name for word in ("layer", "depth", "expert"))
+        # `shared_expert_intermediate_size` and `vocab_size_per_layer_input` are sizes.
+        limit = _MOST_LAYERS if counted and not any(word in name for word in ("size", "dim")) else _MOST
         if value > limit:
             raise self.wrong(name, f"is {str(value)[:30]}, far above any model's")
         return value

@@ -29,6 +29,16 @@ def _chunked(tokens: int, chunk: int) -> int:
     return (tokens // chunk) * triangle(chunk) + triangle(tokens % chunk)
 
 
+def pooled_pairs(tokens: int, rate: int, most: int | None = None) -> int:
+    """Pairs of the first `tokens` positions with pools of `rate` keys: p sees (p + 1) // rate of them, at most `most`.
+
+    Algorithm: positions fall into runs of `rate` that see 0, 1, 2, … pools; past most · rate all see `most`.
+    """
+    growing = tokens if most is None else min(tokens, most * rate)
+    runs, rest = divmod(growing, rate)
+    return rate * runs * (runs - 1) // 2 + runs * (rest + 1) + (tokens - growing) * (most or 0)
+
+
 def bidirectional_pairs(tokens: int, window: int | None = None, chunk: int | None = None) -> int:
     """Pairs without a causal mask: all, those at most `window` - 1 apart, or those within blocks of `chunk` tokens."""
     if chunk is not None:

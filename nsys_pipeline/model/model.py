@@ -91,6 +91,8 @@ class Model:
             raise ModelError(
                 f"config of model type `{self.model_type}`: `quantization_config` is {raw!r}, not an object"
             )
+        if "expert_dtype" in self.config:
+            raw = {"expert_dtype": self.config["expert_dtype"], **raw}
         decoder = self.architecture.decoder
         return read_quantization(raw, model_type=self.model_type, depth=decoder.depth if decoder else 1)
 

@@ -224,6 +224,9 @@ def read_quantization(raw: Mapping[str, Any], *, model_type: str = "", depth: in
     elif method in _EVERYWHERE:
         fmt = _EVERYWHERE[method](f)
         formats = dict.fromkeys(_MODULES, fmt)
+        if method == "fp8" and f.text("expert_dtype", default="fp8") == "fp4":
+            # DeepSeek-V4: an 8-bit scale per 32 inputs, as in MXFP4.
+            formats[q.EXPERT] = q.named_format("mxfp4")
         if method == "gptq" and f.flag("lm_head"):
             formats[q.HEAD] = fmt
     else:

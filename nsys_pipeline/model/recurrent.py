@@ -147,18 +147,22 @@ def gated_delta_net(*, width: int, k_heads: int, v_heads: int, k_dim: int, v_dim
     )
 
 
-def kimi_delta_attention(width: int, heads: int, head_dim: int, kernel: int) -> Recurrent:
-    """Kimi delta attention (arXiv 2510.26692): the gated delta rule with a decay per channel, from a low-rank gate."""
+def kimi_delta_attention(width: int, heads: int, head_dim: int, kernel: int, *, low_rank: bool = True) -> Recurrent:
+    """Kimi delta attention (arXiv 2510.26692): the gated delta rule with a decay per channel, from a low-rank gate.
+
+    Ling 3's gates are of full rank.
+    """
     inner = heads * head_dim
-    return Recurrent(
-        projections=(
-            Projection("kda_qkv", 3 * inner, width),
+    gates: tuple[Projection, ...] = (Projection("kda_f", inner, width), Projection("kda_g", inner, width))
+    if low_rank:
+        gates = (
             Projection("kda_f_a", head_dim, width),
             Projection("kda_f_b", inner, head_dim),
-            Projection("kda_b", heads, width),
             Projection("kda_g_a", head_dim, width),
             Projection("kda_g_b", inner, head_dim),
-        ),
+        )
+    return Recurrent(
+        projections=(Projection("kda_qkv", 3 * inner, width), Projection("kda_b", heads, width), *gates),
         out=Projection("kda_o", width, inner),
         conv_channels=3 * inner,
         conv_kernel=kernel,
@@ -190,4 +194,21 @@ def short_convolution(width: int, kernel: int, *, bias: bool) -> Recurrent:
         conv_channels=width,
         conv_kernel=kernel,
         conv_bias=bias,
+    )
+
+
+def gated_linear_recurrence(width: int, inner: int, heads: int, kernel: int) -> Recurrent:
+    """Griffin's recurrent block (arXiv 2402.19427): two gates, a product per head each; an elementwise recurrence."""
+    return Recurrent(
+        projections=(
+            Projection("in_proj_x", inner, width, bias=True),
+            Projection("in_proj_y", inner, width, bias=True),
+            Projection("rg_lru_gates", 2 * inner, inner // heads, bias=True),
+        ),
+        out=Projection("out_proj", width, inner, bias=True),
+        conv_channels=inner,
+        conv_kernel=kernel,
+        conv_bias=True,
+        state=inner,
+        small_params=inner,
     )

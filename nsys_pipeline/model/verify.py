@@ -33,14 +33,19 @@ _SMALL = 50_000_000
 #: Model types that run another type's code.
 _SAME_CODE = {"kimi_k2": "deepseek_v3"}
 
-#: Parameters that are not the text decoder's, in multimodal models.
+#: Parameters of the text decoder in multimodal models, most of which put it into a module of its own.
+_DECODER = re.compile(r"(^|\.)(language_model|text_model|lm_head)\.")
+#: Parameters that are not the text decoder's, in those that do not.
 _OTHER_TOWERS = re.compile(
-    r"(^|\.)(visual|vision\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio))\."
+    r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio)|embed_tokens_extend)\."
 )
-_RECURRENT = r"(linear_attn|mamba|mamba_decoder|conv|short_conv)$"
+_RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
     (r"\bindexer\b", "indexer"),
+    (r"\bcompressor\.\w+_proj$", "compressor"),
+    (r"(_hc|hc_head|^(\w+\.)*layers\.\d+)$", "streams"),
+    (r"o_(a|b)_proj$", "o"),
     (r"(self_attn|attention)\.(gate_proj|g_proj)$", "attention_gate"),
     (r"q_a_proj$", "q_a"),
     (r"q_b_proj$", "q_b"),
@@ -73,12 +78,22 @@ _NAMES: dict[str, str] = {
     "dt_proj": OTHER_CONVENTION,
     "x_proj_heads": OTHER_CONVENTION,
     "scan": OTHER_CONVENTION,
+    "o_a": "o",
+    "o_b": "o",
+    "kv": "qkv",
+    "attention_streams": "streams",
+    "attention_streams_mix": "streams",
+    "mlp_streams": "streams",
+    "mlp_streams_mix": "streams",
+    "final_streams": "streams",
+    "index_compressor": "indexer",
+    "index_qk": "indexer",
     "index_q": "indexer",
     "index_k": "indexer",
     "index_weights": "indexer",
     "index_scores": "indexer",
 }
-_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj|kda_\w+|lightning_\w+)$")
+_RECURRENT_OPS = re.compile(r"^(in_proj\w*|x_proj|out_proj\w*|kda_\w+|lightning_\w+|rg_lru_gates)$")
 
 
 @attrs.frozen
@@ -109,6 +124,16 @@ def _grouped_mm_flops(a_shape: Any, b_shape: Any, *_args: Any, **_kwargs: Any) -
     return int(2 * a_shape[0] * a_shape[1] * b_shape[-1])
 
 
+def _auto_class(transformers: Any, model: Model, config_class: type) -> Any:
+    """The auto class that builds a model of this config."""
+    if not (model.architecture.vision or model.architecture.text_only):
+        return transformers.AutoModelForCausalLM
+    kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM", "CausalLM")
+    found = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
+    known = [auto for auto in found if auto is not None and config_class in auto._model_mapping]
+    return known[0] if known else found[0]
+
+
 class MetaModel:
     """transformers' implementation of a config, without weights. Raises ModelError where there is none."""
 
@@ -116,6 +141,7 @@ class MetaModel:
         if model.architecture.decoder is None or model.architecture.encoder is not None or model.approximate:
             raise ModelError(f"`{model.name}` is no text decoder with an exact reading; verifying compares those")
         self._torch, transformers = _libraries()
+        self._new_cache = transformers.DynamicCache
         self.model = model
         self._device = "meta"
         config = {k: v for k, v in model.config.items() if k not in ("quantization_config", "auto_map", "torch_dtype")}
@@ -125,10 +151,8 @@ class MetaModel:
             hf_config = transformers.AutoConfig.for_model(**config)
             for part in {id(c): c for c in (hf_config, hf_config.get_text_config())}.values():
                 # The ids of the inputs are all zero, and some code looks for padding in them.
-                part.pad_token_id = None
-            multimodal = model.architecture.vision or model.architecture.text_only
-            kind = "ImageTextToText" if multimodal else "CausalLM"
-            auto = getattr(transformers, f"AutoModelFor{kind}")
+                part.pad_token_id = 1
+            auto = _auto_class(transformers, model, type(hf_config))
             with self._torch.device("meta"):
                 self.module = self._build(auto, hf_config).eval()
             self._rebuild: Callable[[], Any] = lambda: (
@@ -147,9 +171,11 @@ class MetaModel:
     @property
     def params(self) -> int:
         """Stored parameters, tied tables once; the decoder's where only the text decoder is described."""
-        named = self.module.named_parameters()
+        named = list(self.module.named_parameters())
         if self.model.architecture.text_only:
-            named = ((name, value) for name, value in named if not _OTHER_TOWERS.search(name))
+            inside = [(name, value) for name, value in named if _DECODER.search(name)]
+            apart = any("lm_head" not in name for name, _ in inside)
+            named = inside if apart else [(name, value) for name, value in named if not _OTHER_TOWERS.search(name)]
         return sum(parameter.numel() for _, parameter in named)
 
     @property
@@ -173,7 +199,7 @@ class MetaModel:
 
         def run() -> Any:
             with torch.no_grad():
-                past = _cache(self._run(step.batch, cached, {}, 1)) if cached else {}
+                past = self._past(step.batch, cached) if cached else {}
                 with FlopCounterMode(display=False, depth=None, custom_mapping=mapping) as counter:
                     self._run(step.batch, q, past, keep)
             return counter
@@ -204,6 +230,15 @@ class MetaModel:
             if [type(block) for block in group.blocks if isinstance(block, mixers)] == [Recurrent]
             for index in group.ids
         }
+
+    def _past(self, batch: int, tokens: int) -> dict[str, Any]:
+        """The cache after a prompt; where the output has none (RecurrentGemma), one that is given and filled."""
+        found = _cache(self._run(batch, tokens, {}, 1))
+        if found or "past_key_values" not in inspect.signature(self.module.forward).parameters:
+            return found
+        given = {"past_key_values": self._new_cache(config=self.module.config)}
+        self._run(batch, tokens, given, 1)
+        return given
 
     def _run(self, batch: int, tokens: int, past: Mapping[str, Any], keep: int) -> Any:
         ids = self._torch.zeros(batch, tokens, dtype=self._torch.long, device=self._device)
@@ -245,7 +280,9 @@ def _grouped(counts: Mapping[str, Mapping[Any, int]], recurrent_layers: Set[int]
 def _group_of(path: str, recurrent_layers: Set[int]) -> str:
     if _is_recurrent(path, recurrent_layers):
         # dt_proj is applied by its weight, outside its module.
-        plain = re.search(r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate)$", path) and not path.endswith("dt_proj")
+        plain = re.search(
+            r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate|linear_(x|y|out)|rg_lru)$", path
+        ) and not path.endswith("dt_proj")
         return "recurrent_projections" if plain and not path.endswith("conv1d") else OTHER_CONVENTION
     for pattern, name in _GROUPS:
         if re.search(pattern, path):
@@ -259,7 +296,7 @@ def _is_recurrent(path: str, recurrent_layers: Set[int]) -> bool:
     if layer is None:
         return False
     return bool(re.match(_RECURRENT, layer[2])) or (
-        int(layer[1]) in recurrent_layers and bool(re.match(r"(self_attn|mixer|attention)$", layer[2]))
+        int(layer[1]) in recurrent_layers and bool(re.match(r"(self_attn|mixer|attention|temporal_block)$", layer[2]))
     )
 
 

@@ -388,6 +388,104 @@ def _derived_heads(config: Config, _rng: Random) -> None:
     config["head_dim"] = config["hidden_size"] // config["num_attention_heads"]
 
 
+def _deepseek_v4(config: Config, rng: Random) -> None:
+    heads, depth = rng.choice((2, 4, 8)), config["num_hidden_layers"]
+    config.update(num_attention_heads=heads, num_key_value_heads=1, head_dim=rng.choice((16, 32)))
+    config.update(partial_rotary_factor=0.25, q_lora_rank=rng.choice((12, 32)), n_shared_experts=1)
+    config.update(o_groups=rng.choice((1, 2)), o_lora_rank=rng.choice((8, 12)), hc_mult=rng.choice((2, 3, 4)))
+    config.update(
+        index_topk=rng.choice((1, 3, 64)), index_n_heads=rng.choice((1, 4)), index_head_dim=rng.choice((8, 16))
+    )
+    config.update(sliding_window=rng.choice((2, 3, 7, 64)), scoring_func="sqrtsoftplus")
+    config["compress_rates"] = {
+        "compressed_sparse_attention": rng.choice((2, 3, 4)),
+        "heavily_compressed_attention": rng.choice((5, 8)),
+    }
+    config.pop("intermediate_size", None)
+    config["moe_intermediate_size"] = rng.choice((16, 24))
+    kinds = ("sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention")
+    config["layer_types"] = [rng.choice(kinds) for _ in range(depth)]
+    if rng.random() < 0.4:
+        config["layer_types"] = ...
+    elif rng.random() < 0.4:
+        config.update(
+            layer_types=..., compress_rates=..., compress_ratios=[rng.choice((0, 4, 128)) for _ in range(depth + 1)]
+        )
+    config["mlp_layer_types"] = [rng.choice(("moe", "hash_moe")) for _ in range(depth)]
+
+
+def _minimax_m3(config: Config, rng: Random) -> None:
+    depth = config["num_hidden_layers"]
+    kv_heads = rng.choice((1, 2, 4))
+    config.update(num_attention_heads=8, num_key_value_heads=kv_heads, index_n_heads=kv_heads)
+    config.update(head_dim=rng.choice((8, 16)), rotary_dim=8, index_head_dim=rng.choice((8, 16)))
+    config.update(index_block_size=rng.choice((2, 4, 5)), index_topk_blocks=rng.choice((1, 2, 3, 20)))
+    config.update(dense_intermediate_size=rng.choice((40, 96)), shared_intermediate_size=rng.choice((24, 56)))
+    config["layer_types"] = [rng.choice(("full_attention", "minimax_m3_sparse")) for _ in range(depth)]
+    _mlp_types(config, rng)
+
+
+def _bailing_hybrid(config: Config, rng: Random) -> None:
+    config.update(head_dim=rng.choice((8, 16)), num_key_value_heads=config["num_attention_heads"])
+    config.update(
+        n_group=1, topk_group=1, layer_group_size=rng.choice((1, 2, 3)), short_conv_kernel_size=rng.choice((2, 4))
+    )
+    config["num_hidden_layers"] = max(config["num_hidden_layers"], config["layer_group_size"])
+    _mlp_types(config, rng)
+
+
+def _recurrent_gemma(config: Config, rng: Random) -> None:
+    config.update(attention_window_size=rng.choice((3, 7, 64)), conv1d_width=rng.choice((2, 4)))
+    pattern = [rng.choice(("recurrent", "attention")) for _ in range(rng.randint(1, 3))]
+    config.update(block_types=[*pattern, "attention"], lru_width=rng.choice((None, config["hidden_size"])))
+    config["num_hidden_layers"] = max(config["num_hidden_layers"], len(pattern) + 1)
+
+
+def _listed_kinds(config: Config, rng: Random) -> None:
+    _gpt_oss(config, rng)
+    _mlp_types(config, rng)
+
+
+def _flint(config: Config, rng: Random) -> None:
+    _gpt_oss(config, rng)
+    config["mlp_only_layers"] = rng.choice((None, [], [1]))
+
+
+def _aria(config: Config, rng: Random) -> None:
+    config["moe_num_experts"], config["moe_topk"] = _experts(rng)
+
+
+def _axk1(config: Config, rng: Random) -> None:
+    config.update(n_group=1, topk_group=1, num_key_value_heads=config["num_attention_heads"], head_dim=...)
+    config["q_lora_rank"] = rng.choice((12, 32))
+    if rng.random() < 0.5:
+        _mlp_types(config, rng)
+    else:
+        config.update(first_k_dense_replace=rng.choice((0, 1, 2)), moe_layer_freq=rng.choice((1, 2)))
+
+
+def _hy_v4(config: Config, rng: Random) -> None:
+    _sparse(config, rng)
+    depth = config["num_hidden_layers"]
+    config.update(hc_mult=rng.choice((2, 3)), swiglu_limit=10.0, n_group=1, topk_group=1)
+    if rng.random() < 0.6:
+        config["indexer_types"] = ["full"] + [rng.choice(("full", "shared")) for _ in range(depth - 1)]
+
+
+def _lfm3(config: Config, rng: Random) -> None:
+    depth = config["num_hidden_layers"]
+    kinds = ("conv", "full_attention", "sliding_attention")
+    # transformers runs a hybrid without weights only if it has at least one layer with keys.
+    config["layer_types"] = [rng.choice(kinds) for _ in range(depth - 1)] + [rng.choice(kinds[1:])]
+    config["sliding_window"] = rng.choice((3, 7, 64))
+
+
+def _jetmoe(config: Config, rng: Random) -> None:
+    config.update(kv_channels=rng.choice((8, 12)), num_key_value_heads=rng.choice((1, 2, 4)))
+    config.pop("num_attention_heads", None)
+    config.pop("head_dim", None)
+
+
 def _opt(config: Config, _rng: Random) -> None:
     config["max_position_embeddings"] = 128
 
@@ -451,21 +549,36 @@ _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
     "hy_v3": _mlp_types,
     "minicpm3": _deepseek_dense,
     "youtu": _deepseek_dense,
+    "deepseek_v4": _deepseek_v4,
+    "minimax_m3_vl_text": _minimax_m3,
+    "bailing_hybrid": _bailing_hybrid,
+    "recurrent_gemma": _recurrent_gemma,
+    "jetmoe": _jetmoe,
+    "granite_swa": _gpt_oss,
+    "granitemoe_swa": _gpt_oss,
+    "mellum": _listed_kinds,
+    "kolibri1": _gpt_oss,
+    "flint": _flint,
+    "aria_text": _aria,
+    "axk1": _axk1,
+    "hy_v4": _hy_v4,
+    "lfm3": _lfm3,
 }
 
 
 #: Text decoders that transformers can build and run from such a config.
 TEXT_TYPES = (
-    "afmoe", "apertus", "arcee", "bamba", "bitnet", "bloom", "codegen", "cohere", "cohere2", "cohere2_moe", "cwm",
-    "dbrx", "deepseek_v2", "deepseek_v3", "deepseek_v32", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4",
-    "exaone_moe", "falcon", "falcon_h1", "falcon_mamba", "flex_olmo", "gemma", "gemma2", "gemma3_text",
-    "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt2",
-    "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite", "granitemoe", "granitemoehybrid",
-    "granitemoeshared", "helium", "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "internlm3", "iquestcoder",
-    "jais2", "jamba", "kimi_linear", "laguna", "lfm2", "lfm2_moe", "llama", "llama4_text", "mamba", "mamba2",
-    "mimo_v2_flash", "minicpm3", "minimax", "minimax_m2", "ministral", "ministral3", "mistral", "mixtral", "mpt",
-    "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2", "olmo3", "olmo_hybrid", "olmoe", "opt", "persimmon",
-    "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe",
-    "qwen3_next", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "vaultgemma", "youtu", "zamba",
-    "zamba2",
+    "afmoe", "apertus", "arcee", "aria_text", "axk1", "bailing_hybrid", "bamba", "bitnet", "bloom", "codegen",
+    "cohere", "cohere2", "cohere2_moe", "cwm", "dbrx", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4",
+    "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe", "falcon", "falcon_h1", "falcon_mamba", "flex_olmo",
+    "flint", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe",
+    "glm4_moe_lite", "glm_moe_dsa", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite",
+    "granite_swa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "helium",
+    "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "hy_v4", "hyperclovax", "internlm3", "iquestcoder", "jais2",
+    "jamba", "jetmoe", "kimi_linear", "kolibri1", "laguna", "lfm2", "lfm2_moe", "lfm3", "llama", "llama4_text",
+    "mamba", "mamba2", "mellum", "mimo_v2_flash", "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl_text",
+    "ministral", "ministral3", "mistral", "mixtral", "mpt", "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2",
+    "olmo3", "olmo_hybrid", "olmoe", "opt", "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3",
+    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "seed_oss", "smollm3",
+    "solar_open", "stablelm", "starcoder2", "vaultgemma", "youtu", "zamba", "zamba2",
 )  # fmt: skip

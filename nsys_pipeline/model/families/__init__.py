@@ -7,40 +7,34 @@ from typing import Any
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.common import Builder, refuse_overrides
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.encoders import ENCODERS
-from nsys_pipeline.model.families.gemma3n import gemma3n_text
-from nsys_pipeline.model.families.gemma4 import gemma4_text
-from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.moe import MOE
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
-from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.sam import sam_vision_model
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
-from nsys_pipeline.model.families.shared_blocks import SHARED
-from nsys_pipeline.model.families.text_only import TEXT_ONLY
+from nsys_pipeline.model.families.text import ALONE, TEXT
+from nsys_pipeline.model.families.text_only import COUNTED, TEXT_ONLY
 from nsys_pipeline.model.fields import Fields
 
 FAMILIES: dict[str, Builder] = {
-    **DENSE,
-    **MOE,
-    **HYBRID,
-    **SHARED,
-    **REMOTE,
+    **TEXT,
     **ENCODERS,
     **SEQ2SEQ,
     **MULTIMODAL,
     **TEXT_ONLY,
 }
 FAMILIES["sam_vision_model"] = sam_vision_model
-FAMILIES["gemma4_text"] = gemma4_text
-FAMILIES["gemma3n_text"] = gemma3n_text
 
 #: Model types whose totals equal torch's FlopCounterMode on transformers' code to the last FLOP, in the golden tests.
 VERIFIED = frozenset(
-    {**DENSE, **MOE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None, "gemma3n_text": None}
+    {**DENSE, **MOE, **ALONE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None, **dict.fromkeys(COUNTED)}
 ) - {
+    "gemma4_text",
+    "gemma4_unified_text",
+    "glm5_next_text",
+    "qwen4_exp_text",
     "deepseek",
     "deepseek_vl_v2",
     "longcat_flash",
@@ -85,7 +79,9 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
         raise ModelError("the config has no `model_type`", hint="pass the config.json of a Hugging Face checkpoint")
     builder = FAMILIES.get(model_type)
     if builder is not None:
-        return builder(Fields(config, model_type)), False
+        fields = Fields(config, model_type)
+        refuse_overrides(fields)
+        return builder(fields), False
     if approximate:
         from nsys_pipeline.model.families.approximate import approximate_architecture
 

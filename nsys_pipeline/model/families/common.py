@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -68,6 +68,31 @@ def per_layer(f: Fields, name: str, depth: int) -> list[Any] | None:
     if values and len(values) != depth:
         raise f.wrong(name, f"lists {len(values)} layers, but there are {depth}")
     return values or None
+
+
+#: Text models whose layers may differ by `per_layer_config`.
+_READ_OVERRIDES = frozenset({"gemma4_text", "gemma4_unified_text", "step3p5"})
+
+
+def layer_overrides(f: Fields, depth: int) -> list[Fields] | None:
+    """The config of each layer where `per_layer_config` (layer number → fields) makes them differ; None without it."""
+    value = f.get("per_layer_config")
+    if not value:
+        return None
+    if not isinstance(value, Mapping) or not all(isinstance(fields, Mapping) for fields in value.values()):
+        raise f.wrong("per_layer_config", "is no object of objects, one for each layer")
+    known = {str(index) for index in range(depth)}
+    unknown = sorted(str(key) for key in value if str(key) not in known)
+    if unknown:
+        raise f.wrong("per_layer_config", f"names layers that are not there: {', '.join(unknown[:5])}")
+    fields = {str(key): dict(entry) for key, entry in value.items()}
+    return [f.replaced(**fields.get(str(index), {})) for index in range(depth)]
+
+
+def refuse_overrides(f: Fields) -> None:
+    """Raise ModelError where `per_layer_config` changes layers of a model type that is read as if all were alike."""
+    if f.get("per_layer_config") and f.model_type not in _READ_OVERRIDES:
+        raise f.wrong("per_layer_config", "makes layers differ, which is not supported for this model type")
 
 
 def sliding(f: Fields, depth: int, is_sliding: Callable[[int], bool]) -> list[int | None]:

@@ -357,11 +357,11 @@ def olmo3(f: Fields) -> Architecture:
 
 
 def glm(f: Fields) -> Architecture:
-    """Biases on Q, K and V only; GLM-4 (0414) has four norms."""
+    """Biases on Q, K and V only; GLM-4 (0414) has four norms. GLM-4V has the biases whatever its config says."""
     dims = read_dims(f)
     return DecoderSpec(
         dims=dims,
-        q_bias=f.flag("attention_bias"),
+        q_bias=f.model_type == "glm4v_text" or f.flag("attention_bias"),
         norms=2 if f.model_type == "glm" else 4,
         ffn=dense_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
@@ -601,6 +601,33 @@ def helium(f: Fields) -> Architecture:
     ).build("helium")
 
 
+def granite_swa(f: Fields) -> Architecture:
+    """Llama with attention sinks; three sliding layers to a full one, which comes first."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        sinks=True,
+        windows=sliding(f, dims.depth, lambda index: index % 4 != 0),
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("granite_swa")
+
+
+def hyperclovax(f: Fields) -> Architecture:
+    """Llama, with four norms per layer if `use_post_norm`."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=4 if f.flag("use_post_norm") else 2,
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("hyperclovax")
+
+
 DENSE: dict[str, Builder] = {
     "llama": llama,
     "mistral": mistral,
@@ -655,4 +682,10 @@ DENSE: dict[str, Builder] = {
     "persimmon": persimmon,
     "iquestcoder": llama,
     "glm4v_text": glm,
+    "glm_ocr_text": glm,
+    "granite4_vision_text": llama,
+    "granite_swa": granite_swa,
+    "hunyuan_vl_text": hunyuan_dense,
+    "hyperclovax": hyperclovax,
+    "paddleocr_vl_text": ernie4_5,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, LastTokens, Linear, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import every, layer_kinds, read_dims
+from nsys_pipeline.model.families.common import every, layer_kinds, layer_overrides, read_dims
 from nsys_pipeline.model.fields import Fields
 
 
@@ -22,14 +22,21 @@ def gemma4_text(f: Fields) -> Architecture:
     hidden, wide = f.dim("intermediate_size"), f.flag("use_double_wide_mlp")
     per_layer = f.opt_int("hidden_size_per_layer_input") or 0
     experts = _experts(f, width) if f.flag("enable_moe_block") else None
+    # transformers 5 saves what is special about full layers layer by layer instead.
+    overrides = layer_overrides(f, depth)
     layers = []
     for index, kind in enumerate(kinds):
         sliding, shared = kind == "sliding_attention", index >= first_shared
         head_dim = dims.head_dim if sliding else global_dim
+        kv_heads = dims.kv_heads if sliding or not global_kv else global_kv
+        if overrides is not None:
+            head_dim = overrides[index].integer("head_dim")
+            kv_heads = overrides[index].integer("num_key_value_heads", default=dims.heads)
+            f.divides("num_attention_heads", dims.heads, "per_layer_config.num_key_value_heads", kv_heads)
         attention = Attention(
             width=width,
             heads=dims.heads,
-            kv_heads=dims.kv_heads if sliding or not global_kv else global_kv,
+            kv_heads=kv_heads,
             head_dim=head_dim,
             q_bias=bias,
             kv_bias=bias,

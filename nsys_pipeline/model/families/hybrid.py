@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Moe, Norm
+from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Linear, Mlp, Moe, Norm
 from nsys_pipeline.model.families.common import Builder, Dims, layer_kinds, per_layer, read_dims
 from nsys_pipeline.model.families.moe import experts_of, latent_attention, named_kinds, qwen_ffn
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import ATTENTION
 from nsys_pipeline.model.recurrent import (
     Projection,
     Recurrent,
     gated_delta_net,
+    gated_linear_recurrence,
     kimi_delta_attention,
     lightning_attention,
     mamba1,
@@ -53,7 +55,8 @@ def _kinds(f: Fields, depth: int, interval: int) -> list[str]:
     return layer_kinds(f, depth, lambda i: "linear_attention" if (i + 1) % step else "full_attention")
 
 
-def _delta_net(f: Fields, width: int) -> Recurrent:
+def delta_net(f: Fields, width: int) -> Recurrent:
+    """Qwen's gated delta net with its field names."""
     k_heads, v_heads = f.dim("linear_num_key_heads"), f.dim("linear_num_value_heads")
     f.divides("linear_num_value_heads", v_heads, "linear_num_key_heads", k_heads)
     return gated_delta_net(
@@ -70,7 +73,7 @@ def qwen3_next(f: Fields) -> Architecture:
     """Three gated delta nets to a gated attention; experts, or for Qwen3.5 dense MLPs, in every layer."""
     dims, bias = read_dims(f), f.flag("attention_bias")
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias, extra_params=dims.qk_norm_per_head, gate=True)
-    linear = _delta_net(f, dims.width)
+    linear = delta_net(f, dims.width)
     if f.has("num_experts", "num_local_experts"):
         ffn = qwen_ffn(f, dims.width, dims.depth, shared=True)
     else:
@@ -122,6 +125,59 @@ def kimi_linear(f: Fields) -> Architecture:
         label = ("linear" if kind in _LINEAR else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
         layers.append((label, (*_two_norms(width), mixer, ffn)))
     return assemble(f, "kimi_linear", dims, layers)
+
+
+def bailing_hybrid(f: Fields) -> Architecture:
+    """Ling 3: Kimi delta attention, and latent attention with a gate per head in each `layer_group_size`-th layer."""
+    width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
+    dims = Dims(width, depth, heads, heads, f.dim("v_head_dim"), f.dim("vocab_size"))
+    # transformers saves what it derives: `head_dim` is then the rotary part, and the linear sizes have own fields.
+    linear = kimi_delta_attention(
+        width,
+        f.integer("linear_num_heads", default=heads),
+        f.opt_int("linear_head_dim") or f.dim("head_dim"),
+        f.integer("linear_conv_kernel_dim", default=f.integer("short_conv_kernel_size", default=4)),
+        low_rank=False,
+    )
+    latent = latent_attention(f.replaced(q_lora_rank=None), width, heads)
+    gate = Linear("attention_gate", heads, width, role=ATTENTION)
+    experts, top_k = experts_of(f, "num_experts", "num_local_experts")
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("num_shared_experts", "n_shared_experts", default=0, minimum=0)
+    moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
+    group, first = f.integer("layer_group_size"), f.integer("first_k_dense_replace", minimum=0)
+    kinds = layer_kinds(f, depth, lambda i: "linear_attention" if (i + 1) % group else "full_attention")
+    mlp_kinds = named_kinds(f, "mlp_layer_types", depth, ["dense"] * min(first, depth) + ["sparse"] * depth)
+    layers = []
+    for kind, mlp_kind in zip(kinds, mlp_kinds, strict=True):
+        mixers: tuple[Block, ...] = (linear,) if kind in _LINEAR else (latent, gate)
+        ffn: Block = moe if mlp_kind == "sparse" else dense
+        label = ("linear" if kind in _LINEAR else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
+        layers.append((label, (*_two_norms(width), *mixers, ffn)))
+    # transformers has no tied table for this family, whatever the config says.
+    return assemble(f.replaced(tie_word_embeddings=False), "bailing_hybrid", dims, layers)
+
+
+def recurrent_gemma(f: Fields) -> Architecture:
+    """Griffin: two recurrent blocks to a sliding attention, each with an MLP half as wide as the config says."""
+    dims = read_dims(f)
+    inner = f.opt_int("lru_width") or dims.width
+    f.divides("lru_width", inner, "num_attention_heads", dims.heads)
+    linear = gated_linear_recurrence(dims.width, inner, dims.heads, f.integer("conv1d_width", default=4))
+    bias = f.flag("attention_bias")
+    window = f.integer("attention_window_size", default=2048)
+    attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=True, window=window)
+    mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size") // 2, bias=True)
+    pattern = f.items("_block_types", "block_types") or ["recurrent", "recurrent", "attention"]
+    if set(pattern) - {"recurrent", "attention"}:
+        raise f.wrong("block_types", f"is {pattern!r}; known kinds are recurrent and attention")
+    layers: list[tuple[str, tuple[Block, ...]]] = []
+    for index in range(dims.depth):
+        recurrent = pattern[index % len(pattern)] == "recurrent"
+        mixer: Block = linear if recurrent else attention
+        layers.append(("recurrent" if recurrent else "sliding", (*_two_norms(dims.width), mixer, mlp)))
+    return assemble(f, "recurrent_gemma", dims, layers)
 
 
 def jamba(f: Fields) -> Architecture:
@@ -367,6 +423,32 @@ def lfm2(f: Fields) -> Architecture:
     return assemble(f, f.model_type, dims, layers)
 
 
+def lfm3(f: Fields) -> Architecture:
+    """LFM2 with full and sliding attention in turn, a gate per head, and norms after the blocks too."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    width = dims.width
+    conv = short_convolution(width, f.integer("conv_L_cache", default=7), bias=f.flag("conv_bias"))
+    window = f.opt_int("sliding_window")
+    options = {"q_bias": bias, "kv_bias": bias, "o_bias": bias, "extra_params": dims.qk_norm_per_head}
+    gate = (Linear("attention_gate", dims.heads, width, role=ATTENTION),) if f.flag("use_attention_gate") else ()
+    mixers: dict[str, tuple[Block, ...]] = {
+        "conv": (conv,),
+        "full_attention": (_attention(dims, **options), *gate),
+        "sliding_attention": (_attention(dims, window=window, **options), *gate),
+    }
+    norms = tuple(Norm(f"norm_{number}", width, width) for number in range(4 if f.flag("use_sandwich_norm") else 2))
+    mlp = Mlp(width=width, hidden=f.dim("intermediate_size"))
+    other = {2: "full_attention", 0: "sliding_attention"}
+    kinds = layer_kinds(f, dims.depth, lambda i: other.get(i % 4, "conv") if i else "conv")
+    unknown = sorted(set(kinds) - set(mixers))
+    if unknown:
+        raise f.wrong("layer_types", f"names kinds that are not known: {', '.join(unknown)}")
+    layers: list[tuple[str, tuple[Block, ...]]] = [
+        (kind.removesuffix("_attention"), (*norms, *mixers[kind], mlp)) for kind in kinds
+    ]
+    return assemble(f, "lfm3", dims, layers)
+
+
 def _lfm2_hidden(f: Fields) -> int:
     """LFM2 scales its MLP: two thirds, times a multiplier, rounded up."""
     hidden = f.integer("block_ff_dim", "intermediate_size") if f.has("block_ff_dim") else f.dim("intermediate_size")
@@ -448,6 +530,8 @@ HYBRID: dict[str, Builder] = {
     "qwen3_5_text": qwen3_next,
     "qwen3_5_moe_text": qwen3_next,
     "kimi_linear": kimi_linear,
+    "bailing_hybrid": bailing_hybrid,
+    "recurrent_gemma": recurrent_gemma,
     "jamba": jamba,
     "mamba": mamba,
     "falcon_mamba": mamba,
@@ -461,4 +545,5 @@ HYBRID: dict[str, Builder] = {
     "rwkv": rwkv,
     "lfm2": lfm2,
     "lfm2_moe": lfm2,
+    "lfm3": lfm3,
 }

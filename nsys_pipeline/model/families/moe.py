@@ -17,6 +17,7 @@ from nsys_pipeline.model.blocks import (
     Mlp,
     Moe,
     Norm,
+    Unused,
 )
 from nsys_pipeline.model.families.common import (
     Builder,
@@ -132,6 +133,87 @@ def qwen3_moe(f: Fields) -> Architecture:
     ).build("qwen3_moe")
 
 
+def mellum(f: Fields) -> Architecture:
+    """Qwen3-MoE whose layers slide, and are dense, as the config lists them."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts", "num_local_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"))
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lambda _: False),
+        ffn=_by_kind(mlp_kinds(f, dims.depth, 0), dense, moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("mellum")
+
+
+def flint(f: Fields) -> Architecture:
+    """Qwen3-MoE with sinks and a shared expert; after two full, dense layers three sliding ones to a full one."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    moe = Moe(
+        width=dims.width,
+        hidden=f.dim("moe_intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        shared=f.dim("shared_expert_intermediate_size"),
+    )
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"))
+    listed, step = f.indices("mlp_only_layers"), f.integer("decoder_sparse_step", default=1)
+    only = [0, 1] if listed is None else listed
+    last = dims.depth - 1
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head,
+        sinks=True,
+        windows=sliding(f, dims.depth, lambda index: index >= 2 and index % 4 != 1 and index != last),
+        ffn=lambda index: ("dense", dense) if index in only or (index + 1) % step else ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("flint")
+
+
+def kolibri1(f: Fields) -> Architecture:
+    """Experts beside a shared one in every layer; four norms; four sliding layers to a full one."""
+    dims = read_dims(f)
+    experts, top_k = experts_of(f, "num_experts")
+    moe = Moe(
+        width=dims.width,
+        hidden=f.dim("moe_intermediate_size"),
+        experts=experts,
+        top_k=top_k,
+        shared=f.dim("shared_expert_intermediate_size"),
+    )
+    return DecoderSpec(
+        dims=dims,
+        norms=4,
+        qk_norm=dims.qk_norm_per_head,
+        windows=sliding(f, dims.depth, lambda index: (index + 1) % 5 != 0),
+        ffn=lambda _: ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("kolibri1")
+
+
+def aria_text(f: Fields) -> Architecture:
+    """Llama with experts in every layer beside shared ones."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    experts, top_k = f.dim("moe_num_experts"), f.dim("moe_topk")
+    if top_k > experts:
+        raise f.wrong("moe_topk", f"is {top_k}, but there are {experts} experts")
+    hidden, shared = f.dim("intermediate_size"), f.integer("moe_num_shared_experts", default=0, minimum=0)
+    moe = Moe(
+        width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=hidden * shared,
+        shared_bias=f.flag("mlp_bias"),
+    )  # fmt: skip
+    return DecoderSpec(
+        dims=dims, q_bias=bias, o_bias=bias, ffn=lambda _: ("moe", moe), tied=f.flag("tie_word_embeddings")
+    ).build("aria_text")
+
+
 def olmoe(f: Fields) -> Architecture:
     """OLMo with experts in every layer; norms over the whole of Q and K."""
     dims, bias = read_dims(f), f.flag("attention_bias")
@@ -148,7 +230,7 @@ def olmoe(f: Fields) -> Architecture:
 
 
 def granitemoe(f: Fields) -> Architecture:
-    """Granite with experts in every layer."""
+    """Granite with experts in every layer; the sliding one has sinks, and one full layer to three sliding ones."""
     dims, bias = read_dims(f), f.flag("attention_bias")
     experts, top_k = experts_of(f, "num_local_experts")
     moe = Moe(
@@ -158,13 +240,16 @@ def granitemoe(f: Fields) -> Architecture:
         top_k=top_k,
         shared=f.opt_int("shared_intermediate_size") or 0,
     )
+    swa = f.model_type == "granitemoe_swa"
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
         o_bias=bias,
+        sinks=swa,
+        windows=sliding(f, dims.depth, lambda index: index % 4 != 0) if swa else None,
         ffn=lambda _: ("moe", moe),
         tied=f.flag("tie_word_embeddings"),
-    ).build("granitemoe")
+    ).build(f.model_type)
 
 
 def deepseek_ffn(f: Fields, width: int) -> Ffn:
@@ -184,7 +269,7 @@ def deepseek_ffn(f: Fields, width: int) -> Ffn:
     if not first and not f.has("mlp_layer_types"):
         return lambda _: ("moe", moe)
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"), bias=bias)
-    return _by_kind(_mlp_kinds(f, f.dim("num_hidden_layers"), first), dense, moe)
+    return _by_kind(mlp_kinds(f, f.dim("num_hidden_layers"), first), dense, moe)
 
 
 def latent_attention(f: Fields, width: int, heads: int) -> LatentAttention:
@@ -240,7 +325,7 @@ def deepseek(f: Fields) -> Architecture:
 def glm4_moe_lite(f: Fields) -> Architecture:
     """DeepSeek's layers with `mlp_layer_types`; one dense layer first unless it says otherwise."""
     width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
-    kinds = _mlp_kinds(f, depth, 1)
+    kinds = mlp_kinds(f, depth, 1)
     experts, top_k = experts_of(f, "n_routed_experts")
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
@@ -259,6 +344,23 @@ def glm4_moe(f: Fields) -> Architecture:
         ffn=deepseek_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("glm4_moe")
+
+
+def axk1(f: Fields) -> Architecture:
+    """DeepSeek-V3 with a norm on what experts add."""
+    width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
+    first, step = f.integer("first_k_dense_replace", default=1, minimum=0), f.integer("moe_layer_freq", default=1)
+    spelled = ["sparse" if index >= first and index % step == 0 else "dense" for index in range(depth)]
+    moe_f = f.replaced(first_k_dense_replace=0, mlp_layer_types=named_kinds(f, "mlp_layer_types", depth, spelled))
+    plain = latent_decoder(f, deepseek_ffn(moe_f, width), "axk1")
+    assert plain.decoder is not None  # noqa: S101 - it has just been built
+    layers = tuple(
+        attrs.evolve(group, blocks=(*group.blocks, Norm("moe_norm", width, width)))
+        if isinstance(group.blocks[-1], Moe)
+        else group
+        for group in plain.decoder.layers
+    )
+    return attrs.evolve(plain, decoder=attrs.evolve(plain.decoder, layers=layers))
 
 
 def solar_open(f: Fields) -> Architecture:
@@ -378,6 +480,50 @@ def ernie4_5_moe(f: Fields) -> Architecture:
     ).build("ernie4_5_moe")
 
 
+def ernie4_5_vl_moe(f: Fields) -> Architecture:
+    """Two sets of experts of different sizes, of which text goes through the first and images through the second.
+
+    Checkpoints with code of their own list the first and last layer, and the number, of each set.
+    """
+    dims, bias = read_dims(f), f.flag("use_bias")
+    experts, top_k = _first_value(f, "moe_num_experts", "num_experts"), f.dim("moe_k", "num_experts_per_tok")
+    sizes = f.indices("moe_intermediate_size")
+    if sizes is None or len(sizes) != 2 or 0 in sizes:
+        raise f.wrong("moe_intermediate_size", "must list the sizes of the experts for text and for images")
+    text = Moe(
+        width=dims.width,
+        hidden=sizes[0],
+        experts=experts,
+        top_k=top_k,
+        shared=sizes[0] * f.integer("moe_num_shared_experts", default=0, minimum=0),
+        shared_bias=bias,
+        router_bias=experts,
+    )
+    images = Moe(width=dims.width, hidden=sizes[1], experts=experts, top_k=top_k, router_bias=experts)
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=bias)
+    first = _first_value(f, "moe_layer_start_index", minimum=0) if f.has("moe_layer_start_index") else 1
+    kinds = mlp_kinds(f, dims.depth, first)
+    spec = DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        ffn=_by_kind(kinds, dense, text),
+        tied=f.flag("tie_word_embeddings"),
+    )
+    described = [spec.layer(index) for index in range(dims.depth)]
+    layers = [
+        (label, (*blocks, Unused(images)) if kind == "sparse" else blocks)
+        for kind, (label, blocks) in zip(kinds, described, strict=True)
+    ]
+    return _decoder(f, "ernie4_5_vl_moe", layers, dims.vocab, dims.width, dims.heads, dims.kv_heads)
+
+
+def _first_value(f: Fields, *names: str, minimum: int = 1) -> int:
+    """A number, or the first of a list of them."""
+    value = f.get(*names)
+    return f.checked(names[0], value[0] if isinstance(value, list) and value else value, minimum)
+
+
 def hunyuan_moe(f: Fields) -> Architecture:
     """Experts in every layer beside one shared expert of the same size; norms on each head of Q and K."""
     dims, bias = read_dims(f), f.flag("attention_bias")
@@ -415,7 +561,7 @@ def _by_kind(kinds: Sequence[str], dense: Mlp, moe: Moe) -> Ffn:
     return lambda index: ("moe", moe) if kinds[index] == "sparse" else ("dense", dense)
 
 
-def _mlp_kinds(f: Fields, depth: int, first_dense: int) -> list[str]:
+def mlp_kinds(f: Fields, depth: int, first_dense: int) -> list[str]:
     """`mlp_layer_types`, or `first_dense` dense layers first. Raises ModelError for a kind that is neither."""
     return named_kinds(f, "mlp_layer_types", depth, ["dense"] * min(first_dense, depth) + ["sparse"] * depth)
 
@@ -445,7 +591,7 @@ def exaone_moe(f: Fields) -> Architecture:
     """EXAONE 4's attention under DeepSeek's experts (K-EXAONE)."""
     dims = read_dims(f)
     moe = _moe_with_shared(f, dims, "moe_intermediate_size")
-    kinds = _mlp_kinds(f, dims.depth, f.integer("first_k_dense_replace", default=1, minimum=0))
+    kinds = mlp_kinds(f, dims.depth, f.integer("first_k_dense_replace", default=1, minimum=0))
     return DecoderSpec(
         dims=dims,
         qk_norm=dims.qk_norm_per_head,
@@ -466,7 +612,7 @@ def hy_v3(f: Fields) -> Architecture:
         q_bias=bias,
         o_bias=bias,
         qk_norm=dims.qk_norm_per_head,
-        ffn=_by_kind(_mlp_kinds(f, dims.depth, 1), dense, moe),
+        ffn=_by_kind(mlp_kinds(f, dims.depth, 1), dense, moe),
         tied=f.flag("tie_word_embeddings"),
     ).build("hy_v3")
 
@@ -484,7 +630,7 @@ def cohere2_moe(f: Fields) -> Architecture:
         o_bias=bias,
         norms=1,
         windows=sliding(f, dims.depth, lambda i: bool((i + 1) % prefix) if i < first else rest(i - first)),
-        ffn=_by_kind(_mlp_kinds(f, dims.depth, first), dense, moe),
+        ffn=_by_kind(mlp_kinds(f, dims.depth, first), dense, moe),
         tied=f.flag("tie_word_embeddings"),
     ).build("cohere2_moe")
 
@@ -576,7 +722,7 @@ def laguna(f: Fields) -> Architecture:
         width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k, shared=shared,
         router_bias=experts,
     )  # fmt: skip
-    ffn = _by_kind(_mlp_kinds(f, dims.depth, 1), Mlp(width=dims.width, hidden=f.dim("intermediate_size")), moe)
+    ffn = _by_kind(mlp_kinds(f, dims.depth, 1), Mlp(width=dims.width, hidden=f.dim("intermediate_size")), moe)
     windows = sliding(f, dims.depth, lambda _: False)
     each = f.items("num_attention_heads_per_layer") or [dims.heads] * dims.depth
     if len(each) != dims.depth:
@@ -654,7 +800,7 @@ def sparse_latents(f: Fields) -> Architecture:
     """DeepSeek-V3.2 and GLM-5: an indexer picks the keys that latent attention looks at."""
     width, heads, depth = f.dim("hidden_size"), f.dim("num_attention_heads"), f.dim("num_hidden_layers")
     plain = latent_attention(f, width, heads)
-    indexers = _indexers(f, depth)
+    listed = indexers(f, depth)
     attention = [
         SparseLatentAttention(
             **attrs.asdict(plain),
@@ -663,7 +809,7 @@ def sparse_latents(f: Fields) -> Architecture:
             index_dim=f.integer("index_head_dim"),
             has_indexer=kind == "full",
         )
-        for kind in indexers
+        for kind in listed
     ]
     if plain.q_rank is None:
         raise f.missing("q_lora_rank")
@@ -671,7 +817,7 @@ def sparse_latents(f: Fields) -> Architecture:
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
     moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
-    kinds = _mlp_kinds(f, depth, f.integer("first_k_dense_replace", default=3, minimum=0))
+    kinds = mlp_kinds(f, depth, f.integer("first_k_dense_replace", default=3, minimum=0))
     ffn = _by_kind(kinds, Mlp(width=width, hidden=f.dim("intermediate_size")), moe)
     norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
     layers = []
@@ -682,7 +828,7 @@ def sparse_latents(f: Fields) -> Architecture:
     return _decoder(f, f.model_type, layers, f.dim("vocab_size"), width, heads, heads)
 
 
-def _indexers(f: Fields, depth: int) -> list[str]:
+def indexers(f: Fields, depth: int) -> list[str]:
     """Which layers have an indexer ("full"), and which reuse the keys that an earlier one picked ("shared")."""
     if f.model_type == "deepseek_v32":
         return ["full"] * depth
@@ -740,4 +886,11 @@ MOE: dict[str, Builder] = {
     "glm_moe_dsa": sparse_latents,
     "mistral4": deepseek,
     "glm4v_moe_text": solar_open,
+    "ernie4_5_vl_moe_text": ernie4_5_vl_moe,
+    "aria_text": aria_text,
+    "axk1": axk1,
+    "flint": flint,
+    "granitemoe_swa": granitemoe,
+    "kolibri1": kolibri1,
+    "mellum": mellum,
 }

@@ -10,28 +10,21 @@ import attrs
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens, PrefixAttention
-from nsys_pipeline.model.families.common import Builder
-from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.common import Builder, refuse_overrides
 from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, grid, patch_embedding, siglip_vision
-from nsys_pipeline.model.families.gemma3n import gemma3n_text
-from nsys_pipeline.model.families.gemma4 import gemma4_text
-from nsys_pipeline.model.families.hybrid import HYBRID
-from nsys_pipeline.model.families.moe import MOE
-from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
-from nsys_pipeline.model.families.shared_blocks import SHARED
+from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
-_TEXT: dict[str, Builder] = {
-    **DENSE,
-    **MOE,
-    **HYBRID,
-    **SHARED,
-    **REMOTE,
-    "gemma3n_text": gemma3n_text,
-    "gemma4_text": gemma4_text,
-}
+#: Model types whose older checkpoints say in the text config alone that the table is tied; their classes look there.
+_TEXT_TIES = frozenset(
+    {
+        "fast_vlm", "glm4v", "glm4v_moe", "glm_ocr", "hunyuan_vl", "llava", "llava_next_video",
+        "llava_onevision", "minimax_m3_vl", "paddleocr_vl", "perception_lm", "qwen2_5_vl", "qwen2_vl", "shieldgemma2",
+        "vibevoice", "video_llama_3",
+    }
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -53,25 +46,32 @@ def text_decoder(f: Fields, default: str, *, flat: bool = False) -> Architecture
 
     `flat`: its fields are at the top level. Raises ModelError where its type is not known.
     """
-    return _TEXT[default](f.named(default)) if flat else _text(f, default)
+    return TEXT[default](f.named(default)) if flat else _text(f, default)
 
 
 def _text(f: Fields, default: str, *names: str) -> Architecture:
-    """The text decoder; its table is tied if either config says so, or neither does and both classes' defaults do.
+    """The text decoder; its table is tied if the outer config says so, or the inner one where the outer says nothing.
 
-    One class's default alone does not count: checkpoints of Mistral 3 (outer class: tied) and Qwen3-VL-MoE (text class:
-    tied) have a head of their own.
+    Of some model types (`_TEXT_TIES`) the inner config may say it too. If neither does, both classes' defaults must:
+    one alone does not count, as checkpoints of Mistral 3 (outer class: tied) and Qwen3-VL-MoE (text class: tied) have a
+    head of their own.
     """
     keys = names or ("text_config", "llm_config", "language_config")
     sub = f.sub(*keys, model_type=default)
-    builder = _TEXT.get(sub.model_type)
+    builder = TEXT.get(sub.model_type)
     if builder is None:
         raise ModelError(
             f"config of model type `{f.model_type}`: its text model type `{sub.model_type}` is not known",
-            hint=f"known: {', '.join(sorted(_TEXT))}",
+            hint=f"known: {', '.join(sorted(TEXT))}",
         )
-    said = [config.data["tie_word_embeddings"] for config in (f, sub) if "tie_word_embeddings" in config.data]
-    tied = any(said) if said else f.flag("tie_word_embeddings") and sub.flag("tie_word_embeddings")
+    refuse_overrides(sub)
+    outer, inner = ("tie_word_embeddings" in config.data for config in (f, sub))
+    if outer:
+        tied = f.flag("tie_word_embeddings") or (
+            inner and f.model_type in _TEXT_TIES and sub.flag("tie_word_embeddings")
+        )
+    else:
+        tied = sub.flag("tie_word_embeddings") and (inner or f.flag("tie_word_embeddings"))
     return builder(sub.replaced(tie_word_embeddings=tied))
 
 
@@ -231,7 +231,7 @@ def _qwen_text(f: Fields, default: str) -> Architecture:
     """Older configs keep the text model's fields at the top level."""
     if f.has("text_config"):
         return _text(f, default)
-    return _TEXT[default](Fields(f.data, default))
+    return TEXT[default](Fields(f.data, default))
 
 
 def qwen2_vl(f: Fields) -> Architecture:

@@ -7,7 +7,10 @@ published checkpoints have.
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Mlp, Moe
 from nsys_pipeline.model.families.common import Builder, DecoderSpec, Dims, dense_ffn, read_dims
+from nsys_pipeline.model.families.dense import llama, qwen2
+from nsys_pipeline.model.families.moe import experts_of
 from nsys_pipeline.model.fields import Fields
 
 
@@ -70,10 +73,40 @@ def exaone(f: Fields) -> Architecture:
     return DecoderSpec(dims=dims, ffn=dense_ffn(named, dims.width), tied=f.flag("tie_word_embeddings")).build("exaone")
 
 
+def bailing_moe(f: Fields) -> Architecture:
+    """Ling and Ring: shared and routed experts after the first dense layers; norms on each head of Q and K if asked."""
+    dims, bias = read_dims(f), f.flag("use_bias")
+    experts, top_k = experts_of(f, "num_experts")
+    hidden = f.dim("moe_intermediate_size")
+    each = f.opt_int("moe_shared_expert_intermediate_size") or hidden
+    moe = Moe(
+        width=dims.width,
+        hidden=hidden,
+        experts=experts,
+        top_k=top_k,
+        shared=each * f.integer("num_shared_experts", default=0, minimum=0),
+        shared_bias=bias,
+    )
+    dense = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), bias=bias)
+    first = f.integer("first_k_dense_replace", default=0, minimum=0)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias or f.flag("use_qkv_bias"),
+        o_bias=bias,
+        qk_norm=dims.qk_norm_per_head if f.flag("use_qk_norm") else 0,
+        ffn=lambda index: ("dense", dense) if index < first else ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    ).build(f.model_type)
+
+
 REMOTE: dict[str, Builder] = {
     "internlm2": internlm2,
     "baichuan": baichuan,
     "qwen": qwen,
     "chatglm": chatglm,
     "exaone": exaone,
+    "minicpm": llama,
+    "mimo": qwen2,
+    "bailing_moe": bailing_moe,
+    "bailing_moe_v2": bailing_moe,
 }

@@ -81,4 +81,4 @@ def test_an_operator_faster_than_the_hardware_is_named() -> None:
     (notice,) = operator_notices([operator("qkv", 1.01), operator("experts_down", 1.968), operator("o", 0.5)])
     assert notice.code == "faster_than_hardware"
     assert notice.message.startswith("2 operators took less time")
-    assert notice.message.endswith("most of all experts_down of prefill 1x512: 197% of the roofline")
+    assert notice.message.endswith("first of all experts_down of prefill 1x512: 197% of the roofline")

@@ -215,3 +215,41 @@ def test_impossible_sizes(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match="model type `llama`") as caught:
         Model.from_config(llama(**changes))
     assert message in caught.value.message
+
+
+def test_sizes_named_after_layers_and_experts_may_be_large() -> None:
+    # Qwen2-57B-A14B and Gemma 3n; only numbers of layers and experts are bounded by what can be built.
+    qwen = {
+        **llama(), "model_type": "qwen2_moe", "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 20480,
+    }  # fmt: skip
+    gemma = {
+        **llama(num_hidden_layers=5), "model_type": "gemma3n_text", "head_dim": 8, "num_kv_shared_layers": 1,
+        "vocab_size_per_layer_input": 262144,
+    }  # fmt: skip
+    assert Model.from_config(qwen).params > 3 * 64 * 20480
+    assert Model.from_config(gemma).params > 5 * 262144
+    with pytest.raises(ModelError, match="num_experts"):
+        Model.from_config({**qwen, "num_experts": 20480})
+
+
+def test_layers_that_differ_are_read_or_refused() -> None:
+    plain = {**llama(num_hidden_layers=2), "model_type": "gemma4_text", "head_dim": 8, "sliding_window": 4}
+    kinds = {"layer_types": ["sliding_attention", "full_attention"]}
+    old = Model.from_config({**plain, **kinds, "global_head_dim": 24})
+    new = Model.from_config({**plain, **kinds, "per_layer_config": {"1": {"head_dim": 24}}})
+    assert old.architecture == new.architecture
+    with pytest.raises(ModelError, match=r"per_layer_config.*not there: 2"):
+        Model.from_config({**plain, **kinds, "per_layer_config": {"2": {"head_dim": 24}}})
+    with pytest.raises(ModelError, match=r"per_layer_config.*not supported"):
+        Model.from_config({**llama(), "per_layer_config": {"1": {"intermediate_size": 24}}})
+
+
+def test_the_outer_config_decides_whether_the_table_is_tied() -> None:
+    text = {**llama(), "model_type": "cohere2", "tie_word_embeddings": True}
+    untied = Model.from_config({"model_type": "cohere2_vision", "tie_word_embeddings": False, "text_config": text})
+    tied = Model.from_config({"model_type": "cohere2_vision", "text_config": text})
+    assert untied.params - tied.params == 100 * 64
+    # Older checkpoints of these say it in the text config.
+    old = {"model_type": "video_llama_3", "tie_word_embeddings": False, "text_config": {**text, "model_type": "qwen2"}}
+    assert Model.from_config(old).params == Model.from_config({**old, "tie_word_embeddings": True}).params

@@ -42,8 +42,20 @@ LLAMA_LIKE = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads
              "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 102400, "tie_word_embeddings": False},
             7_818_448_896,
         ),
+        (
+            {"model_type": "minicpm", "hidden_size": 2304, "intermediate_size": 5760, "num_hidden_layers": 40,
+             "num_attention_heads": 36, "num_key_value_heads": 36, "vocab_size": 122753, "tie_word_embeddings": True},
+            2_724_880_896,
+        ),
+        (
+            {"model_type": "bailing_moe_v2", "hidden_size": 2048, "intermediate_size": 5120, "num_hidden_layers": 20,
+             "num_attention_heads": 16, "num_key_value_heads": 4, "head_dim": 128, "vocab_size": 157184,
+             "num_experts": 256, "num_experts_per_tok": 8, "num_shared_experts": 1, "moe_intermediate_size": 512,
+             "first_k_dense_replace": 1, "use_qk_norm": True},
+            16_255_643_392 - 19 * 256,  # without the corrections of 19 routers, which are buffers
+        ),
     ],
-    ids=["internlm2-7b", "qwen-7b", "baichuan-7b", "chatglm3-6b", "exaone-3.0-7.8b"],
+    ids=["internlm2-7b", "qwen-7b", "baichuan-7b", "chatglm3-6b", "exaone-3.0-7.8b", "minicpm-2b", "ling-mini-2.0"],
 )  # fmt: skip
 def test_parameters_are_those_of_the_published_checkpoint(config: dict[str, Any], params: int) -> None:
     model = Model.from_config(config)

@@ -6,14 +6,17 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import warnings
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
 from nsys_pipeline.errors import ModelError
-from nsys_pipeline.model import Model
+from nsys_pipeline.model import Model, estimate
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.model.verify import OTHER_CONVENTION, MetaModel, compare_step
 from nsys_pipeline.records import Step
@@ -41,6 +44,27 @@ def test_random_configs_equal_torchs_count(model_type: str) -> None:
                 rows = compare_step(meta, step).items()
                 different = {name: row for name, row in rows if row[0] != row[1] and name != OTHER_CONVENTION}
                 assert not different, (step, model.config)
+
+
+def _small_configs() -> dict[str, Any]:
+    path = Path(__file__).parent / "small_configs.json"
+    configs: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return configs
+
+
+@pytest.mark.parametrize("name", _small_configs())
+def test_configs_are_read_alike_as_published_and_as_transformers_saves_them(name: str) -> None:
+    """What transformers derives from a config, and leaves out of it, is in the file that it saves."""
+    import transformers
+
+    config = _small_configs()[name]
+    parsed = transformers.AutoConfig.for_model(**config)
+    model = Model.from_config(config)
+    step = Step.uniform(batch=2, q_tokens=3, kv_tokens=20)
+    for saved in (parsed.to_dict(), parsed.to_diff_dict()):
+        again = Model.from_config({**json.loads(json.dumps(saved, default=str)), "model_type": config["model_type"]})
+        assert again.params == model.params
+        assert estimate(again, step).flops == estimate(model, step).flops
 
 
 def test_a_difference_would_be_seen() -> None:

@@ -1,0 +1,36 @@
+"""Every text decoder by its model type; multimodal models are looked up here for the decoder that they hold."""
+
+from __future__ import annotations
+
+from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.deepseek_v4 import deepseek_v4
+from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.gemma3n import gemma3n_text
+from nsys_pipeline.model.families.gemma4 import gemma4_text
+from nsys_pipeline.model.families.hybrid import HYBRID
+from nsys_pipeline.model.families.indexed import glm5_next, hy_v4, mistral_large4
+from nsys_pipeline.model.families.jetmoe import jetmoe
+from nsys_pipeline.model.families.minimax_m3 import minimax_m3
+from nsys_pipeline.model.families.mllama import mllama_text
+from nsys_pipeline.model.families.moe import MOE
+from nsys_pipeline.model.families.qwen4 import qwen4_exp
+from nsys_pipeline.model.families.remote import REMOTE
+from nsys_pipeline.model.families.shared_blocks import SHARED
+from nsys_pipeline.model.families.step3 import step3p5
+
+#: Families that have a file of their own.
+ALONE: dict[str, Builder] = {
+    "gemma3n_text": gemma3n_text,
+    "gemma4_text": gemma4_text,
+    "gemma4_unified_text": gemma4_text,
+    "deepseek_v4": deepseek_v4,
+    "glm5_next_text": glm5_next,
+    "hy_v4": hy_v4,
+    "mistral_large4_text": mistral_large4,
+    "minimax_m3_vl_text": minimax_m3,
+    "step3p5": step3p5,
+    "qwen4_exp_text": qwen4_exp,
+    "mllama_text_model": mllama_text,
+    "jetmoe": jetmoe,
+}
+TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, **SHARED, **REMOTE, **ALONE}
