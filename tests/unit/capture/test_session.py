@@ -131,14 +131,17 @@ while not os.path.exists({str(seen)!r}): time.sleep(0.05)
 def test_the_workload_reads_our_input_but_no_terminal(tmp_path: Path, given: bytes | None, expected: str) -> None:
     ours = os.dup(0)
     if given is None:
-        _, readable = os.openpty()
+        writable, readable = os.openpty()
     else:
         readable, writable = os.pipe()
         os.write(writable, given)
+        # Its end is the end of the input.
         os.close(writable)
     try:
         os.dup2(readable, 0)
         session(tmp_path, "print(repr(sys.stdin.read()))", timeout_s=20)
     finally:
         os.dup2(ours, 0)
+        for descriptor in (ours, readable, *([writable] if given is None else [])):
+            os.close(descriptor)
     assert (tmp_path / "workload.log").read_text() == f"{expected}\n"
