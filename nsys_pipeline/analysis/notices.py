@@ -331,7 +331,9 @@ def _ranges(trace: Trace) -> list[Notice]:
     return [
         Notice(
             "unclosed_ranges",
-            f"{unclosed:,} ranges were still open when the recording ended; they count up to its last event",
+            f"the end of {unclosed:,} ranges was not recorded; they count up to the last event that was, and the wall"
+            " times of such phases may be too long or too short",
+            "nsys loses the last events of a process that is killed, stopped or forked: let the workload end by itself",
         )
     ]
 

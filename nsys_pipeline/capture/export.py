@@ -92,7 +92,9 @@ def _prepare(nsys: Nsys, report: Path, out: Path, force: bool) -> Path:
 
 
 def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
-    argv = [str(nsys.path), "export", f"--type={kind}", "--force-overwrite=true", f"--output={out}", str(report)]
+    # nsys takes a path that begins with a dash for an option.
+    source = os.path.join(".", report) if str(report).startswith("-") else str(report)  # noqa: PTH118 - it drops a "./"
+    argv = [str(nsys.path), "export", f"--type={kind}", "--force-overwrite=true", f"--output={out}", source]
     if "quiet" in nsys.export_flags:
         argv.insert(2, "--quiet=true")
     try:

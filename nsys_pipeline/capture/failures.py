@@ -11,9 +11,16 @@ import tempfile
 from pathlib import Path
 
 from nsys_pipeline.capture.nsys import Nsys, importer_path
+from nsys_pipeline.capture.plan import CapturePlan
 from nsys_pipeline.capture.rundir import LOG_NAME, RunDirectory
 from nsys_pipeline.capture.session import Outcome
-from nsys_pipeline.errors import NsysError
+from nsys_pipeline.errors import ExitCode, NsysError
+
+TIMEOUT_STATUS = 124
+"""Exit status of a run that `timeout_s` ended, as coreutils' timeout has it."""
+
+STOPPED_STATUS = {"interrupt": int(ExitCode.INTERRUPTED), "timeout": TIMEOUT_STATUS}
+"""Exit status of a run that was stopped, by the reason."""
 
 _FULL_BYTES = 1 << 20
 _IMPORTER_FAILED = re.compile(r"Importer error status: (.*)|Unable to retrieve the importer version")
@@ -33,21 +40,36 @@ class NsysFaultError(NsysError):
     """
 
 
-def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, *, range_hint: str | None = None) -> NsysError:
-    """Make the error for a session that left no report; a recording without a report is saved and named.
-
-    `range_hint`: what to do where the capture range never opened, if that is known better than here.
-    """
+def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, plan: CapturePlan) -> NsysError:
+    """Make the error for a session that left no report; a recording without a report is saved and named."""
     kept = _save_recording(outcome, directory)
     if any(_AGENT_LOST in line for line in outcome.lines):
         saved = f"; what was recorded is in `{kept}`" if kept else ""
         return NsysFaultError(f"nsys lost the connection to its own agent{saved}", hint=_AGAIN)
+    if (
+        kept is None
+        and not plan.capture_range
+        and outcome.stopped in STOPPED_STATUS
+        and not _disk_is_full(directory.path)
+    ):
+        return _stopped_too_early(outcome.stopped)
     if kept is None and not _disk_is_full(directory.path) and _recorded_nothing(outcome):
-        return _nothing_recorded(outcome, range_hint)
+        return _nothing_recorded(outcome, plan.range_hint)
     if not _disk_is_full(directory.path) and (fault := _importer_fault(outcome, nsys, kept)):
         return fault
     reason, hint = _reason(outcome, nsys, directory, kept)
     return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
+
+
+def _stopped_too_early(stopped: str) -> NsysError:
+    error = NsysError(
+        "nsys made no report: it was "
+        + ("interrupted" if stopped == "interrupt" else "stopped by the timeout")
+        + " before it recorded anything, or while it wrote",
+        hint="let the workload begin first; after it has ended, nsys needs a while for the report",
+    )
+    error.exit_code = STOPPED_STATUS[stopped]  # type: ignore[assignment]
+    return error
 
 
 def no_rank(outcome: Outcome) -> NsysError:

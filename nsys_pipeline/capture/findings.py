@@ -71,7 +71,8 @@ _KNOWN: tuple[tuple[str, str, str, str], ...] = (
 
 _NO_RANGES = "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program"
 _NO_RANGES_WITH_AUTO = (
-    "`--auto` marks transformers models alone, and not under Python's -I, -E and -S or in an emptied environment"
+    "`--auto` marks transformers models alone; children that fork without exec only with `--trace-forks`; and nothing"
+    " under Python's -I, -E and -S or in an emptied environment"
 )
 
 # A process that only execs another one leaves an "incomplete" note behind, so that one alone is no warning.

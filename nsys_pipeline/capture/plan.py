@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +65,25 @@ class CapturePlan:
         if self.capture_range and (self.delay_s or self.duration_s):
             raise UsageError("a capture range and --delay/--duration are two ways to say when to record: use one")
 
+    def filled_in(self, run_dir: Path) -> CapturePlan:
+        """Put the path of the run directory where command and environment say `{run_dir}`."""
+
+        def fill(text: str) -> str:
+            return text.replace("{run_dir}", str(run_dir))
+
+        return attrs.evolve(
+            self,
+            command=tuple(fill(part) for part in self.command),
+            environment={name: fill(value) for name, value in self.environment.items()},
+        )
+
+    @property
+    def whole_environment(self) -> dict[str, str]:
+        """What nsys and the target get beside the environment of this process."""
+        # Otherwise nsys compares range names only when they are registered strings.
+        own = {"NSYS_NVTX_PROFILER_REGISTER_ONLY": "0"} if self.capture_range == "nvtx" else {}
+        return {**self.environment, **own}
+
 
 def nsys_argv(nsys: Nsys, plan: CapturePlan, output: Path) -> list[str]:
     """Return the argv that records `plan` into `output` (without suffix).
@@ -94,28 +112,6 @@ def nsys_argv(nsys: Nsys, plan: CapturePlan, output: Path) -> list[str]:
     if not plan.keep_environment and "discard-environment" in nsys.profile_flags:
         argv.append("--discard-environment=true")
     return [*argv, f"--output={output}", *plan.nsys_args, *plan.command]
-
-
-def rank_argv(nsys: Nsys, plan: CapturePlan, output: Path, python: str) -> list[str]:
-    """Return the argv under which one rank's `python` runs, with a report for each rank beside `output`."""
-    ranked = output.with_name(f"{output.name}-rank%q{{RANK}}")
-    return nsys_argv(nsys, attrs.evolve(plan, command=(python,)), ranked)
-
-
-def rank_wrapper(argv: Sequence[str]) -> str:
-    """Return a shell script that runs a rank under `argv`.
-
-    torchrun, and whatever is built on it, starts its ranks with the program that RANK_PYTHON_VARIABLE names.
-    """
-    return f'#!/bin/sh\nunset {RANK_PYTHON_VARIABLE}\nexec {shlex.join(argv)} "$@"\n'
-
-
-def command_lines(nsys: Nsys, plan: CapturePlan, directory: Path) -> list[str]:
-    """Return what `capture` would run into `directory`, as shell lines."""
-    if not plan.rank_reports:
-        return [shlex.join(nsys_argv(nsys, plan, directory / "trace"))]
-    rank = rank_argv(nsys, plan, directory / "trace", "python")
-    return [shlex.join(plan.command), f"# and each rank: {shlex.join(rank)} …"]
 
 
 def discards_environment(nsys: Nsys, plan: CapturePlan) -> bool:

@@ -16,29 +16,24 @@ import attrs
 
 from nsys_pipeline import __version__
 from nsys_pipeline.capture.export import export_sqlite
-from nsys_pipeline.capture.failures import NsysFaultError, no_rank, no_report
+from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
 from nsys_pipeline.capture.nsys import Nsys
-from nsys_pipeline.capture.plan import (
-    RANK_PYTHON_VARIABLE,
-    CapturePlan,
-    discards_environment,
-    nsys_argv,
-    rank_argv,
-    rank_wrapper,
+from nsys_pipeline.capture.plan import CapturePlan, discards_environment, nsys_argv
+from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper
+from nsys_pipeline.capture.rundir import (
+    LOG_NAME,
+    REPORT_PATTERN,
+    REPORT_STEM,
+    RUN_NAME,
+    RUN_SCHEMA,
+    RunDirectory,
+    sha256,
 )
-from nsys_pipeline.capture.preflight import target_python
-from nsys_pipeline.capture.rundir import LOG_NAME, REPORT_PATTERN, RUN_NAME, RUN_SCHEMA, RunDirectory, sha256
 from nsys_pipeline.capture.scrub import leaked_variables, redacted, scrub_environment, secrets_of
 from nsys_pipeline.capture.servers import ServerDriver
 from nsys_pipeline.capture.session import LOAD_LOG_NAME, Observer, Outcome, SilentObserver, run_session
 from nsys_pipeline.errors import ExitCode, Interrupted, LlmperfError, UsageError
-
-TIMEOUT_STATUS = 124
-"""Exit status of a run that `timeout_s` ended, as coreutils' timeout has it."""
-
-_STEM = "trace"
-_RANK_PYTHON = "rank-python"
 
 
 @attrs.frozen(kw_only=True)
@@ -98,14 +93,17 @@ def capture(
         raise UsageError(f"`{plan.command[0]}` is not a program that can be run", hint="check the command after `--`")
     nsys_argv(nsys, plan, output)  # Raises what it has to raise before there is a directory.
     directory = RunDirectory.create(output, plan.name, exact=exact_output, force=force)
-    plan = _fill_in(plan, directory.path)
-    argv = nsys_argv(nsys, plan, directory.staging / _STEM)
+    plan = plan.filled_in(directory.path)
+    argv = nsys_argv(nsys, plan, directory.staging / REPORT_STEM)
     record = _record(plan, nsys, argv)
     try:
         for name, content in (files or {}).items():
             directory.write_json(name, content)
         if plan.rank_reports:
-            plan, record["nsys_argv"] = _around_ranks(plan, nsys, directory)
+            plan, record["nsys_argv"] = around_ranks(plan, nsys, directory.staging)
+            wrapper = directory.staging / RANK_PYTHON
+            wrapper.write_text(rank_wrapper(record["nsys_argv"]))
+            wrapper.chmod(0o755)
             argv = list(plan.command)
         while True:
             outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer, server)
@@ -118,7 +116,7 @@ def capture(
             except NsysFaultError:
                 if attempts < 1:
                     raise
-                for left in (*directory.path.glob("*.qdstrm"), *directory.staging.glob(f"{_STEM}*")):
+                for left in (*directory.path.glob("*.qdstrm"), *directory.staging.glob(f"{REPORT_STEM}*")):
                     left.unlink()
                 observer.stage("nsys failed by chance: capturing once more")
         record |= {"exit_status": _exit_status(plan, outcome), "reports": [_described(path) for path in reports]}
@@ -177,21 +175,6 @@ def _ended(outcome: Outcome) -> dict[str, Any]:
     return facts | ({"server_error": outcome.driver_error.message} if outcome.driver_error is not None else {})
 
 
-def _around_ranks(plan: CapturePlan, nsys: Nsys, directory: RunDirectory) -> tuple[CapturePlan, list[str]]:
-    """Have the launcher start each rank under an nsys of its own; the plan that does, and the argv of a rank."""
-    python = os.environ.get(RANK_PYTHON_VARIABLE) or target_python(plan.command)
-    if python is None:
-        raise UsageError(
-            f"`--rank-reports` cannot tell which Python `{plan.command[0]}` starts",
-            hint=f"name it: {RANK_PYTHON_VARIABLE}=/path/to/python llmperf capture …",
-        )
-    argv = rank_argv(nsys, plan, directory.staging.resolve() / _STEM, python)
-    wrapper = directory.staging.resolve() / _RANK_PYTHON
-    wrapper.write_text(rank_wrapper(argv))
-    wrapper.chmod(0o755)
-    return attrs.evolve(plan, environment={**plan.environment, RANK_PYTHON_VARIABLE: str(wrapper)}), argv
-
-
 def _collect_reports(
     plan: CapturePlan, outcome: Outcome, nsys: Nsys, directory: RunDirectory, *, force: bool, last: bool
 ) -> tuple[list[Path], list[Finding]]:
@@ -199,14 +182,14 @@ def _collect_reports(
 
     With it, findings about ranks whose report is missing; these are a fault of nsys unless this was the `last` try.
     """
-    whole = [path for path in directory.staging.glob(f"{_STEM}*.nsys-rep") if path.stat().st_size > 0]
+    whole = [path for path in directory.staging.glob(f"{REPORT_STEM}*.nsys-rep") if path.stat().st_size > 0]
     whole.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     if not whole and outcome.driver_error is not None:
         raise outcome.driver_error
     if not whole and plan.rank_reports and not any(directory.staging.glob("*.qdstrm")):
         raise no_rank(outcome)
     if not whole:
-        raise no_report(outcome, nsys, directory, range_hint=plan.range_hint)
+        raise no_report(outcome, nsys, directory, plan)
     lost = []
     if plan.rank_reports:
         lost = [
@@ -215,7 +198,7 @@ def _collect_reports(
         if lost and not last:
             raise NsysFaultError(f"nsys made no report of {lost[0].stem}")
     if force:
-        for old in (*directory.path.glob(f"{_STEM}*.nsys-rep"), *directory.path.glob(f"{_STEM}*.sqlite")):
+        for old in (*directory.path.glob(f"{REPORT_STEM}*.nsys-rep"), *directory.path.glob(f"{REPORT_STEM}*.sqlite")):
             old.unlink()
     findings = [
         Finding(
@@ -267,7 +250,7 @@ def _exit_status(plan: CapturePlan, outcome: Outcome) -> int:
     if outcome.stopped == "load":
         return outcome.load_status or 0
     if outcome.stopped is not None:
-        return TIMEOUT_STATUS if outcome.stopped == "timeout" else ExitCode.INTERRUPTED
+        return STOPPED_STATUS[outcome.stopped]
     ended_by_nsys = plan.duration_s is not None or (plan.capture_range and "shutdown" in plan.capture_range_end)
     if ended_by_nsys and outcome.status == 128 + signal.SIGTERM:
         return 0
@@ -380,19 +363,6 @@ def _publish_logs(directory: RunDirectory) -> None:
     for name in (LOG_NAME, LOAD_LOG_NAME):
         with contextlib.suppress(OSError):
             directory.publish(name)
-
-
-def _fill_in(plan: CapturePlan, run_dir: Path) -> CapturePlan:
-    """Put the path of the run directory where the command says `{run_dir}`."""
-
-    def fill(text: str) -> str:
-        return text.replace("{run_dir}", str(run_dir))
-
-    return attrs.evolve(
-        plan,
-        command=tuple(fill(part) for part in plan.command),
-        environment={name: fill(value) for name, value in plan.environment.items()},
-    )
 
 
 def _record(plan: CapturePlan, nsys: Nsys, argv: list[str]) -> dict[str, Any]:

@@ -19,9 +19,10 @@ import attrs
 from nsys_pipeline.errors import UsageError
 
 RUN_SCHEMA = "llmperf.run/1"
-REPORT_NAME = "trace.nsys-rep"
-REPORT_PATTERN = "trace*.nsys-rep"
-TRACE_NAME = "trace.sqlite"
+REPORT_STEM = "trace"
+REPORT_NAME = f"{REPORT_STEM}.nsys-rep"
+REPORT_PATTERN = f"{REPORT_STEM}*.nsys-rep"
+TRACE_NAME = f"{REPORT_STEM}.sqlite"
 LOG_NAME = "workload.log"
 RUN_NAME = "run.json"
 
@@ -43,12 +44,10 @@ class RunDirectory:
         Raises UsageError when it cannot be made, holds a run already (unless `force`), is being written by another
         capture, has a name that is not UTF-8 (SQLite opens no such file), or the disk is all but full.
         """
-        path = root if exact else root / f"{_file_name(name)}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        path = run_path(root, name, exact=exact)
         _check_encoding(path)
         if exact:
             _check_unused(path, force=force)
-        else:
-            path = _unused(path)
         staging = path / ".partial"
         _claim(path, staging, exact=exact)
         try:
@@ -81,9 +80,8 @@ class RunDirectory:
         """Write `content` as `name`, whole or not at all. Raises UsageError when the disk refuses."""
         partial = self.staging / name
         try:
-            text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
             # Arguments that are not UTF-8 hold lone surrogates: their escape is the one that JSON has for them.
-            partial.write_bytes(text.encode(errors="backslashreplace"))
+            partial.write_bytes(json_text(content).encode(errors="backslashreplace"))
             return self.publish(name)
         except OSError as error:
             partial.unlink(missing_ok=True)
@@ -100,6 +98,16 @@ class RunDirectory:
             self.staging.rmdir()
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+
+def run_path(root: Path, name: str, *, exact: bool = False) -> Path:
+    """Return the directory of a run called `name` that starts now: a new one below `root`, or `root` if `exact`."""
+    return root if exact else _unused(root / f"{_file_name(name)}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+
+
+def json_text(content: Any) -> str:
+    """`content` as the text of a file."""
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
 
 
 def cannot_write(path: Path, error: OSError) -> UsageError:

@@ -24,8 +24,10 @@ LOAD_LOG_NAME = "load.log"
 STOP_GRACE_S = 20.0
 """How long the target may take to end after each of SIGINT and SIGTERM."""
 
+_START_GRACE_S = 5.0
 _POLL_S = 0.1
 _KEPT_LINES = 80
+_CHUNK_BYTES = 1 << 16
 
 
 class Observer(Protocol):
@@ -91,13 +93,10 @@ def run_session(
 ) -> Outcome:
     """Run `argv`, an nsys command, and return how it ended; the target's output goes to `log`.
 
-    Ctrl-C, SIGTERM, `plan.timeout_s` and the end of `driver` stop the target so that nsys can still write its report.
-    Raises NsysError when nsys cannot be started.
+    Ctrl-C, SIGTERM, SIGHUP, `plan.timeout_s` and the end of `driver` stop the target so that nsys can still write its
+    report. Raises NsysError when nsys cannot be started.
     """
-    environment = dict(os.environ) | dict(plan.environment)
-    if plan.capture_range == "nvtx":
-        # Otherwise nsys compares range names only when they are registered strings.
-        environment |= {"NSYS_NVTX_PROFILER_REGISTER_ONLY": "0"}
+    environment = dict(os.environ) | dict(plan.whole_environment)
     observer.stage("running the workload under nsys")
     started = time.monotonic()
     # From the start, and until nsys and its importer are done, a signal is a request and no exception.
@@ -134,13 +133,21 @@ def _start(argv: list[str], environment: dict[str, str]) -> subprocess.Popen[byt
         return subprocess.Popen(
             argv,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            stdin=None if _has_input() else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
     except OSError as error:
         raise NsysError(f"`{argv[0]}` does not run: {error}") from error
+
+
+def _has_input() -> bool:
+    """Whether the target may read our input: a file or a pipe. It could not show what it asks a terminal for."""
+    try:
+        return not os.isatty(0)
+    except OSError:
+        return False
 
 
 def _wait(
@@ -151,46 +158,102 @@ def _wait(
     driver: Driver | None,
     requests: list[int],
 ) -> str | None:
-    """Wait for nsys; when there is a reason to stop, stop the target so that nsys can still write its report."""
+    """Wait for nsys; when there is a reason to stop, stop the target so that nsys can still write its report.
+
+    A signal costs the report both before nsys has started the target and after the target has ended, so nsys gets none
+    then; only who asks again, while the report is being written, ends that too.
+    """
     stopped: str | None = None
-    stop_began = 0.0
+    since = 0.0
+    has_begun = is_over = is_signalled = False
     escalation = 0
     while process.poll() is None:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(timeout=_POLL_S)
         now = time.monotonic()
-        overdue = timeout_s is not None and now - started > timeout_s
-        if stopped is None and (requests or overdue or (driver is not None and driver.finished)):
+        has_begun = has_begun or bool(processes.target_processes(process.pid))
+        if stopped is None:
+            overdue = timeout_s is not None and now - started > timeout_s
+            if not (requests or overdue or (driver is not None and driver.finished)):
+                continue
+            is_over = has_begun and not processes.target_processes(process.pid)
+            if is_over and not requests:
+                continue
             stopped = "interrupt" if requests else "timeout" if overdue else "load"
-            stop_began, requests[:] = now, []
-            observer.stage("stopping the workload; press Ctrl-C again to kill it")
-            process.send_signal(signal.SIGINT)
-        elif stopped is not None and (requests or now - stop_began > STOP_GRACE_S):
+            since, requests[:] = now, []
+            what = "nsys is writing the report; press Ctrl-C again to give it up"
+            observer.stage(what if is_over else "stopping the workload; press Ctrl-C again to kill it")
+        if not is_signalled:
+            if requests or (not is_over and (has_begun or now - since > _START_GRACE_S)):
+                process.send_signal(signal.SIGINT)
+                is_signalled, since, requests[:] = True, now, []
+        elif requests or now - since > STOP_GRACE_S:
             targets = processes.target_processes(process.pid)
             # Only the target is pushed on: nsys itself needs its time to write the report.
             if targets:
                 processes.send(targets, signal.SIGTERM if escalation == 0 and not requests else signal.SIGKILL)
-            elif requests and escalation > 1:
+            elif requests and (escalation > 1 or is_over):
                 process.kill()
             escalation += 1
-            stop_began, requests[:] = now, []
+            since, requests[:] = now, []
     return stopped
 
 
 @contextlib.contextmanager
 def _stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying from them. Outside the main thread nothing can be caught."""
+    """Collect SIGINT, SIGTERM and SIGHUP instead of dying from them. Outside the main thread nothing can be caught."""
     requests: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    previous = {number: signal.signal(number, lambda received, _frame: requests.append(received)) for number in numbers}
+    previous = {number: signal.signal(number, lambda received, _: requests.append(received)) for number in _STOPPING}
+    # nohup and its like have it ignored.
+    on_hangup = signal.getsignal(signal.SIGHUP)
+    if on_hangup is not signal.SIG_IGN:
+        previous[signal.SIGHUP] = signal.signal(signal.SIGHUP, lambda received, _: _hang_up(requests, received))
     try:
         yield requests
     finally:
+        if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+            previous.pop(signal.SIGHUP, None)
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def terminations_as_interrupts() -> Iterator[None]:
+    """Take SIGTERM and SIGHUP as Ctrl-C, a KeyboardInterrupt, so that what is unfinished is put away."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(received: int, _: object) -> None:
+        if received == signal.SIGHUP:
+            _hang_up([], received)
+        raise KeyboardInterrupt
+
+    numbers = [signal.SIGTERM] + [signal.SIGHUP] * (signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN)
+    previous = {number: signal.signal(number, interrupt) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _hang_up(requests: list[int], received: int) -> None:
+    """Request a stop, once: both the shell and the kernel may send the signal. Nobody reads the terminal any more."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    requests.append(received)
+    with contextlib.suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for descriptor in (1, 2):
+            if os.isatty(descriptor):
+                os.dup2(nowhere, descriptor)
+        os.close(nowhere)
 
 
 def _wait_for_helpers(process: subprocess.Popen[bytes]) -> None:
@@ -219,6 +282,7 @@ _SPOKEN_BY_NSYS = re.compile(
     r"Unable to retrieve the importer version|Failed to create '"
 )
 _RECORDING = re.compile(r"(?:Generating|Saving report to) '(.+\.qdstrm)'")
+_BEGINS_TO_WRITE = re.compile(rb"(?:Generating|Saving report to) '[^']+\.qdstrm'[\r\n]*$")
 _PROGRESS = re.compile(r"\[\d+/\d+\] \[")
 
 
@@ -244,11 +308,10 @@ class _OutputReader:
         with contextlib.suppress(OSError):
             log = self._log.open("wb")
         with self._stream:
-            for raw in self._stream:
-                parts = re.split(r"[\r\n]+", raw.decode(errors="replace").rstrip("\r\n"))
-                is_target = [not self._take(part) for part in parts]
-                if log is not None and any(is_target):
-                    log = _append(log, raw)
+            for lines in _lines(self._stream):
+                kept = [raw for raw in lines if not self._take(raw.decode(errors="replace").rstrip("\r\n"))]
+                if log is not None and kept:
+                    log = _append(log, b"".join(kept))
         if log is not None:
             with contextlib.suppress(OSError):
                 log.close()
@@ -268,6 +331,29 @@ class _OutputReader:
                 self.nsys_lines = [*self.nsys_lines[-_KEPT_LINES:], line]
         # Lines that hold nothing belong to whoever spoke around them; nsys puts some before its own.
         return by_nsys or (not line.strip() and self.recording is not None)
+
+
+def _lines(stream: IO[bytes]) -> Iterator[list[bytes]]:
+    """The lines of the stream as they come, each with its end; that of a progress bar is a carriage return.
+
+    What nsys says behind a last line without an end is a line of its own.
+    """
+    rest = b""
+    while True:
+        # As much as there is, without waiting for more.
+        chunk = os.read(stream.fileno(), _CHUNK_BYTES)
+        lines = re.findall(rb"[^\r\n]*[\r\n]+|[^\r\n]+", rest + chunk)
+        # A line may go on in the next chunk, but no line is kept for ever.
+        goes_on = chunk and lines and lines[-1][-1] not in b"\r\n" and len(lines[-1]) < _CHUNK_BYTES
+        rest = lines.pop() if goes_on else b""
+        yield [part for line in lines for part in _apart(line)]
+        if not chunk:
+            return
+
+
+def _apart(line: bytes) -> list[bytes]:
+    match = _BEGINS_TO_WRITE.search(line)
+    return [line[: match.start()], line[match.start() :]] if match and match.start() else [line]
 
 
 def _append(log: IO[bytes], raw: bytes) -> IO[bytes] | None:

@@ -162,15 +162,16 @@ def capture(
         typer.Option("--preflight/--no-preflight", help="Try the command's nvtx package first.", rich_help_panel=_RUN),
     ] = True,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the command and run nothing.", rich_help_panel=_RUN)
+        bool, typer.Option("--dry-run", help="Print what would run, for a shell.", rich_help_panel=_RUN)
     ] = False,
     analyze: Annotated[
         bool, typer.Option("--analyze/--no-analyze", help="Analyze the trace afterwards.", rich_help_panel=_RUN)
     ] = True,
 ) -> None:
     """Run a built-in workload, or any command, under Nsight Systems, and analyze the trace."""
-    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, command_lines, find_nsys
+    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, command_lines, find_nsys, run_path
     from nsys_pipeline.capture import capture as run_capture
+    from nsys_pipeline.capture.session import terminations_as_interrupts
     from nsys_pipeline.workload.options import Shape
 
     workload: WorkloadOptions | None = None
@@ -220,15 +221,14 @@ def capture(
     plan, driver = _server(plan, profile, capture_range=capture_range, load=load, url=url)
     found = find_nsys(nsys)
     if dry_run:
-        directory = output or Path("runs") / plan.name
-        for line in command_lines(found, plan, directory):
-            sys.stdout.write(line.replace("{run_dir}", str(directory)) + "\n")
+        directory = run_path(output or Path("runs"), plan.name, exact=output is not None)
+        sys.stdout.writelines(f"{line}\n" for line in command_lines(found, plan, directory, files))
         return
     if workload:
         _need_workload_packages()
     if command and preflight:
         _warn_of_lost_ranges(found, plan)
-    with _Progress() as progress:
+    with terminations_as_interrupts(), _Progress() as progress:
         result = run_capture(
             plan,
             nsys=found,
@@ -241,8 +241,11 @@ def capture(
             attempts=3 if workload else 1,
             observer=progress,
         )
-    _tell(result, left_out=_REPORTED_BY_ANALYSIS if analyze else ())
-    if analyze and (not result.exit_status or result.phases or result.counts["kernels"]):
+    analyze = analyze and bool(not result.exit_status or result.phases or result.counts["kernels"])
+    # With `--auto` the capture knows better than the analysis why there are no ranges.
+    reported = tuple(code for code in _REPORTED_BY_ANALYSIS if not (auto and code == "no-nvtx"))
+    _tell(result, left_out=reported if analyze else ())
+    if analyze:
         _analyze(result)
     if result.exit_status:
         raise typer.Exit(result.exit_status)

@@ -189,6 +189,9 @@ class Verbs(TyperGroup):
         except (typer.Exit, typer.Abort, TyperException, SystemExit):
             raise
         except Exception as error:
+            if _is_ctrl_c(error):
+                sys.stderr.write("\ninterrupted\n")
+                raise typer.Exit(int(ExitCode.INTERRUPTED)) from error
             if _debugging(ctx):
                 raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
@@ -199,6 +202,11 @@ class Verbs(TyperGroup):
                 "this is a bug in llmperf: run again with `llmperf --debug …` and report what it prints",
             )
             raise typer.Exit(int(ExitCode.DATA)) from error
+
+
+def _is_ctrl_c(error: Exception) -> bool:
+    """Whether this is what DuckDB makes of a Ctrl-C during a query: no KeyboardInterrupt, and no error of its own."""
+    return type(error) is RuntimeError and str(error) == "Query interrupted"
 
 
 def _debugging(ctx: Any) -> bool:

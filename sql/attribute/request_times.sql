@@ -1,6 +1,7 @@
 -- One row per request: time to the first token and time per output token.
 -- TTFT runs from the start of the request range to the end of its prefill, on the host or, where the GPU's work of the
 -- prefill ends later, on the GPU. TPOT is the time from there to the end of its last decode step, per decode step.
+-- Steps whose end was not recorded are left out of it.
 -- Speculative decoding has no TPOT: how many of the tokens that a verify step runs are kept is not in the trace.
 -- Grain: request_id.
 -- materialize: table
@@ -19,7 +20,7 @@ WITH finished AS (
         greatest(p.end_ns, coalesce(max(w.last_end_ns), p.end_ns)) AS done_ns
     FROM attribute.phase_ranges AS p
     LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
-    WHERE p.request_id IS NOT NULL AND p.phase IN ('prefill', 'decode', 'verify')
+    WHERE p.request_id IS NOT NULL AND p.is_closed AND p.phase IN ('prefill', 'decode', 'verify')
     GROUP BY p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.end_ns
 ),
 request AS (

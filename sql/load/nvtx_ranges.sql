@@ -1,9 +1,11 @@
 -- NVTX ranges, each with its text and domain resolved.
 -- A push whose pop was not recorded ends with the innermost recorded range of its thread and domain around its start,
 -- because popping that one popped it too; else, like a start/end range that was never ended, with the recording.
+-- nsys 2024.2 gives the moment in which it stopped as the end of what was open then. That may be long after the last event
+-- that a killed process could hand over, so such a range ends with the last recorded event of its process instead.
 -- Grain: range_id.
 -- materialize: table
--- requires: nsys.NVTX_EVENTS, load.strings, load.session
+-- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, load.diagnostics, load.strings, load.session
 -- columns:
 --   range_id       BIGINT   Row of the export.
 --   kind           VARCHAR  'push_pop' or 'start_end'.
@@ -17,8 +19,21 @@
 --   end_ns         BIGINT   When it was closed, see above. Unit: ns.
 --   is_closed      BOOLEAN  Whether its own end was recorded.
 WITH event AS (
-    SELECT e.*, coalesce(s.value, e."text", '') AS name, e.globalTid >> 24 AS process_key
-    FROM nsys.NVTX_EVENTS AS e LEFT JOIN load.strings AS s ON s.string_id = e.textId
+    SELECT
+        e.* REPLACE (nullif(e."end", stop.at_ns) AS "end"), coalesce(s.value, e."text", '') AS name,
+        e.globalTid >> 24 AS process_key, coalesce(e."end" = stop.at_ns, false) AS is_cut
+    FROM nsys.NVTX_EVENTS AS e
+    LEFT JOIN load.strings AS s ON s.string_id = e.textId
+    CROSS JOIN (SELECT max(at_ns) AS at_ns FROM load.diagnostics WHERE message = 'Profiling has stopped.') AS stop
+),
+last AS (
+    SELECT globalTid >> 24 AS process_key, greatest(max("start"), max("end")) AS at_ns
+    FROM (
+        SELECT globalTid, "start", "end" FROM event
+        UNION ALL SELECT globalTid, "start", "end" FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
+    )
+    WHERE globalTid >> 24 IN (SELECT process_key FROM event WHERE is_cut)
+    GROUP BY ALL
 ),
 domain AS (
     SELECT process_key, domainId, arg_max(name, row_id) AS domain FROM event WHERE eventType = 75 GROUP BY ALL
@@ -41,9 +56,12 @@ SELECT
         AS domain,
     event.name,
     "start" AS start_ns,
-    greatest("start", coalesce("end", enclosed.end_ns, (SELECT last_ns FROM load.session))) AS end_ns,
+    greatest(
+        "start", coalesce("end", enclosed.end_ns, CASE WHEN is_cut THEN last.at_ns END, (SELECT last_ns FROM load.session))
+    ) AS end_ns,
     "end" IS NOT NULL AS is_closed
 FROM event
 LEFT JOIN domain ON domain.process_key = event.process_key AND domain.domainId = event.domainId
 LEFT JOIN enclosed ON enclosed.row_id = event.row_id
+LEFT JOIN last ON last.process_key = event.process_key
 WHERE eventType IN (59, 60, 70, 71) AND "start" IS NOT NULL AND globalTid IS NOT NULL

@@ -16,6 +16,7 @@ from nsys_pipeline.report.terminal import render_report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
+from tests.support.trace_builder import TraceBuilder
 
 KEYS: dict[str, tuple[str, ...]] = {
     "": ("schema", "trace", "totals", "phases", "unattributed", "kernels", "checks", "warnings"),
@@ -192,3 +193,19 @@ def test_a_rule_that_matches_nothing_is_said(capsys: pytest.CaptureFixture[str])
     report = analyzed(capsys, TRACES / f"h100_train{SUFFIX}", "--phase", "decode=^no such range$")
 
     assert "rule_without_ranges" in {notice["code"] for notice in report["warnings"]}
+
+
+@pytest.mark.parametrize(("form", "expected"), [("table", "–"), ("markdown", "–")])
+def test_without_gpu_work_no_gpu_is_idle(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, form: str, expected: str
+) -> None:
+    # given a phase on the CPU
+    trace = TraceBuilder()
+    trace.process().thread().push(0, 2_000_000, "prefill")
+
+    code, out, _ = run(capsys, "analyze", trace.write(tmp_path / "cpu.sqlite"), "--format", form)
+
+    assert code == 0
+    row = next(line for line in out.splitlines() if line.strip("| ").startswith("prefill"))
+    assert "0.0 " not in row
+    assert expected in row

@@ -210,7 +210,7 @@ def test_environment_can_be_kept(nsys: Nsys, tmp_path: Path) -> None:
 def test_dry_run(nsys: Nsys, tmp_path: Path) -> None:
     done = llmperf("capture", "--dry-run", "--gpu-metrics", "--cuda-graph", "whole", "--", "my app", cwd=tmp_path)
     assert done.code == 0
-    assert done.stdout.startswith(f"{nsys.path} profile --trace=cuda,nvtx --sample=none --cpuctxsw=none")
+    assert f"\n{nsys.path} profile --trace=cuda,nvtx --sample=none --cpuctxsw=none" in done.stdout
     assert "--cuda-graph-trace=graph" in done.stdout
     assert done.stdout.endswith(" 'my app'\n")
     assert names(tmp_path) == []

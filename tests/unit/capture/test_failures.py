@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
 import pytest
 
-from nsys_pipeline.capture import Nsys
+from nsys_pipeline.capture import CapturePlan, Nsys
 from nsys_pipeline.capture.failures import NsysFaultError, no_report
 from nsys_pipeline.capture.rundir import RunDirectory
 from nsys_pipeline.capture.session import Outcome
 from nsys_pipeline.errors import NsysError
 from tests.unit.capture.fake_nsys import fake_nsys
 
+PLAN = CapturePlan(command=("x",), capture_range="profiler")
 IMPORT_FAILED = "Importer error status: Importation failed."
 
 
@@ -69,20 +71,20 @@ def nsys(tmp_path: Path) -> Nsys:
     ],
 )
 def test_reasons(directory: RunDirectory, nsys: Nsys, ended: Outcome, message: str) -> None:
-    error = no_report(ended, nsys, directory)
+    error = no_report(ended, nsys, directory, PLAN)
     assert error.message == message
     assert error.hint
 
 
 def test_a_failed_workload_passes_its_status_on(directory: RunDirectory, nsys: Nsys) -> None:
-    assert no_report(outcome("Generated:", code=5), nsys, directory).exit_code == 5
-    assert no_report(outcome("Generated:"), nsys, directory).exit_code == 3
+    assert no_report(outcome("Generated:", code=5), nsys, directory, PLAN).exit_code == 5
+    assert no_report(outcome("Generated:"), nsys, directory, PLAN).exit_code == 3
 
 
 def test_a_recording_is_saved_and_named(directory: RunDirectory, tmp_path: Path) -> None:
     (directory.staging / "trace.qdstrm").write_text("recorded")
     broken = nsys_with_importer(tmp_path / "broken", works=False)
-    error = no_report(outcome(IMPORT_FAILED, recording=Path("/tmp/x.qdstrm")), broken, directory)
+    error = no_report(outcome(IMPORT_FAILED, recording=Path("/tmp/x.qdstrm")), broken, directory, PLAN)
     saved = directory.path / "trace.qdstrm"
     assert type(error) is NsysError
     assert error.message == (
@@ -96,10 +98,25 @@ def test_a_recording_is_saved_and_named(directory: RunDirectory, tmp_path: Path)
 def test_faults_that_depend_on_chance(directory: RunDirectory, nsys: Nsys) -> None:
     (directory.staging / "trace.qdstrm").write_text("recorded")
     fault = 'Value: "Multiple different definitions of the same VmTidToPidInfo"'
-    gave_up = no_report(outcome(fault, IMPORT_FAILED, recording=Path("/tmp/x.qdstrm")), nsys, directory)
+    gave_up = no_report(outcome(fault, IMPORT_FAILED, recording=Path("/tmp/x.qdstrm")), nsys, directory, PLAN)
     assert isinstance(gave_up, NsysFaultError)
     assert "gave up on the recording (Multiple different definitions" in gave_up.message
 
-    lost = no_report(outcome("Connection to Agent lost. This is most likely a bug.", "Generated:"), nsys, directory)
+    lost = no_report(
+        outcome("Connection to Agent lost. This is most likely a bug.", "Generated:"), nsys, directory, PLAN
+    )
     assert isinstance(lost, NsysFaultError)
     assert lost.message == "nsys lost the connection to its own agent"
+
+
+@pytest.mark.parametrize(
+    ("stopped", "said", "status"), [("interrupt", "interrupted", 130), ("timeout", "timeout", 124)]
+)
+def test_a_stop_before_anything_was_recorded(
+    directory: RunDirectory, nsys: Nsys, stopped: str, said: str, status: int
+) -> None:
+    ended = attrs.evolve(outcome("torch.Size([1, 21])"), stopped=stopped)
+    error = no_report(ended, nsys, directory, attrs.evolve(PLAN, capture_range=None))
+    assert "nsys made no report: it was" in error.message
+    assert said in error.message
+    assert error.exit_code == status

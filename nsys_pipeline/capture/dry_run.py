@@ -1,0 +1,39 @@
+"""What a capture would run, as lines for a shell."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nsys_pipeline.capture.nsys import Nsys
+from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
+from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper
+from nsys_pipeline.capture.rundir import REPORT_STEM, json_text
+
+_END = "END_OF_FILE"
+
+
+def command_lines(nsys: Nsys, plan: CapturePlan, directory: Path, files: Mapping[str, Any] | None = None) -> list[str]:
+    """Return what `capture` would run into `directory`, as lines that a POSIX shell runs to the same effect.
+
+    They make the directory and `files`, and start nsys, or the launcher of ranks, with the environment that is added to
+    the shell's own. Raises UsageError for a launcher of ranks whose Python nobody knows.
+    """
+    plan = plan.filled_in(directory)
+    lines = [f"mkdir -p -- {shlex.quote(str(directory))}"]
+    for name, content in (files or {}).items():
+        lines += _file(directory / name, json_text(content))
+    argv = nsys_argv(nsys, plan, directory / REPORT_STEM)
+    if plan.rank_reports:
+        plan, of_a_rank = around_ranks(plan, nsys, directory)
+        argv = list(plan.command)
+        wrapper = directory / RANK_PYTHON
+        lines += [*_file(wrapper, rank_wrapper(of_a_rank)), f"chmod +x -- {shlex.quote(str(wrapper))}"]
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in plan.whole_environment.items()]
+    return [*lines, " ".join([*assignments, shlex.join(argv)])]
+
+
+def _file(path: Path, text: str) -> list[str]:
+    return [f"cat > {shlex.quote(str(path))} <<'{_END}'", *text.splitlines(), _END]
