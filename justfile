@@ -10,6 +10,10 @@ test *ARGS:
 e2e *ARGS:
     python -m pytest -m e2e {{ARGS}}
 
+# tests that capture on a real GPU, and on two where there are two
+gpu *ARGS:
+    python -m pytest -m gpu tests/gpu {{ARGS}}
+
 # ruff, mypy and the checker of the SQL modules
 lint:
     ruff check .
