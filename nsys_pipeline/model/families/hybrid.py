@@ -124,7 +124,8 @@ def kimi_linear(f: Fields) -> Architecture:
         ffn: Block = moe if mlp_kind == "sparse" else dense
         label = ("linear" if kind in _LINEAR else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
         layers.append((label, (*_two_norms(width), mixer, ffn)))
-    return assemble(f, "kimi_linear", dims, layers)
+    # transformers has no tied table for this family, whatever the config says.
+    return assemble(f.replaced(tie_word_embeddings=False), "kimi_linear", dims, layers)
 
 
 def bailing_hybrid(f: Fields) -> Architecture:
