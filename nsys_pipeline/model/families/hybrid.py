@@ -354,7 +354,7 @@ def nemotron_h(f: Fields) -> Architecture:
             state=f.dim("ssm_state_size"),
             groups=f.dim("n_groups", "mamba_n_groups"),
             kernel=f.integer("conv_kernel", "mamba_d_conv", default=4),
-            bias=f.flag("use_bias", "mamba_proj_bias"),
+            bias=f.flag("use_bias"),
             conv_bias=f.flag("use_conv_bias", "mamba_conv_bias", default=True),
         )
     if "mlp" in kinds:
