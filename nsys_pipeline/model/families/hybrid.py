@@ -368,8 +368,8 @@ def nemotron_h(f: Fields) -> Architecture:
             experts=experts,
             top_k=top_k,
             gated=False,
-            bias=f.flag("mlp_bias"),
             shared=shared,
+            shared_bias=f.flag("mlp_bias"),
             latent=f.opt_int("moe_latent_size"),
         )
     unknown = sorted(set(kinds) - set(blocks))
