@@ -307,7 +307,8 @@ class Moe(Block):
     `shared_gate`: a scalar gate on the shared expert (Qwen2-MoE). `dense_executed`: transformers runs every expert on
     every token. `router_bias` counts trained parameters beside the router's matrix. `zero_experts`: further choices of
     the router that compute nothing (LongCat), so that under uniform routing only a part of the `top_k` is a product.
-    `latent`: the routed experts run on a projection of this width (Nemotron 3), shared ones do not.
+    `latent`: the routed experts run on a projection of this width (Nemotron 3), shared ones do not; `shared_bias` is
+    the projection's too.
     """
 
     width: int
@@ -343,7 +344,7 @@ class Moe(Block):
 
     @property
     def _latent_bias(self) -> int:
-        return 1 if self.latent and self.bias else 0
+        return 1 if self.latent and self.shared_bias else 0
 
     @property
     def _latent_params(self) -> int:

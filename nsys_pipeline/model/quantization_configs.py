@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+import attrs
+
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import quantization as q
 from nsys_pipeline.model.dtypes import BITS
@@ -225,8 +227,8 @@ def read_quantization(raw: Mapping[str, Any], *, model_type: str = "", depth: in
         fmt = _EVERYWHERE[method](f)
         formats = dict.fromkeys(_MODULES, fmt)
         if method == "fp8" and f.text("expert_dtype", default="fp8") == "fp4":
-            # DeepSeek-V4: an 8-bit scale per 32 inputs, as in MXFP4.
-            formats[q.EXPERT] = q.named_format("mxfp4")
+            # DeepSeek-V4: an 8-bit scale per 32 inputs, as in MXFP4; activations are in fp8, and so is the product.
+            formats[q.EXPERT] = attrs.evolve(q.named_format("mxfp4"), compute="fp8")
         if method == "gptq" and f.flag("lm_head"):
             formats[q.HEAD] = fmt
     else:

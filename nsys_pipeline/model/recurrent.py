@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 
 from nsys_pipeline.model.blocks import Block, step_shapes
+from nsys_pipeline.model.dtypes import bytes_of
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.quantization import ATTENTION, NORM
 
@@ -81,6 +82,36 @@ class Recurrent(Block):
             kv_read=emit.kv_bytes(per_sequence * sum(count for _, kv, count in shapes if kv)),
             kv_write=emit.kv_bytes(per_sequence * sum(count for _, _, count in shapes)),
         )
+
+
+@attrs.frozen
+class ResidualConvolution(Block):
+    """A causal depthwise convolution beside its input (Inkling); weights in fp32, the last inputs kept per sequence."""
+
+    name: str
+    channels: int
+    kernel: int
+
+    @property
+    def params(self) -> int:
+        return self.channels * self.kernel
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        emit.add(
+            "conv", self.name, m=run.tokens, n=1, k=self.kernel, batch=self.channels,
+            flops=2 * run.tokens * self.channels * self.kernel,
+            weight=bytes_of(self.params, "fp32") if run.tokens else 0,
+            activation=2 * emit.plain_bytes(run.tokens * self.channels),
+        )  # fmt: skip
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        shapes = [(q, kv, count) for (q, kv), count in step_shapes(run.step) if q]
+        state = self.channels * (self.kernel - 1)
+        emit.add(
+            "scan", f"{self.name}_state",
+            kv_read=emit.kv_bytes(state * sum(count for _, kv, count in shapes if kv)),
+            kv_write=emit.kv_bytes(state * sum(count for _, _, count in shapes)),
+        )  # fmt: skip
 
 
 def mamba1(

@@ -75,6 +75,10 @@ _NAMES: dict[str, str] = {
     "cross_kv": "cross_attention",
     "cross_o": "cross_attention",
     "conv1d": OTHER_CONVENTION,
+    "kv_conv": OTHER_CONVENTION,
+    "attention_conv": OTHER_CONVENTION,
+    "mlp_conv": OTHER_CONVENTION,
+    "shared_router": "router",
     "dt_proj": OTHER_CONVENTION,
     "x_proj_heads": OTHER_CONVENTION,
     "scan": OTHER_CONVENTION,
@@ -284,6 +288,8 @@ def _group_of(path: str, recurrent_layers: Set[int]) -> str:
             r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate|linear_(x|y|out)|rg_lru)$", path
         ) and not path.endswith("dt_proj")
         return "recurrent_projections" if plain and not path.endswith("conv1d") else OTHER_CONVENTION
+    if re.search(r"(conv1d|_sconv)$", path):
+        return OTHER_CONVENTION
     for pattern, name in _GROUPS:
         if re.search(pattern, path):
             return name

@@ -34,6 +34,7 @@ VERIFIED = frozenset(
     "gemma4_text",
     "gemma4_unified_text",
     "glm5_next_text",
+    "inkling_text",
     "qwen4_exp_text",
     "deepseek",
     "deepseek_vl_v2",

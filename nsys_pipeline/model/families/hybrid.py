@@ -124,7 +124,8 @@ def kimi_linear(f: Fields) -> Architecture:
         ffn: Block = moe if mlp_kind == "sparse" else dense
         label = ("linear" if kind in _LINEAR else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
         layers.append((label, (*_two_norms(width), mixer, ffn)))
-    return assemble(f, "kimi_linear", dims, layers)
+    # transformers has no tied table for this family, whatever the config says.
+    return assemble(f.replaced(tie_word_embeddings=False), "kimi_linear", dims, layers)
 
 
 def bailing_hybrid(f: Fields) -> Architecture:
@@ -353,7 +354,7 @@ def nemotron_h(f: Fields) -> Architecture:
             state=f.dim("ssm_state_size"),
             groups=f.dim("n_groups", "mamba_n_groups"),
             kernel=f.integer("conv_kernel", "mamba_d_conv", default=4),
-            bias=f.flag("use_bias", "mamba_proj_bias"),
+            bias=f.flag("use_bias"),
             conv_bias=f.flag("use_conv_bias", "mamba_conv_bias", default=True),
         )
     if "mlp" in kinds:
@@ -367,8 +368,8 @@ def nemotron_h(f: Fields) -> Architecture:
             experts=experts,
             top_k=top_k,
             gated=False,
-            bias=f.flag("mlp_bias"),
             shared=shared,
+            shared_bias=f.flag("mlp_bias"),
             latent=f.opt_int("moe_latent_size"),
         )
     unknown = sorted(set(kinds) - set(blocks))

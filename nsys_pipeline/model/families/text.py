@@ -9,6 +9,7 @@ from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.indexed import glm5_next, hy_v4, mistral_large4
+from nsys_pipeline.model.families.inkling import inkling_text
 from nsys_pipeline.model.families.jetmoe import jetmoe
 from nsys_pipeline.model.families.minimax_m3 import minimax_m3
 from nsys_pipeline.model.families.mllama import mllama_text
@@ -26,6 +27,7 @@ ALONE: dict[str, Builder] = {
     "deepseek_v4": deepseek_v4,
     "glm5_next_text": glm5_next,
     "hy_v4": hy_v4,
+    "inkling_text": inkling_text,
     "mistral_large4_text": mistral_large4,
     "minimax_m3_vl_text": minimax_m3,
     "step3p5": step3p5,

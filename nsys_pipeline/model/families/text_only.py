@@ -43,7 +43,6 @@ _NESTED: dict[str, str] = {
     "deepseek_vl_hybrid": "llama",
     "fast_vlm": "qwen2",
     "fun_asr_nano": "qwen3",
-    "fuyu": "persimmon",
     "glmasr": "llama",
     "glmga": "glm4v_text",
     "granite_speech_plus": "granite",
@@ -74,6 +73,7 @@ _NESTED: dict[str, str] = {
     "glm5_next": "glm5_next_text",
     "mistral_large4": "mistral_large4_text",
     "qwen4_exp": "qwen4_exp_text",
+    "inkling_mm_model": "inkling_text",
     "mllama": "mllama_text_model",
     "ernie4_5_vl_moe": "ernie4_5_vl_moe_text",
 }

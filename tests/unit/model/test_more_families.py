@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +11,7 @@ import pytest
 from nsys_pipeline.model import Conventions, Model
 from tests.unit.model.configs import decode, llama, mixtral, op_flops, op_weight_bytes, prefill
 
+SMALL = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
 LLAMA_LIKE = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
 
 
@@ -132,3 +135,10 @@ def test_shared_blocks_are_stored_and_read_once_but_run_each_time() -> None:
     assert op_flops(result, "down") == 3 * 2 * 64 * 96
     assert op_weight_bytes(result, "down") == 2 * 64 * 96
     assert op_weight_bytes(result, "adapter_gate_up_1") == 3 * 2 * 64 * 8
+
+
+@pytest.mark.parametrize("name", ["kimi_linear", "bailing_hybrid", "nemotron_h"])
+def test_families_that_never_tie_their_table_do_not_where_the_config_says_so(name: str) -> None:
+    config = SMALL[name]
+    tied, untied = ({**config, "tie_word_embeddings": value} for value in (True, False))
+    assert Model.from_config(tied).params == Model.from_config(untied).params

@@ -76,6 +76,8 @@ def test_deepseek_v4_quantizes_its_experts_to_four_bits() -> None:
         "mlp": "fp8",
         "expert": "mxfp4",
     }
+    experts = next(op for op in decode(quantized, 10).ops if op.name == "experts_down")
+    assert (experts.dtype, experts.weight_bytes) == ("fp8", 2 * 64 * (24 // 2 + 1))
     # Compressors stay in the model's dtype.
     assert op_weight_bytes(decode(quantized, 10), "compressor") == 2 * 64 * 64
 
