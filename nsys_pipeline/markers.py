@@ -217,7 +217,7 @@ def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int,
         payload = {"q": list(q_tokens), "kv": list(kv_tokens)}
     payload["logits"] = logits
     if experts is not None:
-        payload["experts"] = experts
+        payload["experts"] = float(experts)
     return f"{STEP_MARK} {json.dumps(payload, separators=(',', ':'))}"
 
 

@@ -71,7 +71,7 @@ def partly_line(phase: Phase) -> str | None:
 
 #: Which experts the weights in MBU are of.
 _ROUTING = {
-    "counted": " of the experts that a warm-up request chose",
+    "counted": " of the experts that the trace says were chosen",
     "uniform": " of as many experts as uniform routing would choose",
 }
 
