@@ -65,7 +65,7 @@ def test_every_shared_trace_agrees(name: str, nsys: Nsys) -> None:
 
     assert found.differences == []
     assert reasons(found) == REAL_REASONS.get(name, {})
-    assert min(found.rows.values()) > 40
+    assert min(found.rows.values()) > 30
     graphs = {phase.phase: phase.graph_launch_count for phase in found.phases if phase.graph_launch_count}
     assert graphs == ({"decode": 32} if name == "h100_cuda_graph_whole" else {})
 
