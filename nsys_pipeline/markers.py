@@ -62,9 +62,12 @@ def decode_step(payload: str) -> Step:
     try:
         data = json.loads(payload)
         q, kv = data["q"], data.get("kv", 0)
-        batch = data.get("b") or (len(q) if isinstance(q, list) else len(kv) if isinstance(kv, list) else 1)
-        if _count(batch) > MAX_BATCH:
-            raise ValueError(f"not a step: a batch of {batch:,} sequences")
+        sizes = {len(value) for value in (q, kv) if isinstance(value, list)}
+        if data.get("b") is not None:
+            sizes.add(_count(data["b"]))
+        batch = sizes.pop() if sizes else 1
+        if sizes or batch > MAX_BATCH or (not batch and not isinstance(q, list)):
+            raise ValueError(f"not a step: a batch of {batch:,} sequences and of {sorted(sizes)}")
         q_tokens = [_count(x) for x in q] if isinstance(q, list) else [_count(q)] * batch
         kv_tokens = [_count(x) for x in kv] if isinstance(kv, list) else [_count(kv)] * batch
         logits = data.get("logits")
@@ -91,6 +94,8 @@ def _count(value: object) -> int:
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"not a step: {value!r} is no number")  # noqa: TRY004 - what a reader of marks catches
+    if value < 1:
+        raise ValueError(f"not a step: {value!r} experts")
     return float(value)
 
 

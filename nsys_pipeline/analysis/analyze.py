@@ -125,7 +125,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         kernels=_kernels(trace, phases, options.top_kernels),
         checks=[Check(**row) for row in records(trace.connection, "FROM report.trace_checks ORDER BY name")],
         warnings=notices,
-        model=_describe_model(prepared),
+        model=_describe_model(trace, prepared),
         operators=operators,
         requests=records(trace.connection, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
     )
@@ -153,7 +153,7 @@ def _model(run: RunDescription, options: AnalysisOptions) -> tuple[Model | None,
         return None, [Notice("model_not_understood", f"the trace's own model: {error.message}", error.hint)]
 
 
-def _describe_model(prepared: Prepared) -> dict[str, object] | None:
+def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | None:
     model = prepared.model
     if model is None:
         return None
@@ -163,16 +163,22 @@ def _describe_model(prepared: Prepared) -> dict[str, object] | None:
         "active_params": model.active_params,
         "dtype": prepared.conventions.dtype or model.dtype,
         "label": model.label,
-        "routing": _routing(model, prepared.steps),
+        "routing": _routing(trace, model, prepared.steps),
         "convention": {key: value for key, value in attrs.asdict(prepared.conventions).items() if value is not None},
     }
 
 
-def _routing(model: Model, steps: Sequence[Step]) -> str | None:
-    """What the number of experts whose weights are read rests on; None without experts."""
-    if model.active_params == model.params:
+def _routing(trace: Trace, model: Model, steps: Sequence[Step]) -> str | None:
+    """What the number of experts whose weights are read rests on, outside warm-up; None without experts."""
+    if not model.has_experts:
         return None
-    return "counted" if any(step.experts is not None for step in steps) else "uniform"
+    measured = records(
+        trace.connection,
+        "SELECT DISTINCT shape_id FROM input.occurrence_shapes JOIN attribute.phase_ranges USING (occurrence_id) "
+        "WHERE NOT is_warmup",
+    )
+    counted = {steps[row["shape_id"]].experts is not None for row in measured}
+    return "partly counted" if len(counted) > 1 else "counted" if True in counted else "uniform"
 
 
 def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:

@@ -21,9 +21,11 @@ def bound(
     """
     if not has_gpu_work:
         return None, None
+    talks = communication_ratio is not None and communication_ratio > COMMUNICATION_BOUND_RATIO
     if busy_ratio is not None and busy_ratio < LAUNCH_BOUND_BUSY_RATIO:
-        return "launch-bound", f"GPU idle {1 - busy_ratio:.0%} of the wall time"
-    if communication_ratio is not None and communication_ratio > COMMUNICATION_BOUND_RATIO:
+        talk = f"; {communication_ratio:.0%} of kernel time is communication" if talks else ""
+        return "launch-bound", f"GPU idle {1 - busy_ratio:.0%} of the wall time{talk}"
+    if talks:
         return "communication-bound", f"{communication_ratio:.0%} of kernel time is communication"
     if compute_ns is None or memory_ns is None:
         return None, None

@@ -397,10 +397,11 @@ class Moe(Block):
             emit.add("communication", "expert_all_to_all", comm=sent * (ep - 1) // ep)
 
     def _touched(self, run: Pass) -> float:
-        """Experts whose weights are read: as counted, else as expected."""
-        if run.step.experts is not None:
-            return min(run.step.experts, float(self.experts))
-        return distinct_experts(self.experts, self.top_k * self.experts / self._choices, run.tokens)
+        """Experts whose weights are read: expected, or as counted, between what one token runs and what there is."""
+        chosen = self.top_k * self.experts / self._choices
+        if run.step.experts is not None and run.tokens:
+            return min(max(run.step.experts, chosen), float(self.experts))
+        return distinct_experts(self.experts, chosen, run.tokens)
 
     def _matrix(self, emit: Emitter, name: str, run: Pass, n: int, k: int) -> None:
         tokens, experts = run.tokens, emit.conventions.experts

@@ -10,6 +10,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Moe
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.quantization import Quantization
@@ -51,6 +52,17 @@ class Model:
     def params(self) -> int:
         """Parameters, tied tables once."""
         return sum(stack.params for stack in self.architecture.stacks) + self.architecture.unused_params
+
+    @property
+    def has_experts(self) -> bool:
+        """Whether a router chooses which weights a token meets."""
+        return any(
+            isinstance(part, Moe)
+            for stack in self.architecture.stacks
+            for _, _, blocks in stack.parts()
+            for block in blocks
+            for part in (block, *getattr(block, "blocks", ()))
+        )
 
     @cached_property
     def active_params(self) -> int:

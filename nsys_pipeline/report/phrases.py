@@ -72,6 +72,7 @@ def partly_line(phase: Phase) -> str | None:
 #: Which experts the weights in MBU are of.
 _ROUTING = {
     "counted": " of the experts that the trace says were chosen",
+    "partly counted": " of the experts that the trace says were chosen, else of as many as uniform routing would",
     "uniform": " of as many experts as uniform routing would choose",
 }
 
@@ -99,6 +100,9 @@ def legend(report: Report) -> list[tuple[str, str]]:
         lines.append(
             ("MBU", f"memory bandwidth utilization: (weights{routing} + KV cache) bytes / peak bandwidth / time")
         )
+    if report.operators:
+        executed = "what kernels compute beyond them (whole tiles, latents expanded again) is not in it"
+        lines.append(("TFLOP/s", f"model FLOPs of the operator / kernel time; GB/s: its minimum bytes; {executed}"))
     return lines + [("peak", text) for text in _peaks(report)]
 
 

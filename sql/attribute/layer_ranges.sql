@@ -13,7 +13,7 @@
 WITH named AS (
     SELECT
         range_id, global_tid, domain_id, start_ns, end_ns,
-        regexp_extract(name, '^layers?[._]?(\d+)[._]((?:self_)?attn|attention|mlp|ffn|moe|feed_forward)$', ['layer', 'part'])
+        regexp_extract(name, '^layers?[._]?(\d{1,9})[._]((?:self_)?attn|attention|mlp|ffn|moe|feed_forward)$', ['layer', 'part'])
             AS found
     FROM load.nvtx_ranges
     WHERE kind = 'push_pop' AND starts_with(name, 'layer')

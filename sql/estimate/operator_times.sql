@@ -3,8 +3,8 @@
 -- make queries, keys and values, the one after it is the output projection; without an attention kernel (eager), the two
 -- products before the last GEMM are the attention. In a dense MLP the last GEMM is `down`. In a block of experts the last
 -- grouped GEMM is `experts_down`, those before it `experts_gate_up`, the last product before them the `router`, and every
--- other one is of the experts that all tokens share. After the last block comes `lm_head`. A split-K reduction belongs to
--- the GEMM before it.
+-- other one is of the experts that all tokens share. The only GEMM after the last block is `lm_head`; where there are more,
+-- parts of the model are not marked, and they are `other`. A split-K reduction belongs to the GEMM before it.
 -- Grain: phase, occurrence_id, operator.
 -- materialize: table
 -- requires: estimate._matmul_kernels, input.shape_ops
@@ -55,11 +55,21 @@ last_block AS (
     WHERE part IS NOT NULL
     GROUP BY occurrence_id
 ),
+after_blocks AS (
+    SELECT k.occurrence_id, count(*) AS gemms
+    FROM estimate._matmul_kernels AS k JOIN last_block AS l USING (occurrence_id)
+    WHERE k.sequence > l.last_sequence AND k.part IS NULL AND k.family <> 'attention' AND NOT k.is_tail
+    GROUP BY k.occurrence_id
+),
 named AS (
     SELECT
         r.phase, r.occurrence_id, r.block_id, r.time_ns,
         CASE
-            WHEN r.part IS NULL THEN CASE WHEN r.sequence > l.last_sequence THEN 'lm_head' ELSE 'other' END
+            WHEN r.part IS NULL
+                THEN CASE
+                    WHEN r.sequence > l.last_sequence AND a.gemms = 1 AND r.family <> 'attention' THEN 'lm_head'
+                    ELSE 'other'
+                END
             WHEN r.family = 'attention' THEN 'attention'
             WHEN r.part = 'attn' AND r.attentions > 0
                 THEN CASE WHEN r.sequence < r.first_attention THEN 'qkv' ELSE 'o' END
@@ -82,7 +92,8 @@ named AS (
             WHEN r.gemms >= 2 THEN CASE WHEN r.gemm_index = r.gemms THEN 'down' ELSE 'gate_up' END
             ELSE 'other'
         END AS operator
-    FROM ranked AS r LEFT JOIN last_block AS l USING (occurrence_id) CROSS JOIN model AS m
+    FROM ranked AS r LEFT JOIN last_block AS l USING (occurrence_id) LEFT JOIN after_blocks AS a USING (occurrence_id)
+    CROSS JOIN model AS m
 )
 SELECT
     phase, occurrence_id, operator, count(DISTINCT block_id) AS layers, count(*) AS kernel_count,

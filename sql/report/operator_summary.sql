@@ -1,6 +1,7 @@
 -- Operators of marked layers: what their kernels reach of the hardware's limits.
 -- Only occurrences outside warm-up whose shape is known, and operators that are measured in as many layers as the model
--- has. Times are sums of kernel durations; FLOPs and bytes are those of the model's operator (see the view ops).
+-- has. Layers with products of another kind beside their attention (gates, indexers) have no 'qkv', 'attention' and 'o':
+-- which of their kernels is which, the order does not say. Times are sums of kernel durations; FLOPs and bytes are those of the model's operator (see the view ops).
 -- Grain: phase, shape, operator. Empty where no layer is marked: `llmperf capture --layers`.
 -- requires: estimate.operator_times, input.shape_ops, input.occurrence_shapes, input.shapes
 -- columns:
@@ -33,6 +34,12 @@ WITH operator_cost AS (
         layers, flops, bytes, sol_ns
     FROM input.shape_ops
     WHERE kind IN ('gemm', 'grouped_gemm', 'attention')
+),
+crowded AS (
+    SELECT DISTINCT shape_id
+    FROM operator_cost AS c
+    JOIN operator_cost AS other USING (shape_id, layer)
+    WHERE c.operator = 'o' AND other.operator IS NULL
 ),
 has_experts AS (
     SELECT shape_id FROM operator_cost WHERE starts_with(operator, 'experts') OR operator = 'mlp' GROUP BY shape_id
@@ -73,4 +80,5 @@ FROM estimate.operator_times AS t
 JOIN input.occurrence_shapes AS o USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)
 JOIN cost AS c ON c.shape_id = o.shape_id AND c.operator = t.operator AND t.layers IN (0, c.layers)
+WHERE t.operator NOT IN ('qkv', 'attention', 'o') OR o.shape_id NOT IN (FROM crowded)
 GROUP BY t.phase, s.kind, t.operator

@@ -55,6 +55,11 @@ NAMES = [
     # what torch.compile makes around attention and matrix products is neither
     ("triton_poi_fused__scaled_dot_product_cudnn_attention_cat_unsqueeze_view_where_3", "", "elementwise"),
     ("triton_poi_fused__to_copy__unsafe_view_add_bmm_cos_mul_transpose_unsqueeze_view_2", "", "elementwise"),
+    ("lean_reduction_kernel", "", "attention"),
+    ("_fwd_kernel_stage2", "", "attention"),
+    ("_fwd_grouped_kernel_stage1", "", "attention"),
+    ("masked_multihead_attention_kernel", "", "attention"),
+    ("mmha_kernel", "void tensorrt_llm::mmha::mmha_kernel<int>", "attention"),
     ("triton_poi_fused_clone_unsqueeze_view_7", "", "copy"),
     ("triton_poi_fused_embedding_0", "", "embedding"),
     ("triton_per_fused__softmax_2", "", "softmax and loss"),

@@ -54,10 +54,18 @@ def test_steps_survive_the_trip(step: Step) -> None:
     assert markers.decode_step(text.removeprefix(markers.STEP_MARK)) == step
 
 
-@pytest.mark.parametrize("experts", ["true", '"8"', "-1", "NaN", "1e30", "[8]"])
+@pytest.mark.parametrize("experts", ["true", '"8"', "-1", "0", "0.5", "NaN", "1e30", "[8]"])
 def test_a_count_of_experts_that_is_none_is_refused(experts: str) -> None:
     with pytest.raises(ValueError, match=r"not a step|no number of experts"):
         markers.decode_step(f'{{"q":1,"experts":{experts}}}')
+
+
+@pytest.mark.parametrize(
+    "sizes", ['"q":1,"b":0', '"q":[512,100],"b":9', '"q":[1,2],"kv":[1,2,3]', '"q":3,"kv":[],"b":1']
+)
+def test_batches_that_disagree_or_are_none_are_refused(sizes: str) -> None:
+    with pytest.raises(ValueError, match="not a step: a batch of"):
+        markers.decode_step(f"{{{sizes}}}")
 
 
 def test_equal_values_are_one_number() -> None:

@@ -99,7 +99,9 @@ def test_expert_weights_are_those_that_were_counted() -> None:
     one = 32 * 3 * 4096 * 14336 * 2
     assert estimator.estimate(counted[2.5]).weight_bytes - estimator.estimate(counted[2.0]).weight_bytes == one // 2
     assert estimator.estimate(counted[8.0]).weight_bytes - estimator.estimate(counted[2.0]).weight_bytes == 6 * one
-    # no more than there are
+    # no fewer than one token runs, and no more than there are
+    few = attrs.evolve(uniform, experts=1.0)
+    assert estimator.estimate(few).weight_bytes == estimator.estimate(counted[2.0]).weight_bytes
     assert estimator.estimate(counted[99.0]).weight_bytes == estimator.estimate(counted[8.0]).weight_bytes
     # and nothing else changes
     assert {estimator.estimate(step).flops for step in (uniform, *counted.values())} == {

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -130,3 +132,40 @@ def test_weights_of_experts_are_those_that_the_trace_says_were_chosen(experts: R
     for row in experts.operators:
         assert row.roofline_ratio is not None
         assert 0 < row.roofline_ratio < 1, row
+
+
+def test_products_after_the_last_marked_block_are_the_head_only_if_there_is_one(tmp_path: Path) -> None:
+    # given a model whose last block of experts is not marked
+    path = real_traces.unpack_by_name("h100_deepseek_layers", tmp_path)
+    with closing(sqlite3.connect(path)) as lite, lite:
+        lite.execute("DELETE FROM NVTX_EVENTS WHERE textId IN (SELECT id FROM StringIds WHERE value = 'layer.26.mlp')")
+
+    # when it is analyzed, then its kernels are nobody's, and neither are the head's
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened)
+        others = opened.connection.execute(
+            "SELECT DISTINCT kernel_count FROM estimate.operator_times WHERE operator = 'other' AND phase = 'prefill'"
+        ).fetchall()
+    operators = {row.operator for row in report.operators}
+    assert {"qkv", "attention", "gate_up"} <= operators
+    assert not {"lm_head", "router", "experts_down"} & operators
+    # router (2), two grouped GEMMs with their setup (4), three shared ones, the head; the rotary table comes first
+    assert others == [(1 + 10,)]
+
+
+def test_layers_with_further_products_beside_attention_do_not_pass_them_off_as_projections(trace: Trace) -> None:
+    # given a model with as many layers, whose attention has a gate
+    configs = Path(__file__).parent.parent / "model" / "small_configs.json"
+    config = json.loads(configs.read_text(encoding="utf-8"))["afmoe"]
+    gated = Model.from_config({**config, "num_hidden_layers": 4, "layer_types": None}, name="gated")
+    options = AnalysisOptions(model=gated, shapes=tuple(RequestShape.parse(text) for text in SHAPES))
+    assert "lm_head" in {row.operator for row in analyze(trace, options).operators}
+    assert not {"qkv", "attention", "o"} & {row.operator for row in analyze(trace, options).operators}
+
+
+def test_a_layer_number_past_64_bits_is_no_layer(tmp_path: Path) -> None:
+    path = real_traces.unpack_by_name("h100_deepseek_layers", tmp_path)
+    with closing(sqlite3.connect(path)) as lite, lite:
+        lite.execute("UPDATE StringIds SET value = 'layer.999999999999999999999.mlp' WHERE value = 'layer.26.mlp'")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        assert analyze(opened).operators
