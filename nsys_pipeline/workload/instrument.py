@@ -10,7 +10,7 @@ from typing import Any
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
 
-_ATTENTION = re.compile(r"(^|\.)(self_)?attn$|(^|\.)attention$|(^|\.)linear_attn$|(^|\.)mixer$")
+_ATTENTION = re.compile(r"(^|\.)(self_)?(attn|attention)$|(^|\.)linear_attn$|(^|\.)mixer$")
 _MLP = re.compile(r"(^|\.)(mlp|feed_forward|block_sparse_moe|moe|ffn)$")
 _LAYER = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)\.(.+)$")
 
