@@ -204,6 +204,6 @@ def with_overrides(gpu: Gpu | None, name: str, peaks: Mapping[str, float], bandw
         gpu,
         peaks_flops_per_s={**gpu.peaks_flops_per_s, **peaks},
         bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s if bandwidth is None else bandwidth,
-        source=f"{given}; otherwise {gpu.source}",
+        source=f"{given}; otherwise {'derived: ' if gpu.label == 'derived' else ''}{gpu.source}",
         label="override",
     )

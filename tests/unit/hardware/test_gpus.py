@@ -237,6 +237,13 @@ def test_an_override_replaces_one_peak_and_says_so() -> None:
     assert with_overrides(h100, "", {}, None) is h100
 
 
+def test_an_override_of_a_derived_gpu_still_says_derived() -> None:
+    derived = derive_gpu("X", compute_capability="9.0", sm_count=132, clock_hz=1e9)
+    changed = with_overrides(derived, "", {}, 1e12)
+    assert changed is not None
+    assert changed.source.startswith("--bandwidth; otherwise derived: 132 SMs × 1.000 GHz")
+
+
 def test_an_unknown_gpu_has_only_what_the_user_says() -> None:
     made = with_overrides(None, "NVIDIA X", {"bf16": 1e12}, None)
     assert made is not None
@@ -280,6 +287,31 @@ def test_older_tensor_cores_have_no_bf16() -> None:
 def test_what_cannot_be_derived_is_refused(capability: str, sms: int) -> None:
     with pytest.raises(HardwareError):
         derive_gpu("X", compute_capability=capability, sm_count=sms, clock_hz=1e9)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("NVIDIA H20-3e", "9.0"),
+        ("NVIDIA L20", "8.9"),
+        ("NVIDIA L2", "8.9"),
+        ("NVIDIA GeForce RTX 5090 D", "12.0"),
+        ("NVIDIA GeForce GTX 1660 Ti", "7.5"),
+        ("NVIDIA T1000", "7.5"),
+        ("NVIDIA CMP 170HX", "8.0"),
+        ("GRID A100-10C", "8.0"),
+        ("NVIDIA A100-1-5CME", "8.0"),
+    ],
+)
+def test_parts_that_are_cut_or_virtual_have_no_derived_peak(name: str, capability: str) -> None:
+    with pytest.raises(HardwareError, match="is not that of its compute capability"):
+        derive_gpu(name, compute_capability=capability, sm_count=40, clock_hz=1e9)
+
+
+@pytest.mark.parametrize("gpu", [gpu for gpu in all_gpus() if gpu.name != "H20"], ids=lambda gpu: gpu.name)
+def test_no_other_gpu_counts_as_cut(gpu) -> None:  # type: ignore[no-untyped-def]
+    if gpu.compute_capability not in ("12.1", None):
+        derive_gpu(gpu.name, compute_capability=gpu.compute_capability, sm_count=40, clock_hz=1e9)
 
 
 def test_the_ridge_point() -> None:
