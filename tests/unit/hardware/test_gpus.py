@@ -11,6 +11,7 @@ from nsys_pipeline.hardware import (
     checked_peaks,
     derive_gpu,
     find_gpu,
+    gpus_like,
     gpus_named,
     parse_bandwidth,
     parse_peaks,
@@ -166,7 +167,32 @@ def test_names_match_one_gpu_only() -> None:
 def test_a_person_may_search_by_part_of_a_name() -> None:
     assert {gpu.name for gpu in gpus_named("h100")} == {"H100 SXM", "H100 PCIe", "H100 NVL"}
     assert [gpu.name for gpu in gpus_named("h200 nvl")] == ["H200 NVL"]
+    assert [gpu.name for gpu in gpus_named("H100 PCIe")] == ["H100 PCIe"]
+    assert {gpu.name for gpu in gpus_named("a100 80gb")} == {"A100 80GB SXM", "A100 80GB PCIe"}
     assert gpus_named("nonesuch") == []
+
+
+def test_words_of_a_search_are_whole_words() -> None:
+    assert gpus_named("NVIDIA H20 96GB") == []
+    assert {gpu.name for gpu in gpus_named("gh200")} == {"GH200 96GB", "GH200 144GB"}
+    assert gpus_named("h20x") == gpus_named("10") == gpus_named("") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("NVIDIA H20 96GB", {"H20"}),
+        ("H100", {"H100 SXM", "H100 PCIe", "H100 NVL"}),
+        ("H100 80GB", {"H100 SXM", "H100 PCIe", "H100 NVL"}),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", {"RTX 4090"}),
+        ("A100 80GB", {"A100 80GB SXM", "A100 80GB PCIe"}),
+        ("H999", set()),
+        ("96GB", {"GH200 96GB"}),
+        ("", set()),
+    ],
+)
+def test_what_is_offered_for_a_name_that_is_none(name: str, offered: set[str]) -> None:
+    assert {gpu.name for gpu in gpus_like(name)} == offered
 
 
 @pytest.mark.parametrize(
