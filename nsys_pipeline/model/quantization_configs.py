@@ -71,7 +71,7 @@ def _modelopt(f: Fields) -> q.Format:
     algorithm = f.text("quant_algo").upper()
     known = {
         "FP8": q.Format("fp8", 8, (0, 0), 32, compute="fp8"),
-        "NVFP4": q.Format("nvfp4", 4, (1, 16), 8, compute="fp4"),
+        "NVFP4": q.named_format("nvfp4"),
     }
     if algorithm not in known:
         raise f.wrong("quant_algo", f"is {algorithm!r}; known: {', '.join(known)}")
