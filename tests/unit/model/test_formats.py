@@ -146,6 +146,10 @@ def test_products_run_in_the_format_of_both_operands() -> None:
     [
         ({"quant_method": "awq", "bits": "x"}, "`quantization_config.bits` is 'x', not an integer"),
         ({"quant_method": "awq", "bits": 0}, "`quantization_config.bits` is 0"),
+        (
+            {"quant_method": "gptq", "bits": 5},
+            "`quantization_config.bits` is 5; GPTQ, AWQ and AutoRound store 2, 3, 4, 8",
+        ),
         ({"quant_method": "gptq", "group_size": 0}, "`quantization_config.group_size` is 0"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, "`quantization_config.weight_block_size`"),
         ({"quant_method": "fp8", "weight_block_size": "128"}, "`quantization_config.weight_block_size`"),
