@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, describe_devices, parallel_notices
+from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, parallel_notices
+from nsys_pipeline.analysis.devices import describe_devices
 from nsys_pipeline.analysis.notices import operator_notices, trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound

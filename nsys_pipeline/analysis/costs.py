@@ -10,11 +10,11 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import HardwareError, ModelError
-from nsys_pipeline.hardware import Gpu, find_gpu, with_overrides
-from nsys_pipeline.records import Device, Notice, Step
-from nsys_pipeline.trace.duck import create_from_rows, records
+from nsys_pipeline.records import Notice, Step
+from nsys_pipeline.trace.duck import create_from_rows
 
 if TYPE_CHECKING:
+    from nsys_pipeline.hardware import Gpu
     from nsys_pipeline.model import Conventions, Model
     from nsys_pipeline.trace import Trace
 
@@ -62,48 +62,6 @@ class RunDescription:
             if getattr(given, degree) == 1 and isinstance(self.fields.get(degree), int) and self.fields[degree] > 1:
                 changes[degree] = self.fields[degree]
         return attrs.evolve(given, **changes) if changes else given
-
-
-def describe_devices(
-    trace: Trace, peaks: Mapping[str, float], bandwidth_bytes_per_s: float | None
-) -> tuple[list[Device], dict[int, Gpu], list[Notice]]:
-    """GPUs of the trace, the hardware record of each one that is known, and a notice for each one that is not."""
-    devices, known, notices = [], {}, []
-    for row in records(trace.connection, "SELECT * FROM load.devices ORDER BY device_id"):
-        name = row["name"]
-        # The peaks of a whole GPU are none of a MIG slice's.
-        is_slice = row["available_sm_count"] is not None and row["available_sm_count"] < (row["sm_count"] or 0)
-        found = find_gpu(name) if name and not is_slice else None
-        gpu = with_overrides(found, name or "GPU", peaks, bandwidth_bytes_per_s)
-        if gpu is not None:
-            known[row["device_id"]] = gpu
-        elif row["has_work"] and is_slice:
-            notices.append(
-                Notice(
-                    "partial_gpu",
-                    f"CUDA had {row['available_sm_count']} of the {row['sm_count']} SMs of `{name}`, as in a MIG "
-                    "slice: the peaks of the whole GPU do not apply",
-                    "pass --peak bf16=TFLOPS and --bandwidth GB/s of the slice to get MFU and MBU",
-                )
-            )
-        elif row["has_work"]:
-            notices.append(
-                Notice(
-                    "unknown_gpu",
-                    f"no cited peak for `{name}`" if name else f"the trace does not name GPU {row['device_id']}",
-                    "pass --peak bf16=TFLOPS and --bandwidth GB/s to get MFU and MBU",
-                )
-            )
-        devices.append(
-            Device(
-                id=row["device_id"], name=name, sm_count=row["sm_count"],
-                memory_bandwidth_bytes_per_s=row["memory_bandwidth_bytes_per_s"],
-                peaks_flops_per_s=dict(gpu.peaks_flops_per_s) if gpu else None,
-                peak_bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s if gpu else None,
-                peaks_source=f"{gpu.label}: {gpu.source}" if gpu else None,
-            )
-        )  # fmt: skip
-    return devices, known, notices
 
 
 def parallel_notices(

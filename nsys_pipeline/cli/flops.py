@@ -10,7 +10,16 @@ from typing import Annotated, Any
 import typer
 
 from nsys_pipeline.errors import CheckError, HardwareError, UsageError
-from nsys_pipeline.hardware import Gpu, describe_known, find_gpu, parse_bandwidth, parse_peaks, with_overrides
+from nsys_pipeline.hardware import (
+    Gpu,
+    describe_known,
+    find_gpu,
+    gpus_like,
+    gpus_named,
+    parse_bandwidth,
+    parse_peaks,
+    with_overrides,
+)
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.model.summary import Shape, Summary, spread, summarize, summary_json
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
@@ -257,5 +266,8 @@ def _gpu(name: str | None, peaks: list[str], bandwidth: str | None) -> Gpu | Non
     bytes_per_s = parse_bandwidth(bandwidth) if bandwidth else None
     found = find_gpu(name) if name else None
     if name and found is None and not rates:
-        raise HardwareError(f"no peaks are known for `{name}`", hint=f"known GPUs: {describe_known()}; or pass --peak")
+        near, several = gpus_like(name), len(gpus_named(name)) > 1
+        message = f"`{name}` may be several GPUs" if several else f"no peaks are known for `{name}`"
+        names = ("choose one of: " if several else "did you mean: ") if near else "known GPUs: "
+        raise HardwareError(message, hint=f"{names}{describe_known(near or None)}; or pass --peak")
     return with_overrides(found, name or "custom", rates, bytes_per_s)

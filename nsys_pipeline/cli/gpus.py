@@ -10,7 +10,7 @@ import attrs
 import typer
 
 from nsys_pipeline.errors import HardwareError, UsageError
-from nsys_pipeline.hardware import Gpu, all_gpus, describe_known, find_gpu, gpus_named
+from nsys_pipeline.hardware import Gpu, all_gpus, describe_known, find_gpu, gpus_like, gpus_named
 from nsys_pipeline.hardware.measured import Measured, load_measured
 
 
@@ -45,7 +45,9 @@ def gpus(
     found = list(all_gpus()) if name is None else gpus_named(name)
     measured = load_measured()
     if not found and (name is None or name not in measured):
-        raise HardwareError(f"no GPU named `{name}` is known", hint=f"known GPUs: {describe_known()}")
+        near = gpus_like(name or "")
+        hint = f"known by a similar name: {describe_known(near)}" if near else f"known GPUs: {describe_known()}"
+        raise HardwareError(f"no GPU named `{name}` is known", hint=hint)
     data = _json(found, [entry for key, entry in measured.items() if name is None or key == name or _same(key, found)])
     if output_format == "json":
         json.dump(data, sys.stdout, indent=2)

@@ -22,6 +22,9 @@ _RATES: dict[tuple[int, int], tuple[int, int]] = {
 }
 #: Parts whose tensor cores run FP16 with FP32 accumulation at half the rate.
 _HALVED = re.compile(r"geforce|\bl40\b|\ba10g\b", re.IGNORECASE)
+#: Parts whose rate per SM is below that of their compute capability, by how much the trace does not say: variants for
+#: export and for mining, Turing without tensor cores. A virtual GPU is given a share of the time or of the SMs.
+_CUT = re.compile(r"\b(h20|l20|l2|5090 d|6000d|cmp|gtx|mx\d+|t\d{3,4}|grid)\b|-\d+[abcq](me)?$", re.IGNORECASE)
 
 
 def derive_gpu(
@@ -30,9 +33,14 @@ def derive_gpu(
     """Peaks of a GPU from what a trace says about it. Never used silently: its `label` is ``derived``.
 
     `clock_hz` is usually the boost clock, above what datasheets assume, so that the result is too high by up to 10 %
-    (H100: 1070 against 989 TFLOP/s), and export variants can be far below it (H20: 4.3×). Raises HardwareError for a
-    compute capability without a known rate, and for impossible counts.
+    (H100: 1070 against 989 TFLOP/s). Raises HardwareError for a compute capability without a known rate, for parts
+    whose rate is cut (H20: to less than a quarter) or that are virtual, and for impossible counts.
     """
+    if _CUT.search(name):
+        raise HardwareError(
+            f"the rate per SM of `{name}` is not that of its compute capability",
+            hint="pass --peak bf16=TFLOPS and --bandwidth GB/S",
+        )
     match = re.fullmatch(r"(\d+)\.(\d+)", compute_capability)
     key = (int(match[1]), int(match[2])) if match else None
     if key not in _RATES:

@@ -88,12 +88,23 @@ def find_gpu(name: str) -> Gpu | None:
 
 
 def gpus_named(part: str) -> list[Gpu]:
-    """GPUs for a person's search: the exact one, or all whose name contains every word of `part`."""
+    """GPUs for a person's search: the exact one, or all whose name has every word of `part`, as a whole word."""
     exact = find_gpu(part)
     if exact is not None:
         return [exact]
-    words = _normalize(part).split()
-    return [gpu for gpu in all_gpus() if words and all(word in _normalize(gpu.name) for word in words)]
+    words = set(_normalize(part).split())
+    return [gpu for gpu in all_gpus() if words and words <= set(_normalize(gpu.name).split())]
+
+
+def gpus_like(name: str) -> list[Gpu]:
+    """GPUs to offer for a name that is not one: those `gpus_named` finds, else those that share most words with it.
+
+    Sizes of memory are no words here: "H20 96GB" is nearer to H20 than to GH200 96GB.
+    """
+    words = {word for word in _normalize(name).split() if not re.fullmatch(r"\d+gb?", word)}
+    shared = [(len(words & set(_normalize(gpu.name).split())), gpu) for gpu in all_gpus()]
+    most = max(count for count, _ in shared)
+    return gpus_named(name) or [gpu for count, gpu in shared if most and count == most]
 
 
 def describe_known(gpus: Iterable[Gpu] | None = None) -> str:
@@ -204,6 +215,6 @@ def with_overrides(gpu: Gpu | None, name: str, peaks: Mapping[str, float], bandw
         gpu,
         peaks_flops_per_s={**gpu.peaks_flops_per_s, **peaks},
         bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s if bandwidth is None else bandwidth,
-        source=f"{given}; otherwise {gpu.source}",
+        source=f"{given}; otherwise {'derived: ' if gpu.label == 'derived' else ''}{gpu.source}",
         label="override",
     )

@@ -116,6 +116,14 @@ class Fields:
             raise self.missing(names[0])
         return self.checked(names[0], value, minimum)
 
+    def agreed_dim(self, *names: str) -> int:
+        """`dim`, of which the config may not give two values under two names: nothing says which one counts."""
+        given = [(name, self.data[name]) for name in self._names(names) if self.data.get(name) is not None]
+        for name, value in given:
+            if value != given[0][1]:
+                raise self.wrong(given[0][0], f"is {given[0][1]!r}, but `{self._path(name)}` is {value!r}")
+        return self.dim(*names)
+
     def integer(self, *names: str, default: int | None = None, minimum: int = 1) -> int:
         """An integer of at least `minimum`; `default` where it is absent or null and the class has none either."""
         value = self.get(*names, default=default)

@@ -57,8 +57,9 @@ def named_format(name: str) -> Format:
     """The usual layout behind a short name, for ``--weight-dtype``.
 
     fp8: fp32 scale per 128×128 block (DeepSeek-V3 technical report, arXiv 2412.19437, 3.3.2), computed in fp8.
-    int8: fp32 scale per output row, computed in int8. int4: fp16 scale and 4-bit zero per 128 inputs (AWQ, GPTQ).
-    mxfp4: 8-bit scale per 32 inputs (OCP Microscaling v1.0). nvfp4: fp8 scale per 16 inputs.
+    int8: fp32 scale per output row, computed in int8. nvfp4: fp8 scale per 16 inputs, computed in fp4, as Model
+    Optimizer's checkpoints are: their activations are quantized, too. int4 (fp16 scale and 4-bit zero per 128 inputs:
+    AWQ, GPTQ) and mxfp4 (8-bit scale per 32 inputs, OCP Microscaling v1.0; gpt-oss) are weight-only.
     """
     key = name.strip().lower()
     known = {
@@ -66,7 +67,7 @@ def named_format(name: str) -> Format:
         "int8": Format("int8", 8, (1, 0), 32, compute="int8"),
         "int4": Format("int4", 4, (1, 128), 16, 4),
         "mxfp4": Format("mxfp4", 4, (1, 32), 8),
-        "nvfp4": Format("nvfp4", 4, (1, 16), 8),
+        "nvfp4": Format("nvfp4", 4, (1, 16), 8, compute="fp4"),
     }
     if key in known:
         return known[key]

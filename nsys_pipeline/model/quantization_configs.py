@@ -24,6 +24,8 @@ _MODULES: dict[str, tuple[str, ...]] = {
     q.EXPERT: tuple(f"model.layers.{{i}}.mlp.experts.0.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
     q.MLP: tuple(f"model.layers.{{i}}.mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
 }
+#: What kernels of GPTQ unpack (transformers' GPTQConfig).
+_INT_BITS = (2, 3, 4, 8)
 _IGNORE_LISTS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
 
 
@@ -43,8 +45,8 @@ def _block(f: Fields, name: str, block: list[Any]) -> tuple[int, int]:
 def _grouped_int(f: Fields) -> q.Format:
     """GPTQ and AWQ: fp16 scale and packed zero point per group of inputs; group_size -1 is the whole row."""
     bits = f.integer("bits", "w_bit", default=4)
-    if bits > 8:
-        raise f.wrong("bits", f"is {bits}; GPTQ and AWQ store at most 8")
+    if bits not in _INT_BITS:
+        raise f.wrong("bits", f"is {bits}; GPTQ, AWQ and AutoRound store {', '.join(map(str, _INT_BITS))}")
     group = f.integer("group_size", "q_group_size", default=128, minimum=-1)
     if group == 0:
         raise f.wrong("group_size", "is 0; it must be positive, or -1 for the whole row")
@@ -71,7 +73,7 @@ def _modelopt(f: Fields) -> q.Format:
     algorithm = f.text("quant_algo").upper()
     known = {
         "FP8": q.Format("fp8", 8, (0, 0), 32, compute="fp8"),
-        "NVFP4": q.Format("nvfp4", 4, (1, 16), 8, compute="fp4"),
+        "NVFP4": q.named_format("nvfp4"),
     }
     if algorithm not in known:
         raise f.wrong("quant_algo", f"is {algorithm!r}; known: {', '.join(known)}")

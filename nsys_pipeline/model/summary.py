@@ -91,6 +91,8 @@ def convention_json(summary: Summary) -> dict[str, Any]:
     experts = [op for op in summary.prefill.ops if op.kind == "grouped_gemm"]
     executed = conv.count == "executed"
     dense = executed and any(op.flops_executed > op.flops_model for op in experts)
+    dtype = conv.dtype or model.dtype
+    products = {role: fmt.compute for role, fmt in summary.formats.items() if fmt.compute not in (None, dtype)}
     return {
         "label": summary.prefill.label,
         "attention": conv.attention,
@@ -98,10 +100,12 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "mla": (conv.mla or ("reexpand" if executed else "absorbed")) if latent else None,
         "experts": (conv.experts or ("dense" if dense else "routed")) if experts else None,
         "logits": conv.logits or "last",
-        "dtype": conv.dtype or model.dtype,
+        "dtype": dtype,
         "dtype_assumed": conv.dtype is None and model.dtype_assumed,
         "weights": {role: fmt.name for role, fmt in summary.formats.items()} or None,
-        "kv_dtype": conv.kv_dtype or conv.dtype or model.dtype,
+        # The dtype of their products, where it is not that of the activations.
+        "products": products or None,
+        "kv_dtype": conv.kv_dtype or dtype,
         "tp": conv.tp,
         "pp": conv.pp,
         "ep": conv.ep,

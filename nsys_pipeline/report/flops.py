@@ -42,10 +42,20 @@ def _convention_line(conv: Mapping[str, Any]) -> str:
     parts.append(f"dtype {conv['dtype']}" + (" (assumed)" if conv["dtype_assumed"] else ""))
     if conv["weights"]:
         parts.append("weights " + ", ".join(f"{role} {name}" for role, name in sorted(conv["weights"].items())))
+    if conv["products"]:
+        parts.append(_products(conv))
     if conv["kv_dtype"] != conv["dtype"]:
         parts.append(f"KV {conv['kv_dtype']}")
     parts += [f"{key} {conv[key]}" for key in ("tp", "pp", "ep") if conv[key] > 1]
     return "; ".join(parts)
+
+
+def _products(conv: Mapping[str, Any]) -> str:
+    """In which dtype products run, of the roles for which it is not that of the activations."""
+    dtypes = set(conv["products"].values())
+    if len(dtypes) == 1 and set(conv["products"]) == set(conv["weights"]):
+        return f"their products in {dtypes.pop()}"
+    return "products " + ", ".join(f"{role} in {dtype}" for role, dtype in sorted(conv["products"].items()))
 
 
 def _totals(console: Any, data: Mapping[str, Any], label: str) -> None:

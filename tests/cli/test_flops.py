@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.cli.app import app
+from nsys_pipeline.model import load_model
 
+ROLES = ("attention", "mlp", "expert")
 LLAMA = ("flops", "llama-3-8b", "--prompt-tokens", "2048")
 
 
@@ -92,6 +94,11 @@ def test_a_gpu_adds_speed_of_light_times(capsys: pytest.CaptureFixture[str]) -> 
             "pass --peak fp8=TFLOPS",
         ),
         (
+            (*LLAMA, "--gpu", "H100 SXM", "--weight-dtype", "nvfp4"),
+            "no fp4 peak is known for `H100 SXM`",
+            "pass --peak fp4=TFLOPS",
+        ),
+        (
             (*LLAMA, "--peak", "fp8=100", "--dtype", "fp16"),
             "no fp16 peak and no bandwidth is known",
             "pass --peak fp16=TFLOPS and --bandwidth GB/S",
@@ -105,6 +112,41 @@ def test_what_a_speed_of_light_time_is_missing_is_told(
     assert (code, json.loads(out)["prefill"]["sol_ns"]) == (0, None)
     assert f"no SOL time: {warning}" in err
     assert f"hint: {hint}\n" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "products", "line"),
+    [
+        ((*LLAMA, "--weight-dtype", "nvfp4"), dict.fromkeys(ROLES, "fp4"), "; their products in fp4"),
+        ((*LLAMA, "--weight-dtype", "fp8"), dict.fromkeys(ROLES, "fp8"), "; their products in fp8"),
+        ((*LLAMA, "--weight-dtype", "int4"), None, None),
+        ((*LLAMA, "--weight-dtype", "mxfp4"), None, None),
+        (LLAMA, None, None),
+    ],
+)  # fmt: skip
+def test_the_dtype_of_products_is_told_where_it_is_not_the_activations(
+    capsys: pytest.CaptureFixture[str], argv: tuple[str, ...], products: dict[str, str] | None, line: str | None
+) -> None:
+    assert answer(capsys, *argv)["convention"]["products"] == products
+    _, out, _ = run(capsys, *argv)
+    assert ("products" in out) == (line is not None)
+    assert (line or "") in out
+
+
+def test_products_of_roles_that_differ_are_named_one_by_one(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    weights = {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 128}
+    groups = {
+        "a": {"targets": ["re:.*self_attn.*"], "weights": {"num_bits": 8, "type": "float", "strategy": "tensor"},
+              "input_activations": {"num_bits": 8, "type": "float"}},
+        "b": {"targets": ["re:.*mlp.*"], "weights": weights},
+    }  # fmt: skip
+    config = dict(load_model("llama-3-8b").config)
+    config["quantization_config"] = {"quant_method": "compressed-tensors", "config_groups": groups}
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(config))
+
+    _, out, _ = run(capsys, "flops", str(path), "--prompt-tokens", "8")
+    assert "weights attention fp8, expert int4, mlp int4; products attention in fp8" in out
 
 
 def test_a_pass_crosses_the_pipeline_stages_in_turn(capsys: pytest.CaptureFixture[str]) -> None:
@@ -199,7 +241,9 @@ def test_an_unknown_model_type_needs_approximate(capsys: pytest.CaptureFixture[s
         ((*LLAMA, "--context", "1,2,3"), 2, "lists 3 sequences, but the batch has 1"),
         (("flops", "llama-3-8b", "--prompt-tokens", "0"), 2, "at least 1"),
         (("flops", "llama-3-8b", "--prompt-tokens", "many"), 2, "not a number"),
-        ((*LLAMA, "--gpu", "H999"), 1, "no peaks are known"),
+        ((*LLAMA, "--gpu", "H999"), 1, "no peaks are known for `H999`\n\nhint: known GPUs: V100 SXM2,"),
+        ((*LLAMA, "--gpu", "H100"), 1, "hint: choose one of: H100 SXM, H100 PCIe, H100 NVL; or"),
+        ((*LLAMA, "--gpu", "H20 96GB"), 1, "no peaks are known for `H20 96GB`\n\nhint: did you mean: H20; or"),
         ((*LLAMA, "--peak", "bf16"), 2, "DTYPE=TFLOPS"),
         ((*LLAMA, "--images", "1"), 2, "no vision tower"),
         ((*LLAMA, "--tp", "5"), 1, "do not divide"),

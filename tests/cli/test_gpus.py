@@ -49,6 +49,7 @@ def test_a_measured_ceiling_stands_beside_the_datasheet(capsys: pytest.CaptureFi
     ("argv", "code", "message"),
     [
         (("gpus", "nonesuch"), 1, "no GPU named `nonesuch`"),
+        (("gpus", "NVIDIA H20 96GB"), 1, "known by a similar name: H20\n"),
         (("gpus", "--format", "yaml"), 2, "not an output format"),
         (("gpus", "H100", "--measure"), 2, "takes the GPU of this machine"),
     ],

@@ -73,7 +73,9 @@ def approximate_architecture(config: Mapping[str, Any], model_type: str) -> Arch
     ffn: Block = Mlp(width=dims.width, hidden=hidden)
     expert_params, top_k = 0, 0
     if experts:
-        top_k = min(experts, f.integer("num_experts_per_tok", "moe_k", "moe_topk", default=1))
+        top_k = f.integer("num_experts_per_tok", "moe_k", "moe_topk", default=1)
+        if top_k > experts:
+            raise f.wrong("num_experts_per_tok", f"is {top_k}, but there are {experts} experts")
         shared = hidden * (f.opt_int("n_shared_experts") or 0) or f.opt_int("shared_expert_intermediate_size") or 0
         expert_params = dims.depth * experts * ffn.params
         ffn = Moe(width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)

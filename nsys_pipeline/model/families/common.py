@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -52,14 +52,48 @@ def norm_weights(kind: str, width: int) -> int:
     return {"rms": width, "layer": 2 * width, "plain": 0}[kind]
 
 
-def layer_kinds(f: Fields, depth: int, fallback: Callable[[int], str]) -> list[str]:
-    """The config's `layer_types`, or those that `fallback` gives for each layer index."""
+#: Kinds of layers of models with recurrent layers beside attention.
+LINEAR_OR_FULL = ("linear_attention", "full_attention")
+#: Older names of kinds, which transformers reads as the newer ones.
+_LEGACY_KINDS = {
+    "mamba": "linear_attention",
+    "attention": "full_attention",
+    "deepseek_sparse_attention": "indexed_attention",
+    "qwen_sparse_attention": "indexed_attention",
+}
+
+
+def layer_kinds(
+    f: Fields,
+    depth: int,
+    fallback: Callable[[int], str],
+    known: Collection[str] = ("full_attention", "sliding_attention"),
+) -> list[str]:
+    """The config's `layer_types`, or those that `fallback` gives for each layer index.
+
+    Raises ModelError for a kind that the family does not have: it is not among `known`.
+    """
     kinds = f.items("layer_types")
     if kinds is None:
         return [fallback(index) for index in range(depth)]
     if len(kinds) != depth:
         raise f.wrong("layer_types", f"lists {len(kinds)} layers, but there are {depth}")
-    return [str(kind) for kind in kinds]
+    named = [_LEGACY_KINDS.get(str(kind), str(kind)) for kind in kinds]
+    unknown = sorted({str(kind) for kind, name in zip(kinds, named, strict=True) if name not in known})
+    if unknown:
+        raise f.wrong("layer_types", f"names kinds that are not known: {', '.join(unknown)}; known: {', '.join(known)}")
+    return named
+
+
+def check_kinds(f: Fields, depth: int, *known: str) -> None:
+    """Raise ModelError where `layer_types` names others than `known`: for families that follow other fields."""
+    layer_kinds(f, depth, lambda _: known[0], known)
+
+
+def read_window(f: Fields, name: str = "sliding_window") -> int | None:
+    """The window of layers that slide, None where the field is absent or null. Raises ModelError for none below 1."""
+    value = f.get(name)
+    return None if value is None or value is False else f.checked(name, value)
 
 
 def per_layer(f: Fields, name: str, depth: int) -> list[Any] | None:
@@ -97,10 +131,10 @@ def refuse_overrides(f: Fields) -> None:
 
 def sliding(f: Fields, depth: int, is_sliding: Callable[[int], bool]) -> list[int | None]:
     """Window per layer (None: all tokens) for models whose layers are of two kinds."""
-    window = f.opt_int("sliding_window")
     kinds = layer_kinds(f, depth, lambda i: "sliding_attention" if is_sliding(i) else "full_attention")
-    if window is None:
+    if "sliding_attention" not in kinds:
         return [None] * depth
+    window = read_window(f)
     return [window if kind == "sliding_attention" else None for kind in kinds]
 
 

@@ -26,11 +26,7 @@ def _kinds(f: Fields, depth: int) -> list[str]:
         return [_RATIOS[ratio] for ratio in ratios[:depth]]
     listed = f.items("layer_types")
     named = f.replaced(layer_types=listed[:depth]) if listed else f
-    kinds = layer_kinds(named, depth, lambda i: _SPARSE if i > 1 and i % 2 else _HEAVY)
-    unknown = sorted(set(kinds) - set(_LABELS))
-    if unknown:
-        raise f.wrong("layer_types", f"names kinds that are not known: {', '.join(unknown)}")
-    return kinds
+    return layer_kinds(named, depth, lambda i: _SPARSE if i > 1 and i % 2 else _HEAVY, _LABELS)
 
 
 def _rate(f: Fields, kind: str, legacy: str, default: int) -> int:

@@ -7,11 +7,13 @@ from nsys_pipeline.model.blocks import Linear, Mlp
 from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
+    check_kinds,
     dense_ffn,
     every,
     lettered_windows,
     per_layer,
     read_dims,
+    read_window,
     sliding,
     uniform,
 )
@@ -36,7 +38,7 @@ def mistral(f: Fields) -> Architecture:
     windows = sliding(f, dims.depth, lambda _: True) if f.has("layer_types") else None
     return DecoderSpec(
         dims=dims,
-        windows=windows or uniform(dims.depth, f.opt_int("sliding_window")),
+        windows=windows or uniform(dims.depth, read_window(f)),
         ffn=dense_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("mistral")
@@ -45,6 +47,7 @@ def mistral(f: Fields) -> Architecture:
 def qwen2_windows(f: Fields, depth: int) -> list[int | None]:
     """Qwen's windows: only if `use_sliding_window`, from layer `max_window_layers` on."""
     if not f.flag("use_sliding_window"):
+        check_kinds(f, depth, "full_attention", "sliding_attention")
         return uniform(depth, None)
     first = f.integer("max_window_layers", default=depth, minimum=0)
     return sliding(f, depth, lambda index: index >= first)
@@ -268,7 +271,7 @@ def starcoder2(f: Fields) -> Architecture:
         q_bias=bias,
         o_bias=bias,
         norm="layer",
-        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        windows=uniform(dims.depth, read_window(f)),
         ffn=dense_ffn(f, dims.width, gated=False, bias=bias),
         tied=f.flag("tie_word_embeddings"),
     ).build("starcoder2")
@@ -492,7 +495,7 @@ def phi3(f: Fields) -> Architecture:
     dims = read_dims(f)
     return DecoderSpec(
         dims=dims,
-        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        windows=uniform(dims.depth, read_window(f)),
         ffn=dense_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("phi3")

@@ -8,7 +8,7 @@ import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Embedding, Head, Linear, Mlp, Norm, OnTokens
-from nsys_pipeline.model.families.common import Builder, norm_weights
+from nsys_pipeline.model.families.common import Builder, layer_kinds, norm_weights
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
@@ -112,7 +112,7 @@ def modernbert(f: Fields) -> Architecture:
     """Gated MLPs; two of three layers attend to a window of `local_attention` tokens around each token."""
     width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
     every = f.integer("global_attn_every_n_layers", default=3)
-    kinds = f.items("layer_types") or ["sliding_attention" if i % every else "full_attention" for i in range(depth)]
+    kinds = layer_kinds(f, depth, lambda i: "sliding_attention" if i % every else "full_attention")
     reach = f.integer("local_attention", default=128) // 2 + 1
     norm = "layer" if f.flag("norm_bias") else "rms"
     weights = norm_weights(norm, width)

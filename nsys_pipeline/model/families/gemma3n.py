@@ -7,7 +7,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Linear, Mlp, Norm
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import layer_kinds, read_dims
+from nsys_pipeline.model.families.common import layer_kinds, read_dims, read_window
 from nsys_pipeline.model.fields import Fields
 
 
@@ -47,7 +47,8 @@ def gemma3n_text(f: Fields) -> Architecture:
     first_shared = depth - f.integer("num_kv_shared_layers", default=0, minimum=0)
     if first_shared < 1:
         raise f.wrong("num_kv_shared_layers", f"leaves no layer of {depth} with keys of its own")
-    window, rank, streams = f.opt_int("sliding_window"), f.integer("laurel_rank"), f.integer("altup_num_inputs")
+    window = read_window(f) if "sliding_attention" in kinds else None
+    rank, streams = f.integer("laurel_rank"), f.integer("altup_num_inputs")
     per_layer = f.integer("hidden_size_per_layer_input")
     layers = []
     for index, (kind, hidden) in enumerate(zip(kinds, _hidden_sizes(f, depth), strict=True)):

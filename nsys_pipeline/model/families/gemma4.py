@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, LastTokens, Linear, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import every, layer_kinds, layer_overrides, read_dims
+from nsys_pipeline.model.families.common import every, layer_kinds, layer_overrides, read_dims, read_window
 from nsys_pipeline.model.fields import Fields
 
 
@@ -42,7 +42,7 @@ def gemma4_text(f: Fields) -> Architecture:
             kv_bias=bias,
             o_bias=bias,
             extra_params=head_dim if shared else 2 * head_dim,
-            window=f.opt_int("sliding_window") if sliding else None,
+            window=read_window(f) if sliding else None,
             value_from_key=same and not sliding,
             shared_kv=shared,
         )

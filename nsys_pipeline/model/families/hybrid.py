@@ -7,7 +7,15 @@ from typing import Any
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Linear, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import Builder, Dims, layer_kinds, per_layer, read_dims
+from nsys_pipeline.model.families.common import (
+    LINEAR_OR_FULL,
+    Builder,
+    Dims,
+    layer_kinds,
+    per_layer,
+    read_dims,
+    read_window,
+)
 from nsys_pipeline.model.families.moe import experts_of, latent_attention, named_kinds, qwen_ffn
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -24,7 +32,6 @@ from nsys_pipeline.model.recurrent import (
 )
 
 _LINEAR = ("linear_attention", "mamba", "conv")
-_LEGACY = {"mamba": "linear_attention", "attention": "full_attention"}
 
 
 def assemble(
@@ -52,7 +59,7 @@ def _attention(dims: Dims, **options: Any) -> Attention:
 def _kinds(f: Fields, depth: int, interval: int) -> list[str]:
     """`layer_types`, or a full layer every `full_attention_interval` layers."""
     step = f.integer("full_attention_interval", default=interval)
-    return layer_kinds(f, depth, lambda i: "linear_attention" if (i + 1) % step else "full_attention")
+    return layer_kinds(f, depth, lambda i: "linear_attention" if (i + 1) % step else "full_attention", LINEAR_OR_FULL)
 
 
 def delta_net(f: Fields, width: int) -> Recurrent:
@@ -108,7 +115,10 @@ def kimi_linear(f: Fields) -> Architecture:
     full = set(sub.indices("full_attn_layers") or []) if nested else set()
     # The published configs number layers from one.
     kinds = layer_kinds(
-        f, depth, lambda i: "full_attention" if (i + 1 in full if full else i and i % 4 == 0) else "linear_attention"
+        f,
+        depth,
+        lambda i: "full_attention" if (i + 1 in full if full else i and i % 4 == 0) else "linear_attention",
+        LINEAR_OR_FULL,
     )
     attention = latent_attention(f, width, heads)
     experts, top_k = experts_of(f, "num_experts", "num_local_experts")
@@ -148,7 +158,7 @@ def bailing_hybrid(f: Fields) -> Architecture:
     moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
     group, first = f.integer("layer_group_size"), f.integer("first_k_dense_replace", minimum=0)
-    kinds = layer_kinds(f, depth, lambda i: "linear_attention" if (i + 1) % group else "full_attention")
+    kinds = layer_kinds(f, depth, lambda i: "linear_attention" if (i + 1) % group else "full_attention", LINEAR_OR_FULL)
     mlp_kinds = named_kinds(f, "mlp_layer_types", depth, ["dense"] * min(first, depth) + ["sparse"] * depth)
     layers = []
     for kind, mlp_kind in zip(kinds, mlp_kinds, strict=True):
@@ -320,10 +330,10 @@ def granitemoehybrid(f: Fields) -> Architecture:
     if f.opt_int("num_local_experts"):
         experts, top_k = experts_of(f, "num_local_experts")
         ffn = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k, shared=shared)
-    kinds = layer_kinds(f, dims.depth, lambda _: "mamba")
+    kinds = layer_kinds(f, dims.depth, lambda _: "linear_attention", LINEAR_OR_FULL)
     layers = []
     for kind in kinds:
-        recurrent = _LEGACY.get(kind, kind) == "linear_attention"
+        recurrent = kind == "linear_attention"
         mixing: Block = mixer if recurrent else attention
         layers.append(("mamba" if recurrent else "full", (*_two_norms(dims.width), mixing, ffn)))
     return assemble(f, "granitemoehybrid", dims, layers)
@@ -388,12 +398,14 @@ def minimax(f: Fields) -> Architecture:
     experts, top_k = experts_of(f, "num_local_experts")
     moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
     linear = lightning_attention(dims.width, dims.heads, dims.head_dim)
-    attention = _attention(dims, window=f.opt_int("sliding_window"), rolling=False)
+    attention = _attention(dims, window=read_window(f), rolling=False)
     legacy = per_layer(f, "attn_type_list", dims.depth)
     if legacy is not None:
         kinds = ["full_attention" if kind else "linear_attention" for kind in legacy]
     else:
-        kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if (i + 1) % 2 else "linear_attention")
+        kinds = layer_kinds(
+            f, dims.depth, lambda i: "full_attention" if (i + 1) % 2 else "linear_attention", LINEAR_OR_FULL
+        )
     layers = []
     for kind in kinds:
         mixing: Block = linear if kind in _LINEAR else attention
@@ -414,7 +426,12 @@ def lfm2(f: Fields) -> Architecture:
         moe = Moe(width=dims.width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
         first = f.integer("num_dense_layers", default=0, minimum=0)
     indices = f.indices("full_attn_idxs")
-    kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if indices is None or i in indices else "conv")
+    kinds = layer_kinds(
+        f,
+        dims.depth,
+        lambda i: "full_attention" if indices is None or i in indices else "conv",
+        ("full_attention", "conv"),
+    )
     layers = []
     for index, kind in enumerate(kinds):
         mixing: Block = conv if kind == "conv" else attention
@@ -429,7 +446,7 @@ def lfm3(f: Fields) -> Architecture:
     dims, bias = read_dims(f), f.flag("attention_bias")
     width = dims.width
     conv = short_convolution(width, f.integer("conv_L_cache", default=7), bias=f.flag("conv_bias"))
-    window = f.opt_int("sliding_window")
+    window = read_window(f)
     options = {"q_bias": bias, "kv_bias": bias, "o_bias": bias, "extra_params": dims.qk_norm_per_head}
     gate = (Linear("attention_gate", dims.heads, width, role=ATTENTION),) if f.flag("use_attention_gate") else ()
     mixers: dict[str, tuple[Block, ...]] = {
@@ -440,10 +457,7 @@ def lfm3(f: Fields) -> Architecture:
     norms = tuple(Norm(f"norm_{number}", width, width) for number in range(4 if f.flag("use_sandwich_norm") else 2))
     mlp = Mlp(width=width, hidden=f.dim("intermediate_size"))
     other = {2: "full_attention", 0: "sliding_attention"}
-    kinds = layer_kinds(f, dims.depth, lambda i: other.get(i % 4, "conv") if i else "conv")
-    unknown = sorted(set(kinds) - set(mixers))
-    if unknown:
-        raise f.wrong("layer_types", f"names kinds that are not known: {', '.join(unknown)}")
+    kinds = layer_kinds(f, dims.depth, lambda i: other.get(i % 4, "conv") if i else "conv", mixers)
     layers: list[tuple[str, tuple[Block, ...]]] = [
         (kind.removesuffix("_attention"), (*norms, *mixers[kind], mlp)) for kind in kinds
     ]
@@ -481,7 +495,7 @@ def olmo_hybrid(f: Fields) -> Architecture:
     )
     attention = _attention(dims, q_bias=bias, kv_bias=bias, o_bias=bias, extra_params=dims.qk_norm_full)
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"))
-    kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if i % 4 == 3 else "linear_attention")
+    kinds = layer_kinds(f, dims.depth, lambda i: "full_attention" if i % 4 == 3 else "linear_attention", LINEAR_OR_FULL)
     if f.items("layer_types") is None and "full_attention" not in kinds:
         kinds[-1] = "full_attention"
     layers = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Block, Embedding, Head, Linear, Mlp, Moe, Norm
 from nsys_pipeline.model.compressed_attention import HyperConnection
-from nsys_pipeline.model.families.common import layer_kinds, per_layer
+from nsys_pipeline.model.families.common import check_kinds, layer_kinds, per_layer
 from nsys_pipeline.model.families.moe import experts_of, indexers, mlp_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -22,6 +22,7 @@ def mistral_large4(f: Fields) -> Architecture:
     sources = f.indices("kv_source_layers") or list(range(depth))
     if len(sources) != depth:
         raise f.wrong("kv_source_layers", f"lists {len(sources)} layers, but there are {depth}")
+    check_kinds(f, depth, "indexed_attention")
     moe, dense = _ffn(f, width)
     layers: list[tuple[str, tuple[Block, ...]]] = []
     kinds = mlp_kinds(f, depth, f.integer("first_k_dense_replace", default=1, minimum=0))
@@ -65,7 +66,12 @@ def glm5_next(f: Fields) -> Architecture:
     moe, dense = _ffn(f, width)
     streams = f.integer("hc_mult")
     connections = tuple(HyperConnection(name, width, streams) for name in ("attention_streams", "mlp_streams"))
-    kinds = layer_kinds(f, depth, lambda index: "indexed_attention" if index % 4 == 3 else "linear_attention")
+    kinds = layer_kinds(
+        f,
+        depth,
+        lambda index: "indexed_attention" if index % 4 == 3 else "linear_attention",
+        ("linear_attention", "indexed_attention"),
+    )
     listed = indexers(f, depth)
     layers: list[tuple[str, tuple[Block, ...]]] = []
     for index, mlp_kind in enumerate(mlp_kinds(f, depth, 3)):
@@ -98,6 +104,7 @@ def hy_v4(f: Fields) -> Architecture:
     """DeepSeek-V3.2's attention with sinks and a gate on each value of its output; streams that are not mixed."""
     width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
     value_dim, streams = f.dim("v_head_dim"), f.integer("hc_mult")
+    check_kinds(f, depth, "indexed_attention")
     moe, dense = _ffn(f, width)
     connections = tuple(
         HyperConnection(name, width, streams, mixes=False) for name in ("attention_streams", "mlp_streams")

@@ -42,7 +42,9 @@ def inkling_text(f: Fields) -> Architecture:
     kernel = f.integer("conv_kernel_size", "sconv_kernel_size")
     local = f.indices("local_layer_ids")
     sliding = set(local) if local is not None else {index for index in range(depth) if (index + 1) % 6}
-    kinds = layer_kinds(f, depth, lambda index: "hybrid_sliding" if index in sliding else "hybrid")
+    kinds = layer_kinds(
+        f, depth, lambda index: "hybrid_sliding" if index in sliding else "hybrid", ("hybrid", "hybrid_sliding")
+    )
     # Older configs name the experts' size plainly, and the dense layers' apart.
     hidden, expert_hidden = f.dim("intermediate_size"), f.integer("moe_intermediate_size")
     if f.has("dense_intermediate_size"):

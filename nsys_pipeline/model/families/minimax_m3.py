@@ -51,7 +51,10 @@ def minimax_m3(f: Fields) -> Architecture:
     dense = Mlp(width=width, hidden=f.integer("dense_intermediate_size"))
     sparse_layers = _switches(nested, "sparse_attention_freq", dims.depth)
     kinds = layer_kinds(
-        f, dims.depth, lambda i: "minimax_m3_sparse" if sparse_layers and sparse_layers[i] else "full_attention"
+        f,
+        dims.depth,
+        lambda i: "minimax_m3_sparse" if sparse_layers and sparse_layers[i] else "full_attention",
+        ("full_attention", "minimax_m3_sparse"),
     )
     moe_layers = _switches(f, "moe_layer_freq", dims.depth)
     spelled = ["sparse" if on else "dense" for on in moe_layers or [1] * dims.depth]

@@ -23,11 +23,13 @@ from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
     Dims,
+    check_kinds,
     every,
     layer_kinds,
     lettered_windows,
     per_layer,
     read_dims,
+    read_window,
     sliding,
     uniform,
 )
@@ -39,8 +41,8 @@ Ffn = Callable[[int], tuple[str, Block]]
 
 
 def experts_of(f: Fields, *names: str) -> tuple[int, int]:
-    """(experts, top k). Raises ModelError where more experts are picked than there are."""
-    experts = f.dim(*names)
+    """(experts, top k). Raises ModelError where more experts are picked than there are, or names disagree."""
+    experts = f.agreed_dim(*names)
     top_k = f.dim("num_experts_per_tok")
     if top_k > experts:
         raise f.wrong("num_experts_per_tok", f"is {top_k}, but there are {experts} experts")
@@ -59,7 +61,7 @@ def mixtral(f: Fields) -> Architecture:
     moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
     return DecoderSpec(
         dims=dims,
-        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        windows=uniform(dims.depth, read_window(f)),
         ffn=lambda _: ("moe", moe),
         tied=f.flag("tie_word_embeddings"),
     ).build("mixtral")
@@ -75,7 +77,7 @@ def phimoe(f: Fields) -> Architecture:
         q_bias=bias,
         o_bias=bias,
         norm="layer",
-        windows=uniform(dims.depth, f.opt_int("sliding_window")),
+        windows=uniform(dims.depth, read_window(f)),
         ffn=lambda _: ("moe", moe),
         tied=f.flag("tie_word_embeddings"),
         head_bias=f.flag("lm_head_bias"),
@@ -106,6 +108,7 @@ def qwen2_moe(f: Fields) -> Architecture:
     """Routed experts beside a gated shared one of its own size; biases on Q, K, V."""
     dims = read_dims(f)
     windows = uniform(dims.depth, None)
+    check_kinds(f, dims.depth, "full_attention", "sliding_attention")
     if f.flag("use_sliding_window"):
         last = f.integer("max_window_layers", default=dims.depth, minimum=0)
         windows = sliding(f, dims.depth, lambda index: bool((index + 1) % 2) and index < last)
@@ -121,7 +124,7 @@ def qwen2_moe(f: Fields) -> Architecture:
 def qwen3_moe(f: Fields) -> Architecture:
     """Many small experts, no shared one; norms on each head of Q and K."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    window = f.opt_int("sliding_window") if f.flag("use_sliding_window") else None
+    window = read_window(f) if f.flag("use_sliding_window") else None
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
@@ -426,7 +429,12 @@ def llama4_text(f: Fields) -> Architecture:
     # Layers without rotary positions attend to everything, the others to their own chunk.
     interval = f.integer("no_rope_layer_interval", default=4)
     rope = per_layer(f, "no_rope_layers", dims.depth) or [int((i + 1) % interval != 0) for i in range(dims.depth)]
-    kinds = layer_kinds(f, dims.depth, lambda index: "chunked_attention" if rope[index] else "full_attention")
+    kinds = layer_kinds(
+        f,
+        dims.depth,
+        lambda index: "chunked_attention" if rope[index] else "full_attention",
+        ("full_attention", "chunked_attention"),
+    )
     chunk = f.opt_int("attention_chunk_size")
     return DecoderSpec(
         dims=dims,
@@ -678,7 +686,7 @@ def mimo_v2_flash(f: Fields) -> Architecture:
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
     # The published config counts the tokens before the query only, and spells patterns with ones and zeros.
     before = f.opt_int("sliding_window_size")
-    window = before + 1 if before else f.opt_int("sliding_window")
+    window = before + 1 if before else read_window(f)
     pattern = f.items("hybrid_layer_pattern")
     kinds = layer_kinds(
         f,
@@ -800,6 +808,7 @@ def sparse_latents(f: Fields) -> Architecture:
     """DeepSeek-V3.2 and GLM-5: an indexer picks the keys that latent attention looks at."""
     width, heads, depth = f.dim("hidden_size"), f.dim("num_attention_heads"), f.dim("num_hidden_layers")
     plain = latent_attention(f, width, heads)
+    check_kinds(f, depth, "indexed_attention")
     listed = indexers(f, depth)
     attention = [
         SparseLatentAttention(

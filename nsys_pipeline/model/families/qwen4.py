@@ -37,7 +37,12 @@ def qwen4_exp(f: Fields) -> Architecture:
     linear = delta_net(f, width)
     ffn = qwen_ffn(f, width, dims.depth, shared=True)
     step = f.integer("full_attention_interval", default=4)
-    kinds = layer_kinds(f, dims.depth, lambda i: "linear_attention" if (i + 1) % step else "indexed_attention")
+    kinds = layer_kinds(
+        f,
+        dims.depth,
+        lambda i: "linear_attention" if (i + 1) % step else "indexed_attention",
+        ("linear_attention", "indexed_attention"),
+    )
     embedded = sorted(set(f.indices("ple_layer_ids") or []))
     residuals = (*_residual(f, "attention_streams", width, streams), *_residual(f, "mlp_streams", width, streams))
     layers: list[tuple[str, tuple[Block, ...]]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Linear, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import layer_kinds, layer_overrides, read_dims
+from nsys_pipeline.model.families.common import layer_kinds, layer_overrides, read_dims, read_window
 from nsys_pipeline.model.families.moe import named_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -31,10 +31,10 @@ def step3p5(f: Fields) -> Architecture:
     sliding_heads = f.opt_int("num_sliding_attention_heads")
     if sliding_heads is None:
         sliding_heads = other.integer("num_attention_heads", default=dims.heads)
-    window = f.opt_int("sliding_window")
     listed = _moe_layers(f, dims.depth)
     spelled = ["sparse" if index in listed else "dense" for index in range(dims.depth)]
     kinds = layer_kinds(f, dims.depth, lambda _: "full_attention")
+    window = read_window(f) if "sliding_attention" in kinds else None
     overrides = layer_overrides(f, dims.depth)
     layers: list[tuple[str, tuple[Block, ...]]] = []
     mlp_kinds = named_kinds(f, "mlp_layer_types", dims.depth, spelled)

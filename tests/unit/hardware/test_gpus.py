@@ -11,6 +11,7 @@ from nsys_pipeline.hardware import (
     checked_peaks,
     derive_gpu,
     find_gpu,
+    gpus_like,
     gpus_named,
     parse_bandwidth,
     parse_peaks,
@@ -166,7 +167,32 @@ def test_names_match_one_gpu_only() -> None:
 def test_a_person_may_search_by_part_of_a_name() -> None:
     assert {gpu.name for gpu in gpus_named("h100")} == {"H100 SXM", "H100 PCIe", "H100 NVL"}
     assert [gpu.name for gpu in gpus_named("h200 nvl")] == ["H200 NVL"]
+    assert [gpu.name for gpu in gpus_named("H100 PCIe")] == ["H100 PCIe"]
+    assert {gpu.name for gpu in gpus_named("a100 80gb")} == {"A100 80GB SXM", "A100 80GB PCIe"}
     assert gpus_named("nonesuch") == []
+
+
+def test_words_of_a_search_are_whole_words() -> None:
+    assert gpus_named("NVIDIA H20 96GB") == []
+    assert {gpu.name for gpu in gpus_named("gh200")} == {"GH200 96GB", "GH200 144GB"}
+    assert gpus_named("h20x") == gpus_named("10") == gpus_named("") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "offered"),
+    [
+        ("NVIDIA H20 96GB", {"H20"}),
+        ("H100", {"H100 SXM", "H100 PCIe", "H100 NVL"}),
+        ("H100 80GB", {"H100 SXM", "H100 PCIe", "H100 NVL"}),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", {"RTX 4090"}),
+        ("A100 80GB", {"A100 80GB SXM", "A100 80GB PCIe"}),
+        ("H999", set()),
+        ("96GB", {"GH200 96GB"}),
+        ("", set()),
+    ],
+)
+def test_what_is_offered_for_a_name_that_is_none(name: str, offered: set[str]) -> None:
+    assert {gpu.name for gpu in gpus_like(name)} == offered
 
 
 @pytest.mark.parametrize(
@@ -237,6 +263,13 @@ def test_an_override_replaces_one_peak_and_says_so() -> None:
     assert with_overrides(h100, "", {}, None) is h100
 
 
+def test_an_override_of_a_derived_gpu_still_says_derived() -> None:
+    derived = derive_gpu("X", compute_capability="9.0", sm_count=132, clock_hz=1e9)
+    changed = with_overrides(derived, "", {}, 1e12)
+    assert changed is not None
+    assert changed.source.startswith("--bandwidth; otherwise derived: 132 SMs × 1.000 GHz")
+
+
 def test_an_unknown_gpu_has_only_what_the_user_says() -> None:
     made = with_overrides(None, "NVIDIA X", {"bf16": 1e12}, None)
     assert made is not None
@@ -280,6 +313,31 @@ def test_older_tensor_cores_have_no_bf16() -> None:
 def test_what_cannot_be_derived_is_refused(capability: str, sms: int) -> None:
     with pytest.raises(HardwareError):
         derive_gpu("X", compute_capability=capability, sm_count=sms, clock_hz=1e9)
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("NVIDIA H20-3e", "9.0"),
+        ("NVIDIA L20", "8.9"),
+        ("NVIDIA L2", "8.9"),
+        ("NVIDIA GeForce RTX 5090 D", "12.0"),
+        ("NVIDIA GeForce GTX 1660 Ti", "7.5"),
+        ("NVIDIA T1000", "7.5"),
+        ("NVIDIA CMP 170HX", "8.0"),
+        ("GRID A100-10C", "8.0"),
+        ("NVIDIA A100-1-5CME", "8.0"),
+    ],
+)
+def test_parts_that_are_cut_or_virtual_have_no_derived_peak(name: str, capability: str) -> None:
+    with pytest.raises(HardwareError, match="is not that of its compute capability"):
+        derive_gpu(name, compute_capability=capability, sm_count=40, clock_hz=1e9)
+
+
+@pytest.mark.parametrize("gpu", [gpu for gpu in all_gpus() if gpu.name != "H20"], ids=lambda gpu: gpu.name)
+def test_no_other_gpu_counts_as_cut(gpu) -> None:  # type: ignore[no-untyped-def]
+    if gpu.compute_capability not in ("12.1", None):
+        derive_gpu(gpu.name, compute_capability=gpu.compute_capability, sm_count=40, clock_hz=1e9)
 
 
 def test_the_ridge_point() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model import Conventions, Model, estimate, known_model_types
+from nsys_pipeline.model.fields import class_defaults
 from nsys_pipeline.records import Step
 from tests.unit.model.configs import llama, mixtral
 
@@ -72,6 +73,67 @@ def test_impossible_numbers_are_refused(changes: dict[str, Any], message: str) -
 def test_more_picked_experts_than_there_are() -> None:
     with pytest.raises(ModelError, match="`num_experts_per_tok` is 9, but there are 8 experts"):
         Model.from_config({**mixtral(), "num_experts_per_tok": 9})
+
+
+def test_more_picked_experts_than_there_are_of_an_unknown_type() -> None:
+    config = {**mixtral(), "model_type": "unheard_of", "num_experts_per_tok": 9}
+    with pytest.raises(ModelError, match="`num_experts_per_tok` is 9, but there are 8 experts"):
+        Model.from_config(config, approximate=True)
+    assert Model.from_config({**config, "num_experts_per_tok": 8}, approximate=True).params
+
+
+def test_two_numbers_of_experts_must_be_the_same() -> None:
+    config = {**llama(), "model_type": "gpt_oss", "head_dim": 8, "sliding_window": 4, "num_experts_per_tok": 2}
+    with pytest.raises(ModelError, match="`num_local_experts` is 4, but `num_experts` is 8"):
+        Model.from_config({**config, "num_local_experts": 4, "num_experts": 8})
+    assert Model.from_config({**config, "num_local_experts": 4, "num_experts": 4}).params
+    assert Model.from_config({**config, "num_local_experts": None, "num_experts": 4}).params
+
+
+def reads_layer_types(name: str) -> bool:
+    text = SMALL[name].get("text_config", SMALL[name])
+    return "layer_types" in {
+        **class_defaults(text.get("model_type", SMALL[name]["model_type"])).get("fields", {}),
+        **text,
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in SMALL if reads_layer_types(name)])
+def test_an_unknown_kind_of_layer_is_refused_by_name(name: str) -> None:
+    text = SMALL[name].get("text_config", SMALL[name])
+    text = {**text, "layer_types": ["foo"] * text["num_hidden_layers"]}
+    config = {**SMALL[name], "text_config": text} if "text_config" in SMALL[name] else text
+    with pytest.raises(ModelError, match=r"layer_types` names kinds that are not known: foo"):
+        Model.from_config(config)
+
+
+def test_kinds_of_layers_that_another_family_has_are_refused() -> None:
+    gemma = {**llama(), "model_type": "gemma3_text", "head_dim": 8, "sliding_window": 4}
+    with pytest.raises(ModelError, match="not known: foo, sliding; known: full_attention, sliding_attention"):
+        Model.from_config({**gemma, "layer_types": ["foo", "sliding", "full_attention"]})
+    with pytest.raises(ModelError, match="not known: linear_attention"):
+        Model.from_config({**gemma, "layer_types": ["linear_attention"] * 3})
+    # The older name, which transformers reads as full attention.
+    old, new = (Model.from_config({**gemma, "layer_types": [kind] * 3}) for kind in ("attention", "full_attention"))
+    assert old.architecture == new.architecture
+
+
+@pytest.mark.parametrize("window", [0, -1])
+def test_a_window_of_no_tokens_is_refused_where_a_layer_slides(window: int) -> None:
+    for changes in (
+        {"model_type": "mistral"},
+        {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2},
+        {"model_type": "gemma3_text", "head_dim": 8, "layer_types": ["sliding_attention"] + ["full_attention"] * 2},
+        {"model_type": "qwen2", "use_sliding_window": True, "max_window_layers": 1},
+    ):
+        with pytest.raises(ModelError, match=f"`sliding_window` is {window}; it must be at least 1"):
+            Model.from_config({**llama(), **changes, "sliding_window": window})
+    # As in transformers: nobody looks at it.
+    for changes in (
+        {"model_type": "qwen2"},
+        {"model_type": "gemma3_text", "head_dim": 8, "layer_types": ["full_attention"] * 3},
+    ):
+        assert Model.from_config({**llama(), **changes, "sliding_window": window}).params
 
 
 def test_layer_types_must_describe_every_layer() -> None:

@@ -24,7 +24,18 @@ def test_formats_count_their_scales(name: str, bits: float) -> None:
 
 def test_weight_only_formats_compute_in_the_activations_dtype() -> None:
     assert set(decode(llama(), 5, conventions=Conventions(weight="int4")).flops_by_dtype) == {"bf16"}
-    assert set(decode(llama(), 5, conventions=Conventions(weight="fp8")).flops_by_dtype) == {"bf16", "fp8"}
+    assert set(decode(llama(), 5, conventions=Conventions(weight="mxfp4")).flops_by_dtype) == {"bf16"}
+
+
+@pytest.mark.parametrize(("weight", "product"), [("fp8", "fp8"), ("int8", "int8"), ("nvfp4", "fp4")])
+def test_other_formats_decide_the_dtype_of_the_product(weight: str, product: str) -> None:
+    assert set(decode(llama(), 5, conventions=Conventions(weight=weight)).flops_by_dtype) == {"bf16", product}
+
+
+def test_a_flag_and_a_config_of_the_same_format_count_alike() -> None:
+    nvfp4 = decode(llama(quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4"}), 5)
+    given = decode(llama(), 5, conventions=Conventions(weight="nvfp4"))
+    assert (given.flops_by_dtype, given.bytes) == (nvfp4.flops_by_dtype, nvfp4.bytes)
 
 
 def test_quantization_leaves_tables_head_router_and_norms_alone() -> None:
@@ -135,6 +146,10 @@ def test_products_run_in_the_format_of_both_operands() -> None:
     [
         ({"quant_method": "awq", "bits": "x"}, "`quantization_config.bits` is 'x', not an integer"),
         ({"quant_method": "awq", "bits": 0}, "`quantization_config.bits` is 0"),
+        (
+            {"quant_method": "gptq", "bits": 5},
+            "`quantization_config.bits` is 5; GPTQ, AWQ and AutoRound store 2, 3, 4, 8",
+        ),
         ({"quant_method": "gptq", "group_size": 0}, "`quantization_config.group_size` is 0"),
         ({"quant_method": "fp8", "weight_block_size": [128]}, "`quantization_config.weight_block_size`"),
         ({"quant_method": "fp8", "weight_block_size": "128"}, "`quantization_config.weight_block_size`"),

@@ -1,0 +1,137 @@
+"""GPUs of a trace and what each could do: by its datasheet, by the user, or derived from what the trace says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline.errors import HardwareError
+from nsys_pipeline.hardware import Gpu, derive_gpu, find_gpu, with_overrides
+from nsys_pipeline.records import Device, Notice
+from nsys_pipeline.trace.duck import records
+
+if TYPE_CHECKING:
+    from nsys_pipeline.trace import Trace
+
+_MIG = re.compile(r"\bmig\b", re.IGNORECASE)
+_FROM_TRACE = "bandwidth as the trace states it"
+
+
+def describe_devices(
+    trace: Trace, peaks: Mapping[str, float], bandwidth_bytes_per_s: float | None
+) -> tuple[list[Device], dict[int, Gpu], list[Notice]]:
+    """GPUs of the trace, the hardware record of each one that is known, and notices on those without a datasheet.
+
+    A datasheet wins, the user's `peaks` and `bandwidth_bytes_per_s` over it. What neither says of a whole GPU is
+    derived from SM count, clock and compute capability, and its bandwidth is the trace's; `Gpu.source` says so. Peaks
+    of the user are not mixed with derived ones.
+    """
+    devices, known, notices = [], {}, []
+    for row in records(trace.connection, "SELECT * FROM load.devices ORDER BY device_id"):
+        gpu, notice = _hardware(row, peaks, bandwidth_bytes_per_s)
+        if gpu is not None:
+            known[row["device_id"]] = gpu
+        if notice is not None and row["has_work"]:
+            notices.append(notice)
+        devices.append(
+            Device(
+                id=row["device_id"], name=row["name"], sm_count=row["sm_count"],
+                memory_bandwidth_bytes_per_s=row["memory_bandwidth_bytes_per_s"],
+                peaks_flops_per_s=dict(gpu.peaks_flops_per_s) if gpu else None,
+                peak_bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s if gpu else None,
+                peaks_source=f"{gpu.label}: {gpu.source}" if gpu else None,
+            )
+        )  # fmt: skip
+    # Equal GPUs of one machine need one notice.
+    return devices, known, list(dict.fromkeys(notices))
+
+
+def _hardware(
+    row: Mapping[str, Any], peaks: Mapping[str, float], bandwidth: float | None
+) -> tuple[Gpu | None, Notice | None]:
+    """Peaks of one row of `load.devices`, and what is to be said about them."""
+    name = row["name"] or "GPU"
+    partial = _partial(row)
+    found = None if partial else find_gpu(name)
+    if found is not None:
+        return with_overrides(found, name, peaks, bandwidth), None
+    # What the trace says of memory is the whole GPU's, too.
+    stated = None if partial else row["memory_bandwidth_bytes_per_s"]
+    if peaks:
+        return _given(name, peaks, bandwidth, stated)
+    own = with_overrides(None, name, {}, bandwidth)
+    if partial:
+        return own, Notice("partial_gpu", partial, f"{_options(bandwidth)} of the slice to get MFU and MBU")
+    try:
+        derived = _derived(row, stated)
+    except HardwareError as error:
+        return own, Notice("unknown_gpu", error.message, f"{_options(bandwidth)} to get MFU and MBU")
+    return with_overrides(derived, name, {}, bandwidth), _derived_notice(derived, bandwidth)
+
+
+def _options(bandwidth: float | None) -> str:
+    """What else the user may pass."""
+    return "pass --peak bf16=TFLOPS" + (" and --bandwidth GB/s" if bandwidth is None else "")
+
+
+def _partial(row: Mapping[str, Any]) -> str | None:
+    """Why the peaks of the whole GPU do not apply; None where they do."""
+    name, available, count = row["name"] or "GPU", row["available_sm_count"], row["sm_count"]
+    if available is not None and available < (count or 0):
+        return (
+            f"CUDA had {available} of the {count} SMs of `{name}`, as in a MIG slice: "
+            "the peaks of the whole GPU do not apply"
+        )
+    if _MIG.search(name):
+        return f"`{name}` is a MIG slice: the peaks of the whole GPU do not apply"
+    return None
+
+
+def _given(
+    name: str, peaks: Mapping[str, float], bandwidth: float | None, stated: float | None
+) -> tuple[Gpu | None, Notice | None]:
+    """The user's peaks, with the bandwidth that the trace states where the user gives none."""
+    gpu = with_overrides(None, name, peaks, bandwidth if bandwidth is not None else stated)
+    if gpu is None or bandwidth is not None:
+        return gpu, None
+    source = ", ".join(f"--peak {dtype}" for dtype in peaks)
+    if stated is not None:
+        return attrs.evolve(gpu, source=f"{source}; {_FROM_TRACE}"), None
+    message = f"no bandwidth of `{name}` is known: there is no MBU, no SOL time and no roofline"
+    return attrs.evolve(gpu, source=source), Notice("unknown_bandwidth", message, "pass --bandwidth GB/s, too")
+
+
+def _derived(row: Mapping[str, Any], stated: float | None) -> Gpu:
+    """Peaks from what the trace says of a GPU. Raises HardwareError where that does not suffice."""
+    name = row["name"]
+    if not name:
+        raise HardwareError(f"the trace does not name GPU {row['device_id']}")
+    facts = {"SM count": "sm_count", "clock": "clock_rate_hz", "compute capability": "compute_capability"}
+    missing = " and ".join(fact for fact, column in facts.items() if not row[column])
+    if missing:
+        raise HardwareError(f"no cited peak for `{name}`, and the trace lacks its {missing} to derive one")
+    try:
+        gpu = derive_gpu(
+            name,
+            compute_capability=row["compute_capability"],
+            sm_count=row["sm_count"],
+            clock_hz=row["clock_rate_hz"],
+            bandwidth_bytes_per_s=stated,
+        )
+    except HardwareError as error:
+        raise HardwareError(f"no cited peak for `{name}`, and none can be derived: {error.message}") from error
+    return attrs.evolve(gpu, source=f"{gpu.source}; {_FROM_TRACE}") if stated else gpu
+
+
+def _derived_notice(gpu: Gpu, bandwidth: float | None) -> Notice:
+    lacks = bandwidth is None and gpu.bandwidth_bytes_per_s is None
+    memory = "; the trace states no bandwidth: there is no MBU, no SOL time and no roofline" if lacks else ""
+    return Notice(
+        "derived_peak",
+        f"no cited peak for `{gpu.name}`: its peaks are derived, {gpu.source.partition(';')[0]}. "
+        f"The clock is the boost clock, above those of datasheets: MFU is too low, on an H100 by 8 %{memory}",
+        f"{_options(bandwidth)} to use the figures of its datasheet",
+    )
