@@ -123,6 +123,27 @@ def layer_overrides(f: Fields, depth: int) -> list[Fields] | None:
     return [f.replaced(**fields.get(str(index), {})) for index in range(depth)]
 
 
+def plain_decoder(
+    f: Fields,
+    family: str,
+    layers: Sequence[tuple[str, tuple[Block, ...]]],
+    *,
+    vocab: int,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    before_norm: tuple[Block, ...] = (),
+) -> Architecture:
+    """A decoder of these layers, each a label and blocks, between a table, tied if the config says so, and the head."""
+    stack = Stack(
+        "decoder",
+        group_layers("layers", layers),
+        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
+        (*before_norm, Norm("final_norm", width, width), Head(vocab, width)),
+    )
+    return Architecture(family=family, decoder=stack, heads=heads, kv_heads=kv_heads)
+
+
 def refuse_overrides(f: Fields) -> None:
     """Raise ModelError where `per_layer_config` changes layers of a model type that is read as if all were alike."""
     if f.get("per_layer_config") and f.model_type not in _READ_OVERRIDES:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Block, Embedding, Head, Moe, Norm
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Block, Moe, Norm
 from nsys_pipeline.model.compressed_attention import CompressedAttention, Compressor, HyperConnection
-from nsys_pipeline.model.families.common import layer_kinds
+from nsys_pipeline.model.families.common import layer_kinds, plain_decoder
 from nsys_pipeline.model.families.moe import experts_of
 from nsys_pipeline.model.fields import Fields
 
@@ -73,15 +73,8 @@ def deepseek_v4(f: Fields) -> Architecture:
     layers: list[tuple[str, tuple[Block, ...]]] = [
         (_LABELS[kind], (*norms, *streams_in, mixers[kind], moe)) for kind in _kinds(f, depth)
     ]
+    final = HyperConnection("final_streams", width, streams, final=True)
     vocab = f.dim("vocab_size")
-    stack = Stack(
-        "decoder",
-        group_layers("layers", layers),
-        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (
-            HyperConnection("final_streams", width, streams, final=True),
-            Norm("final_norm", width, width),
-            Head(vocab, width),
-        ),
+    return plain_decoder(
+        f, "deepseek_v4", layers, vocab=vocab, width=width, heads=heads, kv_heads=1, before_norm=(final,)
     )
-    return Architecture(family="deepseek_v4", decoder=stack, heads=heads, kv_heads=1)

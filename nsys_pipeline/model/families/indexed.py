@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Block, Embedding, Head, Linear, Mlp, Moe, Norm
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Block, Linear, Mlp, Moe, Norm
 from nsys_pipeline.model.compressed_attention import HyperConnection
-from nsys_pipeline.model.families.common import check_kinds, layer_kinds, per_layer
+from nsys_pipeline.model.families.common import check_kinds, layer_kinds, per_layer, plain_decoder
 from nsys_pipeline.model.families.moe import experts_of, indexers, mlp_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -156,10 +156,6 @@ def _decoder(
     before_norm: tuple[Block, ...] = (),
 ) -> Architecture:
     vocab = f.dim("vocab_size")
-    stack = Stack(
-        "decoder",
-        group_layers("layers", layers),
-        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (*before_norm, Norm("final_norm", width, width), Head(vocab, width)),
+    return plain_decoder(
+        f, f.model_type, layers, vocab=vocab, width=width, heads=heads, kv_heads=heads, before_norm=before_norm
     )
-    return Architecture(family=f.model_type, decoder=stack, heads=heads, kv_heads=heads)

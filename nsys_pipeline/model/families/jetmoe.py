@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Linear, Moe, Norm
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Attention, Block, Linear, Moe, Norm
 from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families.common import plain_decoder
 from nsys_pipeline.model.families.moe import experts_of
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -41,10 +42,5 @@ def jetmoe(f: Fields) -> Architecture:
         _Scores(width=width, heads=kv_heads * top_k, kv_heads=kv_heads, head_dim=head_dim),
         mlp,
     )
-    stack = Stack(
-        "decoder",
-        group_layers("layers", [("", blocks)] * depth),
-        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (Norm("final_norm", width, width), Head(vocab, width)),
-    )
-    return Architecture(family="jetmoe", decoder=stack, heads=kv_heads * top_k, kv_heads=kv_heads)
+    layers = [("", blocks)] * depth
+    return plain_decoder(f, "jetmoe", layers, vocab=vocab, width=width, heads=kv_heads * top_k, kv_heads=kv_heads)

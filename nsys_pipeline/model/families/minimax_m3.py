@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import layer_kinds, read_dims
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Attention, Block, Mlp, Moe, Norm
+from nsys_pipeline.model.families.common import layer_kinds, plain_decoder, read_dims
 from nsys_pipeline.model.families.moe import experts_of, named_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.sparse_attention import BlockSparseAttention
@@ -65,13 +65,9 @@ def minimax_m3(f: Fields) -> Architecture:
         label = ("sparse" if picks else "full") + (".moe" if ffn is moe else ".dense")
         norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
         layers.append((label, (*norms, sparse if picks else full, ffn)))
-    stack = Stack(
-        "decoder",
-        group_layers("layers", layers),
-        (Embedding("embed", dims.vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (Norm("final_norm", width, width), Head(dims.vocab, width)),
+    return plain_decoder(
+        f, "minimax_m3", layers, vocab=dims.vocab, width=width, heads=dims.heads, kv_heads=dims.kv_heads
     )
-    return Architecture(family="minimax_m3", decoder=stack, heads=dims.heads, kv_heads=dims.kv_heads)
 
 
 def _switches(f: Fields, name: str, depth: int) -> list[int] | None:

@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
+from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.blocks import (
     Attention,
     Block,
-    Embedding,
-    Head,
     LatentAttention,
     Linear,
     Mlp,
@@ -28,6 +26,7 @@ from nsys_pipeline.model.families.common import (
     layer_kinds,
     lettered_windows,
     per_layer,
+    plain_decoder,
     read_dims,
     read_window,
     sliding,
@@ -303,13 +302,7 @@ def latent_decoder(f: Fields, ffn: Ffn, family: str) -> Architecture:
     for index in range(depth):
         name, block = ffn(index)
         layers.append((name, (*norms, attention, block)))
-    stack = Stack(
-        "decoder",
-        group_layers("layers", layers),
-        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (Norm("final_norm", width, width), Head(vocab, width)),
-    )
-    return Architecture(family=family, decoder=stack, heads=heads, kv_heads=heads)
+    return plain_decoder(f, family, layers, vocab=vocab, width=width, heads=heads, kv_heads=heads)
 
 
 def deepseek(f: Fields) -> Architecture:
@@ -523,7 +516,9 @@ def ernie4_5_vl_moe(f: Fields) -> Architecture:
         (label, (*blocks, Unused(images)) if kind == "sparse" else blocks)
         for kind, (label, blocks) in zip(kinds, described, strict=True)
     ]
-    return _decoder(f, "ernie4_5_vl_moe", layers, dims.vocab, dims.width, dims.heads, dims.kv_heads)
+    return plain_decoder(
+        f, "ernie4_5_vl_moe", layers, vocab=dims.vocab, width=dims.width, heads=dims.heads, kv_heads=dims.kv_heads
+    )
 
 
 def _first_value(f: Fields, *names: str, minimum: int = 1) -> int:
@@ -718,7 +713,7 @@ def mimo_v2_flash(f: Fields) -> Architecture:
         name, block = ffn(index)
         norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
         layers.append((f"sliding.{name}" if slides else name, (*norms, attention, block)))
-    return _decoder(f, "mimo_v2_flash", layers, vocab, width, heads, kv_heads)
+    return plain_decoder(f, "mimo_v2_flash", layers, vocab=vocab, width=width, heads=heads, kv_heads=kv_heads)
 
 
 def laguna(f: Fields) -> Architecture:
@@ -750,20 +745,9 @@ def laguna(f: Fields) -> Architecture:
         norms = (Norm("attention_norm", dims.width, dims.width), Norm("mlp_norm", dims.width, dims.width))
         blocks = (*norms, attention, Linear("attention_gate", gate, dims.width, role=ATTENTION), block)
         layers.append((f"sliding.{name}" if windows[index] else name, blocks))
-    return _decoder(f, "laguna", layers, dims.vocab, dims.width, dims.heads, dims.kv_heads)
-
-
-def _decoder(
-    f: Fields, family: str, layers: Sequence[tuple[str, tuple[Block, ...]]], vocab: int, width: int, heads: int,
-    kv_heads: int,
-) -> Architecture:  # fmt: skip
-    stack = Stack(
-        "decoder",
-        group_layers("layers", layers),
-        (Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (Norm("final_norm", width, width), Head(vocab, width)),
+    return plain_decoder(
+        f, "laguna", layers, vocab=dims.vocab, width=dims.width, heads=dims.heads, kv_heads=dims.kv_heads
     )
-    return Architecture(family=family, decoder=stack, heads=heads, kv_heads=kv_heads)
 
 
 def dense_latents(f: Fields) -> Architecture:
@@ -801,7 +785,8 @@ def longcat_flash(f: Fields) -> Architecture:
     mlp = Mlp(width=width, hidden=f.dim("ffn_hidden_size"))
     norms = tuple(Norm(name, width, width) for name in ("attention_norm", "mlp_norm"))
     half = (*norms, attention, mlp)
-    return _decoder(f, "longcat_flash", [("", (*half, moe, *half))] * depth, vocab, width, heads, heads)
+    layers = [("", (*half, moe, *half))] * depth
+    return plain_decoder(f, "longcat_flash", layers, vocab=vocab, width=width, heads=heads, kv_heads=heads)
 
 
 def sparse_latents(f: Fields) -> Architecture:
@@ -834,7 +819,8 @@ def sparse_latents(f: Fields) -> Architecture:
         name, block = ffn(index)
         label = name if mixer.has_indexer else f"{name}.reused_index"
         layers.append((label, (*norms, mixer, block)))
-    return _decoder(f, f.model_type, layers, f.dim("vocab_size"), width, heads, heads)
+    vocab = f.dim("vocab_size")
+    return plain_decoder(f, f.model_type, layers, vocab=vocab, width=width, heads=heads, kv_heads=heads)
 
 
 def indexers(f: Fields, depth: int) -> list[str]:

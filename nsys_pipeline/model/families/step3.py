@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, Linear, Mlp, Moe, Norm
-from nsys_pipeline.model.families.common import layer_kinds, layer_overrides, read_dims, read_window
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Attention, Block, Linear, Mlp, Moe, Norm
+from nsys_pipeline.model.families.common import layer_kinds, layer_overrides, plain_decoder, read_dims, read_window
 from nsys_pipeline.model.families.moe import named_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -59,13 +59,7 @@ def step3p5(f: Fields) -> Architecture:
         gate = Linear("attention_gate", heads, width, role=ATTENTION)
         label = ("sliding" if slides else "full") + (".moe" if mlp_kind == "sparse" else ".dense")
         layers.append((label, (*norms, attention, gate, moe if mlp_kind == "sparse" else dense)))
-    stack = Stack(
-        "decoder",
-        group_layers("layers", layers),
-        (Embedding("embed", dims.vocab, width, tied=f.flag("tie_word_embeddings")),),
-        (Norm("final_norm", width, width), Head(dims.vocab, width)),
-    )
-    return Architecture(family="step3p5", decoder=stack, heads=dims.heads, kv_heads=dims.kv_heads)
+    return plain_decoder(f, "step3p5", layers, vocab=dims.vocab, width=width, heads=dims.heads, kv_heads=dims.kv_heads)
 
 
 def _without_mtp(f: Fields, name: str) -> list[object]:
