@@ -208,6 +208,11 @@ class Phase:
         return self.wall_ns > self.warmup_wall_ns and self.busy_ratio is None
 
     @property
+    def busy_share(self) -> float | None:
+        """`busy_ratio` as readers are shown it: of a phase without GPU work there is no GPU that would be idle."""
+        return self.busy_ratio if self.gpu_busy_ns > self.warmup_busy_ns else None
+
+    @property
     def is_partly_measured(self) -> bool:
         """Whether tokens, FLOPs, bytes, MFU and MBU are those of some of its occurrences only."""
         return self.measured_occurrences is not None and self.measured_occurrences < self.counted_occurrences

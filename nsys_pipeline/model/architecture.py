@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from nsys_pipeline.model.blocks import Block
+from nsys_pipeline.model.blocks import Block, Moe
 
 
 @attrs.frozen
@@ -75,6 +75,14 @@ class Architecture:
     @property
     def stacks(self) -> tuple[Stack, ...]:
         return tuple(stack for stack in (self.vision, self.encoder, self.decoder) if stack)
+
+    def experts(self) -> Iterator[Moe]:
+        """The blocks of experts, one for each kind of layer that has them."""
+        for stack in self.stacks:
+            for _, _, blocks in stack.parts():
+                for block in blocks:
+                    parts = (block, *getattr(block, "blocks", ()))
+                    yield from (part for part in parts if isinstance(part, Moe))
 
 
 def group_layers(prefix: str, described: Sequence[tuple[str, tuple[Block, ...]]]) -> tuple[Layers, ...]:

@@ -9,7 +9,6 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Stack
-from nsys_pipeline.model.blocks import Moe
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
@@ -342,13 +341,9 @@ def _check_parallel(architecture: Architecture, conventions: Conventions) -> Non
     if heads and heads % conventions.tp:
         raise ModelError(f"{heads} attention heads do not divide among {conventions.tp} tensor-parallel GPUs")
     depth = architecture.decoder.depth if architecture.decoder else 0
-    for stack in architecture.stacks:
-        for _, _, blocks in stack.parts():
-            for block in blocks:
-                if isinstance(block, Moe) and block.experts % conventions.ep:
-                    raise ModelError(
-                        f"{block.experts} experts do not divide among {conventions.ep} expert-parallel GPUs"
-                    )
+    for block in architecture.experts():
+        if block.experts % conventions.ep:
+            raise ModelError(f"{block.experts} experts do not divide among {conventions.ep} expert-parallel GPUs")
     if depth and conventions.pp > depth:
         raise ModelError(f"{depth} layers cannot be split into {conventions.pp} pipeline stages")
 

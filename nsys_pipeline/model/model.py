@@ -10,7 +10,6 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Moe
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.quantization import Quantization
@@ -56,13 +55,7 @@ class Model:
     @property
     def has_experts(self) -> bool:
         """Whether a router chooses which weights a token meets."""
-        return any(
-            isinstance(part, Moe)
-            for stack in self.architecture.stacks
-            for _, _, blocks in stack.parts()
-            for block in blocks
-            for part in (block, *getattr(block, "blocks", ()))
-        )
+        return any(self.architecture.experts())
 
     @cached_property
     def active_params(self) -> int:

@@ -70,9 +70,7 @@ def render_markdown(report: Report, stream: IO[str]) -> None:
 
 
 def _busy_share(phase: Phase) -> str:
-    # Of a phase without GPU work there is no GPU that would be idle.
-    busy_ratio = phase.busy_ratio if phase.gpu_busy_ns > phase.warmup_busy_ns else None
-    return OVER_100 if phase.outlives_ranges else percent(busy_ratio)
+    return OVER_100 if phase.outlives_ranges else percent(phase.busy_share)
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:

@@ -179,11 +179,9 @@ def _phase_table(report: Report, width: int) -> list[Text]:
         values = [getattr(row.phase, name, None) for row in rows]
         return cells(render(values), values)
 
-    # Of a phase without GPU work there is no GPU that would be idle.
-    ratios = [row.phase.busy_ratio if row.phase and row.busy_ns else None for row in rows]
     busy_share = [
         OVER_100 if row.phase and row.phase.outlives_ranges else text
-        for text, row in zip(cells(percent_column(ratios), ratios), rows, strict=True)
+        for text, row in zip(of_phase("busy_share", percent_column), rows, strict=True)
     ]
     occurrences = [row.occurrences for row in rows]
     wall = [row.wall_ns for row in rows]
