@@ -14,6 +14,7 @@ from nsys_pipeline.capture.nsys import Nsys, importer_path
 from nsys_pipeline.capture.plan import CapturePlan
 from nsys_pipeline.capture.rundir import LOG_NAME, RunDirectory
 from nsys_pipeline.capture.session import Outcome
+from nsys_pipeline.capture.torchrun import first_failure, without_epilogue
 from nsys_pipeline.errors import ExitCode, NsysError
 
 TIMEOUT_STATUS = 124
@@ -28,7 +29,8 @@ _AGENT_LOST = "Connection to Agent lost"
 _AGAIN = "capture again: nsys 2024.2 fails so by chance, once in a hundred times"
 _IMPORTER_FAULT = "Multiple different definitions of the same VmTidToPidInfo"
 _IMPORTER_TIMEOUT_S = 60
-_NO_NEWS = re.compile(r"Try 'nsys|usage:|Importer error|Generat|Processing|^\s*$")
+_NO_NEWS = re.compile(r"Try 'nsys|usage:|Importer error|Generat|Processing|^\W*$")
+_ERROR = re.compile(r"(?i)(\[rank\d+\]:\s*)?(\w*error|unrecognised option|illegal --\S+ argument)\b")
 
 
 class NsysFaultError(NsysError):
@@ -46,19 +48,21 @@ def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, plan: Captu
     if any(_AGENT_LOST in line for line in outcome.lines):
         saved = f"; what was recorded is in `{kept}`" if kept else ""
         return NsysFaultError(f"nsys lost the connection to its own agent{saved}", hint=_AGAIN)
-    if (
-        kept is None
-        and not plan.capture_range
-        and outcome.stopped in STOPPED_STATUS
-        and not _disk_is_full(directory.path)
-    ):
-        return _stopped_too_early(outcome.stopped)
-    if kept is None and not _disk_is_full(directory.path) and _recorded_nothing(outcome):
-        return _nothing_recorded(outcome, plan.range_hint)
-    if not _disk_is_full(directory.path) and (fault := _importer_fault(outcome, nsys, kept)):
-        return fault
+    if not _disk_is_full(directory.path):
+        if kept is None and (error := _nothing_kept(outcome, directory, plan)):
+            return error
+        if fault := _importer_fault(outcome, nsys, kept):
+            return fault
     reason, hint = _reason(outcome, nsys, directory, kept)
     return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
+
+
+def _nothing_kept(outcome: Outcome, directory: RunDirectory, plan: CapturePlan) -> NsysError | None:
+    if not plan.capture_range and outcome.stopped in STOPPED_STATUS:
+        return _stopped_too_early(outcome.stopped)
+    if not plan.capture_range and plan.rank_reports:
+        return _no_report_of_ranks(outcome, directory)
+    return _nothing_recorded(outcome, plan.range_hint) if _recorded_nothing(outcome) else None
 
 
 def _stopped_too_early(stopped: str) -> NsysError:
@@ -82,6 +86,15 @@ def no_rank(outcome: Outcome) -> NsysError:
         # The workload failed, nsys did not: its status is passed on as with a report.
         error.exit_code = outcome.status  # type: ignore[assignment]
     return error
+
+
+def _no_report_of_ranks(outcome: Outcome, directory: RunDirectory) -> NsysFaultError:
+    """Make the error for ranks that were started under nsys, each of which makes a report even of a rank that fails."""
+    said = "; ".join(filter(None, [first_failure(outcome.lines), _last_words(outcome)])) or "it said nothing"
+    return NsysFaultError(
+        f"nsys made no report of any rank: {said}",
+        hint=f"see `{directory.path / LOG_NAME}`, or {_AGAIN}",
+    )
 
 
 def _recorded_nothing(outcome: Outcome) -> bool:
@@ -144,8 +157,8 @@ def _nothing_recorded(outcome: Outcome, range_hint: str | None) -> NsysError:
 
 def _last_words(outcome: Outcome) -> str:
     """Return the last error that was printed, or else the last line that says anything."""
-    lines = [line.strip() for line in outcome.lines if not _NO_NEWS.search(line)]
-    errors = [line for line in lines if re.match(r"(?i)(\w*error|unrecognised option|illegal --\S+ argument)\b", line)]
+    lines = [line.strip() for line in without_epilogue(outcome.lines) if not _NO_NEWS.search(line)]
+    errors = [line for line in lines if _ERROR.match(line)]
     return (errors or lines or [""])[-1]
 
 

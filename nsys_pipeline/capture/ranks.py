@@ -18,6 +18,8 @@ from nsys_pipeline.errors import UsageError
 RANK_PYTHON = "rank-python"
 """Name of the script with which torchrun starts its ranks."""
 
+_STARTED = f"{RANK_PYTHON}-started"
+
 
 def around_ranks(plan: CapturePlan, nsys: Nsys, directory: Path) -> tuple[CapturePlan, list[str]]:
     """Have the launcher start each rank by the script RANK_PYTHON in `directory`; the plan that does, a rank's argv."""
@@ -41,6 +43,12 @@ def rank_argv(nsys: Nsys, plan: CapturePlan, output: Path, python: str) -> list[
 def rank_wrapper(argv: Sequence[str]) -> str:
     """Return a shell script that runs a rank under `argv`.
 
-    torchrun, and whatever is built on it, starts its ranks with the program that RANK_PYTHON_VARIABLE names.
+    torchrun, and whatever is built on it, starts its ranks with the program that RANK_PYTHON_VARIABLE names. A file
+    beside the script tells that it was run.
     """
-    return f'#!/bin/sh\nunset {RANK_PYTHON_VARIABLE}\nexec {shlex.join(argv)} "$@"\n'
+    return f'#!/bin/sh\nunset {RANK_PYTHON_VARIABLE}\n: > "${{0%/*}}/{_STARTED}"\nexec {shlex.join(argv)} "$@"\n'
+
+
+def has_started_ranks(directory: Path) -> bool:
+    """Whether the launcher ran the script RANK_PYTHON in `directory`."""
+    return (directory / _STARTED).exists()

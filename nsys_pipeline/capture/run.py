@@ -20,7 +20,7 @@ from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_ra
 from nsys_pipeline.capture.findings import Finding, inspect_trace
 from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, discards_environment, nsys_argv
-from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper
+from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, has_started_ranks, rank_wrapper
 from nsys_pipeline.capture.rundir import (
     LOG_NAME,
     REPORT_PATTERN,
@@ -33,6 +33,7 @@ from nsys_pipeline.capture.rundir import (
 from nsys_pipeline.capture.scrub import leaked_variables, redacted, scrub_environment, secrets_of
 from nsys_pipeline.capture.servers import ServerDriver
 from nsys_pipeline.capture.session import LOAD_LOG_NAME, Observer, Outcome, SilentObserver, run_session
+from nsys_pipeline.capture.torchrun import first_failure
 from nsys_pipeline.errors import ExitCode, Interrupted, LlmperfError, UsageError
 
 
@@ -186,7 +187,7 @@ def _collect_reports(
     whole.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     if not whole and outcome.driver_error is not None:
         raise outcome.driver_error
-    if not whole and plan.rank_reports and not any(directory.staging.glob("*.qdstrm")):
+    if not whole and plan.rank_reports and not has_started_ranks(directory.staging):
         raise no_rank(outcome)
     if not whole:
         raise no_report(outcome, nsys, directory, plan)
@@ -281,11 +282,12 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
             )
         )
     elif status != 0:
+        first = f" ({failure})" if (failure := first_failure(outcome.lines)) else ""
         found.append(
             Finding(
                 "workload-failed",
                 "error",
-                f"the workload ended with status {status}; the trace covers it up to there",
+                f"the workload ended with status {status}{first}; the trace covers it up to there",
                 f"its output is in `{directory.path / LOG_NAME}`",
             )
         )

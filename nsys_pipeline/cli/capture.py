@@ -481,11 +481,13 @@ def _tell(result: CaptureResult, *, left_out: tuple[str, ...]) -> None:
 
 
 def _last_lines(log: Path) -> list[str]:
+    from nsys_pipeline.capture.torchrun import without_epilogue
+
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    return [line for line in lines if line.strip()][-_SHOWN_LINES:]
+    return [line for line in without_epilogue(lines) if line.strip()][-_SHOWN_LINES:]
 
 
 def _finding_text(finding: Finding) -> str:

@@ -32,6 +32,10 @@ def process_group(device: torch.device, mode: str | None) -> Iterator[None]:
     import torch
     import torch.distributed as dist
 
+    # Its functions take the group of the moment for their default. Loaded later, by transformers, they would keep the
+    # group and its threads to the end of the interpreter, where gloo's now and then abort the rank.
+    import torch.distributed.nn
+
     if not dist.is_torchelastic_launched():
         raise UsageError("`--parallel` needs ranks", hint="start it with `llmperf capture --nproc N` or torchrun")
     dist.init_process_group(

@@ -57,12 +57,19 @@ def test_a_rank_that_fails(nsys: Nsys, tmp_path: Path) -> None:
     program = tmp_path / "fails.py"
     program.write_text(
         "import os, sys\nfrom nsys_pipeline.markers import phase\nwith phase('prefill'): pass\n"
+        "print('what rank', os.environ['RANK'], 'says', flush=True)\n"
         "sys.exit(3 if os.environ['RANK'] == '1' else 0)\n"
     )
     done = llmperf("capture", "--no-analyze", "--rank-reports", "-o", "run", "--", *LAUNCHER, program, cwd=tmp_path)
     # torchrun says 1 for whatever its ranks say
     assert (done.code, done.stdout) == (1, "")
-    assert "error: the workload ended with status 1; the trace covers it up to there" in done.stderr
+    assert (
+        "error: the workload ended with status 1 (rank 1 failed first, with exit code 3); "
+        "the trace covers it up to there\n"
+    ) in done.stderr
+    # and what the ranks said is shown, not what torchrun says of them
+    assert "  | what rank 1 says\n" in done.stderr
+    assert "error_file" not in done.stderr
     assert "trace-rank1.sqlite" in names(tmp_path / "run")
     assert [each.name for each in llmperf_events(tmp_path / "run" / "trace-rank1.sqlite")[0]] == ["prefill"]
 

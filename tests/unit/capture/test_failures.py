@@ -120,3 +120,15 @@ def test_a_stop_before_anything_was_recorded(
     assert "nsys made no report: it was" in error.message
     assert said in error.message
     assert error.exit_code == status
+
+
+def test_ranks_that_ran_without_any_report_are_a_fault_of_nsys(directory: RunDirectory, nsys: Nsys) -> None:
+    plan = attrs.evolve(PLAN, capture_range=None, rank_reports=True)
+    said = ("[rank0]: RuntimeError: no agent", "more", "=" * 60)
+    error = no_report(outcome(*said, code=1), nsys, directory, plan)
+    assert isinstance(error, NsysFaultError)
+    assert error.message == "nsys made no report of any rank: [rank0]: RuntimeError: no agent"
+
+    # with a capture range, that may as well never have opened
+    ranged = attrs.evolve(plan, capture_range="profiler")
+    assert no_report(outcome("Generated:"), nsys, directory, ranged).message.startswith("nsys recorded nothing")

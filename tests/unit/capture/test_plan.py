@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import attrs
 import pytest
 
 from nsys_pipeline.capture import CapturePlan, Nsys, nsys_argv
-from nsys_pipeline.capture.ranks import rank_argv, rank_wrapper
+from nsys_pipeline.capture.ranks import RANK_PYTHON, has_started_ranks, rank_argv, rank_wrapper
 from nsys_pipeline.capture.servers import SERVER_PROFILES, plan_server, server_profile
 from nsys_pipeline.cli.capture import _PROFILES
 from nsys_pipeline.errors import NsysError, UsageError
@@ -104,7 +105,15 @@ def test_one_report_for_each_rank() -> None:
     plan = CapturePlan(command=("torchrun", "my script.py"), rank_reports=True)
     argv = rank_argv(OLD, plan, Path("out dir/trace"), "/venv/python")
     assert argv[-2:] == ["--output=out dir/trace-rank%q{RANK}", "/venv/python"]
+
+
+def test_the_script_that_runs_a_rank(tmp_path: Path) -> None:
+    script = tmp_path / "a dir" / RANK_PYTHON
+    script.parent.mkdir()
+    script.write_text(rank_wrapper(["printf", "%s|", "--output=out dir/trace-rank%q{RANK}"]))
+    script.chmod(0o755)
+    assert not has_started_ranks(script.parent)
     # the shell passes the arguments of torchrun on, and nsys sees its own unchanged
-    script = rank_wrapper(argv).splitlines()
-    assert script[1] == "unset PYTHON_EXEC"
-    assert script[2].endswith("""'--output=out dir/trace-rank%q{RANK}' /venv/python "$@\"""")
+    done = subprocess.run([script, "-u", "my script.py"], capture_output=True, text=True, check=True)
+    assert done.stdout == "--output=out dir/trace-rank%q{RANK}|-u|my script.py|"
+    assert has_started_ranks(script.parent)
