@@ -22,6 +22,28 @@ def _pool_and_tail_pairs(q: int, cached: int, pool: int, most: int, *, tail: boo
     return first(cached + q) - first(cached)
 
 
+def _add_scores(
+    emit: Emitter, run: Pass, *, pairs2: int, heads: int, dim: int, read: int, written: int, outputs: int, flops: int
+) -> None:
+    """Charge an indexer's scores, which every rank of a tensor-parallel group computes whole.
+
+    `read` and `written` are values of the keys' cache, `outputs` values a token that the projections left.
+    """
+    emit.add(
+        "attention",
+        "index_scores",
+        m=run.tokens,
+        n=pairs2 // (2 * run.tokens) if run.tokens else 0,
+        k=dim,
+        batch=heads,
+        flops=flops,
+        executed=emit.tp * flops,
+        kv_read=emit.tp * emit.kv_bytes(read),
+        kv_write=emit.tp * emit.kv_bytes(written),
+        activation=emit.plain_bytes(run.tokens * outputs),
+    )
+
+
 @attrs.frozen(kw_only=True)
 class SparseLatentAttention(LatentAttention):
     """DeepSeek sparse attention (DeepSeek-V3.2 report, 2.1): a query attends to the `top_keys` best-scored keys.
@@ -92,19 +114,17 @@ class SparseLatentAttention(LatentAttention):
             pairs2 = sum(count * double_pairs(mode, q, cached) for q, cached, count in shapes)
             read = sum(count * cached for _, cached, count in shapes) * self.index_dim
             written = run.tokens * self.index_dim
-        flops = pairs2 * self.index_heads * (self.index_dim + 1)
-        emit.add(
-            "attention",
-            "index_scores",
-            m=run.tokens,
-            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
-            k=self.index_dim,
-            batch=self.index_heads,
-            flops=flops,
-            executed=emit.tp * flops,
-            kv_read=emit.tp * emit.kv_bytes(read),
-            kv_write=emit.tp * emit.kv_bytes(written),
-            activation=emit.plain_bytes(run.tokens * (self._index_out + self.index_heads)),
+        _add_scores(
+            emit,
+            run,
+            pairs2=pairs2,
+            heads=self.index_heads,
+            dim=self.index_dim,
+            read=read,
+            written=written,
+            outputs=self._index_out + self.index_heads,
+            # The heads' scores are weighed and summed as well.
+            flops=pairs2 * self.index_heads * (self.index_dim + 1),
         )
 
     def _pairs2(self, mode: str, q: int, cached: int) -> int:
@@ -120,7 +140,37 @@ class SparseLatentAttention(LatentAttention):
 
 
 @attrs.frozen(kw_only=True)
-class BlockSparseAttention(Attention):
+class _IndexedAttention(Attention):
+    """Attention with an indexer of `index_heads` small heads, which share one cached key of `index_dim` values."""
+
+    index_heads: int
+    index_dim: int
+
+    @property
+    def params(self) -> int:
+        return super().params + self.width * self._index_out + 2 * self.index_dim
+
+    @property
+    def _index_out(self) -> int:
+        return (self.index_heads + 1) * self.index_dim
+
+    def _add_index_scores(self, emit: Emitter, run: Pass, *, pairs2: int, read: int, written: int) -> None:
+        """Charge the scores of `pairs2` / 2 pairs; `read` and `written` are index keys."""
+        _add_scores(
+            emit,
+            run,
+            pairs2=pairs2,
+            heads=self.index_heads,
+            dim=self.index_dim,
+            read=read * self.index_dim,
+            written=written * self.index_dim,
+            outputs=self._index_out,
+            flops=pairs2 * self.index_heads * self.index_dim,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class BlockSparseAttention(_IndexedAttention):
     """A query attends to its own block of `block` keys and to the best-scored `top_blocks` - 1 before it (MiniMax-M3).
 
     The indexer scores every earlier key with `index_heads` small heads that share one key of `index_dim` values, cached
@@ -130,37 +180,18 @@ class BlockSparseAttention(Attention):
 
     block: int
     top_blocks: int
-    index_heads: int
-    index_dim: int
-
-    @property
-    def params(self) -> int:
-        return super().params + self.width * (self.index_heads + 1) * self.index_dim + 2 * self.index_dim
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         super().token_ops(emit, run)
         # Heads are fewer than ranks may be, and the key is shared, so that each rank runs the whole indexer.
         emit.gemm("index_q", ATTENTION, run.tokens, self.index_heads * self.index_dim, self.width, replicas=emit.tp)
         emit.gemm("index_k", ATTENTION, run.tokens, self.index_dim, self.width, replicas=emit.tp)
-        emit.norm("index_norm", 2 * self.index_dim, run.tokens * (self.index_heads + 1) * self.index_dim)
+        emit.norm("index_norm", 2 * self.index_dim, run.tokens * self._index_out)
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         super().context_ops(emit, run)
         pairs2, cached = super()._load(run, emit.conventions.attention)
-        flops = pairs2 * self.index_heads * self.index_dim
-        emit.add(
-            "attention",
-            "index_scores",
-            m=run.tokens,
-            n=pairs2 // (2 * run.tokens) if run.tokens else 0,
-            k=self.index_dim,
-            batch=self.index_heads,
-            flops=flops,
-            executed=emit.tp * flops,
-            kv_read=emit.tp * emit.kv_bytes(cached * self.index_dim),
-            kv_write=emit.tp * emit.kv_bytes(run.tokens * self.index_dim),
-            activation=emit.plain_bytes(run.tokens * (self.index_heads + 1) * self.index_dim),
-        )
+        self._add_index_scores(emit, run, pairs2=pairs2, read=cached, written=run.tokens)
 
     def _load(self, run: Pass, mode: str) -> tuple[int, int]:
         pairs2, _ = super()._load(run, mode)
@@ -184,7 +215,7 @@ class BlockSparseAttention(Attention):
 
 
 @attrs.frozen(kw_only=True)
-class PooledSparseAttention(Attention):
+class PooledSparseAttention(_IndexedAttention):
     """A query attends to the `top_pools` best-scored pools of `pool` keys and to the pool that is open (Qwen4-Exp).
 
     The indexer scores the mean of each closed pool's index keys, of which one of `index_dim` values is cached per pool.
@@ -193,18 +224,11 @@ class PooledSparseAttention(Attention):
 
     pool: int
     top_pools: int
-    index_heads: int
-    index_dim: int
-
-    @property
-    def params(self) -> int:
-        return super().params + self.width * (self.index_heads + 1) * self.index_dim + 2 * self.index_dim
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         super().token_ops(emit, run)
-        n = (self.index_heads + 1) * self.index_dim
-        emit.gemm("index_qk", ATTENTION, run.tokens, n, self.width, replicas=emit.tp)
-        emit.norm("index_norm", 2 * self.index_dim, run.tokens * n)
+        emit.gemm("index_qk", ATTENTION, run.tokens, self._index_out, self.width, replicas=emit.tp)
+        emit.norm("index_norm", 2 * self.index_dim, run.tokens * self._index_out)
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         super().context_ops(emit, run)
@@ -216,20 +240,7 @@ class PooledSparseAttention(Attention):
         # A pool that is open is a running sum.
         read = sum(count * -(-cached // self.pool) for _, cached, count in shapes)
         written = sum(count * (-(-(cached + q) // self.pool) - cached // self.pool) for q, cached, count in shapes)
-        flops = 2 * pairs * self.index_heads * self.index_dim
-        emit.add(
-            "attention",
-            "index_scores",
-            m=run.tokens,
-            n=pairs // run.tokens if run.tokens else 0,
-            k=self.index_dim,
-            batch=self.index_heads,
-            flops=flops,
-            executed=emit.tp * flops,
-            kv_read=emit.tp * emit.kv_bytes(read * self.index_dim),
-            kv_write=emit.tp * emit.kv_bytes(written * self.index_dim),
-            activation=emit.plain_bytes(run.tokens * (self.index_heads + 1) * self.index_dim),
-        )
+        self._add_index_scores(emit, run, pairs2=2 * pairs, read=read, written=written)
 
     def _load(self, run: Pass, mode: str) -> tuple[int, int]:
         pairs2, _ = super()._load(run, mode)
