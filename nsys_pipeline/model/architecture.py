@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from nsys_pipeline.model.blocks import Block, Moe
+from nsys_pipeline.model.blocks import Around, Block, Moe
 
 
 @attrs.frozen
@@ -81,7 +81,7 @@ class Architecture:
         for stack in self.stacks:
             for _, _, blocks in stack.parts():
                 for block in blocks:
-                    parts = (block, *getattr(block, "blocks", ()))
+                    parts = block.blocks if isinstance(block, Around) else (block,)
                     yield from (part for part in parts if isinstance(part, Moe))
 
 

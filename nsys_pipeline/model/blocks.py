@@ -635,18 +635,10 @@ class CrossAttention(Block):
 
 
 @attrs.frozen(kw_only=True)
-class OnTokens(Block):
-    """Blocks that run on another number of tokens than their stack: (tokens + `plus`) · `times` // `over` + `then`.
-
-    `fixed` instead runs them on that many tokens per sequence (pooling heads, learned queries).
-    """
+class Around(Block):
+    """Blocks that run together on the tokens that `_inner` gives them."""
 
     blocks: tuple[Block, ...]
-    plus: int = 0
-    times: int = 1
-    over: int = 1
-    then: int = 0
-    fixed: int | None = None
 
     @property
     def params(self) -> int:
@@ -655,6 +647,34 @@ class OnTokens(Block):
     @property
     def idle_params(self) -> int:
         return sum(block.idle_params for block in self.blocks)
+
+    def _inner(self, run: Pass) -> Pass:
+        """Return the pass that the blocks see; the stack's own unless a subclass has another."""
+        return run
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        inner = self._inner(run)
+        for block in self.blocks:
+            block.token_ops(emit, inner)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        inner = self._inner(run)
+        for block in self.blocks:
+            block.context_ops(emit, inner)
+
+
+@attrs.frozen(kw_only=True)
+class OnTokens(Around):
+    """Blocks that run on another number of tokens than their stack: (tokens + `plus`) · `times` // `over` + `then`.
+
+    `fixed` instead runs them on that many tokens per sequence (pooling heads, learned queries).
+    """
+
+    plus: int = 0
+    times: int = 1
+    over: int = 1
+    then: int = 0
+    fixed: int | None = None
 
     def _inner(self, run: Pass) -> Pass:
         lengths = [self._length(q) for q in run.step.q_tokens]
@@ -665,46 +685,16 @@ class OnTokens(Block):
             return 0
         return (tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed
 
-    def token_ops(self, emit: Emitter, run: Pass) -> None:
-        inner = self._inner(run)
-        for block in self.blocks:
-            block.token_ops(emit, inner)
 
-    def context_ops(self, emit: Emitter, run: Pass) -> None:
-        inner = self._inner(run)
-        for block in self.blocks:
-            block.context_ops(emit, inner)
-
-
-@attrs.frozen
-class LastTokens(Block):
+@attrs.frozen(kw_only=True)
+class LastTokens(Around):
     """Blocks that only the tokens with logits need: layers that write no cache of their own and feed only the head."""
-
-    blocks: tuple[Block, ...]
-
-    @property
-    def params(self) -> int:
-        return sum(block.params for block in self.blocks)
-
-    @property
-    def idle_params(self) -> int:
-        return sum(block.idle_params for block in self.blocks)
 
     def _inner(self, run: Pass) -> Pass:
         keep = -(-run.logits // max(1, run.step.batch))
         lengths = [min(q, keep) for q in run.step.q_tokens]
         seen = [kv + q - kept for q, kv, kept in zip(run.step.q_tokens, run.step.kv_tokens, lengths, strict=True)]
         return attrs.evolve(run, step=Step.ragged(lengths, seen, run.logits))
-
-    def token_ops(self, emit: Emitter, run: Pass) -> None:
-        inner = self._inner(run)
-        for block in self.blocks:
-            block.token_ops(emit, inner)
-
-    def context_ops(self, emit: Emitter, run: Pass) -> None:
-        inner = self._inner(run)
-        for block in self.blocks:
-            block.context_ops(emit, inner)
 
 
 @attrs.frozen

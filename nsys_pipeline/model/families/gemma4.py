@@ -53,7 +53,7 @@ def gemma4_text(f: Fields) -> Architecture:
         if per_layer:
             blocks += [Linear("layer_input_gate", per_layer, width), Linear("layer_input", width, per_layer)]
         label = ("sliding" if sliding else "full") + (".shared_kv" if shared else "") + (".moe" if experts else "")
-        layers.append((label, (LastTokens(tuple(blocks)),) if shared else tuple(blocks)))
+        layers.append((label, (LastTokens(blocks=tuple(blocks)),) if shared else tuple(blocks)))
     before: list[Block] = [Embedding("embed", dims.vocab, width, tied=f.flag("tie_word_embeddings"))]
     if per_layer:
         rows = f.integer("vocab_size_per_layer_input")
