@@ -12,6 +12,7 @@ from typing import Any
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.model import Model
+from nsys_pipeline.nearest import nearest
 
 _PRESETS = Path(__file__).parent / "presets"
 
@@ -47,7 +48,7 @@ def load_config(ref: str, *, allow_network: bool = False) -> tuple[str, Mapping[
     if "/" not in ref:
         raise ModelError(
             f"no model `{ref}`: it is neither a preset nor a file",
-            hint=f"presets: {', '.join(preset_names())}; or pass a config.json",
+            hint=nearest(ref, preset_names(), f"presets: {', '.join(preset_names())}; or pass a config.json"),
         )
     return ref, _hub(ref, allow_network=allow_network)
 

@@ -77,3 +77,10 @@ def test_a_name_that_is_nothing_lists_the_presets() -> None:
         load_model("nonesuch")
     assert caught.value.hint is not None
     assert "llama-3-8b" in caught.value.hint
+
+
+def test_a_name_that_is_almost_a_preset_names_it() -> None:
+    with pytest.raises(ModelError, match="neither a preset nor a file") as caught:
+        load_model("llama3")
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("did you mean `llama-3-8b` or ")
