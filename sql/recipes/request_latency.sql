@@ -21,4 +21,4 @@ SELECT
     q.request_id, q.is_warmup, q.prompt_shape, q.decode_steps, q.first_token_ns - r.start_ns AS ttft_ns,
     (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) AS tpot_ns
 FROM request AS q JOIN nvtx_ranges AS r ON r.range_id = q.request_id
-ORDER BY r.start_ns
+ORDER BY r.start_ns, q.request_id
