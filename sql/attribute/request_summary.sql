@@ -2,7 +2,7 @@
 -- Grain: shape; NULL for requests whose shape is not known.
 -- requires: attribute.request_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes
 -- columns:
---   shape    VARCHAR  Shape of the prefill: batch x prompt tokens.
+--   shape    VARCHAR  Shape of the prefill, the first one where it is in chunks: batch x prompt tokens.
 --   requests BIGINT   Requests.
 --   ttft_p50_ns BIGINT  Median time to first token. Unit: ns.
 --   ttft_p90_ns BIGINT  90th percentile. Unit: ns.
@@ -11,7 +11,7 @@
 --   tpot_p90_ns BIGINT  90th percentile. Unit: ns.
 --   tpot_p99_ns BIGINT  99th percentile. Unit: ns.
 WITH shaped AS (
-    SELECT p.request_id, any_value(s.kind) AS shape
+    SELECT p.request_id, arg_min(s.kind, (p.start_ns, p.occurrence_id)) AS shape
     FROM attribute.phase_ranges AS p
     JOIN input.occurrence_shapes AS o USING (occurrence_id)
     JOIN input.shapes AS s USING (shape_id)

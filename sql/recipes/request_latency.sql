@@ -9,7 +9,8 @@
 --   tpot_ns      DOUBLE   Time per output token, NULL without decode steps. Unit: ns.
 WITH request AS (
     SELECT
-        request_id, bool_or(is_warmup) AS is_warmup, any_value(shape) FILTER (WHERE phase = 'prefill') AS prompt_shape,
+        request_id, bool_or(is_warmup) AS is_warmup, 
+        arg_min(shape, (start_ns, occurrence_id)) FILTER (WHERE phase = 'prefill') AS prompt_shape,
         count(*) FILTER (WHERE phase = 'decode') AS decode_steps,
         max(greatest(end_ns, coalesce(gpu_end_ns, end_ns))) FILTER (WHERE phase = 'prefill') AS first_token_ns,
         max(greatest(end_ns, coalesce(gpu_end_ns, end_ns))) FILTER (WHERE phase = 'decode') AS last_token_ns
