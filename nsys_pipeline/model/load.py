@@ -87,9 +87,11 @@ def _hub(ref: str, *, allow_network: bool) -> dict[str, Any]:
         return _read(config)
     if allow_network:
         return _download(ref)
+    hint = "pass a config.json, a directory or a preset name; `llmperf flops --allow-network` downloads the config"
+    name = ref.rpartition("/")[2].lower()
     raise ModelError(
         f"`{ref}` is not in the local Hugging Face cache, and the network is not used unless allowed",
-        hint="pass a config.json, a directory or a preset name, or allow the download of the config",
+        hint=f"`{name}` is a preset; or {hint}" if name in preset_names() else hint,
     )
 
 
