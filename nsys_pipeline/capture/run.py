@@ -19,9 +19,10 @@ from nsys_pipeline.capture.export import export_sqlite
 from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
 from nsys_pipeline.capture.leaks import secrets_left, without_secrets
+from nsys_pipeline.capture.lost_ranks import LostRanks
 from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
-from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, has_started_ranks, rank_wrapper
+from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper, started_ranks
 from nsys_pipeline.capture.rundir import (
     LOG_NAME,
     REPORT_PATTERN,
@@ -188,29 +189,17 @@ def _collect_reports(
     whole.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     if not whole and outcome.driver_error is not None:
         raise outcome.driver_error
-    if not whole and plan.rank_reports and not has_started_ranks(directory.staging):
+    if not whole and plan.rank_reports and not started_ranks(directory.staging):
         raise no_rank(outcome)
     if not whole:
         raise no_report(outcome, nsys, directory, plan)
-    lost = []
-    if plan.rank_reports:
-        lost = [
-            path for path in sorted(directory.staging.glob("*.qdstrm")) if path.with_suffix(".nsys-rep") not in whole
-        ]
-        if lost and not last:
-            raise NsysFaultError(f"nsys made no report of {lost[0].stem}")
+    lost = LostRanks.of(outcome, directory, whole) if plan.rank_reports else None
+    if lost and lost.by_chance and not last:
+        raise NsysFaultError(lost.by_chance)
     if force:
         for old in (*directory.path.glob(f"{REPORT_STEM}*.nsys-rep"), *directory.path.glob(f"{REPORT_STEM}*.sqlite")):
             old.unlink()
-    findings = [
-        Finding(
-            "rank-without-report",
-            "error",
-            f"nsys made no report of {path.stem}; what it recorded is in `{directory.publish(path.name)}`",
-            "the other ranks' reports are whole; capture again for this one",
-        )
-        for path in lost
-    ]
+    findings = lost.findings(plan, directory) if lost else []
     return [directory.publish(path.name) for path in whole], findings
 
 
@@ -260,9 +249,8 @@ def _exit_status(plan: CapturePlan, outcome: Outcome) -> int:
 
 
 def _with_lost_ranks(result: CaptureResult, lost: list[Finding]) -> CaptureResult:
-    if not lost:
-        return result
-    status = result.exit_status or int(ExitCode.NSYS)
+    is_failed = any(finding.severity == "error" for finding in lost)
+    status = result.exit_status or (int(ExitCode.NSYS) if is_failed else 0)
     return attrs.evolve(result, findings=(*result.findings, *lost), exit_status=status)
 
 
