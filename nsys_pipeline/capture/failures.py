@@ -14,7 +14,7 @@ from nsys_pipeline.capture.nsys import Nsys, importer_path
 from nsys_pipeline.capture.plan import CapturePlan
 from nsys_pipeline.capture.rundir import LOG_NAME, RunDirectory
 from nsys_pipeline.capture.session import Outcome
-from nsys_pipeline.capture.torchrun import first_failure, without_epilogue
+from nsys_pipeline.capture.torchrun import first_failure, last_words
 from nsys_pipeline.errors import ExitCode, NsysError
 
 TIMEOUT_STATUS = 124
@@ -88,7 +88,7 @@ def _stopped_too_early(stopped: str) -> NsysError:
 def no_rank(outcome: Outcome) -> NsysError:
     """Make the error for a launcher that started no rank under nsys."""
     error = NsysError(
-        f"no rank was profiled: {_last_words(outcome) or 'the command started none'}",
+        f"no rank was profiled: {(outcome.status and _last_words(outcome)) or 'the command started none'}",
         hint="`--rank-reports` needs torchrun, or a launcher that is built on it, such as `accelerate launch`",
     )
     if outcome.status:
@@ -166,7 +166,7 @@ def _nothing_recorded(outcome: Outcome, range_hint: str | None) -> NsysError:
 
 def _last_words(outcome: Outcome) -> str:
     """Return the last error that was printed, or else the last line that says anything."""
-    lines = [line.strip() for line in without_epilogue(outcome.lines) if not _NO_NEWS.search(line)]
+    lines = [line.strip() for line in last_words(outcome.lines) if not _NO_NEWS.search(line)]
     errors = [line for line in lines if _ERROR.match(line)]
     return (errors or lines or [""])[-1]
 

@@ -31,7 +31,7 @@ class LostRanks:
         staged = sorted(directory.staging.glob("*.qdstrm"))
         recordings = tuple(path for path in staged if path.with_suffix(".nsys-rep") not in reports)
         with_file = {path.stem.removeprefix(f"{REPORT_STEM}-rank") for path in (*reports, *recordings)}
-        silent = sorted(started_ranks(directory.staging) - with_file, key=lambda rank: (len(rank), rank))
+        silent = sorted(started_ranks(directory.staging).keys() - with_file, key=lambda rank: (len(rank), rank))
         return cls(recordings, tuple(silent), lacked_agent(outcome))
 
     @property

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,9 +36,13 @@ def around_ranks(plan: CapturePlan, nsys: Nsys, directory: Path) -> tuple[Captur
 
 
 def rank_argv(nsys: Nsys, plan: CapturePlan, output: Path, python: str) -> list[str]:
-    """Return the argv under which one rank's `python` runs, with a report for each rank beside `output`."""
+    """Return the argv under which one rank's `python` runs, with a report for each rank beside `output`.
+
+    A rank that is started again replaces its report.
+    """
     ranked = output.with_name(f"{output.name}-rank%q{{RANK}}")
-    return nsys_argv(nsys, attrs.evolve(plan, command=(python,)), ranked)
+    nsys_args = (*plan.nsys_args, "--force-overwrite=true")
+    return nsys_argv(nsys, attrs.evolve(plan, command=(python,), nsys_args=nsys_args), ranked)
 
 
 def rank_wrapper(argv: Sequence[str]) -> str:
@@ -55,7 +60,12 @@ def rank_wrapper(argv: Sequence[str]) -> str:
     return "\n".join([*lines, ""])
 
 
-def started_ranks(directory: Path) -> set[str]:
-    """Return the ranks that the launcher started by the script RANK_PYTHON in `directory`."""
+def started_ranks(directory: Path) -> Counter[str]:
+    """Return how often the launcher started each rank by the script RANK_PYTHON in `directory`."""
     started = directory / _STARTED
-    return set(started.read_text().splitlines()) if started.exists() else set()
+    return Counter(started.read_text().splitlines() if started.exists() else ())
+
+
+def forget_starts(directory: Path) -> None:
+    """Count from 0 again."""
+    (directory / _STARTED).unlink(missing_ok=True)

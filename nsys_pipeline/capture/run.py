@@ -22,7 +22,7 @@ from nsys_pipeline.capture.leaks import secrets_left, without_secrets
 from nsys_pipeline.capture.lost_ranks import LostRanks
 from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
-from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper, started_ranks
+from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, forget_starts, rank_wrapper, started_ranks
 from nsys_pipeline.capture.rundir import (
     LOG_NAME,
     REPORT_PATTERN,
@@ -119,8 +119,7 @@ def capture(
             except NsysFaultError:
                 if attempts < 1:
                     raise
-                for left in (*directory.path.glob("*.qdstrm"), *directory.staging.glob(f"{REPORT_STEM}*")):
-                    left.unlink()
+                _forget_attempt(directory)
                 observer.stage("nsys failed by chance: capturing once more")
         record |= {"exit_status": _exit_status(plan, outcome), "reports": [_described(path) for path in reports]}
         observer.stage("exporting the trace")
@@ -149,6 +148,12 @@ def capture(
         directory.close()
         directory.remove_if_empty()
     return result
+
+
+def _forget_attempt(directory: RunDirectory) -> None:
+    for left in (*directory.path.glob("*.qdstrm"), *directory.staging.glob(f"{REPORT_STEM}*")):
+        left.unlink()
+    forget_starts(directory.staging)
 
 
 def _heed_umask(paths: Sequence[Path]) -> None:
@@ -258,7 +263,8 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
     found = []
     status = _exit_status(plan, outcome)
     if outcome.stopped == "timeout":
-        found.append(Finding("timeout", "warning", f"the workload was stopped after {plan.timeout_s:g} s"))
+        said = f"the workload was stopped after {plan.timeout_s:g} s"
+        found.append(Finding("timeout", "warning", said, f"its output is in `{directory.path / LOG_NAME}`"))
     elif outcome.stopped == "interrupt":
         found.append(Finding("interrupted", "warning", "the workload was interrupted; the trace ends there"))
     elif outcome.stopped == "load" and status != 0:
@@ -280,6 +286,11 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
                 f"its output is in `{directory.path / LOG_NAME}`",
             )
         )
+    restarts = max(started_ranks(directory.staging).values(), default=1) - 1
+    if restarts:
+        often = f" {restarts} times" if restarts > 1 else ""
+        said = f"the launcher started its ranks again{often}: each trace is of a rank's last attempt"
+        found.append(Finding("ranks-restarted", "warning", said))
     if outcome.driver_error is not None:
         found.append(Finding("server", "error", outcome.driver_error.message, outcome.driver_error.hint))
     return found

@@ -330,6 +330,8 @@ def _check_workload(ctx: typer.Context, *, has_model: bool, has_command: bool) -
     same = [name for name in typed if name in ("--batch", "--prompt-tokens")]
     if "--shape" in typed and same:
         raise UsageError(f"`--shape` and {_listed(same)} say the same thing", hint="use one of them")
+    if "--nvtx-range" in typed and ctx.params.get("capture_range") != "nvtx":
+        raise UsageError("`--nvtx-range` needs `--capture-range nvtx`", hint="say that this range is what is recorded")
     is_alone = ctx.params.get("nproc", 1) == 1
     if "--parallel" in typed and is_alone:
         raise UsageError("`--parallel` needs `--nproc`", hint="say how many processes share the work")
@@ -372,6 +374,11 @@ def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, A
         except ModelError:
             config = {}
         _check_model(settings["name"], config)
+        if Path(model).expanduser().is_file():
+            raise UsageError(
+                f"`{model}` is a config and holds no weights",
+                hint="pass the directory of a checkpoint or a hub id, or drop `--weights pretrained`",
+            )
         return WorkloadOptions(model=model, **settings), {}
     _, config = load_config(model)
     _check_model(settings["name"], config)
@@ -475,19 +482,19 @@ def _tell(result: CaptureResult, *, left_out: tuple[str, ...]) -> None:
     for finding in sorted(result.findings, key=lambda finding: finding.severity != "error"):
         if finding.severity != "info" and finding.code not in left_out:
             sys.stderr.write(_finding_text(finding))
-        if finding.code == "workload-failed":
+        if finding.code in ("workload-failed", "timeout", "interrupted"):
             sys.stderr.writelines(f"  | {line}\n" for line in _last_lines(result.run_dir / "workload.log"))
     sys.stderr.write(f"run directory: {result.run_dir}\n")
 
 
 def _last_lines(log: Path) -> list[str]:
-    from nsys_pipeline.capture.torchrun import without_epilogue
+    from nsys_pipeline.capture.torchrun import last_words
 
     try:
         lines = log.read_text(errors="replace").splitlines()
     except OSError:
         return []
-    return [line for line in without_epilogue(lines) if line.strip()][-_SHOWN_LINES:]
+    return [line for line in last_words(lines) if line.strip()][-_SHOWN_LINES:]
 
 
 def _finding_text(finding: Finding) -> str:

@@ -121,7 +121,9 @@ class _Verbs(Mapping[str, Any]):
         if name not in COMMANDS:
             raise KeyError(name)
         module = importlib.import_module(f"nsys_pipeline.cli.{name}")
-        alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=HELP_SETTINGS)
+        # What follows a program is the program's, with or without `--` before it.
+        settings = HELP_SETTINGS | ({"allow_interspersed_args": False} if name == "capture" else {})
+        alone = typer.Typer(add_completion=False, rich_markup_mode=None, context_settings=settings)
         alone.command(name=name, cls=Verb)(getattr(module, name))
         return typer.main.get_command(alone)
 

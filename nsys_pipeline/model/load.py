@@ -89,9 +89,11 @@ def _hub(ref: str, *, allow_network: bool) -> dict[str, Any]:
         return _download(ref)
     hint = "pass a config.json, a directory or a preset name; `llmperf flops --allow-network` downloads the config"
     name = ref.rpartition("/")[2].lower()
+    # Tuned models have the config of the base.
+    presets = sorted((preset for preset in preset_names() if name.startswith(preset)), key=len)
     raise ModelError(
         f"`{ref}` is not in the local Hugging Face cache, and the network is not used unless allowed",
-        hint=f"`{name}` is a preset; or {hint}" if name in preset_names() else hint,
+        hint=f"`{presets[-1]}` is a preset; or {hint}" if presets else hint,
     )
 
 

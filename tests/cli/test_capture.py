@@ -32,6 +32,7 @@ from tests.unit.capture.fake_nsys import fake_nsys
         (["--model", "llama-3.2-1b", "--rank-reports"], "`--rank-reports` needs `--nproc`"),
         (["--model", "llama-3.2-1b", "--shape", "1x2", "--batch", "2"], "`--shape` and `--batch` say the same thing"),
         (["--model", "llama-3.2-1b", "--shape", "0x2"], "`0x2` is no shape"),
+        (["--nvtx-range", "x", "--", "true"], "`--nvtx-range` needs `--capture-range nvtx`"),
         ([], "there is nothing to run"),
     ],
 )
@@ -42,6 +43,25 @@ def test_options_without_effect_are_refused(
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert message in err
+
+
+@pytest.mark.parametrize("separator", [[], ["--"]])
+def test_what_follows_a_program_is_the_programs(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, separator: list[str]
+) -> None:
+    nsys = fake_nsys(tmp_path)
+    command = ["python", "train.py", "-o", "out", "--timeout", "9", "--", "-x"]
+    code, out, err = run(capsys, "capture", "--nsys", nsys, "-o", "run", "--dry-run", *separator, *command)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[-1].endswith("--output=run/trace python train.py -o out --timeout 9 -- -x")
+
+
+def test_a_config_has_no_weights_to_load(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "tiny.json"
+    path.write_text(json.dumps(TINY_LLAMA))
+    code, out, err = run(capsys, "capture", "--model", path, "--weights", "pretrained", "-o", tmp_path / "run")
+    assert (code, out) == (2, "")
+    assert f"error: `{path}` is a config and holds no weights\n" in err
 
 
 @pytest.mark.parametrize("verb", ["capture", "analyze"])

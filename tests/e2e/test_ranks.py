@@ -78,6 +78,24 @@ def test_a_command_without_ranks(nsys: Nsys, tmp_path: Path) -> None:
     command = (sys.executable, "-c", "print('alone')")
     done = llmperf("capture", "--no-analyze", "--rank-reports", "-o", "run", "--", *command, cwd=tmp_path)
     assert (done.code, done.stdout) == (3, "")
-    assert "error: no rank was profiled: alone\n" in done.stderr
+    assert "error: no rank was profiled: the command started none\n" in done.stderr
     assert "hint: `--rank-reports` needs torchrun, or a launcher that is built on it" in done.stderr
     assert names(tmp_path / "run") == ["run.json", "workload.log"]
+
+
+def test_ranks_that_are_started_again(nsys: Nsys, tmp_path: Path) -> None:
+    program = tmp_path / "again.py"
+    program.write_text(
+        "import os, sys\nfrom nsys_pipeline.markers import phase\n"
+        "attempt = os.environ['TORCHELASTIC_RESTART_COUNT']\n"
+        "with phase('prefill' if attempt == '0' else 'decode'): pass\n"
+        "sys.exit(3 if attempt == '0' and os.environ['RANK'] == '1' else 0)\n"
+    )
+    launcher = (*LAUNCHER, "--max-restarts=1")
+    done = llmperf("capture", "--no-analyze", "--rank-reports", "-o", "run", "--", *launcher, program, cwd=tmp_path)
+    assert (done.code, done.stdout) == (0, ""), done.stderr
+    assert "warning: the launcher started its ranks again: each trace is of a rank's last attempt\n" in done.stderr
+    assert names(tmp_path / "run") == ["run.json", *TWO_REPORTS, "workload.log"]
+    for rank in (0, 1):
+        ranges, _ = llmperf_events(tmp_path / "run" / f"trace-rank{rank}.sqlite")
+        assert [each.name for each in ranges] == ["decode"]

@@ -105,7 +105,7 @@ def test_help_names_every_server() -> None:
 def test_one_report_for_each_rank() -> None:
     plan = CapturePlan(command=("torchrun", "my script.py"), rank_reports=True)
     argv = rank_argv(OLD, plan, Path("out dir/trace"), "/venv/python")
-    assert argv[-2:] == ["--output=out dir/trace-rank%q{RANK}", "/venv/python"]
+    assert argv[-3:] == ["--output=out dir/trace-rank%q{RANK}", "--force-overwrite=true", "/venv/python"]
 
 
 def test_the_script_that_runs_a_rank(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_the_script_that_runs_a_rank(tmp_path: Path) -> None:
     script.parent.mkdir()
     script.write_text(rank_wrapper(["printf", "%s|", "--output=out dir/trace-rank%q{RANK}"]))
     script.chmod(0o755)
-    assert started_ranks(script.parent) == set()
+    assert not started_ranks(script.parent)
     # the shell passes the arguments of torchrun on, and nsys sees its own unchanged
     for rank in (11, 3):
         ranked = {**os.environ, "RANK": str(rank)}
         done = subprocess.run([script, "-u", "my script.py"], env=ranked, capture_output=True, text=True, check=True)
     assert done.stdout == "--output=out dir/trace-rank%q{RANK}|-u|my script.py|"
-    assert started_ranks(script.parent) == {"3", "11"}
+    assert started_ranks(script.parent) == {"3": 1, "11": 1}
