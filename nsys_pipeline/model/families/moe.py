@@ -672,12 +672,14 @@ def afmoe(f: Fields) -> Architecture:
 
 
 def mimo_v2_flash(f: Fields) -> Architecture:
-    """Sliding layers with sinks and twice the K and V heads of full ones; V is narrower than K."""
+    """Sliding layers with sinks and heads of their own, by default twice the K and V heads; V is narrower than K."""
     width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
     vocab, bias = f.dim("vocab_size"), f.flag("attention_bias")
     kv_heads, head_dim, value_dim = f.dim("num_key_value_heads"), f.integer("head_dim"), f.integer("v_head_dim")
     experts, top_k = experts_of(f, "n_routed_experts")
-    moe = Moe(width=width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
+    moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
     # The published config counts the tokens before the query only, and spells patterns with ones and zeros.
     before = f.opt_int("sliding_window_size")
@@ -697,23 +699,28 @@ def mimo_v2_flash(f: Fields) -> Architecture:
     layers = []
     for index, kind in enumerate(kinds):
         slides = kind == "sliding_attention"
-        layer_kv = f.integer("swa_num_key_value_heads", default=2 * kv_heads) if slides else kv_heads
-        f.divides("num_attention_heads", heads, "num_key_value_heads", layer_kv)
+        layer_heads, layer_kv, k_dim, v_dim = heads, kv_heads, head_dim, value_dim
+        if slides:
+            layer_heads = f.integer("swa_num_attention_heads", default=heads)
+            layer_kv = f.integer("swa_num_key_value_heads", default=2 * kv_heads)
+            k_dim, v_dim = f.integer("swa_head_dim", default=k_dim), f.integer("swa_v_head_dim", default=v_dim)
+        f.divides("num_attention_heads", layer_heads, "num_key_value_heads", layer_kv)
+        sinks = f.flag(f"add_{'swa' if slides else 'full'}_attention_sink_bias", default=slides)
         attention = Attention(
             width=width,
-            heads=heads,
+            heads=layer_heads,
             kv_heads=layer_kv,
-            head_dim=head_dim,
-            value_dim=value_dim,
+            head_dim=k_dim,
+            value_dim=v_dim,
             q_bias=bias,
             kv_bias=bias,
-            extra_params=heads if slides else 0,
+            extra_params=layer_heads if sinks else 0,
             window=window if slides else None,
         )
         name, block = ffn(index)
         norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
         layers.append((f"sliding.{name}" if slides else name, (*norms, attention, block)))
-    return plain_decoder(f, "mimo_v2_flash", layers, vocab=vocab, width=width, heads=heads, kv_heads=kv_heads)
+    return plain_decoder(f, f.model_type, layers, vocab=vocab, width=width, heads=heads, kv_heads=kv_heads)
 
 
 def laguna(f: Fields) -> Architecture:
