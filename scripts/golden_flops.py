@@ -84,6 +84,7 @@ def write_other(target: Path) -> None:
     for name, entry in json.loads((TESTS / "other_configs.json").read_text(encoding="utf-8")).items():
         hf_config = transformers.AutoConfig.for_model(**entry["config"])
         module = getattr(transformers, entry["class"])._from_config(hf_config, attn_implementation="eager").eval()
+        module.requires_grad_(False)
         with torch.no_grad():
             with FlopCounterMode(display=False) as counter:
                 out = module(**other_inputs(entry["kind"], hf_config))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import attrs
+
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Linear, Mlp
+from nsys_pipeline.model.blocks import Embedding, Head, Linear, Mlp
 from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
@@ -208,10 +210,6 @@ def opt(f: Fields) -> Architecture:
     )
     if embed == dims.width:
         return spec.build("opt")
-    import attrs
-
-    from nsys_pipeline.model.blocks import Embedding, Head
-
     stack = spec.stack()
     first = (Embedding("embed", dims.vocab, embed, tied=spec.tied), Linear("project_in", dims.width, embed))
     last = (*stack.after[:-1], Linear("project_out", embed, dims.width), Head(dims.vocab, embed))
@@ -631,6 +629,20 @@ def hyperclovax(f: Fields) -> Architecture:
     ).build("hyperclovax")
 
 
+def chameleon(f: Fields) -> Architecture:
+    """Llama with a scale and a shift for each head of Q and K; images come as tokens of the table."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    text = DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=2 * dims.qk_norm_full,
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("chameleon")
+    return attrs.evolve(text, text_only=True)
+
+
 DENSE: dict[str, Builder] = {
     "llama": llama,
     "mistral": mistral,
@@ -691,4 +703,6 @@ DENSE: dict[str, Builder] = {
     "hunyuan_vl_text": hunyuan_dense,
     "hyperclovax": hyperclovax,
     "paddleocr_vl_text": ernie4_5,
+    "chameleon": chameleon,
+    "emu3_text_model": llama,
 }

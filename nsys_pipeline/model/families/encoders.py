@@ -1,4 +1,4 @@
-"""Encoders of text and images. An image encoder's step counts patches per image."""
+"""What encoders share, and those of images. An image encoder's step counts patches per image."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ from collections.abc import Sequence
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Constant, Embedding, Head, Linear, Mlp, Norm, OnTokens
-from nsys_pipeline.model.families.common import Builder, layer_kinds, norm_weights
+from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.families.common import Builder, norm_weights
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
 
 @attrs.frozen(kw_only=True)
 class EncoderSpec:
-    """An encoder stack with one attention and one MLP per layer."""
+    """An encoder stack with one attention and one MLP per layer.
+
+    `down_bias`: the MLP's last matrix has a bias even without `mlp_bias`; `more` are further blocks of each layer.
+    """
 
     width: int
     depth: int
     heads: int
     hidden: int
+    kv_heads: int | None = None
     gated: bool = False
     qkv_bias: bool = True
     k_bias: bool = True
     o_bias: bool = True
     mlp_bias: bool = True
+    down_bias: bool = False
     norm: str = "layer"
     norms: int = 2
     qk_norm: int = 0
@@ -35,6 +40,7 @@ class EncoderSpec:
     head_dim: int | None = None
     role: str | None = None
     causal: bool = False
+    more: tuple[Block, ...] = ()
 
     def layers(self, label: str) -> tuple[Layers, ...]:
         """The layers, grouped by kind."""
@@ -46,7 +52,7 @@ class EncoderSpec:
         attention = Attention(
             width=self.width,
             heads=self.heads,
-            kv_heads=self.heads,
+            kv_heads=self.kv_heads or self.heads,
             head_dim=self.head_dim or self.width // self.heads,
             q_bias=self.qkv_bias,
             kv_bias=self.qkv_bias and self.k_bias,
@@ -63,86 +69,19 @@ class EncoderSpec:
         weights = norm_weights(self.norm, self.width)
         names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")[: self.norms]
         blocks: list[Block] = [Norm(name, self.width, weights) for name in names]
+        if self.down_bias:
+            blocks.append(Constant("mlp_down_bias", self.width))
         if self.layer_params:
             blocks.append(Constant("layer_scale", self.layer_params))
         label = "window" if window or chunk else ""
-        return label, (*blocks, attention, mlp)
+        return label, (*blocks, attention, *self.more, mlp)
 
 
-def _heads(f: Fields, width: int, *names: str) -> int:
+def heads_of(f: Fields, width: int, *names: str) -> int:
+    """Attention heads. Raises ModelError where they do not divide the width."""
     heads = f.dim(*(names or ("num_attention_heads",)))
     f.divides("hidden_size", width, "num_attention_heads", heads)
     return heads
-
-
-def bert(f: Fields) -> Architecture:
-    """BERT and its kin: embeddings with a norm, post-norm layers; a pooler, or the masked-LM head of that class."""
-    width = f.dim("hidden_size")
-    vocab = f.dim("vocab_size")
-    spec = EncoderSpec(
-        width=width,
-        depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
-        hidden=f.dim("intermediate_size", "hidden_dim"),
-    )
-    names = " ".join(str(name) for name in f.items("architectures") or [])
-    masked = "MaskedLM" in names or "PreTraining" in names
-    distil = f.model_type == "distilbert"
-    before: list[Block] = [
-        Embedding("embed", vocab, width, tied=masked),
-        Embedding("embed_positions", f.dim("max_position_embeddings"), width),
-    ]
-    if not distil:
-        before.append(Embedding("embed_types", f.integer("type_vocab_size", default=2), width))
-    before.append(Norm("embed_norm", width, 2 * width))
-    after: list[Block] = []
-    if masked:
-        per_logit: tuple[Block, ...] = (
-            Linear("transform", width, width, width),
-            Norm("transform_norm", width, 2 * width),
-        )
-        after = [*per_logit, Head(vocab, width, vocab)]
-    elif not distil:
-        after = [OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1)]
-    stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
-    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads)
-
-
-def modernbert(f: Fields) -> Architecture:
-    """Gated MLPs; two of three layers attend to a window of `local_attention` tokens around each token."""
-    width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
-    every = f.integer("global_attn_every_n_layers", default=3)
-    kinds = layer_kinds(f, depth, lambda i: "sliding_attention" if i % every else "full_attention")
-    reach = f.integer("local_attention", default=128) // 2 + 1
-    norm = "layer" if f.flag("norm_bias") else "rms"
-    weights = norm_weights(norm, width)
-    spec = EncoderSpec(
-        width=width,
-        depth=depth,
-        heads=_heads(f, width),
-        hidden=f.dim("intermediate_size"),
-        gated=True,
-        qkv_bias=f.flag("attention_bias"),
-        o_bias=f.flag("attention_bias"),
-        mlp_bias=f.flag("mlp_bias"),
-        norm=norm,
-        windows=[reach if kind == "sliding_attention" else None for kind in kinds],
-    )
-    vocab = f.dim("vocab_size")
-    masked = "MaskedLM" in " ".join(str(name) for name in f.items("architectures") or [])
-    after: list[Block] = [Norm("final_norm", width, weights)]
-    if masked:
-        bias = width if f.flag("classifier_bias") else 0
-        head_bias = vocab if f.flag("decoder_bias", default=True) else 0
-        after += [
-            Linear("transform", width, width, bias),
-            Norm("transform_norm", width, weights),
-            Head(vocab, width, head_bias),
-        ]
-    before = (Embedding("embed", vocab, width, tied=masked), Norm("embed_norm", width, weights))
-    stack = Stack("encoder", spec.layers("layers"), before, tuple(after))
-    # The first layer's attention has no norm of its own: the embedding's serves.
-    return Architecture(family="modernbert", encoder=stack, heads=spec.heads, unused_params=-weights)
 
 
 def grid(f: Fields, size: str = "image_size", patch: str = "patch_size") -> tuple[int, int]:
@@ -173,7 +112,7 @@ def clip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, i
     spec = EncoderSpec(
         width=width,
         depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
+        heads=heads_of(f, width),
         hidden=f.dim("intermediate_size"),
         role=VISION,
     )
@@ -194,7 +133,7 @@ def siglip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int,
     side, patch = grid(f)
     hidden = f.dim("intermediate_size")
     spec = EncoderSpec(
-        width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=hidden, role=VISION
+        width=width, depth=f.dim("num_hidden_layers"), heads=heads_of(f, width), hidden=hidden, role=VISION
     )
     tokens = side * side
     before = (
@@ -269,7 +208,7 @@ def vit(f: Fields) -> Architecture:
     spec = EncoderSpec(
         width=width,
         depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
+        heads=heads_of(f, width),
         hidden=f.dim("intermediate_size"),
         qkv_bias=bias,
         role=VISION,
@@ -302,7 +241,7 @@ def dinov2(f: Fields) -> Architecture:
     spec = EncoderSpec(
         width=width,
         depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
+        heads=heads_of(f, width),
         hidden=hidden,
         gated=swiglu,
         qkv_bias=f.flag("qkv_bias", default=True),
@@ -319,12 +258,6 @@ def dinov2(f: Fields) -> Architecture:
 
 
 ENCODERS: dict[str, Builder] = {
-    "bert": bert,
-    "roberta": bert,
-    "xlm-roberta": bert,
-    "camembert": bert,
-    "distilbert": bert,
-    "modernbert": modernbert,
     "clip_vision_model": clip_vision_model,
     "siglip_vision_model": siglip_vision_model,
     "vit": vit,

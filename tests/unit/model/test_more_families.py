@@ -121,6 +121,24 @@ def test_of_a_multimodal_model_the_text_decoder_is_read() -> None:
     assert outer.label == "exact"
 
 
+def test_blip_2_and_instructblip_are_their_text_decoders() -> None:
+    opt = SMALL["opt"]
+    for text, name in ((opt, "blip-2"), (llama(), "instructblip"), (opt, "instructblipvideo")):
+        model = Model.from_config({"model_type": name, "text_config": text})
+        assert model.params == Model.from_config(text).params
+        assert model.architecture.text_only
+    with pytest.raises(ModelError, match="its text model type `t5` is not known"):
+        Model.from_config({"model_type": "blip-2", "text_config": {"model_type": "t5", "d_model": 64}})
+
+
+def test_differential_attention_scores_once_where_transformers_scores_twice() -> None:
+    config = {**llama(), "model_type": "diffllama"}
+    plain, ours = op_flops(decode(llama(), 9), "attention"), decode(config, 9)
+    assert 2 * op_flops(ours, "attention") == 3 * plain
+    assert sum(op.layers * op.flops_executed for op in ours.ops if op.name == "attention") == 2 * plain
+    assert ours.kv_read_bytes == decode(llama(), 9).kv_read_bytes
+
+
 def test_an_omni_model_is_its_thinkers_text_decoder() -> None:
     text = {**llama(), "model_type": "qwen2_5_omni_text"}
     config = {"model_type": "qwen2_5_omni", "thinker_config": {"text_config": text, "tie_word_embeddings": False}}
@@ -293,6 +311,7 @@ def test_mimo_v2_has_heads_of_their_own_in_sliding_layers() -> None:
             "`shared_intermediate_size` adds shared experts",
         ),
         ({**MIMO, "moe_layer_freq": None}, "has no `moe_layer_freq`"),
+        ({**llama(num_key_value_heads=1), "model_type": "diffllama"}, "`num_key_value_heads` is 1; values are shared"),
         ({**MIMO, "sliding_window": None}, "has no `sliding_window`"),
     ],
 )

@@ -120,3 +120,44 @@ def test_sams_padded_windows_are_executed_but_not_required() -> None:
     assert op_flops(executed, "o") - op_flops(required, "o") == 2 * (81 - 64) * 48 * 48
     squares = (3 * 3 + 3 * 3 + 2 * 2) ** 2
     assert op_flops(required, "attention") == 4 * 48 * (squares + 22 * 8) + 4 * 48 * (64 * 64 + 64 * 8)
+
+
+TOWER = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+TEXTS = {**TOWER, "vocab_size": 100, "max_position_embeddings": 16}
+IMAGES = {**TOWER, "image_size": 28, "patch_size": 7}
+
+
+@pytest.mark.parametrize(("name", "extra"), [("clip", 2 * 40 * 64 + 1), ("siglip", 2)])
+def test_two_towers_are_the_sum_of_both(name: str, extra: int) -> None:
+    text, images = (
+        {**tower, "model_type": f"{name}_{kind}_model"} for tower, kind in ((TEXTS, "text"), (IMAGES, "vision"))
+    )
+    both = model({"model_type": name, "text_config": TEXTS, "vision_config": IMAGES, "projection_dim": 40})
+    assert both.params == model(text).params + model(images).params + extra
+    tokens = both.architecture.vision_tokens
+    assert tokens == model(images).architecture.encoder_tokens
+    step = Step.uniform(batch=3, q_tokens=16, logits=0)
+    apart = estimate(model(text), step).flops
+    apart += estimate(model(images), Step.uniform(batch=2, q_tokens=tokens, logits=0)).flops
+    projections = 2 * (3 + 2) * 40 * 64 if name == "clip" else 0
+    assert estimate(both, step, vision_tokens=[tokens] * 2).flops == apart + projections
+    assert estimate(both, step).flops == estimate(model(text), step).flops + (projections and 2 * 3 * 40 * 64)
+    assert both.label == "exact"
+
+
+def test_debertas_projections_of_positions_run_once_and_its_scores_for_every_token() -> None:
+    config = {
+        **TEXTS, "model_type": "deberta-v2", "relative_attention": True, "position_buckets": 8, "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+    }  # fmt: skip
+    result = prefill(config, 10, batch=3)
+    assert op_flops(result, "position_qk") == 2 * (2 * 16 * 2 * 64 * 64)
+    assert op_flops(result, "position_scores") == 2 * (2 * 30 * 16 * 64 * 2)
+    own = model({**config, "share_att_key": False}).params - model(config).params
+    assert own == 2 * 2 * (64 * 64 + 64)
+    with pytest.raises(ModelError, match="`pos_att_type` is 'p2p'; known kinds are c2p and p2c"):
+        model({**config, "pos_att_type": "p2p"})
+    with pytest.raises(ModelError, match="`attention_head_size` = 8 times 4 heads is not hidden_size = 64"):
+        model({**config, "attention_head_size": 8})
+    with pytest.raises(ModelError, match="ESMFold is not supported"):
+        model({**TEXTS, "model_type": "esm", "is_folding_model": True})
