@@ -62,6 +62,7 @@ VERIFIED = frozenset(
 
 #: Sub-configs that have defaults of their own but are not read alone.
 NESTED = (
+    "t5_gemma_module",
     "pixtral",
     "qwen2_vl_vision",
     "qwen2_5_vl_vision",

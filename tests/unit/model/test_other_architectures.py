@@ -161,3 +161,40 @@ def test_debertas_projections_of_positions_run_once_and_its_scores_for_every_tok
         model({**config, "attention_head_size": 8})
     with pytest.raises(ModelError, match="ESMFold is not supported"):
         model({**TEXTS, "model_type": "esm", "is_folding_model": True})
+
+
+SWITCH = {**T5, "model_type": "switch_transformers", "num_experts": 4, "num_sparse_encoder_layers": 1}
+
+
+def test_switchs_experts_stand_in_every_nth_layer() -> None:
+    m = model({**SWITCH, "num_sparse_decoder_layers": 2})
+    result = estimate(m, Step.uniform(batch=1, q_tokens=1), encoder_tokens=[20])
+    # One of three layers of the encoder, both of the decoder.
+    assert op_flops(result, "experts_up") == 2 * (20 + 2 * 1) * 64 * 96
+    assert op_flops(result, "up") == 2 * (2 * 20) * 64 * 96
+    # As transformers does it, none is one: the second layer.
+    none = estimate(
+        model({**SWITCH, "num_sparse_encoder_layers": 0}), Step.uniform(batch=1, q_tokens=1), encoder_tokens=[20]
+    )
+    assert [op.layer_ids for op in none.ops if op.name == "experts_up" and op.layer == "encoder.layers.moe"] == [(1,)]
+    with pytest.raises(ModelError, match="`num_sparse_decoder_layers` is 3, but there are 2 layers"):
+        model({**SWITCH, "num_sparse_decoder_layers": 3})
+
+
+GEMMA = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100,
+    "num_key_value_heads": 2, "head_dim": 12, "sliding_window": 4,
+}  # fmt: skip
+
+
+def test_t5gemmas_windows_reach_both_ways_in_the_encoder() -> None:
+    m = model({"model_type": "t5gemma", "encoder": GEMMA, "decoder": GEMMA})
+    result = estimate(m, Step.uniform(batch=1, q_tokens=1, kv_tokens=10), encoder_tokens=[20])
+    # A layer with a window of 4 and one without, over 11 keys.
+    assert op_flops(result, "attention") == 4 * 4 * 12 * (4 + 11)
+    first = estimate(m, Step.uniform(batch=1, q_tokens=1), encoder_tokens=[20])
+    # In the window: each token itself and 4 on either side, less at the ends.
+    near = 20 + 2 * (19 + 18 + 17 + 16)
+    assert op_flops(first, "attention") == 4 * 4 * 12 * (near + 20 * 20 + 1 + 1)
+    with pytest.raises(ModelError, match="encoder alone is not supported"):
+        model({"model_type": "t5gemma", "encoder": GEMMA, "decoder": GEMMA, "is_encoder_decoder": False})
