@@ -83,11 +83,9 @@ def _switch(f: Fields, width: int, *depths: int) -> tuple[Moe, Collection[int], 
     places: list[Collection[int]] = []
     for side, depth in zip(("encoder", "decoder"), depths, strict=True):
         count = f.integer(f"num_sparse_{side}_layers", minimum=0)
-        if count > depth:
-            raise f.wrong(f"num_sparse_{side}_layers", f"is {count}, but there are {depth} layers")
-        # None at all is still one, the second layer: transformers means to have none, and has it.
+        # As transformers has it: none at all is still one, the second layer, and more than there are is none.
         step = depth // count if count else depth
-        places.append([index for index in range(depth) if step == 1 or index % step == 1])
+        places.append([index for index in range(depth) if step and (step == 1 or index % step == 1)])
     return moe, places[0], places[1]
 
 
