@@ -42,6 +42,7 @@ VERIFIED = frozenset(
         **TEXT_ENCODERS,
         **SEQ2SEQ,
         "sam_vision_model": None,
+        "hrm_text": None,
         **dict.fromkeys(COUNTED),
     }
 ) - {

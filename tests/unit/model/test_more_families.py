@@ -139,6 +139,34 @@ def test_differential_attention_scores_once_where_transformers_scores_twice() ->
     assert ours.kv_read_bytes == decode(llama(), 9).kv_read_bytes
 
 
+def test_hrm_stores_two_stacks_and_runs_them_in_turn() -> None:
+    config = SMALL["hrm_text"]
+    result = decode(config, 10)
+    runs = 2 * (3 + 1) * 2
+    assert op_flops(result, "down") == runs * 2 * 64 * 96
+    assert op_weight_bytes(result, "down") == 2 * 2 * 2 * 64 * 96
+    assert result.kv_read_bytes == runs * 2 * 2 * 10 * 4 * 12
+    saved = {**config, "num_hidden_layers": runs, "num_layers_per_stack": 2}
+    assert Model.from_config(saved).architecture == Model.from_config(config).architecture
+    with pytest.raises(ModelError, match="`num_hidden_layers` is 9, but 2 layers run 8 times"):
+        Model.from_config({**saved, "num_hidden_layers": 9})
+
+
+def test_modernberts_transform_runs_where_there_are_logits() -> None:
+    result = prefill(SMALL["modernbert-decoder"], 30, batch=2)
+    assert op_flops(result, "transform") == 2 * 2 * 64 * 64
+    # Three of five layers have a window of 5, in which a token sees itself and 4 before it.
+    near, full = 30 * 5 - 10, 30 * 31 // 2
+    assert op_flops(result, "attention") == 4 * 64 * 2 * (3 * near + 2 * full)
+
+
+def test_molmo2s_table_has_more_rows_than_its_head() -> None:
+    with pytest.raises(ModelError, match="`qk_norm_type` is 'foo'; known kinds are qwen3, olmo"):
+        Model.from_config({**llama(), "model_type": "molmo2_text", "qk_norm_type": "foo"})
+    more = [Model.from_config({**llama(), "model_type": "molmo2_text", "additional_vocab_size": n}) for n in (0, 7)]
+    assert more[1].params - more[0].params == 7 * 64
+
+
 def test_an_omni_model_is_its_thinkers_text_decoder() -> None:
     text = {**llama(), "model_type": "qwen2_5_omni_text"}
     config = {"model_type": "qwen2_5_omni", "thinker_config": {"text_config": text, "tie_word_embeddings": False}}
