@@ -230,10 +230,12 @@ def vit(f: Fields) -> Architecture:
 
 
 def dinov2(f: Fields) -> Architecture:
-    """DINOv2: ViT with a scale per channel after each block."""
+    """DINOv2: ViT with a scale per channel after each block; maybe with registers, tokens that are no patches."""
     width = f.dim("hidden_size")
     side, patch = grid(f)
-    tokens = side * side + 1
+    with_registers = f.model_type == "dinov2_with_registers"
+    extra = 1 + (f.integer("num_register_tokens", minimum=0) if with_registers else 0)
+    tokens = side * side + extra
     swiglu = f.flag("use_swiglu_ffn")
     hidden = int(width * f.ratio("mlp_ratio", default=4))
     if swiglu:
@@ -248,13 +250,45 @@ def dinov2(f: Fields) -> Architecture:
         layer_params=2 * width,
         role=VISION,
     )
-    mask = 1 if f.flag("use_mask_token", default=True) else 0
+    mask = 1 if with_registers or f.flag("use_mask_token", default=True) else 0
     before = (
-        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=1),
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=extra),
         Constant("embed_positions", (tokens + 1 + mask) * width),
     )
     stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, 2 * width),))
-    return Architecture(family="dinov2", encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+
+
+def dinov3(f: Fields) -> Architecture:
+    """DINOv3: rotary positions, registers, no bias on K."""
+    width = f.dim("hidden_size")
+    side, patch = grid(f)
+    extra = 1 + f.integer("num_register_tokens", minimum=0)
+    bias = f.flag("query_bias")
+    if bias != f.flag("value_bias"):
+        raise f.wrong("query_bias", f"is {bias}, but `value_bias` is not, which is not supported")
+    spec = EncoderSpec(
+        width=width,
+        depth=f.dim("num_hidden_layers"),
+        heads=heads_of(f, width),
+        hidden=f.dim("intermediate_size"),
+        gated=f.flag("use_gated_mlp"),
+        qkv_bias=bias,
+        k_bias=f.flag("key_bias"),
+        o_bias=f.flag("proj_bias"),
+        mlp_bias=f.flag("mlp_bias"),
+        layer_params=2 * width,
+        role=VISION,
+    )
+    # The class token, the registers, and a mask token that no pass reads.
+    before = (
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=extra),
+        Constant("embed_tokens", extra * width),
+    )
+    stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, 2 * width),))
+    return Architecture(
+        family="dinov3_vit", encoder=stack, heads=spec.heads, encoder_tokens=side * side + extra, unused_params=width
+    )
 
 
 ENCODERS: dict[str, Builder] = {
@@ -262,4 +296,6 @@ ENCODERS: dict[str, Builder] = {
     "siglip_vision_model": siglip_vision_model,
     "vit": vit,
     "dinov2": dinov2,
+    "dinov2_with_registers": dinov2,
+    "dinov3_vit": dinov3,
 }

@@ -25,6 +25,7 @@ from nsys_pipeline.model.families.dense import llama, qwen2
 from nsys_pipeline.model.families.hybrid import minimax
 from nsys_pipeline.model.families.moe import experts_of, mimo_v2_flash
 from nsys_pipeline.model.families.nemotron_nas import nemotron_nas
+from nsys_pipeline.model.families.step3 import step3
 from nsys_pipeline.model.fields import Fields
 
 
@@ -251,6 +252,7 @@ REMOTE: dict[str, Builder] = {
     "nemotron-nas": nemotron_nas,
     "openelm": openelm,
     "orion": orion,
+    "step3_text": step3,
     "xverse": xverse,
     "internlm2": internlm2,
     "baichuan": baichuan,

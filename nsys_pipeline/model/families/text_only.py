@@ -37,6 +37,7 @@ _NESTED: dict[str, str] = {
     "perception_lm": "llama",
     "internvl_chat": "internlm2",
     "minimax_m3_vl": "minimax_m3_vl_text",
+    "step3_vl": "step3_text",
     "step3p7": "step3p5",
     "audioflamingo3": "qwen2",
     "cosmos3_omni": "qwen3_vl_text",

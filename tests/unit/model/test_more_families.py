@@ -297,6 +297,31 @@ def test_arctics_experts_run_beside_an_mlp_as_wide_as_the_model() -> None:
     assert op_flops(alternating, "gate_up") == 2 * 2 * 64 * 2 * 96
 
 
+STEP = {
+    **llama(), "model_type": "step3_text", "num_attention_groups": 1, "share_q_dim": 24, "head_dim": 16,
+    "moe_num_experts": 8, "moe_top_k": 2, "moe_intermediate_size": 32, "share_expert_dim": 40, "moe_layers_enum": "1,2",
+}  # fmt: skip
+
+
+def test_step_3_projects_queries_from_a_few_values() -> None:
+    real = {
+        "model_type": "step3_text", "hidden_size": 7168, "intermediate_size": 18432, "num_attention_heads": 64,
+        "num_attention_groups": 1, "num_hidden_layers": 61, "vocab_size": 128815, "moe_intermediate_size": 5120,
+        "moe_num_experts": 48, "moe_top_k": 3, "share_expert_dim": 5120, "share_q_dim": 2048, "head_dim": 256,
+        "moe_layers_enum": ",".join(str(layer) for layer in range(4, 60)),
+    }  # fmt: skip
+    model = Model.from_config(real)
+    # Published: 316 billion in the language model, 38 of which a token runs, as it does not the table.
+    assert (model.params // 10**9, round((model.active_params - 128815 * 7168) / 1e9)) == (316, 38)
+    result = decode(STEP, 10)
+    assert op_flops(result, "q_b") == 3 * 2 * 24 * 8 * 16
+    assert op_flops(result, "kv") == 3 * 2 * 64 * 2 * 16
+    assert result.kv_read_bytes == 3 * 2 * 10 * 2 * 16
+    outer = Model.from_config({"model_type": "step3_vl", "text_config": STEP})
+    assert outer.params == Model.from_config(STEP).params
+    assert outer.architecture.text_only
+
+
 MIMO = {
     **llama(), "model_type": "mimo_v2", "head_dim": 12, "v_head_dim": 8, "n_routed_experts": 8,
     "num_experts_per_tok": 2, "moe_intermediate_size": 24, "hybrid_layer_pattern": [0, 1, 1],
@@ -341,6 +366,8 @@ def test_mimo_v2_has_heads_of_their_own_in_sliding_layers() -> None:
         ({**MIMO, "moe_layer_freq": None}, "has no `moe_layer_freq`"),
         ({**llama(num_key_value_heads=1), "model_type": "diffllama"}, "`num_key_value_heads` is 1; values are shared"),
         ({**MIMO, "sliding_window": None}, "has no `sliding_window`"),
+        ({**STEP, "moe_layers_enum": None}, "has no `moe_layers_enum`"),
+        ({**STEP, "moe_top_k": 9}, "`moe_top_k` is 9, but there are 8 experts"),
     ],
 )
 def test_configs_of_remote_code_that_contradict_themselves_are_refused(config: dict[str, Any], message: str) -> None:
