@@ -53,6 +53,7 @@ VERIFIED = frozenset(
     "qwen4_exp_text",
     "deepseek",
     "deepseek_vl_v2",
+    "florence2",
     "longcat_flash",
     "mistral4",
     "qwen2_5_omni_text",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import attrs
+
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import (
     Attention,
@@ -174,6 +176,14 @@ def bart(f: Fields) -> Architecture:
     return Architecture(family=kind, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads)
 
 
+def florence2(f: Fields) -> Architecture:
+    """Bart whose encoder also reads the tokens of an image; the image tower is not described."""
+    text = f.sub("text_config", model_type="bart")
+    if text.model_type not in ("bart", "florence2_language"):
+        raise f.wrong("text_config", f"is of model type `{text.model_type}`; only Bart is supported")
+    return attrs.evolve(bart(text.named("bart")), family="florence2", text_only=True)
+
+
 def whisper(f: Fields) -> Architecture:
     """Whisper: two convolutions halve 3000 mel frames to 1500 positions; K has no bias; the head is tied."""
     width, vocab = f.dim("d_model"), f.dim("vocab_size")
@@ -218,5 +228,6 @@ SEQ2SEQ: dict[str, Builder] = {
     "pegasus": bart,
     "marian": bart,
     "m2m_100": bart,
+    "florence2": florence2,
     "whisper": whisper,
 }

@@ -1,4 +1,4 @@
-"""Step 3: queries of low rank. Step 3.5 and 3.7: sliding layers with query heads of their own number, gates per head."""
+"""Step 3: queries of low rank. Step 3.5 and 3.7: sliding layers with query heads of their own number, and gates."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ import pytest
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Estimator, estimate, load_model
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import decode, model, op_flops, prefill
+from tests.unit.model.configs import FULL, decode, model, op_flops, prefill
 
 T5 = {
     "model_type": "t5", "d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 4,
@@ -198,3 +198,21 @@ def test_t5gemmas_windows_reach_both_ways_in_the_encoder() -> None:
     assert op_flops(first, "attention") == 4 * 4 * 12 * (near + 20 * 20 + 1 + 1)
     with pytest.raises(ModelError, match="encoder alone is not supported"):
         model({"model_type": "t5gemma", "encoder": GEMMA, "decoder": GEMMA, "is_encoder_decoder": False})
+
+
+BART = {
+    "model_type": "bart", "d_model": 64, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 96, "decoder_ffn_dim": 80, "vocab_size": 100,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+def test_of_florence_2_the_language_model_is_read() -> None:
+    # What torch counts for it, 16 tokens into the encoder and 3 into the decoder, twice, with all logits.
+    florence = model({"model_type": "florence2", "text_config": BART, "vision_config": {}})
+    step = Step.uniform(batch=2, q_tokens=3, logits=6)
+    assert estimate(florence, step, FULL, encoder_tokens=[16, 16]).flops == 6_922_752
+    assert florence.params == model(BART).params == 205_936
+    assert florence.architecture.text_only
+    with pytest.raises(ModelError, match="only Bart is supported"):
+        model({"model_type": "florence2", "text_config": {**BART, "model_type": "t5"}})
