@@ -47,6 +47,8 @@ def t5(f: Fields) -> Architecture:
     cross = CrossAttention(width=width, encoder_width=width, heads=heads, kv_heads=heads, head_dim=head_dim)
     tied = f.flag("tie_word_embeddings", default=True)
     bias = () if each else (Constant("position_bias", buckets),)
+    # Switch's tables are not tied to each other unless they are to the head; the shared one serves none of them then.
+    apart = f.model_type == "switch_transformers"
     sparse = _switch(f, width, depth, decoder_depth) if f.model_type == "switch_transformers" else (None, (), ())
 
     def layers(label: str, depth: int, with_experts: Collection[int], *mixers: Block) -> tuple[Layers, ...]:
@@ -61,7 +63,7 @@ def t5(f: Fields) -> Architecture:
     encoder = Stack(
         "encoder",
         layers("encoder.layers", depth, sparse[1], norm("attention_norm"), attention(causal=False)),
-        (Embedding("embed", vocab, width, tied=True), *bias),
+        (Embedding("embed", vocab, width, tied=tied or not apart), *bias),
         (norm("final_norm"),),
     )
     mixers = (norm("attention_norm"), attention(causal=True), norm("cross_norm"), cross)
@@ -71,7 +73,10 @@ def t5(f: Fields) -> Architecture:
         (Embedding("embed", vocab, width, tied=tied), *bias),
         (norm("final_norm"), Head(vocab, width)),
     )
-    return Architecture(family=f.model_type, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads)
+    return Architecture(
+        family=f.model_type, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads,
+        unused_params=vocab * width if apart and not tied else 0,
+    )  # fmt: skip
 
 
 def _switch(f: Fields, width: int, *depths: int) -> tuple[Moe, Collection[int], Collection[int]]:
@@ -171,9 +176,14 @@ def bart(f: Fields) -> Architecture:
 
     after: tuple[Block, ...] = (Norm("final_norm", width, 2 * width),) if final_norm else ()
     tied = f.flag("tie_word_embeddings", default=True)
-    encoder = Stack("encoder", (encoder_layers,), before(tied=True), after)
+    # Tables that are not tied to the head are not tied to each other, and the shared one serves none of them.
+    shared = tied and f.flag("share_encoder_decoder_embeddings", default=True)
+    encoder = Stack("encoder", (encoder_layers,), before(tied=shared), after)
     decoder = Stack("decoder", (decoder_layers,), before(tied=tied), (*after, Head(vocab, width)))
-    return Architecture(family=kind, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads)
+    return Architecture(
+        family=kind, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads,
+        unused_params=0 if tied else vocab * width,
+    )  # fmt: skip
 
 
 def florence2(f: Fields) -> Architecture:

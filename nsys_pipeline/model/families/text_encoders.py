@@ -21,6 +21,15 @@ def _masked(f: Fields) -> bool:
     return "MaskedLM" in _classes(f)
 
 
+#: Types whose masked-LM head has one bias. The others have two, which are the same one as long as the table is tied.
+_ONE_BIAS = frozenset({"electra", "esm", "gte"})
+
+
+def _spare_bias(f: Fields, vocab: int, *, masked: bool, tied: bool) -> int:
+    """Parameters of the bias that no pass reads."""
+    return vocab if masked and not tied and f.model_type not in _ONE_BIAS else 0
+
+
 @attrs.frozen(kw_only=True)
 class _Bert:
     """What differs between BERT's kin: tables beside the words', norms, biases, the gate, and the pooler."""
@@ -71,7 +80,8 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
     # ELECTRA's table may be narrower than its layers.
     embed = (f.opt_int("embedding_size") if f.model_type == "electra" else None) or width
     masked = _masked(f) or ("PreTraining" in _classes(f) and f.model_type != "electra")
-    before: list[Block] = [Embedding("embed", vocab, embed, tied=masked)]
+    tied = masked and f.flag("tie_word_embeddings", default=True)
+    before: list[Block] = [Embedding("embed", vocab, embed, tied=tied)]
     if kin.positions:
         before.append(Embedding("embed_positions", f.dim("max_position_embeddings"), embed))
     types = f.integer("type_vocab_size", default=2, minimum=0) if kin.types else 0
@@ -93,7 +103,8 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
     elif kin.pooler:
         after.append(OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1))
     stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
-    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads)
+    spare = _spare_bias(f, vocab, masked=masked, tied=tied)
+    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, unused_params=spare)
 
 
 def _masked_head(width: int, embed: int, vocab: int) -> list[Block]:
@@ -113,7 +124,8 @@ def esm(f: Fields) -> Architecture:
         final_norm=True,
     )
     contact = f.dim("num_hidden_layers") * f.dim("num_attention_heads") + 1
-    return attrs.evolve(_bert(f, kin), unused_params=contact)
+    plain = _bert(f, kin)
+    return attrs.evolve(plain, unused_params=plain.unused_params + contact)
 
 
 @attrs.frozen(kw_only=True)
@@ -174,6 +186,7 @@ def deberta_v2(f: Fields) -> Architecture:
         raise f.wrong("attention_head_size", f"= {head_dim} times {heads} heads is not hidden_size = {width}")
     more: tuple[Block, ...] = ()
     table: list[Block] = []
+    table_norm = 2 * width if "layer_norm" in f.text("norm_rel_ebd", default="none").lower() else 0
     if f.flag("relative_attention"):
         span = f.opt_int("position_buckets") or f.opt_int("max_relative_positions") or f.dim("max_position_embeddings")
         kinds = f.get("pos_att_type", default=[])
@@ -186,13 +199,14 @@ def deberta_v2(f: Fields) -> Architecture:
                 width=width, heads=heads, head_dim=head_dim, rows=2 * span, kinds=len(named - {""}), shared=shared
             ),
         )
-        normed = "layer_norm" in f.text("norm_rel_ebd", default="none").lower()
-        table = [Constant("relative_positions", 2 * span * width + (2 * width if normed else 0))]
+        table = [Constant("relative_positions", 2 * span * width + table_norm)]
     spec = EncoderSpec(
         width=width, depth=f.dim("num_hidden_layers"), heads=heads, hidden=f.dim("intermediate_size"), more=more
     )
     embed = f.opt_int("embedding_size") or width
-    before: list[Block] = [Embedding("embed", vocab, embed, tied=_masked(f))]
+    masked = _masked(f)
+    tied = masked and f.flag("tie_word_embeddings", default=True)
+    before: list[Block] = [Embedding("embed", vocab, embed, tied=tied)]
     if f.flag("position_biased_input", default=True):
         before.append(Embedding("embed_positions", f.dim("max_position_embeddings"), embed))
     types = f.integer("type_vocab_size", default=0, minimum=0)
@@ -207,10 +221,11 @@ def deberta_v2(f: Fields) -> Architecture:
         inputs = kernel * f.divides("hidden_size", width, "conv_groups", f.integer("conv_groups", default=1))
         # It follows the first layer.
         before += [Linear("conv", width, inputs, width), Norm("conv_norm", width, 2 * width)]
-    if _masked(f):
+    if masked:
         after += _masked_head(width, embed, vocab)
     stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
-    return Architecture(family="deberta-v2", encoder=stack, heads=heads)
+    spare = _spare_bias(f, vocab, masked=masked, tied=tied) + (0 if table else table_norm)
+    return Architecture(family="deberta-v2", encoder=stack, heads=heads, unused_params=spare)
 
 
 def heads_dim(f: Fields, width: int, heads: int) -> int:
@@ -273,7 +288,10 @@ def modernbert(f: Fields) -> Architecture:
             Norm("transform_norm", width, weights),
             Head(vocab, width, head_bias),
         ]
-    before = (Embedding("embed", vocab, width, tied=masked), Norm("embed_norm", width, weights))
+    before = (
+        Embedding("embed", vocab, width, tied=masked and f.flag("tie_word_embeddings", default=True)),
+        Norm("embed_norm", width, weights),
+    )
     stack = Stack("encoder", spec.layers("layers"), before, tuple(after))
     # The first layer's attention has no norm of its own: the embedding's serves.
     return Architecture(family="modernbert", encoder=stack, heads=spec.heads, unused_params=-weights)

@@ -216,3 +216,12 @@ def test_of_florence_2_the_language_model_is_read() -> None:
     assert florence.architecture.text_only
     with pytest.raises(ModelError, match="only Bart is supported"):
         model({"model_type": "florence2", "text_config": {**BART, "model_type": "t5"}})
+
+
+def test_untied_tables_are_stored_apart() -> None:
+    tied, untied = (model({**BART, "tie_word_embeddings": value}) for value in (True, False))
+    # As transformers has it: the shared table, those of both stacks, and the head.
+    assert untied.params - tied.params == 3 * 100 * 64
+    masked = {**TEXTS, "model_type": "bert", "architectures": ["BertForMaskedLM"]}
+    apart = model({**masked, "tie_word_embeddings": False}).params - model(masked).params
+    assert apart == 100 * 64 + 100
