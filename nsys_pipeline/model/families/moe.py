@@ -689,17 +689,16 @@ def mimo_v2_flash(f: Fields) -> Architecture:
     # The published config counts the tokens before the query only, and spells patterns with ones and zeros.
     before = f.opt_int("sliding_window_size")
     window = before + 1 if before else read_window(f)
-    pattern = f.items("hybrid_layer_pattern")
+    pattern, frequency = f.items("hybrid_layer_pattern"), f.items("moe_layer_freq")
+    for name, listed in (("hybrid_layer_pattern", pattern), ("moe_layer_freq", frequency)):
+        if listed is not None and len(listed) != depth:
+            raise f.wrong(name, f"lists {len(listed)} layers, but there are {depth}")
     kinds = layer_kinds(
         f,
         depth,
         lambda i: "sliding_attention" if (pattern[i] if pattern else i and (i + 1) % 6) else "full_attention",
     )
-    frequency = f.items("moe_layer_freq")
     spelled = ["sparse" if on else "dense" for on in frequency] if frequency else ["dense"] + ["sparse"] * depth
-    for name, listed in (("hybrid_layer_pattern", pattern), ("moe_layer_freq", frequency)):
-        if listed is not None and len(listed) != depth:
-            raise f.wrong(name, f"lists {len(listed)} layers, but there are {depth}")
     ffn = _by_kind(named_kinds(f, "mlp_layer_types", depth, spelled), dense, moe)
     layers = []
     for index, kind in enumerate(kinds):

@@ -190,7 +190,8 @@ def deberta_v2(f: Fields) -> Architecture:
     if f.flag("relative_attention"):
         span = f.opt_int("position_buckets") or f.opt_int("max_relative_positions") or f.dim("max_position_embeddings")
         kinds = f.get("pos_att_type", default=[])
-        named = {kind.strip() for kind in (kinds.lower().split("|") if isinstance(kinds, str) else map(str, kinds))}
+        listed = kinds.lower().split("|") if isinstance(kinds, str) else f.items("pos_att_type") or []
+        named = {str(kind).strip() for kind in listed}
         if named - {"c2p", "p2c", ""}:
             raise f.wrong("pos_att_type", f"is {kinds!r}; known kinds are c2p and p2c")
         shared = f.flag("share_att_key")

@@ -322,6 +322,31 @@ def test_step_3_projects_queries_from_a_few_values() -> None:
     assert outer.architecture.text_only
 
 
+OPENELM = {
+    "model_type": "openelm", "model_dim": 64, "head_dim": 8, "num_transformer_layers": 2, "vocab_size": 100,
+    "num_kv_heads": [1, 2], "num_query_heads": [2, 4], "ffn_multipliers": [0.5, 1.15], "ffn_dim_divisor": 16,
+}  # fmt: skip
+JAIS = {
+    "model_type": "jais", "n_embd": 64, "n_layer": 2, "n_head": 4, "n_inner": 96, "vocab_size": 100,
+    "activation_function": "swiglu", "position_embedding_type": "alibi", "n_positions": 32,
+}  # fmt: skip
+
+
+def test_openelms_layers_widen() -> None:
+    result = decode(OPENELM, 10)
+    # Half of 64 is 32, a multiple of 16; 1.15 of it is 73.6, next to 80.
+    assert op_flops(result, "down") == 2 * 64 * (32 + 80)
+    assert op_flops(result, "attention") == 4 * 8 * 11 * (2 + 4)
+    assert result.kv_read_bytes == 2 * 10 * 2 * 8 * (1 + 2)
+
+
+def test_jais_learns_positions_unless_it_has_slopes() -> None:
+    learned = Model.from_config({**JAIS, "position_embedding_type": "learned"})
+    assert learned.params == Model.from_config(JAIS).params + 32 * 64
+    plain = Model.from_config({**JAIS, "activation_function": "gelu"})
+    assert plain.params == Model.from_config(JAIS).params - 2 * (64 * 96 + 96)
+
+
 MIMO = {
     **llama(), "model_type": "mimo_v2", "head_dim": 12, "v_head_dim": 8, "n_routed_experts": 8,
     "num_experts_per_tok": 2, "moe_intermediate_size": 24, "hybrid_layer_pattern": [0, 1, 1],
@@ -366,6 +391,10 @@ def test_mimo_v2_has_heads_of_their_own_in_sliding_layers() -> None:
         ({**MIMO, "moe_layer_freq": None}, "has no `moe_layer_freq`"),
         ({**llama(num_key_value_heads=1), "model_type": "diffllama"}, "`num_key_value_heads` is 1; values are shared"),
         ({**MIMO, "sliding_window": None}, "has no `sliding_window`"),
+        ({**MIMO, "hybrid_layer_pattern": [1]}, "`hybrid_layer_pattern` lists 1 layers, but there are 3"),
+        ({**OPENELM, "num_kv_heads": [1]}, "`num_kv_heads` lists 1 layers, but there are 2"),
+        ({**OPENELM, "ffn_multipliers": None}, "has no `ffn_multipliers`"),
+        ({**OPENELM, "num_query_heads": [2, 3]}, "`num_query_heads` = 3 is not a multiple of `num_kv_heads` = 2"),
         ({**STEP, "moe_layers_enum": None}, "has no `moe_layers_enum`"),
         ({**STEP, "moe_top_k": 9}, "`moe_top_k` is 9, but there are 8 experts"),
     ],
