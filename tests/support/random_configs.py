@@ -508,6 +508,10 @@ def _axk2(config: Config, rng: Random) -> None:
     config.update(gated_norm_rank=rng.choice((3, 5)), qk_rope_head_dim=8, n_group=None, topk_group=None)
 
 
+def _doge(config: Config, rng: Random) -> None:
+    config.update(keep_window_size=rng.choice((3, 7, 64)), is_moe=False, sliding_window=None)
+
+
 def _hrm_text(config: Config, rng: Random) -> None:
     config.update(num_hidden_layers=rng.choice((1, 2)), H_cycles=rng.choice((1, 2)), L_cycles=rng.choice((1, 2, 3)))
     config.update(num_layers_per_stack=..., num_key_value_heads=...)
@@ -596,6 +600,7 @@ _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
     "modernbert-decoder": _modernbert_decoder,
     "ctrl": _gpt_1,
     "diffllama": _diffllama,
+    "doge": _doge,
     "xglm": _gpt_1,
 }
 
@@ -604,7 +609,7 @@ _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
 TEXT_TYPES = (
     "afmoe", "apertus", "arcee", "aria_text", "axk1", "axk2", "bailing_hybrid", "bamba", "biogpt", "bitnet", "bloom",
     "codegen", "cohere", "cohere2", "cohere2_moe", "ctrl", "cwm", "dbrx", "deepseek_v2", "deepseek_v3",
-    "deepseek_v32", "deepseek_v4", "diffllama", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe",
+    "deepseek_v32", "deepseek_v4", "diffllama", "doge", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe",
     "falcon", "falcon_h1", "falcon_mamba", "flex_olmo", "flint", "gemma", "gemma2", "gemma3_text", "gemma3n_text",
     "gemma4_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt2", "gpt_bigcode", "gpt_neo",
     "gpt_neox", "gpt_oss", "gptj", "granite", "granite_swa", "granitemoe", "granitemoe_swa", "granitemoehybrid",

@@ -6,6 +6,7 @@ from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.deepseek_v4 import deepseek_v4
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.diffllama import diffllama
+from nsys_pipeline.model.families.doge import doge
 from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.gpt import GPT
@@ -25,6 +26,7 @@ from nsys_pipeline.model.families.step3 import step3p5
 ALONE: dict[str, Builder] = {
     **GPT,
     "diffllama": diffllama,
+    "doge": doge,
     "gemma3n_text": gemma3n_text,
     "gemma4_text": gemma4_text,
     "gemma4_unified_text": gemma4_text,

@@ -139,6 +139,19 @@ def test_differential_attention_scores_once_where_transformers_scores_twice() ->
     assert ours.kv_read_bytes == decode(llama(), 9).kv_read_bytes
 
 
+def test_doge_scores_a_key_once_and_attends_to_the_best() -> None:
+    config = {**llama(), "model_type": "doge", "keep_window_size": 6}
+    result = decode(config, 10)
+    mask = next(op for op in result.ops if op.name == "dynamic_mask")
+    assert (mask.flops_model, mask.flops_executed) == (2 * 2 * 16, 11 * 2 * 2 * 16)
+    assert (mask.kv_read_bytes, mask.kv_write_bytes) == (2 * 2 * 10, 2 * 2)
+    assert op_flops(result, "attention") == 3 * 4 * 8 * 8 * 6
+    with pytest.raises(ModelError, match="Doge with experts is not supported"):
+        Model.from_config({**config, "is_moe": True})
+    with pytest.raises(ModelError, match="`sliding_window` is set"):
+        Model.from_config({**config, "sliding_window": 9})
+
+
 def test_hrm_stores_two_stacks_and_runs_them_in_turn() -> None:
     config = SMALL["hrm_text"]
     result = decode(config, 10)
