@@ -80,6 +80,7 @@ _NESTED: dict[str, str] = {
     "cohere_compass": "cohere_compass_text",
     "cosmos3_edge": "cosmos3_edge_text",
     "emu3": "emu3_text_model",
+    "fuyu": "persimmon",
     "granite_docling": "granite_docling_text",
     "molmo2": "molmo2_text",
     "muse_glimmer": "muse_glimmer_text",
@@ -96,10 +97,10 @@ _THINKERS: dict[str, str] = {"qwen2_5_omni": "qwen2_5_omni_thinker", "qwen3_omni
 COUNTED = frozenset(
     {
         "aria", "audioflamingo3", "aya_vision", "cohere2_vision", "cosmos3_edge", "emu3", "ernie4_5_vl_moe",
-        "exaone4_5", "glm46v", "glm4v", "glm4v_moe", "glm_ocr", "got_ocr2", "granite4_vision", "granite_docling",
-        "hunyuan_vl", "hyperclovax_vision_v2", "idefics2", "kimi_k25", "lighton_ocr", "minimax_m3_vl",
-        "mistral_large4", "mllama", "molmo2", "muse_glimmer", "paddleocr_vl", "qianfan_ocr", "qwen2_audio",
-        "qwen3_asr", "qwen3_omni_moe_thinker", "step3p7", "vibevoice", "video_llama_3",
+        "exaone4_5", "fuyu", "glm46v", "glm4v", "glm4v_moe", "glm_ocr", "got_ocr2", "granite4_vision",
+        "granite_docling", "hunyuan_vl", "hyperclovax_vision_v2", "idefics2", "kimi_k25", "lighton_ocr",
+        "minimax_m3_vl", "mistral_large4", "mllama", "molmo2", "muse_glimmer", "paddleocr_vl", "qianfan_ocr",
+        "qwen2_audio", "qwen3_asr", "qwen3_omni_moe_thinker", "step3p7", "vibevoice", "video_llama_3",
     }
 )  # fmt: skip
 
