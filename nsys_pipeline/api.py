@@ -121,7 +121,7 @@ class TraceReader:
             return f"<p>{_escape(repr(self))}</p>"
         summary = self.sql(
             "SELECT phase, occurrences, wall_ns / 1e6 AS wall_ms, gpu_busy_ns / 1e6 AS gpu_busy_ms, busy_ratio, "
-            "kernel_count, mfu_busy, mbu_busy FROM phase_summary ORDER BY wall_ns DESC"
+            "kernel_count, mfu_busy, mbu_busy FROM phase_summary ORDER BY wall_ns DESC, phase"
         )
         gpus = [str(name) for name in self.sql("SELECT name FROM devices WHERE has_work ORDER BY device_id")["name"]]
         return f"<p><b>{_escape(self.path.name)}</b> {_escape(', '.join(gpus))}</p>{summary._repr_html_()}"

@@ -141,7 +141,7 @@ def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
 
     create_shape_ops(trace, prepared)
     trace.build("report.operator_summary")
-    rows = records(trace.connection, "FROM report.operator_summary ORDER BY phase DESC, shape, time_ns DESC")
+    rows = records(trace.connection, "FROM report.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return [OperatorRow(**row) for row in rows]
 
 
@@ -211,7 +211,7 @@ def _phases(trace: Trace) -> list[Phase]:
     ):
         devices[row.pop("phase")].append(PhaseDevice(**row))
     shapes: dict[str, list[ShapeRow]] = defaultdict(list)
-    for row in records(con, "FROM report.shape_summary ORDER BY first_start_ns"):
+    for row in records(con, "FROM report.shape_summary ORDER BY first_start_ns, phase, shape"):
         row.pop("first_start_ns")
         shapes[row.pop("phase")].append(ShapeRow(**row))
     communication = {

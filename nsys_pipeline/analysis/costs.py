@@ -32,7 +32,8 @@ class RunDescription:
         """Read the first run mark of the trace that can be read."""
         trace.build("load.nvtx_marks")
         rows = trace.connection.execute(
-            'SELECT "text" FROM load.nvtx_marks WHERE starts_with("text", ?) ORDER BY at_ns', [markers.RUN_MARK + " "]
+            'SELECT "text" FROM load.nvtx_marks WHERE starts_with("text", ?) ORDER BY at_ns, "text"',
+            [markers.RUN_MARK + " "],
         ).fetchall()
         for (text,) in rows:
             try:

@@ -25,8 +25,11 @@ STOPPED_STATUS = {"interrupt": int(ExitCode.INTERRUPTED), "timeout": TIMEOUT_STA
 
 _FULL_BYTES = 1 << 20
 _IMPORTER_FAILED = re.compile(r"Importer error status: (.*)|Unable to retrieve the importer version")
-_AGENT_LOST = "Connection to Agent lost"
-_AGAIN = "capture again: nsys 2024.2 fails so by chance, once in a hundred times"
+# Its processes talk over sockets; an nsys that never reached its agent throws, one that lost it says so.
+_AGENT_LOST = ("Connection to Agent lost", "Local Endpoint is not available")
+AGAIN = "capture again: nsys 2024.2 fails so by chance, once in a hundred times"
+"""Hint where nsys failed by chance."""
+
 _IMPORTER_FAULT = "Multiple different definitions of the same VmTidToPidInfo"
 _IMPORTER_TIMEOUT_S = 60
 _NO_NEWS = re.compile(r"Try 'nsys|usage:|Importer error|Generat|Processing|^\W*$")
@@ -38,16 +41,17 @@ class NsysFaultError(NsysError):
 
     Seen with nsys 2024.2, in one capture of a hundred and more often with several processes: the importer ends with
     "Multiple different definitions of the same VmTidToPidInfo" or a segmentation fault, and does so again on the same
-    recording; or "Connection to Agent lost", an exit code of 0 and no recording.
+    recording; or "Connection to Agent lost", an exit code of 0 and no recording; or it throws at its start because its
+    "Local Endpoint is not available".
     """
 
 
 def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, plan: CapturePlan) -> NsysError:
     """Make the error for a session that left no report; a recording without a report is saved and named."""
     kept = _save_recording(outcome, directory)
-    if any(_AGENT_LOST in line for line in outcome.lines):
+    if lacked_agent(outcome):
         saved = f"; what was recorded is in `{kept}`" if kept else ""
-        return NsysFaultError(f"nsys lost the connection to its own agent{saved}", hint=_AGAIN)
+        return NsysFaultError(f"nsys had no connection to its own agent{saved}", hint=AGAIN)
     if not _disk_is_full(directory.path):
         if kept is None and (error := _nothing_kept(outcome, directory, plan)):
             return error
@@ -55,6 +59,11 @@ def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, plan: Captu
             return fault
     reason, hint = _reason(outcome, nsys, directory, kept)
     return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
+
+
+def lacked_agent(outcome: Outcome) -> bool:
+    """Whether nsys, of one rank at least, never reached its own agent or lost it."""
+    return any(said in line for line in outcome.lines for said in _AGENT_LOST)
 
 
 def _nothing_kept(outcome: Outcome, directory: RunDirectory, plan: CapturePlan) -> NsysError | None:
@@ -93,7 +102,7 @@ def _no_report_of_ranks(outcome: Outcome, directory: RunDirectory) -> NsysFaultE
     said = "; ".join(filter(None, [first_failure(outcome.lines), _last_words(outcome)])) or "it said nothing"
     return NsysFaultError(
         f"nsys made no report of any rank: {said}",
-        hint=f"see `{directory.path / LOG_NAME}`, or {_AGAIN}",
+        hint=f"see `{directory.path / LOG_NAME}`, or {AGAIN}",
     )
 
 
@@ -135,7 +144,7 @@ def _importer_fault(outcome: Outcome, nsys: Nsys, kept: Path | None) -> NsysFaul
     why = f" ({_IMPORTER_FAULT})" if any(_IMPORTER_FAULT in line for line in outcome.lines) else ""
     return NsysFaultError(
         f"nsys recorded the workload, but its importer gave up on the recording{why}; it is in `{kept}`",
-        hint=_AGAIN,
+        hint=AGAIN,
     )
 
 

@@ -44,11 +44,18 @@ def rank_wrapper(argv: Sequence[str]) -> str:
     """Return a shell script that runs a rank under `argv`.
 
     torchrun, and whatever is built on it, starts its ranks with the program that RANK_PYTHON_VARIABLE names. A file
-    beside the script tells that it was run.
+    beside the script tells which were.
     """
-    return f'#!/bin/sh\nunset {RANK_PYTHON_VARIABLE}\n: > "${{0%/*}}/{_STARTED}"\nexec {shlex.join(argv)} "$@"\n'
+    lines = [
+        "#!/bin/sh",
+        f"unset {RANK_PYTHON_VARIABLE}",
+        f'echo "$RANK" >> "${{0%/*}}/{_STARTED}"',
+        f'exec {shlex.join(argv)} "$@"',
+    ]
+    return "\n".join([*lines, ""])
 
 
-def has_started_ranks(directory: Path) -> bool:
-    """Whether the launcher ran the script RANK_PYTHON in `directory`."""
-    return (directory / _STARTED).exists()
+def started_ranks(directory: Path) -> set[str]:
+    """Return the ranks that the launcher started by the script RANK_PYTHON in `directory`."""
+    started = directory / _STARTED
+    return set(started.read_text().splitlines()) if started.exists() else set()

@@ -18,9 +18,11 @@ from nsys_pipeline import __version__
 from nsys_pipeline.capture.export import export_sqlite
 from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
+from nsys_pipeline.capture.leaks import secrets_left, without_secrets
+from nsys_pipeline.capture.lost_ranks import LostRanks
 from nsys_pipeline.capture.nsys import Nsys
-from nsys_pipeline.capture.plan import CapturePlan, discards_environment, nsys_argv
-from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, has_started_ranks, rank_wrapper
+from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
+from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper, started_ranks
 from nsys_pipeline.capture.rundir import (
     LOG_NAME,
     REPORT_PATTERN,
@@ -30,7 +32,7 @@ from nsys_pipeline.capture.rundir import (
     RunDirectory,
     sha256,
 )
-from nsys_pipeline.capture.scrub import leaked_variables, redacted, scrub_environment, secrets_of
+from nsys_pipeline.capture.scrub import scrub_environment
 from nsys_pipeline.capture.servers import ServerDriver
 from nsys_pipeline.capture.session import LOAD_LOG_NAME, Observer, Outcome, SilentObserver, run_session
 from nsys_pipeline.capture.torchrun import first_failure
@@ -130,13 +132,13 @@ def capture(
             "ranges": result.phases,
             "findings": [attrs.asdict(finding) for finding in result.findings],
         }
-        directory.write_json(RUN_NAME, _without_secrets(plan, record))
+        directory.write_json(RUN_NAME, without_secrets(plan, record))
     except LlmperfError as error:
         with contextlib.suppress(LlmperfError):
-            directory.write_json(RUN_NAME, _without_secrets(plan, record | {"error": error.message}))
+            directory.write_json(RUN_NAME, without_secrets(plan, record | {"error": error.message}))
         raise
     except KeyboardInterrupt:
-        raise _interrupted_export(directory, _without_secrets(plan, record)) from None
+        raise _interrupted_export(directory, without_secrets(plan, record)) from None
     finally:
         _heed_umask([*directory.path.glob(REPORT_PATTERN), *(directory.path / name for name in results)])
         _publish_logs(directory)
@@ -187,29 +189,17 @@ def _collect_reports(
     whole.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
     if not whole and outcome.driver_error is not None:
         raise outcome.driver_error
-    if not whole and plan.rank_reports and not has_started_ranks(directory.staging):
+    if not whole and plan.rank_reports and not started_ranks(directory.staging):
         raise no_rank(outcome)
     if not whole:
         raise no_report(outcome, nsys, directory, plan)
-    lost = []
-    if plan.rank_reports:
-        lost = [
-            path for path in sorted(directory.staging.glob("*.qdstrm")) if path.with_suffix(".nsys-rep") not in whole
-        ]
-        if lost and not last:
-            raise NsysFaultError(f"nsys made no report of {lost[0].stem}")
+    lost = LostRanks.of(outcome, directory, whole) if plan.rank_reports else None
+    if lost and lost.by_chance and not last:
+        raise NsysFaultError(lost.by_chance)
     if force:
         for old in (*directory.path.glob(f"{REPORT_STEM}*.nsys-rep"), *directory.path.glob(f"{REPORT_STEM}*.sqlite")):
             old.unlink()
-    findings = [
-        Finding(
-            "rank-without-report",
-            "error",
-            f"nsys made no report of {path.stem}; what it recorded is in `{directory.publish(path.name)}`",
-            "the other ranks' reports are whole; capture again for this one",
-        )
-        for path in lost
-    ]
+    findings = lost.findings(plan, directory) if lost else []
     return [directory.publish(path.name) for path in whole], findings
 
 
@@ -231,7 +221,7 @@ def _export(
         traces.append(directory.publish(staged.name))
     findings += _how_it_ended(plan, outcome, directory)
     if not plan.keep_environment:
-        findings += _secrets_left(plan, nsys, directory, reports)
+        findings += secrets_left(plan, nsys, directory, reports)
     return CaptureResult(
         run_dir=directory.path,
         reports=tuple(reports),
@@ -259,9 +249,8 @@ def _exit_status(plan: CapturePlan, outcome: Outcome) -> int:
 
 
 def _with_lost_ranks(result: CaptureResult, lost: list[Finding]) -> CaptureResult:
-    if not lost:
-        return result
-    status = result.exit_status or int(ExitCode.NSYS)
+    is_failed = any(finding.severity == "error" for finding in lost)
+    status = result.exit_status or (int(ExitCode.NSYS) if is_failed else 0)
     return attrs.evolve(result, findings=(*result.findings, *lost), exit_status=status)
 
 
@@ -294,71 +283,6 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
     if outcome.driver_error is not None:
         found.append(Finding("server", "error", outcome.driver_error.message, outcome.driver_error.hint))
     return found
-
-
-def _secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]) -> list[Finding]:
-    """Say, in one finding, which files of the run must not be shared, and why."""
-    holders = _secret_holders(plan, nsys, directory, reports)
-    environment = (
-        f"the .nsys-rep holds the environment variables: Nsight Systems {nsys.version_short} cannot leave them out"
-    )
-    is_discarded = discards_environment(nsys, plan)
-    if holders:
-        parts = [f"the value of {name} is in {_listed(files)}" for name, files in holders.items()]
-        unsafe = sorted({*(file for files in holders.values() for file in files)})
-        if not is_discarded:
-            parts.append(environment)
-            unsafe = sorted({*unsafe, *(report.name for report in reports)})
-        return [
-            Finding(
-                "secret-in-trace",
-                "warning",
-                "; ".join(parts),
-                f"the workload printed it or has it on its command line: do not share {_listed(unsafe, 'or')}",
-            )
-        ]
-    if is_discarded:
-        return []
-    return [
-        Finding(
-            "environment-in-report",
-            "warning",
-            f"{environment} (the exported trace is clean)",
-            "share the .sqlite instead of the .nsys-rep",
-        )
-    ]
-
-
-def _secret_holders(
-    plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]
-) -> dict[str, list[str]]:
-    """Secret variables whose value is in a file of the run directory, and the names of these files."""
-    holders: dict[str, list[str]] = {}
-    # With the environment in it, nsys' own file tells nothing about what the workload gave away.
-    unread = () if discards_environment(nsys, plan) else (".nsys-rep", ".qdstrm")
-    for path in sorted(directory.path.iterdir()):
-        # run.json is written later, without values; one that is there is of a run that this one replaces.
-        if path.is_file() and path.name != RUN_NAME and path.suffix not in unread:
-            for name in leaked_variables(path, _environment(plan), plan.command):
-                holders.setdefault(name, []).append(path.name)
-    for files in holders.values():
-        # A report is compressed in parts; what is in its export is in it too.
-        exported = [report.name for report in reports if f"{report.stem}.sqlite" in files]
-        files[:] = sorted({*files, *exported})
-    return holders
-
-
-def _environment(plan: CapturePlan) -> dict[str, str]:
-    return {**os.environ, **plan.environment}
-
-
-def _without_secrets(plan: CapturePlan, record: dict[str, Any]) -> dict[str, Any]:
-    cleaned: dict[str, Any] = redacted(record, [value for _, value in secrets_of(_environment(plan), plan.command)])
-    return cleaned
-
-
-def _listed(names: list[str], last: str = "and") -> str:
-    return f" {last} ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _publish_logs(directory: RunDirectory) -> None:

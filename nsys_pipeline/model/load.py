@@ -12,6 +12,7 @@ from typing import Any
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.model import Model
+from nsys_pipeline.nearest import nearest
 
 _PRESETS = Path(__file__).parent / "presets"
 
@@ -47,7 +48,7 @@ def load_config(ref: str, *, allow_network: bool = False) -> tuple[str, Mapping[
     if "/" not in ref:
         raise ModelError(
             f"no model `{ref}`: it is neither a preset nor a file",
-            hint=f"presets: {', '.join(preset_names())}; or pass a config.json",
+            hint=nearest(ref, preset_names(), f"presets: {', '.join(preset_names())}; or pass a config.json"),
         )
     return ref, _hub(ref, allow_network=allow_network)
 
@@ -86,9 +87,11 @@ def _hub(ref: str, *, allow_network: bool) -> dict[str, Any]:
         return _read(config)
     if allow_network:
         return _download(ref)
+    hint = "pass a config.json, a directory or a preset name; `llmperf flops --allow-network` downloads the config"
+    name = ref.rpartition("/")[2].lower()
     raise ModelError(
         f"`{ref}` is not in the local Hugging Face cache, and the network is not used unless allowed",
-        hint="pass a config.json, a directory or a preset name, or allow the download of the config",
+        hint=f"`{name}` is a preset; or {hint}" if name in preset_names() else hint,
     )
 
 

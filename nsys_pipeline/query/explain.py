@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.errors import QueryError
+from nsys_pipeline.nearest import nearest
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,17 +56,6 @@ def explain(error: duckdb.Error, *, tables: Iterable[str] = (), functions: Itera
         hint = _columns(text)
         message = _TIP.sub("\n", message) if hint else message
     return QueryError(re.sub(r"\n{2,}", "\n", message), hint=hint)
-
-
-def nearest(name: str, known: Iterable[str], otherwise: str | None) -> str | None:
-    """A hint with the names among `known` that are most like `name`."""
-    by_lower = {one.lower(): one for one in known}
-    close = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.55)
-    if not close:
-        close = [one for one in by_lower if name.lower() in one or one in name.lower()][:3]
-    if not close:
-        return otherwise
-    return "did you mean " + " or ".join(f"`{by_lower[one]}`" for one in close) + "?"
 
 
 def _columns(text: str) -> str | None:

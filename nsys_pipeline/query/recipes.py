@@ -20,7 +20,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.errors import QueryError
-from nsys_pipeline.query.explain import nearest
+from nsys_pipeline.nearest import nearest
 from nsys_pipeline.query.parameters import parse_value
 from nsys_pipeline.sqlmods import Column, ModuleError, parse_columns, sql_root
 

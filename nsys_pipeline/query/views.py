@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nsys_pipeline.errors import QueryError
-from nsys_pipeline.query.explain import nearest
+from nsys_pipeline.nearest import nearest
 from nsys_pipeline.query.recipes import Recipe
 from nsys_pipeline.sqlmods import Column, Module, all_modules
 

@@ -29,7 +29,7 @@ doubled AS (
 call AS (
     SELECT global_tid, start_ns, end_ns FROM load.api_calls WHERE NOT (SELECT is_doubled FROM doubled)
     UNION ALL
-    SELECT global_tid, start_ns, any_value(end_ns) FROM load.api_calls WHERE (SELECT is_doubled FROM doubled)
+    SELECT global_tid, start_ns, max(end_ns) FROM load.api_calls WHERE (SELECT is_doubled FROM doubled)
     GROUP BY global_tid, correlation_id, start_ns
 ),
 slotted_call AS (

@@ -1,8 +1,8 @@
 -- Latency of requests of one kind, warm-up left out.
--- Grain: shape; NULL for requests whose shape is not known.
+-- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one.
 -- requires: attribute.request_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes
 -- columns:
---   shape    VARCHAR  Shape of the prefill: batch x prompt tokens.
+--   shape    VARCHAR  Shape of the prompt, all of its chunks: batch x prompt tokens.
 --   requests BIGINT   Requests.
 --   ttft_p50_ns BIGINT  Median time to first token. Unit: ns.
 --   ttft_p90_ns BIGINT  90th percentile. Unit: ns.
@@ -11,10 +11,16 @@
 --   tpot_p90_ns BIGINT  90th percentile. Unit: ns.
 --   tpot_p99_ns BIGINT  99th percentile. Unit: ns.
 WITH shaped AS (
-    SELECT p.request_id, any_value(s.kind) AS shape
+    SELECT
+        p.request_id,
+        CASE
+            WHEN count(*) = 1 THEN any_value(s.kind)
+            WHEN count(s.kind) = count(*) AND min(s.batch) = max(s.batch) AND NOT bool_or(contains(s.kind, '..'))
+                THEN min(s.batch) || 'x' || (sum(s.new_tokens) // min(s.batch))::BIGINT
+        END AS shape
     FROM attribute.phase_ranges AS p
-    JOIN input.occurrence_shapes AS o USING (occurrence_id)
-    JOIN input.shapes AS s USING (shape_id)
+    LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
+    LEFT JOIN input.shapes AS s USING (shape_id)
     WHERE p.phase = 'prefill' AND p.request_id IS NOT NULL
     GROUP BY p.request_id
 )

@@ -17,7 +17,7 @@ WITH last AS (
     WHERE eventType IN (59, 60, 70, 71)
 ),
 domain AS (
-    SELECT globalTid >> 24 AS process_key, domainId, any_value("text") AS name
+    SELECT globalTid >> 24 AS process_key, domainId, arg_max("text", row_id) AS name
     FROM nsys.NVTX_EVENTS
     WHERE eventType = 75
     GROUP BY ALL

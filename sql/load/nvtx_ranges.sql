@@ -2,10 +2,11 @@
 -- A push whose pop was not recorded ends with the innermost recorded range of its thread and domain around its start,
 -- because popping that one popped it too; else, like a start/end range that was never ended, with the recording.
 -- nsys 2024.2 gives the moment in which it stopped as the end of what was open then. That may be long after the last event
--- that a killed process could hand over, so such a range ends with the last recorded event of its process instead.
+-- that a killed process could hand over, so such a range ends with the last recorded event of its process instead. Where nsys
+-- did not note that moment, but that it may have lost ranges, it is known by an end after the recording's.
 -- Grain: range_id.
 -- materialize: table
--- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, load.diagnostics, load.strings, load.session
+-- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.ANALYSIS_DETAILS, load.diagnostics, load.strings, load.session
 -- columns:
 --   range_id       BIGINT   Row of the export.
 --   kind           VARCHAR  'push_pop' or 'start_end'.
@@ -18,13 +19,25 @@
 --   start_ns       BIGINT   When it was opened. Unit: ns.
 --   end_ns         BIGINT   When it was closed, see above. Unit: ns.
 --   is_closed      BOOLEAN  Whether its own end was recorded.
-WITH event AS (
+WITH stop AS (
     SELECT
-        e.* REPLACE (nullif(e."end", stop.at_ns) AS "end"), coalesce(s.value, e."text", '') AS name,
-        e.globalTid >> 24 AS process_key, coalesce(e."end" = stop.at_ns, false) AS is_cut
-    FROM nsys.NVTX_EVENTS AS e
+        max(at_ns) FILTER (WHERE message = 'Profiling has stopped.') AS at_ns,
+        CASE
+            WHEN NOT bool_or(message = 'Profiling has stopped.')
+                AND bool_or(message = 'Not all NVTX events might have been collected.')
+                THEN (SELECT max(duration) FROM nsys.ANALYSIS_DETAILS WHERE duration > 0)
+        END AS before_ns
+    FROM load.diagnostics
+),
+event AS (
+    SELECT
+        e.* REPLACE (CASE WHEN NOT e.is_cut THEN e."end" END AS "end"), coalesce(s.value, e."text", '') AS name,
+        e.globalTid >> 24 AS process_key
+    FROM (
+        SELECT *, coalesce("end" = at_ns OR ("start" < before_ns AND "end" > before_ns), false) AS is_cut
+        FROM nsys.NVTX_EVENTS CROSS JOIN stop
+    ) AS e
     LEFT JOIN load.strings AS s ON s.string_id = e.textId
-    CROSS JOIN (SELECT max(at_ns) AS at_ns FROM load.diagnostics WHERE message = 'Profiling has stopped.') AS stop
 ),
 last AS (
     SELECT globalTid >> 24 AS process_key, greatest(max("start"), max("end")) AS at_ns

@@ -13,7 +13,7 @@ WITH seen AS (
     UNION SELECT globalTid FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
 ),
 named AS (
-    SELECT t.globalTid AS global_tid, arg_max(s.value, t.priority) AS name
+    SELECT t.globalTid AS global_tid, arg_max(s.value, (t.priority, s.value)) AS name
     FROM nsys.ThreadNames AS t JOIN load.strings AS s ON s.string_id = t.nameId
     GROUP BY t.globalTid
 )

@@ -16,5 +16,5 @@ SELECT
 FROM kernels
 WHERE family IN ('gemm', 'gemv')
 GROUP BY phase, name, grid, block
-ORDER BY time_ns DESC, phase, name, grid
+ORDER BY time_ns DESC, phase, name, grid, block
 LIMIT $top

@@ -20,5 +20,5 @@ SELECT
 FROM ops
 WHERE kind = 'gemm'
 GROUP BY phase, name, m, n, k, dtype
-ORDER BY sol_ns DESC NULLS LAST, flops DESC, phase, name
+ORDER BY sol_ns DESC NULLS LAST, flops DESC, phase, name, m, n, k, dtype
 LIMIT $top

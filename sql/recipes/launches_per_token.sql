@@ -22,4 +22,4 @@ SELECT
     (launches / nullif(tokens, 0))::DOUBLE AS launches_per_token,
     (gpu_busy_ns / nullif(tokens, 0))::DOUBLE AS gpu_busy_per_token_ns
 FROM total
-ORDER BY first_ns
+ORDER BY first_ns, phase

@@ -13,4 +13,4 @@ SELECT
 FROM gpu_work AS w
 LEFT JOIN threads AS t ON t.process_id = w.process_id AND t.thread_id = w.thread_id
 GROUP BY w.process_id, w.thread_id, w.phase, w.method
-ORDER BY w.process_id, w.thread_id, time_ns DESC, w.phase
+ORDER BY w.process_id, w.thread_id, time_ns DESC, w.phase, w.method

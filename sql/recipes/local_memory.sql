@@ -12,5 +12,5 @@ SELECT
 FROM kernels
 WHERE local_bytes_per_thread > 0
 GROUP BY name, local_bytes_per_thread, registers_per_thread
-ORDER BY time_ns DESC, name
+ORDER BY time_ns DESC, name, local_bytes_per_thread, registers_per_thread
 LIMIT $top

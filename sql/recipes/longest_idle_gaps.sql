@@ -14,7 +14,7 @@ WITH gap AS (
     SELECT device_id, start_ns - idle_ns AS start_ns, start_ns AS end_ns, idle_ns
     FROM gpu_busy
     WHERE idle_ns IS NOT NULL
-    ORDER BY idle_ns DESC, start_ns
+    ORDER BY idle_ns DESC, start_ns, device_id
     LIMIT $top
 ),
 call AS (
@@ -26,13 +26,13 @@ call AS (
 ),
 busiest AS (
     SELECT
-        device_id, start_ns, sum(inside_ns)::BIGINT AS call_ns, arg_max(name, inside_ns) AS longest_call,
+        device_id, start_ns, sum(inside_ns)::BIGINT AS call_ns, arg_max(name, (inside_ns, name)) AS longest_call,
         max(inside_ns)::BIGINT AS longest_ns
     FROM call
     GROUP BY device_id, start_ns
 ),
 open_phase AS (
-    SELECT g.device_id, g.start_ns, arg_max(p.phase, p.start_ns) AS phase
+    SELECT g.device_id, g.start_ns, arg_max(p.phase, (p.start_ns, p.occurrence_id)) AS phase
     FROM gap AS g
     JOIN phases AS p ON p.start_ns <= g.start_ns AND p.end_ns > g.start_ns
     GROUP BY g.device_id, g.start_ns
@@ -41,4 +41,4 @@ SELECT g.device_id, g.start_ns, g.idle_ns, o.phase, coalesce(b.call_ns, 0) AS ca
 FROM gap AS g
 LEFT JOIN busiest AS b USING (device_id, start_ns)
 LEFT JOIN open_phase AS o USING (device_id, start_ns)
-ORDER BY g.idle_ns DESC, g.start_ns
+ORDER BY g.idle_ns DESC, g.start_ns, g.device_id

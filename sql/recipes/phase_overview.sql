@@ -13,4 +13,4 @@ SELECT
     phase, occurrences, wall_ns, gpu_busy_ns, busy_ratio, kernel_count / occurrences AS kernels_per_range,
     kernel_time_ns / nullif(kernel_count, 0) AS mean_kernel_ns
 FROM phase_summary
-ORDER BY wall_ns DESC
+ORDER BY wall_ns DESC, phase

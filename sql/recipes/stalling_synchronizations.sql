@@ -14,5 +14,5 @@ SELECT
 FROM api_calls
 WHERE regexp_matches(name, 'Synchronize|EventQuery|^cu(da)?Memcpy(2D|3D|HtoD|DtoH|DtoD)?$')
 GROUP BY phase, range_name, name
-ORDER BY time_ns DESC, phase, name
+ORDER BY time_ns DESC, phase, name, range_name
 LIMIT $top

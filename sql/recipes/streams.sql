@@ -27,4 +27,4 @@ SELECT
 FROM total AS t
 JOIN busy_ns('by_stream') AS s ON s.group_id IS NOT DISTINCT FROM (t.device_id, t.stream_id)
 JOIN busy_ns('by_device') AS d ON d.group_id IS NOT DISTINCT FROM t.device_id
-ORDER BY t.device_id, t.time_ns DESC
+ORDER BY t.device_id, t.time_ns DESC, t.stream_id

@@ -14,4 +14,4 @@ SELECT
 FROM kernel_summary
 GROUP BY phase, name, family
 QUALIFY row_number() OVER (PARTITION BY phase ORDER BY sum(time_ns) DESC, name, family) <= $top
-ORDER BY phase NULLS LAST, time_ns DESC, name
+ORDER BY phase NULLS LAST, time_ns DESC, name, family

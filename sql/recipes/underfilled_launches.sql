@@ -15,5 +15,5 @@ SELECT
 FROM kernels AS k JOIN devices AS d USING (device_id)
 WHERE k.grid_x * k.grid_y * k.grid_z < d.sm_count
 GROUP BY k.phase, k.name, blocks, d.sm_count
-ORDER BY time_ns DESC, k.phase, k.name, blocks
+ORDER BY time_ns DESC, k.phase, k.name, blocks, d.sm_count
 LIMIT $top

@@ -12,13 +12,14 @@ import nsys_pipeline
 
 ROOT = Path(nsys_pipeline.__file__).parent
 # Importable by every room.
-COMMON = {"__version__", "errors", "markers", "records", "sqlmods", "text"}
+COMMON = {"__version__", "errors", "markers", "nearest", "records", "sqlmods", "text"}
 # Room → the other rooms that it may import. Only cli may import all.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "records": set(),
     "nvtx_injection": set(),
     "markers": {"nvtx_injection"},
+    "nearest": set(),
     "sqlmods": set(),
     "text": set(),
     "rules": set(),

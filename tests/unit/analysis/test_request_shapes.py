@@ -8,8 +8,9 @@ import pytest
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.markers import encode_step
 from nsys_pipeline.model import load_model
-from nsys_pipeline.records import Report
+from nsys_pipeline.records import Report, Step
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
@@ -56,3 +57,28 @@ def test_a_shape_with_other_decode_steps_is_not_a_requests(three_requests: Path)
 
     assert next(phase for phase in report.phases if phase.name == "prefill").tokens == 8 + 128
     assert "requests_without_shape" in [notice.code for notice in report.warnings]
+
+
+def test_the_chunks_of_a_prompt_add_up(tmp_path: Path) -> None:
+    """Chunks of one batch are one prompt; unlike batches, ragged ones, and a chunk without a shape are none."""
+    chunks = [
+        [Step.ragged([8, 8], [0, 0], 0), Step.ragged([5, 5], [8, 8], 2)],
+        [Step.ragged([13], [0], 1)],
+        [Step.ragged([8], [0], 1), Step.ragged([8, 8], [0, 0], 2)],
+        [Step.ragged([8, 7], [0, 0], 0), Step.ragged([1, 1], [8, 7], 2)],
+        [Step.ragged([8], [0], 0), None],
+    ]
+    builder = TraceBuilder().gpu()
+    main = builder.process().thread()
+    for number, steps in enumerate(chunks):
+        start = 1000 * number
+        main.push(start, start + 900, "request", domain="llmperf")
+        for place, step in enumerate(steps):
+            at = start + 100 * (place + 1)
+            main.push(at, at + 90, "prefill", domain="llmperf")
+            if step is not None:
+                main.mark(at + 1, encode_step(step), domain="llmperf")
+            main.launch(at + 10, gpu=(at + 20, at + 80))
+    requests = report_of(builder.write(tmp_path / "trace.sqlite")).requests
+
+    assert [(each["shape"], each["requests"]) for each in requests] == [("1x13", 1), ("2x13", 1), (None, 3)]

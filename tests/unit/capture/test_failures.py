@@ -102,11 +102,23 @@ def test_faults_that_depend_on_chance(directory: RunDirectory, nsys: Nsys) -> No
     assert isinstance(gave_up, NsysFaultError)
     assert "gave up on the recording (Multiple different definitions" in gave_up.message
 
-    lost = no_report(
-        outcome("Connection to Agent lost. This is most likely a bug.", "Generated:"), nsys, directory, PLAN
-    )
-    assert isinstance(lost, NsysFaultError)
-    assert lost.message == "nsys lost the connection to its own agent"
+
+@pytest.mark.parametrize(
+    "ended",
+    [
+        outcome("Connection to Agent lost. This is most likely a bug.", "Generated:"),
+        outcome(
+            "ClientProxy.cpp(389): Throw in function QuadDProtobufComm::Endpoint GetLocalEndpoint()",
+            "[QuadDCommon::tag_message*] = Local Endpoint is not available.",
+            code=1,
+        ),
+    ],
+)
+def test_an_nsys_without_its_agent_failed_by_chance(ended: Outcome, directory: RunDirectory, nsys: Nsys) -> None:
+    for plan in (PLAN, attrs.evolve(PLAN, capture_range=None, rank_reports=True)):
+        error = no_report(ended, nsys, directory, plan)
+        assert isinstance(error, NsysFaultError)
+        assert error.message == "nsys had no connection to its own agent"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import attrs
 import pytest
 
 from nsys_pipeline.capture import CapturePlan, Nsys, nsys_argv
-from nsys_pipeline.capture.ranks import RANK_PYTHON, has_started_ranks, rank_argv, rank_wrapper
+from nsys_pipeline.capture.ranks import RANK_PYTHON, rank_argv, rank_wrapper, started_ranks
 from nsys_pipeline.capture.servers import SERVER_PROFILES, plan_server, server_profile
 from nsys_pipeline.cli.capture import _PROFILES
 from nsys_pipeline.errors import NsysError, UsageError
@@ -112,8 +113,10 @@ def test_the_script_that_runs_a_rank(tmp_path: Path) -> None:
     script.parent.mkdir()
     script.write_text(rank_wrapper(["printf", "%s|", "--output=out dir/trace-rank%q{RANK}"]))
     script.chmod(0o755)
-    assert not has_started_ranks(script.parent)
+    assert started_ranks(script.parent) == set()
     # the shell passes the arguments of torchrun on, and nsys sees its own unchanged
-    done = subprocess.run([script, "-u", "my script.py"], capture_output=True, text=True, check=True)
+    for rank in (11, 3):
+        ranked = {**os.environ, "RANK": str(rank)}
+        done = subprocess.run([script, "-u", "my script.py"], env=ranked, capture_output=True, text=True, check=True)
     assert done.stdout == "--output=out dir/trace-rank%q{RANK}|-u|my script.py|"
-    assert has_started_ranks(script.parent)
+    assert started_ranks(script.parent) == {"3", "11"}

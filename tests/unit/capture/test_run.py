@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -23,3 +24,25 @@ def test_a_failed_capture_does_not_stand_in_the_way_of_the_next(tmp_path: Path) 
         with pytest.raises(NsysError, match="nsys wrote no report"):
             capture(CapturePlan(command=("true",)), nsys=nsys, output=tmp_path / "run", exact_output=True)
         assert sorted(left.name for left in (tmp_path / "run").iterdir()) == ["run.json", "workload.log"]
+
+
+def test_ranks_that_ran_without_a_report_are_tried_again_and_then_told_from_no_ranks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an nsys that makes no report, and a launcher that starts its ranks as torchrun does
+    path = fake_nsys(tmp_path / "bin")
+    path.write_text(path.read_text().removesuffix("exit 0\n") + "echo 'RuntimeError: no agent' >&2\nexit 1\n")
+    monkeypatch.setenv("PYTHON_EXEC", sys.executable)
+    started = tmp_path / "started"
+    launcher = CapturePlan(command=("sh", "-c", f'echo x >> {started}; "$PYTHON_EXEC" -u x.py'), rank_reports=True)
+
+    with pytest.raises(NsysError, match="nsys made no report of any rank: RuntimeError: no agent"):
+        capture(launcher, nsys=Nsys.probe(path), output=tmp_path / "run", exact_output=True, attempts=2)
+    assert started.read_text() == "x\nx\n"
+    assert sorted(left.name for left in (tmp_path / "run").iterdir()) == ["run.json", "workload.log"]
+
+    # then a command that starts no rank is another matter, and is not tried again
+    alone = CapturePlan(command=("sh", "-c", f"echo y >> {started}"), rank_reports=True)
+    with pytest.raises(NsysError, match="no rank was profiled: the command started none"):
+        capture(alone, nsys=Nsys.probe(path), output=tmp_path / "other", exact_output=True, attempts=2)
+    assert started.read_text() == "x\nx\ny\n"

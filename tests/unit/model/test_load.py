@@ -77,3 +77,18 @@ def test_a_name_that_is_nothing_lists_the_presets() -> None:
         load_model("nonesuch")
     assert caught.value.hint is not None
     assert "llama-3-8b" in caught.value.hint
+
+
+def test_a_name_that_is_almost_a_preset_names_it() -> None:
+    with pytest.raises(ModelError, match="neither a preset nor a file") as caught:
+        load_model("llama3")
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("did you mean `llama-3-8b` or ")
+
+
+def test_a_hub_id_whose_model_is_a_preset_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ModelError, match="not in the local Hugging Face cache") as caught:
+        load_model("meta-llama/Llama-3.1-8B")
+    assert caught.value.hint is not None
+    assert caught.value.hint.startswith("`llama-3.1-8b` is a preset; or pass a config.json")

@@ -47,3 +47,26 @@ def test_a_range_that_was_open_at_the_stop_ends_with_the_last_event_of_its_proce
         # nothing tells that end from a recorded one
         expected = {"ttft_ns": 100, "tpot_ns": 4400.0, "decode_steps": 2}
     assert times == [expected]
+
+
+@pytest.mark.parametrize(
+    ("note", "is_closed"), [("Not all NVTX events might have been collected.", False), ("CUDA was used.", True)]
+)
+def test_a_cut_range_is_known_by_an_end_after_the_recording_where_ranges_may_be_lost(
+    tmp_path: Path, note: str, is_closed: bool
+) -> None:
+    # given a report that does not say when nsys stopped
+    trace = TraceBuilder().session(9000)
+    trace.process().thread().push(100, 9500, "request").push(110, 150, "prefill").push(120, 9000, "other")
+    trace.diagnostic(note, at=50)
+
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        opened.build("load.nvtx_ranges")
+        ranges = records(opened.connection, "SELECT name, end_ns, is_closed FROM load.nvtx_ranges ORDER BY name")
+
+    # then one that ends with the recording has a recorded end
+    assert [tuple(row.values()) for row in ranges] == [
+        ("other", 9000, True),
+        ("prefill", 150, True),
+        ("request", 9500 if is_closed else 9000, is_closed),
+    ]
