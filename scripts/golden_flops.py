@@ -79,17 +79,19 @@ def other_inputs(kind: str, config: Any) -> dict[str, Any]:
 def write_other(target: Path) -> None:
     """Count models that are no decoders, with real (random) weights on the CPU: eager attention is products there."""
     from torch.utils.flop_counter import FlopCounterMode
+    from transformers.modeling_outputs import MoEModelOutput
 
     entries = []
     for name, entry in json.loads((TESTS / "other_configs.json").read_text(encoding="utf-8")).items():
         hf_config = transformers.AutoConfig.for_model(**entry["config"])
         module = getattr(transformers, entry["class"])._from_config(hf_config, attn_implementation="eager").eval()
+        module.requires_grad_(False)
         with torch.no_grad():
             with FlopCounterMode(display=False) as counter:
                 out = module(**other_inputs(entry["kind"], hf_config))
             flops = [counter.get_total_flops()]
             if entry["kind"] in ("seq2seq", "audio"):
-                encoded = (out.encoder_last_hidden_state,)
+                encoded = MoEModelOutput(last_hidden_state=out.encoder_last_hidden_state)
                 one = torch.zeros(2, 1, dtype=torch.long)
                 with FlopCounterMode(display=False) as counter:
                     module(decoder_input_ids=one, past_key_values=out.past_key_values, encoder_outputs=encoded)

@@ -683,7 +683,7 @@ class OnTokens(Around):
     def _length(self, tokens: int) -> int:
         if not tokens:
             return 0
-        return (tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed
+        return max(0, tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed
 
 
 @attrs.frozen(kw_only=True)

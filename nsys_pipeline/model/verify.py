@@ -37,7 +37,7 @@ _SAME_CODE = {"kimi_k2": "deepseek_v3"}
 _DECODER = re.compile(r"(^|\.)(language_model|text_model|lm_head)\.")
 #: Parameters that are not the text decoder's, in those that do not.
 _OTHER_TOWERS = re.compile(
-    r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio)|embed_tokens_extend)\."
+    r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|vqmodel|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio)|embed_tokens_extend)\."
 )
 _RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (

@@ -490,6 +490,37 @@ def _opt(config: Config, _rng: Random) -> None:
     config["max_position_embeddings"] = 128
 
 
+def _gpt_1(config: Config, rng: Random) -> None:
+    for name in ("num_key_value_heads", "intermediate_size"):
+        config.pop(name, None)
+    config.update(dff=96, n_positions=128) if config["model_type"] == "ctrl" else _opt(config, rng)
+
+
+def _diffllama(config: Config, rng: Random) -> None:
+    # Both halves of the heads share the values.
+    config["num_attention_heads"], config["num_key_value_heads"] = rng.choice(((2, 2), (4, 2), (4, 4), (8, 4)))
+    config["head_dim"] = rng.choice((4, 8, 16))
+
+
+def _axk2(config: Config, rng: Random) -> None:
+    _axk1(config, rng)
+    config.update(index_topk=rng.choice((3, 7, 64)), index_n_heads=rng.choice((1, 4)), index_head_dim=16)
+    config.update(gated_norm_rank=rng.choice((3, 5)), qk_rope_head_dim=8, n_group=None, topk_group=None)
+
+
+def _doge(config: Config, rng: Random) -> None:
+    config.update(keep_window_size=rng.choice((3, 7, 64)), is_moe=False, sliding_window=None)
+
+
+def _hrm_text(config: Config, rng: Random) -> None:
+    config.update(num_hidden_layers=rng.choice((1, 2)), H_cycles=rng.choice((1, 2)), L_cycles=rng.choice((1, 2, 3)))
+    config.update(num_layers_per_stack=..., num_key_value_heads=...)
+
+
+def _modernbert_decoder(config: Config, rng: Random) -> None:
+    config.update(local_attention=rng.choice((6, 14, 128)), num_key_value_heads=...)
+
+
 def _no_window(config: Config, _rng: Random) -> None:
     # transformers cannot run this type's windows over a cache.
     config["use_sliding_window"] = False
@@ -563,22 +594,31 @@ _SPECIAL: dict[str, Callable[[Config, Random], None]] = {
     "axk1": _axk1,
     "hy_v4": _hy_v4,
     "lfm3": _lfm3,
+    "axk2": _axk2,
+    "biogpt": _opt,
+    "hrm_text": _hrm_text,
+    "modernbert-decoder": _modernbert_decoder,
+    "ctrl": _gpt_1,
+    "diffllama": _diffllama,
+    "doge": _doge,
+    "xglm": _gpt_1,
 }
 
 
 #: Text decoders that transformers can build and run from such a config.
 TEXT_TYPES = (
-    "afmoe", "apertus", "arcee", "aria_text", "axk1", "bailing_hybrid", "bamba", "bitnet", "bloom", "codegen",
-    "cohere", "cohere2", "cohere2_moe", "cwm", "dbrx", "deepseek_v2", "deepseek_v3", "deepseek_v32", "deepseek_v4",
-    "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe", "falcon", "falcon_h1", "falcon_mamba", "flex_olmo",
-    "flint", "gemma", "gemma2", "gemma3_text", "gemma3n_text", "gemma4_text", "glm", "glm4", "glm4_moe",
-    "glm4_moe_lite", "glm_moe_dsa", "gpt2", "gpt_bigcode", "gpt_neo", "gpt_neox", "gpt_oss", "gptj", "granite",
-    "granite_swa", "granitemoe", "granitemoe_swa", "granitemoehybrid", "granitemoeshared", "helium",
-    "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "hy_v4", "hyperclovax", "internlm3", "iquestcoder", "jais2",
-    "jamba", "jetmoe", "kimi_linear", "kolibri1", "laguna", "lfm2", "lfm2_moe", "lfm3", "llama", "llama4_text",
-    "mamba", "mamba2", "mellum", "mimo_v2_flash", "minicpm3", "minimax", "minimax_m2", "minimax_m3_vl_text",
-    "ministral", "ministral3", "mistral", "mixtral", "mpt", "nanochat", "nemotron", "nemotron_h", "olmo", "olmo2",
-    "olmo3", "olmo_hybrid", "olmoe", "opt", "persimmon", "phi", "phi3", "phimoe", "qwen2", "qwen2_moe", "qwen3",
-    "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "recurrent_gemma", "seed_oss", "smollm3",
-    "solar_open", "stablelm", "starcoder2", "vaultgemma", "youtu", "zamba", "zamba2",
+    "afmoe", "apertus", "arcee", "aria_text", "axk1", "axk2", "bailing_hybrid", "bamba", "biogpt", "bitnet", "bloom",
+    "codegen", "cohere", "cohere2", "cohere2_moe", "ctrl", "cwm", "dbrx", "deepseek_v2", "deepseek_v3",
+    "deepseek_v32", "deepseek_v4", "diffllama", "doge", "dots1", "ernie4_5", "ernie4_5_moe", "exaone4", "exaone_moe",
+    "falcon", "falcon_h1", "falcon_mamba", "flex_olmo", "flint", "gemma", "gemma2", "gemma3_text", "gemma3n_text",
+    "gemma4_text", "glm", "glm4", "glm4_moe", "glm4_moe_lite", "glm_moe_dsa", "gpt2", "gpt_bigcode", "gpt_neo",
+    "gpt_neox", "gpt_oss", "gptj", "granite", "granite_swa", "granitemoe", "granitemoe_swa", "granitemoehybrid",
+    "granitemoeshared", "helium", "hrm_text", "hunyuan_v1_dense", "hunyuan_v1_moe", "hy_v3", "hy_v4", "hyperclovax",
+    "internlm3", "iquestcoder", "jais2", "jamba", "jetmoe", "kimi_linear", "kolibri1", "laguna", "lfm2", "lfm2_moe",
+    "lfm3", "llama", "llama4_text", "mamba", "mamba2", "mellum", "mimo_v2_flash", "minicpm3", "minimax", "minimax_m2",
+    "minimax_m3_vl_text", "ministral", "ministral3", "mistral", "mixtral", "modernbert-decoder", "mpt", "nanochat",
+    "nemotron", "nemotron_h", "olmo", "olmo2", "olmo3", "olmo_hybrid", "olmoe", "opt", "persimmon", "phi", "phi3",
+    "phimoe", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next",
+    "recurrent_gemma", "seed_oss", "smollm3", "solar_open", "stablelm", "starcoder2", "vaultgemma", "xglm", "youtu",
+    "zamba", "zamba2",
 )  # fmt: skip

@@ -15,12 +15,16 @@ from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.sam import sam_vision_model
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
 from nsys_pipeline.model.families.text import ALONE, TEXT
+from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import COUNTED, TEXT_ONLY
+from nsys_pipeline.model.families.two_towers import TWO_TOWERS
 from nsys_pipeline.model.fields import Fields
 
 FAMILIES: dict[str, Builder] = {
     **TEXT,
     **ENCODERS,
+    **TEXT_ENCODERS,
+    **TWO_TOWERS,
     **SEQ2SEQ,
     **MULTIMODAL,
     **TEXT_ONLY,
@@ -29,7 +33,18 @@ FAMILIES["sam_vision_model"] = sam_vision_model
 
 #: Model types whose totals equal torch's FlopCounterMode on transformers' code to the last FLOP, in the golden tests.
 VERIFIED = frozenset(
-    {**DENSE, **MOE, **ALONE, **MULTIMODAL, **ENCODERS, **SEQ2SEQ, "sam_vision_model": None, **dict.fromkeys(COUNTED)}
+    {
+        **DENSE,
+        **MOE,
+        **ALONE,
+        **MULTIMODAL,
+        **ENCODERS,
+        **TEXT_ENCODERS,
+        **SEQ2SEQ,
+        "sam_vision_model": None,
+        "hrm_text": None,
+        **dict.fromkeys(COUNTED),
+    }
 ) - {
     "gemma4_text",
     "gemma4_unified_text",
@@ -38,6 +53,7 @@ VERIFIED = frozenset(
     "qwen4_exp_text",
     "deepseek",
     "deepseek_vl_v2",
+    "florence2",
     "longcat_flash",
     "mistral4",
     "qwen2_5_omni_text",
@@ -48,6 +64,7 @@ VERIFIED = frozenset(
 
 #: Sub-configs that have defaults of their own but are not read alone.
 NESTED = (
+    "t5_gemma_module",
     "pixtral",
     "qwen2_vl_vision",
     "qwen2_5_vl_vision",

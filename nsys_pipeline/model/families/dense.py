@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Linear, Mlp
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, group_layers
+from nsys_pipeline.model.blocks import Embedding, Head, LastTokens, Linear, Mlp, Norm
 from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
     check_kinds,
     dense_ffn,
     every,
+    layer_kinds,
     lettered_windows,
+    norm_weights,
     per_layer,
     read_dims,
     read_window,
@@ -18,6 +22,7 @@ from nsys_pipeline.model.families.common import (
     uniform,
 )
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import ATTENTION
 
 
 def llama(f: Fields) -> Architecture:
@@ -208,10 +213,6 @@ def opt(f: Fields) -> Architecture:
     )
     if embed == dims.width:
         return spec.build("opt")
-    import attrs
-
-    from nsys_pipeline.model.blocks import Embedding, Head
-
     stack = spec.stack()
     first = (Embedding("embed", dims.vocab, embed, tied=spec.tied), Linear("project_in", dims.width, embed))
     last = (*stack.after[:-1], Linear("project_out", embed, dims.width), Head(dims.vocab, embed))
@@ -306,17 +307,18 @@ def cohere(f: Fields) -> Architecture:
 
 
 def cohere2(f: Fields) -> Architecture:
-    """Cohere with three sliding layers to a full one."""
+    """Cohere with three sliding layers to a full one; Compass has full ones unless the config lists them."""
     dims, bias = read_dims(f), f.flag("attention_bias")
+    slides = (lambda _: False) if f.model_type == "cohere_compass_text" else every(f, dims.depth, 4)
     return DecoderSpec(
         dims=dims,
         q_bias=bias,
         o_bias=bias,
         norms=1,
-        windows=sliding(f, dims.depth, every(f, dims.depth, 4)),
+        windows=sliding(f, dims.depth, slides),
         ffn=dense_ffn(f, dims.width),
         tied=f.flag("tie_word_embeddings"),
-    ).build("cohere2")
+    ).build(f.model_type)
 
 
 def olmo(f: Fields) -> Architecture:
@@ -631,6 +633,80 @@ def hyperclovax(f: Fields) -> Architecture:
     ).build("hyperclovax")
 
 
+def muse_glimmer(f: Fields) -> Architecture:
+    """Four norms and a gate on the attention's output; three sliding layers to a full one, which comes last."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    gate = Linear("attention_gate", dims.heads * dims.head_dim, dims.width, role=ATTENTION)
+    return DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norms=4,
+        windows=sliding(f, dims.depth, lambda index: (dims.depth - 1 - index) % 4 != 0),
+        ffn=dense_ffn(f, dims.width),
+        more=(gate,),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("muse_glimmer")
+
+
+def molmo2(f: Fields) -> Architecture:
+    """Qwen3 whose table has rows that the head does not; norms on heads, or on the whole of Q and K."""
+    dims = read_dims(f)
+    kinds = {"qwen3": dims.qk_norm_per_head, "olmo": dims.qk_norm_full}
+    kind = f.text("qk_norm_type", default="qwen3")
+    if kind not in kinds:
+        raise f.wrong("qk_norm_type", f"is {kind!r}; known kinds are {', '.join(kinds)}")
+    spec = DecoderSpec(
+        dims=dims, q_bias=f.flag("attention_bias"), qk_norm=kinds[kind], ffn=dense_ffn(f, dims.width), tied=False
+    )
+    stack = spec.stack()
+    table = Embedding("embed", dims.vocab + f.integer("additional_vocab_size", minimum=0), dims.width)
+    stack = attrs.evolve(stack, before=(table, *stack.before[1:]))
+    return Architecture(family="molmo2", decoder=stack, heads=dims.heads, kv_heads=dims.kv_heads)
+
+
+def modernbert_decoder(f: Fields) -> Architecture:
+    """ModernBERT with a causal mask; a linear layer and a norm before the head, for the positions that have logits."""
+    dims, bias = read_dims(f, kv_heads=f.dim("num_attention_heads")), f.flag("attention_bias")
+    interval, norm = f.integer("global_attn_every_n_layers", default=3), "layer" if f.flag("norm_bias") else "rms"
+    kinds = layer_kinds(f, dims.depth, lambda i: "sliding_attention" if i % interval else "full_attention")
+    window = f.integer("local_attention", default=128) // 2
+    spec = DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        norm=norm,
+        embedding_norm=True,
+        windows=[window if kind == "sliding_attention" else None for kind in kinds],
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+        head_bias=f.flag("decoder_bias", default=True),
+    )
+    layers = [spec.layer(index) for index in range(dims.depth)]
+    # The first layer's attention has no norm of its own: the embedding's serves.
+    layers[0] = (layers[0][0], layers[0][1][1:])
+    stack, weights = spec.stack(), norm_weights(norm, dims.width)
+    transform = Linear("transform", dims.width, dims.width, dims.width if f.flag("classifier_bias") else 0)
+    last = LastTokens(blocks=(transform, Norm("transform_norm", dims.width, weights)))
+    after = (*stack.after[:-1], last, stack.after[-1])
+    stack = attrs.evolve(stack, layers=group_layers("layers", layers), after=after)
+    return Architecture(family=f.model_type, decoder=stack, heads=dims.heads, kv_heads=dims.kv_heads)
+
+
+def chameleon(f: Fields) -> Architecture:
+    """Llama with a scale and a shift for each head of Q and K; images come as tokens of the table."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    text = DecoderSpec(
+        dims=dims,
+        q_bias=bias,
+        o_bias=bias,
+        qk_norm=2 * dims.qk_norm_full,
+        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("chameleon")
+    return attrs.evolve(text, text_only=True)
+
+
 DENSE: dict[str, Builder] = {
     "llama": llama,
     "mistral": mistral,
@@ -691,4 +767,12 @@ DENSE: dict[str, Builder] = {
     "hunyuan_vl_text": hunyuan_dense,
     "hyperclovax": hyperclovax,
     "paddleocr_vl_text": ernie4_5,
+    "chameleon": chameleon,
+    "cohere_compass_text": cohere2,
+    "cosmos3_edge_text": arcee,
+    "emu3_text_model": llama,
+    "granite_docling_text": llama,
+    "modernbert-decoder": modernbert_decoder,
+    "molmo2_text": molmo2,
+    "muse_glimmer_text": muse_glimmer,
 }

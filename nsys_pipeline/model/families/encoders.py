@@ -1,4 +1,4 @@
-"""Encoders of text and images. An image encoder's step counts patches per image."""
+"""What encoders share, and those of images. An image encoder's step counts patches per image."""
 
 from __future__ import annotations
 
@@ -7,25 +7,30 @@ from collections.abc import Sequence
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Constant, Embedding, Head, Linear, Mlp, Norm, OnTokens
-from nsys_pipeline.model.families.common import Builder, layer_kinds, norm_weights
+from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.families.common import Builder, norm_weights
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
 
 @attrs.frozen(kw_only=True)
 class EncoderSpec:
-    """An encoder stack with one attention and one MLP per layer."""
+    """An encoder stack with one attention and one MLP per layer.
+
+    `down_bias`: the MLP's last matrix has a bias even without `mlp_bias`; `more` are further blocks of each layer.
+    """
 
     width: int
     depth: int
     heads: int
     hidden: int
+    kv_heads: int | None = None
     gated: bool = False
     qkv_bias: bool = True
     k_bias: bool = True
     o_bias: bool = True
     mlp_bias: bool = True
+    down_bias: bool = False
     norm: str = "layer"
     norms: int = 2
     qk_norm: int = 0
@@ -35,6 +40,7 @@ class EncoderSpec:
     head_dim: int | None = None
     role: str | None = None
     causal: bool = False
+    more: tuple[Block, ...] = ()
 
     def layers(self, label: str) -> tuple[Layers, ...]:
         """The layers, grouped by kind."""
@@ -46,7 +52,7 @@ class EncoderSpec:
         attention = Attention(
             width=self.width,
             heads=self.heads,
-            kv_heads=self.heads,
+            kv_heads=self.kv_heads or self.heads,
             head_dim=self.head_dim or self.width // self.heads,
             q_bias=self.qkv_bias,
             kv_bias=self.qkv_bias and self.k_bias,
@@ -63,86 +69,19 @@ class EncoderSpec:
         weights = norm_weights(self.norm, self.width)
         names = ("attention_norm", "mlp_norm", "post_attention_norm", "post_mlp_norm")[: self.norms]
         blocks: list[Block] = [Norm(name, self.width, weights) for name in names]
+        if self.down_bias:
+            blocks.append(Constant("mlp_down_bias", self.width))
         if self.layer_params:
             blocks.append(Constant("layer_scale", self.layer_params))
         label = "window" if window or chunk else ""
-        return label, (*blocks, attention, mlp)
+        return label, (*blocks, attention, *self.more, mlp)
 
 
-def _heads(f: Fields, width: int, *names: str) -> int:
+def heads_of(f: Fields, width: int, *names: str) -> int:
+    """Attention heads. Raises ModelError where they do not divide the width."""
     heads = f.dim(*(names or ("num_attention_heads",)))
     f.divides("hidden_size", width, "num_attention_heads", heads)
     return heads
-
-
-def bert(f: Fields) -> Architecture:
-    """BERT and its kin: embeddings with a norm, post-norm layers; a pooler, or the masked-LM head of that class."""
-    width = f.dim("hidden_size")
-    vocab = f.dim("vocab_size")
-    spec = EncoderSpec(
-        width=width,
-        depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
-        hidden=f.dim("intermediate_size", "hidden_dim"),
-    )
-    names = " ".join(str(name) for name in f.items("architectures") or [])
-    masked = "MaskedLM" in names or "PreTraining" in names
-    distil = f.model_type == "distilbert"
-    before: list[Block] = [
-        Embedding("embed", vocab, width, tied=masked),
-        Embedding("embed_positions", f.dim("max_position_embeddings"), width),
-    ]
-    if not distil:
-        before.append(Embedding("embed_types", f.integer("type_vocab_size", default=2), width))
-    before.append(Norm("embed_norm", width, 2 * width))
-    after: list[Block] = []
-    if masked:
-        per_logit: tuple[Block, ...] = (
-            Linear("transform", width, width, width),
-            Norm("transform_norm", width, 2 * width),
-        )
-        after = [*per_logit, Head(vocab, width, vocab)]
-    elif not distil:
-        after = [OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1)]
-    stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
-    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads)
-
-
-def modernbert(f: Fields) -> Architecture:
-    """Gated MLPs; two of three layers attend to a window of `local_attention` tokens around each token."""
-    width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
-    every = f.integer("global_attn_every_n_layers", default=3)
-    kinds = layer_kinds(f, depth, lambda i: "sliding_attention" if i % every else "full_attention")
-    reach = f.integer("local_attention", default=128) // 2 + 1
-    norm = "layer" if f.flag("norm_bias") else "rms"
-    weights = norm_weights(norm, width)
-    spec = EncoderSpec(
-        width=width,
-        depth=depth,
-        heads=_heads(f, width),
-        hidden=f.dim("intermediate_size"),
-        gated=True,
-        qkv_bias=f.flag("attention_bias"),
-        o_bias=f.flag("attention_bias"),
-        mlp_bias=f.flag("mlp_bias"),
-        norm=norm,
-        windows=[reach if kind == "sliding_attention" else None for kind in kinds],
-    )
-    vocab = f.dim("vocab_size")
-    masked = "MaskedLM" in " ".join(str(name) for name in f.items("architectures") or [])
-    after: list[Block] = [Norm("final_norm", width, weights)]
-    if masked:
-        bias = width if f.flag("classifier_bias") else 0
-        head_bias = vocab if f.flag("decoder_bias", default=True) else 0
-        after += [
-            Linear("transform", width, width, bias),
-            Norm("transform_norm", width, weights),
-            Head(vocab, width, head_bias),
-        ]
-    before = (Embedding("embed", vocab, width, tied=masked), Norm("embed_norm", width, weights))
-    stack = Stack("encoder", spec.layers("layers"), before, tuple(after))
-    # The first layer's attention has no norm of its own: the embedding's serves.
-    return Architecture(family="modernbert", encoder=stack, heads=spec.heads, unused_params=-weights)
 
 
 def grid(f: Fields, size: str = "image_size", patch: str = "patch_size") -> tuple[int, int]:
@@ -173,7 +112,7 @@ def clip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, i
     spec = EncoderSpec(
         width=width,
         depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
+        heads=heads_of(f, width),
         hidden=f.dim("intermediate_size"),
         role=VISION,
     )
@@ -194,7 +133,7 @@ def siglip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int,
     side, patch = grid(f)
     hidden = f.dim("intermediate_size")
     spec = EncoderSpec(
-        width=width, depth=f.dim("num_hidden_layers"), heads=_heads(f, width), hidden=hidden, role=VISION
+        width=width, depth=f.dim("num_hidden_layers"), heads=heads_of(f, width), hidden=hidden, role=VISION
     )
     tokens = side * side
     before = (
@@ -269,7 +208,7 @@ def vit(f: Fields) -> Architecture:
     spec = EncoderSpec(
         width=width,
         depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
+        heads=heads_of(f, width),
         hidden=f.dim("intermediate_size"),
         qkv_bias=bias,
         role=VISION,
@@ -291,10 +230,12 @@ def vit(f: Fields) -> Architecture:
 
 
 def dinov2(f: Fields) -> Architecture:
-    """DINOv2: ViT with a scale per channel after each block."""
+    """DINOv2: ViT with a scale per channel after each block; maybe with registers, tokens that are no patches."""
     width = f.dim("hidden_size")
     side, patch = grid(f)
-    tokens = side * side + 1
+    with_registers = f.model_type == "dinov2_with_registers"
+    extra = 1 + (f.integer("num_register_tokens", minimum=0) if with_registers else 0)
+    tokens = side * side + extra
     swiglu = f.flag("use_swiglu_ffn")
     hidden = int(width * f.ratio("mlp_ratio", default=4))
     if swiglu:
@@ -302,31 +243,59 @@ def dinov2(f: Fields) -> Architecture:
     spec = EncoderSpec(
         width=width,
         depth=f.dim("num_hidden_layers"),
-        heads=_heads(f, width),
+        heads=heads_of(f, width),
         hidden=hidden,
         gated=swiglu,
         qkv_bias=f.flag("qkv_bias", default=True),
         layer_params=2 * width,
         role=VISION,
     )
-    mask = 1 if f.flag("use_mask_token", default=True) else 0
+    mask = 1 if with_registers or f.flag("use_mask_token", default=True) else 0
     before = (
-        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=1),
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=extra),
         Constant("embed_positions", (tokens + 1 + mask) * width),
     )
     stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, 2 * width),))
-    return Architecture(family="dinov2", encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+
+
+def dinov3(f: Fields) -> Architecture:
+    """DINOv3: rotary positions, registers, no bias on K."""
+    width = f.dim("hidden_size")
+    side, patch = grid(f)
+    extra = 1 + f.integer("num_register_tokens", minimum=0)
+    bias = f.flag("query_bias")
+    if bias != f.flag("value_bias"):
+        raise f.wrong("query_bias", f"is {bias}, but `value_bias` is not, which is not supported")
+    spec = EncoderSpec(
+        width=width,
+        depth=f.dim("num_hidden_layers"),
+        heads=heads_of(f, width),
+        hidden=f.dim("intermediate_size"),
+        gated=f.flag("use_gated_mlp"),
+        qkv_bias=bias,
+        k_bias=f.flag("key_bias"),
+        o_bias=f.flag("proj_bias"),
+        mlp_bias=f.flag("mlp_bias"),
+        layer_params=2 * width,
+        role=VISION,
+    )
+    # The class token, the registers, and a mask token that no pass reads.
+    before = (
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=extra),
+        Constant("embed_tokens", extra * width),
+    )
+    stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, 2 * width),))
+    return Architecture(
+        family="dinov3_vit", encoder=stack, heads=spec.heads, encoder_tokens=side * side + extra, unused_params=width
+    )
 
 
 ENCODERS: dict[str, Builder] = {
-    "bert": bert,
-    "roberta": bert,
-    "xlm-roberta": bert,
-    "camembert": bert,
-    "distilbert": bert,
-    "modernbert": modernbert,
     "clip_vision_model": clip_vision_model,
     "siglip_vision_model": siglip_vision_model,
     "vit": vit,
     "dinov2": dinov2,
+    "dinov2_with_registers": dinov2,
+    "dinov3_vit": dinov3,
 }

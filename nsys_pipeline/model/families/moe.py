@@ -342,12 +342,17 @@ def glm4_moe(f: Fields) -> Architecture:
     ).build("glm4_moe")
 
 
+def _spelled_frequency(f: Fields, depth: int, first: int) -> Fields:
+    """The config with `mlp_layer_types`: experts in every `moe_layer_freq`-th layer from `first` on."""
+    step = f.integer("moe_layer_freq", default=1)
+    spelled = ["sparse" if index >= first and index % step == 0 else "dense" for index in range(depth)]
+    return f.replaced(first_k_dense_replace=0, mlp_layer_types=named_kinds(f, "mlp_layer_types", depth, spelled))
+
+
 def axk1(f: Fields) -> Architecture:
     """DeepSeek-V3 with a norm on what experts add."""
     width, depth = f.dim("hidden_size"), f.dim("num_hidden_layers")
-    first, step = f.integer("first_k_dense_replace", default=1, minimum=0), f.integer("moe_layer_freq", default=1)
-    spelled = ["sparse" if index >= first and index % step == 0 else "dense" for index in range(depth)]
-    moe_f = f.replaced(first_k_dense_replace=0, mlp_layer_types=named_kinds(f, "mlp_layer_types", depth, spelled))
+    moe_f = _spelled_frequency(f, depth, f.integer("first_k_dense_replace", default=1, minimum=0))
     plain = latent_decoder(f, deepseek_ffn(moe_f, width), "axk1")
     assert plain.decoder is not None  # noqa: S101 - it has just been built
     layers = tuple(
@@ -672,48 +677,54 @@ def afmoe(f: Fields) -> Architecture:
 
 
 def mimo_v2_flash(f: Fields) -> Architecture:
-    """Sliding layers with sinks and twice the K and V heads of full ones; V is narrower than K."""
+    """Sliding layers with sinks and heads of their own, by default twice the K and V heads; V is narrower than K."""
     width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
     vocab, bias = f.dim("vocab_size"), f.flag("attention_bias")
     kv_heads, head_dim, value_dim = f.dim("num_key_value_heads"), f.integer("head_dim"), f.integer("v_head_dim")
     experts, top_k = experts_of(f, "n_routed_experts")
-    moe = Moe(width=width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k)
+    hidden = f.dim("moe_intermediate_size")
+    shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
+    moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
     dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
     # The published config counts the tokens before the query only, and spells patterns with ones and zeros.
     before = f.opt_int("sliding_window_size")
     window = before + 1 if before else read_window(f)
-    pattern = f.items("hybrid_layer_pattern")
+    pattern, frequency = f.items("hybrid_layer_pattern"), f.items("moe_layer_freq")
+    for name, listed in (("hybrid_layer_pattern", pattern), ("moe_layer_freq", frequency)):
+        if listed is not None and len(listed) != depth:
+            raise f.wrong(name, f"lists {len(listed)} layers, but there are {depth}")
     kinds = layer_kinds(
         f,
         depth,
         lambda i: "sliding_attention" if (pattern[i] if pattern else i and (i + 1) % 6) else "full_attention",
     )
-    frequency = f.items("moe_layer_freq")
     spelled = ["sparse" if on else "dense" for on in frequency] if frequency else ["dense"] + ["sparse"] * depth
-    for name, listed in (("hybrid_layer_pattern", pattern), ("moe_layer_freq", frequency)):
-        if listed is not None and len(listed) != depth:
-            raise f.wrong(name, f"lists {len(listed)} layers, but there are {depth}")
     ffn = _by_kind(named_kinds(f, "mlp_layer_types", depth, spelled), dense, moe)
     layers = []
     for index, kind in enumerate(kinds):
         slides = kind == "sliding_attention"
-        layer_kv = f.integer("swa_num_key_value_heads", default=2 * kv_heads) if slides else kv_heads
-        f.divides("num_attention_heads", heads, "num_key_value_heads", layer_kv)
+        layer_heads, layer_kv, k_dim, v_dim = heads, kv_heads, head_dim, value_dim
+        if slides:
+            layer_heads = f.integer("swa_num_attention_heads", default=heads)
+            layer_kv = f.integer("swa_num_key_value_heads", default=2 * kv_heads)
+            k_dim, v_dim = f.integer("swa_head_dim", default=k_dim), f.integer("swa_v_head_dim", default=v_dim)
+        f.divides("num_attention_heads", layer_heads, "num_key_value_heads", layer_kv)
+        sinks = f.flag(f"add_{'swa' if slides else 'full'}_attention_sink_bias", default=slides)
         attention = Attention(
             width=width,
-            heads=heads,
+            heads=layer_heads,
             kv_heads=layer_kv,
-            head_dim=head_dim,
-            value_dim=value_dim,
+            head_dim=k_dim,
+            value_dim=v_dim,
             q_bias=bias,
             kv_bias=bias,
-            extra_params=heads if slides else 0,
+            extra_params=layer_heads if sinks else 0,
             window=window if slides else None,
         )
         name, block = ffn(index)
         norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
         layers.append((f"sliding.{name}" if slides else name, (*norms, attention, block)))
-    return plain_decoder(f, "mimo_v2_flash", layers, vocab=vocab, width=width, heads=heads, kv_heads=kv_heads)
+    return plain_decoder(f, f.model_type, layers, vocab=vocab, width=width, heads=heads, kv_heads=kv_heads)
 
 
 def laguna(f: Fields) -> Architecture:
@@ -789,8 +800,19 @@ def longcat_flash(f: Fields) -> Architecture:
     return plain_decoder(f, "longcat_flash", layers, vocab=vocab, width=width, heads=heads, kv_heads=heads)
 
 
+def gated_norm_blocks(f: Fields, mlp_kind: str) -> tuple[Block, ...]:
+    """A.X K2: low-rank gates behind norms, and a query projected together with a gate from twice its latents."""
+    width, rank, heads = f.dim("hidden_size"), f.integer("gated_norm_rank"), f.dim("num_attention_heads")
+    blocks: list[Block] = []
+    for name in ("attention_norm_gate", *(("mlp_norm_gate",) if mlp_kind == "sparse" else ())):
+        blocks += [Linear(f"{name}_1", rank, width), Linear(f"{name}_2", width, rank)]
+    # One matrix of 2 q_lora_rank rows: this is what it has beyond DeepSeek's `q_b`.
+    query, value = f.dim("qk_nope_head_dim") + f.dim("qk_rope_head_dim"), f.dim("v_head_dim")
+    return (*blocks, Linear("q_gate", heads * (query + 2 * value), f.dim("q_lora_rank"), role=ATTENTION))
+
+
 def sparse_latents(f: Fields) -> Architecture:
-    """DeepSeek-V3.2 and GLM-5: an indexer picks the keys that latent attention looks at."""
+    """DeepSeek-V3.2, GLM-5 and A.X K2: an indexer picks the keys that latent attention looks at."""
     width, heads, depth = f.dim("hidden_size"), f.dim("num_attention_heads"), f.dim("num_hidden_layers")
     plain = latent_attention(f, width, heads)
     check_kinds(f, depth, "indexed_attention")
@@ -811,21 +833,24 @@ def sparse_latents(f: Fields) -> Architecture:
     hidden = f.dim("moe_intermediate_size")
     shared = hidden * f.integer("n_shared_experts", default=0, minimum=0)
     moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k, shared=shared)
-    kinds = mlp_kinds(f, depth, f.integer("first_k_dense_replace", default=3, minimum=0))
+    gated = f.model_type == "axk2"
+    first = f.integer("first_k_dense_replace", default=1 if gated else 3, minimum=0)
+    kinds = mlp_kinds(_spelled_frequency(f, depth, first) if gated else f, depth, first)
     ffn = _by_kind(kinds, Mlp(width=width, hidden=f.dim("intermediate_size")), moe)
     norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
     layers = []
     for index, mixer in enumerate(attention):
         name, block = ffn(index)
         label = name if mixer.has_indexer else f"{name}.reused_index"
-        layers.append((label, (*norms, mixer, block)))
+        more = gated_norm_blocks(f, kinds[index]) if gated else ()
+        layers.append((label, (*norms, *more, mixer, block)))
     vocab = f.dim("vocab_size")
     return plain_decoder(f, f.model_type, layers, vocab=vocab, width=width, heads=heads, kv_heads=heads)
 
 
 def indexers(f: Fields, depth: int) -> list[str]:
     """Which layers have an indexer ("full"), and which reuse the keys that an earlier one picked ("shared")."""
-    if f.model_type == "deepseek_v32":
+    if f.model_type in ("deepseek_v32", "axk2"):
         return ["full"] * depth
     kinds = f.items("indexer_types")
     pattern = f.get("index_topk_pattern")
@@ -884,6 +909,7 @@ MOE: dict[str, Builder] = {
     "ernie4_5_vl_moe_text": ernie4_5_vl_moe,
     "aria_text": aria_text,
     "axk1": axk1,
+    "axk2": sparse_latents,
     "flint": flint,
     "granitemoe_swa": granitemoe,
     "kolibri1": kolibri1,

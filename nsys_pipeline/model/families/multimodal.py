@@ -14,7 +14,7 @@ from nsys_pipeline.model.families.common import Builder, refuse_overrides
 from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, grid, patch_embedding, siglip_vision
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
 from nsys_pipeline.model.families.text import TEXT
-from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.fields import Fields, class_defaults
 from nsys_pipeline.model.quantization import VISION
 
 #: Model types whose older checkpoints say in the text config alone that the table is tied; their classes look there.
@@ -54,7 +54,7 @@ def _text(f: Fields, default: str, *names: str) -> Architecture:
 
     Of some model types (`_TEXT_TIES`) the inner config may say it too. If neither does, both classes' defaults must:
     one alone does not count, as checkpoints of Mistral 3 (outer class: tied) and Qwen3-VL-MoE (text class: tied) have a
-    head of their own.
+    head of their own. An outer class without the field (BLIP-2) leaves it to the text model's.
     """
     keys = names or ("text_config", "llm_config", "language_config")
     sub = f.sub(*keys, model_type=default)
@@ -71,7 +71,8 @@ def _text(f: Fields, default: str, *names: str) -> Architecture:
             inner and f.model_type in _TEXT_TIES and sub.flag("tie_word_embeddings")
         )
     else:
-        tied = sub.flag("tie_word_embeddings") and (inner or f.flag("tie_word_embeddings"))
+        known = bool(class_defaults(f.model_type))
+        tied = sub.flag("tie_word_embeddings") and (inner or f.flag("tie_word_embeddings", default=known))
     return builder(sub.replaced(tie_word_embeddings=tied))
 
 

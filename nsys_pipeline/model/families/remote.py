@@ -6,20 +6,35 @@ published checkpoints have.
 
 from __future__ import annotations
 
+import attrs
+
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Mlp, Moe
-from nsys_pipeline.model.families.common import Builder, DecoderSpec, Dims, dense_ffn, read_dims
+from nsys_pipeline.model.blocks import Attention, Block, Mlp, Moe, Norm
+from nsys_pipeline.model.families.common import (
+    Builder,
+    DecoderSpec,
+    Dims,
+    dense_ffn,
+    per_layer,
+    plain_decoder,
+    read_dims,
+    read_window,
+    uniform,
+)
 from nsys_pipeline.model.families.dense import llama, qwen2
-from nsys_pipeline.model.families.moe import experts_of
+from nsys_pipeline.model.families.hybrid import minimax
+from nsys_pipeline.model.families.moe import experts_of, mimo_v2_flash
+from nsys_pipeline.model.families.nemotron_nas import nemotron_nas
+from nsys_pipeline.model.families.step3 import step3
 from nsys_pipeline.model.fields import Fields
 
 
 def internlm2(f: Fields) -> Architecture:
-    """Llama with one switch for the biases of attention; projections are fused, which counts the same."""
-    dims, bias = read_dims(f), f.flag("bias")
+    """InternLM 1 and 2: Llama with one switch for the biases of attention; fused projections count the same."""
+    dims, bias = read_dims(f), f.flag("bias", default=True)
     return DecoderSpec(
         dims=dims, q_bias=bias, o_bias=bias, ffn=dense_ffn(f, dims.width), tied=f.flag("tie_word_embeddings")
-    ).build("internlm2")
+    ).build(f.model_type)
 
 
 def baichuan(f: Fields) -> Architecture:
@@ -99,7 +114,146 @@ def bailing_moe(f: Fields) -> Architecture:
     ).build(f.model_type)
 
 
+def minimax_text_01(f: Fields) -> Architecture:
+    """MiniMax-Text-01 and M1, which transformers calls minimax: kinds of layers as zeros (lightning) and ones."""
+    kinds = f.items("attn_type_list")
+    if kinds is None:
+        raise f.missing("attn_type_list")
+    if any(kind not in (0, 1) for kind in kinds):
+        raise f.wrong("attn_type_list", "holds other numbers than 0 and 1")
+    if f.get("shared_intermediate_size"):
+        raise f.wrong("shared_intermediate_size", "adds shared experts, which is not supported for this model type")
+    return minimax(f)
+
+
+def mimo_v2(f: Fields) -> Architecture:
+    """MiMo-V2.5: MiMo-V2-Flash with switches; of the multimodal one the text decoder."""
+    pattern = f.items("hybrid_layer_pattern")
+    for name in ("hybrid_layer_pattern", "moe_layer_freq"):
+        if f.items(name) is None:
+            raise f.missing(name)
+    if pattern and any(pattern) and not f.has("sliding_window", "sliding_window_size"):
+        raise f.missing("sliding_window")
+    # What the config leaves out is as in full layers; Flash has twice the K and V heads, and sinks.
+    text = mimo_v2_flash(
+        f.replaced(
+            swa_num_key_value_heads=f.get("swa_num_key_value_heads", "num_key_value_heads"),
+            add_swa_attention_sink_bias=f.flag("add_swa_attention_sink_bias"),
+        )
+    )
+    return attrs.evolve(text, text_only=f.has("vision_config") or f.has("audio_config"))
+
+
+def orion(f: Fields) -> Architecture:
+    """Llama with LayerNorm."""
+    dims, bias = read_dims(f), f.flag("attention_bias")
+    return DecoderSpec(
+        dims=dims, q_bias=bias, o_bias=bias, norm="layer", ffn=dense_ffn(f, dims.width),
+        tied=f.flag("tie_word_embeddings"),
+    ).build("orion")  # fmt: skip
+
+
+def xverse(f: Fields) -> Architecture:
+    """Llama; the checkpoints with experts go by the same name and are refused."""
+    if f.has("num_experts"):
+        raise f.wrong("num_experts", "is set; XVERSE with experts is not supported")
+    return llama(f)
+
+
+def jais(f: Fields) -> Architecture:
+    """GPT-2 with a gated MLP (`swiglu`) and ALiBi instead of positions."""
+    width, heads = f.dim("n_embd", "hidden_size"), f.dim("n_head", "num_attention_heads")
+    head_dim = f.divides("n_embd", width, "n_head", heads)
+    dims = Dims(width, f.dim("n_layer", "num_hidden_layers"), heads, heads, head_dim, f.dim("vocab_size"))
+    gated = f.text("activation_function") == "swiglu"
+    learned = f.text("position_embedding_type", default="learned") == "learned"
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        ffn=dense_ffn(f, width, gated=gated, bias=True, hidden=f.opt_int("n_inner") or 4 * width),
+        tied=f.flag("tie_word_embeddings", default=True),
+        positions=f.dim("n_positions", "max_position_embeddings") if learned else 0,
+    ).build("jais")
+
+
+def grok_1(f: Fields) -> Architecture:
+    """Mixtral's experts between four norms; the table is tied."""
+    dims = read_dims(f)
+    experts, top_k = experts_of(f, "num_experts")
+    moe = Moe(width=dims.width, hidden=f.dim("intermediate_size"), experts=experts, top_k=top_k)
+    return DecoderSpec(
+        dims=dims, norms=4, ffn=lambda _: ("moe", moe), tied=f.flag("tie_word_embeddings", default=True)
+    ).build("grok-1")
+
+
+def arctic(f: Fields) -> Architecture:
+    """Experts in every `moe_layer_frequency`-th layer beside an MLP as wide as the model, which has its own norm."""
+    dims = read_dims(f)
+    width, hidden = dims.width, f.dim("intermediate_size")
+    experts, top_k = experts_of(f, "num_local_experts")
+    moe = Moe(width=width, hidden=hidden, experts=experts, top_k=top_k)
+    dense = Mlp(width=width, hidden=hidden)
+    step, beside = f.integer("moe_layer_frequency", default=2), f.flag("parallel_attn_mlp_res")
+    if beside != f.flag("use_residual", default=beside):
+        raise f.wrong("use_residual", f"is {not beside}, but `parallel_attn_mlp_res` is {beside}")
+    spec = DecoderSpec(
+        dims=dims,
+        windows=uniform(dims.depth, read_window(f)),
+        ffn=lambda index: ("dense", dense) if (index + 1) % step else ("moe", moe),
+        tied=f.flag("tie_word_embeddings"),
+    )
+    residual = (Norm("residual_norm", width, width), Mlp(width=width, hidden=width, label="residual_"))
+    described = (spec.layer(index) for index in range(dims.depth))
+    layers = [(label, (*blocks, *residual) if beside and moe in blocks else blocks) for label, blocks in described]
+    return plain_decoder(f, "arctic", layers, vocab=dims.vocab, width=width, heads=dims.heads, kv_heads=dims.kv_heads)
+
+
+def openelm(f: Fields) -> Architecture:
+    """Layers that widen with depth: lists of query heads, K and V heads, and multipliers of the MLP's width."""
+    width, depth, head_dim = f.dim("model_dim"), f.dim("num_transformer_layers"), f.dim("head_dim")
+    listed = {name: per_layer(f, name, depth) for name in ("num_query_heads", "num_kv_heads", "ffn_multipliers")}
+    for name, values in listed.items():
+        if values is None:
+            raise f.missing(name)
+    divisor, gated = f.integer("ffn_dim_divisor", default=256), f.flag("ffn_with_glu", default=True)
+    norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
+    qk_norm = 2 * head_dim if f.flag("normalize_qk_projections", default=True) else 0
+    layers: list[tuple[str, tuple[Block, ...]]] = []
+    for index in range(depth):
+        here = f.replaced(**{name: values[index] for name, values in listed.items() if values})
+        heads, kv_heads = here.dim("num_query_heads"), here.dim("num_kv_heads")
+        here.divides("num_query_heads", heads, "num_kv_heads", kv_heads)
+        exact = here.ratio("ffn_multipliers") * width
+        # The nearest multiple of the divisor, but never a tenth below what is asked for.
+        hidden = max(divisor, int(exact + divisor / 2) // divisor * divisor)
+        hidden += divisor if hidden < 0.9 * exact else 0
+        attention = Attention(width=width, heads=heads, kv_heads=kv_heads, head_dim=head_dim, extra_params=qk_norm)
+        layers.append((f"{index}", (*norms, attention, Mlp(width=width, hidden=hidden, gated=gated))))
+    tied = f.replaced(tie_word_embeddings=f.flag("share_input_output_layers", default=True))
+    attention = next(block for block in layers[-1][1] if isinstance(block, Attention))
+    return plain_decoder(
+        tied, "openelm", layers, vocab=f.dim("vocab_size"), width=width, heads=attention.heads,
+        kv_heads=attention.kv_heads,
+    )  # fmt: skip
+
+
 REMOTE: dict[str, Builder] = {
+    "aquila": llama,
+    "arctic": arctic,
+    "deci": nemotron_nas,
+    "grok-1": grok_1,
+    "internlm": internlm2,
+    "jais": jais,
+    "mimo_v2": mimo_v2,
+    "minimax_m1": minimax_text_01,
+    "minimax_text_01": minimax_text_01,
+    "nemotron-nas": nemotron_nas,
+    "openelm": openelm,
+    "orion": orion,
+    "step3_text": step3,
+    "xverse": xverse,
     "internlm2": internlm2,
     "baichuan": baichuan,
     "qwen": qwen,

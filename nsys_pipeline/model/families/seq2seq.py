@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from nsys_pipeline.model.architecture import Architecture, Layers, Stack
+from collections.abc import Collection
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import (
     Attention,
     Block,
@@ -12,15 +16,16 @@ from nsys_pipeline.model.blocks import (
     Head,
     Linear,
     Mlp,
+    Moe,
     Norm,
     OnTokens,
 )
-from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.common import Builder, every, read_dims, sliding
 from nsys_pipeline.model.fields import Fields
 
 
 def t5(f: Fields) -> Architecture:
-    """T5, mT5 and UMT5: relative position biases and no others; one table for encoder, decoder and (if tied) head."""
+    """T5, mT5, UMT5, Switch: relative position biases and no others; one table for both stacks and (if tied) head."""
     width, heads, head_dim = f.dim("d_model"), f.dim("num_heads"), f.dim("d_kv")
     depth = f.dim("num_layers")
     decoder_depth = f.opt_int("num_decoder_layers") or depth
@@ -42,33 +47,89 @@ def t5(f: Fields) -> Architecture:
     cross = CrossAttention(width=width, encoder_width=width, heads=heads, kv_heads=heads, head_dim=head_dim)
     tied = f.flag("tie_word_embeddings", default=True)
     bias = () if each else (Constant("position_bias", buckets),)
+    # Switch's tables are not tied to each other unless they are to the head; the shared one serves none of them then.
+    apart = f.model_type == "switch_transformers"
+    sparse = _switch(f, width, depth, decoder_depth) if f.model_type == "switch_transformers" else (None, (), ())
+
+    def layers(label: str, depth: int, with_experts: Collection[int], *mixers: Block) -> tuple[Layers, ...]:
+        described = [
+            ("moe", (*mixers, norm("mlp_norm"), sparse[0]))
+            if sparse[0] and index in with_experts
+            else ("", (*mixers, norm("mlp_norm"), mlp))
+            for index in range(depth)
+        ]
+        return group_layers(label, described)
+
     encoder = Stack(
         "encoder",
-        (
-            Layers(
-                "encoder.layers",
-                tuple(range(depth)),
-                (norm("attention_norm"), attention(causal=False), norm("mlp_norm"), mlp),
-            ),
-        ),
-        (Embedding("embed", vocab, width, tied=True), *bias),
+        layers("encoder.layers", depth, sparse[1], norm("attention_norm"), attention(causal=False)),
+        (Embedding("embed", vocab, width, tied=tied or not apart), *bias),
         (norm("final_norm"),),
     )
-    blocks = (
-        norm("attention_norm"),
-        attention(causal=True),
-        norm("cross_norm"),
-        cross,
-        norm("mlp_norm"),
-        mlp,
-    )
+    mixers = (norm("attention_norm"), attention(causal=True), norm("cross_norm"), cross)
     decoder = Stack(
         "decoder",
-        (Layers("layers", tuple(range(decoder_depth)), blocks),),
+        layers("layers", decoder_depth, sparse[2], *mixers),
         (Embedding("embed", vocab, width, tied=tied), *bias),
         (norm("final_norm"), Head(vocab, width)),
     )
-    return Architecture(family=f.model_type, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads)
+    return Architecture(
+        family=f.model_type, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads,
+        unused_params=vocab * width if apart and not tied else 0,
+    )  # fmt: skip
+
+
+def _switch(f: Fields, width: int, *depths: int) -> tuple[Moe, Collection[int], Collection[int]]:
+    """Switch Transformers' experts, and the layers of encoder and decoder that have them.
+
+    A token goes to one expert. Those over an expert's capacity are dropped there; that is not charged less.
+    """
+    experts = f.dim("num_experts")
+    bias = experts if f.flag("router_bias") else 0
+    moe = Moe(width=width, hidden=f.dim("d_ff"), experts=experts, top_k=1, gated=False, router_bias=bias)
+    places: list[Collection[int]] = []
+    for side, depth in zip(("encoder", "decoder"), depths, strict=True):
+        count = f.integer(f"num_sparse_{side}_layers", minimum=0)
+        # As transformers has it: none at all is still one, the second layer, and more than there are is none.
+        step = depth // count if count else depth
+        places.append([index for index in range(depth) if step and (step == 1 or index % step == 1)])
+    return moe, places[0], places[1]
+
+
+def t5gemma(f: Fields) -> Architecture:
+    """Two stacks of Gemma 2's layers, each with a config and a table of its own; the decoder's has cross-attention."""
+    sides = {name: f.sub(name, model_type="t5_gemma_module") for name in ("encoder", "decoder")}
+    if not f.flag("is_encoder_decoder", default=True):
+        raise f.wrong("is_encoder_decoder", "is false; T5Gemma's encoder alone is not supported")
+    sizes = {name: read_dims(side) for name, side in sides.items()}
+    stacks: dict[str, Stack] = {}
+    for name, side in sides.items():
+        dims, bias, causal = sizes[name], side.flag("attention_bias"), name == "decoder"
+        width = dims.width
+        mlp = Mlp(width=width, hidden=side.dim("intermediate_size"))
+        norms = tuple(Norm(f"norm_{number}", width, width) for number in range(6 if causal else 4))
+        cross = CrossAttention(
+            width=width, encoder_width=sizes["encoder"].width, heads=dims.heads, kv_heads=dims.kv_heads,
+            head_dim=dims.head_dim, q_bias=bias, k_bias=bias, v_bias=bias, o_bias=bias,
+        )  # fmt: skip
+        layers: list[tuple[str, tuple[Block, ...]]] = []
+        for window in sliding(side, dims.depth, every(side, dims.depth, 2)):
+            # Without a causal mask a token sees as many tokens on either side.
+            attention = Attention(
+                width=width, heads=dims.heads, kv_heads=dims.kv_heads, head_dim=dims.head_dim, q_bias=bias,
+                kv_bias=bias, o_bias=bias, causal=causal, cached=causal,
+                window=window if causal or window is None else window + 1,
+            )  # fmt: skip
+            layers.append(("sliding" if window else "", (*norms, attention, *((cross,) if causal else ()), mlp)))
+        tied = causal and f.flag("tie_word_embeddings", default=True)
+        table = Embedding("embed", dims.vocab, width, tied=tied)
+        head = (Head(dims.vocab, width),) if causal else ()
+        label = "layers" if causal else "encoder.layers"
+        stacks[name] = Stack(name, group_layers(label, layers), (table,), (Norm("final_norm", width, width), *head))
+    dims = sizes["decoder"]
+    return Architecture(
+        family="t5gemma", encoder=stacks["encoder"], decoder=stacks["decoder"], heads=dims.heads, kv_heads=dims.kv_heads
+    )
 
 
 def _layers(f: Fields, side: str, width: int, *, k_bias: bool) -> tuple[Layers, int]:
@@ -115,9 +176,22 @@ def bart(f: Fields) -> Architecture:
 
     after: tuple[Block, ...] = (Norm("final_norm", width, 2 * width),) if final_norm else ()
     tied = f.flag("tie_word_embeddings", default=True)
-    encoder = Stack("encoder", (encoder_layers,), before(tied=True), after)
+    # Tables that are not tied to the head are not tied to each other, and the shared one serves none of them.
+    shared = tied and f.flag("share_encoder_decoder_embeddings", default=True)
+    encoder = Stack("encoder", (encoder_layers,), before(tied=shared), after)
     decoder = Stack("decoder", (decoder_layers,), before(tied=tied), (*after, Head(vocab, width)))
-    return Architecture(family=kind, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads)
+    return Architecture(
+        family=kind, encoder=encoder, decoder=decoder, heads=heads, kv_heads=heads,
+        unused_params=0 if tied else vocab * width,
+    )  # fmt: skip
+
+
+def florence2(f: Fields) -> Architecture:
+    """Bart whose encoder also reads the tokens of an image; the image tower is not described."""
+    text = f.sub("text_config", model_type="bart")
+    if text.model_type not in ("bart", "florence2_language"):
+        raise f.wrong("text_config", f"is of model type `{text.model_type}`; only Bart is supported")
+    return attrs.evolve(bart(text.named("bart")), family="florence2", text_only=True)
 
 
 def whisper(f: Fields) -> Architecture:
@@ -157,10 +231,13 @@ SEQ2SEQ: dict[str, Builder] = {
     "t5": t5,
     "mt5": t5,
     "umt5": t5,
+    "switch_transformers": t5,
+    "t5gemma": t5gemma,
     "bart": bart,
     "mbart": bart,
     "pegasus": bart,
     "marian": bart,
     "m2m_100": bart,
+    "florence2": florence2,
     "whisper": whisper,
 }

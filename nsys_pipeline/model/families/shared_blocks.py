@@ -1,4 +1,4 @@
-"""Zamba: Mamba layers, and attention blocks whose weights several layers share."""
+"""Weights that several layers share: Zamba's attention blocks among Mamba layers, and HRM's two stacks."""
 
 from __future__ import annotations
 
@@ -155,4 +155,35 @@ def _multi_head_mamba(f: Fields, width: int, *, heads: int, rank: int) -> Recurr
     )
 
 
-SHARED: dict[str, Builder] = {"zamba": zamba, "zamba2": zamba2}
+def hrm_text(f: Fields) -> Architecture:
+    """HRM: two stacks of layers, of which the low one runs `L_cycles` times before the high one, `H_cycles` times over.
+
+    Each run has a cache of its own. `num_hidden_layers` counts the layers of one stack, or with
+    `num_layers_per_stack`, as transformers saves it, all runs.
+    """
+    width, heads, counted = f.dim("hidden_size"), f.dim("num_attention_heads"), f.dim("num_hidden_layers")
+    high, low = f.integer("H_cycles"), f.integer("L_cycles")
+    each = f.opt_int("num_layers_per_stack")
+    if each is not None and counted != each * high * (low + 1):
+        raise f.wrong("num_hidden_layers", f"is {counted}, but {each} layers run {high * (low + 1)} times")
+    depth = each or counted
+    bias, mlp_bias, inner = f.flag("attention_bias"), f.flag("mlp_bias"), heads * f.integer("head_dim")
+    norms = (Norm("attention_norm", width, 0), Norm("mlp_norm", width, 0))
+    attention = Attention(
+        width=width, heads=heads, kv_heads=heads, head_dim=inner // heads, q_bias=bias, kv_bias=bias, o_bias=bias
+    )
+    gate = Linear("attention_gate", inner, width, inner * bias, role=ATTENTION)
+    own = (*norms, attention, gate, Mlp(width=width, hidden=f.dim("intermediate_size"), bias=mlp_bias))
+    again = tuple(Reused(block) for block in own)
+    layers: list[tuple[str, tuple[Block, ...]]] = []
+    for cycle in range(high):
+        for name, times in (("low", low), ("high", 1)):
+            for run in range(times):
+                first = cycle == run == 0
+                layers += [(name if first else f"{name}.again", own if first else again)] * depth
+    dims = Dims(width, len(layers), heads, heads, inner // heads, f.dim("vocab_size"))
+    # The low stack starts from a trained vector.
+    return attrs.evolve(assemble(f, "hrm_text", dims, layers, final_norm=False), unused_params=width)
+
+
+SHARED: dict[str, Builder] = {"hrm_text": hrm_text, "zamba": zamba, "zamba2": zamba2}

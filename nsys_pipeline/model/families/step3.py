@@ -1,13 +1,63 @@
-"""Step 3.5 and 3.7: sliding layers with query heads of their own number, a gate per head, a shared expert."""
+"""Step 3: queries of low rank. Step 3.5 and 3.7: sliding layers with query heads of their own number, and gates."""
 
 from __future__ import annotations
 
+import attrs
+
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.blocks import Attention, Block, Linear, Mlp, Moe, Norm
+from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import layer_kinds, layer_overrides, plain_decoder, read_dims, read_window
 from nsys_pipeline.model.families.moe import named_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
+
+
+@attrs.frozen(kw_only=True)
+class LowRankQueryAttention(Attention):
+    """Multi-matrix factorization attention (arXiv 2412.19255): queries come from `q_rank` values, which are normed."""
+
+    q_rank: int
+
+    @property
+    def params(self) -> int:
+        return super().params - self._q_out * self.width + self.q_rank * (self.width + 1 + self._q_out)
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        tokens, kv_copies = run.tokens, max(1, emit.tp // self.kv_heads)
+        emit.gemm("q_a", self.role, tokens, self.q_rank, self.width, replicas=emit.tp)
+        emit.norm("q_a_norm", self.q_rank, tokens * self.q_rank)
+        emit.gemm("q_b", self.role, tokens, self._q_out, self.q_rank)
+        emit.gemm("kv", self.role, tokens, self._k_out + self._v_out, self.width, replicas=kv_copies)
+        emit.gemm("o", self.role, tokens, self.width, self.heads * self._v_dim)
+        emit.all_reduce("attention_all_reduce", tokens * self.width)
+
+
+def step3(f: Fields) -> Architecture:
+    """Step 3: heads that share one K and V, and experts beside a shared one in the layers of `moe_layers_enum`."""
+    width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
+    kv_heads = f.dim("num_attention_groups")
+    f.divides("num_attention_heads", heads, "num_attention_groups", kv_heads)
+    experts, top_k = f.dim("moe_num_experts"), f.dim("moe_top_k")
+    if top_k > experts:
+        raise f.wrong("moe_top_k", f"is {top_k}, but there are {experts} experts")
+    if not f.has("moe_layers_enum"):
+        raise f.missing("moe_layers_enum")
+    attention = LowRankQueryAttention(
+        width=width, heads=heads, kv_heads=kv_heads, head_dim=f.dim("head_dim"), q_rank=f.dim("share_q_dim")
+    )
+    moe = Moe(
+        width=width, hidden=f.dim("moe_intermediate_size"), experts=experts, top_k=top_k,
+        shared=f.dim("share_expert_dim"),
+    )  # fmt: skip
+    dense = Mlp(width=width, hidden=f.dim("intermediate_size"))
+    norms = (Norm("attention_norm", width, width), Norm("mlp_norm", width, width))
+    listed = _moe_layers(f, depth)
+    layers: list[tuple[str, tuple[Block, ...]]] = [
+        ("moe", (*norms, attention, moe)) if index in listed else ("dense", (*norms, attention, dense))
+        for index in range(depth)
+    ]
+    return plain_decoder(f, "step3", layers, vocab=f.dim("vocab_size"), width=width, heads=heads, kv_heads=kv_heads)
 
 
 def step3p5(f: Fields) -> Architecture:

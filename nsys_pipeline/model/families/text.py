@@ -5,8 +5,11 @@ from __future__ import annotations
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.deepseek_v4 import deepseek_v4
 from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.diffllama import diffllama
+from nsys_pipeline.model.families.doge import doge
 from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
+from nsys_pipeline.model.families.gpt import GPT
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.indexed import glm5_next, hy_v4, mistral_large4
 from nsys_pipeline.model.families.inkling import inkling_text
@@ -21,6 +24,9 @@ from nsys_pipeline.model.families.step3 import step3p5
 
 #: Families that have a file of their own.
 ALONE: dict[str, Builder] = {
+    **GPT,
+    "diffllama": diffllama,
+    "doge": doge,
     "gemma3n_text": gemma3n_text,
     "gemma4_text": gemma4_text,
     "gemma4_unified_text": gemma4_text,

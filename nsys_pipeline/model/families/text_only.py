@@ -37,6 +37,7 @@ _NESTED: dict[str, str] = {
     "perception_lm": "llama",
     "internvl_chat": "internlm2",
     "minimax_m3_vl": "minimax_m3_vl_text",
+    "step3_vl": "step3_text",
     "step3p7": "step3p5",
     "audioflamingo3": "qwen2",
     "cosmos3_omni": "qwen3_vl_text",
@@ -76,6 +77,16 @@ _NESTED: dict[str, str] = {
     "inkling_mm_model": "inkling_text",
     "mllama": "mllama_text_model",
     "ernie4_5_vl_moe": "ernie4_5_vl_moe_text",
+    "cohere_compass": "cohere_compass_text",
+    "cosmos3_edge": "cosmos3_edge_text",
+    "emu3": "emu3_text_model",
+    "fuyu": "persimmon",
+    "granite_docling": "granite_docling_text",
+    "molmo2": "molmo2_text",
+    "muse_glimmer": "muse_glimmer_text",
+    "blip-2": "opt",
+    "instructblip": "opt",
+    "instructblipvideo": "opt",
 }
 #: Model type → the text model's type, whose fields are at the top level.
 _FLAT: dict[str, str] = {"phi4_multimodal": "phi3", "phi4mm": "phi3", "ernie4_5_moe_vl": "ernie4_5_vl_moe_text"}
@@ -85,9 +96,10 @@ _THINKERS: dict[str, str] = {"qwen2_5_omni": "qwen2_5_omni_thinker", "qwen3_omni
 #: Model types whose totals equal torch's in the golden tests. The others' text models do, under another outer type.
 COUNTED = frozenset(
     {
-        "aria", "audioflamingo3", "aya_vision", "cohere2_vision", "ernie4_5_vl_moe", "exaone4_5", "glm46v", "glm4v",
-        "glm4v_moe", "glm_ocr", "got_ocr2", "granite4_vision", "hunyuan_vl", "hyperclovax_vision_v2", "idefics2",
-        "kimi_k25", "lighton_ocr", "minimax_m3_vl", "mistral_large4", "mllama", "paddleocr_vl", "qianfan_ocr",
+        "aria", "audioflamingo3", "aya_vision", "cohere2_vision", "cosmos3_edge", "emu3", "ernie4_5_vl_moe",
+        "exaone4_5", "fuyu", "glm46v", "glm4v", "glm4v_moe", "glm_ocr", "got_ocr2", "granite4_vision",
+        "granite_docling", "hunyuan_vl", "hyperclovax_vision_v2", "idefics2", "kimi_k25", "lighton_ocr",
+        "minimax_m3_vl", "mistral_large4", "mllama", "molmo2", "muse_glimmer", "paddleocr_vl", "qianfan_ocr",
         "qwen2_audio", "qwen3_asr", "qwen3_omni_moe_thinker", "step3p7", "vibevoice", "video_llama_3",
     }
 )  # fmt: skip

@@ -15,6 +15,7 @@ from nsys_pipeline.model import Conventions, Model, estimate, known_model_types
 from nsys_pipeline.model.fields import class_defaults
 from nsys_pipeline.records import Step
 from tests.unit.model.configs import llama, mixtral
+from tests.unit.model.test_more_families import ARCTIC, JAIS, MIMO, NAS, OPENELM, STEP
 
 SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
 
@@ -245,16 +246,24 @@ JUNK: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted(SMALL))
+OTHERS = json.loads((Path(__file__).parent / "other_configs.json").read_text(encoding="utf-8"))
+JUNKED: dict[str, Any] = {
+    **SMALL,
+    **{name: entry["config"] for name, entry in OTHERS.items()},
+    **{config["model_type"]: config for config in (NAS, ARCTIC, MIMO, STEP, OPENELM, JAIS)},
+}
+
+
+@pytest.mark.parametrize("name", sorted(JUNKED))
 def test_junk_in_any_field_is_refused_in_one_line_or_makes_a_sound_number(name: str) -> None:
     """Every field of every family's small config, nested ones too, gets a value that it cannot or should not have."""
     rng, refusals = Random(name), list[tuple[Any, Any, str]]()
-    for path in field_paths(SMALL[name]):
+    for path in field_paths(JUNKED[name]):
         for junk in rng.sample(JUNK, 6):
-            config = with_field(SMALL[name], path, junk)
+            config = with_field(JUNKED[name], path, junk)
             try:
                 model = Model.from_config(config)
-                result = estimate(model, Step.uniform(batch=2, q_tokens=3), encoder_tokens=None)
+                result = estimate(model, Step.uniform(batch=2, q_tokens=3), encoder_tokens=(5, 5))
             except ModelError as error:
                 refusals.append((path, junk, error.message))
                 continue

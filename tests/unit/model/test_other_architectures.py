@@ -7,7 +7,7 @@ import pytest
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Estimator, estimate, load_model
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import decode, model, op_flops, prefill
+from tests.unit.model.configs import FULL, decode, model, op_flops, prefill
 
 T5 = {
     "model_type": "t5", "d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 4,
@@ -120,3 +120,108 @@ def test_sams_padded_windows_are_executed_but_not_required() -> None:
     assert op_flops(executed, "o") - op_flops(required, "o") == 2 * (81 - 64) * 48 * 48
     squares = (3 * 3 + 3 * 3 + 2 * 2) ** 2
     assert op_flops(required, "attention") == 4 * 48 * (squares + 22 * 8) + 4 * 48 * (64 * 64 + 64 * 8)
+
+
+TOWER = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 96}
+TEXTS = {**TOWER, "vocab_size": 100, "max_position_embeddings": 16}
+IMAGES = {**TOWER, "image_size": 28, "patch_size": 7}
+
+
+@pytest.mark.parametrize(("name", "extra"), [("clip", 2 * 40 * 64 + 1), ("siglip", 2)])
+def test_two_towers_are_the_sum_of_both(name: str, extra: int) -> None:
+    text, images = (
+        {**tower, "model_type": f"{name}_{kind}_model"} for tower, kind in ((TEXTS, "text"), (IMAGES, "vision"))
+    )
+    both = model({"model_type": name, "text_config": TEXTS, "vision_config": IMAGES, "projection_dim": 40})
+    assert both.params == model(text).params + model(images).params + extra
+    tokens = both.architecture.vision_tokens
+    assert tokens == model(images).architecture.encoder_tokens
+    step = Step.uniform(batch=3, q_tokens=16, logits=0)
+    apart = estimate(model(text), step).flops
+    apart += estimate(model(images), Step.uniform(batch=2, q_tokens=tokens, logits=0)).flops
+    projections = 2 * (3 + 2) * 40 * 64 if name == "clip" else 0
+    assert estimate(both, step, vision_tokens=[tokens] * 2).flops == apart + projections
+    assert estimate(both, step).flops == estimate(model(text), step).flops + (projections and 2 * 3 * 40 * 64)
+    assert both.label == "exact"
+
+
+def test_debertas_projections_of_positions_run_once_and_its_scores_for_every_token() -> None:
+    config = {
+        **TEXTS, "model_type": "deberta-v2", "relative_attention": True, "position_buckets": 8, "share_att_key": True,
+        "pos_att_type": "p2c|c2p",
+    }  # fmt: skip
+    result = prefill(config, 10, batch=3)
+    assert op_flops(result, "position_qk") == 2 * (2 * 16 * 2 * 64 * 64)
+    assert op_flops(result, "position_scores") == 2 * (2 * 30 * 16 * 64 * 2)
+    own = model({**config, "share_att_key": False}).params - model(config).params
+    assert own == 2 * 2 * (64 * 64 + 64)
+    with pytest.raises(ModelError, match="`pos_att_type` is 'p2p'; known kinds are c2p and p2c"):
+        model({**config, "pos_att_type": "p2p"})
+    with pytest.raises(ModelError, match="`attention_head_size` = 8 times 4 heads is not hidden_size = 64"):
+        model({**config, "attention_head_size": 8})
+    with pytest.raises(ModelError, match="ESMFold is not supported"):
+        model({**TEXTS, "model_type": "esm", "is_folding_model": True})
+
+
+SWITCH = {**T5, "model_type": "switch_transformers", "num_experts": 4, "num_sparse_encoder_layers": 1}
+
+
+def test_switchs_experts_stand_in_every_nth_layer() -> None:
+    m = model({**SWITCH, "num_sparse_decoder_layers": 2})
+    result = estimate(m, Step.uniform(batch=1, q_tokens=1), encoder_tokens=[20])
+    # One of three layers of the encoder, both of the decoder.
+    assert op_flops(result, "experts_up") == 2 * (20 + 2 * 1) * 64 * 96
+    assert op_flops(result, "up") == 2 * (2 * 20) * 64 * 96
+    # As transformers does it, none is one: the second layer.
+    none = estimate(
+        model({**SWITCH, "num_sparse_encoder_layers": 0}), Step.uniform(batch=1, q_tokens=1), encoder_tokens=[20]
+    )
+    assert [op.layer_ids for op in none.ops if op.name == "experts_up" and op.layer == "encoder.layers.moe"] == [(1,)]
+    # And more than there are is none: 3, the default, of two decoder layers.
+    assert not [op for op in none.ops if op.name == "experts_up" and op.layer.startswith("layers")]
+
+
+GEMMA = {
+    "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 100,
+    "num_key_value_heads": 2, "head_dim": 12, "sliding_window": 4,
+}  # fmt: skip
+
+
+def test_t5gemmas_windows_reach_both_ways_in_the_encoder() -> None:
+    m = model({"model_type": "t5gemma", "encoder": GEMMA, "decoder": GEMMA})
+    result = estimate(m, Step.uniform(batch=1, q_tokens=1, kv_tokens=10), encoder_tokens=[20])
+    # A layer with a window of 4 and one without, over 11 keys.
+    assert op_flops(result, "attention") == 4 * 4 * 12 * (4 + 11)
+    first = estimate(m, Step.uniform(batch=1, q_tokens=1), encoder_tokens=[20])
+    # In the window: each token itself and 4 on either side, less at the ends.
+    near = 20 + 2 * (19 + 18 + 17 + 16)
+    assert op_flops(first, "attention") == 4 * 4 * 12 * (near + 20 * 20 + 1 + 1)
+    with pytest.raises(ModelError, match="encoder alone is not supported"):
+        model({"model_type": "t5gemma", "encoder": GEMMA, "decoder": GEMMA, "is_encoder_decoder": False})
+
+
+BART = {
+    "model_type": "bart", "d_model": 64, "encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4, "encoder_ffn_dim": 96, "decoder_ffn_dim": 80, "vocab_size": 100,
+    "max_position_embeddings": 64,
+}  # fmt: skip
+
+
+def test_of_florence_2_the_language_model_is_read() -> None:
+    # What torch counts for it, 16 tokens into the encoder and 3 into the decoder, twice, with all logits.
+    florence = model({"model_type": "florence2", "text_config": BART, "vision_config": {}})
+    step = Step.uniform(batch=2, q_tokens=3, logits=6)
+    assert estimate(florence, step, FULL, encoder_tokens=[16, 16]).flops == 6_922_752
+    assert florence.params == model(BART).params == 205_936
+    assert florence.architecture.text_only
+    with pytest.raises(ModelError, match="only Bart is supported"):
+        model({"model_type": "florence2", "text_config": {**BART, "model_type": "t5"}})
+
+
+def test_untied_tables_are_stored_apart() -> None:
+    tied, untied = (model({**BART, "tie_word_embeddings": value}) for value in (True, False))
+    # As transformers has it: the shared table, those of both stacks, and the head.
+    assert untied.params - tied.params == 3 * 100 * 64
+    masked = {**TEXTS, "model_type": "bert", "architectures": ["BertForMaskedLM"]}
+    apart = model({**masked, "tie_word_embeddings": False}).params - model(masked).params
+    assert apart == 100 * 64 + 100

@@ -1,0 +1,47 @@
+"""Decoders after the first GPT: LayerNorm, biases everywhere, a plain MLP, multi-head attention."""
+
+from __future__ import annotations
+
+from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.families.common import Builder, DecoderSpec, dense_ffn, read_dims
+from nsys_pipeline.model.fields import Fields
+
+
+def _gpt(
+    f: Fields, *, hidden: int, positions: int = 0, final_norm: bool = True, head_bias: bool = False
+) -> Architecture:
+    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        final_norm=final_norm,
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=hidden),
+        tied=f.flag("tie_word_embeddings"),
+        head_bias=head_bias,
+        positions=positions,
+    ).build(f.model_type)
+
+
+def openai_gpt(f: Fields) -> Architecture:
+    """GPT 1: norms after the blocks, so that none comes last. transformers keeps no cache for it; engines may."""
+    return _gpt(f, hidden=4 * f.dim("hidden_size"), positions=f.dim("n_positions"), final_norm=False)
+
+
+def ctrl(f: Fields) -> Architecture:
+    """Sinusoidal positions, and a bias on the head."""
+    return _gpt(f, hidden=f.dim("dff"), head_bias=True)
+
+
+def xglm(f: Fields) -> Architecture:
+    """Sinusoidal positions."""
+    return _gpt(f, hidden=f.dim("ffn_dim"))
+
+
+def biogpt(f: Fields) -> Architecture:
+    """Learned positions, two rows more than the context."""
+    return _gpt(f, hidden=f.dim("intermediate_size"), positions=f.dim("max_position_embeddings") + 2)
+
+
+GPT: dict[str, Builder] = {"biogpt": biogpt, "ctrl": ctrl, "openai-gpt": openai_gpt, "xglm": xglm}
