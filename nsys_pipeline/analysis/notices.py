@@ -95,10 +95,11 @@ def _open_at_once(phases: list[Phase]) -> list[Notice]:
         f"{phase.name} has {phase.wall_ns / 1e6:,.1f} ms of wall in {phase.elapsed_ns / 1e6:,.1f} ms of elapsed time"
         for phase in found
     )
+    who = "threads that share a GPU" if any(phase.devices for phase in found) else "several threads"
     return [
         Notice(
             "open_at_once",
-            f"threads that share a GPU have one phase open at once, and wall time adds them up: {times}",
+            f"{who} have one phase open at once, and wall time adds them up: {times}",
             "MFU wall and MBU wall are of the sum; busy % is of the elapsed time",
         )
     ]
