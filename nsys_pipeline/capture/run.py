@@ -224,6 +224,8 @@ def _export(
         counts = {name: counts.get(name, 0) + value for name, value in contents.counts.items()}
         phases = {name: phases.get(name, 0) + contents.phases.get(name, 0) for name in {*phases, *contents.phases}}
         traces.append(directory.publish(staged.name))
+        # After a Ctrl-C nsys leaves its recording now and then. The report, which holds all of it, has just been read.
+        (directory.staging / f"{report.stem}.qdstrm").unlink(missing_ok=True)
     findings += _how_it_ended(plan, outcome, directory)
     if not plan.keep_environment:
         findings += secrets_left(plan, nsys, directory, reports)

@@ -9,7 +9,8 @@ import pytest
 
 from nsys_pipeline.capture import CapturePlan, Nsys, capture
 from nsys_pipeline.errors import NsysError
-from tests.unit.capture.fake_nsys import fake_nsys
+from tests.support.trace_builder import TraceBuilder
+from tests.unit.capture.fake_nsys import fake_nsys, report
 
 
 def test_a_failed_capture_does_not_stand_in_the_way_of_the_next(tmp_path: Path) -> None:
@@ -46,3 +47,19 @@ def test_ranks_that_ran_without_a_report_are_tried_again_and_then_told_from_no_r
     with pytest.raises(NsysError, match="no rank was profiled: the command started none"):
         capture(alone, nsys=Nsys.probe(path), output=tmp_path / "other", exact_output=True, attempts=2)
     assert started.read_text() == "x\nx\ny\n"
+
+
+def test_a_recording_that_nsys_forgot_beside_its_report_is_removed(tmp_path: Path) -> None:
+    # given an nsys that leaves its recording where it made a report of it
+    trace = TraceBuilder().session(9000)
+    trace.process().thread().push(100, 200, "prefill")
+    exported, made = trace.write(tmp_path / "made.sqlite"), report(tmp_path / "made.nsys-rep")
+    path = fake_nsys(tmp_path / "bin", export=f'cp {exported} "${{5#--output=}}"; exit 0')
+    copies = f"cp {made} $o.nsys-rep; echo x > $o.qdstrm"
+    writes = f'for a in "$@"; do case $a in --output=*) o=${{a#--output=}}; {copies};; esac; done'
+    path.write_text(path.read_text().removesuffix("exit 0\n") + f"{writes}\nexit 0\n")
+
+    result = capture(CapturePlan(command=("true",)), nsys=Nsys.probe(path), output=tmp_path / "run", exact_output=True)
+    assert result.phases == {"prefill": 1}
+    left = sorted(left.name for left in (tmp_path / "run").iterdir())
+    assert left == ["run.json", "trace.nsys-rep", "trace.sqlite", "workload.log"]
