@@ -141,20 +141,6 @@ def phi(f: Fields) -> Architecture:
     ).build("phi")
 
 
-def gpt2(f: Fields) -> Architecture:
-    """Learned positions, LayerNorm, biases, plain MLP of four times the width."""
-    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
-    return DecoderSpec(
-        dims=dims,
-        q_bias=True,
-        o_bias=True,
-        norm="layer",
-        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=f.opt_int("n_inner") or 4 * dims.width),
-        tied=f.flag("tie_word_embeddings"),
-        positions=f.dim("n_positions", "max_position_embeddings", "n_ctx"),
-    ).build("gpt2")
-
-
 def gpt_bigcode(f: Fields) -> Architecture:
     """GPT-2 with one K and V head (StarCoder 1)."""
     dims = read_dims(f, kv_heads=1 if f.flag("multi_query", default=True) else f.dim("num_attention_heads"))
@@ -725,7 +711,6 @@ DENSE: dict[str, Builder] = {
     "phi3": phi3,
     "cwm": cwm,
     "internlm3": llama,
-    "gpt2": gpt2,
     "gpt_bigcode": gpt_bigcode,
     "gptj": gptj,
     "gpt_neox": gpt_neox,

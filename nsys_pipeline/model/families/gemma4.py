@@ -5,6 +5,7 @@ from __future__ import annotations
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, LastTokens, Linear, Mlp, Moe, Norm
 from nsys_pipeline.model.families.common import every, layer_kinds, layer_overrides, read_dims, read_window
+from nsys_pipeline.model.families.moe import experts_of
 from nsys_pipeline.model.fields import Fields
 
 
@@ -69,9 +70,7 @@ def gemma4_text(f: Fields) -> Architecture:
 
 def _experts(f: Fields, width: int) -> Moe:
     """Experts beside the dense MLP; the router scales its input and its output."""
-    experts, top_k = f.dim("num_experts"), f.dim("top_k_experts")
-    if top_k > experts:
-        raise f.wrong("top_k_experts", f"is {top_k}, but there are {experts} experts")
+    experts, top_k = experts_of(f, "num_experts", picked="top_k_experts")
     return Moe(
         width=width,
         hidden=f.dim("moe_intermediate_size"),

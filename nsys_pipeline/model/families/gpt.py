@@ -8,7 +8,7 @@ from nsys_pipeline.model.fields import Fields
 
 
 def _gpt(
-    f: Fields, *, hidden: int, positions: int = 0, final_norm: bool = True, head_bias: bool = False
+    f: Fields, *, hidden: int | None, positions: int = 0, final_norm: bool = True, head_bias: bool = False
 ) -> Architecture:
     dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
     return DecoderSpec(
@@ -17,7 +17,7 @@ def _gpt(
         o_bias=True,
         norm="layer",
         final_norm=final_norm,
-        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=hidden),
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=hidden or 4 * dims.width),
         tied=f.flag("tie_word_embeddings"),
         head_bias=head_bias,
         positions=positions,
@@ -26,7 +26,12 @@ def _gpt(
 
 def openai_gpt(f: Fields) -> Architecture:
     """GPT 1: norms after the blocks, so that none comes last. transformers keeps no cache for it; engines may."""
-    return _gpt(f, hidden=4 * f.dim("hidden_size"), positions=f.dim("n_positions"), final_norm=False)
+    return _gpt(f, hidden=None, positions=f.dim("n_positions"), final_norm=False)
+
+
+def gpt2(f: Fields) -> Architecture:
+    """Learned positions, and a plain MLP of four times the width."""
+    return _gpt(f, hidden=f.opt_int("n_inner"), positions=f.dim("n_positions", "max_position_embeddings", "n_ctx"))
 
 
 def ctrl(f: Fields) -> Architecture:
@@ -44,4 +49,4 @@ def biogpt(f: Fields) -> Architecture:
     return _gpt(f, hidden=f.dim("intermediate_size"), positions=f.dim("max_position_embeddings") + 2)
 
 
-GPT: dict[str, Builder] = {"biogpt": biogpt, "ctrl": ctrl, "openai-gpt": openai_gpt, "xglm": xglm}
+GPT: dict[str, Builder] = {"biogpt": biogpt, "ctrl": ctrl, "gpt2": gpt2, "openai-gpt": openai_gpt, "xglm": xglm}

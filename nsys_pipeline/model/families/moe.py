@@ -39,12 +39,12 @@ from nsys_pipeline.model.sparse_attention import SparseLatentAttention
 Ffn = Callable[[int], tuple[str, Block]]
 
 
-def experts_of(f: Fields, *names: str) -> tuple[int, int]:
+def experts_of(f: Fields, *names: str, picked: str = "num_experts_per_tok") -> tuple[int, int]:
     """(experts, top k). Raises ModelError where more experts are picked than there are, or names disagree."""
     experts = f.agreed_dim(*names)
-    top_k = f.dim("num_experts_per_tok")
+    top_k = f.dim(picked)
     if top_k > experts:
-        raise f.wrong("num_experts_per_tok", f"is {top_k}, but there are {experts} experts")
+        raise f.wrong(picked, f"is {top_k}, but there are {experts} experts")
     return experts, top_k
 
 
@@ -203,9 +203,7 @@ def kolibri1(f: Fields) -> Architecture:
 def aria_text(f: Fields) -> Architecture:
     """Llama with experts in every layer beside shared ones."""
     dims, bias = read_dims(f), f.flag("attention_bias")
-    experts, top_k = f.dim("moe_num_experts"), f.dim("moe_topk")
-    if top_k > experts:
-        raise f.wrong("moe_topk", f"is {top_k}, but there are {experts} experts")
+    experts, top_k = experts_of(f, "moe_num_experts", picked="moe_topk")
     hidden, shared = f.dim("intermediate_size"), f.integer("moe_num_shared_experts", default=0, minimum=0)
     moe = Moe(
         width=dims.width, hidden=hidden, experts=experts, top_k=top_k, shared=hidden * shared,

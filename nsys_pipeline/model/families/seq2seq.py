@@ -49,7 +49,7 @@ def t5(f: Fields) -> Architecture:
     bias = () if each else (Constant("position_bias", buckets),)
     # Switch's tables are not tied to each other unless they are to the head; the shared one serves none of them then.
     apart = f.model_type == "switch_transformers"
-    sparse = _switch(f, width, depth, decoder_depth) if f.model_type == "switch_transformers" else (None, (), ())
+    sparse = _switch(f, width, depth, decoder_depth) if apart else (None, (), ())
 
     def layers(label: str, depth: int, with_experts: Collection[int], *mixers: Block) -> tuple[Layers, ...]:
         described = [

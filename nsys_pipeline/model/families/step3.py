@@ -8,7 +8,7 @@ from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.blocks import Attention, Block, Linear, Mlp, Moe, Norm
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import layer_kinds, layer_overrides, plain_decoder, read_dims, read_window
-from nsys_pipeline.model.families.moe import named_kinds
+from nsys_pipeline.model.families.moe import experts_of, named_kinds
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
 
@@ -38,9 +38,7 @@ def step3(f: Fields) -> Architecture:
     width, depth, heads = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("num_attention_heads")
     kv_heads = f.dim("num_attention_groups")
     f.divides("num_attention_heads", heads, "num_attention_groups", kv_heads)
-    experts, top_k = f.dim("moe_num_experts"), f.dim("moe_top_k")
-    if top_k > experts:
-        raise f.wrong("moe_top_k", f"is {top_k}, but there are {experts} experts")
+    experts, top_k = experts_of(f, "moe_num_experts", picked="moe_top_k")
     if not f.has("moe_layers_enum"):
         raise f.missing("moe_layers_enum")
     attention = LowRankQueryAttention(
@@ -65,9 +63,7 @@ def step3p5(f: Fields) -> Architecture:
     f = f.replaced(**{name: _without_mtp(f, name) for name in ("layer_types", "mlp_layer_types") if f.has(name)})
     dims, bias = read_dims(f), f.flag("attention_bias")
     width, mlp_bias = dims.width, f.flag("mlp_bias")
-    experts, top_k = f.dim("n_routed_experts"), f.dim("num_experts_per_tok")
-    if top_k > experts:
-        raise f.wrong("num_experts_per_tok", f"is {top_k}, but there are {experts} experts")
+    experts, top_k = experts_of(f, "n_routed_experts")
     moe = Moe(
         width=width,
         hidden=f.dim("moe_intermediate_size"),

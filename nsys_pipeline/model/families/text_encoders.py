@@ -181,7 +181,7 @@ class RelativePositions(Block):
 def deberta_v2(f: Fields) -> Architecture:
     """DeBERTa 2 and 3: scores with a table of relative positions that all layers share; maybe a convolution."""
     width, vocab, heads = f.dim("hidden_size"), f.dim("vocab_size"), f.dim("num_attention_heads")
-    head_dim = f.opt_int("attention_head_size") or heads_dim(f, width, heads)
+    head_dim = f.opt_int("attention_head_size") or f.divides("hidden_size", width, "num_attention_heads", heads)
     if heads * head_dim != width:
         raise f.wrong("attention_head_size", f"= {head_dim} times {heads} heads is not hidden_size = {width}")
     more: tuple[Block, ...] = ()
@@ -227,11 +227,6 @@ def deberta_v2(f: Fields) -> Architecture:
     stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
     spare = _spare_bias(f, vocab, masked=masked, tied=tied) + (0 if table else table_norm)
     return Architecture(family="deberta-v2", encoder=stack, heads=heads, unused_params=spare)
-
-
-def heads_dim(f: Fields, width: int, heads: int) -> int:
-    """Values of a head where heads share the width."""
-    return f.divides("hidden_size", width, "num_attention_heads", heads)
 
 
 def eurobert(f: Fields) -> Architecture:
