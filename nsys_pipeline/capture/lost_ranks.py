@@ -19,27 +19,31 @@ _CODE = "rank-without-report"
 
 @attrs.frozen
 class LostRanks:
-    """`recordings` that nsys made no report of, and `silent` ranks of which it recorded nothing."""
+    """`recordings` that nsys made no report of, and `silent` ranks of which it recorded nothing.
+
+    `is_fault`: that is nsys' fault, which lacked its agent, or whose job ended well and was recorded to its end.
+    """
 
     recordings: tuple[Path, ...]
     silent: tuple[str, ...]
-    lacked_agent: bool
+    is_fault: bool
 
     @classmethod
-    def of(cls, outcome: Outcome, directory: RunDirectory, reports: Sequence[Path]) -> LostRanks:
+    def of(cls, plan: CapturePlan, outcome: Outcome, directory: RunDirectory, reports: Sequence[Path]) -> LostRanks:
         """Compare what was started with the `reports` that are there."""
         staged = sorted(directory.staging.glob("*.qdstrm"))
         recordings = tuple(path for path in staged if path.with_suffix(".nsys-rep") not in reports)
         with_file = {path.stem.removeprefix(f"{REPORT_STEM}-rank") for path in (*reports, *recordings)}
         silent = sorted(started_ranks(directory.staging).keys() - with_file, key=lambda rank: (len(rank), rank))
-        return cls(recordings, tuple(silent), lacked_agent(outcome))
+        ended_well = outcome.returncode == 0 and outcome.stopped is None and not plan.capture_range
+        return cls(recordings, tuple(silent), ended_well or lacked_agent(outcome))
 
     @property
     def by_chance(self) -> str | None:
         """What nsys failed at where the same capture, made again, mostly succeeds; None otherwise."""
         if self.recordings:
             return f"nsys made no report of {self.recordings[0].stem}"
-        return f"nsys recorded nothing of rank {self.silent[0]}" if self.silent and self.lacked_agent else None
+        return f"nsys recorded nothing of rank {self.silent[0]}" if self.silent and self.is_fault else None
 
     def findings(self, plan: CapturePlan, directory: RunDirectory) -> list[Finding]:
         """Say of each what there is; recordings move into the run directory. Only errors spoil the capture."""
@@ -52,7 +56,7 @@ class LostRanks:
             )
             for path in self.recordings
         ]
-        if self.lacked_agent:
+        if self.is_fault:
             severity, hint = "error", AGAIN
         elif plan.capture_range:
             severity, hint = "warning", "its capture range never opened; the other ranks' reports are whole"

@@ -198,7 +198,7 @@ def _collect_reports(
         raise no_rank(outcome)
     if not whole:
         raise no_report(outcome, nsys, directory, plan)
-    lost = LostRanks.of(outcome, directory, whole) if plan.rank_reports else None
+    lost = LostRanks.of(plan, outcome, directory, whole) if plan.rank_reports else None
     if lost and lost.by_chance and not last:
         raise NsysFaultError(lost.by_chance)
     if force:

@@ -26,8 +26,8 @@ def directory(tmp_path: Path) -> RunDirectory:
     return directory
 
 
-def lost(directory: RunDirectory, *lines: str) -> LostRanks:
-    return LostRanks.of(outcome(*lines, code=1), directory, [directory.staging / "trace-rank0.nsys-rep"])
+def lost(directory: RunDirectory, *lines: str, plan: CapturePlan = PLAN, code: int = 1) -> LostRanks:
+    return LostRanks.of(plan, outcome(*lines, code=code), directory, [directory.staging / "trace-rank0.nsys-rep"])
 
 
 def test_ranks_of_which_there_is_nothing_are_errors(directory: RunDirectory) -> None:
@@ -40,7 +40,16 @@ def test_ranks_of_which_there_is_nothing_are_errors(directory: RunDirectory) -> 
 
 def test_ranks_whose_capture_range_never_opened_are_none(directory: RunDirectory) -> None:
     ranged = attrs.evolve(PLAN, capture_range="profiler")
-    assert {each.severity for each in lost(directory).findings(ranged, directory)} == {"warning"}
+    for code in (0, 1):
+        silent = lost(directory, plan=ranged, code=code)
+        assert silent.by_chance is None
+        assert {each.severity for each in silent.findings(ranged, directory)} == {"warning"}
+
+
+def test_a_job_that_ended_well_was_lost_by_nsys(directory: RunDirectory) -> None:
+    silent = lost(directory, code=0)
+    assert silent.by_chance == "nsys recorded nothing of rank 2"
+    assert all("capture again" in str(each.hint) for each in silent.findings(PLAN, directory))
 
 
 def test_an_nsys_without_its_agent_failed_by_chance(directory: RunDirectory) -> None:
