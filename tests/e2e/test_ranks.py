@@ -56,8 +56,10 @@ def test_torchrun_of_an_unmodified_script(nsys: Nsys, tmp_path: Path) -> None:
 def test_a_rank_that_fails(nsys: Nsys, tmp_path: Path) -> None:
     program = tmp_path / "fails.py"
     program.write_text(
-        "import os, sys\nfrom nsys_pipeline.markers import phase\nwith phase('prefill'): pass\n"
+        "import os, sys, time\nfrom nsys_pipeline.markers import phase\nwith phase('prefill'): pass\n"
         "print('what rank', os.environ['RANK'], 'says', flush=True)\n"
+        # torchrun kills the other rank's nsys while it writes, if it still does
+        "time.sleep(6 * (os.environ['RANK'] == '1'))\n"
         "sys.exit(3 if os.environ['RANK'] == '1' else 0)\n"
     )
     done = llmperf("capture", "--no-analyze", "--rank-reports", "-o", "run", "--", *LAUNCHER, program, cwd=tmp_path)
@@ -86,9 +88,10 @@ def test_a_command_without_ranks(nsys: Nsys, tmp_path: Path) -> None:
 def test_ranks_that_are_started_again(nsys: Nsys, tmp_path: Path) -> None:
     program = tmp_path / "again.py"
     program.write_text(
-        "import os, sys\nfrom nsys_pipeline.markers import phase\n"
+        "import os, sys, time\nfrom nsys_pipeline.markers import phase\n"
         "attempt = os.environ['TORCHELASTIC_RESTART_COUNT']\n"
         "with phase('prefill' if attempt == '0' else 'decode'): pass\n"
+        "time.sleep(6 * (attempt == '0' and os.environ['RANK'] == '1'))\n"
         "sys.exit(3 if attempt == '0' and os.environ['RANK'] == '1' else 0)\n"
     )
     launcher = (*LAUNCHER, "--max-restarts=1")
