@@ -43,7 +43,7 @@ class View:
     """A public view as an attribute: reading it runs the view once and keeps the frame."""
 
     def __set_name__(self, owner: type, name: str) -> None:
-        module = all_modules()[f"report.{name}"]
+        module = all_modules()[f"views.{name}"]
         self._name = name
         self.__doc__ = f"{module.doc}\n\nGrain: {module.grain}"
 

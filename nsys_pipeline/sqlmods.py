@@ -1,6 +1,7 @@
 """Find, parse, order and run the modules of ``sql/``: one file, one SELECT, one relation.
 
-``sql/attribute/gpu_work.sql`` defines ``attribute.gpu_work``. The header of a file is its documentation and its
+``sql/attribute/launches/gpu_work.sql`` defines ``attribute.gpu_work``: the first folder names the schema, a second one
+only groups. The header of a file is its documentation and its
 contract; `scripts/check_sql_modules.py` checks it against the statement itself::
 
     -- What one row is, in a sentence or two.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 # A relation may only require relations of its own layer or of layers to its left.
-LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "report")
+LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "views")
 EXTERNAL_LAYERS = ("nsys", "input")
 KEYS = ("requires", "materialize", "params", "returns", "columns")
 
@@ -77,7 +78,7 @@ class Module:
 
     @property
     def is_public(self) -> bool:
-        return self.layer == "report" and not self.relation.startswith("_")
+        return self.layer == "views" and not self.relation.startswith("_")
 
 
 def sql_root() -> Path:
@@ -159,7 +160,7 @@ def all_modules() -> Mapping[str, Module]:
     root = sql_root()
     modules = {}
     for layer in LAYERS:
-        for path in sorted((root / layer).glob("*.sql")):
+        for path in sorted((root / layer).rglob("*.sql")):
             name = f"{layer}.{path.stem}"
             modules[name] = parse(name, path.read_text(encoding="utf-8"))
     return modules

@@ -5,7 +5,7 @@
     python scripts/check_sql_modules.py TRACE.sqlite    on another trace
 
 For every module: one SELECT without a top-level star; `requires` names exactly the relations that the statement reads,
-in the order of layers nsys, input < macros < load < attribute < estimate < report; `columns` are those of the built
+in the order of layers nsys, input < macros < load < attribute < estimate < views; `columns` are those of the built
 relation, in order, with their types; every column and the relation itself are described, and times carry their unit.
 """
 

@@ -46,7 +46,7 @@ STATIC_TARGETS = (
     "attribute.work_totals", "attribute.layer_ranges",
 )  # fmt: skip
 MODEL_TARGETS = (
-    "report.phase_summary", "report.phases", "report.kernel_summary", "report.trace_checks", "report.shape_summary",
+    "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
     "attribute.cold_occurrences", "attribute.request_summary",
 )  # fmt: skip
 
@@ -124,7 +124,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         phases=phases,
         unattributed=unattributed,
         kernels=_kernels(trace, phases, options.top_kernels),
-        checks=[Check(**row) for row in records(trace.connection, "FROM report.trace_checks ORDER BY name")],
+        checks=[Check(**row) for row in records(trace.connection, "FROM views.trace_checks ORDER BY name")],
         warnings=notices,
         model=_describe_model(trace, prepared),
         operators=operators,
@@ -140,8 +140,8 @@ def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
     from nsys_pipeline.analysis.ops import create_shape_ops
 
     create_shape_ops(trace, prepared)
-    trace.build("report.operator_summary")
-    rows = records(trace.connection, "FROM report.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
+    trace.build("views.operator_summary")
+    rows = records(trace.connection, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return [OperatorRow(**row) for row in rows]
 
 
@@ -211,7 +211,7 @@ def _phases(trace: Trace) -> list[Phase]:
     ):
         devices[row.pop("phase")].append(PhaseDevice(**row))
     shapes: dict[str, list[ShapeRow]] = defaultdict(list)
-    for row in records(con, "FROM report.shape_summary ORDER BY first_start_ns, phase, shape"):
+    for row in records(con, "FROM views.shape_summary ORDER BY first_start_ns, phase, shape"):
         row.pop("first_start_ns")
         shapes[row.pop("phase")].append(ShapeRow(**row))
     communication = {
@@ -219,11 +219,11 @@ def _phases(trace: Trace) -> list[Phase]:
         for row in records(
             con,
             "SELECT phase, sum(time_ns) FILTER (WHERE family = 'communication') / nullif(sum(time_ns), 0) AS ratio "
-            "FROM report.kernel_summary GROUP BY phase",
+            "FROM views.kernel_summary GROUP BY phase",
         )
     }
     phases = []
-    for row in records(con, "FROM report.phase_summary"):
+    for row in records(con, "FROM views.phase_summary"):
         word, detail = bound(
             busy_ratio=row["busy_ratio"],
             communication_ratio=communication.get(row["phase"]),
@@ -278,7 +278,7 @@ def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
             sum(warmup_count)::BIGINT AS warmup_count, sum(warmup_ns)::BIGINT AS warmup_time_ns,
             (sum(time_ns - warmup_ns) / nullif(sum(sum(time_ns - warmup_ns)) OVER (PARTITION BY phase), 0))::DOUBLE
                 AS share
-        FROM report.kernel_summary
+        FROM views.kernel_summary
         GROUP BY phase, name, family
         QUALIFY row_number() OVER (
             PARTITION BY phase ORDER BY sum(time_ns - warmup_ns) DESC, sum(time_ns) DESC, name, family

@@ -112,7 +112,7 @@ def _parallel(trace: Trace, phases: list[Phase], model: Model | None, convention
         return []
     talking = scalar(
         trace.connection,
-        "SELECT count(*) FROM report.kernel_summary WHERE family = 'communication' AND phase IN ('prefill', 'decode')",
+        "SELECT count(*) FROM views.kernel_summary WHERE family = 'communication' AND phase IN ('prefill', 'decode')",
     )
     if not talking or all(phase.flops is None for phase in phases):
         return []

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.capture import find_nsys
 from nsys_pipeline.errors import NsysError, UsageError
+from nsys_pipeline.nsys import find_nsys
 from nsys_pipeline.records import NsysDifference, NsysPhase, Report, Verification
 from nsys_pipeline.trace.duck import records
 

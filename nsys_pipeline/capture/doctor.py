@@ -15,9 +15,9 @@ from pathlib import Path
 
 import attrs
 
-from nsys_pipeline.capture.nsys import Nsys, find_nsys, importer_path
 from nsys_pipeline.capture.preflight import WORKING_NVTX, check_nvtx
 from nsys_pipeline.errors import NsysError
+from nsys_pipeline.nsys.install import Nsys, find_nsys, importer_path
 
 OK, NOTE, PROBLEM = "ok", "note", "problem"
 

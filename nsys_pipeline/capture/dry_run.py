@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
 from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper
 from nsys_pipeline.capture.rundir import REPORT_STEM, json_text
+from nsys_pipeline.nsys.install import Nsys
 
 _END = "END_OF_FILE"
 

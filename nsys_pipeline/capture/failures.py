@@ -10,12 +10,12 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from nsys_pipeline.capture.nsys import Nsys, importer_path
 from nsys_pipeline.capture.plan import CapturePlan
 from nsys_pipeline.capture.rundir import LOG_NAME, RunDirectory
 from nsys_pipeline.capture.session import Outcome
 from nsys_pipeline.capture.torchrun import first_failure, last_words
 from nsys_pipeline.errors import ExitCode, NsysError
+from nsys_pipeline.nsys.install import Nsys, importer_path
 
 TIMEOUT_STATUS = 124
 """Exit status of a run that `timeout_s` ended, as coreutils' timeout has it."""

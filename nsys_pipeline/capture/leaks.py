@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from nsys_pipeline.capture.findings import Finding
-from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, discards_environment
 from nsys_pipeline.capture.rundir import RUN_NAME, RunDirectory
-from nsys_pipeline.capture.scrub import leaked_variables, redacted, secrets_of
+from nsys_pipeline.nsys.clean import leaked_variables, redacted, secrets_of
+from nsys_pipeline.nsys.install import Nsys
 
 
 def secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]) -> list[Finding]:

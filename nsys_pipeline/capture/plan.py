@@ -8,8 +8,8 @@ from typing import Any
 
 import attrs
 
-from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.errors import NsysError, UsageError
+from nsys_pipeline.nsys.install import Nsys
 
 REQUEST_RANGE = "request@llmperf"
 """The range that opens the capture with `--capture-range nvtx`, in nsys' own notation range@domain."""

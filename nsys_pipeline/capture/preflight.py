@@ -17,10 +17,10 @@ from pathlib import Path
 
 import attrs
 
-from nsys_pipeline.capture.export import export_sqlite
 from nsys_pipeline.capture.findings import inspect_trace
-from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.errors import LlmperfError, NsysError
+from nsys_pipeline.nsys.export import export_sqlite
+from nsys_pipeline.nsys.install import Nsys
 
 WORKING_NVTX = "0.2.11"
 """The last version of the package that every supported nsys understands."""

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import attrs
 
-from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import RANK_PYTHON_VARIABLE, CapturePlan, nsys_argv
 from nsys_pipeline.capture.preflight import target_python
 from nsys_pipeline.capture.rundir import REPORT_STEM
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.nsys.install import Nsys
 
 RANK_PYTHON = "rank-python"
 """Name of the script with which torchrun starts its ranks."""

@@ -15,12 +15,10 @@ from typing import Any
 import attrs
 
 from nsys_pipeline import __version__
-from nsys_pipeline.capture.export import export_sqlite
 from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
 from nsys_pipeline.capture.leaks import secrets_left, without_secrets
 from nsys_pipeline.capture.lost_ranks import LostRanks
-from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
 from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, forget_starts, rank_wrapper, started_ranks
 from nsys_pipeline.capture.rundir import (
@@ -32,11 +30,13 @@ from nsys_pipeline.capture.rundir import (
     RunDirectory,
     sha256,
 )
-from nsys_pipeline.capture.scrub import scrub_environment
 from nsys_pipeline.capture.servers import ServerDriver
 from nsys_pipeline.capture.session import LOAD_LOG_NAME, Observer, Outcome, SilentObserver, run_session
 from nsys_pipeline.capture.torchrun import first_failure
 from nsys_pipeline.errors import ExitCode, Interrupted, LlmperfError, UsageError
+from nsys_pipeline.nsys.clean import scrub_environment
+from nsys_pipeline.nsys.export import export_sqlite
+from nsys_pipeline.nsys.install import Nsys
 
 
 @attrs.frozen(kw_only=True)

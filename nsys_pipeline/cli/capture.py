@@ -16,8 +16,9 @@ import typer
 from nsys_pipeline.errors import LlmperfError, ModelError, UsageError
 
 if TYPE_CHECKING:
-    from nsys_pipeline.capture import CapturePlan, CaptureResult, Finding, Nsys
+    from nsys_pipeline.capture import CapturePlan, CaptureResult, Finding
     from nsys_pipeline.capture.servers import ServerDriver
+    from nsys_pipeline.nsys import Nsys
     from nsys_pipeline.workload.options import WorkloadOptions
 
 CONFIG_NAME = "config.json"
@@ -169,9 +170,10 @@ def capture(
     ] = True,
 ) -> None:
     """Run a built-in workload, or any command, under Nsight Systems, and analyze the trace."""
-    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, command_lines, find_nsys, run_path
+    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, command_lines, run_path
     from nsys_pipeline.capture import capture as run_capture
     from nsys_pipeline.capture.session import terminations_as_interrupts
+    from nsys_pipeline.nsys import find_nsys
     from nsys_pipeline.workload.options import Shape
 
     workload: WorkloadOptions | None = None

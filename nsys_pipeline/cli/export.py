@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from nsys_pipeline.capture import export_parquet, export_sqlite, find_nsys, inspect_trace, scrub_environment
+from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
     ModelOption,
@@ -19,6 +19,7 @@ from nsys_pipeline.cli.common import (
     trace_options,
 )
 from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
 
 if TYPE_CHECKING:
     from nsys_pipeline.analysis import AnalysisOptions

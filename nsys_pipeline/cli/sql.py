@@ -239,7 +239,7 @@ def _talk(session: Session, *, rows: int, time_limit_s: float) -> None:
 
     with progress():
         # Once settings are locked nothing more goes into the cache: put everything there now.
-        session.build(*(f"report.{name}" for name in ("phases", "phase_summary")))
+        session.build(*(f"views.{name}" for name in ("phases", "phase_summary")))
     history = Path(platformdirs.user_state_dir("llmperf", appauthor=False)) / "sql_history"
     Prompt(session, rows=rows, time_limit_s=time_limit_s, history=history).run()
 

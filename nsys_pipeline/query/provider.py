@@ -113,7 +113,7 @@ class Provider:
 
 
 def _target(schema: str, name: str) -> str | None:
-    full = f"{schema or 'report'}.{name}"
+    full = f"{schema or 'views'}.{name}"
     if schema and schema not in LAYERS:
         return None
     if schema == "input":

@@ -233,7 +233,7 @@ class Session:
         """
         self.check_open()
         cursor = self.database.cursor()
-        path = "memory.macros" if self.provider.name else "report,macros"
+        path = "memory.macros" if self.provider.name else "views,macros"
         cursor.execute(f"SET search_path = '{path}'").fetchall()
         return cursor
 

@@ -44,7 +44,7 @@ def code_fingerprint() -> str:
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256(f"{__version__} {duckdb.__version__}".encode())
     files = [
-        *sql_root().glob("*/*.sql"), *package.glob("rules/*"), *package.glob("trace/*.py"),
+        *sql_root().rglob("*.sql"), *package.glob("rules/*"), *package.glob("trace/*.py"),
         package / "sqlmods.py", package / "markers.py",
     ]  # fmt: skip
     for file in sorted(files):

@@ -180,7 +180,7 @@ class Trace:
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")
-        if layer in ("attribute", "report"):
+        if layer in ("attribute", "views"):
             self.options.progress(f"working out {relation.lstrip('_').replace('_', ' ')}")
 
     def _make_external(self, name: str) -> None:

@@ -113,7 +113,7 @@ class TraceFile:
         return SqliteSource(unpacked)
 
     def _export(self) -> Path:
-        from nsys_pipeline.capture import export_sqlite, find_nsys, scrub_environment
+        from nsys_pipeline.nsys import export_sqlite, find_nsys, scrub_environment
 
         self.options.progress(f"exporting {self.path.name}")
         exported = self._derived("exports")

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.capture import Nsys, find_nsys
 from nsys_pipeline.errors import NsysError
+from nsys_pipeline.nsys import Nsys, find_nsys
 
 TINY_LLAMA: dict[str, Any] = {
     "model_type": "llama",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture import CapturePlan, Nsys, capture
+from nsys_pipeline.capture import CapturePlan, capture
+from nsys_pipeline.nsys import Nsys
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload.options import Shape, WorkloadOptions
 from tests.e2e.markers_in import llmperf_events

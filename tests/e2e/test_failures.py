@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture import Nsys
-from nsys_pipeline.capture.nsys import importer_path
+from nsys_pipeline.nsys import Nsys
+from nsys_pipeline.nsys.install import importer_path
 from tests.e2e.markers_in import llmperf_events
 from tests.e2e.run_llmperf import PROGRAMS, children_of, llmperf, llmperf_signalled, names, run_record
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture import Nsys
+from nsys_pipeline.nsys import Nsys
 from tests.e2e.markers_in import llmperf_events
 from tests.e2e.run_llmperf import PROGRAMS, llmperf, names
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.analysis.verify import verify
-from nsys_pipeline.capture import Nsys
 from nsys_pipeline.errors import NsysError
+from nsys_pipeline.nsys import Nsys
 from nsys_pipeline.records import Verification
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.e2e.run_llmperf import llmperf

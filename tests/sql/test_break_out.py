@@ -73,7 +73,7 @@ REFUSED = {
     "drop schema": "DROP SCHEMA report CASCADE",
     "create": "CREATE TABLE mine AS SELECT 1",
     "create temp": "CREATE TEMP TABLE mine AS SELECT 1",
-    "create view": "CREATE OR REPLACE VIEW report.phases AS SELECT 1",
+    "create view": "CREATE OR REPLACE VIEW views.phases AS SELECT 1",
     "create macro": "CREATE MACRO islands(x) AS TABLE SELECT 1",
     "create secret": "CREATE SECRET s (TYPE s3)",
     "insert": "INSERT INTO attribute.phase_ranges FROM attribute.phase_ranges",

@@ -19,8 +19,8 @@ def test_environment_variables_are_left_out(tmp_path: Path) -> None:
         db.execute("INSERT INTO META_DATA_CAPTURE VALUES ('HOSTNAME', 'box')")
 
     with open_trace(path, TraceOptions(use_cache=False)) as trace:
-        trace.build("report.metadata")
-        rows = trace.connection.execute("SELECT name, value FROM report.metadata WHERE source = 'capture'").fetchall()
+        trace.build("views.metadata")
+        rows = trace.connection.execute("SELECT name, value FROM views.metadata WHERE source = 'capture'").fetchall()
 
     assert ("HOSTNAME", "box") in rows
     assert not [row for row in rows if "hf_secret" in str(row)]

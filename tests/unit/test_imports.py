@@ -26,15 +26,16 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "hardware": set(),
     "report": set(),
-    "capture": set(),
+    "nsys": set(),
+    "capture": {"nsys"},
     "workload": set(),
-    "trace": {"capture", "rules"},
-    "analysis": {"capture", "hardware", "model", "trace"},
+    "trace": {"nsys", "rules"},
+    "analysis": {"hardware", "model", "nsys", "trace"},
     "query": {"analysis", "trace"},
     "api": {"analysis", "hardware", "model", "query", "rules", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
-    "cli": {"analysis", "api", "capture", "hardware", "model", "query", "report", "rules", "trace", "workload"},
+    "cli": {"analysis", "api", "capture", "hardware", "model", "nsys", "query", "report", "rules", "trace", "workload"},
 }
 # What a plain install lacks, and the only modules that may import it, each inside a function.
 EXTRAS = {"torch", "transformers", "nvtx", "flash_attn"}

@@ -46,9 +46,9 @@ def test_the_modules_are_in_order(checker: ModuleType) -> None:
     [
         (LOAD, f"requires:\n{COLUMNS}SELECT pid AS a FROM nsys.PROCESSES", "reads nsys.PROCESSES without requiring it"),
         (LOAD, f"requires: nsys.PROCESSES\n{COLUMNS}SELECT 1 AS a", "requires nsys.PROCESSES without reading it"),
-        (LOAD, f"requires: report.x\n{COLUMNS}SELECT a FROM report.x", "reads report.x, a layer to its right"),
+        (LOAD, f"requires: views.x\n{COLUMNS}SELECT a FROM views.x", "reads views.x, a layer to its right"),
         (
-            "report.x",
+            "views.x",
             f"requires: nsys.PROCESSES\n{COLUMNS}SELECT pid AS a FROM nsys.PROCESSES",
             "reads nsys.PROCESSES: only sql/load knows nsys' tables",
         ),
@@ -65,7 +65,7 @@ def test_the_modules_are_in_order(checker: ModuleType) -> None:
         ),
         (LOAD, f"requires:\n{COLUMNS}--   a BIGINT  Again.\nSELECT 1 AS a", "documents a column twice"),
         (
-            "report.x",
+            "views.x",
             f"requires: macros.islands\n{COLUMNS}SELECT group_id AS a FROM macros.islands('load.gpu_ops')",
             "reads load.gpu_ops without requiring it",
         ),
@@ -85,10 +85,10 @@ def test_a_row_must_be_described(checker: ModuleType) -> None:
 def test_columns_are_compared_by_name_type_and_order(checker: ModuleType, session: Session) -> None:
     columns = "-- columns:\n--   a VARCHAR  The a.\n--   b BIGINT  The b.\n--   c BIGINT  The c.\n"
     module = parse(
-        "report.wrong", f"{HEADER}-- requires:\n{columns}SELECT 1::BIGINT AS a, 'x' AS c, 2::BIGINT AS b, 3 AS d"
+        "views.wrong", f"{HEADER}-- requires:\n{columns}SELECT 1::BIGINT AS a, 'x' AS c, 2::BIGINT AS b, 3 AS d"
     )
     session.database.execute(f"CREATE VIEW report.wrong AS {module.sql}")
-    session.provider.trace.runner.built.add("report.wrong")
+    session.provider.trace.runner.built.add("views.wrong")
     assert list(checker.check_columns(session, module)) == [
         "column 1 is a BIGINT, documented as a VARCHAR",
         "column 2 is c VARCHAR, documented as b BIGINT",

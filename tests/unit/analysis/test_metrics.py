@@ -25,7 +25,7 @@ def report_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None
 def rows_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> list[dict[str, Any]]:
     with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
         prepare(opened, options or AnalysisOptions())
-        return records(opened.connection, "FROM report.phases ORDER BY start_ns")
+        return records(opened.connection, "FROM views.phases ORDER BY start_ns")
 
 
 def codes(report: Report) -> list[str]:
@@ -230,7 +230,7 @@ def test_where_shapes_are_known_gpu_time_counts_too_and_only_like_is_compared(tm
     def cold(options: AnalysisOptions) -> list[bool]:
         with open_trace(path, TraceOptions(use_cache=False)) as opened:
             prepare(opened, options)
-            rows = records(opened.connection, "FROM report.phases ORDER BY start_ns")
+            rows = records(opened.connection, "FROM views.phases ORDER BY start_ns")
         return [row["is_cold"] for row in rows]
 
     assert cold(alike) == [True, False, False, False, False]

@@ -7,11 +7,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-from nsys_pipeline.capture import CapturePlan, Nsys
+from nsys_pipeline.capture import CapturePlan
 from nsys_pipeline.capture.failures import NsysFaultError, no_report
 from nsys_pipeline.capture.rundir import RunDirectory
 from nsys_pipeline.capture.session import Outcome
 from nsys_pipeline.errors import NsysError
+from nsys_pipeline.nsys import Nsys
 from tests.unit.capture.fake_nsys import fake_nsys
 
 PLAN = CapturePlan(command=("x",), capture_range="profiler")

@@ -9,11 +9,12 @@ from pathlib import Path
 import attrs
 import pytest
 
-from nsys_pipeline.capture import CapturePlan, Nsys, nsys_argv
+from nsys_pipeline.capture import CapturePlan, nsys_argv
 from nsys_pipeline.capture.ranks import RANK_PYTHON, rank_argv, rank_wrapper, started_ranks
 from nsys_pipeline.capture.servers import SERVER_PROFILES, plan_server, server_profile
 from nsys_pipeline.cli.capture import _PROFILES
 from nsys_pipeline.errors import NsysError, UsageError
+from nsys_pipeline.nsys import Nsys
 
 OLD = Nsys(Path("/x/nsys"), (2024, 2, 3), "2024.2.3", frozenset({"gpu-metrics-device"}), frozenset())
 NEW = attrs.evolve(

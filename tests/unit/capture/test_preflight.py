@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture import Nsys
 from nsys_pipeline.capture.preflight import check_command, check_nvtx, imports_nvtx, target_python
 from nsys_pipeline.errors import NsysError
+from nsys_pipeline.nsys import Nsys
 from tests.unit.capture.fake_nsys import fake_nsys
 
 

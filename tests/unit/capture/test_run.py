@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture import CapturePlan, Nsys, capture
+from nsys_pipeline.capture import CapturePlan, capture
 from nsys_pipeline.errors import NsysError
+from nsys_pipeline.nsys import Nsys
 from tests.support.trace_builder import TraceBuilder
 from tests.unit.capture.fake_nsys import fake_nsys, report
 

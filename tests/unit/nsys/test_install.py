@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture.nsys import NSYS_VARIABLE, Nsys, candidates, find_nsys, importer_path
 from nsys_pipeline.errors import NsysError
+from nsys_pipeline.nsys.install import NSYS_VARIABLE, Nsys, candidates, find_nsys, importer_path
 from tests.unit.capture.fake_nsys import fake_nsys
 
 
@@ -56,7 +56,7 @@ def test_unusable(tmp_path: Path, version: str, message: str) -> None:
 def test_none_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     monkeypatch.delenv(NSYS_VARIABLE, raising=False)
-    monkeypatch.setattr("nsys_pipeline.capture.nsys.INSTALL_PLACES", ())
+    monkeypatch.setattr("nsys_pipeline.nsys.install.INSTALL_PLACES", ())
     monkeypatch.setattr(candidates, "__defaults__", ((),))
     with pytest.raises(NsysError, match="was not found"):
         find_nsys()

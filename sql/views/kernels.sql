@@ -1,6 +1,6 @@
 -- One row per kernel: what it is, whose it is, when it ran, and how it was launched.
 -- Grain: op_id. Launched outside every phase: phase and occurrence_id are NULL and reason says why.
--- requires: report.gpu_work, attribute.gpu_work, load.strings, load.launch_configs
+-- requires: views.gpu_work, attribute.gpu_work, load.strings, load.launch_configs
 -- columns:
 --   op_id                  BIGINT   The kernel. Joins gpu_work.
 --   name                   VARCHAR  Short kernel name.
@@ -44,7 +44,7 @@ SELECT
     c.grid_x, c.grid_y, c.grid_z, c.block_x, c.block_y, c.block_z, c.registers_per_thread, c.static_shared_bytes,
     c.dynamic_shared_bytes, c.local_bytes_per_thread,
     g.method, g.reason
-FROM report.gpu_work AS g
+FROM views.gpu_work AS g
 JOIN attribute.gpu_work AS w USING (op_id)
 LEFT JOIN load.strings AS long ON long.string_id = w.full_name_id
 LEFT JOIN load.launch_configs AS c USING (op_id)

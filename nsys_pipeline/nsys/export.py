@@ -10,8 +10,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from nsys_pipeline.capture.nsys import Nsys
 from nsys_pipeline.errors import NsysError, TraceError, UsageError
+from nsys_pipeline.nsys.install import Nsys
 
 _FIRST_LINE_BYTES = 200
 _TAIL_LINES = 3

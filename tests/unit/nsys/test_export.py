@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture import Nsys, export_sqlite, report_version
 from nsys_pipeline.errors import NsysError, TraceError, UsageError
+from nsys_pipeline.nsys import Nsys, export_sqlite, report_version
 from tests.unit.capture.fake_nsys import fake_nsys, report
 
 # The output is the argument `--output=…`, the fifth of `nsys export`.

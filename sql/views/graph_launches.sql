@@ -1,6 +1,6 @@
 -- One row per CUDA graph that ran: recorded as a whole, or as its nodes.
 -- Grain: process_id, device_id, api_id, graph_id, op_id.
--- requires: report.gpu_work
+-- requires: views.gpu_work
 -- columns:
 --   mode            VARCHAR  'graph' (one row for the whole graph: no kernel detail) or 'node' (its kernels were recorded).
 --   graph_id        BIGINT   Number of the graph in its process.
@@ -23,7 +23,7 @@ WITH part AS (
         process_id, device_id, api_id, graph_node_id >> 32 AS graph_id,
         CASE WHEN kind = 'graph' THEN op_id END AS op_id,
         phase, occurrence_id, is_warmup, start_ns, end_ns, dur_ns, launch_start_ns, launch_end_ns
-    FROM report.gpu_work
+    FROM views.gpu_work
     WHERE kind = 'graph' OR graph_node_id IS NOT NULL
 )
 SELECT

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.capture.scrub import (
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.nsys.clean import (
     is_environment_block,
     leaked_variables,
     redacted,
     scrub_environment,
     secrets_of,
 )
-from nsys_pipeline.errors import TraceError
 
 SECRET = "hf_abcdefgh12345678"
 

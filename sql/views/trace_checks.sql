@@ -1,6 +1,6 @@
 -- What must hold on every trace, checked on this one.
 -- Grain: name.
--- requires: attribute.conservation, attribute.kernel_totals, attribute.phase_devices, load.strings, report.phase_summary
+-- requires: attribute.conservation, attribute.kernel_totals, attribute.phase_devices, load.strings, views.phase_summary
 -- columns:
 --   name   VARCHAR  Name of the check.
 --   passed BOOLEAN  Whether it holds.
@@ -17,7 +17,7 @@ ratio AS (
         count(coalesce(mfu_busy, mbu_busy)) AS phases,
         coalesce(bool_and(coalesce(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall) <= 1, true)), true) AS passed,
         max(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall)) AS highest
-    FROM report.phase_summary
+    FROM views.phase_summary
 )
 SELECT name, passed, detail FROM attribute.conservation
 UNION ALL

@@ -1,6 +1,6 @@
 -- One row per copy or fill on the GPU.
 -- Grain: op_id. Launched outside every phase: phase and occurrence_id are NULL.
--- requires: report.gpu_work, load.memop_details
+-- requires: views.gpu_work, load.memop_details
 -- columns:
 --   op_id             BIGINT   The operation. Joins gpu_work.
 --   kind              VARCHAR  'memcpy' or 'memset'.
@@ -35,6 +35,6 @@ SELECT
     g.phase, g.occurrence_id, g.occurrence, g.is_warmup, g.range_id, g.range_name, g.process_id, g.thread_id,
     g.device_id, g.stream_id, g.start_ns, g.end_ns, g.dur_ns, g.api_id, g.launch_start_ns, g.launch_end_ns,
     g.launch_latency_ns, g.graph_node_id
-FROM report.gpu_work AS g
+FROM views.gpu_work AS g
 LEFT JOIN load.memop_details AS d USING (op_id)
 WHERE g.kind IN ('memcpy', 'memset')
