@@ -87,7 +87,7 @@ def test_columns_are_compared_by_name_type_and_order(checker: ModuleType, sessio
     module = parse(
         "views.wrong", f"{HEADER}-- requires:\n{columns}SELECT 1::BIGINT AS a, 'x' AS c, 2::BIGINT AS b, 3 AS d"
     )
-    session.database.execute(f"CREATE VIEW report.wrong AS {module.sql}")
+    session.database.execute(f"CREATE VIEW views.wrong AS {module.sql}")
     session.provider.trace.runner.built.add("views.wrong")
     assert list(checker.check_columns(session, module)) == [
         "column 1 is a BIGINT, documented as a VARCHAR",
