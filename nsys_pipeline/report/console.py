@@ -7,17 +7,17 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from nsys_pipeline.text import printable_lines
+from nsys_pipeline.text import printable
 
 
 class PipeConsole(Console):
     """A console that lets BrokenPipeError through, where rich exits with 1: the command line knows what it means."""
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print texts with their control characters visible: some are names, and a terminal would obey them."""
+        """Print texts, a line each, with control characters visible: names may hold any, and a terminal would obey."""
         for each in objects:
             if isinstance(each, Text):
-                each.plain = printable_lines(each.plain)
+                each.plain = printable(each.plain)
         super().print(*objects, **options)
 
     def on_broken_pipe(self) -> None:

@@ -31,6 +31,7 @@ from nsys_pipeline.report.phrases import (
     title_lines,
 )
 from nsys_pipeline.report.verification import verification_lines
+from nsys_pipeline.text import printable
 
 _NARROWEST_NAME = 16
 _LABEL_STYLES = {"warning:": "yellow", "hint:": "cyan"}
@@ -88,6 +89,7 @@ def _console(stream: IO[str]) -> Console:
 
 def _print(console: Console, lines: Iterable[Text]) -> None:
     for line in lines:
+        line.plain = printable(line.plain)
         for part in line.wrap(console, console.width):
             part.rstrip()
             console.print(part)
@@ -107,6 +109,7 @@ def _notes(console: Console, notes: Iterable[tuple[str, Text]]) -> None:
     notes = list(notes)
     label_width = max((len(label) for label, _ in notes), default=0) + GAP
     for label, text in notes:
+        text.plain = printable(text.plain)
         for index, part in enumerate(text.wrap(console, max(20, console.width - label_width))):
             part.rstrip()
             beside = Text(f"{'' if index else label:{label_width}}", style=_LABEL_STYLES.get(label, ""))
@@ -264,8 +267,11 @@ def _request_table(report: Report) -> list[Text]:
     ]
     for name in ("ttft", "tpot"):
         for rank in (50, 90, 99):
-            heading = f"{name.upper()} p{rank}" if rank == 50 else f"p{rank}"
-            columns.append(Column(heading, milliseconds_column([_number(row[f"{name}_p{rank}_ns"]) for row in rows])))
+            heading = f"{name.upper()} p{rank}"
+            values = [_number(row[f"{name}_p{rank}_ns"]) for row in rows]
+            # Too few requests for a percentile: no column of dashes.
+            if rank == 50 or any(value is not None for value in values):
+                columns.append(Column(heading, milliseconds_column(values)))
     return table_lines(columns)
 
 
