@@ -81,6 +81,7 @@ class TraceReader:
     nvtx_ranges = View()
     operator_summary = View()
     ops = View()
+    phase_counters = View()
     phase_summary = View()
     phases = View()
     processes = View()
