@@ -70,6 +70,7 @@ class TraceReader:
     api_calls = View()
     devices = View()
     diagnostics = View()
+    findings = View()
     gpu_busy = View()
     gpu_metrics = View()
     gpu_work = View()
