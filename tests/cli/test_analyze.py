@@ -1,4 +1,4 @@
-"""`llmperf analyze` on real traces: the JSON of contract 3, the table at any width, and the demo."""
+"""`llmperf analyze` on real traces: the JSON of Contract 3, the table at any width, and the demo."""
 
 from __future__ import annotations
 
