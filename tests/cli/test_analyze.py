@@ -249,6 +249,6 @@ def test_dtypes_of_weights_and_cache_are_options(tmp_path: Path, capsys: pytest.
 
     plain, kv, weights = decode_bytes(), decode_bytes("--kv-dtype", "fp8"), decode_bytes("--weight-dtype", "int4")
     assert all(analyze == sql for analyze, sql in (plain, kv, weights))
-    # One request: 32 steps of 4 sequences from 512 tokens on; 8 layers cache 2 * 8 heads of 64 values, read and written.
+    # One request: 32 steps of 4 sequences after 512 tokens; 8 layers cache 2 * 8 heads of 64 values, read and written.
     assert plain[0] - kv[0] == sum(4 * (512 + step + 1) * 8 * 2 * 8 * 64 for step in range(32))
     assert weights[0] < 0.4 * plain[0]
