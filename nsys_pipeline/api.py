@@ -214,6 +214,8 @@ def open_reader(
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
     tp: int = 1,
     strict: bool = False,
     cache: bool = True,
@@ -225,7 +227,7 @@ def open_reader(
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype, tp=tp),
+        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, parallel_notices
+from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, parallel_notices, product_dtypes
 from nsys_pipeline.analysis.devices import describe_devices
 from nsys_pipeline.analysis.notices import create_notices, operator_notices, trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
@@ -165,6 +165,7 @@ def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | Non
         "params": model.params,
         "active_params": model.active_params,
         "dtype": prepared.conventions.dtype or model.dtype,
+        "products": product_dtypes(model, prepared.steps, prepared.conventions),
         "label": model.label,
         "routing": _routing(trace, model, prepared.steps),
         "convention": {key: value for key, value in attrs.asdict(prepared.conventions).items() if value is not None},
