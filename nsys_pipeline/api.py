@@ -70,6 +70,7 @@ class TraceReader:
     api_calls = View()
     devices = View()
     diagnostics = View()
+    findings = View()
     gpu_busy = View()
     gpu_metrics = View()
     gpu_work = View()
@@ -214,6 +215,8 @@ def open_reader(
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
     tp: int = 1,
     strict: bool = False,
     cache: bool = True,
@@ -225,7 +228,7 @@ def open_reader(
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype, tp=tp),
+        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
     )
