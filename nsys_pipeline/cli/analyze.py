@@ -14,6 +14,7 @@ from nsys_pipeline.cli.common import (
     CacheOption,
     DtypeOption,
     ForceOption,
+    KvDtypeOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -26,6 +27,7 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    WeightDtypeOption,
     analysis_options,
     check_output,
     output_file,
@@ -67,6 +69,8 @@ def analyze(
     prompt_tokens: PromptTokensOption = None,
     new_tokens: NewTokensOption = None,
     dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,
@@ -96,7 +100,8 @@ def analyze(
 
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                tp=tp, peak=peak, bandwidth=bandwidth, approximate=approximate, top=top,
+                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth,
+                approximate=approximate, top=top,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:
