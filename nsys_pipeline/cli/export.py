@@ -11,9 +11,11 @@ import typer
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
+    KvDtypeOption,
     ModelOption,
     ShapeOption,
     TpOption,
+    WeightDtypeOption,
     analysis_options,
     progress,
     trace_options,
@@ -37,6 +39,8 @@ def export(
     model: ModelOption = None,
     shape: ShapeOption = None,
     dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
@@ -54,8 +58,9 @@ def export(
     """
     if to is not None:
         options = analysis_options(
-            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
-        )
+            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
+        )  # fmt: skip
         sys.stdout.write(f"{_hand_over(report, to, output, options, force=force, nsys=nsys)}\n")
         return
     if output_format not in _FORMATS:

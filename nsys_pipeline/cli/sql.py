@@ -18,6 +18,7 @@ from nsys_pipeline.cli.common import (
     CacheOption,
     DtypeOption,
     ForceOption,
+    KvDtypeOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -29,6 +30,7 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
+    WeightDtypeOption,
     analysis_options,
     check_output,
     output_file,
@@ -106,6 +108,8 @@ def sql(
     prompt_tokens: PromptTokensOption = None,
     new_tokens: NewTokensOption = None,
     dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
@@ -129,8 +133,8 @@ def sql(
     elif kind in (ResultFormat.parquet, ResultFormat.arrow) and sys.stdout.isatty():
         raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
     options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype, tp=tp,
-        peak=peak, bandwidth=bandwidth, approximate=approximate,
+        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth, approximate=approximate,
     )  # fmt: skip
     from nsys_pipeline.query.session import Session
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.analysis import analyze
-from nsys_pipeline.report.terminal import render_report
+from nsys_pipeline.report.formats import render_report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
