@@ -202,7 +202,8 @@ def _show(
     measured: list[KernelCounters], kernels: list[dict[str, Any]], estimate: tuple[Any, ...], output_format: str
 ) -> None:
     from nsys_pipeline.ncu import summed
-    from nsys_pipeline.report.ncu import ncu_json, render_ncu
+    from nsys_pipeline.report.ncu import ncu_document, ncu_json
+    from nsys_pipeline.report.terminal import render_document
 
     rows = summed(measured)
     traced = {kernel["name"]: kernel for kernel in kernels}
@@ -211,4 +212,4 @@ def _show(
     if output_format == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
     else:
-        render_ncu(data, sys.stdout)
+        render_document(ncu_document(data), sys.stdout)

@@ -1,11 +1,12 @@
-"""Render what ncu measured beside what the trace and the estimate say."""
+"""What ncu measured beside what the trace and the estimate say."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
-from nsys_pipeline.report.tables import plain_table, wide_console
+from nsys_pipeline.report.document import Column, Document, Note, Notes, Section, Table
+from nsys_pipeline.report.numbers import prefixed
 
 
 class Counters(Protocol):
@@ -65,42 +66,42 @@ def ncu_json(
     }
 
 
-def render_ncu(data: Mapping[str, Any], out: TextIO) -> None:
-    """Write the table of kernels, and the sums beside the estimate, to `out`."""
-    console = wide_console(out)
-    table = plain_table("measured by ncu; trace: mean duration of the same kernel under nsys")
-    table.add_column("kernel")
-    for heading in ("n", "µs each", "trace µs", "GFLOP", "TFLOP/s", "DRAM MB", "GB/s"):
-        table.add_column(heading, justify="right")
-    for kernel in data["kernels"]:
-        seconds = (kernel["time_ns"] or 0) / 1e9
-        flops, moved = kernel["flops"], kernel["dram_bytes"]
-        table.add_row(
-            kernel["name"],
-            f"{kernel['count']:,}",
-            _fixed(kernel["time_ns"], 1e3 * kernel["count"]),
-            _fixed(kernel["traced_mean_ns"], 1e3),
-            _fixed(flops, 1e9),
-            _fixed(flops / seconds if flops and seconds else None, 1e12),
-            _fixed(moved, 1e6),
-            _fixed(moved / seconds if moved and seconds else None, 1e9),
-        )
-    console.print(table)
-    for name, measured, estimated, unit in (
-        ("FLOPs", data["measured"]["flops"], data["estimated"]["flops"], 1e9),
-        ("bytes", data["measured"]["dram_bytes"], data["estimated"]["bytes"], 1e9),
-    ):
-        if data["is_whole_occurrence"] and measured and estimated:
-            console.print(
-                f"{name}: {measured / unit:,.3f} G measured, {estimated / unit:,.3f} G estimated for the same "
-                f"occurrence: {measured / estimated:.3f}×"
-            )
+def ncu_document(data: Mapping[str, Any]) -> Document:
+    """The table of kernels, and the sums beside the estimate."""
+    kernels = data["kernels"]
+    each = [kernel["time_ns"] and kernel["time_ns"] / kernel["count"] for kernel in kernels]
+    columns = [
+        Column.name("kernel", [kernel["name"] for kernel in kernels]),
+        Column.count("n", [kernel["count"] for kernel in kernels]),
+        Column.prefixed("time each", each, "ns"),
+        Column.prefixed("in the trace", [kernel["traced_mean_ns"] for kernel in kernels], "ns"),
+        Column.prefixed("FLOPs", [kernel["flops"] for kernel in kernels], "F"),
+        Column.amount("TFLOP/s", [_rate(kernel["flops"], kernel["time_ns"]) for kernel in kernels], "TFLOP/s"),
+        Column.prefixed("DRAM bytes", [kernel["dram_bytes"] for kernel in kernels], "B"),
+        Column.amount("GB/s", [_rate(kernel["dram_bytes"], kernel["time_ns"]) for kernel in kernels], "GB/s"),
+    ]
+    title = "measured by ncu, with the mean duration of the same kernels in the trace"
+    return Document(
+        "", (), (Section("kernels", (Table(columns),), title=title), Section("sums", (Notes(_sums(data)),)))
+    )
+
+
+def _sums(data: Mapping[str, Any]) -> list[Note]:
     if not data["is_whole_occurrence"]:
-        console.print("not every kernel of the occurrence was profiled: `--top 0` compares sums with the estimate")
+        return [Note("", "not every kernel of the occurrence was profiled: `--top 0` compares sums with the estimate")]
+    notes = []
+    for name, measured, estimated, unit in (
+        ("FLOPs", data["measured"]["flops"], data["estimated"]["flops"], "F"),
+        ("bytes", data["measured"]["dram_bytes"], data["estimated"]["bytes"], "B"),
+    ):
+        if measured and estimated:
+            both = f"{prefixed(measured, unit)} measured, {prefixed(estimated, unit)} estimated for the same occurrence"
+            notes.append(Note(name, f"{both}: {measured / estimated:.3f}×"))
+    return notes
 
 
-def _fixed(value: float | None, unit: float) -> str:
-    return "–" if value is None else f"{value / unit:,.3f}"
+def _rate(amount: float | None, time_ns: float | None) -> float | None:
+    return amount / time_ns * 1e9 if amount is not None and time_ns else None
 
 
 def _sum(values: Iterable[float | None]) -> float | None:
