@@ -109,7 +109,7 @@ def _number(value: object) -> float:
 
 
 def encode_run(**fields: Any) -> str:
-    """Text of the mark that describes the run of one process; `fields` as in contract 1 (model, dtype, attn, …)."""
+    """Text of the mark that describes the run of one process. `fields`: docs/architecture.md, Contract 1."""
     return f"{RUN_MARK} {json.dumps({'v': VERSION, **fields}, separators=(',', ':'), sort_keys=True, default=str)}"
 
 

@@ -16,7 +16,7 @@ from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 MAX_DIGITS = 15
 ROLES = ("phase", "request", "warmup", "ignore")
-# Ranges of our own domain that subdivide a phase; every other name there is a phase (contract 1).
+# Ranges of our own domain that subdivide a phase; every other name there is a phase (Contract 1, docs/architecture.md).
 SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
 
 _FOR_THE_REST = "choose another name: this is what llmperf calls the work in no phase"
