@@ -12,6 +12,7 @@ from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
     KvDtypeOption,
+    MaxContextOption,
     ModelOption,
     ShapeOption,
     TpOption,
@@ -42,6 +43,7 @@ def export(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    max_context: MaxContextOption = None,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -59,7 +61,7 @@ def export(
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context,
         )  # fmt: skip
         sys.stdout.write(f"{_hand_over(report, to, output, options, force=force, nsys=nsys)}\n")
         return

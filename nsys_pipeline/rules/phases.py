@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -12,9 +12,8 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
+from nsys_pipeline.rules.stated import StatedStep, number
 
-MAX_DIGITS = 15
 ROLES = ("phase", "request", "warmup", "ignore")
 # Ranges of our own domain that subdivide a phase; every other name there is a phase (Contract 1, docs/architecture.md).
 SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
@@ -31,14 +30,19 @@ _RESERVED = {
 
 @attrs.frozen
 class RangeRole:
-    """What one range text means. `new_tokens`: tokens that the text says go through the model, over the batch."""
+    """What one range text means. `stated`: what it says about the step's requests."""
 
     role: str
     phase: str | None = None
     rule: str = ""
     is_weak: bool = False
     is_container: bool = False
-    new_tokens: int | None = None
+    stated: StatedStep | None = None
+
+    @property
+    def new_tokens(self) -> int | None:
+        """Tokens that the text says go through the model, over the batch."""
+        return self.stated.new_tokens if self.stated else None
 
 
 @attrs.frozen
@@ -77,9 +81,8 @@ class PhaseRule:
             return None
         groups = found.groupdict()
         phase = self.phase or (groups.get("phase") or "").lower() or None
-        tokens = _numbers(groups[key] for key in ("context_tokens", "generation_tokens") if groups.get(key))
         if self.role == "phase" and phase is None:
-            context, generation = (_number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
+            context, generation = (number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
             phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
             if not context and not generation:
                 return None
@@ -89,20 +92,8 @@ class PhaseRule:
             rule=self.name,
             is_weak=self.is_weak,
             is_container=self.is_container,
-            new_tokens=sum(tokens) if tokens else None,
+            stated=StatedStep.read(groups) if self.role == "phase" else None,
         )
-
-
-def _numbers(texts: Iterable[str]) -> list[int] | None:
-    """Numbers of tokens, None where one of them is none or more than any batch has."""
-    numbers = [_number(text) for text in texts]
-    found = [number for number in numbers if number is not None and number <= MAX_BATCH * MAX_TOKENS]
-    return found if len(found) == len(numbers) else None
-
-
-def _number(text: str | None) -> int | None:
-    """What a group of a pattern says, None where it is no number, or one of more digits than anything is counted in."""
-    return int(text) if text and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 @cache

@@ -20,7 +20,8 @@ phase       of the open push/pop ranges of the thread, the innermost whose name 
             else of its open start/end ranges (those that this thread started) the innermost whose name is a phase;
             else, unless strict, the innermost open phase of the one thread of the process that has any open
             (``other_thread``); open start/end phases count as a thread of their own.
-weak phase  a foreign ``forward``, ``backward`` or ``optimizer`` is no phase inside a push/pop phase of another name.
+weak phase  a foreign ``forward``, ``backward`` or ``optimizer``, or a step of an engine (`engine_phase`), is no phase
+            inside a push/pop phase of another name.
 session     ends at ANALYSIS_DETAILS.duration, since events count from its start (startTime and stopTime are on another
             clock), or with the last event if that is later.
 reason      when there is no phase: ``no_range`` when no range of either kind is open on the thread, else ``no_phase``.
@@ -76,7 +77,20 @@ def phase_name(domain: str | None, text: str | None) -> str | None:
     if domain in LIBRARY_DOMAINS:
         return None
     spelled = _FOREIGN_PHASE.fullmatch(text)
-    return spelled[1].lower() if spelled else None
+    return spelled[1].lower() if spelled else engine_phase(text)
+
+
+def engine_phase(text: str) -> str | None:
+    """Phase of a step that vLLM or SGLang marks itself: by requests with prompts and requests that generate."""
+    if text == "scheduler.run_batch":
+        return "step"
+    head, _, tail = text.partition("_generation_")
+    if not tail or not head.startswith("execute_"):
+        return None
+    prompts, running = head.rpartition("context_")[2].split("(")[0], tail.split("(")[0]
+    return {(True, False): "prefill", (False, True): "decode", (True, True): "mixed"}.get(
+        (prompts != "0", running != "0")
+    )
 
 
 # -- what the trace says ---------------------------------------------------------------------------------------------
@@ -355,7 +369,8 @@ def _occurrences(ranges: list[Range]) -> list[Occurrence]:
 
 
 def _is_weak(each: Range) -> bool:
-    return each.domain != OWN_DOMAIN and each.phase in ("forward", "backward", "optimizer")
+    foreign = each.domain != OWN_DOMAIN
+    return foreign and (each.phase in ("forward", "backward", "optimizer") or engine_phase(each.text or "") is not None)
 
 
 # -- sums ------------------------------------------------------------------------------------------------------------
