@@ -21,9 +21,12 @@ def render_flops(data: Mapping[str, Any], out: TextIO, *, verify: Sequence[Mappi
     conv = data["convention"]
     label = conv["label"]
     console.print(
-        f"[bold]{data['model']}[/bold]  {data['params']:,} parameters, {data['active_params']:,} active per token"
+        f"[bold]{data['model']}[/bold]  {data['params']:,} parameters{_whose(data)}, "
+        f"{data['active_params']:,} active per token"
     )
     console.print(_convention_line(conv))
+    for line in _caveats(data):
+        console.print(line, markup=False)
     console.print()
     _totals(console, data, label)
     for phase in ("prefill", "decode"):
@@ -34,6 +37,18 @@ def render_flops(data: Mapping[str, Any], out: TextIO, *, verify: Sequence[Mappi
     if verify is not None:
         console.print()
         _verify(console, verify)
+
+
+def _whose(data: Mapping[str, Any]) -> str:
+    return "" if data["params_of"] == "model" else f" of the {data['params_of']}"
+
+
+def _caveats(data: Mapping[str, Any]) -> list[str]:
+    """What is not in the numbers, and what was not read."""
+    lines = []
+    if data["not_counted"]:
+        lines.append(f"not counted, neither FLOPs nor bytes nor parameters: {', '.join(data['not_counted'])}")
+    return [*lines, *(f"note: {note}" for note in data["notes"])]
 
 
 def _convention_line(conv: Mapping[str, Any]) -> str:
