@@ -21,6 +21,8 @@ _PRESETS = Path(__file__).parent / "presets"
 _QUANTIZATION_FILES = (
     "hf_quant_config.json", "quantize_config.json", "quant_config.json", "quantization_config.json",
 )  # fmt: skip
+#: What Model Optimizer writes beside hf_quant_config.json where layers differ.
+_LAYER_FILE = "quant_cfg.json"
 _ADAPTER = "adapter_config.json"
 
 
@@ -101,10 +103,12 @@ def _with_neighbours(config: Mapping[str, Any], folder: Path) -> tuple[Mapping[s
     if found is None:
         return config, adapters
     stored = _read(found)
+    inner = stored.get("quantization")
+    if isinstance(inner, Mapping) and (folder / _LAYER_FILE).is_file():
+        stored = {**stored, "quantization": {**inner, **_read(folder / _LAYER_FILE)}}
     own = config.get("quantization_config")
     if not own:
         return {**config, "quantization_config": {**stored, "_file": found.name}}, adapters
-    inner = stored.get("quantization")
     cache = inner.get("kv_cache_quant_algo") if isinstance(inner, Mapping) else None
     if cache and isinstance(own, Mapping) and not own.get("kv_cache_scheme"):
         return {**config, "quantization_config": {"kv_cache_quant_algo": cache, **own}}, adapters

@@ -31,7 +31,7 @@ _ENCODER = (
 #: Words in the path of a layer that is not the text model's.
 _ELSEWHERE = re.compile(
     r"vis(ion|ual)|vit|image|img|audio|speech|mtp|draft|talker|code2wav|token2wav|projector|connector|merger|"
-    r"resampler|aligner|sam_model|perceiver|nextn|eagle",
+    r"resampler|aligner|vpm|apm|tts|vocoder|codec|sam_model|perceiver|nextn|eagle",
     re.IGNORECASE,
 )
 #: Modules that hold no matrix that the estimate counts by itself.

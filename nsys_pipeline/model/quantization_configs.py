@@ -25,7 +25,7 @@ _IGNORE_LISTS = (
 )  # fmt: skip
 #: Fields that change neither bytes nor dtypes.
 _HARMLESS = re.compile(
-    r"_file|quant_method|version|desc_act|sym|static_groups|true_sequential|damp_.*|act_group_aware|model_name_or_path|mse|"
+    r"_file|json_export_config|quant_method|version|desc_act|sym|static_groups|true_sequential|damp_.*|act_group_aware|model_name_or_path|mse|"
     r"model_file_base_name|checkpoint_format|is_marlin_format|pack_dtype|pack_method|meta|quantizer|backend|use_.*|"
     r"max_input_length|exllama_config|cache_block_outputs|dataset|tokenizer|batch_size|pad_token_id|fuse_.*|do_fuse|"
     r"modules_to_fuse|zero_point|activation_scheme|fmt|scale_fmt|format|quantization_status|global_compression_ratio|"
@@ -268,6 +268,8 @@ def _modelopt(f: Fields, out: _Reading) -> None:
     """NVIDIA's Model Optimizer; `MIXED_PRECISION` names the algorithm of each module."""
     algorithm = f.text("quant_algo").upper()
     if algorithm == "MIXED_PRECISION":
+        if not f.has("quantized_layers"):
+            raise f.missing("quantized_layers")
         for name, settings in _objects(f, "quantized_layers").items():
             where = Fields(settings, f.model_type, f"quantization_config.quantized_layers.{name}")
             out.rule([name], _modelopt_format(where, where.text("quant_algo").upper()))
@@ -442,11 +444,14 @@ def _quark_format(f: Fields) -> q.Format | None:
     bits = int(match[2])
     if bits >= 16:
         return None
-    scheme = w.text("qscheme", default="per_tensor")
+    scheme = w.text("qscheme", default="per_group" if w.has("group_size") else "per_tensor")
     block = {"per_tensor": (0, 0), "per_channel": (1, 0)}.get(scheme)
+    if scheme == "per_block":
+        block = _block(w, "block_size", w.items("block_size") or [])
     if block is None:
         block = (1, w.integer("group_size", default=32))
-    eight = "e8m0" in w.text("scale_format", default="") or match[1] == "mxfp"
+    scales = w.text("scale_format", default="") + w.text("scale_type", default="")
+    eight = "e8m0" in scales or match[1] == "mxfp"
     is_float = "int" not in match[1]
     name = ("mxfp" if eight and is_float and block[1] == 32 else "fp" if is_float else "int") + str(bits)
     zero = 0 if w.flag("symmetric", default=True) or is_float else bits
@@ -534,6 +539,8 @@ def _method(f: Fields) -> str:
     method = f.text("quant_method", default="").lower()
     if not method and (f.has("quant_algo") or f.has("kv_cache_quant_algo")):
         return "modelopt"
+    if not method and f.has("global_quant_config"):
+        return "quark"
     if not method and f.has("w_bit", "q_group_size"):
         return "awq"
     if not method and f.has("bits"):
@@ -549,9 +556,10 @@ def read_quantization(
     `stacks`: what the model consists of; `experts`: of a layer that has any. Raises ModelError for a method that is not
     known, and names the field that cannot be.
     """
-    inner = raw.get("quantization")
-    if isinstance(inner, Mapping):  # hf_quant_config.json
-        raw = {**{key: value for key, value in raw.items() if key not in ("quantization", "producer")}, **inner}
+    for key in ("quantization", "quant_config"):  # hf_quant_config.json; older configs of Quark
+        inner = raw.get(key)
+        if isinstance(inner, Mapping) and (key == "quantization" or "global_quant_config" in inner):
+            raw = {**{name: value for name, value in raw.items() if name not in (key, "producer")}, **inner}
     f = _Top(raw, model_type or "unknown", str(raw.get("_file", "quantization_config")))
     method = _method(f)
     if method not in _METHODS:

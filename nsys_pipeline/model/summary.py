@@ -120,6 +120,10 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "cached_tokens": _folded(shape.cached_tokens),
         "context": _folded(shape.context) if summary.decode else None,
         "encoder_tokens": _folded(shape.encoder_tokens) if shape.encoder_tokens else None,
+        "params_of": "text decoder" if model.architecture.text_only else "model",
+        # Parts that none of the numbers has, and what the config says of its weights and is not read.
+        "not_counted": list(model.not_counted),
+        "notes": list(model.notes) if conv.weight is None else [],
         "bytes": "minimum: weights touched + KV read + KV written",
     }
 
@@ -184,9 +188,6 @@ def summary_json(summary: Summary) -> dict[str, Any]:
         "model": summary.model.name,
         "params": summary.model.params,
         "active_params": summary.model.active_params,
-        "params_of": "text decoder" if summary.model.architecture.text_only else "model",
-        "not_counted": list(summary.model.not_counted),
-        "notes": list(summary.model.notes) if summary.conventions.weight is None else [],
         "convention": convention_json(summary),
         "prefill": _phase(summary.prefill, summary.gpu),
         "decode": _phase(decode, summary.gpu) if decode else None,

@@ -21,11 +21,11 @@ def render_flops(data: Mapping[str, Any], out: TextIO, *, verify: Sequence[Mappi
     conv = data["convention"]
     label = conv["label"]
     console.print(
-        f"[bold]{data['model']}[/bold]  {data['params']:,} parameters{_whose(data)}, "
+        f"[bold]{data['model']}[/bold]  {data['params']:,} parameters{_whose(conv)}, "
         f"{data['active_params']:,} active per token"
     )
     console.print(_convention_line(conv))
-    for line in _caveats(data):
+    for line in _caveats(conv):
         console.print(line, markup=False)
     console.print()
     _totals(console, data, label)
@@ -39,16 +39,16 @@ def render_flops(data: Mapping[str, Any], out: TextIO, *, verify: Sequence[Mappi
         _verify(console, verify)
 
 
-def _whose(data: Mapping[str, Any]) -> str:
-    return "" if data["params_of"] == "model" else f" of the {data['params_of']}"
+def _whose(conv: Mapping[str, Any]) -> str:
+    return "" if conv["params_of"] == "model" else f" of the {conv['params_of']}"
 
 
-def _caveats(data: Mapping[str, Any]) -> list[str]:
+def _caveats(conv: Mapping[str, Any]) -> list[str]:
     """What is not in the numbers, and what was not read."""
     lines = []
-    if data["not_counted"]:
-        lines.append(f"not counted, neither FLOPs nor bytes nor parameters: {', '.join(data['not_counted'])}")
-    return [*lines, *(f"note: {note}" for note in data["notes"])]
+    if conv["not_counted"]:
+        lines.append(f"not counted, neither FLOPs nor bytes nor parameters: {', '.join(conv['not_counted'])}")
+    return [*lines, *(f"note: {note}" for note in conv["notes"])]
 
 
 def _convention_line(conv: Mapping[str, Any]) -> str:

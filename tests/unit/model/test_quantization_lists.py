@@ -242,7 +242,7 @@ def test_model_optimizer_names_the_algorithm_of_each_module() -> None:
 
 
 # Sizes of `deepseek()`: experts of 3 * 32 * 64 weights, all eight expected to be touched by many tokens.
-def experts_touched(config: dict[str, Any]) -> dict[str, int]:
+def experts_touched(config: dict[str, Any] | None) -> dict[str, int]:
     result = estimate(model(deepseek(quantization_config=config)), Step.uniform(batch=512, q_tokens=1, kv_tokens=8))
     totals: dict[str, int] = {}
     for op in result.ops:
@@ -266,7 +266,7 @@ def experts_touched(config: dict[str, Any]) -> dict[str, int]:
     ],
 )  # fmt: skip
 def test_every_role_can_be_named(ignore: list[str], plain: set[str]) -> None:
-    unquantized = experts_touched({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION"})
+    unquantized = experts_touched(None)
     quantized = experts_touched(compressed(ignore))
     linears = {"q_a", "q_b", "kv_a", "kv_b", "o", "gate_up", "down", "shared_gate_up", "shared_down",
                "experts_gate_up", "experts_down"}  # fmt: skip
@@ -366,6 +366,19 @@ def test_files_beside_a_config(name: str, tmp_path: Path) -> None:
     own = llama(quantization_config={"quant_method": "bitsandbytes", "load_in_8bit": True})
     (tmp_path / "config.json").write_text(json.dumps(own), encoding="utf-8")
     assert one_token(tmp_path).weight_bytes == decode(own, 2048).weight_bytes  # config.json says it itself
+
+
+def test_layers_that_differ_have_a_file_of_their_own(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(llama()), encoding="utf-8")
+    plain = one_token(tmp_path).weight_bytes
+    mixed = {"quantization": {"quant_algo": "MIXED_PRECISION", "kv_cache_quant_algo": "FP8"}}
+    (tmp_path / "hf_quant_config.json").write_text(json.dumps(mixed), encoding="utf-8")
+    with pytest.raises(ModelError, match="quantized_layers"):
+        one_token(tmp_path)
+    layers = {"quantized_layers": {"model.layers.1.mlp.down_proj": {"quant_algo": "FP8"}}}
+    (tmp_path / "quant_cfg.json").write_text(json.dumps(layers), encoding="utf-8")
+    assert plain - one_token(tmp_path).weight_bytes == 64 * 96 - 4
+    assert one_token(tmp_path).kv_read_bytes == 3 * 2048 * 2 * 2 * 8
 
 
 def test_a_file_beside_a_config_that_cannot_be_read_is_named(tmp_path: Path) -> None:
