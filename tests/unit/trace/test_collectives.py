@@ -16,7 +16,9 @@ from tests.support.trace_builder import TraceBuilder
 
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 BROADCAST = "ncclDevKernel_Broadcast_RING_LL"
-QUERY = "SELECT device_id, number, rank_count, wait_ns, transfer_ns, lateness_ns FROM collectives ORDER BY number, device_id"
+QUERY = """
+    SELECT device_id, number, rank_count, wait_ns, transfer_ns, lateness_ns FROM collectives ORDER BY number, device_id
+"""
 
 Kernels = list[tuple[str, int, int]]  # name, start, end
 
