@@ -68,8 +68,10 @@ class TraceReader:
     """
 
     api_calls = View()
+    collectives = View()
     devices = View()
     diagnostics = View()
+    findings = View()
     gpu_busy = View()
     gpu_metrics = View()
     gpu_work = View()
@@ -81,6 +83,7 @@ class TraceReader:
     nvtx_ranges = View()
     operator_summary = View()
     ops = View()
+    phase_counters = View()
     phase_summary = View()
     phases = View()
     processes = View()

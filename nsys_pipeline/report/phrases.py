@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from nsys_pipeline.records import Phase, Report
-from nsys_pipeline.report.format import milliseconds
+from nsys_pipeline.report.numbers import milliseconds
 
 OUTSIDE = "outside"
 # The share of busy time where GPU work outlasts the ranges: there is no such share.
@@ -32,6 +32,8 @@ def title_lines(report: Report) -> list[str]:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
         lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · estimate {model['label']}")
+        if missing := _items(model.get("not_counted")):
+            lines[-1] += f" · not counted: {', '.join(map(str, missing))}"
     return lines
 
 
