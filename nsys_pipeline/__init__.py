@@ -34,6 +34,8 @@ def open(  # noqa: A001
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
     tp: int = 1,
     strict: bool = False,
     cache: bool = True,
@@ -48,6 +50,8 @@ def open(  # noqa: A001
       command line reads it, in TFLOP/s: ``{"bf16": "989"}``. Dtypes: fp32, tf32, bf16, fp16, fp8, int8, fp4.
     - `bandwidth`: of memory, instead of the datasheet's: bytes per second, or a string in GB/s.
     - `dtype`: of activations and plain weights, instead of the model config's.
+    - `weight_dtype`: of quantized weights (fp8, int8, int4, mxfp4, …), `kv_dtype`: of the KV cache, instead of what the
+      model config says.
     - `tp`: tensor-parallel GPUs that share each pass, where the trace does not say.
     - `strict`: leave work of threads without ranges unattributed.
     - `cache`: keep the prepared tables for the next time.
@@ -65,6 +69,8 @@ def open(  # noqa: A001
         peaks=peaks,
         bandwidth=bandwidth,
         dtype=dtype,
+        weight_dtype=weight_dtype,
+        kv_dtype=kv_dtype,
         tp=tp,
         strict=strict,
         cache=cache,

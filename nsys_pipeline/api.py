@@ -68,8 +68,10 @@ class TraceReader:
     """
 
     api_calls = View()
+    collectives = View()
     devices = View()
     diagnostics = View()
+    findings = View()
     gpu_busy = View()
     gpu_metrics = View()
     gpu_work = View()
@@ -81,6 +83,7 @@ class TraceReader:
     nvtx_ranges = View()
     operator_summary = View()
     ops = View()
+    phase_counters = View()
     phase_summary = View()
     phases = View()
     processes = View()
@@ -213,6 +216,8 @@ def open_reader(
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
     tp: int = 1,
     strict: bool = False,
     cache: bool = True,
@@ -224,7 +229,7 @@ def open_reader(
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype, tp=tp),
+        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
     )

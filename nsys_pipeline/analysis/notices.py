@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.analysis.recording import recording_notices
 from nsys_pipeline.records import Notice, OperatorRow, Phase, Unattributed
-from nsys_pipeline.trace.duck import records, scalar
+from nsys_pipeline.trace.duck import create_from_rows, records, scalar
 
 if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
     from nsys_pipeline.trace import Trace
+
+
+def create_notices(trace: Trace, notices: list[Notice]) -> None:
+    """`input.notices`: what only Python can tell, as rows for the view `findings`."""
+    types = {
+        "code": "VARCHAR", "severity": "VARCHAR", "phase": "VARCHAR", "message": "VARCHAR", "hint": "VARCHAR",
+        "at_stake_ns": "BIGINT",
+    }  # fmt: skip
+    rows = [(one.code, "warning", None, one.message, one.hint, None) for one in notices]
+    create_from_rows(trace.connection, "input.notices", types, rows)
+    trace.runner.built.add("input.notices")
+    trace.runner.built.discard("findings._all")
 
 
 def trace_notices(
@@ -17,7 +30,8 @@ def trace_notices(
 ) -> list[Notice]:
     """Notices about the trace itself, the most important first."""
     notices = [
-        *_missing_work(trace, phases),
+        *recording_notices(trace),
+        *_missing_phases(trace, phases),
         *_incomplete_work(trace),
         *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
@@ -26,9 +40,6 @@ def trace_notices(
         *_parallel(trace, phases, model, conventions),
         *_fallback(phases),
         *_rules(trace),
-        *_ranges(trace),
-        *_cold(trace),
-        *_collection(trace),
         *_version(trace),
     ]
     if outliving := [phase.name for phase in phases if phase.outlives_ranges]:
@@ -125,26 +136,9 @@ def _parallel(trace: Trace, phases: list[Phase], model: Model | None, convention
     ]
 
 
-def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
-    has_work = scalar(trace.connection, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
+def _missing_phases(trace: Trace, phases: list[Phase]) -> list[Notice]:
     ranges = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges")
     notices = []
-    if launches := _launches_without_kernels(trace):
-        notices.append(
-            Notice(
-                "kernels_missing",
-                f"{launches:,} kernel launches were recorded and not one kernel: GPU times lack all of them",
-                "export the report again, or record again with `--trace cuda,nvtx`",
-            )
-        )
-    elif not has_work:
-        notices.append(
-            Notice(
-                "no_gpu_work",
-                "no GPU work was recorded: only host times can be told",
-                "record on a machine with an NVIDIA GPU, with `--trace cuda,nvtx`",
-            )
-        )
     if not ranges:
         notices.append(
             Notice(
@@ -164,33 +158,9 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
     return notices
 
 
-def _launches_without_kernels(trace: Trace) -> int:
-    """Calls that launch kernels in a trace without any kernel or CUDA graph; 0 where there are some."""
-    con = trace.connection
-    if scalar(con, "SELECT sum(kernel_count + graph_launch_count) FROM attribute.work_by_occurrence"):
-        return 0
-    trace.build("load.api_calls", "load.strings")
-    return int(
-        scalar(
-            con,
-            "SELECT count(*) FROM load.api_calls WHERE name_id IN "
-            "(SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?LaunchKernel'))",
-        )
-    )
-
-
 def _incomplete_work(trace: Trace) -> list[Notice]:
     (session,) = records(trace.connection, "FROM load.session")
     notices = []
-    if session["untimed_count"]:
-        notices.append(
-            Notice(
-                "untimed_work",
-                f"{session['untimed_count']:,} GPU operations were recorded without their times, as from 0 to 0: they "
-                "are counted, but GPU time lacks them",
-                "record again, for a shorter time or with fewer GPUs",
-            )
-        )
     if session["deviceless_count"]:
         notices.append(
             Notice(
@@ -233,22 +203,6 @@ def _graphs(trace: Trace, phases: list[Phase], unattributed: Unattributed) -> li
                 f"what the GPU did in {calls['untraced_count']:,} of {calls['launch_count']:,} CUDA graph launches is "
                 "not in the trace: every GPU time lacks it",
                 recapture,
-            )
-        )
-    return notices
-
-
-def _cold(trace: Trace) -> list[Notice]:
-    notices = []
-    for row in records(trace.connection, "FROM attribute.cold_occurrences ORDER BY phase, shape, occurrence_id"):
-        name = f"{row['phase']} of {row['shape']}" if row["shape"] else row["phase"]
-        took = f"{row['wall_ns'] / 1e6:,.1f} ms on the host and {row['gpu_busy_ns'] / 1e6:,.1f} ms of GPU time"
-        median = f"{row['median_wall_ns'] / 1e6:,.1f} and {row['median_gpu_busy_ns'] / 1e6:,.1f} ms"
-        notices.append(
-            Notice(
-                "cold_first_occurrence",
-                f"the first {name} took {took}, the median of those after it {median}: it looks like warm-up",
-                "put the first requests into a range called `warmup`, so that they do not count",
             )
         )
     return notices
@@ -323,30 +277,3 @@ def _rules(trace: Trace) -> list[Notice]:
         for rule in trace.options.phase_rules
         if rule.name not in used
     ]
-
-
-def _ranges(trace: Trace) -> list[Notice]:
-    unclosed = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges WHERE NOT is_closed")
-    if not unclosed:
-        return []
-    return [
-        Notice(
-            "unclosed_ranges",
-            f"the end of {unclosed:,} ranges was not recorded; they count up to the last event that was, and the wall"
-            " times of such phases may be too long or too short",
-            "nsys loses the last events of a process that is killed, stopped or forked: let the workload end by itself",
-        )
-    ]
-
-
-def _collection(trace: Trace) -> list[Notice]:
-    rows = records(
-        trace.connection,
-        """
-        SELECT message, count(*) AS times FROM load.diagnostics
-        WHERE severity = 'error' OR message ILIKE '%might have been%' OR message ILIKE '%incompatible%'
-            OR message ILIKE '%dropped%' OR message ILIKE '%lost%'
-        GROUP BY message ORDER BY message
-        """,
-    )
-    return [Notice("nsys_diagnostic", f"nsys noted: {row['message']}") for row in rows]

@@ -11,13 +11,16 @@ import typer
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
+    KvDtypeOption,
     ModelOption,
     ShapeOption,
     TpOption,
+    WeightDtypeOption,
     analysis_options,
     progress,
     trace_options,
 )
+from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
 
@@ -36,6 +39,8 @@ def export(
     model: ModelOption = None,
     shape: ShapeOption = None,
     dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
@@ -53,8 +58,9 @@ def export(
     """
     if to is not None:
         options = analysis_options(
-            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
-        )
+            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
+        )  # fmt: skip
         sys.stdout.write(f"{_hand_over(report, to, output, options, force=force, nsys=nsys)}\n")
         return
     if output_format not in _FORMATS:
@@ -71,7 +77,7 @@ def export(
     )
     for finding in inspect_trace(trace).findings:
         if finding.severity == "error":
-            sys.stderr.write(f"{finding.severity}: {finding.message}\n")
+            print_warning(finding.message, severity=finding.severity)
     sys.stdout.write(f"{trace}\n")
 
 

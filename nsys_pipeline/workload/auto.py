@@ -26,8 +26,10 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
+from nsys_pipeline.workload import engines
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, model_name, ranks
+from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -37,9 +39,6 @@ FORWARD = "forward"
 BACKWARD = "backward"
 OPTIMIZER = "optimizer"
 VISION = "vision"
-DRAFT = "draft"
-VERIFY = "verify"
-MIXED = "mixed"
 
 # How a message of the markers begins in what the program prints; `capture` shows such lines as its own warnings.
 MESSAGE = "llmperf: "
@@ -145,7 +144,7 @@ def _patch_models(module: ModuleType) -> None:
         import torch
 
         # Inside a compiled region there is no Python to run between kernels: the caller has set the range.
-        if torch.compiler.is_compiling() or getattr(_local, "inside", False):
+        if torch.compiler.is_compiling() or _is_marked():
             return call(self, *args, **kwargs)
         with _forward_range(self, args, kwargs) as finished:
             return finished(call(self, *args, **kwargs))
@@ -274,7 +273,7 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     def marked_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         models = sys.modules.get("transformers.modeling_utils")
         original = getattr(self, "_orig_mod", None)
-        if models is None or not isinstance(original, models.PreTrainedModel) or getattr(_local, "inside", False):
+        if models is None or not isinstance(original, models.PreTrainedModel) or _is_marked():
             return call(self, *args, **kwargs)
         with _forward_range(original, args, kwargs) as finished:
             return finished(call(self, *args, **kwargs))
@@ -286,7 +285,13 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
     "torch._dynamo.eval_frame": _patch_compiled_modules,
+    **engines.PATCHES,
 }
+
+
+def _is_marked() -> bool:
+    """Whether a range around this pass says what it is: that of the model it is a part of, or of an engine's step."""
+    return getattr(_local, "inside", False) or is_inside()
 
 
 @contextlib.contextmanager
@@ -451,7 +456,7 @@ class _Models:
         if known is not None:
             return known
         with self._lock:
-            fields = config_fields(model)
+            fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
                 self._main, self._fields = weakref.ref(model), fields
                 _describe(model, fields)
