@@ -5,7 +5,7 @@
 -- Ranges of libraries (NCCL, cuBLAS, …) and of autograd say nothing about whose the work is.
 -- Grain: op_id.
 -- materialize: table
--- requires: attribute._outside_launches, attribute._own_range_ends, attribute._autograd_threads, attribute._linked_work, input.settings
+-- requires: attribute._outside_launches, attribute._own_range_ends, attribute._autograd_threads, attribute._linked_work, attribute._repeated_links, input.settings
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   occurrence_id BIGINT   The phase, NULL for none. Joins attribute.phase_ranges.
@@ -22,10 +22,11 @@ WITH claimed AS (
     WHERE o.global_tid IN (SELECT global_tid FROM attribute._own_range_ends)
 ),
 in_phase AS (
-    SELECT global_tid, count(*) AS "count"
-    FROM attribute._linked_work
-    WHERE occurrence_id IS NOT NULL AND global_tid IN (SELECT global_tid FROM attribute._own_range_ends)
-    GROUP BY global_tid
+    SELECT w.global_tid, count(*) AS "count"
+    FROM attribute._linked_work AS w
+    ANTI JOIN attribute._repeated_links AS r ON r.op_id = w.op_id AND r.api_id = w.api_id
+    WHERE w.occurrence_id IS NOT NULL AND w.global_tid IN (SELECT global_tid FROM attribute._own_range_ends)
+    GROUP BY w.global_tid
 ),
 busy_thread AS (
     SELECT c.global_tid
