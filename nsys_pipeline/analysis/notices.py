@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.analysis.recording import recording_notices
 from nsys_pipeline.records import Notice, OperatorRow, Phase, Unattributed
 from nsys_pipeline.trace.duck import create_from_rows, records, scalar
 
@@ -29,7 +30,8 @@ def trace_notices(
 ) -> list[Notice]:
     """Notices about the trace itself, the most important first."""
     notices = [
-        *_missing_work(trace, phases),
+        *recording_notices(trace),
+        *_missing_phases(trace, phases),
         *_incomplete_work(trace),
         *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
@@ -38,7 +40,6 @@ def trace_notices(
         *_parallel(trace, phases, model, conventions),
         *_fallback(phases),
         *_rules(trace),
-        *_collection(trace),
         *_version(trace),
     ]
     if outliving := [phase.name for phase in phases if phase.outlives_ranges]:
@@ -135,26 +136,9 @@ def _parallel(trace: Trace, phases: list[Phase], model: Model | None, convention
     ]
 
 
-def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
-    has_work = scalar(trace.connection, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
+def _missing_phases(trace: Trace, phases: list[Phase]) -> list[Notice]:
     ranges = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges")
     notices = []
-    if launches := _launches_without_kernels(trace):
-        notices.append(
-            Notice(
-                "kernels_missing",
-                f"{launches:,} kernel launches were recorded and not one kernel: GPU times lack all of them",
-                "export the report again, or record again with `--trace cuda,nvtx`",
-            )
-        )
-    elif not has_work:
-        notices.append(
-            Notice(
-                "no_gpu_work",
-                "no GPU work was recorded: only host times can be told",
-                "record on a machine with an NVIDIA GPU, with `--trace cuda,nvtx`",
-            )
-        )
     if not ranges:
         notices.append(
             Notice(
@@ -172,21 +156,6 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
             )
         )
     return notices
-
-
-def _launches_without_kernels(trace: Trace) -> int:
-    """Calls that launch kernels in a trace without any kernel or CUDA graph; 0 where there are some."""
-    con = trace.connection
-    if scalar(con, "SELECT sum(kernel_count + graph_launch_count) FROM attribute.work_by_occurrence"):
-        return 0
-    trace.build("load.api_calls", "load.strings")
-    return int(
-        scalar(
-            con,
-            "SELECT count(*) FROM load.api_calls WHERE name_id IN "
-            "(SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?LaunchKernel'))",
-        )
-    )
 
 
 def _incomplete_work(trace: Trace) -> list[Notice]:
@@ -308,16 +277,3 @@ def _rules(trace: Trace) -> list[Notice]:
         for rule in trace.options.phase_rules
         if rule.name not in used
     ]
-
-
-def _collection(trace: Trace) -> list[Notice]:
-    rows = records(
-        trace.connection,
-        """
-        SELECT message, count(*) AS times FROM load.diagnostics
-        WHERE severity = 'error' OR message ILIKE '%might have been%' OR message ILIKE '%incompatible%'
-            OR message ILIKE '%dropped%' OR message ILIKE '%lost%'
-        GROUP BY message ORDER BY message
-        """,
-    )
-    return [Notice("nsys_diagnostic", f"nsys noted: {row['message']}") for row in rows]

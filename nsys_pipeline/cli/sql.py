@@ -37,6 +37,7 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
+from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import QueryError, UsageError
 from nsys_pipeline.query.parameters import parse_parameters
 
@@ -190,7 +191,7 @@ def _hint_at_model(columns: tuple[str, ...], rows: list[tuple[Any, ...]], sessio
     if not rows or not wanted or any(row[index] is not None for row in rows for index in wanted):
         return
     for notice in session.notices():
-        sys.stderr.write(f"warning: {notice.message}\n" + (f"hint: {notice.hint}\n" if notice.hint else ""))
+        print_warning(notice.message, notice.hint)
     if any(one.prepared().model is None or not one.prepared().steps for one in session.providers if one.has_estimate):
         sys.stderr.write("hint: MFU, MBU and SOL need a model and shapes: --model llama-3.2-1b --shape 8x512+32\n")
 

@@ -190,8 +190,10 @@ def _requests(report: Report) -> Section | None:
     ]
     for name in ("ttft", "tpot"):
         for rank in (50, 90, 99):
-            heading = f"{name.upper()} p{rank}" if rank == 50 else f"p{rank}"
-            columns.append(Column.amount(heading, [_number(row[f"{name}_p{rank}_ns"]) for row in rows], "ms"))
+            values = [_number(row[f"{name}_p{rank}_ns"]) for row in rows]
+            # Too few requests for a percentile: no column of dashes.
+            if rank == 50 or any(value is not None for value in values):
+                columns.append(Column.amount(f"{name.upper()} p{rank}", values, "ms"))
     title = "requests, warm-up left out: time to first token and time per output token, ms"
     return Section("requests", (Table(columns),), title=title, depth=Depth.detail)
 
