@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -141,12 +142,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 @cache
-def _file() -> dict[str, dict[str, str]]:
+def _file() -> dict[str, Any]:
     return tomllib.loads(Path(__file__).with_name("phases.toml").read_text(encoding="utf-8"))
 
 
 def _phase_names() -> dict[str, str]:
-    return _file()["phase_names"]
+    names: dict[str, str] = _file()["phase_names"]
+    return names
 
 
 @cache
@@ -154,8 +156,7 @@ def shipped_rules() -> tuple[PhaseRule, ...]:
     """The rules of `phases.toml`, in order."""
     rules = []
     for rule in _file()["rule"]:
-        assert isinstance(rule, dict)
-        pattern = str(rule["pattern"])
+        pattern = rule["pattern"]
         for piece, text in _file()["pieces"].items():
             pattern = pattern.replace(f"<{piece}>", text)
         rules.append(

@@ -35,7 +35,7 @@ def create_range_roles(con: DuckDBPyConnection, options: TraceOptions) -> None:
 
 
 def _promising_names(con: DuckDBPyConnection, options: TraceOptions) -> list[tuple[str, str]]:
-    """Texts that a rule may know. Those of `emit_nvtx` are a million that differ in numbers, which no shipped rule minds."""
+    """Texts that a rule may know: `emit_nvtx` writes a million that differ in numbers, which no shipped rule minds."""
     if options.phase_rules:
         return con.execute("SELECT domain, name FROM load.range_names ORDER BY ALL").fetchall()
     patterns = con.execute("SELECT DISTINCT domain, pattern FROM load.range_names").fetchall()

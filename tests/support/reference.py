@@ -455,7 +455,10 @@ def _phases(ranges: list[Range]) -> dict[Range, str]:
 
 def _is_part(each: Range, named: list[Range]) -> bool:
     """Whether the range is a part of a phase around it."""
-    around = [r for r in named if r.push_pop and r.thread == each.thread and r.open_at(each.start)]
+    around = [
+        r for r in named
+        if r.push_pop and r.thread == each.thread and r.open_at(each.start) and r.depth_order < each.depth_order
+    ]  # fmt: skip
     if each.phase == "forward" and any(r.phase == "backward" for r in around):
         return True
     return any(r.strength > each.strength for r in around)

@@ -8,6 +8,7 @@
 -- requires: attribute._outside_launches, attribute._own_range_ends, attribute._autograd_threads, attribute._linked_work, attribute._repeated_links, input.settings
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
+--   global_tid    BIGINT   The launching thread. Joins load.threads.
 --   occurrence_id BIGINT   The phase, NULL for none. Joins attribute.phase_ranges.
 --   method        VARCHAR  See attribute.gpu_work.
 --   reason        VARCHAR  See attribute.gpu_work.
@@ -43,12 +44,12 @@ kept AS (
 ),
 lent AS (
     SELECT
-        o.op_id, o.api_id, o.range_id, o.overlay_id, o.open_count, kept.op_id IS NOT NULL AS is_kept,
+        o.op_id, o.api_id, o.global_tid, o.range_id, o.overlay_id, o.open_count, kept.op_id IS NOT NULL AS is_kept,
         CASE WHEN NOT (SELECT is_strict FROM input.settings) THEN o.other_id END AS other_id
     FROM attribute._outside_launches AS o LEFT JOIN kept USING (op_id)
 )
 SELECT
-    op_id,
+    op_id, global_tid,
     coalesce(overlay_id, CASE WHEN NOT is_kept THEN other_id END) AS occurrence_id,
     CASE
         WHEN overlay_id IS NOT NULL THEN 'start_end'

@@ -1,7 +1,7 @@
 -- Launches outside every push/pop phase of their thread, with the phases that may claim them: a start/end range of the
 -- thread, or the only phase that is open in the process.
 -- Grain: op_id.
--- materialize: table
+-- materialize: temporary
 -- requires: attribute._linked_work, attribute._repeated_links, attribute._process_segments, input.overlay_segments
 -- columns:
 --   op_id           BIGINT    Joins load.gpu_ops.

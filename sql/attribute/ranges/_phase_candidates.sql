@@ -26,7 +26,10 @@ WITH placed AS (
         max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.phase = 'backward') OVER sofar AS backward_until_ns
     FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
     WHERE m.role = 'phase'
-    WINDOW sofar AS (PARTITION BY r.global_tid ORDER BY r.start_ns RANGE UNBOUNDED PRECEDING)
+    WINDOW sofar AS (
+        PARTITION BY r.global_tid ORDER BY r.start_ns, r.end_ns DESC, r.range_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
 )
 SELECT
     range_id, phase, kind, process_key, global_tid, start_ns, end_ns, is_closed, is_container, new_tokens
