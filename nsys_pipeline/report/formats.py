@@ -16,9 +16,15 @@ class ReportFormat(StrEnum):
     table = "table"
     json = "json"
     markdown = "markdown"
+    html = "html"
 
 
-_SUFFIXES = {".json": ReportFormat.json, ".md": ReportFormat.markdown}
+_SUFFIXES = {
+    ".json": ReportFormat.json,
+    ".md": ReportFormat.markdown,
+    ".html": ReportFormat.html,
+    ".htm": ReportFormat.html,
+}
 
 
 def format_of(path: PurePath | None) -> ReportFormat:
@@ -40,6 +46,10 @@ def render_report(report: Report, stream: IO[str], form: ReportFormat = ReportFo
         from nsys_pipeline.report import markdown
 
         markdown.render_document(document, stream)
+    elif form is ReportFormat.html:
+        from nsys_pipeline.report import html
+
+        html.render_document(document, stream)
     else:
         from nsys_pipeline.report import terminal
 

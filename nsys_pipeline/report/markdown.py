@@ -81,7 +81,7 @@ def _block(block: Block) -> str:
 
 def _note(note: Note) -> str:
     if note.lead:
-        return f"{escaped(note.label)} **{escaped(note.lead)}**{escaped(note.text)}"
+        return f"{escaped(note.label)} **{escaped(note.lead)}**{': ' if note.text else ''}{escaped(note.text)}"
     return f"**{escaped(note.label)}** {escaped(note.text)}" if note.label else escaped(note.text)
 
 

@@ -42,7 +42,7 @@ def report_document(report: Report) -> Document:
 
 
 def _verdict(report: Report) -> Section | None:
-    notes = [Note(phase.name, f": {phase.bound_detail}", lead=phase.bound) for phase in report.phases if phase.bound]
+    notes = [Note(phase.name, phase.bound_detail or "", lead=phase.bound) for phase in report.phases if phase.bound]
     return Section("verdict", (Notes(notes),)) if notes else None
 
 
@@ -223,12 +223,11 @@ def _reading(report: Report) -> Section:
     notes = [Note(label, text, tone=Tone.quiet) for label, text in legend(report)]
     failed = [check for check in report.checks if not check.passed]
     for check in failed:
-        notes.append(Note("checks", f": {check.detail}", lead=f"{check.name} failed", lead_tone=Tone.bad))
+        notes.append(Note("checks", check.detail, lead=f"{check.name} failed", lead_tone=Tone.bad))
     if not failed:
         detail = next((check.detail for check in report.checks if check.name == "conservation.kernels"), "")
         lead = f"all {len(report.checks)} passed"
-        text = f": {detail}" if detail else ""
-        notes.append(Note("checks", text, lead=lead, lead_tone=Tone.good, tone=Tone.quiet))
+        notes.append(Note("checks", detail, lead=lead, lead_tone=Tone.good, tone=Tone.quiet))
     return Section("how to read this", (Notes(notes),), depth=Depth.detail)
 
 
@@ -251,9 +250,9 @@ def _verification(report: Report) -> Section | None:
     return Section("nsys stats", (Notes(notes),), depth=Depth.detail)
 
 
-def _warnings(report: Report) -> Section | None:
-    messages = [Message(Tone.warning, notice.message, notice.hint) for notice in report.warnings]
-    return Section("warnings", messages) if messages else None
+def _findings(report: Report) -> Section | None:
+    messages = [Message(finding.severity, finding.message, finding.hint) for finding in report.warnings]
+    return Section("findings", messages) if messages else None
 
 
 #: A section more is a function more, and its name here.
@@ -268,5 +267,5 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _reading,
     _checks,
     _verification,
-    _warnings,
+    _findings,
 )

@@ -24,9 +24,8 @@ _STYLES = {
     Tone.strong: "bold magenta",
     Tone.good: "green",
     Tone.bad: "bold red",
-    Tone.warning: "yellow",
-    Tone.hint: "cyan",
 }
+_SEVERITIES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _BAR_STYLES = {"whole": "dim", "sol": "green", "compute": "blue", "kernels": "blue", "copy": "cyan", "transfer": "cyan"}
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
@@ -88,13 +87,14 @@ def _print_block(console: Console, block: Block) -> None:
             texts = []
             for note in block.notes:
                 text = Text().append(note.lead, style=_STYLES[note.lead_tone])
-                texts.append((note.label, text.append(note.text, style=_STYLES[note.tone]), ""))
+                beside = f": {note.text}" if note.lead and note.text else note.text
+                texts.append((note.label, text.append(beside, style=_STYLES[note.tone]), ""))
             _print_notes(console, texts)
             return
         case Message():
-            texts = [(f"{block.severity}:", Text(block.text), _STYLES[block.severity])]
+            texts = [(f"{block.severity}:", Text(block.text), _SEVERITIES.get(block.severity, ""))]
             if block.hint:
-                texts.append(("hint:", Text(block.hint), _STYLES[Tone.hint]))
+                texts.append(("hint:", Text(block.hint), "cyan"))
             _print_notes(console, texts)
             return
     for line in lines:

@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
 EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report"}
 WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers", "ncu/profile")
 # What the command line must not pay for at its start.
-HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "polars", "rich"}
+HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "jinja2", "polars", "rich"}
 
 
 def modules() -> list[Path]:
