@@ -1,4 +1,4 @@
-"""Which role an NVTX range plays: a phase, a request, a warm-up, or none."""
+"""Which role an NVTX range plays: a phase, a request, a warm-up, a library's, or none."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import tomllib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -14,8 +15,12 @@ from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.rules.stated import StatedStep, number
 
-ROLES = ("phase", "request", "warmup", "ignore")
-# Ranges of our own domain that subdivide a phase; every other name there is a phase (Contract 1, docs/architecture.md).
+ROLES = ("phase", "request", "warmup", "library", "autograd", "ignore")
+# Roles of ranges that belong to a library: they mark neither a phase nor work of the thread's own.
+LIBRARY_ROLES = ("library", "autograd")
+# A range is no phase where one of greater strength encloses it: it is a part of that one.
+STRONG, WEAK, FRAMEWORK, CONTAINER = 3, 2, 1, 0
+# Ranges of our own domain that subdivide a phase; every other name there is a phase (contract 1).
 SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
 
 _FOR_THE_REST = "choose another name: this is what llmperf calls the work in no phase"
@@ -30,19 +35,26 @@ _RESERVED = {
 
 @attrs.frozen
 class RangeRole:
-    """What one range text means. `stated`: what it says about the step's requests."""
+    """What one range text means. `stated`: what it says about the step's requests.
+
+    A role that is no phase, request or warm-up only says whose the range is.
+    """
 
     role: str
     phase: str | None = None
     rule: str = ""
-    is_weak: bool = False
-    is_container: bool = False
+    strength: int = STRONG
     stated: StatedStep | None = None
 
     @property
     def new_tokens(self) -> int | None:
         """Tokens that the text says go through the model, over the batch."""
         return self.stated.new_tokens if self.stated else None
+
+    @property
+    def is_container(self) -> bool:
+        """Whether a phase has, around other phases, their rest alone."""
+        return self.strength == CONTAINER
 
 
 @attrs.frozen
@@ -53,8 +65,7 @@ class PhaseRule:
     pattern: re.Pattern[str]
     role: str = "phase"
     phase: str | None = None
-    is_weak: bool = False
-    is_container: bool = False
+    strength: int = STRONG
 
     @classmethod
     def from_option(cls, option: str) -> PhaseRule:
@@ -66,51 +77,81 @@ class PhaseRule:
             )
         if hint := _RESERVED.get(re.sub(r"[\s_-]+", "", name.strip().lower())):
             raise UsageError(f"`{name.strip()}` cannot be the name of a phase: llmperf uses it itself", hint=hint)
-        try:
-            return cls(name=f"--phase {name}", pattern=re.compile(pattern), phase=name.strip())
-        except re.error as error:
-            raise UsageError(
-                f"`{pattern}` is no regular expression: {error}",
-                hint="quote it for the shell, and escape ( ) [ ] with \\",
-            ) from error
+        return cls(name=f"--phase {name}", pattern=_compiled(pattern), phase=name.strip())
+
+    @classmethod
+    def excluding(cls, pattern: str) -> PhaseRule:
+        """The rule of `--not-phase`: ranges that match are nothing. Raises UsageError for a malformed expression."""
+        if not pattern:
+            raise UsageError("`--not-phase` needs an expression", hint="for example --not-phase '^decode_loop$'")
+        return cls(name="--not-phase", pattern=_compiled(pattern), role="ignore")
+
+    @property
+    def option(self) -> str:
+        """How the rule is written on the command line."""
+        return f"--not-phase {self.pattern.pattern}" if self.role == "ignore" else f"{self.name}={self.pattern.pattern}"
 
     def match(self, subject: str) -> RangeRole | None:
         """Role of a range whose `domain:text` is `subject`, None where the rule does not match."""
         found = self.pattern.search(subject)
         if not found:
             return None
+        if self.role != "phase":
+            return RangeRole(role=self.role, rule=self.name)
         groups = found.groupdict()
         phase = self.phase or (groups.get("phase") or "").lower() or None
-        if self.role == "phase" and phase is None:
+        if phase is None:
             context, generation = (number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
-            phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
             if not context and not generation:
                 return None
+            phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
         return RangeRole(
             role=self.role,
-            phase=phase if self.role == "phase" else None,
+            phase=_phase_names().get(phase, phase) if self.phase is None else phase,
             rule=self.name,
-            is_weak=self.is_weak,
-            is_container=self.is_container,
-            stated=StatedStep.read(groups) if self.role == "phase" else None,
+            strength=self.strength,
+            stated=StatedStep.read(groups),
         )
+
+
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"`{pattern}` is no regular expression: {error}",
+            hint="quote it for the shell, and escape ( ) [ ] with \\",
+        ) from error
+
+
+@cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("phases.toml").read_text(encoding="utf-8"))
+
+
+def _phase_names() -> dict[str, str]:
+    names: dict[str, str] = _file()["phase_names"]
+    return names
 
 
 @cache
 def shipped_rules() -> tuple[PhaseRule, ...]:
     """The rules of `phases.toml`, in order."""
-    data = tomllib.loads(Path(__file__).with_name("phases.toml").read_text(encoding="utf-8"))
-    return tuple(
-        PhaseRule(
-            name=rule["name"],
-            pattern=re.compile(rule["pattern"]),
-            role=rule.get("role", "phase"),
-            phase=rule.get("phase"),
-            is_weak=rule.get("weak", False),
-            is_container=rule.get("container", False),
+    rules = []
+    for rule in _file()["rule"]:
+        pattern = rule["pattern"]
+        for piece, text in _file()["pieces"].items():
+            pattern = pattern.replace(f"<{piece}>", text)
+        rules.append(
+            PhaseRule(
+                name=rule["name"],
+                pattern=re.compile(pattern, re.VERBOSE if rule.get("verbose", False) else 0),
+                role=rule.get("role", "phase"),
+                phase=rule.get("phase"),
+                strength=rule.get("strength", STRONG),
+            )
         )
-        for rule in data["rule"]
-    )
+    return tuple(rules)
 
 
 def classify(domain: str, name: str, user_rules: Sequence[PhaseRule] = ()) -> RangeRole | None:
@@ -122,8 +163,10 @@ def classify(domain: str, name: str, user_rules: Sequence[PhaseRule] = ()) -> Ra
     if domain == markers.DOMAIN:
         if name in (markers.WARMUP, markers.REQUEST):
             return RangeRole(role=name, rule="contract")
-        return None if SUBSTAGE.match(name) or not name else RangeRole(role="phase", phase=name, rule="contract")
+        if SUBSTAGE.match(name):
+            return RangeRole(role="library", rule="contract")
+        return RangeRole(role="phase", phase=name, rule="contract") if name else None
     for rule in shipped_rules():
         if found := rule.match(subject):
-            return None if found.role == "ignore" else found
+            return found
     return None
