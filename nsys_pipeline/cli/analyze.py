@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
+# Kernels of each phase, where nobody says how many: a page sorts and searches them.
+_KERNELS, _KERNELS_OF_PAGE = 5, 100
 
 
 def analyze(
@@ -56,7 +58,10 @@ def analyze(
             "--list-ranges", help="List the NVTX ranges and what they count as, instead.", rich_help_panel=_OUTPUT
         ),
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="Kernels to show for each phase.", rich_help_panel=_OUTPUT)] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(min=0, help="Kernels to show for each phase [5; on a page 100].", rich_help_panel=_OUTPUT),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -92,6 +97,8 @@ def analyze(
     from nsys_pipeline.trace import Trace, find_trace
 
     kind = format or format_of(output)
+    if top is None:
+        top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
     if output is not None:
         check_output(output, force=force)
     with progress() as on_progress:

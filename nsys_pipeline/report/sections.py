@@ -8,6 +8,7 @@ import attrs
 
 from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
+from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.document import (
     BLANK,
     Column,
@@ -22,6 +23,7 @@ from nsys_pipeline.report.document import (
     Tone,
     Value,
 )
+from nsys_pipeline.report.glossary import environment_section, glossary_section
 from nsys_pipeline.report.numbers import UNKNOWN, count
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
@@ -258,6 +260,12 @@ def _findings(report: Report) -> Section | None:
     return Section("findings", messages) if messages else None
 
 
+def _worth_knowing(report: Report) -> Section | None:
+    rest = [finding for finding in report.findings if finding not in report.warnings]
+    messages = [Message(finding.severity, finding.message, finding.hint) for finding in rest]
+    return Section("worth knowing", messages, depth=Depth.page) if messages else None
+
+
 def _timeline(detail: Detail) -> Section | None:
     if detail.timeline is None:
         return None
@@ -279,7 +287,16 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _checks,
     _verification,
     _findings,
+    _worth_knowing,
+    roofline_section,
+    glossary_section,
 )
 
 #: The same of what only a page shows.
-PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (_timeline,)
+PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (
+    _timeline,
+    steps_section,
+    latency_section,
+    counters_section,
+    environment_section,
+)
