@@ -49,7 +49,7 @@ class Member:
     clock_error_ns: int | None = 0
     device_offset: int = 0
     string_offset: int = 0
-    gpu_processes: frozenset[int] = frozenset()
+    processes: frozenset[int] = frozenset()
     problem: str | None = None
 
 
@@ -61,7 +61,7 @@ class _Facts:
     hostname: str | None
     gpus: frozenset[tuple[object, ...]]
     has_gpu_uuids: bool
-    gpu_processes: frozenset[int]
+    processes: frozenset[int]
     gpu_count: int
     string_count: int
     collectives: tuple[tuple[str, int, int], ...]
@@ -127,7 +127,7 @@ class JobSource:
         return [
             (i + 1, one.rank, one.host, one.shift_ns, one.clock_error_ns, process, str(one.path), one.problem)
             for i, one in enumerate(self.members)
-            for process in (*sorted(one.gpu_processes),) or (None,)
+            for process in (*sorted(one.processes),) or (None,)
         ]
 
     def settle(self) -> None:
@@ -212,7 +212,7 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
             clock_error_ns=0 if hosts[index] == 0 else None,
             device_offset=offsets[hosts[index]],
             string_offset=next_string,
-            gpu_processes=frozenset(process + (hosts[index] << 56) for process in fact.gpu_processes),
+            processes=frozenset(process + (hosts[index] << 56) for process in fact.processes),
         )
         next_string += fact.string_count
     return _aligned(members, facts)
@@ -228,13 +228,13 @@ def _hosts(facts: Mapping[int, _Facts]) -> dict[int, int]:
     for index, fact in facts.items():
         place = (fact.hostname, fact.gpus)
         for host, (other, processes) in enumerate(known):
-            if place == other and (fact.has_gpu_uuids or not processes & fact.gpu_processes):
+            if place == other and (fact.has_gpu_uuids or not processes & fact.processes):
                 hosts[index] = host
-                processes.update(fact.gpu_processes)
+                processes.update(fact.processes)
                 break
         else:
             hosts[index] = len(known)
-            known.append((place, set(fact.gpu_processes)))
+            known.append((place, set(fact.processes)))
     return hosts
 
 
@@ -290,7 +290,8 @@ def _facts(source: SqliteSource) -> _Facts:
                 hostname=next((str(value) for (value,) in names if value), None),
                 gpus=frozenset(gpus),
                 has_gpu_uuids=bool(identified),
-                gpu_processes=frozenset(int(str(pid)) for pid, _ in working if pid is not None),
+                processes=frozenset(int(str(pid)) for pid, _ in working if pid is not None)
+                | _marked_processes(con, tables),
                 gpu_count=1
                 + max(
                     [int(str(number)) for number, *_ in (*gpus, *((d,) for _, d in working)) if number is not None],
@@ -301,6 +302,14 @@ def _facts(source: SqliteSource) -> _Facts:
             )
         except sqlite3.Error as error:
             raise TraceError(f"`{source.path}` is damaged: SQLite says `{error}`") from error
+
+
+def _marked_processes(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> frozenset[int]:
+    """Serialized ids of the processes with NVTX events: ranks without a GPU have nothing else."""
+    if "globalTid" not in tables.get("NVTX_EVENTS", ()):
+        return frozenset()
+    found = con.execute("SELECT DISTINCT globalTid >> 24 << 24 FROM NVTX_EVENTS WHERE globalTid IS NOT NULL")
+    return frozenset(process for (process,) in found)
 
 
 def _collectives(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> tuple[tuple[str, int, int], ...]:

@@ -119,7 +119,7 @@ TABLES: Mapping[str, NsysTable] = {
     "ENUM_CUDA_MEMCPY_OPER": NsysTable(_ints("id") | _texts("name label")),
     # Not nsys': the tables and columns that the export has.
     EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
-    # Nor this: the files that the trace is read from, with the processes in each that work on a GPU.
+    # Nor this: the files that the trace is read from, with the processes of each.
     TRACE_FILES: NsysTable(_ints("file_id rank host_id shift_ns clock_error_ns globalPid") | _texts("path problem")),
 }
 

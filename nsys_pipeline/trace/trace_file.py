@@ -120,6 +120,8 @@ class TraceFile:
                 member = TraceFile(path, identify(path), self.options)
                 self._members.append(member)
                 sources.append((path, member.source()))
+            except NsysError as error:
+                sources.append((path, TraceError(error.message, hint=error.hint)))
             except TraceError as error:
                 sources.append((path, error))
         return JobSource(self.path, sources)

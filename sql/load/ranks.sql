@@ -1,4 +1,4 @@
--- Ranks of the job: processes with GPU work, with the rank that their run mark, else the name of their file, says.
+-- Ranks of the job: processes with GPU work or a run mark, with the rank that the mark, else the name of the file, says.
 -- Grain: process_key.
 -- materialize: table
 -- requires: load.gpu_ops, load.nvtx_marks, load.trace_files
@@ -34,12 +34,12 @@ file AS (
     GROUP BY process_key
 )
 SELECT
-    w.process_key,
+    process_key,
     coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank) AS rank,
     try_cast(m.fields ->> '$.world' AS BIGINT) AS world,
-    coalesce(f.host_id, 0) AS host_id, w.device_ids,
+    coalesce(f.host_id, 0) AS host_id, coalesce(w.device_ids, []) AS device_ids,
     coalesce(f.path, (SELECT any_value("path") FROM load.trace_files)) AS "path",
     CASE WHEN f.process_key IS NULL THEN 0 ELSE f.clock_error_ns END AS clock_error_ns
 FROM working AS w
-LEFT JOIN mark AS m USING (process_key)
+FULL JOIN mark AS m USING (process_key)
 LEFT JOIN file AS f USING (process_key)

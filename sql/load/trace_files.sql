@@ -7,7 +7,7 @@
 --   path           VARCHAR  Where it is.
 --   rank           BIGINT   Rank that its name says, else NULL.
 --   host_id        BIGINT   Host it was recorded on: 0 is the first file's. Told apart by the GPUs that they list.
---   process_key    BIGINT   A process of it that works on a GPU. Joins load.processes. NULL in a trace of one file.
+--   process_key    BIGINT   A process of it with GPU work or ranges. Joins load.processes. NULL in a trace of one file.
 --   shift_ns       BIGINT   What was added to its times. Unit: ns.
 --   clock_error_ns BIGINT   How far its times may be off those of the first file: 0 on the same host, NULL where nothing
 --                           says. Unit: ns.

@@ -1,4 +1,4 @@
--- Ranks of the job, one process with GPU work each: what it did, and who waits for whom in collectives.
+-- Ranks of the job, one process with GPU work or a run mark each: what it did, and who waits for whom in collectives.
 -- Warm-up is in the sums. A rank that others wait for has a large lateness_ns; those that wait have a large wait_ns.
 -- Grain: process_id, host_id.
 -- requires: load.ranks, attribute.phase_devices, attribute.collectives
