@@ -35,7 +35,7 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
-from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
+from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
     from nsys_pipeline.records import Detail
@@ -129,10 +129,7 @@ def analyze(
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
-            from nsys_pipeline.report.ranges import ranges_document
-            from nsys_pipeline.report.terminal import render_document
-
-            render_document(ranges_document(ranges), stream)
+            render_ranges(ranges, stream, kind)
         else:
             render_report(report, stream, kind, detail=detail)
     if list_ranges:
