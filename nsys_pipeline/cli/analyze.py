@@ -27,6 +27,7 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -79,6 +80,7 @@ def analyze(
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
@@ -92,8 +94,9 @@ def analyze(
         check_output(output, force=force)
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
-        )
+            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, unpack_limit=unpack_limit, nsys=nsys,
+            on_progress=on_progress,
+        )  # fmt: skip
         # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:
             from nsys_pipeline.analysis import analyze as run_analysis

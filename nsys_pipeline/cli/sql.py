@@ -30,6 +30,7 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -118,6 +119,7 @@ def sql(
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
@@ -140,8 +142,9 @@ def sql(
 
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
-        )
+            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, unpack_limit=unpack_limit, nsys=nsys,
+            on_progress=on_progress,
+        )  # fmt: skip
         session = Session.open(traces, opening, options)
     with session:
         if text is None:
