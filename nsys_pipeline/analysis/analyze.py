@@ -152,11 +152,20 @@ def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
 
 def _model(run: RunDescription, options: AnalysisOptions) -> tuple[Model | None, list[Notice]]:
     if options.model is not None:
-        return options.model, []
+        return options.model, _unread(options.model, options)
     try:
-        return run.model(), []
+        model = run.model()
+        return model, [] if model is None else _unread(model, options)
     except ModelError as error:
         return None, [Notice("model_not_understood", f"the trace's own model: {error.message}", error.hint)]
+
+
+def _unread(model: Model, options: AnalysisOptions) -> list[Notice]:
+    """What the model's config says of its weights and is not read; whoever gives the format knows it."""
+    if options.conventions.weight is not None:
+        return []
+    hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
+    return [Notice("quantization_not_read", note, hint) for note in model.notes]
 
 
 def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | None:
@@ -170,6 +179,8 @@ def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | Non
         "dtype": prepared.conventions.dtype or model.dtype,
         "products": product_dtypes(model, prepared.steps, prepared.conventions),
         "label": model.label,
+        "not_counted": list(model.left_out()),
+        "notes": list(model.notes) if prepared.conventions.weight is None else [],
         "routing": _routing(trace, model, prepared.steps),
         "convention": {key: value for key, value in attrs.asdict(prepared.conventions).items() if value is not None},
     }

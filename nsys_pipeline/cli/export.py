@@ -14,7 +14,10 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     KvDtypeOption,
     ModelOption,
+    NotPhaseOption,
+    PhaseOption,
     ShapeOption,
+    StrictOption,
     TpOption,
     UnpackOption,
     WeightDtypeOption,
@@ -32,6 +35,7 @@ from nsys_pipeline.trace.trace_file import find_trace
 
 if TYPE_CHECKING:
     from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.trace import TraceOptions
 
 _FORMATS = ("sqlite", "parquet")
 
@@ -51,6 +55,9 @@ def export(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
+    strict: StrictOption = False,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -72,7 +79,7 @@ def export(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
             weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
         )  # fmt: skip
-        opening = trace_options(nsys=nsys, unpack_limit=unpack_limit)
+        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return
     if output_format not in _FORMATS:

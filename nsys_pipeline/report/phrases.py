@@ -14,7 +14,7 @@ _REASONS = {
     "no_phase": "launched in ranges that are no phase",
     "no_range": "launched outside every range",
     "no_api_call": "whose launch was not recorded",
-    "several_phases_open": "launched by a thread without ranges while several phases were open",
+    "several_phases_open": "launched by a thread without a phase while several were open",
 }
 
 
@@ -32,6 +32,8 @@ def title_lines(report: Report) -> list[str]:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
         lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · estimate {model['label']}")
+        if missing := _items(model.get("not_counted")):
+            lines[-1] += f" · not counted: {', '.join(map(str, missing))}"
     return lines
 
 
