@@ -81,10 +81,15 @@ class Device:
 
 @attrs.frozen
 class TraceInfo:
-    """What the trace is."""
+    """What the trace is.
+
+    `nsys_version` is the `recorder_version`, or, where nothing says which nsys recorded it, the `exporter_version`.
+    """
 
     path: str
     nsys_version: str | None
+    recorder_version: str | None
+    exporter_version: str | None
     schema_version: str | None
     duration_ns: int | None
     processes: list[dict[str, object]]
@@ -378,3 +383,23 @@ class Report:
     def warnings(self) -> list[Finding]:
         """Findings that put a number in doubt."""
         return [finding for finding in self.findings if finding.severity != "info"]
+
+
+@attrs.frozen
+class Timeline:
+    """What a page draws on its timeline, packed: see `detail.timeline` for the layout of `data`.
+
+    `span_count` spans stand for `operation_count` operations: `resolution_ns` is None where each is its own span.
+    """
+
+    data: bytes = attrs.field(repr=False)
+    span_count: int
+    operation_count: int
+    resolution_ns: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Detail:
+    """What a page shows of a trace beyond the report."""
+
+    timeline: Timeline | None = None

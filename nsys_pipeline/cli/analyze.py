@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from nsys_pipeline.cli.common import (
     MemoryOption,
     ModelOption,
     NewTokensOption,
+    NotPhaseOption,
     NsysOption,
     OutputOption,
     PeakOption,
@@ -27,6 +28,7 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -35,6 +37,10 @@ from nsys_pipeline.cli.common import (
     trace_options,
 )
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
+
+if TYPE_CHECKING:
+    from nsys_pipeline.records import Detail
+    from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
 
@@ -76,9 +82,11 @@ def analyze(
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
@@ -92,7 +100,14 @@ def analyze(
         check_output(output, force=force)
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+            phase=phase,
+            not_phase=not_phase,
+            strict=strict,
+            cache=cache,
+            memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
+            nsys=nsys,
+            on_progress=on_progress,
         )
         # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:
@@ -110,6 +125,7 @@ def analyze(
                     ranges = find_ranges(opened)
                 else:
                     report = run_analysis(opened, options)
+                    detail = _detail(opened) if kind is ReportFormat.html else None
                     if verify:
                         from nsys_pipeline.analysis.verify import verified
 
@@ -121,7 +137,7 @@ def analyze(
 
             render_document(ranges_document(ranges), stream)
         else:
-            render_report(report, stream, kind)
+            render_report(report, stream, kind, detail=detail)
     if list_ranges:
         return
     from nsys_pipeline.errors import CheckError
@@ -137,3 +153,9 @@ def analyze(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
             hint="please report this with the output of --verify --format json",
         )
+
+
+def _detail(trace: Trace) -> Detail:
+    from nsys_pipeline.detail import read_detail
+
+    return read_detail(trace)

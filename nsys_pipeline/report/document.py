@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 
 import attrs
 
+from nsys_pipeline.records import Timeline
 from nsys_pipeline.report import numbers
 from nsys_pipeline.text import printable
 
@@ -49,6 +50,7 @@ class Depth(StrEnum):
     headline = "headline"
     detail = "detail"  # what Markdown folds
     appendix = "appendix"  # what a terminal, which cannot fold, leaves out
+    page = "page"  # what only a page shows
 
 
 def _printable(texts: Iterable[str]) -> tuple[str, ...]:
@@ -223,7 +225,14 @@ class Bars:
     bars: tuple[Bar, ...] = attrs.field(converter=_bars)
 
 
-Block = Table | Bars | Notes | Message
+@attrs.frozen
+class TimelineFigure:
+    """The timeline, which only a page can draw."""
+
+    timeline: Timeline
+
+
+Block = Table | Bars | Notes | Message | TimelineFigure
 
 
 @attrs.frozen

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nsys_pipeline.records import Report
+    from nsys_pipeline.records import Detail, Report
 
 
 class ReportFormat(StrEnum):
@@ -32,8 +32,10 @@ def format_of(path: PurePath | None) -> ReportFormat:
     return _SUFFIXES.get(path.suffix.lower(), ReportFormat.table) if path else ReportFormat.table
 
 
-def render_report(report: Report, stream: IO[str], form: ReportFormat = ReportFormat.table) -> None:
-    """Write `report` to `stream`."""
+def render_report(
+    report: Report, stream: IO[str], form: ReportFormat = ReportFormat.table, *, detail: Detail | None = None
+) -> None:
+    """Write `report` to `stream`; `detail` is what a page shows beyond it."""
     if form is ReportFormat.json:
         from nsys_pipeline.report.json import render_json
 
@@ -41,7 +43,7 @@ def render_report(report: Report, stream: IO[str], form: ReportFormat = ReportFo
         return
     from nsys_pipeline.report.sections import report_document
 
-    document = report_document(report)
+    document = report_document(report, detail)
     if form is ReportFormat.markdown:
         from nsys_pipeline.report import markdown
 

@@ -18,11 +18,22 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from nsys_pipeline import __version__
-from nsys_pipeline.report.document import Bars, Blank, Block, Document, Message, Notes, Section, Table, Value
+from nsys_pipeline.report.document import (
+    Bars,
+    Blank,
+    Block,
+    Document,
+    Message,
+    Notes,
+    Section,
+    Table,
+    TimelineFigure,
+    Value,
+)
 
 PAGE = Path(__file__).parent / "page"
 #: What a reader wants first comes first; the rest is in the order of the document.
-_FIRST = ("verdict", "budget", "findings", "phases")
+_FIRST = ("verdict", "budget", "findings", "phases", "timeline")
 
 
 @attrs.frozen
@@ -55,6 +66,10 @@ class _Data:
         # No `<` means no tag, whatever the names in it are.
         return cls(name, "application/json", Markup(text.replace("<", "\\u003c")))  # noqa: S704
 
+    @classmethod
+    def packed(cls, name: str, data: bytes) -> _Data:
+        return cls(name, "application/gzip", Markup(base64.b64encode(data).decode()))  # noqa: S704 - base64 has no `<`
+
 
 def render_document(document: Document, stream: IO[str]) -> None:
     """Write `document` as a page."""
@@ -62,7 +77,13 @@ def render_document(document: Document, stream: IO[str]) -> None:
     blocks: Any = environment.get_template("blocks.html.j2").module
 
     def render(block: Block, section: Section) -> str:
-        kinds = {Table: blocks.table, Bars: blocks.bars, Notes: blocks.notes, Message: blocks.message}
+        kinds = {
+            Table: blocks.table,
+            Bars: blocks.bars,
+            Notes: blocks.notes,
+            Message: blocks.message,
+            TimelineFigure: blocks.timeline,
+        }
         html: str = kinds[type(block)](block, section)
         return html
 
@@ -72,12 +93,25 @@ def render_document(document: Document, stream: IO[str]) -> None:
             sections=_ordered(document.sections),
             render=render,
             style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of this package
-            scripts=[_Script.of("page.js")],
-            data=[],
+            scripts=_scripts(document),
+            data=_data(document),
             licenses=[],
             version=__version__,
         )
     )
+
+
+def _figures(document: Document) -> list[TimelineFigure]:
+    return [block for section in document.sections for block in section.blocks if isinstance(block, TimelineFigure)]
+
+
+def _scripts(document: Document) -> list[_Script]:
+    timeline = [_Script.of("timeline_model.js", "timeline.js")] if _figures(document) else []
+    return [_Script.of("page.js"), *timeline]
+
+
+def _data(document: Document) -> list[_Data]:
+    return [_Data.packed("timeline-data", figure.timeline.data) for figure in _figures(document)]
 
 
 def _environment() -> Environment:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from nsys_pipeline.records import Phase, Report
+from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
 from nsys_pipeline.report.document import (
     BLANK,
@@ -18,6 +18,7 @@ from nsys_pipeline.report.document import (
     Notes,
     Section,
     Table,
+    TimelineFigure,
     Tone,
     Value,
 )
@@ -34,10 +35,12 @@ from nsys_pipeline.report.phrases import (
 from nsys_pipeline.report.verification import verification_lines
 
 
-def report_document(report: Report) -> Document:
-    """Everything that people are shown of `report`."""
+def report_document(report: Report, detail: Detail | None = None) -> Document:
+    """Everything that people are shown of `report`, and of `detail` where the format has room for it."""
     title, *subtitles = title_lines(report)
-    found = (make(report) for make in SECTIONS)
+    found = [make(report) for make in SECTIONS]
+    if detail:
+        found += [make(detail) for make in PAGE_SECTIONS]
     return Document(title, tuple(subtitles), tuple(section for section in found if section))
 
 
@@ -255,6 +258,14 @@ def _findings(report: Report) -> Section | None:
     return Section("findings", messages) if messages else None
 
 
+def _timeline(detail: Detail) -> Section | None:
+    if detail.timeline is None:
+        return None
+    timeline = detail.timeline
+    title = f"timeline: {count(timeline.operation_count)} phases, ranges, host calls and GPU operations"
+    return Section("timeline", (TimelineFigure(timeline),), title=title, depth=Depth.page)
+
+
 #: A section more is a function more, and its name here.
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _verdict,
@@ -269,3 +280,6 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _verification,
     _findings,
 )
+
+#: The same of what only a page shows.
+PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (_timeline,)

@@ -37,7 +37,7 @@ def render_document(document: Document, stream: IO[str]) -> None:
     _print(console, [*heading, *map(Text, document.subtitles)])
     is_first = not heading
     for section in document.sections:
-        if section.depth is Depth.appendix:
+        if section.depth in (Depth.appendix, Depth.page):
             continue
         if not is_first:
             console.print()
@@ -97,6 +97,8 @@ def _print_block(console: Console, block: Block) -> None:
                 texts.append(("hint:", Text(block.hint), "cyan"))
             _print_notes(console, texts)
             return
+        case _:
+            raise TypeError(f"a terminal cannot show {type(block).__name__}")
     for line in lines:
         # Wider than the terminal: let it wrap the line, as long as nothing is lost.
         console.print(line, no_wrap=True, crop=False, overflow="ignore", soft_wrap=True)
