@@ -28,6 +28,7 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -85,6 +86,7 @@ def analyze(
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
@@ -103,6 +105,7 @@ def analyze(
             strict=strict,
             cache=cache,
             memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
             nsys=nsys,
             on_progress=on_progress,
         )
