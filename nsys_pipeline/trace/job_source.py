@@ -133,6 +133,12 @@ class JobSource:
     def settle(self) -> None:
         """Every member is settled as it is loaded."""
 
+    def rows(self, table: str, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
+        """Texts of a small table, of every member; see `Source.rows`."""
+        return [
+            row for _, _, source in self._readable() if table in source.tables() for row in source.rows(table, columns)
+        ]
+
     def interrupt(self) -> None:
         """See `Source.interrupt`."""
         for _, _, source in self._readable():
