@@ -35,10 +35,8 @@ def trace_notices(
         *_incomplete_work(trace),
         *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
-        *_nested(trace),
         *_open_at_once(phases),
         *_parallel(trace, phases, model, conventions),
-        *_fallback(phases),
         *_rules(trace),
         *_version(trace),
     ]
@@ -68,28 +66,6 @@ def operator_notices(operators: list[OperatorRow]) -> list[Notice]:
             f"{worst.operator} of {worst.phase} {worst.shape}: {share:.0f}% of the roofline",
             "fewer bytes were read than estimated: routing chose fewer experts than uniform routing would, or the data "
             "was still in the L2 cache; another --model or --dtype would also explain it",
-        )
-    ]
-
-
-def _nested(trace: Trace) -> list[Notice]:
-    rows = trace.connection.execute(
-        """
-        SELECT p.phase, i.phase, count(*)
-        FROM attribute.phase_ranges AS p
-        ASOF JOIN attribute.phase_ranges AS i ON i.global_tid = p.global_tid AND i.start_ns > p.start_ns
-        WHERE i.start_ns <= p.end_ns AND i.end_ns <= p.end_ns
-        GROUP BY ALL ORDER BY ALL
-        """
-    ).fetchall()
-    if not rows:
-        return []
-    pairs = ", ".join(f"{count:,} {outer} around {inner}" for outer, inner, count in rows)
-    return [
-        Notice(
-            "nested_phases",
-            f"phases lie inside phases ({pairs}): the inner one has the work, both have the wall time",
-            "the outer ones have no MFU and no MBU; say with --phase which ranges you mean",
         )
     ]
 
@@ -248,20 +224,6 @@ def _estimates(phases: list[Phase], model: Model | None) -> list[Notice]:
     return []
 
 
-def _fallback(phases: list[Phase]) -> list[Notice]:
-    lent = [phase for phase in phases if phase.other_thread_count]
-    if not lent:
-        return []
-    counts = ", ".join(f"{phase.other_thread_count:,} in {phase.name}" for phase in lent)
-    return [
-        Notice(
-            "other_thread",
-            f"operations launched by a thread without ranges were given to the only phase open then: {counts}",
-            "--strict leaves them unattributed",
-        )
-    ]
-
-
 def _rules(trace: Trace) -> list[Notice]:
     """Rules of the user's that no range matches: misspelled, most likely."""
     if not trace.options.phase_rules:
@@ -271,7 +233,7 @@ def _rules(trace: Trace) -> list[Notice]:
     return [
         Notice(
             "rule_without_ranges",
-            f"`{rule.name}={rule.pattern.pattern}` matches no range that an earlier rule has not taken",
+            f"`{rule.option}` matches no range that an earlier rule has not taken",
             "`llmperf analyze --list-ranges` lists the ranges of the trace",
         )
         for rule in trace.options.phase_rules

@@ -18,6 +18,7 @@ from nsys_pipeline.cli.common import (
     MemoryOption,
     ModelOption,
     NewTokensOption,
+    NotPhaseOption,
     NsysOption,
     OutputOption,
     PeakOption,
@@ -27,6 +28,7 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -34,7 +36,7 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
-from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
+from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
     from nsys_pipeline.records import Detail
@@ -85,9 +87,11 @@ def analyze(
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
@@ -103,7 +107,14 @@ def analyze(
         check_output(output, force=force)
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+            phase=phase,
+            not_phase=not_phase,
+            strict=strict,
+            cache=cache,
+            memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
+            nsys=nsys,
+            on_progress=on_progress,
         )
         # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:
@@ -128,10 +139,7 @@ def analyze(
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
-            from nsys_pipeline.report.ranges import ranges_document
-            from nsys_pipeline.report.terminal import render_document
-
-            render_document(ranges_document(ranges), stream)
+            render_ranges(ranges, stream, kind)
         else:
             render_report(report, stream, kind, detail=detail)
     if list_ranges:

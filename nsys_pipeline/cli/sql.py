@@ -22,6 +22,7 @@ from nsys_pipeline.cli.common import (
     MemoryOption,
     ModelOption,
     NewTokensOption,
+    NotPhaseOption,
     NsysOption,
     OutputOption,
     PeakOption,
@@ -30,6 +31,7 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -115,9 +117,11 @@ def sql(
     bandwidth: BandwidthOption = None,
     approximate: ApproximateOption = False,
     phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
@@ -140,7 +144,14 @@ def sql(
 
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+            phase=phase,
+            not_phase=not_phase,
+            strict=strict,
+            cache=cache,
+            memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
+            nsys=nsys,
+            on_progress=on_progress,
         )
         session = Session.open(traces, opening, options)
     with session:
