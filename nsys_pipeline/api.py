@@ -87,6 +87,7 @@ class TraceReader:
     phase_summary = View()
     phases = View()
     processes = View()
+    ranks = View()
     shape_summary = View()
     threads = View()
     trace_checks = View()

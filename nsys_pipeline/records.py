@@ -104,10 +104,15 @@ class Device:
 
 @attrs.frozen
 class TraceInfo:
-    """What the trace is."""
+    """What the trace is.
+
+    `nsys_version` is the `recorder_version`, or, where nothing says which nsys recorded it, the `exporter_version`.
+    """
 
     path: str
     nsys_version: str | None
+    recorder_version: str | None
+    exporter_version: str | None
     schema_version: str | None
     duration_ns: int | None
     processes: list[dict[str, object]]
@@ -426,8 +431,47 @@ class Timeline:
     resolution_ns: int | None
 
 
+@attrs.frozen
+class StepTime:
+    """One occurrence of a phase. `context`: cached tokens per sequence; None where the shape is not known."""
+
+    phase: str
+    occurrence: int
+    start_ns: int
+    wall_ns: int
+    gpu_busy_ns: int
+    batch: int | None
+    context: int | None
+
+
+@attrs.frozen
+class RequestTime:
+    """One request: time to first token and time per output token, None where it has none."""
+
+    start_ns: int
+    ttft_ns: int | None
+    tpot_ns: float | None
+
+
+@attrs.frozen
+class CounterSample:
+    """Hardware counters of one GPU, means over a stretch of time that begins at `at_ns`; None: not sampled."""
+
+    device_id: int
+    at_ns: int
+    tensor_active_ratio: float | None
+    sm_active_ratio: float | None
+    sm_issue_ratio: float | None
+    dram_read_ratio: float | None
+    dram_write_ratio: float | None
+
+
 @attrs.frozen(kw_only=True)
 class Detail:
-    """What a page shows of a trace beyond the report."""
+    """What a page shows of a trace beyond the report. `environment`: names and values."""
 
     timeline: Timeline | None = None
+    steps: list[StepTime] = attrs.field(factory=list)
+    requests: list[RequestTime] = attrs.field(factory=list)
+    counters: list[CounterSample] = attrs.field(factory=list)
+    environment: list[tuple[str, str]] = attrs.field(factory=list)

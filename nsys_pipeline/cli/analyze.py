@@ -29,6 +29,7 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -36,13 +37,15 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
-from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
+from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
     from nsys_pipeline.records import Detail
     from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
+# Kernels of each phase, where nobody says how many: a page sorts and searches them.
+_KERNELS, _KERNELS_OF_PAGE = 5, 100
 
 
 def analyze(
@@ -58,7 +61,10 @@ def analyze(
             "--list-ranges", help="List the NVTX ranges and what they count as, instead.", rich_help_panel=_OUTPUT
         ),
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="Kernels to show for each phase.", rich_help_panel=_OUTPUT)] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(min=0, help="Kernels to show for each phase [5; on a page 100].", rich_help_panel=_OUTPUT),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -87,6 +93,7 @@ def analyze(
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
@@ -96,6 +103,8 @@ def analyze(
     from nsys_pipeline.trace import Trace, find_trace
 
     kind = format or format_of(output)
+    if top is None:
+        top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
     if output is not None:
         check_output(output, force=force)
     with progress() as on_progress:
@@ -105,6 +114,7 @@ def analyze(
             strict=strict,
             cache=cache,
             memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
             nsys=nsys,
             on_progress=on_progress,
         )
@@ -131,10 +141,7 @@ def analyze(
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
-            from nsys_pipeline.report.ranges import ranges_document
-            from nsys_pipeline.report.terminal import render_document
-
-            render_document(ranges_document(ranges), stream)
+            render_ranges(ranges, stream, kind)
         else:
             render_report(report, stream, kind, detail=detail)
     if list_ranges:

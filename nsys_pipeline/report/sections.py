@@ -6,8 +6,10 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
+from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.document import (
     BLANK,
     Column,
@@ -22,6 +24,7 @@ from nsys_pipeline.report.document import (
     Tone,
     Value,
 )
+from nsys_pipeline.report.glossary import environment_section, glossary_section
 from nsys_pipeline.report.numbers import UNKNOWN, count
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
@@ -50,7 +53,8 @@ def _verdict(report: Report) -> Section | None:
 
 
 def _phases(report: Report) -> Section:
-    rows = [_PhaseRow.measured(phase) for phase in report.phases]
+    # Warm-up that is a phase itself has nothing to leave out: it is in the row of all warm-up.
+    rows = [_PhaseRow.measured(phase) for phase in report.phases if phase.name != markers.WARMUP]
     if any(phase.warmup_occurrences for phase in report.phases):
         rows.append(_PhaseRow.warmup(report.phases))
     if has_work_outside(report):
@@ -273,6 +277,12 @@ def _findings(report: Report) -> Section | None:
     return Section("findings", messages) if messages else None
 
 
+def _worth_knowing(report: Report) -> Section | None:
+    rest = [finding for finding in report.findings if finding not in report.warnings]
+    messages = [Message(finding.severity, finding.message, finding.hint) for finding in rest]
+    return Section("worth knowing", messages, depth=Depth.page) if messages else None
+
+
 def _timeline(detail: Detail) -> Section | None:
     if detail.timeline is None:
         return None
@@ -294,7 +304,16 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _checks,
     _verification,
     _findings,
+    _worth_knowing,
+    roofline_section,
+    glossary_section,
 )
 
 #: The same of what only a page shows.
-PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (_timeline,)
+PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (
+    _timeline,
+    steps_section,
+    latency_section,
+    counters_section,
+    environment_section,
+)
