@@ -15,6 +15,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     KvDtypeOption,
+    MaxContextOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -85,6 +86,7 @@ def analyze(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    max_context: MaxContextOption = None,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
@@ -124,8 +126,8 @@ def analyze(
 
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth,
-                approximate=approximate, top=top,
+                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
+                bandwidth=bandwidth, approximate=approximate, top=top,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:

@@ -83,17 +83,32 @@ def _phases(report: Report) -> Section:
         attrs.evolve(share, cells=shares),
         attrs.evolve(kernels, cells=graphs),
         *(tokens if is_partly else []),
-        Column.amount("TFLOP", [row.of_phase("flops") for row in rows], "TFLOP"),
+        _between(rows, "flops", lambda values: Column.amount("TFLOP", values, "TFLOP")),
         # A decode step's MFU is far below one percent, and its digits matter.
-        Column.percent("MFU\nwall %", [row.of_phase("mfu_wall") for row in rows], most=2),
-        Column.percent("MFU\nbusy %", [row.of_phase("mfu_busy") for row in rows], most=2),
-        Column.percent("MBU\nbusy %", [row.of_phase("mbu_busy") for row in rows], most=2),
+        _between(rows, "mfu_wall", lambda values: Column.percent("MFU\nwall %", values, most=2)),
+        _between(rows, "mfu_busy", lambda values: Column.percent("MFU\nbusy %", values, most=2)),
+        _between(rows, "mbu_busy", lambda values: Column.percent("MBU\nbusy %", values, most=2)),
     ]
     notes = [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
     if has_work_outside(report):
         notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
     table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))
     return Section("phases", (table, *([Notes(notes)] if notes else [])), title="phases, warm-up left out")
+
+
+def _between(rows: Sequence[_PhaseRow], name: str, make: Callable[[list[Value]], Column]) -> Column:
+    """A column of numbers, or of their bounds where lengths of requests are not known."""
+    exact, least, most = ([row.of_phase(name + end) for row in rows] for end in ("", "_min", "_max"))
+    # All of them in one column have equally many decimals.
+    column = make([*exact, *least, *most])
+    size = len(rows)
+    cells = list(column.cells[:size])
+    for index in range(size):
+        if exact[index] is None and least[index] is not None:
+            low, high = column.cells[size + index], column.cells[2 * size + index]
+            cells[index] = f"≥{low}" if most[index] is None else f"{low}–{high}"
+    values = [low if value is None else value for value, low in zip(exact, least, strict=True)]
+    return attrs.evolve(column, cells=cells, values=values)
 
 
 @attrs.frozen(kw_only=True)
