@@ -475,3 +475,22 @@ class Detail:
     requests: list[RequestTime] = attrs.field(factory=list)
     counters: list[CounterSample] = attrs.field(factory=list)
     environment: list[tuple[str, str]] = attrs.field(factory=list)
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """A run directory: what its run.json and its reports say; None and empty where they do not.
+
+    `phases`: name → (bound, MFU busy, MBU busy). `problem`: why there is no more to say.
+    """
+
+    name: str
+    started: str | None = None
+    model: str | None = None
+    gpus: str | None = None
+    shapes: str | None = None
+    ttft_ns: float | None = None
+    tpot_ns: float | None = None
+    phases: dict[str, tuple[str | None, float | None, float | None]] = attrs.field(factory=dict)
+    problem: str | None = None
+    page: str | None = None
