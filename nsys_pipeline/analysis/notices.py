@@ -204,7 +204,7 @@ def _version(trace: Trace) -> list[Notice]:
 def _estimates(phases: list[Phase], model: Model | None) -> list[Notice]:
     inference = [phase for phase in phases if phase.name in ("prefill", "decode")]
     if not inference:
-        return []
+        return [_unused_model(phases)] if model and phases and all(phase.flops is None for phase in phases) else []
     if model is None:
         return [
             Notice(
@@ -222,6 +222,15 @@ def _estimates(phases: list[Phase], model: Model | None) -> list[Notice]:
             )
         ]
     return []
+
+
+def _unused_model(phases: list[Phase]) -> Notice:
+    names = ", ".join(phase.name for phase in phases)
+    return Notice(
+        "model_unused",
+        f"the model is known, but not how many tokens the steps of {names} had: there is no FLOP count and no MFU",
+        "record with `llmperf capture --auto`, or mark steps with their shapes (`nsys_pipeline.markers.phase`)",
+    )
 
 
 def _rules(trace: Trace) -> list[Notice]:

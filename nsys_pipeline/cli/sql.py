@@ -161,7 +161,10 @@ def sql(
         if text is None:
             _talk(session, rows=rows, time_limit_s=time_limit)
             return
-        run(session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force)
+        run(
+            session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force,
+            is_recipe=recipe is not None,
+        )  # fmt: skip
 
 
 def run(
@@ -174,24 +177,28 @@ def run(
     time_limit_s: float | None,
     output: Path | None = None,
     force: bool = False,
+    is_recipe: bool = False,
 ) -> None:
-    """Answer `text` in the format `kind`, on stdout or in a file."""
-    from nsys_pipeline.query.table import render_table
+    """Answer `text` in the format `kind`, on stdout or in a file; a recipe for each of several traces."""
+    from nsys_pipeline.query.table import render_plan, render_table
     from nsys_pipeline.query.write import write_csv, write_frame, write_json
 
     if kind in (ResultFormat.parquet, ResultFormat.arrow):
-        frame = session.frame(text, parameters, time_limit_s=time_limit_s)
+        frame = (session.frame_each if is_recipe else session.frame)(text, parameters, time_limit_s=time_limit_s)
         with output_file(output, force=force, binary=True) as stream:
             write_frame(frame, kind.value, stream)
         return
+    query = session.query_each if is_recipe else session.query
     with (
-        session.query(text, parameters, time_limit_s=time_limit_s) as result,
+        query(text, parameters, time_limit_s=time_limit_s) as result,
         output_file(output, force=force) as stream,
     ):
         if kind is ResultFormat.csv:
             write_csv(result, stream)
         elif kind is ResultFormat.json:
             write_json(result, stream)
+        elif result.is_plan:
+            render_plan(result.rows(), stream)
         else:
             found = result.rows(rows + 1)
             width = shutil.get_terminal_size().columns if stream.isatty() else None
@@ -268,4 +275,4 @@ def _format(given: ResultFormat | None, output: Path | None) -> ResultFormat:
 
     if given is not None:
         return given
-    return ResultFormat((format_of(output) if output else None) or "table")
+    return ResultFormat(format_of(output) if output else "table")
