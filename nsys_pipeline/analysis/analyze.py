@@ -57,13 +57,17 @@ MODEL_TARGETS = (
 
 @attrs.frozen(kw_only=True)
 class AnalysisOptions:
-    """What the analysis is told beside the trace. `model` wins over the model that the trace describes."""
+    """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
+
+    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows.
+    """
 
     model: Model | None = None
     shapes: tuple[RequestShape, ...] = ()
     conventions: Conventions = attrs.field(factory=Conventions)
     peaks: Mapping[str, float] = attrs.field(factory=dict)
     bandwidth_bytes_per_s: float | None = None
+    max_context: int | None = None
     top_kernels: int = 5
 
 
@@ -95,7 +99,9 @@ def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
     run = RunDescription.of(trace)
     model, notices = _model(run, options)
     conventions = run.conventions(options.conventions)
-    steps_by_occurrence, shape_notices = assign_shapes(trace, options.shapes)
+    steps_by_occurrence, shape_notices = assign_shapes(
+        trace, options.shapes, options.max_context or run.max_context(model)
+    )
     steps = create_shape_tables(trace, steps_by_occurrence)
     devices, gpus, gpu_notices = describe_devices(trace, options.peaks, options.bandwidth_bytes_per_s)
     cost_notices = create_cost_tables(trace, steps, model, conventions, gpus)

@@ -15,6 +15,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     KvDtypeOption,
+    MaxContextOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -43,6 +44,8 @@ if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
+# Kernels of each phase, where nobody says how many: a page sorts and searches them.
+_KERNELS, _KERNELS_OF_PAGE = 5, 100
 
 
 def analyze(
@@ -58,7 +61,10 @@ def analyze(
             "--list-ranges", help="List the NVTX ranges and what they count as, instead.", rich_help_panel=_OUTPUT
         ),
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="Kernels to show for each phase.", rich_help_panel=_OUTPUT)] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(min=0, help="Kernels to show for each phase [5; on a page 100].", rich_help_panel=_OUTPUT),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -78,6 +84,7 @@ def analyze(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    max_context: MaxContextOption = None,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
@@ -96,6 +103,8 @@ def analyze(
     from nsys_pipeline.trace import Trace, find_trace
 
     kind = format or format_of(output)
+    if top is None:
+        top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
     if output is not None:
         check_output(output, force=force)
     with progress() as on_progress:
@@ -115,8 +124,8 @@ def analyze(
 
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth,
-                approximate=approximate, top=top,
+                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
+                bandwidth=bandwidth, approximate=approximate, top=top,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:
