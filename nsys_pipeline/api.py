@@ -81,6 +81,7 @@ class TraceReader:
     memops = View()
     metadata = View()
     nvtx_ranges = View()
+    occurrence_kernels = View()
     operator_summary = View()
     ops = View()
     phase_counters = View()

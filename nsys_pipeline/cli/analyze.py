@@ -37,6 +37,7 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
+from nsys_pipeline.cli.gate import BaseOption, FailIfOption, RulesOption, check_rules, read_base, rules_of
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
@@ -73,6 +74,9 @@ def analyze(
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
+    fail_if: FailIfOption = None,
+    rules: RulesOption = None,
+    base: BaseOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
     model: ModelOption = None,
@@ -102,6 +106,7 @@ def analyze(
     """
     from nsys_pipeline.trace import Trace, find_trace
 
+    given, before = rules_of(fail_if, rules), read_base(base)
     kind = format or format_of(output)
     if top is None:
         top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
@@ -159,6 +164,8 @@ def analyze(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
             hint="please report this with the output of --verify --format json",
         )
+    if given:
+        check_rules(given, report, before)
 
 
 def _detail(trace: Trace) -> Detail:

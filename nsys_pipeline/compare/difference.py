@@ -42,7 +42,7 @@ class Run:
 
 @attrs.frozen
 class Change:
-    """One number of a phase and shape in both runs, as a mean per occurrence. `kind`: time, budget, family or kernel."""
+    """One number of a phase and shape in both runs, a mean per occurrence. `kind`: time, budget, family or kernel."""
 
     phase: str
     shape: str
@@ -84,17 +84,10 @@ def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
             f"`{base.name}` and `{new.name}` do not compare: {'; '.join(reasons)}",
             hint="--force-compare compares them all the same",
         )
-    grouped = [_groups(base), _groups(new)]
-    changes: list[Change] = []
-    one_sided = [
-        f"{phase} {shape}".strip() + f" is only in `{run.name}`"
-        for run, mine, others in ((base, *grouped), (new, *reversed(grouped)))
-        for phase, shape in mine
-        if (phase, shape) not in others
-    ]
-    for key in grouped[0]:
-        if key in grouped[1]:
-            changes += _changes(key, grouped[0][key], grouped[1][key])
+    before, after = _groups(base), _groups(new)
+    one_sided = [f"{_label(key)} is only in `{base.name}`" for key in before if key not in after]
+    one_sided += [f"{_label(key)} is only in `{new.name}`" for key in after if key not in before]
+    changes = [change for key in before if key in after for change in _changes(key, before[key], after[key])]
     changes += _budget_changes(base, new)
     changes.sort(key=lambda change: (-abs(change.delta_ns), change.phase, change.kind, change.name))
     return Difference(
@@ -120,6 +113,11 @@ def _obstacles(base: Run, new: Run) -> list[str]:
     if not common:
         reasons.append("no phase has a shape that is in both")
     return reasons
+
+
+def _label(key: tuple[str, str]) -> str:
+    phase, shape = key
+    return phase if shape == OTHER else f"{phase} {shape}"
 
 
 def _groups(run: Run) -> dict[tuple[str, str], list[Occurrence]]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 import attrs
 
 from nsys_pipeline.compare.fields import find
-from nsys_pipeline.errors import UsageError
+from nsys_pipeline.errors import RuleError, UsageError
 from nsys_pipeline.nearest import nearest
+from nsys_pipeline.text import printable
 
 _OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
@@ -110,9 +111,9 @@ def _after_blanks(text: str, at: int) -> int:
     return at
 
 
-def _error(text: str, at: int, problem: str) -> UsageError:
-    shown = text.replace("\n", " ").replace("\t", " ")
-    return UsageError(f"the rule cannot be read: {problem}\n  {shown}\n  {' ' * at}^")
+def _error(text: str, at: int, problem: str) -> RuleError:
+    shown = printable(text)
+    return RuleError(f"the rule cannot be read: {problem}\n  {shown}\n  {' ' * at}^")
 
 
 def _written(value: float) -> str:
