@@ -68,8 +68,10 @@ class TraceReader:
     """
 
     api_calls = View()
+    collectives = View()
     devices = View()
     diagnostics = View()
+    findings = View()
     gpu_busy = View()
     gpu_metrics = View()
     gpu_work = View()
@@ -81,6 +83,7 @@ class TraceReader:
     nvtx_ranges = View()
     operator_summary = View()
     ops = View()
+    phase_counters = View()
     phase_summary = View()
     phases = View()
     processes = View()
@@ -210,21 +213,28 @@ def open_reader(
     model: str | Model | None = None,
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
+    not_phases: str | Sequence[str] = (),
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
     tp: int = 1,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> TraceReader:
     """See `nsys_pipeline.open`."""
-    rules = tuple(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items())
+    excluded = [not_phases] if isinstance(not_phases, str) else not_phases
+    rules = (
+        *(PhaseRule.excluding(pattern) for pattern in excluded),
+        *(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items()),
+    )
     trace_options = TraceOptions(phase_rules=rules, is_strict=strict, use_cache=cache, memory_limit=memory_limit)
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype, tp=tp),
+        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
     )

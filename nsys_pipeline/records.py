@@ -295,6 +295,22 @@ class Notice:
 
 
 @attrs.frozen
+class Finding:
+    """Something the reader must know about the numbers, or should look at: a row of the view `findings`.
+
+    `severity`: 'error', a number is wrong or cannot be trusted; 'warning', a number lacks something or rests on an
+    assumption; 'info', worth knowing. `phase` is None for the whole trace, `at_stake_ns` where no time is known.
+    """
+
+    code: str
+    severity: str
+    phase: str | None
+    message: str
+    hint: str | None
+    at_stake_ns: int | None
+
+
+@attrs.frozen
 class NsysDifference:
     """A row of a `nsys stats` report that does not say what llmperf finds by the same definition.
 
@@ -352,8 +368,33 @@ class Report:
     unattributed: Unattributed
     kernels: list[KernelRow]
     checks: list[Check]
-    warnings: list[Notice]
+    findings: list[Finding]
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
     verification: Verification | None = None
+
+    @property
+    def warnings(self) -> list[Finding]:
+        """Findings that put a number in doubt."""
+        return [finding for finding in self.findings if finding.severity != "info"]
+
+
+@attrs.frozen
+class Timeline:
+    """What a page draws on its timeline, packed: see `detail.timeline` for the layout of `data`.
+
+    `span_count` spans stand for `operation_count` operations: `resolution_ns` is None where each is its own span.
+    """
+
+    data: bytes = attrs.field(repr=False)
+    span_count: int
+    operation_count: int
+    resolution_ns: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Detail:
+    """What a page shows of a trace beyond the report."""
+
+    timeline: Timeline | None = None

@@ -13,6 +13,16 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- columns:
     --   kernel_id BIGINT  What it is. Unit: ns.
 
+A module of ``sql/findings`` is something that a reader must know: its rows are the places where it holds. Its header
+has two or three keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns BIGINT`::
+
+    -- severity: warning   (error: a number is wrong; warning: a number lacks something; info: worth knowing)
+    -- message: the end of {range_count:,} ranges was not recorded
+    -- hint: let the workload end by itself
+
+`{column}` in a text is the value of that column: `:,` groups digits, `:ms` reads ns, `:%` a ratio (see `template_sql`).
+The relation `findings._all` has the rows of all of them as sentences; the view `findings` is what readers get.
+
 Modules are run on demand: asking for one builds what it needs first. Relations of the schemas ``nsys`` and ``input``
 do not come from files: the caller hands in a function that makes them.
 """
@@ -31,9 +41,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 # A relation may only require relations of its own layer or of layers to its left.
-LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "views")
+LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "findings", "views")
 EXTERNAL_LAYERS = ("nsys", "input")
-KEYS = ("requires", "materialize", "params", "returns", "columns")
+KEYS = ("severity", "message", "hint", "requires", "materialize", "params", "returns", "columns")
+# Of findings, the worst first.
+SEVERITIES = ("error", "warning", "info")
+ALL_FINDINGS = "findings._all"
 
 
 class ModuleError(Exception):
@@ -63,6 +76,9 @@ class Module:
     is_temporary: bool = False
     params: tuple[str, ...] = ()
     returns: Column | None = None
+    severity: str | None = None
+    message: str | None = None
+    hint: str | None = None
 
     @property
     def layer(self) -> str:
@@ -79,6 +95,10 @@ class Module:
     @property
     def is_public(self) -> bool:
         return self.layer == "views" and not self.relation.startswith("_")
+
+    @property
+    def is_finding(self) -> bool:
+        return self.layer == "findings" and not self.relation.startswith("_")
 
 
 def sql_root() -> Path:
@@ -114,6 +134,8 @@ def parse(name: str, text: str) -> Module:
     if grain_at is None:
         raise ModuleError(f"{name}: the header does not say its grain")
     layer = name.partition(".")[0]
+    if layer == "findings" and not {"severity", "message"} <= fields.keys():
+        raise ModuleError(f"{name}: a finding needs a severity and a message")
     if layer not in LAYERS or layer in EXTERNAL_LAYERS:
         raise ModuleError(f"{name}: `{layer}` is no layer of sql/")
     return Module(
@@ -127,7 +149,12 @@ def parse(name: str, text: str) -> Module:
         is_temporary=fields.get("materialize") == ["temporary"],
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
+        **{key: _text(fields.get(key)) for key in ("severity", "message", "hint")},
     )
+
+
+def _text(lines: list[str] | None) -> str | None:
+    return None if lines is None else " ".join(line.strip() for line in lines)
 
 
 def _parse_returns(name: str, lines: list[str] | None) -> Column | None:
@@ -163,7 +190,76 @@ def all_modules() -> Mapping[str, Module]:
         for path in sorted((root / layer).rglob("*.sql")):
             name = f"{layer}.{path.stem}"
             modules[name] = parse(name, path.read_text(encoding="utf-8"))
+    modules[ALL_FINDINGS] = all_findings(modules.values())
     return modules
+
+
+def all_findings(modules: Iterable[Module]) -> Module:
+    """The relation of everything that the findings among `modules`, and Python, have to say: see `views.findings`."""
+    found = sorted((module for module in modules if module.is_finding), key=lambda one: one.name)
+    selects = [_sentences_sql(one) for one in found]
+    selects.append("SELECT code, severity, phase, message, hint, at_stake_ns FROM input.notices")
+    return Module(
+        name=ALL_FINDINGS,
+        doc="What a reader must know, as sentences: the findings of sql/findings, and what only Python can tell.",
+        grain="code, phase, message.",
+        requires=(*dict.fromkeys(needed for one in found for needed in one.requires), "input.notices"),
+        columns=parse_columns(ALL_FINDINGS, _FINDING_COLUMNS),
+        sql="\nUNION ALL\n".join(selects),
+        is_table=True,
+    )
+
+
+def _sentences_sql(finding: Module) -> str:
+    message, hint = template_sql(finding, finding.message), template_sql(finding, finding.hint)
+    return (
+        f"SELECT '{finding.relation}' AS code, '{finding.severity}' AS severity, phase, {message} AS message, "
+        f"{hint} AS hint, at_stake_ns\nFROM (\n{finding.sql}\n)"
+    )
+
+
+_FINDING_COLUMNS = (
+    "  code        VARCHAR  What it is, in a word that stays.",
+    "  severity    VARCHAR  'error', 'warning' or 'info'.",
+    "  phase       VARCHAR  The phase that it is about, NULL where it is about the whole trace.",
+    "  message     VARCHAR  A sentence.",
+    "  hint        VARCHAR  What to do about it, NULL where there is nothing to do.",
+    "  at_stake_ns BIGINT   Time that it is about, NULL where that is not known. Unit: ns.",
+)
+
+
+def placeholders(template: str | None) -> list[tuple[str, str]]:
+    """(column, format) of each place of a message or hint."""
+    return re.findall(r"\{(\w+)(?::([^}]*))?\}", template or "")
+
+
+def template_sql(module: Module, template: str | None) -> str:
+    """The SQL expression of a message or hint. What is NULL reads `unknown`; a text that is one column stays NULL.
+
+    Formats: none, a value as it is; `,` digits in groups; `ms` ns as milliseconds; `%` a ratio as a percentage.
+    """
+    if template is None:
+        return "NULL::VARCHAR"
+    if match := re.fullmatch(r"\{(\w+)\}", template):
+        return match[1]
+    parts = re.split(r"(\{\w+(?::[^}]*)?\})", template)
+    return f"concat({', '.join(_template_part(module, part) for part in parts if part)})"
+
+
+def _template_part(module: Module, part: str) -> str:
+    found = placeholders(part)
+    if not found:
+        return "'" + part.replace("'", "''") + "'"
+    (column, spec) = found[0]
+    formats = {
+        "": f"{column}::VARCHAR",
+        ",": f"format('{{:,}}', {column})",
+        "ms": f"format('{{:,.1f}} ms', {column} / 1e6)",
+        "%": f"format('{{:.0f}} %', {column} * 100.0)",
+    }
+    if spec not in formats or column not in {one.name for one in module.columns}:
+        raise ModuleError(f"{module.name}: `{part}` names no column, or has a format that is not known")
+    return f"coalesce({formats[spec]}, 'unknown')"
 
 
 def closure(

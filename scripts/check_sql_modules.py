@@ -5,8 +5,9 @@
     python scripts/check_sql_modules.py TRACE.sqlite    on another trace
 
 For every module: one SELECT without a top-level star; `requires` names exactly the relations that the statement reads,
-in the order of layers nsys, input < macros < load < attribute < estimate < views; `columns` are those of the built
-relation, in order, with their types; every column and the relation itself are described, and times carry their unit.
+in the order of layers nsys, input < macros < load < attribute < estimate < findings < views; `columns` are those of
+the built relation, in order, with their types; every column and the relation itself are described, and times carry
+their unit.
 """
 
 from __future__ import annotations
@@ -21,7 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from nsys_pipeline.query.session import Session  # noqa: E402
-from nsys_pipeline.sqlmods import EXTERNAL_LAYERS, LAYERS, Module, all_modules  # noqa: E402
+from nsys_pipeline.sqlmods import (  # noqa: E402
+    EXTERNAL_LAYERS,
+    LAYERS,
+    SEVERITIES,
+    Module,
+    ModuleError,
+    all_modules,
+    template_sql,
+)
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
 
 DEFAULT_TRACE = ROOT / "tests" / "traces" / "h100_gpu_metrics.sqlite.xz"
@@ -78,6 +87,8 @@ def check_header(module: Module) -> Iterator[str]:
     ):
         if not text:
             yield f"does not say {what}"
+    if module.is_finding:
+        yield from check_finding(module)
     names = [column.name for column in module.columns]
     if len(set(names)) != len(names):
         yield "documents a column twice"
@@ -85,6 +96,22 @@ def check_header(module: Module) -> Iterator[str]:
         suffix = max((one for one in UNITS if column.name.endswith(one)), key=len, default=None)
         if suffix and f"Unit: {UNITS[suffix]}." not in column.doc:
             yield f"column {column.name} does not end in `Unit: {UNITS[suffix]}.`"
+
+
+def check_finding(module: Module) -> Iterator[str]:
+    """What is wrong with the header of a finding."""
+    if module.severity not in SEVERITIES:
+        yield f"has the severity {module.severity}, which is not one of {', '.join(SEVERITIES)}"
+    first = [(column.name, column.type) for column in module.columns[:2]]
+    if first != [("phase", "VARCHAR"), ("at_stake_ns", "BIGINT")]:
+        yield "does not begin with the columns phase VARCHAR and at_stake_ns BIGINT"
+    if (module.message or "").endswith("."):
+        yield "has a message that ends in a full stop"
+    try:
+        for template in (module.message, module.hint):
+            template_sql(module, template)
+    except ModuleError as error:
+        yield str(error)
 
 
 def check_statement(con: Any, module: Module) -> Iterator[str]:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, parallel_notices
+from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, parallel_notices, product_dtypes
 from nsys_pipeline.analysis.devices import describe_devices
-from nsys_pipeline.analysis.notices import operator_notices, trace_notices
+from nsys_pipeline.analysis.notices import create_notices, operator_notices, trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.errors import ModelError
@@ -18,6 +18,7 @@ from nsys_pipeline.model import Conventions
 from nsys_pipeline.records import (
     Check,
     Device,
+    Finding,
     KernelRow,
     Notice,
     OperatorRow,
@@ -117,7 +118,8 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     info = _trace_info(trace, prepared.devices)
     operators = _operators(trace, prepared)
     notices = [*prepared.notices, *trace_notices(trace, phases, unattributed, prepared.model, prepared.conventions)]
-    notices += operator_notices(operators)
+    create_notices(trace, [*notices, *operator_notices(operators)])
+    trace.build("views.findings")
     return Report(
         trace=info,
         totals=WorkTotals(**records(trace.connection, "SELECT * FROM attribute.work_totals")[0]),
@@ -125,7 +127,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         unattributed=unattributed,
         kernels=_kernels(trace, phases, options.top_kernels),
         checks=[Check(**row) for row in records(trace.connection, "FROM views.trace_checks ORDER BY name")],
-        warnings=notices,
+        findings=[Finding(**row) for row in records(trace.connection, "FROM views.findings")],
         model=_describe_model(trace, prepared),
         operators=operators,
         requests=records(trace.connection, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
@@ -147,11 +149,20 @@ def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
 
 def _model(run: RunDescription, options: AnalysisOptions) -> tuple[Model | None, list[Notice]]:
     if options.model is not None:
-        return options.model, []
+        return options.model, _unread(options.model, options)
     try:
-        return run.model(), []
+        model = run.model()
+        return model, [] if model is None else _unread(model, options)
     except ModelError as error:
         return None, [Notice("model_not_understood", f"the trace's own model: {error.message}", error.hint)]
+
+
+def _unread(model: Model, options: AnalysisOptions) -> list[Notice]:
+    """What the model's config says of its weights and is not read; whoever gives the format knows it."""
+    if options.conventions.weight is not None:
+        return []
+    hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
+    return [Notice("quantization_not_read", note, hint) for note in model.notes]
 
 
 def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | None:
@@ -163,7 +174,10 @@ def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | Non
         "params": model.params,
         "active_params": model.active_params,
         "dtype": prepared.conventions.dtype or model.dtype,
+        "products": product_dtypes(model, prepared.steps, prepared.conventions),
         "label": model.label,
+        "not_counted": list(model.left_out()),
+        "notes": list(model.notes) if prepared.conventions.weight is None else [],
         "routing": _routing(trace, model, prepared.steps),
         "convention": {key: value for key, value in attrs.asdict(prepared.conventions).items() if value is not None},
     }

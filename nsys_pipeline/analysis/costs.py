@@ -90,6 +90,17 @@ def parallel_notices(
     ]
 
 
+def product_dtypes(model: Model, steps: Sequence[Step], conventions: Conventions) -> list[str]:
+    """Dtypes that the products of a pass run in, that with most FLOPs first: the peaks that utilization is of."""
+    from nsys_pipeline.model import Estimator
+
+    try:
+        flops = Estimator(model, conventions).totals(steps[:1])[0].flops_by_dtype
+    except (ModelError, IndexError):  # said by the cost tables; without a step there is nothing to say
+        return [conventions.dtype or model.dtype]
+    return sorted(flops, key=lambda dtype: -flops[dtype])
+
+
 def shapes_without_costs(trace: Trace, model: Model | None) -> set[int]:
     """Ids of the shapes that `model` has no passes of: those of decode phases, if it is an encoder and nothing else."""
     if model is None or model.architecture.decoder is not None:

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.analysis.recording import recording_notices
 from nsys_pipeline.records import Notice, OperatorRow, Phase, Unattributed
-from nsys_pipeline.trace.duck import records, scalar
+from nsys_pipeline.trace.duck import create_from_rows, records, scalar
 
 if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
     from nsys_pipeline.trace import Trace
+
+
+def create_notices(trace: Trace, notices: list[Notice]) -> None:
+    """`input.notices`: what only Python can tell, as rows for the view `findings`."""
+    types = {
+        "code": "VARCHAR", "severity": "VARCHAR", "phase": "VARCHAR", "message": "VARCHAR", "hint": "VARCHAR",
+        "at_stake_ns": "BIGINT",
+    }  # fmt: skip
+    rows = [(one.code, "warning", None, one.message, one.hint, None) for one in notices]
+    create_from_rows(trace.connection, "input.notices", types, rows)
+    trace.runner.built.add("input.notices")
+    trace.runner.built.discard("findings._all")
 
 
 def trace_notices(
@@ -17,18 +30,14 @@ def trace_notices(
 ) -> list[Notice]:
     """Notices about the trace itself, the most important first."""
     notices = [
-        *_missing_work(trace, phases),
+        *recording_notices(trace),
+        *_missing_phases(trace, phases),
         *_incomplete_work(trace),
         *_graphs(trace, phases, unattributed),
         *_estimates(phases, model),
-        *_nested(trace),
         *_open_at_once(phases),
         *_parallel(trace, phases, model, conventions),
-        *_fallback(phases),
         *_rules(trace),
-        *_ranges(trace),
-        *_cold(trace),
-        *_collection(trace),
         *_version(trace),
     ]
     if outliving := [phase.name for phase in phases if phase.outlives_ranges]:
@@ -57,28 +66,6 @@ def operator_notices(operators: list[OperatorRow]) -> list[Notice]:
             f"{worst.operator} of {worst.phase} {worst.shape}: {share:.0f}% of the roofline",
             "fewer bytes were read than estimated: routing chose fewer experts than uniform routing would, or the data "
             "was still in the L2 cache; another --model or --dtype would also explain it",
-        )
-    ]
-
-
-def _nested(trace: Trace) -> list[Notice]:
-    rows = trace.connection.execute(
-        """
-        SELECT p.phase, i.phase, count(*)
-        FROM attribute.phase_ranges AS p
-        ASOF JOIN attribute.phase_ranges AS i ON i.global_tid = p.global_tid AND i.start_ns > p.start_ns
-        WHERE i.start_ns <= p.end_ns AND i.end_ns <= p.end_ns
-        GROUP BY ALL ORDER BY ALL
-        """
-    ).fetchall()
-    if not rows:
-        return []
-    pairs = ", ".join(f"{count:,} {outer} around {inner}" for outer, inner, count in rows)
-    return [
-        Notice(
-            "nested_phases",
-            f"phases lie inside phases ({pairs}): the inner one has the work, both have the wall time",
-            "the outer ones have no MFU and no MBU; say with --phase which ranges you mean",
         )
     ]
 
@@ -125,26 +112,9 @@ def _parallel(trace: Trace, phases: list[Phase], model: Model | None, convention
     ]
 
 
-def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
-    has_work = scalar(trace.connection, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
+def _missing_phases(trace: Trace, phases: list[Phase]) -> list[Notice]:
     ranges = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges")
     notices = []
-    if launches := _launches_without_kernels(trace):
-        notices.append(
-            Notice(
-                "kernels_missing",
-                f"{launches:,} kernel launches were recorded and not one kernel: GPU times lack all of them",
-                "export the report again, or record again with `--trace cuda,nvtx`",
-            )
-        )
-    elif not has_work:
-        notices.append(
-            Notice(
-                "no_gpu_work",
-                "no GPU work was recorded: only host times can be told",
-                "record on a machine with an NVIDIA GPU, with `--trace cuda,nvtx`",
-            )
-        )
     if not ranges:
         notices.append(
             Notice(
@@ -164,33 +134,9 @@ def _missing_work(trace: Trace, phases: list[Phase]) -> list[Notice]:
     return notices
 
 
-def _launches_without_kernels(trace: Trace) -> int:
-    """Calls that launch kernels in a trace without any kernel or CUDA graph; 0 where there are some."""
-    con = trace.connection
-    if scalar(con, "SELECT sum(kernel_count + graph_launch_count) FROM attribute.work_by_occurrence"):
-        return 0
-    trace.build("load.api_calls", "load.strings")
-    return int(
-        scalar(
-            con,
-            "SELECT count(*) FROM load.api_calls WHERE name_id IN "
-            "(SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?LaunchKernel'))",
-        )
-    )
-
-
 def _incomplete_work(trace: Trace) -> list[Notice]:
     (session,) = records(trace.connection, "FROM load.session")
     notices = []
-    if session["untimed_count"]:
-        notices.append(
-            Notice(
-                "untimed_work",
-                f"{session['untimed_count']:,} GPU operations were recorded without their times, as from 0 to 0: they "
-                "are counted, but GPU time lacks them",
-                "record again, for a shorter time or with fewer GPUs",
-            )
-        )
     if session["deviceless_count"]:
         notices.append(
             Notice(
@@ -238,22 +184,6 @@ def _graphs(trace: Trace, phases: list[Phase], unattributed: Unattributed) -> li
     return notices
 
 
-def _cold(trace: Trace) -> list[Notice]:
-    notices = []
-    for row in records(trace.connection, "FROM attribute.cold_occurrences ORDER BY phase, shape, occurrence_id"):
-        name = f"{row['phase']} of {row['shape']}" if row["shape"] else row["phase"]
-        took = f"{row['wall_ns'] / 1e6:,.1f} ms on the host and {row['gpu_busy_ns'] / 1e6:,.1f} ms of GPU time"
-        median = f"{row['median_wall_ns'] / 1e6:,.1f} and {row['median_gpu_busy_ns'] / 1e6:,.1f} ms"
-        notices.append(
-            Notice(
-                "cold_first_occurrence",
-                f"the first {name} took {took}, the median of those after it {median}: it looks like warm-up",
-                "put the first requests into a range called `warmup`, so that they do not count",
-            )
-        )
-    return notices
-
-
 def _version(trace: Trace) -> list[Notice]:
     says = scalar(
         trace.connection,
@@ -294,20 +224,6 @@ def _estimates(phases: list[Phase], model: Model | None) -> list[Notice]:
     return []
 
 
-def _fallback(phases: list[Phase]) -> list[Notice]:
-    lent = [phase for phase in phases if phase.other_thread_count]
-    if not lent:
-        return []
-    counts = ", ".join(f"{phase.other_thread_count:,} in {phase.name}" for phase in lent)
-    return [
-        Notice(
-            "other_thread",
-            f"operations launched by a thread without ranges were given to the only phase open then: {counts}",
-            "--strict leaves them unattributed",
-        )
-    ]
-
-
 def _rules(trace: Trace) -> list[Notice]:
     """Rules of the user's that no range matches: misspelled, most likely."""
     if not trace.options.phase_rules:
@@ -317,36 +233,9 @@ def _rules(trace: Trace) -> list[Notice]:
     return [
         Notice(
             "rule_without_ranges",
-            f"`{rule.name}={rule.pattern.pattern}` matches no range that an earlier rule has not taken",
+            f"`{rule.option}` matches no range that an earlier rule has not taken",
             "`llmperf analyze --list-ranges` lists the ranges of the trace",
         )
         for rule in trace.options.phase_rules
         if rule.name not in used
     ]
-
-
-def _ranges(trace: Trace) -> list[Notice]:
-    unclosed = scalar(trace.connection, "SELECT count(*) FROM load.nvtx_ranges WHERE NOT is_closed")
-    if not unclosed:
-        return []
-    return [
-        Notice(
-            "unclosed_ranges",
-            f"the end of {unclosed:,} ranges was not recorded; they count up to the last event that was, and the wall"
-            " times of such phases may be too long or too short",
-            "nsys loses the last events of a process that is killed, stopped or forked: let the workload end by itself",
-        )
-    ]
-
-
-def _collection(trace: Trace) -> list[Notice]:
-    rows = records(
-        trace.connection,
-        """
-        SELECT message, count(*) AS times FROM load.diagnostics
-        WHERE severity = 'error' OR message ILIKE '%might have been%' OR message ILIKE '%incompatible%'
-            OR message ILIKE '%dropped%' OR message ILIKE '%lost%'
-        GROUP BY message ORDER BY message
-        """,
-    )
-    return [Notice("nsys_diagnostic", f"nsys noted: {row['message']}") for row in rows]

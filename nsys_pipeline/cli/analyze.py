@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,9 +14,11 @@ from nsys_pipeline.cli.common import (
     CacheOption,
     DtypeOption,
     ForceOption,
+    KvDtypeOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
+    NotPhaseOption,
     NsysOption,
     OutputOption,
     PeakOption,
@@ -28,22 +28,20 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    WeightDtypeOption,
     analysis_options,
     check_output,
     output_file,
     progress,
     trace_options,
 )
+from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
+
+if TYPE_CHECKING:
+    from nsys_pipeline.records import Detail
+    from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
-
-
-class ReportFormat(StrEnum):
-    """Formats of the report."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
 
 
 def analyze(
@@ -76,11 +74,14 @@ def analyze(
     prompt_tokens: PromptTokensOption = None,
     new_tokens: NewTokensOption = None,
     dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
@@ -92,12 +93,18 @@ def analyze(
     """
     from nsys_pipeline.trace import Trace, find_trace
 
-    kind = format or _format_of(output)
+    kind = format or format_of(output)
     if output is not None:
         check_output(output, force=force)
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+            phase=phase,
+            not_phase=not_phase,
+            strict=strict,
+            cache=cache,
+            memory_limit=memory_limit,
+            nsys=nsys,
+            on_progress=on_progress,
         )
         # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:
@@ -105,7 +112,8 @@ def analyze(
 
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                tp=tp, peak=peak, bandwidth=bandwidth, approximate=approximate, top=top,
+                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth,
+                approximate=approximate, top=top,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:
@@ -114,27 +122,19 @@ def analyze(
                     ranges = find_ranges(opened)
                 else:
                     report = run_analysis(opened, options)
+                    detail = _detail(opened) if kind is ReportFormat.html else None
                     if verify:
                         from nsys_pipeline.analysis.verify import verified
 
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
-            from nsys_pipeline.report.terminal import render_ranges
+            from nsys_pipeline.report.ranges import ranges_document
+            from nsys_pipeline.report.terminal import render_document
 
-            render_ranges(ranges, stream)
-        elif kind is ReportFormat.json:
-            from nsys_pipeline.report.json import render_json
-
-            render_json(report, stream)
-        elif kind is ReportFormat.markdown:
-            from nsys_pipeline.report.markdown import render_markdown
-
-            render_markdown(report, stream)
+            render_document(ranges_document(ranges), stream)
         else:
-            from nsys_pipeline.report.terminal import render_report
-
-            render_report(report, stream)
+            render_report(report, stream, kind, detail=detail)
     if list_ranges:
         return
     from nsys_pipeline.errors import CheckError
@@ -152,7 +152,7 @@ def analyze(
         )
 
 
-def _format_of(output: Path | None) -> ReportFormat:
-    """Format that the name of the output asks for."""
-    suffixes = {".json": ReportFormat.json, ".md": ReportFormat.markdown}
-    return suffixes.get(output.suffix, ReportFormat.table) if output else ReportFormat.table
+def _detail(trace: Trace) -> Detail:
+    from nsys_pipeline.detail import read_detail
+
+    return read_detail(trace)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from nsys_pipeline.trace import TraceOptions
 
 # Headings of `--help`.
-_SHAPE = "Model and shape"
-_PEAKS = "Hardware peaks"
+MODEL_PANEL = "Model and shape"
+PEAKS_PANEL = "Hardware peaks"
 _TRACE = "Trace and attribution"
 _OUTPUT = "Output"
 
@@ -29,7 +29,7 @@ TraceArgument = Annotated[
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="MODEL", help="Preset, config.json, model directory or hub id.", rich_help_panel=_SHAPE
+        "--model", metavar="MODEL", help="Preset, config.json, model directory or hub id.", rich_help_panel=MODEL_PANEL
     ),
 ]
 ShapeOption = Annotated[
@@ -38,43 +38,64 @@ ShapeOption = Annotated[
         "--shape",
         metavar="BxP+N",
         help="Batch x prompt + new tokens of the requests: one for all, or one for each in order.",
-        rich_help_panel=_SHAPE,
+        rich_help_panel=MODEL_PANEL,
     ),
 ]
 BatchOption = Annotated[
-    int | None, typer.Option("--batch", min=1, help="Sequences per request.", rich_help_panel=_SHAPE)
+    int | None, typer.Option("--batch", min=1, help="Sequences per request.", rich_help_panel=MODEL_PANEL)
 ]
 PromptTokensOption = Annotated[
-    int | None, typer.Option("--prompt-tokens", min=1, help="Prompt length of each sequence.", rich_help_panel=_SHAPE)
+    int | None,
+    typer.Option("--prompt-tokens", min=1, help="Prompt length of each sequence.", rich_help_panel=MODEL_PANEL),
 ]
 NewTokensOption = Annotated[
-    int | None, typer.Option("--new-tokens", min=0, help="Decode steps per request.", rich_help_panel=_SHAPE)
+    int | None, typer.Option("--new-tokens", min=0, help="Decode steps per request.", rich_help_panel=MODEL_PANEL)
 ]
 DtypeOption = Annotated[
     str | None,
     typer.Option(
-        "--dtype", help="Of weights and activations; default: the trace's, the config's.", rich_help_panel=_SHAPE
+        "--dtype",
+        help="Of activations and plain weights; default: the trace's, the config's.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+WeightDtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--weight-dtype",
+        metavar="bf16|fp8|int8|int4|mxfp4|…",
+        help="Of quantized weights; default: what the config says.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+KvDtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--kv-dtype",
+        metavar="bf16|fp8|int8|…",
+        help="Of the KV cache; default: what the config says, else that of activations.",
+        rich_help_panel=MODEL_PANEL,
     ),
 ]
 TpOption = Annotated[
-    int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=_SHAPE)
+    int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=MODEL_PANEL)
 ]
 ApproximateOption = Annotated[
     bool,
     typer.Option(
-        "--approximate", help="Estimate unknown model types as 2 × active parameters.", rich_help_panel=_SHAPE
+        "--approximate", help="Estimate unknown model types as 2 × active parameters.", rich_help_panel=MODEL_PANEL
     ),
 ]
 PeakOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--peak", metavar="DTYPE=TFLOPS", help="Dense peak instead of the datasheet's.", rich_help_panel=_PEAKS
+        "--peak", metavar="DTYPE=TFLOPS", help="Dense peak instead of the datasheet's.", rich_help_panel=PEAKS_PANEL
     ),
 ]
 BandwidthOption = Annotated[
     str | None,
     typer.Option(
-        "--bandwidth", metavar="GB/S", help="Memory bandwidth instead of the datasheet's.", rich_help_panel=_PEAKS
+        "--bandwidth", metavar="GB/S", help="Memory bandwidth instead of the datasheet's.", rich_help_panel=PEAKS_PANEL
     ),
 ]
 PhaseOption = Annotated[
@@ -86,9 +107,18 @@ PhaseOption = Annotated[
         rich_help_panel=_TRACE,
     ),
 ]
+NotPhaseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--not-phase",
+        metavar="REGEX",
+        help="Ranges whose `domain:text` matches are no phase; repeatable.",
+        rich_help_panel=_TRACE,
+    ),
+]
 StrictOption = Annotated[
     bool,
-    typer.Option("--strict", help="Leave work of threads without ranges unattributed.", rich_help_panel=_TRACE),
+    typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
 ]
 CacheOption = Annotated[
     bool,
@@ -113,6 +143,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing 
 def trace_options(
     *,
     phase: list[str] | None = None,
+    not_phase: list[str] | None = None,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str | None = None,
@@ -124,7 +155,10 @@ def trace_options(
     from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT, TraceOptions
 
     return TraceOptions(
-        phase_rules=tuple(PhaseRule.from_option(text) for text in phase or ()),
+        phase_rules=(
+            *(PhaseRule.excluding(text) for text in not_phase or ()),
+            *(PhaseRule.from_option(text) for text in phase or ()),
+        ),
         is_strict=strict,
         use_cache=cache,
         memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,
@@ -141,6 +175,8 @@ def analysis_options(
     prompt_tokens: int | None,
     new_tokens: int | None,
     dtype: str | None = None,
+    weight_dtype: str | None = None,
+    kv_dtype: str | None = None,
     tp: int = 1,
     peak: list[str] | None = None,
     bandwidth: str | None = None,
@@ -169,7 +205,7 @@ def analysis_options(
     return AnalysisOptions(
         model=known,
         shapes=shapes,
-        conventions=Conventions(dtype=dtype, tp=tp),
+        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=parse_peaks(peak or ()),
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         top_kernels=top,

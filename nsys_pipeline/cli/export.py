@@ -6,23 +6,31 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import typer
 
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
+    KvDtypeOption,
     ModelOption,
+    NotPhaseOption,
+    PhaseOption,
     ShapeOption,
+    StrictOption,
     TpOption,
+    WeightDtypeOption,
     analysis_options,
     progress,
     trace_options,
 )
+from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
 
 if TYPE_CHECKING:
     from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.trace import TraceOptions
 
 _FORMATS = ("sqlite", "parquet")
 
@@ -36,7 +44,12 @@ def export(
     model: ModelOption = None,
     shape: ShapeOption = None,
     dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
+    strict: StrictOption = False,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -53,9 +66,11 @@ def export(
     """
     if to is not None:
         options = analysis_options(
-            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
-        )
-        sys.stdout.write(f"{_hand_over(report, to, output, options, force=force, nsys=nsys)}\n")
+            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
+        )  # fmt: skip
+        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, nsys=nsys)
+        sys.stdout.write(f"{_hand_over(report, to, output, options, opening, force=force)}\n")
         return
     if output_format not in _FORMATS:
         raise UsageError(f"`{output_format}` is not one of {', '.join(_FORMATS)}")
@@ -71,7 +86,7 @@ def export(
     )
     for finding in inspect_trace(trace).findings:
         if finding.severity == "error":
-            sys.stderr.write(f"{finding.severity}: {finding.message}\n")
+            print_warning(finding.message, severity=finding.severity)
     sys.stdout.write(f"{trace}\n")
 
 
@@ -80,9 +95,9 @@ def _hand_over(
     to: str,
     output: Path | None,
     options: AnalysisOptions,
+    opening: TraceOptions,
     *,
     force: bool,
-    nsys: str | None,
 ) -> Path:
     """Write every public view of `trace` as one DuckDB file or a folder of Parquet files."""
     from nsys_pipeline.query.handover import FORMATS, hand_over
@@ -94,7 +109,7 @@ def _hand_over(
     name = trace.name.split(".sqlite")[0].removesuffix(".nsys-rep") or "trace"
     target = output or trace.parent / (f"{name}.duckdb" if to == "duckdb" else f"{name}.parquet")
     with progress() as on_progress:
-        opened = open_trace(trace, trace_options(nsys=nsys, on_progress=on_progress))
+        opened = open_trace(trace, attrs.evolve(opening, on_progress=on_progress))
         with Session.of(opened, options, close_off=False) as session:
             return hand_over(session, target, to, force=force)
 

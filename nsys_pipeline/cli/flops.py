@@ -9,6 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
+from nsys_pipeline.cli.common import (
+    MODEL_PANEL,
+    PEAKS_PANEL,
+    BandwidthOption,
+    DtypeOption,
+    KvDtypeOption,
+    PeakOption,
+    TpOption,
+    WeightDtypeOption,
+)
 from nsys_pipeline.errors import CheckError, HardwareError, UsageError
 from nsys_pipeline.hardware import (
     Gpu,
@@ -25,7 +35,6 @@ from nsys_pipeline.model.summary import Shape, Summary, spread, summarize, summa
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 _COUNTING = "How to count"
-_NUMBERS = "Number formats and GPUs"
 
 
 def flops(
@@ -69,25 +78,17 @@ def flops(
     approximate: Annotated[
         bool, typer.Option("--approximate", help="Accept an unknown model type.", rich_help_panel=_COUNTING)
     ] = False,
-    dtype: Annotated[str | None, typer.Option(help="Activations and plain weights.", rich_help_panel=_NUMBERS)] = None,
-    weight_dtype: Annotated[
-        str | None,
-        typer.Option(metavar="bf16|fp8|int8|int4|mxfp4|…", help="Quantized weights.", rich_help_panel=_NUMBERS),
-    ] = None,
-    kv_dtype: Annotated[str | None, typer.Option(help="KV cache.", rich_help_panel=_NUMBERS)] = None,
-    tp: Annotated[int, typer.Option(help="Tensor-parallel GPUs.", rich_help_panel=_NUMBERS)] = 1,
-    pp: Annotated[int, typer.Option(help="Pipeline stages.", rich_help_panel=_NUMBERS)] = 1,
-    ep: Annotated[int, typer.Option(help="Expert-parallel GPUs.", rich_help_panel=_NUMBERS)] = 1,
+    dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
+    tp: TpOption = 1,
+    pp: Annotated[int, typer.Option(help="Pipeline stages.", rich_help_panel=MODEL_PANEL)] = 1,
+    ep: Annotated[int, typer.Option(help="Expert-parallel GPUs.", rich_help_panel=MODEL_PANEL)] = 1,
     gpu: Annotated[
-        str | None, typer.Option(help="Add speed-of-light times on this GPU.", rich_help_panel=_NUMBERS)
+        str | None, typer.Option(help="Add speed-of-light times on this GPU.", rich_help_panel=PEAKS_PANEL)
     ] = None,
-    peak: Annotated[
-        list[str] | None,
-        typer.Option(metavar="DTYPE=TFLOPS", help="Peak instead of the table's.", rich_help_panel=_NUMBERS),
-    ] = None,
-    bandwidth: Annotated[
-        str | None, typer.Option(metavar="GB/S", help="Instead of the table's.", rich_help_panel=_NUMBERS)
-    ] = None,
+    peak: PeakOption = None,
+    bandwidth: BandwidthOption = None,
     allow_network: Annotated[
         bool, typer.Option("--allow-network", help="Download the config of a hub id that is not cached.")
     ] = False,
@@ -145,9 +146,10 @@ def flops(
         json.dump(data, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
-        from nsys_pipeline.report.flops import render_flops
+        from nsys_pipeline.report.flops import flops_document
+        from nsys_pipeline.report.terminal import render_document
 
-        render_flops(data, sys.stdout, verify=rows)
+        render_document(flops_document(data, verify=rows), sys.stdout)
     if rows and any(row["exact"] and row["estimated"] != row["counted"] for row in rows):
         raise CheckError(f"the estimate of `{loaded.name}` differs from torch's count")
 

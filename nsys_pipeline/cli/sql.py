@@ -18,9 +18,11 @@ from nsys_pipeline.cli.common import (
     CacheOption,
     DtypeOption,
     ForceOption,
+    KvDtypeOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
+    NotPhaseOption,
     NsysOption,
     OutputOption,
     PeakOption,
@@ -29,12 +31,14 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
+    WeightDtypeOption,
     analysis_options,
     check_output,
     output_file,
     progress,
     trace_options,
 )
+from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import QueryError, UsageError
 from nsys_pipeline.query.parameters import parse_parameters
 
@@ -105,11 +109,14 @@ def sql(
     prompt_tokens: PromptTokensOption = None,
     new_tokens: NewTokensOption = None,
     dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     approximate: ApproximateOption = False,
     phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
@@ -128,14 +135,20 @@ def sql(
     elif kind in (ResultFormat.parquet, ResultFormat.arrow) and sys.stdout.isatty():
         raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
     options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype, tp=tp,
-        peak=peak, bandwidth=bandwidth, approximate=approximate,
+        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth, approximate=approximate,
     )  # fmt: skip
     from nsys_pipeline.query.session import Session
 
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+            phase=phase,
+            not_phase=not_phase,
+            strict=strict,
+            cache=cache,
+            memory_limit=memory_limit,
+            nsys=nsys,
+            on_progress=on_progress,
         )
         session = Session.open(traces, opening, options)
     with session:
@@ -186,7 +199,7 @@ def _hint_at_model(columns: tuple[str, ...], rows: list[tuple[Any, ...]], sessio
     if not rows or not wanted or any(row[index] is not None for row in rows for index in wanted):
         return
     for notice in session.notices():
-        sys.stderr.write(f"warning: {notice.message}\n" + (f"hint: {notice.hint}\n" if notice.hint else ""))
+        print_warning(notice.message, notice.hint)
     if any(one.prepared().model is None or not one.prepared().steps for one in session.providers if one.has_estimate):
         sys.stderr.write("hint: MFU, MBU and SOL need a model and shapes: --model llama-3.2-1b --shape 8x512+32\n")
 

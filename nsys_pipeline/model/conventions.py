@@ -8,6 +8,7 @@ import attrs
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model.dtypes import normalize_dtype
+from nsys_pipeline.model.quantization import named_format
 
 ATTENTION = ("exact", "half", "full")
 COUNT = ("model", "executed")
@@ -32,6 +33,11 @@ def _one_of(*allowed: str) -> Any:
 def _degree(_instance: object, attribute: attrs.Attribute[int], value: int) -> None:
     if value < 1:
         raise UsageError(f"the parallel degree `{attribute.name}` is {value}; it must be at least 1")
+
+
+def _weight(_instance: object, _attribute: attrs.Attribute[str | None], value: str | None) -> None:
+    if value is not None:
+        named_format(value)
 
 
 def _dtype(value: str | None) -> str | None:
@@ -66,7 +72,7 @@ class Conventions:
     experts: str | None = attrs.field(default=None, validator=_one_of(*EXPERTS))
     logits: str | None = attrs.field(default=None, validator=_one_of(*LOGITS))
     dtype: str | None = attrs.field(default=None, converter=_dtype)
-    weight: str | None = None
+    weight: str | None = attrs.field(default=None, validator=_weight)
     kv_dtype: str | None = attrs.field(default=None, converter=_dtype)
     tp: int = attrs.field(default=1, validator=_degree)
     pp: int = attrs.field(default=1, validator=_degree)

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.analysis.analyze import STATIC_TARGETS, AnalysisOptions, Prepared, estimate
+from nsys_pipeline.analysis.notices import create_notices
 from nsys_pipeline.analysis.ops import create_shape_ops
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.query.raw_tables import RawTables
@@ -61,6 +62,8 @@ class Provider:
                 self.prepared()
             if "input.shape_ops" in needed:
                 create_shape_ops(self.trace, self.prepared())
+            if "input.notices" in needed:
+                create_notices(self.trace, self.prepared().notices)
             self.trace.build(*targets)
             self.raw.provide(())
             self._expose(targets)

@@ -14,5 +14,7 @@ SCHEMA = "llmperf.report/1"
 
 def render_json(report: Report, stream: IO[str]) -> None:
     """Write one JSON object, and nothing else. What is not known is null."""
-    json.dump({"schema": SCHEMA, **attrs.asdict(report)}, stream, indent=2, ensure_ascii=False, allow_nan=False)
+    warnings = [{"code": one.code, "message": one.message, "hint": one.hint} for one in report.warnings]
+    document = {"schema": SCHEMA, **attrs.asdict(report), "warnings": warnings}
+    json.dump(document, stream, indent=2, ensure_ascii=False, allow_nan=False)
     stream.write("\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from nsys_pipeline.records import Phase, Report
-from nsys_pipeline.report.format import milliseconds
+from nsys_pipeline.report.numbers import milliseconds
 
 OUTSIDE = "outside"
 # The share of busy time where GPU work outlasts the ranges: there is no such share.
@@ -14,7 +14,7 @@ _REASONS = {
     "no_phase": "launched in ranges that are no phase",
     "no_range": "launched outside every range",
     "no_api_call": "whose launch was not recorded",
-    "several_phases_open": "launched by a thread without ranges while several phases were open",
+    "several_phases_open": "launched by a thread without a phase while several were open",
 }
 
 
@@ -32,6 +32,8 @@ def title_lines(report: Report) -> list[str]:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
         lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · estimate {model['label']}")
+        if missing := _items(model.get("not_counted")):
+            lines[-1] += f" · not counted: {', '.join(map(str, missing))}"
     return lines
 
 
@@ -111,14 +113,29 @@ def _gpus(phase: Phase) -> set[int | None]:
 
 
 def _peaks(report: Report) -> list[str]:
-    """Peaks used for each kind of GPU, with their source."""
+    """Peaks that utilization was divided by, for each kind of GPU, with their source."""
     lines = []
-    for device in {device.name: device for device in report.trace.devices}.values():
+    model = report.model or {}
+    dtypes = [str(dtype) for dtype in _items(model.get("products"))] or [str(model.get("dtype"))]
+    devices = {device.name: device for device in report.trace.devices}.values()
+    for device in devices:
         if device.peaks_flops_per_s and report.model:
-            dtype = str(report.model["dtype"])
-            peak = device.peaks_flops_per_s.get(dtype)
             bandwidth = device.peak_bandwidth_bytes_per_s
-            rates = [f"{peak / 1e12:,.1f} TFLOP/s {dtype}" if peak else f"no peak known for {dtype}"]
+            rates = [
+                f"{device.peaks_flops_per_s[dtype] / 1e12:,.1f} TFLOP/s {dtype}"
+                if device.peaks_flops_per_s.get(dtype)
+                else f"no peak known for {dtype}"
+                for dtype in dtypes
+            ]
             rates += [f"{bandwidth / 1e9:,.0f} GB/s"] if bandwidth else []
             lines.append(f"{device.name}: {', '.join(rates)} ({device.peaks_source})")
+    weighted = [
+        f"{phase.name} {phase.peak_flops_per_s / 1e12:,.1f}" for phase in report.phases if phase.peak_flops_per_s
+    ]
+    if lines and weighted and len(dtypes) > 1:
+        lines.append(f"TFLOP/s that MFU is of, each product at the peak of its dtype: {', '.join(weighted)}")
     return lines
+
+
+def _items(value: object) -> list[object]:
+    return list(value) if isinstance(value, list) else []

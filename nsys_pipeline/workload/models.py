@@ -75,12 +75,12 @@ def build_model(options: WorkloadOptions, device: torch.device) -> Any:
 
 
 def run_description(model: Any, options: WorkloadOptions, device: torch.device) -> dict[str, Any]:
-    """Fields of the run mark (contract 1): enough to rebuild the model's shape and to name the setting."""
+    """Fields of the run mark (docs/architecture.md, Contract 1): the model's shape and the setting."""
     import torch
     import transformers
 
     return {
-        "model": config_fields(model),
+        "model": config_fields(model.config, is_quantized=getattr(model, "is_quantized", False)),
         **({"name": options.name} if options.name else {}),
         "dtype": str(model.dtype).removeprefix("torch."),
         "attn": model.config._attn_implementation,

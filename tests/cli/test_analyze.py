@@ -1,4 +1,4 @@
-"""`llmperf analyze` on real traces: the JSON of contract 3, the table at any width, and the demo."""
+"""`llmperf analyze` on real traces: the JSON of Contract 3, the table at any width, and the demo."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline.analysis import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.records import Report
-from nsys_pipeline.report.terminal import render_report
+from nsys_pipeline.report.formats import render_report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
@@ -137,7 +137,7 @@ def test_markdown_holds_the_same_counts(capsys: pytest.CaptureFixture[str]) -> N
 
     assert code == 0
     for phase in report["phases"]:
-        assert f"| {phase['name']} | {phase['occurrences']:,} |" in out
+        assert f"| {phase['name']} | {phase['occurrences'] - phase['warmup_occurrences']:,} |" in out
 
 
 def test_list_ranges_says_what_each_counts_as(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,3 +209,68 @@ def test_without_gpu_work_no_gpu_is_idle(
     row = next(line for line in out.splitlines() if line.strip("| ").startswith("prefill"))
     assert "0.0 " not in row
     assert expected in row
+
+
+LLAMA_8_LAYERS = {
+    "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 8,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 32000, "torch_dtype": "bfloat16",
+    "tie_word_embeddings": True,
+}  # fmt: skip
+
+
+def test_the_printed_peaks_are_those_that_utilization_is_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.json"
+    fp8 = {"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head"]}
+    config.write_text(json.dumps({**LLAMA_8_LAYERS, "quantization_config": fp8}), encoding="utf-8")
+    argv = (TRACES / f"h100_cuda_graph_node{SUFFIX}", "--model", config, "--shape", "4x512+32")
+
+    report = analyzed(capsys, *argv)
+    _, text, _ = run(capsys, "analyze", *argv, "--no-cache")
+
+    assert report["model"]["products"] == ["fp8", "bf16"]
+    assert "1,978.9 TFLOP/s fp8, 989.4 TFLOP/s bf16" in text
+    for phase in report["phases"]:
+        assert 989.4e12 < phase["peak_flops_per_s"] < 1978.9e12
+        assert f"{phase['name']} {phase['peak_flops_per_s'] / 1e12:,.1f}" in text
+
+
+def test_what_the_model_has_beside_its_estimate_is_in_header_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    unread = {"quant_method": "gptq", "bits": 4, "surprise": 1}
+    config.write_text(
+        json.dumps({"model_type": "vipllava", "text_config": LLAMA_8_LAYERS, "quantization_config": unread}),
+        encoding="utf-8",
+    )
+    argv = (TRACES / f"h100_cuda_graph_node{SUFFIX}", "--model", config, "--shape", "4x512+32")
+
+    report = analyzed(capsys, *argv)
+    _, text, _ = run(capsys, "analyze", *argv, "--no-cache")
+
+    assert report["model"]["not_counted"] == ["vision tower"]
+    assert "not counted: vision tower" in " ".join(text.split())
+    (note,) = [one["message"] for one in report["warnings"] if one["code"] == "quantization_not_read"]
+    assert "`surprise`" in note
+    report = analyzed(capsys, *argv, "--weight-dtype", "int4")
+    assert "quantization_not_read" not in {one["code"] for one in report["warnings"]}
+
+
+def test_dtypes_of_weights_and_cache_are_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(LLAMA_8_LAYERS), encoding="utf-8")
+    argv = (TRACES / f"h100_cuda_graph_node{SUFFIX}", "--model", config, "--shape", "4x512+32")
+
+    def decode_bytes(*more: str) -> tuple[int, int]:
+        decode = next(phase for phase in analyzed(capsys, *argv, *more)["phases"] if phase["name"] == "decode")
+        _, out, _ = run(
+            capsys, "sql", argv[0], "SELECT bytes FROM phase_summary WHERE phase = 'decode'", *argv[1:], *more,
+            "--format", "json", "--no-cache",
+        )  # fmt: skip
+        return int(decode["bytes"]), int(json.loads(out)["bytes"])
+
+    plain, kv, weights = decode_bytes(), decode_bytes("--kv-dtype", "fp8"), decode_bytes("--weight-dtype", "int4")
+    assert all(analyze == sql for analyze, sql in (plain, kv, weights))
+    # One request: 32 steps of 4 sequences after 512 tokens; 8 layers cache 2 * 8 heads of 64 values, read and written.
+    assert plain[0] - kv[0] == sum(4 * (512 + step + 1) * 8 * 2 * 8 * 64 for step in range(32))
+    assert weights[0] < 0.4 * plain[0]

@@ -26,22 +26,38 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "hardware": set(),
     "report": set(),
+    "ncu": set(),
     "nsys": set(),
     "capture": {"nsys"},
     "workload": set(),
     "trace": {"nsys", "rules"},
     "analysis": {"hardware", "model", "nsys", "trace"},
+    "detail": {"trace"},
     "query": {"analysis", "trace"},
     "api": {"analysis", "hardware", "model", "query", "rules", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
-    "cli": {"analysis", "api", "capture", "hardware", "model", "nsys", "query", "report", "rules", "trace", "workload"},
+    "cli": {
+        "analysis",
+        "api",
+        "capture",
+        "detail",
+        "hardware",
+        "model",
+        "ncu",
+        "nsys",
+        "query",
+        "report",
+        "rules",
+        "trace",
+        "workload",
+    },
 }
 # What a plain install lacks, and the only modules that may import it, each inside a function.
-EXTRAS = {"torch", "transformers", "nvtx", "flash_attn"}
-WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers")
+EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report"}
+WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers", "ncu/profile")
 # What the command line must not pay for at its start.
-HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "polars", "rich"}
+HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "jinja2", "polars", "rich"}
 
 
 def modules() -> list[Path]:

@@ -1,9 +1,11 @@
--- When a GPU runs a collective that another of its ranks has not started: it waits. None is known yet: ranks of one
--- collective are not matched, so that all of its time counts as transfer.
--- Grain: device_id, start_ns; the waits of a GPU do not overlap.
--- requires:
+-- When a communication kernel runs on a GPU while a rank of its collective has not started yet.
+-- Grain: op_id.
+-- requires: attribute.collectives
 -- columns:
---   device_id BIGINT  The GPU that waits. Joins load.devices.
---   start_ns  BIGINT  Start of the wait. Unit: ns.
---   end_ns    BIGINT  Its end: the last of the ranks starts. Unit: ns.
-SELECT NULL::BIGINT AS device_id, NULL::BIGINT AS start_ns, NULL::BIGINT AS end_ns WHERE false
+--   op_id     BIGINT  Joins attribute.gpu_work.
+--   device_id BIGINT  Joins load.devices.
+--   start_ns  BIGINT  Start of the wait: that of the kernel. Unit: ns.
+--   end_ns    BIGINT  Its end: the last rank's start, or the end of the kernel. Unit: ns.
+SELECT op_id, device_id, start_ns, start_ns + wait_ns AS end_ns
+FROM attribute.collectives
+WHERE wait_ns > 0

@@ -10,8 +10,7 @@ import pytest
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import Phase, Report
-from nsys_pipeline.report.markdown import render_markdown
-from nsys_pipeline.report.terminal import render_report
+from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
@@ -47,7 +46,8 @@ def text_of(report: Report) -> str:
 
 
 def row_of(report: Report, phase: str) -> list[str]:
-    return next(line.split() for line in text_of(report).splitlines() if line.startswith(phase))
+    table = text_of(report).partition("\nphases, ")[2]
+    return next(line.split() for line in table.splitlines() if line.startswith(phase))
 
 
 # -- overlapping ranges ----------------------------------------------------------------------------------------------
@@ -90,7 +90,7 @@ def test_a_thread_with_two_gpus_is_open_on_both(tmp_path: Path) -> None:
     assert "work_outlives_range" not in codes(report)
 
 
-def test_a_phase_inside_itself_counts_once_and_is_warned_of(tmp_path: Path) -> None:
+def test_a_phase_around_itself_is_a_loop_and_its_own_work_is_told(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread().push(0, 100, "request 1").push(10, 50, "prefill")
     main.launch(20, gpu=(30, 40)).launch(60, gpu=(70, 80))
@@ -98,9 +98,41 @@ def test_a_phase_inside_itself_counts_once_and_is_warned_of(tmp_path: Path) -> N
     report = report_of(trace, tmp_path, rule="prefill=^request")
 
     (prefill,) = report.phases
-    assert (prefill.occurrences, prefill.kernel_count) == (2, 2)
-    assert clocks(prefill) == (100, 100, 100, pytest.approx(20 / 100))
-    assert "nested_phases" in codes(report)
+    assert (prefill.occurrences, prefill.kernel_count) == (1, 1)
+    assert clocks(prefill) == (40, 40, 40, pytest.approx(10 / 40))
+    assert report.unattributed.kernel_count == 1
+    assert "nested_phases" not in codes(report)
+    (loop,) = [finding for finding in report.findings if finding.code == "loops"]
+    assert loop.message.startswith("1 operations were launched in ranges of prefill that enclose ranges of prefill")
+
+
+def test_a_phase_inside_another_one_is_warned_of(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 100, "request 1").push(10, 50, "prefill")
+    main.launch(20, gpu=(30, 40)).launch(60, gpu=(70, 80))
+
+    report = report_of(trace, tmp_path, rule="serve=^request")
+
+    assert [(phase.name, phase.occurrences, phase.kernel_count) for phase in report.phases] == [
+        ("prefill", 1, 1),
+        ("serve", 1, 1),
+    ]
+    (nested,) = [finding for finding in report.findings if finding.code == "nested_phases"]
+    assert nested.hint is not None
+    assert "--not-phase" in nested.hint
+
+
+def test_a_step_around_phases_has_the_rest_of_their_time(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 100, "step").push(10, 50, "forward").push(60, 80, "backward")
+    main.launch(20, gpu=(30, 40)).launch(90, gpu=(100, 130))
+
+    report = report_of(trace, tmp_path)
+
+    (step,) = [phase for phase in report.phases if phase.name == "step"]
+    assert (step.occurrences, step.kernel_count, step.kernel_time_ns) == (1, 1, 30)
+    assert clocks(step) == (40, 40, 40, pytest.approx(30 / 40))
+    assert "nested_phases" not in codes(report)
 
 
 def test_overlapping_ranges_of_start_and_end_count_once_in_utilization(tmp_path: Path) -> None:
@@ -152,8 +184,8 @@ def test_work_that_outlasts_the_ranges_has_no_share_and_says_so(tmp_path: Path) 
     assert row_of(report, "prefill")[5] == ">100"
     assert "GPU work goes on after its range is closed" in text_of(report)
     markdown = io.StringIO()
-    render_markdown(report, markdown)
-    assert "| >100 |" in markdown.getvalue()
+    render_report(report, markdown, ReportFormat.markdown)
+    assert "| \\>100 |" in markdown.getvalue()
 
 
 # -- occurrences of known shape --------------------------------------------------------------------------------------
@@ -200,8 +232,8 @@ def test_the_tables_say_which_occurrences_utilization_is_of(tmp_path: Path) -> N
     assert f"prefill {line}" in " ".join(text.split())
     assert row_of(report, "prefill")[6:8] == ["2", "32"]
     markdown = io.StringIO()
-    render_markdown(report, markdown)
-    assert f"prefill: {line}" in markdown.getvalue()
+    render_report(report, markdown, ReportFormat.markdown)
+    assert f"**prefill** {line}" in markdown.getvalue()
 
 
 def test_where_every_shape_is_known_the_table_says_nothing_of_it(tmp_path: Path) -> None:
