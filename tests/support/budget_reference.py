@@ -2,25 +2,26 @@
 
     python -m tests.support.budget_reference TRACE.sqlite
 
-Shares nothing with the engine: attribution is the reference's, and each GPU is walked from one elementary interval to the
-next, asking at each what runs, which operation comes next and what its thread is doing. All intervals are half-open, in
-whole ns; operations that end when they start, or before, never run.
+Shares nothing with the engine: attribution is the reference's, and each GPU is walked from one elementary interval to
+the next, asking at each what runs, which operation comes next and what its thread is doing. All intervals are
+half-open, in whole ns; operations that end when they start, or before, never run.
 
-window      the union, for each GPU, of the measured ranges that gave it work: requests (push/pop ranges), and phases in no
-            request. Each from its start to the later of its end and the end of the last work launched in it. From a
+window      the union, for each GPU, of the measured ranges that gave it work: requests (push/pop ranges), and phases in
+            no request. Each from its start to the later of its end and the end of the last work launched in it. From a
             thread's own ranges, its warm-up is taken away: `warmup` ranges, and requests and phases that are not
-            measured, up to the end of their work. Without any phase or request in the trace: from the first launching
-            call (without one, from the first operation) to the end of the last operation.
-busy        the phase of the running operation that started first (of equal ones the one with the smaller id). `compute` if
-            a kernel that does not communicate or a whole graph runs, else `transfer` if a kernel that communicates does,
-            else `copy`.
-idle        the phase of the operation that ends the gap, if that starts in the same window: of those that start then the
-            one with the smallest id. After the return of its launching call `latency`, inside it `launch`; before it, what
-            its thread is in: `launch` in a launching call (one that launched work, or whose name says that it does),
-            `sync` in a call that synchronizes, `api` in another one, `host` in none. Nobody knows the thread of work
-            without a call: `host`.
-tail        idle until the end of the window: the phase open on the thread of the measured range, and what that thread is in,
-            as above; of several such threads the one with the smallest id.
+            measured, up to the end of their work. A request of which no phase is measured is not measured. Without any
+            phase or request in the trace: from the first launching call (without one, from the first operation) to the
+            end of the last operation.
+busy        the phase of the running operation that started first (of equal ones the one with the smaller id). `compute`
+            if a kernel that does not communicate or a whole graph runs; else, if kernels that communicate do, `wait`
+            while each of them waits for another rank, else `transfer`; else `copy`. When one waits, the caller says.
+idle        the phase of the operation that ends the gap, if that starts in the same window: of those that start then
+            the one with the smallest id. After the return of its launching call `latency`, inside it `launch`; before
+            it, what its thread is in: `launch` in a launching call (one that launched work, or whose name says that it
+            does), `sync` in a call that synchronizes, `api` in another one, `host` in none. Nobody knows the thread of
+            work without a call: `host`.
+tail        idle until the end of the window: the phase open on the thread of the measured range, and what that thread
+            is in, as above; of several such threads the one with the smallest id.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ import re
 import sqlite3
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +43,6 @@ from tests.support.reference import (
     GRAPH,
     KERNEL,
     LIBRARY_DOMAINS,
-    OWN_DOMAIN,
-    WARMUP,
     Attributed,
     Attribution,
     Call,
@@ -78,6 +78,7 @@ class Op:
     rank: int  # 2 compute, 1 communication, 0 copy
     occurrence: Occurrence | None
     call: Call | None
+    waits_until: int
 
 
 @dataclass
@@ -104,8 +105,17 @@ class Budget:
         return {device: sum(end - start for start, end in spans) for device, spans in self.windows.items() if spans}
 
 
-def budget(path: Path, *, strict: bool = False, measured: Callable[[Occurrence], bool] = lambda _: True) -> Budget:
-    """The budget of the export at `path`; occurrences that `measured` denies are left out like warm-up."""
+def budget(
+    path: Path,
+    *,
+    strict: bool = False,
+    measured: Callable[[Occurrence], bool] = lambda _: True,
+    waits: Mapping[int, int] | None = None,
+) -> Budget:
+    """The budget of the export at `path`; occurrences that `measured` denies are left out like warm-up.
+
+    `waits`: number of a communicating kernel → when the last rank of its collective has started.
+    """
     attribution = attribute(path, strict=strict)
     trace = read_trace(path)
     names = _names(path)
@@ -114,7 +124,7 @@ def budget(path: Path, *, strict: bool = False, measured: Callable[[Occurrence],
     found = Budget()
     for device in sorted({item.work.device for item in attribution.work}):
         members = [item for item in attribution.work if item.work.device == device]
-        ops = _ops(members, path, names)
+        ops = _ops(members, path, names, waits or {})
         by_thread = _measured_time(trace.ranges, attribution, members, measured)
         if not by_thread and not _is_marked(trace.ranges, attribution):
             starts = [item.call.start for item in members if item.call and item.call.start is not None]
@@ -158,7 +168,7 @@ def _calls(
     return {thread: sorted(each, key=lambda call: (call.start, call.end)) for thread, each in found.items()}
 
 
-def _ops(members: Sequence[Attributed], path: Path, names: dict[int, str]) -> list[Op]:
+def _ops(members: Sequence[Attributed], path: Path, names: dict[int, str], waits: Mapping[int, int]) -> list[Op]:
     with closing(sqlite3.connect(path)) as db:
         rows = _read(db, "CUPTI_ACTIVITY_KIND_KERNEL", "shortName", "demangledName")
     kernels = {row: (names.get(short), names.get(full)) for row, short, full in rows}
@@ -176,16 +186,13 @@ def _ops(members: Sequence[Attributed], path: Path, names: dict[int, str]) -> li
             rank = 1 if families[key] == "communication" else 2
         if work.end > work.start:
             number = work.row * 8 + _KIND_ORDER[work.kind]
-            found.append(Op(number, work.start, work.end, rank, item.occurrence, item.call))
+            waits_until = waits.get(number, work.start)
+            found.append(Op(number, work.start, work.end, rank, item.occurrence, item.call, waits_until))
     return sorted(found, key=lambda op: (op.start, op.id))
 
 
 def is_request(each: Range) -> bool:
     return each.push_pop and each.domain not in LIBRARY_DOMAINS and each.text in ("request", "generate")
-
-
-def is_warmup(each: Range) -> bool:
-    return each.push_pop and each.domain in (OWN_DOMAIN, None) and each.text == WARMUP
 
 
 # -- windows ---------------------------------------------------------------------------------------------------------
@@ -207,8 +214,36 @@ def _measured_time(
     measured: Callable[[Occurrence], bool],
 ) -> dict[int, list[tuple[int, int]]]:
     """For each thread, the time of its measured ranges that gave work to the GPU of `members`."""
-    requests, warmups = [r for r in ranges if is_request(r)], [r for r in ranges if is_warmup(r)]
+    requests, warmups = [r for r in ranges if is_request(r)], [r for r in ranges if r.is_warmup]
     request_of = {o: _innermost(requests, o.range.thread, o.range.start) for o in attribution.occurrences}
+    last_end = _last_ends(members, requests, request_of)
+    counts = {o: not o.warmup and measured(o) for o in attribution.occurrences}
+    wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    unwanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
+    for each in warmups:
+        unwanted[each.thread].append((each.start, each.end))
+
+    def place(each: Range, *, is_measured: bool, is_window: bool) -> None:
+        span = each.start, max(each.end, last_end.get(each, each.end))
+        if not is_measured:
+            unwanted[each.thread].append(span)
+        elif is_window and each in last_end:
+            wanted[each.thread].append(span)
+
+    for each in requests:
+        is_warm = any(w.thread == each.thread and w.open_at(each.start) for w in warmups)
+        inside = [counts[o] for o in attribution.occurrences if request_of[o] == each]
+        place(each, is_measured=not is_warm and (any(inside) or not inside), is_window=True)
+    for occurrence, is_measured in counts.items():
+        place(occurrence.range, is_measured=is_measured, is_window=request_of[occurrence] is None)
+    left = {thread: _minus(_union(spans), _union(unwanted[thread])) for thread, spans in wanted.items()}
+    return {thread: spans for thread, spans in left.items() if spans}
+
+
+def _last_ends(
+    members: Sequence[Attributed], requests: list[Range], request_of: Mapping[Occurrence, Range | None]
+) -> dict[Range, int]:
+    """Request or phase → end of the last work launched in it."""
     last_end: dict[Range, int] = {}
     for item in members:
         owners: list[Range | None] = []
@@ -219,32 +254,7 @@ def _measured_time(
         for owner in owners:
             if owner is not None:
                 last_end[owner] = max(item.work.end, last_end.get(owner, item.work.end))
-
-    def until(each: Range) -> tuple[int, int]:
-        return each.start, max(each.end, last_end.get(each, each.end))
-
-    def is_warm(each: Range) -> bool:
-        return any(w.thread == each.thread and w.open_at(each.start) for w in warmups)
-
-    wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    unwanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for each in warmups:
-        unwanted[each.thread].append((each.start, each.end))
-    counts = {o: not o.warmup and measured(o) for o in attribution.occurrences}
-    for each in requests:
-        inside = [counts[o] for o in attribution.occurrences if request_of[o] == each]
-        is_measured = not is_warm(each) and (any(inside) or not inside)
-        if not is_measured:
-            unwanted[each.thread].append(until(each))
-        elif each in last_end:
-            wanted[each.thread].append(until(each))
-    for occurrence, is_measured in counts.items():
-        if not is_measured:
-            unwanted[occurrence.range.thread].append(until(occurrence.range))
-        elif request_of[occurrence] is None and occurrence.range in last_end:
-            wanted[occurrence.range.thread].append(until(occurrence.range))
-    left = {thread: _minus(_union(spans), _union(unwanted[thread])) for thread, spans in wanted.items()}
-    return {thread: spans for thread, spans in left.items() if spans}
+    return last_end
 
 
 def _union(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -286,6 +296,7 @@ def _walk(
 ) -> None:
     threads = {op.call.thread for op in ops if op.call} | set(by_thread)
     bounds = {edge for op in ops for edge in (op.start, op.end)} | {edge for span in windows for edge in span}
+    bounds |= {op.waits_until for op in ops}
     bounds |= {edge for spans in by_thread.values() for span in spans for edge in span}
     for thread in threads:
         bounds |= {edge for call in calls.get(thread, ()) for edge in (call.start, call.end)}
@@ -294,7 +305,7 @@ def _walk(
     running: list[Op] = []
     states = {thread: _State(calls.get(thread, [])) for thread in threads}
     upcoming = window = 0
-    for at, then in zip(edges, edges[1:], strict=False):
+    for at, then in pairwise(edges):
         while upcoming < len(ops) and ops[upcoming].start <= at:
             running.append(ops[upcoming])
             upcoming += 1
@@ -307,13 +318,20 @@ def _walk(
             continue
         if running:
             owner = min(running, key=lambda op: (op.start, op.id)).occurrence
-            name = ("copy", "transfer", "compute")[max(op.rank for op in running)]
+            name = _busy_with(running, at)
         elif upcoming < len(ops) and ops[upcoming].start < windows[window][1]:
             owner, name = ops[upcoming].occurrence, _waiting_for(ops[upcoming], at, states)
         else:
             thread = min(t for t, spans in by_thread.items() if any(start <= at < end for start, end in spans))
             owner, name = _open_phase(occurrences, thread, at), states[thread].inside or "host"
         times[device, owner, name] += then - at
+
+
+def _busy_with(running: list[Op], at: int) -> str:
+    rank = max(op.rank for op in running)
+    if rank == 1 and all(op.waits_until > at for op in running if op.rank == 1):
+        return "wait"
+    return ("copy", "transfer", "compute")[rank]
 
 
 def _waiting_for(op: Op, at: int, states: dict[int, _State]) -> str:

@@ -1,5 +1,5 @@
--- Busy time of each GPU by slot, phase and class: `compute` while any kernel computes, else `wait` or `transfer` while one
--- communicates, else `copy`. It belongs to the phase of the operation that started first of those running.
+-- Busy time of each GPU by slot, phase and class: `compute` while any kernel computes; else, while kernels communicate, `wait`
+-- if each of them waits for another rank, else `transfer`; else `copy`. It belongs to the phase of the operation that started first of those running.
 -- Algorithm: only a copy or a communicating kernel that is the first of those running can hide that a kernel which started
 -- later computes. Their pieces are swept together with those kernels; pieces do not overlap, so that the running sum of
 -- their numbers is the number of the open one.
@@ -13,7 +13,7 @@
 --   class         VARCHAR  'compute', 'transfer', 'wait' or 'copy'.
 --   time_ns       BIGINT   Unit: ns.
 WITH bound AS (
-    SELECT device_id, start_ns AS at_ns, piece_id, 1 AS open, 0 AS compute, 0 AS kernel, 0 AS wait
+    SELECT device_id, start_ns AS at_ns, piece_id, 1 AS open, 0 AS compute, 0 AS kernel, 0 AS moving
     FROM attribute._busy_pieces
     WHERE rank < 2
     UNION ALL
@@ -25,14 +25,14 @@ WITH bound AS (
     SELECT group_id // 2, end_ns, 0, 0, group_id % 2 - 1, -group_id % 2, 0
     FROM macros.islands('attribute._overlapping_work')
     UNION ALL
-    SELECT device_id, start_ns, 0, 0, 0, 0, 1 FROM attribute.collective_waits
+    SELECT device_id, unnest([start_ns, end_ns]), 0, 0, 0, 0, unnest([1, -1]) FROM attribute._device_order WHERE rank = 1
     UNION ALL
-    SELECT device_id, end_ns, 0, 0, 0, 0, -1 FROM attribute.collective_waits
+    SELECT device_id, unnest([start_ns, end_ns]), 0, 0, 0, 0, unnest([-1, 1]) FROM attribute.collective_waits
 ),
 instant AS (
     SELECT
         device_id, at_ns, sum(piece_id) AS piece_id, sum(open) AS open, sum(compute) AS compute, sum(kernel) AS kernel,
-        sum(wait) AS wait
+        sum(moving) AS moving
     FROM bound
     -- Without such pieces there is nothing to sweep.
     WHERE (SELECT count(*) FROM attribute._busy_pieces WHERE rank < 2) > 0
@@ -42,7 +42,7 @@ stretch AS (
     SELECT
         lead(at_ns) OVER sweep - at_ns AS time_ns,
         sum(piece_id) OVER running AS piece_id, sum(open) OVER running AS open, sum(compute) OVER running AS compute,
-        sum(kernel) OVER running AS kernel, sum(wait) OVER running AS wait
+        sum(kernel) OVER running AS kernel, sum(moving) OVER running AS moving
     FROM instant
     WINDOW
         sweep AS (PARTITION BY device_id ORDER BY at_ns),
@@ -54,8 +54,8 @@ swept AS (
         CASE
             WHEN s.compute > 0 THEN 'compute'
             WHEN p.rank = 0 AND s.kernel = 0 THEN 'copy'
-            WHEN s.wait > 0 THEN 'wait'
-            ELSE 'transfer'
+            WHEN s.moving > 0 THEN 'transfer'
+            ELSE 'wait'
         END AS class,
         s.time_ns
     FROM stretch AS s JOIN attribute._busy_pieces AS p ON p.piece_id = s.piece_id
