@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -13,8 +14,9 @@ from nsys_pipeline.analysis.devices import describe_devices
 from nsys_pipeline.analysis.notices import create_notices, operator_notices, trace_notices
 from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
-from nsys_pipeline.errors import ModelError
+from nsys_pipeline.errors import ModelError, TraceError
 from nsys_pipeline.model import Conventions
+from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     Budget,
     Check,
@@ -42,7 +44,8 @@ if TYPE_CHECKING:
 # What the report reads. Built before the trace goes into the cache, so that the next run finds it there.
 STATIC_TARGETS = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
-    "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
+    "load.environment", "load.recorder", "load.nvtx_marks", "attribute.api_time_by_occurrence",
+    "attribute.graph_calls", "attribute.kernel_totals",
     "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
     "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
@@ -56,13 +59,17 @@ MODEL_TARGETS = (
 
 @attrs.frozen(kw_only=True)
 class AnalysisOptions:
-    """What the analysis is told beside the trace. `model` wins over the model that the trace describes."""
+    """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
+
+    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows.
+    """
 
     model: Model | None = None
     shapes: tuple[RequestShape, ...] = ()
     conventions: Conventions = attrs.field(factory=Conventions)
     peaks: Mapping[str, float] = attrs.field(factory=dict)
     bandwidth_bytes_per_s: float | None = None
+    max_context: int | None = None
     top_kernels: int = 5
 
 
@@ -94,7 +101,9 @@ def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
     run = RunDescription.of(trace)
     model, notices = _model(run, options)
     conventions = run.conventions(options.conventions)
-    steps_by_occurrence, shape_notices = assign_shapes(trace, options.shapes)
+    steps_by_occurrence, shape_notices = assign_shapes(
+        trace, options.shapes, options.max_context or run.max_context(model)
+    )
     steps = create_shape_tables(trace, steps_by_occurrence)
     devices, gpus, gpu_notices = describe_devices(trace, options.peaks, options.bandwidth_bytes_per_s)
     cost_notices = create_cost_tables(trace, steps, model, conventions, gpus)
@@ -206,9 +215,12 @@ def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:
         (row["source"], row["name"]): row["value"]
         for row in records(con, "SELECT source, name, value FROM load.metadata WHERE source = 'export'")
     }
+    recorder, exporter = _recorder(trace), metadata.get(("export", "EXPORT_PRODUCT_VERSION"))
     return TraceInfo(
         path=str(trace.path),
-        nsys_version=metadata.get(("export", "EXPORT_PRODUCT_VERSION")),
+        nsys_version=recorder or exporter,
+        recorder_version=recorder,
+        exporter_version=exporter,
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),
         duration_ns=scalar(con, "SELECT duration_ns FROM load.session"),
         processes=records(
@@ -236,6 +248,16 @@ def _windows_ns(trace: Trace) -> dict[int, int]:
         "GROUP BY device_id ORDER BY device_id",
     )
     return {row["device_id"]: row["window_ns"] for row in rows}
+
+
+def _recorder(trace: Trace) -> str | None:
+    """Version of the nsys that recorded: as the trace says, or the report that it is, or that lies beside it."""
+    if said := scalar(trace.connection, "SELECT recorder_version FROM load.recorder"):
+        return str(said)
+    with suppress(TraceError):
+        if version := report_version(trace.path.with_suffix(".nsys-rep")):
+            return ".".join(map(str, version))
+    return None
 
 
 def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:

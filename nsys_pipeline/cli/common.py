@@ -80,6 +80,15 @@ KvDtypeOption = Annotated[
 TpOption = Annotated[
     int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=MODEL_PANEL)
 ]
+MaxContextOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-context",
+        min=1,
+        help="Longest sequence of the engine, where its ranges leave lengths open; default: the model's.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 ApproximateOption = Annotated[
     bool,
     typer.Option(
@@ -130,6 +139,15 @@ MemoryOption = Annotated[
         "--memory-limit", metavar="SIZE", help="Memory to use; more spills to disk [1500MB].", rich_help_panel=_TRACE
     ),
 ]
+UnpackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--unpack-limit",
+        metavar="SIZE",
+        help="What a packed trace may unpack to [100 times its size, at least 4GiB].",
+        rich_help_panel=_TRACE,
+    ),
+]
 NsysOption = Annotated[
     str | None, typer.Option("--nsys", help="The nsys that exports a .nsys-rep.", rich_help_panel=_TRACE)
 ]
@@ -147,6 +165,7 @@ def trace_options(
     strict: bool = False,
     cache: bool = True,
     memory_limit: str | None = None,
+    unpack_limit: str | None = None,
     nsys: str | None = None,
     on_progress: Any = None,
 ) -> TraceOptions:
@@ -162,6 +181,7 @@ def trace_options(
         is_strict=strict,
         use_cache=cache,
         memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,
+        unpack_limit=unpack_limit,
         nsys=nsys,
         on_progress=on_progress,
     )
@@ -178,6 +198,7 @@ def analysis_options(
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int = 1,
+    max_context: int | None = None,
     peak: list[str] | None = None,
     bandwidth: str | None = None,
     approximate: bool = False,
@@ -208,6 +229,7 @@ def analysis_options(
         conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=parse_peaks(peak or ()),
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
+        max_context=max_context,
         top_kernels=top,
     )
 

@@ -19,6 +19,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     KvDtypeOption,
+    MaxContextOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -31,6 +32,7 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -112,6 +114,7 @@ def sql(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    max_context: MaxContextOption = None,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     approximate: ApproximateOption = False,
@@ -120,6 +123,7 @@ def sql(
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
@@ -136,7 +140,8 @@ def sql(
         raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth, approximate=approximate,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
+        bandwidth=bandwidth, approximate=approximate,
     )  # fmt: skip
     from nsys_pipeline.query.session import Session
 
@@ -147,6 +152,7 @@ def sql(
             strict=strict,
             cache=cache,
             memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
             nsys=nsys,
             on_progress=on_progress,
         )

@@ -19,19 +19,38 @@ class Kind(Enum):
     REPORT = "nsys report"
     PARQUET_DIR = "Parquet export"
     RUN_DIR = "run directory"
+    JOB = "directory with a trace for each rank"
     XZ = "xz"
     GZIP = "gzip"
     ZSTD = "zstd"
 
 
 PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
+SQLITE_MAGIC = b"SQLite format 3\x00"
 REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
 COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
 _RUN_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep")
 
 
-def identify(path: Path) -> Kind:
-    """Kind of the input at `path`. Raises TraceError that names what it is, where it is no trace."""
+def identify(path: Path, *, shown: Path | None = None) -> Kind:
+    """Kind of the input at `path`. Raises TraceError that names what it is, where it is no trace.
+
+    `shown`: what the user calls it, where `path` is a copy that was made of it.
+    """
+    try:
+        return _identify(path)
+    except TraceError as error:
+        if shown is None:
+            raise
+        raise renamed(error, path, shown) from error
+
+
+def renamed(error: TraceError, path: Path, shown: Path) -> TraceError:
+    """`error`, which is about `path`, as one about `shown`."""
+    return TraceError(error.message.replace(str(path), str(shown)), hint=error.hint)
+
+
+def _identify(path: Path) -> Kind:
     try:
         _check_encoding(path)
         if path.is_dir():
@@ -67,12 +86,24 @@ def run_traces(directory: Path) -> list[Path]:
     for suffix in _RUN_SUFFIXES:
         for file in directory.glob(f"trace*{suffix}"):
             found.setdefault(file.name.removesuffix(suffix), file)
+    if not found:
+        found = _numbered(directory)
     return sorted(found.values(), key=lambda file: [int(number) for number in re.findall(r"\d+", file.name)])
 
 
+def _numbered(directory: Path) -> dict[str, Path]:
+    """Traces whose names differ in a number alone, as nsys' `-o report.%q{RANK}` writes them."""
+    found: dict[str, Path] = {}
+    for suffix in _RUN_SUFFIXES:
+        for file in directory.glob(f"*{suffix}"):
+            found.setdefault(file.name.removesuffix(suffix), file)
+    patterns = {re.sub(r"\d+", "#", stem) for stem in found}
+    return found if len(found) > 1 and len(patterns) == 1 else {}
+
+
 def _identify_dir(path: Path) -> Kind:
-    if run_traces(path):
-        return Kind.RUN_DIR
+    if traces := run_traces(path):
+        return Kind.RUN_DIR if len(traces) == 1 else Kind.JOB
     if any(path.glob("*.parquet")):
         return Kind.PARQUET_DIR
     if (path / "run.json").exists():
@@ -83,7 +114,7 @@ def _identify_dir(path: Path) -> Kind:
 def _identify_file(path: Path, head: bytes, size: int) -> Kind:
     if size == 0:
         raise TraceError(f"`{path}` is empty", hint="the capture or the copy did not finish; make it again")
-    if head.startswith(b"SQLite format 3\x00"):
+    if head.startswith(SQLITE_MAGIC):
         _check_sqlite_header(path, head, size)
         return Kind.SQLITE
     if head.startswith(REPORT_MAGIC):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.sqlmods import Runner, closure
+from nsys_pipeline.trace.duck import is_disk_full
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
 from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
@@ -116,9 +117,11 @@ class Trace:
         except OSError as error:
             raise TraceError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
         except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+            where = self._store.cache_dir if self._store.is_in_file else self._file.scratch
+            reason = f"no space is left in `{where}`" if is_disk_full(error) else f"disk trouble: {_headline(error)}"
             raise TraceError(
-                f"disk trouble while reading `{self.path}`: {_headline(error)}",
-                hint=f"make room in `{self._store.cache_dir}`, or pass --no-cache" if self._store.is_in_file else None,
+                f"`{self.path}` cannot be analyzed: {reason}",
+                hint=f"make room in `{where}`, or pass --no-cache" if self._store.is_in_file else None,
             ) from error
 
     def _read_ahead(self, targets: Sequence[str]) -> None:

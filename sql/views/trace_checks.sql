@@ -1,6 +1,6 @@
 -- What must hold on every trace, checked on this one.
 -- Grain: name.
--- requires: attribute.conservation, attribute.kernel_totals, attribute.occurrence_times, attribute.windows, attribute.phase_devices, load.strings, views.phase_summary
+-- requires: attribute.conservation, attribute.kernel_totals, attribute.occurrence_times, attribute.windows, attribute.phase_devices, attribute.phase_ranges, attribute.request_times, load.nvtx_ranges, load.reversed_ranges, load.strings, views.phase_summary
 -- columns:
 --   name   VARCHAR  Name of the check.
 --   passed BOOLEAN  Whether it holds.
@@ -32,6 +32,29 @@ ratio AS (
         coalesce(bool_and(coalesce(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall) <= 1, true)), true) AS passed,
         max(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall)) AS highest
     FROM views.phase_summary
+),
+wall AS (
+    SELECT count(*) AS negative
+    FROM (
+        SELECT occurrence_id FROM attribute.phase_ranges WHERE wall_ns < 0
+        UNION SELECT range_id FROM load.reversed_ranges
+    )
+),
+request AS (
+    SELECT
+        count(*) AS requests, count(*) FILTER (WHERE ttft_ns < 0) AS ttft, count(*) FILTER (WHERE tpot_ns < 0) AS tpot
+    FROM attribute.request_times
+),
+-- A request of llmperf's own markers is one generation call: its prompt comes first. Others may be a whole chat.
+order_of_phases AS (
+    SELECT count(*) AS reversed
+    FROM (
+        SELECT p.request_id
+        FROM attribute.phase_ranges AS p JOIN load.nvtx_ranges AS r ON r.range_id = p.request_id
+        WHERE r.domain = 'llmperf'
+        GROUP BY p.request_id
+        HAVING max(p.start_ns) FILTER (WHERE p.phase = 'prefill') > min(p.start_ns) FILTER (WHERE p.phase = 'decode')
+    )
 )
 SELECT name, passed, detail FROM attribute.conservation
 UNION ALL
@@ -53,3 +76,9 @@ SELECT
         coalesce(sum(k."count") FILTER (WHERE s.string_id IS NULL), 0)::BIGINT)
 FROM attribute.kernel_totals AS k LEFT JOIN load.strings AS s ON s.string_id = k.name_id
 WHERE k.name_id IS NOT NULL
+UNION ALL
+SELECT
+    'times.possible', wall.negative + request.ttft + request.tpot + order_of_phases.reversed = 0,
+    format('{:,} request(s): {} negative TTFT, {} negative TPOT, {} with a prefill after a decode step; {} range(s) of negative wall time',
+        request.requests, request.ttft, request.tpot, order_of_phases.reversed, wall.negative)
+FROM wall, request, order_of_phases
