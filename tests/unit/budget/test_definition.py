@@ -32,7 +32,7 @@ def test_an_idle_gap_is_host_api_launch_and_latency(tmp_path: Path) -> None:
 
 
 def test_after_the_last_operation_the_open_phase_and_its_thread_say_why(tmp_path: Path) -> None:
-    # Given a step that waits until 50, when its kernel has ended at 40, and stays open until 70 in its request until 75.
+    # Given a step that waits until 50, 10 longer than its kernel, in a request that lasts until 75.
     trace = TraceBuilder()
     main = trace.process().thread()
     main.push(0, 75, "request").push(5, 70, "decode")
