@@ -12,6 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Notice, Step
+from nsys_pipeline.rules.phases import classify
 from nsys_pipeline.trace.duck import create_from_rows
 
 if TYPE_CHECKING:
@@ -71,13 +72,17 @@ class _Occurrence:
     start_ns: int
 
 
-def assign_shapes(trace: Trace, request_shapes: Sequence[RequestShape]) -> tuple[dict[int, Step], list[Notice]]:
+def assign_shapes(
+    trace: Trace, request_shapes: Sequence[RequestShape], max_context: int | None = None
+) -> tuple[dict[int, Step], list[Notice]]:
     """Step of each occurrence whose shape is known, by occurrence id, and what there is to say about the rest.
 
-    Marks win over `request_shapes`. Raises UsageError where there are several request shapes and their number is
-    not the number of requests of a thread.
+    Marks win over what the text of an engine's range says, and this over `request_shapes`. `max_context`: tokens of the
+    longest sequence that the engine takes, where a text leaves lengths open. Raises UsageError where there are several
+    request shapes and their number is not the number of requests of a thread.
     """
     steps, notices = _marked_steps(trace)
+    steps = _stated_steps(trace, max_context) | steps
     if not request_shapes:
         return steps, notices
     unmarked = [occurrence for occurrence in _occurrences(trace) if occurrence.id not in steps]
@@ -138,6 +143,24 @@ def _marked_steps(trace: Trace) -> tuple[dict[int, Step], list[Notice]]:
     return steps, notices
 
 
+def _stated_steps(trace: Trace, max_context: int | None) -> dict[int, Step]:
+    """What the texts of engines' ranges say, by occurrence id."""
+    rows = trace.connection.execute(
+        "SELECT p.occurrence_id, r.domain, r.name FROM attribute.phase_ranges AS p "
+        "JOIN load.nvtx_ranges AS r ON r.range_id = p.occurrence_id WHERE r.domain <> ?",
+        [markers.DOMAIN],
+    ).fetchall()
+    steps: dict[int, Step] = {}
+    known: dict[tuple[str, str], Step | None] = {}
+    for occurrence_id, domain, name in rows:
+        if (domain, name) not in known:
+            role = classify(domain, name, trace.options.phase_rules)
+            known[domain, name] = role.stated.step(max_context) if role and role.stated else None
+        if (step := known[domain, name]) is not None:
+            steps[occurrence_id] = step
+    return steps
+
+
 def _occurrences(trace: Trace) -> list[_Occurrence]:
     rows = trace.connection.execute(
         "SELECT occurrence_id, phase, global_tid, request_id, start_ns FROM attribute.phase_ranges "
@@ -195,11 +218,18 @@ def create_shape_tables(trace: Trace, steps: dict[int, Step]) -> list[Step]:
             "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR",
         },
         (
-            (index, _label(step), step.batch, step.new_tokens, sum(step.kv_tokens), step.logits, _kind(step))
+            (index, _label(step), step.batch, *_known_tokens(step), step.logits, _kind(step))
             for step, index in distinct.items()
         ),
     )  # fmt: skip
     return list(distinct)
+
+
+def _known_tokens(step: Step) -> tuple[int | None, int | None]:
+    """New and cached tokens, None where they are not known; new ones may still be in the text of the range."""
+    if step.is_exact:
+        return step.new_tokens, sum(step.kv_tokens)
+    return None, step.sums.cached if step.sums else None
 
 
 def _uniform(values: Sequence[int]) -> str:
@@ -209,9 +239,12 @@ def _uniform(values: Sequence[int]) -> str:
 def _label(step: Step) -> str:
     if not step.batch:
         return "empty"
-    return f"{_kind(step)} @{_uniform(step.kv_tokens)}"
+    return f"{_kind(step)} @{_uniform(step.kv_tokens) if step.is_exact else '?'}"
 
 
 def _kind(step: Step) -> str:
     """Batch and query length: decode steps of one batch are of one kind whatever their context."""
-    return f"{step.batch}x{_uniform(step.q_tokens)}" if step.batch else "empty"
+    if not step.batch:
+        return "empty"
+    is_known = step.is_exact or (step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1}))
+    return f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"

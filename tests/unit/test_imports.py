@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "capture": {"nsys"},
     "workload": set(),
     "trace": {"nsys", "rules"},
-    "analysis": {"hardware", "model", "nsys", "trace"},
+    "analysis": {"hardware", "model", "nsys", "rules", "trace"},
     "detail": {"trace"},
     "query": {"analysis", "trace"},
     "api": {"analysis", "hardware", "model", "query", "rules", "trace"},
