@@ -41,6 +41,8 @@ from nsys_pipeline.cli.gate import BaseOption, FailIfOption, RulesOption, check_
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nsys_pipeline.records import Detail
     from nsys_pipeline.trace import Trace
 
@@ -158,6 +160,8 @@ def analyze(
         hint = "the trace contradicts itself: export it again, and believe no number that a failed check is about"
         if any(check.name == "utilization.bounded" for check in failed):
             hint = "more than the hardware can do: check --model, --shape, --dtype, --tp and --peak"
+        elif any(check.name == "times.possible" for check in failed):
+            hint = 'no generation runs so: look at the ranges, `llmperf sql TRACE "from phases order by start_ns"`'
         raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}", hint=hint)
     if report.verification and (unexplained := report.verification.unexplained):
         raise CheckError(
@@ -166,6 +170,29 @@ def analyze(
         )
     if given:
         check_rules(given, report, before)
+
+
+def keep_reports(trace: Path) -> list[Path]:
+    """Write the report of `trace`, which a run directory holds, beside it: as JSON, and as a page.
+
+    Returns the files. Raises the errors of the analysis; what an earlier run left under these names is gone then.
+    """
+    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.analysis import analyze as run_analysis
+    from nsys_pipeline.trace import open_trace
+
+    # trace-rank0.sqlite has report-rank0.html.
+    stem = trace.name.split(".")[0].replace("trace", "report", 1)
+    kept = [trace.with_name(f"{stem}.json"), trace.with_name(f"{stem}.html")]
+    for path in kept:
+        path.unlink(missing_ok=True)
+    with open_trace(trace) as opened:
+        report = run_analysis(opened, AnalysisOptions(top_kernels=_KERNELS_OF_PAGE))
+        detail = _detail(opened)
+    for path in kept:
+        with output_file(path, force=True) as stream:
+            render_report(report, stream, format_of(path), detail=detail)
+    return kept
 
 
 def _detail(trace: Trace) -> Detail:

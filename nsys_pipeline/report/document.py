@@ -106,12 +106,22 @@ class Column:
     is_grouped: bool = False
     #: A narrow terminal leaves it out.
     is_optional: bool = False
+    #: Where each cell leads in a page: relative addresses.
+    links: tuple[str | None, ...] = ()
 
     @classmethod
-    def text(cls, heading: str, cells: Iterable[str], *, is_grouped: bool = False, is_optional: bool = False) -> Column:
+    def text(
+        cls,
+        heading: str,
+        cells: Iterable[str],
+        *,
+        is_grouped: bool = False,
+        is_optional: bool = False,
+        links: Iterable[str | None] = (),
+    ) -> Column:
         """Words."""
-        texts = tuple(cells)
-        return cls(heading, texts, texts, Kind.text, is_grouped=is_grouped, is_optional=is_optional)
+        texts, given = tuple(cells), tuple(links)
+        return cls(heading, texts, texts, Kind.text, is_grouped=is_grouped, is_optional=is_optional, links=given)
 
     @classmethod
     def name(cls, heading: str, cells: Iterable[str]) -> Column:

@@ -61,7 +61,7 @@ def render_ranges(ranges: Sequence[dict[str, Any]], stream: IO[str], form: Repor
 
 
 def render_document(document: Document, stream: IO[str], form: ReportFormat) -> None:
-    """Write `document` to `stream`; JSON has writers of its own."""
+    """Write `document` to `stream` as a table, Markdown or a page."""
     if form is ReportFormat.markdown:
         from nsys_pipeline.report import markdown
 
