@@ -155,6 +155,8 @@ def analyze(
         hint = "the trace contradicts itself: export it again, and believe no number that a failed check is about"
         if any(check.name == "utilization.bounded" for check in failed):
             hint = "more than the hardware can do: check --model, --shape, --dtype, --tp and --peak"
+        elif any(check.name == "times.possible" for check in failed):
+            hint = 'no generation runs so: look at the ranges, `llmperf sql TRACE "from phases order by start_ns"`'
         raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}", hint=hint)
     if report.verification and (unexplained := report.verification.unexplained):
         raise CheckError(
