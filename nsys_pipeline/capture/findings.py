@@ -38,10 +38,12 @@ _SHOWN_MESSAGES = 5
 
 _GPU_WORK = ("kernels", "memcpys", "memsets", "graph_launches")
 
-_NO_RANGES = "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program"
+_NO_RANGES = (
+    "add `--auto` for transformers models and engines, or `from nsys_pipeline.markers import phase` to the program"
+)
 _NO_RANGES_WITH_AUTO = (
-    "`--auto` marks transformers models alone; children that fork without exec only with `--trace-forks`; and nothing"
-    " under Python's -I, -E and -S or in an emptied environment"
+    "`--auto` marks transformers models, vLLM and SGLang alone; children that fork without exec only with"
+    " `--trace-forks`; and nothing under Python's -I, -E and -S or in an emptied environment"
 )
 
 
