@@ -43,7 +43,7 @@ from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges,
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nsys_pipeline.records import Detail
+    from nsys_pipeline.records import Detail, Report
     from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
@@ -153,9 +153,16 @@ def analyze(
             render_report(report, stream, kind, detail=detail)
     if list_ranges:
         return
+    sys.stdout.flush()
+    _check(report)
+    if given:
+        check_rules(given, report, before)
+
+
+def _check(report: Report) -> None:
+    """Raise CheckError where the trace contradicts itself, or `nsys stats`."""
     from nsys_pipeline.errors import CheckError
 
-    sys.stdout.flush()
     if failed := [check for check in report.checks if not check.passed]:
         hint = "the trace contradicts itself: export it again, and believe no number that a failed check is about"
         if any(check.name == "utilization.bounded" for check in failed):
@@ -168,8 +175,6 @@ def analyze(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
             hint="please report this with the output of --verify --format json",
         )
-    if given:
-        check_rules(given, report, before)
 
 
 def keep_reports(trace: Path) -> list[Path]:
