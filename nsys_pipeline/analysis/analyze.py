@@ -18,6 +18,7 @@ from nsys_pipeline.errors import ModelError, TraceError
 from nsys_pipeline.model import Conventions
 from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
+    Budget,
     Check,
     Device,
     Finding,
@@ -47,11 +48,12 @@ STATIC_TARGETS = (
     "attribute.graph_calls", "attribute.kernel_totals",
     "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
-    "attribute.work_totals", "attribute.layer_ranges",
+    "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
+    "attribute._cut_gap_slots",
 )  # fmt: skip
 MODEL_TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "attribute.cold_occurrences", "attribute.request_summary",
+    "views.time_budget", "attribute.cold_occurrences", "attribute.request_summary",
 )  # fmt: skip
 
 
@@ -122,8 +124,9 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
 
 def _report(trace: Trace, options: AnalysisOptions) -> Report:
     prepared = prepare(trace, options)
-    phases = _phases(trace)
-    unattributed = _unattributed(trace)
+    budgets = _budgets(trace)
+    phases = _phases(trace, budgets)
+    unattributed = _unattributed(trace, budgets.get(None, Budget()))
     info = _trace_info(trace, prepared.devices)
     operators = _operators(trace, prepared)
     notices = [*prepared.notices, *trace_notices(trace, phases, unattributed, prepared.model, prepared.conventions)]
@@ -134,6 +137,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         totals=WorkTotals(**records(trace.connection, "SELECT * FROM attribute.work_totals")[0]),
         phases=phases,
         unattributed=unattributed,
+        windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
         checks=[Check(**row) for row in records(trace.connection, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(trace.connection, "FROM views.findings")],
@@ -226,6 +230,26 @@ def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:
     )
 
 
+def _budgets(trace: Trace) -> dict[str | None, Budget]:
+    """Phase, or None outside every phase, → what its time was spent on, over all GPUs."""
+    times: dict[str | None, dict[str, int]] = defaultdict(dict)
+    for row in records(
+        trace.connection,
+        "SELECT phase, class, sum(time_ns)::BIGINT AS time_ns FROM views.time_budget GROUP BY phase, class",
+    ):
+        times[row["phase"]][f"{row['class']}_ns"] = row["time_ns"]
+    return {phase: Budget(**classes) for phase, classes in times.items()}
+
+
+def _windows_ns(trace: Trace) -> dict[int, int]:
+    rows = records(
+        trace.connection,
+        "SELECT device_id, sum(end_ns - start_ns)::BIGINT AS window_ns FROM attribute.windows "
+        "GROUP BY device_id ORDER BY device_id",
+    )
+    return {row["device_id"]: row["window_ns"] for row in rows}
+
+
 def _recorder(trace: Trace) -> str | None:
     """Version of the nsys that recorded: as the trace says, or the report that it is, or that lies beside it."""
     if said := scalar(trace.connection, "SELECT recorder_version FROM load.recorder"):
@@ -236,7 +260,7 @@ def _recorder(trace: Trace) -> str | None:
     return None
 
 
-def _phases(trace: Trace) -> list[Phase]:
+def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
     con = trace.connection
     devices: dict[str, list[PhaseDevice]] = defaultdict(list)
     for row in records(
@@ -269,7 +293,15 @@ def _phases(trace: Trace) -> list[Phase]:
         )
         name = row.pop("phase")
         phases.append(
-            Phase(name=name, bound=word, bound_detail=detail, shapes=shapes[name], devices=devices[name], **row)
+            Phase(
+                name=name,
+                bound=word,
+                bound_detail=detail,
+                shapes=shapes[name],
+                devices=devices[name],
+                budget=budgets.get(name, Budget()),
+                **row,
+            )
         )
     first_start = dict(con.execute("SELECT phase, min(start_ns) FROM attribute.phase_ranges GROUP BY phase").fetchall())
     return sorted(phases, key=lambda phase: (_PHASE_ORDER.get(phase.name, 2), first_start[phase.name], phase.name))
@@ -278,7 +310,7 @@ def _phases(trace: Trace) -> list[Phase]:
 _PHASE_ORDER = {"prefill": 0, "decode": 1}
 
 
-def _unattributed(trace: Trace) -> Unattributed:
+def _unattributed(trace: Trace, budget: Budget) -> Unattributed:
     con = trace.connection
     reasons = {
         row["reason"]: {"count": row["count"], "time_ns": row["time_ns"]}
@@ -300,7 +332,7 @@ def _unattributed(trace: Trace) -> Unattributed:
         FROM attribute.unattributed_work
         """,
     )[0]
-    return Unattributed(reasons=reasons, **sums)
+    return Unattributed(reasons=reasons, budget=budget, **sums)
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
