@@ -56,7 +56,7 @@ def operator_rules() -> tuple[OperatorRule, ...]:
 
 def families() -> list[str]:
     """Every family, in the order of the rules, `other` last."""
-    found = dict.fromkeys(rule.family for rule in (*kernel_rules(), *operator_rules()))
+    found = dict.fromkeys([one.family for one in kernel_rules()] + [one.family for one in operator_rules()])
     return [*(family for family in found if family != OTHER), OTHER]
 
 
