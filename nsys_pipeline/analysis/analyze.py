@@ -31,7 +31,7 @@ from nsys_pipeline.records import (
     Unattributed,
     WorkTotals,
 )
-from nsys_pipeline.trace.duck import records, scalar
+from nsys_pipeline.duck import records, scalar
 
 if TYPE_CHECKING:
     from nsys_pipeline.hardware import Gpu

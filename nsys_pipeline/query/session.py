@@ -206,7 +206,7 @@ class Session:
             self._set("lock_configuration = true")
             self.is_closed_off = True
             for provider in self.providers:
-                provider.may_keep = False
+                provider.trace.is_closed_off = True
 
     def _keep_order(self) -> None:
         """Let `UNION ALL` and `LIMIT` mean what they say: a trace is loaded without the order of rows."""

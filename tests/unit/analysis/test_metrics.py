@@ -11,7 +11,7 @@ from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze, prepa
 from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
+from nsys_pipeline.duck import records
 from tests.support.nsys_schema import GENERATIONS
 from tests.support.small_trace import small_trace
 from tests.support.trace_builder import TraceBuilder
