@@ -14,11 +14,12 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     --   kernel_id BIGINT  What it is. Unit: ns.
 
 A module of ``sql/findings`` is something that a reader must know: its rows are the places where it holds. Its header
-has two or three keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns BIGINT`::
+has some keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns BIGINT`::
 
     -- severity: warning   (error: a number is wrong; warning: a number lacks something; info: worth knowing)
     -- message: the end of {range_count:,} ranges was not recorded
     -- hint: let the workload end by itself
+    -- concerns: attribute.phase_walls   (whoever asks for a relation that is made from it is told)
 
 `{column}` in a text is the value of that column: `:,` groups digits, `:ms` reads ns, `:%` a ratio (see `template_sql`).
 The relation `findings._all` has the rows of all of them as sentences; the view `findings` is what readers get.
@@ -42,9 +43,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 # A relation may only require relations of its own layer or of layers to its left.
-LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "findings", "views")
+LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "views", "findings")
 EXTERNAL_LAYERS = ("nsys", "input")
-KEYS = ("severity", "message", "hint", "requires", "materialize", "params", "returns", "columns")
+KEYS = ("severity", "message", "hint", "concerns", "requires", "materialize", "params", "returns", "columns")
 # Of findings, the worst first.
 SEVERITIES = ("error", "warning", "info")
 ALL_FINDINGS = "findings._all"
@@ -80,6 +81,7 @@ class Module:
     severity: str | None = None
     message: str | None = None
     hint: str | None = None
+    concerns: tuple[str, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -143,7 +145,7 @@ def parse(name: str, text: str) -> Module:
         name=name,
         doc=" ".join(prose[:grain_at]),
         grain=" ".join(prose[grain_at:]).removeprefix("Grain:").strip(),
-        requires=tuple(re.findall(r"[\w.]+", " ".join(fields.get("requires", [])))),
+        requires=_names(fields.get("requires")),
         columns=parse_columns(name, fields.get("columns", [])),
         sql=sql,
         is_table=fields.get("materialize") in (["table"], ["temporary"]),
@@ -151,7 +153,12 @@ def parse(name: str, text: str) -> Module:
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
         **{key: _text(fields.get(key)) for key in ("severity", "message", "hint")},
+        concerns=_names(fields.get("concerns")),
     )
+
+
+def _names(lines: list[str] | None) -> tuple[str, ...]:
+    return tuple(re.findall(r"[\w.]+", " ".join(lines or [])))
 
 
 def _text(lines: list[str] | None) -> str | None:
@@ -198,20 +205,22 @@ def all_modules() -> Mapping[str, Module]:
 def all_findings(modules: Iterable[Module]) -> Module:
     """The relation of everything that the findings among `modules`, and Python, have to say: see `views.findings`."""
     found = sorted((module for module in modules if module.is_finding), key=lambda one: one.name)
-    selects = [_sentences_sql(one) for one in found]
-    selects.append("SELECT code, severity, phase, message, hint, at_stake_ns FROM input.notices")
     return Module(
         name=ALL_FINDINGS,
         doc="What a reader must know, as sentences: the findings of sql/findings, and what only Python can tell.",
         grain="code, phase, message.",
         requires=(*dict.fromkeys(needed for one in found for needed in one.requires), "input.notices"),
         columns=parse_columns(ALL_FINDINGS, _FINDING_COLUMNS),
-        sql="\nUNION ALL\n".join(selects),
+        sql="\nUNION ALL\n".join([*map(sentences_sql, found), NOTICES_SQL]),
         is_table=True,
     )
 
 
-def _sentences_sql(finding: Module) -> str:
+NOTICES_SQL = "SELECT code, severity, phase, message, hint, at_stake_ns FROM input.notices"
+
+
+def sentences_sql(finding: Module) -> str:
+    """A SELECT of the rows of a finding with its texts filled in: code, severity, phase, message, hint, at_stake_ns."""
     message, hint = template_sql(finding, finding.message), template_sql(finding, finding.hint)
     return (
         f"SELECT '{finding.relation}' AS code, '{finding.severity}' AS severity, phase, {message} AS message, "

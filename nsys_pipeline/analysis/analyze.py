@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, parallel_notices, product_dtypes
-from nsys_pipeline.analysis.devices import describe_devices
-from nsys_pipeline.analysis.notices import create_notices, operator_notices, trace_notices
-from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
-from nsys_pipeline.errors import ModelError
-from nsys_pipeline.model import Conventions
+from nsys_pipeline.duck import records, scalar
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.inputs.costs import product_dtypes
 from nsys_pipeline.records import (
     Check,
-    Device,
     Finding,
     KernelRow,
-    Notice,
     OperatorRow,
     Phase,
     PhaseDevice,
@@ -31,78 +26,17 @@ from nsys_pipeline.records import (
     Unattributed,
     WorkTotals,
 )
-from nsys_pipeline.duck import records, scalar
 
 if TYPE_CHECKING:
-    from nsys_pipeline.hardware import Gpu
     from nsys_pipeline.model import Model
     from nsys_pipeline.trace import Trace
 
-# What the report reads. Built before the trace goes into the cache, so that the next run finds it there.
-STATIC_TARGETS = (
-    "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
-    "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
-    "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
-    "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
-    "attribute.work_totals", "attribute.layer_ranges",
-)  # fmt: skip
-MODEL_TARGETS = (
+# What the report reads.
+TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "attribute.cold_occurrences", "attribute.request_summary",
+    "views.operator_summary", "views.findings", "attribute.phase_devices", "attribute.request_summary",
+    "attribute.unattributed_work", "attribute.work_totals", "load.metadata", "load.processes", "load.session",
 )  # fmt: skip
-
-
-@attrs.frozen(kw_only=True)
-class AnalysisOptions:
-    """What the analysis is told beside the trace. `model` wins over the model that the trace describes."""
-
-    model: Model | None = None
-    shapes: tuple[RequestShape, ...] = ()
-    conventions: Conventions = attrs.field(factory=Conventions)
-    peaks: Mapping[str, float] = attrs.field(factory=dict)
-    bandwidth_bytes_per_s: float | None = None
-    top_kernels: int = 5
-
-
-@attrs.frozen
-class Prepared:
-    """What `prepare` found out on the way to the tables."""
-
-    model: Model | None
-    devices: list[Device]
-    notices: list[Notice]
-    run: RunDescription
-    conventions: Conventions
-    steps: list[Step]
-    gpus: Mapping[int, Gpu]
-
-
-def prepare(trace: Trace, options: AnalysisOptions) -> Prepared:
-    """Build every relation that the report reads, with shapes, costs and peaks joined in."""
-    trace.build(*STATIC_TARGETS)
-    trace.keep()
-    prepared = estimate(trace, options)
-    trace.build(*MODEL_TARGETS)
-    return prepared
-
-
-def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
-    """Fill in the relations of ``input`` that shapes, model and hardware decide."""
-    trace.build("load.devices")
-    run = RunDescription.of(trace)
-    model, notices = _model(run, options)
-    conventions = run.conventions(options.conventions)
-    steps_by_occurrence, shape_notices = assign_shapes(trace, options.shapes)
-    steps = create_shape_tables(trace, steps_by_occurrence)
-    devices, gpus, gpu_notices = describe_devices(trace, options.peaks, options.bandwidth_bytes_per_s)
-    cost_notices = create_cost_tables(trace, steps, model, conventions, gpus)
-    cost_notices += parallel_notices(trace, run, model, options.conventions, conventions)
-    trace.runner.built |= {
-        "input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs",
-    }  # fmt: skip
-    return Prepared(
-        model, devices, [*notices, *shape_notices, *gpu_notices, *cost_notices], run, conventions, steps, gpus
-    )
 
 
 def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
@@ -112,63 +46,39 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
 
 
 def _report(trace: Trace, options: AnalysisOptions) -> Report:
-    prepared = prepare(trace, options)
+    trace.describe(options)
+    trace.build(*TARGETS)
+    con = trace.connection
     phases = _phases(trace)
-    unattributed = _unattributed(trace)
-    info = _trace_info(trace, prepared.devices)
-    operators = _operators(trace, prepared)
-    notices = [*prepared.notices, *trace_notices(trace, phases, unattributed, prepared.model, prepared.conventions)]
-    create_notices(trace, [*notices, *operator_notices(operators)])
-    trace.build("views.findings")
+    operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
-        trace=info,
-        totals=WorkTotals(**records(trace.connection, "SELECT * FROM attribute.work_totals")[0]),
+        trace=_trace_info(trace),
+        totals=WorkTotals(**records(con, "SELECT * FROM attribute.work_totals")[0]),
         phases=phases,
-        unattributed=unattributed,
+        unattributed=_unattributed(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
-        checks=[Check(**row) for row in records(trace.connection, "FROM views.trace_checks ORDER BY name")],
-        findings=[Finding(**row) for row in records(trace.connection, "FROM views.findings")],
-        model=_describe_model(trace, prepared),
-        operators=operators,
-        requests=records(trace.connection, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
+        checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
+        findings=[Finding(**row) for row in records(con, "FROM views.findings")],
+        model=_describe_model(trace),
+        operators=[OperatorRow(**row) for row in operators],
+        requests=records(con, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
     )
 
 
-def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
-    """Operators of marked layers; none where no layer is marked or the model is not known."""
-    trace.build("attribute.layer_ranges")
-    if prepared.model is None or not scalar(trace.connection, "SELECT count(*) FROM attribute.layer_ranges"):
-        return []
-    from nsys_pipeline.analysis.ops import create_shape_ops
-
-    create_shape_ops(trace, prepared)
-    trace.build("views.operator_summary")
-    rows = records(trace.connection, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
-    return [OperatorRow(**row) for row in rows]
-
-
-def _model(run: RunDescription, options: AnalysisOptions) -> tuple[Model | None, list[Notice]]:
-    if options.model is not None:
-        return options.model, []
-    try:
-        return run.model(), []
-    except ModelError as error:
-        return None, [Notice("model_not_understood", f"the trace's own model: {error.message}", error.hint)]
-
-
-def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | None:
-    model = prepared.model
+def _describe_model(trace: Trace) -> dict[str, object] | None:
+    inputs = trace.inputs
+    model, conventions = inputs.run.model, inputs.run.conventions
     if model is None:
         return None
     return {
         "name": model.name,
         "params": model.params,
         "active_params": model.active_params,
-        "dtype": prepared.conventions.dtype or model.dtype,
-        "products": product_dtypes(model, prepared.steps, prepared.conventions),
+        "dtype": conventions.dtype or model.dtype,
+        "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
-        "routing": _routing(trace, model, prepared.steps),
-        "convention": {key: value for key, value in attrs.asdict(prepared.conventions).items() if value is not None},
+        "routing": _routing(trace, model, inputs.steps.distinct),
+        "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None},
     }
 
 
@@ -185,7 +95,7 @@ def _routing(trace: Trace, model: Model, steps: Sequence[Step]) -> str | None:
     return "partly counted" if len(counted) > 1 else "counted" if True in counted else "uniform"
 
 
-def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:
+def _trace_info(trace: Trace) -> TraceInfo:
     con = trace.connection
     metadata = {
         (row["source"], row["name"]): row["value"]
@@ -199,7 +109,7 @@ def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:
         processes=records(
             con, "SELECT process_id AS id, name FROM load.processes WHERE has_events ORDER BY process_key"
         ),
-        devices=devices,
+        devices=list(trace.inputs.peaks.devices),
     )
 
 

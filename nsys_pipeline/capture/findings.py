@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.nsys.diagnostics import explained, no_gpu_work
 
 # Marks, push/pop and start/end ranges, and those of NVTXT files; the other rows only name domains and threads.
 _NVTX_EVENT_TYPES = "(34, 59, 60, 70, 71)"
@@ -30,53 +30,13 @@ _COUNTED_TABLES = {
     "os_runtime_calls": "OSRT_API",
 }
 
-# nsys says these in every capture with sampling off, or of processes that use no GPU; they mean nothing on their own.
-_HARMLESS = re.compile(
-    r"Unable to configure the collection of CPU IP|Scheduling information is absent|"
-    r"No (NVTX|CUDA|cuDNN|cuBLAS) events collected|(CUDA|cuDNN|cuBLAS) profiling might have not been started correctly|"
-    r"nvtxDomainDestroy was called with wrong domain|(cuBLAS|cuDNN) symbols found|Tracing cuDNN library version"
-)
-_KNOWN: tuple[tuple[str, str, str, str], ...] = (
-    (
-        r"NVTX payload extension is incompatible",
-        "nvtx-incompatible",
-        "the `nvtx` package of the workload is too new for this nsys: its ranges were lost",
-        "pip install nvtx==0.2.11 in the workload's environment, or use Nsight Systems 2025.3 or newer",
-    ),
-    (
-        r"Installed CUDA driver version \(([\d.]+)\) is not supported by this build",
-        "driver-newer",
-        "the CUDA driver is newer than nsys knows; what it recorded is usually complete",
-        "a newer Nsight Systems removes the doubt",
-    ),
-    (
-        r"Not all (?:NVTX|CUDA|OS runtime libraries) events might have been collected",
-        "events-incomplete",
-        "nsys may not have collected every event",
-        "a process was killed before its buffers were written: let the workload end by itself",
-    ),
-    (
-        r"dropped|buffer.*(?:overflow|full)|lost",
-        "events-dropped",
-        "nsys dropped events",
-        "capture a shorter part (`--duration`, `--capture-range`) or fewer traces",
-    ),
-    (
-        r"NotInitializedException|Error when processing events",
-        "importer-mismatch",
-        "the importer could not read every event: the capture is newer than the importer, or damaged",
-        "run the nsys that belongs to the importer (`llmperf doctor` shows both)",
-    ),
-)
+_GPU_WORK = ("kernels", "memcpys", "memsets", "graph_launches")
 
 _NO_RANGES = "add `--auto` for transformers models, or `from nsys_pipeline.markers import phase` to the program"
 _NO_RANGES_WITH_AUTO = (
     "`--auto` marks transformers models alone; children that fork without exec only with `--trace-forks`; and nothing"
     " under Python's -I, -E and -S or in an emptied environment"
 )
-
-# A process that only execs another one leaves an "incomplete" note behind, so that one alone is no warning.
-_LEVELS = {"nvtx-incompatible": "error", "events-incomplete": "info"}
 
 
 @attrs.frozen
@@ -120,12 +80,21 @@ def inspect_trace(
             )
             phases = _phase_counts(connection, tables)
             diagnostics = _diagnostics(connection, tables)
+            gpus = _gpus(connection, tables)
         finally:
             connection.close()
     except sqlite3.Error as error:
         raise TraceError(f"cannot read `{sqlite}`: {error}") from error
     wanted = set(traces) | ({"gpu-metrics"} if gpu_metrics else set())
-    return TraceContents(counts, phases, (*_absent(counts, phases, wanted, auto=auto), *_said(diagnostics)))
+    lacks_gpu_work = "cuda" in wanted and not sum(counts[name] for name in _GPU_WORK)
+    said = explained(diagnostics, lacks_gpu_work=lacks_gpu_work)
+    found = _absent(counts, phases, wanted, auto=auto)
+    if lacks_gpu_work:
+        message, hint, reason = no_gpu_work(said, gpus=gpus, api_calls=counts["api_calls"])
+        found.insert(0, Finding("no-gpu-work", "warning", message, hint))
+        said = [one for one in said if one != reason]
+    found += [Finding(one.code, one.severity, one.message, one.hint) for one in said]
+    return TraceContents(counts, phases, tuple(found))
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:
@@ -154,17 +123,14 @@ def _diagnostics(connection: sqlite3.Connection, tables: set[str]) -> list[tuple
     return [(int(severity), str(text)) for severity, text in rows]
 
 
+def _gpus(connection: sqlite3.Connection, tables: set[str]) -> list[str]:
+    if "TARGET_INFO_GPU" not in tables:
+        return []
+    return [str(name) for (name,) in connection.execute("SELECT name FROM TARGET_INFO_GPU ORDER BY rowid")]
+
+
 def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str], *, auto: bool) -> list[Finding]:
     found = []
-    if "cuda" in wanted and not counts["kernels"] + counts["memcpys"] + counts["memsets"] + counts["graph_launches"]:
-        found.append(
-            Finding(
-                "no-gpu-work",
-                "warning",
-                "no GPU work was recorded" + ("" if counts["api_calls"] else ": no process made a CUDA call"),
-                "a workload on the CPU has none; otherwise check `llmperf doctor`, and `--trace-forks` for children",
-            )
-        )
     if "nvtx" in wanted and not counts["nvtx_events"]:
         found.append(
             Finding(
@@ -193,20 +159,3 @@ def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str], *,
             )
         )
     return found
-
-
-def _said(diagnostics: list[tuple[int, str]]) -> list[Finding]:
-    found: dict[str, Finding] = {}
-    for severity, text in diagnostics:
-        if severity < 2:
-            continue
-        for pattern, code, message, hint in _KNOWN:
-            if re.search(pattern, text, re.IGNORECASE):
-                level = _LEVELS.get(code, "warning")
-                found.setdefault(code, Finding(code, level, f"{message} (nsys: {text.strip()})", hint))
-                break
-        else:
-            if not _HARMLESS.search(text):
-                level = "error" if severity > 2 else "info"
-                found.setdefault(text, Finding("nsys", level, f"nsys: {text.strip()}"))
-    return list(found.values())

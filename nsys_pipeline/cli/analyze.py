@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -36,16 +34,9 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
+from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
 
 _OUTPUT = "Output"
-
-
-class ReportFormat(StrEnum):
-    """Formats of the report."""
-
-    table = "table"
-    json = "json"
-    markdown = "markdown"
 
 
 def analyze(
@@ -96,7 +87,7 @@ def analyze(
     """
     from nsys_pipeline.trace import Trace, find_trace
 
-    kind = format or _format_of(output)
+    kind = format or format_of(output)
     if output is not None:
         check_output(output, force=force)
     with progress() as on_progress:
@@ -125,21 +116,12 @@ def analyze(
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
-            from nsys_pipeline.report.terminal import render_ranges
+            from nsys_pipeline.report.ranges import ranges_document
+            from nsys_pipeline.report.terminal import render_document
 
-            render_ranges(ranges, stream)
-        elif kind is ReportFormat.json:
-            from nsys_pipeline.report.json import render_json
-
-            render_json(report, stream)
-        elif kind is ReportFormat.markdown:
-            from nsys_pipeline.report.markdown import render_markdown
-
-            render_markdown(report, stream)
+            render_document(ranges_document(ranges), stream)
         else:
-            from nsys_pipeline.report.terminal import render_report
-
-            render_report(report, stream)
+            render_report(report, stream, kind)
     if list_ranges:
         return
     from nsys_pipeline.errors import CheckError
@@ -155,9 +137,3 @@ def analyze(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
             hint="please report this with the output of --verify --format json",
         )
-
-
-def _format_of(output: Path | None) -> ReportFormat:
-    """Format that the name of the output asks for."""
-    suffixes = {".json": ReportFormat.json, ".md": ReportFormat.markdown}
-    return suffixes.get(output.suffix, ReportFormat.table) if output else ReportFormat.table

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nsys_pipeline.errors import LlmperfError, ModelError, UsageError
+from nsys_pipeline.text import printable
 
 if TYPE_CHECKING:
     from nsys_pipeline.capture import CapturePlan, CaptureResult, Finding
@@ -485,7 +486,7 @@ def _tell(result: CaptureResult, *, left_out: tuple[str, ...]) -> None:
         if finding.severity != "info" and finding.code not in left_out:
             sys.stderr.write(_finding_text(finding))
         if finding.code in ("workload-failed", "timeout", "interrupted"):
-            sys.stderr.writelines(f"  | {line}\n" for line in _last_lines(result.run_dir / "workload.log"))
+            sys.stderr.writelines(f"  | {printable(line)}\n" for line in _last_lines(result.run_dir / "workload.log"))
     sys.stderr.write(f"run directory: {result.run_dir}\n")
 
 
@@ -500,5 +501,5 @@ def _last_lines(log: Path) -> list[str]:
 
 
 def _finding_text(finding: Finding) -> str:
-    hint = f"  hint: {finding.hint}\n" if finding.hint else ""
-    return f"{finding.severity}: {finding.message}\n{hint}"
+    hint = f"  hint: {printable(finding.hint)}\n" if finding.hint else ""
+    return f"{finding.severity}: {printable(finding.message)}\n{hint}"

@@ -13,7 +13,7 @@ import typer
 from nsys_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
 
 # Headings of `--help`.

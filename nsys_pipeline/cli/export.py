@@ -20,11 +20,12 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
+from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
 
 if TYPE_CHECKING:
-    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.inputs import AnalysisOptions
 
 _FORMATS = ("sqlite", "parquet")
 
@@ -76,7 +77,7 @@ def export(
     )
     for finding in inspect_trace(trace).findings:
         if finding.severity == "error":
-            sys.stderr.write(f"{finding.severity}: {finding.message}\n")
+            print_warning(finding.message, severity=finding.severity)
     sys.stdout.write(f"{trace}\n")
 
 

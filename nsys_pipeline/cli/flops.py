@@ -146,9 +146,10 @@ def flops(
         json.dump(data, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
-        from nsys_pipeline.report.flops import render_flops
+        from nsys_pipeline.report.flops import flops_document
+        from nsys_pipeline.report.terminal import render_document
 
-        render_flops(data, sys.stdout, verify=rows)
+        render_document(flops_document(data, verify=rows), sys.stdout)
     if rows and any(row["exact"] and row["estimated"] != row["counted"] for row in rows):
         raise CheckError(f"the estimate of `{loaded.name}` differs from torch's count")
 

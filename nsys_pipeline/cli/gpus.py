@@ -53,9 +53,10 @@ def gpus(
         json.dump(data, sys.stdout, indent=2)
         sys.stdout.write("\n")
     else:
-        from nsys_pipeline.report.gpus import render_gpus
+        from nsys_pipeline.report.gpus import gpus_document
+        from nsys_pipeline.report.terminal import render_document
 
-        render_gpus(data, sys.stdout)
+        render_document(gpus_document(data), sys.stdout)
 
 
 def _same(reported: str, found: list[Gpu]) -> bool:

@@ -17,8 +17,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
-from nsys_pipeline.errors import ExitCode, LlmperfError
-from nsys_pipeline.text import printable_lines
+from nsys_pipeline.cli.messages import print_error
+from nsys_pipeline.errors import ExitCode, LlmperfError, QueryError
 
 # Verb → what it does, as `llmperf --help` says it, in the order in which it does.
 COMMANDS = {
@@ -179,7 +179,7 @@ class Verbs(TyperGroup):
         except LlmperfError as error:
             if _debugging(ctx):
                 raise
-            _print_error(error.message, error.hint)
+            print_error(error.message, error.hint, has_lines=isinstance(error, QueryError))
             raise typer.Exit(int(error.exit_code)) from error
         except KeyboardInterrupt as error:
             sys.stderr.write("\ninterrupted\n")
@@ -197,9 +197,9 @@ class Verbs(TyperGroup):
             if _debugging(ctx):
                 raise
             if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-                _print_error(f"no space left to write to{f' `{error.filename}`' if error.filename else ''}", None)
+                print_error(f"no space left to write to{f' `{error.filename}`' if error.filename else ''}", None)
                 raise typer.Exit(int(ExitCode.DATA)) from error
-            _print_error(
+            print_error(
                 f"{type(error).__name__}: {str(error).strip() or 'no message'}",
                 "this is a bug in llmperf: run again with `llmperf --debug …` and report what it prints",
             )
@@ -215,16 +215,10 @@ def _debugging(ctx: Any) -> bool:
     return bool(ctx.params.get("debug")) or os.environ.get("LLMPERF_DEBUG") == "1"
 
 
-def _print_error(message: str, hint: str | None) -> None:
-    sys.stderr.write(f"error: {printable_lines(message)}\n")
-    if hint:
-        sys.stderr.write(f"\nhint: {printable_lines(hint)}\n")
-
-
 def _usage_error(error: TyperException) -> int:
     """Say what is wrong with the command line, and which help to read."""
     ctx = getattr(error, "ctx", None)
     message = error.format_message().rstrip(".")
     hint = f"`{ctx.command_path} --help` lists what it takes" if ctx is not None else None
-    _print_error(message[:1].lower() + message[1:], hint)
+    print_error(message[:1].lower() + message[1:], hint)
     return error.exit_code

@@ -13,8 +13,6 @@ from nsys_pipeline.errors import HardwareError, ModelError
 from nsys_pipeline.records import Notice, Step
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
     from nsys_pipeline.hardware import Gpu
     from nsys_pipeline.inputs.inputs import Inputs
     from nsys_pipeline.model import Conventions, Model
@@ -72,7 +70,7 @@ def find_costs(inputs: Inputs) -> Costs:
 
 
 def steps_without_costs(inputs: Inputs) -> set[int]:
-    """Ids of the steps that the model has no passes of: those of decode phases, if it is an encoder and nothing else."""
+    """Ids of the steps that the model has no passes of: those of decode phases, if it is nothing but an encoder."""
     model = inputs.run.model
     if model is None or model.architecture.decoder is not None:
         return set()
@@ -100,8 +98,7 @@ def _costs(
     _check_range(costs)
     # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
     by_gpu = {
-        id(gpu): [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)]
-        for gpu in gpus.values()
+        id(gpu): [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)] for gpu in gpus.values()
     }
     times: list[tuple[object, ...]] = []
     for device, gpu in gpus.items():

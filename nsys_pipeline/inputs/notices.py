@@ -12,21 +12,26 @@ from nsys_pipeline.records import Notice
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
 
-# Code → severity, as findings of sql/findings have it in their headers. docs/findings.md explains each.
-CODES = {
-    "model_not_understood": "warning",
-    "no_estimate": "warning",
-    "encoder_has_no_decode": "warning",
-    "bad_step_marks": "warning",
-    "shapes_ignored": "warning",
-    "requests_without_shape": "warning",
-    "unknown_gpu": "warning",
-    "partial_gpu": "warning",
-    "derived_peak": "warning",
-    "unknown_bandwidth": "warning",
-    "kernels_missing": "error",
-    "no_gpu_work": "warning",
-    "nsys_diagnostic": "warning",
+_COSTS = ("input.shape_costs", "input.shape_ops", "input.operator_costs")
+_PEAKS = ("input.peaks", "input.shape_device_costs")
+_SHAPES = ("input.occurrence_shapes",)
+_WORK = ("load.gpu_ops",)
+# Code → severity, and the relations that it concerns, as findings of sql/findings have both in their headers.
+# docs/findings.md explains each.
+CODES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "model_not_understood": ("warning", _COSTS),
+    "no_estimate": ("warning", _COSTS),
+    "encoder_has_no_decode": ("warning", _COSTS),
+    "bad_step_marks": ("warning", _SHAPES),
+    "shapes_ignored": ("warning", _SHAPES),
+    "requests_without_shape": ("warning", _SHAPES),
+    "unknown_gpu": ("warning", _PEAKS),
+    "partial_gpu": ("warning", _PEAKS),
+    "derived_peak": ("warning", _PEAKS),
+    "unknown_bandwidth": ("warning", _PEAKS),
+    "kernels_missing": ("error", _WORK),
+    "no_gpu_work": ("warning", _WORK),
+    "nsys_diagnostic": ("warning", _WORK),
 }
 # Beside what the costs need.
 NEEDS = recording.NEEDS
@@ -38,7 +43,7 @@ _TYPES = {
 
 def create_notices(inputs: Inputs) -> None:
     """`input.notices`: one row per notice."""
-    rows = [(one.code, CODES[one.code], None, one.message, one.hint, None) for one in _notices(inputs)]
+    rows = [(one.code, CODES[one.code][0], None, one.message, one.hint, None) for one in _notices(inputs)]
     create_from_rows(inputs.connection, "input.notices", _TYPES, rows)
 
 

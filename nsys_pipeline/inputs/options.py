@@ -15,6 +15,7 @@ from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Step
 if TYPE_CHECKING:
     from nsys_pipeline.model import Model
 
+
 def _at_most(limit: int) -> Callable[[RequestShape, attrs.Attribute[Any], int | None], None]:
     def check(shape: RequestShape, attribute: attrs.Attribute[Any], value: int | None) -> None:
         del shape

@@ -28,9 +28,7 @@ INPUTS: Mapping[str, Input] = {
     "input.settings": Input(ranges.create_settings, of_analysis=False),
     "input.phase_rules": Input(ranges.create_phase_rules, of_analysis=False),
     "input.range_roles": Input(ranges.create_range_roles, ("load.range_names",), of_analysis=False),
-    "input.overlay_segments": Input(
-        ranges.create_overlay_segments, ("attribute.phase_ranges",), of_analysis=False
-    ),
+    "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute.phase_ranges",), of_analysis=False),
     "input.model": Input(run.create_model, (*_MARKS,)),
     "input.peaks": Input(peaks.create_peaks, _DEVICES),
     "input.occurrence_shapes": Input(shapes.create_occurrence_shapes, _STEPS),

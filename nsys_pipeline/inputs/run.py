@@ -77,7 +77,8 @@ class ModelOfRun:
         """The user's model, else the trace's own, if it is understood."""
         run, options = RunDescription.of(inputs.connection), inputs.options
         own = run.conventions(attrs.evolve(options.conventions, tp=1, pp=1))
-        model, notices = options.model, ()
+        model = options.model
+        notices: tuple[Notice, ...] = ()
         if model is None:
             try:
                 model = run.model()

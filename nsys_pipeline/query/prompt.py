@@ -18,6 +18,7 @@ from nsys_pipeline.query.recipes import find_recipe
 from nsys_pipeline.query.table import render_table
 from nsys_pipeline.query.views import find_view
 from nsys_pipeline.query.write import write_csv, write_json
+from nsys_pipeline.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from prompt_toolkit import PromptSession
@@ -75,7 +76,8 @@ class Prompt:
             except (KeyboardInterrupt, Interrupted):
                 sys.stdout.write("interrupted\n")
             except LlmperfError as error:
-                sys.stdout.write(f"error: {error.message}\n" + (f"hint: {error.hint}\n" if error.hint else ""))
+                hint = f"hint: {printable(error.hint)}\n" if error.hint else ""
+                sys.stdout.write(f"error: {printable_lines(error.message)}\n{hint}")
 
     def answer(self, text: str) -> None:
         """Run a query or a command. Raises LlmperfError where it fails."""
@@ -100,6 +102,8 @@ class Prompt:
                     more_hint=".rows N shows more, .format csv all",
                 )  # fmt: skip
         sys.stdout.write(f"{time.monotonic() - started:.2f} s\n")
+        for finding in self.session.findings(text):
+            sys.stdout.write(printable(f"warning: {finding.message}") + "\n")
 
     def _command(self, text: str) -> None:
         try:

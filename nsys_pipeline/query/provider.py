@@ -6,11 +6,15 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.inputs.registry import INPUTS
+from nsys_pipeline.inputs.notices import CODES
+from nsys_pipeline.inputs.registry import INPUTS, NEEDS
 from nsys_pipeline.query.raw_tables import RawTables
 from nsys_pipeline.query.statement import Relation
-from nsys_pipeline.sqlmods import LAYERS, all_modules
+from nsys_pipeline.records import Finding
+from nsys_pipeline.sqlmods import LAYERS, NOTICES_SQL, all_modules, closure, sentences_sql
+from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
@@ -34,8 +38,32 @@ class Provider:
         """The model, the shapes and the peaks that fill in utilization."""
         return self.trace.inputs.options
 
+    def findings(self, relations: Iterable[Relation]) -> list[Finding]:
+        """What a reader of `relations` must know: the findings that concern anything that they are made from."""
+        targets, _ = self._targets(relations)
+        read = set(closure(targets, needs=NEEDS))
+        modules = [one for one in all_modules().values() if one.is_finding and not read.isdisjoint(one.concerns)]
+        codes = [code for code, (_, concerns) in CODES.items() if not read.isdisjoint(concerns)]
+        selects = [sentences_sql(module) for module in modules]
+        if codes:
+            selects.append(f"{NOTICES_SQL} WHERE code IN ({', '.join(map(literal, codes))})")
+        if not selects:
+            return []
+        with self.lock:
+            self.trace.build(*(needed for module in modules for needed in module.requires), "input.notices")
+            with self.trace.reading():
+                rows = records(self.trace.connection.cursor(), " UNION ALL ".join(selects))
+        return sorted((Finding(**row) for row in rows), key=Finding.rank)
+
     def provide(self, relations: Iterable[Relation]) -> None:
         """Build `relations`, as far as they are names of this trace. Raises TraceError where it cannot be read."""
+        targets, raw = self._targets(relations)
+        self.build(*targets)
+        if raw:
+            self._load_raw(raw)
+
+    def _targets(self, relations: Iterable[Relation]) -> tuple[set[str], set[str]]:
+        """Full names of what `relations` are in this trace, and the tables of the export among them."""
         targets: set[str] = set()
         raw: set[str] = set()
         for relation in relations:
@@ -46,9 +74,7 @@ class Provider:
                 targets.add("nsys.KERNEL_LAUNCH_CONFIG")
             elif target := _target(schema, name):
                 targets.add(target)
-        self.build(*targets)
-        if raw:
-            self._load_raw(raw)
+        return targets, raw
 
     def build(self, *targets: str) -> None:
         """Build relations of ``sql/`` by their full names."""

@@ -8,6 +8,8 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
+from nsys_pipeline.text import printable
+
 if TYPE_CHECKING:
     import polars as pl
 
@@ -26,20 +28,25 @@ def format_of(path: Path) -> str | None:
 
 
 def write_csv(result: QueryResult, stream: TextIO) -> None:
-    """Comma-separated values with a header; NULL is empty, a list or struct is JSON."""
+    """Comma-separated values with a header; NULL is empty, a list or struct is JSON.
+
+    On a terminal, which would obey them, control characters in values are shown; elsewhere values go out as they are.
+    """
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(result.columns)
+    shown = _shown if stream.isatty() else _csv_value
+    writer.writerow([shown(name) for name in result.columns])
     for batch in result.batches():
-        writer.writerows([_csv_value(value) for value in row] for row in batch)
+        writer.writerows([shown(value) for value in row] for row in batch)
 
 
 def write_json(result: QueryResult, stream: TextIO) -> None:
-    """One JSON object per row and line."""
+    """One JSON object per row and line; on a terminal, characters that JSON lets through are shown, not obeyed."""
     names = result.columns
+    is_terminal = stream.isatty()
     for batch in result.batches():
         for row in batch:
-            stream.write(json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, default=str))
-            stream.write("\n")
+            line = json.dumps(dict(zip(names, map(_plain, row), strict=True)), ensure_ascii=False, default=str)
+            stream.write(f"{printable(line) if is_terminal else line}\n")
 
 
 def write_frame(frame: pl.DataFrame, output_format: str, stream: BinaryIO) -> None:
@@ -56,6 +63,11 @@ def _csv_value(value: Any) -> Any:
     if isinstance(value, (list, dict)):
         return json.dumps(_plain(value), ensure_ascii=False, default=str)
     return value
+
+
+def _shown(value: Any) -> Any:
+    plain = _csv_value(value)
+    return printable(plain) if isinstance(plain, str) else plain
 
 
 def _plain(value: Any) -> Any:

@@ -1,39 +1,25 @@
-"""Render the JSON of `llmperf flops` as tables for people."""
+"""The JSON of `llmperf flops` as a document."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import compress
-from typing import Any, TextIO
+from typing import Any
 
-from nsys_pipeline.report.tables import plain_table, wide_console
-from nsys_pipeline.report.units import bytes_text, flops_text, time_text
-
-#: Below this width a terminal would break the lines of the full tables; they then lose the columns named here.
-_FULL_WIDTH = 104
-_TOTALS_LEFT_OUT = ("weights", "KV read", "KV written")
-_OPS_LEFT_OUT = ("layers", "m x n x k", "dtype")
+from nsys_pipeline.report.document import Block, Column, Document, Note, Notes, Section, Table
+from nsys_pipeline.report.numbers import UNKNOWN, prefixed
 
 
-def render_flops(data: Mapping[str, Any], out: TextIO, *, verify: Sequence[Mapping[str, Any]] | None = None) -> None:
-    """Write totals, conventions and ops of both phases to `out`; with `verify`, the comparison op by op."""
-    console = wide_console(out)
-    conv = data["convention"]
-    label = conv["label"]
-    console.print(
-        f"[bold]{data['model']}[/bold]  {data['params']:,} parameters, {data['active_params']:,} active per token"
-    )
-    console.print(_convention_line(conv))
-    console.print()
-    _totals(console, data, label)
+def flops_document(data: Mapping[str, Any], *, verify: Sequence[Mapping[str, Any]] | None = None) -> Document:
+    """Totals, conventions and ops of both phases; with `verify`, the comparison op by op."""
+    title = f"{data['model']}  {data['params']:,} parameters, {data['active_params']:,} active per token"
+    sections = [_totals(data)]
     for phase in ("prefill", "decode"):
         ops = [op for op in data["ops"] if op["phase"] == phase]
         if data[phase] is not None and ops:
-            console.print()
-            _ops(console, phase, ops)
+            sections.append(_ops(phase, ops))
     if verify is not None:
-        console.print()
-        _verify(console, verify)
+        sections.append(_verify(verify))
+    return Document(title, (_convention_line(data["convention"]),), tuple(sections))
 
 
 def _convention_line(conv: Mapping[str, Any]) -> str:
@@ -58,64 +44,58 @@ def _products(conv: Mapping[str, Any]) -> str:
     return "products " + ", ".join(f"{role} in {dtype}" for role, dtype in sorted(conv["products"].items()))
 
 
-def _totals(console: Any, data: Mapping[str, Any], label: str) -> None:
+def _totals(data: Mapping[str, Any]) -> Section:
     conv = data["convention"]
-    table = plain_table(f"whole batch of {conv['batch']}, {label}")
-    columns = ["phase", "tokens", "FLOPs", "minimum bytes", "weights", "KV read", "KV written", "FLOPs/byte"]
-    timed = "sol_ns" in data["prefill"]
-    columns += ["SOL time"] if timed else []
-    shown = [not (console.width < _FULL_WIDTH and column in _TOTALS_LEFT_OUT) for column in columns]
-    for column in compress(columns, shown):
-        table.add_column(column, justify="left" if column == "phase" else "right")
-    shapes = {
-        "prefill": f"{conv['prompt_tokens']}" + (f" after {conv['cached_tokens']}" if conv["cached_tokens"] else ""),
-        "decode": f"1 after {conv['context']}",
-    }
-    for phase, shape in shapes.items():
-        row = data[phase]
-        if row is None:
-            continue
-        cells = [phase, shape, flops_text(row["flops"])]
-        cells += [bytes_text(row[key]) for key in ("bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes")]
-        cells.append(f"{row['flops'] / row['bytes']:.1f}" if row["bytes"] else "–")
-        if timed:
-            cells.append("–" if row["sol_ns"] is None else time_text(row["sol_ns"]))
-        table.add_row(*compress(cells, shown))
-    console.print(table)
-    shares = [
-        f"{phase} {flops_text(data[phase]['gpu_flops'])}, {bytes_text(data[phase]['gpu_bytes'])}"
-        for phase in shapes
-        if data[phase] is not None and "gpu_flops" in data[phase]
+    cached = f" after {conv['cached_tokens']}" if conv["cached_tokens"] else ""
+    shapes = {"prefill": f"{conv['prompt_tokens']}{cached}", "decode": f"1 after {conv['context']}"}
+    phases = [phase for phase in shapes if data[phase] is not None]
+    rows = [data[phase] for phase in phases]
+    intensity = [row["flops"] / row["bytes"] if row["bytes"] else None for row in rows]
+    is_timed = "sol_ns" in data["prefill"]
+    tokens = [shapes[phase] for phase in phases]
+    columns = [
+        Column.text("phase", phases),
+        Column("tokens", tokens, tokens),
+        Column.prefixed("FLOPs", [row["flops"] for row in rows], "F"),
+        Column.prefixed("minimum bytes", [row["bytes"] for row in rows], "B"),
+        Column.prefixed("weights", [row["weight_bytes"] for row in rows], "B", is_optional=True),
+        Column.prefixed("KV read", [row["kv_read_bytes"] for row in rows], "B", is_optional=True),
+        Column.prefixed("KV written", [row["kv_write_bytes"] for row in rows], "B", is_optional=True),
+        Column("FLOPs/byte", [UNKNOWN if each is None else f"{each:.1f}" for each in intensity], intensity),
     ]
-    if shares:
-        console.print("one GPU's share: " + "; ".join(shares))
-        if timed:
-            console.print("SOL time is that of one pass, through all stages in turn, without communication")
+    if is_timed:
+        columns.append(Column.prefixed("SOL time", [row["sol_ns"] for row in rows], "ns"))
+    shares = [
+        f"{phase} {prefixed(data[phase]['gpu_flops'], 'F')}, {prefixed(data[phase]['gpu_bytes'], 'B')}"
+        for phase in phases
+        if "gpu_flops" in data[phase]
+    ]
+    notes = [Note("", f"one GPU's share: {'; '.join(shares)}")] if shares else []
+    if shares and is_timed:
+        notes.append(Note("", "SOL time is that of one pass, through all stages in turn, without communication"))
+    blocks: list[Block] = [Table(columns)]
+    if notes:
+        blocks.append(Notes(notes))
+    return Section("totals", blocks, title=f"whole batch of {conv['batch']}, {conv['label']}")
 
 
-def _ops(console: Any, phase: str, ops: Sequence[Mapping[str, Any]]) -> None:
+def _ops(phase: str, ops: Sequence[Mapping[str, Any]]) -> Section:
     total = sum(op["flops"] for op in ops)
-    table = plain_table(f"{phase}, by op, summed over layers")
-    columns = ("layer", "layers", "op", "m x n x k", "dtype", "FLOPs", "share", "weights", "KV")
-    shown = [not (console.width < _FULL_WIDTH and column in _OPS_LEFT_OUT) for column in columns]
-    for column in compress(columns, shown):
-        table.add_column(column, justify="left" if column in ("layer", "op", "dtype") else "right")
-    for op in ops:
-        if op["kind"] in ("norm", "embedding") and not op["flops"]:
-            continue
-        cells = (
-            op["layer"],
-            str(op["layers"]),
-            op["name"],
-            _product(op),
-            op["dtype"],
-            flops_text(op["flops"]),
-            f"{op['flops'] / total:.1%}" if total else "–",
-            bytes_text(op["weight_bytes"]),
-            bytes_text(op["kv_read_bytes"] + op["kv_write_bytes"]),
-        )
-        table.add_row(*compress(cells, shown))
-    console.print(table)
+    rows = [op for op in ops if op["flops"] or op["kind"] not in ("norm", "embedding")]
+    share = [op["flops"] / total if total else None for op in rows]
+    products = [_product(op) for op in rows]
+    columns = [
+        Column.text("layer", [op["layer"] for op in rows]),
+        Column.count("layers", [op["layers"] for op in rows], is_optional=True),
+        Column.text("op", [op["name"] for op in rows]),
+        Column("m x n x k", products, products, is_optional=True),
+        Column.text("dtype", [op["dtype"] for op in rows], is_optional=True),
+        Column.prefixed("FLOPs", [op["flops"] for op in rows], "F"),
+        Column("share", [UNKNOWN if each is None else f"{each:.1%}" for each in share], share, unit="ratio"),
+        Column.prefixed("weights", [op["weight_bytes"] for op in rows], "B"),
+        Column.prefixed("KV", [op["kv_read_bytes"] + op["kv_write_bytes"] for op in rows], "B"),
+    ]
+    return Section(phase, (Table(columns),), title=f"{phase}, by op, summed over layers")
 
 
 def _product(op: Mapping[str, Any]) -> str:
@@ -123,17 +103,13 @@ def _product(op: Mapping[str, Any]) -> str:
     return f"{op['batch']} of {product}" if op["batch"] > 1 else product
 
 
-def _verify(console: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    table = plain_table("against torch's FlopCounterMode on the meta device")
-    for column in ("phase", "op", "llmperf", "torch", "difference"):
-        table.add_column(column, justify="left" if column in ("phase", "op") else "right")
-    for row in rows:
-        difference = row["estimated"] - row["counted"]
-        table.add_row(
-            row["phase"],
-            row["op"],
-            f"{row['estimated']:,}",
-            f"{row['counted']:,}",
-            f"{difference:+,}" if difference else "0",
-        )
-    console.print(table)
+def _verify(rows: Sequence[Mapping[str, Any]]) -> Section:
+    differences = [row["estimated"] - row["counted"] for row in rows]
+    columns = [
+        Column.text("phase", [row["phase"] for row in rows]),
+        Column.text("op", [row["op"] for row in rows]),
+        Column.count("llmperf", [row["estimated"] for row in rows]),
+        Column.count("torch", [row["counted"] for row in rows]),
+        Column("difference", [f"{each:+,}" if each else "0" for each in differences], differences),
+    ]
+    return Section("torch", (Table(columns),), title="against torch's FlopCounterMode on the meta device")

@@ -1,83 +1,95 @@
-"""The report as Markdown, for pull requests and notes."""
+"""A document as GitHub-flavoured Markdown, for pull requests and notes: details are folded, names are escaped."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import html
+import re
 from typing import IO
 
-from nsys_pipeline.records import Phase, Report
-from nsys_pipeline.report.format import count, giga, milliseconds, percent, tera
-from nsys_pipeline.report.phrases import (
-    OUTSIDE,
-    OVER_100,
-    has_work_outside,
-    legend,
-    outside_line,
-    partly_line,
-    title_lines,
-)
-from nsys_pipeline.report.verification import verification_lines
-from nsys_pipeline.text import printable
+from nsys_pipeline.report.document import Bars, Block, Depth, Document, Kind, Message, Note, Notes, Section, Table
+
+# What Markdown or HTML would take for its own, in text that a program chose.
+_SPECIAL = re.compile(r"([\\`*_\[\]<#|~$])")
+_AT_START = re.compile(r"^(\s*\d*)([-+=.)](?=\s)|>)")
+_BAR_CELLS = 30
 
 
-def render_markdown(report: Report, stream: IO[str]) -> None:
-    """Write the report as GitHub-flavoured Markdown."""
-    write = stream.write
-    for line in title_lines(report):
-        write(f"{_escape(line)}\n\n")
-    header = [
-        "phase", "occurrences", "of these warm-up", "tokens", "wall ms", "GPU busy ms", "busy %", "kernels", "graphs",
-        "TFLOP", "MFU wall %", "MFU busy %", "MBU busy %", "bound",
-    ]  # fmt: skip
-    rows = [
-        [
-            phase.name, count(phase.occurrences), count(phase.warmup_occurrences), count(phase.tokens),
-            milliseconds(phase.wall_ns), milliseconds(phase.gpu_busy_ns), _busy_share(phase),
-            count(phase.kernel_count), count(phase.graph_launch_count), tera(phase.flops), percent(phase.mfu_wall),
-            percent(phase.mfu_busy), percent(phase.mbu_busy), phase.bound or "",
-        ]
-        for phase in report.phases
-    ]  # fmt: skip
-    write(_table(header, rows, left=1))
-    for phase in report.phases:
-        if partly := partly_line(phase):
-            write(f"\n{phase.name}: {partly}\n")
-    if has_work_outside(report):
-        write(f"\n{outside_line(report)}\n")
-    shapes = [
-        [phase.name, row.shape, count(row.occurrences), milliseconds(row.wall_ns), milliseconds(row.gpu_busy_ns),
-         tera(row.flops), giga(row.bytes), percent(row.mfu_busy), percent(row.mbu_busy)]
-        for phase in report.phases for row in phase.shapes
-    ]  # fmt: skip
-    if shapes:
-        header = ["phase", "shape", "n", "wall ms", "busy ms", "TFLOP", "GB", "MFU busy %", "MBU busy %"]
-        write("\n" + _table(header, shapes, left=2))
-    kernels = [
-        [row.phase or OUTSIDE, f"`{row.name}`", row.family, count(row.measured_count),
-         milliseconds(row.measured_time_ns), percent(row.share)]
-        for row in report.kernels if row.measured_count
-    ]  # fmt: skip
-    if kernels:
-        write("\n" + _table(["phase", "kernel", "family", "n", "ms", "%"], kernels, left=3))
-    checks = [[check.name, "yes" if check.passed else "**no**", check.detail] for check in report.checks]
-    write("\n" + _table(["check", "passed", "detail"], checks, left=3) + "\n")
-    for label, text in legend(report):
-        write(f"- {label}: {_escape(text)}\n")
-    if report.verification:
-        write("\n" + "".join(f"- {_escape(line)}\n" for line in verification_lines(report.verification)))
-    for notice in report.warnings:
-        write(f"\n> **Warning:** {_escape(notice.message)}{' ' + _escape(notice.hint) if notice.hint else ''}\n")
+def render_document(document: Document, stream: IO[str]) -> None:
+    """Write `document`."""
+    if document.title:
+        stream.write(f"### {literal(document.title)}\n\n")
+    for line in document.subtitles:
+        stream.write(f"{escaped(line)}\n\n")
+    for section in document.sections:
+        if section.depth is Depth.headline:
+            heading = f"**{escaped(section.title)}**\n\n" if section.is_titled else ""
+            stream.write(heading + _blocks(section))
+    for section in document.sections:
+        if section.depth is not Depth.headline:
+            # Inside HTML nothing is Markdown.
+            summary = html.escape(section.title)
+            stream.write(f"<details><summary>{summary}</summary>\n\n{_blocks(section)}</details>\n\n")
 
 
-def _busy_share(phase: Phase) -> str:
-    return OVER_100 if phase.outlives_ranges else percent(phase.busy_share)
+def escaped(text: str) -> str:
+    """A sentence as Markdown that shows it; what stands between backticks becomes code."""
+    *parts, last = text.split("`")
+    if len(parts) % 2:  # one backtick too many
+        last = f"{parts.pop()}`{last}"
+    shown = [code(part) if index % 2 else literal(part) for index, part in enumerate([*parts, last])]
+    return "".join(shown)
 
 
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int) -> str:
-    rules = [":--" if index < left else "--:" for index in range(len(header))]
-    lines = [header, rules, *([_escape(cell) for cell in row] for row in rows)]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+def code(text: str) -> str:
+    """`text` as code, whatever is in it."""
+    if not text.strip():
+        return literal(text)
+    fence = "`" * (max(map(len, re.findall("`+", text)), default=0) + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") else ""
+    return f"{fence}{pad}{text}{pad}{fence}".replace("|", "\\|")
 
 
-def _escape(text: str) -> str:
-    return printable(text).replace("|", "\\|")
+def literal(text: str) -> str:
+    """`text` as Markdown that shows it."""
+    text = _AT_START.sub(r"\1\\\2", _SPECIAL.sub(r"\\\1", text.replace("&", "&amp;")))
+    # No mention, no reference to an issue, no link.
+    text = re.sub(r"(@|\\#)(?=\w)", "\\1&#8203;", text)
+    return re.sub(r"(?i)\b(https?|ftp)://|\bwww\.", lambda found: f"{found[0][0]}&#8203;{found[0][1:]}", text)
+
+
+def _blocks(section: Section) -> str:
+    return "".join(f"{_block(block)}\n" for block in section.blocks)
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Table():
+            kinds = [column.kind for column in block.columns]
+            write = [code if kind is Kind.name else literal for kind in kinds]
+            rules = ["--:" if kind is Kind.number else ":--" for kind in kinds]
+            rows = [[to(cell) for to, cell in zip(write, row, strict=True)] for row in block.rows]
+            return _table([literal(column.label) for column in block.columns], rules, rows)
+        case Bars():
+            rows = [[literal(bar.label), *bar.cells, _bar(bar.start, bar.length, block.whole)] for bar in block.bars]
+            return _table(["", *block.headings, ""], [":--", *["--:"] * len(block.headings), ":--"], rows)
+        case Notes():
+            return "".join(f"- {_note(note)}\n" for note in block.notes)
+        case Message():
+            hint = f"\\\n> hint: {escaped(block.hint)}" if block.hint else ""
+            return f"> **{block.severity}:** {escaped(block.text)}{hint}\n"
+
+
+def _note(note: Note) -> str:
+    if note.lead:
+        return f"{escaped(note.label)} **{escaped(note.lead)}**{escaped(note.text)}"
+    return f"**{escaped(note.label)}** {escaped(note.text)}" if note.label else escaped(note.text)
+
+
+def _table(headings: list[str], rules: list[str], rows: list[list[str]]) -> str:
+    return "".join(f"| {' | '.join(line)} |\n" for line in [headings, rules, *rows])
+
+
+def _bar(start: float, length: float, whole: float) -> str:
+    first = min(_BAR_CELLS - 1, round(start / whole * _BAR_CELLS))
+    cells = max(1, round((start + length) / whole * _BAR_CELLS) - first)
+    return f"`{'░' * first}{'█' * cells}{'░' * (_BAR_CELLS - first - cells)}`"

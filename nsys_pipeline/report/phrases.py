@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePath
 
 from nsys_pipeline.records import Phase, Report
-from nsys_pipeline.report.format import milliseconds
+from nsys_pipeline.report.numbers import milliseconds
 
 OUTSIDE = "outside"
 # The share of busy time where GPU work outlasts the ranges: there is no such share.

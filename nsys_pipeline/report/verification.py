@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nsys_pipeline.records import NsysDifference, NsysPhase, Verification
-from nsys_pipeline.report.format import count, milliseconds
+from nsys_pipeline.report.numbers import count, milliseconds
 
 MAX_DIFFERENCES = 20
 REASONS = {

@@ -98,7 +98,8 @@ TABLES: Mapping[str, NsysTable] = {
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
     "ThreadNames": NsysTable(_ints("nameId globalTid priority")),
     "TARGET_INFO_GPU": NsysTable(
-        _ints("id memoryBandwidth clockRate smCount cuDevice totalMemory l2CacheSize computeMajor computeMinor")
+        _ints("id isDiscrete memoryBandwidth clockRate smCount cuDevice totalMemory l2CacheSize")
+        | _ints("computeMajor computeMinor")
         | _texts("name busLocation uuid chipName")
     ),
     # Before mid-2021. Its units of clock and bandwidth are not documented, so they are not read.

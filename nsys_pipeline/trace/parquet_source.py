@@ -101,6 +101,8 @@ def _expression(name: str, stored: str, kind: str) -> str:
             exact = f"regexp_full_match({column}, '\\s*[+-]?[0-9]+(\\.0*)?\\s*')"
         problem = f"error('{name} holds ' || {column}::VARCHAR || ' where a whole number belongs')"
         column = f"CASE WHEN {column} IS NULL OR {exact} THEN {column} ELSE {problem} END"
+    elif stored == "BOOLEAN" and name.startswith("is"):
+        column = f"{column}::BIGINT"
     elif is_whole and "INT" not in stored:
         column = f"CASE WHEN {column} IS NOT NULL THEN error('{name} holds {stored}, no numbers') END"
     elif stored == "UBIGINT":

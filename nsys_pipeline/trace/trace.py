@@ -80,9 +80,7 @@ class Trace:
             raise
         from nsys_pipeline.inputs.registry import NEEDS, OF_ANALYSIS
 
-        self.inputs = Inputs(
-            self.connection, phase_rules=self.options.phase_rules, is_strict=self.options.is_strict
-        )
+        self.inputs = Inputs(self.connection, phase_rules=self.options.phase_rules, is_strict=self.options.is_strict)
         self.runner = Runner(
             self.connection,
             self._make_external,
@@ -115,7 +113,11 @@ class Trace:
         The first that needs the attribution, or anything that rests on a model, has the attribution put into the cache.
         """
         with self.reading():
-            if self._store.is_in_file and not (self.is_cached or self.is_closed_off) and self._is_worth_keeping(targets):
+            if (
+                self._store.is_in_file
+                and not (self.is_cached or self.is_closed_off)
+                and self._is_worth_keeping(targets)
+            ):
                 self._build(KEPT)
                 self.keep()
             self._build(targets)

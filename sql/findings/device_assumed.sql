@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: {operation_count:,} GPU operations do not say which GPU ran them: they count as GPU 0's
 -- hint: export again with the nsys that recorded the trace
+-- concerns: load.gpu_ops
 -- requires: load.session
 -- columns:
 --   phase           VARCHAR NULL: they may be of any phase.

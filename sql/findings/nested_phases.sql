@@ -4,6 +4,7 @@
 -- message: {pair_count:,} ranges of {inner_phase} lie inside ranges of {phase}: the inner ones have the work, both have the wall
 --   time
 -- hint: the outer ones have no MFU and no MBU; say with --phase which ranges you mean
+-- concerns: attribute.phase_walls, views.phases
 -- requires: attribute.phase_ranges
 -- columns:
 --   phase       VARCHAR The outer phase.

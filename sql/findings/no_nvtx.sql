@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: the trace has no NVTX ranges, so nothing can be attributed to phases
 -- hint: mark phases with `nsys_pipeline.markers.phase`, or record with `llmperf capture`
+-- concerns: attribute.phase_ranges
 -- requires: load.nvtx_ranges, attribute.work_totals
 -- columns:
 --   phase       VARCHAR NULL: there is none.

@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: none of the {range_count:,} NVTX ranges is a phase that llmperf knows
 -- hint: see `llmperf analyze --list-ranges`, then say which with --phase NAME=REGEX
+-- concerns: attribute.phase_ranges
 -- requires: load.nvtx_ranges, attribute.phase_ranges, attribute.work_totals
 -- columns:
 --   phase       VARCHAR NULL: there is none.

@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: {operation_count:,} operations launched by a thread without ranges were given to {phase}, the only phase open then
 -- hint: --strict leaves them unattributed
+-- concerns: attribute.gpu_work
 -- requires: attribute.work_by_occurrence, attribute.phase_ranges
 -- columns:
 --   phase           VARCHAR The phase.

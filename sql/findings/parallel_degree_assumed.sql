@@ -3,6 +3,7 @@
 -- severity: error
 -- message: {rank_count:,} ranks communicate inside their passes, and each is charged the whole model
 -- hint: if they share one model, pass --tp: FLOPs and MFU are too high by that factor
+-- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: input.model, attribute.phase_devices, views.kernel_summary, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR NULL: it is about prefill and decode.

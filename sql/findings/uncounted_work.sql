@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: the trace has GPU work that is not counted: {tables}
 -- hint: see it with llmperf sql TRACE "from nsys.TABLE"
+-- concerns: load.gpu_ops
 -- requires: load.session
 -- columns:
 --   phase       VARCHAR NULL: it is attributed to no phase.

@@ -4,6 +4,7 @@
 -- message: what the GPU did in {untraced_count:,} of {launch_count:,} CUDA graph launches is not in the trace: every GPU time
 --   lacks it
 -- hint: {told}recapture with `llmperf capture --cuda-graph node`, or `nsys profile --cuda-graph-trace=node`
+-- concerns: load.gpu_ops
 -- requires: attribute.graph_calls
 -- columns:
 --   phase          VARCHAR NULL: they may be of any phase.

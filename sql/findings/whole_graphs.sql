@@ -4,6 +4,7 @@
 -- message: {graph_count:,} CUDA graph launches were recorded as a whole: their kernels are not in the trace, and their time
 --   includes the gaps between kernels
 -- hint: {told}recapture with `llmperf capture --cuda-graph node`, or `nsys profile --cuda-graph-trace=node`
+-- concerns: load.gpu_ops
 -- requires: attribute.work_totals, attribute.graph_calls
 -- columns:
 --   phase       VARCHAR NULL: they may be of any phase.

@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: the GPU is busy with {phase} for longer than its ranges are open: launches run ahead of the GPU
 -- hint: its wall time says nothing about the GPU: MFU and MBU are given for busy time only
+-- concerns: estimate.occurrence_costs
 -- requires: views.phase_summary
 -- columns:
 --   phase       VARCHAR The phase.

@@ -1,4 +1,5 @@
 -- GPUs: those that nsys describes, and those that only appear in GPU work.
+-- A GPU of the processor that CUDA cannot use (another maker's, without SMs) and that did nothing is not one of them.
 -- Where rows of one number disagree (reports of several machines in one), what they disagree about is NULL.
 -- Grain: device_id.
 -- materialize: table
@@ -16,14 +17,15 @@
 WITH listed AS (
     SELECT
         id AS device_id, name, smCount AS sm_count, memoryBandwidth AS memory_bandwidth, totalMemory AS memory_bytes,
-        clockRate AS clock_rate, computeMajor || '.' || computeMinor AS compute_capability
+        clockRate AS clock_rate, computeMajor || '.' || computeMinor AS compute_capability,
+        isDiscrete = 0 AND coalesce(smCount, 0) = 0 AND coalesce(computeMajor, 0) = 0 AS is_useless
     FROM nsys.TARGET_INFO_GPU
     WHERE smCount > 0 OR id NOT IN (SELECT deviceId FROM nsys.TARGET_INFO_CUDA_GPU WHERE deviceId IS NOT NULL)
     UNION ALL
     -- nsys before mid-2021 has what CUDA says of a GPU in a table of its own.
     SELECT
         c.deviceId, c.name, c.numMultiprocessors, NULL, NULL, NULL,
-        c.computeCapabilityMajor || '.' || c.computeCapabilityMinor
+        c.computeCapabilityMajor || '.' || c.computeCapabilityMinor, false
     FROM nsys.TARGET_INFO_CUDA_GPU AS c
     ANTI JOIN nsys.TARGET_INFO_GPU AS g ON g.id = c.deviceId AND g.smCount > 0
 ),
@@ -36,7 +38,8 @@ described AS (
         nullif(min(memory_bytes), nullif(min(memory_bytes), max(memory_bytes))) AS memory_bytes,
         nullif(min(clock_rate), nullif(min(clock_rate), max(clock_rate))) AS clock_rate,
         nullif(min(compute_capability), nullif(min(compute_capability), max(compute_capability)))
-            AS compute_capability
+            AS compute_capability,
+        bool_and(coalesce(is_useless, false)) AS is_useless
     FROM listed
     WHERE device_id IS NOT NULL
     GROUP BY device_id
@@ -55,3 +58,4 @@ SELECT
     nullif(memory_bandwidth, 0) AS memory_bandwidth_bytes_per_s, nullif(memory_bytes, 0) AS memory_bytes, nullif(clock_rate, 0) AS clock_rate_hz, compute_capability,
     coalesce(has_work, false) AS has_work
 FROM described FULL JOIN working USING (device_id) LEFT JOIN available USING (device_id)
+WHERE coalesce(has_work, false) OR NOT is_useless

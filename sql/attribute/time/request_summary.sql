@@ -1,4 +1,5 @@
--- Latency of requests of one kind, warm-up left out.
+-- Latency of requests of one kind, warm-up left out. A percentile of fewer values than it takes to tell it from the
+-- largest (10 for the 90th, 100 for the 99th) is NULL.
 -- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one.
 -- requires: attribute.request_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes
 -- columns:
@@ -26,10 +27,12 @@ WITH shaped AS (
 )
 SELECT
     shaped.shape, count(*) AS requests,
-    quantile_cont(t.ttft_ns, 0.5)::BIGINT AS ttft_p50_ns, quantile_cont(t.ttft_ns, 0.9)::BIGINT AS ttft_p90_ns,
-    quantile_cont(t.ttft_ns, 0.99)::BIGINT AS ttft_p99_ns,
-    quantile_cont(t.tpot_ns, 0.5)::BIGINT AS tpot_p50_ns, quantile_cont(t.tpot_ns, 0.9)::BIGINT AS tpot_p90_ns,
-    quantile_cont(t.tpot_ns, 0.99)::BIGINT AS tpot_p99_ns
+    quantile_cont(t.ttft_ns, 0.5)::BIGINT AS ttft_p50_ns,
+    CASE WHEN count(t.ttft_ns) >= 10 THEN quantile_cont(t.ttft_ns, 0.9)::BIGINT END AS ttft_p90_ns,
+    CASE WHEN count(t.ttft_ns) >= 100 THEN quantile_cont(t.ttft_ns, 0.99)::BIGINT END AS ttft_p99_ns,
+    quantile_cont(t.tpot_ns, 0.5)::BIGINT AS tpot_p50_ns,
+    CASE WHEN count(t.tpot_ns) >= 10 THEN quantile_cont(t.tpot_ns, 0.9)::BIGINT END AS tpot_p90_ns,
+    CASE WHEN count(t.tpot_ns) >= 100 THEN quantile_cont(t.tpot_ns, 0.99)::BIGINT END AS tpot_p99_ns
 FROM attribute.request_times AS t LEFT JOIN shaped USING (request_id)
 WHERE NOT t.is_warmup
 GROUP BY shaped.shape

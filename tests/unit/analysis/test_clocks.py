@@ -10,8 +10,7 @@ import pytest
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import Phase, Report
-from nsys_pipeline.report.markdown import render_markdown
-from nsys_pipeline.report.terminal import render_report
+from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
@@ -47,7 +46,8 @@ def text_of(report: Report) -> str:
 
 
 def row_of(report: Report, phase: str) -> list[str]:
-    return next(line.split() for line in text_of(report).splitlines() if line.startswith(phase))
+    table = text_of(report).partition("\nphases, ")[2]
+    return next(line.split() for line in table.splitlines() if line.startswith(phase))
 
 
 # -- overlapping ranges ----------------------------------------------------------------------------------------------
@@ -152,8 +152,8 @@ def test_work_that_outlasts_the_ranges_has_no_share_and_says_so(tmp_path: Path) 
     assert row_of(report, "prefill")[5] == ">100"
     assert "GPU work goes on after its range is closed" in text_of(report)
     markdown = io.StringIO()
-    render_markdown(report, markdown)
-    assert "| >100 |" in markdown.getvalue()
+    render_report(report, markdown, ReportFormat.markdown)
+    assert "| \\>100 |" in markdown.getvalue()
 
 
 # -- occurrences of known shape --------------------------------------------------------------------------------------
@@ -200,8 +200,8 @@ def test_the_tables_say_which_occurrences_utilization_is_of(tmp_path: Path) -> N
     assert f"prefill {line}" in " ".join(text.split())
     assert row_of(report, "prefill")[6:8] == ["2", "32"]
     markdown = io.StringIO()
-    render_markdown(report, markdown)
-    assert f"prefill: {line}" in markdown.getvalue()
+    render_report(report, markdown, ReportFormat.markdown)
+    assert f"**prefill** {line}" in markdown.getvalue()
 
 
 def test_where_every_shape_is_known_the_table_says_nothing_of_it(tmp_path: Path) -> None:

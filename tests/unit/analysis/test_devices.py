@@ -203,3 +203,17 @@ def test_a_real_trace_of_an_unknown_gpu_has_mfu_and_mbu_below_those_of_its_datas
         "NVIDIA Foo 9000: 1,070.5 TFLOP/s bf16, 3,352 GB/s (derived: 132 SMs × 1.980 GHz × 4096 FLOPs per clock and "
         "SM (16-bit); bandwidth as the trace states it)"
     ]
+
+
+def test_an_integrated_gpu_that_cuda_cannot_use_is_not_listed(tmp_path: Path) -> None:
+    # given the GPU of a processor beside the card, on a laptop, and that of a Jetson, which CUDA uses
+    laptop = trace_of({"name": "NVIDIA GeForce RTX 4090 Laptop GPU"})
+    unusable = {"isDiscrete": 0, "smCount": 0, "computeMajor": 0, "computeMinor": 0, "memoryBandwidth": 0}
+    laptop.row("TARGET_INFO_GPU", id=1, name="Intel(R) UHD Graphics 770", **unusable)
+    jetson = TraceBuilder()
+    jetson.row("TARGET_INFO_GPU", id=0, name="Orin", isDiscrete=0, smCount=16, computeMajor=8, computeMinor=7)
+
+    devices, _ = described(laptop, tmp_path)
+    assert [device.name for device in devices] == ["NVIDIA GeForce RTX 4090 Laptop GPU"]
+    devices, _ = described(jetson, tmp_path, file="jetson.sqlite")
+    assert [device.name for device in devices] == ["Orin"]

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze, prepare
+from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.analysis.verdict import bound
+from nsys_pipeline.duck import records
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.duck import records
 from tests.support.nsys_schema import GENERATIONS
 from tests.support.small_trace import small_trace
 from tests.support.trace_builder import TraceBuilder
@@ -24,7 +24,8 @@ def report_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None
 
 def rows_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> list[dict[str, Any]]:
     with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
-        prepare(opened, options or AnalysisOptions())
+        opened.describe(options or AnalysisOptions())
+        opened.build("views.phases")
         return records(opened.connection, "FROM views.phases ORDER BY start_ns")
 
 
@@ -229,7 +230,8 @@ def test_where_shapes_are_known_gpu_time_counts_too_and_only_like_is_compared(tm
 
     def cold(options: AnalysisOptions) -> list[bool]:
         with open_trace(path, TraceOptions(use_cache=False)) as opened:
-            prepare(opened, options)
+            opened.describe(options)
+            opened.build("views.phases")
             rows = records(opened.connection, "FROM views.phases ORDER BY start_ns")
         return [row["is_cold"] for row in rows]
 

@@ -18,8 +18,12 @@ def trace(
     ranges: Iterable[str] = (),
     kernels: int = 0,
     diagnostics: Iterable[tuple[int, str]] = (),
+    gpu: str | None = None,
 ) -> Path:
     connection = sqlite3.connect(path)
+    if gpu is not None:
+        connection.execute("CREATE TABLE TARGET_INFO_GPU (name TEXT)")
+        connection.execute("INSERT INTO TARGET_INFO_GPU VALUES (?)", [gpu])
     connection.execute("CREATE TABLE StringIds (id INTEGER, value TEXT)")
     connection.execute("CREATE TABLE NVTX_EVENTS (eventType INTEGER, text TEXT, textId INTEGER)")
     connection.execute("CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (start INTEGER)")
@@ -87,6 +91,26 @@ def test_what_nsys_said(tmp_path: Path, severity: int, text: str, code: str, lev
     found = inspect_trace(path).findings
     assert [(finding.code, finding.severity) for finding in found] == [(code, level)]
     assert text in found[0].message
+
+
+NOT_STARTED = (2, "CUDA profiling might have not been started correctly.")
+
+
+def test_the_reason_for_no_gpu_work_is_nsys_own_and_told_once(tmp_path: Path) -> None:
+    (finding,) = inspect_trace(trace(tmp_path / "a.sqlite", ranges=["decode"], diagnostics=[NOT_STARTED])).findings
+    # the trace lists no GPU
+    assert "lists no GPU (nsys: CUDA profiling might have not been started correctly.)" in finding.message
+
+    path = trace(tmp_path / "b.sqlite", ranges=["decode"], diagnostics=[NOT_STARTED], gpu="NVIDIA L4")
+    (finding,) = inspect_trace(path).findings
+    assert (finding.code, finding.severity) == ("no-gpu-work", "warning")
+    assert "nsys: CUDA profiling might have not been started correctly." in finding.message
+    assert "a machine with" not in str(finding.hint)
+
+
+def test_helpers_without_a_gpu_are_no_news(tmp_path: Path) -> None:
+    # torch.compile starts a hundred of them
+    assert codes(trace(tmp_path / "t.sqlite", ranges=["decode"], kernels=1, diagnostics=[NOT_STARTED])) == []
 
 
 def test_not_a_database(tmp_path: Path) -> None:

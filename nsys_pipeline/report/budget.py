@@ -1,0 +1,62 @@
+"""The time budget of each phase (Contract 6) as a fall from the measured time to the speed of light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nsys_pipeline.records import Report
+from nsys_pipeline.report.document import Bar, Bars, Section
+from nsys_pipeline.report.numbers import amounts, percentages
+from nsys_pipeline.report.phrases import OUTSIDE
+
+#: Class of the budget → what it is called and what the GPU, or the host, does in it. In the order of the fall.
+CLASSES = {
+    "host": ("host code", "the GPU is idle, and the host is outside every CUDA call"),
+    "launch": ("launch calls", "the GPU is idle, and the host is inside a launching call"),
+    "latency": ("launch latency", "the GPU is idle; the launch has returned, and its work has not started"),
+    "sync": ("synchronization", "the GPU is idle, and the host is inside a synchronizing call"),
+    "api": ("other CUDA calls", "the GPU is idle, and the host is inside another CUDA call"),
+    "copy": ("copies", "the GPU only copies or fills memory"),
+    "transfer": ("communication", "the GPU only communicates with another GPU"),
+    "wait": ("waiting for ranks", "the GPU waits in a collective for another rank"),
+    "kernels": ("kernels above it", "kernel time above what the hardware needs at peak"),
+    "sol": ("speed of light", "what the hardware needs at peak rates"),
+    "compute": ("kernels", "a kernel that does not communicate runs"),
+}
+# Less than this share of a window is not worth a line.
+_LEAST_SHARE = 0.0005
+
+
+def budget_parts(budget: Mapping[str, Any], sol_ns: float | None) -> dict[str, float]:
+    """Class → ns, in the order of the fall. `compute` is split at the speed of light if that is known."""
+    parts = {name: float(budget.get(f"{name}_ns") or 0) for name in CLASSES}
+    if sol_ns is not None:
+        sol = min(sol_ns, parts["compute"])
+        parts |= {"kernels": parts["compute"] - sol, "sol": sol, "compute": 0.0}
+    return parts
+
+
+def budget_section(report: Report) -> Section | None:
+    """Where the measured time of the GPUs went, phase by phase; None without a budget."""
+    falls = []
+    for phase in report.phases:
+        if budget := getattr(phase, "budget", None):
+            falls.append(_fall(phase.name, budget_parts(budget, phase.sol_ns)))
+    if budget := getattr(report.unattributed, "budget", None):
+        falls.append(_fall(OUTSIDE, budget_parts(budget, None)))
+    blocks = [fall for fall in falls if fall.whole]
+    title = "budget: measured time of the GPUs, from wall time down to the speed of light"
+    return Section("budget", blocks, title=title) if blocks else None
+
+
+def _fall(name: str, parts: Mapping[str, float]) -> Bars:
+    whole = sum(parts.values())
+    shown = {key: ns for key, ns in parts.items() if ns > _LEAST_SHARE * whole}
+    times, shares = amounts([whole, *shown.values()], "ms"), percentages([ns / whole for ns in shown.values()])
+    left = whole
+    bars = [Bar("whole", name, 0, whole, (times[0], "100.0"))]
+    for (key, ns), time, share in zip(shown.items(), times[1:], shares, strict=True):
+        left -= ns
+        bars.append(Bar(key, CLASSES[key][0], max(0.0, left), ns, (time, share)))
+    return Bars(name, ("ms", "%"), whole, bars)

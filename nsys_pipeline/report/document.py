@@ -1,0 +1,251 @@
+"""What a reader sees, before anyone knows where: titles, tables, bars, notes and messages.
+
+A document is built once from records. Its texts are final: numbers are rounded, control characters are visible. A
+renderer decides only how they look.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from enum import Enum, StrEnum
+
+import attrs
+
+from nsys_pipeline.report import numbers
+from nsys_pipeline.text import printable
+
+
+class Blank(Enum):
+    """The value of a cell to which its column does not apply; None is a value that is not known."""
+
+    BLANK = ""
+
+
+BLANK = Blank.BLANK
+Value = float | str | None | Blank
+
+
+class Kind(StrEnum):
+    """What is in a column, and so how it is aligned, sorted and cut."""
+
+    text = "text"
+    name = "name"  # of a kernel or a range: monospaced, and the only one that a narrow terminal may shorten
+    number = "number"
+
+
+class Tone(StrEnum):
+    """How loud something is."""
+
+    plain = "plain"
+    quiet = "quiet"
+    strong = "strong"
+    good = "good"
+    bad = "bad"
+    warning = "warning"
+    hint = "hint"
+
+
+class Depth(StrEnum):
+    """How deep a section lies."""
+
+    headline = "headline"
+    detail = "detail"  # what Markdown folds
+    appendix = "appendix"  # what a terminal, which cannot fold, leaves out
+
+
+def _printable(texts: Iterable[str]) -> tuple[str, ...]:
+    return tuple(map(printable, texts))
+
+
+def _columns(columns: Iterable[Column]) -> tuple[Column, ...]:
+    return tuple(columns)
+
+
+def _notes(notes: Iterable[Note]) -> tuple[Note, ...]:
+    return tuple(notes)
+
+
+def _bars(bars: Iterable[Bar]) -> tuple[Bar, ...]:
+    return tuple(bars)
+
+
+def _blocks(blocks: Iterable[Block]) -> tuple[Block, ...]:
+    return tuple(blocks)
+
+
+def _values(values: Iterable[Value]) -> tuple[Value, ...]:
+    return tuple(values)
+
+
+def _heading(text: str) -> str:
+    return "\n".join(_printable(text.split("\n")))
+
+
+def _known(values: Sequence[Value]) -> list[float | None]:
+    return [value if isinstance(value, int | float) else None for value in values]
+
+
+@attrs.frozen
+class Column:
+    """A heading and the cells under it.
+
+    A line break in the heading is where a narrow terminal breaks it. `cells` are what is shown, `values` what is sorted
+    by, in `unit` if they have one.
+    """
+
+    heading: str = attrs.field(converter=_heading)
+    cells: tuple[str, ...] = attrs.field(converter=_printable)
+    values: tuple[Value, ...] = attrs.field(converter=_values)
+    kind: Kind = Kind.number
+    unit: str | None = None
+    #: Cells like the one above are left blank if the format has no other use for them.
+    is_grouped: bool = False
+    #: A narrow terminal leaves it out.
+    is_optional: bool = False
+
+    @classmethod
+    def text(cls, heading: str, cells: Iterable[str], *, is_grouped: bool = False, is_optional: bool = False) -> Column:
+        """Words."""
+        texts = tuple(cells)
+        return cls(heading, texts, texts, Kind.text, is_grouped=is_grouped, is_optional=is_optional)
+
+    @classmethod
+    def name(cls, heading: str, cells: Iterable[str]) -> Column:
+        """Names that a program gave."""
+        texts = tuple(cells)
+        return cls(heading, texts, texts, Kind.name)
+
+    @classmethod
+    def count(cls, heading: str, values: Iterable[Value], *, is_optional: bool = False) -> Column:
+        """Integers with thousands separators."""
+        return cls._of(heading, values, lambda known: list(map(numbers.count, known)), None, is_optional)
+
+    @classmethod
+    def amount(cls, heading: str, values: Iterable[Value], unit: str) -> Column:
+        """Numbers with equally many decimals. Values are in ns, FLOPs or bytes; `unit` is what the heading says."""
+        base = {"ms": "ns"}.get(unit, unit.removeprefix("T").removeprefix("G"))
+        return cls._of(heading, values, lambda known: numbers.amounts(known, unit), base, False)
+
+    @classmethod
+    def percent(cls, heading: str, values: Iterable[Value], *, most: int = 1) -> Column:
+        """Ratios as percentages, with `most` decimals where one would hide a small one."""
+        return cls._of(heading, values, lambda known: numbers.percentages(known, most=most), "ratio", False)
+
+    @classmethod
+    def prefixed(cls, heading: str, values: Iterable[Value], unit: str, *, is_optional: bool = False) -> Column:
+        """FLOPs, bytes or durations, each with a prefix of its own."""
+        return cls._of(
+            heading, values, lambda known: [numbers.prefixed(value, unit) for value in known], unit, is_optional
+        )
+
+    @classmethod
+    def _of(
+        cls,
+        heading: str,
+        values: Iterable[Value],
+        write: Callable[[list[float | None]], list[str]],
+        unit: str | None,
+        is_optional: bool,
+    ) -> Column:
+        given = tuple(values)
+        written = write(_known(given))
+        cells = ["" if value is BLANK else text for value, text in zip(given, written, strict=True)]
+        return cls(heading, cells, given, Kind.number, unit, is_optional=is_optional)
+
+    @property
+    def label(self) -> str:
+        """The heading on one line."""
+        return self.heading.replace("\n", " ")
+
+
+@attrs.frozen
+class Table:
+    """Columns of equal length. `quiet_rows` are indices of rows that matter less than the others."""
+
+    columns: tuple[Column, ...] = attrs.field(converter=_columns)
+    quiet_rows: frozenset[int] = frozenset()
+
+    @columns.validator
+    def _of_equal_length(self, _attribute: object, columns: tuple[Column, ...]) -> None:
+        if len({len(column.cells) for column in columns}) > 1:
+            raise ValueError(f"columns of different length: {[(c.heading, len(c.cells)) for c in columns]}")
+
+    @property
+    def rows(self) -> list[tuple[str, ...]]:
+        """The cells, row by row."""
+        return list(zip(*(column.cells for column in self.columns), strict=True))
+
+
+@attrs.frozen
+class Note:
+    """A label and a sentence; `lead` is its first word, said louder."""
+
+    label: str = attrs.field(converter=printable)
+    text: str = attrs.field(converter=printable)
+    lead: str = attrs.field(default="", converter=printable)
+    lead_tone: Tone = Tone.strong
+    tone: Tone = Tone.plain
+
+
+@attrs.frozen
+class Notes:
+    """Notes whose labels stand in one column."""
+
+    notes: tuple[Note, ...] = attrs.field(converter=_notes)
+
+
+@attrs.frozen
+class Message:
+    """What the reader must know about the numbers, and what to do about it."""
+
+    severity: Tone
+    text: str = attrs.field(converter=printable)
+    hint: str | None = attrs.field(default=None, converter=attrs.converters.optional(printable))
+
+
+@attrs.frozen
+class Bar:
+    """`length` from `start` on, in the unit of its `Bars`; `key` says what it is to a style sheet."""
+
+    key: str
+    label: str = attrs.field(converter=printable)
+    start: float
+    length: float
+    cells: tuple[str, ...] = attrs.field(converter=_printable)
+
+
+@attrs.frozen
+class Bars:
+    """Bars between 0 and `whole` under each other, as a fall from the whole to what is left of it."""
+
+    title: str = attrs.field(converter=printable)
+    headings: tuple[str, ...] = attrs.field(converter=_printable)
+    whole: float
+    bars: tuple[Bar, ...] = attrs.field(converter=_bars)
+
+
+Block = Table | Bars | Notes | Message
+
+
+@attrs.frozen
+class Section:
+    """Blocks under a title. `name` is the short title, and the address of the section in a page."""
+
+    name: str
+    blocks: tuple[Block, ...] = attrs.field(converter=_blocks)
+    title: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True), converter=printable)
+    depth: Depth = Depth.headline
+
+    @property
+    def is_titled(self) -> bool:
+        """Whether it has what needs a title; notes and messages speak for themselves."""
+        return any(isinstance(block, Table | Bars) for block in self.blocks)
+
+
+@attrs.frozen
+class Document:
+    """A title, lines that say what it is about, and sections."""
+
+    title: str = attrs.field(converter=printable)
+    subtitles: tuple[str, ...] = attrs.field(converter=_printable)
+    sections: tuple[Section, ...]

@@ -1,0 +1,46 @@
+"""The formats of the report, and which of them a file name asks for."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import PurePath
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from nsys_pipeline.records import Report
+
+
+class ReportFormat(StrEnum):
+    """Formats of the report."""
+
+    table = "table"
+    json = "json"
+    markdown = "markdown"
+
+
+_SUFFIXES = {".json": ReportFormat.json, ".md": ReportFormat.markdown}
+
+
+def format_of(path: PurePath | None) -> ReportFormat:
+    """The format that the name of the output asks for; a table without a name, or of another one."""
+    return _SUFFIXES.get(path.suffix.lower(), ReportFormat.table) if path else ReportFormat.table
+
+
+def render_report(report: Report, stream: IO[str], form: ReportFormat = ReportFormat.table) -> None:
+    """Write `report` to `stream`."""
+    if form is ReportFormat.json:
+        from nsys_pipeline.report.json import render_json
+
+        render_json(report, stream)
+        return
+    from nsys_pipeline.report.sections import report_document
+
+    document = report_document(report)
+    if form is ReportFormat.markdown:
+        from nsys_pipeline.report import markdown
+
+        markdown.render_document(document, stream)
+    else:
+        from nsys_pipeline.report import terminal
+
+        terminal.render_document(document, stream)

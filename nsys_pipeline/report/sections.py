@@ -1,0 +1,272 @@
+"""From a report to its document. A section is a function of the report; SECTIONS lists them in the order of reading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import attrs
+
+from nsys_pipeline.records import Phase, Report
+from nsys_pipeline.report.budget import budget_section
+from nsys_pipeline.report.document import (
+    BLANK,
+    Column,
+    Depth,
+    Document,
+    Message,
+    Note,
+    Notes,
+    Section,
+    Table,
+    Tone,
+    Value,
+)
+from nsys_pipeline.report.numbers import UNKNOWN, count
+from nsys_pipeline.report.phrases import (
+    OUTSIDE,
+    OVER_100,
+    has_work_outside,
+    legend,
+    outside_line,
+    partly_line,
+    title_lines,
+)
+from nsys_pipeline.report.verification import verification_lines
+
+
+def report_document(report: Report) -> Document:
+    """Everything that people are shown of `report`."""
+    title, *subtitles = title_lines(report)
+    found = (make(report) for make in SECTIONS)
+    return Document(title, tuple(subtitles), tuple(section for section in found if section))
+
+
+def _verdict(report: Report) -> Section | None:
+    notes = [Note(phase.name, f": {phase.bound_detail}", lead=phase.bound) for phase in report.phases if phase.bound]
+    return Section("verdict", (Notes(notes),)) if notes else None
+
+
+def _phases(report: Report) -> Section:
+    rows = [_PhaseRow.measured(phase) for phase in report.phases]
+    if any(phase.warmup_occurrences for phase in report.phases):
+        rows.append(_PhaseRow.warmup(report.phases))
+    if has_work_outside(report):
+        rows.append(_PhaseRow.outside(report))
+    busy = Column.amount("busy\nms", [row.busy_ns for row in rows], "ms")
+    # Work in no phase has no ranges whose union could be taken: its time is a sum of durations.
+    sums = [f"Σ {cell}" if row.label == OUTSIDE else cell for row, cell in zip(rows, busy.cells, strict=True)]
+    share = Column.percent("busy\n%", [row.of_phase("busy_share") for row in rows])
+    shares = [
+        OVER_100 if row.phase and row.phase.outlives_ranges else cell
+        for row, cell in zip(rows, share.cells, strict=True)
+    ]
+    kernels = Column.count("kernels", [row.kernels for row in rows])
+    graphs = [f"{cell}+{row.graphs:,}g" if row.graphs else cell for row, cell in zip(rows, kernels.cells, strict=True)]
+    tokens = [Column.count("tokens", [row.of_phase("tokens") for row in rows])]
+    is_partly = any(phase.is_partly_measured for phase in report.phases)
+    if is_partly:
+        # What follows is of these occurrences only.
+        tokens.insert(0, Column.count("with\nshape", [row.of_phase("measured_occurrences") for row in rows]))
+    columns = [
+        Column.text("phase", [row.label for row in rows]),
+        Column.count("n", [row.occurrences for row in rows]),
+        *([] if is_partly else tokens),
+        Column.amount("wall\nms", [row.wall_ns for row in rows], "ms"),
+        attrs.evolve(busy, cells=sums),
+        attrs.evolve(share, cells=shares),
+        attrs.evolve(kernels, cells=graphs),
+        *(tokens if is_partly else []),
+        Column.amount("TFLOP", [row.of_phase("flops") for row in rows], "TFLOP"),
+        # A decode step's MFU is far below one percent, and its digits matter.
+        Column.percent("MFU\nwall %", [row.of_phase("mfu_wall") for row in rows], most=2),
+        Column.percent("MFU\nbusy %", [row.of_phase("mfu_busy") for row in rows], most=2),
+        Column.percent("MBU\nbusy %", [row.of_phase("mbu_busy") for row in rows], most=2),
+    ]
+    notes = [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
+    if has_work_outside(report):
+        notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
+    table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))
+    return Section("phases", (table, *([Notes(notes)] if notes else [])), title="phases, warm-up left out")
+
+
+@attrs.frozen(kw_only=True)
+class _PhaseRow:
+    """One row of the table of phases; what does not apply to it is left blank."""
+
+    label: str
+    occurrences: int | Value = BLANK
+    wall_ns: int | Value = BLANK
+    busy_ns: int | None
+    kernels: int
+    graphs: int
+    phase: Phase | None = None
+
+    @classmethod
+    def measured(cls, phase: Phase) -> _PhaseRow:
+        """A phase without its warm-up."""
+        return cls(
+            label=phase.name,
+            occurrences=phase.occurrences - phase.warmup_occurrences,
+            wall_ns=phase.wall_ns - phase.warmup_wall_ns,
+            busy_ns=phase.gpu_busy_ns - phase.warmup_busy_ns or None,
+            kernels=phase.kernel_count - phase.warmup_kernel_count,
+            graphs=phase.graph_launch_count - phase.warmup_graph_count,
+            phase=phase,
+        )
+
+    @classmethod
+    def warmup(cls, phases: Sequence[Phase]) -> _PhaseRow:
+        """What the phases leave out."""
+        return cls(
+            label="warm-up",
+            occurrences=sum(phase.warmup_occurrences for phase in phases),
+            wall_ns=sum(phase.warmup_wall_ns for phase in phases),
+            busy_ns=sum(phase.warmup_busy_ns for phase in phases) or None,
+            kernels=sum(phase.warmup_kernel_count for phase in phases),
+            graphs=sum(phase.warmup_graph_count for phase in phases),
+        )
+
+    @classmethod
+    def outside(cls, report: Report) -> _PhaseRow:
+        """Work in no phase."""
+        rest = report.unattributed
+        return cls(
+            label=OUTSIDE,
+            busy_ns=rest.kernel_time_ns + rest.memop_time_ns + rest.graph_time_ns,
+            kernels=rest.kernel_count,
+            graphs=rest.graph_launch_count,
+        )
+
+    def of_phase(self, attribute: str) -> Value:
+        """A number of the phase; blank in a row that is no phase."""
+        value: Value = BLANK if self.phase is None else getattr(self.phase, attribute)
+        return value
+
+
+def _shapes(report: Report) -> Section | None:
+    if not any(len(phase.shapes) > 1 for phase in report.phases):
+        return None
+    rows = [row for phase in report.phases for row in phase.shapes]
+    columns = [
+        Column.text("phase", [phase.name for phase in report.phases for _ in phase.shapes], is_grouped=True),
+        Column.text("shape", [row.shape for row in rows]),
+        Column.count("n", [row.occurrences for row in rows]),
+        Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
+        Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
+        Column.amount("TFLOP", [row.flops for row in rows], "TFLOP"),
+        Column.amount("GB", [row.bytes for row in rows], "GB"),
+        Column.percent("MFU busy %", [row.mfu_busy for row in rows], most=2),
+        Column.percent("MBU busy %", [row.mbu_busy for row in rows], most=2),
+    ]
+    title = "by shape: batch × new tokens per sequence, warm-up left out"
+    return Section("by shape", (Table(columns),), title=title, depth=Depth.detail)
+
+
+def _operators(report: Report) -> Section | None:
+    rows = report.operators
+    if not rows:
+        return None
+    columns = [
+        Column.text("phase", [row.phase for row in rows], is_grouped=True),
+        Column.text("shape", [row.shape for row in rows]),
+        Column.text("operator", [row.operator for row in rows]),
+        Column.count("kernels", [row.kernel_count for row in rows]),
+        Column.amount("ms", [row.time_ns for row in rows], "ms"),
+        Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s"),
+        Column.amount("GB/s", [row.bytes_per_s for row in rows], "GB/s"),
+        Column.percent("roofline %", [row.roofline_ratio for row in rows]),
+    ]
+    title = "operators of marked layers, warm-up left out; roofline: speed of light / kernel time"
+    return Section("operators", (Table(columns),), title=title, depth=Depth.detail)
+
+
+def _requests(report: Report) -> Section | None:
+    rows = report.requests
+    if not rows:
+        return None
+    columns = [
+        Column.text("shape", [str(row["shape"] or UNKNOWN) for row in rows]),
+        Column.count("n", [_number(row["requests"]) for row in rows]),
+    ]
+    for name in ("ttft", "tpot"):
+        for rank in (50, 90, 99):
+            values = [_number(row[f"{name}_p{rank}_ns"]) for row in rows]
+            # Too few requests for a percentile: no column of dashes.
+            if rank == 50 or any(value is not None for value in values):
+                columns.append(Column.amount(f"{name.upper()} p{rank}", values, "ms"))
+    title = "requests, warm-up left out: time to first token and time per output token, ms"
+    return Section("requests", (Table(columns),), title=title, depth=Depth.detail)
+
+
+def _number(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _kernels(report: Report) -> Section | None:
+    rows = [row for row in report.kernels if row.measured_count]
+    if not rows:
+        return None
+    columns = [
+        Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
+        Column.name("kernel", [row.name or UNKNOWN for row in rows]),
+        Column.text("family", [row.family for row in rows]),
+        Column.count("n", [row.measured_count for row in rows]),
+        Column.amount("ms", [row.measured_time_ns for row in rows], "ms"),
+        Column.percent("%", [row.share for row in rows]),
+    ]
+    title = "top kernels, warm-up left out, with their share of the phase's kernel time"
+    return Section("top kernels", (Table(columns),), title=title, depth=Depth.detail)
+
+
+def _reading(report: Report) -> Section:
+    """What the columns mean, and whether everything adds up."""
+    notes = [Note(label, text, tone=Tone.quiet) for label, text in legend(report)]
+    failed = [check for check in report.checks if not check.passed]
+    for check in failed:
+        notes.append(Note("checks", f": {check.detail}", lead=f"{check.name} failed", lead_tone=Tone.bad))
+    if not failed:
+        detail = next((check.detail for check in report.checks if check.name == "conservation.kernels"), "")
+        lead = f"all {len(report.checks)} passed"
+        text = f": {detail}" if detail else ""
+        notes.append(Note("checks", text, lead=lead, lead_tone=Tone.good, tone=Tone.quiet))
+    return Section("how to read this", (Notes(notes),), depth=Depth.detail)
+
+
+def _checks(report: Report) -> Section:
+    columns = [
+        Column.text("check", [check.name for check in report.checks]),
+        Column.text("passed", ["yes" if check.passed else "no" for check in report.checks]),
+        Column.text("detail", [check.detail for check in report.checks]),
+    ]
+    failed = sum(not check.passed for check in report.checks)
+    title = f"checks: {count(failed)} failed" if failed else f"checks: all {len(report.checks)} passed"
+    return Section("checks", (Table(columns),), title=title, depth=Depth.appendix)
+
+
+def _verification(report: Report) -> Section | None:
+    if not report.verification:
+        return None
+    lines = verification_lines(report.verification)
+    notes = [Note("" if index else "verify", line) for index, line in enumerate(lines)]
+    return Section("nsys stats", (Notes(notes),), depth=Depth.detail)
+
+
+def _warnings(report: Report) -> Section | None:
+    messages = [Message(Tone.warning, notice.message, notice.hint) for notice in report.warnings]
+    return Section("warnings", messages) if messages else None
+
+
+#: A section more is a function more, and its name here.
+SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
+    _verdict,
+    budget_section,
+    _phases,
+    _shapes,
+    _operators,
+    _requests,
+    _kernels,
+    _reading,
+    _checks,
+    _verification,
+    _warnings,
+)
