@@ -19,7 +19,7 @@ has some keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns 
     -- severity: warning   (error: a number is wrong; warning: a number lacks something; info: worth knowing)
     -- message: the end of {range_count:,} ranges was not recorded
     -- hint: let the workload end by itself
-    -- concerns: attribute.phase_walls   (whoever asks for a relation that is made from it is told)
+    -- concerns: attribute.phase_walls   (who asks for what is made from it is told; may be left out)
 
 `{column}` in a text is the value of that column: `:,` groups digits, `:ms` reads ns, `:%` a ratio (see `template_sql`).
 The relation `findings._all` has the rows of all of them as sentences; the view `findings` is what readers get.

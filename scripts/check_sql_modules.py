@@ -107,8 +107,6 @@ def check_finding(module: Module) -> Iterator[str]:
     first = [(column.name, column.type) for column in module.columns[:2]]
     if first != [("phase", "VARCHAR"), ("at_stake_ns", "BIGINT")]:
         yield "does not begin with the columns phase VARCHAR and at_stake_ns BIGINT"
-    if not module.concerns and module.severity != "info":
-        yield "does not say what it concerns"
     for name in module.concerns:
         if name not in all_modules() and name not in INPUTS:
             yield f"concerns {name}, which does not exist"

@@ -52,7 +52,7 @@ class Provider:
         with self.lock:
             self.trace.build(*(needed for module in modules for needed in module.requires), "input.notices")
             with self.trace.reading():
-                rows = records(self.trace.connection.cursor(), " UNION ALL ".join(selects))
+                rows = records(self.trace.connection, " UNION ALL ".join(selects))
         return sorted((Finding(**row) for row in rows), key=Finding.rank)
 
     def provide(self, relations: Iterable[Relation]) -> None:

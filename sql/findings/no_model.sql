@@ -3,7 +3,6 @@
 -- severity: warning
 -- message: the trace does not say which model it ran, so there is no FLOP count, no MFU and no MBU
 -- hint: pass --model and the request shape, as in --model llama-3.2-1b --shape 8x512+32
--- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: attribute.phase_walls, input.model
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

@@ -3,7 +3,6 @@
 -- severity: warning
 -- message: the trace does not say how many tokens each step had, so there is no MFU and no MBU
 -- hint: pass --batch, --prompt-tokens and --new-tokens, or one --shape BxP+N for each request
--- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: attribute.phase_walls, input.model, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

@@ -1,6 +1,6 @@
 -- An export that does not say which nsys wrote it.
 -- Grain: one row, none if it says so.
--- severity: info
+-- severity: warning
 -- message: the export does not say which nsys wrote it; its tables are those of nsys {generation} (inferred)
 -- requires: load.metadata, load.generation
 -- columns:

@@ -37,7 +37,20 @@ ALLOWED: dict[str, set[str]] = {
     "api": {"analysis", "hardware", "inputs", "model", "query", "rules", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
-    "cli": {"analysis", "api", "capture", "hardware", "model", "nsys", "query", "report", "rules", "trace", "workload"},
+    "cli": {
+        "analysis",
+        "api",
+        "capture",
+        "hardware",
+        "inputs",
+        "model",
+        "nsys",
+        "query",
+        "report",
+        "rules",
+        "trace",
+        "workload",
+    },
 }
 # What a plain install lacks, and the only modules that may import it, each inside a function.
 EXTRAS = {"torch", "transformers", "nvtx", "flash_attn"}

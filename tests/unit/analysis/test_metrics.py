@@ -30,7 +30,7 @@ def rows_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None =
 
 
 def codes(report: Report) -> list[str]:
-    return [notice.code for notice in report.warnings]
+    return [finding.code for finding in report.findings]
 
 
 # -- idle gaps -------------------------------------------------------------------------------------------------------
@@ -298,7 +298,7 @@ def test_an_export_that_does_not_say_is_told_by_its_tables(schema: str, tmp_path
 
     report = report_of(trace, tmp_path)
 
-    (notice,) = [notice for notice in report.warnings if notice.code == "nsys_version_inferred"]
+    (notice,) = [notice for notice in report.findings if notice.code == "nsys_version_inferred"]
     assert f"those of nsys {INFERRED[schema]} (inferred)" in notice.message
     assert report.trace.nsys_version is None
 
