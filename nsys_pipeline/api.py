@@ -68,6 +68,7 @@ class TraceReader:
     """
 
     api_calls = View()
+    collectives = View()
     devices = View()
     diagnostics = View()
     findings = View()

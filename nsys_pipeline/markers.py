@@ -9,7 +9,14 @@ range ``request``          one generation call
 range ``prefill``          one forward pass over the prompt (``decode``: over the newest token); other
                            phase names are the user's
 mark ``llmperf.step {…}``  first thing inside a phase range: the shape of the pass
+mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request
 =========================  ===========================================================================
+
+A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one number where all are equal, with ``b``,
+the batch, where both are), and ``logits``. Engines add ``ids``, a small number for each request, and ``new``, which
+names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts``, tokens of ``q`` that are guesses;
+``ahead``: true where ``kv`` may count guesses that turn out to be rejected; ``images``: [h, w] in patches of each image
+that the vision tower encodes; ``adapters``: sequences that run through LoRA weights, which no estimate counts.
 
 In your own program, with or without torch, profiled or not::
 
@@ -28,7 +35,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -41,6 +48,7 @@ VERSION = 1
 DOMAIN = "llmperf"
 RUN_MARK = "llmperf.run"
 STEP_MARK = "llmperf.step"
+REQUEST_MARK = "llmperf.request"
 WARMUP = "warmup"
 REQUEST = "request"
 PREFILL = "prefill"
@@ -52,7 +60,8 @@ BACKEND_VARIABLE = "LLMPERF_MARKERS"
 
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
-    return _encode_step(step.q_tokens, step.kv_tokens, step.logits, step.experts)
+    experts = {} if step.experts is None else {"experts": float(step.experts)}
+    return _encode_step(step.q_tokens, step.kv_tokens, step.logits, experts)
 
 
 def decode_step(payload: str) -> Step:
@@ -101,7 +110,7 @@ def _number(value: object) -> float:
 
 def encode_run(**fields: Any) -> str:
     """Text of the mark that describes the run of one process. `fields`: docs/architecture.md, Contract 1."""
-    return f"{RUN_MARK} {json.dumps({'v': VERSION, **fields}, separators=(',', ':'), sort_keys=True)}"
+    return f"{RUN_MARK} {json.dumps({'v': VERSION, **fields}, separators=(',', ':'), sort_keys=True, default=str)}"
 
 
 def phase(name: str, shape: Step | None = None) -> AbstractContextManager[None]:
@@ -117,6 +126,7 @@ def step(
     batch: int | None = None,
     logits: int | None = None,
     experts: float | None = None,
+    **details: Any,
 ) -> None:
     """Say the shape of the pass that the open phase range is about; call it first inside the range.
 
@@ -124,7 +134,8 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. Raises ValueError when lengths disagree.
+    routing. `details`: ids, new, drafts, ahead, images and adapters, as the head of this file says; those that are
+    empty or None are left out. Raises ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:
@@ -135,9 +146,32 @@ def step(
     if len(lengths) > 1:
         raise ValueError(f"one step cannot hold batches of {sorted(lengths)} sequences")
     size = lengths.pop() if lengths else 1
-    queries = [q_tokens] * size if isinstance(q_tokens, int) else list(q_tokens)
-    cached = [kv_tokens] * size if isinstance(kv_tokens, int) else list(kv_tokens)
-    backend.mark(_encode_step(queries, cached, size if logits is None else logits, experts))
+    queries = [q_tokens] * size if isinstance(q_tokens, int) else q_tokens
+    cached = [kv_tokens] * size if isinstance(kv_tokens, int) else kv_tokens
+    if experts is not None:
+        details = {"experts": float(experts), **details}
+    backend.mark(_encode_step(queries, cached, size if logits is None else logits, details))
+
+
+def arrived(request: str, *, prompt_tokens: int | None = None, waited_ms: float = 0.0) -> None:
+    """Say that a server has taken in a request, which waited for `waited_ms` before this call."""
+    backend = _backend()
+    if backend is not None:
+        backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'prompt': prompt_tokens, 'waited_ms': waited_ms})}")
+
+
+def push(name: str) -> None:
+    """Open a range that another call closes; `phase` is better wherever one function can hold both."""
+    backend = _backend()
+    if backend is not None:
+        backend.push(name)
+
+
+def pop() -> None:
+    """Close the innermost range of this thread."""
+    backend = _backend()
+    if backend is not None:
+        backend.pop()
 
 
 def run(**fields: Any) -> None:
@@ -215,15 +249,34 @@ def _range(backend: Backend, name: str, shape: Step | None) -> Iterator[None]:
         backend.pop()
 
 
-def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int, experts: float | None) -> str:
-    if q_tokens and len(set(q_tokens)) == 1 and len(set(kv_tokens)) == 1:
-        payload: dict[str, Any] = {"q": q_tokens[0], "kv": kv_tokens[0], "b": len(q_tokens)}
-    else:
-        payload = {"q": list(q_tokens), "kv": list(kv_tokens)}
-    payload["logits"] = logits
-    if experts is not None:
-        payload["experts"] = float(experts)
-    return f"{STEP_MARK} {json.dumps(payload, separators=(',', ':'))}"
+def integers(values: Sequence[int]) -> str:
+    """JSON of a list of integers. Formatting them at once takes a tenth of what the json module does."""
+    return f"[{('%d,' * len(values) % tuple(values))[:-1]}]"
+
+
+def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int, details: Mapping[str, Any]) -> str:
+    parts = []
+    are_lists = False
+    for name, values in (("q", q_tokens), ("kv", kv_tokens)):
+        is_list = not values or values.count(values[0]) < len(values)
+        are_lists = are_lists or is_list
+        parts.append(f'"{name}":{integers(values) if is_list else int(values[0])}')
+    if not are_lists:
+        parts.append(f'"b":{len(q_tokens)}')
+    parts.append(f'"logits":{logits}')
+    for name, value in details.items():
+        if value:
+            parts.append(f'"{name}":{value if isinstance(value, Encoded) else _to_json(value)}')
+    return f"{STEP_MARK} {{{','.join(parts)}}}"
+
+
+class Encoded(str):
+    """A detail that is JSON already, as `integers` makes it."""
+
+    __slots__ = ()
+
+
+_to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
 
 
 def _from_injection() -> Backend | None:

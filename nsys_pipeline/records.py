@@ -383,3 +383,23 @@ class Report:
     def warnings(self) -> list[Finding]:
         """Findings that put a number in doubt."""
         return [finding for finding in self.findings if finding.severity != "info"]
+
+
+@attrs.frozen
+class Timeline:
+    """What a page draws on its timeline, packed: see `detail.timeline` for the layout of `data`.
+
+    `span_count` spans stand for `operation_count` operations: `resolution_ns` is None where each is its own span.
+    """
+
+    data: bytes = attrs.field(repr=False)
+    span_count: int
+    operation_count: int
+    resolution_ns: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Detail:
+    """What a page shows of a trace beyond the report."""
+
+    timeline: Timeline | None = None

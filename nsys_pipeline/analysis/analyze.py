@@ -77,6 +77,8 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "dtype": conventions.dtype or model.dtype,
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
+        "not_counted": list(model.left_out()),
+        "notes": list(model.notes) if conventions.weight is None else [],
         "routing": _routing(trace, model, inputs.steps.distinct),
         "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None},
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -35,6 +35,10 @@ from nsys_pipeline.cli.common import (
     trace_options,
 )
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
+
+if TYPE_CHECKING:
+    from nsys_pipeline.records import Detail
+    from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
 
@@ -110,6 +114,7 @@ def analyze(
                     ranges = find_ranges(opened)
                 else:
                     report = run_analysis(opened, options)
+                    detail = _detail(opened) if kind is ReportFormat.html else None
                     if verify:
                         from nsys_pipeline.analysis.verify import verified
 
@@ -121,7 +126,7 @@ def analyze(
 
             render_document(ranges_document(ranges), stream)
         else:
-            render_report(report, stream, kind)
+            render_report(report, stream, kind, detail=detail)
     if list_ranges:
         return
     from nsys_pipeline.errors import CheckError
@@ -137,3 +142,9 @@ def analyze(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
             hint="please report this with the output of --verify --format json",
         )
+
+
+def _detail(trace: Trace) -> Detail:
+    from nsys_pipeline.detail import read_detail
+
+    return read_detail(trace)

@@ -78,14 +78,18 @@ class ModelOfRun:
         run, options = RunDescription.of(inputs.connection), inputs.options
         own = run.conventions(attrs.evolve(options.conventions, tp=1, pp=1))
         model = options.model
-        notices: tuple[Notice, ...] = ()
+        notices: list[Notice] = []
         if model is None:
             try:
                 model = run.model()
             except ModelError as error:
                 message = f"the trace's own model: {error.message}"
-                notices = (Notice("model_not_understood", message, error.hint),)
-        return cls(model, run.conventions(options.conventions), own.tp * own.pp, notices)
+                notices = [Notice("model_not_understood", message, error.hint)]
+        if model is not None and options.conventions.weight is None:
+            # Whoever gives the format knows it.
+            hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
+            notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
+        return cls(model, run.conventions(options.conventions), own.tp * own.pp, tuple(notices))
 
     @property
     def ranks(self) -> int:

@@ -112,7 +112,7 @@ class Embedding(Block):
             self.name,
             m=run.tokens,
             n=self.width,
-            weight=emit.weight_bytes(EMBEDDING, run.tokens, self.width),
+            weight=emit.format(EMBEDDING, self.name).bytes(run.tokens, self.width),
             activation=emit.plain_bytes(run.tokens * self.width),
         )
 
@@ -200,21 +200,8 @@ class Attention(Block):
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         # K and V heads that do not divide among the ranks are replicated; the query heads are not.
         copies = max(1, emit.tp // self.kv_heads)
-        kv_out = self._k_out + self._v_out
-        n = self._q_out + kv_out * copies
-        fmt = emit.format(self.role)
-        emit.add(
-            "gemm",
-            "qkv",
-            m=run.tokens,
-            n=self._q_out + kv_out,
-            k=self.width,
-            dtype=fmt.compute,
-            flops=2 * run.tokens * (self._q_out + kv_out) * self.width,
-            executed=2 * run.tokens * n * self.width,
-            weight=fmt.bytes(n, self.width) + emit.plain_bytes(self._qkv_bias) if run.tokens else 0,
-            activation=emit.plain_bytes(run.tokens * (self.width + n)),
-        )
+        parts = ((self._q_out, 1), (self._k_out, copies), (self._v_out, copies))
+        emit.fused("qkv", self.role, run.tokens, parts, self.width, bias=self._qkv_bias)
         if self.extra_params:
             emit.norm("qk_norm", self.extra_params, run.tokens * (self.heads + self.kv_heads) * self.head_dim)
         emit.gemm("o", self.role, run.tokens, self._out, self.heads * self._v_dim, bias=self._out * self.o_bias)
@@ -409,8 +396,10 @@ class Moe(Block):
         if self.zero_experts:
             routed_rows = round(routed_rows * self.experts / self._choices)
         routed, dense = 2 * routed_rows * n * k, 2 * tokens * self.experts * n * k
-        fmt = emit.format(EXPERT)
-        one = fmt.bytes(n, k) + (emit.plain_bytes(n) if self.bias else 0)
+        formats = emit.formats(EXPERT, name)
+        alike = len(set(formats)) == 1
+        one = formats[0].bytes(n, k) if alike else sum(fmt.bytes(n // len(formats), k) for fmt in formats)
+        one += emit.plain_bytes(n) if self.bias else 0
         all_run = experts == "dense" or (
             experts is None and emit.conventions.count == "executed" and self.dense_executed
         )
@@ -423,7 +412,7 @@ class Moe(Block):
             n=n,
             k=k,
             batch=round(touched),
-            dtype=fmt.compute,
+            dtype=formats[0].compute,
             flops=dense if experts == "dense" else routed,
             executed=dense if experts == "dense" or (experts is None and self.dense_executed) else routed,
             weight=round(touched * one),
@@ -500,7 +489,7 @@ class LatentAttention(Block):
         executed = self._work(run, conv.attention, conv.mla or "reexpand")
         kind = conv.mla or ("absorbed" if conv.count == "model" else "reexpand")
         expand_k = 2 * self.kv_rank * self._expanded
-        fmt = emit.format(ATTENTION)
+        fmt = emit.format(ATTENTION, "kv_b")
         emit.add(
             "gemm",
             "kv_b",

@@ -114,7 +114,7 @@ class CompressedAttention(Block):
             index_out = self.index_heads * self.indexer.dim
             emit.gemm("index_q", ATTENTION, tokens, index_out, self.q_rank, replicas=emit.tp)
             emit.gemm("index_weights", ROUTER, tokens, self.index_heads, width, replicas=emit.tp)
-        fmt = emit.format(ATTENTION)
+        fmt = emit.format(ATTENTION, "o_a")
         emit.add(
             "gemm",
             "o_a",

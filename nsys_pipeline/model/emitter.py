@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import attrs
 
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.dtypes import bytes_of
+from nsys_pipeline.model.modules import DECODER, Place
 from nsys_pipeline.model.ops import Op
-from nsys_pipeline.model.quantization import NORM, Format, plain
+from nsys_pipeline.model.quantization import Format, Quantization, plain
 from nsys_pipeline.records import Step
 
 
@@ -32,29 +33,36 @@ class Pass:
 
 
 class Emitter:
-    """Turns matrix shapes into ops. `dtype` is that of the activations, `formats` the stored format per weight role."""
+    """Turns matrix shapes into ops. `dtype` is that of the activations; weights are stored as `quantization` says."""
 
     def __init__(
-        self, conventions: Conventions, dtype: str, kv_dtype: str, formats: Mapping[str, Format], *, tp: int = 1
+        self, conventions: Conventions, dtype: str, kv_dtype: str, quantization: Quantization, *, tp: int = 1
     ) -> None:
         self.conventions = conventions
         self.dtype = dtype
         self.kv_dtype = kv_dtype
         self.tp = tp
         self.ops: list[Op] = []
-        self._formats = formats
+        #: Which weights the ops had: (role, op).
+        self.used: set[tuple[str, str]] = set()
+        self._quantization = quantization
         self._plain = plain(dtype)
         self._layer, self._layers, self._layer_ids = "", 1, ()  # type: tuple[str, int, tuple[int, ...]]
+        self._place = Place(DECODER, None)
 
-    def enter(self, layer: str, layer_ids: tuple[int, ...] = ()) -> None:
+    def enter(self, layer: str, layer_ids: tuple[int, ...] = (), stack: str = DECODER) -> None:
         """Ops from now on belong to these identical layers; no ids for what runs once per pass."""
         self._layer, self._layer_ids, self._layers = layer, layer_ids, max(1, len(layer_ids))
+        self._place = Place(stack, layer_ids[0] if layer_ids else None)
 
-    def format(self, role: str) -> Format:
-        return self._formats.get(role, self._plain)
+    def formats(self, role: str, op: str) -> tuple[Format, ...]:
+        """Formats of the parts of an op's weights: gate and up of `gate_up`."""
+        self.used.add((role, op))
+        return tuple(fmt or self._plain for fmt in self._quantization.formats(role, op, self._place))
 
-    def weight_bytes(self, role: str, rows: int, columns: int, copies: int = 1) -> int:
-        return self.format(role).bytes(rows, columns, copies)
+    def format(self, role: str, op: str) -> Format:
+        """The format of an op whose weights are one module."""
+        return self.formats(role, op)[0]
 
     def plain_bytes(self, elements: int) -> int:
         return bytes_of(elements, self.dtype)
@@ -116,20 +124,56 @@ class Emitter:
         kind: str = "gemm",
     ) -> None:
         """A linear layer: (tokens × k)·(k × n), with `bias` bias values; `replicas` GPUs hold and run the same copy."""
-        flops = 2 * tokens * n * k
-        fmt = self.format(role)
-        self.add(
-            kind,
-            name,
-            m=tokens,
-            n=n,
-            k=k,
-            dtype=fmt.compute,
-            flops=flops,
-            executed=replicas * flops,
-            weight=replicas * (fmt.bytes(n, k) + self.plain_bytes(bias)) if tokens else 0,
-            activation=self.plain_bytes(tokens * (n + k)),
-        )
+        parts = len(self.formats(role, name))
+        self.fused(name, role, tokens, [(n // parts, 1)] * (parts - 1) + [(n - n // parts * (parts - 1), 1)], k,
+                   bias=bias, replicas=replicas, kind=kind)  # fmt: skip
+
+    def fused(
+        self,
+        name: str,
+        role: str,
+        tokens: int,
+        parts: Sequence[tuple[int, int]],
+        k: int,
+        *,
+        bias: int = 0,
+        replicas: int = 1,
+        kind: str = "gemm",
+    ) -> None:
+        """A linear layer whose weights are several modules, each of (outputs, copies that GPUs hold and run).
+
+        Modules stored alike are one matrix; those whose products run in another dtype are a product of their own.
+        """
+        formats = self.formats(role, name)
+        if len(formats) != len(parts):
+            formats = formats[:1] * len(parts)
+        by_format: dict[Format, list[int]] = {}
+        for fmt, (rows, copies) in zip(formats, parts, strict=True):
+            if not rows and len(parts) > 1:
+                continue
+            sums = by_format.setdefault(fmt, [0, 0])
+            sums[0] += rows
+            sums[1] += rows * copies
+        by_compute: dict[str | None, list[Format]] = {}
+        for fmt in by_format:
+            by_compute.setdefault(fmt.compute, []).append(fmt)
+        for compute, alike in by_compute.items():
+            n = sum(by_format[fmt][0] for fmt in alike)
+            held = sum(by_format[fmt][1] for fmt in alike)
+            weight = sum(fmt.bytes(by_format[fmt][1], k) for fmt in alike) + self.plain_bytes(bias)
+            self.add(
+                kind,
+                name,
+                m=tokens,
+                n=n,
+                k=k,
+                dtype=compute,
+                flops=2 * tokens * n * k,
+                executed=2 * tokens * replicas * held * k,
+                weight=replicas * weight if tokens else 0,
+                activation=self.plain_bytes(tokens * (held + k)),
+            )
+            bias = 0
 
     def norm(self, name: str, params: int, elements: int, *, replicas: int | None = None) -> None:
         """A normalization of `elements` values with `params` weights, held by every tensor-parallel rank."""
@@ -137,7 +181,7 @@ class Emitter:
         self.add(
             "norm",
             name,
-            weight=copies * self.weight_bytes(NORM, 1, params) if elements and params else 0,
+            weight=copies * self.plain_bytes(params) if elements and params else 0,
             activation=2 * self.plain_bytes(elements),
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -9,11 +10,13 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Stack
+from nsys_pipeline.model.blocks import Block
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
+from nsys_pipeline.model.modules import Place
 from nsys_pipeline.model.ops import Op
-from nsys_pipeline.model.quantization import Format, Quantization, named_format
+from nsys_pipeline.model.quantization import Format, Quantization, named_format, plain
 from nsys_pipeline.records import Step
 
 
@@ -186,20 +189,70 @@ class Estimator:
         self._architecture = model.architecture
         _check_parallel(self._architecture, self.conventions)
         self._dtype = self.conventions.dtype or model.dtype
-        self._kv_dtype = self.conventions.kv_dtype or self._dtype
-        self._formats = self._quantization().formats
+        self._quantization = self._weights()
+        self.kv_dtype = self.conventions.kv_dtype or self._cache_dtype() or self._dtype
+        self._parts: dict[str, list[tuple[str, tuple[int, ...], tuple[Block, ...]]]] = {}
         self._token_ops: dict[tuple[object, ...], list[list[Op]]] = {}
         self._token_totals: dict[tuple[object, ...], Totals] = {}
 
-    def _quantization(self) -> Quantization:
+    def _weights(self) -> Quantization:
         if self.conventions.weight is None:
             return self.model.quantization
         return Quantization.everywhere(named_format(self.conventions.weight))
 
-    @property
-    def formats(self) -> Mapping[str, Format]:
-        """Format of the quantized weights, by role."""
-        return self._formats
+    def _cache_dtype(self) -> str | None:
+        """The dtype of the KV cache that the checkpoint states, if its quantization can be read at all."""
+        try:
+            return self.model.quantization.kv_dtype
+        except ModelError:
+            return None
+
+    def formats(self) -> dict[str, tuple[Format, ...]]:
+        """Formats of weights by role, the most frequent one first; only roles of which some weights are quantized."""
+        counts: dict[str, Counter[Format]] = {}
+        for stack in self._architecture.stacks:
+            for _, ids, blocks in self._split(stack):
+                place = Place(stack.name, ids[0] if ids else None)
+                for role, op in self._weights_of(stack, ids, blocks):
+                    for fmt in self._quantization.formats(role, op, place):
+                        counts.setdefault(role, Counter())[fmt or plain(self._dtype)] += max(1, len(ids))
+        unquantized = {plain(self._dtype)}
+        return {
+            role: tuple(fmt for fmt, _ in found.most_common())
+            for role, found in counts.items()
+            if not found.keys() <= unquantized
+        }
+
+    def _split(self, stack: Stack) -> list[tuple[str, tuple[int, ...], tuple[Block, ...]]]:
+        """The parts of a stack, with layers that are stored in different formats apart."""
+        if stack.name not in self._parts:
+            self._parts[stack.name] = [group for part in stack.parts() for group in self._grouped(stack, *part)]
+        return self._parts[stack.name]
+
+    def _grouped(
+        self, stack: Stack, label: str, ids: tuple[int, ...], blocks: tuple[Block, ...]
+    ) -> list[tuple[str, tuple[int, ...], tuple[Block, ...]]]:
+        if len(ids) < 2 or not self._quantization.differs_by_layer:
+            return [(label, ids, blocks)]
+        weights = sorted(self._weights_of(stack, ids, blocks))
+        groups: dict[tuple[object, ...], list[int]] = {}
+        for layer in ids:
+            place = Place(stack.name, layer)
+            stored = tuple(self._quantization.formats(role, op, place) for role, op in weights)
+            groups.setdefault(stored, []).append(layer)
+        if len(groups) == 1:
+            return [(label, ids, blocks)]
+        return [(f"{label}@{_ranges(layers)}", tuple(layers), blocks) for layers in groups.values()]
+
+    def _weights_of(self, stack: Stack, ids: tuple[int, ...], blocks: tuple[Block, ...]) -> set[tuple[str, str]]:
+        """(role, op) of the weights that these blocks have, from a pass of one token."""
+        emit = self._emitter()
+        emit.enter("", ids[:1], stack.name)
+        run = Pass(Step.uniform(batch=1, q_tokens=1, kv_tokens=1), 1, (1,))
+        for block in blocks:
+            block.token_ops(emit, run)
+            block.context_ops(emit, run)
+        return emit.used
 
     def estimate(
         self, step: Step, *, encoder_tokens: Sequence[int] | None = None, vision_tokens: Sequence[int] = ()
@@ -290,7 +343,7 @@ class Estimator:
         return lengths
 
     def _emitter(self) -> Emitter:
-        return Emitter(self.conventions, self._dtype, self._kv_dtype, self._formats, tp=self.conventions.tp)
+        return Emitter(self.conventions, self._dtype, self.kv_dtype, self._quantization, tp=self.conventions.tp)
 
     def _tokens(self, stack: Stack, run: Pass) -> list[list[Op]]:
         key = (stack.name, _shape_key(run))
@@ -305,9 +358,9 @@ class Estimator:
 
     def _emit(self, stack: Stack, run: Pass, method: str) -> list[list[Op]]:
         parts = []
-        for label, ids, blocks in stack.parts():
+        for label, ids, blocks in self._split(stack):
             emit = self._emitter()
-            emit.enter(label, ids)
+            emit.enter(label, ids, stack.name)
             for block in blocks:
                 getattr(block, method)(emit, run)
             parts.append(emit.ops)
@@ -324,6 +377,17 @@ class Estimator:
         sent = (self.conventions.pp - 1) * emit.plain_bytes(step.new_tokens * width)
         emit.add("communication", "pipeline_send", comm=sent)
         return emit.ops
+
+
+def _ranges(layers: Sequence[int]) -> str:
+    """Numbers of layers, `0,2-5,7`."""
+    runs: list[list[int]] = []
+    for layer in layers:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def _shape_key(run: Pass) -> tuple[object, ...]:

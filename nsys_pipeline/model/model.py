@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -12,9 +12,13 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
-from nsys_pipeline.model.quantization import Quantization
+from nsys_pipeline.model.left_out import parts_around_text
+from nsys_pipeline.model.modules import DECODER, Stacks
+from nsys_pipeline.model.quantization import VISION, Quantization
 from nsys_pipeline.model.quantization_configs import read_quantization
 
+#: Sub-configs that a multimodal model keeps its text decoder's in.
+_NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 #: Charged where a config names no dtype; what nearly every published checkpoint is stored in.
 ASSUMED_DTYPE = "bf16"
 
@@ -24,15 +28,24 @@ class Model:
     """A language (or vision, or encoder-decoder) model, described by its Hugging Face config.
 
     `approximate` is set for a model type that is not known, described by 2 · active parameters per token only.
+    `beside`: what lies beside the config of a checkpoint and is not counted.
     """
 
     name: str
     config: Mapping[str, Any]
     architecture: Architecture
     approximate: bool = False
+    beside: tuple[str, ...] = ()
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], name: str | None = None, *, approximate: bool = False) -> Model:
+    def from_config(
+        cls,
+        config: Mapping[str, Any],
+        name: str | None = None,
+        *,
+        approximate: bool = False,
+        beside: Sequence[str] = (),
+    ) -> Model:
         """Read a config dict. Raises ModelError for an unknown model type or missing or impossible fields.
 
         `approximate` accepts an unknown `model_type` and reads its config as a plain decoder's, for 2 · active
@@ -41,7 +54,7 @@ class Model:
         if not isinstance(config, Mapping):
             raise ModelError(f"a model config must be an object, not {type(config).__name__}")
         architecture, is_approximate = build_architecture(config, approximate=approximate)
-        return cls(name or str(config.get("model_type")), config, architecture, is_approximate)
+        return cls(name or str(config.get("model_type")), config, architecture, is_approximate, tuple(beside))
 
     @property
     def model_type(self) -> str:
@@ -51,6 +64,27 @@ class Model:
     def params(self) -> int:
         """Parameters, tied tables once."""
         return sum(stack.params for stack in self.architecture.stacks) + self.architecture.unused_params
+
+    @cached_property
+    def not_counted(self) -> tuple[str, ...]:
+        """Parts of the model that no estimate has FLOPs, bytes or parameters of, such as `vision tower`.
+
+        A phase that runs them does more than it is charged for: its utilization is a lower bound.
+        """
+        around = parts_around_text(self.config) if self.architecture.text_only else ()
+        return (*around, *self.beside)
+
+    def left_out(self, images: int = 0) -> tuple[str, ...]:
+        """`not_counted`, and the vision tower if it has a reading but the pass is estimated without `images`."""
+        return (*self.not_counted, *(("vision tower",) if self.architecture.vision and not images else ()))
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about what the checkpoint says of its weights and is not read; empty if nothing is left."""
+        try:
+            return self.quantization.notes
+        except ModelError:  # whoever needs the formats raises it, or says them himself
+            return ()
 
     @property
     def has_experts(self) -> bool:
@@ -66,7 +100,7 @@ class Model:
     def _config_dtype(self) -> str | None:
         for config in (
             self.config,
-            *(self.config.get(key) for key in ("text_config", "llm_config", "language_config")),
+            *(self.config.get(key) for key in _NESTED),
         ):
             if isinstance(config, Mapping):
                 value = config.get("dtype") or config.get("torch_dtype")
@@ -88,8 +122,9 @@ class Model:
     def quantization(self) -> Quantization:
         """Formats of the quantized weights. Raises ModelError for a quantization method that is not known."""
         raw = self.config.get("quantization_config")
-        if raw is None and isinstance(self.config.get("text_config"), Mapping):
-            raw = self.config["text_config"].get("quantization_config")
+        for key in _NESTED:
+            if raw is None and isinstance(self.config.get(key), Mapping):
+                raw = self.config[key].get("quantization_config")
         if not raw:
             return Quantization()
         if not isinstance(raw, Mapping):
@@ -98,8 +133,15 @@ class Model:
             )
         if "expert_dtype" in self.config:
             raw = {"expert_dtype": self.config["expert_dtype"], **raw}
-        decoder = self.architecture.decoder
-        return read_quantization(raw, model_type=self.model_type, depth=decoder.depth if decoder else 1)
+        architecture = self.architecture
+        names = tuple(stack.name for stack in architecture.stacks if stack.name != VISION)
+        depth = max((stack.depth for stack in architecture.stacks if stack.name != VISION), default=1)
+        return read_quantization(
+            raw,
+            model_type=self.model_type,
+            stacks=Stacks(depth, names or (DECODER,), is_nested=any(key in self.config for key in _NESTED)),
+            experts=max((block.experts for block in architecture.experts()), default=1),
+        )
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.dtypes import BITS, normalize_dtype
+from nsys_pipeline.model.modules import Patterns, Place, parts_of
 
 #: What a weight is used for; quantization applies by role.
 ATTENTION, MLP, EXPERT, ROUTER, EMBEDDING, HEAD, NORM, VISION = (
@@ -78,12 +79,66 @@ def named_format(name: str) -> Format:
 
 
 @attrs.frozen
-class Quantization:
-    """Which roles of weights are stored in which format; roles not named keep the model's dtype."""
+class Rule:
+    """The format of the modules that `patterns` mean; None for those that stay as they are."""
 
-    formats: Mapping[str, Format] = attrs.field(factory=dict)
+    patterns: Patterns
+    format: Format | None
+
+    def applies(self, role: str, names: tuple[str, ...], place: Place) -> bool:
+        if self.format is not None and role not in _LINEARS and not self._says(names):
+            return False
+        return self.patterns.match(names, place)
+
+    def _says(self, names: tuple[str, ...]) -> bool:
+        """Whether an entry spells one of the names out; `.*` means products of layers alone."""
+        return any(name.rpartition(".")[2] in entry for name in names for entry in self.patterns.entries)
+
+
+@attrs.define(eq=False)
+class Quantization:
+    """How the weights of a checkpoint are stored: rules of which the first that applies counts, else that of the role.
+
+    `by_role` holds formats of whole roles; weights without any format have the model's dtype. `kv_dtype`: of the KV
+    cache, if the checkpoint says. `notes`: sentences about what is written there and was not read.
+    """
+
+    by_role: Mapping[str, Format] = attrs.field(factory=dict)
+    rules: tuple[Rule, ...] = ()
+    kv_dtype: str | None = None
+    notes: tuple[str, ...] = ()
+    experts: int = 1
+    _found: dict[tuple[str, str, Place], tuple[Format | None, ...]] = attrs.field(init=False, factory=dict)
 
     @classmethod
     def everywhere(cls, fmt: Format) -> Quantization:
         """Every linear layer inside the blocks; embeddings, LM head, routers and norms stay as they are."""
         return cls(dict.fromkeys(_LINEARS, fmt))
+
+    @property
+    def differs_by_layer(self) -> bool:
+        """Whether layers of one kind may be stored in different formats."""
+        return bool(self.rules)
+
+    def formats(self, role: str, op: str, place: Place) -> tuple[Format | None, ...]:
+        """Formats of the parts of an operation, such as Q, K and V of `qkv`; None for the model's dtype."""
+        if role in (NORM, VISION) or place.stack == VISION:
+            return (None,)
+        key = (role, op, place)
+        if key not in self._found:
+            self._found[key] = tuple(self._format(role, names, place) for names in parts_of(role, op))
+        return self._found[key]
+
+    def _format(self, role: str, names: tuple[str, ...], place: Place) -> Format | None:
+        if not self.rules or role != EXPERT:
+            return self._one(role, names, place)
+        # Experts of a layer are stored alike; of those that are not, three stand for all.
+        some = (self.experts // 2, self.experts - 1, self.experts // 3)
+        found = [self._one(role, tuple(name.replace("{e}", str(expert)) for name in names), place) for expert in some]
+        return max(found, key=found.count)
+
+    def _one(self, role: str, names: tuple[str, ...], place: Place) -> Format | None:
+        for rule in self.rules:
+            if rule.applies(role, names, place):
+                return rule.format
+        return self.by_role.get(role)

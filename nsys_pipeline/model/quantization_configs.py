@@ -1,10 +1,10 @@
-"""Read the `quantization_config` of a checkpoint."""
+"""Read the `quantization_config` of a checkpoint: which weights are stored how, and what of it is not read."""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from fnmatch import fnmatchcase
 from typing import Any
 
 import attrs
@@ -13,27 +13,78 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import quantization as q
 from nsys_pipeline.model.dtypes import BITS
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.modules import Patterns, Stacks, unknown_entries
 
-#: What modules of each role are called in checkpoints; `{i}` is a layer.
-_MODULES: dict[str, tuple[str, ...]] = {
-    q.ATTENTION: tuple(
-        f"model.layers.{{i}}.{block}.{name}"
-        for block in ("self_attn", "linear_attn")
-        for name in (("q_proj", "k_proj", "v_proj", "o_proj") if block == "self_attn" else ("in_proj_qkvz", "out_proj"))
-    ),
-    q.EXPERT: tuple(f"model.layers.{{i}}.mlp.experts.0.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
-    q.MLP: tuple(f"model.layers.{{i}}.mlp.{name}" for name in ("gate_proj", "up_proj", "down_proj")),
-}
+_LINEARS = (q.ATTENTION, q.EXPERT, q.MLP)
 #: What kernels of GPTQ unpack (transformers' GPTQConfig).
 _INT_BITS = (2, 3, 4, 8)
-_IGNORE_LISTS = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "llm_int8_skip_modules")
+#: Lists of what stays as it is, under the names that the methods give them.
+_IGNORE_LISTS = (
+    "modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude", "llm_int8_skip_modules",
+    "skip_modules",
+)  # fmt: skip
+#: Fields that change neither bytes nor dtypes.
+_HARMLESS = re.compile(
+    r"_file|json_export_config|quant_method|version|desc_act|sym|static_groups|true_sequential|damp_.*|act_group_aware|model_name_or_path|mse|"
+    r"model_file_base_name|checkpoint_format|is_marlin_format|pack_dtype|pack_method|meta|quantizer|backend|use_.*|"
+    r"max_input_length|exllama_config|cache_block_outputs|dataset|tokenizer|batch_size|pad_token_id|fuse_.*|do_fuse|"
+    r"modules_to_fuse|zero_point|activation_scheme|fmt|scale_fmt|format|quantization_status|global_compression_ratio|"
+    r"producer|iters|nsamples|seqlen|lr|minmax_lr|enable_.*|low_.*_mem_usage|autoround_version|packing_format|amp|"
+    r"gradient_accumulate_steps|train_bs|scale_dtype|super_.*|bnb_4bit_compute_dtype|bnb_4bit_quant_storage|"
+    r"llm_int8_threshold|llm_int8_has_fp16_weight|llm_int8_enable_fp32_cpu_offload|_?load_in_[48]bit|export|"
+    r"algo_config|softmax_quant_spec|quant_mode|layer_type_quant_config|transform_config|activation_scale_ub|"
+    r"dequantize|offload.*|lm_head|quant_lm_head|linear_class|autobitlinear_.*|rms_norm_eps|weights?_scaling.*|"
+    r"has_zero_point|pre_quant_scale|smoothquant_val|untie_embedding_weights|act_dynamic|act_group_size|act_sym|"
+    r"tp_plan|supported_types|not_use_best_mse|disable_.*|seed|sampler|scale_method"
+)
 
 
-def _fp8(f: Fields) -> q.Format:
-    block = f.items("weight_block_size")
-    if block is None:
-        return q.Format("fp8", 8, (0, 0), 32, compute="fp8")
-    return q.Format("fp8", 8, _block(f, "weight_block_size", block), 32, compute="fp8")
+class _Top(Fields):
+    """The whole `quantization_config`, which remembers which of its fields were read."""
+
+    def __init__(self, data: Mapping[str, Any], model_type: str, where: str = "") -> None:
+        super().__init__(data, model_type, where)
+        self.read: set[str] = set()
+
+    def _lookup(self, names: tuple[str, ...], *, class_default: bool = True) -> Any:
+        self.read |= set(names)
+        return super()._lookup(names, class_default=class_default)
+
+    def sub(self, *names: str, model_type: str) -> Fields:
+        self.read |= set(names)
+        return super().sub(*names, model_type=model_type)
+
+    @property
+    def unread(self) -> list[str]:
+        """Fields that nobody looked at and that may mean something."""
+        return sorted(
+            name
+            for name, value in self.data.items()
+            if name not in self.read and value not in (None, False, [], {}) and not _HARMLESS.fullmatch(name)
+        )
+
+
+@attrs.define
+class _Reading:
+    """What a method's reader fills in."""
+
+    stacks: Stacks
+    by_role: dict[str, q.Format] = attrs.field(factory=dict)
+    rules: list[q.Rule] = attrs.field(factory=list)
+    notes: list[str] = attrs.field(factory=list)
+    #: What stays as it is, of the lists that all methods have.
+    ignored: Patterns | None = None
+
+    def linears(self, fmt: q.Format) -> None:
+        """All linear layers of the blocks are stored in `fmt`."""
+        self.by_role = dict.fromkeys(_LINEARS, fmt)
+
+    def patterns(self, entries: Iterable[str], *, searches: bool = False) -> Patterns:
+        return Patterns(tuple(entries), self.stacks, searches)
+
+    def rule(self, entries: Iterable[str], fmt: q.Format | None, *, searches: bool = False) -> None:
+        """The modules of a list are stored in `fmt`, unless an earlier rule means them."""
+        self.rules.append(q.Rule(self.patterns(entries, searches=searches), fmt))
 
 
 def _block(f: Fields, name: str, block: list[Any]) -> tuple[int, int]:
@@ -42,48 +93,206 @@ def _block(f: Fields, name: str, block: list[Any]) -> tuple[int, int]:
     return f.checked(name, block[0]), f.checked(name, block[1])
 
 
-def _grouped_int(f: Fields) -> q.Format:
-    """GPTQ and AWQ: fp16 scale and packed zero point per group of inputs; group_size -1 is the whole row."""
-    bits = f.integer("bits", "w_bit", default=4)
+def _strings(f: Fields, *names: str) -> list[str]:
+    """Names of modules under any of the fields. Raises ModelError for what is none, or no regular expression."""
+    found: list[str] = []
+    for name in names:
+        value = f.get(name)
+        if value is None:
+            continue
+        entries = value if isinstance(value, list) else [value]
+        if not all(isinstance(entry, str) for entry in entries):
+            raise f.wrong(name, f"is {value!r}, not a list of module names")
+        for entry in entries:
+            _check_regex(f, name, entry)
+        found += entries
+    return found
+
+
+def _check_regex(f: Fields, name: str, entry: str) -> None:
+    try:
+        re.compile(entry.removeprefix("re:") if entry.startswith("re:") else "")
+    except re.error as error:
+        raise f.wrong(name, f"holds {entry!r}, which is no regular expression: {error}") from error
+
+
+def _objects(f: Fields, name: str) -> dict[str, Mapping[str, Any]]:
+    """An object of objects, keyed by what they are about; empty where the field is absent."""
+    value = f.get(name)
+    if not value:
+        return {}
+    if not isinstance(value, Mapping) or not all(isinstance(one, Mapping) for one in value.values()):
+        raise f.wrong(name, f"is {str(value)[:60]!r}, not an object of objects")
+    return {str(key): one for key, one in value.items()}
+
+
+def _fp8(f: Fields, out: _Reading) -> None:
+    block = f.items("weight_block_size")
+    size = (0, 0) if block is None else _block(f, "weight_block_size", block)
+    out.linears(q.Format("fp8", 8, size, 32, compute="fp8"))
+    if f.text("expert_dtype", default="fp8") == "fp4":
+        # DeepSeek-V4: an 8-bit scale per 32 inputs, as in MXFP4; activations are in fp8, and so is the product.
+        out.by_role[q.EXPERT] = attrs.evolve(q.named_format("mxfp4"), compute="fp8")
+
+
+def _fp8_rows(_f: Fields, out: _Reading) -> None:
+    out.linears(q.Format("fp8", 8, (1, 0), 32, compute="fp8"))
+
+
+def _mxfp4(_f: Fields, out: _Reading) -> None:
+    """gpt-oss: only the experts are MXFP4 (arXiv 2508.10925, 2.1)."""
+    out.by_role = {q.EXPERT: q.named_format("mxfp4")}
+
+
+def _grouped_int(f: Fields, *, above: Fields | None = None) -> q.Format:
+    """GPTQ and AWQ: fp16 scale and packed zero point per group of inputs; group_size -1 is the whole row.
+
+    What `f` does not say, the config `above` it does.
+    """
+    bits = f.integer("bits", "w_bit", default=above.integer("bits", "w_bit", default=4) if above else 4)
     if bits not in _INT_BITS:
         raise f.wrong("bits", f"is {bits}; GPTQ, AWQ and AutoRound store {', '.join(map(str, _INT_BITS))}")
-    group = f.integer("group_size", "q_group_size", default=128, minimum=-1)
+    usual = above.integer("group_size", "q_group_size", default=128, minimum=-1) if above else 128
+    group = f.integer("group_size", "q_group_size", default=usual, minimum=-1)
     if group == 0:
         raise f.wrong("group_size", "is 0; it must be positive, or -1 for the whole row")
     return q.Format(f"int{bits}", bits, (1, max(group, 0)), 16, bits)
 
 
-def _bitsandbytes(f: Fields) -> q.Format:
+def _awq(f: Fields, out: _Reading) -> None:
+    out.linears(_grouped_int(f))
+
+
+def _gptq(f: Fields, out: _Reading) -> None:
+    """GPTQModel: `dynamic` maps expressions to settings; `-:` before one leaves its modules alone."""
+    fmt = _grouped_int(f)
+    has_head = f.flag("lm_head")
+    for pattern, settings in _objects(f, "dynamic").items():
+        where = Fields(settings, f.model_type, f"quantization_config.dynamic.{pattern}")
+        entry = f"re:{re.sub('^[+-]:', '', pattern)}"
+        if pattern == "lm_head" and not has_head:
+            continue
+        out.rule([entry], None if pattern.startswith("-:") else _grouped_int(where, above=f))
+    if has_head:
+        out.rule(["lm_head"], fmt)
+    inside = f.items("modules_in_block_to_quantize")
+    if inside is None:
+        out.linears(fmt)
+        return
+    names = [name for entry in inside for name in (entry if isinstance(entry, list) else [entry])]
+    if not all(isinstance(name, str) for name in names):
+        raise f.wrong("modules_in_block_to_quantize", f"is {inside!r}, not a list of module names")
+    out.rule(names, fmt)
+
+
+def _auto_round(f: Fields, out: _Reading) -> None:
+    """AutoRound: `extra_config` maps names or expressions to settings; 16 bits and more are not quantized."""
+    fmt = _rounded(f, f)
+    for name, settings in _objects(f, "extra_config").items():
+        where = Fields(settings, f.model_type, f"quantization_config.extra_config.{name}")
+        plain_name = re.fullmatch(r"[\w.-]+", name)
+        entry = name if plain_name else f"re:{name}"
+        bits = where.integer("bits", default=f.integer("bits", default=4))
+        out.rule([entry], None if bits >= 16 else _rounded(where, f), searches=True)
+    blocks = f.get("block_name_to_quantize", "to_quant_block_names")
+    names = blocks.split(",") if isinstance(blocks, str) else _flat(blocks)
+    if names:
+        out.rule([name.strip() for name in names], fmt)
+    else:
+        out.linears(fmt)
+
+
+def _flat(value: object) -> list[str]:
+    if isinstance(value, list):
+        return [name for one in value for name in _flat(one)]
+    return [value] if isinstance(value, str) else []
+
+
+def _rounded(f: Fields, above: Fields) -> q.Format:
+    kind = f.text("data_type", default=above.text("data_type", default="int"))
+    if kind.startswith("mx_fp"):
+        bits = f.integer("bits", default=above.integer("bits", default=4))
+        fmt = q.Format(f"mxfp{bits}", bits, (1, 32), 8)
+    elif kind.startswith("nv_fp"):
+        fmt = attrs.evolve(q.named_format("nvfp4"), compute=None)
+    elif kind.startswith("fp"):
+        fmt = q.Format("fp8", 8, (1, 0), 32)
+    else:
+        fmt = _grouped_int(f, above=above)
+    activations = f.integer("act_bits", default=above.integer("act_bits", default=16))
+    name = ("int" if kind.startswith("int") else "fp") + str(activations)
+    return attrs.evolve(fmt, compute=name) if activations < 16 and name in BITS else fmt
+
+
+def _bitsandbytes(f: Fields, out: _Reading) -> None:
     """LLM.int8(): fp32 scale per output row. 4-bit: one fp32 scale per 64 weights (QLoRA, arXiv 2305.14314)."""
     if f.flag("load_in_4bit", "_load_in_4bit"):
         double = f.flag("bnb_4bit_use_double_quant")
-        return q.Format(f.text("bnb_4bit_quant_type", default="fp4"), 4, (1, 64), 8 if double else 32)
-    if f.flag("load_in_8bit", "_load_in_8bit"):
-        return q.Format("int8", 8, (1, 0), 32, compute="int8")
-    raise f.wrong("load_in_8bit", "and `load_in_4bit` are both false; one of them says how the weights are stored")
+        name = f.text("bnb_4bit_quant_type", default="fp4")
+        out.linears(q.Format(name, 4, (1, 64), 8 if double else 32))
+    elif f.flag("load_in_8bit", "_load_in_8bit"):
+        out.linears(q.Format("int8", 8, (1, 0), 32, compute="int8"))
+    else:
+        raise f.wrong("load_in_8bit", "and `load_in_4bit` are both false; one of them says how the weights are stored")
 
 
-def _bitnet(_f: Fields) -> q.Format:
+def _bitnet(_f: Fields, out: _Reading) -> None:
     """Ternary weights, four to a byte, with one scale (BitNet b1.58, arXiv 2402.17764); unpacked before the product."""
-    return q.Format("ternary", 2, (0, 0), 16)
+    out.linears(q.Format("ternary", 2, (0, 0), 16))
 
 
-def _modelopt(f: Fields) -> q.Format:
-    """NVIDIA's TensorRT Model Optimizer."""
+#: NVIDIA's Model Optimizer: what its names of algorithms mean. Blocks of integer formats are read from `group_size`.
+_MODELOPT: dict[str, q.Format] = {
+    "FP8": q.Format("fp8", 8, (0, 0), 32, compute="fp8"),
+    "FP8_PER_CHANNEL_PER_TOKEN": q.Format("fp8", 8, (1, 0), 32, compute="fp8"),
+    "FP8_PB_WO": q.named_format("fp8"),
+    "FP8_BLOCK_SCALES": q.named_format("fp8"),
+    "MXFP8": q.Format("mxfp8", 8, (1, 32), 8, compute="fp8"),
+    "NVFP4": q.named_format("nvfp4"),
+    "NVFP4_AWQ": q.named_format("nvfp4"),
+    "NVFP4_SVDQUANT": q.named_format("nvfp4"),
+    "W4A16_NVFP4": attrs.evolve(q.named_format("nvfp4"), compute=None),
+    "W4A8_NVFP4_FP8": attrs.evolve(q.named_format("nvfp4"), compute="fp8"),
+    "MXFP4": q.named_format("mxfp4"),
+    "W4A16_MXFP4": q.named_format("mxfp4"),
+    "W4A8_MXFP4_FP8": attrs.evolve(q.named_format("mxfp4"), compute="fp8"),
+    "W4A16_AWQ": q.Format("int4", 4, (1, 128), 16),
+    "INT4_AWQ": q.Format("int4", 4, (1, 128), 16),
+    "W4A8_AWQ": q.Format("int4", 4, (1, 128), 16, compute="fp8"),
+    "W8A8_SQ_PER_CHANNEL": q.Format("int8", 8, (1, 0), 32, compute="int8"),
+    "W8A16": q.Format("int8", 8, (1, 0), 16),
+}
+
+
+def _modelopt(f: Fields, out: _Reading) -> None:
+    """NVIDIA's Model Optimizer; `MIXED_PRECISION` names the algorithm of each module."""
     algorithm = f.text("quant_algo").upper()
-    known = {
-        "FP8": q.Format("fp8", 8, (0, 0), 32, compute="fp8"),
-        "NVFP4": q.named_format("nvfp4"),
-    }
-    if algorithm not in known:
-        raise f.wrong("quant_algo", f"is {algorithm!r}; known: {', '.join(known)}")
-    return known[algorithm]
+    if algorithm == "MIXED_PRECISION":
+        if not f.has("quantized_layers"):
+            raise f.missing("quantized_layers")
+        for name, settings in _objects(f, "quantized_layers").items():
+            where = Fields(settings, f.model_type, f"quantization_config.quantized_layers.{name}")
+            out.rule([name], _modelopt_format(where, where.text("quant_algo").upper()))
+        return
+    f.get("config_groups")  # says the same once more
+    out.linears(_modelopt_format(f, algorithm))
 
 
-def _group_format(f: Fields) -> q.Format:
-    """One group of compressed-tensors."""
+def _modelopt_format(f: Fields, algorithm: str) -> q.Format:
+    if algorithm not in _MODELOPT:
+        raise f.wrong("quant_algo", f"is {algorithm!r}; known: {', '.join(_MODELOPT)}, MIXED_PRECISION")
+    fmt = _MODELOPT[algorithm]
+    if fmt.name == "int4":
+        return attrs.evolve(fmt, block=(1, f.integer("group_size", default=128)))
+    return fmt
+
+
+def _group_format(f: Fields) -> q.Format | None:
+    """One group of compressed-tensors; None where it quantizes no weights."""
     if f.get("weights") is None:
-        raise f.missing("weights")
+        if f.get("input_activations") is None and f.get("output_activations") is None:
+            raise f.missing("weights")
+        return None
     weights = f.sub("weights", model_type=f.model_type)
     bits, is_float = weights.integer("num_bits", default=8), weights.text("type", default="int") == "float"
     if bits > 16:
@@ -99,7 +308,7 @@ def _group_format(f: Fields) -> q.Format:
     elif strategy != "channel":
         raise weights.wrong("strategy", f"is {strategy!r}; known: tensor, channel, group, tensor_group, block")
     scales = weights.text("scale_dtype", default="")
-    eight = strategy == "tensor_group" or "int8" in scales or "float8" in scales
+    eight = strategy == "tensor_group" or any(name in scales for name in ("int8", "float8"))
     zero_bits = 0 if weights.flag("symmetric", default=True) else bits
     name = ("fp" if is_float else "int") + str(bits)
     return q.Format(name, bits, block, 8 if eight else 16, zero_bits, _compute(f))
@@ -115,131 +324,311 @@ def _compute(f: Fields) -> str | None:
     return name if bits < 16 and name in BITS else None
 
 
-class _Patterns:
-    """Entries of a list of modules: names of modules or of what they are in, globs, and `re:` regular expressions."""
+def _compressed_tensors(f: Fields, out: _Reading) -> None:
+    """Each group has targets: names of modules, expressions, or a class: `Linear` is all linear layers of the blocks.
 
-    def __init__(self, entries: Iterable[str]) -> None:
-        self._names: set[str] = set()
-        self._globs: list[str] = []
-        self._regexes: list[re.Pattern[str]] = []
-        for entry in entries:
-            if entry.startswith("re:"):
-                self._regexes.append(re.compile(entry.removeprefix("re:")))
-            elif "*" in entry:
-                self._globs += [entry, f"{entry}.*", f"*.{entry}"]
-            else:
-                self._names.add(entry)
-
-    def __bool__(self) -> bool:
-        return bool(self._names or self._globs or self._regexes)
-
-    def match(self, module: str) -> bool:
-        """Whether an entry means `module` or something that it is in."""
-        parts = module.split(".")
-        return (
-            any(
-                ".".join(parts[start:end]) in self._names
-                for start in range(len(parts))
-                for end in range(start + 1, len(parts) + 1)
-            )
-            or any(regex.match(module) for regex in self._regexes)
-            or any(fnmatchcase(module, glob) for glob in self._globs)
-        )
-
-
-def _modules(role: str, depth: int) -> list[list[str]]:
-    """For each kind of module of a role its names in all layers."""
-    return [[name.format(i=layer) for layer in range(depth)] for name in _MODULES[role]]
-
-
-def _covers(patterns: _Patterns, role: str, depth: int) -> bool:
-    """Whether the entries mean some kind of module of the role in more than half of the layers.
-
-    Quantization is kept by role, not by layer: a few first or last layers that are left out do not count, a list that
-    spells out all layers does. Of projections that are fused in the estimate, all must be meant.
+    A name goes before a class, as in compressed-tensors itself.
     """
-    if not patterns:
-        return False
-    meant = [2 * sum(map(patterns.match, modules)) > len(modules) for modules in _modules(role, depth)]
-    if role == q.ATTENTION:
-        return all(meant[:4]) or all(meant[4:])
-    return all(meant)
-
-
-def _strings(f: Fields, *names: str) -> list[str]:
-    """Names of modules under any of the fields. Raises ModelError for what is none, or no regular expression."""
-    found: list[str] = []
-    for name in names:
-        value = f.get(name)
-        if value is None:
-            continue
-        entries = value if isinstance(value, list) else [value]
-        if not all(isinstance(entry, str) for entry in entries):
-            raise f.wrong(name, f"is {value!r}, not a list of module names")
-        for entry in entries:
-            try:
-                re.compile(entry.removeprefix("re:") if entry.startswith("re:") else "")
-            except re.error as error:
-                raise f.wrong(name, f"holds {entry!r}, which is no regular expression: {error}") from error
-        found += entries
-    return found
-
-
-def _compressed_tensors(f: Fields, depth: int) -> dict[str, q.Format]:
-    """The format of each role: that of the first group whose targets mean its modules."""
     groups = f.get("config_groups")
     if not isinstance(groups, Mapping) or not groups:
         raise f.wrong("config_groups", "of compressed-tensors names no group")
-    formats: dict[str, q.Format] = {}
     for name in groups:
         where = f.sub("config_groups", model_type=f.model_type).sub(str(name), model_type=f.model_type)
         fmt, targets = _group_format(where), _strings(where, "targets") or ["Linear"]
-        for role in _MODULES:
-            if role not in formats and ("Linear" in targets or _covers(_Patterns(targets), role, depth)):
-                formats[role] = fmt
-    return formats
+        names = [target for target in targets if not re.fullmatch(r"[A-Z]\w*", target)]
+        if names:
+            out.rule(names, fmt)
+        if "Linear" in targets and fmt is not None:
+            for role in _LINEARS:
+                out.by_role.setdefault(role, fmt)
+        if "Embedding" in targets:
+            out.rule(["embed_tokens"], fmt)
+        others = [one for one in targets if one not in names and one not in ("Linear", "Embedding", "Attention")]
+        if others:
+            out.notes.append(f"targets of `{name}` that are classes of modules: {', '.join(others)}")
+    sparsity = f.get("sparsity_config")
+    if isinstance(sparsity, Mapping) and sparsity.get("format", "dense") != "dense":
+        out.notes.append("`sparsity_config`: bytes are those of weights without sparsity")
+    if f.text("format", default="") == "marlin-24":
+        out.notes.append("format marlin-24: bytes are those of weights without sparsity")
 
 
-_EVERYWHERE: dict[str, Callable[[Fields], q.Format]] = {
-    "fp8": _fp8,
-    "fbgemm_fp8": lambda _: q.Format("fp8", 8, (1, 0), 32, compute="fp8"),
-    "gptq": _grouped_int,
-    "awq": _grouped_int,
-    "auto-round": _grouped_int,
-    "bitsandbytes": _bitsandbytes,
-    "bitnet": _bitnet,
-    "modelopt": _modelopt,
-    "modelopt_fp4": _modelopt,
+#: torchao: its names of techniques (`quant_type`), as strings and as classes of configs.
+_TORCHAO: dict[str, q.Format] = {
+    "int4weightonly": q.Format("int4", 4, (1, 128), 16, 16),
+    "int8weightonly": q.Format("int8", 8, (1, 0), 16),
+    "int8dynamicactivationint8weight": q.Format("int8", 8, (1, 0), 16, compute="int8"),
+    "int8dynamicactivationint4weight": q.Format("int4", 4, (1, 32), 32, 32, compute="int8"),
+    "int8dynamicactivationintxweight": q.Format("int4", 4, (1, 32), 32, 32, compute="int8"),
+    "float8weightonly": q.Format("fp8", 8, (1, 0), 32),
+    "float8dynamicactivationfloat8weight": q.Format("fp8", 8, (1, 0), 32, compute="fp8"),
+    "float8staticactivationfloat8weight": q.Format("fp8", 8, (0, 0), 32, compute="fp8"),
+    "float8dynamicactivationint4weight": q.Format("int4", 4, (1, 128), 16, 16, compute="fp8"),
+    "nvfp4inference": q.named_format("nvfp4"),
+    "nvfp4dynamicactivationnvfp4weight": q.named_format("nvfp4"),
+    "nvfp4weightonly": attrs.evolve(q.named_format("nvfp4"), compute=None),
+    "mxfp4weightonly": q.named_format("mxfp4"),
 }
 
 
-def read_quantization(raw: Mapping[str, Any], *, model_type: str = "", depth: int = 1) -> q.Quantization:
-    """The formats of a `quantization_config`, by role of the weight. `depth` is the number of layers.
-
-    Raises ModelError for a method that is not known, and names the field that cannot be.
-    """
-    f = Fields(raw, model_type or "unknown", "quantization_config")
-    method = f.text("quant_method", default="").lower()
-    if method == "mxfp4":
-        # gpt-oss: only the experts are MXFP4 (arXiv 2508.10925, 2.1).
-        return q.Quantization({q.EXPERT: q.named_format("mxfp4")})
-    if method == "compressed-tensors":
-        formats = _compressed_tensors(f, depth)
-    elif method in _EVERYWHERE:
-        fmt = _EVERYWHERE[method](f)
-        formats = dict.fromkeys(_MODULES, fmt)
-        if method == "fp8" and f.text("expert_dtype", default="fp8") == "fp4":
-            # DeepSeek-V4: an 8-bit scale per 32 inputs, as in MXFP4; activations are in fp8, and so is the product.
-            formats[q.EXPERT] = attrs.evolve(q.named_format("mxfp4"), compute="fp8")
-        if method == "gptq" and f.flag("lm_head"):
-            formats[q.HEAD] = fmt
+def _torchao(f: Fields, out: _Reading) -> None:
+    """torchao: one technique for all linear layers, or one for each module by its full name."""
+    kind = f.get("quant_type")
+    if isinstance(kind, str):
+        settings = f.get("quant_type_kwargs", default={})
+        out.linears(_torchao_format(f, {"_type": kind, "_data": settings}))
+    elif isinstance(kind, Mapping) and len(kind) == 1:
+        (config,) = kind.values()
+        config = {"_type": config} if isinstance(config, str) else config
+        data = config.get("_data") if isinstance(config, Mapping) else None
+        by_name = (data.get("module_fqn_to_config") or data.get("fqn_to_config")) if isinstance(data, Mapping) else None
+        if isinstance(by_name, Mapping):
+            for name, one in by_name.items():
+                fmt = None if one is None else _torchao_format(f, one)
+                if name == "_default":
+                    if fmt is not None:
+                        out.linears(fmt)
+                else:
+                    out.rule([str(name)], fmt)
+        else:
+            out.linears(_torchao_format(f, config))
     else:
-        raise ModelError(
-            f"quantization method `{method}` is not known",
-            hint=f"known: mxfp4, compressed-tensors, {', '.join(_EVERYWHERE)}; "
-            "or pass --weight-dtype to say how the weights are stored",
-        )
-    ignored = _Patterns(_strings(f, *_IGNORE_LISTS))
-    return q.Quantization(
-        {role: fmt for role, fmt in formats.items() if role == q.HEAD or not _covers(ignored, role, depth)}
+        raise f.wrong("quant_type", f"is {str(kind)[:60]!r}, neither a name nor a config of torchao")
+    if f.flag("include_input_output_embeddings") and q.MLP in out.by_role:
+        out.rule(["lm_head", "embed_tokens"], out.by_role[q.MLP])
+
+
+def _torchao_format(f: Fields, config: Any) -> q.Format:
+    if not isinstance(config, Mapping) or not isinstance(config.get("_type"), str):
+        raise f.wrong("quant_type", f"holds {str(config)[:60]!r}, which is no config of torchao")
+    name = re.sub(r"config$|_", "", config["_type"].lower())
+    fmt = _TORCHAO.get(name)
+    data = config.get("_data")
+    data = data if isinstance(data, Mapping) else {}
+    if fmt is None:
+        raise f.wrong("quant_type", f"is {config['_type']!r}; known: {', '.join(_TORCHAO)}")
+    if isinstance(data.get("weight_dtype"), Mapping):
+        bits = re.search(r"\d+", str(data["weight_dtype"].get("_data", "")))
+        fmt = attrs.evolve(fmt, name=f"int{bits[0]}", bits=int(bits[0])) if bits and "intx" in name else fmt
+    group = data.get("group_size")
+    if group is not None and fmt.block[1]:
+        return attrs.evolve(fmt, block=(1, f.checked("group_size", group)))
+    return fmt
+
+
+def _quark(f: Fields, out: _Reading) -> None:
+    """AMD Quark: one config for all layers, others by glob; what is in `exclude` stays as it is."""
+    for pattern, settings in _objects(f, "layer_quant_config").items():
+        where = Fields(settings, f.model_type, f"quantization_config.layer_quant_config.{pattern}")
+        out.rule([pattern], _quark_format(where))
+    default = f.sub("global_quant_config", model_type=f.model_type)
+    if not default.data:
+        raise f.missing("global_quant_config")
+    fmt = _quark_format(default)
+    if fmt is not None:
+        out.linears(fmt)
+
+
+def _quark_format(f: Fields) -> q.Format | None:
+    """Format of the weights; None where they stay as they are."""
+    weights = f.get("weight")
+    if weights is None:
+        return None
+    if isinstance(weights, list):
+        # Two steps, as in fp8 from int4: the first is what is stored.
+        weights = weights[0] if weights else {}
+    w = Fields(weights if isinstance(weights, Mapping) else {}, f.model_type, "quantization_config…weight")
+    match = re.fullmatch(r"(u?int|fp|mxfp|bfp)(\d+)(_\w+)?", w.text("dtype").lower())
+    if not match or int(match[2]) not in (4, 6, 8, 16):
+        raise w.wrong("dtype", f"is {w.text('dtype')!r}; known: fp8_e4m3, fp4, fp6, int8, int4")
+    bits = int(match[2])
+    if bits >= 16:
+        return None
+    scheme = w.text("qscheme", default="per_group" if w.has("group_size") else "per_tensor")
+    block = {"per_tensor": (0, 0), "per_channel": (1, 0)}.get(scheme)
+    if scheme == "per_block":
+        block = _block(w, "block_size", w.items("block_size") or [])
+    if block is None:
+        block = (1, w.integer("group_size", default=32))
+    scales = w.text("scale_format", default="") + w.text("scale_type", default="")
+    eight = "e8m0" in scales or match[1] == "mxfp"
+    is_float = "int" not in match[1]
+    name = ("mxfp" if eight and is_float and block[1] == 32 else "fp" if is_float else "int") + str(bits)
+    zero = 0 if w.flag("symmetric", default=True) or is_float else bits
+    inputs = f.get("input_tensors")
+    inputs = inputs[0] if isinstance(inputs, list) and inputs else inputs
+    compute = None
+    if isinstance(inputs, Mapping):
+        found = re.fullmatch(r"(u?int|fp|mxfp)(\d+)(_\w+)?", str(inputs.get("dtype", "")).lower())
+        key = ("int" if found and "int" in found[1] else "fp") + (found[2] if found else "16")
+        compute = key if found and key in BITS and int(found[2]) < 16 else None
+    return q.Format(name, bits, block, 8 if eight else 32 if bits == 8 else 16, zero, compute)
+
+
+def _hqq(f: Fields, out: _Reading) -> None:
+    """HQQ: fp16 scale and zero point per group; the config of all layers, or one for each kind of module."""
+    config = f.sub("quant_config", model_type=f.model_type)
+    if config.has("weight_quant_params"):
+        out.linears(_hqq_format(config))
+        return
+    for name in config.data:
+        out.rule([str(name)], _hqq_format(config.sub(str(name), model_type=f.model_type)))
+
+
+def _hqq_format(f: Fields) -> q.Format:
+    weights = f.sub("weight_quant_params", model_type=f.model_type) if f.has("weight_quant_params") else f
+    bits = weights.integer("nbits", default=4)
+    if bits not in (1, 2, 3, 4, 8):
+        raise weights.wrong("nbits", f"is {bits}; HQQ stores 1, 2, 3, 4, 8")
+    return q.Format(f"int{bits}", bits, (1, weights.opt_int("group_size") or 0), 16, 16)
+
+
+def _by_dtype(f: Fields, out: _Reading) -> None:
+    """Quanto and EETQ: `weights` names the dtype, with a scale per output row."""
+    name = f.text("weights", default="int8")
+    known = {"int8": 8, "float8": 8, "int4": 4, "int2": 2}
+    if name not in known:
+        raise f.wrong("weights", f"is {name!r}; known: {', '.join(known)}")
+    group = 128 if known[name] < 8 else 0
+    activations = {"int8": "int8", "float8": "fp8"}.get(f.text("activations", default=""))
+    out.linears(
+        q.Format(name.replace("float", "fp"), known[name], (1, group), 16, known[name] if group else 0, activations)
     )
+
+
+def _int8(_f: Fields, out: _Reading) -> None:
+    out.linears(q.named_format("int8"))
+
+
+def _mxfp8(_f: Fields, out: _Reading) -> None:
+    out.linears(_MODELOPT["MXFP8"])
+
+
+_METHODS: dict[str, Callable[[Fields, _Reading], None]] = {
+    "fp8": _fp8,
+    "fbgemm_fp8": _fp8_rows,
+    "ptpc_fp8": _fp8_rows,
+    "w8a8_fp8": _fp8_rows,
+    "w8a8_int8": _int8,
+    "mxfp4": _mxfp4,
+    "mxfp8": _mxfp8,
+    "compressed-tensors": _compressed_tensors,
+    "gptq": _gptq,
+    "awq": _awq,
+    "auto-round": _auto_round,
+    "bitsandbytes": _bitsandbytes,
+    "bitnet": _bitnet,
+    "modelopt": _modelopt,
+    "torchao": _torchao,
+    "quark": _quark,
+    "hqq": _hqq,
+    "quanto": _by_dtype,
+    "eetq": _by_dtype,
+}
+#: Other spellings of a method.
+_ALIASES = {
+    "compressed_tensors": "compressed-tensors", "autoround": "auto-round", "auto_round": "auto-round",
+    "intel/auto-round": "auto-round", "inc": "auto-round", "gptq_marlin": "gptq", "marlin": "gptq", "gptqmodel": "gptq",
+    "awq_marlin": "awq", "modelopt_fp4": "modelopt", "modelopt_mixed": "modelopt", "modelopt_fp8": "modelopt",
+    "bnb": "bitsandbytes", "gpt_oss_mxfp4": "mxfp4",
+}  # fmt: skip
+
+
+def _method(f: Fields) -> str:
+    """The name of the method. Files of the first GPTQ and AWQ tools do not name it: their fields do."""
+    method = f.text("quant_method", default="").lower()
+    if not method and (f.has("quant_algo") or f.has("kv_cache_quant_algo")):
+        return "modelopt"
+    if not method and f.has("global_quant_config"):
+        return "quark"
+    if not method and f.has("w_bit", "q_group_size"):
+        return "awq"
+    if not method and f.has("bits"):
+        return "gptq"
+    return _ALIASES.get(method, method)
+
+
+def read_quantization(
+    raw: Mapping[str, Any], *, model_type: str = "", stacks: Stacks | None = None, experts: int = 1
+) -> q.Quantization:
+    """The formats of a `quantization_config`, or of one of the files beside config.json that hold the same.
+
+    `stacks`: what the model consists of; `experts`: of a layer that has any. Raises ModelError for a method that is not
+    known, and names the field that cannot be.
+    """
+    for key in ("quantization", "quant_config"):  # hf_quant_config.json; older configs of Quark
+        inner = raw.get(key)
+        if isinstance(inner, Mapping) and (key == "quantization" or "global_quant_config" in inner):
+            raw = {**{name: value for name, value in raw.items() if name not in (key, "producer")}, **inner}
+    f = _Top(raw, model_type or "unknown", str(raw.get("_file", "quantization_config")))
+    method = _method(f)
+    if method not in _METHODS:
+        raise ModelError(
+            f"quantization method `{method}` is not known" + (f" (`{raw['_file']}`)" if "_file" in raw else ""),
+            hint=f"known: {', '.join(_METHODS)}; or pass --weight-dtype to say how the weights are stored",
+        )
+    out = _Reading(stacks or Stacks())
+    ignored = out.patterns(_strings(f, *_IGNORE_LISTS))
+    if ignored:
+        out.rules.append(q.Rule(ignored, None))
+    has_weights = not (method == "modelopt" and f.get("quant_algo") is None and f.has("kv_cache_quant_algo"))
+    if has_weights:
+        _METHODS[method](f, out)
+    kv_dtype = _kv_dtype(f, out)
+    return q.Quantization(
+        by_role=out.by_role,
+        rules=tuple(out.rules),
+        kv_dtype=kv_dtype,
+        notes=tuple(_notes(f, out, experts)),
+        experts=experts,
+    )
+
+
+def _kv_dtype(f: Fields, out: _Reading) -> str | None:
+    """The dtype of the KV cache, from the three places that say it; None where none does."""
+    algorithm = f.get("kv_cache_quant_algo")
+    scheme = f.get("kv_cache_scheme")
+    quark = f.get("kv_cache_quant_config")
+    found = ""
+    if isinstance(scheme, Mapping):
+        found = ("fp" if scheme.get("type", "float") == "float" else "int") + str(scheme.get("num_bits", 16))
+    elif isinstance(scheme, str):
+        found = scheme.lower()
+    elif isinstance(algorithm, str):
+        found = algorithm.lower()
+    elif isinstance(quark, Mapping) and quark:
+        first = next(iter(quark.values()))
+        outputs = first.get("output_tensors") if isinstance(first, Mapping) else None
+        found = str(outputs.get("dtype", "")).split("_")[0] if isinstance(outputs, Mapping) else ""
+    if not found or found in ("none", "auto", "fp16", "bf16", "float16", "bfloat16"):
+        return None
+    for name, dtype in (("fp8", "fp8"), ("int8", "int8"), ("fp4", "fp4"), ("int4", "int4")):
+        if name in found:
+            return dtype
+    out.notes.append(f"the format of the KV cache, {found!r}: it is counted in the dtype of activations")
+    return None
+
+
+def _notes(f: _Top, out: _Reading, experts: int) -> list[str]:
+    """Sentences about what stands in the config and is not read."""
+    notes = [f"`quantization_config` is read without {note}" for note in out.notes]
+    if f.unread:
+        names = ", ".join(f"`{name}`" for name in f.unread)
+        notes.append(f"`quantization_config`: {names} not read; weights that it is about may be counted wrongly")
+    for rule in out.rules:
+        if unknown := unknown_entries(rule.patterns):
+            more = f" and {len(unknown) - 3:,} more" if len(unknown) > 3 else ""
+            notes.append(
+                f"`quantization_config` names modules that are not known: {', '.join(unknown[:3])}{more}; "
+                "weights that they hold may be counted in another format"
+            )
+        if _some_experts(rule.patterns, experts):
+            notes.append("`quantization_config` names some experts of a layer and not others: all count as one of them")
+    return list(dict.fromkeys(notes))
+
+
+def _some_experts(patterns: Patterns, experts: int) -> bool:
+    named = Counter(
+        re.sub(r"experts\.\d+", "experts", entry) for entry in patterns.entries if re.search(r"\bexperts\.\d+", entry)
+    )
+    return any(count < experts for count in named.values())

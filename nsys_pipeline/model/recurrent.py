@@ -7,7 +7,7 @@ import attrs
 from nsys_pipeline.model.blocks import Block, step_shapes
 from nsys_pipeline.model.dtypes import bytes_of
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.quantization import ATTENTION, NORM
+from nsys_pipeline.model.quantization import ATTENTION
 
 
 @attrs.frozen
@@ -66,7 +66,7 @@ class Recurrent(Block):
                 activation=2 * emit.plain_bytes(tokens * self.conv_channels),
             )
         if self.small_params:
-            emit.add("norm", "state_params", weight=emit.weight_bytes(NORM, 1, self.small_params) if tokens else 0)
+            emit.add("norm", "state_params", weight=emit.plain_bytes(self.small_params) if tokens else 0)
         bias = self.out.n if self.out.bias else 0
         emit.gemm(self.out.name, ATTENTION, tokens, self.out.n, self.out.k, bias=bias)
         emit.all_reduce("attention_all_reduce", tokens * self.out.n)

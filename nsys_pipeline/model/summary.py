@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import attrs
@@ -44,7 +44,8 @@ class Summary:
     shape: Shape
     prefill: Estimate
     decode: Estimate | None
-    formats: dict[str, Format]
+    formats: dict[str, tuple[Format, ...]]
+    kv_dtype: str
     gpu: Roofline | None = None
 
 
@@ -79,7 +80,8 @@ def summarize(
         shape=shape,
         prefill=prefill,
         decode=decode,
-        formats=dict(estimator.formats),
+        formats=estimator.formats(),
+        kv_dtype=estimator.kv_dtype,
         gpu=gpu,
     )
 
@@ -92,7 +94,11 @@ def convention_json(summary: Summary) -> dict[str, Any]:
     executed = conv.count == "executed"
     dense = executed and any(op.flops_executed > op.flops_model for op in experts)
     dtype = conv.dtype or model.dtype
-    products = {role: fmt.compute for role, fmt in summary.formats.items() if fmt.compute not in (None, dtype)}
+    products = {
+        role: names
+        for role, formats in summary.formats.items()
+        if (names := _joined(fmt.compute or dtype for fmt in formats)) != dtype
+    }
     return {
         "label": summary.prefill.label,
         "attention": conv.attention,
@@ -102,10 +108,10 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "logits": conv.logits or "last",
         "dtype": dtype,
         "dtype_assumed": conv.dtype is None and model.dtype_assumed,
-        "weights": {role: fmt.name for role, fmt in summary.formats.items()} or None,
+        "weights": {role: _joined(fmt.name for fmt in formats) for role, formats in summary.formats.items()} or None,
         # The dtype of their products, where it is not that of the activations.
         "products": products or None,
-        "kv_dtype": conv.kv_dtype or dtype,
+        "kv_dtype": summary.kv_dtype,
         "tp": conv.tp,
         "pp": conv.pp,
         "ep": conv.ep,
@@ -114,8 +120,16 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "cached_tokens": _folded(shape.cached_tokens),
         "context": _folded(shape.context) if summary.decode else None,
         "encoder_tokens": _folded(shape.encoder_tokens) if shape.encoder_tokens else None,
+        "params_of": "text decoder" if model.architecture.text_only else "model",
+        # Parts that none of the numbers has, and what the config says of its weights and is not read.
+        "not_counted": list(model.not_counted),
+        "notes": list(model.notes) if conv.weight is None else [],
         "bytes": "minimum: weights touched + KV read + KV written",
     }
+
+
+def _joined(names: Iterable[str]) -> str:
+    return " + ".join(dict.fromkeys(names))
 
 
 def _folded(values: tuple[int, ...]) -> int | list[int]:

@@ -58,5 +58,5 @@ def _fall(name: str, parts: Mapping[str, float]) -> Bars:
     bars = [Bar("whole", name, 0, whole, (times[0], "100.0"))]
     for (key, ns), time, share in zip(shown.items(), times[1:], shares, strict=True):
         left -= ns
-        bars.append(Bar(key, CLASSES[key][0], max(0.0, left), ns, (time, share)))
+        bars.append(Bar(key, CLASSES[key][0], max(0.0, left), ns, (time, share), CLASSES[key][1]))
     return Bars(name, ("ms", "%"), whole, bars)

@@ -11,6 +11,7 @@ from enum import Enum, StrEnum
 
 import attrs
 
+from nsys_pipeline.records import Timeline
 from nsys_pipeline.report import numbers
 from nsys_pipeline.text import printable
 
@@ -41,8 +42,6 @@ class Tone(StrEnum):
     strong = "strong"
     good = "good"
     bad = "bad"
-    warning = "warning"
-    hint = "hint"
 
 
 class Depth(StrEnum):
@@ -51,6 +50,7 @@ class Depth(StrEnum):
     headline = "headline"
     detail = "detail"  # what Markdown folds
     appendix = "appendix"  # what a terminal, which cannot fold, leaves out
+    page = "page"  # what only a page shows
 
 
 def _printable(texts: Iterable[str]) -> tuple[str, ...]:
@@ -178,7 +178,7 @@ class Table:
 
 @attrs.frozen
 class Note:
-    """A label and a sentence; `lead` is its first word, said louder."""
+    """A label and a sentence; `lead` is what it says in a word, said louder."""
 
     label: str = attrs.field(converter=printable)
     text: str = attrs.field(converter=printable)
@@ -198,7 +198,7 @@ class Notes:
 class Message:
     """What the reader must know about the numbers, and what to do about it."""
 
-    severity: Tone
+    severity: str  # 'error', 'warning' or 'info'
     text: str = attrs.field(converter=printable)
     hint: str | None = attrs.field(default=None, converter=attrs.converters.optional(printable))
 
@@ -212,6 +212,7 @@ class Bar:
     start: float
     length: float
     cells: tuple[str, ...] = attrs.field(converter=_printable)
+    about: str = ""
 
 
 @attrs.frozen
@@ -224,7 +225,14 @@ class Bars:
     bars: tuple[Bar, ...] = attrs.field(converter=_bars)
 
 
-Block = Table | Bars | Notes | Message
+@attrs.frozen
+class TimelineFigure:
+    """The timeline, which only a page can draw."""
+
+    timeline: Timeline
+
+
+Block = Table | Bars | Notes | Message | TimelineFigure
 
 
 @attrs.frozen
@@ -235,6 +243,11 @@ class Section:
     blocks: tuple[Block, ...] = attrs.field(converter=_blocks)
     title: str = attrs.field(default=attrs.Factory(lambda self: self.name, takes_self=True), converter=printable)
     depth: Depth = Depth.headline
+
+    @property
+    def caption(self) -> str:
+        """What the title says beyond the name."""
+        return self.title.removeprefix(self.name).lstrip(" ,:")
 
     @property
     def is_titled(self) -> bool:

@@ -11,7 +11,9 @@ from nsys_pipeline.report.numbers import UNKNOWN, prefixed
 
 def flops_document(data: Mapping[str, Any], *, verify: Sequence[Mapping[str, Any]] | None = None) -> Document:
     """Totals, conventions and ops of both phases; with `verify`, the comparison op by op."""
-    title = f"{data['model']}  {data['params']:,} parameters, {data['active_params']:,} active per token"
+    conv = data["convention"]
+    whose = "" if conv["params_of"] == "model" else f" of the {conv['params_of']}"
+    title = f"{data['model']}  {data['params']:,} parameters{whose}, {data['active_params']:,} active per token"
     sections = [_totals(data)]
     for phase in ("prefill", "decode"):
         ops = [op for op in data["ops"] if op["phase"] == phase]
@@ -19,7 +21,15 @@ def flops_document(data: Mapping[str, Any], *, verify: Sequence[Mapping[str, Any
             sections.append(_ops(phase, ops))
     if verify is not None:
         sections.append(_verify(verify))
-    return Document(title, (_convention_line(data["convention"]),), tuple(sections))
+    return Document(title, (_convention_line(conv), *_caveats(conv)), tuple(sections))
+
+
+def _caveats(conv: Mapping[str, Any]) -> list[str]:
+    """What is not in the numbers, and what was not read."""
+    lines = []
+    if conv["not_counted"]:
+        lines.append(f"not counted, neither FLOPs nor bytes nor parameters: {', '.join(conv['not_counted'])}")
+    return [*lines, *(f"note: {note}" for note in conv["notes"])]
 
 
 def _convention_line(conv: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from pathlib import PurePath
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from nsys_pipeline.records import Report
+    from nsys_pipeline.records import Detail, Report
 
 
 class ReportFormat(StrEnum):
@@ -16,9 +16,15 @@ class ReportFormat(StrEnum):
     table = "table"
     json = "json"
     markdown = "markdown"
+    html = "html"
 
 
-_SUFFIXES = {".json": ReportFormat.json, ".md": ReportFormat.markdown}
+_SUFFIXES = {
+    ".json": ReportFormat.json,
+    ".md": ReportFormat.markdown,
+    ".html": ReportFormat.html,
+    ".htm": ReportFormat.html,
+}
 
 
 def format_of(path: PurePath | None) -> ReportFormat:
@@ -26,8 +32,10 @@ def format_of(path: PurePath | None) -> ReportFormat:
     return _SUFFIXES.get(path.suffix.lower(), ReportFormat.table) if path else ReportFormat.table
 
 
-def render_report(report: Report, stream: IO[str], form: ReportFormat = ReportFormat.table) -> None:
-    """Write `report` to `stream`."""
+def render_report(
+    report: Report, stream: IO[str], form: ReportFormat = ReportFormat.table, *, detail: Detail | None = None
+) -> None:
+    """Write `report` to `stream`; `detail` is what a page shows beyond it."""
     if form is ReportFormat.json:
         from nsys_pipeline.report.json import render_json
 
@@ -35,11 +43,15 @@ def render_report(report: Report, stream: IO[str], form: ReportFormat = ReportFo
         return
     from nsys_pipeline.report.sections import report_document
 
-    document = report_document(report)
+    document = report_document(report, detail)
     if form is ReportFormat.markdown:
         from nsys_pipeline.report import markdown
 
         markdown.render_document(document, stream)
+    elif form is ReportFormat.html:
+        from nsys_pipeline.report import html
+
+        html.render_document(document, stream)
     else:
         from nsys_pipeline.report import terminal
 

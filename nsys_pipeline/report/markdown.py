@@ -25,7 +25,7 @@ def render_document(document: Document, stream: IO[str]) -> None:
             heading = f"**{escaped(section.title)}**\n\n" if section.is_titled else ""
             stream.write(heading + _blocks(section))
     for section in document.sections:
-        if section.depth is not Depth.headline:
+        if section.depth in (Depth.detail, Depth.appendix):
             # Inside HTML nothing is Markdown.
             summary = html.escape(section.title)
             stream.write(f"<details><summary>{summary}</summary>\n\n{_blocks(section)}</details>\n\n")
@@ -77,11 +77,13 @@ def _block(block: Block) -> str:
         case Message():
             hint = f"\\\n> hint: {escaped(block.hint)}" if block.hint else ""
             return f"> **{block.severity}:** {escaped(block.text)}{hint}\n"
+        case _:
+            raise TypeError(f"Markdown cannot show {type(block).__name__}")
 
 
 def _note(note: Note) -> str:
     if note.lead:
-        return f"{escaped(note.label)} **{escaped(note.lead)}**{escaped(note.text)}"
+        return f"{escaped(note.label)} **{escaped(note.lead)}**{': ' if note.text else ''}{escaped(note.text)}"
     return f"**{escaped(note.label)}** {escaped(note.text)}" if note.label else escaped(note.text)
 
 

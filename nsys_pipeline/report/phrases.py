@@ -32,6 +32,8 @@ def title_lines(report: Report) -> list[str]:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
         lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · estimate {model['label']}")
+        if missing := _items(model.get("not_counted")):
+            lines[-1] += f" · not counted: {', '.join(map(str, missing))}"
     return lines
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
-from nsys_pipeline.records import Phase, Report
+from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
 from nsys_pipeline.report.document import (
     BLANK,
@@ -18,6 +18,7 @@ from nsys_pipeline.report.document import (
     Notes,
     Section,
     Table,
+    TimelineFigure,
     Tone,
     Value,
 )
@@ -34,15 +35,17 @@ from nsys_pipeline.report.phrases import (
 from nsys_pipeline.report.verification import verification_lines
 
 
-def report_document(report: Report) -> Document:
-    """Everything that people are shown of `report`."""
+def report_document(report: Report, detail: Detail | None = None) -> Document:
+    """Everything that people are shown of `report`, and of `detail` where the format has room for it."""
     title, *subtitles = title_lines(report)
-    found = (make(report) for make in SECTIONS)
+    found = [make(report) for make in SECTIONS]
+    if detail:
+        found += [make(detail) for make in PAGE_SECTIONS]
     return Document(title, tuple(subtitles), tuple(section for section in found if section))
 
 
 def _verdict(report: Report) -> Section | None:
-    notes = [Note(phase.name, f": {phase.bound_detail}", lead=phase.bound) for phase in report.phases if phase.bound]
+    notes = [Note(phase.name, phase.bound_detail or "", lead=phase.bound) for phase in report.phases if phase.bound]
     return Section("verdict", (Notes(notes),)) if notes else None
 
 
@@ -223,12 +226,11 @@ def _reading(report: Report) -> Section:
     notes = [Note(label, text, tone=Tone.quiet) for label, text in legend(report)]
     failed = [check for check in report.checks if not check.passed]
     for check in failed:
-        notes.append(Note("checks", f": {check.detail}", lead=f"{check.name} failed", lead_tone=Tone.bad))
+        notes.append(Note("checks", check.detail, lead=f"{check.name} failed", lead_tone=Tone.bad))
     if not failed:
         detail = next((check.detail for check in report.checks if check.name == "conservation.kernels"), "")
         lead = f"all {len(report.checks)} passed"
-        text = f": {detail}" if detail else ""
-        notes.append(Note("checks", text, lead=lead, lead_tone=Tone.good, tone=Tone.quiet))
+        notes.append(Note("checks", detail, lead=lead, lead_tone=Tone.good, tone=Tone.quiet))
     return Section("how to read this", (Notes(notes),), depth=Depth.detail)
 
 
@@ -251,9 +253,17 @@ def _verification(report: Report) -> Section | None:
     return Section("nsys stats", (Notes(notes),), depth=Depth.detail)
 
 
-def _warnings(report: Report) -> Section | None:
-    messages = [Message(Tone.warning, notice.message, notice.hint) for notice in report.warnings]
-    return Section("warnings", messages) if messages else None
+def _findings(report: Report) -> Section | None:
+    messages = [Message(finding.severity, finding.message, finding.hint) for finding in report.warnings]
+    return Section("findings", messages) if messages else None
+
+
+def _timeline(detail: Detail) -> Section | None:
+    if detail.timeline is None:
+        return None
+    timeline = detail.timeline
+    title = f"timeline: {count(timeline.operation_count)} phases, ranges, host calls and GPU operations"
+    return Section("timeline", (TimelineFigure(timeline),), title=title, depth=Depth.page)
 
 
 #: A section more is a function more, and its name here.
@@ -268,5 +278,8 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _reading,
     _checks,
     _verification,
-    _warnings,
+    _findings,
 )
+
+#: The same of what only a page shows.
+PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (_timeline,)

@@ -24,9 +24,8 @@ _STYLES = {
     Tone.strong: "bold magenta",
     Tone.good: "green",
     Tone.bad: "bold red",
-    Tone.warning: "yellow",
-    Tone.hint: "cyan",
 }
+_SEVERITIES = {"error": "bold red", "warning": "yellow", "info": "cyan"}
 _BAR_STYLES = {"whole": "dim", "sol": "green", "compute": "blue", "kernels": "blue", "copy": "cyan", "transfer": "cyan"}
 _BLOCKS = " ▏▎▍▌▋▊▉█"
 
@@ -38,7 +37,7 @@ def render_document(document: Document, stream: IO[str]) -> None:
     _print(console, [*heading, *map(Text, document.subtitles)])
     is_first = not heading
     for section in document.sections:
-        if section.depth is Depth.appendix:
+        if section.depth in (Depth.appendix, Depth.page):
             continue
         if not is_first:
             console.print()
@@ -88,15 +87,18 @@ def _print_block(console: Console, block: Block) -> None:
             texts = []
             for note in block.notes:
                 text = Text().append(note.lead, style=_STYLES[note.lead_tone])
-                texts.append((note.label, text.append(note.text, style=_STYLES[note.tone]), ""))
+                beside = f": {note.text}" if note.lead and note.text else note.text
+                texts.append((note.label, text.append(beside, style=_STYLES[note.tone]), ""))
             _print_notes(console, texts)
             return
         case Message():
-            texts = [(f"{block.severity}:", Text(block.text), _STYLES[block.severity])]
+            texts = [(f"{block.severity}:", Text(block.text), _SEVERITIES.get(block.severity, ""))]
             if block.hint:
-                texts.append(("hint:", Text(block.hint), _STYLES[Tone.hint]))
+                texts.append(("hint:", Text(block.hint), "cyan"))
             _print_notes(console, texts)
             return
+        case _:
+            raise TypeError(f"a terminal cannot show {type(block).__name__}")
     for line in lines:
         # Wider than the terminal: let it wrap the line, as long as nothing is lost.
         console.print(line, no_wrap=True, crop=False, overflow="ignore", soft_wrap=True)

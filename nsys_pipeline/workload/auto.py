@@ -24,16 +24,15 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
+from nsys_pipeline.workload import engines
 from nsys_pipeline.workload.describe import config_fields, model_name, ranks
+from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 
 ENCODER = "encoder"
 FORWARD = "forward"
 BACKWARD = "backward"
 OPTIMIZER = "optimizer"
 VISION = "vision"
-DRAFT = "draft"
-VERIFY = "verify"
-MIXED = "mixed"
 
 _local = threading.local()
 
@@ -128,7 +127,7 @@ def _patch_models(module: ModuleType) -> None:
         import torch
 
         # Inside a compiled region there is no Python to run between kernels: the caller has set the range.
-        if torch.compiler.is_compiling() or getattr(_local, "inside", False):
+        if torch.compiler.is_compiling() or _is_marked():
             return call(self, *args, **kwargs)
         with _forward_range(self, args, kwargs):
             return call(self, *args, **kwargs)
@@ -226,7 +225,7 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     def marked_call(self: Any, *args: Any, **kwargs: Any) -> Any:
         models = sys.modules.get("transformers.modeling_utils")
         original = getattr(self, "_orig_mod", None)
-        if models is None or not isinstance(original, models.PreTrainedModel) or getattr(_local, "inside", False):
+        if models is None or not isinstance(original, models.PreTrainedModel) or _is_marked():
             return call(self, *args, **kwargs)
         with _forward_range(original, args, kwargs):
             return call(self, *args, **kwargs)
@@ -238,7 +237,13 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
     "torch._dynamo.eval_frame": _patch_compiled_modules,
+    **engines.PATCHES,
 }
+
+
+def _is_marked() -> bool:
+    """Whether a range around this pass says what it is: that of the model it is a part of, or of an engine's step."""
+    return getattr(_local, "inside", False) or is_inside()
 
 
 @contextlib.contextmanager
@@ -414,7 +419,7 @@ class _Models:
         if known is not None:
             return known
         with self._lock:
-            fields = config_fields(model)
+            fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
                 self._main, self._fields = weakref.ref(model), fields
                 _describe(model, fields)

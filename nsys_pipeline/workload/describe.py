@@ -10,14 +10,14 @@ from typing import Any
 _DROPPED = ("id2label", "label2id", "task_specific_params")
 
 
-def config_fields(model: Any) -> dict[str, Any]:
-    """Return the config of `model` as the dictionary that its config.json would hold, defaults included.
+def config_fields(config: Any, *, is_quantized: bool) -> dict[str, Any]:
+    """Return `config`, a Hugging Face one, as the dictionary that its config.json would hold, defaults included.
 
     A quantization that the config announces but the model does not have, as with random weights, is left out: it
     would say the wrong thing about the bytes that are read.
     """
-    fields: dict[str, Any] = json.loads(model.config.to_json_string(use_diff=False))
-    dropped = _DROPPED if getattr(model, "is_quantized", False) else (*_DROPPED, "quantization_config")
+    fields: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
+    dropped = _DROPPED if is_quantized else (*_DROPPED, "quantization_config")
     return {name: value for name, value in fields.items() if name not in dropped}
 
 

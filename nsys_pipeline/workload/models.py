@@ -80,7 +80,7 @@ def run_description(model: Any, options: WorkloadOptions, device: torch.device) 
     import transformers
 
     return {
-        "model": config_fields(model),
+        "model": config_fields(model.config, is_quantized=getattr(model, "is_quantized", False)),
         **({"name": options.name} if options.name else {}),
         "dtype": str(model.dtype).removeprefix("torch."),
         "attn": model.config._attn_implementation,

@@ -234,6 +234,28 @@ def test_the_printed_peaks_are_those_that_utilization_is_of(tmp_path: Path, caps
         assert f"{phase['name']} {phase['peak_flops_per_s'] / 1e12:,.1f}" in text
 
 
+def test_what_the_model_has_beside_its_estimate_is_in_header_and_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.json"
+    unread = {"quant_method": "gptq", "bits": 4, "surprise": 1}
+    config.write_text(
+        json.dumps({"model_type": "vipllava", "text_config": LLAMA_8_LAYERS, "quantization_config": unread}),
+        encoding="utf-8",
+    )
+    argv = (TRACES / f"h100_cuda_graph_node{SUFFIX}", "--model", config, "--shape", "4x512+32")
+
+    report = analyzed(capsys, *argv)
+    _, text, _ = run(capsys, "analyze", *argv, "--no-cache")
+
+    assert report["model"]["not_counted"] == ["vision tower"]
+    assert "not counted: vision tower" in " ".join(text.split())
+    (note,) = [one["message"] for one in report["warnings"] if one["code"] == "quantization_not_read"]
+    assert "`surprise`" in note
+    report = analyzed(capsys, *argv, "--weight-dtype", "int4")
+    assert "quantization_not_read" not in {one["code"] for one in report["warnings"]}
+
+
 def test_dtypes_of_weights_and_cache_are_options(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "config.json"
     config.write_text(json.dumps(LLAMA_8_LAYERS), encoding="utf-8")

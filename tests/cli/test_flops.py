@@ -11,7 +11,7 @@ import pytest
 from nsys_pipeline.cli.app import app
 from nsys_pipeline.model import load_model
 
-ROLES = ("attention", "mlp", "expert")
+ROLES = ("attention", "mlp")
 LLAMA = ("flops", "llama-3-8b", "--prompt-tokens", "2048")
 
 
@@ -146,7 +146,7 @@ def test_products_of_roles_that_differ_are_named_one_by_one(capsys: pytest.Captu
     path.write_text(json.dumps(config))
 
     _, out, _ = run(capsys, "flops", str(path), "--prompt-tokens", "8")
-    assert "weights attention fp8, expert int4, mlp int4; products attention in fp8" in out
+    assert "weights attention fp8, mlp int4; products attention in fp8" in out
 
 
 def test_a_pass_crosses_the_pipeline_stages_in_turn(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.inputs.notices import CODES
-from nsys_pipeline.model import Conventions, load_model
+from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Finding
 from nsys_pipeline.rules.phases import PhaseRule
@@ -428,6 +428,17 @@ def test_gpus_whose_peaks_are_not_cited_are_told(tmp_path: Path) -> None:
     assert "partial_gpu" in codes(name="NVIDIA H100 80GB HBM3 MIG 1g.10gb")
     given = AnalysisOptions(peaks={"bf16": 1e12})
     assert "unknown_bandwidth" in codes(given, name="NVIDIA Foo 9000", memory_bandwidth=0)
+
+
+@about("quantization_not_read")
+def test_a_quantization_that_is_not_read_is_told(tmp_path: Path) -> None:
+    quantization = {"quant_method": "awq", "bits": 4, "group_size": 128, "nobody_knows_this": 7}
+    config = load_model("tiny-llama").config | {"quantization_config": quantization}
+
+    found = findings(one_prefill(), tmp_path, AnalysisOptions(model=Model.from_config(config)))
+
+    (one,) = found["quantization_not_read"]
+    assert "nobody_knows_this" in one.message
 
 
 @about("model_not_understood", "no_estimate", "encoder_has_no_decode")

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "hardware": set(),
     "report": set(),
+    "ncu": set(),
     "nsys": set(),
     "capture": {"nsys"},
     "workload": set(),
@@ -35,15 +36,18 @@ ALLOWED: dict[str, set[str]] = {
     "analysis": {"inputs", "model", "nsys", "trace"},
     "query": {"inputs", "trace"},
     "api": {"analysis", "hardware", "inputs", "model", "query", "rules", "trace"},
+    "detail": {"trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
     "cli": {
         "analysis",
         "api",
         "capture",
+        "detail",
         "hardware",
         "inputs",
         "model",
+        "ncu",
         "nsys",
         "query",
         "report",
@@ -53,10 +57,10 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 # What a plain install lacks, and the only modules that may import it, each inside a function.
-EXTRAS = {"torch", "transformers", "nvtx", "flash_attn"}
-WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers")
+EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report"}
+WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers", "ncu/profile")
 # What the command line must not pay for at its start.
-HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "polars", "rich"}
+HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "jinja2", "polars", "rich"}
 
 
 def modules() -> list[Path]:

@@ -86,7 +86,7 @@ def test_step_in_numbers(recorder: Recorder) -> None:
     markers.step([1, 1, 1], [5, 6, 7], logits=3)
     assert [json.loads(text.split(" ", 1)[1]) for text in recorder.events] == [
         {"q": 8, "kv": 0, "b": 2, "logits": 2},
-        {"q": [1, 1, 1], "kv": [5, 6, 7], "logits": 3},
+        {"q": 1, "kv": [5, 6, 7], "logits": 3},
     ]
 
 

@@ -35,7 +35,7 @@ class DynamicMask(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         held = sum(count * (q + cached) for (q, cached), count in step_shapes(run.step) if q)
-        fmt = emit.format(ATTENTION)
+        fmt = emit.format(ATTENTION, "dynamic_mask")
         emit.add(
             "gemm",
             "dynamic_mask",

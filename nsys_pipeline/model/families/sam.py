@@ -68,7 +68,7 @@ class SamAttention(Block):
                 k=self.width,
                 flops=2 * model * n * self.width,
                 executed=2 * executed * n * self.width,
-                weight=emit.weight_bytes(VISION, n, self.width) + emit.plain_bytes(n if bias else 0),
+                weight=emit.plain_bytes(n * self.width) + emit.plain_bytes(n if bias else 0),
                 activation=emit.plain_bytes(model * (n + self.width)),
             )
 

@@ -152,7 +152,7 @@ class RelativePositions(Block):
         return 0 if self.shared else self._out * (self.width + 1)
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
-        fmt = emit.format(ATTENTION)
+        fmt = emit.format(ATTENTION, "position_qk")
         rows = self.rows if run.tokens else 0
         own = rows and not self.shared
         emit.add(

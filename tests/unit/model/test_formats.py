@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from nsys_pipeline.errors import ModelError
-from nsys_pipeline.model import Conventions, Model, estimate, load_model
+from nsys_pipeline.model import Conventions, Estimator, Model, estimate, load_model
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.quantization import named_format
 from nsys_pipeline.records import Step
@@ -73,11 +75,21 @@ def test_published_quantization_configs(config: dict[str, object], bits: float) 
     assert op_weight_bytes(result, "gate_up") == pytest.approx(3 * 2 * 96 * 64 * bits / 8, rel=0.01)
 
 
-def roles(config: dict[str, object], **model: object) -> dict[str, str]:
-    return {
-        role: fmt.name
-        for role, fmt in Model.from_config(llama(quantization_config=config, **model)).quantization.formats.items()
-    }
+def deepseek(**changes: Any) -> dict[str, Any]:
+    """Three layers: a dense one, and two with eight experts and a shared one."""
+    sizes = {
+        "model_type": "deepseek_v3", "hidden_size": 64, "intermediate_size": 96, "moe_intermediate_size": 32,
+        "num_hidden_layers": 3, "num_attention_heads": 8, "num_key_value_heads": 8, "vocab_size": 100,
+        "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2, "first_k_dense_replace": 1,
+        "q_lora_rank": 16, "kv_lora_rank": 32, "qk_nope_head_dim": 16, "qk_rope_head_dim": 8, "v_head_dim": 16,
+        "n_group": 1, "topk_group": 1, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    return {**sizes, **changes}
+
+
+def roles(config: dict[str, object]) -> dict[str, str]:
+    formats = Estimator(model(deepseek(quantization_config=config))).formats()
+    return {role: " + ".join(fmt.name for fmt in found) for role, found in formats.items()}
 
 
 COMPRESSED = {"weights": {"num_bits": 4, "type": "int", "strategy": "group", "group_size": 32}, "targets": ["Linear"]}
@@ -106,14 +118,14 @@ COMPRESSED = {"weights": {"num_bits": 4, "type": "int", "strategy": "group", "gr
             },
             {"attention": "fp8", "mlp": "fp8", "expert": "int4"},
         ),
-        # A list that spells out every layer; and one that leaves out a single layer, which does not count.
+        # A list that spells out every layer; and one that leaves out a single layer.
         (
             {"quant_method": "fp8", "modules_to_not_convert": [f"model.layers.{i}.self_attn" for i in range(3)]},
             {"mlp": "fp8", "expert": "fp8"},
         ),
         (
             {"quant_method": "fp8", "ignored_layers": ["lm_head", "model.layers.2.self_attn", "model.layers.2.mlp"]},
-            {"attention": "fp8", "mlp": "fp8", "expert": "fp8"},
+            {"attention": "fp8 + bf16", "mlp": "fp8 + bf16", "expert": "fp8 + bf16"},
         ),
         (
             {"quant_method": "modelopt", "quant_algo": "NVFP4", "exclude_modules": ["lm_head", "*self_attn*"]},

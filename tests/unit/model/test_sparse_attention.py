@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.model import Conventions, Model
+from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.model.masks import pooled_pairs
 from tests.unit.model.configs import decode, llama, mixtral, op_flops, op_weight_bytes, prefill
 
@@ -70,11 +70,11 @@ def test_deepseek_v4_quantizes_its_experts_to_four_bits() -> None:
         **V4, "layer_types": ["compressed_sparse_attention"], "expert_dtype": "fp4",
         "quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]},
     }  # fmt: skip
-    model = Model.from_config(quantized)
-    assert {role: fmt.name for role, fmt in model.quantization.formats.items()} == {
-        "attention": "fp8",
-        "mlp": "fp8",
-        "expert": "mxfp4",
+    formats = Estimator(Model.from_config(quantized)).formats()
+    assert {role: [fmt.name for fmt in found] for role, found in formats.items()} == {
+        "attention": ["fp8"],
+        "mlp": ["fp8"],
+        "expert": ["mxfp4"],
     }
     experts = next(op for op in decode(quantized, 10).ops if op.name == "experts_down")
     assert (experts.dtype, experts.weight_bytes) == ("fp8", 2 * 64 * (24 // 2 + 1))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import html
+import base64
+import hashlib
 import io
 import re
 from collections.abc import Iterator
+from html import escape
+from html.parser import HTMLParser
 from itertools import pairwise
 
 import attrs
@@ -16,7 +19,7 @@ from markdown_it.token import Token
 from nsys_pipeline.analysis import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.records import Report
-from nsys_pipeline.report import markdown, terminal
+from nsys_pipeline.report import html, markdown, terminal
 from nsys_pipeline.report.budget import budget_parts, budget_section
 from nsys_pipeline.report.document import (
     BLANK,
@@ -30,7 +33,6 @@ from nsys_pipeline.report.document import (
     Notes,
     Section,
     Table,
-    Tone,
 )
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
@@ -53,7 +55,7 @@ def hostile_document() -> Document:
         ]
     )
     notes = Notes([Note(HOSTILE, HOSTILE, lead=HOSTILE)])
-    messages = Section(HOSTILE, (Message(Tone.warning, HOSTILE, HOSTILE),), depth=Depth.detail)
+    messages = Section(HOSTILE, (Message("warning", HOSTILE, HOSTILE),), depth=Depth.detail)
     return Document(HOSTILE, (HOSTILE,), (Section("s", (table, notes), title=HOSTILE), messages))
 
 
@@ -129,6 +131,70 @@ def test_markdown_shows_every_cell(report: Report) -> None:
             assert list(row) in rows
 
 
+class Cells(HTMLParser):
+    """Rows of a page's data tables, as a browser without JavaScript shows them."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.rows: list[list[str]] = []
+        self.tags: set[str] = set()
+        self._is_cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._is_cell = tag in ("td", "th") or (self._is_cell and tag == "code")
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_cell = self._is_cell and tag == "code"
+
+    def handle_data(self, data: str) -> None:
+        if self._is_cell:
+            self.rows[-1][-1] += data
+
+
+def in_html(document: Document) -> str:
+    stream = io.StringIO()
+    html.render_document(document, stream)
+    return stream.getvalue()
+
+
+def test_a_page_shows_every_cell(report: Report) -> None:
+    document = report_document(report)
+    rows = Cells(in_html(document)).rows
+
+    for table in tables(document, with_appendix=True):
+        assert [column.label for column in table.columns] in rows
+        for row in table.rows:
+            assert list(row) in rows
+
+
+def test_hostile_names_add_no_element_to_a_page() -> None:
+    harmless = attrs.evolve(hostile_document(), title="title", subtitles=("subtitle",))
+    page, hostile = Cells(in_html(harmless)), Cells(in_html(hostile_document()))
+
+    assert hostile.tags == page.tags
+    assert "img" not in hostile.tags
+    for row in tables(hostile_document(), with_appendix=True)[0].rows:
+        assert list(row) in hostile.rows
+
+
+def test_only_the_scripts_of_llmperf_may_run_in_a_page_and_nothing_is_loaded(report: Report) -> None:
+    page = in_html(report_document(report))
+
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)
+    assert policy.startswith("default-src 'none'; ")
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    assert re.findall(r"'sha256-([^']*)'", policy) == hashes
+    assert scripts
+    assert re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:,")[^"']*""", page) == []
+
+
 def test_warm_up_is_counted_alike(report: Report, monkeypatch: pytest.MonkeyPatch) -> None:
     document = report_document(report)
     decode = next(phase for phase in report.phases if phase.name == "decode")
@@ -150,7 +216,7 @@ def test_hostile_names_are_shown_and_do_nothing(monkeypatch: pytest.MonkeyPatch)
     kinds = {token.type for token in tokens(text)}
     assert not kinds & {"link_open", "image", "em_open", "html_inline"}
     blocks = [token.content.strip() for token in tokens(text) if token.type == "html_block"]
-    assert blocks == [f"<details><summary>{html.escape(HOSTILE)}</summary>", "</details>"]
+    assert blocks == [f"<details><summary>{escape(HOSTILE)}</summary>", "</details>"]
     (heading,) = [token for token, above in pairwise(tokens(text)) if token.type == "heading_open"]
     assert heading.tag == "h3"
     # GitHub looks for these in the text, whatever is around them.

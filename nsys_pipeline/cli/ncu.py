@@ -1,0 +1,215 @@
+"""`llmperf ncu`: the Nsight Compute profile of the kernels that matter in a phase."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from nsys_pipeline.cli.common import (
+    BatchOption,
+    CacheOption,
+    ForceOption,
+    ModelOption,
+    NewTokensOption,
+    NsysOption,
+    PhaseOption,
+    PromptTokensOption,
+    ShapeOption,
+    TraceArgument,
+    analysis_options,
+    progress,
+    trace_options,
+)
+from nsys_pipeline.errors import NsysError, QueryError, UsageError
+
+if TYPE_CHECKING:
+    from nsys_pipeline.ncu import KernelCounters, Target
+
+_CHOICE = "Which kernels"
+
+
+def ncu(
+    trace: TraceArgument,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- COMMAND …]", help="The workload, as it was captured; default: what the run directory recorded."
+        ),
+    ] = None,
+    *,
+    of_phase: Annotated[
+        str, typer.Option("--of", metavar="PHASE", help="Phase whose kernels to profile.", rich_help_panel=_CHOICE)
+    ] = "decode",
+    top: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Kernel names that take most time; 0: every kernel, so that sums compare.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = 5,
+    launches: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Launches to profile at most; default: those of one occurrence.", rich_help_panel=_CHOICE
+        ),
+    ] = None,
+    run: Annotated[bool, typer.Option("--run", help="Run the command and show what was measured.")] = False,
+    read: Annotated[
+        Path | None,
+        typer.Option("--read", metavar="FILE", help="Show what is in an .ncu-rep, or in its CSV, instead."),
+    ] = None,
+    report: Annotated[Path, typer.Option("-o", "--output", metavar="FILE", help="The report that ncu writes.")] = Path(
+        "kernels.ncu-rep"
+    ),
+    output_format: Annotated[str, typer.Option("--format", metavar="table|json", help="Output.")] = "table",
+    force: ForceOption = False,
+    program: Annotated[str, typer.Option("--ncu", metavar="PATH", help="The ncu to use.")] = "ncu",
+    model: ModelOption = None,
+    shape: ShapeOption = None,
+    batch: BatchOption = None,
+    prompt_tokens: PromptTokensOption = None,
+    new_tokens: NewTokensOption = None,
+    phase: PhaseOption = None,
+    cache: CacheOption = True,
+    nsys: NsysOption = None,
+) -> None:
+    """Print the ncu command that profiles the kernels of a phase; run it; read its report back beside the trace.
+
+    The command profiles one steady occurrence: earlier launches of the same kernels in ranges of the same name are
+    skipped. ncu runs each kernel several times (replay), so the workload takes much longer than without it.
+    """
+    if output_format not in ("table", "json"):
+        raise UsageError(f"`{output_format}` is not an output format", hint="choose one of: table, json")
+    options = analysis_options(
+        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens
+    )
+    from nsys_pipeline.query.recipes import find_recipe
+    from nsys_pipeline.query.session import Session
+
+    recipe = find_recipe("ncu_kernels")
+    with progress() as on_progress:
+        opening = trace_options(phase=phase, cache=cache, nsys=nsys, on_progress=on_progress)
+        session = Session.open({"": trace}, opening, options)
+    with session:
+        with session.query(recipe.sql, recipe.arguments({"phase": of_phase, "top": top})) as result:
+            kernels = [dict(zip(result.columns, row, strict=True)) for row in result.rows(100_000)]
+        if not kernels:
+            raise QueryError(
+                f"the trace has no kernel in a phase `{of_phase}`",
+                hint="`llmperf analyze TRACE` lists its phases; graphs need `--cuda-graph node` to have kernels",
+            )
+        with session.query(_ESTIMATE, {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}) as result:
+            estimate = next(iter(result.rows(1)), (None, None, None))
+    if read is not None:
+        _show(_read(read, program), kernels, estimate, output_format)
+        return
+    target = _target(kernels, launches, is_every_kernel=top == 0)
+    argv = _argv(program, target, command or _recorded_command(trace), report)
+    if not run:
+        sys.stdout.write(shlex.join(argv) + "\n")
+        return
+    if report.exists() and not force:
+        raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
+    _run(argv, report)
+    _show(_read(report, program), kernels, estimate, output_format)
+
+
+_ESTIMATE = "SELECT flops, bytes, gpu_busy_ns FROM phases WHERE phase = $phase AND occurrence = $occurrence"
+
+
+def _target(kernels: list[dict[str, Any]], launches: int | None, *, is_every_kernel: bool) -> Target:
+    from nsys_pipeline.ncu import Target
+
+    count = sum(kernel["in_occurrence"] for kernel in kernels)
+    # ncu looks for the range on the launching thread, and autograd's, say, has none.
+    by_range = not any(kernel["other_thread_count"] for kernel in kernels)
+    return Target(
+        names=() if is_every_kernel else tuple(kernel["name"] for kernel in kernels if kernel["in_occurrence"]),
+        domain=kernels[0]["domain"],
+        range_name=kernels[0]["range_name"] if by_range else None,
+        is_push_pop=kernels[0]["range_kind"] == "push_pop",
+        skip=sum(
+            kernel["skipped" if by_range else "skipped_all"]
+            for kernel in kernels
+            if is_every_kernel or kernel["in_occurrence"]
+        ),
+        count=min(count, launches or count),
+        has_graphs=any(kernel["graph_count"] for kernel in kernels),
+    )
+
+
+def _argv(program: str, target: Target, command: list[str], report: Path) -> list[str]:
+    from nsys_pipeline.ncu import ncu_argv
+
+    return ncu_argv(program, target, command, report)
+
+
+def _recorded_command(trace: Path) -> list[str]:
+    record = (trace if trace.is_dir() else trace.parent) / "run.json"
+    try:
+        command = json.loads(record.read_text(encoding="utf-8"))["plan"]["command"]
+    except (OSError, ValueError, KeyError, TypeError):
+        command = None
+    if not command or not all(isinstance(part, str) for part in command):
+        raise UsageError(
+            f"nobody recorded which workload `{trace}` is of", hint="give it: `llmperf ncu TRACE -- python script.py`"
+        )
+    return list(command)
+
+
+def _run(argv: list[str], report: Path) -> None:
+    try:
+        done = subprocess.run(argv, stdout=sys.stderr, check=False)
+    except OSError as error:
+        raise NsysError(
+            f"`{argv[0]}` cannot be run: {error.strerror or error}",
+            hint="install Nsight Compute, or name it with --ncu PATH",
+        ) from error
+    if not report.exists():
+        raise NsysError(
+            f"ncu ended with {done.returncode} and left no report",
+            hint="its own words are above; counters need root or NVreg_RestrictProfilingToAdminUsers=0",
+        )
+
+
+def _read(path: Path, program: str) -> list[KernelCounters]:
+    """Kernels of a report or of a CSV. A report is read by ncu itself where it is installed, else by the package."""
+    from nsys_pipeline.ncu import read_csv, read_report
+    from nsys_pipeline.ncu.command import import_argv
+
+    if path.suffix != ".ncu-rep":
+        try:
+            return read_csv(path.read_text(encoding="utf-8", errors="replace"))
+        except OSError as error:
+            raise UsageError(f"`{path}` cannot be read: {error.strerror or error}") from error
+    if not path.exists():
+        raise UsageError(f"`{path}` does not exist")
+    try:
+        done = subprocess.run(import_argv(program, path), capture_output=True, text=True, errors="replace", check=False)
+    except OSError:
+        return read_report(path)
+    return read_csv(done.stdout) if '"ID"' in done.stdout else read_report(path)
+
+
+def _show(
+    measured: list[KernelCounters], kernels: list[dict[str, Any]], estimate: tuple[Any, ...], output_format: str
+) -> None:
+    from nsys_pipeline.ncu import summed
+    from nsys_pipeline.report.ncu import ncu_document, ncu_json
+    from nsys_pipeline.report.terminal import render_document
+
+    rows = summed(measured)
+    traced = {kernel["name"]: kernel for kernel in kernels}
+    flops, minimum_bytes, busy_ns = estimate
+    data = ncu_json(rows, traced, flops=flops, minimum_bytes=minimum_bytes, busy_ns=busy_ns)
+    if output_format == "json":
+        sys.stdout.write(json.dumps(data, indent=2) + "\n")
+    else:
+        render_document(ncu_document(data), sys.stdout)

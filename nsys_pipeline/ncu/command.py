@@ -1,0 +1,77 @@
+"""The ncu command that profiles the kernels of one occurrence of a phase."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import attrs
+
+TENSOR_FLOPS = "sm__ops_path_tensor_src_bf16_dst_fp32.sum"
+"""FLOPs of the tensor cores on 16-bit inputs. Counts fp8 and tf32 products, too (measured on an H100)."""
+FADD, FMUL, FFMA = (f"smsp__sass_thread_inst_executed_op_{name}_pred_on.sum" for name in ("fadd", "fmul", "ffma"))
+DRAM_READ, DRAM_WRITE, TIME = "dram__bytes_read.sum", "dram__bytes_write.sum", "gpu__time_duration.sum"
+METRICS = (TENSOR_FLOPS, FADD, FMUL, FFMA, DRAM_READ, DRAM_WRITE, TIME)
+"""What a roofline needs: FLOPs inside and outside the tensor cores, bytes from and to DRAM, time."""
+
+
+@attrs.frozen
+class Target:
+    """The kernels to profile: `names`, in ranges called `range_name`, `count` launches after the first `skip`.
+
+    `names` is empty for every kernel of the range. `domain` is '' for NVTX' default domain. `range_name` is None where
+    ncu cannot select by range: other threads launch the kernels. Then `skip` counts launches in the whole process.
+    """
+
+    names: tuple[str, ...]
+    domain: str
+    range_name: str | None
+    is_push_pop: bool
+    skip: int
+    count: int
+    has_graphs: bool = False
+
+
+def ncu_argv(ncu: str, target: Target, command: Sequence[str], output: Path) -> list[str]:
+    """Argv that profiles `target` while `command` runs, into the report `output` (.ncu-rep).
+
+    Clocks stay as they are, as in the trace. Caches are flushed before each replay, which ncu does unless told
+    otherwise: DRAM bytes include what a warm L2 would have served.
+    """
+    argv = [
+        ncu, "--force-overwrite", "--export", str(output), "--target-processes", "all", "--clock-control", "none",
+        "--metrics", ",".join(METRICS),
+    ]  # fmt: skip
+    if target.range_name is not None:
+        argv += ["--nvtx", "--nvtx-include", nvtx_expression(target.domain, target.range_name, target.is_push_pop)]
+    if target.names:
+        argv += ["--kernel-name-base", "function", "--kernel-name", f"regex:{name_pattern(target.names)}"]
+    if target.has_graphs:
+        argv += ["--graph-profiling", "node"]
+    if target.skip:
+        argv += ["--launch-skip", str(target.skip)]
+    return [*argv, "--launch-count", str(target.count), *command]
+
+
+def import_argv(ncu: str, report: Path) -> list[str]:
+    """Argv that prints what is in `report` as CSV: a row for each kernel, a column for each metric."""
+    return [ncu, "--import", str(report), "--csv", "--page", "raw", "--print-units", "base"]
+
+
+def nvtx_expression(domain: str, range_name: str, is_push_pop: bool) -> str:
+    r"""Name of a range for ncu: `domain@range/` if it is pushed and popped, `domain@range` if started and ended.
+
+    Characters that mean something in the expression are escaped: ``@ , [ ] / * + \``.
+    """
+    prefix = f"{_escaped(domain)}@" if domain else ""
+    return f"{prefix}{_escaped(range_name)}{'/' if is_push_pop else ''}"
+
+
+def name_pattern(names: Iterable[str]) -> str:
+    """A regular expression that matches exactly `names`. ncu searches it in the kernel's function name."""
+    return "^(" + "|".join(re.sub(r"([^A-Za-z0-9_ ])", r"\\\1", name) for name in names) + ")$"
+
+
+def _escaped(text: str) -> str:
+    return re.sub(r"([\\@,\[\]/*+])", r"\\\1", text)

@@ -1,0 +1,149 @@
+"""The range and the mark around one step of an engine. Standard library only."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from nsys_pipeline import markers
+
+MIXED = "mixed"
+VERIFY = "verify"
+DRAFT = "draft"
+DUMMY = "dummy"
+
+# A recording may begin at any time after the start: the run is described again this often while steps are made.
+DESCRIBE_EVERY_S = 1.0
+
+_local = threading.local()
+
+
+def is_inside() -> bool:
+    """Whether this thread is inside an engine's step, where models inside it get no ranges of their own."""
+    return getattr(_local, "depth", 0) > 0
+
+
+def _enter(change: int) -> None:
+    _local.depth = getattr(_local, "depth", 0) + change
+
+
+def phase_of(*, sequences: int, prefills: int, has_drafts: bool = False) -> str:
+    """Name a step of `sequences` sequences, `prefills` of which compute tokens of their prompt."""
+    if not prefills:
+        return VERIFY if has_drafts else markers.DECODE
+    return markers.PREFILL if prefills == sequences else MIXED
+
+
+class EngineSteps:
+    """The open range of one worker, which lives from the launch of a step to the end of its sampling.
+
+    `describe` gives the fields of the run mark. Whatever an unknown version makes fail here is said once; the engine
+    runs on, with its own ranges.
+    """
+
+    def __init__(self, engine: str, version: str, describe: Callable[[], Mapping[str, Any]]) -> None:
+        self._engine, self._version, self._describe = engine, version, describe
+        self._described_at = float("-inf")
+        self._thread: int | None = None
+        self.is_off = False
+
+    def begin(self, phase: str, q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int, **details: Any) -> None:
+        """Open the range of a step; one that is still open is closed first."""
+        self.end()
+        markers.push(phase)
+        self._thread = threading.get_ident()
+        _enter(1)
+        markers.step(q_tokens, kv_tokens, logits=logits, **details)
+        if time.monotonic() - self._described_at > DESCRIBE_EVERY_S:
+            self.describe()
+
+    def switch(self, phase: str) -> None:
+        """Close the range of the step and open one of `phase`, which ends with the step."""
+        if self._thread == threading.get_ident():
+            markers.pop()
+            markers.push(phase)
+
+    def end(self) -> None:
+        """Close what is open on this thread."""
+        if self._thread == threading.get_ident():
+            self._thread = None
+            _enter(-1)
+            markers.pop()
+
+    def describe(self) -> None:
+        """Set the run mark."""
+        self._described_at = time.monotonic()
+        try:
+            markers.run(**self._describe())
+        except Exception as error:  # noqa: BLE001, RUF100 - an unknown version must still run
+            self._described_at = float("inf")
+            self._say(f"does not describe its run as llmperf expects ({_short(error)}): give --model to `analyze`")
+
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """Run what reads an engine's objects: their layout is nobody's promise."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001, RUF100 - an unknown version must still run
+            self.is_off = True
+            self.end()
+            self._say(f"does not describe its steps as llmperf expects ({_short(error)}): only its own ranges count")
+
+    def _say(self, what: str) -> None:
+        sys.stderr.write(f"llmperf: {self._engine} {self._version} {what}\n")
+
+
+@contextlib.contextmanager
+def quiet_range(name: str) -> Iterator[None]:
+    """A range without a shape, inside which models get none of their own: warm-up, or a batch that keeps ranks company.
+
+    An engine's own steps inside it keep theirs.
+    """
+    _enter(1)
+    try:
+        with markers.phase(name):
+            yield
+    finally:
+        _enter(-1)
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"[:200]
+
+
+class RequestNumbers:
+    """Small numbers for the requests of a worker: their names are long, and a step has hundreds of them."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[str, int] = {}
+        self._count = 0
+        self._last: tuple[Sequence[str], markers.Encoded] = ((), markers.Encoded("[]"))
+
+    def add(self, request: str) -> int:
+        """The number of a request that may be new."""
+        number = self._numbers.get(request)
+        if number is None:
+            number = self._numbers[request] = self._count
+            self._count += 1
+        return number
+
+    def forget(self, requests: Sequence[str] | set[str]) -> None:
+        """A name that comes again later is another request."""
+        self._last = ((), markers.Encoded("[]"))
+        for request in requests:
+            self._numbers.pop(request, None)
+
+    def of(self, requests: Sequence[str]) -> markers.Encoded:
+        """Numbers of known requests, for a mark. Raises KeyError for one that is not known."""
+        if requests != self._last[0]:
+            numbers = markers.integers(list(map(self._numbers.__getitem__, requests)))
+            self._last = requests, markers.Encoded(numbers)
+        return self._last[1]
+
+    def names(self) -> dict[str, str]:
+        """Number → name of all that are known."""
+        return {str(number): name for name, number in self._numbers.items()}

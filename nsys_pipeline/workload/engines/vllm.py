@@ -1,0 +1,408 @@
+"""vLLM (V1 engine, 0.10 or newer): each step of a worker, from what the scheduler sends it.
+
+A `SchedulerOutput` says how many tokens of which request are computed, and how many are in the KV cache already: those
+of earlier steps, of the prefix cache and of a KV connector. Worker and model runner are both patched: Ray's compiled
+graphs call the runner alone. A step begins with `execute_model` and ends with `sample_tokens`, which computes
+the rest of it (sampling and, in the newer runner, the LM head).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+from nsys_pipeline import markers
+from nsys_pipeline.workload.describe import config_fields
+from nsys_pipeline.workload.engines.steps import DRAFT, DUMMY, EngineSteps, RequestNumbers, phase_of, quiet_range
+
+# What a worker does before the first request.
+_STARTING = ("load_model", "determine_available_memory", "compile_or_warm_up_model")
+_ATTRIBUTE = "_llmperf_steps"
+_PATIENCE_S = 60.0
+
+
+def patch_worker(module: ModuleType) -> None:
+    """Mark the steps of the module's workers."""
+    for worker in _classes(module, "Worker"):
+        _wrap(worker, "execute_model", _executing)
+        _wrap(worker, "sample_tokens", _sampling)
+        _wrap(worker, "execute_dummy_batch", functools.partial(_ranged, DUMMY))
+        _wrap(worker, "profile", _profiling)
+        for name in _STARTING:
+            _wrap(worker, name, functools.partial(_ranged, markers.WARMUP))
+
+
+def patch_runner(module: ModuleType) -> None:
+    """Mark the steps of the module's model runners where no worker has done so, and their drafts."""
+    for runner in _classes(module, "ModelRunner"):
+        _wrap(runner, "execute_model", _executing)
+        _wrap(runner, "sample_tokens", _sampling)
+        _wrap(runner, "propose_draft_token_ids", _drafting)
+
+
+def patch_core(module: ModuleType) -> None:
+    """Mark the arrival of each request at the engine."""
+    _wrap(module.EngineCore, "add_request", _arriving)
+
+
+def patch_executor(module: ModuleType) -> None:
+    """Give workers that were told to end the time to do so: nsys loses the last events of those that are killed."""
+    executor = module.MultiprocExecutor
+    ensure = executor._ensure_worker_termination
+
+    @functools.wraps(ensure)
+    def patient(worker_procs: list[Any]) -> Any:
+        _wait_for(worker_procs)
+        return ensure(worker_procs)
+
+    executor._ensure_worker_termination = staticmethod(patient)
+
+
+def patch_shutdown(module: ModuleType) -> None:
+    """The same for the engine's own process, which waits for its workers."""
+    shutdown = module.shutdown
+
+    @functools.wraps(shutdown)
+    def patient(procs: list[Any], *args: Any, **kwargs: Any) -> Any:
+        for process in procs:
+            if process.is_alive():
+                process.terminate()
+        _wait_for(procs)
+        return shutdown(procs, *args, **kwargs)
+
+    module.shutdown = patient  # type: ignore[attr-defined]
+
+
+def _wait_for(processes: Sequence[Any]) -> None:
+    deadline = time.monotonic() + _PATIENCE_S
+    for process in processes:
+        process.join(max(0.0, deadline - time.monotonic()))
+
+
+def _classes(module: ModuleType, ending: str) -> list[type]:
+    """Classes that the module itself defines; those it imports are patched where they are at home."""
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type) and value.__module__ == module.__name__ and value.__name__.endswith(ending)
+    ]
+
+
+def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+    """Replace the method, where the class has one of its own, by `wrapper(method, self, …)`."""
+    method = owner.__dict__.get(name)
+    if method is None:
+        return
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(method, self, *args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def _executing(method: Callable[..., Any], self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
+    steps = steps_of(self)
+    if steps is None or steps.output is scheduler_output:
+        return method(self, scheduler_output, *args, **kwargs)
+    steps.begin(scheduler_output)
+    is_over = True
+    try:
+        result = method(self, scheduler_output, *args, **kwargs)
+        # Without a result there is sampling still to come.
+        is_over = result is not None or not hasattr(self, "sample_tokens")
+        return result
+    finally:
+        if is_over:
+            steps.end()
+
+
+def _sampling(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    steps = steps_of(self)
+    if steps is None or steps.is_sampling:
+        return method(self, *args, **kwargs)
+    steps.is_sampling = True
+    try:
+        return method(self, *args, **kwargs)
+    finally:
+        steps.is_sampling = False
+        steps.end()
+
+
+def _drafting(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    if (steps := steps_of(self)) is not None:
+        steps.marks.switch(DRAFT)
+    return method(self, *args, **kwargs)
+
+
+def _ranged(name: str, method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    with quiet_range(name):
+        return method(self, *args, **kwargs)
+
+
+def _profiling(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    """What was said before a recording is not in it."""
+    result = method(self, *args, **kwargs)
+    if (args[0] if args else kwargs.get("is_start", True)) and (steps := steps_of(self)) is not None:
+        steps.recording_begins()
+    return result
+
+
+def _arriving(method: Callable[..., Any], self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    with contextlib.suppress(Exception):
+        arrival_s = getattr(request, "arrival_time", None)
+        waited_ms = max(0.0, round((time.time() - arrival_s) * 1e3, 3)) if arrival_s else 0.0
+        tokens = getattr(request, "num_prompt_tokens", None)
+        markers.arrived(str(request.request_id), prompt_tokens=tokens, waited_ms=waited_ms)
+    return method(self, request, *args, **kwargs)
+
+
+def steps_of(owner: Any) -> VllmSteps | None:
+    """The steps of a worker or a model runner, which share them; None where they cannot be read."""
+    runner = getattr(owner, "model_runner", owner)
+    try:
+        steps: VllmSteps | None = runner.__dict__.get(_ATTRIBUTE)
+        if steps is None and hasattr(runner, "vllm_config"):
+            steps = runner.__dict__[_ATTRIBUTE] = VllmSteps(runner)
+    except AttributeError:
+        return None
+    return None if steps is None or steps.marks.is_off else steps
+
+
+class VllmSteps:
+    """Reads the scheduler's output of each step: `output` is the one whose step is open."""
+
+    def __init__(self, runner: Any) -> None:
+        self.output: Any = None
+        self.is_sampling = False
+        self.marks = EngineSteps("vLLM", _version(), functools.partial(run_fields, runner))
+        self._runner = runner
+        self._numbers = RequestNumbers()
+        self._names_are_known = True
+        # Request → tokens that have to be computed before it decodes, until they are.
+        self._prefilling: dict[str, int] = {}
+        # Request → length of a prompt each of whose tokens wants logits.
+        self._with_prompt_logits: dict[str, int] = {}
+        self._adapted: set[str] = set()
+        self._features: dict[str, Sequence[Any]] = {}
+        self._has_logits = getattr(runner, "is_pooling_model", False) is not True
+        self._runs_ahead = _runs_ahead(runner.vllm_config)
+        _watch_speculator(runner, self)
+
+    def begin(self, output: Any) -> None:
+        """Open the range of the step that `output` describes; one without tokens has no range."""
+        self.end()
+        with self.marks.guarded():
+            self._forget(output.finished_req_ids)
+            if output.num_scheduled_tokens:
+                self._begin(output)
+        self.output = output
+
+    def end(self) -> None:
+        """Close the range."""
+        self.output = None
+        self.marks.end()
+
+    def recording_begins(self) -> None:
+        """Say again what a recording that begins now has not heard."""
+        self._names_are_known = False
+        self.marks.describe()
+
+    def _begin(self, output: Any) -> None:
+        scheduled: Mapping[str, int] = output.num_scheduled_tokens
+        ids, kv_tokens, named = self._requests(output)
+        q_tokens = [scheduled[request] for request in ids]
+        if len(ids) != len(scheduled):
+            raise ValueError(f"{len(scheduled)} requests are scheduled, and {len(ids)} are known")
+        prefills = self._prefills(ids, q_tokens, kv_tokens) if self._prefilling else 0
+        drafts: Mapping[str, Sequence[int]] = output.scheduled_spec_decode_tokens
+        guesses = [len(drafts.get(request, ())) for request in ids] if drafts else []
+        logits = len(ids) + sum(guesses) if self._has_logits else 0
+        if self._with_prompt_logits:
+            logits += self._prompt_logits(ids, q_tokens, kv_tokens)
+        encoded: Mapping[str, Sequence[int]] = output.scheduled_encoder_inputs
+        self.marks.begin(
+            phase_of(sequences=len(ids), prefills=prefills, has_drafts=bool(drafts)),
+            q_tokens,
+            kv_tokens,
+            logits,
+            ids=self._numbers.of(ids),
+            new=named,
+            drafts=guesses,
+            ahead=self._runs_ahead,
+            images=self._images(encoded) if encoded else None,
+            adapters=sum(request in self._adapted for request in ids) if self._adapted else None,
+        )
+
+    def _requests(self, output: Any) -> tuple[list[str], list[int], dict[str, str]]:
+        """Ids and cached tokens of the scheduled requests, and the names of numbers that are new."""
+        cached = output.scheduled_cached_reqs
+        if isinstance(cached, (list, tuple)):
+            # Before 0.10 each request had a record of its own.
+            ids = [str(request.req_id) for request in cached]
+            kv_tokens = [int(request.num_computed_tokens) for request in cached]
+            resumed = [request.req_id for request in cached if getattr(request, "resumed_from_preemption", False)]
+        else:
+            ids, kv_tokens = list(cached.req_ids), list(cached.num_computed_tokens)
+            resumed = _resumed(cached)
+        for request in resumed:
+            index = ids.index(request)
+            # What was computed before it was preempted is a prompt now.
+            self._prefilling[request] = kv_tokens[index] + int(output.num_scheduled_tokens[request])
+        named = {}
+        for request in output.scheduled_new_reqs:
+            named.update(self._meet(request))
+            ids.append(request.req_id)
+            kv_tokens.append(int(request.num_computed_tokens))
+        if not self._names_are_known:
+            self._names_are_known = True
+            for request in ids:
+                self._numbers.add(request)
+            named = self._numbers.names()
+        return ids, kv_tokens, named
+
+    def _meet(self, request: Any) -> dict[str, str]:
+        name: str = request.req_id
+        prompt = getattr(request, "prompt_token_ids", None)
+        embeds = getattr(request, "prompt_embeds", None)
+        prompt_tokens = len(prompt) if prompt is not None else 0 if embeds is None else int(embeds.shape[0])
+        # A preempted request comes again with what it had generated.
+        before = getattr(request, "prefill_token_ids", None)
+        self._prefilling[name] = max(prompt_tokens, len(before) if before is not None else 0)
+        if getattr(getattr(request, "sampling_params", None), "prompt_logprobs", None) is not None:
+            self._with_prompt_logits[name] = prompt_tokens
+        if getattr(request, "lora_request", None) is not None:
+            self._adapted.add(name)
+        if features := getattr(request, "mm_features", None):
+            self._features[name] = features
+        return {str(self._numbers.add(name)): name}
+
+    def _forget(self, finished: Sequence[str] | set[str]) -> None:
+        if not finished:
+            return
+        self._numbers.forget(finished)
+        self._adapted.difference_update(finished)
+        for known in (self._prefilling, self._with_prompt_logits, self._features):
+            for request in finished:
+                known.pop(request, None)
+
+    def _prefills(self, ids: Sequence[str], q_tokens: Sequence[int], kv_tokens: Sequence[int]) -> int:
+        """How many of the sequences compute tokens of their prompt; forgets those whose prompt is through."""
+        prefills = 0
+        for request, q, kv in zip(ids, q_tokens, kv_tokens, strict=True):
+            target = self._prefilling.get(request)
+            if target is not None:
+                prefills += kv < target
+                if kv + q >= target:
+                    del self._prefilling[request]
+        return prefills
+
+    def _prompt_logits(self, ids: Sequence[str], q_tokens: Sequence[int], kv_tokens: Sequence[int]) -> int:
+        """Positions of prompts whose logits are computed because somebody asked for their probabilities."""
+        lengths = self._with_prompt_logits
+        return sum(
+            min(q, max(0, lengths[request] - 1 - kv))
+            for request, q, kv in zip(ids, q_tokens, kv_tokens, strict=True)
+            if request in lengths
+        )
+
+    def _images(self, encoded: Mapping[str, Sequence[int]]) -> list[list[int]] | None:
+        """Grids of the images that the vision tower encodes in this step, None where one of them has none."""
+        grids: list[list[int]] = []
+        for request, indices in encoded.items():
+            for index in indices:
+                grid = _grid(self._features[request][index])
+                if grid is None:
+                    return None
+                frames, height, width = grid
+                grids += [[height, width]] * frames
+        return grids
+
+
+def _resumed(cached: Any) -> list[str]:
+    resumed = getattr(cached, "resumed_req_ids", None)
+    if resumed is not None:
+        return list(resumed)
+    flags = getattr(cached, "resumed_from_preemption", ())
+    return [request for request, flag in zip(cached.req_ids, flags, strict=False) if flag]
+
+
+def _grid(feature: Any) -> tuple[int, int, int] | None:
+    """Frames, height and width in patches of a picture or video, where its processor says them."""
+    data = getattr(feature, "data", None)
+    if data is None:
+        return None
+    for name in ("image_grid_thw", "video_grid_thw"):
+        with contextlib.suppress(Exception):
+            element = data[name]
+            grid = getattr(element, "data", element)
+            if str(getattr(grid, "device", "cpu")) != "cpu":
+                return None
+            frames, height, width = (int(value) for value in grid.flatten().tolist())
+            return frames, height, width
+    return None
+
+
+def _watch_speculator(runner: Any, steps: VllmSteps) -> None:
+    """The newer model runner keeps what makes drafts in an object of its own."""
+    propose = getattr(getattr(runner, "speculator", None), "propose", None)
+    if propose is None:
+        return
+
+    @functools.wraps(propose)
+    def marked(*args: Any, **kwargs: Any) -> Any:
+        steps.marks.switch(DRAFT)
+        return propose(*args, **kwargs)
+
+    with contextlib.suppress(AttributeError):
+        runner.speculator.propose = marked
+
+
+def _runs_ahead(config: Any) -> bool:
+    """Whether steps are scheduled before it is known which guesses of the step before were right."""
+    is_async = getattr(getattr(config, "scheduler_config", None), "async_scheduling", False)
+    return bool(is_async) and getattr(config, "speculative_config", None) is not None
+
+
+def _version() -> str:
+    return str(getattr(sys.modules.get("vllm"), "__version__", "of unknown version"))
+
+
+def run_fields(runner: Any) -> dict[str, Any]:
+    """What the run mark says: the model's config and how this engine runs it."""
+    config = runner.vllm_config
+    model, parallel = config.model_config, config.parallel_config
+    cache_dtype = str(getattr(config.cache_config, "cache_dtype", "auto"))
+    tensor = int(getattr(parallel, "tensor_parallel_size", 1))
+    pipeline = int(getattr(parallel, "pipeline_parallel_size", 1))
+    data = int(getattr(parallel, "data_parallel_size", 1))
+    experts = tensor * data if getattr(parallel, "enable_expert_parallel", False) else 1
+    guesses = getattr(config, "speculative_config", None)
+    fields = {
+        "markers": markers.backend_name(),
+        "framework": "vllm",
+        "framework_version": _version(),
+        "model": config_fields(model.hf_config, is_quantized=True),
+        "name": str(model.model).rstrip("/").rpartition("/")[2],
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "quantization": getattr(model, "quantization", None),
+        "kv_dtype": None if cache_dtype == "auto" else cache_dtype,
+        "max_context": getattr(model, "max_model_len", None),
+        "runner": type(runner).__module__,
+        "tp": tensor,
+        "pp": pipeline,
+        "dp": data,
+        "ep": experts,
+        "rank": int(getattr(parallel, "rank", 0)),
+        "dp_rank": int(getattr(parallel, "data_parallel_rank", 0)),
+        "world": tensor * pipeline,
+        "speculation": guesses
+        and {"method": getattr(guesses, "method", None), "tokens": getattr(guesses, "num_speculative_tokens", None)},
+        "device": str(getattr(runner, "device", None)),
+    }
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,55 @@
+-- Which streams of communication belong to one communicator, so that the n-th kernel of each is one collective.
+-- Algorithm: ranks of a communicator run the same kernels in the same order, and a collective cannot end anywhere before it
+-- has started everywhere. So two lanes belong together if their sequences of names are equal and the n-th kernels of both
+-- overlap in time, tried on up to 64 of them. (The root of a broadcast may be done before the others begin, and so may a
+-- sender: they prove nothing.) A lane joins the first lane that it fits; two lanes of one GPU never join.
+-- Grain: lane; lanes without a partner are left out.
+-- materialize: table
+-- requires: attribute._communication, macros.collective_kind
+-- columns:
+--   lane       BIGINT  Joins attribute._communication.
+--   group_id   BIGINT  The communicator: its first lane.
+--   rank_count BIGINT  Lanes in it.
+WITH lane AS (
+    SELECT
+        lane, any_value(process_key) AS process_key, any_value(device_id) AS device_id, count(*) AS kernels,
+        hash(list(name ORDER BY number)) AS names
+    FROM attribute._communication
+    GROUP BY lane
+),
+mutual AS (
+    SELECT
+        lane, number, start_ns, end_ns, row_number() OVER (PARTITION BY lane ORDER BY number) - 1 AS position,
+        count(*) OVER (PARTITION BY lane) AS kernels
+    FROM attribute._communication
+    WHERE coalesce(macros.collective_kind(name), '') NOT IN ('broadcast', 'reduce', 'send_recv')
+),
+sampled AS (
+    SELECT lane, number, start_ns, end_ns FROM mutual WHERE position % greatest(1, kernels // 64) = 0
+),
+pair AS (
+    SELECT a.lane AS first_lane, b.lane AS other_lane
+    FROM lane AS a JOIN lane AS b ON b.names = a.names AND b.kernels = a.kernels AND b.lane > a.lane
+    WHERE (a.process_key, a.device_id) <> (b.process_key, b.device_id) AND a.device_id IS DISTINCT FROM b.device_id
+),
+fitting AS (
+    SELECT p.first_lane, p.other_lane
+    FROM pair AS p
+    JOIN sampled AS a ON a.lane = p.first_lane
+    JOIN sampled AS b ON b.lane = p.other_lane AND b.number = a.number
+    GROUP BY p.first_lane, p.other_lane
+    HAVING count(*) FILTER (WHERE greatest(a.start_ns, b.start_ns) <= least(a.end_ns, b.end_ns)) >= 0.98 * count(*)
+),
+joined AS (
+    SELECT other_lane AS lane, min(first_lane) AS group_id
+    FROM fitting
+    -- A lane that fits an earlier one is not the first of its group.
+    WHERE first_lane NOT IN (SELECT other_lane FROM fitting)
+    GROUP BY other_lane
+),
+member AS (
+    SELECT lane, group_id FROM joined
+    UNION ALL
+    SELECT DISTINCT group_id, group_id FROM joined
+)
+SELECT lane, group_id, count(*) OVER (PARTITION BY group_id) AS rank_count FROM member

@@ -1,0 +1,36 @@
+-- Communication kernels as parts of collectives: who came late, how long the others waited for it, and what was transfer.
+-- A rank waits from the start of its kernel until the last rank has started its own.
+-- Grain: op_id. No other rank of the collective is in the trace: group_id and what follows from it are NULL.
+-- materialize: table
+-- requires: attribute._communication, attribute._collective_lanes, macros.collective_kind
+-- columns:
+--   op_id         BIGINT   Joins attribute.gpu_work.
+--   process_key   BIGINT   Joins load.processes.
+--   device_id     BIGINT   Joins load.devices.
+--   name          VARCHAR  Short kernel name.
+--   kind          VARCHAR  'all_reduce', 'all_gather', …; NULL where the name does not say.
+--   group_id      BIGINT   The communicator.
+--   number        BIGINT   1, 2, 3, … within the communicator.
+--   rank_count    BIGINT   Ranks of it in the trace.
+--   start_ns      BIGINT   Unit: ns.
+--   end_ns        BIGINT   Unit: ns.
+--   skew_ns       BIGINT   From the first rank's start to the last one's. Unit: ns.
+--   lateness_ns   BIGINT   From the first rank's start to this one's. Unit: ns.
+--   wait_ns       BIGINT   From its start to the last rank's start, at most to its end. Unit: ns.
+--   transfer_ns   BIGINT   The rest of its duration. Unit: ns.
+WITH timed AS (
+    SELECT
+        c.op_id, c.process_key, c.device_id, c.name, l.group_id, c.number, l.rank_count, c.start_ns, c.end_ns,
+        min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns
+    FROM attribute._communication AS c
+    LEFT JOIN attribute._collective_lanes AS l USING (lane)
+    WINDOW same AS (PARTITION BY coalesce(l.group_id, -c.op_id), c.number)
+)
+SELECT
+    op_id, process_key, device_id, name, macros.collective_kind(name) AS kind, group_id,
+    CASE WHEN group_id IS NOT NULL THEN number END AS number, rank_count, start_ns, end_ns,
+    CASE WHEN group_id IS NOT NULL THEN last_start_ns - first_start_ns END AS skew_ns,
+    CASE WHEN group_id IS NOT NULL THEN start_ns - first_start_ns END AS lateness_ns,
+    CASE WHEN group_id IS NOT NULL THEN least(last_start_ns, end_ns) - start_ns END AS wait_ns,
+    CASE WHEN group_id IS NOT NULL THEN end_ns - least(last_start_ns, end_ns) END AS transfer_ns
+FROM timed

@@ -1,0 +1,70 @@
+-- Which kernels of a phase are worth an ncu profile, and which launches of them are in one steady occurrence?
+-- The kernels that take most of the phase's time, counted in its first occurrence that is neither warm-up nor cold.
+-- `llmperf ncu` turns the answer into a command.
+-- params:
+--   phase=decode  Phase.
+--   top=5         Kernel names; 0 means all.
+-- columns:
+--   name          VARCHAR  Short kernel name.
+--   time_ns       BIGINT   Sum of its durations in the phase, warm-up left out. Unit: ns.
+--   time_ratio    DOUBLE   Share of the phase's kernel time.
+--   mean_ns       DOUBLE   Mean duration. Unit: ns.
+--   in_occurrence BIGINT   Launches in the occurrence.
+--   skipped       BIGINT   Launches before it, in earlier ranges of the same name and process.
+--   skipped_all   BIGINT   Launches before its first one in the process, whatever range they are in.
+--   other_thread_count BIGINT Of those in the occurrence, launches by a thread without the range, which ncu cannot select by it.
+--   graph_count   BIGINT   Of those in the occurrence, kernels of CUDA graphs.
+--   occurrence    BIGINT   Number of the occurrence within its phase.
+--   domain        VARCHAR  NVTX domain of its range, '' for the default one.
+--   range_name    VARCHAR  Text of its range.
+--   range_kind    VARCHAR  'push_pop' or 'start_end'.
+WITH kernel AS (
+    SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method
+    FROM gpu_work
+    WHERE kind = 'kernel' AND phase = $phase
+),
+chosen AS (
+    SELECT p.occurrence_id, p.occurrence, p.process_id, r.domain, r.name, r.kind
+    FROM phases AS p JOIN nvtx_ranges AS r ON r.range_id = p.occurrence_id
+    WHERE p.phase = $phase AND p.kernel_count > 0
+    ORDER BY p.is_warmup, p.is_cold, p.occurrence
+    LIMIT 1
+),
+earlier AS (
+    SELECT p.occurrence_id
+    FROM phases AS p
+    JOIN nvtx_ranges AS r ON r.range_id = p.occurrence_id
+    JOIN chosen AS c ON c.domain = r.domain AND c.name = r.name AND c.process_id = p.process_id
+    WHERE p.phase = $phase AND p.occurrence < c.occurrence
+),
+first_launch AS (
+    SELECT min(w.launch_start_ns) AS at_ns
+    FROM gpu_work AS w JOIN chosen AS c ON c.occurrence_id = w.occurrence_id
+    WHERE w.kind = 'kernel'
+),
+before AS (
+    SELECT w.name, count(*) AS skipped_all
+    FROM gpu_work AS w JOIN chosen AS c ON c.process_id = w.process_id CROSS JOIN first_launch AS f
+    WHERE w.kind = 'kernel' AND w.launch_start_ns < f.at_ns
+    GROUP BY w.name
+),
+named AS (
+    SELECT
+        k.name,
+        coalesce(sum(k.dur_ns) FILTER (WHERE NOT k.is_warmup), sum(k.dur_ns))::BIGINT AS time_ns,
+        avg(k.dur_ns) AS mean_ns,
+        count(*) FILTER (WHERE c.occurrence_id = k.occurrence_id) AS in_occurrence,
+        count(*) FILTER (WHERE k.occurrence_id IN (FROM earlier)) AS skipped,
+        count(*) FILTER (WHERE c.occurrence_id = k.occurrence_id AND k.graph_node_id IS NOT NULL) AS graph_count,
+        count(*) FILTER (WHERE c.occurrence_id = k.occurrence_id AND k.method = 'other_thread') AS other_thread_count,
+        any_value(c.occurrence) AS occurrence, any_value(c.domain) AS domain, any_value(c.name) AS range_name,
+        any_value(c.kind) AS range_kind
+    FROM kernel AS k CROSS JOIN chosen AS c
+    GROUP BY k.name
+)
+SELECT
+    name, time_ns, (time_ns / sum(time_ns) OVER ())::DOUBLE AS time_ratio, mean_ns, in_occurrence, skipped,
+    coalesce(skipped_all, 0) AS skipped_all, other_thread_count, graph_count, occurrence, domain, range_name, range_kind
+FROM named LEFT JOIN before USING (name)
+QUALIFY $top = 0 OR row_number() OVER (ORDER BY in_occurrence = 0, time_ns DESC, name) <= $top
+ORDER BY time_ns DESC, name

@@ -1,0 +1,113 @@
+"""The page in a real browser: it sorts, searches, changes its colours, and loads nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.analysis import analyze
+from nsys_pipeline.cli.demo import DEMO_TRACE
+from nsys_pipeline.report.formats import ReportFormat, render_report
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.browser.conftest import Opener
+from tests.unit.report.test_formats_agree import hostile_document, in_html
+
+
+@pytest.fixture(scope="module")
+def demo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    with open_trace(DEMO_TRACE, TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace)
+    with path.open("w", encoding="utf-8") as stream:
+        render_report(report, stream, ReportFormat.html)
+    return path
+
+
+def column(page: Any, table: str, index: int) -> list[str]:
+    texts: list[str] = page.eval_on_selector_all(
+        f"#{table} table.data tbody tr:not([hidden])", f"rows => rows.map(row => row.cells[{index}].textContent)"
+    )
+    return texts
+
+
+def test_a_table_sorts_by_exact_values_and_says_so(open_page: Opener, demo_page: Path) -> None:
+    page = open_page(demo_page)
+    heading = page.locator("#top-kernels thead th").nth(4)
+
+    heading.get_by_role("button").click()
+
+    times = [float(text.replace(",", "")) for text in column(page, "top-kernels", 4)]
+    assert heading.get_attribute("aria-sort") == "descending"
+    assert times == sorted(times, reverse=True)
+    heading.get_by_role("button").press("Enter")
+    assert heading.get_attribute("aria-sort") == "ascending"
+    assert [float(text.replace(",", "")) for text in column(page, "top-kernels", 4)] == sorted(times)
+    # Nothing is hidden by its neighbour once the rows are in another order.
+    assert page.evaluate("getComputedStyle(document.querySelector('#top-kernels .again')).color") != "rgba(0, 0, 0, 0)"
+
+
+def test_unknown_values_come_last(open_page: Opener, demo_page: Path) -> None:
+    page = open_page(demo_page)
+    button = page.locator("#phases thead th").nth(8).get_by_role("button")
+
+    for _ in range(2):
+        button.click()
+        assert set(column(page, "phases", 8)[2:]) == {""}
+
+
+def test_a_search_leaves_the_rows_that_have_every_word(open_page: Opener, demo_page: Path) -> None:
+    page = open_page(demo_page)
+
+    page.get_by_role("searchbox", name="Search in top kernels").fill("NVJET decode")
+
+    names = column(page, "top-kernels", 1)
+    assert names
+    assert all(name.startswith("nvjet") for name in names)
+    assert page.locator("#top-kernels [role=status]").text_content() == f"{len(names)} of 15"
+
+
+def test_light_and_dark(open_page: Opener, demo_page: Path) -> None:
+    for scheme, paper in (("light", "rgb(255, 255, 255)"), ("dark", "rgb(17, 22, 29)")):
+        page = open_page(demo_page, color_scheme=scheme)
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == paper
+        page.get_by_role("button", name="Switch between light and dark").click()
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") != paper
+
+
+@pytest.mark.parametrize("width", [360, 800, 1600])
+def test_only_tables_scroll_sideways(open_page: Opener, demo_page: Path, width: int) -> None:
+    page = open_page(demo_page, viewport={"width": width, "height": 700})
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_without_javascript_every_table_is_there(open_page: Opener, demo_page: Path) -> None:
+    page = open_page(demo_page, java_script_enabled=False)
+
+    assert page.locator("#top-kernels tbody tr").count() == 15
+    assert page.locator("#theme").is_hidden()
+    assert page.get_by_role("heading", name="Checks").is_visible()
+
+
+def test_hostile_names_run_nothing(open_page: Opener, tmp_path: Path) -> None:
+    path = tmp_path / "hostile.html"
+    path.write_text(in_html(hostile_document()), encoding="utf-8")
+
+    page = open_page(path)
+
+    assert page.locator("img").count() == 0
+    assert page.locator("main a").count() == 0
+
+
+def test_the_keyboard_reaches_everything(open_page: Opener, demo_page: Path) -> None:
+    page = open_page(demo_page)
+
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    named = page.evaluate(
+        """[...document.querySelectorAll('button, input, a')].filter(each =>
+            !(each.textContent.trim() || each.getAttribute('aria-label')) || each.tabIndex < 0).length"""
+    )
+    assert named == 0

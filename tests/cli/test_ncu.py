@@ -1,0 +1,60 @@
+"""`llmperf ncu`: the command that it prints, a report read back, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.cli.run import run
+from tests.support.small_trace import small_trace
+
+CSV = """"ID","Kernel Name","gpu__time_duration.sum","dram__bytes_read.sum","dram__bytes_write.sum"
+"","","ns","byte","byte"
+"0","kernel_0(int)","100","10","20"
+"""
+
+
+def test_the_command_comes_from_the_run_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small_trace().write(tmp_path / "trace.sqlite")
+    (tmp_path / "run.json").write_text(json.dumps({"plan": {"command": ["python", "my script.py"]}}))
+
+    code, out, err = run(capsys, "ncu", tmp_path, "--top", "2")
+
+    assert (code, err) == (0, "")
+    argv = shlex.split(out)
+    assert argv[-2:] == ["python", "my script.py"]
+    assert argv[argv.index("--nvtx-include") + 1] == "decode/"
+    assert argv[argv.index("--launch-count") + 1] == "4"
+
+
+def test_a_csv_is_read_back_beside_the_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+    (tmp_path / "ncu.csv").write_text(CSV)
+
+    _, out, _ = run(capsys, "ncu", trace, "--read", tmp_path / "ncu.csv", "--format", "json")
+
+    answer = json.loads(out)
+    (kernel,) = answer["kernels"]
+    assert kernel | {"in_occurrence": None} == {
+        "name": "kernel_0", "count": 1, "time_ns": 100, "flops": None, "dram_bytes": 30, "traced_mean_ns": 50,
+        "in_occurrence": None,
+    }  # fmt: skip
+    assert answer["is_whole_occurrence"] is False
+
+
+def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+
+    for arguments, said in (
+        ([], "nobody recorded which workload"),
+        (["--of", "backward"], "no kernel in a phase `backward`"),
+        (["--read", str(tmp_path / "no.csv")], "cannot be read"),
+        (["--read", str(trace)], "no table of kernels"),
+        (["--run", "--ncu", "/no/ncu", "--", "true"], "`/no/ncu` cannot be run"),
+    ):
+        code, out, err = run(capsys, "ncu", trace, *arguments)
+        assert (code in (1, 2, 3), out) == (True, ""), arguments
+        assert said in err

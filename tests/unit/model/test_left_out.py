@@ -1,0 +1,69 @@
+"""Parts of a model that no estimate has are named, by their sub-configs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.model import Model, load_model
+from nsys_pipeline.model.families.text_only import TEXT_ONLY
+from nsys_pipeline.model.fields import class_defaults
+from nsys_pipeline.model.left_out import parts_around_text
+from tests.cli.run import run
+
+SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("mllama", ("vision tower",)),
+        ("fuyu", ("everything around the text decoder",)),
+        ("emu3", ("image tokenizer",)),
+        ("qwen2_audio", ("audio encoder",)),
+    ],
+)
+def test_what_lies_around_a_text_decoder_is_named(name: str, parts: tuple[str, ...]) -> None:
+    assert Model.from_config(SMALL[name]).not_counted == parts
+
+
+@pytest.mark.parametrize("model_type", sorted(TEXT_ONLY))
+def test_every_type_of_which_the_text_is_read_says_what_is_not(model_type: str) -> None:
+    usual = class_defaults(model_type).get("fields", {})
+    parts = parts_around_text({"model_type": model_type})
+    assert parts
+    assert ("vision tower" in parts) == ("vision_config" in usual)
+    assert ("audio encoder" in parts) == bool({"audio_config", "encoder_config"} & set(usual))
+
+
+def test_a_part_that_a_config_denies_is_not_there() -> None:
+    config = {"model_type": "gemma4", "text_config": {}, "vision_config": {"depth": 2}, "audio_config": None}
+    assert parts_around_text(config) == ("vision tower",)
+
+
+def test_a_thinker_is_looked_into() -> None:
+    config = {"model_type": "qwen3_omni_moe", "thinker_config": {"model_type": "qwen3_omni_moe_thinker"}}
+    assert parts_around_text(config) == ("talker", "speech decoder", "vision tower", "audio encoder")
+
+
+def test_a_tower_that_has_a_reading_is_left_out_only_without_images() -> None:
+    llava, llama = load_model("llava-1.5-7b"), load_model("llama-3-8b")
+    assert (llava.not_counted, llava.left_out(), llava.left_out(images=1)) == ((), ("vision tower",), ())
+    assert llama.left_out() == ()
+
+
+def test_flops_says_whose_parameters_it_prints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "mllama.json"
+    path.write_text(json.dumps({**SMALL["mllama"], "dtype": "bfloat16"}), encoding="utf-8")
+    _, text, _ = run(capsys, "flops", path, "--prompt-tokens", "8")
+    _, out, _ = run(capsys, "flops", path, "--prompt-tokens", "8", "--format", "json")
+    convention = json.loads(out)["convention"]
+    assert "parameters of the text decoder" in text
+    assert "not counted, neither FLOPs nor bytes nor parameters: vision tower" in text
+    assert (convention["params_of"], convention["not_counted"]) == ("text decoder", ["vision tower"])
+    _, text, _ = run(capsys, "flops", "llama-3-8b", "--prompt-tokens", "8")
+    assert "not counted" not in text
+    assert "of the text decoder" not in text

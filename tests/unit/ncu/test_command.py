@@ -1,0 +1,81 @@
+"""The ncu command: names that match exactly, ranges that are escaped, launches that are skipped."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.ncu import Target, ncu_argv
+from nsys_pipeline.ncu.command import name_pattern, nvtx_expression
+from nsys_pipeline.query.recipes import find_recipe
+from tests.support.ask import ask
+from tests.support.trace_builder import TraceBuilder
+
+
+@pytest.mark.parametrize(
+    ("domain", "name", "is_push_pop", "expected"),
+    [
+        ("", "decode", True, "decode/"),
+        ("llmperf", "decode", True, "llmperf@decode/"),
+        ("llmperf", "decode", False, "llmperf@decode"),
+        ("", "execute_context_1(5)_generation_0(0)", True, "execute_context_1(5)_generation_0(0)/"),
+        ("", "a/b@c[0],d*", True, r"a\/b\@c\[0\]\,d\*/"),
+    ],
+)
+def test_ranges_are_escaped(domain: str, name: str, is_push_pop: bool, expected: str) -> None:
+    assert nvtx_expression(domain, name, is_push_pop) == expected
+
+
+def test_names_match_themselves_and_nothing_longer() -> None:
+    names = ["gemm.x", "operator()", "a|b"]
+    pattern = re.compile(name_pattern(names))
+
+    assert [bool(pattern.search(name)) for name in [*names, "gemmyx", "gemm.xx", "a", "my gemm.x"]] == [True] * 3 + [
+        False
+    ] * 4
+
+
+def test_every_option_has_its_place() -> None:
+    target = Target(("gemm",), "", "decode", is_push_pop=True, skip=3, count=2, has_graphs=True)
+
+    argv = ncu_argv("ncu", target, ["python", "x.py", "--skip", "1"], Path("out.ncu-rep"))
+
+    assert argv[-4:] == ["python", "x.py", "--skip", "1"]
+    text = " ".join(argv[:-4])
+    assert "--nvtx --nvtx-include decode/" in text
+    assert "--kernel-name regex:^(gemm)$" in text
+    assert text.endswith("--graph-profiling node --launch-skip 3 --launch-count 2")
+
+
+def choice(trace: TraceBuilder, folder: Path, **parameters: object) -> list[str]:
+    recipe = find_recipe("ncu_kernels")
+    columns = "name, in_occurrence, skipped, skipped_all, other_thread_count, occurrence"
+    query = f"SELECT {columns} FROM ({recipe.sql}) ORDER BY name"
+    return ask(trace, query, folder, recipe.arguments(parameters)).splitlines()[1:]
+
+
+def test_launches_of_warm_up_in_ranges_of_the_same_name_are_skipped(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.launch(1, gpu=(1, 2), name="gemm")  # before every range
+    main.push(10, 40, "warmup", domain="llmperf")
+    main.push(20, 30, "decode", domain="llmperf")
+    main.launch(21, gpu=(21, 24), name="gemm")
+    main.launch(22, gpu=(24, 25), name="softmax")
+    for start in (50, 60):
+        main.push(start, start + 9, "decode", domain="llmperf")
+        main.launch(start + 1, gpu=(start + 1, start + 3), name="gemm")
+        main.launch(start + 2, gpu=(start + 3, start + 5), name="gemm")
+
+    assert choice(trace, tmp_path) == ["gemm,2,1,2,0,1", "softmax,0,1,1,0,1"]
+
+
+def test_kernels_of_another_thread_are_told(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread(100).push(10, 40, "backward")
+    process.thread(101).launch(20, gpu=(20, 30), name="grad")
+
+    assert choice(trace, tmp_path, phase="backward") == ["grad,1,0,0,1,0"]

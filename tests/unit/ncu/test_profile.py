@@ -1,0 +1,61 @@
+"""What ncu printed, read back: both of its CSV layouts, units, values it does not have."""
+
+from __future__ import annotations
+
+import pytest
+
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.ncu import read_csv, summed
+from nsys_pipeline.ncu.profile import function_name
+
+HEADER = ("dram__bytes_read", "dram__bytes_write", "gpu__time_duration", "sm__ops_path_tensor_src_bf16_dst_fp32")
+INSTRUCTIONS = tuple(f"smsp__sass_thread_inst_executed_op_{name}_pred_on" for name in ("fadd", "ffma", "fmul"))
+COLUMNS = ",".join(f'"{name}.sum"' for name in HEADER + INSTRUCTIONS)
+RAW = f"""==PROF== Profiling
+"ID","Kernel Name",{COLUMNS}
+"","","Mbyte","byte","us","","inst","inst","inst"
+"0","void ns::gemm<float, (int)4>(int)","1.5","500","2","4,000,000","10","20","30"
+"1","void ns::gemm<float, (int)4>(int)","0.5","500","3","1000000","0","0","0"
+"2","copy(int)","n/a","500","1","0","1","1","1"
+"""
+LONG = """"ID","Kernel Name","Metric Name","Metric Unit","Metric Value"
+"0","gemm","gpu__time_duration.sum","ns","1,500"
+"0","gemm","dram__bytes_read.sum","byte","10"
+"0","gemm","dram__bytes_write.sum","byte","20"
+"0","gemm","sm__throughput.avg","%","33"
+"""
+
+
+def test_the_raw_page() -> None:
+    gemm, copy = summed(read_csv(RAW))
+
+    assert (gemm.name, gemm.count, gemm.time_ns) == ("gemm", 2, 5000)
+    assert (gemm.tensor_flops, gemm.other_flops, gemm.flops) == (5e6, 10 + 2 * 20 + 30, 5e6 + 80)
+    assert (gemm.dram_read_bytes, gemm.dram_write_bytes, gemm.dram_bytes) == (2e6, 1000, 2_001_000)
+    assert (copy.dram_read_bytes, copy.dram_bytes) == (None, None)
+
+
+def test_the_details_page() -> None:
+    (gemm,) = read_csv(LONG)
+
+    assert (gemm.time_ns, gemm.dram_bytes, gemm.flops) == (1500, 30, None)
+
+
+@pytest.mark.parametrize("text", ["", "==ERROR== no kernels were profiled\n"])
+def test_no_table_is_an_error(text: str) -> None:
+    with pytest.raises(TraceError, match="no table"):
+        read_csv(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("void at::native::<unnamed>::cat<float, 3>(int)", "cat"),
+        ("void at::native::elementwise_kernel<(int)128, at::f(int)::{lambda(int)#1}>(int, T1)", "elementwise_kernel"),
+        ("void (anonymous namespace)::softmax<c10::Half>(T1 *)", "softmax"),
+        ("nvjet_sm90_tst_64x8", "nvjet_sm90_tst_64x8"),
+        ("", ""),
+    ],
+)
+def test_names_are_shortened_as_nsys_shortens_them(name: str, expected: str) -> None:
+    assert function_name(name) == expected
