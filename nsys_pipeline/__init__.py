@@ -31,6 +31,7 @@ def open(  # noqa: A001
     model: str | Model | None = None,
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
+    not_phases: str | Sequence[str] = (),
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
@@ -46,6 +47,7 @@ def open(  # noqa: A001
     - `model`: a preset, config.json, model directory or hub id, where the trace does not describe its own.
     - `shapes`: what the requests were, as BATCHxPROMPT+NEW: one for all, or one for each in order.
     - `phases`: further phases, name → regular expression that is searched in `domain:text` of NVTX ranges.
+    - `not_phases`: such expressions of ranges that are no phase.
     - `peaks`: dense peaks instead of the datasheet's, dtype → FLOP/s: ``{"bf16": 989e12}``; a string is read as the
       command line reads it, in TFLOP/s: ``{"bf16": "989"}``. Dtypes: fp32, tf32, bf16, fp16, fp8, int8, fp4.
     - `bandwidth`: of memory, instead of the datasheet's: bytes per second, or a string in GB/s.
@@ -53,7 +55,7 @@ def open(  # noqa: A001
     - `weight_dtype`: of quantized weights (fp8, int8, int4, mxfp4, …), `kv_dtype`: of the KV cache, instead of what the
       model config says.
     - `tp`: tensor-parallel GPUs that share each pass, where the trace does not say.
-    - `strict`: leave work of threads without ranges unattributed.
+    - `strict`: leave work of threads without a phase unattributed.
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
 
@@ -66,6 +68,7 @@ def open(  # noqa: A001
         model=model,
         shapes=shapes,
         phases=phases,
+        not_phases=not_phases,
         peaks=peaks,
         bandwidth=bandwidth,
         dtype=dtype,

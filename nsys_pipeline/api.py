@@ -213,6 +213,7 @@ def open_reader(
     model: str | Model | None = None,
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
+    not_phases: str | Sequence[str] = (),
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
@@ -224,7 +225,11 @@ def open_reader(
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> TraceReader:
     """See `nsys_pipeline.open`."""
-    rules = tuple(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items())
+    excluded = [not_phases] if isinstance(not_phases, str) else not_phases
+    rules = (
+        *(PhaseRule.excluding(pattern) for pattern in excluded),
+        *(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items()),
+    )
     trace_options = TraceOptions(phase_rules=rules, is_strict=strict, use_cache=cache, memory_limit=memory_limit)
     options = AnalysisOptions(
         model=None if model is None else _model(model),

@@ -18,6 +18,7 @@ from nsys_pipeline.cli.common import (
     MemoryOption,
     ModelOption,
     NewTokensOption,
+    NotPhaseOption,
     NsysOption,
     OutputOption,
     PeakOption,
@@ -80,6 +81,7 @@ def analyze(
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
@@ -96,7 +98,13 @@ def analyze(
         check_output(output, force=force)
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+            phase=phase,
+            not_phase=not_phase,
+            strict=strict,
+            cache=cache,
+            memory_limit=memory_limit,
+            nsys=nsys,
+            on_progress=on_progress,
         )
         # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:

@@ -107,9 +107,18 @@ PhaseOption = Annotated[
         rich_help_panel=_TRACE,
     ),
 ]
+NotPhaseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--not-phase",
+        metavar="REGEX",
+        help="Ranges whose `domain:text` matches are no phase; repeatable.",
+        rich_help_panel=_TRACE,
+    ),
+]
 StrictOption = Annotated[
     bool,
-    typer.Option("--strict", help="Leave work of threads without ranges unattributed.", rich_help_panel=_TRACE),
+    typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
 ]
 CacheOption = Annotated[
     bool,
@@ -134,6 +143,7 @@ ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing 
 def trace_options(
     *,
     phase: list[str] | None = None,
+    not_phase: list[str] | None = None,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str | None = None,
@@ -145,7 +155,10 @@ def trace_options(
     from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT, TraceOptions
 
     return TraceOptions(
-        phase_rules=tuple(PhaseRule.from_option(text) for text in phase or ()),
+        phase_rules=(
+            *(PhaseRule.excluding(text) for text in not_phase or ()),
+            *(PhaseRule.from_option(text) for text in phase or ()),
+        ),
         is_strict=strict,
         use_cache=cache,
         memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,

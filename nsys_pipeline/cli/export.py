@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import typer
 
 from nsys_pipeline.capture import inspect_trace
@@ -13,7 +14,10 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     KvDtypeOption,
     ModelOption,
+    NotPhaseOption,
+    PhaseOption,
     ShapeOption,
+    StrictOption,
     TpOption,
     WeightDtypeOption,
     analysis_options,
@@ -26,6 +30,7 @@ from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_e
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
+    from nsys_pipeline.trace import TraceOptions
 
 _FORMATS = ("sqlite", "parquet")
 
@@ -42,6 +47,9 @@ def export(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
+    strict: StrictOption = False,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -61,7 +69,8 @@ def export(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
             weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
         )  # fmt: skip
-        sys.stdout.write(f"{_hand_over(report, to, output, options, force=force, nsys=nsys)}\n")
+        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, nsys=nsys)
+        sys.stdout.write(f"{_hand_over(report, to, output, options, opening, force=force)}\n")
         return
     if output_format not in _FORMATS:
         raise UsageError(f"`{output_format}` is not one of {', '.join(_FORMATS)}")
@@ -86,9 +95,9 @@ def _hand_over(
     to: str,
     output: Path | None,
     options: AnalysisOptions,
+    opening: TraceOptions,
     *,
     force: bool,
-    nsys: str | None,
 ) -> Path:
     """Write every public view of `trace` as one DuckDB file or a folder of Parquet files."""
     from nsys_pipeline.query.handover import FORMATS, hand_over
@@ -100,7 +109,7 @@ def _hand_over(
     name = trace.name.split(".sqlite")[0].removesuffix(".nsys-rep") or "trace"
     target = output or trace.parent / (f"{name}.duckdb" if to == "duckdb" else f"{name}.parquet")
     with progress() as on_progress:
-        opened = open_trace(trace, trace_options(nsys=nsys, on_progress=on_progress))
+        opened = open_trace(trace, attrs.evolve(opening, on_progress=on_progress))
         with Session.of(opened, options, close_off=False) as session:
             return hand_over(session, target, to, force=force)
 

@@ -22,6 +22,7 @@ from nsys_pipeline.cli.common import (
     MemoryOption,
     ModelOption,
     NewTokensOption,
+    NotPhaseOption,
     NsysOption,
     OutputOption,
     PeakOption,
@@ -115,6 +116,7 @@ def sql(
     bandwidth: BandwidthOption = None,
     approximate: ApproximateOption = False,
     phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
@@ -140,7 +142,13 @@ def sql(
 
     with progress() as on_progress:
         opening = trace_options(
-            phase=phase, strict=strict, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+            phase=phase,
+            not_phase=not_phase,
+            strict=strict,
+            cache=cache,
+            memory_limit=memory_limit,
+            nsys=nsys,
+            on_progress=on_progress,
         )
         session = Session.open(traces, opening, options)
     with session:

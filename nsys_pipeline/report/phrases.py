@@ -14,7 +14,7 @@ _REASONS = {
     "no_phase": "launched in ranges that are no phase",
     "no_range": "launched outside every range",
     "no_api_call": "whose launch was not recorded",
-    "several_phases_open": "launched by a thread without ranges while several phases were open",
+    "several_phases_open": "launched by a thread without a phase while several were open",
 }
 
 

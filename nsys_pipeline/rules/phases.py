@@ -1,12 +1,13 @@
-"""Which role an NVTX range plays: a phase, a request, a warm-up, or none."""
+"""Which role an NVTX range plays: a phase, a request, a warm-up, a library's, or none."""
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -15,8 +16,12 @@ from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 MAX_DIGITS = 15
-ROLES = ("phase", "request", "warmup", "ignore")
-# Ranges of our own domain that subdivide a phase; every other name there is a phase (Contract 1, docs/architecture.md).
+ROLES = ("phase", "request", "warmup", "library", "autograd", "ignore")
+# Roles of ranges that belong to a library: they mark neither a phase nor work of the thread's own.
+LIBRARY_ROLES = ("library", "autograd")
+# A range is no phase where one of greater strength encloses it: it is a part of that one.
+STRONG, WEAK, FRAMEWORK, CONTAINER = 3, 2, 1, 0
+# Ranges of our own domain that subdivide a phase; every other name there is a phase (contract 1).
 SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
 
 _FOR_THE_REST = "choose another name: this is what llmperf calls the work in no phase"
@@ -31,14 +36,21 @@ _RESERVED = {
 
 @attrs.frozen
 class RangeRole:
-    """What one range text means. `new_tokens`: tokens that the text says go through the model, over the batch."""
+    """What one range text means. `new_tokens`: tokens that the text says go through the model, over the batch.
+
+    A role that is no phase, request or warm-up only says whose the range is.
+    """
 
     role: str
     phase: str | None = None
     rule: str = ""
-    is_weak: bool = False
-    is_container: bool = False
+    strength: int = STRONG
     new_tokens: int | None = None
+
+    @property
+    def is_container(self) -> bool:
+        """Whether a phase has, around other phases, their rest alone."""
+        return self.strength == CONTAINER
 
 
 @attrs.frozen
@@ -49,8 +61,7 @@ class PhaseRule:
     pattern: re.Pattern[str]
     role: str = "phase"
     phase: str | None = None
-    is_weak: bool = False
-    is_container: bool = False
+    strength: int = STRONG
 
     @classmethod
     def from_option(cls, option: str) -> PhaseRule:
@@ -62,42 +73,57 @@ class PhaseRule:
             )
         if hint := _RESERVED.get(re.sub(r"[\s_-]+", "", name.strip().lower())):
             raise UsageError(f"`{name.strip()}` cannot be the name of a phase: llmperf uses it itself", hint=hint)
-        try:
-            return cls(name=f"--phase {name}", pattern=re.compile(pattern), phase=name.strip())
-        except re.error as error:
-            raise UsageError(
-                f"`{pattern}` is no regular expression: {error}",
-                hint="quote it for the shell, and escape ( ) [ ] with \\",
-            ) from error
+        return cls(name=f"--phase {name}", pattern=_compiled(pattern), phase=name.strip())
+
+    @classmethod
+    def excluding(cls, pattern: str) -> PhaseRule:
+        """The rule of `--not-phase`: ranges that match are nothing. Raises UsageError for a malformed expression."""
+        if not pattern:
+            raise UsageError("`--not-phase` needs an expression", hint="for example --not-phase '^decode_loop$'")
+        return cls(name="--not-phase", pattern=_compiled(pattern), role="ignore")
+
+    @property
+    def option(self) -> str:
+        """How the rule is written on the command line."""
+        return f"--not-phase {self.pattern.pattern}" if self.role == "ignore" else f"{self.name}={self.pattern.pattern}"
 
     def match(self, subject: str) -> RangeRole | None:
         """Role of a range whose `domain:text` is `subject`, None where the rule does not match."""
         found = self.pattern.search(subject)
         if not found:
             return None
+        if self.role != "phase":
+            return RangeRole(role=self.role, rule=self.name)
         groups = found.groupdict()
         phase = self.phase or (groups.get("phase") or "").lower() or None
-        tokens = _numbers(groups[key] for key in ("context_tokens", "generation_tokens") if groups.get(key))
-        if self.role == "phase" and phase is None:
+        if phase is None:
             context, generation = (_number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
-            phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
             if not context and not generation:
                 return None
+            phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
         return RangeRole(
             role=self.role,
-            phase=phase if self.role == "phase" else None,
+            phase=_phase_names().get(phase, phase) if self.phase is None else phase,
             rule=self.name,
-            is_weak=self.is_weak,
-            is_container=self.is_container,
-            new_tokens=sum(tokens) if tokens else None,
+            strength=self.strength,
+            new_tokens=_new_tokens(groups),
         )
 
 
-def _numbers(texts: Iterable[str]) -> list[int] | None:
-    """Numbers of tokens, None where one of them is none or more than any batch has."""
-    numbers = [_number(text) for text in texts]
-    found = [number for number in numbers if number is not None and number <= MAX_BATCH * MAX_TOKENS]
-    return found if len(found) == len(numbers) else None
+def _new_tokens(groups: dict[str, str | None]) -> int | None:
+    """Tokens of both kinds; None where the text does not say those of requests that it has, or says nonsense."""
+    total = None
+    for kind in ("context", "generation"):
+        tokens, requests = groups.get(f"{kind}_tokens"), groups.get(f"{kind}_requests")
+        if tokens:
+            number = _number(tokens)
+            if number is None or number > MAX_BATCH * MAX_TOKENS:
+                return None
+            total = (total or 0) + number
+        # Requests of unknown tokens make the sum unknown, and a number too long to count is no zero.
+        elif requests and _number(requests) != 0:
+            return None
+    return total
 
 
 def _number(text: str | None) -> int | None:
@@ -105,21 +131,44 @@ def _number(text: str | None) -> int | None:
     return int(text) if text and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
+def _compiled(pattern: str) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"`{pattern}` is no regular expression: {error}",
+            hint="quote it for the shell, and escape ( ) [ ] with \\",
+        ) from error
+
+
+@cache
+def _file() -> dict[str, Any]:
+    return tomllib.loads(Path(__file__).with_name("phases.toml").read_text(encoding="utf-8"))
+
+
+def _phase_names() -> dict[str, str]:
+    names: dict[str, str] = _file()["phase_names"]
+    return names
+
+
 @cache
 def shipped_rules() -> tuple[PhaseRule, ...]:
     """The rules of `phases.toml`, in order."""
-    data = tomllib.loads(Path(__file__).with_name("phases.toml").read_text(encoding="utf-8"))
-    return tuple(
-        PhaseRule(
-            name=rule["name"],
-            pattern=re.compile(rule["pattern"]),
-            role=rule.get("role", "phase"),
-            phase=rule.get("phase"),
-            is_weak=rule.get("weak", False),
-            is_container=rule.get("container", False),
+    rules = []
+    for rule in _file()["rule"]:
+        pattern = rule["pattern"]
+        for piece, text in _file()["pieces"].items():
+            pattern = pattern.replace(f"<{piece}>", text)
+        rules.append(
+            PhaseRule(
+                name=rule["name"],
+                pattern=re.compile(pattern, re.VERBOSE if rule.get("verbose", False) else 0),
+                role=rule.get("role", "phase"),
+                phase=rule.get("phase"),
+                strength=rule.get("strength", STRONG),
+            )
         )
-        for rule in data["rule"]
-    )
+    return tuple(rules)
 
 
 def classify(domain: str, name: str, user_rules: Sequence[PhaseRule] = ()) -> RangeRole | None:
@@ -131,8 +180,10 @@ def classify(domain: str, name: str, user_rules: Sequence[PhaseRule] = ()) -> Ra
     if domain == markers.DOMAIN:
         if name in (markers.WARMUP, markers.REQUEST):
             return RangeRole(role=name, rule="contract")
-        return None if SUBSTAGE.match(name) or not name else RangeRole(role="phase", phase=name, rule="contract")
+        if SUBSTAGE.match(name):
+            return RangeRole(role="library", rule="contract")
+        return RangeRole(role="phase", phase=name, rule="contract") if name else None
     for rule in shipped_rules():
         if found := rule.match(subject):
-            return None if found.role == "ignore" else found
+            return found
     return None

@@ -36,5 +36,5 @@ class TraceOptions:
 
     def identity(self) -> str:
         """What of these options changes the tables of a trace: part of the key of its cache."""
-        rules = ";".join(f"{rule.phase}={rule.pattern.pattern}" for rule in self.phase_rules)
+        rules = ";".join(rule.option for rule in self.phase_rules)
         return f"strict={self.is_strict};{rules}"

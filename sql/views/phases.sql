@@ -15,7 +15,7 @@
 --   cached_tokens      BIGINT   Tokens already in the KV cache, over the batch. Unit: tokens.
 --   start_ns           BIGINT   When its range was opened. Unit: ns.
 --   end_ns             BIGINT   When its range was closed. Unit: ns.
---   wall_ns            BIGINT   end_ns - start_ns. Unit: ns.
+--   wall_ns            BIGINT   end_ns - start_ns; of a range that groups other phases, without their time. Unit: ns.
 --   kernel_count       BIGINT   Kernels.
 --   kernel_time_ns     BIGINT   Sum of their durations. Unit: ns.
 --   memop_count        BIGINT   Copies and fills.
@@ -67,7 +67,7 @@ SELECT
     p.occurrence_id, p.phase, p.occurrence,
     p.process_key & 16777215 AS process_id, p.global_tid & 16777215 AS thread_id, p.request_id, p.is_warmup,
     s.label AS shape, s.batch, coalesce(s.new_tokens, p.new_tokens) AS new_tokens, s.cached_tokens,
-    p.start_ns, p.end_ns, p.end_ns - p.start_ns AS wall_ns,
+    p.start_ns, p.end_ns, p.wall_ns,
     coalesce(w.kernel_count, 0) AS kernel_count, coalesce(w.kernel_time_ns, 0) AS kernel_time_ns,
     coalesce(w.memop_count, 0) AS memop_count, coalesce(w.memop_time_ns, 0) AS memop_time_ns,
     coalesce(w.graph_launch_count, 0) AS graph_launch_count, coalesce(w.graph_time_ns, 0) AS graph_time_ns,

@@ -20,11 +20,16 @@ pytestmark = pytest.mark.e2e
 # Phases in which nsys' ranges hold other kernels: phase → reason → kernels.
 REAL_REASONS: dict[str, dict[str, dict[str, int]]] = {
     "h100_train": {"backward": {"other_thread": 1065}},
-    "h100_two_threads": {"decode": {"other_thread": 4}},
 }
 EDGE_REASONS: dict[str, dict[str, dict[str, int]]] = {
-    "autograd_thread": {"backward": {"other_thread": 2}},
+    "autograd_thread": {"backward": {"other_thread": 2}, "step": {"inner_phase": 1, "other_thread": 1}},
     "call_that_ends_after_its_range": {"prefill": {"call_outlives_range": 1}},
+    "checkpointed_forward": {"backward": {"other_thread": 2}},
+    "autograd_by_name_and_by_range": {"backward": {"other_thread": 2}},
+    "helper_with_a_range": {"prefill": {"other_thread": 2}},
+    "libraries_on_another_thread": {"backward": {"other_thread": 3}},
+    "rest_of_a_step": {"step": {"inner_phase": 4}},
+    "step_that_starts_with_its_part": {"step": {"inner_phase": 1}},
     "lost_pop_beside_a_sibling_and_under_another_domain": {
         "decode": {"unclosed_range": 1}, "speculate": {"unclosed_range": 1},
     },

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -20,17 +19,7 @@ from tests.support.ask import ask, open_session
 from tests.support.trace_builder import TraceBuilder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "findings.md"
-TESTED: set[str] = set()
-
-
-def about(*codes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Says which findings a test is about."""
-
-    def register(test: Callable[..., None]) -> Callable[..., None]:
-        TESTED.update(codes)
-        return test
-
-    return register
+TESTS = Path(__file__).resolve().parents[1]
 
 
 def findings(
@@ -53,10 +42,11 @@ def findings(
 
 def test_every_finding_has_a_test_and_a_paragraph() -> None:
     codes = {module.relation for module in all_modules().values() if module.is_finding} | CODES.keys()
-    documented = {line[4:].strip("`") for line in DOCUMENT.read_text().splitlines() if line.startswith("### ")}
+    documented = [line[4:].strip("`") for line in DOCUMENT.read_text().splitlines() if line.startswith("### ")]
+    tests = "".join(path.read_text() for path in TESTS.rglob("*.py"))
 
-    assert codes - TESTED == set()
-    assert codes - documented == set()
+    assert {code for code in codes if f'"{code}"' not in tests} == set()
+    assert sorted(codes) == sorted(documented)
 
 
 def test_wrong_numbers_come_first_and_then_what_costs_most(tmp_path: Path) -> None:
@@ -134,7 +124,6 @@ def test_python_and_sql_have_the_findings_of_the_report(tmp_path: Path) -> None:
 # -- one by one ------------------------------------------------------------------------------------------------------
 
 
-@about("unclosed_ranges")
 def test_ranges_that_were_never_closed_are_counted(tmp_path: Path) -> None:
     trace = TraceBuilder()
     trace.process().thread().push(0, None, "decode").launch(10, gpu=(20, 30)).push(50, 80, "forward")
@@ -146,7 +135,6 @@ def test_ranges_that_were_never_closed_are_counted(tmp_path: Path) -> None:
     assert one.at_stake_ns == 80
 
 
-@about("untimed_work")
 def test_operations_without_times_are_counted(tmp_path: Path) -> None:
     trace = TraceBuilder()
     trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30)).launch(20, gpu=(0, 0)).memcpy(
@@ -158,7 +146,6 @@ def test_operations_without_times_are_counted(tmp_path: Path) -> None:
     assert one.message.startswith("2 GPU operations were recorded without their times")
 
 
-@about("cold_first_occurrence")
 def test_a_slow_first_occurrence_looks_like_warmup(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread()
@@ -190,7 +177,6 @@ def one_prefill() -> TraceBuilder:
     return trace
 
 
-@about("device_assumed", "uncounted_work")
 def test_work_without_a_gpu_and_work_of_unknown_tables_are_told(tmp_path: Path) -> None:
     trace = TraceBuilder("2025.3")
     main = (
@@ -204,7 +190,6 @@ def test_work_without_a_gpu_and_work_of_unknown_tables_are_told(tmp_path: Path) 
     assert "uncounted_work" not in found
 
 
-@about("nested_phases")
 def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread()
@@ -216,7 +201,6 @@ def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:
     assert one.message.startswith("1 ranges of decode lie inside ranges of prefill")
 
 
-@about("open_at_once")
 def test_threads_that_have_a_phase_open_at_once_share_its_time(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     process = trace.process()
@@ -231,7 +215,6 @@ def test_threads_that_have_a_phase_open_at_once_share_its_time(tmp_path: Path) -
     )
 
 
-@about("open_at_once")
 def test_threads_with_a_gpu_each_may_work_at_once(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu(0).gpu(1)
     process = trace.process()
@@ -241,7 +224,6 @@ def test_threads_with_a_gpu_each_may_work_at_once(tmp_path: Path) -> None:
     assert "open_at_once" not in findings(trace, tmp_path)
 
 
-@about("work_outlives_range")
 def test_a_gpu_that_works_on_after_the_range_is_told(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     trace.process().thread().push(0, 1_000, "prefill").launch(10, gpu=(20, 9_000_000))
@@ -251,7 +233,6 @@ def test_a_gpu_that_works_on_after_the_range_is_told(tmp_path: Path) -> None:
     assert (one.phase, one.at_stake_ns) == ("prefill", 8_999_980)
 
 
-@about("other_thread")
 def test_work_of_a_thread_without_ranges_is_told_phase_by_phase(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     process = trace.process()
@@ -264,7 +245,6 @@ def test_work_of_a_thread_without_ranges_is_told_phase_by_phase(tmp_path: Path) 
     assert one.message.startswith("2 operations")
 
 
-@about("no_nvtx", "no_phases")
 def test_a_trace_without_ranges_and_one_without_phases_differ(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     trace.process().thread().launch(10, gpu=(20, 30))
@@ -279,7 +259,6 @@ def test_a_trace_without_ranges_and_one_without_phases_differ(tmp_path: Path) ->
     assert "no_nvtx" not in named
 
 
-@about("whole_graphs", "untraced_graphs")
 def test_graphs_as_a_whole_and_graphs_without_a_trace_are_told(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     main = trace.process().thread().push(0, 100, "decode")
@@ -293,7 +272,6 @@ def test_graphs_as_a_whole_and_graphs_without_a_trace_are_told(tmp_path: Path) -
     assert found["untraced_graphs"][0].message.startswith("what the GPU did in 1 of 2 CUDA graph launches")
 
 
-@about("nsys_version_inferred")
 def test_an_export_that_does_not_say_its_nsys_is_told_by_its_tables(tmp_path: Path) -> None:
     trace = TraceBuilder("2020.3")
     trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30))
@@ -303,7 +281,6 @@ def test_an_export_that_does_not_say_its_nsys_is_told_by_its_tables(tmp_path: Pa
     assert "(inferred)" in one.message
 
 
-@about("no_model", "no_shapes")
 def test_inference_without_a_model_and_without_shapes_has_no_utilization(tmp_path: Path) -> None:
     without_model = findings(one_prefill(), tmp_path)
     without_shapes = findings(one_prefill(), tmp_path, tiny_llama())
@@ -315,7 +292,6 @@ def test_inference_without_a_model_and_without_shapes_has_no_utilization(tmp_pat
     assert not {"no_model", "no_shapes"} & with_both.keys()
 
 
-@about("no_model")
 def test_training_asks_for_no_model(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     trace.process().thread().push(0, 100, "forward").launch(10, gpu=(20, 30))
@@ -323,7 +299,6 @@ def test_training_asks_for_no_model(tmp_path: Path) -> None:
     assert "no_model" not in findings(trace, tmp_path)
 
 
-@about("rule_without_ranges")
 def test_a_rule_of_the_users_that_matches_nothing_is_named(tmp_path: Path) -> None:
     trace = one_prefill()
     rules = tuple(map(PhaseRule.from_option, ("a=^prefill$", "b=^nobody")))
@@ -333,7 +308,6 @@ def test_a_rule_of_the_users_that_matches_nothing_is_named(tmp_path: Path) -> No
     assert [one.message for one in found] == ["`--phase b=^nobody` matches no range that an earlier rule has not taken"]
 
 
-@about("faster_than_hardware")
 def test_an_operator_faster_than_the_hardware_is_named(tmp_path: Path) -> None:
     rows = """
         SELECT * FROM (VALUES
@@ -356,7 +330,6 @@ def test_an_operator_faster_than_the_hardware_is_named(tmp_path: Path) -> None:
     )
 
 
-@about("parallel_degree_mismatch")
 def test_a_degree_of_more_gpus_than_the_trace_has_is_doubted(tmp_path: Path) -> None:
     (one,) = findings(one_prefill(), tmp_path, tiny_llama("1x16", tp=2, pp=2))["parallel_degree_mismatch"]
 
@@ -365,7 +338,6 @@ def test_a_degree_of_more_gpus_than_the_trace_has_is_doubted(tmp_path: Path) -> 
     )
 
 
-@about("parallel_degree_assumed")
 def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu(0).gpu(1)
     for device in (0, 1):
@@ -382,7 +354,6 @@ def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path)
 # -- what only Python can tell ---------------------------------------------------------------------------------------
 
 
-@about("kernels_missing", "no_gpu_work", "nsys_diagnostic")
 def test_missing_gpu_work_and_what_nsys_noted_are_findings(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     trace.process().thread().push(0, 100, "decode").call(40, api="cudaLaunchKernel_v7000")
@@ -397,7 +368,6 @@ def test_missing_gpu_work_and_what_nsys_noted_are_findings(tmp_path: Path) -> No
     assert "no_gpu_work" in findings(trace, tmp_path)
 
 
-@about("shapes_ignored", "requests_without_shape", "bad_step_marks")
 def test_shapes_that_are_not_used_or_do_not_fit_are_told(tmp_path: Path) -> None:
     trace = one_prefill()
     assert "requests_without_shape" in findings(trace, tmp_path, tiny_llama("1x16+4"))
@@ -416,7 +386,6 @@ def test_shapes_that_are_not_used_or_do_not_fit_are_told(tmp_path: Path) -> None
     assert "shapes_ignored" in findings(marked, tmp_path, tiny_llama("1x16+0"))
 
 
-@about("unknown_gpu", "partial_gpu", "derived_peak", "unknown_bandwidth")
 def test_gpus_whose_peaks_are_not_cited_are_told(tmp_path: Path) -> None:
     def codes(options: AnalysisOptions | None = None, **gpu: object) -> set[str]:
         trace = TraceBuilder().gpu(**gpu)  # type: ignore[arg-type]
@@ -430,7 +399,6 @@ def test_gpus_whose_peaks_are_not_cited_are_told(tmp_path: Path) -> None:
     assert "unknown_bandwidth" in codes(given, name="NVIDIA Foo 9000", memory_bandwidth=0)
 
 
-@about("quantization_not_read")
 def test_a_quantization_that_is_not_read_is_told(tmp_path: Path) -> None:
     quantization = {"quant_method": "awq", "bits": 4, "group_size": 128, "nobody_knows_this": 7}
     config = load_model("tiny-llama").config | {"quantization_config": quantization}
@@ -441,7 +409,6 @@ def test_a_quantization_that_is_not_read_is_told(tmp_path: Path) -> None:
     assert "nobody_knows_this" in one.message
 
 
-@about("model_not_understood", "no_estimate", "encoder_has_no_decode")
 def test_models_that_cannot_be_counted_are_told(tmp_path: Path) -> None:
     trace = one_prefill()
     trace.process(300).thread().mark(1, 'llmperf.run {"v":1,"model":{"model_type":"nobody"}}')

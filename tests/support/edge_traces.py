@@ -151,6 +151,147 @@ def forward_inside_prefill() -> TraceBuilder:
 
 
 @_edge
+def loops_around_steps() -> TraceBuilder:
+    """What encloses ranges of its own phase is a loop, however deep; what it launches itself is in no phase."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 10, "prefill").push(20, 200, "decode_all").push(30, 190, "DECODE_LOOP")
+    for at in (40, 80, 120):
+        main.push(at, at + 30, f"decode_step_{at}", domain="serving" if at == 80 else None)
+        main.launch(at + 10, gpu=(at + 100, at + 110))
+    main.launch(5, gpu=(10, 11)).launch(25, gpu=(30, 33)).launch(75, gpu=(300, 305)).launch(195, gpu=(400, 407))
+    return trace
+
+
+@_edge
+def start_end_range_around_steps() -> TraceBuilder:
+    """A start/end range may be a loop, too; those that overlap are requests side by side."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.start_end(0, 100, "decode_loop").push(10, 20, "decode").launch(15, gpu=(20, 25)).launch(50, gpu=(60, 61))
+    main.start_end(200, 300, "prefill").start_end(210, 290, "prefill").launch(220, gpu=(230, 233))
+    return trace
+
+
+@_edge
+def rest_of_a_step() -> TraceBuilder:
+    """A step has what it launches beside its parts; its wall time is what they leave."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    for at in (0, 1000):
+        main.push(at, at + 500, f"train_step {at}").push(at + 100, at + 200, "forward")
+        main.push(at + 300, at + 400, "backward").launch(at + 110, gpu=(at + 120, at + 121))
+        main.launch(at + 310, gpu=(at + 320, at + 323))
+    main.launch(250, gpu=(260, 265)).launch(600, gpu=(610, 617))
+    return trace
+
+
+@_edge
+def step_inside_the_optimizer() -> TraceBuilder:
+    """A step is no phase inside another one, and a step that only groups is none where no such step has work."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "step 1").push(10, 40, "forward").push(50, 90, "optimizer").push(60, 80, "step")
+    main.launch(20, gpu=(30, 31)).launch(70, gpu=(80, 83))
+    return trace
+
+
+@_edge
+def step_that_starts_with_its_part() -> TraceBuilder:
+    """Of two ranges that start together the one that ends first is the inner one."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "step").push(0, 40, "forward").launch(10, gpu=(20, 21)).launch(50, gpu=(60, 63))
+    return trace
+
+
+@_edge
+def warmup_without_phases() -> TraceBuilder:
+    """A warm-up in which no phase starts is a phase itself, the outermost of those inside each other."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 90, "Warm Up").push(10, 40, "Warm-up Step 1").push(50, 80, "Warm-up Step 2")
+    main.launch(5, gpu=(100, 101)).launch(20, gpu=(101, 103)).launch(60, gpu=(103, 107))
+    main.push(200, 300, "warmup").push(210, 240, "warmup_1").push(220, 230, "prefill").push(250, 290, "warmup_2")
+    main.launch(205, gpu=(300, 308)).launch(225, gpu=(308, 324)).launch(260, gpu=(324, 356))
+    main.push(400, 450, "prefill").launch(410, gpu=(420, 484))
+    return trace
+
+
+@_edge
+def data_loader_with_ranges() -> TraceBuilder:
+    """Another thread's ranges say whose its work is: the loader's stray launch is no work of the optimizer, either."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, loader = process.thread(), process.thread(101)
+    main.push(0, 100, "optimizer").launch(10, gpu=(20, 21))
+    for at in (20, 40, 60):
+        loader.push(at, at + 10, "[DALI][Executor] Run").launch(at + 5, gpu=(at + 100, at + 103))
+    loader.launch(90, gpu=(300, 307))
+    return trace
+
+
+@_edge
+def helper_with_a_range() -> TraceBuilder:
+    """Where most launches of a thread are in no range of its own, they are the phase's, but for those that are."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, helper = process.thread(), process.thread(101)
+    main.push(0, 100, "prefill")
+    helper.push(10, 20, "load batch").launch(15, gpu=(20, 21)).launch(30, gpu=(40, 43)).launch(50, gpu=(60, 67))
+    return trace
+
+
+@_edge
+def libraries_on_another_thread() -> TraceBuilder:
+    """Ranges of NCCL, also where its domain is not known, and of our own layers are no ranges of the thread's own."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, helper = process.thread(), process.thread(101)
+    main.push(0, 100, "backward")
+    helper.push(10, 20, "ncclAllReduce", domain="NCCL").launch(15, gpu=(20, 21))
+    helper.push(30, 40, "ncclAllGather", domain="unknown").launch(35, gpu=(40, 43))
+    helper.push(50, 60, "layer.0.mlp", domain=OWN).launch(55, gpu=(60, 67))
+    return trace
+
+
+@_edge
+def autograd_by_name_and_by_range() -> TraceBuilder:
+    """What autograd's threads launch is the phase's, whatever ranges hooks open there."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, named, ranged = process.thread(), process.thread(101, name="pt_autograd_0"), process.thread(102)
+    main.push(0, 100, "backward")
+    named.push(10, 20, "my hook").launch(15, gpu=(20, 21))
+    ranged.push(30, 50, "MulBackward0").push(35, 45, "my hook").launch(40, gpu=(50, 53))
+    return trace
+
+
+@_edge
+def checkpointed_forward() -> TraceBuilder:
+    """A forward that runs again inside a backward is a part of it, on the same thread and on autograd's."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, autograd = process.thread(), process.thread(101)
+    main.push(0, 50, "forward").push(100, 300, "backward").push(110, 130, "forward")
+    main.launch(10, gpu=(20, 21)).launch(120, gpu=(130, 133))
+    autograd.push(140, 160, "forward").launch(150, gpu=(160, 167)).launch(180, gpu=(190, 205))
+    return trace
+
+
+@_edge
+def other_engine_beside_a_backward() -> TraceBuilder:
+    """A thread with a forward outside of every backward runs something else: its phases are its own."""
+    trace = TraceBuilder()
+    process = trace.process()
+    main, rollout = process.thread(), process.thread(101)
+    main.push(0, 200, "backward").launch(10, gpu=(20, 21))
+    rollout.push(50, 60, "forward").launch(55, gpu=(60, 63)).push(190, 250, "forward").launch(195, gpu=(200, 207))
+    rollout.launch(100, gpu=(110, 125))
+    return trace
+
+
+@_edge
 def ranges_of_two_domains_that_cross() -> TraceBuilder:
     """Domains have stacks of their own, so ranges may cross: after decode closed, only the library's range is open."""
     trace = TraceBuilder()

@@ -19,13 +19,27 @@ range       the innermost open push/pop range of the call's own thread, over all
 phase       of the open push/pop ranges of the thread, the innermost whose name is a phase (`phase_name`);
             else of its open start/end ranges (those that this thread started) the innermost whose name is a phase;
             else, unless strict, the innermost open phase of the one thread of the process that has any open
-            (``other_thread``); open start/end phases count as a thread of their own.
-weak phase  a foreign ``forward``, ``backward`` or ``optimizer`` is no phase inside a push/pop phase of another name.
+            (``other_thread``), if the call's thread works for others; open start/end phases count as a thread of their
+            own.
+works for others
+            a thread of autograd does: named ``pt_autograd…``, with ranges of autograd's, or one that only recomputes.
+            Of other threads a call in an own range is its own work, and so is every call where at least half of all
+            calls of the thread (one for each operation) are in an own range or in a phase of the thread. An own range
+            is any that no library wrote.
+weak phase  a foreign ``forward``, ``backward`` or ``optimizer`` is no phase while a push/pop phase of another kind is
+            open on its thread, nor a foreign ``step`` while one that is no ``step`` is.
+recomputed  a ``forward`` is no phase while a push/pop ``backward`` is open on its thread, nor on a thread whose phases
+            by name are all ``forward``, each enclosed by a push/pop ``backward`` of the process.
+loop        a range is no phase that encloses another push/pop range of the same phase on its thread.
+warmup      a push/pop warm-up range in which no phase of its thread starts is a phase ``warmup``, unless it is inside
+            such a range.
+container   a foreign ``step`` in which another phase of its thread starts. Its wall time leaves out the phases inside.
+            If no container of its name has work, all of them do not count.
 session     ends at ANALYSIS_DETAILS.duration, since events count from its start (startTime and stopTime are on another
             clock), or with the last event if that is later.
 reason      when there is no phase: ``no_range`` when no range of either kind is open on the thread, else ``no_phase``.
 warm-up     a phase range is warm-up when a push/pop range ``warmup`` of domain llmperf, or of the default domain, is
-            open on its thread when it starts.
+            open on its thread when it starts, and when it is one.
 
 A GRAPH_TRACE row whose launch also has node rows (same process and correlationId, graphNodeId set) does not count.
 Busy time is the union of the intervals on one device of one process; span is first start to last end there.
@@ -38,16 +52,17 @@ import json
 import re
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 OWN_DOMAIN = "llmperf"
 LIBRARY_DOMAINS = ("NCCL", "CCCL")  # what a library does inside is no phase, whatever its text
-WARMUP = "warmup"
+WARMUP, STEP = "warmup", "step"
 NO_API_CALL, NO_RANGE, NO_PHASE = "no_api_call", "no_range", "no_phase"
 SAME_THREAD, START_END, OTHER_THREAD = "same_thread", "start_end", "other_thread"
 KERNEL, MEMCPY, MEMSET, GRAPH = "kernel", "memcpy", "memset", "graph"
@@ -61,9 +76,13 @@ _WORK_TABLES = {
     GRAPH: "CUPTI_ACTIVITY_KIND_GRAPH_TRACE",
 }
 _FOREIGN_PHASE = re.compile(
-    r"\[?(?:\w+@)?(prefill|decode|forward|backward|optimizer)\]?(?:[ _-]?(?:step|token|all))?(?:[ _-]?\d+)?\]?",
+    r"\[?(?:\w+@)?(prefill|decode|forward|backward|optimizer)\]?(?:[ _-]?(?:step|token|all|loop))?(?:[ _-]?\d+)?\]?",
     re.IGNORECASE,
 )
+_FOREIGN_STEP = re.compile(r"(?:train[ _-]?)?step(?:[ _-]?\d+)?", re.IGNORECASE)
+_FOREIGN_WARMUP = re.compile(r"warm[ _-]?up(?:[ _-]?step)?(?:[ _-]?\d+)?", re.IGNORECASE)
+_LIBRARY_CALL = re.compile(r"nccl[A-Z]\w*|cub::.*|aten::.*")
+_AUTOGRAD_CALL = re.compile(r"autograd::engine::.*|\w+Backward\d*")
 
 
 def phase_name(domain: str | None, text: str | None) -> str | None:
@@ -75,6 +94,8 @@ def phase_name(domain: str | None, text: str | None) -> str | None:
         return None if structural else text
     if domain in LIBRARY_DOMAINS:
         return None
+    if _FOREIGN_STEP.fullmatch(text):
+        return STEP
     spelled = _FOREIGN_PHASE.fullmatch(text)
     return spelled[1].lower() if spelled else None
 
@@ -101,6 +122,36 @@ class Range:
     @property
     def phase(self) -> str | None:
         return phase_name(self.domain, self.text)
+
+    @property
+    def is_warmup(self) -> bool:
+        """Whether it marks warm-up."""
+        if not self.push_pop or self.text is None or self.domain in LIBRARY_DOMAINS:
+            return False
+        if self.domain == OWN_DOMAIN:
+            return self.text == WARMUP
+        return _FOREIGN_WARMUP.fullmatch(self.text) is not None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the thread's own, and not a library's or a detail of a phase."""
+        if self.domain in LIBRARY_DOMAINS:
+            return False
+        if self.domain == OWN_DOMAIN:
+            return not (self.text or "").startswith(("vision.", "layer."))
+        return not (_LIBRARY_CALL.fullmatch(self.text or "") or _AUTOGRAD_CALL.fullmatch(self.text or ""))
+
+    @property
+    def strength(self) -> int:
+        """Of two phases one inside the other, the inner one is no phase if it is weaker."""
+        if self.domain == OWN_DOMAIN:
+            return 3
+        return {"forward": 2, "backward": 2, "optimizer": 2, STEP: 0}.get(self.phase or "", 3)
+
+    def encloses(self, other: Range) -> bool:
+        """Whether `other`, another range, lies in it; of two equal ones the later row is the inner one."""
+        inside = self.start <= other.start and other.end <= self.end
+        return inside and self.depth_order < other.depth_order
 
     def open_at(self, time: int | None) -> bool:
         return time is not None and self.start <= time <= self.end
@@ -146,6 +197,7 @@ class Trace:
     calls: dict[tuple[int, int], list[Call]]  # by process and correlation id; the originals before their copies
     work: list[Work]
     superseded: list[Work]  # graph rows that don't count: their nodes do
+    autograd_threads: frozenset[int]  # by their names
 
 
 def _read(db: sqlite3.Connection, table: str, *columns: str) -> list[tuple[Any, ...]]:
@@ -190,9 +242,12 @@ def read_trace(path: Path) -> Trace:
         duration = [row[1] for row in _read(db, "ANALYSIS_DETAILS", "duration")]
         ends = [*duration, *(c.end for each in calls.values() for c in each), *(w.end for w in work)]
         ranges = _read_ranges(db, at_least=[end for end in ends if end is not None])
+        strings = {key: value for _, key, value in _read(db, "StringIds", "id", "value")}
+        named = _read(db, "ThreadNames", "globalTid", "nameId")
+        autograd = {tid for _, tid, name in named if (strings.get(name) or "").startswith("pt_autograd")}
     node_launches = {(w.process, w.correlation) for w in work if w.graph_node}
     superseded = [w for w in work if w.kind == GRAPH and (w.process, w.correlation) in node_launches]
-    return Trace(ranges, calls, [w for w in work if w not in superseded], superseded)
+    return Trace(ranges, calls, [w for w in work if w not in superseded], superseded, frozenset(autograd))
 
 
 def _read_calls(db: sqlite3.Connection) -> dict[tuple[int, int], list[Call]]:
@@ -280,6 +335,7 @@ class Occurrence:
     index: int
     range: Range
     warmup: bool
+    wall_ns: int
 
 
 @dataclass(frozen=True)
@@ -306,19 +362,20 @@ class Attribution:
 def attribute(path: Path, *, strict: bool = False) -> Attribution:
     """Attribute all GPU work of the export at `path`; `strict` leaves out the other-thread rule."""
     trace = read_trace(path)
-    occurrences = _occurrences(trace.ranges)
-    occurrence_of = {occurrence.range: occurrence for occurrence in occurrences}
+    phases = _phases(trace.ranges)
     by_thread: dict[int, list[Range]] = defaultdict(list)
     for each in trace.ranges:
         by_thread[each.thread].append(each)
+    calls = [_call(trace, work) for work in trace.work]
 
-    def attribute_one(work: Work) -> Attributed:
-        call = None
-        if work.process is not None and work.correlation:
-            call = _call_of(work, trace.calls.get((work.process, work.correlation), []))
+    @cache
+    def works_for_others(thread: int) -> Callable[[Call], bool]:
+        return _works_for_others(thread, by_thread[thread], calls, phases, trace)
+
+    def belongs(call: Call | None) -> tuple[Range | None, Range | None, str | None, str | None]:
+        """Innermost range, phase, how it was found, and why it was not."""
         if call is None:
-            return Attributed(work, None, None, None, None, NO_API_CALL)
-
+            return None, None, None, NO_API_CALL
         enclosing = [each for each in by_thread[call.thread] if each.open_at(call.start)]
         innermost_first = sorted(enclosing, key=lambda each: each.depth_order, reverse=True)
         push_pop = [each for each in innermost_first if each.push_pop]
@@ -326,36 +383,111 @@ def attribute(path: Path, *, strict: bool = False) -> Attribution:
         innermost = push_pop[0] if push_pop else None
         for how, candidates in ((SAME_THREAD, push_pop), (START_END, start_end)):
             for each in candidates:
-                if each in occurrence_of:
-                    return Attributed(work, call, innermost, occurrence_of[each], how, None)
+                if each in phases:
+                    return innermost, each, how, None
 
-        if not strict:
-            in_process = [o for o in occurrences if o.range.process == call.process and o.range.open_at(call.start)]
-            threads = {(o.range.thread, o.range.push_pop) for o in in_process}
-            if len(threads) == 1:
-                lent = max(in_process, key=lambda o: o.range.depth_order)
-                return Attributed(work, call, innermost, lent, OTHER_THREAD, None)
-        return Attributed(work, call, innermost, None, None, NO_PHASE if enclosing else NO_RANGE)
+        in_process = [r for r in phases if r.process == call.process and r.open_at(call.start)]
+        threads = {(r.thread, r.push_pop) for r in in_process}
+        if not strict and len(threads) == 1 and works_for_others(call.thread)(call):
+            return innermost, max(in_process, key=lambda r: r.depth_order), OTHER_THREAD, None
+        return innermost, None, None, NO_PHASE if enclosing else NO_RANGE
 
-    return Attribution([attribute_one(work) for work in trace.work], occurrences, trace.superseded)
+    places = [belongs(call) for call in calls]
+    occurrences = _occurrences(trace.ranges, phases, {phase for _, phase, _, _ in places if phase})
+    occurrence_of = {occurrence.range: occurrence for occurrence in occurrences}
+    attributed = [
+        Attributed(work, call, innermost, occurrence_of[phase] if phase else None, how, reason)
+        for work, call, (innermost, phase, how, reason) in zip(trace.work, calls, places, strict=True)
+    ]
+    return Attribution(attributed, occurrences, trace.superseded)
 
 
-def _occurrences(ranges: list[Range]) -> list[Occurrence]:
-    warmups = [r for r in ranges if r.push_pop and r.domain in (OWN_DOMAIN, None) and r.text == WARMUP]
-    strong = [r for r in ranges if r.push_pop and r.phase and not _is_weak(r)]
+def _call(trace: Trace, work: Work) -> Call | None:
+    if work.process is None or not work.correlation:
+        return None
+    return _call_of(work, trace.calls.get((work.process, work.correlation), []))
+
+
+def _works_for_others(
+    thread: int, ranges: list[Range], calls: list[Call | None], phases: dict[Range, str], trace: Trace
+) -> Callable[[Call], bool]:
+    """Whether a call of `thread` is work for whoever has the only open phase."""
+    theirs = (r.text or "" for r in ranges if r.domain not in (OWN_DOMAIN, *LIBRARY_DOMAINS))
+    autograd = any(_AUTOGRAD_CALL.fullmatch(text) for text in theirs)
+    if autograd or thread in trace.autograd_threads or _only_recomputes(thread, trace.ranges):
+        return lambda call: True
+
+    def is_own(call: Call) -> bool:
+        return any(r.open_at(call.start) and (r.is_own or r in phases) for r in ranges)
+
+    own = [is_own(call) for call in calls if call and call.thread == thread]
+    if 2 * sum(own) >= len(own):
+        return lambda call: False
+    return lambda call: not is_own(call)
+
+
+def _only_recomputes(thread: int, ranges: list[Range]) -> bool:
+    mine = [r for r in ranges if r.thread == thread and r.phase]
+    backwards = [r for r in ranges if r.push_pop and r.phase == "backward" and r.process == thread >> 24]
+    return bool(mine) and all(
+        r.phase == "forward" and any(b.open_at(r.start) and b.end >= r.end for b in backwards) for r in mine
+    )
+
+
+def _phases(ranges: list[Range]) -> dict[Range, str]:
+    """Every range that work may belong to as a phase, with its name."""
+    recomputing = {thread for thread in {r.thread for r in ranges} if _only_recomputes(thread, ranges)}
+    named = [r for r in ranges if r.phase and r.thread not in recomputing]
+    candidates = [r for r in named if not _is_part(r, named)]
+    loops = {
+        outer
+        for outer in candidates
+        for inner in candidates
+        if inner.push_pop and inner.thread == outer.thread and inner.phase == outer.phase and outer.encloses(inner)
+    }
+    empty = [
+        w for w in ranges
+        if w.is_warmup and not any(r.thread == w.thread and w.open_at(r.start) for r in candidates)
+    ]  # fmt: skip
+    outermost = [w for w in empty if not any(o.thread == w.thread and o.encloses(w) for o in empty)]
+    return {r: str(r.phase) for r in candidates if r not in loops} | dict.fromkeys(outermost, WARMUP)
+
+
+def _is_part(each: Range, named: list[Range]) -> bool:
+    """Whether the range is a part of a phase around it."""
+    around = [
+        r for r in named
+        if r.push_pop and r.thread == each.thread and r.open_at(each.start) and r.depth_order < each.depth_order
+    ]  # fmt: skip
+    if each.phase == "forward" and any(r.phase == "backward" for r in around):
+        return True
+    return any(r.strength > each.strength for r in around)
+
+
+def _occurrences(ranges: list[Range], phases: dict[Range, str], working: set[Range]) -> list[Occurrence]:
+    """The phases that count, by start: containers only if one of their name has work."""
+    containers = {
+        outer for outer in phases
+        if outer.strength == 0 and any(
+            r.thread == outer.thread and outer.open_at(r.start) and outer.depth_order < r.depth_order for r in phases
+        )
+    }  # fmt: skip
+    idle = {phases[c] for c in containers} - {phases[c] for c in containers & working}
     counts: dict[str, int] = defaultdict(int)
     found = []
-    for each in sorted(ranges, key=lambda r: (r.start, r.thread, r.row)):
-        inside = any(s.thread == each.thread and s.open_at(each.start) for s in strong)
-        if (phase := each.phase) is not None and not (_is_weak(each) and inside):
-            warmup = any(w.thread == each.thread and w.open_at(each.start) for w in warmups)
-            found.append(Occurrence(phase, counts[phase], each, warmup))
-            counts[phase] += 1
+    for each in sorted(phases, key=lambda r: (r.start, r.thread, r.row)):
+        name = phases[each]
+        if each in containers and name in idle:
+            continue
+        warmup = any(w.is_warmup and w.thread == each.thread and w.open_at(each.start) for w in ranges)
+        inner = [
+            (max(r.start, each.start), min(r.end, each.end)) for r in phases
+            if r.push_pop and r.thread == each.thread and each.depth_order < r.depth_order and each.open_at(r.start)
+        ]  # fmt: skip
+        wall = each.end - each.start - (busy_ns(inner) if each in containers and each.push_pop else 0)
+        found.append(Occurrence(name, counts[name], each, warmup, wall))
+        counts[name] += 1
     return found
-
-
-def _is_weak(each: Range) -> bool:
-    return each.domain != OWN_DOMAIN and each.phase in ("forward", "backward", "optimizer")
 
 
 # -- sums ------------------------------------------------------------------------------------------------------------
@@ -419,7 +551,7 @@ def summarize(attribution: Attribution) -> dict[str, Any]:
         phases[name] = {
             "occurrences": len(ranges),
             "warmup_occurrences": sum(o.warmup for o in ranges),
-            "wall_ns": sum(o.range.end - o.range.start for o in ranges),
+            "wall_ns": sum(o.wall_ns for o in ranges),
             **sums(work),
             "gpu_busy_ns": sum(device["gpu_busy_ns"] or 0 for device in devices),
             "other_thread": sums([a.work for a in members if a.how == OTHER_THREAD]),
@@ -451,7 +583,7 @@ def occurrence_rows(attribution: Attribution) -> list[dict[str, Any]]:
                 "warmup": occurrence.warmup,
                 "global_tid": occurrence.range.thread,
                 "start_ns": occurrence.range.start,
-                "wall_ns": occurrence.range.end - occurrence.range.start,
+                "wall_ns": occurrence.wall_ns,
                 **sums(work),
                 "gpu_busy_ns": sum(device["gpu_busy_ns"] or 0 for device in devices),
                 "gpu_span_ns": span_ns([(w.start, w.end) for w in work]),

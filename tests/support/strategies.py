@@ -20,6 +20,8 @@ RANGES = (
     ("llmperf", "warmup"), ("llmperf", "warmup"), ("llmperf", "request"), ("llmperf", "prefill"),
     ("llmperf", "decode"), ("llmperf", "layer.0.attn"), ("llmperf", "speculate"), (None, "prefill"),
     (None, "Decode step 3"), (None, "request"), (None, "warmup"), ("NCCL", "ncclAllReduce"), ("NCCL", "decode"),
+    (None, "decode_loop"), (None, "forward"), (None, "backward"), (None, "step 3"), (None, "train_step"),
+    (None, "Warm-up Step 1"), (None, "load data"), (None, "ncclAllReduce"), (None, "AddmmBackward0"),
 )  # fmt: skip
 STEPS = (
     "push", "push", "push", "pop", "pop", "kernel", "kernel", "kernel", "memcpy", "memset", "start_end", "graph",
@@ -45,7 +47,8 @@ def traces(draw: st.DrawFn, *, schemas: tuple[str, ...] = GENERATIONS, max_steps
     trace = TraceBuilder(draw(st.sampled_from(schemas)), registered=draw(st.booleans()))
     for pid in range(100, 101 + draw(st.integers(0, 1)) * 100, 100):
         process = trace.process(pid)
-        threads = [process.thread(pid + index) for index in range(draw(st.integers(1, 3)))]
+        names = st.sampled_from((None, None, None, "pt_autograd_0"))
+        threads = [process.thread(pid + index, name=draw(names)) for index in range(draw(st.integers(1, 3)))]
         for thread in threads:
             _play(draw, process, thread, threads, max_steps)
     return trace

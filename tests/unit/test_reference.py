@@ -32,7 +32,7 @@ EXPECTED = {
     "two_processes_with_equal_correlation_ids": ["prefill#0", "decode#0"],
     "one_pid_in_two_virtual_machines": ["prefill#0", "decode#0"],
     "one_name_on_two_threads": ["decode#0", "decode#1"],
-    "autograd_thread": ["forward#0", "backward#0 other_thread", "backward#0 other_thread", "no_range"],
+    "autograd_thread": ["forward#0", "backward#0 other_thread", "backward#0 other_thread", "step#0 other_thread"],
     "other_thread_with_two_open_phases": ["no_range"],
     "other_process_with_an_open_phase": ["no_range"],
     "pid_that_was_used_twice": ["prefill#0", "prefill#0", "decode#0", "decode#0"],
@@ -41,6 +41,22 @@ EXPECTED = {
     "three_deep_in_two_domains": ["no_phase", "prefill#0", "prefill#0", "prefill#0"],
     "phase_inside_a_phase": ["decode#0", "prefill#0"],
     "forward_inside_prefill": ["prefill#0", "forward#0"],
+    "loops_around_steps": [
+        "decode#0", "decode#1", "decode#2", "prefill#0", "no_phase", "no_phase", "no_phase",
+    ],
+    "start_end_range_around_steps": ["decode#0", "no_phase", "prefill#1 start_end"],
+    "rest_of_a_step": ["forward#0", "backward#0", "forward#1", "backward#1", "step#0", "no_range"],
+    "step_inside_the_optimizer": ["forward#0", "optimizer#0"],
+    "step_that_starts_with_its_part": ["forward#0", "step#0"],
+    "warmup_without_phases": [
+        "warmup#0", "warmup#0", "warmup#0", "no_phase", "prefill#0", "warmup#1", "prefill#1",
+    ],
+    "data_loader_with_ranges": ["optimizer#0", "no_phase", "no_phase", "no_phase", "no_range"],
+    "helper_with_a_range": ["no_phase", "prefill#0 other_thread", "prefill#0 other_thread"],
+    "libraries_on_another_thread": ["backward#0 other_thread"] * 3,
+    "autograd_by_name_and_by_range": ["backward#0 other_thread"] * 2,
+    "checkpointed_forward": ["forward#0", "backward#0", "backward#0 other_thread", "backward#0 other_thread"],
+    "other_engine_beside_a_backward": ["backward#0", "forward#0", "forward#1", "no_range"],
     "ranges_of_two_domains_that_cross": ["decode#0", "no_phase"],
     "ranges_that_touch": ["prefill#0", "decode#0", "decode#0", "no_range"],
     "ranges_that_start_together": ["decode#0", "prefill#0"],
@@ -210,7 +226,7 @@ def test_other_thread_work_is_counted_in_the_phase_and_apart(tmp_path: Path) -> 
     backward = summary["phases"]["backward"]
     assert (backward["kernel_count"], backward["kernel_time_ns"]) == (2, 15)
     assert (backward["other_thread"]["kernel_count"], backward["other_thread"]["kernel_time_ns"]) == (2, 15)
-    assert summary["unattributed"]["no_range"]["kernel_time_ns"] == 5
+    assert summary["phases"]["step"]["other_thread"]["kernel_time_ns"] == 5
 
 
 def test_graph_row_of_a_launch_with_nodes_does_not_count(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 -- Push/pop ranges that are phases, as spans of the sweep.
 -- Grain: span_id.
--- requires: load.nvtx_ranges, attribute.phase_ranges
+-- requires: load.nvtx_ranges, attribute._marked_phases
 -- columns:
 --   lane     BIGINT  Thread.
 --   sublane  BIGINT  Domain.
@@ -8,5 +8,5 @@
 --   start_ns BIGINT  Unit: ns.
 --   end_ns   BIGINT  Unit: ns.
 SELECT r.global_tid AS lane, r.domain_id AS sublane, r.range_id AS span_id, r.start_ns, r.end_ns
-FROM load.nvtx_ranges AS r SEMI JOIN attribute.phase_ranges AS p ON p.occurrence_id = r.range_id
+FROM load.nvtx_ranges AS r SEMI JOIN attribute._marked_phases AS p ON p.occurrence_id = r.range_id
 WHERE r.kind = 'push_pop'

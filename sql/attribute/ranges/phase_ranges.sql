@@ -1,9 +1,9 @@
 -- One row per occurrence of a phase: a range that a rule (or the marker contract) says is a phase.
--- A range that a weak rule calls a phase is none inside another phase: a `forward` inside `prefill` is a part of it.
--- One that a container rule calls a phase is none around other phases: a `step` around `forward` only groups them.
+-- A range that only groups other phases is one if such ranges have GPU work of their own: a `step` around `forward` and
+-- `backward` has the rest of the step.
 -- Grain: occurrence_id.
 -- materialize: table
--- requires: load.nvtx_ranges, input.range_roles, macros.innermost_segments, attribute._request_spans, attribute._warmup_spans, attribute._strong_phase_spans
+-- requires: attribute._marked_phases, attribute._host_intervals, attribute.work_by_occurrence
 -- columns:
 --   occurrence_id BIGINT   The range. Joins load.nvtx_ranges on range_id.
 --   phase         VARCHAR  'prefill', 'decode', or the name that the rule gives.
@@ -13,30 +13,27 @@
 --   global_tid    BIGINT   Thread that opened it. Joins load.threads.
 --   start_ns      BIGINT   Unit: ns.
 --   end_ns        BIGINT   Unit: ns.
+--   wall_ns       BIGINT   Host time in it; in one that groups other phases, without theirs. Unit: ns.
 --   is_closed     BOOLEAN  False where it was still open when the recording ended.
---   is_warmup     BOOLEAN  Whether a `warmup` range of its thread encloses it.
+--   is_warmup     BOOLEAN  Whether a `warmup` range of its thread encloses it, or is it.
+--   is_container  BOOLEAN  Whether it only groups other phases, and has the rest of their work alone.
 --   request_id    BIGINT   Innermost `request` range of its thread around it. Joins load.nvtx_ranges, else NULL.
 --   new_tokens    BIGINT   Tokens through the model as the range's own text states them, else NULL. Unit: tokens.
-WITH phase AS (
-    SELECT r.*, m.phase, m.is_weak, m.is_container, m.new_tokens
-    FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
-    WHERE m.role = 'phase'
+WITH idle AS (
+    SELECT m.phase
+    FROM attribute._marked_phases AS m
+    LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
+    WHERE m.is_container
+    GROUP BY m.phase
+    HAVING count(w.occurrence_id) = 0
+),
+host AS (
+    SELECT occurrence_id, sum(end_ns - start_ns)::BIGINT AS wall_ns FROM attribute._host_intervals GROUP BY occurrence_id
 )
 SELECT
-    p.range_id AS occurrence_id, p.phase,
-    row_number() OVER (PARTITION BY p.phase ORDER BY p.start_ns, p.range_id) - 1 AS occurrence,
-    p.kind, p.process_key, p.global_tid, p.start_ns, p.end_ns, p.is_closed,
-    w.span_id IS NOT NULL AS is_warmup,
-    q.span_id AS request_id,
-    p.new_tokens
-FROM phase AS p
-ASOF LEFT JOIN macros.innermost_segments('attribute._warmup_spans') AS w
-    ON w.lane = p.global_tid AND w.start_ns <= p.start_ns
-ASOF LEFT JOIN macros.innermost_segments('attribute._request_spans') AS q
-    ON q.lane = p.global_tid AND q.start_ns <= p.start_ns
-ASOF LEFT JOIN macros.innermost_segments('attribute._strong_phase_spans') AS s
-    ON s.lane = p.global_tid AND s.start_ns <= p.start_ns
-ASOF LEFT JOIN (SELECT global_tid, start_ns FROM phase WHERE NOT is_container) AS inner_phase
-    ON inner_phase.global_tid = p.global_tid AND inner_phase.start_ns >= p.start_ns
-WHERE NOT (p.is_weak AND s.span_id IS NOT NULL)
-    AND NOT (p.is_container AND inner_phase.start_ns IS NOT NULL AND inner_phase.start_ns <= p.end_ns)
+    p.occurrence_id, p.phase,
+    row_number() OVER (PARTITION BY p.phase ORDER BY p.start_ns, p.occurrence_id) - 1 AS occurrence,
+    p.kind, p.process_key, p.global_tid, p.start_ns, p.end_ns,
+    coalesce(host.wall_ns, 0) AS wall_ns, p.is_closed, p.is_warmup, p.is_container, p.request_id, p.new_tokens
+FROM attribute._marked_phases AS p LEFT JOIN host USING (occurrence_id)
+WHERE NOT (p.is_container AND p.phase IN (SELECT phase FROM idle))

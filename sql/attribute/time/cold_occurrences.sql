@@ -20,7 +20,7 @@ WITH busy AS (
 ),
 measured AS (
     SELECT
-        p.occurrence_id, p.phase, p.process_key, s.kind AS shape, p.end_ns - p.start_ns AS wall_ns,
+        p.occurrence_id, p.phase, p.process_key, s.kind AS shape, p.wall_ns,
         coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
         row_number() OVER (PARTITION BY p.phase, p.process_key, s.kind ORDER BY p.start_ns, p.occurrence_id) AS place
     FROM attribute.phase_ranges AS p

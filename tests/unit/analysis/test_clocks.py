@@ -90,7 +90,7 @@ def test_a_thread_with_two_gpus_is_open_on_both(tmp_path: Path) -> None:
     assert "work_outlives_range" not in codes(report)
 
 
-def test_a_phase_inside_itself_counts_once_and_is_warned_of(tmp_path: Path) -> None:
+def test_a_phase_around_itself_is_a_loop_and_its_own_work_is_told(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread().push(0, 100, "request 1").push(10, 50, "prefill")
     main.launch(20, gpu=(30, 40)).launch(60, gpu=(70, 80))
@@ -98,9 +98,41 @@ def test_a_phase_inside_itself_counts_once_and_is_warned_of(tmp_path: Path) -> N
     report = report_of(trace, tmp_path, rule="prefill=^request")
 
     (prefill,) = report.phases
-    assert (prefill.occurrences, prefill.kernel_count) == (2, 2)
-    assert clocks(prefill) == (100, 100, 100, pytest.approx(20 / 100))
-    assert "nested_phases" in codes(report)
+    assert (prefill.occurrences, prefill.kernel_count) == (1, 1)
+    assert clocks(prefill) == (40, 40, 40, pytest.approx(10 / 40))
+    assert report.unattributed.kernel_count == 1
+    assert "nested_phases" not in codes(report)
+    (loop,) = [finding for finding in report.findings if finding.code == "loops"]
+    assert loop.message.startswith("1 operations were launched in ranges of prefill that enclose ranges of prefill")
+
+
+def test_a_phase_inside_another_one_is_warned_of(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 100, "request 1").push(10, 50, "prefill")
+    main.launch(20, gpu=(30, 40)).launch(60, gpu=(70, 80))
+
+    report = report_of(trace, tmp_path, rule="serve=^request")
+
+    assert [(phase.name, phase.occurrences, phase.kernel_count) for phase in report.phases] == [
+        ("prefill", 1, 1),
+        ("serve", 1, 1),
+    ]
+    (nested,) = [finding for finding in report.findings if finding.code == "nested_phases"]
+    assert nested.hint is not None
+    assert "--not-phase" in nested.hint
+
+
+def test_a_step_around_phases_has_the_rest_of_their_time(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 100, "step").push(10, 50, "forward").push(60, 80, "backward")
+    main.launch(20, gpu=(30, 40)).launch(90, gpu=(100, 130))
+
+    report = report_of(trace, tmp_path)
+
+    (step,) = [phase for phase in report.phases if phase.name == "step"]
+    assert (step.occurrences, step.kernel_count, step.kernel_time_ns) == (1, 1, 30)
+    assert clocks(step) == (40, 40, 40, pytest.approx(30 / 40))
+    assert "nested_phases" not in codes(report)
 
 
 def test_overlapping_ranges_of_start_and_end_count_once_in_utilization(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+-- One row per range that GPU work may belong to as a phase; attribute.phase_ranges has those of them that count.
+-- A range that encloses ranges of its own phase is a loop around them: what lies between them is in no phase.
+-- A warm-up range without phases inside is a phase called `warmup`.
+-- Grain: occurrence_id.
+-- materialize: table
+-- requires: attribute._phase_candidates, attribute._warmup_phases, macros.innermost_segments, attribute._request_spans, attribute._warmup_spans
+-- columns:
+--   occurrence_id BIGINT   The range. Joins load.nvtx_ranges on range_id.
+--   phase         VARCHAR  'prefill', 'decode', or the name that the rule gives.
+--   kind          VARCHAR  'push_pop' or 'start_end'.
+--   process_key   BIGINT   Joins load.processes.
+--   global_tid    BIGINT   Thread that opened it. Joins load.threads.
+--   start_ns      BIGINT   Unit: ns.
+--   end_ns        BIGINT   Unit: ns.
+--   is_closed     BOOLEAN  False where it was still open when the recording ended.
+--   is_warmup     BOOLEAN  Whether a `warmup` range of its thread encloses it, or is it.
+--   is_container  BOOLEAN  Whether it only groups other phases, and has the rest of their work alone.
+--   request_id    BIGINT   Innermost `request` range of its thread around it. Joins load.nvtx_ranges, else NULL.
+--   new_tokens    BIGINT   Tokens through the model as the range's own text states them, else NULL. Unit: tokens.
+WITH step AS (
+    SELECT *
+    FROM attribute._phase_candidates
+    -- The earliest end of what starts later is inside it: then it encloses that.
+    QUALIFY NOT coalesce(
+        min(end_ns) FILTER (kind = 'push_pop') OVER (
+            PARTITION BY global_tid, phase ORDER BY start_ns, end_ns DESC, range_id
+            ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
+        ) <= end_ns,
+        false
+    )
+),
+occurrence AS (
+    SELECT
+        range_id, phase, kind, process_key, global_tid, start_ns, end_ns, is_closed, is_container, new_tokens,
+        false AS is_warmup
+    FROM step
+    UNION ALL
+    SELECT range_id, 'warmup', 'push_pop', process_key, global_tid, start_ns, end_ns, is_closed, false, NULL, true
+    FROM attribute._warmup_phases
+),
+grouped AS (
+    SELECT
+        * REPLACE (
+            is_container AND coalesce(
+                lead(start_ns) OVER (PARTITION BY global_tid ORDER BY start_ns, end_ns DESC, range_id) <= end_ns, false
+            ) AS is_container
+        )
+    FROM occurrence
+)
+SELECT
+    p.range_id AS occurrence_id, p.phase, p.kind, p.process_key, p.global_tid, p.start_ns, p.end_ns, p.is_closed,
+    p.is_warmup OR w.span_id IS NOT NULL AS is_warmup,
+    p.is_container,
+    q.span_id AS request_id,
+    p.new_tokens
+FROM grouped AS p
+ASOF LEFT JOIN macros.innermost_segments('attribute._warmup_spans') AS w
+    ON w.lane = p.global_tid AND w.start_ns <= p.start_ns
+ASOF LEFT JOIN macros.innermost_segments('attribute._request_spans') AS q
+    ON q.lane = p.global_tid AND q.start_ns <= p.start_ns

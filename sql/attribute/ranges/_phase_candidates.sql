@@ -1,0 +1,46 @@
+-- Ranges that a rule (or the marker contract) calls a phase, without those that are a part of another one.
+-- A range is no phase where one of greater strength is open when it starts: a `forward` inside `prefill` is a part of it.
+-- A `forward` inside `backward` runs a checkpointed pass again: a part of it, too.
+-- Algorithm: a range that started earlier is open if the latest end of such ranges is not before now, so that one running
+-- maximum for each strength does without a join.
+-- Grain: range_id.
+-- requires: load.nvtx_ranges, input.range_roles, attribute._recomputing_threads
+-- columns:
+--   range_id     BIGINT   Joins load.nvtx_ranges.
+--   phase        VARCHAR  The name that the rule gives.
+--   kind         VARCHAR  'push_pop' or 'start_end'.
+--   process_key  BIGINT   Joins load.processes.
+--   global_tid   BIGINT   Thread that opened it. Joins load.threads.
+--   start_ns     BIGINT   Unit: ns.
+--   end_ns       BIGINT   Unit: ns.
+--   is_closed    BOOLEAN  Whether its end was recorded.
+--   is_container BOOLEAN  Whether it has, around other phases, their rest alone.
+--   new_tokens   BIGINT   Tokens as its text states them. Unit: tokens.
+WITH placed AS (
+    SELECT
+        r.range_id, r.kind, r.process_key, r.global_tid, r.start_ns, r.end_ns, r.is_closed,
+        m.phase, m.strength, m.is_container, m.new_tokens,
+        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength = 3) OVER sofar AS strong_until_ns,
+        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength >= 2) OVER sofar AS weak_until_ns,
+        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength >= 1) OVER sofar AS framework_until_ns,
+        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.phase = 'backward') OVER sofar AS backward_until_ns
+    FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
+    WHERE m.role = 'phase'
+    WINDOW sofar AS (
+        PARTITION BY r.global_tid ORDER BY r.start_ns, r.end_ns DESC, r.range_id
+        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+)
+SELECT
+    range_id, phase, kind, process_key, global_tid, start_ns, end_ns, is_closed, is_container, new_tokens
+FROM placed
+ANTI JOIN attribute._recomputing_threads USING (global_tid)
+WHERE NOT coalesce(phase = 'forward' AND backward_until_ns >= start_ns, false)
+    AND NOT coalesce(
+        CASE strength
+            WHEN 2 THEN strong_until_ns
+            WHEN 1 THEN weak_until_ns
+            WHEN 0 THEN framework_until_ns
+        END >= start_ns,
+        false
+    )

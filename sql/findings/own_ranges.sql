@@ -1,0 +1,27 @@
+-- Work of threads that have ranges of their own, launched while another thread had the only phase of the process open.
+-- Grain: a phase and a thread.
+-- severity: info
+-- message: {operation_count:,} operations were launched by thread {thread_id} of process {process_id}, which has ranges of its
+--   own ({example}), while {phase} was open on another thread: they count in no phase
+-- hint: --phase NAME=REGEX makes a phase of such ranges
+-- concerns: attribute.gpu_work
+-- requires: attribute._lent_launches, attribute._linked_work, attribute.phase_ranges, load.nvtx_ranges
+-- columns:
+--   phase           VARCHAR The phase that was open.
+--   at_stake_ns     BIGINT  Sum of their durations. Unit: ns.
+--   operation_count BIGINT  Such operations.
+--   thread_id       BIGINT  Operating-system tid of the thread.
+--   process_id      BIGINT  Operating-system pid.
+--   example         VARCHAR Text of the range that holds most of them.
+WITH kept AS (
+    SELECT op_id, kept_from FROM attribute._lent_launches WHERE kept_from IS NOT NULL
+)
+SELECT
+    p.phase, sum(w.end_ns - w.start_ns)::BIGINT AS at_stake_ns, count(DISTINCT kept.op_id) AS operation_count,
+    w.global_tid & 16777215 AS thread_id, (w.global_tid >> 24) & 16777215 AS process_id,
+    left(mode(nullif(r.name, '') ORDER BY r.name), 80) AS example
+FROM kept
+JOIN attribute._linked_work AS w USING (op_id)
+JOIN attribute.phase_ranges AS p ON p.occurrence_id = kept.kept_from
+LEFT JOIN load.nvtx_ranges AS r ON r.range_id = w.range_id
+GROUP BY p.phase, w.global_tid

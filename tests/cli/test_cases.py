@@ -1,0 +1,81 @@
+"""Small traces that were once read wrongly, each with the right answer. Their traces are in tests/cases."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.run import run
+
+CASES = Path(__file__).parent.parent / "cases"
+
+
+def report_of(name: str, capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    path = CASES / f"{name}.sqlite.xz"
+    code, out, err = run(capsys, "analyze", path, "--format", "json", "--no-cache", *options)
+    assert (code, err) == (0, "")
+    report: dict[str, Any] = json.loads(out)
+    return report
+
+
+def phases(report: dict[str, Any]) -> dict[str, tuple[int, int, int]]:
+    """Phase → occurrences, kernels, their time in ns."""
+    return {p["name"]: (p["occurrences"], p["kernel_count"], p["kernel_time_ns"]) for p in report["phases"]}
+
+
+def findings(report: dict[str, Any], code: str) -> list[dict[str, Any]]:
+    return [finding for finding in report["findings"] if finding["code"] == code]
+
+
+def test_a_loop_around_steps_is_no_step(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of("loop_around_steps", capsys)
+
+    assert phases(report) == {"prefill": (1, 6, 90_000), "decode": (5, 20, 160_000)}
+    assert not findings(report, "cold_first_occurrence")
+
+
+def test_a_range_that_is_no_phase_can_be_said_to_be_none(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of("loop_around_steps", capsys, "--not-phase", "^DECODE_STEP_")
+
+    assert phases(report) == {"prefill": (1, 6, 90_000), "decode": (1, 20, 160_000)}
+
+
+def test_work_of_a_data_loader_is_in_no_phase_and_work_of_autograd_in_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = report_of("worker_thread_with_ranges", capsys)
+
+    assert phases(report) == {"forward": (3, 15, 180_000), "backward": (3, 24, 600_000), "optimizer": (3, 12, 108_000)}
+    assert report["phases"][2]["gpu_busy_ns"] == 108_000
+    assert report["unattributed"]["reasons"] == {"no_phase": {"count": 27, "time_ns": 675_000}}
+    (lent,) = findings(report, "other_thread")
+    assert lent["message"].startswith("24 operations of backward were launched by threads that were in no range")
+    (own,) = findings(report, "own_ranges")
+    assert (own["phase"], own["at_stake_ns"]) == ("optimizer", 675_000)
+    assert "27 operations were launched by thread 222" in own["message"]
+    assert "[DALI][Executor] Run" in own["message"]
+
+
+def test_a_warmup_without_phases_is_a_row(capsys: pytest.CaptureFixture[str]) -> None:
+    report = report_of("warmup_without_phases", capsys)
+
+    assert phases(report) == {"prefill": (2, 6, 126_000), "warmup": (1, 11, 330_000)}
+    (warmup,) = [phase for phase in report["phases"] if phase["name"] == "warmup"]
+    assert (warmup["warmup_occurrences"], warmup["gpu_busy_ns"]) == (1, 330_000)
+    assert report["unattributed"]["kernel_count"] == 0
+
+
+def test_generation_tokens_that_a_text_does_not_say_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
+    query = "SELECT phase, new_tokens FROM phases ORDER BY start_ns"
+    path = CASES / "trtllm_tokens.sqlite.xz"
+    code, out, err = run(capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    assert (code, err) == (0, "")
+    assert [json.loads(line) for line in out.splitlines()] == [
+        {"phase": "mixed", "new_tokens": None},
+        {"phase": "decode", "new_tokens": None},
+        {"phase": "decode", "new_tokens": None},
+    ]
