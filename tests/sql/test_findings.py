@@ -45,7 +45,7 @@ def test_every_finding_has_a_test_and_a_paragraph() -> None:
     documented = [line[4:].strip("`") for line in DOCUMENT.read_text().splitlines() if line.startswith("### ")]
     tests = "".join(path.read_text() for path in TESTS.rglob("*.py"))
 
-    assert {code for code in codes if f'"{code}"' not in tests} == set()
+    assert {code for code in codes if not re.search(rf"\b{code}\b", tests)} == set()
     assert sorted(codes) == sorted(documented)
 
 
@@ -197,8 +197,8 @@ def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:
 
     (one,) = findings(trace, tmp_path)["nested_phases"]
 
-    assert (one.phase, one.at_stake_ns) == ("prefill", 100)
-    assert one.message.startswith("1 ranges of decode lie inside ranges of prefill")
+    assert (one.phase, one.at_stake_ns) == ("prefill", 40)
+    assert one.message.startswith("1 of the ranges of prefill lie around decode")
 
 
 def test_threads_that_have_a_phase_open_at_once_share_its_time(tmp_path: Path) -> None:
