@@ -27,6 +27,11 @@ def create_from_rows(
         )
 
 
+def is_disk_full(error: Exception) -> bool:
+    """Whether DuckDB's `error` is that of a full disk."""
+    return "No space left on device" in str(error) or "Disk quota exceeded" in str(error)
+
+
 def records(con: DuckDBPyConnection, query: str, parameters: Sequence[object] = ()) -> list[dict[str, Any]]:
     """Rows of `query` as dicts."""
     cursor = con.execute(query, list(parameters))

@@ -81,10 +81,15 @@ class Device:
 
 @attrs.frozen
 class TraceInfo:
-    """What the trace is."""
+    """What the trace is.
+
+    `nsys_version` is the `recorder_version`, or, where nothing says which nsys recorded it, the `exporter_version`.
+    """
 
     path: str
     nsys_version: str | None
+    recorder_version: str | None
+    exporter_version: str | None
     schema_version: str | None
     duration_ns: int | None
     processes: list[dict[str, object]]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.duck import records, scalar
+from nsys_pipeline.errors import TraceError
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.costs import product_dtypes
+from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     Check,
     Finding,
@@ -35,7 +38,8 @@ if TYPE_CHECKING:
 TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
     "views.operator_summary", "views.findings", "attribute.phase_devices", "attribute.request_summary",
-    "attribute.unattributed_work", "attribute.work_totals", "load.metadata", "load.processes", "load.session",
+    "attribute.unattributed_work", "attribute.work_totals", "load.metadata", "load.processes",
+    "load.recorder", "load.session",
 )  # fmt: skip
 
 
@@ -103,9 +107,12 @@ def _trace_info(trace: Trace) -> TraceInfo:
         (row["source"], row["name"]): row["value"]
         for row in records(con, "SELECT source, name, value FROM load.metadata WHERE source = 'export'")
     }
+    recorder, exporter = _recorder(trace), metadata.get(("export", "EXPORT_PRODUCT_VERSION"))
     return TraceInfo(
         path=str(trace.path),
-        nsys_version=metadata.get(("export", "EXPORT_PRODUCT_VERSION")),
+        nsys_version=recorder or exporter,
+        recorder_version=recorder,
+        exporter_version=exporter,
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),
         duration_ns=scalar(con, "SELECT duration_ns FROM load.session"),
         processes=records(
@@ -113,6 +120,16 @@ def _trace_info(trace: Trace) -> TraceInfo:
         ),
         devices=list(trace.inputs.peaks.devices),
     )
+
+
+def _recorder(trace: Trace) -> str | None:
+    """Version of the nsys that recorded: as the trace says, or the report that it is, or that lies beside it."""
+    if said := scalar(trace.connection, "SELECT recorder_version FROM load.recorder"):
+        return str(said)
+    with suppress(TraceError):
+        if version := report_version(trace.path.with_suffix(".nsys-rep")):
+            return ".".join(map(str, version))
+    return None
 
 
 def _phases(trace: Trace) -> list[Phase]:

@@ -9,8 +9,8 @@ from typing import Any
 from nsys_pipeline.capture.findings import Finding
 from nsys_pipeline.capture.plan import CapturePlan, discards_environment
 from nsys_pipeline.capture.rundir import RUN_NAME, RunDirectory
-from nsys_pipeline.nsys.clean import leaked_variables, redacted, secrets_of
 from nsys_pipeline.nsys.install import Nsys
+from nsys_pipeline.nsys.secrets import leaked_variables, redacted, secrets_of
 
 
 def secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports: list[Path]) -> list[Finding]:
@@ -47,9 +47,19 @@ def secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports
 
 
 def without_secrets(plan: CapturePlan, record: dict[str, Any]) -> dict[str, Any]:
-    """Return `record`, as run.json has it, with every value of a variable that looks secret replaced."""
+    """Return `record`, as run.json has it, with every secret of the environment and the command line replaced."""
     cleaned: dict[str, Any] = redacted(record, [value for _, value in secrets_of(_environment(plan), plan.command)])
     return cleaned
+
+
+def command_line_secrets(plan: CapturePlan) -> list[str]:
+    """Values on the target's command line that are secret, by their place there or as values of secret variables."""
+    return [value for _, value in _on_command_line(plan)]
+
+
+def _on_command_line(plan: CapturePlan) -> list[tuple[str, str]]:
+    words = "\0".join(plan.command)
+    return [(name, value) for name, value in secrets_of(_environment(plan), plan.command) if value in words]
 
 
 def _secret_holders(
@@ -64,10 +74,14 @@ def _secret_holders(
         if path.is_file() and path.name != RUN_NAME and path.suffix not in unread:
             for name in leaked_variables(path, _environment(plan), plan.command):
                 holders.setdefault(name, []).append(path.name)
-    for files in holders.values():
+    for name, _ in _on_command_line(plan):
+        # A report holds the command line; only its export is clean of what stands there.
+        holders.setdefault(name, [])
+    given = {name for name, _ in _on_command_line(plan)}
+    for name, files in holders.items():
         # A report is compressed in parts; what is in its export is in it too.
-        exported = [report.name for report in reports if f"{report.stem}.sqlite" in files]
-        files[:] = sorted({*files, *exported})
+        inside = [report.name for report in reports if name in given or f"{report.stem}.sqlite" in files]
+        files[:] = sorted({*files, *inside})
     return holders
 
 

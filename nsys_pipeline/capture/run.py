@@ -17,7 +17,7 @@ import attrs
 from nsys_pipeline import __version__
 from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report
 from nsys_pipeline.capture.findings import Finding, inspect_trace
-from nsys_pipeline.capture.leaks import secrets_left, without_secrets
+from nsys_pipeline.capture.leaks import command_line_secrets, secrets_left, without_secrets
 from nsys_pipeline.capture.lost_ranks import LostRanks
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
 from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, forget_starts, rank_wrapper, started_ranks
@@ -218,7 +218,7 @@ def _export(
     for report in reports:
         staged = export_sqlite(nsys, report, directory.staging / f"{report.stem}.sqlite")
         if not plan.keep_environment:
-            scrub_environment(staged)
+            scrub_environment(staged, command_line_secrets(plan))
         contents = inspect_trace(staged, traces=plan.traces, gpu_metrics=bool(plan.gpu_metrics), auto=plan.auto)
         findings += [finding for finding in contents.findings if finding not in findings]
         counts = {name: counts.get(name, 0) + value for name, value in contents.counts.items()}

@@ -28,6 +28,7 @@ from nsys_pipeline.cli.common import (
     StrictOption,
     TpOption,
     TraceArgument,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -35,7 +36,7 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
-from nsys_pipeline.report.formats import ReportFormat, format_of, render_report
+from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
     from nsys_pipeline.records import Detail
@@ -85,6 +86,7 @@ def analyze(
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
@@ -103,6 +105,7 @@ def analyze(
             strict=strict,
             cache=cache,
             memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
             nsys=nsys,
             on_progress=on_progress,
         )
@@ -129,10 +132,7 @@ def analyze(
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if list_ranges:
-            from nsys_pipeline.report.ranges import ranges_document
-            from nsys_pipeline.report.terminal import render_document
-
-            render_document(ranges_document(ranges), stream)
+            render_ranges(ranges, stream, kind)
         else:
             render_report(report, stream, kind, detail=detail)
     if list_ranges:

@@ -130,6 +130,15 @@ MemoryOption = Annotated[
         "--memory-limit", metavar="SIZE", help="Memory to use; more spills to disk [1500MB].", rich_help_panel=_TRACE
     ),
 ]
+UnpackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--unpack-limit",
+        metavar="SIZE",
+        help="What a packed trace may unpack to [100 times its size, at least 4GiB].",
+        rich_help_panel=_TRACE,
+    ),
+]
 NsysOption = Annotated[
     str | None, typer.Option("--nsys", help="The nsys that exports a .nsys-rep.", rich_help_panel=_TRACE)
 ]
@@ -147,6 +156,7 @@ def trace_options(
     strict: bool = False,
     cache: bool = True,
     memory_limit: str | None = None,
+    unpack_limit: str | None = None,
     nsys: str | None = None,
     on_progress: Any = None,
 ) -> TraceOptions:
@@ -162,6 +172,7 @@ def trace_options(
         is_strict=strict,
         use_cache=cache,
         memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,
+        unpack_limit=unpack_limit,
         nsys=nsys,
         on_progress=on_progress,
     )

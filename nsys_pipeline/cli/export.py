@@ -19,6 +19,7 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     progress,
@@ -27,6 +28,10 @@ from nsys_pipeline.cli.common import (
 from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
+from nsys_pipeline.trace.clean_copy import clean_copy
+from nsys_pipeline.trace.identify import Kind
+from nsys_pipeline.trace.options import TraceOptions
+from nsys_pipeline.trace.trace_file import find_trace
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
@@ -36,7 +41,10 @@ _FORMATS = ("sqlite", "parquet")
 
 
 def export(
-    report: Annotated[Path, typer.Argument(metavar="TRACE", help="An .nsys-rep; with --to, any trace.")],
+    trace: Annotated[
+        Path,
+        typer.Argument(metavar="TRACE", help="An .nsys-rep, or SQLite (also packed) to clean; with --to, any trace."),
+    ],
     *,
     to: Annotated[
         str | None, typer.Option("--to", help="duckdb (a file) or parquet (a folder): every public view, described.")
@@ -53,41 +61,68 @@ def export(
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: beside the report.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: beside the trace.")] = None,
     keep_environment: Annotated[
-        bool, typer.Option("--keep-environment", help="Leave environment variables in the SQLite.")
+        bool, typer.Option("--keep-environment", help="Leave environment variables and secrets in the SQLite.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
+    unpack_limit: UnpackOption = None,
     nsys: Annotated[str | None, typer.Option(help="The nsys to use.")] = None,
 ) -> None:
     """Export a report to SQLite or Parquet, or, with --to, the views of any trace for other tools; print the path.
 
-    Environment variables are removed from the SQLite.
+    Environment variables, and secrets on the recorded command line, are removed from the SQLite, whether it is made of
+    a report or is a copy of an export.
     """
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
             weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
         )  # fmt: skip
-        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, nsys=nsys)
-        sys.stdout.write(f"{_hand_over(report, to, output, options, opening, force=force)}\n")
+        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
+        sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return
     if output_format not in _FORMATS:
         raise UsageError(f"`{output_format}` is not one of {', '.join(_FORMATS)}")
-    if not report.is_file():
-        raise TraceError(f"`{report}` is not a file", hint="give the .nsys-rep that nsys wrote")
+    report, kind = _only_file(trace)
+    if kind is not Kind.REPORT:
+        if output_format == "parquet":
+            raise UsageError(f"`{trace}` is no report of nsys", hint="`--to parquet` writes the views of any trace")
+        target = output or _beside(report, kind)
+        options_of_copy = trace_options(unpack_limit=unpack_limit)
+        copy = clean_copy(
+            report, kind, target, keeps_environment=keep_environment, force=force,
+            limit_bytes=options_of_copy.unpack_limit_bytes,
+        )  # fmt: skip
+        sys.stdout.write(f"{copy}\n")
+        return
     found = find_nsys(nsys)
     if output_format == "parquet":
         sys.stderr.write("note: the Parquet files hold the environment variables of the profiled processes\n")
         sys.stdout.write(f"{export_parquet(found, report, output or report.with_suffix('.parquet'), force=force)}\n")
         return
-    trace = export_sqlite(
+    exported = export_sqlite(
         found, report, output or report.with_suffix(".sqlite"), force=force, finish=None if keep_environment else _scrub
     )
-    for finding in inspect_trace(trace).findings:
+    for finding in inspect_trace(exported).findings:
         if finding.severity == "error":
             print_warning(finding.message, severity=finding.severity)
-    sys.stdout.write(f"{trace}\n")
+    sys.stdout.write(f"{exported}\n")
+
+
+def _only_file(trace: Path) -> tuple[Path, Kind]:
+    """The file to export, that of a run directory too, and what it is. Raises TraceError where there is none."""
+    with find_trace(trace, TraceOptions(use_cache=False), begins=False) as found:
+        if found.kind is Kind.PARQUET_DIR:
+            raise TraceError(f"`{trace}` is an export already", hint="`--to duckdb|parquet` writes its views")
+        return found.path, found.kind
+
+
+def _beside(export: Path, kind: Kind) -> Path:
+    """The default name of a copy: the packed file's without its suffix, the plain one's with `-clean`."""
+    if kind is Kind.SQLITE:
+        return export.with_name(f"{export.stem}-clean{export.suffix}")
+    return export.with_suffix("") if export.suffix in (".xz", ".gz", ".zst") else export.with_suffix(".sqlite")
 
 
 def _hand_over(

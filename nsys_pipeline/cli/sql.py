@@ -31,6 +31,7 @@ from nsys_pipeline.cli.common import (
     ShapeOption,
     StrictOption,
     TpOption,
+    UnpackOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -120,6 +121,7 @@ def sql(
     strict: StrictOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
+    unpack_limit: UnpackOption = None,
     nsys: NsysOption = None,
 ) -> None:
     """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
@@ -147,6 +149,7 @@ def sql(
             strict=strict,
             cache=cache,
             memory_limit=memory_limit,
+            unpack_limit=unpack_limit,
             nsys=nsys,
             on_progress=on_progress,
         )

@@ -57,8 +57,9 @@ class Architecture:
     """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
 
     An encoder-only model has no decoder. `vision` runs over `vision_tokens` patches per image.
-    `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which
-    only the text decoder is described.
+    `image_tokens`: tokens of the decoder that each image turns into and that see each other in both directions; 0 if
+    they are like text. `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a
+    multimodal model of which only the text decoder is described.
     """
 
     family: str
@@ -67,6 +68,7 @@ class Architecture:
     vision: Stack | None = None
     encoder_tokens: int | None = None
     vision_tokens: int | None = None
+    image_tokens: int = 0
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0
@@ -76,13 +78,16 @@ class Architecture:
     def stacks(self) -> tuple[Stack, ...]:
         return tuple(stack for stack in (self.vision, self.encoder, self.decoder) if stack)
 
-    def experts(self) -> Iterator[Moe]:
-        """The blocks of experts, one for each kind of layer that has them."""
+    def blocks(self) -> Iterator[Block]:
+        """Every block, once for each kind of layer that has it."""
         for stack in self.stacks:
             for _, _, blocks in stack.parts():
                 for block in blocks:
-                    parts = block.blocks if isinstance(block, Around) else (block,)
-                    yield from (part for part in parts if isinstance(part, Moe))
+                    yield from block.blocks if isinstance(block, Around) else (block,)
+
+    def experts(self) -> Iterator[Moe]:
+        """The blocks of experts, one for each kind of layer that has them."""
+        return (block for block in self.blocks() if isinstance(block, Moe))
 
 
 def group_layers(prefix: str, described: Sequence[tuple[str, tuple[Block, ...]]]) -> tuple[Layers, ...]:

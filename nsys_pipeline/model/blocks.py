@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import attrs
 
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.masks import cached_keys, double_pairs
+from nsys_pipeline.model.masks import cached_keys, double_pairs, image_pairs
 from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, ROUTER
 from nsys_pipeline.records import Step
 
@@ -209,7 +209,10 @@ class Attention(Block):
 
     def _load(self, run: Pass, mode: str) -> tuple[int, int]:
         """Twice the pairs and the cached tokens read, summed over the sequences."""
-        return attention_load(run, mode, self.window, self.chunk, causal=self.causal, rolling=self.rolling)
+        pairs2, read = attention_load(run, mode, self.window, self.chunk, causal=self.causal, rolling=self.rolling)
+        if mode == "exact" and self.causal:
+            pairs2 += 2 * sum(image_pairs(tokens, self.window) for tokens in run.images)
+        return pairs2, read
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         pairs2, read = self._load(run, emit.conventions.attention)

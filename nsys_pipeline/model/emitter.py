@@ -19,13 +19,15 @@ class Pass:
     """One stack's share of a forward pass: new and cached tokens per sequence, and how often the head runs.
 
     `encoder_tokens` are the tokens per sequence that cross-attention looks at; `first` is whether this pass also
-    projects them to keys and values (they are cached afterwards).
+    projects them to keys and values (they are cached afterwards). `images` are the new tokens of each image that see
+    each other in both directions.
     """
 
     step: Step
     logits: int
     encoder_tokens: tuple[int, ...] = ()
     first: bool = True
+    images: tuple[int, ...] = ()
 
     @property
     def tokens(self) -> int:
@@ -36,11 +38,20 @@ class Emitter:
     """Turns matrix shapes into ops. `dtype` is that of the activations; weights are stored as `quantization` says."""
 
     def __init__(
-        self, conventions: Conventions, dtype: str, kv_dtype: str, quantization: Quantization, *, tp: int = 1
+        self,
+        conventions: Conventions,
+        dtype: str,
+        kv_dtype: str,
+        quantization: Quantization,
+        *,
+        state_dtype: str | None = None,
+        tp: int = 1,
     ) -> None:
         self.conventions = conventions
         self.dtype = dtype
         self.kv_dtype = kv_dtype
+        #: Of recurrent states, if the config says; None for what each kind of layer usually has.
+        self.state_dtype = state_dtype
         self.tp = tp
         self.ops: list[Op] = []
         #: Which weights the ops had: (role, op).

@@ -325,7 +325,10 @@ class Estimator:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0)))
-        passes.append((architecture.decoder, Pass(step, logits, lengths, first)))
+        each = architecture.image_tokens
+        # An image is never split between passes: those that do not fit are not in this one.
+        images = (each,) * min(len(vision_tokens), step.new_tokens // each) if each else ()
+        passes.append((architecture.decoder, Pass(step, logits, lengths, first, images)))
         return passes
 
     def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:
@@ -343,7 +346,14 @@ class Estimator:
         return lengths
 
     def _emitter(self) -> Emitter:
-        return Emitter(self.conventions, self._dtype, self.kv_dtype, self._quantization, tp=self.conventions.tp)
+        return Emitter(
+            self.conventions,
+            self._dtype,
+            self.kv_dtype,
+            self._quantization,
+            state_dtype=self.model.state_dtype,
+            tp=self.conventions.tp,
+        )
 
     def _tokens(self, stack: Stack, run: Pass) -> list[list[Op]]:
         key = (stack.name, _shape_key(run))

@@ -49,6 +49,11 @@ def bidirectional_pairs(tokens: int, window: int | None = None, chunk: int | Non
     return tokens * (2 * reach + 1) - reach * (reach + 1)
 
 
+def image_pairs(tokens: int, window: int | None = None) -> int:
+    """Pairs that an image of `tokens` tokens adds to those of a causal mask: each of them sees all of them."""
+    return tokens * tokens - causal_pairs(tokens, 0, window)
+
+
 def cached_keys(cached: int, window: int | None = None, chunk: int | None = None) -> int:
     """Cached keys that at least one new token can see: those before the window of the first new token are dropped."""
     if chunk is not None:

@@ -113,6 +113,16 @@ class Model:
         """Dtype of activations and unquantized weights (bf16, fp16, fp32, …)."""
         return self._config_dtype or ASSUMED_DTYPE
 
+    @cached_property
+    def state_dtype(self) -> str | None:
+        """Dtype of recurrent states, if the config states one (`mamba_ssm_cache_dtype`); None if it does not."""
+        for config in (self.config, *(self.config.get(key) for key in _NESTED)):
+            if isinstance(config, Mapping):
+                value = config.get("mamba_ssm_cache_dtype") or config.get("mamba_ssm_dtype")
+                if isinstance(value, str) and value != "auto":
+                    return normalize_dtype(value)
+        return None
+
     @property
     def dtype_assumed(self) -> bool:
         """Whether the config names no dtype, so that `dtype` is an assumption to be told to the user."""

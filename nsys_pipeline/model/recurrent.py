@@ -28,7 +28,9 @@ class Recurrent(Block):
     state (`scan_flops` per token). Decays, gates and discretization are elementwise and not counted. Chunked prefill
     kernels execute more, by a factor that depends on their chunk; that is not charged, neither as model nor as
     executed FLOPs.
-    A pass reads the state of every sequence that has one and writes it once, in the KV dtype.
+    A pass reads the state of every sequence that has one and writes it once. The state is held in `state_dtype`, if the
+    config does not say otherwise, whatever the KV dtype: sums over a whole context need float32. The last inputs of
+    convolutions and `last_inputs` further ones are in the activations' dtype, which `state_dtype` None means, too.
     """
 
     projections: tuple[Projection, ...]
@@ -37,6 +39,8 @@ class Recurrent(Block):
     conv_kernel: int
     conv_bias: bool = False
     state: int = 0
+    state_dtype: str | None = "fp32"
+    last_inputs: int = 0
     scan_flops: int = 0
     small_params: int = 0
 
@@ -72,15 +76,17 @@ class Recurrent(Block):
         emit.all_reduce("attention_all_reduce", tokens * self.out.n)
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
-        per_sequence = self.state + self.conv_channels * (self.conv_kernel - 1)
+        inputs = self.last_inputs + self.conv_channels * (self.conv_kernel - 1)
+        state_dtype = emit.dtype if self.state_dtype is None else emit.state_dtype or self.state_dtype
+        per_sequence = bytes_of(self.state, state_dtype) + emit.plain_bytes(inputs)
         shapes = [(q, kv, count) for (q, kv), count in step_shapes(run.step) if q]
         emit.add(
             "scan",
             "scan",
             m=run.tokens,
             flops=run.tokens * self.scan_flops,
-            kv_read=emit.kv_bytes(per_sequence * sum(count for _, kv, count in shapes if kv)),
-            kv_write=emit.kv_bytes(per_sequence * sum(count for _, _, count in shapes)),
+            kv_read=per_sequence * sum(count for _, kv, count in shapes if kv),
+            kv_write=per_sequence * sum(count for _, _, count in shapes),
         )
 
 
@@ -109,8 +115,8 @@ class ResidualConvolution(Block):
         state = self.channels * (self.kernel - 1)
         emit.add(
             "scan", f"{self.name}_state",
-            kv_read=emit.kv_bytes(state * sum(count for _, kv, count in shapes if kv)),
-            kv_write=emit.kv_bytes(state * sum(count for _, _, count in shapes)),
+            kv_read=emit.plain_bytes(state * sum(count for _, kv, count in shapes if kv)),
+            kv_write=emit.plain_bytes(state * sum(count for _, _, count in shapes)),
         )  # fmt: skip
 
 
@@ -204,7 +210,10 @@ def kimi_delta_attention(width: int, heads: int, head_dim: int, kernel: int, *, 
 
 
 def lightning_attention(width: int, heads: int, head_dim: int) -> Recurrent:
-    """Linear attention with a decay per head (arXiv 2501.08313): store key times value, read with the query."""
+    """Linear attention with a decay per head (arXiv 2501.08313): store key times value, read with the query.
+
+    MiniMax' own code and transformers hold this state in the activations' dtype.
+    """
     inner = heads * head_dim
     return Recurrent(
         projections=(Projection("lightning_qkv", 3 * inner, width), Projection("lightning_gate", inner, width)),
@@ -212,6 +221,7 @@ def lightning_attention(width: int, heads: int, head_dim: int) -> Recurrent:
         conv_channels=0,
         conv_kernel=1,
         state=heads * head_dim * head_dim,
+        state_dtype=None,
         scan_flops=4 * heads * head_dim * head_dim,
         small_params=inner,
     )

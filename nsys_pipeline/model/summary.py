@@ -12,6 +12,7 @@ from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.estimator import Estimate, Estimator, Roofline
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.quantization import Format
+from nsys_pipeline.model.recurrent import Recurrent
 from nsys_pipeline.records import Step
 
 SCHEMA = "llmperf.flops/1"
@@ -64,10 +65,17 @@ def summarize(
     """Estimate the prefill and one decode step of `shape`.
 
     An encoder-decoder's prefill runs the encoder and the first decoder tokens. Raises ModelError where the model cannot
-    take the shape or the parallel degrees.
+    take the shape or the parallel degrees, UsageError for images that do not fit the prompts.
     """
     conventions = conventions or Conventions()
     estimator = Estimator(model, conventions)
+    tokens = len(shape.images) * model.architecture.image_tokens
+    if tokens > sum(shape.prompt_tokens):
+        raise UsageError(
+            f"{len(shape.images)} image(s) of `{model.name}` are {tokens} tokens, but the prompts have "
+            f"{sum(shape.prompt_tokens)}",
+            hint="the tokens that images turn into are part of the prompt",
+        )
     prompt = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
     prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens, vision_tokens=shape.images)
     decode = None
@@ -112,6 +120,7 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         # The dtype of their products, where it is not that of the activations.
         "products": products or None,
         "kv_dtype": summary.kv_dtype,
+        "state_dtype": _state_dtype(summary),
         "tp": conv.tp,
         "pp": conv.pp,
         "ep": conv.ep,
@@ -126,6 +135,15 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "notes": list(model.notes) if conv.weight is None else [],
         "bytes": "minimum: weights touched + KV read + KV written",
     }
+
+
+def _state_dtype(summary: Summary) -> str | None:
+    """Dtype of recurrent states; None for a model without any."""
+    model = summary.model
+    plain = summary.conventions.dtype or model.dtype
+    states = [block for block in model.architecture.blocks() if isinstance(block, Recurrent) and block.state]
+    found = [plain if block.state_dtype is None else model.state_dtype or block.state_dtype for block in states]
+    return _joined(found) if found else None
 
 
 def _joined(names: Iterable[str]) -> str:

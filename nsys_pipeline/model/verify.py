@@ -238,9 +238,11 @@ class MetaModel:
     def _past(self, batch: int, tokens: int) -> dict[str, Any]:
         """The cache after a prompt; where the output has none (RecurrentGemma), one that is given and filled."""
         found = _cache(self._run(batch, tokens, {}, 1))
-        if found or "past_key_values" not in inspect.signature(self.module.forward).parameters:
+        taken = inspect.signature(self.module.forward).parameters
+        name = next((name for name in ("cache", "past_key_values") if name in taken), None)
+        if found or name is None:
             return found
-        given = {"past_key_values": self._new_cache(config=self.module.config)}
+        given = {name: self._new_cache(config=self.module.config)}
         self._run(batch, tokens, given, 1)
         return given
 
@@ -252,7 +254,8 @@ class MetaModel:
 
 def _cache(output: Any) -> dict[str, Any]:
     """What a pass left behind for the next one, by the name that `forward` takes it under."""
-    for name in ("past_key_values", "cache_params", "state"):
+    # The first since transformers 5.24, which still answers to the next two.
+    for name in ("cache", "past_key_values", "cache_params", "state"):
         value = getattr(output, name, None)
         if value is not None:
             return {name: value}

@@ -62,8 +62,11 @@ def export_sqlite(
         if finish is not None:
             finish(partial)
         partial.replace(out)
+    except TraceError as error:
+        raise TraceError(error.message.replace(str(partial), str(out)), hint=error.hint) from error
     finally:
-        partial.unlink(missing_ok=True)
+        for left in (partial, partial.with_name(f"{partial.name}-journal")):
+            left.unlink(missing_ok=True)
     return out
 
 
@@ -106,7 +109,7 @@ def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
             line for line in re.split(r"[\r\n]+", done.stdout + done.stderr) if line.strip() and "events: [" not in line
         ]
         said = " ".join(lines[-_TAIL_LINES:]) or "no reason given"
-        is_full = shutil.disk_usage(out.parent).free < report.stat().st_size or "disk is full" in said
+        is_full = _is_full(out.parent, report) or "disk is full" in said
         if not is_full and _DAMAGED.search(said):
             raise TraceError(
                 f"nsys cannot read `{report}`: {said}",
@@ -118,14 +121,25 @@ def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
         )
 
 
+def _is_full(folder: Path, report: Path) -> bool:
+    return shutil.disk_usage(folder).free < report.stat().st_size
+
+
 def _check_sqlite(path: Path, report: Path) -> None:
+    """Raise NsysError where the export is none: nsys may say that all went well on a full disk."""
+    is_full = _is_full(path.parent, report)
+    hint = f"the disk of `{path.parent}` is full" if is_full else None
     try:
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
             tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+            damage = connection.execute("PRAGMA quick_check(1)").fetchone()[0] if is_full else "ok"
         finally:
             connection.close()
     except sqlite3.Error as error:
-        raise NsysError(f"the SQLite that nsys exported from `{report}` cannot be opened: {error}") from error
+        message = f"the SQLite that nsys exported from `{report}` cannot be opened: {error}"
+        raise NsysError(message, hint=hint) from error
     if "StringIds" not in tables:
-        raise NsysError(f"the SQLite that nsys exported from `{report}` holds no trace")
+        raise NsysError(f"the SQLite that nsys exported from `{report}` holds no trace", hint=hint)
+    if damage != "ok":
+        raise NsysError(f"the SQLite that nsys exported from `{report}` is damaged: {damage}", hint=hint)

@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.duck import is_disk_full
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.query.views import as_json, public_macros, public_views
 from nsys_pipeline.sqlmods import closure, macro_ddl
@@ -43,8 +44,11 @@ def hand_over(session: Session, target: Path, to: str, *, force: bool = False) -
             write(session.database, partial)
     except OSError as error:
         raise UsageError(f"`{target}` cannot be written: {error.strerror or error}") from error
-    except duckdb.IOException as error:
-        raise TraceError(f"`{target}` cannot be written: {str(error).splitlines()[0]}") from error
+    except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+        reason = "no space is left there" if is_disk_full(error) else str(error).splitlines()[0]
+        raise TraceError(
+            f"`{target}` cannot be written: {reason}", hint="make room, or choose another disk with `-o`"
+        ) from error
     return target
 
 
@@ -62,6 +66,8 @@ def _replaced(target: Path, *, force: bool) -> Iterator[Path]:
         partial.replace(target)
     finally:
         _remove(partial)
+        # What DuckDB leaves beside a file that it could not finish.
+        _remove(partial.with_name(f"{partial.name}.wal"))
 
 
 def _remove(path: Path) -> None:
@@ -72,6 +78,8 @@ def _remove(path: Path) -> None:
 
 
 def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
+    import duckdb
+
     con.execute(f"ATTACH {literal(str(path))} AS handover")
     try:
         for module in public_views():
@@ -89,7 +97,9 @@ def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
             cursor.execute(macro_ddl(macros[name]))
         cursor.close()
     finally:
-        con.execute("DETACH handover")
+        # After a failure the next use of the connection, even this one, may say it again.
+        with suppress(duckdb.Error):
+            con.execute("DETACH handover")
 
 
 def _write_parquet(con: DuckDBPyConnection, path: Path) -> None:

@@ -42,6 +42,8 @@ def _convention_line(conv: Mapping[str, Any]) -> str:
         parts.append(_products(conv))
     if conv["kv_dtype"] != conv["dtype"]:
         parts.append(f"KV {conv['kv_dtype']}")
+    if conv["state_dtype"]:
+        parts.append(f"states {conv['state_dtype']}")
     parts += [f"{key} {conv[key]}" for key in ("tp", "pp", "ep") if conv[key] > 1]
     return "; ".join(parts)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import PurePath
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nsys_pipeline.records import Detail, Report
+    from nsys_pipeline.report.document import Document
 
 
 class ReportFormat(StrEnum):
@@ -43,7 +45,22 @@ def render_report(
         return
     from nsys_pipeline.report.sections import report_document
 
-    document = report_document(report, detail)
+    _render_document(report_document(report, detail), stream, form)
+
+
+def render_ranges(ranges: Sequence[dict[str, Any]], stream: IO[str], form: ReportFormat = ReportFormat.table) -> None:
+    """Write the NVTX ranges of a trace, rows of `list_ranges`, to `stream`."""
+    if form is ReportFormat.json:
+        from nsys_pipeline.report.json import render_ranges_json
+
+        render_ranges_json(ranges, stream)
+        return
+    from nsys_pipeline.report.ranges import ranges_document
+
+    _render_document(ranges_document(ranges), stream, form)
+
+
+def _render_document(document: Document, stream: IO[str], form: ReportFormat) -> None:
     if form is ReportFormat.markdown:
         from nsys_pipeline.report import markdown
 

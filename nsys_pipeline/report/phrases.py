@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from nsys_pipeline.records import Phase, Report
+from nsys_pipeline.records import Phase, Report, TraceInfo
 from nsys_pipeline.report.numbers import milliseconds
 
 OUTSIDE = "outside"
@@ -24,7 +24,7 @@ def title_lines(report: Report) -> list[str]:
     working = {device.device_id for phase in report.phases for device in phase.devices}
     names = [device.name or f"GPU {device.id}" for device in trace.devices if not working or device.id in working]
     gpus = [f"{names.count(name)} × {name}" if names.count(name) > 1 else name for name in dict.fromkeys(names)]
-    recorder = f"nsys {trace.nsys_version}" if trace.nsys_version else "nsys of unknown version"
+    recorder = _recorder(trace)
     name = _title(PurePath(trace.path))
     length = "" if trace.duration_ns is None else f" · {trace.duration_ns / 1e9:,.3g} s recorded"
     lines = [name, f"{', '.join(gpus) or 'no GPU'} · {recorder}{length}"]
@@ -35,6 +35,15 @@ def title_lines(report: Report) -> list[str]:
         if missing := _items(model.get("not_counted")):
             lines[-1] += f" · not counted: {', '.join(map(str, missing))}"
     return lines
+
+
+def _recorder(trace: TraceInfo) -> str:
+    """Which nsys recorded the trace, and which exported it where that is another or all that is known."""
+    recorder, exporter = trace.recorder_version, trace.exporter_version
+    if recorder is None:
+        return f"exported by nsys {exporter}" if exporter else "nsys of unknown version"
+    is_same = exporter is None or recorder.split(".")[:3] == exporter.split(".")[:3]
+    return f"nsys {recorder}" + ("" if is_same else f", exported by {exporter}")
 
 
 def _title(path: PurePath) -> str:

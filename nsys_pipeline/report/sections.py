@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import attrs
 
+from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
 from nsys_pipeline.report.document import (
@@ -50,7 +51,8 @@ def _verdict(report: Report) -> Section | None:
 
 
 def _phases(report: Report) -> Section:
-    rows = [_PhaseRow.measured(phase) for phase in report.phases]
+    # Warm-up that is a phase itself has nothing to leave out: it is in the row of all warm-up.
+    rows = [_PhaseRow.measured(phase) for phase in report.phases if phase.name != markers.WARMUP]
     if any(phase.warmup_occurrences for phase in report.phases):
         rows.append(_PhaseRow.warmup(report.phases))
     if has_work_outside(report):

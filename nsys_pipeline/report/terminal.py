@@ -127,15 +127,17 @@ class _Shown:
     heading: list[str]
     cells: Sequence[str]
     is_number: bool
+    # Once for the column: every row asks for it.
+    width: int = attrs.field(init=False)
+
+    @width.default
+    def _widest(self) -> int:
+        return max(map(cell_len, [*self.heading, *self.cells]))
 
     @classmethod
     def of(cls, column: Column, *, is_broken: bool) -> _Shown:
         heading = column.heading.split("\n") if is_broken else [column.label]
         return cls(heading, _once(column.cells) if column.is_grouped else column.cells, column.kind is Kind.number)
-
-    @property
-    def width(self) -> int:
-        return max(map(cell_len, [*self.heading, *self.cells]))
 
 
 def _table_lines(table: Table, width: int) -> list[Text]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.nsys.clean import without_values
 from nsys_pipeline.trace.nsys_schema import (
     EXPORTED_COLUMNS,
     IDENTIFYING_TABLES,
@@ -51,12 +52,15 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
     """
     present = source.tables()
     loads: dict[str, TableLoad] = {}
+    private: list[TableLoad] = []
     statements = [f"CREATE SCHEMA IF NOT EXISTS {quote(catalog)}.nsys"]
     for relation in relations:
         wanted = TABLES[relation]
         target = f"{quote(catalog)}.nsys.{relation}"
-        load = TableLoad(wanted.table or relation, wanted.columns, target, wanted.row_id)
-        if load.table in present:
+        load = TableLoad(wanted.table or relation, wanted.columns, target, wanted.row_id, wanted.blocks)
+        if wanted.is_private and load.table in present:
+            private.append(load)
+        elif load.table in present:
             loads[relation] = load
         elif relation != EXPORTED_COLUMNS:
             statements.append(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
@@ -65,6 +69,9 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
         rows = [(name, column) for name, columns_of_it in present.items() for column in columns_of_it]
         target = f"{quote(catalog)}.nsys.{EXPORTED_COLUMNS}"
         create_from_rows(con, target, TABLES[EXPORTED_COLUMNS].columns, rows)
+    for load in private:
+        kept = without_values(load.table, ((row[0], row[1]) for row in source.rows(load.table, ("name", "value"))))
+        create_from_rows(con, load.target, load.types, [(number, *row) for number, row in enumerate(kept, 1)])
     if loads:
         source.load(con, list(loads.values()))
         _check_rows(con, source, loads, path)

@@ -25,13 +25,31 @@ class Kind(Enum):
 
 
 PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
+SQLITE_MAGIC = b"SQLite format 3\x00"
 REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
 COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
 _RUN_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep")
 
 
-def identify(path: Path) -> Kind:
-    """Kind of the input at `path`. Raises TraceError that names what it is, where it is no trace."""
+def identify(path: Path, *, shown: Path | None = None) -> Kind:
+    """Kind of the input at `path`. Raises TraceError that names what it is, where it is no trace.
+
+    `shown`: what the user calls it, where `path` is a copy that was made of it.
+    """
+    try:
+        return _identify(path)
+    except TraceError as error:
+        if shown is None:
+            raise
+        raise renamed(error, path, shown) from error
+
+
+def renamed(error: TraceError, path: Path, shown: Path) -> TraceError:
+    """`error`, which is about `path`, as one about `shown`."""
+    return TraceError(error.message.replace(str(path), str(shown)), hint=error.hint)
+
+
+def _identify(path: Path) -> Kind:
     try:
         _check_encoding(path)
         if path.is_dir():
@@ -83,7 +101,7 @@ def _identify_dir(path: Path) -> Kind:
 def _identify_file(path: Path, head: bytes, size: int) -> Kind:
     if size == 0:
         raise TraceError(f"`{path}` is empty", hint="the capture or the copy did not finish; make it again")
-    if head.startswith(b"SQLite format 3\x00"):
+    if head.startswith(SQLITE_MAGIC):
         _check_sqlite_header(path, head, size)
         return Kind.SQLITE
     if head.startswith(REPORT_MAGIC):

@@ -18,9 +18,14 @@ def duckdb_limit_bytes(process_limit: str) -> int:
     Where that leaves less than three quarters, the limit is small and DuckDB gets three quarters of it. Raises
     UsageError for anything that is no amount of memory.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]I?)?B?\s*", process_limit.upper())
-    given = int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0
+    given = parse_bytes(process_limit)
     if not given:
         raise UsageError(f"`{process_limit}` is no amount of memory", hint="for example --memory-limit 2GB")
     overhead = max(_OVERHEAD_BYTES, int(_OVERHEAD_SHARE * given))
     return max(given - overhead, given * 3 // 4)
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes in '2GB', '800MB', '1.5GiB'; 0 where it is no such amount."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([KMGT]I?)?B?\s*", text.upper())
+    return int(float(match[1]) * _UNITS[match[2] or ""]) if match else 0

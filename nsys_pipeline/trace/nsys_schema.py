@@ -25,6 +25,9 @@ class NsysTable:
     `required`: columns without which a row means nothing; a trace with such rows is refused.
     `marks`: columns of which every export has at least one: without any, the table is another one under this name.
     `row_id`: the type of the row's number.
+    `is_private`: names and values, some of which hold environment variables or secrets; only what is left without them
+    (`nsys.clean.without_values`) is read. `blocks`: columns of text that may hold an environment as one block, with NUL
+    between its variables: it is read as NULL, other text with NUL in it as ''.
     """
 
     columns: Mapping[str, str]
@@ -32,6 +35,8 @@ class NsysTable:
     required: tuple[str, ...] = ()
     row_id: str = INTEGER
     marks: tuple[str, ...] = ()
+    is_private: bool = False
+    blocks: tuple[str, ...] = ()
 
 
 def _ints(names: str) -> dict[str, str]:
@@ -94,7 +99,7 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("start end eventType globalTid endGlobalTid textId domainId") | _texts("text"),
         marks=("eventType", "text", "textId", "domainId"),
     ),
-    "StringIds": NsysTable(_ints("id") | _texts("value"), required=("id",), marks=("value",)),
+    "StringIds": NsysTable(_ints("id") | _texts("value"), required=("id",), marks=("value",), blocks=("value",)),
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
     "ThreadNames": NsysTable(_ints("nameId globalTid priority")),
     "TARGET_INFO_GPU": NsysTable(
@@ -110,7 +115,8 @@ TABLES: Mapping[str, NsysTable] = {
     "TARGET_INFO_SESSION_START_TIME": NsysTable(_ints("utcEpochNs")),
     "ANALYSIS_DETAILS": NsysTable(_ints("duration startTime stopTime")),
     "DIAGNOSTIC_EVENT": NsysTable(_ints("timestamp severity globalPid") | _texts("text")),
-    "META_DATA_CAPTURE": NsysTable(_texts("name value")),
+    "META_DATA_CAPTURE": NsysTable(_texts("name value"), is_private=True),
+    "TARGET_INFO_SYSTEM_ENV": NsysTable(_texts("name value"), is_private=True),
     "META_DATA_EXPORT": NsysTable(_texts("name value")),
     "EXPORT_META_DATA": NsysTable(_texts("name value")),
     "GPU_METRICS": NsysTable(_ints("timestamp typeId metricId value")),

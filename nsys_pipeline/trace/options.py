@@ -7,7 +7,9 @@ from pathlib import Path
 
 import attrs
 
+from nsys_pipeline.errors import UsageError
 from nsys_pipeline.rules.phases import PhaseRule
+from nsys_pipeline.trace.memory import parse_bytes
 
 DEFAULT_MEMORY_LIMIT = "1500MB"
 
@@ -17,7 +19,8 @@ class TraceOptions:
     """Options of `open_trace`.
 
     `phase_rules` and `is_strict` decide which phase GPU work belongs to; the rest leaves every number as it is.
-    `memory_limit` bounds the memory of the process ('1GB', '800MB'): past it, work spills to disk.
+    `memory_limit` bounds the memory of the process ('1GB', '800MB'): past it, work spills to disk. `unpack_limit`
+    bounds what a packed trace unpacks to ('50GB'; None: see `unpack.limit_of`). Raises UsageError for no amount.
     """
 
     phase_rules: tuple[PhaseRule, ...] = ()
@@ -25,9 +28,19 @@ class TraceOptions:
     use_cache: bool = True
     cache_dir: Path | None = None
     memory_limit: str = DEFAULT_MEMORY_LIMIT
+    unpack_limit: str | None = None
     threads: int | None = None
     nsys: str | None = None
     on_progress: Callable[[str], None] | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.unpack_limit is not None and not parse_bytes(self.unpack_limit):
+            raise UsageError(f"`{self.unpack_limit}` is no size", hint="for example --unpack-limit 50GB")
+
+    @property
+    def unpack_limit_bytes(self) -> int | None:
+        """The `unpack_limit` as a number."""
+        return parse_bytes(self.unpack_limit) if self.unpack_limit is not None else None
 
     def progress(self, text: str) -> None:
         """Say what is being done, to whom it may concern."""

@@ -62,6 +62,13 @@ class ParquetSource:
             present = {
                 name: _expression(name, stored[name], load.columns[name]) for name in load.columns if name in stored
             }
+            for name in load.blocks:
+                if name in present:
+                    text, nul = f"{present[name]}::VARCHAR", "chr(0)"
+                    is_block = f"instr({text}, '=') BETWEEN 1 AND instr({text}, {nul})"
+                    present[name] = (
+                        f"CASE WHEN {is_block} THEN NULL WHEN contains({text}, {nul}) THEN '' ELSE {text} END"
+                    )
             present[ROW_ID] = "file_row_number + 1"
             rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true)"
             try:
@@ -74,6 +81,18 @@ class ParquetSource:
                 raise
             except duckdb.Error as error:
                 raise self._unreadable(f"{load.table}.parquet", error) from error
+
+    def rows(self, table: str, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
+        """Texts of a small table; see `Source.rows`."""
+        import duckdb
+
+        present = self._columns(table)
+        select = ", ".join(f"{quote(name)}::VARCHAR" if name in present else "NULL" for name in columns)
+        try:
+            with duckdb.connect() as con:
+                return con.execute(f"SELECT {select} FROM read_parquet({self._literal(table)})").fetchall()  # noqa: S608
+        except duckdb.Error as error:
+            raise self._unreadable(f"{table}.parquet", error) from error
 
     def settle(self) -> None:
         """Reading is all the check there is."""

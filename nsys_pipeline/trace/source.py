@@ -33,13 +33,14 @@ class TableLoad:
     """A table of the export that is to become the DuckDB table `target`, whose name must say its catalog.
 
     It gets `row_id`, of the type `row_id_type`, and `columns` (name → DuckDB type), NULL where the export's table lacks
-    one.
+    one. `blocks`: see `NsysTable`.
     """
 
     table: str
     columns: Mapping[str, str]
     target: str
     row_id_type: str = "BIGINT"
+    blocks: tuple[str, ...] = ()
 
     @property
     def types(self) -> dict[str, str]:
@@ -80,6 +81,10 @@ class Source(Protocol):
 
     def settle(self) -> None:
         """Wait for checks that go on after a `load`. Raises TraceError where they found damage."""
+        ...
+
+    def rows(self, table: str, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
+        """Texts of a small table, NULL in columns that it lacks. Raises TraceError where it cannot be read."""
         ...
 
     def interrupt(self) -> None:

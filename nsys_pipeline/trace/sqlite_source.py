@@ -48,10 +48,14 @@ class _Relation:
 
 
 class SqliteSource:
-    """An nsys export in SQLite, opened read-only and immutable: no lock is taken, no journal is replayed."""
+    """An nsys export in SQLite, opened read-only and immutable: no lock is taken, no journal is replayed.
 
-    def __init__(self, path: Path) -> None:
+    `shown`: what the user calls it, where `path` is a copy that was made of it.
+    """
+
+    def __init__(self, path: Path, *, shown: Path | None = None) -> None:
         self.path = path
+        self._shown = shown or path
         self._uri = f"file:{percent_encode(str(path.resolve()))}?mode=ro&immutable=1"
         self._check: Future[None] | None = None
         self._streamer: Streamer | None = None
@@ -208,7 +212,10 @@ class SqliteSource:
                 while rows := cursor.fetchmany(BATCH_ROWS):
                     batch = json.dumps(
                         [
-                            {name: _plain(value, kind) for (name, kind), value in zip(sent.items(), row, strict=True)}
+                            {
+                                name: _plain(_unblocked(value) if name in load.blocks else value, kind)
+                                for (name, kind), value in zip(sent.items(), row, strict=True)
+                            }
                             for row in rows
                         ]
                     )
@@ -218,9 +225,19 @@ class SqliteSource:
             raise self._unreadable(error) from error
         except _NotANumberError as error:
             raise TraceError(
-                f"`{self.path}` is no export of nsys as it is: {load.table} holds {error} where a number belongs",
+                f"`{self._shown}` is no export of nsys as it is: {load.table} holds {error} where a number belongs",
                 hint=EXPORT_AGAIN,
             ) from error
+
+    def rows(self, table: str, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
+        """Texts of a small table; see `Source.rows`."""
+        present = self._relations[table].columns
+        select = ", ".join(f"CAST({quote(name)} AS TEXT)" if name in present else "NULL" for name in columns)
+        try:
+            with closing(self._connect()) as lite:
+                return lite.execute(f"SELECT {select} FROM {quote(table)}").fetchall()  # noqa: S608
+        except SQLITE_ERRORS as error:
+            raise self._unreadable(error) from error
 
     def close(self) -> None:
         """Wait for what still reads the file."""
@@ -229,7 +246,7 @@ class SqliteSource:
 
     def _unreadable(self, problem: Exception | str) -> TraceError:
         text = " ".join(str(problem).split())
-        return TraceError(f"`{self.path}` is damaged: SQLite says `{text}`", hint=EXPORT_AGAIN)
+        return TraceError(f"`{self._shown}` is damaged: SQLite says `{text}`", hint=EXPORT_AGAIN)
 
 
 class _NotANumberError(Exception):
@@ -251,6 +268,14 @@ def _threads(con: DuckDBPyConnection) -> int:
 
 def _repair_text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="replace")
+
+
+def _unblocked(value: object) -> object:
+    """None for a block of variables with NUL between them, '' for other text that holds one."""
+    text = value.decode(errors="replace") if isinstance(value, bytes) else value
+    if not isinstance(text, str) or "\0" not in text:
+        return value
+    return None if "=" in text.partition("\0")[0] else ""
 
 
 def _plain(value: object, kind: str) -> object:

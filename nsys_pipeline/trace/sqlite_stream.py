@@ -44,7 +44,11 @@ class Chunk:
 
     def query(self) -> str:
         """SQLite's side."""
-        columns = [_sent(name, kind) for name, kind in self.load.columns.items() if name in self.present]
+        columns = [
+            _sent(name, kind, may_be_block=name in self.load.blocks)
+            for name, kind in self.load.columns.items()
+            if name in self.present
+        ]
         where = "" if self.first is None else f" WHERE rowid >= {self.first} AND rowid < {self.end}"
         return f"SELECT {', '.join([f'{self.row_id} AS {ROW_ID}', *columns])} FROM {quote(self.load.table)}{where}"  # noqa: S608
 
@@ -179,11 +183,16 @@ def _stream(connection: Any, query: str) -> Iterator[Any]:
         statement.close()
 
 
-def _sent(name: str, kind: str) -> str:
+def _sent(name: str, kind: str, *, may_be_block: bool) -> str:
     # ADBC takes a column's type from its first batch: an all-NULL start would make a text column an integer one.
     # The empty string carries "some text" and the NULLs come back through the flag column.
     if kind == "VARCHAR":
-        return f"ifnull({quote(name)}, '') AS {quote(name)}, {quote(name)} IS NULL AS {quote(name + '_is_null')}"
+        text, is_null = f"ifnull({quote(name)}, '')", f"{quote(name)} IS NULL"
+        if may_be_block:
+            nul = f"instr({quote(name)}, char(0))"
+            text = f"CASE WHEN {nul} = 0 THEN {quote(name)} ELSE '' END"
+            is_null = f"({is_null} OR instr({quote(name)}, '=') BETWEEN 1 AND {nul})"
+        return f"{text} AS {quote(name)}, {is_null} AS {quote(name + '_is_null')}"
     return quote(name)
 
 

@@ -126,7 +126,7 @@ class Store:
             load(catalog)
             con.execute(f"DETACH {catalog}")
             partial.replace(file)
-        except (OSError, duckdb.IOException):
+        except (OSError, duckdb.IOException, duckdb.TransactionException, duckdb.FatalException):
             # No room for a cache: the table goes into memory, which spills where there is room.
             with suppress(duckdb.Error):
                 con.execute(f"DETACH {catalog}")

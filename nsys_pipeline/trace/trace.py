@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from nsys_pipeline.duck import is_disk_full
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.sqlmods import Runner
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # What goes into the cache, for the next run to find there: all of the attribution, and nothing that rests on a model.
 KEPT = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
+    "load.environment", "load.recorder",
     "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
     "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
@@ -155,9 +157,11 @@ class Trace:
         except OSError as error:
             raise TraceError(f"`{self.path}` cannot be read: {error.strerror or error}") from error
         except (duckdb.IOException, duckdb.TransactionException, duckdb.FatalException) as error:
+            where = self._store.cache_dir if self._store.is_in_file else self._file.scratch
+            reason = f"no space is left in `{where}`" if is_disk_full(error) else f"disk trouble: {_headline(error)}"
             raise TraceError(
-                f"disk trouble while reading `{self.path}`: {_headline(error)}",
-                hint=f"make room in `{self._store.cache_dir}`, or pass --no-cache" if self._store.is_in_file else None,
+                f"`{self.path}` cannot be analyzed: {reason}",
+                hint=f"make room in `{where}`, or pass --no-cache" if self._store.is_in_file else None,
             ) from error
 
     def _read_ahead(self, targets: Sequence[str]) -> None:

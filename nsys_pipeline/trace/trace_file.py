@@ -10,14 +10,14 @@ from typing import Self
 
 from nsys_pipeline.errors import NsysError, TraceError
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.identify import PACKED, Kind, identify, run_traces
+from nsys_pipeline.trace.identify import PACKED, Kind, identify, renamed, run_traces
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import EXPORT_AGAIN, Source
+from nsys_pipeline.trace.source import Source
 from nsys_pipeline.trace.store import Store
 
 
-def find_trace(path: str | Path, options: TraceOptions | None = None) -> TraceFile:
-    """The trace at `path`, or the one in the run directory there; an archive is being unpacked from now on.
+def find_trace(path: str | Path, options: TraceOptions | None = None, *, begins: bool = True) -> TraceFile:
+    """The trace at `path`, or the one in the run directory there; an archive is being unpacked from now on (`begins`).
 
     Raises TraceError, with what the path is, where it is no trace or holds several.
     """
@@ -34,7 +34,7 @@ def find_trace(path: str | Path, options: TraceOptions | None = None) -> TraceFi
         kind = identify(path)
     options = options or TraceOptions()
     file = TraceFile(path, kind, options)
-    if not Store(path, options).has_entry:
+    if begins and not Store(path, options).has_entry:
         file.begin_unpacking()
     return file
 
@@ -104,16 +104,13 @@ class TraceFile:
         if self.kind is Kind.SQLITE:
             return SqliteSource(self.path)
         if self.kind is Kind.REPORT:
-            return SqliteSource(self._export())
+            return SqliteSource(self._export(), shown=self.path)
         self.options.progress(f"unpacking {self.path.name}")
         unpacked = self._unpacking.result() if self._unpacking else self._unpack()
-        inner = identify(unpacked)
-        if inner is not Kind.SQLITE:
-            raise TraceError(f"`{self.path}` holds {inner.value} data, not a SQLite export", hint=EXPORT_AGAIN)
-        return SqliteSource(unpacked)
+        return SqliteSource(unpacked, shown=self.path)
 
     def _export(self) -> Path:
-        from nsys_pipeline.nsys import export_sqlite, find_nsys, scrub_environment
+        from nsys_pipeline.nsys import export_sqlite, find_nsys
 
         self.options.progress(f"exporting {self.path.name}")
         exported = self._derived("exports")
@@ -123,16 +120,27 @@ class TraceFile:
                 nsys = find_nsys(self.options.nsys)
             except NsysError as error:
                 raise NsysError(f"`{self.path}` must be exported by nsys: {error.message}", hint=error.hint) from error
-            # The environment of the profiled program, tokens included, is in a report, and has no business here.
-            export_sqlite(nsys, self.path, exported, finish=scrub_environment)
+            try:
+                export_sqlite(nsys, self.path, exported, finish=_without_values)
+            except TraceError as error:
+                raise renamed(error, exported, self.path) from error
         return exported
 
     def _unpack(self) -> Path:
         from nsys_pipeline.trace.unpack import unpack
 
-        return unpack(self.path, self.kind, self._derived("unpacked"))
+        limit = self.options.unpack_limit_bytes
+        return unpack(self.path, self.kind, self._derived("unpacked"), limit_bytes=limit, finish=_without_values)
 
     def _derived(self, folder: str) -> Path:
         cache_dir = self.options.cache_dir or cache.default_cache_dir()
         use_cache = self.options.use_cache and cache.is_writable(cache_dir / folder)
         return cache.entry(cache_dir if use_cache else self.scratch, folder, self.path, ".sqlite")
+
+
+def _without_values(export: Path) -> None:
+    """Take what is private out of a copy that the cache keeps: the environment of programs has no business there."""
+    from nsys_pipeline.nsys.clean import holds_private, scrub_environment
+
+    if holds_private(export):
+        scrub_environment(export, keeps_names=True)

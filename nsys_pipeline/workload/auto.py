@@ -16,23 +16,33 @@ import functools
 import importlib.abc
 import importlib.util
 import inspect
+import os
+import re
 import sys
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
 from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
 from nsys_pipeline.workload import engines
+from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, model_name, ranks
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
+
+# What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
+NEWEST_TRIED = (5, 24)
 
 ENCODER = "encoder"
 FORWARD = "forward"
 BACKWARD = "backward"
 OPTIMIZER = "optimizer"
 VISION = "vision"
+
+# How a message of the markers begins in what the program prints; `capture` shows such lines as its own warnings.
+MESSAGE = "llmperf: "
+_WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
 
 _local = threading.local()
 
@@ -64,16 +74,23 @@ def phase_of(*, q_tokens: int, kv_tokens: int | None, is_prefilled: bool | None 
 
 
 class _Request:
-    """One call of `generate`: how far it is, and how deep in calls inside it (those of a draft model)."""
+    """One call of `generate`: how far it is, and how deep in calls inside it (those of a draft model).
 
-    def __init__(self, prompt_tokens: int) -> None:
-        self.prompt_tokens = prompt_tokens
+    `prompt_end`: how many tokens of each sequence are through when the prompt is, those of a kept cache included.
+    """
+
+    def __init__(self, prompt_end: int) -> None:
+        self.prompt_end = prompt_end
         self.tokens = 0
         self.depth = 1
 
     @property
     def is_prefilled(self) -> bool:
-        return self.tokens >= self.prompt_tokens
+        return self.tokens >= self.prompt_end
+
+    def count(self, q_tokens: int, kv_tokens: int | None) -> None:
+        """Take note of a pass. Guesses that are taken back do not make the prompt undone."""
+        self.tokens = max(self.tokens, (self.tokens if kv_tokens is None else kv_tokens) + q_tokens)
 
 
 class _Pass(NamedTuple):
@@ -112,7 +129,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                 try:
                     patch(module)
                 except Exception as error:  # noqa: BLE001, RUF100 - an unknown version must still run
-                    sys.stderr.write(f"llmperf: no markers for this version of {fullname}: {error!r}\n")
+                    sys.stderr.write(f"{MESSAGE}no markers for this version of {fullname}: {error!r}\n")
 
             spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
         return spec
@@ -129,8 +146,8 @@ def _patch_models(module: ModuleType) -> None:
         # Inside a compiled region there is no Python to run between kernels: the caller has set the range.
         if torch.compiler.is_compiling() or _is_marked():
             return call(self, *args, **kwargs)
-        with _forward_range(self, args, kwargs):
-            return call(self, *args, **kwargs)
+        with _forward_range(self, args, kwargs) as finished:
+            return finished(call(self, *args, **kwargs))
 
     model_class.__call__ = marked_call
 
@@ -142,8 +159,8 @@ def _patch_models(module: ModuleType) -> None:
             compiled = get_compiled_call(self, *args, **kwargs)
 
             def call_compiled(*call_args: Any, **call_kwargs: Any) -> Any:
-                with _forward_range(self, call_args, call_kwargs):
-                    return compiled(*call_args, **call_kwargs)
+                with _forward_range(self, call_args, call_kwargs) as finished:
+                    return finished(compiled(*call_args, **call_kwargs))
 
             return call_compiled
 
@@ -151,6 +168,22 @@ def _patch_models(module: ModuleType) -> None:
     import torch
 
     _patch_training(torch)
+    _warn_if_untried()
+
+
+def _warn_if_untried() -> None:
+    """Say once, of all processes of a run, that this transformers is newer than what was tried."""
+    version = str(getattr(sys.modules.get("transformers"), "__version__", ""))
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    if numbers is None or (int(numbers[1]), int(numbers[2])) <= NEWEST_TRIED or os.environ.get(_WARNED):
+        return
+    # Children inherit it; ranks of one launcher are siblings.
+    os.environ[_WARNED] = "1"
+    if ranks()["rank"] == 0:
+        tried = ".".join(map(str, NEWEST_TRIED))
+        sys.stderr.write(
+            f"{MESSAGE}transformers {version} is newer than {tried}, the newest that `--auto` was tried with\n"
+        )
 
 
 def _patch_generation(module: ModuleType) -> None:
@@ -166,11 +199,11 @@ def _patch_generation(module: ModuleType) -> None:
                 return generate(self, *args, **kwargs)
             finally:
                 request.depth -= 1
-        prompt_tokens = 1
+        prompt_end = 1
         with contextlib.suppress(Exception):
             _models.role(self)
-            prompt_tokens = _prompt_tokens(self, args, kwargs)
-        _local.request = _Request(prompt_tokens)
+            prompt_end = _prompt_end(self, args, kwargs)
+        _local.request = _Request(prompt_end)
         try:
             with markers.phase(markers.REQUEST):
                 return generate(self, *args, **kwargs)
@@ -180,9 +213,24 @@ def _patch_generation(module: ModuleType) -> None:
     mixin.generate = marked_generate
 
 
-def _prompt_tokens(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+def _prompt_end(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> int:
+    """How many tokens of each sequence are through when the prompt is, at least 1.
+
+    The prompt that `generate` is given repeats what a kept cache holds, or is only what comes after it, with or without
+    an attention mask over both.
+    """
+    has_two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
+    mask = kwargs.get("decoder_attention_mask" if has_two_stacks else "attention_mask")
+    masked = int(mask.shape[-1]) if mask is not None and getattr(mask, "ndim", 0) == 2 else 0
+    prompt = _prompt_tokens(args, kwargs, has_two_stacks=has_two_stacks)
+    cached = held_tokens(find_cache(kwargs)) or 0
+    whole = max(prompt, masked)
+    return whole if whole > cached else cached + prompt
+
+
+def _prompt_tokens(args: tuple[Any, ...], kwargs: dict[str, Any], *, has_two_stacks: bool) -> int:
     """Length of the prompt that `generate` is given, at least 1; the decoder of two stacks begins with its own."""
-    if getattr(model.config, "is_encoder_decoder", False):
+    if has_two_stacks:
         prompt = kwargs.get("decoder_input_ids")
         return 1 if prompt is None else int(prompt.shape[-1])
     for prompt in (kwargs.get("inputs_embeds"), *args[:1], kwargs.get("inputs"), kwargs.get("input_ids")):
@@ -227,8 +275,8 @@ def _patch_compiled_modules(module: ModuleType) -> None:
         original = getattr(self, "_orig_mod", None)
         if models is None or not isinstance(original, models.PreTrainedModel) or _is_marked():
             return call(self, *args, **kwargs)
-        with _forward_range(original, args, kwargs):
-            return call(self, *args, **kwargs)
+        with _forward_range(original, args, kwargs) as finished:
+            return finished(call(self, *args, **kwargs))
 
     optimized.__call__ = marked_call
 
@@ -247,36 +295,50 @@ def _is_marked() -> bool:
 
 
 @contextlib.contextmanager
-def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[None]:
-    """One range around one forward pass; models inside models (encoders, backbones) get none of their own."""
+def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Iterator[Callable[[Any], Any]]:
+    """One range around one forward pass; models inside models (encoders, backbones) get none of their own.
+
+    What it gives is to be called with the pass's output, which it returns: the cache may first appear there.
+    """
     found: _Pass | None = None
     cache: Any = None
     with contextlib.suppress(Exception):
         arguments = _named_arguments(model, args, kwargs)
-        cache = arguments.get("past_key_values")
+        cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
     if found is None:
-        yield
+        yield _unchanged
         return
     _local.inside = True
     try:
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
                 markers.step(found.q_tokens, found.kv_tokens, batch=found.batch, logits=found.logits)
-            yield
-        if found.batch and found.kv_tokens is not None:
-            with contextlib.suppress(Exception):
-                _count_tokens(cache, found.kv_tokens + found.q_tokens)
+            yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
+
+
+def _unchanged(output: Any) -> Any:
+    return output
+
+
+def _count(found: _Pass, cache: Any, output: Any) -> Any:
+    """Remember what the pass added to its cache; return `output`."""
+    if found.batch and found.kv_tokens is not None:
+        with contextlib.suppress(Exception):
+            if cache is None:
+                fields = output if isinstance(output, Mapping) else {str(at): each for at, each in enumerate(output)}
+                cache = find_cache(fields)
+            count_tokens(cache, found.kv_tokens + found.q_tokens)
+    return output
 
 
 def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
     """Say what this pass is. One that is not described belongs to another model than the run mark."""
     request: _Request | None = getattr(_local, "request", None)
     if request is not None and request.depth > 1:
-        found = _shape(model, arguments, cache, None)
-        return found._replace(phase=DRAFT)
+        return _shape(model, arguments, cache, None)._replace(phase=DRAFT)
     found = _shape(model, arguments, cache, request)
     if not found.batch:
         return found
@@ -284,10 +346,12 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
     if role == _PART and request is not None:
         # The first of two stacks, or what prepares the input of the decoder.
         return found._replace(phase=ENCODER, kv_tokens=0, logits=0, is_described=True)
-    if request is not None and found.phase not in (ENCODER, FORWARD):
-        request.tokens = (found.kv_tokens or 0) + found.q_tokens
     if role == _OTHER:
+        # A model that judges or guides: the request is not its own.
+        found = _shape(model, arguments, cache, None)
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
+    if request is not None and found.phase not in (ENCODER, FORWARD):
+        request.count(found.q_tokens, found.kv_tokens)
     is_described = role == _MAIN or found.phase == ENCODER
     return found._replace(is_described=is_described and not _is_packed(arguments))
 
@@ -299,7 +363,7 @@ def _is_packed(arguments: dict[str, Any]) -> bool:
 
 def _packed_phase(arguments: dict[str, Any]) -> str:
     """Continuous batching: prompts and single tokens in one pass, where not all are single tokens."""
-    if arguments.get("cache") is None and arguments.get("past_key_values") is None:
+    if find_cache(arguments) is None:
         return markers.PREFILL
     return markers.DECODE if arguments.get("max_length_q", arguments.get("max_seqlen_q")) == 1 else MIXED
 
@@ -319,10 +383,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         sees = getattr(model, "main_input_name", "input_ids") == "pixel_values"
         return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
-    kv_tokens: int | None = _cached_tokens(cache)
-    if arguments.get("cache_params") is not None:
-        # The state of a recurrent model is as large after one token as after many.
-        kv_tokens = request.tokens if request is not None else None
+    kv_tokens = _context(cache, q_tokens, request)
     logits = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
     if is_training:
         phase = FORWARD
@@ -336,6 +397,17 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         is_prefilled = None if request is None else request.is_prefilled
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
     return _Pass(phase, batch, q_tokens, kv_tokens, logits)
+
+
+def _context(cache: Any, q_tokens: int, request: _Request | None) -> int | None:
+    """How many tokens of each sequence stand before those of the pass; None where nobody knows."""
+    held = held_tokens(cache)
+    if request is None:
+        return held
+    if cache is None and q_tokens < request.tokens:
+        # Without a cache, each step runs the whole sequence again. This one does not: its state is out of sight.
+        return None
+    return request.tokens if held is None else held
 
 
 def _has_head(model: Any) -> bool:
@@ -355,41 +427,6 @@ def _kept_positions(arguments: dict[str, Any], q_tokens: int) -> int:
     if kept is None or (isinstance(kept, int) and kept == 0):
         return q_tokens
     return min(kept, q_tokens) if isinstance(kept, int) else int(kept.numel())
-
-
-def _cached_tokens(cache: Any) -> int:
-    """How many tokens of each sequence `cache` holds, without a question to the GPU.
-
-    A growing cache knows from its tensors' shapes. A static one keeps its count on the device, and the state of a
-    recurrent model has none: for those the tokens that went through are counted here, from zero, and `reset` starts the
-    count again.
-    """
-    if cache is None:
-        return 0
-    if isinstance(cache, (tuple, list)):
-        return int(cache[0][0].shape[-2]) if cache else 0
-    if _is_counted_here(cache):
-        return int(getattr(cache, "_llmperf_tokens", 0))
-    return int(cache.get_seq_length())
-
-
-def _count_tokens(cache: Any, tokens: int) -> None:
-    if cache is None or isinstance(cache, (tuple, list)) or not _is_counted_here(cache):
-        return
-    if not hasattr(cache, "_llmperf_tokens") and hasattr(cache, "reset"):
-        reset = cache.reset
-
-        def counted_reset(*args: Any, **kwargs: Any) -> Any:
-            cache._llmperf_tokens = 0
-            return reset(*args, **kwargs)
-
-        cache.reset = counted_reset
-    cache._llmperf_tokens = tokens
-
-
-def _is_counted_here(cache: Any) -> bool:
-    is_static = "Static" in type(cache).__name__ or bool(getattr(cache, "is_compileable", False))
-    return is_static or not hasattr(cache, "get_seq_length")
 
 
 @functools.cache

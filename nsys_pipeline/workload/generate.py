@@ -11,6 +11,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.errors import CheckError, UsageError
 from nsys_pipeline.records import Step
+from nsys_pipeline.workload.caches import cache_keyword, find_cache
 from nsys_pipeline.workload.options import Shape
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class EagerEngine:
     """The model with a growing cache, as `generate` runs it."""
 
     def __init__(self, model: Any, pick: Callable[[torch.Tensor], torch.Tensor]) -> None:
-        self._model, self._pick = model, pick
+        self._model, self._pick, self._keyword = model, pick, cache_keyword(model)
         self._cache: Any = None
 
     def reset(self) -> None:
@@ -51,12 +52,12 @@ class EagerEngine:
 
     def prefill(self, prompt: torch.Tensor) -> torch.Tensor:
         output = self._model(input_ids=prompt, use_cache=True, logits_to_keep=1)
-        self._cache = output.past_key_values
+        self._cache = find_cache(output)
         return self._pick(output.logits)
 
     def decode(self, token: torch.Tensor) -> torch.Tensor:
-        output = self._model(input_ids=token, past_key_values=self._cache, use_cache=True)
-        self._cache = output.past_key_values
+        output = self._model(input_ids=token, use_cache=True, **{self._keyword: self._cache})
+        self._cache = find_cache(output)
         return self._pick(output.logits)
 
 
@@ -74,7 +75,7 @@ class GraphEngine:
         import torch
 
         # A step more than the request needs: the warm-up below must not run past the end.
-        self._model, self._pick = model, pick
+        self._model, self._pick, self._keyword = model, pick, cache_keyword(model)
         self._length = shape.prompt_tokens + max(shape.new_tokens, _GRAPH_WARMUP_STEPS + 2)
         check_static_cache(model.config, self._length)
         self._cache = _static_cache(model, self._length)
@@ -86,7 +87,8 @@ class GraphEngine:
         self._cache.reset()
 
     def prefill(self, prompt: torch.Tensor) -> torch.Tensor:
-        output = self._model(input_ids=prompt, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+        kept = {self._keyword: self._cache}
+        output = self._model(input_ids=prompt, use_cache=True, logits_to_keep=1, **kept)
         return self._pick(output.logits)
 
     def decode(self, token: torch.Tensor) -> torch.Tensor:
@@ -95,7 +97,7 @@ class GraphEngine:
         return self._next
 
     def _eager_step(self) -> torch.Tensor:
-        output = self._model(input_ids=self._token, past_key_values=self._cache, use_cache=True)
+        output = self._model(input_ids=self._token, use_cache=True, **{self._keyword: self._cache})
         logits: torch.Tensor = output.logits
         return logits
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,55 @@ def test_a_warmup_without_phases_is_a_row(capsys: pytest.CaptureFixture[str]) ->
     (warmup,) = [phase for phase in report["phases"] if phase["name"] == "warmup"]
     assert (warmup["warmup_occurrences"], warmup["gpu_busy_ns"]) == (1, 330_000)
     assert report["unattributed"]["kernel_count"] == 0
+
+
+def test_warmup_that_is_a_phase_is_told_in_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "analyze", CASES / "warmup_without_phases.sqlite.xz", "--no-cache")
+
+    assert (code, err) == (0, "")
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("warm") and not line.startswith("warning:")]
+    assert row == ["warm-up", "1", "1.000", "0.330", "11"]
+
+
+@pytest.mark.parametrize("form", ["table", "json", "markdown", "html"])
+def test_texts_that_differ_in_numbers_are_one_line(
+    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "ranges"
+    path = CASES / "many_range_texts.sqlite.xz"
+    began = time.process_time()
+
+    answer = run(capsys, "analyze", path, "--list-ranges", "--no-cache", "--format", form, "-o", target)
+
+    assert answer == (0, "", "")
+    # It took minutes when the work was quadratic in the number of texts.
+    assert time.process_time() - began < 10
+    text = target.read_text()
+    assert "aten::add, seq = N, op_id = N" in text.replace("\\", "")
+    if form == "json":
+        listed = json.loads(text)
+        assert listed["schema"] == "llmperf.ranges/1"
+        assert [(row["count"], row["texts"], row["role"]) for row in listed["ranges"]] == [(8000, 8000, None)]
+    else:
+        assert "8,000" in text
+
+
+def test_the_list_of_ranges_says_which_are_loops(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "analyze", CASES / "loop_around_steps.sqlite.xz", "--list-ranges", "--no-cache")
+
+    assert code == 0
+    lines = {line.split()[-1]: line for line in out.splitlines() if line}
+    assert "phase decode, 0 of 1" in lines["DECODE_LOOP"]
+    assert "phase decode  " in lines["DECODE_STEP_N"]
+
+
+def test_a_name_asks_for_the_format_of_the_list(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "ranges.json"
+
+    assert run(capsys, "analyze", CASES / "loop_around_steps.sqlite.xz", "--list-ranges", "-o", target) == (0, "", "")
+    assert [row["name"] for row in json.loads(target.read_text())["ranges"]] == [
+        "DECODE_LOOP", "DECODE_STEP_N", "PREFILL",
+    ]  # fmt: skip
 
 
 def test_generation_tokens_that_a_text_does_not_say_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -46,3 +51,29 @@ def test_what_is_there_is_kept_and_formats_are_known(tmp_path: Path, capsys: pyt
     assert run(capsys, "export", TRACE, "--to", "duckdb", "-o", target)[0] == 2
     assert run(capsys, "export", TRACE, "--to", "excel")[0] == 2
     assert target.read_text() == "mine"
+
+
+@pytest.mark.parametrize("argv", [("--to", "duckdb"), ("--to", "parquet"), ()])
+def test_a_full_disk_leaves_no_pieces(argv: tuple[str, ...], tmp_path: Path) -> None:
+    # given a file system on which no file grows beyond 20 kB, as a full one refuses to write
+    trace = real_traces.unpack_by_name("h100_train", tmp_path)
+    target = tmp_path / "out" / "result"
+    target.parent.mkdir()
+    cache = tmp_path / "cache"
+    environment = os.environ | {"LLMPERF_CACHE_DIR": str(cache)}
+    llmperf = [sys.executable, "-m", "nsys_pipeline"]
+    subprocess.run([*llmperf, "analyze", trace], env=environment, capture_output=True, check=True)
+
+    def limit_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = subprocess.run(
+        [*llmperf, "export", trace, *argv, "-o", target],
+        env=environment, capture_output=True, text=True, check=False, preexec_fn=limit_files,
+    )  # fmt: skip
+
+    assert done.returncode in (1, 2), done.stderr
+    assert done.stderr.startswith(f"error: `{target}` cannot be written: ")
+    assert "bug" not in done.stderr
+    assert list(target.parent.iterdir()) == []

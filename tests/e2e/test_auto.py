@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -72,6 +73,32 @@ def test_phases_and_shapes(nsys: Nsys, tmp_path: Path, program: str, expected: l
         expected = expected[1:]
     assert found == expected
     assert [run["model"]["model_type"] for run in runs] == [described]
+
+
+def test_families_do_what_is_said_of_them(nsys: Nsys, tmp_path: Path) -> None:
+    command = (sys.executable, PROGRAMS / "auto" / "families.py", tmp_path)
+    done = llmperf("capture", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
+    assert done.code == 0, done.stderr
+    ranges, runs = llmperf_events(tmp_path / "run" / "trace.sqlite")
+    of_process: dict[int, list[Range]] = {}
+    for each in ranges:
+        if each.name != "request":
+            of_process.setdefault(each.thread >> 24, []).append(each)
+    # In order of start, as the models ran; what each wrote down is from its attention, not from its cache.
+    families = [run["model"]["model_type"] for run in runs]
+    assert {"llama", "mixtral", "gpt2", "t5"} <= set(families)
+    for family, found in zip(families, of_process.values(), strict=True):
+        shapes = [
+            f"{len(step.q_tokens)}x{step.q_tokens[0]}+{step.kv_tokens[0]}" for each in found for step in each.steps
+        ]
+        assert shapes == json.loads((tmp_path / f"{family}.json").read_text())
+        request = [*["encoder"] * (family == "t5"), "prefill", *["decode"] * 4]
+        assert [each.name for each in found] == request * 2
+    # the report, too: as many steps as there were, and no time that cannot be
+    report = json.loads(llmperf("analyze", "run", "--format", "json", cwd=tmp_path).stdout)
+    counted = {phase["name"]: phase["occurrences"] for phase in report["phases"]}
+    assert (counted["prefill"], counted["decode"]) == (2 * len(families), 8 * len(families))
+    assert all(check["passed"] for check in report["checks"])
 
 
 def test_speculative_decoding(nsys: Nsys, tmp_path: Path) -> None:

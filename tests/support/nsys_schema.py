@@ -57,6 +57,7 @@ _TABLES: dict[str, str] = {
         "vmId id name busLocation isDiscrete l2CacheSize totalMemory memoryBandwidth clockRate smCount pwGpuId uuid"
         " luid chipName cuDevice computeMajor computeMinor smMajor smMinor"
     ),
+    "TARGET_INFO_SYSTEM_ENV": "globalVid devStateName name nameEnum value",
     "TARGET_INFO_CUDA_DEVICE": "gpuId cudaId pid",
     "TARGET_INFO_CUDA_NULL_STREAM": "streamId hwId vmId processId deviceId contextId",
     "TARGET_INFO_CUDA_CONTEXT_INFO": (
@@ -91,8 +92,8 @@ _TABLE_SPANS: dict[str, str] = {
     "META_DATA_CAPTURE": "2023.3",
 }
 _TEXT_COLUMNS = {
-    "value", "name", "text", "jsonText", "binaryData", "busLocation", "uuid", "chipName", "label", "typeName",
-    "metricName",
+    "value", "name", "devStateName", "text", "jsonText", "binaryData", "busLocation", "uuid", "chipName", "label",
+    "typeName", "metricName",
 }  # fmt: skip
 
 

@@ -115,12 +115,15 @@ def layer_overrides(f: Fields, depth: int) -> list[Fields] | None:
         return None
     if not isinstance(value, Mapping) or not all(isinstance(fields, Mapping) for fields in value.values()):
         raise f.wrong("per_layer_config", "is no object of objects, one for each layer")
-    known = {str(index) for index in range(depth)}
-    unknown = sorted(str(key) for key in value if str(key) not in known)
+    # transformers pads the numbers with zeros: "05".
+    numbers = {key: int(key) if str(key).isdecimal() else -1 for key in value}
+    unknown = sorted(str(key) for key, number in numbers.items() if not 0 <= number < depth)
     if unknown:
         raise f.wrong("per_layer_config", f"names layers that are not there: {', '.join(unknown[:5])}")
-    fields = {str(key): dict(entry) for key, entry in value.items()}
-    return [f.replaced(**fields.get(str(index), {})) for index in range(depth)]
+    if len(set(numbers.values())) < len(numbers):
+        raise f.wrong("per_layer_config", "names a layer twice")
+    fields = {numbers[key]: dict(entry) for key, entry in value.items()}
+    return [f.replaced(**fields.get(index, {})) for index in range(depth)]
 
 
 def plain_decoder(

@@ -515,8 +515,8 @@ def rwkv(f: Fields) -> Architecture:
         out=Projection("time_mix_output", width, inner),
         conv_channels=0,
         conv_kernel=1,
-        # Numerator, denominator and running maximum per channel, and the last input.
-        state=3 * inner + width,
+        state=3 * inner,  # numerator, denominator and running maximum per channel
+        last_inputs=width,
         small_params=2 * inner + 3 * width,
     )
     channel_mix = Recurrent(
@@ -527,7 +527,7 @@ def rwkv(f: Fields) -> Architecture:
         out=Projection("channel_mix_value", width, hidden),
         conv_channels=0,
         conv_kernel=1,
-        state=width,
+        last_inputs=width,
         small_params=2 * width,
     )
     norms = (Norm("ln1", width, 2 * width), Norm("ln2", width, 2 * width))

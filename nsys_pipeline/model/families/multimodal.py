@@ -163,15 +163,15 @@ def llava(f: Fields) -> Architecture:
 
 
 def gemma3(f: Fields) -> Architecture:
-    """SigLIP, pooled to `mm_tokens_per_image` tokens, a norm and one matrix."""
+    """SigLIP, pooled to `mm_tokens_per_image` tokens, a norm and one matrix; an image's tokens see each other."""
     text, tower = _text(f, "gemma3_text"), _tower(f, "siglip_vision_model")
     blocks = (
         Norm("projector_norm", tower.width, tower.width),
         Linear("projector", _text_width(text), tower.width, role=VISION),
     )
-    return _joined(
-        f, text, tower.with_projector(OnTokens(blocks=blocks, fixed=f.integer("mm_tokens_per_image", default=256)))
-    )
+    tokens = f.integer("mm_tokens_per_image", default=256)
+    joined = _joined(f, text, tower.with_projector(OnTokens(blocks=blocks, fixed=tokens)))
+    return attrs.evolve(joined, image_tokens=tokens)
 
 
 def paligemma(f: Fields) -> Architecture:

@@ -88,7 +88,7 @@ def _ngrams(f: Fields, width: int, streams: int, number: int) -> tuple[Block, ..
         conv_channels=inner,
         conv_kernel=kernel,
         # Every `ngram_size`-th token before is seen, so that the state is longer than the kernel.
-        state=inner * (kernel - 1) * (size - 1),
+        last_inputs=inner * (kernel - 1) * (size - 1),
         small_params=3 * inner,
     )
     return OnTokens(blocks=(table,), times=heads), mix

@@ -310,6 +310,10 @@ def test_layers_that_differ_are_read_or_refused() -> None:
     old = Model.from_config({**plain, **kinds, "global_head_dim": 24})
     new = Model.from_config({**plain, **kinds, "per_layer_config": {"1": {"head_dim": 24}}})
     assert old.architecture == new.architecture
+    padded = {"00": {"head_dim": 8}, "01": {"head_dim": 24}}
+    assert Model.from_config({**plain, **kinds, "per_layer_config": padded}).architecture == new.architecture
+    with pytest.raises(ModelError, match=r"per_layer_config.*twice"):
+        Model.from_config({**plain, **kinds, "per_layer_config": {"1": {"head_dim": 24}, "01": {"head_dim": 8}}})
     with pytest.raises(ModelError, match=r"per_layer_config.*not there: 2"):
         Model.from_config({**plain, **kinds, "per_layer_config": {"2": {"head_dim": 24}}})
     with pytest.raises(ModelError, match=r"per_layer_config.*not supported"):

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 
-from nsys_pipeline.errors import ModelError
-from nsys_pipeline.model import Estimator, estimate, load_model
+from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model import Conventions, Estimator, Model, estimate, load_model
+from nsys_pipeline.model.masks import image_pairs
+from nsys_pipeline.model.recurrent import Recurrent
+from nsys_pipeline.model.summary import Shape, summarize
 from nsys_pipeline.records import Step
 from tests.unit.model.configs import FULL, decode, model, op_flops, prefill
 
+SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
 T5 = {
     "model_type": "t5", "d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 4,
     "vocab_size": 100, "torch_dtype": "bfloat16",
@@ -78,10 +86,105 @@ def test_a_recurrent_layer_costs_every_token_the_same() -> None:
 
 
 def test_a_recurrent_layer_reads_and_writes_its_state_once_per_pass() -> None:
-    state = 3 * (128 * 16 + 3 * (128 + 64)) * 2
+    state = 3 * (128 * 16 * 4 + 3 * (128 + 64) * 2)  # the last inputs of the convolution in bf16
     assert decode(MAMBA2, 10).kv_read_bytes == decode(MAMBA2, 99).kv_read_bytes == state
     assert prefill(MAMBA2, 10).kv_read_bytes == 0
     assert prefill(MAMBA2, 10).kv_write_bytes == state
+
+
+@pytest.mark.parametrize(
+    ("fields", "size"),
+    [({}, 4), ({"mamba_ssm_cache_dtype": "bfloat16"}, 2), ({"mamba_ssm_dtype": "float32"}, 4),
+     ({"mamba_ssm_cache_dtype": "auto"}, 4)],
+)  # fmt: skip
+def test_the_config_alone_decides_the_dtype_of_states(fields: dict[str, str], size: int) -> None:
+    for conventions in (Conventions(), Conventions(kv_dtype="fp8")):
+        result = decode({**MAMBA2, **fields}, 10, conventions=conventions)
+        assert result.kv_read_bytes == 3 * (128 * 16 * size + 3 * (128 + 64) * 2)
+
+
+RECURRENT = [
+    "bailing_hybrid", "bamba", "falcon_h1", "granitemoehybrid", "jamba", "kimi_linear", "minimax", "nemotron_h",
+    "olmo_hybrid", "qwen3_5_text", "qwen3_next", "zamba", "zamba2",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECURRENT)
+def test_states_are_as_large_as_transformers_holds_them(name: str) -> None:
+    torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers", minversion="5.0")
+    config = {**SMALL[name], "dtype": "bfloat16"}
+    model = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(**config), dtype=torch.bfloat16, attn_implementation="eager"
+    ).eval()
+    with torch.no_grad():
+        cache = model(torch.ones(2, 5, dtype=torch.int64), use_cache=True).past_key_values
+    held = [getattr(layer, "recurrent_states", None) for layer in cache.layers]
+    held += list(getattr(cache, "linear_cache", ()))
+    sizes = sum(one.numel() * one.element_size() for states in held for one in tensors(states))
+
+    described = Model.from_config(config)
+    estimator = Estimator(described)
+    scan = sum(op.layers * op.kv_write_bytes for op in estimator.estimate(Step.uniform(batch=2, q_tokens=5)).ops
+               if op.kind == "scan")  # fmt: skip
+    stacks = [part for stack in described.architecture.stacks for part in stack.parts()]
+    inputs = sum(
+        2 * max(1, len(ids)) * block.conv_channels * (block.conv_kernel - 1) * 2
+        for _, ids, blocks in stacks for block in blocks if isinstance(block, Recurrent)
+    )  # fmt: skip
+    assert sizes == scan - inputs
+
+
+def tensors(value: Any) -> list[Any]:
+    if isinstance(value, dict):
+        return [one for part in value.values() for one in tensors(part)]
+    if isinstance(value, list | tuple):
+        return [one for part in value for one in tensors(part)]
+    return [value] if hasattr(value, "numel") else []
+
+
+def test_nemotron_h_moves_more_than_bf16_states() -> None:
+    hybrid = {
+        "model_type": "nemotron_h", "hidden_size": 4096, "intermediate_size": 21504, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 131072, "mamba_num_heads": 128, "mamba_head_dim": 64,
+        "ssm_state_size": 128, "n_groups": 8, "conv_kernel": 4, "num_hidden_layers": 52, "torch_dtype": "bfloat16",
+        "hybrid_override_pattern": "M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M*-M-M-M-M-M-", "tie_word_embeddings": False,
+    }  # fmt: skip
+    right = decode(hybrid, 1024, batch=256)
+    half = decode({**hybrid, "mamba_ssm_cache_dtype": "bfloat16"}, 1024, batch=256)
+    assert half.bytes / right.bytes == pytest.approx(0.64, abs=0.01)
+
+
+@pytest.mark.parametrize("window", [4096, 100])
+def test_an_image_of_gemma_3_sees_itself_in_both_directions(window: int) -> None:
+    text = {**SMALL["gemma3"]["text_config"], "sliding_window": window}
+    estimator = Estimator(model({**SMALL["gemma3"], "text_config": text, "mm_tokens_per_image": 256}))
+    step = Step.uniform(batch=1, q_tokens=300)
+
+    def pairs(window: int | None) -> int:
+        image = range(20, 276)
+        return sum(
+            (k <= q and (window is None or k > q - window)) or (q in image and k in image)
+            for q in range(300) for k in range(300)
+        )  # fmt: skip
+
+    assert pairs(None) == 77_790
+    seen = sum(
+        op.layers * op.flops_model
+        for op in estimator.estimate(step, vision_tokens=[64]).ops
+        if op.kind == "attention" and op.layer.startswith("layers")
+    )
+    windows = [window] * 3  # every sixth layer would see everything
+    assert seen == sum(4 * 8 * 16 * pairs(one) for one in windows)
+    short = Step.uniform(batch=1, q_tokens=255)
+    assert estimator.estimate(short, vision_tokens=[64]).flops > estimator.estimate(short).flops
+    with pytest.raises(UsageError, match="256 tokens, but the prompts have 255"):
+        summarize(estimator.model, Shape(prompt_tokens=(255,), cached_tokens=(0,), context=(255,), images=(64,)))
+
+
+@pytest.mark.parametrize(("tokens", "window"), [(1, None), (7, None), (7, 3), (7, 7), (7, 100), (64, 5)])
+def test_pairs_that_an_image_adds(tokens: int, window: int | None) -> None:
+    seen = {(q, k) for q in range(tokens) for k in range(tokens) if k <= q and (window is None or k > q - window)}
+    assert image_pairs(tokens, window) == tokens**2 - len(seen)
 
 
 def test_qwen3_next_has_a_full_layer_in_four() -> None:

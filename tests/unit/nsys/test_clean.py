@@ -8,13 +8,8 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.nsys.clean import (
-    is_environment_block,
-    leaked_variables,
-    redacted,
-    scrub_environment,
-    secrets_of,
-)
+from nsys_pipeline.nsys.clean import is_environment_block, scrub_environment
+from nsys_pipeline.nsys.secrets import leaked_variables, redacted, secrets_of
 
 SECRET = "hf_abcdefgh12345678"
 

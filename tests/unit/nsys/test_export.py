@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -99,3 +100,21 @@ def test_no_overwriting(tmp_path: Path) -> None:
     assert (tmp_path / "a.sqlite").read_text() == "precious"
     export_sqlite(nsys, tmp_path / "a.nsys-rep", tmp_path / "a.sqlite", force=True)
     assert (tmp_path / "a.sqlite").read_bytes().startswith(b"SQLite")
+
+
+def test_an_export_that_a_full_disk_cut_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # given an nsys that says nothing of the disk on which half of its export fits
+    full = tmp_path / "full.sqlite"
+    with contextlib.closing(sqlite3.connect(full)) as connection:
+        connection.execute(MAKE_STRINGS)
+        connection.executemany("INSERT INTO StringIds VALUES (?, ?)", [(n, "x" * 100) for n in range(1000)])
+        connection.commit()
+    nsys = nsys_that(tmp_path, f'head -c 60000 {full} > "${{5#--output=}}"; exit 0')
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=0))
+
+    with pytest.raises(NsysError, match=r"damaged|malformed") as failed:
+        export_sqlite(nsys, report(tmp_path / "a.nsys-rep"), tmp_path / "a.sqlite")
+
+    assert failed.value.hint == f"the disk of `{tmp_path}` is full"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.nsys-rep", "bin", "full.sqlite"]

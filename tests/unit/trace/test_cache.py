@@ -202,7 +202,7 @@ def test_a_full_disk_is_one_error(tmp_path: Path) -> None:
     output, error = run.communicate(timeout=120)
 
     assert (run.returncode, output) == (1, "")
-    assert error.startswith("error: disk trouble")
+    assert error.startswith(f"error: `{trace}` cannot be analyzed: disk trouble")
     assert "pass --no-cache" in error
     assert list((tmp_path / "cache" / "traces").iterdir()) == []
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 import pytest
 
-from nsys_pipeline.workload.auto import _cached_tokens, _count_tokens, _kept_positions, phase_of
+from nsys_pipeline.workload import auto
+from nsys_pipeline.workload.auto import _kept_positions, phase_of
 
 
 @pytest.mark.parametrize(
@@ -32,36 +36,41 @@ def test_phases_inside_generate(q_tokens: int, kv_tokens: int, is_prefilled: boo
     assert phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled) == expected
 
 
-class DynamicCache:
-    def get_seq_length(self) -> int:
-        return 7
-
-
-class StaticCache:
-    """Its count is on the device: asking for it would stop the host."""
-
-    def get_seq_length(self) -> int:
-        raise AssertionError("the GPU was asked")
-
-    def reset(self) -> str:
-        return "reset"
-
-
-def test_cached_tokens() -> None:
-    assert _cached_tokens(None) == 0
-    assert _cached_tokens(DynamicCache()) == 7
-
-
-def test_a_static_cache_is_counted_here() -> None:
-    cache = StaticCache()
-    assert _cached_tokens(cache) == 0
-    _count_tokens(cache, 10)
-    _count_tokens(cache, 11)
-    assert _cached_tokens(cache) == 11
-    assert cache.reset() == "reset"
-    assert _cached_tokens(cache) == 0
-
-
 @pytest.mark.parametrize(("arguments", "expected"), [({}, 9), ({"logits_to_keep": 0}, 9), ({"logits_to_keep": 1}, 1)])
 def test_kept_positions(arguments: dict[str, int], expected: int) -> None:
     assert _kept_positions(arguments, 9) == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "rank", "is_told"),
+    [
+        ("5.24.0", "0", False),
+        ("5.24.3", "0", False),
+        ("4.46.3", "0", False),
+        ("5.25.0.dev0", "0", True),
+        ("5.100.0", "0", True),
+        ("6.0.0", "0", True),
+        ("6.0.0", "3", False),
+        ("unknown", "0", False),
+    ],
+)
+def test_a_transformers_newer_than_tried_is_told_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], version: str, rank: str, is_told: bool
+) -> None:
+    module = ModuleType("transformers")
+    module.__version__ = version  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "transformers", module)
+    monkeypatch.setattr(auto, "NEWEST_TRIED", (5, 24))
+    # set here, so that monkeypatch takes it away again
+    monkeypatch.setenv(auto._WARNED, "")
+    monkeypatch.setenv("RANK", rank)
+    for _ in range(2):
+        auto._warn_if_untried()
+    expected = f"llmperf: transformers {version} is newer than 5.24, the newest that `--auto` was tried with\n"
+    assert capsys.readouterr().err == (expected if is_told else "")
+
+
+def test_the_installed_transformers_was_tried() -> None:
+    """When this fails, run the tests of `--auto` with it, repair what they find, then raise NEWEST_TRIED."""
+    transformers = pytest.importorskip("transformers")
+    assert tuple(map(int, transformers.__version__.split(".")[:2])) <= auto.NEWEST_TRIED

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from nsys_pipeline.workload.caches import cache_keyword, find_cache
 from nsys_pipeline.workload.experts import counted_experts, expert_blocks
 
 torch = pytest.importorskip("torch")
@@ -37,7 +38,8 @@ def test_experts_are_those_that_the_router_prefers(name: str) -> None:
     prompt = torch.randint(0, 128, (2, 5))
     with torch.no_grad(), counted_experts(model) as counts:
         first = model(input_ids=prompt, use_cache=True, output_router_logits=True)
-        second = model(input_ids=prompt[:, :1], past_key_values=first.past_key_values, output_router_logits=True)
+        kept = {cache_keyword(model): find_cache(first)}
+        second = model(input_ids=prompt[:, :1], output_router_logits=True, **kept)
 
     expected = [
         statistics.fmean(logits.topk(top_k).indices.unique().numel() for logits in output.router_logits)

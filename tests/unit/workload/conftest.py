@@ -1,0 +1,80 @@
+"""Markers without a profiler: what `--auto` says, written down as it is said."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from nsys_pipeline import markers
+from nsys_pipeline.workload import auto
+
+
+class Recorder:
+    """In the place of a profiler: ranges and marks as lines."""
+
+    def __init__(self) -> None:
+        self.open: list[str] = []
+        self.passes: list[str] = []
+        self.requests: list[list[str]] = []
+        self.runs: list[dict[str, Any]] = []
+
+    def push(self, name: str) -> None:
+        self.open.append(name)
+        if name == markers.REQUEST:
+            self.requests.append([])
+            return
+        self.passes.append(name)
+        if markers.REQUEST in self.open:
+            self.requests[-1].append(name)
+
+    def pop(self) -> None:
+        self.open.pop()
+
+    def mark(self, text: str) -> None:
+        name, _, payload = text.partition(" ")
+        if name == markers.RUN_MARK:
+            self.runs.append(json.loads(payload))
+            return
+        step = json.loads(payload)
+        self.passes[-1] += f" {step['b']}x{step['q']}+{step['kv']}, {step['logits']} logits"
+
+    @property
+    def shapes(self) -> list[str]:
+        """Shapes of the passes that have one, without phases and logits."""
+        return [line.split()[1].rstrip(",") for line in self.passes if " " in line]
+
+
+@pytest.fixture
+def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    """`--auto` in this process, for one test."""
+    pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    import torch
+    import torch._dynamo.eval_frame
+    import transformers.generation.utils
+    import transformers.modeling_utils
+
+    patched = (
+        (transformers.modeling_utils.PreTrainedModel, ("__call__", "get_compiled_call")),
+        (transformers.generation.utils.GenerationMixin, ("generate",)),
+        (torch.Tensor, ("backward",)),
+        (torch.optim.Optimizer, ("profile_hook_step",)),
+        (torch._dynamo.eval_frame.OptimizedModule, ("__call__",)),
+    )
+    for owner, names in patched:
+        for name in names:
+            if hasattr(owner, name):
+                # Set as it is, so that monkeypatch puts it back.
+                kept = owner.__dict__.get(name, getattr(owner, name))
+                monkeypatch.setattr(owner, name, kept)
+    recorder = Recorder()
+    monkeypatch.setattr(markers, "_chosen", recorder)
+    monkeypatch.setattr(auto, "_models", auto._Models())
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    auto.install()
+    yield recorder
+    assert recorder.open == []
