@@ -38,6 +38,7 @@ def open(  # noqa: A001
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int = 1,
+    max_context: int | None = None,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str = "1500MB",
@@ -55,6 +56,7 @@ def open(  # noqa: A001
     - `weight_dtype`: of quantized weights (fp8, int8, int4, mxfp4, …), `kv_dtype`: of the KV cache, instead of what the
       model config says.
     - `tp`: tensor-parallel GPUs that share each pass, where the trace does not say.
+    - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
@@ -75,6 +77,7 @@ def open(  # noqa: A001
         weight_dtype=weight_dtype,
         kv_dtype=kv_dtype,
         tp=tp,
+        max_context=max_context,
         strict=strict,
         cache=cache,
         memory_limit=memory_limit,

@@ -87,6 +87,7 @@ class TraceReader:
     phase_summary = View()
     phases = View()
     processes = View()
+    ranks = View()
     shape_summary = View()
     threads = View()
     trace_checks = View()
@@ -220,6 +221,7 @@ def open_reader(
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int = 1,
+    max_context: int | None = None,
     strict: bool = False,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
@@ -237,6 +239,7 @@ def open_reader(
         conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
+        max_context=max_context,
     )
     return TraceReader(Path(path), trace_options, options)
 

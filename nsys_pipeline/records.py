@@ -33,18 +33,36 @@ MAX_TOKENS = 16_777_216
 
 
 @attrs.frozen
+class LengthSums:
+    """Sums over the sequences of a pass: what full causal attention needs, without the single lengths.
+
+    `cached`: Σ kv, `squares`: Σ q², `products`: Σ q · kv, where q are new tokens and kv cached ones.
+    """
+
+    cached: int
+    squares: int
+    products: int
+
+
+@attrs.frozen
 class Step:
     """The shape of one forward pass: per sequence, how many tokens are new and how many are already cached.
 
     ``logits`` is the number of positions, summed over the batch, for which the LM head is computed. ``experts`` is the
     number of distinct routed experts that some token of the pass chose in a layer, as a mean over the layers that have
     experts; None where nobody counted them.
+
+    Where single lengths are not known, this is the cheapest step that it may be, and ``upper`` the dearest;
+    ``is_unlimited`` where nobody knows how dear. ``sums`` is what is known of the lengths all together.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
     kv_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=[_same_length, _token_counts])
     logits: int
     experts: float | None = attrs.field(default=None, validator=_expert_count)
+    sums: LengthSums | None = None
+    upper: Step | None = None
+    is_unlimited: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:
@@ -59,6 +77,11 @@ class Step:
     @property
     def batch(self) -> int:
         return len(self.q_tokens)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the lengths are known."""
+        return self.upper is None and not self.is_unlimited
 
     @property
     def new_tokens(self) -> int:
@@ -197,6 +220,16 @@ class Phase:
     ridge_flops_per_byte: float | None
     measured_busy_ns: int | None
     measured_wall_ns: int | None
+    flops_min: int | None
+    flops_max: int | None
+    bytes_min: int | None
+    bytes_max: int | None
+    mfu_wall_min: float | None
+    mfu_wall_max: float | None
+    mfu_busy_min: float | None
+    mfu_busy_max: float | None
+    mbu_busy_min: float | None
+    mbu_busy_max: float | None
     bound: str | None
     bound_detail: str | None
     shapes: list[ShapeRow]
@@ -403,8 +436,66 @@ class Timeline:
     resolution_ns: int | None
 
 
+@attrs.frozen
+class StepTime:
+    """One occurrence of a phase. `context`: cached tokens per sequence; None where the shape is not known."""
+
+    phase: str
+    occurrence: int
+    start_ns: int
+    wall_ns: int
+    gpu_busy_ns: int
+    batch: int | None
+    context: int | None
+
+
+@attrs.frozen
+class RequestTime:
+    """One request: time to first token and time per output token, None where it has none."""
+
+    start_ns: int
+    ttft_ns: int | None
+    tpot_ns: float | None
+
+
+@attrs.frozen
+class CounterSample:
+    """Hardware counters of one GPU, means over a stretch of time that begins at `at_ns`; None: not sampled."""
+
+    device_id: int
+    at_ns: int
+    tensor_active_ratio: float | None
+    sm_active_ratio: float | None
+    sm_issue_ratio: float | None
+    dram_read_ratio: float | None
+    dram_write_ratio: float | None
+
+
 @attrs.frozen(kw_only=True)
 class Detail:
-    """What a page shows of a trace beyond the report."""
+    """What a page shows of a trace beyond the report. `environment`: names and values."""
 
     timeline: Timeline | None = None
+    steps: list[StepTime] = attrs.field(factory=list)
+    requests: list[RequestTime] = attrs.field(factory=list)
+    counters: list[CounterSample] = attrs.field(factory=list)
+    environment: list[tuple[str, str]] = attrs.field(factory=list)
+
+
+@attrs.frozen(kw_only=True)
+class Run:
+    """A run directory: what its run.json and its reports say; None and empty where they do not.
+
+    `phases`: name → (bound, MFU busy, MBU busy). `problem`: why there is no more to say.
+    """
+
+    name: str
+    started: str | None = None
+    model: str | None = None
+    gpus: str | None = None
+    shapes: str | None = None
+    ttft_ns: float | None = None
+    tpot_ns: float | None = None
+    phases: dict[str, tuple[str | None, float | None, float | None]] = attrs.field(factory=dict)
+    problem: str | None = None
+    page: str | None = None

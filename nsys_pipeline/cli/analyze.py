@@ -15,6 +15,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     KvDtypeOption,
+    MaxContextOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -39,10 +40,14 @@ from nsys_pipeline.cli.common import (
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nsys_pipeline.records import Detail
     from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
+# Kernels of each phase, where nobody says how many: a page sorts and searches them.
+_KERNELS, _KERNELS_OF_PAGE = 5, 100
 
 
 def analyze(
@@ -58,7 +63,10 @@ def analyze(
             "--list-ranges", help="List the NVTX ranges and what they count as, instead.", rich_help_panel=_OUTPUT
         ),
     ] = False,
-    top: Annotated[int, typer.Option(min=0, help="Kernels to show for each phase.", rich_help_panel=_OUTPUT)] = 5,
+    top: Annotated[
+        int | None,
+        typer.Option(min=0, help="Kernels to show for each phase [5; on a page 100].", rich_help_panel=_OUTPUT),
+    ] = None,
     verify: Annotated[
         bool,
         typer.Option(
@@ -78,6 +86,7 @@ def analyze(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    max_context: MaxContextOption = None,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
@@ -96,6 +105,8 @@ def analyze(
     from nsys_pipeline.trace import Trace, find_trace
 
     kind = format or format_of(output)
+    if top is None:
+        top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
     if output is not None:
         check_output(output, force=force)
     with progress() as on_progress:
@@ -115,8 +126,8 @@ def analyze(
 
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth,
-                approximate=approximate, top=top,
+                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
+                bandwidth=bandwidth, approximate=approximate, top=top,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:
@@ -150,6 +161,29 @@ def analyze(
             f"{unexplained:,} difference(s) from `nsys stats` for no known reason",
             hint="please report this with the output of --verify --format json",
         )
+
+
+def keep_reports(trace: Path) -> list[Path]:
+    """Write the report of `trace`, which a run directory holds, beside it: as JSON, and as a page.
+
+    Returns the files. Raises the errors of the analysis; what an earlier run left under these names is gone then.
+    """
+    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.analysis import analyze as run_analysis
+    from nsys_pipeline.trace import open_trace
+
+    # trace-rank0.sqlite has report-rank0.html.
+    stem = trace.name.split(".")[0].replace("trace", "report", 1)
+    kept = [trace.with_name(f"{stem}.json"), trace.with_name(f"{stem}.html")]
+    for path in kept:
+        path.unlink(missing_ok=True)
+    with open_trace(trace) as opened:
+        report = run_analysis(opened, AnalysisOptions(top_kernels=_KERNELS_OF_PAGE))
+        detail = _detail(opened)
+    for path in kept:
+        with output_file(path, force=True) as stream:
+            render_report(report, stream, format_of(path), detail=detail)
+    return kept
 
 
 def _detail(trace: Trace) -> Detail:

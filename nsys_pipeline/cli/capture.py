@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 CONFIG_NAME = "config.json"
 RESULT_NAME = "workload.json"
-_ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "polars", "rich")
+_ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "jinja2", "polars", "rich")
 # Said again here, where nothing heavy is imported, for `--help`; a test compares them with the profiles.
 _PROFILES = ("vllm-serve", "vllm-serve-0.12", "vllm", "sglang-serve", "trtllm-serve")
 # What the report of the analysis says itself.
@@ -278,12 +278,19 @@ def _warn_of_lost_ranges(nsys: Nsys, plan: CapturePlan) -> None:
 
 
 def _analyze(result: CaptureResult) -> None:
-    """Print the report of each new trace; the machine that captures may lack what the analysis needs."""
+    """Keep the report of each new trace with the run, and print it.
+
+    The machine that captures may lack what the analysis needs.
+    """
     from nsys_pipeline.cli import analyze as verb
 
     try:
         for index, trace in enumerate(result.traces):
             sys.stdout.write("\n" if index else "")
+            # Into the cache, so that printing it costs little; and what is wrong with a trace is told once.
+            with contextlib.suppress(LlmperfError):
+                kept = verb.keep_reports(trace)
+                sys.stderr.write(f"report: {kept[-1]}\n")
             verb.analyze(trace)
     except ModuleNotFoundError as error:
         if error.name not in _ANALYSIS_PACKAGES:

@@ -80,6 +80,15 @@ KvDtypeOption = Annotated[
 TpOption = Annotated[
     int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=MODEL_PANEL)
 ]
+MaxContextOption = Annotated[
+    int | None,
+    typer.Option(
+        "--max-context",
+        min=1,
+        help="Longest sequence of the engine, where its ranges leave lengths open; default: the model's.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 ApproximateOption = Annotated[
     bool,
     typer.Option(
@@ -189,6 +198,7 @@ def analysis_options(
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int = 1,
+    max_context: int | None = None,
     peak: list[str] | None = None,
     bandwidth: str | None = None,
     approximate: bool = False,
@@ -219,6 +229,7 @@ def analysis_options(
         conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
         peaks=parse_peaks(peak or ()),
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
+        max_context=max_context,
         top_kernels=top,
     )
 

@@ -13,6 +13,7 @@ from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
     KvDtypeOption,
+    MaxContextOption,
     ModelOption,
     NotPhaseOption,
     PhaseOption,
@@ -55,6 +56,7 @@ def export(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    max_context: MaxContextOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
@@ -77,7 +79,7 @@ def export(
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context,
         )  # fmt: skip
         opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")

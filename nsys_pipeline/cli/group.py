@@ -29,6 +29,7 @@ COMMANDS = {
     "flops": "Say what a model must compute and move, from its config alone.",
     "gpus": "List dense peaks of GPUs, each with its source.",
     "ncu": "Profile the kernels that matter with Nsight Compute, and read the result back.",
+    "runs": "List the runs of a folder side by side.",
     "export": "Turn an .nsys-rep into SQLite or Parquet.",
     "doctor": "Say what works here and what to do about the rest.",
     "demo": "Analyze a real H100 trace that ships with llmperf.",

@@ -19,6 +19,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     KvDtypeOption,
+    MaxContextOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -113,6 +114,7 @@ def sql(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = 1,
+    max_context: MaxContextOption = None,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     approximate: ApproximateOption = False,
@@ -138,7 +140,8 @@ def sql(
         raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak, bandwidth=bandwidth, approximate=approximate,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
+        bandwidth=bandwidth, approximate=approximate,
     )  # fmt: skip
     from nsys_pipeline.query.session import Session
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.detail.curves import read_counters, read_requests, read_steps
+from nsys_pipeline.detail.environment import read_environment
 from nsys_pipeline.detail.timeline import read_timeline
 from nsys_pipeline.records import Detail
 
@@ -15,4 +17,11 @@ __all__ = ["read_detail", "read_timeline"]
 
 def read_detail(trace: Trace) -> Detail:
     """Everything of an analyzed `trace` that a page shows beyond its report."""
-    return Detail(timeline=read_timeline(trace))
+    with trace.reading():
+        return Detail(
+            timeline=read_timeline(trace),
+            steps=read_steps(trace),
+            requests=read_requests(trace),
+            counters=read_counters(trace),
+            environment=read_environment(trace),
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
     from nsys_pipeline.model import Conventions, Model
 
-_COST_COLUMNS = ("shape_id", "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops")
-_TIME_COLUMNS = ("compute_ns", "memory_ns", "sol_ns", "executed_compute_ns")
+_AMOUNTS = ("flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops")
+_TIMES = ("compute_ns", "memory_ns", "executed_compute_ns", "sol_ns")
+_COST_COLUMNS = ("shape_id", *_AMOUNTS, "flops_min", "flops_max", "bytes_min", "bytes_max")
+_TIME_COLUMNS = (
+    "shape_id", "device_id", *_TIMES, "compute_min_ns", "compute_max_ns", "memory_min_ns", "memory_max_ns",
+)  # fmt: skip
 
 
 @attrs.frozen
@@ -58,8 +63,12 @@ def find_costs(inputs: Inputs) -> Costs:
                 "pass the --model that ran these steps, or another name for the ranges with --phase NAME=REGEX",
             )
         )
+    make = functools.partial(_costs, model, inputs.run.conventions, inputs.peaks.gpus)
     try:
-        costs, times = _costs(model, steps, inputs.run.conventions, inputs.peaks.gpus) if steps else ([], [])
+        open_ids = [index for index, step in enumerate(steps) if not step.is_exact]
+        dearest = make([steps[index].upper or steps[index] for index in open_ids])
+        costs, times = _table_rows(steps, make(steps), dict(zip(open_ids, dearest, strict=True)))
+        _check_range(costs)
     except (ModelError, HardwareError) as error:
         return Costs(notices=(*notices, Notice("no_estimate", error.message, error.hint)))
     return Costs(
@@ -81,36 +90,57 @@ def steps_without_costs(inputs: Inputs) -> set[int]:
     return {by_occurrence[occurrence] for (occurrence,) in decodes if occurrence in by_occurrence}
 
 
-def _costs(
-    model: Model, steps: Sequence[Step], conventions: Conventions, gpus: Mapping[int, Gpu]
-) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+@attrs.frozen
+class _Cost:
+    """One GPU's share of a pass: `amounts` as in `_AMOUNTS`, and by device the `_TIMES` that it would take at peak."""
+
+    amounts: tuple[int, ...]
+    times: Mapping[int, tuple[float | None, ...]]
+
+
+def _costs(model: Model, conventions: Conventions, gpus: Mapping[int, Gpu], steps: Sequence[Step]) -> list[_Cost]:
     from nsys_pipeline.model import Estimator
 
     estimator = Estimator(model, conventions)
     totals = estimator.totals(steps)
     executed = Estimator(model, attrs.evolve(conventions, count="executed", attention="full")).totals(steps)
     ranks = conventions.tp * conventions.pp
-    costs: list[tuple[object, ...]] = [
-        (i, total.flops // ranks, total.bytes // ranks, total.weight_bytes // ranks,
-         total.kv_read_bytes // ranks, total.kv_write_bytes // ranks, executed[i].flops // ranks)
-        for i, total in enumerate(totals)
-    ]  # fmt: skip
-    _check_range(costs)
     # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
-    by_gpu = {
+    sol = {
         id(gpu): [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)] for gpu in gpus.values()
     }
-    times: list[tuple[object, ...]] = []
-    for device, gpu in gpus.items():
-        for index, total in enumerate(totals):
+    costs = []
+    for index, total in enumerate(totals):
+        amounts = (total.flops, total.bytes, total.weight_bytes, total.kv_read_bytes, total.kv_write_bytes)
+        times = {}
+        for device, gpu in gpus.items():
             compute = _compute_ns(total.flops_by_dtype, gpu)
             memory = total.bytes / gpu.bandwidth_bytes_per_s * 1e9 if gpu.bandwidth_bytes_per_s else None
             run = _compute_ns(executed[index].flops_by_dtype, gpu)
-            times.append(
-                (index, device, compute and compute / ranks, memory and memory / ranks, by_gpu[id(gpu)][index],
-                 run and run / ranks)
-            )  # fmt: skip
-    return costs, times
+            shares = (compute and compute / ranks, memory and memory / ranks, run and run / ranks)
+            times[device] = (*shares, sol[id(gpu)][index])
+        costs.append(_Cost(tuple(amount // ranks for amount in (*amounts, executed[index].flops)), times))
+    return costs
+
+
+def _table_rows(
+    steps: Sequence[Step], costs: Sequence[_Cost], dearest: Mapping[int, _Cost]
+) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """Rows of the two tables. Where the cheapest and the dearest step differ there are bounds, and no number."""
+    amounts: list[tuple[object, ...]] = []
+    times: list[tuple[object, ...]] = []
+    for index, (step, cost) in enumerate(zip(steps, costs, strict=True)):
+        upper = dearest.get(index, cost)
+        most = [None if step.is_unlimited else value for value in upper.amounts]
+        exact = [low if low == high else None for low, high in zip(cost.amounts, most, strict=True)]
+        bounds = [value for low, high in list(zip(cost.amounts, most, strict=True))[:2] for value in (low, high)]
+        amounts.append((index, *exact, *bounds))
+        for device, low_ns in cost.times.items():
+            high_ns = [None if step.is_unlimited else value for value in upper.times[device]]
+            pairs = list(zip(low_ns, high_ns, strict=True))
+            exact_ns = [low if low == high else None for low, high in pairs]
+            times.append((index, device, *exact_ns, *(value for pair in pairs[:2] for value in pair)))
+    return amounts, times
 
 
 def create_shape_costs(inputs: Inputs) -> None:
@@ -121,7 +151,7 @@ def create_shape_costs(inputs: Inputs) -> None:
 
 def create_shape_device_costs(inputs: Inputs) -> None:
     """`input.shape_device_costs`: how long that would take each GPU at its peaks."""
-    types = {"shape_id": "BIGINT", "device_id": "BIGINT", **dict.fromkeys(_TIME_COLUMNS, "DOUBLE")}
+    types = dict.fromkeys(_TIME_COLUMNS, "DOUBLE") | {"shape_id": "BIGINT", "device_id": "BIGINT"}
     create_from_rows(inputs.connection, "input.shape_device_costs", types, inputs.costs.times)
 
 

@@ -49,13 +49,20 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
             if shape_id in without:
                 continue
             estimate = estimator.estimate(step)
-            rows += [
-                (shape_id, op.layer, op.layers, op.kind, op.name, op.m, op.n, op.k, op.batch, op.dtype,
-                 estimate.op_flops(op) // ranks, op.bytes // ranks, op.weight_bytes // ranks,
-                 op.kv_read_bytes // ranks, op.kv_write_bytes // ranks, op.activation_bytes // ranks,
-                 op.comm_bytes // ranks, _stage_ns(estimate.op_sol_ns(op, gpu), stages) if gpu else None)
-                for op in estimate.ops
-            ]  # fmt: skip
+            dearest = estimate if step.upper is None else estimator.estimate(step.upper)
+            for op, upper in zip(estimate.ops, dearest.ops, strict=True):
+                named = (shape_id, op.layer, op.layers, op.kind, op.name)
+                if step.is_unlimited or upper != op:
+                    # Between bounds there is no number.
+                    rows.append((*named, op.m, None, op.k, op.batch, op.dtype, *[None] * 8))
+                    continue
+                sizes = (op.m, op.n, op.k, op.batch, op.dtype)
+                moved = (
+                    op.bytes, op.weight_bytes, op.kv_read_bytes, op.kv_write_bytes, op.activation_bytes, op.comm_bytes,
+                )  # fmt: skip
+                shares = (amount // ranks for amount in (estimate.op_flops(op), *moved))
+                sol_ns = _stage_ns(estimate.op_sol_ns(op, gpu), stages) if gpu else None
+                rows.append((*named, *sizes, *shares, sol_ns))
     except ModelError:  # already said by the costs
         return []
     return rows

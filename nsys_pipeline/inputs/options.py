@@ -62,11 +62,15 @@ class RequestShape:
 
 @attrs.frozen(kw_only=True)
 class AnalysisOptions:
-    """What the analysis is told beside the trace. `model` wins over the model that the trace describes."""
+    """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
+
+    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows.
+    """
 
     model: Model | None = None
     shapes: tuple[RequestShape, ...] = ()
     conventions: Conventions = attrs.field(factory=Conventions)
     peaks: Mapping[str, float] = attrs.field(factory=dict)
     bandwidth_bytes_per_s: float | None = None
+    max_context: int | None = None
     top_kernels: int = 5

@@ -52,6 +52,13 @@ class RunDescription:
 
         return Model.from_config(dict(config), name=str(name))
 
+    def max_context(self, model: Model | None) -> int | None:
+        """Tokens of the longest sequence that the engine took, else that the model allows; None where nobody says."""
+        told = self.fields.get("max_context")
+        if isinstance(told, int) and not isinstance(told, bool) and told > 0:
+            return told
+        return model.max_context if model is not None else None
+
     def conventions(self, given: Conventions) -> Conventions:
         """`given`, with dtype and parallel degrees filled in from the run mark where the user says nothing."""
         changes: dict[str, Any] = {}
@@ -65,11 +72,15 @@ class RunDescription:
 
 @attrs.frozen
 class ModelOfRun:
-    """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says."""
+    """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
+
+    `max_context`: tokens of the longest sequence that the engine took; None where nobody says.
+    """
 
     model: Model | None
     conventions: Conventions
     told_ranks: int
+    max_context: int | None
     notices: tuple[Notice, ...] = ()
 
     @classmethod
@@ -89,7 +100,8 @@ class ModelOfRun:
             # Whoever gives the format knows it.
             hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
-        return cls(model, run.conventions(options.conventions), own.tp * own.pp, tuple(notices))
+        max_context = options.max_context or run.max_context(model)
+        return cls(model, run.conventions(options.conventions), own.tp * own.pp, max_context, tuple(notices))
 
     @property
     def ranks(self) -> int:

@@ -13,6 +13,7 @@ from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import Notice, Step
+from nsys_pipeline.rules.phases import classify
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -50,13 +51,14 @@ class AssignedSteps:
 
 
 def assign_steps(inputs: Inputs) -> AssignedSteps:
-    """Give each occurrence its step: marks win over the user's shapes.
+    """Give each occurrence its step: as marks say, else as the text of an engine's range says, else as the user says.
 
     Raises UsageError where there are several request shapes and their number is not the number of requests of a
     thread.
     """
     request_shapes = inputs.options.shapes
     steps, notices = _marked_steps(inputs.connection)
+    steps = _stated_steps(inputs) | steps
     if not request_shapes:
         return AssignedSteps(steps, tuple(notices))
     unmarked = [occurrence for occurrence in _occurrences(inputs.connection) if occurrence.id not in steps]
@@ -116,6 +118,24 @@ def _marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice
     return steps, notices
 
 
+def _stated_steps(inputs: Inputs) -> dict[int, Step]:
+    """What the texts of engines' ranges say, by occurrence id."""
+    rows = inputs.connection.execute(
+        "SELECT p.occurrence_id, r.domain, r.name FROM attribute.phase_ranges AS p "
+        "JOIN load.nvtx_ranges AS r ON r.range_id = p.occurrence_id WHERE r.domain <> ?",
+        [markers.DOMAIN],
+    ).fetchall()
+    steps: dict[int, Step] = {}
+    known: dict[tuple[str, str], Step | None] = {}
+    for occurrence_id, domain, name in rows:
+        if (domain, name) not in known:
+            role = classify(domain, name, inputs.phase_rules)
+            known[domain, name] = role.stated.step(inputs.run.max_context) if role and role.stated else None
+        if (step := known[domain, name]) is not None:
+            steps[occurrence_id] = step
+    return steps
+
+
 def _occurrences(con: DuckDBPyConnection) -> list[_Occurrence]:
     rows = con.execute(
         "SELECT occurrence_id, phase, global_tid, request_id, start_ns FROM attribute.phase_ranges "
@@ -169,10 +189,17 @@ def create_shapes(inputs: Inputs) -> None:
         "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR",
     }  # fmt: skip
     rows = (
-        (index, _label(step), step.batch, step.new_tokens, sum(step.kv_tokens), step.logits, _kind(step))
+        (index, _label(step), step.batch, *_known_tokens(step), step.logits, _kind(step))
         for index, step in enumerate(inputs.steps.distinct)
     )
     create_from_rows(inputs.connection, "input.shapes", types, rows)
+
+
+def _known_tokens(step: Step) -> tuple[int | None, int | None]:
+    """New and cached tokens, None where they are not known; new ones may still be in the text of the range."""
+    if step.is_exact:
+        return step.new_tokens, sum(step.kv_tokens)
+    return None, step.sums.cached if step.sums else None
 
 
 def _uniform(values: Sequence[int]) -> str:
@@ -182,9 +209,12 @@ def _uniform(values: Sequence[int]) -> str:
 def _label(step: Step) -> str:
     if not step.batch:
         return "empty"
-    return f"{_kind(step)} @{_uniform(step.kv_tokens)}"
+    return f"{_kind(step)} @{_uniform(step.kv_tokens) if step.is_exact else '?'}"
 
 
 def _kind(step: Step) -> str:
     """Batch and query length: decode steps of one batch are of one kind whatever their context."""
-    return f"{step.batch}x{_uniform(step.q_tokens)}" if step.batch else "empty"
+    if not step.batch:
+        return "empty"
+    is_known = step.is_exact or (step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1}))
+    return f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"

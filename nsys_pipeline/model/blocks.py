@@ -14,7 +14,7 @@ import attrs
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.masks import cached_keys, double_pairs, image_pairs
 from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, ROUTER
-from nsys_pipeline.records import Step
+from nsys_pipeline.records import LengthSums, Step
 
 
 class Block:
@@ -45,10 +45,18 @@ def attention_load(
     step = run.step
     pairs2 = read = 0
     masked = window if rolling or mode == "exact" else None
+    if step.sums is not None and causal and window is None and chunk is None:
+        return _summed_pairs2(mode, step.sums, step.new_tokens), step.sums.cached
     for (q, cached), count in step_shapes(step):
         pairs2 += count * double_pairs(mode, q, cached, masked, chunk, causal=causal)
         read += count * cached_keys(cached, window, chunk) if q else 0
     return pairs2, read
+
+
+def _summed_pairs2(mode: str, sums: LengthSums, new_tokens: int) -> int:
+    """Twice the pairs under a causal mask without a window, from sums over the sequences; see `double_pairs`."""
+    triangles2 = {"exact": sums.squares + new_tokens, "half": sums.squares, "full": 2 * sums.squares}[mode]
+    return 2 * sums.products + triangles2
 
 
 def step_shapes(step: Step) -> Iterable[tuple[tuple[int, int], int]]:

@@ -16,6 +16,7 @@ from nsys_pipeline.model.left_out import parts_around_text
 from nsys_pipeline.model.modules import DECODER, Stacks
 from nsys_pipeline.model.quantization import VISION, Quantization
 from nsys_pipeline.model.quantization_configs import read_quantization
+from nsys_pipeline.records import MAX_BATCH
 
 #: Sub-configs that a multimodal model keeps its text decoder's in.
 _NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
@@ -96,6 +97,18 @@ class Model:
         """Parameters without the experts that a token does not use."""
         return self.params - sum(stack.idle_params for stack in self.architecture.stacks)
 
+    @property
+    def max_context(self) -> int | None:
+        """Tokens of the longest sequence that the config allows, with stretched positions; None where it says none."""
+        for config in (self.config, *(self.config.get(key) for key in _NESTED)):
+            if not isinstance(config, Mapping):
+                continue
+            for key in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len"):
+                positions = config.get(key)
+                if isinstance(positions, int) and not isinstance(positions, bool) and positions > 0:
+                    return int(positions * _stretch(config.get("rope_scaling") or config.get("rope_parameters")))
+        return None
+
     @cached_property
     def _config_dtype(self) -> str | None:
         for config in (
@@ -164,3 +177,11 @@ class Model:
         if self.approximate:
             return "approximate"
         return "verified" if self.model_type in VERIFIED else "exact"
+
+
+def _stretch(scaling: object) -> float:
+    """How much further than its positions a model's rotary embedding may reach; 1 where nothing sensible is said."""
+    factor = scaling.get("factor") if isinstance(scaling, Mapping) else None
+    if not isinstance(factor, int | float) or isinstance(factor, bool):
+        return 1.0
+    return float(factor) if 1 <= factor <= MAX_BATCH else 1.0

@@ -69,6 +69,10 @@ def _bars(bars: Iterable[Bar]) -> tuple[Bar, ...]:
     return tuple(bars)
 
 
+def _series(series: Iterable[Series]) -> tuple[Series, ...]:
+    return tuple(series)
+
+
 def _blocks(blocks: Iterable[Block]) -> tuple[Block, ...]:
     return tuple(blocks)
 
@@ -102,12 +106,22 @@ class Column:
     is_grouped: bool = False
     #: A narrow terminal leaves it out.
     is_optional: bool = False
+    #: Where each cell leads in a page: relative addresses.
+    links: tuple[str | None, ...] = ()
 
     @classmethod
-    def text(cls, heading: str, cells: Iterable[str], *, is_grouped: bool = False, is_optional: bool = False) -> Column:
+    def text(
+        cls,
+        heading: str,
+        cells: Iterable[str],
+        *,
+        is_grouped: bool = False,
+        is_optional: bool = False,
+        links: Iterable[str | None] = (),
+    ) -> Column:
         """Words."""
-        texts = tuple(cells)
-        return cls(heading, texts, texts, Kind.text, is_grouped=is_grouped, is_optional=is_optional)
+        texts, given = tuple(cells), tuple(links)
+        return cls(heading, texts, texts, Kind.text, is_grouped=is_grouped, is_optional=is_optional, links=given)
 
     @classmethod
     def name(cls, heading: str, cells: Iterable[str]) -> Column:
@@ -225,6 +239,40 @@ class Bars:
     bars: tuple[Bar, ...] = attrs.field(converter=_bars)
 
 
+def _numbers(values: Iterable[float | None]) -> tuple[float | None, ...]:
+    # What a chart of a thousand pixels can show.
+    return tuple(None if value is None else float(f"{value:.6g}") for value in values)
+
+
+@attrs.frozen
+class Axis:
+    """What is measured along one side of a chart, with its unit."""
+
+    label: str
+    is_log: bool = False
+
+
+@attrs.frozen
+class Series:
+    """Points of one kind, in order of x, in the units of the axes; `labels` name them. A line, or points alone."""
+
+    name: str = attrs.field(converter=printable)
+    xs: tuple[float | None, ...] = attrs.field(converter=_numbers)
+    ys: tuple[float | None, ...] = attrs.field(converter=_numbers)
+    labels: tuple[str, ...] = attrs.field(default=(), converter=_printable)
+    is_line: bool = True
+
+
+@attrs.frozen
+class Chart:
+    """A chart, which only a page can draw; its values stand beside it for who cannot see it."""
+
+    title: str = attrs.field(converter=printable)
+    x: Axis
+    y: Axis
+    series: tuple[Series, ...] = attrs.field(converter=_series)
+
+
 @attrs.frozen
 class TimelineFigure:
     """The timeline, which only a page can draw."""
@@ -232,7 +280,7 @@ class TimelineFigure:
     timeline: Timeline
 
 
-Block = Table | Bars | Notes | Message | TimelineFigure
+Block = Table | Bars | Notes | Message | Chart | TimelineFigure
 
 
 @attrs.frozen

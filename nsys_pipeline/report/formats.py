@@ -45,7 +45,7 @@ def render_report(
         return
     from nsys_pipeline.report.sections import report_document
 
-    _render_document(report_document(report, detail), stream, form)
+    render_document(report_document(report, detail), stream, form)
 
 
 def render_ranges(ranges: Sequence[dict[str, Any]], stream: IO[str], form: ReportFormat = ReportFormat.table) -> None:
@@ -57,10 +57,11 @@ def render_ranges(ranges: Sequence[dict[str, Any]], stream: IO[str], form: Repor
         return
     from nsys_pipeline.report.ranges import ranges_document
 
-    _render_document(ranges_document(ranges), stream, form)
+    render_document(ranges_document(ranges), stream, form)
 
 
-def _render_document(document: Document, stream: IO[str], form: ReportFormat) -> None:
+def render_document(document: Document, stream: IO[str], form: ReportFormat) -> None:
+    """Write `document` to `stream` as a table, Markdown or a page."""
     if form is ReportFormat.markdown:
         from nsys_pipeline.report import markdown
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import attrs
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -22,18 +22,27 @@ from nsys_pipeline.report.document import (
     Bars,
     Blank,
     Block,
+    Chart,
     Document,
     Message,
     Notes,
     Section,
+    Series,
     Table,
     TimelineFigure,
     Value,
 )
+from nsys_pipeline.report.numbers import UNKNOWN
 
 PAGE = Path(__file__).parent / "page"
-#: What a reader wants first comes first; the rest is in the order of the document.
-_FIRST = ("verdict", "budget", "findings", "phases", "timeline")
+_TABLE_POINTS = 50
+_UPLOT = "vendor/uplot"
+_B = TypeVar("_B", bound=Block)
+#: What a reader wants first comes first, what explains last; the rest is in the order of the document.
+_FIRST = (
+    "verdict", "budget", "findings", "phases", "timeline", "roofline", "steps", "latency", "hardware counters",
+)  # fmt: skip
+_LAST = ("how to read this", "checks", "environment", "glossary")
 
 
 @attrs.frozen
@@ -76,55 +85,101 @@ def render_document(document: Document, stream: IO[str]) -> None:
     environment = _environment()
     blocks: Any = environment.get_template("blocks.html.j2").module
 
-    def render(block: Block, section: Section) -> str:
-        kinds = {
-            Table: blocks.table,
-            Bars: blocks.bars,
-            Notes: blocks.notes,
-            Message: blocks.message,
-            TimelineFigure: blocks.timeline,
-        }
-        html: str = kinds[type(block)](block, section)
-        return html
+    charts = _blocks_of(document, Chart)
+
+    def render(block: Block, section: Section) -> Any:
+        match block:
+            case Table():
+                return blocks.table(block, section)
+            case Bars():
+                return blocks.bars(block)
+            case Notes():
+                return blocks.notes(block)
+            case Message():
+                return blocks.message(block)
+            case Chart():
+                return blocks.chart(block, charts.index(block))
+            case TimelineFigure():
+                return blocks.timeline(block)
 
     stream.write(
         environment.get_template("page.html.j2").render(
             document=document,
             sections=_ordered(document.sections),
             render=render,
-            style=Markup((PAGE / "page.css").read_text(encoding="utf-8")),  # noqa: S704 - a file of this package
+            style=_style(document),
             scripts=_scripts(document),
             data=_data(document),
-            licenses=[],
+            licenses=_licenses(document),
             version=__version__,
         )
     )
 
 
-def _figures(document: Document) -> list[TimelineFigure]:
-    return [block for section in document.sections for block in section.blocks if isinstance(block, TimelineFigure)]
+def _blocks_of(document: Document, kind: type[_B]) -> list[_B]:
+    return [block for section in document.sections for block in section.blocks if isinstance(block, kind)]
 
 
 def _scripts(document: Document) -> list[_Script]:
-    timeline = [_Script.of("timeline_model.js", "timeline.js")] if _figures(document) else []
-    return [_Script.of("page.js"), *timeline]
+    scripts = [_Script.of("page.js")]
+    if _blocks_of(document, Chart):
+        scripts.append(_Script.of(f"{_UPLOT}/uPlot.iife.min.js", "charts.js"))
+    if _blocks_of(document, TimelineFigure):
+        scripts.append(_Script.of("timeline_model.js", "timeline.js"))
+    return scripts
 
 
 def _data(document: Document) -> list[_Data]:
-    return [_Data.packed("timeline-data", figure.timeline.data) for figure in _figures(document)]
+    figures = _blocks_of(document, TimelineFigure)
+    data = [_Data.packed("timeline-data", figure.timeline.data) for figure in figures]
+    if charts := _blocks_of(document, Chart):
+        data.append(_Data.json("chart-data", [attrs.asdict(chart) for chart in charts]))
+    return data
+
+
+def _style(document: Document) -> Markup:
+    names = ["page.css", f"{_UPLOT}/uPlot.min.css"] if _blocks_of(document, Chart) else ["page.css"]
+    return Markup("\n".join((PAGE / name).read_text(encoding="utf-8") for name in names))  # noqa: S704 - own files
+
+
+def _licenses(document: Document) -> list[dict[str, str]]:
+    if not _blocks_of(document, Chart):
+        return []
+    return [{"name": "uPlot", "text": (PAGE / _UPLOT / "LICENSE").read_text(encoding="utf-8")}]
+
+
+def _sampled(series: Series) -> list[tuple[float | None, float | None, str]]:
+    """Points of `series` as a table can hold them: all, or as many evenly chosen ones."""
+    labels = series.labels or ("",) * len(series.xs)
+    points = list(zip(series.xs, series.ys, labels, strict=True))
+    last = len(points) - 1
+    if last < _TABLE_POINTS:
+        return points
+    return [points[index * last // (_TABLE_POINTS - 1)] for index in range(_TABLE_POINTS)]
+
+
+def _number(value: float | None) -> str:
+    return UNKNOWN if value is None else f"{value:,.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
 
 
 def _environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(PAGE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"slug": _slug, "sentence": _sentence, "raw": _raw, "code": _code}
+    environment.filters |= {
+        "slug": _slug,
+        "sentence": _sentence,
+        "raw": _raw,
+        "code": _code,
+        "sampled": _sampled,
+        "number": _number,
+    }
     return environment
 
 
 def _ordered(sections: tuple[Section, ...]) -> list[Section]:
-    places = {name: place for place, name in enumerate(_FIRST)}
-    return sorted(sections, key=lambda section: places.get(section.name, len(places)))
+    places = {name: place for place, name in enumerate((*_FIRST, "", *_LAST))}
+    return sorted(sections, key=lambda section: places.get(section.name, places[""]))
 
 
 def _slug(name: str) -> str:

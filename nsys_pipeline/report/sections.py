@@ -9,6 +9,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
+from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.document import (
     BLANK,
     Column,
@@ -23,6 +24,7 @@ from nsys_pipeline.report.document import (
     Tone,
     Value,
 )
+from nsys_pipeline.report.glossary import environment_section, glossary_section
 from nsys_pipeline.report.numbers import UNKNOWN, count
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
@@ -81,17 +83,32 @@ def _phases(report: Report) -> Section:
         attrs.evolve(share, cells=shares),
         attrs.evolve(kernels, cells=graphs),
         *(tokens if is_partly else []),
-        Column.amount("TFLOP", [row.of_phase("flops") for row in rows], "TFLOP"),
+        _between(rows, "flops", lambda values: Column.amount("TFLOP", values, "TFLOP")),
         # A decode step's MFU is far below one percent, and its digits matter.
-        Column.percent("MFU\nwall %", [row.of_phase("mfu_wall") for row in rows], most=2),
-        Column.percent("MFU\nbusy %", [row.of_phase("mfu_busy") for row in rows], most=2),
-        Column.percent("MBU\nbusy %", [row.of_phase("mbu_busy") for row in rows], most=2),
+        _between(rows, "mfu_wall", lambda values: Column.percent("MFU\nwall %", values, most=2)),
+        _between(rows, "mfu_busy", lambda values: Column.percent("MFU\nbusy %", values, most=2)),
+        _between(rows, "mbu_busy", lambda values: Column.percent("MBU\nbusy %", values, most=2)),
     ]
     notes = [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
     if has_work_outside(report):
         notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
     table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))
     return Section("phases", (table, *([Notes(notes)] if notes else [])), title="phases, warm-up left out")
+
+
+def _between(rows: Sequence[_PhaseRow], name: str, make: Callable[[list[Value]], Column]) -> Column:
+    """A column of numbers, or of their bounds where lengths of requests are not known."""
+    exact, least, most = ([row.of_phase(name + end) for row in rows] for end in ("", "_min", "_max"))
+    # All of them in one column have equally many decimals.
+    column = make([*exact, *least, *most])
+    size = len(rows)
+    cells = list(column.cells[:size])
+    for index in range(size):
+        if exact[index] is None and least[index] is not None:
+            low, high = column.cells[size + index], column.cells[2 * size + index]
+            cells[index] = f"≥{low}" if most[index] is None else f"{low}–{high}"
+    values = [low if value is None else value for value, low in zip(exact, least, strict=True)]
+    return attrs.evolve(column, cells=cells, values=values)
 
 
 @attrs.frozen(kw_only=True)
@@ -260,6 +277,12 @@ def _findings(report: Report) -> Section | None:
     return Section("findings", messages) if messages else None
 
 
+def _worth_knowing(report: Report) -> Section | None:
+    rest = [finding for finding in report.findings if finding not in report.warnings]
+    messages = [Message(finding.severity, finding.message, finding.hint) for finding in rest]
+    return Section("worth knowing", messages, depth=Depth.page) if messages else None
+
+
 def _timeline(detail: Detail) -> Section | None:
     if detail.timeline is None:
         return None
@@ -281,7 +304,16 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _checks,
     _verification,
     _findings,
+    _worth_knowing,
+    roofline_section,
+    glossary_section,
 )
 
 #: The same of what only a page shows.
-PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (_timeline,)
+PAGE_SECTIONS: tuple[Callable[[Detail], Section | None], ...] = (
+    _timeline,
+    steps_section,
+    latency_section,
+    counters_section,
+    environment_section,
+)

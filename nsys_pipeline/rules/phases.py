@@ -13,9 +13,8 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
+from nsys_pipeline.rules.stated import StatedStep, number
 
-MAX_DIGITS = 15
 ROLES = ("phase", "request", "warmup", "library", "autograd", "ignore")
 # Roles of ranges that belong to a library: they mark neither a phase nor work of the thread's own.
 LIBRARY_ROLES = ("library", "autograd")
@@ -36,7 +35,7 @@ _RESERVED = {
 
 @attrs.frozen
 class RangeRole:
-    """What one range text means. `new_tokens`: tokens that the text says go through the model, over the batch.
+    """What one range text means. `stated`: what it says about the step's requests.
 
     A role that is no phase, request or warm-up only says whose the range is.
     """
@@ -45,7 +44,12 @@ class RangeRole:
     phase: str | None = None
     rule: str = ""
     strength: int = STRONG
-    new_tokens: int | None = None
+    stated: StatedStep | None = None
+
+    @property
+    def new_tokens(self) -> int | None:
+        """Tokens that the text says go through the model, over the batch."""
+        return self.stated.new_tokens if self.stated else None
 
     @property
     def is_container(self) -> bool:
@@ -97,7 +101,7 @@ class PhaseRule:
         groups = found.groupdict()
         phase = self.phase or (groups.get("phase") or "").lower() or None
         if phase is None:
-            context, generation = (_number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
+            context, generation = (number(groups.get(f"{kind}_requests")) for kind in ("context", "generation"))
             if not context and not generation:
                 return None
             phase = "mixed" if context and generation else markers.PREFILL if context else markers.DECODE
@@ -106,29 +110,8 @@ class PhaseRule:
             phase=_phase_names().get(phase, phase) if self.phase is None else phase,
             rule=self.name,
             strength=self.strength,
-            new_tokens=_new_tokens(groups),
+            stated=StatedStep.read(groups),
         )
-
-
-def _new_tokens(groups: dict[str, str | None]) -> int | None:
-    """Tokens of both kinds; None where the text does not say those of requests that it has, or says nonsense."""
-    total = None
-    for kind in ("context", "generation"):
-        tokens, requests = groups.get(f"{kind}_tokens"), groups.get(f"{kind}_requests")
-        if tokens:
-            number = _number(tokens)
-            if number is None or number > MAX_BATCH * MAX_TOKENS:
-                return None
-            total = (total or 0) + number
-        # Requests of unknown tokens make the sum unknown, and a number too long to count is no zero.
-        elif requests and _number(requests) != 0:
-            return None
-    return total
-
-
-def _number(text: str | None) -> int | None:
-    """What a group of a pattern says, None where it is no number, or one of more digits than anything is counted in."""
-    return int(text) if text and text.isdecimal() and len(text) <= MAX_DIGITS else None
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

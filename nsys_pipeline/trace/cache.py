@@ -20,6 +20,7 @@ from pathlib import Path
 
 from nsys_pipeline import __version__
 from nsys_pipeline.sqlmods import sql_root
+from nsys_pipeline.trace.identify import run_traces
 
 MAX_CACHE_BYTES = 20 * 1024**3
 ABANDONED_AFTER_S = 24 * 3600
@@ -57,7 +58,9 @@ def code_fingerprint() -> str:
 def identity_of(path: Path) -> str:
     """What tells this file, or folder, from any other and from its own later content."""
     parts = []
-    for member in [path, *sorted(path.iterdir())] if path.is_dir() else [path]:
+    # Of a job only its traces: a report that is written beside them changes nothing.
+    members = [*(run_traces(path) or sorted(path.iterdir()))] if path.is_dir() else []
+    for member in members or [path]:
         stat = member.stat()
         # The time of the last change of the inode, too: copies keep size and modification time, and reuse inodes.
         times = f"{stat.st_mtime_ns}|{stat.st_ctime_ns}"

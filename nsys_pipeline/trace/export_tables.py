@@ -16,6 +16,7 @@ from nsys_pipeline.trace.nsys_schema import (
     METADATA_TABLES,
     NAMED_TABLES,
     TABLES,
+    TRACE_FILES,
     NsysTable,
 )
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, TableLoad, quote
@@ -62,7 +63,7 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
             private.append(load)
         elif load.table in present:
             loads[relation] = load
-        elif relation != EXPORTED_COLUMNS:
+        elif relation not in (EXPORTED_COLUMNS, TRACE_FILES):
             statements.append(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
     con.execute(";".join(statements))
     if EXPORTED_COLUMNS in relations:
@@ -75,6 +76,9 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
     if loads:
         source.load(con, list(loads.values()))
         _check_rows(con, source, loads, path)
+    if TRACE_FILES in relations:
+        target = f"{quote(catalog)}.nsys.{TRACE_FILES}"
+        create_from_rows(con, target, TABLES[TRACE_FILES].columns, source.files())
 
 
 def _check_rows(con: DuckDBPyConnection, source: Source, loads: Mapping[str, TableLoad], path: Path) -> None:

@@ -19,6 +19,7 @@ class Kind(Enum):
     REPORT = "nsys report"
     PARQUET_DIR = "Parquet export"
     RUN_DIR = "run directory"
+    JOB = "directory with a trace for each rank"
     XZ = "xz"
     GZIP = "gzip"
     ZSTD = "zstd"
@@ -85,12 +86,24 @@ def run_traces(directory: Path) -> list[Path]:
     for suffix in _RUN_SUFFIXES:
         for file in directory.glob(f"trace*{suffix}"):
             found.setdefault(file.name.removesuffix(suffix), file)
+    if not found:
+        found = _numbered(directory)
     return sorted(found.values(), key=lambda file: [int(number) for number in re.findall(r"\d+", file.name)])
 
 
+def _numbered(directory: Path) -> dict[str, Path]:
+    """Traces whose names differ in a number alone, as nsys' `-o report.%q{RANK}` writes them."""
+    found: dict[str, Path] = {}
+    for suffix in _RUN_SUFFIXES:
+        for file in directory.glob(f"*{suffix}"):
+            found.setdefault(file.name.removesuffix(suffix), file)
+    patterns = {re.sub(r"\d+", "#", stem) for stem in found}
+    return found if len(found) > 1 and len(patterns) == 1 else {}
+
+
 def _identify_dir(path: Path) -> Kind:
-    if run_traces(path):
-        return Kind.RUN_DIR
+    if traces := run_traces(path):
+        return Kind.RUN_DIR if len(traces) == 1 else Kind.JOB
     if any(path.glob("*.parquet")):
         return Kind.PARQUET_DIR
     if (path / "run.json").exists():

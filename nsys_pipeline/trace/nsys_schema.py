@@ -52,6 +52,7 @@ def _texts(names: str) -> dict[str, str]:
 
 
 EXPORTED_COLUMNS = "EXPORTED_COLUMNS"
+TRACE_FILES = "TRACE_FILES"
 # Read only when a query wants them, and then kept in a file of their own beside the trace's cache entry.
 LATE_TABLES = ("KERNEL_LAUNCH_CONFIG",)
 
@@ -124,6 +125,8 @@ TABLES: Mapping[str, NsysTable] = {
     "ENUM_CUDA_MEMCPY_OPER": NsysTable(_ints("id") | _texts("name label")),
     # Not nsys': the tables and columns that the export has.
     EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
+    # Nor this: the files that the trace is read from, with the processes of each.
+    TRACE_FILES: NsysTable(_ints("file_id rank host_id shift_ns clock_error_ns globalPid") | _texts("path problem")),
 }
 
 # CUDA counts GPUs from 0, and sums over them are kept by a number of ten bits.

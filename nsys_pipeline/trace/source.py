@@ -79,6 +79,10 @@ class Source(Protocol):
         """Make all `loads`, whose tables all exist. Raises TraceError where the data cannot be read."""
         ...
 
+    def files(self) -> list[tuple[object, ...]]:
+        """Rows of nsys_schema.TRACE_FILES in the order of its columns; known for certain after all was loaded."""
+        ...
+
     def settle(self) -> None:
         """Wait for checks that go on after a `load`. Raises TraceError where they found damage."""
         ...

@@ -19,18 +19,12 @@ from nsys_pipeline.trace.store import Store
 def find_trace(path: str | Path, options: TraceOptions | None = None, *, begins: bool = True) -> TraceFile:
     """The trace at `path`, or the one in the run directory there; an archive is being unpacked from now on (`begins`).
 
-    Raises TraceError, with what the path is, where it is no trace or holds several.
+    A directory with a trace for each rank is one trace. Raises TraceError, with what the path is, where it is none.
     """
     path = Path(path)
     kind = identify(path)
     if kind is Kind.RUN_DIR:
-        traces = run_traces(path)
-        if len(traces) > 1:
-            raise TraceError(
-                f"`{path}` holds {len(traces)} traces: {', '.join(each.name for each in traces)}",
-                hint=f"take one of them, as in `{traces[0]}`",
-            )
-        path = traces[0]
+        (path,) = run_traces(path)
         kind = identify(path)
     options = options or TraceOptions()
     file = TraceFile(path, kind, options)
@@ -52,6 +46,7 @@ class TraceFile:
         self._folder = tempfile.TemporaryDirectory(prefix="llmperf-")
         self._source: Source | None = None
         self._unpacking: Future[Path] | None = None
+        self._members: list[TraceFile] = []
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +86,8 @@ class TraceFile:
         """Let go of files."""
         if self._source:
             self._source.close()
+        for member in self._members:
+            member.close()
         if self._unpacking:
             wait([self._unpacking])
         self._folder.cleanup()
@@ -103,11 +100,28 @@ class TraceFile:
             return ParquetSource(self.path)
         if self.kind is Kind.SQLITE:
             return SqliteSource(self.path)
+        if self.kind is Kind.JOB:
+            return self._open_job()
         if self.kind is Kind.REPORT:
             return SqliteSource(self._export(), shown=self.path)
         self.options.progress(f"unpacking {self.path.name}")
         unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         return SqliteSource(unpacked, shown=self.path)
+
+    def _open_job(self) -> Source:
+        from nsys_pipeline.trace.job_source import JobSource
+
+        sources: list[tuple[Path, Source | TraceError]] = []
+        for path in run_traces(self.path):
+            try:
+                member = TraceFile(path, identify(path), self.options)
+                self._members.append(member)
+                sources.append((path, member.source()))
+            except NsysError as error:
+                sources.append((path, TraceError(error.message, hint=error.hint)))
+            except TraceError as error:
+                sources.append((path, error))
+        return JobSource(self.path, sources)
 
     def _export(self) -> Path:
         from nsys_pipeline.nsys import export_sqlite, find_nsys

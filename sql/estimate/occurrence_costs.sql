@@ -6,7 +6,7 @@
 -- columns:
 --   occurrence_id  BIGINT   Joins attribute.phase_ranges.
 --   shape_id       BIGINT   Joins input.shapes.
---   flops          BIGINT   FLOPs of this occurrence's share, NULL without a model. Unit: FLOP.
+--   flops          BIGINT   FLOPs of this occurrence's share, NULL without a model or between bounds. Unit: FLOP.
 --   executed_flops BIGINT   FLOPs that an eager implementation runs for it, mask ignored. Unit: FLOP.
 --   bytes          BIGINT   Minimum bytes: weights + KV read + KV written. Unit: bytes.
 --   device_count   BIGINT   GPUs that did work for it.
@@ -14,6 +14,14 @@
 --   executed_ns    DOUBLE   The same of the executed FLOPs. Unit: ns.
 --   memory_ns      DOUBLE   bytes / bandwidth, on all its GPUs together. Unit: ns.
 --   sol_ns         DOUBLE   Speed of light: Σ over ops of the slower of the two. Unit: ns.
+--   flops_min      BIGINT   Fewest FLOPs that it may have, where lengths are not known; else flops. Unit: FLOP.
+--   flops_max      BIGINT   Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   bytes_min      BIGINT   Fewest bytes. Unit: bytes.
+--   bytes_max      BIGINT   Most bytes. Unit: bytes.
+--   compute_min_ns DOUBLE   compute_ns of the fewest FLOPs. Unit: ns.
+--   compute_max_ns DOUBLE   compute_ns of the most. Unit: ns.
+--   memory_min_ns  DOUBLE   memory_ns of the fewest bytes. Unit: ns.
+--   memory_max_ns  DOUBLE   memory_ns of the most. Unit: ns.
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
 --   gpu_span_ns    BIGINT   First start to last end on the GPU. Unit: ns.
 --   device_busy_ns BIGINT   GPU busy time, added up over its GPUs. Unit: ns.
@@ -37,6 +45,9 @@ SELECT
     t.compute_ns / d.device_count AS compute_ns,
     t.executed_compute_ns / d.device_count AS executed_ns, t.memory_ns / d.device_count AS memory_ns,
     t.sol_ns / d.device_count AS sol_ns,
+    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max,
+    t.compute_min_ns / d.device_count AS compute_min_ns, t.compute_max_ns / d.device_count AS compute_max_ns,
+    t.memory_min_ns / d.device_count AS memory_min_ns, t.memory_max_ns / d.device_count AS memory_max_ns,
     p.end_ns - p.start_ns AS wall_ns, d.gpu_span_ns, d.device_busy_ns
 FROM attribute.phase_ranges AS p
 JOIN input.occurrence_shapes AS o USING (occurrence_id)

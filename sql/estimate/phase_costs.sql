@@ -27,6 +27,16 @@
 --   sol_ratio            DOUBLE   Speed of light / GPU busy time: 1 is as fast as this hardware can be.
 --   flops_per_byte       DOUBLE   Arithmetic intensity: FLOPs / minimum bytes. Unit: FLOP/byte.
 --   ridge_flops_per_byte DOUBLE   Intensity at which peak FLOP/s and peak bandwidth take equal time. Unit: FLOP/byte.
+--   flops_min            HUGEINT  Fewest FLOPs, where the lengths of some requests are not known; else flops. Unit: FLOP.
+--   flops_max            HUGEINT  Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   bytes_min            HUGEINT  Fewest bytes. Unit: bytes.
+--   bytes_max            HUGEINT  Most bytes. Unit: bytes.
+--   mfu_wall_min         DOUBLE   mfu_wall of the fewest FLOPs.
+--   mfu_wall_max         DOUBLE   mfu_wall of the most.
+--   mfu_busy_min         DOUBLE   mfu_busy of the fewest FLOPs.
+--   mfu_busy_max         DOUBLE   mfu_busy of the most.
+--   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
+--   mbu_busy_max         DOUBLE   mbu_busy of the most.
 WITH shared AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
     FROM macros.busy_ns('estimate._measured_intervals')
@@ -39,8 +49,12 @@ wall AS (
 ),
 total AS (
     SELECT
-        p.phase, count(*) AS measured_occurrences, sum(s.new_tokens)::BIGINT AS tokens,
-        -- One unknown cost makes the sum unknown, not smaller.
+        p.phase, count(*) AS measured_occurrences,
+        -- One unknown makes the sum unknown, not smaller.
+        CASE
+            WHEN count(coalesce(s.new_tokens, p.new_tokens)) = count(*)
+                THEN sum(coalesce(s.new_tokens, p.new_tokens))::BIGINT
+        END AS tokens,
         CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
         CASE WHEN count(c.executed_flops) = count(*) THEN sum(c.executed_flops::HUGEINT) END AS executed_flops,
         CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
@@ -51,6 +65,16 @@ total AS (
         CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) END AS memory_device_ns,
         CASE WHEN count(c.executed_ns) = count(*) THEN sum(c.executed_ns * c.device_count) END AS executed_device_ns,
         CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns * c.device_count) END AS sol_device_ns,
+        CASE WHEN count(c.flops_min) = count(*) THEN sum(c.flops_min::HUGEINT) END AS flops_min,
+        CASE WHEN count(c.flops_max) = count(*) THEN sum(c.flops_max::HUGEINT) END AS flops_max,
+        CASE WHEN count(c.bytes_min) = count(*) THEN sum(c.bytes_min::HUGEINT) END AS bytes_min,
+        CASE WHEN count(c.bytes_max) = count(*) THEN sum(c.bytes_max::HUGEINT) END AS bytes_max,
+        CASE WHEN count(c.compute_min_ns) = count(*) THEN sum(c.compute_min_ns) END AS compute_min_ns,
+        CASE WHEN count(c.compute_max_ns) = count(*) THEN sum(c.compute_max_ns) END AS compute_max_ns,
+        CASE WHEN count(c.compute_min_ns) = count(*) THEN sum(c.compute_min_ns * c.device_count) END AS compute_min_device_ns,
+        CASE WHEN count(c.compute_max_ns) = count(*) THEN sum(c.compute_max_ns * c.device_count) END AS compute_max_device_ns,
+        CASE WHEN count(c.memory_min_ns) = count(*) THEN sum(c.memory_min_ns * c.device_count) END AS memory_min_device_ns,
+        CASE WHEN count(c.memory_max_ns) = count(*) THEN sum(c.memory_max_ns * c.device_count) END AS memory_max_device_ns,
         -- Ranges of one thread that overlap, as those of start and end may, count once.
         any_value(wall.wall_ns) AS wall_ns,
         -- NULL where the work cannot have happened inside the ranges.
@@ -73,5 +97,11 @@ SELECT
     memory_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy,
     sol_device_ns / nullif(gpu_busy_ns, 0) AS sol_ratio,
     flops / nullif(bytes, 0) AS flops_per_byte,
-    flops / nullif(bytes, 0) / nullif(compute_ns / nullif(memory_ns, 0), 0) AS ridge_flops_per_byte
+    flops / nullif(bytes, 0) / nullif(compute_ns / nullif(memory_ns, 0), 0) AS ridge_flops_per_byte,
+    flops_min, flops_max, bytes_min, bytes_max,
+    compute_min_ns / nullif(covering_ns, 0) AS mfu_wall_min, compute_max_ns / nullif(covering_ns, 0) AS mfu_wall_max,
+    compute_min_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy_min,
+    compute_max_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy_max,
+    memory_min_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy_min,
+    memory_max_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy_max
 FROM total

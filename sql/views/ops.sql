@@ -11,11 +11,12 @@
 --   kind             VARCHAR  Kind of operation: 'gemm', 'attention', 'norm', …
 --   name             VARCHAR  Name of the operation.
 --   m                BIGINT   Rows of the product. For attention: query tokens.
---   n                BIGINT   Columns of the product. For attention: keys attended by the average query.
+--   n                BIGINT   Columns of the product. For attention: keys attended by the average query, NULL where only
+--                             bounds of the lengths are known.
 --   k                BIGINT   Inner dimension of the product. For attention: dimension of a head.
 --   batch            BIGINT   Products of this size. For attention: heads.
 --   dtype            VARCHAR  What the product runs in.
---   flops            BIGINT   FLOPs of one layer's operation. Unit: FLOP.
+--   flops            BIGINT   FLOPs of one layer's operation, NULL where only bounds are known. Unit: FLOP.
 --   bytes            BIGINT   Minimum bytes of one layer's operation: weights + KV read + KV written. Unit: bytes.
 --   weight_bytes     BIGINT   Weights it touches. Unit: bytes.
 --   kv_read_bytes    BIGINT   KV cache it reads. Unit: bytes.

@@ -61,6 +61,16 @@
 --   ridge_flops_per_byte DOUBLE   Intensity above which the GPU is compute-bound. Unit: FLOP/byte.
 --   measured_busy_ns     BIGINT   GPU busy time of the measured occurrences. Unit: ns.
 --   measured_wall_ns     BIGINT   Host wall time of the measured occurrences, added up over threads. Unit: ns.
+--   flops_min            HUGEINT  Fewest FLOPs, where the lengths of some requests are not known; else flops. Unit: FLOP.
+--   flops_max            HUGEINT  Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   bytes_min            HUGEINT  Fewest bytes. Unit: bytes.
+--   bytes_max            HUGEINT  Most bytes. Unit: bytes.
+--   mfu_wall_min         DOUBLE   mfu_wall of the fewest FLOPs.
+--   mfu_wall_max         DOUBLE   mfu_wall of the most.
+--   mfu_busy_min         DOUBLE   mfu_busy of the fewest FLOPs.
+--   mfu_busy_max         DOUBLE   mfu_busy of the most.
+--   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
+--   mbu_busy_max         DOUBLE   mbu_busy of the most.
 WITH work AS (
     SELECT
         phase, sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
@@ -148,7 +158,9 @@ SELECT
     c.measured_occurrences, c.tokens, c.flops, c.executed_flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
     c.mfu_wall, c.mfu_span, c.mfu_busy, c.hfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns, c.sol_ratio,
     c.flops_per_byte, c.ridge_flops_per_byte,
-    c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns
+    c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns,
+    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.mfu_wall_min, c.mfu_wall_max, c.mfu_busy_min, c.mfu_busy_max,
+    c.mbu_busy_min, c.mbu_busy_max
 FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)
 LEFT JOIN busy USING (phase)

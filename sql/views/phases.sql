@@ -42,6 +42,10 @@
 --   mfu_busy           DOUBLE   The same of GPU busy time.
 --   mbu_wall           DOUBLE   Memory bandwidth utilization of host wall time.
 --   mbu_busy           DOUBLE   The same of GPU busy time.
+--   flops_min          BIGINT   Fewest FLOPs, where the lengths of its requests are not known; else flops. Unit: FLOP.
+--   flops_max          BIGINT   Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   bytes_min          BIGINT   Fewest bytes. Unit: bytes.
+--   bytes_max          BIGINT   Most bytes. Unit: bytes.
 WITH work AS (
     SELECT
         occurrence_id, count(*) AS device_count,
@@ -83,7 +87,8 @@ SELECT
     CASE WHEN c.device_busy_ns <= c.wall_ns * c.device_count THEN c.compute_ns / nullif(c.wall_ns, 0) END AS mfu_wall,
     c.compute_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mfu_busy,
     CASE WHEN c.device_busy_ns <= c.wall_ns * c.device_count THEN c.memory_ns / nullif(c.wall_ns, 0) END AS mbu_wall,
-    c.memory_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mbu_busy
+    c.memory_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mbu_busy,
+    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max
 FROM attribute.phase_ranges AS p
 LEFT JOIN work AS w USING (occurrence_id)
 LEFT JOIN busy AS b USING (occurrence_id)

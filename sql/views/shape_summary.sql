@@ -17,7 +17,7 @@
 --   mbu_busy       DOUBLE   The same of GPU busy time.
 --   first_start_ns BIGINT   Start of the first one. Unit: ns.
 SELECT
-    p.phase, s.kind AS shape, count(*) AS occurrences, sum(s.new_tokens)::BIGINT AS tokens,
+    p.phase, s.kind AS shape, count(*) AS occurrences, sum(coalesce(s.new_tokens, p.new_tokens))::BIGINT AS tokens,
     sum(c.wall_ns)::BIGINT AS wall_ns, coalesce(sum(c.device_busy_ns), 0)::BIGINT AS gpu_busy_ns,
     CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
     CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,

@@ -12,6 +12,8 @@ from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.browser.conftest import Opener
+from tests.browser.test_timeline import page_of
+from tests.support.real_traces import SUFFIX, TRACES
 from tests.unit.report.test_formats_agree import hostile_document, in_html
 
 
@@ -23,6 +25,11 @@ def demo_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with path.open("w", encoding="utf-8") as stream:
         render_report(report, stream, ReportFormat.html)
     return path
+
+
+@pytest.fixture(scope="module")
+def chart_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return page_of(TRACES / f"h100_deepseek_layers{SUFFIX}", tmp_path_factory.mktemp("charts"))
 
 
 def column(page: Any, table: str, index: int) -> list[str]:
@@ -111,3 +118,26 @@ def test_the_keyboard_reaches_everything(open_page: Opener, demo_page: Path) -> 
             !(each.textContent.trim() || each.getAttribute('aria-label')) || each.tabIndex < 0).length"""
     )
     assert named == 0
+
+
+def test_charts_are_drawn_in_both_themes_and_told_in_tables(open_page: Opener, chart_page: Path) -> None:
+    page = open_page(chart_page)
+
+    count = page.locator(".chart").count()
+    assert count > 1
+    assert page.locator(".chart canvas").count() == count
+    page.get_by_role("button", name="Switch between light and dark").click()
+    assert page.locator(".chart canvas").count() == count
+    first = page.locator(".values").first
+    first.locator("summary").click()
+    assert first.locator("tbody tr").count() > 1
+    page.set_viewport_size({"width": 500, "height": 700})
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 500
+
+
+def test_a_page_tells_its_licenses(open_page: Opener, chart_page: Path) -> None:
+    page = open_page(chart_page)
+
+    page.get_by_text("Licenses of what is inside").click()
+    assert "Copyright (c) 2022 Leon Sorokin" in page.locator("footer pre").inner_text()

@@ -28,16 +28,16 @@ def test_builtin_workload(nsys: Nsys, tiny_llama: Path, tmp_path: Path) -> None:
         ranges, runs = llmperf_events(tmp_path / "run" / f"trace-rank{rank}.sqlite")
         assert [(run["rank"], run["world"], run["name"]) for run in runs] == [(rank, 2, "tiny-llama")]
         assert [each.name for each in ranges] == ["warmup", "request", "prefill", "decode", "decode"]
-    # the report of each follows, and the directory alone is ambiguous
+    # the report of each follows, and the directory is the whole job
     titles = [line for line in done.stdout.splitlines() if line.startswith("run/")]
     assert titles == ["run/trace-rank0.sqlite", "run/trace-rank1.sqlite"]
     record = run_record(tmp_path / "run")
     assert [trace["file"] for trace in record["traces"]] == ["trace-rank0.sqlite", "trace-rank1.sqlite"]
     assert record["ranges"]["decode"] == 4
     assert any("trace-rank%q{RANK}" in argument for argument in record["nsys_argv"])
-    refused = llmperf("analyze", "run", cwd=tmp_path)
-    assert (refused.code, refused.stdout) == (1, "")
-    assert "error: `run` holds 2 traces: trace-rank0.sqlite, trace-rank1.sqlite" in refused.stderr
+    query = "select rank, world from ranks order by rank"
+    job = llmperf("sql", "run", query, "--format", "csv", cwd=tmp_path)
+    assert job.stdout.splitlines()[1:] == ["0,2", "1,2"], job.stderr
 
 
 def test_torchrun_of_an_unmodified_script(nsys: Nsys, tmp_path: Path) -> None:

@@ -423,3 +423,57 @@ def test_models_that_cannot_be_counted_are_told(tmp_path: Path) -> None:
     main.push(2_000, 3_000, "decode").launch(2_010, gpu=(2_020, 2_030))
     encoder = AnalysisOptions(model=load_model("bert-base"), shapes=(RequestShape(1, 16, 1),))
     assert "encoder_has_no_decode" in findings(trace, tmp_path, encoder)
+
+
+# -- jobs of several ranks -------------------------------------------------------------------------------------------
+
+
+def test_the_rank_that_the_others_wait_for(tmp_path: Path) -> None:
+    # given rank 1 of a world of four, which comes 2 ms late to each of three all-reduces
+    trace = TraceBuilder()
+    for rank in range(3):
+        trace.gpu(rank)
+        main = trace.process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":4}}', domain="llmperf")
+        main.push(1, 40_000_000, "forward")
+        for number in range(3):
+            end = 10_000_000 * (number + 1)
+            start = end - (1_000 if rank == 1 else 2_001_000)
+            main.launch(start - 10, gpu=(start, end), name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL", device=rank)
+
+    found = findings(trace, tmp_path)
+
+    (late,) = found["late_rank"]
+    assert (late.phase, late.at_stake_ns) == ("forward", 3 * 2 * 2_000_000)
+    assert late.message.startswith("in forward the other ranks wait 12.0 ms for rank 1, which comes last to 3 of 3")
+    (missing,) = found["ranks_missing"]
+    assert missing.message == "the job has 4 ranks, and the trace has 3 of them: rank 3 missing"
+
+
+def test_ranks_that_take_turns_are_no_finding(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    for rank in range(2):
+        trace.gpu(rank)
+        main = trace.process(100 + rank).thread()
+        main.push(1, 90_000_000, "forward")
+        for number in range(8):
+            end = 10_000_000 * (number + 1)
+            start = end - (1_000 if number % 2 == rank else 2_001_000)
+            main.launch(start - 10, gpu=(start, end), name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL", device=rank)
+
+    assert "late_rank" not in findings(trace, tmp_path)
+
+
+def test_a_rank_whose_trace_is_cut_is_named(tmp_path: Path) -> None:
+    small = TraceBuilder().gpu()
+    small.process().thread().push(0, 90, "decode").launch(10, gpu=(20, 30))
+    small.write(tmp_path / "trace-rank0.sqlite")
+    (tmp_path / "trace-rank1.sqlite").write_bytes(b"SQLite format 3\x00 and no more")
+
+    with open_trace(tmp_path, TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened)
+
+    (left_out,) = [one for one in report.findings if one.code == "trace_left_out"]
+    assert left_out.severity == "error"
+    assert left_out.message.startswith("the trace of rank 1 is left out: ")
+    assert report.totals.kernel_count == 1

@@ -67,6 +67,7 @@ _TABLES: dict[str, str] = {
     "ThreadNames": "nameId priority globalTid",
     "ANALYSIS_DETAILS": "globalVid duration startTime stopTime",
     "ENUM_CUDA_MEMCPY_OPER": "id name label",
+    "TARGET_INFO_SESSION_START_TIME": "utcEpochNs utcTime localTime",
     "GPU_METRICS": "rawTimestamp@2025.3 timestamp typeId metricId value",
     "TARGET_INFO_GPU_METRICS": "typeId sourceId typeName metricId metricName",
     "DIAGNOSTIC_EVENT": "timestamp timestampType source severity text globalPid",

@@ -26,8 +26,9 @@ works for others
             Of other threads a call in an own range is its own work, and so is every call where at least half of all
             calls of the thread (one for each operation) are in an own range or in a phase of the thread. An own range
             is any that no library wrote.
-weak phase  a foreign ``forward``, ``backward`` or ``optimizer`` is no phase while a push/pop phase of another kind is
-            open on its thread, nor a foreign ``step`` while one that is no ``step`` is.
+weak phase  a foreign ``forward``, ``backward`` or ``optimizer``, or a step of an engine (`engine_phase`), is no phase
+            while a push/pop phase of another kind is open on its thread, nor a foreign ``step`` while one that is no
+            ``step`` is.
 recomputed  a ``forward`` is no phase while a push/pop ``backward`` is open on its thread, nor on a thread whose phases
             by name are all ``forward``, each enclosed by a push/pop ``backward`` of the process.
 loop        a range is no phase that encloses another push/pop range of the same phase on its thread.
@@ -97,7 +98,20 @@ def phase_name(domain: str | None, text: str | None) -> str | None:
     if _FOREIGN_STEP.fullmatch(text):
         return STEP
     spelled = _FOREIGN_PHASE.fullmatch(text)
-    return spelled[1].lower() if spelled else None
+    return spelled[1].lower() if spelled else engine_phase(text)
+
+
+def engine_phase(text: str) -> str | None:
+    """Phase of a step that vLLM or SGLang marks itself: by requests with prompts and requests that generate."""
+    if text == "scheduler.run_batch":
+        return STEP
+    head, _, tail = text.partition("_generation_")
+    if not tail or not head.startswith("execute_"):
+        return None
+    prompts, running = head.rpartition("context_")[2].split("(")[0], tail.split("(")[0]
+    return {(True, False): "prefill", (False, True): "decode", (True, True): "mixed"}.get(
+        (prompts != "0", running != "0")
+    )
 
 
 # -- what the trace says ---------------------------------------------------------------------------------------------
@@ -146,7 +160,8 @@ class Range:
         """Of two phases one inside the other, the inner one is no phase if it is weaker."""
         if self.domain == OWN_DOMAIN:
             return 3
-        return {"forward": 2, "backward": 2, "optimizer": 2, STEP: 0}.get(self.phase or "", 3)
+        named = {"forward": 2, "backward": 2, "optimizer": 2, STEP: 0}
+        return named.get(self.phase or "", 3 if engine_phase(self.text or "") is None else 2)
 
     def encloses(self, other: Range) -> bool:
         """Whether `other`, another range, lies in it; of two equal ones the later row is the inner one."""

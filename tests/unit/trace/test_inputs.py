@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import lzma
-import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -138,24 +137,6 @@ def test_run_directory(trace: Path, expected: dict[str, Any], tmp_path: Path) ->
     trace.rename(run / "trace.sqlite")
 
     assert comparable_report(run) == expected
-
-
-def test_run_directory_with_a_trace_for_each_rank(trace: Path, tmp_path: Path) -> None:
-    # given ranks 0, 2 and 10, of which one was not exported yet
-    run = tmp_path / "run"
-    run.mkdir()
-    for rank in (10, 2, 0):
-        (run / f"trace-rank{rank}.nsys-rep").write_bytes(b"NVIDIA Tegra Profiler Report 2024@2@3\n")
-    for rank in (10, 0):
-        shutil.copy(trace, run / f"trace-rank{rank}.sqlite")
-
-    # then none of them stands for the run: each is named
-    with pytest.raises(TraceError) as caught:
-        open_trace(run)
-    assert (
-        caught.value.message == f"`{run}` holds 3 traces: trace-rank0.sqlite, trace-rank2.nsys-rep, trace-rank10.sqlite"
-    )
-    assert caught.value.hint == f"take one of them, as in `{run}/trace-rank0.sqlite`"
 
 
 def test_symbolic_links(trace: Path, expected: dict[str, Any], tmp_path: Path) -> None:

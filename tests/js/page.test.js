@@ -6,6 +6,7 @@ const fs = require("node:fs");
 const path = require("node:path");
 const zlib = require("node:zlib");
 const model = require("../../nsys_pipeline/report/page/timeline_model.js");
+const { aligned, powers, shortNumber } = require("../../nsys_pipeline/report/page/charts.js");
 const { compareCells } = require("../../nsys_pipeline/report/page/page.js");
 
 const row = (...spans) => model.makeRow(spans.map((s) => s[0]), spans.map((s) => s[1]), Uint32Array.from(spans.keys()));
@@ -114,6 +115,19 @@ test("cells sort by value, unknown last either way", () => {
   assert.deepEqual(sorted([10, null, 9], false), [9, 10, null]);
   assert.deepEqual(sorted([10, null, 9], true), [10, 9, null]);
   assert.deepEqual(sorted(["k10", "k9", ""], false), ["k9", "k10", ""]);
+});
+
+test("series with points of their own share one list of x", () => {
+  const of = (xs, ys, labels = []) => ({ xs, ys, labels });
+  const { data, labels } = aligned([of([1, 3], [10, 30]), of([2, 3, null], [5, null, 7], ["a", "b", "c"])]);
+  assert.deepEqual(data, [[1, 2, 3], [10, null, 30], [null, 5, null]]);
+  assert.deepEqual([...labels[1]], [[1, "a"], [2, "b"]]);
+});
+
+test("a log axis names powers of ten alone", () => {
+  assert.deepEqual(powers([0.1, 0.2, 1, 5, 10, 1000]), ["0.1", "", "1", "", "10", "1,000"]);
+  assert.equal(shortNumber(1234567), "1,235,000");
+  assert.equal(shortNumber(null), "–");
 });
 
 test("what Python packed is what it was", { skip: !process.env.TIMELINE && "no timeline given" }, () => {

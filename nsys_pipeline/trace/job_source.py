@@ -1,0 +1,336 @@
+"""Read the exports of one job, one for each rank or recording, as if nsys had recorded them together.
+
+Each export counts time from its own start, names its own strings, and numbers the processes and GPUs of its own host.
+All of that is brought to one scale here, so that nothing after it knows of more than one export.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.trace.source import ROW_ID, Source, TableLoad, quote
+from nsys_pipeline.trace.sqlite_source import SqliteSource
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MAX_HOSTS = 127
+_STRINGS = frozenset({"textId", "nameId", "demangledName", "shortName"})
+_TIMES = frozenset({"start", "end", "timestamp"})
+_THREADS = frozenset({"globalTid", "globalPid", "endGlobalTid"})
+_GPUS = frozenset({"deviceId", "gpuId", "cudaId", "cuDevice", "typeId"})
+# Kernels that end together on all ranks.
+_COLLECTIVES = ("%AllReduce%", "%AllGather%", "%ReduceScatter%", "%cross_device_reduce%")
+_MAX_COLLECTIVES = 2_000
+
+
+@attrs.frozen
+class Member:
+    """One export of the job, with what brings it to the common scale. Times in ns.
+
+    `shift_ns` is added to its times. `clock_error_ns` is how far that may be off: 0 on the first export's host, None if
+    nothing says. `problem` says why it is left out.
+    """
+
+    path: Path
+    source: Source | None
+    rank: int | None
+    host: int = 0
+    shift_ns: int = 0
+    clock_error_ns: int | None = 0
+    device_offset: int = 0
+    string_offset: int = 0
+    processes: frozenset[int] = frozenset()
+    problem: str | None = None
+
+
+@attrs.frozen
+class _Facts:
+    """What an export says about where and when it was recorded."""
+
+    epoch_ns: int | None
+    hostname: str | None
+    gpus: frozenset[tuple[object, ...]]
+    has_gpu_uuids: bool
+    processes: frozenset[int]
+    gpu_count: int
+    string_count: int
+    collectives: tuple[tuple[str, int, int], ...]
+
+
+class JobSource:
+    """Several SQLite exports as one. A member that cannot be read is left out, and said to be; see `members`."""
+
+    def __init__(self, path: Path, sources: Sequence[tuple[Path, Source | TraceError]]) -> None:
+        self.path = path
+        self.members = _on_one_scale(sources)
+        if all(member.source is None for member in self.members):
+            first = next(error for _, error in sources if isinstance(error, TraceError))
+            raise first
+        self._has_loaded = False
+
+    def _readable(self) -> list[tuple[int, Member, Source]]:
+        return [
+            (index, member, member.source) for index, member in enumerate(self.members) if member.source is not None
+        ]
+
+    def tables(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the tables that any member has, with the columns that any has."""
+        merged: dict[str, dict[str, None]] = {}
+        for _, _, source in self._readable():
+            for table, columns in source.tables().items():
+                merged.setdefault(table, {}).update(dict.fromkeys(columns))
+        return {table: tuple(columns) for table, columns in merged.items()}
+
+    def types(self, table: str) -> Mapping[str, str]:
+        """Columns of the table with the types that the first member with it gives."""
+        for _, _, source in self._readable():
+            if table in source.tables():
+                return source.types(table)
+        return {}
+
+    def load(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> None:
+        """Load each member's tables beside the targets, then add them to those; see `Source.load`."""
+        wide = [load.widened() for load in loads]
+        for load in wide:
+            con.execute(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
+        for index, member, source in self._readable():
+            own = [attrs.evolve(load, target=_beside(load.target)) for load in wide if load.table in source.tables()]
+            try:
+                source.load(con, own)
+                source.settle()
+            except TraceError as error:
+                if self._has_loaded or len(self._readable()) == 1:
+                    raise
+                self.members[index] = attrs.evolve(member, source=None, problem=error.message)
+                own_targets: list[TableLoad] = []
+            else:
+                own_targets = own
+            for load in wide:
+                if any(each.target == _beside(load.target) for each in own_targets):
+                    columns = ", ".join(_moved(name, load, member) for name in load.types)
+                    con.execute(f"INSERT INTO {load.target} SELECT {columns} FROM {_beside(load.target)}")  # noqa: S608
+            con.execute(";".join(f"DROP TABLE IF EXISTS {each.target}" for each in own))
+        self._has_loaded = True
+
+    def files(self) -> list[tuple[object, ...]]:
+        """See `Source.files`: a row for each member and process of it that works on a GPU."""
+        return [
+            (i + 1, one.rank, one.host, one.shift_ns, one.clock_error_ns, process, str(one.path), one.problem)
+            for i, one in enumerate(self.members)
+            for process in (*sorted(one.processes),) or (None,)
+        ]
+
+    def settle(self) -> None:
+        """Every member is settled as it is loaded."""
+
+    def rows(self, table: str, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
+        """Texts of a small table, of every member; see `Source.rows`."""
+        return [
+            row for _, _, source in self._readable() if table in source.tables() for row in source.rows(table, columns)
+        ]
+
+    def interrupt(self) -> None:
+        """See `Source.interrupt`."""
+        for _, _, source in self._readable():
+            source.interrupt()
+
+    def close(self) -> None:
+        """Let go of files."""
+        for _, _, source in self._readable():
+            source.close()
+
+
+def rank_of(path: Path) -> int | None:
+    """Rank that a file's name says: `trace-rank3.sqlite`, `out.3.nsys-rep`; None without a number."""
+    numbers = re.findall(r"\d+", path.name.split(".sqlite")[0].removesuffix(".nsys-rep"))
+    named = re.search(r"rank[-_.]?(\d+)", path.name, re.IGNORECASE)
+    return int(named[1]) if named else int(numbers[-1]) if numbers else None
+
+
+def _beside(target: str) -> str:
+    return f"{target}_OF_MEMBER"
+
+
+def _moved(name: str, load: TableLoad, member: Member) -> str:
+    """The expression that brings a column of a member to the common scale."""
+    column = quote(name)
+    moved = column
+    if name == ROW_ID:
+        moved = f"{column} + (SELECT coalesce(max({ROW_ID}), 0) FROM {load.target})"  # noqa: S608
+    elif name in _STRINGS or (name, load.table) == ("id", "StringIds"):
+        moved = f"{column} + {member.string_offset}"
+    elif name in _TIMES:
+        # Start and end 0: CUPTI could not take the time.
+        is_untimed = '"start" = 0 AND "end" = 0' if {"start", "end"} <= load.columns.keys() else "false"
+        moved = f"CASE WHEN {is_untimed} THEN {column} ELSE {column} + ({member.shift_ns}) END"
+    elif name == "duration":
+        moved = f"{column} + ({member.shift_ns})"
+    elif name in _THREADS:
+        moved = f"{column} + {member.host << 56}"
+    elif name in _GPUS or (name, load.table) == ("id", "TARGET_INFO_GPU"):
+        moved = f"{column} + {member.device_offset}"
+    return moved
+
+
+def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[Member]:
+    """Hosts told apart, clocks aligned. Members keep the order of `sources`."""
+    facts: dict[int, _Facts] = {}
+    members: list[Member] = []
+    for index, (path, source) in enumerate(sources):
+        problem = source.message if isinstance(source, TraceError) else None
+        opened = None if isinstance(source, TraceError) else source
+        if isinstance(opened, SqliteSource):
+            try:
+                facts[index] = _facts(opened)
+            except TraceError as error:
+                opened, problem = None, error.message
+        members.append(Member(path, opened, rank_of(path), problem=problem))
+    hosts = _hosts(facts)
+    if len(set(hosts.values())) > MAX_HOSTS:
+        raise TraceError(
+            f"{len(set(hosts.values()))} hosts are more than fit in one analysis ({MAX_HOSTS})",
+            hint="analyze the traces of some hosts at a time",
+        )
+    offsets: dict[int, int] = {}
+    next_offset = 0
+    for host in sorted(set(hosts.values())):
+        offsets[host] = next_offset
+        next_offset += max((facts[index].gpu_count for index in facts if hosts[index] == host), default=0)
+    epochs = [fact.epoch_ns for fact in facts.values() if fact.epoch_ns is not None]
+    first = min(epochs, default=0)
+    next_string = 0
+    for index, fact in facts.items():
+        shift = 0 if fact.epoch_ns is None else fact.epoch_ns - first
+        members[index] = attrs.evolve(
+            members[index],
+            host=hosts[index],
+            shift_ns=shift,
+            clock_error_ns=0 if hosts[index] == 0 else None,
+            device_offset=offsets[hosts[index]],
+            string_offset=next_string,
+            processes=frozenset(process + (hosts[index] << 56) for process in fact.processes),
+        )
+        next_string += fact.string_count
+    return _aligned(members, facts)
+
+
+def _hosts(facts: Mapping[int, _Facts]) -> dict[int, int]:
+    """Host of each export: those that list the same GPUs under the same host name.
+
+    Where GPUs have no identity, exports with work of equal process ids are of different hosts.
+    """
+    known: list[tuple[object, set[int]]] = []
+    hosts: dict[int, int] = {}
+    for index, fact in facts.items():
+        place = (fact.hostname, fact.gpus)
+        for host, (other, processes) in enumerate(known):
+            if place == other and (fact.has_gpu_uuids or not processes & fact.processes):
+                hosts[index] = host
+                processes.update(fact.processes)
+                break
+        else:
+            hosts[index] = len(known)
+            known.append((place, set(fact.processes)))
+    return hosts
+
+
+def _aligned(members: list[Member], facts: Mapping[int, _Facts]) -> list[Member]:
+    """Clocks of other hosts moved so that collectives end together with those of the first host."""
+    reference = [index for index in facts if members[index].host == 0]
+    for host in sorted({member.host for member in members if member.source is not None} - {0}):
+        found: tuple[int, int] | None = None
+        for index in (index for index in facts if members[index].host == host):
+            for other in reference:
+                mine, theirs = facts[index].collectives, facts[other].collectives
+                names = [name for name, _, _ in mine]
+                if mine and names == [name for name, _, _ in theirs]:
+                    lags = [
+                        (end_b + members[other].shift_ns) - (end_a + members[index].shift_ns)
+                        for (_, _, end_a), (_, _, end_b) in zip(mine, theirs, strict=True)
+                    ]
+                    middle = int(median(lags))
+                    error = int(median(abs(lag - middle) for lag in lags))
+                    if found is None or error < found[1]:
+                        found = middle, error
+        if found is not None:
+            lag, error = found
+            members = [
+                attrs.evolve(member, shift_ns=member.shift_ns + lag, clock_error_ns=error)
+                if member.host == host and member.source is not None
+                else member
+                for member in members
+            ]
+    return members
+
+
+def _facts(source: SqliteSource) -> _Facts:
+    tables = source.tables()
+    with closing(source.reader()) as con:
+
+        def rows(table: str, columns: str, tail: str = "") -> list[tuple[object, ...]]:
+            wanted = columns.replace(" ", "").split(",")
+            if not set(wanted) <= set(tables.get(table, ())):
+                return []
+            names = ", ".join(map(quote, wanted))
+            return con.execute(f"SELECT DISTINCT {names} FROM {quote(table)} {tail}").fetchall()  # noqa: S608
+
+        try:
+            epochs = rows("TARGET_INFO_SESSION_START_TIME", "utcEpochNs")
+            names = rows("TARGET_INFO_SYSTEM_ENV", "value", "WHERE name = 'Hostname'")
+            identified = [row for row in rows("TARGET_INFO_GPU", "id, name, uuid") if row[2]]
+            gpus = identified or rows("TARGET_INFO_GPU", "id, name, busLocation")
+            (last_string,) = rows("StringIds", "id", "ORDER BY id DESC LIMIT 1") or [(0,)]
+            working = rows("CUPTI_ACTIVITY_KIND_KERNEL", "globalPid, deviceId")
+            return _Facts(
+                epoch_ns=next((int(str(value)) for (value,) in epochs if value is not None), None),
+                hostname=next((str(value) for (value,) in names if value), None),
+                gpus=frozenset(gpus),
+                has_gpu_uuids=bool(identified),
+                processes=frozenset(int(str(pid)) for pid, _ in working if pid is not None)
+                | _marked_processes(con, tables),
+                gpu_count=1
+                + max(
+                    [int(str(number)) for number, *_ in (*gpus, *((d,) for _, d in working)) if number is not None],
+                    default=0,
+                ),
+                string_count=1 + int(str(last_string[0])),
+                collectives=_collectives(con, tables),
+            )
+        except sqlite3.Error as error:
+            raise TraceError(f"`{source.path}` is damaged: SQLite says `{error}`") from error
+
+
+def _marked_processes(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> frozenset[int]:
+    """Serialized ids of the processes with NVTX events: ranks without a GPU have nothing else."""
+    if "globalTid" not in tables.get("NVTX_EVENTS", ()):
+        return frozenset()
+    found = con.execute("SELECT DISTINCT globalTid >> 24 << 24 FROM NVTX_EVENTS WHERE globalTid IS NOT NULL")
+    return frozenset(process for (process,) in found)
+
+
+def _collectives(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> tuple[tuple[str, int, int], ...]:
+    """Name, start and end of the first collectives, in order."""
+    if (
+        not {"shortName", "start", "end"} <= set(tables.get("CUPTI_ACTIVITY_KIND_KERNEL", ()))
+        or "StringIds" not in tables
+    ):
+        return ()
+    likes = " OR ".join("value LIKE ?" for _ in _COLLECTIVES)
+    names = dict(con.execute(f"SELECT id, value FROM StringIds WHERE {likes}", _COLLECTIVES).fetchall())  # noqa: S608
+    if not names:
+        return ()
+    marks = ", ".join("?" * len(names))
+    table = "CUPTI_ACTIVITY_KIND_KERNEL"
+    query = f'SELECT shortName, "start", "end" FROM {table} WHERE shortName IN ({marks}) ORDER BY "start" LIMIT ?'  # noqa: S608
+    rows = con.execute(query, [*names, _MAX_COLLECTIVES]).fetchall()
+    return tuple((names[name], start, end) for name, start, end in rows)

@@ -1,0 +1,45 @@
+-- A rank that the others wait for in collectives.
+-- Algorithm: in each collective the ranks that are there wait for the last one to come. The rank that came last to at least
+-- half of that waiting time, or twice its fair share, is the late one. Warm-up is left out.
+-- Grain: a rank and a phase.
+-- severity: info
+-- message: in {phase} the other ranks wait {at_stake_ns:ms} for {what}, which comes last to {late_count:,} of {collectives:,}
+--   collectives
+-- hint: look at what it does before them: `llmperf sql TRACE "from ranks"`, and the budget of its GPU
+-- requires: attribute.collectives, attribute.gpu_work, attribute.phase_ranges, load.ranks
+-- columns:
+--   phase       VARCHAR Phase of the kernels that wait.
+--   at_stake_ns BIGINT  Time that the others wait for it, added up over them. Unit: ns.
+--   what        VARCHAR The rank, or its process.
+--   late_count  BIGINT  Collectives to which it comes last.
+--   collectives BIGINT  Collectives of the phase.
+WITH member AS (
+    SELECT c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last, p.phase
+    FROM attribute.collectives AS c
+    JOIN attribute.gpu_work AS w USING (op_id)
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE c.group_id IS NOT NULL AND NOT p.is_warmup
+),
+collective AS (
+    SELECT
+        phase, group_id, number, any_value(rank_count) AS rank_count, sum(wait_ns) AS wait_ns,
+        arg_max(process_key, is_last) AS last_process
+    FROM member
+    GROUP BY phase, group_id, number
+),
+phase AS (
+    SELECT phase, count(*) AS collectives, sum(wait_ns) AS wait_ns, max(rank_count) AS rank_count
+    FROM collective
+    GROUP BY phase
+),
+late AS (
+    SELECT phase, last_process, count(*) AS late_count, sum(wait_ns) AS wait_ns FROM collective GROUP BY phase, last_process
+)
+SELECT
+    l.phase, l.wait_ns::BIGINT AS at_stake_ns,
+    coalesce('rank ' || r.rank, 'process ' || (l.last_process & 16777215)) AS what, l.late_count, p.collectives
+FROM late AS l
+JOIN phase AS p USING (phase)
+LEFT JOIN load.ranks AS r ON r.process_key = l.last_process
+-- Somebody always comes last. It matters if one rank has far more than its share of a time that matters.
+WHERE l.wait_ns >= greatest(0.5, 1.5 / p.rank_count) * p.wait_ns AND l.wait_ns >= 1000000

@@ -1,0 +1,45 @@
+-- Ranks of the job: processes with GPU work or a run mark, with the rank that the mark, else the name of the file, says.
+-- Grain: process_key.
+-- materialize: table
+-- requires: load.gpu_ops, load.nvtx_marks, load.trace_files
+-- columns:
+--   process_key    BIGINT    Joins load.processes.
+--   rank           BIGINT    Rank, NULL where nothing says.
+--   world          BIGINT    Ranks of the job as the run mark says, else NULL.
+--   host_id        BIGINT    Host: 0 is the first one.
+--   device_ids     BIGINT[]  GPUs that it works on. Join load.devices.
+--   path           VARCHAR   File that it is read from.
+--   clock_error_ns BIGINT    How far its times may be off the first file's. Unit: ns.
+WITH working AS (
+    SELECT process_key, list_sort(list(DISTINCT device_id)) AS device_ids
+    FROM load.gpu_ops
+    WHERE process_key IS NOT NULL
+    GROUP BY process_key
+),
+mark AS (
+    SELECT process_key, arg_min(fields, at_ns) AS fields
+    FROM (
+        SELECT process_key, at_ns, try_cast(substr("text", length('llmperf.run ') + 1) AS JSON) AS fields
+        FROM load.nvtx_marks
+        WHERE starts_with("text", 'llmperf.run ')
+    )
+    WHERE fields IS NOT NULL
+    GROUP BY process_key
+),
+file AS (
+    SELECT process_key, any_value("path") AS "path", any_value(rank) AS rank, any_value(host_id) AS host_id,
+        any_value(clock_error_ns) AS clock_error_ns
+    FROM load.trace_files
+    WHERE problem IS NULL
+    GROUP BY process_key
+)
+SELECT
+    process_key,
+    coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank) AS rank,
+    try_cast(m.fields ->> '$.world' AS BIGINT) AS world,
+    coalesce(f.host_id, 0) AS host_id, coalesce(w.device_ids, []) AS device_ids,
+    coalesce(f.path, (SELECT any_value("path") FROM load.trace_files)) AS "path",
+    CASE WHEN f.process_key IS NULL THEN 0 ELSE f.clock_error_ns END AS clock_error_ns
+FROM working AS w
+FULL JOIN mark AS m USING (process_key)
+LEFT JOIN file AS f USING (process_key)

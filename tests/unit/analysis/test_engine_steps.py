@@ -1,0 +1,166 @@
+"""Steps that engines mark themselves: real servers, whose ranges say requests and tokens but not lengths."""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.model import Model
+from nsys_pipeline.records import Report
+from nsys_pipeline.report.sections import report_document
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support import real_traces
+from tests.support.ask import ask
+from tests.support.trace_builder import TraceBuilder
+
+LONGEST = 4096
+LAYERS, WIDTH, INNER, HEADS, KV_HEADS, HEAD, VOCAB = 12, 2560, 9728, 32, 8, 128, 32000
+QWEN3 = {
+    "model_type": "qwen3", "hidden_size": WIDTH, "intermediate_size": INNER, "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS, "num_key_value_heads": KV_HEADS, "head_dim": HEAD, "vocab_size": VOCAB,
+    "max_position_embeddings": LONGEST, "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+}  # fmt: skip
+
+
+def product_flops(tokens: int, logits: int) -> int:
+    """By hand: two FLOPs for each weight and token, and for each weight of the head and position."""
+    attention = WIDTH * HEAD * (HEADS + 2 * KV_HEADS) + HEADS * HEAD * WIDTH
+    return 2 * tokens * LAYERS * (attention + 3 * WIDTH * INNER) + 2 * logits * VOCAB * WIDTH
+
+
+def attention_flops(sequences: list[tuple[int, int]]) -> int:
+    """By hand: scores and values, for each new token over itself and all before it."""
+    pairs = sum(position + 1 for q, kv in sequences for position in range(kv, kv + q))
+    return LAYERS * 4 * HEADS * HEAD * pairs
+
+
+def even(total: int, parts: int) -> list[int]:
+    return [total // parts + (index < total % parts) for index in range(parts)]
+
+
+def steps_in(path: Path) -> list[tuple[int, int, int, int]]:
+    """Requests and tokens of prompts, then of requests that generate, read from the ranges without any of our code."""
+    pattern = re.compile(r"execute_context_(\d+)\((\d+)\)_generation_(\d+)\((\d+)\)")
+    with sqlite3.connect(path) as connection:
+        texts = connection.execute(
+            "SELECT coalesce(n.text, s.value) FROM NVTX_EVENTS AS n LEFT JOIN StringIds AS s ON s.id = n.textId"
+        )
+        found = [pattern.fullmatch(text) for (text,) in texts if text]
+    numbers = [tuple(map(int, match.groups())) for match in found if match]
+    return [(a, b, c, d) for a, b, c, d in numbers if a + c]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return real_traces.unpack_by_name("h200_vllm_serve", tmp_path_factory.mktemp("served"))
+
+
+def report_of(path: Path, model: Model | None, **options: int) -> Report:
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        return analyze(trace, AnalysisOptions(model=model, **options))  # type: ignore[arg-type]
+
+
+def test_products_are_exact_and_attention_has_bounds(served: Path) -> None:
+    report = report_of(served, Model.from_config(QWEN3))
+    products, least, most, tokens, counts = (Counter[str]() for _ in range(5))
+    for prompts, prompt_tokens, running, running_tokens in steps_in(served):
+        phase = "mixed" if prompts and running else "prefill" if prompts else "decode"
+        counts[phase] += 1
+        tokens[phase] += prompt_tokens + running_tokens
+        products[phase] += product_flops(prompt_tokens + running_tokens, prompts + running)
+        begun = [(q, 0) for q in (even(prompt_tokens, prompts) if prompts else [])] + [(1, 1)] * running
+        least[phase] += attention_flops(begun)
+        most[phase] += attention_flops([(q, LONGEST - q) for q, _ in begun])
+    found = {phase.name: phase for phase in report.phases}
+    assert counts == {"prefill": 2, "decode": 113, "mixed": 9}
+    for name, phase in found.items():
+        assert (phase.counted_occurrences, phase.tokens) == (counts[name], tokens[name])
+        assert (phase.flops_min, phase.flops_max) == (products[name] + least[name], products[name] + most[name])
+        # between bounds there is no number, and no utilization that looks exact
+        numbers = (phase.flops, phase.bytes, phase.mfu_wall, phase.mfu_busy, phase.mbu_busy, phase.sol_ns, phase.bound)
+        assert set(numbers) == {None}
+        assert phase.mfu_busy_min is not None
+        assert phase.mfu_busy_max is not None
+        assert 0 < phase.mfu_busy_min < phase.mfu_busy_max < 1
+    assert Counter(finding.code for finding in report.findings)["lengths_unknown"] == 3
+
+
+def test_operations_of_a_step_are_exact_but_for_attention(served: Path, tmp_path: Path) -> None:
+    query = """
+        SELECT string_agg(DISTINCT name) FILTER (WHERE flops IS NULL) AS open,
+            sum(flops * layers * occurrences)::BIGINT AS products
+        FROM ops WHERE phase = 'prefill'
+    """
+    answer = ask(served, query, tmp_path, options=AnalysisOptions(model=Model.from_config(QWEN3)))
+    steps = [(a, b) for a, b, running, _ in steps_in(served) if not running]
+    assert answer.splitlines()[1:] == [f"attention,{sum(product_flops(tokens, count) for count, tokens in steps)}"]
+
+
+def test_a_shorter_longest_sequence_narrows_the_bounds(served: Path) -> None:
+    model = Model.from_config(QWEN3)
+    wide, narrow = (
+        {phase.name: phase for phase in report_of(served, model, max_context=longest).phases}["decode"]
+        for longest in (LONGEST, 3040)
+    )
+    assert wide.flops_min == narrow.flops_min
+    assert wide.flops_max is not None
+    assert narrow.flops_max is not None
+    assert wide.flops_max > narrow.flops_max
+
+
+def test_readers_are_shown_a_range(served: Path) -> None:
+    table = report_document(report_of(served, Model.from_config(QWEN3))).sections[0].blocks[0]
+    columns = {column.label: column.cells for column in table.columns}  # type: ignore[union-attr]
+    assert columns["TFLOP"][:3] == ("7.95–9.56", "1.34–1.76", "59.83–72.58")
+    assert all("–" in cell.strip("–") for cell in columns["MBU busy %"][:3])
+
+
+def test_without_a_longest_sequence_there_is_no_upper_bound(served: Path) -> None:
+    config = {name: value for name, value in QWEN3.items() if name != "max_position_embeddings"}
+    report = report_of(served, Model.from_config(config))
+    assert {phase.flops_max for phase in report.phases} == {None}
+    table = report_document(report).sections[0].blocks[0]
+    (cells,) = (column.cells for column in table.columns if column.label == "TFLOP")  # type: ignore[union-attr]
+    assert cells[0] == "≥7.95"
+
+
+def test_steps_of_sglangs_scheduler(tmp_path: Path) -> None:
+    report = report_of(real_traces.unpack_by_name("h200_sglang_serve", tmp_path), None)
+    assert [(phase.name, phase.occurrences, phase.kernel_count) for phase in report.phases] == [("step", 133, 25535)]
+
+
+def test_an_engines_own_ranges_are_parts_of_marked_steps(tmp_path: Path) -> None:
+    """Where both are there, the mark has the lengths."""
+    builder = TraceBuilder().gpu()
+    main = builder.process().thread()
+    main.push(0, 100, "decode", domain="llmperf").mark(1, 'llmperf.step {"q":1,"kv":[9,8]}', domain="llmperf")
+    main.push(5, 60, "execute_context_0(0)_generation_2(2)").launch(10, gpu=(20, 50))
+    main.push(70, 95, "scheduler.run_batch").launch(75, gpu=(80, 90))
+    report = report_of(builder.write(tmp_path / "trace.sqlite"), Model.from_config(QWEN3))
+    (decode,) = report.phases
+    assert (decode.name, decode.occurrences, decode.kernel_count, decode.tokens) == ("decode", 1, 2, 2)
+    assert decode.flops == product_flops(2, 2) + attention_flops([(1, 9), (1, 8)])
+    assert (decode.flops_min, decode.flops_max) == (decode.flops, decode.flops)
+
+
+def test_layers_that_engines_mark(tmp_path: Path) -> None:
+    builder = TraceBuilder().gpu()
+    main = builder.process().thread()
+    names = [
+        "{'Module': 'model.layers.3.self_attn', 'Inputs': [[4, 2560]]}",
+        "{'Module': 'model.layers.3.self_attn.qkv_proj'}",
+        "{'Module': 'language_model.model.layers.11.mlp'}",
+        "{'Module': 'model.layers.4'}",
+        "layer_5",
+    ]
+    for index, name in enumerate(names):
+        main.push(10 * index, 10 * index + 5, name)
+    with open_trace(builder.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
+        trace.build("attribute.layer_ranges")
+        rows = trace.connection.execute("SELECT layer, part FROM attribute.layer_ranges ORDER BY start_ns").fetchall()
+    assert rows == [(3, "attn"), (11, "mlp")]

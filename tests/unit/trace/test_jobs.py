@@ -1,0 +1,192 @@
+"""A directory with a trace for each rank is one trace: the same numbers as if all had been recorded together."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.duck import records
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.job_source import rank_of
+from tests.support.small_trace import comparable_report
+from tests.support.trace_builder import TraceBuilder
+
+ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
+NO_CACHE = TraceOptions(use_cache=False)
+
+
+def rank(
+    trace: TraceBuilder,
+    number: int,
+    *,
+    device: int | None = None,
+    pid: int | None = None,
+    clock: int = 0,
+    names: str = "",
+) -> TraceBuilder:
+    """Two requests with an all-reduce in each. `clock` is what this recording's clock shows less than the others'."""
+    device = number if device is None else device
+    main = trace.process(100 + number if pid is None else pid).thread()
+    main.push(100 - clock, 400 - clock, f"prefill{names}")
+    main.launch(110 - clock, gpu=(120 - clock, 150 - clock), name=f"gemm{names}", device=device)
+    for start, end in ((200 + 10 * number, 300), (500 + 20 * number, 600)):
+        main.launch(start - 5 - clock, gpu=(start - clock, end - clock), name=ALL_REDUCE, device=device)
+    main.memcpy(700 - clock, gpu=(710 - clock, 720 - clock))
+    return trace
+
+
+def gpus(trace: TraceBuilder, *uuids: str) -> TraceBuilder:
+    for device, uuid in enumerate(uuids):
+        trace.row("TARGET_INFO_GPU", id=device, name="NVIDIA H100 80GB HBM3", smCount=132, uuid=uuid, cuDevice=device)
+    return trace
+
+
+def started(trace: TraceBuilder, epoch_ns: int) -> TraceBuilder:
+    trace.row("TARGET_INFO_SESSION_START_TIME", utcEpochNs=epoch_ns)
+    return trace
+
+
+def rows(path: Path, query: str, *targets: str) -> list[dict[str, Any]]:
+    with open_trace(path, NO_CACHE) as trace:
+        trace.build(*targets)
+        return records(trace.connection, query)
+
+
+def test_ranks_of_one_host_are_what_they_would_be_in_one_recording(tmp_path: Path) -> None:
+    # given the same job recorded once as a whole, and once rank by rank, the second of which starts 40 ns later
+    whole = started(gpus(TraceBuilder(), "a", "b"), 1_000)
+    rank(rank(whole, 0), 1).write(tmp_path / "whole.sqlite")
+    job = tmp_path / "job"
+    job.mkdir()
+    rank(started(gpus(TraceBuilder(), "a", "b"), 1_000), 0).write(job / "trace-rank0.sqlite")
+    rank(started(gpus(TraceBuilder(), "a", "b"), 1_040), 1, clock=40).write(job / "trace-rank1.sqlite")
+
+    one, many = comparable_report(tmp_path / "whole.sqlite"), comparable_report(job)
+
+    assert many["totals"] == one["totals"]
+    assert many["phases"] == one["phases"]
+    assert many["unattributed"] == one["unattributed"]
+    assert many["kernels"] == one["kernels"]
+    assert all(check["passed"] for check in many["checks"])
+    query = "SELECT device_id, number, wait_ns, transfer_ns FROM attribute.collectives ORDER BY ALL"
+    assert rows(job, query, "attribute.collectives") == rows(tmp_path / "whole.sqlite", query, "attribute.collectives")
+    assert [row["wait_ns"] for row in rows(job, query, "attribute.collectives")] == [10, 20, 0, 0]
+
+
+def test_hosts_are_told_apart_and_their_clocks_aligned_on_collectives(tmp_path: Path) -> None:
+    # given two hosts with equal pids and GPU numbers; the second one's clock is wrong by 5 s, and its strings differ
+    rank(started(gpus(TraceBuilder(), "a"), 10**18), 0, device=0, pid=100).write(tmp_path / "out.0.sqlite")
+    other = started(gpus(TraceBuilder(), "b"), 10**18 + 5 * 10**9)
+    other.string("shifts every id")
+    rank(other, 1, device=0, pid=100).write(tmp_path / "out.1.sqlite")
+
+    ranks = rows(tmp_path, "FROM load.ranks ORDER BY rank", "load.ranks")
+    waits = rows(
+        tmp_path, "SELECT device_id, number, wait_ns FROM attribute.collectives ORDER BY ALL", "attribute.collectives"
+    )
+    kernels = rows(
+        tmp_path,
+        "SELECT device_id, count(*) AS n FROM attribute.gpu_work WHERE kind = 'kernel' GROUP BY ALL ORDER BY ALL",
+        "attribute.gpu_work",
+    )
+
+    assert [(one["rank"], one["host_id"], one["device_ids"], one["clock_error_ns"]) for one in ranks] == [
+        (0, 0, [0], 0), (1, 1, [1], 0),
+    ]  # fmt: skip
+    assert [(one["device_id"], one["number"], one["wait_ns"]) for one in waits] == [
+        (0, 1, 10), (0, 2, 20), (1, 1, 0), (1, 2, 0),
+    ]  # fmt: skip
+    assert [(one["device_id"], one["n"]) for one in kernels] == [(0, 3), (1, 3)]
+
+
+def test_a_host_without_common_collectives_has_an_unknown_clock(tmp_path: Path) -> None:
+    for number, uuid in enumerate("ab"):
+        trace = gpus(TraceBuilder(), uuid)
+        trace.process(100).thread().launch(1, gpu=(2, 3))
+        trace.write(tmp_path / f"trace-rank{number}.sqlite")
+
+    found = rows(tmp_path, "SELECT host_id, clock_error_ns FROM load.trace_files ORDER BY ALL", "load.trace_files")
+
+    assert [tuple(row.values()) for row in found] == [(0, 0), (1, None)]
+
+
+def test_strings_of_different_files_do_not_mix(tmp_path: Path) -> None:
+    rank(gpus(TraceBuilder(), "a", "b"), 0).write(tmp_path / "trace-rank0.sqlite")
+    rank(gpus(TraceBuilder(), "a", "b"), 1, names="_x").write(tmp_path / "trace-rank1.sqlite")
+
+    found = rows(
+        tmp_path,
+        "SELECT device_id, value FROM attribute.gpu_work JOIN load.strings ON string_id = name_id "
+        "WHERE starts_with(value, 'gemm') ORDER BY ALL",
+        "attribute.gpu_work", "load.strings",
+    )  # fmt: skip
+
+    assert [tuple(row.values()) for row in found] == [(0, "gemm"), (1, "gemm_x")]
+
+
+def test_damage_inside_a_file_leaves_that_rank_out(tmp_path: Path) -> None:
+    for number in range(3):
+        rank(gpus(TraceBuilder(), "a", "b", "c"), number).write(tmp_path / f"trace-rank{number}.sqlite")
+    with closing(sqlite3.connect(tmp_path / "trace-rank1.sqlite")) as db, db:
+        db.execute("UPDATE CUPTI_ACTIVITY_KIND_KERNEL SET start = 'never'")
+
+    found = rows(
+        tmp_path,
+        "SELECT DISTINCT file_id, rank, problem IS NULL AS is_read FROM load.trace_files ORDER BY file_id",
+        "load.gpu_ops", "load.trace_files",
+    )  # fmt: skip
+
+    assert [tuple(row.values()) for row in found] == [(1, 0, True), (2, 1, False), (3, 2, True)]
+    assert comparable_report(tmp_path)["totals"]["kernel_count"] == 6
+
+
+def test_no_readable_file_is_an_error(tmp_path: Path) -> None:
+    for number in range(2):
+        (tmp_path / f"trace-rank{number}.sqlite").write_bytes(b"")
+
+    with pytest.raises(TraceError, match="is empty"):
+        comparable_report(tmp_path)
+
+
+def test_a_cached_job_is_read_again_when_a_rank_changes(tmp_path: Path) -> None:
+    options = TraceOptions(cache_dir=tmp_path / "cache")
+    job = tmp_path / "job"
+    job.mkdir()
+    for number in range(2):
+        rank(gpus(TraceBuilder(), "a", "b"), number).write(job / f"trace-rank{number}.sqlite")
+    first = comparable_report(job, options)
+    (job / "report.html").write_text("a report beside the traces changes nothing")
+    with open_trace(job, options) as trace:
+        assert trace.is_cached
+    assert comparable_report(job, options) == first
+
+    shutil.copy(job / "trace-rank0.sqlite", tmp_path / "copy.sqlite")
+    (job / "trace-rank1.sqlite").unlink()
+    rank(rank(gpus(TraceBuilder(), "a", "b"), 1), 1).write(job / "trace-rank1.sqlite")
+
+    assert comparable_report(job, options)["totals"]["kernel_count"] == first["totals"]["kernel_count"] + 3
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("trace-rank10.sqlite", 10), ("report.3.nsys-rep", 3), ("h100_rank_2.sqlite.xz", 2), ("trace.sqlite", None),
+        ("node1-rank7.sqlite", 7),
+    ],
+)  # fmt: skip
+def test_a_rank_is_read_from_the_name(name: str, expected: int | None) -> None:
+    assert rank_of(Path(name)) == expected
+
+
+def test_a_folder_of_unlike_names_is_no_job(tmp_path: Path) -> None:
+    for name in ("base.sqlite", "new.sqlite"):
+        TraceBuilder().gpu().write(tmp_path / name)
+
+    with pytest.raises(TraceError, match="folder without a trace"):
+        open_trace(tmp_path)
