@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.costs import product_dtypes
 from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
+    Budget,
     Check,
     Finding,
     KernelRow,
@@ -37,9 +38,9 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "views.operator_summary", "views.findings", "attribute.phase_devices", "attribute.request_summary",
+    "views.operator_summary", "views.findings", "views.time_budget", "attribute.phase_devices", "attribute.request_summary",
     "attribute.unattributed_work", "attribute.work_totals", "load.metadata", "load.processes",
-    "load.recorder", "load.session",
+    "load.recorder", "load.session", "attribute.windows",
 )  # fmt: skip
 
 
@@ -53,13 +54,15 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
     trace.build(*TARGETS)
     con = trace.connection
-    phases = _phases(trace)
+    budgets = _budgets(trace)
+    phases = _phases(trace, budgets)
     operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
         trace=_trace_info(trace),
         totals=WorkTotals(**records(con, "SELECT * FROM attribute.work_totals")[0]),
         phases=phases,
-        unattributed=_unattributed(trace),
+        unattributed=_unattributed(trace, budgets.get(None, Budget())),
+        windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
@@ -122,6 +125,26 @@ def _trace_info(trace: Trace) -> TraceInfo:
     )
 
 
+def _budgets(trace: Trace) -> dict[str | None, Budget]:
+    """Phase, or None outside every phase, → what its time was spent on, over all GPUs."""
+    times: dict[str | None, dict[str, int]] = defaultdict(dict)
+    for row in records(
+        trace.connection,
+        "SELECT phase, class, sum(time_ns)::BIGINT AS time_ns FROM views.time_budget GROUP BY phase, class",
+    ):
+        times[row["phase"]][f"{row['class']}_ns"] = row["time_ns"]
+    return {phase: Budget(**classes) for phase, classes in times.items()}
+
+
+def _windows_ns(trace: Trace) -> dict[int, int]:
+    rows = records(
+        trace.connection,
+        "SELECT device_id, sum(end_ns - start_ns)::BIGINT AS window_ns FROM attribute.windows "
+        "GROUP BY device_id ORDER BY device_id",
+    )
+    return {row["device_id"]: row["window_ns"] for row in rows}
+
+
 def _recorder(trace: Trace) -> str | None:
     """Version of the nsys that recorded: as the trace says, or the report that it is, or that lies beside it."""
     if said := scalar(trace.connection, "SELECT recorder_version FROM load.recorder"):
@@ -132,7 +155,7 @@ def _recorder(trace: Trace) -> str | None:
     return None
 
 
-def _phases(trace: Trace) -> list[Phase]:
+def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
     con = trace.connection
     devices: dict[str, list[PhaseDevice]] = defaultdict(list)
     for row in records(
@@ -165,7 +188,15 @@ def _phases(trace: Trace) -> list[Phase]:
         )
         name = row.pop("phase")
         phases.append(
-            Phase(name=name, bound=word, bound_detail=detail, shapes=shapes[name], devices=devices[name], **row)
+            Phase(
+                name=name,
+                bound=word,
+                bound_detail=detail,
+                shapes=shapes[name],
+                devices=devices[name],
+                budget=budgets.get(name, Budget()),
+                **row,
+            )
         )
     first_start = dict(con.execute("SELECT phase, min(start_ns) FROM attribute.phase_ranges GROUP BY phase").fetchall())
     return sorted(phases, key=lambda phase: (_PHASE_ORDER.get(phase.name, 2), first_start[phase.name], phase.name))
@@ -174,7 +205,7 @@ def _phases(trace: Trace) -> list[Phase]:
 _PHASE_ORDER = {"prefill": 0, "decode": 1}
 
 
-def _unattributed(trace: Trace) -> Unattributed:
+def _unattributed(trace: Trace, budget: Budget) -> Unattributed:
     con = trace.connection
     reasons = {
         row["reason"]: {"count": row["count"], "time_ns": row["time_ns"]}
@@ -196,7 +227,7 @@ def _unattributed(trace: Trace) -> Unattributed:
         FROM attribute.unattributed_work
         """,
     )[0]
-    return Unattributed(reasons=reasons, **sums)
+    return Unattributed(reasons=reasons, budget=budget, **sums)
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:

@@ -1,22 +1,15 @@
-"""Inference servers: what each needs to be profiled well, and how its recording is started and stopped.
-
-Sources: the profiling pages of vLLM (docs.vllm.ai, contributing/profiling), SGLang (docs.sglang.io, benchmark and
-profiling) and TensorRT-LLM (nvidia.github.io/TensorRT-LLM, performance/perf-analysis), read in 2026.
-"""
+"""Drive an inference server: wait until it answers, record while a load runs, stop it."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import attrs
-
-from nsys_pipeline.capture.plan import CapturePlan
+from nsys_pipeline.capture.profiles import ServerProfile
 from nsys_pipeline.errors import NsysError, UsageError
 
 StageCallback = Callable[[str], None]
@@ -26,104 +19,10 @@ _POLL_S = 0.5
 _REQUEST_TIMEOUT_S = 600.0
 
 
-@attrs.frozen(kw_only=True)
-class ServerProfile:
-    """How one server is profiled.
-
-    `arguments` are added to its command unless one of the same name is there; `start` and `stop` are the paths that
-    begin and end a recording (None: the server does it by itself, as `environment` says), `start_body` is sent as JSON.
-    `range_hint`: what to do when it began none.
-    """
-
-    about: str
-    url: str | None
-    arguments: Mapping[str, str] = attrs.field(factory=dict)
-    environment: Mapping[str, str] = attrs.field(factory=dict)
-    capture_range: str | None = "profiler"
-    capture_range_end: str = "repeat"
-    start: str | None = None
-    start_body: Mapping[str, object] | None = None
-    stop: str | None = None
-    range_hint: str | None = None
-
-
-_VLLM = {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "VLLM_NVTX_SCOPES_FOR_PROFILING": "1"}
-
-SERVER_PROFILES: Mapping[str, ServerProfile] = {
-    "vllm-serve": ServerProfile(
-        about="vLLM 0.13 or newer, OpenAI server",
-        url="http://127.0.0.1:8000",
-        arguments={"--profiler-config.profiler": "cuda"},
-        environment=_VLLM,
-        start="/start_profile",
-        stop="/stop_profile",
-    ),
-    "vllm-serve-0.12": ServerProfile(
-        about="vLLM 0.12, OpenAI server",
-        url="http://127.0.0.1:8000",
-        environment=_VLLM | {"VLLM_TORCH_CUDA_PROFILE": "1"},
-        start="/start_profile",
-        stop="/stop_profile",
-    ),
-    "vllm": ServerProfile(
-        about="a script or benchmark that uses vLLM's LLM class, recorded as a whole",
-        url=None,
-        environment=_VLLM,
-        capture_range=None,
-    ),
-    "sglang-serve": ServerProfile(
-        about="SGLang server",
-        url="http://127.0.0.1:30000",
-        environment={"SGLANG_SCHEDULER_ENABLE_NVTX": "1"},
-        start="/start_profile",
-        start_body={"activities": ["CUDA_PROFILER"]},
-        stop="/stop_profile",
-    ),
-    "trtllm-serve": ServerProfile(
-        about="TensorRT-LLM server; records iterations 100 to 150 (set TLLM_PROFILE_START_STOP for others)",
-        url="http://127.0.0.1:8000",
-        environment={"TLLM_PROFILE_START_STOP": "100-150", "TLLM_LLMAPI_ENABLE_NVTX": "1"},
-        capture_range_end="stop",
-        range_hint="the load may have too few iterations: set TLLM_PROFILE_START_STOP=FIRST-LAST to some that it has",
-    ),
-}
-
-
-def server_profile(name: str) -> ServerProfile:
-    """Return the profile called `name`. Raises UsageError with the names there are."""
-    try:
-        return SERVER_PROFILES[name]
-    except KeyError:
-        raise UsageError(f"no profile `{name}`", hint=f"there are {', '.join(SERVER_PROFILES)}") from None
-
-
-def plan_server(plan: CapturePlan, profile: ServerProfile, *, capture_range: str | None = None) -> CapturePlan:
-    """Return `plan` with what `profile` adds; the user's own environment and arguments win.
-
-    `capture_range` replaces the profile's: profiler, nvtx, or none to record the server from its start.
-    """
-    chosen = capture_range or profile.capture_range or "none"
-    added = [
-        part
-        for option, value in profile.arguments.items()
-        if not any(argument.split("=")[0].startswith(option.split(".")[0]) for argument in plan.command)
-        for part in (option, value)
-    ]
-    environment = {name: os.environ.get(name, value) for name, value in profile.environment.items()}
-    return attrs.evolve(
-        plan,
-        command=(*plan.command, *added),
-        environment=environment | dict(plan.environment),
-        capture_range=None if chosen == "none" else chosen,
-        capture_range_end=profile.capture_range_end,
-        range_hint=profile.range_hint,
-        trace_forks=True,
-    )
-
-
 class ServerDriver:
     """Waits for the server, records while the load runs, and then asks for the server to be stopped.
 
+    `is_started`: nsys records from the start of the server, so that nobody asks it to begin or end a recording.
     Without `load` it only says when the server is ready and how to record; Ctrl-C then ends the capture.
     """
 
@@ -132,14 +31,15 @@ class ServerDriver:
         profile: ServerProfile,
         *,
         url: str | None = None,
-        health: str = "/health",
+        is_started: bool = False,
         load: tuple[str, ...] = (),
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> None:
         base = url or profile.url
         if base is None:
             raise UsageError("this profile has no server to wait for", hint="drop `--load` and `--url`")
-        self._profile, self._url, self._health = profile, base.rstrip("/"), health
+        self._profile, self._url = profile, base.rstrip("/")
+        self._start, self._stop = (None, None) if is_started else (profile.start, profile.stop)
         self._load, self._ready_timeout_s = load, ready_timeout_s
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -164,10 +64,10 @@ class ServerDriver:
             if not self._load:
                 say(self._instructions())
                 return
-            self._call(self._profile.start, self._profile.start_body)
+            self._call(self._start, self._profile.start_body)
             say("the server is ready; running the load")
             self.load_status = self._run_load(log)
-            self._call(self._profile.stop, None)
+            self._call(self._stop, None)
         except NsysError as error:
             self.error = error
         self.finished = bool(self._load) or self.error is not None
@@ -176,14 +76,15 @@ class ServerDriver:
         import urllib.request
 
         deadline = time.monotonic() + self._ready_timeout_s
+        address = self._url + self._profile.health
         while not self._ended.is_set():
             try:
-                with urllib.request.urlopen(self._url + self._health, timeout=5):  # noqa: S310 - the user's own server
+                with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - the user's own server
                     return
             except OSError:
                 if time.monotonic() > deadline:
                     raise NsysError(
-                        f"the server did not answer at {self._url}{self._health} within {self._ready_timeout_s:g} s",
+                        f"the server did not answer at {address} within {self._ready_timeout_s:g} s",
                         hint="give its address with `--url`",
                     ) from None
                 self._ended.wait(_POLL_S)
@@ -223,10 +124,10 @@ class ServerDriver:
             raise NsysError(f"the server refused POST {path}: {error}", hint="its output is in workload.log") from error
 
     def _instructions(self) -> str:
-        if self._profile.start is None:
+        if self._start is None:
             return "the server is ready; Ctrl-C stops it and writes the report"
         body = f" -d '{json.dumps(self._profile.start_body)}'" if self._profile.start_body else ""
         return (
-            f"the server is ready; record with `curl -X POST {self._url}{self._profile.start}{body}` until"
-            f" `curl -X POST {self._url}{self._profile.stop}`; Ctrl-C stops the server and writes the report"
+            f"the server is ready; record with `curl -X POST {self._url}{self._start}{body}` until"
+            f" `curl -X POST {self._url}{self._stop}`; Ctrl-C stops the server and writes the report"
         )

@@ -26,7 +26,10 @@ CONFIG_NAME = "config.json"
 RESULT_NAME = "workload.json"
 _ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "jinja2", "polars", "rich")
 # Said again here, where nothing heavy is imported, for `--help`; a test compares them with the profiles.
-_PROFILES = ("vllm-serve", "vllm-serve-0.12", "vllm", "sglang-serve", "trtllm-serve")
+_PROFILES = (
+    "vllm-serve", "vllm-serve-0.12", "vllm", "sglang-serve", "trtllm-serve", "lmdeploy-serve", "tgi", "nim", "dynamo",
+    "ray-serve",
+)  # fmt: skip
 # What the report of the analysis says itself.
 _REPORTED_BY_ANALYSIS = ("no-gpu-work", "no-nvtx", "no-phases")
 _SHOWN_LINES = 6
@@ -96,7 +99,11 @@ def capture(
     parallel: Annotated[str, typer.Option(help="With --nproc: data or tensor.", rich_help_panel=_BUILT_IN)] = "tensor",
     auto: Annotated[
         bool,
-        typer.Option("--auto", help="Mark every pass of transformers models in COMMAND.", rich_help_panel=_RECORDING),
+        typer.Option(
+            "--auto",
+            help="Mark passes of transformers models, steps of engines in COMMAND.",
+            rich_help_panel=_RECORDING,
+        ),
     ] = False,
     rank_reports: Annotated[
         bool,
@@ -181,6 +188,8 @@ def capture(
     files: dict[str, Any] = {}
     _check_workload(ctx, has_model=model is not None, has_command=bool(command))
     recorded = None if capture_range == "none" else capture_range
+    # A server's steps are marked as transformers' passes are.
+    auto = auto or profile is not None
     if model is not None:
         workload, files = _built_in(
             model,
@@ -258,15 +267,19 @@ def _server(
     plan: CapturePlan, profile: str | None, *, capture_range: str | None, load: str | None, url: str | None
 ) -> tuple[CapturePlan, ServerDriver | None]:
     """Apply the recipe of a server to the plan."""
-    from nsys_pipeline.capture.servers import ServerDriver, plan_server, server_profile
+    from nsys_pipeline.capture.profiles import plan_server, server_profile
+    from nsys_pipeline.capture.servers import ServerDriver
 
     if profile is None:
         if load is not None or url is not None:
             raise UsageError("`--load` and `--url` belong to a server", hint="name it with `--profile`")
         return plan, None
     recipe = server_profile(profile)
-    driver = ServerDriver(recipe, url=url, load=tuple(shlex.split(load or ""))) if recipe.url or load else None
-    return plan_server(plan, recipe, capture_range=capture_range), driver
+    planned = plan_server(plan, recipe, capture_range=capture_range)
+    if not (recipe.url or load):
+        return planned, None
+    is_started = planned.capture_range is None
+    return planned, ServerDriver(recipe, url=url, is_started=is_started, load=tuple(shlex.split(load or "")))
 
 
 def _warn_of_lost_ranges(nsys: Nsys, plan: CapturePlan) -> None:

@@ -77,11 +77,11 @@ def _hardware(
     """Peaks of one row of `load.devices`, and what is to be said about them."""
     name = row["name"] or "GPU"
     partial = _partial(row)
-    found = None if partial else find_gpu(name)
-    if found is not None:
-        return with_overrides(found, name, peaks, bandwidth), None
     # What the trace says of memory is the whole GPU's, too.
     stated = None if partial else row["memory_bandwidth_bytes_per_s"]
+    found = None if partial else find_gpu(name, sm_count=row["sm_count"], bandwidth_bytes_per_s=stated)
+    if found is not None:
+        return with_overrides(found, name, peaks, bandwidth), None
     if peaks:
         return _given(name, peaks, bandwidth, stated)
     own = with_overrides(None, name, {}, bandwidth)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from nsys_pipeline.records import Report
+from nsys_pipeline.records import Budget, Report
 from nsys_pipeline.report.document import Bar, Bars, Section
 from nsys_pipeline.report.numbers import amounts, percentages
 from nsys_pipeline.report.phrases import OUTSIDE
@@ -28,9 +27,9 @@ CLASSES = {
 _LEAST_SHARE = 0.0005
 
 
-def budget_parts(budget: Mapping[str, Any], sol_ns: float | None) -> dict[str, float]:
+def budget_parts(budget: Budget, sol_ns: float | None) -> dict[str, float]:
     """Class → ns, in the order of the fall. `compute` is split at the speed of light if that is known."""
-    parts = {name: float(budget.get(f"{name}_ns") or 0) for name in CLASSES}
+    parts = {name: float(getattr(budget, f"{name}_ns", 0)) for name in CLASSES}
     if sol_ns is not None:
         sol = min(sol_ns, parts["compute"])
         parts |= {"kernels": parts["compute"] - sol, "sol": sol, "compute": 0.0}
@@ -39,12 +38,8 @@ def budget_parts(budget: Mapping[str, Any], sol_ns: float | None) -> dict[str, f
 
 def budget_section(report: Report) -> Section | None:
     """Where the measured time of the GPUs went, phase by phase; None without a budget."""
-    falls = []
-    for phase in report.phases:
-        if budget := getattr(phase, "budget", None):
-            falls.append(_fall(phase.name, budget_parts(budget, phase.sol_ns)))
-    if budget := getattr(report.unattributed, "budget", None):
-        falls.append(_fall(OUTSIDE, budget_parts(budget, None)))
+    falls = [_fall(phase.name, budget_parts(phase.budget, phase.sol_ns)) for phase in report.phases]
+    falls.append(_fall(OUTSIDE, budget_parts(report.unattributed.budget, None)))
     blocks = [fall for fall in falls if fall.whole]
     title = "budget: measured time of the GPUs, from wall time down to the speed of light"
     return Section("budget", blocks, title=title) if blocks else None

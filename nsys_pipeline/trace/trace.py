@@ -33,7 +33,8 @@ KEPT = (
     "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
     "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
-    "attribute.work_totals", "attribute.layer_ranges",
+    "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
+    "attribute._cut_gap_slots",
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "hardware": set(),
     "report": set(),
     "ncu": set(),
+    "compare": {"query"},
     "nsys": set(),
     "capture": {"nsys"},
     "workload": set(),
@@ -43,6 +44,7 @@ ALLOWED: dict[str, set[str]] = {
         "analysis",
         "api",
         "capture",
+        "compare",
         "detail",
         "hardware",
         "inputs",
@@ -57,8 +59,8 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 # What a plain install lacks, and the only modules that may import it, each inside a function.
-EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report"}
-WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers", "ncu/profile")
+EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report", "perfetto"}
+WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers", "ncu/profile", "detail/perfetto")
 # What the command line must not pay for at its start.
 HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "jinja2", "polars", "rich"}
 

@@ -11,8 +11,6 @@ import pytest
 
 from nsys_pipeline.capture import CapturePlan, nsys_argv
 from nsys_pipeline.capture.ranks import RANK_PYTHON, rank_argv, rank_wrapper, started_ranks
-from nsys_pipeline.capture.servers import SERVER_PROFILES, plan_server, server_profile
-from nsys_pipeline.cli.capture import _PROFILES
 from nsys_pipeline.errors import NsysError, UsageError
 from nsys_pipeline.nsys import Nsys
 
@@ -77,30 +75,6 @@ def test_impossible_plans() -> None:
         CapturePlan(command=("a",), capture_range="often")
     with pytest.raises(UsageError, match="two ways"):
         CapturePlan(command=("a",), capture_range="nvtx", duration_s=1)
-
-
-def test_server_recipe_adds_what_the_server_needs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
-    plan = plan_server(CapturePlan(command=("vllm", "serve", "m")), server_profile("vllm-serve"))
-    assert plan.command == ("vllm", "serve", "m", "--profiler-config.profiler", "cuda")
-    assert (plan.capture_range, plan.capture_range_end, plan.trace_forks) == ("profiler", "repeat", True)
-    # what the user has set stays
-    assert plan.environment == {"VLLM_WORKER_MULTIPROC_METHOD": "fork", "VLLM_NVTX_SCOPES_FOR_PROFILING": "1"}
-
-
-def test_server_recipe_leaves_the_users_arguments_alone() -> None:
-    command = ("vllm", "serve", "m", "--profiler-config={}")
-    plan = plan_server(CapturePlan(command=command), server_profile("vllm-serve"), capture_range="none")
-    assert (plan.command, plan.capture_range) == (command, None)
-
-
-def test_unknown_server() -> None:
-    with pytest.raises(UsageError, match="no profile `ollama`"):
-        server_profile("ollama")
-
-
-def test_help_names_every_server() -> None:
-    assert set(_PROFILES) == set(SERVER_PROFILES)
 
 
 def test_one_report_for_each_rank() -> None:

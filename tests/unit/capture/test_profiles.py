@@ -1,0 +1,111 @@
+"""The table of servers: ours, the user's, and what a row adds to a capture."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.capture import CapturePlan
+from nsys_pipeline.capture.profiles import SERVERS_VARIABLE, plan_server, server_profile, server_profiles
+from nsys_pipeline.capture.servers import ServerDriver
+from nsys_pipeline.cli.capture import _PROFILES
+from nsys_pipeline.errors import UsageError
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(autouse=True)
+def no_user_table(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(SERVERS_VARIABLE, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+
+
+def test_a_recipe_adds_what_the_server_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "fork")
+    plan = plan_server(CapturePlan(command=("vllm", "serve", "m")), server_profile("vllm-serve"))
+    assert plan.command == ("vllm", "serve", "m", "--profiler-config.profiler", "cuda")
+    assert (plan.capture_range, plan.capture_range_end, plan.trace_forks) == ("profiler", "repeat", True)
+    # what the user has set stays
+    assert plan.environment == {"VLLM_WORKER_MULTIPROC_METHOD": "fork", "VLLM_NVTX_SCOPES_FOR_PROFILING": "1"}
+
+
+def test_a_recipe_leaves_the_users_arguments_alone() -> None:
+    command = ("vllm", "serve", "m", "--profiler-config={}")
+    assert plan_server(CapturePlan(command=command), server_profile("vllm-serve")).command == command
+
+
+def test_a_recording_from_the_start_needs_no_profiler_of_the_servers() -> None:
+    plan = plan_server(CapturePlan(command=("vllm", "serve", "m")), server_profile("vllm-serve"), capture_range="none")
+    assert (plan.command, plan.capture_range) == (("vllm", "serve", "m"), None)
+
+
+def test_unknown_server() -> None:
+    with pytest.raises(UsageError, match="no profile `ollama`") as caught:
+        server_profile("ollama")
+    assert caught.value.hint is not None
+    assert "vllm-serve" in caught.value.hint
+
+
+def test_help_names_every_server() -> None:
+    assert set(_PROFILES) == set(server_profiles())
+
+
+def test_documentation_has_every_server_and_says_what_it_was_tested_with() -> None:
+    table = (ROOT / "docs" / "capture.md").read_text()
+    for profile in server_profiles().values():
+        row = next((line for line in table.splitlines() if line.startswith(f"| `{profile.name}`")), "")
+        assert row.endswith(f"| {profile.tested} |"), profile.name
+
+
+def test_both_names_of_sglangs_variables_are_set() -> None:
+    plan = plan_server(CapturePlan(command=("sglang",)), server_profile("sglang-serve"))
+    assert {"SGLANG_ENABLE_NVTX_SCHEDULER", "SGLANG_SCHEDULER_ENABLE_NVTX"} <= plan.environment.keys()
+
+
+def test_a_users_table_adds_and_replaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "config" / "llmperf" / "servers.toml"
+    own.parent.mkdir(parents=True)
+    own.write_text(
+        '[[server]]\nname = "ours"\nurl = "http://127.0.0.1:9"\nhealth = "/live"\nrange = "none"\n'
+        '[[server]]\nname = "tgi"\nabout = "our own build"\n'
+    )
+    assert (server_profile("ours").health, server_profile("ours").start) == ("/live", None)
+    assert (server_profile("tgi").about, server_profile("tgi").range) == ("our own build", "profiler")
+    assert "vllm-serve" in server_profiles()
+    monkeypatch.setenv(SERVERS_VARIABLE, str(tmp_path / "other.toml"))
+    (tmp_path / "other.toml").write_text("")
+    with pytest.raises(UsageError, match="no profile `ours`"):
+        server_profile("ours")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("server = 3", "`server` must be a list"),
+        ("[[server]]\nurl = 'x'", "has a server without a name"),
+        ("[[server]]\nname = 'x'\nports = 3", "unknown field `ports`"),
+        ("[[server]]\nname = 'x'\nurl = 3", "`url` must be a text"),
+        ("[[server]]\nname = 'x'\nenvironment = 'A=1'", "`environment` must be a table"),
+        ("[[server]]\nname = 'x'\nenvironment = { A = 1 }", "every value of `environment`"),
+        ("[[server]]\nname = 'x'\nrange = 'often'", "`range` is `often`"),
+        ("[[server]\n", "is no table of servers"),
+    ],
+)
+def test_a_malformed_table_is_refused(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    monkeypatch.setenv(SERVERS_VARIABLE, str(tmp_path / "mine.toml"))
+    with pytest.raises(UsageError, match=re.escape(message)):
+        server_profiles()
+
+
+def test_a_missing_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SERVERS_VARIABLE, str(tmp_path / "none.toml"))
+    with pytest.raises(UsageError, match="is no table of servers"):
+        server_profiles()
+
+
+def test_a_profile_without_a_server_cannot_be_driven() -> None:
+    with pytest.raises(UsageError, match="no server to wait for"):
+        ServerDriver(server_profile("vllm"))
