@@ -38,9 +38,9 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "views.operator_summary", "views.findings", "views.time_budget", "attribute.phase_devices", "attribute.request_summary",
-    "attribute.unattributed_work", "attribute.work_totals", "load.metadata", "load.processes",
-    "load.recorder", "load.session", "attribute.windows",
+    "views.operator_summary", "views.findings", "views.time_budget", "attribute.phase_devices",
+    "attribute.request_summary", "attribute.unattributed_work", "attribute.windows", "attribute.work_totals",
+    "load.metadata", "load.processes", "load.recorder", "load.session",
 )  # fmt: skip
 
 
