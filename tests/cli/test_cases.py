@@ -73,7 +73,7 @@ def test_warmup_that_is_a_phase_is_told_in_one_row(capsys: pytest.CaptureFixture
     code, out, err = run(capsys, "analyze", CASES / "warmup_without_phases.sqlite.xz", "--no-cache")
 
     assert (code, err) == (0, "")
-    (row,) = [line.split() for line in out.splitlines() if line.startswith("warm") and not line.startswith("warning:")]
+    (row,) = [line.split() for line in out.splitlines() if line.split()[:1] in (["warm-up"], ["warmup"])]
     assert row == ["warm-up", "1", "1.000", "0.330", "11"]
 
 
