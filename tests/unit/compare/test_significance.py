@@ -8,8 +8,8 @@ from statistics import fmean, pstdev
 import pytest
 
 from nsys_pipeline.compare.significance import compare, two_sided
+from nsys_pipeline.duck import records
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support.real_traces import SUFFIX, TRACES
 
 
