@@ -81,6 +81,8 @@ class TraceReader:
     memops = View()
     metadata = View()
     nvtx_ranges = View()
+    occurrence_budget = View()
+    occurrence_kernels = View()
     operator_summary = View()
     ops = View()
     phase_counters = View()
@@ -90,6 +92,7 @@ class TraceReader:
     ranks = View()
     shape_summary = View()
     threads = View()
+    time_budget = View()
     trace_checks = View()
 
     def __init__(self, path: Path, trace_options: TraceOptions, options: AnalysisOptions) -> None:

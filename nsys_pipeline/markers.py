@@ -54,6 +54,9 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 
+MESSAGE = "llmperf: "
+"""How a line begins that the markers write on a program's stderr; `llmperf capture` shows such lines as warnings."""
+
 BACKEND_VARIABLE = "LLMPERF_MARKERS"
 """Environment variable that picks how ranges reach the profiler: injection (default), nvtx, torch or off."""
 

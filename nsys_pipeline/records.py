@@ -165,6 +165,26 @@ class ShapeRow:
 
 
 @attrs.frozen
+class Budget:
+    """What the measured time of the GPUs was spent on: each ns in one class (docs/attribution.md). Unit: ns."""
+
+    compute_ns: int = 0
+    transfer_ns: int = 0
+    wait_ns: int = 0
+    copy_ns: int = 0
+    launch_ns: int = 0
+    latency_ns: int = 0
+    sync_ns: int = 0
+    api_ns: int = 0
+    host_ns: int = 0
+
+    @property
+    def total_ns(self) -> int:
+        """The measured time that all classes add up to."""
+        return sum(attrs.astuple(self))
+
+
+@attrs.frozen
 class Phase:
     """One phase. Counts and sums hold warm-up; tokens, flops, bytes, MFU, MBU and SOL leave it out."""
 
@@ -234,6 +254,7 @@ class Phase:
     bound_detail: str | None
     shapes: list[ShapeRow]
     devices: list[PhaseDevice]
+    budget: Budget
 
     @property
     def counted_occurrences(self) -> int:
@@ -267,6 +288,7 @@ class Unattributed:
     graph_launch_count: int
     graph_time_ns: int
     reasons: dict[str, dict[str, int]]
+    budget: Budget
 
 
 @attrs.frozen
@@ -347,6 +369,11 @@ class Finding:
     hint: str | None
     at_stake_ns: int | None
 
+    def rank(self) -> tuple[int, int, str, str, str]:
+        """What findings are ordered by, as the view orders them: severity, then time at stake."""
+        severity = ("error", "warning", "info").index(self.severity)
+        return severity, -(self.at_stake_ns or -1), self.code, self.phase or "", self.message
+
 
 @attrs.frozen
 class NsysDifference:
@@ -398,12 +425,13 @@ class Verification:
 
 @attrs.frozen
 class Report:
-    """The whole analysis of one trace."""
+    """The whole analysis of one trace. `windows_ns`: GPU → its measured time, which all budgets together are of."""
 
     trace: TraceInfo
     totals: WorkTotals
     phases: list[Phase]
     unattributed: Unattributed
+    windows_ns: dict[int, int]
     kernels: list[KernelRow]
     checks: list[Check]
     findings: list[Finding]

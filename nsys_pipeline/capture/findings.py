@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import attrs
 
+from nsys_pipeline import markers
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.nsys.diagnostics import explained, no_gpu_work
+from nsys_pipeline.text import printable
 
 # Marks, push/pop and start/end ranges, and those of NVTXT files; the other rows only name domains and threads.
 _NVTX_EVENT_TYPES = "(34, 59, 60, 70, 71)"
@@ -29,6 +32,9 @@ _COUNTED_TABLES = {
     "gpu_metric_samples": "GPU_METRICS",
     "os_runtime_calls": "OSRT_API",
 }
+
+_BY_MARKERS = re.compile(r"(?:[\[(][^\])]{1,60}[\])]:?\s*)*" + re.escape(markers.MESSAGE) + r"(.{1,300})")
+_SHOWN_MESSAGES = 5
 
 _GPU_WORK = ("kernels", "memcpys", "memsets", "graph_launches")
 
@@ -97,6 +103,19 @@ def inspect_trace(
         said = [one for one in said if one != reason]
     found += [Finding(one.code, one.severity, one.message, one.hint) for one in said]
     return TraceContents(counts, phases, tuple(found))
+
+
+def said_by_markers(log: Path) -> list[Finding]:
+    """What the markers wrote into the workload's output: that a version is not known, or that they are off.
+
+    Each line once, whichever process or rank said it; a launcher or an engine may have put its name before it.
+    """
+    try:
+        lines = log.read_text(errors="replace").splitlines()
+    except OSError:
+        return []
+    found = [match[1] for match in map(_BY_MARKERS.match, lines) if match]
+    return [Finding("markers", "warning", printable(text)) for text in list(dict.fromkeys(found))[:_SHOWN_MESSAGES]]
 
 
 def _count(connection: sqlite3.Connection, table: str) -> int:

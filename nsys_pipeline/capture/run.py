@@ -16,7 +16,7 @@ import attrs
 
 from nsys_pipeline import __version__
 from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report
-from nsys_pipeline.capture.findings import Finding, inspect_trace
+from nsys_pipeline.capture.findings import Finding, inspect_trace, said_by_markers
 from nsys_pipeline.capture.leaks import command_line_secrets, secrets_left, without_secrets
 from nsys_pipeline.capture.lost_ranks import LostRanks
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
@@ -226,6 +226,8 @@ def _export(
         traces.append(directory.publish(staged.name))
         # After a Ctrl-C nsys leaves its recording now and then. The report, which holds all of it, has just been read.
         (directory.staging / f"{report.stem}.qdstrm").unlink(missing_ok=True)
+    if plan.auto:
+        findings += said_by_markers(directory.path / LOG_NAME)
     findings += _how_it_ended(plan, outcome, directory)
     if not plan.keep_environment:
         findings += secrets_left(plan, nsys, directory, reports)

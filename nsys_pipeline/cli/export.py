@@ -23,6 +23,8 @@ from nsys_pipeline.cli.common import (
     UnpackOption,
     WeightDtypeOption,
     analysis_options,
+    check_output,
+    output_file,
     progress,
     trace_options,
 )
@@ -35,10 +37,11 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.trace_file import find_trace
 
 if TYPE_CHECKING:
-    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
 
 _FORMATS = ("sqlite", "parquet")
+_PERFETTO = "perfetto"
 
 
 def export(
@@ -48,7 +51,10 @@ def export(
     ],
     *,
     to: Annotated[
-        str | None, typer.Option("--to", help="duckdb (a file) or parquet (a folder): every public view, described.")
+        str | None,
+        typer.Option(
+            "--to", help="duckdb (a file) or parquet (a folder): every public view. perfetto: a file for its viewer."
+        ),
     ] = None,
     model: ModelOption = None,
     shape: ShapeOption = None,
@@ -76,6 +82,10 @@ def export(
     Environment variables, and secrets on the recorded command line, are removed from the SQLite, whether it is made of
     a report or is a copy of an export.
     """
+    if to == _PERFETTO:
+        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
+        sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
+        return
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
@@ -142,13 +152,32 @@ def _hand_over(
     from nsys_pipeline.trace import open_trace
 
     if to not in FORMATS:
-        raise UsageError(f"`--to {to}` is not one of {', '.join(FORMATS)}")
-    name = trace.name.split(".sqlite")[0].removesuffix(".nsys-rep") or "trace"
-    target = output or trace.parent / (f"{name}.duckdb" if to == "duckdb" else f"{name}.parquet")
+        raise UsageError(f"`--to {to}` is not one of {', '.join((*FORMATS, _PERFETTO))}")
+    target = output or trace.parent / f"{_stem(trace)}.{to}"
     with progress() as on_progress:
         opened = open_trace(trace, attrs.evolve(opening, on_progress=on_progress))
         with Session.of(opened, options, close_off=False) as session:
             return hand_over(session, target, to, force=force)
+
+
+def _to_perfetto(trace: Path, output: Path | None, opening: TraceOptions, *, force: bool) -> Path:
+    """Write `trace` for Perfetto's viewer."""
+    from nsys_pipeline.detail import write_perfetto
+    from nsys_pipeline.trace import open_trace
+
+    target = output or trace.parent / f"{_stem(trace)}.pftrace"
+    check_output(target, force=force)
+    with (
+        progress() as on_progress,
+        open_trace(trace, attrs.evolve(opening, on_progress=on_progress)) as opened,
+        output_file(target, force=force, binary=True) as stream,
+    ):
+        write_perfetto(opened, stream)
+    return target
+
+
+def _stem(trace: Path) -> str:
+    return trace.name.split(".sqlite")[0].removesuffix(".nsys-rep") or "trace"
 
 
 def _scrub(trace: Path) -> None:

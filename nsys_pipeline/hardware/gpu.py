@@ -75,16 +75,25 @@ def _normalize(name: str) -> str:
     return " ".join(word for word in words if word not in ("nvidia", "tesla", "graphics", "device"))
 
 
-def find_gpu(name: str) -> Gpu | None:
+def find_gpu(name: str, *, sm_count: int | None = None, bandwidth_bytes_per_s: float | None = None) -> Gpu | None:
     """The GPU that CUDA reports as `name` ("NVIDIA H100 80GB HBM3") or that the table calls so ("H100 SXM").
 
-    None for a name that is not exactly known: a MIG slice, a laptop part or an ambiguous short name has no peak here.
+    `sm_count` and the bandwidth that CUDA states tell GPUs apart that report the same name. None for a name that is not
+    exactly known: a MIG slice, a laptop part or an ambiguous short name has no peak here.
     """
     key = _normalize(name)
-    for gpu in all_gpus():
-        if key == _normalize(gpu.name) or any(re.fullmatch(pattern, key) for pattern in gpu.patterns):
-            return gpu
-    return None
+    found = [gpu for gpu in all_gpus() if key == _normalize(gpu.name)]
+    found = found or [gpu for gpu in all_gpus() if any(re.fullmatch(pattern, key) for pattern in gpu.patterns)]
+    if len(found) > 1:
+        found = [gpu for gpu in found if gpu.sm_count == sm_count]
+    if len(found) > 1:
+        found = [gpu for gpu in found if _near(gpu.bandwidth_bytes_per_s, bandwidth_bytes_per_s)]
+    return found[0] if len(found) == 1 else None
+
+
+def _near(datasheet: float | None, stated: float | None) -> bool:
+    """Whether clocks and rounding may be all that two bandwidths differ by."""
+    return bool(datasheet and stated and abs(stated / datasheet - 1) < 0.1)
 
 
 def gpus_named(part: str) -> list[Gpu]:
@@ -99,12 +108,17 @@ def gpus_named(part: str) -> list[Gpu]:
 def gpus_like(name: str) -> list[Gpu]:
     """GPUs to offer for a name that is not one: those `gpus_named` finds, else those that share most words with it.
 
-    Sizes of memory are no words here: "H20 96GB" is nearer to H20 than to GH200 96GB.
+    Of these, those with the fewest words of their own. Sizes of memory are no words here: "H20 96GB" is nearer to H20
+    than to GH200 96GB, and to H20-3e.
     """
-    words = {word for word in _normalize(name).split() if not re.fullmatch(r"\d+gb?", word)}
-    shared = [(len(words & set(_normalize(gpu.name).split())), gpu) for gpu in all_gpus()]
-    most = max(count for count, _ in shared)
-    return gpus_named(name) or [gpu for count, gpu in shared if most and count == most]
+    words = _words(name)
+    near = [(len(words & _words(gpu.name)), -len(_words(gpu.name) - words), gpu) for gpu in all_gpus()]
+    most, fewest = max((shared, own) for shared, own, _ in near)
+    return gpus_named(name) or [gpu for shared, own, gpu in near if most and (shared, own) == (most, fewest)]
+
+
+def _words(name: str) -> set[str]:
+    return {word for word in _normalize(name).split() if not re.fullmatch(r"\d+gb?", word)}
 
 
 def describe_known(gpus: Iterable[Gpu] | None = None) -> str:
@@ -136,7 +150,7 @@ def parse_bandwidth(option: str) -> float:
     return _rate(f"--bandwidth {option}", option, _GIGA)
 
 
-#: No GPU computes or moves less than this per second (the slowest in the table: 8.1e12 FLOP/s, 273e9 B/s).
+#: No GPU computes or moves less than this per second (the slowest in the table: 3.3e12 FLOP/s, 200e9 B/s).
 _LEAST, _MOST = 1e9, 1e18
 
 

@@ -40,8 +40,6 @@ BACKWARD = "backward"
 OPTIMIZER = "optimizer"
 VISION = "vision"
 
-# How a message of the markers begins in what the program prints; `capture` shows such lines as its own warnings.
-MESSAGE = "llmperf: "
 _WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
 
 _local = threading.local()
@@ -129,7 +127,7 @@ class _Finder(importlib.abc.MetaPathFinder):
                 try:
                     patch(module)
                 except Exception as error:  # noqa: BLE001, RUF100 - an unknown version must still run
-                    sys.stderr.write(f"{MESSAGE}no markers for this version of {fullname}: {error!r}\n")
+                    sys.stderr.write(f"{markers.MESSAGE}no markers for this version of {fullname}: {error!r}\n")
 
             spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
         return spec
@@ -182,7 +180,7 @@ def _warn_if_untried() -> None:
     if ranks()["rank"] == 0:
         tried = ".".join(map(str, NEWEST_TRIED))
         sys.stderr.write(
-            f"{MESSAGE}transformers {version} is newer than {tried}, the newest that `--auto` was tried with\n"
+            f"{markers.MESSAGE}transformers {version} is newer than {tried}, the newest that `--auto` was tried with\n"
         )
 
 

@@ -1,6 +1,6 @@
 -- What must hold on every trace, checked on this one.
 -- Grain: name.
--- requires: attribute.conservation, attribute.kernel_totals, attribute.phase_devices, attribute.phase_ranges, attribute.request_times, load.nvtx_ranges, load.reversed_ranges, load.strings, views.phase_summary
+-- requires: attribute.conservation, attribute.kernel_totals, attribute.occurrence_times, attribute.windows, attribute.phase_devices, attribute.phase_ranges, attribute.request_times, load.nvtx_ranges, load.reversed_ranges, load.strings, views.phase_summary
 -- columns:
 --   name   VARCHAR  Name of the check.
 --   passed BOOLEAN  Whether it holds.
@@ -11,6 +11,20 @@ WITH busy AS (
         coalesce(bool_and(gpu_busy_ns <= gpu_span_ns AND gpu_busy_ns <= kernel_time_ns + memop_time_ns + graph_time_ns), true)
             AS passed
     FROM attribute.phase_devices
+),
+spent AS (
+    SELECT device_id, sum(time_ns)::BIGINT AS time_ns, min(time_ns) AS least_ns
+    FROM attribute.occurrence_times
+    GROUP BY device_id
+),
+measured AS (
+    SELECT device_id, sum(end_ns - start_ns)::BIGINT AS window_ns FROM attribute.windows GROUP BY device_id
+),
+budget AS (
+    SELECT
+        count(*) AS devices, coalesce(bool_and(coalesce(time_ns = window_ns AND least_ns > 0, false)), true) AS passed,
+        coalesce(sum(time_ns), 0)::BIGINT AS time_ns, coalesce(sum(window_ns), 0)::BIGINT AS window_ns
+    FROM measured FULL JOIN spent USING (device_id)
 ),
 ratio AS (
     SELECT
@@ -43,6 +57,11 @@ order_of_phases AS (
     )
 )
 SELECT name, passed, detail FROM attribute.conservation
+UNION ALL
+SELECT
+    'conservation.budget', passed,
+    format('{:,} ns in classes of phases and outside; {:,} ns measured; {} GPU(s)', time_ns, window_ns, devices)
+FROM budget
 UNION ALL
 SELECT 'busy.bounded', passed, format('busy ≤ span and busy ≤ summed time for {} phase(s) on GPUs', groups) FROM busy
 UNION ALL

@@ -242,7 +242,7 @@ def test_an_unknown_model_type_needs_approximate(capsys: pytest.CaptureFixture[s
         (("flops", "llama-3-8b", "--prompt-tokens", "0"), 2, "at least 1"),
         (("flops", "llama-3-8b", "--prompt-tokens", "many"), 2, "not a number"),
         ((*LLAMA, "--gpu", "H999"), 1, "no peaks are known for `H999`\n\nhint: known GPUs: V100 SXM2,"),
-        ((*LLAMA, "--gpu", "H100"), 1, "hint: choose one of: H100 SXM, H100 PCIe, H100 NVL; or"),
+        ((*LLAMA, "--gpu", "H100"), 1, "hint: choose one of: H100 SXM, H100 PCIe, H100 NVL, H100 SXM 64GB; or"),
         ((*LLAMA, "--gpu", "H20 96GB"), 1, "no peaks are known for `H20 96GB`\n\nhint: did you mean: H20; or"),
         ((*LLAMA, "--peak", "bf16"), 2, "DTYPE=TFLOPS"),
         ((*LLAMA, "--images", "1"), 2, "no vision tower"),

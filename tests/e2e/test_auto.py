@@ -116,6 +116,23 @@ def test_speculative_decoding(nsys: Nsys, tmp_path: Path) -> None:
     assert request_line.split()[-3:] == ["–", "–", "–"]
 
 
+def test_a_transformers_of_tomorrow_is_told_once(nsys: Nsys, tmp_path: Path) -> None:
+    # a stand-in that is found before the real one
+    package = tmp_path / "transformers"
+    package.mkdir()
+    (package / "__init__.py").write_text('__version__ = "99.1.0"\n')
+    (package / "modeling_utils.py").write_text("class PreTrainedModel:\n    def __call__(self): ...\n")
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import subprocess, sys, transformers.modeling_utils\n"
+        "if len(sys.argv) == 1: subprocess.run([sys.executable, __file__, 'child'], check=True)\n"
+    )
+    done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", sys.executable, program, cwd=tmp_path)
+    assert done.code == 0
+    assert done.stderr.count("warning: transformers 99.1.0 is newer than ") == 1
+    assert (tmp_path / "run" / "workload.log").read_text().count("transformers 99.1.0") == 1
+
+
 def test_processes(nsys: Nsys, tmp_path: Path) -> None:
     command = (sys.executable, PROGRAMS / "auto" / "processes.py")
     done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", *command, cwd=tmp_path)

@@ -560,7 +560,7 @@ def correlation_id_zero() -> TraceBuilder:
     main = process.thread()
     main.push(0, 50, "prefill")
     main.call(5, api="cudaGetDevice_v3020", correlation=0)
-    main.call(6, api="cudaGetDevice_v3020", correlation=0)
+    main.call(7, api="cudaGetDevice_v3020", correlation=0)
     main.launch(10, gpu=(20, 40))
     process.kernel((22, 30), correlation=0)
     return trace

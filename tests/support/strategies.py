@@ -13,7 +13,7 @@ from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 from tests.support.nsys_schema import GENERATIONS
-from tests.support.trace_builder import ProcessBuilder, ThreadBuilder, TraceBuilder
+from tests.support.trace_builder import CALL_NS, ProcessBuilder, ThreadBuilder, TraceBuilder
 
 DOMAINS = (None, "llmperf", "NCCL")
 RANGES = (
@@ -25,7 +25,11 @@ RANGES = (
 )  # fmt: skip
 STEPS = (
     "push", "push", "push", "pop", "pop", "kernel", "kernel", "kernel", "memcpy", "memset", "start_end", "graph",
-    "nodes", "graph_and_nodes", "backtrace", "untraced",
+    "nodes", "graph_and_nodes", "backtrace", "untraced", "all_reduce", "call", "call",
+)  # fmt: skip
+CALLS = (
+    "cudaStreamSynchronize_v3020", "cuCtxSynchronize", "cudaMalloc_v3020", "cudaEventQuery_v3020", "cudaMemcpy_v3020",
+    "cudaLaunchKernel_v7000", "cudaLaunchHostFunc_v10000",
 )  # fmt: skip
 _small = st.integers(0, 9)
 
@@ -78,27 +82,35 @@ def _play(
             domain, name = draw(st.sampled_from(RANGES))
             thread.start_end(now, end, name, domain=domain, ended_by=draw(st.sampled_from(threads)))
         else:
-            _launch(draw, step, process, thread, now)
+            now = _launch(draw, step, process, thread, now)
     for domain, stack in stacks.items():
         for start, name in stack:
             thread.push(start, None, name, domain=domain)
 
 
-def _launch(draw: st.DrawFn, step: str, process: ProcessBuilder, thread: ThreadBuilder, now: int) -> None:
+def _launch(draw: st.DrawFn, step: str, process: ProcessBuilder, thread: ThreadBuilder, now: int) -> int:
+    """One call and its work, or either alone. Returns when the call returns: a thread is in one call at a time."""
     where: dict[str, Any] = {"device": draw(st.integers(0, 1)), "stream": draw(st.sampled_from((7, 8)))}
+    until = now + draw(_small)
 
     def gpu() -> tuple[int, int]:
         start = now + draw(st.integers(0, 40))
         return (start, start + draw(st.integers(0, 30)))
 
     if step in ("kernel", "backtrace"):
-        thread.launch(now, gpu=gpu(), until=now + draw(_small), backtrace=step == "backtrace", **where)
+        thread.launch(now, gpu=gpu(), until=until, backtrace=step == "backtrace", **where)
+    elif step == "all_reduce":
+        thread.launch(now, gpu=gpu(), until=until, name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL", **where)
+    elif step == "call":
+        thread.call(now, until=until, api=draw(st.sampled_from(CALLS)))
     elif step == "memcpy":
         thread.memcpy(now, gpu=gpu(), **where)
     elif step == "memset":
         thread.memset(now, gpu=gpu(), **where)
     elif step == "untraced":
         process.kernel(gpu(), correlation=draw(st.sampled_from((None, 1_000_000))), **where)
+        return now
     elif process.trace.schema >= "2024.2":
         nodes = [] if step == "graph" else [gpu() for _ in range(draw(st.integers(1, 3)))]
         thread.graph_launch(now, gpu=None if step == "nodes" else gpu(), nodes=nodes, **where)
+    return until if step in ("kernel", "backtrace", "all_reduce", "call") else now + CALL_NS

@@ -17,6 +17,7 @@
 --   graph_node_id   BIGINT  Set when it ran inside a CUDA graph.
 --   bytes           BIGINT  Bytes copied or filled.
 --   api_id          UINTEGER  The call, NULL where there is none. Joins load.api_calls.
+--   call_name_id    UINTEGER  Name of the call. Joins load.strings.
 --   global_tid      BIGINT  The calling thread. Joins load.threads.
 --   launch_start_ns BIGINT  Entry of the call. Unit: ns.
 --   launch_end_ns   BIGINT  Return of the call. Unit: ns.
@@ -35,7 +36,7 @@ unslotted_call AS (
 SELECT
     o.op_id, o.kind, o.process_key, o.device_id::UINTEGER AS device_id, o.stream_id::UINTEGER AS stream_id,
     o.start_ns, o.end_ns, o.name_id::UINTEGER AS name_id, o.full_name_id::UINTEGER AS full_name_id,
-    o.graph_node_id, o.bytes, c.api_id::UINTEGER AS api_id, c.global_tid,
+    o.graph_node_id, o.bytes, c.api_id::UINTEGER AS api_id, c.name_id::UINTEGER AS call_name_id, c.global_tid,
     c.start_ns AS launch_start_ns, c.end_ns AS launch_end_ns, s.range_id, s.occurrence_id
 FROM load.gpu_ops AS o
 LEFT JOIN load.api_calls AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key
@@ -47,7 +48,7 @@ UNION ALL
 SELECT
     o.op_id, o.kind, o.process_key, o.device_id::UINTEGER AS device_id, o.stream_id::UINTEGER AS stream_id,
     o.start_ns, o.end_ns, o.name_id::UINTEGER AS name_id, o.full_name_id::UINTEGER AS full_name_id,
-    o.graph_node_id, o.bytes, c.api_id::UINTEGER AS api_id, c.global_tid, c.start_ns, c.end_ns,
+    o.graph_node_id, o.bytes, c.api_id::UINTEGER AS api_id, c.name_id::UINTEGER AS call_name_id, c.global_tid, c.start_ns, c.end_ns,
     s.range_id, s.occurrence_id
 FROM unslotted_op AS o
 LEFT JOIN unslotted_call AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key

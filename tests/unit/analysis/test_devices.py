@@ -92,7 +92,7 @@ def test_a_datasheet_is_never_replaced_by_a_derived_peak(tmp_path: Path) -> None
         ({"clock_hz": None}, "lacks its clock"),
         ({"compute": (None, None)}, "lacks its compute capability"),
         ({"compute": (6, 1)}, "compute capability `6.1`"),
-        ({"name": "NVIDIA H20-3e"}, "is not that of its compute capability"),
+        ({"name": "NVIDIA H20-4e"}, "is not that of its compute capability"),
         ({"name": None}, "does not name GPU 0"),
     ],
 )

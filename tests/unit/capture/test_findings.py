@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.capture import inspect_trace
+from nsys_pipeline.capture.findings import said_by_markers
 from nsys_pipeline.errors import TraceError
 
 
@@ -118,3 +119,19 @@ def test_not_a_database(tmp_path: Path) -> None:
     path.write_text("no database" * 1000)
     with pytest.raises(TraceError, match="cannot read"):
         inspect_trace(path)
+
+
+def test_what_the_markers_wrote_into_the_output(tmp_path: Path) -> None:
+    log = tmp_path / "workload.log"
+    log.write_text(
+        "loading\n"
+        "llmperf: transformers 9.1 is newer than 5.24\n"
+        "[rank1]: llmperf: transformers 9.1 is newer than 5.24\n"
+        "(EngineCore pid=7) llmperf: vllm 9 does not describe its steps\x1b[2J\n"
+        "I ran llmperf: it was nice\n"
+    )
+    assert [(found.code, found.severity, found.message) for found in said_by_markers(log)] == [
+        ("markers", "warning", "transformers 9.1 is newer than 5.24"),
+        ("markers", "warning", "vllm 9 does not describe its steps\N{SYMBOL FOR ESCAPE}[2J"),
+    ]
+    assert said_by_markers(tmp_path / "none") == []

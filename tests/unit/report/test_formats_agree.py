@@ -18,7 +18,7 @@ from markdown_it.token import Token
 
 from nsys_pipeline.analysis import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
-from nsys_pipeline.records import Report
+from nsys_pipeline.records import Budget, Report
 from nsys_pipeline.report import html, markdown, terminal
 from nsys_pipeline.report.budget import budget_parts, budget_section
 from nsys_pipeline.report.document import (
@@ -255,10 +255,7 @@ def test_a_narrow_terminal_loses_optional_columns_and_the_middle_of_names(monkey
     assert [column.kind for column in table.columns] == [Kind.name, Kind.number, Kind.number]
 
 
-BUDGET = {
-    "compute_ns": 40, "transfer_ns": 0, "wait_ns": 0, "copy_ns": 5, "launch_ns": 15, "latency_ns": 0, "sync_ns": 10,
-    "api_ns": 0, "host_ns": 30,
-}  # fmt: skip
+BUDGET = Budget(compute_ns=40, copy_ns=5, launch_ns=15, sync_ns=10, host_ns=30)
 
 
 def test_the_budget_falls_from_the_window_to_the_speed_of_light() -> None:
@@ -275,15 +272,17 @@ def test_every_bar_begins_where_the_one_above_ends(report: Report, monkeypatch: 
     @attrs.frozen
     class WithBudget:
         name: str
-        sol_ns: float | None
-        budget: dict[str, int] | None
+        sol_ratio: float | None
+        budget: Budget
+        measured_busy_ns: int = 50
+        is_partly_measured: bool = False
 
     @attrs.frozen
     class Budgets:
         phases: list[WithBudget]
         unattributed: WithBudget
 
-    budgets = Budgets([WithBudget("prefill", 25, BUDGET)], WithBudget("outside", None, BUDGET))
+    budgets = Budgets([WithBudget("prefill", 0.5, BUDGET)], WithBudget("outside", None, BUDGET))
     section = budget_section(budgets)  # type: ignore[arg-type]
 
     assert section is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -74,3 +75,9 @@ def test_the_installed_transformers_was_tried() -> None:
     """When this fails, run the tests of `--auto` with it, repair what they find, then raise NEWEST_TRIED."""
     transformers = pytest.importorskip("transformers")
     assert tuple(map(int, transformers.__version__.split(".")[:2])) <= auto.NEWEST_TRIED
+
+
+def test_the_document_names_the_newest_that_was_tried() -> None:
+    tried = ".".join(map(str, auto.NEWEST_TRIED))
+    document = Path(__file__).parents[3] / "docs" / "capture.md"
+    assert f"newer than the newest that was tried ({tried})" in document.read_text()

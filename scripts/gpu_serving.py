@@ -1,0 +1,223 @@
+#!/usr/bin/env python3
+"""Record real serving engines on a GPU under a mixed load, and measure what recording costs; a table comes last.
+
+    scripts/gpu_serving.py -o OUT --engine vllm [--only dense-graphs,moe-graphs,…] [--budget 480] [--wheels DIR]
+    scripts/gpu_serving.py -o OUT --engine vllm --only overhead      without nsys, with nsys, and with marks, too
+    scripts/gpu_serving.py -o OUT --engine sglang
+    scripts/gpu_serving.py --list --engine vllm                      what there is, as command lines; runs nothing
+
+The engine, its Python and nsys are those that are found first. Weights are dummies: speed does not depend on them, but
+for which experts are chosen. OUT/summary.md gets the tables, OUT/runs-N.tar what each run left (see gpu_captures.py),
+the load's own times among it. After --budget seconds nothing new is begun. Standard library only, but for the
+tokenizer of the dummy model, which `tokenizers` makes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from scripts import gpu_captures  # noqa: E402 - the repository's root is no installed package
+
+LOAD = ROOT / "scripts" / "serving_load.py"
+PORTS = {"vllm": 8000, "sglang": 30000}
+READY_TIMEOUT_S = 240
+# Preset, and what is changed about it.
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dense": ("qwen3-8b", {"max_position_embeddings": 4096}),
+    # Half of the layers: what a layer does is the same, and the server starts in half of the time.
+    "moe": ("qwen3-30b-a3b", {"max_position_embeddings": 4096, "num_hidden_layers": 24}),
+}
+RUNS = {
+    "vllm": {
+        "dense-graphs": ("dense", []),
+        "dense-eager": ("dense", ["--enforce-eager"]),
+        "moe-graphs": ("moe", []),
+        "moe-eager": ("moe", ["--enforce-eager"]),
+    },
+    "sglang": {"dense-graphs": ("dense", []), "moe-graphs": ("moe", [])},
+}
+OVERHEAD = ("no nsys", "nsys", "nsys and marks")
+
+
+def server(engine: str, model: Path, extra: list[str]) -> list[str]:
+    """Command of a server."""
+    if engine == "vllm":
+        limits = ["--max-model-len", "4096", "--max-num-seqs", "32", "--max-num-batched-tokens", "2048"]
+        return ["vllm", "serve", str(model), "--load-format", "dummy", *limits, *extra]
+    launch = [sys.executable, "-m", "sglang.launch_server", "--model-path", str(model), "--load-format", "dummy"]
+    kernels = ["--attention-backend", "triton", "--sampling-backend", "pytorch"]
+    limits = ["--mem-fraction-static", "0.7", "--cuda-graph-max-bs", "16", "--chunked-prefill-size", "2048"]
+    return [*launch, *kernels, *limits, *extra]
+
+
+def load(engine: str, model: Path, output: Path, requests: int) -> list[str]:
+    """Command of the load; a few requests come first, for what happens at the first of each kind."""
+    url = f"http://127.0.0.1:{PORTS[engine]}"
+    size = ["--requests", str(requests), "--clients", "12", "--warm-up", "4"]
+    return [sys.executable, str(LOAD), url, "--model", str(model), "-o", str(output), *size]
+
+
+def capture(engine: str, model: Path, extra: list[str], load_file: Path, requests: int, *options: str) -> list[str]:
+    """Arguments of `llmperf capture`."""
+    recipe = ["--profile", f"{engine}-serve", "--load", shlex.join(load(engine, model, load_file, requests))]
+    return [*recipe, *options, "--", *server(engine, model, extra)]
+
+
+def make_model(name: str, folder: Path) -> Path:
+    """A directory with config.json and a tokenizer of a few hundred tokens."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    from nsys_pipeline.model.load import load_config
+
+    preset, changes = MODELS[name]
+    config = {key: value for key, value in load_config(preset)[1].items() if not key.startswith("_")} | changes
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps({"hidden_act": "silu", "rms_norm_eps": 1e-6, **config}))
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>"))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(), decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(vocab_size=300, special_tokens=["<unk>", "<s>", "</s>"])
+    tokenizer.train_from_iterator(["the quick brown fox jumps over the lazy dog"], trainer)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    about = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "unk_token": "<unk>",
+        "bos_token": "<s>",
+        "eos_token": "</s>",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(about))
+    return folder
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Make the runs that were asked for; 1 if one of them failed."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--engine", choices=sorted(RUNS), required=True)
+    parser.add_argument("--only", help="comma-separated names of runs, or overhead; default all runs")
+    parser.add_argument("--requests", type=int, default=48)
+    parser.add_argument("--budget", type=float, default=480.0, metavar="S", help="begin nothing new after S seconds")
+    parser.add_argument("--wheels", type=Path, metavar="DIR", help="install what is in DIR for these runs")
+    parser.add_argument("--no-gpu-metrics", action="store_true", help="sample no hardware counters")
+    parser.add_argument("--list", action="store_true", help="print what would be run")
+    options = parser.parse_args(arguments)
+    deadline = time.monotonic() + options.budget
+    runs = RUNS[options.engine]
+    wanted = options.only.split(",") if options.only else list(runs)
+    if unknown := set(wanted) - set(runs) - {"overhead"}:
+        parser.error(f"no run called {', '.join(sorted(unknown))}; there are {', '.join([*runs, 'overhead'])}")
+    metrics = [] if options.no_gpu_metrics else ["--gpu-metrics"]
+    if options.list:
+        _list(options.engine, [name for name in wanted if name in runs], options.requests, metrics)
+        return 0
+    if options.output is None:
+        parser.error("say where to write: -o OUT")
+    options.output.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="gpu-serving-"))
+    if options.wheels is not None:
+        gpu_captures._unpack_wheels(options.wheels, work / ".wheels")
+    lines = ["# Serving engines on a GPU", "", *gpu_captures._versions(gpu_captures._gpus()), ""]
+    rows = [_run(options.engine, name, work, options.requests, metrics, deadline) for name in wanted if name in runs]
+    if rows:
+        header = ["run", "exit", "seconds", "kernels", "graph launches", "phases", "findings"]
+        lines += [*gpu_captures._table(header, rows), ""]
+    loads = {name: gpu_captures._read(work / f"{name}.load.json") for name in wanted if name in runs}
+    if any(loads.values()):
+        lines += [*load_table(loads), ""]
+    if "overhead" in wanted:
+        lines += [*_overhead(options.engine, work, options.requests, deadline), ""]
+    (options.output / "summary.md").write_text("\n".join(lines))
+    shutil.rmtree(work / "models", ignore_errors=True)
+    gpu_captures._pack(work, options.output)
+    shutil.rmtree(work)
+    print("\n".join(lines))
+    return 1 if any(row[1] not in ("0", "not begun") for row in rows) else 0
+
+
+def _list(engine: str, names: list[str], requests: int, metrics: list[str]) -> None:
+    for name in names:
+        model, extra = RUNS[engine][name]
+        line = capture(engine, Path(model), extra, Path("load.json"), requests, *metrics)
+        print(f"{name}: llmperf capture {shlex.join(line)}")
+
+
+def _run(engine: str, name: str, work: Path, requests: int, metrics: list[str], deadline: float) -> list[str]:
+    if time.monotonic() > deadline:
+        return [name, "not begun", *[""] * 5]
+    model, extra = RUNS[engine][name]
+    folder = make_model(model, work / "models" / model)
+    command = capture(engine, folder, extra, work / f"{name}.load.json", requests, *metrics)
+    return gpu_captures._capture(name, command, work)
+
+
+def load_table(loads: dict[str, dict[str, Any]]) -> list[str]:
+    """What the clients saw of each run."""
+    keys = ("requests", "prompt_tokens", "new_tokens", "seconds", "new_tokens_per_s", "ttft_ms", "tpot_ms")
+    rows = [[name, *(str(found.get(key, "")) for key in keys)] for name, found in loads.items()]
+    return gpu_captures._table(["run", *keys], rows)
+
+
+def _overhead(engine: str, work: Path, requests: int, deadline: float) -> list[str]:
+    """New tokens per second that the clients see: alone, recorded, recorded with marks."""
+    model, extra = RUNS[engine]["dense-graphs"]
+    folder = make_model(model, work / "models" / model)
+    loads: dict[str, dict[str, Any]] = {}
+    for variant in OVERHEAD:
+        if time.monotonic() > deadline:
+            print(f"overhead, {variant}: no time left", flush=True)
+            continue
+        output = work / f"overhead-{variant.replace(' ', '-')}.load.json"
+        if variant == "no nsys":
+            _serve_alone(engine, folder, extra, output, requests, work)
+        else:
+            os.environ["LLMPERF_MARKERS"] = "off" if variant == "nsys" else "injection"
+            command = capture(engine, folder, extra, output, requests, "--no-analyze")
+            gpu_captures._capture("overhead", command, work)
+            os.environ.pop("LLMPERF_MARKERS")
+        loads[variant] = gpu_captures._read(output)
+    return ["Overhead of recording, one server start each", "", *load_table(loads)]
+
+
+def _serve_alone(engine: str, model: Path, extra: list[str], output: Path, requests: int, work: Path) -> None:
+    """The same server and load without nsys."""
+    with (work / "overhead-alone.log").open("wb") as log:
+        process = subprocess.Popen(server(engine, model, extra), stdout=log, stderr=log, start_new_session=True)
+        try:
+            _wait_until_ready(f"http://127.0.0.1:{PORTS[engine]}/health", process)
+            done = gpu_captures._run(load(engine, model, output, requests))
+            print(done.stdout, done.stderr, flush=True)
+        finally:
+            os.killpg(process.pid, signal.SIGINT)
+            try:
+                process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _wait_until_ready(url: str, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.5)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+-- Busy time of each GPU by slot, phase and class: `compute` while any kernel computes; else, while kernels communicate, `wait`
+-- if each of them waits for another rank, else `transfer`; else `copy`. It belongs to the phase of the operation that started first of those running.
+-- Algorithm: only a copy or a communicating kernel that is the first of those running can hide that a kernel which started
+-- later computes. Their pieces are swept together with those kernels; pieces do not overlap, so that the running sum of
+-- their numbers is the number of the open one.
+-- Grain: device_id, slot, occurrence_id, class.
+-- materialize: table
+-- requires: macros.islands, attribute._device_order, attribute._window_slots, attribute._busy_pieces, attribute._overlapping_work, attribute.collective_waits
+-- columns:
+--   device_id     BIGINT   Joins load.devices.
+--   slot          BIGINT   Joins attribute._window_slots.
+--   occurrence_id BIGINT   Joins attribute.phase_ranges, NULL outside every phase.
+--   class         VARCHAR  'compute', 'transfer', 'wait' or 'copy'.
+--   time_ns       BIGINT   Unit: ns.
+WITH bound AS (
+    SELECT device_id, start_ns AS at_ns, piece_id, 1 AS open, 0 AS compute, 0 AS kernel, 0 AS moving
+    FROM attribute._busy_pieces
+    WHERE rank < 2
+    UNION ALL
+    SELECT device_id, end_ns, -piece_id, -1, 0, 0, 0 FROM attribute._busy_pieces WHERE rank < 2
+    UNION ALL
+    SELECT group_id // 2, start_ns, 0, 0, 1 - group_id % 2, group_id % 2, 0
+    FROM macros.islands('attribute._overlapping_work')
+    UNION ALL
+    SELECT group_id // 2, end_ns, 0, 0, group_id % 2 - 1, -group_id % 2, 0
+    FROM macros.islands('attribute._overlapping_work')
+    UNION ALL
+    SELECT device_id, unnest([start_ns, end_ns]), 0, 0, 0, 0, unnest([1, -1]) FROM attribute._device_order WHERE rank = 1
+    UNION ALL
+    SELECT device_id, unnest([start_ns, end_ns]), 0, 0, 0, 0, unnest([-1, 1]) FROM attribute.collective_waits
+),
+instant AS (
+    SELECT
+        device_id, at_ns, sum(piece_id) AS piece_id, sum(open) AS open, sum(compute) AS compute, sum(kernel) AS kernel,
+        sum(moving) AS moving
+    FROM bound
+    -- Without such pieces there is nothing to sweep.
+    WHERE (SELECT count(*) FROM attribute._busy_pieces WHERE rank < 2) > 0
+    GROUP BY device_id, at_ns
+),
+stretch AS (
+    SELECT
+        lead(at_ns) OVER sweep - at_ns AS time_ns,
+        sum(piece_id) OVER running AS piece_id, sum(open) OVER running AS open, sum(compute) OVER running AS compute,
+        sum(kernel) OVER running AS kernel, sum(moving) OVER running AS moving
+    FROM instant
+    WINDOW
+        sweep AS (PARTITION BY device_id ORDER BY at_ns),
+        running AS (PARTITION BY device_id ORDER BY at_ns ROWS UNBOUNDED PRECEDING)
+),
+swept AS (
+    SELECT
+        p.device_id, p.slot, p.occurrence_id,
+        CASE
+            WHEN s.compute > 0 THEN 'compute'
+            WHEN p.rank = 0 AND s.kernel = 0 THEN 'copy'
+            WHEN s.moving > 0 THEN 'transfer'
+            ELSE 'wait'
+        END AS class,
+        s.time_ns
+    FROM stretch AS s JOIN attribute._busy_pieces AS p ON p.piece_id = s.piece_id
+    WHERE s.open = 1
+),
+timed AS (
+    SELECT o.device_id, o.slot, o.occurrence_id, 'compute' AS class, sum(o.end_ns - o.start_ns) AS time_ns
+    FROM attribute._device_order AS o
+    JOIN attribute._window_slots AS s ON s.device_id = o.device_id AND s.slot = o.slot
+    WHERE o.rank = 2 AND o.first_ns = o.start_ns AND o.end_ns <= s.end_ns
+    GROUP BY ALL
+    UNION ALL
+    SELECT device_id, slot, occurrence_id, 'compute', sum(end_ns - start_ns)
+    FROM attribute._busy_pieces
+    WHERE rank = 2
+    GROUP BY ALL
+    UNION ALL
+    SELECT device_id, slot, occurrence_id, class, sum(time_ns) FROM swept GROUP BY ALL
+)
+SELECT device_id, slot, occurrence_id, class, sum(time_ns)::BIGINT AS time_ns
+FROM timed
+GROUP BY device_id, slot, occurrence_id, class
+HAVING sum(time_ns) > 0

@@ -1,0 +1,22 @@
+-- Idle time of each GPU that needs a closer look: a window may close in it, no operation ends it, or the operation at its end
+-- started before its call was entered.
+-- Grain: gap_id.
+-- materialize: table
+-- requires: attribute._device_order, attribute._window_slots
+-- columns:
+--   gap_id          BIGINT  Number of the gap.
+--   device_id       BIGINT  Joins load.devices.
+--   start_ns        BIGINT  End of the work before. Unit: ns.
+--   end_ns          BIGINT  Start of the operation that ends it, or the end of the last slot. Unit: ns.
+--   is_ended        BOOLEAN  Whether an operation ends it.
+--   occurrence_id   BIGINT  Phase of that operation. Joins attribute.phase_ranges.
+--   global_tid      BIGINT  Thread that launched it. Joins load.threads.
+--   launch_start_ns BIGINT  Entry of the launching call, NULL for an unknown one. Unit: ns.
+--   launch_end_ns   BIGINT  Its return. Unit: ns.
+SELECT
+    row_number() OVER () AS gap_id, o.device_id, o.gap_start_ns AS start_ns, o.start_ns AS end_ns, o.end_ns IS NOT NULL AS is_ended,
+    o.occurrence_id, o.global_tid, o.launch_start_ns, o.launch_end_ns
+FROM attribute._device_order AS o
+JOIN attribute._window_slots AS s ON s.device_id = o.device_id AND s.slot = o.slot
+WHERE o.gap_start_ns < s.start_ns
+    OR (o.gap_start_ns IS NOT NULL AND s.end_ns IS NOT NULL AND o.launch_start_ns > o.start_ns)

@@ -1,0 +1,69 @@
+-- Ranges that open or close the window of a GPU: requests, phases and warm-up, on each GPU that ranges of their thread gave
+-- work. Without any phase or request: one row per GPU from the first launching call to the end of the last operation.
+-- Grain: range_id, device_id.
+-- materialize: table
+-- requires: macros.innermost_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.phase_ranges
+-- columns:
+--   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
+--   kind       VARCHAR  'request', 'phase', 'warmup' or 'trace'.
+--   device_id  BIGINT   Joins load.devices.
+--   global_tid BIGINT   Thread that opened it, -1 for the whole trace.
+--   request_id BIGINT   Request around a phase. Joins load.nvtx_ranges, else NULL.
+--   start_ns   BIGINT   Start of the range. Unit: ns.
+--   until_ns   BIGINT   The later of its end and the end of the last work launched in it on this GPU. Unit: ns.
+--   has_work   BOOLEAN  Whether it gave this GPU work.
+--   is_warmup  BOOLEAN  Whether it is warm-up, or inside warm-up.
+WITH marked AS (
+    SELECT
+        r.span_id AS range_id, 'request' AS kind, r.lane AS global_tid, NULL::BIGINT AS request_id, r.start_ns, r.end_ns,
+        w.span_id IS NOT NULL AS is_warmup
+    FROM attribute._request_spans AS r
+    ASOF LEFT JOIN macros.innermost_segments('attribute._warmup_spans') AS w
+        ON w.lane = r.lane AND w.start_ns <= r.start_ns
+    UNION ALL
+    SELECT occurrence_id, 'phase', global_tid, request_id, start_ns, end_ns, is_warmup FROM attribute.phase_ranges
+    UNION ALL
+    SELECT span_id, 'warmup', lane, NULL, start_ns, end_ns, true FROM attribute._warmup_spans
+),
+outside AS (
+    SELECT coalesce(device_id, 0) AS device_id, global_tid, launch_start_ns, end_ns
+    FROM attribute.gpu_work
+    WHERE occurrence_id IS NULL AND api_id IS NOT NULL AND (SELECT count(*) FROM attribute._request_spans) > 0
+),
+work AS (
+    SELECT occurrence_id AS range_id, coalesce(device_id, 0) AS device_id, last_end_ns
+    FROM attribute.work_by_occurrence
+    WHERE occurrence_id IS NOT NULL
+    UNION ALL
+    SELECT p.request_id, coalesce(w.device_id, 0), w.last_end_ns
+    FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE p.request_id IS NOT NULL
+    UNION ALL
+    SELECT r.span_id, o.device_id, o.end_ns
+    FROM outside AS o
+    ASOF JOIN macros.innermost_segments('attribute._request_spans') AS r
+        ON r.lane = o.global_tid AND r.start_ns <= o.launch_start_ns
+    WHERE r.span_id IS NOT NULL
+),
+last_work AS (
+    SELECT range_id, device_id, max(last_end_ns) AS last_end_ns FROM work GROUP BY range_id, device_id
+),
+used AS (
+    SELECT DISTINCT m.global_tid, w.device_id FROM last_work AS w JOIN marked AS m USING (range_id)
+),
+whole AS (
+    SELECT
+        coalesce(device_id, 0) AS device_id, coalesce(min(launch_start_ns), min(start_ns)) AS start_ns,
+        max(end_ns) AS end_ns
+    FROM attribute.gpu_work
+    WHERE (SELECT count(*) FROM marked WHERE kind <> 'warmup') = 0
+    GROUP BY ALL
+)
+SELECT
+    m.range_id, m.kind, used.device_id, m.global_tid, m.request_id, m.start_ns,
+    greatest(m.end_ns, coalesce(w.last_end_ns, m.end_ns)) AS until_ns, w.last_end_ns IS NOT NULL AS has_work, m.is_warmup
+FROM marked AS m
+JOIN used ON used.global_tid = m.global_tid
+LEFT JOIN last_work AS w ON w.range_id = m.range_id AND w.device_id = used.device_id
+UNION ALL
+SELECT NULL, 'trace', device_id, -1, NULL, start_ns, end_ns, true, false FROM whole WHERE end_ns > start_ns

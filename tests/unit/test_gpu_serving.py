@@ -1,0 +1,101 @@
+"""The script that records engines on GPUs and its load, as far as they can be tried without one."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts import gpu_serving, serving_load
+from tests.cli.run import run
+from tests.unit.capture.fake_nsys import fake_nsys
+
+HELP = "\t--gpu-metrics-devices=\n\t--trace-fork-before-exec=\n"
+
+
+@pytest.mark.parametrize("engine", ["vllm", "sglang"])
+def test_every_run_is_a_command_that_llmperf_takes(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    nsys = fake_nsys(tmp_path, profile_help=HELP)
+    for model, extra in gpu_serving.RUNS[engine].values():
+        arguments = gpu_serving.capture(engine, tmp_path / model, extra, tmp_path / "load.json", 4, "--gpu-metrics")
+        code, out, err = run(capsys, "capture", "--dry-run", "--nsys", nsys, *arguments)
+        assert (code, err) == (0, ""), model
+        assert "serve" in out or "launch_server" in out
+
+
+def test_list_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_serving.main(["--list", "--engine", "vllm"]) == 0
+    assert capsys.readouterr().out.count("llmperf capture --profile vllm-serve") == len(gpu_serving.RUNS["vllm"])
+
+
+def test_models_are_ones_that_llmperf_estimates() -> None:
+    from nsys_pipeline.model import Model
+    from nsys_pipeline.model.load import load_config
+
+    for preset, changes in gpu_serving.MODELS.values():
+        assert Model.from_config(dict(load_config(preset)[1]) | changes).params > 4e9
+
+
+class Completions(BaseHTTPRequestHandler):
+    """Answers as an OpenAI server does, a piece for each token."""
+
+    seen: list[dict[str, Any]]
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.seen.append(body | {"id": self.headers["X-Request-Id"]})
+        self.send_response(500 if body["model"] == "broken" else 200)
+        self.end_headers()
+        for index in range(body["max_tokens"]):
+            self.wfile.write(f"data: {json.dumps({'choices': [{'text': str(index)}]})}\n\n".encode())
+        usage = {"choices": [], "usage": {"completion_tokens": body["max_tokens"]}}
+        self.wfile.write(f"data: {json.dumps(usage)}\n\ndata: [DONE]\n\n".encode())
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    Completions.seen = []
+    with ThreadingHTTPServer(("127.0.0.1", 0), Completions) as listening:
+        thread = threading.Thread(target=listening.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.server_port}", Completions.seen
+        listening.shutdown()
+        thread.join()
+
+
+def test_the_load_sends_what_it_planned(
+    server: tuple[str, list[dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, seen = server
+    size = ["--requests", "9", "--clients", "3", "--prompt", "5", "40", "--new", "1", "4", "--warm-up", "2"]
+    assert serving_load.main([url, "--model", "m", "-o", str(tmp_path / "load.json"), *size]) == 0
+    found = json.loads((tmp_path / "load.json").read_text())
+    assert json.loads(capsys.readouterr().out)["requests"] == 9
+    plan = serving_load.planned(9, prompt=(5, 40), new=(1, 4), vocabulary=30000, seed=0)
+    assert {record["id"]: (record["prompt_tokens"], record["new_tokens"]) for record in found["records"]} == {
+        name: (len(tokens), new) for name, tokens, new in plan
+    }
+    assert len(seen) == 11
+    assert all(record["sent_s"] <= record["first_s"] <= record["last_s"] for record in found["records"])
+    # every third prompt that is long enough begins with the same tokens
+    prefixes = {tuple(tokens[:10]) for _, tokens, _ in plan[2::3] if len(tokens) > 10}
+    assert len(prefixes) == 1
+
+
+def test_a_failing_server_fails_the_load(
+    server: tuple[str, list[dict[str, Any]]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        serving_load.main([server[0], "--model", "broken", "-o", str(tmp_path / "load.json"), "--requests", "2"]) == 1
+    )
+    assert "HTTPError 500" in capsys.readouterr().err
