@@ -82,6 +82,7 @@ class TraceReader:
     metadata = View()
     nvtx_ranges = View()
     occurrence_budget = View()
+    occurrence_kernels = View()
     operator_summary = View()
     ops = View()
     phase_counters = View()

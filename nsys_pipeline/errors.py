@@ -6,7 +6,9 @@
     ├── ModelError              a model config is missing, incomplete or impossible
     ├── HardwareError           a GPU or a peak is unknown or impossible
     ├── CheckError              a trace check (conservation, --verify) failed
+    │   └── RuleBrokenError     a rule of --fail-if holds
     ├── UsageError              exit 2: options that do not fit together
+    │   └── RuleError           a rule of --fail-if cannot be read
     ├── NsysError               exit 3: nsys is missing, too old or failed
     └── Interrupted             exit 130: Ctrl-C
 
@@ -33,6 +35,8 @@ class LlmperfError(Exception):
     """What failed and on which object, in one sentence, with at most one thing to do about it as ``hint``."""
 
     exit_code: int = ExitCode.DATA
+    #: Whether the message is several lines, of which the program put none into a name.
+    has_lines: bool = False
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -47,6 +51,8 @@ class TraceError(LlmperfError):
 class QueryError(LlmperfError):
     """A query was refused (not one read-only SELECT) or failed."""
 
+    has_lines = True
+
 
 class ModelError(LlmperfError):
     """A model config is missing, incomplete, of an unknown type or impossible."""
@@ -60,10 +66,22 @@ class CheckError(LlmperfError):
     """A check of the trace's own consistency failed."""
 
 
+class RuleBrokenError(CheckError):
+    """A rule of `--fail-if` holds; one line for each."""
+
+    has_lines = True
+
+
 class UsageError(LlmperfError):
     """Options that do not fit together."""
 
     exit_code = ExitCode.USAGE
+
+
+class RuleError(UsageError):
+    """A rule cannot be read; the second and third line point at the character."""
+
+    has_lines = True
 
 
 class NsysError(LlmperfError):

@@ -369,6 +369,11 @@ class Finding:
     hint: str | None
     at_stake_ns: int | None
 
+    def rank(self) -> tuple[int, int, str, str, str]:
+        """What findings are ordered by, as the view orders them: severity, then time at stake."""
+        severity = ("error", "warning", "info").index(self.severity)
+        return severity, -(self.at_stake_ns or -1), self.code, self.phase or "", self.message
+
 
 @attrs.frozen
 class NsysDifference:

@@ -14,25 +14,27 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     --   kernel_id BIGINT  What it is. Unit: ns.
 
 A module of ``sql/findings`` is something that a reader must know: its rows are the places where it holds. Its header
-has two or three keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns BIGINT`::
+has some keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns BIGINT`::
 
     -- severity: warning   (error: a number is wrong; warning: a number lacks something; info: worth knowing)
     -- message: the end of {range_count:,} ranges was not recorded
     -- hint: let the workload end by itself
+    -- concerns: attribute.phase_walls   (who asks for what is made from it is told; may be left out)
 
 `{column}` in a text is the value of that column: `:,` groups digits, `:ms` reads ns, `:%` a ratio (see `template_sql`).
 The relation `findings._all` has the rows of all of them as sentences; the view `findings` is what readers get.
 
 Modules are run on demand: asking for one builds what it needs first. Relations of the schemas ``nsys`` and ``input``
-do not come from files: the caller hands in a function that makes them.
+do not come from files: the caller hands in a function that makes them, and says what those of ``input`` are made from.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -41,9 +43,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 # A relation may only require relations of its own layer or of layers to its left.
-LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "findings", "views")
+LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "views", "findings")
 EXTERNAL_LAYERS = ("nsys", "input")
-KEYS = ("severity", "message", "hint", "requires", "materialize", "params", "returns", "columns")
+KEYS = ("severity", "message", "hint", "concerns", "requires", "materialize", "params", "returns", "columns")
 # Of findings, the worst first.
 SEVERITIES = ("error", "warning", "info")
 ALL_FINDINGS = "findings._all"
@@ -79,6 +81,7 @@ class Module:
     severity: str | None = None
     message: str | None = None
     hint: str | None = None
+    concerns: tuple[str, ...] = ()
 
     @property
     def layer(self) -> str:
@@ -142,7 +145,7 @@ def parse(name: str, text: str) -> Module:
         name=name,
         doc=" ".join(prose[:grain_at]),
         grain=" ".join(prose[grain_at:]).removeprefix("Grain:").strip(),
-        requires=tuple(re.findall(r"[\w.]+", " ".join(fields.get("requires", [])))),
+        requires=_names(fields.get("requires")),
         columns=parse_columns(name, fields.get("columns", [])),
         sql=sql,
         is_table=fields.get("materialize") in (["table"], ["temporary"]),
@@ -150,7 +153,12 @@ def parse(name: str, text: str) -> Module:
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
         **{key: _text(fields.get(key)) for key in ("severity", "message", "hint")},
+        concerns=_names(fields.get("concerns")),
     )
+
+
+def _names(lines: list[str] | None) -> tuple[str, ...]:
+    return tuple(re.findall(r"[\w.]+", " ".join(lines or [])))
 
 
 def _text(lines: list[str] | None) -> str | None:
@@ -197,20 +205,22 @@ def all_modules() -> Mapping[str, Module]:
 def all_findings(modules: Iterable[Module]) -> Module:
     """The relation of everything that the findings among `modules`, and Python, have to say: see `views.findings`."""
     found = sorted((module for module in modules if module.is_finding), key=lambda one: one.name)
-    selects = [_sentences_sql(one) for one in found]
-    selects.append("SELECT code, severity, phase, message, hint, at_stake_ns FROM input.notices")
     return Module(
         name=ALL_FINDINGS,
         doc="What a reader must know, as sentences: the findings of sql/findings, and what only Python can tell.",
         grain="code, phase, message.",
         requires=(*dict.fromkeys(needed for one in found for needed in one.requires), "input.notices"),
         columns=parse_columns(ALL_FINDINGS, _FINDING_COLUMNS),
-        sql="\nUNION ALL\n".join(selects),
+        sql="\nUNION ALL\n".join([*map(sentences_sql, found), NOTICES_SQL]),
         is_table=True,
     )
 
 
-def _sentences_sql(finding: Module) -> str:
+NOTICES_SQL = "SELECT code, severity, phase, message, hint, at_stake_ns FROM input.notices"
+
+
+def sentences_sql(finding: Module) -> str:
+    """A SELECT of the rows of a finding with its texts filled in: code, severity, phase, message, hint, at_stake_ns."""
     message, hint = template_sql(finding, finding.message), template_sql(finding, finding.hint)
     return (
         f"SELECT '{finding.relation}' AS code, '{finding.severity}' AS severity, phase, {message} AS message, "
@@ -263,9 +273,12 @@ def _template_part(module: Module, part: str) -> str:
 
 
 def closure(
-    targets: Iterable[str], modules: Mapping[str, Module] | None = None, built: Collection[str] = ()
+    targets: Iterable[str],
+    modules: Mapping[str, Module] | None = None,
+    built: Collection[str] = (),
+    needs: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[str]:
-    """`targets` and everything they need that is not built, dependencies first.
+    """`targets` and everything they need that is not built, dependencies first. `needs`: those of external relations.
 
     Raises ModuleError for unknown names and for cycles.
     """
@@ -278,11 +291,11 @@ def closure(
             return
         if name in path:
             raise ModuleError(f"cycle: {' -> '.join([*path, name])}")
-        if name.partition(".")[0] not in EXTERNAL_LAYERS:
-            if name not in modules:
-                raise ModuleError(f"{path[-1] if path else 'target'} needs {name}, which no file defines")
-            for dependency in modules[name].requires:
-                visit(dependency, (*path, name))
+        is_external = name.partition(".")[0] in EXTERNAL_LAYERS
+        if not is_external and name not in modules:
+            raise ModuleError(f"{path[-1] if path else 'target'} needs {name}, which no file defines")
+        for dependency in needs.get(name, ()) if is_external else modules[name].requires:
+            visit(dependency, (*path, name))
         done.add(name)
         order.append(name)
 
@@ -302,9 +315,10 @@ def macro_ddl(module: Module) -> str:
 class Runner:
     """Builds modules on one connection, each at most once.
 
-    `external` makes a relation of the schemas ``nsys`` or ``input`` when it is first needed. Tables go to the
-    attached database `store`, with a view of the same name in the connection's own catalog, so that the store can be
-    a file that a later run attaches.
+    `external` makes a relation of the schemas ``nsys`` or ``input`` when it is first needed, and all that `needs` says
+    it is made from is there. Tables go to the attached database `store`, with a view of the same name in the
+    connection's own catalog, so that the store can be a file that a later run attaches; but not those that rest on a
+    relation of `passing`, which another run may fill otherwise.
     """
 
     def __init__(
@@ -316,6 +330,8 @@ class Runner:
         modules: Mapping[str, Module] | None = None,
         on_module: Callable[[str], None] | None = None,
         may_write: bool = True,
+        needs: Mapping[str, Sequence[str]] = MappingProxyType({}),
+        passing: Collection[str] = (),
     ) -> None:
         self.con = con
         self.external = external
@@ -323,7 +339,10 @@ class Runner:
         self.modules = all_modules() if modules is None else modules
         self.on_module = on_module
         self.may_write = may_write
+        self.needs = needs
+        self.passing = frozenset(passing)
         self.built: set[str] = set()
+        self._rests_on_passing: dict[str, bool] = {}
         for layer in LAYERS:
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
         if store:
@@ -332,9 +351,27 @@ class Runner:
             ).fetchall()
             self.adopt(*(name for (name,) in stored))
 
+    def closure(self, targets: Iterable[str]) -> list[str]:
+        """What is to be built for `targets`, dependencies first."""
+        return closure(targets, self.modules, self.built, self.needs)
+
+    def rests_on_passing(self, name: str) -> bool:
+        """Whether a relation is made from one of `passing`."""
+        known = self._rests_on_passing
+        if name not in known:
+            known[name] = name in self.passing or any(map(self.rests_on_passing, self._direct_needs(name)))
+        return known[name]
+
+    def forget_passing(self) -> None:
+        """Have everything made anew that rests on `passing`: its inputs are others now."""
+        self.built = {name for name in self.built if not self.rests_on_passing(name)}
+
+    def _direct_needs(self, name: str) -> Sequence[str]:
+        return self.modules[name].requires if name in self.modules else self.needs.get(name, ())
+
     def build(self, *targets: str) -> None:
         """Build `targets` and what they need. Temporary tables are dropped as soon as nothing of it reads them."""
-        order = closure(targets, self.modules, self.built)
+        order = self.closure(targets)
         last_use = self._last_uses(order, targets)
         for name in order:
             if name in self.built:  # an external relation built it on the way
@@ -358,7 +395,7 @@ class Runner:
         }
         last: dict[str, str] = {}
         for name in order:
-            for needed in self.modules[name].requires if name in self.modules else ():
+            for needed in self._direct_needs(name):
                 if needed in order and needed in self.modules and self.modules[needed].is_temporary:
                     last[needed] = name
         uses: dict[str, list[str]] = {}
@@ -367,22 +404,19 @@ class Runner:
                 uses.setdefault(user, []).append(temporary)
         return uses
 
-    def rebuild(self, *targets: str) -> None:
-        """Build `targets` again, and nothing else: their inputs have changed."""
-        for name in targets:
-            self.built.discard(name)
-        self.build(*targets)
-
     def _create(self, module: Module) -> None:
         if module.is_macro:
             self.con.execute(macro_ddl(module))
-        elif module.is_table and not module.is_temporary and self.store and self.may_write:
+        elif module.is_table and not module.is_temporary and self._may_store(module):
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.{module.layer}")
             self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} AS {module.sql}")
             self.adopt(module.name)
         else:
             kind = "TABLE" if module.is_table else "VIEW"
             self.con.execute(f"CREATE OR REPLACE {kind} {module.name} AS {module.sql}")
+
+    def _may_store(self, module: Module) -> bool:
+        return self.store is not None and self.may_write and not self.rests_on_passing(module.name)
 
     def adopt(self, *names: str) -> None:
         """Let each of `names` mean the table of that name in the store."""

@@ -169,30 +169,60 @@ def _escape(text: str) -> str:
 
 def kernel_family_macro() -> str:
     """The rules of kernels.toml as SQL: see nsys_pipeline/rules/kernels.py, whose answers it gives."""
-    rules = tomllib.loads(RULES.read_text(encoding="utf-8"))["rule"]
+    rules = tomllib.loads(RULES.read_text(encoding="utf-8"))
 
-    def cases(name: str) -> list[str]:
-        return [
-            f"        WHEN regexp_matches({name}, {literal(rule['pattern'])}) THEN {literal(rule['family'])}"
-            for rule in rules
+    def when(subject: str, pattern: str, answer: str) -> str:
+        return f"WHEN regexp_matches({subject}, {literal(pattern)}) THEN {literal(answer)}"
+
+    by_name = [
+        # A template that does what its arguments say: its kind, and what it is otherwise.
+        when(
+            "found.scoped" if one.get("in") == "scope" else "found.own", one["pattern"],
+            f"{one['carrier']}:{one['family']}" if "carrier" in one else one["family"],
+        )
+        for one in rules["rule"]
+    ]  # fmt: skip
+    by_argument = []
+    for carrier in dict.fromkeys(one["of"] for one in rules["operator"]):
+        by_argument += [
+            f"WHEN starts_with(found.family, '{carrier}:') THEN CASE",
+            *(
+                "    " + when("found.full_name", one["pattern"], one["family"])
+                for one in rules["operator"]
+                if one["of"] == carrier
+            ),
+            f"    ELSE substr(found.family, {len(carrier) + 2})",
+            "END",
         ]
 
     lines = [
         "-- Kind of work of a kernel by its names: 'gemm', 'attention', 'norm', …; 'other' where no rule knows it.",
         "-- Generated from nsys_pipeline/rules/kernels.toml by scripts/generate_references.py.",
         "-- params: name, full_name",
-        "-- requires:",
+        "-- requires: macros.function_name",
         "-- returns: VARCHAR  The family, as in the column `family` of the views.",
         "SELECT list_transform(",
-        "    [{'short': CASE", *cases("name"), "    END, 'long': CASE", *cases("full_name"), "    END}],",
+        "    list_transform(",
+        "        list_transform(",
+        "            [coalesce(nullif(full_name, ''), name, '')],",
+        "            lambda known: {'full_name': known, 'scoped': macros.function_name(known)}",
+        "        ),",
+        "        lambda named: {",
+        "            'full_name': named.full_name, 'scoped': named.scoped,",
+        "            'own': regexp_extract(named.scoped, '([^:]*)$', 1)",
+        "        }",
+        "    ),",
+        "    lambda found: {'full_name': found.full_name, 'family': CASE",
+        *(f"        {line}" for line in by_name),
+        "        ELSE 'other'",
+        "    END}",
+        ").list_transform(",
         "    lambda found: CASE",
-        "        WHEN found.short IS NULL THEN coalesce(found.long, 'other')",
-        "        WHEN found.short IN ('elementwise', 'reduction') AND full_name <> name",
-        "            THEN coalesce(found.long, found.short)",
-        "        ELSE found.short",
+        *(f"        {line}" for line in by_argument),
+        "        ELSE found.family",
         "    END",
         ")[1]",
-    ]  # fmt: skip
+    ]
     return "\n".join([*lines, ""])
 
 

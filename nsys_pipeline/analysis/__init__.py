@@ -1,6 +1,6 @@
-"""Join a trace with the model and the hardware: who ran what, how long, and how far from the limit."""
+"""From an open trace to the records of the report: every number comes from a module of ``sql/``."""
 
-from nsys_pipeline.analysis.analyze import AnalysisOptions, analyze, prepare
-from nsys_pipeline.analysis.shapes import RequestShape
+from nsys_pipeline.analysis.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 
-__all__ = ["AnalysisOptions", "RequestShape", "analyze", "prepare"]
+__all__ = ["AnalysisOptions", "RequestShape", "analyze"]

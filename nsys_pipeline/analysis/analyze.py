@@ -9,21 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.costs import RunDescription, create_cost_tables, parallel_notices, product_dtypes
-from nsys_pipeline.analysis.devices import describe_devices
-from nsys_pipeline.analysis.notices import create_notices, operator_notices, trace_notices
-from nsys_pipeline.analysis.shapes import RequestShape, assign_shapes, create_shape_tables
 from nsys_pipeline.analysis.verdict import bound
-from nsys_pipeline.errors import ModelError, TraceError
-from nsys_pipeline.model import Conventions
+from nsys_pipeline.duck import records, scalar
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.inputs.costs import product_dtypes
 from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     Budget,
     Check,
-    Device,
     Finding,
     KernelRow,
-    Notice,
     OperatorRow,
     Phase,
     PhaseDevice,
@@ -34,86 +30,18 @@ from nsys_pipeline.records import (
     Unattributed,
     WorkTotals,
 )
-from nsys_pipeline.trace.duck import records, scalar
 
 if TYPE_CHECKING:
-    from nsys_pipeline.hardware import Gpu
     from nsys_pipeline.model import Model
     from nsys_pipeline.trace import Trace
 
-# What the report reads. Built before the trace goes into the cache, so that the next run finds it there.
-STATIC_TARGETS = (
-    "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
-    "load.environment", "load.recorder", "load.nvtx_marks", "attribute.api_time_by_occurrence",
-    "attribute.graph_calls", "attribute.kernel_totals",
-    "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
-    "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
-    "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
-    "attribute._cut_gap_slots",
-)  # fmt: skip
-MODEL_TARGETS = (
+# What the report reads.
+TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "views.time_budget", "attribute.cold_occurrences", "attribute.request_summary",
+    "views.operator_summary", "views.findings", "views.time_budget", "attribute.phase_devices",
+    "attribute.request_summary", "attribute.unattributed_work", "attribute.windows", "attribute.work_totals",
+    "load.metadata", "load.processes", "load.recorder", "load.session",
 )  # fmt: skip
-
-
-@attrs.frozen(kw_only=True)
-class AnalysisOptions:
-    """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
-
-    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows.
-    """
-
-    model: Model | None = None
-    shapes: tuple[RequestShape, ...] = ()
-    conventions: Conventions = attrs.field(factory=Conventions)
-    peaks: Mapping[str, float] = attrs.field(factory=dict)
-    bandwidth_bytes_per_s: float | None = None
-    max_context: int | None = None
-    top_kernels: int = 5
-
-
-@attrs.frozen
-class Prepared:
-    """What `prepare` found out on the way to the tables."""
-
-    model: Model | None
-    devices: list[Device]
-    notices: list[Notice]
-    run: RunDescription
-    conventions: Conventions
-    steps: list[Step]
-    gpus: Mapping[int, Gpu]
-
-
-def prepare(trace: Trace, options: AnalysisOptions) -> Prepared:
-    """Build every relation that the report reads, with shapes, costs and peaks joined in."""
-    trace.build(*STATIC_TARGETS)
-    trace.keep()
-    prepared = estimate(trace, options)
-    trace.build(*MODEL_TARGETS)
-    return prepared
-
-
-def estimate(trace: Trace, options: AnalysisOptions) -> Prepared:
-    """Fill in the relations of ``input`` that shapes, model and hardware decide."""
-    trace.build("load.devices")
-    run = RunDescription.of(trace)
-    model, notices = _model(run, options)
-    conventions = run.conventions(options.conventions)
-    steps_by_occurrence, shape_notices = assign_shapes(
-        trace, options.shapes, options.max_context or run.max_context(model)
-    )
-    steps = create_shape_tables(trace, steps_by_occurrence)
-    devices, gpus, gpu_notices = describe_devices(trace, options.peaks, options.bandwidth_bytes_per_s)
-    cost_notices = create_cost_tables(trace, steps, model, conventions, gpus)
-    cost_notices += parallel_notices(trace, run, model, options.conventions, conventions)
-    trace.runner.built |= {
-        "input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs",
-    }  # fmt: skip
-    return Prepared(
-        model, devices, [*notices, *shape_notices, *gpu_notices, *cost_notices], run, conventions, steps, gpus
-    )
 
 
 def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
@@ -123,76 +51,43 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
 
 
 def _report(trace: Trace, options: AnalysisOptions) -> Report:
-    prepared = prepare(trace, options)
+    trace.describe(options)
+    trace.build(*TARGETS)
+    con = trace.connection
     budgets = _budgets(trace)
     phases = _phases(trace, budgets)
-    unattributed = _unattributed(trace, budgets.get(None, Budget()))
-    info = _trace_info(trace, prepared.devices)
-    operators = _operators(trace, prepared)
-    notices = [*prepared.notices, *trace_notices(trace, phases, unattributed, prepared.model, prepared.conventions)]
-    create_notices(trace, [*notices, *operator_notices(operators)])
-    trace.build("views.findings")
+    operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
-        trace=info,
-        totals=WorkTotals(**records(trace.connection, "SELECT * FROM attribute.work_totals")[0]),
+        trace=_trace_info(trace),
+        totals=WorkTotals(**records(con, "SELECT * FROM attribute.work_totals")[0]),
         phases=phases,
-        unattributed=unattributed,
+        unattributed=_unattributed(trace, budgets.get(None, Budget())),
         windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
-        checks=[Check(**row) for row in records(trace.connection, "FROM views.trace_checks ORDER BY name")],
-        findings=[Finding(**row) for row in records(trace.connection, "FROM views.findings")],
-        model=_describe_model(trace, prepared),
-        operators=operators,
-        requests=records(trace.connection, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
+        checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
+        findings=[Finding(**row) for row in records(con, "FROM views.findings")],
+        model=_describe_model(trace),
+        operators=[OperatorRow(**row) for row in operators],
+        requests=records(con, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
     )
 
 
-def _operators(trace: Trace, prepared: Prepared) -> list[OperatorRow]:
-    """Operators of marked layers; none where no layer is marked or the model is not known."""
-    trace.build("attribute.layer_ranges")
-    if prepared.model is None or not scalar(trace.connection, "SELECT count(*) FROM attribute.layer_ranges"):
-        return []
-    from nsys_pipeline.analysis.ops import create_shape_ops
-
-    create_shape_ops(trace, prepared)
-    trace.build("views.operator_summary")
-    rows = records(trace.connection, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
-    return [OperatorRow(**row) for row in rows]
-
-
-def _model(run: RunDescription, options: AnalysisOptions) -> tuple[Model | None, list[Notice]]:
-    if options.model is not None:
-        return options.model, _unread(options.model, options)
-    try:
-        model = run.model()
-        return model, [] if model is None else _unread(model, options)
-    except ModelError as error:
-        return None, [Notice("model_not_understood", f"the trace's own model: {error.message}", error.hint)]
-
-
-def _unread(model: Model, options: AnalysisOptions) -> list[Notice]:
-    """What the model's config says of its weights and is not read; whoever gives the format knows it."""
-    if options.conventions.weight is not None:
-        return []
-    hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
-    return [Notice("quantization_not_read", note, hint) for note in model.notes]
-
-
-def _describe_model(trace: Trace, prepared: Prepared) -> dict[str, object] | None:
-    model = prepared.model
+def _describe_model(trace: Trace) -> dict[str, object] | None:
+    inputs = trace.inputs
+    model, conventions = inputs.run.model, inputs.run.conventions
     if model is None:
         return None
     return {
         "name": model.name,
         "params": model.params,
         "active_params": model.active_params,
-        "dtype": prepared.conventions.dtype or model.dtype,
-        "products": product_dtypes(model, prepared.steps, prepared.conventions),
+        "dtype": conventions.dtype or model.dtype,
+        "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
         "not_counted": list(model.left_out()),
-        "notes": list(model.notes) if prepared.conventions.weight is None else [],
-        "routing": _routing(trace, model, prepared.steps),
-        "convention": {key: value for key, value in attrs.asdict(prepared.conventions).items() if value is not None},
+        "notes": list(model.notes) if conventions.weight is None else [],
+        "routing": _routing(trace, model, inputs.steps.distinct),
+        "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None},
     }
 
 
@@ -209,7 +104,7 @@ def _routing(trace: Trace, model: Model, steps: Sequence[Step]) -> str | None:
     return "partly counted" if len(counted) > 1 else "counted" if True in counted else "uniform"
 
 
-def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:
+def _trace_info(trace: Trace) -> TraceInfo:
     con = trace.connection
     metadata = {
         (row["source"], row["name"]): row["value"]
@@ -226,7 +121,7 @@ def _trace_info(trace: Trace, devices: list[Device]) -> TraceInfo:
         processes=records(
             con, "SELECT process_id AS id, name FROM load.processes WHERE has_events ORDER BY process_key"
         ),
-        devices=devices,
+        devices=list(trace.inputs.peaks.devices),
     )
 
 

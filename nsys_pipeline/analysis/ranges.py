@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nsys_pipeline.trace.duck import records
+from nsys_pipeline.duck import records
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.errors import NsysError, UsageError
 from nsys_pipeline.nsys import find_nsys
 from nsys_pipeline.records import NsysDifference, NsysPhase, Report, Verification
-from nsys_pipeline.trace.duck import records
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace

@@ -37,12 +37,13 @@ from nsys_pipeline.cli.common import (
     progress,
     trace_options,
 )
+from nsys_pipeline.cli.gate import BaseOption, FailIfOption, RulesOption, check_rules, read_base, rules_of
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nsys_pipeline.records import Detail
+    from nsys_pipeline.records import Detail, Report
     from nsys_pipeline.trace import Trace
 
 _OUTPUT = "Output"
@@ -75,6 +76,9 @@ def analyze(
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
+    fail_if: FailIfOption = None,
+    rules: RulesOption = None,
+    base: BaseOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
     model: ModelOption = None,
@@ -104,6 +108,7 @@ def analyze(
     """
     from nsys_pipeline.trace import Trace, find_trace
 
+    given, before = rules_of(fail_if, rules), read_base(base)
     kind = format or format_of(output)
     if top is None:
         top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
@@ -148,9 +153,16 @@ def analyze(
             render_report(report, stream, kind, detail=detail)
     if list_ranges:
         return
+    sys.stdout.flush()
+    _check(report)
+    if given:
+        check_rules(given, report, before)
+
+
+def _check(report: Report) -> None:
+    """Raise CheckError where the trace contradicts itself, or `nsys stats`."""
     from nsys_pipeline.errors import CheckError
 
-    sys.stdout.flush()
     if failed := [check for check in report.checks if not check.passed]:
         hint = "the trace contradicts itself: export it again, and believe no number that a failed check is about"
         if any(check.name == "utilization.bounded" for check in failed):

@@ -13,7 +13,7 @@ import typer
 from nsys_pipeline.errors import UsageError
 
 if TYPE_CHECKING:
-    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
 
 # Headings of `--help`.
@@ -205,8 +205,8 @@ def analysis_options(
     top: int = 5,
 ) -> AnalysisOptions:
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
-    from nsys_pipeline.analysis import AnalysisOptions, RequestShape
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
+    from nsys_pipeline.inputs import AnalysisOptions, RequestShape
     from nsys_pipeline.model import Conventions
 
     shapes = tuple(RequestShape.parse(text) for text in shape or ())

@@ -37,7 +37,7 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.trace_file import find_trace
 
 if TYPE_CHECKING:
-    from nsys_pipeline.analysis import AnalysisOptions
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
 
 _FORMATS = ("sqlite", "parquet")

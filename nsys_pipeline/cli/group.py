@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from nsys_pipeline.cli.messages import print_error
-from nsys_pipeline.errors import ExitCode, LlmperfError, QueryError
+from nsys_pipeline.errors import ExitCode, LlmperfError
 
 # Verb → what it does, as `llmperf --help` says it, in the order in which it does.
 COMMANDS = {
@@ -28,6 +28,7 @@ COMMANDS = {
     "schema": "List those views and their columns.",
     "flops": "Say what a model must compute and move, from its config alone.",
     "gpus": "List dense peaks of GPUs, each with its source.",
+    "diff": "Say what changed between runs, and fail a build if it was the wrong thing.",
     "ncu": "Profile the kernels that matter with Nsight Compute, and read the result back.",
     "runs": "List the runs of a folder side by side.",
     "export": "Turn an .nsys-rep into SQLite or Parquet.",
@@ -181,7 +182,7 @@ class Verbs(TyperGroup):
         except LlmperfError as error:
             if _debugging(ctx):
                 raise
-            print_error(error.message, error.hint, has_lines=isinstance(error, QueryError))
+            print_error(error.message, error.hint, has_lines=error.has_lines)
             raise typer.Exit(int(error.exit_code)) from error
         except KeyboardInterrupt as error:
             sys.stderr.write("\ninterrupted\n")

@@ -181,6 +181,7 @@ def run(
 
     if kind in (ResultFormat.parquet, ResultFormat.arrow):
         frame = session.frame(text, parameters, time_limit_s=time_limit_s)
+        _tell(session, text)
         with output_file(output, force=force, binary=True) as stream:
             write_frame(frame, kind.value, stream)
         return
@@ -188,26 +189,35 @@ def run(
         session.query(text, parameters, time_limit_s=time_limit_s) as result,
         output_file(output, force=force) as stream,
     ):
-        if kind is ResultFormat.csv:
-            write_csv(result, stream)
-        elif kind is ResultFormat.json:
-            write_json(result, stream)
-        else:
+        if kind is ResultFormat.table:
             found = result.rows(rows + 1)
             width = shutil.get_terminal_size().columns if stream.isatty() else None
-            _hint_at_model(result.columns, found, session)
+            if not _tell(session, text) and _lacks_model(result.columns, found):
+                sys.stderr.write(f"hint: {_MODEL_HINT}\n")
             render_table(result.columns, result.types, found[:rows], stream, width=width, has_more=len(found) > rows)
+            return
+        _tell(session, text)
+        if kind is ResultFormat.csv:
+            write_csv(result, stream)
+        else:
+            write_json(result, stream)
 
 
-def _hint_at_model(columns: tuple[str, ...], rows: list[tuple[Any, ...]], session: Session) -> None:
-    """Say on stderr what fills in utilization, where it was asked for and every value is unknown."""
+_MODEL_HINT = "MFU, MBU and SOL need a model and shapes: --model llama-3.2-1b --shape 8x512+32"
+
+
+def _tell(session: Session, text: str) -> bool:
+    """Say on stderr what a reader of the answer must know, and whether there was anything."""
+    findings = session.findings(text)
+    for finding in findings:
+        print_warning(finding.message, finding.hint)
+    return bool(findings)
+
+
+def _lacks_model(columns: tuple[str, ...], rows: list[tuple[Any, ...]]) -> bool:
+    """Whether utilization was asked for and every value is unknown."""
     wanted = [index for index, name in enumerate(columns) if name.startswith(("mfu_", "mbu_")) or name == "sol_ns"]
-    if not rows or not wanted or any(row[index] is not None for row in rows for index in wanted):
-        return
-    for notice in session.notices():
-        print_warning(notice.message, notice.hint)
-    if any(one.prepared().model is None or not one.prepared().steps for one in session.providers if one.has_estimate):
-        sys.stderr.write("hint: MFU, MBU and SOL need a model and shapes: --model llama-3.2-1b --shape 8x512+32\n")
+    return bool(rows and wanted) and all(row[index] is None for row in rows for index in wanted)
 
 
 def split_arguments(arguments: list[str]) -> tuple[dict[str, Path], str | None]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, TypeVar
 
+from nsys_pipeline.duck import records, scalar
 from nsys_pipeline.records import CounterSample, RequestTime, StepTime
-from nsys_pipeline.trace.duck import records, scalar
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace

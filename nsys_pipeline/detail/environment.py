@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from nsys_pipeline.trace.duck import records
+from nsys_pipeline.duck import records
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace

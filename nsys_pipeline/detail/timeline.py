@@ -13,9 +13,9 @@ import sys
 from array import array
 from typing import TYPE_CHECKING, Any
 
+from nsys_pipeline.duck import scalar
 from nsys_pipeline.records import Timeline
 from nsys_pipeline.text import printable
-from nsys_pipeline.trace.duck import scalar
 
 if TYPE_CHECKING:
     import polars as pl

@@ -102,6 +102,8 @@ class Prompt:
                     more_hint=".rows N shows more, .format csv all",
                 )  # fmt: skip
         sys.stdout.write(f"{time.monotonic() - started:.2f} s\n")
+        for finding in self.session.findings(text):
+            sys.stdout.write(printable(f"warning: {finding.message}") + "\n")
 
     def _command(self, text: str) -> None:
         try:

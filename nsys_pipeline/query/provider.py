@@ -1,4 +1,4 @@
-"""Builds what queries read, for one trace: modules of ``sql/``, the estimate's inputs, the export's own tables."""
+"""Builds what queries read, for one trace: modules of ``sql/``, and the export's own tables."""
 
 from __future__ import annotations
 
@@ -6,20 +6,19 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nsys_pipeline.analysis.analyze import STATIC_TARGETS, AnalysisOptions, Prepared, estimate
-from nsys_pipeline.analysis.notices import create_notices
-from nsys_pipeline.analysis.ops import create_shape_ops
+from nsys_pipeline.duck import records
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.inputs.notices import CODES
+from nsys_pipeline.inputs.registry import INPUTS, NEEDS
 from nsys_pipeline.query.raw_tables import RawTables
 from nsys_pipeline.query.statement import Relation
-from nsys_pipeline.sqlmods import LAYERS, all_modules, closure
+from nsys_pipeline.records import Finding
+from nsys_pipeline.sqlmods import LAYERS, NOTICES_SQL, all_modules, closure, sentences_sql
+from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import Trace
-
-ESTIMATE_INPUTS = frozenset(
-    {"input.shapes", "input.occurrence_shapes", "input.shape_costs", "input.shape_device_costs"}
-)
 
 
 class Provider:
@@ -27,17 +26,44 @@ class Provider:
 
     def __init__(self, trace: Trace, options: AnalysisOptions, name: str = "") -> None:
         self.trace = trace
-        self.options = options
+        self.trace.describe(options)
         self.name = name
         self.raw = RawTables(trace)
-        self.may_keep = True
-        self._prepared: Prepared | None = None
         self.lock = threading.RLock()
         self._exposed: set[str] = set()
         self.trace.build(*(module.name for module in all_modules().values() if module.is_macro))
 
+    @property
+    def options(self) -> AnalysisOptions:
+        """The model, the shapes and the peaks that fill in utilization."""
+        return self.trace.inputs.options
+
+    def findings(self, relations: Iterable[Relation]) -> list[Finding]:
+        """What a reader of `relations` must know: the findings that concern anything that they are made from."""
+        targets, _ = self._targets(relations)
+        read = set(closure(targets, needs=NEEDS))
+        modules = [one for one in all_modules().values() if one.is_finding and not read.isdisjoint(one.concerns)]
+        codes = [code for code, (_, concerns) in CODES.items() if not read.isdisjoint(concerns)]
+        selects = [sentences_sql(module) for module in modules]
+        if codes:
+            selects.append(f"{NOTICES_SQL} WHERE code IN ({', '.join(map(literal, codes))})")
+        if not selects:
+            return []
+        with self.lock:
+            self.trace.build(*(needed for module in modules for needed in module.requires), "input.notices")
+            with self.trace.reading():
+                rows = records(self.trace.connection, " UNION ALL ".join(selects))
+        return sorted((Finding(**row) for row in rows), key=Finding.rank)
+
     def provide(self, relations: Iterable[Relation]) -> None:
         """Build `relations`, as far as they are names of this trace. Raises TraceError where it cannot be read."""
+        targets, raw = self._targets(relations)
+        self.build(*targets)
+        if raw:
+            self._load_raw(raw)
+
+    def _targets(self, relations: Iterable[Relation]) -> tuple[set[str], set[str]]:
+        """Full names of what `relations` are in this trace, and the tables of the export among them."""
         targets: set[str] = set()
         raw: set[str] = set()
         for relation in relations:
@@ -48,31 +74,14 @@ class Provider:
                 targets.add("nsys.KERNEL_LAUNCH_CONFIG")
             elif target := _target(schema, name):
                 targets.add(target)
-        self.build(*targets)
-        if raw:
-            self._load_raw(raw)
+        return targets, raw
 
     def build(self, *targets: str) -> None:
-        """Build relations of ``sql/`` by their full names, the estimate's inputs among them."""
+        """Build relations of ``sql/`` by their full names."""
         with self.lock:
-            needed = set(closure(targets, built=self.trace.runner.built))
-            if "attribute.gpu_work" in needed:
-                self._build_what_is_kept()
-            if needed & ESTIMATE_INPUTS or "input.shape_ops" in needed:
-                self.prepared()
-            if "input.shape_ops" in needed:
-                create_shape_ops(self.trace, self.prepared())
-            if "input.notices" in needed:
-                create_notices(self.trace, self.prepared().notices)
             self.trace.build(*targets)
             self.raw.provide(())
             self._expose(targets)
-
-    def _build_what_is_kept(self) -> None:
-        # The whole of what `analyze` keeps: the next command finds it in the cache, whichever it is.
-        if self.may_keep and not self.trace.is_cached:
-            self.trace.build(*STATIC_TARGETS)
-            self.trace.keep()
 
     def _expose(self, targets: Iterable[str]) -> None:
         """In a database of several traces a view goes by `trace.view`: DuckDB looks for it in the schema `main`."""
@@ -83,19 +92,6 @@ class Provider:
             if module and module.is_public and target not in self._exposed:
                 self.trace.connection.execute(f"CREATE OR REPLACE VIEW main.{module.relation} AS FROM {target}")
                 self._exposed.add(target)
-
-    def prepared(self) -> Prepared:
-        """Model, shapes and hardware, joined in once."""
-        with self.lock:
-            if self._prepared is None:
-                self._build_what_is_kept()
-                self._prepared = estimate(self.trace, self.options)
-            return self._prepared
-
-    @property
-    def has_estimate(self) -> bool:
-        """Whether a query needed the estimate so far."""
-        return self._prepared is not None
 
     def _load_raw(self, tables: set[str]) -> None:
         import duckdb
@@ -120,6 +116,6 @@ def _target(schema: str, name: str) -> str | None:
     if schema and schema not in LAYERS:
         return None
     if schema == "input":
-        return full if any(full in module.requires for module in all_modules().values()) else None
+        return full if full in INPUTS else None
     module = all_modules().get(full)
     return full if module and not module.is_macro else None

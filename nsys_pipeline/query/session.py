@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
-from nsys_pipeline.analysis import AnalysisOptions
 from nsys_pipeline.errors import Interrupted, LlmperfError, QueryError, UsageError
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.describe import first_sentence
 from nsys_pipeline.query.explain import explain
 from nsys_pipeline.query.interrupt import interruptible
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import polars as pl
     from duckdb import DuckDBPyConnection
 
-    from nsys_pipeline.records import Notice
+    from nsys_pipeline.records import Finding
     from nsys_pipeline.trace import Trace
 
 # Spilled data of one query may not fill the disk.
@@ -120,6 +120,7 @@ class Session:
         self.is_closed_off = False
         self.is_closed = False
         self._keeps_order = False
+        self._told: set[Finding] = set()
         self._lock = threading.RLock()
 
     @classmethod
@@ -206,7 +207,7 @@ class Session:
             self._set("lock_configuration = true")
             self.is_closed_off = True
             for provider in self.providers:
-                provider.may_keep = False
+                provider.trace.is_closed_off = True
 
     def _keep_order(self) -> None:
         """Let `UNION ALL` and `LIMIT` mean what they say: a trace is loaded without the order of rows."""
@@ -328,11 +329,23 @@ class Session:
             return Interrupted("the query was interrupted")
         return explain(error, tables=self.table_names(), functions=self.function_names())
 
-    def notices(self) -> list[Notice]:
-        """What the estimate has to say about its numbers, as far as a query has needed it."""
-        return [
-            notice for provider in self.providers if provider.has_estimate for notice in provider.prepared().notices
-        ]
+    def findings(self, text: str) -> list[Finding]:
+        """What a reader of the answer to `text` must know: findings about the relations that it reads, info left out.
+
+        Each is told once in a session. Raises QueryError where it is no SELECT.
+        """
+        with self.cursor() as cursor:
+            statement = parse_select(cursor, text)
+        found = []
+        for provider in self.providers:
+            relations = (_of_trace(relation, provider.name) for relation in statement.relations)
+            of_trace = provider.findings([one for one in relations if one])
+            if provider.name:
+                of_trace = [attrs.evolve(one, message=f"{provider.name}: {one.message}") for one in of_trace]
+            found += of_trace
+        new = [one for one in dict.fromkeys(found) if one.severity != "info" and one not in self._told]
+        self._told.update(new)
+        return new
 
     def _listing(self, what: Listing) -> str:
         """A query that lists what may follow FROM, with a line about each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from nsys_pipeline.records import Budget, Report
+from nsys_pipeline.records import Budget, Phase, Report
 from nsys_pipeline.report.document import Bar, Bars, Section
 from nsys_pipeline.report.numbers import amounts, percentages
 from nsys_pipeline.report.phrases import OUTSIDE
@@ -19,12 +19,13 @@ CLASSES = {
     "copy": ("copies", "the GPU only copies or fills memory"),
     "transfer": ("communication", "the GPU only communicates with another GPU"),
     "wait": ("waiting for ranks", "the GPU waits in a collective for another rank"),
-    "kernels": ("kernels above it", "kernel time above what the hardware needs at peak"),
-    "sol": ("speed of light", "what the hardware needs at peak rates"),
+    "kernels": ("kernels above SOL", "kernel time above what the hardware needs at peak"),
+    "sol": ("speed of light (SOL)", "what the hardware needs at peak rates"),
     "compute": ("kernels", "a kernel that does not communicate runs"),
 }
-# Less than this share of a window is not worth a line.
+# A smaller share of a phase is not worth a line, and a smaller one of all measured time not worth a picture.
 _LEAST_SHARE = 0.0005
+_LEAST_OF_ALL = 0.005
 
 
 def budget_parts(budget: Budget, sol_ns: float | None) -> dict[str, float]:
@@ -38,11 +39,19 @@ def budget_parts(budget: Budget, sol_ns: float | None) -> dict[str, float]:
 
 def budget_section(report: Report) -> Section | None:
     """Where the measured time of the GPUs went, phase by phase; None without a budget."""
-    falls = [_fall(phase.name, budget_parts(phase.budget, phase.sol_ns)) for phase in report.phases]
+    falls = [_fall(phase.name, budget_parts(phase.budget, _sol_of_gpus(phase))) for phase in report.phases]
     falls.append(_fall(OUTSIDE, budget_parts(report.unattributed.budget, None)))
-    blocks = [fall for fall in falls if fall.whole]
+    least = _LEAST_OF_ALL * sum(fall.whole for fall in falls)
+    blocks = [fall for fall in falls if fall.whole > least]
     title = "budget: measured time of the GPUs, from wall time down to the speed of light"
     return Section("budget", blocks, title=title) if blocks else None
+
+
+def _sol_of_gpus(phase: Phase) -> float | None:
+    """Speed of light of all GPUs together, as the budget is; None if some occurrences have no known shape."""
+    if phase.sol_ratio is None or phase.measured_busy_ns is None or phase.is_partly_measured:
+        return None
+    return phase.sol_ratio * phase.measured_busy_ns
 
 
 def _fall(name: str, parts: Mapping[str, float]) -> Bars:

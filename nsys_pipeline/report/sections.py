@@ -273,7 +273,7 @@ def _verification(report: Report) -> Section | None:
 
 
 def _findings(report: Report) -> Section | None:
-    messages = [Message(finding.severity, finding.message, finding.hint) for finding in report.warnings]
+    messages = [Message(finding.severity, finding.message, finding.hint) for finding in report.findings]
     return Section("findings", messages) if messages else None
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.nsys.clean import without_values
-from nsys_pipeline.trace.duck import create_from_rows
 from nsys_pipeline.trace.nsys_schema import (
     EXPORTED_COLUMNS,
     IDENTIFYING_TABLES,

@@ -7,11 +7,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from nsys_pipeline.duck import is_disk_full
 from nsys_pipeline.errors import TraceError, UsageError
-from nsys_pipeline.sqlmods import Runner, closure
-from nsys_pipeline.trace.duck import is_disk_full
+from nsys_pipeline.inputs.inputs import Inputs
+from nsys_pipeline.sqlmods import Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
-from nsys_pipeline.trace.inputs import PROVIDERS
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
@@ -23,6 +23,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from duckdb import DuckDBPyConnection
+
+    from nsys_pipeline.inputs import AnalysisOptions
+
+# What goes into the cache, for the next run to find there: all of the attribution, and nothing that rests on a model.
+KEPT = (
+    "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
+    "load.environment", "load.recorder",
+    "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
+    "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
+    "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
+    "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
+    "attribute._cut_gap_slots",
+)  # fmt: skip
 
 
 def open_trace(
@@ -50,6 +63,7 @@ class Trace:
 
         self.path = file.path
         self.options = file.options
+        self.is_closed_off = False
         self._file = file
         self._store = Store(file.path, file.options, f"{name}_{STORE}" if name else STORE)
         self.catalog = "memory" if database is None else name or "trace"
@@ -67,12 +81,17 @@ class Trace:
         except BaseException:
             self.close()
             raise
+        from nsys_pipeline.inputs.registry import NEEDS, OF_ANALYSIS
+
+        self.inputs = Inputs(self.connection, phase_rules=self.options.phase_rules, is_strict=self.options.is_strict)
         self.runner = Runner(
             self.connection,
             self._make_external,
             store=self._store.name,
             on_module=self._report_module,
             may_write=not self.is_cached,
+            needs=NEEDS,
+            passing=OF_ANALYSIS,
         )
 
     @classmethod
@@ -86,15 +105,37 @@ class Trace:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
 
+    def describe(self, options: AnalysisOptions) -> None:
+        """Have the model, the shapes and the peaks of `options` decide what rests on them from now on."""
+        if self.inputs.describe(options):
+            self.runner.forget_passing()
+
     def build(self, *targets: str) -> None:
-        """Build relations of ``sql/`` and all they need. Raises TraceError where the data cannot be read."""
+        """Build relations of ``sql/`` and all they need. Raises TraceError where the data cannot be read.
+
+        The first that needs the attribution, or anything that rests on a model, has the attribution put into the cache.
+        """
         with self.reading():
-            self._read_ahead(targets)
-            try:
-                self.runner.build(*targets)
-            finally:
-                # Damage is the better reason for whatever else went wrong.
-                self._file.settle()
+            if (
+                self._store.is_in_file
+                and not (self.is_cached or self.is_closed_off)
+                and self._is_worth_keeping(targets)
+            ):
+                self._build(KEPT)
+                self.keep()
+            self._build(targets)
+
+    def _is_worth_keeping(self, targets: Sequence[str]) -> bool:
+        needed = self.runner.closure(targets)
+        return "attribute.gpu_work" in needed or any(map(self.runner.rests_on_passing, needed))
+
+    def _build(self, targets: Sequence[str]) -> None:
+        self._read_ahead(targets)
+        try:
+            self.runner.build(*targets)
+        finally:
+            # Damage is the better reason for whatever else went wrong.
+            self._file.settle()
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -126,7 +167,7 @@ class Trace:
 
     def _read_ahead(self, targets: Sequence[str]) -> None:
         """Load at once, in parallel, all tables of the export that `targets` will need."""
-        needed = closure(targets, built=self.runner.built)
+        needed = self.runner.closure(targets)
         tables = [name.partition(".")[2] for name in needed if name.startswith("nsys.")]
         if tables:
             self.options.progress(f"reading {self.path.name}")
@@ -189,11 +230,9 @@ class Trace:
     def _make_external(self, name: str) -> None:
         layer, _, relation = name.partition(".")
         if layer == "input":
-            needs, create = PROVIDERS[name]
-            self.runner.build(*needs)
-            create(self.connection, self.options)
-            return
-        self._load_tables([relation])
+            self.inputs.make(name)
+        else:
+            self._load_tables([relation])
 
     def _load_tables(self, relations: Sequence[str]) -> None:
         """Create nsys.* `relations`, in the cache's entry as long as it is being made."""

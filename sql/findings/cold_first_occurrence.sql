@@ -4,6 +4,7 @@
 -- message: the first {what} took {wall_ns:ms} on the host and {gpu_busy_ns:ms} of GPU time, the median of those after it
 --   {median_wall_ns:ms} and {median_gpu_busy_ns:ms}: it looks like warm-up
 -- hint: put the first requests into a range called `warmup`, so that they do not count
+-- concerns: views.phase_summary, views.shape_summary
 -- requires: attribute.cold_occurrences
 -- columns:
 --   phase              VARCHAR Its phase.

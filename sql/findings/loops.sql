@@ -4,6 +4,7 @@
 -- message: {operation_count:,} operations were launched in ranges of {phase} that enclose ranges of {phase}, beside those: such
 --   ranges are loops, and what only they hold counts in no phase
 -- hint: if the inner ranges are no phase, --not-phase REGEX says so
+-- concerns: attribute.phase_walls, views.phases
 -- requires: attribute._phase_candidates, attribute._marked_phases, attribute._linked_work
 -- columns:
 --   phase           VARCHAR The phase.

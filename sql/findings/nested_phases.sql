@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: {range_count:,} of the ranges of {phase} lie around {inner_phase}: the inner one has the work, both have the wall time
 -- hint: the outer ones have no MFU and no MBU; say with --phase which ranges you mean, or with --not-phase which are no phase
+-- concerns: attribute.phase_walls, views.phases
 -- requires: attribute.phase_ranges
 -- columns:
 --   phase       VARCHAR The outer phase.

@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: {operation_count:,} operations of {phase} were launched by {who}: no other phase was open in their process then
 -- hint: --strict leaves them unattributed
+-- concerns: attribute.gpu_work
 -- requires: attribute._lent_launches, attribute._autograd_threads, attribute.phase_ranges, attribute.work_by_occurrence
 -- columns:
 --   phase           VARCHAR The phase that got them.

@@ -4,6 +4,7 @@
 -- message: {operation_count:,} operations were launched by thread {thread_id} of process {process_id}, which has ranges of its
 --   own ({example}), while {phase} was open on another thread: they count in no phase
 -- hint: --phase NAME=REGEX makes a phase of such ranges
+-- concerns: attribute.gpu_work
 -- requires: attribute._lent_launches, attribute._linked_work, attribute.phase_ranges, load.nvtx_ranges
 -- columns:
 --   phase           VARCHAR The phase that was open.

@@ -3,6 +3,7 @@
 -- severity: error
 -- message: the trace of {what} is left out: {problem}
 -- hint: what the other ranks say holds, and sums over ranks lack this one; export it again from its report
+-- concerns: load.gpu_ops
 -- requires: load.trace_files
 -- columns:
 --   phase       VARCHAR NULL: it has no phases.

@@ -4,6 +4,7 @@
 -- message: the end of {range_count:,} ranges was not recorded; they count up to the last event that was, and the wall times of
 --   such phases may be too long or too short
 -- hint: nsys loses the last events of a process that is killed, stopped or forked: let the workload end by itself
+-- concerns: attribute.phase_walls, views.phases, views.nvtx_ranges
 -- requires: load.nvtx_ranges
 -- columns:
 --   phase       VARCHAR NULL: ranges that are no phase count, too.

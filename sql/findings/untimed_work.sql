@@ -4,6 +4,7 @@
 -- message: {operation_count:,} GPU operations were recorded without their times, as from 0 to 0: they are counted, but GPU time
 --   lacks them
 -- hint: record again, for a shorter time or with fewer GPUs
+-- concerns: load.gpu_ops
 -- requires: load.session
 -- columns:
 --   phase           VARCHAR NULL: nobody looked which phase they are of.

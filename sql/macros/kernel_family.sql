@@ -1,64 +1,84 @@
 -- Kind of work of a kernel by its names: 'gemm', 'attention', 'norm', …; 'other' where no rule knows it.
 -- Generated from nsys_pipeline/rules/kernels.toml by scripts/generate_references.py.
 -- params: name, full_name
--- requires:
+-- requires: macros.function_name
 -- returns: VARCHAR  The family, as in the column `family` of the views.
 SELECT list_transform(
-    [{'short': CASE
-        WHEN regexp_matches(name, '^triton_poi_\w*(?:silu|gelu|relu|sigmoid|tanh)') THEN 'activation'
-        WHEN regexp_matches(name, '^triton_poi_\w*embedding') THEN 'embedding'
-        WHEN regexp_matches(name, '^triton_poi_fused_(?:_|clone|cat|stack|copy|index_put|slice|scatter|unsafe|view|transpose|permute|unsqueeze|expand)+\d*$') THEN 'copy'
-        WHEN regexp_matches(name, '^triton_(?:poi|for)_') THEN 'elementwise'
-        WHEN regexp_matches(name, '^triton_(?:red|per)_\w*(?:rsqrt|norm|welford)') THEN 'norm'
-        WHEN regexp_matches(name, '^triton_(?:red|per)_\w*(?:argmax|topk|sort)') THEN 'sampling'
-        WHEN regexp_matches(name, '^triton_(?:red|per)_\w*(?:softmax|nll_loss|cross_entropy|logsumexp)') THEN 'softmax and loss'
-        WHEN regexp_matches(name, '^triton_(?:red|per)_') THEN 'reduction'
-        WHEN regexp_matches(name, '(?i)reshape_and_cache|concat_and_cache|(?:set|store|write)_kv|kv_?cache_?(?:copy|store|write|scatter)') THEN 'copy'
-        WHEN regexp_matches(name, '(?i)cross_device_reduce|custom_ar|nccl|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|nvshmem|multimem|symm_mem|one_shot|two_shot|sendrecv|deep_?ep') THEN 'communication'
-        WHEN regexp_matches(name, '(?i)flash|fmha|attention|attn|lean_reduction|_fwd_(?:grouped_)?kernel_stage\d|\b_fwd_kernel\b|num_kv_splits|decode_att_|mmha|reduce_segments|paged_?kv|mla_|BatchDecodeWith|BatchPrefillWith|SinglePrefill|SingleDecode|softmax_warp_forward_mask|cutlass.*FmhaFwd|cudnn.*sdpa|sdpa') THEN 'attention'
-        WHEN regexp_matches(name, '(?i)fused_moe_kernel|fused_moe_\w*gemm') THEN 'gemm'
-        WHEN regexp_matches(name, '(?i)topk_?gating|moe_(?:align|sum|gating|route|permute)|gating.*softmax|expert|permute_?tokens|unpermute|grouped_topk|group_limited_topk|count_and_sort') THEN 'moe routing'
-        WHEN regexp_matches(name, '(?i)sampl|argmax|multinomial|top_?p|top_?k|gatherTopK|sbtopk|mbtopk|bitonic|radixSort|RadixSort|DeviceMergeSort|ArgMax|exponential_?kernel|distribution_.*kernel|philox') THEN 'sampling'
-        WHEN regexp_matches(name, '(?i)gemv|dot_kernel|reduce_1Block_kernel') THEN 'gemv'
-        WHEN regexp_matches(name, '(?i)nvjet|gemm|xmma|cutlass|cublas|wgmma|_mma_|splitKreduce|splitK_|marlin|machete|cutlass_\w+|s\d+_?gemm|sgemm|hgemm|dgemm|matmul|_mm_|grouped_mm|bmm|triton_.*(?:mm|matmul)|ampere_.*gemm|sm\d+_(?:xmma|gemm)|conv(?:olve|2d|_)|implicit_convolve|group_gemm|prepare_grouped') THEN 'gemm'
-        WHEN regexp_matches(name, '(?i)norm|rms_?|welford|triton_(?:red|per)_\w*rsqrt') THEN 'norm'
-        WHEN regexp_matches(name, '(?i)embedding|indexSelect|index_select|vectorized_gather|rotary|rope|gather_kernel|indexFuncLargeIndex|indexFuncSmallIndex') THEN 'embedding'
-        WHEN regexp_matches(name, '(?i)adam|multi_tensor_apply|sgd_|lamb_|foreach') THEN 'optimizer'
-        WHEN regexp_matches(name, '(?i)silu|gelu|swiglu|relu|sigmoid|tanh|act_and_mul|swish|geglu|softplus|mish') THEN 'activation'
-        WHEN regexp_matches(name, '(?i)copy|cat(?:array)?_?batched|CatArray|transpose|concat|memcpy|memset|fill|split_?kernel|stack_?kernel|triu|tril|reshape_and_cache|scatter|index_put|index_copy|indexing_backward|index_elementwise|gpu_index_kernel|write_indices|compute_.*indices') THEN 'copy'
-        WHEN regexp_matches(name, '(?i)softmax|nll_loss|cross_?entropy|log_?sum_?exp') THEN 'softmax and loss'
-        WHEN regexp_matches(name, '(?i)reduce|DeviceScan|cumsum|cumprod|scan_?kernel|DeviceSelect|DeviceCompact|unique|histogram') THEN 'reduction'
-        WHEN regexp_matches(name, '(?i)elementwise|pointwise|triton_poi|triton_per|triton_red|arange|range_?kernel|where|masked|compare|clamp|cos_kernel|sin_kernel|pow_|Functor|quant|dequant|cast|convert|dropout|triton_') THEN 'elementwise'
-    END, 'long': CASE
-        WHEN regexp_matches(full_name, '^triton_poi_\w*(?:silu|gelu|relu|sigmoid|tanh)') THEN 'activation'
-        WHEN regexp_matches(full_name, '^triton_poi_\w*embedding') THEN 'embedding'
-        WHEN regexp_matches(full_name, '^triton_poi_fused_(?:_|clone|cat|stack|copy|index_put|slice|scatter|unsafe|view|transpose|permute|unsqueeze|expand)+\d*$') THEN 'copy'
-        WHEN regexp_matches(full_name, '^triton_(?:poi|for)_') THEN 'elementwise'
-        WHEN regexp_matches(full_name, '^triton_(?:red|per)_\w*(?:rsqrt|norm|welford)') THEN 'norm'
-        WHEN regexp_matches(full_name, '^triton_(?:red|per)_\w*(?:argmax|topk|sort)') THEN 'sampling'
-        WHEN regexp_matches(full_name, '^triton_(?:red|per)_\w*(?:softmax|nll_loss|cross_entropy|logsumexp)') THEN 'softmax and loss'
-        WHEN regexp_matches(full_name, '^triton_(?:red|per)_') THEN 'reduction'
-        WHEN regexp_matches(full_name, '(?i)reshape_and_cache|concat_and_cache|(?:set|store|write)_kv|kv_?cache_?(?:copy|store|write|scatter)') THEN 'copy'
-        WHEN regexp_matches(full_name, '(?i)cross_device_reduce|custom_ar|nccl|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|nvshmem|multimem|symm_mem|one_shot|two_shot|sendrecv|deep_?ep') THEN 'communication'
-        WHEN regexp_matches(full_name, '(?i)flash|fmha|attention|attn|lean_reduction|_fwd_(?:grouped_)?kernel_stage\d|\b_fwd_kernel\b|num_kv_splits|decode_att_|mmha|reduce_segments|paged_?kv|mla_|BatchDecodeWith|BatchPrefillWith|SinglePrefill|SingleDecode|softmax_warp_forward_mask|cutlass.*FmhaFwd|cudnn.*sdpa|sdpa') THEN 'attention'
-        WHEN regexp_matches(full_name, '(?i)fused_moe_kernel|fused_moe_\w*gemm') THEN 'gemm'
-        WHEN regexp_matches(full_name, '(?i)topk_?gating|moe_(?:align|sum|gating|route|permute)|gating.*softmax|expert|permute_?tokens|unpermute|grouped_topk|group_limited_topk|count_and_sort') THEN 'moe routing'
-        WHEN regexp_matches(full_name, '(?i)sampl|argmax|multinomial|top_?p|top_?k|gatherTopK|sbtopk|mbtopk|bitonic|radixSort|RadixSort|DeviceMergeSort|ArgMax|exponential_?kernel|distribution_.*kernel|philox') THEN 'sampling'
-        WHEN regexp_matches(full_name, '(?i)gemv|dot_kernel|reduce_1Block_kernel') THEN 'gemv'
-        WHEN regexp_matches(full_name, '(?i)nvjet|gemm|xmma|cutlass|cublas|wgmma|_mma_|splitKreduce|splitK_|marlin|machete|cutlass_\w+|s\d+_?gemm|sgemm|hgemm|dgemm|matmul|_mm_|grouped_mm|bmm|triton_.*(?:mm|matmul)|ampere_.*gemm|sm\d+_(?:xmma|gemm)|conv(?:olve|2d|_)|implicit_convolve|group_gemm|prepare_grouped') THEN 'gemm'
-        WHEN regexp_matches(full_name, '(?i)norm|rms_?|welford|triton_(?:red|per)_\w*rsqrt') THEN 'norm'
-        WHEN regexp_matches(full_name, '(?i)embedding|indexSelect|index_select|vectorized_gather|rotary|rope|gather_kernel|indexFuncLargeIndex|indexFuncSmallIndex') THEN 'embedding'
-        WHEN regexp_matches(full_name, '(?i)adam|multi_tensor_apply|sgd_|lamb_|foreach') THEN 'optimizer'
-        WHEN regexp_matches(full_name, '(?i)silu|gelu|swiglu|relu|sigmoid|tanh|act_and_mul|swish|geglu|softplus|mish') THEN 'activation'
-        WHEN regexp_matches(full_name, '(?i)copy|cat(?:array)?_?batched|CatArray|transpose|concat|memcpy|memset|fill|split_?kernel|stack_?kernel|triu|tril|reshape_and_cache|scatter|index_put|index_copy|indexing_backward|index_elementwise|gpu_index_kernel|write_indices|compute_.*indices') THEN 'copy'
-        WHEN regexp_matches(full_name, '(?i)softmax|nll_loss|cross_?entropy|log_?sum_?exp') THEN 'softmax and loss'
-        WHEN regexp_matches(full_name, '(?i)reduce|DeviceScan|cumsum|cumprod|scan_?kernel|DeviceSelect|DeviceCompact|unique|histogram') THEN 'reduction'
-        WHEN regexp_matches(full_name, '(?i)elementwise|pointwise|triton_poi|triton_per|triton_red|arange|range_?kernel|where|masked|compare|clamp|cos_kernel|sin_kernel|pow_|Functor|quant|dequant|cast|convert|dropout|triton_') THEN 'elementwise'
-    END}],
+    list_transform(
+        list_transform(
+            [coalesce(nullif(full_name, ''), name, '')],
+            lambda known: {'full_name': known, 'scoped': macros.function_name(known)}
+        ),
+        lambda named: {
+            'full_name': named.full_name, 'scoped': named.scoped,
+            'own': regexp_extract(named.scoped, '([^:]*)$', 1)
+        }
+    ),
+    lambda found: {'full_name': found.full_name, 'family': CASE
+        WHEN regexp_matches(found.own, '^triton_poi_\w*(?:silu|gelu|relu|sigmoid|tanh)') THEN 'activation'
+        WHEN regexp_matches(found.own, '^triton_poi_\w*embedding') THEN 'embedding'
+        WHEN regexp_matches(found.own, '^triton_poi_fused_(?:_|clone|cat|stack|copy|index_put|slice|scatter|unsafe|view|transpose|permute|unsqueeze|expand)+\d*$') THEN 'copy'
+        WHEN regexp_matches(found.own, '^triton_(?:poi|for)_') THEN 'elementwise'
+        WHEN regexp_matches(found.own, '^triton_(?:red|per)_\w*(?:rsqrt|norm|welford)') THEN 'norm'
+        WHEN regexp_matches(found.own, '^triton_(?:red|per)_\w*(?:argmax|topk|sort)') THEN 'sampling'
+        WHEN regexp_matches(found.own, '^triton_(?:red|per)_\w*(?:softmax|nll_loss|cross_entropy|logsumexp)') THEN 'softmax and loss'
+        WHEN regexp_matches(found.own, '^triton_(?:red|per)_') THEN 'reduction'
+        WHEN regexp_matches(found.own, '^distribution_elementwise_grid_stride_kernel') THEN 'sampling'
+        WHEN regexp_matches(found.own, '^(?:index_elementwise_kernel|_scatter_gather_elementwise_kernel)$') THEN 'elementwise:copy'
+        WHEN regexp_matches(found.own, '^(?:(?:vectorized|unrolled|legacy|vectorized_templated|unrolled_templated)_)?elementwise_kernel|^kernelPointwiseApply\d|^elementwise_kernel_with_index$') THEN 'elementwise:elementwise'
+        WHEN regexp_matches(found.own, '^(?:reduce_kernel|reduce_last_dim_kernel|reduce_column_kernel|reduce_row_kernel)$') THEN 'reduction:reduction'
+        WHEN regexp_matches(found.own, '^multi_tensor_apply_kernel') THEN 'foreach:optimizer'
+        WHEN regexp_matches(found.scoped, '(?:^|::)(?:cutlass|nvte_cutlass|cutlass_\w+)::(?:device_kernel|Kernel2?|cuda_host_adapter_kernel)$|^device_kernel$|^Kernel2?$') THEN 'cutlass:gemm'
+        WHEN regexp_matches(found.own, '^(?:_kernel_agent|static_kernel|transform_kernel|launch_closure_by_value|launch_closure_by_pointer)$') THEN 'thrust:other'
+        WHEN regexp_matches(found.scoped, 'gemvx::kernel$') THEN 'gemv'
+        WHEN regexp_matches(found.own, '(?i)reshape_and_cache|concat_and_cache|(?:set|store|write)_?kv|kv_?cache_?(?:copy|store|write|scatter)|append_?paged_?kv|copy_blocks|swap_blocks') THEN 'copy'
+        WHEN regexp_matches(found.own, '(?i)^p?nccl|cross_device_reduce|custom_?ar(?:_|$)|all_?reduce|all_?gather|reduce_?scatter|all_?to_?all|alltoall|nvshmem|multimem|symm_?mem|(?:one|two)_?shot|send_?recv|lamport|userbuffers|quick_?reduce|msccl') THEN 'communication'
+        WHEN regexp_matches(found.scoped, '(?:^|::)(?:deep_ep|nvshmem\w*|mscclpp|quickreduce|pplx)::') THEN 'communication'
+        WHEN regexp_matches(found.own, '(?i)flash_?(?:fwd|bwd|attn|attention|mla|decod|splitkv|infer)|fmha|attention|attn|mmha|kernel_mha|^_?(?:fwd|bwd)_(?:grouped_)?kernel(?:$|_stage\d|_d[kqv])|decode_att|sdpa|lean_reduction|reduce_segments|paged_?kv|(?:^|_)mla_|BatchDecodeWith|BatchPrefillWith|SinglePrefill|SingleDecode|WithKVCache|MergeStates?|kv_indices|num_kv_splits|compute_dot_do_o|convert_dq_|delta_rule') THEN 'attention'
+        WHEN regexp_matches(found.scoped, '(?:^|::)(?:flash|pytorch_flash|FLASH_NAMESPACE|PyTorchMemEffAttention|mmha)::') THEN 'attention'
+        WHEN regexp_matches(found.own, '(?i)fused_moe_kernel|moe_\w*gemm|moe_wna16|marlin_moe|grouped_?gemm|group_?gemm') THEN 'gemm'
+        WHEN regexp_matches(found.own, '(?i)topk_?gating|gating_?topk|moe_?(?:align|sum|gating|rout|permute|fused_gate|sort)|gating.*softmax|expert|permute_?tokens|unpermute|grouped_topk|group_limited_topk|count_and_sort|routing|fused_gate|expandInputRows') THEN 'moe routing'
+        WHEN regexp_matches(found.own, '(?i)sampl|arg_?max|arg_?min|multinomial|top_?p(?:_|$|[A-Z])|top_?k|bitonic|radix_?sort|merge_?sort|sort_?kv|exponential_?kernel|distribution_.*kernel|philox|gumbel|penalt|min_p_|logit_?bias|^_bias_kernel$|radixFindKth|find_?kth') THEN 'sampling'
+        WHEN regexp_matches(found.own, '(?i)gemv|dot_kernel|reduce_1Block_kernel') THEN 'gemv'
+        WHEN regexp_matches(found.own, '(?i)nvjet|gemm|xmma|cutlass|cublas|wgmma|_mma_|splitK_?reduce|splitK_|marlin|machete|matmul|(?:^|_)mm_|_mm(?:$|_)|bmm|(?:[shid]|\d)cudnn|conv(?:$|[^e])|implicit_convolve|convolve|winograd|dgrad|wgrad|fprop') THEN 'gemm'
+        WHEN regexp_matches(found.scoped, '^cublas(?:Lt)?::') THEN 'gemm'
+        WHEN regexp_matches(found.own, '(?i)norm(?:$|[^a]|a(?:$|[^l]))|rms_norm|welford|gamma_?beta|cuComputeGradInput|(?:^|_)bn_(?:fw|bw)') THEN 'norm'
+        WHEN regexp_matches(found.own, '(?i)embedding|index_?select|rotary|(?:^|[^a-z])(?:fused_?|apply_?)?rope(?:$|[^a-z])|^compute_grad_weight|^sum_and_scatter$|^krn_partial|partial_segments$') THEN 'embedding'
+        WHEN regexp_matches(found.own, '(?:^|[a-z])Rope(?:$|[A-Z_])|RoPE') THEN 'embedding'
+        WHEN regexp_matches(found.own, '(?i)adam|sgd_|(?:^|_)lamb(?:$|_)|foreach|adagrad|rmsprop|(?:^|_)lion(?:$|_)') THEN 'optimizer'
+        WHEN regexp_matches(found.own, '(?i)silu|gelu|swiglu|relu|sigmoid|tanh|act_and_mul|swish|geglu|softplus|mish(?:$|_)|doActivation|doGatedActivation') THEN 'activation'
+        WHEN regexp_matches(found.own, '(?i)softmax|nll_loss|cross_?entropy|log_?sum_?exp|(?:^|_)loss(?:$|_)') THEN 'softmax and loss'
+        WHEN regexp_matches(found.own, '(?i)copy|cat_?array|cat_?batched|chunk_cat|transpose|concat|memcpy|memset|(?:^|_)fill|Fill[A-Z]|split_?kernel|split_with_sizes|stack_?kernel|triu|tril|scatter|gather|index_put|index_?func|indexing_backward|gpu_index_kernel|write_indices|compute_.*indices|permute|im2col|col2im|nchwToNhwc|nhwcToNchw|req_to_token|^compute_cuda_kernel$|reverse_indices') THEN 'copy'
+        WHEN regexp_matches(found.own, '(?i)reduce|reduction|Device(?:Segmented)?Scan|cumsum|cumprod|(?:^|_)scan_|scan_?kernel|DeviceSelect|DeviceCompact|DeviceUnique|unique|histogram|DeviceRunLength') THEN 'reduction'
+        WHEN regexp_matches(found.own, '(?i)elementwise|pointwise|triton_|arange|range_?kernel|where|masked|compare|clamp|cos_kernel|sin_kernel|pow_|Functor|quant|cast|convert|dropout|loop_\w*fusion|^fusion_\d+$') THEN 'elementwise'
+        ELSE 'other'
+    END}
+).list_transform(
     lambda found: CASE
-        WHEN found.short IS NULL THEN coalesce(found.long, 'other')
-        WHEN found.short IN ('elementwise', 'reduction') AND full_name <> name
-            THEN coalesce(found.long, found.short)
-        ELSE found.short
+        WHEN starts_with(found.family, 'elementwise:') THEN CASE
+            WHEN regexp_matches(found.full_name, '(?:^|[^a-zA-Z])(?:silu|gelu|relu|sigmoid|tanh|softplus|mish|hardswish|hardtanh|elu|glu|threshold)(?:_|>|:|$)|Gelu\w*KernelImpl|(?:GELU|gelu|Silu|silu)\w*Functor') THEN 'activation'
+            WHEN regexp_matches(found.full_name, 'FillFunctor|copy_kernel|copy_device_to_device|masked_fill|masked_scatter|flip_kernel|roll_kernel') THEN 'copy'
+            WHEN regexp_matches(found.full_name, '(?:mse|smooth_l1|huber|binary_cross_entropy)\w*_kernel') THEN 'softmax and loss'
+            ELSE substr(found.family, 13)
+        END
+        WHEN starts_with(found.family, 'reduction:') THEN CASE
+            WHEN regexp_matches(found.full_name, 'Arg(?:Max|Min)Ops|arg(?:max|min)_') THEN 'sampling'
+            ELSE substr(found.family, 11)
+        END
+        WHEN starts_with(found.family, 'foreach:') THEN CASE
+            WHEN regexp_matches(found.full_name, '(?:^|[^a-zA-Z])Copy<|CopyFunctor') THEN 'copy'
+            ELSE substr(found.family, 9)
+        END
+        WHEN starts_with(found.family, 'cutlass:') THEN CASE
+            WHEN regexp_matches(found.full_name, '(?:^|[^a-z])flash::|FlashAttn|[Ff]mha|AttentionKernel|attention::|_attention_|Sm\d+FmhaF|Mla') THEN 'attention'
+            ELSE substr(found.family, 9)
+        END
+        WHEN starts_with(found.family, 'thrust:') THEN CASE
+            WHEN regexp_matches(found.full_name, '__reduce|ReduceAgent|__scan|ScanAgent|__unique|UniqueAgent|__copy_if|CopyIfAgent') THEN 'reduction'
+            WHEN regexp_matches(found.full_name, '__merge_sort|SortAgent|RadixSort') THEN 'sampling'
+            WHEN regexp_matches(found.full_name, '__parallel_for|ParallelForAgent|for_each|__transform|unary_transform|binary_transform') THEN 'elementwise'
+            ELSE substr(found.family, 8)
+        END
+        ELSE found.family
     END
 )[1]

@@ -1,7 +1,7 @@
 -- Everything the GPU was recorded doing, each with its name, the phase it belongs to and the call that launched it.
 -- Attribution is by launch: the phase is the one that was open on the host when the launching call was entered.
 -- Grain: op_id. Launched outside every phase: phase and occurrence_id are NULL and reason says why.
--- requires: attribute.gpu_work, attribute.phase_ranges, load.strings, load.nvtx_ranges, input.kernel_families
+-- requires: attribute.gpu_work, attribute.phase_ranges, load.strings, load.nvtx_ranges, attribute.kernel_families
 -- columns:
 --   op_id             BIGINT   The operation. Joins kernels, memops and graph_launches.
 --   kind              VARCHAR  'kernel', 'memcpy', 'memset' or 'graph' (a CUDA graph recorded as a whole).
@@ -43,4 +43,4 @@ FROM attribute.gpu_work AS w
 LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
 LEFT JOIN load.nvtx_ranges AS r ON r.range_id = w.range_id
 LEFT JOIN load.strings AS short ON short.string_id = w.name_id
-LEFT JOIN input.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id
+LEFT JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id

@@ -1,6 +1,6 @@
 -- Kernels added up by phase and name, warm-up included.
 -- Grain: phase, name, full_name; phase is NULL for work outside every phase.
--- requires: attribute.kernel_totals, load.strings, input.kernel_families
+-- requires: attribute.kernel_totals, load.strings, attribute.kernel_families
 -- columns:
 --   phase        VARCHAR  Name of the phase, or NULL.
 --   name         VARCHAR  Short kernel name.
@@ -18,4 +18,4 @@ SELECT
 FROM attribute.kernel_totals AS k
 LEFT JOIN load.strings AS short ON short.string_id = k.name_id
 LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id
-LEFT JOIN input.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id = k.full_name_id
+LEFT JOIN attribute.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id = k.full_name_id

@@ -3,7 +3,8 @@
 -- has. Layers with products of another kind beside their attention (gates, indexers) have no 'qkv', 'attention' and 'o':
 -- which of their kernels is which, the order does not say. Times are sums of kernel durations; FLOPs and bytes are those of the model's operator (see the view ops).
 -- Grain: phase, shape, operator. Empty where no layer is marked: `llmperf capture --layers`.
--- requires: estimate.operator_times, input.shape_ops, input.occurrence_shapes, input.shapes
+-- materialize: table
+-- requires: estimate.operator_times, input.operator_costs, input.occurrence_shapes, input.shapes
 -- columns:
 --   phase             VARCHAR  Name of the phase.
 --   shape             VARCHAR  batch x new tokens of each sequence.
@@ -32,7 +33,7 @@ WITH operator_cost AS (
             WHEN name LIKE 'experts%' THEN 'mlp'
         END AS operator,
         layers, flops, bytes, sol_ns
-    FROM input.shape_ops
+    FROM input.operator_costs
     WHERE kind IN ('gemm', 'grouped_gemm', 'attention')
 ),
 crowded AS (

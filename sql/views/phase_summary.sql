@@ -1,6 +1,7 @@
 -- One row per phase: what ran, how long it took by three clocks, and how far that is from the hardware's limits.
 -- Counts and sums cover every occurrence, warm-up included; tokens, flops, bytes, MFU, MBU and SOL leave warm-up out.
 -- Grain: phase.
+-- materialize: table
 -- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs
 -- columns:
 --   phase                VARCHAR  Name of the phase.

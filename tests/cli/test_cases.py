@@ -73,7 +73,7 @@ def test_warmup_that_is_a_phase_is_told_in_one_row(capsys: pytest.CaptureFixture
     code, out, err = run(capsys, "analyze", CASES / "warmup_without_phases.sqlite.xz", "--no-cache")
 
     assert (code, err) == (0, "")
-    (row,) = [line.split() for line in out.splitlines() if line.startswith("warm") and not line.startswith("warning:")]
+    (row,) = [line.split() for line in out.splitlines() if line.split()[:1] in (["warm-up"], ["warmup"])]
     assert row == ["warm-up", "1", "1.000", "0.330", "11"]
 
 
@@ -116,6 +116,16 @@ def test_a_name_asks_for_the_format_of_the_list(tmp_path: Path, capsys: pytest.C
     assert [row["name"] for row in json.loads(target.read_text())["ranges"]] == [
         "DECODE_LOOP", "DECODE_STEP_N", "PREFILL",
     ]  # fmt: skip
+
+
+def test_ranges_in_one_process_and_work_in_another_are_both_named(capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = findings(report_of("engine_process", capsys), "ranges_in_another_process")
+
+    assert found["message"].startswith(
+        "all GPU work (20 operations) was launched by process 300 (python), which has no"
+    )
+    assert "the phases are in process 100 (python)" in found["message"]
+    assert "--trace-forks" in found["hint"]
 
 
 def test_generation_tokens_that_a_text_does_not_say_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.inputs.notices import CODES
+from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.session import Session
-from nsys_pipeline.records import Finding
-from nsys_pipeline.sqlmods import Module, ModuleError, all_modules, parse, template_sql
+from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Finding
+from nsys_pipeline.rules.phases import PhaseRule
+from nsys_pipeline.sqlmods import Module, ModuleError, all_modules, parse, sentences_sql, template_sql
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, open_session
 from tests.support.trace_builder import TraceBuilder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "findings.md"
-TESTED: set[str] = set()
+TESTS = Path(__file__).resolve().parents[1]
 
 
-def about(*codes: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Says which findings a test is about."""
-
-    def register(test: Callable[..., None]) -> Callable[..., None]:
-        TESTED.update(codes)
-        return test
-
-    return register
-
-
-def findings(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> dict[str, list[Finding]]:
+def findings(
+    trace: TraceBuilder | Path,
+    folder: Path,
+    options: AnalysisOptions | None = None,
+    *,
+    rules: tuple[PhaseRule, ...] = (),
+) -> dict[str, list[Finding]]:
     """Findings by code, as the report has them."""
-    with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+    opening = TraceOptions(use_cache=False, phase_rules=rules)
+    path = trace if isinstance(trace, Path) else trace.write(Path(mkdtemp(dir=folder)) / "trace.sqlite")
+    with open_trace(path, opening) as opened:
         found = analyze(opened, options).findings
     return {code: [one for one in found if one.code == code] for code in (one.code for one in found)}
 
@@ -40,11 +42,12 @@ def findings(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None 
 
 
 def test_every_finding_has_a_test_and_a_paragraph() -> None:
-    codes = {module.relation for module in all_modules().values() if module.is_finding}
-    documented = {line[4:].strip("`") for line in DOCUMENT.read_text().splitlines() if line.startswith("### ")}
+    codes = {module.relation for module in all_modules().values() if module.is_finding} | CODES.keys()
+    documented = [line[4:].strip("`") for line in DOCUMENT.read_text().splitlines() if line.startswith("### ")]
+    tests = "".join(path.read_text() for path in TESTS.rglob("*.py"))
 
-    assert codes - TESTED == set()
-    assert codes - documented == set()
+    assert {code for code in codes if not re.search(rf"\b{code}\b", tests)} == set()
+    assert sorted(codes) == sorted(documented)
 
 
 def test_wrong_numbers_come_first_and_then_what_costs_most(tmp_path: Path) -> None:
@@ -122,7 +125,6 @@ def test_python_and_sql_have_the_findings_of_the_report(tmp_path: Path) -> None:
 # -- one by one ------------------------------------------------------------------------------------------------------
 
 
-@about("unclosed_ranges")
 def test_ranges_that_were_never_closed_are_counted(tmp_path: Path) -> None:
     trace = TraceBuilder()
     trace.process().thread().push(0, None, "decode").launch(10, gpu=(20, 30)).push(50, 80, "forward")
@@ -134,7 +136,6 @@ def test_ranges_that_were_never_closed_are_counted(tmp_path: Path) -> None:
     assert one.at_stake_ns == 80
 
 
-@about("untimed_work")
 def test_operations_without_times_are_counted(tmp_path: Path) -> None:
     trace = TraceBuilder()
     trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30)).launch(20, gpu=(0, 0)).memcpy(
@@ -146,7 +147,6 @@ def test_operations_without_times_are_counted(tmp_path: Path) -> None:
     assert one.message.startswith("2 GPU operations were recorded without their times")
 
 
-@about("cold_first_occurrence")
 def test_a_slow_first_occurrence_looks_like_warmup(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread()
@@ -163,10 +163,271 @@ def test_a_slow_first_occurrence_looks_like_warmup(tmp_path: Path) -> None:
     )
 
 
+def tiny_llama(*shapes: str, **conventions: int) -> AnalysisOptions:
+    return AnalysisOptions(
+        model=load_model("tiny-llama"),
+        shapes=tuple(map(RequestShape.parse, shapes)),
+        conventions=Conventions(**conventions),
+    )
+
+
+def one_prefill() -> TraceBuilder:
+    """A prefill of one kernel that takes as long as its range."""
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 1_000_000, "prefill").launch(10, gpu=(20, 900_000))
+    return trace
+
+
+def test_work_without_a_gpu_and_work_of_unknown_tables_are_told(tmp_path: Path) -> None:
+    trace = TraceBuilder("2025.3")
+    main = (
+        trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30)).launch(30, gpu=(40, 50), device=None)
+    )
+    main.memcpy(60, gpu=(70, 80))
+
+    found = findings(trace, tmp_path)
+
+    assert found["device_assumed"][0].message.startswith("1 GPU operations do not say which GPU ran them")
+    assert "uncounted_work" not in found
+
+
+def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "prefill").push(20, 60, "decode").launch(30, gpu=(40, 50)).push(200, 300, "prefill")
+
+    (one,) = findings(trace, tmp_path)["nested_phases"]
+
+    assert (one.phase, one.at_stake_ns) == ("prefill", 40)
+    assert one.message.startswith("1 of the ranges of prefill lie around decode")
+
+
+def test_threads_that_have_a_phase_open_at_once_share_its_time(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread().push(0, 2_000_000, "decode").launch(10, gpu=(20, 30))
+    process.thread(101).push(1_000_000, 3_000_000, "decode").launch(1_000_010, gpu=(1_000_020, 1_000_030))
+
+    (one,) = findings(trace, tmp_path)["open_at_once"]
+
+    assert one.message == (
+        "threads that share a GPU have decode open at once, and wall time adds them up: 4.0 ms of wall in 3.0 ms of "
+        "elapsed time"
+    )
+
+
+def test_threads_with_a_gpu_each_may_work_at_once(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    process = trace.process()
+    process.thread().push(0, 2_000, "decode").launch(10, gpu=(20, 30))
+    process.thread(101).push(1_000, 3_000, "decode").launch(1_010, gpu=(1_020, 1_030), device=1)
+
+    assert "open_at_once" not in findings(trace, tmp_path)
+
+
+def test_a_gpu_that_works_on_after_the_range_is_told(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 1_000, "prefill").launch(10, gpu=(20, 9_000_000))
+
+    (one,) = findings(trace, tmp_path)["work_outlives_range"]
+
+    assert (one.phase, one.at_stake_ns) == ("prefill", 8_999_980)
+
+
+def test_work_of_a_thread_without_ranges_is_told_phase_by_phase(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread().push(0, 100, "forward").launch(10, gpu=(20, 30))
+    process.thread(101).launch(40, gpu=(50, 60)).launch(45, gpu=(60, 65))
+
+    (one,) = findings(trace, tmp_path)["other_thread"]
+
+    assert (one.phase, one.at_stake_ns) == ("forward", 15)
+    assert one.message.startswith("2 operations")
+
+
+def test_a_trace_without_ranges_and_one_without_phases_differ(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().launch(10, gpu=(20, 30))
+    bare = findings(trace, tmp_path)
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 50, "something").launch(10, gpu=(20, 30))
+    named = findings(trace, tmp_path)
+
+    assert bare["no_nvtx"][0].at_stake_ns == 10
+    assert "no_phases" not in bare
+    assert named["no_phases"][0].message == "none of the 1 NVTX ranges is a phase that llmperf knows"
+    assert "no_nvtx" not in named
+
+
+def test_graphs_as_a_whole_and_graphs_without_a_trace_are_told(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 100, "decode")
+    main.graph_launch(10, gpu=(20, 40))
+    main.call(50, api="cudaGraphLaunch_v10000")
+
+    found = findings(trace, tmp_path)
+
+    assert found["whole_graphs"][0].at_stake_ns == 20
+    assert found["untraced_graphs"][0].severity == "error"
+    assert found["untraced_graphs"][0].message.startswith("what the GPU did in 1 of 2 CUDA graph launches")
+
+
+def test_an_export_that_does_not_say_its_nsys_is_told_by_its_tables(tmp_path: Path) -> None:
+    trace = TraceBuilder("2020.3")
+    trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30))
+
+    (one,) = findings(trace, tmp_path)["nsys_version_inferred"]
+
+    assert "(inferred)" in one.message
+
+
+def test_inference_without_a_model_and_without_shapes_has_no_utilization(tmp_path: Path) -> None:
+    without_model = findings(one_prefill(), tmp_path)
+    without_shapes = findings(one_prefill(), tmp_path, tiny_llama())
+    with_both = findings(one_prefill(), tmp_path, tiny_llama("1x16"))
+
+    assert without_model["no_model"][0].at_stake_ns == 1_000_000
+    assert "no_shapes" not in without_model
+    assert without_shapes["no_shapes"][0].at_stake_ns == 1_000_000
+    assert not {"no_model", "no_shapes"} & with_both.keys()
+
+
+def test_training_asks_for_no_model(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 100, "forward").launch(10, gpu=(20, 30))
+
+    assert "no_model" not in findings(trace, tmp_path)
+
+
+def test_a_rule_of_the_users_that_matches_nothing_is_named(tmp_path: Path) -> None:
+    trace = one_prefill()
+    rules = tuple(map(PhaseRule.from_option, ("a=^prefill$", "b=^nobody")))
+
+    found = findings(trace, tmp_path, rules=rules)["rule_without_ranges"]
+
+    assert [one.message for one in found] == ["`--phase b=^nobody` matches no range that an earlier rule has not taken"]
+
+
+def test_an_operator_faster_than_the_hardware_is_named(tmp_path: Path) -> None:
+    rows = """
+        SELECT * FROM (VALUES
+            ('prefill', '1x512', 'qkv', 10, 1.01), ('decode', '1x1', 'experts_down', 20, 1.968),
+            ('decode', '1x1', 'o', 30, 1.0)
+        ) AS v(phase, shape, operator, time_ns, roofline_ratio)
+    """
+    module = all_modules()["findings.faster_than_hardware"]
+    with open_session(TraceBuilder().gpu(), tmp_path, close_off=False) as session:
+        con = session.database
+        con.execute(f"CREATE SCHEMA IF NOT EXISTS views; CREATE OR REPLACE TABLE views.operator_summary AS {rows}")
+        ((severity, message, at_stake_ns),) = con.execute(
+            f"SELECT severity, message, at_stake_ns FROM ({sentences_sql(module)})"
+        ).fetchall()
+
+    assert (severity, at_stake_ns) == ("error", 30)
+    assert message == (
+        "2 operators took less time than their estimate needs at peak, first of all experts_down of decode 1x1: 197 % "
+        "of the roofline"
+    )
+
+
+def test_a_degree_of_more_gpus_than_the_trace_has_is_doubted(tmp_path: Path) -> None:
+    (one,) = findings(one_prefill(), tmp_path, tiny_llama("1x16", tp=2, pp=2))["parallel_degree_mismatch"]
+
+    assert one.message.startswith(
+        "with --tp 2 --pp 2 each pass is split among 4 GPUs, but the trace has work on only 1"
+    )
+
+
+def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for device in (0, 1):
+        main = trace.process(100 + device).thread().push(0, 1_000_000, "prefill")
+        main.launch(10, gpu=(20, 600_000), device=device)
+        main.launch(30, gpu=(600_000, 900_000), device=device, name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL")
+
+    (one,) = findings(trace, tmp_path, tiny_llama("1x16"))["parallel_degree_assumed"]
+
+    assert (one.severity, one.at_stake_ns) == ("error", 600_000)
+    assert "parallel_degree_assumed" not in findings(trace, tmp_path, tiny_llama("1x16", tp=2))
+
+
+# -- what only Python can tell ---------------------------------------------------------------------------------------
+
+
+def test_missing_gpu_work_and_what_nsys_noted_are_findings(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 100, "decode").call(40, api="cudaLaunchKernel_v7000")
+    trace.diagnostic("Some events were dropped", severity=3)
+    found = findings(trace, tmp_path)
+
+    assert found["kernels_missing"][0].severity == "error"
+    assert "dropped" in found["nsys_diagnostic"][0].message
+
+    trace = TraceBuilder()
+    trace.process().thread().push(0, 100, "decode")
+    assert "no_gpu_work" in findings(trace, tmp_path)
+
+
+def test_shapes_that_are_not_used_or_do_not_fit_are_told(tmp_path: Path) -> None:
+    trace = one_prefill()
+    assert "requests_without_shape" in findings(trace, tmp_path, tiny_llama("1x16+4"))
+
+    marked = TraceBuilder().gpu()
+    main = marked.process().thread().push(0, 1_000_000, "prefill").launch(10, gpu=(20, 900_000))
+    main.mark(5, 'llmperf.step {"b":1,"q":16,"kv":0,"logits":1}')
+    main.push(2_000_000, 3_000_000, "decode").mark(2_000_005, "llmperf.step {nothing")
+    found = findings(marked, tmp_path, tiny_llama("1x16+0"))
+
+    assert "bad_step_marks" in found
+
+    marked = TraceBuilder().gpu()
+    main = marked.process().thread().push(0, 1_000_000, "prefill").launch(10, gpu=(20, 900_000))
+    main.mark(5, 'llmperf.step {"b":1,"q":16,"kv":0,"logits":1}')
+    assert "shapes_ignored" in findings(marked, tmp_path, tiny_llama("1x16+0"))
+
+
+def test_gpus_whose_peaks_are_not_cited_are_told(tmp_path: Path) -> None:
+    def codes(options: AnalysisOptions | None = None, **gpu: object) -> set[str]:
+        trace = TraceBuilder().gpu(**gpu)  # type: ignore[arg-type]
+        trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30))
+        return {one for one in findings(trace, tmp_path, options) if one in CODES}
+
+    assert "derived_peak" in codes(name="NVIDIA Foo 9000")
+    assert "unknown_gpu" in codes(name="NVIDIA Foo 9000", clock_hz=0)
+    assert "partial_gpu" in codes(name="NVIDIA H100 80GB HBM3 MIG 1g.10gb")
+    given = AnalysisOptions(peaks={"bf16": 1e12})
+    assert "unknown_bandwidth" in codes(given, name="NVIDIA Foo 9000", memory_bandwidth=0)
+
+
+def test_a_quantization_that_is_not_read_is_told(tmp_path: Path) -> None:
+    quantization = {"quant_method": "awq", "bits": 4, "group_size": 128, "nobody_knows_this": 7}
+    config = load_model("tiny-llama").config | {"quantization_config": quantization}
+
+    found = findings(one_prefill(), tmp_path, AnalysisOptions(model=Model.from_config(config)))
+
+    (one,) = found["quantization_not_read"]
+    assert "nobody_knows_this" in one.message
+
+
+def test_models_that_cannot_be_counted_are_told(tmp_path: Path) -> None:
+    trace = one_prefill()
+    trace.process(300).thread().mark(1, 'llmperf.run {"v":1,"model":{"model_type":"nobody"}}')
+    assert "model_not_understood" in findings(trace, tmp_path)
+
+    huge = AnalysisOptions(model=load_model("tiny-llama"), shapes=(RequestShape(MAX_BATCH, MAX_TOKENS),))
+    assert "no_estimate" in findings(one_prefill(), tmp_path, huge)
+
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 1_000, "prefill").launch(10, gpu=(20, 900))
+    main.push(2_000, 3_000, "decode").launch(2_010, gpu=(2_020, 2_030))
+    encoder = AnalysisOptions(model=load_model("bert-base"), shapes=(RequestShape(1, 16, 1),))
+    assert "encoder_has_no_decode" in findings(trace, tmp_path, encoder)
+
+
 # -- jobs of several ranks -------------------------------------------------------------------------------------------
 
 
-@about("late_rank", "ranks_missing")
 def test_the_rank_that_the_others_wait_for(tmp_path: Path) -> None:
     # given rank 1 of a world of four, which comes 2 ms late to each of three all-reduces
     trace = TraceBuilder()
@@ -189,7 +450,6 @@ def test_the_rank_that_the_others_wait_for(tmp_path: Path) -> None:
     assert missing.message == "the job has 4 ranks, and the trace has 3 of them: rank 3 missing"
 
 
-@about("late_rank")
 def test_ranks_that_take_turns_are_no_finding(tmp_path: Path) -> None:
     trace = TraceBuilder()
     for rank in range(2):
@@ -204,7 +464,6 @@ def test_ranks_that_take_turns_are_no_finding(tmp_path: Path) -> None:
     assert "late_rank" not in findings(trace, tmp_path)
 
 
-@about("trace_left_out")
 def test_a_rank_whose_trace_is_cut_is_named(tmp_path: Path) -> None:
     small = TraceBuilder().gpu()
     small.process().thread().push(0, 90, "decode").launch(10, gpu=(20, 30))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support.reference import NO_API_CALL, NO_PHASE, NO_RANGE, Attribution, attribute
 
 KINDS = ("kernel", "memcpy", "memset", "graph")

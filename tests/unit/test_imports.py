@@ -12,7 +12,7 @@ import nsys_pipeline
 
 ROOT = Path(nsys_pipeline.__file__).parent
 # Importable by every room.
-COMMON = {"__version__", "errors", "markers", "nearest", "records", "sqlmods", "text"}
+COMMON = {"__version__", "duck", "errors", "markers", "nearest", "records", "sqlmods", "text"}
 # Room → the other rooms that it may import. Only cli may import all.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -22,27 +22,32 @@ ALLOWED: dict[str, set[str]] = {
     "nearest": set(),
     "sqlmods": set(),
     "text": set(),
+    "duck": set(),
     "rules": set(),
     "model": set(),
     "hardware": set(),
     "report": set(),
     "ncu": set(),
+    "compare": {"query"},
     "nsys": set(),
     "capture": {"nsys"},
     "workload": set(),
-    "trace": {"nsys", "rules"},
-    "analysis": {"hardware", "model", "nsys", "rules", "trace"},
+    "inputs": {"hardware", "model", "nsys", "rules"},
+    "trace": {"inputs", "nsys", "rules"},
+    "analysis": {"inputs", "model", "nsys", "trace"},
+    "query": {"inputs", "trace"},
+    "api": {"analysis", "hardware", "inputs", "model", "query", "rules", "trace"},
     "detail": {"trace"},
-    "query": {"analysis", "trace"},
-    "api": {"analysis", "hardware", "model", "query", "rules", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
     "cli": {
         "analysis",
         "api",
         "capture",
+        "compare",
         "detail",
         "hardware",
+        "inputs",
         "model",
         "ncu",
         "nsys",

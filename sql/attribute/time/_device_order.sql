@@ -4,7 +4,7 @@
 -- an operation is the first of those running from max(start, reach) on. Slots of time are counted on the way.
 -- Grain: one row per operation that takes time, and one last row per GPU, which ends the idle time after all work.
 -- materialize: temporary
--- requires: input.kernel_families, attribute.gpu_work, attribute._window_slots
+-- requires: attribute.kernel_families, attribute.gpu_work, attribute._window_slots
 -- columns:
 --   device_id       BIGINT    Joins load.devices.
 --   slot            BIGINT    Slot of its start, 0 before the first. Joins attribute._window_slots.
@@ -19,7 +19,7 @@
 --   launch_start_ns BIGINT    Entry of the launching call. Unit: ns.
 --   launch_end_ns   BIGINT    Return of the launching call, not before its entry. Unit: ns.
 WITH communication AS (
-    SELECT name_id, full_name_id FROM input.kernel_families WHERE family = 'communication'
+    SELECT name_id, full_name_id FROM attribute.kernel_families WHERE family = 'communication'
 ),
 first_slot AS (
     SELECT device_id, min(start_ns) AS start_ns, max(start_ns) AS end_ns FROM attribute._window_slots GROUP BY device_id

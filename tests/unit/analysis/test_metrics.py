@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze, prepare
+from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.analysis.verdict import bound
+from nsys_pipeline.duck import records
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support.nsys_schema import GENERATIONS
 from tests.support.small_trace import small_trace
 from tests.support.trace_builder import TraceBuilder
@@ -24,12 +24,13 @@ def report_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None
 
 def rows_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> list[dict[str, Any]]:
     with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
-        prepare(opened, options or AnalysisOptions())
+        opened.describe(options or AnalysisOptions())
+        opened.build("views.phases")
         return records(opened.connection, "FROM views.phases ORDER BY start_ns")
 
 
 def codes(report: Report) -> list[str]:
-    return [notice.code for notice in report.warnings]
+    return [finding.code for finding in report.findings]
 
 
 # -- idle gaps -------------------------------------------------------------------------------------------------------
@@ -229,7 +230,8 @@ def test_where_shapes_are_known_gpu_time_counts_too_and_only_like_is_compared(tm
 
     def cold(options: AnalysisOptions) -> list[bool]:
         with open_trace(path, TraceOptions(use_cache=False)) as opened:
-            prepare(opened, options)
+            opened.describe(options)
+            opened.build("views.phases")
             rows = records(opened.connection, "FROM views.phases ORDER BY start_ns")
         return [row["is_cold"] for row in rows]
 
@@ -296,7 +298,7 @@ def test_an_export_that_does_not_say_is_told_by_its_tables(schema: str, tmp_path
 
     report = report_of(trace, tmp_path)
 
-    (notice,) = [notice for notice in report.warnings if notice.code == "nsys_version_inferred"]
+    (notice,) = [notice for notice in report.findings if notice.code == "nsys_version_inferred"]
     assert f"those of nsys {INFERRED[schema]} (inferred)" in notice.message
     assert report.trace.nsys_version is None
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
-from nsys_pipeline.analysis.notices import operator_notices
 from nsys_pipeline.model import load_model
-from nsys_pipeline.records import OperatorRow, Report
+from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
@@ -67,18 +66,3 @@ def test_work_that_outlasts_its_ranges_has_no_utilization_of_wall_time(tmp_path:
     assert phase.mfu_wall is None
     assert phase.mbu_wall is None
     assert phase.flops
-
-
-def operator(name: str, ratio: float | None) -> OperatorRow:
-    return OperatorRow(
-        phase="prefill", shape="1x512", operator=name, occurrences=1, kernel_count=1, time_ns=10, flops=1, bytes=1,
-        flops_per_s=1.0, bytes_per_s=1.0, flops_per_byte=1.0, sol_ns=1.0, roofline_ratio=ratio,
-    )  # fmt: skip
-
-
-def test_an_operator_faster_than_the_hardware_is_named() -> None:
-    assert operator_notices([operator("qkv", 1.0), operator("o", None)]) == []
-    (notice,) = operator_notices([operator("qkv", 1.01), operator("experts_down", 1.968), operator("o", 0.5)])
-    assert notice.code == "faster_than_hardware"
-    assert notice.message.startswith("2 operators took less time")
-    assert notice.message.endswith("first of all experts_down of prefill 1x512: 197% of the roofline")

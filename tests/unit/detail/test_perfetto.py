@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.detail import write_perfetto
+from nsys_pipeline.duck import scalar
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import scalar
 from tests.cli.run import run
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder

@@ -272,15 +272,17 @@ def test_every_bar_begins_where_the_one_above_ends(report: Report, monkeypatch: 
     @attrs.frozen
     class WithBudget:
         name: str
-        sol_ns: float | None
+        sol_ratio: float | None
         budget: Budget
+        measured_busy_ns: int = 50
+        is_partly_measured: bool = False
 
     @attrs.frozen
     class Budgets:
         phases: list[WithBudget]
         unattributed: WithBudget
 
-    budgets = Budgets([WithBudget("prefill", 25, BUDGET)], WithBudget("outside", None, BUDGET))
+    budgets = Budgets([WithBudget("prefill", 0.5, BUDGET)], WithBudget("outside", None, BUDGET))
     section = budget_section(budgets)  # type: ignore[arg-type]
 
     assert section is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from contextlib import closing
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.rules.kernels import OTHER, families, kernel_family
+from nsys_pipeline.rules.kernels import OTHER, families, function_name, kernel_family
 from tests.support import real_traces
 
 AT = "void at::native::"
@@ -72,6 +73,47 @@ NAMES = [
     ("triton_mm_kernel_0", "triton_mm_kernel_0", "gemm"),
     ("nobody_knows_this", "", OTHER),
 ]  # fmt: skip
+
+
+TABLE = Path(__file__).with_name("kernel_names.tsv")
+ROWS = [tuple(line.split("\t")) for line in TABLE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+
+
+def test_families_of_real_kernels() -> None:
+    assert len(ROWS) > 300
+    assert {family for family, _, _ in ROWS} == set(families())
+
+    wrong = [(full, family, kernel_family(short or full, full)) for family, short, full in ROWS]
+
+    assert [row for row in wrong if row[1] != row[2]] == []
+
+
+def test_the_name_alone_tells_the_family_of_what_is_no_template_of_everything() -> None:
+    """Traces of old nsys, and names without templates, have nothing else."""
+    generic = re.compile(r"elementwise|reduce_kernel|multi_tensor|device_kernel|Kernel2?$|^kernel$|_kernel_agent")
+    names = [(function_name(full).rpartition("::")[2], family) for family, _, full in ROWS]
+    scoped = {"compute_grad_weight", "dispatch", "combine", "prepare_varlen_num_blocks_kernel", "globalKernel"}
+    scoped |= {"barrier_on_stream_kernel_threadgroup"}
+
+    wrong = [(name, family) for name, family in names if not generic.search(name) and kernel_family(name) != family]
+
+    assert {name for name, _ in wrong} <= scoped
+
+
+@pytest.mark.parametrize(
+    ("full", "name"),
+    [
+        ("nvjet_sm90_tst_64x8", "nvjet_sm90_tst_64x8"),
+        ("void a::b<c<d, (int)4>, e>::kernel<x::y<z>>(int, float*)", "a::b::kernel"),
+        ("void at::native::<unnamed>::f<[lambda() (instance 1)]>(T1)", "at::native::unnamed::f"),
+        ("void (anonymous namespace)::f<T1>(T2*)", "unnamed::f"),
+        ("std::enable_if<!T7, void>::type internal::gemvx::kernel<int, float>(T13)", "internal::gemvx::kernel"),
+        ("void f<" + "a<" * 20 + ">" * 21 + "(int)", "f"),
+        ("", ""),
+    ],
+)
+def test_function_name(full: str, name: str) -> None:
+    assert function_name(full) == name
 
 
 @pytest.mark.parametrize(("short", "full", "family"), NAMES, ids=[f"{name[0][:40]}-{name[2]}" for name in NAMES])

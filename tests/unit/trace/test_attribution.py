@@ -8,8 +8,8 @@ from tempfile import TemporaryDirectory
 import pytest
 from hypothesis import given
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support import real_traces
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.engine import differences

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support.ask import ask
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support.ask import ask
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.strategies import property_test

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support.trace_builder import TraceBuilder
 
 

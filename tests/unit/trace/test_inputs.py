@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import zstandard
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.errors import NsysError, TraceError
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from tests.support import real_traces
 from tests.support.fake_nsys import fake_nsys
 from tests.support.nsys_schema import GENERATIONS

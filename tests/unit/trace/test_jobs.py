@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.trace import TraceOptions, open_trace
-from nsys_pipeline.trace.duck import records
 from nsys_pipeline.trace.job_source import rank_of
 from tests.support.small_trace import comparable_report
 from tests.support.trace_builder import TraceBuilder

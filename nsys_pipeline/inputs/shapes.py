@@ -2,65 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import attrs
 
 from nsys_pipeline import markers
+from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Notice, Step
+from nsys_pipeline.records import Notice, Step
 from nsys_pipeline.rules.phases import classify
-from nsys_pipeline.trace.duck import create_from_rows
 
 if TYPE_CHECKING:
-    from nsys_pipeline.trace import Trace
+    from duckdb import DuckDBPyConnection
 
-
-def _at_most(limit: int) -> Callable[[RequestShape, attrs.Attribute[Any], int | None], None]:
-    def check(shape: RequestShape, attribute: attrs.Attribute[Any], value: int | None) -> None:
-        del shape
-        if value is not None and value > limit:
-            name = attribute.name.replace("_", " ")
-            raise UsageError(
-                f"a shape with {name} {value:,} is past what llmperf estimates: at most {limit:,}",
-                hint="write BATCHxPROMPT+NEW, as in 8x512+32",
-            )
-
-    return check
-
-
-@attrs.frozen
-class RequestShape:
-    """A kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps (None: any number)."""
-
-    batch: int = attrs.field(validator=_at_most(MAX_BATCH))
-    prompt_tokens: int = attrs.field(validator=_at_most(MAX_TOKENS))
-    new_tokens: int | None = attrs.field(default=None, validator=_at_most(MAX_TOKENS))
-
-    @classmethod
-    def parse(cls, text: str) -> RequestShape:
-        """Read `BATCHxPROMPT+NEW` or `BATCHxPROMPT`. Raises UsageError for anything else, zeros and absurd sizes."""
-        match = re.fullmatch(r"(\d{1,18})x(\d{1,18})(?:\+(\d{1,18}))?", text.strip())
-        if match is None or 0 in (int(match[1]), int(match[2])):
-            raise UsageError(f"`{text}` is no shape", hint="write BATCHxPROMPT+NEW, as in 8x512+32")
-        return cls(int(match[1]), int(match[2]), int(match[3]) if match[3] else None)
-
-    def __str__(self) -> str:
-        return f"{self.batch}x{self.prompt_tokens}" + (f"+{self.new_tokens}" if self.new_tokens is not None else "")
-
-    def steps(self, decode_count: int) -> list[Step]:
-        """The prefill step and `decode_count` decode steps; the prefill makes the first new token."""
-        prefill = Step.uniform(batch=self.batch, q_tokens=self.prompt_tokens)
-        return [
-            prefill,
-            *(
-                Step.uniform(batch=self.batch, q_tokens=1, kv_tokens=self.prompt_tokens + index)
-                for index in range(decode_count)
-            ),
-        ]
+    from nsys_pipeline.inputs.inputs import Inputs
+    from nsys_pipeline.inputs.options import RequestShape
 
 
 @attrs.frozen
@@ -72,20 +31,37 @@ class _Occurrence:
     start_ns: int
 
 
-def assign_shapes(
-    trace: Trace, request_shapes: Sequence[RequestShape], max_context: int | None = None
-) -> tuple[dict[int, Step], list[Notice]]:
-    """Step of each occurrence whose shape is known, by occurrence id, and what there is to say about the rest.
+@attrs.frozen
+class AssignedSteps:
+    """The step of each occurrence whose shape is known, by occurrence id, and what there is to say about the rest."""
 
-    Marks win over what the text of an engine's range says, and this over `request_shapes`. `max_context`: tokens of the
-    longest sequence that the engine takes, where a text leaves lengths open. Raises UsageError where there are several
-    request shapes and their number is not the number of requests of a thread.
+    by_occurrence: Mapping[int, Step]
+    notices: tuple[Notice, ...] = ()
+
+    @cached_property
+    def distinct(self) -> tuple[Step, ...]:
+        """The distinct steps: a step's place is its shape id."""
+        return tuple(dict.fromkeys(self.by_occurrence.values()))
+
+    @cached_property
+    def ids(self) -> Mapping[int, int]:
+        """Shape id of each occurrence."""
+        places = {step: index for index, step in enumerate(self.distinct)}
+        return {occurrence: places[step] for occurrence, step in self.by_occurrence.items()}
+
+
+def assign_steps(inputs: Inputs) -> AssignedSteps:
+    """Give each occurrence its step: as marks say, else as the text of an engine's range says, else as the user says.
+
+    Raises UsageError where there are several request shapes and their number is not the number of requests of a
+    thread.
     """
-    steps, notices = _marked_steps(trace)
-    steps = _stated_steps(trace, max_context) | steps
+    request_shapes = inputs.options.shapes
+    steps, notices = _marked_steps(inputs.connection)
+    steps = _stated_steps(inputs) | steps
     if not request_shapes:
-        return steps, notices
-    unmarked = [occurrence for occurrence in _occurrences(trace) if occurrence.id not in steps]
+        return AssignedSteps(steps, tuple(notices))
+    unmarked = [occurrence for occurrence in _occurrences(inputs.connection) if occurrence.id not in steps]
     if steps and not unmarked:
         notices.append(
             Notice("shapes_ignored", "the trace carries its own step shapes; the ones on the command line are not used")
@@ -113,12 +89,11 @@ def assign_shapes(
                 "give every request's shape in order: --shape 1x128+4 --shape 1x2048+32 …",
             )
         )
-    return steps, notices
+    return AssignedSteps(steps, tuple(notices))
 
 
-def _marked_steps(trace: Trace) -> tuple[dict[int, Step], list[Notice]]:
-    trace.build("load.nvtx_marks", "attribute._phase_segments", "attribute.phase_ranges")
-    rows = trace.connection.execute(
+def _marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice]]:
+    rows = con.execute(
         """
         SELECT s.occurrence_id, arg_min(m."text", m.at_ns)
         FROM (SELECT * FROM load.nvtx_marks WHERE starts_with("text", ?)) AS m
@@ -143,9 +118,9 @@ def _marked_steps(trace: Trace) -> tuple[dict[int, Step], list[Notice]]:
     return steps, notices
 
 
-def _stated_steps(trace: Trace, max_context: int | None) -> dict[int, Step]:
+def _stated_steps(inputs: Inputs) -> dict[int, Step]:
     """What the texts of engines' ranges say, by occurrence id."""
-    rows = trace.connection.execute(
+    rows = inputs.connection.execute(
         "SELECT p.occurrence_id, r.domain, r.name FROM attribute.phase_ranges AS p "
         "JOIN load.nvtx_ranges AS r ON r.range_id = p.occurrence_id WHERE r.domain <> ?",
         [markers.DOMAIN],
@@ -154,15 +129,15 @@ def _stated_steps(trace: Trace, max_context: int | None) -> dict[int, Step]:
     known: dict[tuple[str, str], Step | None] = {}
     for occurrence_id, domain, name in rows:
         if (domain, name) not in known:
-            role = classify(domain, name, trace.options.phase_rules)
-            known[domain, name] = role.stated.step(max_context) if role and role.stated else None
+            role = classify(domain, name, inputs.phase_rules)
+            known[domain, name] = role.stated.step(inputs.run.max_context) if role and role.stated else None
         if (step := known[domain, name]) is not None:
             steps[occurrence_id] = step
     return steps
 
 
-def _occurrences(trace: Trace) -> list[_Occurrence]:
-    rows = trace.connection.execute(
+def _occurrences(con: DuckDBPyConnection) -> list[_Occurrence]:
+    rows = con.execute(
         "SELECT occurrence_id, phase, global_tid, request_id, start_ns FROM attribute.phase_ranges "
         "WHERE phase IN ('prefill', 'decode') ORDER BY global_tid, start_ns"
     ).fetchall()
@@ -201,28 +176,23 @@ def _pair(requests: Sequence[Sequence[_Occurrence]], shapes: Sequence[RequestSha
     return [shape if shape.new_tokens in (None, count) else None for shape, count in zip(given, decodes, strict=True)]
 
 
-def create_shape_tables(trace: Trace, steps: dict[int, Step]) -> list[Step]:
-    """`input.shapes` and `input.occurrence_shapes`; returns the distinct steps, whose index is the shape id."""
-    distinct = {step: index for index, step in enumerate(dict.fromkeys(steps.values()))}
-    create_from_rows(
-        trace.connection,
-        "input.occurrence_shapes",
-        {"occurrence_id": "BIGINT", "shape_id": "BIGINT"},
-        ((occurrence, distinct[step]) for occurrence, step in steps.items()),
+def create_occurrence_shapes(inputs: Inputs) -> None:
+    """`input.occurrence_shapes`: which shape an occurrence has."""
+    types = {"occurrence_id": "BIGINT", "shape_id": "BIGINT"}
+    create_from_rows(inputs.connection, "input.occurrence_shapes", types, inputs.steps.ids.items())
+
+
+def create_shapes(inputs: Inputs) -> None:
+    """`input.shapes`: one row per distinct step."""
+    types = {
+        "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
+        "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR",
+    }  # fmt: skip
+    rows = (
+        (index, _label(step), step.batch, *_known_tokens(step), step.logits, _kind(step))
+        for index, step in enumerate(inputs.steps.distinct)
     )
-    create_from_rows(
-        trace.connection,
-        "input.shapes",
-        {
-            "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
-            "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR",
-        },
-        (
-            (index, _label(step), step.batch, *_known_tokens(step), step.logits, _kind(step))
-            for step, index in distinct.items()
-        ),
-    )  # fmt: skip
-    return list(distinct)
+    create_from_rows(inputs.connection, "input.shapes", types, rows)
 
 
 def _known_tokens(step: Step) -> tuple[int | None, int | None]:

@@ -8,30 +8,38 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from nsys_pipeline.duck import create_from_rows, records
 from nsys_pipeline.errors import HardwareError
 from nsys_pipeline.hardware import Gpu, derive_gpu, find_gpu, with_overrides
 from nsys_pipeline.records import Device, Notice
-from nsys_pipeline.trace.duck import records
 
 if TYPE_CHECKING:
-    from nsys_pipeline.trace import Trace
+    from nsys_pipeline.inputs.inputs import Inputs
 
 _MIG = re.compile(r"\bmig\b", re.IGNORECASE)
 _FROM_TRACE = "bandwidth as the trace states it"
 
 
-def describe_devices(
-    trace: Trace, peaks: Mapping[str, float], bandwidth_bytes_per_s: float | None
-) -> tuple[list[Device], dict[int, Gpu], list[Notice]]:
-    """GPUs of the trace, the hardware record of each one that is known, and notices on those without a datasheet.
+@attrs.frozen
+class Peaks:
+    """GPUs of the trace, the hardware record of each one that is known, and notices on those without a datasheet."""
 
-    A datasheet wins, the user's `peaks` and `bandwidth_bytes_per_s` over it. What neither says of a whole GPU is
-    derived from SM count, clock and compute capability, and its bandwidth is the trace's; `Gpu.source` says so. Peaks
-    of the user are not mixed with derived ones.
+    devices: tuple[Device, ...]
+    gpus: Mapping[int, Gpu]
+    notices: tuple[Notice, ...]
+
+
+def find_peaks(inputs: Inputs) -> Peaks:
+    """Peaks of every GPU of load.devices.
+
+    A datasheet wins, the user's peaks and bandwidth over it. What neither says of a whole GPU is derived from SM
+    count, clock and compute capability, and its bandwidth is the trace's; `Gpu.source` says so. Peaks of the user are
+    not mixed with derived ones.
     """
+    options = inputs.options
     devices, known, notices = [], {}, []
-    for row in records(trace.connection, "SELECT * FROM load.devices ORDER BY device_id"):
-        gpu, notice = _hardware(row, peaks, bandwidth_bytes_per_s)
+    for row in records(inputs.connection, "SELECT * FROM load.devices ORDER BY device_id"):
+        gpu, notice = _hardware(row, options.peaks, options.bandwidth_bytes_per_s)
         if gpu is not None:
             known[row["device_id"]] = gpu
         if notice is not None and row["has_work"]:
@@ -46,7 +54,21 @@ def describe_devices(
             )
         )  # fmt: skip
     # Equal GPUs of one machine need one notice.
-    return devices, known, list(dict.fromkeys(notices))
+    return Peaks(tuple(devices), known, tuple(dict.fromkeys(notices)))
+
+
+def create_peaks(inputs: Inputs) -> None:
+    """`input.peaks`: one row per GPU and dtype whose peak is known, with the bandwidth beside it."""
+    types = {
+        "device_id": "BIGINT", "dtype": "VARCHAR", "flops_per_s": "DOUBLE", "bandwidth_bytes_per_s": "DOUBLE",
+        "source": "VARCHAR",
+    }  # fmt: skip
+    rows = [
+        (device.id, dtype, peak, device.peak_bandwidth_bytes_per_s, device.peaks_source)
+        for device in inputs.peaks.devices
+        for dtype, peak in (device.peaks_flops_per_s or {}).items()
+    ]
+    create_from_rows(inputs.connection, "input.peaks", types, rows)
 
 
 def _hardware(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.duck import scalar
 from nsys_pipeline.nsys.diagnostics import Said, explained, no_gpu_work
 from nsys_pipeline.records import Notice
-from nsys_pipeline.trace.duck import scalar
 
 if TYPE_CHECKING:
-    from nsys_pipeline.trace import Trace
+    from duckdb import DuckDBPyConnection
+
+NEEDS = (
+    "load.api_calls", "load.devices", "load.diagnostics", "load.metadata", "load.strings", "attribute.phase_ranges",
+    "attribute.work_by_occurrence",
+)  # fmt: skip
 
 
-def recording_notices(trace: Trace) -> list[Notice]:
+def recording_notices(con: DuckDBPyConnection) -> list[Notice]:
     """GPU work that is missing, with the reason, and what nsys noted that touches the numbers."""
-    has_work = scalar(trace.connection, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
-    launches = _launches_without_kernels(trace)
-    said = _said(trace, lacks_gpu_work=bool(launches) or not has_work)
+    has_work = scalar(con, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
+    launches = _launches_without_kernels(con)
+    said = _said(con, lacks_gpu_work=bool(launches) or not has_work)
     notices = []
     if launches:
         notices.append(
@@ -27,8 +32,6 @@ def recording_notices(trace: Trace) -> list[Notice]:
             )
         )
     elif not has_work:
-        con = trace.connection
-        trace.build("load.api_calls")
         kinds = con.execute("SELECT value FROM load.metadata WHERE name = 'CAPTURE_EVENT_TYPE'").fetchall()
         message, hint, reason = no_gpu_work(
             said,
@@ -43,9 +46,9 @@ def recording_notices(trace: Trace) -> list[Notice]:
     return notices + [Notice("nsys_diagnostic", one.message, one.hint) for one in told]
 
 
-def _said(trace: Trace, *, lacks_gpu_work: bool) -> list[Said]:
+def _said(con: DuckDBPyConnection, *, lacks_gpu_work: bool) -> list[Said]:
     """What nsys said that matters; of a process with phases and no GPU work of its own, also why it has none."""
-    rows = trace.connection.execute(
+    rows = con.execute(
         """
         SELECT CASE severity WHEN 'warning' THEN 2 ELSE 3 END, message,
             coalesce(process_id IN (SELECT process_key & 16777215 FROM attribute.phase_ranges)
@@ -58,12 +61,10 @@ def _said(trace: Trace, *, lacks_gpu_work: bool) -> list[Said]:
     return said + [one for one in of_idle if one.code not in {other.code for other in said}]
 
 
-def _launches_without_kernels(trace: Trace) -> int:
+def _launches_without_kernels(con: DuckDBPyConnection) -> int:
     """Calls that launch kernels in a trace without any kernel or CUDA graph; 0 where there are some."""
-    con = trace.connection
     if scalar(con, "SELECT sum(kernel_count + graph_launch_count) FROM attribute.work_by_occurrence"):
         return 0
-    trace.build("load.api_calls", "load.strings")
     return int(
         scalar(
             con,

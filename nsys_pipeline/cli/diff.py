@@ -1,0 +1,126 @@
+"""`llmperf diff`: what changed between runs, and a gate for CI."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import attrs
+import typer
+
+from nsys_pipeline.cli.common import (
+    BatchOption,
+    CacheOption,
+    DtypeOption,
+    ForceOption,
+    KvDtypeOption,
+    MemoryOption,
+    ModelOption,
+    NewTokensOption,
+    NotPhaseOption,
+    NsysOption,
+    OutputOption,
+    PeakOption,
+    PhaseOption,
+    PromptTokensOption,
+    ShapeOption,
+    TpOption,
+    WeightDtypeOption,
+    analysis_options,
+    check_output,
+    output_file,
+    progress,
+    trace_options,
+)
+from nsys_pipeline.cli.gate import FailIfOption, RulesOption, check_rules, rules_of
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.report.formats import ReportFormat, format_of
+
+if TYPE_CHECKING:
+    from nsys_pipeline.compare.difference import Run
+    from nsys_pipeline.records import Report
+
+
+def diff(
+    traces: Annotated[
+        list[Path],
+        typer.Argument(metavar="BASE NEW…", help="Traces, as for `analyze`; more than two make a table of a sweep."),
+    ],
+    *,
+    fail_if: FailIfOption = None,
+    rules: RulesOption = None,
+    force_compare: Annotated[
+        bool, typer.Option("--force-compare", help="Compare runs of different GPUs, models or shapes, too.")
+    ] = False,
+    top: Annotated[int, typer.Option(min=1, help="Kernels and families to show for each phase.")] = 5,
+    format: Annotated[  # noqa: A002
+        ReportFormat | None, typer.Option("--format", help="How to print it [by FILE's name, else table].")
+    ] = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
+    model: ModelOption = None,
+    shape: ShapeOption = None,
+    batch: BatchOption = None,
+    prompt_tokens: PromptTokensOption = None,
+    new_tokens: NewTokensOption = None,
+    dtype: DtypeOption = None,
+    weight_dtype: WeightDtypeOption = None,
+    kv_dtype: KvDtypeOption = None,
+    tp: TpOption = 1,
+    peak: PeakOption = None,
+    phase: PhaseOption = None,
+    not_phase: NotPhaseOption = None,
+    cache: CacheOption = True,
+    memory_limit: MemoryOption = None,
+    nsys: NsysOption = None,
+) -> None:
+    """Say what changed from BASE to NEW: times, kernel families, kernels and findings, per occurrence of each phase.
+
+    A change counts if it is larger than the noise between occurrences: Welch's t-test, one false alarm in a hundred.
+    Runs of another GPU, model or shape are refused. With --fail-if, a rule that holds ends it with exit code 1.
+    """
+    if len(traces) < 2:
+        raise UsageError("a comparison needs a base and at least one other run", hint="llmperf diff BASE NEW")
+    given = rules_of(fail_if, rules)
+    if given and len(traces) > 2:
+        raise UsageError("rules compare two runs", hint="run `llmperf diff` once for each NEW")
+    kind = format or format_of(output)
+    if output is not None:
+        check_output(output, force=force)
+    options = analysis_options(
+        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak,
+    )  # fmt: skip
+    with progress() as on_progress:
+        opening = trace_options(
+            phase=phase, not_phase=not_phase, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
+        )
+        sides = [_side(path, opening, options) for path in traces]
+    with output_file(output, force=force) as stream:
+        if len(sides) > 2:
+            from nsys_pipeline.report.diff import render_sweep
+
+            render_sweep([(run.name, attrs.asdict(report)) for run, report in sides], stream, kind)
+        else:
+            from nsys_pipeline.compare.difference import difference
+            from nsys_pipeline.report.diff import render_diff
+
+            (base, _), (new, _) = sides
+            render_diff(attrs.asdict(difference(base, new, force=force_compare)), stream, kind, top=top)
+    if given:
+        sys.stdout.flush()
+        check_rules(given, sides[1][1], base=attrs.asdict(sides[0][1]))
+
+
+def _side(path: Path, opening: Any, options: Any) -> tuple[Run, Report]:
+    from nsys_pipeline.analysis import analyze
+    from nsys_pipeline.compare.load import run_of
+    from nsys_pipeline.query.session import Session
+    from nsys_pipeline.trace import open_trace
+
+    with Session.of(open_trace(path, opening), options, close_off=False) as session:
+        provider = session.provider
+        with provider.lock:
+            report = analyze(provider.trace, provider.options)
+        return run_of(path, session, report), report

@@ -1,0 +1,81 @@
+"""Rules on the command line: `--fail-if`, `--rules`, `--base`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import attrs
+import typer
+
+from nsys_pipeline.errors import RuleBrokenError, UsageError
+from nsys_pipeline.text import printable
+
+if TYPE_CHECKING:
+    from nsys_pipeline.compare.rules import Rule
+    from nsys_pipeline.records import Report
+
+_GATE = "Gate"
+FailIfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if",
+        metavar="RULE",
+        help='Exit with 1 if it holds, as in "prefill.mfu_busy < 0.35" or, against a base, "decode.tpot_p50 > +5%".',
+        rich_help_panel=_GATE,
+    ),
+]
+RulesOption = Annotated[
+    Path | None, typer.Option("--rules", metavar="FILE", help="Rules, one a line.", rich_help_panel=_GATE)
+]
+BaseOption = Annotated[
+    Path | None,
+    typer.Option("--base", metavar="FILE", help="JSON report that relative rules compare with.", rich_help_panel=_GATE),
+]
+
+
+def rules_of(fail_if: Sequence[str] | None, file: Path | None) -> list[Rule]:
+    """All rules that were given. Raises UsageError where one cannot be read."""
+    if not fail_if and file is None:
+        return []
+    from nsys_pipeline.compare.rules import Rule, read_rules
+
+    rules = [Rule.parse(text) for text in fail_if or ()]
+    if file is not None:
+        try:
+            rules += read_rules(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"`{file}` cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if not rules:
+        raise UsageError(f"`{file}` holds no rule", hint='write one a line, as in "decode.tpot_p50 > +5%"')
+    return rules
+
+
+def read_base(path: Path | None) -> dict[str, Any] | None:
+    """The JSON report at `path`. Raises UsageError where it is none: a missing base is no success."""
+    if path is None:
+        return None
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"the base `{path}` cannot be read: {getattr(error, 'strerror', None) or error}",
+            hint="make it with `llmperf analyze TRACE --format json -o FILE`",
+        ) from error
+    if not isinstance(report, dict) or not str(report.get("schema", "")).startswith("llmperf.report/"):
+        raise UsageError(
+            f"the base `{path}` is no JSON report of llmperf", hint="make it with `llmperf analyze TRACE --format json`"
+        )
+    return report
+
+
+def check_rules(rules: Sequence[Rule], report: Report, base: Mapping[str, Any] | None = None) -> None:
+    """Raise CheckError, with a line for each broken rule; UsageError where a rule asks for what is not there."""
+    from nsys_pipeline.compare.fields import numbers
+
+    new, before = numbers(attrs.asdict(report)), None if base is None else numbers(base)
+    broken = [said for rule in rules if (said := rule.broken(new, before)) is not None]
+    if broken:
+        raise RuleBrokenError(f"{len(broken)} of {len(rules)} rules broken\n  " + "\n  ".join(map(printable, broken)))

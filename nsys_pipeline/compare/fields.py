@@ -1,0 +1,76 @@
+"""Every number of a JSON report by name: `decode.mfu_busy`, `totals.kernel_count`, `decode.budget.host_ns`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+#: Time to first token is prefill's, time per output token decode's, and people ask for them there.
+_REQUEST_PHASES = {"ttft": "prefill", "tpot": "decode"}
+
+
+def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
+    """Names and values of the JSON `report` (schema llmperf.report/1); None is a value that is not known.
+
+    `PHASE.FIELD` for phases, `PHASE[SHAPE].FIELD` for their shapes, `totals.FIELD`, `unattributed.FIELD`,
+    `trace.duration_ns`, and `requests[SHAPE].FIELD`. Of one shape, times of requests are also `requests.FIELD`,
+    `prefill.ttft_p50_ns` and `decode.tpot_p50_ns`. Beside a sum of times there is its mean for one occurrence:
+    `decode.step_wall_ns`, `decode.step_busy_ns`; and `PHASE.tokens_per_s` of wall time.
+    """
+    found: dict[str, float | None] = {}
+    for section in ("totals", "unattributed"):
+        found.update(_flat(section, report.get(section) or {}))
+    found["trace.duration_ns"] = (report.get("trace") or {}).get("duration_ns")
+    for phase in report.get("phases") or []:
+        name = phase["name"]
+        found.update(_flat(name, phase))
+        found.update(_derived(name, phase))
+        for shape in phase.get("shapes") or []:
+            found.update(_flat(f"{name}[{shape['shape']}]", shape))
+    requests = report.get("requests") or []
+    for row in requests:
+        found.update(_flat(f"requests[{row.get('shape') or 'unknown'}]", row))
+    if len(requests) == 1:
+        found.update(_flat("requests", requests[0]))
+        for prefix, phase in _REQUEST_PHASES.items():
+            found |= {f"{phase}.{key}": value for key, value in requests[0].items() if key.startswith(prefix)}
+    return found
+
+
+def find(found: Mapping[str, float | None], name: str) -> str | None:
+    """The full name of what a user calls `name`: a unit (`_ns`, `_ratio`) may be left out. None if there is none."""
+    return next((each for each in (name, f"{name}_ns", f"{name}_ratio") if each in found), None)
+
+
+def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:
+    for key, value in values.items():
+        if isinstance(value, bool):
+            continue
+        if value is None or isinstance(value, int | float):
+            yield f"{prefix}.{key}", value
+        elif isinstance(value, Mapping):
+            yield from _flat(f"{prefix}.{key}", value)
+
+
+def _derived(name: str, phase: Mapping[str, Any]) -> dict[str, float | None]:
+    left_out = phase.get("warmup_occurrences", 0) + (phase.get("cold_occurrences") or 0)
+    count = phase.get("occurrences", 0) - left_out
+    wall = phase.get("measured_wall_ns") or _without(phase, "wall_ns")
+    tokens = phase.get("tokens")
+    return {
+        f"{name}.step_wall_ns": _quotient(_without(phase, "wall_ns"), count),
+        f"{name}.step_busy_ns": _quotient(_without(phase, "gpu_busy_ns"), count),
+        f"{name}.tokens_per_s": None if tokens is None or not wall else tokens / wall * 1e9,
+    }
+
+
+def _without(phase: Mapping[str, Any], key: str) -> float | None:
+    """A time without warm-up and cold occurrences."""
+    value = phase.get(key)
+    short = key.removeprefix("gpu_")
+    parts: Sequence[float | None] = (phase.get(f"warmup_{short}"), phase.get(f"cold_{short}"))
+    return None if value is None else value - sum(part or 0 for part in parts)
+
+
+def _quotient(value: float | None, count: int) -> float | None:
+    return None if value is None or count <= 0 else value / count

@@ -1,0 +1,69 @@
+"""Read one side of a comparison from its trace."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline.compare.difference import Occurrence, Run
+
+if TYPE_CHECKING:
+    from nsys_pipeline.query.session import Session
+    from nsys_pipeline.records import Report
+
+_OCCURRENCES = """
+    SELECT occurrence_id, phase, regexp_replace(shape, ' @.*', '') AS shape, wall_ns,
+        coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens
+    FROM phases WHERE NOT is_warmup AND NOT is_cold ORDER BY occurrence_id
+"""
+_KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup"
+
+
+def run_of(path: Path, session: Session, report: Report) -> Run:
+    """The run of the trace at `path`, open in `session`, whose analysis is `report`."""
+    families: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    kernels: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in _rows(session, _KERNELS):
+        families[row["occurrence_id"]][row["family"]] += row["time_ns"]
+        kernels[row["occurrence_id"]][row["name"] or "?"] += row["time_ns"]
+    occurrences = tuple(
+        Occurrence(
+            phase=row["phase"],
+            shape=row["shape"],
+            wall_ns=row["wall_ns"],
+            busy_ns=row["busy_ns"],
+            tokens=row["tokens"],
+            families=dict(families[row["occurrence_id"]]),
+            kernels=dict(kernels[row["occurrence_id"]]),
+        )
+        for row in _rows(session, _OCCURRENCES)
+    )
+    model = report.model or {}
+    return Run(
+        name=str(path),
+        gpus=tuple(
+            sorted({row["name"] or "unknown" for row in _rows(session, "SELECT name FROM devices WHERE has_work")})
+        ),
+        model=None if not model else f"{model.get('name')} of {model.get('params'):,} parameters",
+        dtype=str(model["dtype"]) if model.get("dtype") else None,
+        occurrences=occurrences,
+        findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),
+        budgets={phase.name: _budget(phase) for phase in report.phases if _budget(phase)},
+        counts={phase.name: phase.counted_occurrences for phase in report.phases},
+    )
+
+
+def _budget(phase: Any) -> dict[str, int]:
+    budget = getattr(phase, "budget", None)
+    return {} if budget is None else {name.removesuffix("_ns"): ns for name, ns in attrs.asdict(budget).items()}
+
+
+def _rows(session: Session, query: str) -> Iterator[dict[str, Any]]:
+    with session.query(query) as result:
+        for batch in result.batches():
+            for row in batch:
+                yield dict(zip(result.columns, row, strict=True))

@@ -1,0 +1,120 @@
+"""Rules that a run must not break: `decode.tpot_p50 > +5%`, `prefill.mfu_busy < 0.35`. A rule that holds is broken."""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from nsys_pipeline.compare.fields import find
+from nsys_pipeline.errors import RuleError, UsageError
+from nsys_pipeline.nearest import nearest
+from nsys_pipeline.text import printable
+
+_OPERATORS: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge, "<=": operator.le, "==": operator.eq, "!=": operator.ne, ">": operator.gt, "<": operator.lt,
+}  # fmt: skip
+_UNITS = {
+    "": 1.0, "%": 0.01, "ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
+    "P": 1e15,
+}  # fmt: skip
+_NAME = re.compile(r"[^\s<>=!]+")
+_OPERATOR = re.compile(r">=|<=|==|!=|>|<")
+_VALUE = re.compile(r"([+-]?)(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*([%\wµ]*)")
+
+
+@attrs.frozen
+class Rule:
+    """`name` `comparison` `value`. With `is_relative`, value is a change against a base: 0.05 is five per cent more."""
+
+    text: str
+    name: str
+    comparison: str
+    value: float
+    is_relative: bool
+
+    @classmethod
+    def parse(cls, text: str) -> Rule:
+        """Read `NAME OPERATOR VALUE`. Raises UsageError that points at the character where it stops making sense.
+
+        A value may have a unit: %, ns, us, ms, s, k, M, G, T or P. With a sign and per cent it is relative: `+5%`.
+        """
+        at = len(text) - len(text.lstrip())
+        if not (name := _NAME.match(text, at)):
+            raise _error(text, at, "the name of a number belongs here, as in decode.mfu_busy")
+        at = _after_blanks(text, name.end())
+        if not (comparison := _OPERATOR.match(text, at)):
+            raise _error(text, at, "one of > < >= <= == != belongs here")
+        at = _after_blanks(text, comparison.end())
+        if not (value := _VALUE.match(text, at)):
+            raise _error(text, at, "a number belongs here, as in 0.35, 20ms or +5%")
+        sign, digits, unit = value.groups()
+        if unit not in _UNITS:
+            raise _error(text, value.start(3), f"`{unit}` is not a unit: {', '.join(key for key in _UNITS if key)}")
+        at = _after_blanks(text, value.end())
+        if at < len(text):
+            raise _error(text, at, "the rule ends before this")
+        number = float(digits) * _UNITS[unit] * (-1 if sign == "-" else 1)
+        return cls(text.strip(), name[0], comparison[0], number, is_relative=bool(sign) and unit == "%")
+
+    def broken(self, new: Mapping[str, float | None], base: Mapping[str, float | None] | None = None) -> str | None:
+        """What happened if the rule holds for the numbers `new`, in one line; None if it does not.
+
+        Raises UsageError if a number does not exist, is not known, or if a relative rule has no base.
+        """
+        value = self._number(new, "the report")
+        if not self.is_relative:
+            holds = _OPERATORS[self.comparison](value, self.value)
+            return f"{self.text}: {self.name} is {_written(value)}" if holds else None
+        if base is None:
+            raise UsageError(
+                f"`{self.text}` compares with a base, and there is none",
+                hint="use it with `llmperf diff BASE NEW`, or give `--base`",
+            )
+        before = self._number(base, "the base")
+        if before == 0:
+            change = 0.0 if value == 0 else float("inf") if value > 0 else float("-inf")
+        else:
+            change = (value - before) / abs(before)
+        if not _OPERATORS[self.comparison](change, self.value):
+            return None
+        return f"{self.text}: {self.name} went from {_written(before)} to {_written(value)}, {change * 100:+.1f} %"
+
+    def _number(self, numbers: Mapping[str, float | None], where: str) -> float:
+        name = find(numbers, self.name)
+        if name is None:
+            names = "numbers are named PHASE.FIELD, as in the JSON report"
+            raise UsageError(
+                f"`{self.text}`: {where} has no number called `{self.name}`",
+                hint=nearest(self.name, numbers, names),
+            )
+        value = numbers[name]
+        if value is None:
+            raise UsageError(
+                f"`{self.text}`: {self.name} is not known in {where}",
+                hint="MFU and MBU need a model, a shape and peaks: see the warnings of `llmperf analyze`",
+            )
+        return value
+
+
+def read_rules(text: str) -> list[Rule]:
+    """Rules of a file, one a line; empty lines and what follows `#` do not count. Raises UsageError."""
+    lines = (line.partition("#")[0].strip() for line in text.splitlines())
+    return [Rule.parse(line) for line in lines if line]
+
+
+def _after_blanks(text: str, at: int) -> int:
+    while at < len(text) and text[at].isspace():
+        at += 1
+    return at
+
+
+def _error(text: str, at: int, problem: str) -> RuleError:
+    shown = printable(text)
+    return RuleError(f"the rule cannot be read: {problem}\n  {shown}\n  {' ' * at}^")
+
+
+def _written(value: float) -> str:
+    return f"{value:,.6g}" if abs(value) < 1e6 or value % 1 else f"{value:,.0f}"

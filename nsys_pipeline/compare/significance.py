@@ -1,0 +1,91 @@
+"""Whether two sets of times differ by more than their noise: Welch's t-test."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from statistics import fmean, variance
+
+import attrs
+
+ALPHA = 0.01
+"""A change is significant if equal runs would differ as much in less than one case of a hundred."""
+
+
+@attrs.frozen
+class Comparison:
+    """Means of two samples. `noise` is the half width of the 99 % interval of the relative change; None: too few."""
+
+    base: float
+    new: float
+    base_count: int
+    new_count: int
+    noise: float | None
+    p_value: float | None
+
+    @property
+    def change(self) -> float | None:
+        """Relative change; None from zero."""
+        return (self.new - self.base) / self.base if self.base else None
+
+    @property
+    def is_significant(self) -> bool | None:
+        """None where there are too few values to tell."""
+        return None if self.p_value is None else self.p_value < ALPHA
+
+
+def compare(base: Sequence[float], new: Sequence[float]) -> Comparison:
+    """Compare two samples that are not empty.
+
+    Welch's t-test (Biometrika 34, 1947): no equal variances assumed, degrees of freedom by Welch and Satterthwaite.
+    """
+    mean_base, mean_new = fmean(base), fmean(new)
+    if len(base) < 2 or len(new) < 2:
+        return Comparison(mean_base, mean_new, len(base), len(new), None, None)
+    part_base, part_new = variance(base) / len(base), variance(new) / len(new)
+    error = math.sqrt(part_base + part_new)
+    if error == 0:
+        return Comparison(mean_base, mean_new, len(base), len(new), 0.0, 1.0 if mean_base == mean_new else 0.0)
+    degrees = (part_base + part_new) ** 2 / (part_base**2 / (len(base) - 1) + part_new**2 / (len(new) - 1))
+    p_value = two_sided(abs(mean_new - mean_base) / error, degrees)
+    noise = _quantile(degrees) * error / abs(mean_base) if mean_base else None
+    return Comparison(mean_base, mean_new, len(base), len(new), noise, p_value)
+
+
+def two_sided(t: float, degrees: float) -> float:
+    """Probability that Student's t with `degrees` of freedom is further from 0 than `t`."""
+    return _incomplete_beta(degrees / 2, 0.5, degrees / (degrees + t * t))
+
+
+def _quantile(degrees: float) -> float:
+    """The t beyond which lies ALPHA, both sides together; by bisection."""
+    low, high = 0.0, 1e4
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if two_sided(middle, degrees) > ALPHA else (low, middle)
+    return high
+
+
+def _incomplete_beta(a: float, b: float, x: float) -> float:
+    """Regularized incomplete beta function I_x(a, b). Source: NIST DLMF 8.17.22, by Lentz's method."""
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):
+        return 1 - _incomplete_beta(b, a, 1 - x)
+    front = math.exp(math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b) + a * math.log(x) + b * math.log1p(-x)) / a
+    tiny = 1e-300
+    value, c, d = 1.0, 1.0, 0.0
+    for index in range(400):
+        half = index // 2
+        if index == 0:
+            term = 1.0
+        elif index % 2 == 0:
+            term = half * (b - half) * x / ((a + 2 * half - 1) * (a + 2 * half))
+        else:
+            term = -(a + half) * (a + b + half) * x / ((a + 2 * half) * (a + 2 * half + 1))
+        d = 1 / (1 + term * d or tiny)
+        c = 1 + term / c or tiny
+        value *= c * d
+        if abs(c * d - 1) < 1e-13:
+            break
+    return front * (value - 1)

@@ -1,0 +1,174 @@
+"""FLOPs, bytes and ideal times of every step shape in the trace, as tables for SQL to join."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nsys_pipeline import markers
+from nsys_pipeline.duck import create_from_rows
+from nsys_pipeline.errors import HardwareError, ModelError
+from nsys_pipeline.records import Notice, Step
+
+if TYPE_CHECKING:
+    from nsys_pipeline.hardware import Gpu
+    from nsys_pipeline.inputs.inputs import Inputs
+    from nsys_pipeline.model import Conventions, Model
+
+_AMOUNTS = ("flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops")
+_TIMES = ("compute_ns", "memory_ns", "executed_compute_ns", "sol_ns")
+_COST_COLUMNS = ("shape_id", *_AMOUNTS, "flops_min", "flops_max", "bytes_min", "bytes_max")
+_TIME_COLUMNS = (
+    "shape_id", "device_id", *_TIMES, "compute_min_ns", "compute_max_ns", "memory_min_ns", "memory_max_ns",
+)  # fmt: skip
+
+
+@attrs.frozen
+class Costs:
+    """Rows of `input.shape_costs` and `input.shape_device_costs`; none without a model."""
+
+    costs: tuple[tuple[object, ...], ...] = ()
+    times: tuple[tuple[object, ...], ...] = ()
+    notices: tuple[Notice, ...] = ()
+
+
+def product_dtypes(model: Model, steps: Sequence[Step], conventions: Conventions) -> list[str]:
+    """Dtypes that the products of a pass run in, that with most FLOPs first: the peaks that utilization is of."""
+    from nsys_pipeline.model import Estimator
+
+    try:
+        flops = Estimator(model, conventions).totals(steps[:1])[0].flops_by_dtype
+    except (ModelError, IndexError):  # said by the cost tables; without a step there is nothing to say
+        return [conventions.dtype or model.dtype]
+    return sorted(flops, key=lambda dtype: -flops[dtype])
+
+
+def find_costs(inputs: Inputs) -> Costs:
+    """Costs of every step.
+
+    A tensor-parallel rank marks its own passes, so an occurrence is charged its share of the pass.
+    """
+    model, steps = inputs.run.model, inputs.steps.distinct
+    if model is None:
+        return Costs()
+    without, notices = steps_without_costs(inputs), []
+    if without:
+        notices.append(
+            Notice(
+                "encoder_has_no_decode",
+                f"`{model.name}` is an encoder and has no decode steps: phase decode has no FLOPs, MFU or MBU",
+                "pass the --model that ran these steps, or another name for the ranges with --phase NAME=REGEX",
+            )
+        )
+    make = functools.partial(_costs, model, inputs.run.conventions, inputs.peaks.gpus)
+    try:
+        open_ids = [index for index, step in enumerate(steps) if not step.is_exact]
+        dearest = make([steps[index].upper or steps[index] for index in open_ids])
+        costs, times = _table_rows(steps, make(steps), dict(zip(open_ids, dearest, strict=True)))
+        _check_range(costs)
+    except (ModelError, HardwareError) as error:
+        return Costs(notices=(*notices, Notice("no_estimate", error.message, error.hint)))
+    return Costs(
+        tuple(row for row in costs if row[0] not in without),
+        tuple(row for row in times if row[0] not in without),
+        tuple(notices),
+    )
+
+
+def steps_without_costs(inputs: Inputs) -> set[int]:
+    """Ids of the steps that the model has no passes of: those of decode phases, if it is nothing but an encoder."""
+    model = inputs.run.model
+    if model is None or model.architecture.decoder is not None:
+        return set()
+    decodes = inputs.connection.execute(
+        "SELECT occurrence_id FROM attribute.phase_ranges WHERE phase = ?", [markers.DECODE]
+    ).fetchall()
+    by_occurrence = inputs.steps.ids
+    return {by_occurrence[occurrence] for (occurrence,) in decodes if occurrence in by_occurrence}
+
+
+@attrs.frozen
+class _Cost:
+    """One GPU's share of a pass: `amounts` as in `_AMOUNTS`, and by device the `_TIMES` that it would take at peak."""
+
+    amounts: tuple[int, ...]
+    times: Mapping[int, tuple[float | None, ...]]
+
+
+def _costs(model: Model, conventions: Conventions, gpus: Mapping[int, Gpu], steps: Sequence[Step]) -> list[_Cost]:
+    from nsys_pipeline.model import Estimator
+
+    estimator = Estimator(model, conventions)
+    totals = estimator.totals(steps)
+    executed = Estimator(model, attrs.evolve(conventions, count="executed", attention="full")).totals(steps)
+    ranks = conventions.tp * conventions.pp
+    # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
+    sol = {
+        id(gpu): [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)] for gpu in gpus.values()
+    }
+    costs = []
+    for index, total in enumerate(totals):
+        amounts = (total.flops, total.bytes, total.weight_bytes, total.kv_read_bytes, total.kv_write_bytes)
+        times = {}
+        for device, gpu in gpus.items():
+            compute = _compute_ns(total.flops_by_dtype, gpu)
+            memory = total.bytes / gpu.bandwidth_bytes_per_s * 1e9 if gpu.bandwidth_bytes_per_s else None
+            run = _compute_ns(executed[index].flops_by_dtype, gpu)
+            shares = (compute and compute / ranks, memory and memory / ranks, run and run / ranks)
+            times[device] = (*shares, sol[id(gpu)][index])
+        costs.append(_Cost(tuple(amount // ranks for amount in (*amounts, executed[index].flops)), times))
+    return costs
+
+
+def _table_rows(
+    steps: Sequence[Step], costs: Sequence[_Cost], dearest: Mapping[int, _Cost]
+) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
+    """Rows of the two tables. Where the cheapest and the dearest step differ there are bounds, and no number."""
+    amounts: list[tuple[object, ...]] = []
+    times: list[tuple[object, ...]] = []
+    for index, (step, cost) in enumerate(zip(steps, costs, strict=True)):
+        upper = dearest.get(index, cost)
+        most = [None if step.is_unlimited else value for value in upper.amounts]
+        exact = [low if low == high else None for low, high in zip(cost.amounts, most, strict=True)]
+        bounds = [value for low, high in list(zip(cost.amounts, most, strict=True))[:2] for value in (low, high)]
+        amounts.append((index, *exact, *bounds))
+        for device, low_ns in cost.times.items():
+            high_ns = [None if step.is_unlimited else value for value in upper.times[device]]
+            pairs = list(zip(low_ns, high_ns, strict=True))
+            exact_ns = [low if low == high else None for low, high in pairs]
+            times.append((index, device, *exact_ns, *(value for pair in pairs[:2] for value in pair)))
+    return amounts, times
+
+
+def create_shape_costs(inputs: Inputs) -> None:
+    """`input.shape_costs`: FLOPs and bytes of one pass of each shape, for one rank."""
+    types = dict.fromkeys(_COST_COLUMNS, "BIGINT")
+    create_from_rows(inputs.connection, "input.shape_costs", types, inputs.costs.costs)
+
+
+def create_shape_device_costs(inputs: Inputs) -> None:
+    """`input.shape_device_costs`: how long that would take each GPU at its peaks."""
+    types = dict.fromkeys(_TIME_COLUMNS, "DOUBLE") | {"shape_id": "BIGINT", "device_id": "BIGINT"}
+    create_from_rows(inputs.connection, "input.shape_device_costs", types, inputs.costs.times)
+
+
+def _check_range(costs: Sequence[Sequence[object]]) -> None:
+    if any(isinstance(value, int) and value >= 2**63 for row in costs for value in row):
+        raise ModelError(
+            "the FLOPs of a step do not fit 64 bits, so there is no MFU and no MBU",
+            hint="give the shapes that the trace really has",
+        )
+
+
+def _compute_ns(flops_by_dtype: Mapping[str, int], gpu: Gpu) -> float | None:
+    """Σ over dtypes of FLOPs / peak, in ns; None where a peak is not known."""
+    total = 0.0
+    for dtype, flops in flops_by_dtype.items():
+        peak = gpu.peaks_flops_per_s.get(dtype)
+        if not peak:
+            return None
+        total += flops / peak * 1e9
+    return total

@@ -1,0 +1,82 @@
+"""What the relations of the schema ``input`` are made from: the connection, the options, and what follows from both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.inputs.options import AnalysisOptions
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from nsys_pipeline.inputs.costs import Costs
+    from nsys_pipeline.inputs.peaks import Peaks
+    from nsys_pipeline.inputs.run import ModelOfRun
+    from nsys_pipeline.inputs.shapes import AssignedSteps
+    from nsys_pipeline.rules.phases import PhaseRule
+
+
+class Inputs:
+    """Makes relations of the schema ``input`` on one connection.
+
+    What a model, shapes and hardware make of the trace is worked out once, when it is first needed, from relations that
+    `registry.INPUTS` names as needs: whoever reads a property directly builds them first.
+    """
+
+    def __init__(
+        self, connection: DuckDBPyConnection, *, phase_rules: Sequence[PhaseRule] = (), is_strict: bool = False
+    ) -> None:
+        self.connection = connection
+        self.phase_rules = tuple(phase_rules)
+        self.is_strict = is_strict
+        self._options: AnalysisOptions | None = None
+
+    def make(self, name: str) -> None:
+        """Make the relation `name` anew; what it needs is there."""
+        from nsys_pipeline.inputs.registry import INPUTS
+
+        INPUTS[name].make(self)
+
+    @property
+    def options(self) -> AnalysisOptions:
+        """What the analysis is told beside the trace."""
+        return self._options or AnalysisOptions()
+
+    def describe(self, options: AnalysisOptions) -> bool:
+        """Take other options, and say whether they differ: then the relations of the analysis have to be made anew."""
+        if options == self.options:
+            return False
+        self._options = options
+        for name in ("run", "steps", "peaks", "costs"):
+            self.__dict__.pop(name, None)
+        return True
+
+    @cached_property
+    def run(self) -> ModelOfRun:
+        """The model, and how its FLOPs are counted. Needs load.nvtx_marks."""
+        from nsys_pipeline.inputs.run import ModelOfRun
+
+        return ModelOfRun.of(self)
+
+    @cached_property
+    def steps(self) -> AssignedSteps:
+        """The shape of each occurrence. Needs load.nvtx_marks, attribute._phase_segments, attribute.phase_ranges."""
+        from nsys_pipeline.inputs.shapes import assign_steps
+
+        return assign_steps(self)
+
+    @cached_property
+    def peaks(self) -> Peaks:
+        """What each GPU could do. Needs load.devices."""
+        from nsys_pipeline.inputs.peaks import find_peaks
+
+        return find_peaks(self)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """FLOPs, bytes and ideal times of each shape. Needs all that `run`, `steps` and `peaks` need."""
+        from nsys_pipeline.inputs.costs import find_costs
+
+        return find_costs(self)

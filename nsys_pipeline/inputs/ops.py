@@ -1,0 +1,73 @@
+"""The estimate operation by operation, as a table for SQL to join."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.duck import create_from_rows, scalar
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.inputs.costs import steps_without_costs
+
+if TYPE_CHECKING:
+    from nsys_pipeline.inputs.inputs import Inputs
+
+_TYPES = {
+    "shape_id": "BIGINT", "layer": "VARCHAR", "layers": "BIGINT", "kind": "VARCHAR", "name": "VARCHAR", "m": "BIGINT",
+    "n": "BIGINT", "k": "BIGINT", "batch": "BIGINT", "dtype": "VARCHAR", "flops": "BIGINT", "bytes": "BIGINT",
+    "weight_bytes": "BIGINT", "kv_read_bytes": "BIGINT", "kv_write_bytes": "BIGINT", "activation_bytes": "BIGINT",
+    "comm_bytes": "BIGINT", "sol_ns": "DOUBLE",
+}  # fmt: skip
+
+
+def create_shape_ops(inputs: Inputs) -> None:
+    """`input.shape_ops`: one row per distinct shape and operation of one layer; empty without a model."""
+    create_from_rows(inputs.connection, "input.shape_ops", _TYPES, _rows(inputs))
+
+
+def create_operator_costs(inputs: Inputs) -> None:
+    """`input.operator_costs`: the same where layers are marked, for their kernels to be compared with; else empty."""
+    has_layers = scalar(inputs.connection, "SELECT count(*) FROM attribute.layer_ranges") > 0
+    create_from_rows(inputs.connection, "input.operator_costs", _TYPES, _rows(inputs) if has_layers else ())
+
+
+def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
+    """Operations of each step. A tensor-parallel rank is charged its share, as in `input.shape_costs`."""
+    model, conventions = inputs.run.model, inputs.run.conventions
+    if model is None:
+        return []
+    from nsys_pipeline.model import Estimator
+
+    gpus = list({id(gpu): gpu for gpu in inputs.peaks.gpus.values()}.values())
+    gpu = gpus[0] if len(gpus) == 1 else None
+    stages = conventions.pp
+    ranks = conventions.tp * stages
+    rows: list[tuple[object, ...]] = []
+    try:
+        estimator = Estimator(model, conventions)
+        without = steps_without_costs(inputs)
+        for shape_id, step in enumerate(inputs.steps.distinct):
+            if shape_id in without:
+                continue
+            estimate = estimator.estimate(step)
+            dearest = estimate if step.upper is None else estimator.estimate(step.upper)
+            for op, upper in zip(estimate.ops, dearest.ops, strict=True):
+                named = (shape_id, op.layer, op.layers, op.kind, op.name)
+                if step.is_unlimited or upper != op:
+                    # Between bounds there is no number.
+                    rows.append((*named, op.m, None, op.k, op.batch, op.dtype, *[None] * 8))
+                    continue
+                sizes = (op.m, op.n, op.k, op.batch, op.dtype)
+                moved = (
+                    op.bytes, op.weight_bytes, op.kv_read_bytes, op.kv_write_bytes, op.activation_bytes, op.comm_bytes,
+                )  # fmt: skip
+                shares = (amount // ranks for amount in (estimate.op_flops(op), *moved))
+                sol_ns = _stage_ns(estimate.op_sol_ns(op, gpu), stages) if gpu else None
+                rows.append((*named, *sizes, *shares, sol_ns))
+    except ModelError:  # already said by the costs
+        return []
+    return rows
+
+
+def _stage_ns(pass_ns: float | None, stages: int) -> float | None:
+    """A rank's share of the time of a pass, which crosses the pipeline stages in turn."""
+    return None if pass_ns is None else pass_ns / stages

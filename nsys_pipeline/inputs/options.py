@@ -1,0 +1,76 @@
+"""What an analysis is told beside the trace."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model import Conventions
+from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Step
+
+if TYPE_CHECKING:
+    from nsys_pipeline.model import Model
+
+
+def _at_most(limit: int) -> Callable[[RequestShape, attrs.Attribute[Any], int | None], None]:
+    def check(shape: RequestShape, attribute: attrs.Attribute[Any], value: int | None) -> None:
+        del shape
+        if value is not None and value > limit:
+            name = attribute.name.replace("_", " ")
+            raise UsageError(
+                f"a shape with {name} {value:,} is past what llmperf estimates: at most {limit:,}",
+                hint="write BATCHxPROMPT+NEW, as in 8x512+32",
+            )
+
+    return check
+
+
+@attrs.frozen
+class RequestShape:
+    """A kind of request: `batch` sequences of `prompt_tokens`, then `new_tokens` decode steps (None: any number)."""
+
+    batch: int = attrs.field(validator=_at_most(MAX_BATCH))
+    prompt_tokens: int = attrs.field(validator=_at_most(MAX_TOKENS))
+    new_tokens: int | None = attrs.field(default=None, validator=_at_most(MAX_TOKENS))
+
+    @classmethod
+    def parse(cls, text: str) -> RequestShape:
+        """Read `BATCHxPROMPT+NEW` or `BATCHxPROMPT`. Raises UsageError for anything else, zeros and absurd sizes."""
+        match = re.fullmatch(r"(\d{1,18})x(\d{1,18})(?:\+(\d{1,18}))?", text.strip())
+        if match is None or 0 in (int(match[1]), int(match[2])):
+            raise UsageError(f"`{text}` is no shape", hint="write BATCHxPROMPT+NEW, as in 8x512+32")
+        return cls(int(match[1]), int(match[2]), int(match[3]) if match[3] else None)
+
+    def __str__(self) -> str:
+        return f"{self.batch}x{self.prompt_tokens}" + (f"+{self.new_tokens}" if self.new_tokens is not None else "")
+
+    def steps(self, decode_count: int) -> list[Step]:
+        """The prefill step and `decode_count` decode steps; the prefill makes the first new token."""
+        prefill = Step.uniform(batch=self.batch, q_tokens=self.prompt_tokens)
+        return [
+            prefill,
+            *(
+                Step.uniform(batch=self.batch, q_tokens=1, kv_tokens=self.prompt_tokens + index)
+                for index in range(decode_count)
+            ),
+        ]
+
+
+@attrs.frozen(kw_only=True)
+class AnalysisOptions:
+    """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
+
+    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows.
+    """
+
+    model: Model | None = None
+    shapes: tuple[RequestShape, ...] = ()
+    conventions: Conventions = attrs.field(factory=Conventions)
+    peaks: Mapping[str, float] = attrs.field(factory=dict)
+    bandwidth_bytes_per_s: float | None = None
+    max_context: int | None = None
+    top_kernels: int = 5

@@ -1,0 +1,75 @@
+"""What names of ranges mean, and the options that decide which phase GPU work belongs to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.duck import create_from_rows
+from nsys_pipeline.inputs.sweep import latest_start_segments
+from nsys_pipeline.rules.phases import LIBRARY_ROLES, classify
+
+if TYPE_CHECKING:
+    from nsys_pipeline.inputs.inputs import Inputs
+
+
+def create_settings(inputs: Inputs) -> None:
+    """`input.settings`: one row of options that the SQL heeds."""
+    create_from_rows(inputs.connection, "input.settings", {"is_strict": "BOOLEAN"}, [(inputs.is_strict,)])
+
+
+def create_phase_rules(inputs: Inputs) -> None:
+    """`input.phase_rules`: the user's own rules, as --phase has them."""
+    types = {"rule": "VARCHAR", "option": "VARCHAR"}
+    rows = [(rule.name, rule.option) for rule in inputs.phase_rules]
+    create_from_rows(inputs.connection, "input.phase_rules", types, rows)
+
+
+def create_range_roles(inputs: Inputs) -> None:
+    """`input.range_roles`: one row per distinct range text that means something. Needs load.range_names."""
+    types = {
+        "domain": "VARCHAR", "name": "VARCHAR", "role": "VARCHAR", "phase": "VARCHAR", "rule": "VARCHAR",
+        "strength": "BIGINT", "is_container": "BOOLEAN", "new_tokens": "BIGINT",
+    }  # fmt: skip
+    rows = []
+    for domain, name in _promising_names(inputs):
+        role = classify(domain, name, inputs.phase_rules)
+        if role and role.role not in LIBRARY_ROLES:
+            traits = (role.role, role.phase, role.rule, role.strength, role.is_container, role.new_tokens)
+            rows.append((domain, name, *traits))
+    create_from_rows(inputs.connection, "input.range_roles", types, rows)
+
+
+def _promising_names(inputs: Inputs) -> list[tuple[str, str]]:
+    """Texts that a rule may know: `emit_nvtx` writes a million that differ in numbers, which no shipped rule minds."""
+    con = inputs.connection
+    if inputs.phase_rules:
+        return con.execute("SELECT domain, name FROM load.range_names ORDER BY ALL").fetchall()
+    patterns = con.execute("SELECT DISTINCT domain, pattern FROM load.range_names").fetchall()
+    known = [list(one) for one in patterns if (role := classify(*one)) and role.role not in LIBRARY_ROLES]
+    return con.execute(
+        "SELECT domain, name FROM load.range_names SEMI JOIN (SELECT unnest(?::VARCHAR[][]) AS known) AS k "
+        "ON k.known = [domain, pattern] ORDER BY ALL",
+        [known],
+    ).fetchall()
+
+
+def create_library_ranges(inputs: Inputs) -> None:
+    """`input.library_ranges`: one row per pattern of range texts that libraries write. Needs load.range_names."""
+    types = {"domain": "VARCHAR", "pattern": "VARCHAR", "role": "VARCHAR"}
+    patterns = inputs.connection.execute(
+        "SELECT DISTINCT domain, pattern FROM load.range_names ORDER BY ALL"
+    ).fetchall()
+    rows = []
+    for domain, pattern in patterns:
+        if (role := classify(domain, pattern)) and role.role in LIBRARY_ROLES:
+            rows.append((domain, pattern, role.role))
+    create_from_rows(inputs.connection, "input.library_ranges", types, rows)
+
+
+def create_overlay_segments(inputs: Inputs) -> None:
+    """`input.overlay_segments`: per thread, the start/end phase opened last. Needs attribute._marked_phases."""
+    types = {"global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT", "occurrence_id": "BIGINT"}
+    spans = inputs.connection.execute(
+        "SELECT global_tid, occurrence_id, start_ns, end_ns FROM attribute._marked_phases WHERE kind = 'start_end'"
+    ).fetchall()
+    create_from_rows(inputs.connection, "input.overlay_segments", types, latest_start_segments(spans))

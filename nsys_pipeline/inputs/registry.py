@@ -1,0 +1,45 @@
+"""Every relation that Python fills: what it is made from, and how."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from nsys_pipeline.inputs import costs, notices, ops, peaks, ranges, run, shapes
+from nsys_pipeline.inputs.inputs import Inputs
+
+_MARKS = ("load.nvtx_marks",)
+_STEPS = (*_MARKS, "load.nvtx_ranges", "attribute._phase_segments", "attribute.phase_ranges")
+_DEVICES = ("load.devices",)
+_COSTS = (*_STEPS, *_DEVICES)
+
+
+@attrs.frozen
+class Input:
+    """One relation. `of_analysis`: it rests on AnalysisOptions, and is never kept for later runs."""
+
+    make: Callable[[Inputs], None]
+    needs: tuple[str, ...] = ()
+    of_analysis: bool = True
+
+
+INPUTS: Mapping[str, Input] = {
+    "input.settings": Input(ranges.create_settings, of_analysis=False),
+    "input.phase_rules": Input(ranges.create_phase_rules, of_analysis=False),
+    "input.range_roles": Input(ranges.create_range_roles, ("load.range_names",), of_analysis=False),
+    "input.library_ranges": Input(ranges.create_library_ranges, ("load.range_names",), of_analysis=False),
+    "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute._marked_phases",), of_analysis=False),
+    "input.model": Input(run.create_model, (*_MARKS,)),
+    "input.peaks": Input(peaks.create_peaks, _DEVICES),
+    "input.occurrence_shapes": Input(shapes.create_occurrence_shapes, _STEPS),
+    "input.shapes": Input(shapes.create_shapes, _STEPS),
+    "input.shape_costs": Input(costs.create_shape_costs, _COSTS),
+    "input.shape_device_costs": Input(costs.create_shape_device_costs, _COSTS),
+    "input.shape_ops": Input(ops.create_shape_ops, _COSTS),
+    "input.operator_costs": Input(ops.create_operator_costs, (*_COSTS, "attribute.layer_ranges")),
+    "input.notices": Input(notices.create_notices, (*_COSTS, *notices.NEEDS)),
+}
+
+OF_ANALYSIS = frozenset(name for name, one in INPUTS.items() if one.of_analysis)
+NEEDS: Mapping[str, tuple[str, ...]] = {name: one.needs for name, one in INPUTS.items()}

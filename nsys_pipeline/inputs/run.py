@@ -1,0 +1,124 @@
+"""Which model a trace ran, and how its FLOPs are counted: from the user, else from the trace's own mark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline import markers
+from nsys_pipeline.duck import create_from_rows
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.records import Notice
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from nsys_pipeline.inputs.inputs import Inputs
+    from nsys_pipeline.model import Conventions, Model
+
+
+@attrs.frozen
+class RunDescription:
+    """What the trace's own run mark says; empty where there is none."""
+
+    fields: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @classmethod
+    def of(cls, con: DuckDBPyConnection) -> RunDescription:
+        """Read the first run mark of load.nvtx_marks that can be read."""
+        rows = con.execute(
+            'SELECT "text" FROM load.nvtx_marks WHERE starts_with("text", ?) ORDER BY at_ns, "text"',
+            [markers.RUN_MARK + " "],
+        ).fetchall()
+        for (text,) in rows:
+            try:
+                fields = json.loads(text.removeprefix(markers.RUN_MARK))
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(fields, dict):
+                return cls(fields)
+        return cls()
+
+    def model(self) -> Model | None:
+        """The model of the run mark. Raises ModelError where its config is not understood."""
+        config = self.fields.get("model")
+        if not isinstance(config, Mapping):
+            return None
+        name = self.fields.get("name") or config.get("_name_or_path") or config.get("model_type") or "model"
+        from nsys_pipeline.model import Model
+
+        return Model.from_config(dict(config), name=str(name))
+
+    def max_context(self, model: Model | None) -> int | None:
+        """Tokens of the longest sequence that the engine took, else that the model allows; None where nobody says."""
+        told = self.fields.get("max_context")
+        if isinstance(told, int) and not isinstance(told, bool) and told > 0:
+            return told
+        return model.max_context if model is not None else None
+
+    def conventions(self, given: Conventions) -> Conventions:
+        """`given`, with dtype and parallel degrees filled in from the run mark where the user says nothing."""
+        changes: dict[str, Any] = {}
+        if given.dtype is None and isinstance(self.fields.get("dtype"), str):
+            changes["dtype"] = self.fields["dtype"]
+        for degree in ("tp", "pp"):
+            if getattr(given, degree) == 1 and isinstance(self.fields.get(degree), int) and self.fields[degree] > 1:
+                changes[degree] = self.fields[degree]
+        return attrs.evolve(given, **changes) if changes else given
+
+
+@attrs.frozen
+class ModelOfRun:
+    """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
+
+    `max_context`: tokens of the longest sequence that the engine took; None where nobody says.
+    """
+
+    model: Model | None
+    conventions: Conventions
+    told_ranks: int
+    max_context: int | None
+    notices: tuple[Notice, ...] = ()
+
+    @classmethod
+    def of(cls, inputs: Inputs) -> ModelOfRun:
+        """The user's model, else the trace's own, if it is understood."""
+        run, options = RunDescription.of(inputs.connection), inputs.options
+        own = run.conventions(attrs.evolve(options.conventions, tp=1, pp=1))
+        model = options.model
+        notices: list[Notice] = []
+        if model is None:
+            try:
+                model = run.model()
+            except ModelError as error:
+                message = f"the trace's own model: {error.message}"
+                notices = [Notice("model_not_understood", message, error.hint)]
+        if model is not None and options.conventions.weight is None:
+            # Whoever gives the format knows it.
+            hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
+            notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
+        max_context = options.max_context or run.max_context(model)
+        return cls(model, run.conventions(options.conventions), own.tp * own.pp, max_context, tuple(notices))
+
+    @property
+    def ranks(self) -> int:
+        """GPUs that share one pass."""
+        return self.conventions.tp * self.conventions.pp
+
+
+def create_model(inputs: Inputs) -> None:
+    """`input.model`: one row about the model and how it is spread over GPUs; none without a model."""
+    types = {
+        "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
+        "tp": "BIGINT", "pp": "BIGINT", "told_ranks": "BIGINT",
+    }  # fmt: skip
+    run = inputs.run
+    rows = []
+    if model := run.model:
+        dtype = run.conventions.dtype or model.dtype
+        degrees = (run.conventions.tp, run.conventions.pp, run.told_ranks)
+        rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees)]
+    create_from_rows(inputs.connection, "input.model", types, rows)

@@ -1,0 +1,14 @@
+-- Rules of the user's (--phase) that no range matches: misspelled, most likely.
+-- Grain: the rule.
+-- severity: warning
+-- message: `{option}` matches no range that an earlier rule has not taken
+-- hint: `llmperf analyze --list-ranges` lists the ranges of the trace
+-- concerns: attribute.phase_ranges
+-- requires: input.phase_rules, input.range_roles
+-- columns:
+--   phase       VARCHAR NULL: the phase that it names has no range by it.
+--   at_stake_ns BIGINT  NULL: there is nothing that could be added up. Unit: ns.
+--   option      VARCHAR The rule as it was given.
+SELECT NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, option
+FROM input.phase_rules
+WHERE rule NOT IN (SELECT rule FROM input.range_roles WHERE rule IS NOT NULL)

@@ -1,0 +1,127 @@
+"""`llmperf diff` and the gate: what changed, what did not, what does not compare, and exit codes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.cli.run import run
+from tests.support.trace_builder import TraceBuilder
+
+
+def steps(
+    path: Path, *, slower: float = 1.0, gpu: str = "NVIDIA H100 80GB HBM3", seed: int = 1, extra: bool = False
+) -> Path:
+    """Forty decode steps of about 1 ms with 3 % noise; their attention takes `slower` times as long."""
+    random, trace = Random(seed), TraceBuilder().gpu(name=gpu)
+    main, now = trace.process().thread(), 0
+    for _ in range(40):
+        gemm = round(600_000 * random.gauss(1, 0.03))
+        attention = round(200_000 * slower * random.gauss(1, 0.03))
+        main.push(now, now + gemm + attention + 100_000, "decode")
+        main.launch(now + 10, gpu=(now + 1_000, now + 1_000 + gemm), name="nvjet_tst_64x8")
+        start = now + 2_000 + gemm
+        main.launch(now + 20, gpu=(start, start + attention), name="flash_fwd_kernel")
+        if extra:
+            main.launch(now + 30, gpu=(start + attention, start + attention + 9_000), name="elementwise_kernel")
+        now += gemm + attention + 150_000
+    return trace.write(path)
+
+
+def changes(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[tuple[str, str], dict[str, object]]:
+    code, out, err = run(capsys, "diff", *argv, "--no-cache", "--format", "json")
+    assert code == 0, err
+    return {(change["kind"], change["name"]): change for change in json.loads(out)["changes"]}
+
+
+def test_a_run_against_itself_says_that_nothing_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = steps(tmp_path / "a.sqlite")
+
+    assert {change["verdict"] for change in changes(capsys, trace, trace).values()} == {"same"}
+    _, out, _ = run(capsys, "diff", trace, trace, "--no-cache")
+    assert "nothing changed by more than its noise" in out
+
+
+def test_equal_runs_differ_within_their_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", seed=2)
+
+    assert {change["verdict"] for change in changes(capsys, base, new).values()} == {"within noise"}
+
+
+def test_what_got_slower_is_named_and_the_rest_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", slower=1.2, seed=2, extra=True)
+
+    found = changes(capsys, base, new)
+
+    verdicts = {key: change["verdict"] for key, change in found.items()}
+    assert verdicts["family", "attention"] == verdicts["kernel", "flash_fwd_kernel"] == "changed"
+    assert verdicts["kernel", "elementwise_kernel"] == "changed"
+    assert verdicts["family", "gemm"] == "within noise"
+    attention = found["family", "attention"]
+    assert attention["change"] == pytest.approx(0.2, abs=0.02)
+    assert (attention["base_occurrences"], attention["new_occurrences"]) == (40, 40)
+    # the largest comes first
+    assert next(iter(found)) in {("time", "GPU busy"), ("time", "wall")}
+
+
+def test_runs_that_do_not_compare_are_refused_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", gpu="NVIDIA H200")
+
+    code, out, err = run(capsys, "diff", base, new, "--no-cache")
+    assert (code, out) == (2, "")
+    assert "GPU NVIDIA H100 80GB HBM3 against NVIDIA H200" in err
+    assert "--force-compare" in err
+    assert changes(capsys, base, new, "--force-compare")
+
+
+def test_a_sweep_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [steps(tmp_path / f"{name}.sqlite", seed=seed) for seed, name in enumerate("abc")]
+
+    code, out, _ = run(capsys, "diff", *paths, "--no-cache")
+
+    assert code == 0
+    assert [line.split()[-5] for line in out.splitlines() if "sqlite" in line] == ["40", "40", "40"]
+
+
+@pytest.mark.parametrize("form", ["markdown", "html"])
+def test_other_formats(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = steps(tmp_path / "a.sqlite")
+
+    code, out, _ = run(capsys, "diff", trace, trace, "--no-cache", "--format", form)
+
+    assert code == 0
+    assert "flash_fwd_kernel" in out
+
+
+def test_a_broken_rule_ends_with_1_and_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", slower=1.5, seed=2)
+    (tmp_path / "rules").write_text("decode.step_busy > +5%  # of the base\ndecode.kernel_count != 80\n")
+
+    code, _, err = run(capsys, "diff", base, new, "--no-cache", "--rules", tmp_path / "rules")
+    assert code == 1
+    (first, second) = [line for line in err.splitlines() if line]
+    assert first == "error: 1 of 2 rules broken"
+    assert second.startswith("  decode.step_busy > +5%: decode.step_busy went from ")
+    assert run(capsys, "diff", new, base, "--no-cache", "--rules", tmp_path / "rules")[0] == 0
+
+
+def test_the_gate_of_analyze(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, base = steps(tmp_path / "a.sqlite"), tmp_path / "base.json"
+    analyze = ("analyze", trace, "--no-cache")
+    assert run(capsys, *analyze, "-o", base)[0] == 0
+
+    assert run(capsys, *analyze, "--fail-if", "decode.step_wall > +1%", "--base", base)[0] == 0
+    assert run(capsys, *analyze, "--fail-if", "totals.kernel_count > 79")[0] == 1
+    for arguments, code, said in (
+        (("--fail-if", "decode.step_wall > +1%"), 2, "compares with a base, and there is none"),
+        (("--fail-if", "decode.mfu_busy < 0.3"), 2, "decode.mfu_busy is not known"),
+        (("--fail-if", "decode.step_wall >> 3"), 2, "\n  decode.step_wall >> 3\n                    ^\n"),
+        (("--fail-if", "decode.step_wall > +1%", "--base", tmp_path / "gone.json"), 2, "cannot be read"),
+        (("--fail-if", "decode.step_wall > +1%", "--base", trace), 2, "cannot be read"),
+        (("--rules", tmp_path / "gone"), 2, "cannot be read"),
+    ):
+        found, _, err = run(capsys, *analyze, *arguments)
+        assert (found, said in err) == (code, True), (arguments, err)

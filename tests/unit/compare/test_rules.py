@@ -1,0 +1,107 @@
+"""Rules: what they mean, where a broken one points, and that a missing number never passes."""
+
+from __future__ import annotations
+
+import pytest
+
+from nsys_pipeline.compare.fields import numbers
+from nsys_pipeline.compare.rules import Rule, read_rules
+from nsys_pipeline.errors import UsageError
+
+BASE = {"decode.tpot_p50_ns": 10e6, "prefill.mfu_busy": 0.5, "decode.busy_ratio": 0.9, "totals.kernel_count": 0}
+NEW = {"decode.tpot_p50_ns": 11e6, "prefill.mfu_busy": 0.3, "decode.busy_ratio": None, "totals.kernel_count": 3}
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("prefill.mfu_busy < 0.35", "prefill.mfu_busy < 0.35: prefill.mfu_busy is 0.3"),
+        ("prefill.mfu_busy<35%", "prefill.mfu_busy<35%: prefill.mfu_busy is 0.3"),
+        ("prefill.mfu_busy < 30%", None),
+        ("prefill.mfu_busy <= 0.3", "prefill.mfu_busy <= 0.3: prefill.mfu_busy is 0.3"),
+        ("decode.tpot_p50 > 10.5ms", "decode.tpot_p50 > 10.5ms: decode.tpot_p50 is 11,000,000"),
+        ("decode.tpot_p50 > 11 ms", None),
+        (
+            "decode.tpot_p50 > +5%",
+            "decode.tpot_p50 > +5%: decode.tpot_p50 went from 10,000,000 to 11,000,000, +10.0 %",
+        ),
+        ("decode.tpot_p50 > +10%", None),
+        ("prefill.mfu_busy < -5%", "prefill.mfu_busy < -5%: prefill.mfu_busy went from 0.5 to 0.3, -40.0 %"),
+        ("totals.kernel_count > +100%", "totals.kernel_count > +100%: totals.kernel_count went from 0 to 3, +inf %"),
+        ("totals.kernel_count != 3", None),
+        ("totals.kernel_count == 3", "totals.kernel_count == 3: totals.kernel_count is 3"),
+    ],
+)
+def test_a_rule_that_holds_is_broken(rule: str, said: str | None) -> None:
+    assert Rule.parse(rule).broken(NEW, BASE) == said
+
+
+@pytest.mark.parametrize(
+    ("rule", "column", "problem"),
+    [
+        ("", 0, "the name of a number"),
+        ("> 5", 0, "the name of a number"),
+        ("decode.mfu_busy", 15, "one of > <"),
+        ("decode.mfu_busy is 5", 16, "one of > <"),
+        ("decode.mfu_busy > ", 18, "a number belongs here"),
+        ("decode.mfu_busy > fast", 18, "a number belongs here"),
+        ("decode.mfu_busy > 5 parsecs", 20, "`parsecs` is not a unit"),
+        ("decode.mfu_busy > 5% or more", 21, "the rule ends before this"),
+    ],
+)
+def test_an_error_points_at_the_character(rule: str, column: int, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        Rule.parse(rule)
+
+    first, shown, pointer = caught.value.message.split("\n")
+    assert problem in first
+    assert shown == f"  {rule}"
+    assert pointer == f"  {' ' * column}^"
+
+
+@pytest.mark.parametrize(
+    ("rule", "base", "problem"),
+    [
+        ("decode.tpot_p51 > 5", BASE, "no number called"),
+        ("decode.busy_ratio > 0", BASE, "is not known in the report"),
+        ("decode.tpot_p50 > +5%", None, "compares with a base, and there is none"),
+    ],
+)
+def test_what_cannot_be_compared_is_no_success(rule: str, base: dict[str, float | None] | None, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        Rule.parse(rule).broken(NEW, base)
+
+
+def test_rules_of_a_file() -> None:
+    rules = read_rules("# limits\n\ndecode.mfu_busy < 0.1  # low\nprefill.wall_ns > +3%\n")
+
+    assert [(rule.name, rule.value, rule.is_relative) for rule in rules] == [
+        ("decode.mfu_busy", 0.1, False), ("prefill.wall_ns", 0.03, True),
+    ]  # fmt: skip
+
+
+def test_every_number_of_a_report_has_a_name() -> None:
+    report = {
+        "trace": {"duration_ns": 9}, "totals": {"kernel_count": 1},
+        "unattributed": {"reasons": {"no_range": {"count": 2}}},
+        "phases": [
+            {
+                "name": "decode", "occurrences": 5, "warmup_occurrences": 1, "wall_ns": 100, "warmup_wall_ns": 20,
+                "gpu_busy_ns": 50, "warmup_busy_ns": 10, "tokens": 8, "measured_wall_ns": 80, "mfu_busy": None,
+                "bound": "host-bound", "budget": {"host_ns": 7}, "shapes": [{"shape": "1x1", "mfu_busy": 0.5}],
+            }
+        ],
+        "requests": [{"shape": "1x128", "requests": 2, "ttft_p50_ns": 3, "tpot_p50_ns": 4}],
+    }  # fmt: skip
+
+    found = numbers(report)
+
+    assert found["decode.budget.host_ns"] == 7
+    assert found["decode.step_wall_ns"] == 20
+    assert found["decode.step_busy_ns"] == 10
+    assert found["decode.tokens_per_s"] == 1e8
+    assert found["decode[1x1].mfu_busy"] == 0.5
+    assert found["unattributed.reasons.no_range.count"] == 2
+    assert (found["decode.tpot_p50_ns"], found["prefill.ttft_p50_ns"], found["requests.requests"]) == (4, 3, 2)
+    assert found["decode.mfu_busy"] is None
+    assert "decode.bound" not in found
