@@ -1,7 +1,7 @@
--- Latency of requests of one kind, warm-up left out. A percentile of fewer values than it takes to tell it from the
+-- Latency of requests of one kind, warm-up left out; those that an engine served are one kind. A percentile of fewer values than it takes to tell it from the
 -- largest (10 for the 90th, 100 for the 99th) is NULL.
--- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one.
--- requires: attribute.request_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes
+-- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one; 'served' for an engine's.
+-- requires: attribute.served_request_times, attribute.request_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes
 -- columns:
 --   shape    VARCHAR  Shape of the prompt, all of its chunks: batch x prompt tokens.
 --   requests BIGINT   Requests.
@@ -40,3 +40,20 @@ SELECT
 FROM attribute.request_times AS t LEFT JOIN shaped USING (request_id)
 WHERE NOT t.is_warmup
 GROUP BY shaped.shape
+UNION ALL
+SELECT
+    'served' AS shape, count(*) AS requests,
+    quantile_cont(ttft_ns, 0.5)::BIGINT,
+    CASE WHEN count(ttft_ns) >= 10 THEN quantile_cont(ttft_ns, 0.9)::BIGINT END,
+    CASE WHEN count(ttft_ns) >= 100 THEN quantile_cont(ttft_ns, 0.99)::BIGINT END,
+    quantile_cont(tpot_ns, 0.5)::BIGINT,
+    CASE WHEN count(tpot_ns) >= 10 THEN quantile_cont(tpot_ns, 0.9)::BIGINT END,
+    CASE WHEN count(tpot_ns) >= 100 THEN quantile_cont(tpot_ns, 0.99)::BIGINT END
+FROM (
+    SELECT
+        first_token_ns - arrived_ns AS ttft_ns,
+        CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END AS tpot_ns
+    FROM attribute.served_request_times
+    WHERE NOT is_warmup
+)
+HAVING count(*) > 0
