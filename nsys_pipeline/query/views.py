@@ -29,7 +29,7 @@ _MACROS = frozenset(
         "overlap",
         "percentiles",
         "short_name",
-    }  # fmt: skip
+    }
 )
 
 
