@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from tempfile import mkdtemp
 
+import attrs
 import pytest
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
@@ -346,10 +347,34 @@ def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path)
         main.launch(10, gpu=(20, 600_000), device=device)
         main.launch(30, gpu=(600_000, 900_000), device=device, name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL")
 
-    (one,) = findings(trace, tmp_path, tiny_llama("1x16"))["parallel_degree_assumed"]
+    path = trace.write(tmp_path / "ranks.sqlite")
+    query = "SELECT flops, mfu_busy FROM phase_summary"
 
-    assert (one.severity, one.at_stake_ns) == ("error", 600_000)
-    assert "parallel_degree_assumed" not in findings(trace, tmp_path, tiny_llama("1x16", tp=2))
+    (one,) = findings(path, tmp_path, tiny_llama("1x16"))["parallel_degree_unknown"]
+
+    assert (one.severity, one.phase, one.at_stake_ns) == ("error", "prefill", 2 * 899_980)
+    assert ask(path, query, tmp_path, options=tiny_llama("1x16")) == "flops,mfu_busy\n,"
+    for told in (tiny_llama("1x16", tp=2), attrs.evolve(tiny_llama("1x16"), is_degree_told=True)):
+        assert "parallel_degree_unknown" not in findings(path, tmp_path, told)
+        assert ask(path, query, tmp_path, options=told) != "flops,mfu_busy\n,"
+
+
+def test_a_phase_that_did_more_than_its_gpu_can_has_no_utilization(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in (0, 2_000_000):
+        main.push(at, at + 1_000_000, "prefill").launch(at + 10, gpu=(at + 20, at + 900))
+    path = trace.write(tmp_path / "fast.sqlite")
+    options = tiny_llama("64x4096")
+
+    (one,) = findings(path, tmp_path, options)["impossible_utilization"]
+
+    assert (one.severity, one.phase, one.at_stake_ns) == ("error", "prefill", 2 * 880)
+    for view in ("phase_summary", "shape_summary", "phases"):
+        answer = ask(
+            path, f"SELECT DISTINCT mfu_wall, mfu_busy, mbu_wall, mbu_busy FROM {view}", tmp_path, options=options
+        )
+        assert answer == "mfu_wall,mfu_busy,mbu_wall,mbu_busy\n,,,", view
 
 
 # -- what only Python can tell ---------------------------------------------------------------------------------------
