@@ -50,6 +50,10 @@ golden-recipes:
 docs *ARGS:
     python scripts/generate_references.py {{ARGS}}
 
+# take the screenshots of README again (needs chromium and the extra `browser`)
+screenshots:
+    python scripts/screenshots.py
+
 # run the notebook and store its outputs
 notebook:
     python scripts/run_notebook.py --write docs/tour.ipynb

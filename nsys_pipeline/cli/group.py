@@ -32,6 +32,7 @@ COMMANDS = {
     "ncu": "Profile the kernels that matter with Nsight Compute, and read the result back.",
     "runs": "List the runs of a folder side by side.",
     "export": "Turn an .nsys-rep into SQLite or Parquet.",
+    "cache": "Show where prepared tables are kept and how large they are, or remove them.",
     "doctor": "Say what works here and what to do about the rest.",
     "demo": "Analyze a real H100 trace that ships with llmperf.",
 }

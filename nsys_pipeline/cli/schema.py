@@ -6,9 +6,15 @@ import json
 import shutil
 import sys
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from nsys_pipeline.nearest import nearest
+
+if TYPE_CHECKING:
+    from nsys_pipeline.query.recipes import Recipe
+    from nsys_pipeline.sqlmods import Module
 
 
 class SchemaFormat(StrEnum):
@@ -35,7 +41,7 @@ def schema(
     if recipes:
         chosen = [find_recipe(name)] if name else list(all_recipes().values())
     else:
-        chosen = [views.find_view(name)] if name else [*views.public_views(), *views.public_macros()]
+        chosen = [_find(name)] if name else [*views.public_views(), *views.public_macros()]
     if format is SchemaFormat.json:
         documents = [views.as_json(one) for one in chosen]
         json.dump(documents[0] if name else documents, sys.stdout, indent=2, ensure_ascii=False)
@@ -48,3 +54,13 @@ def schema(
             sys.stdout.write(describe.describe(chosen[0], width))
         else:
             sys.stdout.write(describe.list_recipes(width) if recipes else describe.list_views(width))
+
+
+def _find(name: str) -> Module | Recipe:
+    """The view, macro or recipe of that name, a view first. Raises QueryError, with the nearest of all names."""
+    from nsys_pipeline.query import recipes, views
+
+    found = recipes.all_recipes().get(name.lower())
+    if found is not None and name.lower() not in views.names():
+        return found
+    return views.find_view(name, otherwise=nearest(name, recipes.all_recipes(), "`llmperf schema` lists them"))

@@ -161,7 +161,10 @@ def sql(
         if text is None:
             _talk(session, rows=rows, time_limit_s=time_limit)
             return
-        run(session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force)
+        run(
+            session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force,
+            is_recipe=recipe is not None,
+        )  # fmt: skip
 
 
 def run(
@@ -174,29 +177,34 @@ def run(
     time_limit_s: float | None,
     output: Path | None = None,
     force: bool = False,
+    is_recipe: bool = False,
 ) -> None:
-    """Answer `text` in the format `kind`, on stdout or in a file."""
-    from nsys_pipeline.query.table import render_table
+    """Answer `text` in the format `kind`, on stdout or in a file; a recipe for each of several traces."""
+    from nsys_pipeline.query.table import render_plan, render_table
     from nsys_pipeline.query.write import write_csv, write_frame, write_json
 
     if kind in (ResultFormat.parquet, ResultFormat.arrow):
-        frame = session.frame(text, parameters, time_limit_s=time_limit_s)
-        _tell(session, text)
+        frame = (session.frame_each if is_recipe else session.frame)(text, parameters, time_limit_s=time_limit_s)
+        _tell(session, text, is_recipe=is_recipe)
         with output_file(output, force=force, binary=True) as stream:
             write_frame(frame, kind.value, stream)
         return
+    query = session.query_each if is_recipe else session.query
     with (
-        session.query(text, parameters, time_limit_s=time_limit_s) as result,
+        query(text, parameters, time_limit_s=time_limit_s) as result,
         output_file(output, force=force) as stream,
     ):
+        if result.is_plan and kind is ResultFormat.table:
+            render_plan(result.rows(), stream)
+            return
         if kind is ResultFormat.table:
             found = result.rows(rows + 1)
             width = shutil.get_terminal_size().columns if stream.isatty() else None
-            if not _tell(session, text) and _lacks_model(result.columns, found):
+            if not _tell(session, text, is_recipe=is_recipe) and _lacks_model(result.columns, found):
                 sys.stderr.write(f"hint: {_MODEL_HINT}\n")
             render_table(result.columns, result.types, found[:rows], stream, width=width, has_more=len(found) > rows)
             return
-        _tell(session, text)
+        _tell(session, text, is_recipe=is_recipe)
         if kind is ResultFormat.csv:
             write_csv(result, stream)
         else:
@@ -206,9 +214,9 @@ def run(
 _MODEL_HINT = "MFU, MBU and SOL need a model and shapes: --model llama-3.2-1b --shape 8x512+32"
 
 
-def _tell(session: Session, text: str) -> bool:
+def _tell(session: Session, text: str, *, is_recipe: bool) -> bool:
     """Say on stderr what a reader of the answer must know, and whether there was anything."""
-    findings = session.findings(text)
+    findings = session.findings(text, each=is_recipe)
     for finding in findings:
         print_warning(finding.message, finding.hint)
     return bool(findings)
@@ -278,4 +286,4 @@ def _format(given: ResultFormat | None, output: Path | None) -> ResultFormat:
 
     if given is not None:
         return given
-    return ResultFormat((format_of(output) if output else None) or "table")
+    return ResultFormat(format_of(output) if output else "table")

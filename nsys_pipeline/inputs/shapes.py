@@ -68,6 +68,8 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
         )
     matched = 0
     requests = list(_requests(unmarked))
+    if not steps and not requests:
+        notices.append(_no_requests(inputs.connection))
     by_thread: dict[int, list[list[_Occurrence]]] = defaultdict(list)
     for request in requests:
         by_thread[request[0].thread].append(request)
@@ -90,6 +92,17 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
             )
         )
     return AssignedSteps(steps, tuple(notices))
+
+
+def _no_requests(con: DuckDBPyConnection) -> Notice:
+    rows = con.execute("SELECT DISTINCT phase FROM attribute.phase_ranges ORDER BY phase").fetchall()
+    phases = " and ".join(filter(None, [", ".join(name for (name,) in rows[:-1]), *(name for (name,) in rows[-1:])]))
+    has = f": its phases are {phases}" if phases else ""
+    return Notice(
+        "shapes_without_requests",
+        f"the given shapes are of requests, and the trace has no prefill and no decode{has}; the shapes are not used",
+        "if other ranges are passes of requests, say which with --phase prefill=REGEX and --phase decode=REGEX",
+    )
 
 
 def _marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice]]:

@@ -15,7 +15,7 @@ from nsys_pipeline.query.complete import completions
 from nsys_pipeline.query.describe import describe, list_recipes, list_views
 from nsys_pipeline.query.parameters import parse_parameters
 from nsys_pipeline.query.recipes import find_recipe
-from nsys_pipeline.query.table import render_table
+from nsys_pipeline.query.table import render_plan, render_table
 from nsys_pipeline.query.views import find_view
 from nsys_pipeline.query.write import write_csv, write_json
 from nsys_pipeline.text import printable, printable_lines
@@ -86,13 +86,16 @@ class Prompt:
         elif text.strip("; \n"):
             self._query(text, {})
 
-    def _query(self, text: str, parameters: dict[str, Any]) -> None:
+    def _query(self, text: str, parameters: dict[str, Any], *, is_recipe: bool = False) -> None:
         started = time.monotonic()
-        with self.session.query(text, parameters, time_limit_s=self.time_limit_s) as result:
+        query = self.session.query_each if is_recipe else self.session.query
+        with query(text, parameters, time_limit_s=self.time_limit_s) as result:
             if self.output_format == "csv":
                 write_csv(result, sys.stdout)
             elif self.output_format == "json":
                 write_json(result, sys.stdout)
+            elif result.is_plan:
+                render_plan(result.rows(), sys.stdout)
             else:
                 found = result.rows(self.rows + 1)
                 width = shutil.get_terminal_size().columns
@@ -127,7 +130,7 @@ class Prompt:
         if not words:
             raise UsageError("which recipe?", hint="`.recipes` lists them")
         recipe = find_recipe(words[0])
-        self._query(recipe.sql, recipe.arguments(parse_parameters(words[1:])))
+        self._query(recipe.sql, recipe.arguments(parse_parameters(words[1:])), is_recipe=True)
 
     def _set_format(self, words: list[str]) -> None:
         if words not in (["table"], ["csv"], ["json"]):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +22,7 @@ from nsys_pipeline.query.statement import Listing, Relation, Statement, parse_se
 from nsys_pipeline.query.views import public_macros, public_views
 from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.memory import bounded_growth
 from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
@@ -43,45 +44,7 @@ _RESERVED = frozenset({*LAYERS, "raw", "main", "memory", "system", "temp", "stor
 _NO_FRAME = re.compile(r"\b(?:INTERVAL|UNION)\b")
 
 Parameters = Mapping[str, Any] | Sequence[Any] | None
-
-
-@attrs.frozen
-class QueryResult:
-    """An open result: names and DuckDB types of its columns, and its rows as they come.
-
-    No two names are equal: of two columns `a`, the second is called `a_1`.
-    """
-
-    columns: tuple[str, ...]
-    types: tuple[str, ...]
-    _cursor: Any
-
-    def batches(self) -> Iterator[list[tuple[Any, ...]]]:
-        """Rows in batches."""
-        while rows := interruptible(lambda: self._cursor.fetchmany(BATCH_ROWS), self._cursor):
-            yield rows
-
-    def rows(self, limit: int | None = None) -> list[tuple[Any, ...]]:
-        """All rows, or the first `limit`."""
-        found: list[tuple[Any, ...]] = []
-        for batch in self.batches():
-            found += batch
-            if limit is not None and len(found) >= limit:
-                return found[:limit]
-        return found
-
-
-def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, with `_1`, `_2`, … after one that is there already, as DuckDB does in a subquery."""
-    taken, seen, found = set(names), set[str](), []
-    for name in names:
-        new = name
-        if name in seen:
-            new = next(other for other in (f"{name}_{number}" for number in count(1)) if other not in taken)
-        seen.add(name)
-        taken.add(new)
-        found.append(new)
-    return tuple(found)
+Row = tuple[Any, ...]
 
 
 class TimeLimit:
@@ -100,10 +63,59 @@ class TimeLimit:
         self.is_over = True
         self._cursor.interrupt()
 
+    def check(self) -> None:
+        """Raise QueryError where the time is over."""
+        if self.is_over:
+            raise self.failure()
+
+    def failure(self) -> QueryError:
+        """Say that the time was over."""
+        return QueryError(f"the query took longer than {self.seconds:g} s", hint="raise --time-limit, or ask for less")
+
     def cancel(self) -> None:
         """Let the query that has ended be."""
         if self._timer:
             self._timer.cancel()
+
+
+@attrs.frozen
+class QueryResult:
+    """An open result: names and DuckDB types of its columns, and its rows as they come.
+
+    No two names are equal: of two columns `a`, the second is called `a_1`. `is_plan`: the only row is a plan, a text of
+    many lines.
+    """
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    _batches: Callable[[], Iterator[list[Row]]]
+    is_plan: bool = False
+
+    def batches(self) -> Iterator[list[Row]]:
+        """Rows in batches. Raises QueryError where the time is over, be it for printing what came before."""
+        return self._batches()
+
+    def rows(self, limit: int | None = None) -> list[Row]:
+        """All rows, or the first `limit`."""
+        found: list[Row] = []
+        for batch in self.batches():
+            found += batch
+            if limit is not None and len(found) >= limit:
+                return found[:limit]
+        return found
+
+
+def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, with `_1`, `_2`, … after one that is there already, as DuckDB does in a subquery."""
+    taken, seen, found = set(names), set[str](), []
+    for name in names:
+        new = name
+        if name in seen:
+            new = next(other for other in (f"{name}_{number}" for number in count(1)) if other not in taken)
+        seen.add(name)
+        taken.add(new)
+        found.append(new)
+    return tuple(found)
 
 
 class Session:
@@ -183,11 +195,17 @@ class Session:
         for provider in self.providers:
             provider.build(*targets)
 
-    def provide(self, statement: Statement) -> None:
-        """Build whatever `statement` reads. Raises TraceError where an export cannot be read."""
+    def provide(self, statement: Statement, trace: str | None = None) -> None:
+        """Build whatever `statement` reads, of the one called `trace` where names mean its views.
+
+        Raises TraceError where an export cannot be read.
+        """
         for provider in self.providers:
-            relations = (_of_trace(relation, provider.name) for relation in statement.relations)
-            provider.provide([one for one in relations if one])
+            if trace is None:
+                relations = (_of_trace(relation, provider.name) for relation in statement.relations)
+                provider.provide([one for one in relations if one])
+            elif provider.name == trace:
+                provider.provide(statement.relations)
 
     def close_off(self) -> None:
         """Allow no file, no network, no extension and no setting from now on. Cannot be undone."""
@@ -227,29 +245,101 @@ class Session:
             path = self.provider.trace.path
             raise UsageError(f"`{path}` is closed", hint=f"open it again, as in llmperf.open({str(path)!r})")
 
-    def cursor(self) -> DuckDBPyConnection:
+    def cursor(self, trace: str | None = None) -> DuckDBPyConnection:
         """A connection of its own on the same tables, on which public views and macros need no schema.
 
-        Raises UsageError where the session is closed.
+        With `trace`, the views of that one of several need none. Raises UsageError where the session is closed.
         """
         self.check_open()
         cursor = self.database.cursor()
         path = "memory.macros" if self.provider.name else "views,macros"
+        if trace:
+            path = f"{trace}.views,{path}"
         cursor.execute(f"SET search_path = '{path}'").fetchall()
         return cursor
 
     @contextmanager
     def query(
-        self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None
+        self,
+        text: str,
+        parameters: Parameters = None,
+        *,
+        time_limit_s: float | None = None,
+        trace: str | None = None,
     ) -> Iterator[QueryResult]:
-        """Run one SELECT in a read-only transaction. Raises QueryError where it is none, fails or takes too long."""
-        with self.reader(text, parameters, time_limit_s) as (cursor, statement):
+        """Run one SELECT in a read-only transaction. Raises QueryError where it is none, fails or takes too long.
+
+        `trace`: of several, the one whose views the names mean.
+        """
+        with self.reader(text, parameters, time_limit_s, trace) as (cursor, statement, limit):
             interruptible(lambda: cursor.execute(statement.sql, parameters or None), cursor)
             columns = cursor.description or []
             names = distinct_names([str(name) for name, *_ in columns])
-            yield QueryResult(names, tuple(str(kind) for _, kind, *_ in columns), cursor)
+            types = tuple(str(kind) for _, kind, *_ in columns)
 
-    def frame(self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None) -> pl.DataFrame:
+            def batches() -> Iterator[list[Row]]:
+                while rows := interruptible(lambda: cursor.fetchmany(BATCH_ROWS), cursor):
+                    yield rows
+                    limit.check()
+
+            yield QueryResult(names, types, batches, statement.is_plan)
+
+    @contextmanager
+    def query_each(
+        self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None
+    ) -> Iterator[QueryResult]:
+        """As `query`, of each of several traces in turn, whose views the names mean; a first column says which."""
+        if not self.names:
+            with self.query(text, parameters, time_limit_s=time_limit_s) as result:
+                yield result
+            return
+        with ExitStack() as stack:
+            self._provide_each(text, parameters)
+            results = {
+                name: stack.enter_context(self.query(text, parameters, time_limit_s=time_limit_s, trace=name))
+                for name in self.names
+            }
+            first = next(iter(results.values()))
+
+            def batches() -> Iterator[list[Row]]:
+                for name, result in results.items():
+                    for rows in result.batches():
+                        yield [(name, *row) for row in rows]
+
+            yield QueryResult(("trace", *first.columns), ("VARCHAR", *first.types), batches, first.is_plan)
+
+    def _provide_each(self, text: str, parameters: Parameters) -> None:
+        # The first query closes the session off: what the others read must be there by then.
+        for name in self.names:
+            with self.reader(text, parameters, None, name, closes_off=False):
+                pass
+
+    def frame_each(
+        self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None
+    ) -> pl.DataFrame:
+        """As `frame`, of each of several traces in turn; see `query_each`."""
+        if not self.names:
+            return self.frame(text, parameters, time_limit_s=time_limit_s)
+        import polars as pl
+
+        self._provide_each(text, parameters)
+        frames = {name: self.frame(text, parameters, time_limit_s=time_limit_s, trace=name) for name in self.names}
+        named = [frame.insert_column(0, pl.lit(name).alias("trace")) for name, frame in frames.items()]
+        return pl.concat(named, how="vertical_relaxed")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the traces, where there are several."""
+        return [provider.name for provider in self.providers if provider.name]
+
+    def frame(
+        self,
+        text: str,
+        parameters: Parameters = None,
+        *,
+        time_limit_s: float | None = None,
+        trace: str | None = None,
+    ) -> pl.DataFrame:
         """Result of one SELECT as a Polars frame; raises as `query` does.
 
         Whole numbers are Int64, sums of them too, unless they do not fit: then they are Int128. Of columns with one
@@ -258,7 +348,7 @@ class Session:
         import duckdb
         import polars as pl
 
-        with self.reader(text, parameters, time_limit_s) as (cursor, statement):
+        with self.reader(text, parameters, time_limit_s, trace) as (cursor, statement, _):
             try:
                 relation = cursor.sql(statement.sql, params=parameters or None)
             except (duckdb.BinderException, duckdb.CatalogException):
@@ -282,12 +372,15 @@ class Session:
         text: str,
         parameters: Parameters = None,
         time_limit_s: float | None = None,
-    ) -> Iterator[tuple[DuckDBPyConnection, Statement]]:
+        trace: str | None = None,
+        *,
+        closes_off: bool = True,
+    ) -> Iterator[tuple[DuckDBPyConnection, Statement, TimeLimit]]:
         """Yield a cursor in a read-only transaction with everything built that `text` reads; see `query`."""
         import duckdb
 
         _check_time_limit(time_limit_s)
-        cursor = self.cursor()
+        cursor = self.cursor(trace)
         limit = None
         try:
             statement = parse_select(cursor, text)
@@ -295,13 +388,17 @@ class Session:
                 statement = attrs.evolve(statement, sql=self._listing(statement.lists))
             _check_parameters(statement, parameters)
             try:
-                interruptible(lambda: self.provide(statement), *(provider.trace for provider in self.providers))
+                interruptible(lambda: self.provide(statement, trace), *(provider.trace for provider in self.providers))
                 self._keep_order()
-                if self.closes_off:
+                if self.closes_off and closes_off:
                     self.close_off()
                 limit = TimeLimit(cursor, time_limit_s)
                 cursor.execute("BEGIN TRANSACTION READ ONLY").fetchall()
-                yield cursor, statement
+                # Of a program that uses this as a library nothing is bounded but DuckDB.
+                with bounded_growth(self._memory_limit) if self.closes_off else nullcontext():
+                    yield cursor, statement, limit
+            except MemoryError as error:
+                raise self._too_large() from error
             except duckdb.Error as error:
                 raise self.failure(error, limit) from error
         finally:
@@ -317,28 +414,35 @@ class Session:
         import duckdb
 
         if limit and limit.is_over:
-            return QueryError(
-                f"the query took longer than {limit.seconds:g} s", hint="raise --time-limit, or ask for less"
-            )
+            return limit.failure()
         if isinstance(error, duckdb.OutOfMemoryException):
-            return QueryError(
-                f"the query does not fit the memory limit of {self.provider.trace.options.memory_limit}",
-                hint="raise --memory-limit, or ask for less",
-            )
+            return self._too_large()
         if isinstance(error, duckdb.InterruptException):
             return Interrupted("the query was interrupted")
         return explain(error, tables=self.table_names(), functions=self.function_names())
 
-    def findings(self, text: str) -> list[Finding]:
+    def _too_large(self) -> QueryError:
+        return QueryError(
+            f"the query does not fit the memory limit of {self._memory_limit}",
+            hint="raise --memory-limit, or ask for less",
+        )
+
+    @property
+    def _memory_limit(self) -> str:
+        return self.provider.trace.options.memory_limit
+
+    def findings(self, text: str, *, each: bool = False) -> list[Finding]:
         """What a reader of the answer to `text` must know: findings about the relations that it reads, info left out.
 
-        Each is told once in a session. Raises QueryError where it is no SELECT.
+        `each`: its names mean the views of each trace; see `query_each`. Each finding is told once in a session. Raises
+        QueryError where it is no SELECT.
         """
         with self.cursor() as cursor:
             statement = parse_select(cursor, text)
         found = []
         for provider in self.providers:
-            relations = (_of_trace(relation, provider.name) for relation in statement.relations)
+            name = "" if each else provider.name
+            relations = (_of_trace(relation, name) for relation in statement.relations)
             of_trace = provider.findings([one for one in relations if one])
             if provider.name:
                 of_trace = [attrs.evolve(one, message=f"{provider.name}: {one.message}") for one in of_trace]

@@ -34,12 +34,16 @@ class Listing(Enum):
 
 @attrs.frozen
 class Statement:
-    """One SELECT. `relations` may hold names of the query's own CTEs; `lists`: what it lists, where it is a SHOW."""
+    """One SELECT. `relations` may hold names of the query's own CTEs; `lists`: what it lists, where it is a SHOW.
+
+    `is_plan`: it is an EXPLAIN of that SELECT.
+    """
 
     sql: str
     relations: frozenset[Relation]
     parameters: frozenset[str]
     lists: Listing | None = None
+    is_plan: bool = False
 
 
 # What a node of the tree may be: everything else writes, even inside a SELECT.
@@ -66,6 +70,9 @@ def parse_select(con: DuckDBPyConnection, text: str) -> Statement:
         raise QueryError(
             "PIVOT needs the values that become columns", hint="name them: PIVOT … ON phase IN ('prefill', 'decode')"
         )
+    if kind == "EXPLAIN":
+        inner = parse_select(con, _explained(statement.query))
+        return attrs.evolve(inner, sql=f"EXPLAIN {inner.sql}", lists=None, is_plan=True)
     if kind != "SELECT":
         raise QueryError(f"{kind} is refused: a trace can only be read", hint="write one SELECT")
     tree = _tree(con, statement.query)
@@ -74,6 +81,18 @@ def parse_select(con: DuckDBPyConnection, text: str) -> Statement:
     relations: set[Relation] = set()
     _collect(tree, relations)
     return Statement(_unended(statement.query), frozenset(relations), frozenset(statement.named_parameters))
+
+
+def _explained(sql: str) -> str:
+    """The statement behind `EXPLAIN`. Raises QueryError for EXPLAIN ANALYZE, and other options."""
+    import duckdb
+
+    raw = sql.encode()
+    places = [offset for offset, kind in duckdb.tokenize(sql) if kind.name != "comment"]
+    start = places[1] if len(places) > 1 else len(raw)
+    if re.match(rb"(?i)analyze\b|\(\s*(?:analyze|format)\b", raw[start:]):
+        raise QueryError("EXPLAIN takes no options here: it shows the plan", hint="write EXPLAIN SELECT …")
+    return raw[start:].decode()
 
 
 def _tree(con: DuckDBPyConnection, sql: str) -> Any:

@@ -8,10 +8,12 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any, TextIO
 
-from nsys_pipeline.text import printable
+from nsys_pipeline.text import printable, printable_lines
 
 NULL = "–"
 MAX_CELL = 60
+# Even in a file; the other formats have every character.
+LONGEST_CELL = 10_000
 # Integers that name something: no thousands separators, so that they can be copied into the next query.
 _IDENTITIES = ("_id", "_key", "_tid", "_node_id", "id")
 
@@ -57,8 +59,14 @@ def render_table(
         stream.write("\n".join([text] if width is None else textwrap.wrap(text, width, subsequent_indent=" ")) + "\n")
 
 
+def render_plan(rows: Sequence[Sequence[Any]], stream: TextIO) -> None:
+    """Write the plan of a query, a drawing of many lines."""
+    for row in rows:
+        stream.write(printable_lines(str(row[-1])).rstrip("\n") + "\n")
+
+
 def cell(value: Any, column: str = "") -> str:
-    """`value` as text on one line."""
+    """`value` as text on one line, cut where nobody would read on."""
     if value is None:
         return NULL
     if isinstance(value, bool):
@@ -67,7 +75,10 @@ def cell(value: Any, column: str = "") -> str:
         return str(value) if column.endswith(_IDENTITIES) else f"{value:,}"
     if isinstance(value, float):
         return _number(value)
-    return printable(" ".join(str(value).split("\n")))
+    text = str(value)
+    if len(text) > LONGEST_CELL:
+        text = f"{text[:LONGEST_CELL]}…"
+    return printable(" ".join(text.split("\n")))
 
 
 def _number(value: float) -> str:
@@ -88,6 +99,8 @@ def _shorten(text: str) -> str:
 
 
 def _length(text: str) -> int:
+    if text.isascii():
+        return len(text)
     return sum(0 if unicodedata.combining(char) else 1 + (unicodedata.east_asian_width(char) in "WF") for char in text)
 
 

@@ -27,11 +27,16 @@ def public_macros() -> list[Module]:
     return [all_modules()[f"macros.{name}"] for name in sorted(_MACROS)]
 
 
-def find_view(name: str) -> Module:
-    """Look a public view or macro up. Raises QueryError, with the nearest names, where there is none."""
-    known = {module.relation: module for module in (*public_views(), *public_macros())}
+def names() -> dict[str, Module]:
+    """Every public view and macro by its name."""
+    return {module.relation: module for module in (*public_views(), *public_macros())}
+
+
+def find_view(name: str, *, otherwise: str | None = "`llmperf schema` lists them") -> Module:
+    """Look a public view or macro up. Raises QueryError, with the nearest names or `otherwise`, where there is none."""
+    known = names()
     if name.lower() not in known:
-        raise QueryError(f"there is no view `{name}`", hint=nearest(name, known, "`llmperf schema` lists them"))
+        raise QueryError(f"there is no view `{name}`", hint=nearest(name, known, otherwise))
     return known[name.lower()]
 
 

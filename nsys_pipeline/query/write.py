@@ -8,6 +8,7 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TextIO
 
+from nsys_pipeline.errors import UsageError
 from nsys_pipeline.text import printable
 
 if TYPE_CHECKING:
@@ -18,13 +19,17 @@ if TYPE_CHECKING:
 BINARY_FORMATS = ("parquet", "arrow")
 SUFFIXES = {
     ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet", ".arrow": "arrow",
-    ".ipc": "arrow", ".feather": "arrow", ".txt": "table",
+    ".ipc": "arrow", ".feather": "arrow", ".txt": "table", "": "table",
 }  # fmt: skip
 
 
-def format_of(path: Path) -> str | None:
-    """The format that the name of a file asks for, or None."""
-    return SUFFIXES.get(path.suffix.lower())
+def format_of(path: Path) -> str:
+    """The format that the name of a file asks for. Raises UsageError for an unknown suffix."""
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        known = ", ".join(filter(None, SUFFIXES))
+        raise UsageError(f"`{path}`: no format of a result is called {suffix}", hint=f"use {known}, or --format")
+    return SUFFIXES[suffix]
 
 
 def write_csv(result: QueryResult, stream: TextIO) -> None:

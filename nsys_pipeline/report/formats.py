@@ -7,6 +7,8 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import IO, TYPE_CHECKING, Any
 
+from nsys_pipeline.errors import UsageError
+
 if TYPE_CHECKING:
     from nsys_pipeline.records import Detail, Report
     from nsys_pipeline.report.document import Document
@@ -21,7 +23,11 @@ class ReportFormat(StrEnum):
     html = "html"
 
 
-_SUFFIXES = {
+# What a file name asks for; without a suffix, a table.
+SUFFIXES = {
+    "": ReportFormat.table,
+    ".txt": ReportFormat.table,
+    ".log": ReportFormat.table,
     ".json": ReportFormat.json,
     ".md": ReportFormat.markdown,
     ".html": ReportFormat.html,
@@ -30,8 +36,12 @@ _SUFFIXES = {
 
 
 def format_of(path: PurePath | None) -> ReportFormat:
-    """The format that the name of the output asks for; a table without a name, or of another one."""
-    return _SUFFIXES.get(path.suffix.lower(), ReportFormat.table) if path else ReportFormat.table
+    """The format that the name of the output asks for, a table without one. Raises UsageError for an unknown suffix."""
+    suffix = path.suffix.lower() if path else ""
+    if suffix not in SUFFIXES:
+        known = ", ".join(filter(None, SUFFIXES))
+        raise UsageError(f"`{path}`: no format of the report is called {suffix}", hint=f"use {known}, or --format")
+    return SUFFIXES[suffix]
 
 
 def render_report(

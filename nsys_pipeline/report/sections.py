@@ -216,7 +216,12 @@ def _requests(report: Report) -> Section | None:
             # Too few requests for a percentile: no column of dashes.
             if rank == 50 or any(value is not None for value in values):
                 columns.append(Column.amount(f"{name.upper()} p{rank}", values, "ms"))
+            spread = [_number(row[f"{name}_sd_ns"]) for row in rows]
+            if rank == 50 and any(value is not None for value in spread):
+                columns.append(Column.amount("±", spread, "ms"))
     title = "requests, warm-up left out: time to first token and time per output token, ms"
+    if any(column.heading == "±" for column in columns):
+        title += "; ±: standard deviation"
     return Section("requests", (Table(columns),), title=title, depth=Depth.detail)
 
 

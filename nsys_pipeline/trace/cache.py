@@ -14,13 +14,23 @@ import platform
 import re
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
+import attrs
+
 from nsys_pipeline import __version__
 from nsys_pipeline.sqlmods import sql_root
 from nsys_pipeline.trace.identify import run_traces
+
+FOLDERS = {
+    "traces": "prepared tables of traces",
+    "exports": "exports of .nsys-rep files",
+    "unpacked": "unpacked .xz, .gz and .zst files",
+}
+"""Folders of the cache and what is in them."""
 
 MAX_CACHE_BYTES = 20 * 1024**3
 ABANDONED_AFTER_S = 24 * 3600
@@ -95,6 +105,42 @@ def is_writable(folder: Path) -> bool:
             return True
     except OSError:
         return False
+
+
+@attrs.frozen
+class Usage:
+    """What one folder of the cache holds."""
+
+    folder: str
+    files: int
+    bytes: int
+
+
+def usage(cache_dir: Path) -> list[Usage]:
+    """What each folder of the cache holds, by its name."""
+    found: dict[str, list[int]] = {folder: [] for folder in FOLDERS}
+    for file in _files(cache_dir):
+        with suppress(OSError):
+            found[file.parent.name].append(file.stat().st_size)
+    return [Usage(folder, len(sizes), sum(sizes)) for folder, sizes in found.items()]
+
+
+def clear(cache_dir: Path) -> list[Usage]:
+    """Remove everything but what a process is writing right now; returns what was removed."""
+    found: dict[str, list[int]] = {folder: [] for folder in FOLDERS}
+    for file in _files(cache_dir):
+        with suppress(OSError):
+            stat = file.stat()
+            if not file.name.startswith(".") or _is_abandoned(file.name, stat.st_mtime):
+                # Where another process reads it, some systems keep it: it goes next time.
+                file.unlink()
+                found[file.parent.name].append(stat.st_size)
+    return [Usage(folder, len(sizes), sum(sizes)) for folder, sizes in found.items()]
+
+
+def _files(cache_dir: Path) -> Iterator[Path]:
+    for folder in FOLDERS:
+        yield from sorted(file for file in (cache_dir / folder).glob("*") if file.is_file())
 
 
 def trim(cache_dir: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:

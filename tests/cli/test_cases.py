@@ -118,6 +118,16 @@ def test_a_name_asks_for_the_format_of_the_list(tmp_path: Path, capsys: pytest.C
     ]  # fmt: skip
 
 
+def test_ranges_in_one_process_and_work_in_another_are_both_named(capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = findings(report_of("engine_process", capsys), "ranges_in_another_process")
+
+    assert found["message"].startswith(
+        "all GPU work (20 operations) was launched by process 300 (python), which has no"
+    )
+    assert "the phases are in process 100 (python)" in found["message"]
+    assert "--trace-forks" in found["hint"]
+
+
 def test_generation_tokens_that_a_text_does_not_say_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
     query = "SELECT phase, new_tokens FROM phases ORDER BY start_ns"
     path = CASES / "trtllm_tokens.sqlite.xz"

@@ -47,6 +47,13 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
     assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
+def test_images_of_the_readme_are_there_and_small() -> None:
+    images = re.findall(r'(?:src|srcset)="([^"]+)"', README)
+    assert images
+    for image in images:
+        assert (ROOT / image).stat().st_size < 300_000, image
+
+
 def test_the_readme_shows_what_the_demo_prints(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
