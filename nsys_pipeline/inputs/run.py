@@ -121,11 +121,13 @@ def create_model(inputs: Inputs) -> None:
     types = {
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "told_ranks": "BIGINT", "is_degree_told": "BOOLEAN",
+        "not_counted": "VARCHAR",
     }  # fmt: skip
     run = inputs.run
     rows = []
     if model := run.model:
         dtype = run.conventions.dtype or model.dtype
         degrees = (run.conventions.tp, run.conventions.pp, run.told_ranks, run.is_degree_told)
-        rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees)]
+        missing = ", ".join(model.left_out()) or None
+        rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees, missing)]
     create_from_rows(inputs.connection, "input.model", types, rows)

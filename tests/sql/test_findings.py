@@ -14,6 +14,8 @@ from nsys_pipeline.inputs.notices import CODES
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Finding
+from nsys_pipeline.report.document import Table
+from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.sqlmods import Module, ModuleError, all_modules, parse, sentences_sql, template_sql
 from nsys_pipeline.trace import TraceOptions, open_trace
@@ -376,6 +378,34 @@ def test_a_phase_that_did_more_than_its_gpu_can_has_no_utilization(tmp_path: Pat
             path, f"SELECT DISTINCT mfu_wall, mfu_busy, mbu_wall, mbu_busy FROM {view}", tmp_path, options=options
         )
         assert answer == "mfu_wall,mfu_busy,mbu_wall,mbu_busy\n,,,", view
+
+
+def test_what_nobody_counts_makes_a_phase_a_lower_bound(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(0, 90_000_000, "prefill").launch(10, gpu=(20, 80_000_000))
+    main.push(100_000_000, 190_000_000, "decode").launch(100_000_010, gpu=(100_000_020, 180_000_000))
+    options = AnalysisOptions(model=load_model("llava-1.5-7b"), shapes=(RequestShape.parse("1x16+1"),))
+    assert options.model is not None
+    assert options.model.left_out() == ("vision tower",)
+    path = trace.write(tmp_path / "vision.sqlite")
+
+    (one,) = findings(path, tmp_path, options)["parts_not_counted"]
+
+    assert (one.phase, one.at_stake_ns) == ("prefill", 79_999_980)
+    assert one.message.startswith("vision tower of llava-1.5-7b is in nobody's count")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, options)
+    assert [(phase.name, phase.is_lower_bound) for phase in report.phases] == [("prefill", True), ("decode", False)]
+    document = report_document(report)
+    assert document.subtitles[-1].endswith("not counted: vision tower")
+    (table,) = [block for one in document.sections if one.name == "phases" for block in one.blocks[:1]]
+    assert isinstance(table, Table)
+    cells = {column.heading: column.cells for column in table.columns}
+    for name in ("TFLOP", "MFU\nwall %", "MFU\nbusy %", "MBU\nbusy %"):
+        prefill, decode = cells[name][:2]
+        assert prefill.startswith("≥"), name
+        assert not decode.startswith("≥"), name
 
 
 LLAMA = {
