@@ -22,6 +22,7 @@ _PATCHES = {
     "vllm.v1.utils": ("vllm", "patch_shutdown"),
     "sglang.srt.managers.scheduler": ("sglang", "patch_scheduler"),
     "sglang.srt.managers.tp_worker": ("sglang", "patch_worker"),
+    "transformers.generation.continuous_batching.continuous_api": ("transformers", "patch_batching"),
 }
 
 
