@@ -44,6 +44,7 @@ INPUTS: Mapping[str, Input] = {
     "input.shape_device_costs": Input(costs.create_shape_device_costs, _COSTS),
     "input.shape_ops": Input(ops.create_shape_ops, _COSTS),
     "input.operator_costs": Input(ops.create_operator_costs, (*_COSTS, "attribute.layer_ranges")),
+    "input.pass_ops": Input(ops.create_pass_ops, _COSTS),
     "input.notices": Input(notices.create_notices, (*_COSTS, *notices.NEEDS)),
 }
 

@@ -100,12 +100,15 @@ class RunDescription:
 class ModelOfRun:
     """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
 
+    `is_degree_told`: the run or the user says how many GPUs share a pass.
+
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says.
     """
 
     model: Model | None
     conventions: Conventions
     told_ranks: int
+    is_degree_told: bool
     max_context: int | None
     notices: tuple[Notice, ...] = ()
 
@@ -128,7 +131,11 @@ class ModelOfRun:
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
         notices += _spread_experts(run, model)
         max_context = options.max_context or run.max_context(model)
-        return cls(model, run.conventions(options.conventions), own.tp * own.pp, max_context, tuple(notices))
+        conventions = run.conventions(options.conventions)
+        is_degree_told = (
+            options.is_degree_told or conventions.tp * conventions.pp > 1 or isinstance(run.fields.get("tp"), int)
+        )
+        return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices))
 
     @property
     def ranks(self) -> int:
@@ -157,12 +164,14 @@ def create_model(inputs: Inputs) -> None:
     """`input.model`: one row about the model and how it is spread over GPUs; none without a model."""
     types = {
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
-        "tp": "BIGINT", "pp": "BIGINT", "told_ranks": "BIGINT",
+        "tp": "BIGINT", "pp": "BIGINT", "told_ranks": "BIGINT", "is_degree_told": "BOOLEAN",
+        "not_counted": "VARCHAR",
     }  # fmt: skip
     run = inputs.run
     rows = []
     if model := run.model:
         dtype = run.conventions.dtype or model.dtype
-        degrees = (run.conventions.tp, run.conventions.pp, run.told_ranks)
-        rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees)]
+        degrees = (run.conventions.tp, run.conventions.pp, run.told_ranks, run.is_degree_told)
+        missing = ", ".join(model.left_out()) or None
+        rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees, missing)]
     create_from_rows(inputs.connection, "input.model", types, rows)
