@@ -192,7 +192,9 @@ def _read(path: Path, program: str) -> list[KernelCounters]:
     if not path.exists():
         raise UsageError(f"`{path}` does not exist")
     try:
-        done = subprocess.run(import_argv(program, path), capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(
+            import_argv(program, path), capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
+        )
     except OSError:
         return read_report(path)
     return read_csv(done.stdout) if '"ID"' in done.stdout else read_report(path)
