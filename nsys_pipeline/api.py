@@ -223,7 +223,7 @@ def open_reader(
     dtype: str | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
-    tp: int = 1,
+    tp: int | None = None,
     max_context: int | None = None,
     strict: bool = False,
     cache: bool = True,
@@ -239,7 +239,8 @@ def open_reader(
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
+        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1),
+        is_degree_told=tp is not None,
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
         max_context=max_context,

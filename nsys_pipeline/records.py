@@ -250,6 +250,7 @@ class Phase:
     mfu_busy_max: float | None
     mbu_busy_min: float | None
     mbu_busy_max: float | None
+    is_lower_bound: bool | None
     bound: str | None
     bound_detail: str | None
     shapes: list[ShapeRow]

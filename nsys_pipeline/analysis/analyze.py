@@ -235,13 +235,25 @@ def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
     order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
         trace.connection,
-        """
+        r"""
+        WITH named AS (
+            SELECT
+                * REPLACE (
+                    -- CUTLASS calls all its GEMMs `Kernel2`; which one it is stands in the brackets.
+                    CASE
+                        WHEN name IN ('Kernel', 'Kernel2')
+                            THEN coalesce(nullif(regexp_extract(full_name, 'Kernel2?<\w+>'), ''), name)
+                        ELSE name
+                    END AS name
+                )
+            FROM views.kernel_summary
+        )
         SELECT
             phase, name, family, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns,
             sum(warmup_count)::BIGINT AS warmup_count, sum(warmup_ns)::BIGINT AS warmup_time_ns,
             (sum(time_ns - warmup_ns) / nullif(sum(sum(time_ns - warmup_ns)) OVER (PARTITION BY phase), 0))::DOUBLE
                 AS share
-        FROM views.kernel_summary
+        FROM named
         GROUP BY phase, name, family
         QUALIFY row_number() OVER (
             PARTITION BY phase ORDER BY sum(time_ns - warmup_ns) DESC, sum(time_ns) DESC, name, family

@@ -89,7 +89,7 @@ def analyze(
     dtype: DtypeOption = None,
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
-    tp: TpOption = 1,
+    tp: TpOption = None,
     max_context: MaxContextOption = None,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,

@@ -80,7 +80,8 @@ KvDtypeOption = Annotated[
     ),
 ]
 TpOption = Annotated[
-    int, typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=MODEL_PANEL)
+    int | None,
+    typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=MODEL_PANEL),
 ]
 MaxContextOption = Annotated[
     int | None,
@@ -199,7 +200,7 @@ def analysis_options(
     dtype: str | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
-    tp: int = 1,
+    tp: int | None = None,
     max_context: int | None = None,
     peak: list[str] | None = None,
     bandwidth: str | None = None,
@@ -228,7 +229,8 @@ def analysis_options(
     return AnalysisOptions(
         model=known,
         shapes=shapes,
-        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp),
+        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1),
+        is_degree_told=tp is not None,
         peaks=parse_peaks(peak or ()),
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         max_context=max_context,

@@ -67,7 +67,7 @@ def diff(
     dtype: DtypeOption = None,
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
-    tp: TpOption = 1,
+    tp: TpOption = None,
     peak: PeakOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,

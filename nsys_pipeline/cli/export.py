@@ -61,7 +61,7 @@ def export(
     dtype: DtypeOption = None,
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
-    tp: TpOption = 1,
+    tp: TpOption = None,
     max_context: MaxContextOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,

@@ -81,7 +81,7 @@ def flops(
     dtype: DtypeOption = None,
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
-    tp: TpOption = 1,
+    tp: TpOption = None,
     pp: Annotated[int, typer.Option(help="Pipeline stages.", rich_help_panel=MODEL_PANEL)] = 1,
     ep: Annotated[int, typer.Option(help="Expert-parallel GPUs.", rich_help_panel=MODEL_PANEL)] = 1,
     gpu: Annotated[
@@ -112,7 +112,7 @@ def flops(
         dtype=dtype,
         weight=weight_dtype,
         kv_dtype=kv_dtype,
-        tp=tp,
+        tp=tp or 1,
         pp=pp,
         ep=ep,
     )

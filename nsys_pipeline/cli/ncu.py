@@ -108,7 +108,7 @@ def ncu(
         with session.query(_ESTIMATE, {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}) as result:
             estimate = next(iter(result.rows(1)), (None, None, None))
     if read is not None:
-        _show(_read(read, program), kernels, estimate, output_format)
+        _show(_read(read, program), kernels, estimate, output_format, has_every_name=top == 0)
         return
     target = _target(kernels, launches, is_every_kernel=top == 0)
     argv = _argv(program, target, command or _recorded_command(trace), report)
@@ -118,7 +118,7 @@ def ncu(
     if report.exists() and not force:
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
     _run(argv, report)
-    _show(_read(report, program), kernels, estimate, output_format)
+    _show(_read(report, program), kernels, estimate, output_format, has_every_name=top == 0)
 
 
 _ESTIMATE = "SELECT flops, bytes, gpu_busy_ns FROM phases WHERE phase = $phase AND occurrence = $occurrence"
@@ -192,14 +192,21 @@ def _read(path: Path, program: str) -> list[KernelCounters]:
     if not path.exists():
         raise UsageError(f"`{path}` does not exist")
     try:
-        done = subprocess.run(import_argv(program, path), capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(
+            import_argv(program, path), capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
+        )
     except OSError:
         return read_report(path)
     return read_csv(done.stdout) if '"ID"' in done.stdout else read_report(path)
 
 
 def _show(
-    measured: list[KernelCounters], kernels: list[dict[str, Any]], estimate: tuple[Any, ...], output_format: str
+    measured: list[KernelCounters],
+    kernels: list[dict[str, Any]],
+    estimate: tuple[Any, ...],
+    output_format: str,
+    *,
+    has_every_name: bool,
 ) -> None:
     from nsys_pipeline.ncu import summed
     from nsys_pipeline.report.ncu import ncu_document, ncu_json
@@ -208,7 +215,9 @@ def _show(
     rows = summed(measured)
     traced = {kernel["name"]: kernel for kernel in kernels}
     flops, minimum_bytes, busy_ns = estimate
-    data = ncu_json(rows, traced, flops=flops, minimum_bytes=minimum_bytes, busy_ns=busy_ns)
+    data = ncu_json(
+        rows, traced, flops=flops, minimum_bytes=minimum_bytes, busy_ns=busy_ns, has_every_name=has_every_name
+    )
     if output_format == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
     else:

@@ -113,7 +113,7 @@ def sql(
     dtype: DtypeOption = None,
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
-    tp: TpOption = 1,
+    tp: TpOption = None,
     max_context: MaxContextOption = None,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,

@@ -32,11 +32,18 @@ def read_steps(trace: Trace) -> list[StepTime]:
 
 def read_requests(trace: Trace) -> list[RequestTime]:
     """Requests, warm-up left out, by start; at most MAX_POINTS, evenly chosen."""
-    trace.build("attribute.request_times")
+    trace.build("attribute.request_times", "attribute.served_request_times")
     rows = records(
         trace.connection,
-        "SELECT start_ns, ttft_ns, tpot_ns FROM attribute.request_times WHERE NOT is_warmup "
-        "ORDER BY start_ns, request_id",
+        """
+        SELECT start_ns, ttft_ns, tpot_ns FROM attribute.request_times WHERE NOT is_warmup
+        UNION ALL
+        SELECT
+            arrived_ns, first_token_ns - arrived_ns,
+            CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END
+        FROM attribute.served_request_times WHERE NOT is_warmup
+        ORDER BY ALL
+        """,
     )
     return _thinned([RequestTime(**row) for row in rows])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.inputs.costs import steps_without_costs
@@ -28,6 +29,49 @@ def create_operator_costs(inputs: Inputs) -> None:
     """`input.operator_costs`: the same where layers are marked, for their kernels to be compared with; else empty."""
     has_layers = scalar(inputs.connection, "SELECT count(*) FROM attribute.layer_ranges") > 0
     create_from_rows(inputs.connection, "input.operator_costs", _TYPES, _rows(inputs) if has_layers else ())
+
+
+def create_pass_ops(inputs: Inputs) -> None:
+    """`input.pass_ops`: attention operations and products of one pass, to compare the kernels of the trace with.
+
+    One row per phase that runs the model forward, of the shape that its first occurrence has. `products_max`: with
+    what may be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of
+    kernels. Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
+    """
+    types = {"phase": "VARCHAR", "attention": "BIGINT", "products_min": "BIGINT", "products_max": "BIGINT"}
+    create_from_rows(inputs.connection, "input.pass_ops", types, _pass_ops(inputs))
+
+
+def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
+    model, conventions = inputs.run.model, inputs.run.conventions
+    if model is None or conventions.pp > 1:
+        return []
+    from nsys_pipeline.model import Estimator
+
+    phases = inputs.connection.execute(
+        "SELECT phase, list(occurrence_id ORDER BY start_ns) FROM attribute.phase_ranges WHERE NOT is_warmup "
+        "AND phase IN ('prefill', 'decode', 'mixed', 'forward', 'encoder') GROUP BY phase ORDER BY phase"
+    ).fetchall()
+    rows: list[tuple[object, ...]] = []
+    for phase, occurrences in phases:
+        known = (inputs.steps.by_occurrence[one] for one in occurrences if one in inputs.steps.by_occurrence)
+        step = next(known, None)
+        if step is None or not step.batch or (model.left_out() and phase != markers.DECODE):
+            continue
+        try:
+            ops = Estimator(model, conventions).estimate(step).ops
+        except ModelError:  # already said by the costs
+            continue
+        attention = sum(op.layers for op in ops if op.kind == "attention")
+        products = [op for op in ops if op.kind in ("gemm", "grouped_gemm")]
+        fewest = sum(op.layers for op in products)
+        most = sum(op.layers * _PARTS.get(op.name, 1) for op in products)
+        has_experts = any(op.kind == "grouped_gemm" for op in products)
+        rows.append((phase, attention, fewest, None if has_experts else most))
+    return rows
+
+
+_PARTS = {"qkv": 3, "gate_up": 2, "kv": 2, "kv_b": 2}
 
 
 def _rows(inputs: Inputs) -> list[tuple[object, ...]]:

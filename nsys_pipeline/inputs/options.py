@@ -64,12 +64,14 @@ class RequestShape:
 class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
-    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows.
+    `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of the
+    longest sequence that an engine takes; default what the model allows.
     """
 
     model: Model | None = None
     shapes: tuple[RequestShape, ...] = ()
     conventions: Conventions = attrs.field(factory=Conventions)
+    is_degree_told: bool = False
     peaks: Mapping[str, float] = attrs.field(factory=dict)
     bandwidth_bytes_per_s: float | None = None
     max_context: int | None = None

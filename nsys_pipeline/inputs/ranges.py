@@ -28,13 +28,21 @@ def create_range_roles(inputs: Inputs) -> None:
     """`input.range_roles`: one row per distinct range text that means something. Needs load.range_names."""
     types = {
         "domain": "VARCHAR", "name": "VARCHAR", "role": "VARCHAR", "phase": "VARCHAR", "rule": "VARCHAR",
-        "strength": "BIGINT", "is_container": "BOOLEAN", "new_tokens": "BIGINT",
+        "strength": "BIGINT", "is_certain": "BOOLEAN", "is_container": "BOOLEAN", "new_tokens": "BIGINT",
     }  # fmt: skip
     rows = []
     for domain, name in _promising_names(inputs):
         role = classify(domain, name, inputs.phase_rules)
         if role and role.role not in LIBRARY_ROLES:
-            traits = (role.role, role.phase, role.rule, role.strength, role.is_container, role.new_tokens)
+            traits = (
+                role.role,
+                role.phase,
+                role.rule,
+                role.strength,
+                role.is_certain,
+                role.is_container,
+                role.new_tokens,
+            )
             rows.append((domain, name, *traits))
     create_from_rows(inputs.connection, "input.range_roles", types, rows)
 

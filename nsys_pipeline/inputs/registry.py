@@ -10,7 +10,13 @@ from nsys_pipeline.inputs import costs, notices, ops, peaks, ranges, run, shapes
 from nsys_pipeline.inputs.inputs import Inputs
 
 _MARKS = ("load.nvtx_marks",)
-_STEPS = (*_MARKS, "load.nvtx_ranges", "attribute._phase_segments", "attribute.phase_ranges")
+_STEPS = (
+    *_MARKS,
+    "load.nvtx_ranges",
+    "attribute._phase_segments",
+    "attribute.phase_ranges",
+    "attribute.step_sequences",
+)
 _DEVICES = ("load.devices",)
 _COSTS = (*_STEPS, *_DEVICES)
 
@@ -38,6 +44,7 @@ INPUTS: Mapping[str, Input] = {
     "input.shape_device_costs": Input(costs.create_shape_device_costs, _COSTS),
     "input.shape_ops": Input(ops.create_shape_ops, _COSTS),
     "input.operator_costs": Input(ops.create_operator_costs, (*_COSTS, "attribute.layer_ranges")),
+    "input.pass_ops": Input(ops.create_pass_ops, _COSTS),
     "input.notices": Input(notices.create_notices, (*_COSTS, *notices.NEEDS)),
 }
 

@@ -101,7 +101,7 @@ def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
     if "quiet" in nsys.export_flags:
         argv.insert(2, "--quiet=true")
     try:
-        done = subprocess.run(argv, capture_output=True, text=True, errors="replace", check=False)
+        done = subprocess.run(argv, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:
         raise NsysError(f"`{nsys.path}` does not run: {error}") from error
     if done.returncode != 0 or not out.exists():

@@ -117,7 +117,13 @@ def _version_key(path: Path) -> tuple[int, ...]:
 def _ask(path: Path, *arguments: str) -> str:
     try:
         answer = subprocess.run(
-            [path, *arguments], capture_output=True, text=True, errors="replace", timeout=_PROBE_TIMEOUT_S, check=False
+            [path, *arguments],
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_PROBE_TIMEOUT_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NsysError(f"`{path} {' '.join(arguments)}` does not run: {error}", hint=_INSTALL_HINT) from error

@@ -18,7 +18,18 @@ def public_views() -> list[Module]:
 
 # Macros for people; the rest of sql/macros sweeps over spans for the attribution.
 _MACROS = frozenset(
-    {"bucket_ns", "busy_ns", "exposed", "gaps", "islands", "kernel_family", "overlap", "percentiles", "short_name"}
+    {
+        "bucket_ns",
+        "busy_ns",
+        "exposed",
+        "function_name",
+        "gaps",
+        "islands",
+        "kernel_family",
+        "overlap",
+        "percentiles",
+        "short_name",
+    }
 )
 
 

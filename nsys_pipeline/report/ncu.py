@@ -40,8 +40,12 @@ def ncu_json(
     flops: int | None,
     minimum_bytes: int | None,
     busy_ns: int | None,
+    has_every_name: bool,
 ) -> dict[str, Any]:
-    """Measured kernels with their mean time in the trace, and sums beside the estimate of the whole occurrence."""
+    """Measured kernels with their mean time in the trace, and sums beside the estimate of the whole occurrence.
+
+    `traced` holds every kernel name of the occurrence if `has_every_name`, else some.
+    """
     kernels: list[dict[str, Any]] = [
         {
             "name": row.name,
@@ -54,7 +58,9 @@ def ncu_json(
         }
         for row in rows
     ]
-    is_whole = bool(kernels) and all(kernel["count"] == kernel["in_occurrence"] for kernel in kernels)
+    is_whole = (
+        has_every_name and bool(kernels) and all(kernel["count"] == kernel["in_occurrence"] for kernel in kernels)
+    )
     is_whole = is_whole and len(kernels) == sum(kernel["in_occurrence"] > 0 for kernel in traced.values())
     return {
         "schema": "llmperf.ncu/1",

@@ -18,6 +18,14 @@ _REASONS = {
 }
 
 
+# How far the formulas of the model's family can be trusted: see Model.label. The trace is another question.
+_CHECKED = {
+    "verified": "FLOP formula checked against torch",
+    "exact": "FLOP formula not checked against torch",
+    "approximate": "FLOPs approximate",
+}
+
+
 def title_lines(report: Report) -> list[str]:
     """What was analysed, a line each: the trace; GPUs, recorder and length; the model, if known."""
     trace = report.trace
@@ -31,7 +39,7 @@ def title_lines(report: Report) -> list[str]:
     if model := report.model:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
-        lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · estimate {model['label']}")
+        lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · {_CHECKED[str(model['label'])]}")
         if missing := _items(model.get("not_counted")):
             lines[-1] += f" · not counted: {', '.join(map(str, missing))}"
     return lines

@@ -97,7 +97,7 @@ def _phases(report: Report) -> Section:
 
 
 def _between(rows: Sequence[_PhaseRow], name: str, make: Callable[[list[Value]], Column]) -> Column:
-    """A column of numbers, or of their bounds where lengths of requests are not known."""
+    """A column of numbers, or of their bounds if lengths of requests or parts of the model are not counted."""
     exact, least, most = ([row.of_phase(name + end) for row in rows] for end in ("", "_min", "_max"))
     # All of them in one column have equally many decimals.
     column = make([*exact, *least, *most])
@@ -107,6 +107,8 @@ def _between(rows: Sequence[_PhaseRow], name: str, make: Callable[[list[Value]],
         if exact[index] is None and least[index] is not None:
             low, high = column.cells[size + index], column.cells[2 * size + index]
             cells[index] = f"≥{low}" if most[index] is None else f"{low}–{high}"
+        elif exact[index] is not None and rows[index].of_phase("is_lower_bound") is True:
+            cells[index] = f"≥{cells[index]}"
     values = [low if value is None else value for value, low in zip(exact, least, strict=True)]
     return attrs.evolve(column, cells=cells, values=values)
 
@@ -216,7 +218,12 @@ def _requests(report: Report) -> Section | None:
             # Too few requests for a percentile: no column of dashes.
             if rank == 50 or any(value is not None for value in values):
                 columns.append(Column.amount(f"{name.upper()} p{rank}", values, "ms"))
+            spread = [_number(row[f"{name}_sd_ns"]) for row in rows]
+            if rank == 50 and any(value is not None for value in spread):
+                columns.append(Column.amount("±", spread, "ms"))
     title = "requests, warm-up left out: time to first token and time per output token, ms"
+    if any(column.heading == "±" for column in columns):
+        title += "; ±: standard deviation"
     return Section("requests", (Table(columns),), title=title, depth=Depth.detail)
 
 

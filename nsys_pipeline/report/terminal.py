@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import zip_longest
 from typing import IO, Any
 
 import attrs
@@ -154,7 +155,7 @@ def _table_lines(table: Table, width: int) -> list[Text]:
     for index, column in enumerate(columns):
         if column.kind is Kind.name:
             room = max(_NARROWEST_NAME, shown[index].width - max(0, _width(shown, gap) - width))
-            shown[index] = attrs.evolve(shown[index], cells=[shortened(cell, room) for cell in column.cells])
+            shown[index] = attrs.evolve(shown[index], cells=shortened(column.cells, room))
     if _width(shown, gap) > width >= _width(shown, 1):
         gap = 1
     height = max(len(one.heading) for one in shown)
@@ -184,12 +185,45 @@ def _once(names: Sequence[str]) -> list[str]:
     return [name if index == 0 or name != names[index - 1] else "" for index, name in enumerate(names)]
 
 
-def shortened(name: str, width: int) -> str:
-    """`name` in `width` cells: kernel names differ at both ends, so that what goes is in the middle."""
+def shortened(names: Sequence[str], width: int) -> list[str]:
+    """`names` in `width` cells each, as far as they stay apart: two kernels must not look like one.
+
+    Kernel names differ at both ends, so that what goes is in the middle. Of those that would look alike the part stays
+    in which they differ, or all.
+    """
+    found = {name: _without_middle(name, width) for name in names}
+    for alike in _look_alikes(found):
+        same = _common_words(alike)
+        head = max(1, min(same, width // 3))
+        found |= {name: f"{name[:head]}…{_without_end(name[same:], width - head - 1)}" for name in alike}
+    for alike in _look_alikes(found):
+        found |= {name: name for name in alike}
+    return [found[name] for name in names]
+
+
+def _common_words(names: Sequence[str]) -> int:
+    """Length of what all `names` begin with, up to the last `_`."""
+    same = next(index for index, characters in enumerate(zip_longest(*names)) if len(set(characters)) > 1)
+    return names[0].rfind("_", 0, same) + 1
+
+
+def _look_alikes(found: Mapping[str, str]) -> list[list[str]]:
+    """Names that are shortened to one and the same text."""
+    by_text: dict[str, list[str]] = {}
+    for name, text in found.items():
+        by_text.setdefault(text, []).append(name)
+    return [names for names in by_text.values() if len(names) > 1]
+
+
+def _without_middle(name: str, width: int) -> str:
     if len(name) <= width:
         return name
     tail = (width - 1) // 3
     return f"{name[: width - 1 - tail]}…{name[len(name) - tail :]}"
+
+
+def _without_end(name: str, width: int) -> str:
+    return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
 def _bar_lines(bars: Bars, width: int) -> list[Text]:

@@ -37,13 +37,15 @@ _RESERVED = {
 class RangeRole:
     """What one range text means. `stated`: what it says about the step's requests.
 
-    A role that is no phase, request or warm-up only says whose the range is.
+    `is_certain`: the contract or the user says so, and no rule that reads texts. A role that is no phase, request or
+    warm-up only says whose the range is.
     """
 
     role: str
     phase: str | None = None
     rule: str = ""
     strength: int = STRONG
+    is_certain: bool = False
     stated: StatedStep | None = None
 
     @property
@@ -159,13 +161,13 @@ def classify(domain: str, name: str, user_rules: Sequence[PhaseRule] = ()) -> Ra
     subject = f"{domain}:{name}" if domain else name
     for rule in user_rules:
         if found := rule.match(subject):
-            return found
+            return attrs.evolve(found, is_certain=True)
     if domain == markers.DOMAIN:
         if name in (markers.WARMUP, markers.REQUEST):
             return RangeRole(role=name, rule="contract")
         if SUBSTAGE.match(name):
             return RangeRole(role="library", rule="contract")
-        return RangeRole(role="phase", phase=name, rule="contract") if name else None
+        return RangeRole(role="phase", phase=name, rule="contract", is_certain=True) if name else None
     for rule in shipped_rules():
         if found := rule.match(subject):
             return found

@@ -165,7 +165,8 @@ def trim(cache_dir: Path, max_bytes: int = MAX_CACHE_BYTES) -> None:
 def _is_abandoned(name: str, modified_s: float) -> bool:
     """Whether the process that was writing the file of this temporary name is gone."""
     owner = re.search(r"\.([0-9a-f]{8})-(\d+)-\d+\.", name)
-    if owner and owner[1] == _host():
+    # Only where signal 0 asks: on Windows `os.kill` ends the process.
+    if owner and owner[1] == _host() and os.name == "posix":
         try:
             os.kill(int(owner[2]), 0)
         except ProcessLookupError:
@@ -173,7 +174,7 @@ def _is_abandoned(name: str, modified_s: float) -> bool:
         except PermissionError:
             return False
         return False
-    # Another machine's, in a home that they share.
+    # Another machine's, in a home that they share, or nobody can be asked.
     return time.time() - modified_s > ABANDONED_AFTER_S
 
 

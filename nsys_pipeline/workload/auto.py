@@ -457,7 +457,7 @@ class _Models:
             fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
                 self._main, self._fields = weakref.ref(model), fields
-                _describe(model, fields)
+                markers.run(**run_fields(model, fields))
             main = self._main()
             if fields == self._fields:
                 role = _MAIN
@@ -471,19 +471,21 @@ class _Models:
 _models = _Models()
 
 
-def _describe(model: Any, fields: dict[str, Any]) -> None:
+def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What the run mark says about a process that runs `model`, whose config is `fields`."""
     import torch
     import transformers
 
-    markers.run(
-        markers=markers.backend_name(),
-        model=fields,
-        dtype=str(model.dtype).removeprefix("torch."),
-        attn=getattr(model.config, "_attn_implementation", None),
-        framework="transformers",
-        framework_version=transformers.__version__,
-        torch_version=torch.__version__,
-        device=str(model.device),
+    is_quantized = getattr(model, "is_quantized", False)
+    return {
+        "markers": markers.backend_name(),
+        "model": config_fields(model.config, is_quantized=is_quantized) if fields is None else fields,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "attn": getattr(model.config, "_attn_implementation", None),
+        "framework": "transformers",
+        "framework_version": transformers.__version__,
+        "torch_version": torch.__version__,
+        "device": str(model.device),
         **model_name(model),
         **ranks(),
-    )
+    }

@@ -2,11 +2,12 @@
 -- Grain: occurrence_id; occurrences whose shape is not known are absent, and so are those with another phase inside: the
 -- inner phase has part of the work, so that the rest of it does not belong to the outer one's FLOPs.
 -- materialize: table
--- requires: input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence
+-- requires: input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes
 -- columns:
 --   occurrence_id  BIGINT   Joins attribute.phase_ranges.
 --   shape_id       BIGINT   Joins input.shapes.
---   flops          BIGINT   FLOPs of this occurrence's share, NULL without a model or between bounds. Unit: FLOP.
+--   flops          BIGINT   FLOPs of this occurrence's share, NULL without a model, between bounds, and
+--                           where nobody says how many GPUs share the pass (doubtful_passes). Unit: FLOP.
 --   executed_flops BIGINT   FLOPs that an eager implementation runs for it, mask ignored. Unit: FLOP.
 --   bytes          BIGINT   Minimum bytes: weights + KV read + KV written. Unit: bytes.
 --   device_count   BIGINT   GPUs that did work for it.
@@ -52,7 +53,9 @@ SELECT
 FROM attribute.phase_ranges AS p
 JOIN input.occurrence_shapes AS o USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)
-LEFT JOIN input.shape_costs AS c USING (shape_id)
+LEFT JOIN estimate.doubtful_passes AS doubtful ON doubtful.phase = p.phase
+LEFT JOIN input.shape_costs AS c ON c.shape_id = s.shape_id AND doubtful.phase IS NULL
 LEFT JOIN device AS d ON d.occurrence_id = p.occurrence_id
-LEFT JOIN input.shape_device_costs AS t ON t.shape_id = s.shape_id AND t.device_id = d.device_id
+LEFT JOIN input.shape_device_costs AS t
+    ON t.shape_id = s.shape_id AND t.device_id = d.device_id AND doubtful.phase IS NULL
 ANTI JOIN outer_phase ON outer_phase.occurrence_id = p.occurrence_id

@@ -1,9 +1,9 @@
 -- FLOPs, bytes, MFU, MBU and speed of light of each phase, over the occurrences that count: not warm-up, shape known.
 -- MFU and MBU divide the time that the work would take at the GPU's peak by the time it took: host wall, GPU busy.
 -- Where the GPU was busy with the phase for longer than its ranges were open, its host time says nothing about it, and
--- MFU and MBU of wall time are NULL.
+-- MFU and MBU of wall time are NULL. Where one of them would be above 1, which is impossible, all are NULL.
 -- Grain: phase; a phase without any such occurrence is absent.
--- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns
+-- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
@@ -37,6 +37,7 @@
 --   mfu_busy_max         DOUBLE   mfu_busy of the most.
 --   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
+--   highest_ratio        DOUBLE   The highest of MFU and MBU as they come out: above 1, none of them is shown.
 WITH shared AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
     FROM macros.busy_ns('estimate._measured_intervals')
@@ -78,7 +79,7 @@ total AS (
         -- Ranges of one thread that overlap, as those of start and end may, count once.
         any_value(wall.wall_ns) AS wall_ns,
         -- NULL where the work cannot have happened inside the ranges.
-        CASE WHEN sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count) THEN any_value(wall.wall_ns) END AS covering_ns,
+        macros.covering_ns(any_value(wall.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count)) AS covering_ns,
         sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
         coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
@@ -88,20 +89,37 @@ total AS (
     LEFT JOIN shared ON shared.phase = p.phase
     WHERE NOT p.is_warmup
     GROUP BY p.phase
+),
+-- Above 1 the work cannot have been done in the time: whatever the reason, no ratio of the phase means anything.
+limited AS (
+    SELECT
+        phase, greatest(
+            coalesce(compute_min_device_ns, compute_device_ns) / nullif(gpu_busy_ns, 0), coalesce(memory_min_device_ns, memory_device_ns) / nullif(gpu_busy_ns, 0),
+            coalesce(compute_min_ns, compute_ns) / nullif(covering_ns, 0), memory_ns / nullif(covering_ns, 0)
+        ) AS highest_ratio
+    FROM total
+),
+possible AS (
+    SELECT
+        t.*, l.highest_ratio,
+        CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_busy_ns END AS busy_ns,
+        CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.covering_ns END AS cover_ns,
+        CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_span_ns END AS span_ns
+    FROM total AS t JOIN limited AS l USING (phase)
 )
 SELECT
     phase, measured_occurrences, tokens, flops, executed_flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
-    compute_ns / nullif(covering_ns, 0) AS mfu_wall, compute_ns / nullif(gpu_span_ns, 0) AS mfu_span,
-    compute_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy, executed_device_ns / nullif(gpu_busy_ns, 0) AS hfu_busy,
-    memory_ns / nullif(covering_ns, 0) AS mbu_wall, memory_ns / nullif(gpu_span_ns, 0) AS mbu_span,
-    memory_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy,
-    sol_device_ns / nullif(gpu_busy_ns, 0) AS sol_ratio,
+    macros.utilization(compute_ns, cover_ns) AS mfu_wall, macros.utilization(compute_ns, span_ns) AS mfu_span,
+    macros.utilization(compute_device_ns, busy_ns) AS mfu_busy, macros.utilization(executed_device_ns, busy_ns) AS hfu_busy,
+    macros.utilization(memory_ns, cover_ns) AS mbu_wall, macros.utilization(memory_ns, span_ns) AS mbu_span,
+    macros.utilization(memory_device_ns, busy_ns) AS mbu_busy, macros.utilization(sol_device_ns, busy_ns) AS sol_ratio,
     flops / nullif(bytes, 0) AS flops_per_byte,
     flops / nullif(bytes, 0) / nullif(compute_ns / nullif(memory_ns, 0), 0) AS ridge_flops_per_byte,
     flops_min, flops_max, bytes_min, bytes_max,
-    compute_min_ns / nullif(covering_ns, 0) AS mfu_wall_min, compute_max_ns / nullif(covering_ns, 0) AS mfu_wall_max,
-    compute_min_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy_min,
-    compute_max_device_ns / nullif(gpu_busy_ns, 0) AS mfu_busy_max,
-    memory_min_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy_min,
-    memory_max_device_ns / nullif(gpu_busy_ns, 0) AS mbu_busy_max
-FROM total
+    macros.utilization(compute_min_ns, cover_ns) AS mfu_wall_min, macros.utilization(compute_max_ns, cover_ns) AS mfu_wall_max,
+    macros.utilization(compute_min_device_ns, busy_ns) AS mfu_busy_min,
+    macros.utilization(compute_max_device_ns, busy_ns) AS mfu_busy_max,
+    macros.utilization(memory_min_device_ns, busy_ns) AS mbu_busy_min,
+    macros.utilization(memory_max_device_ns, busy_ns) AS mbu_busy_max,
+    highest_ratio
+FROM possible

@@ -12,16 +12,23 @@
 --   operation_count BIGINT  Such operations.
 --   thread_id       BIGINT  Operating-system tid of the thread.
 --   process_id      BIGINT  Operating-system pid.
---   example         VARCHAR Text of the range that holds most of them.
+--   example         VARCHAR Text of the range that holds most of them, else of the thread's first.
 WITH kept AS (
     SELECT op_id, kept_from FROM attribute._lent_launches WHERE kept_from IS NOT NULL
+),
+first_range AS (
+    SELECT global_tid, arg_min(nullif(name, ''), start_ns) AS name
+    FROM load.nvtx_ranges
+    WHERE global_tid IN (SELECT global_tid FROM attribute._lent_launches WHERE kept_from IS NOT NULL)
+    GROUP BY global_tid
 )
 SELECT
     p.phase, sum(w.end_ns - w.start_ns)::BIGINT AS at_stake_ns, count(DISTINCT kept.op_id) AS operation_count,
     w.global_tid & 16777215 AS thread_id, (w.global_tid >> 24) & 16777215 AS process_id,
-    left(mode(nullif(r.name, '') ORDER BY r.name), 80) AS example
+    left(coalesce(mode(nullif(r.name, '') ORDER BY r.name), any_value(first_range.name)), 80) AS example
 FROM kept
 JOIN attribute._linked_work AS w USING (op_id)
 JOIN attribute.phase_ranges AS p ON p.occurrence_id = kept.kept_from
 LEFT JOIN load.nvtx_ranges AS r ON r.range_id = w.range_id
+LEFT JOIN first_range ON first_range.global_tid = w.global_tid
 GROUP BY p.phase, w.global_tid

@@ -28,7 +28,8 @@ SELECT list_transform(
         WHEN regexp_matches(found.own, '^(?:(?:vectorized|unrolled|legacy|vectorized_templated|unrolled_templated)_)?elementwise_kernel|^kernelPointwiseApply\d|^elementwise_kernel_with_index$') THEN 'elementwise:elementwise'
         WHEN regexp_matches(found.own, '^(?:reduce_kernel|reduce_last_dim_kernel|reduce_column_kernel|reduce_row_kernel)$') THEN 'reduction:reduction'
         WHEN regexp_matches(found.own, '^multi_tensor_apply_kernel') THEN 'foreach:optimizer'
-        WHEN regexp_matches(found.scoped, '(?:^|::)(?:cutlass|nvte_cutlass|cutlass_\w+)::(?:device_kernel|Kernel2?|cuda_host_adapter_kernel)$|^device_kernel$|^Kernel2?$') THEN 'cutlass:gemm'
+        WHEN regexp_matches(found.own, '^Kernel2$') THEN 'cutlass:gemm'
+        WHEN regexp_matches(found.scoped, '(?:^|::)(?:cutlass|nvte_cutlass|cutlass_\w+)::(?:device_kernel|Kernel|cuda_host_adapter_kernel)$|^device_kernel$|^Kernel$') THEN 'cutlass:other'
         WHEN regexp_matches(found.own, '^(?:_kernel_agent|static_kernel|transform_kernel|launch_closure_by_value|launch_closure_by_pointer)$') THEN 'thrust:other'
         WHEN regexp_matches(found.scoped, 'gemvx::kernel$') THEN 'gemv'
         WHEN regexp_matches(found.own, '(?i)reshape_and_cache|concat_and_cache|(?:set|store|write)_?kv|kv_?cache_?(?:copy|store|write|scatter)|append_?paged_?kv|copy_blocks|swap_blocks') THEN 'copy'
@@ -71,6 +72,7 @@ SELECT list_transform(
         END
         WHEN starts_with(found.family, 'cutlass:') THEN CASE
             WHEN regexp_matches(found.full_name, '(?:^|[^a-z])flash::|FlashAttn|[Ff]mha|AttentionKernel|attention::|_attention_|Sm\d+FmhaF|Mla') THEN 'attention'
+            WHEN regexp_matches(found.full_name, '<') THEN 'gemm'
             ELSE substr(found.family, 9)
         END
         WHEN starts_with(found.family, 'thrust:') THEN CASE

@@ -2,7 +2,7 @@
 -- Counts and sums cover every occurrence, warm-up included; tokens, flops, bytes, MFU, MBU and SOL leave warm-up out.
 -- Grain: phase.
 -- materialize: table
--- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges, warm-up included.
@@ -71,6 +71,8 @@
 --   mfu_busy_max         DOUBLE   mfu_busy of the most.
 --   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
+--   is_lower_bound       BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU and
+--                                 MBU are lower bounds. NULL without FLOPs.
 WITH work AS (
     SELECT
         phase, sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
@@ -160,7 +162,12 @@ SELECT
     c.flops_per_byte, c.ridge_flops_per_byte,
     c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns,
     c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.mfu_wall_min, c.mfu_wall_max, c.mfu_busy_min, c.mfu_busy_max,
-    c.mbu_busy_min, c.mbu_busy_max
+    c.mbu_busy_min, c.mbu_busy_max,
+    -- Towers run once for the prompt, and in no decode step.
+    CASE
+        WHEN coalesce(c.flops, c.flops_min) IS NOT NULL
+            THEN w.phase <> 'decode' AND EXISTS (FROM input.model WHERE not_counted IS NOT NULL)
+    END AS is_lower_bound
 FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)
 LEFT JOIN busy USING (phase)

@@ -1,6 +1,6 @@
 -- One row per occurrence of a phase: its shape, its time by three clocks, its GPU work, its utilization.
 -- Grain: occurrence_id. Without a model, or without a shape, everything from flops on is NULL.
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, attribute.api_time_by_occurrence, attribute.cold_occurrences
+-- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, estimate.phase_costs, attribute.api_time_by_occurrence, attribute.cold_occurrences, macros.covering_ns, macros.utilization
 -- columns:
 --   occurrence_id      BIGINT   The range. Joins nvtx_ranges on range_id, gpu_work on occurrence_id.
 --   phase              VARCHAR  Name of the phase.
@@ -66,6 +66,18 @@ busy AS (
         max(longest_idle_gap_ns) AS longest_idle_gap_ns
     FROM attribute.busy_by_occurrence
     GROUP BY occurrence_id
+),
+-- Where a phase has no possible ratio, its occurrences have none.
+cost AS (
+    SELECT
+        c.*, CASE WHEN t.highest_ratio > 1 THEN NULL ELSE c.device_busy_ns END AS busy_ns,
+        CASE
+            WHEN t.highest_ratio > 1 THEN NULL
+            ELSE macros.covering_ns(c.wall_ns, c.device_busy_ns, c.wall_ns * c.device_count)
+        END AS cover_ns
+    FROM estimate.occurrence_costs AS c
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    LEFT JOIN estimate.phase_costs AS t ON t.phase = p.phase
 )
 SELECT
     p.occurrence_id, p.phase, p.occurrence,
@@ -84,16 +96,16 @@ SELECT
     cold.occurrence_id IS NOT NULL AS is_cold,
     w.launch_latency_ns,
     c.flops, c.bytes, c.sol_ns,
-    CASE WHEN c.device_busy_ns <= c.wall_ns * c.device_count THEN c.compute_ns / nullif(c.wall_ns, 0) END AS mfu_wall,
-    c.compute_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mfu_busy,
-    CASE WHEN c.device_busy_ns <= c.wall_ns * c.device_count THEN c.memory_ns / nullif(c.wall_ns, 0) END AS mbu_wall,
-    c.memory_ns * c.device_count / nullif(c.device_busy_ns, 0) AS mbu_busy,
+    macros.utilization(c.compute_ns, c.cover_ns) AS mfu_wall,
+    macros.utilization(c.compute_ns * c.device_count, c.busy_ns) AS mfu_busy,
+    macros.utilization(c.memory_ns, c.cover_ns) AS mbu_wall,
+    macros.utilization(c.memory_ns * c.device_count, c.busy_ns) AS mbu_busy,
     c.flops_min, c.flops_max, c.bytes_min, c.bytes_max
 FROM attribute.phase_ranges AS p
 LEFT JOIN work AS w USING (occurrence_id)
 LEFT JOIN busy AS b USING (occurrence_id)
 LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
 LEFT JOIN input.shapes AS s USING (shape_id)
-LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+LEFT JOIN cost AS c USING (occurrence_id)
 LEFT JOIN attribute.api_time_by_occurrence AS api USING (occurrence_id)
 LEFT JOIN attribute.cold_occurrences AS cold USING (occurrence_id)

@@ -1,6 +1,7 @@
 -- One row per phase and kind of shape: occurrences of one batch and query length, whatever their context.
--- Grain: phase, shape; only occurrences outside warm-up whose shape is known.
--- requires: estimate.occurrence_costs, attribute.phase_ranges, input.shapes
+-- Grain: phase, shape; only occurrences outside warm-up whose shape is known. MFU and MBU are
+-- NULL if those of the phase are impossible: see the finding impossible_utilization.
+-- requires: estimate.occurrence_costs, estimate.phase_costs, attribute.phase_ranges, input.shapes, macros.covering_ns, macros.utilization
 -- columns:
 --   phase          VARCHAR  Name of the phase.
 --   shape          VARCHAR  batch x new tokens of each sequence.
@@ -22,22 +23,27 @@ SELECT
     CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
     CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
     CASE
-        WHEN count(c.compute_ns) = count(*) AND sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count)
-            THEN sum(c.compute_ns) / nullif(sum(c.wall_ns), 0)
+        WHEN count(c.compute_ns) = count(*) AND bool_and(t.is_possible) THEN macros.utilization(
+            sum(c.compute_ns), macros.covering_ns(sum(c.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count))
+        )
     END AS mfu_wall,
     CASE
-        WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns * c.device_count) / nullif(sum(c.device_busy_ns), 0)
+        WHEN count(c.compute_ns) = count(*) AND bool_and(t.is_possible)
+            THEN macros.utilization(sum(c.compute_ns * c.device_count), sum(c.device_busy_ns))
     END AS mfu_busy,
     CASE
-        WHEN count(c.memory_ns) = count(*) AND sum(c.device_busy_ns) <= sum(c.wall_ns * c.device_count)
-            THEN sum(c.memory_ns) / nullif(sum(c.wall_ns), 0)
+        WHEN count(c.memory_ns) = count(*) AND bool_and(t.is_possible) THEN macros.utilization(
+            sum(c.memory_ns), macros.covering_ns(sum(c.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count))
+        )
     END AS mbu_wall,
     CASE
-        WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) / nullif(sum(c.device_busy_ns), 0)
+        WHEN count(c.memory_ns) = count(*) AND bool_and(t.is_possible)
+            THEN macros.utilization(sum(c.memory_ns * c.device_count), sum(c.device_busy_ns))
     END AS mbu_busy,
     min(p.start_ns) AS first_start_ns
 FROM estimate.occurrence_costs AS c
 JOIN attribute.phase_ranges AS p USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)
+JOIN (SELECT phase, coalesce(highest_ratio <= 1, true) AS is_possible FROM estimate.phase_costs) AS t ON t.phase = p.phase
 WHERE NOT p.is_warmup
 GROUP BY p.phase, s.kind

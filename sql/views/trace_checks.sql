@@ -1,6 +1,6 @@
 -- What must hold on every trace, checked on this one.
 -- Grain: name.
--- requires: attribute.conservation, attribute.kernel_totals, attribute.occurrence_times, attribute.windows, attribute.phase_devices, attribute.phase_ranges, attribute.request_times, load.nvtx_ranges, load.reversed_ranges, load.strings, views.phase_summary
+-- requires: attribute.conservation, attribute.kernel_totals, attribute.occurrence_times, attribute.windows, attribute.phase_devices, attribute.phase_ranges, attribute.request_times, load.nvtx_ranges, load.reversed_ranges, load.strings, estimate.phase_costs
 -- columns:
 --   name   VARCHAR  Name of the check.
 --   passed BOOLEAN  Whether it holds.
@@ -28,10 +28,9 @@ budget AS (
 ),
 ratio AS (
     SELECT
-        count(coalesce(mfu_busy, mbu_busy)) AS phases,
-        coalesce(bool_and(coalesce(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall) <= 1, true)), true) AS passed,
-        max(greatest(mfu_busy, mbu_busy, mfu_wall, mbu_wall)) AS highest
-    FROM views.phase_summary
+        count(highest_ratio) AS phases, coalesce(bool_and(coalesce(highest_ratio <= 1, true)), true) AS passed,
+        max(highest_ratio) AS highest
+    FROM estimate.phase_costs
 ),
 wall AS (
     SELECT count(*) AS negative

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
+import nsys_pipeline
 from tests.cli.run import run
 
 CASES = Path(__file__).parent.parent / "cases"
@@ -139,3 +141,33 @@ def test_generation_tokens_that_a_text_does_not_say_are_unknown(capsys: pytest.C
         {"phase": "decode", "new_tokens": None},
         {"phase": "decode", "new_tokens": None},
     ]
+
+
+def test_every_way_out_heeds_what_is_no_phase(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = CASES / "loop_around_steps.sqlite.xz"
+    query = "SELECT count(*) AS n FROM phases WHERE phase = 'decode'"
+
+    code, out, err = run(capsys, "sql", "--no-cache", path, query, "--not-phase", "_STEP_", "--format", "csv")
+    assert (code, out, err) == (0, "n\n1\n", "")
+
+    target = tmp_path / "out.duckdb"
+    code, _, err = run(capsys, "export", path, "--to", "duckdb", "-o", target, "--not-phase", "_STEP_")
+    assert (code, err) == (0, "")
+    with duckdb.connect(target, read_only=True) as con:
+        assert con.execute(query).fetchall() == [(1,)]
+
+    with nsys_pipeline.open(path, not_phases="_STEP_", cache=False) as trace:
+        assert trace.sql(query)["n"].to_list() == [1]
+
+
+def test_an_expression_that_matches_nothing_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    (found,) = findings(report_of("loop_around_steps", capsys, "--not-phase", "^nothing$"), "rule_without_ranges")
+
+    assert "`--not-phase ^nothing$` matches no range" in found["message"]
+
+
+def test_a_malformed_expression_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "analyze", CASES / "loop_around_steps.sqlite.xz", "--not-phase", "(", "--no-cache")
+
+    assert (code, out) == (2, "")
+    assert "error: `(` is no regular expression" in err

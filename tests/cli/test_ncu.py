@@ -58,3 +58,18 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
         code, out, err = run(capsys, "ncu", trace, *arguments)
         assert (code in (1, 2, 3), out) == (True, ""), arguments
         assert said in err
+
+
+def test_sums_are_compared_with_the_estimate_only_if_every_kernel_was_profiled(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+    names = [f"kernel_{index % 7}" for index in range(10, 20)]
+    rows = "".join(f'"{index}","{name}","100","10","20"\n' for index, name in enumerate(names))
+    (tmp_path / "ncu.csv").write_text(CSV[: CSV.index('"0"')] + rows)
+    read = ("ncu", trace, "--read", tmp_path / "ncu.csv", "--format", "json")
+
+    whole = json.loads(run(capsys, *read, "--top", "0")[1])
+    some = json.loads(run(capsys, *read, "--top", "7")[1])
+
+    assert (whole["is_whole_occurrence"], some["is_whole_occurrence"]) == (True, False)

@@ -113,7 +113,7 @@ def test_speculative_decoding(nsys: Nsys, tmp_path: Path) -> None:
     assert all(step.q_tokens[0] > 1 for each in ranges if each.name == "verify" for step in each.steps)
     # how many guesses were kept is not in the trace, so there is no time per token
     request_line = next(line for line in done.stdout.splitlines() if line.startswith("1x10 "))
-    assert request_line.split()[-3:] == ["–", "–", "–"]
+    assert request_line.split()[-1] == "–"
 
 
 def test_a_transformers_of_tomorrow_is_told_once(nsys: Nsys, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ EDGE_REASONS: dict[str, dict[str, dict[str, int]]] = {
     "autograd_by_name_and_by_range": {"backward": {"other_thread": 2}},
     "helper_with_a_range": {"prefill": {"other_thread": 2}},
     "libraries_on_another_thread": {"backward": {"other_thread": 3}},
+    "our_own_mark_and_another": {"decode": {"inner_phase": 1}},
     "rest_of_a_step": {"step": {"inner_phase": 4}},
     "step_that_starts_with_its_part": {"step": {"inner_phase": 1}},
     "lost_pop_beside_a_sibling_and_under_another_domain": {

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from tempfile import mkdtemp
 
+import attrs
 import pytest
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
@@ -13,10 +14,13 @@ from nsys_pipeline.inputs.notices import CODES
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, Finding
+from nsys_pipeline.report.document import Table
+from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.sqlmods import Module, ModuleError, all_modules, parse, sentences_sql, template_sql
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, open_session
+from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "findings.md"
@@ -346,10 +350,153 @@ def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path)
         main.launch(10, gpu=(20, 600_000), device=device)
         main.launch(30, gpu=(600_000, 900_000), device=device, name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL")
 
-    (one,) = findings(trace, tmp_path, tiny_llama("1x16"))["parallel_degree_assumed"]
+    path = trace.write(tmp_path / "ranks.sqlite")
+    query = "SELECT flops, mfu_busy FROM phase_summary"
 
-    assert (one.severity, one.at_stake_ns) == ("error", 600_000)
-    assert "parallel_degree_assumed" not in findings(trace, tmp_path, tiny_llama("1x16", tp=2))
+    (one,) = findings(path, tmp_path, tiny_llama("1x16"))["parallel_degree_unknown"]
+
+    assert (one.severity, one.phase, one.at_stake_ns) == ("error", "prefill", 2 * 899_980)
+    assert ask(path, query, tmp_path, options=tiny_llama("1x16")) == "flops,mfu_busy\n,"
+    for told in (tiny_llama("1x16", tp=2), attrs.evolve(tiny_llama("1x16"), is_degree_told=True)):
+        assert "parallel_degree_unknown" not in findings(path, tmp_path, told)
+        assert ask(path, query, tmp_path, options=told) != "flops,mfu_busy\n,"
+
+
+def test_a_phase_that_did_more_than_its_gpu_can_has_no_utilization(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in (0, 2_000_000):
+        main.push(at, at + 1_000_000, "prefill").launch(at + 10, gpu=(at + 20, at + 900))
+    path = trace.write(tmp_path / "fast.sqlite")
+    options = tiny_llama("64x4096")
+
+    (one,) = findings(path, tmp_path, options)["impossible_utilization"]
+
+    assert (one.severity, one.phase, one.at_stake_ns) == ("error", "prefill", 2 * 880)
+    for view in ("phase_summary", "shape_summary", "phases"):
+        answer = ask(
+            path, f"SELECT DISTINCT mfu_wall, mfu_busy, mbu_wall, mbu_busy FROM {view}", tmp_path, options=options
+        )
+        assert answer == "mfu_wall,mfu_busy,mbu_wall,mbu_busy\n,,,", view
+
+
+def test_what_nobody_counts_makes_a_phase_a_lower_bound(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(0, 90_000_000, "prefill").launch(10, gpu=(20, 80_000_000))
+    main.push(100_000_000, 190_000_000, "decode").launch(100_000_010, gpu=(100_000_020, 180_000_000))
+    options = AnalysisOptions(model=load_model("llava-1.5-7b"), shapes=(RequestShape.parse("1x16+1"),))
+    assert options.model is not None
+    assert options.model.left_out() == ("vision tower",)
+    path = trace.write(tmp_path / "vision.sqlite")
+
+    (one,) = findings(path, tmp_path, options)["parts_not_counted"]
+
+    assert (one.phase, one.at_stake_ns) == ("prefill", 79_999_980)
+    assert one.message.startswith("vision tower of llava-1.5-7b is in nobody's count")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, options)
+    assert [(phase.name, phase.is_lower_bound) for phase in report.phases] == [("prefill", True), ("decode", False)]
+    document = report_document(report)
+    assert document.subtitles[-1].endswith("not counted: vision tower")
+    (table,) = [block for one in document.sections if one.name == "phases" for block in one.blocks[:1]]
+    assert isinstance(table, Table)
+    cells = {column.heading: column.cells for column in table.columns}
+    for name in ("TFLOP", "MFU\nwall %", "MFU\nbusy %", "MBU\nbusy %"):
+        prefill, decode = cells[name][:2]
+        assert prefill.startswith("≥"), name
+        assert not decode.startswith("≥"), name
+
+
+LLAMA = {
+    "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 16,
+    "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+    "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+}  # fmt: skip
+LLAMA_SHAPES = ("1x128+4", "1x2048+32", "8x512+32", "1x128+64")
+RIGHT = {
+    "h100_llama1b": (LLAMA, LLAMA_SHAPES),
+    "h100_cuda_graph_whole": (LLAMA | {"num_hidden_layers": 8, "vocab_size": 32000}, ("4x512+32",)),
+    "h100_cuda_graph_node": (LLAMA | {"num_hidden_layers": 8, "vocab_size": 32000}, ("4x512+32",)),
+    "h100_two_threads": (LLAMA | {"num_hidden_layers": 4, "vocab_size": 32000}, ("1x512+16",)),
+    "h200x2_tensor_parallel": (
+        LLAMA | {"num_hidden_layers": 8, "num_attention_heads": 16, "intermediate_size": 4096, "vocab_size": 32000},
+        ("1x128+2", "4x1024+24"),
+    ),
+    "h100_mixtral_small": (
+        LLAMA
+        | {"model_type": "mixtral", "hidden_size": 1024, "intermediate_size": 3584, "num_hidden_layers": 8}
+        | {"num_attention_heads": 16, "num_key_value_heads": 4, "vocab_size": 32000}
+        | {"num_local_experts": 8, "num_experts_per_tok": 2},
+        ("1x64+2", "2x1024+24"),
+    ),
+    "h200_vllm_serve": (
+        LLAMA | {"model_type": "qwen3", "hidden_size": 2560, "intermediate_size": 9728, "num_hidden_layers": 12}
+        | {"head_dim": 128, "vocab_size": 32000},
+        (),
+    ),
+    "h100_deepseek_layers": (None, ()),
+    "h100_flash_attention_4": (None, ()),
+    "h100_torch_compile": (None, ()),
+    "h100_auto_generate": (None, ()),
+}  # fmt: skip
+
+
+def misfit(name: str, layers: int | None = None) -> list[tuple[str, str]]:
+    """(phase, message) of the finding on a real trace with its own model, or with another number of layers."""
+    config, shapes = RIGHT[name]
+    if config and layers:
+        config |= {"num_hidden_layers": layers}
+    options = AnalysisOptions(
+        model=Model.from_config(config) if config else None,
+        shapes=tuple(map(RequestShape.parse, shapes)),
+        is_degree_told=True,
+    )
+    with open_trace(TRACES / f"{name}{SUFFIX}", TraceOptions(use_cache=False)) as trace:
+        trace.describe(options)
+        module = all_modules()["findings.model_does_not_fit"]
+        trace.build(*module.requires)
+        found = trace.connection.execute(f"SELECT phase, message FROM ({sentences_sql(module)})").fetchall()
+    return [(phase, message) for phase, message in found]
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_the_model_that_ran_fits_its_trace(name: str) -> None:
+    assert misfit(name) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("h100_llama1b", 8),
+        ("h100_llama1b", 32),
+        ("h100_cuda_graph_whole", 16),
+        ("h200x2_tensor_parallel", 4),
+        ("h100_mixtral_small", 16),
+    ],
+)
+def test_a_model_with_other_layers_does_not_fit_its_trace(name: str, layers: int) -> None:
+    ((_, message),) = misfit(name, layers)
+
+    assert f"has {layers} attention layers" in message
+    assert "it is another model" in message
+
+
+@pytest.mark.parametrize(("drafts", "fits"), [(0, False), (4, True)])
+def test_a_pass_with_drafts_among_it_cannot_tell(drafts: int, fits: bool, tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    layers = 6
+    for number, phase in enumerate(("prefill", "decode", "decode")):
+        start = number * 1_000_000
+        main.push(start, start + 900_000, phase)
+        runs = layers + (drafts if phase == "decode" else 0)
+        names = [*["flash_fwd_kernel"] * runs, *["sm90_xmma_gemm_bf16"] * (runs * 7 + 1)]
+        for index, name in enumerate(names):
+            at = start + 1_000 * index
+            main.launch(at + 10, gpu=(at + 100, at + 900), name=name)
+
+    assert ("model_does_not_fit" not in findings(trace, tmp_path, tiny_llama("1x16+2"))) is fits
 
 
 # -- what only Python can tell ---------------------------------------------------------------------------------------

@@ -134,6 +134,13 @@ def test_short_name(full: str, short: str, session: Session) -> None:
     assert ask_session(session, "SELECT short_name($full) AS s", {"full": full}) == f"s\n{short}"
 
 
+def test_function_name_keeps_the_scopes(session: Session) -> None:
+    """Its agreement with nsys_pipeline.rules.kernels is tested in tests/unit/test_references.py."""
+    full = "void flashinfer::norm::RMSNormKernel<(unsigned int)8, __nv_bfloat16>(T2 *, float)"
+    found = ask_session(session, "SELECT function_name($full) AS f", {"full": full})
+    assert found == "f\nflashinfer::norm::RMSNormKernel"
+
+
 def test_kernel_family_reads_the_arguments_of_a_generic_template(session: Session) -> None:
     """Its agreement with the rules is tested in tests/unit/test_references.py."""
     query = """

@@ -174,6 +174,30 @@ def start_end_range_around_steps() -> TraceBuilder:
 
 
 @_edge
+def our_own_mark_and_another() -> TraceBuilder:
+    """Our own range is the occurrence, whether another one of the same phase is inside it or around it."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "decode", domain=OWN).push(10, 90, "Decode step 3").launch(20, gpu=(30, 31))
+    main.push(200, 300, "decode").push(210, 290, "decode", domain=OWN).launch(220, gpu=(230, 233))
+    main.push(400, 500, "decode", domain=OWN).push(410, 490, "prefill").launch(420, gpu=(430, 437))
+    return trace
+
+
+@_edge
+def steps_of_an_engine() -> TraceBuilder:
+    """Inside our own mark an engine's step is a part, of whatever kind; inside a loop of its phase it is the step."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    text = "execute_context_0(0)_generation_8(8)"
+    main.push(0, 100, "verify", domain=OWN).push(10, 90, text).launch(20, gpu=(30, 31))
+    main.push(200, 400, "decode_all").push(210, 250, text).push(260, 290, text)
+    main.launch(220, gpu=(230, 233)).launch(270, gpu=(280, 287))
+    main.push(500, 600, "prefill").push(510, 590, text).launch(520, gpu=(530, 545))
+    return trace
+
+
+@_edge
 def rest_of_a_step() -> TraceBuilder:
     """A step has what it launches beside its parts; its wall time is what they leave."""
     trace = TraceBuilder()

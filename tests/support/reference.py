@@ -26,9 +26,11 @@ works for others
             Of other threads a call in an own range is its own work, and so is every call where at least half of all
             calls of the thread (one for each operation) are in an own range or in a phase of the thread. An own range
             is any that no library wrote.
-weak phase  a foreign ``forward``, ``backward`` or ``optimizer``, or a step of an engine (`engine_phase`), is no phase
-            while a push/pop phase of another kind is open on its thread, nor a foreign ``step`` while one that is no
-            ``step`` is.
+weak phase  a foreign ``forward``, ``backward`` or ``optimizer``, or a step of vLLM, is no phase while a stronger
+            push/pop phase is open on its thread, nor a foreign ``step`` while one that is no ``step`` is. But a step of
+            vLLM is one while a foreign range of its own phase is open.
+named twice a foreign range is no phase while a push/pop range of our own domain with the same phase is open on its
+            thread.
 recomputed  a ``forward`` is no phase while a push/pop ``backward`` is open on its thread, nor on a thread whose phases
             by name are all ``forward``, each enclosed by a push/pop ``backward`` of the process.
 loop        a range is no phase that encloses another push/pop range of the same phase on its thread.
@@ -80,6 +82,7 @@ _FOREIGN_PHASE = re.compile(
     r"\[?(?:\w+@)?(prefill|decode|forward|backward|optimizer)\]?(?:[ _-]?(?:step|token|all|loop))?(?:[ _-]?\d+)?\]?",
     re.IGNORECASE,
 )
+_VLLM_STEP = re.compile(r"execute_context_(\d+)\(\d+\)_generation_(\d+)\(\d+\)")
 _FOREIGN_STEP = re.compile(r"(?:train[ _-]?)?step(?:[ _-]?\d+)?", re.IGNORECASE)
 _FOREIGN_WARMUP = re.compile(r"warm[ _-]?up(?:[ _-]?step)?(?:[ _-]?\d+)?", re.IGNORECASE)
 _LIBRARY_CALL = re.compile(r"nccl[A-Z]\w*|cub::.*|aten::.*")
@@ -97,6 +100,9 @@ def phase_name(domain: str | None, text: str | None) -> str | None:
         return None
     if _FOREIGN_STEP.fullmatch(text):
         return STEP
+    if vllm := _VLLM_STEP.fullmatch(text):
+        prompts, others = int(vllm[1]), int(vllm[2])
+        return "mixed" if prompts and others else "prefill" if prompts else "decode" if others else None
     spelled = _FOREIGN_PHASE.fullmatch(text)
     return spelled[1].lower() if spelled else engine_phase(text)
 
@@ -476,6 +482,10 @@ def _is_part(each: Range, named: list[Range]) -> bool:
     ]  # fmt: skip
     if each.phase == "forward" and any(r.phase == "backward" for r in around):
         return True
+    if each.domain != OWN_DOMAIN and any(r.domain == OWN_DOMAIN and r.phase == each.phase for r in around):
+        return True
+    if each.strength == 2 and any(r.strength == 3 and r.domain != OWN_DOMAIN and r.phase == each.phase for r in around):
+        return False
     return any(r.strength > each.strength for r in around)
 
 

@@ -22,6 +22,7 @@ RANGES = (
     (None, "Decode step 3"), (None, "request"), (None, "warmup"), ("NCCL", "ncclAllReduce"), ("NCCL", "decode"),
     (None, "decode_loop"), (None, "forward"), (None, "backward"), (None, "step 3"), (None, "train_step"),
     (None, "Warm-up Step 1"), (None, "load data"), (None, "ncclAllReduce"), (None, "AddmmBackward0"),
+    (None, "execute_context_0(0)_generation_8(8)"),
 )  # fmt: skip
 STEPS = (
     "push", "push", "push", "pop", "pop", "kernel", "kernel", "kernel", "memcpy", "memset", "start_end", "graph",

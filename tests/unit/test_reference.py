@@ -45,6 +45,8 @@ EXPECTED = {
         "decode#0", "decode#1", "decode#2", "prefill#0", "no_phase", "no_phase", "no_phase",
     ],
     "start_end_range_around_steps": ["decode#0", "no_phase", "prefill#1 start_end"],
+    "our_own_mark_and_another": ["decode#0", "decode#1", "prefill#0"],
+    "steps_of_an_engine": ["verify#0", "decode#0", "decode#1", "prefill#0"],
     "rest_of_a_step": ["forward#0", "backward#0", "forward#1", "backward#1", "step#0", "no_range"],
     "step_inside_the_optimizer": ["forward#0", "optimizer#0"],
     "step_that_starts_with_its_part": ["forward#0", "step#0"],

@@ -20,6 +20,9 @@ _PATCHES = {
     "vllm.v1.engine.core": ("vllm", "patch_core"),
     "vllm.v1.executor.multiproc_executor": ("vllm", "patch_executor"),
     "vllm.v1.utils": ("vllm", "patch_shutdown"),
+    "sglang.srt.managers.scheduler": ("sglang", "patch_scheduler"),
+    "sglang.srt.managers.tp_worker": ("sglang", "patch_worker"),
+    "transformers.generation.continuous_batching.continuous_api": ("transformers", "patch_batching"),
 }
 
 

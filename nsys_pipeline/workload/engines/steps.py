@@ -17,7 +17,7 @@ DRAFT = "draft"
 DUMMY = "dummy"
 
 # A recording may begin at any time after the start: the run is described again this often while steps are made.
-DESCRIBE_EVERY_S = 1.0
+DESCRIBE_EVERY_S = 0.25
 
 _local = threading.local()
 
@@ -48,6 +48,8 @@ class EngineSteps:
     def __init__(self, engine: str, version: str, describe: Callable[[], Mapping[str, Any]]) -> None:
         self._engine, self._version, self._describe = engine, version, describe
         self._described_at = float("-inf")
+        self._can_describe = True
+        self._fields: Mapping[str, Any] | None = None
         self._thread: int | None = None
         self.is_off = False
 
@@ -58,8 +60,24 @@ class EngineSteps:
         self._thread = threading.get_ident()
         _enter(1)
         markers.step(q_tokens, kv_tokens, logits=logits, **details)
-        if time.monotonic() - self._described_at > DESCRIBE_EVERY_S:
+        if self.is_description_due:
             self.describe()
+
+    def describe_again(self) -> None:
+        """Describe the run at the next step."""
+        self._described_at = min(self._described_at, time.monotonic() - 2 * DESCRIBE_EVERY_S)
+
+    @property
+    def is_description_due(self) -> bool:
+        """Whether the next step says again what the run and its requests are: a recording may have begun."""
+        return time.monotonic() - self._described_at > DESCRIBE_EVERY_S
+
+    def turn(self, phase: str) -> None:
+        """Open a range of `phase`, without a shape, in place of what is open."""
+        self.end()
+        markers.push(phase)
+        self._thread = threading.get_ident()
+        _enter(1)
 
     def switch(self, phase: str) -> None:
         """Close the range of the step and open one of `phase`, which ends with the step."""
@@ -77,10 +95,14 @@ class EngineSteps:
     def describe(self) -> None:
         """Set the run mark."""
         self._described_at = time.monotonic()
+        if not self._can_describe:
+            return
         try:
-            markers.run(**self._describe())
+            if self._fields is None:
+                self._fields = self._describe()
+            markers.run(**self._fields)
         except Exception as error:  # noqa: BLE001, RUF100 - an unknown version must still run
-            self._described_at = float("inf")
+            self._can_describe = False
             self._say(f"does not describe its run as llmperf expects ({_short(error)}): give --model to `analyze`")
 
     @contextlib.contextmanager
@@ -144,6 +166,16 @@ class RequestNumbers:
             self._last = requests, markers.Encoded(numbers)
         return self._last[1]
 
-    def names(self) -> dict[str, str]:
-        """Number → name of all that are known."""
-        return {str(number): name for name, number in self._numbers.items()}
+    def names(self, requests: Sequence[str]) -> dict[str, str]:
+        """Number → name of known requests."""
+        return {str(self._numbers[name]): name for name in requests}
+
+    def meet(self, requests: Sequence[str]) -> dict[str, str]:
+        """Number → name of those that were not known."""
+        unknown = [name for name in requests if name not in self._numbers]
+        return {str(self.add(name)): name for name in unknown}
+
+    def keep(self, requests: Sequence[str], *, most: int = 4096) -> None:
+        """Forget all others once there are too many."""
+        if len(self._numbers) > most + len(requests):
+            self._numbers = {name: self._numbers[name] for name in requests}

@@ -183,7 +183,6 @@ class VllmSteps:
         self.marks = EngineSteps("vLLM", _version(), functools.partial(run_fields, runner))
         self._runner = runner
         self._numbers = RequestNumbers()
-        self._names_are_known = True
         # Request → tokens that have to be computed before it decodes, until they are.
         self._prefilling: dict[str, int] = {}
         # Request → length of a prompt each of whose tokens wants logits.
@@ -209,9 +208,8 @@ class VllmSteps:
         self.marks.end()
 
     def recording_begins(self) -> None:
-        """Say again what a recording that begins now has not heard."""
-        self._names_are_known = False
-        self.marks.describe()
+        """Say again, at the next step, what a recording that begins now has not heard."""
+        self.marks.describe_again()
 
     def _begin(self, output: Any) -> None:
         scheduled: Mapping[str, int] = output.num_scheduled_tokens
@@ -259,11 +257,10 @@ class VllmSteps:
             named.update(self._meet(request))
             ids.append(request.req_id)
             kv_tokens.append(int(request.num_computed_tokens))
-        if not self._names_are_known:
-            self._names_are_known = True
+        if self.marks.is_description_due:
             for request in ids:
                 self._numbers.add(request)
-            named = self._numbers.names()
+            named = self._numbers.names(ids)
         return ids, kv_tokens, named
 
     def _meet(self, request: Any) -> dict[str, str]:

@@ -1,5 +1,6 @@
 -- Ranges that a rule (or the marker contract) calls a phase, without those that are a part of another one.
 -- A range is no phase where one of greater strength is open when it starts: a `forward` inside `prefill` is a part of it.
+-- Nor is it where the contract or the user calls such a range the same phase.
 -- A `forward` inside `backward` runs a checkpointed pass again: a part of it, too.
 -- Algorithm: a range that started earlier is open if the latest end of such ranges is not before now, so that one running
 -- maximum for each strength does without a join.
@@ -19,11 +20,19 @@
 WITH placed AS (
     SELECT
         r.range_id, r.kind, r.process_key, r.global_tid, r.start_ns, r.end_ns, r.is_closed,
-        m.phase, m.strength, m.is_container, m.new_tokens,
+        m.phase, m.strength, m.is_certain, m.is_container, m.new_tokens,
         max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength = 3) OVER sofar AS strong_until_ns,
         max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength >= 2) OVER sofar AS weak_until_ns,
         max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength >= 1) OVER sofar AS framework_until_ns,
-        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.phase = 'backward') OVER sofar AS backward_until_ns
+        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.phase = 'backward') OVER sofar AS backward_until_ns,
+        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.is_certain) OVER (
+            PARTITION BY r.global_tid, m.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS certain_until_ns,
+        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength = 3 AND NOT m.is_certain) OVER (
+            PARTITION BY r.global_tid, m.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS loop_until_ns
     FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
     WHERE m.role = 'phase'
     WINDOW sofar AS (
@@ -36,9 +45,11 @@ SELECT
 FROM placed
 ANTI JOIN attribute._recomputing_threads USING (global_tid)
 WHERE NOT coalesce(phase = 'forward' AND backward_until_ns >= start_ns, false)
+    AND NOT coalesce(NOT is_certain AND certain_until_ns >= start_ns, false)
     AND NOT coalesce(
         CASE strength
-            WHEN 2 THEN strong_until_ns
+            -- Steps of an engine inside `decode_all` are what that one loops over.
+            WHEN 2 THEN CASE WHEN NOT coalesce(loop_until_ns >= start_ns, false) THEN strong_until_ns END
             WHEN 1 THEN weak_until_ns
             WHEN 0 THEN framework_until_ns
         END >= start_ns,

@@ -90,12 +90,24 @@ def test_a_thread_with_two_gpus_is_open_on_both(tmp_path: Path) -> None:
     assert "work_outlives_range" not in codes(report)
 
 
-def test_a_phase_around_itself_is_a_loop_and_its_own_work_is_told(tmp_path: Path) -> None:
+def test_the_range_that_the_user_names_is_the_phase_and_not_one_inside(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread().push(0, 100, "request 1").push(10, 50, "prefill")
     main.launch(20, gpu=(30, 40)).launch(60, gpu=(70, 80))
 
     report = report_of(trace, tmp_path, rule="prefill=^request")
+
+    (prefill,) = report.phases
+    assert (prefill.occurrences, prefill.kernel_count) == (1, 2)
+    assert clocks(prefill) == (100, 100, 100, pytest.approx(20 / 100))
+
+
+def test_a_phase_around_itself_is_a_loop_and_its_own_work_is_told(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(0, 100, "prefill").push(10, 50, "prefill")
+    main.launch(20, gpu=(30, 40)).launch(60, gpu=(70, 80))
+
+    report = report_of(trace, tmp_path)
 
     (prefill,) = report.phases
     assert (prefill.occurrences, prefill.kernel_count) == (1, 1)

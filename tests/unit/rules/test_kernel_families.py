@@ -72,6 +72,8 @@ NAMES = [
     ("prepare_grouped_gemm_data", "void at::cuda::detail::prepare_grouped_gemm_data<cutlass::bfloat16_t>", "gemm"),
     ("triton_mm_kernel_0", "triton_mm_kernel_0", "gemm"),
     ("nobody_knows_this", "", OTHER),
+    ("device_kernel", "", OTHER),
+    ("Kernel2", "", "gemm"),
 ]  # fmt: skip
 
 

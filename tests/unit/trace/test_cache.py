@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,6 +134,24 @@ def test_what_killed_runs_left_is_removed_and_what_others_write_is_not(trace: Pa
     comparable_report(trace, cached)
 
     assert [file.exists() for file in (dead, alive, elsewhere, old)] == [False, True, True, False]
+
+
+def test_where_nobody_can_be_asked_only_old_leftovers_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given Windows, where `os.kill` with signal 0 ends what it is meant to ask for
+    folder = tmp_path / "traces"
+    folder.mkdir()
+    names = [f".entry.{cache._host()}-{os.getpid()}-1.tmp", f".old.{cache._host()}-{os.getpid()}-1.tmp"]
+    for name in names:
+        (folder / name).write_text("")
+    long_ago = time.time() - 2 * cache.ABANDONED_AFTER_S
+    os.utime(folder / names[1], (long_ago, long_ago))
+    monkeypatch.setattr(cache, "os", SimpleNamespace(name="nt"))
+
+    cache.trim(tmp_path)
+
+    assert [file.name for file in folder.iterdir()] == names[:1]
 
 
 def test_the_least_used_entries_go_first(tmp_path: Path) -> None:

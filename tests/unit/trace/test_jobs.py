@@ -190,3 +190,24 @@ def test_a_folder_of_unlike_names_is_no_job(tmp_path: Path) -> None:
 
     with pytest.raises(TraceError, match="folder without a trace"):
         open_trace(tmp_path)
+
+
+def test_two_real_ranks_of_which_one_sleeps() -> None:
+    # given FSDP2 with checkpointing on two H200, a trace for each rank; rank 1 sleeps 30 ms before each of six forwards
+    job = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
+
+    report = comparable_report(job)
+    ranks = rows(
+        job,
+        "SELECT rank, world, host_id, collectives, wait_ns, blamed_ns FROM views.ranks ORDER BY rank",
+        "views.ranks",
+    )
+
+    late = {one["phase"]: one["message"] for one in report["findings"] if one["code"] == "late_rank"}
+    assert "for rank 1" in late["forward"]
+    assert [(one["rank"], one["world"], one["host_id"], one["collectives"]) for one in ranks] == [
+        (0, 2, 0, 162), (1, 2, 0, 162),
+    ]  # fmt: skip
+    assert [round(one["wait_ns"] / 1e6, 1) for one in ranks] == [286.9, 183.0]
+    assert ranks[0]["blamed_ns"] == ranks[1]["wait_ns"]
+    assert all(check["passed"] for check in report["checks"])

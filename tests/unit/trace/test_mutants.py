@@ -355,7 +355,7 @@ def test_a_gpu_is_the_machines_under_cuda_visible_devices(tmp_path: Path) -> Non
     "arguments",
     [
         ["analyze"], ["analyze", "--list-ranges"], ["analyze", "--format", "markdown"], ["analyze", "--format", "json"],
-        ["sql", "SELECT name FROM nvtx_ranges"], ["sql", "SELECT * FROM processes"],
+        ["analyze", "--format", "html"], ["sql", "SELECT name FROM nvtx_ranges"], ["sql", "SELECT * FROM processes"],
     ],
 )  # fmt: skip
 def test_names_with_escapes_are_shown_not_obeyed(

@@ -27,6 +27,7 @@ model = LlavaForConditionalGeneration(
         vision_config=vision,
         text_config=text,
         image_token_index=250,
+        image_seq_length=5,
         vision_feature_select_strategy="full",
         vision_feature_layer=-1,
     )

@@ -437,9 +437,15 @@ def test_starting_is_warm_up_and_idle_ranks_run_dummies(recorder: Recorder, work
 
 
 def test_the_start_of_a_recording_describes_the_run(recorder: Recorder, worker: Any) -> None:
+    worker.model_runner.result = "output"
+    worker.execute_model(output({"a": 5}, fresh=[new("a", 5)]))
+    worker.execute_model(output({"a": 1}, cached={"a": 5}))
     worker.profile()
+    worker.execute_model(output({"a": 1}, cached={"a": 6}))
     worker.profile(is_start=False)
-    assert len(recorder.marks("run")) == 1
+    worker.execute_model(output({"a": 1}, cached={"a": 7}))
+    assert len(recorder.marks("run")) == 2
+    assert [mark.get("new") for mark in recorder.marks("step")] == [{"0": "a"}, None, {"0": "a"}, None]
 
 
 def test_an_arriving_request_is_marked(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,43 @@
+-- A model whose number of layers is not that of the passes in the trace: its FLOPs are those of another model.
+-- Algorithm: two witnesses. The attention kernels of a pass are more than one and a half times as many as the model's layers have,
+-- and its matrix products more than the model has even with nothing fused; or both are fewer, with everything fused. Every phase
+-- that can tell must say the same: drafts of speculative decoding and towers of other models run in some phases only.
+-- Grain: one row, none if one phase fits or cannot tell.
+-- severity: error
+-- message: {model} has {attention:,} attention layers and at most {products:,} matrix products in a pass, but a pass of {phase} runs
+--   {attention_kernels:,} attention kernels and {product_kernels:,} matrix products: it is another model
+-- hint: pass the --model that ran; its config must have the layers that the trace shows
+-- concerns: estimate.occurrence_costs, input.shape_ops
+-- requires: estimate.pass_kernels, estimate.phase_costs, input.model, input.pass_ops, attribute.phase_walls
+-- columns:
+--   phase             VARCHAR The phase whose kernels are told.
+--   at_stake_ns       BIGINT  GPU busy time of all phases with FLOPs. Unit: ns.
+--   model             VARCHAR Name of the model.
+--   attention         BIGINT  Attention operations in a pass of it.
+--   products          BIGINT  Matrix products in a pass of it, with nothing fused; with experts, as few as there may be.
+--   attention_kernels BIGINT  Attention kernels in a pass of the phase.
+--   product_kernels   BIGINT  Matrix products in a pass of the phase.
+WITH compared AS (
+    SELECT
+        o.phase, o.attention, coalesce(o.products_max, o.products_min) AS products, k.attention_kernels, k.product_kernels,
+        k.attention_kernels >= 1.5 * o.attention AND k.product_kernels > 1.05 * o.products_max AS is_more,
+        k.attention_kernels <= o.attention / 1.5 AND k.product_kernels < 0.95 * o.products_min AS is_less
+    FROM input.pass_ops AS o
+    JOIN estimate.pass_kernels AS k USING (phase)
+    -- Not the same in every pass: something else is among them.
+    WHERE o.attention > 0 AND k.attention_kernels > 0
+        AND abs(k.attention_kernels - round(k.attention_kernels)) <= 0.02 * k.attention_kernels
+),
+verdict AS (
+    SELECT
+        bool_and(coalesce(is_more, false)) OR bool_and(coalesce(is_less, false)) AS differs,
+        max(round(attention_kernels)) = min(round(attention_kernels)) AS agrees, min(phase) AS phase
+    FROM compared
+)
+SELECT
+    c.phase, (SELECT sum(gpu_busy_ns)::BIGINT FROM estimate.phase_costs) AS at_stake_ns, m.name AS model, c.attention,
+    c.products, round(c.attention_kernels)::BIGINT AS attention_kernels, round(c.product_kernels)::BIGINT AS product_kernels
+FROM verdict AS v
+JOIN compared AS c ON c.phase = v.phase
+CROSS JOIN input.model AS m
+WHERE v.differs AND v.agrees AND NOT EXISTS (FROM attribute.phase_walls WHERE phase IN ('draft', 'verify'))

@@ -1,0 +1,14 @@
+-- Parts of the model that nobody counts, and the phases in which they may run.
+-- Grain: phase.
+-- severity: warning
+-- message: {parts} of {model} is in nobody's count: FLOPs, bytes, MFU and MBU of {phase} are lower bounds
+-- concerns: estimate.occurrence_costs, input.shape_ops
+-- requires: views.phase_summary, input.model
+-- columns:
+--   phase       VARCHAR The phase.
+--   at_stake_ns BIGINT  Its GPU busy time, warm-up left out. Unit: ns.
+--   parts       VARCHAR Names of the parts.
+--   model       VARCHAR Name of the model.
+SELECT s.phase, s.gpu_busy_ns - s.warmup_busy_ns AS at_stake_ns, m.not_counted AS parts, m.name AS model
+FROM views.phase_summary AS s CROSS JOIN input.model AS m
+WHERE s.is_lower_bound

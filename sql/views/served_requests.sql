@@ -1,0 +1,30 @@
+-- Requests that an engine served, whose steps `llmperf capture --auto` marked: time waited, TTFT, TPOT, chunks, cached tokens.
+-- Grain: request. Of a request that began before the recording, or goes on after it, what lies outside is not known.
+-- requires: attribute.served_request_times
+-- columns:
+--   request         VARCHAR  Name that the engine gives it.
+--   process_id      BIGINT   Operating-system pid of the worker.
+--   is_warmup       BOOLEAN  Whether it began in warm-up.
+--   arrived_ns      BIGINT   When the server took it in, NULL where that was not recorded. Unit: ns.
+--   started_ns      BIGINT   Start of its first step. Unit: ns.
+--   first_token_ns  BIGINT   When its first token was there, NULL where that is not in the recording. Unit: ns.
+--   last_token_ns   BIGINT   End of its last step. Unit: ns.
+--   waiting_ns      BIGINT   From arrival to its first step. Unit: ns.
+--   ttft_ns         BIGINT   Time to first token, from arrival. Unit: ns.
+--   tpot_ns         DOUBLE   Time per output token after the first; NULL with fewer than two. Unit: ns.
+--   latency_ns      BIGINT   From arrival to its last token. Unit: ns.
+--   prompt_tokens   BIGINT   Length of its prompt. Unit: tokens.
+--   reused_tokens   BIGINT   Of those, found in the cache when it began: prefix cache or KV transfer. Unit: tokens.
+--   new_tokens      BIGINT   Tokens that it generated. Unit: tokens.
+--   prefill_steps   BIGINT   Steps over its prompt: chunks.
+--   steps           BIGINT   All its steps.
+--   preemptions     BIGINT   How often it was preempted and computed again.
+--   draft_tokens    BIGINT   Guesses that were checked. Unit: tokens.
+--   accepted_tokens BIGINT   Guesses that were right. Unit: tokens.
+SELECT
+    request, process_key & 16777215 AS process_id, is_warmup, arrived_ns, started_ns, first_token_ns, last_token_ns,
+    started_ns - arrived_ns AS waiting_ns, first_token_ns - arrived_ns AS ttft_ns,
+    CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END AS tpot_ns,
+    last_token_ns - arrived_ns AS latency_ns, prompt_tokens, reused_tokens, new_tokens, prefill_steps, steps, preemptions,
+    draft_tokens, accepted_tokens
+FROM attribute.served_request_times

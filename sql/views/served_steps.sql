@@ -1,0 +1,59 @@
+-- Steps of an engine over time: who is in the batch, what it computes, and how much of prompts waits.
+-- Grain: occurrence_id; every rank marks its own.
+-- requires: attribute.step_sequences, attribute.phase_ranges, attribute.served_request_times, attribute.work_by_occurrence, attribute._request_steps
+-- columns:
+--   occurrence_id   BIGINT   Joins phases.
+--   phase           VARCHAR  prefill, decode, mixed or verify.
+--   process_id      BIGINT   Operating-system pid of the worker.
+--   is_warmup       BOOLEAN  Whether it is warm-up.
+--   start_ns        BIGINT   Unit: ns.
+--   done_ns         BIGINT   Its end, on the GPU where that is later. Unit: ns.
+--   requests        BIGINT   Requests in the batch.
+--   prefill_requests BIGINT  Of those, requests that compute tokens of their prompt.
+--   prefill_tokens  BIGINT   Tokens of prompts that it computes. Unit: tokens.
+--   decode_tokens   BIGINT   Other tokens, guesses included. Unit: tokens.
+--   draft_tokens    BIGINT   Guesses that it checks. Unit: tokens.
+--   cached_tokens   BIGINT   Tokens in the KV cache, over the batch. Unit: tokens.
+--   waiting_requests BIGINT  Requests that have come and not begun when it starts.
+--   waiting_tokens  BIGINT   Tokens of prompts that have come and are not computed when it starts, its own included. Unit: tokens.
+--   tokens_per_s    DOUBLE   Tokens that it computes per second, from its start to its end. Unit: tokens/s.
+WITH step AS (
+    SELECT
+        s.occurrence_id, count(*) AS requests, sum(s.new_tokens)::BIGINT AS new_tokens,
+        count(*) FILTER (WHERE s.cached_tokens < r.prompt_tokens) AS prefill_requests,
+        coalesce(sum(s.new_tokens) FILTER (WHERE s.cached_tokens < r.prompt_tokens), 0)::BIGINT AS prefill_tokens,
+        sum(s.draft_tokens)::BIGINT AS draft_tokens, sum(s.cached_tokens)::BIGINT AS cached_tokens
+    FROM attribute.step_sequences AS s JOIN attribute.served_request_times AS r USING (request)
+    GROUP BY s.occurrence_id
+),
+ended AS (
+    SELECT occurrence_id, max(last_end_ns) AS gpu_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
+),
+-- Prompts that come, and what is taken off them: at the start of a request what the cache has, at each step what it computes.
+change AS (
+    SELECT arrived_ns AS at_ns, 1 AS requests, prompt_tokens AS tokens
+    FROM attribute.served_request_times WHERE arrived_ns IS NOT NULL
+    UNION ALL
+    SELECT started_ns + 1, -1, -coalesce(reused_tokens, 0)
+    FROM attribute.served_request_times WHERE arrived_ns IS NOT NULL
+    UNION ALL
+    SELECT s.start_ns + 1, 0, -least(s.new_tokens, r.prompt_tokens - s.cached_tokens)
+    FROM attribute._request_steps AS s JOIN attribute.served_request_times AS r USING (request)
+    WHERE r.arrived_ns IS NOT NULL AND s.cached_tokens < r.prompt_tokens AND r.preemptions = 0
+),
+queue AS (
+    SELECT at_ns, sum(sum(requests)) OVER sweep AS requests, sum(sum(tokens)) OVER sweep AS tokens
+    FROM change
+    GROUP BY at_ns
+    WINDOW sweep AS (ORDER BY at_ns ROWS UNBOUNDED PRECEDING)
+)
+SELECT
+    p.occurrence_id, p.phase, p.process_key & 16777215 AS process_id, p.is_warmup, p.start_ns,
+    greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) AS done_ns, s.requests, s.prefill_requests, s.prefill_tokens,
+    s.new_tokens - s.prefill_tokens AS decode_tokens, s.draft_tokens, s.cached_tokens,
+    greatest(0, q.requests)::BIGINT AS waiting_requests, greatest(0, q.tokens)::BIGINT AS waiting_tokens,
+    s.new_tokens / nullif(greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) - p.start_ns, 0) * 1e9 AS tokens_per_s
+FROM step AS s
+JOIN attribute.phase_ranges AS p USING (occurrence_id)
+LEFT JOIN ended AS e USING (occurrence_id)
+ASOF LEFT JOIN queue AS q ON q.at_ns <= p.start_ns

@@ -1,0 +1,205 @@
+"""Requests and steps of an engine, from the marks of its workers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import ask, table
+from tests.support.trace_builder import TraceBuilder
+
+OWN = "llmperf"
+
+
+def step(thread: Any, at: int, end: int, phase: str, **mark: Any) -> None:
+    """A marked step whose work on the GPU ends 5 ns after its range."""
+    thread.push(at, end, phase, domain=OWN).mark(at + 1, f"llmperf.step {json.dumps(mark)}", domain=OWN)
+    thread.launch(at + 2, gpu=(at + 3, end + 5))
+
+
+def arrive(thread: Any, at: int, request: str, prompt: int, waited_ns: int = 0) -> None:
+    text = json.dumps({"id": request, "prompt": prompt, "waited_ms": waited_ns / 1e6})
+    thread.mark(at, f"llmperf.request {text}", domain=OWN)
+
+
+def served() -> TraceBuilder:
+    """A long prompt in two chunks, then one that finds 8 of its 10 tokens in the cache; the first one generates on."""
+    trace = TraceBuilder().gpu()
+    core = trace.process(100).thread()
+    arrive(core, 1_000, "long", 20, waited_ns=400)
+    arrive(core, 1_900, "short", 10)
+    worker = trace.process(200).thread()
+    step(worker, 1_500, 1_700, "prefill", q=[16], kv=[0], ids=[0], new={"0": "long"}, logits=1)
+    step(worker, 2_000, 2_100, "mixed", q=[4, 2], kv=[16, 8], ids=[0, 1], new={"1": "short"}, logits=2)
+    step(worker, 2_200, 2_300, "decode", q=1, kv=[20, 10], ids=[0, 1], logits=2)
+    step(worker, 2_400, 2_500, "decode", q=1, kv=21, b=1, ids=[0], logits=1)
+    return trace
+
+
+def test_what_became_of_each_request(tmp_path: Path) -> None:
+    query = (
+        "SELECT request, waiting_ns, ttft_ns, tpot_ns, latency_ns, prompt_tokens AS prompt, reused_tokens AS reused, "
+        "new_tokens AS new, prefill_steps AS chunks, steps FROM served_requests ORDER BY arrived_ns"
+    )
+    assert ask(served(), query, tmp_path) == table("""
+        request, waiting_ns, ttft_ns, tpot_ns, latency_ns, prompt, reused, new, chunks, steps
+        long,    900,        1505,    200.0,   1905,       20,     0,      3,   2,      4
+        short,   100,        205,     200.0,   405,        10,     8,      2,   1,      2
+    """)
+
+
+def test_batches_and_queue_over_time(tmp_path: Path) -> None:
+    query = (
+        "SELECT phase, requests, prefill_requests AS prefills, prefill_tokens, decode_tokens, cached_tokens, "
+        "waiting_requests AS waiting, waiting_tokens, (tokens_per_s / 1e6)::INT AS rate FROM served_steps "
+        "ORDER BY start_ns"
+    )
+    assert ask(served(), query, tmp_path) == table("""
+        phase,   requests, prefills, prefill_tokens, decode_tokens, cached_tokens, waiting, waiting_tokens, rate
+        prefill, 1,        1,        16,             0,             0,             1,       20,             78
+        mixed,   2,        2,        6,              0,             24,            1,       14,             57
+        decode,  2,        0,        0,              2,             30,            0,       0,              19
+        decode,  1,        0,        0,              1,             21,            0,       0,              10
+    """)
+
+
+def test_ranks_of_a_job_serve_the_same_requests(tmp_path: Path) -> None:
+    trace = served()
+    other = trace.process(300).thread()
+    step(other, 1_502, 1_704, "prefill", q=[16], kv=[0], ids=[0], new={"0": "long"}, logits=1)
+    step(other, 2_002, 2_104, "mixed", q=[4, 2], kv=[16, 8], ids=[0, 1], new={"1": "short"}, logits=2)
+    step(other, 2_202, 2_304, "decode", q=1, kv=[20, 10], ids=[0, 1], logits=2)
+    step(other, 2_402, 2_504, "decode", q=1, kv=21, b=1, ids=[0], logits=1)
+    query = "SELECT request, process_id, steps, new_tokens, ttft_ns FROM served_requests ORDER BY arrived_ns"
+    # a token is there when the slowest rank has it
+    assert ask(trace, query, tmp_path) == table("""
+        request, process_id, steps, new_tokens, ttft_ns
+        long,    300,        4,     3,          1509
+        short,   300,        2,     2,          209
+    """)
+
+
+def test_guesses_are_right_as_far_as_the_next_step_shows(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    arrive(trace.process(100).thread(), 0, "a", 10)
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "prefill", q=[10], kv=[0], ids=[0], new={"0": "a"}, logits=1)
+    # two of three are right, then none of three, then the last token
+    step(worker, 300, 400, "verify", q=[4], kv=[10], ids=[0], drafts=[3], logits=4)
+    step(worker, 500, 600, "verify", q=[4], kv=[13], ids=[0], drafts=[3], logits=4)
+    step(worker, 700, 800, "decode", q=[1], kv=[14], ids=[0], logits=1)
+    query = "SELECT new_tokens, steps, draft_tokens, accepted_tokens, tpot_ns FROM served_requests"
+    # 10 of the prompt make the first, positions 10, 11, 12 and 13 three more and one, position 14 the last
+    assert ask(trace, query, tmp_path) == table("""
+        new_tokens, steps, draft_tokens, accepted_tokens, tpot_ns
+        6,          4,     6,            2,               120.0
+    """)
+
+
+def test_guesses_that_an_engine_counts_before_it_knows(tmp_path: Path) -> None:
+    """It schedules a step while the one before runs, as if all guesses were right; the step after says which were."""
+    trace = TraceBuilder().gpu()
+    arrive(trace.process(100).thread(), 0, "a", 10)
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "prefill", q=[10], kv=[0], ids=[0], new={"0": "a"}, logits=1, ahead=True)
+    step(worker, 300, 400, "verify", q=[4], kv=[10], ids=[0], drafts=[3], logits=4, ahead=True)
+    # one of three was right: 12 are cached, not 14
+    step(worker, 500, 600, "verify", q=[4], kv=[14], ids=[0], drafts=[3], logits=4, ahead=True)
+    step(worker, 700, 800, "decode", q=[1], kv=[16], ids=[0], logits=1, ahead=True)
+    query = "SELECT phase, cached_tokens FROM served_steps ORDER BY start_ns"
+    assert ask(trace, query, tmp_path) == table("""
+        phase,   cached_tokens
+        prefill, 0
+        verify,  10
+        verify,  12
+        decode,  16
+    """)
+    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as opened:
+        con = opened.connection
+        report = analyze(opened, AnalysisOptions())
+        shapes = con.execute("SELECT label FROM input.shapes JOIN input.occurrence_shapes USING (shape_id)").fetchall()
+    assert {label for (label,) in shapes} == {"1x10 @0", "1x4 @10", "1x4 @12", "1x1 @16"}
+    assert {phase.name: phase.tokens for phase in report.phases} == {"prefill": 10, "verify": 8, "decode": 1}
+
+
+def test_adapters_are_said_not_to_be_counted(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "prefill", q=[10, 9], kv=[0, 0], ids=[0, 1], logits=2, adapters=1)
+    step(worker, 300, 400, "decode", q=1, kv=[10, 9], ids=[0, 1], logits=2, adapters=1)
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        found = {finding.code: finding.message for finding in analyze(opened, AnalysisOptions()).findings}
+    assert found["adapters_not_counted"].startswith("2 sequences in 2 steps run through LoRA adapters")
+
+
+def test_a_preempted_request_is_prefilled_again(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    arrive(trace.process(100).thread(), 0, "a", 4)
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "prefill", q=[4], kv=[0], ids=[0], new={"0": "a"}, logits=1)
+    step(worker, 300, 400, "decode", q=[1], kv=[4], ids=[0], logits=1)
+    step(worker, 500, 600, "prefill", q=[6], kv=[0], ids=[0], logits=1)
+    step(worker, 700, 800, "decode", q=[1], kv=[6], ids=[0], logits=1)
+    query = "SELECT preemptions, prompt_tokens, new_tokens, ttft_ns FROM served_requests"
+    assert ask(trace, query, tmp_path) == table("""
+        preemptions, prompt_tokens, new_tokens, ttft_ns
+        1,           4,             4,          205
+    """)
+
+
+def test_a_request_that_began_before_the_recording(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "decode", q=1, kv=[40], ids=[7], logits=1)
+    step(worker, 300, 400, "decode", q=1, kv=[41], ids=[7], logits=1)
+    query = "SELECT request, arrived_ns, ttft_ns, waiting_ns, new_tokens, steps FROM served_requests"
+    answer = ask(trace, query, tmp_path).splitlines()[1].split(",")
+    # its name was told before; how long its prompt was is not known
+    assert (answer[0], answer[1:4], answer[5]) == ("200/7", ["", "", ""], "2")
+
+
+def test_marks_that_contradict_themselves_are_left_out(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "decode", q=[1, 1, 1], kv=[40], ids=[7], logits=1)
+    step(worker, 300, 400, "decode", q=1, kv="x", ids=[7], logits=1)
+    step(worker, 500, 600, "decode", q=1, kv=[3], ids={"a": 1}, logits=1)
+    worker.push(700, 800, "decode", domain=OWN).mark(701, 'llmperf.step {"ids":[', domain=OWN)
+    worker.mark(801, 'llmperf.request {"id":3,"waited_ms":1e999}', domain=OWN)
+    worker.mark(802, "llmperf.request {", domain=OWN)
+    assert ask(trace, "SELECT count(*) AS n FROM served_requests", tmp_path) == "n\n0"
+
+
+def test_warm_up_is_said(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    worker.push(50, 250, "warmup", domain=OWN)
+    step(worker, 100, 200, "prefill", q=[4], kv=[0], ids=[0], new={"0": "_warmup_"}, logits=1)
+    step(worker, 300, 400, "prefill", q=[4], kv=[0], ids=[1], new={"1": "real"}, logits=1)
+    assert ask(trace, "SELECT request, is_warmup FROM served_requests ORDER BY 1", tmp_path) == table("""
+        request,  is_warmup
+        _warmup_, true
+        real,     false
+    """)
+
+
+def test_goodput(tmp_path: Path) -> None:
+    from nsys_pipeline.query.recipes import find_recipe
+
+    recipe = find_recipe("goodput")
+    names = "requests, good_requests, ttft_misses, tpot_misses"
+    query = f"SELECT {names} FROM ({recipe.sql})"
+    for ttft_ns, tpot_ns, expected in ((2_000, 300, "2,2,0,0"), (1_000, 300, "2,1,1,0"), (1_000, 100, "2,0,1,2")):
+        folder = tmp_path / f"{ttft_ns}-{tpot_ns}"
+        folder.mkdir()
+        limits = recipe.arguments({"ttft_ms": ttft_ns / 1e6, "tpot_ms": tpot_ns / 1e6})
+        assert ask(served(), query, folder, limits).splitlines()[1] == expected
+
+
+def test_the_report_has_their_latency(tmp_path: Path) -> None:
+    with open_trace(served().write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
+        (row,) = analyze(trace, AnalysisOptions()).requests
+    assert (row["shape"], row["requests"], row["ttft_p50_ns"], row["tpot_p50_ns"]) == ("served", 2, 855, 200)
