@@ -90,6 +90,8 @@ class TraceReader:
     phases = View()
     processes = View()
     ranks = View()
+    served_requests = View()
+    served_steps = View()
     shape_summary = View()
     threads = View()
     time_budget = View()

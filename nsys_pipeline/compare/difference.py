@@ -15,7 +15,7 @@ OTHER = "(no shape)"
 
 @attrs.frozen
 class Occurrence:
-    """One occurrence of a phase, outside warm-up. Times in ns; `families` and `kernels` are sums by name."""
+    """One occurrence of a phase, outside warm-up. Times in ns; `families`, `kernels`, `budget` are sums by name."""
 
     phase: str
     shape: str | None
@@ -24,6 +24,7 @@ class Occurrence:
     tokens: int | None
     families: Mapping[str, int]
     kernels: Mapping[str, int]
+    budget: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -36,8 +37,6 @@ class Run:
     dtype: str | None
     occurrences: tuple[Occurrence, ...]
     findings: frozenset[tuple[str, str]] = frozenset()
-    budgets: Mapping[str, Mapping[str, int]] = attrs.field(factory=dict)
-    counts: Mapping[str, int] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -88,7 +87,6 @@ def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
     one_sided = [f"{_label(key)} is only in `{base.name}`" for key in before if key not in after]
     one_sided += [f"{_label(key)} is only in `{new.name}`" for key in after if key not in before]
     changes = [change for key in before if key in after for change in _changes(key, before[key], after[key])]
-    changes += _budget_changes(base, new)
     changes.sort(key=lambda change: (-abs(change.delta_ns), change.phase, change.kind, change.name))
     return Difference(
         base,
@@ -134,22 +132,8 @@ def _changes(key: tuple[str, str], base: Sequence[Occurrence], new: Sequence[Occ
     if all(one.tokens for one in (*base, *new)):
         per_token = [[one.wall_ns / (one.tokens or 1) for one in side] for side in (base, new)]
         yield Change(phase, shape, "time", "wall per token", compare(*per_token))
-    for kind, field in (("family", "families"), ("kernel", "kernels")):
+    for kind, field in (("budget", "budget"), ("family", "families"), ("kernel", "kernels")):
         names = dict.fromkeys(name for one in (*base, *new) for name in getattr(one, field))
         for name in names:
             sides = [[float(getattr(one, field).get(name, 0)) for one in side] for side in (base, new)]
             yield Change(phase, shape, kind, name, compare(*sides))
-
-
-def _budget_changes(base: Run, new: Run) -> Iterable[Change]:
-    """Budgets are sums over the phase: per occurrence there is a mean and no noise."""
-    for phase in base.budgets:
-        if phase in new.budgets and base.counts.get(phase) and new.counts.get(phase):
-            for name in base.budgets[phase]:
-                yield Change(
-                    phase, "", "budget", name,
-                    compare(
-                        [base.budgets[phase][name] / base.counts[phase]],
-                        [new.budgets[phase].get(name, 0) / new.counts[phase]],
-                    ),
-                )  # fmt: skip

