@@ -10,7 +10,13 @@ from nsys_pipeline.inputs import costs, notices, ops, peaks, ranges, run, shapes
 from nsys_pipeline.inputs.inputs import Inputs
 
 _MARKS = ("load.nvtx_marks",)
-_STEPS = (*_MARKS, "load.nvtx_ranges", "attribute._phase_segments", "attribute.phase_ranges")
+_STEPS = (
+    *_MARKS,
+    "load.nvtx_ranges",
+    "attribute._phase_segments",
+    "attribute.phase_ranges",
+    "attribute.step_sequences",
+)
 _DEVICES = ("load.devices",)
 _COSTS = (*_STEPS, *_DEVICES)
 

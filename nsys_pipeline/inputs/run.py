@@ -20,6 +20,24 @@ if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
 
 
+#: How vLLM and SGLang call what they do to plain weights as they load them → format of the weights.
+_LOADED_AS = {
+    "fp8": "fp8", "ptpc_fp8": "fp8", "w8a8_fp8": "fp8", "fp8_per_tensor": "fp8", "fp8_per_block": "fp8",
+    "w8a8_int8": "int8", "int8_per_channel_weight_only": "int8", "mxfp4": "mxfp4",
+}  # fmt: skip
+
+
+def _known_dtype(name: object) -> str | None:
+    from nsys_pipeline.model.dtypes import normalize_dtype
+
+    if not isinstance(name, str):
+        return None
+    try:
+        return normalize_dtype(name)
+    except ModelError:
+        return None
+
+
 @attrs.frozen
 class RunDescription:
     """What the trace's own run mark says; empty where there is none."""
@@ -67,6 +85,14 @@ class RunDescription:
         for degree in ("tp", "pp"):
             if getattr(given, degree) == 1 and isinstance(self.fields.get(degree), int) and self.fields[degree] > 1:
                 changes[degree] = self.fields[degree]
+        if given.kv_dtype is None and (kv_dtype := _known_dtype(self.fields.get("kv_dtype"))):
+            changes["kv_dtype"] = kv_dtype
+        # What an engine quantizes while it loads is not in the model's config.
+        config = self.fields.get("model")
+        is_in_config = isinstance(config, Mapping) and bool(config.get("quantization_config"))
+        weight = _LOADED_AS.get(str(self.fields.get("quantization")))
+        if given.weight is None and weight and not is_in_config:
+            changes["weight"] = weight
         return attrs.evolve(given, **changes) if changes else given
 
 
@@ -103,6 +129,7 @@ class ModelOfRun:
             # Whoever gives the format knows it.
             hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
+        notices += _spread_experts(run, model)
         max_context = options.max_context or run.max_context(model)
         conventions = run.conventions(options.conventions)
         is_degree_told = (
@@ -114,6 +141,23 @@ class ModelOfRun:
     def ranks(self) -> int:
         """GPUs that share one pass."""
         return self.conventions.tp * self.conventions.pp
+
+
+def _spread_experts(run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
+    data, experts = run.fields.get("dp"), run.fields.get("ep")
+    if model is None or not model.has_experts or not isinstance(data, int) or not isinstance(experts, int):
+        return []
+    if data < 2 or experts < 2:
+        return []
+    return [
+        Notice(
+            "experts_of_other_ranks",
+            f"{experts:,} GPUs of {data:,} data-parallel ranks share the experts: each rank is charged those that its"
+            " own tokens choose, and runs some of its own for the others' tokens instead",
+            "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high",
+        )
+    ]
 
 
 def create_model(inputs: Inputs) -> None:

@@ -58,6 +58,7 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     request_shapes = inputs.options.shapes
     steps, notices = _marked_steps(inputs.connection)
+    steps |= _corrected_steps(inputs.connection, steps)
     steps = _stated_steps(inputs) | steps
     if not request_shapes:
         return AssignedSteps(steps, tuple(notices))
@@ -129,6 +130,19 @@ def _marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice
     bad = sum(step is None for step in known.values())
     notices = [Notice("bad_step_marks", f"{bad} step marks cannot be read and are ignored")] if bad else []
     return steps, notices
+
+
+def _corrected_steps(con: DuckDBPyConnection, steps: Mapping[int, Step]) -> dict[int, Step]:
+    """Steps of engines that schedule ahead of what they know, with the cached tokens that later steps show."""
+    rows = con.execute(
+        "SELECT occurrence_id, list(new_tokens), list(cached_tokens) FROM attribute.step_sequences WHERE is_ahead "
+        "GROUP BY occurrence_id"
+    ).fetchall()
+    return {
+        occurrence: attrs.evolve(steps[occurrence], q_tokens=new, kv_tokens=cached)
+        for occurrence, new, cached in rows
+        if occurrence in steps and len(new) == steps[occurrence].batch
+    }
 
 
 def _stated_steps(inputs: Inputs) -> dict[int, Step]:

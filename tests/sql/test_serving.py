@@ -99,6 +99,42 @@ def test_guesses_are_right_as_far_as_the_next_step_shows(tmp_path: Path) -> None
     """)
 
 
+def test_guesses_that_an_engine_counts_before_it_knows(tmp_path: Path) -> None:
+    """It schedules a step while the one before runs, as if all guesses were right; the step after says which were."""
+    trace = TraceBuilder().gpu()
+    arrive(trace.process(100).thread(), 0, "a", 10)
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "prefill", q=[10], kv=[0], ids=[0], new={"0": "a"}, logits=1, ahead=True)
+    step(worker, 300, 400, "verify", q=[4], kv=[10], ids=[0], drafts=[3], logits=4, ahead=True)
+    # one of three was right: 12 are cached, not 14
+    step(worker, 500, 600, "verify", q=[4], kv=[14], ids=[0], drafts=[3], logits=4, ahead=True)
+    step(worker, 700, 800, "decode", q=[1], kv=[16], ids=[0], logits=1, ahead=True)
+    query = "SELECT phase, cached_tokens FROM served_steps ORDER BY start_ns"
+    assert ask(trace, query, tmp_path) == table("""
+        phase,   cached_tokens
+        prefill, 0
+        verify,  10
+        verify,  12
+        decode,  16
+    """)
+    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as opened:
+        con = opened.connection
+        report = analyze(opened, AnalysisOptions())
+        shapes = con.execute("SELECT label FROM input.shapes JOIN input.occurrence_shapes USING (shape_id)").fetchall()
+    assert {label for (label,) in shapes} == {"1x10 @0", "1x4 @10", "1x4 @12", "1x1 @16"}
+    assert {phase.name: phase.tokens for phase in report.phases} == {"prefill": 10, "verify": 8, "decode": 1}
+
+
+def test_adapters_are_said_not_to_be_counted(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    step(worker, 100, 200, "prefill", q=[10, 9], kv=[0, 0], ids=[0, 1], logits=2, adapters=1)
+    step(worker, 300, 400, "decode", q=1, kv=[10, 9], ids=[0, 1], logits=2, adapters=1)
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        found = {finding.code: finding.message for finding in analyze(opened, AnalysisOptions()).findings}
+    assert found["adapters_not_counted"].startswith("2 sequences in 2 steps run through LoRA adapters")
+
+
 def test_a_preempted_request_is_prefilled_again(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     arrive(trace.process(100).thread(), 0, "a", 4)

@@ -1,0 +1,42 @@
+"""What an engine's run mark says about how the model is run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.inputs.run import RunDescription
+from nsys_pipeline.model import Conventions
+
+
+def conventions(given: Conventions | None = None, **fields: Any) -> Conventions:
+    return RunDescription(fields).conventions(given or Conventions())
+
+
+def test_cache_and_weights_as_they_are_loaded() -> None:
+    found = conventions(dtype="bfloat16", kv_dtype="fp8_e4m3", quantization="fp8", tp=2, pp=1)
+    assert (found.dtype, found.kv_dtype, found.weight, found.tp) == ("bf16", "fp8", "fp8", 2)
+
+
+def test_the_user_knows_better() -> None:
+    given = Conventions(kv_dtype="bf16", weight="int8", dtype="fp16")
+    found = conventions(given, dtype="bfloat16", kv_dtype="fp8", quantization="fp8")
+    assert (found.dtype, found.kv_dtype, found.weight) == ("fp16", "bf16", "int8")
+
+
+def test_a_config_that_says_it_itself() -> None:
+    found = conventions(quantization="fp8", model={"quantization_config": {"quant_method": "fp8"}})
+    assert found.weight is None
+
+
+@pytest.mark.parametrize(
+    "strange", [{"kv_dtype": "turbo3"}, {"kv_dtype": 8}, {"quantization": "gguf"}, {"quantization": []}]
+)
+def test_what_is_not_known_changes_nothing(strange: dict[str, Any]) -> None:
+    assert conventions(**strange) == Conventions()
+
+
+@pytest.mark.parametrize(("told", "expected"), [(4096, 4096), (0, None), (True, None), ("4096", None), (None, None)])
+def test_longest_sequence(told: object, expected: int | None) -> None:
+    assert RunDescription({"max_context": told}).max_context(None) == expected
