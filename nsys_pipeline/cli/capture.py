@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -147,6 +148,12 @@ def capture(
         typer.Option(help="Record while this command runs, then stop the server.", rich_help_panel=_SERVER),
     ] = None,
     url: Annotated[str | None, typer.Option(help="Address of the server.", rich_help_panel=_SERVER)] = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N{s|steps|requests}", help="Record so much of the engine's work only.", rich_help_panel=_SERVER
+        ),
+    ] = None,
     nsys_arg: Annotated[
         list[str] | None, typer.Option(help="Passed to nsys profile as it is; repeatable.", rich_help_panel=_RECORDING)
     ] = None,
@@ -230,7 +237,7 @@ def capture(
         timeout_s=timeout,
         nvtx_range=nvtx_range or REQUEST_RANGE,
     )
-    plan, driver = _server(plan, profile, capture_range=capture_range, load=load, url=url)
+    plan, driver = _server(plan, profile, capture_range=capture_range, load=load, url=url, window=window)
     found = find_nsys(nsys)
     if dry_run:
         directory = run_path(output or Path("runs"), plan.name, exact=output is not None)
@@ -264,22 +271,46 @@ def capture(
 
 
 def _server(
-    plan: CapturePlan, profile: str | None, *, capture_range: str | None, load: str | None, url: str | None
+    plan: CapturePlan,
+    profile: str | None,
+    *,
+    capture_range: str | None,
+    load: str | None,
+    url: str | None,
+    window: str | None,
 ) -> tuple[CapturePlan, ServerDriver | None]:
     """Apply the recipe of a server to the plan."""
     from nsys_pipeline.capture.profiles import plan_server, server_profile
     from nsys_pipeline.capture.servers import ServerDriver
 
     if profile is None:
-        if load is not None or url is not None:
-            raise UsageError("`--load` and `--url` belong to a server", hint="name it with `--profile`")
+        if load is not None or url is not None or window is not None:
+            raise UsageError("`--load`, `--url` and `--window` belong to a server", hint="name it with `--profile`")
         return plan, None
     recipe = server_profile(profile)
-    planned = plan_server(plan, recipe, capture_range=capture_range)
-    if not (recipe.url or load):
+    has_server = bool(recipe.url or load)
+    arm_file = Path(tempfile.mkdtemp(prefix="llmperf-")) / "armed" if window and has_server else None
+    planned = plan_server(plan, recipe, capture_range=capture_range, window=_window(window, capture_range, arm_file))
+    if not has_server:
         return planned, None
     is_started = planned.capture_range is None
-    return planned, ServerDriver(recipe, url=url, is_started=is_started, load=tuple(shlex.split(load or "")))
+    loads = tuple(shlex.split(load or ""))
+    return planned, ServerDriver(recipe, url=url, is_started=is_started, arm_file=arm_file, load=loads)
+
+
+def _window(text: str | None, capture_range: str | None, arm_file: Path | None) -> str | None:
+    """What tells the engine's marks when to record."""
+    from nsys_pipeline.workload.engines.window import parse_window
+
+    if text is None:
+        return None
+    if capture_range == "none":
+        raise UsageError("`--window` and `--capture-range none` are two ways to say when to record: use one")
+    try:
+        parse_window(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="write 30s, 200steps or 50requests") from error
+    return text if arm_file is None else f"{text}:{arm_file}"
 
 
 def _warn_of_lost_ranges(nsys: Nsys, plan: CapturePlan) -> None:
