@@ -185,6 +185,24 @@ class Budget:
 
 
 @attrs.frozen
+class Measured:
+    """Hardware counters of a phase: means over the samples in its busy time, over GPUs (docs/counters.md).
+
+    `busy` are the same counters per busy time, true to `busy_ratio_error`. Ratios are of peak.
+    """
+
+    tensor_active_ratio: float | None
+    sm_active_ratio: float | None
+    sm_issue_ratio: float | None
+    dram_read_ratio: float | None
+    dram_write_ratio: float | None
+    sm_clock_hz: float | None
+    samples: int
+    busy: dict[str, float | None]
+    busy_ratio_error: float | None
+
+
+@attrs.frozen
 class Phase:
     """One phase. Counts and sums hold warm-up; tokens, flops, bytes, MFU, MBU and SOL leave it out."""
 
@@ -256,6 +274,7 @@ class Phase:
     shapes: list[ShapeRow]
     devices: list[PhaseDevice]
     budget: Budget
+    measured: Measured | None
 
     @property
     def counted_occurrences(self) -> int:

@@ -20,6 +20,7 @@ from nsys_pipeline.records import (
     Check,
     Finding,
     KernelRow,
+    Measured,
     OperatorRow,
     Phase,
     PhaseDevice,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
     "views.operator_summary", "views.findings", "views.time_budget", "attribute.phase_devices",
+    "attribute.phase_measured",
     "attribute.request_summary", "attribute.unattributed_work", "attribute.windows", "attribute.work_totals",
     "load.metadata", "load.processes", "load.recorder", "load.session",
 )  # fmt: skip
@@ -177,6 +179,7 @@ def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
             "FROM views.kernel_summary GROUP BY phase",
         )
     }
+    measured = _measured(trace)
     phases = []
     for row in records(con, "FROM views.phase_summary"):
         word, detail = bound(
@@ -195,11 +198,22 @@ def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
                 shapes=shapes[name],
                 devices=devices[name],
                 budget=budgets.get(name, Budget()),
+                measured=measured.get(name),
                 **row,
             )
         )
     first_start = dict(con.execute("SELECT phase, min(start_ns) FROM attribute.phase_ranges GROUP BY phase").fetchall())
     return sorted(phases, key=lambda phase: (_PHASE_ORDER.get(phase.name, 2), first_start[phase.name], phase.name))
+
+
+def _measured(trace: Trace) -> dict[str, Measured]:
+    """Counters of each phase over its GPUs; empty if the capture sampled none."""
+    found = {}
+    for row in records(trace.connection, "FROM attribute.phase_measured"):
+        name = row.pop("phase")
+        busy = {key.replace("_busy_ratio", "_ratio"): row.pop(key) for key in list(row) if key.endswith("_busy_ratio")}
+        found[name] = Measured(busy=busy, **row)
+    return found
 
 
 _PHASE_ORDER = {"prefill": 0, "decode": 1}

@@ -6,6 +6,7 @@ import importlib.metadata
 import os
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from pathlib import Path
 import attrs
 
 from nsys_pipeline.capture.preflight import WORKING_NVTX, check_nvtx
+from nsys_pipeline.capture.recover import find_unfinished
 from nsys_pipeline.errors import NsysError
 from nsys_pipeline.nsys.install import Nsys, find_nsys, importer_path
 
@@ -51,6 +53,7 @@ def examine(explicit_nsys: str | None = None, *, run_directory: Path | None = No
         checks.append(_check_nvtx_pair(nsys))
     checks += [_check_gpu(), _check_counters(), _check_perf_paranoid()]
     checks += [_check_disk("disk of the runs", run_directory or Path()), _check_disk("disk of temporary files", None)]
+    checks.append(_check_unfinished(run_directory or Path("runs")))
     checks.append(Check("python", OK, f"{platform.python_version()} at {sys.executable}"))
     checks += [_check_package(name) for name in _PACKAGES]
     return checks
@@ -139,6 +142,15 @@ def _check_disk(name: str, path: Path | None) -> Check:
         return Check(name, PROBLEM, f"{place} cannot be written", "choose another directory")
     status = OK if free >= _LOW_DISK_BYTES else PROBLEM
     return Check(name, status, f"{free / 1e9:.1f} GB free in {place}", None if status == OK else "free some space")
+
+
+def _check_unfinished(folder: Path) -> Check:
+    found = find_unfinished(folder)
+    if not found:
+        return Check("unfinished captures", OK, f"none in {folder}")
+    names = ", ".join(map(str, found))
+    fix = " and ".join(f"llmperf capture --recover {shlex.quote(str(path))}" for path in found)
+    return Check("unfinished captures", NOTE, f"killed before they were finished: {names}", fix)
 
 
 def _check_package(name: str) -> Check:

@@ -6,7 +6,11 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
+
+NSYS_PID_NAME = "nsys-pid"
+"""File in the staging directory of a run: the process number of the nsys that records it."""
 
 # nsys' own helpers below `nsys profile`; a signal to them would cost the report.
 _NSYS_HELPERS = ("nsys", "nsys-launcher", "nsys-tee")
@@ -30,6 +34,40 @@ def orphans(nsys_pid: int) -> list[int]:
 def group_members(pgid: int) -> list[int]:
     """List the living processes of a process group."""
     return [pid for pid, (_, group, _) in _process_table().items() if group == pgid]
+
+
+def recorders(folder: Path) -> list[int]:
+    """List the processes of nsys that record into `folder`: nsys, its agents, which outlive it, and its importer.
+
+    `folder` has the number of an nsys that has ended in a file NSYS_PID_NAME.
+    """
+    wanted = folder.resolve()
+    lines = {pid: _command_line(pid).split(b"\0") for pid in _process_table()}
+    writing = {pid for pid, words in lines.items() if any(_is_in(place, wanted, pid) for place in _outputs(words))}
+    started = set(writing)
+    with contextlib.suppress(OSError, ValueError):
+        started.add(int((folder / NSYS_PID_NAME).read_text()))
+    sessions = {f"profile-{pid}".encode() for pid in started}
+    agents = {pid for pid, words in lines.items() if b"--start-agent" in words and sessions & set(words)}
+    return sorted(writing | agents)
+
+
+def is_recording(pid: int) -> bool:
+    """Whether the process is nsys itself, neither its agent nor its importer."""
+    return b"profile" in _command_line(pid).split(b"\0")[1:2]
+
+
+def _outputs(words: list[bytes]) -> list[bytes]:
+    """Values of `--output=X`, as nsys has it, and `--output-file X`, as its importer has it."""
+    found = [word.partition(b"=")[2] for word in words if word.startswith(b"--output=")]
+    return found + [after for word, after in pairwise(words) if word == b"--output-file"]
+
+
+def _is_in(place: bytes, folder: Path, pid: int) -> bool:
+    try:
+        return (Path(f"/proc/{pid}/cwd").resolve() / os.fsdecode(place)).parent.resolve() == folder
+    except OSError:
+        return False
 
 
 def send(pids: Iterable[int], number: signal.Signals) -> None:

@@ -108,10 +108,12 @@ def capture(
             wrapper.write_text(rank_wrapper(record["nsys_argv"]))
             wrapper.chmod(0o755)
             argv = list(plan.command)
+        # For whoever finishes what a killed capture leaves; at the end the whole record takes its place.
+        directory.stage_json(RUN_NAME, without_secrets(plan, record))
         while True:
             outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer, server)
             record |= _ended(outcome)
-            _publish_logs(directory)
+            publish_logs(directory)
             attempts -= 1
             try:
                 reports, lost = _collect_reports(plan, outcome, nsys, directory, force=force, last=attempts < 1)
@@ -121,12 +123,12 @@ def capture(
                     raise
                 _forget_attempt(directory)
                 observer.stage("nsys failed by chance: capturing once more")
-        record |= {"exit_status": _exit_status(plan, outcome), "reports": [_described(path) for path in reports]}
+        record |= {"exit_status": _exit_status(plan, outcome), "reports": [described(path) for path in reports]}
         observer.stage("exporting the trace")
-        result = _with_lost_ranks(_export(plan, nsys, outcome, reports, directory), lost)
+        result = _with_lost_ranks(export_reports(plan, nsys, outcome, reports, directory), lost)
         record |= {
             "exit_status": result.exit_status,
-            "traces": [_described(path) for path in result.traces],
+            "traces": [described(path) for path in result.traces],
             "events": result.counts,
             "ranges": result.phases,
             "findings": [attrs.asdict(finding) for finding in result.findings],
@@ -139,15 +141,18 @@ def capture(
     except KeyboardInterrupt:
         raise _interrupted_export(directory, without_secrets(plan, record)) from None
     finally:
-        _heed_umask([*directory.path.glob(REPORT_PATTERN), *(directory.path / name for name in results)])
-        _publish_logs(directory)
-        # What is left would stand in the way of the next capture here; only recordings are worth that.
-        for left in directory.staging.glob("*"):
-            if left.suffix not in (".qdstrm", ".nsys-rep") or not left.stat().st_size:
-                left.unlink(missing_ok=True)
-        directory.close()
-        directory.remove_if_empty()
+        heed_umask([*directory.path.glob(REPORT_PATTERN), *(directory.path / name for name in results)])
+        publish_logs(directory)
+        clear_staging(directory)
     return result
+
+
+def clear_staging(directory: RunDirectory) -> None:
+    """Remove what would stand in the way of the next capture here; only recordings are worth that."""
+    for left in directory.staging.glob("*"):
+        if left.suffix not in (".qdstrm", ".nsys-rep") or not left.stat().st_size:
+            left.unlink(missing_ok=True)
+    directory.remove_if_empty()
 
 
 def _forget_attempt(directory: RunDirectory) -> None:
@@ -156,7 +161,7 @@ def _forget_attempt(directory: RunDirectory) -> None:
     forget_starts(directory.staging)
 
 
-def _heed_umask(paths: Sequence[Path]) -> None:
+def heed_umask(paths: Sequence[Path]) -> None:
     """Take the rights away that the umask forbids: nsys has one of its own, and clears it for the target."""
     umask = os.umask(0o077)
     os.umask(umask)
@@ -208,9 +213,10 @@ def _collect_reports(
     return [directory.publish(path.name) for path in whole], findings
 
 
-def _export(
+def export_reports(
     plan: CapturePlan, nsys: Nsys, outcome: Outcome, reports: list[Path], directory: RunDirectory
 ) -> CaptureResult:
+    """Export each of the run's `reports`, cleaned, and say what they hold and how the run ended."""
     traces = []
     findings: list[Finding] = []
     counts: dict[str, int] = {}
@@ -300,7 +306,8 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
     return found
 
 
-def _publish_logs(directory: RunDirectory) -> None:
+def publish_logs(directory: RunDirectory) -> None:
+    """Move what the target and the load printed into the run directory."""
     for name in (LOG_NAME, LOAD_LOG_NAME):
         with contextlib.suppress(OSError):
             directory.publish(name)
@@ -322,5 +329,6 @@ def _record(plan: CapturePlan, nsys: Nsys, argv: list[str]) -> dict[str, Any]:
     }
 
 
-def _described(path: Path) -> dict[str, Any]:
+def described(path: Path) -> dict[str, Any]:
+    """A file as run.json names it."""
     return {"file": path.name, "bytes": path.stat().st_size, "sha256": sha256(path)}

@@ -25,6 +25,12 @@ REPORT_PATTERN = f"{REPORT_STEM}*.nsys-rep"
 TRACE_NAME = f"{REPORT_STEM}.sqlite"
 LOG_NAME = "workload.log"
 RUN_NAME = "run.json"
+STAGING_NAME = ".partial"
+"""Where a run directory keeps what is not finished."""
+
+OWNER_NAME = "owner"
+"""A file there that the capture holds locked as long as it lives."""
+
 
 LEAST_FREE_BYTES = 16 << 20
 """A run directory with less space than this is refused before the workload starts."""
@@ -32,10 +38,11 @@ LEAST_FREE_BYTES = 16 << 20
 
 @attrs.frozen
 class RunDirectory:
-    """`path` is the run; `staging` inside it holds what is not finished. See `create`."""
+    """`path` is the run; `staging` inside it holds what is not finished. See `create` and `take_over`."""
 
     path: Path
     staging: Path
+    _owners: list[int] = attrs.field(factory=list, alias="owners", repr=False, eq=False)
 
     @classmethod
     def create(cls, root: Path, name: str, *, force: bool = False, exact: bool = False) -> RunDirectory:
@@ -48,28 +55,50 @@ class RunDirectory:
         _check_encoding(path)
         if exact:
             _check_unused(path, force=force)
-        staging = path / ".partial"
+        staging = path / STAGING_NAME
         _claim(path, staging, exact=exact)
+        directory = cls(path, staging)
+        try:
+            directory._owners.extend(filter(None, [own(staging)]))
+        except OSError as error:
+            directory.remove_if_empty()
+            raise cannot_write(path, error) from error
         try:
             # A capture that ended in between has left its run here.
             _check_unused(path, force=force)
         except UsageError:
-            cls(path, staging).close()
+            directory.close()
             raise
         try:
             (staging / "probe").write_bytes(b"x" * 4096)
             (staging / "probe").unlink()
         except OSError as error:
-            cls(path, staging).remove_if_empty()
+            directory.remove_if_empty()
             raise cannot_write(path, error) from error
         free = shutil.disk_usage(path).free
         if free < LEAST_FREE_BYTES:
-            cls(path, staging).remove_if_empty()
+            directory.remove_if_empty()
             raise UsageError(
                 f"only {free / 1e6:.0f} MB are free in `{path.parent}`, and a report needs more",
                 hint="give a directory on another disk with `-o`",
             )
-        return cls(path, staging)
+        return directory
+
+    @classmethod
+    def take_over(cls, path: Path) -> RunDirectory:
+        """Own the run directory `path` of a capture that was killed.
+
+        Raises UsageError where there is nothing unfinished, or its capture still lives.
+        """
+        staging = path / STAGING_NAME
+        if not staging.is_dir():
+            raise UsageError(
+                f"`{path}` holds no unfinished capture", hint=f"`llmperf analyze {path}` reads a finished one"
+            )
+        owner = own(staging)
+        if owner is None:
+            raise UsageError(f"the capture in `{path}` still runs", hint="let it end, or stop it with Ctrl-C")
+        return cls(path, staging, [owner])
 
     def publish(self, name: str, *, final_name: str | None = None) -> Path:
         """Give the finished file `name` of the staging directory its final name and return it."""
@@ -78,26 +107,69 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Any) -> Path:
         """Write `content` as `name`, whole or not at all. Raises UsageError when the disk refuses."""
+        self.stage_json(name, content)
+        try:
+            return self.publish(name)
+        except OSError as error:
+            (self.staging / name).unlink(missing_ok=True)
+            raise cannot_write(self.path, error) from error
+
+    def stage_json(self, name: str, content: Any) -> None:
+        """Write `content` as the unfinished `name`. Raises UsageError when the disk refuses."""
         partial = self.staging / name
         try:
             # Arguments that are not UTF-8 hold lone surrogates: their escape is the one that JSON has for them.
             partial.write_bytes(json_text(content).encode(errors="backslashreplace"))
-            return self.publish(name)
         except OSError as error:
             partial.unlink(missing_ok=True)
             raise cannot_write(self.path, error) from error
 
     def close(self) -> None:
-        """Remove the staging directory if nothing is left in it."""
+        """Give up the staging directory, and remove it if nothing is left in it."""
+        with contextlib.suppress(OSError):
+            (self.staging / OWNER_NAME).unlink(missing_ok=True)
+        while self._owners:
+            os.close(self._owners.pop())
         with contextlib.suppress(OSError):
             self.staging.rmdir()
 
     def remove_if_empty(self) -> None:
         """Remove the run directory if nothing was saved in it."""
-        with contextlib.suppress(OSError):
-            self.staging.rmdir()
+        self.close()
         with contextlib.suppress(OSError):
             self.path.rmdir()
+
+
+def own(staging: Path) -> int | None:
+    """Lock the staging directory until the descriptor that is returned is closed, or this process ends in any way.
+
+    None where another process has it. A file system without locks gives it to whoever asks.
+    """
+    import fcntl
+
+    # Nothing that is started inherits it: nsys outlives a capture that is killed.
+    owner = os.open(staging / OWNER_NAME, os.O_WRONLY | os.O_CREAT, 0o666)
+    try:
+        fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(owner)
+        return None
+    except OSError:
+        pass
+    return owner
+
+
+def is_abandoned(staging: Path) -> bool:
+    """Whether nobody owns the staging directory any more."""
+    if not (staging / OWNER_NAME).exists():
+        return staging.is_dir()
+    try:
+        owner = own(staging)
+    except OSError:
+        return False
+    if owner is not None:
+        os.close(owner)
+    return owner is not None
 
 
 def run_path(root: Path, name: str, *, exact: bool = False) -> Path:
@@ -145,6 +217,12 @@ def _claim(path: Path, staging: Path, *, exact: bool) -> None:
         staging.mkdir()
     except OSError as error:
         if isinstance(error, FileExistsError) and path.is_dir():
+            if is_abandoned(staging):
+                raise UsageError(
+                    f"a capture into `{path}` was killed before it was finished",
+                    hint=f"`llmperf capture --recover {shlex.quote(str(path))}` finishes it,"
+                    f" `rm -r {shlex.quote(str(staging))}` drops it",
+                ) from error
             raise UsageError(
                 f"another capture writes to `{path}`, or was killed there: `{staging}` exists",
                 hint=f"give another directory with `-o`, or, if none runs, `rm -r {shlex.quote(str(staging))}`",

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from nsys_pipeline.capture.recover import find_unfinished
 from nsys_pipeline.capture.rundir import RUN_NAME
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import Run
@@ -18,6 +19,9 @@ def list_runs(folder: Path) -> list[Run]:
     if (folder / RUN_NAME).exists():
         return [_run(folder, folder)]
     found = [_run(path, folder) for path in folder.iterdir() if (path / RUN_NAME).exists()]
+    named = {run.name for run in found}
+    killed = (path for path in find_unfinished(folder) if path.name not in named)
+    found += [Run(name=path.name, problem=f"killed: `llmperf capture --recover {path}`") for path in killed]
     return sorted(found, key=lambda run: (run.started or "", run.name), reverse=True)
 
 

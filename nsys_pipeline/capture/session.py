@@ -103,6 +103,8 @@ def run_session(
     with _stop_requests() as requests:
         process = _start(argv, environment)
         assert process.stdout is not None  # noqa: S101 - it is a pipe
+        with contextlib.suppress(OSError):
+            log.with_name(processes.NSYS_PID_NAME).write_text(str(process.pid))
         reader = _OutputReader(process.stdout, log, observer)
         reader.start()
         if driver is not None:

@@ -3,314 +3,113 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import shlex
 import sys
-import tempfile
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from nsys_pipeline.errors import LlmperfError, ModelError, UsageError
+from nsys_pipeline.cli.capture_options import CaptureOptions, check
+from nsys_pipeline.cli.common import takes
+from nsys_pipeline.errors import LlmperfError, UsageError
 from nsys_pipeline.text import printable
 
 if TYPE_CHECKING:
     from nsys_pipeline.capture import CapturePlan, CaptureResult, Finding
-    from nsys_pipeline.capture.servers import ServerDriver
+    from nsys_pipeline.cli.capture_plan import CaptureJob
     from nsys_pipeline.nsys import Nsys
-    from nsys_pipeline.workload.options import WorkloadOptions
 
-CONFIG_NAME = "config.json"
-RESULT_NAME = "workload.json"
+RUNS = Path("runs")
 _ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "jinja2", "polars", "rich")
-# Said again here, where nothing heavy is imported, for `--help`; a test compares them with the profiles.
-_PROFILES = (
-    "vllm-serve", "vllm-serve-0.12", "vllm", "sglang-serve", "trtllm-serve", "lmdeploy-serve", "tgi", "nim", "dynamo",
-    "ray-serve",
-)  # fmt: skip
 # What the report of the analysis says itself.
 _REPORTED_BY_ANALYSIS = ("no-gpu-work", "no-nvtx", "no-phases")
 _SHOWN_LINES = 6
-_BUILT_IN = "Built-in workload"
-_RECORDING = "What nsys records"
-_SERVER = "Servers"
-_RUN = "The run"
 
 
-def capture(
-    ctx: typer.Context,
-    command: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- COMMAND …]", help="Run this instead of the built-in workload.")
-    ] = None,
-    *,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Preset name, config.json, model directory or hub id.", rich_help_panel=_BUILT_IN),
-    ] = None,
-    weights: Annotated[
-        str, typer.Option(help="random needs no download; pretrained loads them.", rich_help_panel=_BUILT_IN)
-    ] = "random",
-    batch: Annotated[int, typer.Option(min=1, help="Sequences per request.", rich_help_panel=_BUILT_IN)] = 1,
-    prompt_tokens: Annotated[
-        int, typer.Option(min=1, help="Prompt length of each sequence.", rich_help_panel=_BUILT_IN)
-    ] = 512,
-    new_tokens: Annotated[int, typer.Option(min=0, help="Decode steps per request.", rich_help_panel=_BUILT_IN)] = 32,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="BxP[+N]", help="Batch x prompt + new tokens, e.g. 8x512+32; repeatable.", rich_help_panel=_BUILT_IN
-        ),
-    ] = None,
-    repeats: Annotated[
-        int, typer.Option(min=1, help="Measured requests of each shape.", rich_help_panel=_BUILT_IN)
-    ] = 3,
-    warmup: Annotated[
-        int, typer.Option(min=0, help="Requests of each shape that do not count.", rich_help_panel=_BUILT_IN)
-    ] = 1,
-    dtype: Annotated[
-        str | None,
-        typer.Option(help="bfloat16, float16 or float32; default by device.", rich_help_panel=_BUILT_IN),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_BUILT_IN)] = "auto",
-    attn: Annotated[str, typer.Option(help="sdpa, eager, flash_attention_2, …", rich_help_panel=_BUILT_IN)] = "sdpa",
-    compile_model: Annotated[
-        bool, typer.Option("--compile", help="torch.compile the forward pass.", rich_help_panel=_BUILT_IN)
-    ] = False,
-    cuda_graphs: Annotated[
-        bool, typer.Option("--cuda-graphs", help="Replay decode as a CUDA graph.", rich_help_panel=_BUILT_IN)
-    ] = False,
-    sample: Annotated[
-        bool, typer.Option("--sample", help="Sample tokens instead of greedy.", rich_help_panel=_BUILT_IN)
-    ] = False,
-    sync: Annotated[
-        str, typer.Option(help="Host waits for the GPU after each step or request.", rich_help_panel=_BUILT_IN)
-    ] = "step",
-    layers: Annotated[
-        bool, typer.Option("--layers", help="Mark every attention and MLP block.", rich_help_panel=_BUILT_IN)
-    ] = False,
-    ops: Annotated[
-        bool, typer.Option("--ops", help="Mark every operator with its shapes.", rich_help_panel=_BUILT_IN)
-    ] = False,
-    nproc: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine, one for each GPU.", rich_help_panel=_BUILT_IN)
-    ] = 1,
-    parallel: Annotated[str, typer.Option(help="With --nproc: data or tensor.", rich_help_panel=_BUILT_IN)] = "tensor",
-    auto: Annotated[
-        bool,
-        typer.Option(
-            "--auto",
-            help="Mark passes of transformers models, steps of engines in COMMAND.",
-            rich_help_panel=_RECORDING,
-        ),
-    ] = False,
-    rank_reports: Annotated[
-        bool,
-        typer.Option("--rank-reports", help="One report for each rank of torchrun.", rich_help_panel=_RECORDING),
-    ] = False,
-    trace: Annotated[
-        str, typer.Option(help="Comma-separated traces, as nsys names them.", rich_help_panel=_RECORDING)
-    ] = "cuda,nvtx",
-    cuda_graph: Annotated[
-        str, typer.Option(help="node: kernels inside graphs; whole: less overhead.", rich_help_panel=_RECORDING)
-    ] = "node",
-    gpu_metrics: Annotated[
-        bool, typer.Option("--gpu-metrics", help="Sample hardware counters.", rich_help_panel=_RECORDING)
-    ] = False,
-    osrt: Annotated[
-        bool, typer.Option("--osrt", help="Trace operating system calls too.", rich_help_panel=_RECORDING)
-    ] = False,
-    trace_forks: Annotated[
-        bool, typer.Option("--trace-forks", help="Trace children that fork without exec.", rich_help_panel=_RECORDING)
-    ] = False,
-    delay: Annotated[
-        float | None, typer.Option(min=0, help="Seconds before recording starts.", rich_help_panel=_RECORDING)
-    ] = None,
-    duration: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds to record.", rich_help_panel=_RECORDING)
-    ] = None,
-    capture_range: Annotated[
-        str | None,
-        typer.Option(help="profiler (cudaProfilerStart), nvtx (a range) or none.", rich_help_panel=_RECORDING),
-    ] = None,
-    nvtx_range: Annotated[
-        str | None,
-        typer.Option(help="Range that opens it: NAME@DOMAIN.", rich_help_panel=_RECORDING),
-    ] = None,
-    profile: Annotated[
-        str | None,
-        typer.Option(help=f"COMMAND is a server: {', '.join(_PROFILES)}.", rich_help_panel=_SERVER),
-    ] = None,
-    load: Annotated[
-        str | None,
-        typer.Option(help="Record while this command runs, then stop the server.", rich_help_panel=_SERVER),
-    ] = None,
-    url: Annotated[str | None, typer.Option(help="Address of the server.", rich_help_panel=_SERVER)] = None,
-    window: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N{s|steps|requests}", help="Record so much of the engine's work only.", rich_help_panel=_SERVER
-        ),
-    ] = None,
-    nsys_arg: Annotated[
-        list[str] | None, typer.Option(help="Passed to nsys profile as it is; repeatable.", rich_help_panel=_RECORDING)
-    ] = None,
-    keep_environment: Annotated[
-        bool,
-        typer.Option(
-            "--keep-environment", help="Leave environment variables in the trace.", rich_help_panel=_RECORDING
-        ),
-    ] = False,
-    output: Annotated[
-        Path | None, typer.Option("-o", "--output", help="Run directory; default runs/NAME-TIME.", rich_help_panel=_RUN)
-    ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the run in that directory.", rich_help_panel=_RUN)
-    ] = False,
-    timeout: Annotated[
-        float | None, typer.Option(min=0.1, help="Stop the workload after this many seconds.", rich_help_panel=_RUN)
-    ] = None,
-    nsys: Annotated[str | None, typer.Option(help="The nsys to use.", rich_help_panel=_RUN)] = None,
-    preflight: Annotated[
-        bool,
-        typer.Option("--preflight/--no-preflight", help="Try the command's nvtx package first.", rich_help_panel=_RUN),
-    ] = True,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print what would run, for a shell.", rich_help_panel=_RUN)
-    ] = False,
-    analyze: Annotated[
-        bool, typer.Option("--analyze/--no-analyze", help="Analyze the trace afterwards.", rich_help_panel=_RUN)
-    ] = True,
-) -> None:
+@takes(CaptureOptions)
+def capture(ctx: typer.Context, options: CaptureOptions) -> None:
     """Run a built-in workload, or any command, under Nsight Systems, and analyze the trace."""
-    from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, command_lines, run_path
+    check(options, ctx)
+    if options.recover is not None:
+        _finish(_recovered(options.recover, options), options)
+        return
+    from nsys_pipeline.cli.capture_plan import planned
+    from nsys_pipeline.nsys import find_nsys
+
+    job = planned(options)
+    nsys = find_nsys(options.nsys)
+    if options.dry_run:
+        _print_commands(job, nsys, options)
+        return
+    _finish(_made(job, nsys, options), options, is_auto=job.plan.auto)
+
+
+def _print_commands(job: CaptureJob, nsys: Nsys, options: CaptureOptions) -> None:
+    from nsys_pipeline.capture import command_lines, run_path
+
+    directory = run_path(options.output or RUNS, job.plan.name, exact=options.output is not None)
+    sys.stdout.writelines(f"{line}\n" for line in command_lines(nsys, job.plan, directory, job.files))
+
+
+def _made(job: CaptureJob, nsys: Nsys, options: CaptureOptions) -> CaptureResult:
+    """Run what was planned, and leave a run directory."""
     from nsys_pipeline.capture import capture as run_capture
     from nsys_pipeline.capture.session import terminations_as_interrupts
-    from nsys_pipeline.nsys import find_nsys
-    from nsys_pipeline.workload.options import Shape
+    from nsys_pipeline.cli.capture_plan import RESULT_NAME
 
-    workload: WorkloadOptions | None = None
-    files: dict[str, Any] = {}
-    _check_workload(ctx, has_model=model is not None, has_command=bool(command))
-    recorded = None if capture_range == "none" else capture_range
-    # A server's steps are marked as transformers' passes are.
-    auto = auto or profile is not None
-    if model is not None:
-        workload, files = _built_in(
-            model,
-            weights=weights,
-            shapes=tuple(_shape(text, new_tokens) for text in shape or ())
-            or (Shape(batch, prompt_tokens, new_tokens),),
-            repeats=repeats,
-            warmup=warmup,
-            dtype=dtype,
-            device=device,
-            attn=attn,
-            compile=compile_model,
-            cuda_graphs=cuda_graphs,
-            sample=sample,
-            sync=sync,
-            layers=layers,
-            ops=ops,
-            parallel=_one_of("--parallel", parallel, ("data", "tensor")) if nproc > 1 else None,
-            capture_range=recorded,
-            result=Path("{run_dir}") / RESULT_NAME,
-        )
-    argv = [*_python(nproc), "-m", "nsys_pipeline.workload", *workload.argv()] if workload else (command or [])
-    plan = CapturePlan(
-        command=argv,
-        name=_run_name(model) if model else (Path(command[0]).name if command else "run"),
-        traces=tuple(name for name in (*trace.split(","), *(["osrt"] if osrt else [])) if name),
-        cuda_graph=_one_of("--cuda-graph", cuda_graph, ("node", "whole")),
-        gpu_metrics="all" if gpu_metrics else None,
-        delay_s=delay,
-        duration_s=duration,
-        capture_range=None if profile else recorded,
-        trace_forks=trace_forks,
-        rank_reports=rank_reports,
-        auto=auto,
-        nsys_args=tuple(nsys_arg or ()),
-        environment=_environment(built_in=workload is not None, auto=auto),
-        keep_environment=keep_environment,
-        timeout_s=timeout,
-        nvtx_range=nvtx_range or REQUEST_RANGE,
-    )
-    plan, driver = _server(plan, profile, capture_range=capture_range, load=load, url=url, window=window)
-    found = find_nsys(nsys)
-    if dry_run:
-        directory = run_path(output or Path("runs"), plan.name, exact=output is not None)
-        sys.stdout.writelines(f"{line}\n" for line in command_lines(found, plan, directory, files))
-        return
-    if workload:
+    if job.is_built_in:
         _need_workload_packages()
-    if command and preflight:
-        _warn_of_lost_ranges(found, plan)
+    elif options.preflight:
+        _warn_of_lost_ranges(nsys, job.plan)
+    _name_unfinished(options.output.parent if options.output else RUNS)
     with terminations_as_interrupts(), _Progress() as progress:
-        result = run_capture(
-            plan,
-            nsys=found,
-            output=output or Path("runs"),
-            exact_output=output is not None,
-            force=force,
-            files=files,
-            results=[RESULT_NAME] if workload else [],
-            server=driver,
-            attempts=3 if workload else 1,
+        return run_capture(
+            job.plan,
+            nsys=nsys,
+            output=options.output or RUNS,
+            exact_output=options.output is not None,
+            force=options.force,
+            files=dict(job.files),
+            results=[RESULT_NAME] if job.is_built_in else [],
+            server=job.driver,
+            attempts=3 if job.is_built_in else 1,
             observer=progress,
         )
-    analyze = analyze and bool(not result.exit_status or result.phases or result.counts["kernels"])
+
+
+def _recovered(run_dir: Path, options: CaptureOptions) -> CaptureResult:
+    """Finish what a killed capture left."""
+    from nsys_pipeline.capture.recover import recover
+    from nsys_pipeline.capture.session import terminations_as_interrupts
+    from nsys_pipeline.nsys import find_nsys
+
+    nsys = find_nsys(options.nsys)
+    with terminations_as_interrupts(), _Progress() as progress:
+        return recover(run_dir, nsys=nsys, observer=progress)
+
+
+def _name_unfinished(folder: Path) -> None:
+    """Say which captures beside the new one were killed."""
+    from nsys_pipeline.capture.recover import find_unfinished
+
+    for path in find_unfinished(folder):
+        shown = printable(str(path))
+        sys.stderr.write(
+            f"note: a capture into `{shown}` was killed: `llmperf capture --recover {shown}` finishes it\n"
+        )
+
+
+def _finish(result: CaptureResult, options: CaptureOptions, *, is_auto: bool = False) -> None:
+    """Tell what was found, analyze the traces, and pass the workload's status on."""
+    analyze = options.analyze and bool(not result.exit_status or result.phases or result.counts["kernels"])
     # With `--auto` the capture knows better than the analysis why there are no ranges.
-    reported = tuple(code for code in _REPORTED_BY_ANALYSIS if not (auto and code == "no-nvtx"))
+    reported = tuple(code for code in _REPORTED_BY_ANALYSIS if not (is_auto and code == "no-nvtx"))
     _tell(result, left_out=reported if analyze else ())
     if analyze:
         _analyze(result)
     if result.exit_status:
         raise typer.Exit(result.exit_status)
-
-
-def _server(
-    plan: CapturePlan,
-    profile: str | None,
-    *,
-    capture_range: str | None,
-    load: str | None,
-    url: str | None,
-    window: str | None,
-) -> tuple[CapturePlan, ServerDriver | None]:
-    """Apply the recipe of a server to the plan."""
-    from nsys_pipeline.capture.profiles import plan_server, server_profile
-    from nsys_pipeline.capture.servers import ServerDriver
-
-    if profile is None:
-        if load is not None or url is not None or window is not None:
-            raise UsageError("`--load`, `--url` and `--window` belong to a server", hint="name it with `--profile`")
-        return plan, None
-    recipe = server_profile(profile)
-    has_server = bool(recipe.url or load)
-    arm_file = Path(tempfile.mkdtemp(prefix="llmperf-")) / "armed" if window and has_server else None
-    planned = plan_server(plan, recipe, capture_range=capture_range, window=_window(window, capture_range, arm_file))
-    if not has_server:
-        return planned, None
-    is_started = planned.capture_range is None
-    loads = tuple(shlex.split(load or ""))
-    return planned, ServerDriver(recipe, url=url, is_started=is_started, arm_file=arm_file, load=loads)
-
-
-def _window(text: str | None, capture_range: str | None, arm_file: Path | None) -> str | None:
-    """What tells the engine's marks when to record."""
-    from nsys_pipeline.workload.engines.window import parse_window
-
-    if text is None:
-        return None
-    if capture_range == "none":
-        raise UsageError("`--window` and `--capture-range none` are two ways to say when to record: use one")
-    try:
-        parse_window(text)
-    except ValueError as error:
-        raise UsageError(str(error), hint="write 30s, 200steps or 50requests") from error
-    return text if arm_file is None else f"{text}:{arm_file}"
 
 
 def _warn_of_lost_ranges(nsys: Nsys, plan: CapturePlan) -> None:
@@ -356,139 +155,6 @@ def _need_workload_packages() -> None:
             f"the built-in workload needs {' and '.join(missing)}, which this Python does not have",
             hint="pip install '.[workload]' in a checkout of llmperf, or capture a command of yours: `-- COMMAND`",
         )
-
-
-def _run_name(model: str) -> str:
-    """Name of run and model: the file's, or its folder's for a `config.json`; else the end of preset, folder or id."""
-    path = Path(model)
-    if path.suffix != ".json":
-        return path.resolve().name if path.is_dir() else path.name
-    return path.stem if path.stem != "config" else path.resolve().parent.name
-
-
-def _check_workload(ctx: typer.Context, *, has_model: bool, has_command: bool) -> None:
-    """Raise UsageError for options that would have no effect: nobody should measure what was not asked for."""
-    typed = _typed_options(ctx)
-    if has_model and has_command:
-        raise UsageError("a model and a command are two workloads", hint="give `--model` or `-- COMMAND`")
-    ignored = [name for name, panel in typed.items() if panel == _BUILT_IN and name != "--model"]
-    if ignored and not has_model:
-        raise UsageError(
-            f"{_listed(ignored)} {'belongs' if len(ignored) == 1 else 'belong'} to the built-in workload",
-            hint="give it to COMMAND itself, after `--`" if has_command else "name a model with `--model`",
-        )
-    if has_model and "--auto" in typed:
-        raise UsageError("`--auto` is for `-- COMMAND`", hint="the built-in workload marks its own passes: drop it")
-    if has_model and "--profile" in typed:
-        raise UsageError("`--profile` is for a server's `-- COMMAND`", hint="drop it, or give the server's command")
-    same = [name for name in typed if name in ("--batch", "--prompt-tokens")]
-    if "--shape" in typed and same:
-        raise UsageError(f"`--shape` and {_listed(same)} say the same thing", hint="use one of them")
-    if "--nvtx-range" in typed and ctx.params.get("capture_range") != "nvtx":
-        raise UsageError("`--nvtx-range` needs `--capture-range nvtx`", hint="say that this range is what is recorded")
-    is_alone = ctx.params.get("nproc", 1) == 1
-    if "--parallel" in typed and is_alone:
-        raise UsageError("`--parallel` needs `--nproc`", hint="say how many processes share the work")
-    if "--profile" in typed and "--rank-reports" in typed:
-        raise UsageError("`--profile` and `--rank-reports` do not go together", hint="a server has one report: drop it")
-    if has_model and "--rank-reports" in typed and is_alone:
-        raise UsageError("`--rank-reports` needs `--nproc`", hint="one process makes one report")
-
-
-def _typed_options(ctx: typer.Context) -> dict[str, str | None]:
-    """Options that stand on the command line, and the heading of each."""
-    return {
-        parameter.opts[0]: getattr(parameter, "rich_help_panel", None)
-        for parameter in ctx.command.params
-        if parameter.name and (source := ctx.get_parameter_source(parameter.name)) and source.name == "COMMANDLINE"
-    }
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(f"`{name}`" for name in names[:-1]), f"`{names[-1]}`"]))
-
-
-def _built_in(model: str, **settings: Any) -> tuple[WorkloadOptions, dict[str, Any]]:
-    """Options of the built-in workload, and the model's config as a file of the run directory."""
-    from nsys_pipeline.model.load import load_config
-    from nsys_pipeline.workload.options import WorkloadOptions
-
-    for name, choices in (
-        ("weights", ("random", "pretrained")),
-        ("sync", ("step", "request")),
-        ("dtype", (None, "bfloat16", "float16", "float32")),
-        ("capture_range", (None, "profiler", "nvtx")),
-    ):
-        _one_of(f"--{name.replace('_', '-')}", settings[name], choices)
-    settings["name"] = _run_name(model)
-    if settings["weights"] == "pretrained":
-        # Without a config at hand, transformers finds out: it may download one.
-        try:
-            _, config = load_config(model)
-        except ModelError:
-            config = {}
-        _check_model(settings["name"], config)
-        if Path(model).expanduser().is_file():
-            raise UsageError(
-                f"`{model}` is a config and holds no weights",
-                hint="pass the directory of a checkpoint or a hub id, or drop `--weights pretrained`",
-            )
-        return WorkloadOptions(model=model, **settings), {}
-    _, config = load_config(model)
-    _check_model(settings["name"], config)
-    return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
-
-
-def _check_model(name: str, config: Mapping[str, Any]) -> None:
-    """Raise before nsys is started what is wrong with the config; of a type not known here, transformers judges."""
-    from nsys_pipeline.model import Model, known_model_types
-    from nsys_pipeline.model.fields import MissingFieldError
-
-    if config.get("is_encoder_decoder"):
-        raise UsageError(
-            f"`{name}` is an encoder-decoder, and the built-in workload runs decoders alone",
-            hint="capture a program of yours that runs it: `llmperf capture --auto -- COMMAND`",
-        )
-    if config.get("model_type") in known_model_types():
-        # Random weights are not quantized, and transformers has defaults for what is missing.
-        with contextlib.suppress(MissingFieldError):
-            Model.from_config({key: value for key, value in config.items() if key != "quantization_config"}, name)
-
-
-def _shape(text: str, new_tokens: int) -> Any:
-    from nsys_pipeline.workload.options import Shape
-
-    try:
-        return Shape.parse(text, new_tokens=new_tokens)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
-
-
-def _one_of(option: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    if value not in choices:
-        names = ", ".join(str(choice) for choice in choices if choice is not None)
-        raise UsageError(f"`{option} {value}` is not one of {names}")
-    return value
-
-
-def _python(nproc: int) -> list[str]:
-    if nproc == 1:
-        return [sys.executable]
-    # The launcher itself goes under nsys, so that every rank is in one report.
-    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}"]
-
-
-def _environment(*, built_in: bool, auto: bool) -> dict[str, str]:
-    """Let the target find this package, or the markers that start with every Python process."""
-    package = Path(__file__).resolve().parents[1]
-    if built_in:
-        return _import_path(package.parent)
-    return _import_path(package / "workload" / "inject") if auto else {}
-
-
-def _import_path(first: Path) -> dict[str, str]:
-    inherited = os.environ.get("PYTHONPATH")
-    return {"PYTHONPATH": f"{first}{os.pathsep}{inherited}" if inherited else str(first)}
 
 
 class _Progress:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
+import attrs
 import typer
 
 from nsys_pipeline.errors import UsageError
@@ -273,3 +275,28 @@ def check_output(path: Path, *, force: bool) -> None:
     """Raise UsageError where writing `path` would replace a file without `force`."""
     if path.exists() and not force:
         raise UsageError(f"`{path}` exists", hint="choose another name, or pass --force to replace it")
+
+
+Record = TypeVar("Record")
+
+
+def takes(record: type[Record]) -> Callable[[Callable[[typer.Context, Record], None]], Callable[..., None]]:
+    """A verb that gets an instance of `record`, an attrs class each of whose fields says what option it is."""
+
+    def decorate(verb: Callable[[typer.Context, Record], None]) -> Callable[..., None]:
+        def run(ctx: typer.Context, **typed: Any) -> None:
+            verb(ctx, record(**typed))
+
+        hints = get_type_hints(record, include_extras=True)
+        fields: Any = attrs.fields(record)  # type: ignore[arg-type]
+        named = [
+            Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+            for field in fields
+        ]
+        context = Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+        run.__signature__ = Signature([context, *named])  # type: ignore[attr-defined]
+        run.__annotations__ = {"ctx": typer.Context, **hints}
+        run.__doc__, run.__name__ = verb.__doc__, verb.__name__
+        return run
+
+    return decorate

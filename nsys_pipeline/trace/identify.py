@@ -29,6 +29,9 @@ PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
 SQLITE_MAGIC = b"SQLite format 3\x00"
 REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
 COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
+UNFINISHED = ".partial"
+"""Where a capture keeps what is not finished."""
+
 _RUN_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep")
 
 
@@ -106,6 +109,11 @@ def _identify_dir(path: Path) -> Kind:
         return Kind.RUN_DIR if len(traces) == 1 else Kind.JOB
     if any(path.glob("*.parquet")):
         return Kind.PARQUET_DIR
+    if (path / UNFINISHED).is_dir():
+        raise TraceError(
+            f"`{path}` holds a capture that still runs, or was killed before it was finished",
+            hint=f"`llmperf capture --recover {path}` finishes one that was killed",
+        )
     if (path / "run.json").exists():
         raise TraceError(f"`{path}` is a run directory without a trace", hint=f"`{path}/workload.log` may say why")
     raise TraceError(f"`{path}` is a folder without a trace in it", hint=HINT)

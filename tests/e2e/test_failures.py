@@ -326,3 +326,35 @@ def test_workload_fails_before_the_capture_range(nsys: Nsys, tmp_path: Path) -> 
         in done.stderr
     )
     assert names(tmp_path / "run") == ["run.json", "workload.log"]
+
+
+def test_llmperf_is_killed_and_another_finishes(nsys: Nsys, tmp_path: Path) -> None:
+    # given a workload that goes on for a while, and a capture that is killed as soon as it has begun
+    program = tmp_path / "slow.py"
+    program.write_text(
+        "import pathlib, time\nfrom nsys_pipeline.markers import phase\npathlib.Path('begun').touch()\n"
+        "for _ in range(20):\n    with phase('decode'):\n        time.sleep(0.2)\npathlib.Path('ended').touch()\n"
+    )
+    command = ("capture", "--no-analyze", "-o", "run", "--", sys.executable, program)
+    killed = llmperf_signalled(
+        *command,
+        cwd=tmp_path,
+        when=(tmp_path / "begun").exists,
+        send=[(0.5, signal.SIGKILL)],
+        run_dir=tmp_path / "run",
+    )
+    assert killed.code == -signal.SIGKILL
+    assert names(tmp_path / "run") == [".partial"]
+
+    # when it is taken over while nsys still records
+    done = llmperf("capture", "--recover", "run", "--no-analyze", cwd=tmp_path)
+
+    # then the workload has run to its end, and the trace holds all of it
+    assert done.code == 0, done.stderr
+    assert "nsys still records: waiting for the workload to end" in done.stderr
+    assert (tmp_path / "ended").exists()
+    assert names(tmp_path / "run") == WHOLE_RUN
+    assert (
+        len([event for event in llmperf_events(tmp_path / "run" / "trace.sqlite")[0] if event.name == "decode"]) == 20
+    )
+    assert run_record(tmp_path / "run")["recovered"] is True

@@ -183,6 +183,23 @@ def test_secret_on_the_command_line_is_not_in_the_record(nsys: Nsys, tmp_path: P
     assert run_record(tmp_path / "run")["plan"]["command"] == ["env", "DB_PASSWORD=***", "true", "***"]
 
 
+def test_secrets_on_the_command_line_are_in_no_file_but_the_report(nsys: Nsys, tmp_path: Path) -> None:
+    token, key, password = "hf_abcdefghijklmnop", "sk_0123456789abcdef", "pass-word-1234"
+    arguments = ("--token", token, f"--api-key={key}", f"https://me:{password}@example.com/x")
+    done = llmperf(
+        *("capture", "--no-analyze", "-o", "run", "--", sys.executable, "-c", "pass", *arguments), cwd=tmp_path
+    )
+    assert done.code == 0
+    for path in (tmp_path / "run").iterdir():
+        for secret in (token, key, password):
+            assert path.suffix == ".nsys-rep" or secret.encode() not in path.read_bytes(), path
+    words = run_record(tmp_path / "run")["plan"]["command"]
+    assert words[-4:] == ["--token", "***", "--api-key=***", "https://me:***@example.com/x"]
+    # nsys' own file holds them, and that is said
+    assert "warning: the value of --token is in trace.nsys-rep; " in done.stderr
+    assert "do not share trace.nsys-rep\n" in done.stderr
+
+
 def test_arguments_that_are_not_utf8(nsys: Nsys, tmp_path: Path) -> None:
     done = llmperf("capture", "--no-analyze", "-o", "run", "--", "echo", "w\udce9", cwd=tmp_path)
     # nsys 2024.2 refuses them itself; what was tried is recorded all the same

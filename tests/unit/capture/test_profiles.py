@@ -10,7 +10,7 @@ import pytest
 from nsys_pipeline.capture import CapturePlan
 from nsys_pipeline.capture.profiles import SERVERS_VARIABLE, plan_server, server_profile, server_profiles
 from nsys_pipeline.capture.servers import ServerDriver
-from nsys_pipeline.cli.capture import _PROFILES
+from nsys_pipeline.cli.capture_options import PROFILES
 from nsys_pipeline.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -57,7 +57,7 @@ def test_unknown_server() -> None:
 
 
 def test_help_names_every_server() -> None:
-    assert set(_PROFILES) == set(server_profiles())
+    assert set(PROFILES) == set(server_profiles())
 
 
 def test_documentation_has_every_server_and_says_what_it_was_tested_with() -> None:

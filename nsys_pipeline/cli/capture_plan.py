@@ -1,0 +1,218 @@
+"""From the options of `llmperf capture` to what is run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan
+from nsys_pipeline.cli.capture_options import CaptureOptions
+from nsys_pipeline.errors import ModelError, UsageError
+
+if TYPE_CHECKING:
+    from nsys_pipeline.capture.servers import ServerDriver
+    from nsys_pipeline.workload.options import WorkloadOptions
+
+CONFIG_NAME = "config.json"
+RESULT_NAME = "workload.json"
+
+
+@attrs.frozen(kw_only=True)
+class CaptureJob:
+    """A capture to be made: the plan of nsys, files that the run directory gets first, and what drives a server."""
+
+    plan: CapturePlan
+    files: Mapping[str, Any]
+    driver: ServerDriver | None
+    is_built_in: bool
+
+
+def planned(options: CaptureOptions) -> CaptureJob:
+    """What `options` ask for. Raises UsageError and ModelError for what cannot be run."""
+    workload, files = _built_in(options) if options.model is not None else (None, {})
+    # A server's steps are marked as transformers' passes are.
+    auto = options.auto or options.profile is not None
+    command = tuple(options.command or ())
+    if workload:
+        command = (*_python(options.nproc), "-m", "nsys_pipeline.workload", *workload.argv())
+    plan = CapturePlan(
+        command=command,
+        name=_name(options),
+        traces=tuple(name for name in (*options.trace.split(","), *(["osrt"] if options.osrt else [])) if name),
+        cuda_graph=_one_of("--cuda-graph", options.cuda_graph, ("node", "whole")),
+        gpu_metrics="all" if options.gpu_metrics else None,
+        delay_s=options.delay,
+        duration_s=options.duration,
+        capture_range=None if options.profile else _recorded(options),
+        trace_forks=options.trace_forks,
+        rank_reports=options.rank_reports,
+        auto=auto,
+        nsys_args=tuple(options.nsys_arg or ()),
+        environment=_environment(built_in=workload is not None, auto=auto),
+        keep_environment=options.keep_environment,
+        timeout_s=options.timeout,
+        nvtx_range=options.nvtx_range or REQUEST_RANGE,
+    )
+    plan, driver = _server(plan, options)
+    return CaptureJob(plan=plan, files=files, driver=driver, is_built_in=workload is not None)
+
+
+def _recorded(options: CaptureOptions) -> str | None:
+    return None if options.capture_range == "none" else options.capture_range
+
+
+def _name(options: CaptureOptions) -> str:
+    if options.model is not None:
+        return _run_name(options.model)
+    return Path(options.command[0]).name if options.command else "run"
+
+
+def _server(plan: CapturePlan, options: CaptureOptions) -> tuple[CapturePlan, ServerDriver | None]:
+    """Apply the recipe of a server to the plan."""
+    from nsys_pipeline.capture.profiles import plan_server, server_profile
+    from nsys_pipeline.capture.servers import ServerDriver
+
+    load, url, window = options.load, options.url, options.window
+    if options.profile is None:
+        if load is not None or url is not None or window is not None:
+            raise UsageError("`--load`, `--url` and `--window` belong to a server", hint="name it with `--profile`")
+        return plan, None
+    recipe = server_profile(options.profile)
+    has_server = bool(recipe.url or load)
+    checked = _window(window, options.capture_range)
+    # Made when the load begins.
+    arm_file = Path(tempfile.mkdtemp(prefix="llmperf-")) / "armed" if checked and has_server else None
+    told = checked and (f"{checked}:{arm_file}" if arm_file else checked)
+    planned = plan_server(plan, recipe, capture_range=options.capture_range, window=told)
+    if not has_server:
+        return planned, None
+    is_started = planned.capture_range is None
+    loads = tuple(shlex.split(load or ""))
+    return planned, ServerDriver(recipe, url=url, is_started=is_started, arm_file=arm_file, load=loads)
+
+
+def _window(text: str | None, capture_range: str | None) -> str | None:
+    """`--window`, checked."""
+    from nsys_pipeline.workload.engines.window import parse_window
+
+    if text is None:
+        return None
+    if capture_range == "none":
+        raise UsageError("`--window` and `--capture-range none` are two ways to say when to record: use one")
+    try:
+        parse_window(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="write 30s, 200steps or 50requests") from error
+    return text
+
+
+def _run_name(model: str) -> str:
+    """Name of run and model: the file's, or its folder's for a `config.json`; else the end of preset, folder or id."""
+    path = Path(model)
+    if path.suffix != ".json":
+        return path.resolve().name if path.is_dir() else path.name
+    return path.stem if path.stem != "config" else path.resolve().parent.name
+
+
+def _built_in(options: CaptureOptions) -> tuple[WorkloadOptions, dict[str, Any]]:
+    """Options of the built-in workload, and the model's config as a file of the run directory."""
+    from nsys_pipeline.model.load import load_config
+    from nsys_pipeline.workload.options import Shape, WorkloadOptions
+
+    model, name = str(options.model), _name(options)
+    shapes = tuple(_shape(text, options.new_tokens) for text in options.shape or ())
+    settings: dict[str, Any] = {
+        "name": name,
+        "weights": _one_of("--weights", options.weights, ("random", "pretrained")),
+        "shapes": shapes or (Shape(options.batch, options.prompt_tokens, options.new_tokens),),
+        "repeats": options.repeats,
+        "warmup": options.warmup,
+        "dtype": _one_of("--dtype", options.dtype, (None, "bfloat16", "float16", "float32")),
+        "device": options.device,
+        "attn": options.attn,
+        "compile": options.compile_model,
+        "cuda_graphs": options.cuda_graphs,
+        "sample": options.sample,
+        "sync": _one_of("--sync", options.sync, ("step", "request")),
+        "layers": options.layers,
+        "ops": options.ops,
+        "parallel": _one_of("--parallel", options.parallel, ("data", "tensor")) if options.nproc > 1 else None,
+        "capture_range": _one_of("--capture-range", _recorded(options), (None, "profiler", "nvtx")),
+        "result": Path("{run_dir}") / RESULT_NAME,
+    }
+    if options.weights == "pretrained":
+        # Without a config at hand, transformers finds out: it may download one.
+        try:
+            _, config = load_config(model)
+        except ModelError:
+            config = {}
+        _check_model(name, config)
+        if Path(model).expanduser().is_file():
+            raise UsageError(
+                f"`{model}` is a config and holds no weights",
+                hint="pass the directory of a checkpoint or a hub id, or drop `--weights pretrained`",
+            )
+        return WorkloadOptions(model=model, **settings), {}
+    _, config = load_config(model)
+    _check_model(name, config)
+    return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
+
+
+def _check_model(name: str, config: Mapping[str, Any]) -> None:
+    """Raise before nsys is started what is wrong with the config; of a type not known here, transformers judges."""
+    from nsys_pipeline.model import Model, known_model_types
+    from nsys_pipeline.model.fields import MissingFieldError
+
+    if config.get("is_encoder_decoder"):
+        raise UsageError(
+            f"`{name}` is an encoder-decoder, and the built-in workload runs decoders alone",
+            hint="capture a program of yours that runs it: `llmperf capture --auto -- COMMAND`",
+        )
+    if config.get("model_type") in known_model_types():
+        # Random weights are not quantized, and transformers has defaults for what is missing.
+        with contextlib.suppress(MissingFieldError):
+            Model.from_config({key: value for key, value in config.items() if key != "quantization_config"}, name)
+
+
+def _shape(text: str, new_tokens: int) -> Any:
+    from nsys_pipeline.workload.options import Shape
+
+    try:
+        return Shape.parse(text, new_tokens=new_tokens)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _one_of(option: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    if value not in choices:
+        names = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise UsageError(f"`{option} {value}` is not one of {names}")
+    return value
+
+
+def _python(nproc: int) -> list[str]:
+    if nproc == 1:
+        return [sys.executable]
+    # The launcher itself goes under nsys, so that every rank is in one report.
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}"]
+
+
+def _environment(*, built_in: bool, auto: bool) -> dict[str, str]:
+    """Let the target find this package, or the markers that start with every Python process."""
+    package = Path(__file__).resolve().parents[1]
+    if built_in:
+        return _import_path(package.parent)
+    return _import_path(package / "workload" / "inject") if auto else {}
+
+
+def _import_path(first: Path) -> dict[str, str]:
+    inherited = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{first}{os.pathsep}{inherited}" if inherited else str(first)}
