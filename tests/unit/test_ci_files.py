@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -30,3 +31,43 @@ def test_each_requirement_has_an_oldest_version(extras: list[str]) -> None:
     pins = dict(line.split("==") for line in done.stdout.split())
     assert set(pins) == names
     assert all(f"{name}>={version}" in " ".join(wanted) for name, version in pins.items())
+
+
+def text(path: str) -> str:
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def test_hosted_ci_runs_each_python_that_is_promised_and_scripts_that_are_there() -> None:
+    workflow = text(".github/workflows/ci.yml")
+    promised = [one.rpartition(" ")[2] for one in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", one)]
+    quoted = ", ".join(f'"{version}"' for version in promised)
+    assert f"python: [{quoted}]" in workflow
+    assert "dependencies: [newest, oldest]" in workflow
+    assert {"macos-latest", "windows-latest"} <= set(re.findall(r"os: (\S+?),", workflow))
+    scripts = re.findall(r"- run: (\S+)", workflow)
+    assert scripts == [".ci/portable", ".ci/run"]
+    assert all(os.access(ROOT / script, os.X_OK) for script in scripts)
+
+
+def test_what_runs_on_other_systems_is_there() -> None:
+    listed = re.search(r"^everywhere=\(\n(.*?)^\)", text(".ci/portable"), re.MULTILINE | re.DOTALL)
+    assert listed
+    assert [path for path in listed[1].split() if not (ROOT / path).exists()] == []
+
+
+def test_a_commit_is_checked_as_lint_checks() -> None:
+    recipe = re.search(r"^lint:\n((?:    .*\n)+)", text("justfile"), re.MULTILINE)
+    assert recipe
+    hooks = re.findall(r"entry: (.+?)(?:, language|\n)", text(".pre-commit-config.yaml"))
+    assert {line.strip() for line in recipe[1].splitlines()} <= set(hooks)
+
+
+def test_the_pinned_tools_are_those_that_dev_allows() -> None:
+    pinned = dict(line.split("==") for line in text(".ci/tools.txt").splitlines() if not line.startswith("#"))
+    allowed = dict(one.split(">=") for one in PROJECT["optional-dependencies"]["dev"] if ">=" in one)
+    assert pinned.keys() == allowed.keys()
+    assert all(version_of(pinned[name]) >= version_of(least) for name, least in allowed.items())
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(".")))
