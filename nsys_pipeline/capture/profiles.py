@@ -16,6 +16,10 @@ from nsys_pipeline.errors import UsageError
 SERVERS_VARIABLE = "LLMPERF_SERVERS"
 """Environment variable that names a table of servers of the user's."""
 
+WINDOW_VARIABLE = "LLMPERF_WINDOW"
+"""Environment variable that tells the marks of an engine what to record; workload/engines/window.py reads it."""
+
+_WINDOW_HINT = "`--window` needs an engine whose steps are marked, and a load that it runs"
 _NO_RANGE = "none"
 _RANGES = ("profiler", "nvtx", _NO_RANGE)
 _RANGE_ENDS = ("repeat", "stop")
@@ -106,27 +110,32 @@ def _read(path: Path) -> dict[str, ServerProfile]:
     return {profile.name: profile for profile in profiles}
 
 
-def plan_server(plan: CapturePlan, profile: ServerProfile, *, capture_range: str | None = None) -> CapturePlan:
+def plan_server(
+    plan: CapturePlan, profile: ServerProfile, *, capture_range: str | None = None, window: str | None = None
+) -> CapturePlan:
     """Return `plan` with what `profile` adds; the user's own environment and arguments win.
 
     `capture_range` replaces the profile's: profiler, nvtx, or none to record the server from its start, without what
-    its profiler needs.
+    its profiler needs. With `window`, the value of LLMPERF_WINDOW, the marks start and stop the recording.
     """
-    chosen = capture_range or profile.range
+    chosen = capture_range or ("profiler" if window else profile.range)
     added = [
         part
         for option, value in profile.arguments.items()
         if chosen != _NO_RANGE
+        and window is None
         and not any(argument.split("=")[0].startswith(option.split(".")[0]) for argument in plan.command)
         for part in (option, value)
     ]
     environment = {name: os.environ.get(name, value) for name, value in profile.environment.items()}
+    if window is not None:
+        environment[WINDOW_VARIABLE] = window
     return attrs.evolve(
         plan,
         command=(*plan.command, *added),
         environment=environment | dict(plan.environment),
         capture_range=None if chosen == _NO_RANGE else chosen,
-        capture_range_end=profile.range_end,
-        range_hint=profile.hint,
+        capture_range_end=profile.range_end if window is None else "stop",
+        range_hint=profile.hint if window is None else _WINDOW_HINT,
         trace_forks=True,
     )

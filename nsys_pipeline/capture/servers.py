@@ -23,6 +23,7 @@ class ServerDriver:
     """Waits for the server, records while the load runs, and then asks for the server to be stopped.
 
     `is_started`: nsys records from the start of the server, so that nobody asks it to begin or end a recording.
+    `arm_file` is made when the load begins: something in the server waits for it and records then.
     Without `load` it only says when the server is ready and how to record; Ctrl-C then ends the capture.
     """
 
@@ -32,6 +33,7 @@ class ServerDriver:
         *,
         url: str | None = None,
         is_started: bool = False,
+        arm_file: Path | None = None,
         load: tuple[str, ...] = (),
         ready_timeout_s: float = READY_TIMEOUT_S,
     ) -> None:
@@ -39,7 +41,8 @@ class ServerDriver:
         if base is None:
             raise UsageError("this profile has no server to wait for", hint="drop `--load` and `--url`")
         self._profile, self._url = profile, base.rstrip("/")
-        self._start, self._stop = (None, None) if is_started else (profile.start, profile.stop)
+        self._start, self._stop = (None, None) if is_started or arm_file else (profile.start, profile.stop)
+        self._arm_file = arm_file
         self._load, self._ready_timeout_s = load, ready_timeout_s
         self._ended = threading.Event()
         self._thread: threading.Thread | None = None
@@ -62,9 +65,13 @@ class ServerDriver:
         try:
             self._wait_until_ready()
             if not self._load:
+                if self._arm_file is not None:
+                    self._arm_file.touch()
                 say(self._instructions())
                 return
             self._call(self._start, self._profile.start_body)
+            if self._arm_file is not None:
+                self._arm_file.touch()
             say("the server is ready; running the load")
             self.load_status = self._run_load(log)
             self._call(self._stop, None)

@@ -129,6 +129,12 @@ class CaptureOptions:
         typer.Option(help="Record while this command runs, then stop the server.", rich_help_panel=_SERVER),
     ] = None
     url: Annotated[str | None, typer.Option(help="Address of the server.", rich_help_panel=_SERVER)] = None
+    window: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N{s|steps|requests}", help="Record so much of the engine's work only.", rich_help_panel=_SERVER
+        ),
+    ] = None
     nsys_arg: Annotated[
         list[str] | None, typer.Option(help="Passed to nsys profile as it is; repeatable.", rich_help_panel=_RECORDING)
     ] = None

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,17 +80,38 @@ def _server(plan: CapturePlan, options: CaptureOptions) -> tuple[CapturePlan, Se
     from nsys_pipeline.capture.profiles import plan_server, server_profile
     from nsys_pipeline.capture.servers import ServerDriver
 
-    load, url = options.load, options.url
+    load, url, window = options.load, options.url, options.window
     if options.profile is None:
-        if load is not None or url is not None:
-            raise UsageError("`--load` and `--url` belong to a server", hint="name it with `--profile`")
+        if load is not None or url is not None or window is not None:
+            raise UsageError("`--load`, `--url` and `--window` belong to a server", hint="name it with `--profile`")
         return plan, None
     recipe = server_profile(options.profile)
-    planned = plan_server(plan, recipe, capture_range=options.capture_range)
-    if not (recipe.url or load):
+    has_server = bool(recipe.url or load)
+    checked = _window(window, options.capture_range)
+    # Made when the load begins.
+    arm_file = Path(tempfile.mkdtemp(prefix="llmperf-")) / "armed" if checked and has_server else None
+    told = checked and (f"{checked}:{arm_file}" if arm_file else checked)
+    planned = plan_server(plan, recipe, capture_range=options.capture_range, window=told)
+    if not has_server:
         return planned, None
     is_started = planned.capture_range is None
-    return planned, ServerDriver(recipe, url=url, is_started=is_started, load=tuple(shlex.split(load or "")))
+    loads = tuple(shlex.split(load or ""))
+    return planned, ServerDriver(recipe, url=url, is_started=is_started, arm_file=arm_file, load=loads)
+
+
+def _window(text: str | None, capture_range: str | None) -> str | None:
+    """`--window`, checked."""
+    from nsys_pipeline.workload.engines.window import parse_window
+
+    if text is None:
+        return None
+    if capture_range == "none":
+        raise UsageError("`--window` and `--capture-range none` are two ways to say when to record: use one")
+    try:
+        parse_window(text)
+    except ValueError as error:
+        raise UsageError(str(error), hint="write 30s, 200steps or 50requests") from error
+    return text
 
 
 def _run_name(model: str) -> str:

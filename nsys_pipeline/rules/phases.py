@@ -20,8 +20,9 @@ ROLES = ("phase", "request", "warmup", "library", "autograd", "ignore")
 LIBRARY_ROLES = ("library", "autograd")
 # A range is no phase where one of greater strength encloses it: it is a part of that one.
 STRONG, WEAK, FRAMEWORK, CONTAINER = 3, 2, 1, 0
-# Ranges of our own domain that subdivide a phase; every other name there is a phase (contract 1).
-SUBSTAGE = re.compile(r"^(vision|layer|op)\.")
+# Ranges of our own domain that subdivide a phase, or say what is recorded; every other name there is a phase (contract
+# 1).
+SUBSTAGE = re.compile(r"^(?:(?:vision|layer|op)\.|recording$)")
 
 _FOR_THE_REST = "choose another name: this is what llmperf calls the work in no phase"
 # Names that the report, or a range, has another meaning for. Compared without case, blanks, dashes and underscores.

@@ -33,8 +33,8 @@ class Finished:
     stderr: str
 
 
-def llmperf(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
-    """Run to the end; `environment` is added to this process's.
+def llmperf(*arguments: str | Path, cwd: Path, timeout_s: float = _TIMEOUT_S, **environment: str) -> Finished:
+    """Run to the end; `environment` is added to this process's. It is killed after `timeout_s`.
 
     Faults of nsys 2024.2 spoil about one capture in a hundred, by chance; such a run is made again, from the start.
     """
@@ -44,7 +44,13 @@ def llmperf(*arguments: str | Path, cwd: Path, **environment: str) -> Finished:
         if run_dir is not None and is_new:
             shutil.rmtree(run_dir, ignore_errors=True)
         process = _start(arguments, cwd, environment)
-        stdout, stderr = process.communicate(timeout=_TIMEOUT_S)
+        try:
+            stdout, stderr = process.communicate(timeout=timeout_s)
+        except subprocess.TimeoutExpired:
+            # A second signal makes it give up what it records; nothing of it may live on.
+            process.terminate()
+            process.communicate(timeout=_TIMEOUT_S)
+            raise
         if _BY_CHANCE not in stderr:
             break
     if process.returncode != 0 and run_dir is not None and (run_dir / "workload.log").is_file():

@@ -32,6 +32,8 @@ QWEN3 = {
     "vocab_size": VOCAB, "max_position_embeddings": 512, "tie_word_embeddings": True, "rms_norm_eps": 1e-6,
     "rope_theta": 10000.0, "hidden_act": "silu", "torch_dtype": "bfloat16", "bos_token_id": 1, "eos_token_id": 2,
 }  # fmt: skip
+# A minute on a machine that does nothing else.
+TIMEOUT_S = 900
 ENVIRONMENT = {
     "VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1",
 }  # fmt: skip
@@ -142,7 +144,8 @@ def totals(found: dict[str, Any]) -> tuple[int, int]:
 def test_every_step_of_the_llm_class(nsys: Nsys, vllm_python: Path, model: Path, tmp_path: Path) -> None:
     program = PROGRAMS / "engines" / "vllm_llm.py"
     command = ("--", vllm_python, program, model)
-    done = llmperf("capture", "--no-analyze", "--profile", "vllm", "-o", "run", *command, cwd=tmp_path, **ENVIRONMENT)
+    recipe = ("--no-analyze", "--profile", "vllm", "-o", "run")
+    done = llmperf("capture", *recipe, *command, cwd=tmp_path, timeout_s=TIMEOUT_S, **ENVIRONMENT)
     assert done.code == 0, done.stderr
     assert "llmperf: vLLM" not in (tmp_path / "run" / "workload.log").read_text()
     marks = Marks.of(tmp_path / "run" / "trace.sqlite")
@@ -201,7 +204,7 @@ def test_a_server_that_guesses(nsys: Nsys, vllm_python: Path, model: Path, tmp_p
     recipe = ("--profile", "vllm-serve", "--capture-range", "none", "--url", url)
     done = llmperf(
         "capture", "--no-analyze", *recipe, "--load", shlex.join(map(str, load)), "-o", "run", "--", *map(str, server),
-        cwd=tmp_path, **ENVIRONMENT,
+        cwd=tmp_path, timeout_s=TIMEOUT_S, **ENVIRONMENT,
     )  # fmt: skip
     assert done.code == 0, done.stderr
     asked = {record["id"]: record for record in json.loads((tmp_path / "load.json").read_text())["records"]}

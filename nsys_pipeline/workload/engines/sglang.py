@@ -142,6 +142,7 @@ def _begin(state: _Process, batch: Any) -> None:
 
 
 def _mark(state: _Process, batch: Any, mode: str) -> None:
+    state.marks.before_step(state.numbers.count)
     drafts: list[int] = []
     if mode == "DECODE":
         kv_tokens = [length - 1 for length in _lengths(batch)]
@@ -167,7 +168,14 @@ def _mark(state: _Process, batch: Any, mode: str) -> None:
     numbers = state.numbers.of(ids) if ids else None
     adapters = sum(lora is not None for lora in getattr(batch, "lora_ids", None) or ())
     state.marks.begin(
-        phase, q_tokens, kv_tokens, logits, ids=numbers, new=named, drafts=drafts, adapters=adapters or None
+        phase,
+        q_tokens,
+        kv_tokens,
+        logits,
+        ids=numbers,
+        new=named,
+        drafts=drafts,
+        adapters=adapters or None,
     )
     if ids:
         state.numbers.keep(ids)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from nsys_pipeline import markers
+from nsys_pipeline.workload.engines.window import Window
 
 MIXED = "mixed"
 VERIFY = "verify"
@@ -51,7 +52,15 @@ class EngineSteps:
         self._can_describe = True
         self._fields: Mapping[str, Any] | None = None
         self._thread: int | None = None
+        self._window = Window.of_environment()
         self.is_off = False
+
+    def before_step(self, begun: int) -> None:
+        """Close what is open, and see to it that the window is recorded; `begun`: requests that have had a step."""
+        self.end()
+        # Warm-up is in no window.
+        if self._window is not None and not is_inside() and self._window.before_step(begun):
+            self.describe_again()
 
     def begin(self, phase: str, q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int, **details: Any) -> None:
         """Open the range of a step; one that is still open is closed first."""
@@ -144,6 +153,11 @@ class RequestNumbers:
         self._numbers: dict[str, int] = {}
         self._count = 0
         self._last: tuple[Sequence[str], markers.Encoded] = ((), markers.Encoded("[]"))
+
+    @property
+    def count(self) -> int:
+        """Requests that there have been."""
+        return self._count
 
     def add(self, request: str) -> int:
         """The number of a request that may be new."""

@@ -73,6 +73,7 @@ class _Steps:
                 self._begin(_batch(processor), model)
 
     def _begin(self, batch: list[Any], model: Any) -> None:
+        self.marks.before_step(self._numbers.count)
         ids = [str(future.state.request_id) for future in batch]
         q_tokens = [int(future.query_length) for future in batch]
         # What is computed now is counted in the offset already.

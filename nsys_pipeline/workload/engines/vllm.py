@@ -212,6 +212,7 @@ class VllmSteps:
         self.marks.describe_again()
 
     def _begin(self, output: Any) -> None:
+        self.marks.before_step(self._numbers.count)
         scheduled: Mapping[str, int] = output.num_scheduled_tokens
         ids, kv_tokens, named = self._requests(output)
         q_tokens = [scheduled[request] for request in ids]

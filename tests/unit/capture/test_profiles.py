@@ -41,6 +41,14 @@ def test_a_recording_from_the_start_needs_no_profiler_of_the_servers() -> None:
     assert (plan.command, plan.capture_range) == (("vllm", "serve", "m"), None)
 
 
+def test_a_window_is_recorded_by_the_marks() -> None:
+    for name in ("vllm-serve", "lmdeploy-serve"):
+        plan = plan_server(CapturePlan(command=("serve",)), server_profile(name), window="200steps:/tmp/armed")
+        assert plan.command == ("serve",)
+        assert (plan.capture_range, plan.capture_range_end) == ("profiler", "stop")
+        assert plan.environment["LLMPERF_WINDOW"] == "200steps:/tmp/armed"
+
+
 def test_unknown_server() -> None:
     with pytest.raises(UsageError, match="no profile `ollama`") as caught:
         server_profile("ollama")
