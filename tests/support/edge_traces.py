@@ -667,6 +667,16 @@ def no_global_pid_and_two_processes() -> TraceBuilder:
 
 
 @_edge
+def a_range_starts_in_the_nanosecond_in_which_a_phase_ends() -> TraceBuilder:
+    """What is launched after that instant is in the range alone."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(17, 23, "prefill", domain="llmperf").push(23, 90, "request")
+    main.launch(23, gpu=(24, 30)).launch(38, gpu=(54, 84))
+    return trace
+
+
+@_edge
 def no_ranges_at_all() -> TraceBuilder:
     """No NVTX_EVENTS table."""
     trace = TraceBuilder()

@@ -7,6 +7,22 @@
 --   start_ns      BIGINT  First instant. Unit: ns.
 --   range_id      BIGINT  Innermost open push/pop range, NULL for none.
 --   occurrence_id BIGINT  Innermost open push/pop phase, NULL for none.
+WITH segment AS MATERIALIZED (
+    SELECT lane, start_ns, span_id FROM macros.innermost_segments('attribute._range_spans')
+),
+-- A phase may end in the very nanosecond in which the next range of its thread starts: both hold that instant, so the phase
+-- changes one later than the range does.
+boundary AS (
+    SELECT lane, start_ns, span_id FROM segment
+    UNION ALL
+    SELECT p.global_tid, p.start_ns, s.span_id
+    FROM (
+        SELECT p.global_tid, p.start_ns
+        FROM attribute._phase_segments AS p
+        ANTI JOIN segment AS s ON s.lane = p.global_tid AND s.start_ns = p.start_ns
+    ) AS p
+    ASOF LEFT JOIN segment AS s ON s.lane = p.global_tid AND s.start_ns <= p.start_ns
+)
 SELECT s.lane AS global_tid, s.start_ns, s.span_id AS range_id, p.occurrence_id
-FROM macros.innermost_segments('attribute._range_spans') AS s
+FROM boundary AS s
 ASOF LEFT JOIN attribute._phase_segments AS p ON p.global_tid = s.lane AND p.start_ns <= s.start_ns
