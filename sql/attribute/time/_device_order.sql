@@ -44,7 +44,7 @@ swept AS (
     SELECT
         *,
         max(end_ns) OVER (sweep ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reach_ns,
-        count(*) FILTER (WHERE at_order = 0) OVER (sweep ROWS UNBOUNDED PRECEDING) AS slot
+        (sum(CASE WHEN at_order = 0 THEN 1 ELSE 0 END) OVER (sweep ROWS UNBOUNDED PRECEDING))::BIGINT AS slot
     FROM event
     WINDOW sweep AS (PARTITION BY device_id ORDER BY at_ns, at_order, op_id)
 )
