@@ -60,6 +60,7 @@ EXPECTED = {
     "checkpointed_forward": ["forward#0", "backward#0", "backward#0 other_thread", "backward#0 other_thread"],
     "other_engine_beside_a_backward": ["backward#0", "forward#0", "forward#1", "no_range"],
     "ranges_of_two_domains_that_cross": ["decode#0", "no_phase"],
+    "a_range_starts_in_the_nanosecond_in_which_a_phase_ends": ["prefill#0", "no_phase"],
     "ranges_that_touch": ["prefill#0", "decode#0", "decode#0", "no_range"],
     "ranges_that_start_together": ["decode#0", "prefill#0"],
     "pushes_that_were_never_popped": ["prefill#0", "no_range", "decode#0"],
