@@ -37,6 +37,7 @@ EDGE_REASONS: dict[str, dict[str, dict[str, int]]] = {
     "phase_inside_a_phase": {"prefill": {"inner_phase": 1}},
     "pushes_that_were_never_popped": {"decode": {"unclosed_range": 1}, "prefill": {"unclosed_range": 1}},
     "ranges_that_start_together": {"prefill": {"inner_phase": 1}},
+    "a_range_starts_in_the_nanosecond_in_which_a_phase_ends": {"prefill": {"call_outlives_range": 1}},
     "ranges_that_touch": {"decode": {"call_outlives_range": 1}},
     "times_since_1970": {"prefill": {"call_outlives_range": 1}},
     "start_end_range_that_ends_on_another_thread": {"decode": {"ended_on_another_thread": 1, "other_thread": 1}},

@@ -2,7 +2,7 @@
 
     fake_engine.py PORT [vllm|sglang|trtllm]
 
-vllm: the engine is spawned, and both ignore SIGTERM. sglang: the engine is forked, and ends when its parent is gone.
+The engine is spawned, as the real ones are, and ignores SIGTERM. vllm: so does the front.
 trtllm: no calls start a recording; the engine records the iterations that TLLM_PROFILE_START_STOP names.
 It needs no GPU: a recording is a range, which `--capture-range nvtx` listens to.
 """
@@ -69,7 +69,7 @@ if __name__ == "__main__":
     window = None
     if kind == "trtllm":
         window = [int(number) for number in os.environ["TLLM_PROFILE_START_STOP"].split("-")]
-    context = multiprocessing.get_context("fork" if kind == "sglang" else "spawn")
+    context = multiprocessing.get_context("spawn")
     front, back = context.Pipe()
     child = context.Process(target=engine, args=(back, window))
     child.start()
