@@ -2,7 +2,7 @@
 -- A rank is a process on a GPU. Its communicators have a stream each, as torch and NCCL have it.
 -- Grain: op_id.
 -- materialize: table
--- requires: attribute.gpu_work, load.strings, macros.kernel_family
+-- requires: attribute.gpu_work, attribute.kernel_families, load.strings
 -- columns:
 --   op_id       BIGINT   Joins attribute.gpu_work.
 --   lane        BIGINT   Rank and stream.
@@ -12,20 +12,12 @@
 --   number      BIGINT   1, 2, 3, … in the lane.
 --   start_ns    BIGINT   Unit: ns.
 --   end_ns      BIGINT   Unit: ns.
-WITH used AS (
-    SELECT DISTINCT name_id, full_name_id FROM attribute.gpu_work WHERE kind = 'kernel'
-),
-name AS (
-    SELECT u.name_id, u.full_name_id, short.value AS name
-    FROM used AS u
-    JOIN load.strings AS short ON short.string_id = u.name_id
-    LEFT JOIN load.strings AS long ON long.string_id = u.full_name_id
-    WHERE macros.kernel_family(short.value, long.value) = 'communication'
-),
-kernel AS (
-    SELECT w.op_id, w.process_key, w.device_id, w.stream_id, n.name, w.start_ns, w.end_ns
+WITH kernel AS (
+    SELECT w.op_id, w.process_key, w.device_id, w.stream_id, s.value AS name, w.start_ns, w.end_ns
     FROM attribute.gpu_work AS w
-    JOIN name AS n ON n.name_id = w.name_id AND n.full_name_id IS NOT DISTINCT FROM w.full_name_id
+    JOIN attribute.kernel_families AS f
+        ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id AND f.family = 'communication'
+    JOIN load.strings AS s ON s.string_id = w.name_id
     WHERE w.kind = 'kernel'
 )
 SELECT

@@ -1,7 +1,7 @@
 -- When each GPU is busy with each phase, warm-up left out.
 -- Grain: lane, group_id, start_ns; empty where the capture sampled no counters.
 -- materialize: table
--- requires: macros.islands, attribute._measured_work_intervals, load.metric_windows
+-- requires: macros.islands, attribute._measured_work_intervals
 -- columns:
 --   lane     BIGINT   GPU. Joins load.devices on device_id.
 --   group_id VARCHAR  The phase.
@@ -9,4 +9,3 @@
 --   end_ns   BIGINT   Unit: ns.
 SELECT group_id.lane AS lane, group_id.phase AS group_id, start_ns, end_ns
 FROM macros.islands('attribute._measured_work_intervals')
-WHERE group_id.lane IN (SELECT DISTINCT lane FROM load.metric_windows)

@@ -28,12 +28,16 @@
 WITH phase AS (
     SELECT DISTINCT lane, group_id FROM attribute._phase_islands
 ),
+-- Floating-point sums are taken in the order of time, so that each run of a trace has the same digits.
 stamped AS (
     SELECT
         i.group_id AS phase, i.lane AS device_id, count(*) AS samples,
-        avg(s.tensor_active_ratio) AS tensor_active_ratio, avg(s.sm_active_ratio) AS sm_active_ratio,
-        avg(s.sm_issue_ratio) AS sm_issue_ratio, avg(s.dram_read_ratio) AS dram_read_ratio,
-        avg(s.dram_write_ratio) AS dram_write_ratio, avg(s.sm_clock_hz) AS sm_clock_hz
+        avg(s.tensor_active_ratio ORDER BY s.at_ns) AS tensor_active_ratio,
+        avg(s.sm_active_ratio ORDER BY s.at_ns) AS sm_active_ratio,
+        avg(s.sm_issue_ratio ORDER BY s.at_ns) AS sm_issue_ratio,
+        avg(s.dram_read_ratio ORDER BY s.at_ns) AS dram_read_ratio,
+        avg(s.dram_write_ratio ORDER BY s.at_ns) AS dram_write_ratio,
+        avg(s.sm_clock_hz ORDER BY s.at_ns) AS sm_clock_hz
     FROM (SELECT p.group_id, s.* FROM load.counter_samples AS s JOIN phase AS p USING (lane)) AS s
     ASOF JOIN attribute._phase_islands AS i
         ON i.lane = s.lane AND i.group_id = s.group_id AND i.start_ns <= s.at_ns
@@ -50,12 +54,12 @@ share AS (
 weighted AS (
     SELECT
         h.group_id AS phase, h.lane AS device_id, sum(h.overlap_ns)::BIGINT AS sampled_busy_ns,
-        0.005 * sum(h.share_ns) / sum(h.overlap_ns) AS error,
-        sum(greatest(s.tensor_active_ratio - 0.005, 0) * h.share_ns) / sum(h.overlap_ns) AS tensor,
-        sum(greatest(s.sm_active_ratio - 0.005, 0) * h.share_ns) / sum(h.overlap_ns) AS active,
-        sum(greatest(s.sm_issue_ratio - 0.005, 0) * h.share_ns) / sum(h.overlap_ns) AS issue,
-        sum(greatest(s.dram_read_ratio - 0.005, 0) * h.share_ns) / sum(h.overlap_ns) AS "read",
-        sum(greatest(s.dram_write_ratio - 0.005, 0) * h.share_ns) / sum(h.overlap_ns) AS "write"
+        0.005 * sum(h.share_ns ORDER BY h.window_id) / sum(h.overlap_ns) AS error,
+        sum(greatest(s.tensor_active_ratio - 0.005, 0) * h.share_ns ORDER BY h.window_id) / sum(h.overlap_ns) AS tensor,
+        sum(greatest(s.sm_active_ratio - 0.005, 0) * h.share_ns ORDER BY h.window_id) / sum(h.overlap_ns) AS active,
+        sum(greatest(s.sm_issue_ratio - 0.005, 0) * h.share_ns ORDER BY h.window_id) / sum(h.overlap_ns) AS issue,
+        sum(greatest(s.dram_read_ratio - 0.005, 0) * h.share_ns ORDER BY h.window_id) / sum(h.overlap_ns) AS "read",
+        sum(greatest(s.dram_write_ratio - 0.005, 0) * h.share_ns ORDER BY h.window_id) / sum(h.overlap_ns) AS "write"
     FROM share AS h
     JOIN load.counter_samples AS s ON s.lane = h.lane AND s.window_id = h.window_id
     GROUP BY h.group_id, h.lane

@@ -18,17 +18,17 @@
 --   busy_ratio_error         DOUBLE   How far each of those may be off, up or down.
 SELECT
     phase, sum(samples)::BIGINT AS samples,
-    sum(tensor_active_ratio * samples) / nullif(sum(samples), 0) AS tensor_active_ratio,
-    sum(sm_active_ratio * samples) / nullif(sum(samples), 0) AS sm_active_ratio,
-    sum(sm_issue_ratio * samples) / nullif(sum(samples), 0) AS sm_issue_ratio,
-    sum(dram_read_ratio * samples) / nullif(sum(samples), 0) AS dram_read_ratio,
-    sum(dram_write_ratio * samples) / nullif(sum(samples), 0) AS dram_write_ratio,
-    sum(sm_clock_hz * samples) / nullif(sum(samples), 0) AS sm_clock_hz,
-    sum(tensor_active_busy_ratio * sampled_busy_ns) / sum(sampled_busy_ns) AS tensor_active_busy_ratio,
-    sum(sm_active_busy_ratio * sampled_busy_ns) / sum(sampled_busy_ns) AS sm_active_busy_ratio,
-    sum(sm_issue_busy_ratio * sampled_busy_ns) / sum(sampled_busy_ns) AS sm_issue_busy_ratio,
-    sum(dram_read_busy_ratio * sampled_busy_ns) / sum(sampled_busy_ns) AS dram_read_busy_ratio,
-    sum(dram_write_busy_ratio * sampled_busy_ns) / sum(sampled_busy_ns) AS dram_write_busy_ratio,
-    sum(busy_ratio_error * sampled_busy_ns) / sum(sampled_busy_ns) AS busy_ratio_error
+    sum(tensor_active_ratio * samples ORDER BY device_id) / nullif(sum(samples), 0) AS tensor_active_ratio,
+    sum(sm_active_ratio * samples ORDER BY device_id) / nullif(sum(samples), 0) AS sm_active_ratio,
+    sum(sm_issue_ratio * samples ORDER BY device_id) / nullif(sum(samples), 0) AS sm_issue_ratio,
+    sum(dram_read_ratio * samples ORDER BY device_id) / nullif(sum(samples), 0) AS dram_read_ratio,
+    sum(dram_write_ratio * samples ORDER BY device_id) / nullif(sum(samples), 0) AS dram_write_ratio,
+    sum(sm_clock_hz * samples ORDER BY device_id) / nullif(sum(samples), 0) AS sm_clock_hz,
+    sum(tensor_active_busy_ratio * sampled_busy_ns ORDER BY device_id) / sum(sampled_busy_ns) AS tensor_active_busy_ratio,
+    sum(sm_active_busy_ratio * sampled_busy_ns ORDER BY device_id) / sum(sampled_busy_ns) AS sm_active_busy_ratio,
+    sum(sm_issue_busy_ratio * sampled_busy_ns ORDER BY device_id) / sum(sampled_busy_ns) AS sm_issue_busy_ratio,
+    sum(dram_read_busy_ratio * sampled_busy_ns ORDER BY device_id) / sum(sampled_busy_ns) AS dram_read_busy_ratio,
+    sum(dram_write_busy_ratio * sampled_busy_ns ORDER BY device_id) / sum(sampled_busy_ns) AS dram_write_busy_ratio,
+    sum(busy_ratio_error * sampled_busy_ns ORDER BY device_id) / sum(sampled_busy_ns) AS busy_ratio_error
 FROM attribute.phase_counters
 GROUP BY phase
