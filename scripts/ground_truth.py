@@ -42,10 +42,12 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-TENSOR = "sm__ops_path_tensor_src_bf16_dst_fp32.sum"
-FADD, FMUL, FFMA = (f"smsp__sass_thread_inst_executed_op_{name}_pred_on.sum" for name in ("fadd", "fmul", "ffma"))
-READ, WRITE, TIME = "dram__bytes_read.sum", "dram__bytes_write.sum", "gpu__time_duration.sum"
-METRICS = (TENSOR, FADD, FMUL, FFMA, READ, WRITE, TIME)
+from nsys_pipeline.ncu.command import DRAM_READ as READ  # noqa: E402 - found through the line above
+from nsys_pipeline.ncu.command import DRAM_WRITE as WRITE  # noqa: E402
+from nsys_pipeline.ncu.command import FADD, FFMA, FMUL, METRICS, TIME  # noqa: E402
+from nsys_pipeline.ncu.command import TENSOR_FLOPS as TENSOR  # noqa: E402
+from nsys_pipeline.rules.kernels import short_name  # noqa: E402
+
 PHASES = ("prefill", "decode_0", "decode_1")
 
 _COMMON: dict[str, Any] = {
@@ -146,12 +148,6 @@ def read_kernels(text: str) -> list[tuple[str, dict[str, float]]]:
     if not kernels:
         raise RuntimeError("ncu saw no kernel in the range")
     return kernels
-
-
-def short_name(name: str) -> str:
-    """`void at::native::<…>::cat<float, 3>(int)` → `cat`."""
-    bare = re.sub(r"<unnamed>::|\([^()]*\)::|\{[^{}]*\}", "", name)
-    return re.split(r"[<(]", bare)[0].split()[-1].split("::")[-1] if bare.strip() else name
 
 
 def sum_counters(kernels: Iterable[tuple[str, Mapping[str, float]]]) -> dict[str, float]:

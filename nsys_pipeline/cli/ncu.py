@@ -29,7 +29,7 @@ from nsys_pipeline.cli.common import (
 from nsys_pipeline.errors import NsysError, QueryError, UsageError
 
 if TYPE_CHECKING:
-    from nsys_pipeline.ncu import KernelCounters, Target
+    from nsys_pipeline.ncu import KernelCounters
 
 _CHOICE = "Which kernels"
 
@@ -110,8 +110,10 @@ def ncu(
     if read is not None:
         _show(_read(read, program), kernels, estimate, output_format, has_every_name=top == 0)
         return
-    target = _target(kernels, launches, is_every_kernel=top == 0)
-    argv = _argv(program, target, command or _recorded_command(trace), report)
+    from nsys_pipeline.ncu import Target, ncu_argv
+
+    target = Target.of(kernels, launches, is_every_kernel=top == 0)
+    argv = ncu_argv(program, target, command or _recorded_command(trace), report)
     if not run:
         sys.stdout.write(shlex.join(argv) + "\n")
         return
@@ -122,33 +124,6 @@ def ncu(
 
 
 _ESTIMATE = "SELECT flops, bytes, gpu_busy_ns FROM phases WHERE phase = $phase AND occurrence = $occurrence"
-
-
-def _target(kernels: list[dict[str, Any]], launches: int | None, *, is_every_kernel: bool) -> Target:
-    from nsys_pipeline.ncu import Target
-
-    count = sum(kernel["in_occurrence"] for kernel in kernels)
-    # ncu looks for the range on the launching thread, and autograd's, say, has none.
-    by_range = not any(kernel["other_thread_count"] for kernel in kernels)
-    return Target(
-        names=() if is_every_kernel else tuple(kernel["name"] for kernel in kernels if kernel["in_occurrence"]),
-        domain=kernels[0]["domain"],
-        range_name=kernels[0]["range_name"] if by_range else None,
-        is_push_pop=kernels[0]["range_kind"] == "push_pop",
-        skip=sum(
-            kernel["skipped" if by_range else "skipped_all"]
-            for kernel in kernels
-            if is_every_kernel or kernel["in_occurrence"]
-        ),
-        count=min(count, launches or count),
-        has_graphs=any(kernel["graph_count"] for kernel in kernels),
-    )
-
-
-def _argv(program: str, target: Target, command: list[str], report: Path) -> list[str]:
-    from nsys_pipeline.ncu import ncu_argv
-
-    return ncu_argv(program, target, command, report)
 
 
 def _recorded_command(trace: Path) -> list[str]:
@@ -208,15 +183,14 @@ def _show(
     *,
     has_every_name: bool,
 ) -> None:
-    from nsys_pipeline.ncu import summed
-    from nsys_pipeline.report.ncu import ncu_document, ncu_json
+    from nsys_pipeline.ncu import beside_trace
+    from nsys_pipeline.report.ncu import ncu_document
     from nsys_pipeline.report.terminal import render_document
 
-    rows = summed(measured)
     traced = {kernel["name"]: kernel for kernel in kernels}
     flops, minimum_bytes, busy_ns = estimate
-    data = ncu_json(
-        rows, traced, flops=flops, minimum_bytes=minimum_bytes, busy_ns=busy_ns, has_every_name=has_every_name
+    data = beside_trace(
+        measured, traced, flops=flops, minimum_bytes=minimum_bytes, busy_ns=busy_ns, has_every_name=has_every_name
     )
     if output_format == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -31,6 +32,23 @@ class Target:
     skip: int
     count: int
     has_graphs: bool = False
+
+    @classmethod
+    def of(cls, kernels: Sequence[Mapping[str, Any]], launches: int | None, *, is_every_kernel: bool) -> Target:
+        """The target that rows of the recipe ncu_kernels name, with at most `launches` launches."""
+        count = sum(kernel["in_occurrence"] for kernel in kernels)
+        chosen = [kernel for kernel in kernels if is_every_kernel or kernel["in_occurrence"]]
+        # ncu looks for the range on the launching thread, and autograd's, say, has none.
+        by_range = not any(kernel["other_thread_count"] for kernel in kernels)
+        return cls(
+            names=() if is_every_kernel else tuple(kernel["name"] for kernel in chosen),
+            domain=kernels[0]["domain"],
+            range_name=kernels[0]["range_name"] if by_range else None,
+            is_push_pop=kernels[0]["range_kind"] == "push_pop",
+            skip=sum(kernel["skipped" if by_range else "skipped_all"] for kernel in chosen),
+            count=min(count, launches or count),
+            has_graphs=any(kernel["graph_count"] for kernel in kernels),
+        )
 
 
 def ncu_argv(ncu: str, target: Target, command: Sequence[str], output: Path) -> list[str]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
 
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.ncu.command import DRAM_READ, DRAM_WRITE, FADD, FFMA, FMUL, METRICS, TENSOR_FLOPS, TIME
+from nsys_pipeline.rules.kernels import short_name
 
 _NAME = "Kernel Name"
 # ncu prints bytes and seconds in whatever unit is handy unless told `--print-units base`.
@@ -40,12 +40,12 @@ class KernelCounters:
     @property
     def flops(self) -> float | None:
         """All FLOPs that ran."""
-        return _sum((self.tensor_flops, self.other_flops))
+        return sum_or_none((self.tensor_flops, self.other_flops))
 
     @property
     def dram_bytes(self) -> float | None:
         """Bytes from and to DRAM."""
-        return _sum((self.dram_read_bytes, self.dram_write_bytes))
+        return sum_or_none((self.dram_read_bytes, self.dram_write_bytes))
 
 
 def read_csv(text: str) -> list[KernelCounters]:
@@ -107,20 +107,13 @@ def summed(kernels: Iterable[KernelCounters]) -> list[KernelCounters]:
             name,
             sum(one.count for one in group),
             *(
-                _sum(tuple(getattr(one, field) for one in group))
+                sum_or_none(tuple(getattr(one, field) for one in group))
                 for field in ("time_ns", "tensor_flops", "other_flops", "dram_read_bytes", "dram_write_bytes")
             ),
         )
         for name, group in groups.items()
     ]
     return sorted(total, key=lambda kernel: (-(kernel.time_ns or 0), kernel.name))
-
-
-def function_name(name: str) -> str:
-    """`void at::native::<…>::cat<float, 3>(int)` → `cat`: the name that nsys calls short."""
-    bare = re.sub(r"<unnamed>::|\(anonymous namespace\)::|\([^()]*\)::|\{[^{}]*\}", "", name)
-    head = re.split(r"[<(]", bare)[0].split()
-    return head[-1].split("::")[-1] if head else name
 
 
 def _long_rows(rows: Iterable[Mapping[str, str | None]]) -> list[KernelCounters]:
@@ -138,11 +131,11 @@ def _long_rows(rows: Iterable[Mapping[str, str | None]]) -> list[KernelCounters]
 def _kernel(name: str, values: Mapping[str, float | None]) -> KernelCounters:
     fma = values.get(FFMA)
     return KernelCounters(
-        name=function_name(name),
+        name=short_name(name),
         count=1,
         time_ns=values.get(TIME),
         tensor_flops=values.get(TENSOR_FLOPS),
-        other_flops=_sum((values.get(FADD), values.get(FMUL), None if fma is None else 2 * fma)),
+        other_flops=sum_or_none((values.get(FADD), values.get(FMUL), None if fma is None else 2 * fma)),
         dram_read_bytes=values.get(DRAM_READ),
         dram_write_bytes=values.get(DRAM_WRITE),
     )
@@ -157,6 +150,7 @@ def _number(text: str | None, unit: str | None) -> float | None:
     return None if factor is None else value * factor
 
 
-def _sum(values: tuple[float | None, ...]) -> float | None:
+def sum_or_none(values: Sequence[float | None]) -> float | None:
+    """The sum; None where a value is not known, and of nothing."""
     known = [value for value in values if value is not None]
     return sum(known) if len(known) == len(values) and known else None

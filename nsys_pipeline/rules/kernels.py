@@ -70,6 +70,11 @@ def function_name(full_name: str) -> str:
     return found[1] if found else ""
 
 
+def short_name(full_name: str) -> str:
+    """The last part of `function_name`, as nsys' own short names have it; the name itself where there is none."""
+    return function_name(full_name).rpartition("::")[2] or full_name
+
+
 def kernel_family(short_name: str | None, full_name: str | None = None) -> str:
     """Family of the kernel with these names; 'other' where no rule knows it."""
     full = full_name or short_name or ""

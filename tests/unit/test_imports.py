@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "model": set(),
     "hardware": set(),
     "report": set(),
-    "ncu": set(),
+    "ncu": {"rules"},
     "compare": {"query"},
     "nsys": set(),
     "capture": {"nsys"},

@@ -6,7 +6,7 @@ import pytest
 
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.ncu import read_csv, summed
-from nsys_pipeline.ncu.profile import function_name
+from nsys_pipeline.rules.kernels import short_name
 
 HEADER = ("dram__bytes_read", "dram__bytes_write", "gpu__time_duration", "sm__ops_path_tensor_src_bf16_dst_fp32")
 INSTRUCTIONS = tuple(f"smsp__sass_thread_inst_executed_op_{name}_pred_on" for name in ("fadd", "ffma", "fmul"))
@@ -58,4 +58,4 @@ def test_no_table_is_an_error(text: str) -> None:
     ],
 )
 def test_names_are_shortened_as_nsys_shortens_them(name: str, expected: str) -> None:
-    assert function_name(name) == expected
+    assert short_name(name) == expected
