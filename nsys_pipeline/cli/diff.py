@@ -96,24 +96,27 @@ def diff(
         opening = trace_options(
             phase=phase, not_phase=not_phase, cache=cache, memory_limit=memory_limit, nsys=nsys, on_progress=on_progress
         )
-        sides = [_side(path, opening, options) for path in traces]
+        sides = [_side(path, opening, options, is_sweep=len(traces) > 2) for path in traces]
     with output_file(output, force=force) as stream:
         if len(sides) > 2:
+            from nsys_pipeline.compare.fields import numbers
             from nsys_pipeline.report.diff import render_sweep
 
-            render_sweep([(run.name, attrs.asdict(report)) for run, report in sides], stream, kind)
+            reports = [(str(path), attrs.asdict(report)) for path, (report, _) in zip(traces, sides, strict=True)]
+            render_sweep([(name, report, numbers(report)) for name, report in reports], stream, kind)
         else:
             from nsys_pipeline.compare.difference import difference
             from nsys_pipeline.report.diff import render_diff
 
-            (base, _), (new, _) = sides
-            render_diff(attrs.asdict(difference(base, new, force=force_compare)), stream, kind, top=top)
+            base, new = (run for _, run in sides if run is not None)
+            render_diff(difference(base, new, force=force_compare).as_json(), stream, kind, top=top)
     if given:
         sys.stdout.flush()
-        check_rules(given, sides[1][1], base=attrs.asdict(sides[0][1]))
+        check_rules(given, sides[1][0], base=attrs.asdict(sides[0][0]))
 
 
-def _side(path: Path, opening: Any, options: Any) -> tuple[Run, Report]:
+def _side(path: Path, opening: Any, options: Any, *, is_sweep: bool) -> tuple[Report, Run | None]:
+    """The report of a trace; and its occurrences, which a sweep does not look at."""
     from nsys_pipeline.analysis import analyze
     from nsys_pipeline.compare.load import run_of
     from nsys_pipeline.query.session import Session
@@ -123,4 +126,4 @@ def _side(path: Path, opening: Any, options: Any) -> tuple[Run, Report]:
         provider = session.provider
         with provider.lock:
             report = analyze(provider.trace, provider.options)
-        return run_of(path, session, report), report
+        return report, None if is_sweep else run_of(path, session, report)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import attrs
 
 from nsys_pipeline.compare.significance import Comparison, compare
 from nsys_pipeline.errors import UsageError
 
+SCHEMA = "llmperf.diff/1"
 OTHER = "(no shape)"
 
 
@@ -54,6 +56,16 @@ class Change:
         """How much longer an occurrence takes."""
         return self.comparison.new - self.comparison.base
 
+    def as_json(self) -> dict[str, Any]:
+        """One of the `changes` of schema llmperf.diff/1."""
+        found = self.comparison
+        return {
+            "phase": self.phase, "shape": self.shape or None, "kind": self.kind, "name": self.name,
+            "base_ns": found.base, "new_ns": found.new, "change": found.change, "noise": found.noise,
+            "p_value": found.p_value, "base_occurrences": found.base_count, "new_occurrences": found.new_count,
+            "verdict": found.verdict,
+        }  # fmt: skip
+
 
 @attrs.frozen
 class Difference:
@@ -66,14 +78,17 @@ class Difference:
     came: tuple[tuple[str, str], ...]
     one_sided: tuple[str, ...]
 
-    @property
-    def is_same(self) -> bool:
-        """Whether no number changed beyond its noise and no finding came or went."""
-        return not (self.came or self.gone or self.one_sided) and not any(
-            change.comparison.is_significant
-            or (change.comparison.is_significant is None and change.comparison.change != 0)
-            for change in self.changes
-        )
+    def as_json(self) -> dict[str, Any]:
+        """The object of schema llmperf.diff/1: what every format shows."""
+        return {
+            "schema": SCHEMA,
+            "base": self.base.name,
+            "new": self.new.name,
+            "changes": [change.as_json() for change in self.changes],
+            "findings_came": [{"code": code, "phase": phase or None} for code, phase in self.came],
+            "findings_gone": [{"code": code, "phase": phase or None} for code, phase in self.gone],
+            "only_in_one": list(self.one_sided),
+        }
 
 
 def difference(base: Run, new: Run, *, force: bool = False) -> Difference:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 #: Time to first token is prefill's, time per output token decode's, and people ask for them there.
@@ -53,24 +53,17 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float |
 
 
 def _derived(name: str, phase: Mapping[str, Any]) -> dict[str, float | None]:
-    left_out = phase.get("warmup_occurrences", 0) + (phase.get("cold_occurrences") or 0)
-    count = phase.get("occurrences", 0) - left_out
-    wall = phase.get("measured_wall_ns") or _without(phase, "wall_ns")
-    tokens = phase.get("tokens")
+    """Means for one occurrence outside warm-up, and the rate of tokens."""
+    count = phase.get("occurrences", 0) - phase.get("warmup_occurrences", 0)
+    wall, busy = _without_warmup(phase, "wall_ns"), _without_warmup(phase, "gpu_busy_ns")
+    measured, tokens = phase.get("measured_wall_ns") or wall, phase.get("tokens")
     return {
-        f"{name}.step_wall_ns": _quotient(_without(phase, "wall_ns"), count),
-        f"{name}.step_busy_ns": _quotient(_without(phase, "gpu_busy_ns"), count),
-        f"{name}.tokens_per_s": None if tokens is None or not wall else tokens / wall * 1e9,
+        f"{name}.step_wall_ns": None if wall is None or count <= 0 else wall / count,
+        f"{name}.step_busy_ns": None if busy is None or count <= 0 else busy / count,
+        f"{name}.tokens_per_s": None if tokens is None or not measured else tokens / measured * 1e9,
     }
 
 
-def _without(phase: Mapping[str, Any], key: str) -> float | None:
-    """A time without warm-up and cold occurrences."""
-    value = phase.get(key)
-    short = key.removeprefix("gpu_")
-    parts: Sequence[float | None] = (phase.get(f"warmup_{short}"), phase.get(f"cold_{short}"))
-    return None if value is None else value - sum(part or 0 for part in parts)
-
-
-def _quotient(value: float | None, count: int) -> float | None:
-    return None if value is None or count <= 0 else value / count
+def _without_warmup(phase: Mapping[str, Any], key: str) -> float | None:
+    value: float | None = phase.get(key)
+    return None if value is None else value - (phase.get(f"warmup_{key.removeprefix('gpu_')}") or 0)

@@ -33,6 +33,13 @@ class Comparison:
         """None where there are too few values to tell."""
         return None if self.p_value is None else self.p_value < ALPHA
 
+    @property
+    def verdict(self) -> str:
+        """'same', 'changed', 'within noise' or 'too few to tell'."""
+        if self.base == self.new:
+            return "same"
+        return {None: "too few to tell", True: "changed", False: "within noise"}[self.is_significant]
+
 
 def compare(base: Sequence[float], new: Sequence[float]) -> Comparison:
     """Compare two samples that are not empty.

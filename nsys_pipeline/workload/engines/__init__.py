@@ -12,6 +12,7 @@ from types import ModuleType
 
 # Module of the engine → the file here and its function, which is called with the module right after its import.
 _PATCHES = {
+    "vllm.envs": ("vllm", "patch_environment"),
     "vllm.v1.worker.gpu_worker": ("vllm", "patch_worker"),
     "vllm.v1.worker.cpu_worker": ("vllm", "patch_worker"),
     "vllm.v1.worker.xpu_worker": ("vllm", "patch_worker"),

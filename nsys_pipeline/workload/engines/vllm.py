@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
+import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +26,14 @@ from nsys_pipeline.workload.engines.steps import DRAFT, DUMMY, EngineSteps, Requ
 _STARTING = ("load_model", "determine_available_memory", "compile_or_warm_up_model")
 _ATTRIBUTE = "_llmperf_steps"
 _PATIENCE_S = 60.0
+# With it vLLM imports the package nvtx at its first step, which not every installation has.
+_OWN_RANGES = "VLLM_NVTX_SCOPES_FOR_PROFILING"
+
+
+def patch_environment(_module: ModuleType) -> None:
+    """Ask for vLLM's own ranges only where it can make them: without the package nvtx its engine would stop."""
+    if os.environ.get(_OWN_RANGES) and importlib.util.find_spec("nvtx") is None:
+        del os.environ[_OWN_RANGES]
 
 
 def patch_worker(module: ModuleType) -> None:

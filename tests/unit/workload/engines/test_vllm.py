@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -498,6 +499,17 @@ def test_processes_get_the_time_to_write_their_events_out() -> None:
     module.shutdown([engine], timeout=0)
     MultiprocExecutor._ensure_worker_termination([worker])
     assert (engine.log, worker.log, killed) == (["terminate", "join"], ["join"], [])
+
+
+@pytest.mark.parametrize("has_nvtx", [True, False])
+def test_its_own_ranges_are_not_asked_for_where_it_cannot_make_them(
+    has_nvtx: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "VLLM_NVTX_SCOPES_FOR_PROFILING"
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setattr(vllm.importlib.util, "find_spec", lambda _: object() if has_nvtx else None)
+    vllm.patch_environment(ModuleType("vllm.envs"))
+    assert os.environ.get(name) == ("1" if has_nvtx else None)
 
 
 def test_the_import_hook_finds_the_engine(tmp_path: Path) -> None:
