@@ -494,9 +494,9 @@ class StepTime:
 
 @attrs.frozen
 class RequestTime:
-    """One request: time to first token and time per output token, None where it has none."""
+    """One request: time to first token and time per output token, None where it has none or they are not known."""
 
-    start_ns: int
+    start_ns: int | None
     ttft_ns: int | None
     tpot_ns: float | None
 

@@ -2,7 +2,7 @@
 "use strict";
 
 (() => {
-  const ROW = 18, GAP = 2, HEAD = 24, AXIS = 26, GUTTER = 168, MAP = 30;
+  const ROW = 18, GAP = 2, HEAD = 24, AXIS = 26, MAP = 30;
   const COLOURS = {
     gemm: "#4c7fe0", attention: "#9a5fd0", norm: "#1f9e8f", elementwise: "#d98324", copy: "#17a2b8", reduction: "#b7791f",
     communication: "#d6455d", sampling: "#cf5fa8", activation: "#5aa02c", embedding: "#7a8f00", quantization: "#c2607c",
@@ -90,17 +90,17 @@
     const tip = element("timeline-tip"), said = element("timeline-said");
     const context = canvas.getContext("2d"), mapContext = map.getContext("2d");
     const colours = header.categories.map(colourOf);
-    let ink = {}, width = 0, shownHeight = 0, ratio = 1, frame = 0, mapImage = null;
+    let ink = {}, width = 0, gutter = 168, shownHeight = 0, ratio = 1, frame = 0, mapImage = null;
     let view = { t0: 0, t1: duration };
     let hovered = -1, selected = -1, matches = null, found = -1;
-    let frames = 0;
+    let frames = 0, drawMs = 0;
 
     element("timeline-space").style.height = `${height}px`;
     stage.style.height = `min(70vh, ${height + AXIS + 4}px)`;
 
-    const scale = () => (view.t1 - view.t0) / (width - GUTTER);
-    const xOf = (t) => GUTTER + (t - view.t0) / scale();
-    const tOf = (x) => view.t0 + (x - GUTTER) * scale();
+    const scale = () => (view.t1 - view.t0) / (width - gutter);
+    const xOf = (t) => gutter + (t - view.t0) / scale();
+    const tOf = (x) => view.t0 + (x - gutter) * scale();
 
     function redraw() {
       if (!frame) frame = requestAnimationFrame(() => { frame = 0; draw(); });
@@ -121,6 +121,7 @@
     function resize() {
       ratio = window.devicePixelRatio || 1;
       width = stage.clientWidth;
+      gutter = width < 600 ? 108 : 168;
       shownHeight = stage.clientHeight;
       for (const [each, h] of [[canvas, shownHeight], [map, MAP]]) {
         each.width = Math.round(width * ratio);
@@ -145,13 +146,13 @@
       };
       visible(row, view.t0, view.t1, pixel,
         (k, a, b) => {
-          const x = Math.max(GUTTER, xOf(a)), w = Math.min(width, xOf(b)) - x;
+          const x = Math.max(gutter, xOf(a)), w = Math.min(width, xOf(b)) - x;
           // A hair of paper between neighbours, as long as there is room for it.
           paint(row.index[k], x, w > 3 ? w - 0.7 : w, 1);
           if (w > 34) label.push([row.index[k], x, w]);
         },
         (first, end, left, share) => {
-          const x = Math.max(GUTTER, xOf(left));
+          const x = Math.max(gutter, xOf(left));
           paint(row.index[longest(row, first, end)], x, Math.min(1, width - x), 0.3 + 0.7 * share);
         });
       context.globalAlpha = 1;
@@ -166,8 +167,8 @@
 
     function outline(span, colour) {
       const y = AXIS + rows[timeline.rowOf[span]].y - stage.scrollTop;
-      const x = Math.max(GUTTER, xOf(timeline.start[span])), right = Math.min(width, xOf(timeline.end[span]));
-      if (right < GUTTER || x > width || y < AXIS - ROW) return;
+      const x = Math.max(gutter, xOf(timeline.start[span])), right = Math.min(width, xOf(timeline.end[span]));
+      if (right < gutter || x > width || y < AXIS - ROW) return;
       context.strokeStyle = colour;
       context.lineWidth = 2;
       context.strokeRect(x - 1, y - 1, Math.max(2, right - x) + 2, ROW + 2);
@@ -183,7 +184,7 @@
       let drawn = 0;
       for (const [call, work] of pairs) {
         const x0 = xOf(timeline.start[call]), x1 = xOf(timeline.start[work]);
-        if (Math.max(x0, x1) < GUTTER || Math.min(x0, x1) > width || drawn++ > 200) continue;
+        if (Math.max(x0, x1) < gutter || Math.min(x0, x1) > width || drawn++ > 200) continue;
         const y0 = AXIS + rows[timeline.rowOf[call]].y - stage.scrollTop + ROW;
         const y1 = AXIS + rows[timeline.rowOf[work]].y - stage.scrollTop + (y0 < AXIS + rows[timeline.rowOf[work]].y - stage.scrollTop ? 0 : ROW);
         const bend = Math.max(12, Math.abs(x1 - x0) / 3);
@@ -232,6 +233,7 @@
     }
 
     function draw() {
+      const began = performance.now();
       frames++;
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
       context.fillStyle = ink.paper;
@@ -270,6 +272,7 @@
       if (selected >= 0) outline(selected, ink.ink);
       context.restore();
       drawMap();
+      drawMs = performance.now() - began;
     }
 
     function drawMap() {
@@ -278,14 +281,14 @@
         mapContext.fillStyle = ink.panel;
         mapContext.fillRect(0, 0, map.width, map.height);
         mapContext.setTransform(ratio, 0, 0, ratio, 0, 0);
-        const pixel = duration / (width - GUTTER);
+        const pixel = duration / (width - gutter);
         const shown = rows.filter((row) => ["gpu", "phase"].includes(row.lane.track));
         for (const row of shown) {
           const top = row.lane.track === "phase" ? 3 : 14, high = row.lane.track === "phase" ? 8 : MAP - 17;
           const paint = (k, x, w, alpha) => {
             mapContext.globalAlpha = alpha;
             mapContext.fillStyle = colours[timeline.category[row.index[k]]];
-            mapContext.fillRect(GUTTER + x / pixel, top, Math.max(1, w / pixel), high);
+            mapContext.fillRect(gutter + x / pixel, top, Math.max(1, w / pixel), high);
           };
           visible(row, 0, duration, pixel, (k, a, b) => paint(k, a, b - a, 1),
             (first, end, left, share) => paint(longest(row, first, end), left, pixel, 0.2 + 0.8 * share));
@@ -303,7 +306,7 @@
       }
       mapContext.drawImage(mapImage, 0, 0);
       mapContext.setTransform(ratio, 0, 0, ratio, 0, 0);
-      const to = (t) => GUTTER + (t / duration) * (width - GUTTER);
+      const to = (t) => gutter + (t / duration) * (width - gutter);
       mapContext.strokeStyle = ink.accent;
       mapContext.lineWidth = 2;
       mapContext.strokeRect(to(view.t0), 1, Math.max(3, to(view.t1) - to(view.t0)), MAP - 2);
@@ -341,7 +344,7 @@
     function spanUnder(event) {
       const box = canvas.getBoundingClientRect();
       const x = event.clientX - box.left, row = rowAt(event.clientY - box.top);
-      if (!row || x < GUTTER) return -1;
+      if (!row || x < gutter) return -1;
       const k = spanAt(row, tOf(x), 4 * scale());
       return k < 0 ? -1 : row.index[k];
     }
@@ -423,7 +426,7 @@
         look(panned(view, (event.deltaX || event.deltaY) * scale(), duration));
       } else if (event.ctrlKey || event.metaKey || document.activeElement === stage) {
         event.preventDefault();
-        look(zoomed(view, tOf(Math.max(GUTTER, event.clientX - box.left)), Math.exp(Math.max(-200, Math.min(200, event.deltaY)) / 300), duration));
+        look(zoomed(view, tOf(Math.max(gutter, event.clientX - box.left)), Math.exp(Math.max(-200, Math.min(200, event.deltaY)) / 300), duration));
       }
     }, { passive: false });
 
@@ -472,7 +475,7 @@
     });
     const move = (event) => {
       if (!event.buttons) return;
-      const t = ((event.clientX - map.getBoundingClientRect().left - GUTTER) / (width - GUTTER)) * duration;
+      const t = ((event.clientX - map.getBoundingClientRect().left - gutter) / (width - gutter)) * duration;
       look(panned(view, t - middle(), duration));
     };
     map.addEventListener("pointerdown", (event) => { map.setPointerCapture(event.pointerId); move(event); });
@@ -560,6 +563,7 @@
       rows, timeline, duration, select,
       get view() { return view; },
       get frames() { return frames; },
+      get drawMs() { return drawMs; },
       get selected() { return selected; },
       look: (t0, t1) => look({ t0, t1 }),
       draw,
