@@ -8,6 +8,7 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
     -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
+    -- empty without: attribute.layer_ranges   (a table that has no row where that one has none: it costs nothing then)
     -- params: spans                           (only in a macro)
     -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:
@@ -45,10 +46,14 @@ if TYPE_CHECKING:
 # A relation may only require relations of its own layer or of layers to its left.
 LAYERS = ("nsys", "input", "macros", "load", "attribute", "estimate", "views", "findings")
 EXTERNAL_LAYERS = ("nsys", "input")
-KEYS = ("severity", "message", "hint", "concerns", "requires", "materialize", "params", "returns", "columns")
+KEYS = (
+    "severity", "message", "hint", "concerns", "requires", "materialize", "empty without", "params", "returns",
+    "columns",
+)  # fmt: skip
 # Of findings, the worst first.
 SEVERITIES = ("error", "warning", "info")
 ALL_FINDINGS = "findings._all"
+KEPT_FINDINGS = "findings._kept"
 
 
 class ModuleError(Exception):
@@ -76,6 +81,7 @@ class Module:
     sql: str
     is_table: bool = False
     is_temporary: bool = False
+    empty_without: str | None = None
     params: tuple[str, ...] = ()
     returns: Column | None = None
     severity: str | None = None
@@ -150,6 +156,7 @@ def parse(name: str, text: str) -> Module:
         sql=sql,
         is_table=fields.get("materialize") in (["table"], ["temporary"]),
         is_temporary=fields.get("materialize") == ["temporary"],
+        empty_without=" ".join(fields.get("empty without", [])) or None,
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
         **{key: _text(fields.get(key)) for key in ("severity", "message", "hint")},
@@ -205,13 +212,37 @@ def all_modules() -> Mapping[str, Module]:
 def all_findings(modules: Iterable[Module]) -> Module:
     """The relation of everything that the findings among `modules`, and Python, have to say: see `views.findings`."""
     found = sorted((module for module in modules if module.is_finding), key=lambda one: one.name)
+    doc = "What a reader must know, as sentences: the findings of sql/findings, and what only Python can tell."
+    return _sentences(ALL_FINDINGS, doc, found, ("input.notices",), [NOTICES_SQL])
+
+
+def kept_apart(modules: Mapping[str, Module], rests_on_passing: Callable[[str], bool]) -> dict[str, Module]:
+    """`modules` with the findings that another run has in any case in a relation of their own, which can be kept."""
+    found = sorted((module for module in modules.values() if module.is_finding), key=lambda one: one.name)
+    passing = [module for module in found if any(map(rests_on_passing, module.requires))]
+    kept = [module for module in found if module not in passing]
+    if ALL_FINDINGS not in modules or not kept:
+        return dict(modules)
+    doc = "The findings that rest on the trace alone."
+    rest = (KEPT_FINDINGS, "input.notices")
+    others = [NOTICES_SQL, f"FROM {KEPT_FINDINGS}"]
+    return {
+        **modules,
+        KEPT_FINDINGS: _sentences(KEPT_FINDINGS, doc, kept, (), []),
+        ALL_FINDINGS: _sentences(ALL_FINDINGS, modules[ALL_FINDINGS].doc, passing, rest, others),
+    }
+
+
+def _sentences(
+    name: str, doc: str, found: Sequence[Module], requires: tuple[str, ...], others: Sequence[str]
+) -> Module:
     return Module(
-        name=ALL_FINDINGS,
-        doc="What a reader must know, as sentences: the findings of sql/findings, and what only Python can tell.",
+        name=name,
+        doc=doc,
         grain="code, phase, message.",
-        requires=(*dict.fromkeys(needed for one in found for needed in one.requires), "input.notices"),
-        columns=parse_columns(ALL_FINDINGS, _FINDING_COLUMNS),
-        sql="\nUNION ALL\n".join([*map(sentences_sql, found), NOTICES_SQL]),
+        requires=(*dict.fromkeys(needed for one in found for needed in one.requires), *requires),
+        columns=parse_columns(name, _FINDING_COLUMNS),
+        sql="\nUNION ALL\n".join([*map(sentences_sql, found), *others]),
         is_table=True,
     )
 
@@ -304,6 +335,11 @@ def closure(
     return order
 
 
+def quoted(name: str) -> str:
+    """`name` as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def macro_ddl(module: Module) -> str:
     """The statement that creates a macro in the schema of its layer."""
     signature = f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS"
@@ -343,6 +379,8 @@ class Runner:
         self.passing = frozenset(passing)
         self.built: set[str] = set()
         self._rests_on_passing: dict[str, bool] = {}
+        self.modules = kept_apart(self.modules, self.rests_on_passing)
+        self._rests_on_passing.clear()
         for layer in LAYERS:
             con.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
         if store:
@@ -409,11 +447,19 @@ class Runner:
             self.con.execute(macro_ddl(module))
         elif module.is_table and not module.is_temporary and self._may_store(module):
             self.con.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.{module.layer}")
-            self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} AS {module.sql}")
+            self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} {self._content(module)}")
             self.adopt(module.name)
+        elif module.is_table:
+            self.con.execute(f"CREATE OR REPLACE TABLE {module.name} {self._content(module)}")
         else:
-            kind = "TABLE" if module.is_table else "VIEW"
-            self.con.execute(f"CREATE OR REPLACE {kind} {module.name} AS {module.sql}")
+            self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {module.sql}")
+
+    def _content(self, module: Module) -> str:
+        """What follows the name of the table: the query, or columns alone if it is known to give no row."""
+        needed = module.empty_without
+        if needed is None or self.con.execute(f"SELECT 1 FROM {needed} LIMIT 1").fetchall():  # noqa: S608 - of our own
+            return f"AS {module.sql}"
+        return f"({', '.join(f'{quoted(one.name)} {one.type}' for one in module.columns)})"
 
     def _may_store(self, module: Module) -> bool:
         return self.store is not None and self.may_write and not self.rests_on_passing(module.name)

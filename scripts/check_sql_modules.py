@@ -21,7 +21,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from nsys_pipeline.inputs.registry import INPUTS  # noqa: E402
+from nsys_pipeline.inputs.registry import INPUTS, NEEDS  # noqa: E402
 from nsys_pipeline.query.session import Session  # noqa: E402
 from nsys_pipeline.sqlmods import (  # noqa: E402
     ALL_FINDINGS,
@@ -31,6 +31,7 @@ from nsys_pipeline.sqlmods import (  # noqa: E402
     Module,
     ModuleError,
     all_modules,
+    closure,
     template_sql,
 )
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
@@ -91,6 +92,11 @@ def check_header(module: Module) -> Iterator[str]:
             yield f"does not say {what}"
     if module.is_finding:
         yield from check_finding(module)
+    if module.empty_without is not None:
+        if not module.is_table:
+            yield "is empty without another relation, and no table"
+        elif module.empty_without not in closure([module.name], {**all_modules(), module.name: module}, needs=NEEDS):
+            yield f"is empty without {module.empty_without}, which it is not made from"
     names = [column.name for column in module.columns]
     if len(set(names)) != len(names):
         yield "documents a column twice"

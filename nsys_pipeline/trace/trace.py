@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Self
 from nsys_pipeline.duck import is_disk_full
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.inputs.inputs import Inputs
-from nsys_pipeline.sqlmods import Runner
+from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
-from nsys_pipeline.trace.nsys_schema import LATE_TABLES
+from nsys_pipeline.trace.nsys_schema import LATE_TABLES, TRACE_FILES
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, literal, quote
 from nsys_pipeline.trace.store import STORE, Store
@@ -34,7 +34,8 @@ KEPT = (
     "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
     "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
-    "attribute._cut_gap_slots",
+    "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
+    "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", KEPT_FINDINGS,
 )  # fmt: skip
 
 
@@ -91,7 +92,8 @@ class Trace:
             on_module=self._report_module,
             may_write=not self.is_cached,
             needs=NEEDS,
-            passing=OF_ANALYSIS,
+            # Which files there are, and by which path, is told anew each time.
+            passing=OF_ANALYSIS | {f"nsys.{TRACE_FILES}"},
         )
 
     @classmethod

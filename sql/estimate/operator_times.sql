@@ -7,6 +7,7 @@
 -- parts of the model are not marked, and they are `other`. A split-K reduction belongs to the GEMM before it.
 -- Grain: phase, occurrence_id, operator.
 -- materialize: table
+-- empty without: attribute.layer_ranges
 -- requires: estimate._matmul_kernels, input.shape_ops
 -- columns:
 --   phase         VARCHAR  Name of the phase.

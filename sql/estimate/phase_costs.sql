@@ -3,6 +3,7 @@
 -- Where the GPU was busy with the phase for longer than its ranges were open, its host time says nothing about it, and
 -- MFU and MBU of wall time are NULL. Where one of them would be above 1, which is impossible, all are NULL.
 -- Grain: phase; a phase without any such occurrence is absent.
+-- materialize: table
 -- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
 -- columns:
 --   phase                VARCHAR  Name of the phase.

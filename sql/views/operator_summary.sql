@@ -4,6 +4,7 @@
 -- which of their kernels is which, the order does not say. Times are sums of kernel durations; FLOPs and bytes are those of the model's operator (see the view ops).
 -- Grain: phase, shape, operator. Empty where no layer is marked: `llmperf capture --layers`.
 -- materialize: table
+-- empty without: estimate.operator_times
 -- requires: estimate.operator_times, input.operator_costs, input.occurrence_shapes, input.shapes
 -- columns:
 --   phase             VARCHAR  Name of the phase.

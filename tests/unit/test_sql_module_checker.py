@@ -58,6 +58,12 @@ def test_the_modules_are_in_order(checker: ModuleType) -> None:
         (LOAD, f"requires:\n{COLUMNS}CREATE TABLE x (a INT)", "is not one SELECT"),
         (LOAD, f"requires:\n{COLUMNS}SELECT 1; SELECT 2", "holds 2 statements"),
         (LOAD, "requires:\nSELECT 1 AS a", "does not say its columns"),
+        (LOAD, f"requires:\n-- empty without: load.strings\n{COLUMNS}SELECT 1 AS a", "and no table"),
+        (
+            LOAD,
+            f"requires:\n-- materialize: table\n-- empty without: load.strings\n{COLUMNS}SELECT 1 AS a",
+            "is empty without load.strings, which it is not made from",
+        ),
         (
             LOAD,
             "requires:\n-- columns:\n--   a_ns BIGINT  Time.\nSELECT 1 AS a_ns",

@@ -1,5 +1,6 @@
 -- What each process has of the trace's ranges and of its GPU work.
 -- Grain: process_key.
+-- materialize: table
 -- requires: load.processes, load.nvtx_ranges, load.range_names, input.library_ranges, load.diagnostics, attribute.phase_ranges, attribute.work_by_occurrence
 -- columns:
 --   process_key     BIGINT   Joins load.processes.

@@ -5,6 +5,7 @@
 -- Algorithm: a range that started earlier is open if the latest end of such ranges is not before now, so that one running
 -- maximum for each strength does without a join.
 -- Grain: range_id.
+-- materialize: table
 -- requires: load.nvtx_ranges, input.range_roles, attribute._recomputing_threads
 -- columns:
 --   range_id     BIGINT   Joins load.nvtx_ranges.

@@ -1,5 +1,6 @@
 -- For each phase on each GPU: whether work of its occurrences is interleaved, so that their busy times may share time.
 -- Grain: phase, device_id, process_key.
+-- materialize: table
 -- requires: attribute.work_by_occurrence, attribute.phase_ranges
 -- columns:
 --   phase          VARCHAR  Name of the phase.

@@ -4,6 +4,7 @@
 -- times the median, on the host or on the GPU. Where shapes are not known a longer prompt looks the same, so there the
 -- host time must have grown three times more than the GPU time.
 -- Grain: occurrence_id.
+-- materialize: table
 -- requires: attribute.phase_ranges, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes
 -- columns:
 --   occurrence_id      BIGINT   Joins attribute.phase_ranges.

@@ -1,0 +1,54 @@
+"""What costs a small trace nothing: tables known to be empty, and findings that the next run has already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.analysis import analyze
+from nsys_pipeline.inputs.registry import OF_ANALYSIS
+from nsys_pipeline.sqlmods import ALL_FINDINGS, KEPT_FINDINGS, all_modules
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.edge_traces import EDGE_TRACES
+from tests.support.small_trace import small_trace
+
+EMPTY_WITHOUT = [module for module in all_modules().values() if module.empty_without]
+
+
+@pytest.mark.parametrize("name", list(EDGE_TRACES)[::6])
+def test_a_table_said_to_be_empty_is(name: str, tmp_path: Path) -> None:
+    assert EMPTY_WITHOUT
+    with open_trace(EDGE_TRACES[name]().write(tmp_path / "t.sqlite"), TraceOptions(use_cache=False)) as trace:
+        analyze(trace)
+        con = trace.connection
+        for module in EMPTY_WITHOUT:
+            if not con.execute(f"SELECT 1 FROM {module.empty_without} LIMIT 1").fetchall():
+                # the query says so, too, and gives the columns that the table was made with
+                trace.build(*module.requires)
+                asked = con.execute(f"DESCRIBE {module.sql}").fetchall()
+                assert con.execute(f"SELECT count(*) FROM ({module.sql})").fetchall() == [(0,)], module.name
+                made = con.execute(f"DESCRIBE {module.name}").fetchall()
+                assert [row[:2] for row in made] == [row[:2] for row in asked], module.name
+
+
+def test_findings_of_the_trace_alone_are_kept_and_the_others_made_anew(tmp_path: Path) -> None:
+    path = small_trace().write(tmp_path / "t.sqlite")
+    options = TraceOptions(cache_dir=tmp_path / "cache")
+    made: list[list[str]] = []
+    found = []
+    for _ in range(2):
+        with open_trace(path, options) as trace:
+            built: list[str] = []
+            trace.runner.on_module = built.append
+            found.append(analyze(trace).findings)
+            made.append(built)
+            modules = trace.runner.modules
+            # nothing that another model would change is kept
+            assert not any(map(trace.runner.rests_on_passing, modules[KEPT_FINDINGS].requires))
+            assert OF_ANALYSIS & set(modules[ALL_FINDINGS].requires)
+
+    assert found[0] == found[1]
+    assert KEPT_FINDINGS in made[0]
+    assert KEPT_FINDINGS not in made[1]
+    assert ALL_FINDINGS in made[1]
