@@ -18,7 +18,7 @@ from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.views import find_view, public_views
 from nsys_pipeline.rules.phases import PhaseRule
-from nsys_pipeline.sqlmods import all_modules
+from nsys_pipeline.sqlmods import Module
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT
 
@@ -42,9 +42,8 @@ _FLOPS = """
 class View:
     """A public view as an attribute: reading it runs the view once and keeps the frame."""
 
-    def __set_name__(self, owner: type, name: str) -> None:
-        module = all_modules()[f"views.{name}"]
-        self._name = name
+    def __init__(self, module: Module) -> None:
+        self._name = module.relation
         self.__doc__ = f"{module.doc}\n\nGrain: {module.grain}"
 
     @overload
@@ -67,35 +66,9 @@ class TraceReader:
     read side by side. Times are whole nanoseconds.
     """
 
-    api_calls = View()
-    collectives = View()
-    devices = View()
-    diagnostics = View()
-    findings = View()
-    gpu_busy = View()
-    gpu_metrics = View()
-    gpu_work = View()
-    graph_launches = View()
-    kernel_summary = View()
-    kernels = View()
-    memops = View()
-    metadata = View()
-    nvtx_ranges = View()
-    occurrence_budget = View()
-    occurrence_kernels = View()
-    operator_summary = View()
-    ops = View()
-    phase_counters = View()
-    phase_summary = View()
-    phases = View()
-    processes = View()
-    ranks = View()
-    served_requests = View()
-    served_steps = View()
-    shape_summary = View()
-    threads = View()
-    time_budget = View()
-    trace_checks = View()
+    if TYPE_CHECKING:
+
+        def __getattr__(self, view: str) -> pl.DataFrame: ...
 
     def __init__(self, path: Path, trace_options: TraceOptions, options: AnalysisOptions) -> None:
         self.path = path
@@ -211,6 +184,10 @@ class TraceReader:
         """
         self._session.build(*(module.name for module in public_views()))
         return self._session.cursor()
+
+
+for _module in public_views():
+    setattr(TraceReader, _module.relation, View(_module))
 
 
 def open_reader(
