@@ -31,10 +31,11 @@ from nsys_pipeline.hardware import (
     with_overrides,
 )
 from nsys_pipeline.model import Conventions, Model, load_model
-from nsys_pipeline.model.summary import Shape, Summary, spread, summarize, summary_json
+from nsys_pipeline.model.summary import Shape, Summary, spread, summarize, summary_json, training_json
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 _COUNTING = "How to count"
+_TRAINING = "Training"
 
 
 def flops(
@@ -95,6 +96,28 @@ def flops(
     verify: Annotated[
         bool, typer.Option("--verify", help="Compare op by op with torch's FlopCounterMode (extra: verify).")
     ] = False,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train", help="A training step over the prompts instead, with all logits.", rich_help_panel=_TRAINING
+        ),
+    ] = False,
+    checkpointing: Annotated[
+        str,
+        typer.Option(
+            metavar="none|full", help="Layers whose forward runs again in the backward.", rich_help_panel=_TRAINING
+        ),
+    ] = "none",
+    train_only: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REGEX", help="Weights that are updated, by name; default: all.", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    lora: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="RANK", help="Update adapters of this rank alone.", rich_help_panel=_TRAINING),
+    ] = None,
     output_format: Annotated[str, typer.Option("--format", metavar="table|json", help="Output.")] = "table",
 ) -> None:
     """Say what one prefill and one decode step of MODEL must compute and move, from its config alone.
@@ -117,6 +140,19 @@ def flops(
         ep=ep,
     )
     loaded = load_model(model, allow_network=allow_network, approximate=approximate)
+    _refuse_mixed(
+        train,
+        {
+            "--checkpointing": checkpointing != "none",
+            "--train-only": train_only is not None,
+            "--lora": lora is not None,
+        },
+        {
+            "--context": context is not None, "--cached-tokens": cached_tokens != "0", "--images": images > 0,
+            "--kv-dtype": kv_dtype is not None, "--gpu": gpu is not None, "--peak": bool(peak),
+            "--bandwidth": bandwidth is not None, "--verify": verify,
+        },
+    )  # fmt: skip
     _refuse_cache(loaded, {"--context": context is not None, "--cached-tokens": cached_tokens != "0"})
     shape = _shape(
         loaded,
@@ -132,6 +168,13 @@ def flops(
         sys.stderr.write(f"warning: the config names no dtype; {loaded.dtype} is assumed\n\nhint: pass --dtype\n")
     if loaded.approximate:
         sys.stderr.write(f"warning: model type `{loaded.model_type}` is not known; numbers are approximate\n")
+    if train:
+        data = training_json(
+            loaded, shape, conventions, checkpointing=checkpointing, train_only=train_only, lora_rank=lora
+        )
+        _refuse_unused(loaded, conventions, data["convention"])
+        _print(data, output_format)
+        return
     summary = summarize(loaded, shape, conventions, gpu=_gpu(gpu, peak or [], bandwidth))
     data = summary_json(summary)
     _refuse_unused(loaded, conventions, data["convention"])
@@ -142,16 +185,33 @@ def flops(
 
         rows = compare(loaded, shape, logits=logits)
         data["verify"] = rows
+    _print(data, output_format, rows)
+    if rows and any(row["exact"] and row["estimated"] != row["counted"] for row in rows):
+        raise CheckError(f"the estimate of `{loaded.name}` differs from torch's count")
+
+
+def _print(data: dict[str, Any], output_format: str, verify: list[dict[str, Any]] | None = None) -> None:
     if output_format == "json":
         json.dump(data, sys.stdout, indent=2)
         sys.stdout.write("\n")
-    else:
-        from nsys_pipeline.report.flops import flops_document
-        from nsys_pipeline.report.terminal import render_document
+        return
+    from nsys_pipeline.report.flops import flops_document, training_document
+    from nsys_pipeline.report.terminal import render_document
 
-        render_document(flops_document(data, verify=rows), sys.stdout)
-    if rows and any(row["exact"] and row["estimated"] != row["counted"] for row in rows):
-        raise CheckError(f"the estimate of `{loaded.name}` differs from torch's count")
+    document = training_document(data) if "train" in data else flops_document(data, verify=verify)
+    render_document(document, sys.stdout)
+
+
+def _refuse_mixed(train: bool, of_training: Mapping[str, bool], of_inference: Mapping[str, bool]) -> None:
+    """Raise UsageError for options that say nothing about what is asked for."""
+    for option, is_given in (of_inference if train else of_training).items():
+        if is_given:
+            raise UsageError(
+                f"{option} is about inference; it does not apply to --train"
+                if train
+                else f"{option} is about training",
+                hint=None if train else "pass --train, too",
+            )
 
 
 def _refuse_unused(model: Model, given: Conventions, used: dict[str, Any]) -> None:

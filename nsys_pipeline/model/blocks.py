@@ -191,6 +191,16 @@ class Attention(Block):
         return 0 if self.shared_kv or self.value_from_key else self.kv_heads * self._v_dim
 
     @property
+    def outputs(self) -> tuple[int, int, int]:
+        """Outputs of the projections of Q, K and V."""
+        return self._q_out, self._k_out, self._v_out
+
+    @property
+    def value_width(self) -> int:
+        """Values of a head."""
+        return self._v_dim
+
+    @property
     def _qkv_bias(self) -> int:
         v_bias = self.kv_bias if self.v_bias is None else self.v_bias
         return self._q_out * self.q_bias + self._k_out * self.kv_bias + self._v_out * v_bias
@@ -459,6 +469,11 @@ class LatentAttention(Block):
     @property
     def _latent(self) -> int:
         return self.kv_rank + self.rope_dim
+
+    def pair_dims(self, query_dim: int) -> tuple[int, int]:
+        """Dims of score and value of a pair, as attended to with query heads of `query_dim`."""
+        expanded = query_dim == self._qk_dim
+        return (self._qk_dim, self.value_dim) if expanded else (self._latent, self.kv_rank)
 
     @property
     def _expanded(self) -> int:

@@ -246,7 +246,7 @@ class Estimator:
 
     def _weights_of(self, stack: Stack, ids: tuple[int, ...], blocks: tuple[Block, ...]) -> set[tuple[str, str]]:
         """(role, op) of the weights that these blocks have, from a pass of one token."""
-        emit = self._emitter()
+        emit = self.emitter()
         emit.enter("", ids[:1], stack.name)
         run = Pass(Step.uniform(batch=1, q_tokens=1, kv_tokens=1), 1, (1,))
         for block in blocks:
@@ -264,7 +264,7 @@ class Estimator:
         each image that goes through the vision tower in this pass.
         """
         ops: list[Op] = []
-        for stack, run in self._passes(step, encoder_tokens, vision_tokens):
+        for stack, run in self.passes(step, encoder_tokens, vision_tokens):
             context = self._context(stack, run)
             for part, more in zip(self._tokens(stack, run), context, strict=True):
                 ops += part
@@ -284,7 +284,7 @@ class Estimator:
 
     def _total(self, step: Step, gpu: Roofline | None, encoder_tokens: Sequence[int] | None) -> Totals:
         parts: list[Totals] = []
-        for stack, run in self._passes(step, encoder_tokens, ()):
+        for stack, run in self.passes(step, encoder_tokens, ()):
             key = (stack.name, _shape_key(run), id(gpu))
             fixed = self._token_totals.get(key)
             if fixed is None:
@@ -308,9 +308,10 @@ class Estimator:
         totals = estimate.totals
         return totals if gpu is None else attrs.evolve(totals, sol_ns=estimate.sol_ns(gpu))
 
-    def _passes(
-        self, step: Step, encoder_tokens: Sequence[int] | None, vision_tokens: Sequence[int]
+    def passes(
+        self, step: Step, encoder_tokens: Sequence[int] | None = None, vision_tokens: Sequence[int] = ()
     ) -> list[tuple[Stack, Pass]]:
+        """The stacks that a step runs, each with its share of it, in order."""
         architecture, passes = self._architecture, []
         if architecture.vision and vision_tokens:
             passes.append((architecture.vision, Pass(Step.ragged(vision_tokens, [0] * len(vision_tokens), 0), 0)))
@@ -345,7 +346,8 @@ class Estimator:
             raise ModelError(f"{step.batch} sequences but {len(lengths)} encoder lengths")
         return lengths
 
-    def _emitter(self) -> Emitter:
+    def emitter(self) -> Emitter:
+        """An emitter with the number formats and conventions of the estimate."""
         return Emitter(
             self.conventions,
             self._dtype,
@@ -369,7 +371,7 @@ class Estimator:
     def _emit(self, stack: Stack, run: Pass, method: str) -> list[list[Op]]:
         parts = []
         for label, ids, blocks in self._split(stack):
-            emit = self._emitter()
+            emit = self.emitter()
             emit.enter(label, ids, stack.name)
             for block in blocks:
                 getattr(block, method)(emit, run)
@@ -379,7 +381,7 @@ class Estimator:
     def _pipeline_ops(self, step: Step) -> list[Op]:
         if self.conventions.pp == 1:
             return []
-        emit = self._emitter()
+        emit = self.emitter()
         emit.enter("pipeline")
         width = next(
             (block.width for stack in self._architecture.stacks for block in stack.after if hasattr(block, "width")), 0

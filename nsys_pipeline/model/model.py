@@ -156,15 +156,16 @@ class Model:
             )
         if "expert_dtype" in self.config:
             raw = {"expert_dtype": self.config["expert_dtype"], **raw}
-        architecture = self.architecture
-        names = tuple(stack.name for stack in architecture.stacks if stack.name != VISION)
-        depth = max((stack.depth for stack in architecture.stacks if stack.name != VISION), default=1)
-        return read_quantization(
-            raw,
-            model_type=self.model_type,
-            stacks=Stacks(depth, names or (DECODER,), is_nested=any(key in self.config for key in _NESTED)),
-            experts=max((block.experts for block in architecture.experts()), default=1),
-        )
+        experts = max((block.experts for block in self.architecture.experts()), default=1)
+        return read_quantization(raw, model_type=self.model_type, stacks=self.stacks, experts=experts)
+
+    @cached_property
+    def stacks(self) -> Stacks:
+        """What the names of its modules depend on."""
+        stacks = [stack for stack in self.architecture.stacks if stack.name != VISION]
+        names = tuple(stack.name for stack in stacks) or (DECODER,)
+        depth = max((stack.depth for stack in stacks), default=1)
+        return Stacks(depth, names, is_nested=any(key in self.config for key in _NESTED))
 
     @property
     def label(self) -> str:

@@ -107,12 +107,13 @@ class Patterns:
 
     Names count under any prefix (`language_model.model.layers.3.mlp` is layer 3's `mlp`), unless the prefix is that of
     another part of the model, such as a vision tower. Regular expressions (`re:` before them) match from the start of
-    the whole name; where `searches`, anywhere in it.
+    the whole name; where `searches`, anywhere in it. `suffix` ends the names that expressions see (`.weight`).
     """
 
     entries: tuple[str, ...]
     stacks: Stacks
     searches: bool = False
+    suffix: str = ""
     _by_layer: dict[tuple[str, int], set[str]] = attrs.field(init=False, factory=dict)
     _anywhere: set[str] = attrs.field(init=False, factory=set)
     _expressions: list[_Expression] = attrs.field(init=False, factory=list)
@@ -127,7 +128,7 @@ class Patterns:
                 self._add_name(entry)
 
     def _add(self, pattern: str) -> None:
-        self._expressions.append(_Expression(pattern, self.stacks, self.searches))
+        self._expressions.append(_Expression(pattern, self.stacks, self.searches, self.suffix))
 
     def _add_name(self, entry: str) -> None:
         name = entry.strip(". ").removesuffix(".weight")
@@ -171,6 +172,7 @@ class _Expression:
     pattern: str
     stacks: Stacks
     searches: bool
+    suffix: str
     _regex: re.Pattern[str] = attrs.field(init=False)
     _is_usual: bool | None = attrs.field(init=False, default=None)
     _found: dict[str, bool] = attrs.field(init=False, factory=dict)
@@ -204,6 +206,7 @@ class _Expression:
         return self._found[key]
 
     def _test(self, name: str) -> bool:
+        name += self.suffix
         return bool(self._regex.search(name) if self.searches else self._regex.match(name))
 
     @property
@@ -230,7 +233,7 @@ class _Expression:
 def _first_names() -> tuple[str, ...]:
     return tuple(
         names[0].replace("{e}", "0")
-        for role in ("attention", "mlp", "expert", "router")
+        for role in ("attention", "mlp", "expert", "router", "norm")
         for parts in module_names()[role].values()
         for names in parts
     )

@@ -13,6 +13,7 @@ from nsys_pipeline.model.estimator import Estimate, Estimator, Roofline
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.quantization import Format
 from nsys_pipeline.model.recurrent import Recurrent
+from nsys_pipeline.model.training import adamw_bytes, training_flops
 from nsys_pipeline.records import Step
 
 SCHEMA = "llmperf.flops/1"
@@ -196,6 +197,50 @@ def ops_json(phase: str, estimate: Estimate) -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def training_json(
+    model: Model,
+    shape: Shape,
+    conventions: Conventions,
+    *,
+    checkpointing: str = "none",
+    train_only: str | None = None,
+    lora_rank: int | None = None,
+) -> dict[str, Any]:
+    """The object that `llmperf flops --train --format json` prints: the prompts of `shape` are the sequences."""
+    conventions = attrs.evolve(conventions, logits="all")
+    step = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
+    training = training_flops(
+        model, step, conventions, checkpointing=checkpointing, train_only=train_only, lora_rank=lora_rank,
+        encoder_tokens=shape.encoder_tokens,
+    )  # fmt: skip
+    summary = summarize(model, shape, conventions)
+    convention = convention_json(summary)
+    for field in ("cached_tokens", "context", "kv_dtype", "state_dtype", "bytes"):
+        del convention[field]
+    convention |= {
+        "checkpointing": checkpointing,
+        "trained": train_only or (f"LoRA, rank {lora_rank}" if lora_rank else "all"),
+        "trained_params": training.trained_params,
+        "optimizer": "AdamW",
+    }
+    return {
+        "schema": SCHEMA,
+        "model": model.name,
+        "params": model.params,
+        "active_params": model.active_params,
+        "convention": convention,
+        "train": {
+            "forward": {"flops": training.forward},
+            "backward": {"flops": training.backward},
+            "recomputed": {"flops": training.recomputed},
+            # What it runs; MFU is of what it requires, which nothing recomputed is part of.
+            "step": {"flops": training.step, "required_flops": training.required},
+            "optimizer": {"bytes": adamw_bytes(training.trained_params, convention["dtype"])},
+        },
+        "ops": ops_json("forward", summary.prefill),
+    }
 
 
 def summary_json(summary: Summary) -> dict[str, Any]:

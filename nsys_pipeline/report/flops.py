@@ -24,6 +24,28 @@ def flops_document(data: Mapping[str, Any], *, verify: Sequence[Mapping[str, Any
     return Document(title, (_convention_line(conv), *_caveats(conv)), tuple(sections))
 
 
+def training_document(data: Mapping[str, Any]) -> Document:
+    """FLOPs of a training step, conventions, and the ops of its forward."""
+    conv, train = data["convention"], data["train"]
+    title = f"{data['model']}  {data['params']:,} parameters, {conv['trained_params']:,} trained"
+    parts = ("forward", "backward", "recomputed", "step")
+    flops = [train[part]["flops"] for part in parts]
+    ratio = [each / flops[0] if flops[0] else None for each in flops]
+    columns = [
+        Column.text("", parts),
+        Column.prefixed("FLOPs", flops, "F"),
+        Column("x forward", [UNKNOWN if each is None else f"{each:.3f}" for each in ratio], ratio, unit="ratio"),
+    ]
+    notes = [
+        Note("", f"MFU of the step is of {prefixed(train['step']['required_flops'], 'F')}: nothing recomputed"),
+        Note("", f"{conv['optimizer']} reads and writes {prefixed(train['optimizer']['bytes'], 'B')}"),
+    ]
+    heading = f"a training step of {conv['batch']} x {conv['prompt_tokens']} tokens, {conv['label']}"
+    lines = (f"{_convention_line(conv)}; checkpointing {conv['checkpointing']}; trained: {conv['trained']}",)
+    sections = [Section("training", (Table(columns), Notes(notes)), title=heading), _ops("forward", data["ops"])]
+    return Document(title, (*lines, *_caveats(conv)), tuple(sections))
+
+
 def _caveats(conv: Mapping[str, Any]) -> list[str]:
     """What is not in the numbers, and what was not read."""
     lines = []
@@ -40,9 +62,9 @@ def _convention_line(conv: Mapping[str, Any]) -> str:
         parts.append("weights " + ", ".join(f"{role} {name}" for role, name in sorted(conv["weights"].items())))
     if conv["products"]:
         parts.append(_products(conv))
-    if conv["kv_dtype"] != conv["dtype"]:
+    if conv.get("kv_dtype", conv["dtype"]) != conv["dtype"]:
         parts.append(f"KV {conv['kv_dtype']}")
-    if conv["state_dtype"]:
+    if conv.get("state_dtype"):
         parts.append(f"states {conv['state_dtype']}")
     parts += [f"{key} {conv[key]}" for key in ("tp", "pp", "ep") if conv[key] > 1]
     return "; ".join(parts)

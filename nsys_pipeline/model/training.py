@@ -1,0 +1,439 @@
+"""FLOPs of a training step: forward with all logits, backward, what checkpointing runs again; the optimizer's bytes.
+
+A product Y = X·W of the forward has two in the backward, each with its FLOPs: dX = dY·Wᵀ if anything before it is
+trained, dW = Xᵀ·dY if W is. Attention has four: two for the scores (dQ, dK), two for the values (dP, dV). With every
+weight trained the backward is twice the forward; elementwise work and lookups are not counted, as everywhere here.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import attrs
+
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model.architecture import Stack
+from nsys_pipeline.model.blocks import Around, Attention, Block, Embedding, LatentAttention, Moe, Norm
+from nsys_pipeline.model.conventions import Conventions
+from nsys_pipeline.model.dtypes import BITS, bytes_of
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.estimator import Estimator
+from nsys_pipeline.model.model import Model
+from nsys_pipeline.model.modules import Patterns, Place, parts_of
+from nsys_pipeline.model.ops import Op
+from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, NORM, ROUTER
+from nsys_pipeline.records import Step
+
+CHECKPOINTING = ("none", "full")
+#: What a LoRA adapter is put on: every linear layer of the blocks but routers and routed experts, as PEFT's
+#: `all-linear` does (arXiv 2106.09685).
+_ADAPTED = (ATTENTION, MLP)
+#: Products that choose where to look. A choice has no gradient; such weights are trained by a loss of their own.
+_CHOICES = re.compile(r"index_")
+#: What the input of a product comes from, inside of its block; other products see the block's own input.
+_FROM: Mapping[str, tuple[str, ...]] = {
+    "q_b": ("q_a", "q_a_norm"),
+    "kv_b": ("kv_a", "kv_a_norm"),
+    "down": ("gate_up", "up"),
+    "shared_down": ("shared_gate_up", "shared_up"),
+    "experts_gate_up": ("experts_latent_in",),
+    "experts_up": ("experts_latent_in",),
+    "experts_down": ("experts_gate_up", "experts_up"),
+    "experts_latent_out": ("experts_down",),
+    "cross_o": ("cross_q", "cross_kv"),
+    "o_b": ("o_a",),
+    "kda_f_b": ("kda_f_a",),
+    "kda_g_b": ("kda_g_a",),
+    "dt_proj": ("x_proj",),
+}
+#: Products at the end of a mixer, whose input comes from everything else in it.
+_LAST = frozenset({"o", "o_a", "out_proj", "kda_o", "lightning_o", "time_mix_output", "channel_mix_value"})
+#: Norms behind the attention of their layer.
+_LATE_NORMS = frozenset({"mlp_norm", "norm_1", "norm_2", "norm_3"})
+
+
+@attrs.frozen
+class Trained:
+    """Which weights a step updates: all, those whose name an expression finds, or adapters of a rank alone."""
+
+    only: Patterns | None = None
+    lora_rank: int | None = None
+
+    def holds(self, names: Sequence[str], place: Place) -> bool:
+        """Whether the weights that go by `names` are updated."""
+        if self.lora_rank is not None:
+            return False
+        return self.only is None or self.only.match(names, place)
+
+    @property
+    def is_all(self) -> bool:
+        return self.only is None and self.lora_rank is None
+
+
+@attrs.frozen
+class Training:
+    """FLOPs of one training step by the dtype of their products, over all sequences and GPUs; trained parameters."""
+
+    forward_by_dtype: Mapping[str, int]
+    backward_by_dtype: Mapping[str, int]
+    recomputed_by_dtype: Mapping[str, int]
+    trained_params: int
+
+    @property
+    def forward(self) -> int:
+        return sum(self.forward_by_dtype.values())
+
+    @property
+    def backward(self) -> int:
+        """FLOPs of the gradients, without what is run again for them."""
+        return sum(self.backward_by_dtype.values())
+
+    @property
+    def recomputed(self) -> int:
+        return sum(self.recomputed_by_dtype.values())
+
+    @property
+    def required(self) -> int:
+        """FLOPs that the step requires, which MFU is of: forward and backward, nothing twice."""
+        return self.forward + self.backward
+
+    @property
+    def step(self) -> int:
+        """FLOPs that the step runs, which HFU is of: with what is recomputed."""
+        return self.required + self.recomputed
+
+    def by_phase(self) -> dict[str, Mapping[str, int]]:
+        """FLOPs by dtype of the phases of a step, for utilization: `step` is what is required."""
+        both = {
+            dtype: self.forward_by_dtype.get(dtype, 0) + self.backward_by_dtype.get(dtype, 0)
+            for dtype in {**self.forward_by_dtype, **self.backward_by_dtype}
+        }
+        return {"forward": self.forward_by_dtype, "backward": self.backward_by_dtype, "optimizer": {}, "step": both}
+
+
+def adamw_bytes(
+    params: int,
+    weight: str,
+    *,
+    gradient: str | None = None,
+    moment: str | None = None,
+    master: str | None = None,
+) -> int:
+    """Bytes that AdamW reads and writes for `params` weights, by the dtypes of what it keeps for each.
+
+    It reads gradient, both moments and the weight (or its `master` copy of higher precision), and writes the moments,
+    the weight and the master copy (arXiv 1711.05101, algorithm 2). Gradients and moments are of the weight's dtype
+    unless said otherwise, as in torch.optim.AdamW.
+    """
+    read = [gradient or weight, moment or weight, moment or weight, master or weight]
+    written = [moment or weight, moment or weight, weight, *([master] if master else [])]
+    return sum(bytes_of(params, dtype) for dtype in (*read, *written))
+
+
+def training_flops(
+    model: Model,
+    step: Step,
+    conventions: Conventions | None = None,
+    *,
+    checkpointing: str = "none",
+    train_only: str | None = None,
+    lora_rank: int | None = None,
+    encoder_tokens: Sequence[int] | None = None,
+) -> Training:
+    """FLOPs of forward and backward over `step`'s new tokens, with logits for all of them.
+
+    `checkpointing` = ``full``: every layer's forward is run again in the backward (reentrant), the LM head's is not.
+    `train_only`: an expression that finds the names of the weights that are updated, as `named_parameters` has them.
+    `lora_rank`: adapters of that rank are updated and nothing else; their products are counted. Raises UsageError for
+    options that cannot be, ModelError for a model that cannot take the shape or the conventions.
+    """
+    if checkpointing not in CHECKPOINTING:
+        raise UsageError(
+            f"checkpointing = `{checkpointing}` is not known", hint=f"choose one of: {', '.join(CHECKPOINTING)}"
+        )
+    if train_only is not None and lora_rank is not None:
+        raise UsageError("adapters alone are trained, or weights by name, not both")
+    only = None
+    if train_only is not None:
+        try:
+            re.compile(train_only)
+        except re.error as error:
+            raise UsageError(f"`{train_only}` is no regular expression: {error}") from error
+        only = Patterns((f"re:{train_only}",), model.stacks, searches=True, suffix=".weight")
+    walk = _Walk(
+        Estimator(model, attrs.evolve(conventions or Conventions(), logits="all")),
+        Trained(only, lora_rank),
+        is_checkpointed=checkpointing == "full",
+    )
+    result = walk.run(attrs.evolve(step, logits=step.new_tokens), encoder_tokens)
+    if train_only is not None and not result.trained_params:
+        raise UsageError(
+            f"`{train_only}` finds no weight of `{model.name}`",
+            hint="names are those of named_parameters(), such as model.layers.0.self_attn.q_proj.weight",
+        )
+    return result
+
+
+@attrs.define
+class _Sums:
+    """FLOPs by dtype of one part of the model."""
+
+    forward: dict[str, int] = attrs.field(factory=dict)
+    backward: dict[str, int] = attrs.field(factory=dict)
+    params: int = 0
+    #: Whether what leaves the part has a gradient.
+    has_gradient: bool = False
+
+    def add(self, dtype: str, forward: int, backward: int) -> None:
+        for sums, flops in ((self.forward, forward), (self.backward, backward)):
+            if flops:
+                sums[dtype] = sums.get(dtype, 0) + flops
+
+
+def _merge(into: dict[str, int], more: Mapping[str, int]) -> None:
+    for dtype, flops in more.items():
+        into[dtype] = into.get(dtype, 0) + flops
+
+
+class _Walk:
+    """Goes through the layers in the order of the forward and knows at each where gradients have to go."""
+
+    def __init__(self, estimator: Estimator, trained: Trained, *, is_checkpointed: bool) -> None:
+        self.estimator = estimator
+        self.trained = trained
+        self.is_checkpointed = is_checkpointed
+        self._known: dict[tuple[object, ...], _Sums] = {}
+
+    def run(self, step: Step, encoder_tokens: Sequence[int] | None) -> Training:
+        forward: dict[str, int] = {}
+        backward: dict[str, int] = {}
+        again: dict[str, int] = {}
+        params = 0
+        encoded = False
+        for stack, run in self.estimator.passes(step, encoder_tokens):
+            # Reentrant checkpointing passes no gradient on unless its input has one, so that embeddings are given one.
+            has_gradient = self.is_checkpointed
+            for label, ids, blocks in _in_order(stack):
+                sums = self._part(stack, run, (label, ids, blocks), has_gradient=has_gradient, encoded=encoded)
+                _merge(forward, sums.forward)
+                _merge(backward, sums.backward)
+                if ids and self.is_checkpointed:
+                    _merge(again, sums.forward)
+                params += sums.params
+                has_gradient = sums.has_gradient
+            encoded = encoded or (has_gradient and stack.name == "encoder")
+        if self.trained.is_all:
+            params = self.estimator.model.params
+        return Training(forward, backward, again, params)
+
+    def _part(
+        self,
+        stack: Stack,
+        run: Pass,
+        part: tuple[str, tuple[int, ...], tuple[Block, ...]],
+        *,
+        has_gradient: bool,
+        encoded: bool,
+    ) -> _Sums:
+        """One layer, or what stands before or behind the layers."""
+        _, ids, blocks = part
+        place = Place(stack.name, ids[0] if ids else None)
+        updated = () if self.trained.is_all or self.trained.lora_rank else (place.layer,)
+        # Layers of one label may still differ in size.
+        key = (stack.name, bool(ids), blocks, has_gradient, encoded, *updated)
+        if key not in self._known:
+            is_tied = any(isinstance(block, Embedding) and block.tied for block in stack.before)
+            self._known[key] = self._walk(
+                run, blocks, place, has_gradient=has_gradient, encoded=encoded, is_tied=is_tied
+            )
+        return self._known[key]
+
+    def _walk(
+        self, run: Pass, blocks: tuple[Block, ...], place: Place, *, has_gradient: bool, encoded: bool, is_tied: bool
+    ) -> _Sums:
+        total = _Sums(has_gradient=has_gradient)
+        early = late = False
+        for block in blocks:
+            if isinstance(block, Norm):
+                if self.trained.holds(parts_of(NORM, block.name)[0], place):
+                    total.params += block.weights
+                    early, late = early or block.name not in _LATE_NORMS, late or block.name in _LATE_NORMS
+                continue
+            walked = _BlockWalk(self, block, place, run, is_tied=is_tied)
+            start = total.has_gradient or early or (late and walked.is_feed_forward)
+            sums = walked.sums(has_gradient=start, encoded=encoded)
+            _merge(total.forward, sums.forward)
+            _merge(total.backward, sums.backward)
+            total.params += sums.params
+            total.has_gradient = total.has_gradient or sums.has_gradient
+        total.has_gradient = total.has_gradient or early or late
+        return total
+
+
+def _in_order(stack: Stack) -> Iterator[tuple[str, tuple[int, ...], tuple[Block, ...]]]:
+    """Before the layers, each layer by itself in the order of the forward, behind the layers."""
+    yield f"{stack.name}.before", (), stack.before
+    layers = [(layer, group) for group in stack.layers for layer in group.ids]
+    for layer, group in sorted(layers, key=lambda one: one[0]):
+        yield group.label, (layer,), group.blocks
+    yield f"{stack.name}.after", (), stack.after
+
+
+def _inner(block: Block) -> Iterator[Block]:
+    """The blocks in a block that only says how they are run."""
+    if isinstance(block, Around):
+        for one in block.blocks:
+            yield from _inner(one)
+    elif isinstance(inner := getattr(block, "block", None), Block):
+        yield from _inner(inner)
+    else:
+        yield block
+
+
+class _BlockWalk:
+    """The products of one block, and which of them have gradients."""
+
+    def __init__(self, walk: _Walk, block: Block, place: Place, run: Pass, *, is_tied: bool) -> None:
+        self.trained = walk.trained
+        self.block = block
+        self.place = place
+        emit: Emitter = walk.estimator.emitter()
+        emit.enter("", () if place.layer is None else (place.layer,), place.stack)
+        block.token_ops(emit, run)
+        block.context_ops(emit, run)
+        self.ops = emit.ops
+        self.roles = {op: role for role, op in emit.used}
+        self.is_executed = walk.estimator.conventions.count == "executed"
+        self.ranks = emit.tp
+        self.is_tied = is_tied
+        self.is_feed_forward = bool({MLP, EXPERT, ROUTER} & set(self.roles.values()))
+        self._outputs: dict[str, bool] = {}
+
+    def sums(self, *, has_gradient: bool, encoded: bool) -> _Sums:
+        total = _Sums()
+        for block in _inner(self.block):
+            if isinstance(block, Embedding):
+                total.has_gradient = self._holds(EMBEDDING, block.name)
+                total.params += block.params if total.has_gradient else 0
+        products = [op for op in self.ops if op.kind in ("gemm", "grouped_gemm", "conv")]
+        # What ends a mixer comes after everything that it is made of, in whatever order the estimate lists them.
+        for op in sorted(products, key=lambda op: (op.name in _LAST) + 2 * (op.name == "o_b")):
+            self._product(op, total, has_gradient=has_gradient, encoded=encoded)
+        for op in self.ops:
+            if op.kind == "norm" and (parts := self._norm_parts(op.name)):
+                weights = 8 * op.weight_bytes // BITS[op.dtype] // self.ranks
+                total.params += weights * sum(parts) // len(parts)
+        total.has_gradient = total.has_gradient or has_gradient or any(self._outputs.values()) or self._norms()
+        for op in self.ops:
+            flops = self._flops(op)
+            if flops and op.kind not in ("gemm", "grouped_gemm", "conv"):
+                total.add(op.dtype, flops, self._other(op, flops, has_gradient=has_gradient, encoded=encoded))
+        return total
+
+    def _flops(self, op: Op) -> int:
+        return op.flops_executed if self.is_executed else op.flops_model
+
+    def _holds(self, role: str, name: str) -> bool:
+        return any(self._held_parts(role, name))
+
+    def _held_parts(self, role: str, name: str) -> list[bool]:
+        """Whether each part of an op's weights is updated."""
+        if role == HEAD and self.is_tied:
+            role, name = EMBEDDING, "embed"
+        if role == EXPERT:
+            # transformers keeps the experts of a layer in two tensors.
+            return [self.trained.holds([f"mlp.experts.{'down' if 'down' in name else 'gate_up'}_proj"], self.place)]
+        return [self.trained.holds(names, self.place) for names in parts_of(role, name)]
+
+    def _rows(self, op: Op, parts: int) -> list[int]:
+        """Outputs of each part of a product."""
+        attention = next((one for one in _inner(self.block) if isinstance(one, Attention)), None)
+        if op.name == "qkv" and attention is not None and sum(attention.outputs) == op.n:
+            return list(attention.outputs)
+        return [op.n // parts] * (parts - 1) + [op.n - op.n // parts * (parts - 1)]
+
+    def _input(self, name: str, *, has_gradient: bool) -> bool:
+        """Whether the input of a product has a gradient."""
+        if has_gradient:
+            return True
+        if name in _LAST:
+            return any(value for other, value in self._outputs.items() if other not in _LAST) or self._norms()
+        return any(self._outputs.get(other, False) or self._norm(other) for other in _FROM.get(name, ()))
+
+    def _norm_parts(self, name: str) -> list[bool]:
+        """Whether each part of the weights of a norm inside of the block is updated: Q's and K's of `qk_norm`."""
+        if not name.endswith("_norm"):
+            return [False]
+        return [self.trained.holds(names, self.place) for names in parts_of(NORM, name)]
+
+    def _norm(self, name: str) -> bool:
+        return any(self._norm_parts(name))
+
+    def _norms(self) -> bool:
+        return any(self._norm(op.name) for op in self.ops if op.kind == "norm")
+
+    def _product(self, op: Op, total: _Sums, *, has_gradient: bool, encoded: bool) -> None:
+        """Add a product, and remember whether its output has a gradient."""
+        flops, role = self._flops(op), self.roles.get(op.name, ATTENTION)
+        if _CHOICES.match(op.name):
+            total.add(op.dtype, flops, 0)
+            return
+        flagged = encoded if op.name == "cross_kv" else self._input(op.name, has_gradient=has_gradient)
+        held = self._held_parts(role, op.name)
+        rows = self._rows(op, len(held))
+        updated = sum(n for n, is_held in zip(rows, held, strict=True) if is_held)
+        total.params += updated * op.k * (self._experts() if op.kind == "grouped_gemm" else 1)
+        total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
+        rank = self.trained.lora_rank
+        if rank is not None and role in _ADAPTED and op.kind == "gemm":
+            for n in rows:
+                down, up = 2 * op.m * rank * op.k, 2 * op.m * rank * n
+                total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
+                total.params += rank * (op.k + n)
+        adapted = rank is not None and role in _ADAPTED and op.kind == "gemm"
+        self._outputs[op.name] = flagged or any(held) or adapted
+
+    def _experts(self) -> int:
+        return next((one.experts for one in _inner(self.block) if isinstance(one, Moe)), 1)
+
+    def _other(self, op: Op, flops: int, *, has_gradient: bool, encoded: bool) -> int:
+        """FLOPs of the backward of attention, whose inputs differ, or of a recurrence."""
+        if _CHOICES.match(op.name):
+            return 0
+        if op.kind != "attention" or op.name not in ("attention", "cross_attention"):
+            return 2 * flops if has_gradient or any(self._outputs.values()) else 0
+        query, key, value = self._heads(op.name, has_gradient=has_gradient, encoded=encoded)
+        scores = self._scores(op, flops)
+        return scores * (query + key) + (flops - scores) * ((query or key) + value)
+
+    def _heads(self, name: str, *, has_gradient: bool, encoded: bool) -> tuple[bool, bool, bool]:
+        """Whether Q, K and V have gradients."""
+        out = self._outputs
+        if name == "cross_attention":
+            key, value = self._parts(ATTENTION, "cross_kv") if not encoded else (True, True)
+            return out.get("cross_q", has_gradient), key, value
+        if any(isinstance(one, LatentAttention) for one in _inner(self.block)):
+            expanded = out.get("kv_b", has_gradient)
+            return out.get("q_b", out.get("q", has_gradient)), expanded or out.get("kv_a", has_gradient), expanded
+        if has_gradient or "qkv" not in out:
+            flagged = has_gradient or any(out.values())
+            return flagged, flagged, flagged
+        query, key, value = self._parts(ATTENTION, "qkv")
+        query_norm, key_norm = self._norm_parts("qk_norm")
+        return query or query_norm, key or key_norm, value
+
+    def _parts(self, role: str, name: str) -> list[bool]:
+        if self.trained.lora_rank is not None:
+            return [True] * len(parts_of(role, name))
+        return self._held_parts(role, name)
+
+    def _scores(self, op: Op, flops: int) -> int:
+        """FLOPs of the scores; the rest are those of the values."""
+        for one in _inner(self.block):
+            if isinstance(one, Attention):
+                return flops * one.head_dim // (one.head_dim + one.value_width)
+            if isinstance(one, LatentAttention):
+                score, value = one.pair_dims(op.k)
+                return flops * score // (score + value)
+        return flops // 2
