@@ -7,26 +7,28 @@
 -- columns:
 --   piece_id      BIGINT    Number of the piece.
 --   device_id     BIGINT    Joins load.devices.
---   slot          BIGINT    Joins attribute._window_slots.
+--   slot          UINTEGER  Joins attribute._window_slots.
 --   start_ns      BIGINT    Unit: ns.
 --   end_ns        BIGINT    Unit: ns.
 --   rank          UTINYINT  See attribute._device_order.
 --   occurrence_id BIGINT    Phase of the operation. Joins attribute.phase_ranges.
 WITH odd AS (
-    SELECT o.device_id, o.first_ns, o.end_ns, o.rank, o.occurrence_id
+    SELECT o.device_id, greatest(o.start_ns, o.reach_ns) AS first_ns, o.end_ns, o.rank, o.occurrence_id
     FROM attribute._device_order AS o
     LEFT JOIN attribute._window_slots AS s ON s.device_id = o.device_id AND s.slot = o.slot
-    WHERE o.end_ns > o.first_ns AND (o.rank < 2 OR o.first_ns > o.start_ns OR s.slot IS NULL OR o.end_ns > s.end_ns)
+    WHERE o.end_ns > o.reach_ns AND (o.rank < 2 OR o.reach_ns > o.start_ns OR s.slot IS NULL OR o.end_ns > s.end_ns)
 ),
 placed AS (
-    SELECT o.*, coalesce(f.slot, 1) AS first_slot, l.slot AS last_slot
+    SELECT o.*, coalesce(f.slot, b.slot) AS first_slot, l.slot AS last_slot
     FROM odd AS o
+    JOIN (SELECT device_id, min(slot) AS slot FROM attribute._window_slots GROUP BY device_id) AS b
+        ON b.device_id = o.device_id
     ASOF LEFT JOIN attribute._window_slots AS f ON f.device_id = o.device_id AND f.start_ns <= o.first_ns
     ASOF LEFT JOIN attribute._window_slots AS l ON l.device_id = o.device_id AND l.start_ns < o.end_ns
     WHERE l.slot IS NOT NULL
 ),
 cut AS (
-    SELECT device_id, first_ns, end_ns, rank, occurrence_id, unnest(range(first_slot, last_slot + 1)) AS slot FROM placed
+    SELECT device_id, first_ns, end_ns, rank, occurrence_id, unnest(range(first_slot, last_slot + 1))::UINTEGER AS slot FROM placed
 )
 SELECT
     row_number() OVER () AS piece_id, c.device_id, c.slot, greatest(c.first_ns, s.start_ns) AS start_ns,

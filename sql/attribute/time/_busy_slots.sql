@@ -8,7 +8,7 @@
 -- requires: macros.islands, attribute._device_order, attribute._window_slots, attribute._busy_pieces, attribute._overlapping_work, attribute.collective_waits
 -- columns:
 --   device_id     BIGINT   Joins load.devices.
---   slot          BIGINT   Joins attribute._window_slots.
+--   slot          UINTEGER Joins attribute._window_slots.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges, NULL outside every phase.
 --   class         VARCHAR  'compute', 'transfer', 'wait' or 'copy'.
 --   time_ns       BIGINT   Unit: ns.
@@ -65,7 +65,7 @@ timed AS (
     SELECT o.device_id, o.slot, o.occurrence_id, 'compute' AS class, sum(o.end_ns - o.start_ns) AS time_ns
     FROM attribute._device_order AS o
     JOIN attribute._window_slots AS s ON s.device_id = o.device_id AND s.slot = o.slot
-    WHERE o.rank = 2 AND o.first_ns = o.start_ns AND o.end_ns <= s.end_ns
+    WHERE o.rank = 2 AND o.reach_ns <= o.start_ns AND o.end_ns <= s.end_ns
     GROUP BY ALL
     UNION ALL
     SELECT device_id, slot, occurrence_id, 'compute', sum(end_ns - start_ns)

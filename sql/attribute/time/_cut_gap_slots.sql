@@ -3,10 +3,10 @@
 -- Algorithm: between two instants at which a call, a slot or a stretch of a phase starts or ends nothing changes.
 -- Grain: view_id, slot, occurrence_id, class.
 -- materialize: table
--- requires: attribute._cut_gap_views, attribute._cut_gap_calls, attribute._cut_gaps, attribute._window_slots, attribute._phase_segments, input.overlay_segments
+-- requires: attribute._cut_gap_views, attribute._cut_gap_calls, attribute._cut_gaps, attribute._window_slots, attribute._phase_segments, attribute.phase_ranges, input.overlay_segments
 -- columns:
 --   view_id       BIGINT   Joins attribute._cut_gap_views.
---   slot          BIGINT   Joins attribute._window_slots.
+--   slot          UINTEGER Joins attribute._window_slots.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges, NULL outside every phase.
 --   class         VARCHAR  'launch', 'latency', 'sync', 'api' or 'host'.
 --   time_ns       BIGINT   Unit: ns.
@@ -48,7 +48,7 @@ stretch AS (
 stated AS (
     SELECT
         p.view_id, s.slot,
-        CASE WHEN p.is_tail THEN coalesce(f.occurrence_id, o.occurrence_id) ELSE p.occurrence_id END AS occurrence_id,
+        CASE WHEN p.is_tail THEN coalesce(q.occurrence_id, o.occurrence_id) ELSE p.occurrence_id END AS occurrence_id,
         CASE
             WHEN p.start_ns >= p.launch_end_ns THEN 'latency'
             WHEN p.start_ns >= p.launch_start_ns THEN 'launch'
@@ -61,6 +61,8 @@ stated AS (
     ASOF LEFT JOIN attribute._cut_gap_calls AS c ON c.view_id = p.view_id AND c.start_ns <= p.start_ns
     ASOF LEFT JOIN attribute._phase_segments AS f ON f.global_tid = p.global_tid AND f.start_ns <= p.start_ns
     ASOF LEFT JOIN input.overlay_segments AS o ON o.global_tid = p.global_tid AND o.start_ns <= p.start_ns
+    -- A range that only groups phases may be none itself.
+    LEFT JOIN attribute.phase_ranges AS q ON q.occurrence_id = f.occurrence_id
     WHERE p.end_ns IS NOT NULL
 )
 SELECT view_id, slot, occurrence_id, class, sum(time_ns)::BIGINT AS time_ns
