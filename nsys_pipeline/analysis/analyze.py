@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 
 # What the report reads.
 TARGETS = (
-    "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "views.operator_summary", "views.findings", "views.time_budget", "views.verdicts", "attribute.phase_devices",
-    "attribute.phase_measured",
-    "attribute.request_summary", "attribute.unattributed_work", "attribute.windows", "attribute.work_totals",
-    "load.metadata", "load.processes", "load.recorder", "load.session",
+    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
+    "views.request_summary", "views.top_kernels", "views.verdicts", "attribute.phase_budgets",
+    "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
+    "attribute.unattributed_totals",
+    "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
+    "load.recorder", "load.session",
 )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
-        requests=records(con, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
+        requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
     )
 
 
@@ -96,11 +97,7 @@ def _routing(trace: Trace, model: Model, steps: Sequence[Step]) -> str | None:
     """What the number of experts whose weights are read rests on, outside warm-up; None without experts."""
     if not model.has_experts:
         return None
-    measured = records(
-        trace.connection,
-        "SELECT DISTINCT shape_id FROM input.occurrence_shapes JOIN attribute.phase_ranges USING (occurrence_id) "
-        "WHERE NOT is_warmup",
-    )
+    measured = records(trace.connection, "SELECT shape_id FROM estimate.measured_shapes")
     counted = {steps[row["shape_id"]].experts is not None for row in measured}
     return "partly counted" if len(counted) > 1 else "counted" if True in counted else "uniform"
 
@@ -129,10 +126,7 @@ def _trace_info(trace: Trace) -> TraceInfo:
 def _budgets(trace: Trace) -> dict[str | None, Budget]:
     """Phase, or None outside every phase, → what its time was spent on, over all GPUs."""
     times: dict[str | None, dict[str, int]] = defaultdict(dict)
-    for row in records(
-        trace.connection,
-        "SELECT phase, class, sum(time_ns)::BIGINT AS time_ns FROM views.time_budget GROUP BY phase, class",
-    ):
+    for row in records(trace.connection, "FROM attribute.phase_budgets"):
         times[row["phase"]][f"{row['class']}_ns"] = row["time_ns"]
     return {phase: Budget(**classes) for phase, classes in times.items()}
 
@@ -147,11 +141,7 @@ def _verdicts(trace: Trace) -> dict[tuple[str | None, str | None], dict[str, Any
 
 
 def _windows_ns(trace: Trace) -> dict[int, int]:
-    rows = records(
-        trace.connection,
-        "SELECT device_id, sum(end_ns - start_ns)::BIGINT AS window_ns FROM attribute.windows "
-        "GROUP BY device_id ORDER BY device_id",
-    )
+    rows = records(trace.connection, "FROM attribute.window_totals ORDER BY device_id")
     return {row["device_id"]: row["window_ns"] for row in rows}
 
 
@@ -199,7 +189,7 @@ def _phases(
                 **row,
             )
         )
-    first_start = dict(con.execute("SELECT phase, min(start_ns) FROM attribute.phase_ranges GROUP BY phase").fetchall())
+    first_start = dict(con.execute("SELECT phase, first_start_ns FROM attribute.phase_walls").fetchall())
     return sorted(phases, key=lambda phase: (_PHASE_ORDER.get(phase.name, 2), first_start[phase.name], phase.name))
 
 
@@ -218,26 +208,8 @@ _PHASE_ORDER = {"prefill": 0, "decode": 1}
 
 def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unattributed:
     con = trace.connection
-    reasons = {
-        row["reason"]: {"count": row["count"], "time_ns": row["time_ns"]}
-        for row in records(
-            con, 'SELECT reason, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns '
-            "FROM attribute.unattributed_work GROUP BY reason ORDER BY reason"
-        )
-    }  # fmt: skip
-    sums = records(
-        con,
-        """
-        SELECT
-            coalesce(sum("count") FILTER (WHERE kind = 'kernel'), 0)::BIGINT AS kernel_count,
-            coalesce(sum(time_ns) FILTER (WHERE kind = 'kernel'), 0)::BIGINT AS kernel_time_ns,
-            coalesce(sum("count") FILTER (WHERE kind IN ('memcpy', 'memset')), 0)::BIGINT AS memop_count,
-            coalesce(sum(time_ns) FILTER (WHERE kind IN ('memcpy', 'memset')), 0)::BIGINT AS memop_time_ns,
-            coalesce(sum("count") FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_launch_count,
-            coalesce(sum(time_ns) FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_time_ns
-        FROM attribute.unattributed_work
-        """,
-    )[0]
+    reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
+    (sums,) = records(con, "FROM attribute.unattributed_totals")
     return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
 
 
@@ -245,35 +217,6 @@ def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
     """The kernels of each phase that take most of its time, warm-up left out unless there is nothing else."""
     order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
-        trace.connection,
-        r"""
-        WITH named AS (
-            SELECT
-                * REPLACE (
-                    -- CUTLASS calls all its GEMMs `Kernel2`; which one it is stands in the brackets.
-                    CASE
-                        WHEN name IN ('Kernel', 'Kernel2')
-                            THEN coalesce(nullif(regexp_extract(full_name, 'Kernel2?<\w+>'), ''), name)
-                        ELSE name
-                    END AS name
-                )
-            FROM views.kernel_summary
-        )
-        SELECT
-            phase, name, family, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns,
-            sum(warmup_count)::BIGINT AS warmup_count, sum(warmup_ns)::BIGINT AS warmup_time_ns,
-            (sum(time_ns - warmup_ns) / nullif(sum(sum(time_ns - warmup_ns)) OVER (PARTITION BY phase), 0))::DOUBLE
-                AS share
-        FROM named
-        GROUP BY phase, name, family
-        QUALIFY row_number() OVER (
-            PARTITION BY phase ORDER BY sum(time_ns - warmup_ns) DESC, sum(time_ns) DESC, name, family
-        ) <= ?
-        """,
-        [top],
+        trace.connection, "SELECT * EXCLUDE (rank) FROM views.top_kernels WHERE rank <= ? ORDER BY rank, phase", [top]
     )
-    kernels = [KernelRow(**row) for row in rows]
-    kernels.sort(
-        key=lambda row: (order.get(row.phase, len(order)), -row.measured_time_ns, -row.time_ns, row.name or "")
-    )
-    return kernels
+    return sorted((KernelRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))
