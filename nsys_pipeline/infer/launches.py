@@ -44,6 +44,13 @@ class Pass:
     name: str | None = None
 
 
+#: Columns of attribute._telling_launches that the fields of a Launch are, in order.
+COLUMNS = (
+    "process_key", "global_tid", "launch_start_ns", "launch_end_ns", "role", "kind_id", "is_few", "blocks", "gemms",
+    "tile_rows", "activations", "activation_blocks",
+)  # fmt: skip
+
+
 def lookups_before(launches: Sequence[Launch], index: int) -> list[int]:
     """Lookups of embeddings before the pass whose first layer is at `index`, the last one first."""
     found = []
