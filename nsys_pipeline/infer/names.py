@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import attrs
+
 from nsys_pipeline.infer.launches import Launch, Pass, lookups_before
 
 #: More tokens for each sequence than a decode step: 4 times. An engine pads its batches, at most to twice the size.
@@ -20,44 +22,62 @@ FEW_ROWS = 16
 MIN_DECODES = 8
 
 
+@attrs.frozen
+class _Sizes:
+    """`tokens`: of a sequence, in a unit that all passes of a thread share; None if unknown. `is_few`: few rows."""
+
+    one: Pass
+    tokens: float | None
+    is_few: bool
+
+
 def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged: bool) -> None:
     """Set the names of `passes` of one thread. `is_paged`: of an engine whose passes may mix prompts and decoding."""
     _fill_rows(passes)
-    layers = min((one.layers for one in passes if one.layers), default=0)
-    tokens = [_tokens_per_sequence(launches, one) for one in passes]
-    few = [_is_for_few_rows(launches, one) for one in passes]
-    for_few = [ratio for ratio, is_few, one in zip(tokens, few, passes, strict=True) if is_few and one.layers]
-    known = sorted(ratio for ratio in for_few if ratio is not None)
-    if not known or len(known) < 0.9 * len(for_few):
-        return
-    one_token = known[len(known) // 20]
-    if len(known) < MIN_DECODES and not any(ratio is not None and ratio >= PROMPT_RATIO * one_token for ratio in tokens):
-        return
-    if any(
-        one.layers > layers and (is_few or ratio is None or ratio < PROMPT_RATIO * one_token)
-        for one, ratio, is_few in zip(passes, tokens, few, strict=True)
-    ):
-        # More layers in a pass that is no prompt: two models, one of which may draft for the other.
+    sizes = [_Sizes(one, _tokens(launches, one), _is_for_few_rows(launches, one)) for one in passes]
+    one_token = _one_token(sizes)
+    if one_token is None:
         return
     highest = PADDED_RATIO if is_paged else DECODE_RATIO
-    for one, ratio, is_few in zip(passes, tokens, few, strict=True):
-        if ratio is None:
+    for size in sizes:
+        if size.tokens is None:
             continue
-        if is_few and ratio <= highest * one_token:
-            one.name = "decode"
-        elif ratio >= PROMPT_RATIO * one_token:
-            one.name = "prefill"
+        if size.is_few and size.tokens <= highest * one_token:
+            size.one.name = "decode"
+        elif size.tokens >= PROMPT_RATIO * one_token and not is_paged:
+            # A pass of an engine may hold requests that decode, too: nothing in it tells.
+            size.one.name = "prefill"
+    if not is_paged:
+        _name_graphs(passes)
+
+
+def _one_token(sizes: Sequence[_Sizes]) -> float | None:
+    """Size of a pass of one token for each sequence; None if that cannot be told from short prompts."""
+    few = [size for size in sizes if size.is_few and size.one.layers]
+    known = sorted(size.tokens for size in few if size.tokens is not None)
+    if not known or len(known) < 0.9 * len(few):
+        return None
+    one_token = known[len(known) // 20]
+    prompts = [size.tokens is not None and size.tokens >= PROMPT_RATIO * one_token for size in sizes]
+    if not any(prompts) and len(known) < MIN_DECODES:
+        return None
+    layers = min(size.one.layers for size in few)
+    # More layers in a pass that is no prompt: two models, one of which may draft for the other.
+    if any(
+        size.one.layers > layers and (size.is_few or not is_prompt)
+        for size, is_prompt in zip(sizes, prompts, strict=True)
+    ):
+        return None
+    return one_token
+
+
+def _name_graphs(passes: Sequence[Pass]) -> None:
+    """A graph that is launched again and again after a prompt is the step that follows a prompt."""
     before: Pass | None = None
     for one in passes:
-        if one.graphs and not one.layers and one.is_chained and before is not None and before.name and not is_paged:
-            # A graph that is launched again and again after a prompt is the step that follows a prompt.
+        if one.graphs and not one.layers and one.is_chained and before is not None and before.name:
             one.name = "decode"
         before = one
-    if is_paged:
-        for one in passes:
-            # It may hold requests that decode, too: nothing in it tells.
-            if one.name == "prefill":
-                one.name = None
 
 
 def _fill_rows(passes: Sequence[Pass]) -> None:
@@ -68,12 +88,12 @@ def _fill_rows(passes: Sequence[Pass]) -> None:
             one.rows = one.rows or min(known)
 
 
-def _tokens_per_sequence(launches: Sequence[Launch], one: Pass) -> float | None:
+def _tokens(launches: Sequence[Launch], one: Pass) -> float | None:
     first, last = launches[one.body], launches[one.last]
     count = last.activations - first.activations
     blocks = last.activation_blocks - first.activation_blocks
     # A grid of one block says nothing about how few tokens there are.
-    if one.layers < 2 or not one.rows or blocks < 2 * count or not count:
+    if one.layers < 2 or not one.rows or not count or blocks < 2 * count:
         return None
     return blocks / one.rows
 
@@ -81,6 +101,9 @@ def _tokens_per_sequence(launches: Sequence[Launch], one: Pass) -> float | None:
 def _is_for_few_rows(launches: Sequence[Launch], one: Pass) -> bool:
     first, last = launches[one.body], launches[one.last]
     gemms, tile_rows = last.gemms - first.gemms, last.tile_rows - first.tile_rows
-    attention = any(launch.is_few for launch in launches[one.body : one.last + 1] if launch.role == "attention")
+    if gemms and tile_rows <= max(FEW_ROWS, 2 * one.rows) * gemms:
+        return True
+    if any(launch.is_few for launch in launches[one.body : one.last + 1] if launch.role == "attention"):
+        return True
     lookups = [launches[index].is_few for index in lookups_before(launches, one.first)]
-    return attention or (gemms > 0 and tile_rows <= max(FEW_ROWS, 2 * one.rows) * gemms) or (bool(lookups) and all(lookups))
+    return bool(lookups) and all(lookups)

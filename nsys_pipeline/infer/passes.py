@@ -1,14 +1,15 @@
 """Cut the launches of one thread into forward passes.
 
-Algorithm: attention blocks (attention kernels with no product between them) are layers. Sampling ends a pass. The number
-of layers from one sampling to the next is the same in all passes of a model, and that is the check of the cut. Stretches
-that break it are left out. Linear in the number of launches.
+Algorithm: attention blocks (attention kernels with no product between them) are layers. Sampling ends a pass. The
+number of layers from one sampling to the next is the same in all passes of a model: that is the check of the cut, and
+stretches that break it are left out. Linear in the number of launches.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from nsys_pipeline.infer.launches import Launch, Pass
@@ -70,7 +71,7 @@ def find_passes(launches: Sequence[Launch]) -> Cut:
 
 
 def find_events(launches: Sequence[Launch]) -> list[Event]:
-    """Layers, whole graphs and samplings in order. Without attention kernels, softmax between two products is attention."""
+    """Layers, whole graphs and samplings in order. Without attention kernels, softmax between products is attention."""
     has_attention = any(one.role == "attention" for one in launches)
     attention = "attention" if has_attention else "softmax"
     events: list[Event] = []
@@ -167,18 +168,17 @@ def _closed(launches: Sequence[Launch], inner: Sequence[Event], sampling: Event,
     one = Pass(
         first=inner[0].first, last=inner[-1].last, layers=len(attention), graphs=graphs, tail=sampling.last, body=body
     )
-    kinds = Counter(launch.kind_id for launch in launches[sampling.first : sampling.last + 1] if launch.role == "sample")
+    samples = [launch for launch in launches[sampling.first : sampling.last + 1] if launch.role == "sample"]
+    kinds = Counter(launch.kind_id for launch in samples)
     kind = min(kinds, key=lambda known: (kinds[known], known or 0))
-    one.rows = sum(
-        launch.blocks for launch in launches[sampling.first : sampling.last + 1] if launch.kind_id == kind
-    )
+    one.rows = sum(launch.blocks for launch in samples if launch.kind_id == kind)
     return one
 
 
 def _split(launches: Sequence[Launch], attention: Sequence[Event], layers: int) -> list[list[Event]]:
     """Passes of which only the last one samples: each starts with a lookup of embeddings."""
     parts = [list(attention[i : i + layers]) for i in range(0, len(attention), layers)]
-    for before, after in zip(parts, parts[1:], strict=False):
+    for before, after in pairwise(parts):
         between = launches[before[-1].last + 1 : after[0].first]
         if not any(one.role == "lookup" for one in between):
             return []

@@ -1,8 +1,8 @@
 """Cut the launches of one process into training steps: forward, backward and optimizer.
 
-Algorithm: runs of optimizer kernels end the steps. Backward work, which autograd may launch from a thread of its own, says
-where the forward pass has ended; the loss is the forward pass's last kernel. All phases are of the thread that runs the
-optimizer, as if it had marked them: `attribution` lends it the work of autograd's thread.
+Algorithm: runs of optimizer kernels end the steps. Backward work, which autograd may launch from a thread of its own,
+says where the forward pass has ended; the loss is its last kernel. All phases are of the thread that runs
+the optimizer, as if it had marked them: the attribution lends it the work of autograd's thread.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ class Step(NamedTuple):
     """Host times of the three phases of a step, on the optimizer's thread. Unit: ns."""
 
     global_tid: int
+    #: Share of the stretches between optimizer steps that are alike.
+    score: float
     forward_ns: tuple[int, int]
     backward_ns: tuple[int, int]
     optimizer_ns: tuple[int, int]
@@ -53,7 +55,8 @@ def find_steps(launches: Sequence[Launch]) -> tuple[list[Step], str | None]:
     ]
     if len(alike) < max(MIN_STEPS, 0.8 * len(steps)):
         return [], f"only {len(alike)} of {len(steps)} stretches between optimizer steps are alike"
-    return alike, None
+    score = round(len(alike) / len(steps), 2)
+    return [step._replace(score=score) for step in alike], None
 
 
 def _stretches(launches: Sequence[Launch], main: int) -> list[tuple[list[Launch], list[Launch]]]:
@@ -74,9 +77,7 @@ def _stretches(launches: Sequence[Launch], main: int) -> list[tuple[list[Launch]
     return found
 
 
-def _step(
-    work: Sequence[Launch], optimizer: Sequence[Launch], main: int
-) -> tuple[Step, tuple[int, int]] | None:
+def _step(work: Sequence[Launch], optimizer: Sequence[Launch], main: int) -> tuple[Step, tuple[int, int]] | None:
     backward = [one for one in work if one.role == "backward"]
     if not backward:
         return None
@@ -98,6 +99,7 @@ def _step(
         return None
     step = Step(
         main,
+        1.0,
         (start.start_ns, end_ns),
         (end_ns + 1, optimizer_ns - 1),
         (optimizer_ns, optimizer[-1].end_ns),

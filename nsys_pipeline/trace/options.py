@@ -18,9 +18,9 @@ DEFAULT_MEMORY_LIMIT = "1500MB"
 class TraceOptions:
     """Options of `open_trace`.
 
-    `phase_rules`, `is_strict` and `infers` decide which phase GPU work belongs to; the rest leaves every number as it is.
-    `infers`: whether phases are inferred from the launches: True, and ranges are no phases; False, never; None, if no range
-    is a phase.
+    `phase_rules`, `is_strict` and `infers` decide which phase GPU work belongs to; the rest leaves every number as it
+    is. `infers`: phases are inferred from the launches, and ranges are no phases (True); never (False); if no range is
+    a phase (None).
     `memory_limit` bounds the memory of the process ('1GB', '800MB'): past it, work spills to disk. `unpack_limit`
     bounds what a packed trace unpacks to ('50GB'; None: see `unpack.limit_of`). Raises UsageError for no amount.
     """

@@ -156,8 +156,10 @@ class Trace:
         infers = self.options.infers
         if infers is None:
             self.runner.build(*RANGES_OF_PHASES)
-            found = " UNION ALL ".join(f"(SELECT 1 FROM {name} LIMIT 1)" for name in RANGES_OF_PHASES)
-            infers = not self.connection.execute(found).fetchall()
+            infers = not any(
+                self.connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall()  # noqa: S608 - our own names
+                for name in RANGES_OF_PHASES
+            )
         self.inputs.infers = infers
         if infers:
             self.runner.needs = {**self.runner.needs, **dict.fromkeys(INFERRED, NEEDS_OF_INFERENCE)}
