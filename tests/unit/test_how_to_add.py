@@ -1,4 +1,4 @@
-""" "How to add" in CONTRIBUTING.md, done in a copy of the project: a file or a row each, and it works."""
+"""What "How to add" in CONTRIBUTING.md shows, done in a copy of the project: a file or a row each, and it works."""
 
 from __future__ import annotations
 
