@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Compare inferred phases with marked ones: the ranges of each trace are removed, and its launches must tell them again.
+"""Compare inferred phases with marked ones: each trace loses its ranges, and its launches must tell them again.
 
     python scripts/inference_truth.py                    all of tests/traces: a table for docs/inference.md
     python scripts/inference_truth.py TRACE.sqlite …     other traces that hold ranges (.sqlite or .sqlite.xz)
 
 An occurrence counts as found if one inferred occurrence holds at least nine in ten of its launches, and of its marked
-launches at least nine in ten are of that occurrence. Work that no mark holds, such as what engines do between two steps,
-counts neither way. A name that is neither the marked one nor `repeat …` is wrong.
+launches at least nine in ten are of that occurrence. Work that no mark holds, such as what engines do between two
+steps, counts neither way. A name that is neither the marked one nor `repeat …` is wrong.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ def test_the_comparison_counts_what_is_split_merged_and_misnamed() -> None:
     truth = {op: (op // 10, "decode") for op in range(30)}
     inferred = {op: (100 + op // 10, "decode") for op in range(10)}
     # The second is split, the third is called something else and holds half of the second.
-    inferred |= {op: (102, "decode") for op in range(10, 15)} | {op: (103, "prefill") for op in range(15, 30)}
+    inferred |= dict.fromkeys(range(10, 15), (102, "decode")) | dict.fromkeys(range(15, 30), (103, "prefill"))
 
     (score,) = compare("x", truth, inferred)
 
