@@ -28,6 +28,7 @@ from nsys_pipeline.records import (
     ShapeRow,
     Step,
     TraceInfo,
+    TrainingSummary,
     Unattributed,
     WorkTotals,
 )
@@ -39,7 +40,8 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "views.operator_summary", "views.findings", "views.time_budget", "attribute.phase_devices",
+    "views.operator_summary", "views.findings", "views.time_budget", "views.training_summary",
+    "attribute.phase_devices",
     "attribute.phase_measured",
     "attribute.request_summary", "attribute.unattributed_work", "attribute.windows", "attribute.work_totals",
     "load.metadata", "load.processes", "load.recorder", "load.session",
@@ -71,6 +73,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
         requests=records(con, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
+        training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
     )
 
 

@@ -16,9 +16,11 @@ _STEPS = (
     "attribute._phase_segments",
     "attribute.phase_ranges",
     "attribute.step_sequences",
+    "attribute.training_passes",
+    "attribute.optimizer_kernels",
 )
 _DEVICES = ("load.devices",)
-_COSTS = (*_STEPS, *_DEVICES)
+_COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation")
 
 
 @attrs.frozen
