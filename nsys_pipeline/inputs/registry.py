@@ -11,14 +11,9 @@ from nsys_pipeline.inputs.inputs import Inputs
 
 _MARKS = ("load.nvtx_marks",)
 _STEPS = (
-    *_MARKS,
-    "load.nvtx_ranges",
-    "attribute._phase_segments",
-    "attribute.phase_ranges",
-    "attribute.step_sequences",
-    "attribute.training_passes",
-    "attribute.optimizer_kernels",
-)
+    *_MARKS, "attribute.step_marks", "attribute.step_sequences", "attribute.phase_texts", "attribute.phase_ranges",
+    "attribute.training_passes", "attribute.optimizer_kernels",
+)  # fmt: skip
 _DEVICES = ("load.devices",)
 _COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation")
 
