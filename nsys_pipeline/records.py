@@ -30,6 +30,8 @@ def _expert_count(_instance: object, _attribute: object, value: float | None) ->
 # step no longer fit 64 bits.
 MAX_BATCH = 65_536
 MAX_TOKENS = 16_777_216
+# Of findings, the worst first.
+SEVERITIES = ("error", "warning", "info")
 
 
 @attrs.frozen
@@ -395,7 +397,7 @@ class Finding:
 
     def rank(self) -> tuple[int, int, str, str, str]:
         """What findings are ordered by, as the view orders them: severity, then time at stake."""
-        severity = ("error", "warning", "info").index(self.severity)
+        severity = SEVERITIES.index(self.severity)
         return severity, -(self.at_stake_ns or -1), self.code, self.phase or "", self.message
 
 

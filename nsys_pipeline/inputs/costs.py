@@ -107,7 +107,8 @@ def _costs(model: Model, conventions: Conventions, gpus: Mapping[int, Gpu], step
     ranks = conventions.tp * conventions.pp
     # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
     sol = {
-        id(gpu): [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)] for gpu in gpus.values()
+        key: [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)]
+        for key, gpu in {id(gpu): gpu for gpu in gpus.values()}.items()
     }
     costs = []
     for index, total in enumerate(totals):
