@@ -9,6 +9,7 @@ from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.inputs.costs import steps_without_costs
+from nsys_pipeline.inputs.training import FORWARD
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
@@ -100,7 +101,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
         estimator = Estimator(model, conventions)
         without = steps_without_costs(inputs)
         for shape_id, step in enumerate(inputs.steps.distinct):
-            if shape_id in without:
+            if shape_id in without or step.part not in (None, FORWARD):
                 continue
             estimate = estimator.estimate(step)
             dearest = estimate if step.upper is None else estimator.estimate(step.upper)
