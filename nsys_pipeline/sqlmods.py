@@ -54,8 +54,6 @@ KEYS = (
     "severity", "message", "hint", "concerns", "requires", "materialize", "empty without", "params", "returns",
     "columns",
 )  # fmt: skip
-# Of findings, the worst first.
-SEVERITIES = ("error", "warning", "info")
 ALL_FINDINGS = "findings._all"
 KEPT_FINDINGS = "findings._kept"
 
