@@ -17,6 +17,7 @@ from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     Budget,
     Check,
+    CollectiveRow,
     Finding,
     KernelRow,
     Measured,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
-    "views.rank_summary", "views.request_summary", "views.top_kernels", "views.training_summary", "views.verdicts",
+    "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
+    "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
     "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
@@ -75,6 +77,10 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
+        collectives=[
+            CollectiveRow(**row)
+            for row in records(con, "FROM views.collective_summary ORDER BY phase NULLS LAST, time_ns DESC, name")
+        ],
     )
 
 
