@@ -99,8 +99,8 @@ def _routing(trace: Trace, model: Model, steps: Sequence[Step]) -> str | None:
         return None
     measured = records(
         trace.connection,
-        "SELECT DISTINCT shape_id FROM input.occurrence_shapes JOIN attribute.phase_ranges USING (occurrence_id) "
-        "WHERE NOT is_warmup",
+        "SELECT DISTINCT shape_id FROM input.occurrence_shapes JOIN attribute.occurrences USING (occurrence_id) "
+        "WHERE is_measured",
     )
     counted = {steps[row["shape_id"]].experts is not None for row in measured}
     return "partly counted" if len(counted) > 1 else "counted" if True in counted else "uniform"
@@ -265,12 +265,13 @@ def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
         SELECT
             phase, name, family, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns,
             sum(warmup_count)::BIGINT AS warmup_count, sum(warmup_ns)::BIGINT AS warmup_time_ns,
-            (sum(time_ns - warmup_ns) / nullif(sum(sum(time_ns - warmup_ns)) OVER (PARTITION BY phase), 0))::DOUBLE
+            sum(cold_count)::BIGINT AS cold_count, sum(cold_ns)::BIGINT AS cold_time_ns,
+            (sum(time_ns - warmup_ns - cold_ns) / nullif(sum(sum(time_ns - warmup_ns - cold_ns)) OVER (PARTITION BY phase), 0))::DOUBLE
                 AS share
         FROM named
         GROUP BY phase, name, family
         QUALIFY row_number() OVER (
-            PARTITION BY phase ORDER BY sum(time_ns - warmup_ns) DESC, sum(time_ns) DESC, name, family
+            PARTITION BY phase ORDER BY sum(time_ns - warmup_ns - cold_ns) DESC, sum(time_ns) DESC, name, family
         ) <= ?
         """,
         [top],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs.peaks import Peaks
     from nsys_pipeline.inputs.run import ModelOfRun
     from nsys_pipeline.inputs.shapes import AssignedSteps
+    from nsys_pipeline.records import Notice, Step
     from nsys_pipeline.rules.phases import PhaseRule
 
 
@@ -59,6 +60,13 @@ class Inputs:
         from nsys_pipeline.inputs.run import ModelOfRun
 
         return ModelOfRun.of(self)
+
+    @cached_property
+    def marked_steps(self) -> tuple[Mapping[int, Step], Sequence[Notice]]:
+        """What marks say about steps, whatever the options. Needs what `steps` needs."""
+        from nsys_pipeline.inputs.shapes import marked_steps
+
+        return marked_steps(self.connection)
 
     @cached_property
     def steps(self) -> AssignedSteps:

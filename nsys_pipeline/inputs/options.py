@@ -64,7 +64,7 @@ class RequestShape:
 class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
-    `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of the
+    `keep_cold`: cold occurrences count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of the
     longest sequence that an engine takes; default what the model allows.
     """
 
@@ -76,3 +76,4 @@ class AnalysisOptions:
     bandwidth_bytes_per_s: float | None = None
     max_context: int | None = None
     top_kernels: int = 5
+    keep_cold: bool = False

@@ -1,4 +1,4 @@
--- Latency of requests of one kind, warm-up left out; those that an engine served are one kind. A percentile of fewer values than it takes to tell it from the
+-- Latency of requests of one kind, warm-up and cold ones left out; those that an engine served are one kind. A percentile of fewer values than it takes to tell it from the
 -- largest (10 for the 90th, 100 for the 99th) is NULL.
 -- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one; 'served' for an engine's.
 -- requires: attribute.served_request_times, attribute.request_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes
@@ -26,6 +26,13 @@ WITH shaped AS (
     LEFT JOIN input.shapes AS s USING (shape_id)
     WHERE p.phase = 'prefill' AND p.request_id IS NOT NULL
     GROUP BY p.request_id
+),
+measured AS (
+    SELECT
+        request_id, CASE WHEN NOT has_cold_prefill THEN ttft_ns END AS ttft_ns,
+        CASE WHEN NOT has_cold_decode THEN tpot_ns END AS tpot_ns
+    FROM attribute.request_times
+    WHERE NOT is_warmup AND NOT (has_cold_prefill AND (has_cold_decode OR decode_steps = 0))
 )
 SELECT
     shaped.shape, count(*) AS requests,
@@ -37,8 +44,7 @@ SELECT
     CASE WHEN count(t.tpot_ns) >= 10 THEN quantile_cont(t.tpot_ns, 0.9)::BIGINT END AS tpot_p90_ns,
     CASE WHEN count(t.tpot_ns) >= 100 THEN quantile_cont(t.tpot_ns, 0.99)::BIGINT END AS tpot_p99_ns,
     stddev_samp(t.tpot_ns)::BIGINT AS tpot_sd_ns
-FROM attribute.request_times AS t LEFT JOIN shaped USING (request_id)
-WHERE NOT t.is_warmup
+FROM measured AS t LEFT JOIN shaped USING (request_id)
 GROUP BY shaped.shape
 UNION ALL
 SELECT
@@ -57,6 +63,6 @@ FROM (
         first_token_ns - arrived_ns AS ttft_ns,
         CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END AS tpot_ns
     FROM attribute.served_request_times
-    WHERE NOT is_warmup
+    WHERE NOT is_warmup AND NOT is_left_cold
 )
 HAVING count(*) > 0
