@@ -162,6 +162,8 @@ class ShapeRow:
     mfu_busy: float | None
     mbu_wall: float | None
     mbu_busy: float | None
+    bound: str | None
+    bound_detail: str | None
 
 
 @attrs.frozen
@@ -204,7 +206,7 @@ class Measured:
 
 @attrs.frozen
 class Phase:
-    """One phase. Counts and sums hold warm-up and cold occurrences; tokens, flops, bytes, MFU, MBU, SOL, medians do not."""
+    """One phase. Counts and sums hold warm-up and cold occurrences; medians, tokens, FLOPs, MFU and the like do not."""
 
     name: str
     occurrences: int
@@ -281,6 +283,7 @@ class Phase:
     shapes: list[ShapeRow]
     devices: list[PhaseDevice]
     budget: Budget
+    median_budget: Budget
     measured: Measured | None
 
     @property
@@ -326,6 +329,8 @@ class Unattributed:
     graph_time_ns: int
     reasons: dict[str, dict[str, int]]
     budget: Budget
+    bound: str | None
+    bound_detail: str | None
 
 
 @attrs.frozen

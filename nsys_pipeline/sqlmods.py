@@ -402,7 +402,7 @@ class Runner:
         return known[name]
 
     def forget_passing(self, passing: Collection[str] | None = None) -> None:
-        """Have everything made anew that rests on what was passing, or on `passing` from now on: its inputs are others."""
+        """Have everything made anew that rests on what was passing, or is from now on: its inputs are others."""
         stale = {name for name in self.built if self.rests_on_passing(name)}
         if passing is not None and frozenset(passing) != self.passing:
             self.passing = frozenset(passing)

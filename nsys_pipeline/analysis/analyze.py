@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.duck import records, scalar
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.inputs import AnalysisOptions
@@ -38,11 +37,12 @@ if TYPE_CHECKING:
 
 # What the report reads.
 TARGETS = (
-    "views.phase_summary", "views.phases", "views.kernel_summary", "views.trace_checks", "views.shape_summary",
-    "views.operator_summary", "views.findings", "views.time_budget", "attribute.phase_devices",
-    "attribute.phase_measured",
-    "attribute.request_summary", "attribute.unattributed_work", "attribute.windows", "attribute.work_totals",
-    "load.metadata", "load.processes", "load.recorder", "load.session",
+    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
+    "views.request_summary", "views.top_kernels", "views.verdicts", "attribute.phase_budgets",
+    "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
+    "attribute.unattributed_totals",
+    "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
+    "load.recorder", "load.session",
 )  # fmt: skip
 
 
@@ -56,21 +56,21 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
     trace.build(*TARGETS)
     con = trace.connection
-    budgets = _budgets(trace)
-    phases = _phases(trace, budgets)
+    budgets, verdicts = _budgets(trace, "time_ns"), _verdicts(trace)
+    phases = _phases(trace, budgets, _budgets(trace, "median_ns"), verdicts)
     operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
         trace=_trace_info(trace),
         totals=WorkTotals(**records(con, "SELECT * FROM attribute.work_totals")[0]),
         phases=phases,
-        unattributed=_unattributed(trace, budgets.get(None, Budget())),
+        unattributed=_unattributed(trace, budgets.get(None, Budget()), verdicts.get((None, None), _NO_VERDICT)),
         windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
-        requests=records(con, "FROM attribute.request_summary ORDER BY shape NULLS LAST"),
+        requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
     )
 
 
@@ -97,11 +97,7 @@ def _routing(trace: Trace, model: Model, steps: Sequence[Step]) -> str | None:
     """What the number of experts whose weights are read rests on, outside warm-up; None without experts."""
     if not model.has_experts:
         return None
-    measured = records(
-        trace.connection,
-        "SELECT DISTINCT shape_id FROM input.occurrence_shapes JOIN attribute.occurrences USING (occurrence_id) "
-        "WHERE is_measured",
-    )
+    measured = records(trace.connection, "SELECT shape_id FROM estimate.measured_shapes")
     counted = {steps[row["shape_id"]].experts is not None for row in measured}
     return "partly counted" if len(counted) > 1 else "counted" if True in counted else "uniform"
 
@@ -127,23 +123,25 @@ def _trace_info(trace: Trace) -> TraceInfo:
     )
 
 
-def _budgets(trace: Trace) -> dict[str | None, Budget]:
-    """Phase, or None outside every phase, → what its time was spent on, over all GPUs."""
+def _budgets(trace: Trace, column: str) -> dict[str | None, Budget]:
+    """Phase, or None outside every phase, → what its time was spent on, over all GPUs: sums, or medians."""
     times: dict[str | None, dict[str, int]] = defaultdict(dict)
-    for row in records(
-        trace.connection,
-        "SELECT phase, class, sum(time_ns)::BIGINT AS time_ns FROM views.time_budget GROUP BY phase, class",
-    ):
-        times[row["phase"]][f"{row['class']}_ns"] = row["time_ns"]
+    for row in records(trace.connection, "FROM attribute.phase_budgets"):
+        times[row["phase"]][f"{row['class']}_ns"] = row[column] or 0
     return {phase: Budget(**classes) for phase, classes in times.items()}
 
 
+_NO_VERDICT: dict[str, Any] = {"bound": None, "bound_detail": None}
+
+
+def _verdicts(trace: Trace) -> dict[tuple[str | None, str | None], dict[str, Any]]:
+    """Phase, or None outside, and shape, or None for all of them → what bounds it, and the numbers that say so."""
+    rows = records(trace.connection, "SELECT phase, shape, bound, bound_detail FROM views.verdicts")
+    return {(row.pop("phase"), row.pop("shape")): row for row in rows}
+
+
 def _windows_ns(trace: Trace) -> dict[int, int]:
-    rows = records(
-        trace.connection,
-        "SELECT device_id, sum(end_ns - start_ns)::BIGINT AS window_ns FROM attribute.windows "
-        "GROUP BY device_id ORDER BY device_id",
-    )
+    rows = records(trace.connection, "FROM attribute.window_totals ORDER BY device_id")
     return {row["device_id"]: row["window_ns"] for row in rows}
 
 
@@ -157,7 +155,12 @@ def _recorder(trace: Trace) -> str | None:
     return None
 
 
-def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
+def _phases(
+    trace: Trace,
+    budgets: Mapping[str | None, Budget],
+    medians: Mapping[str | None, Budget],
+    verdicts: Mapping[tuple[str | None, str | None], dict[str, Any]],
+) -> list[Phase]:
     con = trace.connection
     devices: dict[str, list[PhaseDevice]] = defaultdict(list)
     for row in records(
@@ -170,39 +173,25 @@ def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
     shapes: dict[str, list[ShapeRow]] = defaultdict(list)
     for row in records(con, "FROM views.shape_summary ORDER BY first_start_ns, phase, shape"):
         row.pop("first_start_ns")
-        shapes[row.pop("phase")].append(ShapeRow(**row))
-    communication = {
-        row["phase"]: row["ratio"]
-        for row in records(
-            con,
-            "SELECT phase, sum(time_ns) FILTER (WHERE family = 'communication') / nullif(sum(time_ns), 0) AS ratio "
-            "FROM views.kernel_summary GROUP BY phase",
-        )
-    }
+        verdict = verdicts.get((row["phase"], row["shape"]), _NO_VERDICT)
+        shapes[row.pop("phase")].append(ShapeRow(**row, **verdict))
     measured = _measured(trace)
     phases = []
     for row in records(con, "FROM views.phase_summary"):
-        word, detail = bound(
-            busy_ratio=row["busy_ratio"],
-            communication_ratio=communication.get(row["phase"]),
-            compute_ns=row["compute_ns"],
-            memory_ns=row["memory_ns"],
-            has_gpu_work=bool(row["gpu_busy_ns"]),
-        )
         name = row.pop("phase")
         phases.append(
             Phase(
                 name=name,
-                bound=word,
-                bound_detail=detail,
+                **verdicts.get((name, None), _NO_VERDICT),
                 shapes=shapes[name],
                 devices=devices[name],
                 budget=budgets.get(name, Budget()),
+                median_budget=medians.get(name, Budget()),
                 measured=measured.get(name),
                 **row,
             )
         )
-    first_start = dict(con.execute("SELECT phase, min(start_ns) FROM attribute.phase_ranges GROUP BY phase").fetchall())
+    first_start = dict(con.execute("SELECT phase, first_start_ns FROM attribute.phase_walls").fetchall())
     return sorted(phases, key=lambda phase: (_PHASE_ORDER.get(phase.name, 2), first_start[phase.name], phase.name))
 
 
@@ -219,65 +208,17 @@ def _measured(trace: Trace) -> dict[str, Measured]:
 _PHASE_ORDER = {"prefill": 0, "decode": 1}
 
 
-def _unattributed(trace: Trace, budget: Budget) -> Unattributed:
+def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unattributed:
     con = trace.connection
-    reasons = {
-        row["reason"]: {"count": row["count"], "time_ns": row["time_ns"]}
-        for row in records(
-            con, 'SELECT reason, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns '
-            "FROM attribute.unattributed_work GROUP BY reason ORDER BY reason"
-        )
-    }  # fmt: skip
-    sums = records(
-        con,
-        """
-        SELECT
-            coalesce(sum("count") FILTER (WHERE kind = 'kernel'), 0)::BIGINT AS kernel_count,
-            coalesce(sum(time_ns) FILTER (WHERE kind = 'kernel'), 0)::BIGINT AS kernel_time_ns,
-            coalesce(sum("count") FILTER (WHERE kind IN ('memcpy', 'memset')), 0)::BIGINT AS memop_count,
-            coalesce(sum(time_ns) FILTER (WHERE kind IN ('memcpy', 'memset')), 0)::BIGINT AS memop_time_ns,
-            coalesce(sum("count") FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_launch_count,
-            coalesce(sum(time_ns) FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_time_ns
-        FROM attribute.unattributed_work
-        """,
-    )[0]
-    return Unattributed(reasons=reasons, budget=budget, **sums)
+    reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
+    (sums,) = records(con, "FROM attribute.unattributed_totals")
+    return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
     """The kernels of each phase that take most of its time, warm-up left out unless there is nothing else."""
     order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
-        trace.connection,
-        r"""
-        WITH named AS (
-            SELECT
-                * REPLACE (
-                    -- CUTLASS calls all its GEMMs `Kernel2`; which one it is stands in the brackets.
-                    CASE
-                        WHEN name IN ('Kernel', 'Kernel2')
-                            THEN coalesce(nullif(regexp_extract(full_name, 'Kernel2?<\w+>'), ''), name)
-                        ELSE name
-                    END AS name
-                )
-            FROM views.kernel_summary
-        )
-        SELECT
-            phase, name, family, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns,
-            sum(warmup_count)::BIGINT AS warmup_count, sum(warmup_ns)::BIGINT AS warmup_time_ns,
-            sum(cold_count)::BIGINT AS cold_count, sum(cold_ns)::BIGINT AS cold_time_ns,
-            (sum(time_ns - warmup_ns - cold_ns) / nullif(sum(sum(time_ns - warmup_ns - cold_ns)) OVER (PARTITION BY phase), 0))::DOUBLE
-                AS share
-        FROM named
-        GROUP BY phase, name, family
-        QUALIFY row_number() OVER (
-            PARTITION BY phase ORDER BY sum(time_ns - warmup_ns - cold_ns) DESC, sum(time_ns) DESC, name, family
-        ) <= ?
-        """,
-        [top],
+        trace.connection, "SELECT * EXCLUDE (rank) FROM views.top_kernels WHERE rank <= ? ORDER BY rank, phase", [top]
     )
-    kernels = [KernelRow(**row) for row in rows]
-    kernels.sort(
-        key=lambda row: (order.get(row.phase, len(order)), -row.measured_time_ns, -row.time_ns, row.name or "")
-    )
-    return kernels
+    return sorted((KernelRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))

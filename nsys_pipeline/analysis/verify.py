@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
 TARGETS = (
-    "attribute.kernel_totals", "attribute.nsys_phase_kernels", "attribute.nsys_range_totals",
-    "attribute.work_by_occurrence", "load.strings", "load.gpu_ops", "load.api_calls",
+    "attribute.ambiguous_kernels", "attribute.nsys_kernel_totals", "attribute.nsys_phase_kernels",
+    "attribute.nsys_range_totals", "views.phase_summary",
 )  # fmt: skip
 KERNEL_REPORT, RANGE_REPORT = "cuda_gpu_kern_sum", "nvtx_kern_sum"
 REPEATED_CALLS = "calls_recorded_twice"
@@ -162,13 +162,7 @@ def _not_understood(report: str, error: Exception) -> NsysError:
 
 
 def _our_kernels(trace: Trace) -> dict[Key, Numbers]:
-    rows = trace.connection.execute(
-        """
-        SELECT coalesce(n.value, ''), sum(k."count")::BIGINT, sum(k.time_ns)::BIGINT
-        FROM attribute.kernel_totals AS k LEFT JOIN load.strings AS n ON n.string_id = k.full_name_id
-        GROUP BY 1
-        """
-    ).fetchall()
+    rows = trace.connection.execute("FROM attribute.nsys_kernel_totals").fetchall()
     return _added(((name,), count, time_ns) for name, count, time_ns in rows)
 
 
@@ -191,21 +185,7 @@ def _ambiguous_kernels(trace: Trace) -> set[tuple[str, str]]:
 
     Those have correlation id 0, which is CUPTI's word for an unknown one, or one that two processes of one pid used.
     """
-    rows = trace.connection.execute(
-        """
-        WITH repeated AS (
-            SELECT process_key, correlation_id
-            FROM load.api_calls
-            GROUP BY process_key, correlation_id
-            HAVING count(DISTINCT start_ns) > 1
-        )
-        SELECT DISTINCT (o.process_key & 16777215)::VARCHAR, coalesce(n.value, '')
-        FROM load.gpu_ops AS o
-        LEFT JOIN load.strings AS n ON n.string_id = o.full_name_id
-        LEFT JOIN repeated AS r ON r.process_key = o.process_key AND r.correlation_id = o.correlation_id
-        WHERE o.kind = 'kernel' AND (o.correlation_id IS NULL OR r.correlation_id IS NOT NULL)
-        """
-    ).fetchall()
+    rows = trace.connection.execute("FROM attribute.ambiguous_kernels").fetchall()
     return {(_text(pid), name) for pid, name in rows}
 
 
@@ -242,12 +222,7 @@ def _compare(
 
 def _phases(trace: Trace) -> list[NsysPhase]:
     con = trace.connection
-    graphs: dict[str, int] = dict(
-        con.execute(
-            "SELECT p.phase, sum(w.graph_launch_count)::BIGINT FROM attribute.work_by_occurrence AS w "
-            "JOIN attribute.phase_ranges AS p USING (occurrence_id) GROUP BY p.phase"
-        ).fetchall()
-    )
+    graphs: dict[str, int] = dict(con.execute("SELECT phase, graph_launch_count FROM views.phase_summary").fetchall())
     sums: dict[str, dict[str, Any]] = {}
     for row in records(con, "FROM attribute.nsys_phase_kernels ORDER BY phase, reason NULLS FIRST"):
         phase = sums.setdefault(

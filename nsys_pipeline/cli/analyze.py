@@ -14,6 +14,7 @@ from nsys_pipeline.cli.common import (
     CacheOption,
     DtypeOption,
     ForceOption,
+    KeepColdOption,
     KvDtypeOption,
     MaxContextOption,
     MemoryOption,
@@ -97,6 +98,7 @@ def analyze(
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
+    keep_cold: KeepColdOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
     unpack_limit: UnpackOption = None,
@@ -132,7 +134,7 @@ def analyze(
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
                 weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
-                bandwidth=bandwidth, approximate=approximate, top=top,
+                bandwidth=bandwidth, approximate=approximate, top=top, keep_cold=keep_cold,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:

@@ -132,6 +132,12 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
 ]
+KeepColdOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-cold", help="Count cold occurrences; without, they are left out like warm-up.", rich_help_panel=_TRACE
+    ),
+]
 CacheOption = Annotated[
     bool,
     typer.Option("--cache/--no-cache", help="Keep the prepared tables for the next run.", rich_help_panel=_TRACE),
@@ -206,6 +212,7 @@ def analysis_options(
     bandwidth: str | None = None,
     approximate: bool = False,
     top: int = 5,
+    keep_cold: bool = False,
 ) -> AnalysisOptions:
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
@@ -235,6 +242,7 @@ def analysis_options(
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         max_context=max_context,
         top_kernels=top,
+        keep_cold=keep_cold,
     )
 
 

@@ -12,6 +12,7 @@ import typer
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
+    KeepColdOption,
     KvDtypeOption,
     MaxContextOption,
     ModelOption,
@@ -66,6 +67,7 @@ def export(
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
+    keep_cold: KeepColdOption = False,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -89,7 +91,7 @@ def export(
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, keep_cold=keep_cold,
         )  # fmt: skip
         opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")

@@ -18,6 +18,7 @@ from nsys_pipeline.cli.common import (
     CacheOption,
     DtypeOption,
     ForceOption,
+    KeepColdOption,
     KvDtypeOption,
     MaxContextOption,
     MemoryOption,
@@ -121,6 +122,7 @@ def sql(
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
+    keep_cold: KeepColdOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
     unpack_limit: UnpackOption = None,
@@ -141,7 +143,7 @@ def sql(
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
         weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
-        bandwidth=bandwidth, approximate=approximate,
+        bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
     )  # fmt: skip
     from nsys_pipeline.query.session import Session
 

@@ -70,7 +70,7 @@ class Inputs:
 
     @cached_property
     def steps(self) -> AssignedSteps:
-        """The shape of each occurrence. Needs load.nvtx_marks, attribute._phase_segments, attribute.phase_ranges."""
+        """The shape of each occurrence. Needs attribute.step_marks, attribute.phase_texts, attribute.phase_ranges."""
         from nsys_pipeline.inputs.shapes import assign_steps
 
         return assign_steps(self)

@@ -64,8 +64,9 @@ class RequestShape:
 class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
-    `keep_cold`: cold occurrences count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of the
-    longest sequence that an engine takes; default what the model allows.
+    `keep_cold`: cold occurrences count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if
+    only that it is one. `max_context`: tokens of the longest sequence that an engine takes; default what the model
+    allows.
     """
 
     model: Model | None = None

@@ -12,12 +12,8 @@ from nsys_pipeline.inputs.options import AnalysisOptions
 
 _MARKS = ("load.nvtx_marks",)
 _STEPS = (
-    *_MARKS,
-    "load.nvtx_ranges",
-    "attribute._phase_segments",
-    "attribute.phase_ranges",
-    "attribute.step_sequences",
-)
+    *_MARKS, "attribute.step_marks", "attribute.step_sequences", "attribute.phase_texts", "attribute.phase_ranges",
+)  # fmt: skip
 _DEVICES = ("load.devices",)
 _COSTS = (*_STEPS, *_DEVICES)
 

@@ -106,16 +106,7 @@ def _no_requests(con: DuckDBPyConnection) -> Notice:
 
 def marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice]]:
     """What marks in the trace say, and what there is to say about those that cannot be read."""
-    rows = con.execute(
-        """
-        SELECT s.occurrence_id, arg_min(m."text", m.at_ns)
-        FROM (SELECT * FROM load.nvtx_marks WHERE starts_with("text", ?)) AS m
-        ASOF JOIN attribute._phase_segments AS s ON s.global_tid = m.global_tid AND s.start_ns <= m.at_ns
-        WHERE s.occurrence_id IS NOT NULL
-        GROUP BY s.occurrence_id
-        """,
-        [markers.STEP_MARK + " "],
-    ).fetchall()
+    rows = con.execute("FROM attribute.step_marks").fetchall()
     steps: dict[int, Step] = {}
     known: dict[str, Step | None] = {}
     for occurrence_id, text in rows:
@@ -153,9 +144,7 @@ def _traced_steps(inputs: Inputs, max_context: int | None) -> tuple[dict[int, St
 def _stated_steps(inputs: Inputs, max_context: int | None) -> dict[int, Step]:
     """What the texts of engines' ranges say, by occurrence id."""
     rows = inputs.connection.execute(
-        "SELECT p.occurrence_id, r.domain, r.name FROM attribute.phase_ranges AS p "
-        "JOIN load.nvtx_ranges AS r ON r.range_id = p.occurrence_id WHERE r.domain <> ?",
-        [markers.DOMAIN],
+        "SELECT occurrence_id, domain, name FROM attribute.phase_texts WHERE domain <> ?", [markers.DOMAIN]
     ).fetchall()
     steps: dict[int, Step] = {}
     known: dict[tuple[str, str], Step | None] = {}

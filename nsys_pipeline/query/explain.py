@@ -46,7 +46,10 @@ def explain(error: duckdb.Error, *, tables: Iterable[str] = (), functions: Itera
             f"`{match[1]}` is no view, and a query may not read files", hint="`llmperf schema` lists the views"
         )
     if match:
-        hint = nearest(match[1], tables, "`llmperf schema` lists the views") if "with name" in match[0] else None
+        name = match[1]
+        if f"nsys.{name}".lower() in text.lower():  # a table of the export was asked for, not a view
+            name, tables = f"nsys.{name}", [one for one in tables if one.startswith("nsys.")]
+        hint = nearest(name, tables, "`llmperf schema` lists the views") if "with name" in match[0] else None
         # DuckDB would suggest what is internal.
         message = _TIP.sub("\n", message) if "with name" in match[0] else message
     elif match := _NO_FUNCTION.search(text):

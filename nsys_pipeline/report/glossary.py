@@ -19,11 +19,15 @@ _TERMS = {
     "speed of light": "max(model FLOPs / peak, minimum bytes / bandwidth): no kernel can be faster",
     "roofline": "attainable FLOP/s = min(peak, FLOPs per byte × bandwidth). Left of the ridge bytes limit, right of it "
     "FLOPs",
+    "bound": "the largest part of the budget; for kernels, the limit that alone explains half of the busy time, else "
+    "kernel-bound",
     "TTFT": "time to first token: from the start of a request to the end of its prefill, on the host or on the GPU, "
     "whichever is later",
     "TPOT": "time per output token: (end of the last decode step - first token) / decode steps",
     "launch": "the host call that put an operation on a stream. One launch of a CUDA graph starts many operations",
     "warm-up": "requests that are marked not to count: left out of every number but the row that says so",
+    "cold": "occurrences several times slower than steady ones: the first of their kind or length, or those that set "
+    "up graphs, modules or memory. Left out like warm-up, unless --keep-cold counts them",
     "outside": "GPU work in no phase; its time is a sum of durations (Σ), not a union",
 }
 

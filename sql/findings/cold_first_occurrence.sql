@@ -1,6 +1,6 @@
 -- Occurrences outside warm-up that are several times slower than steady ones: they are left out, unless --keep-cold counts them.
 -- Grain: a phase, a kind of shape and a reason.
--- severity: info
+-- severity: warning
 -- message: {fate}: {cold_count:,} of {occurrences:,} occurrences of {what} ({reason}), {wall_ns:ms} on the host and
 --   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}
 -- hint: {hint}

@@ -1,18 +1,21 @@
 -- What do the hardware counters say in each phase?
--- Samples taken between the first start and the last end of a range's GPU work; needs --gpu-metrics-devices.
+-- Samples of a GPU taken between the first start and the last end of a range's work on it; needs --gpu-metrics-devices.
 -- columns:
 --   phase   VARCHAR  Name of the phase.
 --   metric  VARCHAR  Name of the counter.
---   unit    VARCHAR  Its unit as nsys gives it.
+--   unit    VARCHAR  Its unit.
 --   samples BIGINT   Samples.
 --   mean    DOUBLE   Mean.
 --   max     BIGINT   Highest.
 WITH span AS (
-    SELECT phase, gpu_start_ns, gpu_end_ns FROM phases WHERE gpu_start_ns IS NOT NULL AND NOT is_warmup
+    SELECT phase, device_id, min(start_ns) AS gpu_start_ns, max(end_ns) AS gpu_end_ns
+    FROM gpu_work
+    WHERE occurrence_id IS NOT NULL AND NOT is_warmup AND NOT is_cold
+    GROUP BY phase, occurrence_id, device_id
 ),
 placed AS (
     SELECT m.metric, m.unit, m.value, m.at_ns, s.phase, s.gpu_end_ns
-    FROM gpu_metrics AS m ASOF JOIN span AS s ON s.gpu_start_ns <= m.at_ns
+    FROM gpu_metrics AS m ASOF JOIN span AS s ON s.device_id = m.device_id AND s.gpu_start_ns <= m.at_ns
 )
 SELECT phase, metric, unit, count(*) AS samples, avg(value) AS mean, max(value) AS "max"
 FROM placed

@@ -1,4 +1,5 @@
 -- Which kernels take the most GPU time in each phase?
+-- Warm-up and cold occurrences are left out.
 -- params:
 --   top=10  Kernels of each phase.
 -- columns:
@@ -9,9 +10,8 @@
 --   time_ns    BIGINT   Sum of their durations. Unit: ns.
 --   time_ratio DOUBLE   Share of the phase's kernel time.
 SELECT
-    phase, name, family, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns,
-    (sum(time_ns) / nullif(sum(sum(time_ns)) OVER (PARTITION BY phase), 0))::DOUBLE AS time_ratio
-FROM kernel_summary
-GROUP BY phase, name, family
-QUALIFY row_number() OVER (PARTITION BY phase ORDER BY sum(time_ns) DESC, name, family) <= $top
-ORDER BY phase NULLS LAST, time_ns DESC, name, family
+    phase, name, family, "count" - warmup_count - cold_count AS "count",
+    time_ns - warmup_time_ns - cold_time_ns AS time_ns, share AS time_ratio
+FROM top_kernels
+WHERE rank <= $top AND "count" > warmup_count + cold_count
+ORDER BY phase NULLS LAST, rank

@@ -5,9 +5,14 @@
 --   device_id BIGINT   GPU. Joins devices.
 --   at_ns     BIGINT   When it was sampled. Unit: ns.
 --   metric    VARCHAR  Name without its unit, such as 'Tensor Active'.
---   unit      VARCHAR  Unit as nsys gives it: 'Throughput %', 'MHz', 'Avg Warps per Cycle', …; NULL where it gives none.
---   value     BIGINT   The sample, in nsys' own scale: percentages are 0 to 100, frequencies come in Hz.
+--   unit      VARCHAR  Unit as nsys gives it: 'Throughput %', 'Hz', 'Avg Warps per Cycle', …; NULL where it gives none.
+--                      Frequencies that it calls MHz and gives in Hz are 'Hz'.
+--   value     BIGINT   The sample, in nsys' own scale: percentages are 0 to 100.
 SELECT
     source_id & 255 AS device_id, at_ns, regexp_replace(metric, '\s*\[[^\]]*\]\s*$', '') AS metric,
-    nullif(regexp_extract(metric, '\[([^\]]*)\]\s*$', 1), '') AS unit, value
+    -- A clock below 1 MHz would be in MHz after all.
+    CASE
+        WHEN "value" >= 1000000 AND regexp_matches(metric, '\[MHz\]\s*$') THEN 'Hz'
+        ELSE nullif(regexp_extract(metric, '\[([^\]]*)\]\s*$', 1), '')
+    END AS unit, "value"
 FROM load.gpu_metrics

@@ -78,8 +78,11 @@ def test_recipes_with_macros_and_parameters_of_several_traces(
 
 
 def test_schema_of_a_recipe(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "schema", "top_kernels")
-    assert (code, out) == (0, run(capsys, "schema", "top_kernels", "--recipes")[1])
+    code, out, _ = run(capsys, "schema", "step_jitter")
+    assert (code, out) == (0, run(capsys, "schema", "step_jitter", "--recipes")[1])
+
+    assert "Grain: phase, name, family" in run(capsys, "schema", "top_kernels")[1], "a view of that name comes first"
+    assert "$top" in run(capsys, "schema", "top_kernels", "--recipes")[1]
 
     assert "did you mean `stalling_synchronizations`?" in run(capsys, "schema", "stalling_synchronization")[2]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
 from pathlib import Path
 from tempfile import mkdtemp
@@ -9,6 +11,7 @@ from tempfile import mkdtemp
 import attrs
 import pytest
 
+from nsys_pipeline import inputs
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
 from nsys_pipeline.inputs.notices import CODES
 from nsys_pipeline.model import Conventions, Model, load_model
@@ -52,6 +55,20 @@ def test_every_finding_has_a_test_and_a_paragraph() -> None:
 
     assert {code for code in codes if not re.search(rf"\b{code}\b", tests)} == set()
     assert sorted(codes) == sorted(documented)
+
+
+def test_every_notice_of_python_has_its_row() -> None:
+    """A code that CODES lacks would end the analysis. Codes are written out where a notice is made."""
+    codes = [
+        call.args[0]
+        for path in Path(inputs.__file__).parent.glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Notice"
+    ]
+    written_out = {code.value for code in codes if isinstance(code, ast.Constant)}
+
+    assert all(isinstance(code, ast.Constant) for code in codes)
+    assert written_out == CODES.keys()
 
 
 def test_wrong_numbers_come_first_and_then_what_costs_most(tmp_path: Path) -> None:
@@ -151,7 +168,7 @@ def test_operations_without_times_are_counted(tmp_path: Path) -> None:
     assert one.message.startswith("2 GPU operations were recorded without their times")
 
 
-def test_a_slow_first_occurrence_looks_like_warmup(tmp_path: Path) -> None:
+def test_a_slow_first_occurrence_is_left_out_like_warmup(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread()
     for index, wall in enumerate((9_000_000, 1_000_000, 1_000_000, 1_000_000)):
@@ -162,8 +179,8 @@ def test_a_slow_first_occurrence_looks_like_warmup(tmp_path: Path) -> None:
 
     assert (one.phase, one.at_stake_ns) == ("decode", 8_000_000)
     assert one.message == (
-        "the first decode took 9.0 ms on the host and 0.1 ms of GPU time, the median of those after it 1.0 ms and "
-        "0.1 ms: it looks like warm-up"
+        "left out as cold: 1 of 4 occurrences of decode (the first ones), 9.0 ms on the host and 0.1 ms of GPU time "
+        "each; the median of the others is 1.0 ms and 0.1 ms"
     )
 
 
@@ -555,6 +572,19 @@ def test_a_quantization_that_is_not_read_is_told(tmp_path: Path) -> None:
 
     (one,) = found["quantization_not_read"]
     assert "nobody_knows_this" in one.message
+
+
+def test_experts_that_data_parallel_ranks_share_are_told(tmp_path: Path) -> None:
+    mixtral = json.dumps(load_model("mixtral-8x7b").config)
+    trace = one_prefill()
+    trace.process(300).thread().mark(1, f'llmperf.run {{"v":1,"model":{mixtral},"dp":4,"ep":4}}')
+
+    (one,) = findings(trace, tmp_path)["experts_of_other_ranks"]
+
+    assert (one.severity, one.message[:38]) == ("warning", "4 GPUs of 4 data-parallel ranks share ")
+    alone = one_prefill()
+    alone.process(300).thread().mark(1, f'llmperf.run {{"v":1,"model":{mixtral},"dp":4,"ep":1}}')
+    assert "experts_of_other_ranks" not in findings(alone, tmp_path)
 
 
 def test_models_that_cannot_be_counted_are_told(tmp_path: Path) -> None:

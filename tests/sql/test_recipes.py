@@ -143,6 +143,41 @@ def test_range_gpu_times_climb(tmp_path: Any) -> None:
     """)
 
 
+def test_counters_are_those_of_the_gpu_that_a_phase_runs_on(tmp_path: Any) -> None:
+    """Two GPUs, two phases at the same time; work outside every phase before, between and after takes no sample."""
+    trace = TraceBuilder()
+    first, second = trace.process(1).thread(), trace.process(2).thread()
+    for device, (thread, phase) in enumerate([(first, "prefill"), (second, "decode")]):
+        thread.launch(1, gpu=(2, 3), device=device).launch(150, gpu=(160, 170), device=device)
+        thread.push(10, 90, phase).launch(12, gpu=(20, 30), device=device).launch(14, gpu=(70, 80), device=device)
+        metric = {"typeId": 256 + device, "metricId": 1}
+        trace.row("TARGET_INFO_GPU_METRICS", **metric, sourceId=0, metricName="GPC Clock Frequency [MHz]")
+        for at, value in ((5, 9), (50, 1 + device), (120, 9)):
+            trace.row("GPU_METRICS", timestamp=at, **metric, value=value * 10**9)
+    recipe = find_recipe("gpu_counters")
+    assert ask(trace, recipe.sql, tmp_path, recipe.arguments({})) == table("""
+        phase,   metric,              unit, samples, mean,         max
+        decode,  GPC Clock Frequency, Hz,   1,       2000000000.0, 2000000000
+        prefill, GPC Clock Frequency, Hz,   1,       1000000000.0, 1000000000
+    """)
+
+
+def test_request_latency_is_what_the_report_says(tmp_path: Any) -> None:
+    """A prefill in two chunks, whose GPU work ends later, and a decode step whose end was not recorded."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 1000, "request").push(100, 200, "prefill").push(300, 400, "prefill").launch(310, gpu=(380, 450))
+    main.push(500, 600, "decode").launch(510, gpu=(520, 590)).push(700, 800, "decode").launch(710, gpu=(720, 850))
+    opened_trace = open_trace(trace.write(tmp_path / "t.sqlite"), TraceOptions(use_cache=False))
+
+    with Session.of(opened_trace) as opened:
+        (row,) = run(opened, find_recipe("request_latency"))
+        (summary,) = run_sql(opened, "FROM request_summary")
+
+    assert (row["decode_steps"], row["ttft_ns"], row["tpot_ns"]) == (2, 450, (850 - 450) / 2)
+    assert (summary["requests"], summary["ttft_p50_ns"], summary["tpot_p50_ns"]) == (1, 450, 200)
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

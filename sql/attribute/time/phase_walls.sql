@@ -15,6 +15,7 @@
 --   elapsed_ns         BIGINT   Time in which at least one of them is open, on whichever thread. Unit: ns.
 --   gpu_open_ns        BIGINT   For each GPU, time in which a range is open on a thread that gives it work of the phase,
 --                               added up over GPUs, warm-up and cold ranges left out. Unit: ns.
+--   first_start_ns     BIGINT   Start of the first of them. Unit: ns.
 WITH wall AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns)::BIGINT AS wall_ns
     FROM macros.busy_ns('attribute._phase_wall_intervals')
@@ -44,7 +45,7 @@ SELECT
     count(DISTINCT global_tid) AS thread_count, any_value(wall.wall_ns) AS wall_ns,
     coalesce(any_value(warmup.wall_ns), 0) AS warmup_wall_ns,
     coalesce(any_value(cold.wall_ns), 0) AS cold_wall_ns, any_value(elapsed.elapsed_ns) AS elapsed_ns,
-    coalesce(any_value(gpu.gpu_open_ns), 0) AS gpu_open_ns
+    coalesce(any_value(gpu.gpu_open_ns), 0) AS gpu_open_ns, min(start_ns) AS first_start_ns
 FROM attribute.occurrences
 JOIN wall USING (phase)
 JOIN elapsed USING (phase)

@@ -113,10 +113,12 @@ def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict
     )
     con.executemany(f"INSERT INTO attribute._occurrence_sizes VALUES ({', '.join('?' * 14)})", rows)
     con.execute(
-        "CREATE OR REPLACE TABLE attribute.phase_ranges AS SELECT occurrence_id, 'decode' AS phase FROM attribute._occurrence_sizes"
+        "CREATE OR REPLACE TABLE attribute.phase_ranges AS "
+        "SELECT occurrence_id, 'decode' AS phase FROM attribute._occurrence_sizes"
     )
     con.execute(
-        "CREATE OR REPLACE TABLE input.step_sizes AS SELECT occurrence_id, NULL::VARCHAR AS kind FROM attribute._occurrence_sizes"
+        "CREATE OR REPLACE TABLE input.step_sizes AS "
+        "SELECT occurrence_id, NULL::VARCHAR AS kind FROM attribute._occurrence_sizes"
     )
     found = con.execute(all_modules()["attribute.cold_occurrences"].sql).fetchall()
     return {sequence[row[0]]: row[3] for row in found}
