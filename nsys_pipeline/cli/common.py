@@ -138,6 +138,14 @@ KeepColdOption = Annotated[
         "--keep-cold", help="Count cold occurrences; without, they are left out like warm-up.", rich_help_panel=_TRACE
     ),
 ]
+InferOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--infer/--no-infer",
+        help="Infer phases from the launches, and heed no ranges [if no range is a phase].",
+        rich_help_panel=_TRACE,
+    ),
+]
 CacheOption = Annotated[
     bool,
     typer.Option("--cache/--no-cache", help="Keep the prepared tables for the next run.", rich_help_panel=_TRACE),
@@ -172,6 +180,7 @@ def trace_options(
     phase: list[str] | None = None,
     not_phase: list[str] | None = None,
     strict: bool = False,
+    infer: bool | None = None,
     cache: bool = True,
     memory_limit: str | None = None,
     unpack_limit: str | None = None,
@@ -188,6 +197,7 @@ def trace_options(
             *(PhaseRule.from_option(text) for text in phase or ()),
         ),
         is_strict=strict,
+        infers=infer,
         use_cache=cache,
         memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,
         unpack_limit=unpack_limit,

@@ -66,7 +66,7 @@ class AnalysisOptions:
 
     `keep_cold`: cold occurrences count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if
     only that it is one. `max_context`: tokens of the longest sequence that an engine takes; default what the model
-    allows.
+    allows. `train_only`, `lora_rank`: which weights training updates, see `model.training`.
     """
 
     model: Model | None = None
@@ -76,5 +76,7 @@ class AnalysisOptions:
     peaks: Mapping[str, float] = attrs.field(factory=dict)
     bandwidth_bytes_per_s: float | None = None
     max_context: int | None = None
+    train_only: str | None = None
+    lora_rank: int | None = None
     top_kernels: int = 5
     keep_cold: bool = False

@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from nsys_pipeline.inputs import costs, notices, ops, peaks, ranges, run, shapes
+from nsys_pipeline.inputs import costs, inferred, notices, ops, peaks, ranges, run, shapes
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
 
 _MARKS = ("load.nvtx_marks",)
 _STEPS = (
     *_MARKS, "attribute.step_marks", "attribute.step_sequences", "attribute.phase_texts", "attribute.phase_ranges",
+    "attribute.training_passes", "attribute.optimizer_kernels",
 )  # fmt: skip
 _DEVICES = ("load.devices",)
-_COSTS = (*_STEPS, *_DEVICES)
+_COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation")
 
 
 @attrs.frozen
@@ -36,6 +37,9 @@ INPUTS: Mapping[str, Input] = {
     "input.phase_rules": Input(ranges.create_phase_rules, of_analysis=False),
     "input.range_roles": Input(ranges.create_range_roles, ("load.range_names",), of_analysis=False),
     "input.library_ranges": Input(ranges.create_library_ranges, ("load.range_names",), of_analysis=False),
+    # What they are made from is added if phases are to be inferred: see Trace.
+    "input.inferred_phases": Input(inferred.create_inferred_phases, of_analysis=False),
+    "input.inference": Input(inferred.create_inference, of_analysis=False),
     "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute._marked_phases",), of_analysis=False),
     "input.measuring": Input(ranges.create_measuring, of_analysis=False, is_told=lambda options: options.keep_cold),
     "input.step_sizes": Input(

@@ -12,6 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
 from nsys_pipeline.rules.phases import classify
 
@@ -58,7 +59,9 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     request_shapes = inputs.options.shapes
     steps, notices = _traced_steps(inputs, inputs.run.max_context)
-    if not request_shapes:
+    is_marked = bool(steps)
+    steps, is_training = training_steps(inputs.connection, steps, request_shapes)
+    if not request_shapes or (is_training and not is_marked):
         return AssignedSteps(steps, tuple(notices))
     unmarked = [occurrence for occurrence in _occurrences(inputs.connection) if occurrence.id not in steps]
     if steps and not unmarked:
@@ -138,7 +141,7 @@ def _corrected_steps(con: DuckDBPyConnection, steps: Mapping[int, Step]) -> dict
 def _traced_steps(inputs: Inputs, max_context: int | None) -> tuple[dict[int, Step], list[Notice]]:
     """What the trace itself says: marks, else the texts of engines' ranges."""
     steps, notices = inputs.marked_steps
-    return _stated_steps(inputs, max_context) | steps, list(notices)
+    return {**_stated_steps(inputs, max_context), **steps}, list(notices)
 
 
 def _stated_steps(inputs: Inputs, max_context: int | None) -> dict[int, Step]:
@@ -222,7 +225,7 @@ def create_step_sizes(inputs: Inputs) -> None:
         "occurrence_id": "BIGINT", "kind": "VARCHAR", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
         "cached_tokens": "BIGINT",
     }  # fmt: skip
-    steps, _ = _traced_steps(inputs, None)
+    steps, _ = training_steps(inputs.connection, _traced_steps(inputs, None)[0], ())
     if inputs.options.shapes:
         steps = {**inputs.steps.by_occurrence, **steps}
     sizes = {
@@ -234,6 +237,8 @@ def create_step_sizes(inputs: Inputs) -> None:
 
 def _known_tokens(step: Step) -> tuple[int | None, int | None]:
     """New and cached tokens, None where they are not known; new ones may still be in the text of the range."""
+    if step.part == OPTIMIZER:
+        return None, None
     if step.is_exact:
         return step.new_tokens, sum(step.kv_tokens)
     return None, step.sums.cached if step.sums else None
@@ -244,6 +249,8 @@ def _uniform(values: Sequence[int]) -> str:
 
 
 def _label(step: Step) -> str:
+    if step.part == OPTIMIZER:
+        return "AdamW"
     if not step.batch:
         return "empty"
     return f"{_kind(step)} @{_uniform(step.kv_tokens) if step.is_exact else '?'}"
@@ -251,6 +258,8 @@ def _label(step: Step) -> str:
 
 def _kind(step: Step) -> str:
     """Batch and query length: decode steps of one batch are of one kind whatever their context."""
+    if step.part == OPTIMIZER:
+        return "AdamW"
     if not step.batch:
         return "empty"
     is_known = step.is_exact or (step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1}))

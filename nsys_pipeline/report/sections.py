@@ -35,6 +35,7 @@ from nsys_pipeline.report.phrases import (
     partly_line,
     title_lines,
 )
+from nsys_pipeline.report.training import training_section
 from nsys_pipeline.report.verification import verification_lines
 
 
@@ -115,7 +116,8 @@ def _phases(report: Report) -> Section:
         _between(rows, "mfu_busy", lambda values: Column.percent("MFU\nbusy %", values, most=2)),
         _between(rows, "mbu_busy", lambda values: Column.percent("MBU\nbusy %", values, most=2)),
     ]
-    notes = [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
+    notes = [Note(phase.name, f"inferred: {phase.evidence}") for phase in report.phases if phase.evidence]
+    notes += [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
     if has_work_outside(report):
         notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
     table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))
@@ -342,6 +344,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _verdict,
     budget_section,
     _phases,
+    training_section,
     _shapes,
     _operators,
     _requests,
