@@ -30,6 +30,8 @@ def _expert_count(_instance: object, _attribute: object, value: float | None) ->
 # step no longer fit 64 bits.
 MAX_BATCH = 65_536
 MAX_TOKENS = 16_777_216
+# Of findings, the worst first.
+SEVERITIES = ("error", "warning", "info")
 
 
 @attrs.frozen
@@ -281,6 +283,9 @@ class Phase:
     devices: list[PhaseDevice]
     budget: Budget
     measured: Measured | None
+    source: str | None = None
+    score: float | None = None
+    evidence: str | None = None
 
     @property
     def counted_occurrences(self) -> int:
@@ -388,6 +393,8 @@ class Finding:
 
     `severity`: 'error', a number is wrong or cannot be trusted; 'warning', a number lacks something or rests on an
     assumption; 'info', worth knowing. `phase` is None for the whole trace, `at_stake_ns` where no time is known.
+    `budget_part` makes it a cause: `at_stake_ns` is the most that a cure would save of these classes of the phase's
+    budget, joined by '+'.
     """
 
     code: str
@@ -396,10 +403,11 @@ class Finding:
     message: str
     hint: str | None
     at_stake_ns: int | None
+    budget_part: str | None
 
     def rank(self) -> tuple[int, int, str, str, str]:
         """What findings are ordered by, as the view orders them: severity, then time at stake."""
-        severity = ("error", "warning", "info").index(self.severity)
+        severity = SEVERITIES.index(self.severity)
         return severity, -(self.at_stake_ns or -1), self.code, self.phase or "", self.message
 
 
@@ -478,6 +486,39 @@ class TrainingSummary:
 
 
 @attrs.frozen
+class RankRow:
+    """A rank of the job and what the measured time of its GPUs was spent on, in ns: a row of the view `rank_summary`.
+
+    `is_late`: the others wait for it in collectives, for `blamed_ns` in all; `reason`: 'compute', 'data' or 'host', on
+    which its GPUs spend `more_ns` more than those of the others.
+    """
+
+    rank: int | None
+    world: int | None
+    process_id: int
+    host_id: int
+    device_ids: list[int]
+    trace: str | None
+    window_ns: int | None
+    compute_ns: int | None
+    transfer_ns: int | None
+    wait_ns: int | None
+    copy_ns: int | None
+    idle_ns: int | None
+    blamed_ns: int | None
+    is_late: bool
+    reason: str | None
+    more_ns: int | None
+    flops: int | None
+    mfu_wall: float | None
+
+    @property
+    def name(self) -> str:
+        """What readers call it."""
+        return f"pid {self.process_id}" if self.rank is None else str(self.rank)
+
+
+@attrs.frozen
 class Report:
     """The whole analysis of one trace. `windows_ns`: GPU → its measured time, which all budgets together are of."""
 
@@ -493,12 +534,26 @@ class Report:
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
+    ranks: list[RankRow] = attrs.field(factory=list)
     verification: Verification | None = None
 
     @property
     def warnings(self) -> list[Finding]:
         """Findings that put a number in doubt."""
         return [finding for finding in self.findings if finding.severity != "info"]
+
+    @property
+    def causes(self) -> list[Finding]:
+        """Findings that could be cured, those first that would save most."""
+        found = [finding for finding in self.findings if finding.budget_part]
+        return sorted(found, key=lambda one: (-(one.at_stake_ns or 0), one.code, one.phase or "", one.message))
+
+    def share_at_stake(self, finding: Finding) -> float | None:
+        """How much of its phase's measured time a cure of `finding` would save at most."""
+        budgets: dict[str | None, Budget] = {phase.name: phase.budget for phase in self.phases}
+        budgets[None] = self.unattributed.budget
+        whole = budgets[finding.phase].total_ns if finding.phase in budgets else 0
+        return finding.at_stake_ns / whole if finding.at_stake_ns is not None and whole else None
 
 
 @attrs.frozen
