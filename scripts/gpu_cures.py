@@ -203,7 +203,7 @@ def capture(output: Path, names: list[str]) -> None:
 
 
 def table(folder: Path) -> None:
-    """A row for each case: the first finding of a cause, what is at stake by it, and what the cure gained, in ms a step."""
+    """A row for each case: the first finding of a cause, what is at stake, and what the cure gained, in ms a step."""
     times = json.loads((folder / "times.json").read_text())
     print("| case | verdict | first finding | at stake ms | gained, traced ms | gained, untraced ms |")
     print("| --- | --- | --- | ---: | ---: | ---: |")
