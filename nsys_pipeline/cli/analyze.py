@@ -27,6 +27,7 @@ from nsys_pipeline.cli.common import (
     PeakOption,
     PhaseOption,
     PromptTokensOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
@@ -98,6 +99,7 @@ def analyze(
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
     keep_cold: KeepColdOption = False,
@@ -122,6 +124,7 @@ def analyze(
         opening = trace_options(
             phase=phase,
             not_phase=not_phase,
+            ranges=range,
             strict=strict,
             infer=infer,
             cache=cache,

@@ -31,6 +31,7 @@ from nsys_pipeline.cli.common import (
     PeakOption,
     PhaseOption,
     PromptTokensOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
@@ -122,6 +123,7 @@ def sql(
     approximate: ApproximateOption = False,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
     keep_cold: KeepColdOption = False,
@@ -153,6 +155,7 @@ def sql(
         opening = trace_options(
             phase=phase,
             not_phase=not_phase,
+            ranges=range,
             strict=strict,
             infer=infer,
             cache=cache,
