@@ -15,6 +15,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     InferOption,
+    KeepColdOption,
     KvDtypeOption,
     MaxContextOption,
     MemoryOption,
@@ -26,6 +27,7 @@ from nsys_pipeline.cli.common import (
     PeakOption,
     PhaseOption,
     PromptTokensOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
@@ -97,8 +99,10 @@ def analyze(
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
+    keep_cold: KeepColdOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
     unpack_limit: UnpackOption = None,
@@ -120,6 +124,7 @@ def analyze(
         opening = trace_options(
             phase=phase,
             not_phase=not_phase,
+            ranges=range,
             strict=strict,
             infer=infer,
             cache=cache,
@@ -135,7 +140,7 @@ def analyze(
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
                 weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
-                bandwidth=bandwidth, approximate=approximate, top=top,
+                bandwidth=bandwidth, approximate=approximate, top=top, keep_cold=keep_cold,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:

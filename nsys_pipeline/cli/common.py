@@ -119,6 +119,15 @@ PhaseOption = Annotated[
         rich_help_panel=_TRACE,
     ),
 ]
+RangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        metavar="REGEX",
+        help="Only ranges whose `domain:text` matches are phases, each called as its text; repeatable.",
+        rich_help_panel=_TRACE,
+    ),
+]
 NotPhaseOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -131,6 +140,12 @@ NotPhaseOption = Annotated[
 StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
+]
+KeepColdOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-cold", help="Count cold occurrences; without, they are left out like warm-up.", rich_help_panel=_TRACE
+    ),
 ]
 InferOption = Annotated[
     bool | None,
@@ -173,6 +188,7 @@ def trace_options(
     *,
     phase: list[str] | None = None,
     not_phase: list[str] | None = None,
+    ranges: list[str] | None = None,
     strict: bool = False,
     infer: bool | None = None,
     cache: bool = True,
@@ -189,6 +205,7 @@ def trace_options(
         phase_rules=(
             *(PhaseRule.excluding(text) for text in not_phase or ()),
             *(PhaseRule.from_option(text) for text in phase or ()),
+            *(PhaseRule.of_ranges(text) for text in ranges or ()),
         ),
         is_strict=strict,
         infers=infer,
@@ -216,6 +233,7 @@ def analysis_options(
     bandwidth: str | None = None,
     approximate: bool = False,
     top: int = 5,
+    keep_cold: bool = False,
 ) -> AnalysisOptions:
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
@@ -245,6 +263,7 @@ def analysis_options(
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         max_context=max_context,
         top_kernels=top,
+        keep_cold=keep_cold,
     )
 
 
