@@ -13,7 +13,7 @@ from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
-from nsys_pipeline.trace.nsys_schema import LATE_TABLES, TRACE_FILES
+from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, literal, quote
 from nsys_pipeline.trace.store import STORE, Store
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # What goes into the cache, for the next run to find there: all of the attribution, and nothing that rests on a model.
 KEPT = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
-    "load.environment", "load.recorder",
+    "load.environment", "load.recorder", "load.trace_files", "load.ranks",
     "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
     "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
@@ -92,8 +92,7 @@ class Trace:
             on_module=self._report_module,
             may_write=not self.is_cached,
             needs=NEEDS,
-            # Which files there are, and by which path, is told anew each time.
-            passing=OF_ANALYSIS | {f"nsys.{TRACE_FILES}"},
+            passing=OF_ANALYSIS,
         )
 
     @classmethod
@@ -124,7 +123,8 @@ class Trace:
                 and self._is_worth_keeping(targets)
             ):
                 self._build(KEPT)
-                self.keep()
+                if not self._file.lacks_nsys:
+                    self.keep()
             self._build(targets)
 
     def _is_worth_keeping(self, targets: Sequence[str]) -> bool:
