@@ -5,9 +5,9 @@
     python scripts/check_sql_modules.py TRACE.sqlite    on another trace
 
 For every module: one SELECT without a top-level star; no aggregate over a window has a FILTER; `requires` names exactly
-the relations that the statement reads, in the order of layers nsys, input < macros < load < attribute < estimate < views < findings; `columns` are those of
-the built relation, in order, with their types; every column and the relation itself are described, and times carry
-their unit.
+the relations that the statement reads, in the order of layers nsys, input < macros < load < attribute < estimate <
+views < findings; `columns` are those of the built relation, in order, with their types; every column and the relation
+itself are described, and times carry their unit.
 """
 
 from __future__ import annotations
