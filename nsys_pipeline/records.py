@@ -162,6 +162,8 @@ class ShapeRow:
     mfu_busy: float | None
     mbu_wall: float | None
     mbu_busy: float | None
+    bound: str | None
+    bound_detail: str | None
 
 
 @attrs.frozen
@@ -309,6 +311,8 @@ class Unattributed:
     graph_time_ns: int
     reasons: dict[str, dict[str, int]]
     budget: Budget
+    bound: str | None
+    bound_detail: str | None
 
 
 @attrs.frozen

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.duck import records, scalar
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.inputs import AnalysisOptions
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
-    "views.request_summary", "views.top_kernels", "attribute.communication_shares", "attribute.phase_budgets",
+    "views.request_summary", "views.top_kernels", "views.verdicts", "attribute.phase_budgets",
     "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
     "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
@@ -57,14 +56,14 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
     trace.build(*TARGETS)
     con = trace.connection
-    budgets = _budgets(trace)
-    phases = _phases(trace, budgets)
+    budgets, verdicts = _budgets(trace), _verdicts(trace)
+    phases = _phases(trace, budgets, verdicts)
     operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
         trace=_trace_info(trace),
         totals=WorkTotals(**records(con, "SELECT * FROM attribute.work_totals")[0]),
         phases=phases,
-        unattributed=_unattributed(trace, budgets.get(None, Budget())),
+        unattributed=_unattributed(trace, budgets.get(None, Budget()), verdicts.get((None, None), _NO_VERDICT)),
         windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
@@ -132,6 +131,15 @@ def _budgets(trace: Trace) -> dict[str | None, Budget]:
     return {phase: Budget(**classes) for phase, classes in times.items()}
 
 
+_NO_VERDICT: dict[str, Any] = {"bound": None, "bound_detail": None}
+
+
+def _verdicts(trace: Trace) -> dict[tuple[str | None, str | None], dict[str, Any]]:
+    """Phase, or None outside, and shape, or None for all of them → what bounds it, and the numbers that say so."""
+    rows = records(trace.connection, "SELECT phase, shape, bound, bound_detail FROM views.verdicts")
+    return {(row.pop("phase"), row.pop("shape")): row for row in rows}
+
+
 def _windows_ns(trace: Trace) -> dict[int, int]:
     rows = records(trace.connection, "FROM attribute.window_totals ORDER BY device_id")
     return {row["device_id"]: row["window_ns"] for row in rows}
@@ -147,7 +155,11 @@ def _recorder(trace: Trace) -> str | None:
     return None
 
 
-def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
+def _phases(
+    trace: Trace,
+    budgets: Mapping[str | None, Budget],
+    verdicts: Mapping[tuple[str | None, str | None], dict[str, Any]],
+) -> list[Phase]:
     con = trace.connection
     devices: dict[str, list[PhaseDevice]] = defaultdict(list)
     for row in records(
@@ -160,24 +172,16 @@ def _phases(trace: Trace, budgets: Mapping[str | None, Budget]) -> list[Phase]:
     shapes: dict[str, list[ShapeRow]] = defaultdict(list)
     for row in records(con, "FROM views.shape_summary ORDER BY first_start_ns, phase, shape"):
         row.pop("first_start_ns")
-        shapes[row.pop("phase")].append(ShapeRow(**row))
-    communication = dict(con.execute("FROM attribute.communication_shares").fetchall())
+        verdict = verdicts.get((row["phase"], row["shape"]), _NO_VERDICT)
+        shapes[row.pop("phase")].append(ShapeRow(**row, **verdict))
     measured = _measured(trace)
     phases = []
     for row in records(con, "FROM views.phase_summary"):
-        word, detail = bound(
-            busy_ratio=row["busy_ratio"],
-            communication_ratio=communication.get(row["phase"]),
-            compute_ns=row["compute_ns"],
-            memory_ns=row["memory_ns"],
-            has_gpu_work=bool(row["gpu_busy_ns"]),
-        )
         name = row.pop("phase")
         phases.append(
             Phase(
                 name=name,
-                bound=word,
-                bound_detail=detail,
+                **verdicts.get((name, None), _NO_VERDICT),
                 shapes=shapes[name],
                 devices=devices[name],
                 budget=budgets.get(name, Budget()),
@@ -202,11 +206,11 @@ def _measured(trace: Trace) -> dict[str, Measured]:
 _PHASE_ORDER = {"prefill": 0, "decode": 1}
 
 
-def _unattributed(trace: Trace, budget: Budget) -> Unattributed:
+def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unattributed:
     con = trace.connection
     reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
     (sums,) = records(con, "FROM attribute.unattributed_totals")
-    return Unattributed(reasons=reasons, budget=budget, **sums)
+    return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:

@@ -19,6 +19,8 @@ _TERMS = {
     "speed of light": "max(model FLOPs / peak, minimum bytes / bandwidth): no kernel can be faster",
     "roofline": "attainable FLOP/s = min(peak, FLOPs per byte × bandwidth). Left of the ridge bytes limit, right of it "
     "FLOPs",
+    "bound": "the largest part of the budget; for kernels, the limit that alone explains half of the busy time, else "
+    "kernel-bound",
     "TTFT": "time to first token: from the start of a request to the end of its prefill, on the host or on the GPU, "
     "whichever is later",
     "TPOT": "time per output token: (end of the last decode step - first token) / decode steps",

@@ -47,9 +47,33 @@ def report_document(report: Report, detail: Detail | None = None) -> Document:
     return Document(title, tuple(subtitles), tuple(section for section in found if section))
 
 
+# More shapes than these are named by their number.
+_NAMED_SHAPES = 4
+
+
 def _verdict(report: Report) -> Section | None:
-    notes = [Note(phase.name, phase.bound_detail or "", lead=phase.bound) for phase in report.phases if phase.bound]
+    notes = [
+        Note(phase.name, "; ".join([phase.bound_detail, *_other_verdicts(phase)]), lead=phase.bound or "")
+        for phase in report.phases
+        if phase.bound_detail
+    ]
+    rest = report.unattributed
+    if not report.phases and rest.bound_detail:
+        notes.append(Note(OUTSIDE, rest.bound_detail, lead=rest.bound or ""))
     return Section("verdict", (Notes(notes),)) if notes else None
+
+
+def _other_verdicts(phase: Phase) -> list[str]:
+    """The shapes of a phase that something else bounds than the phase."""
+    shapes: dict[str, list[str]] = {}
+    for row in phase.shapes:
+        if row.bound and row.bound != phase.bound:
+            shapes.setdefault(row.bound, []).append(row.shape)
+    found = []
+    for bound, names in shapes.items():
+        more = len(names) - _NAMED_SHAPES
+        found.append(f"{bound} in {', '.join(names[:_NAMED_SHAPES])}{f' and {more} more' if more > 0 else ''}")
+    return found
 
 
 def _phases(report: Report) -> Section:
@@ -181,6 +205,7 @@ def _shapes(report: Report) -> Section | None:
         Column.amount("GB", [row.bytes for row in rows], "GB"),
         Column.percent("MFU busy %", [row.mfu_busy for row in rows], most=2),
         Column.percent("MBU busy %", [row.mbu_busy for row in rows], most=2),
+        Column.text("bound", [row.bound or UNKNOWN for row in rows]),
     ]
     title = "by shape: batch × new tokens per sequence, warm-up left out"
     return Section("by shape", (Table(columns),), title=title, depth=Depth.detail)

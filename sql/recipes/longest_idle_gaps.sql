@@ -1,5 +1,5 @@
 -- What are the longest idle gaps of the GPU, and what did the CPU do in them?
--- The call that fills most of each gap, on any thread; the gap is launch-bound where calls fill little of it.
+-- The call that fills most of each gap, on any thread; the gap is host-bound where calls fill little of it.
 -- params:
 --   top=10  Gaps to show.
 -- columns:

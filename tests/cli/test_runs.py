@@ -48,7 +48,7 @@ def test_each_run_is_a_row_the_newest_first(
     assert "2026-11-23 03:53" in rows[2]
     assert "NVIDIA H100 80GB HBM3" in rows[2]
     assert "1x512, 8x1024" in rows[2]
-    assert "prefill compute-bound MFU 37.5%; decode memory-bound MBU 23.0%" in rows[2]
+    assert "prefill kernel-bound MFU 37.5%; decode kernel-bound MBU 23.0%" in rows[2]
     assert "is not what llmperf writes" in rows[3]
 
 

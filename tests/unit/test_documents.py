@@ -41,7 +41,7 @@ def test_the_version_is_said_once() -> None:
     assert project["version"] == __version__
 
 
-@pytest.mark.parametrize("path", [path for path in ROOT.glob("*.md") if path.name != "LICENSE"], ids=lambda p: p.name)
+@pytest.mark.parametrize("path", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name)
 def test_links_to_files_lead_somewhere(path: Path) -> None:
     targets = re.findall(r"\]\((?!https?:)([^)#]+)\)", path.read_text(encoding="utf-8"))
     assert [target for target in targets if not (path.parent / target).exists()] == []
@@ -54,7 +54,7 @@ def test_images_of_the_readme_are_there_and_small() -> None:
         assert (ROOT / image).stat().st_size < 300_000, image
 
 
-def test_the_readme_shows_what_the_demo_prints(
+def test_the_guide_shows_what_the_demo_prints_and_the_readme_how_it_begins(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
@@ -63,7 +63,12 @@ def test_the_readme_shows_what_the_demo_prints(
     # Less the last lines, which say where the trace is.
     report = capsys.readouterr().out.partition("\nnext: ")[0]
 
-    assert f"```text\n{report}" in README, "paste what `COLUMNS=100 llmperf demo` prints"
+    guide = (ROOT / "docs" / "reading-a-report.md").read_text(encoding="utf-8")
+    assert f"```text\n{report}" in guide, "paste what `COLUMNS=100 llmperf demo` prints"
+    excerpt = re.search(r"^```text\n(NVIDIA.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert excerpt
+    for part in excerpt[1].split("…\n"):
+        assert part.strip() in report
 
 
 def printed_blocks(document: Path) -> list[str]:
@@ -89,7 +94,7 @@ def test_queries_of_the_readme_print_what_it_shows(capsys: pytest.CaptureFixture
 
 def test_every_output_in_the_documents_is_checked_or_named_here() -> None:
     """A block that nothing compares with the program goes stale in silence."""
-    checked = {"README.md": 2}
+    checked = {"README.md": 2, "reading-a-report.md": 1}
     # What captures on GPUs printed, run once; scripts/gpu_captures.py writes the file.
     recorded = {"gpu-captures.md": 15, "first-light.md": 2}
     found = {document.name: len(printed_blocks(document)) for document in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}

@@ -7,16 +7,14 @@ from typing import Any
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.families.common import Builder, refuse_overrides
-from nsys_pipeline.model.families.dense import DENSE
+from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
-from nsys_pipeline.model.families.moe import MOE
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
-from nsys_pipeline.model.families.sam import sam_vision_model
+from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
-from nsys_pipeline.model.families.text import ALONE, TEXT
+from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
-from nsys_pipeline.model.families.text_only import COUNTED, TEXT_ONLY
+from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
 from nsys_pipeline.model.fields import Fields
 
@@ -28,39 +26,11 @@ FAMILIES: dict[str, Builder] = {
     **SEQ2SEQ,
     **MULTIMODAL,
     **TEXT_ONLY,
+    **SAM,
 }
-FAMILIES["sam_vision_model"] = sam_vision_model
 
 #: Model types whose totals equal torch's FlopCounterMode on transformers' code to the last FLOP, in the golden tests.
-VERIFIED = frozenset(
-    {
-        **DENSE,
-        **MOE,
-        **ALONE,
-        **MULTIMODAL,
-        **ENCODERS,
-        **TEXT_ENCODERS,
-        **SEQ2SEQ,
-        "sam_vision_model": None,
-        "hrm_text": None,
-        **dict.fromkeys(COUNTED),
-    }
-) - {
-    "gemma4_text",
-    "gemma4_unified_text",
-    "glm5_next_text",
-    "inkling_text",
-    "qwen4_exp_text",
-    "deepseek",
-    "deepseek_vl_v2",
-    "florence2",
-    "longcat_flash",
-    "mistral4",
-    "qwen2_5_omni_text",
-    "paligemma",
-    "qwen3_5",
-    "qwen3_5_moe",
-}
+VERIFIED = frozenset(name for name, builder in FAMILIES.items() if isinstance(builder, Verified))
 
 #: Sub-configs that have defaults of their own but are not read alone.
 NESTED = (

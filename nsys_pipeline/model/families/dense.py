@@ -9,9 +9,9 @@ from nsys_pipeline.model.blocks import Embedding, Head, LastTokens, Linear, Mlp,
 from nsys_pipeline.model.families.common import (
     Builder,
     DecoderSpec,
+    Verified,
     check_kinds,
     dense_ffn,
-    every,
     layer_kinds,
     lettered_windows,
     norm_weights,
@@ -23,18 +23,6 @@ from nsys_pipeline.model.families.common import (
 )
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
-
-
-def llama(f: Fields) -> Architecture:
-    """Llama, and what shares its shape: one switch for all attention biases, one for the MLP's."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("llama")
 
 
 def mistral(f: Fields) -> Architecture:
@@ -84,63 +72,6 @@ def qwen3(f: Fields) -> Architecture:
     ).build("qwen3")
 
 
-def gemma(f: Fields) -> Architecture:
-    """Wide heads; the table is tied."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("gemma")
-
-
-def gemma2(f: Fields) -> Architecture:
-    """Four norms per layer; every other layer slides."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norms=4,
-        windows=sliding(f, dims.depth, every(f, dims.depth, 2)),
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("gemma2")
-
-
-def gemma3(f: Fields) -> Architecture:
-    """Gemma 2 with norms on Q and K; five sliding layers to a full one."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norms=4,
-        qk_norm=dims.qk_norm_per_head,
-        windows=sliding(f, dims.depth, every(f, dims.depth, 6)),
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("gemma3")
-
-
-def phi(f: Fields) -> Architecture:
-    """Phi-1 to Phi-2: LayerNorm, attention and MLP in parallel, biases everywhere, also in the head."""
-    dims = read_dims(f)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=True,
-        o_bias=True,
-        norm="layer",
-        norms=1,
-        qk_norm=4 * dims.head_dim if f.flag("qk_layernorm") else 0,
-        ffn=dense_ffn(f, dims.width, gated=False, bias=True),
-        tied=f.flag("tie_word_embeddings"),
-        head_bias=True,
-    ).build("phi")
-
-
 def gpt_bigcode(f: Fields) -> Architecture:
     """GPT-2 with one K and V head (StarCoder 1)."""
     dims = read_dims(f, kv_heads=1 if f.flag("multi_query", default=True) else f.dim("num_attention_heads"))
@@ -153,32 +84,6 @@ def gpt_bigcode(f: Fields) -> Architecture:
         tied=f.flag("tie_word_embeddings"),
         positions=f.dim("n_positions", "max_position_embeddings"),
     ).build("gpt_bigcode")
-
-
-def gptj(f: Fields) -> Architecture:
-    """Attention and MLP in parallel after one LayerNorm; no attention biases, but one on the head."""
-    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
-    return DecoderSpec(
-        dims=dims,
-        norm="layer",
-        norms=1,
-        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=f.opt_int("n_inner") or 4 * dims.width),
-        tied=f.flag("tie_word_embeddings"),
-        head_bias=True,
-    ).build("gptj")
-
-
-def gpt_neox(f: Fields) -> Architecture:
-    """Two LayerNorms, biases, plain MLP."""
-    dims, bias = read_dims(f, kv_heads=f.dim("num_attention_heads")), f.flag("attention_bias", default=True)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norm="layer",
-        ffn=dense_ffn(f, dims.width, gated=False, bias=True),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("gpt_neox")
 
 
 def opt(f: Fields) -> Architecture:
@@ -206,20 +111,6 @@ def opt(f: Fields) -> Architecture:
     return Architecture(family="opt", decoder=stack, heads=dims.heads, kv_heads=dims.kv_heads)
 
 
-def bloom(f: Fields) -> Architecture:
-    """A LayerNorm after the embedding; ALiBi instead of positions; biases."""
-    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
-    return DecoderSpec(
-        dims=dims,
-        q_bias=True,
-        o_bias=True,
-        norm="layer",
-        embedding_norm=True,
-        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=4 * dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("bloom")
-
-
 def falcon(f: Fields) -> Architecture:
     """Multi-query (7B), grouped-query with two norms (`new_decoder_architecture`: 40B, 180B) or multi-head."""
     heads = f.dim("num_attention_heads")
@@ -237,126 +128,6 @@ def falcon(f: Fields) -> Architecture:
         ffn=dense_ffn(f, dims.width, gated=False, bias=bias, hidden=f.opt_int("ffn_hidden_size") or 4 * dims.width),
         tied=f.flag("tie_word_embeddings"),
     ).build("falcon")
-
-
-def mpt(f: Fields) -> Architecture:
-    """LayerNorm without a shift, no biases, ALiBi."""
-    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
-    return DecoderSpec(
-        dims=dims,
-        # transformers ignores `expansion_ratio`; every published checkpoint has 4.
-        ffn=dense_ffn(f, dims.width, gated=False, hidden=4 * dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("mpt")
-
-
-def starcoder2(f: Fields) -> Architecture:
-    """LayerNorm, plain MLP, one switch for all biases."""
-    dims, bias = read_dims(f), f.flag("use_bias", default=True)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norm="layer",
-        windows=uniform(dims.depth, read_window(f)),
-        ffn=dense_ffn(f, dims.width, gated=False, bias=bias),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("starcoder2")
-
-
-def stablelm(f: Fields) -> Architecture:
-    """LayerNorm with a gated MLP; optional parallel residual and norms on each head of Q and K."""
-    dims = read_dims(f)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=f.flag("use_qkv_bias"),
-        norm="layer",
-        norms=1 if f.flag("use_parallel_residual") else 2,
-        qk_norm=dims.qk_norm_full if f.flag("qk_layernorm") else 0,
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("stablelm")
-
-
-def cohere(f: Fields) -> Architecture:
-    """One LayerNorm without shift for attention and MLP in parallel."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norms=1,
-        qk_norm=dims.qk_norm_full if f.flag("use_qk_norm") else 0,
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("cohere")
-
-
-def cohere2(f: Fields) -> Architecture:
-    """Cohere with three sliding layers to a full one; Compass has full ones unless the config lists them."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    slides = (lambda _: False) if f.model_type == "cohere_compass_text" else every(f, dims.depth, 4)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norms=1,
-        windows=sliding(f, dims.depth, slides),
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build(f.model_type)
-
-
-def olmo(f: Fields) -> Architecture:
-    """Norms without parameters."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norm="plain",
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("olmo")
-
-
-def olmo2(f: Fields) -> Architecture:
-    """Norms after the blocks, and over the whole of Q and K."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        qk_norm=dims.qk_norm_full,
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("olmo2")
-
-
-def olmo3(f: Fields) -> Architecture:
-    """OLMo 2 with three sliding layers to a full one."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        qk_norm=dims.qk_norm_full,
-        windows=sliding(f, dims.depth, lambda index: (index + 1) % 4 != 0),
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("olmo3")
-
-
-def glm(f: Fields) -> Architecture:
-    """Biases on Q, K and V only; GLM-4 (0414) has four norms. GLM-4V has the biases whatever its config says."""
-    dims = read_dims(f)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=f.model_type == "glm4v_text" or f.flag("attention_bias"),
-        norms=2 if f.model_type == "glm" else 4,
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build(f.model_type)
 
 
 def smollm3(f: Fields) -> Architecture:
@@ -391,55 +162,6 @@ def exaone4(f: Fields) -> Architecture:
     ).build("exaone4")
 
 
-def ernie4_5(f: Fields) -> Architecture:
-    """Llama with one switch for all biases."""
-    dims, bias = read_dims(f), f.flag("use_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        ffn=dense_ffn(f, dims.width, bias=bias),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("ernie4_5")
-
-
-def seed_oss(f: Fields) -> Architecture:
-    """Separate switches for the biases of Q, K, V and of O."""
-    dims = read_dims(f)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=f.flag("attention_bias"),
-        o_bias=f.flag("attention_out_bias"),
-        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("seed_oss")
-
-
-def nemotron(f: Fields) -> Architecture:
-    """LayerNorm and a plain MLP with squared ReLU."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norm="layer",
-        ffn=dense_ffn(f, dims.width, gated=False, bias=f.flag("mlp_bias")),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("nemotron")
-
-
-def arcee(f: Fields) -> Architecture:
-    """Llama with a plain MLP."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        ffn=dense_ffn(f, dims.width, gated=False, bias=f.flag("mlp_bias")),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("arcee")
-
-
 def apertus(f: Fields) -> Architecture:
     """A plain MLP whose activation (xIELU) has two trained scalars; norms on each head of Q and K."""
     dims, bias = read_dims(f), f.flag("attention_bias")
@@ -454,41 +176,6 @@ def apertus(f: Fields) -> Architecture:
     ).build("apertus")
 
 
-def hunyuan_dense(f: Fields) -> Architecture:
-    """Norms on each head of Q and K."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        qk_norm=dims.qk_norm_per_head,
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("hunyuan_v1_dense")
-
-
-def cwm(f: Fields) -> Architecture:
-    """Llama in which every fourth layer, from the first on, sees everything and the others slide."""
-    dims = read_dims(f)
-    return DecoderSpec(
-        dims=dims,
-        windows=sliding(f, dims.depth, lambda index: index % 4 != 0),
-        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("cwm")
-
-
-def phi3(f: Fields) -> Architecture:
-    """Fused projections, which count the same; a window in every layer unless it is null."""
-    dims = read_dims(f)
-    return DecoderSpec(
-        dims=dims,
-        windows=uniform(dims.depth, read_window(f)),
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("phi3")
-
-
 def bitnet(f: Fields) -> Architecture:
     """Llama with a norm before O and one before the MLP's last matrix (BitNet b1.58)."""
     dims, bias = read_dims(f), f.flag("attention_bias")
@@ -501,45 +188,6 @@ def bitnet(f: Fields) -> Architecture:
         ffn=lambda _: ("", mlp),
         tied=f.flag("tie_word_embeddings"),
     ).build("bitnet")
-
-
-def vaultgemma(f: Fields) -> Architecture:
-    """Gemma 2 with two norms per layer; every other layer slides."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        windows=sliding(f, dims.depth, every(f, dims.depth, 2)),
-        ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("vaultgemma")
-
-
-def jais2(f: Fields) -> Architecture:
-    """Nemotron's layers with separate switches for the biases."""
-    dims, bias = read_dims(f), f.flag("attention_bias", default=True)
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norm="layer",
-        ffn=dense_ffn(f, dims.width, gated=False, bias=f.flag("mlp_bias", default=True)),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("jais2")
-
-
-def nanochat(f: Fields) -> Architecture:
-    """A plain MLP, and norms without parameters, also on each head of Q and K."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norm="plain",
-        ffn=dense_ffn(f, dims.width, gated=False),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("nanochat")
 
 
 def gpt_neo(f: Fields) -> Architecture:
@@ -565,20 +213,6 @@ def gpt_neo(f: Fields) -> Architecture:
     ).build("gpt_neo")
 
 
-def persimmon(f: Fields) -> Architecture:
-    """LayerNorm and biases; norms on each head of Q and K; a plain MLP."""
-    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
-    return DecoderSpec(
-        dims=dims,
-        q_bias=True,
-        o_bias=True,
-        norm="layer",
-        qk_norm=4 * dims.head_dim if f.flag("qk_layernorm", default=True) else 0,
-        ffn=dense_ffn(f, dims.width, gated=False, bias=True),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("persimmon")
-
-
 def helium(f: Fields) -> Architecture:
     """Llama whose O is as wide as the model and has no bias."""
     dims = read_dims(f)
@@ -590,33 +224,6 @@ def helium(f: Fields) -> Architecture:
         ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
         tied=f.flag("tie_word_embeddings"),
     ).build("helium")
-
-
-def granite_swa(f: Fields) -> Architecture:
-    """Llama with attention sinks; three sliding layers to a full one, which comes first."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        sinks=True,
-        windows=sliding(f, dims.depth, lambda index: index % 4 != 0),
-        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("granite_swa")
-
-
-def hyperclovax(f: Fields) -> Architecture:
-    """Llama, with four norms per layer if `use_post_norm`."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims,
-        q_bias=bias,
-        o_bias=bias,
-        norms=4 if f.flag("use_post_norm") else 2,
-        ffn=dense_ffn(f, dims.width, bias=f.flag("mlp_bias")),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("hyperclovax")
 
 
 def muse_glimmer(f: Fields) -> Architecture:
@@ -694,70 +301,26 @@ def chameleon(f: Fields) -> Architecture:
 
 
 DENSE: dict[str, Builder] = {
-    "llama": llama,
-    "mistral": mistral,
-    "ministral": mistral,
-    "ministral3": mistral,
-    "qwen2": qwen2,
-    "qwen2_vl_text": qwen2,
-    "qwen2_5_vl_text": qwen2,
+    "mistral": Verified(mistral),
+    "ministral": Verified(mistral),
+    "ministral3": Verified(mistral),
+    "qwen2": Verified(qwen2),
+    "qwen2_vl_text": Verified(qwen2),
+    "qwen2_5_vl_text": Verified(qwen2),
     "qwen2_5_omni_text": qwen2,
-    "qwen3": qwen3,
-    "qwen3_vl_text": qwen3,
-    "gemma": gemma,
-    "gemma2": gemma2,
-    "gemma3_text": gemma3,
-    "phi": phi,
-    "phi3": phi3,
-    "cwm": cwm,
-    "internlm3": llama,
-    "gpt_bigcode": gpt_bigcode,
-    "gptj": gptj,
-    "gpt_neox": gpt_neox,
-    "opt": opt,
-    "bloom": bloom,
-    "falcon": falcon,
-    "mpt": mpt,
-    "starcoder2": starcoder2,
-    "stablelm": stablelm,
-    "cohere": cohere,
-    "cohere2": cohere2,
-    "olmo": olmo,
-    "olmo2": olmo2,
-    "olmo3": olmo3,
-    "granite": llama,
-    "glm": glm,
-    "glm4": glm,
-    "smollm3": smollm3,
-    "exaone4": exaone4,
-    "ernie4_5": ernie4_5,
-    "seed_oss": seed_oss,
-    "nemotron": nemotron,
-    "arcee": arcee,
-    "apertus": apertus,
-    "helium": helium,
-    "hunyuan_v1_dense": hunyuan_dense,
-    "bitnet": bitnet,
-    "vaultgemma": vaultgemma,
-    "jais2": jais2,
-    "nanochat": nanochat,
-    "gpt_neo": gpt_neo,
-    "codegen": gptj,
-    "persimmon": persimmon,
-    "iquestcoder": llama,
-    "glm4v_text": glm,
-    "glm_ocr_text": glm,
-    "granite4_vision_text": llama,
-    "granite_swa": granite_swa,
-    "hunyuan_vl_text": hunyuan_dense,
-    "hyperclovax": hyperclovax,
-    "paddleocr_vl_text": ernie4_5,
-    "chameleon": chameleon,
-    "cohere_compass_text": cohere2,
-    "cosmos3_edge_text": arcee,
-    "emu3_text_model": llama,
-    "granite_docling_text": llama,
-    "modernbert-decoder": modernbert_decoder,
-    "molmo2_text": molmo2,
-    "muse_glimmer_text": muse_glimmer,
+    "qwen3": Verified(qwen3),
+    "qwen3_vl_text": Verified(qwen3),
+    "gpt_bigcode": Verified(gpt_bigcode),
+    "opt": Verified(opt),
+    "falcon": Verified(falcon),
+    "smollm3": Verified(smollm3),
+    "exaone4": Verified(exaone4),
+    "apertus": Verified(apertus),
+    "helium": Verified(helium),
+    "bitnet": Verified(bitnet),
+    "gpt_neo": Verified(gpt_neo),
+    "chameleon": Verified(chameleon),
+    "modernbert-decoder": Verified(modernbert_decoder),
+    "molmo2_text": Verified(molmo2),
+    "muse_glimmer_text": Verified(muse_glimmer),
 }

@@ -8,7 +8,7 @@ import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
-from nsys_pipeline.model.families.common import Builder, norm_weights
+from nsys_pipeline.model.families.common import Builder, Verified, norm_weights
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
@@ -292,10 +292,10 @@ def dinov3(f: Fields) -> Architecture:
 
 
 ENCODERS: dict[str, Builder] = {
-    "clip_vision_model": clip_vision_model,
-    "siglip_vision_model": siglip_vision_model,
-    "vit": vit,
-    "dinov2": dinov2,
-    "dinov2_with_registers": dinov2,
-    "dinov3_vit": dinov3,
+    "clip_vision_model": Verified(clip_vision_model),
+    "siglip_vision_model": Verified(siglip_vision_model),
+    "vit": Verified(vit),
+    "dinov2": Verified(dinov2),
+    "dinov2_with_registers": Verified(dinov2),
+    "dinov3_vit": Verified(dinov3),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.families.common import Builder, DecoderSpec, dense_ffn, read_dims
+from nsys_pipeline.model.families.common import Builder, DecoderSpec, Verified, dense_ffn, read_dims
 from nsys_pipeline.model.fields import Fields
 
 
@@ -49,4 +49,10 @@ def biogpt(f: Fields) -> Architecture:
     return _gpt(f, hidden=f.dim("intermediate_size"), positions=f.dim("max_position_embeddings") + 2)
 
 
-GPT: dict[str, Builder] = {"biogpt": biogpt, "ctrl": ctrl, "gpt2": gpt2, "openai-gpt": openai_gpt, "xglm": xglm}
+GPT: dict[str, Builder] = {
+    "biogpt": Verified(biogpt),
+    "ctrl": Verified(ctrl),
+    "gpt2": Verified(gpt2),
+    "openai-gpt": Verified(openai_gpt),
+    "xglm": Verified(xglm),
+}

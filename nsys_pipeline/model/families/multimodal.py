@@ -10,7 +10,7 @@ import attrs
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens, PrefixAttention
-from nsys_pipeline.model.families.common import Builder, refuse_overrides
+from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, grid, patch_embedding, siglip_vision
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
 from nsys_pipeline.model.families.text import TEXT
@@ -482,22 +482,22 @@ def _deepseek_ocr_towers(
 
 
 MULTIMODAL: dict[str, Builder] = {
-    "llava": llava,
-    "llava_next": llava,
-    "llava_onevision": llava,
-    "gemma3": gemma3,
+    "llava": Verified(llava),
+    "llava_next": Verified(llava),
+    "llava_onevision": Verified(llava),
+    "gemma3": Verified(gemma3),
     "paligemma": paligemma,
-    "mistral3": mistral3,
-    "qwen2_vl": qwen2_vl,
-    "qwen2_5_vl": qwen2_5_vl,
-    "qwen3_vl": qwen3_vl,
-    "qwen3_vl_moe": qwen3_vl,
+    "mistral3": Verified(mistral3),
+    "qwen2_vl": Verified(qwen2_vl),
+    "qwen2_5_vl": Verified(qwen2_5_vl),
+    "qwen3_vl": Verified(qwen3_vl),
+    "qwen3_vl_moe": Verified(qwen3_vl),
     "qwen3_5": qwen3_vl,
     "qwen3_5_moe": qwen3_vl,
-    "internvl": internvl,
-    "idefics3": idefics3,
-    "smolvlm": idefics3,
-    "llama4": llama4,
-    "deepseek_ocr2": deepseek_ocr2,
+    "internvl": Verified(internvl),
+    "idefics3": Verified(idefics3),
+    "smolvlm": Verified(idefics3),
+    "llama4": Verified(llama4),
+    "deepseek_ocr2": Verified(deepseek_ocr2),
     "deepseek_vl_v2": deepseek_ocr,
 }

@@ -21,26 +21,13 @@ from nsys_pipeline.model.families.common import (
     read_window,
     uniform,
 )
-from nsys_pipeline.model.families.dense import llama, qwen2
+from nsys_pipeline.model.families.decoders import PLAIN
+from nsys_pipeline.model.families.dense import qwen2
 from nsys_pipeline.model.families.hybrid import minimax
 from nsys_pipeline.model.families.moe import experts_of, mimo_v2_flash
 from nsys_pipeline.model.families.nemotron_nas import nemotron_nas
 from nsys_pipeline.model.families.step3 import step3
 from nsys_pipeline.model.fields import Fields
-
-
-def internlm2(f: Fields) -> Architecture:
-    """InternLM 1 and 2: Llama with one switch for the biases of attention; fused projections count the same."""
-    dims, bias = read_dims(f), f.flag("bias", default=True)
-    return DecoderSpec(
-        dims=dims, q_bias=bias, o_bias=bias, ffn=dense_ffn(f, dims.width), tied=f.flag("tie_word_embeddings")
-    ).build(f.model_type)
-
-
-def baichuan(f: Fields) -> Architecture:
-    """Llama with multi-head attention."""
-    dims = read_dims(f, kv_heads=f.dim("num_attention_heads"))
-    return DecoderSpec(dims=dims, ffn=dense_ffn(f, dims.width), tied=f.flag("tie_word_embeddings")).build("baichuan")
 
 
 def qwen(f: Fields) -> Architecture:
@@ -144,20 +131,11 @@ def mimo_v2(f: Fields) -> Architecture:
     return attrs.evolve(text, text_only=f.has("vision_config") or f.has("audio_config"))
 
 
-def orion(f: Fields) -> Architecture:
-    """Llama with LayerNorm."""
-    dims, bias = read_dims(f), f.flag("attention_bias")
-    return DecoderSpec(
-        dims=dims, q_bias=bias, o_bias=bias, norm="layer", ffn=dense_ffn(f, dims.width),
-        tied=f.flag("tie_word_embeddings"),
-    ).build("orion")  # fmt: skip
-
-
 def xverse(f: Fields) -> Architecture:
     """Llama; the checkpoints with experts go by the same name and are refused."""
     if f.has("num_experts"):
         raise f.wrong("num_experts", "is set; XVERSE with experts is not supported")
-    return llama(f)
+    return PLAIN["llama"](f)
 
 
 def jais(f: Fields) -> Architecture:
@@ -240,26 +218,20 @@ def openelm(f: Fields) -> Architecture:
 
 
 REMOTE: dict[str, Builder] = {
-    "aquila": llama,
     "arctic": arctic,
     "deci": nemotron_nas,
     "grok-1": grok_1,
-    "internlm": internlm2,
     "jais": jais,
     "mimo_v2": mimo_v2,
     "minimax_m1": minimax_text_01,
     "minimax_text_01": minimax_text_01,
     "nemotron-nas": nemotron_nas,
     "openelm": openelm,
-    "orion": orion,
     "step3_text": step3,
     "xverse": xverse,
-    "internlm2": internlm2,
-    "baichuan": baichuan,
     "qwen": qwen,
     "chatglm": chatglm,
     "exaone": exaone,
-    "minicpm": llama,
     "mimo": qwen2,
     "bailing_moe": bailing_moe,
     "bailing_moe_v2": bailing_moe,

@@ -10,6 +10,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import grid, patch_embedding
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -180,3 +181,6 @@ def sam_vision_model(f: Fields) -> Architecture:
     sizes = sam_sizes(f)
     stack = Stack("encoder", sizes.layers("layers"), sizes.before(), sizes.after())
     return Architecture(family="sam_vision_model", encoder=stack, heads=sizes.heads, encoder_tokens=sizes.side**2)
+
+
+SAM: dict[str, Builder] = {"sam_vision_model": Verified(sam_vision_model)}

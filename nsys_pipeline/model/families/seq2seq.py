@@ -20,7 +20,7 @@ from nsys_pipeline.model.blocks import (
     Norm,
     OnTokens,
 )
-from nsys_pipeline.model.families.common import Builder, every, read_dims, sliding
+from nsys_pipeline.model.families.common import Builder, Verified, every, read_dims, sliding
 from nsys_pipeline.model.fields import Fields
 
 
@@ -228,16 +228,16 @@ def whisper(f: Fields) -> Architecture:
 
 
 SEQ2SEQ: dict[str, Builder] = {
-    "t5": t5,
-    "mt5": t5,
-    "umt5": t5,
-    "switch_transformers": t5,
-    "t5gemma": t5gemma,
-    "bart": bart,
-    "mbart": bart,
-    "pegasus": bart,
-    "marian": bart,
-    "m2m_100": bart,
+    "t5": Verified(t5),
+    "mt5": Verified(t5),
+    "umt5": Verified(t5),
+    "switch_transformers": Verified(t5),
+    "t5gemma": Verified(t5gemma),
+    "bart": Verified(bart),
+    "mbart": Verified(bart),
+    "pegasus": Verified(bart),
+    "marian": Verified(bart),
+    "m2m_100": Verified(bart),
     "florence2": florence2,
-    "whisper": whisper,
+    "whisper": Verified(whisper),
 }

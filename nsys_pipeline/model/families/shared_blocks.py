@@ -9,7 +9,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.blocks import Attention, Block, Linear, Mlp, Norm
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import Builder, Dims
+from nsys_pipeline.model.families.common import Builder, Dims, Verified
 from nsys_pipeline.model.families.hybrid import assemble
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -186,4 +186,4 @@ def hrm_text(f: Fields) -> Architecture:
     return attrs.evolve(assemble(f, "hrm_text", dims, layers, final_norm=False), unused_params=width)
 
 
-SHARED: dict[str, Builder] = {"hrm_text": hrm_text, "zamba": zamba, "zamba2": zamba2}
+SHARED: dict[str, Builder] = {"hrm_text": Verified(hrm_text), "zamba": zamba, "zamba2": zamba2}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.common import Builder, Verified
+from nsys_pipeline.model.families.decoders import PLAIN
 from nsys_pipeline.model.families.deepseek_v4 import deepseek_v4
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.diffllama import diffllama
@@ -25,20 +26,20 @@ from nsys_pipeline.model.families.step3 import step3p5
 #: Families that have a file of their own.
 ALONE: dict[str, Builder] = {
     **GPT,
-    "diffllama": diffllama,
-    "doge": doge,
-    "gemma3n_text": gemma3n_text,
+    "diffllama": Verified(diffllama),
+    "doge": Verified(doge),
+    "gemma3n_text": Verified(gemma3n_text),
     "gemma4_text": gemma4_text,
     "gemma4_unified_text": gemma4_text,
-    "deepseek_v4": deepseek_v4,
+    "deepseek_v4": Verified(deepseek_v4),
     "glm5_next_text": glm5_next,
-    "hy_v4": hy_v4,
+    "hy_v4": Verified(hy_v4),
     "inkling_text": inkling_text,
-    "mistral_large4_text": mistral_large4,
-    "minimax_m3_vl_text": minimax_m3,
-    "step3p5": step3p5,
+    "mistral_large4_text": Verified(mistral_large4),
+    "minimax_m3_vl_text": Verified(minimax_m3),
+    "step3p5": Verified(step3p5),
     "qwen4_exp_text": qwen4_exp,
-    "mllama_text_model": mllama_text,
-    "jetmoe": jetmoe,
+    "mllama_text_model": Verified(mllama_text),
+    "jetmoe": Verified(jetmoe),
 }
-TEXT: dict[str, Builder] = {**DENSE, **MOE, **HYBRID, **SHARED, **REMOTE, **ALONE}
+TEXT: dict[str, Builder] = {**PLAIN, **DENSE, **MOE, **HYBRID, **SHARED, **REMOTE, **ALONE}

@@ -7,7 +7,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Embedding, Head, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import Builder, layer_kinds, norm_weights, read_dims
+from nsys_pipeline.model.families.common import Builder, Verified, layer_kinds, norm_weights, read_dims
 from nsys_pipeline.model.families.encoders import EncoderSpec, heads_of
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -333,25 +333,25 @@ def siglip_text_model(f: Fields) -> Architecture:
 
 
 TEXT_ENCODERS: dict[str, Builder] = {
-    "bert": bert_like,
-    "roberta": bert_like,
-    "xlm-roberta": bert_like,
-    "camembert": bert_like,
-    "distilbert": bert_like,
-    "data2vec-text": bert_like,
-    "electra": bert_like,
-    "ernie": bert_like,
-    "gte": bert_like,
-    "jina_embeddings_v3": bert_like,
-    "megatron-bert": bert_like,
-    "mpnet": bert_like,
-    "nomic_bert": bert_like,
-    "roberta-prelayernorm": bert_like,
-    "xlm-roberta-xl": bert_like,
-    "esm": esm,
-    "deberta-v2": deberta_v2,
-    "eurobert": eurobert,
-    "modernbert": modernbert,
-    "clip_text_model": clip_text_model,
-    "siglip_text_model": siglip_text_model,
+    "bert": Verified(bert_like),
+    "roberta": Verified(bert_like),
+    "xlm-roberta": Verified(bert_like),
+    "camembert": Verified(bert_like),
+    "distilbert": Verified(bert_like),
+    "data2vec-text": Verified(bert_like),
+    "electra": Verified(bert_like),
+    "ernie": Verified(bert_like),
+    "gte": Verified(bert_like),
+    "jina_embeddings_v3": Verified(bert_like),
+    "megatron-bert": Verified(bert_like),
+    "mpnet": Verified(bert_like),
+    "nomic_bert": Verified(bert_like),
+    "roberta-prelayernorm": Verified(bert_like),
+    "xlm-roberta-xl": Verified(bert_like),
+    "esm": Verified(esm),
+    "deberta-v2": Verified(deberta_v2),
+    "eurobert": Verified(eurobert),
+    "modernbert": Verified(modernbert),
+    "clip_text_model": Verified(clip_text_model),
+    "siglip_text_model": Verified(siglip_text_model),
 }

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
-from nsys_pipeline.analysis.verdict import bound
 from nsys_pipeline.duck import records
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
@@ -301,12 +300,3 @@ def test_an_export_that_does_not_say_is_told_by_its_tables(schema: str, tmp_path
     (notice,) = [notice for notice in report.findings if notice.code == "nsys_version_inferred"]
     assert f"those of nsys {INFERRED[schema]} (inferred)" in notice.message
     assert report.trace.nsys_version is None
-
-
-def test_a_phase_that_waits_for_the_host_says_how_much_of_its_work_is_communication() -> None:
-    numbers = {"compute_ns": 1.0, "memory_ns": 2.0, "has_gpu_work": True}
-    assert bound(busy_ratio=0.53, communication_ratio=0.79, **numbers) == (
-        "launch-bound", "GPU idle 47% of the wall time; 79% of kernel time is communication",
-    )  # fmt: skip
-    assert bound(busy_ratio=0.53, communication_ratio=0.4, **numbers)[1] == "GPU idle 47% of the wall time"
-    assert bound(busy_ratio=0.9, communication_ratio=0.79, **numbers)[0] == "communication-bound"
