@@ -198,9 +198,9 @@ def test_a_cached_job_says_what_the_cold_one_says_without_a_look_at_its_traces(
 
     assert comparable_report(Path("../job"), options) == cold
     assert {"trace_left_out", "ranks_missing"} <= {finding["code"] for finding in cold["findings"]}
-    with open_trace(job, options) as trace:
-        trace.build("views.ranks")
-        assert [row["path"] for row in records(trace.connection, "FROM views.ranks ORDER BY rank")] == [
+    with open_trace(job, options) as opened:
+        opened.build("views.ranks")
+        assert [row["path"] for row in records(opened.connection, "FROM views.ranks ORDER BY rank")] == [
             str(job / f"trace-rank{number}.sqlite") for number in (0, 2)
         ]
 
