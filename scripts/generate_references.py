@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write what is generated: docs/sql.md, docs/cli.md and sql/macros/kernel_family.sql.
+"""Write what is generated: docs/sql.md, docs/cli.md, docs/schemas/report-1.json and sql/macros/kernel_family.sql.
 
     python scripts/generate_references.py            write the files
     python scripts/generate_references.py --check    exit 1 where one is stale
@@ -10,6 +10,7 @@ An option, view, column, macro or recipe without a description is an error.
 from __future__ import annotations
 
 import inspect
+import json
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -227,6 +228,38 @@ def kernel_family_macro() -> str:
     return "\n".join([*lines, ""])
 
 
+# -- the JSON report -------------------------------------------------------------------------------------------------
+
+
+def report_schema() -> str:
+    """The JSON Schema of `analyze --format json`, from the records that it is written from."""
+    import msgspec
+
+    from nsys_pipeline.records import Report
+    from nsys_pipeline.report.json import SCHEMA
+
+    def anything(kind: type) -> dict[str, Any]:
+        if kind is not object:
+            raise NotImplementedError(kind)
+        return {"description": "any value"}
+
+    _, parts = msgspec.json.schema_components([Report], schema_hook=anything)
+    root = parts.pop("Report")
+    # The report lists the findings that put a number in doubt once more, without their columns.
+    warning = {name: parts["Finding"]["properties"][name] for name in ("code", "message", "hint")}
+    root["properties"] = {
+        "schema": {"const": SCHEMA},
+        **root["properties"],
+        "warnings": {"type": "array", "items": {"type": "object", "properties": warning, "required": list(warning)}},
+    }
+    # What is not known is null, and is there.
+    root["required"] = list(root["properties"])
+    for part in parts.values():
+        part["required"] = list(part["properties"])
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "title": SCHEMA, "$defs": parts}
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
 def main(arguments: list[str]) -> int:
     """Write or check the files."""
     macro = ROOT / "sql" / "macros" / "kernel_family.sql"
@@ -235,6 +268,7 @@ def main(arguments: list[str]) -> int:
         (macro, kernel_family_macro),
         (ROOT / "docs/sql.md", sql_reference),
         (ROOT / "docs/cli.md", cli_reference),
+        (ROOT / "docs/schemas/report-1.json", report_schema),
     ):
         text = make()
         if path.exists() and path.read_text(encoding="utf-8") == text:
