@@ -54,6 +54,9 @@ class Step:
 
     Where single lengths are not known, this is the cheapest step that it may be, and ``upper`` the dearest;
     ``is_unlimited`` where nobody knows how dear. ``sums`` is what is known of the lengths all together.
+
+    ``part`` is which pass of a training step it is: 'forward', 'backward' (of such a forward), 'step' (both) or
+    'optimizer' (of no tokens). None: a forward pass that nothing is trained by.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -63,6 +66,7 @@ class Step:
     sums: LengthSums | None = None
     upper: Step | None = None
     is_unlimited: bool = False
+    part: str | None = None
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:
@@ -153,7 +157,7 @@ class ShapeRow:
 
     shape: str
     occurrences: int
-    tokens: int
+    tokens: int | None
     wall_ns: int
     gpu_busy_ns: int
     flops: int | None
@@ -448,6 +452,32 @@ class Verification:
 
 
 @attrs.frozen
+class TrainingSummary:
+    """Training steps of all ranks together, warm-up, cold and incomplete ones left out: the view `training_summary`."""
+
+    steps: int
+    left_out: int
+    rank_count: int
+    device_count: int
+    micro_batches: int
+    tokens: int | None
+    wall_ns: int
+    median_wall_ns: int
+    input_wait_ns: int
+    gpu_busy_ns: int
+    flops: int | None
+    recomputed_flops: int | None
+    recomputed_min_flops: int | None
+    tokens_per_s_per_gpu: float | None
+    mfu_wall: float | None
+    mfu_busy: float | None
+    hfu_wall: float | None
+    hfu_busy: float | None
+    hfu_wall_min: float | None
+    hfu_busy_min: float | None
+
+
+@attrs.frozen
 class Report:
     """The whole analysis of one trace. `windows_ns`: GPU → its measured time, which all budgets together are of."""
 
@@ -462,6 +492,7 @@ class Report:
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
+    training: TrainingSummary | None = None
     verification: Verification | None = None
 
     @property

@@ -27,6 +27,7 @@ from nsys_pipeline.records import (
     ShapeRow,
     Step,
     TraceInfo,
+    TrainingSummary,
     Unattributed,
     WorkTotals,
 )
@@ -38,8 +39,8 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
-    "views.request_summary", "views.top_kernels", "views.verdicts", "attribute.phase_budgets",
-    "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
+    "views.request_summary", "views.top_kernels", "views.training_summary", "views.verdicts",
+    "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
     "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
     "load.recorder", "load.session",
@@ -71,6 +72,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
+        training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
     )
 
 

@@ -11,6 +11,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import HardwareError, ModelError
+from nsys_pipeline.inputs.training import FORWARD, OPTIMIZER, TrainingCost, TrainingEstimator, TrainingFacts
 from nsys_pipeline.records import Notice, Step
 
 if TYPE_CHECKING:
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
     from nsys_pipeline.model import Conventions, Model
 
-_AMOUNTS = ("flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops")
+_AMOUNTS = (
+    "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops", "recomputed_flops",
+    "recomputed_min_flops",
+)  # fmt: skip
 _TIMES = ("compute_ns", "memory_ns", "executed_compute_ns", "sol_ns")
 _COST_COLUMNS = ("shape_id", *_AMOUNTS, "flops_min", "flops_max", "bytes_min", "bytes_max")
 _TIME_COLUMNS = (
@@ -39,8 +43,9 @@ def product_dtypes(model: Model, steps: Sequence[Step], conventions: Conventions
     """Dtypes that the products of a pass run in, that with most FLOPs first: the peaks that utilization is of."""
     from nsys_pipeline.model import Estimator
 
+    passes = [step for step in steps if step.part != OPTIMIZER]
     try:
-        flops = Estimator(model, conventions).totals(steps[:1])[0].flops_by_dtype
+        flops = Estimator(model, conventions).totals(passes[:1])[0].flops_by_dtype
     except (ModelError, IndexError):  # said by the cost tables; without a step there is nothing to say
         return [conventions.dtype or model.dtype]
     return sorted(flops, key=lambda dtype: -flops[dtype])
@@ -63,7 +68,12 @@ def find_costs(inputs: Inputs) -> Costs:
                 "pass the --model that ran these steps, or another name for the ranges with --phase NAME=REGEX",
             )
         )
-    make = functools.partial(_costs, model, inputs.run.conventions, inputs.peaks.gpus)
+    run = inputs.run
+    training = None
+    if any(step.part for step in steps):
+        facts = TrainingFacts.of(inputs.connection)
+        training = TrainingEstimator(model, run.conventions, facts, train_only=run.train_only, lora_rank=run.lora_rank)
+    make = functools.partial(_costs, model, run.conventions, inputs.peaks.gpus, training)
     try:
         open_ids = [index for index, step in enumerate(steps) if not step.is_exact]
         dearest = make([steps[index].upper or steps[index] for index in open_ids])
@@ -94,11 +104,58 @@ def steps_without_costs(inputs: Inputs) -> set[int]:
 class _Cost:
     """One GPU's share of a pass: `amounts` as in `_AMOUNTS`, and by device the `_TIMES` that it would take at peak."""
 
-    amounts: tuple[int, ...]
+    amounts: tuple[int | None, ...]
     times: Mapping[int, tuple[float | None, ...]]
 
 
-def _costs(model: Model, conventions: Conventions, gpus: Mapping[int, Gpu], steps: Sequence[Step]) -> list[_Cost]:
+def _costs(
+    model: Model,
+    conventions: Conventions,
+    gpus: Mapping[int, Gpu],
+    training: TrainingEstimator | None,
+    steps: Sequence[Step],
+) -> list[_Cost]:
+    places = [index for index, step in enumerate(steps) if step.part in (None, FORWARD)]
+    costs = dict(zip(places, _forward_costs(model, conventions, gpus, [steps[index] for index in places]), strict=True))
+    if training is not None:
+        ranks = conventions.tp * conventions.pp
+        for index, step in enumerate(steps):
+            if step.part:
+                costs[index] = _training_cost(training.cost(step), costs.get(index), gpus, ranks)
+    return [costs[index] for index in range(len(steps))]
+
+
+def _training_cost(cost: TrainingCost, forward: _Cost | None, gpus: Mapping[int, Gpu], ranks: int) -> _Cost:
+    """`cost` of a pass that `ranks` GPUs share; a forward moves what any `forward` does, and adapters add products."""
+    flops = sum(cost.flops_by_dtype.values()) // ranks if cost.flops_by_dtype else None
+    recomputed = (_share(cost.recomputed, ranks), _share(cost.recomputed_min, ranks))
+    executed = flops + recomputed[0] if flops is not None and recomputed[0] is not None else None
+    moved: tuple[int | None, ...] = (_share(cost.bytes, ranks), None, None, None)
+    if forward is not None:
+        moved, executed = forward.amounts[1:5], forward.amounts[5]
+    times: dict[int, tuple[float | None, ...]] = {}
+    for device, gpu in gpus.items():
+        compute = _compute_ns(cost.flops_by_dtype, gpu) if cost.flops_by_dtype else None
+        compute = compute and compute / ranks
+        if forward is not None:
+            times[device] = (compute, *forward.times[device][1:])
+            continue
+        memory = None
+        if moved[0] is not None and gpu.bandwidth_bytes_per_s:
+            memory = moved[0] / gpu.bandwidth_bytes_per_s * 1e9
+        run = compute * executed / flops if compute and executed and flops else None
+        # What updates weights is elementwise: its time at the speed of light is that of its bytes.
+        times[device] = (compute, memory, run, memory)
+    return _Cost((flops, *moved, executed, *recomputed), times)
+
+
+def _share(amount: int | None, ranks: int) -> int | None:
+    return None if amount is None else amount // ranks
+
+
+def _forward_costs(
+    model: Model, conventions: Conventions, gpus: Mapping[int, Gpu], steps: Sequence[Step]
+) -> list[_Cost]:
     from nsys_pipeline.model import Estimator
 
     estimator = Estimator(model, conventions)
@@ -119,7 +176,8 @@ def _costs(model: Model, conventions: Conventions, gpus: Mapping[int, Gpu], step
             run = _compute_ns(executed[index].flops_by_dtype, gpu)
             shares = (compute and compute / ranks, memory and memory / ranks, run and run / ranks)
             times[device] = (*shares, sol[id(gpu)][index])
-        costs.append(_Cost(tuple(amount // ranks for amount in (*amounts, executed[index].flops)), times))
+        shared = (amount // ranks for amount in (*amounts, executed[index].flops))
+        costs.append(_Cost((*shared, None, None), times))
     return costs
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.inputs.costs import steps_without_costs
+from nsys_pipeline.inputs.training import FORWARD
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
@@ -36,9 +38,14 @@ def create_pass_ops(inputs: Inputs) -> None:
 
     One row per phase that runs the model forward, of the shape that its first occurrence has. `products_max`: with
     what may be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of
-    kernels. Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
+    kernels. `dtype`: what most FLOPs of the products are counted in.
+
+    Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
     """
-    types = {"phase": "VARCHAR", "attention": "BIGINT", "products_min": "BIGINT", "products_max": "BIGINT"}
+    types = {
+        "phase": "VARCHAR", "attention": "BIGINT", "products_min": "BIGINT", "products_max": "BIGINT",
+        "dtype": "VARCHAR",
+    }  # fmt: skip
     create_from_rows(inputs.connection, "input.pass_ops", types, _pass_ops(inputs))
 
 
@@ -67,7 +74,11 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
         fewest = sum(op.layers for op in products)
         most = sum(op.layers * _PARTS.get(op.name, 1) for op in products)
         has_experts = any(op.kind == "grouped_gemm" for op in products)
-        rows.append((phase, attention, fewest, None if has_experts else most))
+        flops: Counter[str] = Counter()
+        for op in products:
+            flops[op.dtype] += op.layers * op.flops_model
+        dtype = max(flops, key=lambda one: flops[one], default=None)
+        rows.append((phase, attention, fewest, None if has_experts else most, dtype))
     return rows
 
 
@@ -90,7 +101,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
         estimator = Estimator(model, conventions)
         without = steps_without_costs(inputs)
         for shape_id, step in enumerate(inputs.steps.distinct):
-            if shape_id in without:
+            if shape_id in without or step.part not in (None, FORWARD):
                 continue
             estimate = estimator.estimate(step)
             dearest = estimate if step.upper is None else estimator.estimate(step.upper)

@@ -65,7 +65,8 @@ class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
     `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of the
-    longest sequence that an engine takes; default what the model allows.
+    longest sequence that an engine takes; default what the model allows. `train_only`, `lora_rank`: which weights
+    training updates, see `model.training`.
     """
 
     model: Model | None = None
@@ -75,4 +76,6 @@ class AnalysisOptions:
     peaks: Mapping[str, float] = attrs.field(factory=dict)
     bandwidth_bytes_per_s: float | None = None
     max_context: int | None = None
+    train_only: str | None = None
+    lora_rank: int | None = None
     top_kernels: int = 5

@@ -107,6 +107,12 @@ def _partial(row: Mapping[str, Any]) -> str | None:
             f"CUDA had {available} of the {count} SMs of `{name}`, as in a MIG slice: "
             "the peaks of the whole GPU do not apply"
         )
+    known = find_gpu(name, sm_count=count)
+    if known is not None and known.sm_count and count and count < known.sm_count:
+        return (
+            f"the trace counts {count} SMs on `{name}`, which has {known.sm_count}, as in a MIG slice: "
+            "the peaks of the whole GPU do not apply"
+        )
     if _MIG.search(name):
         return f"`{name}` is a MIG slice: the peaks of the whole GPU do not apply"
     return None

@@ -12,9 +12,10 @@ from nsys_pipeline.inputs.inputs import Inputs
 _MARKS = ("load.nvtx_marks",)
 _STEPS = (
     *_MARKS, "attribute.step_marks", "attribute.step_sequences", "attribute.phase_texts", "attribute.phase_ranges",
+    "attribute.training_passes", "attribute.optimizer_kernels",
 )  # fmt: skip
 _DEVICES = ("load.devices",)
-_COSTS = (*_STEPS, *_DEVICES)
+_COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation")
 
 
 @attrs.frozen

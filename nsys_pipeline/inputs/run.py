@@ -77,6 +77,13 @@ class RunDescription:
             return told
         return model.max_context if model is not None else None
 
+    def trained(self) -> tuple[str | None, int | None]:
+        """Which weights training updates: an expression that finds their names, or the rank of adapters."""
+        only, rank = self.fields.get("train_only"), self.fields.get("lora_rank")
+        if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0:
+            return None, rank
+        return (only, None) if isinstance(only, str) else (None, None)
+
     def conventions(self, given: Conventions) -> Conventions:
         """`given`, with dtype and parallel degrees filled in from the run mark where the user says nothing."""
         changes: dict[str, Any] = {}
@@ -102,7 +109,8 @@ class ModelOfRun:
 
     `is_degree_told`: the run or the user says how many GPUs share a pass.
 
-    `max_context`: tokens of the longest sequence that the engine took; None where nobody says.
+    `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
+    `lora_rank`: which weights training updates, see `model.training`; None for all.
     """
 
     model: Model | None
@@ -111,6 +119,8 @@ class ModelOfRun:
     is_degree_told: bool
     max_context: int | None
     notices: tuple[Notice, ...] = ()
+    train_only: str | None = None
+    lora_rank: int | None = None
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelOfRun:
@@ -135,7 +145,10 @@ class ModelOfRun:
         is_degree_told = (
             options.is_degree_told or conventions.tp * conventions.pp > 1 or isinstance(run.fields.get("tp"), int)
         )
-        return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices))
+        trained = (options.train_only, options.lora_rank)
+        if trained == (None, None):
+            trained = run.trained()
+        return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices), *trained)
 
     @property
     def ranks(self) -> int:

@@ -12,6 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
 from nsys_pipeline.rules.phases import classify
 
@@ -60,7 +61,9 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     steps, notices = _marked_steps(inputs.connection)
     steps |= _corrected_steps(inputs.connection, steps)
     steps = _stated_steps(inputs) | steps
-    if not request_shapes:
+    is_marked = bool(steps)
+    steps, is_training = training_steps(inputs.connection, steps, request_shapes)
+    if not request_shapes or (is_training and not is_marked):
         return AssignedSteps(steps, tuple(notices))
     unmarked = [occurrence for occurrence in _occurrences(inputs.connection) if occurrence.id not in steps]
     if steps and not unmarked:
@@ -213,6 +216,8 @@ def create_shapes(inputs: Inputs) -> None:
 
 def _known_tokens(step: Step) -> tuple[int | None, int | None]:
     """New and cached tokens, None where they are not known; new ones may still be in the text of the range."""
+    if step.part == OPTIMIZER:
+        return None, None
     if step.is_exact:
         return step.new_tokens, sum(step.kv_tokens)
     return None, step.sums.cached if step.sums else None
@@ -223,6 +228,8 @@ def _uniform(values: Sequence[int]) -> str:
 
 
 def _label(step: Step) -> str:
+    if step.part == OPTIMIZER:
+        return "AdamW"
     if not step.batch:
         return "empty"
     return f"{_kind(step)} @{_uniform(step.kv_tokens) if step.is_exact else '?'}"
@@ -230,6 +237,8 @@ def _label(step: Step) -> str:
 
 def _kind(step: Step) -> str:
     """Batch and query length: decode steps of one batch are of one kind whatever their context."""
+    if step.part == OPTIMIZER:
+        return "AdamW"
     if not step.batch:
         return "empty"
     is_known = step.is_exact or (step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1}))

@@ -140,8 +140,9 @@ def training_flops(
     train_only: str | None = None,
     lora_rank: int | None = None,
     encoder_tokens: Sequence[int] | None = None,
+    all_logits: bool = True,
 ) -> Training:
-    """FLOPs of forward and backward over `step`'s new tokens, with logits for all of them.
+    """FLOPs of forward and backward over `step`'s new tokens, with logits for all of them, or for as many as it says.
 
     `checkpointing` = ``full``: every layer's forward is run again in the backward (reentrant), the LM head's is not.
     `train_only`: an expression that finds the names of the weights that are updated, as `named_parameters` has them.
@@ -166,7 +167,7 @@ def training_flops(
         Trained(only, lora_rank),
         is_checkpointed=checkpointing == "full",
     )
-    result = walk.run(attrs.evolve(step, logits=step.new_tokens), encoder_tokens)
+    result = walk.run(attrs.evolve(step, logits=step.new_tokens) if all_logits else step, encoder_tokens)
     if train_only is not None and not result.trained_params:
         raise UsageError(
             f"`{train_only}` finds no weight of `{model.name}`",

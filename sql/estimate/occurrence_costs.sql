@@ -23,6 +23,9 @@
 --   compute_max_ns DOUBLE   compute_ns of the most. Unit: ns.
 --   memory_min_ns  DOUBLE   memory_ns of the fewest bytes. Unit: ns.
 --   memory_max_ns  DOUBLE   memory_ns of the most. Unit: ns.
+--   recomputed_flops     BIGINT  FLOPs that a backward runs again, as checkpointing does; NULL where the trace does not
+--                                show all of it. Unit: FLOP.
+--   recomputed_min_flops BIGINT  The least that they are. Unit: FLOP.
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
 --   gpu_span_ns    BIGINT   First start to last end on the GPU. Unit: ns.
 --   device_busy_ns BIGINT   GPU busy time, added up over its GPUs. Unit: ns.
@@ -43,6 +46,7 @@ SELECT
     c.flops_min, c.flops_max, c.bytes_min, c.bytes_max,
     t.compute_min_ns / d.device_count AS compute_min_ns, t.compute_max_ns / d.device_count AS compute_max_ns,
     t.memory_min_ns / d.device_count AS memory_min_ns, t.memory_max_ns / d.device_count AS memory_max_ns,
+    c.recomputed_flops, c.recomputed_min_flops,
     p.end_ns - p.start_ns AS wall_ns, d.gpu_span_ns, d.device_busy_ns
 FROM attribute.phase_ranges AS p
 JOIN input.occurrence_shapes AS o USING (occurrence_id)

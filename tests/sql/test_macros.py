@@ -153,3 +153,39 @@ def test_kernel_family_reads_the_arguments_of_a_generic_template(session: Sessio
 def test_every_macro_is_tested_here() -> None:
     text = Path(__file__).read_text(encoding="utf-8")
     assert [macro.relation for macro in public_macros() if f"{macro.relation}(" not in text] == []
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("nvjet_sm90_tst_128x64_64x8_1x2_h_bz_TNT", "16-bit"),
+        ("nvjet_hsh_128x64_64x8_1x2_h_bz_TNT", "16-bit"),
+        ("nvjet_sm90_qqtst_128x128_128x6_2x1_v_bz_TNT", "fp8"),
+        ("ampere_fp16_s16816gemm_fp16_128x64_ldg8_f2f_stages_64x3_tn", "16-bit"),
+        ("volta_h884gemm_128x64_ldg8_nn", "16-bit"),
+        (
+            "sm80_xmma_gemm_bf16bf16_bf16f32_f32_tn_n_tilesize128x128x32_stage4_warpsize2x2x1_tensor16x8x16_kernel",
+            "16-bit",
+        ),
+        ("sm80_xmma_gemm_f32f32_f32f32_f32_tn_n_tilesize32x32x8_stage3_warpsize1x2x1_ffma_aligna4_alignc4", "fp32"),
+        ("sm80_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize128x128x32_stage3_warpsize2x2x1_tensor16x8x8_kernel", "tf32"),
+        ("void cutlass::Kernel2<cutlass_80_simt_sgemm_128x32_8x5_nn_align1>(T1::Params)", "fp32"),
+        ("void cutlass::Kernel2<cutlass_80_tensorop_s1688gemm_128x64_16x6_tn_align4>(T1::Params)", "tf32"),
+        ("ampere_sgemm_128x64_tn", "fp32"),
+        ("turing_fp16_s1688gemm_fp16_128x128_ldg8_f2f_tn", "16-bit"),
+        ("void gemmSN_TN_kernel<float, (int)128, (int)16, (int)2>(T1)", "fp32"),
+        ("void internal::gemvx::kernel<int, int, __nv_bfloat16, __nv_bfloat16, float, (bool)0>(T1)", "16-bit"),
+        (
+            "void cutlass::device_kernel<cutlass::gemm::GemmUniversal<cutlass::float_e4m3_t, cutlass::bfloat16_t>>(T1)",
+            "fp8",
+        ),
+        ("ampere_igemm_int8_128x128_ldg16_relu_stages_64x4_tn", "int8"),
+        ("void marlin::Marlin<__nv_bfloat16, (int)256, (int)1>(int4 const *)", None),
+        ("fused_moe_kernel", None),
+        ("gemm", None),
+    ],
+)
+def test_kernels_say_the_format_of_their_operands(session: Session, name: str, dtype: str | None) -> None:
+    found = ask_session(session, "SELECT coalesce(product_dtype($name, ''), 'none') AS d", {"name": name})
+
+    assert found == f"d\n{dtype or 'none'}"

@@ -2,10 +2,11 @@
 -- TTFT runs from the start of the request range to the end of its prefill, on the host or, where the GPU's work of the
 -- prefill ends later, on the GPU. TPOT is the time from there to the end of its last decode step, per decode step.
 -- Steps whose end was not recorded are left out of it.
--- Speculative decoding has no TPOT: how many of the tokens that a verify step runs are kept is not in the trace.
+-- Speculative decoding has no TPOT, with verify steps or with decode steps of several tokens a sequence: how many of the
+-- tokens are kept is not in the trace.
 -- Grain: request_id.
 -- materialize: table
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, load.nvtx_ranges
+-- requires: attribute.phase_ranges, attribute._phase_segments, attribute.work_by_occurrence, load.nvtx_ranges, load.nvtx_marks
 -- columns:
 --   request_id   BIGINT   Joins load.nvtx_ranges on range_id.
 --   process_key  BIGINT   Joins load.processes.
@@ -13,10 +14,20 @@
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
---   tpot_ns      DOUBLE   Time per output token, NULL without decode steps or with verify steps. Unit: ns.
-WITH finished AS (
+--   tpot_ns      DOUBLE   Time per output token, NULL without decode steps and in speculative decoding. Unit: ns.
+WITH speculative AS (
+    SELECT DISTINCT s.occurrence_id
+    FROM (
+        SELECT global_tid, at_ns, json_extract(TRY_CAST(substr("text", 14) AS JSON), '$.q') AS q
+        FROM load.nvtx_marks
+        WHERE starts_with("text", 'llmperf.step {')
+    ) AS m
+    ASOF JOIN attribute._phase_segments AS s ON s.global_tid = m.global_tid AND s.start_ns <= m.at_ns
+    WHERE coalesce(TRY_CAST(m.q AS BIGINT), list_max(TRY_CAST(m.q AS BIGINT[]))) > 1
+),
+finished AS (
     SELECT
-        p.request_id, p.process_key, p.phase, p.is_warmup,
+        p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup,
         greatest(p.end_ns, coalesce(max(w.last_end_ns), p.end_ns)) AS done_ns
     FROM attribute.phase_ranges AS p
     LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
@@ -29,12 +40,12 @@ request AS (
         max(done_ns) FILTER (WHERE phase = 'prefill') AS first_token_ns,
         max(done_ns) FILTER (WHERE phase = 'decode') AS last_token_ns,
         count(*) FILTER (WHERE phase = 'decode') AS decode_steps,
-        count(*) FILTER (WHERE phase = 'verify') AS verify_steps
+        bool_or(phase = 'verify' OR (phase = 'decode' AND occurrence_id IN (FROM speculative))) AS is_speculative
     FROM finished
     GROUP BY request_id
 )
 SELECT
     q.request_id, q.process_key, q.is_warmup, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
-    CASE WHEN q.verify_steps = 0 THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) END AS tpot_ns
+    CASE WHEN NOT q.is_speculative THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) END AS tpot_ns
 FROM request AS q JOIN load.nvtx_ranges AS r ON r.range_id = q.request_id

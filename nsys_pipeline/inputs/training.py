@@ -1,0 +1,229 @@
+"""Passes of training steps: their shapes, and what they must compute and move."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.records import Step
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+    from nsys_pipeline.inputs.options import RequestShape
+    from nsys_pipeline.model import Conventions, Model
+    from nsys_pipeline.model.training import Training
+
+FORWARD, BACKWARD, BOTH, OPTIMIZER = "forward", "backward", "step", "optimizer"
+
+#: C++ types of what optimizer kernels update → dtype.
+_SCALARS = {"float": "fp32", "c10::BFloat16": "bf16", "__nv_bfloat16": "bf16", "c10::Half": "fp16", "__half": "fp16"}
+
+
+@attrs.frozen
+class _Pass:
+    id: int
+    part: str
+    lane: int
+    is_in_step: bool
+    forward_id: int | None
+
+
+def training_steps(
+    con: DuckDBPyConnection, marked: Mapping[int, Step], shapes: Sequence[RequestShape]
+) -> tuple[dict[int, Step], bool]:
+    """`marked` with the passes of training steps, and whether `shapes` were given to some of them.
+
+    A forward has the shape of its mark, else the given one with logits for all tokens; its backward has the same.
+    Raises UsageError where there are several shapes and their number is not that of a rank's forwards.
+    """
+    steps = dict(marked)
+    by_lane: dict[int, list[_Pass]] = defaultdict(list)
+    for one in _passes(con):
+        by_lane[one.lane].append(one)
+    is_given = False
+    for passes in by_lane.values():
+        heads = [one for one in passes if one.is_in_step and one.part in (FORWARD, BOTH)]
+        if shapes and heads and not any(one.id in marked for one in heads):
+            given = _given_steps(len(heads), shapes)
+            steps.update((one.id, step) for one, step in zip(heads, given, strict=True))
+            is_given = True
+        for one in heads:
+            # Between bounds there is no backward to count.
+            if one.id in steps and steps[one.id].is_exact:
+                steps[one.id] = attrs.evolve(steps[one.id], part=one.part)
+        for one in passes:
+            shape = steps.get(one.forward_id) if one.forward_id is not None else None
+            if one.part == BACKWARD and shape is not None and shape.part == FORWARD:
+                steps[one.id] = attrs.evolve(shape, part=BACKWARD)
+            elif one.part == OPTIMIZER and _is_adam(con):
+                steps[one.id] = Step((), (), 0, part=OPTIMIZER)
+    return steps, is_given
+
+
+def _passes(con: DuckDBPyConnection) -> list[_Pass]:
+    rows = con.execute(
+        "SELECT occurrence_id, part, lane, step IS NOT NULL, forward_id FROM attribute.training_passes "
+        "ORDER BY lane, start_ns, occurrence_id"
+    ).fetchall()
+    return [_Pass(*row) for row in rows]
+
+
+def _is_adam(con: DuckDBPyConnection) -> bool:
+    return bool(con.execute("SELECT bool_or(is_adam) FROM attribute.optimizer_kernels").fetchall()[0][0])
+
+
+def _given_steps(forwards: int, shapes: Sequence[RequestShape]) -> list[Step]:
+    if len(shapes) not in (1, forwards):
+        raise UsageError(
+            f"{len(shapes)} shapes for {forwards} forward passes of a rank's training steps",
+            hint="give one --shape for all of them, or one for each in order",
+        )
+    if any(shape.new_tokens is not None for shape in shapes):
+        raise UsageError(
+            "a training step generates no tokens", hint="write BATCHxTOKENS, as in 2x1024, for a rank's micro-batch"
+        )
+    each = shapes if len(shapes) == forwards else list(shapes) * forwards
+    return [
+        Step.uniform(batch=one.batch, q_tokens=one.prompt_tokens, logits=one.batch * one.prompt_tokens) for one in each
+    ]
+
+
+@attrs.frozen(kw_only=True)
+class TrainingFacts:
+    """What the trace shows of checkpointing and of the optimizer; None where it does not.
+
+    `layers_ratio`: share of the layers whose forward is run again. `products`, `products_again`: products of a layer in
+    the forward and when it is run again. `scalar`: C++ type that the optimizer updates; `shards`: GPUs that its weights
+    are spread over.
+    """
+
+    layers_ratio: float | None = None
+    products: int | None = None
+    products_again: int | None = None
+    is_nothing_again: bool = False
+    scalar: str | None = None
+    shards: int | None = None
+
+    @classmethod
+    def of(cls, con: DuckDBPyConnection) -> TrainingFacts:
+        """Read attribute.recomputation and attribute.optimizer_kernels."""
+        again = con.execute(
+            "SELECT layers_ratio, products, products_again, again_kernels = 0 FROM attribute.recomputation"
+        ).fetchall()
+        optimizer = con.execute("SELECT scalar, shards FROM attribute.optimizer_kernels").fetchall()
+        ratio, products, products_again, is_nothing = again[0] if again else (None, None, None, False)
+        scalar, shards = optimizer[0] if optimizer else (None, None)
+        return cls(
+            layers_ratio=ratio,
+            products=products,
+            products_again=products_again,
+            is_nothing_again=is_nothing,
+            scalar=scalar,
+            shards=shards,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class TrainingCost:
+    """One pass of a training step over all GPUs that share it. Units: FLOP, bytes.
+
+    `recomputed` is None, and `recomputed_min` the least that it is, where the trace does not show all of it.
+    """
+
+    flops_by_dtype: Mapping[str, int] = attrs.field(factory=dict)
+    recomputed: int | None = None
+    recomputed_min: int | None = None
+    bytes: int | None = None
+
+
+class TrainingEstimator:
+    """Costs of training passes of `model`, all of whose weights are trained unless `train_only` or `lora_rank` say."""
+
+    def __init__(
+        self,
+        model: Model,
+        conventions: Conventions,
+        facts: TrainingFacts,
+        *,
+        train_only: str | None = None,
+        lora_rank: int | None = None,
+    ) -> None:
+        self.model = model
+        self.conventions = conventions
+        self.facts = facts
+        self.train_only = train_only
+        self.lora_rank = lora_rank
+
+    def cost(self, step: Step) -> TrainingCost:
+        """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
+        if step.part == OPTIMIZER:
+            return TrainingCost(bytes=self._optimizer_bytes)
+        training = self._training(step)
+        if step.part == FORWARD:
+            return TrainingCost(flops_by_dtype=training.forward_by_dtype)
+        if step.part == BOTH:
+            return TrainingCost(flops_by_dtype=training.by_phase()["step"])
+        exact, least = self._recomputed(step, training)
+        return TrainingCost(flops_by_dtype=training.backward_by_dtype, recomputed=exact, recomputed_min=least)
+
+    def _training(self, step: Step) -> Training:
+        from nsys_pipeline.model.training import training_flops
+
+        return training_flops(
+            self.model, step, self.conventions, checkpointing="full",
+            train_only=self.train_only, lora_rank=self.lora_rank, all_logits=False,
+        )  # fmt: skip
+
+    def _recomputed(self, step: Step, training: Training) -> tuple[int | None, int | None]:
+        """FLOPs that are run again, and the least that they are."""
+        facts = self.facts
+        if facts.is_nothing_again:
+            return 0, 0
+        if not facts.layers_ratio:
+            return None, None
+        from nsys_pipeline.model import Estimator
+
+        estimate = Estimator(self.model, self.conventions).estimate(step)
+        products = [op for op in estimate.ops if op.kind in ("gemm", "grouped_gemm", "conv")]
+        attention = sum(estimate.op_flops(op) * op.layers for op in estimate.ops if op.kind == "attention")
+        # What ends each layer need not run again for its gradient, and non-reentrant checkpointing stops before it.
+        last = sum(estimate.op_flops(op) * op.layers for op in products if op.name == "down")
+        is_dense = not any(op.kind == "grouped_gemm" for op in products)
+        missing = None
+        if facts.products is not None and facts.products_again is not None:
+            missing = facts.products - facts.products_again
+        if missing == 0 or (missing == 1 and is_dense):
+            whole = round(facts.layers_ratio * (training.recomputed - (last if missing else 0)))
+            return whole, whole
+        return None, round(facts.layers_ratio * attention)
+
+    @cached_property
+    def _optimizer_bytes(self) -> int | None:
+        """Bytes that AdamW moves on all GPUs that share a model copy; None where it is not known how many have it."""
+        from nsys_pipeline.model.training import adamw_bytes
+
+        dtype = _SCALARS.get(self.facts.scalar or "", None if self.facts.scalar else self._weight_dtype)
+        if dtype is None or self.facts.shards is None or self._trained_params is None:
+            return None
+        return adamw_bytes(self._trained_params, dtype) // self.facts.shards
+
+    @property
+    def _weight_dtype(self) -> str | None:
+        from nsys_pipeline.model.dtypes import normalize_dtype
+
+        return normalize_dtype(self.conventions.dtype or self.model.dtype)
+
+    @cached_property
+    def _trained_params(self) -> int | None:
+        if self.train_only is None and self.lora_rank is None:
+            return self.model.params
+        try:
+            return self._training(Step.uniform(batch=1, q_tokens=1)).trained_params
+        except ModelError:
+            return None

@@ -1,0 +1,61 @@
+"""Training steps: MFU and HFU of the job."""
+
+from __future__ import annotations
+
+import attrs
+
+from nsys_pipeline.records import Report, TrainingSummary
+from nsys_pipeline.report.document import Column, Note, Notes, Section, Table, Tone
+
+
+def training_section(report: Report) -> Section | None:
+    """The steps of all ranks in one row; None without a whole step."""
+    summary = report.training
+    if summary is None:
+        return None
+    rate = summary.tokens_per_s_per_gpu
+    columns = [
+        Column.count("steps", [summary.steps]),
+        Column.count("GPUs", [summary.device_count]),
+        Column.count("tokens", [summary.tokens]),
+        Column.amount("median\nms", [summary.median_wall_ns], "ms"),
+        Column.amount("before its\nforward ms", [summary.input_wait_ns / summary.steps], "ms"),
+        Column.count("tokens/s\nper GPU", [None if rate is None else round(rate)]),
+        Column.percent("MFU\nwall %", [summary.mfu_wall]),
+        Column.percent("MFU\nbusy %", [summary.mfu_busy]),
+        _at_least(Column.percent("HFU\nwall %", [summary.hfu_wall]), summary.hfu_wall, summary.hfu_wall_min),
+        _at_least(Column.percent("HFU\nbusy %", [summary.hfu_busy]), summary.hfu_busy, summary.hfu_busy_min),
+    ]
+    notes = [
+        Note(
+            "MFU", "forward and backward of all tokens, nothing twice / dense peak / time of the steps", tone=Tone.quiet
+        )
+    ]
+    if text := _again(summary):
+        notes.append(Note("HFU", text, tone=Tone.quiet))
+    left = f"; {summary.left_out:,} of warm-up, cold or incomplete left out" if summary.left_out else ""
+    title = f"training steps, added up over ranks{left}"
+    if summary.rank_count == 1:
+        title = f"training steps{left}"
+    return Section("training", (Table(columns), Notes(notes)), title=title)
+
+
+def _at_least(column: Column, exact: float | None, least: float | None) -> Column:
+    """`column` with a lower bound where nothing more is known."""
+    if exact is not None or least is None:
+        return column
+    bound = Column.percent(column.heading, [least])
+    return attrs.evolve(bound, cells=[f"≥{cell}" for cell in bound.cells])
+
+
+def _again(summary: TrainingSummary) -> str | None:
+    """What is run again."""
+    if summary.flops is None:
+        return None
+    if summary.recomputed_flops == 0:
+        return "no product of the forward is run again in the backward"
+    known = summary.recomputed_flops if summary.recomputed_flops is not None else summary.recomputed_min_flops
+    if known is None:
+        return "not known: no kernel tells what checkpointing runs again"
+    least = "at least " if summary.recomputed_flops is None else ""
+    return f"checkpointing runs {least}{known / summary.flops:.1%} of the model FLOPs again"

@@ -1,0 +1,60 @@
+-- Which optimizer the steps run, by its kernels and by the ranges that PyTorch names after it; and over how many GPUs the
+-- weights that it updates are spread: those that gradients are scattered to after they are reduced (FSDP, ZeRO).
+-- Grain: one row; no row without an optimizer pass.
+-- materialize: table
+-- requires: attribute.training_passes, attribute.gpu_work, attribute.collectives, attribute.phase_ranges, load.strings, load.nvtx_ranges, load.ranks
+-- columns:
+--   is_adam BOOLEAN  Whether it is Adam or AdamW; NULL where nothing says.
+--   scalar  VARCHAR  C++ type of what its kernels update, NULL where they do not say, or say several.
+--   shards  BIGINT   GPUs that weights and moments are spread over, 1 where each has all; NULL where not all of them are
+--                    in the trace, or where gradients are not all that is scattered.
+WITH pass AS (
+    SELECT occurrence_id, lane FROM attribute.training_passes WHERE part = 'optimizer'
+),
+kernel AS (
+    SELECT DISTINCT s.value AS name
+    FROM attribute.gpu_work AS w
+    SEMI JOIN pass USING (occurrence_id)
+    JOIN load.strings AS s ON s.string_id = coalesce(w.full_name_id, w.name_id)
+    WHERE w.kind = 'kernel'
+),
+named AS (
+    SELECT
+        name, regexp_matches(name, '(?i)adam') OR contains(name, 'LerpFunctor') AS is_adam,
+        -- Of torch's and Apex' fused kernels, or of the moment's own update where tensors are updated op by op.
+        regexp_extract(name, '(?:Adam\w*Functor|TernaryOpScalarFunctor)<([\w:]+)', 1) AS scalar
+    FROM kernel
+),
+text AS (
+    SELECT bool_or(regexp_matches(name, 'Optimizer\.step#\w*Adam')) AS is_adam, count(*) AS ranges
+    FROM load.nvtx_ranges
+    WHERE starts_with(name, 'Optimizer.step#')
+),
+scattered AS (
+    SELECT
+        count(*) AS scatters, count(c.rank_count) AS known, max(c.rank_count) AS ranks,
+        coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward
+    FROM attribute.collectives AS c
+    JOIN attribute.gpu_work AS w USING (op_id)
+    LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = w.occurrence_id
+    WHERE c.kind = 'reduce_scatter'
+),
+job AS (
+    SELECT coalesce(max(world) > count(*), false) AS lacks_ranks FROM load.ranks
+)
+SELECT
+    CASE WHEN any_value(t.is_adam) OR bool_or(n.is_adam) THEN true WHEN any_value(t.ranges) > 0 THEN false END AS is_adam,
+    CASE
+        WHEN count(DISTINCT n.scalar) FILTER (n.is_adam AND n.scalar <> '') = 1
+            THEN any_value(n.scalar) FILTER (n.is_adam AND n.scalar <> '')
+    END AS scalar,
+    any_value(CASE
+        WHEN s.scatters = 0 THEN 1
+        WHEN s.known = s.scatters AND NOT s.is_in_forward AND NOT j.lacks_ranks THEN s.ranks
+    END) AS shards
+FROM (FROM pass LIMIT 1) AS one
+CROSS JOIN text AS t
+CROSS JOIN scattered AS s
+CROSS JOIN job AS j
+LEFT JOIN named AS n ON true
+HAVING count(*) > 0

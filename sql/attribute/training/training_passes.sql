@@ -1,0 +1,83 @@
+-- Forward, backward and optimizer passes in the order of their training steps.
+-- A step is everything up to its optimizer; without one, each run of forwards and the backwards after it. So micro-batches
+-- of one accumulated step share a step.
+-- Algorithm: a backward belongs to the last forward before it that has none yet, as a bracket closes the last open one. A
+-- forward that gets none evaluates: it is in no step.
+-- Grain: occurrence_id; absent where neither a backward nor an optimizer is marked.
+-- materialize: table
+-- requires: attribute.phase_ranges, attribute._training_step_ranges
+-- columns:
+--   occurrence_id BIGINT   Joins attribute.phase_ranges.
+--   part          VARCHAR  'forward', 'backward', 'optimizer', or 'step': forward and backward in one range.
+--   lane          BIGINT   Whose passes follow each other: the process, or the thread where several of one process train.
+--   process_key   BIGINT   Joins load.processes.
+--   step          BIGINT   0, 1, 2, … in the lane; NULL for a forward without a backward.
+--   forward_id    BIGINT   Of a backward: its forward.
+--   start_ns      BIGINT   Unit: ns.
+--   end_ns        BIGINT   Unit: ns.
+WITH thread AS (
+    SELECT global_tid, process_key
+    FROM attribute.phase_ranges
+    WHERE phase IN ('forward', 'backward')
+    GROUP BY global_tid, process_key
+    HAVING count(DISTINCT phase) = 2
+),
+crowded AS (
+    SELECT process_key FROM thread GROUP BY process_key HAVING count(*) > 1
+),
+pass AS (
+    SELECT
+        p.occurrence_id,
+        CASE WHEN p.phase IN ('forward_backward', 'step') THEN 'step' ELSE p.phase END AS part,
+        CASE WHEN c.process_key IS NULL THEN p.process_key ELSE p.global_tid END AS lane,
+        p.process_key, p.start_ns, p.end_ns
+    FROM attribute.phase_ranges AS p
+    LEFT JOIN crowded AS c USING (process_key)
+    LEFT JOIN attribute._training_step_ranges AS s USING (occurrence_id)
+    WHERE p.phase IN ('forward', 'backward', 'optimizer')
+        OR (p.phase = 'forward_backward' AND NOT p.is_container) OR s.occurrence_id IS NOT NULL
+),
+training AS (
+    SELECT lane FROM pass GROUP BY lane HAVING bool_or(part <> 'forward')
+),
+deep AS (
+    SELECT
+        p.*,
+        -- A forward opens this level, and the backward that closes it has the same.
+        sum(CASE part WHEN 'forward' THEN 1 WHEN 'backward' THEN -1 ELSE 0 END) OVER (
+            PARTITION BY lane ORDER BY start_ns, occurrence_id
+        ) + (part = 'backward')::INTEGER AS level
+    FROM pass AS p SEMI JOIN training USING (lane)
+),
+paired AS (
+    SELECT b.occurrence_id, f.occurrence_id AS forward_id
+    FROM (FROM deep WHERE part = 'backward') AS b
+    ASOF JOIN (FROM deep WHERE part = 'forward') AS f
+        ON f.lane = b.lane AND f.level = b.level AND f.start_ns <= b.start_ns
+),
+counted AS (
+    SELECT d.*, p.forward_id, bool_or(d.part = 'optimizer') OVER (PARTITION BY d.lane) AS has_optimizer
+    FROM deep AS d
+    LEFT JOIN paired AS p USING (occurrence_id)
+    WHERE d.part <> 'forward' OR d.occurrence_id IN (SELECT forward_id FROM paired)
+),
+begun AS (
+    SELECT
+        *,
+        part <> 'optimizer' AND coalesce(
+            CASE
+                WHEN has_optimizer THEN lag(part) OVER following = 'optimizer'
+                WHEN part = 'forward' THEN lag(part) OVER following = 'backward'
+                ELSE part = 'step' AND lag(part) OVER following IS NOT NULL
+            END,
+            false
+        ) AS is_first
+    FROM counted
+    WINDOW following AS (PARTITION BY lane ORDER BY start_ns, occurrence_id)
+)
+SELECT
+    d.occurrence_id, d.part, d.lane, d.process_key,
+    (sum(b.is_first::INTEGER) OVER (PARTITION BY d.lane ORDER BY d.start_ns, d.occurrence_id)
+        * CASE WHEN b.occurrence_id IS NULL THEN NULL ELSE 1 END)::BIGINT AS step,
+    b.forward_id, d.start_ns, d.end_ns
+FROM deep AS d LEFT JOIN begun AS b USING (occurrence_id)

@@ -1,0 +1,26 @@
+-- Optimizer steps without bytes and MBU although the model is known, and why.
+-- Grain: one row.
+-- severity: info
+-- message: the bytes that the optimizer moves, and its MBU, are not known: {reason}
+-- hint: {advice}
+-- concerns: estimate.occurrence_costs
+-- requires: attribute.optimizer_kernels, attribute.phase_ranges, input.model
+-- columns:
+--   phase       VARCHAR The phase.
+--   at_stake_ns BIGINT  NULL: no time is lost. Unit: ns.
+--   reason      VARCHAR Why.
+--   advice      VARCHAR What to do.
+SELECT
+    'optimizer' AS phase, NULL::BIGINT AS at_stake_ns,
+    CASE
+        WHEN o.is_adam THEN 'gradients are scattered over GPUs that are not all in the trace, so nobody says how many share its weights'
+        WHEN NOT o.is_adam THEN 'it is not Adam'
+        ELSE 'neither its kernels nor a range of PyTorch says which optimizer it is'
+    END AS reason,
+    CASE
+        WHEN o.is_adam THEN 'analyse the directory with the traces of all ranks'
+        ELSE 'bytes are counted for Adam and AdamW alone'
+    END AS advice
+FROM attribute.optimizer_kernels AS o
+WHERE (NOT coalesce(o.is_adam, false) OR o.shards IS NULL)
+    AND EXISTS (FROM input.model) AND EXISTS (FROM attribute.phase_ranges WHERE phase = 'optimizer')

@@ -1,0 +1,30 @@
+-- Backward passes of which nobody can tell what checkpointing runs again, so that HFU is not known or a lower bound.
+-- Grain: one row.
+-- severity: info
+-- message: HFU of the training steps {what}: {reason}
+-- hint: compare with `llmperf flops MODEL --train --checkpointing full`
+-- concerns: views.training_steps
+-- requires: estimate.occurrence_costs, attribute.training_passes, attribute.recomputation
+-- columns:
+--   phase       VARCHAR The phase.
+--   at_stake_ns BIGINT  NULL: no time is lost. Unit: ns.
+--   what        VARCHAR What follows for HFU.
+--   reason      VARCHAR Why.
+WITH backward AS (
+    SELECT count(*) AS passes, count(c.recomputed_flops) AS known, count(c.recomputed_min_flops) AS bounded
+    FROM attribute.training_passes AS t JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+    WHERE t.part IN ('backward', 'step') AND c.flops IS NOT NULL
+)
+SELECT
+    'backward' AS phase, NULL::BIGINT AS at_stake_ns,
+    CASE WHEN b.bounded = b.passes THEN 'is a lower bound' ELSE 'is not known' END AS what,
+    CASE
+        WHEN r.forward_kernels IS NULL THEN 'the trace has no products of a forward apart from its backward'
+        WHEN r.layers_ratio IS NULL
+            THEN 'kernels of the forward run in the backward, too, and no attention kernel says for how many layers'
+        WHEN r.layers_ratio = 0 THEN 'products of the forward run in the backward, too, but not its attention'
+        ELSE 'of a layer with ' || r.products || ' products in the forward ' || coalesce(r.products_again, 0)
+            || ' are run again, and nobody says which'
+    END AS reason
+FROM backward AS b LEFT JOIN attribute.recomputation AS r ON true
+WHERE b.known < b.passes

@@ -1,0 +1,74 @@
+-- The training steps of all ranks together: MFU and HFU of the job, and tokens per second and GPU.
+-- Over the steps that are complete, not warm-up and not cold. Times are added up over ranks, so that utilization is that of
+-- all GPUs: what their FLOPs take at peak / the time that they had.
+-- Grain: one row; no row without such a step.
+-- requires: views.training_steps, macros.covering_ns, macros.utilization
+-- columns:
+--   steps                BIGINT   Steps, added up over ranks.
+--   left_out             BIGINT   Steps of warm-up, cold and incomplete ones.
+--   rank_count           BIGINT   Ranks.
+--   device_count         BIGINT   GPUs, added up over ranks.
+--   micro_batches        BIGINT   Forward passes with a backward, added up over steps.
+--   tokens               BIGINT   Unit: tokens.
+--   wall_ns              BIGINT   Time of the steps, added up over ranks. Unit: ns.
+--   median_wall_ns       BIGINT   Median step. Unit: ns.
+--   input_wait_ns        BIGINT   Time before the first pass of each step, in wall_ns. Unit: ns.
+--   gpu_busy_ns          BIGINT   GPU busy time, added up over GPUs. Unit: ns.
+--   flops                HUGEINT  Model FLOPs. Unit: FLOP.
+--   recomputed_flops     HUGEINT  FLOPs that are run again; NULL where the trace does not show all of it. Unit: FLOP.
+--   recomputed_min_flops HUGEINT  The least that they are. Unit: FLOP.
+--   tokens_per_s_per_gpu DOUBLE   Unit: tokens/s.
+--   mfu_wall             DOUBLE   Model FLOPs utilization of the steps' time; NULL where the GPUs were busy for longer.
+--   mfu_busy             DOUBLE   The same of GPU busy time.
+--   hfu_wall             DOUBLE   Utilization by all FLOPs that are run, of the steps' time.
+--   hfu_busy             DOUBLE   The same of GPU busy time.
+--   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
+--   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
+WITH measured AS (
+    SELECT *, is_complete AND NOT is_warmup AND NOT is_cold AS counts FROM views.training_steps
+),
+total AS (
+    SELECT
+        count(*) FILTER (counts) AS steps, count(*) FILTER (NOT counts) AS left_out,
+        count(DISTINCT (process_id, thread_id)) FILTER (counts) AS rank_count,
+        sum(micro_batches) FILTER (counts) AS micro_batches,
+        CASE WHEN count(tokens) FILTER (counts) = count(*) FILTER (counts) THEN sum(tokens) FILTER (counts) END AS tokens,
+        sum(wall_ns) FILTER (counts) AS wall_ns, median(wall_ns) FILTER (counts) AS median_wall_ns,
+        sum(input_wait_ns) FILTER (counts) AS input_wait_ns, sum(gpu_busy_ns) FILTER (counts) AS gpu_busy_ns,
+        sum(wall_ns * device_count) FILTER (counts) AS device_wall_ns,
+        CASE WHEN count(flops) FILTER (counts) = count(*) FILTER (counts) THEN sum(flops) FILTER (counts) END AS flops,
+        CASE
+            WHEN count(recomputed_flops) FILTER (counts) = count(*) FILTER (counts) THEN sum(recomputed_flops) FILTER (counts)
+        END AS recomputed_flops,
+        sum(recomputed_min_flops) FILTER (counts) AS recomputed_min_flops,
+        CASE
+            WHEN count(compute_ns) FILTER (counts) = count(*) FILTER (counts)
+                THEN sum(compute_ns * device_count) FILTER (counts)
+        END AS compute_ns,
+        CASE
+            WHEN count(recomputed_ns) FILTER (counts) = count(*) FILTER (counts)
+                THEN sum(recomputed_ns * device_count) FILTER (counts)
+        END AS recomputed_ns,
+        sum(recomputed_min_ns * device_count) FILTER (counts) AS recomputed_min_ns
+    FROM measured
+),
+device AS (
+    SELECT sum(device_count)::BIGINT AS device_count
+    FROM (SELECT max(device_count) AS device_count FROM measured WHERE counts GROUP BY process_id, thread_id)
+),
+covered AS (
+    SELECT t.*, d.device_count, macros.covering_ns(t.device_wall_ns, t.gpu_busy_ns, t.device_wall_ns) AS cover_ns
+    FROM total AS t CROSS JOIN device AS d
+    WHERE t.steps > 0
+)
+SELECT
+    steps, left_out, rank_count, device_count, micro_batches::BIGINT AS micro_batches, tokens::BIGINT AS tokens,
+    wall_ns::BIGINT AS wall_ns, median_wall_ns::BIGINT AS median_wall_ns, input_wait_ns::BIGINT AS input_wait_ns,
+    gpu_busy_ns::BIGINT AS gpu_busy_ns, flops, recomputed_flops, recomputed_min_flops,
+    tokens / nullif(device_wall_ns, 0) * 1e9 AS tokens_per_s_per_gpu,
+    macros.utilization(compute_ns, cover_ns) AS mfu_wall, macros.utilization(compute_ns, gpu_busy_ns) AS mfu_busy,
+    macros.utilization(compute_ns + recomputed_ns, cover_ns) AS hfu_wall,
+    macros.utilization(compute_ns + recomputed_ns, gpu_busy_ns) AS hfu_busy,
+    macros.utilization(compute_ns + recomputed_min_ns, cover_ns) AS hfu_wall_min,
+    macros.utilization(compute_ns + recomputed_min_ns, gpu_busy_ns) AS hfu_busy_min
+FROM covered

@@ -1,0 +1,462 @@
+"""What other people's tools got wrong, as public reports tell it: the smallest input of each kind, answered by hand.
+
+docs/public-reports.md has the link and the verdict of each.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.hardware import find_gpu
+from nsys_pipeline.model import load_model
+from tests.cli.run import run
+from tests.support.trace_builder import TraceBuilder
+
+MS = 1_000_000
+TESTS = Path(__file__)
+DOCUMENT = TESTS.resolve().parents[2] / "docs" / "public-reports.md"
+LLAMA: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 512, "intermediate_size": 1024, "num_hidden_layers": 4,
+    "num_attention_heads": 8, "num_key_value_heads": 2, "vocab_size": 1000, "max_position_embeddings": 4096,
+    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
+ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
+
+
+@pytest.fixture
+def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
+    return Cli(tmp_path, capsys)
+
+
+class Cli:
+    """llmperf on one input at a time."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self.capsys = folder, capsys
+
+    def flops(self, model: str | dict[str, Any], *options: object) -> dict[str, Any]:
+        """What `flops` prints of a preset or a config."""
+        if isinstance(model, dict):
+            path = self.folder / "config.json"
+            path.write_text(json.dumps(model))
+            model = str(path)
+        code, out, err = run(self.capsys, "flops", model, *options, "--format", "json")
+        assert (code, err) == (0, "")
+        printed: dict[str, Any] = json.loads(out)
+        return printed
+
+    def prefill(self, model: str | dict[str, Any], *options: object) -> int:
+        """FLOPs of a prefill."""
+        return int(self.flops(model, *options)["prefill"]["flops"])
+
+    def analyze(self, trace: TraceBuilder, *options: object, code: int = 0) -> dict[str, Any]:
+        path = self.folder / "trace.sqlite"
+        path.unlink(missing_ok=True)
+        status, out, _ = run(self.capsys, "analyze", trace.write(path), "--format", "json", "--no-cache", *options)
+        assert status == code
+        report: dict[str, Any] = json.loads(out)
+        return report
+
+    def sql(self, trace: TraceBuilder, query: str, *options: object) -> tuple[list[dict[str, Any]], str]:
+        """The rows, and what stderr says of them."""
+        path = self.folder / "trace.sqlite"
+        path.unlink(missing_ok=True)
+        code, out, err = run(self.capsys, "sql", "--no-cache", trace.write(path), query, "--format", "json", *options)
+        assert code == 0
+        return [json.loads(line) for line in out.splitlines()], err
+
+
+def phase(report: dict[str, Any], name: str) -> dict[str, Any]:
+    (found,) = [one for one in report["phases"] if one["name"] == name]
+    return dict(found)
+
+
+def codes(report: dict[str, Any]) -> set[str]:
+    return {one["code"] for one in report["findings"]}
+
+
+def test_every_report_has_its_row_and_every_row_its_test() -> None:
+    rows = [line for line in DOCUMENT.read_text().splitlines() if line.startswith("| [")]
+    named = [row.rpartition("`test_")[2].partition("`")[0] for row in rows]
+    tests = {
+        line[len("def test_") :].partition("(")[0]
+        for line in TESTS.read_text().splitlines()
+        if line.startswith("def test_")
+    }
+
+    assert len(rows) >= 12
+    assert set(named) == tests - {"every_report_has_its_row_and_every_row_its_test"}
+    assert len({row.partition("](")[2].partition(")")[0] for row in rows}) == len(rows)
+
+
+# -- FLOPs and bytes -------------------------------------------------------------------------------------------------
+
+
+def projections(config: dict[str, Any], tokens: int) -> int:
+    """FLOPs of the products of all layers of a dense model: queries, keys, values, output, and three of the MLP."""
+    width, heads, groups = config["hidden_size"], config["num_attention_heads"], config["num_key_value_heads"]
+    head = config.get("head_dim") or width // heads
+    attention = width * head * (heads + 2 * groups) + heads * head * width
+    return int(2 * tokens * config["num_hidden_layers"] * (attention + 3 * width * config["intermediate_size"]))
+
+
+def lm_head(config: dict[str, Any]) -> int:
+    """FLOPs of the only position whose logits a prefill needs."""
+    return int(2 * config["hidden_size"] * config["vocab_size"])
+
+
+def pairs(tokens: int, window: int | None = None) -> int:
+    """Pairs of a query and a key that causal attention computes."""
+    return sum(min(position + 1, window or tokens) for position in range(tokens))
+
+
+def test_sliding_windows_and_grouped_queries(cli: Cli) -> None:
+    layers = ["sliding_attention"] * 3 + ["full_attention"]
+    config = LLAMA | {"model_type": "olmo3", "sliding_window": 64, "layer_types": layers}
+
+    attention = 4 * 8 * 64 * (3 * pairs(256, 64) + pairs(256))
+
+    assert cli.prefill(config, "--prompt-tokens", 256) == projections(config, 256) + attention + lm_head(config)
+
+
+def test_a_width_of_the_mlp_that_is_not_four_times_the_model(cli: Cli) -> None:
+    config = LLAMA | {"intermediate_size": 1376}
+
+    attention = 4 * 4 * 8 * 64 * pairs(100)
+
+    assert cli.prefill(config, "--prompt-tokens", 100) == projections(config, 100) + attention + lm_head(config)
+
+
+def test_heads_that_are_wider_than_the_model(cli: Cli) -> None:
+    tokens = 196_608
+    config = load_model("qwen3-235b-a22b").config
+    width, layers, heads, head = 4096, 94, 64, 128
+    products = width * head * (heads + 2 * 4) + heads * head * width + 128 * width + 8 * 3 * width * 1536
+
+    flops = layers * (2 * tokens * products + 4 * heads * head * (tokens * (tokens + 1) // 2)) + lm_head(config)
+
+    assert cli.prefill("qwen3-235b-a22b", "--prompt-tokens", tokens) == flops
+
+
+def test_a_table_of_embeddings_is_no_product(cli: Cli) -> None:
+    tied = cli.flops(LLAMA | {"tie_word_embeddings": True}, "--prompt-tokens", 100)
+    untied = cli.flops(LLAMA, "--prompt-tokens", 100)
+
+    assert tied["prefill"]["flops"] == untied["prefill"]["flops"]
+    assert untied["params"] - tied["params"] == 512 * 1000
+
+
+def test_experts_have_a_width_of_their_own(cli: Cli) -> None:
+    tokens, width, heads, layers = 100, 2048, 16, 27
+    latent = width * heads * 192 + width * (512 + 64) + 512 * heads * (128 + 128) + heads * 128 * width
+    attention = 2 * heads * (192 + 128) * pairs(tokens)
+    dense, experts = 3 * width * 10_944, width * 64 + 3 * width * 1408 * (6 + 2)
+
+    flops = layers * (2 * tokens * latent + attention) + 2 * tokens * (dense + 26 * experts) + 2 * width * 102_400
+
+    assert cli.prefill("deepseek-v2-lite", "--prompt-tokens", tokens) == flops
+
+
+def test_gates_of_attention_and_layers_with_a_state(cli: Cli) -> None:
+    flops = {
+        (one["layer"], one["name"]): one["flops"]
+        for one in cli.flops("qwen3-next-80b-a3b", "--prompt-tokens", 100)["ops"]
+        if one["phase"] == "prefill"
+    }
+
+    # Queries and their gates, 16 heads of 256 each; keys and values of 2.
+    assert flops["layers.full.moe", "qkv"] == 12 * 2 * 100 * 2048 * (2 * 16 + 2 * 2) * 256
+    # Queries and keys of 16 heads, values and gates of 32, all of 128.
+    assert flops["layers.linear.moe", "in_proj_qkvz"] == 36 * 2 * 100 * 2048 * (2 * 16 + 2 * 32) * 128
+
+
+def test_attention_in_chunks(cli: Cli) -> None:
+    tokens, width, heads, groups, head = 16_384, 5120, 40, 8, 128
+    products = width * head * (heads + 2 * groups) + heads * head * width + 16 * width + 2 * 3 * width * 8192
+    # Every fourth of 48 layers attends to all; the others inside two chunks of 8,192.
+    attention = 4 * heads * head * (36 * 2 * (8192 * 8193 // 2) + 12 * (tokens * (tokens + 1) // 2))
+
+    flops = 48 * 2 * tokens * products + attention + 2 * width * 202_048
+
+    assert cli.prefill("llama-4-scout", "--prompt-tokens", tokens) == flops
+
+
+def test_chunks_of_a_prompt_attend_to_what_is_cached(cli: Cli) -> None:
+    whole = cli.prefill(LLAMA, "--prompt-tokens", 1024)
+
+    chunks = [cli.prefill(LLAMA, "--prompt-tokens", 256, "--cached-tokens", cached) for cached in (0, 256, 512, 768)]
+
+    assert sum(chunks) == whole + 3 * lm_head(LLAMA)
+    assert chunks == sorted(chunks)
+    assert len(set(chunks)) == 4
+
+
+def test_sequences_of_other_lengths_are_not_padded(cli: Cli) -> None:
+    both = cli.prefill(LLAMA, "--prompt-tokens", "100,300")
+
+    assert both == cli.prefill(LLAMA, "--prompt-tokens", 100) + cli.prefill(LLAMA, "--prompt-tokens", 300)
+    assert both < cli.prefill(LLAMA, "--batch", 2, "--prompt-tokens", 300)
+
+
+def test_frozen_weights_have_no_gradients(cli: Cli) -> None:
+    full = cli.flops("llama-3-70b", "--prompt-tokens", 4096, "--train")["train"]["step"]["flops"]
+    adapters = cli.flops("llama-3-70b", "--prompt-tokens", 4096, "--train", "--lora", 16)["train"]["step"]["flops"]
+
+    # Two thirds, and what attention and the adapters add.
+    assert 2 / 3 < adapters / full < 0.7
+
+
+def test_experts_that_a_small_batch_reads(cli: Cli) -> None:
+    experts = [
+        one
+        for one in cli.flops("mixtral-8x7b", "--batch", 3, "--prompt-tokens", 16)["ops"]
+        if one["phase"] == "decode" and one["name"] in ("experts_gate_up", "experts_down")
+    ]
+
+    # Two of eight for each of three tokens: 4.625 experts on average, not 6 and not 8.
+    expected = 8 * (1 - (1 - 2 / 8) ** 3) * 3 * 4096 * 14_336 * 2 * 32
+    assert sum(one["weight_bytes"] for one in experts) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16"),
+    [("NVIDIA H100 80GB HBM3", 989.4), ("NVIDIA H100 PCIe", 756), ("NVIDIA H100 NVL", 835.5), ("NVIDIA H200", 989.5)],
+)
+def test_peaks_are_without_sparsity(name: str, bf16: float) -> None:
+    gpu = find_gpu(name)
+
+    assert gpu is not None
+    assert gpu.peaks_flops_per_s["bf16"] == bf16 * 1e12
+
+
+# -- what a trace says -----------------------------------------------------------------------------------------------
+
+
+def marked(trace: TraceBuilder, model: dict[str, Any], **fields: object) -> None:
+    """A run mark in a process of its own."""
+    trace.process(900).thread().mark(
+        0, f"llmperf.run {json.dumps({'v': 1, 'model': model} | fields)}", domain="llmperf"
+    )
+
+
+def test_mixed_precision_is_of_another_peak(cli: Cli) -> None:
+    def trace(dtype: str) -> TraceBuilder:
+        made = TraceBuilder().gpu()
+        main = made.process().thread().push(0, 200 * MS, "forward")
+        main.mark(1, 'llmperf.step {"b":1,"q":512,"kv":0,"logits":512}', domain="llmperf")
+        for number in range(28):
+            at = MS * (number + 1)
+            main.launch(at, gpu=(5 * at, 5 * at + 4 * MS), name=f"ampere_{dtype}_s16816gemm_{dtype}_128x64_ldg8_f2f_tn")
+        marked(made, LLAMA | {"torch_dtype": "float32"})
+        return made
+
+    report = cli.analyze(trace("bf16"))
+
+    # Below 100 %, so that nothing but the names of the kernels gives it away.
+    assert 0 < phase(report, "forward")["mfu_busy"] < 1
+    (found,) = [one for one in report["findings"] if one["code"] == "products_of_another_dtype"]
+    assert (found["severity"], found["phase"], found["at_stake_ns"]) == ("error", "forward", 28 * 4 * MS)
+    assert "16-bit kernels, and they are counted as fp32" in found["message"]
+    _, err = cli.sql(trace("bf16"), "SELECT mfu_busy FROM phase_summary")
+    assert "16-bit kernels" in err
+    assert "products_of_another_dtype" not in codes(cli.analyze(trace("bf16"), "--dtype", "bf16"))
+
+
+def test_overlapping_streams_are_busy_once(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 100 * MS, "forward")
+    main.launch(MS, gpu=(10 * MS, 90 * MS)).launch(2 * MS, gpu=(30 * MS, 95 * MS), stream=8, name=ALL_REDUCE)
+
+    forward = phase(cli.analyze(trace), "forward")
+
+    assert (forward["kernel_time_ns"], forward["gpu_busy_ns"]) == (145 * MS, 85 * MS)
+    assert forward["budget"]["compute_ns"] == 80 * MS
+
+
+def test_durations_that_overlap_in_a_stream_are_busy_once(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 2_000 * MS, "decode").launch(MS, gpu=(5 * MS, 1_605 * MS))
+    main.launch(2 * MS, gpu=(15 * MS, 20 * MS)).launch(3 * MS, gpu=(20 * MS, 20 * MS))
+
+    decode = phase(cli.analyze(trace), "decode")
+
+    assert (decode["kernel_count"], decode["gpu_busy_ns"]) == (3, 1_600 * MS)
+
+
+def test_start_end_ranges_are_phases(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().start_end(0, 50 * MS, "prefill").start_end(60 * MS, 80 * MS, "decode")
+    main.launch(MS, gpu=(2 * MS, 40 * MS)).launch(61 * MS, gpu=(62 * MS, 70 * MS)).launch(
+        55 * MS, gpu=(56 * MS, 57 * MS)
+    )
+
+    report = cli.analyze(trace)
+
+    assert [(one["name"], one["kernel_time_ns"]) for one in report["phases"]] == [
+        ("prefill", 38 * MS),
+        ("decode", 8 * MS),
+    ]
+    assert report["unattributed"]["kernel_count"] == 1
+    assert "crossed_phases" not in codes(report)
+
+
+def test_start_end_ranges_that_cross_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().start_end(0, 50 * MS, "prefill").start_end(30 * MS, 80 * MS, "decode")
+    main.launch(MS, gpu=(2 * MS, 10 * MS)).launch(40 * MS, gpu=(41 * MS, 45 * MS)).launch(
+        60 * MS, gpu=(62 * MS, 70 * MS)
+    )
+
+    report = cli.analyze(trace)
+
+    (found,) = [one for one in report["findings"] if one["code"] == "crossed_phases"]
+    assert (found["phase"], found["at_stake_ns"]) == ("prefill", 20 * MS)
+
+
+def test_one_call_that_launches_on_two_gpus(cli: Cli) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    main = trace.process().thread().push(0, 50 * MS, "forward")
+    call = main.call(MS, api="cudaLaunchCooperativeKernelMultiDevice_v9000")
+    main.process.kernel((2 * MS, 10 * MS), correlation=call).kernel((3 * MS, 20 * MS), correlation=call, device=1)
+
+    forward = phase(cli.analyze(trace), "forward")
+
+    assert (forward["kernel_count"], forward["gpu_busy_ns"]) == (2, 25 * MS)
+    assert [one["gpu_busy_ns"] for one in forward["devices"]] == [8 * MS, 17 * MS]
+
+
+def test_times_of_the_gpu_before_those_of_the_host(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 50 * MS, "prefill").launch(MS, gpu=(-5 * MS, -MS)).launch(
+        2 * MS, gpu=(3 * MS, 9 * MS)
+    )
+
+    report = cli.analyze(trace)
+
+    # Nothing is lost, and what compares the clocks is said to be off.
+    prefill = phase(report, "prefill")
+    assert (prefill["kernel_count"], prefill["kernel_time_ns"]) == (2, 10 * MS)
+    (found,) = [one for one in report["findings"] if one["code"] == "clocks_differ"]
+    assert found["message"].startswith("1 GPU operations start before the call that launched them, by up to 6.0 ms")
+
+
+def test_kernels_of_a_graph_without_its_call(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread().push(0, 50 * MS, "decode").launch(MS, gpu=(2 * MS, 3 * MS))
+    process.kernel((4 * MS, 9 * MS), correlation=777, name="node", graphNodeId=1 << 32)
+
+    report = cli.analyze(trace)
+
+    assert phase(report, "decode")["kernel_count"] == 1
+    assert report["unattributed"]["reasons"] == {"no_api_call": {"count": 1, "time_ns": 5 * MS}}
+
+
+def test_waiting_is_no_transfer(cli: Cli) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for rank, start in enumerate((1, 10)):
+        main = trace.process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":2}}', domain="llmperf")
+        main.push(0, 50 * MS, "forward")
+        main.launch(MS // 2, gpu=(start * MS, 11 * MS), name=ALL_REDUCE, device=rank)
+
+    report = cli.analyze(trace)
+
+    budget = phase(report, "forward")["budget"]
+    assert (budget["wait_ns"], budget["transfer_ns"], budget["compute_ns"]) == (9 * MS, 2 * MS, 0)
+    assert "late_rank" in codes(report)
+
+
+def test_names_of_communication(cli: Cli) -> None:
+    names = [
+        ALL_REDUCE, "ncclKernel_AllReduce_RING_LL_Sum_half(ncclWork)", "ncclAllReduceRingLLKernel_sum_f32(ncclColl)",
+        "ncclSymkDevKernel_AllReduce_RSxLDMC_AGxSTMC_sum_bf16(ncclSymkDevWorkArgs4K)",
+        "void vllm::cross_device_reduce_1stage<__nv_bfloat16, 2>(vllm::RankData*, vllm::RankSignals)",
+        "void flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<P>(P)",
+        "multimem_all_reduce_kernel",
+    ]  # fmt: skip
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "forward")
+    for number, name in enumerate(names):
+        main.launch(number * MS, gpu=((number + 1) * MS, (number + 2) * MS), name=name)
+
+    rows, _ = cli.sql(trace, "SELECT family, count(*) AS n FROM kernels GROUP BY family")
+
+    assert rows == [{"family": "communication", "n": len(names)}]
+
+
+def test_tokens_of_speculative_decoding_are_not_steps(cli: Cli) -> None:
+    def trace(tokens: int) -> TraceBuilder:
+        made = TraceBuilder().gpu()
+        main = made.process().thread().push(0, 600 * MS, "request").push(0, 50 * MS, "prefill")
+        main.launch(MS, gpu=(2 * MS, 9 * MS))
+        for number in range(1, 5):
+            at = 100 * MS * number
+            main.push(at, at + 50 * MS, "decode").launch(at + MS, gpu=(at + 2 * MS, at + 9 * MS))
+            main.mark(
+                at + 1,
+                f'llmperf.step {{"b":1,"q":{tokens},"kv":{16 + 3 * number},"logits":{tokens}}}',
+                domain="llmperf",
+            )
+        return made
+
+    plain, guessed = (cli.analyze(trace(tokens))["requests"] for tokens in (1, 4))
+
+    assert [one["tpot_p50_ns"] for one in plain] == [100 * MS]
+    # Three of four guesses may have been right, or none.
+    assert [one["tpot_p50_ns"] for one in guessed] == [None]
+
+
+@pytest.mark.parametrize("name", ["NVIDIA A100-SXM4-80GB MIG 3g.40gb", "NVIDIA A100-SXM4-80GB"])
+def test_a_slice_is_no_whole_gpu(name: str, cli: Cli) -> None:
+    trace = TraceBuilder().gpu(name=name, sm_count=42, compute=(8, 0))
+    trace.process().thread().push(0, 50 * MS, "prefill").launch(MS, gpu=(5 * MS, 9 * MS))
+
+    report = cli.analyze(trace, "--model", "tiny-llama", "--shape", "1x16+0")
+
+    assert phase(report, "prefill")["mfu_busy"] is None
+    assert "partial_gpu" in codes(report)
+
+
+def test_launches_without_kernels_are_no_idle_gpu(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "prefill")
+    main.call(MS)
+    main.call(2 * MS, api="cudaLaunchKernelExC_v11060")
+
+    (found,) = [one for one in cli.analyze(trace)["findings"] if one["code"] == "kernels_missing"]
+
+    assert found["severity"] == "error"
+    assert found["message"].startswith("2 kernel launches")
+
+
+def test_ranges_with_equal_ends_have_no_negative_time(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "step").push(0, 50 * MS, "forward").push(0, 50 * MS, "layer")
+    main.launch(MS, gpu=(5 * MS, 9 * MS))
+
+    rows, _ = cli.sql(trace, "SELECT phase, wall_ns FROM phases ORDER BY phase")
+
+    assert rows == [{"phase": "forward", "wall_ns": 50 * MS}]
+
+
+def test_ranks_with_batches_of_their_own_are_not_one_gpu(cli: Cli) -> None:
+    def trace(ranks: int) -> TraceBuilder:
+        made = TraceBuilder()
+        for rank in range(ranks):
+            made.gpu(rank)
+            main = made.process(100 + rank).thread()
+            run_mark = {"v": 1, "model": LLAMA, "rank": rank, "world": ranks, "tp": 1}
+            main.mark(0, f"llmperf.run {json.dumps(run_mark)}", domain="llmperf")
+            main.push(1, 50 * MS, "forward").launch(MS, gpu=(5 * MS, 9 * MS), device=rank)
+            main.mark(2, 'llmperf.step {"b":1,"q":512,"kv":0,"logits":512}', domain="llmperf")
+        return made
+
+    one, four = (phase(cli.analyze(trace(ranks)), "forward") for ranks in (1, 4))
+
+    assert four["flops"] == 4 * one["flops"]
+    assert four["mfu_busy"] == pytest.approx(one["mfu_busy"])

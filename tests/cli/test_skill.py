@@ -1,0 +1,55 @@
+"""The commands of docs/skills/llmperf/SKILL.md run, on the trace of the demo, and what it says of a report is true."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.cli.demo import DEMO_TRACE
+from nsys_pipeline.query.views import public_views
+from tests.cli.run import run
+
+ROOT = Path(__file__).resolve().parents[2]
+SKILL = (ROOT / "docs" / "skills" / "llmperf" / "SKILL.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line for block in re.findall(r"^```sh\n(.*?)^```$", SKILL, re.MULTILINE | re.DOTALL) for line in block.splitlines()
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(command)
+    assert words[0] == "llmperf"
+    code, out, err = run(capsys, *(str(DEMO_TRACE) if word == "TRACE" else word for word in words[1:]))
+    assert code == 0, err
+    for path in tmp_path.glob("*.json"):
+        out = path.read_text(encoding="utf-8")
+    assert out
+    if "json" in words:
+        rows = out.splitlines() if words[1] == "sql" else [out]
+        assert all(json.loads(row) for row in rows)
+
+
+def test_the_fields_that_it_names_are_in_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    report = json.loads(run(capsys, "analyze", DEMO_TRACE, "--format", "json")[1])
+    phase = report["phases"][0]
+    named = re.findall(r"`phases\[\]\.(\w+)`", SKILL)
+    assert named
+    assert set(named) | {"mfu_busy", "mbu_busy"} <= phase.keys()
+    assert {"findings", "phases"} <= report.keys()
+    assert all(finding.keys() >= {"severity", "at_stake_ns"} for finding in report["findings"])
+
+
+def test_it_begins_with_what_an_agent_reads_first() -> None:
+    head = re.match(r"---\nname: (\S+)\ndescription: (.+)\n---\n", SKILL)
+    assert head
+    assert head[1] == "llmperf"
+    assert len(head[2]) < 1024
+    assert {"gpu_busy", "kernels", "phases", "time_budget"} <= {view.relation for view in public_views()}

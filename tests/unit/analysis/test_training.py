@@ -1,0 +1,303 @@
+"""Training steps: which passes make one, what it must compute, and what is run again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model import Model, load_model
+from nsys_pipeline.records import Report
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import ask, table
+from tests.support.real_traces import SUFFIX, TRACES
+from tests.support.trace_builder import ThreadBuilder, TraceBuilder
+
+JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
+PASSES = "SELECT part, step, forward_id IS NOT NULL AS has_forward FROM attribute.training_passes ORDER BY start_ns"
+
+# Kernels as torch names them: of a forward, of its backward, and of fused AdamW.
+ATTENTION, ATTENTION_BACK = "flash_fwd_kernel", "flash_bwd_dq_dk_dv_loop_seqk_parallel_kernel"
+PRODUCT, PRODUCT_BACK = "nvjet_128x128_TNT", "nvjet_128x128_NTT"
+ADAMW = "multi_tensor_apply_kernel<Metadata<4>, FusedAdamMathFunctor<c10::BFloat16, 4>>(T1)"
+MS = 1_000_000
+
+
+def relation(
+    trace: TraceBuilder | Path, query: str, folder: Path, options: AnalysisOptions | None = None
+) -> list[tuple[object, ...]]:
+    """Rows of relations below the views."""
+    path = trace if isinstance(trace, Path) else trace.write(folder / "trace.sqlite")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        opened.describe(options or AnalysisOptions())
+        opened.build("attribute.training_passes", "attribute.training_step_spans", "attribute.recomputation")
+        opened.build("attribute.optimizer_kernels", "views.training_steps", "views.training_summary")
+        return opened.connection.execute(query).fetchall()
+
+
+def report_of(trace: TraceBuilder | Path, folder: Path, options: AnalysisOptions | None = None) -> Report:
+    path = trace if isinstance(trace, Path) else trace.write(folder / "trace.sqlite")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        return analyze(opened, options)
+
+
+def ranges(thread: ThreadBuilder, text: str) -> None:
+    """Passes one after the other, ten ns each: F, B, O."""
+    names = {"F": "forward", "B": "backward", "O": "optimizer"}
+    for place, letter in enumerate(text):
+        thread.push(10 * place, 10 * place + 8, names[letter])
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        ("FBOFBO", [0, 0, 0, 1, 1, 1]),
+        ("FBFBOFBFBO", [0, 0, 0, 0, 0, 1, 1, 1, 1, 1]),  # two micro-batches
+        ("FFFBFBBBO", [0, 0, 0, 0, 0, 0, 0, 0, 0]),  # a pipeline's schedule
+        ("FBOFFFBO", [0, 0, 0, None, None, 1, 1, 1]),  # evaluation in between
+        ("FBFB", [0, 0, 1, 1]),  # no optimizer is marked
+        ("FBOOFBO", [0, 0, 0, 0, 1, 1, 1]),  # two optimizers
+        ("BOFBO", [0, 0, 1, 1, 1]),  # the recording begins in a step
+        ("FFF", []),
+    ],
+)
+def test_passes_of_a_step(text: str, steps: list[int | None], tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    ranges(trace.process().thread(), text)
+
+    assert [row[1] for row in relation(trace, PASSES, tmp_path)] == steps
+
+
+def test_two_threads_of_a_process_train_apart(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    process = trace.process()
+    for tid in (101, 102):
+        ranges(process.thread(tid), "FBO")
+
+    rows = relation(trace, "SELECT count(DISTINCT lane), count(*), max(step) FROM attribute.training_passes", tmp_path)
+
+    assert rows == [(2, 6, 0)]
+
+
+def test_a_step_begins_where_the_one_before_it_ended_and_evaluation_is_no_part_of_it(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(0, 10, "forward").push(10, 20, "backward").push(20, 30, "optimizer")
+    main.launch(12, gpu=(13, 19))
+    # 25 ns of data loading, of which the GPU copies for 5
+    main.launch(40, gpu=(41, 46), name="copy")
+    main.push(55, 65, "forward").push(65, 75, "backward").push(75, 85, "optimizer").launch(70, gpu=(71, 91))
+    # evaluates for 20 ns
+    main.push(85, 105, "forward").launch(90, gpu=(92, 104))
+    main.push(110, 120, "forward").push(120, 130, "backward").push(130, 140, "optimizer").launch(132, gpu=(135, 150))
+
+    assert ask(
+        trace,
+        "SELECT step, start_ns, end_ns, input_wait_ns, gpu_busy_ns, is_complete FROM training_steps ORDER BY step",
+        tmp_path,
+    ) == table("""
+        step, start_ns, end_ns, input_wait_ns, gpu_busy_ns, is_complete
+        0,    0,        30,     0,             6,           true
+        1,    30,       85,     25,            25,          true
+        2,    105,      150,    5,             15,          true
+    """)
+
+
+def train(trace: TraceBuilder, *, again: int = 0, attention_again: int = 0, layers: int = 2, steps: int = 2) -> None:
+    """Steps of a model with three products a layer and a head; `again` of them are run again."""
+    main = trace.gpu().process().thread()
+    at = 0
+
+    def run(name: str, count: int) -> None:
+        nonlocal at
+        for _ in range(count):
+            main.launch(at, gpu=(at + MS // 2, at + MS), name=name)
+            at += MS
+
+    for _ in range(steps):
+        start = at
+        run(ATTENTION, layers)
+        run(PRODUCT, 3 * layers + 1)
+        main.push(start, at, "forward")
+        start = at
+        run(PRODUCT_BACK, 6 * layers + 2)
+        run(ATTENTION_BACK, layers)
+        run(ATTENTION, attention_again * layers)
+        run(PRODUCT, again * layers)
+        main.push(start, at, "backward")
+        start = at
+        run(ADAMW, 1)
+        main.push(start, at, "optimizer")
+
+
+def tiny(*shapes: str, model: Model | None = None) -> AnalysisOptions:
+    return AnalysisOptions(
+        model=model or load_model("tiny-llama"), shapes=tuple(map(RequestShape.parse, shapes)), peaks={"bf16": 1e12},
+        bandwidth_bytes_per_s=1e12,
+    )  # fmt: skip
+
+
+def llama_forward(model: dict[str, int], tokens: int, length: int) -> int:
+    """FLOPs of a forward of `tokens` in sequences of `length` with all logits, from first principles."""
+    width, heads, groups, size = model["d"], model["heads"], model["kv"], model["head_dim"]
+    weights = 2 * width * heads * size + 2 * width * groups * size + 3 * width * model["ff"]
+    pairs = tokens // length * (length * (length + 1) // 2)
+    return (
+        2 * tokens * (model["layers"] * weights + width * model["vocab"]) + model["layers"] * 4 * heads * size * pairs
+    )
+
+
+def test_the_shape_of_a_micro_batch_gives_flops_to_all_passes(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    train(trace)
+    model = load_model("tiny-llama")
+    config: dict[str, int] = dict(model.config)
+    sizes = {
+        "d": config["hidden_size"], "heads": config["num_attention_heads"], "kv": config["num_key_value_heads"],
+        "head_dim": config["hidden_size"] // config["num_attention_heads"], "ff": config["intermediate_size"],
+        "layers": config["num_hidden_layers"], "vocab": config["vocab_size"],
+    }  # fmt: skip
+    forward = llama_forward(sizes, 32, 16)
+
+    report = report_of(trace, tmp_path, tiny("2x16"))
+
+    phases = {phase.name: phase for phase in report.phases}
+    assert (phases["forward"].flops, phases["backward"].flops) == (2 * forward, 4 * forward)
+    # AdamW reads gradient, weight and both moments, and writes three of them: seven times the weights in bf16, twice.
+    assert (phases["optimizer"].flops, phases["optimizer"].bytes) == (None, 2 * 7 * 2 * model.params)
+    assert report.training is not None
+    assert (report.training.flops, report.training.tokens) == (6 * forward, 64)
+    assert report.training.mfu_wall == pytest.approx(6 * forward / 1e12 / (report.training.wall_ns / 1e9))
+    assert report.training.mfu_busy == pytest.approx(6 * forward / 1e12 / (report.training.gpu_busy_ns / 1e9))
+
+
+def test_what_checkpointing_runs_again_is_seen(tmp_path: Path) -> None:
+    query = "SELECT layers_ratio, products, products_again FROM attribute.recomputation"
+
+    for again, attention, expected in ((0, 0, (0.0, 3, None)), (3, 1, (1.0, 3, 3)), (2, 1, (1.0, 3, 2))):
+        trace = TraceBuilder()
+        train(trace, again=again, attention_again=attention)
+        assert relation(trace, query, tmp_path) == [expected]
+        (tmp_path / "trace.sqlite").unlink()
+
+
+@pytest.mark.parametrize(
+    ("again", "attention", "is_known"), [(0, 0, True), (3, 1, True), (2, 1, True), (1, 1, False), (2, 0, False)]
+)
+def test_hfu_is_known_or_a_lower_bound(again: int, attention: int, is_known: bool, tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    train(trace, again=again, attention_again=attention)
+
+    report = report_of(trace, tmp_path, tiny("2x16"))
+
+    summary = report.training
+    assert summary is not None
+    assert summary.mfu_busy is not None
+    found = [one for one in report.findings if one.code == "recomputation_unknown"]
+    assert (summary.hfu_busy is not None, not found) == (is_known, is_known)
+    if is_known:
+        assert (summary.hfu_busy == summary.mfu_busy) is (again == 0)
+        assert found == []
+
+
+def test_several_shapes_are_those_of_the_forwards_in_order(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    train(trace, steps=2)
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    report = report_of(path, tmp_path, tiny("2x16", "1x8"))
+
+    assert [(row.shape, row.tokens) for phase in report.phases if phase.name == "backward" for row in phase.shapes] == [
+        ("2x16", 32), ("1x8", 8),
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="3 shapes for 2 forward passes"):
+        report_of(path, tmp_path, tiny("2x16", "1x8", "1x9"))
+    with pytest.raises(UsageError, match="generates no tokens"):
+        report_of(path, tmp_path, tiny("2x16+4"))
+
+
+def test_an_optimizer_that_nobody_names_has_no_bytes(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    ranges(main, "FBO")
+    main.launch(1, gpu=(2, 3)).launch(22, gpu=(24, 27), name="my_update")
+
+    report = report_of(trace, tmp_path, tiny("1x16"))
+
+    (found,) = [one for one in report.findings if one.code == "optimizer_bytes_unknown"]
+    assert "neither its kernels nor a range" in found.message
+    assert [phase.bytes for phase in report.phases if phase.name == "optimizer"] == [None]
+
+
+def test_frozen_weights_and_adapters_take_from_the_backward(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    train(trace)
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    def flops(**changes: Any) -> list[int]:
+        report = report_of(path, tmp_path, attrs.evolve(tiny("2x16"), **changes))
+        return [phase.flops or 0 for phase in report.phases if phase.name in ("forward", "backward")]
+
+    (forward, backward), (same, less), (more, adapted) = flops(), flops(train_only="lm_head"), flops(lora_rank=4)
+
+    assert same == forward
+    assert more > forward
+    assert 0 < less < backward
+    assert forward < adapted < backward
+
+
+def test_fsdp_with_checkpointing_on_two_gpus() -> None:
+    # given FSDP2 with non-reentrant checkpointing, fused AdamW, 4 x 2048 tokens on each of two ranks, a trace for each
+    model = {"d": 2048, "ff": 5632, "layers": 8, "heads": 16, "kv": 4, "head_dim": 128, "vocab": 32000}
+    tokens, peak, bandwidth = 8192, 989.5e12, 4.8e12
+    forward = llama_forward(model, tokens, 2048)
+    # all but the head and the last product of each layer
+    again = forward - 2 * tokens * 2048 * 32000 - 8 * 2 * tokens * 2048 * 5632
+
+    with open_trace(JOB, TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened)
+
+    summary = report.training
+    assert summary is not None
+    assert summary.flops is not None
+    assert (summary.steps, summary.left_out, summary.rank_count, summary.device_count) == (10, 2, 2, 2)
+    assert summary.tokens == 10 * tokens
+    assert (summary.flops, summary.recomputed_flops) == (30 * forward, 10 * again)
+    assert summary.mfu_wall == pytest.approx(30 * forward / peak / (summary.wall_ns / 1e9), rel=1e-6)
+    assert summary.hfu_wall == pytest.approx((30 * forward + 10 * again) / peak / (summary.wall_ns / 1e9), rel=1e-6)
+    assert summary.tokens_per_s_per_gpu == pytest.approx(10 * tokens / (summary.wall_ns / 1e9))
+    # Docs say 130.4 ms a step under nsys, of which rank 1 sleeps 30.
+    assert summary.median_wall_ns / 1e6 == pytest.approx(127.3, abs=0.1)
+    optimizer = next(phase for phase in report.phases if phase.name == "optimizer")
+    # each of 12 occurrences updates half of the weights
+    params = 2 * 32000 * 2048 + 8 * (2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 5632 + 2 * 2048) + 2048
+    moved = 12 * (7 * 2 * params // 2)
+    assert optimizer.bytes == moved
+    assert optimizer.measured_busy_ns is not None
+    assert optimizer.mbu_busy == pytest.approx(moved / bandwidth / (optimizer.measured_busy_ns / 1e9), rel=1e-6)
+
+
+def test_a_trace_without_marks_is_told_its_model_and_shape() -> None:
+    # given three steps of a model with 4 layers, foreach AdamW: op by op over lists of tensors
+    config = {
+        "model_type": "llama", "hidden_size": 2048, "intermediate_size": 8192, "num_hidden_layers": 4,
+        "num_attention_heads": 32, "num_key_value_heads": 8, "head_dim": 64, "vocab_size": 128256,
+        "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    options = AnalysisOptions(model=Model.from_config(config), shapes=(RequestShape.parse("4x1024"),))
+    sizes = {"d": 2048, "ff": 8192, "layers": 4, "heads": 32, "kv": 8, "head_dim": 64, "vocab": 128256}
+    forward = llama_forward(sizes, 4096, 1024)
+
+    with open_trace(TRACES / f"h100_train{SUFFIX}", TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, options)
+
+    summary = report.training
+    assert summary is not None
+    assert (summary.steps, summary.left_out, summary.flops, summary.recomputed_flops) == (2, 1, 6 * forward, 0)
+    mfu = 6 * forward / 989.4e12 / (summary.gpu_busy_ns / 1e9)
+    assert summary.hfu_busy == summary.mfu_busy == pytest.approx(mfu, rel=1e-6)
+    assert {one.code for one in report.findings} == {"other_thread"}
