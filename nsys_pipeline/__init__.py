@@ -40,6 +40,7 @@ def open(  # noqa: A001
     tp: int = 1,
     max_context: int | None = None,
     strict: bool = False,
+    infer: bool | None = None,
     cache: bool = True,
     memory_limit: str = "1500MB",
 ) -> TraceReader:
@@ -58,6 +59,7 @@ def open(  # noqa: A001
     - `tp`: tensor-parallel GPUs that share each pass, where the trace does not say.
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
+    - `infer`: infer phases from the launches, and heed no ranges; default: if no range is a phase.
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
 
@@ -79,6 +81,7 @@ def open(  # noqa: A001
         tp=tp,
         max_context=max_context,
         strict=strict,
+        infer=infer,
         cache=cache,
         memory_limit=memory_limit,
     )

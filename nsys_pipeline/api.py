@@ -205,6 +205,7 @@ def open_reader(
     tp: int | None = None,
     max_context: int | None = None,
     strict: bool = False,
+    infer: bool | None = None,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> TraceReader:
@@ -214,7 +215,9 @@ def open_reader(
         *(PhaseRule.excluding(pattern) for pattern in excluded),
         *(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items()),
     )
-    trace_options = TraceOptions(phase_rules=rules, is_strict=strict, use_cache=cache, memory_limit=memory_limit)
+    trace_options = TraceOptions(
+        phase_rules=rules, is_strict=strict, infers=infer, use_cache=cache, memory_limit=memory_limit
+    )
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),

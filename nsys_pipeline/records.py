@@ -281,6 +281,9 @@ class Phase:
     devices: list[PhaseDevice]
     budget: Budget
     measured: Measured | None
+    source: str | None = None
+    score: float | None = None
+    evidence: str | None = None
 
     @property
     def counted_occurrences(self) -> int:

@@ -132,6 +132,14 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
 ]
+InferOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--infer/--no-infer",
+        help="Infer phases from the launches, and heed no ranges [if no range is a phase].",
+        rich_help_panel=_TRACE,
+    ),
+]
 CacheOption = Annotated[
     bool,
     typer.Option("--cache/--no-cache", help="Keep the prepared tables for the next run.", rich_help_panel=_TRACE),
@@ -166,6 +174,7 @@ def trace_options(
     phase: list[str] | None = None,
     not_phase: list[str] | None = None,
     strict: bool = False,
+    infer: bool | None = None,
     cache: bool = True,
     memory_limit: str | None = None,
     unpack_limit: str | None = None,
@@ -182,6 +191,7 @@ def trace_options(
             *(PhaseRule.from_option(text) for text in phase or ()),
         ),
         is_strict=strict,
+        infers=infer,
         use_cache=cache,
         memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,
         unpack_limit=unpack_limit,

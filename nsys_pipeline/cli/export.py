@@ -12,6 +12,7 @@ import typer
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
+    InferOption,
     KvDtypeOption,
     MaxContextOption,
     ModelOption,
@@ -66,6 +67,7 @@ def export(
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
     strict: StrictOption = False,
+    infer: InferOption = None,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -83,7 +85,9 @@ def export(
     a report or is a copy of an export.
     """
     if to == _PERFETTO:
-        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
+        opening = trace_options(
+            phase=phase, not_phase=not_phase, strict=strict, infer=infer, unpack_limit=unpack_limit, nsys=nsys
+        )
         sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
         return
     if to is not None:

@@ -11,6 +11,7 @@ from nsys_pipeline.inputs.options import AnalysisOptions
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+    from nsys_pipeline.infer import Inference
     from nsys_pipeline.inputs.costs import Costs
     from nsys_pipeline.inputs.peaks import Peaks
     from nsys_pipeline.inputs.run import ModelOfRun
@@ -26,11 +27,19 @@ class Inputs:
     """
 
     def __init__(
-        self, connection: DuckDBPyConnection, *, phase_rules: Sequence[PhaseRule] = (), is_strict: bool = False
+        self,
+        connection: DuckDBPyConnection,
+        *,
+        phase_rules: Sequence[PhaseRule] = (),
+        is_strict: bool = False,
+        is_inference_forced: bool = False,
     ) -> None:
         self.connection = connection
         self.phase_rules = tuple(phase_rules)
         self.is_strict = is_strict
+        self.is_inference_forced = is_inference_forced
+        #: Whether phases are inferred from the launches; the trace decides it before anything reads them.
+        self.infers = is_inference_forced
         self._options: AnalysisOptions | None = None
 
     def make(self, name: str) -> None:
@@ -52,6 +61,13 @@ class Inputs:
         for name in ("run", "steps", "peaks", "costs"):
             self.__dict__.pop(name, None)
         return True
+
+    @cached_property
+    def inference(self) -> Inference:
+        """Phases inferred from the launches. Needs attribute._telling_launches if they are wanted."""
+        from nsys_pipeline.inputs.inferred import find_phases
+
+        return find_phases(self)
 
     @cached_property
     def run(self) -> ModelOfRun:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from nsys_pipeline.inputs import costs, notices, ops, peaks, ranges, run, shapes
+from nsys_pipeline.inputs import costs, inferred, notices, ops, peaks, ranges, run, shapes
 from nsys_pipeline.inputs.inputs import Inputs
 
 _MARKS = ("load.nvtx_marks",)
@@ -32,6 +32,9 @@ INPUTS: Mapping[str, Input] = {
     "input.phase_rules": Input(ranges.create_phase_rules, of_analysis=False),
     "input.range_roles": Input(ranges.create_range_roles, ("load.range_names",), of_analysis=False),
     "input.library_ranges": Input(ranges.create_library_ranges, ("load.range_names",), of_analysis=False),
+    # What they are made from is added if phases are to be inferred: see Trace.
+    "input.inferred_phases": Input(inferred.create_inferred_phases, of_analysis=False),
+    "input.inference": Input(inferred.create_inference, of_analysis=False),
     "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute._marked_phases",), of_analysis=False),
     "input.model": Input(run.create_model, (*_MARKS,)),
     "input.peaks": Input(peaks.create_peaks, _DEVICES),

@@ -114,7 +114,8 @@ def _phases(report: Report) -> Section:
         _between(rows, "mfu_busy", lambda values: Column.percent("MFU\nbusy %", values, most=2)),
         _between(rows, "mbu_busy", lambda values: Column.percent("MBU\nbusy %", values, most=2)),
     ]
-    notes = [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
+    notes = [Note(phase.name, f"inferred: {phase.evidence}") for phase in report.phases if phase.evidence]
+    notes += [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
     if has_work_outside(report):
         notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
     table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))

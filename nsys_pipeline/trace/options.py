@@ -18,13 +18,16 @@ DEFAULT_MEMORY_LIMIT = "1500MB"
 class TraceOptions:
     """Options of `open_trace`.
 
-    `phase_rules` and `is_strict` decide which phase GPU work belongs to; the rest leaves every number as it is.
+    `phase_rules`, `is_strict` and `infers` decide which phase GPU work belongs to; the rest leaves every number as it
+    is. `infers`: phases are inferred from the launches, and ranges are no phases (True); never (False); if no range is
+    a phase (None).
     `memory_limit` bounds the memory of the process ('1GB', '800MB'): past it, work spills to disk. `unpack_limit`
     bounds what a packed trace unpacks to ('50GB'; None: see `unpack.limit_of`). Raises UsageError for no amount.
     """
 
     phase_rules: tuple[PhaseRule, ...] = ()
     is_strict: bool = False
+    infers: bool | None = None
     use_cache: bool = True
     cache_dir: Path | None = None
     memory_limit: str = DEFAULT_MEMORY_LIMIT
@@ -50,4 +53,4 @@ class TraceOptions:
     def identity(self) -> str:
         """What of these options changes the tables of a trace: part of the key of its cache."""
         rules = ";".join(rule.option for rule in self.phase_rules)
-        return f"strict={self.is_strict};{rules}"
+        return f"strict={self.is_strict};infer={self.infers};{rules}"

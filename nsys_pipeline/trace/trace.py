@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from nsys_pipeline.duck import is_disk_full
 from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     from nsys_pipeline.inputs import AnalysisOptions
 
+# Relations without rows in a trace in which no range is a phase.
+RANGES_OF_PHASES = ("attribute._phase_candidates", "attribute._warmup_phases")
+INFERRED = ("input.inferred_phases", "input.inference")
 # What goes into the cache, for the next run to find there: all of the attribution, and nothing that rests on a model.
 KEPT = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
@@ -35,7 +39,8 @@ KEPT = (
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
     "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
     "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
-    "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", KEPT_FINDINGS,
+    "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
+    "attribute.inference", KEPT_FINDINGS,
 )  # fmt: skip
 
 
@@ -84,7 +89,12 @@ class Trace:
             raise
         from nsys_pipeline.inputs.registry import NEEDS, OF_ANALYSIS
 
-        self.inputs = Inputs(self.connection, phase_rules=self.options.phase_rules, is_strict=self.options.is_strict)
+        self.inputs = Inputs(
+            self.connection,
+            phase_rules=self.options.phase_rules,
+            is_strict=self.options.is_strict,
+            is_inference_forced=bool(self.options.infers),
+        )
         self.runner = Runner(
             self.connection,
             self._make_external,
@@ -134,10 +144,26 @@ class Trace:
     def _build(self, targets: Sequence[str]) -> None:
         self._read_ahead(targets)
         try:
+            if not set(INFERRED).isdisjoint(self.runner.closure(targets)):
+                self._decide_inference(targets)
             self.runner.build(*targets)
         finally:
             # Damage is the better reason for whatever else went wrong.
             self._file.settle()
+
+    def _decide_inference(self, targets: Sequence[str]) -> None:
+        """Have phases inferred if they are wanted, or if no range is a phase."""
+        infers = self.options.infers
+        if infers is None:
+            self.runner.build(*RANGES_OF_PHASES)
+            infers = not any(
+                self.connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall()  # noqa: S608 - our own names
+                for name in RANGES_OF_PHASES
+            )
+        self.inputs.infers = infers
+        if infers:
+            self.runner.needs = {**self.runner.needs, **dict.fromkeys(INFERRED, NEEDS_OF_INFERENCE)}
+            self._read_ahead(targets)
 
     @contextmanager
     def reading(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 -- Counts and sums cover every occurrence, warm-up included; tokens, flops, bytes, MFU, MBU and SOL leave warm-up out.
 -- Grain: phase.
 -- materialize: table
--- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model, attribute.phase_sources
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges, warm-up included.
@@ -73,6 +73,10 @@
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
 --   is_lower_bound       BOOLEAN  Whether parts of the model that nobody counts may have run in it: then FLOPs, bytes, MFU and
 --                                 MBU are lower bounds. NULL without FLOPs.
+--   source               VARCHAR  What says that it is a phase: 'markers', 'rules', 'options' (--phase) or 'inferred' (from the
+--                                 launches, see docs/inference.md).
+--   score                DOUBLE   Of an inferred phase: share of the work that agrees, the least. Else NULL.
+--   evidence             VARCHAR  Of an inferred phase: what says so, in one line. Else NULL.
 WITH work AS (
     SELECT
         phase, sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
@@ -167,7 +171,8 @@ SELECT
     CASE
         WHEN coalesce(c.flops, c.flops_min) IS NOT NULL
             THEN w.phase <> 'decode' AND EXISTS (FROM input.model WHERE not_counted IS NOT NULL)
-    END AS is_lower_bound
+    END AS is_lower_bound,
+    told.source, told.score, told.evidence
 FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)
 LEFT JOIN busy USING (phase)
@@ -176,4 +181,5 @@ LEFT JOIN idle USING (phase)
 LEFT JOIN api USING (phase)
 LEFT JOIN per_token USING (phase)
 LEFT JOIN warmup_work USING (phase)
+LEFT JOIN attribute.phase_sources AS told USING (phase)
 LEFT JOIN estimate.phase_costs AS c USING (phase)

@@ -1,11 +1,12 @@
 -- One row per range that GPU work may belong to as a phase; attribute.phase_ranges has those of them that count.
+-- Where no range is a phase, or `--infer` says so, they are the phases that were inferred from the launches.
 -- A range that encloses ranges of its own phase is a loop around them: what lies between them is in no phase.
 -- A warm-up range without phases inside is a phase called `warmup`.
 -- Grain: occurrence_id.
 -- materialize: table
--- requires: attribute._phase_candidates, attribute._warmup_phases, macros.innermost_segments, attribute._request_spans, attribute._warmup_spans
+-- requires: attribute._phase_candidates, attribute._warmup_phases, macros.innermost_segments, attribute._request_spans, attribute._warmup_spans, attribute._inferred_phases, attribute.inference
 -- columns:
---   occurrence_id BIGINT   The range. Joins load.nvtx_ranges on range_id.
+--   occurrence_id BIGINT   The range. Joins load.nvtx_ranges on range_id, or attribute._inferred_phases.
 --   phase         VARCHAR  'prefill', 'decode', or the name that the rule gives.
 --   kind          VARCHAR  'push_pop' or 'start_end'.
 --   process_key   BIGINT   Joins load.processes.
@@ -20,6 +21,7 @@
 WITH step AS (
     SELECT *
     FROM attribute._phase_candidates
+    WHERE NOT (SELECT is_forced FROM attribute.inference)
     -- The earliest end of what starts later is inside it: then it encloses that.
     QUALIFY NOT coalesce(
         min(CASE WHEN kind = 'push_pop' THEN end_ns END) OVER (
@@ -37,6 +39,10 @@ occurrence AS (
     UNION ALL
     SELECT range_id, 'warmup', 'push_pop', process_key, global_tid, start_ns, end_ns, is_closed, false, NULL, true
     FROM attribute._warmup_phases
+    WHERE NOT (SELECT is_forced FROM attribute.inference)
+    UNION ALL
+    SELECT occurrence_id, phase, 'push_pop', process_key, global_tid, start_ns, end_ns, true, false, NULL, false
+    FROM attribute._inferred_phases
 ),
 grouped AS (
     SELECT

@@ -1,0 +1,168 @@
+"""Phases of a trace without markers, each with a score and the evidence in one line."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+
+import attrs
+
+from nsys_pipeline.infer.launches import Launch, Pass, by_thread, lookups_before
+from nsys_pipeline.infer.names import name_passes
+from nsys_pipeline.infer.passes import Cut, find_passes
+from nsys_pipeline.infer.training import Step, find_steps
+
+# Copies of tokens and tables to the GPU before the first pass: so many at most, and so near to each other.
+_PREPARATIONS, _NEAR_NS = 32, 5_000_000
+_UNNAMED = "repeat "
+
+
+@attrs.frozen
+class InferredPhase:
+    """One occurrence, on the thread that launched it. `score`: share of what was looked at that agrees, 0 to 1."""
+
+    phase: str
+    process_key: int
+    global_tid: int
+    start_ns: int
+    end_ns: int
+    score: float
+    evidence: str
+
+
+@attrs.frozen
+class Inference:
+    """What was inferred; where that is nothing, `reason` says why in one line."""
+
+    phases: tuple[InferredPhase, ...]
+    reason: str | None = None
+
+
+def infer(launches: Sequence[Launch]) -> Inference:
+    """Phases of `launches`, which are ordered by thread and time. Abstains where the evidence does not agree."""
+    phases: list[InferredPhase] = []
+    reasons: list[tuple[int, str]] = []
+    processes: dict[int, list[Launch]] = {}
+    for one in launches:
+        processes.setdefault(one.process_key, []).append(one)
+    for _, mine in sorted(processes.items()):
+        if any(one.role == "optimizer" for one in mine):
+            steps, reason = find_steps(sorted(mine, key=lambda one: one.start_ns))
+            phases += _of_steps(mine[0].process_key, steps)
+            if reason:
+                reasons.append((len(mine), reason))
+            continue
+        is_paged = any(one.role == "cache" for one in mine)
+        for thread in by_thread(mine).values():
+            cut = find_passes(thread)
+            if cut.reason:
+                reasons.append((len(thread), cut.reason))
+                continue
+            name_passes(thread, cut.passes, is_paged=is_paged)
+            phases += _of_passes(thread, cut)
+    if phases:
+        return Inference(tuple(_lettered(phases)))
+    return Inference((), max(reasons)[1] if reasons else "no kernels that tell a pass through a language model")
+
+
+def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase]:
+    evidence = f"{len(steps)} × (loss, then gradients, then optimizer kernels)"
+    for step in steps:
+        for name in ("forward", "backward", "optimizer"):
+            start_ns, end_ns = getattr(step, f"{name}_ns")
+            yield InferredPhase(name, process_key, step.global_tid, start_ns, end_ns, step.score, evidence)
+
+
+def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[InferredPhase]:
+    """Passes as host intervals: from the end of the pass before, or the first launch, to the end of the sampling."""
+    counts = Counter(map(_kind, cut.passes))
+    sampled = {_kind(one) for one in cut.passes if one.tail is not None}
+    found: list[InferredPhase] = []
+    before: Pass | None = None
+    last_ns = 0
+    for one, following in zip_longest(cut.passes, cut.passes[1:]):
+        is_next = one.is_chained and before is not None
+        start_ns = launches[_start(launches, one, last_ns if is_next else None)].start_ns
+        # The host's work between two steps is the later one's; before a prompt it may be waiting for a request.
+        if is_next and before is not None and one.name in ("decode", before.name):
+            start_ns = last_ns + 1
+        start_ns = max(start_ns, last_ns + 1)
+        end_ns = launches[_end(launches, one, following)].end_ns
+        if following is not None:
+            next_ns = launches[_start(launches, following, None)].start_ns - 1
+            # A pass without a sampling of its own lasts until the next one starts.
+            is_open = one.tail is None and one.layers and following.is_chained
+            end_ns = next_ns if is_open else min(end_ns, next_ns)
+        if end_ns > start_ns:
+            thread = launches[one.first]
+            found.append(
+                InferredPhase(
+                    one.name or f"{_UNNAMED}{one.layers} {one.graphs > 0}",
+                    thread.process_key,
+                    thread.global_tid,
+                    start_ns,
+                    end_ns,
+                    round(cut.regular_ratio, 2),
+                    _evidence(one, counts[_kind(one)], is_sampled=_kind(one) in sampled),
+                )
+            )
+        last_ns, before = end_ns, one
+    return found
+
+
+def _kind(one: Pass) -> tuple[str | None, int, bool]:
+    return one.name, one.layers, one.graphs > 0
+
+
+def _start(launches: Sequence[Launch], one: Pass, after_ns: int | None) -> int:
+    """Index of the first launch of a pass: behind the pass before it, else the lookup of its tokens."""
+    index = one.first
+    if after_ns is not None:
+        while index > 0 and launches[index - 1].start_ns > after_ns:
+            index -= 1
+        return index
+    lookups = lookups_before(launches, one.first)
+    index = lookups[-1] if lookups else one.first
+    for _ in range(_PREPARATIONS):
+        if not index or launches[index - 1].role not in ("to_device", "cache"):
+            break
+        if launches[index].start_ns - launches[index - 1].end_ns > _NEAR_NS:
+            break
+        index -= 1
+    return index
+
+
+def _end(launches: Sequence[Launch], one: Pass, following: Pass | None) -> int:
+    """Index of the last launch of a pass: its sampling, and copies of what was sampled to the host."""
+    if one.tail is None:
+        return one.last
+    end = one.tail
+    for index in range(one.tail + 1, following.first if following else len(launches)):
+        role = launches[index].role
+        if role in ("to_device", "lookup", "attention", "softmax", "graph"):
+            break
+        if role == "to_host":
+            end = index
+    return end
+
+
+def _evidence(one: Pass, count: int, *, is_sampled: bool) -> str:
+    what = f"{one.layers} attention layers" if one.layers else "one CUDA graph"
+    told = {
+        "decode": "one token of each sequence" if one.layers else "after a prefill, again and again",
+        "prefill": "many tokens of each sequence",
+        None: "the launches do not tell whether prefill, decode or both",
+    }[one.name]
+    return f"{count} × ({what}{', then sampling' if is_sampled else ''}); {told}"
+
+
+def _lettered(phases: Sequence[InferredPhase]) -> list[InferredPhase]:
+    """Unnamed repeats as `repeat A`, `repeat B`, … by how often they come."""
+    counts = Counter(one.phase for one in phases if one.phase.startswith(_UNNAMED))
+    letters = {name: f"{_UNNAMED}{_letters(index)}" for index, (name, _) in enumerate(counts.most_common())}
+    return [attrs.evolve(one, phase=letters.get(one.phase, one.phase)) for one in phases]
+
+
+def _letters(index: int) -> str:
+    return (_letters(index // 26 - 1) if index >= 26 else "") + chr(ord("A") + index % 26)

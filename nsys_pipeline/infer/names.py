@@ -1,0 +1,109 @@
+"""What a pass is: decode (one token of each sequence) or prefill (many).
+
+Evidence: blocks of the activations' grids count tokens, blocks of the sampling's grid count sequences, and products,
+lookups and attention kernels that are made for a few rows say that there are few. A pass is named only if all agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from nsys_pipeline.infer.launches import Launch, Pass, lookups_before
+
+#: More tokens for each sequence than a decode step: 4 times. An engine pads its batches, at most to twice the size.
+PROMPT_RATIO = 4.0
+DECODE_RATIO = 1.5
+PADDED_RATIO = 3.0
+#: Products of so many rows are of a few; or of twice as many rows as there are sequences.
+FEW_ROWS = 16
+#: Decode steps that are believed without any prefill beside them.
+MIN_DECODES = 8
+
+
+@attrs.frozen
+class _Sizes:
+    """`tokens`: of a sequence, in a unit that all passes of a thread share; None if unknown. `is_few`: few rows."""
+
+    one: Pass
+    tokens: float | None
+    is_few: bool
+
+
+def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged: bool) -> None:
+    """Set the names of `passes` of one thread. `is_paged`: of an engine whose passes may mix prompts and decoding."""
+    _fill_rows(passes)
+    sizes = [_Sizes(one, _tokens(launches, one), _is_for_few_rows(launches, one)) for one in passes]
+    one_token = _one_token(sizes)
+    if one_token is None:
+        return
+    highest = PADDED_RATIO if is_paged else DECODE_RATIO
+    for size in sizes:
+        if size.tokens is None:
+            continue
+        if size.is_few and size.tokens <= highest * one_token:
+            size.one.name = "decode"
+        elif size.tokens >= PROMPT_RATIO * one_token and not is_paged:
+            # A pass of an engine may hold requests that decode, too: nothing in it tells.
+            size.one.name = "prefill"
+    if not is_paged:
+        _name_graphs(passes)
+
+
+def _one_token(sizes: Sequence[_Sizes]) -> float | None:
+    """Size of a pass of one token for each sequence; None if that cannot be told from short prompts."""
+    few = [size for size in sizes if size.is_few and size.one.layers]
+    known = sorted(size.tokens for size in few if size.tokens is not None)
+    if not known or len(known) < 0.9 * len(few):
+        return None
+    one_token = known[len(known) // 20]
+    prompts = [size.tokens is not None and size.tokens >= PROMPT_RATIO * one_token for size in sizes]
+    if not any(prompts) and len(known) < MIN_DECODES:
+        return None
+    layers = min(size.one.layers for size in few)
+    # More layers in a pass that is no prompt: two models, one of which may draft for the other.
+    if any(
+        size.one.layers > layers and (size.is_few or not is_prompt)
+        for size, is_prompt in zip(sizes, prompts, strict=True)
+    ):
+        return None
+    return one_token
+
+
+def _name_graphs(passes: Sequence[Pass]) -> None:
+    """A graph that is launched again and again after a prompt is the step that follows a prompt."""
+    before: Pass | None = None
+    for one in passes:
+        if one.graphs and not one.layers and one.is_chained and before is not None and before.name:
+            one.name = "decode"
+        before = one
+
+
+def _fill_rows(passes: Sequence[Pass]) -> None:
+    """A pass that is sampled inside a graph has as many sequences as the others, if they all have the same number."""
+    known = {one.rows for one in passes if one.rows}
+    if len(known) == 1:
+        for one in passes:
+            one.rows = one.rows or min(known)
+
+
+def _tokens(launches: Sequence[Launch], one: Pass) -> float | None:
+    first, last = launches[one.body], launches[one.last]
+    count = last.activations - first.activations
+    blocks = last.activation_blocks - first.activation_blocks
+    # A grid of one block says nothing about how few tokens there are.
+    if one.layers < 2 or not one.rows or not count or blocks < 2 * count:
+        return None
+    return blocks / one.rows
+
+
+def _is_for_few_rows(launches: Sequence[Launch], one: Pass) -> bool:
+    first, last = launches[one.body], launches[one.last]
+    gemms, tile_rows = last.gemms - first.gemms, last.tile_rows - first.tile_rows
+    if gemms and tile_rows <= max(FEW_ROWS, 2 * one.rows) * gemms:
+        return True
+    if any(launch.is_few for launch in launches[one.body : one.last + 1] if launch.role == "attention"):
+        return True
+    lookups = [launches[index].is_few for index in lookups_before(launches, one.first)]
+    return bool(lookups) and all(lookups)

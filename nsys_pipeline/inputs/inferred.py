@@ -1,0 +1,50 @@
+"""Phases that no range marks, as the attribution reads them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nsys_pipeline.duck import create_from_rows, scalar
+from nsys_pipeline.infer import COLUMNS, Inference, Launch, infer
+
+if TYPE_CHECKING:
+    from nsys_pipeline.inputs.inputs import Inputs
+
+#: What the inference reads, if it is wanted.
+NEEDS = ("load.nvtx_ranges", "attribute._telling_launches")
+_LAUNCHES = f"""
+    SELECT {", ".join(COLUMNS)}
+    FROM attribute._telling_launches
+    ORDER BY global_tid, launch_start_ns, start_ns, op_id
+"""  # noqa: S608 - our own columns
+
+
+def find_phases(inputs: Inputs) -> Inference:
+    """What the launches say, or nothing if nobody wants to know."""
+    if not inputs.infers:
+        return Inference(())
+    return infer([Launch(*row) for row in inputs.connection.execute(_LAUNCHES).fetchall()])
+
+
+def create_inferred_phases(inputs: Inputs) -> None:
+    """`input.inferred_phases`: one row per occurrence, with numbers that no range has."""
+    types = {
+        "occurrence_id": "BIGINT", "phase": "VARCHAR", "process_key": "BIGINT", "global_tid": "BIGINT",
+        "start_ns": "BIGINT", "end_ns": "BIGINT", "score": "DOUBLE", "evidence": "VARCHAR",
+    }  # fmt: skip
+    phases = inputs.inference.phases
+    first = 0
+    if phases:
+        first = 1 + scalar(inputs.connection, "SELECT coalesce(max(range_id), 0) FROM load.nvtx_ranges")
+    rows = (
+        (first + index, one.phase, one.process_key, one.global_tid, one.start_ns, one.end_ns, one.score, one.evidence)
+        for index, one in enumerate(phases)
+    )
+    create_from_rows(inputs.connection, "input.inferred_phases", types, rows)
+
+
+def create_inference(inputs: Inputs) -> None:
+    """`input.inference`: one row that says whether phases were looked for, and why there are none."""
+    types = {"is_wanted": "BOOLEAN", "is_forced": "BOOLEAN", "reason": "VARCHAR"}
+    row = (inputs.infers, inputs.is_inference_forced, inputs.inference.reason)
+    create_from_rows(inputs.connection, "input.inference", types, [row])

@@ -1,0 +1,14 @@
+-- Phases that no range marks, inferred from the launches: see docs/inference.md. None where ranges say what the phases are.
+-- Grain: occurrence_id.
+-- materialize: table
+-- requires: input.inferred_phases
+-- columns:
+--   occurrence_id BIGINT   A number that no range has.
+--   phase         VARCHAR  'prefill', 'decode', 'forward', 'backward', 'optimizer', or 'repeat A' if it is not told.
+--   process_key   BIGINT   Joins load.processes.
+--   global_tid    BIGINT   Thread that launched it. Joins load.threads.
+--   start_ns      BIGINT   Unit: ns.
+--   end_ns        BIGINT   Unit: ns.
+--   score         DOUBLE   Share of the thread's work of its kind that agrees, 0 to 1.
+--   evidence      VARCHAR  What says so, in one line.
+SELECT occurrence_id, phase, process_key, global_tid, start_ns, end_ns, score, evidence FROM input.inferred_phases

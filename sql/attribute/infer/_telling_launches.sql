@@ -1,0 +1,79 @@
+-- Launches of the work that tells where a pass through a model starts, ends, and what it is, in the order of each thread.
+-- Grain: op_id; products and activations are only counted. A row of role 'call' has none.
+-- materialize: temporary
+-- requires: load.gpu_ops, load.api_calls, load.launch_configs, load.memop_details, attribute._kernel_roles
+-- columns:
+--   process_key     BIGINT   Joins load.processes.
+--   global_tid      BIGINT   The launching thread. Joins load.threads.
+--   launch_start_ns BIGINT   Entry of the launching call. Unit: ns.
+--   launch_end_ns   BIGINT   Return of the launching call. Unit: ns.
+--   role            VARCHAR  As in attribute._kernel_roles, or 'graph' (a whole one), 'to_host', 'to_device' (copies), or
+--                            'call': the last call, whatever it does, of a thread of autograd before an optimizer kernel.
+--   kind_id         BIGINT   Same for the same kernel or graph.
+--   is_few          BOOLEAN  As in attribute._kernel_roles.
+--   blocks          BIGINT   Blocks of its grid, 0 if that is not known.
+--   gemms           BIGINT   Products that its thread launched until then.
+--   tile_rows       BIGINT   Sum over these of the column of that name in attribute._kernel_roles.
+--   activations     BIGINT   Activations that its thread launched until then.
+--   activation_blocks BIGINT Blocks of their grids.
+--   start_ns        BIGINT   Start on the GPU. Unit: ns.
+--   op_id           BIGINT   Joins load.gpu_ops, NULL for 'call'.
+WITH direction AS (
+    SELECT
+        op_id, CASE direction WHEN 'Device-to-Host' THEN 'to_host' WHEN 'Host-to-Device' THEN 'to_device' END AS role
+    FROM load.memop_details
+    WHERE direction IN ('Device-to-Host', 'Host-to-Device')
+),
+op AS (
+    SELECT
+        o.op_id, o.process_key, o.correlation_id, o.start_ns, r.role, o.full_name_id AS kind_id, r.is_few,
+        r.tile_rows
+    FROM load.gpu_ops AS o JOIN attribute._kernel_roles AS r ON r.name_id IS NOT DISTINCT FROM o.name_id
+        AND r.full_name_id IS NOT DISTINCT FROM o.full_name_id
+    WHERE o.kind = 'kernel'
+    UNION ALL
+    SELECT op_id, process_key, correlation_id, start_ns, 'graph', graph_node_id, false, NULL
+    FROM load.gpu_ops
+    WHERE kind = 'graph'
+    UNION ALL
+    SELECT o.op_id, o.process_key, o.correlation_id, o.start_ns, d.role, NULL, false, NULL
+    FROM load.gpu_ops AS o JOIN direction AS d USING (op_id)
+),
+launch AS (
+    SELECT
+        o.op_id, o.process_key, c.global_tid, c.start_ns AS launch_start_ns, c.end_ns AS launch_end_ns, o.start_ns, o.role,
+        o.kind_id, o.is_few, o.tile_rows, coalesce(g.grid_x * g.grid_y * g.grid_z, 0) AS blocks
+    FROM op AS o
+    JOIN load.api_calls AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key
+    LEFT JOIN load.launch_configs AS g ON g.op_id = o.op_id
+),
+counted AS (
+    SELECT
+        *,
+        count(*) FILTER (role = 'gemm') OVER sofar AS gemms,
+        coalesce(sum(tile_rows) FILTER (role = 'gemm') OVER sofar, 0)::BIGINT AS all_tile_rows,
+        count(*) FILTER (role = 'activation') OVER sofar AS activations,
+        coalesce(sum(blocks) FILTER (role = 'activation') OVER sofar, 0)::BIGINT AS activation_blocks
+    FROM launch
+    WINDOW sofar AS (
+        PARTITION BY global_tid ORDER BY launch_start_ns, start_ns, op_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+    )
+),
+grad_call AS (
+    SELECT process_key, global_tid, start_ns, end_ns
+    FROM load.api_calls
+    WHERE global_tid IN (SELECT global_tid FROM launch WHERE role = 'backward')
+        AND global_tid NOT IN (SELECT global_tid FROM launch WHERE role = 'optimizer')
+),
+last_call AS (
+    SELECT DISTINCT c.process_key, c.global_tid, c.start_ns, c.end_ns
+    FROM launch AS o ASOF JOIN grad_call AS c ON c.process_key = o.process_key AND c.start_ns <= o.launch_start_ns
+    WHERE o.role = 'optimizer'
+)
+SELECT
+    process_key, global_tid, launch_start_ns, launch_end_ns, role, kind_id, is_few, blocks, gemms, all_tile_rows AS tile_rows, activations,
+    activation_blocks, start_ns, op_id
+FROM counted
+WHERE role NOT IN ('gemm', 'activation')
+UNION ALL
+SELECT process_key, global_tid, start_ns, end_ns, 'call', NULL, false, 0, 0, 0, 0, 0, NULL, NULL FROM last_call

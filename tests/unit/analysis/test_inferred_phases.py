@@ -1,0 +1,128 @@
+"""A trace without ranges: phases from the launches themselves, and what says so."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline import open as open_trace_of
+from nsys_pipeline.analysis import analyze
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.cli.run import run
+from tests.support.real_traces import unpack_by_name
+from tests.support.trace_builder import ThreadBuilder, TraceBuilder
+
+SAMPLE = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::ArgMaxOps<float>>>(T3)"
+NAMES = {
+    "lookup": "void at::native::indexSelectSmallIndex<c10::BFloat16>(T1)",
+    "gemm": "nvjet_tst_64x8_64x16_2x1_v_bz_TNT",
+    "attention": "void flash_fwd_splitkv_kernel<Flash_fwd_kernel_traits>(Flash_fwd_params)",
+    "activation": "void at::native::vectorized_elementwise_kernel<4, at::native::silu_kernel(T1)>(int)",
+    "sample": SAMPLE,
+}
+
+
+def passes(thread: ThreadBuilder, count: int, *, layers: int = 3) -> None:
+    """Decode steps of a small model, 1000 ns each."""
+    for step in range(count):
+        at = 10_000 + 1_000 * step
+        kernels = ["lookup", *["gemm", "attention", "gemm", "activation"] * layers, "gemm", "sample"]
+        for index, name in enumerate(kernels):
+            start = at + 20 * index
+            blocks = {"activation": 8, "sample": 1}.get(name, 4)
+            thread.launch(start, gpu=(start + 5, start + 15), name=NAMES[name], gridX=blocks, gridY=1, gridZ=1)
+
+
+@pytest.fixture
+def unmarked(tmp_path: Path) -> Path:
+    trace = TraceBuilder().gpu()
+    passes(trace.process().thread(), 10)
+    return trace.write(tmp_path / "t.sqlite")
+
+
+@pytest.fixture
+def half_marked(tmp_path: Path) -> Path:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    passes(thread, 10)
+    thread.push(10_000, 15_000, "prefill")
+    return trace.write(tmp_path / "t.sqlite")
+
+
+def test_phases_have_source_score_and_evidence(unmarked: Path) -> None:
+    with open_trace(unmarked) as trace:
+        report = analyze(trace)
+
+    (phase,) = report.phases
+    assert (phase.name, phase.occurrences, phase.kernel_count) == ("decode", 10, 150)
+    assert (phase.source, phase.score) == ("inferred", 1.0)
+    assert phase.evidence == "10 × (3 attention layers, then sampling); one token of each sequence"
+    assert [one.code for one in report.findings if one.severity == "info"] == ["inferred_phases"]
+    assert not {"no_nvtx", "no_phases"} & {one.code for one in report.findings}
+    assert all(check.passed for check in report.checks)
+
+
+def test_ranges_say_what_the_phases_are_unless_the_user_wants_it_otherwise(half_marked: Path) -> None:
+    found = {}
+    for infers in (None, True, False):
+        with open_trace(half_marked, TraceOptions(infers=infers)) as trace:
+            found[infers] = {one.name: (one.occurrences, one.source) for one in analyze(trace).phases}
+
+    assert found == {
+        None: {"prefill": (1, "rules")}, True: {"decode": (10, "inferred")}, False: {"prefill": (1, "rules")},
+    }  # fmt: skip
+
+
+def test_no_infer_leaves_all_work_outside(unmarked: Path) -> None:
+    with open_trace(unmarked, TraceOptions(infers=False)) as trace:
+        report = analyze(trace)
+
+    assert report.phases == []
+    assert report.unattributed.kernel_count == 150
+    (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
+    assert finding.message == "the trace has no NVTX ranges, so all work is in no phase"
+
+
+def test_the_cache_keeps_what_was_inferred(unmarked: Path) -> None:
+    reports = []
+    for _ in range(2):
+        with open_trace(unmarked) as trace:
+            reports.append(analyze(trace))
+            is_cached = trace.is_cached
+
+    assert is_cached
+    assert reports[0] == reports[1]
+
+
+def test_the_command_line_and_python_have_the_option(half_marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, by_default, _ = run(capsys, "analyze", half_marked, "--format", "json")
+    _, forced, _ = run(capsys, "analyze", half_marked, "--infer", "--format", "json")
+    _, rows, _ = run(capsys, "sql", half_marked, "SELECT DISTINCT phase FROM phases", "--infer", "--format", "csv")
+
+    assert [one["name"] for one in json.loads(by_default)["phases"]] == ["prefill"]
+    phases = [(one["name"], one["source"], one["score"]) for one in json.loads(forced)["phases"]]
+    assert phases == [("decode", "inferred", 1.0)]
+    assert rows.split() == ["phase", "decode"]
+    with open_trace_of(half_marked, infer=True) as trace:
+        assert trace.sql("SELECT count(*) AS n FROM phases")["n"].to_list() == [10]
+
+
+def test_the_report_says_what_is_inferred(unmarked: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, text, _ = run(capsys, "analyze", unmarked)
+    assert "inferred: 10 × (3 attention layers, then sampling); one token of each sequence" in text
+
+
+def test_given_shapes_are_of_inferred_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = unpack_by_name("h100_gpu_metrics", tmp_path)
+    con = sqlite3.connect(path)
+    con.execute("DELETE FROM NVTX_EVENTS")
+    con.commit()
+    con.close()
+    query = "SELECT phase, sum(new_tokens) AS tokens FROM phases GROUP BY phase ORDER BY phase"
+
+    _, rows, _ = run(capsys, "sql", path, query, "--shape", "1x128+2", "--shape", "2x1024+16", "--format", "csv")
+
+    assert rows.splitlines()[1:] == [f"decode,{2 + 2 * 16}", f"prefill,{128 + 2 * 1024}"]

@@ -1,0 +1,64 @@
+"""Training steps: forward, backward and optimizer of the thread that runs the optimizer."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+
+from nsys_pipeline.infer import infer
+from tests.unit.infer.lanes import Lane, merged
+
+
+def trained(steps: int, *, layers: int = 4, uneven: bool = False) -> tuple[Lane, Lane]:
+    """The main thread and autograd's."""
+    main, autograd = Lane(1), Lane(2)
+    for step in range(steps):
+        main.add("to_device").add("lookup", 1)
+        for _ in range(layers * (1 + 3 * (step % 2)) if uneven else layers):
+            main.layer(2048, tile=256)
+        main.add("loss", 4)
+        autograd.at = main.at
+        autograd.add("backward", 5)
+        for _ in range(layers):
+            autograd.add("backward", 6)
+        autograd.add("call")
+        main.at = autograd.at
+        for _ in range(3):
+            main.add("optimizer", 8)
+    return main, autograd
+
+
+def test_a_step_is_forward_backward_and_optimizer() -> None:
+    main, autograd = trained(4)
+
+    found = infer(merged(main, autograd)).phases
+
+    assert [one.phase for one in found] == ["forward", "backward", "optimizer"] * 4
+    assert {one.global_tid for one in found} == {1}
+    assert all(before.end_ns < after.start_ns for before, after in pairwise(found))
+    lookups = [one.start_ns for one in main.launches if one.role == "lookup"]
+    assert [one.start_ns for one in found if one.phase == "forward"] == lookups
+    # Each of autograd's launches falls into a backward pass.
+    backward = [one for one in found if one.phase == "backward"]
+    assert all(any(one.start_ns <= launch.start_ns <= one.end_ns for one in backward) for launch in autograd.launches)
+
+
+def test_backward_work_of_the_same_thread_is_told_by_its_kernels() -> None:
+    lane = Lane()
+    for _ in range(5):
+        lane.add("lookup", 1).layer(64, tile=64).layer(64, tile=64).add("loss", 4)
+        lane.add("backward", 5).add("backward", 6).add("optimizer", 8)
+    assert Counter(one.phase for one in infer(lane.launches).phases) == {"forward": 5, "backward": 5, "optimizer": 5}
+
+
+def test_too_few_steps_and_uneven_ones_are_none() -> None:
+    assert infer(merged(*trained(2))).reason == "2 training steps, fewer than 3"
+    assert infer(merged(*trained(8, uneven=True))).phases == ()
+
+
+def test_optimizer_kernels_alone_are_no_training() -> None:
+    lane = Lane()
+    for _ in range(9):
+        lane.add("lookup", 1).layer(64, tile=64).add("optimizer", 8)
+    found = infer(lane.launches)
+    assert (found.phases, found.reason) == ((), "0 training steps, fewer than 3")
