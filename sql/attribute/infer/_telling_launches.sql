@@ -50,10 +50,10 @@ launch AS (
 counted AS (
     SELECT
         *,
-        count(*) FILTER (role = 'gemm') OVER sofar AS gemms,
-        coalesce(sum(tile_rows) FILTER (role = 'gemm') OVER sofar, 0)::BIGINT AS all_tile_rows,
-        count(*) FILTER (role = 'activation') OVER sofar AS activations,
-        coalesce(sum(blocks) FILTER (role = 'activation') OVER sofar, 0)::BIGINT AS activation_blocks
+        count(CASE WHEN role = 'gemm' THEN 1 END) OVER sofar AS gemms,
+        coalesce(sum(CASE WHEN role = 'gemm' THEN tile_rows END) OVER sofar, 0)::BIGINT AS all_tile_rows,
+        count(CASE WHEN role = 'activation' THEN 1 END) OVER sofar AS activations,
+        coalesce(sum(CASE WHEN role = 'activation' THEN blocks END) OVER sofar, 0)::BIGINT AS activation_blocks
     FROM launch
     WINDOW sofar AS (
         PARTITION BY global_tid ORDER BY launch_start_ns, start_ns, op_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
