@@ -481,6 +481,39 @@ class TrainingSummary:
 
 
 @attrs.frozen
+class RankRow:
+    """A rank of the job and what the measured time of its GPUs was spent on, in ns: a row of the view `rank_summary`.
+
+    `is_late`: the others wait for it in collectives, for `blamed_ns` in all; `reason`: 'compute', 'data' or 'host', on
+    which its GPUs spend `more_ns` more than those of the others.
+    """
+
+    rank: int | None
+    world: int | None
+    process_id: int
+    host_id: int
+    device_ids: list[int]
+    trace: str | None
+    window_ns: int | None
+    compute_ns: int | None
+    transfer_ns: int | None
+    wait_ns: int | None
+    copy_ns: int | None
+    idle_ns: int | None
+    blamed_ns: int | None
+    is_late: bool
+    reason: str | None
+    more_ns: int | None
+    flops: int | None
+    mfu_wall: float | None
+
+    @property
+    def name(self) -> str:
+        """What readers call it."""
+        return f"pid {self.process_id}" if self.rank is None else str(self.rank)
+
+
+@attrs.frozen
 class Report:
     """The whole analysis of one trace. `windows_ns`: GPU → its measured time, which all budgets together are of."""
 
@@ -496,6 +529,7 @@ class Report:
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
+    ranks: list[RankRow] = attrs.field(factory=list)
     verification: Verification | None = None
 
     @property

@@ -23,6 +23,7 @@ from nsys_pipeline.records import (
     OperatorRow,
     Phase,
     PhaseDevice,
+    RankRow,
     Report,
     ShapeRow,
     Step,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
-    "views.request_summary", "views.top_kernels", "views.training_summary", "views.verdicts",
+    "views.rank_summary", "views.request_summary", "views.top_kernels", "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
     "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
@@ -73,6 +74,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         operators=[OperatorRow(**row) for row in operators],
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
+        ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
     )
 
 

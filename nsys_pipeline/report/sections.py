@@ -35,6 +35,7 @@ from nsys_pipeline.report.phrases import (
     partly_line,
     title_lines,
 )
+from nsys_pipeline.report.ranks import ranks_section
 from nsys_pipeline.report.training import training_section
 from nsys_pipeline.report.verification import verification_lines
 
@@ -331,6 +332,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     budget_section,
     _phases,
     training_section,
+    ranks_section,
     _shapes,
     _operators,
     _requests,

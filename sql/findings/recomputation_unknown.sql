@@ -3,7 +3,7 @@
 -- severity: info
 -- message: HFU of the training steps {what}: {reason}
 -- hint: compare with `llmperf flops MODEL --train --checkpointing full`
--- concerns: views.training_steps
+-- concerns: estimate.training_steps
 -- requires: estimate.occurrence_costs, attribute.training_passes, attribute.recomputation
 -- columns:
 --   phase       VARCHAR The phase.

@@ -4,7 +4,7 @@
 -- as its kernels show: hfu_*_min is of the least that it may be.
 -- Grain: process_id, step; where several threads of a process train, thread_id, step.
 -- materialize: table
--- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, input.occurrence_shapes, input.shapes, input.model, load.ranks, macros.busy_ns, macros.covering_ns, macros.utilization
+-- requires: estimate.training_steps, load.ranks
 -- columns:
 --   process_id           BIGINT   Operating-system pid. Joins processes.
 --   thread_id            BIGINT   Operating-system tid, NULL if the process trains on one thread alone.
@@ -33,70 +33,12 @@
 --   hfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
-WITH pass AS (
-    SELECT
-        t.lane, t.step, t.part, s.new_tokens, c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops,
-        c.compute_ns / nullif(c.flops, 0) AS ns_per_flop
-    FROM attribute.training_passes AS t
-    LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
-    LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
-    LEFT JOIN input.shapes AS s ON s.shape_id = o.shape_id
-    WHERE t.step IS NOT NULL AND t.part <> 'optimizer'
-),
-cost AS (
-    SELECT
-        lane, step,
-        CASE WHEN count(flops) = count(*) THEN sum(flops::HUGEINT) END AS flops,
-        CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns) END AS compute_ns,
-        CASE
-            WHEN count(new_tokens) FILTER (part <> 'backward') = count(*) FILTER (part <> 'backward')
-                THEN sum(new_tokens) FILTER (part <> 'backward')
-        END AS tokens,
-        CASE
-            WHEN count(recomputed_flops) FILTER (part <> 'forward') = count(*) FILTER (part <> 'forward')
-                THEN sum(recomputed_flops::HUGEINT) FILTER (part <> 'forward')
-        END AS recomputed_flops,
-        sum(recomputed_min_flops::HUGEINT) FILTER (part <> 'forward') AS recomputed_min_flops,
-        CASE
-            WHEN count(recomputed_flops) FILTER (part <> 'forward') = count(*) FILTER (part <> 'forward')
-                THEN sum(recomputed_flops * ns_per_flop) FILTER (part <> 'forward')
-        END AS recomputed_ns,
-        sum(recomputed_min_flops * ns_per_flop) FILTER (part <> 'forward') AS recomputed_min_ns
-    FROM pass
-    GROUP BY lane, step
-),
-busy AS (
-    SELECT
-        json_extract(group_id, '$[0]')::BIGINT AS lane, json_extract(group_id, '$[1]')::BIGINT AS step,
-        count(*) AS device_count, sum(busy_ns)::BIGINT AS gpu_busy_ns
-    FROM macros.busy_ns('attribute._training_work_intervals')
-    GROUP BY ALL
-),
-degree AS (
-    SELECT coalesce(max(tp * pp), 1) AS gpus FROM input.model
-),
-step AS (
-    SELECT
-        s.*, s.end_ns - s.start_ns AS wall_ns, (c.tokens / d.gpus)::BIGINT AS tokens,
-        coalesce(b.device_count, 0) AS device_count, coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
-        c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops, c.recomputed_ns, c.recomputed_min_ns,
-        macros.covering_ns(s.end_ns - s.start_ns, b.gpu_busy_ns, (s.end_ns - s.start_ns) * b.device_count) AS cover_ns
-    FROM attribute.training_step_spans AS s
-    LEFT JOIN cost AS c USING (lane, step)
-    LEFT JOIN busy AS b USING (lane, step)
-    CROSS JOIN degree AS d
-)
 SELECT
     s.process_key & 16777215 AS process_id,
     CASE WHEN s.lane <> s.process_key THEN s.lane & 16777215 END AS thread_id,
-    r.rank, s.step, s.is_complete, s.is_warmup, s.is_cold, s.micro_batches, s.tokens, s.start_ns, s.end_ns, s.wall_ns,
-    s.first_pass_ns - s.start_ns AS input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops,
-    s.recomputed_min_flops, s.compute_ns, s.recomputed_ns, s.recomputed_min_ns,
-    macros.utilization(s.compute_ns, s.cover_ns) AS mfu_wall,
-    macros.utilization(s.compute_ns * s.device_count, s.gpu_busy_ns) AS mfu_busy,
-    macros.utilization(s.compute_ns + s.recomputed_ns, s.cover_ns) AS hfu_wall,
-    macros.utilization((s.compute_ns + s.recomputed_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy,
-    macros.utilization(s.compute_ns + s.recomputed_min_ns, s.cover_ns) AS hfu_wall_min,
-    macros.utilization((s.compute_ns + s.recomputed_min_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy_min
-FROM step AS s
-LEFT JOIN load.ranks AS r USING (process_key)
+    r.rank,
+    s.step, s.is_complete, s.is_warmup, s.is_cold, s.micro_batches, s.tokens, s.start_ns, s.end_ns, s.wall_ns,
+    s.input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops, s.recomputed_min_flops,
+    s.compute_ns, s.recomputed_ns, s.recomputed_min_ns, s.mfu_wall, s.mfu_busy, s.hfu_wall, s.hfu_busy,
+    s.hfu_wall_min, s.hfu_busy_min
+FROM estimate.training_steps AS s LEFT JOIN load.ranks AS r USING (process_key)

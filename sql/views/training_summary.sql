@@ -2,7 +2,7 @@
 -- Over the steps that are complete, not warm-up and not cold. Times are added up over ranks, so that utilization is that of
 -- all GPUs: what their FLOPs take at peak / the time that they had.
 -- Grain: one row; no row without such a step.
--- requires: views.training_steps, macros.covering_ns, macros.utilization
+-- requires: estimate.training_steps, macros.covering_ns, macros.utilization
 -- columns:
 --   steps                BIGINT   Steps, added up over ranks.
 --   left_out             BIGINT   Steps of warm-up, cold and incomplete ones.
@@ -25,12 +25,12 @@
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
 WITH measured AS (
-    SELECT *, is_complete AND NOT is_warmup AND NOT is_cold AS counts FROM views.training_steps
+    SELECT *, is_complete AND NOT is_warmup AND NOT is_cold AS counts FROM estimate.training_steps
 ),
 total AS (
     SELECT
         count(*) FILTER (counts) AS steps, count(*) FILTER (NOT counts) AS left_out,
-        count(DISTINCT (process_id, thread_id)) FILTER (counts) AS rank_count,
+        count(DISTINCT lane) FILTER (counts) AS rank_count,
         sum(micro_batches) FILTER (counts) AS micro_batches,
         CASE WHEN count(tokens) FILTER (counts) = count(*) FILTER (counts) THEN sum(tokens) FILTER (counts) END AS tokens,
         sum(wall_ns) FILTER (counts) AS wall_ns, median(wall_ns) FILTER (counts) AS median_wall_ns,
@@ -54,7 +54,7 @@ total AS (
 ),
 device AS (
     SELECT sum(device_count)::BIGINT AS device_count
-    FROM (SELECT max(device_count) AS device_count FROM measured WHERE counts GROUP BY process_id, thread_id)
+    FROM (SELECT max(device_count) AS device_count FROM measured WHERE counts GROUP BY lane)
 ),
 covered AS (
     SELECT t.*, d.device_count, macros.covering_ns(t.device_wall_ns, t.gpu_busy_ns, t.device_wall_ns) AS cover_ns

@@ -1,0 +1,61 @@
+"""Ranks of a job: what each one's time went to, and whom the others wait for."""
+
+from __future__ import annotations
+
+from nsys_pipeline.records import RankRow, Report
+from nsys_pipeline.report.document import Column, Note, Notes, Section, Table, Tone
+from nsys_pipeline.report.numbers import UNKNOWN, milliseconds
+
+#: More rows than a reader compares; the view has all.
+_MOST = 16
+_REASONS = {
+    "compute": "its kernels take {} ms longer than those of the others",
+    "data": "it takes {} ms longer until the first pass of its steps, as when it waits for data",
+    "host": "its GPU is idle for {} ms longer, for the host does something else",
+}
+
+
+def ranks_section(report: Report) -> Section | None:
+    """A row for each rank; None where there is only one."""
+    ranks = [rank for rank in report.ranks if rank.device_ids]
+    if len(ranks) < 2:
+        return None
+    rows = ranks if len(ranks) <= _MOST else sorted(ranks, key=_interest)[:_MOST]
+    columns = [
+        Column.text("rank", [rank.name for rank in rows]),
+        Column.text("GPU", [", ".join(map(str, rank.device_ids)) for rank in rows]),
+        Column.amount("measured\nms", [rank.window_ns for rank in rows], "ms"),
+        Column.percent("compute\n%", [_share(rank.compute_ns, rank) for rank in rows]),
+        Column.percent("transfer\n%", [_share(rank.transfer_ns, rank) for rank in rows]),
+        Column.percent("wait\n%", [_share(rank.wait_ns, rank) for rank in rows]),
+        Column.percent("copies\n%", [_share(rank.copy_ns, rank) for rank in rows]),
+        Column.percent("idle\n%", [_share(rank.idle_ns, rank) for rank in rows]),
+        Column.amount("others wait\nfor it ms", [rank.blamed_ns for rank in rows], "ms"),
+        Column.percent("MFU\nwall %", [rank.mfu_wall for rank in rows], most=2),
+    ]
+    notes = [
+        Note(f"rank {rank.name}", _lateness(rank), lead="late", lead_tone=Tone.bad) for rank in ranks if rank.is_late
+    ]
+    if len(ranks) > len(rows):
+        notes.append(
+            Note("", f'{len(ranks) - len(rows):,} more ranks: llmperf sql TRACE "from rank_summary"', tone=Tone.quiet)
+        )
+    title = "ranks: what the measured time of their GPUs was spent on"
+    return Section("ranks", (Table(columns), *([Notes(notes)] if notes else [])), title=title)
+
+
+def _interest(rank: RankRow) -> tuple[bool, int]:
+    """Late ranks first, then those that others wait for most."""
+    return not rank.is_late, -(rank.blamed_ns or 0)
+
+
+def _share(time_ns: int | None, rank: RankRow) -> float | None:
+    return None if time_ns is None or not rank.window_ns else time_ns / rank.window_ns
+
+
+def _lateness(rank: RankRow) -> str:
+    waited = UNKNOWN if rank.blamed_ns is None else milliseconds(rank.blamed_ns)
+    text = f"the others wait {waited} ms for it in collectives"
+    if rank.reason is None or rank.more_ns is None:
+        return f"{text}; the trace does not show why"
+    return f"{text}: {_REASONS[rank.reason].format(milliseconds(rank.more_ns))}"

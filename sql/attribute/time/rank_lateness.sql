@@ -1,0 +1,92 @@
+-- How long the other ranks wait for each rank in collectives, and what it has more of than they do before it comes.
+-- Algorithm: a rank is late for one of three reasons, in the time that its GPU has more of than those of the others on
+-- average: compute (kernels), data (before the first pass of a training step), host (all other idle time). Warm-up and cold
+-- occurrences are left out.
+-- Grain: process_key; ranks that share a GPU with others are left out.
+-- materialize: table
+-- requires: attribute.collectives, attribute.gpu_work, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, load.ranks
+-- columns:
+--   process_key BIGINT  Joins load.ranks.
+--   blamed_ns   BIGINT  Time that other ranks waited in collectives to which this one came last. Unit: ns.
+--   is_late     BOOLEAN Whether that is a millisecond at least, and far more than its share of all waiting: half of it and one
+--                       and a half times the share; or more than the share, if a reason has at least half of the time.
+--   compute_more_ns BIGINT  Kernel time beyond the mean of the other ranks. Unit: ns.
+--   data_more_ns    BIGINT  The same of the time before the first passes of training steps. Unit: ns.
+--   host_more_ns    BIGINT  The same of other time in which the GPU is idle. Unit: ns.
+--   reason          VARCHAR Of a late rank: the largest of the three, 'compute', 'data' or 'host'; NULL if it has no more of any.
+WITH member AS (
+    SELECT c.group_id, c.number, c.process_key, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last
+    FROM attribute.collectives AS c
+    JOIN attribute.gpu_work AS w USING (op_id)
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
+    WHERE c.group_id IS NOT NULL AND NOT p.is_warmup
+),
+collective AS (
+    SELECT group_id, number, sum(wait_ns) AS wait_ns, arg_max(process_key, is_last) AS process_key
+    FROM member
+    GROUP BY group_id, number
+),
+blamed AS (
+    SELECT process_key, sum(wait_ns)::BIGINT AS blamed_ns FROM collective GROUP BY process_key
+),
+device AS (
+    SELECT unnest(device_ids) AS device_id, process_key FROM load.ranks
+),
+alone AS (
+    SELECT any_value(process_key) AS process_key, device_id FROM device GROUP BY device_id HAVING count(*) = 1
+),
+spent AS (
+    SELECT
+        a.process_key,
+        coalesce(sum(t.time_ns) FILTER (t.class = 'compute'), 0) AS compute_ns,
+        coalesce(sum(t.time_ns) FILTER (t.class IN ('launch', 'latency', 'sync', 'api', 'host')), 0) AS idle_ns
+    FROM attribute.occurrence_times AS t
+    JOIN alone AS a USING (device_id)
+    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = t.occurrence_id
+    WHERE t.occurrence_id IS NOT NULL
+    GROUP BY a.process_key
+),
+fed AS (
+    SELECT process_key, sum(first_pass_ns - start_ns) AS data_ns
+    FROM attribute.training_step_spans
+    WHERE NOT is_cold AND NOT is_warmup
+    GROUP BY process_key
+),
+had AS (
+    SELECT
+        s.process_key, coalesce(b.blamed_ns, 0) AS blamed_ns, s.compute_ns, coalesce(f.data_ns, 0) AS data_ns,
+        greatest(0, s.idle_ns - coalesce(f.data_ns, 0)) AS host_ns
+    FROM spent AS s LEFT JOIN blamed AS b USING (process_key) LEFT JOIN fed AS f USING (process_key)
+),
+total AS (
+    SELECT
+        sum(blamed_ns) AS wait_ns, count(*) AS ranks, sum(compute_ns) AS compute_ns, sum(data_ns) AS data_ns,
+        sum(host_ns) AS host_ns
+    FROM had
+),
+compared AS (
+    SELECT
+        h.process_key, h.blamed_ns, h.blamed_ns / nullif(t.wait_ns, 0) AS share, 1 / t.ranks AS fair_share,
+        (h.compute_ns - (t.compute_ns - h.compute_ns) / nullif(t.ranks - 1, 0))::BIGINT AS compute_more_ns,
+        (h.data_ns - (t.data_ns - h.data_ns) / nullif(t.ranks - 1, 0))::BIGINT AS data_more_ns,
+        (h.host_ns - (t.host_ns - h.host_ns) / nullif(t.ranks - 1, 0))::BIGINT AS host_more_ns
+    FROM had AS h CROSS JOIN total AS t
+),
+judged AS (
+    SELECT
+        *, blamed_ns >= 1000000 AND (
+            share >= greatest(0.5, 1.5 * fair_share)
+            OR (share > fair_share AND greatest(compute_more_ns, data_more_ns, host_more_ns) >= 0.5 * blamed_ns)
+        ) AS is_late
+    FROM compared
+)
+SELECT
+    process_key, blamed_ns, coalesce(is_late, false) AS is_late, compute_more_ns, data_more_ns, host_more_ns,
+    CASE
+        WHEN NOT is_late OR greatest(compute_more_ns, data_more_ns, host_more_ns) <= 0 THEN NULL
+        WHEN compute_more_ns >= greatest(data_more_ns, host_more_ns) THEN 'compute'
+        WHEN data_more_ns >= host_more_ns THEN 'data'
+        ELSE 'host'
+    END AS reason
+FROM judged

@@ -1,0 +1,99 @@
+-- Training steps of each rank: tokens, time, and utilization by the FLOPs that a step requires (MFU) and runs (HFU).
+-- A step is from the end of the optimizer before it to the end of its own: optimizer, communication and the wait for input
+-- are in its time. Required are forward and backward; run is also what checkpointing computes again in the backward, as far
+-- as its kernels show: hfu_*_min is of the least that it may be.
+-- Grain: lane, step.
+-- materialize: table
+-- materialize: table
+-- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization
+-- columns:
+--   lane                 BIGINT   Whose steps they are: see attribute.training_passes.
+--   process_key          BIGINT   Joins load.processes.
+--   step                 BIGINT   0, 1, 2, … of the rank.
+--   is_complete          BOOLEAN  Whether all of its passes are in the trace.
+--   is_warmup            BOOLEAN  Whether one of its passes is inside warm-up.
+--   is_cold              BOOLEAN  Whether it, or one of its passes, is the first and far slower than the rest.
+--   micro_batches        BIGINT   Forward passes with a backward.
+--   tokens               BIGINT   Tokens of this GPU's share: of a step that N GPUs compute together, an N-th. Unit: tokens.
+--   start_ns             BIGINT   Unit: ns.
+--   end_ns               BIGINT   Unit: ns.
+--   wall_ns              BIGINT   end_ns - start_ns. Unit: ns.
+--   input_wait_ns        BIGINT   From its start to its first pass: data loading, and all else before it. Unit: ns.
+--   device_count         BIGINT   GPUs that worked for it.
+--   gpu_busy_ns          BIGINT   GPU busy time, added up over GPUs. Unit: ns.
+--   flops                HUGEINT  Model FLOPs: forward and backward, nothing twice. Unit: FLOP.
+--   recomputed_flops     HUGEINT  FLOPs that are run again; NULL where the trace does not show all of it. Unit: FLOP.
+--   recomputed_min_flops HUGEINT  The least that they are. Unit: FLOP.
+--   compute_ns           DOUBLE   Time that the model FLOPs take its GPUs at peak. Unit: ns.
+--   recomputed_ns        DOUBLE   The same of what is run again. Unit: ns.
+--   recomputed_min_ns    DOUBLE   The least that it is. Unit: ns.
+--   mfu_wall             DOUBLE   Model FLOPs utilization of the step's time; NULL where the GPU was busy for longer.
+--   mfu_busy             DOUBLE   The same of GPU busy time.
+--   hfu_wall             DOUBLE   Utilization by all FLOPs that are run, of the step's time.
+--   hfu_busy             DOUBLE   The same of GPU busy time.
+--   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
+--   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
+WITH pass AS (
+    SELECT
+        t.lane, t.step, t.part, s.new_tokens, c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops,
+        c.compute_ns / nullif(c.flops, 0) AS ns_per_flop
+    FROM attribute.training_passes AS t
+    LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+    LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
+    LEFT JOIN input.shapes AS s ON s.shape_id = o.shape_id
+    WHERE t.step IS NOT NULL AND t.part <> 'optimizer'
+),
+cost AS (
+    SELECT
+        lane, step,
+        CASE WHEN count(flops) = count(*) THEN sum(flops::HUGEINT) END AS flops,
+        CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns) END AS compute_ns,
+        CASE
+            WHEN count(new_tokens) FILTER (part <> 'backward') = count(*) FILTER (part <> 'backward')
+                THEN sum(new_tokens) FILTER (part <> 'backward')
+        END AS tokens,
+        CASE
+            WHEN count(recomputed_flops) FILTER (part <> 'forward') = count(*) FILTER (part <> 'forward')
+                THEN sum(recomputed_flops::HUGEINT) FILTER (part <> 'forward')
+        END AS recomputed_flops,
+        sum(recomputed_min_flops::HUGEINT) FILTER (part <> 'forward') AS recomputed_min_flops,
+        CASE
+            WHEN count(recomputed_flops) FILTER (part <> 'forward') = count(*) FILTER (part <> 'forward')
+                THEN sum(recomputed_flops * ns_per_flop) FILTER (part <> 'forward')
+        END AS recomputed_ns,
+        sum(recomputed_min_flops * ns_per_flop) FILTER (part <> 'forward') AS recomputed_min_ns
+    FROM pass
+    GROUP BY lane, step
+),
+busy AS (
+    SELECT
+        json_extract(group_id, '$[0]')::BIGINT AS lane, json_extract(group_id, '$[1]')::BIGINT AS step,
+        count(*) AS device_count, sum(busy_ns)::BIGINT AS gpu_busy_ns
+    FROM macros.busy_ns('attribute._training_work_intervals')
+    GROUP BY ALL
+),
+degree AS (
+    SELECT coalesce(max(tp * pp), 1) AS gpus FROM input.model
+),
+step AS (
+    SELECT
+        s.*, s.end_ns - s.start_ns AS wall_ns, (c.tokens / d.gpus)::BIGINT AS tokens,
+        coalesce(b.device_count, 0) AS device_count, coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
+        c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops, c.recomputed_ns, c.recomputed_min_ns,
+        macros.covering_ns(s.end_ns - s.start_ns, b.gpu_busy_ns, (s.end_ns - s.start_ns) * b.device_count) AS cover_ns
+    FROM attribute.training_step_spans AS s
+    LEFT JOIN cost AS c USING (lane, step)
+    LEFT JOIN busy AS b USING (lane, step)
+    CROSS JOIN degree AS d
+)
+SELECT
+    s.lane, s.process_key, s.step, s.is_complete, s.is_warmup, s.is_cold, s.micro_batches, s.tokens, s.start_ns, s.end_ns, s.wall_ns,
+    s.first_pass_ns - s.start_ns AS input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops,
+    s.recomputed_min_flops, s.compute_ns, s.recomputed_ns, s.recomputed_min_ns,
+    macros.utilization(s.compute_ns, s.cover_ns) AS mfu_wall,
+    macros.utilization(s.compute_ns * s.device_count, s.gpu_busy_ns) AS mfu_busy,
+    macros.utilization(s.compute_ns + s.recomputed_ns, s.cover_ns) AS hfu_wall,
+    macros.utilization((s.compute_ns + s.recomputed_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy,
+    macros.utilization(s.compute_ns + s.recomputed_min_ns, s.cover_ns) AS hfu_wall_min,
+    macros.utilization((s.compute_ns + s.recomputed_min_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy_min
+FROM step AS s

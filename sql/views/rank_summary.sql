@@ -1,0 +1,72 @@
+-- What the measured time of each rank's GPUs was spent on, its MFU, and which rank the others wait for, with the reason.
+-- Grain: process_id, host_id; ranks that share a GPU with others have no times. See ranks for whole-trace sums.
+-- requires: load.ranks, attribute.occurrence_times, attribute.rank_lateness, attribute.phase_ranges, estimate.occurrence_costs, estimate.training_steps, macros.utilization
+-- columns:
+--   rank         BIGINT    Rank, NULL where neither a run mark nor the file's name says.
+--   world        BIGINT    Ranks of the job as the run mark says, else NULL.
+--   process_id   BIGINT    Operating-system pid. Joins processes.
+--   host_id      BIGINT    Host: 0 is the first one.
+--   device_ids   BIGINT[]  GPUs that it works on. Join devices.
+--   trace        VARCHAR   File that it is read from.
+--   window_ns    BIGINT    Measured time of its GPUs: the sum of what follows. Unit: ns.
+--   compute_ns   BIGINT    A kernel that does not communicate runs. Unit: ns.
+--   transfer_ns  BIGINT    Only communication runs. Unit: ns.
+--   wait_ns      BIGINT    The same while another rank has not come. Unit: ns.
+--   copy_ns      BIGINT    Only copies run. Unit: ns.
+--   idle_ns      BIGINT    Nothing runs. Unit: ns.
+--   blamed_ns    BIGINT    Time that other ranks waited in collectives to which it came last, without warm-up and cold steps. Unit: ns.
+--   is_late      BOOLEAN   Whether the others wait for it.
+--   reason       VARCHAR   Of a late rank: what its GPUs spend more time on than the others' do: 'compute', 'data' (before the
+--                          first pass of a training step) or 'host' (idle otherwise); NULL where nothing tells.
+--   more_ns      BIGINT    How much more time that is. Unit: ns.
+--   flops        HUGEINT   Model FLOPs of its training steps, else of its measured phases. Unit: FLOP.
+--   mfu_wall     DOUBLE    Time that they need at peak / time of the steps, else of the GPUs' measured time.
+WITH device AS (
+    SELECT unnest(device_ids) AS device_id, process_key FROM load.ranks
+),
+alone AS (
+    SELECT any_value(process_key) AS process_key, device_id FROM device GROUP BY device_id HAVING count(*) = 1
+),
+spent AS (
+    SELECT
+        a.process_key, sum(t.time_ns)::BIGINT AS window_ns,
+        coalesce(sum(t.time_ns) FILTER (t.class = 'compute'), 0)::BIGINT AS compute_ns,
+        coalesce(sum(t.time_ns) FILTER (t.class = 'transfer'), 0)::BIGINT AS transfer_ns,
+        coalesce(sum(t.time_ns) FILTER (t.class = 'wait'), 0)::BIGINT AS wait_ns,
+        coalesce(sum(t.time_ns) FILTER (t.class = 'copy'), 0)::BIGINT AS copy_ns
+    FROM attribute.occurrence_times AS t JOIN alone AS a USING (device_id)
+    GROUP BY a.process_key
+),
+step AS (
+    SELECT
+        process_key, sum(wall_ns * device_count) AS wall_ns,
+        CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
+        CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns * device_count) END AS peak_ns
+    FROM estimate.training_steps
+    WHERE is_complete AND NOT is_warmup AND NOT is_cold
+    GROUP BY process_key
+),
+phase AS (
+    SELECT
+        p.process_key, sum(c.flops::HUGEINT) AS flops, sum(c.compute_ns * c.device_count) AS peak_ns
+    FROM estimate.occurrence_costs AS c JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE NOT p.is_warmup
+    GROUP BY p.process_key
+)
+SELECT
+    r.rank, r.world, r.process_key & 16777215 AS process_id, r.host_id, r.device_ids, r.path AS trace,
+    s.window_ns, s.compute_ns, s.transfer_ns, s.wait_ns, s.copy_ns,
+    s.window_ns - s.compute_ns - s.transfer_ns - s.wait_ns - s.copy_ns AS idle_ns,
+    l.blamed_ns, coalesce(l.is_late, false) AS is_late, l.reason,
+    CASE l.reason WHEN 'compute' THEN l.compute_more_ns WHEN 'data' THEN l.data_more_ns ELSE l.host_more_ns END
+        * CASE WHEN l.reason IS NOT NULL THEN 1 END AS more_ns,
+    coalesce(t.flops, p.flops) AS flops,
+    CASE
+        WHEN t.wall_ns IS NOT NULL THEN macros.utilization(t.peak_ns, t.wall_ns)
+        ELSE macros.utilization(p.peak_ns, s.window_ns)
+    END AS mfu_wall
+FROM load.ranks AS r
+LEFT JOIN spent AS s USING (process_key)
+LEFT JOIN attribute.rank_lateness AS l USING (process_key)
+LEFT JOIN step AS t USING (process_key)
+LEFT JOIN phase AS p USING (process_key)

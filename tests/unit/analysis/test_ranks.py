@@ -1,0 +1,99 @@
+"""Ranks: where the time of each one's GPU went, whom the others wait for, and why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.analysis import analyze
+from nsys_pipeline.records import RankRow, Report
+from nsys_pipeline.report.sections import report_document
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.real_traces import SUFFIX, TRACES
+from tests.support.trace_builder import TraceBuilder
+
+JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
+ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
+MS = 1_000_000
+
+
+def report_of(trace: TraceBuilder | Path, folder: Path | None = None) -> Report:
+    path = trace if isinstance(trace, Path) else trace.write((folder or Path()) / "trace.sqlite")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        return analyze(opened)
+
+
+def train(late: str) -> TraceBuilder:
+    """Four steps of two ranks that reduce gradients after 10 ms of kernels; `late` makes rank 1 come 5 ms later."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for device in (0, 1):
+        main = trace.process(100 + device).thread()
+        more = 5 * MS if device else 0
+        for step in range(4):
+            start = 40 * step * MS
+            begin = start + (more if late == "data" else 0)
+            launch = begin + (more if late == "host" else 0)
+            done = launch + 10 * MS + (more if late == "compute" else 0)
+            main.push(begin, launch + 4 * MS, "forward")
+            main.launch(launch, gpu=(launch + 10, done), name="gemm", device=device)
+            main.push(launch + 4 * MS, start + 30 * MS, "backward")
+            # A collective ends everywhere when the last rank has come and 2 ms have passed.
+            main.launch(launch + 5 * MS, gpu=(done, start + 17 * MS), name=ALL_REDUCE, device=device)
+            main.push(start + 30 * MS, start + 31 * MS, "optimizer")
+            main.launch(start + 30 * MS, gpu=(start + 30 * MS + 10, start + 31 * MS), name="adam", device=device)
+    return trace
+
+
+@pytest.mark.parametrize("late", ["compute", "data", "host"])
+def test_a_late_rank_has_a_reason(late: str, tmp_path: Path) -> None:
+    report = report_of(train(late), tmp_path)
+
+    first, second = report.ranks
+    assert (first.is_late, first.reason, second.is_late, second.reason) == (False, None, True, late)
+    assert (second.blamed_ns, first.wait_ns) == (4 * 5 * MS, 4 * 5 * MS)
+    # Of the first step nothing is before its first pass.
+    assert second.more_ns == pytest.approx((3 if late == "data" else 4) * 5 * MS, rel=0.01)
+    section = next(one for one in report_document(report).sections if one.name == "ranks")
+    assert "pid 101" in str(section)
+
+
+def parts(rank: RankRow) -> list[float]:
+    return [round((ns or 0) / 1e6, 1) for ns in (rank.compute_ns, rank.transfer_ns, rank.wait_ns, rank.copy_ns)]
+
+
+def test_ranks_that_are_equal_are_not_late(tmp_path: Path) -> None:
+    assert [rank.is_late for rank in report_of(train("nobody"), tmp_path).ranks] == [False, False]
+
+
+def test_the_time_of_each_rank_adds_up_and_one_that_sleeps_is_named() -> None:
+    # given FSDP2 on two GPUs, a trace for each; rank 1 sleeps 30 ms before each of six forwards
+    report = report_of(JOB)
+
+    first, second = report.ranks
+    assert [(rank.rank, rank.world, rank.device_ids) for rank in report.ranks] == [(0, 2, [0]), (1, 2, [1])]
+    assert (first.is_late, second.is_late, second.reason) == (False, True, "data")
+    # five steps after the cold one, in each of which rank 0 needs a millisecond or two itself
+    assert second.more_ns is not None
+    assert 5 * 25 * MS < second.more_ns < 5 * 32 * MS
+    assert [parts(rank) for rank in report.ranks] == [[456.5, 18.3, 247.3, 5.2], [470.8, 17.7, 68.0, 4.8]]
+    for rank in report.ranks:
+        spent = (rank.compute_ns, rank.transfer_ns, rank.wait_ns, rank.copy_ns, rank.idle_ns)
+        assert sum(ns or 0 for ns in spent) == rank.window_ns == report.windows_ns[rank.device_ids[0]]
+
+
+def test_tensor_parallel_ranks_wait_in_nearly_all_of_their_all_reduce() -> None:
+    report = report_of(TRACES / f"h200x2_tensor_parallel{SUFFIX}")
+
+    assert [parts(rank) for rank in report.ranks] == [[35.4, 5.9, 116.1, 0.3], [35.7, 6.0, 1355.1, 0.3]]
+    assert [(rank.is_late, rank.reason) for rank in report.ranks] == [(True, "host"), (False, None)]
+
+
+def test_one_rank_has_no_table(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 10, "decode").launch(2, gpu=(4, 8))
+
+    report = report_of(trace, tmp_path)
+
+    assert len(report.ranks) == 1
+    assert "ranks" not in [section.name for section in report_document(report).sections]
