@@ -54,6 +54,7 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 
+WINDOW_VARIABLE = "LLMPERF_WINDOW"
 MESSAGE = "llmperf: "
 """How a line begins that the markers write on a program's stderr; `llmperf capture` shows such lines as warnings."""
 

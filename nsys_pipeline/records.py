@@ -30,6 +30,8 @@ def _expert_count(_instance: object, _attribute: object, value: float | None) ->
 # step no longer fit 64 bits.
 MAX_BATCH = 65_536
 MAX_TOKENS = 16_777_216
+# Of findings, the worst first.
+SEVERITIES = ("error", "warning", "info")
 
 
 @attrs.frozen
@@ -391,6 +393,8 @@ class Finding:
 
     `severity`: 'error', a number is wrong or cannot be trusted; 'warning', a number lacks something or rests on an
     assumption; 'info', worth knowing. `phase` is None for the whole trace, `at_stake_ns` where no time is known.
+    `budget_part` makes it a cause: `at_stake_ns` is the most that a cure would save of these classes of the phase's
+    budget, joined by '+'.
     """
 
     code: str
@@ -399,10 +403,11 @@ class Finding:
     message: str
     hint: str | None
     at_stake_ns: int | None
+    budget_part: str | None
 
     def rank(self) -> tuple[int, int, str, str, str]:
         """What findings are ordered by, as the view orders them: severity, then time at stake."""
-        severity = ("error", "warning", "info").index(self.severity)
+        severity = SEVERITIES.index(self.severity)
         return severity, -(self.at_stake_ns or -1), self.code, self.phase or "", self.message
 
 
@@ -536,6 +541,19 @@ class Report:
     def warnings(self) -> list[Finding]:
         """Findings that put a number in doubt."""
         return [finding for finding in self.findings if finding.severity != "info"]
+
+    @property
+    def causes(self) -> list[Finding]:
+        """Findings that could be cured, those first that would save most."""
+        found = [finding for finding in self.findings if finding.budget_part]
+        return sorted(found, key=lambda one: (-(one.at_stake_ns or 0), one.code, one.phase or "", one.message))
+
+    def share_at_stake(self, finding: Finding) -> float | None:
+        """How much of its phase's measured time a cure of `finding` would save at most."""
+        budgets: dict[str | None, Budget] = {phase.name: phase.budget for phase in self.phases}
+        budgets[None] = self.unattributed.budget
+        whole = budgets[finding.phase].total_ns if finding.phase in budgets else 0
+        return finding.at_stake_ns / whole if finding.at_stake_ns is not None and whole else None
 
 
 @attrs.frozen

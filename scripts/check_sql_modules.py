@@ -23,11 +23,11 @@ sys.path.insert(0, str(ROOT))
 
 from nsys_pipeline.inputs.registry import INPUTS, NEEDS  # noqa: E402
 from nsys_pipeline.query.session import Session  # noqa: E402
+from nsys_pipeline.records import SEVERITIES  # noqa: E402
 from nsys_pipeline.sqlmods import (  # noqa: E402
     ALL_FINDINGS,
     EXTERNAL_LAYERS,
     LAYERS,
-    SEVERITIES,
     Module,
     ModuleError,
     all_modules,

@@ -10,13 +10,13 @@ from typing import Any
 
 import attrs
 
+from nsys_pipeline import markers
 from nsys_pipeline.capture.plan import CapturePlan
 from nsys_pipeline.errors import UsageError
 
 SERVERS_VARIABLE = "LLMPERF_SERVERS"
 """Environment variable that names a table of servers of the user's."""
 
-WINDOW_VARIABLE = "LLMPERF_WINDOW"
 """Environment variable that tells the marks of an engine what to record; workload/engines/window.py reads it."""
 
 _WINDOW_HINT = "`--window` needs an engine whose steps are marked, and a load that it runs"
@@ -129,7 +129,7 @@ def plan_server(
     ]
     environment = {name: os.environ.get(name, value) for name, value in profile.environment.items()}
     if window is not None:
-        environment[WINDOW_VARIABLE] = window
+        environment[markers.WINDOW_VARIABLE] = window
     return attrs.evolve(
         plan,
         command=(*plan.command, *added),

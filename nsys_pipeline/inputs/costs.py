@@ -164,7 +164,8 @@ def _forward_costs(
     ranks = conventions.tp * conventions.pp
     # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
     sol = {
-        id(gpu): [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)] for gpu in gpus.values()
+        key: [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)]
+        for key, gpu in {id(gpu): gpu for gpu in gpus.values()}.items()
     }
     costs = []
     for index, total in enumerate(totals):

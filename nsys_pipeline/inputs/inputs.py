@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs.peaks import Peaks
     from nsys_pipeline.inputs.run import ModelOfRun
     from nsys_pipeline.inputs.shapes import AssignedSteps
-    from nsys_pipeline.rules.phases import PhaseRule
+    from nsys_pipeline.rules.phases import PhaseRule, RangeRole
 
 
 class Inputs:
@@ -37,10 +37,11 @@ class Inputs:
         self.connection = connection
         self.phase_rules = tuple(phase_rules)
         self.is_strict = is_strict
+        # What the analysis is told beside the trace.
+        self.options = AnalysisOptions()
         self.is_inference_forced = is_inference_forced
         #: Whether phases are inferred from the launches; the trace decides it before anything reads them.
         self.infers = is_inference_forced
-        self._options: AnalysisOptions | None = None
 
     def make(self, name: str) -> None:
         """Make the relation `name` anew; what it needs is there."""
@@ -48,19 +49,21 @@ class Inputs:
 
         INPUTS[name].make(self)
 
-    @property
-    def options(self) -> AnalysisOptions:
-        """What the analysis is told beside the trace."""
-        return self._options or AnalysisOptions()
-
     def describe(self, options: AnalysisOptions) -> bool:
         """Take other options, and say whether they differ: then the relations of the analysis have to be made anew."""
         if options == self.options:
             return False
-        self._options = options
+        self.options = options
         for name in ("run", "steps", "peaks", "costs"):
             self.__dict__.pop(name, None)
         return True
+
+    @cached_property
+    def pattern_roles(self) -> Mapping[tuple[str, str], RangeRole]:
+        """What the shipped rules say of the patterns of range texts. Needs load.range_names."""
+        from nsys_pipeline.inputs.ranges import find_pattern_roles
+
+        return find_pattern_roles(self)
 
     @cached_property
     def inference(self) -> Inference:

@@ -10,6 +10,7 @@ from nsys_pipeline.rules.phases import LIBRARY_ROLES, classify
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
+    from nsys_pipeline.rules.phases import RangeRole
 
 
 def create_settings(inputs: Inputs) -> None:
@@ -52,8 +53,7 @@ def _promising_names(inputs: Inputs) -> list[tuple[str, str]]:
     con = inputs.connection
     if inputs.phase_rules:
         return con.execute("SELECT domain, name FROM load.range_names ORDER BY ALL").fetchall()
-    patterns = con.execute("SELECT DISTINCT domain, pattern FROM load.range_names").fetchall()
-    known = [list(one) for one in patterns if (role := classify(*one)) and role.role not in LIBRARY_ROLES]
+    known = [list(one) for one, role in inputs.pattern_roles.items() if role.role not in LIBRARY_ROLES]
     return con.execute(
         "SELECT domain, name FROM load.range_names SEMI JOIN (SELECT unnest(?::VARCHAR[][]) AS known) AS k "
         "ON k.known = [domain, pattern] ORDER BY ALL",
@@ -61,16 +61,19 @@ def _promising_names(inputs: Inputs) -> list[tuple[str, str]]:
     ).fetchall()
 
 
-def create_library_ranges(inputs: Inputs) -> None:
-    """`input.library_ranges`: one row per pattern of range texts that libraries write. Needs load.range_names."""
-    types = {"domain": "VARCHAR", "pattern": "VARCHAR", "role": "VARCHAR"}
+def find_pattern_roles(inputs: Inputs) -> dict[tuple[str, str], RangeRole]:
+    """Domain and pattern of range texts → what the shipped rules say of them; those that no rule knows are absent."""
     patterns = inputs.connection.execute(
         "SELECT DISTINCT domain, pattern FROM load.range_names ORDER BY ALL"
     ).fetchall()
-    rows = []
-    for domain, pattern in patterns:
-        if (role := classify(domain, pattern)) and role.role in LIBRARY_ROLES:
-            rows.append((domain, pattern, role.role))
+    roles = {(domain, pattern): classify(domain, pattern) for domain, pattern in patterns}
+    return {one: role for one, role in roles.items() if role is not None}
+
+
+def create_library_ranges(inputs: Inputs) -> None:
+    """`input.library_ranges`: one row per pattern of range texts that libraries write. Needs load.range_names."""
+    types = {"domain": "VARCHAR", "pattern": "VARCHAR", "role": "VARCHAR"}
+    rows = [(*one, role.role) for one, role in inputs.pattern_roles.items() if role.role in LIBRARY_ROLES]
     create_from_rows(inputs.connection, "input.library_ranges", types, rows)
 
 

@@ -150,11 +150,6 @@ class ModelOfRun:
             trained = run.trained()
         return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices), *trained)
 
-    @property
-    def ranks(self) -> int:
-        """GPUs that share one pass."""
-        return self.conventions.tp * self.conventions.pp
-
 
 def _spread_experts(run: RunDescription, model: Model | None) -> list[Notice]:
     """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""

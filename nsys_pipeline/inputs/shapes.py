@@ -29,7 +29,6 @@ class _Occurrence:
     phase: str
     thread: int
     request: int | None
-    start_ns: int
 
 
 @attrs.frozen
@@ -157,7 +156,7 @@ def _stated_steps(inputs: Inputs) -> dict[int, Step]:
 
 def _occurrences(con: DuckDBPyConnection) -> list[_Occurrence]:
     rows = con.execute(
-        "SELECT occurrence_id, phase, global_tid, request_id, start_ns FROM attribute.phase_ranges "
+        "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges "
         "WHERE phase IN ('prefill', 'decode') ORDER BY global_tid, start_ns"
     ).fetchall()
     return [_Occurrence(*row) for row in rows]

@@ -24,6 +24,8 @@ def class_defaults(model_type: str) -> Mapping[str, Any]:
     return found
 
 
+#: Sub-configs that a multimodal model keeps its language model's in.
+TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 _ABSENT = object()
 # Sizes beyond these are errors of whoever wrote the config, and layers are built one by one: a broken config must not
 # fill the memory with them. The largest models have 10^12 parameters and 200 layers.

@@ -12,14 +12,13 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
+from nsys_pipeline.model.fields import TEXT_CONFIGS
 from nsys_pipeline.model.left_out import parts_around_text
 from nsys_pipeline.model.modules import DECODER, Stacks
 from nsys_pipeline.model.quantization import VISION, Quantization
 from nsys_pipeline.model.quantization_configs import read_quantization
 from nsys_pipeline.records import MAX_BATCH
 
-#: Sub-configs that a multimodal model keeps its text decoder's in.
-_NESTED = ("text_config", "llm_config", "language_config", "thinker_config")
 #: Charged where a config names no dtype; what nearly every published checkpoint is stored in.
 ASSUMED_DTYPE = "bf16"
 
@@ -100,25 +99,25 @@ class Model:
     @property
     def max_context(self) -> int | None:
         """Tokens of the longest sequence that the config allows, with stretched positions; None where it says none."""
-        for config in (self.config, *(self.config.get(key) for key in _NESTED)):
-            if not isinstance(config, Mapping):
-                continue
+        for config in self._configs:
             for key in ("max_position_embeddings", "n_positions", "max_sequence_length", "seq_length", "max_seq_len"):
                 positions = config.get(key)
                 if isinstance(positions, int) and not isinstance(positions, bool) and positions > 0:
                     return int(positions * _stretch(config.get("rope_scaling") or config.get("rope_parameters")))
         return None
 
+    @property
+    def _configs(self) -> tuple[Mapping[str, Any], ...]:
+        """The config, and those of language models inside it."""
+        nested = (self.config.get(key) for key in TEXT_CONFIGS)
+        return (self.config, *(config for config in nested if isinstance(config, Mapping)))
+
     @cached_property
     def _config_dtype(self) -> str | None:
-        for config in (
-            self.config,
-            *(self.config.get(key) for key in _NESTED),
-        ):
-            if isinstance(config, Mapping):
-                value = config.get("dtype") or config.get("torch_dtype")
-                if isinstance(value, str) and value != "auto":
-                    return normalize_dtype(value)
+        for config in self._configs:
+            value = config.get("dtype") or config.get("torch_dtype")
+            if isinstance(value, str) and value != "auto":
+                return normalize_dtype(value)
         return None
 
     @property
@@ -129,11 +128,10 @@ class Model:
     @cached_property
     def state_dtype(self) -> str | None:
         """Dtype of recurrent states, if the config states one (`mamba_ssm_cache_dtype`); None if it does not."""
-        for config in (self.config, *(self.config.get(key) for key in _NESTED)):
-            if isinstance(config, Mapping):
-                value = config.get("mamba_ssm_cache_dtype") or config.get("mamba_ssm_dtype")
-                if isinstance(value, str) and value != "auto":
-                    return normalize_dtype(value)
+        for config in self._configs:
+            value = config.get("mamba_ssm_cache_dtype") or config.get("mamba_ssm_dtype")
+            if isinstance(value, str) and value != "auto":
+                return normalize_dtype(value)
         return None
 
     @property
@@ -144,10 +142,8 @@ class Model:
     @cached_property
     def quantization(self) -> Quantization:
         """Formats of the quantized weights. Raises ModelError for a quantization method that is not known."""
-        raw = self.config.get("quantization_config")
-        for key in _NESTED:
-            if raw is None and isinstance(self.config.get(key), Mapping):
-                raw = self.config[key].get("quantization_config")
+        told = (config.get("quantization_config") for config in self._configs)
+        raw = next((one for one in told if one is not None), None)
         if not raw:
             return Quantization()
         if not isinstance(raw, Mapping):
@@ -165,7 +161,7 @@ class Model:
         stacks = [stack for stack in self.architecture.stacks if stack.name != VISION]
         names = tuple(stack.name for stack in stacks) or (DECODER,)
         depth = max((stack.depth for stack in stacks), default=1)
-        return Stacks(depth, names, is_nested=any(key in self.config for key in _NESTED))
+        return Stacks(depth, names, is_nested=any(key in self.config for key in TEXT_CONFIGS))
 
     @property
     def label(self) -> str:

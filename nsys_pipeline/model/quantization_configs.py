@@ -72,8 +72,6 @@ class _Reading:
     by_role: dict[str, q.Format] = attrs.field(factory=dict)
     rules: list[q.Rule] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
-    #: What stays as it is, of the lists that all methods have.
-    ignored: Patterns | None = None
 
     def linears(self, fmt: q.Format) -> None:
         """All linear layers of the blocks are stored in `fmt`."""

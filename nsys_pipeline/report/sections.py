@@ -25,7 +25,7 @@ from nsys_pipeline.report.document import (
     Value,
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
-from nsys_pipeline.report.numbers import UNKNOWN, count
+from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
     OVER_100,
@@ -307,8 +307,31 @@ def _verification(report: Report) -> Section | None:
     return Section("nsys stats", (Notes(notes),), depth=Depth.detail)
 
 
+# What a reader can do next. The others are among the findings.
+_FIRST_CAUSES = 3
+
+
+def _worth_doing(report: Report) -> Section | None:
+    """The causes whose cure would save most, right under the budget that they are part of."""
+    causes = report.causes[:_FIRST_CAUSES]
+    notes = []
+    for index, cause in enumerate(causes):
+        share = report.share_at_stake(cause)
+        saved = f"at most {milliseconds(cause.at_stake_ns)} ms"
+        lead = saved if share is None else f"{saved}, {share:.0%} of {cause.phase or OUTSIDE}"
+        notes.append(Note(f"{index + 1}.", cause.message, lead=lead))
+        # One cure may be that of several phases: it is told once, after the last of them.
+        if cause.hint and cause.hint not in {other.hint for other in causes[index + 1 :]}:
+            notes.append(Note("", cause.hint, tone=Tone.quiet))
+    title = "worth doing: the measured GPU time that each would save at most"
+    return Section("worth doing", (Notes(notes),), title=title) if notes else None
+
+
 def _findings(report: Report) -> Section | None:
-    messages = [Message(finding.severity, finding.message, finding.hint) for finding in report.findings]
+    first = report.causes[:_FIRST_CAUSES]
+    messages = [
+        Message(finding.severity, finding.message, finding.hint) for finding in report.findings if finding not in first
+    ]
     return Section("findings", messages) if messages else None
 
 
@@ -330,6 +353,7 @@ def _timeline(detail: Detail) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _verdict,
     budget_section,
+    _worth_doing,
     _phases,
     training_section,
     ranks_section,

@@ -15,7 +15,6 @@ from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.rules.stated import StatedStep, number
 
-ROLES = ("phase", "request", "warmup", "library", "autograd", "ignore")
 # Roles of ranges that belong to a library: they mark neither a phase nor work of the thread's own.
 LIBRARY_ROLES = ("library", "autograd")
 # A range is no phase where one of greater strength encloses it: it is a part of that one.

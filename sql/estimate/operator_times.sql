@@ -8,7 +8,7 @@
 -- Grain: phase, occurrence_id, operator.
 -- materialize: table
 -- empty without: attribute.layer_ranges
--- requires: estimate._matmul_kernels, input.shape_ops
+-- requires: estimate._matmul_kernels, input.operator_costs
 -- columns:
 --   phase         VARCHAR  Name of the phase.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
@@ -24,7 +24,7 @@ WITH model AS (
         coalesce(bool_or(name LIKE 'shared%'), false) AS has_shared,
         -- A projection around the experts is one more product beside the router: their order says nothing.
         coalesce(bool_or(name LIKE 'experts_latent%'), false) AS has_latent
-    FROM input.shape_ops
+    FROM input.operator_costs
 ),
 ranked AS (
     SELECT

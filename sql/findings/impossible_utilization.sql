@@ -3,7 +3,7 @@
 -- severity: error
 -- message: {phase} would reach {highest_ratio:%} of what its GPUs can do at peak, which is impossible: its MFU and MBU are left out
 -- hint: check --model, --shape, --dtype, --tp and --peak
--- concerns: estimate.occurrence_costs, input.shape_ops
+-- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: estimate.phase_costs
 -- columns:
 --   phase         VARCHAR The phase.

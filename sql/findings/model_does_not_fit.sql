@@ -7,7 +7,7 @@
 -- message: {model} has {attention:,} attention layers and at most {products:,} matrix products in a pass, but a pass of {phase} runs
 --   {attention_kernels:,} attention kernels and {product_kernels:,} matrix products: it is another model
 -- hint: pass the --model that ran; its config must have the layers that the trace shows
--- concerns: estimate.occurrence_costs, input.shape_ops
+-- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: estimate.pass_kernels, estimate.phase_costs, input.model, input.pass_ops, attribute.phase_walls
 -- columns:
 --   phase             VARCHAR The phase whose kernels are told.

@@ -4,7 +4,7 @@
 -- message: {rank_count:,} ranks communicate inside {phase}, and nobody says whether they share one model: its FLOPs, MFU and MBU
 --   are left out
 -- hint: pass --tp with the number of GPUs that share each pass, --tp 1 if each runs a whole model
--- concerns: estimate.occurrence_costs, input.shape_ops
+-- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: estimate.doubtful_passes, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR The phase.

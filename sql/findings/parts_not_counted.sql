@@ -2,7 +2,7 @@
 -- Grain: phase.
 -- severity: warning
 -- message: {parts} of {model} is in nobody's count: FLOPs, bytes, MFU and MBU of {phase} are lower bounds
--- concerns: estimate.occurrence_costs, input.shape_ops
+-- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: views.phase_summary, input.model
 -- columns:
 --   phase       VARCHAR The phase.

@@ -5,7 +5,7 @@
 -- message: {share:%} of the time of matrix products in {phase} is of {kernel_dtype} kernels, and they are counted as {dtype}: MFU is of
 --   another peak
 -- hint: pass --dtype with the format that ran (and --weight-dtype for quantized weights)
--- concerns: estimate.occurrence_costs, input.shape_ops
+-- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- requires: attribute.kernel_totals, attribute.kernel_families, estimate.phase_costs, input.pass_ops, load.strings, macros.product_dtype
 -- columns:
 --   phase        VARCHAR The phase.

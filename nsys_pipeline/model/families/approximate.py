@@ -11,9 +11,7 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Mlp, Moe, distinct_experts
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import read_dims
-from nsys_pipeline.model.fields import Fields
-
-_TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
+from nsys_pipeline.model.fields import TEXT_CONFIGS, Fields
 
 
 @attrs.frozen(kw_only=True)
@@ -62,7 +60,7 @@ def approximate_architecture(config: Mapping[str, Any], model_type: str) -> Arch
     Raises ModelError where even the sizes are missing.
     """
     f = Fields(config, model_type)
-    for name in _TEXT_CONFIGS:
+    for name in TEXT_CONFIGS:
         if f.has(name):
             f = f.sub(name, model_type=model_type)
             break

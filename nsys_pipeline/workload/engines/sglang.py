@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from types import ModuleType
@@ -18,7 +17,17 @@ from typing import Any
 
 from nsys_pipeline import markers
 from nsys_pipeline.workload.describe import config_fields
-from nsys_pipeline.workload.engines.steps import DRAFT, DUMMY, MIXED, VERIFY, EngineSteps, RequestNumbers, quiet_range
+from nsys_pipeline.workload.engines.steps import (
+    DRAFT,
+    DUMMY,
+    MIXED,
+    VERIFY,
+    EngineSteps,
+    RequestNumbers,
+    ranged,
+    version_of,
+    wrap,
+)
 
 _PHASES = {"EXTEND": markers.PREFILL, "SPLIT_PREFILL": markers.PREFILL, "DECODE": markers.DECODE, "MIXED": MIXED}
 _PASSES = ("forward_batch_generation", "forward_batch_embedding", "forward_batch_split_prefill")
@@ -29,33 +38,16 @@ _local = threading.local()
 def patch_scheduler(module: ModuleType) -> None:
     """A batch lasts until the scheduler has launched all that belongs to it; requests arrive in its queue."""
     scheduler = module.Scheduler
-    _wrap(scheduler, "run_batch", _running)
-    _wrap(scheduler, "_add_request_to_queue", _arriving)
+    wrap(scheduler, "run_batch", _running)
+    wrap(scheduler, "_add_request_to_queue", _arriving)
 
 
 def patch_worker(module: ModuleType) -> None:
     """Mark the passes of the target model."""
     worker = module.TpModelWorker
-    _wrap(worker, "__init__", _starting)
+    wrap(worker, "__init__", functools.partial(ranged, markers.WARMUP))
     for name in _PASSES:
-        _wrap(worker, name, _passing)
-
-
-def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
-    method = owner.__dict__.get(name)
-    if method is None:
-        return
-
-    @functools.wraps(method)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return wrapper(method, self, *args, **kwargs)
-
-    setattr(owner, name, wrapped)
-
-
-def _starting(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
-    with quiet_range(markers.WARMUP):
-        return method(self, *args, **kwargs)
+        wrap(worker, name, _passing)
 
 
 def _running(method: Callable[..., Any], self: Any, batch: Any, *args: Any, **kwargs: Any) -> Any:
@@ -106,17 +98,13 @@ def _speculates(batch: Any) -> bool:
     return False
 
 
-def _version() -> str:
-    return str(getattr(sys.modules.get("sglang"), "__version__", "of unknown version"))
-
-
 class _Process:
     """What a process has once: its scheduler, or its rank of one, has one target model."""
 
     def __init__(self) -> None:
         self.worker: Any = None
         self.numbers = RequestNumbers()
-        self.marks = EngineSteps("SGLang", _version(), lambda: run_fields(self.worker))
+        self.marks = EngineSteps("SGLang", version_of("sglang"), lambda: run_fields(self.worker))
 
 
 _process: _Process | None = None
@@ -231,7 +219,7 @@ def run_fields(worker: Any) -> dict[str, Any]:
     fields = {
         "markers": markers.backend_name(),
         "framework": "sglang",
-        "framework_version": _version(),
+        "framework_version": version_of("sglang"),
         "model": config_fields(model.hf_config, is_quantized=True),
         "name": str(getattr(arguments, "model_path", "")).rstrip("/").rpartition("/")[2] or None,
         "dtype": str(getattr(model, "dtype", runner.dtype if hasattr(runner, "dtype") else None)).removeprefix(

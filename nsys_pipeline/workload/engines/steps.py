@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import threading
 import time
@@ -39,6 +40,30 @@ def phase_of(*, sequences: int, prefills: int, has_drafts: bool = False) -> str:
     return markers.PREFILL if prefills == sequences else MIXED
 
 
+def wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
+    """Replace the method, where the class has one of its own, by `wrapper(method, self, …)`."""
+    method = owner.__dict__.get(name)
+    if method is None:
+        return
+
+    @functools.wraps(method)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return wrapper(method, self, *args, **kwargs)
+
+    setattr(owner, name, wrapped)
+
+
+def ranged(name: str, method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
+    """A wrapper that runs the method in a quiet range of this name."""
+    with quiet_range(name):
+        return method(self, *args, **kwargs)
+
+
+def version_of(package: str) -> str:
+    """Version of an imported package, to be said in messages and in the run mark."""
+    return str(getattr(sys.modules.get(package), "__version__", "of unknown version"))
+
+
 class EngineSteps:
     """The open range of one worker, which lives from the launch of a step to the end of its sampling.
 
@@ -64,17 +89,14 @@ class EngineSteps:
 
     def begin(self, phase: str, q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int, **details: Any) -> None:
         """Open the range of a step; one that is still open is closed first."""
-        self.end()
-        markers.push(phase)
-        self._thread = threading.get_ident()
-        _enter(1)
+        self.turn(phase)
         markers.step(q_tokens, kv_tokens, logits=logits, **details)
         if self.is_description_due:
             self.describe()
 
     def describe_again(self) -> None:
         """Describe the run at the next step."""
-        self._described_at = min(self._described_at, time.monotonic() - 2 * DESCRIBE_EVERY_S)
+        self._described_at = float("-inf")
 
     @property
     def is_description_due(self) -> bool:
@@ -125,7 +147,7 @@ class EngineSteps:
             self._say(f"does not describe its steps as llmperf expects ({_short(error)}): only its own ranges count")
 
     def _say(self, what: str) -> None:
-        sys.stderr.write(f"llmperf: {self._engine} {self._version} {what}\n")
+        sys.stderr.write(f"{markers.MESSAGE}{self._engine} {self._version} {what}\n")
 
 
 @contextlib.contextmanager

@@ -7,21 +7,19 @@ way keeps the ranges of its forward passes, which have no shape then.
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from nsys_pipeline import markers
-from nsys_pipeline.workload.engines.steps import EngineSteps, RequestNumbers, phase_of, quiet_range
+from nsys_pipeline.workload.engines.steps import EngineSteps, RequestNumbers, phase_of, ranged, version_of, wrap
 
 
 def patch_batching(module: ModuleType) -> None:
     """Mark steps, warm-up and the arrival of requests."""
     processor, manager = module.ContinuousBatchProcessor, module.ContinuousBatchingManager
     processor._generation_step = _marked_step(processor._generation_step)
-    if hasattr(processor, "warmup"):
-        processor.warmup = _marked_warmup(processor.warmup)
+    wrap(processor, "warmup", functools.partial(ranged, markers.WARMUP))
     manager.add_request = _marked_arrival(manager.add_request)
 
 
@@ -40,15 +38,6 @@ def _marked_step(method: Callable[..., Any]) -> Callable[..., Any]:
     return marked
 
 
-def _marked_warmup(method: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(method)
-    def marked(*args: Any, **kwargs: Any) -> Any:
-        with quiet_range(markers.WARMUP):
-            return method(*args, **kwargs)
-
-    return marked
-
-
 def _marked_arrival(method: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(method)
     def marked(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
@@ -62,9 +51,8 @@ def _marked_arrival(method: Callable[..., Any]) -> Callable[..., Any]:
 
 class _Steps:
     def __init__(self, model: Any) -> None:
-        version = str(getattr(sys.modules.get("transformers"), "__version__", "of unknown version"))
         # The run is described as that of any other transformers model, once.
-        self.marks = EngineSteps("transformers", version, lambda: _description(model))
+        self.marks = EngineSteps("transformers", version_of("transformers"), lambda: _description(model))
         self._numbers = RequestNumbers()
 
     def begin(self, processor: Any, model: Any) -> None:

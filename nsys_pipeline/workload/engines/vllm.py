@@ -12,7 +12,6 @@ import contextlib
 import functools
 import importlib.util
 import os
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -20,7 +19,16 @@ from typing import Any
 
 from nsys_pipeline import markers
 from nsys_pipeline.workload.describe import config_fields
-from nsys_pipeline.workload.engines.steps import DRAFT, DUMMY, EngineSteps, RequestNumbers, phase_of, quiet_range
+from nsys_pipeline.workload.engines.steps import (
+    DRAFT,
+    DUMMY,
+    EngineSteps,
+    RequestNumbers,
+    phase_of,
+    ranged,
+    version_of,
+    wrap,
+)
 
 # What a worker does before the first request.
 _STARTING = ("load_model", "determine_available_memory", "compile_or_warm_up_model")
@@ -39,25 +47,25 @@ def patch_environment(_module: ModuleType) -> None:
 def patch_worker(module: ModuleType) -> None:
     """Mark the steps of the module's workers."""
     for worker in _classes(module, "Worker"):
-        _wrap(worker, "execute_model", _executing)
-        _wrap(worker, "sample_tokens", _sampling)
-        _wrap(worker, "execute_dummy_batch", functools.partial(_ranged, DUMMY))
-        _wrap(worker, "profile", _profiling)
+        wrap(worker, "execute_model", _executing)
+        wrap(worker, "sample_tokens", _sampling)
+        wrap(worker, "execute_dummy_batch", functools.partial(ranged, DUMMY))
+        wrap(worker, "profile", _profiling)
         for name in _STARTING:
-            _wrap(worker, name, functools.partial(_ranged, markers.WARMUP))
+            wrap(worker, name, functools.partial(ranged, markers.WARMUP))
 
 
 def patch_runner(module: ModuleType) -> None:
     """Mark the steps of the module's model runners where no worker has done so, and their drafts."""
     for runner in _classes(module, "ModelRunner"):
-        _wrap(runner, "execute_model", _executing)
-        _wrap(runner, "sample_tokens", _sampling)
-        _wrap(runner, "propose_draft_token_ids", _drafting)
+        wrap(runner, "execute_model", _executing)
+        wrap(runner, "sample_tokens", _sampling)
+        wrap(runner, "propose_draft_token_ids", _drafting)
 
 
 def patch_core(module: ModuleType) -> None:
     """Mark the arrival of each request at the engine."""
-    _wrap(module.EngineCore, "add_request", _arriving)
+    wrap(module.EngineCore, "add_request", _arriving)
 
 
 def patch_executor(module: ModuleType) -> None:
@@ -103,19 +111,6 @@ def _classes(module: ModuleType, ending: str) -> list[type]:
     ]
 
 
-def _wrap(owner: type, name: str, wrapper: Callable[..., Any]) -> None:
-    """Replace the method, where the class has one of its own, by `wrapper(method, self, …)`."""
-    method = owner.__dict__.get(name)
-    if method is None:
-        return
-
-    @functools.wraps(method)
-    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return wrapper(method, self, *args, **kwargs)
-
-    setattr(owner, name, wrapped)
-
-
 def _executing(method: Callable[..., Any], self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
     steps = steps_of(self)
     if steps is None or steps.output is scheduler_output:
@@ -148,11 +143,6 @@ def _drafting(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) 
     if (steps := steps_of(self)) is not None:
         steps.marks.switch(DRAFT)
     return method(self, *args, **kwargs)
-
-
-def _ranged(name: str, method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
-    with quiet_range(name):
-        return method(self, *args, **kwargs)
 
 
 def _profiling(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -> Any:
@@ -190,7 +180,7 @@ class VllmSteps:
     def __init__(self, runner: Any) -> None:
         self.output: Any = None
         self.is_sampling = False
-        self.marks = EngineSteps("vLLM", _version(), functools.partial(run_fields, runner))
+        self.marks = EngineSteps("vLLM", version_of("vllm"), functools.partial(run_fields, runner))
         self._runner = runner
         self._numbers = RequestNumbers()
         # Request → tokens that have to be computed before it decodes, until they are.
@@ -377,10 +367,6 @@ def _runs_ahead(config: Any) -> bool:
     return bool(is_async) and getattr(config, "speculative_config", None) is not None
 
 
-def _version() -> str:
-    return str(getattr(sys.modules.get("vllm"), "__version__", "of unknown version"))
-
-
 def run_fields(runner: Any) -> dict[str, Any]:
     """What the run mark says: the model's config and how this engine runs it."""
     config = runner.vllm_config
@@ -394,7 +380,7 @@ def run_fields(runner: Any) -> dict[str, Any]:
     fields = {
         "markers": markers.backend_name(),
         "framework": "vllm",
-        "framework_version": _version(),
+        "framework_version": version_of("vllm"),
         "model": config_fields(model.hf_config, is_quantized=True),
         "name": str(model.model).rstrip("/").rpartition("/")[2],
         "dtype": str(model.dtype).removeprefix("torch."),

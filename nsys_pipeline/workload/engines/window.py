@@ -14,8 +14,6 @@ import time
 
 from nsys_pipeline import markers
 
-WINDOW_VARIABLE = "LLMPERF_WINDOW"
-UNITS = ("s", "steps", "requests")
 RECORDING = "recording"
 """Range around a window where there is no CUDA that could start a recording: `--nvtx-range recording@llmperf`."""
 
@@ -41,7 +39,7 @@ class Window:
     @classmethod
     def of_environment(cls) -> Window | None:
         """The window that this process was started with."""
-        text, _, arm_file = os.environ.get(WINDOW_VARIABLE, "").partition(":")
+        text, _, arm_file = os.environ.get(markers.WINDOW_VARIABLE, "").partition(":")
         try:
             return cls(*parse_window(text), arm_file or None) if text else None
         except ValueError:
@@ -83,4 +81,4 @@ def _record(*, starts: bool) -> None:
         else:
             markers.pop()
     except Exception as error:  # noqa: BLE001, RUF100 - the engine must run whatever happens
-        sys.stderr.write(f"llmperf: the recording does not {'start' if starts else 'stop'}: {error!r}\n")
+        sys.stderr.write(f"{markers.MESSAGE}the recording does not {'start' if starts else 'stop'}: {error!r}\n")

@@ -11,7 +11,7 @@ import pytest
 
 from nsys_pipeline import markers
 from nsys_pipeline.workload.engines.steps import EngineSteps, quiet_range
-from nsys_pipeline.workload.engines.window import WINDOW_VARIABLE, Window, parse_window
+from nsys_pipeline.workload.engines.window import Window, parse_window
 from tests.unit.workload.engines.recorder import Recorder
 
 
@@ -72,7 +72,7 @@ def test_so_many_seconds(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_nothing_begins_before_the_load(recorder: Recorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     arm = tmp_path / "armed"
-    monkeypatch.setenv(WINDOW_VARIABLE, f"1steps:{arm}")
+    monkeypatch.setenv(markers.WINDOW_VARIABLE, f"1steps:{arm}")
     counted = Window.of_environment()
     assert counted is not None
     counted.before_step(0)
@@ -97,7 +97,7 @@ def test_cuda_starts_and_stops_nsys(recorder: Recorder, monkeypatch: pytest.Monk
 
 
 def test_a_window_holds_whole_steps_and_no_warm_up(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(WINDOW_VARIABLE, "1steps")
+    monkeypatch.setenv(markers.WINDOW_VARIABLE, "1steps")
     steps = EngineSteps("engine", "1", lambda: {"model": {}})
     with quiet_range("warmup"):
         steps.before_step(0)
@@ -116,5 +116,5 @@ def test_a_window_holds_whole_steps_and_no_warm_up(recorder: Recorder, monkeypat
 
 @pytest.mark.parametrize("text", ["", "soon", "3 days:/x"])
 def test_no_window(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(WINDOW_VARIABLE, text)
+    monkeypatch.setenv(markers.WINDOW_VARIABLE, text)
     assert Window.of_environment() is None
