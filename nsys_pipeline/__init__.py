@@ -32,6 +32,7 @@ def open(  # noqa: A001
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
     not_phases: str | Sequence[str] = (),
+    ranges: str | Sequence[str] = (),
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
@@ -50,6 +51,7 @@ def open(  # noqa: A001
     - `shapes`: what the requests were, as BATCHxPROMPT+NEW: one for all, or one for each in order.
     - `phases`: further phases, name → regular expression that is searched in `domain:text` of NVTX ranges.
     - `not_phases`: such expressions of ranges that are no phase.
+    - `ranges`: such expressions of the ranges that alone are phases, each called as its text.
     - `peaks`: dense peaks instead of the datasheet's, dtype → FLOP/s: ``{"bf16": 989e12}``; a string is read as the
       command line reads it, in TFLOP/s: ``{"bf16": "989"}``. Dtypes: fp32, tf32, bf16, fp16, fp8, int8, fp4.
     - `bandwidth`: of memory, instead of the datasheet's: bytes per second, or a string in GB/s.
@@ -73,6 +75,7 @@ def open(  # noqa: A001
         shapes=shapes,
         phases=phases,
         not_phases=not_phases,
+        ranges=ranges,
         peaks=peaks,
         bandwidth=bandwidth,
         dtype=dtype,

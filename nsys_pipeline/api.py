@@ -197,6 +197,7 @@ def open_reader(
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
     not_phases: str | Sequence[str] = (),
+    ranges: str | Sequence[str] = (),
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
@@ -214,6 +215,7 @@ def open_reader(
     rules = (
         *(PhaseRule.excluding(pattern) for pattern in excluded),
         *(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items()),
+        *(PhaseRule.of_ranges(pattern) for pattern in ([ranges] if isinstance(ranges, str) else ranges)),
     )
     trace_options = TraceOptions(
         phase_rules=rules, is_strict=strict, infers=infer, use_cache=cache, memory_limit=memory_limit

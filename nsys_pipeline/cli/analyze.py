@@ -26,6 +26,7 @@ from nsys_pipeline.cli.common import (
     PeakOption,
     PhaseOption,
     PromptTokensOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
@@ -97,6 +98,7 @@ def analyze(
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
     cache: CacheOption = True,
@@ -120,6 +122,7 @@ def analyze(
         opening = trace_options(
             phase=phase,
             not_phase=not_phase,
+            ranges=range,
             strict=strict,
             infer=infer,
             cache=cache,

@@ -119,6 +119,15 @@ PhaseOption = Annotated[
         rich_help_panel=_TRACE,
     ),
 ]
+RangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        metavar="REGEX",
+        help="Only ranges whose `domain:text` matches are phases, each called as its text; repeatable.",
+        rich_help_panel=_TRACE,
+    ),
+]
 NotPhaseOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -173,6 +182,7 @@ def trace_options(
     *,
     phase: list[str] | None = None,
     not_phase: list[str] | None = None,
+    ranges: list[str] | None = None,
     strict: bool = False,
     infer: bool | None = None,
     cache: bool = True,
@@ -189,6 +199,7 @@ def trace_options(
         phase_rules=(
             *(PhaseRule.excluding(text) for text in not_phase or ()),
             *(PhaseRule.from_option(text) for text in phase or ()),
+            *(PhaseRule.of_ranges(text) for text in ranges or ()),
         ),
         is_strict=strict,
         infers=infer,

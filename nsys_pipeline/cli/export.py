@@ -18,6 +18,7 @@ from nsys_pipeline.cli.common import (
     ModelOption,
     NotPhaseOption,
     PhaseOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
@@ -66,6 +67,7 @@ def export(
     max_context: MaxContextOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
     output_format: Annotated[
@@ -84,10 +86,10 @@ def export(
     Environment variables, and secrets on the recorded command line, are removed from the SQLite, whether it is made of
     a report or is a copy of an export.
     """
+    opening = trace_options(
+        phase=phase, not_phase=not_phase, ranges=range, strict=strict, infer=infer, unpack_limit=unpack_limit, nsys=nsys
+    )
     if to == _PERFETTO:
-        opening = trace_options(
-            phase=phase, not_phase=not_phase, strict=strict, infer=infer, unpack_limit=unpack_limit, nsys=nsys
-        )
         sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
         return
     if to is not None:
@@ -95,7 +97,6 @@ def export(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
             weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context,
         )  # fmt: skip
-        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return
     if output_format not in _FORMATS:

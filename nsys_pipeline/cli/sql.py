@@ -30,6 +30,7 @@ from nsys_pipeline.cli.common import (
     PeakOption,
     PhaseOption,
     PromptTokensOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
@@ -121,6 +122,7 @@ def sql(
     approximate: ApproximateOption = False,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
     cache: CacheOption = True,
@@ -151,6 +153,7 @@ def sql(
         opening = trace_options(
             phase=phase,
             not_phase=not_phase,
+            ranges=range,
             strict=strict,
             infer=infer,
             cache=cache,
