@@ -11,6 +11,7 @@ from nsys_pipeline.duck import is_disk_full
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE
 from nsys_pipeline.inputs.inputs import Inputs
+from nsys_pipeline.inputs.options import AnalysisOptions
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from nsys_pipeline.inputs import AnalysisOptions
 
 # Relations without rows in a trace in which no range is a phase.
 RANGES_OF_PHASES = ("attribute._phase_candidates", "attribute._warmup_phases")
@@ -87,7 +87,7 @@ class Trace:
         except BaseException:
             self.close()
             raise
-        from nsys_pipeline.inputs.registry import NEEDS, OF_ANALYSIS
+        from nsys_pipeline.inputs.registry import NEEDS
 
         self.inputs = Inputs(
             self.connection,
@@ -102,7 +102,7 @@ class Trace:
             on_module=self._report_module,
             may_write=not self.is_cached,
             needs=NEEDS,
-            passing=OF_ANALYSIS,
+            passing=self._passing(),
         )
 
     @classmethod
@@ -119,7 +119,13 @@ class Trace:
     def describe(self, options: AnalysisOptions) -> None:
         """Have the model, the shapes and the peaks of `options` decide what rests on them from now on."""
         if self.inputs.describe(options):
-            self.runner.forget_passing()
+            self.runner.forget_passing(self._passing())
+
+    def _passing(self) -> frozenset[str]:
+        """Relations that another run may fill otherwise."""
+        from nsys_pipeline.inputs.registry import passing
+
+        return passing(self.inputs.options)
 
     def build(self, *targets: str) -> None:
         """Build relations of ``sql/`` and all they need. Raises TraceError where the data cannot be read.
@@ -132,10 +138,17 @@ class Trace:
                 and not (self.is_cached or self.is_closed_off)
                 and self._is_worth_keeping(targets)
             ):
-                self._build(KEPT)
-                if not self._file.lacks_nsys:
-                    self.keep()
+                self._keep_attribution()
             self._build(targets)
+
+    def _keep_attribution(self) -> None:
+        """Build and keep what the trace alone says, whatever this analysis is told."""
+        told = self.inputs.options
+        self.describe(AnalysisOptions())
+        self._build(KEPT)
+        if not self._file.lacks_nsys:
+            self.keep()
+        self.describe(told)
 
     def _is_worth_keeping(self, targets: Sequence[str]) -> bool:
         needed = self.runner.closure(targets)
