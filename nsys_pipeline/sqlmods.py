@@ -392,6 +392,7 @@ class Runner:
         self.passing = frozenset(passing)
         self.built: set[str] = set()
         self._rests_on_passing: dict[str, bool] = {}
+        self._adopted: set[str] = set()
         self.modules = kept_apart(self.modules, self.rests_on_passing)
         self._rests_on_passing.clear()
         for layer in LAYERS:
@@ -413,9 +414,18 @@ class Runner:
             known[name] = name in self.passing or any(map(self.rests_on_passing, self._direct_needs(name)))
         return known[name]
 
-    def forget_passing(self) -> None:
-        """Have everything made anew that rests on `passing`: its inputs are others now."""
-        self.built = {name for name in self.built if not self.rests_on_passing(name)}
+    def forget_passing(self, passing: Collection[str] | None = None) -> None:
+        """Have everything made anew that rests on what was passing, or is from now on: its inputs are others."""
+        stale = {name for name in self.built if self.rests_on_passing(name)}
+        if passing is not None and frozenset(passing) != self.passing:
+            self.passing = frozenset(passing)
+            self._rests_on_passing.clear()
+            stale |= {name for name in self.built if self.rests_on_passing(name)}
+        for name in stale & self._adopted:
+            # What is made in its place may be a table.
+            self.con.execute(f"DROP VIEW IF EXISTS {name}")
+            self._adopted.discard(name)
+        self.built -= stale
 
     def _direct_needs(self, name: str) -> Sequence[str]:
         return self.modules[name].requires if name in self.modules else self.needs.get(name, ())
@@ -483,3 +493,4 @@ class Runner:
             views = (f"CREATE OR REPLACE VIEW {name} AS FROM {self.store}.{name}" for name in names)
             self.con.execute(";".join(views))
             self.built.update(names)
+            self._adopted.update(names)

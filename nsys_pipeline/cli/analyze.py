@@ -15,6 +15,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     InferOption,
+    KeepColdOption,
     KvDtypeOption,
     MaxContextOption,
     MemoryOption,
@@ -101,6 +102,7 @@ def analyze(
     range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
+    keep_cold: KeepColdOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
     unpack_limit: UnpackOption = None,
@@ -138,7 +140,7 @@ def analyze(
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
                 weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
-                bandwidth=bandwidth, approximate=approximate, top=top,
+                bandwidth=bandwidth, approximate=approximate, top=top, keep_cold=keep_cold,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:

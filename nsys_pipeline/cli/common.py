@@ -141,6 +141,12 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
 ]
+KeepColdOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-cold", help="Count cold occurrences; without, they are left out like warm-up.", rich_help_panel=_TRACE
+    ),
+]
 InferOption = Annotated[
     bool | None,
     typer.Option(
@@ -227,6 +233,7 @@ def analysis_options(
     bandwidth: str | None = None,
     approximate: bool = False,
     top: int = 5,
+    keep_cold: bool = False,
 ) -> AnalysisOptions:
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
@@ -256,6 +263,7 @@ def analysis_options(
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         max_context=max_context,
         top_kernels=top,
+        keep_cold=keep_cold,
     )
 
 

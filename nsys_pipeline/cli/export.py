@@ -13,6 +13,7 @@ from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     DtypeOption,
     InferOption,
+    KeepColdOption,
     KvDtypeOption,
     MaxContextOption,
     ModelOption,
@@ -70,6 +71,7 @@ def export(
     range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
+    keep_cold: KeepColdOption = False,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -95,7 +97,7 @@ def export(
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, keep_cold=keep_cold,
         )  # fmt: skip
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return

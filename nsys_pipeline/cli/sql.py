@@ -19,6 +19,7 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
     InferOption,
+    KeepColdOption,
     KvDtypeOption,
     MaxContextOption,
     MemoryOption,
@@ -125,6 +126,7 @@ def sql(
     range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
+    keep_cold: KeepColdOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
     unpack_limit: UnpackOption = None,
@@ -145,7 +147,7 @@ def sql(
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
         weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
-        bandwidth=bandwidth, approximate=approximate,
+        bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
     )  # fmt: skip
     from nsys_pipeline.query.session import Session
 

@@ -56,7 +56,7 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
     from nsys_pipeline.model import Estimator
 
     phases = inputs.connection.execute(
-        "SELECT phase, list(occurrence_id ORDER BY start_ns) FROM attribute.phase_ranges WHERE NOT is_warmup "
+        "SELECT phase, list(occurrence_id ORDER BY start_ns) FROM attribute.occurrences WHERE is_measured "
         "AND phase IN ('prefill', 'decode', 'mixed', 'forward', 'encoder') GROUP BY phase ORDER BY phase"
     ).fetchall()
     rows: list[tuple[object, ...]] = []

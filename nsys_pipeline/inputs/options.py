@@ -64,9 +64,9 @@ class RequestShape:
 class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
-    `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of the
-    longest sequence that an engine takes; default what the model allows. `train_only`, `lora_rank`: which weights
-    training updates, see `model.training`.
+    `keep_cold`: cold occurrences count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if
+    only that it is one. `max_context`: tokens of the longest sequence that an engine takes; default what the model
+    allows. `train_only`, `lora_rank`: which weights training updates, see `model.training`.
     """
 
     model: Model | None = None
@@ -79,3 +79,4 @@ class AnalysisOptions:
     train_only: str | None = None
     lora_rank: int | None = None
     top_kernels: int = 5
+    keep_cold: bool = False

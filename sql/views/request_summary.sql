@@ -1,4 +1,4 @@
--- Latency of requests of one kind, warm-up left out; those that an engine served are one kind.
+-- Latency of requests of one kind, warm-up and cold ones left out; those that an engine served are one kind.
 -- A percentile of fewer values than it takes to tell it from the largest (10 for the 90th, 100 for the 99th) is NULL.
 -- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one; 'served' for an engine's.
 -- requires: views.requests, views.served_requests
@@ -16,9 +16,13 @@
 --   tpot_sd_ns  BIGINT  Its sample standard deviation, NULL for a single request and for an
 --                       engine's, which are no repeats of each other. Unit: ns.
 WITH request AS (
-    SELECT shape, ttft_ns, tpot_ns, true AS is_repeated FROM views.requests WHERE NOT is_warmup
+    SELECT
+        shape, CASE WHEN NOT is_ttft_cold THEN ttft_ns END AS ttft_ns, CASE WHEN NOT is_tpot_cold THEN tpot_ns END AS tpot_ns,
+        true AS is_repeated
+    FROM views.requests
+    WHERE NOT is_warmup AND NOT (is_ttft_cold AND (is_tpot_cold OR decode_steps = 0))
     UNION ALL
-    SELECT 'served', ttft_ns, tpot_ns, false FROM views.served_requests WHERE NOT is_warmup
+    SELECT 'served', ttft_ns, tpot_ns, false FROM views.served_requests WHERE NOT is_warmup AND NOT is_cold
 )
 SELECT
     shape, count(*) AS requests,

@@ -64,6 +64,7 @@ def test_without_layers_the_shapes_of_phases_are_the_points() -> None:
         row = by_shape[label]
         assert row.flops
         assert row.bytes
+        assert row.mfu_busy
         assert x == pytest.approx(row.flops / row.bytes, rel=1e-5)
         assert y == pytest.approx(row.mfu_busy * 989.4, rel=1e-3)
 
