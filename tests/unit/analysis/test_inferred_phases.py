@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline import open as open_trace_of
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import inferred
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
