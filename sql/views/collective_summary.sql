@@ -1,7 +1,7 @@
 -- Communication of each phase by collective: how much of its time is waiting for other ranks, how much moves data, and how much of
 -- it no compute hides. Warm-up and cold occurrences are left out.
 -- Grain: phase, kind, name, rank_count; phase is NULL outside every phase.
--- requires: attribute.collectives, attribute.communication_overlap, attribute.gpu_work, attribute.phase_ranges, attribute._cold_passes, macros.collective_algorithm, macros.collective_protocol, macros.collective_dtype
+-- requires: attribute.collectives, attribute.communication_overlap, attribute.phase_ranges, attribute._cold_passes, macros.collective_algorithm, macros.collective_protocol, macros.collective_dtype
 -- columns:
 --   phase         VARCHAR Name of the phase.
 --   kind          VARCHAR 'all_reduce', 'all_gather', …: see collectives.
@@ -25,8 +25,7 @@ SELECT
     sum(o.exposed_ns)::BIGINT AS exposed_ns, sum(o.exposed_ns) / nullif(sum(c.end_ns - c.start_ns), 0) AS exposed_ratio
 FROM attribute.collectives AS c
 JOIN attribute.communication_overlap AS o USING (op_id)
-JOIN attribute.gpu_work AS w USING (op_id)
-LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = w.occurrence_id
-ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = w.occurrence_id
+LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = c.occurrence_id
+ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = c.occurrence_id
 WHERE NOT coalesce(p.is_warmup, false)
 GROUP BY p.phase, c.kind, c.name, c.rank_count
