@@ -281,12 +281,12 @@ def test_ranks_that_share_a_model_are_charged_it_once(
                 at += 10 * MS
     model = load_model(name)
     options = attrs.evolve(tiny("2x16", model=model), **changes, is_degree_told=True, peaks={"bf16": 1e15})
-    step = Step.uniform(batch=2, q_tokens=16, logits=32)
+    micro_batch = Step.uniform(batch=2, q_tokens=16, logits=32)
 
     summary = report_of(trace, tmp_path, options).training
 
     assert summary is not None
-    whole = training_flops(model, step).required
+    whole = training_flops(model, micro_batch).required
     # Two steps, each by two ranks; what does not divide is rounded down.
     assert summary.flops is not None
     assert 2 * copies * whole - 8 < summary.flops <= 2 * copies * whole
