@@ -539,6 +539,26 @@ class RankRow:
 
 
 @attrs.frozen
+class CollectiveRow:
+    """Communication of one phase by one kernel, over all ranks: a row of the view `collective_summary`. Times in ns."""
+
+    phase: str | None
+    kind: str | None
+    name: str
+    algorithm: str | None
+    protocol: str | None
+    dtype: str | None
+    rank_count: int | None
+    kernel_count: int
+    time_ns: int
+    wait_ns: int | None
+    transfer_ns: int | None
+    overlapped_ns: int
+    exposed_ns: int
+    exposed_ratio: float | None
+
+
+@attrs.frozen
 class Report:
     """The whole analysis of one trace. `windows_ns`: GPU → its measured time, which all budgets together are of."""
 
@@ -555,6 +575,7 @@ class Report:
     operators: list[OperatorRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
     ranks: list[RankRow] = attrs.field(factory=list)
+    collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
 
     @property

@@ -10,6 +10,7 @@ from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
+from nsys_pipeline.report.collectives import collectives_section
 from nsys_pipeline.report.document import (
     BLANK,
     Column,
@@ -371,6 +372,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _phases,
     training_section,
     ranks_section,
+    collectives_section,
     _shapes,
     _operators,
     _requests,

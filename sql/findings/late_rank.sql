@@ -6,7 +6,7 @@
 -- message: in {phase} the other ranks wait {wait_ns:ms} for {what}, which comes last to {late_count:,} of {collectives:,}
 --   collectives
 -- hint: look at what it does before them: `llmperf sql TRACE "from ranks"`, and the budget of its GPU
--- requires: attribute.collectives, attribute.gpu_work, attribute.occurrences, attribute.phase_spending, load.ranks
+-- requires: attribute.collectives, attribute.occurrences, attribute.phase_spending, load.ranks
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
 --   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
@@ -19,7 +19,6 @@
 WITH member AS (
     SELECT c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last, p.phase
     FROM attribute.collectives AS c
-    JOIN attribute.gpu_work AS w USING (op_id)
     JOIN attribute.occurrences AS p USING (occurrence_id)
     WHERE c.group_id IS NOT NULL AND p.is_measured
 ),

@@ -1,7 +1,7 @@
 -- Communication kernels as parts of collectives: which rank came late, how long the others waited for it, what was transfer.
 -- A rank waits from the start of its kernel until the last rank of the collective has started its own.
 -- Grain: op_id. No other rank of the collective is in the trace: collective_id and what follows from it are NULL.
--- requires: attribute.collectives, attribute.gpu_work, attribute.occurrences
+-- requires: attribute.collectives, attribute.occurrences
 -- columns:
 --   op_id           BIGINT   Joins gpu_work and kernels.
 --   name            VARCHAR  Short kernel name.
@@ -24,9 +24,8 @@
 --   wait_ns         BIGINT   From its start to the last rank's start, at most to its end. Unit: ns.
 --   transfer_ns     BIGINT   The rest of its duration. Unit: ns.
 SELECT
-    c.op_id, c.name, c.kind, p.phase, w.occurrence_id, p.is_warmup, p.is_cold, c.process_key & 16777215 AS process_id, c.device_id,
+    c.op_id, c.name, c.kind, p.phase, c.occurrence_id, p.is_warmup, p.is_cold, c.process_key & 16777215 AS process_id, c.device_id,
     c.group_id AS communicator_id, c.number, c.rank_count, c.start_ns, c.end_ns, c.end_ns - c.start_ns AS dur_ns,
     c.skew_ns, c.lateness_ns, c.wait_ns, c.transfer_ns
 FROM attribute.collectives AS c
-JOIN attribute.gpu_work AS w USING (op_id)
-LEFT JOIN attribute.occurrences AS p ON p.occurrence_id = w.occurrence_id
+LEFT JOIN attribute.occurrences AS p USING (occurrence_id)

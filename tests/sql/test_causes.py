@@ -8,8 +8,8 @@ from random import Random
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
-from nsys_pipeline.records import Finding, Report
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.records import Budget, Finding, Report
 from nsys_pipeline.report.document import Message, Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.sqlmods import all_modules
@@ -28,7 +28,10 @@ def report_of(trace: TraceBuilder | Path, folder: Path) -> Report:
 
 def limit_ns(report: Report, cause: Finding) -> int:
     """What the budget of its phase has in the classes that the finding names."""
-    budgets = {None: report.unattributed.budget, **{phase.name: phase.budget for phase in report.phases}}
+    budgets: dict[str | None, Budget] = {
+        None: report.unattributed.budget,
+        **{phase.name: phase.budget for phase in report.phases},
+    }
     assert cause.budget_part is not None
     return sum(getattr(budgets[cause.phase], f"{name}_ns") for name in cause.budget_part.split("+"))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
@@ -36,7 +37,7 @@ class Loop:
         self.host_ns += ns
 
     def kernel(
-        self, ns: int, name: str = GEMM, *, call_ns: int = 5 * US, latency_ns: int = 2 * US, **more: int
+        self, ns: int, name: str = GEMM, *, call_ns: int = 5 * US, latency_ns: int = 2 * US, **more: Any
     ) -> None:
         """A launch, and a kernel that starts when the GPU is free."""
         start = max(self.gpu_ns, self.host_ns + call_ns + latency_ns)

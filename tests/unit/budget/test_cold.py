@@ -140,7 +140,8 @@ def random_sequence(random: Random) -> list[ColdStep]:
 
 
 def test_random_sequences_have_the_cold_steps_of_the_definition(con: duckdb.DuckDBPyConnection) -> None:
-    random, reasons = Random(12), set()
+    random = Random(12)
+    reasons: set[str | None] = set()
     for _ in range(300):
         sequence = random_sequence(random)
         found = in_sql(con, sequence)

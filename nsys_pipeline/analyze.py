@@ -17,6 +17,7 @@ from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     Budget,
     Check,
+    CollectiveRow,
     Finding,
     KernelRow,
     Measured,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
-    "views.rank_summary", "views.request_summary", "views.top_kernels", "views.training_summary", "views.verdicts",
+    "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
+    "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
     "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
@@ -52,6 +54,12 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
     """The report of `trace`. Raises TraceError where the trace cannot be read; never on what it merely lacks."""
     with trace.reading():
         return _report(trace, options or AnalysisOptions())
+
+
+def list_ranges(trace: Trace) -> list[dict[str, object]]:
+    """What NVTX ranges a trace offers, and what each counts as: rows of the view `range_texts`, the longest first."""
+    trace.build("views.range_texts")
+    return records(trace.connection, "FROM views.range_texts ORDER BY total_ns DESC, domain, name")
 
 
 def _report(trace: Trace, options: AnalysisOptions) -> Report:
@@ -75,6 +83,10 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
+        collectives=[
+            CollectiveRow(**row)
+            for row in records(con, "FROM views.collective_summary ORDER BY phase NULLS LAST, time_ns DESC, name")
+        ],
     )
 
 
