@@ -32,12 +32,18 @@ def open(  # noqa: A001
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
     not_phases: str | Sequence[str] = (),
+    ranges: str | Sequence[str] = (),
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int = 1,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp: int | None = None,
+    train_only: str | None = None,
+    lora: int | None = None,
     max_context: int | None = None,
     strict: bool = False,
     infer: bool | None = None,
@@ -50,13 +56,17 @@ def open(  # noqa: A001
     - `shapes`: what the requests were, as BATCHxPROMPT+NEW: one for all, or one for each in order.
     - `phases`: further phases, name → regular expression that is searched in `domain:text` of NVTX ranges.
     - `not_phases`: such expressions of ranges that are no phase.
+    - `ranges`: such expressions of the ranges that alone are phases, each called as its text.
     - `peaks`: dense peaks instead of the datasheet's, dtype → FLOP/s: ``{"bf16": 989e12}``; a string is read as the
       command line reads it, in TFLOP/s: ``{"bf16": "989"}``. Dtypes: fp32, tf32, bf16, fp16, fp8, int8, fp4.
     - `bandwidth`: of memory, instead of the datasheet's: bytes per second, or a string in GB/s.
     - `dtype`: of activations and plain weights, instead of the model config's.
     - `weight_dtype`: of quantized weights (fp8, int8, int4, mxfp4, …), `kv_dtype`: of the KV cache, instead of what the
       model config says.
-    - `tp`: tensor-parallel GPUs that share each pass, where the trace does not say.
+    - `tp`: tensor-parallel GPUs that share each pass, `pp`: pipeline stages, `ep`: GPUs that experts are spread over,
+      `dp`: ranks with a batch of their own, where the trace does not say.
+    - `train_only`: an expression that finds the weights that training updates, `lora`: the rank of the adapters that it
+      updates instead; default: all weights.
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
     - `infer`: infer phases from the launches, and heed no ranges; default: if no range is a phase.
@@ -73,12 +83,18 @@ def open(  # noqa: A001
         shapes=shapes,
         phases=phases,
         not_phases=not_phases,
+        ranges=ranges,
         peaks=peaks,
         bandwidth=bandwidth,
         dtype=dtype,
         weight_dtype=weight_dtype,
         kv_dtype=kv_dtype,
         tp=tp,
+        pp=pp,
+        ep=ep,
+        dp=dp,
+        train_only=train_only,
+        lora=lora,
         max_context=max_context,
         strict=strict,
         infer=infer,

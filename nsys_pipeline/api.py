@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import attrs
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.hardware import checked_bandwidth, checked_peaks
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
@@ -197,12 +198,18 @@ def open_reader(
     shapes: str | Sequence[str] = (),
     phases: Mapping[str, str] | None = None,
     not_phases: str | Sequence[str] = (),
+    ranges: str | Sequence[str] = (),
     peaks: Mapping[str, float | str] | None = None,
     bandwidth: float | str | None = None,
     dtype: str | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp: int | None = None,
+    train_only: str | None = None,
+    lora: int | None = None,
     max_context: int | None = None,
     strict: bool = False,
     infer: bool | None = None,
@@ -214,6 +221,7 @@ def open_reader(
     rules = (
         *(PhaseRule.excluding(pattern) for pattern in excluded),
         *(PhaseRule.from_option(f"{name}={pattern}") for name, pattern in (phases or {}).items()),
+        *(PhaseRule.of_ranges(pattern) for pattern in ([ranges] if isinstance(ranges, str) else ranges)),
     )
     trace_options = TraceOptions(
         phase_rules=rules, is_strict=strict, infers=infer, use_cache=cache, memory_limit=memory_limit
@@ -221,8 +229,13 @@ def open_reader(
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1),
-        is_degree_told=tp is not None,
+        conventions=Conventions(
+            dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
+        ),
+        is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
+        dp=dp,
+        train_only=train_only,
+        lora_rank=lora,
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
         max_context=max_context,

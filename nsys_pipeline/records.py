@@ -212,11 +212,12 @@ class Measured:
 
 @attrs.frozen
 class Phase:
-    """One phase. Counts and sums hold warm-up; tokens, flops, bytes, MFU, MBU and SOL leave it out."""
+    """One phase. Counts and sums hold warm-up and cold occurrences; medians, tokens, FLOPs, MFU and the like do not."""
 
     name: str
     occurrences: int
     warmup_occurrences: int
+    cold_occurrences: int
     kernel_count: int
     kernel_time_ns: int
     memop_count: int
@@ -235,6 +236,12 @@ class Phase:
     warmup_graph_count: int
     warmup_wall_ns: int
     warmup_busy_ns: int
+    cold_kernel_count: int
+    cold_graph_count: int
+    cold_wall_ns: int
+    cold_busy_ns: int
+    median_wall_ns: int | None
+    median_busy_ns: int | None
     busy_ratio: float | None
     launch_latency_ns: float | None
     memcpy_count: int
@@ -282,6 +289,7 @@ class Phase:
     shapes: list[ShapeRow]
     devices: list[PhaseDevice]
     budget: Budget
+    median_budget: Budget
     measured: Measured | None
     source: str | None = None
     score: float | None = None
@@ -289,18 +297,28 @@ class Phase:
 
     @property
     def counted_occurrences(self) -> int:
-        """Occurrences outside warm-up."""
-        return self.occurrences - self.warmup_occurrences
+        """Occurrences that are neither warm-up nor cold."""
+        return self.occurrences - self.warmup_occurrences - self.cold_occurrences
+
+    @property
+    def counted_wall_ns(self) -> int:
+        """Host time of them."""
+        return self.wall_ns - self.warmup_wall_ns - self.cold_wall_ns
+
+    @property
+    def counted_busy_ns(self) -> int:
+        """GPU busy time of them."""
+        return self.gpu_busy_ns - self.warmup_busy_ns - self.cold_busy_ns
 
     @property
     def outlives_ranges(self) -> bool:
-        """Whether its GPUs work for it for longer than its ranges are open, warm-up left out."""
-        return self.wall_ns > self.warmup_wall_ns and self.busy_ratio is None
+        """Whether its GPUs work for it for longer than its ranges are open, warm-up and cold ones left out."""
+        return self.counted_wall_ns > 0 and self.busy_ratio is None
 
     @property
     def busy_share(self) -> float | None:
         """`busy_ratio` as readers are shown it: of a phase without GPU work there is no GPU that would be idle."""
-        return self.busy_ratio if self.gpu_busy_ns > self.warmup_busy_ns else None
+        return self.busy_ratio if self.counted_busy_ns > 0 else None
 
     @property
     def is_partly_measured(self) -> bool:
@@ -328,8 +346,8 @@ class Unattributed:
 class KernelRow:
     """One kernel of one phase; `phase` is None outside every phase. Times are sums of durations, in ns.
 
-    Counts and sums hold warm-up; `share`, of the phase's kernel time, leaves it out, and is None in a phase that is all
-    warm-up.
+    Counts and sums hold warm-up and cold occurrences; `share`, of the phase's kernel time, leaves them out, and is None
+    in a phase that has nothing else.
     """
 
     phase: str | None
@@ -339,15 +357,17 @@ class KernelRow:
     time_ns: int
     warmup_count: int
     warmup_time_ns: int
+    cold_count: int
+    cold_time_ns: int
     share: float | None
 
     @property
     def measured_count(self) -> int:
-        return self.count - self.warmup_count
+        return self.count - self.warmup_count - self.cold_count
 
     @property
     def measured_time_ns(self) -> int:
-        return self.time_ns - self.warmup_time_ns
+        return self.time_ns - self.warmup_time_ns - self.cold_time_ns
 
 
 @attrs.frozen
@@ -393,6 +413,8 @@ class Finding:
 
     `severity`: 'error', a number is wrong or cannot be trusted; 'warning', a number lacks something or rests on an
     assumption; 'info', worth knowing. `phase` is None for the whole trace, `at_stake_ns` where no time is known.
+    `budget_part` makes it a cause: `at_stake_ns` is the most that a cure would save of these classes of the phase's
+    budget, joined by '+'.
     """
 
     code: str
@@ -401,6 +423,7 @@ class Finding:
     message: str
     hint: str | None
     at_stake_ns: int | None
+    budget_part: str | None
 
     def rank(self) -> tuple[int, int, str, str, str]:
         """What findings are ordered by, as the view orders them: severity, then time at stake."""
@@ -516,6 +539,26 @@ class RankRow:
 
 
 @attrs.frozen
+class CollectiveRow:
+    """Communication of one phase by one kernel, over all ranks: a row of the view `collective_summary`. Times in ns."""
+
+    phase: str | None
+    kind: str | None
+    name: str
+    algorithm: str | None
+    protocol: str | None
+    dtype: str | None
+    rank_count: int | None
+    kernel_count: int
+    time_ns: int
+    wait_ns: int | None
+    transfer_ns: int | None
+    overlapped_ns: int
+    exposed_ns: int
+    exposed_ratio: float | None
+
+
+@attrs.frozen
 class Report:
     """The whole analysis of one trace. `windows_ns`: GPU → its measured time, which all budgets together are of."""
 
@@ -532,12 +575,26 @@ class Report:
     operators: list[OperatorRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
     ranks: list[RankRow] = attrs.field(factory=list)
+    collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
 
     @property
     def warnings(self) -> list[Finding]:
         """Findings that put a number in doubt."""
         return [finding for finding in self.findings if finding.severity != "info"]
+
+    @property
+    def causes(self) -> list[Finding]:
+        """Findings that could be cured, those first that would save most."""
+        found = [finding for finding in self.findings if finding.budget_part]
+        return sorted(found, key=lambda one: (-(one.at_stake_ns or 0), one.code, one.phase or "", one.message))
+
+    def share_at_stake(self, finding: Finding) -> float | None:
+        """How much of its phase's measured time a cure of `finding` would save at most."""
+        budgets: dict[str | None, Budget] = {phase.name: phase.budget for phase in self.phases}
+        budgets[None] = self.unattributed.budget
+        whole = budgets[finding.phase].total_ns if finding.phase in budgets else 0
+        return finding.at_stake_ns / whole if finding.at_stake_ns is not None and whole else None
 
 
 @attrs.frozen

@@ -22,7 +22,11 @@ has some keys more, and its columns begin with `phase VARCHAR` and `at_stake_ns 
     -- hint: let the workload end by itself
     -- concerns: attribute.phase_walls   (who asks for what is made from it is told; may be left out)
 
-`{column}` in a text is the value of that column: `:,` groups digits, `:ms` reads ns, `:%` a ratio (see `template_sql`).
+If it has a third column `budget_part VARCHAR`, it is a cause: something that could be cured. `at_stake_ns` is then the
+most that the cure would save, and no more than the classes of the phase's time budget that `budget_part` names, joined
+by `+`.
+`{column}` in a text is the value of that column: `:,` groups digits, `:ms` reads ns, `:us` ns as microseconds, `:%` a
+ratio (see `template_sql`).
 The relation `findings._all` has the rows of all of them as sentences; the view `findings` is what readers get.
 
 Modules are run on demand: asking for one builds what it needs first. Relations of the schemas ``nsys`` and ``input``
@@ -106,6 +110,11 @@ class Module:
     @property
     def is_finding(self) -> bool:
         return self.layer == "findings" and not self.relation.startswith("_")
+
+    @property
+    def is_cause(self) -> bool:
+        """Whether it is a finding with a value: time of the budget that a cure would save."""
+        return self.is_finding and any(column.name == "budget_part" for column in self.columns)
 
 
 def sql_root() -> Path:
@@ -245,15 +254,18 @@ def _sentences(
     )
 
 
-NOTICES_SQL = "SELECT code, severity, phase, message, hint, at_stake_ns FROM input.notices"
+NOTICES_SQL = (
+    "SELECT code, severity, phase, message, hint, at_stake_ns, NULL::VARCHAR AS budget_part FROM input.notices"
+)
 
 
 def sentences_sql(finding: Module) -> str:
-    """A SELECT of the rows of a finding with its texts filled in: code, severity, phase, message, hint, at_stake_ns."""
+    """A SELECT of the rows of a finding with its texts filled in: the columns of the view `findings`."""
+    part = "budget_part" if finding.is_cause else "NULL::VARCHAR AS budget_part"
     message, hint = template_sql(finding, finding.message), template_sql(finding, finding.hint)
     return (
         f"SELECT '{finding.relation}' AS code, '{finding.severity}' AS severity, phase, {message} AS message, "
-        f"{hint} AS hint, at_stake_ns\nFROM (\n{finding.sql}\n)"
+        f"{hint} AS hint, at_stake_ns, {part}\nFROM (\n{finding.sql}\n)"
     )
 
 
@@ -264,6 +276,7 @@ _FINDING_COLUMNS = (
     "  message     VARCHAR  A sentence.",
     "  hint        VARCHAR  What to do about it, NULL where there is nothing to do.",
     "  at_stake_ns BIGINT   Time that it is about, NULL where that is not known. Unit: ns.",
+    "  budget_part VARCHAR  Of a cause: classes of the time budget that the time is part of, joined by '+'; else NULL.",
 )
 
 
@@ -275,7 +288,8 @@ def placeholders(template: str | None) -> list[tuple[str, str]]:
 def template_sql(module: Module, template: str | None) -> str:
     """The SQL expression of a message or hint. What is NULL reads `unknown`; a text that is one column stays NULL.
 
-    Formats: none, a value as it is; `,` digits in groups; `ms` ns as milliseconds; `%` a ratio as a percentage.
+    Formats: none, a value as it is; `,` digits in groups; `ms` ns as milliseconds; `us` ns as
+    microseconds; `%` a ratio as a percentage.
     """
     if template is None:
         return "NULL::VARCHAR"
@@ -294,6 +308,7 @@ def _template_part(module: Module, part: str) -> str:
         "": f"{column}::VARCHAR",
         ",": f"format('{{:,}}', {column})",
         "ms": f"format('{{:,.1f}} ms', {column} / 1e6)",
+        "us": f"format('{{:,.1f}} µs', {column} / 1e3)",
         "%": f"format('{{:.0f}} %', {column} * 100.0)",
     }
     if spec not in formats or column not in {one.name for one in module.columns}:
@@ -377,6 +392,7 @@ class Runner:
         self.passing = frozenset(passing)
         self.built: set[str] = set()
         self._rests_on_passing: dict[str, bool] = {}
+        self._adopted: set[str] = set()
         self.modules = kept_apart(self.modules, self.rests_on_passing)
         self._rests_on_passing.clear()
         for layer in LAYERS:
@@ -398,9 +414,18 @@ class Runner:
             known[name] = name in self.passing or any(map(self.rests_on_passing, self._direct_needs(name)))
         return known[name]
 
-    def forget_passing(self) -> None:
-        """Have everything made anew that rests on `passing`: its inputs are others now."""
-        self.built = {name for name in self.built if not self.rests_on_passing(name)}
+    def forget_passing(self, passing: Collection[str] | None = None) -> None:
+        """Have everything made anew that rests on what was passing, or is from now on: its inputs are others."""
+        stale = {name for name in self.built if self.rests_on_passing(name)}
+        if passing is not None and frozenset(passing) != self.passing:
+            self.passing = frozenset(passing)
+            self._rests_on_passing.clear()
+            stale |= {name for name in self.built if self.rests_on_passing(name)}
+        for name in stale & self._adopted:
+            # What is made in its place may be a table.
+            self.con.execute(f"DROP VIEW IF EXISTS {name}")
+            self._adopted.discard(name)
+        self.built -= stale
 
     def _direct_needs(self, name: str) -> Sequence[str]:
         return self.modules[name].requires if name in self.modules else self.needs.get(name, ())
@@ -468,3 +493,4 @@ class Runner:
             views = (f"CREATE OR REPLACE VIEW {name} AS FROM {self.store}.{name}" for name in names)
             self.con.execute(";".join(views))
             self.built.update(names)
+            self._adopted.update(names)

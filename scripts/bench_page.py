@@ -93,7 +93,9 @@ def synthetic(kernels: int) -> Timeline:
         works.append((device, device + length, f"{family}_kernel_{number % 40}", family))
         device += length
         host += call + 500 + (2_000_000 if number % 1_000 == 999 else 0)
-    rows = [("api", None, index, None, call) for index, call in enumerate(calls)]
+    rows: list[tuple[str, int | None, int, int | None, tuple[int, int, str, str]]] = [
+        ("api", None, index, None, call) for index, call in enumerate(calls)
+    ]
     rows += [("gpu", 7, kernels + index, index, work) for index, work in enumerate(works)]
     lane = {"process_id": 1, "thread_id": None, "domain": None, "depth": 0}
     frame = pl.DataFrame(

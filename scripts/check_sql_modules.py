@@ -4,10 +4,10 @@
     python scripts/check_sql_modules.py                 all modules, on one of tests/traces
     python scripts/check_sql_modules.py TRACE.sqlite    on another trace
 
-For every module: one SELECT without a top-level star; `requires` names exactly the relations that the statement reads,
-in the order of layers nsys, input < macros < load < attribute < estimate < views < findings; `columns` are those of
-the built relation, in order, with their types; every column and the relation itself are described, and times carry
-their unit.
+For every module: one SELECT without a top-level star; no aggregate over a window has a FILTER; `requires` names exactly
+the relations that the statement reads, in the order of layers nsys, input < macros < load < attribute < estimate <
+views < findings; `columns` are those of the built relation, in order, with their types; every column and the relation
+itself are described, and times carry their unit.
 """
 
 from __future__ import annotations
@@ -81,6 +81,21 @@ def top_level_stars(node: Mapping[str, Any]) -> Iterator[str]:
                 yield from top_level_stars(branch.get("node", branch))
 
 
+def filtered_windows(node: Any) -> Iterator[str]:
+    """Aggregates over a window that have a FILTER: DuckDB then takes time that grows with the square of the frame."""
+    if isinstance(node, dict):
+        if node.get("class") == "WINDOW" and node.get("filter_expr"):
+            yield (
+                f"has a FILTER on {node['function_name']} over a window, which is quadratic: "
+                "put CASE WHEN … END into the aggregate"
+            )
+        for value in node.values():
+            yield from filtered_windows(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from filtered_windows(value)
+
+
 def check_header(module: Module) -> Iterator[str]:
     """What is wrong with the documentation of a module."""
     for what, text in (
@@ -133,6 +148,7 @@ def check_statement(con: Any, module: Module) -> Iterator[str]:
         yield str(error)
         return
     yield from top_level_stars(tree)
+    yield from filtered_windows(tree)
     # A name without a schema, handed to a table macro, is a CTE of the statement itself.
     read = {name for name in references(tree) if "." in name}
     if missing := sorted(read - set(module.requires)):

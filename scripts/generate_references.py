@@ -107,7 +107,8 @@ def sql_reference() -> str:
     from nsys_pipeline.query.views import as_markdown, public_macros, public_views
 
     views, macros, recipes = public_views(), public_macros(), list(all_recipes().values())
-    for one in (*views, *macros, *recipes):
+    documented: list[Any] = [*views, *macros, *recipes]
+    for one in documented:
         for column in one.columns:
             if not column.doc.strip():
                 raise UndocumentedError(

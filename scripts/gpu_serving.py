@@ -42,7 +42,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     # Half of the layers: what a layer does is the same, and the server starts in half of the time.
     "moe": ("qwen3-30b-a3b", {"max_position_embeddings": 4096, "num_hidden_layers": 24}),
 }
-RUNS = {
+RUNS: dict[str, dict[str, tuple[str, list[str]]]] = {
     "vllm": {
         "dense-graphs": ("dense", []),
         "dense-eager": ("dense", ["--enforce-eager"]),

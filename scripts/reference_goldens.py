@@ -64,8 +64,8 @@ def our_kernels_by_range(path: Path) -> Counts:
     trace = reference.read_trace(path)
     found: dict[str, tuple[int, int]] = defaultdict(lambda: (0, 0))
     for work in trace.work:
-        call = trace.calls.get((work.process or -1, work.correlation or -1))
-        if work.kind != reference.KERNEL or call is None:
+        call = reference.call_of(trace, work)
+        if work.kind != reference.KERNEL or call is None or call.start is None or call.end is None:
             continue
         names = {
             f"{r.domain}:{r.text}" if r.domain else str(r.text)

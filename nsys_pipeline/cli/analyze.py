@@ -12,10 +12,14 @@ from nsys_pipeline.cli.common import (
     BandwidthOption,
     BatchOption,
     CacheOption,
+    DpOption,
     DtypeOption,
+    EpOption,
     ForceOption,
     InferOption,
+    KeepColdOption,
     KvDtypeOption,
+    LoraOption,
     MaxContextOption,
     MemoryOption,
     ModelOption,
@@ -25,11 +29,14 @@ from nsys_pipeline.cli.common import (
     OutputOption,
     PeakOption,
     PhaseOption,
+    PpOption,
     PromptTokensOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
     TraceArgument,
+    TrainOnlyOption,
     UnpackOption,
     WeightDtypeOption,
     analysis_options,
@@ -91,14 +98,21 @@ def analyze(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = None,
+    pp: PpOption = None,
+    ep: EpOption = None,
+    dp: DpOption = None,
+    train_only: TrainOnlyOption = None,
+    lora: LoraOption = None,
     max_context: MaxContextOption = None,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
+    keep_cold: KeepColdOption = False,
     cache: CacheOption = True,
     memory_limit: MemoryOption = None,
     unpack_limit: UnpackOption = None,
@@ -120,6 +134,7 @@ def analyze(
         opening = trace_options(
             phase=phase,
             not_phase=not_phase,
+            ranges=range,
             strict=strict,
             infer=infer,
             cache=cache,
@@ -130,23 +145,24 @@ def analyze(
         )
         # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:
-            from nsys_pipeline.analysis import analyze as run_analysis
+            from nsys_pipeline.analyze import analyze as run_analysis
 
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, peak=peak,
-                bandwidth=bandwidth, approximate=approximate, top=top,
+                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+                train_only=train_only, lora=lora, max_context=max_context, peak=peak,
+                bandwidth=bandwidth, approximate=approximate, top=top, keep_cold=keep_cold,
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:
-                    from nsys_pipeline.analysis.ranges import list_ranges as find_ranges
+                    from nsys_pipeline.analyze import list_ranges as find_ranges
 
                     ranges = find_ranges(opened)
                 else:
                     report = run_analysis(opened, options)
                     detail = _detail(opened) if kind is ReportFormat.html else None
                     if verify:
-                        from nsys_pipeline.analysis.verify import verified
+                        from nsys_pipeline.crosscheck import verified
 
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
@@ -185,8 +201,8 @@ def keep_reports(trace: Path) -> list[Path]:
 
     Returns the files. Raises the errors of the analysis; what an earlier run left under these names is gone then.
     """
-    from nsys_pipeline.analysis import AnalysisOptions
-    from nsys_pipeline.analysis import analyze as run_analysis
+    from nsys_pipeline.analyze import analyze as run_analysis
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import open_trace
 
     # trace-rank0.sqlite has report-rank0.html.

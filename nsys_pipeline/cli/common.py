@@ -83,6 +83,37 @@ TpOption = Annotated[
     int | None,
     typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=MODEL_PANEL),
 ]
+PpOption = Annotated[
+    int | None,
+    typer.Option("--pp", min=1, help="Pipeline stages that each pass crosses.", rich_help_panel=MODEL_PANEL),
+]
+EpOption = Annotated[
+    int | None,
+    typer.Option("--ep", min=1, help="GPUs that routed experts are spread over.", rich_help_panel=MODEL_PANEL),
+]
+DpOption = Annotated[
+    int | None,
+    typer.Option("--dp", min=1, help="Data-parallel ranks, each with a batch of its own.", rich_help_panel=MODEL_PANEL),
+]
+TrainOnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--train-only",
+        metavar="REGEX",
+        help="Weights that training updates, by name; default: all.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+LoraOption = Annotated[
+    int | None,
+    typer.Option(
+        "--lora",
+        min=1,
+        metavar="RANK",
+        help="Training updates adapters of this rank alone.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 MaxContextOption = Annotated[
     int | None,
     typer.Option(
@@ -119,6 +150,15 @@ PhaseOption = Annotated[
         rich_help_panel=_TRACE,
     ),
 ]
+RangeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--range",
+        metavar="REGEX",
+        help="Only ranges whose `domain:text` matches are phases, each called as its text; repeatable.",
+        rich_help_panel=_TRACE,
+    ),
+]
 NotPhaseOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -131,6 +171,12 @@ NotPhaseOption = Annotated[
 StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
+]
+KeepColdOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-cold", help="Count cold occurrences; without, they are left out like warm-up.", rich_help_panel=_TRACE
+    ),
 ]
 InferOption = Annotated[
     bool | None,
@@ -173,6 +219,7 @@ def trace_options(
     *,
     phase: list[str] | None = None,
     not_phase: list[str] | None = None,
+    ranges: list[str] | None = None,
     strict: bool = False,
     infer: bool | None = None,
     cache: bool = True,
@@ -189,6 +236,7 @@ def trace_options(
         phase_rules=(
             *(PhaseRule.excluding(text) for text in not_phase or ()),
             *(PhaseRule.from_option(text) for text in phase or ()),
+            *(PhaseRule.of_ranges(text) for text in ranges or ()),
         ),
         is_strict=strict,
         infers=infer,
@@ -211,11 +259,17 @@ def analysis_options(
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp: int | None = None,
+    train_only: str | None = None,
+    lora: int | None = None,
     max_context: int | None = None,
     peak: list[str] | None = None,
     bandwidth: str | None = None,
     approximate: bool = False,
     top: int = 5,
+    keep_cold: bool = False,
 ) -> AnalysisOptions:
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
@@ -239,12 +293,18 @@ def analysis_options(
     return AnalysisOptions(
         model=known,
         shapes=shapes,
-        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1),
-        is_degree_told=tp is not None,
+        conventions=Conventions(
+            dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
+        ),
+        is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
+        dp=dp,
+        train_only=train_only,
+        lora_rank=lora,
         peaks=parse_peaks(peak or ()),
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         max_context=max_context,
         top_kernels=top,
+        keep_cold=keep_cold,
     )
 
 

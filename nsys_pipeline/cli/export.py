@@ -11,16 +11,23 @@ import typer
 
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
+    DpOption,
     DtypeOption,
+    EpOption,
     InferOption,
+    KeepColdOption,
     KvDtypeOption,
+    LoraOption,
     MaxContextOption,
     ModelOption,
     NotPhaseOption,
     PhaseOption,
+    PpOption,
+    RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
+    TrainOnlyOption,
     UnpackOption,
     WeightDtypeOption,
     analysis_options,
@@ -63,11 +70,18 @@ def export(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = None,
+    pp: PpOption = None,
+    ep: EpOption = None,
+    dp: DpOption = None,
+    train_only: TrainOnlyOption = None,
+    lora: LoraOption = None,
     max_context: MaxContextOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
+    range: RangeOption = None,  # noqa: A002
     strict: StrictOption = False,
     infer: InferOption = None,
+    keep_cold: KeepColdOption = False,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -84,18 +98,18 @@ def export(
     Environment variables, and secrets on the recorded command line, are removed from the SQLite, whether it is made of
     a report or is a copy of an export.
     """
+    opening = trace_options(
+        phase=phase, not_phase=not_phase, ranges=range, strict=strict, infer=infer, unpack_limit=unpack_limit, nsys=nsys
+    )
     if to == _PERFETTO:
-        opening = trace_options(
-            phase=phase, not_phase=not_phase, strict=strict, infer=infer, unpack_limit=unpack_limit, nsys=nsys
-        )
         sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
         return
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+            train_only=train_only, lora=lora, max_context=max_context, keep_cold=keep_cold,
         )  # fmt: skip
-        opening = trace_options(phase=phase, not_phase=not_phase, strict=strict, unpack_limit=unpack_limit, nsys=nsys)
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return
     if output_format not in _FORMATS:

@@ -53,9 +53,9 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float |
 
 
 def _derived(name: str, phase: Mapping[str, Any]) -> dict[str, float | None]:
-    """Means for one occurrence outside warm-up, and the rate of tokens."""
-    count = phase.get("occurrences", 0) - phase.get("warmup_occurrences", 0)
-    wall, busy = _without_warmup(phase, "wall_ns"), _without_warmup(phase, "gpu_busy_ns")
+    """Means for one occurrence that is neither warm-up nor cold, and the rate of tokens."""
+    count = phase.get("occurrences", 0) - phase.get("warmup_occurrences", 0) - phase.get("cold_occurrences", 0)
+    wall, busy = _measured(phase, "wall_ns"), _measured(phase, "gpu_busy_ns")
     measured, tokens = phase.get("measured_wall_ns") or wall, phase.get("tokens")
     return {
         f"{name}.step_wall_ns": None if wall is None or count <= 0 else wall / count,
@@ -64,6 +64,7 @@ def _derived(name: str, phase: Mapping[str, Any]) -> dict[str, float | None]:
     }
 
 
-def _without_warmup(phase: Mapping[str, Any], key: str) -> float | None:
+def _measured(phase: Mapping[str, Any], key: str) -> float | None:
     value: float | None = phase.get(key)
-    return None if value is None else value - (phase.get(f"warmup_{key.removeprefix('gpu_')}") or 0)
+    part = key.removeprefix("gpu_")
+    return None if value is None else value - sum(phase.get(f"{what}_{part}") or 0 for what in ("warmup", "cold"))

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _OCCURRENCES = """
     SELECT occurrence_id, phase, regexp_replace(shape, ' @.*', '') AS shape, wall_ns,
         coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens
-    FROM phases WHERE NOT is_warmup AND NOT is_cold ORDER BY occurrence_id
+    FROM phases WHERE is_measured ORDER BY occurrence_id
 """
 _BUDGET = "SELECT occurrence_id, class, time_ns FROM occurrence_budget"
-_KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup"
+_KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup AND NOT is_cold"
 
 
 def run_of(path: Path, session: Session, report: Report) -> Run:

@@ -17,12 +17,12 @@ _T = TypeVar("_T")
 
 
 def read_steps(trace: Trace) -> list[StepTime]:
-    """Occurrences of phases, warm-up left out, by start; at most MAX_POINTS of each phase, evenly chosen."""
+    """Measured occurrences of phases, by start; at most MAX_POINTS of each phase, evenly chosen."""
     trace.build("views.phases")
     rows = records(
         trace.connection,
         "SELECT phase, occurrence, start_ns, wall_ns, gpu_busy_ns, batch, cached_tokens // nullif(batch, 0) AS context "
-        "FROM views.phases WHERE NOT is_warmup ORDER BY start_ns, occurrence_id",
+        "FROM views.phases WHERE is_measured ORDER BY start_ns, occurrence_id",
     )
     by_phase: dict[str, list[StepTime]] = defaultdict(list)
     for row in rows:
@@ -31,20 +31,9 @@ def read_steps(trace: Trace) -> list[StepTime]:
 
 
 def read_requests(trace: Trace) -> list[RequestTime]:
-    """Requests, warm-up left out, by start; at most MAX_POINTS, evenly chosen."""
-    trace.build("attribute.request_times", "attribute.served_request_times")
-    rows = records(
-        trace.connection,
-        """
-        SELECT start_ns, ttft_ns, tpot_ns FROM attribute.request_times WHERE NOT is_warmup
-        UNION ALL
-        SELECT
-            arrived_ns, first_token_ns - arrived_ns,
-            CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END
-        FROM attribute.served_request_times WHERE NOT is_warmup
-        ORDER BY ALL
-        """,
-    )
+    """Requests, warm-up and cold ones left out, by start; at most MAX_POINTS, evenly chosen."""
+    trace.build("views._measured_requests")
+    rows = records(trace.connection, "SELECT start_ns, ttft_ns, tpot_ns FROM views._measured_requests ORDER BY ALL")
     return _thinned([RequestTime(**row) for row in rows])
 
 

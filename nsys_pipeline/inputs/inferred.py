@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: What the inference reads, if it is wanted.
 NEEDS = ("load.nvtx_ranges", "attribute._telling_launches")
+#: A launch takes 400 bytes; of the launches of a decode step three in a hundred tell something.
+MAX_LAUNCHES = 2_000_000
 _LAUNCHES = f"""
     SELECT {", ".join(COLUMNS)}
     FROM attribute._telling_launches
@@ -23,6 +25,9 @@ def find_phases(inputs: Inputs) -> Inference:
     """What the launches say, or nothing if nobody wants to know."""
     if not inputs.infers:
         return Inference(())
+    count = scalar(inputs.connection, "SELECT count(*) FROM attribute._telling_launches")
+    if count > MAX_LAUNCHES:
+        return Inference((), reason=f"{count:,} launches tell something, more than {MAX_LAUNCHES:,}")
     return infer([Launch(*row) for row in inputs.connection.execute(_LAUNCHES).fetchall()])
 
 
@@ -33,14 +38,28 @@ def create_inferred_phases(inputs: Inputs) -> None:
         "start_ns": "BIGINT", "end_ns": "BIGINT", "score": "DOUBLE", "evidence": "VARCHAR",
     }  # fmt: skip
     phases = inputs.inference.phases
-    first = 0
-    if phases:
-        first = 1 + scalar(inputs.connection, "SELECT coalesce(max(range_id), 0) FROM load.nvtx_ranges")
+    first = _first_number(inputs)
     rows = (
         (first + index, one.phase, one.process_key, one.global_tid, one.start_ns, one.end_ns, one.score, one.evidence)
         for index, one in enumerate(phases)
     )
     create_from_rows(inputs.connection, "input.inferred_phases", types, rows)
+
+
+def create_inferred_requests(inputs: Inputs) -> None:
+    """`input.inferred_requests`: one row per request, with numbers that neither a range nor an occurrence has."""
+    types = {"request_id": "BIGINT", "global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT"}
+    first = _first_number(inputs) + len(inputs.inference.phases)
+    rows = (
+        (first + index, one.global_tid, one.start_ns, one.end_ns) for index, one in enumerate(inputs.inference.requests)
+    )
+    create_from_rows(inputs.connection, "input.inferred_requests", types, rows)
+
+
+def _first_number(inputs: Inputs) -> int:
+    if not inputs.inference.phases:
+        return 0
+    return 1 + int(scalar(inputs.connection, "SELECT coalesce(max(range_id), 0) FROM load.nvtx_ranges"))
 
 
 def create_inference(inputs: Inputs) -> None:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs.peaks import Peaks
     from nsys_pipeline.inputs.run import ModelOfRun
     from nsys_pipeline.inputs.shapes import AssignedSteps
+    from nsys_pipeline.records import Notice, Step
     from nsys_pipeline.rules.phases import PhaseRule, RangeRole
 
 
@@ -78,6 +79,13 @@ class Inputs:
         from nsys_pipeline.inputs.run import ModelOfRun
 
         return ModelOfRun.of(self)
+
+    @cached_property
+    def marked_steps(self) -> tuple[Mapping[int, Step], Sequence[Notice]]:
+        """What marks say about steps, whatever the options. Needs what `steps` needs."""
+        from nsys_pipeline.inputs.shapes import marked_steps
+
+        return marked_steps(self.connection)
 
     @cached_property
     def steps(self) -> AssignedSteps:

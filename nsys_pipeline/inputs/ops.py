@@ -56,7 +56,7 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
     from nsys_pipeline.model import Estimator
 
     phases = inputs.connection.execute(
-        "SELECT phase, list(occurrence_id ORDER BY start_ns) FROM attribute.phase_ranges WHERE NOT is_warmup "
+        "SELECT phase, list(occurrence_id ORDER BY start_ns) FROM attribute.occurrences WHERE is_measured "
         "AND phase IN ('prefill', 'decode', 'mixed', 'forward', 'encoder') GROUP BY phase ORDER BY phase"
     ).fetchall()
     rows: list[tuple[object, ...]] = []
@@ -95,7 +95,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
     gpus = list({id(gpu): gpu for gpu in inputs.peaks.gpus.values()}.values())
     gpu = gpus[0] if len(gpus) == 1 else None
     stages = conventions.pp
-    ranks = conventions.tp * stages
+    ranks = conventions.gpus
     rows: list[tuple[object, ...]] = []
     try:
         estimator = Estimator(model, conventions)

@@ -18,6 +18,11 @@ def create_settings(inputs: Inputs) -> None:
     create_from_rows(inputs.connection, "input.settings", {"is_strict": "BOOLEAN"}, [(inputs.is_strict,)])
 
 
+def create_measuring(inputs: Inputs) -> None:
+    """`input.measuring`: one row that says which occurrences count."""
+    create_from_rows(inputs.connection, "input.measuring", {"keep_cold": "BOOLEAN"}, [(inputs.options.keep_cold,)])
+
+
 def create_phase_rules(inputs: Inputs) -> None:
     """`input.phase_rules`: the user's own rules, as --phase has them."""
     types = {"rule": "VARCHAR", "option": "VARCHAR"}

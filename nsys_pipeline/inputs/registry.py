@@ -8,6 +8,7 @@ import attrs
 
 from nsys_pipeline.inputs import costs, inferred, notices, ops, peaks, ranges, run, shapes
 from nsys_pipeline.inputs.inputs import Inputs
+from nsys_pipeline.inputs.options import AnalysisOptions
 
 _MARKS = ("load.nvtx_marks",)
 _STEPS = (
@@ -20,11 +21,15 @@ _COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation")
 
 @attrs.frozen
 class Input:
-    """One relation. `of_analysis`: it rests on AnalysisOptions, and is never kept for later runs."""
+    """One relation. `of_analysis`: it rests on AnalysisOptions, and is never kept for later runs.
+
+    `is_told`: whether options change it; what the trace alone says is kept.
+    """
 
     make: Callable[[Inputs], None]
     needs: tuple[str, ...] = ()
     of_analysis: bool = True
+    is_told: Callable[[AnalysisOptions], bool] | None = None
 
 
 INPUTS: Mapping[str, Input] = {
@@ -34,8 +39,13 @@ INPUTS: Mapping[str, Input] = {
     "input.library_ranges": Input(ranges.create_library_ranges, ("load.range_names",), of_analysis=False),
     # What they are made from is added if phases are to be inferred: see Trace.
     "input.inferred_phases": Input(inferred.create_inferred_phases, of_analysis=False),
+    "input.inferred_requests": Input(inferred.create_inferred_requests, of_analysis=False),
     "input.inference": Input(inferred.create_inference, of_analysis=False),
     "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute._marked_phases",), of_analysis=False),
+    "input.measuring": Input(ranges.create_measuring, of_analysis=False, is_told=lambda options: options.keep_cold),
+    "input.step_sizes": Input(
+        shapes.create_step_sizes, _STEPS, of_analysis=False, is_told=lambda options: bool(options.shapes)
+    ),
     "input.model": Input(run.create_model, (*_MARKS,)),
     "input.peaks": Input(peaks.create_peaks, _DEVICES),
     "input.occurrence_shapes": Input(shapes.create_occurrence_shapes, _STEPS),
@@ -44,9 +54,16 @@ INPUTS: Mapping[str, Input] = {
     "input.shape_device_costs": Input(costs.create_shape_device_costs, _COSTS),
     "input.shape_ops": Input(ops.create_shape_ops, _COSTS),
     "input.operator_costs": Input(ops.create_operator_costs, (*_COSTS, "attribute.layer_ranges")),
-    "input.pass_ops": Input(ops.create_pass_ops, _COSTS),
+    "input.pass_ops": Input(ops.create_pass_ops, (*_COSTS, "attribute.occurrences")),
     "input.notices": Input(notices.create_notices, (*_COSTS, *notices.NEEDS)),
 }
 
 OF_ANALYSIS = frozenset(name for name, one in INPUTS.items() if one.of_analysis)
+
+
+def passing(options: AnalysisOptions) -> frozenset[str]:
+    """Relations that another analysis of the same trace than that of `options` may fill otherwise."""
+    return OF_ANALYSIS | {name for name, one in INPUTS.items() if one.is_told and one.is_told(options)}
+
+
 NEEDS: Mapping[str, tuple[str, ...]] = {name: one.needs for name, one in INPUTS.items()}

@@ -57,9 +57,7 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     thread.
     """
     request_shapes = inputs.options.shapes
-    steps, notices = _marked_steps(inputs.connection)
-    steps |= _corrected_steps(inputs.connection, steps)
-    steps = _stated_steps(inputs) | steps
+    steps, notices = _traced_steps(inputs, inputs.run.max_context)
     is_marked = bool(steps)
     steps, is_training = training_steps(inputs.connection, steps, request_shapes)
     if not request_shapes or (is_training and not is_marked):
@@ -108,7 +106,8 @@ def _no_requests(con: DuckDBPyConnection) -> Notice:
     )
 
 
-def _marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice]]:
+def marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice]]:
+    """What marks in the trace say, and what there is to say about those that cannot be read."""
     rows = con.execute("FROM attribute.step_marks").fetchall()
     steps: dict[int, Step] = {}
     known: dict[str, Step | None] = {}
@@ -122,7 +121,7 @@ def _marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice
             steps[occurrence_id] = step
     bad = sum(step is None for step in known.values())
     notices = [Notice("bad_step_marks", f"{bad} step marks cannot be read and are ignored")] if bad else []
-    return steps, notices
+    return steps | _corrected_steps(con, steps), notices
 
 
 def _corrected_steps(con: DuckDBPyConnection, steps: Mapping[int, Step]) -> dict[int, Step]:
@@ -138,7 +137,13 @@ def _corrected_steps(con: DuckDBPyConnection, steps: Mapping[int, Step]) -> dict
     }
 
 
-def _stated_steps(inputs: Inputs) -> dict[int, Step]:
+def _traced_steps(inputs: Inputs, max_context: int | None) -> tuple[dict[int, Step], list[Notice]]:
+    """What the trace itself says: marks, else the texts of engines' ranges."""
+    steps, notices = inputs.marked_steps
+    return {**_stated_steps(inputs, max_context), **steps}, list(notices)
+
+
+def _stated_steps(inputs: Inputs, max_context: int | None) -> dict[int, Step]:
     """What the texts of engines' ranges say, by occurrence id."""
     rows = inputs.connection.execute(
         "SELECT occurrence_id, domain, name FROM attribute.phase_texts WHERE domain <> ?", [markers.DOMAIN]
@@ -148,7 +153,7 @@ def _stated_steps(inputs: Inputs) -> dict[int, Step]:
     for occurrence_id, domain, name in rows:
         if (domain, name) not in known:
             role = classify(domain, name, inputs.phase_rules)
-            known[domain, name] = role.stated.step(inputs.run.max_context) if role and role.stated else None
+            known[domain, name] = role.stated.step(max_context) if role and role.stated else None
         if (step := known[domain, name]) is not None:
             steps[occurrence_id] = step
     return steps
@@ -211,6 +216,22 @@ def create_shapes(inputs: Inputs) -> None:
         for index, step in enumerate(inputs.steps.distinct)
     )
     create_from_rows(inputs.connection, "input.shapes", types, rows)
+
+
+def create_step_sizes(inputs: Inputs) -> None:
+    """`input.step_sizes`: how much work an occurrence has, whichever model does it; its context NULL if not known."""
+    types = {
+        "occurrence_id": "BIGINT", "kind": "VARCHAR", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
+        "cached_tokens": "BIGINT",
+    }  # fmt: skip
+    steps, _ = training_steps(inputs.connection, _traced_steps(inputs, None)[0], ())
+    if inputs.options.shapes:
+        steps = {**inputs.steps.by_occurrence, **steps}
+    sizes = {
+        step: (_kind(step), _label(step), step.batch, *_known_tokens(step)) for step in dict.fromkeys(steps.values())
+    }
+    rows = ((occurrence, *sizes[step]) for occurrence, step in steps.items())
+    create_from_rows(inputs.connection, "input.step_sizes", types, rows)
 
 
 def _known_tokens(step: Step) -> tuple[int | None, int | None]:

@@ -47,7 +47,7 @@ def render_sweep(reports: Sequence[Sweep], stream: IO[str], form: ReportFormat) 
     columns = [
         Column.text("phase", [phase["name"] for _, phase, _ in rows], is_grouped=True),
         Column.name("run", [name for name, _, _ in rows]),
-        Column.count("n", [phase["occurrences"] - phase["warmup_occurrences"] for _, phase, _ in rows]),
+        Column.count("n", [_measured_count(phase) for _, phase, _ in rows]),
         Column.amount("wall ms", each("step_wall_ns"), "ms"),
         Column.amount("busy ms", each("step_busy_ns"), "ms"),
         Column.percent("MFU busy %", each("mfu_busy")),
@@ -55,6 +55,10 @@ def render_sweep(reports: Sequence[Sweep], stream: IO[str], form: ReportFormat) 
     ]
     document = Document("", (), (Section("sweep", (Table(columns),), title="runs side by side, means per occurrence"),))
     render_document(document, stream, form)
+
+
+def _measured_count(phase: Mapping[str, Any]) -> int:
+    return int(phase["occurrences"] - phase["warmup_occurrences"] - phase.get("cold_occurrences", 0))
 
 
 def diff_document(difference: Mapping[str, Any], *, top: int) -> Document:

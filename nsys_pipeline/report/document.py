@@ -299,8 +299,8 @@ class Section:
 
     @property
     def is_titled(self) -> bool:
-        """Whether it has what needs a title; notes and messages speak for themselves."""
-        return any(isinstance(block, Table | Bars) for block in self.blocks)
+        """Whether it has what needs a title; notes and messages speak for themselves, unless it was given one."""
+        return self.title != self.name or any(isinstance(block, Table | Bars) for block in self.blocks)
 
 
 @attrs.frozen

@@ -26,6 +26,8 @@ _TERMS = {
     "TPOT": "time per output token: (end of the last decode step - first token) / decode steps",
     "launch": "the host call that put an operation on a stream. One launch of a CUDA graph starts many operations",
     "warm-up": "requests that are marked not to count: left out of every number but the row that says so",
+    "cold": "occurrences several times slower than steady ones: the first of their kind or length, or those that set "
+    "up graphs, modules or memory. Left out like warm-up, unless --keep-cold counts them",
     "outside": "GPU work in no phase; its time is a sum of durations (Σ), not a union",
 }
 

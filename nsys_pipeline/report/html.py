@@ -40,7 +40,8 @@ _UPLOT = "vendor/uplot"
 _B = TypeVar("_B", bound=Block)
 #: What a reader wants first comes first, what explains last; the rest is in the order of the document.
 _FIRST = (
-    "verdict", "budget", "findings", "phases", "timeline", "roofline", "steps", "latency", "hardware counters",
+    "verdict", "budget", "worth doing", "findings", "phases", "timeline", "roofline", "steps", "latency",
+    "hardware counters",
 )  # fmt: skip
 _LAST = ("how to read this", "checks", "environment", "glossary")
 

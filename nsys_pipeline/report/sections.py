@@ -10,6 +10,7 @@ from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.budget import budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
+from nsys_pipeline.report.collectives import collectives_section
 from nsys_pipeline.report.document import (
     BLANK,
     Column,
@@ -25,7 +26,7 @@ from nsys_pipeline.report.document import (
     Value,
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
-from nsys_pipeline.report.numbers import UNKNOWN, count
+from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
     OVER_100,
@@ -83,6 +84,8 @@ def _phases(report: Report) -> Section:
     rows = [_PhaseRow.measured(phase) for phase in report.phases if phase.name != markers.WARMUP]
     if any(phase.warmup_occurrences for phase in report.phases):
         rows.append(_PhaseRow.warmup(report.phases))
+    if any(phase.cold_occurrences for phase in report.phases):
+        rows.append(_PhaseRow.cold(report.phases))
     if has_work_outside(report):
         rows.append(_PhaseRow.outside(report))
     busy = Column.amount("busy\nms", [row.busy_ns for row in rows], "ms")
@@ -154,14 +157,14 @@ class _PhaseRow:
 
     @classmethod
     def measured(cls, phase: Phase) -> _PhaseRow:
-        """A phase without its warm-up."""
+        """A phase without its warm-up and cold occurrences."""
         return cls(
             label=phase.name,
-            occurrences=phase.occurrences - phase.warmup_occurrences,
-            wall_ns=phase.wall_ns - phase.warmup_wall_ns,
-            busy_ns=phase.gpu_busy_ns - phase.warmup_busy_ns or None,
-            kernels=phase.kernel_count - phase.warmup_kernel_count,
-            graphs=phase.graph_launch_count - phase.warmup_graph_count,
+            occurrences=phase.counted_occurrences,
+            wall_ns=phase.counted_wall_ns,
+            busy_ns=phase.counted_busy_ns or None,
+            kernels=phase.kernel_count - phase.warmup_kernel_count - phase.cold_kernel_count,
+            graphs=phase.graph_launch_count - phase.warmup_graph_count - phase.cold_graph_count,
             phase=phase,
         )
 
@@ -175,6 +178,18 @@ class _PhaseRow:
             busy_ns=sum(phase.warmup_busy_ns for phase in phases) or None,
             kernels=sum(phase.warmup_kernel_count for phase in phases),
             graphs=sum(phase.warmup_graph_count for phase in phases),
+        )
+
+    @classmethod
+    def cold(cls, phases: Sequence[Phase]) -> _PhaseRow:
+        """What they leave out because it is cold."""
+        return cls(
+            label="cold",
+            occurrences=sum(phase.cold_occurrences for phase in phases),
+            wall_ns=sum(phase.cold_wall_ns for phase in phases),
+            busy_ns=sum(phase.cold_busy_ns for phase in phases) or None,
+            kernels=sum(phase.cold_kernel_count for phase in phases),
+            graphs=sum(phase.cold_graph_count for phase in phases),
         )
 
     @classmethod
@@ -307,8 +322,31 @@ def _verification(report: Report) -> Section | None:
     return Section("nsys stats", (Notes(notes),), depth=Depth.detail)
 
 
+# What a reader can do next. The others are among the findings.
+_FIRST_CAUSES = 3
+
+
+def _worth_doing(report: Report) -> Section | None:
+    """The causes whose cure would save most, right under the budget that they are part of."""
+    causes = report.causes[:_FIRST_CAUSES]
+    notes = []
+    for index, cause in enumerate(causes):
+        share = report.share_at_stake(cause)
+        saved = f"at most {milliseconds(cause.at_stake_ns)} ms"
+        lead = saved if share is None else f"{saved}, {share:.0%} of {cause.phase or OUTSIDE}"
+        notes.append(Note(f"{index + 1}.", cause.message, lead=lead))
+        # One cure may be that of several phases: it is told once, after the last of them.
+        if cause.hint and cause.hint not in {other.hint for other in causes[index + 1 :]}:
+            notes.append(Note("", cause.hint, tone=Tone.quiet))
+    title = "worth doing: the measured GPU time that each would save at most"
+    return Section("worth doing", (Notes(notes),), title=title) if notes else None
+
+
 def _findings(report: Report) -> Section | None:
-    messages = [Message(finding.severity, finding.message, finding.hint) for finding in report.findings]
+    first = report.causes[:_FIRST_CAUSES]
+    messages = [
+        Message(finding.severity, finding.message, finding.hint) for finding in report.findings if finding not in first
+    ]
     return Section("findings", messages) if messages else None
 
 
@@ -330,9 +368,11 @@ def _timeline(detail: Detail) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _verdict,
     budget_section,
+    _worth_doing,
     _phases,
     training_section,
     ranks_section,
+    collectives_section,
     _shapes,
     _operators,
     _requests,

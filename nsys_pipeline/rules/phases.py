@@ -68,6 +68,8 @@ class PhaseRule:
     role: str = "phase"
     phase: str | None = None
     strength: int = STRONG
+    #: Each text that matches is a phase of its own, and no other range is one.
+    is_text: bool = False
 
     @classmethod
     def from_option(cls, option: str) -> PhaseRule:
@@ -88,9 +90,18 @@ class PhaseRule:
             raise UsageError("`--not-phase` needs an expression", hint="for example --not-phase '^decode_loop$'")
         return cls(name="--not-phase", pattern=_compiled(pattern), role="ignore")
 
+    @classmethod
+    def of_ranges(cls, pattern: str) -> PhaseRule:
+        """The rule of `--range`: what matches is a phase, called as its text. Raises UsageError for a malformed one."""
+        if not pattern:
+            raise UsageError("`--range` needs an expression", hint="for example --range '^layer'")
+        return cls(name=f"--range {pattern}", pattern=_compiled(pattern), is_text=True)
+
     @property
     def option(self) -> str:
         """How the rule is written on the command line."""
+        if self.is_text:
+            return self.name
         return f"--not-phase {self.pattern.pattern}" if self.role == "ignore" else f"{self.name}={self.pattern.pattern}"
 
     def match(self, subject: str) -> RangeRole | None:
@@ -100,6 +111,8 @@ class PhaseRule:
             return None
         if self.role != "phase":
             return RangeRole(role=self.role, rule=self.name)
+        if self.is_text:
+            return RangeRole(role=self.role, phase=_phase_of_text(subject), rule=self.name, strength=self.strength)
         groups = found.groupdict()
         phase = self.phase or (groups.get("phase") or "").lower() or None
         if phase is None:
@@ -114,6 +127,12 @@ class PhaseRule:
             strength=self.strength,
             stated=StatedStep.read(groups),
         )
+
+
+def _phase_of_text(text: str) -> str:
+    """Texts that differ in numbers alone are one phase."""
+    name = re.sub(r"\d+", "N", text.strip())
+    return f"range {name}".rstrip() if not name or re.sub(r"[\s_-]+", "", name.lower()) in _RESERVED else name
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:
@@ -162,6 +181,14 @@ def classify(domain: str, name: str, user_rules: Sequence[PhaseRule] = ()) -> Ra
     for rule in user_rules:
         if found := rule.match(subject):
             return attrs.evolve(found, is_certain=True)
+    found = _known(domain, name, subject)
+    if found and found.role == "phase" and any(rule.is_text for rule in user_rules):
+        return None
+    return found
+
+
+def _known(domain: str, name: str, subject: str) -> RangeRole | None:
+    """Role by the contract and the shipped rules."""
     if domain == markers.DOMAIN:
         if name in (markers.WARMUP, markers.REQUEST):
             return RangeRole(role=name, rule="contract")

@@ -125,7 +125,7 @@ class JobSource:
     def files(self) -> list[tuple[object, ...]]:
         """See `Source.files`: a row for each member and process of it that works on a GPU."""
         return [
-            (i + 1, one.rank, one.host, one.shift_ns, one.clock_error_ns, process, str(one.path), one.problem)
+            (i + 1, one.rank, one.host, one.clock_error_ns, process, str(one.path.resolve()), one.problem)
             for i, one in enumerate(self.members)
             for process in (*sorted(one.processes),) or (None,)
         ]

@@ -126,7 +126,7 @@ TABLES: Mapping[str, NsysTable] = {
     # Not nsys': the tables and columns that the export has.
     EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
     # Nor this: the files that the trace is read from, with the processes of each.
-    TRACE_FILES: NsysTable(_ints("file_id rank host_id shift_ns clock_error_ns globalPid") | _texts("path problem")),
+    TRACE_FILES: NsysTable(_ints("file_id rank host_id clock_error_ns globalPid") | _texts("path problem")),
 }
 
 # CUDA counts GPUs from 0, and sums over them are kept by a number of ten bits.

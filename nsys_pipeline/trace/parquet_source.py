@@ -84,7 +84,7 @@ class ParquetSource:
 
     def files(self) -> list[tuple[object, ...]]:
         """See `Source.files`: this one."""
-        return [(1, None, 0, 0, 0, None, str(self.path), None)]
+        return [(1, None, 0, 0, None, str(self.path.resolve()), None)]
 
     def rows(self, table: str, columns: Sequence[str]) -> list[tuple[str | None, ...]]:
         """Texts of a small table; see `Source.rows`."""

@@ -80,7 +80,10 @@ class Source(Protocol):
         ...
 
     def files(self) -> list[tuple[object, ...]]:
-        """Rows of nsys_schema.TRACE_FILES in the order of its columns; known for certain after all was loaded."""
+        """Rows of nsys_schema.TRACE_FILES in the order of its columns; known for certain after all was loaded.
+
+        Paths are resolved, as the key of the cache has them: they hold for whoever finds the trace there.
+        """
         ...
 
     def settle(self) -> None:

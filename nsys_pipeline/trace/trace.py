@@ -11,10 +11,11 @@ from nsys_pipeline.duck import is_disk_full
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE
 from nsys_pipeline.inputs.inputs import Inputs
+from nsys_pipeline.inputs.options import AnalysisOptions
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
-from nsys_pipeline.trace.nsys_schema import LATE_TABLES, TRACE_FILES
+from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, literal, quote
 from nsys_pipeline.trace.store import STORE, Store
@@ -25,22 +26,21 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from nsys_pipeline.inputs import AnalysisOptions
 
 # Relations without rows in a trace in which no range is a phase.
 RANGES_OF_PHASES = ("attribute._phase_candidates", "attribute._warmup_phases")
-INFERRED = ("input.inferred_phases", "input.inference")
+INFERRED = ("input.inferred_phases", "input.inferred_requests", "input.inference")
 # What goes into the cache, for the next run to find there: all of the attribution, and nothing that rests on a model.
 KEPT = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
-    "load.environment", "load.recorder",
+    "load.environment", "load.recorder", "load.trace_files", "load.ranks",
     "load.nvtx_marks", "attribute.api_time_by_occurrence", "attribute.graph_calls", "attribute.kernel_totals",
     "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
     "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
     "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
     "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
-    "attribute.inference", KEPT_FINDINGS,
+    "attribute._inferred_requests", "attribute.inference", KEPT_FINDINGS,
 )  # fmt: skip
 
 
@@ -87,7 +87,7 @@ class Trace:
         except BaseException:
             self.close()
             raise
-        from nsys_pipeline.inputs.registry import NEEDS, OF_ANALYSIS
+        from nsys_pipeline.inputs.registry import NEEDS
 
         self.inputs = Inputs(
             self.connection,
@@ -102,8 +102,7 @@ class Trace:
             on_module=self._report_module,
             may_write=not self.is_cached,
             needs=NEEDS,
-            # Which files there are, and by which path, is told anew each time.
-            passing=OF_ANALYSIS | {f"nsys.{TRACE_FILES}"},
+            passing=self._passing(),
         )
 
     @classmethod
@@ -120,7 +119,13 @@ class Trace:
     def describe(self, options: AnalysisOptions) -> None:
         """Have the model, the shapes and the peaks of `options` decide what rests on them from now on."""
         if self.inputs.describe(options):
-            self.runner.forget_passing()
+            self.runner.forget_passing(self._passing())
+
+    def _passing(self) -> frozenset[str]:
+        """Relations that another run may fill otherwise."""
+        from nsys_pipeline.inputs.registry import passing
+
+        return passing(self.inputs.options)
 
     def build(self, *targets: str) -> None:
         """Build relations of ``sql/`` and all they need. Raises TraceError where the data cannot be read.
@@ -133,9 +138,17 @@ class Trace:
                 and not (self.is_cached or self.is_closed_off)
                 and self._is_worth_keeping(targets)
             ):
-                self._build(KEPT)
-                self.keep()
+                self._keep_attribution()
             self._build(targets)
+
+    def _keep_attribution(self) -> None:
+        """Build and keep what the trace alone says, whatever this analysis is told."""
+        told = self.inputs.options
+        self.describe(AnalysisOptions())
+        self._build(KEPT)
+        if not self._file.lacks_nsys:
+            self.keep()
+        self.describe(told)
 
     def _is_worth_keeping(self, targets: Sequence[str]) -> bool:
         needed = self.runner.closure(targets)

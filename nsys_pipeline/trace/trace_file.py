@@ -47,6 +47,8 @@ class TraceFile:
         self._source: Source | None = None
         self._unpacking: Future[Path] | None = None
         self._members: list[TraceFile] = []
+        self.lacks_nsys = False
+        """Whether a rank is left out that an nsys could export: the next run may find one."""
 
     def __enter__(self) -> Self:
         return self
@@ -118,6 +120,7 @@ class TraceFile:
                 self._members.append(member)
                 sources.append((path, member.source()))
             except NsysError as error:
+                self.lacks_nsys = True
                 sources.append((path, TraceError(error.message, hint=error.hint)))
             except TraceError as error:
                 sources.append((path, error))

@@ -1,6 +1,6 @@
 -- GEMM-like and attention kernels of phases in which layers are marked, with the block that launched each.
 -- Grain: op_id; kernels outside every block have layer and part NULL.
--- requires: attribute.gpu_work, attribute.phase_ranges, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, attribute.kernel_families, load.strings
+-- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, attribute.kernel_families, load.strings
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   phase         VARCHAR  Name of the phase.
@@ -22,11 +22,11 @@ WITH kernel AS (
             AS is_grouped,
         starts_with(short.value, 'prepare_grouped_gemm') AS is_setup
     FROM attribute.gpu_work AS w
-    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id
     LEFT JOIN load.strings AS short ON short.string_id = w.name_id
     LEFT JOIN load.strings AS full_name ON full_name.string_id = w.full_name_id
-    WHERE w.kind = 'kernel' AND f.family IN ('gemm', 'gemv', 'attention') AND NOT p.is_warmup
+    WHERE w.kind = 'kernel' AND f.family IN ('gemm', 'gemv', 'attention') AND p.is_measured
         AND (SELECT count(*) FROM attribute.layer_ranges) > 0
 ),
 placed AS (

@@ -6,7 +6,6 @@
 -- columns:
 --   phase            VARCHAR Its name.
 --   rank_count       BIGINT  Pairs of a process and a GPU that it used.
---   communication_ns BIGINT  Sum of the durations of its communication kernels. Unit: ns.
 --   gpu_busy_ns      BIGINT  GPU busy time, added up over ranks. Unit: ns.
 WITH rank AS (
     SELECT
@@ -16,12 +15,11 @@ WITH rank AS (
     GROUP BY phase
 ),
 talk AS (
-    SELECT k.phase, sum(k.time_ns)::BIGINT AS communication_ns
+    SELECT DISTINCT k.phase
     FROM attribute.kernel_totals AS k
     JOIN attribute.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id IS NOT DISTINCT FROM k.full_name_id
     WHERE f.family = 'communication'
-    GROUP BY k.phase
 )
-SELECT phase, rank_count, communication_ns, gpu_busy_ns
+SELECT phase, rank_count, gpu_busy_ns
 FROM rank JOIN talk USING (phase)
 WHERE rank_count > 1 AND (SELECT bool_and(NOT is_degree_told) FROM input.model)

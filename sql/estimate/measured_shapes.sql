@@ -1,10 +1,10 @@
--- Shapes of the steps outside warm-up.
+-- Shapes of the measured steps.
 -- Grain: shape_id.
--- requires: input.occurrence_shapes, attribute.phase_ranges
+-- requires: input.occurrence_shapes, attribute.occurrences
 -- columns:
 --   shape_id    BIGINT Joins input.shapes.
 --   occurrences BIGINT Steps of this shape.
 SELECT o.shape_id, count(*) AS occurrences
-FROM input.occurrence_shapes AS o JOIN attribute.phase_ranges AS p USING (occurrence_id)
-WHERE NOT p.is_warmup
+FROM input.occurrence_shapes AS o JOIN attribute.occurrences AS p USING (occurrence_id)
+WHERE p.is_measured
 GROUP BY o.shape_id

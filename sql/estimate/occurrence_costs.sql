@@ -2,7 +2,7 @@
 -- Grain: occurrence_id; occurrences whose shape is not known are absent, and so are those with another phase inside: the
 -- inner phase has part of the work, so that the rest of it does not belong to the outer one's FLOPs.
 -- materialize: table
--- requires: input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes
+-- requires: input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, attribute.phase_ranges, attribute._inner_phases, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes
 -- columns:
 --   occurrence_id  BIGINT   Joins attribute.phase_ranges.
 --   shape_id       BIGINT   Joins input.shapes.
@@ -29,13 +29,7 @@
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
 --   gpu_span_ns    BIGINT   First start to last end on the GPU. Unit: ns.
 --   device_busy_ns BIGINT   GPU busy time, added up over its GPUs. Unit: ns.
-WITH outer_phase AS (
-    SELECT p.occurrence_id
-    FROM attribute.phase_ranges AS p
-    ASOF JOIN attribute.phase_ranges AS i ON i.global_tid = p.global_tid AND i.start_ns > p.start_ns
-    WHERE i.start_ns <= p.end_ns AND i.end_ns <= p.end_ns
-),
-device AS (
+WITH device AS (
     SELECT
         w.occurrence_id, count(*) AS device_count, sum(b.gpu_busy_ns)::BIGINT AS device_busy_ns,
         max(w.last_end_ns) - min(w.first_start_ns) AS gpu_span_ns, min(w.device_id) AS device_id
@@ -62,4 +56,4 @@ LEFT JOIN input.shape_costs AS c ON c.shape_id = s.shape_id AND doubtful.phase I
 LEFT JOIN device AS d ON d.occurrence_id = p.occurrence_id
 LEFT JOIN input.shape_device_costs AS t
     ON t.shape_id = s.shape_id AND t.device_id = d.device_id AND doubtful.phase IS NULL
-ANTI JOIN outer_phase ON outer_phase.occurrence_id = p.occurrence_id
+ANTI JOIN attribute._inner_phases AS n ON n.occurrence_id = p.occurrence_id

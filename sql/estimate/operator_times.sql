@@ -29,20 +29,20 @@ WITH model AS (
 ranked AS (
     SELECT
         *,
-        count(*) FILTER (WHERE family <> 'attention' AND NOT is_tail AND NOT is_setup) OVER block AS gemms,
-        count(*) FILTER (WHERE family = 'attention') OVER block AS attentions,
-        min(sequence) FILTER (WHERE family = 'attention') OVER block AS first_attention,
+        count(CASE WHEN family <> 'attention' AND NOT is_tail AND NOT is_setup THEN 1 END) OVER block AS gemms,
+        count(CASE WHEN family = 'attention' THEN 1 END) OVER block AS attentions,
+        min(CASE WHEN family = 'attention' THEN sequence END) OVER block AS first_attention,
         sum(CASE WHEN family <> 'attention' AND NOT is_tail AND NOT is_setup THEN 1 ELSE 0 END) OVER until AS gemm_index,
-        count(*) FILTER (WHERE is_grouped) OVER block AS grouped,
-        count(*) FILTER (WHERE is_grouped) OVER until AS grouped_until,
+        count(CASE WHEN is_grouped THEN 1 END) OVER block AS grouped,
+        count(CASE WHEN is_grouped THEN 1 END) OVER until AS grouped_until,
         -- The last product before the first grouped one.
-        max(sequence) FILTER (WHERE NOT is_grouped AND NOT is_tail AND NOT is_setup AND NOT follows_grouped) OVER block
+        max(CASE WHEN NOT is_grouped AND NOT is_tail AND NOT is_setup AND NOT follows_grouped THEN sequence END) OVER block
             AS router_sequence,
         bool_or(is_grouped) OVER (PARTITION BY occurrence_id) AS has_grouped
     FROM (
         SELECT
             *,
-            coalesce(sequence > min(sequence) FILTER (WHERE is_grouped) OVER (PARTITION BY occurrence_id, block_id), false)
+            coalesce(sequence > min(CASE WHEN is_grouped THEN sequence END) OVER (PARTITION BY occurrence_id, block_id), false)
                 AS follows_grouped
         FROM estimate._matmul_kernels
     )

@@ -1,4 +1,4 @@
--- How many attention kernels and matrix products one pass of each phase runs, on average; warm-up left out.
+-- How many attention kernels and matrix products one pass of each phase runs, on average; warm-up and cold ones left out.
 -- Kernels that only split, combine or prepare the work of another one do not count.
 -- Grain: phase; those with whole CUDA graphs, whose kernels are not in the trace, are absent.
 -- requires: attribute.kernel_totals, attribute.kernel_families, attribute.phase_walls, attribute.phase_devices, load.strings
@@ -8,7 +8,7 @@
 --   product_kernels   DOUBLE  Kernels that multiply matrices, per occurrence.
 WITH kernel AS (
     SELECT
-        k.phase, k."count" - k.warmup_count AS measured_count,
+        k.phase, k."count" - k.warmup_count - k.cold_count AS measured_count,
         f.family = 'attention'
             AND NOT regexp_matches(s.value, '(?i)combine|merge|reduc|schedul|metadata|prepare|preprocess|convert|stage2')
             AS is_attention,
@@ -24,9 +24,9 @@ WITH kernel AS (
 SELECT
     k.phase,
     coalesce(sum(k.measured_count) FILTER (WHERE k.is_attention), 0)
-        / any_value(w.occurrences - w.warmup_occurrences) AS attention_kernels,
+        / any_value(w.occurrences - w.warmup_occurrences - w.cold_occurrences) AS attention_kernels,
     coalesce(sum(k.measured_count) FILTER (WHERE k.is_product), 0)
-        / any_value(w.occurrences - w.warmup_occurrences) AS product_kernels
+        / any_value(w.occurrences - w.warmup_occurrences - w.cold_occurrences) AS product_kernels
 FROM kernel AS k JOIN attribute.phase_walls AS w USING (phase)
-WHERE w.occurrences > w.warmup_occurrences
+WHERE w.occurrences > w.warmup_occurrences + w.cold_occurrences
 GROUP BY k.phase

@@ -4,7 +4,7 @@
 -- MFU and MBU of wall time are NULL. Where one of them would be above 1, which is impossible, all are NULL.
 -- Grain: phase; a phase without any such occurrence is absent.
 -- materialize: table
--- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.phase_ranges, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
+-- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
@@ -84,11 +84,11 @@ total AS (
         sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
         coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
-    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN input.shapes AS s USING (shape_id)
     JOIN wall ON wall.phase = p.phase
     LEFT JOIN shared ON shared.phase = p.phase
-    WHERE NOT p.is_warmup
+    WHERE p.is_measured
     GROUP BY p.phase
 ),
 -- Above 1 the work cannot have been done in the time: whatever the reason, no ratio of the phase means anything.

@@ -1,21 +1,59 @@
--- First occurrences, not marked as warm-up, that take far longer than those after them.
--- Grain: an occurrence.
+-- Occurrences outside warm-up that are several times slower than steady ones: they are left out, unless --keep-cold counts them.
+-- Grain: a phase, a kind of shape and a reason.
 -- severity: warning
--- message: the first {what} took {wall_ns:ms} on the host and {gpu_busy_ns:ms} of GPU time, the median of those after it
---   {median_wall_ns:ms} and {median_gpu_busy_ns:ms}: it looks like warm-up
--- hint: put the first requests into a range called `warmup`, so that they do not count
+-- message: {fate}: {cold_count:,} of {occurrences:,} occurrences of {what} ({reason}), {wall_ns:ms} on the host and
+--   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}
+-- hint: {hint}
 -- concerns: views.phase_summary, views.shape_summary
--- requires: attribute.cold_occurrences
+-- requires: attribute.cold_occurrences, attribute.occurrences, attribute.busy_by_occurrence, input.step_sizes
 -- columns:
---   phase              VARCHAR Its phase.
---   at_stake_ns        BIGINT  Its host time above the median. Unit: ns.
---   what               VARCHAR Its phase, and its shape if that is known.
---   wall_ns            BIGINT  Its host time. Unit: ns.
---   gpu_busy_ns        BIGINT  Its GPU busy time. Unit: ns.
---   median_wall_ns     BIGINT  Median host time of those after it. Unit: ns.
---   median_gpu_busy_ns BIGINT  Median GPU busy time of those after it. Unit: ns.
+--   phase              VARCHAR The phase.
+--   at_stake_ns        BIGINT  Host time of the cold ones above the median of the others. Unit: ns.
+--   what               VARCHAR The phase, and the shape if that is known.
+--   reason             VARCHAR Why they are cold.
+--   fate               VARCHAR Whether they count.
+--   cold_count         BIGINT  Cold ones.
+--   occurrences        BIGINT  All of the kind outside warm-up.
+--   wall_ns            BIGINT  Mean host time of the cold ones. Unit: ns.
+--   gpu_busy_ns        BIGINT  Mean GPU busy time of the cold ones. Unit: ns.
+--   median_wall_ns     BIGINT  Median host time of the others. Unit: ns.
+--   median_gpu_busy_ns BIGINT  Median GPU busy time of the others. Unit: ns.
+--   hint               VARCHAR What to do about it.
+WITH busy AS (
+    SELECT occurrence_id, sum(gpu_busy_ns) AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
+),
+step AS (
+    SELECT
+        o.phase, z.kind AS shape, c.reason, o.is_cold, o.is_left_cold, o.wall_ns, coalesce(b.busy_ns, 0) AS busy_ns
+    FROM attribute.occurrences AS o
+    LEFT JOIN attribute.cold_occurrences AS c USING (occurrence_id)
+    LEFT JOIN busy AS b USING (occurrence_id)
+    LEFT JOIN input.step_sizes AS z USING (occurrence_id)
+    WHERE NOT o.is_warmup
+),
+kind AS (
+    SELECT
+        phase, shape, count(*) AS occurrences, median(wall_ns) FILTER (WHERE NOT is_cold)::BIGINT AS median_wall_ns,
+        median(busy_ns) FILTER (WHERE NOT is_cold)::BIGINT AS median_gpu_busy_ns
+    FROM step
+    GROUP BY phase, shape
+)
 SELECT
-    phase, greatest(0, wall_ns - median_wall_ns) AS at_stake_ns,
-    CASE WHEN shape IS NULL THEN phase ELSE phase || ' of ' || shape END AS what, wall_ns, gpu_busy_ns, median_wall_ns,
-    median_gpu_busy_ns
-FROM attribute.cold_occurrences
+    s.phase, sum(greatest(0, s.wall_ns - coalesce(k.median_wall_ns, 0)))::BIGINT AS at_stake_ns,
+    CASE WHEN s.shape IS NULL THEN s.phase ELSE s.phase || ' of ' || s.shape END AS what,
+    CASE s.reason
+        WHEN 'leading' THEN 'the first ones'
+        WHEN 'first_length' THEN 'the first of their length'
+        ELSE 'graphs, modules or memory set up inside'
+    END AS reason,
+    CASE WHEN bool_and(s.is_left_cold) THEN 'left out as cold' ELSE 'cold and counted' END AS fate,
+    count(*) AS cold_count, any_value(k.occurrences) AS occurrences, avg(s.wall_ns)::BIGINT AS wall_ns,
+    avg(s.busy_ns)::BIGINT AS gpu_busy_ns, any_value(k.median_wall_ns) AS median_wall_ns,
+    any_value(k.median_gpu_busy_ns) AS median_gpu_busy_ns,
+    CASE
+        WHEN bool_and(s.is_left_cold) THEN 'count them with --keep-cold'
+        ELSE 'leave them out: drop --keep-cold, or put them into a range called `warmup`'
+    END AS hint
+FROM step AS s JOIN kind AS k ON k.phase = s.phase AND k.shape IS NOT DISTINCT FROM s.shape
+WHERE s.is_cold
+GROUP BY s.phase, s.shape, s.reason

@@ -4,12 +4,12 @@
 -- message: {step_count:,} steps of {phase} have ranges that say how many requests and tokens, but not how long each request is:
 --   the FLOPs of products follow from that, those of attention lie between bounds
 -- hint: record with `llmperf capture --auto`, which marks the lengths; --max-context N lowers the upper bound
--- requires: estimate.occurrence_costs, attribute.phase_ranges
+-- requires: estimate.occurrence_costs, attribute.occurrences
 -- columns:
 --   phase       VARCHAR Its phase.
 --   at_stake_ns BIGINT  NULL: no time is at stake. Unit: ns.
 --   step_count  BIGINT  Such steps outside warm-up.
 SELECT p.phase, NULL::BIGINT AS at_stake_ns, count(*) AS step_count
-FROM estimate.occurrence_costs AS c JOIN attribute.phase_ranges AS p USING (occurrence_id)
-WHERE c.flops IS NULL AND c.flops_min IS NOT NULL AND NOT p.is_warmup
+FROM estimate.occurrence_costs AS c JOIN attribute.occurrences AS p USING (occurrence_id)
+WHERE c.flops IS NULL AND c.flops_min IS NOT NULL AND p.is_measured
 GROUP BY p.phase

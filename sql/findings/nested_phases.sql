@@ -4,7 +4,7 @@
 -- message: {range_count:,} of the ranges of {phase} lie around {inner_phase}: the inner one has the work, both have the wall time
 -- hint: the outer ones have no MFU and no MBU; say with --phase which ranges you mean, or with --not-phase which are no phase
 -- concerns: attribute.phase_walls, views.phases
--- requires: attribute.phase_ranges
+-- requires: attribute.phase_ranges, attribute._inner_phases
 -- columns:
 --   phase       VARCHAR The outer phase.
 --   at_stake_ns BIGINT  Wall time of the inner ones. Unit: ns.
@@ -12,7 +12,8 @@
 --   range_count BIGINT  Ranges of the outer one.
 SELECT
     p.phase, sum(i.wall_ns)::BIGINT AS at_stake_ns, i.phase AS inner_phase, count(*) AS range_count
-FROM attribute.phase_ranges AS p
-ASOF JOIN attribute.phase_ranges AS i ON i.global_tid = p.global_tid AND i.start_ns > p.start_ns
-WHERE i.start_ns <= p.end_ns AND i.end_ns <= p.end_ns AND NOT p.is_container
+FROM attribute._inner_phases AS n
+JOIN attribute.phase_ranges AS p ON p.occurrence_id = n.occurrence_id
+JOIN attribute.phase_ranges AS i ON i.occurrence_id = n.inner_id
+WHERE NOT p.is_container
 GROUP BY p.phase, i.phase

@@ -9,6 +9,6 @@
 --   at_stake_ns BIGINT  Its GPU busy time, warm-up left out. Unit: ns.
 --   parts       VARCHAR Names of the parts.
 --   model       VARCHAR Name of the model.
-SELECT s.phase, s.gpu_busy_ns - s.warmup_busy_ns AS at_stake_ns, m.not_counted AS parts, m.name AS model
+SELECT s.phase, s.gpu_busy_ns - s.warmup_busy_ns - s.cold_busy_ns AS at_stake_ns, m.not_counted AS parts, m.name AS model
 FROM views.phase_summary AS s CROSS JOIN input.model AS m
 WHERE s.is_lower_bound

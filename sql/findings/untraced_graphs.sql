@@ -13,11 +13,6 @@
 --   launch_count   BIGINT  All launches of graphs.
 --   told           VARCHAR What nsys was told about graphs; '' if the trace does not say.
 SELECT
-    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, untraced_count, launch_count,
-    CASE trace_mode
-        WHEN 'graph' THEN 'nsys recorded with --cuda-graph-trace=graph: '
-        WHEN 'node' THEN 'nsys was told to record nodes: '
-        ELSE ''
-    END AS told
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, untraced_count, launch_count, told
 FROM attribute.graph_calls
 WHERE untraced_count > 0

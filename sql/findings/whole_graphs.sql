@@ -12,11 +12,6 @@
 --   graph_count BIGINT  Launches that were recorded as a whole.
 --   told        VARCHAR What nsys was told about graphs; '' if the trace does not say.
 SELECT
-    NULL::VARCHAR AS phase, t.graph_time_ns AS at_stake_ns, t.graph_launch_count AS graph_count,
-    CASE c.trace_mode
-        WHEN 'graph' THEN 'nsys recorded with --cuda-graph-trace=graph: '
-        WHEN 'node' THEN 'nsys was told to record nodes: '
-        ELSE ''
-    END AS told
+    NULL::VARCHAR AS phase, t.graph_time_ns AS at_stake_ns, t.graph_launch_count AS graph_count, c.told
 FROM attribute.work_totals AS t CROSS JOIN attribute.graph_calls AS c
 WHERE t.graph_launch_count > 0

@@ -8,6 +8,6 @@
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  Its GPU busy time, warm-up left out. Unit: ns.
-SELECT phase, gpu_busy_ns - warmup_busy_ns AS at_stake_ns
+SELECT phase, gpu_busy_ns - warmup_busy_ns - cold_busy_ns AS at_stake_ns
 FROM views.phase_summary
-WHERE wall_ns > warmup_wall_ns AND busy_ratio IS NULL
+WHERE wall_ns > warmup_wall_ns + cold_wall_ns AND busy_ratio IS NULL

@@ -15,7 +15,7 @@
 --   sm_clock_hz         DOUBLE  Clock of the SMs. Unit: Hz.
 WITH named AS (
     SELECT
-        source_id & 255 AS lane, at_ns, "value",
+        metric,
         CASE
             WHEN regexp_matches(metric, '^(SM )?Tensor Active( / FP16 Active)? \[Throughput %\]', 'i') THEN 'tensor'
             WHEN regexp_matches(metric, '^SMs? Active \[Throughput %\]', 'i') THEN 'active'
@@ -24,17 +24,17 @@ WITH named AS (
             WHEN regexp_matches(metric, '^DRAM Write (Bandwidth|Throughput) \[Throughput %\]', 'i') THEN 'write'
             WHEN regexp_matches(metric, '^GPC Clock Frequency \[M?Hz\]', 'i') THEN 'clock'
         END AS counter
-    FROM load.gpu_metrics
+    FROM (SELECT DISTINCT metric FROM load.gpu_metrics)
 ),
 pivoted AS (
     SELECT
-        lane, at_ns,
+        source_id & 255 AS lane, at_ns,
         max("value") FILTER (WHERE counter = 'tensor') AS tensor, max("value") FILTER (WHERE counter = 'active') AS active,
         max("value") FILTER (WHERE counter = 'issue') AS issue, max("value") FILTER (WHERE counter = 'read') AS "read",
         max("value") FILTER (WHERE counter = 'write') AS "write", max("value") FILTER (WHERE counter = 'clock') AS clock
-    FROM named
+    FROM load.gpu_metrics JOIN named USING (metric)
     WHERE counter IS NOT NULL
-    GROUP BY lane, at_ns
+    GROUP BY ALL
 )
 SELECT
     p.lane, w.window_id, p.at_ns, p.tensor / 100 AS tensor_active_ratio, p.active / 100 AS sm_active_ratio,

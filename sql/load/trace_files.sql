@@ -4,14 +4,13 @@
 -- requires: nsys.TRACE_FILES
 -- columns:
 --   file_id        BIGINT   1, 2, 3, ….
---   path           VARCHAR  Where it is.
+--   path           VARCHAR  Where it is, resolved.
 --   rank           BIGINT   Rank that its name says, else NULL.
 --   host_id        BIGINT   Host it was recorded on: 0 is the first file's. Told apart by the GPUs that they list.
 --   process_key    BIGINT   A process of it with GPU work or ranges. Joins load.processes. NULL in a trace of one file.
---   shift_ns       BIGINT   What was added to its times. Unit: ns.
 --   clock_error_ns BIGINT   How far its times may be off those of the first file: 0 on the same host, NULL where nothing
 --                           says. Unit: ns.
 --   problem        VARCHAR  Why it was left out, NULL where it was not.
 SELECT
-    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, shift_ns, clock_error_ns, problem
+    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, clock_error_ns, problem
 FROM nsys.TRACE_FILES

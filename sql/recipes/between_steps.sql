@@ -12,7 +12,7 @@ WITH following AS (
         phase AS before_phase,
         lag(phase) OVER thread AS after_phase, start_ns - lag(end_ns) OVER thread AS between_ns
     FROM phases
-    WHERE NOT is_warmup
+    WHERE is_measured
     WINDOW thread AS (PARTITION BY process_id, thread_id, request_id ORDER BY start_ns)
 )
 SELECT

@@ -10,7 +10,7 @@
 WITH span AS (
     SELECT phase, device_id, min(start_ns) AS gpu_start_ns, max(end_ns) AS gpu_end_ns
     FROM gpu_work
-    WHERE occurrence_id IS NOT NULL AND NOT is_warmup
+    WHERE occurrence_id IS NOT NULL AND NOT is_warmup AND NOT is_cold
     GROUP BY phase, occurrence_id, device_id
 ),
 placed AS (

@@ -8,7 +8,7 @@
 --   launches_per_token   DOUBLE   The same per token.
 --   gpu_busy_per_token_ns DOUBLE  GPU busy time per token. Unit: ns.
 WITH measured AS (
-    SELECT *, kernel_count + memop_count + graph_launch_count AS launches FROM phases WHERE NOT is_warmup
+    SELECT *, kernel_count + memop_count + graph_launch_count AS launches FROM phases WHERE is_measured
 ),
 total AS (
     SELECT

@@ -10,9 +10,9 @@
 --   p99   DOUBLE   99th percentile. Unit: ns.
 --   max   BIGINT   Longest. Unit: ns.
 WITH clock AS (
-    SELECT (phase, 'wall') AS group_id, wall_ns AS value FROM phases WHERE NOT is_warmup
+    SELECT (phase, 'wall') AS group_id, wall_ns AS value FROM phases WHERE is_measured
     UNION ALL
-    SELECT (phase, 'gpu busy'), gpu_busy_ns FROM phases WHERE NOT is_warmup
+    SELECT (phase, 'gpu busy'), gpu_busy_ns FROM phases WHERE is_measured
 )
 SELECT group_id[1] AS phase, group_id[2] AS clock, "count", mean, p50, p90, p99, "max"
 FROM percentiles('clock')

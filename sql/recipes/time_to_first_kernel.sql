@@ -10,7 +10,7 @@
 --   p99   DOUBLE   99th percentile. Unit: ns.
 --   max   BIGINT   Longest. Unit: ns.
 WITH wait AS (
-    SELECT phase AS group_id, gpu_start_ns - start_ns AS value FROM phases WHERE gpu_start_ns IS NOT NULL AND NOT is_warmup
+    SELECT phase AS group_id, gpu_start_ns - start_ns AS value FROM phases WHERE gpu_start_ns IS NOT NULL AND is_measured
 )
 SELECT group_id AS phase, "count", mean, "min", p50, p90, p99, "max"
 FROM percentiles('wait')

@@ -14,7 +14,7 @@ WITH step AS (
         *, coalesce(cached_tokens // nullif(batch, 0),
             row_number() OVER (PARTITION BY process_id, thread_id, request_id ORDER BY start_ns) - 1) AS context
     FROM phases
-    WHERE phase = 'decode' AND NOT is_warmup
+    WHERE phase = 'decode' AND is_measured
 )
 SELECT
     batch, bucket_ns(context, $width) AS context_start, count(*) AS steps, median(wall_ns) AS median_wall_ns,

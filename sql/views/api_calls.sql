@@ -1,6 +1,6 @@
 -- One row per CUDA runtime or driver call on the host, with the range and the phase it was made in.
 -- Grain: api_id. `--cudabacktrace` records some calls twice; the second row has another api_id and equal times.
--- requires: load.api_calls, load.strings, load.nvtx_ranges, attribute.range_segments, attribute.phase_ranges
+-- requires: load.api_calls, load.strings, load.nvtx_ranges, attribute.range_segments, attribute.occurrences
 -- columns:
 --   api_id         BIGINT   The call. Joins gpu_work, kernels and memops.
 --   name           VARCHAR  Function, such as 'cudaLaunchKernel'; without the version suffix that nsys keeps.
@@ -15,6 +15,7 @@
 --   phase          VARCHAR  Phase that is open on the calling thread at its entry (push/pop ranges alone), or NULL.
 --   occurrence_id  BIGINT   The occurrence. Joins phases.
 --   is_warmup      BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
+--   is_cold        BOOLEAN  Whether the occurrence is cold, NULL outside every phase: see phases.
 WITH placed AS (
     SELECT c.*, s.range_id, s.occurrence_id
     FROM load.api_calls AS c
@@ -24,8 +25,8 @@ SELECT
     c.api_id, regexp_replace(n.value, '_v\d+$', '') AS name,
     c.process_key & 16777215 AS process_id, c.global_tid & 16777215 AS thread_id, c.correlation_id,
     c.start_ns, c.end_ns, c.end_ns - c.start_ns AS dur_ns, c.range_id, r.name AS range_name,
-    p.phase, c.occurrence_id, p.is_warmup
+    p.phase, c.occurrence_id, p.is_warmup, p.is_cold
 FROM placed AS c
 LEFT JOIN load.strings AS n ON n.string_id = c.name_id
 LEFT JOIN load.nvtx_ranges AS r ON r.range_id = c.range_id
-LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = c.occurrence_id
+LEFT JOIN attribute.occurrences AS p ON p.occurrence_id = c.occurrence_id

@@ -1,7 +1,7 @@
 -- Communication kernels as parts of collectives: which rank came late, how long the others waited for it, what was transfer.
 -- A rank waits from the start of its kernel until the last rank of the collective has started its own.
 -- Grain: op_id. No other rank of the collective is in the trace: collective_id and what follows from it are NULL.
--- requires: attribute.collectives, attribute.gpu_work, attribute.phase_ranges
+-- requires: attribute.collectives, attribute.occurrences
 -- columns:
 --   op_id           BIGINT   Joins gpu_work and kernels.
 --   name            VARCHAR  Short kernel name.
@@ -10,6 +10,7 @@
 --   phase           VARCHAR  Name of the phase, or NULL.
 --   occurrence_id   BIGINT   The occurrence. Joins phases.
 --   is_warmup       BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
+--   is_cold         BOOLEAN  Whether the occurrence is cold, NULL outside every phase: see phases.
 --   process_id      BIGINT   Operating-system pid. Joins processes.
 --   device_id       BIGINT   GPU. Joins devices.
 --   communicator_id BIGINT   The same for the ranks that communicate with each other.
@@ -23,9 +24,8 @@
 --   wait_ns         BIGINT   From its start to the last rank's start, at most to its end. Unit: ns.
 --   transfer_ns     BIGINT   The rest of its duration. Unit: ns.
 SELECT
-    c.op_id, c.name, c.kind, p.phase, w.occurrence_id, p.is_warmup, c.process_key & 16777215 AS process_id, c.device_id,
+    c.op_id, c.name, c.kind, p.phase, c.occurrence_id, p.is_warmup, p.is_cold, c.process_key & 16777215 AS process_id, c.device_id,
     c.group_id AS communicator_id, c.number, c.rank_count, c.start_ns, c.end_ns, c.end_ns - c.start_ns AS dur_ns,
     c.skew_ns, c.lateness_ns, c.wait_ns, c.transfer_ns
 FROM attribute.collectives AS c
-JOIN attribute.gpu_work AS w USING (op_id)
-LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = w.occurrence_id
+LEFT JOIN attribute.occurrences AS p USING (occurrence_id)

@@ -1,7 +1,7 @@
 -- Everything the GPU was recorded doing, each with its name, the phase it belongs to and the call that launched it.
 -- Attribution is by launch: the phase is the one that was open on the host when the launching call was entered.
 -- Grain: op_id. Launched outside every phase: phase and occurrence_id are NULL and reason says why.
--- requires: attribute.gpu_work, attribute.phase_ranges, load.strings, load.nvtx_ranges, attribute.kernel_families
+-- requires: attribute.gpu_work, attribute.occurrences, load.strings, load.nvtx_ranges, attribute.kernel_families
 -- columns:
 --   op_id             BIGINT   The operation. Joins kernels, memops and graph_launches.
 --   kind              VARCHAR  'kernel', 'memcpy', 'memset' or 'graph' (a CUDA graph recorded as a whole).
@@ -11,6 +11,7 @@
 --   occurrence_id     BIGINT   The occurrence. Joins phases.
 --   occurrence        BIGINT   Its number within the phase: 0, 1, 2, … by start.
 --   is_warmup         BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
+--   is_cold           BOOLEAN  Whether the occurrence is cold, NULL outside every phase: see phases.
 --   range_id          BIGINT   Innermost push/pop range around the launch. Joins nvtx_ranges.
 --   range_name        VARCHAR  Its text.
 --   process_id        BIGINT   Operating-system pid. Joins processes.
@@ -34,13 +35,13 @@ SELECT
     w.op_id, w.kind::VARCHAR AS kind,
     CASE WHEN w.kind = 'kernel' THEN short.value ELSE w.kind END AS name,
     CASE WHEN w.kind = 'kernel' THEN f.family ELSE w.kind END AS family,
-    p.phase, w.occurrence_id, p.occurrence, p.is_warmup, w.range_id, r.name AS range_name,
+    p.phase, w.occurrence_id, p.occurrence, p.is_warmup, p.is_cold, w.range_id, r.name AS range_name,
     w.process_key & 16777215 AS process_id, w.global_tid & 16777215 AS thread_id, w.device_id, w.stream_id,
     w.start_ns, w.end_ns, w.end_ns - w.start_ns AS dur_ns,
     w.api_id, w.launch_start_ns, w.launch_end_ns, w.start_ns - w.launch_end_ns AS launch_latency_ns,
     w.graph_node_id, w.bytes, w.method, w.reason
 FROM attribute.gpu_work AS w
-LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
+LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
 LEFT JOIN load.nvtx_ranges AS r ON r.range_id = w.range_id
 LEFT JOIN load.strings AS short ON short.string_id = w.name_id
 LEFT JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id

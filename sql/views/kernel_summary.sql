@@ -10,11 +10,13 @@
 --   time_ns      BIGINT   Sum of their durations. Unit: ns.
 --   warmup_count BIGINT   Of these, those in occurrences inside warm-up.
 --   warmup_ns    BIGINT   Of this, the time in occurrences inside warm-up. Unit: ns.
+--   cold_count   BIGINT   Those in cold occurrences that are left out.
+--   cold_ns      BIGINT   The time in them. Unit: ns.
 --   min_ns       BIGINT   Shortest. Unit: ns.
 --   max_ns       BIGINT   Longest. Unit: ns.
 SELECT
     k.phase, short.value AS name, long.value AS full_name, f.family, k."count", k.time_ns,
-    k.warmup_count, k.warmup_ns, k.min_ns, k.max_ns
+    k.warmup_count, k.warmup_ns, k.cold_count, k.cold_ns, k.min_ns, k.max_ns
 FROM attribute.kernel_totals AS k
 LEFT JOIN load.strings AS short ON short.string_id = k.name_id
 LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id

@@ -10,6 +10,7 @@
 --   occurrence_id          BIGINT   The occurrence. Joins phases.
 --   occurrence             BIGINT   Its number within the phase: 0, 1, 2, … by start.
 --   is_warmup              BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
+--   is_cold                BOOLEAN  Whether the occurrence is cold, NULL outside every phase: see phases.
 --   range_id               BIGINT   Innermost push/pop range around the launch. Joins nvtx_ranges.
 --   range_name             VARCHAR  Its text.
 --   process_id             BIGINT   Operating-system pid. Joins processes.
@@ -38,7 +39,7 @@
 --   method                 VARCHAR  How the phase was found: see gpu_work.
 --   reason                 VARCHAR  Why there is no phase: see gpu_work.
 SELECT
-    g.op_id, g.name, long.value AS full_name, g.family, g.phase, g.occurrence_id, g.occurrence, g.is_warmup,
+    g.op_id, g.name, long.value AS full_name, g.family, g.phase, g.occurrence_id, g.occurrence, g.is_warmup, g.is_cold,
     g.range_id, g.range_name, g.process_id, g.thread_id, g.device_id, g.stream_id, g.start_ns, g.end_ns, g.dur_ns,
     g.api_id, g.launch_start_ns, g.launch_end_ns, g.launch_latency_ns, g.graph_node_id,
     c.grid_x, c.grid_y, c.grid_z, c.block_x, c.block_y, c.block_z, c.registers_per_thread, c.static_shared_bytes,

@@ -14,6 +14,7 @@
 --   occurrence_id     BIGINT   The occurrence. Joins phases.
 --   occurrence        BIGINT   Its number within the phase: 0, 1, 2, … by start.
 --   is_warmup         BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
+--   is_cold           BOOLEAN  Whether the occurrence is cold, NULL outside every phase: see phases.
 --   range_id          BIGINT   Innermost push/pop range around the launch. Joins nvtx_ranges.
 --   range_name        VARCHAR  Its text.
 --   process_id        BIGINT   Operating-system pid. Joins processes.
@@ -32,7 +33,7 @@
 SELECT
     g.op_id, g.kind, d.direction, d.source_memory, d.target_memory, d.value, g.bytes,
     g.bytes / nullif(g.dur_ns, 0) * 1e9 AS bytes_per_s,
-    g.phase, g.occurrence_id, g.occurrence, g.is_warmup, g.range_id, g.range_name, g.process_id, g.thread_id,
+    g.phase, g.occurrence_id, g.occurrence, g.is_warmup, g.is_cold, g.range_id, g.range_name, g.process_id, g.thread_id,
     g.device_id, g.stream_id, g.start_ns, g.end_ns, g.dur_ns, g.api_id, g.launch_start_ns, g.launch_end_ns,
     g.launch_latency_ns, g.graph_node_id
 FROM views.gpu_work AS g

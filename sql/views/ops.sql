@@ -1,7 +1,7 @@
 -- The estimate: what one forward pass of each shape in the trace must compute and move, operation by operation.
 -- Sums over `layers` and `occurrences` give a phase's totals; a tensor-parallel rank has its share.
 -- Grain: phase, shape, layer, name. Empty without a model or without shapes; warm-up is left out.
--- requires: input.shape_ops, input.shapes, input.occurrence_shapes, attribute.phase_ranges
+-- requires: input.shape_ops, input.shapes, input.occurrence_shapes, attribute.occurrences
 -- columns:
 --   phase            VARCHAR  Name of the phase.
 --   shape            VARCHAR  batch x new tokens @ cached tokens.
@@ -27,8 +27,8 @@
 --                             one whose peaks are not known. Unit: ns.
 WITH counted AS (
     SELECT p.phase, o.shape_id, count(*) AS occurrences
-    FROM attribute.phase_ranges AS p JOIN input.occurrence_shapes AS o USING (occurrence_id)
-    WHERE NOT p.is_warmup
+    FROM attribute.occurrences AS p JOIN input.occurrence_shapes AS o USING (occurrence_id)
+    WHERE p.is_measured
     GROUP BY p.phase, o.shape_id
 )
 SELECT

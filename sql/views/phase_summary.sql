@@ -1,12 +1,14 @@
 -- One row per phase: what ran, how long it took by three clocks, and how far that is from the hardware's limits.
--- Counts and sums cover every occurrence, warm-up included; tokens, flops, bytes, MFU, MBU and SOL leave warm-up out.
+-- Counts and sums cover every occurrence, warm-up and cold ones included; tokens, flops, bytes, MFU, MBU, SOL and medians
+-- leave both out.
 -- Grain: phase.
 -- materialize: table
--- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.phase_ranges, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model, attribute.phase_sources
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.occurrences, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model, attribute.phase_sources
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges, warm-up included.
 --   warmup_occurrences   BIGINT   Ranges inside warm-up.
+--   cold_occurrences     BIGINT   Ranges that are cold, and left out for that.
 --   kernel_count         BIGINT   Kernels.
 --   kernel_time_ns       BIGINT   Sum of their durations. Unit: ns.
 --   memop_count          BIGINT   Copies and fills.
@@ -19,7 +21,7 @@
 --   elapsed_ns           BIGINT   Time in which at least one of its ranges is open: less than wall_ns where threads have it
 --                                 open at once. Unit: ns.
 --   gpu_open_ns          BIGINT   For each GPU, time in which one of its ranges is open on a thread that gives the GPU work of
---                                 it, added up over GPUs; warm-up left out. Unit: ns.
+--                                 it, added up over GPUs; warm-up and cold ranges left out. Unit: ns.
 --   thread_count         BIGINT   Threads that have its ranges.
 --   gpu_span_ns          BIGINT   First start to last end of its GPU work, added up over GPUs. Unit: ns.
 --   gpu_busy_ns          BIGINT   GPU busy time, added up over GPUs. Unit: ns.
@@ -27,7 +29,13 @@
 --   warmup_graph_count   BIGINT   Whole graphs of warm-up, part of graph_launch_count.
 --   warmup_wall_ns       BIGINT   Host time of warm-up, part of wall_ns. Unit: ns.
 --   warmup_busy_ns       BIGINT   GPU busy time of warm-up, part of gpu_busy_ns. Unit: ns.
---   busy_ratio           DOUBLE   GPU busy time without warm-up / gpu_open_ns: how much of the time in which the phase is open
+--   cold_kernel_count    BIGINT   Kernels of cold ranges that are left out, part of kernel_count.
+--   cold_graph_count     BIGINT   Whole graphs of them, part of graph_launch_count.
+--   cold_wall_ns         BIGINT   Host time of them, part of wall_ns. Unit: ns.
+--   cold_busy_ns         BIGINT   GPU busy time of them, part of gpu_busy_ns. Unit: ns.
+--   median_wall_ns       BIGINT   Median host time of one range, NULL if none is measured. Unit: ns.
+--   median_busy_ns       BIGINT   Median GPU busy time of one range, added up over GPUs. Unit: ns.
+--   busy_ratio           DOUBLE   GPU busy time without warm-up and cold ranges / gpu_open_ns: how much of the time in which the phase is open
 --                                 its GPUs work for it. NULL where they work for longer than it is open, and without ranges.
 --   launch_latency_ns    DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   memcpy_count         BIGINT   Copies, part of memop_count.
@@ -90,15 +98,31 @@ busy AS (
     FROM attribute.phase_busy
     GROUP BY phase
 ),
-warmup_work AS (
+left_out AS (
     SELECT
-        p.phase, sum(w.kernel_count)::BIGINT AS kernel_count, sum(w.graph_launch_count)::BIGINT AS graph_count,
+        p.phase,
+        coalesce(sum(w.kernel_count) FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_kernels,
+        coalesce(sum(w.graph_launch_count) FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_graphs,
+        coalesce(sum(b.gpu_busy_ns) FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_busy_ns,
+        coalesce(sum(w.kernel_count) FILTER (WHERE p.is_left_cold), 0)::BIGINT AS cold_kernels,
+        coalesce(sum(w.graph_launch_count) FILTER (WHERE p.is_left_cold), 0)::BIGINT AS cold_graphs,
+        coalesce(sum(b.gpu_busy_ns) FILTER (WHERE p.is_left_cold), 0)::BIGINT AS cold_busy_ns,
         sum(b.gpu_busy_ns)::BIGINT AS busy_ns
     FROM attribute.work_by_occurrence AS w
-    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN attribute.busy_by_occurrence AS b
         ON b.occurrence_id = w.occurrence_id AND b.device_id = coalesce(w.device_id, 0)
-    WHERE p.is_warmup
+    WHERE NOT p.is_measured
+    GROUP BY p.phase
+),
+middle AS (
+    SELECT
+        p.phase, median(p.wall_ns)::BIGINT AS median_wall_ns, median(coalesce(b.busy_ns, 0))::BIGINT AS median_busy_ns
+    FROM attribute.occurrences AS p
+    LEFT JOIN (
+        SELECT occurrence_id, sum(gpu_busy_ns) AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
+    ) AS b USING (occurrence_id)
+    WHERE p.is_measured
     GROUP BY p.phase
 ),
 launch AS (
@@ -108,19 +132,19 @@ launch AS (
         sum(w.launch_call_count)::BIGINT AS launch_call_count,
         sum(w.other_thread_count)::BIGINT AS other_thread_count,
         sum(w.other_thread_time_ns)::BIGINT AS other_thread_time_ns
-    FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    FROM attribute.work_by_occurrence AS w JOIN attribute.occurrences AS p USING (occurrence_id)
     GROUP BY p.phase
 ),
 idle AS (
     SELECT
         p.phase, sum(b.idle_gap_count)::BIGINT AS idle_gap_count, sum(b.idle_gap_ns)::BIGINT AS idle_gap_ns,
         max(b.longest_idle_gap_ns) AS longest_idle_gap_ns
-    FROM attribute.busy_by_occurrence AS b JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    FROM attribute.busy_by_occurrence AS b JOIN attribute.occurrences AS p USING (occurrence_id)
     GROUP BY p.phase
 ),
 api AS (
     SELECT p.phase, sum(a.api_time_ns)::BIGINT AS api_time_ns
-    FROM attribute.api_time_by_occurrence AS a JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    FROM attribute.api_time_by_occurrence AS a JOIN attribute.occurrences AS p USING (occurrence_id)
     GROUP BY p.phase
 ),
 occurrence_launches AS (
@@ -132,29 +156,30 @@ per_token AS (
     SELECT
         p.phase,
         sum(coalesce(l.launch_call_count, 0)) / nullif(sum(coalesce(s.new_tokens, p.new_tokens)), 0) AS launches_per_token
-    FROM attribute.phase_ranges AS p
+    FROM attribute.occurrences AS p
     LEFT JOIN occurrence_launches AS l USING (occurrence_id)
     LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
     LEFT JOIN input.shapes AS s USING (shape_id)
-    WHERE NOT p.is_warmup AND coalesce(s.new_tokens, p.new_tokens) IS NOT NULL
+    WHERE p.is_measured AND coalesce(s.new_tokens, p.new_tokens) IS NOT NULL
     GROUP BY p.phase
 )
 SELECT
-    w.phase, w.occurrences, w.warmup_occurrences,
+    w.phase, w.occurrences, w.warmup_occurrences, w.cold_occurrences,
     coalesce(work.kernel_count, 0) AS kernel_count, coalesce(work.kernel_time_ns, 0) AS kernel_time_ns,
     coalesce(work.memop_count, 0) AS memop_count, coalesce(work.memop_time_ns, 0) AS memop_time_ns,
     coalesce(work.graph_launch_count, 0) AS graph_launch_count, coalesce(work.graph_time_ns, 0) AS graph_time_ns,
     coalesce(launch.other_thread_count, 0) AS other_thread_count,
     coalesce(launch.other_thread_time_ns, 0) AS other_thread_time_ns,
     w.wall_ns, w.elapsed_ns, w.gpu_open_ns, w.thread_count, busy.gpu_span_ns, coalesce(busy.gpu_busy_ns, 0) AS gpu_busy_ns,
-    coalesce(warmup_work.kernel_count, 0) AS warmup_kernel_count,
-    coalesce(warmup_work.graph_count, 0) AS warmup_graph_count,
-    w.warmup_wall_ns, coalesce(warmup_work.busy_ns, 0) AS warmup_busy_ns,
+    coalesce(left_out.warmup_kernels, 0) AS warmup_kernel_count, coalesce(left_out.warmup_graphs, 0) AS warmup_graph_count,
+    w.warmup_wall_ns, coalesce(left_out.warmup_busy_ns, 0) AS warmup_busy_ns,
+    coalesce(left_out.cold_kernels, 0) AS cold_kernel_count, coalesce(left_out.cold_graphs, 0) AS cold_graph_count,
+    w.cold_wall_ns, coalesce(left_out.cold_busy_ns, 0) AS cold_busy_ns, middle.median_wall_ns, middle.median_busy_ns,
     CASE
-        WHEN w.wall_ns = w.warmup_wall_ns THEN NULL
-        WHEN coalesce(busy.gpu_busy_ns, 0) <= coalesce(warmup_work.busy_ns, 0) THEN 0.0
-        WHEN busy.gpu_busy_ns - coalesce(warmup_work.busy_ns, 0) <= w.gpu_open_ns
-            THEN (busy.gpu_busy_ns - coalesce(warmup_work.busy_ns, 0)) / w.gpu_open_ns
+        WHEN w.wall_ns <= w.warmup_wall_ns + w.cold_wall_ns THEN NULL
+        WHEN coalesce(busy.gpu_busy_ns, 0) <= coalesce(left_out.busy_ns, 0) THEN 0.0
+        WHEN busy.gpu_busy_ns - coalesce(left_out.busy_ns, 0) <= w.gpu_open_ns
+            THEN (busy.gpu_busy_ns - coalesce(left_out.busy_ns, 0)) / w.gpu_open_ns
     END AS busy_ratio,
     launch.launch_latency_ns,
     coalesce(launch.memcpy_count, 0) AS memcpy_count, coalesce(launch.memcpy_time_ns, 0) AS memcpy_time_ns,
@@ -180,6 +205,7 @@ LEFT JOIN launch USING (phase)
 LEFT JOIN idle USING (phase)
 LEFT JOIN api USING (phase)
 LEFT JOIN per_token USING (phase)
-LEFT JOIN warmup_work USING (phase)
+LEFT JOIN left_out USING (phase)
+LEFT JOIN middle USING (phase)
 LEFT JOIN attribute.phase_sources AS told USING (phase)
 LEFT JOIN estimate.phase_costs AS c USING (phase)

@@ -1,6 +1,6 @@
 -- One row per occurrence of a phase: its shape, its time by three clocks, its GPU work, its utilization.
 -- Grain: occurrence_id. Without a model, or without a shape, everything from flops on is NULL.
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, estimate.phase_costs, attribute.api_time_by_occurrence, attribute.cold_occurrences, macros.covering_ns, macros.utilization
+-- requires: attribute.occurrences, attribute.work_by_occurrence, attribute.busy_by_occurrence, input.occurrence_shapes, input.shapes, estimate.occurrence_costs, estimate.phase_costs, attribute.api_time_by_occurrence, macros.covering_ns, macros.utilization
 -- columns:
 --   occurrence_id      BIGINT   The range. Joins nvtx_ranges on range_id, gpu_work on occurrence_id.
 --   phase              VARCHAR  Name of the phase.
@@ -33,7 +33,8 @@
 --   api_time_ns        BIGINT   Time that its thread spends in CUDA calls, NULL where it makes none. Unit: ns.
 --   launch_call_count  BIGINT   Host calls that launched its GPU work: a CUDA graph is one.
 --   launches_per_token DOUBLE   Such calls per token, NULL where the tokens are not known.
---   is_cold            BOOLEAN  Whether it is the first of its kind, not marked as warm-up, and far slower than the rest.
+--   is_cold            BOOLEAN  Whether it is several times slower than steady ones, and not marked as warm-up: left out like warm-up, unless --keep-cold counts it.
+--   is_measured        BOOLEAN  Whether it counts: neither warm-up nor left out as cold.
 --   launch_latency_ns  DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   flops              BIGINT   Model FLOPs. Unit: FLOP.
 --   bytes              BIGINT   Minimum bytes. Unit: bytes.
@@ -76,7 +77,7 @@ cost AS (
             ELSE macros.covering_ns(c.wall_ns, c.device_busy_ns, c.wall_ns * c.device_count)
         END AS cover_ns
     FROM estimate.occurrence_costs AS c
-    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.occurrences AS p USING (occurrence_id)
     LEFT JOIN estimate.phase_costs AS t ON t.phase = p.phase
 )
 SELECT
@@ -93,7 +94,7 @@ SELECT
     coalesce(w.memcpy_time_ns, 0) AS memcpy_time_ns, api.api_time_ns,
     coalesce(w.launch_call_count, 0) AS launch_call_count,
     coalesce(w.launch_call_count, 0) / nullif(coalesce(s.new_tokens, p.new_tokens), 0) AS launches_per_token,
-    cold.occurrence_id IS NOT NULL AS is_cold,
+    p.is_cold, p.is_measured,
     w.launch_latency_ns,
     c.flops, c.bytes, c.sol_ns,
     macros.utilization(c.compute_ns, c.cover_ns) AS mfu_wall,
@@ -101,11 +102,10 @@ SELECT
     macros.utilization(c.memory_ns, c.cover_ns) AS mbu_wall,
     macros.utilization(c.memory_ns * c.device_count, c.busy_ns) AS mbu_busy,
     c.flops_min, c.flops_max, c.bytes_min, c.bytes_max
-FROM attribute.phase_ranges AS p
+FROM attribute.occurrences AS p
 LEFT JOIN work AS w USING (occurrence_id)
 LEFT JOIN busy AS b USING (occurrence_id)
 LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
 LEFT JOIN input.shapes AS s USING (shape_id)
 LEFT JOIN cost AS c USING (occurrence_id)
 LEFT JOIN attribute.api_time_by_occurrence AS api USING (occurrence_id)
-LEFT JOIN attribute.cold_occurrences AS cold USING (occurrence_id)

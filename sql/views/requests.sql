@@ -5,6 +5,8 @@
 --   request_id   BIGINT   Range of the request. Joins nvtx_ranges on range_id, phases on request_id.
 --   process_id   BIGINT   Operating-system pid. Joins processes.
 --   is_warmup    BOOLEAN  Whether it is inside warm-up.
+--   is_ttft_cold BOOLEAN  Whether part of its prefill is cold and left out: then its TTFT is not measured.
+--   is_tpot_cold BOOLEAN  Whether a decode step is: then its TPOT is not measured.
 --   shape        VARCHAR  Shape of the prompt, all of its chunks: batch x prompt tokens; NULL where it is not known, or where
 --                         chunks do not add up to one.
 --   start_ns     BIGINT   Start of the request. Unit: ns.
@@ -14,6 +16,7 @@
 --   tpot_ns      DOUBLE   Time per output token: from there to the end of its last decode step, per step. NULL without decode
 --                         steps, and with speculative decoding. Unit: ns.
 SELECT
-    t.request_id, t.process_key & 16777215 AS process_id, t.is_warmup, s.shape, t.start_ns, t.decode_steps, t.ttft_ns,
+    t.request_id, t.process_key & 16777215 AS process_id, t.is_warmup, t.has_cold_prefill AS is_ttft_cold,
+    t.has_cold_decode AS is_tpot_cold, s.shape, t.start_ns, t.decode_steps, t.ttft_ns,
     t.tpot_ns
 FROM attribute.request_times AS t LEFT JOIN estimate.request_shapes AS s USING (request_id)

@@ -5,6 +5,7 @@
 --   request         VARCHAR  Name that the engine gives it.
 --   process_id      BIGINT   Operating-system pid of the worker.
 --   is_warmup       BOOLEAN  Whether it began in warm-up.
+--   is_cold         BOOLEAN  Whether one of its steps is cold and left out: then its times are not measured.
 --   arrived_ns      BIGINT   When the server took it in, NULL where that was not recorded. Unit: ns.
 --   started_ns      BIGINT   Start of its first step. Unit: ns.
 --   first_token_ns  BIGINT   When its first token was there, NULL where that is not in the recording. Unit: ns.
@@ -22,7 +23,7 @@
 --   draft_tokens    BIGINT   Guesses that were checked. Unit: tokens.
 --   accepted_tokens BIGINT   Guesses that were right. Unit: tokens.
 SELECT
-    request, process_key & 16777215 AS process_id, is_warmup, arrived_ns, started_ns, first_token_ns, last_token_ns,
+    request, process_key & 16777215 AS process_id, is_warmup, is_left_cold AS is_cold, arrived_ns, started_ns, first_token_ns, last_token_ns,
     started_ns - arrived_ns AS waiting_ns, first_token_ns - arrived_ns AS ttft_ns,
     CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END AS tpot_ns,
     last_token_ns - arrived_ns AS latency_ns, prompt_tokens, reused_tokens, new_tokens, prefill_steps, steps, preemptions,

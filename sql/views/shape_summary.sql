@@ -1,7 +1,7 @@
 -- One row per phase and kind of shape: occurrences of one batch and query length, whatever their context.
 -- Grain: phase, shape; only occurrences outside warm-up whose shape is known. MFU and MBU are
 -- NULL if those of the phase are impossible: see the finding impossible_utilization.
--- requires: estimate.occurrence_costs, estimate.phase_costs, attribute.phase_ranges, input.shapes, macros.covering_ns, macros.utilization
+-- requires: estimate.occurrence_costs, estimate.phase_costs, attribute.occurrences, input.shapes, macros.covering_ns, macros.utilization
 -- columns:
 --   phase          VARCHAR  Name of the phase.
 --   shape          VARCHAR  batch x new tokens of each sequence.
@@ -42,8 +42,8 @@ SELECT
     END AS mbu_busy,
     min(p.start_ns) AS first_start_ns
 FROM estimate.occurrence_costs AS c
-JOIN attribute.phase_ranges AS p USING (occurrence_id)
+JOIN attribute.occurrences AS p USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)
 JOIN (SELECT phase, coalesce(highest_ratio <= 1, true) AS is_possible FROM estimate.phase_costs) AS t ON t.phase = p.phase
-WHERE NOT p.is_warmup
+WHERE p.is_measured
 GROUP BY p.phase, s.kind

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.formats import render_report
@@ -30,7 +30,15 @@ KEYS: dict[str, tuple[str, ...]] = {
 }
 ROW_KEYS: dict[str, tuple[str, ...]] = {
     "phases": (
-        *("name", "occurrences", "warmup_occurrences", "kernel_count", "kernel_time_ns", "memop_count"),
+        *(
+            "name",
+            "occurrences",
+            "warmup_occurrences",
+            "cold_occurrences",
+            "kernel_count",
+            "kernel_time_ns",
+            "memop_count",
+        ),
         *("graph_launch_count", "graph_time_ns", "wall_ns", "gpu_span_ns", "gpu_busy_ns", "tokens", "flops", "bytes"),
         *("peak_flops_per_s", "mfu_wall", "mfu_busy", "mbu_wall", "mbu_busy", "sol_ns", "bound", "devices"),
     ),
@@ -96,11 +104,13 @@ def table_is_whole(report: Report, width: int) -> None:
     rows = {line.split()[0]: line.split() for line in lines[start : lines.index("", start)]}
     for phase in report.phases:
         cells = rows[phase.name]
-        assert cells[1] == f"{phase.occurrences - phase.warmup_occurrences:,}"
-        assert f"{phase.kernel_count - phase.warmup_kernel_count:,}" in [cell.split("+")[0] for cell in cells]
+        assert cells[1] == f"{phase.counted_occurrences:,}"
+        assert f"{phase.kernel_count - phase.warmup_kernel_count - phase.cold_kernel_count:,}" in [
+            cell.split("+")[0] for cell in cells
+        ]
     start = next(index for index, line in enumerate(lines) if line.startswith("top kernels, "))
     counts = [line.split()[-3] for line in lines[start : lines.index("", start)] if len(line.split()) > 3]
-    assert [f"{kernel.count:,}" for kernel in report.kernels] == counts[-len(report.kernels) :]
+    assert [f"{kernel.measured_count:,}" for kernel in report.kernels] == counts[-len(report.kernels) :]
 
 
 def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +124,7 @@ def test_what_is_not_known_is_null(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_mfu_of_a_foreign_trace_whose_shapes_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     shapes = ("--shape", "1x128+4", "--shape", "1x2048+32", "--shape", "8x512+32", "--shape", "1x128+64")
-    report = analyzed(capsys, TRACES / f"h100_llama1b{SUFFIX}", "--model", "llama-3.2-1b", *shapes)
+    report = analyzed(capsys, TRACES / f"h100_llama1b{SUFFIX}", "--model", "llama-3.2-1b", "--keep-cold", *shapes)
 
     prefill, decode = report["phases"]
     assert prefill["tokens"] == 128 + 2048 + 8 * 512 + 128
@@ -125,7 +135,7 @@ def test_mfu_of_a_foreign_trace_whose_shapes_are_told(capsys: pytest.CaptureFixt
         # Of its definition: model FLOPs / peak / time.
         again = phase["flops"] / phase["peak_flops_per_s"] / (phase["gpu_busy_ns"] / 1e9)
         assert phase["mfu_busy"] == pytest.approx(again)
-    # The first request is shorter and was meant to warm up, but no range says so.
+    # The first request is shorter and was meant to warm up, but no range says so; --keep-cold counts it.
     assert {notice["code"] for notice in report["warnings"]} == {"cold_first_occurrence"}
 
 
@@ -137,7 +147,8 @@ def test_markdown_holds_the_same_counts(capsys: pytest.CaptureFixture[str]) -> N
 
     assert code == 0
     for phase in report["phases"]:
-        assert f"| {phase['name']} | {phase['occurrences'] - phase['warmup_occurrences']:,} |" in out
+        measured = phase["occurrences"] - phase["warmup_occurrences"] - phase["cold_occurrences"]
+        assert f"| {phase['name']} | {measured:,} |" in out
 
 
 def test_list_ranges_says_what_each_counts_as(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ docs/public-reports.md has the link and the verdict of each.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,7 @@ def projections(config: dict[str, Any], tokens: int) -> int:
     return int(2 * tokens * config["num_hidden_layers"] * (attention + 3 * width * config["intermediate_size"]))
 
 
-def lm_head(config: dict[str, Any]) -> int:
+def lm_head(config: Mapping[str, Any]) -> int:
     """FLOPs of the only position whose logits a prefill needs."""
     return int(2 * config["hidden_size"] * config["vocab_size"])
 

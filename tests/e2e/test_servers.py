@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def test_recording(nsys: Nsys, tmp_path: Path, port: int, kind: str, window: str
     recording = ("--capture-range", "nvtx", "--nvtx-range", "recording@llmperf")
     load = ("--load", f"{sys.executable} {PROGRAMS / 'load.py'} {url} 0")
     server = ("-o", "run", "--", sys.executable, SERVER, str(port), kind)
-    environment = {"TLLM_PROFILE_START_STOP": window} if window else {}
+    environment: dict[str, Any] = {"TLLM_PROFILE_START_STOP": window} if window else {}
     done = llmperf("capture", "--no-analyze", *recipe, *recording, *load, *server, cwd=tmp_path, **environment)
     assert (done.code, done.stdout) == (0, ""), done.stderr
     assert names(tmp_path / "run") == ["load.log", "run.json", "trace.nsys-rep", "trace.sqlite", "workload.log"]

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 from tests.support import real_traces
 from tests.support.edge_traces import EDGE_TRACES
@@ -420,7 +421,7 @@ def _marks(random: Random, _base_of_others: Path, folder: Path) -> tuple[Path, s
     steps: list[dict[str, object]] = [{"q": 8, "b": 2, "logits": 2}, {"q": [1, 1], "kv": [8, 9]}]
     what = []
     for _ in range(random.choice((1, 1, 2, 4))):
-        members: dict[str, object] = random.choice((told, told.get("model"), *steps))  # type: ignore[assignment]
+        members: Any = random.choice((told, told.get("model"), *steps))
         if not isinstance(members, dict) or not members:
             continue
         key = random.choice(sorted(members))

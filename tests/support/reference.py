@@ -283,11 +283,11 @@ def _read_calls(db: sqlite3.Connection) -> dict[tuple[int, int], list[Call]]:
 
 def _call_of(work: Work, candidates: Sequence[Call]) -> Call | None:
     """The last call that started before the work, else the first one; of equal ones the original."""
-    timed = [call for call in candidates if call.start is not None]
-    before = [call for call in timed if call.start <= work.start]
+    timed = [(call.start, -place, call) for place, call in enumerate(candidates) if call.start is not None]
+    before = [one for one in timed if one[0] <= work.start]
     if before:
-        return max(before, key=lambda call: call.start)
-    return min(timed, key=lambda call: call.start) if timed else next(iter(candidates), None)
+        return max(before)[2]
+    return max((-start, place, call) for start, place, call in timed)[2] if timed else next(iter(candidates), None)
 
 
 def _read_work(db: sqlite3.Connection, *, only_process: int | None) -> list[Work]:
@@ -387,7 +387,7 @@ def attribute(path: Path, *, strict: bool = False) -> Attribution:
     by_thread: dict[int, list[Range]] = defaultdict(list)
     for each in trace.ranges:
         by_thread[each.thread].append(each)
-    calls = [_call(trace, work) for work in trace.work]
+    calls = [call_of(trace, work) for work in trace.work]
 
     @cache
     def works_for_others(thread: int) -> Callable[[Call], bool]:
@@ -423,7 +423,8 @@ def attribute(path: Path, *, strict: bool = False) -> Attribution:
     return Attribution(attributed, occurrences, trace.superseded)
 
 
-def _call(trace: Trace, work: Work) -> Call | None:
+def call_of(trace: Trace, work: Work) -> Call | None:
+    """The call that launched `work`."""
     if work.process is None or not work.correlation:
         return None
     return _call_of(work, trace.calls.get((work.process, work.correlation), []))

@@ -284,7 +284,14 @@ class ProcessBuilder:
     # GPU work without an API row: what runs before the capture, or was launched by a call that was not traced.
 
     def kernel(
-        self, gpu: Span, *, correlation: int | None, name: str = "kernel", device: int = 0, stream: int = 7, **more: Any
+        self,
+        gpu: Span,
+        *,
+        correlation: int | None,
+        name: str = "kernel",
+        device: int | None = 0,
+        stream: int = 7,
+        **more: Any,
     ) -> ProcessBuilder:
         """One kernel row. `correlation` None writes NULL; `more` are further columns."""
         string = self.trace.string(name)
@@ -330,7 +337,9 @@ class ProcessBuilder:
         self._gpu_row("CUPTI_ACTIVITY_KIND_GRAPH_TRACE", gpu, correlation, device, stream, more)
         return self
 
-    def _gpu_row(self, table: str, gpu: Span, correlation: int | None, device: int, stream: int, more: Row) -> None:
+    def _gpu_row(
+        self, table: str, gpu: Span, correlation: int | None, device: int | None, stream: int, more: Row
+    ) -> None:
         common = {
             "start": gpu[0],
             "end": gpu[1],
@@ -433,8 +442,8 @@ class ThreadBuilder:
         return correlation
 
     def launch(
-        self, at: int, gpu: Span, *, name: str = "kernel", device: int = 0, stream: int = 7, until: int | None = None,
-        correlation: int | None = None, backtrace: bool = False, **more: Any,
+        self, at: int, gpu: Span, *, name: str = "kernel", device: int | None = 0, stream: int = 7,
+        until: int | None = None, correlation: int | None = None, backtrace: bool = False, **more: Any,
     ) -> ThreadBuilder:  # fmt: skip
         """A kernel launch and its kernel."""
         correlation = self.call(at, until=until, correlation=correlation, backtrace=backtrace)

@@ -78,7 +78,7 @@ def test_errors(trace: TraceReader, tmp_path: Path) -> None:
     with pytest.raises(TraceError):
         llmperf.open(tmp_path / "missing.sqlite")
     with pytest.raises(AttributeError):
-        _ = trace.no_such_view  # type: ignore[attr-defined]
+        _ = trace.no_such_view
 
 
 def test_report_recipe_and_connection(trace: TraceReader) -> None:

@@ -16,7 +16,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["
 
 
 def oldest(*extras: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, ROOT / "scripts" / "oldest_requirements.py", *extras]
+    command = [sys.executable, str(ROOT / "scripts" / "oldest_requirements.py"), *extras]
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_the_bare_workload_runs_what_the_captured_one_does(
     captured = WorkloadOptions.parse(out.split("nsys_pipeline.workload ")[1].split())
     import attrs
 
-    same = {"config": None, "name": None, "result": None}
+    same: dict[str, Any] = {"config": None, "name": None, "result": None}
     assert attrs.evolve(bare, **same) == attrs.evolve(captured, **same)
 
 

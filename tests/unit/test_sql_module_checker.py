@@ -54,6 +54,16 @@ def test_the_modules_are_in_order(checker: ModuleType) -> None:
         ),
         (LOAD, f"requires: nsys.X\n{COLUMNS}SELECT * FROM nsys.X", "has a top-level SELECT *"),
         (LOAD, f"requires: nsys.X\n{COLUMNS}SELECT a FROM nsys.X UNION ALL FROM nsys.X", "has a top-level SELECT *"),
+        (
+            LOAD,
+            f"requires: nsys.X\n{COLUMNS}SELECT max(b) FILTER (c) OVER w + 1 AS a FROM nsys.X WINDOW w AS (ORDER BY b)",
+            "has a FILTER on max over a window, which is quadratic",
+        ),
+        (
+            LOAD,
+            f"requires: nsys.X\n{COLUMNS}SELECT a FROM nsys.X QUALIFY count(*) FILTER (c) OVER (PARTITION BY b) > 1",
+            "has a FILTER on count over a window, which is quadratic",
+        ),
         (LOAD, f"requires: other.x\n{COLUMNS}SELECT a FROM other.x", "reads other.x, which is in no layer"),
         (LOAD, f"requires:\n{COLUMNS}CREATE TABLE x (a INT)", "is not one SELECT"),
         (LOAD, f"requires:\n{COLUMNS}SELECT 1; SELECT 2", "holds 2 statements"),

@@ -39,30 +39,35 @@ op AS (
     SELECT o.op_id, o.process_key, o.correlation_id, o.start_ns, d.role, NULL, false, NULL
     FROM load.gpu_ops AS o JOIN direction AS d USING (op_id)
 ),
-launch AS (
+launch AS MATERIALIZED (
     SELECT
-        o.op_id, o.process_key, c.global_tid, c.start_ns AS launch_start_ns, c.end_ns AS launch_end_ns, o.start_ns, o.role,
-        o.kind_id, o.is_few, o.tile_rows, coalesce(g.grid_x * g.grid_y * g.grid_z, 0) AS blocks
+        o.op_id, o.process_key, c.global_tid, c.start_ns AS launch_start_ns,
+        greatest(c.start_ns, coalesce(c.end_ns, c.start_ns)) AS launch_end_ns,
+        o.start_ns, o.role, o.kind_id, o.is_few, o.tile_rows,
+        -- No grid has more, so that sums fit 64 bits whatever a broken trace says.
+        least(greatest(coalesce(g.grid_x::DOUBLE * g.grid_y * g.grid_z, 0), 0), 1e12)::BIGINT AS blocks
     FROM op AS o
     JOIN load.api_calls AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key
     LEFT JOIN load.launch_configs AS g ON g.op_id = o.op_id
+    WHERE c.start_ns IS NOT NULL AND c.global_tid IS NOT NULL
 ),
+-- A filtered aggregate over a window takes time that grows with the square of the rows.
 counted AS (
     SELECT
         *,
-        count(*) FILTER (role = 'gemm') OVER sofar AS gemms,
-        coalesce(sum(tile_rows) FILTER (role = 'gemm') OVER sofar, 0)::BIGINT AS all_tile_rows,
-        count(*) FILTER (role = 'activation') OVER sofar AS activations,
-        coalesce(sum(blocks) FILTER (role = 'activation') OVER sofar, 0)::BIGINT AS activation_blocks
+        sum((role = 'gemm')::BIGINT) OVER sofar AS gemms,
+        sum(CASE WHEN role = 'gemm' THEN tile_rows ELSE 0 END) OVER sofar AS all_tile_rows,
+        sum((role = 'activation')::BIGINT) OVER sofar AS activations,
+        sum(CASE WHEN role = 'activation' THEN blocks ELSE 0 END) OVER sofar AS activation_blocks
     FROM launch
     WINDOW sofar AS (
-        PARTITION BY global_tid ORDER BY launch_start_ns, start_ns, op_id ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        PARTITION BY global_tid ORDER BY launch_start_ns, start_ns, op_id ROWS UNBOUNDED PRECEDING
     )
 ),
 grad_call AS (
-    SELECT process_key, global_tid, start_ns, end_ns
+    SELECT process_key, global_tid, start_ns, greatest(start_ns, coalesce(end_ns, start_ns)) AS end_ns
     FROM load.api_calls
-    WHERE global_tid IN (SELECT global_tid FROM launch WHERE role = 'backward')
+    WHERE start_ns IS NOT NULL AND global_tid IN (SELECT global_tid FROM launch WHERE role = 'backward')
         AND global_tid NOT IN (SELECT global_tid FROM launch WHERE role = 'optimizer')
 ),
 last_call AS (
@@ -71,9 +76,12 @@ last_call AS (
     WHERE o.role = 'optimizer'
 )
 SELECT
-    process_key, global_tid, launch_start_ns, launch_end_ns, role, kind_id, is_few, blocks, gemms, all_tile_rows AS tile_rows, activations,
-    activation_blocks, start_ns, op_id
+    process_key, global_tid, launch_start_ns, launch_end_ns, role, kind_id, is_few, blocks, gemms::BIGINT AS gemms,
+    all_tile_rows::BIGINT AS tile_rows, activations::BIGINT AS activations, activation_blocks::BIGINT AS activation_blocks,
+    start_ns, op_id
 FROM counted
 WHERE role NOT IN ('gemm', 'activation')
+    -- Not the copies of a thread that loads data.
+    AND global_tid IN (SELECT global_tid FROM launch WHERE role NOT IN ('gemm', 'activation', 'to_host', 'to_device'))
 UNION ALL
 SELECT process_key, global_tid, start_ns, end_ns, 'call', NULL, false, 0, 0, 0, 0, 0, NULL, NULL FROM last_call

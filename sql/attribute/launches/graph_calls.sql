@@ -6,7 +6,7 @@
 -- columns:
 --   launch_count   BIGINT   Calls of cudaGraphLaunch and its kin.
 --   untraced_count BIGINT   Those to which no GPU work belongs.
---   trace_mode     VARCHAR  'node' or 'graph', as nsys was told to record graphs; NULL where the export does not say.
+--   told           VARCHAR  How nsys was told to record graphs, as the beginning of a sentence; '' where the export does not say.
 WITH launch AS (
     SELECT api_id
     FROM load.api_calls
@@ -22,7 +22,11 @@ untraced AS (
 )
 SELECT
     (SELECT count(*) FROM launch) AS launch_count, (SELECT count(*) FROM untraced) AS untraced_count,
-    (
+    CASE (
         SELECT min(lower(value)) FROM load.metadata
         WHERE source = 'capture' AND name LIKE '%CUDA_GRAPH_TRACE_OPTIONS:MODE'
-    ) AS trace_mode
+    )
+        WHEN 'graph' THEN 'nsys recorded with --cuda-graph-trace=graph: '
+        WHEN 'node' THEN 'nsys was told to record nodes: '
+        ELSE ''
+    END AS told

@@ -1,7 +1,7 @@
 -- Kernels added up by phase and name.
 -- Grain: phase, name_id, full_name_id; phase is NULL for work outside every phase.
 -- materialize: table
--- requires: attribute.gpu_work, attribute.phase_ranges
+-- requires: attribute._occurrence_kernels, attribute.occurrences
 -- columns:
 --   phase        VARCHAR  Name of the phase, or NULL.
 --   name_id      BIGINT   Short name. Joins load.strings.
@@ -10,20 +10,16 @@
 --   time_ns      BIGINT   Sum of their durations. Unit: ns.
 --   warmup_count BIGINT   Of these, those in warm-up.
 --   warmup_ns    BIGINT   Of this, the time in warm-up. Unit: ns.
+--   cold_count   BIGINT   Those in cold occurrences that are left out.
+--   cold_ns      BIGINT   The time in them. Unit: ns.
 --   min_ns       BIGINT   Shortest. Unit: ns.
 --   max_ns       BIGINT   Longest. Unit: ns.
-WITH by_occurrence AS (
-    SELECT
-        occurrence_id, name_id, full_name_id, count(*) AS "count", sum(end_ns - start_ns) AS time_ns,
-        min(end_ns - start_ns) AS min_ns, max(end_ns - start_ns) AS max_ns
-    FROM attribute.gpu_work
-    WHERE kind = 'kernel'
-    GROUP BY occurrence_id, name_id, full_name_id
-)
 SELECT
     p.phase, k.name_id, k.full_name_id, sum(k."count")::BIGINT AS "count", sum(k.time_ns)::BIGINT AS time_ns,
     coalesce(sum(k."count") FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_count,
     coalesce(sum(k.time_ns) FILTER (WHERE p.is_warmup), 0)::BIGINT AS warmup_ns,
+    coalesce(sum(k."count") FILTER (WHERE p.is_left_cold), 0)::BIGINT AS cold_count,
+    coalesce(sum(k.time_ns) FILTER (WHERE p.is_left_cold), 0)::BIGINT AS cold_ns,
     min(k.min_ns) AS min_ns, max(k.max_ns) AS max_ns
-FROM by_occurrence AS k LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
+FROM attribute._occurrence_kernels AS k LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
 GROUP BY p.phase, k.name_id, k.full_name_id

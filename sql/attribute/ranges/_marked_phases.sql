@@ -24,7 +24,7 @@ WITH step AS (
     WHERE NOT (SELECT is_forced FROM attribute.inference)
     -- The earliest end of what starts later is inside it: then it encloses that.
     QUALIFY NOT coalesce(
-        min(end_ns) FILTER (kind = 'push_pop') OVER (
+        min(CASE WHEN kind = 'push_pop' THEN end_ns END) OVER (
             PARTITION BY global_tid, phase ORDER BY start_ns, end_ns DESC, range_id
             ROWS BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING
         ) <= end_ns,

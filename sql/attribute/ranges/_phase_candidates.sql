@@ -22,15 +22,15 @@ WITH placed AS (
     SELECT
         r.range_id, r.kind, r.process_key, r.global_tid, r.start_ns, r.end_ns, r.is_closed,
         m.phase, m.strength, m.is_certain, m.is_container, m.new_tokens,
-        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength = 3) OVER sofar AS strong_until_ns,
-        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength >= 2) OVER sofar AS weak_until_ns,
-        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength >= 1) OVER sofar AS framework_until_ns,
-        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.phase = 'backward') OVER sofar AS backward_until_ns,
-        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.is_certain) OVER (
+        max(CASE WHEN r.kind = 'push_pop' AND m.strength = 3 THEN r.end_ns END) OVER sofar AS strong_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND m.strength >= 2 THEN r.end_ns END) OVER sofar AS weak_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND m.strength >= 1 THEN r.end_ns END) OVER sofar AS framework_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND m.phase = 'backward' THEN r.end_ns END) OVER sofar AS backward_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND m.is_certain THEN r.end_ns END) OVER (
             PARTITION BY r.global_tid, m.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS certain_until_ns,
-        max(r.end_ns) FILTER (r.kind = 'push_pop' AND m.strength = 3 AND NOT m.is_certain) OVER (
+        max(CASE WHEN r.kind = 'push_pop' AND m.strength = 3 AND NOT m.is_certain THEN r.end_ns END) OVER (
             PARTITION BY r.global_tid, m.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ) AS loop_until_ns

@@ -8,7 +8,7 @@
 WITH phase AS (
     SELECT
         r.global_tid, m.phase, r.end_ns,
-        max(r.end_ns) FILTER (m.phase = 'backward' AND r.kind = 'push_pop') OVER (
+        max(CASE WHEN m.phase = 'backward' AND r.kind = 'push_pop' THEN r.end_ns END) OVER (
             PARTITION BY r.process_key ORDER BY r.start_ns RANGE UNBOUNDED PRECEDING
         ) AS backward_until_ns
     FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name

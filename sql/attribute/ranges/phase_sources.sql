@@ -3,7 +3,7 @@
 -- requires: load.nvtx_ranges, input.range_roles, attribute.phase_ranges, attribute._inferred_phases
 -- columns:
 --   phase    VARCHAR  Name of the phase.
---   source   VARCHAR  'markers' (the contract of llmperf), 'rules', 'options' (--phase) or 'inferred'; several in that order.
+--   source   VARCHAR  'markers' (the contract of llmperf), 'rules', 'options' (--phase, --range) or 'inferred'; several in that order.
 --   score    DOUBLE   Of inferred phases, the least: share of the work that agrees. Else NULL.
 --   evidence VARCHAR  Of inferred phases: what says so, in one line. Else NULL.
 WITH told AS (
@@ -12,7 +12,7 @@ WITH told AS (
         CASE
             WHEN i.occurrence_id IS NOT NULL THEN 'inferred'
             WHEN m.rule = 'contract' THEN 'markers'
-            WHEN starts_with(m.rule, '--phase ') THEN 'options'
+            WHEN starts_with(m.rule, '--') THEN 'options'
             ELSE 'rules'
         END AS source
     FROM attribute.phase_ranges AS p

@@ -7,6 +7,7 @@
 --   request        VARCHAR  Name.
 --   process_key    BIGINT   Process whose steps these are. Joins load.processes.
 --   is_warmup      BOOLEAN  Whether it began in warm-up.
+--   is_left_cold   BOOLEAN  Whether one of its steps is cold, and left out.
 --   arrived_ns     BIGINT   When the server took it in; NULL where that was not recorded. Unit: ns.
 --   started_ns     BIGINT   Start of its first recorded step. Unit: ns.
 --   first_token_ns BIGINT   When its first token was there; NULL where it was before the recording or is not in it. Unit: ns.
@@ -29,7 +30,7 @@ WITH placed AS (
 ),
 request AS (
     SELECT
-        request, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup,
+        request, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold,
         any_value(arrived_ns) AS arrived_ns, min(start_ns) AS started_ns, max(done_ns) FILTER (WHERE is_closed) AS last_token_ns,
         -- Without an arrival, the prompt ends with the last step that computes more than one token and guesses.
         coalesce(
@@ -53,7 +54,7 @@ prompt AS (
     GROUP BY s.request
 )
 SELECT
-    r.request, r.process_key, r.is_warmup, r.arrived_ns, r.started_ns, p.first_token_ns, r.last_token_ns, r.prompt_tokens,
+    r.request, r.process_key, r.is_warmup, r.is_left_cold, r.arrived_ns, r.started_ns, p.first_token_ns, r.last_token_ns, r.prompt_tokens,
     CASE WHEN r.reused_tokens < r.prompt_tokens THEN r.reused_tokens END AS reused_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
     greatest(0, r.reached_tokens - r.prompt_tokens + 1) AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens

@@ -12,18 +12,19 @@
 --   occurrence_id BIGINT   Joins attribute.phase_ranges, NULL outside every phase.
 --   class         VARCHAR  'compute', 'transfer', 'wait' or 'copy'.
 --   time_ns       BIGINT   Unit: ns.
-WITH bound AS (
+WITH island AS MATERIALIZED (
+    SELECT group_id, start_ns, end_ns FROM macros.islands('attribute._overlapping_work')
+),
+bound AS (
     SELECT device_id, start_ns AS at_ns, piece_id, 1 AS open, 0 AS compute, 0 AS kernel, 0 AS moving
     FROM attribute._busy_pieces
     WHERE rank < 2
     UNION ALL
     SELECT device_id, end_ns, -piece_id, -1, 0, 0, 0 FROM attribute._busy_pieces WHERE rank < 2
     UNION ALL
-    SELECT group_id // 2, start_ns, 0, 0, 1 - group_id % 2, group_id % 2, 0
-    FROM macros.islands('attribute._overlapping_work')
+    SELECT group_id // 2, start_ns, 0, 0, 1 - group_id % 2, group_id % 2, 0 FROM island
     UNION ALL
-    SELECT group_id // 2, end_ns, 0, 0, group_id % 2 - 1, -group_id % 2, 0
-    FROM macros.islands('attribute._overlapping_work')
+    SELECT group_id // 2, end_ns, 0, 0, group_id % 2 - 1, -group_id % 2, 0 FROM island
     UNION ALL
     SELECT device_id, unnest([start_ns, end_ns]), 0, 0, 0, 0, unnest([1, -1]) FROM attribute._device_order WHERE rank = 1
     UNION ALL

@@ -1,16 +1,16 @@
 -- Host time of phases, warm-up left out, as intervals of each GPU that their thread gives work of the phase.
 -- Grain: occurrence_id, GPU, start_ns.
--- requires: attribute.phase_ranges, attribute._host_intervals, attribute.work_by_occurrence
+-- requires: attribute.occurrences, attribute._host_intervals, attribute.work_by_occurrence
 -- columns:
 --   group_id VARCHAR  Phase and GPU as JSON.
 --   start_ns BIGINT   Unit: ns.
 --   end_ns   BIGINT   Unit: ns.
 WITH used AS (
     SELECT DISTINCT p.phase, p.global_tid, coalesce(w.device_id, 0) AS device_id
-    FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    FROM attribute.work_by_occurrence AS w JOIN attribute.occurrences AS p USING (occurrence_id)
 )
 SELECT json_array(p.phase, used.device_id)::VARCHAR AS group_id, h.start_ns, h.end_ns
-FROM attribute.phase_ranges AS p
+FROM attribute.occurrences AS p
 JOIN attribute._host_intervals AS h USING (occurrence_id)
 JOIN used ON used.phase = p.phase AND used.global_tid = p.global_tid
-WHERE NOT p.is_warmup
+WHERE p.is_measured

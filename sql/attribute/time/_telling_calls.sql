@@ -6,11 +6,9 @@
 --   start_ns   BIGINT    Entry. Unit: ns.
 --   end_ns     BIGINT    Return. Unit: ns.
 --   kind       UTINYINT  0 launches, 1 synchronizes, 2 neither.
-SELECT global_tid, start_ns, end_ns, kind FROM attribute._thread_calls WHERE kind > 0
-UNION ALL
-SELECT c.global_tid, c.start_ns, c.end_ns, c.kind
-FROM attribute._thread_calls AS c SEMI JOIN attribute._unsure_threads USING (global_tid)
-WHERE c.kind = 0
+SELECT global_tid, start_ns, end_ns, kind
+FROM attribute._thread_calls
+WHERE kind > 0 OR global_tid IN (SELECT global_tid FROM attribute._unsure_threads)
 UNION ALL
 SELECT DISTINCT w.global_tid, w.launch_start_ns, w.launch_end_ns, 0::UTINYINT
 FROM attribute.gpu_work AS w ANTI JOIN attribute._unsure_threads USING (global_tid)

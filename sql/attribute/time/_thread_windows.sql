@@ -8,25 +8,25 @@
 --   start_ns   BIGINT  Unit: ns.
 --   end_ns     BIGINT  Unit: ns.
 WITH request AS (
-    SELECT device_id, request_id, bool_and(is_warmup) AS is_warmup
+    SELECT device_id, request_id, bool_and(is_left_out) AS is_left_out
     FROM attribute._window_ranges
     WHERE kind = 'phase' AND request_id IS NOT NULL
     GROUP BY device_id, request_id
 ),
 range AS (
     SELECT
-        r.device_id, r.global_tid, r.start_ns, r.until_ns, r.is_warmup OR coalesce(q.is_warmup, false) AS is_left_out,
-        r.has_work AND NOT is_left_out AND NOT (r.kind = 'phase' AND r.request_id IS NOT NULL) AS is_window
+        r.device_id, r.global_tid, r.start_ns, r.until_ns, r.is_left_out OR coalesce(q.is_left_out, false) AS is_unwanted,
+        r.has_work AND NOT is_unwanted AND NOT (r.kind = 'phase' AND r.request_id IS NOT NULL) AS is_window
     FROM attribute._window_ranges AS r
     LEFT JOIN request AS q ON r.kind = 'request' AND q.device_id = r.device_id AND q.request_id = r.range_id
 ),
 instant AS (
     SELECT device_id, global_tid, at_ns, sum(wanted) AS wanted, sum(unwanted) AS unwanted
     FROM (
-        SELECT device_id, global_tid, start_ns AS at_ns, is_window::INTEGER AS wanted, is_left_out::INTEGER AS unwanted
+        SELECT device_id, global_tid, start_ns AS at_ns, is_window::INTEGER AS wanted, is_unwanted::INTEGER AS unwanted
         FROM range
         UNION ALL
-        SELECT device_id, global_tid, until_ns, -is_window::INTEGER, -is_left_out::INTEGER FROM range
+        SELECT device_id, global_tid, until_ns, -is_window::INTEGER, -is_unwanted::INTEGER FROM range
     )
     GROUP BY device_id, global_tid, at_ns
 ),

@@ -2,7 +2,7 @@
 -- work. Without any phase or request: one row per GPU from the first launching call to the end of the last operation.
 -- Grain: range_id, device_id.
 -- materialize: table
--- requires: macros.innermost_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.phase_ranges
+-- requires: macros.innermost_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
 -- columns:
 --   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
 --   kind       VARCHAR  'request', 'phase', 'warmup' or 'trace'.
@@ -12,16 +12,16 @@
 --   start_ns   BIGINT   Start of the range. Unit: ns.
 --   until_ns   BIGINT   The later of its end and the end of the last work launched in it on this GPU. Unit: ns.
 --   has_work   BOOLEAN  Whether it gave this GPU work.
---   is_warmup  BOOLEAN  Whether it is warm-up, or inside warm-up.
+--   is_left_out BOOLEAN  Whether it is not measured: warm-up, inside warm-up, or cold.
 WITH marked AS (
     SELECT
         r.span_id AS range_id, 'request' AS kind, r.lane AS global_tid, NULL::BIGINT AS request_id, r.start_ns, r.end_ns,
-        w.span_id IS NOT NULL AS is_warmup
+        w.span_id IS NOT NULL AS is_left_out
     FROM attribute._request_spans AS r
     ASOF LEFT JOIN macros.innermost_segments('attribute._warmup_spans') AS w
         ON w.lane = r.lane AND w.start_ns <= r.start_ns
     UNION ALL
-    SELECT occurrence_id, 'phase', global_tid, request_id, start_ns, end_ns, is_warmup FROM attribute.phase_ranges
+    SELECT occurrence_id, 'phase', global_tid, request_id, start_ns, end_ns, NOT is_measured FROM attribute.occurrences
     UNION ALL
     SELECT span_id, 'warmup', lane, NULL, start_ns, end_ns, true FROM attribute._warmup_spans
 ),
@@ -36,7 +36,7 @@ work AS (
     WHERE occurrence_id IS NOT NULL
     UNION ALL
     SELECT p.request_id, coalesce(w.device_id, 0), w.last_end_ns
-    FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    FROM attribute.work_by_occurrence AS w JOIN attribute.occurrences AS p USING (occurrence_id)
     WHERE p.request_id IS NOT NULL
     UNION ALL
     SELECT r.span_id, o.device_id, o.end_ns
@@ -61,7 +61,7 @@ whole AS (
 )
 SELECT
     m.range_id, m.kind, used.device_id, m.global_tid, m.request_id, m.start_ns,
-    greatest(m.end_ns, coalesce(w.last_end_ns, m.end_ns)) AS until_ns, w.last_end_ns IS NOT NULL AS has_work, m.is_warmup
+    greatest(m.end_ns, coalesce(w.last_end_ns, m.end_ns)) AS until_ns, w.last_end_ns IS NOT NULL AS has_work, m.is_left_out
 FROM marked AS m
 JOIN used ON used.global_tid = m.global_tid
 LEFT JOIN last_work AS w ON w.range_id = m.range_id AND w.device_id = used.device_id

@@ -18,10 +18,11 @@
 --   lateness_ns   BIGINT   From the first rank's start to this one's. Unit: ns.
 --   wait_ns       BIGINT   From its start to the last rank's start, at most to its end. Unit: ns.
 --   transfer_ns   BIGINT   The rest of its duration. Unit: ns.
+--   occurrence_id BIGINT   The phase it belongs to. Joins attribute.phase_ranges, NULL outside every phase.
 WITH timed AS (
     SELECT
         c.op_id, c.process_key, c.device_id, c.name, l.group_id, c.number, l.rank_count, c.start_ns, c.end_ns,
-        min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns
+        c.occurrence_id, min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns
     FROM attribute._communication AS c
     LEFT JOIN attribute._collective_lanes AS l USING (lane)
     WINDOW same AS (PARTITION BY coalesce(l.group_id, -c.op_id), c.number)
@@ -32,5 +33,5 @@ SELECT
     CASE WHEN group_id IS NOT NULL THEN last_start_ns - first_start_ns END AS skew_ns,
     CASE WHEN group_id IS NOT NULL THEN start_ns - first_start_ns END AS lateness_ns,
     CASE WHEN group_id IS NOT NULL THEN least(last_start_ns, end_ns) - start_ns END AS wait_ns,
-    CASE WHEN group_id IS NOT NULL THEN end_ns - least(last_start_ns, end_ns) END AS transfer_ns
+    CASE WHEN group_id IS NOT NULL THEN end_ns - least(last_start_ns, end_ns) END AS transfer_ns, occurrence_id
 FROM timed

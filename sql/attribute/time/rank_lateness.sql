@@ -4,7 +4,7 @@
 -- occurrences are left out.
 -- Grain: process_key; ranks that share a GPU with others are left out.
 -- materialize: table
--- requires: attribute.collectives, attribute.gpu_work, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, load.ranks
+-- requires: attribute.collectives, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, load.ranks
 -- columns:
 --   process_key BIGINT  Joins load.ranks.
 --   blamed_ns   BIGINT  Time that other ranks waited in collectives to which this one came last. Unit: ns.
@@ -17,7 +17,6 @@
 WITH member AS (
     SELECT c.group_id, c.number, c.process_key, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last
     FROM attribute.collectives AS c
-    JOIN attribute.gpu_work AS w USING (op_id)
     JOIN attribute.phase_ranges AS p USING (occurrence_id)
     ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
     WHERE c.group_id IS NOT NULL AND NOT p.is_warmup

@@ -4,13 +4,16 @@
 -- Steps whose end was not recorded are left out of it.
 -- Speculative decoding has no TPOT, with verify steps or with decode steps of several tokens a sequence: how many of the
 -- tokens are kept is not in the trace.
+-- Of a request with a cold prefill the TTFT is not measured, and with a cold decode step not the TPOT.
 -- Grain: request_id.
 -- materialize: table
--- requires: attribute.phase_ranges, attribute._phase_segments, attribute.work_by_occurrence, load.nvtx_ranges, load.nvtx_marks
+-- requires: attribute.occurrences, attribute._phase_segments, attribute.work_by_occurrence, attribute._request_spans, load.nvtx_marks
 -- columns:
---   request_id   BIGINT   Joins load.nvtx_ranges on range_id.
+--   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.
 --   process_key  BIGINT   Joins load.processes.
 --   is_warmup    BOOLEAN  Whether it is inside warm-up.
+--   has_cold_prefill BOOLEAN Whether part of its prefill is cold, and left out.
+--   has_cold_decode BOOLEAN  Whether a decode step is.
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
@@ -27,16 +30,18 @@ WITH speculative AS (
 ),
 finished AS (
     SELECT
-        p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup,
+        p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold,
         greatest(p.end_ns, coalesce(max(w.last_end_ns), p.end_ns)) AS done_ns
-    FROM attribute.phase_ranges AS p
+    FROM attribute.occurrences AS p
     LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
     WHERE p.request_id IS NOT NULL AND p.is_closed AND p.phase IN ('prefill', 'decode', 'verify')
-    GROUP BY p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.end_ns
+    GROUP BY p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold, p.end_ns
 ),
 request AS (
     SELECT
         request_id, any_value(process_key) AS process_key, bool_or(is_warmup) AS is_warmup,
+        coalesce(bool_or(is_left_cold) FILTER (WHERE phase = 'prefill'), false) AS has_cold_prefill,
+        coalesce(bool_or(is_left_cold) FILTER (WHERE phase <> 'prefill'), false) AS has_cold_decode,
         max(done_ns) FILTER (WHERE phase = 'prefill') AS first_token_ns,
         max(done_ns) FILTER (WHERE phase = 'decode') AS last_token_ns,
         count(*) FILTER (WHERE phase = 'decode') AS decode_steps,
@@ -45,7 +50,7 @@ request AS (
     GROUP BY request_id
 )
 SELECT
-    q.request_id, q.process_key, q.is_warmup, r.start_ns, q.decode_steps,
+    q.request_id, q.process_key, q.is_warmup, q.has_cold_prefill, q.has_cold_decode, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
     CASE WHEN NOT q.is_speculative THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) END AS tpot_ns
-FROM request AS q JOIN load.nvtx_ranges AS r ON r.range_id = q.request_id
+FROM request AS q JOIN attribute._request_spans AS r ON r.span_id = q.request_id

@@ -35,8 +35,7 @@ scattered AS (
         count(*) AS scatters, count(c.rank_count) AS known, max(c.rank_count) AS ranks,
         coalesce(bool_or(p.phase = 'forward'), false) AS is_in_forward
     FROM attribute.collectives AS c
-    JOIN attribute.gpu_work AS w USING (op_id)
-    LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = w.occurrence_id
+    LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
     WHERE c.kind = 'reduce_scatter'
 ),
 job AS (

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, analyze
-from nsys_pipeline.records import Device, Notice, Report
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.records import Device, Finding, Report
 from nsys_pipeline.report.phrases import legend
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.real_traces import unpack_by_name
@@ -33,7 +34,7 @@ def trace_of(*rows: dict[str, Any]) -> TraceBuilder:
 
 def described(
     trace: TraceBuilder, folder: Path, *, file: str = "trace.sqlite", **options: Any
-) -> tuple[list[Device], list[Notice]]:
+) -> tuple[list[Device], list[Finding]]:
     path = trace.write(folder / file)
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         report = analyze(opened, AnalysisOptions(**options))

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.model import Model
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Table
@@ -70,13 +71,13 @@ def test_products_are_exact_and_attention_has_bounds(served: Path) -> None:
     report = report_of(served, Model.from_config(QWEN3))
     products, least, most, tokens, counts = (Counter[str]() for _ in range(5))
     for prompts, prompt_tokens, running, running_tokens in steps_in(served):
-        phase = "mixed" if prompts and running else "prefill" if prompts else "decode"
-        counts[phase] += 1
-        tokens[phase] += prompt_tokens + running_tokens
-        products[phase] += product_flops(prompt_tokens + running_tokens, prompts + running)
+        kind = "mixed" if prompts and running else "prefill" if prompts else "decode"
+        counts[kind] += 1
+        tokens[kind] += prompt_tokens + running_tokens
+        products[kind] += product_flops(prompt_tokens + running_tokens, prompts + running)
         begun = [(q, 0) for q in (even(prompt_tokens, prompts) if prompts else [])] + [(1, 1)] * running
-        least[phase] += attention_flops(begun)
-        most[phase] += attention_flops([(q, LONGEST - q) for q, _ in begun])
+        least[kind] += attention_flops(begun)
+        most[kind] += attention_flops([(q, LONGEST - q) for q, _ in begun])
     found = {phase.name: phase for phase in report.phases}
     assert counts == {"prefill": 2, "decode": 113, "mixed": 9}
     for name, phase in found.items():

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.duck import records
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.nsys_schema import GENERATIONS
@@ -197,7 +198,9 @@ def steps(walls: list[int], busy: list[int], *, warmup: int = 0) -> TraceBuilder
     [
         ([1000, 100, 110, 90], [50, 50, 50, 50], True),
         ([299, 100, 100, 100], [50, 50, 50, 50], False),
-        ([1000, 100, 110], [50, 50, 50], False),  # two others are no measure
+        ([1000, 100, 110], [50, 50, 50], True),
+        ([1000, 100], [50, 50], True),
+        ([1000, 100, 900, 110], [50, 50, 50, 50], False),  # others are as slow
         ([1000, 100, 110, 90], [900, 50, 50, 50], False),  # as much more GPU work: a longer prompt looks so
         ([100, 1000, 100, 100], [50, 50, 50, 50], False),  # not the first
         ([1000, 100, 110, 90], [10, 50, 50, 50], True),  # less work and more time

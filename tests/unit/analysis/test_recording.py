@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
-from nsys_pipeline.records import Notice
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.records import Finding
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.real_traces import unpack_by_name
 from tests.support.trace_builder import TraceBuilder
@@ -20,7 +20,7 @@ DRIVER = (
 JAX = "Error when processing events: Cannot find string for an exterior index: 17"
 
 
-def notices(path: Path, *codes: str) -> list[Notice]:
+def notices(path: Path, *codes: str) -> list[Finding]:
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         return [notice for notice in analyze(opened).warnings if notice.code in codes]
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.markers import encode_step
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import Report, Step
@@ -61,7 +62,7 @@ def test_a_shape_with_other_decode_steps_is_not_a_requests(three_requests: Path)
 
 def test_the_chunks_of_a_prompt_add_up(tmp_path: Path) -> None:
     """Chunks of one batch are one prompt; unlike batches, ragged ones, and a chunk without a shape are none."""
-    chunks = [
+    chunks: list[list[Step | None]] = [
         [Step.ragged([8, 8], [0, 0], 0), Step.ragged([5, 5], [8, 8], 2)],
         [Step.ragged([13], [0], 1)],
         [Step.ragged([8], [0], 1), Step.ragged([8, 8], [0, 0], 2)],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,7 +39,7 @@ def trace(
     return path
 
 
-def codes(path: Path, **options: bool) -> list[str]:
+def codes(path: Path, **options: Any) -> list[str]:
     return [finding.code for finding in inspect_trace(path, **options).findings]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
@@ -51,7 +52,7 @@ def test_low_overhead_by_default() -> None:
         ({"traces": ("cuda", "nvtx", "osrt")}, ["--trace=cuda,nvtx,osrt"]),
     ],
 )
-def test_settings(settings: dict[str, object], expected: list[str]) -> None:
+def test_settings(settings: dict[str, Any], expected: list[str]) -> None:
     assert set(expected) <= set(argv(**settings))
 
 

@@ -53,7 +53,7 @@ class Read:
                 self.ended.update(event.terminating_flow_ids)
             else:
                 start, *rest = open_slices[event.track_uuid].pop()
-                self.slices.append((track, start, packet.timestamp, *rest))  # type: ignore[arg-type]
+                self.slices.append((track, start, packet.timestamp, *rest))
         assert not any(open_slices.values())
 
     def path(self, uuid: int) -> str:

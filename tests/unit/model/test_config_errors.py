@@ -186,7 +186,7 @@ def test_sub_configs_take_the_defaults_of_their_class() -> None:
 @pytest.mark.parametrize("field", ["attention", "count", "mla", "experts", "logits"])
 def test_an_unknown_convention_is_a_usage_error(field: str) -> None:
     with pytest.raises(UsageError, match=f"{field} = `nonsense`"):
-        Conventions(**{field: "nonsense"})
+        Conventions(**{field: "nonsense"})  # type: ignore[arg-type]
 
 
 def test_an_unknown_dtype_is_refused() -> None:
@@ -250,7 +250,7 @@ OTHERS = json.loads((Path(__file__).parent / "other_configs.json").read_text(enc
 JUNKED: dict[str, Any] = {
     **SMALL,
     **{name: entry["config"] for name, entry in OTHERS.items()},
-    **{config["model_type"]: config for config in (NAS, ARCTIC, MIMO, STEP, OPENELM, JAIS)},
+    **{str(config["model_type"]): config for config in (NAS, ARCTIC, MIMO, STEP, OPENELM, JAIS)},
 }
 
 

@@ -250,7 +250,7 @@ def test_families_that_never_tie_their_table_do_not_where_the_config_says_so(nam
     assert Model.from_config(tied).params == Model.from_config(untied).params
 
 
-NAS = {
+NAS: dict[str, Any] = {
     "model_type": "nemotron-nas", "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 8,
     "vocab_size": 100, "block_configs": searched((4, 6.0), (None, 12.0), (None, None)),
 }  # fmt: skip

@@ -238,6 +238,7 @@ def test_two_towers_are_the_sum_of_both(name: str, extra: int) -> None:
     both = model({"model_type": name, "text_config": TEXTS, "vision_config": IMAGES, "projection_dim": 40})
     assert both.params == model(text).params + model(images).params + extra
     tokens = both.architecture.vision_tokens
+    assert tokens is not None
     assert tokens == model(images).architecture.encoder_tokens
     step = Step.uniform(batch=3, q_tokens=16, logits=0)
     apart = estimate(model(text), step).flops

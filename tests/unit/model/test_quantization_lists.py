@@ -230,7 +230,7 @@ def test_every_method_has_its_list(config: dict[str, Any], is_left: Callable[[in
 
 
 def test_model_optimizer_names_the_algorithm_of_each_module() -> None:
-    layers = {
+    layers: dict[str, dict[str, object]] = {
         f"model.layers.{i}.mlp.{name}": {"quant_algo": "FP8"} for i in range(3) for name in ("gate_proj", "up_proj")
     }
     layers |= {"model.layers.0.self_attn.q_proj": {"quant_algo": "NVFP4", "group_size": 16}}

@@ -135,7 +135,7 @@ def with_adapters(rank: int) -> Callable[[Any], None]:
     def prepare(module: Any) -> None:
         import torch
 
-        class Adapted(torch.nn.Module):
+        class Adapted(torch.nn.Module):  # type: ignore[misc]
             def __init__(self, base: Any) -> None:
                 super().__init__()
                 self.base = base

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.detail import read_detail
 from nsys_pipeline.detail.curves import MAX_POINTS
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import CounterSample, Detail, Report, RequestTime, StepTime
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
@@ -64,6 +65,7 @@ def test_without_layers_the_shapes_of_phases_are_the_points() -> None:
         row = by_shape[label]
         assert row.flops
         assert row.bytes
+        assert row.mfu_busy
         assert x == pytest.approx(row.flops / row.bytes, rel=1e-5)
         assert y == pytest.approx(row.mfu_busy * 989.4, rel=1e-3)
 

@@ -43,12 +43,12 @@ def entries(options: TraceOptions, folder: str = "traces") -> list[Path]:
     return sorted((options.cache_dir / folder).glob("*"))
 
 
-def start(trace: Path, cache_dir: Path, **more: object) -> subprocess.Popen[str]:
+def start(trace: Path, cache_dir: Path, **more: Any) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-c", ANALYZE, "analyze", str(trace), "--format", "json"],
         env=os.environ | {"LLMPERF_CACHE_DIR": str(cache_dir), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more,
-    )  # type: ignore[call-overload]  # fmt: skip
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["h100_llama1b", "h100_cuda_graph_whole", "h100_train", "h200x2_tensor_parallel"])

@@ -130,12 +130,12 @@ def test_random_ranks_agree_with_brute_force(seed: int, tmp_path: Path) -> None:
 
 def test_nearly_all_of_a_real_all_reduce_is_waiting() -> None:
     with open_trace(TRACES / f"h200x2_tensor_parallel{SUFFIX}", TraceOptions(use_cache=False)) as trace:
-        trace.build("attribute.collectives", "attribute.gpu_work", "attribute.phase_ranges")
+        trace.build("attribute.collectives", "attribute.phase_ranges")
         rows: list[dict[str, Any]] = records(
             trace.connection,
             "SELECT c.device_id, count(*) AS n, sum(c.wait_ns)::BIGINT AS wait_ns, "
             "sum(c.transfer_ns)::BIGINT AS transfer_ns "
-            "FROM attribute.collectives AS c JOIN attribute.gpu_work AS w USING (op_id) "
+            "FROM attribute.collectives AS c "
             "JOIN attribute.phase_ranges AS p USING (occurrence_id) WHERE p.phase = 'decode' GROUP BY ALL ORDER BY ALL",
         )
 

@@ -50,7 +50,7 @@ def build(
 
 def by_brute_force(
     kernels: list[Kernel], samples: list[tuple[int, int, int]]
-) -> dict[tuple[str, int], dict[str, float]]:
+) -> dict[tuple[str, int], dict[str, float | None]]:
     """Means over samples whose stamp lies in busy time, and sums of samples shared by busy nanoseconds."""
     busy: dict[tuple[str, int], set[int]] = defaultdict(set)
     for phase, device, start, end in kernels:

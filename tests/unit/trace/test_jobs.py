@@ -14,6 +14,7 @@ from nsys_pipeline.duck import records
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.job_source import rank_of
+from nsys_pipeline.trace.trace_file import TraceFile
 from tests.support.small_trace import comparable_report
 from tests.support.trace_builder import TraceBuilder
 
@@ -171,6 +172,63 @@ def test_a_cached_job_is_read_again_when_a_rank_changes(tmp_path: Path) -> None:
     rank(rank(gpus(TraceBuilder(), "a", "b"), 1), 1).write(job / "trace-rank1.sqlite")
 
     assert comparable_report(job, options)["totals"]["kernel_count"] == first["totals"]["kernel_count"] + 3
+
+
+def test_a_cached_job_says_what_the_cold_one_says_without_a_look_at_its_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three ranks of four, one of them damaged inside: who lacks, who is left out and who is late is in the cache."""
+    job = tmp_path / "job"
+    job.mkdir()
+    for number in range(3):
+        trace = gpus(TraceBuilder(), "a", "b", "c")
+        rank(trace, number)
+        trace.process(100 + number).thread().mark(
+            1, f'llmperf.run {{"v":1,"rank":{number},"world":4}}', domain="llmperf"
+        )
+        trace.write(job / f"trace-rank{number}.sqlite")
+    with closing(sqlite3.connect(job / "trace-rank1.sqlite")) as db, db:
+        db.execute("UPDATE CUPTI_ACTIVITY_KIND_KERNEL SET start = 'never'")
+    options = TraceOptions(cache_dir=tmp_path / "cache")
+    cold = comparable_report(job)
+    assert comparable_report(job, options) == cold
+
+    monkeypatch.setattr(TraceFile, "source", forbidden)
+    monkeypatch.chdir(job)
+
+    assert comparable_report(Path("../job"), options) == cold
+    assert {"trace_left_out", "ranks_missing"} <= {finding["code"] for finding in cold["findings"]}
+    with open_trace(job, options) as opened:
+        opened.build("views.ranks")
+        assert [row["path"] for row in records(opened.connection, "FROM views.ranks ORDER BY rank")] == [
+            str(job / f"trace-rank{number}.sqlite") for number in (0, 2)
+        ]
+
+
+def forbidden(*_: object) -> None:
+    raise AssertionError("the traces were opened")
+
+
+def test_a_rank_that_no_nsys_could_export_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the lack of nsys leaves out is not kept: it may be installed tomorrow."""
+    job = tmp_path / "job"
+    job.mkdir()
+    for number in range(2):
+        rank(gpus(TraceBuilder(), "a", "b"), number).write(job / f"trace-rank{number}.sqlite")
+    (job / "trace-rank1.sqlite").rename(tmp_path / "exported.sqlite")
+    (job / "trace-rank1.nsys-rep").write_bytes(b"NVIDIA Tegra Profiler Report")
+    options = TraceOptions(cache_dir=tmp_path / "cache", nsys=str(tmp_path / "absent"))
+
+    def codes() -> set[str]:
+        return {finding["code"] for finding in comparable_report(job, options)["findings"]}
+
+    assert "trace_left_out" in codes()
+    with open_trace(job, options) as trace:
+        assert not trace.is_cached
+    monkeypatch.setattr(TraceFile, "_export", lambda _: tmp_path / "exported.sqlite")
+    assert "trace_left_out" not in codes()
+    with open_trace(job, options) as trace:
+        assert trace.is_cached
 
 
 @pytest.mark.parametrize(

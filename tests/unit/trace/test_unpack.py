@@ -6,6 +6,7 @@ import gzip
 import lzma
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -30,7 +31,7 @@ def packed(content: bytes, suffix: str, folder: Path) -> Path:
     return path
 
 
-def opened(path: Path, folder: Path, **options: str) -> None:
+def opened(path: Path, folder: Path, **options: Any) -> None:
     with open_trace(path, TraceOptions(cache_dir=folder / "cache", **options)) as trace:
         trace.build("load.gpu_ops")
 

@@ -17,7 +17,7 @@ SIZES = {
     "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 128, "max_position_embeddings": 64,
 }  # fmt: skip
-MODELS = {
+MODELS: dict[str, dict[str, Any]] = {
     "mixtral": {"num_local_experts": 16, "num_experts_per_tok": 2, "sliding_window": None},
     "qwen3_moe": {
         "head_dim": 8, "num_experts": 16, "num_experts_per_tok": 3, "moe_intermediate_size": 16,
@@ -47,7 +47,7 @@ def test_experts_are_those_that_the_router_prefers(name: str) -> None:
     ]
     assert len(first.router_logits) == 3
     assert counts == expected
-    assert top_k <= counts[1] <= 2 * top_k < counts[0] < 16
+    assert top_k <= expected[1] <= 2 * top_k < expected[0] < 16
 
     # afterwards nothing is counted any more
     with torch.no_grad():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -455,7 +457,7 @@ def test_an_arriving_request_is_marked(recorder: Recorder, monkeypatch: pytest.M
             return request_wave
 
     vllm.patch_core(SimpleNamespace(EngineCore=EngineCore))  # type: ignore[arg-type]
-    monkeypatch.setattr(vllm.time, "time", lambda: 1000.25)
+    monkeypatch.setattr(time, "time", lambda: 1000.25)
     request = SimpleNamespace(request_id="cmpl-1", num_prompt_tokens=17, arrival_time=1000.0)
     assert EngineCore().add_request(request, 3) == 3
     assert EngineCore().add_request(SimpleNamespace(request_id="cmpl-2")) == 0
@@ -482,7 +484,7 @@ class Process:
 
 
 def test_processes_get_the_time_to_write_their_events_out() -> None:
-    killed = []
+    killed: list[Any] = []
 
     def shutdown(procs: list[Process], timeout: float | None = None) -> None:
         killed.extend(process for process in procs if process.is_alive())
@@ -507,7 +509,7 @@ def test_its_own_ranges_are_not_asked_for_where_it_cannot_make_them(
 ) -> None:
     name = "VLLM_NVTX_SCOPES_FOR_PROFILING"
     monkeypatch.setenv(name, "1")
-    monkeypatch.setattr(vllm.importlib.util, "find_spec", lambda _: object() if has_nvtx else None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object() if has_nvtx else None)
     vllm.patch_environment(ModuleType("vllm.envs"))
     assert os.environ.get(name) == ("1" if has_nvtx else None)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from nsys_pipeline import markers
-from nsys_pipeline.workload.engines import window
 from nsys_pipeline.workload.engines.steps import EngineSteps, quiet_range
 from nsys_pipeline.workload.engines.window import Window, parse_window
 from tests.unit.workload.engines.recorder import Recorder
@@ -18,7 +19,7 @@ from tests.unit.workload.engines.recorder import Recorder
 def recorder(monkeypatch: pytest.MonkeyPatch) -> Recorder:
     recorder = Recorder()
     monkeypatch.setattr(markers, "_chosen", recorder)
-    monkeypatch.setitem(window.sys.modules, "torch", None)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", None)
     return recorder
 
 
@@ -60,7 +61,7 @@ def test_until_so_many_requests_have_begun(recorder: Recorder) -> None:
 
 def test_so_many_seconds(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     now = SimpleNamespace(at=100.0)
-    monkeypatch.setattr(window.time, "monotonic", lambda: now.at)
+    monkeypatch.setattr(time, "monotonic", lambda: now.at)
     counted = Window(1.5, "s")
     for at in (100.0, 101.0, 101.6, 102.0):
         now.at = at
@@ -88,7 +89,7 @@ def test_cuda_starts_and_stops_nsys(recorder: Recorder, monkeypatch: pytest.Monk
         cudaProfilerStart=lambda: calls.append("start"), cudaProfilerStop=lambda: calls.append("stop")
     )
     cuda = SimpleNamespace(is_initialized=lambda: True, cudart=lambda: runtime)
-    monkeypatch.setitem(window.sys.modules, "torch", SimpleNamespace(cuda=cuda))  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
     counted = Window(1, "steps")
     counted.before_step(0)
     counted.before_step(0)

@@ -17,6 +17,7 @@ from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     Budget,
     Check,
+    CollectiveRow,
     Finding,
     KernelRow,
     Measured,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
-    "views.rank_summary", "views.request_summary", "views.top_kernels", "views.training_summary", "views.verdicts",
+    "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
+    "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
     "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
@@ -54,12 +56,18 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
         return _report(trace, options or AnalysisOptions())
 
 
+def list_ranges(trace: Trace) -> list[dict[str, object]]:
+    """What NVTX ranges a trace offers, and what each counts as: rows of the view `range_texts`, the longest first."""
+    trace.build("views.range_texts")
+    return records(trace.connection, "FROM views.range_texts ORDER BY total_ns DESC, domain, name")
+
+
 def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
     trace.build(*TARGETS)
     con = trace.connection
-    budgets, verdicts = _budgets(trace), _verdicts(trace)
-    phases = _phases(trace, budgets, verdicts)
+    budgets, verdicts = _budgets(trace, "time_ns"), _verdicts(trace)
+    phases = _phases(trace, budgets, _budgets(trace, "median_ns"), verdicts)
     operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
         trace=_trace_info(trace),
@@ -75,6 +83,10 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
+        collectives=[
+            CollectiveRow(**row)
+            for row in records(con, "FROM views.collective_summary ORDER BY phase NULLS LAST, time_ns DESC, name")
+        ],
     )
 
 
@@ -127,11 +139,11 @@ def _trace_info(trace: Trace) -> TraceInfo:
     )
 
 
-def _budgets(trace: Trace) -> dict[str | None, Budget]:
-    """Phase, or None outside every phase, → what its time was spent on, over all GPUs."""
+def _budgets(trace: Trace, column: str) -> dict[str | None, Budget]:
+    """Phase, or None outside every phase, → what its time was spent on, over all GPUs: sums, or medians."""
     times: dict[str | None, dict[str, int]] = defaultdict(dict)
     for row in records(trace.connection, "FROM attribute.phase_budgets"):
-        times[row["phase"]][f"{row['class']}_ns"] = row["time_ns"]
+        times[row["phase"]][f"{row['class']}_ns"] = row[column] or 0
     return {phase: Budget(**classes) for phase, classes in times.items()}
 
 
@@ -162,6 +174,7 @@ def _recorder(trace: Trace) -> str | None:
 def _phases(
     trace: Trace,
     budgets: Mapping[str | None, Budget],
+    medians: Mapping[str | None, Budget],
     verdicts: Mapping[tuple[str | None, str | None], dict[str, Any]],
 ) -> list[Phase]:
     con = trace.connection
@@ -189,6 +202,7 @@ def _phases(
                 shapes=shapes[name],
                 devices=devices[name],
                 budget=budgets.get(name, Budget()),
+                median_budget=medians.get(name, Budget()),
                 measured=measured.get(name),
                 **row,
             )

@@ -1,0 +1,32 @@
+"""Communication: how much of it waits, moves data, and is not hidden behind compute."""
+
+from __future__ import annotations
+
+from nsys_pipeline.records import CollectiveRow, Report
+from nsys_pipeline.report.document import Column, Depth, Section, Table
+from nsys_pipeline.report.phrases import OUTSIDE
+
+
+def collectives_section(report: Report) -> Section | None:
+    """A row for each collective of each phase; None without communication."""
+    rows = report.collectives
+    if not rows:
+        return None
+    columns = [
+        Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
+        Column.text("collective", [_name(row) for row in rows]),
+        Column.count("ranks", [row.rank_count for row in rows]),
+        Column.count("kernels", [row.kernel_count for row in rows]),
+        Column.amount("ms", [row.time_ns for row in rows], "ms"),
+        Column.amount("wait ms", [row.wait_ns for row in rows], "ms"),
+        Column.amount("transfer ms", [row.transfer_ns for row in rows], "ms"),
+        Column.amount("exposed ms", [row.exposed_ns for row in rows], "ms"),
+        Column.percent("exposed %", [row.exposed_ratio for row in rows]),
+    ]
+    title = "communication, added up over ranks: exposed is what no kernel that computes runs beside"
+    return Section("communication", (Table(columns),), title=title, depth=Depth.detail)
+
+
+def _name(row: CollectiveRow) -> str:
+    """What it does, of what, and how; the kernel's name where that does not say."""
+    return " ".join(filter(None, [row.kind or row.name, row.dtype, row.algorithm, row.protocol]))

@@ -1,0 +1,18 @@
+-- Kernels added up by occurrence of a phase and name.
+-- Grain: occurrence_id, name_id, full_name_id; occurrence_id is NULL for work outside every phase.
+-- materialize: temporary
+-- requires: attribute.gpu_work
+-- columns:
+--   occurrence_id BIGINT Joins attribute.phase_ranges, or NULL.
+--   name_id       BIGINT Short name. Joins load.strings.
+--   full_name_id  BIGINT Demangled name. Joins load.strings.
+--   count         BIGINT Kernels.
+--   time_ns       BIGINT Sum of their durations. Unit: ns.
+--   min_ns        BIGINT Shortest. Unit: ns.
+--   max_ns        BIGINT Longest. Unit: ns.
+SELECT
+    occurrence_id, name_id, full_name_id, count(*) AS "count", sum(end_ns - start_ns)::BIGINT AS time_ns,
+    min(end_ns - start_ns) AS min_ns, max(end_ns - start_ns) AS max_ns
+FROM attribute.gpu_work
+WHERE kind = 'kernel'
+GROUP BY occurrence_id, name_id, full_name_id

@@ -1,0 +1,31 @@
+-- Communication of each phase by collective: how much of its time is waiting for other ranks, how much moves data, and how much of
+-- it no compute hides. Warm-up and cold occurrences are left out.
+-- Grain: phase, kind, name, rank_count; phase is NULL outside every phase.
+-- requires: attribute.collectives, attribute.communication_overlap, attribute.phase_ranges, attribute._cold_passes, macros.collective_algorithm, macros.collective_protocol, macros.collective_dtype
+-- columns:
+--   phase         VARCHAR Name of the phase.
+--   kind          VARCHAR 'all_reduce', 'all_gather', …: see collectives.
+--   name          VARCHAR Short kernel name.
+--   algorithm     VARCHAR Of an NCCL kernel, as its name says: 'ring', 'tree', 'nvls', …
+--   protocol      VARCHAR The same: 'll', 'll128', 'simple'. One kernel may serve several; its name has one.
+--   dtype         VARCHAR Type that is reduced, as NCCL writes it; NULL where bytes are moved or the name does not say.
+--   rank_count    BIGINT  Ranks of the communicator in the trace, NULL where no other rank is.
+--   kernel_count  BIGINT  Kernels, over all ranks.
+--   time_ns       BIGINT  Sum of their durations. Unit: ns.
+--   wait_ns       BIGINT  Of it until the last rank had come, NULL where no other rank is in the trace. Unit: ns.
+--   transfer_ns   BIGINT  The rest, NULL likewise. Unit: ns.
+--   overlapped_ns BIGINT  Of time_ns with compute beside it. Unit: ns.
+--   exposed_ns    BIGINT  Of time_ns with none. Unit: ns.
+--   exposed_ratio DOUBLE  exposed_ns / time_ns.
+SELECT
+    p.phase, c.kind, c.name, macros.collective_algorithm(c.name) AS algorithm, macros.collective_protocol(c.name) AS protocol,
+    macros.collective_dtype(c.name) AS dtype, c.rank_count, count(*) AS kernel_count,
+    sum(c.end_ns - c.start_ns)::BIGINT AS time_ns, sum(c.wait_ns)::BIGINT AS wait_ns,
+    sum(c.transfer_ns)::BIGINT AS transfer_ns, sum(o.overlapped_ns)::BIGINT AS overlapped_ns,
+    sum(o.exposed_ns)::BIGINT AS exposed_ns, sum(o.exposed_ns) / nullif(sum(c.end_ns - c.start_ns), 0) AS exposed_ratio
+FROM attribute.collectives AS c
+JOIN attribute.communication_overlap AS o USING (op_id)
+LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = c.occurrence_id
+ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = c.occurrence_id
+WHERE NOT coalesce(p.is_warmup, false)
+GROUP BY p.phase, c.kind, c.name, c.rank_count

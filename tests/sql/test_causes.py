@@ -1,0 +1,93 @@
+"""Findings with a value: planted causes are found first, what is not there is not found, and no value is too large."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.records import Budget, Finding, Report
+from nsys_pipeline.report.document import Message, Notes
+from nsys_pipeline.report.sections import report_document
+from nsys_pipeline.sqlmods import all_modules
+from nsys_pipeline.trace import TraceOptions, open_trace
+from scripts import verdict_tables
+from tests.support.planted_causes import CAUSES, SEEDS
+from tests.support.real_traces import NAMES, SUFFIX, TRACES
+from tests.support.trace_builder import TraceBuilder
+
+
+def report_of(trace: TraceBuilder | Path, folder: Path) -> Report:
+    path = trace if isinstance(trace, Path) else trace.write(folder / "trace.sqlite")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        return analyze(opened)
+
+
+def limit_ns(report: Report, cause: Finding) -> int:
+    """What the budget of its phase has in the classes that the finding names."""
+    budgets: dict[str | None, Budget] = {
+        None: report.unattributed.budget,
+        **{phase.name: phase.budget for phase in report.phases},
+    }
+    assert cause.budget_part is not None
+    return sum(getattr(budgets[cause.phase], f"{name}_ns") for name in cause.budget_part.split("+"))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("planted", CAUSES)
+def test_a_planted_cause_is_found_first_and_no_other(planted: str, seed: int, tmp_path: Path) -> None:
+    make, expected = CAUSES[planted]
+
+    report = report_of(make(Random(f"{planted} {seed}")), tmp_path)
+
+    assert [cause.code for cause in report.causes] == ([expected] if expected else [])
+    for cause in report.causes:
+        assert cause.at_stake_ns is not None
+        assert 0 < cause.at_stake_ns <= limit_ns(report, cause)
+        assert cause.hint
+        assert "unknown" not in cause.message
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_on_real_traces_no_value_is_more_than_its_part_of_the_budget(name: str, tmp_path: Path) -> None:
+    report = report_of(TRACES / f"{name}{SUFFIX}", tmp_path)
+
+    for cause in report.causes:
+        assert cause.at_stake_ns is not None
+        assert 0 < cause.at_stake_ns <= limit_ns(report, cause)
+        assert "unknown" not in cause.message
+    assert report.causes == sorted(report.causes, key=lambda one: -(one.at_stake_ns or 0))
+    if name in verdict_tables.SINGLE_GPU:
+        document = verdict_tables.DOCUMENT.read_text().splitlines()
+        assert [line for line in document if line.startswith(f"| {name} |")] == verdict_tables.trace_rows(name, report)
+
+
+def test_the_table_of_planted_causes_says_what_the_tests_above_ask_for() -> None:
+    told = {planted: Counter({code: SEEDS} if code else {}) for planted, (_, code) in CAUSES.items()}
+
+    table = "\n".join(verdict_tables.planted_lines(told, dict.fromkeys(CAUSES, SEEDS)))
+    assert table in verdict_tables.DOCUMENT.read_text()
+
+
+def test_every_cause_says_a_cure_and_has_a_planted_trace() -> None:
+    causes = [module for module in all_modules().values() if module.is_cause]
+
+    assert {module.name for module in causes if not module.hint} == set()
+    assert {module.relation for module in causes} == {code for _, code in CAUSES.values() if code}
+
+
+def test_the_first_causes_stand_under_the_budget_and_not_among_the_findings(tmp_path: Path) -> None:
+    report = report_of(CAUSES["slow host code"][0](Random(0)), tmp_path)
+
+    sections = report_document(report).sections
+    names = [section.name for section in sections]
+    assert names[names.index("budget") + 1] == "worth doing"
+    (notes,) = next(section for section in sections if section.name == "worth doing").blocks
+    assert isinstance(notes, Notes)
+    assert notes.notes[0].lead.startswith("at most ")
+    assert notes.notes[0].lead.endswith("of decode")
+    messages = [block for section in sections for block in section.blocks if isinstance(block, Message)]
+    assert report.causes[0].message not in {message.text for message in messages if message.severity != "info"}

@@ -1,0 +1,168 @@
+"""Which occurrences are cold, by brute force: the written definition of attribute.cold_occurrences, pair by pair.
+
+Shares nothing with the engine but the sizes of steps, which come from marks: attribution is the reference's.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.support.reference import Occurrence, _read, attribute
+
+#: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
+Size = tuple[str | None, str | None, int | None, int | None, int | None]
+
+_SETUP = re.compile(
+    r"cu(da)?(Stream(Begin|End)Capture|GraphInstantiate|ModuleLoad|LibraryLoad|Link(Create|Complete)|Malloc|MemAlloc"
+    r"|MemCreate|HostAlloc|MemHostAlloc|Free|MemFree)"
+)
+
+
+@dataclass(frozen=True)
+class ColdStep:
+    """One occurrence outside warm-up; `order` sorts those of a phase by start."""
+
+    phase: str
+    process: int
+    order: int
+    size: Size
+    time: int
+    busy: int
+    has_setup: bool
+
+    @property
+    def is_sized(self) -> bool:
+        return self.size[3] is not None and self.size[4] is not None
+
+    @property
+    def kind(self) -> tuple[str, int, str | None]:
+        return self.phase, self.process, self.size[0]
+
+    def is_no_bigger_than(self, other: ColdStep) -> bool:
+        pairs = zip(self.size[2:], other.size[2:], strict=True)
+        return all(mine is not None and theirs is not None and mine <= theirs for mine, theirs in pairs)
+
+
+def cold(steps: Sequence[ColdStep]) -> dict[ColdStep, str]:
+    """Cold steps, and why."""
+    found: dict[ColdStep, str] = {}
+    steps = sorted(steps, key=lambda step: (step.phase, step.process, step.order))
+    kinds, phases = _grouped(steps, lambda step: step.kind), _grouped(steps, lambda step: (step.phase, step.process))
+    lines = [list(enumerate(line)) for line in kinds.values()]
+    lines += [[(place, step) for place, step in enumerate(line) if step.is_sized] for line in phases.values()]
+    for line in lines:
+        for index, (place, step) in enumerate(line):
+            if place >= 32 or not _is_slow(step, [other for _, other in line[index + 1 :]]):
+                break
+            found[step] = "leading"
+    for group in kinds.values():
+        _first_lengths(group, found)
+    steady = [step for step in steps if step not in found]
+    for group in kinds.values():
+        _setups(group, [step for step in group if step in steady], found)
+    return found
+
+
+def _grouped(steps: Sequence[ColdStep], key: Callable[[ColdStep], Hashable]) -> dict[Hashable, list[ColdStep]]:
+    groups: dict[Hashable, list[ColdStep]] = defaultdict(list)
+    for step in steps:
+        groups[key(step)].append(step)
+    return groups
+
+
+def _nine_tenths(answers: Sequence[bool]) -> bool:
+    return bool(answers) and 10 * sum(answers) >= 9 * len(answers)
+
+
+def _is_slow(step: ColdStep, later: Sequence[ColdStep]) -> bool:
+    fair = [other for other in later if not (step.is_sized and other.is_sized) or step.is_no_bigger_than(other)]
+    if step.is_sized:
+        by_time = [step.time > 3 * other.time for other in fair]
+        by_work = [other.busy > 0 and step.busy > 3 * other.busy for other in fair]
+        return _nine_tenths(by_time) or _nine_tenths(by_work)
+    return _nine_tenths([_outgrew(step, other) for other in fair])
+
+
+def _outgrew(step: ColdStep, other: ColdStep) -> bool:
+    """Whether its time is three times the other's, and grew three times more than its GPU time."""
+    return step.time > 3 * other.time and (step.busy == 0 or step.time * other.busy > 3 * other.time * step.busy)
+
+
+def _first_lengths(line: Sequence[ColdStep], found: dict[ColdStep, str]) -> None:
+    labels = _grouped([step for step in line if step.is_sized], lambda step: step.size[1])
+    repeats = sorted(step.time for each in labels.values() for step in each[1:])
+    if not repeats:
+        return
+    # The smallest time that at least nine tenths do not exceed.
+    usual = next(time for rank, time in enumerate(repeats, start=1) if 10 * rank >= 9 * len(repeats))
+    for first, *others in labels.values():
+        if _nine_tenths([first.time > 3 * other.time for other in others]) and first.time > 3 * usual:
+            found.setdefault(first, "first_length")
+
+
+def _setups(line: Sequence[ColdStep], steady: Sequence[ColdStep], found: dict[ColdStep, str]) -> None:
+    others = [step for step in steady if not step.has_setup]
+    slow = [step for step in steady if step.has_setup and _nine_tenths([_outgrew(step, other) for other in others])]
+    if len(slow) <= max(1, len(line) // 10):
+        found.update((step, "setup") for step in slow)
+
+
+# -- from a trace ----------------------------------------------------------------------------------------------------
+
+
+def cold_of(path: Path, sizes: Mapping[tuple[str, int], Size], *, strict: bool = False) -> dict[tuple[str, int], str]:
+    """(phase, number of the occurrence) → why it is cold. `sizes`: of the occurrences whose shape is known."""
+    attribution = attribute(path, strict=strict)
+    work: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
+    for item in attribution.work:
+        if item.occurrence:
+            work[item.occurrence].append((item.work.device, item.work.start, item.work.end))
+    done = {o: max([o.range.end, *(end for _, _, end in work[o])]) for o in attribution.occurrences}
+    setups = _setup_occurrences(path, attribution.occurrences)
+    steps = {}
+    for one in attribution.occurrences:
+        if one.warmup:
+            continue
+        before = [
+            done[other]
+            for other in attribution.occurrences
+            if other.range.thread == one.range.thread and other.range.end <= one.range.start and other != one
+        ]
+        time = max(0, done[one] - max([one.range.start, *before]))
+        size = sizes.get((one.phase, one.index), (None, None, None, None, None))
+        busy = _busy(work[one])
+        step = ColdStep(one.phase, one.range.process, one.index, size, time, busy, one in setups)
+        steps[step] = one
+    return {(steps[step].phase, steps[step].index): why for step, why in cold(list(steps)).items()}
+
+
+def _setup_occurrences(path: Path, occurrences: Sequence[Occurrence]) -> set[Occurrence]:
+    with closing(sqlite3.connect(path)) as db:
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        names = {key: value for _, key, value in _read(db, "StringIds", "id", "value")}
+        calls = _read(db, "CUPTI_ACTIVITY_KIND_RUNTIME", "start", "globalTid", "nameId")
+    found = set()
+    for _, start, thread, name in calls:
+        text = names.get(name) or ""
+        if start is None or not _SETUP.match(text) or "Async" in text:
+            continue
+        inside = [o for o in occurrences if o.range.push_pop and o.range.thread == thread and o.range.open_at(start)]
+        if inside:
+            found.add(max(inside, key=lambda o: o.range.depth_order))
+    return found
+
+
+def _busy(work: Sequence[tuple[int, int, int]]) -> int:
+    total = 0
+    reach: dict[int, int] = {}
+    for device, start, end in sorted(work, key=lambda each: each[:2]):
+        first = max(start, reach.get(device, start))
+        total += max(0, end - first)
+        reach[device] = max(end, reach.get(device, end))
+    return total

@@ -1,0 +1,233 @@
+"""Cold occurrences: the engine against the definition pair by pair, and sequences that are not cold."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+import duckdb
+import pytest
+from hypothesis import given
+
+from nsys_pipeline.sqlmods import all_modules
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support import cold_reference, real_traces
+from tests.support.cold_reference import ColdStep, Size, cold
+from tests.support.edge_traces import EDGE_TRACES
+from tests.support.strategies import property_test, traces
+from tests.support.trace_builder import TraceBuilder
+
+Found = dict[tuple[str, int], str]
+UNKNOWN: Size = (None, None, None, None, None)
+
+
+# -- whole traces ----------------------------------------------------------------------------------------------------
+
+
+def engine_cold(path: Path) -> tuple[Found, dict[tuple[str, int], Size]]:
+    """(phase, occurrence) → reason, and the sizes of the occurrences."""
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        trace.build("attribute.cold_occurrences", "attribute.phase_ranges", "input.step_sizes")
+        con = trace.connection
+        found = con.execute(
+            "SELECT p.phase, p.occurrence, c.reason FROM attribute.cold_occurrences AS c "
+            "JOIN attribute.phase_ranges AS p USING (occurrence_id)"
+        ).fetchall()
+        sizes = con.execute(
+            "SELECT p.phase, p.occurrence, s.kind, s.label, s.batch, s.new_tokens, s.cached_tokens "
+            "FROM input.step_sizes AS s JOIN attribute.phase_ranges AS p USING (occurrence_id)"
+        ).fetchall()
+    return {row[:2]: row[2] for row in found}, {row[:2]: row[2:] for row in sizes}
+
+
+@pytest.mark.parametrize("name", EDGE_TRACES)
+def test_edge_trace_has_the_cold_occurrences_of_the_definition(name: str, tmp_path: Path) -> None:
+    path = EDGE_TRACES[name]().write(tmp_path / "trace.sqlite")
+    found, sizes = engine_cold(path)
+
+    assert found == cold_reference.cold_of(path, sizes)
+
+
+@property_test
+@given(traces())
+def test_random_trace_has_the_cold_occurrences_of_the_definition(trace: TraceBuilder) -> None:
+    with TemporaryDirectory() as folder:
+        path = trace.write(Path(folder) / "trace.sqlite")
+        found, sizes = engine_cold(path)
+
+        assert found == cold_reference.cold_of(path, sizes)
+
+
+@pytest.mark.parametrize("name", real_traces.NAMES)
+def test_real_trace_has_the_cold_occurrences_of_the_definition(name: str, tmp_path: Path) -> None:
+    path = real_traces.unpack_by_name(name, tmp_path)
+    found, sizes = engine_cold(path)
+
+    assert found == cold_reference.cold_of(path, sizes)
+
+
+# -- sequences -------------------------------------------------------------------------------------------------------
+
+
+def sized(batch: int, new: int, cached: int) -> Size:
+    return f"{batch}x{new}", f"{batch}x{new} @{cached}", batch, batch * new, batch * cached
+
+
+def steps(
+    times: Sequence[float], sizes: Sequence[Size], *, busy: Sequence[float] = (), setups: Sequence[int] = ()
+) -> list[ColdStep]:
+    return [
+        ColdStep("decode", 1, index, size, int(time), int(busy[index]) if busy else 100, index in setups)
+        for index, (time, size) in enumerate(zip(times, sizes, strict=True))
+    ]
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[duckdb.DuckDBPyConnection]:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA attribute; CREATE SCHEMA input")
+        yield connection
+
+
+def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict[ColdStep, str]:
+    """The module itself on rows that a test made up."""
+    kinds: dict[object, int] = {}
+    places: dict[object, int] = {}
+
+    def place(key: object) -> int:
+        places[key] = places.get(key, 0) + 1
+        return places[key]
+
+    rows = []
+    for number, step in enumerate(sequence):
+        label = step.size[1] if step.is_sized else None
+        group = kinds.setdefault(step.kind, len(kinds))
+        row = (number, group, place(("kind", step.kind)), label, place((step.kind, label)), 0, place("phase"))
+        rows.append((*row, step.is_sized, *step.size[2:], step.time, step.busy, step.has_setup))
+    con.execute(
+        "CREATE OR REPLACE TABLE attribute._occurrence_sizes (occurrence_id BIGINT, group_id BIGINT, place BIGINT, "
+        '"label" VARCHAR, label_place BIGINT, phase_id BIGINT, phase_place BIGINT, is_sized BOOLEAN, batch BIGINT, '
+        "new_tokens BIGINT, cached_tokens BIGINT, time_ns BIGINT, busy_ns BIGINT, has_setup BOOLEAN)"
+    )
+    con.executemany(f"INSERT INTO attribute._occurrence_sizes VALUES ({', '.join('?' * 14)})", rows)
+    con.execute(
+        "CREATE OR REPLACE TABLE attribute.phase_ranges AS "
+        "SELECT occurrence_id, 'decode' AS phase FROM attribute._occurrence_sizes"
+    )
+    con.execute(
+        "CREATE OR REPLACE TABLE input.step_sizes AS "
+        "SELECT occurrence_id, NULL::VARCHAR AS kind FROM attribute._occurrence_sizes"
+    )
+    found = con.execute(all_modules()["attribute.cold_occurrences"].sql).fetchall()
+    return {sequence[row[0]]: row[3] for row in found}
+
+
+def random_sequence(random: Random) -> list[ColdStep]:
+    """Anything: few and many steps, shapes known and not, contexts that repeat, and times from a few values."""
+    size = random.choice((2, 3, 5, 12, 60))
+    sizes = [
+        UNKNOWN if random.random() < 0.1 else sized(random.choice((1, 1, 2)), 1, random.randrange(1, 5))
+        for _ in range(size)
+    ]
+    times = [random.choice((1, 1, 1, 2, 3, 4, 10)) * 10 + random.randrange(3) for _ in range(size)]
+    if random.random() < 0.7:
+        for index in range(random.randrange(size)):
+            times[index] = times[index] * random.choice((1, 4, 10, 100))
+    busy = [random.choice((0, 1, 1, 1, 2, 5)) for _ in range(size)]
+    return steps(times, sizes, busy=busy, setups=[i for i in range(size) if random.random() < random.choice((0, 0.1))])
+
+
+def test_random_sequences_have_the_cold_steps_of_the_definition(con: duckdb.DuckDBPyConnection) -> None:
+    random = Random(12)
+    reasons: set[str | None] = set()
+    for _ in range(300):
+        sequence = random_sequence(random)
+        found = in_sql(con, sequence)
+        reasons.update(found.values())
+        assert found == cold(sequence), sequence
+    assert reasons == {"leading", "first_length", "setup"}
+
+
+def noise(random: Random) -> float:
+    return random.lognormvariate(0, 0.2)
+
+
+def steady_decode(random: Random) -> list[ColdStep]:
+    """Requests of one shape, as noisy as hosts are."""
+    contexts = [512 + index for _ in range(random.choice((1, 2, 3))) for index in range(random.choice((2, 8, 31)))]
+    return steps([1e6 * noise(random) for _ in contexts], [sized(1, 1, each) for each in contexts])
+
+
+def few_repeats(random: Random) -> list[ColdStep]:
+    count = random.choice((2, 3))
+    return steps([1e6 * noise(random) for _ in range(count)], [sized(8, 512, 0)] * count)
+
+
+def other_lengths(random: Random) -> list[ColdStep]:
+    """Prompts of other lengths, the longest first; nobody says which."""
+    lengths = sorted((random.choice((64, 512, 4096, 16384)) for _ in range(6)), reverse=True)
+    work = [length * 50 * noise(random) for length in lengths]
+    return steps([max(1e5, each) + 2e4 * noise(random) for each in work], [UNKNOWN] * 6, busy=work)
+
+
+def context_growth(random: Random) -> list[ColdStep]:
+    """A long context first, then short ones, then growth without end."""
+    contexts = [100_000, 100_001, *range(100, 130), *range(1000, 60_000, 1000)]
+    return steps(
+        [1e6 * (1 + each / 5000) * noise(random) for each in contexts], [sized(1, 1, each) for each in contexts]
+    )
+
+
+def alternating(random: Random) -> list[ColdStep]:
+    """Every second step is five times slower, in requests of an odd number of steps."""
+    contexts = [512 + index for _ in range(3) for index in range(7)]
+    times = [1e6 * noise(random) * (5 if index % 2 == 0 else 1) for index in range(len(contexts))]
+    return steps(times, [sized(1, 1, each) for each in contexts] if random.random() < 0.5 else [UNKNOWN] * 21)
+
+
+def allocates_always(random: Random) -> list[ColdStep]:
+    """Every third step allocates, and is slower for it: the program is like that."""
+    times = [1e6 * noise(random) * (5 if index % 3 == 2 else 1) for index in range(30)]
+    return steps(times, [sized(1, 1, 512 + index) for index in range(30)], setups=range(2, 30, 3))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [steady_decode, few_repeats, other_lengths, context_growth, alternating, allocates_always],
+    ids=lambda make: make.__name__,
+)
+def test_no_false_alarm(make: object, con: duckdb.DuckDBPyConnection) -> None:
+    random = Random(1)
+    sequences = [make(random) for _ in range(200)]  # type: ignore[operator]
+
+    assert [cold(each) for each in sequences if cold(each)] == []
+    assert [in_sql(con, each) for each in sequences[:20] if in_sql(con, each)] == []
+
+
+@pytest.mark.parametrize("repeats", [2, 3, 33])
+def test_a_first_step_that_compiles_is_cold(repeats: int, con: duckdb.DuckDBPyConnection) -> None:
+    random = Random(repeats)
+    times = [18e9, *(1e6 * noise(random) for _ in range(repeats - 1))]
+    for sizes in ([UNKNOWN] * repeats, [sized(1, 1, 512 + index) for index in range(repeats)]):
+        sequence = steps(times, sizes)
+
+        assert in_sql(con, sequence) == cold(sequence) == {sequence[0]: "leading"}
+
+
+def test_steps_whose_length_is_new_are_cold(con: duckdb.DuckDBPyConnection) -> None:
+    contexts = [512 + index for _ in range(2) for index in range(16)]
+    times = [32e6] * 16 + [8e6] * 16
+    sequence = steps(times, [sized(2, 1, each) for each in contexts])
+
+    assert in_sql(con, sequence) == cold(sequence) == dict.fromkeys(sequence[:16], "first_length")
+
+
+@pytest.mark.parametrize("at", [7, 11])
+def test_a_step_in_the_middle_that_records_a_graph_is_cold(at: int, con: duckdb.DuckDBPyConnection) -> None:
+    times = [1e6] * 12
+    times[at] = 50e6
+    sequence = steps(times, [sized(1, 1, 512 + index) for index in range(12)], setups=[at])
+
+    assert in_sql(con, sequence) == cold(sequence) == {sequence[at]: "setup"}
