@@ -11,18 +11,23 @@ import typer
 
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
+    DpOption,
     DtypeOption,
+    EpOption,
     InferOption,
     KeepColdOption,
     KvDtypeOption,
+    LoraOption,
     MaxContextOption,
     ModelOption,
     NotPhaseOption,
     PhaseOption,
+    PpOption,
     RangeOption,
     ShapeOption,
     StrictOption,
     TpOption,
+    TrainOnlyOption,
     UnpackOption,
     WeightDtypeOption,
     analysis_options,
@@ -65,6 +70,11 @@ def export(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = None,
+    pp: PpOption = None,
+    ep: EpOption = None,
+    dp: DpOption = None,
+    train_only: TrainOnlyOption = None,
+    lora: LoraOption = None,
     max_context: MaxContextOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
@@ -97,7 +107,8 @@ def export(
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, keep_cold=keep_cold,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+            train_only=train_only, lora=lora, max_context=max_context, keep_cold=keep_cold,
         )  # fmt: skip
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return
