@@ -1,5 +1,6 @@
 -- Matrix products in full fp32 or fp64 on a GPU that has tensor cores.
--- Their names say so: `sgemm`, `dgemm`, CUTLASS' `simt`. Products in TF32 or narrower have other names. A tenth of the kernel time.
+-- Their names say so: `sgemm`, `dgemm`, CUTLASS' `simt`, cuBLAS' `ffma`. Those in TF32 or narrower have others. A tenth of the
+-- kernel time.
 -- Grain: phase.
 -- severity: info
 -- message: in {place} {kernel_count:,} matrix products run without tensor cores, most of the time `{name}`
@@ -18,7 +19,7 @@ WITH plain AS (
         phase, sum(time_ns)::BIGINT AS time_ns, sum("count")::BIGINT AS kernel_count,
         arg_max(name, (time_ns, full_name)) AS name
     FROM attribute.phase_kernels
-    WHERE regexp_matches(concat_ws(' ', name, full_name), '(?i)(^|[^a-z])[sd]gemm_|simt_[sd]gemm')
+    WHERE regexp_matches(concat_ws(' ', name, full_name), '(?i)(^|[^a-z])[sd]gemm_|simt_[sd]gemm|_[fd]fma_')
         -- Volta, 7.0, was the first one with tensor cores.
         AND (SELECT min(TRY_CAST(split_part(compute_capability, '.', 1) AS INTEGER)) FROM load.devices WHERE has_work) >= 7
     GROUP BY phase

@@ -303,6 +303,10 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "a few casts": (named(COPY, 10 * US, 10), None),
     "short kernels": (small, "small_kernels"),
     "fp32 products": (named("ampere_sgemm_128x64_tn", 300 * US, 2), "gemms_without_tensor_cores"),
+    "fp32 products of cuBLAS": (
+        named("sm80_xmma_gemm_f32f32_f32f32_f32_nn_n_tilesize256x128x8_stage3_ffma_aligna4_alignc4", 300 * US, 2),
+        "gemms_without_tensor_cores",
+    ),
     "TF32 products": (named("sm80_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize128x128x16", 300 * US, 2), None),
     "an odd vocabulary": (
         named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align1", 300 * US, 4), "unaligned_gemms",
