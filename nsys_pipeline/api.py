@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self, overload
 
 import attrs
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.hardware import checked_bandwidth, checked_peaks
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session

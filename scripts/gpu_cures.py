@@ -49,6 +49,7 @@ class Decoder:
             for _ in range(layers)
         ]
         self.head = matrix(width, 32_000)
+        self.largest = 0.0
 
     def __call__(self, x: Any, cache: list[tuple[Any, Any]] | None = None, *, check: bool = False) -> Any:
         """Next tokens of `x`, (batch, tokens, width); `check`: ask the GPU for a value in each layer."""
@@ -62,8 +63,8 @@ class Decoder:
             x = x + seen.transpose(1, 2).flatten(2) @ out
             gate, value = (x @ up).chunk(2, dim=-1)
             x = x + (torch.nn.functional.silu(gate) * value) @ down
-            if check and x.abs().max().item() > 1e30:
-                raise FloatingPointError
+            if check:
+                self.largest = x.abs().max().item()
         return (x[:, -1] @ self.head).argmax(-1)
 
 
@@ -98,6 +99,13 @@ def pageable(torch: Any) -> tuple[Step, Step]:
     return lambda: model(plain.to("cuda")), lambda: model(pinned.to("cuda", non_blocking=True))
 
 
+def loader(torch: Any) -> tuple[Step, Step]:
+    """An input that the host makes within the step against one that is there."""
+    model = Decoder(torch)
+    ready = torch.randn(1, 1024, model.width, device="cuda", dtype=torch.bfloat16)
+    return lambda: model(torch.randn(1, 1024, model.width).to("cuda", torch.bfloat16)), lambda: model(ready)
+
+
 def fp32(torch: Any) -> tuple[Step, Step]:
     """Products of float32 on the CUDA cores against TF32 on the tensor cores."""
     model = Decoder(torch, layers=8, dtype="float32")
@@ -123,7 +131,7 @@ def optimizer(torch: Any) -> tuple[Step, Step]:
 
 
 CASES: dict[str, Callable[[Any], tuple[Step, Step]]] = {
-    "graphs": graphs, "items": items, "pageable": pageable, "fp32": fp32, "optimizer": optimizer,
+    "graphs": graphs, "items": items, "loader": loader, "pageable": pageable, "fp32": fp32, "optimizer": optimizer,
 }  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from nsys_pipeline.analysis import analyze  # noqa: E402
+from nsys_pipeline.analyze import analyze  # noqa: E402
 from nsys_pipeline.records import Finding, Report  # noqa: E402
 from nsys_pipeline.report.numbers import milliseconds  # noqa: E402
 from nsys_pipeline.report.phrases import OUTSIDE  # noqa: E402

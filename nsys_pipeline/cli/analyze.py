@@ -145,7 +145,7 @@ def analyze(
         )
         # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:
-            from nsys_pipeline.analysis import analyze as run_analysis
+            from nsys_pipeline.analyze import analyze as run_analysis
 
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
@@ -154,14 +154,14 @@ def analyze(
             )  # fmt: skip
             with Trace(found) as opened:
                 if list_ranges:
-                    from nsys_pipeline.analysis.ranges import list_ranges as find_ranges
+                    from nsys_pipeline.analyze import list_ranges as find_ranges
 
                     ranges = find_ranges(opened)
                 else:
                     report = run_analysis(opened, options)
                     detail = _detail(opened) if kind is ReportFormat.html else None
                     if verify:
-                        from nsys_pipeline.analysis.verify import verified
+                        from nsys_pipeline.crosscheck import verified
 
                         report = verified(report, opened)
     with output_file(output, force=force) as stream:
@@ -200,8 +200,8 @@ def keep_reports(trace: Path) -> list[Path]:
 
     Returns the files. Raises the errors of the analysis; what an earlier run left under these names is gone then.
     """
-    from nsys_pipeline.analysis import AnalysisOptions
-    from nsys_pipeline.analysis import analyze as run_analysis
+    from nsys_pipeline.analyze import analyze as run_analysis
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import open_trace
 
     # trace-rank0.sqlite has report-rank0.html.

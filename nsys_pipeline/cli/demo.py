@@ -22,7 +22,7 @@ NEXT = (
 
 def demo(*, cache: CacheOption = True) -> None:
     """Analyze a real H100 trace that ships with llmperf."""
-    from nsys_pipeline.analysis import analyze
+    from nsys_pipeline.analyze import analyze
     from nsys_pipeline.report.formats import render_report
     from nsys_pipeline.trace import open_trace
 

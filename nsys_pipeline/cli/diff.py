@@ -117,7 +117,7 @@ def diff(
 
 def _side(path: Path, opening: Any, options: Any, *, is_sweep: bool) -> tuple[Report, Run | None]:
     """The report of a trace; and its occurrences, which a sweep does not look at."""
-    from nsys_pipeline.analysis import analyze
+    from nsys_pipeline.analyze import analyze
     from nsys_pipeline.compare.load import run_of
     from nsys_pipeline.query.session import Session
     from nsys_pipeline.trace import open_trace

@@ -32,16 +32,27 @@ class InferredPhase:
 
 
 @attrs.frozen
+class InferredRequest:
+    """A prefill, in one pass or several, and the decode steps after it."""
+
+    global_tid: int
+    start_ns: int
+    end_ns: int
+
+
+@attrs.frozen
 class Inference:
     """What was inferred; where that is nothing, `reason` says why in one line."""
 
     phases: tuple[InferredPhase, ...]
+    requests: tuple[InferredRequest, ...] = ()
     reason: str | None = None
 
 
 def infer(launches: Sequence[Launch]) -> Inference:
     """Phases of `launches`, which are ordered by thread and time. Abstains where the evidence does not agree."""
     phases: list[InferredPhase] = []
+    requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
     processes: dict[int, list[Launch]] = {}
     for one in launches:
@@ -60,10 +71,12 @@ def infer(launches: Sequence[Launch]) -> Inference:
                 reasons.append((len(thread), cut.reason))
                 continue
             name_passes(thread, cut.passes, is_paged=is_paged)
-            phases += _of_passes(thread, cut)
+            found = _of_passes(thread, cut)
+            phases += [phase for _, phase in found]
+            requests += _requests(found)
     if phases:
-        return Inference(tuple(_lettered(phases)))
-    return Inference((), max(reasons)[1] if reasons else "no kernels that tell a pass through a language model")
+        return Inference(tuple(_lettered(phases)), tuple(requests))
+    return Inference((), (), max(reasons)[1] if reasons else "no kernels that tell a pass through a language model")
 
 
 def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase]:
@@ -74,11 +87,32 @@ def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase
             yield InferredPhase(name, process_key, step.global_tid, start_ns, end_ns, step.score, evidence)
 
 
-def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[InferredPhase]:
+def _requests(found: Sequence[tuple[Pass, InferredPhase]]) -> Iterator[InferredRequest]:
+    """Prefill, decode, decode, …: a prefill starts the next one, unless it goes on with one that was not sampled."""
+    current: list[InferredPhase] = []
+    before: Pass | None = None
+    for one, phase in found:
+        is_chunk = before is not None and before.name == "prefill" and before.tail is None
+        is_more = one.is_chained and (one.name == "decode" or (one.name == "prefill" and is_chunk))
+        if not (current and is_more):
+            yield from _request(current)
+            current = []
+        if one.name == "prefill" or current:
+            current.append(phase)
+        before = one
+    yield from _request(current)
+
+
+def _request(phases: Sequence[InferredPhase]) -> Iterator[InferredRequest]:
+    if phases and phases[-1].phase == "decode":
+        yield InferredRequest(phases[0].global_tid, phases[0].start_ns, phases[-1].end_ns)
+
+
+def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, InferredPhase]]:
     """Passes as host intervals: from the end of the pass before, or the first launch, to the end of the sampling."""
     counts = Counter(map(_kind, cut.passes))
     sampled = {_kind(one) for one in cut.passes if one.tail is not None}
-    found: list[InferredPhase] = []
+    found: list[tuple[Pass, InferredPhase]] = []
     before: Pass | None = None
     last_ns = 0
     for one, following in zip_longest(cut.passes, cut.passes[1:]):
@@ -96,17 +130,16 @@ def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[InferredPhase]:
             end_ns = next_ns if is_open else min(end_ns, next_ns)
         if end_ns > start_ns:
             thread = launches[one.first]
-            found.append(
-                InferredPhase(
-                    one.name or f"{_UNNAMED}{one.layers} {one.graphs > 0}",
-                    thread.process_key,
-                    thread.global_tid,
-                    start_ns,
-                    end_ns,
-                    round(cut.regular_ratio, 2),
-                    _evidence(one, counts[_kind(one)], is_sampled=_kind(one) in sampled),
-                )
+            phase = InferredPhase(
+                one.name or f"{_UNNAMED}{one.layers} {one.graphs > 0}",
+                thread.process_key,
+                thread.global_tid,
+                start_ns,
+                end_ns,
+                round(cut.regular_ratio, 2),
+                _evidence(one, counts[_kind(one)], is_sampled=_kind(one) in sampled),
             )
+            found.append((one, phase))
         last_ns, before = end_ns, one
     return found
 

@@ -33,14 +33,28 @@ def create_inferred_phases(inputs: Inputs) -> None:
         "start_ns": "BIGINT", "end_ns": "BIGINT", "score": "DOUBLE", "evidence": "VARCHAR",
     }  # fmt: skip
     phases = inputs.inference.phases
-    first = 0
-    if phases:
-        first = 1 + scalar(inputs.connection, "SELECT coalesce(max(range_id), 0) FROM load.nvtx_ranges")
+    first = _first_number(inputs)
     rows = (
         (first + index, one.phase, one.process_key, one.global_tid, one.start_ns, one.end_ns, one.score, one.evidence)
         for index, one in enumerate(phases)
     )
     create_from_rows(inputs.connection, "input.inferred_phases", types, rows)
+
+
+def create_inferred_requests(inputs: Inputs) -> None:
+    """`input.inferred_requests`: one row per request, with numbers that neither a range nor an occurrence has."""
+    types = {"request_id": "BIGINT", "global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT"}
+    first = _first_number(inputs) + len(inputs.inference.phases)
+    rows = (
+        (first + index, one.global_tid, one.start_ns, one.end_ns) for index, one in enumerate(inputs.inference.requests)
+    )
+    create_from_rows(inputs.connection, "input.inferred_requests", types, rows)
+
+
+def _first_number(inputs: Inputs) -> int:
+    if not inputs.inference.phases:
+        return 0
+    return 1 + int(scalar(inputs.connection, "SELECT coalesce(max(range_id), 0) FROM load.nvtx_ranges"))
 
 
 def create_inference(inputs: Inputs) -> None:

@@ -39,6 +39,7 @@ INPUTS: Mapping[str, Input] = {
     "input.library_ranges": Input(ranges.create_library_ranges, ("load.range_names",), of_analysis=False),
     # What they are made from is added if phases are to be inferred: see Trace.
     "input.inferred_phases": Input(inferred.create_inferred_phases, of_analysis=False),
+    "input.inferred_requests": Input(inferred.create_inferred_requests, of_analysis=False),
     "input.inference": Input(inferred.create_inference, of_analysis=False),
     "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute._marked_phases",), of_analysis=False),
     "input.measuring": Input(ranges.create_measuring, of_analysis=False, is_told=lambda options: options.keep_cold),

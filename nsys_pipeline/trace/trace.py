@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 # Relations without rows in a trace in which no range is a phase.
 RANGES_OF_PHASES = ("attribute._phase_candidates", "attribute._warmup_phases")
-INFERRED = ("input.inferred_phases", "input.inference")
+INFERRED = ("input.inferred_phases", "input.inferred_requests", "input.inference")
 # What goes into the cache, for the next run to find there: all of the attribution, and nothing that rests on a model.
 KEPT = (
     "load.devices", "load.processes", "load.session", "load.metadata", "load.diagnostics", "load.generation",
@@ -42,7 +42,7 @@ KEPT = (
     "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
     "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
     "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
-    "attribute.inference", KEPT_FINDINGS,
+    "attribute._inferred_requests", "attribute.inference", KEPT_FINDINGS,
 )  # fmt: skip
 
 

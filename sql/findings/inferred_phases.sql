@@ -1,6 +1,6 @@
 -- Phases that no range marks: they were inferred from the launches.
 -- Grain: one row, none if ranges say what the phases are.
--- severity: info
+-- severity: warning
 -- message: no range says what a phase is: {occurrence_count:,} occurrences of {phases} are inferred from the launches
 -- hint: --no-infer leaves all work outside; `nsys_pipeline.markers.phase` or --phase NAME=REGEX says what is a phase
 -- concerns: attribute.phase_walls, views.phases

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.trace import TraceOptions, open_trace

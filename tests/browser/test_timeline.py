@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.detail import read_detail
 from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.trace import TraceOptions, open_trace

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis.verify import verify
+from nsys_pipeline.crosscheck import verify
 from nsys_pipeline.errors import NsysError
 from nsys_pipeline.nsys import Nsys
 from nsys_pipeline.records import Verification

@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.records import Budget, Finding, Report
 from nsys_pipeline.report.document import Message, Notes
 from nsys_pipeline.report.sections import report_document

@@ -13,7 +13,8 @@ import attrs
 import pytest
 
 from nsys_pipeline import inputs
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.inputs.notices import CODES
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.session import Session

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs.registry import OF_ANALYSIS
 from nsys_pipeline.sqlmods import ALL_FINDINGS, KEPT_FINDINGS, all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace

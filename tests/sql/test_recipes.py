@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape
 from nsys_pipeline.errors import QueryError
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
 from nsys_pipeline.query.recipes import Recipe, all_recipes, find_recipe, parse_recipe
 from nsys_pipeline.query.session import Session

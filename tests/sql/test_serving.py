@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, table
 from tests.support.trace_builder import TraceBuilder

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nsys_pipeline.analysis import AnalysisOptions
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.write import write_csv
 from nsys_pipeline.trace import TraceOptions, open_trace

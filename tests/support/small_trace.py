@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 

@@ -41,11 +41,15 @@ op AS (
 ),
 launch AS MATERIALIZED (
     SELECT
-        o.op_id, o.process_key, c.global_tid, c.start_ns AS launch_start_ns, c.end_ns AS launch_end_ns, o.start_ns, o.role,
-        o.kind_id, o.is_few, o.tile_rows, coalesce(g.grid_x * g.grid_y * g.grid_z, 0) AS blocks
+        o.op_id, o.process_key, c.global_tid, c.start_ns AS launch_start_ns,
+        greatest(c.start_ns, coalesce(c.end_ns, c.start_ns)) AS launch_end_ns,
+        o.start_ns, o.role, o.kind_id, o.is_few, o.tile_rows,
+        -- No grid has more, so that sums fit 64 bits whatever a broken trace says.
+        least(greatest(coalesce(g.grid_x::DOUBLE * g.grid_y * g.grid_z, 0), 0), 1e12)::BIGINT AS blocks
     FROM op AS o
     JOIN load.api_calls AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key
     LEFT JOIN load.launch_configs AS g ON g.op_id = o.op_id
+    WHERE c.start_ns IS NOT NULL AND c.global_tid IS NOT NULL
 ),
 -- A filtered aggregate over a window takes time that grows with the square of the rows.
 counted AS (
@@ -61,9 +65,9 @@ counted AS (
     )
 ),
 grad_call AS (
-    SELECT process_key, global_tid, start_ns, end_ns
+    SELECT process_key, global_tid, start_ns, greatest(start_ns, coalesce(end_ns, start_ns)) AS end_ns
     FROM load.api_calls
-    WHERE global_tid IN (SELECT global_tid FROM launch WHERE role = 'backward')
+    WHERE start_ns IS NOT NULL AND global_tid IN (SELECT global_tid FROM launch WHERE role = 'backward')
         AND global_tid NOT IN (SELECT global_tid FROM launch WHERE role = 'optimizer')
 ),
 last_call AS (

@@ -7,9 +7,9 @@
 -- Of a request with a cold prefill the TTFT is not measured, and with a cold decode step not the TPOT.
 -- Grain: request_id.
 -- materialize: table
--- requires: attribute.occurrences, attribute._phase_segments, attribute.work_by_occurrence, load.nvtx_ranges, load.nvtx_marks
+-- requires: attribute.occurrences, attribute._phase_segments, attribute.work_by_occurrence, attribute._request_spans, load.nvtx_marks
 -- columns:
---   request_id   BIGINT   Joins load.nvtx_ranges on range_id.
+--   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.
 --   process_key  BIGINT   Joins load.processes.
 --   is_warmup    BOOLEAN  Whether it is inside warm-up.
 --   has_cold_prefill BOOLEAN Whether part of its prefill is cold, and left out.
@@ -53,4 +53,4 @@ SELECT
     q.request_id, q.process_key, q.is_warmup, q.has_cold_prefill, q.has_cold_decode, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
     CASE WHEN NOT q.is_speculative THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) END AS tpot_ns
-FROM request AS q JOIN load.nvtx_ranges AS r ON r.range_id = q.request_id
+FROM request AS q JOIN attribute._request_spans AS r ON r.span_id = q.request_id

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import Phase, Report
 from nsys_pipeline.report.formats import ReportFormat, render_report

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.records import Device, Finding, Report
 from nsys_pipeline.report.phrases import legend
 from nsys_pipeline.trace import TraceOptions, open_trace

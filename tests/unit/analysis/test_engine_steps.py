@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.model import Model
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Table

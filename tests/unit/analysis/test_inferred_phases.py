@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline import open as open_trace_of
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.real_traces import unpack_by_name
@@ -60,7 +60,7 @@ def test_phases_have_source_score_and_evidence(unmarked: Path) -> None:
     assert (phase.name, phase.occurrences, phase.kernel_count) == ("decode", 10, 150)
     assert (phase.source, phase.score) == ("inferred", 1.0)
     assert phase.evidence == "10 × (3 attention layers, then sampling); one token of each sequence"
-    assert [one.code for one in report.findings if one.severity == "info"] == ["inferred_phases"]
+    assert [one.severity for one in report.findings if one.code == "inferred_phases"] == ["warning"]
     assert not {"no_nvtx", "no_phases"} & {one.code for one in report.findings}
     assert all(check.passed for check in report.checks)
 
@@ -100,12 +100,13 @@ def test_the_cache_keeps_what_was_inferred(unmarked: Path) -> None:
 def test_the_command_line_and_python_have_the_option(half_marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, by_default, _ = run(capsys, "analyze", half_marked, "--format", "json")
     _, forced, _ = run(capsys, "analyze", half_marked, "--infer", "--format", "json")
-    _, rows, _ = run(capsys, "sql", half_marked, "SELECT DISTINCT phase FROM phases", "--infer", "--format", "csv")
+    _, rows, told = run(capsys, "sql", half_marked, "SELECT DISTINCT phase FROM phases", "--infer", "--format", "csv")
 
     assert [one["name"] for one in json.loads(by_default)["phases"]] == ["prefill"]
     phases = [(one["name"], one["source"], one["score"]) for one in json.loads(forced)["phases"]]
     assert phases == [("decode", "inferred", 1.0)]
     assert rows.split() == ["phase", "decode"]
+    assert "10 occurrences of decode are inferred from the launches" in told
     with open_trace_of(half_marked, infer=True) as trace:
         assert trace.sql("SELECT count(*) AS n FROM phases")["n"].to_list() == [10]
 
@@ -113,6 +114,23 @@ def test_the_command_line_and_python_have_the_option(half_marked: Path, capsys: 
 def test_the_report_says_what_is_inferred(unmarked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, text, _ = run(capsys, "analyze", unmarked)
     assert "inferred: 10 × (3 attention layers, then sampling); one token of each sequence" in text
+
+
+def test_inferred_requests_have_the_times_of_the_marked_ones(tmp_path: Path) -> None:
+    path = unpack_by_name("h100_gpu_metrics", tmp_path)
+    query = "SELECT decode_steps, ttft_ns, tpot_ns FROM requests ORDER BY start_ns"
+    with open_trace_of(path, infer=False) as trace:
+        marked = trace.sql(query).rows()
+    con = sqlite3.connect(path)
+    con.execute("DELETE FROM NVTX_EVENTS")
+    con.commit()
+    con.close()
+
+    with open_trace_of(path) as trace:
+        inferred = trace.sql(query).rows()
+
+    assert [steps for steps, _, _ in inferred] == [steps for steps, _, _ in marked] == [2, 16]
+    assert inferred[1][1:] == pytest.approx(marked[1][1:], rel=0.05)
 
 
 def test_given_shapes_are_of_inferred_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline import markers
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 from nsys_pipeline.rules.phases import PhaseRule, classify

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.duck import records
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.nsys_schema import GENERATIONS

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline import markers
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import Conventions, load_model
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace

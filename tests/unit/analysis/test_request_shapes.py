@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.markers import encode_step
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import Report, Step

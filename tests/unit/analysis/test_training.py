@@ -8,8 +8,9 @@ from typing import Any
 import attrs
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import Model, load_model
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace

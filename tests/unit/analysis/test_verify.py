@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from nsys_pipeline.analysis.verify import verify
 from nsys_pipeline.cli.app import app
+from nsys_pipeline.crosscheck import verify
 from nsys_pipeline.errors import NsysError, UsageError
 from nsys_pipeline.records import Verification
 from nsys_pipeline.trace import TraceOptions, open_trace

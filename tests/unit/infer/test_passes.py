@@ -29,6 +29,25 @@ def test_a_request_is_a_prefill_and_decode_steps() -> None:
     assert found.reason is None
 
 
+def test_a_prefill_and_the_steps_after_it_are_a_request() -> None:
+    lane = Lane().step(500, samples=False).request(500, 6).request(80, 4).step(300).step(300)
+
+    found = infer(lane.launches)
+
+    spans = [(one.start_ns, one.end_ns) for one in found.phases]
+    # Two chunks and six steps, four steps; prompts alone are none.
+    assert [(one.start_ns, one.end_ns) for one in found.requests] == [
+        (spans[0][0], spans[7][1]), (spans[8][0], spans[12][1]),
+    ]  # fmt: skip
+
+
+def test_steps_of_an_engine_are_of_no_request() -> None:
+    lane = Lane().add("cache")
+    for _ in range(3):
+        lane.request(900, 9)
+    assert infer(lane.launches).requests == ()
+
+
 def test_a_step_ends_with_its_sampling_and_what_is_copied_to_the_host() -> None:
     lane = Lane().step(300)
     for _ in range(4):

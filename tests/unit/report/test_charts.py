@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.detail import read_detail
 from nsys_pipeline.detail.curves import MAX_POINTS
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import CounterSample, Detail, Report, RequestTime, StepTime
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section

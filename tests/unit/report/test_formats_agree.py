@@ -16,7 +16,7 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.records import Budget, Report
 from nsys_pipeline.report import html, markdown, terminal

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.report.document import Section, Table
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace

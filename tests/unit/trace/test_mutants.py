@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import AnalysisOptions, RequestShape, analyze
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import Model
 from nsys_pipeline.records import Report
 from nsys_pipeline.rules.kernels import kernel_family

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.parquet_export import to_parquetdir

@@ -56,6 +56,12 @@ def analyze(trace: Trace, options: AnalysisOptions | None = None) -> Report:
         return _report(trace, options or AnalysisOptions())
 
 
+def list_ranges(trace: Trace) -> list[dict[str, object]]:
+    """What NVTX ranges a trace offers, and what each counts as: rows of the view `range_texts`, the longest first."""
+    trace.build("views.range_texts")
+    return records(trace.connection, "FROM views.range_texts ORDER BY total_ns DESC, domain, name")
+
+
 def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
     trace.build(*TARGETS)
