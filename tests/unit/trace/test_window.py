@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analysis import analyze
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.records import Report
