@@ -274,9 +274,9 @@ def test_fsdp_with_checkpointing_on_two_gpus() -> None:
     # Docs say 130.4 ms a step under nsys, of which rank 1 sleeps 30.
     assert summary.median_wall_ns / 1e6 == pytest.approx(127.3, abs=0.1)
     optimizer = next(phase for phase in report.phases if phase.name == "optimizer")
-    # each of 12 occurrences updates half of the weights
+    # each of the 10 of 12 occurrences that are not cold updates half of the weights
     params = 2 * 32000 * 2048 + 8 * (2 * 2048 * 2048 + 2 * 2048 * 512 + 3 * 2048 * 5632 + 2 * 2048) + 2048
-    moved = 12 * (7 * 2 * params // 2)
+    moved = 10 * (7 * 2 * params // 2)
     assert optimizer.bytes == moved
     assert optimizer.measured_busy_ns is not None
     assert optimizer.mbu_busy == pytest.approx(moved / bandwidth / (optimizer.measured_busy_ns / 1e9), rel=1e-6)
@@ -301,4 +301,6 @@ def test_a_trace_without_marks_is_told_its_model_and_shape() -> None:
     assert (summary.steps, summary.left_out, summary.flops, summary.recomputed_flops) == (2, 1, 6 * forward, 0)
     mfu = 6 * forward / 989.4e12 / (summary.gpu_busy_ns / 1e9)
     assert summary.hfu_busy == summary.mfu_busy == pytest.approx(mfu, rel=1e-6)
-    assert {one.code for one in report.findings} == {"other_thread"}
+    # the first step took a second to load modules; without it the launches run ahead of the GPU
+    codes = {one.code for one in report.findings if one.severity != "info"}
+    assert codes == {"other_thread", "cold_first_occurrence", "work_outlives_range"}
