@@ -39,6 +39,11 @@ def open(  # noqa: A001
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int = 1,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp: int | None = None,
+    train_only: str | None = None,
+    lora: int | None = None,
     max_context: int | None = None,
     strict: bool = False,
     infer: bool | None = None,
@@ -58,7 +63,10 @@ def open(  # noqa: A001
     - `dtype`: of activations and plain weights, instead of the model config's.
     - `weight_dtype`: of quantized weights (fp8, int8, int4, mxfp4, …), `kv_dtype`: of the KV cache, instead of what the
       model config says.
-    - `tp`: tensor-parallel GPUs that share each pass, where the trace does not say.
+    - `tp`: tensor-parallel GPUs that share each pass, `pp`: pipeline stages, `ep`: GPUs that experts are spread over,
+      `dp`: ranks with a batch of their own, where the trace does not say.
+    - `train_only`: an expression that finds the weights that training updates, `lora`: the rank of the adapters that it
+      updates instead; default: all weights.
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
     - `infer`: infer phases from the launches, and heed no ranges; default: if no range is a phase.
@@ -82,6 +90,11 @@ def open(  # noqa: A001
         weight_dtype=weight_dtype,
         kv_dtype=kv_dtype,
         tp=tp,
+        pp=pp,
+        ep=ep,
+        dp=dp,
+        train_only=train_only,
+        lora=lora,
         max_context=max_context,
         strict=strict,
         infer=infer,

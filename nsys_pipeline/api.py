@@ -205,6 +205,11 @@ def open_reader(
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp: int | None = None,
+    train_only: str | None = None,
+    lora: int | None = None,
     max_context: int | None = None,
     strict: bool = False,
     infer: bool | None = None,
@@ -224,8 +229,13 @@ def open_reader(
     options = AnalysisOptions(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1),
-        is_degree_told=tp is not None,
+        conventions=Conventions(
+            dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
+        ),
+        is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
+        dp=dp,
+        train_only=train_only,
+        lora_rank=lora,
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
         max_context=max_context,

@@ -84,6 +84,37 @@ TpOption = Annotated[
     int | None,
     typer.Option("--tp", min=1, help="Tensor-parallel GPUs that share each pass.", rich_help_panel=MODEL_PANEL),
 ]
+PpOption = Annotated[
+    int | None,
+    typer.Option("--pp", min=1, help="Pipeline stages that each pass crosses.", rich_help_panel=MODEL_PANEL),
+]
+EpOption = Annotated[
+    int | None,
+    typer.Option("--ep", min=1, help="GPUs that routed experts are spread over.", rich_help_panel=MODEL_PANEL),
+]
+DpOption = Annotated[
+    int | None,
+    typer.Option("--dp", min=1, help="Data-parallel ranks, each with a batch of its own.", rich_help_panel=MODEL_PANEL),
+]
+TrainOnlyOption = Annotated[
+    str | None,
+    typer.Option(
+        "--train-only",
+        metavar="REGEX",
+        help="Weights that training updates, by name; default: all.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+LoraOption = Annotated[
+    int | None,
+    typer.Option(
+        "--lora",
+        min=1,
+        metavar="RANK",
+        help="Training updates adapters of this rank alone.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 MaxContextOption = Annotated[
     int | None,
     typer.Option(
@@ -266,6 +297,11 @@ def analysis_options(
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
     tp: int | None = None,
+    pp: int | None = None,
+    ep: int | None = None,
+    dp: int | None = None,
+    train_only: str | None = None,
+    lora: int | None = None,
     max_context: int | None = None,
     peak: list[str] | None = None,
     bandwidth: str | None = None,
@@ -295,8 +331,13 @@ def analysis_options(
     return AnalysisOptions(
         model=known,
         shapes=shapes,
-        conventions=Conventions(dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1),
-        is_degree_told=tp is not None,
+        conventions=Conventions(
+            dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
+        ),
+        is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
+        dp=dp,
+        train_only=train_only,
+        lora_rank=lora,
         peaks=parse_peaks(peak or ()),
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         max_context=max_context,

@@ -12,9 +12,12 @@ import typer
 from nsys_pipeline.cli.common import (
     BatchOption,
     CacheOption,
+    DpOption,
     DtypeOption,
+    EpOption,
     ForceOption,
     KvDtypeOption,
+    LoraOption,
     MemoryOption,
     ModelOption,
     NewTokensOption,
@@ -23,9 +26,11 @@ from nsys_pipeline.cli.common import (
     OutputOption,
     PeakOption,
     PhaseOption,
+    PpOption,
     PromptTokensOption,
     ShapeOption,
     TpOption,
+    TrainOnlyOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
@@ -68,6 +73,11 @@ def diff(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = None,
+    pp: PpOption = None,
+    ep: EpOption = None,
+    dp: DpOption = None,
+    train_only: TrainOnlyOption = None,
+    lora: LoraOption = None,
     peak: PeakOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
@@ -90,7 +100,8 @@ def diff(
         check_output(output, force=force)
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, peak=peak,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+        train_only=train_only, lora=lora, peak=peak,
     )  # fmt: skip
     with progress() as on_progress:
         opening = trace_options(

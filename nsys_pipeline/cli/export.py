@@ -11,21 +11,26 @@ import typer
 
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
+    DpOption,
     DtypeOption,
+    EpOption,
     FromOption,
     InferOption,
     KeepColdOption,
     KvDtypeOption,
+    LoraOption,
     MaxContextOption,
     ModelOption,
     NotPhaseOption,
     PhaseOption,
+    PpOption,
     RangeOption,
     ShapeOption,
     SkipOption,
     StepsOption,
     StrictOption,
     TpOption,
+    TrainOnlyOption,
     UnpackOption,
     UntilOption,
     WeightDtypeOption,
@@ -70,6 +75,11 @@ def export(
     weight_dtype: WeightDtypeOption = None,
     kv_dtype: KvDtypeOption = None,
     tp: TpOption = None,
+    pp: PpOption = None,
+    ep: EpOption = None,
+    dp: DpOption = None,
+    train_only: TrainOnlyOption = None,
+    lora: LoraOption = None,
     max_context: MaxContextOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
@@ -113,7 +123,8 @@ def export(
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, max_context=max_context, keep_cold=keep_cold,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+            train_only=train_only, lora=lora, max_context=max_context, keep_cold=keep_cold,
         )  # fmt: skip
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return

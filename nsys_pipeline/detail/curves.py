@@ -32,23 +32,8 @@ def read_steps(trace: Trace) -> list[StepTime]:
 
 def read_requests(trace: Trace) -> list[RequestTime]:
     """Requests, warm-up and cold ones left out, by start; at most MAX_POINTS, evenly chosen."""
-    trace.build("attribute.request_times", "attribute.served_request_times")
-    rows = records(
-        trace.connection,
-        """
-        SELECT
-            start_ns, CASE WHEN NOT has_cold_prefill THEN ttft_ns END AS ttft_ns,
-            CASE WHEN NOT has_cold_decode THEN tpot_ns END AS tpot_ns
-        FROM attribute.request_times
-        WHERE NOT is_warmup AND NOT (has_cold_prefill AND has_cold_decode)
-        UNION ALL
-        SELECT
-            arrived_ns, first_token_ns - arrived_ns,
-            CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END
-        FROM attribute.served_request_times WHERE NOT is_warmup AND NOT is_left_cold
-        ORDER BY ALL
-        """,
-    )
+    trace.build("views._measured_requests")
+    rows = records(trace.connection, "SELECT start_ns, ttft_ns, tpot_ns FROM views._measured_requests ORDER BY ALL")
     return _thinned([RequestTime(**row) for row in rows])
 
 

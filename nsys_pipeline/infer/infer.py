@@ -58,7 +58,7 @@ def infer(launches: Sequence[Launch]) -> Inference:
     for one in launches:
         processes.setdefault(one.process_key, []).append(one)
     for _, mine in sorted(processes.items()):
-        if any(one.role == "optimizer" for one in mine):
+        if {"optimizer", "backward"} <= {one.role for one in mine}:
             steps, reason = find_steps(sorted(mine, key=lambda one: one.start_ns))
             phases += _of_steps(mine[0].process_key, steps)
             if reason:
@@ -82,8 +82,10 @@ def infer(launches: Sequence[Launch]) -> Inference:
 def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase]:
     evidence = f"{len(steps)} × (loss, then gradients, then optimizer kernels)"
     for step in steps:
-        for name in ("forward", "backward", "optimizer"):
-            start_ns, end_ns = getattr(step, f"{name}_ns")
+        spans = [("forward", span) for span in step.forward_ns]
+        spans += [("backward", span) for span in step.backward_ns]
+        spans.append(("optimizer", step.optimizer_ns))
+        for name, (start_ns, end_ns) in sorted(spans, key=lambda one: one[1]):
             yield InferredPhase(name, process_key, step.global_tid, start_ns, end_ns, step.score, evidence)
 
 

@@ -21,13 +21,13 @@ _FORWARD = ("attention", "softmax", "lookup", "loss")
 
 
 class Step(NamedTuple):
-    """Host times of the three phases of a step, on the optimizer's thread. Unit: ns."""
+    """Host times of a step's phases, on the optimizer's thread; several of the first two if gradients accumulate."""
 
     global_tid: int
     #: Share of the stretches between optimizer steps that are alike.
     score: float
-    forward_ns: tuple[int, int]
-    backward_ns: tuple[int, int]
+    forward_ns: tuple[tuple[int, int], ...]
+    backward_ns: tuple[tuple[int, int], ...]
     optimizer_ns: tuple[int, int]
 
 
@@ -78,30 +78,54 @@ def _stretches(launches: Sequence[Launch], main: int) -> list[tuple[list[Launch]
 
 
 def _step(work: Sequence[Launch], optimizer: Sequence[Launch], main: int) -> tuple[Step, tuple[int, int]] | None:
-    backward = [one for one in work if one.role == "backward"]
-    if not backward:
+    """The step, and how many kernels of forward and of backward told it; None where they are not in this order."""
+    forward: list[tuple[int, int]] = []
+    backward: list[tuple[int, int]] = []
+    sizes = [0, 0]
+    parts = _accumulated(work, main)
+    last = max(work, key=lambda one: one.start_ns, default=None)
+    if last is None:
         return None
-    first_backward = backward[0].start_ns
-    forward = [one for one in work if one.global_tid == main and one.role in _FORWARD and one.start_ns < first_backward]
-    losses = [one for one in forward if one.role == "loss"]
-    lookups = [one for one in forward if one.role == "lookup"]
-    if not losses or not forward:
-        return None
-    start = (lookups or forward)[0]
-    gathers = [one for one in work if one.role == "communication" and one.global_tid == main]
-    before = [one for one in gathers if one.start_ns < start.start_ns]
-    if before:
-        start = before[-1]
-    end_ns = losses[-1].end_ns
-    last = max((one for one in work if one.start_ns >= first_backward), key=lambda one: one.start_ns)
     optimizer_ns = min(last.end_ns + 1, optimizer[0].start_ns)
-    if not start.start_ns < end_ns < first_backward < optimizer_ns:
-        return None
-    step = Step(
-        main,
-        1.0,
-        (start.start_ns, end_ns),
-        (end_ns + 1, optimizer_ns - 1),
-        (optimizer_ns, optimizer[-1].end_ns),
-    )
-    return step, (len(forward), len(backward))
+    for index, part in enumerate(parts):
+        gradients = [one for one in part if one.role == "backward"]
+        if not gradients:
+            return None
+        passed = [
+            one
+            for one in part
+            if one.global_tid == main and one.role in _FORWARD and one.start_ns < gradients[0].start_ns
+        ]
+        losses = [one for one in passed if one.role == "loss"]
+        if not losses or any(one.role == "loss" and one.start_ns > gradients[0].start_ns for one in part):
+            return None
+        start_ns, end_ns = _first_ns(part, passed, main), losses[-1].end_ns
+        until_ns = optimizer_ns if index + 1 == len(parts) else parts[index + 1][0].start_ns
+        if not start_ns < end_ns < gradients[0].start_ns < until_ns - 1:
+            return None
+        forward.append((start_ns, end_ns))
+        backward.append((end_ns + 1, until_ns - 1))
+        sizes = [sizes[0] + len(passed), sizes[1] + len(gradients)]
+    step = Step(main, 1.0, tuple(forward), tuple(backward), (optimizer_ns, optimizer[-1].end_ns))
+    return step, (sizes[0], sizes[1])
+
+
+def _accumulated(work: Sequence[Launch], main: int) -> list[list[Launch]]:
+    """Passes whose gradients add up: after backward work the next one starts with a lookup of embeddings."""
+    parts: list[list[Launch]] = [[]]
+    has_gradients = False
+    for one in work:
+        if has_gradients and one.role == "lookup" and one.global_tid == main:
+            parts.append([])
+            has_gradients = False
+        has_gradients = has_gradients or one.role == "backward"
+        parts[-1].append(one)
+    return parts
+
+
+def _first_ns(part: Sequence[Launch], passed: Sequence[Launch], main: int) -> int:
+    """Start of a forward pass: its lookup, or the gather of sharded weights right before it."""
+    lookups = [one for one in passed if one.role == "lookup"]
+    start_ns = (lookups or passed)[0].start_ns
+    gathers = [one.start_ns for one in part if one.role == "communication" and one.global_tid == main]
+    return max((gather_ns for gather_ns in gathers if gather_ns < start_ns), default=start_ns)

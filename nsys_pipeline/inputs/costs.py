@@ -10,7 +10,7 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
-from nsys_pipeline.errors import HardwareError, ModelError
+from nsys_pipeline.errors import HardwareError, ModelError, UsageError
 from nsys_pipeline.inputs.training import FORWARD, OPTIMIZER, TrainingCost, TrainingEstimator, TrainingFacts
 from nsys_pipeline.records import Notice, Step
 
@@ -52,7 +52,7 @@ def product_dtypes(model: Model, steps: Sequence[Step], conventions: Conventions
 
 
 def find_costs(inputs: Inputs) -> Costs:
-    """Costs of every step.
+    """Costs of every step. Raises UsageError where an option names weights that the model does not have.
 
     A tensor-parallel rank marks its own passes, so an occurrence is charged its share of the pass.
     """
@@ -72,14 +72,18 @@ def find_costs(inputs: Inputs) -> Costs:
     training = None
     if any(step.part for step in steps):
         facts = TrainingFacts.of(inputs.connection)
-        training = TrainingEstimator(model, run.conventions, facts, train_only=run.train_only, lora_rank=run.lora_rank)
+        training = TrainingEstimator(
+            model, run.conventions, facts, train_only=run.train_only, lora_rank=run.lora_rank, dp=run.dp
+        )
     make = functools.partial(_costs, model, run.conventions, inputs.peaks.gpus, training)
     try:
         open_ids = [index for index, step in enumerate(steps) if not step.is_exact]
         dearest = make([steps[index].upper or steps[index] for index in open_ids])
         costs, times = _table_rows(steps, make(steps), dict(zip(open_ids, dearest, strict=True)))
         _check_range(costs)
-    except (ModelError, HardwareError) as error:
+    except (ModelError, HardwareError, UsageError) as error:
+        if isinstance(error, UsageError) and inputs.options.is_training_told:
+            raise
         return Costs(notices=(*notices, Notice("no_estimate", error.message, error.hint)))
     return Costs(
         tuple(row for row in costs if row[0] not in without),
@@ -118,7 +122,7 @@ def _costs(
     places = [index for index, step in enumerate(steps) if step.part in (None, FORWARD)]
     costs = dict(zip(places, _forward_costs(model, conventions, gpus, [steps[index] for index in places]), strict=True))
     if training is not None:
-        ranks = conventions.tp * conventions.pp
+        ranks = conventions.gpus
         for index, step in enumerate(steps):
             if step.part:
                 costs[index] = _training_cost(training.cost(step), costs.get(index), gpus, ranks)
@@ -161,7 +165,7 @@ def _forward_costs(
     estimator = Estimator(model, conventions)
     totals = estimator.totals(steps)
     executed = Estimator(model, attrs.evolve(conventions, count="executed", attention="full")).totals(steps)
-    ranks = conventions.tp * conventions.pp
+    ranks = conventions.gpus
     # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
     sol = {
         key: [t.sol_ns and t.sol_ns / conventions.pp for t in estimator.totals(steps, gpu)]

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 #: What the inference reads, if it is wanted.
 NEEDS = ("load.nvtx_ranges", "attribute._telling_launches")
+#: A launch takes 400 bytes; of the launches of a decode step three in a hundred tell something.
+MAX_LAUNCHES = 2_000_000
 _LAUNCHES = f"""
     SELECT {", ".join(COLUMNS)}
     FROM attribute._telling_launches
@@ -23,6 +25,9 @@ def find_phases(inputs: Inputs) -> Inference:
     """What the launches say, or nothing if nobody wants to know."""
     if not inputs.infers:
         return Inference(())
+    count = scalar(inputs.connection, "SELECT count(*) FROM attribute._telling_launches")
+    if count > MAX_LAUNCHES:
+        return Inference((), reason=f"{count:,} launches tell something, more than {MAX_LAUNCHES:,}")
     return infer([Launch(*row) for row in inputs.connection.execute(_LAUNCHES).fetchall()])
 
 

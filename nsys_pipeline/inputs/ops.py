@@ -95,7 +95,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
     gpus = list({id(gpu): gpu for gpu in inputs.peaks.gpus.values()}.values())
     gpu = gpus[0] if len(gpus) == 1 else None
     stages = conventions.pp
-    ranks = conventions.tp * stages
+    ranks = conventions.gpus
     rows: list[tuple[object, ...]] = []
     try:
         estimator = Estimator(model, conventions)

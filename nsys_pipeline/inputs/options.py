@@ -66,7 +66,8 @@ class AnalysisOptions:
 
     `keep_cold`: cold occurrences count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if
     only that it is one. `max_context`: tokens of the longest sequence that an engine takes; default what the model
-    allows. `train_only`, `lora_rank`: which weights training updates, see `model.training`.
+    allows. `train_only`, `lora_rank`: which weights training updates, see `model.training`. `dp`:
+    data-parallel ranks, each with a batch of its own.
     """
 
     model: Model | None = None
@@ -78,5 +79,11 @@ class AnalysisOptions:
     max_context: int | None = None
     train_only: str | None = None
     lora_rank: int | None = None
+    dp: int | None = None
     top_kernels: int = 5
     keep_cold: bool = False
+
+    @property
+    def is_training_told(self) -> bool:
+        """Whether somebody says which weights training updates."""
+        return self.train_only is not None or self.lora_rank is not None

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nsys_pipeline.duck import scalar
+from nsys_pipeline.duck import records
 from nsys_pipeline.nsys.diagnostics import Said, explained, no_gpu_work
 from nsys_pipeline.records import Notice
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-NEEDS = (
-    "load.api_calls", "load.devices", "load.diagnostics", "load.metadata", "load.strings", "attribute.phase_ranges",
-    "attribute.work_by_occurrence",
-)  # fmt: skip
+NEEDS = ("load.devices", "load.metadata", "attribute.process_diagnostics", "attribute.recorded_counts")
 
 
 def recording_notices(con: DuckDBPyConnection) -> list[Notice]:
     """GPU work that is missing, with the reason, and what nsys noted that touches the numbers."""
-    has_work = scalar(con, "SELECT count(*) FROM attribute.work_by_occurrence") > 0
-    launches = _launches_without_kernels(con)
+    (recorded,) = records(con, "FROM attribute.recorded_counts")
+    launches, has_work = recorded["unanswered_launches"], recorded["has_work"]
     said = _said(con, lacks_gpu_work=bool(launches) or not has_work)
     notices = []
     if launches:
@@ -36,7 +33,7 @@ def recording_notices(con: DuckDBPyConnection) -> list[Notice]:
         message, hint, reason = no_gpu_work(
             said,
             gpus=[str(name) for (name,) in con.execute("SELECT name FROM load.devices ORDER BY device_id").fetchall()],
-            api_calls=scalar(con, "SELECT count(*) FROM load.api_calls"),
+            api_calls=recorded["call_count"],
             is_cuda_traced=not kinds or any("cuda" in str(kind).lower() for (kind,) in kinds),
         )
         notices.append(Notice("no_gpu_work", f"{message}; only host times can be told", hint))
@@ -48,27 +45,7 @@ def recording_notices(con: DuckDBPyConnection) -> list[Notice]:
 
 def _said(con: DuckDBPyConnection, *, lacks_gpu_work: bool) -> list[Said]:
     """What nsys said that matters; of a process with phases and no GPU work of its own, also why it has none."""
-    rows = con.execute(
-        """
-        SELECT CASE severity WHEN 'warning' THEN 2 ELSE 3 END, message,
-            coalesce(process_id IN (SELECT process_key & 16777215 FROM attribute.phase_ranges)
-                AND process_id NOT IN (SELECT process_key & 16777215 FROM attribute.work_by_occurrence), false)
-        FROM load.diagnostics WHERE severity <> 'info' ORDER BY ALL
-        """
-    ).fetchall()
+    rows = con.execute("FROM attribute.process_diagnostics ORDER BY ALL").fetchall()
     said = explained([row[:2] for row in rows], lacks_gpu_work=lacks_gpu_work)
     of_idle = explained([row[:2] for row in rows if row[2]], lacks_gpu_work=True)
     return said + [one for one in of_idle if one.code not in {other.code for other in said}]
-
-
-def _launches_without_kernels(con: DuckDBPyConnection) -> int:
-    """Calls that launch kernels in a trace without any kernel or CUDA graph; 0 where there are some."""
-    if scalar(con, "SELECT sum(kernel_count + graph_launch_count) FROM attribute.work_by_occurrence"):
-        return 0
-    return int(
-        scalar(
-            con,
-            "SELECT count(*) FROM load.api_calls WHERE name_id IN "
-            "(SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?LaunchKernel'))",
-        )
-    )

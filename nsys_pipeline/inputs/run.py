@@ -10,7 +10,7 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
-from nsys_pipeline.errors import ModelError
+from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Notice
 
 if TYPE_CHECKING:
@@ -77,6 +77,11 @@ class RunDescription:
             return told
         return model.max_context if model is not None else None
 
+    def degree(self, name: str) -> int | None:
+        """A parallel degree that the run mark tells."""
+        told = self.fields.get(name)
+        return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
+
     def trained(self) -> tuple[str | None, int | None]:
         """Which weights training updates: an expression that finds their names, or the rank of adapters."""
         only, rank = self.fields.get("train_only"), self.fields.get("lora_rank")
@@ -107,7 +112,7 @@ class RunDescription:
 class ModelOfRun:
     """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
 
-    `is_degree_told`: the run or the user says how many GPUs share a pass.
+    `is_degree_told`: the run or the user says how many GPUs share a pass. `dp`: ranks that have batches of their own.
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
     `lora_rank`: which weights training updates, see `model.training`; None for all.
@@ -121,10 +126,11 @@ class ModelOfRun:
     notices: tuple[Notice, ...] = ()
     train_only: str | None = None
     lora_rank: int | None = None
+    dp: int | None = None
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelOfRun:
-        """The user's model, else the trace's own, if it is understood."""
+        """The user's model, else the trace's own, if it is understood. Raises UsageError for --ep without experts."""
         run, options = RunDescription.of(inputs.connection), inputs.options
         own = run.conventions(attrs.evolve(options.conventions, tp=1, pp=1))
         model = options.model
@@ -139,24 +145,23 @@ class ModelOfRun:
             # Whoever gives the format knows it.
             hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
-        notices += _spread_experts(run, model)
+        if model is not None and options.conventions.ep > 1 and not model.has_experts:
+            raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")
+        dp = options.dp or run.degree("dp")
+        notices += _spread_experts(dp, max(options.conventions.ep, run.degree("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
         conventions = run.conventions(options.conventions)
-        is_degree_told = (
-            options.is_degree_told or conventions.tp * conventions.pp > 1 or isinstance(run.fields.get("tp"), int)
-        )
-        trained = (options.train_only, options.lora_rank)
-        if trained == (None, None):
-            trained = run.trained()
-        return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices), *trained)
+        if dp and dp > 1:
+            # Each rank has tokens of its own, and on average its experts run as many.
+            conventions = attrs.evolve(conventions, ep=1)
+        is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
+        trained = (options.train_only, options.lora_rank) if options.is_training_told else run.trained()
+        return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices), *trained, dp)
 
 
-def _spread_experts(run: RunDescription, model: Model | None) -> list[Notice]:
+def _spread_experts(data: int | None, experts: int, model: Model | None) -> list[Notice]:
     """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
-    data, experts = run.fields.get("dp"), run.fields.get("ep")
-    if model is None or not model.has_experts or not isinstance(data, int) or not isinstance(experts, int):
-        return []
-    if data < 2 or experts < 2:
+    if model is None or not model.has_experts or data is None or data < 2 or experts < 2:
         return []
     return [
         Notice(
@@ -172,14 +177,16 @@ def create_model(inputs: Inputs) -> None:
     """`input.model`: one row about the model and how it is spread over GPUs; none without a model."""
     types = {
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
-        "tp": "BIGINT", "pp": "BIGINT", "told_ranks": "BIGINT", "is_degree_told": "BOOLEAN",
+        "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
+        "is_degree_told": "BOOLEAN",
         "not_counted": "VARCHAR",
     }  # fmt: skip
     run = inputs.run
     rows = []
     if model := run.model:
         dtype = run.conventions.dtype or model.dtype
-        degrees = (run.conventions.tp, run.conventions.pp, run.told_ranks, run.is_degree_told)
+        how = run.conventions
+        degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, run.is_degree_told)
         missing = ", ".join(model.left_out()) or None
         rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees, missing)]
     create_from_rows(inputs.connection, "input.model", types, rows)

@@ -153,12 +153,14 @@ class TrainingEstimator:
         *,
         train_only: str | None = None,
         lora_rank: int | None = None,
+        dp: int | None = None,
     ) -> None:
         self.model = model
         self.conventions = conventions
         self.facts = facts
         self.train_only = train_only
         self.lora_rank = lora_rank
+        self.dp = dp
 
     def cost(self, step: Step) -> TrainingCost:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
@@ -209,9 +211,10 @@ class TrainingEstimator:
         from nsys_pipeline.model.training import adamw_bytes
 
         dtype = _SCALARS.get(self.facts.scalar or "", None if self.facts.scalar else self._weight_dtype)
-        if dtype is None or self.facts.shards is None or self._trained_params is None:
+        shards = self.facts.shards or self.dp
+        if dtype is None or shards is None or self._trained_params is None:
             return None
-        return adamw_bytes(self._trained_params, dtype) // self.facts.shards
+        return adamw_bytes(self._trained_params, dtype) // shards
 
     @property
     def _weight_dtype(self) -> str | None:

@@ -56,7 +56,7 @@ def code_fingerprint() -> str:
     digest = hashlib.sha256(f"{__version__} {duckdb.__version__}".encode())
     files = [
         *sql_root().rglob("*.sql"), *package.glob("rules/*"), *package.glob("trace/*.py"),
-        *package.glob("inputs/*.py"), package / "duck.py", package / "nsys" / "clean.py",
+        *package.glob("inputs/*.py"), *package.glob("infer/*.py"), package / "duck.py", package / "nsys" / "clean.py",
         package / "nsys" / "secrets.py", package / "sqlmods.py", package / "markers.py",
     ]  # fmt: skip
     for file in sorted(files):

@@ -73,7 +73,7 @@ busy AS (
     GROUP BY ALL
 ),
 degree AS (
-    SELECT coalesce(max(tp * pp), 1) AS gpus FROM input.model
+    SELECT coalesce(max(ranks), 1) AS gpus FROM input.model
 ),
 step AS (
     SELECT

@@ -3,16 +3,19 @@
 -- half of that waiting time, or twice its fair share, is the late one. Warm-up is left out.
 -- Grain: a rank and a phase.
 -- severity: info
--- message: in {phase} the other ranks wait {at_stake_ns:ms} for {what}, which comes last to {late_count:,} of {collectives:,}
+-- message: in {phase} the other ranks wait {wait_ns:ms} for {what}, which comes last to {late_count:,} of {collectives:,}
 --   collectives
 -- hint: look at what it does before them: `llmperf sql TRACE "from ranks"`, and the budget of its GPU
--- requires: attribute.collectives, attribute.occurrences, load.ranks
+-- requires: attribute.collectives, attribute.occurrences, attribute.phase_spending, load.ranks
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
---   at_stake_ns BIGINT  Time that the others wait for it, added up over them. Unit: ns.
+--   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
+--                       all of it. Unit: ns.
+--   budget_part VARCHAR 'wait', or NULL if other work hides the waiting.
 --   what        VARCHAR The rank, or its process.
 --   late_count  BIGINT  Collectives to which it comes last.
 --   collectives BIGINT  Collectives of the phase.
+--   wait_ns     BIGINT  Time that the others wait for it. Unit: ns.
 WITH member AS (
     SELECT c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last, p.phase
     FROM attribute.collectives AS c
@@ -35,10 +38,12 @@ late AS (
     SELECT phase, last_process, count(*) AS late_count, sum(wait_ns) AS wait_ns FROM collective GROUP BY phase, last_process
 )
 SELECT
-    l.phase, l.wait_ns::BIGINT AS at_stake_ns,
-    coalesce('rank ' || r.rank, 'process ' || (l.last_process & 16777215)) AS what, l.late_count, p.collectives
+    l.phase, CASE WHEN s.wait_ns > 0 THEN least(l.wait_ns, s.wait_ns) ELSE l.wait_ns END::BIGINT AS at_stake_ns,
+    CASE WHEN s.wait_ns > 0 THEN 'wait' END AS budget_part,
+    coalesce('rank ' || r.rank, 'process ' || (l.last_process & 16777215)) AS what, l.late_count, p.collectives, l.wait_ns::BIGINT AS wait_ns
 FROM late AS l
 JOIN phase AS p USING (phase)
+LEFT JOIN attribute.phase_spending AS s ON s.phase = l.phase
 LEFT JOIN load.ranks AS r ON r.process_key = l.last_process
 -- Somebody always comes last. It matters if one rank has far more than its share of a time that matters.
 WHERE l.wait_ns >= greatest(0.5, 1.5 / p.rank_count) * p.wait_ns AND l.wait_ns >= 1000000

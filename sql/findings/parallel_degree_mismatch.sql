@@ -15,8 +15,9 @@
 --   gpu_count   BIGINT  GPUs with work.
 SELECT
     NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns,
-    concat_ws(' ', CASE WHEN m.tp > 1 THEN '--tp ' || m.tp END, CASE WHEN m.pp > 1 THEN '--pp ' || m.pp END) AS degrees,
-    m.tp * m.pp AS ranks, (SELECT count(*) FROM load.devices WHERE has_work) AS gpu_count
+    concat_ws(' ', CASE WHEN m.tp > 1 THEN '--tp ' || m.tp END, CASE WHEN m.pp > 1 THEN '--pp ' || m.pp END,
+        CASE WHEN m.ep > 1 THEN '--ep ' || m.ep END) AS degrees,
+    m.ranks, (SELECT count(*) FROM load.devices WHERE has_work) AS gpu_count
 FROM input.model AS m
-WHERE m.tp * m.pp <> m.told_ranks
-    AND (SELECT count(*) FROM load.devices WHERE has_work) BETWEEN 1 AND m.tp * m.pp - 1
+WHERE m.ranks <> m.told_ranks
+    AND (SELECT count(*) FROM load.devices WHERE has_work) BETWEEN 1 AND m.ranks - 1

@@ -1,7 +1,7 @@
 -- Latency of requests of one kind, warm-up and cold ones left out; those that an engine served are one kind.
 -- A percentile of fewer values than it takes to tell it from the largest (10 for the 90th, 100 for the 99th) is NULL.
 -- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one; 'served' for an engine's.
--- requires: views.requests, views.served_requests
+-- requires: views._measured_requests
 -- columns:
 --   shape    VARCHAR  Shape of the prompt, all of its chunks: batch x prompt tokens.
 --   requests BIGINT   Requests.
@@ -15,24 +15,15 @@
 --   tpot_p99_ns BIGINT  99th percentile. Unit: ns.
 --   tpot_sd_ns  BIGINT  Its sample standard deviation, NULL for a single request and for an
 --                       engine's, which are no repeats of each other. Unit: ns.
-WITH request AS (
-    SELECT
-        shape, CASE WHEN NOT is_ttft_cold THEN ttft_ns END AS ttft_ns, CASE WHEN NOT is_tpot_cold THEN tpot_ns END AS tpot_ns,
-        true AS is_repeated
-    FROM views.requests
-    WHERE NOT is_warmup AND NOT (is_ttft_cold AND (is_tpot_cold OR decode_steps = 0))
-    UNION ALL
-    SELECT 'served', ttft_ns, tpot_ns, false FROM views.served_requests WHERE NOT is_warmup AND NOT is_cold
-)
 SELECT
     shape, count(*) AS requests,
     quantile_cont(ttft_ns, 0.5)::BIGINT AS ttft_p50_ns,
     CASE WHEN count(ttft_ns) >= 10 THEN quantile_cont(ttft_ns, 0.9)::BIGINT END AS ttft_p90_ns,
     CASE WHEN count(ttft_ns) >= 100 THEN quantile_cont(ttft_ns, 0.99)::BIGINT END AS ttft_p99_ns,
-    CASE WHEN is_repeated THEN stddev_samp(ttft_ns)::BIGINT END AS ttft_sd_ns,
+    CASE WHEN NOT is_served THEN stddev_samp(ttft_ns)::BIGINT END AS ttft_sd_ns,
     quantile_cont(tpot_ns, 0.5)::BIGINT AS tpot_p50_ns,
     CASE WHEN count(tpot_ns) >= 10 THEN quantile_cont(tpot_ns, 0.9)::BIGINT END AS tpot_p90_ns,
     CASE WHEN count(tpot_ns) >= 100 THEN quantile_cont(tpot_ns, 0.99)::BIGINT END AS tpot_p99_ns,
-    CASE WHEN is_repeated THEN stddev_samp(tpot_ns)::BIGINT END AS tpot_sd_ns
-FROM request
-GROUP BY shape, is_repeated
+    CASE WHEN NOT is_served THEN stddev_samp(tpot_ns)::BIGINT END AS tpot_sd_ns
+FROM views._measured_requests
+GROUP BY shape, is_served

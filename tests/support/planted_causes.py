@@ -6,7 +6,7 @@ changes one thing about it. Times are ns. `random` varies counts and lengths, no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -17,14 +17,17 @@ STEPS, STEP_KERNELS = 6, 20
 SEEDS = 3
 US = 1_000
 GEMM = "nvjet_sm90_tst_64x8_64x16_2x1_v_bz_TNT"
+COPY, SMALL, SOFTMAX = "CatArrayBatchedCopy", "elementwise_kernel", "softmax_warp_forward"
+ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 
 
 class Loop:
     """A thread that launches and a GPU that works in order, each with its own clock."""
 
-    def __init__(self, random: Random) -> None:
-        self.trace = TraceBuilder().gpu()
-        self.main: ThreadBuilder = self.trace.process().thread()
+    def __init__(self, random: Random, trace: TraceBuilder | None = None, device: int = 0) -> None:
+        self.trace = (TraceBuilder() if trace is None else trace).gpu(device)
+        self.device = device
+        self.main: ThreadBuilder = self.trace.process(100 + device).thread()
         self.random = random
         self.host_ns = 1_000
         self.gpu_ns = 0
@@ -38,9 +41,34 @@ class Loop:
     ) -> None:
         """A launch, and a kernel that starts when the GPU is free."""
         start = max(self.gpu_ns, self.host_ns + call_ns + latency_ns)
-        self.main.launch(self.host_ns, until=self.host_ns + call_ns, gpu=(start, start + ns), name=name, **more)
+        self.main.launch(
+            self.host_ns, until=self.host_ns + call_ns, gpu=(start, start + ns), name=name, device=self.device, **more
+        )
         self.host_ns += call_ns + US
         self.gpu_ns = start + ns
+
+    def copy(self, ns: int, *, pageable: bool) -> None:
+        """A copy to the GPU; from pageable memory the call returns when it is done."""
+        start = max(self.gpu_ns, self.host_ns + 5 * US)
+        until = start + ns if pageable else self.host_ns + 4 * US
+        correlation = self.main.call(self.host_ns, until=until, api="cudaMemcpyAsync_v3020")
+        kind = 0 if pageable else 1
+        self.main.process.memcpy(
+            (start, start + ns), correlation=correlation, size_bytes=ns, device=self.device, srcKind=kind
+        )
+        self.host_ns, self.gpu_ns = until + US, start + ns
+
+    def graph(self, lengths: Sequence[int], name: str) -> None:
+        """A CUDA graph of kernels that follow each other without a gap."""
+        correlation = self.main.call(self.host_ns, until=self.host_ns + 10 * US, api="cudaGraphLaunch_v10000")
+        at = max(self.gpu_ns, self.host_ns + 12 * US)
+        for node, ns in enumerate(lengths):
+            self.main.process.kernel(
+                (at, at + ns), correlation=correlation, name=name, device=self.device, graphNodeId=1 << 32 | node
+            )
+            at += ns
+        self.host_ns += 11 * US
+        self.gpu_ns = at
 
     def synchronize(self, api: str = "cudaStreamSynchronize_v3020") -> None:
         """The host waits for the GPU."""
@@ -95,9 +123,164 @@ def slow_launches(random: Random) -> TraceBuilder:
     return Loop(random).steps(body)
 
 
+def loading(random: Random) -> TraceBuilder:
+    """A library that each step loads."""
+
+    def body(loop: Loop) -> None:
+        for _ in range(STEP_KERNELS):
+            loop.kernel(random.randrange(80, 120) * US)
+        loop.synchronize()
+        loop.call(random.randrange(300, 500) * US, "cuLibraryLoadData")
+
+    return Loop(random).steps(body)
+
+
+def allocating(random: Random) -> TraceBuilder:
+    """Memory that each step frees and allocates."""
+
+    def body(loop: Loop) -> None:
+        for _ in range(STEP_KERNELS):
+            loop.kernel(random.randrange(80, 120) * US)
+        loop.synchronize()
+        loop.call(random.randrange(150, 250) * US, "cudaFree_v3020")
+        loop.call(random.randrange(150, 250) * US, "cudaMalloc_v3020")
+
+    return Loop(random).steps(body)
+
+
+def item_in_the_loop(random: Random) -> TraceBuilder:
+    """A value that is read from the GPU after every other kernel, as `.item()` does."""
+
+    def body(loop: Loop) -> None:
+        for index in range(STEP_KERNELS):
+            loop.kernel(random.randrange(80, 120) * US)
+            if index % 2:
+                loop.synchronize()
+                loop.python(random.randrange(15, 20) * US)
+
+    return Loop(random).steps(body)
+
+
+def pageable_inputs(random: Random) -> TraceBuilder:
+    """Inputs that each step copies from pageable memory: the call returns when the copy is done."""
+
+    def body(loop: Loop) -> None:
+        for _ in range(STEP_KERNELS):
+            loop.kernel(random.randrange(80, 120) * US)
+        loop.copy(random.randrange(400, 600) * US, pageable=True)
+
+    return Loop(random).steps(body)
+
+
+def pinned_inputs(random: Random) -> TraceBuilder:
+    """The same from pinned memory, and short."""
+
+    def body(loop: Loop) -> None:
+        for _ in range(STEP_KERNELS):
+            loop.kernel(random.randrange(80, 120) * US)
+        loop.copy(random.randrange(5, 10) * US, pageable=False)
+
+    return Loop(random).steps(body)
+
+
+def named(name: str, ns: int, every: int) -> Callable[[Random], TraceBuilder]:
+    """A loop in which one of `every` kernels is called `name` and takes about `ns`."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for index in range(STEP_KERNELS * every):
+                is_named = index % every == 0
+                length = ns if is_named else 100 * US
+                loop.kernel(random.randrange(8 * length // 10, 12 * length // 10), name if is_named else GEMM)
+
+        return Loop(random).steps(body)
+
+    return make
+
+
+def small(random: Random) -> TraceBuilder:
+    """A CUDA graph of many short kernels."""
+
+    def body(loop: Loop) -> None:
+        loop.graph([random.randrange(2_000, 4_000) for _ in range(20 * STEP_KERNELS)], SMALL)
+        loop.kernel(random.randrange(80, 120) * US)
+
+    return Loop(random).steps(body)
+
+
+def eager_attention(random: Random) -> TraceBuilder:
+    """Products, softmax and products in each layer, and no kernel that is called attention."""
+
+    def body(loop: Loop) -> None:
+        for _ in range(STEP_KERNELS):
+            loop.kernel(random.randrange(80, 120) * US)
+            loop.kernel(random.randrange(80, 120) * US, SOFTMAX)
+            loop.kernel(random.randrange(80, 120) * US)
+            loop.kernel(random.randrange(80, 120) * US, "ampere_bf16_s16816gemm_bf16_128x64_ldg8_f2f_stages_64x4_tn")
+
+    return Loop(random).steps(body)
+
+
+def rank_in_a_ring(random: Random) -> TraceBuilder:
+    """Two ranks that only communicate for a while in each step, and come at the same time."""
+    loops = []
+    lengths = [random.randrange(80, 120) * US for _ in range(STEP_KERNELS)]
+    trace = None
+    for device in range(2):
+        loop = Loop(random, trace, device)
+        trace = loop.trace
+        loops.append(loop)
+
+        def body(loop: Loop) -> None:
+            for index, length in enumerate(lengths):
+                loop.kernel(length)
+                if index % 2:
+                    loop.kernel(100 * US, ALL_REDUCE)
+
+        loop.steps(body)
+    return loops[0].trace
+
+
+def late_rank(random: Random) -> TraceBuilder:
+    """Two ranks that communicate after each kernel; those of one take twice as long, so that the other one waits."""
+    lengths = [random.randrange(160, 240) * US for _ in range(STEP_KERNELS)]
+    loops = [Loop(random)]
+    loops.append(Loop(random, loops[0].trace, 1))
+    for _ in range(STEPS):
+        starts = [loop.host_ns for loop in loops]
+        for index, length in enumerate(lengths):
+            for loop in loops:
+                loop.kernel(length // (2 - loop.device))
+            if index % 2:
+                done = max(loop.gpu_ns for loop in loops) + 20 * US
+                for loop in loops:
+                    loop.kernel(done - loop.gpu_ns, ALL_REDUCE)
+        for loop, start in zip(loops, starts, strict=True):
+            loop.main.push(start, loop.host_ns, "decode")
+            loop.host_ns += 2 * US
+    return loops[0].trace
+
+
 #: Planted cause → the trace that has it, and the finding that a reader should see first; None: no finding at all.
 CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "nothing": (healthy, None),
     "slow host code": (slow_host, "host_bound_steps"),
     "slow launching calls": (slow_launches, "launch_bound_steps"),
-}
+    "a library loaded in each step": (loading, "loading_in_steps"),
+    "memory allocated in each step": (allocating, "allocations_in_steps"),
+    "`.item()` in the loop": (item_in_the_loop, "synchronizing_calls"),
+    "pageable inputs": (pageable_inputs, "pageable_copies"),
+    "pinned inputs": (pinned_inputs, None),
+    "casts beside products": (named(COPY, 60 * US, 2), "copying_kernels"),
+    "a few casts": (named(COPY, 10 * US, 10), None),
+    "short kernels": (small, "small_kernels"),
+    "fp32 products": (named("ampere_sgemm_128x64_tn", 300 * US, 2), "gemms_without_tensor_cores"),
+    "TF32 products": (named("sm80_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize128x128x16", 300 * US, 2), None),
+    "an odd vocabulary": (
+        named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align1", 300 * US, 4), "unaligned_gemms",
+    ),
+    "aligned products": (named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align8", 300 * US, 4), None),
+    "eager attention": (eager_attention, "eager_attention"),
+    "exposed communication": (rank_in_a_ring, "exposed_communication"),
+    "a slow rank": (late_rank, "late_rank"),
+}  # fmt: skip

@@ -81,5 +81,7 @@ SELECT
     start_ns, op_id
 FROM counted
 WHERE role NOT IN ('gemm', 'activation')
+    -- Not the copies of a thread that loads data.
+    AND global_tid IN (SELECT global_tid FROM launch WHERE role NOT IN ('gemm', 'activation', 'to_host', 'to_device'))
 UNION ALL
 SELECT process_key, global_tid, start_ns, end_ns, 'call', NULL, false, 0, 0, 0, 0, 0, NULL, NULL FROM last_call

@@ -1,6 +1,6 @@
--- How the GPU work of each phase is launched, warm-up left out.
+-- How the GPU work of each phase is launched, warm-up and cold occurrences left out.
 -- Grain: phase.
--- requires: attribute.work_by_occurrence, attribute.phase_ranges
+-- requires: attribute.work_by_occurrence, attribute.occurrences
 -- columns:
 --   phase       VARCHAR Name of the phase.
 --   per_step    DOUBLE  Launching calls of an occurrence, on average.
@@ -10,6 +10,6 @@ SELECT
     p.phase, sum(w.launch_call_count) / count(DISTINCT w.occurrence_id) AS per_step,
     sum(w.kernel_count + w.memcpy_count + w.memset_count) >= 4 * sum(w.launch_call_count)
         OR 2 * sum(w.graph_launch_count) >= sum(w.launch_call_count) AS uses_graphs
-FROM attribute.work_by_occurrence AS w JOIN attribute.phase_ranges AS p USING (occurrence_id)
-WHERE NOT p.is_warmup
+FROM attribute.work_by_occurrence AS w JOIN attribute.occurrences AS p USING (occurrence_id)
+WHERE p.is_measured
 GROUP BY p.phase

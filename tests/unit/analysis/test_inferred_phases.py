@@ -10,6 +10,7 @@ import pytest
 
 from nsys_pipeline import open as open_trace_of
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import inferred
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.real_traces import unpack_by_name
@@ -84,6 +85,16 @@ def test_no_infer_leaves_all_work_outside(unmarked: Path) -> None:
     assert report.unattributed.kernel_count == 150
     (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
     assert finding.message == "the trace has no NVTX ranges, so all work is in no phase"
+
+
+def test_more_launches_than_memory_holds_are_not_looked_at(unmarked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inferred, "MAX_LAUNCHES", 20)
+    with open_trace(unmarked, TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace)
+
+    assert report.phases == []
+    (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
+    assert "50 launches tell something, more than 20" in finding.message
 
 
 def test_the_cache_keeps_what_was_inferred(unmarked: Path) -> None:

@@ -56,9 +56,34 @@ def test_too_few_steps_and_uneven_ones_are_none() -> None:
     assert infer(merged(*trained(8, uneven=True))).phases == ()
 
 
+def test_gradients_that_add_up_are_several_passes_of_a_step() -> None:
+    lane = Lane()
+    for _ in range(4):
+        for _ in range(3):
+            lane.add("lookup", 1).layer(64, tile=64).add("loss", 4).add("backward", 5).add("backward", 6)
+        lane.add("optimizer", 8)
+    found = infer(lane.launches).phases
+    assert [one.phase for one in found] == [*["forward", "backward"] * 3, "optimizer"] * 4
+    assert all(before.end_ns < after.start_ns for before, after in pairwise(found))
+
+
+def test_passes_of_a_pipeline_that_interleave_are_none() -> None:
+    lane = Lane()
+    for _ in range(5):
+        for role in ("loss", "backward", "loss", "backward"):
+            lane.layer(64, tile=64).add(role, 5)
+        lane.add("optimizer", 8)
+    assert infer(lane.launches).phases == ()
+
+
+def test_generation_with_foreach_kernels_is_generation() -> None:
+    lane = Lane().add("optimizer", 8).request(500, 8)
+    assert Counter(one.phase for one in infer(lane.launches).phases) == {"prefill": 1, "decode": 8}
+
+
 def test_optimizer_kernels_alone_are_no_training() -> None:
     lane = Lane()
     for _ in range(9):
         lane.add("lookup", 1).layer(64, tile=64).add("optimizer", 8)
     found = infer(lane.launches)
-    assert (found.phases, found.reason) == ((), "0 training steps, fewer than 3")
+    assert (found.phases, found.reason) == ((), "no sampling that would end a step")

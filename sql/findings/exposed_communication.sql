@@ -1,0 +1,29 @@
+-- Time in which a GPU only communicates, and no rank is late: nothing else runs beside it.
+-- A tenth of the phase's time.
+-- Grain: phase.
+-- severity: info
+-- message: in {place} GPUs do nothing but communicate {share:%} of the time{told}
+-- hint: overlap communication with computing (another stream, bucketed gradients), send less (bf16, fewer and larger messages), or
+--   split the model among fewer GPUs; the class `transfer` of `time_budget` shows the effect
+-- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges
+-- columns:
+--   phase       VARCHAR The phase, NULL outside every phase.
+--   at_stake_ns BIGINT  Time of the class. Unit: ns.
+--   budget_part VARCHAR 'transfer'.
+--   place       VARCHAR The phase in a sentence.
+--   share       DOUBLE  at_stake_ns of the measured time of the phase.
+--   told        VARCHAR What cannot be seen in a trace of one GPU; else ''.
+WITH gpu AS (
+    SELECT p.phase, count(DISTINCT t.device_id) AS gpus
+    FROM attribute.occurrence_times AS t LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE t.class = 'transfer'
+    GROUP BY p.phase
+)
+SELECT
+    s.phase, s.transfer_ns AS at_stake_ns, 'transfer' AS budget_part, s.place, s.transfer_ns / s.phase_ns AS share,
+    CASE
+        WHEN g.gpus = 1 THEN ', or wait for a rank that is not in the trace: `llmperf analyze` of a directory reads all ranks'
+        ELSE ''
+    END AS told
+FROM attribute.phase_spending AS s JOIN gpu AS g ON g.phase IS NOT DISTINCT FROM s.phase
+WHERE s.transfer_ns >= s.phase_ns / 10 AND s.transfer_ns >= s.least_ns
