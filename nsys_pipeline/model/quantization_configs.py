@@ -295,7 +295,11 @@ def _group_format(f: Fields) -> q.Format | None:
     bits, is_float = weights.integer("num_bits", default=8), weights.text("type", default="int") == "float"
     if bits > 16:
         raise weights.wrong("num_bits", f"is {bits}; weights have at most 16")
-    strategy = weights.text("strategy", default="channel")
+    # As compressed-tensors itself fills it in.
+    filled_in = (
+        "group" if weights.opt_int("group_size") else "tensor" if weights.get("group_size") is None else "channel"
+    )
+    strategy = weights.text("strategy", default=filled_in)
     block = (1, 0)
     if strategy in ("group", "tensor_group"):
         block = (1, weights.integer("group_size"))

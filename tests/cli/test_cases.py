@@ -12,6 +12,7 @@ import pytest
 
 import nsys_pipeline
 from tests.cli.run import run
+from tests.support.trace_builder import TraceBuilder
 
 CASES = Path(__file__).parent.parent / "cases"
 
@@ -171,3 +172,19 @@ def test_a_malformed_expression_is_a_usage_error(capsys: pytest.CaptureFixture[s
 
     assert (code, out) == (2, "")
     assert "error: `(` is no regular expression" in err
+
+
+def test_warm_up_by_start_and_end_ranges_is_warm_up(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().start_end(0, 100_000, "warmup").start_end(50_000, 200_000, "CUDA graph warmup")
+    for at in (10_000, 60_000, 150_000, 300_000):
+        main.push(at, at + 9_000, "prefill").launch(at + 100, gpu=(at + 1_000, at + 3_000))
+    main.start_end(400_000, 500_000, "warmup").launch(410_000, gpu=(420_000, 430_000))
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    code, out, _ = run(capsys, "analyze", path, "--format", "json", "--no-cache")
+
+    assert code == 0
+    found = {one["name"]: (one["occurrences"], one["warmup_occurrences"]) for one in json.loads(out)["phases"]}
+    assert found == {"prefill": (4, 3), "warmup": (1, 1)}
+    assert json.loads(out)["unattributed"]["kernel_count"] == 0

@@ -660,3 +660,16 @@ def test_a_rank_whose_trace_is_cut_is_named(tmp_path: Path) -> None:
     assert left_out.severity == "error"
     assert left_out.message.startswith("the trace of rank 1 is left out: ")
     assert report.totals.kernel_count == 1
+
+
+def test_warm_up_of_another_thread_is_told(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread().push(0, 1_000, "warmup")
+    worker = process.thread(222).push(100, 200, "prefill").launch(110, gpu=(120, 130))
+    worker.push(2_000, 2_100, "prefill").launch(2_010, gpu=(2_020, 2_030))
+
+    (found,) = findings(trace, tmp_path)["warmup_of_another_thread"]
+
+    assert (found.phase, found.at_stake_ns) == ("prefill", 100)
+    assert found.message.startswith("1 of the ranges of prefill")

@@ -34,14 +34,14 @@ named twice a foreign range is no phase while a push/pop range of our own domain
 recomputed  a ``forward`` is no phase while a push/pop ``backward`` is open on its thread, nor on a thread whose phases
             by name are all ``forward``, each enclosed by a push/pop ``backward`` of the process.
 loop        a range is no phase that encloses another push/pop range of the same phase on its thread.
-warmup      a push/pop warm-up range in which no phase of its thread starts is a phase ``warmup``, unless it is inside
-            such a range.
+warmup      a warm-up range in which no phase of its thread starts is a phase ``warmup``, unless it is inside such a
+            range.
 container   a foreign ``step`` in which another phase of its thread starts. Its wall time leaves out the phases inside.
             If no container of its name has work, all of them do not count.
 session     ends at ANALYSIS_DETAILS.duration, since events count from its start (startTime and stopTime are on another
             clock), or with the last event if that is later.
 reason      when there is no phase: ``no_range`` when no range of either kind is open on the thread, else ``no_phase``.
-warm-up     a phase range is warm-up when a push/pop range ``warmup`` of domain llmperf, or of the default domain, is
+warm-up     a phase range is warm-up when a range ``warmup`` of domain llmperf, or of the default domain, is
             open on its thread when it starts, and when it is one.
 
 A GRAPH_TRACE row whose launch also has node rows (same process and correlationId, graphNodeId set) does not count.
@@ -146,7 +146,7 @@ class Range:
     @property
     def is_warmup(self) -> bool:
         """Whether it marks warm-up."""
-        if not self.push_pop or self.text is None or self.domain in LIBRARY_DOMAINS:
+        if self.text is None or self.domain in LIBRARY_DOMAINS:
             return False
         if self.domain == OWN_DOMAIN:
             return self.text == WARMUP

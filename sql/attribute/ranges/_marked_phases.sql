@@ -37,7 +37,7 @@ occurrence AS (
         false AS is_warmup
     FROM step
     UNION ALL
-    SELECT range_id, 'warmup', 'push_pop', process_key, global_tid, start_ns, end_ns, is_closed, false, NULL, true
+    SELECT range_id, 'warmup', kind, process_key, global_tid, start_ns, end_ns, is_closed, false, NULL, true
     FROM attribute._warmup_phases
     WHERE NOT (SELECT is_forced FROM attribute.inference)
     UNION ALL

@@ -145,6 +145,19 @@ def test_roles_follow_targets_and_lists_of_ignored_modules(config: dict[str, obj
     assert roles(config) == expected
 
 
+@pytest.mark.parametrize(
+    ("told", "strategy"),
+    [({"group_size": 32}, "group"), ({}, "tensor"), ({"group_size": -1}, "channel"), ({"group_size": None}, "tensor")],
+)
+def test_scales_that_compressed_tensors_leaves_out_are_as_it_fills_them_in(told: dict[str, Any], strategy: str) -> None:
+    def stored(weights: dict[str, Any]) -> int:
+        groups = {"g": {"weights": {"num_bits": 4, "type": "int"} | weights, "targets": ["Linear"]}}
+        config = {"quant_method": "compressed-tensors", "config_groups": groups}
+        return decode(llama(quantization_config=config), 5).weight_bytes
+
+    assert stored(told) == stored(told | {"strategy": strategy})
+
+
 def test_products_run_in_the_format_of_both_operands() -> None:
     nvfp4 = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
     assert set(decode(llama(quantization_config=nvfp4), 5).flops_by_dtype) == {"bf16", "fp4"}
