@@ -19,21 +19,22 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from nsys_pipeline.analyze import analyze  # noqa: E402
+from nsys_pipeline.inputs import AnalysisOptions  # noqa: E402
 from nsys_pipeline.records import Finding, Report  # noqa: E402
 from nsys_pipeline.report.numbers import milliseconds  # noqa: E402
 from nsys_pipeline.report.phrases import OUTSIDE  # noqa: E402
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
-from tests.support.planted_causes import CAUSES, SEEDS  # noqa: E402
+from tests.support.planted_causes import CAUSES, SEEDS, options_of  # noqa: E402
 from tests.support.real_traces import NAMES, SUFFIX, TRACES  # noqa: E402
 
 DOCUMENT = ROOT / "docs" / "verdicts.md"
 SINGLE_GPU = tuple(name for name in NAMES if "x2_" not in name)
 
 
-def report_of(path: Path) -> Report:
+def report_of(path: Path, options: AnalysisOptions | None = None) -> Report:
     """The report of `path`, nothing cached."""
     with open_trace(path, TraceOptions(use_cache=False)) as trace:
-        return analyze(trace)
+        return analyze(trace, options)
 
 
 def planted_table() -> list[str]:
@@ -45,7 +46,7 @@ def planted_table() -> list[str]:
             told[planted] = Counter()
             for seed in range(SEEDS):
                 path = make(Random(f"{planted} {seed}")).write(Path(folder) / f"{len(told)}-{seed}.sqlite")
-                causes = [cause.code for cause in report_of(path).causes]
+                causes = [cause.code for cause in report_of(path, options_of(planted)).causes]
                 told[planted].update(set(causes))
                 first[planted] += bool(expected) and causes[:1] == [expected]
     return planted_lines(told, first)

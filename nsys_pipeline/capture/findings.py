@@ -49,7 +49,7 @@ _NO_RANGES_WITH_AUTO = (
 
 @attrs.frozen
 class Finding:
-    """One thing to know about a capture. `severity` is info, warning or error; `code` is stable."""
+    """One thing to know about a capture. `severity` and `code` are those of docs/findings.md; a code is stable."""
 
     code: str
     severity: str
@@ -99,7 +99,7 @@ def inspect_trace(
     found = _absent(counts, phases, wanted, auto=auto)
     if lacks_gpu_work:
         message, hint, reason = no_gpu_work(said, gpus=gpus, api_calls=counts["api_calls"])
-        found.insert(0, Finding("no-gpu-work", "warning", message, hint))
+        found.insert(0, Finding("no_gpu_work", "warning", message, hint))
         said = [one for one in said if one != reason]
     found += [Finding(one.code, one.severity, one.message, one.hint) for one in said]
     return TraceContents(counts, phases, tuple(found))
@@ -155,7 +155,7 @@ def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str], *,
     if "nvtx" in wanted and not counts["nvtx_events"]:
         found.append(
             Finding(
-                "no-nvtx",
+                "no_nvtx",
                 "warning",
                 "no NVTX range was recorded, so there are no phases",
                 _NO_RANGES_WITH_AUTO if auto else _NO_RANGES,
@@ -164,7 +164,7 @@ def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str], *,
     elif "nvtx" in wanted and not set(phases) - {"warmup", "request"}:
         found.append(
             Finding(
-                "no-phases",
+                "no_phases",
                 "warning",
                 "ranges were recorded, but none is called prefill, decode, forward, backward or mixed",
                 "name yours with `llmperf analyze --phase NAME=REGEX`",
@@ -173,7 +173,7 @@ def _absent(counts: dict[str, int], phases: dict[str, int], wanted: set[str], *,
     if "gpu-metrics" in wanted and not counts["gpu_metric_samples"]:
         found.append(
             Finding(
-                "no-gpu-metrics",
+                "no_gpu_metrics",
                 "warning",
                 "no GPU metrics were recorded",
                 "they need root or the counter permission: see `llmperf doctor`",

@@ -28,7 +28,7 @@ def secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports
             unsafe = sorted({*unsafe, *(report.name for report in reports)})
         return [
             Finding(
-                "secret-in-trace",
+                "secret_in_trace",
                 "warning",
                 "; ".join(parts),
                 f"the workload printed it or has it on its command line: do not share {_listed(unsafe, 'or')}",
@@ -38,7 +38,7 @@ def secrets_left(plan: CapturePlan, nsys: Nsys, directory: RunDirectory, reports
         return []
     return [
         Finding(
-            "environment-in-report",
+            "environment_in_report",
             "warning",
             f"{environment} (the exported trace is clean)",
             "share the .sqlite instead of the .nsys-rep",

@@ -14,7 +14,7 @@ from nsys_pipeline.capture.ranks import started_ranks
 from nsys_pipeline.capture.rundir import LOG_NAME, REPORT_STEM, RunDirectory
 from nsys_pipeline.capture.session import Outcome
 
-_CODE = "rank-without-report"
+_CODE = "rank_without_report"
 
 
 @attrs.frozen

@@ -280,7 +280,7 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
     elif outcome.stopped == "load" and status != 0:
         found.append(
             Finding(
-                "load-failed",
+                "load_failed",
                 "error",
                 f"the load on the server ended with status {status}",
                 f"its output is in `{directory.path / LOAD_LOG_NAME}`",
@@ -290,7 +290,7 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
         first = f" ({failure})" if (failure := first_failure(outcome.lines)) else ""
         found.append(
             Finding(
-                "workload-failed",
+                "workload_failed",
                 "error",
                 f"the workload ended with status {status}{first}; the trace covers it up to there",
                 f"its output is in `{directory.path / LOG_NAME}`",
@@ -300,7 +300,7 @@ def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) 
     if restarts:
         often = f" {restarts} times" if restarts > 1 else ""
         said = f"the launcher started its ranks again{often}: each trace is of a rank's last attempt"
-        found.append(Finding("ranks-restarted", "warning", said))
+        found.append(Finding("ranks_restarted", "warning", said))
     if outcome.driver_error is not None:
         found.append(Finding("server", "error", outcome.driver_error.message, outcome.driver_error.hint))
     return found

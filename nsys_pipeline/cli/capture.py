@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 _ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "jinja2", "polars", "rich")
 # What the report of the analysis says itself.
-_REPORTED_BY_ANALYSIS = ("no-gpu-work", "no-nvtx", "no-phases")
+_REPORTED_BY_ANALYSIS = ("no_gpu_work", "no_nvtx", "no_phases")
 _SHOWN_LINES = 6
 
 
@@ -104,7 +104,7 @@ def _finish(result: CaptureResult, options: CaptureOptions, *, is_auto: bool = F
     """Tell what was found, analyze the traces, and pass the workload's status on."""
     analyze = options.analyze and bool(not result.exit_status or result.phases or result.counts["kernels"])
     # With `--auto` the capture knows better than the analysis why there are no ranges.
-    reported = tuple(code for code in _REPORTED_BY_ANALYSIS if not (is_auto and code == "no-nvtx"))
+    reported = tuple(code for code in _REPORTED_BY_ANALYSIS if not (is_auto and code == "no_nvtx"))
     _tell(result, left_out=reported if analyze else ())
     if analyze:
         _analyze(result)
@@ -202,7 +202,7 @@ def _tell(result: CaptureResult, *, left_out: tuple[str, ...]) -> None:
     for finding in sorted(result.findings, key=lambda finding: finding.severity != "error"):
         if finding.severity != "info" and finding.code not in left_out:
             sys.stderr.write(_finding_text(finding))
-        if finding.code in ("workload-failed", "timeout", "interrupted"):
+        if finding.code in ("workload_failed", "timeout", "interrupted"):
             sys.stderr.writelines(f"  | {printable(line)}\n" for line in _last_lines(result.run_dir / "workload.log"))
     sys.stderr.write(f"run directory: {result.run_dir}\n")
 

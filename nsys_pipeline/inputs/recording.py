@@ -39,7 +39,7 @@ def recording_notices(con: DuckDBPyConnection) -> list[Notice]:
         notices.append(Notice("no_gpu_work", f"{message}; only host times can be told", hint))
         said = [one for one in said if one != reason]
     # Events that "might" be missing are told here, where nobody can look at the program that was recorded.
-    told = [one for one in said if one.severity != "info" or one.code == "events-incomplete"]
+    told = [one for one in said if one.severity != "info" or one.code == "events_incomplete"]
     return notices + [Notice("nsys_diagnostic", one.message, one.hint) for one in told]
 
 

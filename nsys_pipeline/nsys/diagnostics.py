@@ -42,14 +42,14 @@ def _known(pattern: str, code: str, level: str, meaning: str, hint: str, **more:
 _KNOWN = (
     _known(
         r"NVTX payload extension is incompatible",
-        "nvtx-incompatible",
+        "nvtx_incompatible",
         "error",
         "the `nvtx` package of the workload is too new for this nsys: its ranges were lost",
         "pip install nvtx==0.2.11 in the workload's environment, or use Nsight Systems 2025.3 or newer",
     ),
     _known(
         r"Cannot find string for an exterior index",
-        "ranges-break-import",
+        "ranges_break_import",
         "error",
         "nsys lost the CUDA events of the process over NVTX ranges that it cannot read, as XLA makes them",
         "record JAX and other XLA programs with `--nsys-arg=--nvtx-domain-exclude=TSL`",
@@ -57,7 +57,7 @@ _KNOWN = (
     ),
     _known(
         r"Installed CUDA driver version \(([\d.]+)\) is not supported by this build",
-        "driver-newer",
+        "driver_newer",
         "warning",
         "the CUDA driver is newer than nsys knows; what it recorded is usually complete",
         "a newer Nsight Systems removes the doubt",
@@ -65,7 +65,7 @@ _KNOWN = (
     ),
     _known(
         r"MULTIPLE_SUBSCRIBERS|another (?:profil|tool)\w* .*(?:attached|subscrib|using CUPTI)",
-        "other-profiler",
+        "other_profiler",
         "warning",
         "another profiler has the interface that nsys traces CUDA with",
         "turn the other one off (torch.profiler, DCGM, ncu), one at a time can record",
@@ -73,7 +73,7 @@ _KNOWN = (
     ),
     _known(
         r"CUDA profiling might have not been started correctly",
-        "cuda-not-started",
+        "cuda_not_started",
         "warning",
         "nsys could not start to trace CUDA in a process",
         "see whether the driver is newer than nsys, whether the process may use the GPU, and whether another profiler "
@@ -83,7 +83,7 @@ _KNOWN = (
     ),
     _known(
         r"Not all (?:NVTX|CUDA|OS runtime libraries) events might have been collected",
-        "events-incomplete",
+        "events_incomplete",
         # A process that only execs another one leaves it behind, so that it alone is no warning.
         "info",
         "nsys may not have collected every event",
@@ -91,14 +91,14 @@ _KNOWN = (
     ),
     _known(
         r"dropped|buffer.*(?:overflow|full)|lost",
-        "events-dropped",
+        "events_dropped",
         "warning",
         "nsys dropped events",
         "capture a shorter part (`--duration`, `--capture-range`) or fewer traces",
     ),
     _known(
         r"NotInitializedException|Error when processing events",
-        "importer-mismatch",
+        "importer_mismatch",
         "warning",
         "the importer could not read every event: the capture is newer than the importer, or damaged",
         "run the nsys that belongs to the importer (`llmperf doctor` shows both)",
@@ -109,7 +109,10 @@ _KNOWN = (
 
 @attrs.frozen
 class Said:
-    """One thing that nsys said. `code` tells what it means, "nsys" where that is not known; then there is no `hint`."""
+    """One thing that nsys said.
+
+    `code` tells what it means, "nsys_diagnostic" where that is not known; then there is no `hint`.
+    """
 
     code: str
     severity: str
@@ -138,7 +141,7 @@ def explained(diagnostics: Iterable[tuple[int, str]], *, lacks_gpu_work: bool) -
         known = next((one for one in _KNOWN if one.pattern.search(text)), None)
         if known is None:
             level = "error" if severity > _WARNING else "warning" if lacks_gpu_work else "info"
-            found.setdefault(text, Said("nsys", level, text))
+            found.setdefault(text, Said("nsys_diagnostic", level, text))
         elif lacks_gpu_work or not known.only_then:
             said = Said(known.code, known.level, text, known.meaning, known.hint, known.costs_gpu_work)
             found.setdefault(known.code, said)
@@ -156,7 +159,7 @@ def no_gpu_work(
     if not is_cuda_traced:
         return f"{message}: nsys was not told to trace CUDA", "record again with `--trace cuda,nvtx`", None
     reason = next((one for one in said if one.costs_gpu_work), None)
-    if not gpus and not api_calls and (reason is None or reason.code == "cuda-not-started"):
+    if not gpus and not api_calls and (reason is None or reason.code == "cuda_not_started"):
         noted = f" (nsys: {reason.text})" if reason else ""
         return (
             f"{message}: no process made a CUDA call, and the trace lists no GPU{noted}",

@@ -15,15 +15,14 @@ def collectives_section(report: Report) -> Section | None:
     columns = [
         Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
         Column.text("collective", [_name(row) for row in rows]),
-        Column.count("ranks", [row.rank_count for row in rows]),
-        Column.count("kernels", [row.kernel_count for row in rows]),
+        Column.count("ranks", [row.rank_count for row in rows], is_optional=True),
+        Column.count("kernels", [row.kernel_count for row in rows], is_optional=True),
         Column.amount("ms", [row.time_ns for row in rows], "ms"),
         Column.amount("wait ms", [row.wait_ns for row in rows], "ms"),
         Column.amount("transfer ms", [row.transfer_ns for row in rows], "ms"),
-        Column.amount("exposed ms", [row.exposed_ns for row in rows], "ms"),
         Column.percent("exposed %", [row.exposed_ratio for row in rows]),
     ]
-    title = "communication, added up over ranks: exposed is what no kernel that computes runs beside"
+    title = "communication, added up over ranks: exposed is the share that no kernel that computes runs beside"
     return Section("communication", (Table(columns),), title=title, depth=Depth.detail)
 
 

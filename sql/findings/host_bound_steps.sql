@@ -15,6 +15,9 @@
 SELECT
     s.phase, s.host_ns AS at_stake_ns, 'host' AS budget_part, s.place,
     CASE
+        -- Between phases.
+        WHEN s.phase IS NULL AND s.phase_ns < s.all_ns
+            THEN 'look at what the program does there, such as sampling, tokenizing or reading data, and do it while the GPU runs'
         WHEN l.uses_graphs
             THEN 'CUDA graphs launch the work already: prepare the next step, and read results, while the GPU runs'
         ELSE 'CUDA graphs or torch.compile launch the same kernels with less host code (`capture --cuda-graphs`, `--compile`)'

@@ -1,12 +1,13 @@
 -- A rank that the others wait for in collectives.
--- Algorithm: in each collective the ranks that are there wait for the last one to come. The rank that came last to at least
--- half of that waiting time, or twice its fair share, is the late one. Warm-up is left out.
+-- Algorithm: in each collective the ranks that are there wait for the last one to come. The late one came last to at least half
+-- of that waiting time and one and a half times its fair share; or to more than its share, if attribute.rank_lateness calls it
+-- late over all phases, for it looks at what the rank does instead. Warm-up and cold occurrences are left out.
 -- Grain: a rank and a phase.
 -- severity: info
 -- message: in {phase} the other ranks wait {wait_ns:ms} for {what}, which comes last to {late_count:,} of {collectives:,}
 --   collectives
 -- hint: look at what it does before them: `llmperf sql TRACE "from ranks"`, and the budget of its GPU
--- requires: attribute.collectives, attribute.occurrences, attribute.phase_spending, load.ranks
+-- requires: attribute.collectives, attribute.occurrences, attribute.phase_spending, attribute.rank_lateness, load.ranks
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
 --   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
@@ -44,6 +45,11 @@ SELECT
 FROM late AS l
 JOIN phase AS p USING (phase)
 LEFT JOIN attribute.phase_spending AS s ON s.phase = l.phase
+LEFT JOIN attribute.rank_lateness AS o ON o.process_key = l.last_process
 LEFT JOIN load.ranks AS r ON r.process_key = l.last_process
 -- Somebody always comes last. It matters if one rank has far more than its share of a time that matters.
-WHERE l.wait_ns >= greatest(0.5, 1.5 / p.rank_count) * p.wait_ns AND l.wait_ns >= 1000000
+WHERE l.wait_ns >= 1000000
+    AND (
+        l.wait_ns >= greatest(0.5, 1.5 / p.rank_count) * p.wait_ns
+        OR (o.is_late AND l.wait_ns > p.wait_ns / p.rank_count)
+    )

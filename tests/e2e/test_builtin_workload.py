@@ -71,4 +71,4 @@ def test_phases_occurrences_and_shapes(nsys: Nsys, tiny_llama: Path, tmp_path: P
     record = json.loads((result.run_dir / "run.json").read_text())
     assert (record["exit_status"], record["ranges"]["decode"]) == (0, 9)
     assert "2x16+3:" in (result.run_dir / "workload.log").read_text()
-    assert "no-gpu-work" in [finding.code for finding in result.findings]
+    assert "no_gpu_work" in [finding.code for finding in result.findings]

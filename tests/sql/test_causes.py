@@ -9,21 +9,22 @@ from random import Random
 import pytest
 
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.records import Budget, Finding, Report
 from nsys_pipeline.report.document import Message, Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from scripts import verdict_tables
-from tests.support.planted_causes import CAUSES, SEEDS
+from tests.support.planted_causes import CAUSES, SEEDS, options_of
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
 
 
-def report_of(trace: TraceBuilder | Path, folder: Path) -> Report:
+def report_of(trace: TraceBuilder | Path, folder: Path, options: AnalysisOptions | None = None) -> Report:
     path = trace if isinstance(trace, Path) else trace.write(folder / "trace.sqlite")
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
-        return analyze(opened)
+        return analyze(opened, options)
 
 
 def limit_ns(report: Report, cause: Finding) -> int:
@@ -41,7 +42,7 @@ def limit_ns(report: Report, cause: Finding) -> int:
 def test_a_planted_cause_is_found_first_and_no_other(planted: str, seed: int, tmp_path: Path) -> None:
     make, expected = CAUSES[planted]
 
-    report = report_of(make(Random(f"{planted} {seed}")), tmp_path)
+    report = report_of(make(Random(f"{planted} {seed}")), tmp_path, options_of(planted))
 
     assert [cause.code for cause in report.causes] == ([expected] if expected else [])
     for cause in report.causes:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.model import load_model
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
 STEPS, STEP_KERNELS = 6, 20
@@ -81,13 +83,19 @@ class Loop:
         self.main.call(self.host_ns, until=self.host_ns + ns, api=api)
         self.host_ns += ns
 
-    def steps(self, body: Callable[[Loop], None], *, phase: str = "decode") -> TraceBuilder:
-        """STEPS occurrences of `phase`, each with `body` and nothing more."""
+    def steps(
+        self, body: Callable[[Loop], None], *, phase: str = "decode", tokens: tuple[int, int] | None = None
+    ) -> TraceBuilder:
+        """STEPS occurrences of `phase`, each with `body`; `tokens`: new and cached ones, as llmperf's own marks say."""
+        domain = "llmperf" if tokens else None
         for _ in range(STEPS):
             start = self.host_ns
+            if tokens:
+                text = f'llmperf.step {{"q":[{tokens[0]}],"kv":[{tokens[1]}],"logits":1}}'
+                self.main.mark(start + US // 2, text, domain=domain)
             self.host_ns += US
             body(self)
-            self.main.push(start, self.host_ns, phase)
+            self.main.push(start, self.host_ns, phase, domain=domain)
             self.host_ns += US
         return self.trace
 
@@ -261,6 +269,26 @@ def late_rank(random: Random) -> TraceBuilder:
     return loops[0].trace
 
 
+def modelled(
+    phase: str, tokens: tuple[int, int], each_us: int, *, request: bool = False
+) -> Callable[[Random], TraceBuilder]:
+    """Passes of Llama 3.2 1B of `each_us` on the GPU, all in one request if asked for."""
+
+    def make(random: Random) -> TraceBuilder:
+        loop = Loop(random)
+
+        def body(loop: Loop) -> None:
+            for _ in range(STEP_KERNELS):
+                loop.kernel(random.randrange(95, 105) * each_us * US // 100 // STEP_KERNELS)
+
+        trace = loop.steps(body, phase=phase, tokens=tokens)
+        if request:
+            loop.main.push(0, loop.host_ns, "request", domain="llmperf")
+        return trace
+
+    return make
+
+
 #: Planted cause → the trace that has it, and the finding that a reader should see first; None: no finding at all.
 CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "nothing": (healthy, None),
@@ -283,4 +311,16 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "eager attention": (eager_attention, "eager_attention"),
     "exposed communication": (rank_in_a_ring, "exposed_communication"),
     "a slow rank": (late_rank, "late_rank"),
+    # Weights take 0.74 ms at peak; 300,000 cached tokens 2.9 ms; 64 tokens 0.13 ms of FLOPs, 4,096 of them 9 ms.
+    "a batch of one": (modelled("decode", (1, 512), 1_200), "small_decode_batch"),
+    "a long context": (modelled("decode", (1, 300_000), 5_000), "kv_cache_traffic"),
+    "small chunks of a prompt": (modelled("prefill", (64, 512), 1_500, request=True), "small_prefill_chunks"),
+    "large chunks of a prompt": (modelled("prefill", (4_096, 4_096), 20_000, request=True), None),
 }  # fmt: skip
+#: Those whose model is known: all of Llama 3.2 1B.
+MODELLED = {name for name in CAUSES if "batch of one" in name or "context" in name or "chunks" in name}
+
+
+def options_of(planted: str) -> AnalysisOptions:
+    """What the analysis of a planted cause is told."""
+    return AnalysisOptions(model=load_model("llama-3.2-1b") if planted in MODELLED else None)

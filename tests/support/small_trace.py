@@ -31,8 +31,10 @@ def small_trace(schema: str = "2025.3") -> TraceBuilder:
 
 
 def comparable_report(path: Path, options: TraceOptions | None = None) -> dict[str, Any]:
-    """The whole report of `path` but the path itself."""
+    """The whole report of `path` but the path itself, of which each rank has one, too."""
     with open_trace(path, options or TraceOptions(use_cache=False)) as trace:
         report = attrs.asdict(analyze(trace))
     del report["trace"]["path"]
+    for rank in report["ranks"]:
+        del rank["trace"]
     return report

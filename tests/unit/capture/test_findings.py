@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,9 +11,14 @@ from typing import Any
 
 import pytest
 
+import nsys_pipeline
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.capture.findings import said_by_markers
+from nsys_pipeline.cli.capture import _REPORTED_BY_ANALYSIS
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.inputs.notices import CODES
+from nsys_pipeline.nsys.diagnostics import _KNOWN
+from nsys_pipeline.sqlmods import all_modules
 
 
 def trace(
@@ -71,21 +78,21 @@ def test_a_registered_name_counts(tmp_path: Path) -> None:
 
 
 def test_what_is_absent(tmp_path: Path) -> None:
-    assert codes(trace(tmp_path / "a.sqlite"), gpu_metrics=True) == ["no-gpu-work", "no-nvtx", "no-gpu-metrics"]
+    assert codes(trace(tmp_path / "a.sqlite"), gpu_metrics=True) == ["no_gpu_work", "no_nvtx", "no_gpu_metrics"]
     # a domain alone is no range, and a request alone is no phase
-    assert codes(trace(tmp_path / "b.sqlite", ranges=["request"], kernels=1)) == ["no-phases"]
+    assert codes(trace(tmp_path / "b.sqlite", ranges=["request"], kernels=1)) == ["no_phases"]
 
 
 @pytest.mark.parametrize(
     ("severity", "text", "code", "level"),
     [
-        (2, "NVTX payload extension is incompatible. Provided ID 260 != 259.", "nvtx-incompatible", "error"),
-        (2, "Installed CUDA driver version (13.0) is not supported by this build", "driver-newer", "warning"),
-        (2, "Not all CUDA events might have been collected.", "events-incomplete", "info"),
-        (2, "3 events were dropped", "events-dropped", "warning"),
-        (3, "Error when processing events: NotInitializedException", "importer-mismatch", "warning"),
-        (3, "Something new went wrong", "nsys", "error"),
-        (2, "Something new to know", "nsys", "info"),
+        (2, "NVTX payload extension is incompatible. Provided ID 260 != 259.", "nvtx_incompatible", "error"),
+        (2, "Installed CUDA driver version (13.0) is not supported by this build", "driver_newer", "warning"),
+        (2, "Not all CUDA events might have been collected.", "events_incomplete", "info"),
+        (2, "3 events were dropped", "events_dropped", "warning"),
+        (3, "Error when processing events: NotInitializedException", "importer_mismatch", "warning"),
+        (3, "Something new went wrong", "nsys_diagnostic", "error"),
+        (2, "Something new to know", "nsys_diagnostic", "info"),
     ],
 )
 def test_what_nsys_said(tmp_path: Path, severity: int, text: str, code: str, level: str) -> None:
@@ -105,7 +112,7 @@ def test_the_reason_for_no_gpu_work_is_nsys_own_and_told_once(tmp_path: Path) ->
 
     path = trace(tmp_path / "b.sqlite", ranges=["decode"], diagnostics=[NOT_STARTED], gpu="NVIDIA L4")
     (finding,) = inspect_trace(path).findings
-    assert (finding.code, finding.severity) == ("no-gpu-work", "warning")
+    assert (finding.code, finding.severity) == ("no_gpu_work", "warning")
     assert "nsys: CUDA profiling might have not been started correctly." in finding.message
     assert "a machine with" not in str(finding.hint)
 
@@ -136,3 +143,23 @@ def test_what_the_markers_wrote_into_the_output(tmp_path: Path) -> None:
         ("markers", "warning", "vllm 9 does not describe its steps\N{SYMBOL FOR ESCAPE}[2J"),
     ]
     assert said_by_markers(tmp_path / "none") == []
+
+
+def test_captures_and_analyses_share_one_vocabulary() -> None:
+    """Codes are written alike; those that both have are named in cli/capture.py; docs/findings.md has the others."""
+    room = Path(nsys_pipeline.__file__).parent
+    made = {
+        call.args[0].value if isinstance(call.args[0], ast.Constant) else "rank_without_report"
+        for path in (room / "capture").glob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Finding"
+        if not isinstance(call.args[0], ast.Attribute)
+    }
+    meant = {one.code for one in _KNOWN}
+    of_analysis = {module.relation for module in all_modules().values() if module.is_finding} | CODES.keys()
+    text = (room.parent / "docs" / "findings.md").read_text()
+    documented = {code for row in re.findall(r"^\| (`[^|]*) \|", text, re.M) for code in re.findall(r"`(\w+)`", row)}
+
+    assert made & of_analysis == set(_REPORTED_BY_ANALYSIS)
+    assert all(re.fullmatch(r"[a-z]+(_[a-z]+)*", str(code)) for code in made | meant)
+    assert documented - {"error", "warning", "info"} == (made | meant) - of_analysis

@@ -1,0 +1,20 @@
+-- Prompts that are cut into chunks so small that each reads the weights for longer than it computes.
+-- Only requests with several passes of prefill. A tenth of the phase's time.
+-- Grain: phase.
+-- severity: info
+-- message: in {place} {chunk_count:,} chunks of {tokens:,} tokens read the weights for longer than they compute
+-- hint: larger chunks (`max_num_batched_tokens`, `chunked_prefill_size`), or several prompts in one pass; MFU shows the effect
+-- requires: attribute.phase_spending, estimate.phase_traffic
+-- columns:
+--   phase       VARCHAR The phase.
+--   at_stake_ns BIGINT  What the bytes at peak take longer than the FLOPs, at most the time of the class. Unit: ns.
+--   budget_part VARCHAR 'compute'.
+--   place       VARCHAR The phase in a sentence.
+--   chunk_count BIGINT  Chunks.
+--   tokens      BIGINT  Tokens of a pass, on average.
+SELECT
+    s.phase, least(t.chunk_ns, s.compute_ns)::BIGINT AS at_stake_ns, 'compute' AS budget_part, s.place, t.chunk_count,
+    (t.tokens / t.step_count)::BIGINT AS tokens
+FROM attribute.phase_spending AS s JOIN estimate.phase_traffic AS t USING (phase)
+WHERE s.phase = 'prefill' AND t.memory_ns > t.compute_ns AND t.chunk_ns >= s.phase_ns / 10
+    AND least(t.chunk_ns, s.compute_ns) >= s.least_ns
