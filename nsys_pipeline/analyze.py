@@ -132,6 +132,7 @@ def _trace_info(trace: Trace) -> TraceInfo:
         exporter_version=exporter,
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),
         duration_ns=scalar(con, "SELECT duration_ns FROM load.session"),
+        window=str(trace.options.window) if trace.options.window else None,
         processes=records(
             con, "SELECT process_id AS id, name FROM load.processes WHERE has_events ORDER BY process_key"
         ),

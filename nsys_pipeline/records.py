@@ -121,6 +121,7 @@ class TraceInfo:
     exporter_version: str | None
     schema_version: str | None
     duration_ns: int | None
+    window: str | None
     processes: list[dict[str, object]]
     devices: list[Device]
 

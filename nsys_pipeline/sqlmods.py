@@ -427,6 +427,14 @@ class Runner:
             self._adopted.discard(name)
         self.built -= stale
 
+    def restart(self, kept: Collection[str]) -> None:
+        """Have all but `kept` made anew, in memory alone: the store's tables are of other data now."""
+        for name in self._adopted - set(kept):
+            self.con.execute(f"DROP VIEW IF EXISTS {name}")
+        self._adopted.clear()
+        self.built = set(kept)
+        self.may_write = False
+
     def _direct_needs(self, name: str) -> Sequence[str]:
         return self.modules[name].requires if name in self.modules else self.needs.get(name, ())
 

@@ -17,6 +17,7 @@ from nsys_pipeline.errors import UsageError
 if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
+    from nsys_pipeline.trace.window import Window
 
 # Headings of `--help`.
 MODEL_PANEL = "Model and shape"
@@ -172,6 +173,34 @@ StrictOption = Annotated[
     bool,
     typer.Option("--strict", help="Leave work of threads without a phase unattributed.", rich_help_panel=_TRACE),
 ]
+SkipOption = Annotated[
+    int | None,
+    typer.Option(
+        "--skip",
+        min=0,
+        metavar="N",
+        help="Cut the first N requests of each process away, or occurrences of each phase.",
+        rich_help_panel=_TRACE,
+    ),
+]
+StepsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--steps", metavar="A:B", help="Occurrences A to B-1 of each phase and process alone.", rich_help_panel=_TRACE
+    ),
+]
+FromOption = Annotated[
+    float | None,
+    typer.Option("--from", metavar="SECONDS", help="What starts from then on alone.", rich_help_panel=_TRACE),
+]
+ToOption = Annotated[
+    float | None,
+    typer.Option("--to", "--until", metavar="SECONDS", help="What starts before then alone.", rich_help_panel=_TRACE),
+]
+UntilOption = Annotated[
+    float | None,
+    typer.Option("--until", metavar="SECONDS", help="What starts before then alone.", rich_help_panel=_TRACE),
+]
 KeepColdOption = Annotated[
     bool,
     typer.Option(
@@ -215,12 +244,20 @@ OutputOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.", rich_help_panel=_OUTPUT)]
 
 
+def window_of(skip: int | None, steps: str | None, from_s: float | None, to_s: float | None) -> Window | None:
+    """The window that was typed, None without any. Raises UsageError for one that holds nothing."""
+    from nsys_pipeline.trace.window import Window
+
+    return Window.parse(skip=skip, steps=steps, from_s=from_s, to_s=to_s)
+
+
 def trace_options(
     *,
     phase: list[str] | None = None,
     not_phase: list[str] | None = None,
     ranges: list[str] | None = None,
     strict: bool = False,
+    window: Window | None = None,
     infer: bool | None = None,
     cache: bool = True,
     memory_limit: str | None = None,
@@ -239,6 +276,7 @@ def trace_options(
             *(PhaseRule.of_ranges(text) for text in ranges or ()),
         ),
         is_strict=strict,
+        window=window,
         infers=infer,
         use_cache=cache,
         memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,

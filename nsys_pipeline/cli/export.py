@@ -14,6 +14,7 @@ from nsys_pipeline.cli.common import (
     DpOption,
     DtypeOption,
     EpOption,
+    FromOption,
     InferOption,
     KeepColdOption,
     KvDtypeOption,
@@ -25,16 +26,20 @@ from nsys_pipeline.cli.common import (
     PpOption,
     RangeOption,
     ShapeOption,
+    SkipOption,
+    StepsOption,
     StrictOption,
     TpOption,
     TrainOnlyOption,
     UnpackOption,
+    UntilOption,
     WeightDtypeOption,
     analysis_options,
     check_output,
     output_file,
     progress,
     trace_options,
+    window_of,
 )
 from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
@@ -82,6 +87,10 @@ def export(
     strict: StrictOption = False,
     infer: InferOption = None,
     keep_cold: KeepColdOption = False,
+    skip: SkipOption = None,
+    steps: StepsOption = None,
+    from_s: FromOption = None,
+    to_s: UntilOption = None,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -99,7 +108,14 @@ def export(
     a report or is a copy of an export.
     """
     opening = trace_options(
-        phase=phase, not_phase=not_phase, ranges=range, strict=strict, infer=infer, unpack_limit=unpack_limit, nsys=nsys
+        phase=phase,
+        not_phase=not_phase,
+        ranges=range,
+        strict=strict,
+        infer=infer,
+        window=window_of(skip, steps, from_s, to_s),
+        unpack_limit=unpack_limit,
+        nsys=nsys,
     )
     if to == _PERFETTO:
         sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")

@@ -36,6 +36,8 @@ def title_lines(report: Report) -> list[str]:
     name = _title(PurePath(trace.path))
     length = "" if trace.duration_ns is None else f" · {trace.duration_ns / 1e9:,.3g} s recorded"
     lines = [name, f"{', '.join(gpus) or 'no GPU'} · {recorder}{length}"]
+    if trace.window:
+        lines.append(f"window: {trace.window}")
     if model := report.model:
         params = float(str(model["params"]))
         size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"

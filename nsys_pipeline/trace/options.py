@@ -10,6 +10,7 @@ import attrs
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace.memory import parse_bytes
+from nsys_pipeline.trace.window import Window
 
 DEFAULT_MEMORY_LIMIT = "1500MB"
 
@@ -20,7 +21,7 @@ class TraceOptions:
 
     `phase_rules`, `is_strict` and `infers` decide which phase GPU work belongs to; the rest leaves every number as it
     is. `infers`: phases are inferred from the launches, and ranges are no phases (True); never (False); if no range is
-    a phase (None).
+    a phase (None). `window` decides what counts at all: what is cut away is in no table.
     `memory_limit` bounds the memory of the process ('1GB', '800MB'): past it, work spills to disk. `unpack_limit`
     bounds what a packed trace unpacks to ('50GB'; None: see `unpack.limit_of`). Raises UsageError for no amount.
     """
@@ -30,6 +31,7 @@ class TraceOptions:
     infers: bool | None = None
     use_cache: bool = True
     cache_dir: Path | None = None
+    window: Window | None = None
     memory_limit: str = DEFAULT_MEMORY_LIMIT
     unpack_limit: str | None = None
     threads: int | None = None

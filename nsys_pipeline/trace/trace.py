@@ -20,6 +20,8 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, literal, quote
 from nsys_pipeline.trace.store import STORE, Store
 from nsys_pipeline.trace.trace_file import TraceFile, find_trace
+from nsys_pipeline.trace.window import NEEDS as CUT_NEEDS
+from nsys_pipeline.trace.window import TABLES, Window, cut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -89,12 +91,8 @@ class Trace:
             raise
         from nsys_pipeline.inputs.registry import NEEDS
 
-        self.inputs = Inputs(
-            self.connection,
-            phase_rules=self.options.phase_rules,
-            is_strict=self.options.is_strict,
-            is_inference_forced=bool(self.options.infers),
-        )
+        self.inputs = self._new_inputs()
+        self._is_cut = False
         self.runner = Runner(
             self.connection,
             self._make_external,
@@ -115,6 +113,14 @@ class Trace:
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self.close()
+
+    def _new_inputs(self) -> Inputs:
+        return Inputs(
+            self.connection,
+            phase_rules=self.options.phase_rules,
+            is_strict=self.options.is_strict,
+            is_inference_forced=bool(self.options.infers),
+        )
 
     def describe(self, options: AnalysisOptions) -> None:
         """Have the model, the shapes and the peaks of `options` decide what rests on them from now on."""
@@ -139,7 +145,19 @@ class Trace:
                 and self._is_worth_keeping(targets)
             ):
                 self._keep_attribution()
+            if self.options.window and not self._is_cut:
+                self._cut(self.options.window)
             self._build(targets)
+
+    def _cut(self, window: Window) -> None:
+        """Have everything be of the rows inside `window`. Raises UsageError if there are none."""
+        self._is_cut = True
+        self._build((*CUT_NEEDS, *(f"nsys.{name}" for name in TABLES)))
+        cut(self.connection, window)
+        self.runner.restart({name for name in self.runner.built if name.startswith("nsys.")})
+        told = self.inputs.options
+        self.inputs = self._new_inputs()
+        self.inputs.describe(told)
 
     def _keep_attribution(self) -> None:
         """Build and keep what the trace alone says, whatever this analysis is told."""

@@ -11,6 +11,8 @@ import duckdb
 import pytest
 from hypothesis import given
 
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support import cold_reference, real_traces
@@ -231,3 +233,31 @@ def test_a_step_in_the_middle_that_records_a_graph_is_cold(at: int, con: duckdb.
     sequence = steps(times, [sized(1, 1, 512 + index) for index in range(12)], setups=[at])
 
     assert in_sql(con, sequence) == cold(sequence) == {sequence[at]: "setup"}
+
+
+# -- options ---------------------------------------------------------------------------------------------------------
+
+
+def test_what_counts_is_told_anew_and_never_kept_in_the_cache(tmp_path: Path) -> None:
+    """A step that compiles for 18 s is left out, counted with `keep_cold`, and in the cache of neither."""
+    trace = TraceBuilder()
+    main, at = trace.process().thread(), 0
+    for wall in (18_000_000, 1_000, 1_000, 1_000):
+        main.push(at, at + wall, "decode").launch(at + wall - 900, gpu=(at + wall - 895, at + wall - 5))
+        at += wall
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    def busy(options: AnalysisOptions, cache: Path | None) -> tuple[int, int, float]:
+        with open_trace(path, TraceOptions(use_cache=cache is not None, cache_dir=cache)) as opened:
+            (phase,) = analyze(opened, options).phases
+            return phase.cold_occurrences, phase.budget.total_ns, round(phase.busy_ratio or 0, 3)
+
+    plain, kept, told = (
+        AnalysisOptions(),
+        AnalysisOptions(keep_cold=True),
+        AnalysisOptions(shapes=(RequestShape(1, 8),)),
+    )
+    assert busy(plain, None) == (1, 3_000, 0.89)
+    assert busy(kept, None) == (0, 18_003_000, 0.0)
+    for options in (told, kept, plain, kept, told, plain):
+        assert busy(options, tmp_path / "cache") == busy(options, None)

@@ -1,0 +1,288 @@
+"""A window of a trace: the steps, requests or seconds that count. What is cut away is in no table any more.
+
+An occurrence of a phase is whole: it belongs to the window if it starts in it, with all work that it launched, and else
+it does not, with all of its work. Work in no phase belongs to the window in which its launching call was entered.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nsys_pipeline.errors import UsageError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+#: Relations that a cut is worked out from.
+NEEDS = (
+    "attribute.gpu_work", "attribute.phase_ranges", "attribute._marked_phases", "attribute._phase_segments",
+    "attribute._range_places", "attribute._request_spans", "attribute._warmup_spans", "load.api_calls",
+    "load.nvtx_ranges",
+)  # fmt: skip
+_WORK = (
+    "CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET",
+    "CUPTI_ACTIVITY_KIND_GRAPH_TRACE",
+)  # fmt: skip
+#: Tables whose rows are cut.
+TABLES = (*_WORK, "CUPTI_ACTIVITY_KIND_RUNTIME", "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION", "NVTX_EVENTS", "GPU_METRICS")
+_LATEST = 2**62
+
+
+@attrs.frozen(kw_only=True)
+class Window:
+    """What counts. `skip`: requests of each process or, without requests, occurrences of each phase and process.
+
+    `first_step`, `end_step`: occurrences of each phase and process that count, from the first to before the end,
+    numbered from 0. Neither counts warm-up, and both leave it out. `from_ns`, `to_ns`: on the clock of the trace.
+    """
+
+    skip: int = 0
+    first_step: int = 0
+    end_step: int | None = None
+    from_ns: int | None = None
+    to_ns: int | None = None
+
+    @classmethod
+    def parse(
+        cls,
+        *,
+        skip: int | None = None,
+        steps: str | None = None,
+        from_s: float | None = None,
+        to_s: float | None = None,
+    ) -> Window | None:
+        """A window as options say it, None without any. Raises UsageError for steps or times that hold nothing."""
+        first, end = 0, None
+        if steps is not None:
+            match = re.fullmatch(r"(\d{0,15}):(\d{0,15})", steps.strip())
+            if match is None:
+                raise UsageError(f"`{steps}` names no steps", hint="write A:B, as in --steps 10:20")
+            first, end = int(match[1] or 0), int(match[2]) if match[2] else None
+            if end is not None and end <= first:
+                raise UsageError(f"`--steps {steps}` holds no step", hint="the end of A:B comes after its start")
+        times = [None if time is None else _ns(time) for time in (from_s, to_s)]
+        if None not in times and times[1] <= times[0]:  # type: ignore[operator]
+            raise UsageError("`--to` is not after `--from`", hint="both are seconds from the start of the trace")
+        window = cls(skip=skip or 0, first_step=first, end_step=end, from_ns=times[0], to_ns=times[1])
+        return None if window == cls() else window
+
+    @property
+    def counts_steps(self) -> bool:
+        """Whether it goes by steps or requests, and not by time alone."""
+        return bool(self.skip or self.first_step or self.end_step is not None)
+
+    def __str__(self) -> str:
+        parts = []
+        if self.from_ns is not None or self.to_ns is not None:
+            start = "the start" if self.from_ns is None else f"{self.from_ns / 1e9:g} s"
+            parts.append(f"from {start} to {'the end' if self.to_ns is None else f'{self.to_ns / 1e9:g} s'}")
+        if self.skip:
+            parts.append(f"without the first {self.skip:,} requests, or steps of each phase")
+        if self.first_step or self.end_step is not None:
+            end = "" if self.end_step is None else str(self.end_step)
+            parts.append(f"steps {self.first_step}:{end} of each phase")
+        return ", ".join(parts)
+
+
+def _ns(seconds: float) -> int:
+    if not 0 <= seconds < 1e9:
+        raise UsageError(f"`{seconds:g}` is no time of a trace", hint="both are seconds from the start of the trace")
+    return round(seconds * 1e9)
+
+
+def cut(con: DuckDBPyConnection, window: Window) -> None:
+    """Replace TABLES of the schema `nsys` by their rows inside `window`. NEEDS and TABLES are there.
+
+    Raises UsageError if nothing is left.
+    """
+    con.execute("CREATE SCHEMA IF NOT EXISTS cut")
+    _choose_occurrences(con, window)
+    _choose_rows(con)
+    if not con.execute("SELECT count(*) > 0 FROM cut.occurrences WHERE is_kept").fetchall()[0][0]:
+        (works,) = con.execute("SELECT count(*) FROM cut.ops WHERE is_kept").fetchall()[0]
+        (phases,) = con.execute("SELECT count(*) FROM cut.occurrences").fetchall()[0]
+        if not works or (phases and window.counts_steps):
+            raise UsageError(f"nothing is left in the window: {window}", hint=_what_there_is(con))
+    kept = {
+        **{name: f"row_id::BIGINT * 8 + {kind} IN (FROM cut.kept_ops)" for kind, name in enumerate(_WORK)},
+        "CUPTI_ACTIVITY_KIND_RUNTIME": "row_id IN (FROM cut.calls)",
+        "CUPTI_ACTIVITY_KIND_SYNCHRONIZATION": '"start" BETWEEN (SELECT min(low) FROM cut.extent) '
+        "AND (SELECT max(high) FROM cut.extent)",
+        "GPU_METRICS": '"timestamp" BETWEEN (SELECT min(low) FROM cut.extent) AND (SELECT max(high) FROM cut.extent)',
+        "NVTX_EVENTS": "eventType NOT IN (59, 60, 70, 71) OR row_id IN (FROM cut.ranges)",
+    }
+    views = {
+        name for (name,) in con.execute("SELECT view_name FROM duckdb_views() WHERE schema_name = 'nsys'").fetchall()
+    }
+    for table, condition in kept.items():
+        con.execute(f"CREATE OR REPLACE TABLE cut.{table} AS SELECT * FROM nsys.{table} WHERE {condition}")  # noqa: S608 - our own names
+        con.execute(f"DROP {'VIEW' if table in views else 'TABLE'} nsys.{table}")
+        con.execute(f"CREATE VIEW nsys.{table} AS FROM cut.{table}")
+
+
+def _choose_occurrences(con: DuckDBPyConnection, window: Window) -> None:
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.occurrences AS
+        WITH timed AS (
+            SELECT *, start_ns >= $from_ns AND start_ns < $to_ns AS is_in_time FROM attribute.phase_ranges
+        ),
+        request AS (
+            SELECT
+                request_id, bool_and(is_in_time) AS is_whole,
+                row_number() OVER (PARTITION BY any_value(process_key) ORDER BY min(start_ns), request_id) - 1 AS place
+            FROM timed
+            WHERE NOT is_warmup AND request_id IS NOT NULL
+            GROUP BY request_id
+            HAVING bool_or(is_in_time)
+        ),
+        placed AS (
+            SELECT
+                t.occurrence_id, t.process_key, t.global_tid, t.request_id, t.start_ns, t.end_ns, t.is_warmup,
+                t.is_in_time, r.place AS request_place,
+                row_number() OVER (
+                    PARTITION BY t.process_key, t.phase, t.is_warmup, t.is_in_time ORDER BY t.start_ns, t.occurrence_id
+                ) - 1 AS place,
+                row_number() OVER (
+                    PARTITION BY t.process_key, t.phase, t.is_warmup, t.is_in_time, t.request_id IS NULL
+                    ORDER BY t.start_ns, t.occurrence_id
+                ) - 1 AS lone_place
+            FROM timed AS t LEFT JOIN request AS r USING (request_id)
+        )
+        SELECT
+            * EXCLUDE (is_in_time, request_place, place, lone_place),
+            is_in_time AND NOT ($counts_steps AND is_warmup)
+                AND coalesce(request_place, lone_place) >= $skip AND place >= $first AND place < $end AS is_kept
+        FROM placed
+        """,
+        {
+            "from_ns": -_LATEST if window.from_ns is None else window.from_ns,
+            "to_ns": _LATEST if window.to_ns is None else window.to_ns,
+            "counts_steps": window.counts_steps,
+            "skip": window.skip,
+            "first": window.first_step,
+            "end": _LATEST if window.end_step is None else window.end_step,
+        },
+    )
+    # Where work in no phase counts: from the first step that does, and to the last one if that is not the last of all.
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.spans AS
+        WITH kept AS (
+            SELECT process_key, min(start_ns) AS low, max(end_ns) AS high
+            FROM cut.occurrences WHERE is_kept GROUP BY process_key
+        ),
+        process AS (
+            SELECT DISTINCT process_key FROM load.api_calls
+            UNION SELECT DISTINCT process_key FROM load.nvtx_ranges
+            UNION SELECT DISTINCT process_key FROM attribute.gpu_work
+        )
+        SELECT
+            p.process_key,
+            CASE
+                WHEN $counts_steps THEN greatest($from_ns, coalesce(k.low, (SELECT min(low) FROM kept)))
+                ELSE $from_ns
+            END AS low,
+            CASE
+                WHEN $has_end THEN least($to_ns, coalesce(k.high, (SELECT max(high) FROM kept)))
+                ELSE $to_ns
+            END AS high
+        FROM process AS p LEFT JOIN kept AS k ON k.process_key IS NOT DISTINCT FROM p.process_key
+        """,
+        {
+            "from_ns": -_LATEST if window.from_ns is None else window.from_ns,
+            "to_ns": _LATEST if window.to_ns is None else window.to_ns,
+            "counts_steps": window.counts_steps,
+            "has_end": window.end_step is not None,
+        },
+    )
+
+
+def _choose_rows(con: DuckDBPyConnection) -> None:
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.ops AS
+        SELECT
+            w.op_id, w.api_id, w.start_ns, w.end_ns,
+            CASE
+                WHEN w.occurrence_id IS NOT NULL THEN coalesce(o.is_kept, false)
+                ELSE coalesce(w.launch_start_ns, w.start_ns) >= s.low
+                    AND coalesce(w.launch_start_ns, w.start_ns) < s.high
+            END AS is_kept
+        FROM attribute.gpu_work AS w
+        LEFT JOIN cut.occurrences AS o USING (occurrence_id)
+        LEFT JOIN cut.spans AS s ON s.process_key IS NOT DISTINCT FROM w.process_key
+        """
+    )
+    con.execute("CREATE OR REPLACE VIEW cut.kept_ops AS SELECT op_id FROM cut.ops WHERE is_kept")
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.calls AS
+        WITH launching AS (
+            SELECT api_id, bool_or(is_kept) AS is_kept FROM cut.ops WHERE api_id IS NOT NULL GROUP BY api_id
+        ),
+        placed AS (
+            SELECT c.api_id, c.process_key, c.start_ns, g.occurrence_id
+            FROM load.api_calls AS c
+            ASOF LEFT JOIN attribute._phase_segments AS g ON g.global_tid = c.global_tid AND g.start_ns <= c.start_ns
+        )
+        SELECT p.api_id
+        FROM placed AS p
+        LEFT JOIN launching AS l USING (api_id)
+        LEFT JOIN cut.occurrences AS o ON o.occurrence_id = p.occurrence_id
+        LEFT JOIN cut.spans AS s ON s.process_key = p.process_key
+        WHERE coalesce(l.is_kept, o.is_kept, p.start_ns >= s.low AND p.start_ns < s.high)
+        """
+    )
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.ranges AS
+        WITH cut_request AS (
+            SELECT DISTINCT request_id FROM cut.occurrences WHERE request_id IS NOT NULL AND NOT is_kept
+        ),
+        warm AS (
+            SELECT DISTINCT w.span_id
+            FROM attribute._warmup_spans AS w
+            JOIN cut.occurrences AS o ON o.global_tid = w.lane AND o.start_ns BETWEEN w.start_ns AND w.end_ns
+            WHERE o.is_kept
+        )
+        SELECT r.range_id
+        FROM load.nvtx_ranges AS r
+        LEFT JOIN cut.occurrences AS own ON own.occurrence_id = r.range_id
+        LEFT JOIN attribute._range_places AS p ON p.range_id = r.range_id
+        LEFT JOIN cut.occurrences AS around ON around.occurrence_id = p.occurrence_id
+        LEFT JOIN cut.spans AS s ON s.process_key = r.process_key
+        WHERE CASE
+            WHEN own.occurrence_id IS NOT NULL THEN own.is_kept
+            WHEN r.range_id IN (SELECT occurrence_id FROM attribute._marked_phases)
+                THEN r.start_ns >= s.low AND r.start_ns < s.high
+            WHEN r.range_id IN (SELECT span_id FROM attribute._warmup_spans) THEN r.range_id IN (FROM warm)
+            WHEN r.range_id IN (FROM cut_request) THEN false
+            WHEN around.occurrence_id IS NOT NULL THEN around.is_kept
+            ELSE r.end_ns >= s.low AND r.start_ns < s.high
+        END
+        """
+    )
+    con.execute(
+        """
+        CREATE OR REPLACE TABLE cut.extent AS
+        SELECT min(low) AS low, max(high) AS high FROM cut.spans
+        UNION ALL SELECT min(start_ns), max(end_ns) FROM cut.ops WHERE is_kept
+        """
+    )
+
+
+def _what_there_is(con: DuckDBPyConnection) -> str:
+    """What a window could hold, in words."""
+    rows = con.execute(
+        "SELECT phase, count(*) FROM attribute.phase_ranges WHERE NOT is_warmup GROUP BY phase ORDER BY phase"
+    ).fetchall()
+    first, last = con.execute(
+        "SELECT min(coalesce(launch_start_ns, start_ns)) / 1e9, max(end_ns) / 1e9 FROM attribute.gpu_work"
+    ).fetchall()[0]
+    phases = ", ".join(f"{count:,} of {phase}" for phase, count in rows)
+    steps = f"steps outside warm-up: {phases}" if phases else "the trace has no phases"
+    return steps + ("" if first is None else f"; GPU work lies between {first:.3f} and {last:.3f} s")

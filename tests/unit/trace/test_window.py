@@ -1,0 +1,175 @@
+"""Windows: what is left is what was launched in them, step by whole step, against the brute-force attribution."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.query.session import Session
+from nsys_pipeline.records import Report
+from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.window import Window
+from tests.support import real_traces
+from tests.support.ask import ask_session
+from tests.support.reference import Occurrence, attribute
+from tests.support.trace_builder import TraceBuilder
+
+Totals = dict[str | None, tuple[int, int]]
+
+
+def report_of(path: Path, window: Window | None, cache: Path | None = None) -> Report:
+    with open_trace(path, TraceOptions(use_cache=cache is not None, cache_dir=cache, window=window)) as trace:
+        report = analyze(trace)
+    assert [check for check in report.checks if not check.passed] == []
+    return report
+
+
+def kernels(report: Report) -> Totals:
+    found: Totals = {phase.name: (phase.kernel_count, phase.kernel_time_ns) for phase in report.phases}
+    rest = report.unattributed
+    if rest.kernel_count:
+        found[None] = rest.kernel_count, rest.kernel_time_ns
+    return {phase: each for phase, each in found.items() if each[0]}
+
+
+def expected(path: Path, window: Window) -> Totals:
+    """By the definition, one operation after the other."""
+    attribution = attribute(path)
+    low = -(2**62) if window.from_ns is None else window.from_ns
+    high = 2**62 if window.to_ns is None else window.to_ns
+    seen: Counter[tuple[int, str]] = Counter()
+    kept: set[Occurrence] = set()
+    for one in sorted(attribution.occurrences, key=lambda each: (each.phase, each.index)):
+        if not low <= one.range.start < high:
+            continue
+        if window.counts_steps:
+            if one.warmup:
+                continue
+            place = seen[one.range.process, one.phase]
+            seen[one.range.process, one.phase] += 1
+            last = 2**62 if window.end_step is None else window.end_step
+            if place < window.skip or not window.first_step <= place < last:
+                continue
+        kept.add(one)
+    if window.counts_steps:
+        low = max(low, min(one.range.start for one in kept))
+    if window.end_step is not None:
+        high = min(high, max(one.range.end for one in kept))
+    counts: Counter[str | None] = Counter()
+    times: Counter[str | None] = Counter()
+    for item in attribution.work:
+        launched = item.call.start if item.call and item.call.start is not None else item.work.start
+        inside = item.occurrence in kept if item.occurrence else low <= launched < high
+        if inside and item.work.kind == "kernel":
+            phase = item.occurrence.phase if item.occurrence else None
+            counts[phase] += 1
+            times[phase] += item.work.end - item.work.start
+    return {phase: (count, times[phase]) for phase, count in counts.items()}
+
+
+def steps_and_more() -> TraceBuilder:
+    """Six decode steps of 100 ns; a kernel in each that starts after the step, and one between steps."""
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    for index in range(6):
+        at = 1000 * index
+        main.push(at, at + 100, "decode").launch(at + 10, gpu=(at + 200, at + 300 + index))
+        main.launch(at + 500, gpu=(at + 600, at + 610))
+    return trace
+
+
+@pytest.mark.parametrize(
+    ("window", "decode", "outside"),
+    [
+        (Window(skip=4), 2, 2),
+        (Window(first_step=1, end_step=3), 2, 1),
+        (Window(from_ns=1000, to_ns=3000), 2, 2),
+        (Window(from_ns=1001, to_ns=3001), 2, 2),  # the step that began before is not in it, the last one is whole
+        (Window(from_ns=2505), 3, 3),
+        (Window(from_ns=1000, skip=1, end_step=3), 2, 1),
+    ],
+)
+def test_a_window_has_whole_steps_and_what_was_launched_in_it(
+    window: Window, decode: int, outside: int, tmp_path: Path
+) -> None:
+    path = steps_and_more().write(tmp_path / "trace.sqlite")
+    found = kernels(report_of(path, window))
+
+    assert {phase: count for phase, (count, _) in found.items()} == {"decode": decode, None: outside}
+    assert found == expected(path, window)
+
+
+def test_requests_are_skipped_whole_and_warm_up_with_them(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 90, "warmup").push(5, 80, "request").push(10, 20, "prefill").launch(11, gpu=(12, 18))
+    for index in range(3):
+        at = 100 * (index + 1)
+        main.push(at, at + 90, "request").push(at + 5, at + 20, "prefill").launch(at + 6, gpu=(at + 7, at + 19))
+        for step in range(index + 1):
+            main.push(at + 30 + 10 * step, at + 38 + 10 * step, "decode")
+            main.launch(at + 31 + 10 * step, gpu=(at + 32 + 10 * step, at + 36 + 10 * step))
+    path = trace.write(tmp_path / "trace.sqlite")
+    report = report_of(path, Window(skip=1))
+
+    assert {phase.name: (phase.occurrences, phase.warmup_occurrences) for phase in report.phases} == {
+        "prefill": (2, 0), "decode": (5, 0),
+    }  # fmt: skip
+    assert [row["requests"] for row in report.requests] == [2]
+
+
+@pytest.mark.parametrize("name", ["h100_gpu_metrics", "h100_train"])
+def test_windows_of_real_traces(name: str, tmp_path: Path) -> None:
+    path = real_traces.unpack_by_name(name, tmp_path)
+    starts = sorted(one.range.start for one in attribute(path).occurrences)
+    middle = starts[len(starts) // 2]
+    windows = [Window(first_step=1, end_step=3), Window(from_ns=middle - 1000), Window(to_ns=middle + 1)]
+    for window in windows:
+        assert kernels(report_of(path, window)) == expected(path, window)
+
+
+def test_a_window_leaves_the_cache_as_it_is_and_every_view_is_of_it(tmp_path: Path) -> None:
+    path, window = steps_and_more().write(tmp_path / "trace.sqlite"), Window(first_step=2, end_step=4)
+    cache = tmp_path / "cache"
+    whole = report_of(path, None)
+
+    assert report_of(path, window, cache) == report_of(path, window, cache) == report_of(path, window)
+    assert kernels(report_of(path, None, cache)) == kernels(whole)
+    options = TraceOptions(cache_dir=cache, window=window)
+    with Session.of(open_trace(path, options), None, close_off=False) as session:
+        counts = [
+            ask_session(session, f"SELECT count(*) AS n FROM {view}")
+            for view in ("phases", "gpu_work", "kernels", "api_calls", "nvtx_ranges")
+        ]
+    assert counts == ["n\n2", "n\n3", "n\n3", "n\n3", "n\n2"]
+
+
+@pytest.mark.parametrize(
+    "window",
+    [Window(skip=6), Window(first_step=9), Window(from_ns=9_000_000), Window(to_ns=0), Window(skip=5, end_step=3)],
+)
+def test_an_empty_window_is_an_error_with_what_there_is(window: Window, tmp_path: Path) -> None:
+    path = steps_and_more().write(tmp_path / "trace.sqlite")
+
+    with pytest.raises(UsageError, match="nothing is left") as caught:
+        report_of(path, window)
+    assert "6 of decode" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"steps": "3"}, {"steps": "4:4"}, {"steps": "a:b"}, {"from_s": 2.0, "to_s": 1.0}, {"from_s": -1.0}],
+)
+def test_windows_that_cannot_be(options: dict[str, object]) -> None:
+    with pytest.raises(UsageError):
+        Window.parse(**options)  # type: ignore[arg-type]
+
+
+def test_windows_in_words() -> None:
+    assert Window.parse() is None
+    assert Window.parse(skip=0) is None
+    assert str(Window.parse(steps="2:5", from_s=1.5)) == "from 1.5 s to the end, steps 2:5 of each phase"
