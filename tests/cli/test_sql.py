@@ -122,7 +122,7 @@ def test_a_recipe(small: str) -> None:
 
 
 def test_model_and_shape_fill_in_mfu() -> None:
-    """The same number that `analyze` has."""
+    """The same number that `analyze` has: 12.625 TFLOP in 34.777 ms on 989.4 TFLOP/s; the first prefill is cold."""
     trace = str(TRACES / f"h100_llama1b{SUFFIX}")
     options = [
         "--model",
@@ -133,8 +133,8 @@ def test_model_and_shape_fill_in_mfu() -> None:
     code, out, _ = llmperf("sql", trace, query, *options, "--format", "json")
     assert code == 0
     row = json.loads(out)
-    assert row["flops"] == 12_876_067_635_200
-    assert row["mfu_busy"] == pytest.approx(0.34564, abs=1e-5)
+    assert row["flops"] == 12_625_352_065_024
+    assert row["mfu_busy"] == pytest.approx(0.36692, abs=1e-5)
 
 
 def test_several_traces(small: str, tmp_path: Path) -> None:

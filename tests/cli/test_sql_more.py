@@ -155,11 +155,11 @@ def test_shapes_and_a_model_that_nothing_can_use_are_said(tmp_path: Path, capsys
 
     trace = TraceBuilder()
     main = trace.process().thread()
-    main.push(0, 100, "forward").launch(10, gpu=(20, 30)).push(200, 300, "backward").launch(210, gpu=(220, 230))
+    main.push(0, 100, "warmup").launch(10, gpu=(20, 30)).push(200, 300, "optimizer").launch(210, gpu=(220, 230))
     path = trace.write(tmp_path / "train.sqlite")
 
     _, out, _ = run(capsys, "analyze", path, "--model", "tiny-llama", "--shape", "2x64+1", "--format", "json")
 
     assert '"shapes_without_requests"' in out
-    assert "its phases are backward and forward" in out
+    assert "its phases are optimizer and warmup" in out
     assert '"model_unused"' in out

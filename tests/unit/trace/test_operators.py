@@ -37,8 +37,8 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trace]:
 
 @pytest.fixture(scope="module")
 def report(trace: Trace) -> Report:
-    model = Model.from_config(CONFIG, name="llama-4-layers")
-    return analyze(trace, AnalysisOptions(model=model, shapes=tuple(RequestShape.parse(text) for text in SHAPES)))
+    model, shapes = Model.from_config(CONFIG, name="llama-4-layers"), tuple(RequestShape.parse(text) for text in SHAPES)
+    return analyze(trace, AnalysisOptions(model=model, shapes=shapes, keep_cold=True))
 
 
 def test_every_matrix_and_attention_kernel_of_a_phase_has_an_operator(trace: Trace, report: Report) -> None:
