@@ -58,7 +58,9 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
     for relation in relations:
         wanted = TABLES[relation]
         target = f"{quote(catalog)}.nsys.{relation}"
-        load = TableLoad(wanted.table or relation, wanted.columns, target, wanted.row_id, wanted.blocks)
+        load = TableLoad(
+            wanted.table or relation, wanted.columns, target, wanted.row_id, wanted.blocks, wanted.bytes_columns
+        )
         if wanted.is_private and load.table in present:
             private.append(load)
         elif load.table in present:

@@ -27,7 +27,8 @@ class NsysTable:
     `row_id`: the type of the row's number.
     `is_private`: names and values, some of which hold environment variables or secrets; only what is left without them
     (`nsys.clean.without_values`) is read. `blocks`: columns of text that may hold an environment as one block, with NUL
-    between its variables: it is read as NULL, other text with NUL in it as ''.
+    between its variables: it is read as NULL, other text with NUL in it as ''. `bytes_columns`: columns of bytes, which are
+    read as text of two hexadecimal digits for each byte.
     """
 
     columns: Mapping[str, str]
@@ -37,6 +38,7 @@ class NsysTable:
     marks: tuple[str, ...] = ()
     is_private: bool = False
     blocks: tuple[str, ...] = ()
+    bytes_columns: tuple[str, ...] = ()
 
 
 def _ints(names: str) -> dict[str, str]:
@@ -100,6 +102,10 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("start end eventType globalTid endGlobalTid textId domainId") | _texts("text"),
         marks=("eventType", "text", "textId", "domainId"),
     ),
+    # What an event says beside its text, in exports that were made with --include-blobs=true.
+    "NVTX_PAYLOADS": NsysTable(_texts("binaryData"), table="NVTX_EVENTS", bytes_columns=("binaryData",)),
+    "NVTX_PAYLOAD_SCHEMAS": NsysTable(_ints("domainId schemaId payloadSize") | _texts("name")),
+    "NVTX_PAYLOAD_SCHEMA_ENTRIES": NsysTable(_ints("domainId schemaId idx type offset") | _texts("name")),
     "StringIds": NsysTable(_ints("id") | _texts("value"), required=("id",), marks=("value",), blocks=("value",)),
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
     "ThreadNames": NsysTable(_ints("nameId globalTid priority")),

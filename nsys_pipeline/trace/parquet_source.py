@@ -62,6 +62,7 @@ class ParquetSource:
             present = {
                 name: _expression(name, stored[name], load.columns[name]) for name in load.columns if name in stored
             }
+            present |= {name: f"hex({present[name]})" for name in load.bytes_columns if name in present}
             for name in load.blocks:
                 if name in present:
                     text, nul = f"{present[name]}::VARCHAR", "chr(0)"

@@ -33,7 +33,7 @@ class TableLoad:
     """A table of the export that is to become the DuckDB table `target`, whose name must say its catalog.
 
     It gets `row_id`, of the type `row_id_type`, and `columns` (name → DuckDB type), NULL where the export's table lacks
-    one. `blocks`: see `NsysTable`.
+    one. `blocks`, `bytes_columns`: see `NsysTable`.
     """
 
     table: str
@@ -41,6 +41,7 @@ class TableLoad:
     target: str
     row_id_type: str = "BIGINT"
     blocks: tuple[str, ...] = ()
+    bytes_columns: tuple[str, ...] = ()
 
     @property
     def types(self) -> dict[str, str]:

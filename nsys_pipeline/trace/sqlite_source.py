@@ -221,7 +221,7 @@ class SqliteSource:
                     batch = json.dumps(
                         [
                             {
-                                name: _plain(_unblocked(value) if name in load.blocks else value, kind)
+                                name: _plain(_as_text(name, value, load), kind)
                                 for (name, kind), value in zip(sent.items(), row, strict=True)
                             }
                             for row in rows
@@ -276,6 +276,13 @@ def _threads(con: DuckDBPyConnection) -> int:
 
 def _repair_text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="replace")
+
+
+def _as_text(name: str, value: object, load: TableLoad) -> object:
+    """`value` of a column that is read as another text than its own; other values as they are."""
+    if name in load.bytes_columns:
+        return value.hex().upper() if isinstance(value, bytes) else None
+    return _unblocked(value) if name in load.blocks else value
 
 
 def _unblocked(value: object) -> object:
