@@ -48,6 +48,7 @@ def test_low_overhead_by_default() -> None:
         ({"delay_s": 2.5, "duration_s": 10.0}, ["--delay=2.5", "--duration=10"]),
         ({"capture_range": "profiler"}, ["--capture-range=cudaProfilerApi", "--capture-range-end=stop"]),
         ({"capture_range": "nvtx"}, ["--capture-range=nvtx", "--nvtx-capture=request@llmperf"]),
+        ({"samples_python": True}, ["--python-sampling=true", "--python-sampling-frequency=1000"]),
         ({"nsys_args": ["--wait=primary"]}, ["--wait=primary"]),
         ({"traces": ("cuda", "nvtx", "osrt")}, ["--trace=cuda,nvtx,osrt"]),
     ],

@@ -28,7 +28,9 @@ def payload(frames: list[tuple[int, int, int]], *, swapped: bool = False, count:
 def add_samples(path: Path, samples: list[tuple[int, int, bytes | None]], *, swapped: bool = False) -> None:
     """Put (instant, thread, payload) into the export, and the schema of the payloads."""
     with sqlite3.connect(path) as con:
-        con.execute("CREATE TABLE IF NOT EXISTS NVTX_PAYLOAD_SCHEMAS (domainId INT, schemaId INT, name TEXT, payloadSize INT)")
+        con.execute(
+            "CREATE TABLE IF NOT EXISTS NVTX_PAYLOAD_SCHEMAS (domainId INT, schemaId INT, name TEXT, payloadSize INT)"
+        )
         con.execute(
             "CREATE TABLE IF NOT EXISTS NVTX_PAYLOAD_SCHEMA_ENTRIES "
             "(domainId INT, schemaId INT, idx INT, type INT, name TEXT, offset INT)"
