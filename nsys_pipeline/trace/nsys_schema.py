@@ -27,8 +27,8 @@ class NsysTable:
     `row_id`: the type of the row's number.
     `is_private`: names and values, some of which hold environment variables or secrets; only what is left without them
     (`nsys.clean.without_values`) is read. `blocks`: columns of text that may hold an environment as one block, with NUL
-    between its variables: it is read as NULL, other text with NUL in it as ''. `bytes_columns`: columns of bytes, which are
-    read as text of two hexadecimal digits for each byte.
+    between its variables: it is read as NULL, other text with NUL in it as ''. `bytes_columns`: columns of bytes,
+    which are read as text of two hexadecimal digits for each byte.
     """
 
     columns: Mapping[str, str]
