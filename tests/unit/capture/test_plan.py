@@ -15,7 +15,7 @@ from nsys_pipeline.capture.ranks import RANK_PYTHON, rank_argv, rank_wrapper, st
 from nsys_pipeline.errors import NsysError, UsageError
 from nsys_pipeline.nsys import Nsys
 
-OLD = Nsys(Path("/x/nsys"), (2024, 2, 3), "2024.2.3", frozenset({"gpu-metrics-device"}), frozenset())
+OLD = Nsys(Path("/x/nsys"), (2024, 2, 3), "2024.2.3", frozenset({"gpu-metrics-device", "python-sampling"}), frozenset())
 NEW = attrs.evolve(
     OLD, profile_flags=frozenset({"gpu-metrics-devices", "discard-environment", "trace-fork-before-exec"})
 )

@@ -15,7 +15,7 @@ DOMAIN, STACK, FRAME, OTHER = 7, 901, 902, 903
 
 
 def payload(frames: list[tuple[int, int, int]], *, swapped: bool = False, count: int | None = None) -> bytes:
-    """A stack as nsys lays it out; `swapped`: the fields of a frame in another order, and the list behind eight more bytes."""
+    """A stack as nsys lays it out; `swapped`: fields of a frame in another order, the list eight bytes later."""
     order = "<QQIxxxx" if not swapped else "<IxxxxQQ"
     packed = b"".join(
         struct.pack(order, *(frame if not swapped else (frame[2], frame[0], frame[1]))) for frame in frames
@@ -93,7 +93,7 @@ def test_times_are_the_budgets_by_share(tmp_path: Path) -> None:
     one, two = (payload([(names["plan"], names["a.py"], line)]) for line in (1, 2))
     add_samples(path, [(5, thread, one), (15, thread, one), (25, thread, one), (35, thread, two)])
 
-    # 40 ns of host code, 10 in the call that launches, 10 of latency, 20 of the kernel, and 20 of host code: 70 by 4 samples
+    # 40 ns of host code, 10 in the launching call, 10 of latency, 20 of the kernel, 20 of host code: 70 by 4 samples
     answer = ask(path, "SELECT line, self_ns, time_ns, time_error_ns FROM host_time ORDER BY line", tmp_path)
     assert answer.splitlines()[1:] == ["1,52,52,15", "2,18,18,15"]
 
