@@ -102,8 +102,11 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("start end eventType globalTid endGlobalTid textId domainId") | _texts("text"),
         marks=("eventType", "text", "textId", "domainId"),
     ),
-    # What an event says beside its text, in exports that were made with --include-blobs=true.
-    "NVTX_PAYLOADS": NsysTable(_texts("binaryData"), table="NVTX_EVENTS", bytes_columns=("binaryData",)),
+    # What an event says beside its text, in exports made with --include-blobs=true. Ids of names in it are of the
+    # file: `stringBase`, which no export has, is what a job of several files adds to them.
+    "NVTX_PAYLOADS": NsysTable(
+        _texts("binaryData") | _ints("stringBase"), table="NVTX_EVENTS", bytes_columns=("binaryData",)
+    ),
     "NVTX_PAYLOAD_SCHEMAS": NsysTable(_ints("domainId schemaId payloadSize") | _texts("name")),
     "NVTX_PAYLOAD_SCHEMA_ENTRIES": NsysTable(_ints("domainId schemaId idx type offset") | _texts("name")),
     "StringIds": NsysTable(_ints("id") | _texts("value"), required=("id",), marks=("value",), blocks=("value",)),

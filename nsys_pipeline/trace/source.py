@@ -60,7 +60,7 @@ class TableLoad:
     def widened(self) -> TableLoad:
         """The same with all whole numbers as BIGINT."""
         wide = {name: "BIGINT" if "INT" in kind else kind for name, kind in self.columns.items()}
-        return TableLoad(self.table, wide, self.target)
+        return attrs.evolve(self, columns=wide, row_id_type="BIGINT")
 
 
 class Source(Protocol):

@@ -9,13 +9,13 @@
 --   line      BIGINT  The line that ran.
 WITH frame AS (
     SELECT
-        sample_id, unnest(range(frame_count)) AS depth, frames, frame_bytes, function_at, file_at, line_at
+        sample_id, string_base, unnest(range(frame_count)) AS depth, frames, frame_bytes, function_at, file_at, line_at
     FROM load.python_samples
 ),
 numbered AS (
     SELECT
-        sample_id, depth, macros.little_endian(frames, depth * frame_bytes + function_at) AS function_id,
-        macros.little_endian(frames, depth * frame_bytes + file_at) AS file_id,
+        sample_id, depth, macros.little_endian(frames, depth * frame_bytes + function_at) + string_base AS function_id,
+        macros.little_endian(frames, depth * frame_bytes + file_at) + string_base AS file_id,
         macros.little_endian(frames, depth * frame_bytes + line_at)::BIGINT AS line
     FROM frame
 )

@@ -9,13 +9,15 @@
 --   global_tid   BIGINT    The sampled thread. Joins load.threads.
 --   at_ns        BIGINT    When. Unit: ns.
 --   frame_count  BIGINT    Frames of the stack.
+--   string_base  BIGINT    What to add to ids of names in it.
 --   frames       VARCHAR   Its frames, `frame_bytes` each, two hexadecimal digits for a byte.
 --   frame_bytes  BIGINT    Size of a frame. Unit: bytes.
 --   function_at  BIGINT    Offset of the function in a frame. Unit: bytes.
 --   file_at      BIGINT    Offset of the file. Unit: bytes.
 --   line_at      BIGINT    Offset of the line. Unit: bytes.
 WITH field AS (
-    SELECT domainId, schemaId, name, type, coalesce("offset", 0) AS field_at FROM nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES
+    -- Each file of a job has the schema.
+    SELECT DISTINCT domainId, schemaId, name, type, coalesce("offset", 0) AS field_at FROM nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES
 ),
 frame AS (
     SELECT
@@ -34,6 +36,7 @@ stack AS (
 payload AS (
     SELECT
         n.row_id AS sample_id, n.globalTid AS global_tid, n."start" AS at_ns, n.domainId, p.binaryData AS digits,
+        coalesce(p.stringBase, 0) AS string_base,
         macros.little_endian(p.binaryData, 8)::BIGINT + (macros.little_endian(p.binaryData, 12)::BIGINT << 32) AS schemaId,
         macros.little_endian(p.binaryData, 24)::BIGINT AS data_at
     FROM nsys.NVTX_PAYLOADS AS p JOIN nsys.NVTX_EVENTS AS n USING (row_id)
@@ -50,7 +53,7 @@ sample AS (
     FROM payload AS p JOIN stack AS s USING (domainId, schemaId)
 )
 SELECT
-    sample_id, global_tid, at_ns, frame_count,
+    sample_id, global_tid, at_ns, frame_count, string_base,
     substr(digits, 2 * (data_at + frames_at) + 1, 2 * frame_count * frame_bytes) AS frames, frame_bytes, function_at, file_at,
     line_at
 FROM sample

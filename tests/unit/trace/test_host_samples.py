@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -53,12 +54,14 @@ def add_samples(path: Path, samples: list[tuple[int, int, bytes | None]], *, swa
         )
 
 
-def built(folder: Path) -> tuple[Path, int, dict[str, int]]:
+def built(folder: Path, before: Sequence[str] = ()) -> tuple[Path, int, dict[str, int]]:
     """A decode of 100 ns whose GPU works from 60 to 80; its thread, and ids of names."""
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
     # a call from 40 to 50 launches the kernel
     main.push(0, 100, "decode").launch(40, gpu=(60, 80), until=50)
+    for index, name in enumerate(before):
+        trace.string(f"{name}{index}")
     names = {name: trace.string(name) for name in ("plan", "&lt;module&gt;", "a.py", "b.py")}
     return trace.write(folder / "trace.sqlite"), main.global_tid, names
 
@@ -115,3 +118,17 @@ def test_an_export_without_payloads_has_no_samples(tmp_path: Path) -> None:
     path, _, _ = built(tmp_path)
     assert ask(path, "SELECT count(*) AS n FROM host_samples", tmp_path) == "n\n0"
     assert ask(path, "SELECT count(*) AS n FROM host_time", tmp_path) == "n\n0"
+
+
+def test_names_of_each_file_of_a_job_are_its_own(tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    for rank, extra in enumerate(("x", "y", "z")):
+        folder = tmp_path / str(rank)
+        folder.mkdir()
+        path, thread, names = built(folder, before=[extra] * rank)
+        add_samples(path, [(10 + rank, thread, payload([(names["plan"], names["a.py"], rank)]))])
+        job.mkdir(exist_ok=True)
+        path.rename(job / f"trace-rank{rank}.sqlite")
+
+    answer = ask(job, "SELECT function, file, line FROM host_samples ORDER BY line", tmp_path)
+    assert answer.splitlines()[1:] == ["plan,a.py,0", "plan,a.py,1", "plan,a.py,2"]
