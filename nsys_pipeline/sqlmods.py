@@ -44,6 +44,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from nsys_pipeline.duck import quote
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -348,11 +350,6 @@ def closure(
     return order
 
 
-def quoted(name: str) -> str:
-    """`name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def macro_ddl(module: Module) -> str:
     """The statement that creates a macro in the schema of its layer."""
     signature = f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS"
@@ -490,7 +487,7 @@ class Runner:
         needed = module.empty_without
         if needed is None or self.con.execute(f"SELECT 1 FROM {needed} LIMIT 1").fetchall():  # noqa: S608 - of our own
             return f"AS {module.sql}"
-        return f"({', '.join(f'{quoted(one.name)} {one.type}' for one in module.columns)})"
+        return f"({', '.join(f'{quote(one.name)} {one.type}' for one in module.columns)})"
 
     def _may_store(self, module: Module) -> bool:
         return self.store is not None and self.may_write and not self.rests_on_passing(module.name)
