@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Step
 
@@ -46,7 +47,7 @@ def training_steps(
     by_lane: dict[int, list[_Pass]] = defaultdict(list)
     for one in _passes(con):
         by_lane[one.lane].append(one)
-    is_given = False
+    is_given, is_adam = False, _is_adam(con)
     for passes in by_lane.values():
         heads = [one for one in passes if one.is_in_step and one.part in (FORWARD, BOTH)]
         if shapes and heads and not any(one.id in marked for one in heads):
@@ -61,7 +62,7 @@ def training_steps(
             shape = steps.get(one.forward_id) if one.forward_id is not None else None
             if one.part == BACKWARD and shape is not None and shape.part == FORWARD:
                 steps[one.id] = attrs.evolve(shape, part=BACKWARD)
-            elif one.part == OPTIMIZER and _is_adam(con):
+            elif one.part == OPTIMIZER and is_adam:
                 steps[one.id] = Step((), (), 0, part=OPTIMIZER)
     return steps, is_given
 
@@ -113,20 +114,13 @@ class TrainingFacts:
     @classmethod
     def of(cls, con: DuckDBPyConnection) -> TrainingFacts:
         """Read attribute.recomputation and attribute.optimizer_kernels."""
-        again = con.execute(
-            "SELECT layers_ratio, products, products_again, again_kernels = 0 FROM attribute.recomputation"
-        ).fetchall()
-        optimizer = con.execute("SELECT scalar, shards FROM attribute.optimizer_kernels").fetchall()
-        ratio, products, products_again, is_nothing = again[0] if again else (None, None, None, False)
-        scalar, shards = optimizer[0] if optimizer else (None, None)
-        return cls(
-            layers_ratio=ratio,
-            products=products,
-            products_again=products_again,
-            is_nothing_again=is_nothing,
-            scalar=scalar,
-            shards=shards,
+        again = records(
+            con,
+            "SELECT layers_ratio, products, products_again, again_kernels = 0 AS is_nothing_again "
+            "FROM attribute.recomputation",
         )
+        optimizer = records(con, "SELECT scalar, shards FROM attribute.optimizer_kernels")
+        return cls(**{name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()})
 
 
 @attrs.frozen(kw_only=True)
@@ -190,9 +184,10 @@ class TrainingEstimator:
         if not facts.layers_ratio:
             return None, None
         from nsys_pipeline.model import Estimator
+        from nsys_pipeline.model.ops import PRODUCTS
 
         estimate = Estimator(self.model, self.conventions).estimate(step)
-        products = [op for op in estimate.ops if op.kind in ("gemm", "grouped_gemm", "conv")]
+        products = [op for op in estimate.ops if op.kind in PRODUCTS]
         attention = sum(estimate.op_flops(op) * op.layers for op in estimate.ops if op.kind == "attention")
         # What ends each layer need not run again for its gradient, and non-reentrant checkpointing stops before it.
         last = sum(estimate.op_flops(op) * op.layers for op in products if op.name == "down")
