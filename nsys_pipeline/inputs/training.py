@@ -111,6 +111,13 @@ class TrainingFacts:
     scalar: str | None = None
     shards: int | None = None
 
+    @property
+    def missing(self) -> int | None:
+        """Products of a layer that are not run again."""
+        if self.products is None or self.products_again is None:
+            return None
+        return self.products - self.products_again
+
     @classmethod
     def of(cls, con: DuckDBPyConnection) -> TrainingFacts:
         """Read attribute.recomputation and attribute.optimizer_kernels."""
@@ -160,23 +167,24 @@ class TrainingEstimator:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
         if step.part == OPTIMIZER:
             return TrainingCost(bytes=self._optimizer_bytes)
-        training = self._training(step)
+        # Reentrant checkpointing, which runs whole layers again, wants gradients below the first trained weight, too.
+        training = self._training(step, is_checkpointed=bool(self.facts.layers_ratio) and self.facts.missing == 0)
         if step.part == FORWARD:
             return TrainingCost(flops_by_dtype=training.forward_by_dtype)
         if step.part == BOTH:
             return TrainingCost(flops_by_dtype=training.by_phase()["step"])
-        exact, least = self._recomputed(step, training)
+        exact, least = self._recomputed(step)
         return TrainingCost(flops_by_dtype=training.backward_by_dtype, recomputed=exact, recomputed_min=least)
 
-    def _training(self, step: Step) -> Training:
+    def _training(self, step: Step, *, is_checkpointed: bool) -> Training:
         from nsys_pipeline.model.training import training_flops
 
         return training_flops(
-            self.model, step, self.conventions, checkpointing="full",
+            self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
             train_only=self.train_only, lora_rank=self.lora_rank, all_logits=False,
         )  # fmt: skip
 
-    def _recomputed(self, step: Step, training: Training) -> tuple[int | None, int | None]:
+    def _recomputed(self, step: Step) -> tuple[int | None, int | None]:
         """FLOPs that are run again, and the least that they are."""
         facts = self.facts
         if facts.is_nothing_again:
@@ -192,11 +200,9 @@ class TrainingEstimator:
         # What ends each layer need not run again for its gradient, and non-reentrant checkpointing stops before it.
         last = sum(estimate.op_flops(op) * op.layers for op in products if op.name == "down")
         is_dense = not any(op.kind == "grouped_gemm" for op in products)
-        missing = None
-        if facts.products is not None and facts.products_again is not None:
-            missing = facts.products - facts.products_again
-        if missing == 0 or (missing == 1 and is_dense):
-            whole = round(facts.layers_ratio * (training.recomputed - (last if missing else 0)))
+        if facts.missing == 0 or (facts.missing == 1 and is_dense):
+            recomputed = self._training(step, is_checkpointed=True).recomputed
+            whole = round(facts.layers_ratio * (recomputed - (last if facts.missing else 0)))
             return whole, whole
         return None, round(facts.layers_ratio * attention)
 
@@ -222,6 +228,6 @@ class TrainingEstimator:
         if self.train_only is None and self.lora_rank is None:
             return self.model.params
         try:
-            return self._training(Step.uniform(batch=1, q_tokens=1)).trained_params
+            return self._training(Step.uniform(batch=1, q_tokens=1), is_checkpointed=False).trained_params
         except ModelError:
             return None
