@@ -154,6 +154,8 @@ def parse(name: str, text: str) -> Module:
     layer = name.partition(".")[0]
     if layer == "findings" and not {"severity", "message"} <= fields.keys():
         raise ModuleError(f"{name}: a finding needs a severity and a message")
+    if fields.get("materialize", ["table"]) not in (["table"], ["temporary"]):
+        raise ModuleError(f"{name}: `materialize` is neither table nor temporary, or stands twice")
     if layer not in LAYERS or layer in EXTERNAL_LAYERS:
         raise ModuleError(f"{name}: `{layer}` is no layer of sql/")
     return Module(
