@@ -55,6 +55,8 @@ PREFILL = "prefill"
 DECODE = "decode"
 
 WINDOW_VARIABLE = "LLMPERF_WINDOW"
+"""Environment variable that tells the marks of an engine what to record; workload/engines/window.py reads it."""
+
 MESSAGE = "llmperf: "
 """How a line begins that the markers write on a program's stderr; `llmperf capture` shows such lines as warnings."""
 

@@ -248,10 +248,8 @@ def _uniform(values: Sequence[int]) -> str:
 
 
 def _label(step: Step) -> str:
-    if step.part == OPTIMIZER:
-        return "AdamW"
     if not step.batch:
-        return "empty"
+        return _kind(step)
     return f"{_kind(step)} @{_uniform(step.kv_tokens) if step.is_exact else '?'}"
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -36,13 +38,27 @@ def test_no_thread_of_the_process_group_outlives_it(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     options = ("--model", "config.json", "--parallel", "tensor", "--shape", "1x4+2", "--repeats", "1", "--warmup", "0")
     launcher = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
-    done = subprocess.run(
-        [*launcher, "program.py", *options],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
+    code, err = launched([*launcher, "program.py", *options], tmp_path)
+    assert code == 0, err
+
+
+def launched(command: Sequence[str], folder: Path) -> tuple[int, str]:
+    """Exit code and stderr. Now and then two ranks of torch 2.6 wait for each other without an end: tried again."""
+    for _ in range(3):
+        with subprocess.Popen(
+            command,
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            # With its ranks it is a group, which is killed as one.
+            start_new_session=True,
+        ) as process:
+            try:
+                _, err = process.communicate(timeout=100)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+            else:
+                return process.returncode, err
+    pytest.fail("in three runs, the ranks did not find each other")
