@@ -95,6 +95,8 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
     model, conventions = inputs.run.model, inputs.run.conventions
     if model is None:
         return None
+    # Each size once: a request has as many images as its pass says.
+    images = sorted({grid for step in inputs.steps.distinct for grid in step.images})
     return {
         "name": model.name,
         "params": model.params,
@@ -102,10 +104,11 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "dtype": conventions.dtype or model.dtype,
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
-        "not_counted": list(model.left_out()),
+        "not_counted": list(model.left_out(len(images))),
         "notes": list(model.notes) if conventions.weight is None else [],
         "routing": _routing(trace, model, inputs.steps.distinct),
-        "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None},
+        "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
+        | ({"images": [list(grid) for grid in images]} if images else {}),
     }
 
 

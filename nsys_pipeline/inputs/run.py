@@ -184,6 +184,7 @@ def create_model(inputs: Inputs) -> None:
         dtype = run.conventions.dtype or model.dtype
         how = run.conventions
         degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, run.is_degree_told)
-        missing = ", ".join(model.left_out()) or None
+        images = sum(len(step.images) for step in inputs.steps.distinct)
+        missing = ", ".join(model.left_out(images)) or None
         rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees, missing)]
     create_from_rows(inputs.connection, "input.model", types, rows)
