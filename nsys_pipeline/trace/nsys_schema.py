@@ -28,7 +28,8 @@ class NsysTable:
     `is_private`: names and values, some of which hold environment variables or secrets; only what is left without them
     (`nsys.clean.without_values`) is read. `blocks`: columns of text that may hold an environment as one block, with NUL
     between its variables: it is read as NULL, other text with NUL in it as ''. `bytes_columns`: columns of bytes,
-    which are read as text of two hexadecimal digits for each byte.
+    which are read as text of two hexadecimal digits for each byte. `only_with`: rows without a value in that column
+    are left out. `explained_by`: a table without which the rows say nothing, and none is read.
     """
 
     columns: Mapping[str, str]
@@ -39,6 +40,8 @@ class NsysTable:
     is_private: bool = False
     blocks: tuple[str, ...] = ()
     bytes_columns: tuple[str, ...] = ()
+    only_with: str | None = None
+    explained_by: str | None = None
 
 
 def _ints(names: str) -> dict[str, str]:
@@ -105,7 +108,11 @@ TABLES: Mapping[str, NsysTable] = {
     # What an event says beside its text, in exports made with --include-blobs=true. Ids of names in it are of the
     # file: `stringBase`, which no export has, is what a job of several files adds to them.
     "NVTX_PAYLOADS": NsysTable(
-        _texts("binaryData") | _ints("stringBase"), table="NVTX_EVENTS", bytes_columns=("binaryData",)
+        _ints("start globalTid eventType domainId stringBase") | _texts("binaryData"),
+        table="NVTX_EVENTS",
+        bytes_columns=("binaryData",),
+        only_with="binaryData",
+        explained_by="NVTX_PAYLOAD_SCHEMA_ENTRIES",
     ),
     "NVTX_PAYLOAD_SCHEMAS": NsysTable(_ints("domainId schemaId payloadSize") | _texts("name")),
     "NVTX_PAYLOAD_SCHEMA_ENTRIES": NsysTable(_ints("domainId schemaId idx type offset") | _texts("name")),

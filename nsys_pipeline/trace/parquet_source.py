@@ -72,7 +72,7 @@ class ParquetSource:
                         f"CASE WHEN {is_block} THEN NULL WHEN contains({text}, {nul}) THEN '' ELSE {text} END"
                     )
             present[ROW_ID] = "file_row_number + 1"
-            rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true)"
+            rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true) WHERE {load.condition}"
             try:
                 try:
                     con.execute(f"CREATE OR REPLACE TABLE {load.target} AS SELECT {load.select(present)} {rows}")

@@ -114,7 +114,7 @@ class SqliteSource:
         for load in refused:
             # Text that is not UTF-8, or a column that changes its type half-way: slower, but it takes anything.
             self._load_row_by_row(con, load)
-        self._check_rows(con, [load for load in loads if self._relations[load.table].has_rowid])
+        self._check_rows(con, [load for load in loads if self._relations[load.table].has_rowid and not load.only_with])
 
     def _stream(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> list[TableLoad]:
         """Load through Arrow; returns those that it cannot carry."""
@@ -217,7 +217,7 @@ class SqliteSource:
         structure = json.dumps([sent])
         try:
             with closing(self._connect()) as lite:
-                cursor = lite.execute(f"SELECT {select} FROM {quote(load.table)}")  # noqa: S608
+                cursor = lite.execute(f"SELECT {select} FROM {quote(load.table)} WHERE {load.condition}")  # noqa: S608
                 while rows := cursor.fetchmany(BATCH_ROWS):
                     batch = json.dumps(
                         [

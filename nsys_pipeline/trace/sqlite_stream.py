@@ -50,7 +50,9 @@ class Chunk:
             for name, kind in self.load.columns.items()
             if name in self.present
         ]
-        where = "" if self.first is None else f" WHERE rowid >= {self.first} AND rowid < {self.end}"
+        where = f" WHERE {self.load.condition}"
+        if self.first is not None:
+            where += f" AND rowid >= {self.first} AND rowid < {self.end}"
         return f"SELECT {', '.join([f'{self.row_id} AS {ROW_ID}', *columns])} FROM {quote(self.load.table)}{where}"  # noqa: S608
 
     def statement(self, stream: str) -> str:

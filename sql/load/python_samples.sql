@@ -3,7 +3,7 @@
 -- then the fields at their offsets, of which `Frames` is a list of frames.
 -- Grain: sample_id.
 -- materialize: table
--- requires: nsys.NVTX_PAYLOADS, nsys.NVTX_PAYLOAD_SCHEMAS, nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES, nsys.NVTX_EVENTS, macros.little_endian
+-- requires: nsys.NVTX_PAYLOADS, nsys.NVTX_PAYLOAD_SCHEMAS, nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES, macros.little_endian
 -- columns:
 --   sample_id    BIGINT    Row of the export.
 --   global_tid   BIGINT    The sampled thread. Joins load.threads.
@@ -31,16 +31,16 @@ stack AS (
     FROM field AS c
     JOIN field AS f ON f.domainId = c.domainId AND f.schemaId = c.schemaId AND f.name = 'Frames'
     JOIN frame AS e ON e.domainId = f.domainId AND e.schemaId = f.type
-    WHERE c.name = 'Frames count'
+    WHERE c.name = 'Frames count' AND e.frame_bytes > 0
 ),
 payload AS (
     SELECT
-        n.row_id AS sample_id, n.globalTid AS global_tid, n."start" AS at_ns, n.domainId, p.binaryData AS digits,
+        p.row_id AS sample_id, p.globalTid AS global_tid, p."start" AS at_ns, p.domainId, p.binaryData AS digits,
         coalesce(p.stringBase, 0) AS string_base,
         macros.little_endian(p.binaryData, 8)::BIGINT + (macros.little_endian(p.binaryData, 12)::BIGINT << 32) AS schemaId,
         macros.little_endian(p.binaryData, 24)::BIGINT AS data_at
-    FROM nsys.NVTX_PAYLOADS AS p JOIN nsys.NVTX_EVENTS AS n USING (row_id)
-    WHERE n.eventType = 34 AND n.domainId IN (FROM (SELECT domainId FROM stack)) AND p.binaryData IS NOT NULL
+    FROM nsys.NVTX_PAYLOADS AS p
+    WHERE p.eventType = 34 AND p.domainId IN (FROM (SELECT domainId FROM stack))
 ),
 sample AS (
     SELECT

@@ -12,7 +12,9 @@
 --   samples       BIGINT  Samples in which it was on the stack.
 --   self_ns       BIGINT  Estimated time in which it ran itself, NULL for 'busy'. Unit: ns.
 --   time_ns       BIGINT  Estimated time in which it was on the stack. Unit: ns.
---   time_error_ns BIGINT  Standard error of time_ns that comes from the number of samples. Unit: ns.
+--   time_error_ns BIGINT  Standard error of time_ns that comes from the number of samples, n, k of which had it on the stack:
+--                         the deviation of a share of which nothing was known before, √(p (1 - p) / (n + 3)) with
+--                         p = (k + 1) / (n + 2), times what the budget has. Unit: ns.
 WITH sample AS (
     SELECT s.sample_id, p.phase, s.part
     FROM attribute.host_samples AS s JOIN attribute.occurrences AS p USING (occurrence_id)
@@ -37,7 +39,9 @@ place AS (
 SELECT
     c.phase, c.part, c.function, c.file, c.line, c.self_samples, c.samples,
     (c.self_samples * b.time_ns / t.sample_count)::BIGINT AS self_ns, (c.samples * b.time_ns / t.sample_count)::BIGINT AS time_ns,
-    (b.time_ns / t.sample_count * sqrt(c.samples * (1 - c.samples / t.sample_count)))::BIGINT AS time_error_ns
+    (
+        b.time_ns * sqrt((c.samples + 1) * (t.sample_count + 1 - c.samples) / (t.sample_count + 3)) / (t.sample_count + 2)
+    )::BIGINT AS time_error_ns
 FROM place AS c
 JOIN total AS t ON t.phase = c.phase AND t.part = c.part
 LEFT JOIN budget AS b ON b.phase = c.phase AND b.part = c.part

@@ -98,7 +98,7 @@ def test_times_are_the_budgets_by_share(tmp_path: Path) -> None:
 
     # 40 ns of host code, 10 in the launching call, 10 of latency, 20 of the kernel, 20 of host code: 70 by 4 samples
     answer = ask(path, "SELECT line, self_ns, time_ns, time_error_ns FROM host_time ORDER BY line", tmp_path)
-    assert answer.splitlines()[1:] == ["1,52,52,15", "2,18,18,15"]
+    assert answer.splitlines()[1:] == ["1,52,52,12", "2,18,18,12"]
 
 
 def test_a_damaged_payload_has_the_frames_that_are_there(tmp_path: Path) -> None:
