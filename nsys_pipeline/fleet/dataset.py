@@ -20,12 +20,12 @@ from urllib.parse import quote as percent_encoded
 
 import attrs
 
+from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.fleet.places import Place
 from nsys_pipeline.fleet.storage import Storage
 from nsys_pipeline.sqlmods import Module, all_modules
 from nsys_pipeline.trace.cache import code_fingerprint
-from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

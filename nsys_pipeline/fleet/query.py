@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
+from nsys_pipeline.duck import literal
 from nsys_pipeline.fleet.dataset import MARKER, VIEWS, Dataset, escaped
 from nsys_pipeline.fleet.storage import Storage
 from nsys_pipeline.inputs import AnalysisOptions
@@ -19,7 +20,6 @@ from nsys_pipeline.query.views import public_macros
 from nsys_pipeline.sqlmods import all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
-from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
