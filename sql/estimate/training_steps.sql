@@ -4,7 +4,7 @@
 -- as its kernels show: hfu_*_min is of the least that it may be.
 -- Grain: lane, step.
 -- materialize: table
--- materialize: table
+-- empty without: attribute.training_step_spans
 -- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization
 -- columns:
 --   lane                 BIGINT   Whose steps they are: see attribute.training_passes.

@@ -3,6 +3,7 @@
 -- last one ends when its last GPU work has ended.
 -- Grain: lane, step.
 -- materialize: table
+-- empty without: attribute.training_passes
 -- requires: attribute.training_passes, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence
 -- columns:
 --   lane           BIGINT   Whose steps they are: see attribute.training_passes.
