@@ -44,6 +44,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from nsys_pipeline.duck import quote
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -161,10 +163,10 @@ def parse(name: str, text: str) -> Module:
     layer = name.partition(".")[0]
     if layer == "findings" and not {"severity", "message"} <= fields.keys():
         raise ModuleError(f"{name}: a finding needs a severity and a message")
+    if fields.get("materialize", ["table"]) not in (["table"], ["temporary"]):
+        raise ModuleError(f"{name}: `materialize` is neither table nor temporary, or stands twice")
     if layer not in LAYERS or layer in EXTERNAL_LAYERS:
         raise ModuleError(f"{name}: `{layer}` is no layer of sql/")
-    if fields.get("materialize", ["table"]) not in (["table"], ["temporary"]):
-        raise ModuleError(f"{name}: materialize is neither table nor temporary")
     return Module(
         name=name,
         doc=" ".join(prose[:grain_at]),
@@ -366,13 +368,8 @@ def closure(
     return order
 
 
-def quoted(name: str) -> str:
-    """`name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _no_rows(module: Module) -> str:
-    columns = ", ".join(f"NULL::{one.type} AS {quoted(one.name)}" for one in module.columns)
+    columns = ", ".join(f"NULL::{one.type} AS {quote(one.name)}" for one in module.columns)
     return f"SELECT {columns} WHERE false"
 
 
@@ -512,7 +509,7 @@ class Runner:
         query = self._query(module)
         if query is not None:
             return f"AS {query}"
-        return f"({', '.join(f'{quoted(one.name)} {one.type}' for one in module.columns)})"
+        return f"({', '.join(f'{quote(one.name)} {one.type}' for one in module.columns)})"
 
     def _query(self, module: Module) -> str | None:
         """The module's SELECT, without the parts that are known to give no row; None if that is all of it."""
