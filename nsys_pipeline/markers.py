@@ -54,6 +54,10 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 
+TORCH_PREFIX = "llmperf:"
+"""How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,
+because torch writes names into its JSON as they are."""
+
 WINDOW_VARIABLE = "LLMPERF_WINDOW"
 MESSAGE = "llmperf: "
 """How a line begins that the markers write on a program's stderr; `llmperf capture` shows such lines as warnings."""
