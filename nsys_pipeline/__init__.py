@@ -45,6 +45,9 @@ def open(  # noqa: A001
     train_only: str | None = None,
     lora: int | None = None,
     max_context: int | None = None,
+    images: int | None = None,
+    image_patches: str | Sequence[str] = (),
+    image_size: str | Sequence[str] = (),
     strict: bool = False,
     infer: bool | None = None,
     cache: bool = True,
@@ -67,6 +70,7 @@ def open(  # noqa: A001
       `dp`: ranks with a batch of their own, where the trace does not say.
     - `train_only`: an expression that finds the weights that training updates, `lora`: the rank of the adapters that it
       updates instead; default: all weights.
+    - `images`, `image_patches` ("56x56"), `image_size` (pixels): images of each request, as `--images` and its kin.
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
     - `infer`: infer phases from the launches, and heed no ranges; default: if no range is a phase.
@@ -96,6 +100,9 @@ def open(  # noqa: A001
         train_only=train_only,
         lora=lora,
         max_context=max_context,
+        images=images,
+        image_patches=image_patches,
+        image_size=image_size,
         strict=strict,
         infer=infer,
         cache=cache,

@@ -66,8 +66,8 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
     trace.build(*TARGETS)
     con = trace.connection
-    budgets, verdicts = _budgets(trace, "time_ns"), _verdicts(trace)
-    phases = _phases(trace, budgets, _budgets(trace, "median_ns"), verdicts)
+    (budgets, medians), verdicts = _budgets(trace), _verdicts(trace)
+    phases = _phases(trace, budgets, medians, verdicts)
     operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
         trace=_trace_info(trace),
@@ -95,6 +95,8 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
     model, conventions = inputs.run.model, inputs.run.conventions
     if model is None:
         return None
+    # Each size once: a request has as many images as its pass says.
+    images = sorted({grid for step in inputs.steps.distinct for grid in step.images})
     return {
         "name": model.name,
         "params": model.params,
@@ -102,10 +104,11 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "dtype": conventions.dtype or model.dtype,
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
-        "not_counted": list(model.left_out()),
+        "not_counted": list(model.left_out(len(images))),
         "notes": list(model.notes) if conventions.weight is None else [],
         "routing": _routing(trace, model, inputs.steps.distinct),
-        "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None},
+        "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
+        | ({"images": [list(grid) for grid in images]} if images else {}),
     }
 
 
@@ -141,12 +144,17 @@ def _trace_info(trace: Trace) -> TraceInfo:
     )
 
 
-def _budgets(trace: Trace, column: str) -> dict[str | None, Budget]:
-    """Phase, or None outside every phase, → what its time was spent on, over all GPUs: sums, or medians."""
-    times: dict[str | None, dict[str, int]] = defaultdict(dict)
-    for row in records(trace.connection, "FROM attribute.phase_budgets"):
-        times[row["phase"]][f"{row['class']}_ns"] = row[column] or 0
-    return {phase: Budget(**classes) for phase, classes in times.items()}
+def _budgets(trace: Trace) -> tuple[dict[str | None, Budget], dict[str | None, Budget]]:
+    """Phase, or None outside every phase, → what its time was spent on, over all GPUs: sums, and medians."""
+    rows = records(trace.connection, "FROM attribute.phase_budgets")
+
+    def by_phase(column: str) -> dict[str | None, Budget]:
+        times: dict[str | None, dict[str, int]] = defaultdict(dict)
+        for row in rows:
+            times[row["phase"]][f"{row['class']}_ns"] = row[column] or 0
+        return {phase: Budget(**classes) for phase, classes in times.items()}
+
+    return by_phase("time_ns"), by_phase("median_ns")
 
 
 _NO_VERDICT: dict[str, Any] = {"bound": None, "bound_detail": None}

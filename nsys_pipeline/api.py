@@ -13,7 +13,7 @@ import attrs
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.hardware import checked_bandwidth, checked_peaks
-from nsys_pipeline.inputs import AnalysisOptions, RequestShape
+from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
@@ -211,6 +211,9 @@ def open_reader(
     train_only: str | None = None,
     lora: int | None = None,
     max_context: int | None = None,
+    images: int | None = None,
+    image_patches: str | Sequence[str] = (),
+    image_size: str | Sequence[str] = (),
     strict: bool = False,
     infer: bool | None = None,
     cache: bool = True,
@@ -239,6 +242,7 @@ def open_reader(
         peaks=checked_peaks(peaks or {}),
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
         max_context=max_context,
+        images=ImageOptions(images, _listed(image_patches), _listed(image_size)),
     )
     return TraceReader(Path(path), trace_options, options)
 
@@ -248,7 +252,11 @@ def _model(model: str | Model) -> Model:
 
 
 def _shapes(shapes: str | Sequence[str]) -> tuple[RequestShape, ...]:
-    return tuple(RequestShape.parse(text) for text in ([shapes] if isinstance(shapes, str) else shapes))
+    return tuple(RequestShape.parse(text) for text in _listed(shapes))
+
+
+def _listed(texts: str | Sequence[str]) -> tuple[str, ...]:
+    return (texts,) if isinstance(texts, str) else tuple(texts)
 
 
 def _escape(text: str) -> str:

@@ -59,6 +59,8 @@ TORCH_PREFIX = "llmperf:"
 because torch writes names into its JSON as they are."""
 
 WINDOW_VARIABLE = "LLMPERF_WINDOW"
+"""Environment variable that tells the marks of an engine what to record; workload/engines/window.py reads it."""
+
 MESSAGE = "llmperf: "
 """How a line begins that the markers write on a program's stderr; `llmperf capture` shows such lines as warnings."""
 
@@ -68,8 +70,8 @@ BACKEND_VARIABLE = "LLMPERF_MARKERS"
 
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
-    experts = {} if step.experts is None else {"experts": float(step.experts)}
-    return _encode_step(step.q_tokens, step.kv_tokens, step.logits, experts)
+    details: dict[str, Any] = {} if step.experts is None else {"experts": float(step.experts)}
+    return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details | {"images": step.images})
 
 
 def decode_step(payload: str) -> Step:
@@ -94,6 +96,7 @@ def decode_step(payload: str) -> Step:
             kv_tokens,
             len(q_tokens) if logits is None else _count(logits),
             None if experts is None else _number(experts),
+            images=_images(data.get("images")),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a step: {payload[:200]!r}") from error
@@ -106,6 +109,19 @@ def _count(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MAX_TOKENS:
         raise ValueError(f"not a step: {value!r} is no number of tokens")
     return value
+
+
+def _images(value: object) -> list[tuple[int, int]]:
+    """Grids of images, [height, width] in patches each; an absent list is empty."""
+    from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
+
+    grids = [] if value is None else value
+    if not isinstance(grids, list) or len(grids) > MAX_BATCH:
+        raise ValueError(f"not a step: {str(value)[:200]!r} are no images")
+    for grid in grids:
+        if not isinstance(grid, list) or len(grid) != 2 or 0 in grid or _count(grid[0]) * _count(grid[1]) > MAX_TOKENS:
+            raise ValueError(f"not a step: {grid!r} is no image of [height, width] patches")
+    return [(height, width) for height, width in grids]
 
 
 def _number(value: object) -> float:

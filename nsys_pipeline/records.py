@@ -11,6 +11,15 @@ def _tuple(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
 
+def _grids(values: Iterable[Iterable[int]]) -> tuple[tuple[int, int], ...]:
+    return tuple((height, width) for height, width in values)
+
+
+def _grid_sides(_instance: object, _attribute: object, value: tuple[tuple[int, int], ...]) -> None:
+    if any(side < 1 for grid in value for side in grid):
+        raise ValueError("an image has no patches")
+
+
 def _same_length(instance: Step, _attribute: object, value: tuple[int, ...]) -> None:
     if len(value) != len(instance.q_tokens):
         raise ValueError(f"{len(instance.q_tokens)} query lengths but {len(value)} cached lengths")
@@ -59,6 +68,9 @@ class Step:
 
     ``part`` is which pass of a training step it is: 'forward', 'backward' (of such a forward), 'step' (both) or
     'optimizer' (of no tokens). None: a forward pass that nothing is trained by.
+
+    ``images`` are (height, width) in patches of each image, or view of one, that goes through the vision tower in the
+    pass. A pass of the tower alone has images and no sequences.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -69,6 +81,7 @@ class Step:
     upper: Step | None = None
     is_unlimited: bool = False
     part: str | None = None
+    images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

@@ -127,6 +127,33 @@ MaxContextOption = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+ImagesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--images",
+        min=0,
+        help="Images of each request, in its prompt; default: as many as have sizes.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+ImagePatchesOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image-patches",
+        metavar="HxW",
+        help="Patches of an image or of one view, or its tokens in the tower: one for all, or one for each in order.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
+ImageSizeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--image-size",
+        metavar="HxW",
+        help="Pixels of an image before its processor scales and cuts it: one for all, or one for each in order.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 ApproximateOption = Annotated[
     bool,
     typer.Option(
@@ -306,6 +333,9 @@ def analysis_options(
     train_only: str | None = None,
     lora: int | None = None,
     max_context: int | None = None,
+    images: int | None = None,
+    image_patches: list[str] | None = None,
+    image_size: list[str] | None = None,
     peak: list[str] | None = None,
     bandwidth: str | None = None,
     approximate: bool = False,
@@ -314,7 +344,7 @@ def analysis_options(
 ) -> AnalysisOptions:
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
-    from nsys_pipeline.inputs import AnalysisOptions, RequestShape
+    from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
     from nsys_pipeline.model import Conventions
 
     shapes = tuple(RequestShape.parse(text) for text in shape or ())
@@ -344,6 +374,7 @@ def analysis_options(
         peaks=parse_peaks(peak or ()),
         bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
         max_context=max_context,
+        images=ImageOptions(images, tuple(image_patches or ()), tuple(image_size or ())),
         top_kernels=top,
         keep_cold=keep_cold,
     )

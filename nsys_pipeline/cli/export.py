@@ -15,6 +15,9 @@ from nsys_pipeline.cli.common import (
     DtypeOption,
     EpOption,
     FromOption,
+    ImagePatchesOption,
+    ImageSizeOption,
+    ImagesOption,
     InferOption,
     KeepColdOption,
     KvDtypeOption,
@@ -84,6 +87,9 @@ def export(
     train_only: TrainOnlyOption = None,
     lora: LoraOption = None,
     max_context: MaxContextOption = None,
+    images: ImagesOption = None,
+    image_patches: ImagePatchesOption = None,
+    image_size: ImageSizeOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
     range: RangeOption = None,  # noqa: A002
@@ -127,7 +133,8 @@ def export(
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
             weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
-            train_only=train_only, lora=lora, max_context=max_context, keep_cold=keep_cold,
+            train_only=train_only, lora=lora, max_context=max_context, images=images,
+            image_patches=image_patches, image_size=image_size, keep_cold=keep_cold,
         )  # fmt: skip
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return

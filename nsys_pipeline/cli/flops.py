@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -14,6 +14,9 @@ from nsys_pipeline.cli.common import (
     PEAKS_PANEL,
     BandwidthOption,
     DtypeOption,
+    ImagePatchesOption,
+    ImageSizeOption,
+    ImagesOption,
     KvDtypeOption,
     PeakOption,
     TpOption,
@@ -31,6 +34,7 @@ from nsys_pipeline.hardware import (
     with_overrides,
 )
 from nsys_pipeline.model import Conventions, Model, load_model
+from nsys_pipeline.model.images import read_images
 from nsys_pipeline.model.summary import Shape, Summary, spread, summarize, summary_json, training_json
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
@@ -54,10 +58,9 @@ def flops(
     encoder_tokens: Annotated[
         str | None, typer.Option(metavar="N[,N…]", help="Encoder positions of an encoder-decoder model.")
     ] = None,
-    images: Annotated[int, typer.Option(min=0, help="Images that the prefill sends through the vision tower.")] = 0,
-    image_patches: Annotated[
-        int | None, typer.Option(min=1, help="Patches per image; default: the model's own, where it is fixed.")
-    ] = None,
+    images: ImagesOption = None,
+    image_patches: ImagePatchesOption = None,
+    image_size: ImageSizeOption = None,
     attention: Annotated[
         str, typer.Option(metavar="exact|half|full", help="Keys charged to a query.", rich_help_panel=_COUNTING)
     ] = "exact",
@@ -148,7 +151,8 @@ def flops(
             "--lora": lora is not None,
         },
         {
-            "--context": context is not None, "--cached-tokens": cached_tokens != "0", "--images": images > 0,
+            "--context": context is not None, "--cached-tokens": cached_tokens != "0",
+            "--images": any((images, image_patches, image_size)),
             "--kv-dtype": kv_dtype is not None, "--gpu": gpu is not None, "--peak": bool(peak),
             "--bandwidth": bandwidth is not None, "--verify": verify,
         },
@@ -162,7 +166,8 @@ def flops(
         cached_tokens=cached_tokens,
         encoder_tokens=encoder_tokens,
         images=images,
-        image_patches=image_patches,
+        image_patches=image_patches or (),
+        image_sizes=image_size or (),
     )
     if loaded.dtype_assumed and dtype is None:
         sys.stderr.write(f"warning: the config names no dtype; {loaded.dtype} is assumed\n\nhint: pass --dtype\n")
@@ -277,8 +282,9 @@ def _shape(
     context: str | None,
     cached_tokens: str,
     encoder_tokens: str | None,
-    images: int,
-    image_patches: int | None,
+    images: int | None,
+    image_patches: Sequence[str],
+    image_sizes: Sequence[str],
 ) -> Shape:
     """Read the options that describe the batch; what an encoder-decoder's prompt is depends on its encoder."""
     arch = model.architecture
@@ -305,21 +311,12 @@ def _shape(
             encoder, prompts = prompts, (1,) * size
     elif encoder_tokens is not None:
         raise UsageError(f"`{model.name}` is no encoder-decoder model; --encoder-tokens does not apply")
-    patches: tuple[int, ...] = ()
-    if _within("--images", images):
-        each = image_patches or arch.vision_tokens
-        if arch.vision is None or each is None:
-            what = "takes images of any size"
-            if arch.vision is None:
-                what = "has a reading of its text decoder only" if arch.text_only else "has no vision tower"
-            raise UsageError(f"`{model.name}` {what}", hint="pass --image-patches" if arch.vision else None)
-        patches = (each,) * images
     return Shape(
         prompt_tokens=prompts,
         cached_tokens=spread(_numbers("--cached-tokens", cached_tokens), size, "--cached-tokens"),
         context=contexts,
         encoder_tokens=encoder,
-        images=patches,
+        images=read_images(model, count=images, patches=image_patches, sizes=image_sizes),
     )
 
 

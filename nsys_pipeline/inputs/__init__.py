@@ -5,6 +5,6 @@ out. Each relation is made when a module of ``sql/`` first needs it, whoever ask
 """
 
 from nsys_pipeline.inputs.inputs import Inputs
-from nsys_pipeline.inputs.options import AnalysisOptions, RequestShape
+from nsys_pipeline.inputs.options import AnalysisOptions, ImageOptions, RequestShape
 
-__all__ = ["AnalysisOptions", "Inputs", "RequestShape"]
+__all__ = ["AnalysisOptions", "ImageOptions", "Inputs", "RequestShape"]

@@ -26,6 +26,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "encoder_has_no_decode": ("warning", _COSTS),
     "bad_step_marks": ("warning", _SHAPES),
     "shapes_ignored": ("warning", _SHAPES),
+    "images_ignored": ("warning", _SHAPES),
     "shapes_without_requests": ("warning", _SHAPES),
     "requests_without_shape": ("warning", _SHAPES),
     "unknown_gpu": ("warning", _PEAKS),

@@ -60,18 +60,39 @@ class RequestShape:
         ]
 
 
+@attrs.frozen
+class ImageOptions:
+    """Images of each request as they are typed: their number (None: as many as have sizes), and sizes of one each."""
+
+    count: int | None = None
+    patches: tuple[str, ...] = ()
+    sizes: tuple[str, ...] = ()
+
+    @property
+    def are_told(self) -> bool:
+        """Whether somebody says that requests have images."""
+        return bool(self.count or self.patches or self.sizes)
+
+    def grids(self, model: Model | None) -> tuple[tuple[int, int], ...]:
+        """(height, width) in patches of each view. Raises UsageError as `model.images.read_images` does."""
+        from nsys_pipeline.model.images import read_images
+
+        return read_images(model, count=self.count, patches=self.patches, sizes=self.sizes)
+
+
 @attrs.frozen(kw_only=True)
 class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
-    `keep_cold`: cold occurrences count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if
-    only that it is one. `max_context`: tokens of the longest sequence that an engine takes; default what the model
-    allows. `train_only`, `lora_rank`: which weights training updates, see `model.training`. `dp`:
-    data-parallel ranks, each with a batch of its own.
+    `images`: those of each request, where no mark says which it has. `keep_cold`: cold occurrences count like any
+    other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of
+    the longest sequence that an engine takes; default what the model allows. `train_only`, `lora_rank`: which weights
+    training updates, see `model.training`. `dp`: data-parallel ranks, each with a batch of its own.
     """
 
     model: Model | None = None
     shapes: tuple[RequestShape, ...] = ()
+    images: ImageOptions = attrs.field(factory=ImageOptions)
     conventions: Conventions = attrs.field(factory=Conventions)
     is_degree_told: bool = False
     peaks: Mapping[str, float] = attrs.field(factory=dict)

@@ -46,7 +46,7 @@ INPUTS: Mapping[str, Input] = {
     "input.step_sizes": Input(
         shapes.create_step_sizes, _STEPS, of_analysis=False, is_told=lambda options: bool(options.shapes)
     ),
-    "input.model": Input(run.create_model, (*_MARKS,)),
+    "input.model": Input(run.create_model, _STEPS),
     "input.peaks": Input(peaks.create_peaks, _DEVICES),
     "input.occurrence_shapes": Input(shapes.create_occurrence_shapes, _STEPS),
     "input.shapes": Input(shapes.create_shapes, _STEPS),

@@ -12,6 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs.images import with_images
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
 from nsys_pipeline.rules.phases import classify
@@ -54,8 +55,14 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """Give each occurrence its step: as marks say, else as the text of an engine's range says, else as the user says.
 
     Raises UsageError where there are several request shapes and their number is not the number of requests of a
-    thread.
+    thread, and where prompts have fewer tokens than their images.
     """
+    assigned = _assigned(inputs)
+    steps, notices = with_images(inputs, assigned.by_occurrence)
+    return AssignedSteps(steps, (*assigned.notices, *notices))
+
+
+def _assigned(inputs: Inputs) -> AssignedSteps:
     request_shapes = inputs.options.shapes
     steps, notices = _traced_steps(inputs, inputs.run.max_context)
     is_marked = bool(steps)
@@ -248,10 +255,8 @@ def _uniform(values: Sequence[int]) -> str:
 
 
 def _label(step: Step) -> str:
-    if step.part == OPTIMIZER:
-        return "AdamW"
-    if not step.batch:
-        return "empty"
+    if step.part == OPTIMIZER or not step.batch:
+        return _kind(step)
     return f"{_kind(step)} @{_uniform(step.kv_tokens) if step.is_exact else '?'}"
 
 
@@ -260,6 +265,6 @@ def _kind(step: Step) -> str:
     if step.part == OPTIMIZER:
         return "AdamW"
     if not step.batch:
-        return "empty"
+        return f"{len(step.images)} images" if step.images else "empty"
     is_known = step.is_exact or (step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1}))
     return f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from nsys_pipeline.model.blocks import Around, Block, Moe
+from nsys_pipeline.model.blocks import Around, Block, Constant, Moe, OnTokens
 
 
 @attrs.frozen
@@ -56,7 +56,8 @@ class Stack:
 class Architecture:
     """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
 
-    An encoder-only model has no decoder. `vision` runs over `vision_tokens` patches per image.
+    An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
+    are none, `vision_tokens` together where their number is fixed.
     `image_tokens`: tokens of the decoder that each image turns into and that see each other in both directions; 0 if
     they are like text. `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a
     multimodal model of which only the text decoder is described.
@@ -68,6 +69,7 @@ class Architecture:
     vision: Stack | None = None
     encoder_tokens: int | None = None
     vision_tokens: int | None = None
+    vision_extra: int = 0
     image_tokens: int = 0
     kv_heads: int = 0
     heads: int = 0
@@ -77,6 +79,16 @@ class Architecture:
     @property
     def stacks(self) -> tuple[Stack, ...]:
         return tuple(stack for stack in (self.vision, self.encoder, self.decoder) if stack)
+
+    def vision_lengths(self, images: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+        """Tokens in the vision tower of images of (height, width) patches; none without a tower."""
+        return tuple(height * width + self.vision_extra for height, width in images) if self.vision else ()
+
+    def projected(self, tokens: int) -> int:
+        """Tokens of the decoder that `tokens` of one image in the tower turn into."""
+        after = self.vision.after if self.vision else ()
+        last = next((block for block in reversed(after) if not isinstance(block, Constant)), None)
+        return last.length(tokens) if isinstance(last, OnTokens) else tokens
 
     def blocks(self) -> Iterator[Block]:
         """Every block, once for each kind of layer that has it."""

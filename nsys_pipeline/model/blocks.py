@@ -692,10 +692,11 @@ class OnTokens(Around):
     fixed: int | None = None
 
     def _inner(self, run: Pass) -> Pass:
-        lengths = [self._length(q) for q in run.step.q_tokens]
+        lengths = [self.length(q) for q in run.step.q_tokens]
         return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
 
-    def _length(self, tokens: int) -> int:
+    def length(self, tokens: int) -> int:
+        """Tokens that the blocks run on, of a sequence with `tokens` in the stack."""
         if not tokens:
             return 0
         return max(0, tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed

@@ -16,7 +16,7 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Place
 from nsys_pipeline.model.ops import Op
-from nsys_pipeline.model.quantization import Format, Quantization, named_format, plain
+from nsys_pipeline.model.quantization import VISION, Format, Quantization, named_format, plain
 from nsys_pipeline.records import Step
 
 
@@ -260,8 +260,8 @@ class Estimator:
         """Ops of one pass.
 
         `encoder_tokens`: for an encoder-decoder, the encoder positions of each sequence (default: the model's own,
-        where it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: patches of
-        each image that goes through the vision tower in this pass.
+        where it has a fixed number); a step without cached tokens also runs the encoder. `vision_tokens`: tokens of
+        each image that goes through the vision tower in this pass (default: those of the step's images).
         """
         ops: list[Op] = []
         for stack, run in self.passes(step, encoder_tokens, vision_tokens):
@@ -285,7 +285,7 @@ class Estimator:
     def _total(self, step: Step, gpu: Roofline | None, encoder_tokens: Sequence[int] | None) -> Totals:
         parts: list[Totals] = []
         for stack, run in self.passes(step, encoder_tokens, ()):
-            key = (stack.name, _shape_key(run), id(gpu))
+            key = (stack.name, _shape_key(stack, run), id(gpu))
             fixed = self._token_totals.get(key)
             if fixed is None:
                 fixed = self._sum([op for part in self._tokens(stack, run) for op in part], gpu)
@@ -313,6 +313,7 @@ class Estimator:
     ) -> list[tuple[Stack, Pass]]:
         """The stacks that a step runs, each with its share of it, in order."""
         architecture, passes = self._architecture, []
+        vision_tokens = vision_tokens or architecture.vision_lengths(step.images)
         if architecture.vision and vision_tokens:
             passes.append((architecture.vision, Pass(Step.ragged(vision_tokens, [0] * len(vision_tokens), 0), 0)))
         logits = {None: step.logits, "last": step.batch, "all": step.new_tokens}[self.conventions.logits]
@@ -358,7 +359,7 @@ class Estimator:
         )
 
     def _tokens(self, stack: Stack, run: Pass) -> list[list[Op]]:
-        key = (stack.name, _shape_key(run))
+        key = (stack.name, _shape_key(stack, run))
         ops = self._token_ops.get(key)
         if ops is None:
             ops = self._emit(stack, run, "token_ops")
@@ -402,8 +403,10 @@ def _ranges(layers: Sequence[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _shape_key(run: Pass) -> tuple[object, ...]:
-    return (run.tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first)
+def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:
+    # Towers round the tokens of each image alone.
+    tokens = run.step.q_tokens if stack.name == VISION else run.tokens
+    return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first)
 
 
 def _check_parallel(architecture: Architecture, conventions: Conventions) -> None:

@@ -10,6 +10,7 @@ import attrs
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.estimator import Estimate, Estimator, Roofline
+from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.quantization import Format
 from nsys_pipeline.model.recurrent import Recurrent
@@ -23,14 +24,15 @@ SCHEMA = "llmperf.flops/1"
 class Shape:
     """What to estimate, per sequence: prompt tokens, tokens already cached before the prompt, and decode's context.
 
-    `encoder_tokens` are the positions of an encoder-decoder's encoder; `images` the vision patches of each image.
+    `encoder_tokens` are the positions of an encoder-decoder's encoder; `images` are (height, width) in patches of each
+    image.
     """
 
     prompt_tokens: tuple[int, ...]
     cached_tokens: tuple[int, ...]
     context: tuple[int, ...]
     encoder_tokens: tuple[int, ...] | None = None
-    images: tuple[int, ...] = ()
+    images: tuple[tuple[int, int], ...] = ()
 
     @property
     def batch(self) -> int:
@@ -70,15 +72,9 @@ def summarize(
     """
     conventions = conventions or Conventions()
     estimator = Estimator(model, conventions)
-    tokens = len(shape.images) * model.architecture.image_tokens
-    if tokens > sum(shape.prompt_tokens):
-        raise UsageError(
-            f"{len(shape.images)} image(s) of `{model.name}` are {tokens} tokens, but the prompts have "
-            f"{sum(shape.prompt_tokens)}",
-            hint="the tokens that images turn into are part of the prompt",
-        )
-    prompt = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
-    prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens, vision_tokens=shape.images)
+    check_prompt(model, shape.images, sum(shape.prompt_tokens))
+    prompt = attrs.evolve(Step.ragged(shape.prompt_tokens, shape.cached_tokens), images=shape.images)
+    prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens)
     decode = None
     if model.architecture.decoder is not None:
         step = Step.ragged((1,) * shape.batch, shape.context)
@@ -130,6 +126,7 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "cached_tokens": _folded(shape.cached_tokens),
         "context": _folded(shape.context) if summary.decode else None,
         "encoder_tokens": _folded(shape.encoder_tokens) if shape.encoder_tokens else None,
+        "images": [list(grid) for grid in shape.images] or None,
         "params_of": "text decoder" if model.architecture.text_only else "model",
         # Parts that none of the numbers has, and what the config says of its weights and is not read.
         "not_counted": list(model.not_counted),

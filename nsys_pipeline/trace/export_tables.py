@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nsys_pipeline.duck import create_from_rows
+from nsys_pipeline.duck import create_from_rows, quote
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.nsys.clean import without_values
 from nsys_pipeline.trace.nsys_schema import (
@@ -19,7 +19,7 @@ from nsys_pipeline.trace.nsys_schema import (
     TRACE_FILES,
     NsysTable,
 )
-from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, TableLoad, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, TableLoad
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

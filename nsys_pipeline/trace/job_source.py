@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from nsys_pipeline.duck import quote
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.trace.identify import stem_of
-from nsys_pipeline.trace.source import ROW_ID, Source, TableLoad, quote
+from nsys_pipeline.trace.source import ROW_ID, Source, TableLoad
 from nsys_pipeline.trace.sqlite_source import SqliteSource
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.duck import literal, quote
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.trace.source import ROW_ID, TableLoad, literal, quote
+from nsys_pipeline.trace.source import ROW_ID, TableLoad
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

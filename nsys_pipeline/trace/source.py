@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import attrs
 
+from nsys_pipeline.duck import quote
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,16 +18,6 @@ if TYPE_CHECKING:
 ROW_ID = "row_id"
 
 EXPORT_AGAIN = "export it again: `nsys export --type sqlite REPORT.nsys-rep`"
-
-
-def quote(name: str) -> str:
-    """`name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def literal(text: str) -> str:
-    """`text` as a SQL string."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 @attrs.frozen

@@ -14,8 +14,9 @@ from urllib.parse import quote as percent_encode
 
 import attrs
 
+from nsys_pipeline.duck import quote
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, TableLoad, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, ROW_ID, TableLoad
 from nsys_pipeline.trace.sqlite_stream import BATCH_ROWS, Chunk, DamagedError, Streamer
 
 if TYPE_CHECKING:

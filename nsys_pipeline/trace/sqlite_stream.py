@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.trace.source import ROW_ID, TableLoad, quote
+from nsys_pipeline.duck import quote
+from nsys_pipeline.trace.source import ROW_ID, TableLoad
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

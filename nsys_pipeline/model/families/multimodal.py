@@ -77,7 +77,9 @@ def _text(f: Fields, default: str, *names: str) -> Architecture:
 
 
 def _joined(f: Fields, text: Architecture, tower: Tower) -> Architecture:
-    return attrs.evolve(text, family=f.model_type, vision=tower.stack, vision_tokens=tower.tokens)
+    return attrs.evolve(
+        text, family=f.model_type, vision=tower.stack, vision_tokens=tower.tokens, vision_extra=tower.extra
+    )
 
 
 def _clip(v: Fields) -> Tower:

@@ -15,9 +15,14 @@ from nsys_pipeline.model.quantization import VISION
 
 def _towers(f: Fields, texts: Fields, text: Stack, vision: tuple[Stack, int, int], *, scales: int) -> Architecture:
     text = attrs.evolve(text, after=(*text.after, Constant("logit_scales", scales)))
-    stack, tokens, _ = vision
+    stack, tokens, extra = vision
     return Architecture(
-        family=f.model_type, encoder=text, vision=stack, vision_tokens=tokens, heads=texts.dim("num_attention_heads")
+        family=f.model_type,
+        encoder=text,
+        vision=stack,
+        vision_tokens=tokens,
+        vision_extra=extra,
+        heads=texts.dim("num_attention_heads"),
     )
 
 

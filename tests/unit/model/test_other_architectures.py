@@ -178,7 +178,7 @@ def test_an_image_of_gemma_3_sees_itself_in_both_directions(window: int) -> None
     short = Step.uniform(batch=1, q_tokens=255)
     assert estimator.estimate(short, vision_tokens=[64]).flops > estimator.estimate(short).flops
     with pytest.raises(UsageError, match="256 tokens, but the prompts have 255"):
-        summarize(estimator.model, Shape(prompt_tokens=(255,), cached_tokens=(0,), context=(255,), images=(64,)))
+        summarize(estimator.model, Shape(prompt_tokens=(255,), cached_tokens=(0,), context=(255,), images=((8, 8),)))
 
 
 @pytest.mark.parametrize(("tokens", "window"), [(1, None), (7, None), (7, 3), (7, 7), (7, 100), (64, 5)])

@@ -1,0 +1,63 @@
+"""Images of requests: which pass sends them through the vision tower, where no mark says it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from nsys_pipeline import markers
+from nsys_pipeline.records import Notice, Step
+
+if TYPE_CHECKING:
+    from nsys_pipeline.inputs.inputs import Inputs
+
+VISION = "vision"
+"""The phase of a tower that runs before the prompt."""
+
+
+def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
+    """`steps`, each request with the images of the options in the pass that runs the tower; `steps` without options.
+
+    That is the request's phase `vision`, if it has one, else its first prefill. Marks that name images win. Raises
+    UsageError for options that make no sense for the model, and where a prompt has fewer tokens than the images.
+    """
+    told = inputs.options.images
+    if not told.are_told:
+        return steps, ()
+    from nsys_pipeline.model.images import check_prompt
+
+    if any(step.images for step in steps.values()):
+        message = "the trace carries the sizes of its images; the ones on the command line are not used"
+        return steps, (Notice("images_ignored", message),)
+    model = inputs.run.model
+    grids = told.grids(model)
+    assert model is not None  # noqa: S101 - else there are no grids
+    found = dict(steps)
+    for towers, prefills in _requests(inputs):
+        first = next((one for one in prefills if one in steps and not any(steps[one].kv_tokens)), None)
+        if first is not None:
+            check_prompt(model, grids, steps[first].new_tokens)
+        if towers:
+            # Several calls of the tower share the images in a way that nobody says.
+            shares = [[grid] for grid in grids] if len(towers) == len(grids) else [grids, *[()] * (len(towers) - 1)]
+            found |= {one: Step((), (), 0, images=share) for one, share in zip(towers, shares, strict=True) if share}
+        elif first is not None:
+            found[first] = attrs.evolve(steps[first], images=grids)
+    return found, ()
+
+
+def _requests(inputs: Inputs) -> list[tuple[list[int], list[int]]]:
+    """Occurrences of `vision` and of prefill of each request; without request ranges each prefill is one."""
+    rows = inputs.connection.execute(
+        "SELECT occurrence_id, phase, request_id FROM attribute.phase_ranges WHERE phase IN (?, ?) "
+        "ORDER BY global_tid, start_ns",
+        [VISION, markers.PREFILL],
+    ).fetchall()
+    requests: dict[tuple[str, int], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    for occurrence, phase, request in rows:
+        key = ("occurrence", occurrence) if request is None else ("request", request)
+        requests[key][phase == markers.PREFILL].append(occurrence)
+    return list(requests.values())

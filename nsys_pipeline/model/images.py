@@ -1,0 +1,198 @@
+"""From pictures to what a vision tower sees: patches of each view, and the tokens that they are in the prompt."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model.model import Model
+from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
+
+Grid = tuple[int, int]
+"""Height and width of an image, or of one view of it, in patches."""
+
+#: Fewest and most pixels that the processors of the published checkpoints leave a picture.
+_QWEN2_PIXELS = (56 * 56, 28 * 28 * 128 * 128)
+_QWEN3_PIXELS = (256 * 256, 4096 * 4096)
+#: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
+_MAX_ASPECT = 200
+#: Model types whose processors cut a picture in views by rules that are not read here.
+_CUTS = ("llava_next", "llava_onevision", "idefics3", "smolvlm", "llama4", "deepseek_vl_v2")
+#: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
+_UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
+
+
+def read_images(
+    model: Model | None, *, count: int | None, patches: Sequence[str] = (), sizes: Sequence[str] = ()
+) -> tuple[Grid, ...]:
+    """The views of all images, from `--images`, `--image-patches` and `--image-size` as they are typed.
+
+    `patches` are ``HxW``, or the tokens of an image in the tower; `sizes` are ``HxW`` in pixels. One of them stands for
+    all images, else there is one for each. Empty without images. Raises UsageError for what makes no sense, and where
+    the model has no tower, or one that takes any size and nobody says which.
+    """
+    told = [*patches, *sizes]
+    number = len(told) if count is None else count
+    if not number:
+        if told:
+            raise UsageError("--images 0 has no sizes", hint="drop --image-patches and --image-size")
+        return ()
+    if patches and sizes:
+        raise UsageError("--image-patches and --image-size say the same thing", hint="use one of them")
+    if number > MAX_BATCH:
+        raise UsageError(f"--images {number:,} is past what llmperf estimates: at most {MAX_BATCH:,}")
+    if len(told) not in (0, 1, number):
+        raise UsageError(
+            f"{len(told)} sizes for {number} images", hint="give one for all of them, or one for each in order"
+        )
+    if model is None:
+        raise UsageError("what an image costs depends on the model", hint="name it with --model")
+    _need_tower(model)
+    each = [_patches(model, text) for text in patches] or [_pixels(model, text) for text in sizes]
+    each = each or [_fixed(model)]
+    if len(each) < number:
+        each *= number
+    return tuple(grid for views in each for grid in views)
+
+
+def _need_tower(model: Model) -> None:
+    if model.architecture.vision is None:
+        what = "has a reading of its text decoder only" if model.architecture.text_only else "has no vision tower"
+        raise UsageError(f"`{model.name}` {what}")
+
+
+def _fixed(model: Model) -> tuple[Grid, ...]:
+    tokens = model.architecture.vision_tokens
+    if tokens is None:
+        raise UsageError(f"`{model.name}` takes images of any size", hint="pass --image-patches or --image-size")
+    return (_square(tokens - model.architecture.vision_extra),)
+
+
+def _square(patches: int) -> Grid:
+    side = math.isqrt(patches)
+    return (side, side) if side * side == patches else (patches, 1)
+
+
+def _patches(model: Model, text: str) -> tuple[Grid, ...]:
+    extra = model.architecture.vision_extra
+    if re.fullmatch(r"\d{1,12}", text.strip()):
+        patches = int(text) - extra
+        if not 0 < patches <= MAX_TOKENS:
+            raise UsageError(f"--image-patches {text} is no number of tokens of an image in `{model.name}`")
+        return (_square(patches),)
+    return (_sides("--image-patches", text, "in patches, as in 56x56"),)
+
+
+def _pixels(model: Model, text: str) -> tuple[Grid, ...]:
+    height, width = _sides("--image-size", text, "in pixels, as in 1024x768: height, then width")
+    return views(model, height, width)
+
+
+def _sides(option: str, text: str, unit: str) -> Grid:
+    match = re.fullmatch(r"(\d{1,9})x(\d{1,9})", text.strip())
+    if match is None or 0 in (int(match[1]), int(match[2])):
+        raise UsageError(f"{option} `{text}` is no size", hint=f"write HxW {unit}")
+    height, width = int(match[1]), int(match[2])
+    if height * width > MAX_TOKENS * 1024:
+        raise UsageError(f"{option} {text} is past what llmperf estimates")
+    return height, width
+
+
+def views(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """What the tower gets of a picture of `height` x `width` pixels, as the processor of the model type prepares it.
+
+    Raises UsageError for a model type whose processor is not known here.
+    """
+    _need_tower(model)
+    rule = _VIEWS.get(model.model_type)
+    if rule is not None:
+        return rule(model, height, width)
+    if model.architecture.vision_tokens is None or model.model_type in _CUTS:
+        raise UsageError(
+            f"how the processor of `{model.model_type}` cuts and scales a picture is not known here",
+            hint="pass --image-patches HxW of each view that the tower gets",
+        )
+    return _fixed(model)
+
+
+def _vision_config(model: Model) -> Mapping[str, Any]:
+    vision = model.config.get("vision_config")
+    return vision if isinstance(vision, Mapping) else {}
+
+
+def _qwen(patch: int, pixels: tuple[int, int]) -> Callable[[Model, int, int], tuple[Grid, ...]]:
+    """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191)."""
+
+    def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+        vision = _vision_config(model)
+        edge = int(vision.get("patch_size", patch))
+        unit = edge * int(vision.get("spatial_merge_size", 2))
+        if max(height, width) > _MAX_ASPECT * min(height, width):
+            raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
+        least, most = pixels
+        sides = [round(side / unit) * unit for side in (height, width)]
+        if sides[0] * sides[1] > most:
+            shrink = math.sqrt(height * width / most)
+            sides = [max(unit, math.floor(side / shrink / unit) * unit) for side in (height, width)]
+        elif sides[0] * sides[1] < least:
+            stretch = math.sqrt(least / (height * width))
+            sides = [math.ceil(side * stretch / unit) * unit for side in (height, width)]
+        return ((sides[0] // edge, sides[1] // edge),)
+
+    return rule
+
+
+def _tiles(height: int, width: int, edge: int, fewest: int, most: int) -> int:
+    """How many tiles a picture is cut in: of the rectangle most like it, the larger of equal ones if it is large."""
+    best, nearest = 1, math.inf
+    grids = [(w, h) for w in range(1, most + 1) for h in range(1, most + 1) if fewest <= w * h <= most]
+    for wide, high in sorted(grids, key=lambda grid: grid[0] * grid[1]):
+        off = abs(width / height - wide / high)
+        if off < nearest or (off == nearest and width * height > 0.5 * edge * edge * wide * high):
+            best, nearest = wide * high, off
+    return best
+
+
+def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Two to six tiles of 768 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
+    tiles = _tiles(height, width, 768, 2, 6) if max(height, width) > 768 else 0
+    return (*((48, 48),) * tiles, (64, 64))
+
+
+def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """One to twelve tiles, and the whole as one more where there are several."""
+    (grid,) = _fixed(model)
+    edge = _vision_config(model).get("image_size", 448)
+    tiles = _tiles(height, width, int(edge[0] if isinstance(edge, Sequence) else edge), 1, 12)
+    return (grid,) * (tiles + (tiles > 1))
+
+
+_VIEWS: dict[str, Callable[[Model, int, int], tuple[Grid, ...]]] = {
+    "qwen2_vl": _qwen(14, _QWEN2_PIXELS),
+    "qwen2_5_vl": _qwen(14, _QWEN2_PIXELS),
+    "qwen3_vl": _qwen(16, _QWEN3_PIXELS),
+    "qwen3_vl_moe": _qwen(16, _QWEN3_PIXELS),
+    "qwen3_5": _qwen(16, _QWEN3_PIXELS),
+    "qwen3_5_moe": _qwen(16, _QWEN3_PIXELS),
+    "deepseek_ocr2": _deepseek_ocr2,
+    "internvl": _internvl,
+}
+
+
+def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
+    """How many tokens of the prompt images are, at least: separators of views and rows come on top."""
+    seen = grids[:1] if model.model_type in _UNPADDED else grids
+    return sum(model.architecture.projected(length) for length in model.architecture.vision_lengths(seen))
+
+
+def check_prompt(model: Model, grids: Sequence[Grid], prompt_tokens: int) -> None:
+    """Raise UsageError where images are more tokens than the prompts that hold them have."""
+    tokens = tokens_in_prompt(model, grids) if grids and model.architecture.decoder is not None else 0
+    if tokens > prompt_tokens:
+        raise UsageError(
+            f"{len(grids):,} image(s) of `{model.name}` are {tokens:,} tokens, but the prompts have {prompt_tokens:,}",
+            hint="the tokens that images turn into are part of the prompt",
+        )

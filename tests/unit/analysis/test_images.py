@@ -1,0 +1,125 @@
+"""Images of requests: from the marks, or from options, counted in the phase in which the tower runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from nsys_pipeline import markers
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
+from nsys_pipeline.model import Estimator
+from nsys_pipeline.records import Report, Step
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import ask
+from tests.support.trace_builder import TraceBuilder
+from tests.unit.model.test_images import LLAVA, QWEN
+
+MS = 1_000_000
+SHAPES = (RequestShape.parse("1x40+1"),)
+
+
+def trace(folder: Path, *names: str, mark: str | None = None) -> Path:
+    """A request of passes, each with a kernel; `mark` stands in the first."""
+    builder = TraceBuilder().gpu()
+    main = builder.process().thread()
+    main.push(0, 100 * MS, "request", domain="llmperf")
+    for place, name in enumerate(names):
+        start = place * 20 * MS + 10
+        main.push(start, start + 19 * MS, name, domain="llmperf")
+        if mark and not place:
+            main.mark(start + 1, f"{markers.STEP_MARK} {mark}", domain="llmperf")
+        main.launch(start + 10, gpu=(start + 20, start + 18 * MS))
+    return builder.write(folder / "trace.sqlite")
+
+
+def report_of(path: Path, **options: Any) -> Report:
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        return analyze(opened, AnalysisOptions(model=QWEN, **options))
+
+
+def flops(report: Report) -> dict[str, int | None]:
+    return {phase.name: phase.flops for phase in report.phases}
+
+
+def expected(*grids: tuple[int, int]) -> tuple[int, int]:
+    """FLOPs of the prefill without images, and of the tower."""
+    text = Step.uniform(batch=1, q_tokens=40)
+    bare = Estimator(QWEN).estimate(text).flops
+    return bare, Estimator(QWEN).estimate(attrs.evolve(text, images=grids)).flops - bare
+
+
+def test_options_put_images_into_the_first_pass_of_each_request(tmp_path: Path) -> None:
+    path = trace(tmp_path, "prefill", "decode")
+    text, tower = expected((4, 4), (6, 10))
+    images = ImageOptions(None, ("4x4", "6x10"))
+
+    bare, seen = report_of(path, shapes=SHAPES), report_of(path, shapes=SHAPES, images=images)
+
+    assert (flops(bare)["prefill"], flops(seen)["prefill"]) == (text, text + tower)
+    assert flops(bare)["decode"] == flops(seen)["decode"]
+    assert [phase.is_lower_bound for phase in bare.phases] == [True, False]
+    assert [phase.is_lower_bound for phase in seen.phases] == [False, False]
+    assert seen.model is not None
+    assert seen.model["convention"]["images"] == [[4, 4], [6, 10]]  # type: ignore[index]
+    assert seen.model["not_counted"] == []
+    ops = ask(
+        path, "SELECT count(*) > 0 AS tower FROM ops WHERE starts_with(layer, 'vision')", tmp_path,
+        options=AnalysisOptions(model=QWEN, shapes=SHAPES, images=images),
+    )  # fmt: skip
+    assert ops == "tower\ntrue"
+
+
+def test_a_tower_that_runs_before_the_prompt_has_its_flops(tmp_path: Path) -> None:
+    path = trace(tmp_path, "vision", "prefill", "decode")
+    text, tower = expected((4, 4))
+
+    found = flops(report_of(path, shapes=SHAPES, images=ImageOptions(1, ("4x4",))))
+
+    assert (found["vision"], found["prefill"]) == (tower, text)
+
+
+@pytest.mark.parametrize(
+    ("name", "mark"),
+    [
+        ("prefill", '{"q":40,"kv":0,"b":1,"logits":1,"images":[[6,10]]}'),
+        ("vision", '{"q":[],"kv":[],"images":[[6,10]]}'),
+    ],
+)
+def test_marks_say_it_themselves(tmp_path: Path, name: str, mark: str) -> None:
+    path = trace(tmp_path, name, mark=mark)
+    text, tower = expected((6, 10))
+
+    report = report_of(path, images=ImageOptions(1, ("4x4",)))
+
+    assert flops(report) == {name: tower + (text if name == "prefill" else 0)}
+    assert "images_ignored" in {finding.code for finding in report.findings}
+
+
+def test_images_that_no_prompt_can_hold_are_refused(tmp_path: Path) -> None:
+    path = trace(tmp_path, "prefill", "decode")
+    with pytest.raises(UsageError, match="are 784 tokens, but the prompts have 40"):
+        report_of(path, shapes=SHAPES, images=ImageOptions(1, ("56x56",)))
+    with pytest.raises(UsageError, match="depends on the model"), open_trace(path) as opened:
+        analyze(opened, AnalysisOptions(images=ImageOptions(1)))
+
+
+@pytest.mark.parametrize(
+    "images", ["[[0,4]]", "[[4]]", "[4,4]", "[[4,true]]", '"4x4"', "[[4,-4]]", "[[4,4.5]]", "[[99999999,4]]", "{}"]
+)
+def test_a_mark_with_images_that_are_none_is_no_step(images: str) -> None:
+    with pytest.raises(ValueError, match="not a step"):
+        markers.decode_step(f'{{"q":4,"images":{images}}}')
+
+
+def test_marks_carry_images_there_and_back() -> None:
+    step = Step((40,), (0,), 1, images=[(6, 10), (4, 4)])
+    text = markers.encode_step(step)
+    assert json.loads(text.removeprefix(markers.STEP_MARK))["images"] == [[6, 10], [4, 4]]
+    assert markers.decode_step(text.removeprefix(markers.STEP_MARK)) == step
+    assert LLAVA.architecture.vision_lengths(step.images) == (61, 17)

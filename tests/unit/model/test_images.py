@@ -1,0 +1,122 @@
+"""Images as they are typed, what processors make of pictures, and what towers cost for several sizes at once."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model import Estimator, Model, load_model
+from nsys_pipeline.model.images import check_prompt, read_images, tokens_in_prompt, views
+from nsys_pipeline.records import Step
+
+TEXT = {
+    "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+VISION = {
+    "depth": 2, "hidden_size": 32, "num_heads": 4, "intermediate_size": 64, "out_hidden_size": 32,
+    "fullatt_block_indexes": [1], "window_size": 112,
+}  # fmt: skip
+QWEN = Model.from_config({"model_type": "qwen2_5_vl", "text_config": TEXT, "vision_config": VISION}, "qwen")
+QWEN3 = Model.from_config(
+    {"model_type": "qwen3_vl", "text_config": {**TEXT, "head_dim": 8}, "vision_config": {**VISION, "patch_size": 16}}
+)
+LLAVA, LLAMA = load_model("llava-1.5-7b"), load_model("llama-3.2-1b")
+EXPERTS = {"num_experts_per_tok": 2, "n_routed_experts": 4, "moe_intermediate_size": 16, "n_shared_experts": 1}
+OCR2 = Model.from_config({"model_type": "deepseek_ocr2", "text_config": TEXT | EXPERTS, "vision_config": {}})
+INTERNVL = Model.from_config({"model_type": "internvl", "text_config": TEXT, "vision_config": {}})
+
+LOCAL, GLOBAL = (48, 48), (64, 64)
+# What the image processors of transformers 5.24 make of pictures of these sizes, with the published limits.
+PROCESSED = [
+    ((56, 56), (4, 4), (16, 16), 0, 1),
+    ((30, 300), (2, 22), (6, 52), 0, 11),
+    ((97, 41), (8, 4), (26, 12), 0, 11),
+    ((480, 640), (34, 46), (30, 40), 0, 13),
+    ((641, 479), (46, 34), (40, 30), 0, 13),
+    ((1, 150), (2, 50), (2, 196), 0, 13),
+    ((1023, 769), (74, 54), (64, 48), 6, 13),
+    ((2000, 1500), (142, 108), (124, 94), 6, 13),
+    ((768, 768), (54, 54), (48, 48), 0, 5),
+    ((769, 600), (54, 42), (48, 38), 6, 13),
+]
+
+
+@pytest.mark.parametrize(("size", "qwen2", "qwen3", "tiles", "internvl"), PROCESSED)
+def test_views_are_those_of_the_processors(
+    size: tuple[int, int], qwen2: tuple[int, int], qwen3: tuple[int, int], tiles: int, internvl: int
+) -> None:
+    assert views(QWEN, *size) == (qwen2,)
+    assert views(QWEN3, *size) == (qwen3,)
+    assert views(OCR2, *size) == ((LOCAL,) * tiles + (GLOBAL,))
+    assert views(INTERNVL, *size) == ((32, 32),) * internvl
+    assert views(LLAVA, *size) == ((24, 24),)
+
+
+def test_several_images_of_their_own_sizes() -> None:
+    assert read_images(QWEN, count=None, patches=("56x56", "4x6")) == ((56, 56), (4, 6))
+    assert read_images(QWEN, count=2, patches=("56x56",)) == ((56, 56), (56, 56))
+    assert read_images(QWEN, count=None, sizes=("480x640", "56x56")) == ((34, 46), (4, 4))
+    assert read_images(OCR2, count=2, sizes=("800x600",)) == (*(LOCAL,) * 6, GLOBAL, *(LOCAL,) * 6, GLOBAL)
+    # A plain number is the tower's tokens, the class token of CLIP among them; without one, the tower's own number.
+    assert read_images(LLAVA, count=1, patches=("577",)) == read_images(LLAVA, count=1) == ((24, 24),)
+    assert read_images(QWEN, count=1, patches=("50",)) == ((50, 1),)
+    assert read_images(None, count=None) == read_images(LLAMA, count=0) == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "typed", "message"),
+    [
+        (QWEN, {"count": 1}, "takes images of any size"),
+        (QWEN, {"count": 3, "patches": ("4x4", "8x8")}, "2 sizes for 3 images"),
+        (QWEN, {"count": None, "patches": ("4x4",), "sizes": ("56x56",)}, "say the same thing"),
+        (QWEN, {"count": 0, "patches": ("4x4",)}, "--images 0 has no sizes"),
+        (QWEN, {"count": None, "patches": ("4x0",)}, "is no size"),
+        (QWEN, {"count": None, "patches": ("0",)}, "is no number of tokens"),
+        (QWEN, {"count": None, "patches": ("4*4",)}, "is no size"),
+        (QWEN, {"count": None, "patches": ("999999999x999999999",)}, "past what llmperf estimates"),
+        (QWEN, {"count": None, "sizes": ("1x300",)}, "longer than"),
+        (QWEN, {"count": 10**9, "patches": ("4x4",)}, "past what llmperf estimates"),
+        (LLAVA, {"count": 1, "patches": ("1",)}, "is no number of tokens"),
+        (LLAMA, {"count": 1}, "has no vision tower"),
+        (None, {"count": 1}, "depends on the model"),
+    ],
+)
+def test_what_makes_no_sense_is_said(model: Model | None, typed: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("*", r"\*")):
+        read_images(model, **typed)  # type: ignore[arg-type]
+
+
+def test_crops_by_rules_that_are_not_known_are_refused() -> None:
+    next_ = attrs.evolve(LLAVA, config={**LLAVA.config, "model_type": "llava_next"})
+    with pytest.raises(UsageError, match="is not known here"):
+        views(next_, 480, 640)
+
+
+def test_tokens_of_images_in_the_prompt() -> None:
+    assert tokens_in_prompt(QWEN, [(56, 56), (4, 6)]) == 784 + 6
+    assert tokens_in_prompt(LLAVA, [(24, 24)]) == 576
+    assert tokens_in_prompt(OCR2, [LOCAL, LOCAL, GLOBAL]) == 2 * 144 + 256
+    assert tokens_in_prompt(INTERNVL, [(32, 32)]) == 256
+    check_prompt(QWEN, [(4, 4)], 4)
+    with pytest.raises(UsageError, match=r"1 image\(s\) of `qwen` are 4 tokens, but the prompts have 3"):
+        check_prompt(QWEN, [(4, 4)], 3)
+
+
+def test_images_of_a_step_cost_what_each_costs_alone() -> None:
+    estimator = Estimator(QWEN)
+    text = Step.uniform(batch=1, q_tokens=40)
+    bare = estimator.estimate(text)
+
+    def extra(*grids: tuple[int, int]) -> int:
+        return estimator.estimate(attrs.evolve(text, images=grids)).flops - bare.flops
+
+    assert extra((4, 4), (6, 10)) == extra((4, 4)) + extra((6, 10)) > 0
+    # A pass of the tower alone: no sequence, no decoder.
+    alone = estimator.estimate(Step((), (), 0, images=((4, 4),)))
+    assert alone.flops == extra((4, 4))
+    assert all(op.layer.startswith("vision") for op in alone.ops if op.flops_model or op.weight_bytes)
+    # Sums of many steps agree with their ops, for images of as many patches but other sides, too.
+    steps = [attrs.evolve(text, images=grids) for grids in (((4, 4), (6, 10)), ((2, 8), (6, 10)), ((38, 2),))]
+    assert [one.flops for one in estimator.totals(steps)] == [estimator.estimate(step).flops for step in steps]
