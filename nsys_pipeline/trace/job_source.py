@@ -172,6 +172,8 @@ def _moved(name: str, load: TableLoad, member: Member) -> str:
         moved = f"{column} + (SELECT coalesce(max({ROW_ID}), 0) FROM {load.target})"  # noqa: S608
     elif name in _STRINGS or (name, load.table) == ("id", "StringIds"):
         moved = f"{column} + {member.string_offset}"
+    elif name == "stringBase":
+        moved = str(member.string_offset)
     elif name in _TIMES:
         # Start and end 0: CUPTI could not take the time.
         is_untimed = '"start" = 0 AND "end" = 0' if {"start", "end"} <= load.columns.keys() else "false"
