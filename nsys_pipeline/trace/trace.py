@@ -14,6 +14,7 @@ from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
+from nsys_pipeline.trace.identify import Kind
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
@@ -237,6 +238,11 @@ class Trace:
         """Stop what another thread has this trace do."""
         self.connection.interrupt()
         self._file.interrupt()
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it is no export of nsys, but was made one."""
+        return self._file.kind is Kind.KINETO
 
     @property
     def is_cached(self) -> bool:
