@@ -179,7 +179,9 @@ def parse(name: str, text: str) -> Module:
         empty_without=" ".join(fields.get("empty without", [])) or None,
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
-        **{key: _text(fields.get(key)) for key in ("severity", "message", "hint")},
+        severity=_text(fields.get("severity")),
+        message=_text(fields.get("message")),
+        hint=_text(fields.get("hint")),
         concerns=_names(fields.get("concerns")),
     )
 
