@@ -570,6 +570,9 @@ class CollectiveRow:
     overlapped_ns: int
     exposed_ns: int
     exposed_ratio: float | None
+    message_bytes: int | None
+    bus_bytes_per_s: float | None
+    link_ratio: float | None
 
 
 @attrs.frozen
