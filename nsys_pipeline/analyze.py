@@ -131,6 +131,7 @@ def _trace_info(trace: Trace) -> TraceInfo:
     return TraceInfo(
         path=str(trace.path),
         nsys_version=recorder or exporter,
+        recorder=scalar(con, "SELECT recorder FROM load.recorder"),
         recorder_version=recorder,
         exporter_version=exporter,
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),
