@@ -29,7 +29,7 @@ class Gpu:
     `peaks_flops_per_s` holds dense rates with FP32 accumulation (int8: operations per second), by dtype; a dtype
     without an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived``
     (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document, `checked` what
-    its cells were compared with. `nvlink_bytes_per_s` is the rate of all its NVLink links together in one direction, None
+    its cells were compared with. `nvlink_bytes_per_s` is the rate of all its NVLink links in one direction, None
     where it has none or only a bridge that may be there.
     """
 

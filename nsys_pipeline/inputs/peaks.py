@@ -58,7 +58,7 @@ def find_peaks(inputs: Inputs) -> Peaks:
 
 
 def create_peaks(inputs: Inputs) -> None:
-    """`input.peaks`: one row per GPU and dtype whose peak is known, with the bandwidths of memory and NVLink beside it."""
+    """`input.peaks`: one row per GPU and dtype whose peak is known, with bandwidths beside it."""
     types = {
         "device_id": "BIGINT", "dtype": "VARCHAR", "flops_per_s": "DOUBLE", "bandwidth_bytes_per_s": "DOUBLE",
         "link_bytes_per_s": "DOUBLE", "source": "VARCHAR",
