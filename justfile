@@ -50,6 +50,10 @@ golden-recipes:
 docs *ARGS:
     python scripts/generate_references.py {{ARGS}}
 
+# run the commands of the how-tos and store their outputs
+howto:
+    python scripts/shown_commands.py --write docs/howto/*.md
+
 # take the screenshots of README again (needs chromium and the extra `browser`)
 screenshots:
     python scripts/screenshots.py

@@ -69,8 +69,8 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
     trace.build(*TARGETS)
     con = trace.connection
-    budgets, verdicts = _budgets(trace, "time_ns"), _verdicts(trace)
-    phases = _phases(trace, budgets, _budgets(trace, "median_ns"), verdicts)
+    (budgets, medians), verdicts = _budgets(trace), _verdicts(trace)
+    phases = _phases(trace, budgets, medians, verdicts)
     operators = records(con, "FROM views.operator_summary ORDER BY phase DESC, shape, time_ns DESC, operator")
     return Report(
         trace=_trace_info(trace),
@@ -142,6 +142,7 @@ def _trace_info(trace: Trace) -> TraceInfo:
     return TraceInfo(
         path=str(trace.path),
         nsys_version=recorder or exporter,
+        recorder=scalar(con, "SELECT recorder FROM load.recorder"),
         recorder_version=recorder,
         exporter_version=exporter,
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),
@@ -154,12 +155,17 @@ def _trace_info(trace: Trace) -> TraceInfo:
     )
 
 
-def _budgets(trace: Trace, column: str) -> dict[str | None, Budget]:
-    """Phase, or None outside every phase, → what its time was spent on, over all GPUs: sums, or medians."""
-    times: dict[str | None, dict[str, int]] = defaultdict(dict)
-    for row in records(trace.connection, "FROM attribute.phase_budgets"):
-        times[row["phase"]][f"{row['class']}_ns"] = row[column] or 0
-    return {phase: Budget(**classes) for phase, classes in times.items()}
+def _budgets(trace: Trace) -> tuple[dict[str | None, Budget], dict[str | None, Budget]]:
+    """Phase, or None outside every phase, → what its time was spent on, over all GPUs: sums, and medians."""
+    rows = records(trace.connection, "FROM attribute.phase_budgets")
+
+    def by_phase(column: str) -> dict[str | None, Budget]:
+        times: dict[str | None, dict[str, int]] = defaultdict(dict)
+        for row in rows:
+            times[row["phase"]][f"{row['class']}_ns"] = row[column] or 0
+        return {phase: Budget(**classes) for phase, classes in times.items()}
+
+    return by_phase("time_ns"), by_phase("median_ns")
 
 
 _NO_VERDICT: dict[str, Any] = {"bound": None, "bound_detail": None}

@@ -17,7 +17,7 @@ def create_from_rows(
 
     The rows travel as one JSON value: row-wise inserts cost a millisecond each, and a data frame a heavy import.
     """
-    columns = ", ".join(f'"{column}" {kind}' for column, kind in types.items())
+    columns = ", ".join(f"{quote(column)} {kind}" for column, kind in types.items())
     con.execute(f"CREATE OR REPLACE TABLE {name} ({columns})")
     payload = [dict(zip(types, row, strict=True)) for row in rows]
     if payload:
@@ -25,6 +25,16 @@ def create_from_rows(
             f"INSERT INTO {name} SELECT unnest(from_json(?::JSON, ?), recursive := true)",
             [json.dumps(payload), json.dumps([dict(types)])],
         )
+
+
+def quote(name: str) -> str:
+    """`name` as a SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """`text` as a SQL string."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def is_disk_full(error: Exception) -> bool:

@@ -54,7 +54,13 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 
+TORCH_PREFIX = "llmperf:"
+"""How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,
+because torch writes names into its JSON as they are."""
+
 WINDOW_VARIABLE = "LLMPERF_WINDOW"
+"""Environment variable that tells the marks of an engine what to record; workload/engines/window.py reads it."""
+
 MESSAGE = "llmperf: "
 """How a line begins that the markers write on a program's stderr; `llmperf capture` shows such lines as warnings."""
 

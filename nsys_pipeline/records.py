@@ -125,11 +125,13 @@ class Device:
 class TraceInfo:
     """What the trace is.
 
-    `nsys_version` is the `recorder_version`, or, where nothing says which nsys recorded it, the `exporter_version`.
+    `recorder` is `nsys` or `torch.profiler`. `nsys_version` is the `recorder_version`, or, where nothing says which
+    nsys recorded it, the `exporter_version`.
     """
 
     path: str
     nsys_version: str | None
+    recorder: str
     recorder_version: str | None
     exporter_version: str | None
     schema_version: str | None

@@ -44,6 +44,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from nsys_pipeline.duck import quote
+
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
@@ -152,6 +154,8 @@ def parse(name: str, text: str) -> Module:
     layer = name.partition(".")[0]
     if layer == "findings" and not {"severity", "message"} <= fields.keys():
         raise ModuleError(f"{name}: a finding needs a severity and a message")
+    if fields.get("materialize", ["table"]) not in (["table"], ["temporary"]):
+        raise ModuleError(f"{name}: `materialize` is neither table nor temporary, or stands twice")
     if layer not in LAYERS or layer in EXTERNAL_LAYERS:
         raise ModuleError(f"{name}: `{layer}` is no layer of sql/")
     return Module(
@@ -348,11 +352,6 @@ def closure(
     return order
 
 
-def quoted(name: str) -> str:
-    """`name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def macro_ddl(module: Module) -> str:
     """The statement that creates a macro in the schema of its layer."""
     signature = f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS"
@@ -490,7 +489,7 @@ class Runner:
         needed = module.empty_without
         if needed is None or self.con.execute(f"SELECT 1 FROM {needed} LIMIT 1").fetchall():  # noqa: S608 - of our own
             return f"AS {module.sql}"
-        return f"({', '.join(f'{quoted(one.name)} {one.type}' for one in module.columns)})"
+        return f"({', '.join(f'{quote(one.name)} {one.type}' for one in module.columns)})"
 
     def _may_store(self, module: Module) -> bool:
         return self.store is not None and self.may_write and not self.rests_on_passing(module.name)

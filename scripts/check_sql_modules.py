@@ -51,9 +51,17 @@ def syntax_tree(con: Any, sql: str) -> dict[str, Any]:
     return node
 
 
-def references(node: Any) -> Iterator[str]:
+def nodes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every node of a tree, each before those below it."""
+    if isinstance(tree, dict):
+        yield tree
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from nodes(value)
+
+
+def references(tree: Any) -> Iterator[str]:
     """Relations with a schema that a tree reads, those among them that a macro is handed by name."""
-    if isinstance(node, dict):
+    for node in nodes(tree):
         if node.get("type") == "BASE_TABLE" and node["schema_name"]:
             yield f"{node['schema_name']}.{node['table_name']}"
         if node.get("class") == "FUNCTION" and node.get("schema") == "macros":
@@ -62,11 +70,6 @@ def references(node: Any) -> Iterator[str]:
                 literal = argument["expression"].get("literal") or {}
                 if literal.get("kind") == "STRING":
                     yield literal["text"]
-        for value in node.values():
-            yield from references(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from references(value)
 
 
 def top_level_stars(node: Mapping[str, Any]) -> Iterator[str]:
@@ -81,19 +84,14 @@ def top_level_stars(node: Mapping[str, Any]) -> Iterator[str]:
                 yield from top_level_stars(branch.get("node", branch))
 
 
-def filtered_windows(node: Any) -> Iterator[str]:
+def filtered_windows(tree: Any) -> Iterator[str]:
     """Aggregates over a window that have a FILTER: DuckDB then takes time that grows with the square of the frame."""
-    if isinstance(node, dict):
+    for node in nodes(tree):
         if node.get("class") == "WINDOW" and node.get("filter_expr"):
             yield (
                 f"has a FILTER on {node['function_name']} over a window, which is quadratic: "
                 "put CASE WHEN … END into the aggregate"
             )
-        for value in node.values():
-            yield from filtered_windows(value)
-    elif isinstance(node, list):
-        for value in node:
-            yield from filtered_windows(value)
 
 
 def check_header(module: Module) -> Iterator[str]:

@@ -11,8 +11,6 @@ steps, counts neither way. A name that is neither the marked one nor `repeat …
 
 from __future__ import annotations
 
-import lzma
-import shutil
 import sqlite3
 import sys
 import tempfile
@@ -26,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
+from tests.support.real_traces import unpack  # noqa: E402
 
 #: Share of the launches of an occurrence that must be in the right one.
 FOUND_RATIO = 0.9
@@ -69,7 +68,7 @@ Work = dict[int, tuple[int, str]]
 def scores(path: Path) -> list[Score]:
     """One score for each marked phase of the trace at `path`."""
     with tempfile.TemporaryDirectory() as folder:
-        plain = _plain(path, Path(folder))
+        plain = unpack(path, Path(folder))
         truth = _work(plain, infers=False)
         _remove_ranges(plain)
         inferred = _work(plain, infers=None)
@@ -123,17 +122,6 @@ def _work(path: Path, *, infers: bool | None) -> Work:
     with open_trace(path, TraceOptions(use_cache=False, infers=infers)) as trace:
         trace.build("attribute.gpu_work", "attribute.phase_ranges")
         return {op: (occurrence, phase) for op, occurrence, phase in trace.connection.execute(_WORK).fetchall()}
-
-
-def _plain(path: Path, folder: Path) -> Path:
-    plain = folder / path.name.removesuffix(".xz")
-    if path.suffix == ".xz":
-        with lzma.open(path) as source, plain.open("wb") as target:
-            shutil.copyfileobj(source, target)
-    else:
-        shutil.copyfile(path, plain)
-    plain.chmod(0o600)
-    return plain
 
 
 def _remove_ranges(path: Path) -> None:

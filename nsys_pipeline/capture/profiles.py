@@ -17,8 +17,6 @@ from nsys_pipeline.errors import UsageError
 SERVERS_VARIABLE = "LLMPERF_SERVERS"
 """Environment variable that names a table of servers of the user's."""
 
-"""Environment variable that tells the marks of an engine what to record; workload/engines/window.py reads it."""
-
 _WINDOW_HINT = "`--window` needs an engine whose steps are marked, and a load that it runs"
 _NO_RANGE = "none"
 _RANGES = ("profiler", "nvtx", _NO_RANGE)

@@ -133,6 +133,9 @@ class CaptureOptions:
     gpu_metrics: Annotated[
         bool, typer.Option("--gpu-metrics", help="Sample hardware counters.", rich_help_panel=_RECORDING)
     ] = False
+    python: Annotated[
+        bool, typer.Option("--python", help="Sample Python's stacks, 1000 times a second.", rich_help_panel=_RECORDING)
+    ] = False
     osrt: Annotated[
         bool, typer.Option("--osrt", help="Trace operating system calls too.", rich_help_panel=_RECORDING)
     ] = False

@@ -51,6 +51,7 @@ def planned(options: CaptureOptions) -> CaptureJob:
         traces=tuple(name for name in (*options.trace.split(","), *(["osrt"] if options.osrt else [])) if name),
         cuda_graph=_one_of("--cuda-graph", options.cuda_graph, ("node", "whole")),
         gpu_metrics="all" if options.gpu_metrics else None,
+        samples_python=options.python,
         delay_s=options.delay,
         duration_s=options.duration,
         capture_range=None if options.profile else _recorded(options),

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from operator import attrgetter
 
 import attrs
 
-from nsys_pipeline.infer.launches import Launch, Pass, by_thread, lookups_before
+from nsys_pipeline.infer.launches import Launch, Pass, grouped, lookups_before
 from nsys_pipeline.infer.names import name_passes
 from nsys_pipeline.infer.passes import Cut, find_passes
 from nsys_pipeline.infer.training import Step, find_steps
@@ -54,10 +55,7 @@ def infer(launches: Sequence[Launch]) -> Inference:
     phases: list[InferredPhase] = []
     requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
-    processes: dict[int, list[Launch]] = {}
-    for one in launches:
-        processes.setdefault(one.process_key, []).append(one)
-    for _, mine in sorted(processes.items()):
+    for _, mine in sorted(grouped(launches, attrgetter("process_key")).items()):
         if {"optimizer", "backward"} <= {one.role for one in mine}:
             steps, reason = find_steps(sorted(mine, key=lambda one: one.start_ns))
             phases += _of_steps(mine[0].process_key, steps)
@@ -65,7 +63,7 @@ def infer(launches: Sequence[Launch]) -> Inference:
                 reasons.append((len(mine), reason))
             continue
         is_paged = any(one.role == "cache" for one in mine)
-        for thread in by_thread(mine).values():
+        for thread in grouped(mine, attrgetter("global_tid")).values():
             cut = find_passes(thread)
             if cut.reason:
                 reasons.append((len(thread), cut.reason))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import attrs
@@ -64,9 +64,9 @@ def lookups_before(launches: Sequence[Launch], index: int) -> list[int]:
     return found
 
 
-def by_thread(launches: list[Launch]) -> dict[int, list[Launch]]:
-    """Thread → its launches, in their order."""
-    threads: dict[int, list[Launch]] = {}
+def grouped(launches: Sequence[Launch], key: Callable[[Launch], int]) -> dict[int, list[Launch]]:
+    """Launches of one `key`, such as those of a thread, in their order."""
+    groups: dict[int, list[Launch]] = {}
     for one in launches:
-        threads.setdefault(one.global_tid, []).append(one)
-    return threads
+        groups.setdefault(key(one), []).append(one)
+    return groups

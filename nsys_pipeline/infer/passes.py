@@ -33,7 +33,6 @@ class Cut(NamedTuple):
     """Passes of a thread, or why there are none."""
 
     passes: list[Pass]
-    layers: int
     regular_ratio: float
     reason: str | None = None
 
@@ -42,14 +41,14 @@ def find_passes(launches: Sequence[Launch]) -> Cut:
     """The passes of one thread's launches. None is better than a wrong one."""
     events = find_events(launches)
     if not any(event.kind in _INNER for event in events):
-        return Cut([], 0, 0.0, "no attention kernels and no whole CUDA graphs")
+        return Cut([], 0.0, "no attention kernels and no whole CUDA graphs")
     if not any(event.kind == "sample" for event in events):
-        return Cut([], 0, 0.0, "no sampling that would end a step")
+        return Cut([], 0.0, "no sampling that would end a step")
     stretches = _stretches(events)
     counts = Counter(sum(event.kind == "attention" for event in inner) for inner, _ in stretches)
     layers = _number_of_layers(counts)
     if layers == 1:
-        return Cut([], 1, 0.0, "sampling after each attention kernel: layers are not told from steps")
+        return Cut([], 0.0, "sampling after each attention kernel: layers are not told from steps")
     passes: list[Pass] = []
     dropped = True
     regular = 0
@@ -64,10 +63,10 @@ def find_passes(launches: Sequence[Launch]) -> Cut:
     closed = sum(sampling is not None for _, sampling in stretches)
     ratio = regular / max(closed, regular, 1)
     if len(passes) < MIN_PASSES:
-        return Cut([], layers, ratio, f"{len(passes)} steps that are alike, fewer than {MIN_PASSES}")
+        return Cut([], ratio, f"{len(passes)} steps that are alike, fewer than {MIN_PASSES}")
     if ratio < MIN_REGULAR_RATIO:
-        return Cut([], layers, ratio, f"only {100 * ratio:.0f} % of the stretches between samplings are alike")
-    return Cut(passes, layers, ratio)
+        return Cut([], ratio, f"only {100 * ratio:.0f} % of the stretches between samplings are alike")
+    return Cut(passes, ratio)
 
 
 def find_events(launches: Sequence[Launch]) -> list[Event]:

@@ -132,25 +132,23 @@ def _costs(
 def _training_cost(cost: TrainingCost, forward: _Cost | None, gpus: Mapping[int, Gpu], ranks: int) -> _Cost:
     """`cost` of a pass that `ranks` GPUs share; a forward moves what any `forward` does, and adapters add products."""
     flops = sum(cost.flops_by_dtype.values()) // ranks if cost.flops_by_dtype else None
-    recomputed = (_share(cost.recomputed, ranks), _share(cost.recomputed_min, ranks))
-    executed = flops + recomputed[0] if flops is not None and recomputed[0] is not None else None
-    moved: tuple[int | None, ...] = (_share(cost.bytes, ranks), None, None, None)
-    if forward is not None:
-        moved, executed = forward.amounts[1:5], forward.amounts[5]
-    times: dict[int, tuple[float | None, ...]] = {}
+    compute_ns: dict[int, float | None] = {}
     for device, gpu in gpus.items():
-        compute = _compute_ns(cost.flops_by_dtype, gpu) if cost.flops_by_dtype else None
-        compute = compute and compute / ranks
-        if forward is not None:
-            times[device] = (compute, *forward.times[device][1:])
-            continue
-        memory = None
-        if moved[0] is not None and gpu.bandwidth_bytes_per_s:
-            memory = moved[0] / gpu.bandwidth_bytes_per_s * 1e9
-        run = compute * executed / flops if compute and executed and flops else None
+        whole = _compute_ns(cost.flops_by_dtype, gpu) if cost.flops_by_dtype else None
+        compute_ns[device] = whole and whole / ranks
+    if forward is not None:
+        times = {device: (compute, *forward.times[device][1:]) for device, compute in compute_ns.items()}
+        return _Cost((flops, *forward.amounts[1:]), times)
+    moved, recomputed = _share(cost.bytes, ranks), _share(cost.recomputed, ranks)
+    executed = None if flops is None or recomputed is None else flops + recomputed
+    times = {}
+    for device, gpu in gpus.items():
+        compute = compute_ns[device]
         # What updates weights is elementwise: its time at the speed of light is that of its bytes.
+        memory = moved / gpu.bandwidth_bytes_per_s * 1e9 if moved is not None and gpu.bandwidth_bytes_per_s else None
+        run = compute * executed / flops if compute and executed and flops else None
         times[device] = (compute, memory, run, memory)
-    return _Cost((flops, *moved, executed, *recomputed), times)
+    return _Cost((flops, moved, None, None, None, executed, recomputed, _share(cost.recomputed_min, ranks)), times)
 
 
 def _share(amount: int | None, ranks: int) -> int | None:

@@ -73,21 +73,18 @@ class RunDescription:
 
     def max_context(self, model: Model | None) -> int | None:
         """Tokens of the longest sequence that the engine took, else that the model allows; None where nobody says."""
-        told = self.fields.get("max_context")
-        if isinstance(told, int) and not isinstance(told, bool) and told > 0:
-            return told
-        return model.max_context if model is not None else None
+        return self.positive("max_context") or (model.max_context if model is not None else None)
 
-    def degree(self, name: str) -> int | None:
-        """A parallel degree that the run mark tells."""
+    def positive(self, name: str) -> int | None:
+        """A whole number above 0 that the run mark tells, such as a parallel degree."""
         told = self.fields.get(name)
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
     def trained(self) -> tuple[str | None, int | None]:
         """Which weights training updates: an expression that finds their names, or the rank of adapters."""
-        only, rank = self.fields.get("train_only"), self.fields.get("lora_rank")
-        if isinstance(rank, int) and not isinstance(rank, bool) and rank > 0:
+        if rank := self.positive("lora_rank"):
             return None, rank
+        only = self.fields.get("train_only")
         return (only, None) if isinstance(only, str) else (None, None)
 
     def conventions(self, given: Conventions) -> Conventions:
@@ -96,8 +93,8 @@ class RunDescription:
         if given.dtype is None and isinstance(self.fields.get("dtype"), str):
             changes["dtype"] = self.fields["dtype"]
         for degree in ("tp", "pp"):
-            if getattr(given, degree) == 1 and isinstance(self.fields.get(degree), int) and self.fields[degree] > 1:
-                changes[degree] = self.fields[degree]
+            if getattr(given, degree) == 1 and (told := self.positive(degree)):
+                changes[degree] = told
         if given.kv_dtype is None and (kv_dtype := _known_dtype(self.fields.get("kv_dtype"))):
             changes["kv_dtype"] = kv_dtype
         # What an engine quantizes while it loads is not in the model's config.
@@ -149,8 +146,8 @@ class ModelOfRun:
         notices += _skipped_images(run.fields.get("images"))
         if model is not None and options.conventions.ep > 1 and not model.has_experts:
             raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")
-        dp = options.dp or run.degree("dp")
-        notices += _spread_experts(dp, max(options.conventions.ep, run.degree("ep") or 1), model)
+        dp = options.dp or run.positive("dp")
+        notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
         conventions = run.conventions(options.conventions)
         if dp and dp > 1:

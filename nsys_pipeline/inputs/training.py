@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from nsys_pipeline.duck import records
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Step
 
@@ -46,7 +47,7 @@ def training_steps(
     by_lane: dict[int, list[_Pass]] = defaultdict(list)
     for one in _passes(con):
         by_lane[one.lane].append(one)
-    is_given = False
+    is_given, is_adam = False, _is_adam(con)
     for passes in by_lane.values():
         heads = [one for one in passes if one.is_in_step and one.part in (FORWARD, BOTH)]
         if shapes and heads and not any(one.id in marked for one in heads):
@@ -61,7 +62,7 @@ def training_steps(
             shape = steps.get(one.forward_id) if one.forward_id is not None else None
             if one.part == BACKWARD and shape is not None and shape.part == FORWARD:
                 steps[one.id] = attrs.evolve(shape, part=BACKWARD)
-            elif one.part == OPTIMIZER and _is_adam(con):
+            elif one.part == OPTIMIZER and is_adam:
                 steps[one.id] = Step((), (), 0, part=OPTIMIZER)
     return steps, is_given
 
@@ -110,23 +111,23 @@ class TrainingFacts:
     scalar: str | None = None
     shards: int | None = None
 
+    @property
+    def missing(self) -> int | None:
+        """Products of a layer that are not run again."""
+        if self.products is None or self.products_again is None:
+            return None
+        return self.products - self.products_again
+
     @classmethod
     def of(cls, con: DuckDBPyConnection) -> TrainingFacts:
         """Read attribute.recomputation and attribute.optimizer_kernels."""
-        again = con.execute(
-            "SELECT layers_ratio, products, products_again, again_kernels = 0 FROM attribute.recomputation"
-        ).fetchall()
-        optimizer = con.execute("SELECT scalar, shards FROM attribute.optimizer_kernels").fetchall()
-        ratio, products, products_again, is_nothing = again[0] if again else (None, None, None, False)
-        scalar, shards = optimizer[0] if optimizer else (None, None)
-        return cls(
-            layers_ratio=ratio,
-            products=products,
-            products_again=products_again,
-            is_nothing_again=is_nothing,
-            scalar=scalar,
-            shards=shards,
+        again = records(
+            con,
+            "SELECT layers_ratio, products, products_again, again_kernels = 0 AS is_nothing_again "
+            "FROM attribute.recomputation",
         )
+        optimizer = records(con, "SELECT scalar, shards FROM attribute.optimizer_kernels")
+        return cls(**{name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()})
 
 
 @attrs.frozen(kw_only=True)
@@ -166,23 +167,24 @@ class TrainingEstimator:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
         if step.part == OPTIMIZER:
             return TrainingCost(bytes=self._optimizer_bytes)
-        training = self._training(step)
+        # Reentrant checkpointing, which runs whole layers again, wants gradients below the first trained weight, too.
+        training = self._training(step, is_checkpointed=bool(self.facts.layers_ratio) and self.facts.missing == 0)
         if step.part == FORWARD:
             return TrainingCost(flops_by_dtype=training.forward_by_dtype)
         if step.part == BOTH:
             return TrainingCost(flops_by_dtype=training.by_phase()["step"])
-        exact, least = self._recomputed(step, training)
+        exact, least = self._recomputed(step)
         return TrainingCost(flops_by_dtype=training.backward_by_dtype, recomputed=exact, recomputed_min=least)
 
-    def _training(self, step: Step) -> Training:
+    def _training(self, step: Step, *, is_checkpointed: bool) -> Training:
         from nsys_pipeline.model.training import training_flops
 
         return training_flops(
-            self.model, step, self.conventions, checkpointing="full",
+            self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
             train_only=self.train_only, lora_rank=self.lora_rank, all_logits=False,
         )  # fmt: skip
 
-    def _recomputed(self, step: Step, training: Training) -> tuple[int | None, int | None]:
+    def _recomputed(self, step: Step) -> tuple[int | None, int | None]:
         """FLOPs that are run again, and the least that they are."""
         facts = self.facts
         if facts.is_nothing_again:
@@ -190,18 +192,17 @@ class TrainingEstimator:
         if not facts.layers_ratio:
             return None, None
         from nsys_pipeline.model import Estimator
+        from nsys_pipeline.model.ops import PRODUCTS
 
         estimate = Estimator(self.model, self.conventions).estimate(step)
-        products = [op for op in estimate.ops if op.kind in ("gemm", "grouped_gemm", "conv")]
+        products = [op for op in estimate.ops if op.kind in PRODUCTS]
         attention = sum(estimate.op_flops(op) * op.layers for op in estimate.ops if op.kind == "attention")
         # What ends each layer need not run again for its gradient, and non-reentrant checkpointing stops before it.
         last = sum(estimate.op_flops(op) * op.layers for op in products if op.name == "down")
         is_dense = not any(op.kind == "grouped_gemm" for op in products)
-        missing = None
-        if facts.products is not None and facts.products_again is not None:
-            missing = facts.products - facts.products_again
-        if missing == 0 or (missing == 1 and is_dense):
-            whole = round(facts.layers_ratio * (training.recomputed - (last if missing else 0)))
+        if facts.missing == 0 or (facts.missing == 1 and is_dense):
+            recomputed = self._training(step, is_checkpointed=True).recomputed
+            whole = round(facts.layers_ratio * (recomputed - (last if facts.missing else 0)))
             return whole, whole
         return None, round(facts.layers_ratio * attention)
 
@@ -227,6 +228,6 @@ class TrainingEstimator:
         if self.train_only is None and self.lora_rank is None:
             return self.model.params
         try:
-            return self._training(Step.uniform(batch=1, q_tokens=1)).trained_params
+            return self._training(Step.uniform(batch=1, q_tokens=1), is_checkpointed=False).trained_params
         except ModelError:
             return None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import attrs
 
+PRODUCTS = ("gemm", "grouped_gemm", "conv")
+"""Kinds of operations that multiply activations by weights."""
+
 
 @attrs.frozen
 class Op:

@@ -21,7 +21,7 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.estimator import Estimator
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Patterns, Place, parts_of
-from nsys_pipeline.model.ops import Op
+from nsys_pipeline.model.ops import PRODUCTS, Op
 from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, NORM, ROUTER
 from nsys_pipeline.records import Step
 
@@ -317,7 +317,7 @@ class _BlockWalk:
             if isinstance(block, Embedding):
                 total.has_gradient = self._holds(EMBEDDING, block.name)
                 total.params += block.params if total.has_gradient else 0
-        products = [op for op in self.ops if op.kind in ("gemm", "grouped_gemm", "conv")]
+        products = [op for op in self.ops if op.kind in PRODUCTS]
         # What ends a mixer comes after everything that it is made of, in whatever order the estimate lists them.
         for op in sorted(products, key=lambda op: (op.name in _LAST) + 2 * (op.name == "o_b")):
             self._product(op, total, has_gradient=has_gradient, encoded=encoded)
@@ -328,7 +328,7 @@ class _BlockWalk:
         total.has_gradient = total.has_gradient or has_gradient or any(self._outputs.values()) or self._norms()
         for op in self.ops:
             flops = self._flops(op)
-            if flops and op.kind not in ("gemm", "grouped_gemm", "conv"):
+            if flops and op.kind not in PRODUCTS:
                 total.add(op.dtype, flops, self._other(op, flops, has_gradient=has_gradient, encoded=encoded))
         return total
 
@@ -386,14 +386,13 @@ class _BlockWalk:
         updated = sum(n for n, is_held in zip(rows, held, strict=True) if is_held)
         total.params += updated * op.k * (self._experts() if op.kind == "grouped_gemm" else 1)
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
-        rank = self.trained.lora_rank
-        if rank is not None and role in _ADAPTED and op.kind == "gemm":
+        rank = self.trained.lora_rank if role in _ADAPTED and op.kind == "gemm" else None
+        if rank is not None:
             for n in rows:
                 down, up = 2 * op.m * rank * op.k, 2 * op.m * rank * n
                 total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
                 total.params += rank * (op.k + n)
-        adapted = rank is not None and role in _ADAPTED and op.kind == "gemm"
-        self._outputs[op.name] = flagged or any(held) or adapted
+        self._outputs[op.name] = flagged or any(held) or rank is not None
 
     def _experts(self) -> int:
         return next((one.experts for one in _inner(self.block) if isinstance(one, Moe)), 1)

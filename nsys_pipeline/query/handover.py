@@ -10,11 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nsys_pipeline.duck import is_disk_full
+from nsys_pipeline.duck import is_disk_full, literal
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.query.views import as_json, public_macros, public_views
 from nsys_pipeline.sqlmods import closure, macro_ddl
-from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from nsys_pipeline.duck import records
+from nsys_pipeline.duck import literal, records
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.inputs.notices import CODES
 from nsys_pipeline.inputs.registry import INPUTS, NEEDS
@@ -14,7 +14,6 @@ from nsys_pipeline.query.raw_tables import RawTables
 from nsys_pipeline.query.statement import Relation
 from nsys_pipeline.records import Finding
 from nsys_pipeline.sqlmods import LAYERS, NOTICES_SQL, all_modules, closure, sentences_sql
-from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.duck import quote
 from nsys_pipeline.trace.nsys_schema import TABLES
-from nsys_pipeline.trace.source import TableLoad, quote
+from nsys_pipeline.trace.source import TableLoad
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import Interrupted, LlmperfError, QueryError, UsageError
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.describe import first_sentence
@@ -23,7 +24,6 @@ from nsys_pipeline.query.views import public_macros, public_views
 from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.memory import bounded_growth
-from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -459,7 +459,7 @@ class Session:
             _, _, relation = name.rpartition(".")
             is_raw = "nsys." in name
             if what is Listing.ALL or not is_raw:
-                rows.append((name, "A table of the export itself, whole." if is_raw else docs[relation]))
+                rows.append((name, "A table of the export itself, whole." if is_raw else docs.get(relation, "")))
         values = ", ".join(f"({literal(name)}, {literal(doc)})" for name, doc in rows)
         return f"SELECT * FROM (VALUES {values}) AS listed(name, description)"  # noqa: S608 - our own names
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nsys_pipeline.duck import literal
 from nsys_pipeline.trace import cache
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

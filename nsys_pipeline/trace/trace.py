@@ -7,17 +7,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from nsys_pipeline.duck import is_disk_full
+from nsys_pipeline.duck import is_disk_full, literal, quote
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
+from nsys_pipeline.trace.identify import Kind
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
-from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, literal, quote
+from nsys_pipeline.trace.source import EXPORT_AGAIN, Source
 from nsys_pipeline.trace.store import STORE, Store
 from nsys_pipeline.trace.trace_file import TraceFile, find_trace
 from nsys_pipeline.trace.window import NEEDS as CUT_NEEDS
@@ -236,6 +237,11 @@ class Trace:
         """Stop what another thread has this trace do."""
         self.connection.interrupt()
         self._file.interrupt()
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether it is no export of nsys, but was made one."""
+        return self._file.kind is Kind.KINETO
 
     @property
     def is_cached(self) -> bool:

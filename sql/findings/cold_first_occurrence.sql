@@ -5,7 +5,7 @@
 --   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}
 -- hint: {hint}
 -- concerns: views.phase_summary, views.shape_summary
--- requires: attribute.cold_occurrences, attribute.occurrences, attribute.busy_by_occurrence, input.step_sizes
+-- requires: attribute.cold_occurrences, attribute.occurrences, attribute._occurrence_sizes, input.step_sizes
 -- columns:
 --   phase              VARCHAR The phase.
 --   at_stake_ns        BIGINT  Host time of the cold ones above the median of the others. Unit: ns.
@@ -19,15 +19,11 @@
 --   median_wall_ns     BIGINT  Median host time of the others. Unit: ns.
 --   median_gpu_busy_ns BIGINT  Median GPU busy time of the others. Unit: ns.
 --   hint               VARCHAR What to do about it.
-WITH busy AS (
-    SELECT occurrence_id, sum(gpu_busy_ns) AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
-),
-step AS (
-    SELECT
-        o.phase, z.kind AS shape, c.reason, o.is_cold, o.is_left_cold, o.wall_ns, coalesce(b.busy_ns, 0) AS busy_ns
+WITH step AS (
+    SELECT o.phase, z.kind AS shape, c.reason, o.is_cold, o.is_left_cold, o.wall_ns, b.busy_ns
     FROM attribute.occurrences AS o
     LEFT JOIN attribute.cold_occurrences AS c USING (occurrence_id)
-    LEFT JOIN busy AS b USING (occurrence_id)
+    JOIN attribute._occurrence_sizes AS b USING (occurrence_id)
     LEFT JOIN input.step_sizes AS z USING (occurrence_id)
     WHERE NOT o.is_warmup
 ),

@@ -6,28 +6,20 @@
 --   another peak
 -- hint: pass --dtype with the format that ran (and --weight-dtype for quantized weights)
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
--- requires: attribute.kernel_totals, attribute.kernel_families, estimate.phase_costs, input.pass_ops, load.strings, macros.product_dtype
+-- requires: attribute.phase_kernels, estimate.phase_costs, input.pass_ops, macros.product_dtype
 -- columns:
 --   phase        VARCHAR The phase.
---   at_stake_ns  BIGINT  Time of these kernels, warm-up left out. Unit: ns.
+--   at_stake_ns  BIGINT  Time of these kernels, warm-up and cold ones left out. Unit: ns.
 --   dtype        VARCHAR The format that most FLOPs of products are counted in.
 --   kernel_dtype VARCHAR The format of the kernels.
 --   share        DOUBLE  Their part of the time of all matrix products.
-WITH kernel AS (
+WITH by_dtype AS (
     SELECT
-        k.phase, k.time_ns - k.warmup_ns AS time_ns, macros.product_dtype(short.value, long.value) AS kernel_dtype
-    FROM attribute.kernel_totals AS k
-    JOIN attribute.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id IS NOT DISTINCT FROM k.full_name_id
-    LEFT JOIN load.strings AS short ON short.string_id = k.name_id
-    LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id
-    WHERE f.family IN ('gemm', 'gemv')
-),
-by_dtype AS (
-    SELECT
-        phase, kernel_dtype, sum(time_ns)::BIGINT AS time_ns,
+        phase, macros.product_dtype(name, full_name) AS kernel_dtype, sum(time_ns)::BIGINT AS time_ns,
         sum(time_ns) / nullif(sum(sum(time_ns)) OVER (PARTITION BY phase), 0) AS share
-    FROM kernel
-    GROUP BY phase, kernel_dtype
+    FROM attribute.phase_kernels
+    WHERE family IN ('gemm', 'gemv')
+    GROUP BY phase, macros.product_dtype(name, full_name)
 )
 SELECT b.phase, b.time_ns AS at_stake_ns, o.dtype, b.kernel_dtype, b.share
 FROM by_dtype AS b

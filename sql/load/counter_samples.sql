@@ -2,6 +2,7 @@
 -- Their names differ by chip and by version of nsys. A counter that was not sampled is NULL.
 -- Grain: lane, window_id; empty where the capture sampled none.
 -- materialize: table
+-- empty without: load.metric_windows
 -- requires: load.gpu_metrics, load.metric_windows
 -- columns:
 --   lane                BIGINT  GPU. Joins load.devices on device_id.

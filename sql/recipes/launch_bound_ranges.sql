@@ -13,6 +13,6 @@ SELECT
     occurrence_id, phase, occurrence, wall_ns, gpu_busy_ns, greatest(0, wall_ns - gpu_busy_ns) AS idle_ns,
     CASE WHEN gpu_busy_ns <= wall_ns THEN gpu_busy_ns / nullif(wall_ns, 0) END AS busy_ratio
 FROM phases
-WHERE NOT is_warmup
+WHERE is_measured
 ORDER BY idle_ns DESC, occurrence_id
 LIMIT $top

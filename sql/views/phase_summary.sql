@@ -3,7 +3,7 @@
 -- leave both out.
 -- Grain: phase.
 -- materialize: table
--- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.occurrences, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model, attribute.phase_sources
+-- requires: attribute.phase_walls, attribute.phase_devices, attribute.phase_busy, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute.occurrences, attribute._occurrence_sizes, attribute.api_time_by_occurrence, input.occurrence_shapes, input.shapes, estimate.phase_costs, input.model, attribute.phase_sources
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges, warm-up included.
@@ -117,11 +117,8 @@ left_out AS (
 ),
 middle AS (
     SELECT
-        p.phase, median(p.wall_ns)::BIGINT AS median_wall_ns, median(coalesce(b.busy_ns, 0))::BIGINT AS median_busy_ns
-    FROM attribute.occurrences AS p
-    LEFT JOIN (
-        SELECT occurrence_id, sum(gpu_busy_ns) AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
-    ) AS b USING (occurrence_id)
+        p.phase, median(p.wall_ns)::BIGINT AS median_wall_ns, median(z.busy_ns)::BIGINT AS median_busy_ns
+    FROM attribute.occurrences AS p JOIN attribute._occurrence_sizes AS z USING (occurrence_id)
     WHERE p.is_measured
     GROUP BY p.phase
 ),

@@ -1,6 +1,6 @@
 -- What the measured time of each rank's GPUs was spent on, its MFU, and which rank the others wait for, with the reason.
 -- Grain: process_id, host_id; ranks that share a GPU with others have no times. See ranks for whole-trace sums.
--- requires: load.ranks, attribute.occurrence_times, attribute.rank_lateness, attribute.phase_ranges, estimate.occurrence_costs, estimate.training_steps, macros.utilization
+-- requires: load.ranks, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.training_steps, macros.utilization
 -- columns:
 --   rank         BIGINT    Rank, NULL where neither a run mark nor the file's name says.
 --   world        BIGINT    Ranks of the job as the run mark says, else NULL.
@@ -21,20 +21,14 @@
 --   more_ns      BIGINT    How much more time that is. Unit: ns.
 --   flops        HUGEINT   Model FLOPs of its training steps, else of its measured phases. Unit: FLOP.
 --   mfu_wall     DOUBLE    Time that they need at peak / time of the steps, else of the GPUs' measured time.
-WITH device AS (
-    SELECT unnest(device_ids) AS device_id, process_key FROM load.ranks
-),
-alone AS (
-    SELECT any_value(process_key) AS process_key, device_id FROM device GROUP BY device_id HAVING count(*) = 1
-),
-spent AS (
+WITH spent AS (
     SELECT
         a.process_key, sum(t.time_ns)::BIGINT AS window_ns,
         coalesce(sum(t.time_ns) FILTER (t.class = 'compute'), 0)::BIGINT AS compute_ns,
         coalesce(sum(t.time_ns) FILTER (t.class = 'transfer'), 0)::BIGINT AS transfer_ns,
         coalesce(sum(t.time_ns) FILTER (t.class = 'wait'), 0)::BIGINT AS wait_ns,
         coalesce(sum(t.time_ns) FILTER (t.class = 'copy'), 0)::BIGINT AS copy_ns
-    FROM attribute.occurrence_times AS t JOIN alone AS a USING (device_id)
+    FROM attribute.occurrence_times AS t JOIN attribute._lone_devices AS a USING (device_id)
     GROUP BY a.process_key
 ),
 step AS (
@@ -43,14 +37,14 @@ step AS (
         CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
         CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns * device_count) END AS peak_ns
     FROM estimate.training_steps
-    WHERE is_complete AND NOT is_warmup AND NOT is_cold
+    WHERE is_complete AND NOT is_warmup AND NOT is_left_cold
     GROUP BY process_key
 ),
 phase AS (
     SELECT
         p.process_key, sum(c.flops::HUGEINT) AS flops, sum(c.compute_ns * c.device_count) AS peak_ns
-    FROM estimate.occurrence_costs AS c JOIN attribute.phase_ranges AS p USING (occurrence_id)
-    WHERE NOT p.is_warmup
+    FROM estimate.occurrence_costs AS c JOIN attribute.occurrences AS p USING (occurrence_id)
+    WHERE p.is_measured
     GROUP BY p.process_key
 )
 SELECT

@@ -3,7 +3,6 @@
 -- are in its time. Required are forward and backward; run is also what checkpointing computes again in the backward, as far
 -- as its kernels show: hfu_*_min is of the least that it may be.
 -- Grain: process_id, step; where several threads of a process train, thread_id, step.
--- materialize: table
 -- requires: estimate.training_steps, load.ranks
 -- columns:
 --   process_id           BIGINT   Operating-system pid. Joins processes.

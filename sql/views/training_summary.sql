@@ -2,7 +2,7 @@
 -- Over the steps that are complete, not warm-up and not cold. Times are added up over ranks, so that utilization is that of
 -- all GPUs: what their FLOPs take at peak / the time that they had.
 -- Grain: one row; no row without such a step.
--- requires: estimate.training_steps, macros.covering_ns, macros.utilization, input.measuring
+-- requires: estimate.training_steps, macros.covering_ns, macros.utilization
 -- columns:
 --   steps                BIGINT   Steps, added up over ranks.
 --   left_out             BIGINT   Steps of warm-up, cold and incomplete ones.
@@ -25,8 +25,7 @@
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
 WITH measured AS (
-    SELECT t.*, t.is_complete AND NOT t.is_warmup AND NOT (t.is_cold AND NOT m.keep_cold) AS counts
-    FROM estimate.training_steps AS t CROSS JOIN input.measuring AS m
+    SELECT *, is_complete AND NOT is_warmup AND NOT is_left_cold AS counts FROM estimate.training_steps
 ),
 total AS (
     SELECT

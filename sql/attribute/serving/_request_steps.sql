@@ -2,6 +2,7 @@
 -- stage of a pipeline ends them.
 -- Grain: occurrence_id, request.
 -- materialize: table
+-- empty without: attribute.step_sequences
 -- requires: attribute.step_sequences, attribute.occurrences, attribute.work_by_occurrence
 -- columns:
 --   request       VARCHAR  Name.

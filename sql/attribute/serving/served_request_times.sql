@@ -2,6 +2,7 @@
 -- The first token is there when the step that computes the end of the prompt is done, on the GPU where that is later.
 -- Grain: request.
 -- materialize: table
+-- empty without: attribute._request_steps
 -- requires: attribute._request_steps, attribute._arrivals
 -- columns:
 --   request        VARCHAR  Name.

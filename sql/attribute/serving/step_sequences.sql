@@ -4,6 +4,7 @@
 -- Numbers of marks that contradict each other, as lists of different lengths do, are left out.
 -- Grain: occurrence_id, request; in a process of its own for each rank that marks the step.
 -- materialize: table
+-- empty without: attribute._step_marks
 -- requires: attribute._step_marks, attribute._request_names, attribute.phase_ranges
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.

@@ -5,6 +5,7 @@
 -- sender: they prove nothing.) A lane joins the first lane that it fits; two lanes of one GPU never join.
 -- Grain: lane; lanes without a partner are left out.
 -- materialize: table
+-- empty without: attribute._communication
 -- requires: attribute._communication, macros.collective_kind
 -- columns:
 --   lane       BIGINT  Joins attribute._communication.

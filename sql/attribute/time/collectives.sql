@@ -2,6 +2,7 @@
 -- A rank waits from the start of its kernel until the last rank has started its own.
 -- Grain: op_id. No other rank of the collective is in the trace: group_id and what follows from it are NULL.
 -- materialize: table
+-- empty without: attribute._communication
 -- requires: attribute._communication, attribute._collective_lanes, macros.collective_kind
 -- columns:
 --   op_id         BIGINT   Joins attribute.gpu_work.

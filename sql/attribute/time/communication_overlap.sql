@@ -3,6 +3,7 @@
 -- overlap of a kernel is the difference of that sum between its end and its start.
 -- Grain: op_id.
 -- materialize: table
+-- empty without: attribute._communication
 -- requires: attribute._communication, attribute._compute_beside, macros.islands
 -- columns:
 --   op_id         BIGINT  Joins attribute.gpu_work.

@@ -1,5 +1,7 @@
 -- Calls of attribute.costly_calls added up by phase and what they do.
 -- Grain: phase, what.
+-- materialize: table
+-- empty without: attribute.costly_calls
 -- requires: attribute.costly_calls, attribute.phase_ranges, load.nvtx_ranges
 -- columns:
 --   phase      VARCHAR Name of the phase, NULL in a trace without phases.

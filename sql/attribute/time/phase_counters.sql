@@ -6,6 +6,7 @@
 -- rounds a sample up to whole per cents (measured: 1 where next to nothing ran), so half a per cent is taken off.
 -- Grain: phase, device_id; empty where the capture sampled no counters.
 -- materialize: table
+-- empty without: load.metric_windows
 -- requires: load.counter_samples, load.metric_windows, attribute._phase_islands, macros.window_shares
 -- columns:
 --   phase                    VARCHAR  Name of the phase.

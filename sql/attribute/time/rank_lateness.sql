@@ -4,7 +4,7 @@
 -- occurrences are left out.
 -- Grain: process_key; ranks that share a GPU with others are left out.
 -- materialize: table
--- requires: attribute.collectives, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, load.ranks
+-- requires: attribute.collectives, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, attribute._lone_devices
 -- columns:
 --   process_key BIGINT  Joins load.ranks.
 --   blamed_ns   BIGINT  Time that other ranks waited in collectives to which this one came last. Unit: ns.
@@ -29,19 +29,13 @@ collective AS (
 blamed AS (
     SELECT process_key, sum(wait_ns)::BIGINT AS blamed_ns FROM collective GROUP BY process_key
 ),
-device AS (
-    SELECT unnest(device_ids) AS device_id, process_key FROM load.ranks
-),
-alone AS (
-    SELECT any_value(process_key) AS process_key, device_id FROM device GROUP BY device_id HAVING count(*) = 1
-),
 spent AS (
     SELECT
         a.process_key,
         coalesce(sum(t.time_ns) FILTER (t.class = 'compute'), 0) AS compute_ns,
         coalesce(sum(t.time_ns) FILTER (t.class IN ('launch', 'latency', 'sync', 'api', 'host')), 0) AS idle_ns
     FROM attribute.occurrence_times AS t
-    JOIN alone AS a USING (device_id)
+    JOIN attribute._lone_devices AS a USING (device_id)
     ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = t.occurrence_id
     WHERE t.occurrence_id IS NOT NULL
     GROUP BY a.process_key
@@ -49,7 +43,7 @@ spent AS (
 fed AS (
     SELECT process_key, sum(first_pass_ns - start_ns) AS data_ns
     FROM attribute.training_step_spans
-    WHERE NOT is_cold AND NOT is_warmup
+    WHERE NOT is_left_cold AND NOT is_warmup
     GROUP BY process_key
 ),
 had AS (

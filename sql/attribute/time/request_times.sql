@@ -7,7 +7,7 @@
 -- Of a request with a cold prefill the TTFT is not measured, and with a cold decode step not the TPOT.
 -- Grain: request_id.
 -- materialize: table
--- requires: attribute.occurrences, attribute._phase_segments, attribute.work_by_occurrence, attribute._request_spans, load.nvtx_marks
+-- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans
 -- columns:
 --   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.
 --   process_key  BIGINT   Joins load.processes.
@@ -19,14 +19,11 @@
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
 --   tpot_ns      DOUBLE   Time per output token, NULL without decode steps and in speculative decoding. Unit: ns.
 WITH speculative AS (
-    SELECT DISTINCT s.occurrence_id
+    SELECT occurrence_id
     FROM (
-        SELECT global_tid, at_ns, json_extract(TRY_CAST(substr("text", 14) AS JSON), '$.q') AS q
-        FROM load.nvtx_marks
-        WHERE starts_with("text", 'llmperf.step {')
-    ) AS m
-    ASOF JOIN attribute._phase_segments AS s ON s.global_tid = m.global_tid AND s.start_ns <= m.at_ns
-    WHERE coalesce(TRY_CAST(m.q AS BIGINT), list_max(TRY_CAST(m.q AS BIGINT[]))) > 1
+        SELECT occurrence_id, json_extract(TRY_CAST(substr("text", 14) AS JSON), '$.q') AS q FROM attribute.step_marks
+    )
+    WHERE coalesce(TRY_CAST(q AS BIGINT), list_max(TRY_CAST(q AS BIGINT[]))) > 1
 ),
 finished AS (
     SELECT

@@ -2,6 +2,7 @@
 -- weights that it updates are spread: those that gradients are scattered to after they are reduced (FSDP, ZeRO).
 -- Grain: one row; no row without an optimizer pass.
 -- materialize: table
+-- empty without: attribute.training_passes
 -- requires: attribute.training_passes, attribute.gpu_work, attribute.collectives, attribute.phase_ranges, load.strings, load.nvtx_ranges, load.ranks
 -- columns:
 --   is_adam BOOLEAN  Whether it is Adam or AdamW; NULL where nothing says.

@@ -4,6 +4,7 @@
 -- matrices in another order, which is in the names of cuBLAS and CUTLASS.
 -- Grain: one row, of all steps and ranks; no row where no forward with a backward has products.
 -- materialize: table
+-- empty without: attribute.training_passes
 -- requires: attribute.training_passes, attribute.gpu_work, attribute.kernel_families, load.strings
 -- columns:
 --   forward_kernels    BIGINT  Products and attention kernels of the forwards.

@@ -3,7 +3,8 @@
 -- last one ends when its last GPU work has ended.
 -- Grain: lane, step.
 -- materialize: table
--- requires: attribute.training_passes, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence
+-- empty without: attribute.training_passes
+-- requires: attribute.training_passes, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence, input.measuring
 -- columns:
 --   lane           BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key    BIGINT   Joins load.processes.
@@ -12,6 +13,7 @@
 --   is_complete    BOOLEAN  Whether its forwards, its backwards and, if the lane has optimizers, its optimizer are there.
 --   is_warmup      BOOLEAN  Whether one of its passes is inside warm-up.
 --   is_cold        BOOLEAN  Whether one of its passes is cold, or it is the first and takes three times the median of the others.
+--   is_left_cold   BOOLEAN  Whether it is left out for that: --keep-cold counts it.
 --   start_ns       BIGINT   Unit: ns.
 --   end_ns         BIGINT   Unit: ns.
 --   first_pass_ns  BIGINT   When its first pass begins. Unit: ns.
@@ -59,10 +61,14 @@ span AS (
 ),
 typical AS (
     SELECT lane, median(end_ns - start_ns) AS wall_ns FROM span WHERE step > 0 GROUP BY lane HAVING count(*) > 1
+),
+judged AS (
+    SELECT
+        s.* REPLACE (s.is_cold OR (s.step = 0 AND coalesce(s.end_ns - s.start_ns > 3 * t.wall_ns, false)) AS is_cold),
+        s.is_paired AND s.micro_batches > 0 AND s.has_optimizer = s.wants_optimizer AS is_complete
+    FROM span AS s LEFT JOIN typical AS t USING (lane)
 )
 SELECT
-    s.lane, s.process_key, s.step, s.micro_batches,
-    s.is_paired AND s.micro_batches > 0 AND s.has_optimizer = s.wants_optimizer AS is_complete,
-    s.is_warmup, s.is_cold OR (s.step = 0 AND coalesce(s.end_ns - s.start_ns > 3 * t.wall_ns, false)) AS is_cold,
-    s.start_ns, s.end_ns, s.first_pass_ns
-FROM span AS s LEFT JOIN typical AS t USING (lane)
+    s.lane, s.process_key, s.step, s.micro_batches, s.is_complete, s.is_warmup, s.is_cold,
+    s.is_cold AND NOT m.keep_cold AS is_left_cold, s.start_ns, s.end_ns, s.first_pass_ns
+FROM judged AS s CROSS JOIN input.measuring AS m

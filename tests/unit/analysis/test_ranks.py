@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.records import RankRow, Report
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
@@ -18,10 +19,10 @@ ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 MS = 1_000_000
 
 
-def report_of(trace: TraceBuilder | Path, folder: Path | None = None) -> Report:
+def report_of(trace: TraceBuilder | Path, folder: Path | None = None, *, keep_cold: bool = False) -> Report:
     path = trace if isinstance(trace, Path) else trace.write((folder or Path()) / "trace.sqlite")
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
-        return analyze(opened)
+        return analyze(opened, AnalysisOptions(keep_cold=keep_cold))
 
 
 def train(late: str) -> TraceBuilder:
@@ -87,6 +88,16 @@ def test_tensor_parallel_ranks_wait_in_nearly_all_of_their_all_reduce() -> None:
 
     assert [parts(rank) for rank in report.ranks] == [[34.2, 5.8, 108.2, 0.0], [33.5, 5.7, 1354.2, 0.0]]
     assert [(rank.is_late, rank.reason) for rank in report.ranks] == [(True, "host"), (False, None)]
+
+
+@pytest.mark.parametrize("keep_cold", [False, True])
+def test_ranks_and_collectives_count_the_same_steps(keep_cold: bool) -> None:
+    report = report_of(TRACES / f"h200x2_tensor_parallel{SUFFIX}", keep_cold=keep_cold)
+
+    # no compute runs beside the collectives of this trace
+    of_ranks = sum((rank.wait_ns or 0) + (rank.transfer_ns or 0) for rank in report.ranks)
+    in_phases = [row for row in report.collectives if row.phase is not None]
+    assert of_ranks == sum((row.wait_ns or 0) + (row.transfer_ns or 0) for row in in_phases)
 
 
 def test_one_rank_has_no_table(tmp_path: Path) -> None:

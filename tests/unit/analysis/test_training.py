@@ -249,7 +249,28 @@ def test_frozen_weights_and_adapters_take_from_the_backward(tmp_path: Path) -> N
     assert same == forward
     assert more > forward
     assert 0 < less < backward
+    # by hand, of two steps: the gradient of the head's weights, and of nothing below them
+    config = load_model("tiny-llama").config
+    assert less == 2 * (2 * (2 * 16) * config["hidden_size"] * config["vocab_size"])
     assert forward < adapted < backward
+
+
+@pytest.mark.parametrize(("again", "checkpointing"), [(0, "none"), (2, "none"), (3, "full")])
+def test_only_reentrant_checkpointing_wants_gradients_below_the_first_trained_weight(
+    again: int, checkpointing: str, tmp_path: Path
+) -> None:
+    """Of three products a layer, non-reentrant checkpointing runs two again, and reentrant all of them."""
+    trace = TraceBuilder()
+    train(trace, again=again, attention_again=bool(again))
+    options = attrs.evolve(tiny("2x16"), train_only="lm_head")
+    report = report_of(trace, tmp_path, options)
+    step = Step.uniform(batch=2, q_tokens=16)
+    expected = training_flops(
+        load_model("tiny-llama"), step, checkpointing=checkpointing, train_only="lm_head"
+    ).backward
+    (backward,) = [phase.flops for phase in report.phases if phase.name == "backward"]
+    (shape,) = [phase.shapes[0] for phase in report.phases if phase.name == "backward"]
+    assert backward == expected * shape.occurrences
 
 
 @pytest.mark.parametrize(
