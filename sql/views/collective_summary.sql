@@ -1,6 +1,7 @@
 -- Communication of each phase by collective: how much of its time is waiting for other ranks, how much moves data, and how much of
 -- it no compute hides. Warm-up and cold occurrences are left out.
 -- Grain: phase, kind, name, rank_count; phase is NULL outside every phase.
+-- empty without: attribute.collectives
 -- requires: attribute.collectives, attribute.communication_overlap, attribute.phase_ranges, attribute._cold_passes, macros.collective_algorithm, macros.collective_protocol, macros.collective_dtype
 -- columns:
 --   phase         VARCHAR Name of the phase.
