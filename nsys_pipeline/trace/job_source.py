@@ -18,6 +18,7 @@ import attrs
 
 from nsys_pipeline.duck import quote
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.trace.identify import stem_of
 from nsys_pipeline.trace.source import ROW_ID, Source, TableLoad
 from nsys_pipeline.trace.sqlite_source import SqliteSource
 
@@ -153,7 +154,8 @@ class JobSource:
 
 def rank_of(path: Path) -> int | None:
     """Rank that a file's name says: `trace-rank3.sqlite`, `out.3.nsys-rep`; None without a number."""
-    numbers = re.findall(r"\d+", path.name.split(".sqlite")[0].removesuffix(".nsys-rep"))
+    # torch's handler ends names with the time.
+    numbers = [] if ".pt.trace." in path.name else re.findall(r"\d+", stem_of(path))
     named = re.search(r"rank[-_.]?(\d+)", path.name, re.IGNORECASE)
     return int(named[1]) if named else int(numbers[-1]) if numbers else None
 
