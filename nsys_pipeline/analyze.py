@@ -28,6 +28,7 @@ from nsys_pipeline.records import (
     Report,
     ShapeRow,
     Step,
+    TorchOperatorRow,
     TraceInfo,
     TrainingSummary,
     Unattributed,
@@ -40,7 +41,8 @@ if TYPE_CHECKING:
 
 # What the report reads.
 TARGETS = (
-    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
+    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.operators",
+    "views.findings",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
@@ -80,6 +82,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
+        torch_operators=_torch_operators(trace, phases, options.top_kernels),
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
@@ -239,6 +242,18 @@ def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unat
     reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
     (sums,) = records(con, "FROM attribute.unattributed_totals")
     return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
+
+
+def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchOperatorRow]:
+    """The operators of each phase with most GPU time of their own, or host time where they have none."""
+    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
+    rows = records(
+        trace.connection,
+        "FROM views.operators QUALIFY row_number() OVER (PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, "
+        "operator, shapes) <= ? ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
+        [top],
+    )
+    return sorted((TorchOperatorRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
