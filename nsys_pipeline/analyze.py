@@ -249,8 +249,9 @@ def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchO
     order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
         trace.connection,
-        "FROM views.operators QUALIFY row_number() OVER (PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, "
-        "operator, shapes) <= ? ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
+        "FROM views.operators QUALIFY row_number() OVER "
+        "(PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes) <= ? "
+        "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
         [top],
     )
     return sorted((TorchOperatorRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))
