@@ -25,8 +25,10 @@ from nsys_pipeline.records import (
     Phase,
     PhaseDevice,
     RankRow,
+    RepeatRow,
     Report,
     ShapeRow,
+    StageRow,
     Step,
     TorchOperatorRow,
     TraceInfo,
@@ -41,8 +43,8 @@ if TYPE_CHECKING:
 
 # What the report reads.
 TARGETS = (
-    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.operators",
-    "views.findings",
+    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
+    "views.repeat_summary", "views.operators", "views.findings",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
@@ -83,6 +85,8 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
         torch_operators=_torch_operators(trace, phases, options.top_kernels),
+        stages=[StageRow(**row) for row in records(con, _STAGES)],
+        repeats=[RepeatRow(**row) for row in records(con, _REPEATS)],
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
@@ -91,6 +95,12 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
             for row in records(con, "FROM views.collective_summary ORDER BY phase NULLS LAST, time_ns DESC, name")
         ],
     )
+
+
+_STAGES = "FROM views.stage_summary ORDER BY phase DESC, stage = 'rest', parent IS NOT NULL, wall_ns DESC, stage"
+_REPEATS = (
+    "FROM views.repeat_summary ORDER BY shape, phase = 'decode', phase, stage IS NOT NULL, mean_wall_ns DESC, stage"
+)
 
 
 def _describe_model(trace: Trace) -> dict[str, object] | None:

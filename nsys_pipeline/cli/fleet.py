@@ -21,7 +21,7 @@ from nsys_pipeline.cli.common import (
     trace_options,
 )
 from nsys_pipeline.cli.messages import print_warning
-from nsys_pipeline.errors import TraceError
+from nsys_pipeline.errors import TraceError, UsageError
 
 if TYPE_CHECKING:
     from nsys_pipeline.fleet.work import Result
@@ -44,6 +44,10 @@ def fleet(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes of this machine [one for each processor].")
     ] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A Dask cluster that does the work, as in tcp://10.0.0.1:8786."),
+    ] = None,
     model: ModelOption = None,
     shape: ShapeOption = None,
     dtype: DtypeOption = None,
@@ -63,6 +67,8 @@ def fleet(
     from nsys_pipeline.fleet.places import find_traces
     from nsys_pipeline.fleet.run import update
 
+    if workers is not None and scheduler is not None:
+        raise UsageError("--workers are processes of this machine, and --scheduler has workers of its own")
     options = analysis_options(
         model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
     )
@@ -75,7 +81,7 @@ def fleet(
             if on_progress:
                 on_progress(f"{number:,} of {count:,} traces: {result.place.url}")
 
-        outcome = update(dataset, places, opening, options, workers=workers, on_result=tell)
+        outcome = update(dataset, places, opening, options, workers=workers, scheduler=scheduler, on_result=tell)
     for failure in outcome.failures[:_SHOWN_FAILURES]:
         print_warning(failure.error or "", failure.hint)
     known = f", {outcome.kept:,} were known" if outcome.kept else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
 
 from nsys_pipeline.errors import LlmperfError, UsageError
@@ -28,12 +29,10 @@ def run_on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[Result]:
         raise UsageError(
             f"there is no scheduler at `{scheduler}`: {error}", hint="as in tcp://10.0.0.1:8786"
         ) from error
+    run = uuid.uuid4().hex[:8]
     try:
-        futures = {
-            client.submit(run_job, job, pure=False, key=f"llmperf-{number}-{job.place.id}", retries=0): job
-            for number, job in enumerate(jobs)
-        }
-        for future in as_completed(list(futures)):
+        futures = {client.submit(run_job, job, pure=False, key=f"llmperf-{run}-{job.place.id}"): job for job in jobs}
+        for future in as_completed(list(futures), loop=client.loop):
             yield _result(future, futures.pop(future), scheduler)
     finally:
         client.close(timeout=2)

@@ -37,6 +37,7 @@ from nsys_pipeline.report.phrases import (
     title_lines,
 )
 from nsys_pipeline.report.ranks import ranks_section
+from nsys_pipeline.report.stages import repeats_section, stages_section
 from nsys_pipeline.report.training import training_section
 from nsys_pipeline.report.verification import verification_lines
 
@@ -397,7 +398,9 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _shapes,
     _operators,
     _torch_operators,
+    stages_section,
     _requests,
+    repeats_section,
     _kernels,
     _reading,
     _checks,
