@@ -555,6 +555,45 @@ class RankRow:
 
 
 @attrs.frozen
+class StageRow:
+    """One part of the vision side in one phase, or the `rest` of the phase: a row of the view `stage_summary`."""
+
+    phase: str
+    stage: str
+    parent: str | None
+    occurrences: int
+    range_count: int | None
+    wall_ns: int
+    own_wall_ns: int
+    kernel_count: int | None
+    gpu_busy_ns: int
+    own_busy_ns: int
+    wall_ratio: float | None
+    busy_ratio: float | None
+    flops: int | None
+    bytes: int | None
+    mfu_wall: float | None
+    mfu_busy: float | None
+    mbu_busy: float | None
+    sol_ratio: float | None
+
+
+@attrs.frozen
+class RepeatRow:
+    """Times of requests of one shape in one phase, or in one stage of it: a row of the view `repeat_summary`. In ns."""
+
+    shape: str
+    phase: str
+    stage: str | None
+    repeats: int
+    cold: int
+    mean_wall_ns: float | None
+    sd_wall_ns: float | None
+    mean_busy_ns: float | None
+    sd_busy_ns: float | None
+
+
+@attrs.frozen
 class CollectiveRow:
     """Communication of one phase by one kernel, over all ranks: a row of the view `collective_summary`. Times in ns."""
 
@@ -572,6 +611,9 @@ class CollectiveRow:
     overlapped_ns: int
     exposed_ns: int
     exposed_ratio: float | None
+    message_bytes: int | None
+    bus_bytes_per_s: float | None
+    link_ratio: float | None
 
 
 @attrs.frozen
@@ -589,6 +631,8 @@ class Report:
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
+    stages: list[StageRow] = attrs.field(factory=list)
+    repeats: list[RepeatRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
     ranks: list[RankRow] = attrs.field(factory=list)
     collectives: list[CollectiveRow] = attrs.field(factory=list)

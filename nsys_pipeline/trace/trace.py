@@ -76,6 +76,7 @@ class Trace:
         self._file = file
         self._store = Store(file.path, file.options, f"{name}_{STORE}" if name else STORE)
         self.catalog = "memory" if database is None else name or "trace"
+        self._is_alone = database is None
         self.connection = self._connect(database, name or "trace")
         try:
             self._configure()
@@ -284,8 +285,9 @@ class Trace:
         with suppress(duckdb.InvalidInputException):
             self.connection.execute("SET enable_progress_bar = false")
         self.connection.execute(f"SET temp_directory = {literal(str(self._file.scratch))}")
-        if self.options.threads:
-            self.connection.execute(f"SET threads = {int(self.options.threads)}")
+        threads = self.options.threads or (1 if self._is_alone and self._file.is_small() else None)
+        if threads:
+            self.connection.execute(f"SET threads = {int(threads)}")
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")

@@ -15,6 +15,9 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import Source
 from nsys_pipeline.trace.store import Store
 
+# As it lies on the disk, packed or not.
+SMALL_BYTES = 1 << 20
+
 
 def find_trace(path: str | Path, options: TraceOptions | None = None, *, begins: bool = True) -> TraceFile:
     """The trace at `path`, or the one in the run directory there; an archive is being unpacked from now on (`begins`).
@@ -60,6 +63,10 @@ class TraceFile:
     def scratch(self) -> Path:
         """A folder for what is unpacked and spilled, until `close`."""
         return Path(self._folder.name)
+
+    def is_small(self) -> bool:
+        """Whether waking several threads for each statement takes longer than what they would share."""
+        return self.path.is_file() and self.path.stat().st_size <= SMALL_BYTES
 
     def begin_unpacking(self) -> None:
         """Unpack an archive in the background: DuckDB takes a moment to import."""
