@@ -36,9 +36,9 @@ ROOT = FILE.parents[1]
 LLMPERF = [sys.executable, "-c", "from nsys_pipeline.cli import main; main()"]
 ME = [sys.executable, str(FILE)]
 PARTS = ("first", "steady")
-STEADY_REQUESTS, NEW_TOKENS = 10, 40
-TIMEOUT_S = 110
-PY_SPY_HZ = 500
+STEADY_REQUESTS, NEW_TOKENS = 5, 40
+TIMEOUT_S = 75
+PY_SPY_HZ = 250
 SHOWN = 10
 
 
@@ -123,7 +123,7 @@ def capture(output: Path, *, small: bool) -> int:
     program = [*ME, "run", *(["--small"] if small else [])]
     with tempfile.TemporaryDirectory() as folder, (output / "log.txt").open("w") as log:
         here = Path(folder)
-        argv = [*LLMPERF, "capture", "--auto", "--python", "-o", str(here / "run"), "--", *program]
+        argv = [*LLMPERF, "capture", "--auto", "--python", "--no-analyze", "-o", str(here / "run"), "--", *program]
         failed = _run([argv], log)
         trace = next(here.glob("run/trace.sqlite"), None)
         alone = [[*program, "--samples", str(output / "thread.txt")]]
@@ -139,8 +139,8 @@ def capture(output: Path, *, small: bool) -> int:
         if trace is None:
             print(f"no trace: see {output / 'log.txt'}", file=sys.stderr)
             return 1
+        table(output, trace)
         (output / "trace.sqlite.xz").write_bytes(lzma.compress(trace.read_bytes(), preset=1))
-    table(output)
     return int(failed)
 
 
@@ -222,9 +222,8 @@ def named(trace: Path) -> list[str]:
     return [f"{row['code']} {row['phase']}: {row['message']}" for row in map(json.loads, said.splitlines())]
 
 
-def table(folder: Path) -> None:
+def table(folder: Path, trace: Path) -> None:
     """Print the shares of the samplers side by side, and how far they are apart."""
-    trace = folder / "trace.sqlite.xz"
     others = {name: folder / f"{name}.txt" for name in ("py-spy", "thread") if (folder / f"{name}.txt").is_file()}
     for line in named(trace):
         print(line)
@@ -275,7 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     if options.verb == "capture":
         return capture(options.output, small=options.small)
     if options.verb == "table":
-        table(options.folder)
+        table(options.folder, options.folder / "trace.sqlite.xz")
     else:
         run(options.samples, small=options.small)
     return 0
