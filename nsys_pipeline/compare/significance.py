@@ -41,22 +41,40 @@ class Comparison:
         return {None: "too few to tell", True: "changed", False: "within noise"}[self.is_significant]
 
 
+@attrs.frozen
+class Moments:
+    """What a comparison needs of a sample: how many values, their mean and their variance (of 2 and more)."""
+
+    count: int
+    mean: float
+    variance: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Moments:
+        """Those of `values`, which are not empty."""
+        return cls(len(values), fmean(values), variance(values) if len(values) > 1 else 0.0)
+
+
 def compare(base: Sequence[float], new: Sequence[float]) -> Comparison:
-    """Compare two samples that are not empty.
+    """Compare two samples that are not empty; see `compare_moments`."""
+    return compare_moments(Moments.of(base), Moments.of(new))
+
+
+def compare_moments(base: Moments, new: Moments) -> Comparison:
+    """Compare two samples by their moments.
 
     Welch's t-test (Biometrika 34, 1947): no equal variances assumed, degrees of freedom by Welch and Satterthwaite.
     """
-    mean_base, mean_new = fmean(base), fmean(new)
-    if len(base) < 2 or len(new) < 2:
-        return Comparison(mean_base, mean_new, len(base), len(new), None, None)
-    part_base, part_new = variance(base) / len(base), variance(new) / len(new)
+    if base.count < 2 or new.count < 2:
+        return Comparison(base.mean, new.mean, base.count, new.count, None, None)
+    part_base, part_new = base.variance / base.count, new.variance / new.count
     error = math.sqrt(part_base + part_new)
     if error == 0:
-        return Comparison(mean_base, mean_new, len(base), len(new), 0.0, 1.0 if mean_base == mean_new else 0.0)
-    degrees = (part_base + part_new) ** 2 / (part_base**2 / (len(base) - 1) + part_new**2 / (len(new) - 1))
-    p_value = two_sided(abs(mean_new - mean_base) / error, degrees)
-    noise = _quantile(degrees) * error / abs(mean_base) if mean_base else None
-    return Comparison(mean_base, mean_new, len(base), len(new), noise, p_value)
+        return Comparison(base.mean, new.mean, base.count, new.count, 0.0, 1.0 if base.mean == new.mean else 0.0)
+    degrees = (part_base + part_new) ** 2 / (part_base**2 / (base.count - 1) + part_new**2 / (new.count - 1))
+    p_value = two_sided(abs(new.mean - base.mean) / error, degrees)
+    noise = _quantile(degrees) * error / abs(base.mean) if base.mean else None
+    return Comparison(base.mean, new.mean, base.count, new.count, noise, p_value)
 
 
 def two_sided(t: float, degrees: float) -> float:
