@@ -3,8 +3,8 @@
     python scripts/vlm_captures.py MODEL RUN_DIR [OPTIONS]
 
 MODEL is deepseek-ocr2 or qwen2.5-vl-3b; OPTIONS go to `llmperf capture`. Needs a GPU with 16 GiB, nsys and torch;
-transformers 5.17 has both models. Nothing is downloaded. The sizes are those of the configs of deepseek-ai/DeepSeek-OCR-2 and
-Qwen/Qwen2.5-VL-3B-Instruct.
+transformers 5.17 has both models. Nothing is downloaded. The sizes are those of the configs of
+deepseek-ai/DeepSeek-OCR-2 and Qwen/Qwen2.5-VL-3B-Instruct.
 """
 
 from __future__ import annotations
