@@ -64,7 +64,7 @@ def _made(job: CaptureJob, nsys: Nsys, options: CaptureOptions) -> CaptureResult
         _warn_of_lost_ranges(nsys, job.plan)
     _name_unfinished(options.output.parent if options.output else RUNS)
     with terminations_as_interrupts(), _Progress() as progress:
-        return run_capture(
+        result = run_capture(
             job.plan,
             nsys=nsys,
             output=options.output or RUNS,
@@ -76,6 +76,26 @@ def _made(job: CaptureJob, nsys: Nsys, options: CaptureOptions) -> CaptureResult
             attempts=3 if job.is_built_in else 1,
             observer=progress,
         )
+        if not result.exit_status:
+            _add_baseline(job, result.run_dir, options, progress)
+        return result
+
+
+def _add_baseline(job: CaptureJob, run_dir: Path, options: CaptureOptions, progress: _Progress) -> None:
+    """Put into run.json what the run takes without nsys, if it was asked for."""
+    from nsys_pipeline.capture.baseline import add_seconds, run_without_nsys
+    from nsys_pipeline.cli.capture_plan import RESULT_NAME
+    from nsys_pipeline.cli.messages import print_warning
+
+    if options.baseline_seconds is not None:
+        add_seconds(run_dir, options.baseline_seconds)
+    elif options.baseline:
+        progress.stage("running the workload without nsys")
+        try:
+            run_without_nsys(job.plan, run_dir, RESULT_NAME)
+        except LlmperfError as error:
+            # The trace is there all the same.
+            print_warning(error.message, error.hint)
 
 
 def _recovered(run_dir: Path, options: CaptureOptions) -> CaptureResult:
