@@ -61,15 +61,15 @@ def build(kernels: list[Kernel], samples: list[Sample]) -> TraceBuilder:
         if one.layer is not None:
             main.push(at + 2, at + 97, f"layer.{one.layer}.attn", domain="llmperf")
         main.launch(at + 3, gpu=(one.start, one.end), name=one.name, device=one.device, stream=7 + index)
-    for device in {one.device for one in samples}:
+    for device in {sample.device for sample in samples}:
         for metric, name in enumerate(NAMES):
             trace.row(
                 "TARGET_INFO_GPU_METRICS", typeId=SOURCE + device, sourceId=SOURCE, metricId=metric, metricName=name
             )
-    for one in samples:
-        for metric, value in ((TENSOR, one.percent), (CLOCK, CLOCK_HZ)):
-            at = PERIOD * one.slot
-            trace.row("GPU_METRICS", timestamp=at, typeId=SOURCE + one.device, metricId=metric, value=value)
+    for sample in samples:
+        for metric, value in ((TENSOR, sample.percent), (CLOCK, CLOCK_HZ)):
+            at = PERIOD * sample.slot
+            trace.row("GPU_METRICS", timestamp=at, typeId=SOURCE + sample.device, metricId=metric, value=value)
     return trace
 
 
