@@ -30,6 +30,7 @@ from nsys_pipeline.records import (
     ShapeRow,
     StageRow,
     Step,
+    TorchOperatorRow,
     TraceInfo,
     TrainingSummary,
     Unattributed,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
-    "views.repeat_summary", "views.findings",
+    "views.repeat_summary", "views.operators", "views.findings",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
@@ -83,6 +84,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
+        torch_operators=_torch_operators(trace, phases, options.top_kernels),
         stages=[StageRow(**row) for row in records(con, _STAGES)],
         repeats=[RepeatRow(**row) for row in records(con, _REPEATS)],
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
@@ -250,6 +252,19 @@ def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unat
     reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
     (sums,) = records(con, "FROM attribute.unattributed_totals")
     return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
+
+
+def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchOperatorRow]:
+    """The operators of each phase with most GPU time of their own, or host time where they have none."""
+    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
+    rows = records(
+        trace.connection,
+        "FROM views.operators QUALIFY row_number() OVER "
+        "(PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes) <= ? "
+        "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
+        [top],
+    )
+    return sorted((TorchOperatorRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:

@@ -406,6 +406,30 @@ class OperatorRow:
 
 
 @attrs.frozen
+class TorchOperatorRow:
+    """Calls of one operator of torch with inputs of the same shapes in a phase, warm-up left out. Times in ns.
+
+    `gpu_self_ns` is what no operator inside launched: it adds up over rows. `phase` is None outside every phase,
+    `shapes` where they were not recorded; FLOPs are None where shapes do not say them.
+    """
+
+    phase: str | None
+    operator: str
+    shapes: str | None
+    calls: int
+    host_time_ns: int
+    host_self_ns: int
+    gpu_time_ns: int
+    gpu_self_ns: int
+    gpu_self_ratio: float | None
+    flops: int | None
+    flops_per_s: float | None
+    bytes: int | None
+    sol_ns: float | None
+    roofline_ratio: float | None
+
+
+@attrs.frozen
 class Check:
     """Something that must hold on every trace."""
 
@@ -631,6 +655,7 @@ class Report:
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
+    torch_operators: list[TorchOperatorRow] = attrs.field(factory=list)
     stages: list[StageRow] = attrs.field(factory=list)
     repeats: list[RepeatRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
