@@ -25,8 +25,10 @@ from nsys_pipeline.records import (
     Phase,
     PhaseDevice,
     RankRow,
+    RepeatRow,
     Report,
     ShapeRow,
+    StageRow,
     Step,
     TraceInfo,
     TrainingSummary,
@@ -40,7 +42,8 @@ if TYPE_CHECKING:
 
 # What the report reads.
 TARGETS = (
-    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.findings",
+    "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
+    "views.repeat_summary", "views.findings",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
@@ -80,6 +83,8 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
+        stages=[StageRow(**row) for row in records(con, _STAGES)],
+        repeats=[RepeatRow(**row) for row in records(con, _REPEATS)],
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
@@ -88,6 +93,12 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
             for row in records(con, "FROM views.collective_summary ORDER BY phase NULLS LAST, time_ns DESC, name")
         ],
     )
+
+
+_STAGES = "FROM views.stage_summary ORDER BY phase DESC, stage = 'rest', parent IS NOT NULL, wall_ns DESC, stage"
+_REPEATS = (
+    "FROM views.repeat_summary ORDER BY shape, phase = 'decode', phase, stage IS NOT NULL, mean_wall_ns DESC, stage"
+)
 
 
 def _describe_model(trace: Trace) -> dict[str, object] | None:
@@ -131,6 +142,7 @@ def _trace_info(trace: Trace) -> TraceInfo:
     return TraceInfo(
         path=str(trace.path),
         nsys_version=recorder or exporter,
+        recorder=scalar(con, "SELECT recorder FROM load.recorder"),
         recorder_version=recorder,
         exporter_version=exporter,
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),

@@ -49,6 +49,10 @@ def verify(trace: Trace) -> Verification:
 
     Raises UsageError where nsys cannot read this kind of trace at all, NsysError where nsys is missing or fails.
     """
+    if trace.is_converted:
+        raise UsageError(
+            f"`nsys stats` cannot read a trace of torch.profiler, as `{trace.path}` is", hint="leave out --verify"
+        )
     path = trace.source().path
     if path.is_dir():
         raise UsageError(

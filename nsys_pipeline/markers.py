@@ -54,6 +54,10 @@ REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 
+TORCH_PREFIX = "llmperf:"
+"""How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,
+because torch writes names into its JSON as they are."""
+
 WINDOW_VARIABLE = "LLMPERF_WINDOW"
 """Environment variable that tells the marks of an engine what to record; workload/engines/window.py reads it."""
 

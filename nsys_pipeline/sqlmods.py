@@ -8,7 +8,7 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
     -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
-    -- empty without: attribute.layer_ranges   (a table that has no row where that one has none: it costs nothing then)
+    -- empty without: attribute.layer_ranges   (no row where that table has none: it is not even planned then)
     -- params: spans                           (only in a macro)
     -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:
@@ -74,8 +74,16 @@ class Column:
 
 
 @attrs.frozen
+class Part:
+    """A SELECT of a union, which has no row if the table `empty_without` has none."""
+
+    sql: str
+    empty_without: str | None = None
+
+
+@attrs.frozen
 class Module:
-    """One file of ``sql/``."""
+    """One file of ``sql/``; or, with `parts`, a union of several that the code makes."""
 
     name: str
     doc: str
@@ -83,6 +91,7 @@ class Module:
     requires: tuple[str, ...]
     columns: tuple[Column, ...]
     sql: str
+    parts: tuple[Part, ...] = ()
     is_table: bool = False
     is_temporary: bool = False
     empty_without: str | None = None
@@ -165,12 +174,14 @@ def parse(name: str, text: str) -> Module:
         requires=_names(fields.get("requires")),
         columns=parse_columns(name, fields.get("columns", [])),
         sql=sql,
-        is_table=fields.get("materialize") in (["table"], ["temporary"]),
+        is_table="materialize" in fields,
         is_temporary=fields.get("materialize") == ["temporary"],
         empty_without=" ".join(fields.get("empty without", [])) or None,
         params=tuple(re.findall(r"\w+", " ".join(fields.get("params", [])))),
         returns=_parse_returns(name, fields.get("returns")),
-        **{key: _text(fields.get(key)) for key in ("severity", "message", "hint")},
+        severity=_text(fields.get("severity")),
+        message=_text(fields.get("message")),
+        hint=_text(fields.get("hint")),
         concerns=_names(fields.get("concerns")),
     )
 
@@ -224,7 +235,7 @@ def all_findings(modules: Iterable[Module]) -> Module:
     """The relation of everything that the findings among `modules`, and Python, have to say: see `views.findings`."""
     found = sorted((module for module in modules if module.is_finding), key=lambda one: one.name)
     doc = "What a reader must know, as sentences: the findings of sql/findings, and what only Python can tell."
-    return _sentences(ALL_FINDINGS, doc, found, ("input.notices",), [NOTICES_SQL])
+    return _sentences(ALL_FINDINGS, doc, found, ("input.notices",), [Part(NOTICES_SQL)])
 
 
 def kept_apart(modules: Mapping[str, Module], rests_on_passing: Callable[[str], bool]) -> dict[str, Module]:
@@ -236,7 +247,7 @@ def kept_apart(modules: Mapping[str, Module], rests_on_passing: Callable[[str], 
         return dict(modules)
     doc = "The findings that rest on the trace alone."
     rest = (KEPT_FINDINGS, "input.notices")
-    others = [NOTICES_SQL, f"FROM {KEPT_FINDINGS}"]
+    others = [Part(NOTICES_SQL), Part(f"FROM {KEPT_FINDINGS}")]
     return {
         **modules,
         KEPT_FINDINGS: _sentences(KEPT_FINDINGS, doc, kept, (), []),
@@ -245,17 +256,24 @@ def kept_apart(modules: Mapping[str, Module], rests_on_passing: Callable[[str], 
 
 
 def _sentences(
-    name: str, doc: str, found: Sequence[Module], requires: tuple[str, ...], others: Sequence[str]
+    name: str, doc: str, found: Sequence[Module], requires: tuple[str, ...], others: Sequence[Part]
 ) -> Module:
+    parts = (*(Part(sentences_sql(one), one.empty_without) for one in found), *others)
     return Module(
         name=name,
         doc=doc,
         grain="code, phase, message.",
         requires=(*dict.fromkeys(needed for one in found for needed in one.requires), *requires),
         columns=parse_columns(name, _FINDING_COLUMNS),
-        sql="\nUNION ALL\n".join([*map(sentences_sql, found), *others]),
+        sql=union_sql(parts),
+        parts=parts,
         is_table=True,
     )
+
+
+def union_sql(parts: Iterable[Part]) -> str:
+    """All rows of all `parts`."""
+    return "\nUNION ALL\n".join(part.sql for part in parts)
 
 
 NOTICES_SQL = (
@@ -352,6 +370,11 @@ def closure(
     return order
 
 
+def _no_rows(module: Module) -> str:
+    columns = ", ".join(f"NULL::{one.type} AS {quote(one.name)}" for one in module.columns)
+    return f"SELECT {columns} WHERE false"
+
+
 def macro_ddl(module: Module) -> str:
     """The statement that creates a macro in the schema of its layer."""
     signature = f"CREATE OR REPLACE MACRO {module.name}({', '.join(module.params)}) AS"
@@ -394,8 +417,8 @@ class Runner:
         self._adopted: set[str] = set()
         self.modules = kept_apart(self.modules, self.rests_on_passing)
         self._rests_on_passing.clear()
-        for layer in LAYERS:
-            con.execute(f"CREATE SCHEMA IF NOT EXISTS {layer}")
+        databases = ["", f"{store}."] if store and may_write else [""]
+        con.execute(";".join(f"CREATE SCHEMA IF NOT EXISTS {where}{layer}" for where in databases for layer in LAYERS))
         if store:
             stored = con.execute(
                 "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = ?", [store]
@@ -476,20 +499,30 @@ class Runner:
         if module.is_macro:
             self.con.execute(macro_ddl(module))
         elif module.is_table and not module.is_temporary and self._may_store(module):
-            self.con.execute(f"CREATE SCHEMA IF NOT EXISTS {self.store}.{module.layer}")
             self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} {self._content(module)}")
             self.adopt(module.name)
         elif module.is_table:
             self.con.execute(f"CREATE OR REPLACE TABLE {module.name} {self._content(module)}")
         else:
-            self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {module.sql}")
+            self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {self._query(module) or _no_rows(module)}")
 
     def _content(self, module: Module) -> str:
-        """What follows the name of the table: the query, or columns alone if it is known to give no row."""
-        needed = module.empty_without
-        if needed is None or self.con.execute(f"SELECT 1 FROM {needed} LIMIT 1").fetchall():  # noqa: S608 - of our own
-            return f"AS {module.sql}"
+        """What follows the name of a table: the query, or columns alone if it is known to give no row."""
+        query = self._query(module)
+        if query is not None:
+            return f"AS {query}"
         return f"({', '.join(f'{quote(one.name)} {one.type}' for one in module.columns)})"
+
+    def _query(self, module: Module) -> str | None:
+        """The module's SELECT, without the parts that are known to give no row; None if that is all of it."""
+        parts = module.parts or (Part(module.sql, module.empty_without),)
+        tables = list(dict.fromkeys(part.empty_without for part in parts if part.empty_without))
+        empty: set[str | None] = set()
+        if tables:
+            asked = ", ".join(f"EXISTS (FROM {name})" for name in tables)
+            (has_rows,) = self.con.execute(f"SELECT {asked}").fetchall()
+            empty = {name for name, some in zip(tables, has_rows, strict=True) if not some}
+        return union_sql(part for part in parts if part.empty_without not in empty) or None
 
     def _may_store(self, module: Module) -> bool:
         return self.store is not None and self.may_write and not self.rests_on_passing(module.name)

@@ -106,8 +106,9 @@ def check_header(module: Module) -> Iterator[str]:
     if module.is_finding:
         yield from check_finding(module)
     if module.empty_without is not None:
-        if not module.is_table:
-            yield "is empty without another relation, and no table"
+        needed = all_modules().get(module.empty_without)
+        if needed is not None and needed.is_temporary:
+            yield f"is empty without {module.empty_without}, which may be gone by then"
         elif module.empty_without not in closure([module.name], {**all_modules(), module.name: module}, needs=NEEDS):
             yield f"is empty without {module.empty_without}, which it is not made from"
     names = [column.name for column in module.columns]

@@ -27,7 +27,10 @@ _OUTPUT = "Output"
 
 TraceArgument = Annotated[
     Path,
-    typer.Argument(metavar="TRACE", help="Run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder."),
+    typer.Argument(
+        metavar="TRACE",
+        help="Run directory, .sqlite (also .xz .gz .zst), .nsys-rep, Parquet folder or .json of torch.profiler.",
+    ),
 ]
 ModelOption = Annotated[
     str | None,

@@ -48,7 +48,7 @@ from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
 from nsys_pipeline.trace.clean_copy import clean_copy
-from nsys_pipeline.trace.identify import Kind
+from nsys_pipeline.trace.identify import Kind, stem_of
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.trace_file import find_trace
 
@@ -63,7 +63,10 @@ _PERFETTO = "perfetto"
 def export(
     trace: Annotated[
         Path,
-        typer.Argument(metavar="TRACE", help="An .nsys-rep, or SQLite (also packed) to clean; with --to, any trace."),
+        typer.Argument(
+            metavar="TRACE",
+            help="An .nsys-rep, a .json of torch.profiler, or SQLite (also packed) to clean; with --to, any trace.",
+        ),
     ],
     *,
     to: Annotated[
@@ -175,6 +178,8 @@ def _beside(export: Path, kind: Kind) -> Path:
     """The default name of a copy: the packed file's without its suffix, the plain one's with `-clean`."""
     if kind is Kind.SQLITE:
         return export.with_name(f"{export.stem}-clean{export.suffix}")
+    if kind is Kind.KINETO:
+        return export.with_name(f"{stem_of(export)}.sqlite")
     return export.with_suffix("") if export.suffix in (".xz", ".gz", ".zst") else export.with_suffix(".sqlite")
 
 
@@ -218,7 +223,7 @@ def _to_perfetto(trace: Path, output: Path | None, opening: TraceOptions, *, for
 
 
 def _stem(trace: Path) -> str:
-    return trace.name.split(".sqlite")[0].removesuffix(".nsys-rep") or "trace"
+    return stem_of(trace) or "trace"
 
 
 def _scrub(trace: Path) -> None:

@@ -31,6 +31,7 @@ COMMANDS = {
     "diff": "Say what changed between runs, and fail a build if it was the wrong thing.",
     "ncu": "Profile the kernels that matter with Nsight Compute, and read the result back.",
     "runs": "List the runs of a folder side by side.",
+    "fleet": "Analyze a folder or bucket of traces once, and ask all of them together.",
     "export": "Turn an .nsys-rep into SQLite or Parquet.",
     "cache": "Show where prepared tables are kept and how large they are, or remove them.",
     "doctor": "Say what works here and what to do about the rest.",

@@ -61,7 +61,9 @@ from nsys_pipeline.errors import QueryError, UsageError
 from nsys_pipeline.query.parameters import parse_parameters
 
 if TYPE_CHECKING:
+    from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.query.session import Session
+    from nsys_pipeline.trace import TraceOptions
 
 _QUERY = "Query and result"
 DEFAULT_ROWS = 100
@@ -83,7 +85,8 @@ def sql(
         list[str],
         typer.Argument(
             metavar="TRACE… [QUERY]",
-            help="A run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder; several as NAME=TRACE. "
+            help="A run directory, .sqlite (also .xz .gz .zst), .nsys-rep or Parquet folder; several as NAME=TRACE; "
+            "or a dataset of `llmperf fleet`. "
             'Then one SELECT, such as "from phases"; without it, a prompt.',
             show_default=False,
         ),
@@ -176,8 +179,6 @@ def sql(
         image_patches=image_patches, image_size=image_size, peak=peak,
         bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
     )  # fmt: skip
-    from nsys_pipeline.query.session import Session
-
     with progress() as on_progress:
         opening = trace_options(
             phase=phase,
@@ -192,7 +193,7 @@ def sql(
             nsys=nsys,
             on_progress=on_progress,
         )
-        session = Session.open(traces, opening, options)
+        session = _open(traces, opening, options)
     with session:
         if text is None:
             _talk(session, rows=rows, time_limit_s=time_limit)
@@ -201,6 +202,21 @@ def sql(
             session, text, parameters, kind, rows=rows, time_limit_s=time_limit, output=output, force=force,
             is_recipe=recipe is not None,
         )  # fmt: skip
+
+
+def _open(traces: dict[str, Path], opening: TraceOptions, options: AnalysisOptions) -> Session:
+    """Open a dataset of many traces, one trace, or several under their names."""
+    from nsys_pipeline.fleet.query import is_dataset, open_dataset
+    from nsys_pipeline.query.session import Session
+
+    # A Path makes one slash of the two behind a scheme.
+    urls = {name: re.sub(r"^(\w+):/(?!/)", r"\1://", str(path)) for name, path in traces.items()}
+    datasets = [name for name, url in urls.items() if is_dataset(url)]
+    if not datasets:
+        return Session.open(traces, opening, options)
+    if len(traces) > 1:
+        raise UsageError("a dataset of a fleet is asked alone: it holds many traces already")
+    return open_dataset(urls[datasets[0]], opening)
 
 
 def run(

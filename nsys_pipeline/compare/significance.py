@@ -96,10 +96,40 @@ def compare(base: Sequence[float], new: Sequence[float], *, paired: bool = False
         parts = [_mean_error([after - before for before, after in zip(base, new, strict=True)])]
     else:
         parts = [_mean_error(base), _mean_error(new)]
-    squared = math.fsum(error**2 for error, _ in parts) + CAPTURES**2 * (mean_base**2 + mean_new**2)
+    return _comparison(mean_base, mean_new, counts, parts, apart=CAPTURES)
+
+
+@attrs.frozen
+class Moments:
+    """What a comparison needs of a sample: how many values, their mean and their variance (of 2 and more)."""
+
+    count: int
+    mean: float
+    variance: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Moments:
+        """Those of `values`, which are not empty."""
+        return cls(len(values), fmean(values), variance(values) if len(values) > 1 else 0.0)
+
+
+def compare_moments(base: Moments, new: Moments) -> Comparison:
+    """Compare two samples of independent values of one capture by their moments: Welch's t-test alone."""
+    counts = base.count, new.count
+    if min(counts) < 2:
+        return Comparison(base.mean, new.mean, *counts, None, None)
+    parts = [(math.sqrt(one.variance / one.count), one.count - 1.0) for one in (base, new)]
+    return _comparison(base.mean, new.mean, counts, parts, apart=0.0)
+
+
+def _comparison(
+    base: float, new: float, counts: tuple[int, int], parts: Sequence[tuple[float, float]], *, apart: float
+) -> Comparison:
+    """Means, and what they are off by: `parts` are standard errors with degrees of freedom, `apart` is a share."""
+    squared = math.fsum(error**2 for error, _ in parts) + apart**2 * (base**2 + new**2)
     uncertain = math.fsum(error**4 / degrees for error, degrees in parts)
     degrees = min(squared**2 / uncertain, _MANY) if uncertain else _MANY
-    return Comparison(mean_base, mean_new, *counts, math.sqrt(squared), degrees)
+    return Comparison(base, new, *counts, math.sqrt(squared), degrees)
 
 
 def judged(comparisons: Iterable[Comparison]) -> list[Comparison]:

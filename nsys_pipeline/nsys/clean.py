@@ -22,8 +22,8 @@ from nsys_pipeline.nsys.secrets import REDACTED, command_secrets, redacted
 _ASSIGNMENT = re.compile(rb"[A-Za-z_][A-Za-z0-9_.()%-]*=")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.()%-]*(?==|$)")
 _ARGUMENT = re.compile(r"(PROCESS_\d+):(COMMAND|ARGUMENT_(\d+))")
-# Where nsys says where it is installed; the rest of the table describes the machine.
-_KEPT_OF_SYSTEM = ("TargetInstallDir",)
+# Where nsys is installed, and what tells the machines and drivers of a fleet apart.
+_KEPT_OF_SYSTEM = ("TargetInstallDir", "Hostname", "NvDriverVersion", "CudaDriverVersion")
 _DEVICE_ENVIRONMENT = "DeviceEnvironment"
 
 
@@ -93,7 +93,7 @@ Named = tuple[str | None, str | None]
 def without_values(table: str, rows: Iterable[Named]) -> list[Named]:
     """Names and values of META_DATA_CAPTURE or TARGET_INFO_SYSTEM_ENV, cleaned: what other files may be made of.
 
-    Of variables the name is left, of secrets on the command line `***`; of the machine only where nsys is.
+    Of variables the name is left, of secrets on the command line `***`; of the machine its name, its drivers and nsys.
     """
     rows = list(rows)
     if table == "TARGET_INFO_SYSTEM_ENV":

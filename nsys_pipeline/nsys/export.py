@@ -100,6 +100,9 @@ def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:
     argv = [str(nsys.path), "export", f"--type={kind}", "--force-overwrite=true", f"--output={out}", source]
     if "quiet" in nsys.export_flags:
         argv.insert(2, "--quiet=true")
+    if "include-blobs" in nsys.export_flags:
+        # Python's stacks and what NCCL says of its collectives are in them.
+        argv.insert(2, "--include-blobs=true")
     try:
         done = subprocess.run(argv, capture_output=True, text=True, encoding="utf-8", errors="replace", check=False)
     except OSError as error:

@@ -459,7 +459,7 @@ class Session:
             _, _, relation = name.rpartition(".")
             is_raw = "nsys." in name
             if what is Listing.ALL or not is_raw:
-                rows.append((name, "A table of the export itself, whole." if is_raw else docs[relation]))
+                rows.append((name, "A table of the export itself, whole." if is_raw else docs.get(relation, "")))
         values = ", ".join(f"({literal(name)}, {literal(doc)})" for name, doc in rows)
         return f"SELECT * FROM (VALUES {values}) AS listed(name, description)"  # noqa: S608 - our own names
 

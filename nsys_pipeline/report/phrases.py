@@ -48,7 +48,9 @@ def title_lines(report: Report) -> list[str]:
 
 
 def _recorder(trace: TraceInfo) -> str:
-    """Which nsys recorded the trace, and which exported it where that is another or all that is known."""
+    """What recorded the trace; which nsys, and which exported it where that is another or all that is known."""
+    if trace.recorder != "nsys":
+        return trace.recorder
     recorder, exporter = trace.recorder_version, trace.exporter_version
     if recorder is None:
         return f"exported by nsys {exporter}" if exporter else "nsys of unknown version"

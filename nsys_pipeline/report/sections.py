@@ -37,6 +37,7 @@ from nsys_pipeline.report.phrases import (
     title_lines,
 )
 from nsys_pipeline.report.ranks import ranks_section
+from nsys_pipeline.report.stages import repeats_section, stages_section
 from nsys_pipeline.report.training import training_section
 from nsys_pipeline.report.verification import verification_lines
 
@@ -375,7 +376,9 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     collectives_section,
     _shapes,
     _operators,
+    stages_section,
     _requests,
+    repeats_section,
     _kernels,
     _reading,
     _checks,

@@ -28,6 +28,7 @@ from nsys_pipeline.trace.identify import run_traces
 FOLDERS = {
     "traces": "prepared tables of traces",
     "exports": "exports of .nsys-rep files",
+    "converted": "traces of torch.profiler as exports",
     "unpacked": "unpacked .xz, .gz and .zst files",
 }
 """Folders of the cache and what is in them."""

@@ -58,10 +58,18 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
     for relation in relations:
         wanted = TABLES[relation]
         target = f"{quote(catalog)}.nsys.{relation}"
-        load = TableLoad(wanted.table or relation, wanted.columns, target, wanted.row_id, wanted.blocks)
+        load = TableLoad(
+            wanted.table or relation,
+            wanted.columns,
+            target,
+            wanted.row_id,
+            wanted.blocks,
+            wanted.bytes_columns,
+            wanted.only_with,
+        )
         if wanted.is_private and load.table in present:
             private.append(load)
-        elif load.table in present:
+        elif _has_rows_for(wanted, load.table, present):
             loads[relation] = load
         elif relation not in (EXPORTED_COLUMNS, TRACE_FILES):
             statements.append(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
@@ -79,6 +87,14 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
     if TRACE_FILES in relations:
         target = f"{quote(catalog)}.nsys.{TRACE_FILES}"
         create_from_rows(con, target, TABLES[TRACE_FILES].columns, source.files())
+
+
+def _has_rows_for(wanted: NsysTable, table: str, present: Mapping[str, tuple[str, ...]]) -> bool:
+    return (
+        table in present
+        and (wanted.only_with is None or wanted.only_with in present[table])
+        and (wanted.explained_by is None or wanted.explained_by in present)
+    )
 
 
 def _check_rows(con: DuckDBPyConnection, source: Source, loads: Mapping[str, TableLoad], path: Path) -> None:

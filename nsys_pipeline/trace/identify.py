@@ -9,7 +9,10 @@ from pathlib import Path
 
 from nsys_pipeline.errors import TraceError
 
-HINT = "llmperf reads a run directory, a `.sqlite` or `.nsys-rep` of nsys, or the folder of `nsys export -t parquetdir`"
+HINT = (
+    "llmperf reads a run directory, a `.sqlite` or `.nsys-rep` of nsys, the folder of `nsys export -t parquetdir`, "
+    "or a `.json` of torch.profiler"
+)
 
 
 class Kind(Enum):
@@ -23,6 +26,7 @@ class Kind(Enum):
     XZ = "xz"
     GZIP = "gzip"
     ZSTD = "zstd"
+    KINETO = "torch.profiler trace"
 
 
 PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
@@ -32,7 +36,12 @@ COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\x
 UNFINISHED = ".partial"
 """Where a capture keeps what is not finished."""
 
-_RUN_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep")
+KINETO_SUFFIXES = (".trace.json", ".trace.json.gz")
+"""How names end that torch's `tensorboard_trace_handler`, vLLM and SGLang give to traces."""
+RUN_SUFFIXES = (
+    ".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep", *KINETO_SUFFIXES, ".json", ".json.gz"
+)  # fmt: skip
+"""How names of traces end in a run directory; of two with one stem the earlier one counts."""
 
 
 def identify(path: Path, *, shown: Path | None = None) -> Kind:
@@ -86,22 +95,29 @@ def run_traces(directory: Path) -> list[Path]:
     Of an export and its report only the export is listed. Empty where the directory holds none.
     """
     found: dict[str, Path] = {}
-    for suffix in _RUN_SUFFIXES:
+    for suffix in RUN_SUFFIXES:
         for file in directory.glob(f"trace*{suffix}"):
-            found.setdefault(file.name.removesuffix(suffix), file)
+            found.setdefault(stem_of(file), file)
     if not found:
         found = _numbered(directory)
     return sorted(found.values(), key=lambda file: [int(number) for number in re.findall(r"\d+", file.name)])
 
 
+def stem_of(file: Path) -> str:
+    """Name of a trace without what says how it is stored."""
+    suffix = next((suffix for suffix in RUN_SUFFIXES if file.name.endswith(suffix)), "")
+    return file.name.removesuffix(suffix).removesuffix(".pt")
+
+
 def _numbered(directory: Path) -> dict[str, Path]:
-    """Traces whose names differ in a number alone, as nsys' `-o report.%q{RANK}` writes them."""
+    """Traces whose names differ in a number alone, as nsys' `-o report.%q{RANK}` and torch's handlers write them."""
     found: dict[str, Path] = {}
-    for suffix in _RUN_SUFFIXES:
+    for suffix in RUN_SUFFIXES[:-2]:
         for file in directory.glob(f"*{suffix}"):
-            found.setdefault(file.name.removesuffix(suffix), file)
+            found.setdefault(stem_of(file), file)
     patterns = {re.sub(r"\d+", "#", stem) for stem in found}
-    return found if len(found) > 1 and len(patterns) == 1 else {}
+    is_only = len(found) == 1 and next(iter(found.values())).name.endswith(KINETO_SUFFIXES)
+    return found if is_only or (len(found) > 1 and len(patterns) == 1) else {}
 
 
 def _identify_dir(path: Path) -> Kind:
@@ -127,9 +143,13 @@ def _identify_file(path: Path, head: bytes, size: int) -> Kind:
         return Kind.SQLITE
     if head.startswith(REPORT_MAGIC):
         return Kind.REPORT
-    for magic, kind in COMPRESSED.items():
-        if head.startswith(magic):
-            return kind
+    kind = packed_as(head)
+    if kind is not None:
+        from nsys_pipeline.trace.unpack import first_bytes
+
+        return Kind.KINETO if _is_json(first_bytes(path, kind)) else kind
+    if _is_json(head):
+        return Kind.KINETO
     if head.startswith(b"version https://git-lfs"):
         raise TraceError(f"`{path}` is a Git LFS pointer, not the file it stands for", hint="run `git lfs pull`")
     if head.startswith(b"NVR\x00") or path.suffix == ".ncu-rep":
@@ -148,6 +168,15 @@ def _identify_file(path: Path, head: bytes, size: int) -> Kind:
         raise TraceError(f"`{path}` does not begin like an nsys report", hint="the file is damaged; record it again")
     looks_like = "a text file" if _is_text(head) else "no file that llmperf knows"
     raise TraceError(f"`{path}` is {looks_like}, not a trace", hint=HINT)
+
+
+def packed_as(head: bytes) -> Kind | None:
+    """How a file is packed that begins like this; None where it is not."""
+    return next((kind for magic, kind in COMPRESSED.items() if head.startswith(magic)), None)
+
+
+def _is_json(head: bytes) -> bool:
+    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def _check_sqlite_header(path: Path, head: bytes, size: int) -> None:

@@ -18,6 +18,7 @@ import attrs
 
 from nsys_pipeline.duck import quote
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.trace.identify import stem_of
 from nsys_pipeline.trace.source import ROW_ID, Source, TableLoad
 from nsys_pipeline.trace.sqlite_source import SqliteSource
 
@@ -153,7 +154,8 @@ class JobSource:
 
 def rank_of(path: Path) -> int | None:
     """Rank that a file's name says: `trace-rank3.sqlite`, `out.3.nsys-rep`; None without a number."""
-    numbers = re.findall(r"\d+", path.name.split(".sqlite")[0].removesuffix(".nsys-rep"))
+    # torch's handler ends names with the time.
+    numbers = [] if ".pt.trace." in path.name else re.findall(r"\d+", stem_of(path))
     named = re.search(r"rank[-_.]?(\d+)", path.name, re.IGNORECASE)
     return int(named[1]) if named else int(numbers[-1]) if numbers else None
 
@@ -170,6 +172,8 @@ def _moved(name: str, load: TableLoad, member: Member) -> str:
         moved = f"{column} + (SELECT coalesce(max({ROW_ID}), 0) FROM {load.target})"  # noqa: S608
     elif name in _STRINGS or (name, load.table) == ("id", "StringIds"):
         moved = f"{column} + {member.string_offset}"
+    elif name == "stringBase":
+        moved = str(member.string_offset)
     elif name in _TIMES:
         # Start and end 0: CUPTI could not take the time.
         is_untimed = '"start" = 0 AND "end" = 0' if {"start", "end"} <= load.columns.keys() else "false"

@@ -27,7 +27,9 @@ class NsysTable:
     `row_id`: the type of the row's number.
     `is_private`: names and values, some of which hold environment variables or secrets; only what is left without them
     (`nsys.clean.without_values`) is read. `blocks`: columns of text that may hold an environment as one block, with NUL
-    between its variables: it is read as NULL, other text with NUL in it as ''.
+    between its variables: it is read as NULL, other text with NUL in it as ''. `bytes_columns`: columns of bytes,
+    which are read as text of two hexadecimal digits for each byte. `only_with`: rows without a value in that column
+    are left out. `explained_by`: a table without which the rows say nothing, and none is read.
     """
 
     columns: Mapping[str, str]
@@ -37,6 +39,9 @@ class NsysTable:
     marks: tuple[str, ...] = ()
     is_private: bool = False
     blocks: tuple[str, ...] = ()
+    bytes_columns: tuple[str, ...] = ()
+    only_with: str | None = None
+    explained_by: str | None = None
 
 
 def _ints(names: str) -> dict[str, str]:
@@ -100,6 +105,17 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("start end eventType globalTid endGlobalTid textId domainId") | _texts("text"),
         marks=("eventType", "text", "textId", "domainId"),
     ),
+    # What an event says beside its text, in exports made with --include-blobs=true. Ids of names in it are of the
+    # file: `stringBase`, which no export has, is what a job of several files adds to them.
+    "NVTX_PAYLOADS": NsysTable(
+        _ints("start globalTid eventType domainId stringBase") | _texts("binaryData"),
+        table="NVTX_EVENTS",
+        bytes_columns=("binaryData",),
+        only_with="binaryData",
+        explained_by="NVTX_PAYLOAD_SCHEMA_ENTRIES",
+    ),
+    "NVTX_PAYLOAD_SCHEMAS": NsysTable(_ints("domainId schemaId payloadSize") | _texts("name")),
+    "NVTX_PAYLOAD_SCHEMA_ENTRIES": NsysTable(_ints("domainId schemaId idx type offset") | _texts("name")),
     "StringIds": NsysTable(_ints("id") | _texts("value"), required=("id",), marks=("value",), blocks=("value",)),
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
     "ThreadNames": NsysTable(_ints("nameId globalTid priority")),

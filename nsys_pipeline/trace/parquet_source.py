@@ -63,6 +63,7 @@ class ParquetSource:
             present = {
                 name: _expression(name, stored[name], load.columns[name]) for name in load.columns if name in stored
             }
+            present |= {name: f"hex({present[name]})" for name in load.bytes_columns if name in present}
             for name in load.blocks:
                 if name in present:
                     text, nul = f"{present[name]}::VARCHAR", "chr(0)"
@@ -71,7 +72,7 @@ class ParquetSource:
                         f"CASE WHEN {is_block} THEN NULL WHEN contains({text}, {nul}) THEN '' ELSE {text} END"
                     )
             present[ROW_ID] = "file_row_number + 1"
-            rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true)"
+            rows = f"FROM read_parquet({self._literal(load.table)}, file_row_number := true) WHERE {load.condition}"
             try:
                 try:
                     con.execute(f"CREATE OR REPLACE TABLE {load.target} AS SELECT {load.select(present)} {rows}")

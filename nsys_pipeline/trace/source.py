@@ -25,7 +25,7 @@ class TableLoad:
     """A table of the export that is to become the DuckDB table `target`, whose name must say its catalog.
 
     It gets `row_id`, of the type `row_id_type`, and `columns` (name → DuckDB type), NULL where the export's table lacks
-    one. `blocks`: see `NsysTable`.
+    one. `blocks`, `bytes_columns`, `only_with`: see `NsysTable`.
     """
 
     table: str
@@ -33,6 +33,8 @@ class TableLoad:
     target: str
     row_id_type: str = "BIGINT"
     blocks: tuple[str, ...] = ()
+    bytes_columns: tuple[str, ...] = ()
+    only_with: str | None = None
 
     @property
     def types(self) -> dict[str, str]:
@@ -44,6 +46,11 @@ class TableLoad:
         """The columns of the target as CREATE TABLE wants them."""
         return ", ".join(f"{quote(name)} {kind}" for name, kind in self.types.items())
 
+    @property
+    def condition(self) -> str:
+        """Which rows of the export's table are wanted, as SQL of SQLite and of DuckDB."""
+        return "true" if self.only_with is None else f"{quote(self.only_with)} IS NOT NULL"
+
     def select(self, present: Mapping[str, str]) -> str:
         """All columns with their types: `present` gives the expression for each that the export has."""
         return ", ".join(f"({present.get(name, 'NULL')})::{kind} AS {quote(name)}" for name, kind in self.types.items())
@@ -51,7 +58,7 @@ class TableLoad:
     def widened(self) -> TableLoad:
         """The same with all whole numbers as BIGINT."""
         wide = {name: "BIGINT" if "INT" in kind else kind for name, kind in self.columns.items()}
-        return TableLoad(self.table, wide, self.target)
+        return attrs.evolve(self, columns=wide, row_id_type="BIGINT")
 
 
 class Source(Protocol):

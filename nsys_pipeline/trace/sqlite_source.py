@@ -114,7 +114,7 @@ class SqliteSource:
         for load in refused:
             # Text that is not UTF-8, or a column that changes its type half-way: slower, but it takes anything.
             self._load_row_by_row(con, load)
-        self._check_rows(con, [load for load in loads if self._relations[load.table].has_rowid])
+        self._check_rows(con, [load for load in loads if self._relations[load.table].has_rowid and not load.only_with])
 
     def _stream(self, con: DuckDBPyConnection, loads: Sequence[TableLoad]) -> list[TableLoad]:
         """Load through Arrow; returns those that it cannot carry."""
@@ -217,12 +217,12 @@ class SqliteSource:
         structure = json.dumps([sent])
         try:
             with closing(self._connect()) as lite:
-                cursor = lite.execute(f"SELECT {select} FROM {quote(load.table)}")  # noqa: S608
+                cursor = lite.execute(f"SELECT {select} FROM {quote(load.table)} WHERE {load.condition}")  # noqa: S608
                 while rows := cursor.fetchmany(BATCH_ROWS):
                     batch = json.dumps(
                         [
                             {
-                                name: _plain(_unblocked(value) if name in load.blocks else value, kind)
+                                name: _plain(_as_text(name, value, load), kind)
                                 for (name, kind), value in zip(sent.items(), row, strict=True)
                             }
                             for row in rows
@@ -277,6 +277,13 @@ def _threads(con: DuckDBPyConnection) -> int:
 
 def _repair_text(raw: bytes) -> str:
     return raw.decode("utf-8", errors="replace")
+
+
+def _as_text(name: str, value: object, load: TableLoad) -> object:
+    """`value` of a column that is read as another text than its own; other values as they are."""
+    if name in load.bytes_columns:
+        return value.hex().upper() if isinstance(value, bytes) else None
+    return _unblocked(value) if name in load.blocks else value
 
 
 def _unblocked(value: object) -> object:

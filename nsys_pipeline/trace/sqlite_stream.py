@@ -46,11 +46,13 @@ class Chunk:
     def query(self) -> str:
         """SQLite's side."""
         columns = [
-            _sent(name, kind, may_be_block=name in self.load.blocks)
+            _sent(name, kind, may_be_block=name in self.load.blocks, is_bytes=name in self.load.bytes_columns)
             for name, kind in self.load.columns.items()
             if name in self.present
         ]
-        where = "" if self.first is None else f" WHERE rowid >= {self.first} AND rowid < {self.end}"
+        where = f" WHERE {self.load.condition}"
+        if self.first is not None:
+            where += f" AND rowid >= {self.first} AND rowid < {self.end}"
         return f"SELECT {', '.join([f'{self.row_id} AS {ROW_ID}', *columns])} FROM {quote(self.load.table)}{where}"  # noqa: S608
 
     def statement(self, stream: str) -> str:
@@ -184,11 +186,13 @@ def _stream(connection: Any, query: str) -> Iterator[Any]:
         statement.close()
 
 
-def _sent(name: str, kind: str, *, may_be_block: bool) -> str:
+def _sent(name: str, kind: str, *, may_be_block: bool, is_bytes: bool) -> str:
     # ADBC takes a column's type from its first batch: an all-NULL start would make a text column an integer one.
     # The empty string carries "some text" and the NULLs come back through the flag column.
     if kind == "VARCHAR":
-        text, is_null = f"ifnull({quote(name)}, '')", f"{quote(name)} IS NULL"
+        # SQLite's hex of NULL is the empty text.
+        text = f"hex({quote(name)})" if is_bytes else f"ifnull({quote(name)}, '')"
+        is_null = f"{quote(name)} IS NULL"
         if may_be_block:
             nul = f"instr({quote(name)}, char(0))"
             text = f"CASE WHEN {nul} = 0 THEN {quote(name)} ELSE '' END"

@@ -14,6 +14,7 @@ from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
+from nsys_pipeline.trace.identify import Kind
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
@@ -75,6 +76,7 @@ class Trace:
         self._file = file
         self._store = Store(file.path, file.options, f"{name}_{STORE}" if name else STORE)
         self.catalog = "memory" if database is None else name or "trace"
+        self._is_alone = database is None
         self.connection = self._connect(database, name or "trace")
         try:
             self._configure()
@@ -238,6 +240,11 @@ class Trace:
         self._file.interrupt()
 
     @property
+    def is_converted(self) -> bool:
+        """Whether it is no export of nsys, but was made one."""
+        return self._file.kind is Kind.KINETO
+
+    @property
     def is_cached(self) -> bool:
         """Whether the tables are in the cache, where nothing more can be added."""
         return self._store.is_cached
@@ -278,8 +285,9 @@ class Trace:
         with suppress(duckdb.InvalidInputException):
             self.connection.execute("SET enable_progress_bar = false")
         self.connection.execute(f"SET temp_directory = {literal(str(self._file.scratch))}")
-        if self.options.threads:
-            self.connection.execute(f"SET threads = {int(self.options.threads)}")
+        threads = self.options.threads or (1 if self._is_alone and self._file.is_small() else None)
+        if threads:
+            self.connection.execute(f"SET threads = {int(threads)}")
 
     def _report_module(self, name: str) -> None:
         layer, _, relation = name.partition(".")

@@ -15,6 +15,9 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import Source
 from nsys_pipeline.trace.store import Store
 
+# As it lies on the disk, packed or not.
+SMALL_BYTES = 1 << 20
+
 
 def find_trace(path: str | Path, options: TraceOptions | None = None, *, begins: bool = True) -> TraceFile:
     """The trace at `path`, or the one in the run directory there; an archive is being unpacked from now on (`begins`).
@@ -61,6 +64,10 @@ class TraceFile:
         """A folder for what is unpacked and spilled, until `close`."""
         return Path(self._folder.name)
 
+    def is_small(self) -> bool:
+        """Whether waking several threads for each statement takes longer than what they would share."""
+        return self.path.is_file() and self.path.stat().st_size <= SMALL_BYTES
+
     def begin_unpacking(self) -> None:
         """Unpack an archive in the background: DuckDB takes a moment to import."""
         if self.kind in PACKED:
@@ -106,6 +113,9 @@ class TraceFile:
             return self._open_job()
         if self.kind is Kind.REPORT:
             return SqliteSource(self._export(), shown=self.path)
+        if self.kind is Kind.KINETO:
+            self.options.progress(f"reading {self.path.name}")
+            return SqliteSource(self._convert(), shown=self.path)
         self.options.progress(f"unpacking {self.path.name}")
         unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         return SqliteSource(unpacked, shown=self.path)
@@ -149,10 +159,17 @@ class TraceFile:
         limit = self.options.unpack_limit_bytes
         return unpack(self.path, self.kind, self._derived("unpacked"), limit_bytes=limit, finish=_without_values)
 
-    def _derived(self, folder: str) -> Path:
+    def _convert(self) -> Path:
+        from nsys_pipeline.trace.kineto import convert
+
+        # Our own code makes it: another version may make it otherwise.
+        converted = self._derived("converted", cache.code_fingerprint())
+        return convert(self.path, converted, limit_bytes=self.options.unpack_limit_bytes)
+
+    def _derived(self, folder: str, *salt: str) -> Path:
         cache_dir = self.options.cache_dir or cache.default_cache_dir()
         use_cache = self.options.use_cache and cache.is_writable(cache_dir / folder)
-        return cache.entry(cache_dir if use_cache else self.scratch, folder, self.path, ".sqlite")
+        return cache.entry(cache_dir if use_cache else self.scratch, folder, self.path, ".sqlite", *salt)
 
 
 def _without_values(export: Path) -> None:

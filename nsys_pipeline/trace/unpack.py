@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gzip
 import lzma
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.trace.cache import temporary
-from nsys_pipeline.trace.identify import SQLITE_MAGIC, Kind, identify, renamed
+from nsys_pipeline.trace.identify import SQLITE_MAGIC, Kind, identify, packed_as, renamed
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
@@ -38,10 +39,7 @@ class _Bounded:
         is_first = not self._written
         self._written += len(chunk)
         if self._written > self._limit:
-            raise TraceError(
-                f"`{self._path}` unpacks to more than {self._limit / 1e9:,.1f} GB",
-                hint="if that is right, raise --unpack-limit, or unpack it yourself",
-            )
+            raise _too_large(self._path, self._limit)
         self._stream.write(chunk)
         if is_first and chunk and not SQLITE_MAGIC.startswith(chunk[: len(SQLITE_MAGIC)]):
             self._stream.flush()
@@ -100,6 +98,67 @@ def unpack(
         partial.unlink(missing_ok=True)
         partial.with_name(f"{partial.name}-journal").unlink(missing_ok=True)
     return final
+
+
+@contextmanager
+def open_bounded(path: Path, *, limit_bytes: int | None = None) -> Iterator[SupportsRead[bytes]]:
+    """What `path` holds, unpacked if it is packed, as a stream.
+
+    Its `read` raises TraceError where the archive is damaged or holds more than `limit_of` allows.
+    """
+    try:
+        with path.open("rb") as file:
+            kind = packed_as(file.read(8))
+        with _stream(path, kind) as stream:
+            yield _BoundedReader(path, kind, stream, limit_of(path, limit_bytes) if kind else None)
+    except OSError as error:
+        raise TraceError(f"`{path}` cannot be read: {error.strerror or error}") from error
+
+
+class _BoundedReader:
+    def __init__(self, path: Path, kind: Kind | None, stream: SupportsRead[bytes], limit_bytes: int | None) -> None:
+        self._path, self._kind, self._stream, self._limit = path, kind, stream, limit_bytes
+        self._read = 0
+
+    def read(self, size: int = -1, /) -> bytes:
+        try:
+            chunk = self._stream.read(size)
+        except Exception as error:  # as in `unpack`
+            kind = self._kind.value if self._kind else "plain"
+            raise TraceError(
+                f"`{self._path}` is a damaged {kind} file: {error}", hint="copy or download it again"
+            ) from error
+        self._read += len(chunk)
+        if self._limit is not None and self._read > self._limit:
+            raise _too_large(self._path, self._limit)
+        return chunk
+
+
+def first_bytes(path: Path, kind: Kind, count: int = 64) -> bytes:
+    """The first bytes of what a packed file holds; none where it is damaged."""
+    try:
+        with _stream(path, kind) as stream:
+            return stream.read(count)
+    except Exception:  # whatever the library says: `unpack` says it to the user
+        return b""
+
+
+def _stream(path: Path, kind: Kind | None) -> AbstractContextManager[SupportsRead[bytes]]:
+    if kind is None:
+        return path.open("rb")
+    if kind is Kind.ZSTD:
+        import zstandard
+
+        unpacked: BinaryIO = zstandard.open(path, "rb")
+        return unpacked
+    return _reader(path, kind)
+
+
+def _too_large(path: Path, limit_bytes: int) -> TraceError:
+    return TraceError(
+        f"`{path}` unpacks to more than {limit_bytes / 1e9:,.1f} GB",
+        hint="if that is right, raise --unpack-limit, or unpack it yourself",
+    )
 
 
 def _finish(finish: Callable[[Path], object], partial: Path, path: Path) -> None:

@@ -1,5 +1,6 @@
 -- GEMM-like and attention kernels of phases in which layers are marked, with the block that launched each.
 -- Grain: op_id; kernels outside every block have layer and part NULL.
+-- empty without: attribute.layer_ranges
 -- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, attribute.kernel_families, load.strings
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.

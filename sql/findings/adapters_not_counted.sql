@@ -4,6 +4,7 @@
 -- message: {sequence_count:,} sequences in {step_count:,} steps run through LoRA adapters: FLOPs and bytes are those of the model without
 --   them
 -- hint: adapters of rank r add 2 * r * (inputs + outputs) FLOPs for each token and product that they change
+-- empty without: attribute._step_marks
 -- requires: attribute._step_marks
 -- columns:
 --   phase          VARCHAR NULL: all of them.

@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: the trace holds {what} of the machine that recorded it{secrets}: whoever gets the trace gets them
 -- hint: `llmperf export TRACE -o CLEAN.sqlite` writes a copy without them
+-- empty without: load.environment
 -- requires: load.environment
 -- columns:
 --   phase          VARCHAR NULL: it is about the whole trace.

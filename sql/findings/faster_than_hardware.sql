@@ -6,6 +6,7 @@
 -- hint: fewer bytes were read than estimated: routing chose fewer experts than uniform routing would, or the data was still in
 --   the L2 cache; another --model or --dtype would also explain it
 -- concerns: views.operator_summary
+-- empty without: views.operator_summary
 -- requires: views.operator_summary
 -- columns:
 --   phase          VARCHAR NULL: it is about all phases with such operators.

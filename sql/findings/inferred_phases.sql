@@ -4,6 +4,7 @@
 -- message: no range says what a phase is: {occurrence_count:,} occurrences of {phases} are inferred from the launches
 -- hint: --no-infer leaves all work outside; `nsys_pipeline.markers.phase` or --phase NAME=REGEX says what is a phase
 -- concerns: attribute.phase_walls, views.phases
+-- empty without: attribute._inferred_phases
 -- requires: attribute._inferred_phases
 -- columns:
 --   phase            VARCHAR NULL: it is about all of them.

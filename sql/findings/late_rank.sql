@@ -7,6 +7,7 @@
 -- message: in {phase} the other ranks wait {wait_ns:ms} for {what}, which comes last to {late_count:,} of {collectives:,}
 --   collectives
 -- hint: look at what it does before them: `llmperf sql TRACE "from ranks"`, and the budget of its GPU
+-- empty without: attribute.collectives
 -- requires: attribute.collectives, attribute.occurrences, attribute.phase_spending, attribute.rank_lateness, load.ranks
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.

@@ -8,6 +8,7 @@
 --   {attention_kernels:,} attention kernels and {product_kernels:,} matrix products: it is another model
 -- hint: pass the --model that ran; its config must have the layers that the trace shows
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
+-- empty without: input.pass_ops
 -- requires: estimate.pass_kernels, estimate.phase_costs, input.model, input.pass_ops, attribute.phase_walls
 -- columns:
 --   phase             VARCHAR The phase whose kernels are told.

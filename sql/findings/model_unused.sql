@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: the model is known, but not how many tokens the steps of {phases} had: there is no FLOP count and no MFU
 -- hint: record with `llmperf capture --auto`, or mark steps with their shapes (`nsys_pipeline.markers.phase`)
+-- empty without: input.model
 -- requires: attribute.phase_walls, input.model, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: the trace does not say how many tokens each step had, so there is no MFU and no MBU
 -- hint: pass --batch, --prompt-tokens and --new-tokens, or one --shape BxP+N for each request
+-- empty without: input.model
 -- requires: attribute.phase_walls, input.model, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

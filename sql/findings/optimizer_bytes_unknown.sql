@@ -4,6 +4,7 @@
 -- message: the bytes that the optimizer moves, and its MBU, are not known: {reason}
 -- hint: {advice}
 -- concerns: estimate.occurrence_costs
+-- empty without: attribute.optimizer_kernels
 -- requires: attribute.optimizer_kernels, attribute.phase_ranges, input.model
 -- columns:
 --   phase       VARCHAR The phase.

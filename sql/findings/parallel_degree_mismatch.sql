@@ -6,6 +6,7 @@
 --   MBU are of 1/{ranks:,} of each pass on each GPU
 -- hint: right only if the other GPUs are in other traces; else pass the degree that the run had
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
+-- empty without: input.model
 -- requires: input.model, load.devices
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

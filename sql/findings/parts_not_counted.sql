@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: {parts} of {model} is in nobody's count: FLOPs, bytes, MFU and MBU of {phase} are lower bounds
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
+-- empty without: input.model
 -- requires: views.phase_summary, input.model
 -- columns:
 --   phase       VARCHAR The phase.

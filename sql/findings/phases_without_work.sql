@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: {process} has {phase_count:,} phases and no GPU work, unlike {others}: its GPU times are not 0, but unknown
 -- hint: {advice}
+-- empty without: attribute._process_shares
 -- requires: attribute._process_shares
 -- columns:
 --   phase       VARCHAR NULL: all phases of the process.

@@ -6,6 +6,7 @@
 --   another peak
 -- hint: pass --dtype with the format that ran (and --weight-dtype for quantized weights)
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
+-- empty without: input.pass_ops
 -- requires: attribute.phase_kernels, estimate.phase_costs, input.pass_ops, macros.product_dtype
 -- columns:
 --   phase        VARCHAR The phase.

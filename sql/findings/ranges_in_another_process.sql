@@ -3,6 +3,7 @@
 -- severity: warning
 -- message: {share} launched by {process}, which has {lacks}; {others}: this work is in no phase
 -- hint: {advice}
+-- empty without: attribute._process_shares
 -- requires: attribute._process_shares, load.metadata
 -- columns:
 --   phase       VARCHAR NULL: it is in none.

@@ -4,6 +4,7 @@
 -- message: HFU of the training steps {what}: {reason}
 -- hint: compare with `llmperf flops MODEL --train --checkpointing full`
 -- concerns: estimate.training_steps
+-- empty without: attribute.training_passes
 -- requires: estimate.occurrence_costs, attribute.training_passes, attribute.recomputation
 -- columns:
 --   phase       VARCHAR The phase.

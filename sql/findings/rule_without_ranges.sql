@@ -4,6 +4,7 @@
 -- message: `{option}` matches no range that an earlier rule has not taken
 -- hint: `llmperf analyze --list-ranges` lists the ranges of the trace
 -- concerns: attribute.phase_ranges
+-- empty without: input.phase_rules
 -- requires: input.phase_rules, input.range_roles
 -- columns:
 --   phase       VARCHAR NULL: the phase that it names has no range by it.

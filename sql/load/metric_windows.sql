@@ -3,6 +3,7 @@
 -- from the stamp to the next one. The last sample of a GPU, and one before a gap, stand for a stretch of the median length.
 -- Grain: lane, window_id; empty where the capture sampled no counters.
 -- materialize: table
+-- empty without: nsys.GPU_METRICS
 -- requires: load.gpu_metrics
 -- columns:
 --   lane      BIGINT  GPU. Joins load.devices on device_id.

@@ -1,4 +1,5 @@
 -- What nsys says about the capture and the export, as names and values; empty in exports before nsys 2022.
+-- Of traces of torch.profiler: what stands beside the events (`torch_profiler:…`).
 -- Grain: source, name, value.
 -- requires: load.metadata
 -- columns:

@@ -2,6 +2,7 @@
 -- Over the steps that are complete, not warm-up and not cold. Times are added up over ranks, so that utilization is that of
 -- all GPUs: what their FLOPs take at peak / the time that they had.
 -- Grain: one row; no row without such a step.
+-- empty without: estimate.training_steps
 -- requires: estimate.training_steps, macros.covering_ns, macros.utilization
 -- columns:
 --   steps                BIGINT   Steps, added up over ranks.

@@ -673,3 +673,16 @@ def test_warm_up_of_another_thread_is_told(tmp_path: Path) -> None:
 
     assert (found.phase, found.at_stake_ns) == ("prefill", 100)
     assert found.message.startswith("1 of the ranges of prefill")
+
+
+def test_several_prompts_in_a_request_have_no_time_per_token(tmp_path: Path) -> None:
+    # given batches that are admitted one after the other, with steps of 5 ns
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 100, "request")
+    for start, end, name in ((1, 21, "prefill"), (22, 27, "decode"), (28, 48, "prefill"), (49, 54, "decode")):
+        main.push(start, end, name).launch(start + 1, gpu=(start + 2, end - 1))
+
+    (found,) = findings(trace, tmp_path)["several_prompts"]
+
+    assert found.message.startswith("in 1 of 1 requests a prefill follows a decode step: ")
+    assert ask(trace, "SELECT ttft_ns, tpot_ns FROM requests", tmp_path).splitlines()[1:] == ["21,"]

@@ -28,8 +28,10 @@ def test_a_table_said_to_be_empty_is(name: str, tmp_path: Path) -> None:
                 trace.build(*module.requires)
                 asked = con.execute(f"DESCRIBE {module.sql}").fetchall()
                 assert con.execute(f"SELECT count(*) FROM ({module.sql})").fetchall() == [(0,)], module.name
-                made = con.execute(f"DESCRIBE {module.name}").fetchall()
-                assert [row[:2] for row in made] == [row[:2] for row in asked], module.name
+                if not module.is_finding:
+                    trace.build(module.name)
+                    made = con.execute(f"DESCRIBE {module.name}").fetchall()
+                    assert [row[:2] for row in made] == [row[:2] for row in asked], module.name
 
 
 def test_findings_of_the_trace_alone_are_kept_and_the_others_made_anew(tmp_path: Path) -> None:

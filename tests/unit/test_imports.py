@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"query"},
     "nsys": set(),
     "capture": {"nsys"},
-    "workload": set(),
+    "workload": {"model"},
     "infer": set(),
     "inputs": {"hardware", "infer", "model", "nsys", "rules"},
     "trace": {"inputs", "nsys", "rules"},
@@ -40,6 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "query": {"inputs", "trace"},
     "api": {"analyze", "hardware", "inputs", "model", "query", "rules", "trace"},
     "detail": {"trace"},
+    "fleet": {"compare", "inputs", "query", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
     "cli": {
@@ -49,6 +50,7 @@ ALLOWED: dict[str, set[str]] = {
         "compare",
         "crosscheck",
         "detail",
+        "fleet",
         "hardware",
         "inputs",
         "model",
@@ -62,8 +64,10 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 # What a plain install lacks, and the only modules that may import it, each inside a function.
-EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report", "perfetto"}
-WITH_EXTRAS = ("workload/", "model/verify", "hardware/measure", "markers", "ncu/profile", "detail/perfetto")
+EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report", "perfetto", "distributed", "PIL"}
+WITH_EXTRAS = (
+    "workload/", "model/verify", "hardware/measure", "markers", "ncu/profile", "detail/perfetto", "fleet/cluster",
+)  # fmt: skip
 # What the command line must not pay for at its start.
 HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "jinja2", "polars", "rich"}
 

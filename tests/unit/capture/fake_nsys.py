@@ -13,6 +13,7 @@ usage: nsys profile [<args>] [application] [<application args>]
 
 \t--cuda-graph-trace=<granularity>[:<launch origin>]
 \t--gpu-metrics-device=
+\t--python-sampling=
 \t--nvtx-domain-[include|exclude]=
 \t(Experimental) --ib-switch-metrics-device=<IB switch GUID>
 \t-t, --trace=

@@ -15,7 +15,7 @@ from nsys_pipeline.capture.ranks import RANK_PYTHON, rank_argv, rank_wrapper, st
 from nsys_pipeline.errors import NsysError, UsageError
 from nsys_pipeline.nsys import Nsys
 
-OLD = Nsys(Path("/x/nsys"), (2024, 2, 3), "2024.2.3", frozenset({"gpu-metrics-device"}), frozenset())
+OLD = Nsys(Path("/x/nsys"), (2024, 2, 3), "2024.2.3", frozenset({"gpu-metrics-device", "python-sampling"}), frozenset())
 NEW = attrs.evolve(
     OLD, profile_flags=frozenset({"gpu-metrics-devices", "discard-environment", "trace-fork-before-exec"})
 )
@@ -48,6 +48,7 @@ def test_low_overhead_by_default() -> None:
         ({"delay_s": 2.5, "duration_s": 10.0}, ["--delay=2.5", "--duration=10"]),
         ({"capture_range": "profiler"}, ["--capture-range=cudaProfilerApi", "--capture-range-end=stop"]),
         ({"capture_range": "nvtx"}, ["--capture-range=nvtx", "--nvtx-capture=request@llmperf"]),
+        ({"samples_python": True}, ["--python-sampling=true", "--python-sampling-frequency=1000"]),
         ({"nsys_args": ["--wait=primary"]}, ["--wait=primary"]),
         ({"traces": ("cuda", "nvtx", "osrt")}, ["--trace=cuda,nvtx,osrt"]),
     ],

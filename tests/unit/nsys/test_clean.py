@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -81,6 +82,20 @@ def test_overwritten_rows_do_not_linger_in_free_space(tmp_path: Path) -> None:
 
     scrub_environment(path)
     assert SECRET.encode() not in path.read_bytes()
+
+
+def test_bytes_are_searched_for_secrets_too(tmp_path: Path) -> None:
+    # given a payload of a range, which nsys keeps in a column of text as bytes
+    path = tmp_path / "trace.sqlite"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE NVTX_EVENTS (binaryData TEXT)")
+        payloads = [(b"\0\1\xff\0" + SECRET.encode() + b"\0\xfe",), (b"\0\1\xff",)]
+        connection.executemany("INSERT INTO NVTX_EVENTS VALUES (?)", payloads)
+
+    scrub_environment(path, [SECRET])
+    with closing(sqlite3.connect(path)) as connection:
+        left = connection.execute("SELECT hex(binaryData) FROM NVTX_EVENTS").fetchall()
+    assert left == [((b"\0\1\xff\0***\0\xfe").hex().upper(),), ("0001FF",)]
 
 
 def test_tables_may_be_missing(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ def test_version_and_options_come_from_the_program(tmp_path: Path) -> None:
         "capture-range",
         "cuda-graph-trace",
         "gpu-metrics-device",
+        "python-sampling",
         "nvtx-domain-include",
         "nvtx-domain-exclude",
         "ib-switch-metrics-device",

@@ -83,7 +83,7 @@ def test_metadata_without_values() -> None:
         ("PROCESS_0:ENVIRONMENT_VARIABLE", None),
         ("RATE_HZ", "0"),
     ]
-    system = [("Hostname", "box"), ("DeviceEnvironment", f"A={VALUE}"), ("TargetInstallDir", "/opt/x")]
+    system = [("GpuInfo", "{}"), ("DeviceEnvironment", f"A={VALUE}"), ("TargetInstallDir", "/opt/x")]
     assert without_values("TARGET_INFO_SYSTEM_ENV", system) == [
         ("TargetInstallDir", "/opt/x"),
         ("DeviceEnvironment", None),

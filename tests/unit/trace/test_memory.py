@@ -1,9 +1,14 @@
-"""How much of the process's memory DuckDB gets."""
+"""How much of the process's memory and how many threads DuckDB gets."""
 
+from pathlib import Path
+
+import duckdb
 import pytest
 
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
+from tests.support.small_trace import small_trace
 
 
 @pytest.mark.parametrize(
@@ -26,3 +31,16 @@ def test_the_rest_of_the_process_has_its_share(given: str, expected: int) -> Non
 def test_anything_else_is_refused(given: str) -> None:
     with pytest.raises(UsageError, match="is no amount of memory"):
         duckdb_limit_bytes(given)
+
+
+def test_a_small_trace_is_worked_on_by_one_thread_unless_told_otherwise(tmp_path: Path) -> None:
+    path = small_trace().write(tmp_path / "t.sqlite")
+    asked = "SELECT current_setting('threads')"
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        assert trace.connection.execute(asked).fetchall() == [(1,)]
+    with open_trace(path, TraceOptions(use_cache=False, threads=3)) as trace:
+        assert trace.connection.execute(asked).fetchall() == [(3,)]
+    # a catalog in somebody else's database leaves that database as it is
+    database = duckdb.connect(config={"threads": 3})
+    with open_trace(path, TraceOptions(use_cache=False), database=database):
+        assert database.execute(asked).fetchall() == [(3,)]

@@ -1,0 +1,211 @@
+"""The dataset: Parquet files for each trace, and one row for each trace that says that they are whole.
+
+    traces/<trace>.parquet                                   one row for each analyzed trace: the last to be written
+    failures/<trace>.parquet                                 one row for each trace that could not be analyzed
+    <view>/run=<run>/trace_rank=<rank>/<analysis>.parquet    rows of a view of one trace
+
+The rows of `<analysis>` count if a row of `traces` names it. So a trace is in the dataset as a whole or not at all,
+whenever the process that wrote it was killed. A table without rows has no file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote as percent_encoded
+
+import attrs
+
+from nsys_pipeline.duck import literal
+from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.fleet.places import Place
+from nsys_pipeline.fleet.storage import Storage
+from nsys_pipeline.sqlmods import Module, all_modules
+from nsys_pipeline.trace.cache import code_fingerprint
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MARKER = "llmperf-fleet.json"
+SCHEMA = "llmperf.fleet/1"
+#: Views that are kept of each trace. Their size goes by occurrences, requests and names, not by kernels.
+VIEWS = (
+    "collective_summary", "devices", "diagnostics", "findings", "kernel_summary", "occurrence_budget", "phase_summary",
+    "phases", "rank_summary", "ranks", "request_summary", "requests", "shape_summary", "time_budget", "top_kernels",
+    "trace_checks", "training_steps", "training_summary", "verdicts",
+)  # fmt: skip
+TRACE_COLUMNS = {
+    "analysis": "VARCHAR", "run": "VARCHAR", "trace_rank": "BIGINT", "world": "BIGINT", "path": "VARCHAR",
+    "started_at": "TIMESTAMP", "duration_ns": "BIGINT", "hostname": "VARCHAR", "gpu": "VARCHAR", "gpu_count": "BIGINT",
+    "driver_version": "VARCHAR", "cuda_version": "VARCHAR", "nsys_version": "VARCHAR", "model": "VARCHAR",
+    "dtype": "VARCHAR", "kernel_count": "BIGINT", "kernel_time_ns": "BIGINT", "size_bytes": "BIGINT",
+    "llmperf_version": "VARCHAR", "analyzed_at": "TIMESTAMP",
+}  # fmt: skip
+"""Columns of the table `traces`."""
+FAILURE_COLUMNS = {"path": "VARCHAR", "run": "VARCHAR", "trace_rank": "BIGINT", "error": "VARCHAR", "hint": "VARCHAR"}
+"""Columns of the table `failures`."""
+_OWN = {"run": "VARCHAR", "trace_rank": "BIGINT", "analysis": "VARCHAR"}
+
+
+@cache
+def numbers_fingerprint() -> str:
+    """Hash of everything that decides what a trace's rows say."""
+    package = Path(__file__).resolve().parents[1]
+    digest = hashlib.sha256(code_fingerprint().encode())
+    for file in sorted(one for room in ("model", "hardware", "fleet") for one in (package / room).rglob("*")):
+        if file.suffix in (".py", ".toml", ".json"):
+            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
+
+
+def analysis_id(place: Place, options: str) -> str:
+    """What names the analysis of a trace: another for another content, other `options`, or another llmperf."""
+    parts = (place.url, place.run, str(place.rank), place.fingerprint, options, numbers_fingerprint())
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:24]
+
+
+@attrs.frozen
+class Dataset:
+    """The dataset in the folder or bucket `storage`."""
+
+    storage: Storage
+
+    @classmethod
+    def at(cls, url: str) -> Dataset:
+        """Open the dataset at `url`. Raises UsageError where there is none, or one of another llmperf."""
+        dataset = cls(Storage.of(url))
+        marker = dataset.storage.read(MARKER)
+        if marker is None:
+            raise UsageError(f"`{url}` is no dataset of a fleet", hint="llmperf fleet DIR --out DATASET makes one")
+        if _schema(marker) != SCHEMA:
+            raise UsageError(
+                f"`{url}` is a dataset of another llmperf: {_schema(marker)}, and this one reads {SCHEMA}",
+                hint="make a new one, or use the llmperf that made it",
+            )
+        return dataset
+
+    @classmethod
+    def create(cls, url: str) -> Dataset:
+        """Open the dataset at `url`, or begin one. Raises UsageError for a folder with something else in it."""
+        dataset = cls(Storage.of(url))
+        if dataset.storage.read(MARKER) is not None:
+            return cls.at(url)
+        storage = dataset.storage
+        try:
+            if storage.fs.exists(storage.root) and storage.fs.ls(storage.root, detail=False):
+                raise UsageError(f"`{url}` holds something else", hint="give --out a new folder")
+            storage.fs.makedirs(storage.root, exist_ok=True)
+            with storage.fs.open(storage.path(MARKER), "wb") as stream:
+                stream.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
+        except OSError as error:
+            raise UsageError(f"`{url}` cannot be written: {error.strerror or error}") from error
+        return dataset
+
+    def analyses(self, con: DuckDBPyConnection) -> dict[str, str]:
+        """Names of the analyses that are whole, by the id of their trace."""
+        if not self.storage.glob("traces/*.parquet"):
+            return {}
+        rows = con.execute(f"SELECT filename, analysis FROM {self._parquet('traces/*.parquet', True)}").fetchall()  # noqa: S608 - our own names
+        return {Path(filename).stem: analysis for filename, analysis in rows}
+
+    @property
+    def url(self) -> str:
+        """What DuckDB calls its folder."""
+        return self.storage.url
+
+    def attach(self, con: DuckDBPyConnection) -> None:
+        """Let DuckDB read the storage."""
+        if not self.storage.is_local:
+            con.register_filesystem(self.storage.fs)
+
+    def create_view(self, con: DuckDBPyConnection, table: str) -> None:
+        """Create the view `table` in the schema `views` of `con`, over the Parquet files as they are now."""
+        con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self._select(table)}")
+
+    def _select(self, table: str) -> str:
+        pattern = f"{table}/*.parquet" if table in ("traces", "failures") else f"{table}/*/*/*.parquet"
+        columns = columns_of(table)
+        if not self.storage.glob(pattern):
+            nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
+            return f"SELECT {nothing} WHERE false"
+        if table in ("traces", "failures"):
+            return f"SELECT * FROM {self._parquet(pattern)}"  # noqa: S608 - our own names
+        whole = (
+            self._parquet("traces/*.parquet") if self.storage.glob("traces/*.parquet") else "(SELECT '' AS analysis)"
+        )
+        return f"SELECT * FROM {self._parquet(pattern)} WHERE analysis IN (SELECT analysis FROM {whole})"  # noqa: S608
+
+    def _parquet(self, pattern: str, named: bool = False) -> str:
+        files = literal(f"{escaped(self.url)}/{pattern}")
+        filename = "true" if named else "false"
+        return f"read_parquet({files}, union_by_name = true, hive_partitioning = false, filename = {filename})"
+
+
+def columns_of(table: str) -> dict[str, str]:
+    """Columns of a table of the dataset with their types in DuckDB. Raises KeyError for a name that is none."""
+    if table in ("traces", "failures"):
+        return TRACE_COLUMNS if table == "traces" else FAILURE_COLUMNS
+    return _OWN | {one.name: _kept_type(one.type) for one in view(table).columns}
+
+
+def view(table: str) -> Module:
+    """The public view whose rows the table holds. Raises KeyError for a name that is none."""
+    if table not in VIEWS:
+        raise KeyError(table)
+    return all_modules()[f"views.{table}"]
+
+
+def partition(table: str, run: str, rank: int | None, analysis: str) -> str:
+    """Name of the file with the rows of `table` of one trace."""
+    number = "__HIVE_DEFAULT_PARTITION__" if rank is None else str(rank)
+    return f"{table}/run={percent_encoded(run, safe='')}/trace_rank={number}/{analysis}.parquet"
+
+
+def select_rows(table: str, run: str, rank: int | None, analysis: str) -> str:
+    """The rows of the view `table` of an open trace as the dataset keeps them: whose they are comes first."""
+    module = view(table)
+    number = "NULL" if rank is None else str(rank)
+    own = [f"{literal(run)} AS run", f"{number}::BIGINT AS trace_rank", f"{literal(analysis)} AS analysis"]
+    # Parquet has no HUGEINT, and DuckDB would write a DOUBLE.
+    kept = [f'"{one.name}"::{_kept_type(one.type)} AS "{one.name}"' for one in module.columns]
+    return f"SELECT {', '.join([*own, *kept])} FROM {module.name}"  # noqa: S608 - our own names
+
+
+def write_rows(con: DuckDBPyConnection, query: str, file: Path) -> None:
+    """Write the result of `query` to the Parquet `file`. Raises TraceError where there is no room for it."""
+    import duckdb
+
+    try:
+        con.execute(f"COPY ({query}) TO {literal(str(file))} (FORMAT parquet, COMPRESSION zstd)").fetchall()
+    except duckdb.IOException as error:
+        raise TraceError(f"`{file.parent}` cannot be written: {str(error).splitlines()[0]}") from error
+
+
+def values(row: dict[str, Any], columns: dict[str, str]) -> str:
+    """A SELECT of one row."""
+    cells: Sequence[str] = [
+        f'{"NULL" if row.get(name) is None else literal(str(row[name]))}::{kind} AS "{name}"'
+        for name, kind in columns.items()
+    ]
+    return f"SELECT {', '.join(cells)}"
+
+
+def _kept_type(kind: str) -> str:
+    return "DECIMAL(38, 0)" if kind == "HUGEINT" else kind
+
+
+def escaped(path: str) -> str:
+    """`path` without characters that a pattern of DuckDB would take for its own."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in path)
+
+
+def _schema(marker: bytes) -> str:
+    try:
+        found = json.loads(marker)
+    except ValueError:
+        return "an unknown format"
+    return str(found.get("schema")) if isinstance(found, dict) else "an unknown format"

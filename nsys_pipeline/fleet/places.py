@@ -1,0 +1,105 @@
+"""Find the traces of a fleet, and say of which run and rank each one is, by its path alone."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import PurePosixPath
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.fleet.storage import Storage
+
+SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep")
+"""Endings of traces. Of several files that differ in it alone, the first in this order is the trace."""
+
+_RANK = re.compile(r"[-_.]?rank[-_.]?(\d+)", re.IGNORECASE)
+_WILDCARDS = re.compile(r"[*?\[]")
+
+
+@attrs.frozen
+class Place:
+    """One trace: its `url`, the run that it belongs to and, if the file's name says it, its rank.
+
+    `fingerprint` changes when the file does: size and time of the last change, or what a bucket says instead.
+    """
+
+    url: str
+    run: str
+    rank: int | None
+    fingerprint: str
+
+    @property
+    def id(self) -> str:
+        """Names the trace whatever is in it."""
+        return hashlib.sha256(self.url.encode(errors="surrogateescape")).hexdigest()[:20]
+
+
+def find_traces(sources: Iterable[str], *, leave_out: str | None = None) -> list[Place]:
+    """Traces in folders, matched by patterns or named one by one, in order; `leave_out` is a folder that holds none.
+
+    A run is a folder with `trace.sqlite` or with a trace for each rank (`…rank3…`) in it, or else one file. Raises
+    UsageError where there is no such folder, or no trace.
+    """
+    found: dict[str, Place] = {}
+    for source in sources:
+        places = list(_find(source, leave_out))
+        if not places:
+            raise UsageError(f"there is no trace in `{source}`", hint=f"llmperf looks for files {', '.join(SUFFIXES)}")
+        found |= {place.url: place for place in places}
+    return sorted(found.values(), key=lambda place: (place.run, -1 if place.rank is None else place.rank, place.url))
+
+
+def fingerprint(info: Mapping[str, Any]) -> str:
+    """What tells a file from its own later content, from what fsspec knows of it."""
+    known = (info.get(name) for name in ("ETag", "etag", "md5Hash", "mtime", "LastModified", "created"))
+    return f"{info.get('size')}|{next((value for value in known if value is not None), '')}"
+
+
+def _find(source: str, leave_out: str | None) -> Iterator[Place]:
+    pattern = _WILDCARDS.search(source)
+    whole = Storage.of(source)
+    if pattern and not whole.fs.exists(whole.root):
+        names = whole.fs.glob(whole.root)
+        base = PurePosixPath(whole.root[: _WILDCARDS.search(whole.root).start()] + "x").parent.as_posix()  # type: ignore[union-attr]
+    else:
+        if not whole.fs.exists(whole.root):
+            raise UsageError(f"`{source}` does not exist")
+        names, base = [whole.root], whole.root
+        if whole.fs.isfile(whole.root):
+            base = PurePosixPath(whole.root).parent.as_posix()
+    infos: dict[str, dict[str, Any]] = {}
+    for name in names:
+        infos |= whole.fs.find(name, detail=True, withdirs=False)
+    skipped = None if leave_out is None else Storage.of(leave_out).root + "/"
+    usable = {
+        name: info
+        for name, info in infos.items()
+        if name.endswith(SUFFIXES)
+        and not (skipped and name.startswith(skipped))
+        and not any(part.startswith(".") for part in PurePosixPath(name[len(base) :]).parts)
+    }
+    best: dict[str, str] = {}
+    for suffix in SUFFIXES:
+        for name in usable:
+            if name.endswith(suffix):
+                best.setdefault(name.removesuffix(suffix), name)
+    for stem, name in best.items():
+        run, rank = _run_and_rank(stem, base)
+        url = name if whole.is_local else str(whole.fs.unstrip_protocol(name))
+        yield Place(url, run, rank, fingerprint(usable[name]))
+
+
+def _run_and_rank(stem: str, base: str) -> tuple[str, int | None]:
+    """The run's name relative to `base`, and the rank, of a trace whose path without its suffix is `stem`."""
+    relative = PurePosixPath(stem[len(base) :].lstrip("/") if base != "/" else stem.lstrip("/"))
+    match = _RANK.search(relative.name)
+    name = _RANK.sub("", relative.name, count=1)
+    folder = relative.parent.as_posix().removeprefix(".") or PurePosixPath(base).name or "run"
+    if name in ("trace", "report", ""):
+        return folder, int(match[1]) if match else None
+    run = name if relative.parent.as_posix() == "." else f"{relative.parent.as_posix()}/{name}"
+    return run, int(match[1]) if match else None

@@ -1,0 +1,85 @@
+"""Folders and buckets through fsspec, with writes of which a reader never sees a half."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from nsys_pipeline.errors import UsageError
+
+
+@attrs.frozen
+class Storage:
+    """A folder or a prefix of a bucket: `root` in the file system `fs` of fsspec."""
+
+    fs: Any
+    root: str
+
+    @classmethod
+    def of(cls, url: str) -> Storage:
+        """The place at `url`: a path, or s3://…, gs://… where the package for it is installed. Raises UsageError."""
+        import fsspec
+
+        try:
+            fs, root = fsspec.core.url_to_fs(url)
+        except (ImportError, ValueError) as error:
+            raise UsageError(f"`{url}` cannot be opened: {error}", hint="a path, or s3://BUCKET/PREFIX") from error
+        return cls(fs, root.rstrip("/") or "/")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether it is a folder of this machine, or mounted as one."""
+        return "file" in (self.fs.protocol if isinstance(self.fs.protocol, tuple) else (self.fs.protocol,))
+
+    @property
+    def url(self) -> str:
+        """What opens it again, on another machine too."""
+        return self.root if self.is_local else str(self.fs.unstrip_protocol(self.root))
+
+    def path(self, name: str) -> str:
+        """The full path of `name` in it."""
+        return f"{self.root}/{name}"
+
+    def put(self, file: Path, name: str) -> None:
+        """Copy `file` to `name`, which appears when it is whole. Raises OSError."""
+        target = self.path(name)
+        if not self.is_local:
+            # An object appears when its upload is complete.
+            self.fs.put_file(str(file), target)
+            return
+        final = Path(target)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        partial = final.with_name(f".{final.name}.{os.uname().nodename}-{os.getpid()}.partial")
+        try:
+            with file.open("rb") as source, partial.open("wb") as copy:
+                while chunk := source.read(1 << 20):
+                    copy.write(chunk)
+                copy.flush()
+                os.fsync(copy.fileno())
+            partial.replace(final)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def read(self, name: str) -> bytes | None:
+        """The bytes of `name`, None where it is not there."""
+        try:
+            return bytes(self.fs.cat_file(self.path(name)))
+        except (FileNotFoundError, IsADirectoryError):
+            return None
+
+    def remove(self, name: str) -> None:
+        """Remove `name`, if it is there."""
+        try:
+            self.fs.rm_file(self.path(name))
+        except FileNotFoundError:
+            return
+
+    def glob(self, pattern: str) -> list[str]:
+        """Names in it that match `pattern`, in order. The root may hold characters of patterns."""
+        import glob
+
+        found = self.fs.glob(f"{glob.escape(self.root)}/{pattern}")
+        return sorted(name[len(self.root) + 1 :] if name.startswith(self.root) else name for name in found)

@@ -1,0 +1,118 @@
+"""Real jobs on two GPUs against golden results: ranks, steps, communication and what is said about them.
+
+`python -m tests.unit.analysis.test_job_goldens` writes the golden results anew.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.records import Report
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.real_traces import unpack
+
+JOBS = Path(__file__).resolve().parents[2] / "jobs"
+GOLDEN = JOBS / "golden"
+NAMES = ("h200x2_ddp.sqlite.xz", "h200x2_fsdp_slow_rank.sqlite.xz", "h200x2_fsdp_slow_rank")
+# A Llama of 8 layers, 2,048 wide: 16 query and 4 key/value heads of 128, 5,632 in the MLP, 32,000 tokens.
+LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, INNER, VOCABULARY = 8, 2048, 16, 4, 128, 5632, 32000
+BATCH, LENGTH, RANKS, STEPS = 4, 2048, 2, 5
+
+
+@pytest.fixture(scope="module")
+def reports() -> dict[str, Report]:
+    return {name: report_of(name) for name in NAMES}
+
+
+def report_of(name: str, *, keep_cold: bool = False) -> Report:
+    with open_trace(JOBS / name, TraceOptions(use_cache=False)) as trace:
+        return analyze(trace, AnalysisOptions(keep_cold=keep_cold))
+
+
+def told(report: Report) -> dict[str, Any]:
+    """What is golden of `report`: whole numbers as they are, ratios in ten digits."""
+    training = report.training
+    assert training is not None
+    phase_fields = ("name", "occurrences", "cold_occurrences", "kernel_count", "kernel_time_ns")
+    rank_fields = ("rank", "window_ns", "compute_ns", "transfer_ns", "wait_ns", "copy_ns", "idle_ns", "blamed_ns")
+    row_fields = ("phase", "kind", "kernel_count", "time_ns", "wait_ns", "transfer_ns", "exposed_ns")
+    return {
+        "kernels": [report.totals.kernel_count, report.totals.kernel_time_ns],
+        "phases": [[getattr(phase, field) for field in phase_fields] for phase in report.phases],
+        "ranks": [[getattr(rank, field) for field in (*rank_fields, "is_late", "reason")] for rank in report.ranks],
+        "collectives": [[getattr(row, field) for field in row_fields] for row in report.collectives],
+        "flops": [training.flops, training.recomputed_flops],
+        "mfu_and_hfu": [round(ratio or 0, 10) for ratio in (training.mfu_wall, training.hfu_wall)],
+        "findings": sorted({finding.code for finding in report.findings}),
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_is_golden(name: str, reports: dict[str, Report]) -> None:
+    assert told(reports[name]) == json.loads((GOLDEN / f"{name}.json").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_flops_are_those_of_a_hand_count(name: str, reports: dict[str, Report]) -> None:
+    tokens = BATCH * LENGTH
+    layer = 2 * HIDDEN * HEAD * (2 * HEADS + 2 * KV_HEADS) + 2 * HIDDEN * INNER * 3
+    attention = BATCH * 4 * HEADS * HEAD * (LENGTH * (LENGTH + 1) // 2)
+    forward = LAYERS * (tokens * layer + attention) + tokens * 2 * HIDDEN * VOCABULARY
+
+    training = reports[name].training
+
+    assert training is not None
+    assert training.flops == 3 * forward * RANKS * STEPS
+    # checkpointing runs the layers again, without the last product of each and without the LM head
+    again = LAYERS * (tokens * (layer - 2 * HIDDEN * INNER) + attention)
+    assert training.recomputed_flops == again * RANKS * STEPS
+
+
+def test_communication_is_that_of_all_kernels_of_nccl(tmp_path: Path) -> None:
+    whole = report_of(NAMES[0], keep_cold=True)
+    with sqlite3.connect(unpack(JOBS / NAMES[0], tmp_path)) as trace:
+        expected = trace.execute(
+            "SELECT count(*), sum(k.end - k.start) FROM CUPTI_ACTIVITY_KIND_KERNEL AS k"
+            " JOIN StringIds AS s ON s.id = k.shortName WHERE s.value LIKE 'ncclDevKernel%'"
+        ).fetchone()
+
+    assert (
+        sum(row.kernel_count for row in whole.collectives),
+        sum(row.time_ns for row in whole.collectives),
+    ) == expected
+
+
+def test_one_report_and_one_for_each_rank_tell_the_same(reports: dict[str, Report]) -> None:
+    one, pair = (reports[name] for name in NAMES[1:])
+
+    assert one.training is not None
+    assert pair.training is not None
+    assert one.training.flops == pair.training.flops
+    first, second = ({(row.phase, row.kind): row for row in report.collectives} for report in (one, pair))
+    assert first.keys() == second.keys()
+    for key, row in first.items():
+        assert row.kernel_count == second[key].kernel_count
+        # another run of the same work: the waiting depends on the hosts, the moving of data in phases does not
+        assert key[0] is None or row.transfer_ns == pytest.approx(second[key].transfer_ns, rel=0.1)
+    for report in (one, pair):
+        assert [(rank.rank, rank.is_late, rank.reason) for rank in report.ranks] == [
+            (0, False, None),
+            (1, True, "data"),
+        ]
+
+
+def main() -> None:
+    """Write the golden results."""
+    for name in NAMES:
+        (GOLDEN / f"{name}.json").write_text(json.dumps(told(report_of(name)), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
