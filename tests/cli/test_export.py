@@ -51,7 +51,17 @@ def test_what_is_wrong_in_the_views_is_said(tmp_path: Path, capsys: pytest.Captu
     path = trace.write(tmp_path / "trace.sqlite")
 
     code, _, err = run(
-        capsys, "export", path, "--to", "parquet", "-o", tmp_path / "out", "--model", "llama-3.2-1b", "--shape", "1x16+0"
+        capsys,
+        "export",
+        path,
+        "--to",
+        "parquet",
+        "-o",
+        tmp_path / "out",
+        "--model",
+        "llama-3.2-1b",
+        "--shape",
+        "1x16+0",
     )
 
     assert code == 0
