@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "query": {"inputs", "trace"},
     "api": {"analyze", "hardware", "inputs", "model", "query", "rules", "trace"},
     "detail": {"trace"},
-    "fleet": {"inputs", "query", "trace"},
+    "fleet": {"compare", "inputs", "query", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
     "cli": {
