@@ -192,7 +192,7 @@ def _hand_over(
     *,
     force: bool,
 ) -> Path:
-    """Write every public view of `trace` as one DuckDB file or a folder of Parquet files, and say what is wrong in them."""
+    """Write every public view of `trace` as one DuckDB file or a folder of Parquet files; say what is wrong in them."""
     from nsys_pipeline.query.handover import FORMATS, hand_over
     from nsys_pipeline.query.session import Session
     from nsys_pipeline.query.views import public_views
@@ -205,7 +205,7 @@ def _hand_over(
         opened = open_trace(trace, attrs.evolve(opening, on_progress=on_progress))
         with Session.of(opened, options, close_off=False) as session:
             path = hand_over(session, target, to, force=force)
-            found = session.findings(f"SELECT 1 FROM {', '.join(module.relation for module in public_views())}")
+            found = session.findings("FROM " + ", ".join(module.relation for module in public_views()))
     for finding in found:
         print_warning(finding.message, finding.hint)
     return path
