@@ -6,6 +6,11 @@ default:
 test *ARGS:
     python -m pytest -m "not e2e and not gpu" -n auto {{ARGS}}
 
+# what tests compare with an independent answer on random input, on a thousand instead of a few (an hour)
+examples *ARGS:
+    LLMPERF_EXAMPLES=many python -m pytest -n auto tests/sql/test_causes.py tests/unit/budget tests/unit/infer \
+        tests/unit/model/test_random_configs.py tests/unit/test_reference.py tests/unit/trace {{ARGS}}
+
 # tests that run a real nsys on the CPU (scripts/install_nsys.sh brings one)
 e2e *ARGS:
     python -m pytest -m e2e {{ARGS}}
