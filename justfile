@@ -59,6 +59,14 @@ docs *ARGS:
 howto:
     python scripts/shown_commands.py --write docs/howto/*.md
 
+# a release in a clean checkout: changelog, version, build, a try of the wheel in a new environment, commit and tag
+release VERSION:
+    python scripts/release.py {{VERSION}}
+
+# how much of the package the quick tests run, and which lines they do not
+coverage *ARGS:
+    python -m pytest -n auto --cov=nsys_pipeline --cov-report=term-missing:skip-covered {{ARGS}}
+
 # take the screenshots of README again (needs chromium and the extra `browser`)
 screenshots:
     python scripts/screenshots.py
