@@ -1,7 +1,8 @@
 """Make a release: `python scripts/release.py VERSION`, in a clean checkout; needs the network and a minute.
 
-Fragments of changelog.d move into CHANGELOG.md and the version is written; wheel and source archive are built into dist/;
-the wheel is installed into a new environment and tried. Only then the release is committed and tagged. To push is yours.
+Fragments of changelog.d move into CHANGELOG.md, and the version is written. Wheel and source archive are built into
+dist/. The wheel is installed into a new environment and tried. Only then the release is committed and tagged; to push
+is yours.
 """
 
 from __future__ import annotations
