@@ -387,6 +387,44 @@ class KernelRow:
 
 
 @attrs.frozen
+class HostLine:
+    """A line of a function; see `HostRow`."""
+
+    line: int | None
+    self_samples: int
+    self_ns: int
+    self_error_ns: int
+
+
+@attrs.frozen
+class HostRow:
+    """A function of Python that ran in a phase while the GPUs were idle, by samples of the launching threads' stacks.
+
+    `part`: class of the budget, or 'cold' for all the time of cold occurrences. Times in ns are estimates with their
+    standard errors: `self_ns` in which it ran itself, as it did in `share_ratio` of the samples of the phase and part;
+    `time_ns` in which it was on the stack. `line` is the one that ran most often, `lines` are those that ran most.
+    """
+
+    phase: str | None
+    part: str
+    function: str | None
+    file: str | None
+    line: int | None
+    self_samples: int
+    samples: int
+    share_ratio: float
+    self_ns: int
+    self_error_ns: int
+    time_ns: int
+    time_error_ns: int
+    lines: list[HostLine]
+
+    @property
+    def is_cold(self) -> bool:
+        return self.part == "cold"
+
+
+@attrs.frozen
 class OperatorRow:
     """One operator of the model in marked layers, for one phase and kind of shape, warm-up left out."""
 
@@ -401,6 +439,30 @@ class OperatorRow:
     flops_per_s: float | None
     bytes_per_s: float | None
     flops_per_byte: float | None
+    sol_ns: float | None
+    roofline_ratio: float | None
+
+
+@attrs.frozen
+class TorchOperatorRow:
+    """Calls of one operator of torch with inputs of the same shapes in a phase, warm-up left out. Times in ns.
+
+    `gpu_self_ns` is what no operator inside launched: it adds up over rows. `phase` is None outside every phase,
+    `shapes` where they were not recorded; FLOPs are None where shapes do not say them.
+    """
+
+    phase: str | None
+    operator: str
+    shapes: str | None
+    calls: int
+    host_time_ns: int
+    host_self_ns: int
+    gpu_time_ns: int
+    gpu_self_ns: int
+    gpu_self_ratio: float | None
+    flops: int | None
+    flops_per_s: float | None
+    bytes: int | None
     sol_ns: float | None
     roofline_ratio: float | None
 
@@ -555,6 +617,45 @@ class RankRow:
 
 
 @attrs.frozen
+class StageRow:
+    """One part of the vision side in one phase, or the `rest` of the phase: a row of the view `stage_summary`."""
+
+    phase: str
+    stage: str
+    parent: str | None
+    occurrences: int
+    range_count: int | None
+    wall_ns: int
+    own_wall_ns: int
+    kernel_count: int | None
+    gpu_busy_ns: int
+    own_busy_ns: int
+    wall_ratio: float | None
+    busy_ratio: float | None
+    flops: int | None
+    bytes: int | None
+    mfu_wall: float | None
+    mfu_busy: float | None
+    mbu_busy: float | None
+    sol_ratio: float | None
+
+
+@attrs.frozen
+class RepeatRow:
+    """Times of requests of one shape in one phase, or in one stage of it: a row of the view `repeat_summary`. In ns."""
+
+    shape: str
+    phase: str
+    stage: str | None
+    repeats: int
+    cold: int
+    mean_wall_ns: float | None
+    sd_wall_ns: float | None
+    mean_busy_ns: float | None
+    sd_busy_ns: float | None
+
+
+@attrs.frozen
 class CollectiveRow:
     """Communication of one phase by one kernel, over all ranks: a row of the view `collective_summary`. Times in ns."""
 
@@ -572,6 +673,9 @@ class CollectiveRow:
     overlapped_ns: int
     exposed_ns: int
     exposed_ratio: float | None
+    message_bytes: int | None
+    bus_bytes_per_s: float | None
+    link_ratio: float | None
 
 
 @attrs.frozen
@@ -589,10 +693,14 @@ class Report:
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
+    torch_operators: list[TorchOperatorRow] = attrs.field(factory=list)
+    stages: list[StageRow] = attrs.field(factory=list)
+    repeats: list[RepeatRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
     ranks: list[RankRow] = attrs.field(factory=list)
     collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
+    host: list[HostRow] = attrs.field(factory=list)
 
     @property
     def warnings(self) -> list[Finding]:
@@ -689,3 +797,115 @@ class Run:
     phases: dict[str, tuple[str | None, float | None, float | None]] = attrs.field(factory=dict)
     problem: str | None = None
     page: str | None = None
+
+
+@attrs.frozen
+class FleetPhase:
+    """How long an occurrence of a phase takes over the traces of a fleet: quantiles of the medians of each trace.
+
+    `workload`: what makes runs comparable: model (or name), GPUs and ranks. `shape`: the one that most time goes to.
+    """
+
+    workload: str
+    phase: str
+    shape: str | None
+    runs: int
+    traces: int
+    wall_ns: tuple[float, float, float]  # 5 %, median, 95 %
+    busy_ns: tuple[float, float, float]
+
+
+@attrs.frozen
+class FleetRank:
+    """A rank that the others wait for, by durations alone. Times are of one step: an occurrence of each phase.
+
+    `waited_ns`: how much longer than it the others are in collectives. `reason`: what it has more of, `more_ns`:
+    'compute', 'data' or 'host'; None where nothing tells. `p_value`: over all ranks of the fleet together.
+    """
+
+    run: str
+    rank: int
+    hostname: str | None
+    waited_ns: float
+    waited_ratio: float | None
+    reason: str | None
+    more_ns: float | None
+    p_value: float
+
+
+@attrs.frozen
+class FleetChange:
+    """A change over time. `measure`: 'wall' or 'busy'. `p_value`: over all series of the fleet together.
+
+    `others`: what else changed between the two runs: names and values before and after.
+    """
+
+    workload: str
+    phase: str
+    shape: str | None
+    measure: str
+    last_run: str
+    first_run: str
+    at: str
+    runs_before: int
+    runs_after: int
+    before_ns: float
+    after_ns: float
+    p_value: float
+    others: tuple[tuple[str, str | None, str | None], ...]
+
+    @property
+    def ratio(self) -> float:
+        """Relative change of the time."""
+        return (self.after_ns - self.before_ns) / self.before_ns if self.before_ns else 0.0
+
+
+@attrs.frozen
+class FleetGroup:
+    """Traces of one host or day: medians of their times over those of all traces of the same workload (1: the same)."""
+
+    name: str
+    traces: int
+    wall_ratio: float | None
+    compute_ratio: float | None
+
+
+@attrs.frozen
+class FleetVersion:
+    """Runs of a workload with one version of a driver, of CUDA or of nsys, and those with the version before it.
+
+    `p_value`: Welch's t-test, over all pairs of the fleet together; None where there are too few runs.
+    """
+
+    workload: str
+    phase: str
+    what: str
+    before: str
+    after: str
+    runs_before: int
+    runs_after: int
+    before_ns: float
+    after_ns: float
+    p_value: float | None
+
+
+@attrs.frozen
+class FleetReport:
+    """What the traces of a fleet say together."""
+
+    traces: int
+    runs: int
+    hosts: int
+    failures: tuple[tuple[str, str], ...]
+    first: str | None
+    last: str | None
+    undated_runs: int
+    tested_series: int
+    phases: tuple[FleetPhase, ...]
+    late_ranks: tuple[FleetRank, ...]
+    tested_ranks: int
+    changes: tuple[FleetChange, ...]
+    host_groups: tuple[FleetGroup, ...]
+    day_groups: tuple[FleetGroup, ...]
+    versions: tuple[FleetVersion, ...]
+    findings: tuple[tuple[str, int], ...]

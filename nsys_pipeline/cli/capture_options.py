@@ -17,6 +17,8 @@ PROFILES = (
     "ray-serve",
 )  # fmt: skip
 _BUILT_IN = "Built-in workload"
+_IMAGES = "Workload vlm"
+TEXT, VLM = WORKLOADS = ("text", "vlm")
 _RECORDING = "What nsys records"
 _SERVER = "Servers"
 _RUN = "The run"
@@ -29,6 +31,7 @@ class CaptureOptions:
     command: Annotated[
         list[str] | None, typer.Argument(metavar="[-- COMMAND …]", help="Run this instead of the built-in workload.")
     ] = None
+    workload: Annotated[str, typer.Option(help="text, or vlm: images in, text out.", rich_help_panel=_BUILT_IN)] = TEXT
     model: Annotated[
         str | None,
         typer.Option(help="Preset name, config.json, model directory or hub id.", rich_help_panel=_BUILT_IN),
@@ -38,9 +41,19 @@ class CaptureOptions:
     ] = "random"
     batch: Annotated[int, typer.Option(min=1, help="Sequences per request.", rich_help_panel=_BUILT_IN)] = 1
     prompt_tokens: Annotated[
-        int, typer.Option(min=1, help="Prompt length of each sequence.", rich_help_panel=_BUILT_IN)
-    ] = 512
-    new_tokens: Annotated[int, typer.Option(min=0, help="Decode steps per request.", rich_help_panel=_BUILT_IN)] = 32
+        int | None,
+        typer.Option(
+            min=1,
+            help="Prompt length of each sequence [512; vlm: 32 beside the image, if no processor makes the prompt].",
+            rich_help_panel=_BUILT_IN,
+        ),
+    ] = None
+    new_tokens: Annotated[
+        int,
+        typer.Option(
+            "--new-tokens", "--max-new-tokens", min=0, help="Decode steps per request.", rich_help_panel=_BUILT_IN
+        ),
+    ] = 32
     shape: Annotated[
         list[str] | None,
         typer.Option(
@@ -79,6 +92,26 @@ class CaptureOptions:
         int, typer.Option(min=1, help="Processes on this machine, one for each GPU.", rich_help_panel=_BUILT_IN)
     ] = 1
     parallel: Annotated[str, typer.Option(help="With --nproc: data or tensor.", rich_help_panel=_BUILT_IN)] = "tensor"
+    input_dir: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Images: every file of this directory.", rich_help_panel=_IMAGES),
+    ] = None
+    images: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Images: a list of paths, one a line.", rich_help_panel=_IMAGES),
+    ] = None
+    synthetic_images: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HxW",
+            help="An image of random pixels of this height and width; repeatable.",
+            rich_help_panel=_IMAGES,
+        ),
+    ] = None
+    prompt: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="What the processor gets beside each image.", rich_help_panel=_IMAGES),
+    ] = None
     auto: Annotated[
         bool,
         typer.Option(
@@ -180,6 +213,7 @@ def check(options: CaptureOptions, ctx: typer.Context) -> None:
     """
     typed = _typed_options(ctx)
     has_model, has_command = options.model is not None, bool(options.command)
+    _check_workload(options, typed)
     if options.recover is not None:
         _check_recovery(typed, has_command=has_command)
     if has_model and has_command:
@@ -206,6 +240,24 @@ def check(options: CaptureOptions, ctx: typer.Context) -> None:
         raise UsageError("`--profile` and `--rank-reports` do not go together", hint="a server has one report: drop it")
     if has_model and "--rank-reports" in typed and is_alone:
         raise UsageError("`--rank-reports` needs `--nproc`", hint="one process makes one report")
+
+
+def _check_workload(options: CaptureOptions, typed: dict[str, str | None]) -> None:
+    """Raise UsageError for options of another workload than the one that is asked for."""
+    if options.workload not in WORKLOADS:
+        raise UsageError(f"`--workload {options.workload}` is not one of {', '.join(WORKLOADS)}")
+    if options.workload == TEXT:
+        ignored = [name for name, panel in typed.items() if panel == _IMAGES]
+        if ignored:
+            raise UsageError(f"{_listed(ignored)} is for the workload `vlm`", hint="pass --workload vlm, too")
+        return
+    if options.model is None:
+        raise UsageError("the workload `vlm` needs a model", hint="pass --model DIR or --model config.json")
+    if ignored := [name for name in typed if name in _NOT_OF_IMAGES]:
+        raise UsageError(f"{_listed(ignored)} is not for the workload `vlm`", hint="drop it")
+
+
+_NOT_OF_IMAGES = ("--shape", "--compile", "--cuda-graphs", "--sample", "--nproc", "--parallel")
 
 
 def _check_recovery(typed: dict[str, str | None], *, has_command: bool) -> None:

@@ -14,15 +14,19 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan
-from nsys_pipeline.cli.capture_options import CaptureOptions
+from nsys_pipeline.cli.capture_options import VLM, CaptureOptions
 from nsys_pipeline.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from nsys_pipeline.capture.servers import ServerDriver
     from nsys_pipeline.workload.options import WorkloadOptions
+    from nsys_pipeline.workload.vlm.request import ProfileRequest
 
 CONFIG_NAME = "config.json"
 RESULT_NAME = "workload.json"
+REQUEST_NAME = "request.json"
+DEFAULT_PROMPT = 512
+"""Tokens of a prompt of the built-in text workload."""
 
 
 @attrs.frozen(kw_only=True)
@@ -37,12 +41,10 @@ class CaptureJob:
 
 def planned(options: CaptureOptions) -> CaptureJob:
     """What `options` ask for. Raises UsageError and ModelError for what cannot be run."""
-    workload, files = _built_in(options) if options.model is not None else (None, {})
+    built_in, files, told = _built_in_command(options)
     # A server's steps are marked as transformers' passes are.
     auto = options.auto or options.profile is not None
-    command = tuple(options.command or ())
-    if workload:
-        command = (*_python(options.nproc), "-m", "nsys_pipeline.workload", *workload.argv())
+    command = built_in or tuple(options.command or ())
     plan = CapturePlan(
         command=command,
         name=_name(options),
@@ -57,13 +59,72 @@ def planned(options: CaptureOptions) -> CaptureJob:
         rank_reports=options.rank_reports,
         auto=auto,
         nsys_args=tuple(options.nsys_arg or ()),
-        environment=_environment(built_in=workload is not None, auto=auto),
+        environment=_environment(built_in=bool(built_in), auto=auto),
         keep_environment=options.keep_environment,
         timeout_s=options.timeout,
         nvtx_range=options.nvtx_range or REQUEST_RANGE,
+        metadata=told,
     )
     plan, driver = _server(plan, options)
-    return CaptureJob(plan=plan, files=files, driver=driver, is_built_in=workload is not None)
+    return CaptureJob(plan=plan, files=files, driver=driver, is_built_in=bool(built_in))
+
+
+def _built_in_command(options: CaptureOptions) -> tuple[tuple[str, ...], dict[str, Any], dict[str, Any]]:
+    """Command of the built-in workload, files that the run directory gets, and what run.json says about it."""
+    if options.model is None:
+        return (), {}, {}
+    if options.workload == VLM:
+        request = _profile_request(options).to_json()
+        run_dir = Path("{run_dir}")
+        arguments = (str(run_dir / REQUEST_NAME), "--result", str(run_dir / RESULT_NAME))
+        command = (*_python(1), "-m", "nsys_pipeline.workload.vlm", *arguments)
+        return command, {REQUEST_NAME: request}, {"request": request}
+    workload, files = _built_in(options)
+    return (*_python(options.nproc), "-m", "nsys_pipeline.workload", *workload.argv()), files, {}
+
+
+def _profile_request(options: CaptureOptions) -> ProfileRequest:
+    """What the workload `vlm` is to run. Raises UsageError and ModelError for what is wrong with it."""
+    from nsys_pipeline.model.load import find_checkpoint
+    from nsys_pipeline.workload.vlm import request as vlm
+
+    path, config = find_checkpoint(str(options.model))
+    _check_model(_name(options), config)
+    if options.weights == "pretrained" and path.is_file():
+        raise UsageError(
+            f"`{options.model}` is a config and holds no weights",
+            hint="pass the directory of a checkpoint, or drop `--weights pretrained`",
+        )
+    return vlm.ProfileRequest(
+        model_path=str(path),
+        name=_name(options),
+        weights=options.weights,
+        input_dir=_absolute(options.input_dir),
+        image_list=_absolute(options.images),
+        synthetic_images=tuple(options.synthetic_images or ()),
+        prompt=options.prompt or vlm.DEFAULT_PROMPT,
+        prompt_tokens=options.prompt_tokens or vlm.DEFAULT_PROMPT_TOKENS,
+        batch=options.batch,
+        max_new_tokens=options.new_tokens,
+        repeats=options.repeats,
+        warmup=options.warmup,
+        device=options.device,
+        dtype=options.dtype,
+        attn=options.attn,
+        sync=options.sync,
+        layers=options.layers,
+        ops=options.ops,
+        capture_range=_recorded(options),
+    )
+
+
+def _absolute(path: Path | None) -> str | None:
+    """The path wherever the workload runs; what is not there is said before nsys starts."""
+    if path is None:
+        return None
+    if not path.expanduser().exists():
+        raise UsageError(f"no such file or directory: `{path}`")
+    return str(path.expanduser().resolve())
 
 
 def _recorded(options: CaptureOptions) -> str | None:
@@ -133,7 +194,7 @@ def _built_in(options: CaptureOptions) -> tuple[WorkloadOptions, dict[str, Any]]
     settings: dict[str, Any] = {
         "name": name,
         "weights": _one_of("--weights", options.weights, ("random", "pretrained")),
-        "shapes": shapes or (Shape(options.batch, options.prompt_tokens, options.new_tokens),),
+        "shapes": shapes or (Shape(options.batch, options.prompt_tokens or DEFAULT_PROMPT, options.new_tokens),),
         "repeats": options.repeats,
         "warmup": options.warmup,
         "dtype": _one_of("--dtype", options.dtype, (None, "bfloat16", "float16", "float32")),

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from nsys_pipeline.cli.common import (
     DtypeOption,
+    ForceOption,
     MemoryOption,
     ModelOption,
     NotPhaseOption,
     NsysOption,
+    OutputOption,
     PhaseOption,
     ShapeOption,
     TpOption,
     analysis_options,
+    check_output,
+    output_file,
     progress,
     trace_options,
 )
 from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.report.formats import ReportFormat, format_of
 
 if TYPE_CHECKING:
     from nsys_pipeline.fleet.work import Result
+    from nsys_pipeline.inputs import AnalysisOptions
+    from nsys_pipeline.trace import TraceOptions
 
 _SHOWN_FAILURES = 10
 
@@ -33,14 +41,15 @@ def fleet(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE…", help="Folders, patterns ('runs/*/trace.sqlite') or files; also s3://… and gs://….",
+            metavar="SOURCE…",
+            help="Folders, patterns ('runs/*/trace.sqlite') or files; also s3://…, gs://…. Without --out: a dataset.",
             show_default=False,
         ),
     ],
     *,
     out: Annotated[
-        str, typer.Option("--out", metavar="DATASET", help="The folder or bucket to put the rows into.")
-    ],
+        str | None, typer.Option("--out", metavar="DATASET", help="The folder or bucket to put the rows into.")
+    ] = None,
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes of this machine [one for each processor].")
     ] = None,
@@ -56,23 +65,47 @@ def fleet(
     not_phase: NotPhaseOption = None,
     memory_limit: MemoryOption = None,
     nsys: NsysOption = None,
+    format: Annotated[  # noqa: A002
+        ReportFormat | None, typer.Option("--format", help="How to print the report [by FILE's name, else table].")
+    ] = None,
+    output: OutputOption = None,
+    force: ForceOption = False,
 ) -> None:  # fmt: skip
-    """Analyze every trace in SOURCE once, and keep phases, budgets, requests, kernels by name and findings of each.
+    """Analyze every trace in SOURCE once into DATASET; or, without --out, report what the dataset SOURCE says.
 
-    The dataset is a folder of Parquet files that `llmperf sql DATASET` asks. The same command again analyzes what is
-    new or has changed, goes on where a killed one stopped, and tries again what failed. A trace that cannot be read is
-    a row of `failures`. --memory-limit is that of each worker.
+    Kept are phases, budgets, requests, kernels by name and findings, as Parquet files that `llmperf sql DATASET` asks.
+    The same command again analyzes what is new or has changed, goes on where a killed one stopped, and tries again what
+    failed. A trace that cannot be read is a row of `failures`. --memory-limit is that of each worker. The report has
+    changes over time, late ranks, and times over ranks, hosts, days and versions.
     """
-    from nsys_pipeline.fleet.dataset import Dataset
-    from nsys_pipeline.fleet.places import find_traces
-    from nsys_pipeline.fleet.run import update
-
+    if out is None:
+        _report(sources, format or format_of(output), output, force=force)
+        return
     if workers is not None and scheduler is not None:
         raise UsageError("--workers are processes of this machine, and --scheduler has workers of its own")
+    if output is not None or format is not None:
+        raise UsageError("--output and --format are of the report", hint=f"llmperf fleet {out}")
     options = analysis_options(
         model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
     )
     opening = trace_options(phase=phase, not_phase=not_phase, cache=False, memory_limit=memory_limit, nsys=nsys)
+    _update(sources, out, opening, options, workers, scheduler)
+    sys.stdout.write(f"{out}\n")
+
+
+def _update(
+    sources: list[str],
+    out: str,
+    opening: TraceOptions,
+    options: AnalysisOptions,
+    workers: int | None,
+    scheduler: str | None,
+) -> None:
+    """Bring the dataset up to date, and say on stderr what became of the traces."""
+    from nsys_pipeline.fleet.dataset import Dataset
+    from nsys_pipeline.fleet.places import find_traces
+    from nsys_pipeline.fleet.run import update
+
     places = find_traces(sources, leave_out=out)
     dataset = Dataset.create(out)
     with progress() as on_progress:
@@ -90,4 +123,19 @@ def fleet(
     sys.stderr.write(f"{traces}: {outcome.analyzed:,} analyzed{known}{failed}\n")
     if not outcome.analyzed and not outcome.kept:
         raise TraceError("no trace could be analyzed", hint=f'llmperf sql {out} "from failures"')
-    sys.stdout.write(f"{out}\n")
+
+
+def _report(sources: list[str], kind: ReportFormat, output: Path | None, *, force: bool) -> None:
+    """Print what the dataset says."""
+    from nsys_pipeline.fleet.query import open_dataset
+    from nsys_pipeline.fleet.summary import summarize
+    from nsys_pipeline.report.fleet import render_fleet
+
+    if len(sources) > 1:
+        raise UsageError("a report is of one dataset", hint="llmperf fleet SOURCE… --out DATASET makes one")
+    if output is not None:
+        check_output(output, force=force)
+    with open_dataset(sources[0]) as session:
+        report = summarize(session)
+    with output_file(output, force=force) as stream:
+        render_fleet(report, sources[0], stream, kind)

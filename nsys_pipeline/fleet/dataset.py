@@ -34,8 +34,8 @@ MARKER = "llmperf-fleet.json"
 SCHEMA = "llmperf.fleet/1"
 #: Views that are kept of each trace. Their size goes by occurrences, requests and names, not by kernels.
 VIEWS = (
-    "collective_summary", "devices", "diagnostics", "findings", "kernel_summary", "phase_summary", "phases",
-    "rank_summary", "ranks", "request_summary", "requests", "shape_summary", "time_budget", "top_kernels",
+    "collective_summary", "devices", "diagnostics", "findings", "kernel_summary", "occurrence_budget", "phase_summary",
+    "phases", "rank_summary", "ranks", "request_summary", "requests", "shape_summary", "time_budget", "top_kernels",
     "trace_checks", "training_steps", "training_summary", "verdicts",
 )  # fmt: skip
 TRACE_COLUMNS = {

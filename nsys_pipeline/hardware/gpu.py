@@ -29,7 +29,8 @@ class Gpu:
     `peaks_flops_per_s` holds dense rates with FP32 accumulation (int8: operations per second), by dtype; a dtype
     without an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived``
     (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document, `checked` what
-    its cells were compared with.
+    its cells were compared with. `nvlink_bytes_per_s` is the rate of all its NVLink links in one direction, None
+    where it has none or only a bridge that may be there.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Gpu:
     sm_count: int | None = None
     compute_capability: str | None = None
     memory: str | None = None
+    nvlink_bytes_per_s: float | None = None
     patterns: tuple[str, ...] = ()
     checked: str | None = None
 
@@ -58,6 +60,7 @@ def _entry(raw: Mapping[str, Any]) -> Gpu:
         sm_count=raw.get("sm_count"),
         compute_capability=raw.get("compute_capability"),
         memory=raw.get("memory"),
+        nvlink_bytes_per_s=float(raw["nvlink"]) * _GIGA if "nvlink" in raw else None,
         patterns=tuple(raw["names"]),
         checked=raw["checked"],
     )

@@ -58,13 +58,14 @@ def find_peaks(inputs: Inputs) -> Peaks:
 
 
 def create_peaks(inputs: Inputs) -> None:
-    """`input.peaks`: one row per GPU and dtype whose peak is known, with the bandwidth beside it."""
+    """`input.peaks`: one row per GPU and dtype whose peak is known, with bandwidths beside it."""
     types = {
         "device_id": "BIGINT", "dtype": "VARCHAR", "flops_per_s": "DOUBLE", "bandwidth_bytes_per_s": "DOUBLE",
-        "source": "VARCHAR",
+        "link_bytes_per_s": "DOUBLE", "source": "VARCHAR",
     }  # fmt: skip
+    link = {device_id: gpu.nvlink_bytes_per_s for device_id, gpu in inputs.peaks.gpus.items()}
     rows = [
-        (device.id, dtype, peak, device.peak_bandwidth_bytes_per_s, device.peaks_source)
+        (device.id, dtype, peak, device.peak_bandwidth_bytes_per_s, link.get(device.id), device.peaks_source)
         for device in inputs.peaks.devices
         for dtype, peak in (device.peaks_flops_per_s or {}).items()
     ]

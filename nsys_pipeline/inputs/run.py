@@ -12,6 +12,7 @@ from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Notice
+from nsys_pipeline.text import printable
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -142,6 +143,7 @@ class ModelOfRun:
             # Whoever gives the format knows it.
             hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
+        notices += _skipped_images(run.fields.get("images"))
         if model is not None and options.conventions.ep > 1 and not model.has_experts:
             raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")
         dp = options.dp or run.positive("dp")
@@ -154,6 +156,19 @@ class ModelOfRun:
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
         trained = (options.train_only, options.lora_rank) if options.is_training_told else run.trained()
         return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices), *trained, dp)
+
+
+def _skipped_images(told: object) -> list[Notice]:
+    """What the run says about images that it could not read."""
+    if not isinstance(told, Mapping):
+        return []
+    found, skipped = told.get("found"), told.get("skipped")
+    if not isinstance(found, int) or not isinstance(skipped, list) or not skipped:
+        return []
+    names = "; ".join(printable(str(one))[:200] for one in skipped[:3])
+    more = f"; and {len(skipped) - 3:,} more" if len(skipped) > 3 else ""
+    message = f"{len(skipped):,} of {found + len(skipped):,} images could not be read and were skipped: {names}{more}"
+    return [Notice("images_skipped", message)]
 
 
 def _spread_experts(data: int | None, experts: int, model: Model | None) -> list[Notice]:
@@ -176,7 +191,7 @@ def create_model(inputs: Inputs) -> None:
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "is_degree_told": "BOOLEAN",
-        "not_counted": "VARCHAR",
+        "not_counted": "VARCHAR", "further_layers": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -186,5 +201,7 @@ def create_model(inputs: Inputs) -> None:
         degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, run.is_degree_told)
         images = sum(len(step.images) for step in inputs.steps.distinct)
         missing = ", ".join(model.left_out(images)) or None
-        rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees, missing)]
+        rows = [
+            (model.name, model.label, model.params, model.active_params, dtype, *degrees, missing, model.further_layers)
+        ]
     create_from_rows(inputs.connection, "input.model", types, rows)

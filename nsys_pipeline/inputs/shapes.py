@@ -265,6 +265,12 @@ def _kind(step: Step) -> str:
     if step.part == OPTIMIZER:
         return "AdamW"
     if not step.batch:
-        return f"{len(step.images)} images" if step.images else "empty"
+        return _images(step) or "empty"
     is_known = step.is_exact or (step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1}))
-    return f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"
+    kind = f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"
+    return f"{kind} + {_images(step)}" if step.images else kind
+
+
+def _images(step: Step) -> str:
+    number = len(step.images)
+    return "" if not number else "1 image" if number == 1 else f"{number} images"

@@ -51,6 +51,15 @@ def load_config(ref: str, *, allow_network: bool = False) -> tuple[str, Mapping[
     return name, config
 
 
+def find_checkpoint(ref: str) -> tuple[Path, Mapping[str, Any]]:
+    """The absolute path of the directory or config file behind `ref`, and its config; see `load_model`."""
+    _, config, folder = _find(ref, allow_network=False)
+    path = Path(ref).expanduser()
+    if path.exists():
+        return path.resolve(), config
+    return (folder or _PRESETS / f"{ref.lower()}.json").resolve(), config
+
+
 def _find(ref: str, *, allow_network: bool) -> tuple[str, Mapping[str, Any], Path | None]:
     """Name, config, and the folder of the checkpoint, if `ref` is one."""
     path = Path(ref).expanduser()

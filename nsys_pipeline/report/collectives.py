@@ -22,6 +22,11 @@ def collectives_section(report: Report) -> Section | None:
         Column.amount("transfer ms", [row.transfer_ns for row in rows], "ms"),
         Column.percent("exposed %", [row.exposed_ratio for row in rows]),
     ]
+    if any(row.bus_bytes_per_s is not None for row in rows):
+        columns += [
+            Column.prefixed("bus", [row.bus_bytes_per_s for row in rows], "B/s"),
+            Column.percent("of NVLink %", [row.link_ratio for row in rows]),
+        ]
     title = "communication, added up over ranks: exposed is the share that no kernel that computes runs beside"
     return Section("communication", (Table(columns),), title=title, depth=Depth.detail)
 

@@ -174,20 +174,23 @@ def token_picker(*, sample: bool) -> Callable[[torch.Tensor], torch.Tensor]:
 
 def run_request(
     engine: Engine,
-    prompt: torch.Tensor,
+    prompt: Any,
     shape: Shape,
     *,
     sync_steps: bool,
     synchronize: Callable[[], None],
     experts: Sequence[float | None] = (),
+    images: Sequence[tuple[int, int]] = (),
 ) -> RequestTimes:
     """Run one request inside a `request` range and time it: one prefill, then `new_tokens` decode steps.
 
     With `sync_steps` the host waits for the GPU at the end of every phase, as a server that looks at each
     token does, and the times are those of whole steps; without, only the request's total is meaningful. `experts` says
-    how many distinct experts each pass runs in a layer, where that is known.
+    how many distinct experts each pass runs in a layer, where that is known, and `images` the patches of each image
+    that the prefill sends through the vision tower. `prompt` is what the engine's `prefill` takes.
     """
     steps = _steps(shape, experts)
+    steps[0] = attrs.evolve(steps[0], images=images)
     engine.reset()
     synchronize()
     decode_s = []

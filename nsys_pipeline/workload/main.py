@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
     if ranks()["rank"] == 0:
-        _tell(result)
+        tell(result)
         if options.result is not None:
             options.result.write_text(json.dumps(result, indent=2) + "\n")
     return 0
@@ -62,7 +62,7 @@ def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, A
         shard_model(model)
     if options.layers:
         mark_layers(model)
-    synchronize = torch.cuda.synchronize if device.type == "cuda" else _nothing
+    synchronize = synchronizer(device)
     experts = _experts(options, model, device, synchronize)
     if options.compile:
         model.forward = torch.compile(model.forward)
@@ -78,7 +78,7 @@ def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, A
                 for _ in range(options.warmup):
                     run_request(*engines[shape], shape, sync_steps=True, synchronize=synchronize)
         wait_for_ranks()
-        with _recording(options):
+        with recording(options):
             if options.capture_range is not None:
                 # Said where it is recorded: nsys drops what came before the capture range.
                 markers.run(**description)
@@ -96,7 +96,7 @@ def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, A
     return {
         "schema": RESULT_SCHEMA,
         "run": description,
-        "shapes": [_summary(shape, requests, options.sync == "step") for shape, requests in times.items()],
+        "shapes": [summary(shape, requests, options.sync == "step") for shape, requests in times.items()],
     }
 
 
@@ -137,7 +137,7 @@ def _prompt(model: Any, shape: Shape, device: torch.device, seed: int) -> torch.
 
 
 @contextlib.contextmanager
-def _recording(options: WorkloadOptions) -> Iterator[None]:
+def recording(options: WorkloadOptions) -> Iterator[None]:
     """With `--capture-range profiler`, nsys records only what runs inside."""
     if options.capture_range != "profiler":
         yield
@@ -153,27 +153,29 @@ def _recording(options: WorkloadOptions) -> Iterator[None]:
         torch.cuda.profiler.stop()
 
 
-def _summary(shape: Shape, requests: list[RequestTimes], steps_are_timed: bool) -> dict[str, Any]:
+def summary(shape: Shape, requests: list[RequestTimes], steps_are_timed: bool) -> dict[str, Any]:
+    """Times of the requests of one shape: mean and standard deviation of each."""
     total_s = [request.total_s for request in requests]
     tokens = shape.batch * shape.new_tokens
-    summary: dict[str, Any] = {
+    found: dict[str, Any] = {
         "shape": str(shape),
         "repeats": len(requests),
         "total_s": _mean_std(total_s),
         "tokens_per_s": _mean_std([tokens / seconds for seconds in total_s]) if tokens else None,
     }
     if steps_are_timed:
-        summary["ttft_s"] = _mean_std([request.prefill_s for request in requests])
+        found["ttft_s"] = _mean_std([request.prefill_s for request in requests])
         per_token = [statistics.fmean(request.decode_s) for request in requests if request.decode_s]
-        summary["tpot_s"] = _mean_std(per_token) if per_token else None
-    return summary
+        found["tpot_s"] = _mean_std(per_token) if per_token else None
+    return found
 
 
 def _mean_std(values: list[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def _tell(result: dict[str, Any]) -> None:
+def tell(result: dict[str, Any]) -> None:
+    """Print one line for each shape."""
     for shape in result["shapes"]:
         parts = [f"{shape['tokens_per_s']['mean']:.1f} new tokens/s"] if shape["tokens_per_s"] else []
         if shape.get("ttft_s"):
@@ -182,6 +184,13 @@ def _tell(result: dict[str, Any]) -> None:
             parts.append(f"TPOT {shape['tpot_s']['mean'] * 1e3:.3f} ms")
         parts = parts or [f"{shape['total_s']['mean'] * 1e3:.2f} ms"]
         print(f"{shape['shape']}: {', '.join(parts)} (mean of {shape['repeats']})", flush=True)  # noqa: T201
+
+
+def synchronizer(device: torch.device) -> Callable[[], None]:
+    """What waits for all work of `device`."""
+    import torch
+
+    return torch.cuda.synchronize if device.type == "cuda" else _nothing
 
 
 def _nothing() -> None:

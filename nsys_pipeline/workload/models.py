@@ -42,14 +42,18 @@ def pick_device(name: str) -> torch.device:
     return device
 
 
-def build_model(options: WorkloadOptions, device: torch.device) -> Any:
+def build_model(options: WorkloadOptions, device: torch.device, auto: str = "AutoModelForCausalLM") -> Any:
     """Build the model in evaluation mode on `device`. Random weights are drawn there, so that nothing is downloaded.
+
+    `auto`: the class of transformers that knows models of this kind.
 
     Raises ModelError (config unreadable or unknown to transformers, weights missing) and UsageError (the attention
     implementation is not installed).
     """
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    import transformers
+
+    auto_class = getattr(transformers, auto)
 
     dtype = getattr(torch, options.dtype or ("bfloat16" if device.type == "cuda" else "float32"))
     _check_attention(options.attn)
@@ -58,14 +62,14 @@ def build_model(options: WorkloadOptions, device: torch.device) -> Any:
     torch.manual_seed(options.seed)
     try:
         if options.weights == "pretrained":
-            model = AutoModelForCausalLM.from_pretrained(
-                options.reference, dtype=dtype, attn_implementation=attention
-            ).to(device)
+            model = auto_class.from_pretrained(options.reference, dtype=dtype, attn_implementation=attention).to(device)
         else:
-            config = _config_from_file(options) if options.config else AutoConfig.from_pretrained(options.model)
+            config = _config_from_file(options)
+            if config is None:
+                config = transformers.AutoConfig.from_pretrained(options.model)
             # On the device and in its dtype from the start: a 70 B model must not pass through host memory.
             with torch.device(device):
-                model = AutoModelForCausalLM.from_config(config, dtype=dtype, attn_implementation=attention)
+                model = auto_class.from_config(config, dtype=dtype, attn_implementation=attention)
     except ImportError as error:
         raise UsageError(f"transformers cannot use attention `{options.attn}`: {error}") from error
     except (OSError, ValueError, KeyError) as error:
@@ -100,9 +104,11 @@ def run_description(model: Any, options: WorkloadOptions, device: torch.device) 
 
 
 def _config_from_file(options: WorkloadOptions) -> Any:
+    """The config of a config.json; None without one."""
     from transformers import AutoConfig
 
-    assert options.config is not None  # noqa: S101 - the caller has checked
+    if options.config is None:
+        return None
     try:
         fields = json.loads(options.config.read_text())
         model_type = fields.pop("model_type")

@@ -3,7 +3,7 @@
 -- then the fields at their offsets, of which `Frames` is a list of frames.
 -- Grain: sample_id.
 -- materialize: table
--- requires: nsys.NVTX_PAYLOADS, nsys.NVTX_PAYLOAD_SCHEMAS, nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES, macros.little_endian
+-- requires: nsys.NVTX_PAYLOADS, nsys.NVTX_PAYLOAD_SCHEMAS, nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES, macros.little_endian, macros.little_endian_8
 -- columns:
 --   sample_id    BIGINT    Row of the export.
 --   global_tid   BIGINT    The sampled thread. Joins load.threads.
@@ -37,7 +37,7 @@ payload AS (
     SELECT
         p.row_id AS sample_id, p.globalTid AS global_tid, p."start" AS at_ns, p.domainId, p.binaryData AS digits,
         coalesce(p.stringBase, 0) AS string_base,
-        macros.little_endian(p.binaryData, 8)::BIGINT + (macros.little_endian(p.binaryData, 12)::BIGINT << 32) AS schemaId,
+        macros.little_endian_8(p.binaryData, 8) AS schemaId,
         macros.little_endian(p.binaryData, 24)::BIGINT AS data_at
     FROM nsys.NVTX_PAYLOADS AS p
     WHERE p.eventType = 34 AND p.domainId IN (FROM (SELECT domainId FROM stack))

@@ -23,9 +23,13 @@
 --   lateness_ns     BIGINT   From the first rank's start to this one's: 0 for who comes first. Unit: ns.
 --   wait_ns         BIGINT   From its start to the last rank's start, at most to its end. Unit: ns.
 --   transfer_ns     BIGINT   The rest of its duration. Unit: ns.
+--   message_bytes   BIGINT   Message size as NCCL states it: what a rank sends of an all-gather, receives of a reduce-scatter, holds
+--                            of others. NULL where the trace does not hold it: exports need payloads (docs/training.md). Unit: bytes.
+--   bus_bytes       DOUBLE   What each rank's link must carry of it, as nccl-tests defines it; NULL unless all ranks of the
+--                            communicator are in the trace. Unit: bytes.
 SELECT
     c.op_id, c.name, c.kind, p.phase, c.occurrence_id, p.is_warmup, p.is_cold, c.process_key & 16777215 AS process_id, c.device_id,
     c.group_id AS communicator_id, c.number, c.rank_count, c.start_ns, c.end_ns, c.end_ns - c.start_ns AS dur_ns,
-    c.skew_ns, c.lateness_ns, c.wait_ns, c.transfer_ns
+    c.skew_ns, c.lateness_ns, c.wait_ns, c.transfer_ns, c.message_bytes, c.bus_bytes
 FROM attribute.collectives AS c
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)

@@ -8,13 +8,13 @@
 --   is_ttft_cold BOOLEAN  Whether part of its prefill is cold and left out: then its TTFT is not measured.
 --   is_tpot_cold BOOLEAN  Whether a decode step is: then its TPOT is not measured.
 --   shape        VARCHAR  Shape of the prompt, all of its chunks: batch x prompt tokens; NULL where it is not known, or where
---                         chunks do not add up to one.
+--                         chunks do not add up to one or are several prompts.
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token: from the start of the request to the end of its prefill, on the host or, where
---                         that is later, on the GPU. NULL without a prefill. Unit: ns.
+--                         that is later, on the GPU. Of several prompts that of the first. NULL without a prefill. Unit: ns.
 --   tpot_ns      DOUBLE   Time per output token: from there to the end of its last decode step, per step. NULL without decode
---                         steps, and with speculative decoding. Unit: ns.
+--                         steps, with speculative decoding, and where a prefill follows a decode step. Unit: ns.
 SELECT
     t.request_id, t.process_key & 16777215 AS process_id, t.is_warmup, t.has_cold_prefill AS is_ttft_cold,
     t.has_cold_decode AS is_tpot_cold, s.shape, t.start_ns, t.decode_steps, t.ttft_ns,

@@ -47,7 +47,8 @@ def llmperf_events(trace: Path) -> tuple[list[Range], list[dict[str, Any]]]:
             for at, _, kind, text, mark_thread in rows
             if kind == 34 and mark_thread == thread and start <= at <= end and text.startswith(markers.STEP_MARK)
         ]
-        leaf = not any(r[4] == thread and start < r[0] < end for r in ranges)
+        # Stages lie inside the pass whose mark it is.
+        leaf = not any(r[4] == thread and start < r[0] < end and not r[3].startswith("vision.") for r in ranges)
         found.append(Range(name, start, end, thread, parents, tuple(marks) if leaf else ()))
     runs = [json.loads(row[3].removeprefix(markers.RUN_MARK)) for row in rows if row[3].startswith(markers.RUN_MARK)]
     return found, runs

@@ -177,6 +177,10 @@ class Range:
     def open_at(self, time: int | None) -> bool:
         return time is not None and self.start <= time <= self.end
 
+    def surrounds_start_of(self, other: Range) -> bool:
+        """Whether `other` starts in it, and not just where it ends."""
+        return self.open_at(other.start) and (other.start < self.end or other.end <= other.start)
+
     @property
     def depth_order(self) -> tuple[int, int, int]:
         """Sorts outermost first: an inner range starts later; of two that start together it ends earlier."""
@@ -479,7 +483,7 @@ def _is_part(each: Range, named: list[Range]) -> bool:
     """Whether the range is a part of a phase around it."""
     around = [
         r for r in named
-        if r.push_pop and r.thread == each.thread and r.open_at(each.start) and r.depth_order < each.depth_order
+        if r.push_pop and r.thread == each.thread and r.surrounds_start_of(each) and r.depth_order < each.depth_order
     ]  # fmt: skip
     if each.phase == "forward" and any(r.phase == "backward" for r in around):
         return True

@@ -31,7 +31,7 @@ ALLOWED: dict[str, set[str]] = {
     "compare": {"query"},
     "nsys": set(),
     "capture": {"nsys"},
-    "workload": set(),
+    "workload": {"model"},
     "infer": set(),
     "inputs": {"hardware", "infer", "model", "nsys", "rules"},
     "trace": {"inputs", "nsys", "rules"},
@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "query": {"inputs", "trace"},
     "api": {"analyze", "hardware", "inputs", "model", "query", "rules", "trace"},
     "detail": {"trace"},
-    "fleet": {"inputs", "query", "trace"},
+    "fleet": {"compare", "inputs", "query", "trace"},
     "__init__": {"api", "model"},
     "__main__": {"cli"},
     "cli": {
@@ -64,7 +64,7 @@ ALLOWED: dict[str, set[str]] = {
     },
 }
 # What a plain install lacks, and the only modules that may import it, each inside a function.
-EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report", "perfetto", "distributed"}
+EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report", "perfetto", "distributed", "PIL"}
 WITH_EXTRAS = (
     "workload/", "model/verify", "hardware/measure", "markers", "ncu/profile", "detail/perfetto", "fleet/cluster",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 -- A range is no phase where one of greater strength is open when it starts: a `forward` inside `prefill` is a part of it.
 -- Nor is it where the contract or the user calls such a range the same phase.
 -- A `forward` inside `backward` runs a checkpointed pass again: a part of it, too.
+-- A range that starts in the instant in which the one before it ends follows that one, unless it ends then, too.
 -- Algorithm: a range that started earlier is open if the latest end of such ranges is not before now, so that one running
 -- maximum for each strength does without a join.
 -- Grain: range_id.
@@ -21,6 +22,7 @@
 WITH placed AS (
     SELECT
         r.range_id, r.kind, r.process_key, r.global_tid, r.start_ns, r.end_ns, r.is_closed,
+        least(r.start_ns + 1, r.end_ns) AS inside_ns,
         m.phase, m.strength, m.is_certain, m.is_container, m.new_tokens,
         max(CASE WHEN r.kind = 'push_pop' AND m.strength = 3 THEN r.end_ns END) OVER sofar AS strong_until_ns,
         max(CASE WHEN r.kind = 'push_pop' AND m.strength >= 2 THEN r.end_ns END) OVER sofar AS weak_until_ns,
@@ -45,14 +47,14 @@ SELECT
     range_id, phase, kind, process_key, global_tid, start_ns, end_ns, is_closed, is_container, new_tokens
 FROM placed
 ANTI JOIN attribute._recomputing_threads USING (global_tid)
-WHERE NOT coalesce(phase = 'forward' AND backward_until_ns >= start_ns, false)
-    AND NOT coalesce(NOT is_certain AND certain_until_ns >= start_ns, false)
+WHERE NOT coalesce(phase = 'forward' AND backward_until_ns >= inside_ns, false)
+    AND NOT coalesce(NOT is_certain AND certain_until_ns >= inside_ns, false)
     AND NOT coalesce(
         CASE strength
             -- Steps of an engine inside `decode_all` are what that one loops over.
-            WHEN 2 THEN CASE WHEN NOT coalesce(loop_until_ns >= start_ns, false) THEN strong_until_ns END
+            WHEN 2 THEN CASE WHEN NOT coalesce(loop_until_ns >= inside_ns, false) THEN strong_until_ns END
             WHEN 1 THEN weak_until_ns
             WHEN 0 THEN framework_until_ns
-        END >= start_ns,
+        END >= inside_ns,
         false
     )

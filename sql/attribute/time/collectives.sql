@@ -3,7 +3,7 @@
 -- Grain: op_id. No other rank of the collective is in the trace: group_id and what follows from it are NULL.
 -- materialize: table
 -- empty without: attribute._communication
--- requires: attribute._communication, attribute._collective_lanes, macros.collective_kind
+-- requires: attribute._communication, attribute._collective_lanes, load.nccl_messages, macros.collective_kind, macros.bus_bytes
 -- columns:
 --   op_id         BIGINT   Joins attribute.gpu_work.
 --   process_key   BIGINT   Joins load.processes.
@@ -19,13 +19,19 @@
 --   lateness_ns   BIGINT   From the first rank's start to this one's. Unit: ns.
 --   wait_ns       BIGINT   From its start to the last rank's start, at most to its end. Unit: ns.
 --   transfer_ns   BIGINT   The rest of its duration. Unit: ns.
+--   message_bytes BIGINT   Message size as NCCL states it, NULL where the trace does not hold it. Unit: bytes.
+--   bus_bytes     DOUBLE   What each rank's link must carry of it, NULL unless all ranks of the communicator are in the trace. Unit: bytes.
 --   occurrence_id BIGINT   The phase it belongs to. Joins attribute.phase_ranges, NULL outside every phase.
 WITH timed AS (
     SELECT
         c.op_id, c.process_key, c.device_id, c.name, l.group_id, c.number, l.rank_count, c.start_ns, c.end_ns,
-        c.occurrence_id, min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns
+        c.occurrence_id, m.message_bytes,
+        CASE WHEN l.rank_count = m.rank_count THEN macros.bus_bytes(macros.collective_kind(c.name), m.message_bytes, m.rank_count) END
+            AS bus_bytes,
+        min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns
     FROM attribute._communication AS c
     LEFT JOIN attribute._collective_lanes AS l USING (lane)
+    LEFT JOIN load.nccl_messages AS m USING (range_id)
     WINDOW same AS (PARTITION BY coalesce(l.group_id, -c.op_id), c.number)
 )
 SELECT
@@ -34,5 +40,5 @@ SELECT
     CASE WHEN group_id IS NOT NULL THEN last_start_ns - first_start_ns END AS skew_ns,
     CASE WHEN group_id IS NOT NULL THEN start_ns - first_start_ns END AS lateness_ns,
     CASE WHEN group_id IS NOT NULL THEN least(last_start_ns, end_ns) - start_ns END AS wait_ns,
-    CASE WHEN group_id IS NOT NULL THEN end_ns - least(last_start_ns, end_ns) END AS transfer_ns, occurrence_id
+    CASE WHEN group_id IS NOT NULL THEN end_ns - least(last_start_ns, end_ns) END AS transfer_ns, message_bytes, bus_bytes, occurrence_id
 FROM timed

@@ -1,6 +1,7 @@
 -- One row per request: time to the first token and time per output token.
 -- TTFT runs from the start of the request range to the end of its prefill, on the host or, where the GPU's work of the
 -- prefill ends later, on the GPU. TPOT is the time from there to the end of its last decode step, per decode step.
+-- Where prefills follow decode steps, as in a chat, the TTFT is that of the first prompt, and there is no TPOT.
 -- Steps whose end was not recorded are left out of it.
 -- Speculative decoding has no TPOT, with verify steps or with decode steps of several tokens a sequence: how many of the
 -- tokens are kept is not in the trace.
@@ -17,7 +18,9 @@
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
---   tpot_ns      DOUBLE   Time per output token, NULL without decode steps and in speculative decoding. Unit: ns.
+--   tpot_ns      DOUBLE   Time per output token, NULL without decode steps, in speculative decoding and of several prompts.
+--                         Unit: ns.
+--   has_several_prompts BOOLEAN Whether a prefill follows a decode step.
 WITH speculative AS (
     SELECT occurrence_id
     FROM (
@@ -27,19 +30,22 @@ WITH speculative AS (
 ),
 finished AS (
     SELECT
-        p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold,
+        p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold, p.start_ns,
+        min(CASE WHEN p.phase <> 'prefill' THEN p.start_ns END) OVER (PARTITION BY p.request_id) AS first_step_ns,
         greatest(p.end_ns, coalesce(max(w.last_end_ns), p.end_ns)) AS done_ns
     FROM attribute.occurrences AS p
     LEFT JOIN attribute.work_by_occurrence AS w USING (occurrence_id)
     WHERE p.request_id IS NOT NULL AND p.is_closed AND p.phase IN ('prefill', 'decode', 'verify')
-    GROUP BY p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold, p.end_ns
+    GROUP BY p.occurrence_id, p.request_id, p.process_key, p.phase, p.is_warmup, p.is_left_cold, p.start_ns, p.end_ns
 ),
 request AS (
     SELECT
         request_id, any_value(process_key) AS process_key, bool_or(is_warmup) AS is_warmup,
         coalesce(bool_or(is_left_cold) FILTER (WHERE phase = 'prefill'), false) AS has_cold_prefill,
         coalesce(bool_or(is_left_cold) FILTER (WHERE phase <> 'prefill'), false) AS has_cold_decode,
-        max(done_ns) FILTER (WHERE phase = 'prefill') AS first_token_ns,
+        max(done_ns) FILTER (WHERE phase = 'prefill' AND (first_step_ns IS NULL OR start_ns <= first_step_ns))
+            AS first_token_ns,
+        coalesce(bool_or(phase = 'prefill' AND start_ns > first_step_ns), false) AS has_several_prompts,
         max(done_ns) FILTER (WHERE phase = 'decode') AS last_token_ns,
         count(*) FILTER (WHERE phase = 'decode') AS decode_steps,
         bool_or(phase = 'verify' OR (phase = 'decode' AND occurrence_id IN (FROM speculative))) AS is_speculative
@@ -49,5 +55,9 @@ request AS (
 SELECT
     q.request_id, q.process_key, q.is_warmup, q.has_cold_prefill, q.has_cold_decode, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
-    CASE WHEN NOT q.is_speculative THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0) END AS tpot_ns
+    CASE
+        WHEN NOT q.is_speculative AND NOT q.has_several_prompts
+            THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0)
+    END AS tpot_ns,
+    q.has_several_prompts
 FROM request AS q JOIN attribute._request_spans AS r ON r.span_id = q.request_id

@@ -123,3 +123,27 @@ def test_marks_carry_images_there_and_back() -> None:
     assert json.loads(text.removeprefix(markers.STEP_MARK))["images"] == [[6, 10], [4, 4]]
     assert markers.decode_step(text.removeprefix(markers.STEP_MARK)) == step
     assert LLAVA.architecture.vision_lengths(step.images) == (61, 17)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ('{"found":2,"skipped":["a.png: broken"]}', "1 of 3 images could not be read and were skipped: a.png: broken"),
+        (
+            '{"found":1,"skipped":["a","b","c","d","e"]}',
+            "5 of 6 images could not be read and were skipped: a; b; c; and 2",
+        ),
+        ('{"found":2,"skipped":[]}', None),
+        ('{"found":"2","skipped":3}', None),
+        ('"all"', None),
+    ],
+)
+def test_images_that_the_run_skipped_are_told(tmp_path: Path, told: str, message: str | None) -> None:
+    builder = TraceBuilder().gpu()
+    main = builder.process().thread()
+    main.mark(1, f'{markers.RUN_MARK} {{"v":1,"images":{told}}}', domain="llmperf")
+    main.push(10, 90, "prefill", domain="llmperf").launch(20, gpu=(30, 80))
+    with open_trace(builder.write(tmp_path / "run.sqlite"), TraceOptions(use_cache=False)) as opened:
+        opened.build("load.nvtx_marks")
+        found = [notice.message for notice in opened.inputs.run.notices if notice.code == "images_skipped"]
+    assert found[0].startswith(message) if message else not found, found

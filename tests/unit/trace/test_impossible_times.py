@@ -40,7 +40,7 @@ def test_decode_steps_that_are_called_prefill(tmp_path: Path) -> None:
     thread = trace.process().thread().push(0, 100, "request", domain=DOMAIN)
     for start, name in ((10, "prefill"), (20, "decode"), (30, "prefill"), (40, "prefill"), (50, "prefill")):
         thread.push(start, start + 8, name, domain=DOMAIN)
-    assert check(trace, tmp_path) == (False, detail(1, tpot=1, reversed_=1))
+    assert check(trace, tmp_path) == (False, detail(1, reversed_=1))
 
 
 def test_a_chat_in_one_range_of_somebody_else(tmp_path: Path) -> None:

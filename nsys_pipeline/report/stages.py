@@ -1,0 +1,57 @@
+"""Sections about the parts of the vision side, and about repeats."""
+
+from __future__ import annotations
+
+from nsys_pipeline.records import RepeatRow, Report
+from nsys_pipeline.report.document import Column, Depth, Section, Table
+
+
+def stages_section(report: Report) -> Section | None:
+    """Each stage and the rest of its phase; None where no stage is marked."""
+    rows = report.stages
+    if not rows:
+        return None
+    columns = [
+        Column.text("phase", [row.phase for row in rows], is_grouped=True),
+        Column.text("stage", [f"{row.parent}/{row.stage}" if row.parent else row.stage for row in rows]),
+        Column.count("n", [row.occurrences for row in rows]),
+        Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
+        Column.amount("own ms", [row.own_wall_ns for row in rows], "ms"),
+        Column.percent("wall %", [row.wall_ratio for row in rows]),
+        Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
+        Column.amount("own busy", [row.own_busy_ns for row in rows], "ms"),
+        Column.amount("TFLOP", [row.flops for row in rows], "TFLOP"),
+        Column.percent("MFU wall %", [row.mfu_wall for row in rows], most=2),
+        Column.percent("MFU busy %", [row.mfu_busy for row in rows], most=2),
+        Column.percent("MBU busy %", [row.mbu_busy for row in rows], most=2),
+    ]
+    title = "stages, warm-up left out: parts of the vision side and the rest of the phase; own: without parts inside"
+    return Section("stages", (Table(columns),), title=title)
+
+
+def repeats_section(report: Report) -> Section | None:
+    """Mean and standard deviation over repeats of each phase and stage; only where something was repeated."""
+    rows = [row for row in report.repeats if row.repeats + row.cold > 1]
+    if not rows:
+        return None
+    columns = [
+        Column.text("shape", [row.shape for row in rows], is_grouped=True),
+        Column.text("phase", [_name(row) for row in rows]),
+        Column.count("n", [row.repeats for row in rows]),
+    ]
+    if any(row.cold for row in rows):
+        columns.append(Column.count("cold", [row.cold for row in rows]))
+    columns += [
+        Column.amount("wall ms", [row.mean_wall_ns for row in rows], "ms"),
+        Column.amount("±", [row.sd_wall_ns for row in rows], "ms"),
+        Column.amount("busy ms", [row.mean_busy_ns for row in rows], "ms"),
+        Column.amount("± ", [row.sd_busy_ns for row in rows], "ms"),
+    ]
+    title = "repeats: what one request spends in a phase, mean and standard deviation over n; cold ones left out"
+    # Where there are no stages, the requests say most of it.
+    depth = Depth.headline if report.stages else Depth.appendix
+    return Section("repeats", (Table(columns),), title=title, depth=depth)
+
+
+def _name(row: RepeatRow) -> str:
+    return f"{row.phase}: {row.stage}" if row.stage else row.phase

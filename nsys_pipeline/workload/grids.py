@@ -1,0 +1,55 @@
+"""How many patches of which images a vision tower gets, from the shapes of its inputs. Standard library only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+Grid = tuple[int, int]
+"""Height and width in patches of an image, or of a view of one."""
+
+#: Inputs of towers that have pixels of whole views, in the order in which the towers run.
+_VIEWS = ("pixel_values", "pixel_values_local")
+
+
+def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> list[Grid] | None:
+    """Patches of each view among the inputs of a pass, by name; none without pixels, None where nobody can say.
+
+    `config`: the model's. `values`: lists of what small inputs hold, by name (`image_grid_thw`: frames and patches of
+    each image, `image_sizes`), where the host has them. No tensor is asked, which a GPU would have to be waited for.
+    """
+    values = values or {}
+    pixels = inputs.get("pixel_values")
+    if pixels is None:
+        return []
+    if inputs.get("image_grid_thw") is not None:
+        thw = values.get("image_grid_thw")
+        return None if thw is None else [(h, w) for t, h, w in thw for _ in range(t)]
+    patch = patch_size(config)
+    if patch and getattr(getattr(config, "vision_config", None), "model_type", None) == "pixtral":
+        # Padded to the largest, of which the tower drops the rest.
+        sizes = values.get("image_sizes")
+        return None if sizes is None else [(height // patch, width // patch) for height, width in sizes]
+    if patch is None or getattr(pixels, "ndim", 0) < 4:
+        return None
+    grids: list[Grid] = []
+    for name in _VIEWS:
+        views = inputs.get(name)
+        if views is not None:
+            *many, _channels, height, width = (int(side) for side in views.shape)
+            count = 1
+            for side in many:
+                count *= side
+            grids += [(height // patch, width // patch)] * count
+    return grids
+
+
+def patch_size(config: Any) -> int | None:
+    """Pixels of a side of a patch; None where the config does not say."""
+    vision = getattr(config, "vision_config", None)
+    for part in (vision, getattr(vision, "sam_config", None), getattr(vision, "encoder_config", None)):
+        size = getattr(part, "patch_size", None)
+        size = size[0] if isinstance(size, (list, tuple)) and size else size
+        if isinstance(size, int) and size > 0:
+            return size
+    return None

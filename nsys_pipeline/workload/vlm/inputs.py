@@ -1,0 +1,261 @@
+"""From images to what the model takes: by its own processor, or, where there is none, pixels and placeholders."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.workload.describe import config_fields
+from nsys_pipeline.workload.grids import Grid, grids_of
+from nsys_pipeline.workload.vlm.pictures import Picture
+from nsys_pipeline.workload.vlm.request import ProfileRequest
+
+if TYPE_CHECKING:
+    import torch
+
+_SMALL_INPUTS = ("image_grid_thw", "image_sizes")
+
+
+@attrs.frozen
+class Prepared:
+    """The inputs of one request's prefill on the device, how long its prompts are, and what the tower gets.
+
+    `grids` is None where nobody can say. `tokens` has the prompt tokens of each sequence, padding included.
+    """
+
+    name: str
+    inputs: Mapping[str, Any]
+    batch: int
+    tokens: int
+    grids: tuple[Grid, ...] | None
+
+
+def load_processor(request: ProfileRequest) -> Any:
+    """The model's processor from its directory, None where the directory has none."""
+    folder = Path(request.model_path)
+    if not folder.is_dir() or not any((folder / name).exists() for name in _PROCESSOR_FILES):
+        return None
+    from transformers import AutoProcessor
+
+    try:
+        processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise ModelError(
+            f"the processor of `{request.name}` cannot be loaded: {lines[0]}",
+            hint="pass its config.json instead of the directory for pixels and placeholders without a processor",
+        ) from error
+    # Some directories hold a tokenizer alone.
+    return processor if hasattr(processor, "image_processor") else None
+
+
+_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def prepare(
+    request: ProfileRequest, model: Any, processor: Any, pictures: Sequence[Picture], device: torch.device
+) -> Prepared:
+    """Inputs of one request with `pictures`, one for each sequence.
+
+    Raises ModelError where the processor or the model refuses them, UsageError where there is no processor and no rule
+    that says what the tower gets.
+    """
+    if processor is None:
+        inputs = _placeholders(request, model, pictures)
+    else:
+        try:
+            inputs = _processed(request, processor, pictures)
+        except Exception as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            raise ModelError(f"the processor of `{request.name}` refuses {pictures[0].name}: {lines[0]}") from error
+    mask = inputs.get("attention_mask")
+    if mask is not None and bool(mask.all()):
+        # Nothing is padded.
+        del inputs["attention_mask"]
+    values = {name: inputs[name].tolist() for name in _SMALL_INPUTS if hasattr(inputs.get(name), "tolist")}
+    grids = grids_of(model.config, inputs, values)
+    dtype = model.dtype
+    moved = {name: _moved(value, device, dtype) for name, value in inputs.items()}
+    ids = moved["input_ids"]
+    if processor is None:
+        ids = moved["input_ids"] = _with_images(model, moved, len(pictures))
+        moved |= _types(model, ids)
+    name = pictures[0].name if len(pictures) == 1 else f"{pictures[0].name} … {pictures[-1].name}"
+    return Prepared(name, moved, int(ids.shape[0]), int(ids.shape[1]), None if grids is None else tuple(grids))
+
+
+def _moved(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    if not hasattr(value, "to"):
+        return value
+    return value.to(device=device, dtype=dtype) if value.is_floating_point() else value.to(device)
+
+
+def _processed(request: ProfileRequest, processor: Any, pictures: Sequence[Picture]) -> dict[str, Any]:
+    """What the processor makes of the images and the prompt, by its chat template if it has one."""
+    images = [picture.image if picture.image is not None else _noise(picture, request.seed) for picture in pictures]
+    content = [{"type": "image"}, {"type": "text", "text": request.prompt}]
+    if getattr(processor, "chat_template", None):
+        text = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+    else:
+        token = getattr(processor, "image_token", None) or "<image>"
+        text = f"{token}\n{request.prompt}"
+    if hasattr(processor, "tokenizer"):
+        processor.tokenizer.padding_side = "left"
+    # One list for each sequence: several processors take images of a batch in no other way.
+    made = processor(
+        text=[text] * len(images), images=[[image] for image in images], return_tensors="pt", padding=len(images) > 1
+    )
+    return dict(made)
+
+
+def _noise(picture: Picture, seed: int) -> Any:
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise UsageError("a processor needs the package `pillow`", hint="pip install pillow") from error
+    import random
+
+    pixels = random.Random(seed).randbytes(3 * picture.height * picture.width)  # noqa: S311 - noise, no secret
+    return Image.frombytes("RGB", (picture.width, picture.height), pixels)
+
+
+def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Picture]) -> dict[str, Any]:
+    """Random pixels of the shapes that the processor would make: the time of a pass does not depend on their values.
+
+    `input_ids` has the text alone; the placeholders come when the tower has said how many there are.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(request.seed)
+    views = [_views(model, request, picture) for picture in pictures]
+    text = model.config.get_text_config()
+    ids = torch.randint(0, text.vocab_size, (len(pictures), request.prompt_tokens), generator=generator)
+    special = _special_ids(model.config)
+    # A random token must not look like an image.
+    plain = next(token for token in range(text.vocab_size) if token not in special)
+    for token in special:
+        ids[ids == token] = plain
+    return {"input_ids": ids} | _pixels(model, views, generator)
+
+
+def _views(model: Any, request: ProfileRequest, picture: Picture) -> tuple[Grid, ...]:
+    from nsys_pipeline.model import Model
+    from nsys_pipeline.model.images import views
+
+    fields = config_fields(model.config, is_quantized=False)
+    try:
+        return views(Model.from_config(fields, request.name), picture.height, picture.width)
+    except (ModelError, UsageError) as error:
+        raise UsageError(
+            f"without a processor, what the tower of `{request.name}` gets of an image is not known: {error.message}",
+            hint="pass the directory of a checkpoint that has its processor",
+        ) from error
+
+
+def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Generator) -> dict[str, Any]:
+    import torch
+
+    from nsys_pipeline.workload.grids import patch_size
+
+    vision, taken = model.config.vision_config, inspect.signature(type(model).forward).parameters
+    patch = patch_size(model.config)
+    channels = _first(vision, "num_channels", "in_channels", "in_chans") or 3
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    assert patch is not None  # noqa: S101 - a rule for its views has found it
+    if "image_grid_thw" in taken:
+        grids = [grid for image in views for grid in image]
+        frames = _first(vision, "temporal_patch_size") or 1
+        rows = sum(height * width for height, width in grids)
+        return {
+            "pixel_values": random(rows, channels * frames * patch * patch),
+            "image_grid_thw": torch.tensor([[1, height, width] for height, width in grids]),
+        }
+    sides = [[(height * patch, width * patch) for height, width in image] for image in views]
+    if "num_local_patches" in taken:
+        tiles = [side for image in sides for side in image[:-1]]
+        wholes = [image[-1] for image in sides]
+        inputs: dict[str, Any] = {
+            "pixel_values": random(len(wholes), channels, *wholes[0]),
+            "num_local_patches": [len(image) - 1 for image in sides],
+        }
+        return inputs | ({"pixel_values_local": random(len(tiles), channels, *tiles[0])} if tiles else {})
+    flat = [side for image in sides for side in image]
+    return {"pixel_values": random(len(flat), channels, *flat[0])}
+
+
+def _first(config: Any, *names: str) -> int | None:
+    return next((value for name in names if isinstance(value := getattr(config, name, None), int)), None)
+
+
+_IMAGE_IDS = ("image_token_id", "image_token_index")
+_AROUND = ("vision_start_token_id", "vision_end_token_id")
+
+
+def _special_ids(config: Any) -> list[int]:
+    """Ids that mean something: of images, of their ends, of padding."""
+    names = (*_IMAGE_IDS, *_AROUND, "video_token_id", "pad_token_id")
+    found = [getattr(part, name, None) for part in (config, config.get_text_config()) for name in names]
+    return sorted({token for token in found if isinstance(token, int)})
+
+
+def _with_images(model: Any, inputs: Mapping[str, Any], batch: int) -> torch.Tensor:
+    """The text with as many placeholders before it as the tower makes tokens, in every sequence."""
+    import torch
+
+    config, ids = model.config, inputs["input_ids"]
+    token = _first(config, *_IMAGE_IDS)
+    if token is None:
+        raise ModelError(f"the config of `{config.model_type}` names no id of an image token")
+    counts = _image_tokens(model, inputs, batch)
+    around = [_first(config, name) for name in _AROUND]
+    longest = max(counts)
+    rows = []
+    for row, count in zip(ids, counts, strict=True):
+        marks = torch.full((count,), token, dtype=ids.dtype, device=ids.device)
+        ends = [torch.tensor([end], dtype=ids.dtype, device=ids.device) for end in around if end is not None]
+        image = torch.cat([ends[0], marks, ends[1]]) if len(ends) == len(_AROUND) else marks
+        # Sequences with smaller images have more text, so that nothing is padded.
+        filled = row.repeat(2 + longest // len(row))[: len(row) + longest - count]
+        rows.append(torch.cat([image, filled]))
+    return torch.stack(rows)
+
+
+def _image_tokens(model: Any, inputs: Mapping[str, Any], batch: int) -> list[int]:
+    """How many tokens the image of each sequence turns into: the tower is asked."""
+    import torch
+
+    features = model.get_image_features
+    taken = inspect.signature(features).parameters
+    given = {name: value for name, value in inputs.items() if name in taken and name != "input_ids"}
+    if "vision_feature_layer" in taken and hasattr(model.config, "vision_feature_layer"):
+        given["vision_feature_layer"] = model.config.vision_feature_layer
+        given["vision_feature_select_strategy"] = model.config.vision_feature_select_strategy
+    with torch.inference_mode():
+        output = features(**given)
+    made: Any = getattr(output, "pooler_output", output)
+    parts = [made] if hasattr(made, "numel") else [part for part in made if hasattr(part, "numel")]
+    counts = [part.numel() // part.shape[-1] for part in parts]
+    if len(counts) == batch:
+        return counts
+    total, rest = divmod(sum(counts), batch)
+    if rest:
+        raise ModelError(f"the tower of `{model.config.model_type}` makes {sum(counts)} tokens of {batch} images")
+    return [total] * batch
+
+
+def _types(model: Any, ids: torch.Tensor) -> dict[str, Any]:
+    """Which tokens are images, for models that are told."""
+    import torch
+
+    taken = inspect.signature(type(model).forward).parameters
+    if "mm_token_type_ids" not in taken:
+        return {}
+    return {"mm_token_type_ids": (ids == _first(model.config, *_IMAGE_IDS)).to(torch.int32)}

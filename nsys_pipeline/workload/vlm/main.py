@@ -1,0 +1,204 @@
+"""Run a profile request: build the model, prepare its images, warm up, run the repeats, say what was measured."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nsys_pipeline import markers
+from nsys_pipeline.errors import LlmperfError, UsageError
+from nsys_pipeline.workload.caches import find_cache
+from nsys_pipeline.workload.experts import counted_experts, expert_blocks
+from nsys_pipeline.workload.generate import EagerEngine, RequestTimes, run_request, token_picker
+from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
+from nsys_pipeline.workload.main import RESULT_SCHEMA, recording, summary, synchronizer, tell
+from nsys_pipeline.workload.models import build_model, pick_device, run_description
+from nsys_pipeline.workload.options import Shape, WorkloadOptions
+from nsys_pipeline.workload.stages import mark_stages
+from nsys_pipeline.workload.vlm.inputs import Prepared, load_processor, prepare
+from nsys_pipeline.workload.vlm.pictures import Pictures, find_pictures
+from nsys_pipeline.workload.vlm.request import ProfileRequest
+
+if TYPE_CHECKING:
+    import torch
+
+AUTO_CLASS = "AutoModelForImageTextToText"
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the request of a file; the exit status. Errors are one line on stderr."""
+    parser = argparse.ArgumentParser(
+        prog="python -m nsys_pipeline.workload.vlm", description="Run images through a model, with markers."
+    )
+    parser.add_argument("request", type=Path, help="JSON file of a profile request")
+    parser.add_argument("--result", type=Path, help="write the measured times here as JSON")
+    options = parser.parse_args(arguments)
+    try:
+        result = run_workload(ProfileRequest.read(options.request))
+    except LlmperfError as error:
+        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 - this is a program of its own
+        if error.hint:
+            print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
+        return int(error.exit_code)
+    tell(result)
+    if options.result is not None:
+        options.result.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+class VisionEngine(EagerEngine):
+    """The model with a growing cache; its prefill takes what the processor made, images included."""
+
+    def __init__(self, model: Any, pick: Any) -> None:
+        super().__init__(model, pick)
+        self._keeps = "logits_to_keep" in inspect.signature(type(model).forward).parameters
+        self._mask: torch.Tensor | None = None
+
+    def prefill(self, prompt: Any) -> torch.Tensor:
+        self._mask = prompt.get("attention_mask")
+        kept = {"logits_to_keep": 1} if self._keeps else {}
+        output = self._model(**prompt, use_cache=True, **kept)
+        self._cache = find_cache(output)
+        return self._pick(output.logits)
+
+    def decode(self, token: torch.Tensor) -> torch.Tensor:
+        given: dict[str, Any] = {self._keyword: self._cache}
+        if self._mask is not None:
+            # Padding of shorter prompts stays hidden.
+            given["attention_mask"] = self._mask = _with_one_more(self._mask)
+        output = self._model(input_ids=token, use_cache=True, **given)
+        self._cache = find_cache(output)
+        return self._pick(output.logits)
+
+
+def _with_one_more(mask: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return torch.cat([mask, mask.new_ones((mask.shape[0], 1))], dim=1)
+
+
+def run_workload(request: ProfileRequest) -> dict[str, Any]:
+    """Run every request and return what was measured, as the result file has it.
+
+    Raises UsageError and ModelError for what cannot be run: no image, no such device, a model of another kind.
+    """
+    import torch
+
+    pictures = find_pictures(request)
+    for name, why in pictures.skipped:
+        print(f"{markers.MESSAGE}skipped {name}: {why}", file=sys.stderr)  # noqa: T201
+    device = pick_device(request.device)
+    if request.capture_range == "profiler" and device.type != "cuda":
+        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
+    options = _as_workload(request)
+    model = build_model(options, device, AUTO_CLASS)
+    description = run_description(model, options, device) | {"images": pictures.described()}
+    requests = _Requests(request, model, _prepared(request, model, pictures, device), synchronizer(device))
+    mark_stages(model)
+    if request.layers:
+        # The blocks of a tower have the same names.
+        mark_layers(_text_model(model))
+    with torch.inference_mode(), operator_ranges(enabled=request.ops):
+        if request.capture_range is None:
+            markers.run(**description)
+        with markers.phase(markers.WARMUP):
+            requests.warm_up()
+        with recording(options):
+            if request.capture_range is not None:
+                # Said where it is recorded: nsys drops what came before the capture range.
+                markers.run(**description)
+            shapes = requests.measure()
+    return {"schema": RESULT_SCHEMA, "run": description, "request": request.to_json(), "shapes": shapes}
+
+
+class _Requests:
+    """Every request of the run, and how to run it."""
+
+    def __init__(
+        self, request: ProfileRequest, model: Any, prepared: Sequence[Prepared], synchronize: Callable[[], None]
+    ) -> None:
+        self._request, self._model, self._prepared, self._synchronize = request, model, prepared, synchronize
+        self._engine = VisionEngine(model, token_picker(sample=False))
+        self._experts: list[Sequence[float | None]] = [() for _ in prepared]
+
+    def warm_up(self) -> None:
+        """Run what does not count; of a model with experts once more, to count those that its passes run."""
+        places = range(len(self._prepared))
+        if expert_blocks(self._model):
+            for index in places:
+                with counted_experts(self._model) as found:
+                    self._run(index, sync_steps=True)
+                self._experts[index] = found
+        for _ in range(self._request.warmup):
+            for index in places:
+                self._run(index, sync_steps=True)
+
+    def measure(self) -> list[dict[str, Any]]:
+        """Run every request as often as is asked for; the times of each, as the result has them."""
+        are_steps_timed = self._request.sync == "step"
+        times: list[list[RequestTimes]] = [[] for _ in self._prepared]
+        for _ in range(self._request.repeats):
+            for index, measured in enumerate(times):
+                measured.append(self._run(index, sync_steps=are_steps_timed))
+        return [
+            {"images": one.name, "patches": None if one.grids is None else [list(grid) for grid in one.grids]}
+            | summary(self._shape(one), measured, are_steps_timed)
+            for one, measured in zip(self._prepared, times, strict=True)
+        ]
+
+    def _shape(self, one: Prepared) -> Shape:
+        return Shape(one.batch, one.tokens, self._request.max_new_tokens)
+
+    def _run(self, index: int, *, sync_steps: bool) -> RequestTimes:
+        one = self._prepared[index]
+        return run_request(
+            self._engine,
+            one.inputs,
+            self._shape(one),
+            sync_steps=sync_steps,
+            synchronize=self._synchronize,
+            experts=self._experts[index],
+            images=one.grids or (),
+        )
+
+
+def _as_workload(request: ProfileRequest) -> WorkloadOptions:
+    """The same request in the terms of what builds models and describes runs."""
+    path = Path(request.model_path)
+    return WorkloadOptions(
+        config=path if path.is_file() else None,
+        model=None if path.is_file() else request.model_path,
+        name=request.name,
+        weights=request.weights,
+        shapes=(),
+        dtype=request.dtype,
+        attn=request.attn,
+        sync=request.sync,
+        capture_range=request.capture_range,
+        seed=request.seed,
+    )
+
+
+def _prepared(request: ProfileRequest, model: Any, pictures: Pictures, device: torch.device) -> list[Prepared]:
+    """Inputs of every request: `batch` images each, the last one as many as are left."""
+    processor = load_processor(request)
+    found = pictures.found
+    with markers.phase(markers.WARMUP):
+        # The tower may run once here, to say how many tokens an image is.
+        return [
+            prepare(request, model, processor, found[start : start + request.batch], device)
+            for start in range(0, len(found), request.batch)
+        ]
+
+
+def _text_model(model: Any) -> Any:
+    """The part of the model that writes, where it is a module of its own."""
+    named = model.named_modules()
+    return next(
+        (module for path, module in named if path.rpartition(".")[2] in ("language_model", "text_model")), model
+    )

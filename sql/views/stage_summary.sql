@@ -1,0 +1,107 @@
+-- Stages of a phase: the parts of the vision side that are marked in it, and `rest`, the phase without them.
+-- Warm-up and cold occurrences left out. A stage has the stages inside it, too; columns that begin with `own` leave them out,
+-- and add up to the phase: those of all stages and the rest.
+-- Grain: phase, stage. Empty where no stage is marked.
+-- materialize: table
+-- empty without: attribute.stage_ranges
+-- requires: attribute.stage_ranges, attribute.stage_times, attribute.occurrences, attribute.busy_by_occurrence, estimate.stage_costs, estimate.occurrence_costs, macros.utilization
+-- columns:
+--   phase           VARCHAR  Name of the phase.
+--   stage           VARCHAR  'tower', 'sam', 'encoder', 'merger', 'projector', …; 'rest': outside every stage.
+--   parent          VARCHAR  Stage around it, NULL for an outermost one.
+--   occurrences     BIGINT   Occurrences of the phase that have it.
+--   range_count     BIGINT   Ranges: one for each call, as of each group of views. NULL of the rest.
+--   wall_ns         BIGINT   Host time. Unit: ns.
+--   own_wall_ns     BIGINT   Host time without the stages inside. Unit: ns.
+--   kernel_count    BIGINT   Kernels. NULL of the rest.
+--   gpu_busy_ns     BIGINT   GPU busy time, added up over GPUs. Unit: ns.
+--   own_busy_ns     BIGINT   The same without the stages inside. Unit: ns.
+--   wall_ratio      DOUBLE   Share of the phase's host time.
+--   busy_ratio      DOUBLE   Share of the phase's GPU busy time; NULL where overlap makes it more than one.
+--   flops           HUGEINT  Model FLOPs, NULL where they are not known. Unit: FLOP.
+--   bytes           HUGEINT  Minimum bytes. Unit: bytes.
+--   mfu_wall        DOUBLE   Model FLOPs utilization of host time.
+--   mfu_busy        DOUBLE   The same of GPU busy time.
+--   mbu_busy        DOUBLE   Memory bandwidth utilization of GPU busy time.
+--   sol_ratio       DOUBLE   Speed of light / GPU busy time.
+WITH busy AS (
+    SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
+),
+measured AS (
+    SELECT p.occurrence_id, p.phase, p.wall_ns, coalesce(b.busy_ns, 0) AS busy_ns
+    FROM attribute.occurrences AS p LEFT JOIN busy AS b USING (occurrence_id)
+    WHERE p.is_measured
+),
+-- By occurrence, so that costs of an occurrence count once for all ranges of a stage in it.
+per_stage AS (
+    SELECT
+        m.phase, r.stage, m.occurrence_id, any_value(around.stage) AS parent, count(*) AS range_count,
+        sum(t.wall_ns)::BIGINT AS wall_ns, sum(t.own_wall_ns)::BIGINT AS own_wall_ns,
+        sum(t.kernel_count)::BIGINT AS kernel_count, sum(t.gpu_busy_ns)::BIGINT AS gpu_busy_ns,
+        sum(t.own_busy_ns)::BIGINT AS own_busy_ns
+    FROM measured AS m
+    JOIN attribute.stage_ranges AS r USING (occurrence_id)
+    JOIN attribute.stage_times AS t USING (range_id)
+    LEFT JOIN attribute.stage_ranges AS around ON around.range_id = r.parent_id
+    GROUP BY m.phase, r.stage, m.occurrence_id
+),
+outermost AS (
+    SELECT m.occurrence_id, sum(t.wall_ns)::BIGINT AS wall_ns, sum(t.gpu_busy_ns)::BIGINT AS busy_ns
+    FROM measured AS m
+    JOIN attribute.stage_ranges AS r USING (occurrence_id)
+    JOIN attribute.stage_times AS t USING (range_id)
+    WHERE r.parent_id IS NULL
+    GROUP BY m.occurrence_id
+),
+outer_cost AS (
+    SELECT
+        s.occurrence_id, CASE WHEN count(c.flops) = count(*) THEN sum(c.flops) END AS flops,
+        CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes) END AS bytes,
+        CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns) END AS compute_ns,
+        CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns) END AS memory_ns,
+        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) END AS sol_ns
+    FROM per_stage AS s LEFT JOIN estimate.stage_costs AS c USING (occurrence_id, stage)
+    WHERE s.parent IS NULL
+    GROUP BY s.occurrence_id
+),
+line AS (
+    SELECT s.*, c.flops, c.bytes, c.compute_ns, c.memory_ns, c.sol_ns
+    FROM per_stage AS s LEFT JOIN estimate.stage_costs AS c USING (occurrence_id, stage)
+    UNION ALL BY NAME
+    SELECT
+        m.phase, 'rest' AS stage, m.occurrence_id, NULL AS parent, NULL AS range_count,
+        m.wall_ns - o.wall_ns AS wall_ns, m.wall_ns - o.wall_ns AS own_wall_ns, NULL AS kernel_count,
+        greatest(0, m.busy_ns - o.busy_ns) AS gpu_busy_ns, greatest(0, m.busy_ns - o.busy_ns) AS own_busy_ns,
+        w.flops - c.flops AS flops, w.bytes - c.bytes AS bytes,
+        w.compute_ns * w.device_count - c.compute_ns AS compute_ns, w.memory_ns * w.device_count - c.memory_ns AS memory_ns,
+        w.sol_ns * w.device_count - c.sol_ns AS sol_ns
+    FROM measured AS m
+    JOIN outermost AS o USING (occurrence_id)
+    LEFT JOIN outer_cost AS c USING (occurrence_id)
+    LEFT JOIN estimate.occurrence_costs AS w USING (occurrence_id)
+),
+total AS (
+    SELECT
+        phase, stage, any_value(parent) AS parent, count(*) AS occurrences, sum(range_count)::BIGINT AS range_count,
+        sum(wall_ns)::BIGINT AS wall_ns, sum(own_wall_ns)::BIGINT AS own_wall_ns, sum(kernel_count)::BIGINT AS kernel_count,
+        sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns, sum(own_busy_ns)::BIGINT AS own_busy_ns,
+        CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
+        CASE WHEN count(bytes) = count(*) THEN sum(bytes) END AS bytes,
+        CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns) END AS compute_ns,
+        CASE WHEN count(memory_ns) = count(*) THEN sum(memory_ns) END AS memory_ns,
+        CASE WHEN count(sol_ns) = count(*) THEN sum(sol_ns) END AS sol_ns
+    FROM line
+    GROUP BY phase, stage
+),
+whole AS (
+    SELECT m.phase, sum(m.wall_ns)::BIGINT AS wall_ns, sum(m.busy_ns)::BIGINT AS busy_ns
+    FROM measured AS m SEMI JOIN outermost AS o USING (occurrence_id)
+    GROUP BY m.phase
+)
+SELECT
+    t.phase, t.stage, t.parent, t.occurrences, t.range_count, t.wall_ns, t.own_wall_ns, t.kernel_count, t.gpu_busy_ns,
+    t.own_busy_ns, macros.utilization(t.wall_ns, w.wall_ns) AS wall_ratio,
+    macros.utilization(t.gpu_busy_ns, w.busy_ns) AS busy_ratio, t.flops, t.bytes,
+    macros.utilization(t.compute_ns, t.wall_ns) AS mfu_wall, macros.utilization(t.compute_ns, t.gpu_busy_ns) AS mfu_busy,
+    macros.utilization(t.memory_ns, t.gpu_busy_ns) AS mbu_busy, macros.utilization(t.sol_ns, t.gpu_busy_ns) AS sol_ratio
+FROM total AS t JOIN whole AS w USING (phase)

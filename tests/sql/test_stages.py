@@ -1,0 +1,133 @@
+"""Stages `vision.<part>` inside phases: times with and without the stages inside, FLOPs, and repeats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import attrs
+
+from nsys_pipeline import markers
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.model import Estimator
+from nsys_pipeline.records import Report, Step
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import ask, table
+from tests.support.trace_builder import ThreadBuilder, TraceBuilder
+from tests.unit.model.test_images import OCR2
+
+MS = 1_000_000
+VIEWS = ((48, 48), (64, 64))
+PREFILL = Step((500,), (0,), 1, images=VIEWS)
+OPTIONS = AnalysisOptions(model=OCR2)
+STAGES = (
+    "SELECT phase, stage, parent, range_count, wall_ns, own_wall_ns, kernel_count, gpu_busy_ns, own_busy_ns "
+    "FROM stage_summary ORDER BY wall_ns DESC, stage"
+)
+
+
+def prefill(thread: ThreadBuilder, at: int, slower: int = 0) -> None:
+    """100 ms of host time: two calls of the tower with SAM and encoder in them, then projector and decoder."""
+    thread.push(at, at + 100 * MS + slower, "request", domain="llmperf")
+    thread.push(at, at + 100 * MS + slower, "prefill", domain="llmperf")
+    thread.mark(at, markers.encode_step(PREFILL), domain="llmperf")
+    for call in (at + MS, at + 31 * MS):
+        thread.push(call, call + 20 * MS, "vision.tower", domain="llmperf")
+        thread.launch(call + 10, gpu=(call + 20, call + 2 * MS))
+        thread.push(call + 2 * MS, call + 12 * MS, "vision.sam", domain="llmperf")
+        # Overlaps on two streams count once.
+        thread.launch(call + 2 * MS + 10, gpu=(call + 2 * MS + 20, call + 6 * MS + 20))
+        thread.launch(call + 2 * MS + 30, gpu=(call + 4 * MS + 20, call + 8 * MS + 20), stream=9)
+        thread.push(call + 13 * MS, call + 18 * MS, "vision.encoder", domain="llmperf")
+        # Runs on when its range is closed: attribution is by launch.
+        thread.launch(call + 13 * MS + 10, gpu=(call + 13 * MS + 20, call + 25 * MS + 20))
+    thread.push(at + 61 * MS, at + 62 * MS, "vision.projector", domain="llmperf")
+    thread.launch(at + 61 * MS + 10, gpu=(at + 61 * MS + 20, at + 62 * MS + 20))
+    thread.launch(at + 70 * MS, gpu=(at + 70 * MS + 20, at + 90 * MS + 20))
+
+
+def write(folder: Path, slower: tuple[int, ...] = (0,)) -> Path:
+    builder = TraceBuilder().gpu()
+    thread = builder.process().thread()
+    for index, extra in enumerate(slower):
+        prefill(thread, index * 200 * MS, extra)
+    return builder.write(folder / "trace.sqlite")
+
+
+def report_of(path: Path) -> Report:
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        return analyze(opened, OPTIONS)
+
+
+def test_stages_with_and_without_those_inside(tmp_path: Path) -> None:
+    path = write(tmp_path)
+
+    assert ask(path, STAGES, tmp_path) == table("""
+        phase,stage,parent,range_count,wall_ns,own_wall_ns,kernel_count,gpu_busy_ns,own_busy_ns
+        prefill,rest,,,59000000,59000000,,20000000,20000000
+        prefill,tower,,2,40000000,10000000,8,39999960,3999960
+        prefill,sam,tower,2,20000000,20000000,4,12000000,12000000
+        prefill,encoder,tower,2,10000000,10000000,2,24000000,24000000
+        prefill,projector,,1,1000000,1000000,1,1000000,1000000
+    """)
+    total = "SELECT sum(own_wall_ns) AS wall, sum(own_busy_ns) AS busy FROM stage_summary"
+    whole = "SELECT wall_ns AS wall, gpu_busy_ns AS busy FROM phase_summary"
+    assert ask(path, total, tmp_path) == ask(path, whole, tmp_path)
+
+
+def test_flops_of_stages_are_parts_of_the_pass(tmp_path: Path) -> None:
+    report = report_of(write(tmp_path))
+    estimator = Estimator(OCR2)
+    whole, text = estimator.estimate(PREFILL), estimator.estimate(attrs.evolve(PREFILL, images=()))
+
+    flops = {row.stage: row.flops or 0 for row in report.stages}
+
+    by_op: dict[str, int] = {}
+    for op in whole.ops:
+        label = op.name if op.name == "projector" else ".".join(op.layer.split(".")[:2])
+        by_op[label] = by_op.get(label, 0) + op.layers * op.flops_model
+    assert flops["sam"] == by_op["vision.sam"] + by_op["vision.neck"] + by_op["vision.before"] > 0
+    assert flops["encoder"] == by_op["vision.encoder"] > 0
+    assert flops["projector"] == by_op["projector"] > 0
+    assert flops["tower"] == flops["sam"] + flops["encoder"]
+    assert flops["tower"] + flops["projector"] == whole.flops - text.flops
+    assert flops["rest"] == text.flops
+    # All of the phase, once.
+    outermost = [row for row in report.stages if row.parent is None]
+    assert sum(row.flops or 0 for row in outermost) == report.phases[0].flops == whole.flops
+
+
+def test_repeats_have_mean_and_deviation_and_cold_ones_are_left_out(tmp_path: Path) -> None:
+    slower = (900 * MS, *(index * MS for index in (0, 10, 20, 30)), *([15 * MS] * 6))
+    builder = TraceBuilder().gpu()
+    thread = builder.process().thread()
+    at = 0
+    for extra in slower:
+        prefill(thread, at, extra)
+        at += 200 * MS + extra
+
+    rows = {(row.phase, row.stage): row for row in report_of(builder.write(tmp_path / "repeats.sqlite")).repeats}
+
+    one = rows["prefill", None]
+    assert (one.shape, one.repeats, one.cold) == ("1x500 + 2 images", 10, 1)
+    assert one.mean_wall_ns == 115 * MS
+    assert one.sd_wall_ns is not None
+    assert abs(one.sd_wall_ns - (500 / 9) ** 0.5 * MS) < 1
+    tower = rows["prefill", "tower"]
+    assert (tower.repeats, tower.cold, tower.mean_wall_ns, tower.sd_wall_ns) == (10, 1, 40 * MS, 0)
+    assert tower.mean_busy_ns == 39_999_960
+
+
+def test_what_is_no_stage(tmp_path: Path) -> None:
+    builder = TraceBuilder().gpu()
+    thread = builder.process().thread()
+    thread.push(0, 10 * MS, "vision.tower", domain="llmperf").launch(10, gpu=(20, MS))
+    thread.push(20 * MS, 30 * MS, "prefill", domain="llmperf").launch(21 * MS, gpu=(22 * MS, 23 * MS))
+    thread.push(24 * MS, 25 * MS, "vision.", domain="llmperf")
+    thread.push(26 * MS, 27 * MS, "vision.tower", domain="other")
+    path = builder.write(tmp_path / "none.sqlite")
+
+    assert ask(path, "SELECT count(*) AS n FROM stage_summary", tmp_path) == "n\n0"
+    assert ask(path, "SELECT count(*) AS n FROM repeat_summary", tmp_path) == "n\n0"
+    report = report_of(path)
+    assert (report.stages, [phase.name for phase in report.phases]) == ([], ["prefill"])
