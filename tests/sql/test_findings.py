@@ -385,6 +385,32 @@ def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path)
         assert ask(path, query, tmp_path, options=told) != "flops,mfu_busy\n,"
 
 
+@pytest.mark.parametrize(("reductions", "is_doubtful"), [(2, False), (8, True)])
+def test_ranks_that_reduce_in_each_layer_of_a_forward_share_it(
+    tmp_path: Path, reductions: int, is_doubtful: bool
+) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for device in (0, 1):
+        main = trace.process(100 + device).thread()
+        main.mark(0, 'llmperf.run {"v":1,"world":2}', domain="llmperf")
+        for start, name in ((0, "forward"), (1_000_000, "backward")):
+            main.push(start, start + 900_000, name)
+            main.mark(start + 1, 'llmperf.step {"b":1,"q":16,"kv":0,"logits":16}', domain="llmperf")
+            main.launch(start + 10, gpu=(start + 20, start + 500_000), device=device)
+            for number in range(reductions):
+                at = start + 500_000 + 10_000 * number
+                main.launch(
+                    at, gpu=(at + 10, at + 9_000), device=device, name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
+                )
+    path = trace.write(tmp_path / "ranks.sqlite")
+    model = tiny_llama()
+
+    rows = ask(path, "SELECT count(flops) FROM phase_summary", tmp_path, options=model)
+
+    assert ("parallel_degree_unknown" in findings(path, tmp_path, model)) == is_doubtful
+    assert rows.splitlines()[1] == ("0" if is_doubtful else "2")
+
+
 def test_a_phase_that_did_more_than_its_gpu_can_has_no_utilization(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
