@@ -388,7 +388,7 @@ class KernelRow:
 
 @attrs.frozen
 class BaselineRow:
-    """Mean time of a phase of one shape in the traced run, and in the same run without nsys; None for all of it."""
+    """Mean time of a phase of one shape, traced and without a profiler; None for all that was recorded."""
 
     phase: str | None
     shape: str | None

@@ -1,4 +1,4 @@
-"""The same workload without nsys: what shows how much slower tracing made it."""
+"""The same workload without a profiler: what shows how much slower tracing made it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ BASELINE_LOG_NAME = "baseline.log"
 _TIMES = {"ttft_s": "prefill", "tpot_s": "decode", "total_s": "request"}
 
 
-def run_without_nsys(plan: CapturePlan, run_dir: Path, result_name: str) -> None:
-    """Run the built-in workload of `plan` once more, without nsys, and add both runs' times to run.json of `run_dir`.
+def run_alone(plan: CapturePlan, run_dir: Path, result_name: str) -> None:
+    """Run the built-in workload of `plan` without a profiler, and add the times of both runs to run.json of `run_dir`.
 
     The traced run has left its times there as `result_name`. Raises UsageError if the workload fails.
     """
@@ -43,17 +43,17 @@ def run_without_nsys(plan: CapturePlan, run_dir: Path, result_name: str) -> None
             status = None
     if status != 0:
         how = f"took longer than {plan.timeout_s:g} s" if status is None else f"ended with {status}"
-        raise UsageError(f"the workload without nsys {how}", hint=f"see `{log}`; the traced run is whole")
+        raise UsageError(f"the workload without a profiler {how}", hint=f"see `{log}`; the traced run is whole")
     add_times(run_dir, compared(_read(run_dir / result_name), _read(result)))
 
 
 def add_seconds(run_dir: Path, seconds: float) -> None:
-    """Add to run.json of `run_dir` how long its command takes without nsys, from its start to its end."""
+    """Add to run.json of `run_dir` how long its command takes without a profiler, from its start to its end."""
     add_times(run_dir, [{"phase": None, "shape": None, "traced_s": None, "untraced_s": seconds}])
 
 
 def compared(traced: dict[str, Any], untraced: dict[str, Any]) -> list[dict[str, Any]]:
-    """Mean seconds of a prefill, a decode step and a request of each shape, traced and without nsys."""
+    """Mean seconds of a prefill, a decode step and a request of each shape, traced and not."""
     others = {shape["shape"]: shape for shape in untraced["shapes"]}
     rows = []
     for shape in traced["shapes"]:

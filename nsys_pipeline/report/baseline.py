@@ -1,4 +1,4 @@
-"""How much slower the traced run was than the same one without nsys."""
+"""How much slower the traced run was than the same one without a profiler."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def baseline_section(report: Report) -> Section | None:
         Column.text("phase", [row.phase or "all of it" for row in rows]),
         Column.text("shape", [row.shape or UNKNOWN for row in rows]),
         Column.amount("traced\nms", [row.traced_ns for row in rows], "ms"),
-        Column.amount("without\nnsys ms", [row.untraced_ns for row in rows], "ms"),
+        Column.amount("alone\nms", [row.untraced_ns for row in rows], "ms"),
         Column.percent("slower\n%", slower),
     ]
-    title = "what tracing cost: times that the workload measured itself, with and without nsys"
+    title = "what tracing cost: times that the workload measured itself, traced and alone"
     note = Note("ms", _EXPLAINED, tone=Tone.quiet)
     return Section("what tracing cost", (Table(columns), Notes([note])), title=title)

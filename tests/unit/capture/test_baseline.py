@@ -1,4 +1,4 @@
-"""The run without nsys: its times beside those of the traced run, in run.json and in the report."""
+"""The run without a profiler: its times beside those of the traced run, in run.json and in the report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.analyze import analyze
-from nsys_pipeline.capture.baseline import add_seconds, compared, run_without_nsys
+from nsys_pipeline.capture.baseline import add_seconds, compared, run_alone
 from nsys_pipeline.capture.plan import CapturePlan
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import BaselineRow
@@ -47,7 +47,7 @@ def test_the_same_command_runs_once_more(tmp_path: Path) -> None:
     path = run_dir(tmp_path)
     plan = CapturePlan(command=(sys.executable, "-c", PROGRAM, "{run_dir}/workload.json"))
 
-    run_without_nsys(plan, path, "workload.json")
+    run_alone(plan, path, "workload.json")
     assert json.loads((path / "run.json").read_text()) == {
         "schema": "llmperf.run/1",
         "baseline": [
@@ -76,10 +76,10 @@ def test_a_workload_that_fails_alone_leaves_the_trace_as_it_is(tmp_path: Path) -
     path = run_dir(tmp_path)
     plan = CapturePlan(command=(sys.executable, "-c", "raise SystemExit(3)", "{run_dir}/workload.json"))
     with pytest.raises(UsageError, match="ended with 3"):
-        run_without_nsys(plan, path, "workload.json")
+        run_alone(plan, path, "workload.json")
     slow = CapturePlan(command=(sys.executable, "-c", "import time; time.sleep(60)"), timeout_s=0.5)
     with pytest.raises(UsageError, match=r"longer than 0\.5 s"):
-        run_without_nsys(slow, path, "workload.json")
+        run_alone(slow, path, "workload.json")
     assert json.loads((path / "run.json").read_text()) == {"schema": "llmperf.run/1"}
 
 
