@@ -270,7 +270,7 @@ def qwen2_5_vl(f: Fields) -> Architecture:
         hidden=v.dim("intermediate_size"),
         gated=True,
         norm="rms",
-        chunks=[None if index in full else window * window for index in range(depth)],
+        tiles=[None if index in full else window for index in range(depth)],
         role=VISION,
     )
     merger = _qwen_merger(width, v.integer("out_hidden_size", default=_text_width(text)), side * side, 1)
