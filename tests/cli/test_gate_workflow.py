@@ -1,4 +1,4 @@
-"""docs/examples/llmperf-gate.yml, step by step: what it captures and downloads is there, `gh` writes its comment down."""
+"""docs/examples/llmperf-gate.yml, step by step: what it captures and downloads is there, `gh` keeps its comment."""
 
 from __future__ import annotations
 
