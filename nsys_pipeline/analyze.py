@@ -19,6 +19,8 @@ from nsys_pipeline.records import (
     Check,
     CollectiveRow,
     Finding,
+    HostLine,
+    HostRow,
     KernelRow,
     Measured,
     OperatorRow,
@@ -44,7 +46,7 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
-    "views.repeat_summary", "views.operators", "views.findings",
+    "views.repeat_summary", "views.operators", "views.findings", "views.host_functions", "views.host_time",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
@@ -80,6 +82,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         unattributed=_unattributed(trace, budgets.get(None, Budget()), verdicts.get((None, None), _NO_VERDICT)),
         windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
+        host=_host(trace, phases, options.top_kernels),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
@@ -252,6 +255,33 @@ def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unat
     reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
     (sums,) = records(con, "FROM attribute.unattributed_totals")
     return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
+
+
+def _host(trace: Trace, phases: list[Phase], top: int) -> list[HostRow]:
+    """The functions of each phase that ran longest while the GPUs were idle, and of its cold occurrences."""
+    lines: dict[tuple[Any, ...], list[HostLine]] = defaultdict(list)
+    for row in records(
+        trace.connection,
+        "SELECT phase, part, function, file, line, self_samples, self_ns, self_error_ns FROM views.host_time "
+        "WHERE self_ns > 0 ORDER BY self_ns DESC, line",
+    ):
+        of_it = lines[row["phase"], row["part"], row["function"], row["file"]]
+        if len(of_it) < _MOST_LINES:
+            of_it.append(HostLine(row["line"], row["self_samples"], row["self_ns"], row["self_error_ns"]))
+    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
+    rows = records(
+        trace.connection,
+        "FROM views.host_functions WHERE self_ns > 0 "
+        "QUALIFY row_number() OVER (PARTITION BY phase, part = 'cold' ORDER BY self_ns DESC, part, function, file) "
+        "<= ? ORDER BY part = 'cold', self_ns DESC, part, function, file",
+        [max(top, _LEAST_FUNCTIONS)],
+    )
+    found = [HostRow(**row, lines=lines[row["phase"], row["part"], row["function"], row["file"]]) for row in rows]
+    return sorted(found, key=lambda row: (order.get(row.phase, len(order)), row.is_cold))
+
+
+_MOST_LINES = 5
+_LEAST_FUNCTIONS = 10
 
 
 def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchOperatorRow]:

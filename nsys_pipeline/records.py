@@ -387,6 +387,44 @@ class KernelRow:
 
 
 @attrs.frozen
+class HostLine:
+    """A line of a function; see `HostRow`."""
+
+    line: int | None
+    self_samples: int
+    self_ns: int
+    self_error_ns: int
+
+
+@attrs.frozen
+class HostRow:
+    """A function of Python that ran in a phase while the GPUs were idle, by samples of the launching threads' stacks.
+
+    `part`: class of the budget, or 'cold' for all the time of cold occurrences. Times in ns are estimates with their
+    standard errors: `self_ns` in which it ran itself, as it did in `share_ratio` of the samples of the phase and part;
+    `time_ns` in which it was on the stack. `line` is the one that ran most often, `lines` are those that ran most.
+    """
+
+    phase: str | None
+    part: str
+    function: str | None
+    file: str | None
+    line: int | None
+    self_samples: int
+    samples: int
+    share_ratio: float
+    self_ns: int
+    self_error_ns: int
+    time_ns: int
+    time_error_ns: int
+    lines: list[HostLine]
+
+    @property
+    def is_cold(self) -> bool:
+        return self.part == "cold"
+
+
+@attrs.frozen
 class OperatorRow:
     """One operator of the model in marked layers, for one phase and kind of shape, warm-up left out."""
 
@@ -662,6 +700,7 @@ class Report:
     ranks: list[RankRow] = attrs.field(factory=list)
     collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
+    host: list[HostRow] = attrs.field(factory=list)
 
     @property
     def warnings(self) -> list[Finding]:

@@ -192,9 +192,10 @@ def _hand_over(
     *,
     force: bool,
 ) -> Path:
-    """Write every public view of `trace` as one DuckDB file or a folder of Parquet files."""
+    """Write every public view of `trace` as one DuckDB file or a folder of Parquet files; say what is wrong in them."""
     from nsys_pipeline.query.handover import FORMATS, hand_over
     from nsys_pipeline.query.session import Session
+    from nsys_pipeline.query.views import public_views
     from nsys_pipeline.trace import open_trace
 
     if to not in FORMATS:
@@ -203,7 +204,11 @@ def _hand_over(
     with progress() as on_progress:
         opened = open_trace(trace, attrs.evolve(opening, on_progress=on_progress))
         with Session.of(opened, options, close_off=False) as session:
-            return hand_over(session, target, to, force=force)
+            path = hand_over(session, target, to, force=force)
+            found = session.findings("FROM " + ", ".join(module.relation for module in public_views()))
+    for finding in found:
+        print_warning(finding.message, finding.hint)
+    return path
 
 
 def _to_perfetto(trace: Path, output: Path | None, opening: TraceOptions, *, force: bool) -> Path:

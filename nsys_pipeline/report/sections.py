@@ -26,6 +26,7 @@ from nsys_pipeline.report.document import (
     Value,
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
+from nsys_pipeline.report.host import host_section
 from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
@@ -392,6 +393,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     budget_section,
     _worth_doing,
     _phases,
+    host_section,
     training_section,
     ranks_section,
     collectives_section,
