@@ -22,6 +22,7 @@ TEXT, VLM = WORKLOADS = ("text", "vlm")
 _RECORDING = "What nsys records"
 _SERVER = "Servers"
 _RUN = "The run"
+NSYS, TORCH = BACKENDS = ("nsys", "torch")
 
 
 @attrs.frozen(kw_only=True)
@@ -120,6 +121,9 @@ class CaptureOptions:
             rich_help_panel=_RECORDING,
         ),
     ] = False
+    backend: Annotated[
+        str, typer.Option("--backend", help="nsys, or torch: torch.profiler.", rich_help_panel=_RECORDING)
+    ] = NSYS
     rank_reports: Annotated[
         bool,
         typer.Option("--rank-reports", help="One report for each rank of torchrun.", rich_help_panel=_RECORDING),
@@ -228,6 +232,7 @@ def check(options: CaptureOptions, ctx: typer.Context) -> None:
         raise UsageError("`--auto` is for `-- COMMAND`", hint="the built-in workload marks its own passes: drop it")
     if has_model and "--profile" in typed:
         raise UsageError("`--profile` is for a server's `-- COMMAND`", hint="drop it, or give the server's command")
+    _check_backend(options, typed)
     same = [name for name in typed if name in ("--batch", "--prompt-tokens")]
     if "--shape" in typed and same:
         raise UsageError(f"`--shape` and {_listed(same)} say the same thing", hint="use one of them")
@@ -258,6 +263,27 @@ def _check_workload(options: CaptureOptions, typed: dict[str, str | None]) -> No
 
 
 _NOT_OF_IMAGES = ("--shape", "--compile", "--cuda-graphs", "--sample", "--nproc", "--parallel")
+
+
+def _check_backend(options: CaptureOptions, typed: dict[str, str | None]) -> None:
+    """Raise UsageError for what torch.profiler does not record, or options of nsys beside it."""
+    if options.backend not in BACKENDS:
+        raise UsageError(f"`--backend {options.backend}` is not one of {', '.join(BACKENDS)}")
+    if options.backend != TORCH:
+        return
+    if options.model is None:
+        raise UsageError(
+            "`--backend torch` records the built-in workload",
+            hint="name a model with `--model`; of a program of yours, analyze the file that torch.profiler writes",
+        )
+    of_nsys = [
+        name for name, panel in typed.items()
+        if (panel == _RECORDING and name != "--backend") or name in ("--nsys", "--preflight")
+    ]  # fmt: skip
+    if of_nsys:
+        raise UsageError(
+            f"{_listed(of_nsys)} {'is' if len(of_nsys) == 1 else 'are'} for nsys", hint="drop it, or `--backend torch`"
+        )
 
 
 def _check_recovery(typed: dict[str, str | None], *, has_command: bool) -> None:
