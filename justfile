@@ -6,6 +6,11 @@ default:
 test *ARGS:
     python -m pytest -m "not e2e and not gpu" -n auto {{ARGS}}
 
+# what tests compare with an independent answer on random input, on a thousand instead of a few (an hour)
+examples *ARGS:
+    LLMPERF_EXAMPLES=many python -m pytest -n auto tests/sql/test_causes.py tests/unit/budget tests/unit/infer \
+        tests/unit/model/test_random_configs.py tests/unit/test_reference.py tests/unit/trace {{ARGS}}
+
 # tests that run a real nsys on the CPU (scripts/install_nsys.sh brings one)
 e2e *ARGS:
     python -m pytest -m e2e {{ARGS}}
@@ -50,9 +55,21 @@ golden-recipes:
 docs *ARGS:
     python scripts/generate_references.py {{ARGS}}
 
-# run the commands of the how-tos and store their outputs
+# run the commands of the tutorial and the how-tos and store their outputs
 howto:
-    python scripts/shown_commands.py --write docs/howto/*.md
+    python scripts/shown_commands.py --write docs/tutorial.md docs/howto/*.md
+
+# the documents as a site in build/site (needs the extra `docs`); a broken link or anchor fails
+site:
+    NO_MKDOCS_2_WARNING=1 mkdocs build --strict
+
+# a release in a clean checkout: changelog, version, build, a try of the wheel in a new environment, commit and tag
+release VERSION:
+    python scripts/release.py {{VERSION}}
+
+# how much of the package the quick tests run, and which lines they do not
+coverage *ARGS:
+    python -m pytest -n auto --cov=nsys_pipeline --cov-report=term-missing:skip-covered {{ARGS}}
 
 # take the screenshots of README again (needs chromium and the extra `browser`)
 screenshots:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,10 +16,13 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.costs import product_dtypes
 from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
+    BaselineRow,
     Budget,
     Check,
     CollectiveRow,
     Finding,
+    HostLine,
+    HostRow,
     KernelRow,
     Measured,
     OperatorRow,
@@ -30,6 +34,7 @@ from nsys_pipeline.records import (
     ShapeRow,
     StageRow,
     Step,
+    TorchOperatorRow,
     TraceInfo,
     TrainingSummary,
     Unattributed,
@@ -43,7 +48,7 @@ if TYPE_CHECKING:
 # What the report reads.
 TARGETS = (
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
-    "views.repeat_summary", "views.findings",
+    "views.repeat_summary", "views.operators", "views.findings", "views.host_functions", "views.host_time",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
@@ -79,10 +84,13 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         unattributed=_unattributed(trace, budgets.get(None, Budget()), verdicts.get((None, None), _NO_VERDICT)),
         windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
+        host=_host(trace, phases, options.top_kernels),
+        baseline=_baseline(trace),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
         operators=[OperatorRow(**row) for row in operators],
+        torch_operators=_torch_operators(trace, phases, options.top_kernels),
         stages=[StageRow(**row) for row in records(con, _STAGES)],
         repeats=[RepeatRow(**row) for row in records(con, _REPEATS)],
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
@@ -250,6 +258,63 @@ def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unat
     reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
     (sums,) = records(con, "FROM attribute.unattributed_totals")
     return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
+
+
+def _baseline(trace: Trace) -> list[BaselineRow]:
+    """What run.json beside the trace says of the same run without nsys; nothing where it does not, or is damaged."""
+    folder = trace.path if trace.path.is_dir() else trace.path.parent
+    recorded_ns = scalar(trace.connection, "SELECT duration_ns FROM load.session")
+    found = []
+    try:
+        for row in json.loads((folder / "run.json").read_text(encoding="utf-8")).get("baseline") or []:
+            phase, shape = (None if row[name] is None else str(row[name]) for name in ("phase", "shape"))
+            traced_ns = recorded_ns if row["traced_s"] is None else round(float(row["traced_s"]) * 1e9)
+            untraced_ns = round(float(row["untraced_s"]) * 1e9)
+            if traced_ns and untraced_ns > 0:
+                found.append(BaselineRow(phase, shape, traced_ns, untraced_ns, traced_ns / untraced_ns - 1))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError):
+        return []
+    return found
+
+
+def _host(trace: Trace, phases: list[Phase], top: int) -> list[HostRow]:
+    """The functions of each phase that ran longest while the GPUs were idle, and of its cold occurrences."""
+    lines: dict[tuple[Any, ...], list[HostLine]] = defaultdict(list)
+    for row in records(
+        trace.connection,
+        "SELECT phase, part, function, file, line, self_samples, self_ns, self_error_ns FROM views.host_time "
+        "WHERE self_ns > 0 ORDER BY self_ns DESC, line",
+    ):
+        of_it = lines[row["phase"], row["part"], row["function"], row["file"]]
+        if len(of_it) < _MOST_LINES:
+            of_it.append(HostLine(row["line"], row["self_samples"], row["self_ns"], row["self_error_ns"]))
+    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
+    rows = records(
+        trace.connection,
+        "FROM views.host_functions WHERE self_ns > 0 "
+        "QUALIFY row_number() OVER (PARTITION BY phase, part = 'cold' ORDER BY self_ns DESC, part, function, file) "
+        "<= ? ORDER BY part = 'cold', self_ns DESC, part, function, file",
+        [max(top, _LEAST_FUNCTIONS)],
+    )
+    found = [HostRow(**row, lines=lines[row["phase"], row["part"], row["function"], row["file"]]) for row in rows]
+    return sorted(found, key=lambda row: (order.get(row.phase, len(order)), row.is_cold))
+
+
+_MOST_LINES = 5
+_LEAST_FUNCTIONS = 10
+
+
+def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchOperatorRow]:
+    """The operators of each phase with most GPU time of their own, or host time where they have none."""
+    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
+    rows = records(
+        trace.connection,
+        "FROM views.operators QUALIFY row_number() OVER "
+        "(PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes) <= ? "
+        "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
+        [top],
+    )
+    return sorted((TorchOperatorRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:

@@ -35,6 +35,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -65,7 +66,10 @@ MESSAGE = "llmperf: "
 """How a line begins that the markers write on a program's stderr; `llmperf capture` shows such lines as warnings."""
 
 BACKEND_VARIABLE = "LLMPERF_MARKERS"
-"""Environment variable that picks how ranges reach the profiler: injection (default), nvtx, torch or off."""
+"""Environment variable that picks how ranges reach the profiler: injection (default), nvtx, torch, profiler or off."""
+
+TORCH_TRACE_VARIABLE = "LLMPERF_TORCH_TRACE"
+"""Environment variable that names the file that the built-in workload has torch.profiler write."""
 
 
 def encode_step(step: Step) -> str:
@@ -211,8 +215,10 @@ def profiled() -> bool:
 
 
 def backend_name() -> str | None:
-    """Return how ranges reach the profiler: injection, nvtx or torch; None when they do not."""
-    names: dict[type, str] = {InjectedDomain: "injection", _NvtxPackage: "nvtx", _TorchNvtx: "torch"}
+    """Return how ranges reach the profiler: injection, nvtx, torch or profiler; None when they do not."""
+    names: dict[type, str] = {
+        InjectedDomain: "injection", _NvtxPackage: "nvtx", _TorchNvtx: "torch", _TorchProfiler: "profiler"
+    }  # fmt: skip
     return names.get(type(_backend()))
 
 
@@ -249,8 +255,12 @@ def choose_backend(name: str = "") -> Backend | None:
 
     ``injection`` talks to the profiler directly and needs no package. ``nvtx`` uses the package of that name (from
     0.2.12 on Nsight Systems 2024.2 drops its ranges), ``torch`` uses ``torch.cuda.nvtx``, which knows no domains:
-    the same texts then stand in the default domain.
+    the same texts then stand in the default domain. ``profiler``, which must be named, is torch.profiler.
     """
+    if name == "profiler":
+        with contextlib.suppress(ImportError):
+            return _TorchProfiler()
+        return None
     if name == "off" or not any(os.environ.get(variable) for variable in _PROFILER_VARIABLES):
         return None
     makers = {"injection": _from_injection, "nvtx": _from_nvtx, "torch": _from_torch}
@@ -345,3 +355,38 @@ class _TorchNvtx:
 
     def mark(self, text: str) -> None:
         self._nvtx.mark(text)
+
+
+class _TorchProfiler:
+    """Annotations of torch.profiler; a mark is one without length."""
+
+    def __init__(self) -> None:
+        from urllib.parse import quote
+
+        from torch.profiler import record_function
+
+        self._record, self._quote = record_function, quote
+        self._open = threading.local()
+
+    def _annotation(self, text: str) -> AbstractContextManager[Any]:
+        # All of ASCII that is printed, but for quotes, backslashes and the percent sign.
+        annotation: AbstractContextManager[Any] = self._record(TORCH_PREFIX + self._quote(text, safe=_SAFE_IN_NAMES))
+        return annotation
+
+    def push(self, name: str) -> None:
+        annotation = self._annotation(name)
+        annotation.__enter__()
+        if not hasattr(self._open, "stack"):
+            self._open.stack = []
+        self._open.stack.append(annotation)
+
+    def pop(self) -> None:
+        if getattr(self._open, "stack", None):
+            self._open.stack.pop().__exit__(None, None, None)
+
+    def mark(self, text: str) -> None:
+        with self._annotation(text):
+            pass
+
+
+_SAFE_IN_NAMES = " !#$&'()*+,/:;<=>?@[]^`{|}"

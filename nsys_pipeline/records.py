@@ -387,6 +387,55 @@ class KernelRow:
 
 
 @attrs.frozen
+class BaselineRow:
+    """Mean time of a phase of one shape, traced and without a profiler; None for all that was recorded."""
+
+    phase: str | None
+    shape: str | None
+    traced_ns: int
+    untraced_ns: int
+    slower_ratio: float
+
+
+@attrs.frozen
+class HostLine:
+    """A line of a function; see `HostRow`."""
+
+    line: int | None
+    self_samples: int
+    self_ns: int
+    self_error_ns: int
+
+
+@attrs.frozen
+class HostRow:
+    """A function of Python that ran in a phase while the GPUs were idle, by samples of the launching threads' stacks.
+
+    `part`: class of the budget, or 'cold' for all the time of cold occurrences. Times in ns are estimates with their
+    standard errors: `self_ns` in which it ran itself, as it did in `share_ratio` of the samples of the phase and part;
+    `time_ns` in which it was on the stack. `line` is the one that ran most often, `lines` are those that ran most.
+    """
+
+    phase: str | None
+    part: str
+    function: str | None
+    file: str | None
+    line: int | None
+    self_samples: int
+    samples: int
+    share_ratio: float
+    self_ns: int
+    self_error_ns: int
+    time_ns: int
+    time_error_ns: int
+    lines: list[HostLine]
+
+    @property
+    def is_cold(self) -> bool:
+        return self.part == "cold"
+
+
+@attrs.frozen
 class OperatorRow:
     """One operator of the model in marked layers, for one phase and kind of shape, warm-up left out."""
 
@@ -401,6 +450,30 @@ class OperatorRow:
     flops_per_s: float | None
     bytes_per_s: float | None
     flops_per_byte: float | None
+    sol_ns: float | None
+    roofline_ratio: float | None
+
+
+@attrs.frozen
+class TorchOperatorRow:
+    """Calls of one operator of torch with inputs of the same shapes in a phase, warm-up left out. Times in ns.
+
+    `gpu_self_ns` is what no operator inside launched: it adds up over rows. `phase` is None outside every phase,
+    `shapes` where they were not recorded; FLOPs are None where shapes do not say them.
+    """
+
+    phase: str | None
+    operator: str
+    shapes: str | None
+    calls: int
+    host_time_ns: int
+    host_self_ns: int
+    gpu_time_ns: int
+    gpu_self_ns: int
+    gpu_self_ratio: float | None
+    flops: int | None
+    flops_per_s: float | None
+    bytes: int | None
     sol_ns: float | None
     roofline_ratio: float | None
 
@@ -631,12 +704,15 @@ class Report:
     model: dict[str, object] | None = None
     requests: list[dict[str, object]] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
+    torch_operators: list[TorchOperatorRow] = attrs.field(factory=list)
     stages: list[StageRow] = attrs.field(factory=list)
     repeats: list[RepeatRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
     ranks: list[RankRow] = attrs.field(factory=list)
     collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
+    host: list[HostRow] = attrs.field(factory=list)
+    baseline: list[BaselineRow] = attrs.field(factory=list)
 
     @property
     def warnings(self) -> list[Finding]:

@@ -15,18 +15,22 @@ from nsys_pipeline.nsys.install import Nsys
 _END = "END_OF_FILE"
 
 
-def command_lines(nsys: Nsys, plan: CapturePlan, directory: Path, files: Mapping[str, Any] | None = None) -> list[str]:
+def command_lines(
+    nsys: Nsys | None, plan: CapturePlan, directory: Path, files: Mapping[str, Any] | None = None
+) -> list[str]:
     """Return what `capture` would run into `directory`, as lines that a POSIX shell runs to the same effect.
 
-    They make the directory and `files`, and start nsys, or the launcher of ranks, with the environment that is added to
-    the shell's own. Raises UsageError for a launcher of ranks whose Python nobody knows.
+    They make the directory and `files`, and start nsys, the command itself if torch.profiler records (`nsys` is None),
+    or the launcher of ranks, with the environment that is added to the shell's own. Raises UsageError for a launcher
+    of ranks whose Python nobody knows.
     """
     plan = plan.filled_in(directory)
     lines = [f"mkdir -p -- {shlex.quote(str(directory))}"]
     for name, content in (files or {}).items():
         lines += _file(directory / name, json_text(content))
-    argv = nsys_argv(nsys, plan, directory / REPORT_STEM)
-    if plan.rank_reports:
+    # Without nsys, torch.profiler records, which the environment tells the command.
+    argv = list(plan.command) if nsys is None else nsys_argv(nsys, plan, directory / REPORT_STEM)
+    if plan.rank_reports and nsys is not None:
         plan, of_a_rank = around_ranks(plan, nsys, directory)
         argv = list(plan.command)
         wrapper = directory / RANK_PYTHON

@@ -52,7 +52,7 @@ class CaptureResult:
     traces: tuple[Path, ...]
     exit_status: int
     stopped: str | None
-    nsys: Nsys
+    nsys: Nsys | None
     wall_s: float
     counts: dict[str, int]
     phases: dict[str, int]
@@ -98,7 +98,7 @@ def capture(
     directory = RunDirectory.create(output, plan.name, exact=exact_output, force=force)
     plan = plan.filled_in(directory.path)
     argv = nsys_argv(nsys, plan, directory.staging / REPORT_STEM)
-    record = _record(plan, nsys, argv)
+    record = run_record(plan, nsys, argv)
     try:
         for name, content in (files or {}).items():
             directory.write_json(name, content)
@@ -112,7 +112,7 @@ def capture(
         directory.stage_json(RUN_NAME, without_secrets(plan, record))
         while True:
             outcome = run_session(argv, plan, directory.staging / LOG_NAME, observer, server)
-            record |= _ended(outcome)
+            record |= ended(outcome)
             publish_logs(directory)
             attempts -= 1
             try:
@@ -123,7 +123,7 @@ def capture(
                     raise
                 _forget_attempt(directory)
                 observer.stage("nsys failed by chance: capturing once more")
-        record |= {"exit_status": _exit_status(plan, outcome), "reports": [described(path) for path in reports]}
+        record |= {"exit_status": exit_status_of(plan, outcome), "reports": [described(path) for path in reports]}
         observer.stage("exporting the trace")
         result = _with_lost_ranks(export_reports(plan, nsys, outcome, reports, directory), lost)
         record |= {
@@ -179,7 +179,8 @@ def _interrupted_export(directory: RunDirectory, record: dict[str, Any]) -> Inte
     return Interrupted(message, hint=f"`llmperf analyze {reports[0]}` exports it" if reports else None)
 
 
-def _ended(outcome: Outcome) -> dict[str, Any]:
+def ended(outcome: Outcome) -> dict[str, Any]:
+    """What run.json says about how the target ended."""
     facts = {
         "wall_s": round(outcome.wall_s, 3),
         "nsys_exit_code": outcome.returncode,
@@ -234,14 +235,14 @@ def export_reports(
         (directory.staging / f"{report.stem}.qdstrm").unlink(missing_ok=True)
     if plan.auto:
         findings += said_by_markers(directory.path / LOG_NAME)
-    findings += _how_it_ended(plan, outcome, directory)
+    findings += how_it_ended(plan, outcome, directory)
     if not plan.keep_environment:
         findings += secrets_left(plan, nsys, directory, reports)
     return CaptureResult(
         run_dir=directory.path,
         reports=tuple(reports),
         traces=tuple(traces),
-        exit_status=_exit_status(plan, outcome),
+        exit_status=exit_status_of(plan, outcome),
         stopped=outcome.stopped,
         nsys=nsys,
         wall_s=outcome.wall_s,
@@ -251,7 +252,7 @@ def export_reports(
     )
 
 
-def _exit_status(plan: CapturePlan, outcome: Outcome) -> int:
+def exit_status_of(plan: CapturePlan, outcome: Outcome) -> int:
     """Return the target's own, as a shell shows it; 0 where the target was ended because the recording was over."""
     if outcome.stopped == "load":
         return outcome.load_status or 0
@@ -269,9 +270,10 @@ def _with_lost_ranks(result: CaptureResult, lost: list[Finding]) -> CaptureResul
     return attrs.evolve(result, findings=(*result.findings, *lost), exit_status=status)
 
 
-def _how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) -> list[Finding]:
+def how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) -> list[Finding]:
+    """What is to be said about a target that did not end by itself and well."""
     found = []
-    status = _exit_status(plan, outcome)
+    status = exit_status_of(plan, outcome)
     if outcome.stopped == "timeout":
         said = f"the workload was stopped after {plan.timeout_s:g} s"
         found.append(Finding("timeout", "warning", said, f"its output is in `{directory.path / LOG_NAME}`"))
@@ -313,8 +315,11 @@ def publish_logs(directory: RunDirectory) -> None:
             directory.publish(name)
 
 
-def _record(plan: CapturePlan, nsys: Nsys, argv: list[str]) -> dict[str, Any]:
-    """Say what run.json holds before the target has run. Names of variables only, never their values."""
+def run_record(plan: CapturePlan, nsys: Nsys | None, argv: list[str]) -> dict[str, Any]:
+    """Say what run.json holds before the target has run. Names of variables only, never their values.
+
+    `argv` is nsys' command, none where torch.profiler records.
+    """
     settings = attrs.asdict(plan)
     metadata, environment = settings.pop("metadata"), settings.pop("environment")
     return {
@@ -322,7 +327,8 @@ def _record(plan: CapturePlan, nsys: Nsys, argv: list[str]) -> dict[str, Any]:
         "name": plan.name,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "llmperf_version": __version__,
-        "nsys_version": nsys.version_text,
+        "backend": "torch" if nsys is None else "nsys",
+        "nsys_version": None if nsys is None else nsys.version_text,
         "nsys_argv": argv,
         "plan": settings | {"environment_names": sorted(environment)},
         **metadata,

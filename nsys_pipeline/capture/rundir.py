@@ -23,6 +23,8 @@ REPORT_STEM = "trace"
 REPORT_NAME = f"{REPORT_STEM}.nsys-rep"
 REPORT_PATTERN = f"{REPORT_STEM}*.nsys-rep"
 TRACE_NAME = f"{REPORT_STEM}.sqlite"
+TORCH_TRACE_NAME = f"{REPORT_STEM}.json.gz"
+TORCH_TRACE_PATTERN = f"{REPORT_STEM}*.json.gz"
 LOG_NAME = "workload.log"
 RUN_NAME = "run.json"
 STAGING_NAME = ".partial"
@@ -206,7 +208,7 @@ def _check_encoding(path: Path) -> None:
 
 
 def _check_unused(path: Path, *, force: bool) -> None:
-    if any(path.glob(REPORT_PATTERN)) and not force:
+    if (any(path.glob(REPORT_PATTERN)) or any(path.glob(TORCH_TRACE_PATTERN))) and not force:
         raise UsageError(f"`{path}` holds a run already", hint="give another directory, or `--force` to replace it")
 
 

@@ -89,15 +89,21 @@ class Outcome:
 
 
 def run_session(
-    argv: list[str], plan: CapturePlan, log: Path, observer: Observer, driver: Driver | None = None
+    argv: list[str],
+    plan: CapturePlan,
+    log: Path,
+    observer: Observer,
+    driver: Driver | None = None,
+    *,
+    under: str = "nsys",
 ) -> Outcome:
-    """Run `argv`, an nsys command, and return how it ended; the target's output goes to `log`.
+    """Run `argv`, an nsys command or the target itself, and return how it ended; the target's output goes to `log`.
 
     Ctrl-C, SIGTERM, SIGHUP, `plan.timeout_s` and the end of `driver` stop the target so that nsys can still write its
     report. Raises NsysError when nsys cannot be started.
     """
     environment = dict(os.environ) | dict(plan.whole_environment)
-    observer.stage("running the workload under nsys")
+    observer.stage(f"running the workload under {under}")
     started = time.monotonic()
     # From the start, and until nsys and its importer are done, a signal is a request and no exception.
     with _stop_requests() as requests:

@@ -82,7 +82,11 @@ def analyze(
     ] = False,
     top: Annotated[
         int | None,
-        typer.Option(min=0, help="Kernels to show for each phase [5; on a page 100].", rich_help_panel=_OUTPUT),
+        typer.Option(
+            min=0,
+            help="Kernels, and operators of torch, to show for each phase [5; on a page 100].",
+            rich_help_panel=_OUTPUT,
+        ),
     ] = None,
     verify: Annotated[
         bool,

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from nsys_pipeline.cli.capture_options import CaptureOptions, check
+from nsys_pipeline.cli.capture_options import TORCH, CaptureOptions, check
 from nsys_pipeline.cli.common import takes
-from nsys_pipeline.errors import LlmperfError, UsageError
+from nsys_pipeline.errors import LlmperfError, NsysError, UsageError
 from nsys_pipeline.text import printable
 
 if TYPE_CHECKING:
@@ -35,47 +35,95 @@ def capture(ctx: typer.Context, options: CaptureOptions) -> None:
         _finish(_recovered(options.recover, options), options)
         return
     from nsys_pipeline.cli.capture_plan import planned
-    from nsys_pipeline.nsys import find_nsys
 
     job = planned(options)
-    nsys = find_nsys(options.nsys)
+    nsys = None if options.backend == TORCH else _found_nsys(options)
     if options.dry_run:
         _print_commands(job, nsys, options)
         return
     _finish(_made(job, nsys, options), options, is_auto=job.plan.auto)
 
 
-def _print_commands(job: CaptureJob, nsys: Nsys, options: CaptureOptions) -> None:
+def _found_nsys(options: CaptureOptions) -> Nsys:
+    """The nsys to use. Raises NsysError, which names the other way where there is one."""
+    from nsys_pipeline.nsys import find_nsys
+
+    try:
+        return find_nsys(options.nsys)
+    except NsysError as error:
+        if options.model is None:
+            raise
+        hint = "or record with torch.profiler: `--backend torch`"
+        raise NsysError(error.message, hint=f"{error.hint}; {hint}" if error.hint else hint) from error
+
+
+def _print_commands(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions) -> None:
     from nsys_pipeline.capture import command_lines, run_path
 
     directory = run_path(options.output or RUNS, job.plan.name, exact=options.output is not None)
     sys.stdout.writelines(f"{line}\n" for line in command_lines(nsys, job.plan, directory, job.files))
 
 
-def _made(job: CaptureJob, nsys: Nsys, options: CaptureOptions) -> CaptureResult:
+def _made(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions) -> CaptureResult:
     """Run what was planned, and leave a run directory."""
-    from nsys_pipeline.capture import capture as run_capture
     from nsys_pipeline.capture.session import terminations_as_interrupts
-    from nsys_pipeline.cli.capture_plan import RESULT_NAME
 
     if job.is_built_in:
         _need_workload_packages()
-    elif options.preflight:
+    elif options.preflight and nsys is not None:
         _warn_of_lost_ranges(nsys, job.plan)
     _name_unfinished(options.output.parent if options.output else RUNS)
     with terminations_as_interrupts(), _Progress() as progress:
-        return run_capture(
+        result = _recorded(job, nsys, options, progress)
+        if not result.exit_status:
+            _add_baseline(job, result.run_dir, options, progress)
+        return result
+
+
+def _recorded(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions, progress: _Progress) -> CaptureResult:
+    from nsys_pipeline.capture import capture as run_capture
+    from nsys_pipeline.capture import capture_with_torch
+    from nsys_pipeline.cli.capture_plan import RESULT_NAME
+
+    if nsys is None:
+        return capture_with_torch(
             job.plan,
-            nsys=nsys,
             output=options.output or RUNS,
             exact_output=options.output is not None,
             force=options.force,
             files=dict(job.files),
-            results=[RESULT_NAME] if job.is_built_in else [],
-            server=job.driver,
-            attempts=3 if job.is_built_in else 1,
+            results=[RESULT_NAME],
             observer=progress,
         )
+    return run_capture(
+        job.plan,
+        nsys=nsys,
+        output=options.output or RUNS,
+        exact_output=options.output is not None,
+        force=options.force,
+        files=dict(job.files),
+        results=[RESULT_NAME] if job.is_built_in else [],
+        server=job.driver,
+        attempts=3 if job.is_built_in else 1,
+        observer=progress,
+    )
+
+
+def _add_baseline(job: CaptureJob, run_dir: Path, options: CaptureOptions, progress: _Progress) -> None:
+    """Put into run.json what the run takes without a profiler, if it was asked for."""
+    from nsys_pipeline.capture.baseline import add_seconds, run_alone
+    from nsys_pipeline.cli.capture_plan import RESULT_NAME
+    from nsys_pipeline.cli.messages import print_warning
+
+    if options.baseline_seconds is not None:
+        add_seconds(run_dir, options.baseline_seconds)
+    elif options.baseline:
+        progress.stage("running the workload without a profiler")
+        try:
+            run_alone(job.plan, run_dir, RESULT_NAME)
+        except LlmperfError as error:
+            # The trace is there all the same.
+            print_warning(error.message, error.hint)
 
 
 def _recovered(run_dir: Path, options: CaptureOptions) -> CaptureResult:

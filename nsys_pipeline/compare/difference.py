@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from statistics import fmean
 from typing import Any
 
 import attrs
 
-from nsys_pipeline.compare.significance import Comparison, compare
+from nsys_pipeline.compare.significance import LONG, Comparison, compare, judged
 from nsys_pipeline.errors import UsageError
 
 SCHEMA = "llmperf.diff/1"
@@ -17,7 +19,10 @@ OTHER = "(no shape)"
 
 @attrs.frozen
 class Occurrence:
-    """One occurrence of a phase, outside warm-up. Times in ns; `families`, `kernels`, `budget` are sums by name."""
+    """One occurrence of a phase, outside warm-up. Times in ns; `families`, `kernels`, `budget` are sums by name.
+
+    `cached` tokens are not part of `shape`: steps of one request compare. `lane` is the process that ran it.
+    """
 
     phase: str
     shape: str | None
@@ -27,6 +32,8 @@ class Occurrence:
     families: Mapping[str, int]
     kernels: Mapping[str, int]
     budget: Mapping[str, int] = attrs.field(factory=dict)
+    cached: int | None = None
+    lane: int = 0
 
 
 @attrs.frozen
@@ -98,10 +105,13 @@ def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
             f"`{base.name}` and `{new.name}` do not compare: {'; '.join(reasons)}",
             hint="--force-compare compares them all the same",
         )
-    before, after = _groups(base), _groups(new)
+    by_shape = bool(_common_shapes(base, new))
+    before, after = _groups(base, by_shape=by_shape), _groups(new, by_shape=by_shape)
     one_sided = [f"{_label(key)} is only in `{base.name}`" for key in before if key not in after]
     one_sided += [f"{_label(key)} is only in `{new.name}`" for key in after if key not in before]
     changes = [change for key in before if key in after for change in _changes(key, before[key], after[key])]
+    together = judged(change.comparison for change in changes)
+    changes = [attrs.evolve(change, comparison=one) for change, one in zip(changes, together, strict=True)]
     changes.sort(key=lambda change: (-abs(change.delta_ns), change.phase, change.kind, change.name))
     return Difference(
         base,
@@ -122,10 +132,14 @@ def _obstacles(base: Run, new: Run) -> list[str]:
     ):
         if one != other and one is not None and other is not None:
             reasons.append(f"{what} {one} against {other}")
-    common = {(one.phase, one.shape) for one in base.occurrences} & {(one.phase, one.shape) for one in new.occurrences}
-    if not common:
+    if not _common_shapes(base, new):
         reasons.append("no phase has a shape that is in both")
     return reasons
+
+
+def _common_shapes(base: Run, new: Run) -> set[tuple[str, str | None]]:
+    one, other = ({(each.phase, each.shape) for each in run.occurrences} for run in (base, new))
+    return one & other
 
 
 def _label(key: tuple[str, str]) -> str:
@@ -133,22 +147,63 @@ def _label(key: tuple[str, str]) -> str:
     return phase if shape == OTHER else f"{phase} {shape}"
 
 
-def _groups(run: Run) -> dict[tuple[str, str], list[Occurrence]]:
+def _groups(run: Run, *, by_shape: bool) -> dict[tuple[str, str], list[Occurrence]]:
     groups: dict[tuple[str, str], list[Occurrence]] = defaultdict(list)
     for occurrence in run.occurrences:
-        groups[occurrence.phase, occurrence.shape or OTHER].append(occurrence)
+        groups[occurrence.phase, (occurrence.shape if by_shape else None) or OTHER].append(occurrence)
     return dict(groups)
 
 
 def _changes(key: tuple[str, str], base: Sequence[Occurrence], new: Sequence[Occurrence]) -> Iterable[Change]:
     phase, shape = key
-    yield Change(phase, shape, "time", "wall", compare([one.wall_ns for one in base], [one.wall_ns for one in new]))
-    yield Change(phase, shape, "time", "GPU busy", compare([one.busy_ns for one in base], [one.busy_ns for one in new]))
+    sides = _Side.of(base), _Side.of(new)
+    paired = sides[0].steps_match(sides[1])
+
+    def change(kind: str, name: str, value: Callable[[Occurrence], float]) -> Change:
+        found = compare(*(side.series(value) for side in sides), paired=paired)
+        return Change(phase, shape, kind, name, attrs.evolve(found, base_count=len(base), new_count=len(new)))
+
+    yield change("time", "wall", lambda one: one.wall_ns)
+    yield change("time", "GPU busy", lambda one: one.busy_ns)
     if all(one.tokens for one in (*base, *new)):
-        per_token = [[one.wall_ns / (one.tokens or 1) for one in side] for side in (base, new)]
-        yield Change(phase, shape, "time", "wall per token", compare(*per_token))
+        yield change("time", "wall per token", lambda one: one.wall_ns / (one.tokens or 1))
     for kind, field in (("budget", "budget"), ("family", "families"), ("kernel", "kernels")):
         names = dict.fromkeys(name for one in (*base, *new) for name in getattr(one, field))
         for name in names:
-            sides = [[float(getattr(one, field).get(name, 0)) for one in side] for side in (base, new)]
-            yield Change(phase, shape, kind, name, compare(*sides))
+            yield change(kind, name, partial(_part, field, name))
+
+
+def _part(field: str, name: str, one: Occurrence) -> int:
+    parts: Mapping[str, int] = getattr(one, field)
+    return parts.get(name, 0)
+
+
+@attrs.frozen
+class _Side:
+    """Occurrences of one phase and shape in the order of time: `steps[k]` has what the lanes did as their k-th.
+
+    Ranks of a job take each step together, and wait for each other: eight ranks are no eight measurements. If all lanes
+    have equally many occurrences, the k-th ones are one measurement, their mean.
+    """
+
+    steps: tuple[tuple[Occurrence, ...], ...]
+
+    @classmethod
+    def of(cls, occurrences: Sequence[Occurrence]) -> _Side:
+        lanes: dict[int, list[Occurrence]] = defaultdict(list)
+        for one in occurrences:
+            lanes[one.lane].append(one)
+        if len({len(lane) for lane in lanes.values()}) == 1:
+            return cls(tuple(zip(*lanes.values(), strict=True)))
+        return cls(tuple((one,) for lane in lanes.values() for one in lane))
+
+    def series(self, value: Callable[[Occurrence], float]) -> list[float]:
+        return [fmean(map(value, step)) for step in self.steps]
+
+    def steps_match(self, other: _Side) -> bool:
+        """Whether step k of both does the same work, and other work than its neighbours: then they compare as pairs.
+
+        A context that grows is then no noise. Short series have too few pairs to gain from it.
+        """
+        cached, theirs = ([step[0].cached for step in side.steps] for side in (self, other))
+        return len(cached) >= LONG and cached == theirs and (cached[0] is None or len(set(cached)) > 1)

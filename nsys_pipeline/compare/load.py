@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 _OCCURRENCES = """
     SELECT occurrence_id, phase, regexp_replace(shape, ' @.*', '') AS shape, wall_ns,
-        coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens
-    FROM phases WHERE is_measured ORDER BY occurrence_id
+        coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens, cached_tokens AS cached,
+        dense_rank() OVER (ORDER BY process_id, thread_id) AS lane
+    FROM phases WHERE is_measured ORDER BY start_ns, occurrence_id
 """
 _BUDGET = "SELECT occurrence_id, class, time_ns FROM occurrence_budget"
 _KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup AND NOT is_cold"
@@ -24,27 +25,6 @@ _KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels 
 
 def run_of(path: Path, session: Session, report: Report) -> Run:
     """The run of the trace at `path`, open in `session`, whose analysis is `report`."""
-    families: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    kernels: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in _rows(session, _KERNELS):
-        families[row["occurrence_id"]][row["family"]] += row["time_ns"]
-        kernels[row["occurrence_id"]][row["name"] or "?"] += row["time_ns"]
-    budgets: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in _rows(session, _BUDGET):
-        budgets[row["occurrence_id"]][row["class"]] += row["time_ns"]
-    occurrences = tuple(
-        Occurrence(
-            phase=row["phase"],
-            shape=row["shape"],
-            wall_ns=row["wall_ns"],
-            busy_ns=row["busy_ns"],
-            tokens=row["tokens"],
-            families=dict(families[row["occurrence_id"]]),
-            kernels=dict(kernels[row["occurrence_id"]]),
-            budget=dict(budgets[row["occurrence_id"]]),
-        )
-        for row in _rows(session, _OCCURRENCES)
-    )
     model = report.model or {}
     return Run(
         name=str(path),
@@ -53,8 +33,35 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
         ),
         model=None if not model else f"{model.get('name')} of {model.get('params'):,} parameters",
         dtype=str(model["dtype"]) if model.get("dtype") else None,
-        occurrences=occurrences,
+        occurrences=occurrences_of(session),
         findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),
+    )
+
+
+def occurrences_of(session: Session) -> tuple[Occurrence, ...]:
+    """Occurrences of phases that count, in the order of time."""
+    families: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    kernels: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in _rows(session, _KERNELS):
+        families[row["occurrence_id"]][row["family"]] += row["time_ns"]
+        kernels[row["occurrence_id"]][row["name"] or "?"] += row["time_ns"]
+    budgets: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in _rows(session, _BUDGET):
+        budgets[row["occurrence_id"]][row["class"]] += row["time_ns"]
+    return tuple(
+        Occurrence(
+            phase=row["phase"],
+            shape=row["shape"],
+            wall_ns=row["wall_ns"],
+            busy_ns=row["busy_ns"],
+            tokens=row["tokens"],
+            cached=row["cached"],
+            lane=row["lane"],
+            families=dict(families[row["occurrence_id"]]),
+            kernels=dict(kernels[row["occurrence_id"]]),
+            budget=dict(budgets[row["occurrence_id"]]),
+        )
+        for row in _rows(session, _OCCURRENCES)
     )
 
 

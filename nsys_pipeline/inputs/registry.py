@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from nsys_pipeline.inputs import costs, inferred, notices, ops, peaks, ranges, run, shapes, stages
+from nsys_pipeline.inputs import costs, inferred, notices, operator_shapes, ops, peaks, ranges, run, shapes, stages
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
 
@@ -56,6 +56,9 @@ INPUTS: Mapping[str, Input] = {
     "input.operator_costs": Input(ops.create_operator_costs, (*_COSTS, "attribute.layer_ranges")),
     "input.stage_costs": Input(stages.create_stage_costs, (*_COSTS, "attribute.stage_ranges")),
     "input.pass_ops": Input(ops.create_pass_ops, (*_COSTS, "attribute.occurrences")),
+    "input.operator_shapes": Input(
+        operator_shapes.create_operator_shapes, ("attribute.operator_ranges",), of_analysis=False
+    ),
     "input.notices": Input(notices.create_notices, (*_COSTS, *notices.NEEDS)),
 }
 

@@ -191,7 +191,7 @@ def create_model(inputs: Inputs) -> None:
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "is_degree_told": "BOOLEAN",
-        "not_counted": "VARCHAR",
+        "not_counted": "VARCHAR", "further_layers": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -201,5 +201,7 @@ def create_model(inputs: Inputs) -> None:
         degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, run.is_degree_told)
         images = sum(len(step.images) for step in inputs.steps.distinct)
         missing = ", ".join(model.left_out(images)) or None
-        rows = [(model.name, model.label, model.params, model.active_params, dtype, *degrees, missing)]
+        rows = [
+            (model.name, model.label, model.params, model.active_params, dtype, *degrees, missing, model.further_layers)
+        ]
     create_from_rows(inputs.connection, "input.model", types, rows)

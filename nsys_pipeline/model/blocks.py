@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import attrs
 
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.masks import cached_keys, double_pairs, image_pairs
+from nsys_pipeline.model.masks import bidirectional_pairs, cached_keys, double_pairs, image_pairs, tile_pairs
 from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, ROUTER
 from nsys_pipeline.records import LengthSums, Step
 
@@ -147,10 +147,11 @@ class Head(Block):
 class Attention(Block):
     """Multi-head, grouped-query or multi-query attention.
 
-    `window`: a token sees itself and window - 1 tokens before it; `chunk`: only its own chunk. `extra_params` are norms
-    on heads, sinks and the like. `gate` doubles the query projection (Qwen3-Next's output gate). `value_from_key`: no
-    projection of its own for V. `shared_kv`: the layer has no K and V of its own and reads another layer's cache.
-    `rolling`: the implementation's cache drops what left the window.
+    `window`: a token sees itself and window - 1 tokens before it; `chunk`: only its own chunk; `tile`: only its own
+    square of an image, of so many patches on a side, cut off at the image's right and lower edge. `extra_params` are
+    norms on heads, sinks and the like. `gate` doubles the query projection (Qwen3-Next's output gate).
+    `value_from_key`: no projection of its own for V. `shared_kv`: the layer has no K and V of its own and reads another
+    layer's cache. `rolling`: the implementation's cache drops what left the window.
     """
 
     width: int
@@ -167,6 +168,7 @@ class Attention(Block):
     window: int | None = None
     rolling: bool = True
     chunk: int | None = None
+    tile: int | None = None
     causal: bool = True
     cached: bool = True
     value_from_key: bool = False
@@ -227,6 +229,11 @@ class Attention(Block):
 
     def _load(self, run: Pass, mode: str) -> tuple[int, int]:
         """Twice the pairs and the cached tokens read, summed over the sequences."""
+        if self.tile is not None:
+            # Without their sides, images are as many whole tiles as fit.
+            whole = sum(bidirectional_pairs(tokens, chunk=self.tile**2) for tokens in run.step.q_tokens)
+            pairs = sum(tile_pairs(height, width, self.tile) for height, width in run.grids) if run.grids else whole
+            return 2 * pairs, 0
         pairs2, read = attention_load(run, mode, self.window, self.chunk, causal=self.causal, rolling=self.rolling)
         if mode == "exact" and self.causal:
             pairs2 += 2 * sum(image_pairs(tokens, self.window) for tokens in run.images)

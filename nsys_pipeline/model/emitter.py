@@ -20,7 +20,7 @@ class Pass:
 
     `encoder_tokens` are the tokens per sequence that cross-attention looks at; `first` is whether this pass also
     projects them to keys and values (they are cached afterwards). `images` are the new tokens of each image that see
-    each other in both directions.
+    each other in both directions. `grids`: height and width in patches of each image, in a pass of a vision tower.
     """
 
     step: Step
@@ -28,6 +28,7 @@ class Pass:
     encoder_tokens: tuple[int, ...] = ()
     first: bool = True
     images: tuple[int, ...] = ()
+    grids: tuple[tuple[int, int], ...] = ()
 
     @property
     def tokens(self) -> int:

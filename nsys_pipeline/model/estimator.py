@@ -313,9 +313,11 @@ class Estimator:
     ) -> list[tuple[Stack, Pass]]:
         """The stacks that a step runs, each with its share of it, in order."""
         architecture, passes = self._architecture, []
-        vision_tokens = vision_tokens or architecture.vision_lengths(step.images)
+        grids = () if vision_tokens else step.images
+        vision_tokens = vision_tokens or architecture.vision_lengths(grids)
         if architecture.vision and vision_tokens:
-            passes.append((architecture.vision, Pass(Step.ragged(vision_tokens, [0] * len(vision_tokens), 0), 0)))
+            seen = Step.ragged(vision_tokens, [0] * len(vision_tokens), 0)
+            passes.append((architecture.vision, Pass(seen, 0, grids=grids)))
         logits = {None: step.logits, "last": step.batch, "all": step.new_tokens}[self.conventions.logits]
         if architecture.decoder is None:
             if architecture.encoder:

@@ -54,6 +54,15 @@ def image_pairs(tokens: int, window: int | None = None) -> int:
     return tokens * tokens - causal_pairs(tokens, 0, window)
 
 
+def tile_pairs(height: int, width: int, tile: int) -> int:
+    """Pairs in an image of so many patches, each of which sees the patches of its own square of `tile` on a side.
+
+    Squares at the right and lower edge are what is left: Σ (h · w)² over all of them is a product of two sums.
+    """
+    rows, columns = (side // tile * tile**2 + (side % tile) ** 2 for side in (height, width))
+    return rows * columns
+
+
 def cached_keys(cached: int, window: int | None = None, chunk: int | None = None) -> int:
     """Cached keys that at least one new token can see: those before the window of the first new token are dropped."""
     if chunk is not None:

@@ -87,6 +87,13 @@ class Model:
             return ()
 
     @property
+    def further_layers(self) -> int:
+        """Layers of the checkpoint that predict further tokens; no estimate has them, nor their parameters."""
+        keys = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
+        found = [config.get(key) for config in self._configs for key in keys]
+        return max((value for value in found if isinstance(value, int) and not isinstance(value, bool)), default=0)
+
+    @property
     def has_experts(self) -> bool:
         """Whether a router chooses which weights a token meets."""
         return any(self.architecture.experts())

@@ -130,9 +130,17 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "params_of": "text decoder" if model.architecture.text_only else "model",
         # Parts that none of the numbers has, and what the config says of its weights and is not read.
         "not_counted": list(model.not_counted),
-        "notes": list(model.notes) if conv.weight is None else [],
+        "notes": [*(model.notes if conv.weight is None else ()), *_further_layers(model)],
         "bytes": "minimum: weights touched + KV read + KV written",
     }
+
+
+def _further_layers(model: Model) -> list[str]:
+    if not (layers := model.further_layers):
+        return []
+    return [
+        f"{layers:,} layer(s) that predict further tokens are not counted: training and speculative decoding run them"
+    ]
 
 
 def _state_dtype(summary: Summary) -> str | None:

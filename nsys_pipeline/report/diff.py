@@ -9,6 +9,7 @@ from typing import IO, Any
 from nsys_pipeline.report.document import Column, Document, Note, Notes, Section, Table
 from nsys_pipeline.report.formats import ReportFormat, render_document
 
+_VERDICTS = ("changed", "within noise", "too few to tell")
 _KINDS = ("time", "budget", "family", "kernel")
 # Name of a run, its JSON report, and the numbers in it by name.
 Sweep = tuple[str, Mapping[str, Any], Mapping[str, float | None]]
@@ -68,7 +69,6 @@ def diff_document(difference: Mapping[str, Any], *, top: int) -> Document:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for change in difference["changes"]:
         groups.setdefault((change["phase"], change["shape"] or ""), []).append(change)
-    significant = [change for change in difference["changes"] if change["verdict"] == "changed"]
     for (phase, shape), changes in sorted(groups.items()):
         shown: list[Mapping[str, Any]] = []
         for kind in _KINDS:
@@ -81,13 +81,19 @@ def diff_document(difference: Mapping[str, Any], *, top: int) -> Document:
     notes += [Note("gone", _finding(each)) for each in difference["findings_gone"]]
     if notes:
         sections.append(Section("findings", (Notes(notes),)))
-    said = (
-        f"{len(significant)} of {len(difference['changes'])} numbers changed by more than their noise"
-        if significant
-        else "nothing changed by more than its noise"
-    )
-    summary = Section("summary", (Notes([Note("", said)]),))
+    summary = Section("summary", (Notes([Note("", _summary(difference["changes"]))]),))
     return Document(f"{base} → {new}", (), (summary, *sections))
+
+
+def _summary(changes: Sequence[Mapping[str, Any]]) -> str:
+    counts = {verdict: sum(each["verdict"] == verdict for each in changes) for verdict in _VERDICTS}
+    if not changes:
+        return "nothing was compared: the runs have no phase in common"
+    if counts["changed"]:
+        return f"{counts['changed']} of {len(changes)} numbers changed by more than their noise"
+    if counts["too few to tell"] and not counts["within noise"]:
+        return "a single occurrence has no noise to compare with: too few to tell whether anything changed"
+    return "nothing changed by more than its noise"
 
 
 def _table(changes: Sequence[Mapping[str, Any]]) -> Table:

@@ -8,6 +8,7 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
+from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.budget import budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.collectives import collectives_section
@@ -26,6 +27,7 @@ from nsys_pipeline.report.document import (
     Value,
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
+from nsys_pipeline.report.host import host_section
 from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
@@ -248,6 +250,27 @@ def _operators(report: Report) -> Section | None:
     return Section("operators", (Table(columns),), title=title, depth=Depth.detail)
 
 
+def _torch_operators(report: Report) -> Section | None:
+    rows = report.torch_operators
+    if not rows:
+        return None
+    columns = [
+        Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
+        Column.name("operator", [row.operator for row in rows]),
+        Column.name("shapes", [row.shapes or UNKNOWN for row in rows]),
+        Column.count("calls", [row.calls for row in rows]),
+        Column.amount("host ms", [row.host_time_ns for row in rows], "ms"),
+        Column.amount("host own", [row.host_self_ns for row in rows], "ms"),
+        Column.amount("GPU ms", [row.gpu_time_ns for row in rows], "ms"),
+        Column.amount("GPU own", [row.gpu_self_ns for row in rows], "ms"),
+        Column.percent("share %", [row.gpu_self_ratio for row in rows]),
+        Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s"),
+        Column.percent("roofline %", [row.roofline_ratio for row in rows]),
+    ]
+    title = "torch's operators, warm-up left out; own: without the operators inside; share of the phase's GPU time"
+    return Section("torch operators", (Table(columns),), title=title, depth=Depth.detail)
+
+
 def _requests(report: Report) -> Section | None:
     rows = report.requests
     if not rows:
@@ -371,11 +394,14 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     budget_section,
     _worth_doing,
     _phases,
+    host_section,
+    baseline_section,
     training_section,
     ranks_section,
     collectives_section,
     _shapes,
     _operators,
+    _torch_operators,
     stages_section,
     _requests,
     repeats_section,

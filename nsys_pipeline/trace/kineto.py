@@ -56,6 +56,15 @@ _FILL_NAME = re.compile(r"Memset \((.+)\)")
 _GRAPH_LAUNCH = "cu%GraphLaunch%"
 _MARKS = tuple(f"{name} " for name in (markers.RUN_MARK, markers.STEP_MARK, markers.REQUEST_MARK))
 
+_ATTENTION = "aten::_scaled_dot_product_"
+_CAUSAL = {
+    f"{_ATTENTION}flash_attention": 4, f"{_ATTENTION}flash_attention_for_cpu": 4, f"{_ATTENTION}efficient_attention": 6,
+    f"{_ATTENTION}cudnn_attention": 6,
+}  # fmt: skip
+"""Which argument of attention says whether it is causal."""
+_CONVOLUTION = ("stride", "padding", "dilation", "transposed")
+"""Arguments 3 to 6 of `aten::convolution`."""
+
 _OP = "start end deviceId contextId streamId correlationId globalPid"
 _TABLES = {
     "CUPTI_ACTIVITY_KIND_KERNEL": f"{_OP} demangledName shortName registersPerThread gridX gridY gridZ blockX blockY "
@@ -276,7 +285,7 @@ class _Conversion:
         dims = args.get("Input Dims", args.get("Input dims"))
         if isinstance(dims, list) and dims:
             self.counts["operators_with_shapes"] += 1
-            name = f"{name}, sizes = {_sizes(dims)}"
+            name = f"{name}, sizes = {_sizes(dims)}{_arguments(name, args.get('Concrete Inputs'))}"
         self._range(event, start, end, self._string(name), 0)
 
     def _annotation(self, event: dict[str, Any], start: int, end: int, _: dict[str, Any]) -> None:
@@ -447,6 +456,18 @@ def short_name(name: str) -> str:
 def _sizes(dims: list[Any]) -> str:
     """Shapes as `emit_nvtx` writes them: `[[2, 3], []]`."""
     return "[" + ", ".join(_size(one) for one in dims) + "]"
+
+
+def _arguments(operator: str, values: object) -> str:
+    """What the cost of an operator depends on beside its shapes: see `inputs.operator_shapes`."""
+    place = _CAUSAL.get(operator)
+    if not isinstance(values, list):
+        return ""
+    if place is not None and len(values) > place and values[place] in ("True", "False"):
+        return f", is_causal = {values[place]}"
+    if operator == "aten::convolution" and len(values) > 6:
+        return "".join(f", {name} = {value}" for name, value in zip(_CONVOLUTION, values[3:7], strict=True))
+    return ""
 
 
 def _size(dims: object) -> str:

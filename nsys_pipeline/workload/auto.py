@@ -30,6 +30,9 @@ from nsys_pipeline.workload import engines
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, model_name, ranks
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
+from nsys_pipeline.workload.grids import Grid
+from nsys_pipeline.workload.seen import images_of, remember_moved
+from nsys_pipeline.workload.stages import mark_stages
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -94,7 +97,8 @@ class _Request:
 class _Pass(NamedTuple):
     """A forward pass: its phase, and its shape where there are tokens (padding included, as it is computed).
 
-    `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about.
+    `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
+    patches of those that it sees; none, too, where the host does not know them.
     """
 
     phase: str
@@ -103,6 +107,7 @@ class _Pass(NamedTuple):
     kv_tokens: int | None = 0
     logits: int = 0
     is_described: bool = False
+    images: tuple[Grid, ...] = ()
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -282,6 +287,7 @@ def _patch_compiled_modules(module: ModuleType) -> None:
 _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
+    "transformers.feature_extraction_utils": remember_moved,
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
@@ -311,7 +317,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
-                markers.step(found.q_tokens, found.kv_tokens, batch=found.batch, logits=found.logits)
+                shape = {"batch": found.batch, "logits": found.logits}
+                markers.step(found.q_tokens, found.kv_tokens, **shape, images=found.images)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
@@ -394,7 +401,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     else:
         is_prefilled = None if request is None else request.is_prefilled
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments))
 
 
 def _context(cache: Any, q_tokens: int, request: _Request | None) -> int | None:
@@ -458,6 +465,8 @@ class _Models:
             if self._main is None:
                 self._main, self._fields = weakref.ref(model), fields
                 markers.run(**run_fields(model, fields))
+                with contextlib.suppress(Exception):
+                    _mark_what_sees(model)
             main = self._main()
             if fields == self._fields:
                 role = _MAIN
@@ -469,6 +478,41 @@ class _Models:
 
 
 _models = _Models()
+
+
+def _mark_what_sees(model: Any) -> None:
+    """Mark the stages of the model's vision side, and the pass of it that `generate` runs before the prompt."""
+    if not mark_stages(model):
+        return
+    for kind in {type(model), type(getattr(model, "base_model", model))}:
+        features = getattr(kind, "get_image_features", None)
+        if features is not None and not hasattr(features, "__llmperf__"):
+            kind.get_image_features = _in_vision_phase(features)
+
+
+def _in_vision_phase(features: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(features)
+    def marked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        if torch.compiler.is_compiling() or _is_marked():
+            return features(self, *args, **kwargs)
+        images: tuple[Grid, ...] = ()
+        with contextlib.suppress(Exception):
+            if _models.role(self) == _MAIN:
+                named = dict(zip(_parameters(features), args, strict=False)) | kwargs
+                images = images_of(self.config, named)
+        _local.inside = True
+        try:
+            with markers.phase(VISION):
+                if images:
+                    markers.step((), (), images=images)
+                return features(self, *args, **kwargs)
+        finally:
+            _local.inside = False
+
+    marked.__llmperf__ = True  # type: ignore[attr-defined]
+    return marked
 
 
 def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, Any]:

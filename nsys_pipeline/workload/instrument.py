@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.workload.describe import ranks
 
 _ATTENTION = re.compile(r"(^|\.)(self_)?(attn|attention)$|(^|\.)linear_attn$|(^|\.)mixer$")
 _MLP = re.compile(r"(^|\.)(mlp|feed_forward|block_sparse_moe|moe|ffn)$")
@@ -46,14 +49,45 @@ def _in_range(name: str, forward: Any) -> Any:
 def operator_ranges(*, enabled: bool) -> Iterator[None]:
     """While open, have torch put a range around every operator, named with its shapes (default NVTX domain).
 
-    Raises UsageError without a GPU: torch emits these ranges through CUDA's NVTX.
+    If LLMPERF_TORCH_TRACE names a file, torch.profiler records instead, and writes it at the end: operators in any
+    case, their shapes if `enabled`. Raises UsageError without a GPU: torch emits NVTX ranges through CUDA.
     """
+    if trace := os.environ.get(markers.TORCH_TRACE_VARIABLE):
+        with _torch_profiler(Path(trace), has_shapes=enabled):
+            yield
+        return
     if not enabled:
         yield
         return
     import torch
 
     if not torch.cuda.is_available():
-        raise UsageError("`--ops` needs a GPU: torch marks its operators through CUDA", hint="use `--layers`")
+        raise UsageError(
+            "`--ops` needs a GPU: torch marks its operators through CUDA", hint="use `--layers`, or `--backend torch`"
+        )
     with torch.autograd.profiler.emit_nvtx(record_shapes=True):
         yield
+
+
+@contextlib.contextmanager
+def _torch_profiler(trace: Path, *, has_shapes: bool) -> Iterator[None]:
+    """Record with torch.profiler; each of several ranks writes a file of its own, whole or not at all."""
+    import torch
+    from torch.profiler import ProfilerActivity, profile
+
+    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+    of_job = ranks()
+    if of_job["world"] > 1:
+        trace = trace.with_name(trace.name.replace("trace", f"trace-rank{of_job['rank']}", 1))
+    partial = trace.with_name(f".partial-{trace.name}")
+    profiler = profile(activities=activities, record_shapes=has_shapes)
+    profiler.start()
+    try:
+        yield
+    finally:
+        # After a Ctrl-C, too.
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        profiler.stop()
+        profiler.export_chrome_trace(str(partial))
+        partial.replace(trace)

@@ -2,10 +2,10 @@
 -- Grain: a phase, a kind of shape and a reason.
 -- severity: warning
 -- message: {fate}: {cold_count:,} of {occurrences:,} occurrences of {what} ({reason}), {wall_ns:ms} on the host and
---   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}
+--   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}{told}
 -- hint: {hint}
 -- concerns: views.phase_summary, views.shape_summary
--- requires: attribute.cold_occurrences, attribute.occurrences, attribute._occurrence_sizes, input.step_sizes
+-- requires: attribute.cold_occurrences, attribute.occurrences, attribute._occurrence_sizes, attribute.host_leaders, input.step_sizes
 -- columns:
 --   phase              VARCHAR The phase.
 --   at_stake_ns        BIGINT  Host time of the cold ones above the median of the others. Unit: ns.
@@ -18,6 +18,7 @@
 --   gpu_busy_ns        BIGINT  Mean GPU busy time of the cold ones. Unit: ns.
 --   median_wall_ns     BIGINT  Median host time of the others. Unit: ns.
 --   median_gpu_busy_ns BIGINT  Median GPU busy time of the others. Unit: ns.
+--   told               VARCHAR Functions that samples of Python's stacks in all cold ones of the phase are in, or ''.
 --   hint               VARCHAR What to do about it.
 WITH step AS (
     SELECT o.phase, z.kind AS shape, c.reason, o.is_cold, o.is_left_cold, o.wall_ns, b.busy_ns
@@ -46,10 +47,13 @@ SELECT
     count(*) AS cold_count, any_value(k.occurrences) AS occurrences, avg(s.wall_ns)::BIGINT AS wall_ns,
     avg(s.busy_ns)::BIGINT AS gpu_busy_ns, any_value(k.median_wall_ns) AS median_wall_ns,
     any_value(k.median_gpu_busy_ns) AS median_gpu_busy_ns,
+    coalesce('; cold ones spend ' || any_value(t.told), '') AS told,
     CASE
         WHEN bool_and(s.is_left_cold) THEN 'count them with --keep-cold'
         ELSE 'leave them out: drop --keep-cold, or put them into a range called `warmup`'
     END AS hint
-FROM step AS s JOIN kind AS k ON k.phase = s.phase AND k.shape IS NOT DISTINCT FROM s.shape
+FROM step AS s
+JOIN kind AS k ON k.phase = s.phase AND k.shape IS NOT DISTINCT FROM s.shape
+LEFT JOIN attribute.host_leaders AS t ON t.phase = s.phase AND t.part = 'cold'
 WHERE s.is_cold
 GROUP BY s.phase, s.shape, s.reason

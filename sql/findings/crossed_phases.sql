@@ -1,9 +1,9 @@
--- Phases that start while another one of their thread is open, and outlast it: ranges of NVTX start and end, or of two domains, may.
+-- Phases that start while another one of their thread is open, and end after it, as start/end ranges and ranges of two domains may.
 -- Grain: a pair of phases.
 -- severity: warning
--- message: {range_count:,} ranges of {phase} are still open when one of {later_phase} starts and outlasts them: what is launched
---   meanwhile counts for the later one, and both have the wall time
--- hint: mark phases by nested push/pop ranges, or say with --not-phase which ranges are no phase
+-- message: {range_count:,} ranges of {phase} overlap a later range of {later_phase} on their thread: work launched in the overlap counts
+--   for {later_phase}, and both wall times include it
+-- hint: mark phases with nested push/pop ranges, or pass --not-phase REGEX for ranges that are not phases
 -- concerns: attribute.phase_walls, attribute.work_by_occurrence, views.phases
 -- requires: attribute.phase_ranges
 -- columns:

@@ -4,14 +4,15 @@
 -- severity: info
 -- message: in {place} the GPU is idle while the host runs its own code{told}
 -- hint: {cure}; the class `host` of `time_budget` shows the effect
--- requires: attribute.phase_spending, attribute.phase_launches
+-- requires: attribute.phase_spending, attribute.phase_launches, attribute.host_leaders
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
 --   at_stake_ns BIGINT  Time in which the GPU is idle and the host outside every CUDA call. Unit: ns.
 --   budget_part VARCHAR 'host'.
 --   place       VARCHAR The phase in a sentence.
 --   cure        VARCHAR What helps mostly.
---   told        VARCHAR Launching calls of an occurrence, on average, and at_stake_ns for each; '' if there are none.
+--   told        VARCHAR Launching calls of an occurrence, on average, and at_stake_ns for each; then the functions
+--                       that samples of Python's stacks are in; '' if there are none.
 SELECT
     s.phase, s.host_ns AS at_stake_ns, 'host' AS budget_part, s.place,
     CASE
@@ -27,6 +28,8 @@ SELECT
             THEN format(': {:,} launches a step, and {:,.1f} µs of host code for each',
                 ceil(l.per_step)::BIGINT, s.host_ns / (l.per_step * s.step_count) / 1e3)
         ELSE ''
-    END AS told
-FROM attribute.phase_spending AS s LEFT JOIN attribute.phase_launches AS l ON l.phase = s.phase
+    END || coalesce('; Python spends ' || t.told, '') AS told
+FROM attribute.phase_spending AS s
+LEFT JOIN attribute.phase_launches AS l ON l.phase = s.phase
+LEFT JOIN attribute.host_leaders AS t ON t.phase IS NOT DISTINCT FROM s.phase AND t.part = 'host'
 WHERE s.host_ns >= s.phase_ns / 4 AND s.host_ns >= s.least_ns

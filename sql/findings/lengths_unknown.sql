@@ -1,8 +1,8 @@
 -- Steps whose ranges say how many requests and tokens they have, and not how long each request is.
 -- Grain: phase.
 -- severity: info
--- message: {step_count:,} steps of {phase} have ranges that say how many requests and tokens, but not how long each request is:
---   the FLOPs of products follow from that, those of attention lie between bounds
+-- message: {step_count:,} steps of {phase} do not say how long each request is: the FLOPs of their attention are only known within
+--   bounds
 -- hint: record with `llmperf capture --auto`, which marks the lengths; --max-context N lowers the upper bound
 -- requires: estimate.occurrence_costs, attribute.occurrences
 -- columns:

@@ -1,9 +1,9 @@
--- Work that a range launches itself which encloses ranges of its own phase: a loop around steps.
+-- Work that belongs only to a range that encloses ranges of its own phase: a loop around steps.
 -- Grain: a phase.
 -- severity: info
--- message: {operation_count:,} operations were launched in ranges of {phase} that enclose ranges of {phase}, beside those: such
---   ranges are loops, and what only they hold counts in no phase
--- hint: if the inner ranges are no phase, --not-phase REGEX says so
+-- message: {operation_count:,} operations are in no phase: ranges of {phase} that enclose other ranges of {phase} launched them, and
+--   count as loops around phases
+-- hint: if the inner ranges are not phases, pass --not-phase REGEX for them
 -- concerns: attribute.phase_walls, views.phases
 -- requires: attribute._phase_candidates, attribute._marked_phases, attribute._linked_work
 -- columns:

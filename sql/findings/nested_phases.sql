@@ -1,8 +1,10 @@
--- Phases inside phases, of which the outer ones are no mere groups.
+-- Phases inside phases of another name, if the outer ones are more than groups.
 -- Grain: a pair of phases.
 -- severity: warning
--- message: {range_count:,} of the ranges of {phase} lie around {inner_phase}: the inner one has the work, both have the wall time
--- hint: the outer ones have no MFU and no MBU; say with --phase which ranges you mean, or with --not-phase which are no phase
+-- message: {range_count:,} ranges of {phase} contain ranges of {inner_phase}: the work counts for {inner_phase}, and both wall times
+--   include it
+-- hint: {phase} has no MFU and no MBU; pass --phase NAME=REGEX for the ranges that you mean, or --not-phase REGEX for those that are
+--   not phases
 -- concerns: attribute.phase_walls, views.phases
 -- requires: attribute.phase_ranges, attribute._inner_phases
 -- columns:

@@ -1,7 +1,7 @@
--- Parts of the model that nobody counts, and the phases in which they may run.
+-- Parts of the model that are not counted, and the phases in which they may run.
 -- Grain: phase.
 -- severity: warning
--- message: {parts} of {model} is in nobody's count: FLOPs, bytes, MFU and MBU of {phase} are lower bounds
+-- message: {parts} of {model} is not counted: FLOPs, bytes, MFU and MBU of {phase} are lower bounds
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- empty without: input.model
 -- requires: views.phase_summary, input.model

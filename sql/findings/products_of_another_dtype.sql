@@ -1,9 +1,9 @@
--- Phases whose matrix products ran in another number format than the one that their FLOPs are divided by the peak of.
+-- Phases whose matrix products ran in another number format than the one whose peak their FLOPs are divided by.
 -- Mixed precision is the usual case: the config says float32, and autocast runs the products in bf16.
 -- Grain: phase; told where most of the time of its matrix products is of kernels whose names say another format.
 -- severity: error
--- message: {share:%} of the time of matrix products in {phase} is of {kernel_dtype} kernels, and they are counted as {dtype}: MFU is of
---   another peak
+-- message: {share:%} of the matrix-product time of {phase} is in {kernel_dtype} kernels, but the estimate assumes {dtype}: its MFU
+--   divides by the wrong peak
 -- hint: pass --dtype with the format that ran (and --weight-dtype for quantized weights)
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- empty without: input.pass_ops

@@ -1,7 +1,7 @@
 -- Rules of the user's (--phase) that no range matches: misspelled, most likely.
 -- Grain: the rule.
 -- severity: warning
--- message: `{option}` matches no range that an earlier rule has not taken
+-- message: `{option}` matches no range, or only ranges that an earlier rule took
 -- hint: `llmperf analyze --list-ranges` lists the ranges of the trace
 -- concerns: attribute.phase_ranges
 -- empty without: input.phase_rules

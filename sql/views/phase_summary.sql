@@ -35,8 +35,8 @@
 --   cold_busy_ns         BIGINT   GPU busy time of them, part of gpu_busy_ns. Unit: ns.
 --   median_wall_ns       BIGINT   Median host time of one range, NULL if none is measured. Unit: ns.
 --   median_busy_ns       BIGINT   Median GPU busy time of one range, added up over GPUs. Unit: ns.
---   busy_ratio           DOUBLE   GPU busy time without warm-up and cold ranges / gpu_open_ns: how much of the time in which the phase is open
---                                 its GPUs work for it. NULL where they work for longer than it is open, and without ranges.
+--   busy_ratio           DOUBLE   GPU busy time without warm-up and cold ranges / gpu_open_ns: the share of the phase's open time in which the
+--                                 GPUs work on it. NULL if they work for longer than it is open, or if it has no ranges.
 --   launch_latency_ns    DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   memcpy_count         BIGINT   Copies, part of memop_count.
 --   memcpy_time_ns       BIGINT   Sum of their durations. Unit: ns.

@@ -42,6 +42,13 @@ from tests.unit.capture.fake_nsys import fake_nsys
         (["--workload", "vlm", "--model", "llava-1.5-7b", "--input-dir", "none"], "no such file or directory: `none`"),
         (["--workload", "vlm", "--model", "llava-1.5-7b", "--synthetic-images", "64"], "`64` is no size of an image"),
         (["--workload", "vlm", "--model", "llava-1.5-7b", "--shape", "1x2"], "`--shape` is not for the workload `vlm`"),
+        (["--baseline", "--", "true"], "`--baseline` belongs to the built-in workload"),
+        (["--model", "llama-3.2-1b", "--baseline-seconds", "2"], "`--baseline-seconds` is for `-- COMMAND`"),
+        (["--baseline-seconds", "2", "--delay", "1", "--", "true"], "`--baseline-seconds` and `--delay` do not go"),
+        (["--backend", "perf", "--", "true"], "`--backend perf` is not one of nsys, torch"),
+        (["--backend", "torch", "--", "true"], "`--backend torch` records the built-in workload"),
+        (["--backend", "torch", "--model", "llama-3.2-1b", "--gpu-metrics"], "`--gpu-metrics` is for nsys"),
+        (["--backend", "torch", "--model", "llama-3.2-1b", "--nsys", "x", "--delay", "1"], "are for nsys"),
         (["--nvtx-range", "x", "--", "true"], "`--nvtx-range` needs `--capture-range nvtx`"),
         ([], "there is nothing to run"),
     ],
@@ -144,3 +151,29 @@ def test_paths_that_the_terminal_cannot_show(encoding: str, tmp_path: Path) -> N
     )
     assert done.returncode == 0, done.stderr
     assert rb"w\udce9" in done.stdout
+
+
+def test_a_dry_run_of_torch_profiler_needs_no_nsys(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY_LLAMA))
+    monkeypatch.chdir(tmp_path)
+
+    code, out, err = run(capsys, "capture", "--backend", "torch", "--model", "config.json", "-o", "run", "--dry-run")
+
+    assert (code, err) == (0, "")
+    (command,) = [line for line in out.splitlines() if "nsys_pipeline.workload" in line]
+    assert "LLMPERF_MARKERS=profiler LLMPERF_TORCH_TRACE=run/trace.json.gz" in command
+    assert "nsys profile" not in out
+
+
+def test_without_nsys_the_other_way_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY_LLAMA))
+    monkeypatch.chdir(tmp_path)
+
+    code, _, err = run(capsys, "capture", "--model", "config.json", "--nsys", tmp_path / "none", "--dry-run")
+
+    assert code == 3
+    assert "`--backend torch`" in err

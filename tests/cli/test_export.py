@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.run import run
 from tests.support import real_traces
+from tests.support.trace_builder import TraceBuilder
 
 TRACE = real_traces.TRACES / "h100_train.sqlite.xz"
 
@@ -42,6 +43,30 @@ def test_a_parquet_folder_opens_in_polars(tmp_path: Path, capsys: pytest.Capture
     assert code == 0
     kernels = pl.read_parquet(target / "kernels.parquet")
     assert (kernels.height, kernels["phase"].is_null().sum()) == (2396, 91)
+
+
+def test_what_is_wrong_in_the_views_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 60, "prefill").launch(1, gpu=(10, 20))
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    code, _, err = run(
+        capsys,
+        "export",
+        path,
+        "--to",
+        "parquet",
+        "-o",
+        tmp_path / "out",
+        "--model",
+        "llama-3.2-1b",
+        "--shape",
+        "1x16+0",
+    )
+
+    assert code == 0
+    assert "prefill would reach" in err
+    assert pl.read_parquet(tmp_path / "out" / "phase_summary.parquet")["mfu_busy"].to_list() == [None]
 
 
 def test_what_is_there_is_kept_and_formats_are_known(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

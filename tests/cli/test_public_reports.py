@@ -237,6 +237,67 @@ def test_peaks_are_without_sparsity(name: str, bf16: float) -> None:
 # -- what a trace says -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("name", "bf16"), [("NVIDIA B300 SXM6 AC", 2250e12), ("NVIDIA A100-SXM4-40GB", 312e12), ("NVIDIA XA100", None)]
+)
+def test_a_newer_gpu_has_not_the_peak_of_an_older_one(name: str, bf16: float | None) -> None:
+    found = find_gpu(name)
+
+    assert (found and found.peaks_flops_per_s["bf16"]) == bf16
+
+
+def test_packed_sequences_do_not_attend_to_each_other(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "forward").launch(MS, gpu=(5 * MS, 9 * MS))
+    main.mark(1, 'llmperf.step {"q":[100,200,212],"kv":[0,0,0],"logits":512}', domain="llmperf")
+    marked(trace, LLAMA)
+
+    attention = 4 * 4 * 8 * 64 * sum(pairs(tokens) for tokens in (100, 200, 212))
+
+    assert phase(cli.analyze(trace), "forward")["flops"] == projections(LLAMA, 512) + attention + 512 * lm_head(LLAMA)
+
+
+def test_products_in_fp8_beside_those_in_16_bits(cli: Cli) -> None:
+    quantization = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
+    gpu = find_gpu("NVIDIA H100 80GB HBM3")
+    assert gpu
+    fp8, bf16 = gpu.peaks_flops_per_s["fp8"], gpu.peaks_flops_per_s["bf16"]
+
+    found = cli.flops(LLAMA | {"quantization_config": quantization}, "--prompt-tokens", 4096, "--gpu", "H100 SXM")
+
+    attention = 4 * 4 * 8 * 64 * pairs(4096)
+    seconds = projections(LLAMA, 4096) / fp8 + (attention + lm_head(LLAMA)) / bf16
+    # The table of embeddings and the head are bound by memory. All in one dtype would be a quarter more, or less.
+    assert found["prefill"]["sol_ns"] == pytest.approx(seconds * 1e9, rel=0.02)
+
+
+def test_layers_that_predict_further_tokens_are_told(cli: Cli) -> None:
+    config = load_model("deepseek-v3").config
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for start, name in ((0, "forward"), (50, "backward")):
+        main.push(start * MS, (start + 49) * MS, name).launch(
+            (start + 1) * MS, gpu=((start + 2) * MS, (start + 40) * MS)
+        )
+        main.mark(start * MS + 1, 'llmperf.step {"b":1,"q":16,"kv":0,"logits":16}', domain="llmperf")
+    marked(trace, dict(config), tp=64, world=64)
+
+    (note,) = cli.flops("deepseek-v3", "--train", "--prompt-tokens", 16)["convention"]["notes"]
+
+    assert note.startswith("1 layer(s) that predict further tokens are not counted")
+    assert "further_layers_not_counted" in codes(cli.analyze(trace))
+    assert cli.flops(LLAMA, "--prompt-tokens", 16)["convention"]["notes"] == []
+
+
+def test_recomputation_leaves_the_head_out(cli: Cli) -> None:
+    train = cli.flops(LLAMA, "--train", "--prompt-tokens", 100, "--checkpointing", "full")["train"]
+    layers = projections(LLAMA, 100) + 4 * 4 * 8 * 64 * pairs(100)
+
+    assert train["forward"]["flops"] == layers + 100 * lm_head(LLAMA)
+    assert train["backward"]["flops"] == 2 * train["forward"]["flops"]
+    assert train["recomputed"]["flops"] == layers
+
+
 def marked(trace: TraceBuilder, model: dict[str, Any], **fields: object) -> None:
     """A run mark in a process of its own."""
     trace.process(900).thread().mark(
@@ -461,3 +522,130 @@ def test_ranks_with_batches_of_their_own_are_not_one_gpu(cli: Cli) -> None:
 
     assert four["flops"] == 4 * one["flops"]
     assert four["mfu_busy"] == pytest.approx(one["mfu_busy"])
+
+
+def training(ranks: int = 1, micro_batches: int = 1, **marks: object) -> TraceBuilder:
+    """Two steps of 512 tokens for each micro-batch, whose ranges follow each other without a gap."""
+    trace = TraceBuilder()
+    for rank in range(ranks):
+        trace.gpu(rank)
+        main = trace.process(100 + rank).thread()
+        run_mark = {"v": 1, "model": LLAMA, "rank": rank, "world": ranks} | marks
+        main.mark(0, f"llmperf.run {json.dumps(run_mark)}", domain="llmperf")
+        at = MS
+        for _ in range(2):
+            for name in ["forward", "backward"] * micro_batches + ["optimizer"]:
+                main.push(at, at + 10 * MS, name).launch(at + 2, gpu=(at + MS, at + 4 * MS), device=rank)
+                if name == "forward":
+                    main.mark(at + 1, 'llmperf.step {"b":1,"q":512,"kv":0,"logits":512}', domain="llmperf")
+                at += 10 * MS
+    return trace
+
+
+def test_micro_batches_of_a_step_add_up(cli: Cli) -> None:
+    one, three = (cli.analyze(training(micro_batches=number))["training"] for number in (1, 3))
+
+    assert (one["steps"], one["micro_batches"], one["tokens"]) == (2, 2, 1024)
+    assert (three["steps"], three["micro_batches"], three["tokens"]) == (2, 6, 3072)
+    attention = 4 * 4 * 8 * 64 * pairs(512)
+    assert one["flops"] == 2 * 3 * (projections(LLAMA, 512) + attention + 512 * lm_head(LLAMA))
+    assert three["flops"] == 3 * one["flops"]
+
+
+def test_tokens_of_ranks_that_share_a_pass_count_once(cli: Cli) -> None:
+    shared, own = (cli.analyze(training(ranks=2, tp=tp))["training"] for tp in (2, 1))
+
+    assert (shared["tokens"], own["tokens"]) == (1024, 2048)
+    assert (shared["flops"], own["flops"]) == (own["flops"] / 2, shared["flops"] * 2)
+    assert shared["tokens_per_s_per_gpu"] == pytest.approx(own["tokens_per_s_per_gpu"] / 2)
+
+
+def test_an_idle_stream_beside_a_busy_one_is_no_idle_gpu(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 60 * MS, "decode").launch(10, gpu=(MS, 2 * MS))
+    main.launch(20, gpu=(MS, 55 * MS), stream=8).launch(30, gpu=(51 * MS, 52 * MS))
+
+    rows, _ = cli.sql(trace, "SELECT gpu_idle_ns, idle_gap_count FROM phases")
+
+    assert rows == [{"gpu_idle_ns": 0, "idle_gap_count": 0}]
+    assert phase(cli.analyze(trace), "decode")["budget"]["compute_ns"] == 54 * MS
+
+
+def test_copying_is_no_idle_time(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 52 * MS, "decode").launch(10, gpu=(MS, 2 * MS))
+    main.memcpy(20, gpu=(2 * MS, 40 * MS)).launch(30, gpu=(40 * MS, 52 * MS))
+
+    decode = phase(cli.analyze(trace), "decode")
+
+    assert (decode["budget"]["copy_ns"], decode["budget"]["compute_ns"]) == (38 * MS, 13 * MS)
+    assert sum(decode["budget"][name] for name in ("launch_ns", "latency_ns", "sync_ns", "api_ns", "host_ns")) == MS
+
+
+def test_the_kernels_of_a_graph_have_one_launch(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 60 * MS, "decode")
+    main.graph_launch(MS, nodes=[(3 * MS + 1000 * node, 3 * MS + 1000 * node + 900) for node in range(400)])
+
+    rows, _ = cli.sql(trace, "SELECT kernel_count, launch_call_count, api_time_ns FROM phases")
+
+    assert rows == [{"kernel_count": 400, "launch_call_count": 1, "api_time_ns": 2}]
+
+
+def test_communication_that_is_half_hidden_is_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for rank in range(2):
+        main = trace.process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":2}}', domain="llmperf")
+        main.push(0, 30 * MS, "backward").launch(10, gpu=(MS, 11 * MS), name="gemm", device=rank)
+        main.launch(20, gpu=(7 * MS, 17 * MS), stream=9, name=ALL_REDUCE, device=rank)
+
+    report = cli.analyze(trace)
+
+    assert phase(report, "backward")["budget"]["transfer_ns"] == 2 * 6 * MS
+    (found,) = [one for one in report["findings"] if one["code"] == "exposed_communication"]
+    assert found["at_stake_ns"] == 2 * 6 * MS
+
+
+def test_ranks_of_which_no_kernel_was_recorded(cli: Cli) -> None:
+    trace = TraceBuilder()
+    for rank in range(3):
+        trace.gpu(rank)
+        main = trace.process(100 + rank).thread().push(0, 60 * MS, "decode")
+        for at in range(MS, 10 * MS, MS):
+            if rank == 0:
+                main.launch(at, gpu=(at + 100, at + MS // 2))
+            else:
+                main.call(at)
+
+    found = [one["message"] for one in cli.analyze(trace)["findings"] if one["code"] == "phases_without_work"]
+
+    assert [message.partition(" (")[0] for message in found] == ["process 101", "process 102"]
+    assert all(message.endswith("its GPU times are not 0, but unknown") for message in found)
+
+
+def test_a_prompt_in_chunks_ends_with_the_last_of_them(cli: Cli) -> None:
+    def trace(*passes: tuple[str, int]) -> TraceBuilder:
+        made = TraceBuilder().gpu()
+        main, at = made.process().thread().push(0, 200 * MS, "request"), MS
+        for name, length in passes:
+            main.push(at, at + length * MS, name).launch(at + 5, gpu=(at + 100, at + MS))
+            at += length * MS
+        return made
+
+    report = cli.analyze(trace(("prefill", 20), ("prefill", 30), ("decode", 5), ("decode", 5)))
+
+    assert [(one["ttft_p50_ns"], one["tpot_p50_ns"]) for one in report["requests"]] == [(51 * MS, 5 * MS)]
+
+
+def test_prefills_between_decode_steps_are_no_time_per_token(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main, at = trace.process().thread().push(0, 200 * MS, "request"), MS
+    for name, length in (("prefill", 20), ("decode", 5), ("decode", 5)) * 2:
+        main.push(at, at + length * MS, name).launch(at + 5, gpu=(at + 100, at + MS))
+        at += length * MS
+
+    report = cli.analyze(trace)
+
+    assert [(one["ttft_p50_ns"], one["tpot_p50_ns"]) for one in report["requests"]] == [(21 * MS, None)]
+    assert "several_prompts" in codes(report)

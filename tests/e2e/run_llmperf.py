@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -21,6 +23,9 @@ PROGRAMS = Path(__file__).with_name("programs")
 _HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 _START = f"{_HEED_CTRL_C}; from nsys_pipeline.cli import main; main()"
 _TIMEOUT_S = 240
+# Below those that the kernel gives to whoever asks for any, so that a port is still free when it is used. Tests beside
+# each other begin in different places.
+_PORTS = itertools.count(10_000 + os.getpid() * 61 % 20_000)
 _BY_CHANCE = "capture again: nsys 2024.2 fails so by chance"
 
 
@@ -107,6 +112,23 @@ def run_record(run_dir: Path) -> dict[str, Any]:
 def names(directory: Path) -> list[str]:
     """Names of what is in `directory`."""
     return sorted(path.name for path in directory.iterdir())
+
+
+def told(run_dir: Path, *expected: str) -> list[str]:
+    """The lines of workload.log that are among `expected`, in their order: nsys now and then adds lines of its own."""
+    return [line for line in (run_dir / "workload.log").read_text().splitlines() if line in expected]
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    for port in _PORTS:
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError
 
 
 def children_of(parent: int) -> dict[int, str]:

@@ -10,20 +10,25 @@ import pytest
 
 from nsys_pipeline.nsys import Nsys
 from tests.e2e.markers_in import Range, llmperf_events
-from tests.e2e.run_llmperf import PROGRAMS, llmperf
+from tests.e2e.run_llmperf import PROGRAMS, llmperf, told
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
 
 
+STAGES = ("vision.tower", "vision.encoder", "vision.projector")
+
+
 def passes(ranges: list[Range]) -> list[str]:
-    """Each pass as `phase batch×new+cached`; without the numbers where the program's marks give none."""
+    """Each pass as `phase batch×new+cached`; without the numbers where the program's marks give none; and stages."""
     lines = []
     for each in ranges:
         if each.name != "request":
             shape = "".join(
                 f" {len(step.q_tokens)}x{step.q_tokens[0]}+{step.kv_tokens[0]}, {step.logits} logits"
                 for step in each.steps
+                if step.q_tokens
             )
+            shape += "".join(f" of {list(step.images)}" for step in each.steps if step.images)
             lines.append(f"{each.name}{shape}")
     return lines
 
@@ -53,7 +58,7 @@ BEAMS = ["prefill 6x12+0, 6 logits", *decode_steps(6, 12, 2)]
             ],
             "t5",
         ),
-        ("vision", ["vision", "prefill 1x12+0, 1 logits", *decode_steps(1, 12, 2)], "llava"),
+        ("vision", ["vision of [(2, 2)]", *STAGES, "prefill 1x12+0, 1 logits", *decode_steps(1, 12, 2)], "llava"),
         # passes of models that the run mark does not describe have no shape: their cost is not that model's
         (
             "two_models",
@@ -68,9 +73,9 @@ def test_phases_and_shapes(nsys: Nsys, tmp_path: Path, program: str, expected: l
     assert (done.code, done.stdout) == (0, "")
     ranges, runs = llmperf_events(tmp_path / "run" / "trace.sqlite")
     found = passes(ranges)
-    if program == "vision" and found[0] != "vision":
+    if program == "vision" and not found[0].startswith("vision"):
         # transformers before 5.20 runs the encoder inside the prefill
-        expected = expected[1:]
+        expected = [f"{expected[4]} of [(2, 2)]", *STAGES, *expected[5:]]
     assert found == expected
     assert [run["model"]["model_type"] for run in runs] == [described]
 
@@ -137,7 +142,7 @@ def test_processes(nsys: Nsys, tmp_path: Path) -> None:
     command = (sys.executable, PROGRAMS / "auto" / "processes.py")
     done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
     assert (done.code, done.stdout) == (9, "")
-    assert (tmp_path / "run" / "workload.log").read_text() == "fork: 3\nother: 4\n"
+    assert told(tmp_path / "run", "fork: 3", "other: 4") == ["fork: 3", "other: 4"]
     ranges, runs = llmperf_events(tmp_path / "run" / "trace.sqlite")
     assert passes(ranges) == ["prefill 1x4+0, 4 logits", *["prefill 2x10+0, 20 logits"] * 2]
     assert len({each.thread >> 24 for each in ranges}) == 2
@@ -161,5 +166,5 @@ def test_a_sitecustomize_that_fails_and_one_that_is_imported(nsys: Nsys, tmp_pat
         PYTHONPATH=f"{Path(__file__).parents[2]}:{tmp_path}",
     )
     assert done.code == 0
-    log = (tmp_path / "run" / "workload.log").read_text()
-    assert sorted(log.splitlines()) == ["42", "Error in sitecustomize: RuntimeError('theirs')"]
+    lines = ("42", "Error in sitecustomize: RuntimeError('theirs')")
+    assert sorted(told(tmp_path / "run", *lines)) == sorted(lines)

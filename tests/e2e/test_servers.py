@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 
 from nsys_pipeline.nsys import Nsys
 from tests.e2e.markers_in import llmperf_events
-from tests.e2e.run_llmperf import PROGRAMS, llmperf, names
+from tests.e2e.run_llmperf import PROGRAMS, free_port, llmperf, names
 
 pytestmark = pytest.mark.e2e
 
@@ -21,9 +20,7 @@ SERVER = PROGRAMS / "fake_engine.py"
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 def left_over() -> list[str]:

@@ -9,7 +9,6 @@ import itertools
 import json
 import os
 import shlex
-import socket
 import sqlite3
 import sys
 from collections import defaultdict
@@ -21,7 +20,7 @@ import pytest
 
 from nsys_pipeline import markers
 from nsys_pipeline.nsys import Nsys
-from tests.e2e.run_llmperf import PROGRAMS, ROOT, llmperf
+from tests.e2e.run_llmperf import PROGRAMS, ROOT, free_port, llmperf
 
 pytestmark = pytest.mark.e2e
 
@@ -183,9 +182,7 @@ def test_every_step_of_the_llm_class(nsys: Nsys, vllm_python: Path, model: Path,
 
 @pytest.fixture
 def port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    return free_port()
 
 
 def test_a_server_that_guesses(nsys: Nsys, vllm_python: Path, model: Path, tmp_path: Path, port: int) -> None:

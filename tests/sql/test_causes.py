@@ -16,6 +16,7 @@ from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from scripts import verdict_tables
+from tests.support.examples import examples
 from tests.support.planted_causes import CAUSES, SEEDS, options_of
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
@@ -37,7 +38,7 @@ def limit_ns(report: Report, cause: Finding) -> int:
     return sum(getattr(budgets[cause.phase], f"{name}_ns") for name in cause.budget_part.split("+"))
 
 
-@pytest.mark.parametrize("seed", range(SEEDS))
+@pytest.mark.parametrize("seed", range(examples(1, SEEDS)))
 @pytest.mark.parametrize("planted", CAUSES)
 def test_a_planted_cause_is_found_first_and_no_other(planted: str, seed: int, tmp_path: Path) -> None:
     make, expected = CAUSES[planted]

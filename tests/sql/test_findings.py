@@ -222,7 +222,7 @@ def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:
     (one,) = findings(trace, tmp_path)["nested_phases"]
 
     assert (one.phase, one.at_stake_ns) == ("prefill", 40)
-    assert one.message.startswith("1 of the ranges of prefill lie around decode")
+    assert one.message.startswith("1 ranges of prefill contain ranges of decode: the work counts for decode")
 
 
 def test_threads_that_have_a_phase_open_at_once_share_its_time(tmp_path: Path) -> None:
@@ -333,7 +333,9 @@ def test_a_rule_of_the_users_that_matches_nothing_is_named(tmp_path: Path) -> No
 
     found = findings(trace, tmp_path, rules=rules)["rule_without_ranges"]
 
-    assert [one.message for one in found] == ["`--phase b=^nobody` matches no range that an earlier rule has not taken"]
+    assert [one.message for one in found] == [
+        "`--phase b=^nobody` matches no range, or only ranges that an earlier rule took"
+    ]
 
 
 def test_an_operator_faster_than_the_hardware_is_named(tmp_path: Path) -> None:
@@ -385,6 +387,32 @@ def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path)
         assert ask(path, query, tmp_path, options=told) != "flops,mfu_busy\n,"
 
 
+@pytest.mark.parametrize(("reductions", "is_doubtful"), [(2, False), (8, True)])
+def test_ranks_that_reduce_in_each_layer_of_a_forward_share_it(
+    tmp_path: Path, reductions: int, is_doubtful: bool
+) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for device in (0, 1):
+        main = trace.process(100 + device).thread()
+        main.mark(0, 'llmperf.run {"v":1,"world":2}', domain="llmperf")
+        for start, name in ((0, "forward"), (1_000_000, "backward")):
+            main.push(start, start + 900_000, name)
+            main.mark(start + 1, 'llmperf.step {"b":1,"q":16,"kv":0,"logits":16}', domain="llmperf")
+            main.launch(start + 10, gpu=(start + 20, start + 500_000), device=device)
+            for number in range(reductions):
+                at = start + 500_000 + 10_000 * number
+                main.launch(
+                    at, gpu=(at + 10, at + 9_000), device=device, name="ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
+                )
+    path = trace.write(tmp_path / "ranks.sqlite")
+    model = tiny_llama()
+
+    rows = ask(path, "SELECT count(flops) FROM phase_summary", tmp_path, options=model)
+
+    assert ("parallel_degree_unknown" in findings(path, tmp_path, model)) == is_doubtful
+    assert rows.splitlines()[1] == ("0" if is_doubtful else "2")
+
+
 def test_a_phase_that_did_more_than_its_gpu_can_has_no_utilization(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
@@ -416,7 +444,7 @@ def test_what_nobody_counts_makes_a_phase_a_lower_bound(tmp_path: Path) -> None:
     (one,) = findings(path, tmp_path, options)["parts_not_counted"]
 
     assert (one.phase, one.at_stake_ns) == ("prefill", 79_999_980)
-    assert one.message.startswith("vision tower of llava-1.5-7b is in nobody's count")
+    assert one.message.startswith("vision tower of llava-1.5-7b is not counted")
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         report = analyze(opened, options)
     assert [(phase.name, phase.is_lower_bound) for phase in report.phases] == [("prefill", True), ("decode", False)]

@@ -11,12 +11,13 @@ from nsys_pipeline.inputs.registry import OF_ANALYSIS
 from nsys_pipeline.sqlmods import ALL_FINDINGS, KEPT_FINDINGS, all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.edge_traces import EDGE_TRACES
+from tests.support.examples import some
 from tests.support.small_trace import small_trace
 
 EMPTY_WITHOUT = [module for module in all_modules().values() if module.empty_without]
 
 
-@pytest.mark.parametrize("name", list(EDGE_TRACES)[::6])
+@pytest.mark.parametrize("name", some(EDGE_TRACES, 9))
 def test_a_table_said_to_be_empty_is(name: str, tmp_path: Path) -> None:
     assert EMPTY_WITHOUT
     with open_trace(EDGE_TRACES[name]().write(tmp_path / "t.sqlite"), TraceOptions(use_cache=False)) as trace:

@@ -8,10 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from tests.support.examples import MODE
+
 TRACES = Path(__file__).resolve().parent.parent / "traces"
 GOLDEN = TRACES / "golden"
 SUFFIX = ".sqlite.xz"
 NAMES = tuple(sorted(path.name.removesuffix(SUFFIX) for path in TRACES.glob(f"*{SUFFIX}")))
+#: Those on which even a definition that is written without thought for time is quick; all with LLMPERF_EXAMPLES=many.
+QUICK = tuple(name for name in NAMES if MODE != "few" or name not in ("h100_llama1b", "h200_sglang_serve"))
 
 
 def unpack(trace: Path, folder: Path) -> Path:

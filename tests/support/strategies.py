@@ -6,12 +6,12 @@ at the same instant: which of two equal ranges is the inner one cannot be known 
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from tests.support.examples import MODE, examples
 from tests.support.nsys_schema import GENERATIONS
 from tests.support.trace_builder import CALL_NS, ProcessBuilder, ThreadBuilder, TraceBuilder
 
@@ -34,13 +34,10 @@ CALLS = (
 )  # fmt: skip
 _small = st.integers(0, 9)
 
-# The same examples on every run; LLMPERF_EXPLORE=1 searches further, and remembers what failed.
-_explore = "LLMPERF_EXPLORE" in os.environ
 # Shrinking a trace takes minutes, so only an explorer waits for it.
+_explore = MODE == "explore"
 _phases = (Phase.explicit, Phase.generate, *((Phase.reuse, Phase.shrink) if _explore else ()))
-property_test = settings(
-    deadline=None, derandomize=not _explore, max_examples=2_000 if _explore else 100, phases=_phases
-)
+property_test = settings(deadline=None, derandomize=not _explore, max_examples=examples(20), phases=_phases)
 
 
 @st.composite

@@ -119,8 +119,11 @@ def per_layer(f: Fields, name: str, depth: int) -> list[Any] | None:
 _READ_OVERRIDES = frozenset({"gemma4_text", "gemma4_unified_text", "step3p5"})
 
 
-def layer_overrides(f: Fields, depth: int) -> list[Fields] | None:
-    """The config of each layer where `per_layer_config` (layer number → fields) makes them differ; None without it."""
+def layer_overrides(f: Fields, depth: int, *read: str) -> list[Fields] | None:
+    """The config of each layer where `per_layer_config` (layer number → fields) makes them differ; None without it.
+
+    Raises ModelError where it changes another field than those that the family reads for each layer.
+    """
     value = f.get("per_layer_config")
     if not value:
         return None
@@ -134,6 +137,9 @@ def layer_overrides(f: Fields, depth: int) -> list[Fields] | None:
     if len(set(numbers.values())) < len(numbers):
         raise f.wrong("per_layer_config", "names a layer twice")
     fields = {numbers[key]: dict(entry) for key, entry in value.items()}
+    changed = {name for entry in fields.values() for name, own in entry.items() if own != f.get(name)}
+    if unread := sorted(map(str, changed - set(read))):
+        raise f.wrong("per_layer_config", f"makes layers differ in what is not read: {', '.join(unread[:5])}")
     return [f.replaced(**fields.get(index, {})) for index in range(depth)]
 
 

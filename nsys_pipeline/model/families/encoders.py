@@ -36,7 +36,7 @@ class EncoderSpec:
     qk_norm: int = 0
     layer_params: int = 0
     windows: Sequence[int | None] | None = None
-    chunks: Sequence[int | None] | None = None
+    tiles: Sequence[int | None] | None = None
     head_dim: int | None = None
     role: str | None = None
     causal: bool = False
@@ -48,7 +48,7 @@ class EncoderSpec:
 
     def _layer(self, index: int) -> tuple[str, tuple[Block, ...]]:
         window = self.windows[index] if self.windows else None
-        chunk = self.chunks[index] if self.chunks else None
+        tile = self.tiles[index] if self.tiles else None
         attention = Attention(
             width=self.width,
             heads=self.heads,
@@ -60,7 +60,7 @@ class EncoderSpec:
             o_bias=self.o_bias,
             extra_params=self.qk_norm,
             window=window,
-            chunk=chunk,
+            tile=tile,
             causal=self.causal,
             cached=False,
             role=self.role or ATTENTION,
@@ -73,7 +73,7 @@ class EncoderSpec:
             blocks.append(Constant("mlp_down_bias", self.width))
         if self.layer_params:
             blocks.append(Constant("layer_scale", self.layer_params))
-        label = "window" if window or chunk else ""
+        label = "window" if window or tile else ""
         return label, (*blocks, attention, *self.more, mlp)
 
 

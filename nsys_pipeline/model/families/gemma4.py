@@ -24,7 +24,7 @@ def gemma4_text(f: Fields) -> Architecture:
     per_layer = f.opt_int("hidden_size_per_layer_input") or 0
     experts = _experts(f, width) if f.flag("enable_moe_block") else None
     # transformers 5 saves what is special about full layers layer by layer instead.
-    overrides = layer_overrides(f, depth)
+    overrides = layer_overrides(f, depth, "head_dim", "num_key_value_heads")
     layers = []
     for index, kind in enumerate(kinds):
         sliding, shared = kind == "sliding_attention", index >= first_shared

@@ -81,7 +81,7 @@ def step3p5(f: Fields) -> Architecture:
     spelled = ["sparse" if index in listed else "dense" for index in range(dims.depth)]
     kinds = layer_kinds(f, dims.depth, lambda _: "full_attention")
     window = read_window(f) if "sliding_attention" in kinds else None
-    overrides = layer_overrides(f, dims.depth)
+    overrides = layer_overrides(f, dims.depth, "num_attention_heads")
     layers: list[tuple[str, tuple[Block, ...]]] = []
     mlp_kinds = named_kinds(f, "mlp_layer_types", dims.depth, spelled)
     for index, (kind, mlp_kind) in enumerate(zip(kinds, mlp_kinds, strict=True)):

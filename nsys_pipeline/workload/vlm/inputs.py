@@ -241,9 +241,8 @@ def _image_tokens(model: Any, inputs: Mapping[str, Any], batch: int) -> list[int
     with torch.inference_mode():
         output = features(**given)
     made: Any = getattr(output, "pooler_output", output)
-    width = model.config.get_text_config().hidden_size
     parts = [made] if hasattr(made, "numel") else [part for part in made if hasattr(part, "numel")]
-    counts = [part.numel() // width for part in parts]
+    counts = [part.numel() // part.shape[-1] for part in parts]
     if len(counts) == batch:
         return counts
     total, rest = divmod(sum(counts), batch)

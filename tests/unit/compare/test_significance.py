@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
 from random import Random
-from statistics import fmean, pstdev
 
+import attrs
 import pytest
 
-from nsys_pipeline.compare.significance import compare, two_sided
-from nsys_pipeline.duck import records
-from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.real_traces import SUFFIX, TRACES
+from nsys_pipeline.compare.difference import Occurrence, Run, difference
+from nsys_pipeline.compare.significance import Comparison, compare, judged, two_sided
+from scripts.diff_power import RUNS, outcomes, real_steps
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(
@@ -40,33 +43,115 @@ def test_equal_samples_do_not_differ() -> None:
     assert compare([0.0, 0.0], [1.0, 1.0]).change is None
 
 
-def real_steps() -> list[float]:
-    """GPU busy time of the decode steps of a real request."""
-    with open_trace(TRACES / f"h100_llama_nsys2024.2{SUFFIX}", TraceOptions(use_cache=False)) as trace:
-        trace.build("attribute.busy_by_occurrence", "attribute.phase_ranges")
-        rows = records(
-            trace.connection,
-            "SELECT b.gpu_busy_ns FROM attribute.busy_by_occurrence AS b "
-            "JOIN attribute.phase_ranges AS p USING (occurrence_id) WHERE p.phase = 'decode' ORDER BY p.occurrence",
-        )
-    return [float(row["gpu_busy_ns"]) for row in rows]
+def autoregressive(count: int, correlation: float, random: Random) -> list[float]:
+    """Values of mean 100 and standard deviation 5, each correlated with the one before."""
+    value = random.gauss(0, 1)
+    values = []
+    for _ in range(count):
+        value = correlation * value + math.sqrt(1 - correlation**2) * random.gauss(0, 1)
+        values.append(100 + 5 * value)
+    return values
+
+
+@pytest.mark.parametrize(("count", "correlation"), [(16, 0.0), (16, 0.6), (32, 0.8), (96, 0.9)])
+def test_steps_that_resemble_their_neighbours_raise_no_more_false_alarms(count: int, correlation: float) -> None:
+    random, pairs = Random(3), 300
+    alarms = sum(
+        compare(*(autoregressive(count, correlation, random) for _ in range(2))).verdict == "changed"
+        for _ in range(pairs)
+    )
+
+    # One in a hundred is stated. A plain t-test raises up to 40.
+    assert alarms / pairs <= 0.03
+
+
+def test_the_error_of_independent_values_is_that_of_a_textbook() -> None:
+    # given values without any memory: by hand, variance 2.5, n 8 and 0.25 % of both means
+    base, new = [1, -1, 2, -2, 1, -1, 2, -2], [1, -2, 2, -1, 1, -2, 2, -1]
+    found = compare([100.0 + value for value in base], [110.0 + value for value in new])
+
+    captures = 0.0025**2 * (100**2 + 110**2)
+    assert found.error == pytest.approx(math.sqrt(2 * 20 / 7 / 8 + captures))
+    assert found.change == pytest.approx(0.1)
+    assert found.verdict == "changed"
+
+
+def test_an_interval_excludes_zero_where_the_verdict_is_changed() -> None:
+    random = Random(5)
+    found = judged(
+        compare([random.gauss(100, 2) for _ in range(12)], [random.gauss(100 + shift, 2) for _ in range(12)])
+        for shift in (0, 0, 0, 1, 2, 3, 4, 6, 9, 12)
+    )
+
+    assert {one.verdict for one in found} == {"changed", "within noise"}
+    for one in found:
+        assert one.change is not None
+        assert one.noise is not None
+        assert (abs(one.change) >= one.noise) == (one.verdict == "changed")
+
+
+def test_numbers_that_are_read_together_share_a_level() -> None:
+    """Benjamini and Hochberg's procedure by hand: 0.01 × k / 4 is 0.0025, 0.005, 0.0075 and 0.01."""
+
+    def with_p(p_value: float) -> Comparison:
+        low, high = 0.0, 50.0
+        for _ in range(80):
+            middle = (low + high) / 2
+            low, high = (middle, high) if two_sided(middle, 30) > p_value else (low, middle)
+        return Comparison(100, 100 + high, 31, 31, 1.0, 30)
+
+    # 0.0049 is more than its own 0.0025, and counts because the third, 0.0074, is at most 0.0075
+    verdicts = [one.verdict for one in judged(map(with_p, (0.0074, 0.0049, 0.2, 0.0048)))]
+    assert verdicts == ["changed", "changed", "within noise", "changed"]
+    # Alone each of these is one in a hundred; together they are chance.
+    assert {one.verdict for one in judged(map(with_p, (0.009, 0.3, 0.5, 0.9)))} == {"within noise"}
+
+
+def test_a_kernel_of_every_step_in_one_run_alone_has_changed() -> None:
+    drifting = [1 + step / 10 for step in range(20)]
+    assert compare(drifting, [0.0] * 20).verdict == "changed"
+    assert compare([0.0] * 20, drifting).verdict == "changed"
+    assert compare([0.0] * 20, [0.0] * 19 + [5.0]).verdict == "within noise"
+
+
+def step(wall_ns: float, *, cached: int | None = None, lane: int = 0) -> Occurrence:
+    return Occurrence("decode", "1x1", round(wall_ns), round(wall_ns), 1, {}, {}, cached=cached, lane=lane)
+
+
+def wall(base: list[Occurrence], new: list[Occurrence]) -> Comparison:
+    runs = (Run(name, (), None, None, tuple(steps)) for name, steps in (("base", base), ("new", new)))
+    return next(one.comparison for one in difference(*runs).changes if one.name == "wall")
+
+
+def test_a_context_that_grows_is_no_noise() -> None:
+    # given steps that take twice as long at the end as at the beginning, with 0.5 % noise, and 3 % more in the new run
+    random = Random(1)
+    context = range(1_000, 1_032)
+    base = [step(1e6 * (1 + k / 32) * random.gauss(1, 0.005), cached=each) for k, each in enumerate(context)]
+    new = [step(1.03e6 * (1 + k / 32) * random.gauss(1, 0.005), cached=each) for k, each in enumerate(context)]
+
+    assert wall(base, new).verdict == "changed"
+    # Other contexts are other steps: then it is not known what grew.
+    assert wall(base, [attrs.evolve(one, cached=one.cached and one.cached + 500) for one in new]).verdict != "changed"
+
+
+def test_ranks_that_step_together_are_no_more_measurements_than_one() -> None:
+    random = Random(2)
+    times = [[round(random.gauss(1e6, 2e4)) for _ in range(10)] for _ in range(2)]
+    alone = wall(*([step(each) for each in side] for side in times))
+    together = wall(*([step(each, lane=lane) for each in side for lane in range(8)] for side in times))
+
+    assert together.p_value == pytest.approx(alone.p_value)
+    assert (together.base_count, alone.base_count) == (80, 10)
 
 
 def test_power_and_false_alarms_at_the_noise_of_real_steps() -> None:
-    # given pairs of runs of 32 steps drawn from real ones, the second shifted by a known amount
-    steps, random = real_steps(), Random(7)
-    spread = pstdev(steps) / fmean(steps)
-    found = {}
-    for shift in (0.0, 0.02, 0.05, 0.20):
-        pairs = [
-            compare(random.choices(steps, k=32), [value * (1 + shift) for value in random.choices(steps, k=32)])
-            for _ in range(400)
-        ]
-        found[shift] = sum(bool(pair.is_significant) for pair in pairs) / len(pairs)
+    """A part of the table in docs/compare.md, which `python scripts/diff_power.py --write` makes."""
+    steps = real_steps("h100_cuda_graph_node")
+    none, small, large = outcomes(steps, counts=(32, 32), pairs=40, seed=7, shifts=(0.0, 0.02, 0.20))
 
-    assert found[0.0] <= 0.03, found  # of equal runs, one in a hundred is called different
-    assert found[0.20] >= 0.99, found
-    # A mean of 32 steps is off by spread / √32, a difference of two by √2 times that.
-    for shift in (0.02, 0.05):
-        if shift >= 5 * spread / 4:
-            assert found[shift] >= 0.95, (found, spread)
+    assert none.either <= 1
+    assert small.busy >= 32
+    assert large.busy == 40
+    table = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
+    assert all(f"| {title} | 32 and 32 | " in table for title in RUNS)

@@ -11,6 +11,7 @@ import pytest
 
 from nsys_pipeline.infer import COLUMNS, Launch, infer
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.examples import examples
 from tests.support.real_traces import unpack_by_name
 
 NAMES = ("h100_cuda_graph_whole", "h100_gpu_metrics", "h100_torch_compile", "h100_mixtral_small", "h100_train")
@@ -112,7 +113,7 @@ def test_processes_beside_each_other_do_not_change_each_other(parts: list[list[T
     assert names == [(one.process_key, one.global_tid, one.start_ns, one.end_ns) for one in alone]
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(examples(8, 30)))
 def test_pieces_one_after_the_other_are_not_misnamed(parts: list[list[Told]], seed: int) -> None:
     random = Random(seed)
     pieces: list[Told] = []

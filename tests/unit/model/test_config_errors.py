@@ -316,6 +316,8 @@ def test_layers_that_differ_are_read_or_refused() -> None:
         Model.from_config({**plain, **kinds, "per_layer_config": {"1": {"head_dim": 24}, "01": {"head_dim": 8}}})
     with pytest.raises(ModelError, match=r"per_layer_config.*not there: 2"):
         Model.from_config({**plain, **kinds, "per_layer_config": {"2": {"head_dim": 24}}})
+    with pytest.raises(ModelError, match=r"per_layer_config.*not read: intermediate_size"):
+        Model.from_config({**plain, **kinds, "per_layer_config": {"1": {"head_dim": 24, "intermediate_size": 8}}})
     with pytest.raises(ModelError, match=r"per_layer_config.*not supported"):
         Model.from_config({**llama(), "per_layer_config": {"1": {"intermediate_size": 24}}})
 

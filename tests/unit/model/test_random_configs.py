@@ -1,13 +1,12 @@
 """Random configs against torch's count on the meta device; only where torch and transformers are installed.
 
-``LLMPERF_RANDOM_CONFIGS=20 pytest tests/unit/model/test_random_configs.py`` tries 20 configs of each model type.
+One config of each model type, and 20 with ``LLMPERF_EXAMPLES=many``.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
-import os
 import warnings
 from pathlib import Path
 from random import Random
@@ -20,13 +19,14 @@ from nsys_pipeline.model import Model, estimate
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.model.verify import OTHER_CONVENTION, MetaModel, compare_step
 from nsys_pipeline.records import Step
+from tests.support.examples import examples
 from tests.support.random_configs import TEXT_TYPES, random_config
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None or importlib.util.find_spec("transformers") is None,
     reason="needs torch and transformers (extra `verify`)",
 )
-ROUNDS = int(os.environ.get("LLMPERF_RANDOM_CONFIGS", "1"))
+ROUNDS = examples(1, 20)
 #: batch, new tokens, cached tokens, LM-head positions per sequence: a prompt, a decode step, a chunk of a prompt.
 STEPS = ((2, 9, 0, 1), (3, 1, 11, 1), (2, 5, 6, 5))
 

@@ -12,10 +12,10 @@ from nsys_pipeline.detail import read_detail
 from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.edge_traces import EDGE_TRACES
+from tests.support.examples import some
 
 
-# All of them were tried once; every fifth keeps watch.
-@pytest.mark.parametrize("name", sorted(EDGE_TRACES)[::5])
+@pytest.mark.parametrize("name", some(sorted(EDGE_TRACES), 10))
 def test_every_trace_makes_every_format(name: str, tmp_path: Path) -> None:
     path = EDGE_TRACES[name]().write(tmp_path / "trace.sqlite")
     with open_trace(path, TraceOptions(use_cache=False)) as trace:

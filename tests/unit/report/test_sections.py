@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from pathlib import Path
+
+import pytest
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.report.document import Section, Table
-from nsys_pipeline.report.sections import report_document
+from nsys_pipeline.report.sections import PAGE_SECTIONS, SECTIONS, report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
@@ -49,3 +53,15 @@ def test_a_single_request_differs_from_nothing(tmp_path: Path) -> None:
     (table,) = section.blocks
     assert isinstance(table, Table)
     assert [column.heading for column in table.columns] == ["shape", "n", "TTFT p50", "TPOT p50"]
+
+
+@pytest.mark.parametrize("make", [*SECTIONS, *PAGE_SECTIONS], ids=lambda make: make.__name__)
+def test_the_documentation_of_the_page_names_each_section(make: object) -> None:
+    document = (Path(__file__).resolve().parents[3] / "docs" / "page.md").read_text(encoding="utf-8")
+    rows = [
+        line.split(" | ")[0].removeprefix("| ").split(", ") for line in document.splitlines() if line.startswith("| ")
+    ]
+    names = re.findall(r'Section\(\s*"([^"]+)"', inspect.getsource(make))  # type: ignore[arg-type]
+
+    assert names
+    assert set(names) <= {name for row in rows for name in row}

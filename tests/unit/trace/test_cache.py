@@ -22,6 +22,7 @@ from nsys_pipeline.trace import TraceOptions, cache, open_trace
 from nsys_pipeline.trace.sqlite_source import SqliteSource
 from tests.support import real_traces
 from tests.support.edge_traces import EDGE_TRACES
+from tests.support.examples import some
 from tests.support.small_trace import KERNELS, comparable_report, small_trace
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -63,7 +64,7 @@ def test_a_cached_report_is_the_cold_one(name: str, cached: TraceOptions) -> Non
     assert len(entries(cached)) == 1
 
 
-@pytest.mark.parametrize("name", list(EDGE_TRACES)[::4])
+@pytest.mark.parametrize("name", some(EDGE_TRACES, 12))
 def test_the_same_of_edge_traces(name: str, cached: TraceOptions, tmp_path: Path) -> None:
     trace = EDGE_TRACES[name]().write(tmp_path / "trace.sqlite")
     cold = comparable_report(trace)

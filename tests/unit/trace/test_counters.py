@@ -17,6 +17,7 @@ from nsys_pipeline.duck import records
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, open_session
+from tests.support.examples import examples
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.strategies import property_test
 from tests.support.trace_builder import TraceBuilder
@@ -105,7 +106,7 @@ def kernels_of(rows: list[tuple[str, int, int, int]]) -> list[Kernel]:
     return [(phase, device, start, start + length) for phase, device, start, length in rows]
 
 
-@settings(property_test, max_examples=40)
+@settings(property_test, max_examples=examples(10))
 @given(
     st.lists(
         st.tuples(st.sampled_from(["prefill", "decode"]), st.integers(0, 1), st.integers(0, 300), st.integers(1, 90)),

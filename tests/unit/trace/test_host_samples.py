@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import io
+import json
 import sqlite3
 import struct
 from collections.abc import Sequence
 from pathlib import Path
 
+import jsonschema
 import pytest
 
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.detail import write_stacks
+from nsys_pipeline.report.document import Table
+from nsys_pipeline.report.host import host_section
+from nsys_pipeline.report.json import render_json
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.cli.run import run
 from tests.support.ask import ask
 from tests.support.trace_builder import TraceBuilder
 
+SCHEMA = Path(__file__).parents[3] / "docs" / "schemas" / "report-1.json"
 DOMAIN, STACK, FRAME, OTHER = 7, 901, 902, 903
 
 
@@ -86,7 +97,8 @@ def test_what_the_thread_does_for_the_gpu(tmp_path: Path) -> None:
 
     answer = ask(path, "SELECT at_ns, coalesce(phase, ''), part FROM host_samples ORDER BY at_ns", tmp_path)
     assert answer.splitlines()[1:] == [
-        "0,decode,host", "39,decode,host", "40,decode,launch", "49,decode,launch", "50,decode,host", "59,decode,host",
+        "0,decode,host", "39,decode,host", "40,decode,launch", "49,decode,launch", "50,decode,latency",
+        "59,decode,latency",
         "60,decode,busy", "79,decode,busy", "80,decode,host", "200,,host",
     ]  # fmt: skip
 
@@ -96,9 +108,121 @@ def test_times_are_the_budgets_by_share(tmp_path: Path) -> None:
     one, two = (payload([(names["plan"], names["a.py"], line)]) for line in (1, 2))
     add_samples(path, [(5, thread, one), (15, thread, one), (25, thread, one), (35, thread, two)])
 
-    # 40 ns of host code, 10 in the launching call, 10 of latency, 20 of the kernel, 20 of host code: 70 by 4 samples
+    # 40 ns of host code, 10 in the launching call, 10 of latency, 20 of the kernel, 20 of host code: 60 by 4 samples
     answer = ask(path, "SELECT line, self_ns, time_ns, time_error_ns FROM host_time ORDER BY line", tmp_path)
-    assert answer.splitlines()[1:] == ["1,52,52,12", "2,18,18,12"]
+    assert answer.splitlines()[1:] == ["1,45,45,11", "2,15,15,11"]
+
+
+def stepped(folder: Path) -> tuple[Path, int, dict[str, int]]:
+    """A request with a cold decode of 10 ms and five of 1 ms, 1 ms apart, each with 100 us on the GPU."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(0, 22 * MS, "request")
+    for start, end in [(0, 10 * MS), *((at * MS, (at + 1) * MS) for at in range(11, 21, 2))]:
+        main.push(start, end, "decode").launch(end - 200_000, gpu=(end - 110_000, end - 10_000), until=end - 150_000)
+    # outside every phase
+    main.launch(21_100_000, gpu=(21_300_000, 21_400_000), until=21_200_000)
+    names = {name: trace.string(name) for name in ("plan", "run", "main", "/x/site-packages/lib/a.py", "b.py")}
+    return trace.write(folder / "trace.sqlite"), main.global_tid, names
+
+
+MS = 1_000_000
+
+
+def sampled(folder: Path) -> Path:
+    """The same with samples: `run`, at two lines, and in the cold step `plan`."""
+    path, thread, names = stepped(folder)
+    a, b = names["/x/site-packages/lib/a.py"], names["b.py"]
+
+    def stack(function: str, line: int) -> bytes:
+        return payload([(names[function], a, line), (names["main"], b, 1), (names["main"], b, 2)])
+
+    cold = [(at * MS + 1, thread, stack("plan", 5)) for at in range(8)]
+    measured = [(at * MS + 1, thread, stack("run", 7 if at < 15 else 8)) for at in range(11, 21, 2)]
+    between = [(10 * MS + 1, thread, stack("main", 9)), (21 * MS + 1, thread, stack("main", 9))]
+    other = [(11 * MS + 1, thread + 1, stack("main", 9))]
+    add_samples(path, [*cold, *measured, *between, *other])
+    return path
+
+
+def test_cold_occurrences_and_what_is_outside_have_parts_of_their_own(tmp_path: Path) -> None:
+    path = sampled(tmp_path)
+    query = (
+        "SELECT coalesce(phase, ''), part, function, line, self_samples, samples, self_ns, time_ns FROM host_functions "
+        "ORDER BY phase NULLS LAST, part, self_ns DESC, function"
+    )
+    # the first step is cold; 10 ms to 11.8, 11.99 to 13.8 and so on are host code before a launch of decode: 9.04 ms by
+    # six samples, one of them between steps; 19.99 to 21.1 and 21.4 to 22 are before or after work in no phase
+    assert ask(path, query, tmp_path).splitlines()[1:] == [
+        "decode,cold,plan,5,8,8,10000000,10000000",
+        "decode,cold,main,,0,8,0,10000000",
+        "decode,host,run,8,5,5,7533333,7533333",
+        "decode,host,main,9,1,1,1506667,1506667",
+        "decode,host,main,,0,6,0,9040000",
+        ",host,main,9,1,1,1710000,1710000",
+        ",host,main,,0,1,0,1710000",
+    ]
+    lines = ask(path, "SELECT line, self_ns FROM host_time WHERE function = 'run' ORDER BY line", tmp_path)
+    assert lines.splitlines()[1:] == ["7,3013333", "8,4520000"]
+
+
+def test_findings_name_the_functions(tmp_path: Path) -> None:
+    query = "SELECT code, message FROM findings WHERE message LIKE '%a.py%' ORDER BY code"
+    cold, host = ask(sampled(tmp_path), query, tmp_path).splitlines()[1:]
+    assert "cold ones spend 100 ± 10% in `plan` (a.py:5)" in cold
+    assert "Python spends 83 ± 15% in `run` (a.py:8)" in host
+
+
+def test_the_report_says_what_the_host_did(tmp_path: Path) -> None:
+    with open_trace(sampled(tmp_path), TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace)
+    assert [(row.phase, row.part, row.function, row.self_ns) for row in report.host if row.self_ns] == [
+        ("decode", "host", "run", 7_533_333), ("decode", "host", "main", 1_506_667),
+        ("decode", "cold", "plan", 10_000_000), (None, "host", "main", 1_710_000),
+    ]  # fmt: skip
+    assert [(line.line, line.self_ns) for line in report.host[0].lines] == [(8, 4_520_000), (7, 3_013_333)]
+    stream = io.StringIO()
+    render_json(report, stream)
+    jsonschema.validate(json.loads(stream.getvalue()), json.loads(SCHEMA.read_text()))
+
+    section = host_section(report)
+    assert section is not None
+    table = section.blocks[0]
+    assert isinstance(table, Table)
+    assert [row[:4] for row in table.rows] == [
+        ("decode", "host code", "run", "lib/a.py:8"), ("decode", "host code", "main", "lib/a.py:9"),
+        ("decode, cold", "idle or busy", "plan", "lib/a.py:5"), ("outside", "host code", "main", "lib/a.py:9"),
+    ]  # fmt: skip
+
+
+def test_stacks_for_flame_graphs_have_the_same_times(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with open_trace(sampled(tmp_path), TraceOptions(use_cache=False)) as trace:
+        count = write_stacks(trace, stream)
+    outer = "main (b.py:2);main (b.py:1)"
+    file = "/x/site-packages/lib/a.py"
+    assert stream.getvalue().splitlines() == [
+        f"decode;cold;{outer};plan ({file}:5) 10000",
+        f"decode;host;{outer};main ({file}:9) 1507",
+        f"decode;host;{outer};run ({file}:7) 3013",
+        f"decode;host;{outer};run ({file}:8) 4520",
+        f"outside;host;{outer};main ({file}:9) 1710",
+    ]
+    assert count == 5
+
+
+def test_stacks_of_a_trace_without_samples_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = stepped(tmp_path)[0]
+    code, _, err = run(capsys, "export", str(path), "--to", "stacks")
+    assert code == 1
+    assert "no samples of Python's stacks" in err
+    assert [entry.name for entry in tmp_path.iterdir() if "stacks" in entry.name] == []
+
+
+def test_without_samples_the_report_has_no_such_section(tmp_path: Path) -> None:
+    with open_trace(stepped(tmp_path)[0], TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace)
+    assert (report.host, host_section(report)) == ([], None)
 
 
 def test_a_damaged_payload_has_the_frames_that_are_there(tmp_path: Path) -> None:

@@ -36,9 +36,16 @@ def trace(tmp_path: Path) -> Path:
     return small_trace().write(tmp_path / "trace.sqlite")
 
 
-@pytest.fixture
-def expected(trace: Path) -> dict[str, Any]:
-    return comparable_report(trace)
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return comparable_report(small_trace().write(tmp_path_factory.mktemp("whole") / "trace.sqlite"))
+
+
+def totals(path: Path, options: TraceOptions | None = None) -> list[dict[str, Any]]:
+    """What all rows of a trace add up to: whether it was read, for less than a whole report costs."""
+    with open_trace(path, options or TraceOptions(use_cache=False)) as trace:
+        trace.build("attribute.work_totals", "load.session")
+        return records(trace.connection, "FROM attribute.work_totals CROSS JOIN load.session")
 
 
 def change(path: Path, *statements: str) -> None:
@@ -166,6 +173,7 @@ def test_a_link_to_nowhere(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_any_name(name: str, trace: Path, expected: dict[str, Any], tmp_path: Path) -> None:
+    read = totals(trace)
     folder = tmp_path / f"in {name}"
     folder.mkdir()
     moved = trace.rename(folder / name)
@@ -174,10 +182,11 @@ def test_any_name(name: str, trace: Path, expected: dict[str, Any], tmp_path: Pa
     packed.write_bytes(gzip.compress(moved.read_bytes()))
     cached = TraceOptions(cache_dir=tmp_path / f"cache {name}")
 
+    # makes the cache's entry, and reads it
     assert comparable_report(moved, cached) == expected
-    assert comparable_report(moved, cached) == expected
-    assert comparable_report(packed, cached) == expected
-    assert comparable_report(parquet) == expected
+    assert totals(moved, cached) == read
+    assert totals(packed) == read
+    assert totals(parquet) == read
 
 
 def test_nothing_is_written_beside_the_trace(trace: Path, expected: dict[str, Any], tmp_path: Path) -> None:

@@ -1,12 +1,11 @@
 """No mutant of a trace crashes the engine, hangs it, or gets a number that the reference does not get.
 
-`LLMPERF_FUZZ=2000` tries that many; ``python -m tests.support.judge --from A --to B`` does without pytest.
+`LLMPERF_EXAMPLES=many` tries a thousand; ``python -m tests.support.judge --from A --to B`` does without pytest.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -23,6 +22,7 @@ from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.edge_traces import EDGE_TRACES
+from tests.support.examples import examples
 from tests.support.judge import differs, judge, run_analyze
 from tests.support.mutants import FAMILIES, make_mutant
 from tests.support.parquet_export import to_parquetdir
@@ -30,11 +30,10 @@ from tests.support.reference import attribute, summarize
 from tests.support.small_trace import small_trace
 from tests.support.trace_builder import TraceBuilder
 
-MUTANTS = int(os.environ.get("LLMPERF_FUZZ", "50"))
 KERNEL = "CUPTI_ACTIVITY_KIND_KERNEL"
 
 
-@pytest.mark.parametrize("seed", range(MUTANTS))
+@pytest.mark.parametrize("seed", range(examples(20)))
 def test_a_mutant_is_analyzed_rightly_or_refused(seed: int, tmp_path: Path) -> None:
     mutant = make_mutant(seed, tmp_path)
 

@@ -40,7 +40,10 @@ class Recorder:
             self.runs.append(json.loads(payload))
             return
         step = json.loads(payload)
-        self.passes[-1] += f" {step['b']}x{step['q']}+{step['kv']}, {step['logits']} logits"
+        if "b" in step:
+            self.passes[-1] += f" {step['b']}x{step['q']}+{step['kv']}, {step['logits']} logits"
+        if "images" in step:
+            self.passes[-1] += f" of {step['images']}"
 
     @property
     def shapes(self) -> list[str]:

@@ -1,0 +1,70 @@
+"""The sizes of images in a program that nobody marked, without a question to the GPU.
+
+Towers of any size get their sizes as a small tensor, `image_grid_thw`. Processors make it on the host, and programs
+move it with everything else: what it holds is looked at then. Standard library only until torch is there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from nsys_pipeline.workload.grids import Grid, grids_of
+
+_SMALL_INPUTS = ("image_grid_thw", "image_sizes")
+_remembered: Any = None
+
+
+def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
+    """Patches of each image among the arguments of a pass; none, too, where the host cannot know."""
+    if arguments.get("pixel_values") is None:
+        return ()
+    values = {}
+    for name in _SMALL_INPUTS:
+        held = _values(arguments.get(name))
+        if held is not None:
+            values[name] = held
+    return tuple(grids_of(config, arguments, values) or ())
+
+
+def _values(tensor: Any) -> list[Any] | None:
+    """What a small tensor holds, if it is on the host or was moved from there."""
+    if tensor is None or not hasattr(tensor, "tolist"):
+        return tensor if isinstance(tensor, list) else None
+    if getattr(tensor, "device", None) is None or tensor.device.type == "cpu":
+        held: list[Any] = tensor.tolist()
+        return held
+    return None if _remembered is None else _remembered.get(tensor)
+
+
+def remember_moved(module: ModuleType) -> None:
+    """Have what a processor made remember the sizes in it when it is moved to a device."""
+    kind: Any = module.BatchFeature
+    move = kind.to
+
+    @functools.wraps(move)
+    def moving(self: Any, *args: Any, **kwargs: Any) -> Any:
+        held = {}
+        with contextlib.suppress(Exception):
+            held = {name: _values(self[name]) for name in _SMALL_INPUTS if name in self}
+        moved = move(self, *args, **kwargs)
+        with contextlib.suppress(Exception):
+            for name, values in held.items():
+                if values is not None:
+                    _store()[moved[name]] = values
+        return moved
+
+    kind.to = moving
+
+
+def _store() -> Any:
+    """Values by the tensor on the device, as long as it lives."""
+    global _remembered  # noqa: PLW0603 - made when torch is there
+    if _remembered is None:
+        from torch.utils.weak import WeakIdKeyDictionary
+
+        _remembered = WeakIdKeyDictionary()
+    return _remembered

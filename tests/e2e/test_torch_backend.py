@@ -1,0 +1,78 @@
+"""`capture --backend torch`: the built-in workloads recorded by torch.profiler on the CPU, without any nsys."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.e2e.conftest import TINY_LLAMA
+from tests.e2e.run_llmperf import Finished, llmperf
+from tests.e2e.test_vlm import pictures
+from tests.support.tiny_vlms import DEEPSEEK_OCR2
+
+pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
+
+
+def capture(folder: Path, *options: str) -> Finished:
+    """A capture into `run`; whatever looks for an nsys finds none."""
+    return llmperf(
+        "capture", "--backend", "torch", "--model", "config.json", "--device", "cpu", *options, "-o", "run",
+        cwd=folder, LLMPERF_NSYS="/nonexistent/nsys",
+    )  # fmt: skip
+
+
+def test_text(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY_LLAMA), encoding="utf-8")
+    options = ("--shape", "2x16+2", "--repeats", "1", "--ops", "--layers")
+
+    done = capture(tmp_path, *options)
+
+    assert done.code == 0, done.stderr
+    run = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert (run["backend"], run["nsys_version"], run["exit_status"]) == ("torch", None, 0)
+    assert [one["file"] for one in run["traces"]] == ["trace.json.gz"]
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    phases = {phase["name"]: phase for phase in report["phases"]}
+    counted = {name: (one["occurrences"], one["warmup_occurrences"], one["source"]) for name, one in phases.items()}
+    # One request of warm-up, one that counts; a decode step for each new token.
+    assert counted == {"prefill": (2, 1, "markers"), "decode": (4, 2, "markers")}
+    assert report["model"]["name"] == run["name"]
+    assert report["trace"]["recorder"] == "torch.profiler"
+    assert all(check["passed"] for check in report["checks"])
+    # Gate and up of both layers: 32 tokens of 64 by 128.
+    rows = [row for row in report["torch_operators"] if row["phase"] == "prefill"]
+    (gate,) = [row for row in rows if row["shapes"] == "[[32, 64], [64, 128]]"]
+    assert (gate["calls"], gate["flops"]) == (4, 4 * 2 * 32 * 64 * 128)
+    # Nothing ran on a GPU, and the report says so.
+    assert report["totals"]["kernel_count"] == 0
+    assert "no GPU work was recorded" in done.stdout
+
+
+def test_images(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(DEEPSEEK_OCR2), encoding="utf-8")
+    pictures(tmp_path / "images", page=(60, 90))
+    options = ("--repeats", "1", "--warmup", "0", "--max-new-tokens", "1")
+
+    done = capture(tmp_path, "--workload", "vlm", "--input-dir", "images", "--no-analyze", *options)
+
+    assert done.code == 0, done.stderr
+    with open_trace(tmp_path / "run", TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace)
+    assert {row.stage for row in report.stages} == {"tower", "sam", "encoder", "projector", "rest"}
+    assert {phase.name for phase in report.phases} == {"prefill", "decode"}
+    assert {row.phase for row in report.torch_operators} >= {"prefill", "decode"}
+
+
+def test_a_workload_that_fails_leaves_its_words(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({**TINY_LLAMA, "model_type": "no_such_model"}), encoding="utf-8")
+
+    done = capture(tmp_path)
+
+    assert done.code == 1
+    assert "left no trace of torch.profiler" in done.stderr
+    assert "no_such_model" in (tmp_path / "run" / "workload.log").read_text(encoding="utf-8")
+    assert "error" in json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
