@@ -55,9 +55,13 @@ golden-recipes:
 docs *ARGS:
     python scripts/generate_references.py {{ARGS}}
 
-# run the commands of the how-tos and store their outputs
+# run the commands of the tutorial and the how-tos and store their outputs
 howto:
-    python scripts/shown_commands.py --write docs/howto/*.md
+    python scripts/shown_commands.py --write docs/tutorial.md docs/howto/*.md
+
+# the documents as a site in build/site (needs the extra `docs`); a broken link or anchor fails
+site:
+    NO_MKDOCS_2_WARNING=1 mkdocs build --strict
 
 # a release in a clean checkout: changelog, version, build, a try of the wheel in a new environment, commit and tag
 release VERSION:

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write what is generated: docs/sql.md, docs/cli.md, docs/schemas/report-1.json and sql/macros/kernel_family.sql.
+"""Write what is generated: docs/{sql,cli,metrics}.md, docs/schemas/report-1.json and sql/macros/kernel_family.sql.
 
     python scripts/generate_references.py            write the files
     python scripts/generate_references.py --check    exit 1 where one is stale
@@ -96,6 +96,55 @@ def _default(one: Any) -> str:
     if one.default is None or one.default is False or one.default == [] or one.required or "efault" in one.help:
         return ""
     return f" Default: `{getattr(one.default, 'value', one.default)}`." if one.default is not True else " Default: on."
+
+
+# -- terms and the numbers of a report -------------------------------------------------------------------------------
+
+
+def metrics_reference() -> str:
+    """Terms and formulas, and the fields of the JSON report that rules can name."""
+    from nsys_pipeline.report.glossary import TERMS
+
+    schema = json.loads(report_schema())
+    parts = [GENERATED, "", METRICS_INTRODUCTION, "| term | definition |", "| --- | --- |"]
+    parts += [f"| {term} | {_escape(text)} |" for term, text in TERMS.items()]
+    parts += ["", JSON_INTRODUCTION]
+    for section, fields in _sections(schema):
+        numbers = [name for name, field in fields.items() if _is_number(field)]
+        parts.append(f"| `{section}` | {', '.join(f'`{name}`' for name in numbers)} |")
+    return "\n".join([*parts, ""])
+
+
+METRICS_INTRODUCTION = """# Terms and metrics
+
+What a report says, and the formula of each number. Times are integers in ns until they are printed; what cannot be
+known is null.
+"""
+
+JSON_INTRODUCTION = """## JSON
+
+[report-1](schemas/report-1.json), [diff-1](schemas/diff-1.json), [flops-1](schemas/flops-1.json) and
+[run-1](schemas/run-1.json) are the schemas of what `--format json` and `capture` write; the number grows if a field
+changes its meaning or goes. Numbers of the report, by the names that rules have (`decode.wall_ns`;
+[compare.md](compare.md#rules)), beside `requests[SHAPE].ttft_p50_ns` and `tpot_p50_ns`:
+
+| section | numbers |
+| --- | --- |"""
+
+
+def _sections(schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Sections of the report that rules name, with their fields."""
+    definitions = schema["$defs"]
+    phase = definitions["Phase"]["properties"]
+    yield "PHASE", phase
+    yield "PHASE[SHAPE]", definitions[phase["shapes"]["items"]["$ref"].rpartition("/")[2]]["properties"]
+    for name in ("totals", "unattributed"):
+        yield name, definitions[schema["properties"][name]["$ref"].rpartition("/")[2]]["properties"]
+
+
+def _is_number(field: dict[str, Any]) -> bool:
+    kinds = [one.get("type", []) for one in (field, *field.get("anyOf", []))]
+    return any("integer" in kind or "number" in kind for kind in kinds)
 
 
 # -- SQL -------------------------------------------------------------------------------------------------------------
@@ -268,6 +317,7 @@ def main(arguments: list[str]) -> int:
         (macro, kernel_family_macro),
         (ROOT / "docs/sql.md", sql_reference),
         (ROOT / "docs/cli.md", cli_reference),
+        (ROOT / "docs/metrics.md", metrics_reference),
         (ROOT / "docs/schemas/report-1.json", report_schema),
     ):
         text = make()

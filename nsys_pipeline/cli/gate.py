@@ -45,7 +45,7 @@ def rules_of(fail_if: Sequence[str] | None, file: Path | None) -> list[Rule]:
     rules = [Rule.parse(text) for text in fail_if or ()]
     if file is not None:
         try:
-            rules += read_rules(file.read_text(encoding="utf-8"))
+            rules += read_rules(file.read_text(encoding="utf-8"), str(file))
         except (OSError, UnicodeDecodeError) as error:
             raise UsageError(f"`{file}` cannot be read: {getattr(error, 'strerror', None) or error}") from error
     if not rules:

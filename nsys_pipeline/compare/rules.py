@@ -20,7 +20,8 @@ _UNITS = {
     "": 1.0, "%": 0.01, "ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
     "P": 1e15,
 }  # fmt: skip
-_NAME = re.compile(r"[^\s<>=!]+")
+# What has blanks in it stands in quotes: "repeat A".wall_ns.
+_NAME = re.compile(r'(?:"[^"]*"|[^\s<>=!"])+')
 _OPERATOR = re.compile(r">=|<=|==|!=|>|<")
 _VALUE = re.compile(r"([+-]?)(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*([%\wµ]*)")
 
@@ -34,6 +35,7 @@ class Rule:
     comparison: str
     value: float
     is_relative: bool
+    unit: str = ""
 
     @classmethod
     def parse(cls, text: str) -> Rule:
@@ -57,7 +59,8 @@ class Rule:
         if at < len(text):
             raise _error(text, at, "the rule ends before this")
         number = float(digits) * _UNITS[unit] * (-1 if sign == "-" else 1)
-        return cls(text.strip(), name[0], comparison[0], number, is_relative=bool(sign) and unit == "%")
+        plain = name[0].replace('"', "")
+        return cls(text.strip(), plain, comparison[0], number, is_relative=bool(sign) and unit == "%", unit=unit)
 
     def broken(self, new: Mapping[str, float | None], base: Mapping[str, float | None] | None = None) -> str | None:
         """What happened if the rule holds for the numbers `new`, in one line; None if it does not.
@@ -67,7 +70,7 @@ class Rule:
         value = self._number(new, "the report")
         if not self.is_relative:
             holds = _OPERATORS[self.comparison](value, self.value)
-            return f"{self.text}: {self.name} is {_written(value)}" if holds else None
+            return f"{self.text}: {self.name} is {self._written(value)}" if holds else None
         if base is None:
             raise UsageError(
                 f"`{self.text}` compares with a base, and there is none",
@@ -80,7 +83,15 @@ class Rule:
             change = (value - before) / abs(before)
         if not _OPERATORS[self.comparison](change, self.value):
             return None
-        return f"{self.text}: {self.name} went from {_written(before)} to {_written(value)}, {change * 100:+.1f} %"
+        changed = f"from {self._written(before)} to {self._written(value)}, {change * 100:+.1f} %"
+        return f"{self.text}: {self.name} went {changed}"
+
+    def _written(self, value: float) -> str:
+        """In the rule's unit; as it is in the report if the rule is about a change."""
+        unit = "" if self.is_relative else self.unit
+        scaled = value / _UNITS[unit]
+        written = f"{scaled:,.6g}" if abs(scaled) < 1e6 or scaled % 1 else f"{scaled:,.0f}"
+        return f"{written} {unit}".rstrip()
 
     def _number(self, numbers: Mapping[str, float | None], where: str) -> float:
         name = find(numbers, self.name)
@@ -99,10 +110,18 @@ class Rule:
         return value
 
 
-def read_rules(text: str) -> list[Rule]:
-    """Rules of a file, one a line; empty lines and what follows `#` do not count. Raises UsageError."""
-    lines = (line.partition("#")[0].strip() for line in text.splitlines())
-    return [Rule.parse(line) for line in lines if line]
+def read_rules(text: str, file: str = "the file") -> list[Rule]:
+    """Rules of a file, one a line; empty lines and what follows `#` do not count. Raises UsageError with the line."""
+    rules = []
+    for number, line in enumerate(text.splitlines(), 1):
+        rule = line.partition("#")[0].rstrip()
+        if not rule.strip():
+            continue
+        try:
+            rules.append(Rule.parse(rule))
+        except RuleError as error:
+            raise RuleError(f"{file}, line {number}: {error.message}", hint=error.hint) from error
+    return rules
 
 
 def _after_blanks(text: str, at: int) -> int:
@@ -114,7 +133,3 @@ def _after_blanks(text: str, at: int) -> int:
 def _error(text: str, at: int, problem: str) -> RuleError:
     shown = printable(text)
     return RuleError(f"the rule cannot be read: {problem}\n  {shown}\n  {' ' * at}^")
-
-
-def _written(value: float) -> str:
-    return f"{value:,.6g}" if abs(value) < 1e6 or value % 1 else f"{value:,.0f}"

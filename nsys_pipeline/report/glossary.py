@@ -5,7 +5,7 @@ from __future__ import annotations
 from nsys_pipeline.records import Detail, Report
 from nsys_pipeline.report.document import Column, Depth, Note, Notes, Section, Table
 
-_TERMS = {
+TERMS = {
     "phase": "what an NVTX range marks on the launching thread: prefill, decode, or another. A GPU operation belongs "
     "to the phase that was open when its launching call was entered, however late it runs",
     "wall": "host time inside the phase's ranges",
@@ -35,7 +35,7 @@ _TERMS = {
 def glossary_section(report: Report) -> Section:
     """Each term with its definition."""
     del report
-    return Section("glossary", (Notes([Note(term, text) for term, text in _TERMS.items()]),), depth=Depth.page)
+    return Section("glossary", (Notes([Note(term, text) for term, text in TERMS.items()]),), depth=Depth.page)
 
 
 def environment_section(detail: Detail) -> Section | None:

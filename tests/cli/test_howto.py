@@ -1,4 +1,4 @@
-"""Every command of docs/howto prints what its page shows; those that need a GPU are at least understood."""
+"""Every command of docs/howto and the tutorial prints what its page shows; those that need a GPU are understood."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from scripts.shown_commands import is_fresh, run, shown_in
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(set((ROOT / "docs" / "howto").glob("*.md")) - {ROOT / "docs" / "howto" / "README.md"})
+TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 
 def text(page: Path) -> str:
@@ -29,9 +30,9 @@ def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
         yield
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [*PAGES, TUTORIAL], ids=lambda page: page.stem)
 def test_commands_print_what_the_page_shows(page: Path) -> None:
-    """`python scripts/shown_commands.py --write docs/howto/*.md` stores the outputs."""
+    """`python scripts/shown_commands.py --write docs/tutorial.md docs/howto/*.md` stores the outputs."""
     for shown in shown_in(text(page)):
         printed = run(shown.words)
         assert is_fresh(shown.output, printed), f"{shown.text}\n{printed}"
@@ -52,7 +53,7 @@ def test_commands_that_are_not_run_are_understood() -> None:
     root: Any = typer.main.get_command(app)
     lines = [
         line.partition("  #")[0]
-        for page in PAGES
+        for page in (*PAGES, TUTORIAL)
         for block in re.findall(r"^```sh\n(.*?)^```$", text(page), re.MULTILINE | re.DOTALL)
         for line in block.splitlines()
         if line.startswith("llmperf ")

@@ -47,6 +47,13 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
     assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
+def test_every_document_has_its_place_on_the_site() -> None:
+    """`just site` finds broken links; a page that mkdocs.yml does not name is on no menu."""
+    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")]
+    assert [page for page in pages if page not in site] == []
+
+
 def test_images_of_the_readme_are_there_and_small() -> None:
     images = re.findall(r'(?:src|srcset)="([^"]+)"', README)
     assert images
@@ -94,7 +101,8 @@ def test_queries_of_the_readme_print_what_it_shows(capsys: pytest.CaptureFixture
 
 def test_every_output_in_the_documents_is_checked_or_named_here() -> None:
     """A block that nothing compares with the program goes stale in silence."""
-    checked = {"README.md": 2, "reading-a-report.md": 1}
+    # tests/cli/test_howto.py runs the commands of the tutorial, and of docs/howto.
+    checked = {"README.md": 2, "tutorial.md": 4, "reading-a-report.md": 1}
     # What captures on GPUs printed, run once; scripts/gpu_captures.py writes the file.
     recorded = {"gpu-captures.md": 15, "first-light.md": 2}
     found = {document.name: len(printed_blocks(document)) for document in (ROOT / "README.md", *ROOT.glob("docs/*.md"))}

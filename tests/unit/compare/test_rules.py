@@ -9,18 +9,26 @@ from nsys_pipeline.compare.rules import Rule, read_rules
 from nsys_pipeline.errors import UsageError
 
 BASE = {"decode.tpot_p50_ns": 10e6, "prefill.mfu_busy": 0.5, "decode.busy_ratio": 0.9, "totals.kernel_count": 0}
-NEW = {"decode.tpot_p50_ns": 11e6, "prefill.mfu_busy": 0.3, "decode.busy_ratio": None, "totals.kernel_count": 3}
+NEW = {
+    "decode.tpot_p50_ns": 11e6,
+    "prefill.mfu_busy": 0.3,
+    "decode.busy_ratio": None,
+    "totals.kernel_count": 3,
+    "repeat A.step_wall_ns": 5e3,
+}
 
 
 @pytest.mark.parametrize(
     ("rule", "said"),
     [
         ("prefill.mfu_busy < 0.35", "prefill.mfu_busy < 0.35: prefill.mfu_busy is 0.3"),
-        ("prefill.mfu_busy<35%", "prefill.mfu_busy<35%: prefill.mfu_busy is 0.3"),
+        ("prefill.mfu_busy<35%", "prefill.mfu_busy<35%: prefill.mfu_busy is 30 %"),
         ("prefill.mfu_busy < 30%", None),
         ("prefill.mfu_busy <= 0.3", "prefill.mfu_busy <= 0.3: prefill.mfu_busy is 0.3"),
-        ("decode.tpot_p50 > 10.5ms", "decode.tpot_p50 > 10.5ms: decode.tpot_p50 is 11,000,000"),
+        ("decode.tpot_p50 > 10.5ms", "decode.tpot_p50 > 10.5ms: decode.tpot_p50 is 11 ms"),
         ("decode.tpot_p50 > 11 ms", None),
+        ("prefill.mfu_busy < 50 %", "prefill.mfu_busy < 50 %: prefill.mfu_busy is 30 %"),
+        ('"repeat A".step_wall > 4us', '"repeat A".step_wall > 4us: repeat A.step_wall is 5 us'),
         (
             "decode.tpot_p50 > +5%",
             "decode.tpot_p50 > +5%: decode.tpot_p50 went from 10,000,000 to 11,000,000, +10.0 %",
@@ -47,6 +55,7 @@ def test_a_rule_that_holds_is_broken(rule: str, said: str | None) -> None:
         ("decode.mfu_busy > fast", 18, "a number belongs here"),
         ("decode.mfu_busy > 5 parsecs", 20, "`parsecs` is not a unit"),
         ("decode.mfu_busy > 5% or more", 21, "the rule ends before this"),
+        ('"decode.mfu_busy > 5', 0, "the name of a number"),
     ],
 )
 def test_an_error_points_at_the_character(rule: str, column: int, problem: str) -> None:
@@ -78,6 +87,17 @@ def test_rules_of_a_file() -> None:
     assert [(rule.name, rule.value, rule.is_relative) for rule in rules] == [
         ("decode.mfu_busy", 0.1, False), ("prefill.wall_ns", 0.03, True),
     ]  # fmt: skip
+
+
+def test_a_rule_of_a_file_that_cannot_be_read_has_its_line() -> None:
+    with pytest.raises(UsageError) as caught:
+        read_rules("# limits\n\ndecode.mfu_busy < 0.1\n  prefill.wall_ns >> 3%  # twice\n", "ci.rules")
+
+    assert caught.value.message.split("\n") == [
+        "ci.rules, line 4: the rule cannot be read: a number belongs here, as in 0.35, 20ms or +5%",
+        "    prefill.wall_ns >> 3%",
+        "                     ^",
+    ]
 
 
 def test_every_number_of_a_report_has_a_name() -> None:
