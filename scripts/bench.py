@@ -10,6 +10,7 @@ cached analyze   the same with a cache that one earlier run has filled
 floor, load      reading the columns that an analysis needs, in parallel, into DuckDB tables (scripts/bench_floor.py)
 floor, drain     the same, keeping nothing
 nsys stats …     cuda_gpu_kern_sum, nvtx_kern_sum, nvtx_gpu_proj_sum
+inference        phases from the launches, beside the load (scripts/bench_inference.py), of the first trace
 
 Every run is a process of its own; files are in the page cache. Wall and CPU seconds are those of the fastest of the
 repeats (nsys: one run); memory is the peak resident set of the largest process. A run counts only if its output is
@@ -224,6 +225,18 @@ def bench(trace: Trace, repeats: int, nsys: str | None) -> dict[str, Run]:
     return found
 
 
+def inference(trace: Trace) -> list[str]:
+    """Markdown of what inferring the phases of `trace` costs."""
+    argv = [sys.executable, "scripts/bench_inference.py", str(trace.path)]
+    run = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
+    verdict = {0: "reached", 1: "**missed**"}.get(run.returncode, f"exit {run.returncode}")
+    return [
+        "", "Phases inferred from its launches, ranges ignored (`scripts/bench_inference.py`):", "",
+        *(f"    {line}" for line in run.stdout.splitlines()), "",
+        f"- inference in at most half the CPU time of the load: {verdict}",
+    ]  # fmt: skip
+
+
 def table(results: dict[str, Run]) -> list[str]:
     """Markdown rows; ratios are of wall time, to the floor that loads and to a cold analysis."""
     lines = ["| | wall s | CPU s | peak MB | of floor | of cold |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
@@ -332,6 +345,8 @@ def main() -> None:
         results = bench(trace, options.repeats, nsys)
         failed |= any(run.problem for run in results.values())
         section = ["", f"## {trace.name}", "", facts(trace), "", *table(results), "", *verdicts(trace, results)]
+        if trace is TRACES[0]:
+            section += inference(trace)
         print("\n".join(section), flush=True)
         lines += section
     if failed:
