@@ -189,12 +189,12 @@ def write_rows(con: DuckDBPyConnection, query: str, file: Path) -> None:
 
 
 def values(row: dict[str, Any], columns: dict[str, str]) -> str:
-    """A SELECT of one row."""
+    """A SELECT of one row. Bytes of a path that are not UTF-8 become escapes: DuckDB takes no others."""
     cells: Sequence[str] = [
         f'{"NULL" if row.get(name) is None else literal(str(row[name]))}::{kind} AS "{name}"'
         for name, kind in columns.items()
     ]
-    return f"SELECT {', '.join(cells)}"
+    return f"SELECT {', '.join(cells)}".encode(errors="backslashreplace").decode()
 
 
 def _kept_type(kind: str) -> str:

@@ -88,11 +88,18 @@ def _find(source: str, leave_out: str | None) -> Iterator[Place]:
             if name.endswith(suffix):
                 best.setdefault(name.removesuffix(suffix), name)
     for stem, name in best.items():
-        # A listing has the time of a link, and not that of what it leads to.
-        info = whole.fs.info(name) if usable[name].get("islink") else usable[name]
+        info = _behind_link(whole, name) if usable[name].get("islink") else usable[name]
         run, rank = _run_and_rank(stem, base)
         url = name if whole.is_local else str(whole.fs.unstrip_protocol(name))
         yield Place(url, run, rank, fingerprint(info))
+
+
+def _behind_link(storage: Storage, name: str) -> Mapping[str, Any]:
+    """What `name` leads to: a listing has the time of the link. Nothing where it leads nowhere; the worker says so."""
+    try:
+        return storage.fs.info(name)  # type: ignore[no-any-return]
+    except OSError:
+        return {}
 
 
 def _run_and_rank(stem: str, base: str) -> tuple[str, int | None]:

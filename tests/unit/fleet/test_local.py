@@ -22,7 +22,7 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.trace.memory import parse_bytes
 from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT
 from tests.cli.run import run
-from tests.support.fleet import OPTIONS, ask, job_of, write_fleet
+from tests.support.fleet import OPTIONS, analyze_here, ask, job_of, write_fleet
 
 
 @pytest.fixture
@@ -135,6 +135,21 @@ def test_the_verb_analyzes_once_and_says_what_failed(tmp_path: Path, capsys: pyt
     assert run(capsys, "sql", out, "FROM nothing")[0] == 1
     assert run(capsys, "sql", out, "FROM '/etc/passwd'")[0] == 1
     assert run(capsys, "sql", f"a={out}", f"b={source / 'a.sqlite'}", "FROM a.phases")[0] == 2
+
+
+def test_files_that_cannot_be_opened_stop_no_other(tmp_path: Path) -> None:
+    source = write_fleet(tmp_path / "in", ["good.sqlite"])
+    try:
+        (source / "caf\udce9.sqlite").write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system has no names that are not UTF-8")
+    (source / "dangling.sqlite").symlink_to("nowhere")
+    (source / "loop.sqlite").symlink_to("loop.sqlite")
+    out = tmp_path / "out"
+
+    assert [result.stops_all for result in analyze_here(source, out)] == [False] * 4
+    assert ask(out, "SELECT run FROM traces") == [("good",)]
+    assert [row[0] for row in ask(out, "SELECT run FROM failures ORDER BY 1")] == ["caf\\udce9", "dangling", "loop"]
 
 
 def test_nothing_that_can_be_read_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
