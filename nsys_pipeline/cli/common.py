@@ -403,8 +403,10 @@ def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iter
         return
     check_output(path, force=force)
     partial = path.with_name(f".{path.name}.partial")
+    # Names of files that are not UTF-8 are written as they are on a terminal: with escapes.
+    encoding, errors = (None, None) if binary else ("utf-8", "backslashreplace")
     try:
-        with partial.open("wb") if binary else partial.open("w", encoding="utf-8") as file:
+        with partial.open("wb" if binary else "w", encoding=encoding, errors=errors) as file:
             yield file
         partial.replace(path)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import re
 from collections.abc import Callable, Mapping
@@ -20,6 +21,8 @@ _UNITS = {
     "": 1.0, "%": 0.01, "ns": 1.0, "us": 1e3, "µs": 1e3, "ms": 1e6, "s": 1e9, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12,
     "P": 1e15,
 }  # fmt: skip
+_TIMES = ("ns", "us", "µs", "ms", "s")
+_NO_SHARES = ("_ns", "_count", "_per_s", "_bytes", "flops", "tokens", "occurrences", "requests")
 # What has blanks in it stands in quotes: "repeat A".wall_ns.
 _NAME = re.compile(r'(?:"[^"]*"|[^\s<>=!"])+')
 _OPERATOR = re.compile(r">=|<=|==|!=|>|<")
@@ -58,7 +61,11 @@ class Rule:
         at = _after_blanks(text, value.end())
         if at < len(text):
             raise _error(text, at, "the rule ends before this")
+        if sign and unit != "%" and (unit or sign == "+"):
+            raise _error(text, value.start(1), "a change is in per cent, as in +5%, and other numbers have no sign")
         number = float(digits) * _UNITS[unit] * (-1 if sign == "-" else 1)
+        if math.isinf(number):
+            raise _error(text, value.start(2), "the number is too large")
         plain = name[0].replace('"', "")
         return cls(text.strip(), plain, comparison[0], number, is_relative=bool(sign) and unit == "%", unit=unit)
 
@@ -101,6 +108,7 @@ class Rule:
                 f"`{self.text}`: {where} has no number called `{self.name}`",
                 hint=nearest(self.name, numbers, names),
             )
+        self._check_unit(name)
         value = numbers[name]
         if value is None:
             raise UsageError(
@@ -108,6 +116,18 @@ class Rule:
                 hint="MFU and MBU need a model, a shape and peaks: see the warnings of `llmperf analyze`",
             )
         return value
+
+    def _check_unit(self, name: str) -> None:
+        """Raise UsageError for a unit that `name` does not have: such a rule would always be broken, or never."""
+        if self.is_relative:
+            return
+        if self.unit == "%" and name.endswith(_NO_SHARES):
+            raise UsageError(
+                f"`{self.text}`: {name} is no share of anything, so not in per cent",
+                hint=f"a change against a base has a sign: {self.name} {self.comparison} +5%",
+            )
+        if self.unit in _TIMES and not name.endswith("_ns"):
+            raise UsageError(f"`{self.text}`: {name} is no time, so not in {self.unit}")
 
 
 def read_rules(text: str, file: str = "the file") -> list[Rule]:

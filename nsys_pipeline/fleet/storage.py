@@ -68,7 +68,7 @@ class Storage:
         """The bytes of `name`, None where it is not there."""
         try:
             return bytes(self.fs.cat_file(self.path(name)))
-        except (FileNotFoundError, IsADirectoryError):
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
             return None
 
     def remove(self, name: str) -> None:

@@ -79,6 +79,18 @@ def test_the_index_links_to_the_pages_from_wherever_it_lies(
     assert run(capsys, "runs", tmp_path / "runs", "-o", index)[0] == 2  # it exists
 
 
+def test_a_run_whose_name_is_not_utf8_is_in_the_index(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        (tmp_path / "runs" / "caf\udce9").mkdir(parents=True)
+    except OSError:
+        pytest.skip("this file system has no names that are not UTF-8")
+    (tmp_path / "runs" / "caf\udce9" / "run.json").write_text("{}")
+
+    assert run(capsys, "runs", tmp_path / "runs", "-o", tmp_path / "i.html")[0] == 0
+
+    assert "caf\\udce9" in (tmp_path / "i.html").read_text(encoding="utf-8")
+
+
 def test_a_single_run_and_no_run(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = run(capsys, "runs", folder / "good a&b", "--format", "json")
     assert (code, json.loads(out)["runs"][0]["page"]) == (0, "report.html")

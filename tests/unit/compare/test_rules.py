@@ -56,6 +56,9 @@ def test_a_rule_that_holds_is_broken(rule: str, said: str | None) -> None:
         ("decode.mfu_busy > 5 parsecs", 20, "`parsecs` is not a unit"),
         ("decode.mfu_busy > 5% or more", 21, "the rule ends before this"),
         ('"decode.mfu_busy > 5', 0, "the name of a number"),
+        ("decode.wall > 1e999", 14, "the number is too large"),
+        ("decode.wall > +5ms", 14, "a change is in per cent"),
+        ("decode.mfu_busy < +0.1", 18, "a change is in per cent"),
     ],
 )
 def test_an_error_points_at_the_character(rule: str, column: int, problem: str) -> None:
@@ -72,6 +75,9 @@ def test_an_error_points_at_the_character(rule: str, column: int, problem: str) 
     ("rule", "base", "problem"),
     [
         ("decode.tpot_p51 > 5", BASE, "no number called"),
+        ("decode.tpot_p50 > 5%", BASE, "is no share of anything"),
+        ("totals.kernel_count < 5%", BASE, "is no share of anything"),
+        ("prefill.mfu_busy < 0.35ms", BASE, "is no time"),
         ("decode.busy_ratio > 0", BASE, "is not known in the report"),
         ("decode.tpot_p50 > +5%", None, "compares with a base, and there is none"),
     ],

@@ -218,6 +218,8 @@ def test_other_folders_are_no_datasets(tmp_path: Path) -> None:
 
     with pytest.raises(UsageError, match="holds something else"):
         Dataset.create(str(tmp_path))
+    with pytest.raises(UsageError, match="holds something else"):
+        Dataset.create(str(tmp_path / "x"))
     with pytest.raises(UsageError, match="no dataset"):
         Dataset.at(str(tmp_path))
     (tmp_path / "llmperf-fleet.json").write_text('{"schema": "llmperf.fleet/9"}')
