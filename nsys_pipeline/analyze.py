@@ -103,7 +103,11 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     )
 
 
-_STAGES = "FROM views.stage_summary ORDER BY phase DESC, stage = 'rest', parent IS NOT NULL, wall_ns DESC, stage"
+_STAGES = (
+    "FROM views.stage_summary ORDER BY phase DESC, stage = 'rest', "
+    "max(wall_ns) OVER (PARTITION BY phase, coalesce(parent, stage)) DESC, coalesce(parent, stage), "
+    "parent IS NOT NULL, wall_ns DESC, stage"
+)
 _REPEATS = (
     "FROM views.repeat_summary ORDER BY shape, phase = 'decode', phase, stage IS NOT NULL, mean_wall_ns DESC, stage"
 )

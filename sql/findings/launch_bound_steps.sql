@@ -19,7 +19,7 @@ SELECT
     CASE
         WHEN l.uses_graphs
             THEN 'CUDA graphs launch the work already: nsys slows their launch down while it records their nodes, '
-                || '`capture --cuda-graph graph` shows by how much; after that, fewer nodes help'
+                || '`capture --cuda-graph whole` shows by how much; after that, fewer nodes help'
         ELSE 'fewer launches: CUDA graphs (`capture --cuda-graphs`), torch.compile, fused kernels'
     END AS cure,
     launch_ns, latency_ns

@@ -47,6 +47,38 @@ def test_the_fields_that_it_names_are_in_the_report(capsys: pytest.CaptureFixtur
     assert all(finding.keys() >= {"severity", "at_stake_ns"} for finding in report["findings"])
 
 
+def test_five_questions_are_answered_by_their_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """An agent that has this page alone: its answers are those of the report."""
+    block = re.search(r"^Five questions.*?^```sh\n(.*?)^```$", SKILL, re.MULTILINE | re.DOTALL)
+    assert block
+    report = json.loads(run(capsys, "analyze", DEMO_TRACE, "--format", "json")[1])
+    phases = {phase["name"]: phase for phase in report["phases"]}
+    answers = []
+    for line in block[1].splitlines():
+        words = [str(DEMO_TRACE) if word == "TRACE" else word for word in shlex.split(line)[1:]]
+        answers.append([json.loads(row) for row in run(capsys, *words)[1].splitlines()])
+    bounds, worth, kernels, utilization, latency = answers
+
+    for row in (row for row in bounds if row["phase"]):
+        phase = phases[row["phase"]]
+        assert row["bound"] == phase["bound"]
+        assert row["share"] == pytest.approx(max(phase["budget"].values()) / sum(phase["budget"].values()))
+    stakes = [finding["at_stake_ns"] for finding in report["findings"] if finding["at_stake_ns"]]
+    assert [row["at_stake_ns"] for row in worth] == sorted(stakes, reverse=True)[:5]
+    assert kernels[0]["in_graph"] is True
+    measured = [
+        row["time_ns"] - row["warmup_time_ns"] - row["cold_time_ns"]
+        for row in report["kernels"]
+        if row["phase"] == "decode"
+    ]
+    assert kernels[0]["time_ns"] == max(measured)
+    for row in utilization:
+        assert row["mfu_busy"] == pytest.approx(phases[row["phase"]]["mfu_busy"])
+    assert [row["ttft_ns"] for row in latency if not row["is_warmup"]] == [
+        row["ttft_p50_ns"] for row in report["requests"]
+    ]
+
+
 def test_it_begins_with_what_an_agent_reads_first() -> None:
     head = re.match(r"---\nname: (\S+)\ndescription: (.+)\n---\n", SKILL)
     assert head

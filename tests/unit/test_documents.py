@@ -47,13 +47,6 @@ def test_links_to_files_lead_somewhere(path: Path) -> None:
     assert [target for target in targets if not (path.parent / target).exists()] == []
 
 
-def test_every_document_has_its_place_on_the_site() -> None:
-    """`just site` finds broken links; a page that mkdocs.yml does not name is on no menu."""
-    site = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = [path.relative_to(ROOT / "docs").as_posix() for path in ROOT.glob("docs/**/*.md")]
-    assert [page for page in pages if page not in site] == []
-
-
 def test_images_of_the_readme_are_there_and_small() -> None:
     images = re.findall(r'(?:src|srcset)="([^"]+)"', README)
     assert images
