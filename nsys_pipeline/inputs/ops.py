@@ -40,7 +40,8 @@ def create_pass_ops(inputs: Inputs) -> None:
 
     One row per phase that runs the model forward, of the shape that its first occurrence has. Inferred phases need
     none: each occurrence is one pass, whose number of operations depends on no length. `products_max`: with what may
-    be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of kernels. `dtype`: what most FLOPs of the products are counted in.
+    be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of kernels.
+    `dtype`: what most FLOPs of the products are counted in.
 
     Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
     """
