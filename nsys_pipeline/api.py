@@ -216,6 +216,7 @@ def open_reader(
     image_size: str | Sequence[str] = (),
     strict: bool = False,
     infer: bool | None = None,
+    keep_cold: bool = False,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> TraceReader:
@@ -245,6 +246,7 @@ def open_reader(
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
         max_context=max_context,
         images=ImageOptions(images, _listed(image_patches), _listed(image_size)),
+        keep_cold=keep_cold,
     )
     return TraceReader(Path(path), trace_options, options)
 
