@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.costs import product_dtypes
 from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
+    BaselineRow,
     Budget,
     Check,
     CollectiveRow,
@@ -83,6 +85,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         windows_ns=_windows_ns(trace),
         kernels=_kernels(trace, phases, options.top_kernels),
         host=_host(trace, phases, options.top_kernels),
+        baseline=_baseline(trace),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
@@ -100,7 +103,11 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
     )
 
 
-_STAGES = "FROM views.stage_summary ORDER BY phase DESC, stage = 'rest', parent IS NOT NULL, wall_ns DESC, stage"
+_STAGES = (
+    "FROM views.stage_summary ORDER BY phase DESC, stage = 'rest', "
+    "max(wall_ns) OVER (PARTITION BY phase, coalesce(parent, stage)) DESC, coalesce(parent, stage), "
+    "parent IS NOT NULL, wall_ns DESC, stage"
+)
 _REPEATS = (
     "FROM views.repeat_summary ORDER BY shape, phase = 'decode', phase, stage IS NOT NULL, mean_wall_ns DESC, stage"
 )
@@ -255,6 +262,23 @@ def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unat
     reasons = {row.pop("reason"): row for row in records(con, "FROM attribute.unattributed_reasons ORDER BY reason")}
     (sums,) = records(con, "FROM attribute.unattributed_totals")
     return Unattributed(reasons=reasons, budget=budget, **verdict, **sums)
+
+
+def _baseline(trace: Trace) -> list[BaselineRow]:
+    """What run.json beside the trace says of the same run without nsys; nothing where it does not, or is damaged."""
+    folder = trace.path if trace.path.is_dir() else trace.path.parent
+    recorded_ns = scalar(trace.connection, "SELECT duration_ns FROM load.session")
+    found = []
+    try:
+        for row in json.loads((folder / "run.json").read_text(encoding="utf-8")).get("baseline") or []:
+            phase, shape = (None if row[name] is None else str(row[name]) for name in ("phase", "shape"))
+            traced_ns = recorded_ns if row["traced_s"] is None else round(float(row["traced_s"]) * 1e9)
+            untraced_ns = round(float(row["untraced_s"]) * 1e9)
+            if traced_ns and untraced_ns > 0:
+                found.append(BaselineRow(phase, shape, traced_ns, untraced_ns, traced_ns / untraced_ns - 1))
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError):
+        return []
+    return found
 
 
 def _host(trace: Trace, phases: list[Phase], top: int) -> list[HostRow]:

@@ -387,6 +387,17 @@ class KernelRow:
 
 
 @attrs.frozen
+class BaselineRow:
+    """Mean time of a phase of one shape, traced and without a profiler; None for all that was recorded."""
+
+    phase: str | None
+    shape: str | None
+    traced_ns: int
+    untraced_ns: int
+    slower_ratio: float
+
+
+@attrs.frozen
 class HostLine:
     """A line of a function; see `HostRow`."""
 
@@ -701,6 +712,7 @@ class Report:
     collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
     host: list[HostRow] = attrs.field(factory=list)
+    baseline: list[BaselineRow] = attrs.field(factory=list)
 
     @property
     def warnings(self) -> list[Finding]:

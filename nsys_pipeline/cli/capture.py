@@ -66,10 +66,7 @@ def _print_commands(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions)
 
 def _made(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions) -> CaptureResult:
     """Run what was planned, and leave a run directory."""
-    from nsys_pipeline.capture import capture as run_capture
-    from nsys_pipeline.capture import capture_with_torch
     from nsys_pipeline.capture.session import terminations_as_interrupts
-    from nsys_pipeline.cli.capture_plan import RESULT_NAME
 
     if job.is_built_in:
         _need_workload_packages()
@@ -77,28 +74,56 @@ def _made(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions) -> Captur
         _warn_of_lost_ranges(nsys, job.plan)
     _name_unfinished(options.output.parent if options.output else RUNS)
     with terminations_as_interrupts(), _Progress() as progress:
-        if nsys is None:
-            return capture_with_torch(
-                job.plan,
-                output=options.output or RUNS,
-                exact_output=options.output is not None,
-                force=options.force,
-                files=dict(job.files),
-                results=[RESULT_NAME],
-                observer=progress,
-            )
-        return run_capture(
+        result = _recorded(job, nsys, options, progress)
+        if not result.exit_status:
+            _add_baseline(job, result.run_dir, options, progress)
+        return result
+
+
+def _recorded(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions, progress: _Progress) -> CaptureResult:
+    from nsys_pipeline.capture import capture as run_capture
+    from nsys_pipeline.capture import capture_with_torch
+    from nsys_pipeline.cli.capture_plan import RESULT_NAME
+
+    if nsys is None:
+        return capture_with_torch(
             job.plan,
-            nsys=nsys,
             output=options.output or RUNS,
             exact_output=options.output is not None,
             force=options.force,
             files=dict(job.files),
-            results=[RESULT_NAME] if job.is_built_in else [],
-            server=job.driver,
-            attempts=3 if job.is_built_in else 1,
+            results=[RESULT_NAME],
             observer=progress,
         )
+    return run_capture(
+        job.plan,
+        nsys=nsys,
+        output=options.output or RUNS,
+        exact_output=options.output is not None,
+        force=options.force,
+        files=dict(job.files),
+        results=[RESULT_NAME] if job.is_built_in else [],
+        server=job.driver,
+        attempts=3 if job.is_built_in else 1,
+        observer=progress,
+    )
+
+
+def _add_baseline(job: CaptureJob, run_dir: Path, options: CaptureOptions, progress: _Progress) -> None:
+    """Put into run.json what the run takes without a profiler, if it was asked for."""
+    from nsys_pipeline.capture.baseline import add_seconds, run_alone
+    from nsys_pipeline.cli.capture_plan import RESULT_NAME
+    from nsys_pipeline.cli.messages import print_warning
+
+    if options.baseline_seconds is not None:
+        add_seconds(run_dir, options.baseline_seconds)
+    elif options.baseline:
+        progress.stage("running the workload without a profiler")
+        try:
+            run_alone(job.plan, run_dir, RESULT_NAME)
+        except LlmperfError as error:
+            # The trace is there all the same.
+            print_warning(error.message, error.hint)
 
 
 def _recovered(run_dir: Path, options: CaptureOptions) -> CaptureResult:

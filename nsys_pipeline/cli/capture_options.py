@@ -194,6 +194,16 @@ class CaptureOptions:
         float | None, typer.Option(min=0.1, help="Stop the workload after this many seconds.", rich_help_panel=_RUN)
     ] = None
     nsys: Annotated[str | None, typer.Option(help="The nsys to use.", rich_help_panel=_RUN)] = None
+    baseline: Annotated[
+        bool,
+        typer.Option("--baseline", help="Run it once more without a profiler, and compare.", rich_help_panel=_BUILT_IN),
+    ] = False
+    baseline_seconds: Annotated[
+        float | None,
+        typer.Option(
+            "--baseline-seconds", min=0.001, help="What COMMAND takes without a profiler, in all.", rich_help_panel=_RUN
+        ),
+    ] = None
     preflight: Annotated[
         bool,
         typer.Option("--preflight/--no-preflight", help="Try the command's nvtx package first.", rich_help_panel=_RUN),
@@ -228,6 +238,8 @@ def check(options: CaptureOptions, ctx: typer.Context) -> None:
             f"{_listed(ignored)} {'belongs' if len(ignored) == 1 else 'belong'} to the built-in workload",
             hint="give it to COMMAND itself, after `--`" if has_command else "name a model with `--model`",
         )
+    if "--baseline-seconds" in typed:
+        _check_baseline(typed, has_model=has_model)
     if has_model and "--auto" in typed:
         raise UsageError("`--auto` is for `-- COMMAND`", hint="the built-in workload marks its own passes: drop it")
     if has_model and "--profile" in typed:
@@ -245,6 +257,23 @@ def check(options: CaptureOptions, ctx: typer.Context) -> None:
         raise UsageError("`--profile` and `--rank-reports` do not go together", hint="a server has one report: drop it")
     if has_model and "--rank-reports" in typed and is_alone:
         raise UsageError("`--rank-reports` needs `--nproc`", hint="one process makes one report")
+
+
+def _check_baseline(typed: dict[str, str | None], *, has_model: bool) -> None:
+    """Raise UsageError where the whole command is not what is recorded."""
+    if has_model:
+        raise UsageError(
+            "`--baseline-seconds` is for `-- COMMAND`", hint="`--baseline` runs the built-in workload twice"
+        )
+    partly = [name for name in typed if name in _PARTLY_RECORDED]
+    if partly:
+        raise UsageError(
+            f"`--baseline-seconds` and {_listed(partly)} do not go together",
+            hint="the time of the whole command is compared with what is recorded: drop one of them",
+        )
+
+
+_PARTLY_RECORDED = ("--delay", "--duration", "--capture-range", "--profile", "--window", "--timeout")
 
 
 def _check_workload(options: CaptureOptions, typed: dict[str, str | None]) -> None:

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.trace import TraceOptions
 
 _FORMATS = ("sqlite", "parquet")
-_PERFETTO = "perfetto"
+_PERFETTO, _STACKS = "perfetto", "stacks"
 
 
 def export(
@@ -72,7 +72,9 @@ def export(
     to: Annotated[
         str | None,
         typer.Option(
-            "--to", help="duckdb (a file) or parquet (a folder): every public view. perfetto: a file for its viewer."
+            "--to",
+            help="duckdb (a file) or parquet (a folder): every public view. perfetto: a file for its viewer. "
+            "stacks: what Python ran while the GPUs were idle, for flame graphs.",
         ),
     ] = None,
     model: ModelOption = None,
@@ -128,6 +130,9 @@ def export(
     )
     if to == _PERFETTO:
         sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
+        return
+    if to == _STACKS:
+        sys.stdout.write(f"{_to_stacks(trace, output, opening, force=force)}\n")
         return
     if to is not None:
         options = analysis_options(
@@ -199,7 +204,7 @@ def _hand_over(
     from nsys_pipeline.trace import open_trace
 
     if to not in FORMATS:
-        raise UsageError(f"`--to {to}` is not one of {', '.join((*FORMATS, _PERFETTO))}")
+        raise UsageError(f"`--to {to}` is not one of {', '.join((*FORMATS, _PERFETTO, _STACKS))}")
     target = output or trace.parent / f"{_stem(trace)}.{to}"
     with progress() as on_progress:
         opened = open_trace(trace, attrs.evolve(opening, on_progress=on_progress))
@@ -224,6 +229,22 @@ def _to_perfetto(trace: Path, output: Path | None, opening: TraceOptions, *, for
         output_file(target, force=force, binary=True) as stream,
     ):
         write_perfetto(opened, stream)
+    return target
+
+
+def _to_stacks(trace: Path, output: Path | None, opening: TraceOptions, *, force: bool) -> Path:
+    """Write the stacks of `trace`'s Python for viewers of flame graphs."""
+    from nsys_pipeline.detail import write_stacks
+    from nsys_pipeline.trace import open_trace
+
+    target = output or trace.parent / f"{_stem(trace)}.stacks.txt"
+    check_output(target, force=force)
+    with (
+        progress() as on_progress,
+        open_trace(trace, attrs.evolve(opening, on_progress=on_progress)) as opened,
+        output_file(target, force=force) as stream,
+    ):
+        write_stacks(opened, stream)
     return target
 
 

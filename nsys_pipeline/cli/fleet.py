@@ -75,7 +75,8 @@ def fleet(
 
     Kept are phases, budgets, requests, kernels by name and findings, as Parquet files that `llmperf sql DATASET` asks.
     The same command again analyzes what is new or has changed, goes on where a killed one stopped, and tries again what
-    failed. A trace that cannot be read is a row of `failures`. --memory-limit is that of each worker. The report has
+    failed. A trace that cannot be read is a row of `failures`. --memory-limit is that of each worker: by default all of
+    them together use at most 80 % of this machine's memory, and none more than 1500MB. The report has
     changes over time, late ranks, and times over ranks, hosts, days and versions.
     """
     if out is None:
@@ -88,7 +89,11 @@ def fleet(
     options = analysis_options(
         model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
     )
-    opening = trace_options(phase=phase, not_phase=not_phase, cache=False, memory_limit=memory_limit, nsys=nsys)
+    from nsys_pipeline.fleet.local import cores
+    from nsys_pipeline.fleet.local import memory_limit as default_limit
+
+    limit = memory_limit or (default_limit(workers or cores()) if scheduler is None else None)
+    opening = trace_options(phase=phase, not_phase=not_phase, cache=False, memory_limit=limit, nsys=nsys)
     _update(sources, out, opening, options, workers, scheduler)
     sys.stdout.write(f"{out}\n")
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 from nsys_pipeline.detail.curves import read_counters, read_requests, read_steps
 from nsys_pipeline.detail.environment import read_environment
 from nsys_pipeline.detail.perfetto import write_perfetto
+from nsys_pipeline.detail.stacks import write_stacks
 from nsys_pipeline.detail.timeline import read_timeline
 from nsys_pipeline.records import Detail
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
 
-__all__ = ["read_detail", "read_timeline", "write_perfetto"]
+__all__ = ["read_detail", "read_timeline", "write_perfetto", "write_stacks"]
 
 
 def read_detail(trace: Trace) -> Detail:

@@ -107,9 +107,9 @@ class Dataset:
 
     def analyses(self, con: DuckDBPyConnection) -> dict[str, str]:
         """Names of the analyses that are whole, by the id of their trace."""
-        if not self.storage.glob("traces/*.parquet"):
+        if not self.storage.has("traces/*.parquet"):
             return {}
-        rows = con.execute(f"SELECT filename, analysis FROM {self._parquet('traces/*.parquet', True)}").fetchall()  # noqa: S608 - our own names
+        rows = con.execute(f"SELECT filename, analysis FROM {self._parquet('traces/*.parquet', named=True)}").fetchall()  # noqa: S608 - our own names
         return {Path(filename).stem: analysis for filename, analysis in rows}
 
     @property
@@ -128,21 +128,24 @@ class Dataset:
 
     def _select(self, table: str) -> str:
         pattern = f"{table}/*.parquet" if table in ("traces", "failures") else f"{table}/*/*/*.parquet"
-        columns = columns_of(table)
-        if not self.storage.glob(pattern):
-            nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns.items())
+        if not self.storage.has(pattern):
+            nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns_of(table).items())
             return f"SELECT {nothing} WHERE false"
         if table in ("traces", "failures"):
             return f"SELECT * FROM {self._parquet(pattern)}"  # noqa: S608 - our own names
-        whole = (
-            self._parquet("traces/*.parquet") if self.storage.glob("traces/*.parquet") else "(SELECT '' AS analysis)"
-        )
-        return f"SELECT * FROM {self._parquet(pattern)} WHERE analysis IN (SELECT analysis FROM {whole})"  # noqa: S608
+        rows = f"{self._parquet(pattern, partitioned=True)} WHERE analysis IN"
+        if not self.storage.has("traces/*.parquet"):
+            return f"SELECT * FROM {rows} ('')"  # noqa: S608 - our own names
+        return f"SELECT * FROM {rows} (SELECT analysis FROM {self._parquet('traces/*.parquet')})"  # noqa: S608
 
-    def _parquet(self, pattern: str, named: bool = False) -> str:
+    def _parquet(self, pattern: str, *, named: bool = False, partitioned: bool = False) -> str:
         files = literal(f"{escaped(self.url)}/{pattern}")
-        filename = "true" if named else "false"
-        return f"read_parquet({files}, union_by_name = true, hive_partitioning = false, filename = {filename})"
+        # With partitions, a query about one run opens the files of that run alone.
+        partitions = ", hive_types = {'run': VARCHAR, 'trace_rank': BIGINT}" if partitioned else ""
+        return (
+            f"read_parquet({files}, union_by_name = true, filename = {str(named).lower()}, "
+            f"hive_partitioning = {str(partitioned).lower()}{partitions})"
+        )
 
 
 def columns_of(table: str) -> dict[str, str]:

@@ -16,7 +16,10 @@ from contextlib import suppress
 from nsys_pipeline.fleet.dataset import Dataset
 from nsys_pipeline.fleet.places import Place
 from nsys_pipeline.fleet.work import Job, Result, record_failure
+from nsys_pipeline.trace.memory import parse_bytes
+from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT
 
+_LEAST_MEMORY_BYTES = 500 * 10**6
 TRIES = 3
 """How many workers may die of one trace."""
 
@@ -137,3 +140,13 @@ def failed_of(place: Place, dataset: str, error: str) -> Result:
 def cores() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def memory_limit(workers: int) -> str:
+    """What each of so many workers may use of this machine's memory, if nobody says: 80 % of it together."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return DEFAULT_MEMORY_LIMIT
+    share = max(_LEAST_MEMORY_BYTES, total * 8 // 10 // workers)
+    return f"{min(share, parse_bytes(DEFAULT_MEMORY_LIMIT))}B"

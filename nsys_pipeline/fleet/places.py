@@ -63,17 +63,17 @@ def _find(source: str, leave_out: str | None) -> Iterator[Place]:
     pattern = _WILDCARDS.search(source)
     whole = Storage.of(source)
     if pattern and not whole.fs.exists(whole.root):
-        names = whole.fs.glob(whole.root)
+        matched = whole.fs.glob(whole.root, detail=True)
         base = PurePosixPath(whole.root[: _WILDCARDS.search(whole.root).start()] + "x").parent.as_posix()  # type: ignore[union-attr]
     else:
         if not whole.fs.exists(whole.root):
             raise UsageError(f"`{source}` does not exist")
-        names, base = [whole.root], whole.root
+        matched, base = {whole.root: whole.fs.info(whole.root)}, whole.root
         if whole.fs.isfile(whole.root):
             base = PurePosixPath(whole.root).parent.as_posix()
     infos: dict[str, dict[str, Any]] = {}
-    for name in names:
-        infos |= whole.fs.find(name, detail=True, withdirs=False)
+    for name, info in matched.items():
+        infos |= whole.fs.find(name, detail=True) if info["type"] == "directory" else {name: info}
     skipped = None if leave_out is None else Storage.of(leave_out).root + "/"
     usable = {
         name: info
@@ -88,9 +88,11 @@ def _find(source: str, leave_out: str | None) -> Iterator[Place]:
             if name.endswith(suffix):
                 best.setdefault(name.removesuffix(suffix), name)
     for stem, name in best.items():
+        # A listing has the time of a link, and not that of what it leads to.
+        info = whole.fs.info(name) if usable[name].get("islink") else usable[name]
         run, rank = _run_and_rank(stem, base)
         url = name if whole.is_local else str(whole.fs.unstrip_protocol(name))
-        yield Place(url, run, rank, fingerprint(usable[name]))
+        yield Place(url, run, rank, fingerprint(info))
 
 
 def _run_and_rank(stem: str, base: str) -> tuple[str, int | None]:

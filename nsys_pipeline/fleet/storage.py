@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Storage:
             return
         final = Path(target)
         final.parent.mkdir(parents=True, exist_ok=True)
-        partial = final.with_name(f".{final.name}.{os.uname().nodename}-{os.getpid()}.partial")
+        partial = final.with_name(f".{final.name}.{platform.node()}-{os.getpid()}.partial")
         try:
             with file.open("rb") as source, partial.open("wb") as copy:
                 while chunk := source.read(1 << 20):
@@ -83,3 +84,9 @@ class Storage:
 
         found = self.fs.glob(f"{glob.escape(self.root)}/{pattern}")
         return sorted(name[len(self.root) + 1 :] if name.startswith(self.root) else name for name in found)
+
+    def has(self, pattern: str) -> bool:
+        """Whether a name in it matches `pattern`."""
+        if self.is_local:
+            return next(Path(self.root).glob(pattern), None) is not None
+        return bool(self.glob(pattern))

@@ -78,6 +78,10 @@ def run_job(job: Job) -> Result:
         )
     except LlmperfError as error:
         return Result(job.place, error.message, error.hint, stops_all=True)
+    except Exception as error:
+        # What the packages of stores raise has no common base.
+        message = f"the dataset `{job.dataset}` cannot be written: {type(error).__name__}: {error}"
+        return Result(job.place, message, stops_all=True)
     return Result(job.place)
 
 

@@ -1,6 +1,6 @@
 """GPU → cited dense peaks per dtype and memory bandwidth. Pure; data in ``gpus.toml``."""
 
-from nsys_pipeline.hardware.derive import derive_gpu
+from nsys_pipeline.hardware.derive import clock_of_peaks, derive_gpu
 from nsys_pipeline.hardware.gpu import (
     Gpu,
     all_gpus,
@@ -20,6 +20,7 @@ __all__ = [
     "all_gpus",
     "checked_bandwidth",
     "checked_peaks",
+    "clock_of_peaks",
     "derive_gpu",
     "describe_known",
     "find_gpu",

@@ -68,3 +68,19 @@ def derive_gpu(
         sm_count=sm_count,
         compute_capability=compute_capability,
     )
+
+
+def clock_of_peaks(gpu: Gpu, name: str | None, compute_capability: str | None, sm_count: int | None) -> float | None:
+    """Clock of the SMs at which `gpu` has its peaks: that of 16-bit products / (SMs × FLOPs per clock and SM), in Hz.
+
+    Peaks scale with the clock, so what a measured clock allows is peak × measured / this. That of an H100's datasheet
+    is 1.83 GHz. None if the rate of the GPU is not known.
+    """
+    if not (name and compute_capability and sm_count):
+        return None
+    try:
+        per_hz = derive_gpu(name, compute_capability=compute_capability, sm_count=sm_count, clock_hz=1.0)
+    except HardwareError:
+        return None
+    peak = gpu.peaks_flops_per_s.get("fp16")
+    return peak / per_hz.peaks_flops_per_s["fp16"] if peak else None

@@ -10,7 +10,7 @@ import attrs
 
 from nsys_pipeline.duck import create_from_rows, records
 from nsys_pipeline.errors import HardwareError
-from nsys_pipeline.hardware import Gpu, derive_gpu, find_gpu, with_overrides
+from nsys_pipeline.hardware import Gpu, clock_of_peaks, derive_gpu, find_gpu, with_overrides
 from nsys_pipeline.records import Device, Notice
 
 if TYPE_CHECKING:
@@ -58,18 +58,37 @@ def find_peaks(inputs: Inputs) -> Peaks:
 
 
 def create_peaks(inputs: Inputs) -> None:
-    """`input.peaks`: one row per GPU and dtype whose peak is known, with bandwidths beside it."""
+    """`input.peaks`: one row per GPU and dtype whose peak is known, with bandwidths beside it.
+
+    `peak_clock_hz` is the clock of the SMs at which a GPU has its peaks, NULL if the user gives them.
+    """
     types = {
         "device_id": "BIGINT", "dtype": "VARCHAR", "flops_per_s": "DOUBLE", "bandwidth_bytes_per_s": "DOUBLE",
-        "link_bytes_per_s": "DOUBLE", "source": "VARCHAR",
+        "link_bytes_per_s": "DOUBLE", "source": "VARCHAR", "peak_clock_hz": "DOUBLE",
     }  # fmt: skip
+    clock = {} if inputs.options.peaks else _clocks(inputs)
     link = {device_id: gpu.nvlink_bytes_per_s for device_id, gpu in inputs.peaks.gpus.items()}
     rows = [
-        (device.id, dtype, peak, device.peak_bandwidth_bytes_per_s, link.get(device.id), device.peaks_source)
+        (
+            device.id, dtype, peak, device.peak_bandwidth_bytes_per_s, link.get(device.id), device.peaks_source,
+            clock.get(device.id),
+        )
         for device in inputs.peaks.devices
         for dtype, peak in (device.peaks_flops_per_s or {}).items()
-    ]
+    ]  # fmt: skip
     create_from_rows(inputs.connection, "input.peaks", types, rows)
+
+
+def _clocks(inputs: Inputs) -> dict[int, float | None]:
+    """The clock at which each GPU has its peaks, None where its rate per clock is not known."""
+    compute_capability = dict(
+        inputs.connection.execute("SELECT device_id, compute_capability FROM load.devices").fetchall()
+    )
+    return {
+        device.id: clock_of_peaks(gpu, device.name, compute_capability[device.id], device.sm_count)
+        for device in inputs.peaks.devices
+        if (gpu := inputs.peaks.gpus.get(device.id)) is not None
+    }
 
 
 def _hardware(

@@ -8,6 +8,7 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
+from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.budget import budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.collectives import collectives_section
@@ -394,6 +395,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _worth_doing,
     _phases,
     host_section,
+    baseline_section,
     training_section,
     ranks_section,
     collectives_section,

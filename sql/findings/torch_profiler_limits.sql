@@ -1,8 +1,8 @@
 -- What a trace of torch.profiler leaves out that one of nsys has.
 -- Grain: one row, none if nsys recorded the trace.
 -- severity: info
--- message: torch.profiler recorded the trace: of CUDA it has launches, copies and synchronization, and of memory nothing, so time
---   in other calls counts as host time{more}
+-- message: torch.profiler recorded the trace: of CUDA's driver calls it has launches and memory mapping alone, and time in those
+--   that it leaves out counts as host time{more}
 -- requires: load.recorder, load.metadata
 -- columns:
 --   phase       VARCHAR NULL: it is about the whole trace.

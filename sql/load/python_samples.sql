@@ -3,6 +3,7 @@
 -- then the fields at their offsets, of which `Frames` is a list of frames.
 -- Grain: sample_id.
 -- materialize: table
+-- empty without: nsys.NVTX_PAYLOADS
 -- requires: nsys.NVTX_PAYLOADS, nsys.NVTX_PAYLOAD_SCHEMAS, nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES, macros.little_endian, macros.little_endian_8
 -- columns:
 --   sample_id    BIGINT    Row of the export.

@@ -13,7 +13,7 @@ from nsys_pipeline.analyze import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.formats import render_report
-from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace import open_trace
 from tests.cli.run import run
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
@@ -52,7 +52,9 @@ SUMMED = ("kernel_count", "kernel_time_ns", "memop_count", "graph_launch_count",
 
 
 def analyzed(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, Any]:
-    code, out, err = run(capsys, "analyze", *argv, "--format", "json", "--no-cache")
+    # Real traces are prepared once for all tests that ask them.
+    cache = () if Path(str(argv[0])).parent == TRACES else ("--no-cache",)
+    code, out, err = run(capsys, "analyze", *argv, "--format", "json", *cache)
     assert (code, err) == (0, "")
     report: dict[str, Any] = json.loads(out)
     return report
@@ -62,11 +64,11 @@ def analyzed(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, Any
 def test_the_report_of_a_real_trace(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     path = TRACES / f"{name}{SUFFIX}"
 
-    code, out, err = run(capsys, "analyze", path, "--format", "json", "--no-cache")
+    code, out, err = run(capsys, "analyze", path, "--format", "json")
     assert (code, err) == (0, "")
     json_keeps_its_contract_and_adds_up(json.loads(out))
 
-    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+    with open_trace(path) as trace:
         report = analyze(trace)
     for width in (40, 80, 160):
         table_is_whole(report, width)
@@ -238,7 +240,7 @@ def test_the_printed_peaks_are_those_that_utilization_is_of(tmp_path: Path, caps
     argv = (TRACES / f"h100_cuda_graph_node{SUFFIX}", "--model", config, "--shape", "4x512+32")
 
     report = analyzed(capsys, *argv)
-    _, text, _ = run(capsys, "analyze", *argv, "--no-cache")
+    _, text, _ = run(capsys, "analyze", *argv)
     text = " ".join(text.split())
 
     assert report["model"]["products"] == ["fp8", "bf16"]
@@ -260,7 +262,7 @@ def test_what_the_model_has_beside_its_estimate_is_in_header_and_json(
     argv = (TRACES / f"h100_cuda_graph_node{SUFFIX}", "--model", config, "--shape", "4x512+32")
 
     report = analyzed(capsys, *argv)
-    _, text, _ = run(capsys, "analyze", *argv, "--no-cache")
+    _, text, _ = run(capsys, "analyze", *argv)
 
     assert report["model"]["not_counted"] == ["vision tower"]
     assert "not counted: vision tower" in " ".join(text.split())
@@ -279,7 +281,7 @@ def test_dtypes_of_weights_and_cache_are_options(tmp_path: Path, capsys: pytest.
         decode = next(phase for phase in analyzed(capsys, *argv, *more)["phases"] if phase["name"] == "decode")
         _, out, _ = run(
             capsys, "sql", argv[0], "SELECT bytes FROM phase_summary WHERE phase = 'decode'", *argv[1:], *more,
-            "--format", "json", "--no-cache",
+            "--format", "json",
         )  # fmt: skip
         return int(decode["bytes"]), int(json.loads(out)["bytes"])
 

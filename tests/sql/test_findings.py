@@ -503,7 +503,7 @@ def misfit(name: str, layers: int | None = None) -> list[tuple[str, str]]:
         shapes=tuple(map(RequestShape.parse, shapes)),
         is_degree_told=True,
     )
-    with open_trace(TRACES / f"{name}{SUFFIX}", TraceOptions(use_cache=False)) as trace:
+    with open_trace(TRACES / f"{name}{SUFFIX}") as trace:
         trace.describe(options)
         module = all_modules()["findings.model_does_not_fit"]
         trace.build(*module.requires)

@@ -40,7 +40,7 @@ def test_there_are_thirty_and_each_asks_a_question_of_its_own() -> None:
 @pytest.fixture(scope="module", params=NAMES)
 def session(request: pytest.FixtureRequest) -> Iterator[Session]:
     options = LLAMA if request.param == "h100_llama1b" else None
-    trace = open_trace(TRACES / f"{request.param}{SUFFIX}", TraceOptions(use_cache=False))
+    trace = open_trace(TRACES / f"{request.param}{SUFFIX}")
     with Session.of(trace, options) as opened:
         yield opened
 

@@ -28,7 +28,8 @@ WORDS = {
 
 def report_of(trace: TraceBuilder | Path, folder: Path, options: AnalysisOptions | None = None) -> Report:
     path = trace if isinstance(trace, Path) else trace.write(folder / "trace.sqlite")
-    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+    # Real traces are prepared once for all tests that ask them.
+    with open_trace(path, TraceOptions(use_cache=path is trace)) as opened:
         return analyze(opened, options)
 
 

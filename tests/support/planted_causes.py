@@ -269,6 +269,23 @@ def late_rank(random: Random) -> TraceBuilder:
     return loops[0].trace
 
 
+def clocked(mhz: int) -> Callable[[Random], TraceBuilder]:
+    """The healthy loop on a GPU with a boost clock of 1,980 MHz that is sampled at about `mhz`."""
+
+    def make(random: Random) -> TraceBuilder:
+        trace = healthy(random)
+        names = ("SMs Active [Throughput %]", "GPC Clock Frequency [MHz]")
+        for metric, name in enumerate(names):
+            trace.row("TARGET_INFO_GPU_METRICS", typeId=1 << 48, sourceId=1 << 48, metricId=metric, metricName=name)
+        for index in range(STEPS * STEP_KERNELS):
+            # nsys says MHz and means Hz
+            for metric, value in enumerate((90, (mhz + random.randrange(-15, 15)) * 1_000_000)):
+                trace.row("GPU_METRICS", timestamp=100 * US * index, typeId=1 << 48, metricId=metric, value=value)
+        return trace
+
+    return make
+
+
 def modelled(
     phase: str, tokens: tuple[int, int], each_us: int, *, request: bool = False
 ) -> Callable[[Random], TraceBuilder]:
@@ -312,6 +329,8 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
         named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align1", 300 * US, 4), "unaligned_gemms",
     ),
     "aligned products": (named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align8", 300 * US, 4), None),
+    "a GPU held at 1,410 MHz": (clocked(1_410), "slow_clocks"),
+    "a GPU near its boost clock": (clocked(1_935), None),
     "eager attention": (eager_attention, "eager_attention"),
     "exposed communication": (rank_in_a_ring, "exposed_communication"),
     "a slow rank": (late_rank, "late_rank"),

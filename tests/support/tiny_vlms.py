@@ -53,3 +53,17 @@ DEEPSEEK_OCR2: dict[str, Any] = {
     },
     "image_token_id": 290,
 }  # fmt: skip
+
+LLAVA: dict[str, Any] = {
+    "model_type": "llava",
+    "text_config": {
+        "model_type": "llama", "vocab_size": 16, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "bos_token_id": 2, "eos_token_id": 2, "pad_token_id": 1,
+    },
+    "vision_config": {
+        "model_type": "clip_vision_model", "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "image_size": 28, "patch_size": 14,
+    },
+    "image_token_index": 3,
+    "vision_feature_layer": -1,
+}  # fmt: skip

@@ -298,6 +298,57 @@ def qwen3_vl(f: Fields) -> Architecture:
     return _joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, tuple(mergers)), width, None))
 
 
+def glm4v(f: Fields) -> Architecture:
+    """GLM-4.1V, 4.5V and 4.6V: gated MLPs as wide as the decoder, a strided convolution, then a gated merger."""
+    text = _text(f, "glm4v_moe_text" if f.model_type == "glm4v_moe" else "glm4v_text")
+    kind = "glm4v_moe_vision" if f.model_type == "glm4v_moe" else "glm4v_vision"
+    v = f.sub("vision_config", model_type=kind).named(kind)
+    width, out = v.dim("hidden_size"), v.integer("out_hidden_size", default=_text_width(text))
+    side, _ = grid(v)
+    spec = EncoderSpec(
+        width=width,
+        depth=v.dim("depth"),
+        heads=v.dim("num_heads"),
+        hidden=out,
+        gated=True,
+        qkv_bias=v.flag("attention_bias"),
+        o_bias=False,
+        mlp_bias=False,
+        norm="rms",
+        role=VISION,
+    )
+    merge = v.integer("spatial_merge_size", default=2) ** 2
+    merger = (
+        Linear("downsample", out, merge * width, out, role=VISION),
+        Linear("merger_proj", out, out, role=VISION),
+        Norm("merger_norm", out, 2 * out),
+        Mlp(width=out, hidden=v.dim("intermediate_size"), label="merger_", role=VISION),
+    )
+    before = (
+        _qwen_patches(v, width, bias=True),
+        Norm("pre_norm", width, width),
+        Constant("embed_positions", side * side * width),
+    )
+    after = (Norm("post_norm", width, width), OnTokens(blocks=merger, over=merge))
+    return _joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
+def got_ocr2(f: Fields) -> Architecture:
+    """GOT-OCR 2 (arXiv 2409.01704): SAM, strided convolutions that leave a sixteenth of the tokens, a linear layer."""
+    text = _text(f, "qwen2")
+    v = f.sub("vision_config", model_type="got_ocr2_vision").named("got_ocr2_vision")
+    sam, width = sam_sizes(v), _text_width(text)
+    first = Linear("projector_conv1", 2 * sam.out, 9 * sam.out, role=VISION)
+    second = Linear("projector_conv2", width, 9 * 2 * sam.out, role=VISION)
+    after = (
+        *sam.after(),
+        OnTokens(blocks=(first,), over=4),
+        OnTokens(blocks=(second, Linear("projector", width, width, width, role=VISION)), over=16),
+    )
+    stack = Stack("vision", sam.layers("vision.sam"), sam.before(), after)
+    return _joined(f, text, Tower(stack, sam.out, sam.side**2))
+
+
 def internvl(f: Fields) -> Architecture:
     """InternViT with layer scales; four patches shuffled into one token before a projector of two layers."""
     text = _text(f, "qwen2")
@@ -496,6 +547,10 @@ MULTIMODAL: dict[str, Builder] = {
     "qwen3_vl_moe": Verified(qwen3_vl),
     "qwen3_5": qwen3_vl,
     "qwen3_5_moe": qwen3_vl,
+    "glm46v": Verified(glm4v),
+    "glm4v": Verified(glm4v),
+    "glm4v_moe": Verified(glm4v),
+    "got_ocr2": Verified(got_ocr2),
     "internvl": Verified(internvl),
     "idefics3": Verified(idefics3),
     "smolvlm": Verified(idefics3),

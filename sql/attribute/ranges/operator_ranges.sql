@@ -16,7 +16,9 @@
 WITH RECURSIVE placed AS MATERIALIZED (
     SELECT
         r.range_id, r.process_key, r.global_tid, r.start_ns, r.end_ns, p.parent_id, p.occurrence_id, r.name,
-        r.domain_id = 0 AND regexp_matches(r.name, '^\w[\w.]*::[^\s,:]+(?:, |$)') AS is_operator
+        r.domain_id = 0 AND regexp_matches(r.name, '^\w[\w.]*::[^\s,:]+(?:, |$)')
+            -- Ranges of CUDA's own libraries.
+            AND NOT starts_with(r.name, 'cub::') AND NOT starts_with(r.name, 'thrust::') AS is_operator
     FROM load.nvtx_ranges AS r JOIN attribute._range_places AS p USING (range_id)
     WHERE r.kind = 'push_pop' AND r.domain_id = 0
 ),

@@ -1,6 +1,7 @@
 -- Functions on Python's stacks, and lines of them, with their share of the time that was sampled.
 -- Grain: phase, part, function, file, and line if is_line.
 -- materialize: table
+-- empty without: attribute.host_samples
 -- requires: attribute.host_samples, attribute.occurrence_times, attribute.occurrences, attribute.phase_walls, load.python_frames
 -- columns:
 --   phase         VARCHAR Phase as in the time budget, NULL outside every phase.

@@ -4,6 +4,7 @@
 -- none of them works.
 -- Grain: sample_id.
 -- materialize: table
+-- empty without: load.python_samples
 -- requires: load.python_samples, macros.islands, attribute.gpu_work, attribute.range_segments, attribute.occurrences, attribute._thread_calls, attribute._thread_windows
 -- columns:
 --   sample_id     BIGINT  Joins load.python_frames.

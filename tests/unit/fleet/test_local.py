@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.fleet.dataset import Dataset
-from nsys_pipeline.fleet.local import Pool, run_locally
+from nsys_pipeline.fleet.local import Pool, memory_limit, run_locally
 from nsys_pipeline.fleet.places import find_traces
 from nsys_pipeline.fleet.run import update
 from nsys_pipeline.fleet.work import Result
 from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.trace.memory import parse_bytes
+from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT
 from tests.cli.run import run
 from tests.support.fleet import OPTIONS, ask, job_of, write_fleet
 
@@ -59,6 +61,13 @@ def test_a_killed_worker_costs_one_trace_a_second_try(tmp_path: Path, killed_onc
     assert len(killed_once) == 1
     assert [result.error for result in results] == [None, None]
     assert ask(tmp_path / "out", "SELECT run, count(*) FROM phases GROUP BY run ORDER BY run") == [("a", 8), ("b", 8)]
+
+
+def test_workers_share_the_memory_of_the_machine() -> None:
+    one, many = memory_limit(1), memory_limit(10_000)
+
+    assert 0 < parse_bytes(many) <= parse_bytes(one) <= parse_bytes(DEFAULT_MEMORY_LIMIT)
+    assert parse_bytes(many) == 500_000_000
 
 
 class Deadly:

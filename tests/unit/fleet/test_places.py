@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,17 @@ def test_the_fingerprint_follows_the_content(tmp_path: Path) -> None:
 
     assert (before.id, before.run) == (after.id, after.run)
     assert before.fingerprint != after.fingerprint
+
+
+def test_a_link_changes_with_what_it_leads_to(tmp_path: Path) -> None:
+    write(tmp_path, "elsewhere/x.sqlite")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "a.sqlite").symlink_to(tmp_path / "elsewhere" / "x.sqlite")
+    os.utime(tmp_path / "elsewhere" / "x.sqlite", (5, 5))
+
+    found_in = [find_traces([f"{tmp_path}/runs{rest}"]) for rest in ("", "/*.sqlite", "/a.sqlite")]
+
+    assert [[place.fingerprint for place in places] for places in found_in] == [["1|5.0"]] * 3
 
 
 @pytest.mark.parametrize("source", ["nothing", "empty", "empty/*.sqlite"])

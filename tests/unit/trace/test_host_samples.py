@@ -13,10 +13,12 @@ import jsonschema
 import pytest
 
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.detail import write_stacks
 from nsys_pipeline.report.document import Table
 from nsys_pipeline.report.host import host_section
 from nsys_pipeline.report.json import render_json
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.cli.run import run
 from tests.support.ask import ask
 from tests.support.trace_builder import TraceBuilder
 
@@ -191,6 +193,30 @@ def test_the_report_says_what_the_host_did(tmp_path: Path) -> None:
         ("decode", "host code", "run", "lib/a.py:8"), ("decode", "host code", "main", "lib/a.py:9"),
         ("decode, cold", "idle or busy", "plan", "lib/a.py:5"), ("outside", "host code", "main", "lib/a.py:9"),
     ]  # fmt: skip
+
+
+def test_stacks_for_flame_graphs_have_the_same_times(tmp_path: Path) -> None:
+    stream = io.StringIO()
+    with open_trace(sampled(tmp_path), TraceOptions(use_cache=False)) as trace:
+        count = write_stacks(trace, stream)
+    outer = "main (b.py:2);main (b.py:1)"
+    file = "/x/site-packages/lib/a.py"
+    assert stream.getvalue().splitlines() == [
+        f"decode;cold;{outer};plan ({file}:5) 10000",
+        f"decode;host;{outer};main ({file}:9) 1507",
+        f"decode;host;{outer};run ({file}:7) 3013",
+        f"decode;host;{outer};run ({file}:8) 4520",
+        f"outside;host;{outer};main ({file}:9) 1710",
+    ]
+    assert count == 5
+
+
+def test_stacks_of_a_trace_without_samples_are_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = stepped(tmp_path)[0]
+    code, _, err = run(capsys, "export", str(path), "--to", "stacks")
+    assert code == 1
+    assert "no samples of Python's stacks" in err
+    assert [entry.name for entry in tmp_path.iterdir() if "stacks" in entry.name] == []
 
 
 def test_without_samples_the_report_has_no_such_section(tmp_path: Path) -> None:

@@ -337,6 +337,30 @@ def test_launches_without_work_are_said(tmp_path: Path) -> None:
     assert "1 of 5 launching calls" in message[0]
 
 
+def test_launches_that_make_a_graph_lose_nothing(tmp_path: Path) -> None:
+    trace = _two_phases()
+    for at, name in enumerate(("cudaStreamBeginCapture", "cudaLaunchKernel", "cudaStreamEndCapture")):
+        trace.call(name, 102_000 + 1_000 * at, 103_000 + 1_000 * at, 90 + at)
+    path = trace.write(tmp_path / "trace.json")
+
+    assert ask(path, "SELECT count(*) FROM findings WHERE code = 'torch_profiler_lost_work'") == [(0,)]
+
+
+def test_steps_of_engines_are_phases_by_the_same_rules(tmp_path: Path) -> None:
+    trace = KinetoTrace()
+    names = ("execute_context_1(512)_generation_0(0)", "execute_context_0(0)_generation_8(8)", "step[DECODE bs=4]",
+             "ProfilerStep#3")  # fmt: skip
+    for at, name in enumerate(names):
+        trace.annotation(name, 100_000 * at, 100_000 * at + 50_000)
+        trace.event("gpu_user_annotation", name, 100_000 * at + 10_000, 100_000 * at + 60_000, 0, 7)
+        trace.launch(100_000 * at + 1_000, gpu=(100_000 * at + 10_000, 100_000 * at + 60_000))
+    path = trace.write(tmp_path / "trace.json")
+
+    found = ask(path, "SELECT phase, occurrences, tokens, kernel_time_ns FROM phase_summary ORDER BY phase")
+
+    assert found == [("decode", 2, 12, 100_000), ("prefill", 1, 512, 50_000), ("step", 1, None, 50_000)]
+
+
 def test_whole_microseconds_are_said(tmp_path: Path) -> None:
     text = _two_phases().text()
     path = tmp_path / "trace.json"

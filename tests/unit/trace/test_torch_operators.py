@@ -41,6 +41,9 @@ def _nested() -> KinetoTrace:
     trace.op("aten::add", 210_000, 290_000, [[4], [4], []])
     trace.launch(220_000, gpu=(230_000, 231_000), name="add_kernel")
     trace.op("aten::relu", 1_000_000, 1_001_000)
+    # None of these is an operator.
+    trace.annotation("cub::DeviceScan", 1_010_000, 1_011_000)
+    trace.op("autograd::engine::evaluate_function: MmBackward0", 1_020_000, 1_021_000)
     return trace
 
 

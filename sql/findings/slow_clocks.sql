@@ -1,0 +1,31 @@
+-- Phases whose GPUs ran below their boost clock, as sampled counters say.
+-- A twentieth: boost clocks come in steps, and a GPU that works hard gives up a few of them. What waits for memory gains less.
+-- Grain: phase.
+-- severity: info
+-- message: in {place} the SMs run at {clock_mhz:,} MHz, {below_percent}% below the boost clock of {boost_mhz:,} MHz
+-- hint: `nvidia-smi -q -d PERFORMANCE,CLOCK` says whether power, heat or a clock that somebody set limits it; the class `compute` of
+--   `time_budget` shows the effect
+-- requires: attribute.phase_spending, attribute.phase_counters, load.devices
+-- columns:
+--   phase         VARCHAR The phase.
+--   at_stake_ns   BIGINT  The share of its kernel time by which the clock is too low. Unit: ns.
+--   budget_part   VARCHAR 'compute'.
+--   place         VARCHAR The phase in a sentence.
+--   clock_mhz     BIGINT  Mean clock while the phase runs. Unit: MHz.
+--   boost_mhz     BIGINT  Boost clock. Unit: MHz.
+--   below_percent BIGINT  How far it is below. Unit: percent.
+WITH clock AS (
+    SELECT
+        c.phase, sum(c.sm_clock_hz * c.samples) / sum(c.samples) AS clock_hz,
+        sum(d.clock_rate_hz * c.samples) / sum(c.samples) AS boost_hz
+    FROM attribute.phase_counters AS c JOIN load.devices AS d USING (device_id)
+    -- Fewer say little about a clock that takes milliseconds to change.
+    WHERE c.samples >= 10 AND c.sm_clock_hz > 0 AND d.clock_rate_hz > 0
+    GROUP BY c.phase
+)
+SELECT
+    s.phase, floor(s.compute_ns * (1 - c.clock_hz / c.boost_hz))::BIGINT AS at_stake_ns, 'compute' AS budget_part, s.place,
+    (c.clock_hz / 1e6)::BIGINT AS clock_mhz, (c.boost_hz / 1e6)::BIGINT AS boost_mhz,
+    (100 * (1 - c.clock_hz / c.boost_hz))::BIGINT AS below_percent
+FROM attribute.phase_spending AS s JOIN clock AS c ON c.phase = s.phase
+WHERE 20 * c.clock_hz <= 19 * c.boost_hz AND s.compute_ns * (1 - c.clock_hz / c.boost_hz) >= s.least_ns
