@@ -14,9 +14,14 @@ from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 Grid = tuple[int, int]
 """Height and width of an image, or of one view of it, in patches."""
 
+_Rule = Callable[[Model, int, int], tuple[Grid, ...]]
+"""What the tower of a model gets of a picture of so many pixels, height and width."""
+
 #: Fewest and most pixels that the processors of the published checkpoints leave a picture.
 _QWEN2_PIXELS = (56 * 56, 28 * 28 * 128 * 128)
 _QWEN3_PIXELS = (256 * 256, 4096 * 4096)
+# Of the two frames that a picture counts as.
+_GLM_PIXELS = (112 * 112 // 2, 28 * 28 * 15_000 // 2)
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
@@ -123,8 +128,13 @@ def _vision_config(model: Model) -> Mapping[str, Any]:
     return vision if isinstance(vision, Mapping) else {}
 
 
-def _qwen(patch: int, pixels: tuple[int, int]) -> Callable[[Model, int, int], tuple[Grid, ...]]:
-    """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191)."""
+def _qwen(
+    patch: int, pixels: tuple[int, int], *, scales_up: bool = False
+) -> Callable[[Model, int, int], tuple[Grid, ...]]:
+    """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191).
+
+    `scales_up`: a picture that is smaller than a merged patch on one side is first scaled to it.
+    """
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
         vision = _vision_config(model)
@@ -133,6 +143,9 @@ def _qwen(patch: int, pixels: tuple[int, int]) -> Callable[[Model, int, int], tu
         if max(height, width) > _MAX_ASPECT * min(height, width):
             raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
         least, most = pixels
+        if scales_up and min(height, width) < unit:
+            scale = unit / min(height, width)
+            height, width = int(height * scale), int(width * scale)
         sides = [round(side / unit) * unit for side in (height, width)]
         if sides[0] * sides[1] > most:
             shrink = math.sqrt(height * width / most)
@@ -143,6 +156,16 @@ def _qwen(patch: int, pixels: tuple[int, int]) -> Callable[[Model, int, int], tu
         return ((sides[0] // edge, sides[1] // edge),)
 
     return rule
+
+
+def _mistral3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Scaled down to the tower's longest side, then up to whole merged patches (Pixtral, arXiv 2410.07073)."""
+    vision = _vision_config(model)
+    patch, longest = int(vision.get("patch_size", 14)), int(vision.get("image_size", 1540))
+    merge = int(model.config.get("spatial_merge_size", 2))
+    ratio = max(1.0, max(height, width) / longest)
+    units = [(max(1, math.floor(side / ratio)) - 1) // (patch * merge) + 1 for side in (height, width)]
+    return ((units[0] * merge, units[1] * merge),)
 
 
 def _tiles(height: int, width: int, edge: int, fewest: int, most: int) -> int:
@@ -170,13 +193,17 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return (grid,) * (tiles + (tiles > 1))
 
 
-_VIEWS: dict[str, Callable[[Model, int, int], tuple[Grid, ...]]] = {
+_VIEWS: dict[str, _Rule] = {
     "qwen2_vl": _qwen(14, _QWEN2_PIXELS),
     "qwen2_5_vl": _qwen(14, _QWEN2_PIXELS),
     "qwen3_vl": _qwen(16, _QWEN3_PIXELS),
     "qwen3_vl_moe": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5_moe": _qwen(16, _QWEN3_PIXELS),
+    "glm4v": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "glm46v": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "mistral3": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
     "internvl": _internvl,
 }

@@ -164,7 +164,7 @@ class _Conversion:
                 args = event.get("args") or {}
                 writer(event, start, start + self._ns(event.get("dur", 0)), args)
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise self._damaged(event, f"{type(error).__name__}: {error}") from error
+                raise self._damaged(event, _problem(error)) from error
             if self.first_ns is None or start < self.first_ns:
                 self.first_ns = start
             counts["ours"] += 1
@@ -204,13 +204,13 @@ class _Conversion:
                     return int(value.to_integral_value())
             except InvalidOperation:
                 pass
-        raise ValueError(f"{microseconds!r} is no time")
+        raise _NoTimeError(f"{str(microseconds)[:40]!r} is no time")
 
     def _string(self, text: str) -> int:
         number = self.strings.get(text)
         if number is None:
             number = self.strings[text] = len(self.strings)
-            self.rows["StringIds"].append((number, text))
+            self.rows["StringIds"].append((number, _utf8(text)))
         return number
 
     def _thread(self, event: Mapping[str, Any]) -> int:
@@ -226,6 +226,9 @@ class _Conversion:
                 self.other_threads += 1
             number = self.threads[tid] = (self._key() << 24) | value
         return number
+
+    def _known_thread(self, tid: object) -> int | None:
+        return self.threads.get(tid) if isinstance(tid, int | str) else None
 
     def _learn_process(self, pid: object) -> None:
         if self.process is not None:
@@ -318,11 +321,12 @@ class _Conversion:
                 continue
             if event.get("name") == "process_name":
                 process_name = name
-            elif event.get("name") == "thread_name" and event.get("tid") in self.threads:
+            elif event.get("name") == "thread_name" and (thread := self._known_thread(event.get("tid"))) is not None:
                 # `thread 1234 (python)`
-                named[self.threads[event["tid"]]] = name.partition("(")[2].rstrip(")") or name
+                named[thread] = name.partition("(")[2].rstrip(")") or name
         if self.process is not None:
-            self.rows["PROCESSES"].append((self._key() << 24, self._key(), process_name))
+            name = None if process_name is None else _utf8(process_name)
+            self.rows["PROCESSES"].append((self._key() << 24, self._key(), name))
             self.rows["ThreadNames"] += [(self._string(name), thread, 0) for thread, name in named.items()]
 
     def _facts(self) -> None:
@@ -333,13 +337,13 @@ class _Conversion:
         # A rank that sees one GPU calls it 0, whichever it is.
         ranks = facts.get("distributedInfo")
         rank = _whole(ranks.get("rank")) if isinstance(ranks, dict) and len(devices) == 1 else None
-        uuid = None if rank is None else f"the only GPU of rank {rank} on {facts.get('host_name', 'its host')}"
+        uuid = None if rank is None else _utf8(f"the only GPU of rank {rank} on {facts.get('host_name', 'its host')}")
         for device in devices:
             if isinstance(device, dict) and _whole(device.get("id")) is not None:
                 numbers = (device.get(key) for key in ("numSms", "totalGlobalMem", "computeMajor", "computeMinor"))
                 name = device.get("name")
                 self.rows["TARGET_INFO_GPU"].append(
-                    (_whole(device["id"]), 1, *map(_whole, numbers), None if name is None else str(name), uuid)
+                    (_whole(device["id"]), 1, *map(_whole, numbers), None if name is None else _utf8(str(name)), uuid)
                 )
         capture: dict[str, object] = {"recorder": "torch.profiler"}
         for key in ("schemaVersion", "trace_id", "cuda_runtime_version", "cuda_driver_version", "cupti_version",
@@ -353,13 +357,13 @@ class _Conversion:
             "repaired_names": self.trace.repaired_names, "is_tail_damaged": int(self.trace.is_tail_damaged),
             "has_whole_microseconds": int(not counts["fractions"]),
         }  # fmt: skip
-        self.rows["META_DATA_CAPTURE"] += [(f"{META_PREFIX}{key}", str(value)) for key, value in capture.items()]
+        self.rows["META_DATA_CAPTURE"] += [(f"{META_PREFIX}{key}", _utf8(str(value))) for key, value in capture.items()]
         if isinstance(facts.get("host_name"), str):
-            self.rows["TARGET_INFO_SYSTEM_ENV"].append(("Hostname", facts["host_name"]))
+            self.rows["TARGET_INFO_SYSTEM_ENV"].append(("Hostname", _utf8(str(facts["host_name"]))))
         for key, severity in (("WARNING", 2), ("ERROR", 3)):
             messages = facts.get(key)
             for message in messages if isinstance(messages, list) else ():
-                self.rows["DIAGNOSTIC_EVENT"].append((self.first_ns, severity, self._key() << 24, str(message)))
+                self.rows["DIAGNOSTIC_EVENT"].append((self.first_ns, severity, self._key() << 24, _utf8(str(message))))
 
     def _rank(self) -> None:
         """What `distributedInfo` says, as the run mark of the process; and the domain that such marks are in."""
@@ -476,6 +480,22 @@ def _size(dims: object) -> str:
     if dims and isinstance(dims[0], list):
         return _sizes(dims)
     return "[" + ", ".join(map(str, dims)) + "]"
+
+
+class _NoTimeError(ValueError):
+    """A time that is none."""
+
+
+def _problem(error: Exception) -> str:
+    """What is wrong with an event, for people."""
+    if isinstance(error, KeyError):
+        return f"it has no `{error.args[0]}`"
+    return str(error) if isinstance(error, _NoTimeError) else "a value is of another kind than torch.profiler writes"
+
+
+def _utf8(text: str) -> str:
+    """`text` without halves of characters, which JSON may hold and SQLite refuses."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _three(numbers: object) -> tuple[int | None, int | None, int | None]:

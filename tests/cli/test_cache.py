@@ -48,6 +48,7 @@ def test_what_analyses_left_is_shown_and_removed(
         "traces": 3,
         "exports": 0,
         "unpacked": 0,
+        "converted": 0,
     }
 
     code, out, _ = run(capsys, "cache", "clear")

@@ -188,6 +188,10 @@ def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Genera
         }
         return inputs | ({"pixel_values_local": random(len(tiles), channels, *tiles[0])} if tiles else {})
     flat = [side for image in sides for side in image]
+    if getattr(vision, "model_type", None) == "pixtral":
+        # Padded to the largest; the tower takes the padding away.
+        padded = (max(height for height, _ in flat), max(width for _, width in flat))
+        return {"pixel_values": random(len(flat), channels, *padded), "image_sizes": torch.tensor(flat)}
     return {"pixel_values": random(len(flat), channels, *flat[0])}
 
 
@@ -235,9 +239,10 @@ def _image_tokens(model: Any, inputs: Mapping[str, Any], batch: int) -> list[int
     features = model.get_image_features
     taken = inspect.signature(features).parameters
     given = {name: value for name, value in inputs.items() if name in taken and name != "input_ids"}
-    if "vision_feature_layer" in taken and hasattr(model.config, "vision_feature_layer"):
-        given["vision_feature_layer"] = model.config.vision_feature_layer
-        given["vision_feature_select_strategy"] = model.config.vision_feature_select_strategy
+    for name in ("vision_feature_layer", "vision_feature_select_strategy"):
+        # Older versions do not take them from the config here.
+        if name in taken and hasattr(model.config, name):
+            given[name] = getattr(model.config, name)
     with torch.inference_mode():
         output = features(**given)
     made: Any = getattr(output, "pooler_output", output)

@@ -1,7 +1,7 @@
 -- Launches of the work that tells where a pass through a model starts, ends, and what it is, in the order of each thread.
 -- Grain: op_id; products and activations are only counted. A row of role 'call' has none.
 -- materialize: temporary
--- requires: load.gpu_ops, load.api_calls, load.launch_configs, load.memop_details, attribute._kernel_roles
+-- requires: load.api_calls, load.launch_configs, attribute._telling_work
 -- columns:
 --   process_key     BIGINT   Joins load.processes.
 --   global_tid      BIGINT   The launching thread. Joins load.threads.
@@ -18,35 +18,14 @@
 --   activation_blocks BIGINT Blocks of their grids.
 --   start_ns        BIGINT   Start on the GPU. Unit: ns.
 --   op_id           BIGINT   Joins load.gpu_ops, NULL for 'call'.
-WITH direction AS (
-    SELECT
-        op_id, CASE direction WHEN 'Device-to-Host' THEN 'to_host' WHEN 'Host-to-Device' THEN 'to_device' END AS role
-    FROM load.memop_details
-    WHERE direction IN ('Device-to-Host', 'Host-to-Device')
-),
-op AS (
-    SELECT
-        o.op_id, o.process_key, o.correlation_id, o.start_ns, r.role, o.full_name_id AS kind_id, r.is_few,
-        r.tile_rows
-    FROM load.gpu_ops AS o JOIN attribute._kernel_roles AS r ON r.name_id IS NOT DISTINCT FROM o.name_id
-        AND r.full_name_id IS NOT DISTINCT FROM o.full_name_id
-    WHERE o.kind = 'kernel'
-    UNION ALL
-    SELECT op_id, process_key, correlation_id, start_ns, 'graph', graph_node_id, false, NULL
-    FROM load.gpu_ops
-    WHERE kind = 'graph'
-    UNION ALL
-    SELECT o.op_id, o.process_key, o.correlation_id, o.start_ns, d.role, NULL, false, NULL
-    FROM load.gpu_ops AS o JOIN direction AS d USING (op_id)
-),
-launch AS MATERIALIZED (
+WITH launch AS MATERIALIZED (
     SELECT
         o.op_id, o.process_key, c.global_tid, c.start_ns AS launch_start_ns,
         greatest(c.start_ns, coalesce(c.end_ns, c.start_ns)) AS launch_end_ns,
         o.start_ns, o.role, o.kind_id, o.is_few, o.tile_rows,
         -- No grid has more, so that sums fit 64 bits whatever a broken trace says.
         least(greatest(coalesce(g.grid_x::DOUBLE * g.grid_y * g.grid_z, 0), 0), 1e12)::BIGINT AS blocks
-    FROM op AS o
+    FROM attribute._telling_work AS o
     JOIN load.api_calls AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key
     LEFT JOIN load.launch_configs AS g ON g.op_id = o.op_id
     WHERE c.start_ns IS NOT NULL AND c.global_tid IS NOT NULL

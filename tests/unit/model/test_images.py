@@ -120,3 +120,30 @@ def test_images_of_a_step_cost_what_each_costs_alone() -> None:
     # Sums of many steps agree with their ops, for images of as many patches but other sides, too.
     steps = [attrs.evolve(text, images=grids) for grids in (((4, 4), (6, 10)), ((2, 8), (6, 10)), ((38, 2),))]
     assert [one.flops for one in estimator.totals(steps)] == [estimator.estimate(step).flops for step in steps]
+
+
+GLM = Model.from_config(
+    {"model_type": "glm4v", "text_config": {**TEXT, "head_dim": 8}, "vision_config": {**VISION, "patch_size": 14}}
+)
+PIXTRAL = {"model_type": "pixtral", "hidden_size": 32, "num_attention_heads": 4, "num_hidden_layers": 1,
+           "intermediate_size": 64, "image_size": 1540, "patch_size": 14}  # fmt: skip
+MISTRAL = Model.from_config(
+    {"model_type": "mistral3", "text_config": {**TEXT, "model_type": "mistral"}, "vision_config": PIXTRAL}
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "glm", "mistral"),
+    [
+        ((56, 56), (6, 6), (4, 4)),
+        ((30, 300), (2, 22), (4, 22)),
+        ((97, 41), (10, 4), (8, 4)),
+        ((641, 479), (46, 34), (46, 36)),
+        ((1, 150), (2, 300), (2, 12)),
+        ((2000, 1500), (142, 108), (110, 84)),
+        ((4000, 3001), (198, 150), (110, 84)),
+    ],
+)
+def test_views_of_glm_and_mistral(size: tuple[int, int], glm: tuple[int, int], mistral: tuple[int, int]) -> None:
+    assert views(GLM, *size) == (glm,)
+    assert views(MISTRAL, *size) == (mistral,)
