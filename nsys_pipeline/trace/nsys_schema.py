@@ -116,6 +116,7 @@ TABLES: Mapping[str, NsysTable] = {
     ),
     "NVTX_PAYLOAD_SCHEMAS": NsysTable(_ints("domainId schemaId payloadSize") | _texts("name")),
     "NVTX_PAYLOAD_SCHEMA_ENTRIES": NsysTable(_ints("domainId schemaId idx type offset") | _texts("name")),
+    "PROFILER_OVERHEAD": NsysTable(_ints("start end globalTid nameId")),
     "StringIds": NsysTable(_ints("id") | _texts("value"), required=("id",), marks=("value",), blocks=("value",)),
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
     "ThreadNames": NsysTable(_ints("nameId globalTid priority")),

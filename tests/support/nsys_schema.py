@@ -71,6 +71,7 @@ _TABLES: dict[str, str] = {
     "GPU_METRICS": "rawTimestamp@2025.3 timestamp typeId metricId value",
     "TARGET_INFO_GPU_METRICS": "typeId sourceId typeName metricId metricName",
     "DIAGNOSTIC_EVENT": "timestamp timestampType source severity text globalPid",
+    "PROFILER_OVERHEAD": "start end globalTid nameId returnValue",
     "EXPORT_META_DATA": "name value",
     "META_DATA_EXPORT": "name value",
     "META_DATA_CAPTURE": "name value",

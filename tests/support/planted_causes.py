@@ -269,6 +269,29 @@ def late_rank(random: Random) -> TraceBuilder:
     return loops[0].trace
 
 
+def hooked(each_us: int) -> Callable[[Random], TraceBuilder]:
+    """A loop in which nsys hooks into a library for `each_us` in each step, and the GPU waits."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for _ in range(STEP_KERNELS):
+                loop.kernel(random.randrange(80, 120) * US)
+            loop.synchronize()
+            ns = random.randrange(8 * each_us, 12 * each_us) * US // 10
+            name = loop.trace.string("dlopen(libnvrtc.so.13)")
+            at = loop.host_ns
+            for end in (at + ns, at + ns // 2):
+                # one inside the other
+                loop.trace.row(
+                    "PROFILER_OVERHEAD", start=at, end=end, globalTid=loop.main.global_tid, nameId=name, returnValue=0
+                )
+            loop.python(ns)
+
+        return Loop(random).steps(body)
+
+    return make
+
+
 def clocked(mhz: int) -> Callable[[Random], TraceBuilder]:
     """The healthy loop on a GPU with a boost clock of 1,980 MHz that is sampled at about `mhz`."""
 
@@ -329,6 +352,8 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
         named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align1", 300 * US, 4), "unaligned_gemms",
     ),
     "aligned products": (named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align8", 300 * US, 4), None),
+    "nsys at work in each step": (hooked(200), "profiler_overhead"),
+    "nsys at work for a moment": (hooked(20), None),
     "a GPU held at 1,410 MHz": (clocked(1_410), "slow_clocks"),
     "a GPU near its boost clock": (clocked(1_935), None),
     "eager attention": (eager_attention, "eager_attention"),
