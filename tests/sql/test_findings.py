@@ -533,6 +533,19 @@ def test_a_model_with_other_layers_does_not_fit_its_trace(name: str, layers: int
     assert "it is another model" in message
 
 
+@pytest.mark.parametrize(("layers", "fits"), [(8, True), (16, False)])
+def test_the_model_checks_inferred_passes_without_any_shape(layers: int, fits: bool) -> None:
+    config = LLAMA | {"num_hidden_layers": layers, "vocab_size": 32000}
+    opening = TraceOptions(use_cache=False, infers=True)
+    with open_trace(TRACES / f"h100_cuda_graph_node{SUFFIX}", opening) as trace:
+        trace.describe(AnalysisOptions(model=Model.from_config(config)))
+        module = all_modules()["findings.model_does_not_fit"]
+        trace.build(*module.requires)
+        found = trace.connection.execute(f"SELECT phase FROM ({sentences_sql(module)})").fetchall()
+
+    assert found == ([] if fits else [("decode",)])
+
+
 @pytest.mark.parametrize(("drafts", "fits"), [(0, False), (4, True)])
 def test_a_pass_with_drafts_among_it_cannot_tell(drafts: int, fits: bool, tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
