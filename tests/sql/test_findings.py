@@ -533,6 +533,19 @@ def test_a_model_with_other_layers_does_not_fit_its_trace(name: str, layers: int
     assert "it is another model" in message
 
 
+def test_a_healthy_trace_without_ranges_has_no_finding_about_its_health(tmp_path: Path) -> None:
+    # given kernels one after another that the host launches ahead of time: one per cent of idle
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for index in range(100):
+        at, start = 20_000 * index, 10_000 + 101_000 * index
+        main.launch(at, until=at + 3_000, gpu=(start, start + 100_000), name=f"gemm_kernel_{index % 3}")
+
+    found = findings(trace, tmp_path)
+
+    assert [(code, one.severity) for code, (one,) in found.items()] == [("no_nvtx", "info")]
+
+
 @pytest.mark.parametrize(("layers", "fits"), [(8, True), (16, False)])
 def test_the_model_checks_inferred_passes_without_any_shape(layers: int, fits: bool) -> None:
     config = LLAMA | {"num_hidden_layers": layers, "vocab_size": 32000}
