@@ -411,6 +411,9 @@ def test_ranks_that_reduce_in_each_layer_of_a_forward_share_it(
 
     assert ("parallel_degree_unknown" in findings(path, tmp_path, model)) == is_doubtful
     assert rows.splitlines()[1] == ("0" if is_doubtful else "2")
+    # a step that ranks share has its tokens once
+    tokens = ask(path, "SELECT count(tokens), count(*) FROM training_steps", tmp_path, options=model)
+    assert tokens.splitlines()[1] == ("0,2" if is_doubtful else "2,2")
 
 
 def test_a_phase_that_did_more_than_its_gpu_can_has_no_utilization(tmp_path: Path) -> None:
