@@ -50,6 +50,7 @@ def open(  # noqa: A001
     image_size: str | Sequence[str] = (),
     strict: bool = False,
     infer: bool | None = None,
+    keep_cold: bool = False,
     cache: bool = True,
     memory_limit: str = "1500MB",
 ) -> TraceReader:
@@ -74,6 +75,7 @@ def open(  # noqa: A001
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
     - `infer`: infer phases from the launches, and heed no ranges; default: if no range is a phase.
+    - `keep_cold`: count cold occurrences; without, they are left out like warm-up.
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
 
@@ -105,6 +107,7 @@ def open(  # noqa: A001
         image_size=image_size,
         strict=strict,
         infer=infer,
+        keep_cold=keep_cold,
         cache=cache,
         memory_limit=memory_limit,
     )

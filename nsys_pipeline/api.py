@@ -14,7 +14,7 @@ from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.hardware import checked_bandwidth, checked_peaks
 from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
-from nsys_pipeline.model import Conventions, Model, load_model
+from nsys_pipeline.model import Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.views import find_view, public_views
@@ -216,6 +216,7 @@ def open_reader(
     image_size: str | Sequence[str] = (),
     strict: bool = False,
     infer: bool | None = None,
+    keep_cold: bool = False,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> TraceReader:
@@ -229,13 +230,15 @@ def open_reader(
     trace_options = TraceOptions(
         phase_rules=rules, is_strict=strict, infers=infer, use_cache=cache, memory_limit=memory_limit
     )
-    options = AnalysisOptions(
+    options = AnalysisOptions.told(
         model=None if model is None else _model(model),
         shapes=_shapes(shapes),
-        conventions=Conventions(
-            dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
-        ),
-        is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
+        dtype=dtype,
+        weight_dtype=weight_dtype,
+        kv_dtype=kv_dtype,
+        tp=tp,
+        pp=pp,
+        ep=ep,
         dp=dp,
         train_only=train_only,
         lora_rank=lora,
@@ -243,6 +246,7 @@ def open_reader(
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
         max_context=max_context,
         images=ImageOptions(images, _listed(image_patches), _listed(image_size)),
+        keep_cold=keep_cold,
     )
     return TraceReader(Path(path), trace_options, options)
 

@@ -38,6 +38,7 @@ from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
 from tests.support.fleet import steps_trace  # noqa: E402
 
 KINDS = 5  # of synthetic traces
+TURNS = 3
 
 
 def main() -> None:
@@ -167,7 +168,7 @@ def scaling(work: Path, count: int) -> None:
     for number in range(1, count):
         shutil.copy(first, source / f"made{number:03}.sqlite")
     times: dict[int, list[float]] = {1: [], 2: []}
-    for turn in range(3):
+    for turn in range(TURNS):
         for workers in (1, 2):
             out = work / f"scaling-{turn}-{workers}"
             started = time.monotonic()

@@ -345,7 +345,6 @@ def analysis_options(
     """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
     from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
     from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
-    from nsys_pipeline.model import Conventions
 
     shapes = tuple(RequestShape.parse(text) for text in shape or ())
     if batch is not None or prompt_tokens is not None or new_tokens is not None:
@@ -361,13 +360,15 @@ def analysis_options(
         from nsys_pipeline.model import load_model
 
         known = load_model(model, approximate=approximate)
-    return AnalysisOptions(
+    return AnalysisOptions.told(
         model=known,
         shapes=shapes,
-        conventions=Conventions(
-            dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
-        ),
-        is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
+        dtype=dtype,
+        weight_dtype=weight_dtype,
+        kv_dtype=kv_dtype,
+        tp=tp,
+        pp=pp,
+        ep=ep,
         dp=dp,
         train_only=train_only,
         lora_rank=lora,

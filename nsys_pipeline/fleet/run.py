@@ -49,7 +49,8 @@ def update(
     todo = [place for place in places if known.get(place.id) != analysis_id(place, key)]
     count = workers or cores()
     if trace_options.threads is None:
-        trace_options = attrs.evolve(trace_options, threads=1 if scheduler else max(1, cores() // count))
+        # Many traces side by side: threads of one would only wait for each other.
+        trace_options = attrs.evolve(trace_options, threads=1)
     jobs = [Job(place, dataset.storage.url, trace_options, options, key, known.get(place.id)) for place in todo]
     failures: list[Result] = []
     if scheduler is None:

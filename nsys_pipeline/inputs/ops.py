@@ -10,10 +10,12 @@ from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.inputs.costs import steps_without_costs
 from nsys_pipeline.inputs.training import FORWARD
+from nsys_pipeline.records import Step
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
 
+_ONE_TOKEN = Step.uniform(batch=1, q_tokens=1, kv_tokens=1)
 _TYPES = {
     "shape_id": "BIGINT", "layer": "VARCHAR", "layers": "BIGINT", "kind": "VARCHAR", "name": "VARCHAR", "m": "BIGINT",
     "n": "BIGINT", "k": "BIGINT", "batch": "BIGINT", "dtype": "VARCHAR", "flops": "BIGINT", "bytes": "BIGINT",
@@ -36,9 +38,10 @@ def create_operator_costs(inputs: Inputs) -> None:
 def create_pass_ops(inputs: Inputs) -> None:
     """`input.pass_ops`: attention operations and products of one pass, to compare the kernels of the trace with.
 
-    One row per phase that runs the model forward, of the shape that its first occurrence has. `products_max`: with
-    what may be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of
-    kernels. `dtype`: what most FLOPs of the products are counted in.
+    One row per phase that runs the model forward, of the shape that its first occurrence has. Inferred phases need
+    none: each occurrence is one pass, whose number of operations depends on no length. `products_max`: with what may
+    be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of kernels.
+    `dtype`: what most FLOPs of the products are counted in.
 
     Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
     """
@@ -62,7 +65,7 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for phase, occurrences in phases:
         known = (inputs.steps.by_occurrence[one] for one in occurrences if one in inputs.steps.by_occurrence)
-        step = next(known, None)
+        step = next(known, _ONE_TOKEN if inputs.inference.phases else None)
         if step is None or not step.batch or (model.left_out() and phase != markers.DECODE):
             continue
         try:

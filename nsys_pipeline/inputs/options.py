@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
@@ -103,6 +103,29 @@ class AnalysisOptions:
     dp: int | None = None
     top_kernels: int = 5
     keep_cold: bool = False
+
+    @classmethod
+    def told(
+        cls,
+        *,
+        dtype: str | None,
+        weight_dtype: str | None,
+        kv_dtype: str | None,
+        tp: int | None,
+        pp: int | None,
+        ep: int | None,
+        dp: int | None,
+        **others: Any,
+    ) -> Self:
+        """The options of somebody who may leave out formats and degrees; `others` are fields as they are."""
+        return cls(
+            conventions=Conventions(
+                dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
+            ),
+            is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
+            dp=dp,
+            **others,
+        )
 
     @property
     def is_training_told(self) -> bool:

@@ -5,7 +5,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization
+-- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization
 -- columns:
 --   lane                 BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key          BIGINT   Joins load.processes.
@@ -15,7 +15,8 @@
 --   is_cold              BOOLEAN  Whether it, or one of its passes, is the first and far slower than the rest.
 --   is_left_cold         BOOLEAN  Whether it is left out for that: --keep-cold counts it.
 --   micro_batches        BIGINT   Forward passes with a backward.
---   tokens               BIGINT   Tokens of this GPU's share: of a step that N GPUs compute together, an N-th. Unit: tokens.
+--   tokens               BIGINT   Tokens of this GPU's share: of a step that N GPUs compute together, an N-th; NULL where
+--                                 nobody says how many do. Unit: tokens.
 --   start_ns             BIGINT   Unit: ns.
 --   end_ns               BIGINT   Unit: ns.
 --   wall_ns              BIGINT   end_ns - start_ns. Unit: ns.
@@ -36,10 +37,11 @@
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
 WITH pass AS (
     SELECT
-        t.lane, t.step, t.part, s.new_tokens, c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops,
+        t.lane, t.step, t.part, CASE WHEN u.phase IS NULL THEN s.new_tokens END AS new_tokens, c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops,
         c.compute_ns / nullif(c.flops, 0) AS ns_per_flop
     FROM attribute.training_passes AS t
     LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
+    LEFT JOIN estimate.doubtful_passes AS u ON u.phase = t.part
     LEFT JOIN input.occurrence_shapes AS o USING (occurrence_id)
     LEFT JOIN input.shapes AS s ON s.shape_id = o.shape_id
     WHERE t.step IS NOT NULL AND t.part <> 'optimizer'

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -24,9 +25,12 @@ def text(page: Path) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Pages share traces: each is prepared once."""
+    """Pages share traces: each is prepared once, by whichever worker of xdist comes first."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMPERF_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+        patch.setenv("LLMPERF_CACHE_DIR", str(root / "howto-cache"))
         yield
 
 

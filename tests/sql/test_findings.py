@@ -411,6 +411,9 @@ def test_ranks_that_reduce_in_each_layer_of_a_forward_share_it(
 
     assert ("parallel_degree_unknown" in findings(path, tmp_path, model)) == is_doubtful
     assert rows.splitlines()[1] == ("0" if is_doubtful else "2")
+    # a step that ranks share has its tokens once
+    tokens = ask(path, "SELECT count(tokens), count(*) FROM training_steps", tmp_path, options=model)
+    assert tokens.splitlines()[1] == ("0,2" if is_doubtful else "2,2")
 
 
 def test_a_phase_that_did_more_than_its_gpu_can_has_no_utilization(tmp_path: Path) -> None:
@@ -531,6 +534,32 @@ def test_a_model_with_other_layers_does_not_fit_its_trace(name: str, layers: int
 
     assert f"has {layers} attention layers" in message
     assert "it is another model" in message
+
+
+def test_a_healthy_trace_without_ranges_has_no_finding_about_its_health(tmp_path: Path) -> None:
+    # given kernels one after another that the host launches ahead of time: one per cent of idle
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for index in range(100):
+        at, start = 20_000 * index, 10_000 + 101_000 * index
+        main.launch(at, until=at + 3_000, gpu=(start, start + 100_000), name=f"gemm_kernel_{index % 3}")
+
+    found = findings(trace, tmp_path)
+
+    assert [(code, one.severity) for code, (one,) in found.items()] == [("no_nvtx", "info")]
+
+
+@pytest.mark.parametrize(("layers", "fits"), [(8, True), (16, False)])
+def test_the_model_checks_inferred_passes_without_any_shape(layers: int, fits: bool) -> None:
+    config = LLAMA | {"num_hidden_layers": layers, "vocab_size": 32000}
+    opening = TraceOptions(use_cache=False, infers=True)
+    with open_trace(TRACES / f"h100_cuda_graph_node{SUFFIX}", opening) as trace:
+        trace.describe(AnalysisOptions(model=Model.from_config(config)))
+        module = all_modules()["findings.model_does_not_fit"]
+        trace.build(*module.requires)
+        found = trace.connection.execute(f"SELECT phase FROM ({sentences_sql(module)})").fetchall()
+
+    assert found == ([] if fits else [("decode",)])
 
 
 @pytest.mark.parametrize(("drafts", "fits"), [(0, False), (4, True)])

@@ -21,6 +21,7 @@ from nsys_pipeline.errors import QueryError, TraceError, UsageError
 from nsys_pipeline.query.views import public_views
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.real_traces import SUFFIX, TRACES
+from tests.support.trace_builder import TraceBuilder
 
 LLAMA = {"model": "llama-3.2-1b", "shapes": ["1x128+4", "1x2048+32", "8x512+32", "1x128+64"]}
 
@@ -223,3 +224,17 @@ def test_queries_that_fail_raise_query_errors(trace: TraceReader, query: str, me
 def test_arguments_without_sense_are_refused(trace: TraceReader, arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         trace.sql("SELECT 1", **arguments)
+
+
+def test_cold_occurrences_count_if_they_are_kept(tmp_path: Path) -> None:
+    trace, at = TraceBuilder(), 0
+    main = trace.process().thread()
+    for wall in (18_000_000, 1_000, 1_000, 1_000):
+        main.push(at, at + wall, "decode").launch(at + wall - 900, gpu=(at + wall - 895, at + wall - 5))
+        at += wall
+    path = trace.write(tmp_path / "t.sqlite")
+
+    for keep_cold, counted in ((False, 3), (True, 4)):
+        with llmperf.open(path, cache=False, keep_cold=keep_cold) as opened:
+            (phase,) = opened.report().phases
+            assert phase.counted_occurrences == counted

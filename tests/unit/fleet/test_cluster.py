@@ -24,7 +24,7 @@ from tests.support.fleet import OPTIONS, ask, write_fleet
 
 distributed = pytest.importorskip("distributed")
 
-NAMES = ("a.sqlite", "b.sqlite", "c.sqlite", "d.sqlite")
+NAMES = ("a.sqlite", "b.sqlite", "c.sqlite")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_local_cluster_loses_a_worker_and_nothing_else(source: Path, tmp_path:
             scheduler=cluster.scheduler_address, on_result=kill_one_worker,
         )  # fmt: skip
 
-    assert (outcome.analyzed, outcome.kept, len(outcome.failures)) == (4, 0, 1)
+    assert (outcome.analyzed, outcome.kept, len(outcome.failures)) == (3, 0, 1)
     assert committed(out).items() >= done.items()
     assert ask(out, "SELECT run, count(*), sum(wall_ns) FROM phases GROUP BY run ORDER BY run") == [
         (name[0], 8, 8000) for name in NAMES
@@ -115,7 +115,7 @@ def test_a_lost_scheduler_ends_the_run_and_the_next_one_goes_on(
 
     assert (outcome.analyzed, outcome.kept) == (len(NAMES) - len(done), len(done))
     assert committed(out).items() >= done.items()
-    assert ask(out, "SELECT count(DISTINCT run), count(*) FROM phases") == [(4, 32)]
+    assert ask(out, "SELECT count(DISTINCT run), count(*) FROM phases") == [(3, 24)]
 
 
 def test_no_scheduler_is_said(

@@ -17,6 +17,7 @@ from nsys_pipeline.errors import UsageError
 from nsys_pipeline.fleet import dataset, work
 from nsys_pipeline.fleet.dataset import VIEWS, Dataset, analysis_id
 from nsys_pipeline.fleet.places import find_traces
+from nsys_pipeline.fleet.query import open_dataset
 from nsys_pipeline.fleet.storage import Storage
 from nsys_pipeline.fleet.work import run_job
 from nsys_pipeline.inputs import AnalysisOptions
@@ -39,17 +40,20 @@ def comparable(rows: list[tuple[Any, ...]]) -> list[str]:
 def test_every_table_has_the_rows_of_the_single_analysis(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     real = unpack_by_name("h100_train", tmp_path / "in")
-    small = steps_trace().write(tmp_path / "in" / "small.sqlite")
 
-    assert [result.error for result in analyze_here(tmp_path / "in", tmp_path / "out")] == [None, None]
+    assert [result.error for result in analyze_here(tmp_path / "in", tmp_path / "out")] == [None]
 
-    for path in (real, small):
-        with Session.of(open_trace(path, OPTIONS), AnalysisOptions()) as session:
-            for table in VIEWS:
-                with session.query(f"FROM {table}") as single:
-                    expected = single.rows()
-                query = f"SELECT * EXCLUDE (run, trace_rank, analysis) FROM {table} WHERE run = '{path.stem}'"
-                assert comparable(ask(tmp_path / "out", query)) == comparable(expected), table
+    with (
+        Session.of(open_trace(real, OPTIONS), AnalysisOptions(), close_off=False) as session,
+        open_dataset(str(tmp_path / "out")) as kept,
+    ):
+        session.build(*(f"views.{table}" for table in VIEWS))
+        for table in VIEWS:
+            with session.query(f"FROM {table}") as single:
+                expected = single.rows()
+            query = f"SELECT * EXCLUDE (run, trace_rank, analysis) FROM {table} WHERE run = '{real.stem}'"
+            with kept.query(query) as rows:
+                assert comparable(rows.rows()) == comparable(expected), table
 
 
 @pytest.mark.usefixtures("few_views")

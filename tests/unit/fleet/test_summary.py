@@ -17,7 +17,7 @@ import duckdb
 import pytest
 
 from nsys_pipeline.compare.significance import Moments
-from nsys_pipeline.fleet import ranks
+from nsys_pipeline.fleet import dataset, ranks
 from nsys_pipeline.fleet.dataset import Dataset, columns_of, partition, values, write_rows
 from nsys_pipeline.fleet.query import open_dataset
 from nsys_pipeline.fleet.ranks import late_ranks
@@ -80,7 +80,7 @@ def equal_nights(seed: int, count: int = 30) -> list[Night]:
 
 
 def test_thirty_equal_runs_raise_no_alarm(tmp_path: Path) -> None:
-    for seed in range(3):
+    for seed in range(2):
         report = report_of(write_nights(tmp_path / f"out{seed}", equal_nights(seed), seed=seed))
 
         assert (report.runs, report.tested_series, report.changes) == (30, 2, ())
@@ -148,7 +148,11 @@ def test_without_a_model_the_name_of_the_run_says_what_it_is(run_name: str, expe
     assert workload(trace) == f"{expected} · 2 × H200"
 
 
-def test_the_slow_rank_of_a_real_job_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_slow_rank_of_a_real_job_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # What the report reads: other tables cost as much again.
+    monkeypatch.setattr(dataset, "VIEWS", ("findings", "occurrence_budget", "phases", "trace_checks", "training_steps"))
     (tmp_path / "in" / "job").mkdir(parents=True)
     for packed in JOB.glob("*.xz"):
         with lzma.open(packed) as source, (tmp_path / "in" / "job" / packed.stem).open("wb") as target:

@@ -19,7 +19,7 @@ from nsys_pipeline.report.host import host_section
 from nsys_pipeline.report.json import render_json
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
-from tests.support.ask import ask
+from tests.support.ask import ask, ask_session, open_session
 from tests.support.trace_builder import TraceBuilder
 
 SCHEMA = Path(__file__).parents[3] / "docs" / "schemas" / "report-1.json"
@@ -35,6 +35,12 @@ def payload(frames: list[tuple[int, int, int]], *, swapped: bool = False, count:
     head = struct.pack("<QII", 1, 0, len(frames) if count is None else count) + bytes(8 if swapped else 0)
     data = head + packed
     return struct.pack("<QQQQ", 1, STACK, len(data), 32) + data
+
+
+def rows(path: Path, folder: Path, *queries: str) -> list[list[str]]:
+    """The rows of each query as CSV, from one session."""
+    with open_session(path, folder) as session:
+        return [ask_session(session, query).splitlines()[1:] for query in queries]
 
 
 def add_samples(path: Path, samples: list[tuple[int, int, bytes | None]], *, swapped: bool = False) -> None:
@@ -83,11 +89,15 @@ def test_frames_are_read_by_the_schema(tmp_path: Path, swapped: bool) -> None:
     stack = [(names["plan"], names["a.py"], 12), (names["&lt;module&gt;"], names["b.py"], 70_000)]
     add_samples(path, [(10, thread, payload(stack, swapped=swapped))], swapped=swapped)
 
-    answer = ask(path, "SELECT at_ns, phase, part, function, file, line, depth FROM host_samples", tmp_path)
-    assert answer.splitlines()[1:] == ["10,decode,host,plan,a.py,12,2"]
+    samples, times = rows(
+        path,
+        tmp_path,
+        "SELECT at_ns, phase, part, function, file, line, depth FROM host_samples",
+        "SELECT function, line, self_samples, samples FROM host_time ORDER BY ALL",
+    )
+    assert samples == ["10,decode,host,plan,a.py,12,2"]
     # what is on the stack counts for all of it, what runs for itself
-    answer = ask(path, "SELECT function, line, self_samples, samples FROM host_time ORDER BY ALL", tmp_path)
-    assert answer.splitlines()[1:] == ["<module>,70000,0,1", "plan,12,1,1"]
+    assert times == ["<module>,70000,0,1", "plan,12,1,1"]
 
 
 def test_what_the_thread_does_for_the_gpu(tmp_path: Path) -> None:
@@ -146,14 +156,17 @@ def sampled(folder: Path) -> Path:
 
 
 def test_cold_occurrences_and_what_is_outside_have_parts_of_their_own(tmp_path: Path) -> None:
-    path = sampled(tmp_path)
-    query = (
+    functions, lines, findings = rows(
+        sampled(tmp_path),
+        tmp_path,
         "SELECT coalesce(phase, ''), part, function, line, self_samples, samples, self_ns, time_ns FROM host_functions "
-        "ORDER BY phase NULLS LAST, part, self_ns DESC, function"
+        "ORDER BY phase NULLS LAST, part, self_ns DESC, function",
+        "SELECT line, self_ns FROM host_time WHERE function = 'run' ORDER BY line",
+        "SELECT code, message FROM findings WHERE message LIKE '%a.py%' ORDER BY code",
     )
     # the first step is cold; 10 ms to 11.8, 11.99 to 13.8 and so on are host code before a launch of decode: 9.04 ms by
     # six samples, one of them between steps; 19.99 to 21.1 and 21.4 to 22 are before or after work in no phase
-    assert ask(path, query, tmp_path).splitlines()[1:] == [
+    assert functions == [
         "decode,cold,plan,5,8,8,10000000,10000000",
         "decode,cold,main,,0,8,0,10000000",
         "decode,host,run,8,5,5,7533333,7533333",
@@ -162,13 +175,8 @@ def test_cold_occurrences_and_what_is_outside_have_parts_of_their_own(tmp_path: 
         ",host,main,9,1,1,1710000,1710000",
         ",host,main,,0,1,0,1710000",
     ]
-    lines = ask(path, "SELECT line, self_ns FROM host_time WHERE function = 'run' ORDER BY line", tmp_path)
-    assert lines.splitlines()[1:] == ["7,3013333", "8,4520000"]
-
-
-def test_findings_name_the_functions(tmp_path: Path) -> None:
-    query = "SELECT code, message FROM findings WHERE message LIKE '%a.py%' ORDER BY code"
-    cold, host = ask(sampled(tmp_path), query, tmp_path).splitlines()[1:]
+    assert lines == ["7,3013333", "8,4520000"]
+    cold, host = findings
     assert "cold ones spend 100 ± 10% in `plan` (a.py:5)" in cold
     assert "Python spends 83 ± 15% in `run` (a.py:8)" in host
 
@@ -240,8 +248,7 @@ def test_a_damaged_payload_has_the_frames_that_are_there(tmp_path: Path) -> None
 
 def test_an_export_without_payloads_has_no_samples(tmp_path: Path) -> None:
     path, _, _ = built(tmp_path)
-    assert ask(path, "SELECT count(*) AS n FROM host_samples", tmp_path) == "n\n0"
-    assert ask(path, "SELECT count(*) AS n FROM host_time", tmp_path) == "n\n0"
+    assert rows(path, tmp_path, "SELECT count(*) FROM host_samples", "SELECT count(*) FROM host_time") == [["0"], ["0"]]
 
 
 def test_names_of_each_file_of_a_job_are_its_own(tmp_path: Path) -> None:

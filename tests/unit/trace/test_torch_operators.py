@@ -116,7 +116,7 @@ def _first(kineto: Path) -> int:
     return min(int(event["ts"] * 1000) for event in events if event["ph"] == "X")
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_trees_add_up(seed: int, tmp_path: Path) -> None:
     random, trace = Random(seed), KinetoTrace()
     trace.annotation("decode", 0, 10_000_000)
