@@ -53,7 +53,7 @@ from nsys_pipeline.cli.common import (
     trace_options,
     window_of,
 )
-from nsys_pipeline.cli.gate import BaseOption, FailIfOption, RulesOption, check_rules, read_base, rules_of
+from nsys_pipeline.cli.gate import BaseOption, FailIfOption, RulesOption, check_base, check_rules, read_base, rules_of
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
@@ -196,6 +196,7 @@ def analyze(
     sys.stdout.flush()
     _check(report)
     if given:
+        check_base(given, report, before)
         check_rules(given, report, before)
 
 

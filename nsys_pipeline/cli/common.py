@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from inspect import Parameter, Signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -413,7 +413,8 @@ def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iter
     except OSError as error:
         raise UsageError(f"`{path}` cannot be written: {error.strerror or error}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):  # a read-only file system says so of a file that is not there, too
+            partial.unlink()
 
 
 def check_output(path: Path, *, force: bool) -> None:

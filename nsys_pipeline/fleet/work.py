@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 """How often a trace that changes while it is read is read again."""
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @attrs.frozen

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from random import Random
 
 import pytest
 
+from nsys_pipeline.cli.common import output_file
+from nsys_pipeline.cli.gate import read_base
+from nsys_pipeline.errors import UsageError
 from tests.cli.run import run
 from tests.support.trace_builder import TraceBuilder
 
@@ -125,3 +129,39 @@ def test_the_gate_of_analyze(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     ):
         found, _, err = run(capsys, *analyze, *arguments)
         assert (found, said in err) == (code, True), (arguments, err)
+
+
+@pytest.mark.parametrize("damage", [{"phases": ["x"]}, {"trace": 3}, {"phases": 4}, {"model": [1]}, {"requests": [5]}])
+def test_a_damaged_base_is_refused(tmp_path: Path, damage: dict[str, object]) -> None:
+    (tmp_path / "base.json").write_text(json.dumps({"schema": "llmperf.report/1", **damage}))
+
+    with pytest.raises(UsageError, match="is damaged"):
+        read_base(tmp_path / "base.json")
+
+
+def test_a_read_only_file_system_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(*_: object, **__: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Path, "open", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(UsageError, match="Read-only file system"), output_file(tmp_path / "x", force=False):
+        pass
+
+
+def test_a_base_of_another_gpu_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, trace = tmp_path / "base.json", steps(tmp_path / "b.sqlite", gpu="NVIDIA H200")
+    assert run(capsys, "analyze", steps(tmp_path / "a.sqlite"), "--no-cache", "-o", base)[0] == 0
+    analyze = ("analyze", trace, "--no-cache", "--base", base, "--fail-if")
+
+    code, _, err = run(capsys, *analyze, "decode.step_busy > +50%")
+    assert code == 2
+    assert "do not compare: GPU NVIDIA H100 80GB HBM3 against NVIDIA H200" in err
+    assert run(capsys, *analyze, "decode.step_busy > 1s")[0] == 0  # no comparison
+
+    report = json.loads(base.read_text())
+    report["trace"]["devices"][0]["name"] = "NVIDIA H200"
+    report["model"] = {"name": "llama", "params": 7, "dtype": "bf16"}  # only one of both knows it
+    report["phases"][0]["shapes"] = []
+    base.write_text(json.dumps(report))
+    assert run(capsys, *analyze, "decode.step_busy > +50%")[0] == 0
