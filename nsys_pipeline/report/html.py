@@ -179,6 +179,9 @@ def _environment() -> Environment:
 
 
 def _ordered(sections: tuple[Section, ...]) -> list[Section]:
+    """Sections of a page from top to bottom. Only the report of a trace has a glossary; others keep their own order."""
+    if not any(section.name == "glossary" for section in sections):
+        return list(sections)
     places = {name: place for place, name in enumerate((*_FIRST, "", *_LAST))}
     return sorted(sections, key=lambda section: places.get(section.name, places[""]))
 

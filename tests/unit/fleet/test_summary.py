@@ -220,7 +220,10 @@ def test_every_format_has_the_report(tmp_path: Path, capsys: pytest.CaptureFixtu
 
     assert "too few runs to tell" in run(capsys, "fleet", out)[1]
     assert run(capsys, "fleet", out, "-o", tmp_path / "r.html")[0] == 0
-    assert "3 traces of 3 runs" in (tmp_path / "r.html").read_text()
+    page = (tmp_path / "r.html").read_text()
+    assert "3 traces of 3 runs" in page
+    places = [page.index(f'<section id="{name}"') for name in ("changes", "phases")]
+    assert places == sorted(places)
     assert "3 traces of 3 runs" in run(capsys, "fleet", out, "--format", "markdown")[1]
     assert run(capsys, "fleet", out, out)[0] == 2
     assert run(capsys, "fleet", tmp_path)[0] == 2
