@@ -322,7 +322,7 @@ def test_mixed_precision_is_of_another_peak(cli: Cli) -> None:
     assert 0 < phase(report, "forward")["mfu_busy"] < 1
     (found,) = [one for one in report["findings"] if one["code"] == "products_of_another_dtype"]
     assert (found["severity"], found["phase"], found["at_stake_ns"]) == ("error", "forward", 28 * 4 * MS)
-    assert "16-bit kernels, and they are counted as fp32" in found["message"]
+    assert "16-bit kernels, but the estimate assumes fp32" in found["message"]
     _, err = cli.sql(trace("bf16"), "SELECT mfu_busy FROM phase_summary")
     assert "16-bit kernels" in err
     assert "products_of_another_dtype" not in codes(cli.analyze(trace("bf16"), "--dtype", "bf16"))
