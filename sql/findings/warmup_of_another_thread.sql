@@ -15,5 +15,5 @@ ASOF JOIN (
     SELECT r.process_key, w.lane, w.start_ns, w.end_ns
     FROM attribute._warmup_spans AS w JOIN load.nvtx_ranges AS r ON r.range_id = w.span_id
 ) AS warmup ON warmup.process_key = p.process_key AND warmup.start_ns <= p.start_ns
-WHERE NOT p.is_warmup AND warmup.lane <> p.global_tid AND warmup.end_ns >= p.start_ns
+WHERE NOT p.is_warmup AND warmup.lane <> p.global_tid AND warmup.end_ns > p.start_ns
 GROUP BY p.phase

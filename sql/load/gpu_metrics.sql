@@ -1,4 +1,5 @@
 -- Hardware counters that nsys sampled on the GPU (`--gpu-metrics-devices`).
+-- nsys 2025.3 writes unsigned values of 32 bits as signed ones: a clock above 2,147 MHz is negative there.
 -- Grain: one row per sample of a metric.
 -- requires: nsys.GPU_METRICS, nsys.TARGET_INFO_GPU_METRICS
 -- columns:
@@ -11,6 +12,7 @@ WITH metric AS (
     FROM nsys.TARGET_INFO_GPU_METRICS
     GROUP BY typeId, metricId
 )
-SELECT m."timestamp" AS at_ns, m.typeId AS source_id, metric.metric, m.value
+SELECT m."timestamp" AS at_ns, m.typeId AS source_id, metric.metric,
+    CASE WHEN m.value BETWEEN -2147483648 AND -1 THEN m.value + 4294967296 ELSE m.value END AS "value"
 FROM nsys.GPU_METRICS AS m
 LEFT JOIN metric ON metric.typeId = m.typeId AND metric.metricId = m.metricId

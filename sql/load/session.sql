@@ -13,13 +13,21 @@ WITH extent AS (
     SELECT min("start") AS first_ns, greatest(max("start"), max("end")) AS last_ns, 0 AS untimed_count, 0 AS deviceless_count
     FROM nsys.NVTX_EVENTS
     UNION ALL SELECT min("start"), max("end"), 0, 0 FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
-    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    UNION ALL SELECT
+        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
+        count(*) - count(deviceId)
     FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
-    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    UNION ALL SELECT
+        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
+        count(*) - count(deviceId)
     FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
-    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    UNION ALL SELECT
+        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
+        count(*) - count(deviceId)
     FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
-    UNION ALL SELECT min("start"), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0), count(*) - count(deviceId)
+    UNION ALL SELECT
+        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
+        count(*) - count(deviceId)
     FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE
 )
 SELECT

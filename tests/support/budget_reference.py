@@ -204,7 +204,11 @@ def _is_marked(ranges: Sequence[Range], attribution: Attribution) -> bool:
 
 def _innermost(ranges: Iterable[Range], thread: int, at: int | None) -> Range | None:
     inside = [each for each in ranges if each.thread == thread and each.open_at(at)]
-    return max(inside, key=lambda each: each.depth_order, default=None)
+    return max(inside, key=_depth, default=None)
+
+
+def _depth(each: Range) -> tuple[int, int, int]:
+    return each.depth_order
 
 
 def _measured_time(
@@ -215,7 +219,10 @@ def _measured_time(
 ) -> dict[int, list[tuple[int, int]]]:
     """For each thread, the time of its measured ranges that gave work to the GPU of `members`."""
     requests, warmups = [r for r in ranges if is_request(r)], [r for r in ranges if r.is_warmup]
-    request_of = {o: _innermost(requests, o.range.thread, o.range.start) for o in attribution.occurrences}
+    request_of = {
+        o: max((r for r in requests if r.thread == o.range.thread and r.holds_start_of(o.range)), key=_depth, default=None)
+        for o in attribution.occurrences
+    }
     last_end = _last_ends(members, requests, request_of)
     counts = {o: not o.warmup and measured(o) for o in attribution.occurrences}
     wanted: dict[int, list[tuple[int, int]]] = defaultdict(list)
@@ -231,7 +238,7 @@ def _measured_time(
             wanted[each.thread].append(span)
 
     for each in requests:
-        is_warm = any(w.thread == each.thread and w.open_at(each.start) for w in warmups)
+        is_warm = any(w.thread == each.thread and w.holds_start_of(each) for w in warmups)
         inside = [counts[o] for o in attribution.occurrences if request_of[o] == each]
         place(each, is_measured=not is_warm and (any(inside) or not inside), is_window=True)
     for occurrence, is_measured in counts.items():

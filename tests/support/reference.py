@@ -34,7 +34,7 @@ named twice a foreign range is no phase while a push/pop range of our own domain
 recomputed  a ``forward`` is no phase while a push/pop ``backward`` is open on its thread, nor on a thread whose phases
             by name are all ``forward``, each enclosed by a push/pop ``backward`` of the process.
 loop        a range is no phase that encloses another push/pop range of the same phase on its thread.
-warmup      a warm-up range in which no phase of its thread starts is a phase ``warmup``, unless it is inside such a
+warmup      a warm-up range in which, before its end, no phase of its thread starts is a phase ``warmup``, unless it is inside such a
             range.
 container   a foreign ``step`` in which another phase of its thread starts. Its wall time leaves out the phases inside.
             If no container of its name has work, all of them do not count.
@@ -42,10 +42,11 @@ session     ends at ANALYSIS_DETAILS.duration, since events count from its start
             clock), or with the last event if that is later.
 reason      when there is no phase: ``no_range`` when no range of either kind is open on the thread, else ``no_phase``.
 warm-up     a phase range is warm-up when a range ``warmup`` of domain llmperf, or of the default domain, is
-            open on its thread when it starts, and when it is one.
+            open on its thread when it starts, and does not end just then, and when it is one.
 
 A GRAPH_TRACE row whose launch also has node rows (same process and correlationId, graphNodeId set) does not count.
-Busy time is the union of the intervals on one device of one process; span is first start to last end there.
+Busy time is the union of the intervals on one device of one process; span is first start to last end there, of work that
+has times (CUPTI says 0 and 0 where it has none).
 """
 
 from __future__ import annotations
@@ -176,6 +177,10 @@ class Range:
 
     def open_at(self, time: int | None) -> bool:
         return time is not None and self.start <= time <= self.end
+
+    def holds_start_of(self, other: Range) -> bool:
+        """Whether `other` starts in it, and before it ends."""
+        return self.start <= other.start < self.end
 
     def surrounds_start_of(self, other: Range) -> bool:
         """Whether `other` starts in it, and not just where it ends."""
@@ -473,7 +478,7 @@ def _phases(ranges: list[Range]) -> dict[Range, str]:
     }
     empty = [
         w for w in ranges
-        if w.is_warmup and not any(r.thread == w.thread and w.open_at(r.start) for r in candidates)
+        if w.is_warmup and not any(r.thread == w.thread and w.holds_start_of(r) for r in candidates)
     ]  # fmt: skip
     outermost = [w for w in empty if not any(o.thread == w.thread and o.encloses(w) for o in empty)]
     return {r: str(r.phase) for r in candidates if r not in loops} | dict.fromkeys(outermost, WARMUP)
@@ -509,7 +514,7 @@ def _occurrences(ranges: list[Range], phases: dict[Range, str], working: set[Ran
         name = phases[each]
         if each in containers and name in idle:
             continue
-        warmup = any(w.is_warmup and w.thread == each.thread and w.open_at(each.start) for w in ranges)
+        warmup = any(w.is_warmup and w.thread == each.thread and w.holds_start_of(each) for w in ranges)
         inner = [
             (max(r.start, each.start), min(r.end, each.end)) for r in phases
             if r.push_pop and r.thread == each.thread and each.depth_order < r.depth_order and each.open_at(r.start)
@@ -535,7 +540,8 @@ def busy_ns(spans: Iterable[tuple[int, int]]) -> int:
 
 def span_ns(spans: Sequence[tuple[int, int]]) -> int:
     """First start to last end, 0 for none."""
-    return max(end for _, end in spans) - min(start for start, _ in spans) if spans else 0
+    timed = [span for span in spans if span != (0, 0)] or spans
+    return max(end for _, end in timed) - min(start for start, _ in timed) if timed else 0
 
 
 def sums(work: Sequence[Work]) -> dict[str, int]:

@@ -39,7 +39,8 @@ work AS (
         coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'memset'), 0)::BIGINT AS memset_time_ns,
         count(*) FILTER (WHERE kind = 'graph') AS graph_launch_count,
         coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_time_ns,
-        min(start_ns) AS first_start_ns,
+        -- Work without times, from 0 to 0, is not where the others are.
+        coalesce(min(start_ns) FILTER (WHERE NOT (start_ns = 0 AND end_ns = 0)), min(start_ns)) AS first_start_ns,
         max(end_ns) AS last_end_ns,
         coalesce(sum(start_ns - launch_end_ns) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns), 0)::BIGINT
             AS launch_latency_ns,

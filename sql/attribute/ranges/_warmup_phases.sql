@@ -1,5 +1,5 @@
 -- Warm-up ranges that hold no phase: a phase called `warmup`, so that their work is in a row of its own.
--- Of those inside each other the outermost counts.
+-- Of those inside each other the outermost counts. A phase that starts in the instant in which one ends is not in it.
 -- Grain: range_id.
 -- requires: load.nvtx_ranges, input.range_roles, attribute._phase_candidates
 -- columns:
@@ -19,7 +19,7 @@ empty AS (
     SELECT w.*
     FROM warmup AS w
     ASOF LEFT JOIN attribute._phase_candidates AS p ON p.global_tid = w.global_tid AND p.start_ns >= w.start_ns
-    WHERE p.start_ns IS NULL OR p.start_ns > w.end_ns
+    WHERE p.start_ns IS NULL OR p.start_ns >= w.end_ns
 )
 SELECT range_id, kind, process_key, global_tid, start_ns, end_ns, is_closed
 FROM empty
