@@ -15,6 +15,7 @@ import pytest
 from nsys_pipeline.hardware import find_gpu
 from nsys_pipeline.model import load_model
 from tests.cli.run import run
+from tests.support.kineto import KinetoTrace, Raw
 from tests.support.trace_builder import TraceBuilder
 
 MS = 1_000_000
@@ -62,6 +63,14 @@ class Cli:
         report: dict[str, Any] = json.loads(out)
         return report
 
+    def analyze_kineto(self, trace: KinetoTrace) -> dict[str, Any]:
+        path = self.folder / "trace.json"
+        path.unlink(missing_ok=True)
+        status, out, _ = run(self.capsys, "analyze", trace.write(path), "--format", "json", "--no-cache")
+        assert status == 0
+        report: dict[str, Any] = json.loads(out)
+        return report
+
     def sql(self, trace: TraceBuilder, query: str, *options: object) -> tuple[list[dict[str, Any]], str]:
         """The rows, and what stderr says of them."""
         path = self.folder / "trace.sqlite"
@@ -69,6 +78,14 @@ class Cli:
         code, out, err = run(self.capsys, "sql", "--no-cache", trace.write(path), query, "--format", "json", *options)
         assert code == 0
         return [json.loads(line) for line in out.splitlines()], err
+
+
+def decode_of_torch() -> KinetoTrace:
+    """A decode step of 90 µs with a kernel of 25."""
+    trace = KinetoTrace()
+    trace.annotation("decode", 0, 90_000)
+    trace.launch(10_000, gpu=(20_000, 45_000))
+    return trace
 
 
 def phase(report: dict[str, Any], name: str) -> dict[str, Any]:
@@ -649,3 +666,177 @@ def test_prefills_between_decode_steps_are_no_time_per_token(cli: Cli) -> None:
 
     assert [(one["ttft_p50_ns"], one["tpot_p50_ns"]) for one in report["requests"]] == [(21 * MS, None)]
     assert "several_prompts" in codes(report)
+
+
+# -- times that cannot be, and edges -----------------------------------------------------------------------------------
+
+
+def test_kernels_without_times_are_in_no_span(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(100 * MS, 200 * MS, "decode")
+    main.launch(101 * MS, gpu=(102 * MS, 110 * MS)).launch(111 * MS, gpu=(0, 0))
+    main.push(201 * MS, 210 * MS, "prefill").launch(202 * MS, gpu=(0, 0))
+
+    report = cli.analyze(trace)
+
+    decode, prefill = phase(report, "decode"), phase(report, "prefill")
+    assert (decode["kernel_count"], decode["gpu_busy_ns"], decode["gpu_span_ns"]) == (2, 8 * MS, 8 * MS)
+    assert (decode["idle_gap_ns"], prefill["kernel_count"], prefill["gpu_span_ns"]) == (0, 1, 0)
+    (found,) = [one for one in report["findings"] if one["code"] == "untimed_work"]
+    assert found["message"].startswith("2 GPU operations were recorded without their times")
+
+
+def test_kernels_at_the_start_of_the_epoch_are_in_no_span(cli: Cli) -> None:
+    trace = decode_of_torch()
+    trace.call("cudaLaunchKernel", 50_000, 52_000, 2)
+    trace.kernel("gemm", 0, 0, 2)
+    trace.events[-1] |= {"ts": Raw("0"), "dur": Raw("0")}
+
+    report = cli.analyze_kineto(trace)
+
+    decode = phase(report, "decode")
+    assert (decode["kernel_count"], decode["gpu_span_ns"], decode["idle_gap_ns"]) == (2, 25_000, 0)
+    assert report["trace"]["duration_ns"] == 90_000
+    assert "untimed_work" in codes(report)
+
+
+def test_an_end_that_is_years_away_is_told(cli: Cli) -> None:
+    def trace(end: int) -> KinetoTrace:
+        made = decode_of_torch()
+        made.launch(50_000, gpu=(60_000, end))
+        made.launch(60_000, gpu=(70_000, 75_000))
+        return made
+
+    report = cli.analyze_kineto(trace(3_600_000 * MS))
+
+    (found,) = [one for one in report["findings"] if one["code"] == "kernels_inside_kernels"]
+    assert found["at_stake_ns"] == 3_600_000 * MS - 70_000
+    path = trace(7_450_000_000_000_000_000).write(cli.folder / "centuries.json")
+    code, out, err = run(cli.capsys, "analyze", path, "--no-cache")
+    assert (code, out) == (1, "")
+    assert "Out of Range" in err
+
+
+def test_an_end_before_the_start_fails_a_check(cli: Cli) -> None:
+    trace = decode_of_torch()
+    trace.launch(50_000, gpu=(60_000, 55_000))
+
+    code, _, err = run(cli.capsys, "analyze", trace.write(cli.folder / "trace.json"), "--no-cache")
+
+    assert code == 1
+    assert "work.ends_after_start" in err
+
+
+def test_kernels_of_less_than_a_microsecond(cli: Cli) -> None:
+    trace = KinetoTrace()
+    trace.annotation("decode", 0, 90_000)
+    trace.launch(10_000, gpu=(20_700, 20_900))
+    trace.launch(12_000, gpu=(20_950, 21_050))
+
+    decode = phase(cli.analyze_kineto(trace), "decode")
+
+    assert (decode["kernel_time_ns"], decode["gpu_busy_ns"], decode["gpu_span_ns"]) == (300, 300, 350)
+
+
+def test_annotations_on_the_gpu_are_no_work(cli: Cli) -> None:
+    trace = decode_of_torch()
+    trace.event("gpu_user_annotation", "decode", 20_000, 45_000, 0, 7)
+
+    decode = phase(cli.analyze_kineto(trace), "decode")
+
+    assert (decode["kernel_count"], decode["kernel_time_ns"]) == (1, 25_000)
+
+
+def test_waiting_for_a_stream_is_no_work(cli: Cli) -> None:
+    trace = decode_of_torch()
+    trace.event("cuda_sync", "Stream Sync", 20_000, 80_000, 0, 7, stream=7, correlation=9)
+
+    decode = phase(cli.analyze_kineto(trace), "decode")
+
+    assert (decode["kernel_count"], decode["gpu_busy_ns"]) == (1, 25_000)
+
+
+def test_clocks_above_31_bits_are_not_negative(cli: Cli) -> None:
+    trace = TraceBuilder().gpu(clock_hz=2_520_000_000)
+    trace.process().thread().push(0, 50 * MS, "prefill").launch(MS, gpu=(2 * MS, 40 * MS))
+    trace.row("TARGET_INFO_GPU_METRICS", typeId=256, metricId=0, metricName="GPC Clock Frequency [MHz]")
+    for at in range(-2, 50):
+        trace.row("GPU_METRICS", timestamp=at * MS, typeId=256, metricId=0, value=2_500_000_000 - (1 << 32))
+
+    (row,), _ = cli.sql(trace, "SELECT sm_clock_hz FROM phase_counters")
+
+    assert row["sm_clock_hz"] == 2.5e9
+    assert "clocks_below_boost" not in codes(cli.analyze(trace))
+
+
+def test_ranges_that_are_never_popped_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at in (0, 10 * MS, 20 * MS):
+        main.push(at, None, f"decode_{at}").launch(at + MS, gpu=(at + 2 * MS, at + 5 * MS))
+
+    report = cli.analyze(trace)
+
+    assert {"unclosed_ranges", "loops"} <= codes(report)
+    assert phase(report, "decode")["kernel_count"] + report["unattributed"]["kernel_count"] == 3
+
+
+def test_whole_graphs_and_their_calls_count_once(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "decode")
+    main.graph_launch(MS, gpu=(2 * MS, 12 * MS)).graph_launch(20 * MS, gpu=(21 * MS, 30 * MS))
+    main.launch(32 * MS, gpu=(33 * MS, 34 * MS))
+
+    report = cli.analyze(trace)
+
+    decode = phase(report, "decode")
+    assert (decode["kernel_count"], decode["graph_launch_count"], decode["gpu_busy_ns"]) == (1, 2, 20 * MS)
+    assert "whole_graphs" in codes(report)
+
+
+def test_files_of_ranks_with_clocks_of_their_own(cli: Cli) -> None:
+    for rank in range(2):
+        trace = KinetoTrace(distributedInfo={"rank": rank, "world_size": 2})
+        del trace.head["baseTimeNanoseconds"]
+        for step in range(4):
+            at = rank * 1_000 * MS + step * 200_000
+            trace.annotation("decode", at, at + 90_000)
+            trace.launch(at + 10_000, gpu=(at + 20_000, at + 45_000))
+            trace.launch(at + 12_000, gpu=(at + 50_000, at + 60_000), name=ALL_REDUCE)
+        trace.write(cli.folder / f"rank{rank}.trace.json")
+
+    code, out, _ = run(cli.capsys, "analyze", cli.folder, "--format", "json", "--no-cache")
+
+    decode = phase(json.loads(out), "decode")
+    assert (code, decode["kernel_count"], decode["gpu_busy_ns"]) == (0, 16, 280_000)
+    # Spans are of each GPU, and waiting is not what two clocks differ by.
+    assert (decode["idle_gap_ns"], decode["budget"]["wait_ns"]) == (2 * 4 * 5_000, 0)
+
+
+def test_what_starts_as_warm_up_ends_is_measured(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "warmup").push(0, 50 * MS, "prefill")
+    main.launch(MS, gpu=(2 * MS, 40 * MS)).push(50 * MS, 100 * MS, "request").push(50 * MS, 70 * MS, "prefill")
+    main.launch(51 * MS, gpu=(52 * MS, 60 * MS)).push(70 * MS, 100 * MS, "decode").launch(71 * MS, gpu=(72 * MS, 90 * MS))
+    # Of no request: it starts as that one ends.
+    main.push(100 * MS, 120 * MS, "decode").launch(101 * MS, gpu=(102 * MS, 110 * MS))
+
+    rows, _ = cli.sql(trace, "SELECT phase, is_warmup, request_id IS NULL AS alone FROM phases ORDER BY start_ns")
+    requests, _ = cli.sql(trace, "SELECT is_warmup, decode_steps, ttft_ns, tpot_ns FROM requests")
+
+    assert [tuple(row.values()) for row in rows] == [
+        ("prefill", True, True), ("prefill", False, False), ("decode", False, False), ("decode", False, True)
+    ]  # fmt: skip
+    assert [tuple(row.values()) for row in requests] == [(False, 1, 20 * MS, 30 * MS)]
+
+
+def test_warm_up_that_ends_as_a_phase_starts_is_a_phase(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "warmup").launch(MS, gpu=(2 * MS, 40 * MS))
+    main.push(50 * MS, 100 * MS, "prefill").launch(51 * MS, gpu=(52 * MS, 90 * MS))
+
+    report = cli.analyze(trace)
+
+    assert phase(report, "warmup")["kernel_count"] == 1
+    assert phase(report, "prefill")["warmup_occurrences"] == 0
+    assert report["unattributed"]["kernel_count"] == 0

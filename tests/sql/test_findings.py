@@ -170,6 +170,23 @@ def test_operations_without_times_are_counted(tmp_path: Path) -> None:
     assert one.message.startswith("2 GPU operations were recorded without their times")
 
 
+def test_kernels_inside_another_of_their_stream_are_told(tmp_path: Path) -> None:
+    def trace(stream: int, **more: int) -> TraceBuilder:
+        made = TraceBuilder()
+        main = made.process().thread().push(0, 9_000_000, "decode").launch(10, gpu=(1_000_000, 8_000_000))
+        # One that ends with the other may have waited for it, as dependent launches do.
+        main.launch(20, gpu=(3_000_000, 4_000_000), stream=stream, **more).launch(30, gpu=(5_000_000, 8_000_000))
+        return made
+
+    (one,) = findings(trace(7), tmp_path)["kernels_inside_kernels"]
+
+    assert (one.severity, one.at_stake_ns) == ("warning", 5_000_000)
+    assert one.message.startswith("1 kernels ran while another kernel of their stream did, which cannot be: the times of 1 kernels")
+    assert "the longest takes 7.0 ms" in one.message
+    assert "kernels_inside_kernels" not in findings(trace(8), tmp_path)
+    assert "kernels_inside_kernels" not in findings(trace(7, graphNodeId=1 << 32), tmp_path)
+
+
 def test_a_slow_first_occurrence_is_left_out_like_warmup(tmp_path: Path) -> None:
     trace = TraceBuilder()
     main = trace.process().thread()

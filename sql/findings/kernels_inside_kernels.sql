@@ -1,0 +1,36 @@
+-- Kernels that start and end while another kernel of their stream runs, of the twenty longest: a stream runs one after the
+-- other, so that the times of the longer one are wrong. Nodes of graphs are left out, whose branches share a stream.
+-- Grain: one row, none where there is no such kernel.
+-- severity: warning
+-- message: {inner_count:,} kernels ran while another kernel of their stream did, which cannot be: the times of {outer_count:,} kernels
+--   are wrong, of which the longest takes {longest_ns:ms}, and they count as they are
+-- hint: sums, busy time and shares of kernels with these hold time in which they did not run: record again, or cut it away with --from and --to
+-- concerns: load.gpu_ops
+-- requires: load.gpu_ops
+-- columns:
+--   phase       VARCHAR NULL: nobody looked which phase they are of.
+--   at_stake_ns BIGINT  What these kernels take after the first one inside them started. Unit: ns.
+--   outer_count BIGINT  Kernels with others inside, of the twenty longest.
+--   inner_count BIGINT  Kernels inside those.
+--   longest_ns  BIGINT  Duration of the longest with others inside. Unit: ns.
+WITH longest AS (
+    SELECT op_id, process_key, device_id, stream_id, start_ns, end_ns
+    FROM load.gpu_ops
+    WHERE kind = 'kernel' AND graph_node_id IS NULL
+    ORDER BY end_ns - start_ns DESC, op_id
+    LIMIT 20
+),
+overlap AS (
+    SELECT o.op_id, o.start_ns, o.end_ns, count(*) AS inner_count, min(i.start_ns) AS inner_start_ns
+    FROM load.gpu_ops AS i
+    JOIN longest AS o
+        ON o.process_key IS NOT DISTINCT FROM i.process_key AND o.device_id = i.device_id AND o.stream_id = i.stream_id
+        AND o.start_ns < i.start_ns AND i.end_ns < o.end_ns
+    WHERE i.kind = 'kernel' AND i.graph_node_id IS NULL AND i.start_ns < i.end_ns
+    GROUP BY o.op_id, o.start_ns, o.end_ns
+)
+SELECT
+    NULL::VARCHAR AS phase, sum(end_ns - inner_start_ns)::BIGINT AS at_stake_ns, count(*) AS outer_count,
+    sum(inner_count)::BIGINT AS inner_count, max(end_ns - start_ns) AS longest_ns
+FROM overlap
+HAVING count(*) > 0
