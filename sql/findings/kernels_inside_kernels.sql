@@ -1,5 +1,5 @@
--- Kernels that start and end while another kernel of their stream runs, of the twenty longest: a stream runs one after the
--- other, so that the times of the longer one are wrong. Nodes of graphs are left out, whose branches share a stream.
+-- Kernels that start and end while one of the twenty longest runs, in its stream: a stream runs one after the other, so that
+-- the times of the longer one are wrong. Nodes of graphs are left out, whose branches share a stream.
 -- Grain: one row, none where there is no such kernel.
 -- severity: warning
 -- message: {inner_count:,} kernels ran while another kernel of their stream did, which cannot be: the times of {outer_count:,} kernels

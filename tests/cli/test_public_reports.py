@@ -361,9 +361,11 @@ def test_durations_that_overlap_in_a_stream_are_busy_once(cli: Cli) -> None:
     main = trace.process().thread().push(0, 2_000 * MS, "decode").launch(MS, gpu=(5 * MS, 1_605 * MS))
     main.launch(2 * MS, gpu=(15 * MS, 20 * MS)).launch(3 * MS, gpu=(20 * MS, 20 * MS))
 
-    decode = phase(cli.analyze(trace), "decode")
+    report = cli.analyze(trace)
 
+    decode = phase(report, "decode")
     assert (decode["kernel_count"], decode["gpu_busy_ns"]) == (3, 1_600 * MS)
+    assert "kernels_inside_kernels" in codes(report)
 
 
 def test_start_end_ranges_are_phases(cli: Cli) -> None:
@@ -817,7 +819,8 @@ def test_what_starts_as_warm_up_ends_is_measured(cli: Cli) -> None:
     trace = TraceBuilder().gpu()
     main = trace.process().thread().push(0, 50 * MS, "warmup").push(0, 50 * MS, "prefill")
     main.launch(MS, gpu=(2 * MS, 40 * MS)).push(50 * MS, 100 * MS, "request").push(50 * MS, 70 * MS, "prefill")
-    main.launch(51 * MS, gpu=(52 * MS, 60 * MS)).push(70 * MS, 100 * MS, "decode").launch(71 * MS, gpu=(72 * MS, 90 * MS))
+    main.launch(51 * MS, gpu=(52 * MS, 60 * MS))
+    main.push(70 * MS, 100 * MS, "decode").launch(71 * MS, gpu=(72 * MS, 90 * MS))
     # Of no request: it starts as that one ends.
     main.push(100 * MS, 120 * MS, "decode").launch(101 * MS, gpu=(102 * MS, 110 * MS))
 
@@ -840,3 +843,140 @@ def test_warm_up_that_ends_as_a_phase_starts_is_a_phase(cli: Cli) -> None:
     assert phase(report, "warmup")["kernel_count"] == 1
     assert phase(report, "prefill")["warmup_occurrences"] == 0
     assert report["unattributed"]["kernel_count"] == 0
+
+
+# -- more models -------------------------------------------------------------------------------------------------------
+
+GEMMA4: dict[str, Any] = {
+    "model_type": "gemma4_text", "hidden_size": 256, "intermediate_size": 768, "moe_intermediate_size": 128,
+    "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "global_head_dim": 64,
+    "num_global_key_value_heads": 2, "vocab_size": 1000, "enable_moe_block": True, "num_experts": 8, "top_k_experts": 2,
+    "layer_types": ["full_attention", "full_attention"], "tie_word_embeddings": True, "torch_dtype": "bfloat16",
+    "hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0, "attention_k_eq_v": False,
+    "use_double_wide_mlp": False,
+}  # fmt: skip
+LATENT: dict[str, Any] = {
+    "model_type": "deepseek_v3", "hidden_size": 256, "intermediate_size": 512, "moe_intermediate_size": 64,
+    "num_hidden_layers": 2, "first_k_dense_replace": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
+    "q_lora_rank": None, "kv_lora_rank": 64, "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 24,
+    "n_routed_experts": 8, "n_shared_experts": 1, "num_experts_per_tok": 2, "vocab_size": 1000,
+    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
+GPT_OSS: dict[str, Any] = {
+    "model_type": "gpt_oss", "hidden_size": 256, "intermediate_size": 128, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 1000, "num_local_experts": 8,
+    "num_experts_per_tok": 2, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"],
+    "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+}  # fmt: skip
+NEMOTRON: dict[str, Any] = {
+    "model_type": "nemotron_h", "hidden_size": 256, "intermediate_size": 256, "num_hidden_layers": 2,
+    "hybrid_override_pattern": "*E", "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
+    "vocab_size": 1000, "mamba_num_heads": 8, "mamba_head_dim": 32, "ssm_state_size": 16, "n_groups": 2,
+    "conv_kernel": 4, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+    "moe_shared_expert_intermediate_size": 128, "n_shared_experts": 1, "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+}  # fmt: skip
+QWEN_VL: dict[str, Any] = {
+    "model_type": "qwen2_5_vl", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000, "tie_word_embeddings": False,
+    "torch_dtype": "bfloat16",
+    "vision_config": {
+        "model_type": "qwen2_5_vl", "depth": 2, "hidden_size": 128, "intermediate_size": 256, "num_heads": 4,
+        "in_channels": 3, "patch_size": 14, "spatial_merge_size": 2, "temporal_patch_size": 2, "window_size": 112,
+        "fullatt_block_indexes": [1], "out_hidden_size": 256,
+    },
+}  # fmt: skip
+
+
+def ops(printed: dict[str, Any], name: str, phase_name: str = "prefill") -> int:
+    """FLOPs of the operations of one name."""
+    return sum(one["flops"] for one in printed["ops"] if (one["phase"], one["name"]) == (phase_name, name))
+
+
+def test_the_mlp_beside_the_experts_has_the_dense_width(cli: Cli) -> None:
+    per_layer = 256 * 512 + 256 * 256 + 3 * 256 * 768 + 256 * 8 + 2 * 3 * 256 * 128
+
+    prefill = cli.prefill(GEMMA4, "--prompt-tokens", 64)
+
+    assert prefill == 2 * 64 * 2 * per_layer + 4 * 2 * 4 * 64 * pairs(64) + lm_head(GEMMA4)
+
+
+def test_values_of_another_width_than_keys(cli: Cli) -> None:
+    printed = cli.flops(LATENT, "--prompt-tokens", 64)
+
+    assert ops(printed, "attention") == 2 * (48 + 24) * 4 * 2 * pairs(64)
+
+
+def test_keys_and_values_of_heads_that_the_config_widens(cli: Cli) -> None:
+    printed = cli.flops("qwen3-4b", "--prompt-tokens", 1000)
+
+    assert printed["prefill"]["kv_write_bytes"] == 1000 * 2 * 36 * 8 * 128 * 2
+
+
+def test_the_cache_of_an_indexer_is_counted(cli: Cli) -> None:
+    indexer = {"q_lora_rank": 96, "index_n_heads": 4, "index_head_dim": 32, "index_topk": 16}
+
+    printed = cli.flops(LATENT | indexer | {"model_type": "deepseek_v32"}, "--prompt-tokens", 64)
+
+    assert printed["prefill"]["kv_write_bytes"] == 64 * 2 * 2 * (64 + 16 + 32)
+
+
+def test_windows_of_every_other_layer(cli: Cli) -> None:
+    printed = cli.flops(GPT_OSS, "--prompt-tokens", 64)
+
+    assert ops(printed, "attention") == 4 * 4 * 64 * (pairs(64, 16) + pairs(64))
+
+
+def test_a_window_bounds_what_a_decode_step_reads(cli: Cli) -> None:
+    printed = cli.flops(GPT_OSS, "--prompt-tokens", 64)
+
+    # The new token is one of the 16.
+    assert printed["decode"]["kv_read_bytes"] == (15 + 64) * 2 * 2 * 64 * 2
+
+
+def test_experts_of_a_hybrid_are_counted(cli: Cli) -> None:
+    # Two matrices in each expert; two routed ones of width 64 and a shared one of 128.
+    weights = 256 * 512 + 256 * 256 + 256 * 8 + 2 * 2 * 256 * 64 + 2 * 256 * 128
+
+    prefill = cli.prefill(NEMOTRON, "--prompt-tokens", 64)
+
+    assert prefill == 2 * 64 * weights + 4 * 4 * 64 * pairs(64) + lm_head(NEMOTRON)
+
+
+def test_tied_tables_are_stored_once_and_multiplied(cli: Cli) -> None:
+    tied, untied = (
+        cli.flops(LLAMA | {"tie_word_embeddings": is_tied}, "--prompt-tokens", 64) for is_tied in (True, False)
+    )
+
+    assert untied["params"] - tied["params"] == 1000 * 512
+    assert untied["prefill"]["flops"] == tied["prefill"]["flops"]
+
+
+def test_windows_of_a_vision_tower_are_in_pixels(cli: Cli) -> None:
+    printed = cli.flops(QWEN_VL, "--prompt-tokens", 100, "--images", 1, "--image-patches", "16x16")
+
+    # 112 pixels are 8 patches of 14: windows of 64 patches in one layer, all 256 in the other.
+    tower = 4 * 4 * 32 * (256 * 64 + 256 * 256)
+    assert ops(printed, "attention") == tower + 2 * 4 * 4 * 64 * pairs(100)
+
+
+def test_training_steps_without_the_tower_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "forward").launch(MS, gpu=(2 * MS, 40 * MS))
+    main.mark(1, 'llmperf.step {"b":1,"q":100,"kv":0,"logits":100}', domain="llmperf")
+    marked(trace, QWEN_VL)
+
+    assert "parts_not_counted" in codes(cli.analyze(trace))
+
+
+def test_keys_of_an_encoder_are_projected_once(cli: Cli) -> None:
+    config = {
+        "model_type": "t5", "d_model": 128, "d_ff": 256, "d_kv": 32, "num_layers": 2, "num_decoder_layers": 2,
+        "num_heads": 4, "vocab_size": 1000, "feed_forward_proj": "relu", "torch_dtype": "bfloat16",
+    }  # fmt: skip
+
+    printed = cli.flops(config, "--prompt-tokens", 64)
+
+    assert ops(printed, "cross_kv") == 2 * 64 * 2 * 128 * 128 * 2
+    assert ops(printed, "cross_kv", "decode") == 0
+    assert ops(printed, "cross_attention", "decode") == 4 * 64 * 128 * 2

@@ -220,7 +220,9 @@ def _measured_time(
     """For each thread, the time of its measured ranges that gave work to the GPU of `members`."""
     requests, warmups = [r for r in ranges if is_request(r)], [r for r in ranges if r.is_warmup]
     request_of = {
-        o: max((r for r in requests if r.thread == o.range.thread and r.holds_start_of(o.range)), key=_depth, default=None)
+        o: max(
+            (r for r in requests if r.thread == o.range.thread and r.holds_start_of(o.range)), key=_depth, default=None
+        )
         for o in attribution.occurrences
     }
     last_end = _last_ends(members, requests, request_of)

@@ -34,8 +34,8 @@ named twice a foreign range is no phase while a push/pop range of our own domain
 recomputed  a ``forward`` is no phase while a push/pop ``backward`` is open on its thread, nor on a thread whose phases
             by name are all ``forward``, each enclosed by a push/pop ``backward`` of the process.
 loop        a range is no phase that encloses another push/pop range of the same phase on its thread.
-warmup      a warm-up range in which, before its end, no phase of its thread starts is a phase ``warmup``, unless it is inside such a
-            range.
+warmup      a warm-up range in which, before its end, no phase of its thread starts is a phase ``warmup``, unless it is
+            inside such a range.
 container   a foreign ``step`` in which another phase of its thread starts. Its wall time leaves out the phases inside.
             If no container of its name has work, all of them do not count.
 session     ends at ANALYSIS_DETAILS.duration, since events count from its start (startTime and stopTime are on another
@@ -45,8 +45,8 @@ warm-up     a phase range is warm-up when a range ``warmup`` of domain llmperf, 
             open on its thread when it starts, and does not end just then, and when it is one.
 
 A GRAPH_TRACE row whose launch also has node rows (same process and correlationId, graphNodeId set) does not count.
-Busy time is the union of the intervals on one device of one process; span is first start to last end there, of work that
-has times (CUPTI says 0 and 0 where it has none).
+Busy time is the union of the intervals on one device of one process; span is first start to last end there, of work
+that has times (CUPTI says 0 and 0 where it has none).
 """
 
 from __future__ import annotations
