@@ -1,9 +1,10 @@
 -- Kernels that start and end while one of the twenty longest runs, in its stream: a stream runs one after the other, so that
--- the times of the longer one are wrong. Nodes of graphs are left out, whose branches share a stream.
+-- the times of the longer one are wrong. (Streams of two contexts may have one number, and kernels do not say whose they are.)
+-- Nodes of graphs are left out, whose branches share a stream.
 -- Grain: one row, none where there is no such kernel.
 -- severity: warning
--- message: {inner_count:,} kernels ran while another kernel of their stream did, which cannot be: the times of {outer_count:,} kernels
---   are wrong, of which the longest takes {longest_ns:ms}, and they count as they are
+-- message: {inner_count:,} kernels ran inside another kernel of their stream: unless the process has several CUDA contexts, the times
+--   of {outer_count:,} kernels are wrong, of which the longest takes {longest_ns:ms}; they count as they are
 -- hint: sums, busy time and shares of kernels with these hold time in which they did not run: record again, or cut it away with --from and --to
 -- concerns: load.gpu_ops
 -- requires: load.gpu_ops
@@ -26,7 +27,8 @@ overlap AS (
     JOIN longest AS o
         ON o.process_key IS NOT DISTINCT FROM i.process_key AND o.device_id = i.device_id AND o.stream_id = i.stream_id
         AND o.start_ns < i.start_ns AND i.end_ns < o.end_ns
-    WHERE i.kind = 'kernel' AND i.graph_node_id IS NULL AND i.start_ns < i.end_ns
+    -- Kernels that kernels launch run inside those, and have no correlation id.
+    WHERE i.kind = 'kernel' AND i.graph_node_id IS NULL AND i.correlation_id IS NOT NULL AND i.start_ns < i.end_ns
     GROUP BY o.op_id, o.start_ns, o.end_ns
 )
 SELECT
