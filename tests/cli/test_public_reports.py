@@ -969,6 +969,23 @@ def test_training_steps_without_the_tower_are_told(cli: Cli) -> None:
     assert "parts_not_counted" in codes(cli.analyze(trace))
 
 
+def test_a_sequence_that_is_split_over_ranks(cli: Cli) -> None:
+    def trace(*before: int) -> TraceBuilder:
+        made = TraceBuilder().gpu(0).gpu(1)
+        for rank, kv in enumerate(before):
+            main = made.process(100 + rank).thread().push(0, 50 * MS, "forward")
+            main.mark(1, f'llmperf.step {{"b":1,"q":512,"kv":{kv},"logits":512}}', domain="llmperf")
+            main.launch(MS, gpu=(2 * MS, 40 * MS), device=rank)
+        marked(made, LLAMA, world_size=2)
+        return made
+
+    rest = projections(LLAMA, 1024) + 1024 * lm_head(LLAMA)
+    halves, whole = (phase(cli.analyze(trace(0, kv)), "forward")["flops"] for kv in (0, 512))
+
+    assert halves == rest + 4 * 4 * 8 * 64 * 2 * pairs(512)
+    assert whole == rest + 4 * 4 * 8 * 64 * pairs(1024)
+
+
 def test_keys_of_an_encoder_are_projected_once(cli: Cli) -> None:
     config = {
         "model_type": "t5", "d_model": 128, "d_ff": 256, "d_kv": 32, "num_layers": 2, "num_decoder_layers": 2,

@@ -171,7 +171,7 @@ def test_operations_without_times_are_counted(tmp_path: Path) -> None:
 
 
 def test_kernels_inside_another_of_their_stream_are_told(tmp_path: Path) -> None:
-    def trace(stream: int, **more: int) -> TraceBuilder:
+    def trace(stream: int, **more: Any) -> TraceBuilder:
         made = TraceBuilder()
         main = made.process().thread().push(0, 9_000_000, "decode").launch(10, gpu=(1_000_000, 8_000_000))
         # One that ends with the other may have waited for it, as dependent launches do.
