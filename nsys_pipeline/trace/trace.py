@@ -212,8 +212,10 @@ class Trace:
                 hint="raise it with --memory-limit, or free disk space for spilling",
             ) from error
         except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
+            kind = "trace of torch.profiler" if self.is_converted else "nsys export"
             raise TraceError(
-                f"`{self.path}` holds values that no nsys export has: {_headline(error)}", hint=EXPORT_AGAIN
+                f"`{self.path}` holds values that no {kind} has: {_headline(error)}",
+                hint="record it again" if self.is_converted else EXPORT_AGAIN,
             ) from error
         except duckdb.ConnectionException as error:
             raise UsageError(f"`{self.path}` is closed", hint="open it again") from error

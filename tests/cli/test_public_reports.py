@@ -716,7 +716,8 @@ def test_an_end_that_is_years_away_is_told(cli: Cli) -> None:
     path = trace(7_450_000_000_000_000_000).write(cli.folder / "centuries.json")
     code, out, err = run(cli.capsys, "analyze", path, "--no-cache")
     assert (code, out) == (1, "")
-    assert "Out of Range" in err
+    assert "holds values that no trace of torch.profiler has: Out of Range" in err
+    assert "hint: record it again" in err
 
 
 def test_an_end_before_the_start_fails_a_check(cli: Cli) -> None:
