@@ -246,7 +246,8 @@ def _choose_rows(con: DuckDBPyConnection) -> None:
         warm AS (
             SELECT DISTINCT w.span_id
             FROM attribute._warmup_spans AS w
-            JOIN cut.occurrences AS o ON o.global_tid = w.lane AND o.start_ns BETWEEN w.start_ns AND w.end_ns
+            JOIN cut.occurrences AS o
+                ON o.global_tid = w.lane AND o.start_ns >= w.start_ns AND o.start_ns < w.end_ns
             WHERE o.is_kept
         )
         SELECT r.range_id

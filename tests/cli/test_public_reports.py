@@ -832,6 +832,9 @@ def test_what_starts_as_warm_up_ends_is_measured(cli: Cli) -> None:
         ("prefill", True, True), ("prefill", False, False), ("decode", False, False), ("decode", False, True)
     ]  # fmt: skip
     assert [tuple(row.values()) for row in requests] == [(False, 1, 20 * MS, 30 * MS)]
+    # Nor is that warm-up kept in a part of the trace for the sake of what follows it.
+    names = [one["name"] for one in cli.analyze(trace, "--steps", "0:1")["phases"]]
+    assert names == ["prefill", "decode"]
 
 
 def test_warm_up_that_ends_as_a_phase_starts_is_a_phase(cli: Cli) -> None:
