@@ -34,7 +34,7 @@ _STACKS = """
 def write_stacks(trace: Trace, stream: IO[str]) -> int:
     """Write a line for each stack and return how many: `phase;part;function (file:line);… microseconds`.
 
-    They are those of `host_time`, with its estimates of time. Raises TraceError where the trace has none.
+    They are those of `host_time`, with its estimates of time. Raises TraceError if the trace has none.
     """
     trace.build("attribute.host_places", "attribute.host_samples", "load.python_frames")
     rows = trace.connection.execute(_STACKS).fetchall()

@@ -42,7 +42,7 @@ def find_traces(sources: Iterable[str], *, leave_out: str | None = None) -> list
     """Traces in folders, matched by patterns or named one by one, in order; `leave_out` is a folder that holds none.
 
     A run is a folder with `trace.sqlite` or with a trace for each rank (`…rank3…`) in it, or else one file. Raises
-    UsageError where there is no such folder, or no trace.
+    UsageError if there is no such folder, or no trace.
     """
     found: dict[str, Place] = {}
     for source in sources:
