@@ -53,8 +53,8 @@ def capture_with_torch(
 ) -> CaptureResult:
     """Record the built-in workload of `plan` into a new run directory; arguments as those of `capture.run.capture`.
 
-    The traces are `trace.json.gz`, or one for each rank. Raises UsageError where the directory cannot be written, and
-    TraceError where the workload left no trace: the run directory then keeps the log and run.json.
+    The traces are `trace.json.gz`, or one for each rank. Raises UsageError if the directory cannot be written, and
+    TraceError if the workload left no trace: the run directory then keeps the log and run.json.
     """
     observer = observer or SilentObserver()
     directory = RunDirectory.create(output, plan.name, exact=exact_output, force=force)
@@ -98,7 +98,7 @@ def capture_with_torch(
 
 
 def _published(plan: CapturePlan, outcome: Outcome, directory: RunDirectory, *, force: bool) -> list[Path]:
-    """The traces under their final names, in the order of ranks. Raises TraceError where there is none."""
+    """The traces under their final names, in the order of ranks. Raises TraceError if there is none."""
     staged = sorted(directory.staging.glob(TORCH_TRACE_PATTERN), key=_numbers)
     if not staged:
         status = exit_status_of(plan, outcome)

@@ -72,7 +72,7 @@ def _search(values: Sequence[float], start: int, level: float, chance: random.Ra
 
 
 def _largest(values: Sequence[float]) -> tuple[float, int]:
-    """The square of the largest statistic, and its place; 0 where no value differs."""
+    """The square of the largest statistic, and its place; 0 if no value differs."""
     count, mean = len(values), fmean(values)
     total, largest, place = 0.0, 0.0, 0
     for k in range(1, count - _LEAST_SIDE + 1):

@@ -17,7 +17,7 @@ def run_on_cluster(jobs: Sequence[Job], scheduler: str) -> Iterator[Result]:
     """Do `jobs` on the cluster at `scheduler`; results as they come.
 
     A worker that dies costs the trace in its hands another try; a trace of which several die has failed. Raises
-    UsageError where there is no scheduler or no Dask, LlmperfError where the scheduler is lost.
+    UsageError if there is no scheduler or no Dask, LlmperfError if the scheduler is lost.
     """
     try:
         from distributed import Client, as_completed

@@ -76,7 +76,7 @@ class Dataset:
 
     @classmethod
     def at(cls, url: str) -> Dataset:
-        """Open the dataset at `url`. Raises UsageError where there is none, or one of another llmperf."""
+        """Open the dataset at `url`. Raises UsageError if there is none, or one of another llmperf."""
         dataset = cls(Storage.of(url))
         marker = dataset.storage.read(MARKER)
         if marker is None:
@@ -179,7 +179,7 @@ def select_rows(table: str, run: str, rank: int | None, analysis: str) -> str:
 
 
 def write_rows(con: DuckDBPyConnection, query: str, file: Path) -> None:
-    """Write the result of `query` to the Parquet `file`. Raises TraceError where there is no room for it."""
+    """Write the result of `query` to the Parquet `file`. Raises TraceError if there is no room for it."""
     import duckdb
 
     try:

@@ -36,7 +36,7 @@ class Worker:
         )  # fmt: skip
 
     def run(self, job: Job) -> Result | None:
-        """Have the job done; None where the process died of it."""
+        """Have the job done; None if the process died of it."""
         stdin, stdout = self._process.stdin, self._process.stdout
         if stdin is None or stdout is None:
             raise ValueError("a worker without pipes")
@@ -143,7 +143,10 @@ def cores() -> int:
 
 
 def memory_limit(workers: int) -> str:
-    """What each of so many workers may use of this machine's memory, if nobody says: 80 % of it together."""
+    """What each of so many workers may use of this machine's memory, if nobody says: 80 % of it together.
+
+    As DuckDB takes it: `500000000B`. At least _LEAST_MEMORY_BYTES, at most the default of one trace.
+    """
     try:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, OSError, ValueError):

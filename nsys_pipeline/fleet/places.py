@@ -12,9 +12,12 @@ import attrs
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.fleet.storage import Storage
+from nsys_pipeline.trace.identify import KINETO_SUFFIXES
 
-SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep")
+SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep", *KINETO_SUFFIXES)
 """Endings of traces. Of several files that differ in it alone, the first in this order is the trace."""
+# What `capture --backend torch` leaves; other files of JSON are something else.
+_TORCH = re.compile(r"(?:^|/)trace(?:[-_.]?rank\d+)?(\.json(?:\.gz)?)$")
 
 _RANK = re.compile(r"[-_.]?rank[-_.]?(\d+)", re.IGNORECASE)
 _WILDCARDS = re.compile(r"[*?\[]")
@@ -42,7 +45,7 @@ def find_traces(sources: Iterable[str], *, leave_out: str | None = None) -> list
     """Traces in folders, matched by patterns or named one by one, in order; `leave_out` is a folder that holds none.
 
     A run is a folder with `trace.sqlite` or with a trace for each rank (`…rank3…`) in it, or else one file. Raises
-    UsageError where there is no such folder, or no trace.
+    UsageError if there is no such folder, or no trace.
     """
     found: dict[str, Place] = {}
     for source in sources:
@@ -78,7 +81,7 @@ def _find(source: str, leave_out: str | None) -> Iterator[Place]:
     usable = {
         name: info
         for name, info in infos.items()
-        if name.endswith(SUFFIXES)
+        if (name.endswith(SUFFIXES) or _TORCH.search(name))
         and not (skipped and name.startswith(skipped))
         and not any(part.startswith(".") for part in PurePosixPath(name[len(base) :]).parts)
     }
@@ -87,6 +90,9 @@ def _find(source: str, leave_out: str | None) -> Iterator[Place]:
         for name in usable:
             if name.endswith(suffix):
                 best.setdefault(name.removesuffix(suffix), name)
+    for name in usable:
+        if torch := _TORCH.search(name):
+            best.setdefault(name.removesuffix(torch[1]), name)
     for stem, name in best.items():
         info = _behind_link(whole, name) if usable[name].get("islink") else usable[name]
         run, rank = _run_and_rank(stem, base)

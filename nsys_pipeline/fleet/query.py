@@ -43,7 +43,7 @@ def is_dataset(url: str) -> bool:
 def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bool = True) -> Session:
     """Ask the dataset at `url`; see `Session`. Of `options` only the memory limit counts.
 
-    Raises UsageError where there is none.
+    Raises UsageError if there is none.
     """
     import duckdb
 

@@ -38,7 +38,7 @@ def update(
 
     In `workers` processes of this machine, by default one for each processor, or on the Dask cluster at `scheduler`.
     `on_result` gets the number of traces that are done, that of all to do, and what became of one. Raises LlmperfError
-    where the dataset cannot be written or the scheduler is lost: what is done by then stays done.
+    if the dataset cannot be written or the scheduler is lost: what is done by then stays done.
     """
     import duckdb
 

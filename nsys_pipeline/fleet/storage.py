@@ -21,7 +21,7 @@ class Storage:
 
     @classmethod
     def of(cls, url: str) -> Storage:
-        """The place at `url`: a path, or s3://…, gs://… where the package for it is installed. Raises UsageError."""
+        """The place at `url`: a path, or s3://…, gs://… if the package for it is installed. Raises UsageError."""
         import fsspec
 
         try:
@@ -65,7 +65,7 @@ class Storage:
             partial.unlink(missing_ok=True)
 
     def read(self, name: str) -> bytes | None:
-        """The bytes of `name`, None where it is not there."""
+        """The bytes of `name`, None if it is not there."""
         try:
             return bytes(self.fs.cat_file(self.path(name)))
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError):

@@ -186,11 +186,11 @@ def _facts(session: Session, place: Place, storage: Storage) -> dict[str, Any]:
         SELECT
             make_timestamp_ns(m.started_ns)::TIMESTAMP AS started_at, s.duration_ns, m.hostname, m.driver_version,
             m.cuda_version,
-            coalesce(
+            CASE WHEN (SELECT recorder FROM load.recorder) = 'nsys' THEN coalesce(
                 (SELECT recorder_version FROM load.recorder),
                 (SELECT max(value) FROM load.metadata WHERE source = 'export' AND name = 'EXPORT_PRODUCT_VERSION'),
                 (SELECT generation FROM load.generation)
-            ) AS nsys_version,
+            ) END AS nsys_version,
             (SELECT string_agg(DISTINCT coalesce(name, 'unknown'), ', ' ORDER BY coalesce(name, 'unknown'))
                 FROM load.devices WHERE has_work) AS gpu,
             (SELECT count(*) FROM load.devices WHERE has_work) AS gpu_count,

@@ -1,4 +1,4 @@
-"""Images of requests: which pass sends them through the vision tower, where no mark says it."""
+"""Images of requests: which pass sends them through the vision tower, if no mark says it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int,
     """`steps`, each request with the images of the options in the pass that runs the tower; `steps` without options.
 
     That is the request's phase `vision`, if it has one, else its first prefill. Marks that name images win. Raises
-    UsageError for options that make no sense for the model, and where a prompt has fewer tokens than the images.
+    UsageError for options that make no sense for the model, and if a prompt has fewer tokens than the images.
     """
     told = inputs.options.images
     if not told.are_told:

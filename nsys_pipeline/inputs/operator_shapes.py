@@ -40,7 +40,7 @@ def create_operator_shapes(inputs: Inputs) -> None:
 
 
 def operator_cost(operator: str, shapes: str, arguments: str = "") -> Cost | None:
-    """FLOPs and elements of one call; None where the shapes do not say them, or fit no such operator.
+    """FLOPs and elements of one call; None if the shapes do not say them, or fit no such operator.
 
     `shapes`: as `emit_nvtx` writes them, `[[4, 8], [8, 2]]`. `arguments`: `is_causal = True`, or `stride = [1, 1],
     padding = [0, 0], dilation = [1, 1], transposed = False`. A product of m × k by k × n has 2mkn FLOPs, as

@@ -23,8 +23,8 @@ _TYPES = {
 def create_stage_costs(inputs: Inputs) -> None:
     """`input.stage_costs`: one row per shape with images and part of the vision side, without the parts inside it.
 
-    Amounts are one rank's share, as in `input.shape_costs`; times are those of its GPU at peak, NULL where GPUs differ.
-    `is_inside`: the part lies in the tower. Empty where no stage is marked, and without a model.
+    Amounts are one rank's share, as in `input.shape_costs`; times are those of its GPU at peak, NULL if GPUs differ.
+    `is_inside`: the part lies in the tower. Empty if no stage is marked, and without a model.
     """
     create_from_rows(inputs.connection, "input.stage_costs", _TYPES, _rows(inputs))
 

@@ -36,7 +36,7 @@ def read_images(
     """The views of all images, from `--images`, `--image-patches` and `--image-size` as they are typed.
 
     `patches` are ``HxW``, or the tokens of an image in the tower; `sizes` are ``HxW`` in pixels. One of them stands for
-    all images, else there is one for each. Empty without images. Raises UsageError for what makes no sense, and where
+    all images, else there is one for each. Empty without images. Raises UsageError for what makes no sense, and if
     the model has no tower, or one that takes any size and nobody says which.
     """
     told = [*patches, *sizes]
@@ -109,6 +109,7 @@ def _sides(option: str, text: str, unit: str) -> Grid:
 def views(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """What the tower gets of a picture of `height` x `width` pixels, as the processor of the model type prepares it.
 
+    One (height, width) in patches for each view, in the order in which the tower gets them.
     Raises UsageError for a model type whose processor is not known here.
     """
     _need_tower(model)
@@ -186,7 +187,7 @@ def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
 
 
 def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
-    """One to twelve tiles, and the whole as one more where there are several."""
+    """One to twelve tiles, and the whole as one more if there are several."""
     (grid,) = _fixed(model)
     edge = _vision_config(model).get("image_size", 448)
     tiles = _tiles(height, width, int(edge[0] if isinstance(edge, Sequence) else edge), 1, 12)
@@ -216,7 +217,7 @@ def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
 
 
 def check_prompt(model: Model, grids: Sequence[Grid], prompt_tokens: int) -> None:
-    """Raise UsageError where images are more tokens than the prompts that hold them have."""
+    """Raise UsageError if images are more tokens than the prompts that hold them have."""
     tokens = tokens_in_prompt(model, grids) if grids and model.architecture.decoder is not None else 0
     if tokens > prompt_tokens:
         raise UsageError(

@@ -6,7 +6,7 @@ from nsys_pipeline.model.ops import Op
 from nsys_pipeline.model.quantization import VISION
 
 TOWER, SAM, ENCODER, MERGER, PROJECTOR = "tower", "sam", "encoder", "merger", "projector"
-#: Parts that lie inside the tower: where no range marks them, they are the tower's.
+#: Parts that lie inside the tower: if no range marks them, they are the tower's.
 INSIDE_TOWER = (SAM, ENCODER, MERGER)
 
 _PROJECTOR_OPS = ("projector", "image_newline", "view_separator")

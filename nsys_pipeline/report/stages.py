@@ -7,7 +7,7 @@ from nsys_pipeline.report.document import Column, Depth, Section, Table
 
 
 def stages_section(report: Report) -> Section | None:
-    """Each stage and the rest of its phase; None where no stage is marked."""
+    """Each stage and the rest of its phase; None if no stage is marked."""
     rows = report.stages
     if not rows:
         return None
@@ -30,7 +30,7 @@ def stages_section(report: Report) -> Section | None:
 
 
 def repeats_section(report: Report) -> Section | None:
-    """Mean and standard deviation over repeats of each phase and stage; only where something was repeated."""
+    """Mean and standard deviation over repeats of each phase and stage; only if something was repeated."""
     rows = [row for row in report.repeats if row.repeats + row.cold > 1]
     if not rows:
         return None

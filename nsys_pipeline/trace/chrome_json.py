@@ -33,7 +33,7 @@ class ChromeTrace:
     """The events of a trace, and what stands beside them.
 
     Numbers with a fraction are texts, so that no digit is lost. `facts` is whole once `events` has ended. Raises
-    TraceError, which calls the file `shown`, where it is damaged, cut off or something else.
+    TraceError, which calls the file `shown`, if it is damaged, cut off or something else.
     """
 
     def __init__(self, stream: SupportsRead[bytes], shown: str) -> None:
@@ -110,7 +110,7 @@ class ChromeTrace:
             self._fill()
 
     def _value(self) -> object:
-        """The value that starts here; more of the file is read where it is not whole."""
+        """The value that starts here; more of the file is read if it is not whole."""
         while True:
             try:
                 value, end = self._scan(self._text, self._at)
@@ -141,7 +141,7 @@ class ChromeTrace:
         return rest.count("{") + rest.count("[") > rest.count("}") + rest.count("]")
 
     def _repair(self) -> object | None:
-        """The event that starts here, which has quotes in its name; None where that is not it."""
+        """The event that starts here, which has quotes in its name; None if that is not it."""
         if not self._in_events:
             return None
         for end in islice(_OBJECT_END.finditer(self._text, self._at), _MAX_OBJECTS_IN_EVENT):

@@ -91,7 +91,7 @@ _WORK = _TIMED[:3]
 def convert(path: Path, final: Path, *, limit_bytes: int | None = None) -> Path:
     """Write the trace of torch.profiler at `path`, packed or not, to `final` as an nsys export in SQLite.
 
-    Raises TraceError where it is damaged, is another program's, unpacks to more than `unpack.limit_of` allows, or where
+    Raises TraceError if it is damaged, is another program's, unpacks to more than `unpack.limit_of` allows, or if
     the disk is full.
     """
     if final.exists():

@@ -13,10 +13,10 @@ _VIEWS = ("pixel_values", "pixel_values_local")
 
 
 def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> list[Grid] | None:
-    """Patches of each view among the inputs of a pass, by name; none without pixels, None where nobody can say.
+    """Patches of each view among the inputs of a pass, by name; none without pixels, None if nobody can say.
 
     `config`: the model's. `values`: lists of what small inputs hold, by name (`image_grid_thw`: frames and patches of
-    each image, `image_sizes`), where the host has them. No tensor is asked, which a GPU would have to be waited for.
+    each image, `image_sizes`), if the host has them. No tensor is asked, which a GPU would have to be waited for.
     """
     values = values or {}
     pixels = inputs.get("pixel_values")
@@ -45,7 +45,7 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
 
 
 def patch_size(config: Any) -> int | None:
-    """Pixels of a side of a patch; None where the config does not say."""
+    """Pixels of a side of a patch; None if the config does not say."""
     vision = getattr(config, "vision_config", None)
     for part in (vision, getattr(vision, "sam_config", None), getattr(vision, "encoder_config", None)):
         size = getattr(part, "patch_size", None)

@@ -19,7 +19,7 @@ _remembered: Any = None
 
 
 def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
-    """Patches of each image among the arguments of a pass; none, too, where the host cannot know."""
+    """Patches of each image among the arguments of a pass; none, too, if the host cannot know."""
     if arguments.get("pixel_values") is None:
         return ()
     values = {}

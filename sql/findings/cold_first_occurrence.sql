@@ -5,7 +5,7 @@
 --   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}{told}
 -- hint: {hint}
 -- concerns: views.phase_summary, views.shape_summary
--- requires: attribute.cold_occurrences, attribute.occurrences, attribute._occurrence_sizes, attribute.host_leaders, input.step_sizes
+-- requires: attribute.cold_occurrences, attribute.occurrences, attribute._occurrence_sizes, attribute.host_leaders, attribute.kernel_totals, load.strings, input.step_sizes
 -- columns:
 --   phase              VARCHAR The phase.
 --   at_stake_ns        BIGINT  Host time of the cold ones above the median of the others. Unit: ns.
@@ -34,6 +34,11 @@ kind AS (
         median(busy_ns) FILTER (WHERE NOT is_cold)::BIGINT AS median_gpu_busy_ns
     FROM step
     GROUP BY phase, shape
+),
+planned AS (
+    SELECT DISTINCT k.phase
+    FROM attribute.kernel_totals AS k JOIN load.strings AS s ON s.string_id = k.name_id
+    WHERE s.value LIKE 'cudnn%sdpa%'
 )
 SELECT
     s.phase, sum(greatest(0, s.wall_ns - coalesce(k.median_wall_ns, 0)))::BIGINT AS at_stake_ns,
@@ -51,9 +56,16 @@ SELECT
     CASE
         WHEN bool_and(s.is_left_cold) THEN 'count them with --keep-cold'
         ELSE 'leave them out: drop --keep-cold, or put them into a range called `warmup`'
+    END
+    -- Measured on an H200: docs/gpu-captures.md.
+    || CASE
+        WHEN s.reason = 'first_length' AND any_value(p.phase) IS NOT NULL
+            THEN '; cuDNN plans attention for each new length, which `torch.backends.cuda.enable_cudnn_sdp(False)` avoids'
+        ELSE ''
     END AS hint
 FROM step AS s
 JOIN kind AS k ON k.phase = s.phase AND k.shape IS NOT DISTINCT FROM s.shape
 LEFT JOIN attribute.host_leaders AS t ON t.phase = s.phase AND t.part = 'cold'
+LEFT JOIN planned AS p ON p.phase = s.phase
 WHERE s.is_cold
 GROUP BY s.phase, s.shape, s.reason

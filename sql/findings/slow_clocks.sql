@@ -2,10 +2,11 @@
 -- A twentieth: boost clocks come in steps, and a GPU that works hard gives up a few of them. What waits for memory gains less.
 -- Grain: phase.
 -- severity: info
--- message: in {place} the SMs run at {clock_mhz:,} MHz, {below_percent}% below the boost clock of {boost_mhz:,} MHz
+-- message: in {place} the SMs run at {clock_mhz:,} MHz, {below_percent}% below the boost clock of {boost_mhz:,} MHz{utilization}
 -- hint: `nvidia-smi -q -d PERFORMANCE,CLOCK` says whether power, heat or a clock that somebody set limits it; the class `compute` of
 --   `time_budget` shows the effect
--- requires: attribute.phase_spending, attribute.phase_counters, load.devices
+-- empty without: load.metric_windows
+-- requires: attribute.phase_spending, attribute.phase_counters, load.devices, estimate.counter_checks, estimate.phase_costs
 -- columns:
 --   phase         VARCHAR The phase.
 --   at_stake_ns   BIGINT  The share of its kernel time by which the clock is too low. Unit: ns.
@@ -14,6 +15,7 @@
 --   clock_mhz     BIGINT  Mean clock while the phase runs. Unit: MHz.
 --   boost_mhz     BIGINT  Boost clock. Unit: MHz.
 --   below_percent BIGINT  How far it is below. Unit: percent.
+--   utilization   VARCHAR MFU beside that of what the clock allowed, if both are known.
 WITH clock AS (
     SELECT
         c.phase, sum(c.sm_clock_hz * c.samples) / sum(c.samples) AS clock_hz,
@@ -26,6 +28,11 @@ WITH clock AS (
 SELECT
     s.phase, floor(s.compute_ns * (1 - c.clock_hz / c.boost_hz))::BIGINT AS at_stake_ns, 'compute' AS budget_part, s.place,
     (c.clock_hz / 1e6)::BIGINT AS clock_mhz, (c.boost_hz / 1e6)::BIGINT AS boost_mhz,
-    (100 * (1 - c.clock_hz / c.boost_hz))::BIGINT AS below_percent
+    (100 * (1 - c.clock_hz / c.boost_hz))::BIGINT AS below_percent,
+    coalesce(
+        printf(': %.1f %% of peak FLOP/s are %.1f %% of what the clock allowed', 100 * p.mfu_busy, 100 * e.estimated_ratio), ''
+    ) AS utilization
 FROM attribute.phase_spending AS s JOIN clock AS c ON c.phase = s.phase
+LEFT JOIN estimate.counter_checks AS e ON e.phase = s.phase AND e.counter = 'tensor'
+LEFT JOIN estimate.phase_costs AS p ON p.phase = s.phase
 WHERE 20 * c.clock_hz <= 19 * c.boost_hz AND s.compute_ns * (1 - c.clock_hz / c.boost_hz) >= s.least_ns

@@ -205,6 +205,23 @@ def test_a_slow_first_occurrence_is_left_out_like_warmup(tmp_path: Path) -> None
     )
 
 
+@pytest.mark.parametrize("kernel", ["cudnn_generated_fort_native_sdpa_sm90_flash_fprop_wgmma_f16", "flash_fwd_kernel"])
+def test_lengths_that_cudnn_plans_attention_for_have_a_cure(kernel: str, tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for number in range(24):
+        # each of eight lengths is slow the first time
+        at, wall = number * 20_000_000, 9_000_000 if number < 8 else 1_000_000
+        main.push(at, at + wall, "decode")
+        main.mark(at + 1, f'llmperf.step {{"b":1,"q":1,"kv":{100 + number % 8},"logits":1}}', domain="llmperf")
+        main.launch(at + 10, gpu=(at + 20, at + 100_020), name=kernel)
+
+    (one,) = findings(trace, tmp_path)["cold_first_occurrence"]
+
+    assert "(the first of their length)" in one.message
+    assert ("enable_cudnn_sdp(False)" in str(one.hint)) == kernel.startswith("cudnn")
+
+
 def tiny_llama(*shapes: str, **conventions: Any) -> AnalysisOptions:
     return AnalysisOptions(
         model=load_model("tiny-llama"),

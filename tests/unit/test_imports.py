@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,6 +107,18 @@ def test_a_room_imports_only_rooms_that_it_may(path: Path) -> None:
     names = [name.split(".") for name in imports(path)]
     imported = {name[1] for name in names if name[0] == "nsys_pipeline" and len(name) > 1}
     assert imported - COMMON - ALLOWED[room(path)] <= {room(path)}
+
+
+def test_the_map_of_the_rooms_has_no_arrow_up() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8").splitlines()
+    table = lines[lines.index(next(line for line in lines if line.startswith("| `cli/`"))) :]
+    cells = [line.split("|")[1] for line in table[: table.index("")]]
+    place = {name: at for at, cell in enumerate(cells) for name in re.findall(r"`(\w+)(?:/|\.py)`", cell)}
+    rooms = {room(path) for path in modules()} - {"__init__", "__main__"}
+
+    assert rooms <= place.keys()
+    above = {(one, other) for one in rooms for other in ALLOWED[one] & rooms if place[other] < place[one]}
+    assert above == set()
 
 
 def test_the_rooms_of_the_table_have_no_cycle() -> None:

@@ -1,4 +1,4 @@
-"""From images to what the model takes: by its own processor, or, where there is none, pixels and placeholders."""
+"""From images to what the model takes: by its own processor, or, if there is none, pixels and placeholders."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SMALL_INPUTS = ("image_grid_thw", "image_sizes")
 class Prepared:
     """The inputs of one request's prefill on the device, how long its prompts are, and what the tower gets.
 
-    `grids` is None where nobody can say. `tokens` has the prompt tokens of each sequence, padding included.
+    `grids` is None if nobody can say. `tokens` has the prompt tokens of each sequence, padding included.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Prepared:
 
 
 def load_processor(request: ProfileRequest) -> Any:
-    """The model's processor from its directory, None where the directory has none."""
+    """The model's processor from its directory, None if the directory has none."""
     folder = Path(request.model_path)
     if not folder.is_dir() or not any((folder / name).exists() for name in _PROCESSOR_FILES):
         return None
@@ -62,7 +62,7 @@ def prepare(
 ) -> Prepared:
     """Inputs of one request with `pictures`, one for each sequence.
 
-    Raises ModelError where the processor or the model refuses them, UsageError where there is no processor and no rule
+    Raises ModelError if the processor or the model refuses them, UsageError if there is no processor and no rule
     that says what the tower gets.
     """
     if processor is None:

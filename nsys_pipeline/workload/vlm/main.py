@@ -139,7 +139,7 @@ class _Requests:
                 self._run(index, sync_steps=True)
 
     def measure(self) -> list[dict[str, Any]]:
-        """Run every request as often as is asked for; the times of each, as the result has them."""
+        """Run every request as often as is asked for; the times of each in seconds, as the result has them."""
         are_steps_timed = self._request.sync == "step"
         times: list[list[RequestTimes]] = [[] for _ in self._prepared]
         for _ in range(self._request.repeats):
@@ -197,7 +197,7 @@ def _prepared(request: ProfileRequest, model: Any, pictures: Pictures, device: t
 
 
 def _text_model(model: Any) -> Any:
-    """The part of the model that writes, where it is a module of its own."""
+    """The part of the model that writes, if it is a module of its own."""
     named = model.named_modules()
     return next(
         (module for path, module in named if path.rpartition(".")[2] in ("language_model", "text_model")), model

@@ -38,7 +38,7 @@ class Pictures:
 def find_pictures(request: ProfileRequest) -> Pictures:
     """Read the images of `request`, in order of name or list; files that are no images are skipped.
 
-    Raises UsageError where the directory or list cannot be read, and where no image can.
+    Raises UsageError if the directory or list cannot be read, and if no image can.
     """
     if request.synthetic_images:
         sizes = enumerate(request.sizes)

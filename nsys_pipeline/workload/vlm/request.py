@@ -84,7 +84,7 @@ class ProfileRequest:
     `model_path`: a checkpoint's directory, or a config.json whose weights are random. Images come from the files of
     `input_dir`, from the lines of the file `image_list`, or are synthetic ones of `synthetic_images`, HxW in pixels:
     exactly one of the three. `batch`: images of a request, one for each sequence. `prompt_tokens`: text tokens beside
-    the image where there is no processor to make them of `prompt`. `max_new_tokens`: decode steps of a request.
+    the image if there is no processor to make them of `prompt`. `max_new_tokens`: decode steps of a request.
     """
 
     model_path: str = attrs.field(validator=_absolute)

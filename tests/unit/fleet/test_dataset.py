@@ -229,3 +229,8 @@ def test_other_folders_are_no_datasets(tmp_path: Path) -> None:
     (tmp_path / "llmperf-fleet.json").write_text('{"schema": "llmperf.fleet/9"}')
     with pytest.raises(UsageError, match=r"llmperf.fleet/9"):
         Dataset.at(str(tmp_path))
+
+
+def test_the_documentation_names_every_table() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "fleet.md").read_text(encoding="utf-8")
+    assert [name for name in (*VIEWS, "traces", "failures") if f"`{name}`" not in text] == []

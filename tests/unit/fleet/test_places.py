@@ -44,6 +44,21 @@ def test_of_a_report_and_its_export_the_export_is_the_trace(tmp_path: Path) -> N
     assert [name for _, _, name in found(tmp_path)] == ["trace.sqlite", "trace.nsys-rep"]
 
 
+def test_traces_of_torch_profiler_are_told_from_other_json(tmp_path: Path) -> None:
+    write(
+        tmp_path, "a/trace.json.gz", "a/report.json", "b/trace-rank0.json.gz", "b/trace-rank1.json.gz", "b/run.json",
+        "c/host_12.168.pt.trace.json.gz", "d/trace.sqlite", "d/trace.json",
+    )  # fmt: skip
+
+    assert found(tmp_path) == [
+        ("a", None, "trace.json.gz"),
+        ("b", 0, "trace-rank0.json.gz"),
+        ("b", 1, "trace-rank1.json.gz"),
+        ("c/host_12.168.pt", None, "host_12.168.pt.trace.json.gz"),
+        ("d", None, "trace.sqlite"),
+    ]
+
+
 def test_what_is_hidden_and_the_dataset_are_left_out(tmp_path: Path) -> None:
     write(tmp_path, "a/trace.sqlite", "a/.partial/trace.sqlite", "out/phases/x.sqlite", "outer/trace.sqlite")
 
