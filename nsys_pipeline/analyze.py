@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +39,7 @@ from nsys_pipeline.records import (
     Unattributed,
     WorkTotals,
 )
+from nsys_pipeline.trace.run_file import read_run
 
 if TYPE_CHECKING:
     from nsys_pipeline.model import Model
@@ -266,17 +266,16 @@ def _unattributed(trace: Trace, budget: Budget, verdict: dict[str, Any]) -> Unat
 
 def _baseline(trace: Trace) -> list[BaselineRow]:
     """What run.json beside the trace says of the same run without nsys; nothing where it does not, or is damaged."""
-    folder = trace.path if trace.path.is_dir() else trace.path.parent
     recorded_ns = scalar(trace.connection, "SELECT duration_ns FROM load.session")
     found = []
     try:
-        for row in json.loads((folder / "run.json").read_text(encoding="utf-8")).get("baseline") or []:
+        for row in read_run(trace.path).get("baseline") or []:
             phase, shape = (None if row[name] is None else str(row[name]) for name in ("phase", "shape"))
             traced_ns = recorded_ns if row["traced_s"] is None else round(float(row["traced_s"]) * 1e9)
             untraced_ns = round(float(row["untraced_s"]) * 1e9)
             if traced_ns and untraced_ns > 0:
                 found.append(BaselineRow(phase, shape, traced_ns, untraced_ns, traced_ns / untraced_ns - 1))
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, OverflowError):
+    except (ValueError, TypeError, KeyError, OverflowError):
         return []
     return found
 
@@ -292,7 +291,6 @@ def _host(trace: Trace, phases: list[Phase], top: int) -> list[HostRow]:
         of_it = lines[row["phase"], row["part"], row["function"], row["file"]]
         if len(of_it) < _MOST_LINES:
             of_it.append(HostLine(row["line"], row["self_samples"], row["self_ns"], row["self_error_ns"]))
-    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
         trace.connection,
         "FROM views.host_functions WHERE self_ns > 0 "
@@ -301,7 +299,8 @@ def _host(trace: Trace, phases: list[Phase], top: int) -> list[HostRow]:
         [max(top, _LEAST_FUNCTIONS)],
     )
     found = [HostRow(**row, lines=lines[row["phase"], row["part"], row["function"], row["file"]]) for row in rows]
-    return sorted(found, key=lambda row: (order.get(row.phase, len(order)), row.is_cold))
+    order = _phase_order(phases)
+    return sorted(found, key=lambda row: (order(row.phase), row.is_cold))
 
 
 _MOST_LINES = 5
@@ -310,7 +309,6 @@ _LEAST_FUNCTIONS = 10
 
 def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchOperatorRow]:
     """The operators of each phase with most GPU time of their own, or host time where they have none."""
-    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
         trace.connection,
         "FROM views.operators QUALIFY row_number() OVER "
@@ -318,13 +316,20 @@ def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchO
         "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
         [top],
     )
-    return sorted((TorchOperatorRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))
+    order = _phase_order(phases)
+    return sorted((TorchOperatorRow(**row) for row in rows), key=lambda row: order(row.phase))
 
 
 def _kernels(trace: Trace, phases: list[Phase], top: int) -> list[KernelRow]:
     """The kernels of each phase that take most of its time, warm-up left out unless there is nothing else."""
-    order: dict[Any, int] = {phase.name: index for index, phase in enumerate(phases)}
     rows = records(
         trace.connection, "SELECT * EXCLUDE (rank) FROM views.top_kernels WHERE rank <= ? ORDER BY rank, phase", [top]
     )
-    return sorted((KernelRow(**row) for row in rows), key=lambda row: order.get(row.phase, len(order)))
+    order = _phase_order(phases)
+    return sorted((KernelRow(**row) for row in rows), key=lambda row: order(row.phase))
+
+
+def _phase_order(phases: list[Phase]) -> Callable[[str | None], int]:
+    """The place of a phase in the report; what is in none comes last."""
+    places: dict[str | None, int] = {phase.name: index for index, phase in enumerate(phases)}
+    return lambda phase: places.get(phase, len(places))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import attrs
 import typer
@@ -259,6 +259,14 @@ def check(options: CaptureOptions, ctx: typer.Context) -> None:
         raise UsageError("`--rank-reports` needs `--nproc`", hint="one process makes one report")
 
 
+def one_of(option: str, value: Any, choices: tuple[Any, ...]) -> Any:
+    """`value`, if it is one of `choices`, of which None is what nobody types. Raises UsageError."""
+    if value not in choices:
+        names = ", ".join(str(choice) for choice in choices if choice is not None)
+        raise UsageError(f"`{option} {value}` is not one of {names}")
+    return value
+
+
 def _check_baseline(typed: dict[str, str | None], *, has_model: bool) -> None:
     """Raise UsageError where the whole command is not what is recorded."""
     if has_model:
@@ -278,8 +286,7 @@ _PARTLY_RECORDED = ("--delay", "--duration", "--capture-range", "--profile", "--
 
 def _check_workload(options: CaptureOptions, typed: dict[str, str | None]) -> None:
     """Raise UsageError for options of another workload than the one that is asked for."""
-    if options.workload not in WORKLOADS:
-        raise UsageError(f"`--workload {options.workload}` is not one of {', '.join(WORKLOADS)}")
+    one_of("--workload", options.workload, WORKLOADS)
     if options.workload == TEXT:
         ignored = [name for name, panel in typed.items() if panel == _IMAGES]
         if ignored:
@@ -296,8 +303,7 @@ _NOT_OF_IMAGES = ("--shape", "--compile", "--cuda-graphs", "--sample", "--nproc"
 
 def _check_backend(options: CaptureOptions, typed: dict[str, str | None]) -> None:
     """Raise UsageError for what torch.profiler does not record, or options of nsys beside it."""
-    if options.backend not in BACKENDS:
-        raise UsageError(f"`--backend {options.backend}` is not one of {', '.join(BACKENDS)}")
+    one_of("--backend", options.backend, BACKENDS)
     if options.backend != TORCH:
         return
     if options.model is None:

@@ -15,7 +15,7 @@ import attrs
 
 from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, torch_environment
 from nsys_pipeline.capture.rundir import TORCH_TRACE_NAME
-from nsys_pipeline.cli.capture_options import TORCH, VLM, CaptureOptions
+from nsys_pipeline.cli.capture_options import TORCH, VLM, CaptureOptions, one_of
 from nsys_pipeline.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def planned(options: CaptureOptions) -> CaptureJob:
         command=command,
         name=_name(options),
         traces=tuple(name for name in (*options.trace.split(","), *(["osrt"] if options.osrt else [])) if name),
-        cuda_graph=_one_of("--cuda-graph", options.cuda_graph, ("node", "whole")),
+        cuda_graph=one_of("--cuda-graph", options.cuda_graph, ("node", "whole")),
         gpu_metrics="all" if options.gpu_metrics else None,
         samples_python=options.python,
         delay_s=options.delay,
@@ -194,21 +194,21 @@ def _built_in(options: CaptureOptions) -> tuple[WorkloadOptions, dict[str, Any]]
     shapes = tuple(_shape(text, options.new_tokens) for text in options.shape or ())
     settings: dict[str, Any] = {
         "name": name,
-        "weights": _one_of("--weights", options.weights, ("random", "pretrained")),
+        "weights": one_of("--weights", options.weights, ("random", "pretrained")),
         "shapes": shapes or (Shape(options.batch, options.prompt_tokens or DEFAULT_PROMPT, options.new_tokens),),
         "repeats": options.repeats,
         "warmup": options.warmup,
-        "dtype": _one_of("--dtype", options.dtype, (None, "bfloat16", "float16", "float32")),
+        "dtype": one_of("--dtype", options.dtype, (None, "bfloat16", "float16", "float32")),
         "device": options.device,
         "attn": options.attn,
         "compile": options.compile_model,
         "cuda_graphs": options.cuda_graphs,
         "sample": options.sample,
-        "sync": _one_of("--sync", options.sync, ("step", "request")),
+        "sync": one_of("--sync", options.sync, ("step", "request")),
         "layers": options.layers,
         "ops": options.ops,
-        "parallel": _one_of("--parallel", options.parallel, ("data", "tensor")) if options.nproc > 1 else None,
-        "capture_range": _one_of("--capture-range", _recorded(options), (None, "profiler", "nvtx")),
+        "parallel": one_of("--parallel", options.parallel, ("data", "tensor")) if options.nproc > 1 else None,
+        "capture_range": one_of("--capture-range", _recorded(options), (None, "profiler", "nvtx")),
         "result": Path("{run_dir}") / RESULT_NAME,
     }
     if options.weights == "pretrained":
@@ -252,13 +252,6 @@ def _shape(text: str, new_tokens: int) -> Any:
         return Shape.parse(text, new_tokens=new_tokens)
     except ValueError as error:
         raise UsageError(str(error)) from error
-
-
-def _one_of(option: str, value: Any, choices: tuple[Any, ...]) -> Any:
-    if value not in choices:
-        names = ", ".join(str(choice) for choice in choices if choice is not None)
-        raise UsageError(f"`{option} {value}` is not one of {names}")
-    return value
 
 
 def _python(nproc: int) -> list[str]:

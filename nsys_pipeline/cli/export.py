@@ -200,6 +200,7 @@ def _hand_over(
     """Write every public view of `trace` as one DuckDB file or a folder of Parquet files; say what is wrong in them."""
     from nsys_pipeline.query.handover import FORMATS, hand_over
     from nsys_pipeline.query.session import Session
+    from nsys_pipeline.query.statement import Relation
     from nsys_pipeline.query.views import public_views
     from nsys_pipeline.trace import open_trace
 
@@ -210,7 +211,7 @@ def _hand_over(
         opened = open_trace(trace, attrs.evolve(opening, on_progress=on_progress))
         with Session.of(opened, options, close_off=False) as session:
             path = hand_over(session, target, to, force=force)
-            found = session.findings("FROM " + ", ".join(module.relation for module in public_views()))
+            found = session.findings_about([Relation("", "", module.relation) for module in public_views()])
     for finding in found:
         print_warning(finding.message, finding.hint)
     return path

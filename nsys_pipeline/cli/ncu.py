@@ -27,6 +27,7 @@ from nsys_pipeline.cli.common import (
     trace_options,
 )
 from nsys_pipeline.errors import NsysError, QueryError, UsageError
+from nsys_pipeline.trace.run_file import read_run
 
 if TYPE_CHECKING:
     from nsys_pipeline.ncu import KernelCounters
@@ -127,10 +128,9 @@ _ESTIMATE = "SELECT flops, bytes, gpu_busy_ns FROM phases WHERE phase = $phase A
 
 
 def _recorded_command(trace: Path) -> list[str]:
-    record = (trace if trace.is_dir() else trace.parent) / "run.json"
     try:
-        command = json.loads(record.read_text(encoding="utf-8"))["plan"]["command"]
-    except (OSError, ValueError, KeyError, TypeError):
+        command = read_run(trace)["plan"]["command"]
+    except (KeyError, TypeError):
         command = None
     if not command or not all(isinstance(part, str) for part in command):
         raise UsageError(

@@ -5,10 +5,10 @@ The metadata of a trace has command lines, directories and user names, too; only
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import records
+from nsys_pipeline.trace.run_file import read_run
 
 if TYPE_CHECKING:
     from nsys_pipeline.trace import Trace
@@ -20,7 +20,6 @@ _METADATA = {
     "EXPORT_ARCH": "architecture",
     "PROCESS_0:CUDA_GRAPH_TRACE_OPTIONS:MODE": "CUDA graphs recorded by",
 }
-_RUN_FILE = "run.json"
 _RUN = {"started": "captured", "llmperf_version": "by llmperf"}
 
 
@@ -44,10 +43,5 @@ def read_environment(trace: Trace) -> list[tuple[str, str]]:
 
 
 def _run(trace: Trace) -> list[tuple[str, str]]:
-    """What run.json beside the trace says; nothing where there is none, or none that can be read."""
-    folder = trace.path if trace.path.is_dir() else trace.path.parent
-    try:
-        run: Any = json.loads((folder / _RUN_FILE).read_text(encoding="utf-8"))
-        return [(label, str(run[name])) for name, label in _RUN.items() if run.get(name)]
-    except (OSError, ValueError, TypeError, AttributeError):
-        return []
+    run = read_run(trace.path)
+    return [(label, str(run[name])) for name, label in _RUN.items() if run.get(name)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from itertools import count
 from types import TracebackType
@@ -439,11 +439,14 @@ class Session:
         """
         with self.cursor() as cursor:
             statement = parse_select(cursor, text)
+        return self.findings_about(statement.relations, each=each)
+
+    def findings_about(self, relations: Collection[Relation], *, each: bool = False) -> list[Finding]:
+        """The same of a reader of `relations`."""
         found = []
         for provider in self.providers:
             name = "" if each else provider.name
-            relations = (_of_trace(relation, name) for relation in statement.relations)
-            of_trace = provider.findings([one for one in relations if one])
+            of_trace = provider.findings([one for one in (_of_trace(relation, name) for relation in relations) if one])
             if provider.name:
                 of_trace = [attrs.evolve(one, message=f"{provider.name}: {one.message}") for one in of_trace]
             found += of_trace

@@ -8,6 +8,7 @@ from enum import Enum
 from pathlib import Path
 
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.trace.run_file import RUN_NAME
 
 HINT = (
     "llmperf reads a run directory, a `.sqlite` or `.nsys-rep` of nsys, the folder of `nsys export -t parquetdir`, "
@@ -130,7 +131,7 @@ def _identify_dir(path: Path) -> Kind:
             f"`{path}` holds a capture that still runs, or was killed before it was finished",
             hint=f"`llmperf capture --recover {path}` finishes one that was killed",
         )
-    if (path / "run.json").exists():
+    if (path / RUN_NAME).exists():
         raise TraceError(f"`{path}` is a run directory without a trace", hint=f"`{path}/workload.log` may say why")
     raise TraceError(f"`{path}` is a folder without a trace in it", hint=HINT)
 
