@@ -134,7 +134,7 @@ def _training_cost(cost: TrainingCost, forward: _Cost | None, gpus: Mapping[int,
     flops = sum(cost.flops_by_dtype.values()) // ranks if cost.flops_by_dtype else None
     compute_ns: dict[int, float | None] = {}
     for device, gpu in gpus.items():
-        whole = _compute_ns(cost.flops_by_dtype, gpu) if cost.flops_by_dtype else None
+        whole = compute_time_ns(cost.flops_by_dtype, gpu) if cost.flops_by_dtype else None
         compute_ns[device] = whole and whole / ranks
     if forward is not None:
         times = {device: (compute, *forward.times[device][1:]) for device, compute in compute_ns.items()}
@@ -174,9 +174,9 @@ def _forward_costs(
         amounts = (total.flops, total.bytes, total.weight_bytes, total.kv_read_bytes, total.kv_write_bytes)
         times = {}
         for device, gpu in gpus.items():
-            compute = _compute_ns(total.flops_by_dtype, gpu)
+            compute = compute_time_ns(total.flops_by_dtype, gpu)
             memory = total.bytes / gpu.bandwidth_bytes_per_s * 1e9 if gpu.bandwidth_bytes_per_s else None
-            run = _compute_ns(executed[index].flops_by_dtype, gpu)
+            run = compute_time_ns(executed[index].flops_by_dtype, gpu)
             shares = (compute and compute / ranks, memory and memory / ranks, run and run / ranks)
             times[device] = (*shares, sol[id(gpu)][index])
         shared = (amount // ranks for amount in (*amounts, executed[index].flops))
@@ -224,7 +224,7 @@ def _check_range(costs: Sequence[Sequence[object]]) -> None:
         )
 
 
-def _compute_ns(flops_by_dtype: Mapping[str, int], gpu: Gpu) -> float | None:
+def compute_time_ns(flops_by_dtype: Mapping[str, int], gpu: Gpu) -> float | None:
     """Σ over dtypes of FLOPs / peak, in ns; None where a peak is not known."""
     total = 0.0
     for dtype, flops in flops_by_dtype.items():

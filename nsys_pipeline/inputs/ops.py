@@ -95,8 +95,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
         return []
     from nsys_pipeline.model import Estimator
 
-    gpus = list({id(gpu): gpu for gpu in inputs.peaks.gpus.values()}.values())
-    gpu = gpus[0] if len(gpus) == 1 else None
+    gpu = inputs.peaks.only_gpu
     stages = conventions.pp
     ranks = conventions.gpus
     rows: list[tuple[object, ...]] = []

@@ -28,6 +28,12 @@ class Peaks:
     gpus: Mapping[int, Gpu]
     notices: tuple[Notice, ...]
 
+    @property
+    def only_gpu(self) -> Gpu | None:
+        """The hardware record that all known GPUs share; None if they differ, and if none is known."""
+        distinct = {id(gpu): gpu for gpu in self.gpus.values()}
+        return next(iter(distinct.values())) if len(distinct) == 1 else None
+
 
 def find_peaks(inputs: Inputs) -> Peaks:
     """Peaks of every GPU of load.devices.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.errors import ModelError
+from nsys_pipeline.inputs.costs import compute_time_ns
 
 if TYPE_CHECKING:
     from nsys_pipeline.hardware import Gpu
@@ -35,8 +36,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
     model = inputs.run.model
     if model is None or not scalar(inputs.connection, "SELECT count(*) FROM attribute.stage_ranges"):
         return []
-    gpus = list({id(gpu): gpu for gpu in inputs.peaks.gpus.values()}.values())
-    gpu = gpus[0] if len(gpus) == 1 else None
+    gpu = inputs.peaks.only_gpu
     rows: list[tuple[object, ...]] = []
     try:
         estimator = Estimator(model, inputs.run.conventions)
@@ -65,9 +65,8 @@ def _parts(estimator: Estimator, step: Step, gpu: Gpu | None) -> Sequence[tuple[
         own = Estimate(tuple(found), estimate.conventions, estimate.label, ranks)  # type: ignore[arg-type]
         compute = memory = sol = None
         if gpu is not None:
-            peaks = {dtype: gpu.peaks_flops_per_s.get(dtype) for dtype in own.flops_by_dtype}
-            if all(peaks.values()):
-                compute = sum(flops / (peaks[dtype] or 1) for dtype, flops in own.flops_by_dtype.items()) * 1e9 / ranks
+            whole = compute_time_ns(own.flops_by_dtype, gpu)
+            compute = None if whole is None else whole / ranks
             if gpu.bandwidth_bytes_per_s:
                 memory = own.bytes / gpu.bandwidth_bytes_per_s * 1e9 / ranks
             sol = own.sol_ns(gpu)
