@@ -42,5 +42,6 @@ SELECT
 FROM macros.counter_means('island', 'load.metric_windows', 'load.counter_samples') AS c
 LEFT JOIN load.strings AS short ON short.string_id = c.group_id.name_id
 LEFT JOIN load.strings AS long ON long.string_id = c.group_id.full_name_id
-LEFT JOIN attribute.kernel_families AS f ON f.name_id = c.group_id.name_id AND f.full_name_id = c.group_id.full_name_id
+LEFT JOIN attribute.kernel_families AS f
+    ON f.name_id = c.group_id.name_id AND f.full_name_id IS NOT DISTINCT FROM c.group_id.full_name_id
 WHERE c.group_id.is_told
