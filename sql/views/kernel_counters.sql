@@ -22,12 +22,13 @@
 --   high_ratio      DOUBLE   It cannot be more.
 WITH work AS (
     SELECT
-        {
-            'lane': w.device_id, 'is_told': w.kind = 'kernel' AND coalesce(p.is_measured, true),
-            'phase': CASE WHEN w.kind = 'kernel' AND p.is_measured THEN p.phase END,
-            'name_id': CASE WHEN w.kind = 'kernel' AND coalesce(p.is_measured, true) THEN w.name_id END,
-            'full_name_id': CASE WHEN w.kind = 'kernel' AND coalesce(p.is_measured, true) THEN w.full_name_id END
-        } AS group_id,
+        CASE
+            WHEN w.kind = 'kernel' AND coalesce(p.is_measured, true)
+                THEN {
+                    'lane': w.device_id, 'is_told': true, 'phase': p.phase, 'name_id': w.name_id, 'full_name_id': w.full_name_id
+                }
+            ELSE {'lane': w.device_id, 'is_told': false, 'phase': NULL, 'name_id': NULL, 'full_name_id': NULL}
+        END AS group_id,
         w.start_ns, w.end_ns
     FROM attribute.gpu_work AS w
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
