@@ -43,7 +43,7 @@ _TIMES = """
         avg(coalesce(s.compute_ns, 0)) AS compute_ns, avg(coalesce(s.idle_ns, 0)) AS idle_ns
     FROM phases AS p LEFT JOIN spent AS s USING (analysis, occurrence_id)
     WHERE p.is_measured
-    GROUP BY p.analysis, p.phase, shape
+    GROUP BY ALL
     ORDER BY p.analysis, p.phase, shape
 """
 _WAITS = """
