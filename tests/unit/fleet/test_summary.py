@@ -118,6 +118,7 @@ def test_a_planted_regression_is_named_with_what_changed(
     assert (version.what, version.before, version.after, version.runs_after) == ("driver", "580.1", "590.2", 8)
     assert version.p_value is not None
     assert version.p_value < 1e-6
+    assert version.verdict == "changed"
     _, text, _ = run(capsys, "fleet", out)
     assert "only durations are compared: clocks of different hosts, or of different traces, never are" in text
     assert "slower: llama · 1 × H100: time on the host of decode since night-22, after night-21" in text
