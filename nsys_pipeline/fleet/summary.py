@@ -233,4 +233,4 @@ def _day(value: datetime | None) -> str | None:
 
 def _rows(session: Session, query: str) -> list[dict[str, Any]]:
     with session.query(query) as result:
-        return [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+        return list(result.records())

@@ -104,6 +104,12 @@ class QueryResult:
                 return found[:limit]
         return found
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Rows as they come, each by the names of its columns."""
+        for batch in self.batches():
+            for row in batch:
+                yield dict(zip(self.columns, row, strict=True))
+
 
 def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
     """`names`, with `_1`, `_2`, … after one that is there already, as DuckDB does in a subquery."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import lzma
 import random
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +23,7 @@ from nsys_pipeline.fleet.summary import Series, summarize, workload
 from nsys_pipeline.records import FleetReport
 from tests.cli.run import run
 from tests.support.fleet import analyze_here
+from tests.support.real_traces import unpack
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
 
@@ -163,8 +162,7 @@ def test_the_slow_rank_of_a_real_job_is_named(
     monkeypatch.setattr(dataset, "VIEWS", ("findings", "occurrence_budget", "phases", "trace_checks", "training_steps"))
     (tmp_path / "in" / "job").mkdir(parents=True)
     for packed in JOB.glob("*.xz"):
-        with lzma.open(packed) as source, (tmp_path / "in" / "job" / packed.stem).open("wb") as target:
-            shutil.copyfileobj(source, target)
+        unpack(packed, tmp_path / "in" / "job")
     analyze_here(tmp_path / "in", tmp_path / "out")
 
     _, out, _ = run(capsys, "fleet", tmp_path / "out", "--format", "json")
