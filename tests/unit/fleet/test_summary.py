@@ -54,7 +54,8 @@ def write_nights(out: Path, nights: Sequence[Night], *, seed: int = 0) -> Path:
             passes = [
                 values(
                     {
-                        "run": name, "analysis": analysis, "phase": "decode", "occurrence_id": step, "shape": "1x1 @ 9",
+                        "run": name, "analysis": analysis, "phase": "decode", "occurrence_id": step,
+                        "shape": f"1x1 @ {9 + step}",
                         "wall_ns": round(night.wall_ns * chance.gauss(1, 0.01)), "is_measured": True,
                         "gpu_busy_ns": round(night.wall_ns * chance.gauss(0.5, 0.005)),
                     },
@@ -84,6 +85,12 @@ def test_thirty_equal_runs_raise_no_alarm(tmp_path: Path) -> None:
         report = report_of(write_nights(tmp_path / f"out{seed}", equal_nights(seed), seed=seed))
 
         assert (report.runs, report.tested_series, report.changes) == (30, 2, ())
+
+
+def test_a_context_that_grows_makes_no_second_row_of_a_trace(tmp_path: Path) -> None:
+    report = report_of(write_nights(tmp_path / "out", equal_nights(0, 3)))
+
+    assert [(one.shape, one.runs, one.traces) for one in report.phases] == [("1x1", 3, 3)]
 
 
 def test_a_planted_regression_is_named_with_what_changed(
