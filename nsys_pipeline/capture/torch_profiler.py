@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from nsys_pipeline.capture.run import (
 )
 from nsys_pipeline.capture.rundir import (
     LOG_NAME,
-    REPORT_STEM,
     RUN_NAME,
     TORCH_TRACE_NAME,
     TORCH_TRACE_PATTERN,
@@ -99,19 +97,11 @@ def capture_with_torch(
 
 def _published(plan: CapturePlan, outcome: Outcome, directory: RunDirectory, *, force: bool) -> list[Path]:
     """The traces under their final names, in the order of ranks. Raises TraceError if there is none."""
-    staged = sorted(directory.staging.glob(TORCH_TRACE_PATTERN), key=_numbers)
+    staged = list(directory.staging.glob(TORCH_TRACE_PATTERN))
     if not staged:
         status = exit_status_of(plan, outcome)
         raise TraceError(
             f"the workload ended with status {status} and left no trace of torch.profiler",
             hint=f"its output is in `{directory.path / LOG_NAME}`",
         )
-    if force:
-        for pattern in (TORCH_TRACE_PATTERN, f"{REPORT_STEM}*.nsys-rep", f"{REPORT_STEM}*.sqlite"):
-            for old in directory.path.glob(pattern):
-                old.unlink()
-    return [directory.publish(path.name) for path in staged]
-
-
-def _numbers(path: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", path.name)]
+    return directory.publish_recorded(staged, replaces=force)
