@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.fleet.dataset import MARKER, VIEWS, Dataset, escaped
+from nsys_pipeline.fleet.dataset import MARKER, OWN_TABLES, VIEWS, Dataset, escaped
 from nsys_pipeline.fleet.storage import Storage
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.statement import Relation
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from nsys_pipeline.records import Finding
 
-TABLES = ("traces", "failures", *VIEWS)
+TABLES = (*OWN_TABLES, *VIEWS)
 """Everything that may follow FROM."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from statistics import median
@@ -195,7 +195,7 @@ def _versions(series: Sequence[Series]) -> Iterator[FleetVersion]:
         )  # fmt: skip
 
 
-def _groups(series: Sequence[Series], name: Any) -> tuple[FleetGroup, ...]:
+def _groups(series: Sequence[Series], name: Callable[[Row], str | None]) -> tuple[FleetGroup, ...]:
     """Traces by a name of theirs, the slowest first: how long they take in comparison with all of the same workload."""
     ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     traces: dict[str, set[str]] = defaultdict(set)
