@@ -64,6 +64,4 @@ def occurrences_of(session: Session) -> tuple[Occurrence, ...]:
 
 def _rows(session: Session, query: str) -> Iterator[dict[str, Any]]:
     with session.query(query) as result:
-        for batch in result.batches():
-            for row in batch:
-                yield dict(zip(result.columns, row, strict=True))
+        yield from result.records()

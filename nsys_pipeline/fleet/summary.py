@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from nsys_pipeline.compare.significance import compare
+from nsys_pipeline.compare.significance import ALPHA, compare
 from nsys_pipeline.compare.subject import SHAPE_SQL
 from nsys_pipeline.fleet.changes import LEAST_VALUES, change_points
 from nsys_pipeline.fleet.ranks import late_ranks
@@ -186,11 +186,12 @@ def _versions(series: Sequence[Series]) -> Iterator[FleetVersion]:
                     of_version.setdefault(trace[column], []).append(value)
             pairs += [(one, what, before, after) for before, after in pairwise(of_version.items())]
     for one, what, (before, base), (after, new) in pairs:
-        found = compare(base, new)
+        # Bonferroni, as for the p-value.
+        found = attrs.evolve(compare(base, new), level=ALPHA / len(pairs))
         yield FleetVersion(
             workload=one.workload, phase=one.phase, what=what, before=before, after=after, runs_before=len(base),
             runs_after=len(new), before_ns=found.base, after_ns=found.new,
-            p_value=None if found.p_value is None else min(1.0, found.p_value * len(pairs)),
+            p_value=None if found.p_value is None else min(1.0, found.p_value * len(pairs)), verdict=found.verdict,
         )  # fmt: skip
 
 
@@ -232,4 +233,4 @@ def _day(value: datetime | None) -> str | None:
 
 def _rows(session: Session, query: str) -> list[dict[str, Any]]:
     with session.query(query) as result:
-        return [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+        return list(result.records())

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import lzma
 import random
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +23,7 @@ from nsys_pipeline.fleet.summary import Series, summarize, workload
 from nsys_pipeline.records import FleetReport
 from tests.cli.run import run
 from tests.support.fleet import analyze_here
+from tests.support.real_traces import unpack
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
 
@@ -118,6 +117,7 @@ def test_a_planted_regression_is_named_with_what_changed(
     assert (version.what, version.before, version.after, version.runs_after) == ("driver", "580.1", "590.2", 8)
     assert version.p_value is not None
     assert version.p_value < 1e-6
+    assert version.verdict == "changed"
     _, text, _ = run(capsys, "fleet", out)
     assert "only durations are compared: clocks of different hosts, or of different traces, never are" in text
     assert "slower: llama · 1 × H100: time on the host of decode since night-22, after night-21" in text
@@ -162,8 +162,7 @@ def test_the_slow_rank_of_a_real_job_is_named(
     monkeypatch.setattr(dataset, "VIEWS", ("findings", "occurrence_budget", "phases", "trace_checks", "training_steps"))
     (tmp_path / "in" / "job").mkdir(parents=True)
     for packed in JOB.glob("*.xz"):
-        with lzma.open(packed) as source, (tmp_path / "in" / "job" / packed.stem).open("wb") as target:
-            shutil.copyfileobj(source, target)
+        unpack(packed, tmp_path / "in" / "job")
     analyze_here(tmp_path / "in", tmp_path / "out")
 
     _, out, _ = run(capsys, "fleet", tmp_path / "out", "--format", "json")
