@@ -34,9 +34,10 @@ from nsys_pipeline.capture.session import Observer, Outcome, SilentObserver, run
 from nsys_pipeline.errors import LlmperfError, TraceError
 
 
-def torch_environment(trace: str) -> dict[str, str]:
-    """What tells the workload to record with torch.profiler into the file `trace`."""
-    return {markers.BACKEND_VARIABLE: "profiler", markers.TORCH_TRACE_VARIABLE: trace}
+def recording_itself(plan: CapturePlan, trace: Path) -> CapturePlan:
+    """`plan` of the built-in workload, told to record with torch.profiler into the file `trace`."""
+    told = {markers.BACKEND_VARIABLE: "profiler", markers.TORCH_TRACE_VARIABLE: str(trace)}
+    return attrs.evolve(plan, environment={**plan.environment, **told})
 
 
 def capture_with_torch(
@@ -56,9 +57,7 @@ def capture_with_torch(
     """
     observer = observer or SilentObserver()
     directory = RunDirectory.create(output, plan.name, exact=exact_output, force=force)
-    plan = plan.filled_in(directory.path)
-    staged = torch_environment(str(directory.staging / TORCH_TRACE_NAME))
-    plan = attrs.evolve(plan, environment={**plan.environment, **staged})
+    plan = recording_itself(plan.filled_in(directory.path), directory.staging / TORCH_TRACE_NAME)
     record = run_record(plan, None, [])
     try:
         for name, content in (files or {}).items():
