@@ -889,7 +889,8 @@ class FleetGroup:
 class FleetVersion:
     """Runs of a workload with one version of a driver, of CUDA or of nsys, and those with the version before it.
 
-    `p_value`: Welch's t-test, over all pairs of the fleet together; None where there are too few runs.
+    `p_value`: Welch's t-test, over all pairs of the fleet together; None where there are too few runs. `verdict`: that
+    of the test, as `llmperf diff` names it.
     """
 
     workload: str
@@ -902,6 +903,7 @@ class FleetVersion:
     before_ns: float
     after_ns: float
     p_value: float | None
+    verdict: str
 
 
 @attrs.frozen

@@ -18,6 +18,11 @@ def printable(text: str) -> str:
     return text if text.isprintable() else text.translate(_VISIBLE)
 
 
+def first_line(error: Exception) -> str:
+    """First line of what an error of another library says; its kind where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def printable_lines(text: str) -> str:
     """The same, keeping its lines."""
     return text if text.isprintable() else text.translate(_VISIBLE_LINES)

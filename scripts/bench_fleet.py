@@ -35,7 +35,7 @@ from nsys_pipeline.fleet.query import open_dataset  # noqa: E402
 from nsys_pipeline.inputs import AnalysisOptions  # noqa: E402
 from nsys_pipeline.query.session import Session  # noqa: E402
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
-from tests.support.fleet import steps_trace  # noqa: E402
+from tests.support.fleet import committed, steps_trace  # noqa: E402
 
 KINDS = 5  # of synthetic traces
 TURNS = 3
@@ -119,10 +119,6 @@ def finish(process: subprocess.Popen[str]) -> str:
     _, said = process.communicate()
     assert process.returncode == 0, said
     return said.splitlines()[-1]
-
-
-def committed(out: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in out.glob("traces/*.parquet")}
 
 
 def check(source: Path, out: Path) -> None:

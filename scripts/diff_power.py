@@ -23,6 +23,7 @@ sys.path.insert(0, str(ROOT))
 
 from nsys_pipeline.compare.difference import Occurrence, Run, difference  # noqa: E402
 from nsys_pipeline.compare.load import occurrences_of  # noqa: E402
+from nsys_pipeline.compare.subject import Subject  # noqa: E402
 from nsys_pipeline.inputs import AnalysisOptions  # noqa: E402
 from nsys_pipeline.query.session import Session  # noqa: E402
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
@@ -67,7 +68,7 @@ def drawn(steps: Sequence[Occurrence], count: int, random: Random, *, factor: fl
     while len(chosen) < count:
         start = random.randrange(len(steps))
         chosen += [steps[(start + k) % len(steps)] for k in range(BLOCK)]
-    return Run("", (), None, None, tuple(_scaled(one, factor) for one in chosen[:count]))
+    return Run("", Subject(), tuple(_scaled(one, factor) for one in chosen[:count]))
 
 
 def _scaled(one: Occurrence, factor: float) -> Occurrence:

@@ -29,7 +29,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 FILE = Path(__file__).resolve()
 ROOT = FILE.parents[1]
@@ -202,11 +202,9 @@ def read_trace(trace: Path, part: str) -> tuple[Shares, Shares]:
     """The same of the trace, as llmperf counts: cold occurrences for `first`, measured time for `steady`."""
     is_wanted = "part = 'cold'" if part == "first" else "part <> 'cold'"
     query = f"SELECT function, file, line, self_samples, samples FROM host_time WHERE {is_wanted}"
-    argv = [*LLMPERF, "sql", str(trace), query, "--format", "json"]
-    said = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT).stdout
     selves: defaultdict[Place, int] = defaultdict(int)
     anywhere: defaultdict[Place, int] = defaultdict(int)
-    for row in map(json.loads, said.splitlines()):
+    for row in _ask(trace, query):
         place = Place(row["function"] or "?", _short(row["file"] or "?"), row["line"] or 0)
         selves[place] += row["self_samples"]
         anywhere[place] += row["samples"]
@@ -217,9 +215,13 @@ def read_trace(trace: Path, part: str) -> tuple[Shares, Shares]:
 def named(trace: Path) -> list[str]:
     """What the findings say, as far as it names functions."""
     query = "SELECT code, phase, message FROM findings WHERE code IN ('host_bound_steps', 'cold_first_occurrence')"
+    return [f"{row['code']} {row['phase']}: {row['message']}" for row in _ask(trace, query)]
+
+
+def _ask(trace: Path, query: str) -> Iterator[dict[str, Any]]:
     argv = [*LLMPERF, "sql", str(trace), query, "--format", "json"]
     said = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    return [f"{row['code']} {row['phase']}: {row['message']}" for row in map(json.loads, said.splitlines())]
+    return map(json.loads, said.splitlines())
 
 
 def table(folder: Path, trace: Path) -> None:

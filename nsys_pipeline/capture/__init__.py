@@ -6,7 +6,7 @@ from nsys_pipeline.capture.plan import REQUEST_RANGE, CapturePlan, nsys_argv
 from nsys_pipeline.capture.run import CaptureResult, capture
 from nsys_pipeline.capture.rundir import run_path
 from nsys_pipeline.capture.session import Observer
-from nsys_pipeline.capture.torch_profiler import capture_with_torch, torch_environment
+from nsys_pipeline.capture.torch_profiler import capture_with_torch
 
 __all__ = [
     "REQUEST_RANGE",
@@ -21,5 +21,4 @@ __all__ = [
     "inspect_trace",
     "nsys_argv",
     "run_path",
-    "torch_environment",
 ]

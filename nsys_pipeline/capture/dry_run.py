@@ -9,7 +9,8 @@ from typing import Any
 
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
 from nsys_pipeline.capture.ranks import RANK_PYTHON, around_ranks, rank_wrapper
-from nsys_pipeline.capture.rundir import REPORT_STEM, json_text
+from nsys_pipeline.capture.rundir import REPORT_STEM, TORCH_TRACE_NAME, json_text
+from nsys_pipeline.capture.torch_profiler import recording_itself
 from nsys_pipeline.nsys.install import Nsys
 
 _END = "END_OF_FILE"
@@ -28,7 +29,8 @@ def command_lines(
     lines = [f"mkdir -p -- {shlex.quote(str(directory))}"]
     for name, content in (files or {}).items():
         lines += _file(directory / name, json_text(content))
-    # Without nsys, torch.profiler records, which the environment tells the command.
+    if nsys is None:
+        plan = recording_itself(plan, directory / TORCH_TRACE_NAME)
     argv = list(plan.command) if nsys is None else nsys_argv(nsys, plan, directory / REPORT_STEM)
     if plan.rank_reports and nsys is not None:
         plan, of_a_rank = around_ranks(plan, nsys, directory)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 import signal
 import subprocess
 import time
@@ -35,6 +34,7 @@ from nsys_pipeline.capture.rundir import (
     RUN_NAME,
     STAGING_NAME,
     RunDirectory,
+    in_rank_order,
     is_abandoned,
 )
 from nsys_pipeline.capture.session import Observer, Outcome, SilentObserver
@@ -85,7 +85,7 @@ def recover(path: Path, *, nsys: Nsys, observer: Observer | None = None) -> Capt
         for file in directory.staging.glob(REPORT_PATTERN):
             if file.stat().st_size:
                 directory.publish(file.name)
-        reports = sorted(path.glob(REPORT_PATTERN), key=lambda file: [int(n) for n in re.findall(r"\d+", file.name)])
+        reports = in_rank_order(path.glob(REPORT_PATTERN))
         if not reports:
             raise NsysError(
                 f"the capture in `{path}` was killed before nsys had a report",

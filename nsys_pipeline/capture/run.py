@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shutil
 import signal
 from collections.abc import Sequence
@@ -196,8 +195,7 @@ def _collect_reports(
 
     With it, findings about ranks whose report is missing; these are a fault of nsys unless this was the `last` try.
     """
-    whole = [path for path in directory.staging.glob(f"{REPORT_STEM}*.nsys-rep") if path.stat().st_size > 0]
-    whole.sort(key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
+    whole = [path for path in directory.staging.glob(REPORT_PATTERN) if path.stat().st_size > 0]
     if not whole and outcome.driver_error is not None:
         raise outcome.driver_error
     if not whole and plan.rank_reports and not started_ranks(directory.staging):
@@ -207,11 +205,8 @@ def _collect_reports(
     lost = LostRanks.of(plan, outcome, directory, whole) if plan.rank_reports else None
     if lost and lost.by_chance and not last:
         raise NsysFaultError(lost.by_chance)
-    if force:
-        for old in (*directory.path.glob(f"{REPORT_STEM}*.nsys-rep"), *directory.path.glob(f"{REPORT_STEM}*.sqlite")):
-            old.unlink()
-    findings = lost.findings(plan, directory) if lost else []
-    return [directory.publish(path.name) for path in whole], findings
+    reports = directory.publish_recorded(whole, replaces=force)
+    return reports, lost.findings(plan, directory) if lost else []
 
 
 def export_reports(

@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ REPORT_PATTERN = f"{REPORT_STEM}*.nsys-rep"
 TRACE_NAME = f"{REPORT_STEM}.sqlite"
 TORCH_TRACE_NAME = f"{REPORT_STEM}.json.gz"
 TORCH_TRACE_PATTERN = f"{REPORT_STEM}*.json.gz"
+_RECORDED = (REPORT_PATTERN, f"{REPORT_STEM}*.sqlite", TORCH_TRACE_PATTERN)
 LOG_NAME = "workload.log"
 RUN_NAME = "run.json"
 STAGING_NAME = ".partial"
@@ -107,6 +109,17 @@ class RunDirectory:
         target = self.path / (final_name or name)
         return (self.staging / name).replace(target)
 
+    def publish_recorded(self, staged: Iterable[Path], *, replaces: bool) -> list[Path]:
+        """Give the reports or traces in `staged` their final names and return them in the order of ranks.
+
+        With `replaces`, those of the run that was here before go, whichever profiler made them.
+        """
+        if replaces:
+            for pattern in _RECORDED:
+                for old in self.path.glob(pattern):
+                    old.unlink()
+        return [self.publish(path.name) for path in in_rank_order(staged)]
+
     def write_json(self, name: str, content: Any) -> Path:
         """Write `content` as `name`, whole or not at all. Raises UsageError when the disk refuses."""
         self.stage_json(name, content)
@@ -177,6 +190,11 @@ def is_abandoned(staging: Path) -> bool:
 def run_path(root: Path, name: str, *, exact: bool = False) -> Path:
     """Return the directory of a run called `name` that starts now: a new one below `root`, or `root` if `exact`."""
     return root if exact else _unused(root / f"{_file_name(name)}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}")
+
+
+def in_rank_order(paths: Iterable[Path]) -> list[Path]:
+    """Sort by the numbers in their names: rank 10 comes after rank 9."""
+    return sorted(paths, key=lambda path: [int(number) for number in re.findall(r"\d+", path.name)])
 
 
 def json_text(content: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,6 @@ from nsys_pipeline.capture.run import (
 )
 from nsys_pipeline.capture.rundir import (
     LOG_NAME,
-    REPORT_STEM,
     RUN_NAME,
     TORCH_TRACE_NAME,
     TORCH_TRACE_PATTERN,
@@ -36,9 +34,10 @@ from nsys_pipeline.capture.session import Observer, Outcome, SilentObserver, run
 from nsys_pipeline.errors import LlmperfError, TraceError
 
 
-def torch_environment(trace: str) -> dict[str, str]:
-    """What tells the workload to record with torch.profiler into the file `trace`."""
-    return {markers.BACKEND_VARIABLE: "profiler", markers.TORCH_TRACE_VARIABLE: trace}
+def recording_itself(plan: CapturePlan, trace: Path) -> CapturePlan:
+    """`plan` of the built-in workload, told to record with torch.profiler into the file `trace`."""
+    told = {markers.BACKEND_VARIABLE: "profiler", markers.TORCH_TRACE_VARIABLE: str(trace)}
+    return attrs.evolve(plan, environment={**plan.environment, **told})
 
 
 def capture_with_torch(
@@ -58,9 +57,7 @@ def capture_with_torch(
     """
     observer = observer or SilentObserver()
     directory = RunDirectory.create(output, plan.name, exact=exact_output, force=force)
-    plan = plan.filled_in(directory.path)
-    staged = torch_environment(str(directory.staging / TORCH_TRACE_NAME))
-    plan = attrs.evolve(plan, environment={**plan.environment, **staged})
+    plan = recording_itself(plan.filled_in(directory.path), directory.staging / TORCH_TRACE_NAME)
     record = run_record(plan, None, [])
     try:
         for name, content in (files or {}).items():
@@ -99,19 +96,11 @@ def capture_with_torch(
 
 def _published(plan: CapturePlan, outcome: Outcome, directory: RunDirectory, *, force: bool) -> list[Path]:
     """The traces under their final names, in the order of ranks. Raises TraceError if there is none."""
-    staged = sorted(directory.staging.glob(TORCH_TRACE_PATTERN), key=_numbers)
+    staged = list(directory.staging.glob(TORCH_TRACE_PATTERN))
     if not staged:
         status = exit_status_of(plan, outcome)
         raise TraceError(
             f"the workload ended with status {status} and left no trace of torch.profiler",
             hint=f"its output is in `{directory.path / LOG_NAME}`",
         )
-    if force:
-        for pattern in (TORCH_TRACE_PATTERN, f"{REPORT_STEM}*.nsys-rep", f"{REPORT_STEM}*.sqlite"):
-            for old in directory.path.glob(pattern):
-                old.unlink()
-    return [directory.publish(path.name) for path in staged]
-
-
-def _numbers(path: Path) -> list[int]:
-    return [int(number) for number in re.findall(r"\d+", path.name)]
+    return directory.publish_recorded(staged, replaces=force)

@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan, torch_environment
-from nsys_pipeline.capture.rundir import TORCH_TRACE_NAME
-from nsys_pipeline.cli.capture_options import TORCH, VLM, CaptureOptions, one_of
+from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan
+from nsys_pipeline.cli.capture_options import VLM, CaptureOptions, one_of
 from nsys_pipeline.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def planned(options: CaptureOptions) -> CaptureJob:
         rank_reports=options.rank_reports,
         auto=auto,
         nsys_args=tuple(options.nsys_arg or ()),
-        environment=_environment(built_in=bool(built_in), auto=auto) | _profiler(options),
+        environment=_environment(built_in=bool(built_in), auto=auto),
         keep_environment=options.keep_environment,
         timeout_s=options.timeout,
         nvtx_range=options.nvtx_range or REQUEST_RANGE,
@@ -267,13 +266,6 @@ def _environment(*, built_in: bool, auto: bool) -> dict[str, str]:
     if built_in:
         return _import_path(package.parent)
     return _import_path(package / "workload" / "inject") if auto else {}
-
-
-def _profiler(options: CaptureOptions) -> dict[str, str]:
-    """Have the workload record itself, if nsys is not to."""
-    if options.backend != TORCH:
-        return {}
-    return torch_environment(str(Path("{run_dir}") / TORCH_TRACE_NAME))
 
 
 def _import_path(first: Path) -> dict[str, str]:

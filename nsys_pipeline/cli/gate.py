@@ -15,6 +15,7 @@ from nsys_pipeline.text import printable
 
 if TYPE_CHECKING:
     from nsys_pipeline.compare.rules import Rule
+    from nsys_pipeline.compare.subject import Subject
     from nsys_pipeline.records import Report
 
 _GATE = "Gate"
@@ -71,7 +72,7 @@ def read_base(path: Path | None) -> dict[str, Any] | None:
     from nsys_pipeline.compare.fields import numbers
 
     try:
-        numbers(report), _compared(report), _shapes(report)
+        numbers(report), _subject(report), _shapes(report)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"the base `{path}` is damaged: {type(error).__name__}: {error}",
@@ -84,37 +85,31 @@ def check_base(rules: Sequence[Rule], report: Report, base: Mapping[str, Any] | 
     """Raise UsageError where a rule is about a change, and the runs do not compare, as `llmperf diff` does."""
     if base is None or not any(rule.is_relative for rule in rules):
         return
-    before, after = _compared(base), _compared(attrs.asdict(report))
-    reasons = [
-        f"{what} {before[what]} against {after[what]}"
-        for what in ("GPU", "model", "dtype")
-        if before[what] and after[what] and before[what] != after[what]
-    ]
-    one, other = _shapes(base), _shapes(attrs.asdict(report))
-    if one and other and not one & other:
-        reasons.append("no phase has a shape that is in both")
-    if reasons:
+    from nsys_pipeline.compare.subject import obstacles
+
+    new = attrs.asdict(report)
+    one, other = _shapes(base), _shapes(new)
+    are_apart = bool(one and other) and one.isdisjoint(other)
+    if reasons := obstacles(_subject(base), _subject(new), shares_shapes=not are_apart):
         raise UsageError(
             f"the base and the run do not compare: {'; '.join(reasons)}",
             hint="llmperf diff BASE NEW --force-compare compares their traces all the same, by the same rules",
         )
 
 
-def _compared(report: Mapping[str, Any]) -> dict[str, str | None]:
-    """What two runs must have in common, None where the report does not say it."""
-    model = report.get("model") or {}
-    gpus = {str(device.get("name") or "unknown") for device in (report.get("trace") or {}).get("devices") or ()}
-    return {
-        "GPU": ", ".join(sorted(gpus)) or None,
-        "model": f"{model.get('name')} of {model.get('params')} parameters" if model else None,
-        "dtype": str(model["dtype"]) if model.get("dtype") else None,
-    }
+def _subject(report: Mapping[str, Any]) -> Subject:
+    from nsys_pipeline.compare.subject import Subject
+
+    devices = (report.get("trace") or {}).get("devices") or ()
+    return Subject.of(report.get("model"), [device.get("name") for device in devices])
 
 
 def _shapes(report: Mapping[str, Any]) -> set[tuple[str, str]]:
     """Shapes of steps, of each phase, whatever their context."""
+    from nsys_pipeline.compare.subject import without_context
+
     return {
-        (str(phase.get("name")), str(shape["shape"]).partition(" @")[0])
+        (str(phase.get("name")), without_context(str(shape["shape"])))
         for phase in report.get("phases") or ()
         for shape in phase.get("shapes") or ()
         if shape.get("shape")

@@ -6,6 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -100,7 +101,7 @@ def ncu(
         session = Session.open({"": trace}, opening, options)
     with session:
         with session.query(recipe.sql, recipe.arguments({"phase": of_phase, "top": top})) as result:
-            kernels = [dict(zip(result.columns, row, strict=True)) for row in result.rows(100_000)]
+            kernels = list(islice(result.records(), 100_000))
         if not kernels:
             raise QueryError(
                 f"the trace has no kernel in a phase `{of_phase}`",

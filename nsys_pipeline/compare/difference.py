@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.compare.significance import LONG, Comparison, compare, judged
+from nsys_pipeline.compare.subject import Subject, obstacles
 from nsys_pipeline.errors import UsageError
 
 SCHEMA = "llmperf.diff/1"
@@ -41,9 +42,7 @@ class Run:
     """What one side of a comparison is: where, on what, and its occurrences."""
 
     name: str
-    gpus: tuple[str, ...]
-    model: str | None
-    dtype: str | None
+    subject: Subject
     occurrences: tuple[Occurrence, ...]
     findings: frozenset[tuple[str, str]] = frozenset()
 
@@ -100,12 +99,12 @@ class Difference:
 
 def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
     """Compare two runs. Raises UsageError where they do not compare, unless `force`."""
-    if not force and (reasons := _obstacles(base, new)):
+    by_shape = _share_shapes(base, new)
+    if not force and (reasons := obstacles(base.subject, new.subject, shares_shapes=by_shape)):
         raise UsageError(
             f"`{base.name}` and `{new.name}` do not compare: {'; '.join(reasons)}",
             hint="--force-compare compares them all the same",
         )
-    by_shape = bool(_common_shapes(base, new))
     before, after = _groups(base, by_shape=by_shape), _groups(new, by_shape=by_shape)
     one_sided = [f"{_label(key)} is only in `{base.name}`" for key in before if key not in after]
     one_sided += [f"{_label(key)} is only in `{new.name}`" for key in after if key not in before]
@@ -123,23 +122,9 @@ def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
     )
 
 
-def _obstacles(base: Run, new: Run) -> list[str]:
-    reasons = []
-    for what, one, other in (
-        ("GPU", ", ".join(base.gpus) or None, ", ".join(new.gpus) or None),
-        ("model", base.model, new.model),
-        ("dtype", base.dtype, new.dtype),
-    ):
-        if one != other and one is not None and other is not None:
-            reasons.append(f"{what} {one} against {other}")
-    if not _common_shapes(base, new):
-        reasons.append("no phase has a shape that is in both")
-    return reasons
-
-
-def _common_shapes(base: Run, new: Run) -> set[tuple[str, str | None]]:
+def _share_shapes(base: Run, new: Run) -> bool:
     one, other = ({(each.phase, each.shape) for each in run.occurrences} for run in (base, new))
-    return one & other
+    return not one.isdisjoint(other)
 
 
 def _label(key: tuple[str, str]) -> str:

@@ -8,31 +8,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline.compare.difference import Occurrence, Run
+from nsys_pipeline.compare.subject import SHAPE_SQL, Subject
 
 if TYPE_CHECKING:
     from nsys_pipeline.query.session import Session
     from nsys_pipeline.records import Report
 
-_OCCURRENCES = """
-    SELECT occurrence_id, phase, regexp_replace(shape, ' @.*', '') AS shape, wall_ns,
+_OCCURRENCES = f"""
+    SELECT occurrence_id, phase, {SHAPE_SQL} AS shape, wall_ns,
         coalesce(gpu_busy_ns, 0) AS busy_ns, new_tokens AS tokens, cached_tokens AS cached,
         dense_rank() OVER (ORDER BY process_id, thread_id) AS lane
     FROM phases WHERE is_measured ORDER BY start_ns, occurrence_id
-"""
+"""  # noqa: S608 - our own names
 _BUDGET = "SELECT occurrence_id, class, time_ns FROM occurrence_budget"
 _KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels WHERE NOT is_warmup AND NOT is_cold"
 
 
 def run_of(path: Path, session: Session, report: Report) -> Run:
     """The run of the trace at `path`, open in `session`, whose analysis is `report`."""
-    model = report.model or {}
+    gpus = [row["name"] for row in _rows(session, "SELECT name FROM devices WHERE has_work")]
     return Run(
         name=str(path),
-        gpus=tuple(
-            sorted({row["name"] or "unknown" for row in _rows(session, "SELECT name FROM devices WHERE has_work")})
-        ),
-        model=None if not model else f"{model.get('name')} of {model.get('params'):,} parameters",
-        dtype=str(model["dtype"]) if model.get("dtype") else None,
+        subject=Subject.of(report.model, gpus),
         occurrences=occurrences_of(session),
         findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),
     )
@@ -67,6 +64,4 @@ def occurrences_of(session: Session) -> tuple[Occurrence, ...]:
 
 def _rows(session: Session, query: str) -> Iterator[dict[str, Any]]:
     with session.query(query) as result:
-        for batch in result.batches():
-            for row in batch:
-                yield dict(zip(result.columns, row, strict=True))
+        yield from result.records()

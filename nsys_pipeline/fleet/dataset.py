@@ -48,6 +48,8 @@ TRACE_COLUMNS = {
 """Columns of the table `traces`."""
 FAILURE_COLUMNS = {"path": "VARCHAR", "run": "VARCHAR", "trace_rank": "BIGINT", "error": "VARCHAR", "hint": "VARCHAR"}
 """Columns of the table `failures`."""
+OWN_TABLES = {"traces": TRACE_COLUMNS, "failures": FAILURE_COLUMNS}
+"""Tables that are no view of a trace, with their columns."""
 _OWN = {"run": "VARCHAR", "trace_rank": "BIGINT", "analysis": "VARCHAR"}
 
 
@@ -114,7 +116,7 @@ class Dataset:
 
     @property
     def url(self) -> str:
-        """What DuckDB calls its folder."""
+        """What opens it again, and what DuckDB calls its folder."""
         return self.storage.url
 
     def attach(self, con: DuckDBPyConnection) -> None:
@@ -127,16 +129,14 @@ class Dataset:
         con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self._select(table)}")
 
     def _select(self, table: str) -> str:
-        pattern = f"{table}/*.parquet" if table in ("traces", "failures") else f"{table}/*/*/*.parquet"
+        pattern = f"{table}/*.parquet" if table in OWN_TABLES else f"{table}/*/*/*.parquet"
         if not self.storage.has(pattern):
             nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns_of(table).items())
             return f"SELECT {nothing} WHERE false"
-        if table in ("traces", "failures"):
+        if table in OWN_TABLES:
             return f"SELECT * FROM {self._parquet(pattern)}"  # noqa: S608 - our own names
-        rows = f"{self._parquet(pattern, partitioned=True)} WHERE analysis IN"
-        if not self.storage.has("traces/*.parquet"):
-            return f"SELECT * FROM {rows} ('')"  # noqa: S608 - our own names
-        return f"SELECT * FROM {rows} (SELECT analysis FROM {self._parquet('traces/*.parquet')})"  # noqa: S608
+        rows = self._parquet(pattern, partitioned=True)
+        return f"SELECT * FROM {rows} WHERE analysis IN (SELECT analysis FROM ({self._select('traces')}))"  # noqa: S608
 
     def _parquet(self, pattern: str, *, named: bool = False, partitioned: bool = False) -> str:
         files = literal(f"{escaped(self.url)}/{pattern}")
@@ -150,8 +150,8 @@ class Dataset:
 
 def columns_of(table: str) -> dict[str, str]:
     """Columns of a table of the dataset with their types in DuckDB. Raises KeyError for a name that is none."""
-    if table in ("traces", "failures"):
-        return TRACE_COLUMNS if table == "traces" else FAILURE_COLUMNS
+    if table in OWN_TABLES:
+        return OWN_TABLES[table]
     return _OWN | {one.name: _kept_type(one.type) for one in view(table).columns}
 
 

@@ -12,10 +12,8 @@ import attrs
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.fleet.storage import Storage
-from nsys_pipeline.trace.identify import KINETO_SUFFIXES
+from nsys_pipeline.trace.identify import TRACE_SUFFIXES
 
-SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep", *KINETO_SUFFIXES)
-"""Endings of traces. Of several files that differ in it alone, the first in this order is the trace."""
 # What `capture --backend torch` leaves; other files of JSON are something else.
 _TORCH = re.compile(r"(?:^|/)trace(?:[-_.]?rank\d+)?(\.json(?:\.gz)?)$")
 
@@ -51,7 +49,9 @@ def find_traces(sources: Iterable[str], *, leave_out: str | None = None) -> list
     for source in sources:
         places = list(_find(source, leave_out))
         if not places:
-            raise UsageError(f"there is no trace in `{source}`", hint=f"llmperf looks for files {', '.join(SUFFIXES)}")
+            raise UsageError(
+                f"there is no trace in `{source}`", hint=f"llmperf looks for files {', '.join(TRACE_SUFFIXES)}"
+            )
         found |= {place.url: place for place in places}
     return sorted(found.values(), key=lambda place: (place.run, -1 if place.rank is None else place.rank, place.url))
 
@@ -81,12 +81,12 @@ def _find(source: str, leave_out: str | None) -> Iterator[Place]:
     usable = {
         name: info
         for name, info in infos.items()
-        if (name.endswith(SUFFIXES) or _TORCH.search(name))
+        if (name.endswith(TRACE_SUFFIXES) or _TORCH.search(name))
         and not (skipped and name.startswith(skipped))
         and not any(part.startswith(".") for part in PurePosixPath(name[len(base) :]).parts)
     }
     best: dict[str, str] = {}
-    for suffix in SUFFIXES:
+    for suffix in TRACE_SUFFIXES:
         for name in usable:
             if name.endswith(suffix):
                 best.setdefault(name.removesuffix(suffix), name)

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import literal
-from nsys_pipeline.fleet.dataset import MARKER, VIEWS, Dataset, escaped
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.fleet.dataset import MARKER, OWN_TABLES, VIEWS, Dataset, escaped
 from nsys_pipeline.fleet.storage import Storage
-from nsys_pipeline.inputs import AnalysisOptions
-from nsys_pipeline.query.provider import Provider
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.statement import Relation
 from nsys_pipeline.query.views import public_macros
@@ -24,11 +21,9 @@ from nsys_pipeline.trace.memory import duckdb_limit_bytes
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from nsys_pipeline.query.raw_tables import RawTables
     from nsys_pipeline.records import Finding
-    from nsys_pipeline.trace import Trace
 
-TABLES = ("traces", "failures", *VIEWS)
+TABLES = (*OWN_TABLES, *VIEWS)
 """Everything that may follow FROM."""
 
 
@@ -58,25 +53,21 @@ def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bo
     # All that a query may read once everything else is turned off.
     folders = ", ".join(literal(f"{folder}/") for folder in (dataset.url, escaped(dataset.url)))
     con.execute(f"SET allowed_directories = [{folders}]")
-    return Session([DatasetProvider(dataset, con, options)], con, close_off=close_off)
+    return Session([DatasetRelations(dataset, con, options.memory_limit)], con, close_off=close_off)
 
 
-class DatasetProvider(Provider):
+class DatasetRelations:
     """The tables of a dataset, each a view over its files that is made when it is first asked for."""
 
-    def __init__(self, dataset: Dataset, con: DuckDBPyConnection, options: TraceOptions) -> None:
-        self.name = ""
-        self.lock = threading.RLock()
-        self.trace = cast("Trace", _OpenDataset(dataset, con, options))
-        self.raw = cast("RawTables", _NoTables())
+    name = ""
+
+    def __init__(self, dataset: Dataset, con: DuckDBPyConnection, memory_limit: str) -> None:
+        self.path = Path(dataset.url)
+        self.memory_limit = memory_limit
         self._dataset = dataset
         self._connection = con
         self._made: set[str] = set()
-
-    @property
-    def options(self) -> AnalysisOptions:
-        """Nothing was told: the rows are as they were analyzed."""
-        return AnalysisOptions()
+        self._lock = threading.RLock()
 
     def findings(self, relations: Iterable[Relation]) -> list[Finding]:
         """None of the dataset as a whole: each trace has its own, in the table `findings`."""
@@ -84,11 +75,17 @@ class DatasetProvider(Provider):
         return []
 
     def provide(self, relations: Iterable[Relation]) -> None:
-        """Make the views that `relations` mean."""
+        """Make the views that `relations` mean. Raises TraceError if the dataset cannot be read."""
+        import duckdb
+
         names = {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
-        with self.lock, self.trace.reading():
+        with self._lock:
             for table in names.intersection(TABLES) - self._made:
-                self._dataset.create_view(self._connection, table)
+                try:
+                    self._dataset.create_view(self._connection, table)
+                except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
+                    reason = str(error).splitlines()[0]
+                    raise TraceError(f"the dataset `{self.path}` cannot be read: {reason}") from error
                 self._made.add(table)
 
     def build(self, *targets: str) -> None:
@@ -99,42 +96,18 @@ class DatasetProvider(Provider):
         """Everything that may follow FROM."""
         return sorted(TABLES)
 
+    def raw_columns(self, table: str) -> list[str]:
+        """None: a dataset keeps no table of an export."""
+        del table
+        return []
 
-class _OpenDataset:
-    """What a session asks of a trace."""
-
-    is_closed_off = False
-
-    def __init__(self, dataset: Dataset, con: DuckDBPyConnection, options: TraceOptions) -> None:
-        self.path = Path(dataset.url)
-        self.options = options
-        self.connection = con
-
-    @contextmanager
-    def reading(self) -> Iterator[None]:
-        import duckdb
-
-        from nsys_pipeline.errors import TraceError
-
-        try:
-            yield
-        except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
-            raise TraceError(f"the dataset `{self.path}` cannot be read: {str(error).splitlines()[0]}") from error
-
-    def source(self) -> SimpleNamespace:
-        # Not a folder: which ones may be read is said already.
-        return SimpleNamespace(path=self.path / MARKER)
-
-    def attach_late_tables(self) -> None:
-        return
+    def before_closing_off(self) -> Path | None:
+        """Nothing: which folders may be read is said when it is opened."""
+        return None
 
     def interrupt(self) -> None:
-        self.connection.interrupt()
+        """Stop what another thread builds."""
+        self._connection.interrupt()
 
     def close(self) -> None:
-        return
-
-
-class _NoTables:
-    def find(self, name: str) -> None:
-        del name
+        """Nothing is open but the session's own connection."""

@@ -51,7 +51,7 @@ def update(
     if trace_options.threads is None:
         # Many traces side by side: threads of one would only wait for each other.
         trace_options = attrs.evolve(trace_options, threads=1)
-    jobs = [Job(place, dataset.storage.url, trace_options, options, key, known.get(place.id)) for place in todo]
+    jobs = [Job(place, dataset.url, trace_options, options, key, known.get(place.id)) for place in todo]
     failures: list[Result] = []
     if scheduler is None:
         results = run_locally(jobs, count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +57,7 @@ class Storage:
         partial = final.with_name(f".{final.name}.{platform.node()}-{os.getpid()}.partial")
         try:
             with file.open("rb") as source, partial.open("wb") as copy:
-                while chunk := source.read(1 << 20):
-                    copy.write(chunk)
+                shutil.copyfileobj(source, copy)
                 copy.flush()
                 os.fsync(copy.fileno())
             partial.replace(final)

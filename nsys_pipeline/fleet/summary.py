@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import pairwise
 from statistics import median
@@ -12,7 +12,8 @@ from typing import Any
 
 import attrs
 
-from nsys_pipeline.compare.significance import compare
+from nsys_pipeline.compare.significance import ALPHA, compare
+from nsys_pipeline.compare.subject import SHAPE_SQL
 from nsys_pipeline.fleet.changes import LEAST_VALUES, change_points
 from nsys_pipeline.fleet.ranks import late_ranks
 from nsys_pipeline.query.session import Session
@@ -23,8 +24,7 @@ VERSIONS = {"driver": "driver_version", "CUDA": "cuda_version", "nsys": "nsys_ve
 
 _MOST_FINDINGS = 10
 _TRACES = "SELECT * FROM traces ORDER BY started_at, run, trace_rank, path"
-# Contexts grow from step to step: the shape is what is before the `@`.
-_TIMES = """
+_TIMES = f"""
     WITH spent AS (
         SELECT
             analysis, occurrence_id,
@@ -35,7 +35,7 @@ _TIMES = """
         GROUP BY ALL
     )
     SELECT
-        p.analysis, p.phase, regexp_replace(p.shape, ' @.*', '') AS shape, count(*) AS occurrences,
+        p.analysis, p.phase, {SHAPE_SQL} AS shape, count(*) AS occurrences,
         sum(p.wall_ns)::DOUBLE AS total_ns, median(p.wall_ns) AS wall_ns, median(coalesce(p.gpu_busy_ns, 0)) AS busy_ns,
         median(coalesce(s.compute_ns, 0)) AS median_compute_ns, avg(p.wall_ns) AS mean_wall_ns,
         avg(coalesce(s.collective_ns, 0)) AS collective_ns,
@@ -43,9 +43,9 @@ _TIMES = """
         avg(coalesce(s.compute_ns, 0)) AS compute_ns, avg(coalesce(s.idle_ns, 0)) AS idle_ns
     FROM phases AS p LEFT JOIN spent AS s USING (analysis, occurrence_id)
     WHERE p.is_measured
-    GROUP BY p.analysis, p.phase, shape
+    GROUP BY ALL
     ORDER BY p.analysis, p.phase, shape
-"""
+"""  # noqa: S608 - our own names
 _WAITS = """
     SELECT analysis, avg(input_wait_ns) AS data_ns FROM training_steps
     WHERE is_complete AND NOT is_warmup AND NOT is_cold GROUP BY analysis
@@ -186,15 +186,16 @@ def _versions(series: Sequence[Series]) -> Iterator[FleetVersion]:
                     of_version.setdefault(trace[column], []).append(value)
             pairs += [(one, what, before, after) for before, after in pairwise(of_version.items())]
     for one, what, (before, base), (after, new) in pairs:
-        found = compare(base, new)
+        # Bonferroni, as for the p-value.
+        found = attrs.evolve(compare(base, new), level=ALPHA / len(pairs))
         yield FleetVersion(
             workload=one.workload, phase=one.phase, what=what, before=before, after=after, runs_before=len(base),
             runs_after=len(new), before_ns=found.base, after_ns=found.new,
-            p_value=None if found.p_value is None else min(1.0, found.p_value * len(pairs)),
+            p_value=None if found.p_value is None else min(1.0, found.p_value * len(pairs)), verdict=found.verdict,
         )  # fmt: skip
 
 
-def _groups(series: Sequence[Series], name: Any) -> tuple[FleetGroup, ...]:
+def _groups(series: Sequence[Series], name: Callable[[Row], str | None]) -> tuple[FleetGroup, ...]:
     """Traces by a name of theirs, the slowest first: how long they take in comparison with all of the same workload."""
     ratios: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     traces: dict[str, set[str]] = defaultdict(set)
@@ -232,4 +233,4 @@ def _day(value: datetime | None) -> str | None:
 
 def _rows(session: Session, query: str) -> list[dict[str, Any]]:
     with session.query(query) as result:
-        return [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+        return list(result.records())

@@ -61,6 +61,5 @@ def _columns(session: Session, text: str) -> list[str]:
     mentioned = [module for module in public if module.relation in words] or public
     columns = [column.name for module in mentioned for column in module.columns]
     for table in re.findall(r"(?i)\bnsys\.(\w+)", text):
-        if found := session.provider.raw.find(table):
-            columns += session.provider.raw.columns(found)
+        columns += session.providers[0].raw_columns(table)
     return columns

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from nsys_pipeline.duck import literal, records
 from nsys_pipeline.errors import TraceError
@@ -16,8 +16,61 @@ from nsys_pipeline.records import Finding
 from nsys_pipeline.sqlmods import LAYERS, NOTICES_SQL, all_modules, closure, sentences_sql
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import Trace
+
+
+class Relations(Protocol):
+    """What a session asks: relations, each made when it is first asked for. Safe to share between threads."""
+
+    @property
+    def name(self) -> str:
+        """What they go by beside others; '' alone."""
+        ...
+
+    @property
+    def path(self) -> Path:
+        """Where they come from."""
+        ...
+
+    @property
+    def memory_limit(self) -> str:
+        """What DuckDB may use for them, as `--memory-limit` has it."""
+        ...
+
+    def findings(self, relations: Iterable[Relation]) -> list[Finding]:
+        """What a reader of `relations` must know."""
+        ...
+
+    def provide(self, relations: Iterable[Relation]) -> None:
+        """Build `relations`, as far as they are names of these. Raises TraceError where they cannot be read."""
+        ...
+
+    def build(self, *targets: str) -> None:
+        """Build relations by their full names."""
+        ...
+
+    def table_names(self) -> list[str]:
+        """Everything that may follow FROM."""
+        ...
+
+    def raw_columns(self, table: str) -> list[str]:
+        """Columns of a table of the export, whatever its case; none where there is no such table."""
+        ...
+
+    def before_closing_off(self) -> Path | None:
+        """Open what may not be opened later, and return the folder that must stay readable, if any."""
+        ...
+
+    def interrupt(self) -> None:
+        """Stop what another thread builds."""
+        ...
+
+    def close(self) -> None:
+        """Close what they come from."""
+        ...
 
 
 class Provider:
@@ -36,6 +89,16 @@ class Provider:
     def options(self) -> AnalysisOptions:
         """The model, the shapes and the peaks that fill in utilization."""
         return self.trace.inputs.options
+
+    @property
+    def path(self) -> Path:
+        """The trace's path."""
+        return self.trace.path
+
+    @property
+    def memory_limit(self) -> str:
+        """The trace's, as `--memory-limit` has it."""
+        return self.trace.options.memory_limit
 
     def findings(self, relations: Iterable[Relation]) -> list[Finding]:
         """What a reader of `relations` must know: the findings that concern anything that they are made from."""
@@ -108,6 +171,27 @@ class Provider:
         prefix = f"{self.name}." if self.name else ""
         public = sorted(module.relation for module in all_modules().values() if module.is_public)
         return [f"{prefix}{name}" for name in (*public, *(f"nsys.{table}" for table in self.raw.names()))]
+
+    def raw_columns(self, table: str) -> list[str]:
+        """Columns of a table of the export, whatever its case; none where there is no such table."""
+        found = self.raw.find(table)
+        return self.raw.columns(found) if found else []
+
+    def before_closing_off(self) -> Path | None:
+        """Attach what the cache has kept. Tables of a Parquet export are read later: its folder stays readable."""
+        with self.lock:
+            self.trace.attach_late_tables()
+            self.trace.is_closed_off = True
+        path = self.trace.source().path
+        return path if path.is_dir() else None
+
+    def interrupt(self) -> None:
+        """Stop what another thread builds."""
+        self.trace.interrupt()
+
+    def close(self) -> None:
+        """Close the trace."""
+        self.trace.close()
 
 
 def _target(schema: str, name: str) -> str | None:

@@ -18,7 +18,7 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.describe import first_sentence
 from nsys_pipeline.query.explain import explain
 from nsys_pipeline.query.interrupt import interruptible
-from nsys_pipeline.query.provider import Provider
+from nsys_pipeline.query.provider import Provider, Relations
 from nsys_pipeline.query.statement import Listing, Relation, Statement, parse_select
 from nsys_pipeline.query.views import public_macros, public_views
 from nsys_pipeline.sqlmods import LAYERS, all_modules, closure, macro_ddl
@@ -104,6 +104,12 @@ class QueryResult:
                 return found[:limit]
         return found
 
+    def records(self) -> Iterator[dict[str, Any]]:
+        """Rows as they come, each by the names of its columns."""
+        for batch in self.batches():
+            for row in batch:
+                yield dict(zip(self.columns, row, strict=True))
+
 
 def distinct_names(names: Sequence[str]) -> tuple[str, ...]:
     """`names`, with `_1`, `_2`, … after one that is there already, as DuckDB does in a subquery."""
@@ -125,7 +131,7 @@ class Session:
     Queries run on cursors of their own, so that threads may ask side by side.
     """
 
-    def __init__(self, providers: Sequence[Provider], database: DuckDBPyConnection, *, close_off: bool = True) -> None:
+    def __init__(self, providers: Sequence[Relations], database: DuckDBPyConnection, *, close_off: bool = True) -> None:
         self.providers = tuple(providers)
         self.database = database
         self.closes_off = close_off
@@ -181,13 +187,16 @@ class Session:
         """Close the traces and remove what is temporary."""
         self.is_closed = True
         for provider in self.providers:
-            provider.trace.close()
+            provider.close()
         self.database.close()
 
     @property
     def provider(self) -> Provider:
-        """The first trace's relations."""
-        return self.providers[0]
+        """The first trace's relations. Raises TypeError for a dataset, which has no trace."""
+        first = self.providers[0]
+        if not isinstance(first, Provider):
+            raise TypeError(f"`{first.path}` is no trace")
+        return first
 
     def build(self, *targets: str) -> None:
         """Build relations of ``sql/`` by their full names, for every trace. Raises UsageError where it is closed."""
@@ -212,20 +221,14 @@ class Session:
         with self._lock:
             if self.is_closed_off:
                 return
-            for provider in self.providers:
-                with provider.lock:
-                    provider.trace.attach_late_tables()
-            # Tables of a Parquet export are read when they are needed: its own folder stays readable.
-            sources = (provider.trace.source().path for provider in self.providers)
-            folders = ", ".join(literal(f"{path.resolve()}/") for path in sources if path.is_dir())
+            folders = [path for provider in self.providers if (path := provider.before_closing_off())]
             if folders:
-                self._set(f"allowed_directories = [{folders}]")
+                allowed = ", ".join(literal(f"{path.resolve()}/") for path in folders)
+                self._set(f"allowed_directories = [{allowed}]")
             self._set(f"max_temp_directory_size = '{MAX_SPILL}'")
             self._set("enable_external_access = false")
             self._set("lock_configuration = true")
             self.is_closed_off = True
-            for provider in self.providers:
-                provider.trace.is_closed_off = True
 
     def _keep_order(self) -> None:
         """Let `UNION ALL` and `LIMIT` mean what they say: a trace is loaded without the order of rows."""
@@ -242,7 +245,7 @@ class Session:
     def check_open(self) -> None:
         """Raise UsageError where the session is closed."""
         if self.is_closed:
-            path = self.provider.trace.path
+            path = self.providers[0].path
             raise UsageError(f"`{path}` is closed", hint=f"open it again, as in llmperf.open({str(path)!r})")
 
     def cursor(self, trace: str | None = None) -> DuckDBPyConnection:
@@ -252,7 +255,7 @@ class Session:
         """
         self.check_open()
         cursor = self.database.cursor()
-        path = "memory.macros" if self.provider.name else "views,macros"
+        path = "memory.macros" if self.providers[0].name else "views,macros"
         if trace:
             path = f"{trace}.views,{path}"
         cursor.execute(f"SET search_path = '{path}'").fetchall()
@@ -388,7 +391,7 @@ class Session:
                 statement = attrs.evolve(statement, sql=self._listing(statement.lists))
             _check_parameters(statement, parameters)
             try:
-                interruptible(lambda: self.provide(statement, trace), *(provider.trace for provider in self.providers))
+                interruptible(lambda: self.provide(statement, trace), *self.providers)
                 self._keep_order()
                 if self.closes_off and closes_off:
                     self.close_off()
@@ -429,7 +432,7 @@ class Session:
 
     @property
     def _memory_limit(self) -> str:
-        return self.provider.trace.options.memory_limit
+        return self.providers[0].memory_limit
 
     def findings(self, text: str, *, each: bool = False) -> list[Finding]:
         """What a reader of the answer to `text` must know: findings about the relations that it reads, info left out.

@@ -14,7 +14,6 @@ from nsys_pipeline.report.formats import ReportFormat, render_document
 from nsys_pipeline.report.numbers import UNKNOWN, milliseconds
 
 SCHEMA = "llmperf.fleet-report/1"
-CERTAIN = 0.01
 #: More rows than a reader compares; `llmperf sql` has all.
 _MOST = 20
 _CLOCKS = "only durations are compared: clocks of different hosts, or of different traces, never are"
@@ -165,12 +164,10 @@ def _versions(versions: Sequence[FleetVersion]) -> Section | None:
 
 
 def _verdict(version: FleetVersion) -> str:
-    if version.before_ns == version.after_ns:
-        return "same"
-    if version.p_value is None:
-        return "too few to tell"
+    if version.verdict not in ("changed", "within noise"):
+        return version.verdict
     change = (version.after_ns - version.before_ns) / version.before_ns if version.before_ns else 0.0
-    return f"{100 * change:+.1f}%, {'changed' if version.p_value < CERTAIN else 'within noise'}"
+    return f"{100 * change:+.1f}%, {version.verdict}"
 
 
 def _groups(name: str, groups: Sequence[FleetGroup], title: str) -> Section | None:

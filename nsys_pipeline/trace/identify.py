@@ -39,10 +39,10 @@ UNFINISHED = ".partial"
 
 KINETO_SUFFIXES = (".trace.json", ".trace.json.gz")
 """How names end that torch's `tensorboard_trace_handler`, vLLM and SGLang give to traces."""
-RUN_SUFFIXES = (
-    ".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep", *KINETO_SUFFIXES, ".json", ".json.gz"
-)  # fmt: skip
-"""How names of traces end in a run directory; of two with one stem the earlier one counts."""
+TRACE_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep", *KINETO_SUFFIXES)
+"""How names end that only traces have; of two with one stem the earlier one counts."""
+_RUN_SUFFIXES = (*TRACE_SUFFIXES, ".json", ".json.gz")
+"""How names of traces end in a run directory."""
 
 
 def identify(path: Path, *, shown: Path | None = None) -> Kind:
@@ -96,7 +96,7 @@ def run_traces(directory: Path) -> list[Path]:
     Of an export and its report only the export is listed. Empty where the directory holds none.
     """
     found: dict[str, Path] = {}
-    for suffix in RUN_SUFFIXES:
+    for suffix in _RUN_SUFFIXES:
         for file in directory.glob(f"trace*{suffix}"):
             found.setdefault(stem_of(file), file)
     if not found:
@@ -106,14 +106,14 @@ def run_traces(directory: Path) -> list[Path]:
 
 def stem_of(file: Path) -> str:
     """Name of a trace without what says how it is stored."""
-    suffix = next((suffix for suffix in RUN_SUFFIXES if file.name.endswith(suffix)), "")
+    suffix = next((suffix for suffix in _RUN_SUFFIXES if file.name.endswith(suffix)), "")
     return file.name.removesuffix(suffix).removesuffix(".pt")
 
 
 def _numbered(directory: Path) -> dict[str, Path]:
     """Traces whose names differ in a number alone, as nsys' `-o report.%q{RANK}` and torch's handlers write them."""
     found: dict[str, Path] = {}
-    for suffix in RUN_SUFFIXES[:-2]:
+    for suffix in TRACE_SUFFIXES:
         for file in directory.glob(f"*{suffix}"):
             found.setdefault(stem_of(file), file)
     patterns = {re.sub(r"\d+", "#", stem) for stem in found}

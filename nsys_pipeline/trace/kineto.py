@@ -16,6 +16,7 @@ from urllib.parse import unquote
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import TraceError
+from nsys_pipeline.rules.kernels import short_name
 from nsys_pipeline.trace.cache import temporary
 from nsys_pipeline.trace.chrome_json import ChromeTrace
 from nsys_pipeline.trace.unpack import open_bounded
@@ -128,8 +129,8 @@ class _Conversion:
             lite.execute(f"CREATE TABLE {name} ({types})")
             self.inserts[name] = f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns.split()))})"  # noqa: S608
         self.strings: dict[str, int] = {}
+        self.kernel_names: dict[str, tuple[int, int]] = {}
         self.process: int | None = None
-        self.process_names: dict[int, str] = {}
         self.threads: dict[object, int] = {}
         self.other_threads = 0
         self.first_ns: int | None = None
@@ -178,12 +179,7 @@ class _Conversion:
             )
         self._names(names)
         self._facts()
-        try:
-            self._flush()
-        except OverflowError as error:
-            raise TraceError(
-                f"`{self.path}` is damaged: a number does not fit 64 bits", hint="record it again"
-            ) from error
+        self._flush()
         self._finish()
 
     def _ns(self, microseconds: object) -> int:
@@ -212,6 +208,13 @@ class _Conversion:
             number = self.strings[text] = len(self.strings)
             self.rows["StringIds"].append((number, _utf8(text)))
         return number
+
+    def _kernel_names(self, name: str) -> tuple[int, int]:
+        """Numbers of a kernel's whole and short name."""
+        numbers = self.kernel_names.get(name)
+        if numbers is None:
+            numbers = self.kernel_names[name] = (self._string(name), self._string(short_name(name)))
+        return numbers
 
     def _thread(self, event: Mapping[str, Any]) -> int:
         """The thread of a host event as nsys numbers it: pid and tid."""
@@ -256,11 +259,11 @@ class _Conversion:
         )  # fmt: skip
 
     def _kernel(self, event: dict[str, Any], start: int, end: int, args: dict[str, Any]) -> None:
-        name = str(event["name"])
+        names = self._kernel_names(str(event["name"]))
         grid, block = _three(args.get("grid")), _three(args.get("block"))
         self.rows["CUPTI_ACTIVITY_KIND_KERNEL"].append((
-            *self._place(event, args, start, end), self._string(name), self._string(short_name(name)),
-            _whole(args.get("registers per thread")), *grid, *block, _whole(args.get("shared memory")), None,
+            *self._place(event, args, start, end), *names, _whole(args.get("registers per thread")), *grid, *block,
+            _whole(args.get("shared memory")), None,
         ))  # fmt: skip
 
     def _memcpy(self, event: dict[str, Any], start: int, end: int, args: dict[str, Any]) -> None:
@@ -384,7 +387,12 @@ class _Conversion:
     def _flush(self) -> None:
         for name, rows in self.rows.items():
             if rows:
-                self.lite.executemany(self.inserts[name], rows)
+                try:
+                    self.lite.executemany(self.inserts[name], rows)
+                except OverflowError as error:
+                    raise TraceError(
+                        f"`{self.path}` is damaged: a number does not fit 64 bits", hint="record it again"
+                    ) from error
                 rows.clear()
 
     def _finish(self) -> None:
@@ -436,25 +444,6 @@ class _Conversion:
 
 META_PREFIX = "torch_profiler:"
 """How names of what a trace of torch.profiler says about itself begin, in `META_DATA_CAPTURE`."""
-
-
-def short_name(name: str) -> str:
-    """The bare name of a kernel, as nsys' `shortName`: without return type, namespaces, template and parameters."""
-    depth, start, end = 0, 0, len(name)
-    text = name.removeprefix("void ").replace("(anonymous namespace)", "_anonymous_namespace_")
-    end = len(text)
-    for at, char in enumerate(text):
-        if char == "<":
-            end = min(end, at) if not depth else end
-            depth += 1
-        elif char == ">":
-            depth -= 1
-        elif not depth and char == "(":
-            end = min(end, at)
-            break
-        elif not depth and char in ": ":
-            start, end = at + 1, len(text)
-    return text[start:end] or name
 
 
 def _sizes(dims: list[Any]) -> str:

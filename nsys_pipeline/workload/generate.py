@@ -51,12 +51,13 @@ class EagerEngine:
         self._cache = None
 
     def prefill(self, prompt: torch.Tensor) -> torch.Tensor:
-        output = self._model(input_ids=prompt, use_cache=True, logits_to_keep=1)
-        self._cache = find_cache(output)
-        return self._pick(output.logits)
+        return self._run(input_ids=prompt, logits_to_keep=1)
 
     def decode(self, token: torch.Tensor) -> torch.Tensor:
-        output = self._model(input_ids=token, use_cache=True, **{self._keyword: self._cache})
+        return self._run(input_ids=token, **{self._keyword: self._cache})
+
+    def _run(self, **inputs: Any) -> torch.Tensor:
+        output = self._model(**inputs, use_cache=True)
         self._cache = find_cache(output)
         return self._pick(output.logits)
 

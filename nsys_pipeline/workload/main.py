@@ -7,6 +7,7 @@ import json
 import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
@@ -28,17 +29,25 @@ RESULT_SCHEMA = "llmperf.workload/1"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the workload of the command line; its exit status. Errors are one line on stderr."""
     options = WorkloadOptions.parse(sys.argv[1:] if arguments is None else arguments)
+    return run_program(lambda: run_workload(options), options.result)
+
+
+def run_program(run: Callable[[], dict[str, Any]], result_file: Path | None) -> int:
+    """Call `run`, print the times that it returns and write them to `result_file`; the exit status of the program.
+
+    Of several ranks the first one speaks.
+    """
     try:
-        result = run_workload(options)
+        result = run()
     except LlmperfError as error:
         print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 - this is a program of its own
         if error.hint:
             print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
         return int(error.exit_code)
     if ranks()["rank"] == 0:
-        tell(result)
-        if options.result is not None:
-            options.result.write_text(json.dumps(result, indent=2) + "\n")
+        _tell(result)
+        if result_file is not None:
+            result_file.write_text(json.dumps(result, indent=2) + "\n")
     return 0
 
 
@@ -47,10 +56,15 @@ def run_workload(options: WorkloadOptions) -> dict[str, Any]:
     device = pick_device(options.device)
     if options.cuda_graphs and device.type != "cuda":
         raise UsageError("`--cuda-graphs` needs a GPU", hint="drop it, or run on a machine with one")
-    if options.capture_range == "profiler" and device.type != "cuda":
-        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
+    check_capture_range(options, device)
     with process_group(device, options.parallel):
         return _run_requests(options, device)
+
+
+def check_capture_range(options: WorkloadOptions, device: torch.device) -> None:
+    """Raise UsageError for a capture range that the device does not have."""
+    if options.capture_range == "profiler" and device.type != "cuda":
+        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
 
 
 def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, Any]:
@@ -78,10 +92,7 @@ def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, A
                 for _ in range(options.warmup):
                     run_request(*engines[shape], shape, sync_steps=True, synchronize=synchronize)
         wait_for_ranks()
-        with recording(options):
-            if options.capture_range is not None:
-                # Said where it is recorded: nsys drops what came before the capture range.
-                markers.run(**description)
+        with recording(options, description):
             for _ in range(options.repeats):
                 for shape, (engine, prompt) in engines.items():
                     request = run_request(
@@ -137,9 +148,14 @@ def _prompt(model: Any, shape: Shape, device: torch.device, seed: int) -> torch.
 
 
 @contextlib.contextmanager
-def recording(options: WorkloadOptions) -> Iterator[None]:
-    """With `--capture-range profiler`, nsys records only what runs inside."""
+def recording(options: WorkloadOptions, description: dict[str, Any]) -> Iterator[None]:
+    """With a capture range, say `description` where it is recorded: nsys drops what came before the range.
+
+    With `--capture-range profiler`, nsys records only what runs inside.
+    """
     if options.capture_range != "profiler":
+        if options.capture_range is not None:
+            markers.run(**description)
         yield
         return
     import torch
@@ -147,6 +163,7 @@ def recording(options: WorkloadOptions) -> Iterator[None]:
     torch.cuda.synchronize()
     torch.cuda.profiler.start()
     try:
+        markers.run(**description)
         yield
         torch.cuda.synchronize()
     finally:
@@ -174,8 +191,7 @@ def _mean_std(values: list[float]) -> dict[str, float | None]:
     return {"mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def tell(result: dict[str, Any]) -> None:
-    """Print one line for each shape."""
+def _tell(result: dict[str, Any]) -> None:
     for shape in result["shapes"]:
         parts = [f"{shape['tokens_per_s']['mean']:.1f} new tokens/s"] if shape["tokens_per_s"] else []
         if shape.get("ttft_s"):

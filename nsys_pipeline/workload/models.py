@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.text import first_line
 from nsys_pipeline.workload.describe import config_fields, ranks
 from nsys_pipeline.workload.options import WorkloadOptions
 
@@ -73,8 +74,7 @@ def build_model(options: WorkloadOptions, device: torch.device, auto: str = "Aut
     except ImportError as error:
         raise UsageError(f"transformers cannot use attention `{options.attn}`: {error}") from error
     except (OSError, ValueError, KeyError) as error:
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"cannot build `{options.reference}`: {first_line}") from error
+        raise ModelError(f"cannot build `{options.reference}`: {first_line(error)}") from error
     return model.eval().requires_grad_(False)
 
 

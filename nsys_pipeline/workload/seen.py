@@ -15,6 +15,7 @@ from typing import Any
 from nsys_pipeline.workload.grids import Grid, grids_of
 
 _SMALL_INPUTS = ("image_grid_thw", "image_sizes")
+"""Inputs of a pass that say how large its images are."""
 _remembered: Any = None
 
 
@@ -22,12 +23,13 @@ def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
     """Patches of each image among the arguments of a pass; none, too, if the host cannot know."""
     if arguments.get("pixel_values") is None:
         return ()
-    values = {}
-    for name in _SMALL_INPUTS:
-        held = _values(arguments.get(name))
-        if held is not None:
-            values[name] = held
-    return tuple(grids_of(config, arguments, values) or ())
+    return tuple(grids_of(config, arguments, sizes_in(arguments)) or ())
+
+
+def sizes_in(inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """What the small inputs among `inputs` hold, by name, as far as the host knows it."""
+    held = {name: _values(inputs.get(name)) for name in _SMALL_INPUTS}
+    return {name: values for name, values in held.items() if values is not None}
 
 
 def _values(tensor: Any) -> list[Any] | None:
@@ -47,14 +49,13 @@ def remember_moved(module: ModuleType) -> None:
 
     @functools.wraps(move)
     def moving(self: Any, *args: Any, **kwargs: Any) -> Any:
-        held = {}
+        held: dict[str, list[Any]] = {}
         with contextlib.suppress(Exception):
-            held = {name: _values(self[name]) for name in _SMALL_INPUTS if name in self}
+            held = sizes_in(self)
         moved = move(self, *args, **kwargs)
         with contextlib.suppress(Exception):
             for name, values in held.items():
-                if values is not None:
-                    _store()[moved[name]] = values
+                _store()[moved[name]] = values
         return moved
 
     kind.to = moving

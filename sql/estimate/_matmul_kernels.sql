@@ -24,7 +24,7 @@ WITH kernel AS (
         starts_with(short.value, 'prepare_grouped_gemm') AS is_setup
     FROM attribute.gpu_work AS w
     JOIN attribute.occurrences AS p USING (occurrence_id)
-    JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id
+    JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id
     LEFT JOIN load.strings AS short ON short.string_id = w.name_id
     LEFT JOIN load.strings AS full_name ON full_name.string_id = w.full_name_id
     WHERE w.kind = 'kernel' AND f.family IN ('gemm', 'gemv', 'attention') AND p.is_measured

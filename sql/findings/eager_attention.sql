@@ -33,7 +33,7 @@ kernel AS (
     FROM attribute.gpu_work AS w
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN candidate AS c ON c.phase IS NOT DISTINCT FROM p.phase
-    LEFT JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id
+    LEFT JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id
     LEFT JOIN load.strings AS n ON n.string_id = w.name_id
     WHERE w.kind = 'kernel' AND coalesce(p.is_measured, true) AND (SELECT count(*) FROM candidate) > 0
 ),

@@ -4,6 +4,7 @@
 -- message: the {operator_count:,} calls of torch's operators in the trace have no shapes, so nothing is known about their FLOPs
 -- hint: record with `record_shapes=True`, or with `llmperf capture --ops`
 -- concerns: attribute.operator_calls
+-- empty without: attribute.operator_ranges
 -- requires: attribute.operator_ranges
 -- columns:
 --   phase          VARCHAR NULL: it is about the whole trace.

@@ -5,6 +5,7 @@
 --   they have no TPOT
 -- hint: mark each generation call with a `request` range of its own
 -- concerns: attribute.request_times
+-- empty without: attribute.request_times
 -- requires: attribute.request_times
 -- columns:
 --   phase         VARCHAR NULL.

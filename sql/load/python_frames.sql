@@ -1,5 +1,6 @@
 -- Frames of Python's stacks.
 -- Grain: sample_id, depth.
+-- empty without: load.python_samples
 -- requires: load.python_samples, load.strings, macros.little_endian
 -- columns:
 --   sample_id BIGINT  Joins load.python_samples.

@@ -1,10 +1,9 @@
 -- Samples of Python's stacks that nsys took (`--python-sampling=true`), in exports that hold payloads (`--include-blobs=true`).
--- Payloads are read by the schema that the export describes: a header of 32 bytes, whose last eight are the offset of the data,
--- then the fields at their offsets, of which `Frames` is a list of frames.
+-- The field `Frames` of a payload is a list of frames, which have a schema of their own.
 -- Grain: sample_id.
 -- materialize: table
 -- empty without: nsys.NVTX_PAYLOADS
--- requires: nsys.NVTX_PAYLOADS, nsys.NVTX_PAYLOAD_SCHEMAS, nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES, macros.little_endian, macros.little_endian_8
+-- requires: load.payloads, nsys.NVTX_PAYLOAD_SCHEMAS, nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES, macros.little_endian
 -- columns:
 --   sample_id    BIGINT    Row of the export.
 --   global_tid   BIGINT    The sampled thread. Joins load.threads.
@@ -18,40 +17,34 @@
 --   line_at      BIGINT    Offset of the line. Unit: bytes.
 WITH field AS (
     -- Each file of a job has the schema.
-    SELECT DISTINCT domainId, schemaId, name, type, coalesce("offset", 0) AS field_at FROM nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES
+    SELECT DISTINCT domainId AS domain_id, schemaId AS schema_id, name, type, coalesce("offset", 0) AS field_at
+    FROM nsys.NVTX_PAYLOAD_SCHEMA_ENTRIES
 ),
 frame AS (
     SELECT
-        s.domainId, s.schemaId, max(s.payloadSize) AS frame_bytes, max(f.field_at) FILTER (WHERE f.name = 'Function') AS function_at,
+        f.domain_id, f.schema_id, max(s.payloadSize) AS frame_bytes, max(f.field_at) FILTER (WHERE f.name = 'Function') AS function_at,
         max(f.field_at) FILTER (WHERE f.name = 'File') AS file_at, max(f.field_at) FILTER (WHERE f.name = 'Line') AS line_at
-    FROM nsys.NVTX_PAYLOAD_SCHEMAS AS s JOIN field AS f USING (domainId, schemaId)
-    GROUP BY s.domainId, s.schemaId
+    FROM nsys.NVTX_PAYLOAD_SCHEMAS AS s JOIN field AS f ON f.domain_id = s.domainId AND f.schema_id = s.schemaId
+    GROUP BY f.domain_id, f.schema_id
 ),
 stack AS (
-    SELECT c.domainId, c.schemaId, c.field_at AS count_at, f.field_at AS frames_at, e.frame_bytes, e.function_at, e.file_at, e.line_at
+    SELECT c.domain_id, c.schema_id, c.field_at AS count_at, f.field_at AS frames_at, e.frame_bytes, e.function_at, e.file_at, e.line_at
     FROM field AS c
-    JOIN field AS f ON f.domainId = c.domainId AND f.schemaId = c.schemaId AND f.name = 'Frames'
-    JOIN frame AS e ON e.domainId = f.domainId AND e.schemaId = f.type
+    JOIN field AS f ON f.domain_id = c.domain_id AND f.schema_id = c.schema_id AND f.name = 'Frames'
+    JOIN frame AS e ON e.domain_id = f.domain_id AND e.schema_id = f.type
     WHERE c.name = 'Frames count' AND e.frame_bytes > 0
-),
-payload AS (
-    SELECT
-        p.row_id AS sample_id, p.globalTid AS global_tid, p."start" AS at_ns, p.domainId, p.binaryData AS digits,
-        coalesce(p.stringBase, 0) AS string_base,
-        macros.little_endian_8(p.binaryData, 8) AS schemaId,
-        macros.little_endian(p.binaryData, 24)::BIGINT AS data_at
-    FROM nsys.NVTX_PAYLOADS AS p
-    WHERE p.eventType = 34 AND p.domainId IN (FROM (SELECT domainId FROM stack))
 ),
 sample AS (
     SELECT
-        p.*, s.frames_at, s.frame_bytes, s.function_at, s.file_at, s.line_at,
+        p.event_id AS sample_id, p.global_tid, p.start_ns AS at_ns, p.string_base, p.digits, p.data_at,
+        s.frames_at, s.frame_bytes, s.function_at, s.file_at, s.line_at,
         least(
             macros.little_endian(p.digits, p.data_at + s.count_at)::BIGINT,
             -- No more than the bytes that are there.
             (length(p.digits) // 2 - p.data_at - s.frames_at) // s.frame_bytes
         ) AS frame_count
-    FROM payload AS p JOIN stack AS s USING (domainId, schemaId)
+    FROM load.payloads AS p JOIN stack AS s USING (domain_id, schema_id)
+    WHERE p.event_type = 34
 )
 SELECT
     sample_id, global_tid, at_ns, frame_count, string_base,

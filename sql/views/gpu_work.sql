@@ -44,4 +44,4 @@ FROM attribute.gpu_work AS w
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
 LEFT JOIN load.nvtx_ranges AS r ON r.range_id = w.range_id
 LEFT JOIN load.strings AS short ON short.string_id = w.name_id
-LEFT JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id = w.full_name_id
+LEFT JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id

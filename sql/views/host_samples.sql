@@ -1,5 +1,6 @@
 -- Samples of Python's stacks, which `capture --python` records: the innermost frame of each.
 -- Grain: sample_id.
+-- empty without: load.python_samples
 -- requires: attribute.host_samples, load.python_frames, load.python_samples
 -- columns:
 --   sample_id     BIGINT  The sample.

@@ -22,12 +22,13 @@
 --   high_ratio      DOUBLE   It cannot be more.
 WITH work AS (
     SELECT
-        {
-            'lane': w.device_id, 'is_told': w.kind = 'kernel' AND coalesce(p.is_measured, true),
-            'phase': CASE WHEN w.kind = 'kernel' AND p.is_measured THEN p.phase END,
-            'name_id': CASE WHEN w.kind = 'kernel' AND coalesce(p.is_measured, true) THEN w.name_id END,
-            'full_name_id': CASE WHEN w.kind = 'kernel' AND coalesce(p.is_measured, true) THEN w.full_name_id END
-        } AS group_id,
+        CASE
+            WHEN w.kind = 'kernel' AND coalesce(p.is_measured, true)
+                THEN {
+                    'lane': w.device_id, 'is_told': true, 'phase': p.phase, 'name_id': w.name_id, 'full_name_id': w.full_name_id
+                }
+            ELSE {'lane': w.device_id, 'is_told': false, 'phase': NULL, 'name_id': NULL, 'full_name_id': NULL}
+        END AS group_id,
         w.start_ns, w.end_ns
     FROM attribute.gpu_work AS w
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
@@ -42,5 +43,6 @@ SELECT
 FROM macros.counter_means('island', 'load.metric_windows', 'load.counter_samples') AS c
 LEFT JOIN load.strings AS short ON short.string_id = c.group_id.name_id
 LEFT JOIN load.strings AS long ON long.string_id = c.group_id.full_name_id
-LEFT JOIN attribute.kernel_families AS f ON f.name_id = c.group_id.name_id AND f.full_name_id = c.group_id.full_name_id
+LEFT JOIN attribute.kernel_families AS f
+    ON f.name_id = c.group_id.name_id AND f.full_name_id IS NOT DISTINCT FROM c.group_id.full_name_id
 WHERE c.group_id.is_told

@@ -20,4 +20,4 @@ SELECT
 FROM attribute.kernel_totals AS k
 LEFT JOIN load.strings AS short ON short.string_id = k.name_id
 LEFT JOIN load.strings AS long ON long.string_id = k.full_name_id
-LEFT JOIN attribute.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id = k.full_name_id
+LEFT JOIN attribute.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id IS NOT DISTINCT FROM k.full_name_id

@@ -3,6 +3,7 @@
 -- FLOPs are those of the products, attention and convolutions whose shapes say them; a call that only calls others has none, so that
 -- no FLOP is in two rows. Attention counts all pairs of tokens unless the trace says that it is causal.
 -- Grain: phase, operator, shapes; phase is NULL outside every phase. Empty without ranges of operators.
+-- empty without: attribute.operator_calls
 -- requires: attribute.operator_calls, attribute.occurrences, input.operator_shapes, input.peaks
 -- columns:
 --   phase          VARCHAR  Name of the phase, NULL outside every phase.

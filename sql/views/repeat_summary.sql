@@ -2,7 +2,7 @@
 -- spends in it.
 -- Only requests all of whose occurrences of the phase are measured: outside warm-up, and not cold.
 -- Grain: shape, phase, stage; stage is NULL for the whole phase. Requests whose shape is not known, and an engine's, are absent.
--- requires: attribute.occurrences, attribute.busy_by_occurrence, attribute.stage_ranges, attribute.stage_times, estimate.request_shapes
+-- requires: attribute.occurrences, attribute._occurrence_sizes, attribute.stage_ranges, attribute.stage_times, estimate.request_shapes
 -- columns:
 --   shape         VARCHAR  Shape of the prompt: batch x prompt tokens, and images.
 --   phase         VARCHAR  Name of the phase.
@@ -13,25 +13,22 @@
 --   sd_wall_ns    DOUBLE   Sample standard deviation, NULL of a single one. Unit: ns.
 --   mean_busy_ns  DOUBLE   Mean GPU busy time of a request, added up over GPUs. Unit: ns.
 --   sd_busy_ns    DOUBLE   Sample standard deviation, NULL of a single one. Unit: ns.
-WITH busy AS (
-    SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
-),
-part AS (
-    SELECT
-        p.request_id, p.phase, NULL::VARCHAR AS stage, p.is_warmup, p.is_measured, p.wall_ns, coalesce(b.busy_ns, 0) AS busy_ns
-    FROM attribute.occurrences AS p LEFT JOIN busy AS b USING (occurrence_id)
+WITH part AS (
+    SELECT p.request_id, p.phase, NULL::VARCHAR AS stage, p.is_measured, p.wall_ns, z.busy_ns
+    FROM attribute.occurrences AS p JOIN attribute._occurrence_sizes AS z USING (occurrence_id)
     UNION ALL
-    SELECT p.request_id, p.phase, r.stage, p.is_warmup, p.is_measured, t.wall_ns, t.gpu_busy_ns
+    SELECT p.request_id, p.phase, r.stage, p.is_measured, t.wall_ns, t.gpu_busy_ns
     FROM attribute.stage_ranges AS r
     JOIN attribute.stage_times AS t USING (range_id)
     JOIN attribute.occurrences AS p USING (occurrence_id)
+    WHERE NOT p.is_warmup
 ),
 request AS (
     SELECT
         s.shape, p.phase, p.stage, bool_and(p.is_measured) AS is_measured, sum(p.wall_ns) AS wall_ns,
         sum(p.busy_ns) AS busy_ns
     FROM part AS p JOIN estimate.request_shapes AS s USING (request_id)
-    WHERE s.shape IS NOT NULL AND NOT p.is_warmup
+    WHERE s.shape IS NOT NULL
     GROUP BY p.request_id, s.shape, p.phase, p.stage
 )
 SELECT

@@ -4,7 +4,7 @@
 -- Grain: phase, stage. Empty where no stage is marked.
 -- materialize: table
 -- empty without: attribute.stage_ranges
--- requires: attribute.stage_ranges, attribute.stage_times, attribute.occurrences, attribute.busy_by_occurrence, estimate.stage_costs, estimate.occurrence_costs, macros.utilization
+-- requires: attribute.stage_ranges, attribute.stage_times, attribute.occurrences, attribute._occurrence_sizes, estimate.stage_costs, estimate.occurrence_costs, macros.utilization
 -- columns:
 --   phase           VARCHAR  Name of the phase.
 --   stage           VARCHAR  'tower', 'sam', 'encoder', 'merger', 'projector', …; 'rest': outside every stage.
@@ -24,12 +24,9 @@
 --   mfu_busy        DOUBLE   The same of GPU busy time.
 --   mbu_busy        DOUBLE   Memory bandwidth utilization of GPU busy time.
 --   sol_ratio       DOUBLE   Speed of light / GPU busy time.
-WITH busy AS (
-    SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
-),
-measured AS (
-    SELECT p.occurrence_id, p.phase, p.wall_ns, coalesce(b.busy_ns, 0) AS busy_ns
-    FROM attribute.occurrences AS p LEFT JOIN busy AS b USING (occurrence_id)
+WITH measured AS (
+    SELECT p.occurrence_id, p.phase, p.wall_ns, z.busy_ns
+    FROM attribute.occurrences AS p JOIN attribute._occurrence_sizes AS z USING (occurrence_id)
     WHERE p.is_measured
 ),
 -- By occurrence, so that costs of an occurrence count once for all ranges of a stage in it.

@@ -47,7 +47,7 @@ def session(request: pytest.FixtureRequest) -> Iterator[Session]:
 
 def run(session: Session, recipe: Recipe, **parameters: Any) -> list[dict[str, Any]]:
     with session.query(recipe.sql, recipe.arguments(parameters)) as result:
-        return [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+        return list(result.records())
 
 
 def test_recipes_on_real_traces(session: Session) -> None:
@@ -81,7 +81,7 @@ def test_recipes_on_real_traces(session: Session) -> None:
 
 def run_sql(session: Session, query: str) -> list[dict[str, Any]]:
     with session.query(query) as result:
-        return [dict(zip(result.columns, row, strict=True)) for row in result.rows()]
+        return list(result.records())
 
 
 def test_recipes_that_no_golden_trace_answers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,19 @@ def test_gpu_work_has_the_innermost_range_and_the_phase_of_the_launch(tmp_path: 
         rms_norm, norm,   prefill, 0,          layer.0,    30,       15,     3,
         gemm_a,   gemm,   decode,  0,          decode,     75,       5,      3,
         gemm_b,   gemm,   ,        ,           request,    99,       4,      2,                 no_phase
+    """)
+
+
+@pytest.mark.parametrize("view", ["gpu_work", "kernel_summary"])
+def test_kernels_without_a_demangled_name_have_a_family(view: str, tmp_path: Path) -> None:
+    path = nested().write(tmp_path / "t.sqlite")
+    with sqlite3.connect(path) as export:
+        export.execute("ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL DROP COLUMN demangledName")
+    assert ask(path, f"SELECT DISTINCT name, family FROM {view} ORDER BY name", tmp_path) == table("""
+        name,     family
+        gemm_a,   gemm
+        gemm_b,   gemm
+        rms_norm, norm
     """)
 
 

@@ -46,7 +46,7 @@ def write_fleet(folder: Path, names: Sequence[str]) -> Path:
 
 
 def job_of(place: Place, dataset: Dataset) -> Job:
-    return Job(place, dataset.storage.url, OPTIONS, AnalysisOptions(), options_key(OPTIONS, AnalysisOptions()))
+    return Job(place, dataset.url, OPTIONS, AnalysisOptions(), options_key(OPTIONS, AnalysisOptions()))
 
 
 def analyze_here(source: Path | str, out: Path | str) -> list[Result]:
@@ -59,3 +59,8 @@ def ask(out: Path | str, query: str) -> list[tuple[object, ...]]:
     """Rows of one SELECT over a dataset."""
     with open_dataset(str(out)) as session, session.query(query) as result:
         return result.rows()
+
+
+def committed(out: Path) -> dict[str, int]:
+    """Rows of `traces` that a dataset has, by file: when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("traces/*.parquet")}

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.text import first_line
 from nsys_pipeline.workload.describe import config_fields
 from nsys_pipeline.workload.grids import Grid, grids_of
+from nsys_pipeline.workload.seen import sizes_in
 from nsys_pipeline.workload.vlm.pictures import Picture
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 
 if TYPE_CHECKING:
     import torch
-
-_SMALL_INPUTS = ("image_grid_thw", "image_sizes")
 
 
 @attrs.frozen
@@ -45,9 +45,8 @@ def load_processor(request: ProfileRequest) -> Any:
     try:
         processor = AutoProcessor.from_pretrained(str(folder), local_files_only=True)
     except Exception as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
         raise ModelError(
-            f"the processor of `{request.name}` cannot be loaded: {lines[0]}",
+            f"the processor of `{request.name}` cannot be loaded: {first_line(error)}",
             hint="pass its config.json instead of the directory for pixels and placeholders without a processor",
         ) from error
     # Some directories hold a tokenizer alone.
@@ -71,14 +70,13 @@ def prepare(
         try:
             inputs = _processed(request, processor, pictures)
         except Exception as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            raise ModelError(f"the processor of `{request.name}` refuses {pictures[0].name}: {lines[0]}") from error
+            said = first_line(error)
+            raise ModelError(f"the processor of `{request.name}` refuses {pictures[0].name}: {said}") from error
     mask = inputs.get("attention_mask")
     if mask is not None and bool(mask.all()):
         # Nothing is padded.
         del inputs["attention_mask"]
-    values = {name: inputs[name].tolist() for name in _SMALL_INPUTS if hasattr(inputs.get(name), "tolist")}
-    grids = grids_of(model.config, inputs, values)
+    grids = grids_of(model.config, inputs, sizes_in(inputs))
     dtype = model.dtype
     moved = {name: _moved(value, device, dtype) for name, value in inputs.items()}
     ids = moved["input_ids"]

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
-from nsys_pipeline.errors import LlmperfError, UsageError
-from nsys_pipeline.workload.caches import find_cache
 from nsys_pipeline.workload.experts import counted_experts, expert_blocks
 from nsys_pipeline.workload.generate import EagerEngine, RequestTimes, run_request, token_picker
 from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
-from nsys_pipeline.workload.main import RESULT_SCHEMA, recording, summary, synchronizer, tell
+from nsys_pipeline.workload.main import (
+    RESULT_SCHEMA,
+    check_capture_range,
+    recording,
+    run_program,
+    summary,
+    synchronizer,
+)
 from nsys_pipeline.workload.models import build_model, pick_device, run_description
 from nsys_pipeline.workload.options import Shape, WorkloadOptions
 from nsys_pipeline.workload.stages import mark_stages
@@ -38,17 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("request", type=Path, help="JSON file of a profile request")
     parser.add_argument("--result", type=Path, help="write the measured times here as JSON")
     options = parser.parse_args(arguments)
-    try:
-        result = run_workload(ProfileRequest.read(options.request))
-    except LlmperfError as error:
-        print(f"error: {error.message}", file=sys.stderr)  # noqa: T201 - this is a program of its own
-        if error.hint:
-            print(f"\nhint: {error.hint}", file=sys.stderr)  # noqa: T201
-        return int(error.exit_code)
-    tell(result)
-    if options.result is not None:
-        options.result.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
-    return 0
+    return run_program(lambda: run_workload(ProfileRequest.read(options.request)), options.result)
 
 
 class VisionEngine(EagerEngine):
@@ -62,18 +56,14 @@ class VisionEngine(EagerEngine):
     def prefill(self, prompt: Any) -> torch.Tensor:
         self._mask = prompt.get("attention_mask")
         kept = {"logits_to_keep": 1} if self._keeps else {}
-        output = self._model(**prompt, use_cache=True, **kept)
-        self._cache = find_cache(output)
-        return self._pick(output.logits)
+        return self._run(**prompt, **kept)
 
     def decode(self, token: torch.Tensor) -> torch.Tensor:
-        given: dict[str, Any] = {self._keyword: self._cache}
-        if self._mask is not None:
-            # Padding of shorter prompts stays hidden.
-            given["attention_mask"] = self._mask = _with_one_more(self._mask)
-        output = self._model(input_ids=token, use_cache=True, **given)
-        self._cache = find_cache(output)
-        return self._pick(output.logits)
+        if self._mask is None:
+            return super().decode(token)
+        # Padding of shorter prompts stays hidden.
+        self._mask = _with_one_more(self._mask)
+        return self._run(input_ids=token, attention_mask=self._mask, **{self._keyword: self._cache})
 
 
 def _with_one_more(mask: torch.Tensor) -> torch.Tensor:
@@ -93,9 +83,8 @@ def run_workload(request: ProfileRequest) -> dict[str, Any]:
     for name, why in pictures.skipped:
         print(f"{markers.MESSAGE}skipped {name}: {why}", file=sys.stderr)  # noqa: T201
     device = pick_device(request.device)
-    if request.capture_range == "profiler" and device.type != "cuda":
-        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
     options = _as_workload(request)
+    check_capture_range(options, device)
     model = build_model(options, device, AUTO_CLASS)
     description = run_description(model, options, device) | {"images": pictures.described()}
     requests = _Requests(request, model, _prepared(request, model, pictures, device), synchronizer(device))
@@ -108,10 +97,7 @@ def run_workload(request: ProfileRequest) -> dict[str, Any]:
             markers.run(**description)
         with markers.phase(markers.WARMUP):
             requests.warm_up()
-        with recording(options):
-            if request.capture_range is not None:
-                # Said where it is recorded: nsys drops what came before the capture range.
-                markers.run(**description)
+        with recording(options, description):
             shapes = requests.measure()
     return {"schema": RESULT_SCHEMA, "run": description, "request": request.to_json(), "shapes": shapes}
 

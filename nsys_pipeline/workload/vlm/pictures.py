@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.text import printable
+from nsys_pipeline.text import first_line, printable
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 
 
@@ -92,11 +92,10 @@ def _read(path: Path) -> tuple[Any, str]:
             with Image.open(path) as opened:
                 return opened.convert("RGB"), ""
     except OSError as error:
-        return None, error.strerror or _first_line(error)
+        return None, error.strerror or _said(error)
     except Exception as error:  # noqa: BLE001, RUF100 - decoders raise what they like about broken files
-        return None, _first_line(error)
+        return None, _said(error)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return printable(lines[0])[:200] if lines else type(error).__name__
+def _said(error: Exception) -> str:
+    return printable(first_line(error))[:200]

@@ -4,7 +4,6 @@
 -- requires: load.nvtx_ranges, attribute._range_places
 -- columns:
 --   range_id      BIGINT   Joins load.nvtx_ranges.
---   process_key   BIGINT   Joins load.processes.
 --   global_tid    BIGINT   Calling thread. Joins load.threads.
 --   operator      VARCHAR  'aten::mm', ….
 --   shapes        VARCHAR  Shapes of its inputs: '[[4, 8], [8, 2]]'; NULL where they were not recorded.
@@ -15,7 +14,7 @@
 --   occurrence_id BIGINT   Innermost phase of its thread that is open when it starts.
 WITH RECURSIVE placed AS MATERIALIZED (
     SELECT
-        r.range_id, r.process_key, r.global_tid, r.start_ns, r.end_ns, p.parent_id, p.occurrence_id, r.name,
+        r.range_id, r.global_tid, r.start_ns, r.end_ns, p.parent_id, p.occurrence_id, r.name,
         r.domain_id = 0 AND regexp_matches(r.name, '^\w[\w.]*::[^\s,:]+(?:, |$)')
             -- Ranges of CUDA's own libraries.
             AND NOT starts_with(r.name, 'cub::') AND NOT starts_with(r.name, 'thrust::') AS is_operator
@@ -38,7 +37,7 @@ around AS (
     SELECT c.range_id, c.parent_id FROM climbed AS c SEMI JOIN operator AS o ON o.range_id = c.parent_id
 )
 SELECT
-    o.range_id, o.process_key, o.global_tid,
+    o.range_id, o.global_tid,
     regexp_extract(o.name, '^[^\s,]+') AS operator,
     nullif(regexp_extract(o.name, ', sizes = (\[[\d, \[\]]*\])', 1), '') AS shapes,
     nullif(regexp_extract(o.name, ', ((?:is_causal|stride) = .*)$', 1), '') AS arguments,

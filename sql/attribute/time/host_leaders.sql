@@ -1,6 +1,7 @@
 -- The functions of Python that ran most of a phase's time of one part, as a sentence has them.
 -- Grain: phase, part. Those in which nothing stands out are absent.
--- requires: attribute.host_places
+-- empty without: attribute.host_places
+-- requires: attribute.host_places, macros.sampled_error
 -- columns:
 --   phase VARCHAR Phase, NULL outside every phase.
 --   part  VARCHAR As in attribute.host_places.
@@ -17,8 +18,7 @@ SELECT
     string_agg(
         format(
             '{:.0f} ± {:.0f}% in `{}` ({}:{})', 100 * self_samples / all_samples,
-            -- As in attribute.host_places.
-            ceil(100 * sqrt((self_samples + 1) * (all_samples + 1 - self_samples) / (all_samples + 3)) / (all_samples + 2)),
+            ceil(macros.sampled_error(100, self_samples, all_samples)),
             coalesce("function", '?'), coalesce(file_name, '?'), coalesce(line, 0)
         ),
         ', ' ORDER BY rank

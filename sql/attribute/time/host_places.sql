@@ -2,7 +2,7 @@
 -- Grain: phase, part, function, file, and line if is_line.
 -- materialize: table
 -- empty without: attribute.host_samples
--- requires: attribute.host_samples, attribute.occurrence_times, attribute.occurrences, attribute.phase_walls, load.python_frames
+-- requires: attribute.host_samples, attribute.occurrence_times, attribute.occurrences, attribute.phase_walls, load.python_frames, macros.sampled_error
 -- columns:
 --   phase         VARCHAR Phase as in the time budget, NULL outside every phase.
 --   part          VARCHAR As in attribute.host_samples.counts_as.
@@ -51,13 +51,9 @@ place AS (
 SELECT
     c.phase, c.part, c.function, c.file, c.is_line, c.line, c.self_samples, c.samples, t.all_samples, b.all_ns,
     (b.all_ns * c.self_samples / t.all_samples)::BIGINT AS self_ns,
-    -- The deviation of a share of which nothing was known before its samples: of the beta distribution.
-    (
-        b.all_ns * sqrt((c.self_samples + 1) * (t.all_samples + 1 - c.self_samples) / (t.all_samples + 3)) / (t.all_samples + 2)
-    )::BIGINT AS self_error_ns,
+    macros.sampled_error(b.all_ns, c.self_samples, t.all_samples)::BIGINT AS self_error_ns,
     (b.all_ns * c.samples / t.all_samples)::BIGINT AS time_ns,
-    (b.all_ns * sqrt((c.samples + 1) * (t.all_samples + 1 - c.samples) / (t.all_samples + 3)) / (t.all_samples + 2))::BIGINT
-        AS time_error_ns
+    macros.sampled_error(b.all_ns, c.samples, t.all_samples)::BIGINT AS time_error_ns
 FROM place AS c
 JOIN total AS t ON t.phase IS NOT DISTINCT FROM c.phase AND t.part = c.part
 LEFT JOIN budget AS b ON b.phase IS NOT DISTINCT FROM c.phase AND b.part = c.part

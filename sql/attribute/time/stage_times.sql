@@ -12,11 +12,7 @@
 --   own_busy_ns  BIGINT   The same without the stages inside it. Unit: ns.
 WITH RECURSIVE placed AS (
     SELECT s.span_id AS range_id, w.device_id, w.kind, w.start_ns, w.end_ns
-    FROM (
-        SELECT device_id, kind, start_ns, end_ns, global_tid, launch_start_ns
-        FROM attribute.gpu_work
-        WHERE launch_start_ns IS NOT NULL AND (SELECT count(*) FROM attribute.stage_ranges) > 0
-    ) AS w
+    FROM attribute.gpu_work AS w
     ASOF JOIN macros.innermost_segments('attribute._stage_spans') AS s
         ON s.lane = w.global_tid AND s.start_ns <= w.launch_start_ns
     WHERE s.span_id IS NOT NULL

@@ -19,6 +19,8 @@ from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.document import Table
 from nsys_pipeline.report.json import render_json
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.cli.run import run
+from tests.e2e.conftest import TINY_LLAMA
 from tests.support.trace_builder import TraceBuilder
 
 PROGRAM = """
@@ -70,6 +72,40 @@ def test_the_same_command_runs_once_more(tmp_path: Path) -> None:
     table = section.blocks[0]
     assert isinstance(table, Table)
     assert [(row[0], row[-1]) for row in table.rows[:2]] == [("prefill", "100.0"), ("decode", "50.0")]
+
+
+_RECORDER = f"""#!{sys.executable}
+import json, os, sys
+trace = os.environ.get("LLMPERF_TORCH_TRACE")
+with open("seen", "a") as seen:
+    seen.write(f"{{os.environ.get('LLMPERF_MARKERS')}}\\n")
+if trace:
+    with open(trace, "a") as out:
+        out.write("recorded")
+with open(sys.argv[sys.argv.index("--result") + 1], "w") as out:
+    json.dump({{"shapes": []}}, out)
+"""
+
+
+def test_without_a_profiler_is_without_torch_profiler_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given a built-in workload that records itself if it is told to
+    program = tmp_path / "python3"
+    program.write_text(_RECORDER)
+    program.chmod(0o755)
+    (tmp_path / "config.json").write_text(json.dumps(TINY_LLAMA))
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr("nsys_pipeline.cli.capture._need_workload_packages", lambda: None)
+    monkeypatch.chdir(tmp_path)
+
+    options = ("--backend", "torch", "--model", "config.json", "--baseline", "--no-analyze", "-o", "run")
+    code, _, err = run(capsys, "capture", *options)
+
+    assert code == 0, err
+    assert (tmp_path / "seen").read_text() == "profiler\nNone\n"
+    assert (tmp_path / "run" / "trace.json.gz").read_text() == "recorded"
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["baseline"] == []
 
 
 def test_a_workload_that_fails_alone_leaves_the_trace_as_it_is(tmp_path: Path) -> None:

@@ -30,6 +30,26 @@ def test_files_appear_when_they_are_whole(tmp_path: Path) -> None:
     assert sorted(path.name for path in directory.path.iterdir()) == ["run.json", "trace.nsys-rep"]
 
 
+def test_a_run_that_is_replaced_leaves_no_trace_of_its_own(tmp_path: Path) -> None:
+    # given a run of two ranks under one profiler, and one of more ranks under the other
+    for first, second in (("json.gz", "nsys-rep"), ("nsys-rep", "json.gz")):
+        run = tmp_path / second
+        run.mkdir()
+        for name in (f"trace-rank0.{first}", f"trace-rank20.{first}", "trace-rank0.sqlite", "notes.txt"):
+            (run / name).write_text("old")
+        directory = RunDirectory.create(run, "x", exact=True, force=True)
+        names = [f"trace-rank{rank}.{second}" for rank in (9, 10, 0)]
+        for name in names:
+            (directory.staging / name).write_text("new")
+
+        published = directory.publish_recorded([directory.staging / name for name in names], replaces=True)
+
+        # then the second alone is there, in the order of its ranks
+        directory.close()
+        assert [path.name for path in published] == [names[2], names[0], names[1]]
+        assert {path.name for path in run.iterdir()} == {*names, "notes.txt"}
+
+
 def test_an_empty_run_leaves_no_directory(tmp_path: Path) -> None:
     directory = RunDirectory.create(tmp_path / "run", "x", exact=True)
     directory.remove_if_empty()

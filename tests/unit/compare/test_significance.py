@@ -11,6 +11,7 @@ import pytest
 
 from nsys_pipeline.compare.difference import Occurrence, Run, difference
 from nsys_pipeline.compare.significance import Comparison, compare, judged, two_sided
+from nsys_pipeline.compare.subject import Subject
 from scripts.diff_power import RUNS, outcomes, real_steps
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -119,7 +120,7 @@ def step(wall_ns: float, *, cached: int | None = None, lane: int = 0) -> Occurre
 
 
 def wall(base: list[Occurrence], new: list[Occurrence]) -> Comparison:
-    runs = (Run(name, (), None, None, tuple(steps)) for name, steps in (("base", base), ("new", new)))
+    runs = (Run(name, Subject(), tuple(steps)) for name, steps in (("base", base), ("new", new)))
     return next(one.comparison for one in difference(*runs).changes if one.name == "wall")
 
 

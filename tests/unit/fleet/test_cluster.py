@@ -20,7 +20,7 @@ from nsys_pipeline.fleet.run import Outcome, update
 from nsys_pipeline.fleet.work import Result
 from nsys_pipeline.inputs import AnalysisOptions
 from tests.cli.run import run
-from tests.support.fleet import OPTIONS, ask, write_fleet
+from tests.support.fleet import OPTIONS, ask, committed, write_fleet
 
 distributed = pytest.importorskip("distributed")
 
@@ -30,10 +30,6 @@ NAMES = ("a.sqlite", "b.sqlite", "c.sqlite")
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return write_fleet(tmp_path / "in", NAMES)
-
-
-def committed(out: Path) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in out.glob("traces/*.parquet")}
 
 
 def test_a_local_cluster_loses_a_worker_and_nothing_else(source: Path, tmp_path: Path) -> None:

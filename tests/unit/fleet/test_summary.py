@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import lzma
 import random
-import shutil
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -25,6 +23,7 @@ from nsys_pipeline.fleet.summary import Series, summarize, workload
 from nsys_pipeline.records import FleetReport
 from tests.cli.run import run
 from tests.support.fleet import analyze_here
+from tests.support.real_traces import unpack
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
 
@@ -54,7 +53,8 @@ def write_nights(out: Path, nights: Sequence[Night], *, seed: int = 0) -> Path:
             passes = [
                 values(
                     {
-                        "run": name, "analysis": analysis, "phase": "decode", "occurrence_id": step, "shape": "1x1 @ 9",
+                        "run": name, "analysis": analysis, "phase": "decode", "occurrence_id": step,
+                        "shape": f"1x1 @ {9 + step}",
                         "wall_ns": round(night.wall_ns * chance.gauss(1, 0.01)), "is_measured": True,
                         "gpu_busy_ns": round(night.wall_ns * chance.gauss(0.5, 0.005)),
                     },
@@ -86,6 +86,12 @@ def test_thirty_equal_runs_raise_no_alarm(tmp_path: Path) -> None:
         assert (report.runs, report.tested_series, report.changes) == (30, 2, ())
 
 
+def test_a_context_that_grows_makes_no_second_row_of_a_trace(tmp_path: Path) -> None:
+    report = report_of(write_nights(tmp_path / "out", equal_nights(0, 3)))
+
+    assert [(one.shape, one.runs, one.traces) for one in report.phases] == [("1x1", 3, 3)]
+
+
 def test_a_planted_regression_is_named_with_what_changed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +117,7 @@ def test_a_planted_regression_is_named_with_what_changed(
     assert (version.what, version.before, version.after, version.runs_after) == ("driver", "580.1", "590.2", 8)
     assert version.p_value is not None
     assert version.p_value < 1e-6
+    assert version.verdict == "changed"
     _, text, _ = run(capsys, "fleet", out)
     assert "only durations are compared: clocks of different hosts, or of different traces, never are" in text
     assert "slower: llama · 1 × H100: time on the host of decode since night-22, after night-21" in text
@@ -155,8 +162,7 @@ def test_the_slow_rank_of_a_real_job_is_named(
     monkeypatch.setattr(dataset, "VIEWS", ("findings", "occurrence_budget", "phases", "trace_checks", "training_steps"))
     (tmp_path / "in" / "job").mkdir(parents=True)
     for packed in JOB.glob("*.xz"):
-        with lzma.open(packed) as source, (tmp_path / "in" / "job" / packed.stem).open("wb") as target:
-            shutil.copyfileobj(source, target)
+        unpack(packed, tmp_path / "in" / "job")
     analyze_here(tmp_path / "in", tmp_path / "out")
 
     _, out, _ = run(capsys, "fleet", tmp_path / "out", "--format", "json")

@@ -20,9 +20,10 @@ import zstandard
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import TraceError, UsageError
-from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.rules.kernels import short_name
+from nsys_pipeline.trace import TraceOptions, kineto, open_trace
 from nsys_pipeline.trace.chrome_json import ChromeTrace
-from nsys_pipeline.trace.kineto import convert, short_name
+from nsys_pipeline.trace.kineto import convert
 from tests.support.ask import open_session
 from tests.support.kineto import BASE_NS, PID, KinetoTrace, from_export, gpu
 from tests.support.real_traces import unpack_by_name
@@ -280,6 +281,14 @@ def test_what_is_no_whole_trace_is_refused(case: str, tmp_path: Path) -> None:
 
     assert message in refusal.value.message
     assert str(path) in refusal.value.message
+
+
+def test_a_number_that_does_not_fit_is_refused_long_before_the_end_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kineto, "_BATCH_ROWS", 1)
+
+    test_what_is_no_whole_trace_is_refused("a time beyond 64 bits", tmp_path)
 
 
 def test_odd_values_that_say_nothing_are_no_harm(tmp_path: Path) -> None:
