@@ -89,7 +89,8 @@ assemble() { # DESTINATION
     done
     # The host tree links to the system's libssh by a path of its own, which other suites do not have.
     rm -f "$host"/libssh.so*
-    ssh=$(ldconfig -p | awk '/libssh\.so\.4 / { print $NF; exit }')
+    # Read to its end: under pipefail, what quits early ends this script if ldconfig still has something to write.
+    ssh=$(ldconfig -p | awk '/libssh\.so\.4 / && !found { found = $NF } END { print found }')
     if [ -n "$ssh" ]; then
         cp -L "$ssh" "$host/libssh.so.4"
         ln -s libssh.so.4 "$host/libssh.so"
