@@ -209,6 +209,15 @@ class Budget:
 
 
 @attrs.frozen
+class BucketRow:
+    """A stretch of a trace without phases: what the time of all GPUs in it was spent on."""
+
+    start_ns: int
+    end_ns: int
+    budget: Budget
+
+
+@attrs.frozen
 class Measured:
     """Hardware counters of a phase: means over the samples in its busy time, over GPUs (docs/counters.md).
 
@@ -716,6 +725,7 @@ class Report:
     verification: Verification | None = None
     host: list[HostRow] = attrs.field(factory=list)
     baseline: list[BaselineRow] = attrs.field(factory=list)
+    time_buckets: list[BucketRow] = attrs.field(factory=list)
 
     @property
     def warnings(self) -> list[Finding]:
