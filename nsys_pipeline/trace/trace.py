@@ -257,10 +257,11 @@ class Trace:
         if self._store.keep(self.connection):
             self.runner.may_write = False
 
-    def close(self) -> None:
-        """Close the connection and remove what is temporary."""
-        self.connection.close()
-        self._store.close()
+    def close(self, *, waits: bool = True) -> None:
+        """Close the connection and remove what is temporary; without `waits`, leave a busy connection open."""
+        if waits:
+            self.connection.close()
+            self._store.close()
         self._file.close()
 
     def source(self) -> Source:
