@@ -28,6 +28,7 @@ from nsys_pipeline.records import (
     OperatorRow,
     Phase,
     PhaseDevice,
+    PhaseTreeRow,
     RankRow,
     RepeatRow,
     Report,
@@ -89,6 +90,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         host=_host(trace, phases, options.top_kernels),
         baseline=_baseline(trace),
         time_buckets=_time_buckets(trace),
+        phase_tree=_phase_tree(trace),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
@@ -193,6 +195,24 @@ def _time_buckets(trace: Trace) -> list[BucketRow]:
     ):
         times[row["start_ns"], row["end_ns"]][f"{row['class']}_ns"] = row["time_ns"]
     return [BucketRow(start_ns, end_ns, Budget(**classes)) for (start_ns, end_ns), classes in times.items()]
+
+
+def _phase_tree(trace: Trace) -> list[PhaseTreeRow]:
+    """Ranges of --range inside each other, each under the one around it; nothing without that option, or if none is."""
+    if not any(rule.is_text for rule in trace.options.phase_rules):
+        return []
+    trace.build("views.phase_tree")
+    rows = [PhaseTreeRow(**row) for row in records(trace.connection, "FROM views.phase_tree")]
+    if all(row.depth == 0 for row in rows):
+        return []
+    below: dict[str | None, list[PhaseTreeRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (-row.wall_ns, row.path)):
+        below[row.parent_path].append(row)
+    found, left = [], below[None][::-1]
+    while left:
+        found.append(left.pop())
+        left += below[found[-1].path][::-1]
+    return found
 
 
 _NO_VERDICT: dict[str, Any] = {"bound": None, "bound_detail": None}
