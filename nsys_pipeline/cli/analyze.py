@@ -12,6 +12,7 @@ from nsys_pipeline.cli.common import (
     BandwidthOption,
     BatchOption,
     CacheOption,
+    CpOption,
     DpOption,
     DtypeOption,
     EpOption,
@@ -113,6 +114,7 @@ def analyze(
     pp: PpOption = None,
     ep: EpOption = None,
     dp: DpOption = None,
+    cp: CpOption = None,
     train_only: TrainOnlyOption = None,
     lora: LoraOption = None,
     max_context: MaxContextOption = None,
@@ -167,7 +169,7 @@ def analyze(
         with find_trace(trace, opening) as found:
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
                 train_only=train_only, lora=lora, max_context=max_context, images=images,
                 image_patches=image_patches, image_size=image_size, peak=peak,
                 bandwidth=bandwidth, approximate=approximate, top=top, keep_cold=keep_cold,
