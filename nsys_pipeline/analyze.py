@@ -28,6 +28,7 @@ from nsys_pipeline.records import (
     OperatorRow,
     Phase,
     PhaseDevice,
+    PhaseTreeRow,
     RankRow,
     RepeatRow,
     Report,
@@ -40,7 +41,7 @@ from nsys_pipeline.records import (
     Unattributed,
     WorkTotals,
 )
-from nsys_pipeline.trace.run_file import read_run
+from nsys_pipeline.trace.run_file import read_run, report_path
 
 if TYPE_CHECKING:
     from nsys_pipeline.model import Model
@@ -89,6 +90,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         host=_host(trace, phases, options.top_kernels),
         baseline=_baseline(trace),
         time_buckets=_time_buckets(trace),
+        phase_tree=_phase_tree(trace),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
@@ -195,6 +197,24 @@ def _time_buckets(trace: Trace) -> list[BucketRow]:
     return [BucketRow(start_ns, end_ns, Budget(**classes)) for (start_ns, end_ns), classes in times.items()]
 
 
+def _phase_tree(trace: Trace) -> list[PhaseTreeRow]:
+    """Ranges of --range inside each other, each under the one around it; nothing without that option, or if none is."""
+    if not any(rule.is_text for rule in trace.options.phase_rules):
+        return []
+    trace.build("views.phase_tree")
+    rows = [PhaseTreeRow(**row) for row in records(trace.connection, "FROM views.phase_tree")]
+    if all(row.depth == 0 for row in rows):
+        return []
+    below: dict[str | None, list[PhaseTreeRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (-row.wall_ns, row.path)):
+        below[row.parent_path].append(row)
+    found, left = [], below[None][::-1]
+    while left:
+        found.append(left.pop())
+        left += below[found[-1].path][::-1]
+    return found
+
+
 _NO_VERDICT: dict[str, Any] = {"bound": None, "bound_detail": None}
 
 
@@ -214,7 +234,7 @@ def _recorder(trace: Trace) -> str | None:
     if said := scalar(trace.connection, "SELECT recorder_version FROM load.recorder"):
         return str(said)
     with suppress(TraceError):
-        if version := report_version(trace.path.with_suffix(".nsys-rep")):
+        if version := report_version(report_path(trace.path)):
             return ".".join(map(str, version))
     return None
 

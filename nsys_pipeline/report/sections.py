@@ -39,7 +39,7 @@ from nsys_pipeline.report.phrases import (
     title_lines,
 )
 from nsys_pipeline.report.ranks import ranks_section
-from nsys_pipeline.report.stages import repeats_section, stages_section
+from nsys_pipeline.report.stages import repeats_section, stages_section, tree_section
 from nsys_pipeline.report.training import training_section
 from nsys_pipeline.report.verification import verification_lines
 
@@ -395,6 +395,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     buckets_section,
     _worth_doing,
     _phases,
+    tree_section,
     host_section,
     baseline_section,
     training_section,
