@@ -64,6 +64,8 @@ class Conventions:
                 quantization, if any.
     kv_dtype    of the KV cache. None: the activations'.
     tp, pp, ep  tensor, pipeline and expert parallel degree; docs/flops.md says what each divides.
+    cp          ranks that each sequence is split over (context parallelism). A step then has one rank's tokens: its
+                sequences are `cp` times as long, and it is charged an equal share of their attention.
     """
 
     attention: str = attrs.field(default="exact", validator=_one_of(*ATTENTION))
@@ -77,6 +79,7 @@ class Conventions:
     tp: int = attrs.field(default=1, validator=_degree)
     pp: int = attrs.field(default=1, validator=_degree)
     ep: int = attrs.field(default=1, validator=_degree)
+    cp: int = attrs.field(default=1, validator=_degree)
 
     @property
     def gpus(self) -> int:

@@ -54,6 +54,8 @@ _MEMORIES = {
 }  # fmt: skip
 _COPY_NAME = re.compile(r"Memcpy (\w+) \((.+) -> (.+)\)")
 _FILL_NAME = re.compile(r"Memset \((.+)\)")
+# Communicators of ranks that share sequences, as torch's device meshes and Megatron describe them.
+_CONTEXT_GROUP = re.compile(r"mesh_cp|(?:HIERARCHICAL_)?CONTEXT_PARALLEL_GROUPS?")
 _GRAPH_LAUNCH = "cu%GraphLaunch%"
 _MARKS = tuple(f"{name} " for name in (markers.RUN_MARK, markers.STEP_MARK, markers.REQUEST_MARK))
 
@@ -135,6 +137,7 @@ class _Conversion:
         self.other_threads = 0
         self.first_ns: int | None = None
         self.has_own_domain = self.has_run_mark = False
+        self.context_group: str | None = None
         self.counts = dict.fromkeys(
             ("events", "ours", "python_functions", "operators", "operators_with_shapes", "fractions"), 0
         )
@@ -260,6 +263,9 @@ class _Conversion:
 
     def _kernel(self, event: dict[str, Any], start: int, end: int, args: dict[str, Any]) -> None:
         names = self._kernel_names(str(event["name"]))
+        group = args.get("Process Group Description")
+        if isinstance(group, str) and _CONTEXT_GROUP.fullmatch(group) and (_whole(args.get("Group size")) or 0) > 1:
+            self.context_group = group
         grid, block = _three(args.get("grid")), _three(args.get("block"))
         self.rows["CUPTI_ACTIVITY_KIND_KERNEL"].append((
             *self._place(event, args, start, end), *names, _whole(args.get("registers per thread")), *grid, *block,
@@ -353,6 +359,8 @@ class _Conversion:
                     "record_shapes", "with_stack", "with_flops", "with_modules", "profile_memory"):  # fmt: skip
             if isinstance(facts.get(key), (int, str)):
                 capture[key] = facts[key]
+        if self.context_group is not None:
+            capture["context_parallel_group"] = self.context_group
         self._rank()
         capture |= {
             "events": counts["events"], "operators": counts["operators"],

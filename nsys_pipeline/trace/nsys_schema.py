@@ -63,7 +63,8 @@ LATE_TABLES = ("KERNEL_LAUNCH_CONFIG",)
 
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
-        _ints("start end globalPid graphNodeId") | _ids("deviceId streamId correlationId demangledName shortName"),
+        _ints("start end globalPid graphNodeId")
+        | _ids("deviceId streamId correlationId demangledName shortName gridX gridY gridZ"),
         required=("start", "end"),
         row_id=NARROW,
         marks=("shortName", "demangledName", "mangledName", "gridX"),

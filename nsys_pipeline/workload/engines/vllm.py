@@ -375,6 +375,7 @@ def run_fields(runner: Any) -> dict[str, Any]:
     tensor = int(getattr(parallel, "tensor_parallel_size", 1))
     pipeline = int(getattr(parallel, "pipeline_parallel_size", 1))
     data = int(getattr(parallel, "data_parallel_size", 1))
+    prompts = int(getattr(parallel, "prefill_context_parallel_size", 1))
     experts = tensor * data if getattr(parallel, "enable_expert_parallel", False) else 1
     guesses = getattr(config, "speculative_config", None)
     fields = {
@@ -391,10 +392,12 @@ def run_fields(runner: Any) -> dict[str, Any]:
         "tp": tensor,
         "pp": pipeline,
         "dp": data,
+        "pcp": prompts,
+        "dcp": int(getattr(parallel, "decode_context_parallel_size", 1)),
         "ep": experts,
         "rank": int(getattr(parallel, "rank", 0)),
         "dp_rank": int(getattr(parallel, "data_parallel_rank", 0)),
-        "world": tensor * pipeline,
+        "world": tensor * pipeline * prompts,
         "speculation": guesses
         and {"method": getattr(guesses, "method", None), "tokens": getattr(guesses, "num_speculative_tokens", None)},
         "device": str(getattr(runner, "device", None)),
