@@ -209,6 +209,34 @@ class Budget:
 
 
 @attrs.frozen
+class BucketRow:
+    """A stretch of a trace without phases: what the time of all GPUs in it was spent on."""
+
+    start_ns: int
+    end_ns: int
+    budget: Budget
+
+
+@attrs.frozen
+class PhaseTreeRow:
+    """Phases of one name inside phases of the same names; columns that begin with `own` leave out what is inside."""
+
+    path: str
+    phase: str
+    parent_path: str | None
+    depth: int
+    occurrences: int
+    wall_ns: int
+    own_wall_ns: int
+    busy_ns: int
+    own_busy_ns: int
+    idle_ns: int
+    own_idle_ns: int
+    kernel_count: int
+    own_kernel_count: int
+
+
+@attrs.frozen
 class Measured:
     """Hardware counters of a phase: means over the samples in its busy time, over GPUs (docs/counters.md).
 
@@ -716,6 +744,8 @@ class Report:
     verification: Verification | None = None
     host: list[HostRow] = attrs.field(factory=list)
     baseline: list[BaselineRow] = attrs.field(factory=list)
+    time_buckets: list[BucketRow] = attrs.field(factory=list)
+    phase_tree: list[PhaseTreeRow] = attrs.field(factory=list)
 
     @property
     def warnings(self) -> list[Finding]:

@@ -99,6 +99,15 @@ DpOption = Annotated[
     int | None,
     typer.Option("--dp", min=1, help="Data-parallel ranks, each with a batch of its own.", rich_help_panel=MODEL_PANEL),
 ]
+CpOption = Annotated[
+    int | None,
+    typer.Option(
+        "--cp",
+        min=1,
+        help="Ranks that each sequence is split over; shapes and marks have a rank's own tokens.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 TrainOnlyOption = Annotated[
     str | None,
     typer.Option(
@@ -330,6 +339,7 @@ def analysis_options(
     pp: int | None = None,
     ep: int | None = None,
     dp: int | None = None,
+    cp: int | None = None,
     train_only: str | None = None,
     lora: int | None = None,
     max_context: int | None = None,
@@ -370,6 +380,7 @@ def analysis_options(
         pp=pp,
         ep=ep,
         dp=dp,
+        cp=cp,
         train_only=train_only,
         lora_rank=lora,
         peaks=parse_peaks(peak or ()),

@@ -14,6 +14,7 @@ from nsys_pipeline.cli.common import (
     BandwidthOption,
     BatchOption,
     CacheOption,
+    CpOption,
     DpOption,
     DtypeOption,
     EpOption,
@@ -89,6 +90,7 @@ def diff(
     pp: PpOption = None,
     ep: EpOption = None,
     dp: DpOption = None,
+    cp: CpOption = None,
     train_only: TrainOnlyOption = None,
     lora: LoraOption = None,
     max_context: MaxContextOption = None,
@@ -125,7 +127,7 @@ def diff(
         check_output(output, force=force)
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
         train_only=train_only, lora=lora, max_context=max_context, peak=peak,
         bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
     )  # fmt: skip

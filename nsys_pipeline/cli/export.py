@@ -11,6 +11,7 @@ import typer
 
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
+    CpOption,
     DpOption,
     DtypeOption,
     EpOption,
@@ -86,6 +87,7 @@ def export(
     pp: PpOption = None,
     ep: EpOption = None,
     dp: DpOption = None,
+    cp: CpOption = None,
     train_only: TrainOnlyOption = None,
     lora: LoraOption = None,
     max_context: MaxContextOption = None,
@@ -137,7 +139,7 @@ def export(
     if to is not None:
         options = analysis_options(
             model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
             train_only=train_only, lora=lora, max_context=max_context, images=images,
             image_patches=image_patches, image_size=image_size, keep_cold=keep_cold,
         )  # fmt: skip

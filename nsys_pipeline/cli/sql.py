@@ -16,6 +16,7 @@ from nsys_pipeline.cli.common import (
     BandwidthOption,
     BatchOption,
     CacheOption,
+    CpOption,
     DpOption,
     DtypeOption,
     EpOption,
@@ -136,6 +137,7 @@ def sql(
     pp: PpOption = None,
     ep: EpOption = None,
     dp: DpOption = None,
+    cp: CpOption = None,
     train_only: TrainOnlyOption = None,
     lora: LoraOption = None,
     max_context: MaxContextOption = None,
@@ -174,7 +176,7 @@ def sql(
         raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
+        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
         train_only=train_only, lora=lora, max_context=max_context, images=images,
         image_patches=image_patches, image_size=image_size, peak=peak,
         bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,

@@ -75,7 +75,7 @@ class Inputs:
 
     @cached_property
     def run(self) -> ModelOfRun:
-        """The model, and how its FLOPs are counted. Needs load.nvtx_marks."""
+        """The model, and how its FLOPs are counted. Needs what `steps` needs."""
         from nsys_pipeline.inputs.run import ModelOfRun
 
         return ModelOfRun.of(self)

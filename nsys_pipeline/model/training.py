@@ -302,7 +302,7 @@ class _BlockWalk:
         emit: Emitter = walk.estimator.emitter()
         emit.enter("", () if place.layer is None else (place.layer,), place.stack)
         block.token_ops(emit, run)
-        block.context_ops(emit, run)
+        emit.context_of(block, run)
         self.ops = emit.ops
         self.roles = {op: role for role, op in emit.used}
         self.is_executed = walk.estimator.conventions.count == "executed"

@@ -20,6 +20,7 @@ SEEDS = 3
 US = 1_000
 GEMM = "nvjet_sm90_tst_64x8_64x16_2x1_v_bz_TNT"
 COPY, SMALL, SOFTMAX = "CatArrayBatchedCopy", "elementwise_kernel", "softmax_warp_forward"
+ATTENTION = "flash_fwd_kernel"
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 
 
@@ -206,6 +207,26 @@ def named(name: str, ns: int, every: int) -> Callable[[Random], TraceBuilder]:
     return make
 
 
+def few_blocks(blocks: int, *, beside: bool = False) -> Callable[[Random], TraceBuilder]:
+    """A loop in which every other kernel has `blocks` blocks; `beside`: with others of a second stream all the time."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for index in range(STEP_KERNELS):
+                before = loop.gpu_ns
+                loop.kernel(random.randrange(80, 120) * US)
+                loop.kernel(random.randrange(80, 120) * US, ATTENTION, gridX=blocks, gridY=1 + index % 2)
+                if beside:
+                    end = loop.gpu_ns
+                    loop.gpu_ns = before
+                    loop.kernel(max(1, end - max(before, loop.host_ns + 7 * US)), stream=8)
+                    loop.gpu_ns = end
+
+        return Loop(random).steps(body)
+
+    return make
+
+
 def small(random: Random) -> TraceBuilder:
     """A CUDA graph of many short kernels."""
 
@@ -352,6 +373,9 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
         named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align1", 300 * US, 4), "unaligned_gemms",
     ),
     "aligned products": (named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align8", 300 * US, 4), None),
+    "attention of a few blocks": (few_blocks(8), "few_blocks"),
+    "attention of many blocks": (few_blocks(128), None),
+    "attention of a few blocks beside products": (few_blocks(8, beside=True), None),
     "nsys at work in each step": (hooked(200), "profiler_overhead"),
     "nsys at work for a moment": (hooked(20), None),
     "a GPU held at 1,410 MHz": (clocked(1_410), "slow_clocks"),
