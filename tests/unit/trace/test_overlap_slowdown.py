@@ -63,7 +63,7 @@ def random_kernels(random: Random) -> list[Kernel]:
 
 def by_hand(kernels: list[Kernel]) -> dict[str, list[float]]:
     """The view's answer, by a look at each kernel and each ns."""
-    talking = defaultdict(set)
+    talking: dict[int, set[int]] = defaultdict(set)
     for kernel in kernels:
         if kernel.name == ALL_REDUCE:
             talking[kernel.stream[0]].update(range(kernel.start, kernel.end))
