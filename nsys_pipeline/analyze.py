@@ -41,7 +41,7 @@ from nsys_pipeline.records import (
     Unattributed,
     WorkTotals,
 )
-from nsys_pipeline.trace.run_file import read_run
+from nsys_pipeline.trace.run_file import read_run, report_path
 
 if TYPE_CHECKING:
     from nsys_pipeline.model import Model
@@ -234,7 +234,7 @@ def _recorder(trace: Trace) -> str | None:
     if said := scalar(trace.connection, "SELECT recorder_version FROM load.recorder"):
         return str(said)
     with suppress(TraceError):
-        if version := report_version(trace.path.with_suffix(".nsys-rep")):
+        if version := report_version(report_path(trace.path)):
             return ".".join(map(str, version))
     return None
 

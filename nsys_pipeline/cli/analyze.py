@@ -144,6 +144,7 @@ def analyze(
     The shapes of steps come from the marks in the trace, else from these options; without a model there is no MFU.
     """
     from nsys_pipeline.trace import Trace, find_trace
+    from nsys_pipeline.trace.kept_report import KeptReport
 
     given, before = rules_of(fail_if, rules), read_base(base)
     kind = format or format_of(output)
@@ -165,10 +166,7 @@ def analyze(
             nsys=nsys,
             on_progress=on_progress,
         )
-        # Imported while an archive is being unpacked.
         with find_trace(trace, opening) as found:
-            from nsys_pipeline.analyze import analyze as run_analysis
-
             options = analysis_options(
                 model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
                 weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
@@ -176,24 +174,33 @@ def analyze(
                 image_patches=image_patches, image_size=image_size, peak=peak,
                 bandwidth=bandwidth, approximate=approximate, top=top, keep_cold=keep_cold,
             )  # fmt: skip
-            with Trace(found) as opened:
-                if list_ranges:
-                    from nsys_pipeline.analyze import list_ranges as find_ranges
+            ranges, report, detail = None, None, None
+            kept = KeptReport(found, options)
+            if not (list_ranges or verify or kind is ReportFormat.html):
+                report = kept.read()
+            if report is None:
+                # Imported while an archive is being unpacked.
+                from nsys_pipeline.analyze import analyze as run_analysis
+                from nsys_pipeline.analyze import list_ranges as find_ranges
 
-                    ranges = find_ranges(opened)
-                else:
-                    report = run_analysis(opened, options)
-                    detail = _detail(opened) if kind is ReportFormat.html else None
-                    if verify:
-                        from nsys_pipeline.crosscheck import verified
+                with Trace(found) as opened:
+                    if list_ranges:
+                        ranges = find_ranges(opened)
+                    else:
+                        report = run_analysis(opened, options)
+                        if opened.is_cached:
+                            kept.write(report)
+                        detail = _detail(opened) if kind is ReportFormat.html else None
+                        if verify:
+                            from nsys_pipeline.crosscheck import verified
 
-                        report = verified(report, opened)
+                            report = verified(report, opened)
     with output_file(output, force=force) as stream:
-        if list_ranges:
+        if ranges is not None:
             render_ranges(ranges, stream, kind)
-        else:
+        if report is not None:
             render_report(report, stream, kind, detail=detail)
-    if list_ranges:
+    if report is None:
         return
     sys.stdout.flush()
     _check(report)

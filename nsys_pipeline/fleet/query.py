@@ -122,5 +122,5 @@ class DatasetRelations:
         """Stop what another thread builds."""
         self._connection.interrupt()
 
-    def close(self) -> None:
+    def close(self, *, waits: bool = True) -> None:
         """Nothing is open but the session's own connection."""
