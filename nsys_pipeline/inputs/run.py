@@ -28,6 +28,13 @@ _LOADED_AS = {
 }  # fmt: skip
 
 
+#: How vLLM and SGLang call what they cache keys and values in → the values alone, without their scales.
+_CACHED_AS = {
+    "fp8_inc": "fp8", "fp8_ds_mla": "fp8", "fp8_per_token_head": "fp8", "int8_per_token_head": "int8",
+    "int4_per_token_head": "int4", "nvfp4": "fp4", "nvfp4_4over6": "fp4", "fp4_e2m1": "fp4",
+}  # fmt: skip
+
+
 def _known_dtype(name: object) -> str | None:
     from nsys_pipeline.model.dtypes import normalize_dtype
 
@@ -86,6 +93,25 @@ class RunDescription:
             return None, rank
         only = self.fields.get("train_only")
         return (only, None) if isinstance(only, str) else (None, None)
+
+    def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
+        """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
+        told = self.fields.get("kv_dtype")
+        if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_dtype(told)):
+            return given, []
+        if told == "fp8_ds_mla" and model.caches_latents:
+            return attrs.evolve(given, kv_dtype=told), []
+        known = _CACHED_AS.get(told)
+        if known is None and given.kv_dtype is not None:
+            return given, []
+        what = "in the dtype of activations" if known is None else f"as {known} without its scales"
+        notice = Notice(
+            "cache_format_not_read",
+            f"the run stores its KV cache as `{printable(told)[:40]}`, which is counted {what}: KV bytes and MBU are"
+            " not exact",
+            "--kv-dtype says which plain dtype comes closest",
+        )
+        return given if known is None else attrs.evolve(given, kv_dtype=known), [notice]
 
     def conventions(self, given: Conventions) -> Conventions:
         """`given`, with dtype and parallel degrees filled in from the run mark where the user says nothing."""
@@ -151,7 +177,8 @@ class ModelOfRun:
         dp = options.dp or run.positive("dp")
         notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
-        conventions = run.conventions(options.conventions)
+        conventions, cache = run.cache_format(run.conventions(options.conventions), model)
+        notices += cache
         if dp and dp > 1:
             # Each rank has tokens of its own, and on average its experts run as many.
             conventions = attrs.evolve(conventions, ep=1)

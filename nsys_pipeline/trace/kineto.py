@@ -44,6 +44,7 @@ _CATEGORIES = {
 }  # fmt: skip
 """Categories of events that are read, with those of torch 1.8, and what they are."""
 _PYTHON = ("python_function", "Python function")
+_WORK_KINDS = ("kernel", "memcpy", "memset")
 
 _COPIES = {name: number for number, name in enumerate(
     ("HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "HtoH", "PtoP"), 1
@@ -139,7 +140,7 @@ class _Conversion:
         self.has_own_domain = self.has_run_mark = False
         self.context_group: str | None = None
         self.counts = dict.fromkeys(
-            ("events", "ours", "python_functions", "operators", "operators_with_shapes", "fractions"), 0
+            ("events", "ours", "python_functions", "operators", "operators_with_shapes", "fractions", "untimed"), 0
         )
         self.writers: dict[str, Callable[[dict[str, Any], int, int, dict[str, Any]], None]] = {
             "kernel": self._kernel, "memcpy": self._memcpy, "memset": self._memset, "call": self._call,
@@ -165,11 +166,15 @@ class _Conversion:
                 continue
             try:
                 start = self._ns(event["ts"])
-                args = event.get("args") or {}
-                writer(event, start, start + self._ns(event.get("dur", 0)), args)
+                end = start + self._ns(event.get("dur", 0))
+                # Work without times counts; ranges and calls without them say nothing.
+                if start == end == 0 and _CATEGORIES[str(category)] not in _WORK_KINDS:
+                    counts["untimed"] += 1
+                    continue
+                writer(event, start, end, event.get("args") or {})
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise self._damaged(event, _problem(error)) from error
-            if self.first_ns is None or start < self.first_ns:
+            if (self.first_ns is None or start < self.first_ns) and not start == end == 0:
                 self.first_ns = start
             counts["ours"] += 1
             if not counts["ours"] % _BATCH_ROWS:
@@ -365,6 +370,7 @@ class _Conversion:
         capture |= {
             "events": counts["events"], "operators": counts["operators"],
             "operators_with_shapes": counts["operators_with_shapes"], "python_functions": counts["python_functions"],
+            "untimed_host_events": counts["untimed"],
             "repaired_names": self.trace.repaired_names, "is_tail_damaged": int(self.trace.is_tail_damaged),
             "has_whole_microseconds": int(not counts["fractions"]),
         }  # fmt: skip
@@ -408,7 +414,9 @@ class _Conversion:
         first = self.first_ns or 0
         for name in _TIMED:
             ours = f", globalPid = {self._key() << 24}" if name in _WORK and self.process is not None else ""
-            self.lite.execute(f'UPDATE {name} SET "start" = "start" - {first}, "end" = "end" - {first}{ours}')  # noqa: S608
+            # Start and end 0: CUPTI could not take the time.
+            shift = f'iif("start" = 0 AND "end" = 0, 0, {first})'
+            self.lite.execute(f'UPDATE {name} SET "start" = "start" - {shift}, "end" = "end" - {shift}{ours}')  # noqa: S608
         self.lite.execute(f"UPDATE DIAGNOSTIC_EVENT SET timestamp = timestamp - {first}")  # noqa: S608
         base = self.trace.facts.get("baseTimeNanoseconds", 0)
         epoch = first + (base if isinstance(base, int) else 0)

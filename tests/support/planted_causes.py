@@ -270,6 +270,25 @@ def rank_in_a_ring(random: Random) -> TraceBuilder:
     return loops[0].trace
 
 
+def beside_communication(percent: int) -> Callable[[Random], TraceBuilder]:
+    """A rank that communicates beside the second half of each step, whose kernels take `percent` of their time then."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for index in range(STEP_KERNELS):
+                length = random.randrange(90, 110) * US
+                if index == STEP_KERNELS // 2:
+                    start = max(loop.gpu_ns, loop.host_ns + 10 * US)
+                    end = start + STEP_KERNELS // 2 * 90 * percent // 100 * US
+                    loop.main.launch(loop.host_ns, gpu=(start, end), name=ALL_REDUCE, stream=20)
+                    loop.host_ns += US
+                loop.kernel(length * percent // 100 if index >= STEP_KERNELS // 2 else length)
+
+        return Loop(random).steps(body)
+
+    return make
+
+
 def late_rank(random: Random) -> TraceBuilder:
     """Two ranks that communicate after each kernel; those of one take twice as long, so that the other one waits."""
     lengths = [random.randrange(160, 240) * US for _ in range(STEP_KERNELS)]
@@ -436,6 +455,8 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "eager attention": (eager_attention, "eager_attention"),
     "exposed communication": (rank_in_a_ring, "exposed_communication"),
     "a slow rank": (late_rank, "late_rank"),
+    "compute slowed by communication": (beside_communication(140), "slowed_by_overlap"),
+    "compute beside communication": (beside_communication(100), None),
     # Weights take 0.74 ms at peak; 300,000 cached tokens 2.9 ms; 64 tokens 0.13 ms of FLOPs, 4,096 of them 9 ms.
     "a batch of one": (modelled("decode", (1, 512), 1_200), "small_decode_batch"),
     "a long context": (modelled("decode", (1, 300_000), 5_000), "kv_cache_traffic"),
