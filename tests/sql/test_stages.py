@@ -82,7 +82,7 @@ def test_idle_time_of_stages_adds_up_to_the_phases_budget(tmp_path: Path) -> Non
         with session.query(
             "SELECT class, sum(time_ns) FROM time_budget WHERE phase = 'prefill' GROUP BY class"
         ) as result:
-            budget = dict(result.rows())
+            budget: dict[str, int] = dict(result.rows())
 
     idle = {stage: times[0] for stage, times in rows.items()}
     # Before the tower's own kernels: from the start of the request, and from the end of the first encoder's kernel.
