@@ -119,6 +119,7 @@ class Device:
     peaks_flops_per_s: dict[str, float] | None = None
     peak_bandwidth_bytes_per_s: float | None = None
     peaks_source: str | None = None
+    has_work: bool = True
 
 
 @attrs.frozen

@@ -39,12 +39,16 @@ class Occurrence:
 
 @attrs.frozen
 class Run:
-    """What one side of a comparison is: where, on what, and its occurrences."""
+    """What one side of a comparison is: where, on what, and its occurrences.
+
+    `clocks`: what is known of the clock of the SMs, in Hz: phase → mean over its samples, '' → the highest of the GPUs.
+    """
 
     name: str
     subject: Subject
     occurrences: tuple[Occurrence, ...]
     findings: frozenset[tuple[str, str]] = frozenset()
+    clocks: Mapping[str, float] = attrs.field(factory=dict)
 
 
 @attrs.frozen
@@ -94,6 +98,11 @@ class Difference:
             "findings_came": [{"code": code, "phase": phase or None} for code, phase in self.came],
             "findings_gone": [{"code": code, "phase": phase or None} for code, phase in self.gone],
             "only_in_one": list(self.one_sided),
+            "clocks": [
+                {"phase": phase or None, "base_hz": clock, "new_hz": self.new.clocks[phase]}
+                for phase, clock in self.base.clocks.items()
+                if phase in self.new.clocks
+            ],
         }
 
 
