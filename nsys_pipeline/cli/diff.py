@@ -20,6 +20,9 @@ from nsys_pipeline.cli.common import (
     EpOption,
     ForceOption,
     FromOption,
+    ImagePatchesOption,
+    ImageSizeOption,
+    ImagesOption,
     InferOption,
     KeepColdOption,
     KvDtypeOption,
@@ -102,6 +105,9 @@ def diff(
     train_only: TrainOnlyOption = None,
     lora: LoraOption = None,
     max_context: MaxContextOption = None,
+    images: ImagesOption = None,
+    image_patches: ImagePatchesOption = None,
+    image_size: ImageSizeOption = None,
     approximate: ApproximateOption = False,
     peak: PeakOption = None,
     bandwidth: BandwidthOption = None,
@@ -147,8 +153,8 @@ def diff(
     options = analysis_options(
         model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
         weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
-        train_only=train_only, lora=lora, max_context=max_context, peak=peak,
-        bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
+        train_only=train_only, lora=lora, max_context=max_context, images=images, image_patches=image_patches,
+        image_size=image_size, peak=peak, bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
     )  # fmt: skip
     with progress() as on_progress:
         opening = trace_options(
