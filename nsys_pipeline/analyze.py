@@ -347,8 +347,8 @@ def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchO
     rows = records(
         trace.connection,
         "FROM views.operators QUALIFY row_number() OVER "
-        "(PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes) <= ? "
-        "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
+        "(PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes, module) <= ? "
+        "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes, module",
         [top],
     )
     order = _phase_order(phases)

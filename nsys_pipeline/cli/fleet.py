@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 _SHOWN_FAILURES = 10
 
 
-_TOLD = ("model", "shape", "dtype", "tp", "phase", "not_phase", "memory_limit", "nsys")
+_TOLD = (
+    "model", "shape", "dtype", "tp", "images", "image_patches", "image_size", "phase", "not_phase", "memory_limit",
+    "nsys",
+)  # fmt: skip
 
 
 @expanded
@@ -120,8 +123,10 @@ def _update(
 
 def _report(sources: list[str], kind: ReportFormat, output: Path | None, *, force: bool) -> None:
     """Print what the dataset says."""
+    from nsys_pipeline.fleet.dataset import VIEWS
     from nsys_pipeline.fleet.query import open_dataset
     from nsys_pipeline.fleet.summary import summarize
+    from nsys_pipeline.query.statement import Relation
     from nsys_pipeline.report.fleet import render_fleet
 
     if len(sources) > 1:
@@ -130,5 +135,7 @@ def _report(sources: list[str], kind: ReportFormat, output: Path | None, *, forc
         check_output(output, force=force)
     with open_dataset(sources[0]) as session:
         report = summarize(session)
+        for finding in session.findings_about([Relation("", "", table) for table in VIEWS]):
+            print_warning(finding.message, finding.hint)
     with output_file(output, force=force) as stream:
         render_fleet(report, sources[0], stream, kind)

@@ -28,7 +28,10 @@ if TYPE_CHECKING:
 _CHOICE = "Which kernels"
 
 
-_TOLD = ("model", "shape", "batch", "prompt_tokens", "new_tokens", "phase", "cache", "nsys")
+_TOLD = (
+    "model", "shape", "batch", "prompt_tokens", "new_tokens", "images", "image_patches", "image_size", "phase", "cache",
+    "nsys",
+)  # fmt: skip
 
 
 @expanded

@@ -125,6 +125,11 @@ def _open(traces: dict[str, Path], opening: TraceOptions, options: AnalysisOptio
     urls = {name: re.sub(r"^(\w+):/(?!/)", r"\1://", str(path)) for name, path in traces.items()}
     datasets = [name for name, url in urls.items() if is_dataset(url)]
     if not datasets:
+        for url in urls.values():
+            if "://" in url:
+                raise UsageError(
+                    f"`{url}` is no dataset of a fleet", hint="llmperf fleet s3://BUCKET/RUNS --out DATASET makes one"
+                )
         return Session.open(traces, opening, options)
     if len(traces) > 1:
         raise UsageError("a dataset of a fleet is asked alone: it holds many traces already")

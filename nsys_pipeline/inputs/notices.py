@@ -24,6 +24,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "experts_of_other_ranks": ("warning", _COSTS),
     "prompts_of_several_ranks": ("error", _COSTS),
     "cache_of_other_ranks": ("warning", _COSTS),
+    "cache_format_not_read": ("warning", _COSTS),
     "no_estimate": ("warning", _COSTS),
     "encoder_has_no_decode": ("warning", _COSTS),
     "bad_step_marks": ("warning", _SHAPES),

@@ -28,6 +28,13 @@ _LOADED_AS = {
 }  # fmt: skip
 
 
+#: How vLLM and SGLang call what they cache keys and values in → the values alone, without their scales.
+_CACHED_AS = {
+    "fp8_inc": "fp8", "fp8_ds_mla": "fp8", "fp8_per_token_head": "fp8", "int8_per_token_head": "int8",
+    "int4_per_token_head": "int4", "nvfp4": "fp4", "nvfp4_4over6": "fp4", "fp4_e2m1": "fp4",
+}  # fmt: skip
+
+
 def _known_dtype(name: object) -> str | None:
     from nsys_pipeline.model.dtypes import normalize_dtype
 
@@ -80,12 +87,32 @@ class RunDescription:
         told = self.fields.get(name)
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
-    def trained(self) -> tuple[str | None, int | None]:
-        """Which weights training updates: an expression that finds their names, or the rank of adapters."""
+    def trained(self) -> tuple[str | None, int | None, str | None]:
+        """Which weights training updates: an expression for names, or the rank of adapters and one for their place."""
         if rank := self.positive("lora_rank"):
-            return None, rank
+            place = self.fields.get("lora_on")
+            return None, rank, place if isinstance(place, str) else None
         only = self.fields.get("train_only")
-        return (only, None) if isinstance(only, str) else (None, None)
+        return only if isinstance(only, str) else None, None, None
+
+    def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
+        """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
+        told = self.fields.get("kv_dtype")
+        if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_dtype(told)):
+            return given, []
+        if told == "fp8_ds_mla" and model.caches_latents:
+            return attrs.evolve(given, kv_dtype=told), []
+        known = _CACHED_AS.get(told)
+        if known is None and given.kv_dtype is not None:
+            return given, []
+        what = "in the dtype of activations" if known is None else f"as {known} without its scales"
+        notice = Notice(
+            "cache_format_not_read",
+            f"the run stores its KV cache as `{printable(told)[:40]}`, which is counted {what}: KV bytes and MBU are"
+            " not exact",
+            "--kv-dtype says which plain dtype comes closest",
+        )
+        return given if known is None else attrs.evolve(given, kv_dtype=known), [notice]
 
     def conventions(self, given: Conventions) -> Conventions:
         """`given`, with dtype and parallel degrees filled in from the run mark where the user says nothing."""
@@ -114,7 +141,7 @@ class ModelOfRun:
     `dp`: ranks that have batches of their own.
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
-    `lora_rank`: which weights training updates, see `model.training`; None for all.
+    `lora_rank`, `lora_on`: which weights training updates, see `model.training`; None for all.
     """
 
     model: Model | None
@@ -126,6 +153,7 @@ class ModelOfRun:
     notices: tuple[Notice, ...] = ()
     train_only: str | None = None
     lora_rank: int | None = None
+    lora_on: str | None = None
     dp: int | None = None
 
     @classmethod
@@ -151,7 +179,8 @@ class ModelOfRun:
         dp = options.dp or run.positive("dp")
         notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
-        conventions = run.conventions(options.conventions)
+        conventions, cache = run.cache_format(run.conventions(options.conventions), model)
+        notices += cache
         if dp and dp > 1:
             # Each rank has tokens of its own, and on average its experts run as many.
             conventions = attrs.evolve(conventions, ep=1)
@@ -160,7 +189,7 @@ class ModelOfRun:
             conventions = attrs.evolve(conventions, cp=1)
         is_split_told = is_split_marked or options.cp is not None or isinstance(run.fields.get("cp"), int)
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
-        trained = (options.train_only, options.lora_rank) if options.is_training_told else run.trained()
+        trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model)
         if (run.positive("pcp") or 1) > 1:
             model = None

@@ -52,6 +52,22 @@ def normalize_dtype(name: str) -> str:
     return key
 
 
+#: A format of a cache of latents: the latent in fp8 with a float32 scale for each 128 values, its rotary key in 16 bits
+#: (docs of FlashMLA and vLLM: 512 + 4 · 4 + 64 · 2 = 656 bytes for DeepSeek-V3.2); an indexer's keys are
+#: in fp8 with such scales, too.
+PACKED_LATENTS = "fp8_ds_mla"
+
+
+def normalize_cache_dtype(name: str) -> str:
+    """The same for what a KV cache is stored in, which may be `PACKED_LATENTS`."""
+    return PACKED_LATENTS if name.strip().lower() == PACKED_LATENTS else normalize_dtype(name)
+
+
+def scaled_fp8_bytes(elements: int) -> int:
+    """Bytes of values in fp8 with a float32 scale for each 128 of them."""
+    return elements + 4 * -(-elements // 128)
+
+
 def bytes_of(elements: int, dtype: str) -> int:
     """Bytes of `elements` packed values of `dtype`, rounded up."""
     return -(-elements * BITS[dtype] // 8)

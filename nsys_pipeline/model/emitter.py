@@ -9,7 +9,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.conventions import Conventions
-from nsys_pipeline.model.dtypes import bytes_of
+from nsys_pipeline.model.dtypes import PACKED_LATENTS, bytes_of, scaled_fp8_bytes
 from nsys_pipeline.model.modules import DECODER, Place
 from nsys_pipeline.model.ops import Op
 from nsys_pipeline.model.quantization import VISION, Format, Quantization, plain
@@ -105,7 +105,24 @@ class Emitter:
         return bytes_of(elements, self.dtype)
 
     def kv_bytes(self, elements: int) -> int:
+        """Bytes of values of a cache. Raises ModelError for what a format of latents says nothing about."""
+        if self.kv_dtype == PACKED_LATENTS:
+            raise ModelError(f"`{PACKED_LATENTS}` is a format of latents, and the model caches other values, too")
         return bytes_of(elements, self.kv_dtype)
+
+    def latent_bytes(self, tokens: int, latent: int, rotary: int) -> int:
+        """Bytes of the cache of `tokens` latents, with a rotary key each."""
+        if self.kv_dtype == PACKED_LATENTS:
+            # Latents without a rotary key keep its place.
+            return tokens * (scaled_fp8_bytes(latent) + 2 * (rotary or 64))
+        return self.kv_bytes(tokens * (latent + rotary))
+
+    def index_bytes(self, values: int, dim: int) -> int:
+        """Bytes of the keys of an indexer, of `dim` values each."""
+        if self.kv_dtype == PACKED_LATENTS:
+            keys, rest = divmod(values, dim)
+            return keys * scaled_fp8_bytes(dim) + scaled_fp8_bytes(rest)
+        return self.kv_bytes(values)
 
     def add(
         self,

@@ -190,7 +190,8 @@ class Fields:
     def sub(self, *names: str, model_type: str) -> Fields:
         """A nested config, e.g. ``text_config``; `model_type` where it names none."""
         name = next((name for name in names if self.has(name)), names[0])
-        value = self.data.get(name, {})
+        value = self.data.get(name)
+        value = {} if value is None else value
         if not isinstance(value, Mapping):
             raise self.wrong(name, f"is {value!r}, not an object")
         return Fields(value, str(value.get("model_type") or model_type), self._path(name))

@@ -10,6 +10,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Attention, LatentAttention
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.fields import TEXT_CONFIGS
@@ -97,6 +98,12 @@ class Model:
     def has_experts(self) -> bool:
         """Whether a router chooses which weights a token meets."""
         return any(self.architecture.experts())
+
+    @property
+    def caches_latents(self) -> bool:
+        """Whether the KV cache holds nothing but latents."""
+        kinds = {type(block) for block in self.architecture.blocks() if isinstance(block, Attention | LatentAttention)}
+        return bool(kinds) and all(issubclass(kind, LatentAttention) for kind in kinds)
 
     @cached_property
     def active_params(self) -> int:

@@ -68,8 +68,8 @@ class Relations(Protocol):
         """Stop what another thread builds."""
         ...
 
-    def close(self) -> None:
-        """Close what they come from."""
+    def close(self, *, waits: bool = True) -> None:
+        """Close what they come from; without `waits`, what can be closed while something is busy with it."""
         ...
 
 
@@ -189,9 +189,9 @@ class Provider:
         """Stop what another thread builds."""
         self.trace.interrupt()
 
-    def close(self) -> None:
-        """Close the trace."""
-        self.trace.close()
+    def close(self, *, waits: bool = True) -> None:
+        """Close the trace, or only remove what is temporary if it is busy."""
+        self.trace.close(waits=waits)
 
 
 def _target(schema: str, name: str) -> str | None:

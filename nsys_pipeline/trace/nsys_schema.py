@@ -63,7 +63,8 @@ LATE_TABLES = ("KERNEL_LAUNCH_CONFIG",)
 
 TABLES: Mapping[str, NsysTable] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": NsysTable(
-        _ints("start end globalPid graphNodeId") | _ids("deviceId streamId correlationId demangledName shortName"),
+        _ints("start end globalPid graphNodeId")
+        | _ids("deviceId streamId correlationId demangledName shortName gridX gridY gridZ"),
         required=("start", "end"),
         row_id=NARROW,
         marks=("shortName", "demangledName", "mangledName", "gridX"),
@@ -130,6 +131,7 @@ TABLES: Mapping[str, NsysTable] = {
         _ints("deviceId numMultiprocessors computeCapabilityMajor computeCapabilityMinor") | _texts("name")
     ),
     "TARGET_INFO_CUDA_DEVICE": NsysTable(_ints("gpuId cudaId pid numMultiprocessors")),
+    "TARGET_INFO_CUDA_CONTEXT_INFO": NsysTable(_ints("processId deviceId contextId isGreenContext")),
     "TARGET_INFO_SESSION_START_TIME": NsysTable(_ints("utcEpochNs")),
     "ANALYSIS_DETAILS": NsysTable(_ints("duration startTime stopTime")),
     "DIAGNOSTIC_EVENT": NsysTable(_ints("timestamp severity globalPid") | _texts("text")),
@@ -143,7 +145,7 @@ TABLES: Mapping[str, NsysTable] = {
     # Not nsys': the tables and columns that the export has.
     EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
     # Nor this: the files that the trace is read from, with the processes of each.
-    TRACE_FILES: NsysTable(_ints("file_id rank host_id clock_error_ns globalPid") | _texts("path problem")),
+    TRACE_FILES: NsysTable(_ints("file_id rank host_id clock_error_ns globalPid start_ns") | _texts("path problem")),
 }
 
 # CUDA counts GPUs from 0, and sums over them are kept by a number of ten bits.

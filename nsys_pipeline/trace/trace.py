@@ -43,7 +43,7 @@ KEPT = (
     "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
     "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
     "attribute._inferred_requests", "attribute.inference", "attribute.operator_ranges", "attribute.operator_calls",
-    KEPT_FINDINGS,
+    "attribute.stage_idle", KEPT_FINDINGS,
 )  # fmt: skip
 
 
@@ -258,10 +258,11 @@ class Trace:
         if self._store.keep(self.connection):
             self.runner.may_write = False
 
-    def close(self) -> None:
-        """Close the connection and remove what is temporary."""
-        self.connection.close()
-        self._store.close()
+    def close(self, *, waits: bool = True) -> None:
+        """Close the connection and remove what is temporary; without `waits`, leave a busy connection open."""
+        if waits:
+            self.connection.close()
+            self._store.close()
         self._file.close()
 
     def source(self) -> Source:

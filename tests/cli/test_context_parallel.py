@@ -18,7 +18,7 @@ MARK = 'llmperf.step {"b":1,"q":512,"kv":0,"logits":512}'
 
 
 class Asked:
-    """FLOPs of each phase, None if they are not known, and what is said on stderr."""
+    """FLOPs of each phase, None if they are not known, and what is said on stderr (`context_parallel_unknown`)."""
 
     def __init__(
         self, trace: TraceBuilder | KinetoTrace, folder: Path, capsys: pytest.CaptureFixture[str], *options: object
@@ -104,6 +104,7 @@ def test_prompts_that_ranks_of_an_engine_share_have_no_number(
 
     shared, cache = asked(pcp=2, dcp=1), asked(pcp=1, dcp=2)
 
-    assert shared.is_left_out
+    assert shared.is_left_out  # `prompts_of_several_ranks`
     assert cache.flops == [HALVES // 2]
+    # `cache_of_other_ranks`
     assert "KV bytes, and MBU with them, may be too high" in cache.said

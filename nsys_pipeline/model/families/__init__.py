@@ -9,6 +9,7 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
@@ -25,6 +26,7 @@ FAMILIES: dict[str, Builder] = {
     **TWO_TOWERS,
     **SEQ2SEQ,
     **MULTIMODAL,
+    **IMAGE_TEXT,
     **TEXT_ONLY,
     **SAM,
 }
@@ -52,6 +54,15 @@ NESTED = (
     "deepseek_ocr2_sam_vision_model",
     "deepseek_ocr2_encoder",
     "deepseek_ocr2_vision",
+    "qianfan_ocr_vision",
+    "kimi_k25_vision",
+    "minimax_m3_vl_vision",
+    "glm_ocr_vision",
+    "exaone4_5_vision",
+    "video_llama_3_vision",
+    "paddleocr_vl_vision",
+    "siglip2_vision_model",
+    "ovis2_vision_model",
 )
 
 

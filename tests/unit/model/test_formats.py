@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -255,3 +257,23 @@ def test_the_dtype_is_the_configs_or_an_assumption_that_says_so() -> None:
     assert model(llama(torch_dtype=None, dtype="float32")).dtype == "fp32"
     unsaid = Model.from_config(llama(torch_dtype=None))
     assert (unsaid.dtype, unsaid.dtype_assumed) == ("bf16", True)
+
+
+def test_packed_latents_of_flashmla() -> None:
+    # given DeepSeek-V3.2: 61 layers, latents of 512 with a rotary key of 64, index keys of 128
+    sparse = {"model_type": "deepseek_v32", "index_topk": 2048, "index_n_heads": 64, "index_head_dim": 128}
+    published = json.loads((Path(load_model.__code__.co_filename).parent / "presets" / "deepseek-v3.json").read_text())
+    described = Model.from_config(published | sparse, name="deepseek-v3.2")
+    step = Step.uniform(batch=2, q_tokens=1, kv_tokens=1000)
+
+    found = estimate(described, step, Conventions(kv_dtype="fp8_ds_mla", tp=2))
+
+    token = (512 + 4 * 4 + 64 * 2) + (128 + 4)
+    assert 512 + 4 * 4 + 64 * 2 == 656
+    # every tensor-parallel rank has all of it
+    assert (found.kv_read_bytes, found.kv_write_bytes) == (2 * 61 * 2 * 1000 * token, 2 * 61 * 2 * token)
+
+
+def test_packed_latents_are_no_format_of_keys_and_values() -> None:
+    with pytest.raises(ModelError, match="a format of latents"):
+        decode(llama(), 100, conventions=Conventions(kv_dtype="fp8_ds_mla"))
