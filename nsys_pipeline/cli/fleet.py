@@ -11,6 +11,9 @@ import typer
 from nsys_pipeline.cli.common import (
     DtypeOption,
     ForceOption,
+    ImagePatchesOption,
+    ImageSizeOption,
+    ImagesOption,
     MemoryOption,
     ModelOption,
     NotPhaseOption,
@@ -61,6 +64,9 @@ def fleet(
     shape: ShapeOption = None,
     dtype: DtypeOption = None,
     tp: TpOption = None,
+    images: ImagesOption = None,
+    image_patches: ImagePatchesOption = None,
+    image_size: ImageSizeOption = None,
     phase: PhaseOption = None,
     not_phase: NotPhaseOption = None,
     memory_limit: MemoryOption = None,
@@ -87,8 +93,9 @@ def fleet(
     if output is not None or format is not None:
         raise UsageError("--output and --format are of the report", hint=f"llmperf fleet {out}")
     options = analysis_options(
-        model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
-    )
+        model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp, images=images,
+        image_patches=image_patches, image_size=image_size,
+    )  # fmt: skip
     from nsys_pipeline.fleet.local import cores
     from nsys_pipeline.fleet.local import memory_limit as default_limit
 

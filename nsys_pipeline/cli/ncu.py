@@ -16,6 +16,9 @@ from nsys_pipeline.cli.common import (
     BatchOption,
     CacheOption,
     ForceOption,
+    ImagePatchesOption,
+    ImageSizeOption,
+    ImagesOption,
     ModelOption,
     NewTokensOption,
     NsysOption,
@@ -78,6 +81,9 @@ def ncu(
     batch: BatchOption = None,
     prompt_tokens: PromptTokensOption = None,
     new_tokens: NewTokensOption = None,
+    images: ImagesOption = None,
+    image_patches: ImagePatchesOption = None,
+    image_size: ImageSizeOption = None,
     phase: PhaseOption = None,
     cache: CacheOption = True,
     nsys: NsysOption = None,
@@ -90,8 +96,9 @@ def ncu(
     if output_format not in ("table", "json"):
         raise UsageError(f"`{output_format}` is not an output format", hint="choose one of: table, json")
     options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens
-    )
+        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, images=images,
+        image_patches=image_patches, image_size=image_size,
+    )  # fmt: skip
     from nsys_pipeline.query.recipes import find_recipe
     from nsys_pipeline.query.session import Session
 

@@ -87,12 +87,13 @@ class RunDescription:
         told = self.fields.get(name)
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
-    def trained(self) -> tuple[str | None, int | None]:
-        """Which weights training updates: an expression that finds their names, or the rank of adapters."""
+    def trained(self) -> tuple[str | None, int | None, str | None]:
+        """Which weights training updates: an expression for names, or the rank of adapters and one for their place."""
         if rank := self.positive("lora_rank"):
-            return None, rank
+            place = self.fields.get("lora_on")
+            return None, rank, place if isinstance(place, str) else None
         only = self.fields.get("train_only")
-        return (only, None) if isinstance(only, str) else (None, None)
+        return only if isinstance(only, str) else None, None, None
 
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
@@ -140,7 +141,7 @@ class ModelOfRun:
     `dp`: ranks that have batches of their own.
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
-    `lora_rank`: which weights training updates, see `model.training`; None for all.
+    `lora_rank`, `lora_on`: which weights training updates, see `model.training`; None for all.
     """
 
     model: Model | None
@@ -152,6 +153,7 @@ class ModelOfRun:
     notices: tuple[Notice, ...] = ()
     train_only: str | None = None
     lora_rank: int | None = None
+    lora_on: str | None = None
     dp: int | None = None
 
     @classmethod
@@ -171,6 +173,8 @@ class ModelOfRun:
             # Whoever gives the format knows it.
             hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
+        if model is not None:
+            notices += [Notice("config_not_read", note) for note in model.unread]
         notices += _skipped_images(run.fields.get("images"))
         if model is not None and options.conventions.ep > 1 and not model.has_experts:
             raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")
@@ -187,7 +191,7 @@ class ModelOfRun:
             conventions = attrs.evolve(conventions, cp=1)
         is_split_told = is_split_marked or options.cp is not None or isinstance(run.fields.get("cp"), int)
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
-        trained = (options.train_only, options.lora_rank) if options.is_training_told else run.trained()
+        trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model)
         if (run.positive("pcp") or 1) > 1:
             model = None

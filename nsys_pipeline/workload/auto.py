@@ -33,6 +33,7 @@ from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import Grid
 from nsys_pipeline.workload.seen import images_of, remember_moved
 from nsys_pipeline.workload.stages import mark_stages
+from nsys_pipeline.workload.trained import trained_fields
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -521,6 +522,9 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
     import transformers
 
     is_quantized = getattr(model, "is_quantized", False)
+    trained: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        trained = trained_fields(model)
     return {
         "markers": markers.backend_name(),
         "model": config_fields(model.config, is_quantized=is_quantized) if fields is None else fields,
@@ -530,6 +534,7 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
         "framework_version": transformers.__version__,
         "torch_version": torch.__version__,
         "device": str(model.device),
+        **trained,
         **model_name(model),
         **ranks(),
     }
