@@ -491,10 +491,12 @@ class TorchOperatorRow:
     """Calls of one operator of torch with inputs of the same shapes in a phase, warm-up left out. Times in ns.
 
     `gpu_self_ns` is what no operator inside launched: it adds up over rows. `phase` is None outside every phase,
-    `shapes` where they were not recorded; FLOPs are None where shapes do not say them.
+    `module` outside every marked one (`layer.attn`, `vision.tower`, …), `shapes` where they were not recorded; FLOPs
+    are None where shapes do not say them.
     """
 
     phase: str | None
+    module: str | None
     operator: str
     shapes: str | None
     calls: int
@@ -673,6 +675,9 @@ class StageRow:
     kernel_count: int | None
     gpu_busy_ns: int
     own_busy_ns: int
+    own_idle_ns: int
+    own_launch_ns: int
+    own_latency_ns: int
     wall_ratio: float | None
     busy_ratio: float | None
     flops: int | None

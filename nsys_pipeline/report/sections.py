@@ -256,6 +256,7 @@ def _torch_operators(report: Report) -> Section | None:
         return None
     columns = [
         Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
+        *([Column.text("module", [row.module or UNKNOWN for row in rows])] if any(row.module for row in rows) else []),
         Column.name("operator", [row.operator for row in rows]),
         Column.name("shapes", [row.shapes or UNKNOWN for row in rows]),
         Column.count("calls", [row.calls for row in rows]),

@@ -20,6 +20,7 @@ def stages_section(report: Report) -> Section | None:
         Column.percent("wall %", [row.wall_ratio for row in rows]),
         Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
         Column.amount("own busy", [row.own_busy_ns for row in rows], "ms"),
+        Column.amount("own idle", [row.own_idle_ns for row in rows], "ms"),
         Column.amount("TFLOP", [row.flops for row in rows], "TFLOP"),
         Column.percent("MFU wall %", [row.mfu_wall for row in rows], most=2),
         Column.percent("MFU busy %", [row.mfu_busy for row in rows], most=2),

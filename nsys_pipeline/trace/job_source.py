@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -159,10 +158,10 @@ class JobSource:
 
 
 def rank_of(path: Path) -> int | None:
-    """Rank that a file's name says: `trace-rank3.sqlite`, `out.3.nsys-rep`; None without a number."""
+    """Rank that a file's name says: `trace-rank3.sqlite`, `out.3.nsys-rep`, `17.2-TP-3-DP-0.trace.json`; else None."""
     # torch's handler ends names with the time.
     numbers = [] if ".pt.trace." in path.name else re.findall(r"\d+", stem_of(path))
-    named = re.search(r"rank[-_.]?(\d+)", path.name, re.IGNORECASE)
+    named = re.search(r"(?:rank[-_.]?|-TP-)(\d+)", path.name, re.IGNORECASE)
     return int(named[1]) if named else int(numbers[-1]) if numbers else None
 
 
@@ -236,10 +235,13 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
 
 
 def _without_numbers_of_recordings(members: list[Member]) -> list[Member]:
-    """No rank where a process has several recordings: the numbers in their names count those."""
-    times = Counter(process for member in members for process in member.processes)
+    """No rank where recordings of one process have several numbers in their names: those count the recordings."""
+    ranks: dict[int, set[int | None]] = {}
+    for member in members:
+        for process in member.processes:
+            ranks.setdefault(process, set()).add(member.rank)
     return [
-        attrs.evolve(member, rank=None) if any(times[process] > 1 for process in member.processes) else member
+        attrs.evolve(member, rank=None) if any(len(ranks[process]) > 1 for process in member.processes) else member
         for member in members
     ]
 

@@ -43,7 +43,7 @@ KEPT = (
     "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
     "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
     "attribute._inferred_requests", "attribute.inference", "attribute.operator_ranges", "attribute.operator_calls",
-    KEPT_FINDINGS,
+    "attribute.stage_idle", KEPT_FINDINGS,
 )  # fmt: skip
 
 

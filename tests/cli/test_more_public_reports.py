@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from nsys_pipeline.hardware import find_gpu
 from tests.cli.run import run
-from tests.cli.test_public_reports import LATENT, LLAMA, MS, Cli, codes, marked, ops, pairs, phase
+from tests.cli.test_public_reports import LATENT, LLAMA, MS, Cli, codes, lm_head, marked, ops, pairs, phase, projections
 from tests.support.kineto import KinetoTrace, Raw
 from tests.support.trace_builder import TraceBuilder
 
@@ -251,3 +252,203 @@ def test_decode_steps_of_sequences_of_other_lengths(cli: Cli) -> None:
 
     assert ops(printed, "attention", "decode") == 4 * 4 * 8 * 64 * (101 + 301)
     assert printed["decode"]["kv_read_bytes"] == 2 * 4 * 2 * 64 * 2 * (100 + 300)
+
+
+# -- a second dozen ----------------------------------------------------------------------------------------------------
+
+
+def steps_of(texts: list[str]) -> KinetoTrace:
+    """Steps of 90 µs with a kernel of 25 each."""
+    trace = KinetoTrace()
+    for number, text in enumerate(texts):
+        at = number * 200_000
+        trace.annotation(text, at, at + 90_000)
+        trace.launch(at + 10_000, gpu=(at + 20_000, at + 45_000))
+    return trace
+
+
+def analyzed_steps(cli: Cli, *texts: str) -> dict[str, Any]:
+    """The report of such steps of LLAMA."""
+    model, path = cli.folder / "config.json", steps_of(list(texts)).write(cli.folder / "steps.json")
+    model.write_text(json.dumps(LLAMA))
+    code, out, err = run(cli.capsys, "analyze", path, "--model", model, "--format", "json", "--no-cache")
+    assert code == 0, err
+    report: dict[str, Any] = json.loads(out)
+    return report
+
+
+@pytest.mark.parametrize("tokens", ["g_sq=2 ", ""])
+def test_sums_over_the_requests_of_a_step(tokens: str, cli: Cli) -> None:
+    # Prompts of 8 and 4 tokens behind 2 and 6 that are cached; then sequences of 10 and 20 tokens.
+    report = analyzed_steps(
+        cli,
+        "step[EXTEND bs=2 toks=12 c_sq=12 c_sqsq=80 c_sqsk=120 c_sk=20]",
+        f"step[DECODE bs=2 {tokens}g_sqsq=2 g_sqsk=30 g_sk=30]",
+    )
+
+    attention, logits = 4 * 4 * 8 * 64, 2 * lm_head(LLAMA)
+    prompts = 8 * 2 + pairs(8) + 4 * 6 + pairs(4)
+    assert phase(report, "prefill")["flops"] == projections(LLAMA, 12) + attention * prompts + logits
+    assert phase(report, "decode")["flops"] == projections(LLAMA, 2) + attention * 30 + logits
+
+
+def test_steps_of_a_draft_model_are_no_decode_steps(cli: Cli) -> None:
+    guessed = ["step[DECODE bs=2]", "step[DECODE bs=2]", "step[TARGET_VERIFY bs=2]", "step[DRAFT_EXTEND_V2 bs=2]"]
+
+    report = analyzed_steps(cli, *["step[EXTEND bs=2 toks=12]"] * 2, *guessed * 2)
+    plain = analyzed_steps_again(cli, "step[EXTEND bs=2 toks=12]", "step[DECODE bs=2]")
+
+    assert {one["name"]: one["occurrences"] for one in report["phases"]} == {"prefill": 2, "draft": 6, "verify": 2}
+    assert phase(report, "draft")["flops_min"] is None
+    # The draft model's prompts are marked like the model's own.
+    assert "drafts_like_prompts" in codes(report)
+    assert phase(plain, "decode")["occurrences"] == 1
+    assert "drafts_like_prompts" not in codes(plain)
+
+
+def analyzed_steps_again(cli: Cli, *texts: str) -> dict[str, Any]:
+    (cli.folder / "steps.json").unlink()
+    return analyzed_steps(cli, *texts)
+
+
+def test_stages_of_one_rank_in_files_of_their_own(cli: Cli) -> None:
+    for number, (stage, text) in enumerate((("EXTEND", "step[EXTEND bs=2 toks=12]"), ("DECODE", "step[DECODE bs=2]"))):
+        trace = KinetoTrace(distributedInfo={"rank": 0, "world_size": 1})
+        for step in range(2):
+            at = number * 10 * MS + step * 200_000
+            trace.annotation(text, at, at + 90_000)
+            trace.launch(at + 10_000, gpu=(at + 20_000, at + 45_000))
+        trace.write(cli.folder / f"1757059104.5-TP-0-{stage}.trace.json.gz")
+
+    report = analyzed_folder(cli)
+
+    assert [(one["name"], one["kernel_count"]) for one in report["phases"]] == [("prefill", 2), ("decode", 2)]
+    assert [(one["rank"], one["device_ids"]) for one in report["ranks"]] == [(0, [0])]
+
+
+@pytest.mark.parametrize(
+    ("name", "bf16", "bytes_per_s"),
+    [
+        ("NVIDIA GB200", 2500e12, 8000e9),
+        ("NVIDIA B200", 2250e12, 7700e9),
+        ("NVIDIA A100-SXM4-40GB", 312e12, 1555e9),
+        ("NVIDIA A100-SXM4-80GB", 312e12, 2039e9),
+    ],
+)
+def test_variants_of_a_gpu_have_their_own_peaks(name: str, bf16: float, bytes_per_s: float) -> None:
+    found = find_gpu(name)
+
+    assert found is not None
+    assert (found.peaks_flops_per_s["bf16"], found.bandwidth_bytes_per_s) == (bf16, bytes_per_s)
+
+
+def test_kernels_of_gated_delta_layers(cli: Cli) -> None:
+    names = [
+        "chunk_fwd_kernel_o", "chunk_fwd_kernel_h", "chunk_bwd_kernel_dqkwg", "prepare_wy_repr_fwd_kernel",
+        "recompute_w_u_fwd_kernel", "chunk_gated_delta_rule_fwd_kernel_h_blockdim64",
+    ]  # fmt: skip
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 50 * MS, "forward")
+    for number, name in enumerate(names):
+        main.launch(number * MS, gpu=((number + 1) * MS, (number + 2) * MS), name=name)
+
+    rows, _ = cli.sql(trace, "SELECT family, count(*) AS n FROM kernels GROUP BY family")
+
+    assert rows == [{"family": "attention", "n": len(names)}]
+
+
+@pytest.mark.parametrize("text", ["save_checkpoint", "range of no meaning"])
+def test_saving_checkpoints_is_no_training(text: str, cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for start in (0, 500 * MS, 1_000 * MS):
+        for name, begin, end in (("forward", 0, 150), ("backward", 150, 350), ("optimizer", 350, 400)):
+            main.push(start + begin * MS, start + end * MS, name)
+            main.launch(start + (begin + 1) * MS, gpu=(start + (begin + 2) * MS, start + (end - 5) * MS))
+        main.push(start + 400 * MS, start + 480 * MS, text)
+
+    rows, _ = cli.sql(trace, "SELECT wall_ns, input_wait_ns FROM training_steps ORDER BY step")
+
+    # 20 ms of each step go by after the checkpoint; without its range all 100 ms are the next step's.
+    between = 20 * MS if text == "save_checkpoint" else 100 * MS
+    first, *others = [tuple(row.values()) for row in rows]
+    assert (first, others) == ((400 * MS, 0), [(400 * MS + between, between)] * 2)
+
+
+def test_tokens_of_all_micro_batches_of_a_step(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for number in range(4):
+        at = number * 100 * MS
+        main.push(at, at + 40 * MS, "forward").launch(at + MS, gpu=(at + 2 * MS, at + 30 * MS))
+        main.mark(at + 1, 'llmperf.step {"b":1,"q":512,"kv":0,"logits":512}', domain="llmperf")
+        main.push(at + 50 * MS, at + 90 * MS, "backward").launch(at + 51 * MS, gpu=(at + 52 * MS, at + 85 * MS))
+    main.push(400 * MS, 500 * MS, "optimizer").launch(401 * MS, gpu=(402 * MS, 450 * MS))
+    marked(trace, LLAMA)
+
+    training = cli.analyze(trace)["training"]
+
+    assert (training["micro_batches"], training["tokens"]) == (4, 2048)
+    assert training["tokens_per_s_per_gpu"] == pytest.approx(2048 / 0.5)
+
+
+def test_a_prefill_around_a_decode_is_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 3_146 * MS, "prefill").launch(MS, gpu=(2 * MS, 49 * MS))
+    main.push(55 * MS, 3_140 * MS, "decode").launch(56 * MS, gpu=(60 * MS, 3_100 * MS))
+
+    report = cli.analyze(trace)
+
+    assert phase(report, "prefill")["gpu_busy_ns"] == 47 * MS
+    assert "nested_phases" in codes(report)
+
+
+def test_a_step_reads_all_that_is_cached(cli: Cli) -> None:
+    printed = cli.flops(LLAMA, "--prompt-tokens", 1, "--cached-tokens", 10_240)
+
+    assert printed["prefill"]["kv_read_bytes"] == 10_240 * 2 * 4 * 2 * 64 * 2
+
+
+@pytest.mark.parametrize("dense", [[], [1]])
+def test_experts_in_every_other_layer(dense: list[int], cli: Cli) -> None:
+    config = {
+        "model_type": "qwen3_moe", "hidden_size": 256, "intermediate_size": 512, "moe_intermediate_size": 64,
+        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64, "num_experts": 8,
+        "num_experts_per_tok": 2, "decoder_sparse_step": 2, "mlp_only_layers": dense, "vocab_size": 1000,
+        "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    # The second and the fourth, unless the config calls one of them dense.
+    sparse = 2 - len(dense)
+    weights = 4 * (256 * 512 + 256 * 256) + sparse * (256 * 8 + 2 * 3 * 256 * 64) + (4 - sparse) * 3 * 256 * 512
+
+    prefill = cli.prefill(config, "--prompt-tokens", 64)
+
+    assert prefill == 2 * 64 * weights + 4 * 4 * 4 * 64 * pairs(64) + lm_head(config)
+
+
+def test_numbers_with_a_decimal_comma_are_refused(cli: Cli) -> None:
+    text = steps_of(["decode"]).text().replace('thread": 32', 'thread": 32, "blocks per SM": 7,757576, "x": 1')
+    path = cli.folder / "comma.json"
+    path.write_text(text)
+
+    code, out, err = run(cli.capsys, "analyze", path, "--no-cache")
+
+    assert ("7,757576" in text, code, out) == (True, 1, "")
+    assert "damaged after 4 events: it is no JSON" in err
+
+
+def test_brackets_in_the_name_of_a_trace(cli: Cli) -> None:
+    trace = steps_of(["decode"])
+    trace.tail = {"traceName": "fit-profiler-[Strategy]SingleDeviceStrategy-ts.pt.trace.json"}
+
+    assert phase(cli.analyze_kineto(trace), "decode")["kernel_count"] == 1
+
+
+def test_control_characters_in_names(cli: Cli) -> None:
+    trace = steps_of(["decode"])
+    trace.launch(20_000, gpu=(50_000, 60_000), name="ge\x01m\x07m")
+
+    report = cli.analyze_kineto(trace)
+
+    assert phase(report, "decode")["kernel_count"] == 2
+    assert {one["name"] for one in report["kernels"]} == {"gemm", "ge\x01m\x07m"}
