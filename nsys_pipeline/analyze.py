@@ -54,10 +54,10 @@ TARGETS = (
     "views.repeat_summary", "views.operators", "views.findings", "views.host_functions", "views.host_time",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
-    "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
-    "attribute.unattributed_totals",
-    "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
-    "load.recorder", "load.session",
+    "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.phase_walls",
+    "attribute.unattributed_reasons", "attribute.unattributed_totals", "attribute.window_totals",
+    "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes", "load.recorder",
+    "load.session",
 )  # fmt: skip
 
 
@@ -133,7 +133,7 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
         "not_counted": list(model.left_out(len(images))),
-        "notes": list(model.notes) if conventions.weight is None else [],
+        "notes": [*model.unread, *(model.notes if conventions.weight is None else ())],
         "routing": _routing(trace, model, inputs.steps.distinct),
         "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
         | ({"images": [list(grid) for grid in images]} if images else {}),

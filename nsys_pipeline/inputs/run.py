@@ -177,6 +177,8 @@ class ModelOfRun:
             # Whoever gives the format knows it.
             hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
+        if model is not None:
+            notices += [Notice("config_not_read", note) for note in model.unread]
         notices += _skipped_images(run.fields.get("images"))
         if model is not None and options.conventions.ep > 1 and not model.has_experts:
             raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")

@@ -88,6 +88,17 @@ class Model:
             return ()
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """A sentence about fields of the config that no reading of this model type has; empty if there are none."""
+        if not self.architecture.unread:
+            return ()
+        names = ", ".join(f"`{name}`" for name in self.architecture.unread)
+        return (
+            f"the config has {names}, which `{self.model_type}` has no use for in transformers: if the model that runs"
+            " heeds it, FLOPs, bytes and parameters are those of another model",
+        )
+
+    @property
     def further_layers(self) -> int:
         """Layers of the checkpoint that predict further tokens; no estimate has them, nor their parameters."""
         keys = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")

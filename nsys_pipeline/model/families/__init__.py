@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
@@ -18,6 +20,7 @@ from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.unread import unread_structure
 
 FAMILIES: dict[str, Builder] = {
     **TEXT,
@@ -83,7 +86,8 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
     if builder is not None:
         fields = Fields(config, model_type)
         refuse_overrides(fields)
-        return builder(fields), False
+        architecture = builder(fields)
+        return attrs.evolve(architecture, unread=unread_structure(config, fields.read)), False
     if approximate:
         from nsys_pipeline.model.families.approximate import approximate_architecture
 

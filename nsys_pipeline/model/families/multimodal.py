@@ -101,7 +101,7 @@ def _qwen_text(f: Fields, default: str) -> Architecture:
     """Older configs keep the text model's fields at the top level."""
     if f.has("text_config"):
         return read_text(f, default)
-    return TEXT[default](Fields(f.data, default))
+    return TEXT[default](Fields(f.data, default, read=f.read))
 
 
 def qwen2_vl(f: Fields) -> Architecture:
