@@ -42,6 +42,7 @@ def open(  # noqa: A001
     pp: int | None = None,
     ep: int | None = None,
     dp: int | None = None,
+    cp: int | None = None,
     train_only: str | None = None,
     lora: int | None = None,
     max_context: int | None = None,
@@ -68,7 +69,7 @@ def open(  # noqa: A001
     - `weight_dtype`: of quantized weights (fp8, int8, int4, mxfp4, …), `kv_dtype`: of the KV cache, instead of what the
       model config says.
     - `tp`: tensor-parallel GPUs that share each pass, `pp`: pipeline stages, `ep`: GPUs that experts are spread over,
-      `dp`: ranks with a batch of their own, where the trace does not say.
+      `dp`: ranks with a batch of their own, `cp`: ranks that each sequence is split over, where the trace does not say.
     - `train_only`: an expression that finds the weights that training updates, `lora`: the rank of the adapters that it
       updates instead; default: all weights.
     - `images`, `image_patches` ("56x56"), `image_size` (pixels): images of each request, as `--images` and its kin.
@@ -99,6 +100,7 @@ def open(  # noqa: A001
         pp=pp,
         ep=ep,
         dp=dp,
+        cp=cp,
         train_only=train_only,
         lora=lora,
         max_context=max_context,

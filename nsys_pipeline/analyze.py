@@ -16,6 +16,7 @@ from nsys_pipeline.inputs.costs import product_dtypes
 from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     BaselineRow,
+    BucketRow,
     Budget,
     Check,
     CollectiveRow,
@@ -27,6 +28,7 @@ from nsys_pipeline.records import (
     OperatorRow,
     Phase,
     PhaseDevice,
+    PhaseTreeRow,
     RankRow,
     RepeatRow,
     Report,
@@ -39,7 +41,7 @@ from nsys_pipeline.records import (
     Unattributed,
     WorkTotals,
 )
-from nsys_pipeline.trace.run_file import read_run
+from nsys_pipeline.trace.run_file import read_run, report_path
 
 if TYPE_CHECKING:
     from nsys_pipeline.model import Model
@@ -47,14 +49,15 @@ if TYPE_CHECKING:
 
 # What the report reads.
 TARGETS = (
+    "views.bucket_budget",
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
     "views.repeat_summary", "views.operators", "views.findings", "views.host_functions", "views.host_time",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
-    "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
-    "attribute.unattributed_totals",
-    "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
-    "load.recorder", "load.session",
+    "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.phase_walls",
+    "attribute.unattributed_reasons", "attribute.unattributed_totals", "attribute.window_totals",
+    "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes", "load.recorder",
+    "load.session",
 )  # fmt: skip
 
 
@@ -86,6 +89,8 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         kernels=_kernels(trace, phases, options.top_kernels),
         host=_host(trace, phases, options.top_kernels),
         baseline=_baseline(trace),
+        time_buckets=_time_buckets(trace),
+        phase_tree=_phase_tree(trace),
         checks=[Check(**row) for row in records(con, "FROM views.trace_checks ORDER BY name")],
         findings=[Finding(**row) for row in records(con, "FROM views.findings")],
         model=_describe_model(trace),
@@ -128,7 +133,7 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
         "not_counted": list(model.left_out(len(images))),
-        "notes": list(model.notes) if conventions.weight is None else [],
+        "notes": [*model.unread, *(model.notes if conventions.weight is None else ())],
         "routing": _routing(trace, model, inputs.steps.distinct),
         "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
         | ({"images": [list(grid) for grid in images]} if images else {}),
@@ -180,6 +185,36 @@ def _budgets(trace: Trace) -> tuple[dict[str | None, Budget], dict[str | None, B
     return by_phase("time_ns"), by_phase("median_ns")
 
 
+def _time_buckets(trace: Trace) -> list[BucketRow]:
+    """The budget of a trace without phases as time goes on, over all GPUs."""
+    times: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
+    for row in records(
+        trace.connection,
+        "SELECT start_ns, end_ns, class, sum(time_ns)::BIGINT AS time_ns FROM views.bucket_budget GROUP BY ALL "
+        "ORDER BY start_ns, class",
+    ):
+        times[row["start_ns"], row["end_ns"]][f"{row['class']}_ns"] = row["time_ns"]
+    return [BucketRow(start_ns, end_ns, Budget(**classes)) for (start_ns, end_ns), classes in times.items()]
+
+
+def _phase_tree(trace: Trace) -> list[PhaseTreeRow]:
+    """Ranges of --range inside each other, each under the one around it; nothing without that option, or if none is."""
+    if not any(rule.is_text for rule in trace.options.phase_rules):
+        return []
+    trace.build("views.phase_tree")
+    rows = [PhaseTreeRow(**row) for row in records(trace.connection, "FROM views.phase_tree")]
+    if all(row.depth == 0 for row in rows):
+        return []
+    below: dict[str | None, list[PhaseTreeRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: (-row.wall_ns, row.path)):
+        below[row.parent_path].append(row)
+    found, left = [], below[None][::-1]
+    while left:
+        found.append(left.pop())
+        left += below[found[-1].path][::-1]
+    return found
+
+
 _NO_VERDICT: dict[str, Any] = {"bound": None, "bound_detail": None}
 
 
@@ -199,7 +234,7 @@ def _recorder(trace: Trace) -> str | None:
     if said := scalar(trace.connection, "SELECT recorder_version FROM load.recorder"):
         return str(said)
     with suppress(TraceError):
-        if version := report_version(trace.path.with_suffix(".nsys-rep")):
+        if version := report_version(report_path(trace.path)):
             return ".".join(map(str, version))
     return None
 
@@ -312,8 +347,8 @@ def _torch_operators(trace: Trace, phases: list[Phase], top: int) -> list[TorchO
     rows = records(
         trace.connection,
         "FROM views.operators QUALIFY row_number() OVER "
-        "(PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes) <= ? "
-        "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes",
+        "(PARTITION BY phase ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes, module) <= ? "
+        "ORDER BY gpu_self_ns DESC, host_self_ns DESC, operator, shapes, module",
         [top],
     )
     order = _phase_order(phases)

@@ -3,6 +3,7 @@
     LlmperfError                exit 1
     ├── TraceError              the input is not a usable trace
     ├── QueryError              a SQL query of the user's is refused or fails
+    │   └── Abandoned           DuckDB does not end it, so that it was left to itself
     ├── ModelError              a model config is missing, incomplete or impossible
     ├── HardwareError           a GPU or a peak is unknown or impossible
     ├── CheckError              a trace check (conservation, --verify) failed
@@ -52,6 +53,17 @@ class QueryError(LlmperfError):
     """A query was refused (not one read-only SELECT) or failed."""
 
     has_lines = True
+
+
+class Abandoned(QueryError):  # noqa: N818 - says what became of the query
+    """DuckDB is in a call that nothing ends, such as one function over long texts; the query was left to itself.
+
+    Its thread and memory are lost to the program, which should end.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, exit_code: int = ExitCode.DATA) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = exit_code
 
 
 class ModelError(LlmperfError):

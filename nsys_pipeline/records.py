@@ -119,6 +119,7 @@ class Device:
     peaks_flops_per_s: dict[str, float] | None = None
     peak_bandwidth_bytes_per_s: float | None = None
     peaks_source: str | None = None
+    has_work: bool = True
 
 
 @attrs.frozen
@@ -206,6 +207,34 @@ class Budget:
     def total_ns(self) -> int:
         """The measured time that all classes add up to."""
         return sum(attrs.astuple(self))
+
+
+@attrs.frozen
+class BucketRow:
+    """A stretch of a trace without phases: what the time of all GPUs in it was spent on."""
+
+    start_ns: int
+    end_ns: int
+    budget: Budget
+
+
+@attrs.frozen
+class PhaseTreeRow:
+    """Phases of one name inside phases of the same names; columns that begin with `own` leave out what is inside."""
+
+    path: str
+    phase: str
+    parent_path: str | None
+    depth: int
+    occurrences: int
+    wall_ns: int
+    own_wall_ns: int
+    busy_ns: int
+    own_busy_ns: int
+    idle_ns: int
+    own_idle_ns: int
+    kernel_count: int
+    own_kernel_count: int
 
 
 @attrs.frozen
@@ -462,10 +491,12 @@ class TorchOperatorRow:
     """Calls of one operator of torch with inputs of the same shapes in a phase, warm-up left out. Times in ns.
 
     `gpu_self_ns` is what no operator inside launched: it adds up over rows. `phase` is None outside every phase,
-    `shapes` where they were not recorded; FLOPs are None where shapes do not say them.
+    `module` outside every marked one (`layer.attn`, `vision.tower`, …), `shapes` where they were not recorded; FLOPs
+    are None where shapes do not say them.
     """
 
     phase: str | None
+    module: str | None
     operator: str
     shapes: str | None
     calls: int
@@ -644,6 +675,9 @@ class StageRow:
     kernel_count: int | None
     gpu_busy_ns: int
     own_busy_ns: int
+    own_idle_ns: int
+    own_launch_ns: int
+    own_latency_ns: int
     wall_ratio: float | None
     busy_ratio: float | None
     flops: int | None
@@ -716,6 +750,8 @@ class Report:
     verification: Verification | None = None
     host: list[HostRow] = attrs.field(factory=list)
     baseline: list[BaselineRow] = attrs.field(factory=list)
+    time_buckets: list[BucketRow] = attrs.field(factory=list)
+    phase_tree: list[PhaseTreeRow] = attrs.field(factory=list)
 
     @property
     def warnings(self) -> list[Finding]:

@@ -22,6 +22,7 @@ COLUMNS = {
     "CUPTI_ACTIVITY_KIND_RUNTIME": ("start", "end", "eventClass", "globalTid", "correlationId", "nameId"),
     "CUPTI_ACTIVITY_KIND_KERNEL": (
         "start", "end", "deviceId", "streamId", "correlationId", "globalPid", "demangledName", "graphNodeId",
+        "gridX", "gridY", "gridZ",
     ),
     "CUPTI_ACTIVITY_KIND_MEMCPY": (
         "start", "end", "deviceId", "streamId", "correlationId", "globalPid", "bytes", "copyKind", "graphNodeId",

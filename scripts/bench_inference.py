@@ -23,7 +23,7 @@ from nsys_pipeline.duck import scalar
 from nsys_pipeline.trace import TraceOptions, open_trace
 
 LOAD = (
-    "load.gpu_ops", "load.api_calls", "load.launch_configs", "load.memop_details", "load.strings", "load.nvtx_ranges"
+    "load.gpu_ops", "load.api_calls", "load.memop_details", "load.strings", "load.nvtx_ranges"
 )  # fmt: skip
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write what is generated: docs/{sql,cli,metrics}.md, docs/schemas/report-1.json and sql/macros/kernel_family.sql.
+"""Write docs/{sql,cli,metrics}.md, docs/schemas/{report,fleet-report,sweep}-1.json and sql/macros/kernel_family.sql.
 
     python scripts/generate_references.py            write the files
     python scripts/generate_references.py --check    exit 1 where one is stale
@@ -123,7 +123,8 @@ known is null.
 
 JSON_INTRODUCTION = """## JSON
 
-[report-1](schemas/report-1.json), [diff-1](schemas/diff-1.json), [flops-1](schemas/flops-1.json) and
+[report-1](schemas/report-1.json), [diff-1](schemas/diff-1.json), [sweep-1](schemas/sweep-1.json) (`diff` of more than
+two runs), [fleet-report-1](schemas/fleet-report-1.json), [flops-1](schemas/flops-1.json) and
 [run-1](schemas/run-1.json) are the schemas of what `--format json` and `capture` write; the number grows if a field
 changes its meaning or goes. Numbers of the report, by the names that rules have (`decode.wall_ns`;
 [compare.md](compare.md#rules)), beside `requests[SHAPE].ttft_p50_ns` and `tpot_p50_ns`:
@@ -296,16 +297,47 @@ def report_schema() -> str:
     root = parts.pop("Report")
     # The report lists the findings that put a number in doubt once more, without their columns.
     warning = {name: parts["Finding"]["properties"][name] for name in ("code", "message", "hint")}
-    root["properties"] = {
-        "schema": {"const": SCHEMA},
-        **root["properties"],
-        "warnings": {"type": "array", "items": {"type": "object", "properties": warning, "required": list(warning)}},
-    }
+    warnings = {"type": "array", "items": {"type": "object", "properties": warning, "required": list(warning)}}
+    return _schema_of(root, parts, SCHEMA, {"warnings": warnings})
+
+
+def fleet_schema() -> str:
+    """The JSON Schema of `fleet DATASET --format json`."""
+    import msgspec
+
+    from nsys_pipeline.records import FleetReport
+    from nsys_pipeline.report.fleet import SCHEMA
+
+    _, parts = msgspec.json.schema_components([FleetReport])
+    return _schema_of(parts.pop("FleetReport"), parts, SCHEMA, {})
+
+
+def sweep_schema() -> str:
+    """The JSON Schema of `diff` of more than two runs: of each run and phase what the report has, without its lists."""
+    import msgspec
+
+    from nsys_pipeline.records import Phase
+    from nsys_pipeline.report.diff import SWEEP_SCHEMA
+
+    _, parts = msgspec.json.schema_components([Phase])
+    row = parts.pop("Phase")
+    values = {name: value for name, value in row["properties"].items() if value.get("type") != "array"}
+    row["properties"] = {"run": {"type": "string"}, **values}
+    parts["Row"] = row
+    rows = {"rows": {"type": "array", "items": {"$ref": "#/$defs/Row"}}}
+    used = {name: part for name, part in parts.items() if name == "Row" or f'"#/$defs/{name}"' in json.dumps(row)}
+    description = "What `llmperf diff RUN RUN RUN … --format json` writes: one row for each run and phase."
+    return _schema_of({"type": "object", "description": description, "properties": rows}, used, SWEEP_SCHEMA, {})
+
+
+def _schema_of(root: dict[str, Any], parts: dict[str, Any], title: str, last: dict[str, Any]) -> str:
+    """`root` and the `parts` that it refers to as a document; `last` are more properties of the root."""
+    root["properties"] = {"schema": {"const": title}, **root["properties"], **last}
     # What is not known is null, and is there.
     root["required"] = list(root["properties"])
     for part in parts.values():
         part["required"] = list(part["properties"])
-    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "title": SCHEMA, "$defs": parts}
+    schema = {"$schema": "https://json-schema.org/draft/2020-12/schema", **root, "title": title, "$defs": parts}
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
@@ -319,6 +351,8 @@ def main(arguments: list[str]) -> int:
         (ROOT / "docs/cli.md", cli_reference),
         (ROOT / "docs/metrics.md", metrics_reference),
         (ROOT / "docs/schemas/report-1.json", report_schema),
+        (ROOT / "docs/schemas/fleet-report-1.json", fleet_schema),
+        (ROOT / "docs/schemas/sweep-1.json", sweep_schema),
     ):
         text = make()
         if path.exists() and path.read_text(encoding="utf-8") == text:

@@ -2,7 +2,7 @@
 
 Each model of tower_configs.json is built by transformers with random weights on the CPU, where eager attention is
 products that FlopCounterMode counts, and is given pixels of the listed grids. Never llmperf's estimate. Needs the extra
-`verify`.
+`verify`. Usage: python scripts/golden_towers.py [MODEL …]: those alone are counted again.
 """
 
 from __future__ import annotations
@@ -21,40 +21,62 @@ from torch.utils.flop_counter import FlopCounterMode
 TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
 
 
-def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
-    """Pixels of images, or views, of so many patches."""
-    vision = config.vision_config
-    taken = inspect.signature(module.get_image_features).parameters
-    patch = getattr(vision, "patch_size", None) or vision.sam_config.patch_size
-    patch = patch[0] if isinstance(patch, (list, tuple)) else patch
+def features_of(module: Any) -> Any:
+    """What runs tower and projector; the class around the model may only forward to it."""
+    inner = getattr(module, "model", module)
+    return (inner if hasattr(inner, "get_image_features") else module).get_image_features
+
+
+def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dict[str, Any] | None:
+    """Pixels of a tower that gets patches of images of any size in a row; None for other towers."""
+    vision = getattr(config, "vision_config", config)
+    rows, thw = sum(height * width for height, width in grids), torch.tensor([[1, *grid] for grid in grids])
+    if "image_merge_sizes" in taken:
+        pixels, merge = torch.zeros(rows, 3 * patch**2), torch.ones(len(grids), dtype=torch.long)
+        return {"pixel_values": pixels, "image_grid_thw": thw, "image_merge_sizes": merge}
     if "image_grid_thw" in taken:
+        if config.model_type in ("kimi_k25", "paddleocr_vl"):
+            return {"pixel_values": torch.zeros(rows, 3, patch, patch), "image_grid_thw": thw}
         channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", None) or 3
         size = channels * getattr(vision, "temporal_patch_size", 1) * patch**2
-        rows = sum(height * width for height, width in grids)
-        return {
-            "pixel_values": torch.zeros(rows, size),
-            "image_grid_thw": torch.tensor([[1, height, width] for height, width in grids]),
-        }
+        return {"pixel_values": torch.zeros(rows, size), "image_grid_thw": thw}
+    if "spatial_shapes" in taken or config.model_type == "fuyu":
+        # Images of as many patches each: what others are padded with would be counted.
+        pixels = torch.zeros(len(grids), rows // len(grids), 3 * patch**2)
+        mask = torch.ones(pixels.shape[:2], dtype=torch.long)
+        shapes = {"spatial_shapes": torch.tensor(grids), "pixel_attention_mask": mask}
+        return {"pixel_values": pixels, **(shapes if "spatial_shapes" in taken else {})}
+    return None
+
+
+def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of images, or views, of so many patches."""
+    vision = getattr(config, "vision_config", config)
+    taken = inspect.signature(features_of(module)).parameters
+    patch = getattr(vision, "patch_size", None) or vision.sam_config.patch_size
+    patch = patch[0] if isinstance(patch, (list, tuple)) else patch
+    rows = any_size(config, taken, patch, grids)
+    if rows is not None:
+        return rows
     sides = {(height * patch, width * patch) for height, width in grids}
     if "num_local_patches" in taken:
-        whole = [grid for grid in grids if grid == [64, 64]]
-        tiles = [grid for grid in grids if grid == [48, 48]]
-        found: dict[str, Any] = {"pixel_values": torch.zeros(len(whole), 3, 1024, 1024)}
-        if tiles:
-            found |= {"pixel_values_local": torch.zeros(len(tiles), 3, 768, 768), "num_local_patches": [len(tiles)]}
-        return found
+        whole, tiles = ([grid for grid in grids if grid == size] for size in ([64, 64], [48, 48]))
+        local = {"pixel_values_local": torch.zeros(len(tiles), 3, 768, 768), "num_local_patches": [len(tiles)]}
+        return {"pixel_values": torch.zeros(len(whole), 3, 1024, 1024), **(local if tiles else {})}
     if "image_sizes" in taken and getattr(vision, "model_type", "") == "pixtral":
         height, width = (max(side) for side in zip(*sides, strict=True))
         sizes = torch.tensor([[h * patch, w * patch] for h, w in grids])
         return {"pixel_values": torch.zeros(len(grids), 3, height, width), "image_sizes": sizes}
+    if "high_res_pixel_values" in taken:
+        small, large = vision.image_size, config.high_res_vision_config.image_size
+        views = {"pixel_values": small, "high_res_pixel_values": large}
+        return {name: torch.zeros(len(grids), 3, side, side) for name, side in views.items()}
     ((height, width),) = sides
     pixels = torch.zeros(len(grids), 3, height, width)
-    if config.model_type in ("idefics3", "smolvlm"):
-        return {"pixel_values": pixels[None] + 1}
-    if config.model_type in ("llava_next", "llava_onevision"):
+    if config.model_type in ("llava_next", "llava_next_video", "llava_onevision"):
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
-    return {"pixel_values": pixels}
+    return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics3", "smolvlm") else pixels}
 
 
 def main() -> None:
@@ -62,13 +84,19 @@ def main() -> None:
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity_error()
     entries = []
+    target = TESTS / "golden_towers.json"
+    only = sys.argv[1:]
+    kept = {entry["model"]: entry for entry in json.loads(target.read_text(encoding="utf-8"))["models"]}
     for name, entry in json.loads((TESTS / "tower_configs.json").read_text(encoding="utf-8")).items():
+        if only and name not in only:
+            entries.append(kept[name])
+            continue
         config = transformers.AutoConfig.for_model(**entry["config"])
         module = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager").eval()
         counts: list[int | str] = []
         for grids in entry["grids"]:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                features = module.get_image_features(**inputs(config, module, grids))
+                features = features_of(module)(**inputs(config, module, grids))
                 if config.model_type == "llama4":
                     # Its forward pass projects them.
                     module.multi_modal_projector(features.last_hidden_state)
@@ -78,7 +106,6 @@ def main() -> None:
         print(f"{name}: {counts}", file=sys.stderr)
     source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
     rows = ",\n  ".join(json.dumps(entry) for entry in entries)
-    target = TESTS / "golden_towers.json"
     target.write_text(f'{{"source": {json.dumps(source)}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
 
 

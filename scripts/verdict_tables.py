@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Write the tables of docs/verdicts.md: planted causes, and the real traces of tests/traces with one GPU.
+"""Write the tables of docs/verdicts.md: planted causes, verdicts that were wrong, and the traces of one GPU.
 
 python scripts/verdict_tables.py            write them
 python scripts/verdict_tables.py --check    exit 1 if they are stale
@@ -24,6 +24,7 @@ from nsys_pipeline.records import Finding, Report  # noqa: E402
 from nsys_pipeline.report.numbers import milliseconds  # noqa: E402
 from nsys_pipeline.report.phrases import OUTSIDE  # noqa: E402
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
+from tests.support.misleading import EXAMPLES  # noqa: E402
 from tests.support.planted_causes import CAUSES, SEEDS, options_of  # noqa: E402
 from tests.support.real_traces import NAMES, SUFFIX, TRACES  # noqa: E402
 
@@ -96,6 +97,27 @@ def trace_rows(name: str, report: Report) -> list[str]:
     return lines
 
 
+def examples_table() -> list[str]:
+    """What was once said wrongly, and what is said now."""
+    lines = [
+        "| example | phase | said before | verdict | because | most at stake | ms |",
+        "| :-- | :-- | :-- | :-- | :-- | :-- | --: |",
+    ]
+    with TemporaryDirectory() as folder:
+        for name, example in EXAMPLES.items():
+            lines.append(example_row(name, report_of(example.path(Path(folder)), example.options)))
+    return lines
+
+
+def example_row(name: str, report: Report) -> str:
+    """One row of that table."""
+    example = EXAMPLES[name]
+    (phase,) = (phase for phase in report.phases if phase.name == example.phase)
+    first = example.first_of(report)
+    said = f"{example.was} | {phase.bound} | {phase.bound_detail}"
+    return f"| {name} | {phase.name} | {said} | `{first.code}` | {milliseconds(first.at_stake_ns)} |"
+
+
 def _first(causes: list[Finding]) -> str:
     return f"`{causes[0].code}` | {milliseconds(causes[0].at_stake_ns)} ms" if causes else " | "
 
@@ -110,6 +132,7 @@ def main(arguments: list[str]) -> int:
     """Write, or with `--check` compare."""
     text = DOCUMENT.read_text(encoding="utf-8")
     made = filled(filled(text, "planted", planted_table()), "traces", traces_table())
+    made = filled(made, "examples", examples_table())
     if made == text:
         return 0
     if "--check" in arguments:

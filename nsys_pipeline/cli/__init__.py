@@ -1,5 +1,7 @@
 """The command line: one file per verb, listed in `group.COMMANDS`."""
 
+import contextlib
+
 
 def main() -> None:
     """Entry point of the `llmperf` command."""
@@ -20,3 +22,19 @@ def main() -> None:
         # While the program itself was still being imported, or was on its way out.
         sys.stderr.write("\ninterrupted\n")
         sys.exit(130)
+    except SystemExit as error:
+        _leave(error.code)
+        raise
+
+
+def _leave(code: object) -> None:
+    """End the process if something runs in it that nothing ends: the interpreter would wait for it."""
+    import os
+    import sys
+
+    interrupt = sys.modules.get("nsys_pipeline.query.interrupt")
+    if interrupt is not None and interrupt.has_left_work():
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError):
+                stream.flush()
+        os._exit(code if isinstance(code, int) else 0)

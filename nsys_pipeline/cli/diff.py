@@ -10,46 +10,13 @@ import attrs
 import typer
 
 from nsys_pipeline.cli.common import (
-    ApproximateOption,
-    BandwidthOption,
-    BatchOption,
-    CacheOption,
-    DpOption,
-    DtypeOption,
-    EpOption,
+    AnalysisArguments,
     ForceOption,
-    FromOption,
-    InferOption,
-    KeepColdOption,
-    KvDtypeOption,
-    LoraOption,
-    MaxContextOption,
-    MemoryOption,
-    ModelOption,
-    NewTokensOption,
-    NotPhaseOption,
-    NsysOption,
     OutputOption,
-    PeakOption,
-    PhaseOption,
-    PpOption,
-    PromptTokensOption,
-    RangeOption,
-    ShapeOption,
-    SkipOption,
-    StepsOption,
-    StrictOption,
-    ToOption,
-    TpOption,
-    TrainOnlyOption,
-    UnpackOption,
-    WeightDtypeOption,
-    analysis_options,
     check_output,
+    expanded,
     output_file,
     progress,
-    trace_options,
-    window_of,
 )
 from nsys_pipeline.cli.gate import FailIfOption, RulesOption, check_rules, rules_of
 from nsys_pipeline.errors import UsageError
@@ -60,6 +27,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.records import Report
 
 
+@expanded
 def diff(
     traces: Annotated[
         list[Path],
@@ -68,6 +36,14 @@ def diff(
     *,
     fail_if: FailIfOption = None,
     rules: RulesOption = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--where",
+            metavar="CONDITION",
+            help="Which traces of a dataset of a fleet, as in \"run = 'a'\"; once for both sides, or for each.",
+        ),
+    ] = None,
     force_compare: Annotated[
         bool, typer.Option("--force-compare", help="Compare runs of different GPUs, models or shapes, too.")
     ] = False,
@@ -77,44 +53,24 @@ def diff(
     ] = None,
     output: OutputOption = None,
     force: ForceOption = False,
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    batch: BatchOption = None,
-    prompt_tokens: PromptTokensOption = None,
-    new_tokens: NewTokensOption = None,
-    dtype: DtypeOption = None,
-    weight_dtype: WeightDtypeOption = None,
-    kv_dtype: KvDtypeOption = None,
-    tp: TpOption = None,
-    pp: PpOption = None,
-    ep: EpOption = None,
-    dp: DpOption = None,
-    train_only: TrainOnlyOption = None,
-    lora: LoraOption = None,
-    max_context: MaxContextOption = None,
-    approximate: ApproximateOption = False,
-    peak: PeakOption = None,
-    bandwidth: BandwidthOption = None,
-    phase: PhaseOption = None,
-    not_phase: NotPhaseOption = None,
-    range: RangeOption = None,  # noqa: A002
-    strict: StrictOption = False,
-    infer: InferOption = None,
-    keep_cold: KeepColdOption = False,
-    skip: SkipOption = None,
-    steps: StepsOption = None,
-    from_s: FromOption = None,
-    to_s: ToOption = None,
-    cache: CacheOption = True,
-    memory_limit: MemoryOption = None,
-    unpack_limit: UnpackOption = None,
-    nsys: NsysOption = None,
+    told: AnalysisArguments,
 ) -> None:
     """Say what changed from BASE to NEW: times, kernel families, kernels and findings, per occurrence of each phase.
 
     A change counts if it is larger than the noise between occurrences: Welch's t-test, one false alarm in a hundred.
     Runs of another GPU, model or shape are refused. With --fail-if, a rule that holds ends it with exit code 1.
+    Two datasets of fleets, or one with --where given twice, compare run by run.
     """
+    if datasets := _datasets(traces):
+        if fail_if or rules:
+            raise UsageError("rules are about single traces", hint="llmperf diff BASE NEW")
+        kind = format or format_of(output)
+        if output is not None:
+            check_output(output, force=force)
+        _diff_datasets(datasets, where or [], output, kind, top=top, force=force, force_compare=force_compare)
+        return
+    if where:
+        raise UsageError("--where chooses traces of a dataset of a fleet", hint="llmperf fleet DIR --out DATASET")
     if len(traces) < 2:
         raise UsageError("a comparison needs a base and at least one other run", hint="llmperf diff BASE NEW")
     given = rules_of(fail_if, rules)
@@ -123,18 +79,9 @@ def diff(
     kind = format or format_of(output)
     if output is not None:
         check_output(output, force=force)
-    options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp,
-        train_only=train_only, lora=lora, max_context=max_context, peak=peak,
-        bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
-    )  # fmt: skip
+    options = told.analysis_options()
     with progress() as on_progress:
-        opening = trace_options(
-            phase=phase, not_phase=not_phase, ranges=range, strict=strict, window=window_of(skip, steps, from_s, to_s),
-            infer=infer, cache=cache, memory_limit=memory_limit, unpack_limit=unpack_limit, nsys=nsys,
-            on_progress=on_progress,
-        )  # fmt: skip
+        opening = told.trace_options(on_progress)
         sides = [_side(path, opening, options, is_sweep=len(traces) > 2) for path in traces]
     with output_file(output, force=force) as stream:
         if len(sides) > 2:
@@ -152,6 +99,47 @@ def diff(
     if given:
         sys.stdout.flush()
         check_rules(given, sides[1][0], base=attrs.asdict(sides[0][0]))
+
+
+def _datasets(traces: list[Path]) -> list[str]:
+    """Where the datasets of fleets are, if that is what `traces` are. Raises UsageError for a mixture."""
+    from nsys_pipeline.fleet.query import dataset_url
+
+    urls = [dataset_url(path) for path in traces]
+    if any(urls) and not all(urls):
+        raise UsageError("a dataset of a fleet compares with another dataset", hint="llmperf diff LAKE LAKE --where …")
+    return [url for url in urls if url]
+
+
+def _diff_datasets(
+    datasets: list[str],
+    where: list[str],
+    output: Path | None,
+    kind: ReportFormat,
+    *,
+    top: int,
+    force: bool,
+    force_compare: bool,
+) -> None:
+    """Compare two groups of traces of one dataset or of two."""
+    from nsys_pipeline.compare.difference import difference
+    from nsys_pipeline.fleet.query import open_dataset
+    from nsys_pipeline.fleet.sides import sides_of
+    from nsys_pipeline.report.diff import render_diff
+
+    if len(datasets) == 1 and len(where) == 2:
+        datasets = datasets * 2
+    if len(datasets) != 2 or len(where) > 2:
+        raise UsageError(
+            "a comparison of datasets has two sides",
+            hint="""llmperf diff LAKE --where "run = 'a'" --where "run = 'b'", or llmperf diff LAKE OTHER""",
+        )
+    conditions = where * (2 // len(where)) if where else ["true", "true"]
+    with open_dataset(datasets[0]) as first, open_dataset(datasets[1]) as second:
+        base, new = sides_of([first, second], datasets, conditions)
+    found = difference(base, new, force=force_compare)
+    with output_file(output, force=force) as stream:
+        render_diff(found.as_json(), stream, kind, top=top)
 
 
 def _side(path: Path, opening: Any, options: Any, *, is_sweep: bool) -> tuple[Report, Run | None]:

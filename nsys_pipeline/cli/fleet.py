@@ -6,24 +6,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import typer
 
 from nsys_pipeline.cli.common import (
-    DtypeOption,
+    AnalysisArguments,
     ForceOption,
-    MemoryOption,
-    ModelOption,
-    NotPhaseOption,
-    NsysOption,
     OutputOption,
-    PhaseOption,
-    ShapeOption,
-    TpOption,
-    analysis_options,
     check_output,
+    expanded,
     output_file,
     progress,
-    trace_options,
 )
 from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
@@ -37,6 +30,13 @@ if TYPE_CHECKING:
 _SHOWN_FAILURES = 10
 
 
+_TOLD = (
+    "model", "shape", "dtype", "tp", "images", "image_patches", "image_size", "phase", "not_phase", "memory_limit",
+    "nsys",
+)  # fmt: skip
+
+
+@expanded
 def fleet(
     sources: Annotated[
         list[str],
@@ -57,14 +57,7 @@ def fleet(
         str | None,
         typer.Option(metavar="ADDRESS", help="A Dask cluster that does the work, as in tcp://10.0.0.1:8786."),
     ] = None,
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    dtype: DtypeOption = None,
-    tp: TpOption = None,
-    phase: PhaseOption = None,
-    not_phase: NotPhaseOption = None,
-    memory_limit: MemoryOption = None,
-    nsys: NsysOption = None,
+    told: Annotated[AnalysisArguments, _TOLD],
     format: Annotated[  # noqa: A002
         ReportFormat | None, typer.Option("--format", help="How to print the report [by FILE's name, else table].")
     ] = None,
@@ -86,14 +79,12 @@ def fleet(
         raise UsageError("--workers are processes of this machine, and --scheduler has workers of its own")
     if output is not None or format is not None:
         raise UsageError("--output and --format are of the report", hint=f"llmperf fleet {out}")
-    options = analysis_options(
-        model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp
-    )
+    options = told.analysis_options()
     from nsys_pipeline.fleet.local import cores
     from nsys_pipeline.fleet.local import memory_limit as default_limit
 
-    limit = memory_limit or (default_limit(workers or cores()) if scheduler is None else None)
-    opening = trace_options(phase=phase, not_phase=not_phase, cache=False, memory_limit=limit, nsys=nsys)
+    limit = told.memory_limit or (default_limit(workers or cores()) if scheduler is None else None)
+    opening = attrs.evolve(told, cache=False, memory_limit=limit).trace_options()
     _update(sources, out, opening, options, workers, scheduler)
     sys.stdout.write(f"{out}\n")
 
@@ -132,8 +123,10 @@ def _update(
 
 def _report(sources: list[str], kind: ReportFormat, output: Path | None, *, force: bool) -> None:
     """Print what the dataset says."""
+    from nsys_pipeline.fleet.dataset import VIEWS
     from nsys_pipeline.fleet.query import open_dataset
     from nsys_pipeline.fleet.summary import summarize
+    from nsys_pipeline.query.statement import Relation
     from nsys_pipeline.report.fleet import render_fleet
 
     if len(sources) > 1:
@@ -142,5 +135,7 @@ def _report(sources: list[str], kind: ReportFormat, output: Path | None, *, forc
         check_output(output, force=force)
     with open_dataset(sources[0]) as session:
         report = summarize(session)
+        for finding in session.findings_about([Relation("", "", table) for table in VIEWS]):
+            print_warning(finding.message, finding.hint)
     with output_file(output, force=force) as stream:
         render_fleet(report, sources[0], stream, kind)

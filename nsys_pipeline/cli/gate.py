@@ -101,7 +101,9 @@ def _subject(report: Mapping[str, Any]) -> Subject:
     from nsys_pipeline.compare.subject import Subject
 
     devices = (report.get("trace") or {}).get("devices") or ()
-    return Subject.of(report.get("model"), [device.get("name") for device in devices])
+    # As `diff` does; a report of an older llmperf does not say which GPUs had work.
+    names = [device.get("name") for device in devices if device.get("has_work", True)]
+    return Subject.of(report.get("model"), names)
 
 
 def _shapes(report: Mapping[str, Any]) -> set[tuple[str, str]]:

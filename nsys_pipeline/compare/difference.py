@@ -39,12 +39,18 @@ class Occurrence:
 
 @attrs.frozen
 class Run:
-    """What one side of a comparison is: where, on what, and its occurrences."""
+    """What one side of a comparison is: where, on what, and its occurrences.
+
+    `clocks`: what is known of the clock of the SMs, in Hz: phase → mean over its samples, '' → the highest of the GPUs.
+    `are_runs`: an occurrence is the mean of a run of many, and no step of another one.
+    """
 
     name: str
     subject: Subject
     occurrences: tuple[Occurrence, ...]
     findings: frozenset[tuple[str, str]] = frozenset()
+    clocks: Mapping[str, float] = attrs.field(factory=dict)
+    are_runs: bool = False
 
 
 @attrs.frozen
@@ -94,6 +100,11 @@ class Difference:
             "findings_came": [{"code": code, "phase": phase or None} for code, phase in self.came],
             "findings_gone": [{"code": code, "phase": phase or None} for code, phase in self.gone],
             "only_in_one": list(self.one_sided),
+            "clocks": [
+                {"phase": phase or None, "base_hz": clock, "new_hz": self.new.clocks[phase]}
+                for phase, clock in self.base.clocks.items()
+                if phase in self.new.clocks
+            ],
         }
 
 
@@ -108,7 +119,12 @@ def difference(base: Run, new: Run, *, force: bool = False) -> Difference:
     before, after = _groups(base, by_shape=by_shape), _groups(new, by_shape=by_shape)
     one_sided = [f"{_label(key)} is only in `{base.name}`" for key in before if key not in after]
     one_sided += [f"{_label(key)} is only in `{new.name}`" for key in after if key not in before]
-    changes = [change for key in before if key in after for change in _changes(key, before[key], after[key])]
+    changes = [
+        change
+        for key in before
+        if key in after
+        for change in _changes(key, before[key], after[key], are_steps=not base.are_runs)
+    ]
     together = judged(change.comparison for change in changes)
     changes = [attrs.evolve(change, comparison=one) for change, one in zip(changes, together, strict=True)]
     changes.sort(key=lambda change: (-abs(change.delta_ns), change.phase, change.kind, change.name))
@@ -139,10 +155,12 @@ def _groups(run: Run, *, by_shape: bool) -> dict[tuple[str, str], list[Occurrenc
     return dict(groups)
 
 
-def _changes(key: tuple[str, str], base: Sequence[Occurrence], new: Sequence[Occurrence]) -> Iterable[Change]:
+def _changes(
+    key: tuple[str, str], base: Sequence[Occurrence], new: Sequence[Occurrence], *, are_steps: bool
+) -> Iterable[Change]:
     phase, shape = key
     sides = _Side.of(base), _Side.of(new)
-    paired = sides[0].steps_match(sides[1])
+    paired = are_steps and sides[0].steps_match(sides[1])
 
     def change(kind: str, name: str, value: Callable[[Occurrence], float]) -> Change:
         found = compare(*(side.series(value) for side in sides), paired=paired)

@@ -31,8 +31,19 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
         name=str(path),
         subject=Subject.of(report.model, gpus),
         occurrences=occurrences_of(session),
+        clocks=_clocks(session, report),
         findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),
     )
+
+
+def _clocks(session: Session, report: Report) -> dict[str, float]:
+    """See `Run`. The highest clock is that of the slowest GPU with work, and not known if one of them says none."""
+    rates = [row["clock_rate_hz"] for row in _rows(session, "SELECT clock_rate_hz FROM devices WHERE has_work")]
+    found = {"": float(min(rates))} if rates and all(rates) else {}
+    for phase in report.phases:
+        if phase.measured is not None and phase.measured.sm_clock_hz:
+            found[phase.name] = phase.measured.sm_clock_hz
+    return found
 
 
 def occurrences_of(session: Session) -> tuple[Occurrence, ...]:

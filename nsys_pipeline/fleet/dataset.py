@@ -5,16 +5,16 @@
     <view>/run=<run>/trace_rank=<rank>/<analysis>.parquet    rows of a view of one trace
 
 The rows of `<analysis>` count if a row of `traces` names it. So a trace is in the dataset as a whole or not at all,
-whenever the process that wrote it was killed. A table without rows has no file.
+whenever the process that wrote it was killed. A table without rows has no file; `tables` of `traces` says which have.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote as percent_encoded
 
@@ -43,7 +43,7 @@ TRACE_COLUMNS = {
     "started_at": "TIMESTAMP", "duration_ns": "BIGINT", "hostname": "VARCHAR", "gpu": "VARCHAR", "gpu_count": "BIGINT",
     "driver_version": "VARCHAR", "cuda_version": "VARCHAR", "nsys_version": "VARCHAR", "model": "VARCHAR",
     "dtype": "VARCHAR", "kernel_count": "BIGINT", "kernel_time_ns": "BIGINT", "size_bytes": "BIGINT",
-    "llmperf_version": "VARCHAR", "analyzed_at": "TIMESTAMP",
+    "llmperf_version": "VARCHAR", "analyzed_at": "TIMESTAMP", "tables": "VARCHAR",
 }  # fmt: skip
 """Columns of the table `traces`."""
 FAILURE_COLUMNS = {"path": "VARCHAR", "run": "VARCHAR", "trace_rank": "BIGINT", "error": "VARCHAR", "hint": "VARCHAR"}
@@ -97,22 +97,47 @@ class Dataset:
         if dataset.storage.read(MARKER) is not None:
             return cls.at(url)
         storage = dataset.storage
+        if (around := _dataset_around(storage)) is not None:
+            raise UsageError(f"`{url}` lies inside the dataset `{around}`", hint="give --out a folder outside of it")
         try:
             if storage.fs.exists(storage.root) and storage.fs.ls(storage.root, detail=False):
                 raise UsageError(f"`{url}` holds something else", hint="give --out a new folder")
-            storage.fs.makedirs(storage.root, exist_ok=True)
+            if storage.is_local:
+                # A prefix of a bucket needs no folder, and a bucket that is missing is a typing error.
+                storage.fs.makedirs(storage.root, exist_ok=True)
             with storage.fs.open(storage.path(MARKER), "wb") as stream:
                 stream.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
         except OSError as error:
             raise UsageError(f"`{url}` cannot be written: {error.strerror or error}") from error
         return dataset
 
+    def missing(
+        self, con: DuckDBPyConnection, tables: Collection[str] = VIEWS, *, traces: str | None = None
+    ) -> dict[str, set[str]]:
+        """Tables of `tables` that lost files since they were written, with the analyses whose rows are gone.
+
+        `traces`: a relation of `con` that holds the table `traces` already.
+        """
+        rows = con.execute(self._select("traces") if traces is None else f"FROM {traces}").fetchall()
+        columns = [one[0] for one in con.description or ()]
+        if "tables" not in columns:
+            # An older llmperf wrote it.
+            return {}
+        names, kept = columns.index("analysis"), columns.index("tables")
+        found = {}
+        for table in tables:
+            wanted = {row[names] for row in rows if table in (row[kept] or "").split(",")}
+            if wanted and (lost := wanted - self.storage.stems(table)):
+                found[table] = lost
+        return found
+
     def analyses(self, con: DuckDBPyConnection) -> dict[str, str]:
-        """Names of the analyses that are whole, by the id of their trace."""
+        """Names of the analyses that are whole, by the id of their trace: those that lost rows since then are not."""
         if not self.storage.has("traces/*.parquet"):
             return {}
         rows = con.execute(f"SELECT filename, analysis FROM {self._parquet('traces/*.parquet', named=True)}").fetchall()  # noqa: S608 - our own names
-        return {Path(filename).stem: analysis for filename, analysis in rows}
+        lost = set().union(*self.missing(con).values())
+        return {Path(filename).stem: analysis for filename, analysis in rows if analysis not in lost}
 
     @property
     def url(self) -> str:
@@ -125,10 +150,17 @@ class Dataset:
             con.register_filesystem(self.storage.fs)
 
     def create_view(self, con: DuckDBPyConnection, table: str) -> None:
-        """Create the view `table` in the schema `views` of `con`, over the Parquet files as they are now."""
-        con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self._select(table)}")
+        """Create `table` in the schema `views` of `con`, over the Parquet files as they are now.
 
-    def _select(self, table: str) -> str:
+        All others need `traces`, which is read once.
+        """
+        if table in OWN_TABLES:
+            con.execute(f"CREATE TABLE IF NOT EXISTS views.{table} AS {self._select(table)}")
+        else:
+            self.create_view(con, "traces")
+            con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self._select(table, 'views.traces')}")
+
+    def _select(self, table: str, traces: str = "") -> str:
         pattern = f"{table}/*.parquet" if table in OWN_TABLES else f"{table}/*/*/*.parquet"
         if not self.storage.has(pattern):
             nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns_of(table).items())
@@ -136,7 +168,7 @@ class Dataset:
         if table in OWN_TABLES:
             return f"SELECT * FROM {self._parquet(pattern)}"  # noqa: S608 - our own names
         rows = self._parquet(pattern, partitioned=True)
-        return f"SELECT * FROM {rows} WHERE analysis IN (SELECT analysis FROM ({self._select('traces')}))"  # noqa: S608
+        return f"SELECT * FROM {rows} WHERE analysis IN (SELECT analysis FROM {traces})"  # noqa: S608 - our own names
 
     def _parquet(self, pattern: str, *, named: bool = False, partitioned: bool = False) -> str:
         files = literal(f"{escaped(self.url)}/{pattern}")
@@ -146,6 +178,15 @@ class Dataset:
             f"read_parquet({files}, union_by_name = true, filename = {str(named).lower()}, "
             f"hive_partitioning = {str(partitioned).lower()}{partitions})"
         )
+
+
+def _dataset_around(storage: Storage) -> str | None:
+    """The dataset that a folder lies in."""
+    for around in PurePosixPath(storage.root).parents:
+        parent = Storage(storage.fs, str(around))
+        if around.name and parent.read(MARKER) is not None:
+            return parent.url
+    return None
 
 
 def columns_of(table: str) -> dict[str, str]:

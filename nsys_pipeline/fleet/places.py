@@ -47,6 +47,10 @@ def find_traces(sources: Iterable[str], *, leave_out: str | None = None) -> list
     """
     found: dict[str, Place] = {}
     for source in sources:
+        if leave_out is not None and _is_inside(source, leave_out):
+            raise UsageError(
+                f"`{source}` lies in `{leave_out}`, where the dataset goes", hint="give --out a folder of its own"
+            )
         places = list(_find(source, leave_out))
         if not places:
             raise UsageError(
@@ -54,6 +58,11 @@ def find_traces(sources: Iterable[str], *, leave_out: str | None = None) -> list
             )
         found |= {place.url: place for place in places}
     return sorted(found.values(), key=lambda place: (place.run, -1 if place.rank is None else place.rank, place.url))
+
+
+def _is_inside(source: str, folder: str) -> bool:
+    one, other = Storage.of(source), Storage.of(folder)
+    return one.fs.protocol == other.fs.protocol and f"{one.root}/".startswith(f"{other.root}/")
 
 
 def fingerprint(info: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,14 +15,13 @@ from nsys_pipeline.fleet.storage import Storage
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.statement import Relation
 from nsys_pipeline.query.views import public_macros
+from nsys_pipeline.records import Finding
 from nsys_pipeline.sqlmods import all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-    from nsys_pipeline.records import Finding
 
 TABLES = (*OWN_TABLES, *VIEWS)
 """Everything that may follow FROM."""
@@ -33,6 +33,12 @@ def is_dataset(url: str) -> bool:
         return (Path(url) / MARKER).is_file()
     storage = Storage.of(url)
     return bool(storage.fs.exists(storage.path(MARKER)))
+
+
+def dataset_url(path: Path) -> str | None:
+    """Where the dataset of a fleet at `path` is, None if there is none. A Path has one slash behind a scheme."""
+    url = re.sub(r"^(\w+):/(?!/)", r"\1://", str(path))
+    return url if is_dataset(url) else None
 
 
 def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bool = True) -> Session:
@@ -56,6 +62,15 @@ def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bo
     return Session([DatasetRelations(dataset, con, options.memory_limit)], con, close_off=close_off)
 
 
+def _lost_rows(table: str, traces: int) -> Finding:
+    of = "1 trace has" if traces == 1 else f"{traces:,} traces have"
+    return Finding(
+        code="dataset_incomplete", severity="warning", phase=None, at_stake_ns=None, budget_part=None,
+        message=f"{of} lost their rows of `{table}`: files of the dataset are gone",
+        hint="`llmperf fleet SOURCE --out DATASET` analyzes those traces again",
+    )  # fmt: skip
+
+
 class DatasetRelations:
     """The tables of a dataset, each a view over its files that is made when it is first asked for."""
 
@@ -70,9 +85,14 @@ class DatasetRelations:
         self._lock = threading.RLock()
 
     def findings(self, relations: Iterable[Relation]) -> list[Finding]:
-        """None of the dataset as a whole: each trace has its own, in the table `findings`."""
-        del relations
-        return []
+        """What the dataset lost of the tables that `relations` mean; what traces say is in the table `findings`."""
+        names = {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
+        if not (tables := sorted(names.intersection(VIEWS))):
+            return []
+        self.build("views.traces")
+        with self._lock:
+            lost = self._dataset.missing(self._connection, tables, traces="views.traces")
+        return [_lost_rows(table, len(analyses)) for table, analyses in lost.items()]
 
     def provide(self, relations: Iterable[Relation]) -> None:
         """Make the views that `relations` mean. Raises TraceError if the dataset cannot be read."""
@@ -109,5 +129,5 @@ class DatasetRelations:
         """Stop what another thread builds."""
         self._connection.interrupt()
 
-    def close(self) -> None:
+    def close(self, *, waits: bool = True) -> None:
         """Nothing is open but the session's own connection."""

@@ -85,6 +85,14 @@ class Storage:
         found = self.fs.glob(f"{glob.escape(self.root)}/{pattern}")
         return sorted(name[len(self.root) + 1 :] if name.startswith(self.root) else name for name in found)
 
+    def stems(self, folder: str) -> set[str]:
+        """Names, without `.parquet`, of the files in `folder` and the folders in it."""
+        if self.is_local:
+            names = [name for _, _, files in os.walk(self.path(folder)) for name in files]
+        else:
+            names = [name.rpartition("/")[2] for name in self.fs.find(self.path(folder))]
+        return {name.removesuffix(".parquet") for name in names if name.endswith(".parquet")}
+
     def has(self, pattern: str) -> bool:
         """Whether a name in it matches `pattern`."""
         if self.is_local:

@@ -150,6 +150,7 @@ def _write_tables(job: Job, place: Place, storage: Storage, folder: Path) -> dic
                 if records(trace.connection, f"SELECT 1 FROM views.{table} LIMIT 1"):  # noqa: S608 - our own names
                     query = kept.select_rows(table, place.run, row["trace_rank"], analysis)
                     kept.write_rows(trace.connection, query, folder / f"{table}.parquet")
+        row["tables"] = ",".join(table for table in kept.VIEWS if (folder / f"{table}.parquet").exists())
         kept.write_rows(trace.connection, kept.values(row, kept.TRACE_COLUMNS), folder / "traces.parquet")
     return row
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import zip_longest
 from operator import attrgetter
 
@@ -50,12 +51,19 @@ class Inference:
     reason: str | None = None
 
 
-def infer(launches: Sequence[Launch]) -> Inference:
-    """Phases of `launches`, which are ordered by thread and time. Abstains where the evidence does not agree."""
+def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | None = None) -> Inference:
+    """Phases of `launches`, which are ordered by thread and time. Abstains where the evidence does not agree.
+
+    `recordings`: when those of each process begin, in order, for no step goes on from one to the next. Unit: ns.
+    """
+    later = {process: starts[1:] for process, starts in (recordings or {}).items()}
     phases: list[InferredPhase] = []
     requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
-    for _, mine in sorted(grouped(launches, attrgetter("process_key")).items()):
+    recorded_together = grouped(
+        launches, lambda one: (one.process_key, bisect(later.get(one.process_key, ()), one.start_ns))
+    )
+    for _, mine in sorted(recorded_together.items()):
         if {"optimizer", "backward"} <= {one.role for one in mine}:
             steps, reason = find_steps(sorted(mine, key=lambda one: one.start_ns))
             phases += _of_steps(mine[0].process_key, steps)

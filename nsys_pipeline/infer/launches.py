@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import attrs
 
@@ -64,9 +64,12 @@ def lookups_before(launches: Sequence[Launch], index: int) -> list[int]:
     return found
 
 
-def grouped(launches: Sequence[Launch], key: Callable[[Launch], int]) -> dict[int, list[Launch]]:
+Key = TypeVar("Key")
+
+
+def grouped(launches: Sequence[Launch], key: Callable[[Launch], Key]) -> dict[Key, list[Launch]]:
     """Launches of one `key`, such as those of a thread, in their order."""
-    groups: dict[int, list[Launch]] = {}
+    groups: dict[Key, list[Launch]] = {}
     for one in launches:
         groups.setdefault(key(one), []).append(one)
     return groups

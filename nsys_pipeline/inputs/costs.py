@@ -73,7 +73,13 @@ def find_costs(inputs: Inputs) -> Costs:
     if any(step.part for step in steps):
         facts = TrainingFacts.of(inputs.connection)
         training = TrainingEstimator(
-            model, run.conventions, facts, train_only=run.train_only, lora_rank=run.lora_rank, dp=run.dp
+            model,
+            run.conventions,
+            facts,
+            train_only=run.train_only,
+            lora_rank=run.lora_rank,
+            lora_on=run.lora_on,
+            dp=run.dp,
         )
     make = functools.partial(_costs, model, run.conventions, inputs.peaks.gpus, training)
     try:

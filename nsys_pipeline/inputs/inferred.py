@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
 
 #: What the inference reads, if it is wanted.
-NEEDS = ("load.nvtx_ranges", "attribute._telling_launches")
+NEEDS = ("load.nvtx_ranges", "load.trace_files", "attribute._telling_launches")
 #: A launch takes 400 bytes; of the launches of a decode step three in a hundred tell something.
 MAX_LAUNCHES = 2_000_000
 _LAUNCHES = f"""
@@ -19,6 +19,12 @@ _LAUNCHES = f"""
     FROM attribute._telling_launches
     ORDER BY global_tid, launch_start_ns, start_ns, op_id
 """  # noqa: S608 - our own columns
+_RECORDINGS = """
+    SELECT process_key, list(start_ns ORDER BY start_ns)
+    FROM load.trace_files
+    WHERE process_key IS NOT NULL
+    GROUP BY process_key
+"""
 
 
 def find_phases(inputs: Inputs) -> Inference:
@@ -28,7 +34,8 @@ def find_phases(inputs: Inputs) -> Inference:
     count = scalar(inputs.connection, "SELECT count(*) FROM attribute._telling_launches")
     if count > MAX_LAUNCHES:
         return Inference((), reason=f"{count:,} launches tell something, more than {MAX_LAUNCHES:,}")
-    return infer([Launch(*row) for row in inputs.connection.execute(_LAUNCHES).fetchall()])
+    launches = [Launch(*row) for row in inputs.connection.execute(_LAUNCHES).fetchall()]
+    return infer(launches, dict(inputs.connection.execute(_RECORDINGS).fetchall()))
 
 
 def create_inferred_phases(inputs: Inputs) -> None:

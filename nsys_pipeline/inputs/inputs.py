@@ -67,6 +67,11 @@ class Inputs:
         return find_pattern_roles(self)
 
     @cached_property
+    def checks_guesses(self) -> bool:
+        """Whether SGLang's model checks what a draft guessed. Needs load.range_names."""
+        return any(role.rule == "sglang-verify" for role in self.pattern_roles.values())
+
+    @cached_property
     def inference(self) -> Inference:
         """Phases inferred from the launches. Needs attribute._telling_launches if they are wanted."""
         from nsys_pipeline.inputs.inferred import find_phases
@@ -75,7 +80,7 @@ class Inputs:
 
     @cached_property
     def run(self) -> ModelOfRun:
-        """The model, and how its FLOPs are counted. Needs load.nvtx_marks."""
+        """The model, and how its FLOPs are counted. Needs what `steps` needs."""
         from nsys_pipeline.inputs.run import ModelOfRun
 
         return ModelOfRun.of(self)

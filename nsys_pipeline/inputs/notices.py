@@ -20,8 +20,12 @@ _WORK = ("load.gpu_ops",)
 # docs/findings.md explains each.
 CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "model_not_understood": ("warning", _COSTS),
+    "config_not_read": ("warning", _COSTS),
     "quantization_not_read": ("warning", _COSTS),
     "experts_of_other_ranks": ("warning", _COSTS),
+    "prompts_of_several_ranks": ("error", _COSTS),
+    "cache_of_other_ranks": ("warning", _COSTS),
+    "cache_format_not_read": ("warning", _COSTS),
     "no_estimate": ("warning", _COSTS),
     "encoder_has_no_decode": ("warning", _COSTS),
     "bad_step_marks": ("warning", _SHAPES),

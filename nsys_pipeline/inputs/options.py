@@ -88,6 +88,7 @@ class AnalysisOptions:
     other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of
     the longest sequence that an engine takes; default what the model allows. `train_only`, `lora_rank`: which weights
     training updates, see `model.training`. `dp`: data-parallel ranks, each with a batch of its own.
+    `cp`: ranks that each sequence is split over.
     """
 
     model: Model | None = None
@@ -101,6 +102,7 @@ class AnalysisOptions:
     train_only: str | None = None
     lora_rank: int | None = None
     dp: int | None = None
+    cp: int | None = None
     top_kernels: int = 5
     keep_cold: bool = False
 
@@ -115,15 +117,23 @@ class AnalysisOptions:
         pp: int | None,
         ep: int | None,
         dp: int | None,
+        cp: int | None,
         **others: Any,
     ) -> Self:
         """The options of somebody who may leave out formats and degrees; `others` are fields as they are."""
         return cls(
             conventions=Conventions(
-                dtype=dtype, weight=weight_dtype, kv_dtype=kv_dtype, tp=tp or 1, pp=pp or 1, ep=ep or 1
+                dtype=dtype,
+                weight=weight_dtype,
+                kv_dtype=kv_dtype,
+                tp=tp or 1,
+                pp=pp or 1,
+                ep=ep or 1,
+                cp=cp or 1,
             ),
             is_degree_told=any(degree is not None for degree in (tp, pp, ep, dp)),
             dp=dp,
+            cp=cp,
             **others,
         )
 

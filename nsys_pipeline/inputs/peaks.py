@@ -56,7 +56,7 @@ def find_peaks(inputs: Inputs) -> Peaks:
                 memory_bandwidth_bytes_per_s=row["memory_bandwidth_bytes_per_s"],
                 peaks_flops_per_s=dict(gpu.peaks_flops_per_s) if gpu else None,
                 peak_bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s if gpu else None,
-                peaks_source=f"{gpu.label}: {gpu.source}" if gpu else None,
+                peaks_source=f"{gpu.label}: {gpu.source}" if gpu else None, has_work=row["has_work"],
             )
         )  # fmt: skip
     # Equal GPUs of one machine need one notice.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.inputs.sweep import latest_start_segments
 from nsys_pipeline.rules.phases import LIBRARY_ROLES, classify
@@ -38,7 +40,7 @@ def create_range_roles(inputs: Inputs) -> None:
     }  # fmt: skip
     rows = []
     for domain, name in _promising_names(inputs):
-        role = classify(domain, name, inputs.phase_rules)
+        role = role_of(inputs, domain, name)
         if role and role.role not in LIBRARY_ROLES:
             traits = (
                 role.role,
@@ -51,6 +53,17 @@ def create_range_roles(inputs: Inputs) -> None:
             )
             rows.append((domain, name, *traits))
     create_from_rows(inputs.connection, "input.range_roles", types, rows)
+
+
+def role_of(inputs: Inputs, domain: str, name: str) -> RangeRole | None:
+    """Role of a range text in this trace.
+
+    Where SGLang checks guesses, its decode steps are the draft model's: the model's own check what those guess.
+    """
+    role = classify(domain, name, inputs.phase_rules)
+    if role and role.rule.startswith("sglang-decode") and inputs.checks_guesses:
+        return attrs.evolve(role, phase="draft", stated=None)
+    return role
 
 
 def _promising_names(inputs: Inputs) -> list[tuple[str, str]]:

@@ -28,13 +28,24 @@ _LOADED_AS = {
 }  # fmt: skip
 
 
-def _known_dtype(name: object) -> str | None:
-    from nsys_pipeline.model.dtypes import normalize_dtype
+#: How vLLM and SGLang call what they cache keys and values in → the values alone, without their scales.
+_CACHED_AS = {
+    "fp8_inc": "fp8", "fp8_ds_mla": "fp8", "fp8_per_token_head": "fp8", "int8_per_token_head": "int8",
+    "int4_per_token_head": "int4",
+}  # fmt: skip
 
-    if not isinstance(name, str):
+#: Caches that are stored as another is: in fp4 with a scale of 8 bits for 16 values each.
+_STORED_AS = {"nvfp4_4over6": "nvfp4", "fp4_e2m1": "nvfp4"}
+
+
+def _known_cache(name: object) -> str | None:
+    from nsys_pipeline.model.dtypes import PACKED_LATENTS, normalize_cache_dtype
+
+    # Which models have packed latents is for `RunDescription.cache_format`.
+    if not isinstance(name, str) or name == PACKED_LATENTS:
         return None
     try:
-        return normalize_dtype(name)
+        return normalize_cache_dtype(_STORED_AS.get(name, name))
     except ModelError:
         return None
 
@@ -80,22 +91,42 @@ class RunDescription:
         told = self.fields.get(name)
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
-    def trained(self) -> tuple[str | None, int | None]:
-        """Which weights training updates: an expression that finds their names, or the rank of adapters."""
+    def trained(self) -> tuple[str | None, int | None, str | None]:
+        """Which weights training updates: an expression for names, or the rank of adapters and one for their place."""
         if rank := self.positive("lora_rank"):
-            return None, rank
+            place = self.fields.get("lora_on")
+            return None, rank, place if isinstance(place, str) else None
         only = self.fields.get("train_only")
-        return (only, None) if isinstance(only, str) else (None, None)
+        return only if isinstance(only, str) else None, None, None
+
+    def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
+        """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
+        told = self.fields.get("kv_dtype")
+        if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_cache(told)):
+            return given, []
+        if told == "fp8_ds_mla" and model.caches_latents:
+            return attrs.evolve(given, kv_dtype=told), []
+        known = _CACHED_AS.get(told)
+        if known is None and given.kv_dtype is not None:
+            return given, []
+        what = "in the dtype of activations" if known is None else f"as {known} without its scales"
+        notice = Notice(
+            "cache_format_not_read",
+            f"the run stores its KV cache as `{printable(told)[:40]}`, which is counted {what}: KV bytes and MBU are"
+            " not exact",
+            "--kv-dtype says which plain dtype comes closest",
+        )
+        return given if known is None else attrs.evolve(given, kv_dtype=known), [notice]
 
     def conventions(self, given: Conventions) -> Conventions:
         """`given`, with dtype and parallel degrees filled in from the run mark where the user says nothing."""
         changes: dict[str, Any] = {}
         if given.dtype is None and isinstance(self.fields.get("dtype"), str):
             changes["dtype"] = self.fields["dtype"]
-        for degree in ("tp", "pp"):
+        for degree in ("tp", "pp", "cp"):
             if getattr(given, degree) == 1 and (told := self.positive(degree)):
                 changes[degree] = told
-        if given.kv_dtype is None and (kv_dtype := _known_dtype(self.fields.get("kv_dtype"))):
+        if given.kv_dtype is None and (kv_dtype := _known_cache(self.fields.get("kv_dtype"))):
             changes["kv_dtype"] = kv_dtype
         # What an engine quantizes while it loads is not in the model's config.
         config = self.fields.get("model")
@@ -110,20 +141,23 @@ class RunDescription:
 class ModelOfRun:
     """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
 
-    `is_degree_told`: the run or the user says how many GPUs share a pass. `dp`: ranks that have batches of their own.
+    `is_degree_told`: the run or the user says how many GPUs share a pass. `is_split_told`: the same of a sequence.
+    `dp`: ranks that have batches of their own.
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
-    `lora_rank`: which weights training updates, see `model.training`; None for all.
+    `lora_rank`, `lora_on`: which weights training updates, see `model.training`; None for all.
     """
 
     model: Model | None
     conventions: Conventions
     told_ranks: int
     is_degree_told: bool
+    is_split_told: bool
     max_context: int | None
     notices: tuple[Notice, ...] = ()
     train_only: str | None = None
     lora_rank: int | None = None
+    lora_on: str | None = None
     dp: int | None = None
 
     @classmethod
@@ -143,19 +177,74 @@ class ModelOfRun:
             # Whoever gives the format knows it.
             hint = "--weight-dtype and --kv-dtype say how weights and cache are stored"
             notices = [Notice("quantization_not_read", note, hint) for note in model.notes]
+        if model is not None:
+            notices += [Notice("config_not_read", note) for note in model.unread]
         notices += _skipped_images(run.fields.get("images"))
         if model is not None and options.conventions.ep > 1 and not model.has_experts:
             raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")
         dp = options.dp or run.positive("dp")
         notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
-        conventions = run.conventions(options.conventions)
+        conventions, cache = run.cache_format(run.conventions(options.conventions), model)
+        notices += cache
         if dp and dp > 1:
             # Each rank has tokens of its own, and on average its experts run as many.
             conventions = attrs.evolve(conventions, ep=1)
+        is_split_marked = _has_tokens_before(inputs)
+        if is_split_marked:
+            conventions = attrs.evolve(conventions, cp=1)
+        is_split_told = is_split_marked or options.cp is not None or isinstance(run.fields.get("cp"), int)
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
-        trained = (options.train_only, options.lora_rank) if options.is_training_told else run.trained()
-        return cls(model, conventions, own.tp * own.pp, is_degree_told, max_context, tuple(notices), *trained, dp)
+        trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
+        notices += _split_sequences(run, model)
+        if (run.positive("pcp") or 1) > 1:
+            model = None
+        return cls(
+            model,
+            conventions,
+            own.tp * own.pp,
+            is_degree_told,
+            is_split_told,
+            max_context,
+            tuple(notices),
+            *trained,
+            dp,
+        )
+
+
+def _has_tokens_before(inputs: Inputs) -> bool:
+    """Whether marks of training steps say which tokens of a sequence, of other ranks, come before a rank's own."""
+    split = [occurrence for occurrence, step in inputs.marked_steps[0].items() if any(step.kv_tokens)]
+    if not split:
+        return False
+    phases = inputs.connection.execute(
+        "SELECT DISTINCT phase FROM attribute.phase_ranges WHERE occurrence_id IN (SELECT unnest(?))", [split]
+    ).fetchall()
+    return {phase for (phase,) in phases} <= {"forward", "backward", "step"}
+
+
+def _split_sequences(run: RunDescription, model: Model | None) -> list[Notice]:
+    """What an engine says of sequences that ranks share and no estimate knows."""
+    prompts, caches = run.positive("pcp") or 1, run.positive("dcp") or 1
+    if model is not None and prompts > 1:
+        return [
+            Notice(
+                "prompts_of_several_ranks",
+                f"{prompts:,} ranks share each prompt (prefill context parallelism), and nothing says which tokens are"
+                " whose: FLOPs, MFU and MBU are left out",
+                "run with one rank for each prompt to measure them",
+            )
+        ]
+    if model is None or caches < 2:
+        return []
+    return [
+        Notice(
+            "cache_of_other_ranks",
+            f"{caches:,} ranks of each pass share the KV cache of a sequence (decode context parallelism): each is"
+            " charged the keys and values of its heads as if it held all of them",
+            "FLOPs are right on average over the ranks; KV bytes, and MBU with them, may be too high",
+        )
+    ]
 
 
 def _skipped_images(told: object) -> list[Notice]:
@@ -186,11 +275,14 @@ def _spread_experts(data: int | None, experts: int, model: Model | None) -> list
 
 
 def create_model(inputs: Inputs) -> None:
-    """`input.model`: one row about the model and how it is spread over GPUs; none without a model."""
+    """`input.model`: one row about the model and how it is spread over GPUs; none without a model.
+
+    `dense_layers`: layers of its decoder; NULL with experts, which talk to other ranks in each layer, too.
+    """
     types = {
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
-        "is_degree_told": "BOOLEAN",
+        "cp": "BIGINT", "is_degree_told": "BOOLEAN", "is_split_told": "BOOLEAN", "dense_layers": "BIGINT",
         "not_counted": "VARCHAR", "further_layers": "BIGINT",
     }  # fmt: skip
     run = inputs.run
@@ -198,10 +290,11 @@ def create_model(inputs: Inputs) -> None:
     if model := run.model:
         dtype = run.conventions.dtype or model.dtype
         how = run.conventions
-        degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, run.is_degree_told)
+        degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, how.cp, run.is_degree_told, run.is_split_told)
+        decoder = model.architecture.decoder
+        layers = decoder.depth if decoder is not None and not model.has_experts else None
         images = sum(len(step.images) for step in inputs.steps.distinct)
         missing = ", ".join(model.left_out(images)) or None
-        rows = [
-            (model.name, model.label, model.params, model.active_params, dtype, *degrees, missing, model.further_layers)
-        ]
+        size = (model.params, model.active_params)
+        rows = [(model.name, model.label, *size, dtype, *degrees, layers, missing, model.further_layers)]
     create_from_rows(inputs.connection, "input.model", types, rows)

@@ -13,9 +13,9 @@ from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.inputs.images import with_images
+from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
-from nsys_pipeline.rules.phases import classify
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -159,7 +159,7 @@ def _stated_steps(inputs: Inputs, max_context: int | None) -> dict[int, Step]:
     known: dict[tuple[str, str], Step | None] = {}
     for occurrence_id, domain, name in rows:
         if (domain, name) not in known:
-            role = classify(domain, name, inputs.phase_rules)
+            role = role_of(inputs, domain, name)
             known[domain, name] = role.stated.step(max_context) if role and role.stated else None
         if (step := known[domain, name]) is not None:
             steps[occurrence_id] = step

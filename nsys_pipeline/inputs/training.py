@@ -154,6 +154,7 @@ class TrainingEstimator:
         *,
         train_only: str | None = None,
         lora_rank: int | None = None,
+        lora_on: str | None = None,
         dp: int | None = None,
     ) -> None:
         self.model = model
@@ -161,6 +162,7 @@ class TrainingEstimator:
         self.facts = facts
         self.train_only = train_only
         self.lora_rank = lora_rank
+        self.lora_on = lora_on
         self.dp = dp
 
     def cost(self, step: Step) -> TrainingCost:
@@ -181,7 +183,7 @@ class TrainingEstimator:
 
         return training_flops(
             self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
-            train_only=self.train_only, lora_rank=self.lora_rank, all_logits=False,
+            train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on, all_logits=False,
         )  # fmt: skip
 
     def _recomputed(self, step: Step) -> tuple[int | None, int | None]:

@@ -60,7 +60,8 @@ class Architecture:
     are none, `vision_tokens` together where their number is fixed.
     `image_tokens`: tokens of the decoder that each image turns into and that see each other in both directions; 0 if
     they are like text. `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a
-    multimodal model of which only the text decoder is described.
+    multimodal model of which only the text decoder is described. `unread`: fields of the config that would change what
+    another model computes, and that none of this one read.
     """
 
     family: str
@@ -75,6 +76,7 @@ class Architecture:
     heads: int = 0
     unused_params: int = 0
     text_only: bool = False
+    unread: tuple[str, ...] = ()
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

@@ -538,9 +538,12 @@ class LatentAttention(Block):
         cached = sum(self._keys_read(q, kv) * count for (q, kv), count in step_shapes(run.step) if q)
         pairs2 = sum(self._pairs2(conv.attention, q, kv) * count for (q, kv), count in step_shapes(run.step))
         if kind == "cached":
-            token, copies = self.heads * (self._qk_dim + self.value_dim), 1
+            token = self.heads * (self._qk_dim + self.value_dim)
+            read, written = emit.kv_bytes(cached * token), emit.kv_bytes(run.tokens * token)
         else:
-            token, copies = self._latent, emit.tp
+            read, written = (
+                emit.tp * emit.latent_bytes(tokens, self.kv_rank, self.rope_dim) for tokens in (cached, run.tokens)
+            )
         emit.add(
             "attention",
             "attention",
@@ -550,8 +553,8 @@ class LatentAttention(Block):
             batch=self.heads,
             flops=model[1] * self.heads,
             executed=executed[1] * self.heads,
-            kv_read=copies * emit.kv_bytes(cached * token),
-            kv_write=0 if self.shared_latents else copies * emit.kv_bytes(run.tokens * token),
+            kv_read=read,
+            kv_write=0 if self.shared_latents else written,
             activation=emit.plain_bytes(run.tokens * self.heads * (self._qk_dim + self.value_dim)),
         )
 

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.model.dtypes import normalize_dtype
+from nsys_pipeline.model.dtypes import normalize_cache_dtype, normalize_dtype
 from nsys_pipeline.model.quantization import named_format
 
 ATTENTION = ("exact", "half", "full")
@@ -44,6 +44,10 @@ def _dtype(value: str | None) -> str | None:
     return None if value is None else normalize_dtype(value)
 
 
+def _cache_dtype(value: str | None) -> str | None:
+    return None if value is None else normalize_cache_dtype(value)
+
+
 @attrs.frozen(kw_only=True)
 class Conventions:
     """How to count. Every default is the one that MFU and minimum bytes are defined with.
@@ -62,8 +66,10 @@ class Conventions:
     dtype       of activations and of weights that are not quantized. None: the config's.
     weight      format of the quantized weights (``fp8``, ``int4``, ``mxfp4``, ``bf16`` …). None: the config's
                 quantization, if any.
-    kv_dtype    of the KV cache. None: the activations'.
+    kv_dtype    of the KV cache, ``fp8_ds_mla`` for packed latents. None: the activations'.
     tp, pp, ep  tensor, pipeline and expert parallel degree; docs/flops.md says what each divides.
+    cp          ranks that each sequence is split over (context parallelism). A step then has one rank's tokens: its
+                sequences are `cp` times as long, and it is charged an equal share of their attention.
     """
 
     attention: str = attrs.field(default="exact", validator=_one_of(*ATTENTION))
@@ -73,10 +79,11 @@ class Conventions:
     logits: str | None = attrs.field(default=None, validator=_one_of(*LOGITS))
     dtype: str | None = attrs.field(default=None, converter=_dtype)
     weight: str | None = attrs.field(default=None, validator=_weight)
-    kv_dtype: str | None = attrs.field(default=None, converter=_dtype)
+    kv_dtype: str | None = attrs.field(default=None, converter=_cache_dtype)
     tp: int = attrs.field(default=1, validator=_degree)
     pp: int = attrs.field(default=1, validator=_degree)
     ep: int = attrs.field(default=1, validator=_degree)
+    cp: int = attrs.field(default=1, validator=_degree)
 
     @property
     def gpus(self) -> int:

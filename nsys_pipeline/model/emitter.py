@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
+from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.conventions import Conventions
-from nsys_pipeline.model.dtypes import bytes_of
+from nsys_pipeline.model.dtypes import PACKED_LATENTS, bytes_of, cache_bytes, scaled_fp8_bytes
 from nsys_pipeline.model.modules import DECODER, Place
 from nsys_pipeline.model.ops import Op
-from nsys_pipeline.model.quantization import Format, Quantization, plain
+from nsys_pipeline.model.quantization import VISION, Format, Quantization, plain
 from nsys_pipeline.records import Step
+
+if TYPE_CHECKING:
+    from nsys_pipeline.model.blocks import Block
 
 
 @attrs.frozen
@@ -76,11 +81,48 @@ class Emitter:
         """The format of an op whose weights are one module."""
         return self.formats(role, op)[0]
 
+    def context_of(self, block: Block, run: Pass) -> None:
+        """Emit what a block does with the context of the pass, for a rank's share of sequences that ranks split.
+
+        Raises ModelError for what context parallelism is not described for.
+        """
+        ranks = self.conventions.cp
+        if ranks == 1 or self._place.stack == VISION:
+            block.context_ops(self, run)
+            return
+        if any(run.step.kv_tokens) or run.encoder_tokens or run.images:
+            what = "cached tokens" if any(run.step.kv_tokens) else "an encoder" if run.encoder_tokens else "images"
+            raise ModelError(
+                f"{ranks} ranks share each sequence, and its passes have {what}: nothing is known of each rank's share",
+                hint="--cp is for training; marks whose `kv` counts the tokens before a rank's own need no --cp",
+            )
+        whole = attrs.evolve(run.step, q_tokens=[ranks * tokens for tokens in run.step.q_tokens])
+        first = len(self.ops)
+        block.context_ops(self, attrs.evolve(run, step=whole))
+        self.ops[first:] = [op.share(ranks) for op in self.ops[first:]]
+
     def plain_bytes(self, elements: int) -> int:
         return bytes_of(elements, self.dtype)
 
     def kv_bytes(self, elements: int) -> int:
-        return bytes_of(elements, self.kv_dtype)
+        """Bytes of values of a cache. Raises ModelError for what a format of latents says nothing about."""
+        if self.kv_dtype == PACKED_LATENTS:
+            raise ModelError(f"`{PACKED_LATENTS}` is a format of latents, and the model caches other values, too")
+        return cache_bytes(elements, self.kv_dtype)
+
+    def latent_bytes(self, tokens: int, latent: int, rotary: int) -> int:
+        """Bytes of the cache of `tokens` latents, with a rotary key each."""
+        if self.kv_dtype == PACKED_LATENTS:
+            # Latents without a rotary key keep its place.
+            return tokens * (scaled_fp8_bytes(latent) + 2 * (rotary or 64))
+        return self.kv_bytes(tokens * (latent + rotary))
+
+    def index_bytes(self, values: int, dim: int) -> int:
+        """Bytes of the keys of an indexer, of `dim` values each."""
+        if self.kv_dtype == PACKED_LATENTS:
+            keys, rest = divmod(values, dim)
+            return keys * scaled_fp8_bytes(dim) + scaled_fp8_bytes(rest)
+        return self.kv_bytes(values)
 
     def add(
         self,

@@ -364,20 +364,20 @@ class Estimator:
         key = (stack.name, _shape_key(stack, run))
         ops = self._token_ops.get(key)
         if ops is None:
-            ops = self._emit(stack, run, "token_ops")
+            ops = self._emit(stack, run, is_of_tokens=True)
             self._token_ops[key] = ops
         return ops
 
     def _context(self, stack: Stack, run: Pass) -> list[list[Op]]:
-        return self._emit(stack, run, "context_ops")
+        return self._emit(stack, run, is_of_tokens=False)
 
-    def _emit(self, stack: Stack, run: Pass, method: str) -> list[list[Op]]:
+    def _emit(self, stack: Stack, run: Pass, *, is_of_tokens: bool) -> list[list[Op]]:
         parts = []
         for label, ids, blocks in self._split(stack):
             emit = self.emitter()
             emit.enter(label, ids, stack.name)
             for block in blocks:
-                getattr(block, method)(emit, run)
+                block.token_ops(emit, run) if is_of_tokens else emit.context_of(block, run)
             parts.append(emit.ops)
         return parts
 

@@ -45,8 +45,12 @@ class Fields:
     and stays None for the ``opt_*`` getters. Whatever is missing or impossible raises ModelError.
     """
 
-    def __init__(self, data: Mapping[str, Any], model_type: str, where: str = "") -> None:
+    def __init__(
+        self, data: Mapping[str, Any], model_type: str, where: str = "", *, read: set[str] | None = None
+    ) -> None:
         self.data = data
+        #: Paths of fields that were asked for, whether they are there or not; views of one config share it.
+        self.read: set[str] = set() if read is None else read
         self.model_type = model_type
         self._where = where
         known = class_defaults(model_type)
@@ -63,6 +67,7 @@ class Fields:
             if name in self._aliases:
                 found.append(self._aliases[name])
             found += [key for key, value in self._aliases.items() if value == name]
+        self.read.update(self._path(name) for name in found)
         return found
 
     def _lookup(self, names: tuple[str, ...], *, class_default: bool = True) -> Any:
@@ -190,18 +195,19 @@ class Fields:
     def sub(self, *names: str, model_type: str) -> Fields:
         """A nested config, e.g. ``text_config``; `model_type` where it names none."""
         name = next((name for name in names if self.has(name)), names[0])
-        value = self.data.get(name, {})
+        value = self.data.get(name)
+        value = {} if value is None else value
         if not isinstance(value, Mapping):
             raise self.wrong(name, f"is {value!r}, not an object")
-        return Fields(value, str(value.get("model_type") or model_type), self._path(name))
+        return Fields(value, str(value.get("model_type") or model_type), self._path(name), read=self.read)
 
     def named(self, model_type: str) -> Fields:
         """The same config read as another model type's: old checkpoints name a sub-config after the whole model."""
-        return Fields(self.data, model_type, self._where)
+        return Fields(self.data, model_type, self._where, read=self.read)
 
     def replaced(self, **fields: Any) -> Fields:
         """A copy in which some fields have other values."""
-        return Fields({**self.data, **fields}, self.model_type, self._where)
+        return Fields({**self.data, **fields}, self.model_type, self._where, read=self.read)
 
     def divides(self, whole_name: str, whole: int, part_name: str, part: int) -> int:
         """`whole // part`, or ModelError where it leaves a rest."""

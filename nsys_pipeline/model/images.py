@@ -25,7 +25,10 @@ _GLM_PIXELS = (112 * 112 // 2, 28 * 28 * 15_000 // 2)
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
-_CUTS = ("llava_next", "llava_onevision", "idefics3", "smolvlm", "llama4", "deepseek_vl_v2")
+_CUTS = (
+    "aya_vision", "cohere2_vision", "deepseek_vl_v2", "idefics3", "llama4", "llava_next", "llava_next_video",
+    "llava_onevision", "ovis2", "qianfan_ocr", "smolvlm",
+)  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
 _UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
 

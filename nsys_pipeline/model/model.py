@@ -10,6 +10,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Attention, LatentAttention
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.fields import TEXT_CONFIGS
@@ -87,6 +88,17 @@ class Model:
             return ()
 
     @property
+    def unread(self) -> tuple[str, ...]:
+        """A sentence about fields of the config that no reading of this model type has; empty if there are none."""
+        if not self.architecture.unread:
+            return ()
+        names = ", ".join(f"`{name}`" for name in self.architecture.unread)
+        return (
+            f"the config has {names}, which `{self.model_type}` has no use for in transformers: if the model that runs"
+            " heeds it, FLOPs, bytes and parameters are those of another model",
+        )
+
+    @property
     def further_layers(self) -> int:
         """Layers of the checkpoint that predict further tokens; no estimate has them, nor their parameters."""
         keys = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
@@ -97,6 +109,12 @@ class Model:
     def has_experts(self) -> bool:
         """Whether a router chooses which weights a token meets."""
         return any(self.architecture.experts())
+
+    @property
+    def caches_latents(self) -> bool:
+        """Whether the KV cache holds nothing but latents."""
+        kinds = {type(block) for block in self.architecture.blocks() if isinstance(block, Attention | LatentAttention)}
+        return bool(kinds) and all(issubclass(kind, LatentAttention) for kind in kinds)
 
     @cached_property
     def active_params(self) -> int:

@@ -39,6 +39,11 @@ class Op:
     kv_write_bytes: int = 0
     comm_bytes: int = 0
 
+    def share(self, ranks: int) -> Op:
+        """The equal share of one of `ranks` that split the tokens; each of them reads all weights."""
+        names = ("m", "flops_model", "flops_executed", "activation_bytes", "kv_read_bytes", "kv_write_bytes")
+        return attrs.evolve(self, **{name: getattr(self, name) // ranks for name in names})
+
     @property
     def bytes(self) -> int:
         """Minimum traffic of one layer's op: weights + KV read + KV written."""

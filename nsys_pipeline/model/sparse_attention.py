@@ -38,8 +38,8 @@ def _add_scores(
         batch=heads,
         flops=flops,
         executed=emit.tp * flops,
-        kv_read=emit.tp * emit.kv_bytes(read),
-        kv_write=emit.tp * emit.kv_bytes(written),
+        kv_read=emit.tp * emit.index_bytes(read, dim),
+        kv_write=emit.tp * emit.index_bytes(written, dim),
         activation=emit.plain_bytes(run.tokens * outputs),
     )
 

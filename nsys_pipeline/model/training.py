@@ -55,10 +55,18 @@ _LATE_NORMS = frozenset({"mlp_norm", "norm_1", "norm_2", "norm_3"})
 
 @attrs.frozen
 class Trained:
-    """Which weights a step updates: all, those whose name an expression finds, or adapters of a rank alone."""
+    """Which weights a step updates: all, those whose name an expression finds, or adapters of a rank alone.
+
+    `lora_on`: what has adapters; default every linear layer of the blocks but routers and routed experts.
+    """
 
     only: Patterns | None = None
     lora_rank: int | None = None
+    lora_on: Patterns | None = None
+
+    def adapts(self, names: Sequence[str], place: Place) -> bool:
+        """Whether adapters, if there are any, stand beside the weights that go by `names`."""
+        return self.lora_on is None or self.lora_on.match(names, place)
 
     def holds(self, names: Sequence[str], place: Place) -> bool:
         """Whether the weights that go by `names` are updated."""
@@ -139,6 +147,7 @@ def training_flops(
     checkpointing: str = "none",
     train_only: str | None = None,
     lora_rank: int | None = None,
+    lora_on: str | None = None,
     encoder_tokens: Sequence[int] | None = None,
     all_logits: bool = True,
 ) -> Training:
@@ -146,8 +155,9 @@ def training_flops(
 
     `checkpointing` = ``full``: every layer's forward is run again in the backward (reentrant), the LM head's is not.
     `train_only`: an expression that finds the names of the weights that are updated, as `named_parameters` has them.
-    `lora_rank`: adapters of that rank are updated and nothing else; their products are counted. Raises UsageError for
-    options that cannot be, ModelError for a model that cannot take the shape or the conventions.
+    `lora_rank`: adapters of that rank are updated and nothing else; their products are counted. `lora_on`: an
+    expression for what they stand beside, default every linear layer but routers and routed experts. Raises UsageError
+    for options that cannot be, ModelError for a model that cannot take the shape or the conventions.
     """
     if checkpointing not in CHECKPOINTING:
         raise UsageError(
@@ -155,25 +165,30 @@ def training_flops(
         )
     if train_only is not None and lora_rank is not None:
         raise UsageError("adapters alone are trained, or weights by name, not both")
-    only = None
-    if train_only is not None:
-        try:
-            re.compile(train_only)
-        except re.error as error:
-            raise UsageError(f"`{train_only}` is no regular expression: {error}") from error
-        only = Patterns((f"re:{train_only}",), model.stacks, searches=True, suffix=".weight")
+    only = _searching(train_only, model)
     walk = _Walk(
         Estimator(model, attrs.evolve(conventions or Conventions(), logits="all")),
-        Trained(only, lora_rank),
+        Trained(only, lora_rank, _searching(lora_on, model)),
         is_checkpointed=checkpointing == "full",
     )
     result = walk.run(attrs.evolve(step, logits=step.new_tokens) if all_logits else step, encoder_tokens)
-    if train_only is not None and not result.trained_params:
+    if (train_only or lora_on) is not None and not result.trained_params:
         raise UsageError(
-            f"`{train_only}` finds no weight of `{model.name}`",
+            f"`{train_only or lora_on}` finds no weight of `{model.name}`",
             hint="names are those of named_parameters(), such as model.layers.0.self_attn.q_proj.weight",
         )
     return result
+
+
+def _searching(expression: str | None, model: Model) -> Patterns | None:
+    """What finds the weights that `expression` means. Raises UsageError for one that is none."""
+    if expression is None:
+        return None
+    try:
+        re.compile(expression)
+    except re.error as error:
+        raise UsageError(f"`{expression}` is no regular expression: {error}") from error
+    return Patterns((f"re:{expression}",), model.stacks, searches=True, suffix=".weight")
 
 
 @attrs.define
@@ -240,7 +255,8 @@ class _Walk:
         """One layer, or what stands before or behind the layers."""
         _, ids, blocks = part
         place = Place(stack.name, ids[0] if ids else None)
-        updated = () if self.trained.is_all or self.trained.lora_rank else (place.layer,)
+        by_name = self.trained.only is not None or self.trained.lora_on is not None
+        updated = (place.layer,) if by_name else ()
         # Layers of one label may still differ in size.
         key = (stack.name, bool(ids), blocks, has_gradient, encoded, *updated)
         if key not in self._known:
@@ -302,7 +318,7 @@ class _BlockWalk:
         emit: Emitter = walk.estimator.emitter()
         emit.enter("", () if place.layer is None else (place.layer,), place.stack)
         block.token_ops(emit, run)
-        block.context_ops(emit, run)
+        emit.context_of(block, run)
         self.ops = emit.ops
         self.roles = {op: role for role, op in emit.used}
         self.is_executed = walk.estimator.conventions.count == "executed"
@@ -387,12 +403,15 @@ class _BlockWalk:
         total.params += updated * op.k * (self._experts() if op.kind == "grouped_gemm" else 1)
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
         rank = self.trained.lora_rank if role in _ADAPTED and op.kind == "gemm" else None
+        adapted = [
+            n for n, names in zip(rows, parts_of(role, op.name), strict=False) if self.trained.adapts(names, self.place)
+        ]
         if rank is not None:
-            for n in rows:
+            for n in adapted:
                 down, up = 2 * op.m * rank * op.k, 2 * op.m * rank * n
                 total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
                 total.params += rank * (op.k + n)
-        self._outputs[op.name] = flagged or any(held) or rank is not None
+        self._outputs[op.name] = flagged or any(held) or (rank is not None and bool(adapted))
 
     def _experts(self) -> int:
         return next((one.experts for one in _inner(self.block) if isinstance(one, Moe)), 1)
@@ -425,7 +444,7 @@ class _BlockWalk:
 
     def _parts(self, role: str, name: str) -> list[bool]:
         if self.trained.lora_rank is not None:
-            return [True] * len(parts_of(role, name))
+            return [self.trained.adapts(names, self.place) for names in parts_of(role, name)]
         return self._held_parts(role, name)
 
     def _scores(self, op: Op, flops: int) -> int:

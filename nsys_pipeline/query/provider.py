@@ -13,7 +13,7 @@ from nsys_pipeline.inputs.registry import INPUTS, NEEDS
 from nsys_pipeline.query.raw_tables import RawTables
 from nsys_pipeline.query.statement import Relation
 from nsys_pipeline.records import Finding
-from nsys_pipeline.sqlmods import LAYERS, NOTICES_SQL, all_modules, closure, sentences_sql
+from nsys_pipeline.sqlmods import LAYERS, NOTICES, all_modules, closure, sentences_sql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,8 +68,8 @@ class Relations(Protocol):
         """Stop what another thread builds."""
         ...
 
-    def close(self) -> None:
-        """Close what they come from."""
+    def close(self, *, waits: bool = True) -> None:
+        """Close what they come from; without `waits`, what can be closed while something is busy with it."""
         ...
 
 
@@ -108,7 +108,7 @@ class Provider:
         codes = [code for code, (_, concerns) in CODES.items() if not read.isdisjoint(concerns)]
         selects = [sentences_sql(module) for module in modules]
         if codes:
-            selects.append(f"{NOTICES_SQL} WHERE code IN ({', '.join(map(literal, codes))})")
+            selects.append(f"{NOTICES.sql} WHERE code IN ({', '.join(map(literal, codes))})")
         if not selects:
             return []
         with self.lock:
@@ -189,9 +189,9 @@ class Provider:
         """Stop what another thread builds."""
         self.trace.interrupt()
 
-    def close(self) -> None:
-        """Close the trace."""
-        self.trace.close()
+    def close(self, *, waits: bool = True) -> None:
+        """Close the trace, or only remove what is temporary if it is busy."""
+        self.trace.close(waits=waits)
 
 
 def _target(schema: str, name: str) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 import attrs
 
 from nsys_pipeline.duck import literal
-from nsys_pipeline.errors import Interrupted, LlmperfError, QueryError, UsageError
+from nsys_pipeline.errors import Abandoned, Interrupted, LlmperfError, QueryError, UsageError
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.describe import first_sentence
 from nsys_pipeline.query.explain import explain
@@ -137,6 +137,7 @@ class Session:
         self.closes_off = close_off
         self.is_closed_off = False
         self.is_closed = False
+        self.has_left_work = False
         self._keeps_order = False
         self._told: set[Finding] = set()
         self._lock = threading.RLock()
@@ -187,8 +188,9 @@ class Session:
         """Close the traces and remove what is temporary."""
         self.is_closed = True
         for provider in self.providers:
-            provider.close()
-        self.database.close()
+            provider.close(waits=not self.has_left_work)
+        if not self.has_left_work:
+            self.database.close()
 
     @property
     def provider(self) -> Provider:
@@ -275,13 +277,13 @@ class Session:
         `trace`: of several, the one whose views the names mean.
         """
         with self.reader(text, parameters, time_limit_s, trace) as (cursor, statement, limit):
-            interruptible(lambda: cursor.execute(statement.sql, parameters or None), cursor)
+            interruptible(lambda: cursor.execute(statement.sql, parameters or None), cursor, limit=limit)
             columns = cursor.description or []
             names = distinct_names([str(name) for name, *_ in columns])
             types = tuple(str(kind) for _, kind, *_ in columns)
 
             def batches() -> Iterator[list[Row]]:
-                while rows := interruptible(lambda: cursor.fetchmany(BATCH_ROWS), cursor):
+                while rows := interruptible(lambda: cursor.fetchmany(BATCH_ROWS), cursor, limit=limit):
                     yield rows
                     limit.check()
 
@@ -351,7 +353,7 @@ class Session:
         import duckdb
         import polars as pl
 
-        with self.reader(text, parameters, time_limit_s, trace) as (cursor, statement, _):
+        with self.reader(text, parameters, time_limit_s, trace) as (cursor, statement, limit):
             try:
                 relation = cursor.sql(statement.sql, params=parameters or None)
             except (duckdb.BinderException, duckdb.CatalogException):
@@ -363,7 +365,7 @@ class Session:
             if len(set(relation.columns)) < len(names):
                 # Polars takes no two columns of one name.
                 relation = relation.project(", ".join(f"#{index + 1} AS c{index}" for index in range(len(names))))
-            frame: pl.DataFrame = interruptible(lambda: pl.DataFrame(relation), cursor)
+            frame: pl.DataFrame = interruptible(lambda: pl.DataFrame(relation), cursor, limit=limit)
         frame.columns = list(names)
         return frame.with_columns(
             _whole(frame[name]) for name in frame.columns if frame[name].dtype == pl.Decimal(38, 0)
@@ -385,6 +387,7 @@ class Session:
         _check_time_limit(time_limit_s)
         cursor = self.cursor(trace)
         limit = None
+        is_left = False
         try:
             statement = parse_select(cursor, text)
             if statement.lists:
@@ -400,6 +403,9 @@ class Session:
                 # Of a program that uses this as a library nothing is bounded but DuckDB.
                 with bounded_growth(self._memory_limit) if self.closes_off else nullcontext():
                     yield cursor, statement, limit
+            except Abandoned:
+                is_left = self.has_left_work = True
+                raise
             except MemoryError as error:
                 raise self._too_large() from error
             except duckdb.Error as error:
@@ -407,10 +413,11 @@ class Session:
         finally:
             if limit:
                 limit.cancel()
-            with suppress(duckdb.Error):
-                cursor.abort()
-                cursor.execute("ROLLBACK").fetchall()
-            cursor.close()
+            if not is_left:  # else all of this would wait for it
+                with suppress(duckdb.Error):
+                    cursor.abort()
+                    cursor.execute("ROLLBACK").fetchall()
+                cursor.close()
 
     def failure(self, error: duckdb.Error, limit: TimeLimit | None = None) -> LlmperfError:
         """Say what `error` means to the user."""

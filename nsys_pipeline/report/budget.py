@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from nsys_pipeline.records import Budget, Phase, Report
-from nsys_pipeline.report.document import Bar, Bars, Section
-from nsys_pipeline.report.numbers import amounts, percentages
+from nsys_pipeline.report.document import Bar, Bars, Column, Section, Table
+from nsys_pipeline.report.numbers import amounts, percentages, prefixed
 from nsys_pipeline.report.phrases import OUTSIDE
 
 #: Class of the budget → what it is called and what the GPU, or the host, does in it. In the order of the fall.
@@ -45,6 +45,28 @@ def budget_section(report: Report) -> Section | None:
     blocks = [fall for fall in falls if fall.whole > least]
     title = "budget: measured time of the GPUs, from wall time down to the speed of light"
     return Section("budget", blocks, title=title) if blocks else None
+
+
+def buckets_section(report: Report) -> Section | None:
+    """What a trace without phases spent its time on as time goes on; None if it has phases, or is one bucket long."""
+    rows = report.time_buckets
+    if len(rows) < 2:
+        return None
+    width_ns = rows[0].end_ns - rows[0].start_ns
+    # A tenth of the width can be told.
+    decimals = max(0, 11 - len(str(width_ns)))
+    columns = [
+        Column.text("from s", [f"{row.start_ns / 1e9:.{decimals}f}" for row in rows]),
+        Column.amount("GPU\nms", [row.budget.total_ns for row in rows], "ms"),
+    ]
+    whole = sum(row.budget.total_ns for row in rows)
+    for name in CLASSES:
+        spent = [float(getattr(row.budget, f"{name}_ns", 0)) for row in rows]
+        if sum(spent) > _LEAST_SHARE * whole:
+            shares = [ns / (row.budget.total_ns or 1) for ns, row in zip(spent, rows, strict=True)]
+            columns.append(Column.percent(f"{name}\n%", shares))
+    title = f"budget every {prefixed(width_ns, 'ns')}: shares of the time of the GPUs, seconds as in --from and --to"
+    return Section("time buckets", (Table(columns),), title=title)
 
 
 def _sol_of_gpus(phase: Phase) -> float | None:

@@ -9,6 +9,7 @@ from typing import IO, Any
 from nsys_pipeline.report.document import Column, Document, Note, Notes, Section, Table
 from nsys_pipeline.report.formats import ReportFormat, render_document
 
+SWEEP_SCHEMA = "llmperf.sweep/1"
 _VERDICTS = ("changed", "within noise", "too few to tell")
 _KINDS = ("time", "budget", "family", "kernel")
 # Name of a run, its JSON report, and the numbers in it by name.
@@ -37,7 +38,7 @@ def render_sweep(reports: Sequence[Sweep], stream: IO[str], form: ReportFormat) 
             {"run": name, **{key: value for key, value in phase.items() if not isinstance(value, list)}}
             for name, phase, _ in rows
         ]
-        json.dump({"schema": "llmperf.sweep/1", "rows": found}, stream, indent=2, ensure_ascii=False)
+        json.dump({"schema": SWEEP_SCHEMA, "rows": found}, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
         return
     rows.sort(key=lambda row: row[1]["name"])
@@ -77,12 +78,28 @@ def diff_document(difference: Mapping[str, Any], *, top: int) -> Document:
         title = f"{phase} {shape}".strip() + ", per occurrence"
         sections.append(Section(f"{phase} {shape}".strip(), (_table(shown),), title=title))
     notes = [Note("", text) for text in difference["only_in_one"]]
+    notes += _clock_notes(difference["clocks"])
     notes += [Note("came", _finding(each)) for each in difference["findings_came"]]
     notes += [Note("gone", _finding(each)) for each in difference["findings_gone"]]
     if notes:
         sections.append(Section("findings", (Notes(notes),)))
     summary = Section("summary", (Notes([Note("", _summary(difference["changes"]))]),))
     return Document(f"{base} → {new}", (), (summary, *sections))
+
+
+# Sampled clocks of equal runs differ by less.
+_LEAST_CLOCK = 0.01
+
+
+def _clock_notes(clocks: Sequence[Mapping[str, Any]]) -> list[Note]:
+    """Clocks that differ: kernels whose limit is not the memory take longer in proportion."""
+    notes = []
+    for clock in clocks:
+        base, new = clock["base_hz"], clock["new_hz"]
+        if abs(new / base - 1) >= _LEAST_CLOCK:
+            what = f"of {clock['phase']}, as sampled" if clock["phase"] else "at most"
+            notes.append(Note("GPU clock", f"{what}: {base / 1e6:,.0f} → {new / 1e6:,.0f} MHz, {new / base - 1:+.1%}"))
+    return notes
 
 
 def _summary(changes: Sequence[Mapping[str, Any]]) -> str:

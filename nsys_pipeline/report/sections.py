@@ -9,7 +9,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.records import Detail, Phase, Report
 from nsys_pipeline.report.baseline import baseline_section
-from nsys_pipeline.report.budget import budget_section
+from nsys_pipeline.report.budget import buckets_section, budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.collectives import collectives_section
 from nsys_pipeline.report.document import (
@@ -39,7 +39,7 @@ from nsys_pipeline.report.phrases import (
     title_lines,
 )
 from nsys_pipeline.report.ranks import ranks_section
-from nsys_pipeline.report.stages import repeats_section, stages_section
+from nsys_pipeline.report.stages import repeats_section, stages_section, tree_section
 from nsys_pipeline.report.training import training_section
 from nsys_pipeline.report.verification import verification_lines
 
@@ -256,6 +256,7 @@ def _torch_operators(report: Report) -> Section | None:
         return None
     columns = [
         Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
+        *([Column.text("module", [row.module or UNKNOWN for row in rows])] if any(row.module for row in rows) else []),
         Column.name("operator", [row.operator for row in rows]),
         Column.name("shapes", [row.shapes or UNKNOWN for row in rows]),
         Column.count("calls", [row.calls for row in rows]),
@@ -392,8 +393,10 @@ def _timeline(detail: Detail) -> Section | None:
 SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _verdict,
     budget_section,
+    buckets_section,
     _worth_doing,
     _phases,
+    tree_section,
     host_section,
     baseline_section,
     training_section,

@@ -1,4 +1,4 @@
-"""Sections about the parts of the vision side, and about repeats."""
+"""Sections about the parts of the vision side, ranges inside each other, and repeats."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def stages_section(report: Report) -> Section | None:
         Column.percent("wall %", [row.wall_ratio for row in rows]),
         Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
         Column.amount("own busy", [row.own_busy_ns for row in rows], "ms"),
+        Column.amount("own idle", [row.own_idle_ns for row in rows], "ms"),
         Column.amount("TFLOP", [row.flops for row in rows], "TFLOP"),
         Column.percent("MFU wall %", [row.mfu_wall for row in rows], most=2),
         Column.percent("MFU busy %", [row.mfu_busy for row in rows], most=2),
@@ -27,6 +28,31 @@ def stages_section(report: Report) -> Section | None:
     ]
     title = "stages, warm-up left out: parts of the vision side and the rest of the phase; own: without parts inside"
     return Section("stages", (Table(columns),), title=title)
+
+
+_MOST_BRANCHES = 40
+
+
+def tree_section(report: Report) -> Section | None:
+    """Ranges of --range inside each other; None if there are none."""
+    rows = report.phase_tree[:_MOST_BRANCHES]
+    if not rows:
+        return None
+    columns = [
+        Column.text("range", [f"{'  ' * row.depth}{row.phase}" for row in rows]),
+        Column.count("n", [row.occurrences for row in rows]),
+        Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
+        Column.amount("own ms", [row.own_wall_ns for row in rows], "ms"),
+        Column.amount("busy ms", [row.busy_ns for row in rows], "ms"),
+        Column.amount("own busy", [row.own_busy_ns for row in rows], "ms"),
+        Column.amount("idle ms", [row.idle_ns for row in rows], "ms"),
+        Column.amount("own idle", [row.own_idle_ns for row in rows], "ms"),
+        Column.count("kernels", [row.kernel_count for row in rows]),
+    ]
+    more = len(report.phase_tree) - len(rows)
+    rest = f"; {more} more rows in the view phase_tree" if more else ""
+    title = f"ranges inside each other, warm-up left out; own: without the ranges inside{rest}"
+    return Section("range tree", (Table(columns),), title=title)
 
 
 def repeats_section(report: Report) -> Section | None:

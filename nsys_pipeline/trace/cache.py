@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import attrs
@@ -27,12 +28,14 @@ from nsys_pipeline.trace.identify import run_traces
 
 FOLDERS = {
     "traces": "prepared tables of traces",
+    "reports": "reports of traces",
     "exports": "exports of .nsys-rep files",
     "converted": "traces of torch.profiler as exports",
     "unpacked": "unpacked .xz, .gz and .zst files",
 }
 """Folders of the cache and what is in them."""
 
+CODE = ("py", "toml", "json")
 MAX_CACHE_BYTES = 20 * 1024**3
 ABANDONED_AFTER_S = 24 * 3600
 
@@ -50,19 +53,11 @@ def default_cache_dir() -> Path:
 
 @cache
 def code_fingerprint() -> str:
-    """Hash of everything that decides what the tables of a trace hold."""
-    import duckdb
-
+    """Hash of everything that decides what the tables of a trace, and its report, hold."""
     package = Path(__file__).resolve().parents[1]
-    digest = hashlib.sha256(f"{__version__} {duckdb.__version__}".encode())
-    files = [
-        *sql_root().rglob("*.sql"), *package.glob("rules/*"), *package.glob("trace/*.py"),
-        *package.glob("inputs/*.py"), *package.glob("infer/*.py"), package / "duck.py", package / "nsys" / "clean.py",
-        package / "nsys" / "secrets.py", package / "sqlmods.py", package / "markers.py",
-    ]  # fmt: skip
-    for file in sorted(files):
-        if file.is_file():
-            digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    digest = hashlib.sha256(f"{__version__} {version('duckdb')}".encode())
+    for file in sorted((*sql_root().rglob("*.sql"), *(one for kind in CODE for one in package.rglob(f"*.{kind}")))):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

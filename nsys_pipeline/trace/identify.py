@@ -111,12 +111,15 @@ def stem_of(file: Path) -> str:
 
 
 def _numbered(directory: Path) -> dict[str, Path]:
-    """Traces whose names differ in a number alone, as nsys' `-o report.%q{RANK}` and torch's handlers write them."""
+    """Traces whose names differ in a number alone, as nsys' `-o report.%q{RANK}` and torch's handlers write them.
+
+    SGLang's also differ in the stage that they are of.
+    """
     found: dict[str, Path] = {}
     for suffix in TRACE_SUFFIXES:
         for file in directory.glob(f"*{suffix}"):
             found.setdefault(stem_of(file), file)
-    patterns = {re.sub(r"\d+", "#", stem) for stem in found}
+    patterns = {re.sub(r"\d+|-(?:EXTEND|DECODE|prefill|decode)$", "#", stem) for stem in found}
     is_only = len(found) == 1 and next(iter(found.values())).name.endswith(KINETO_SUFFIXES)
     return found if is_only or (len(found) > 1 and len(patterns) == 1) else {}
 

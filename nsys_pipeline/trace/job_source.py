@@ -33,6 +33,7 @@ _GPUS = frozenset({"deviceId", "gpuId", "cudaId", "cuDevice", "typeId"})
 # Kernels that end together on all ranks.
 _COLLECTIVES = ("%AllReduce%", "%AllGather%", "%ReduceScatter%", "%cross_device_reduce%")
 _MAX_COLLECTIVES = 2_000
+_EVENTS = ("CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS")
 
 
 @attrs.frozen
@@ -64,6 +65,7 @@ class _Facts:
     gpus: frozenset[tuple[object, ...]]
     has_gpu_uuids: bool
     processes: frozenset[int]
+    recorded_ns: int | None
     gpu_count: int
     string_count: int
     collectives: tuple[tuple[str, int, int], ...]
@@ -127,10 +129,13 @@ class JobSource:
     def files(self) -> list[tuple[object, ...]]:
         """See `Source.files`: a row for each member and process of it that works on a GPU."""
         return [
-            (i + 1, one.rank, one.host, one.clock_error_ns, process, str(one.path.resolve()), one.problem)
+            (
+                i + 1, one.rank, one.host, one.clock_error_ns, process, one.shift_ns, str(one.path.resolve()),
+                one.problem,
+            )
             for i, one in enumerate(self.members)
             for process in (*sorted(one.processes),) or (None,)
-        ]
+        ]  # fmt: skip
 
     def settle(self) -> None:
         """Every member is settled as it is loaded."""
@@ -153,10 +158,10 @@ class JobSource:
 
 
 def rank_of(path: Path) -> int | None:
-    """Rank that a file's name says: `trace-rank3.sqlite`, `out.3.nsys-rep`; None without a number."""
+    """Rank that a file's name says: `trace-rank3.sqlite`, `out.3.nsys-rep`, `17.2-TP-3-DP-0.trace.json`; else None."""
     # torch's handler ends names with the time.
     numbers = [] if ".pt.trace." in path.name else re.findall(r"\d+", stem_of(path))
-    named = re.search(r"rank[-_.]?(\d+)", path.name, re.IGNORECASE)
+    named = re.search(r"(?:rank[-_.]?|-TP-)(\d+)", path.name, re.IGNORECASE)
     return int(named[1]) if named else int(numbers[-1]) if numbers else None
 
 
@@ -226,27 +231,50 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
             processes=frozenset(process + (hosts[index] << 56) for process in fact.processes),
         )
         next_string += fact.string_count
-    return _aligned(members, facts)
+    return _aligned(_without_numbers_of_recordings(members), facts)
+
+
+def _without_numbers_of_recordings(members: list[Member]) -> list[Member]:
+    """No rank where recordings of one process have several numbers in their names: those count the recordings."""
+    ranks: dict[int, set[int | None]] = {}
+    for member in members:
+        for process in member.processes:
+            ranks.setdefault(process, set()).add(member.rank)
+    return [
+        attrs.evolve(member, rank=None) if any(len(ranks[process]) > 1 for process in member.processes) else member
+        for member in members
+    ]
 
 
 def _hosts(facts: Mapping[int, _Facts]) -> dict[int, int]:
     """Host of each export: those that list the same GPUs under the same host name.
 
-    Where GPUs have no identity, exports with work of equal process ids are of different hosts.
+    Where GPUs have no identity, exports with work of equal process ids are of different hosts, unless they were
+    recorded one after the other: ranks of a job are recorded together, and recordings of one process are not.
     """
-    known: list[tuple[object, set[int]]] = []
+    known: list[tuple[object, list[_Facts]]] = []
     hosts: dict[int, int] = {}
     for index, fact in facts.items():
         place = (fact.hostname, fact.gpus)
-        for host, (other, processes) in enumerate(known):
-            if place == other and (fact.has_gpu_uuids or not processes & fact.processes):
+        for host, (other, members) in enumerate(known):
+            if place == other and (fact.has_gpu_uuids or not any(_are_rivals(fact, one) for one in members)):
                 hosts[index] = host
-                processes.update(fact.processes)
+                members.append(fact)
                 break
         else:
             hosts[index] = len(known)
-            known.append((place, set(fact.processes)))
+            known.append((place, [fact]))
     return hosts
+
+
+def _are_rivals(one: _Facts, other: _Facts) -> bool:
+    """Whether processes of one number work in both, and not one after the other."""
+    if not one.processes & other.processes:
+        return False
+    if one.epoch_ns is None or other.epoch_ns is None or one.recorded_ns is None or other.recorded_ns is None:
+        return True
+    earlier, later = sorted((one, other), key=lambda fact: fact.epoch_ns or 0)
+    return (earlier.epoch_ns or 0) + (earlier.recorded_ns or 0) > (later.epoch_ns or 0)
 
 
 def _aligned(members: list[Member], facts: Mapping[int, _Facts]) -> list[Member]:
@@ -303,6 +331,7 @@ def _facts(source: SqliteSource) -> _Facts:
                 has_gpu_uuids=bool(identified),
                 processes=frozenset(int(str(pid)) for pid, _ in working if pid is not None)
                 | _marked_processes(con, tables),
+                recorded_ns=None if identified else _recorded_ns(con, tables),
                 gpu_count=1
                 + max(
                     [int(str(number)) for number, *_ in (*gpus, *((d,) for _, d in working)) if number is not None],
@@ -313,6 +342,16 @@ def _facts(source: SqliteSource) -> _Facts:
             )
         except sqlite3.Error as error:
             raise TraceError(f"`{source.path}` is damaged: SQLite says `{error}`") from error
+
+
+def _recorded_ns(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> int | None:
+    """End of the last event of an export that counts from its first, or from the start of the recording."""
+    ends = [
+        con.execute(f'SELECT max("end") FROM {quote(table)}').fetchone()[0]  # noqa: S608
+        for table in _EVENTS
+        if "end" in tables.get(table, ())
+    ]
+    return max((int(end) for end in ends if end is not None), default=None)
 
 
 def _marked_processes(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> frozenset[int]:

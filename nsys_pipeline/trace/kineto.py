@@ -44,6 +44,13 @@ _CATEGORIES = {
 }  # fmt: skip
 """Categories of events that are read, with those of torch 1.8, and what they are."""
 _PYTHON = ("python_function", "Python function")
+_UNREAD = frozenset({
+    *_PYTHON, "gpu_user_annotation", "overhead", "cuda_sync", "cuda_event", "cpu_instant_event", "external_correlation",
+    "cuda_profiler_range", "collective_comm", "ac2g", "async_cpu_to_gpu", "fwdbwd", "forward_backward", "Trace",
+})  # fmt: skip
+"""Categories of events that repeat others or take no time of a GPU, and are not read."""
+_MAX_UNKNOWN = 5
+_WORK_KINDS = ("kernel", "memcpy", "memset")
 
 _COPIES = {name: number for number, name in enumerate(
     ("HtoD", "DtoH", "HtoA", "AtoH", "AtoA", "AtoD", "DtoA", "DtoD", "HtoH", "PtoP"), 1
@@ -54,6 +61,8 @@ _MEMORIES = {
 }  # fmt: skip
 _COPY_NAME = re.compile(r"Memcpy (\w+) \((.+) -> (.+)\)")
 _FILL_NAME = re.compile(r"Memset \((.+)\)")
+# Communicators of ranks that share sequences, as torch's device meshes and Megatron describe them.
+_CONTEXT_GROUP = re.compile(r"mesh_cp|(?:HIERARCHICAL_)?CONTEXT_PARALLEL_GROUPS?")
 _GRAPH_LAUNCH = "cu%GraphLaunch%"
 _MARKS = tuple(f"{name} " for name in (markers.RUN_MARK, markers.STEP_MARK, markers.REQUEST_MARK))
 
@@ -135,9 +144,12 @@ class _Conversion:
         self.other_threads = 0
         self.first_ns: int | None = None
         self.has_own_domain = self.has_run_mark = False
+        self.context_group: str | None = None
         self.counts = dict.fromkeys(
-            ("events", "ours", "python_functions", "operators", "operators_with_shapes", "fractions"), 0
-        )
+            ("events", "ours", "python_functions", "operators", "operators_with_shapes", "fractions", "untimed",
+             "endless", "half_events"), 0
+        )  # fmt: skip
+        self.unknown: dict[str, int] = {}
         self.writers: dict[str, Callable[[dict[str, Any], int, int, dict[str, Any]], None]] = {
             "kernel": self._kernel, "memcpy": self._memcpy, "memset": self._memset, "call": self._call,
             "operator": self._operator, "annotation": self._annotation,
@@ -159,14 +171,25 @@ class _Conversion:
             writer = writers.get(category) if phase == "X" and isinstance(category, str) else None
             if writer is None:
                 counts["python_functions"] += category in _PYTHON
+                self._pass_by(phase, category)
                 continue
             try:
                 start = self._ns(event["ts"])
-                args = event.get("args") or {}
-                writer(event, start, start + self._ns(event.get("dur", 0)), args)
+                end = start + self._ns(event.get("dur", 0))
+                if "dur" not in event:
+                    if _CATEGORIES[str(category)] in _WORK_KINDS:
+                        # Counted, like work that CUPTI has no times of.
+                        start = end = 0
+                    else:
+                        counts["endless"] += 1
+                # Work without times counts; ranges and calls without them say nothing.
+                if start == end == 0 and _CATEGORIES[str(category)] not in _WORK_KINDS:
+                    counts["untimed"] += 1
+                    continue
+                writer(event, start, end, event.get("args") or {})
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise self._damaged(event, _problem(error)) from error
-            if self.first_ns is None or start < self.first_ns:
+            if (self.first_ns is None or start < self.first_ns) and not start == end == 0:
                 self.first_ns = start
             counts["ours"] += 1
             if not counts["ours"] % _BATCH_ROWS:
@@ -181,6 +204,15 @@ class _Conversion:
         self._facts()
         self._flush()
         self._finish()
+
+    def _pass_by(self, phase: object, category: object) -> None:
+        """Remember an event that is not read, if it may stand for work or a range."""
+        if phase in ("B", "E") and category in _CATEGORIES:
+            self.counts["half_events"] += 1
+        elif phase == "X" and category not in _UNREAD:
+            name = str(category)[:40]
+            if name in self.unknown or len(self.unknown) < _MAX_UNKNOWN:
+                self.unknown[name] = self.unknown.get(name, 0) + 1
 
     def _ns(self, microseconds: object) -> int:
         """Nanoseconds of µs with a fraction, exactly; what is beyond the third digit is rounded."""
@@ -260,6 +292,9 @@ class _Conversion:
 
     def _kernel(self, event: dict[str, Any], start: int, end: int, args: dict[str, Any]) -> None:
         names = self._kernel_names(str(event["name"]))
+        group = args.get("Process Group Description")
+        if isinstance(group, str) and _CONTEXT_GROUP.fullmatch(group) and (_whole(args.get("Group size")) or 0) > 1:
+            self.context_group = group
         grid, block = _three(args.get("grid")), _three(args.get("block"))
         self.rows["CUPTI_ACTIVITY_KIND_KERNEL"].append((
             *self._place(event, args, start, end), *names, _whole(args.get("registers per thread")), *grid, *block,
@@ -353,10 +388,16 @@ class _Conversion:
                     "record_shapes", "with_stack", "with_flops", "with_modules", "profile_memory"):  # fmt: skip
             if isinstance(facts.get(key), (int, str)):
                 capture[key] = facts[key]
+        if self.unknown:
+            capture["unknown_events"] = ", ".join(f"{count:,} `{name}`" for name, count in sorted(self.unknown.items()))
+        if self.context_group is not None:
+            capture["context_parallel_group"] = self.context_group
         self._rank()
         capture |= {
             "events": counts["events"], "operators": counts["operators"],
             "operators_with_shapes": counts["operators_with_shapes"], "python_functions": counts["python_functions"],
+            "untimed_host_events": counts["untimed"], "endless_host_events": counts["endless"],
+            "half_events": counts["half_events"],
             "repaired_names": self.trace.repaired_names, "is_tail_damaged": int(self.trace.is_tail_damaged),
             "has_whole_microseconds": int(not counts["fractions"]),
         }  # fmt: skip
@@ -400,13 +441,16 @@ class _Conversion:
         first = self.first_ns or 0
         for name in _TIMED:
             ours = f", globalPid = {self._key() << 24}" if name in _WORK and self.process is not None else ""
-            self.lite.execute(f'UPDATE {name} SET "start" = "start" - {first}, "end" = "end" - {first}{ours}')  # noqa: S608
+            # Start and end 0: CUPTI could not take the time.
+            shift = f'iif("start" = 0 AND "end" = 0, 0, {first})'
+            self.lite.execute(f'UPDATE {name} SET "start" = "start" - {shift}, "end" = "end" - {shift}{ours}')  # noqa: S608
         self.lite.execute(f"UPDATE DIAGNOSTIC_EVENT SET timestamp = timestamp - {first}")  # noqa: S608
         base = self.trace.facts.get("baseTimeNanoseconds", 0)
         epoch = first + (base if isinstance(base, int) else 0)
         if 0 <= epoch < 1 << 62:
             self.lite.execute("INSERT INTO TARGET_INFO_SESSION_START_TIME VALUES (?)", (epoch,))
         self._mark_graphs()
+        self._check_links()
         for name in _TABLES:
             # Exports leave empty tables out.
             if not self.lite.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall():  # noqa: S608
@@ -432,6 +476,22 @@ class _Conversion:
             self.lite.execute(
                 f"UPDATE {name} SET graphNodeId = node FROM nodes WHERE work = {i} AND number = {name}.rowid"  # noqa: S608
             )
+
+    def _check_links(self) -> None:
+        """Count, as facts of the capture, kernels that stand in the file twice, which go, and ids of several calls."""
+        self.lite.execute(
+            "DELETE FROM CUPTI_ACTIVITY_KIND_KERNEL WHERE rowid NOT IN "
+            "(SELECT min(rowid) FROM CUPTI_ACTIVITY_KIND_KERNEL "
+            'GROUP BY "start", "end", deviceId, streamId, correlationId, demangledName) AND "end" > 0'
+        )
+        facts = {"repeated_kernels": self.lite.execute("SELECT changes()").fetchone()[0]}
+        facts["shared_ids"] = self.lite.execute(
+            "SELECT count(*) FROM (SELECT correlationId FROM CUPTI_ACTIVITY_KIND_RUNTIME WHERE correlationId IN "
+            "(SELECT correlationId FROM CUPTI_ACTIVITY_KIND_KERNEL WHERE correlationId <> 0) "
+            "GROUP BY correlationId HAVING count(*) > 1)"
+        ).fetchone()[0]
+        rows = [(f"{META_PREFIX}{name}", str(count)) for name, count in facts.items()]
+        self.lite.executemany(self.inserts["META_DATA_CAPTURE"], rows)
 
     def _damaged(self, event: object, problem: str) -> TraceError:
         name = event.get("name") if isinstance(event, dict) else event

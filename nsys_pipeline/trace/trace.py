@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Self
 
 from nsys_pipeline.duck import is_disk_full, literal, quote
 from nsys_pipeline.errors import TraceError, UsageError
-from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
 from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
@@ -44,7 +43,7 @@ KEPT = (
     "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
     "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
     "attribute._inferred_requests", "attribute.inference", "attribute.operator_ranges", "attribute.operator_calls",
-    KEPT_FINDINGS,
+    "attribute.stage_idle", KEPT_FINDINGS,
 )  # fmt: skip
 
 
@@ -196,6 +195,8 @@ class Trace:
             )
         self.inputs.infers = infers
         if infers:
+            from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE
+
             self.runner.needs = {**self.runner.needs, **dict.fromkeys(INFERRED, NEEDS_OF_INFERENCE)}
             self._read_ahead(targets)
 
@@ -257,10 +258,11 @@ class Trace:
         if self._store.keep(self.connection):
             self.runner.may_write = False
 
-    def close(self) -> None:
-        """Close the connection and remove what is temporary."""
-        self.connection.close()
-        self._store.close()
+    def close(self, *, waits: bool = True) -> None:
+        """Close the connection and remove what is temporary; without `waits`, leave a busy connection open."""
+        if waits:
+            self.connection.close()
+            self._store.close()
         self._file.close()
 
     def source(self) -> Source:

@@ -1,35 +1,73 @@
--- Phases in which ranks communicate although nobody says how many GPUs share a pass: each of them may have run a whole pass, or
--- its share of one.
--- Of inference that is any communication. Ranks of training that have batches of their own gather weights in the forward, and
--- reduce the loss; those that share a pass reduce in each layer.
+-- Phases of which nobody says how many ranks share a pass or a sequence, although the ranks seem to: each of them may have run
+-- all of it, or its share.
+-- Passes: in inference any communication tells. Ranks of training that have batches of their own gather weights in the forward,
+-- and reduce the loss; those that share a pass reduce in each layer.
+-- Sequences (context parallelism): attention that is written for it, a process group of that name, or ranks that send to each
+-- other in each layer of a model without experts and without stages.
 -- Grain: phase.
 -- materialize: table
--- requires: input.model, attribute.phase_devices, attribute.phase_ranges, attribute.kernel_totals, attribute.kernel_families, load.strings
+-- requires: input.model, attribute.phase_devices, attribute.phase_ranges, attribute.kernel_totals, attribute.kernel_families, load.strings, load.range_names, load.metadata
 -- columns:
 --   phase            VARCHAR Its name.
+--   shared           VARCHAR What ranks may share: 'pass' or 'sequence'.
 --   rank_count       BIGINT  Pairs of a process and a GPU that it used.
 --   gpu_busy_ns      BIGINT  GPU busy time, added up over ranks. Unit: ns.
 WITH rank AS (
     SELECT
         phase, count(*) AS rank_count, sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns
     FROM attribute.phase_devices
-    WHERE phase IN ('prefill', 'decode', 'mixed', 'verify', 'draft', 'forward', 'backward')
+    WHERE phase IN ('prefill', 'decode', 'mixed', 'verify', 'draft', 'forward', 'backward', 'step')
     GROUP BY phase
 ),
 call AS (
-    SELECT k.phase, k."count", regexp_matches(s.value, '(?i)(?:all|cross_device)_?reduce|reduce_?scatter') AS is_reduction
+    SELECT
+        k.phase, k."count",
+        regexp_matches(s.value, '(?i)(?:all|cross_device)_?reduce|reduce_?scatter') AS is_reduction,
+        regexp_matches(s.value, '(?i)send_?recv') AS is_send
     FROM attribute.kernel_totals AS k
     JOIN attribute.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id IS NOT DISTINCT FROM k.full_name_id
     JOIN load.strings AS s ON s.string_id = k.name_id
     WHERE f.family = 'communication'
 ),
+occurrence AS (
+    SELECT phase, count(*) AS occurrence_count FROM attribute.phase_ranges GROUP BY phase
+),
 talk AS (
-    SELECT DISTINCT phase FROM call WHERE phase NOT IN ('forward', 'backward')
+    SELECT DISTINCT phase FROM call WHERE phase NOT IN ('forward', 'backward', 'step')
     UNION ALL
     SELECT unnest(['forward', 'backward'])
     WHERE (SELECT sum("count") FROM call WHERE phase = 'forward' AND is_reduction)
-        >= 4 * (SELECT count(*) FROM attribute.phase_ranges WHERE phase = 'forward')
+        >= 4 * (SELECT occurrence_count FROM occurrence WHERE phase = 'forward')
+),
+-- Phases in which ranks send in each layer. One forward has no more sends to other stages than a few.
+sending AS (
+    SELECT phase
+    FROM call JOIN occurrence USING (phase)
+    WHERE is_send AND phase <> 'backward'
+    GROUP BY phase
+    HAVING sum("count") >= any_value(occurrence_count)
+        * (SELECT greatest(4, max(dense_layers)) FROM input.model HAVING max(dense_layers) IS NOT NULL AND max(pp) = 1)
+),
+-- What says by its name that sequences are split: TransformerEngine, ring-flash-attention, DeepSpeed's Ulysses; groups of
+-- torch's device meshes and of Megatron.
+named AS (
+    SELECT 1 AS one FROM load.range_names
+    WHERE regexp_matches(name, 'AttnFuncWithCP|RingFlashAttn|StripeFlashAttn|SeqAllToAll')
+    UNION ALL
+    SELECT 1 FROM load.metadata WHERE name = 'torch_profiler:context_parallel_group'
+),
+split AS (
+    SELECT phase FROM rank WHERE EXISTS (FROM named)
+    UNION
+    SELECT phase FROM sending
+    UNION
+    SELECT 'backward' FROM sending WHERE phase = 'forward'
 )
-SELECT phase, rank_count, gpu_busy_ns
+SELECT phase, 'pass' AS shared, rank_count, gpu_busy_ns
 FROM rank JOIN talk USING (phase)
 WHERE rank_count > 1 AND (SELECT bool_and(NOT is_degree_told) FROM input.model)
+UNION ALL
+SELECT phase, 'sequence', rank_count, gpu_busy_ns
+FROM rank JOIN split USING (phase)
+WHERE (SELECT bool_and(NOT is_split_told) FROM input.model)
+    AND NOT (rank_count > 1 AND phase IN (FROM talk) AND (SELECT bool_and(NOT is_degree_told) FROM input.model))

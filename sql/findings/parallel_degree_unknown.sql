@@ -15,3 +15,4 @@ SELECT d.phase, d.gpu_busy_ns AS at_stake_ns, d.rank_count
 FROM estimate.doubtful_passes AS d
 -- Without shapes there would be no FLOPs either way.
 SEMI JOIN estimate.phase_costs AS c ON c.phase = d.phase
+WHERE d.shared = 'pass'

@@ -3,22 +3,38 @@
 -- and four times as many tokens are far from the point at which FLOPs count.
 -- Grain: phase.
 -- severity: info
--- message: in {place} each step reads all weights for {tokens:,} tokens: by the estimate a batch four times as large has {gain} times the
---   tokens a second
+-- message: in {place} each step reads all weights for {tokens:,} tokens: {rate:,} tokens a second at {mbu:%} MBU; by the estimate a batch
+--   four times as large has {larger_rate:,} a second at the same MBU, {gain} times as many
 -- hint: batch more requests (continuous batching, more concurrent users), or decode several tokens at once (speculative decoding); MBU and
 --   tokens a second show the effect
--- requires: attribute.phase_spending, estimate.phase_traffic
+-- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, estimate.phase_traffic
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  Time of the weights at peak bandwidth, at most that of the class. Unit: ns.
 --   budget_part VARCHAR 'compute'.
 --   place       VARCHAR The phase in a sentence.
 --   tokens      BIGINT  Tokens of a step, on average.
+--   rate        BIGINT  Tokens of a step by its measured time. Unit: tokens/s.
+--   mbu         DOUBLE  Time of the bytes at peak bandwidth by the measured time.
+--   larger_rate BIGINT  Tokens a second of four times the batch. Unit: tokens/s.
 --   gain        VARCHAR How many times the tokens a second.
+WITH piece AS (
+    -- A step on two GPUs has two windows, which are open at the same time.
+    SELECT p.phase, count(DISTINCT (t.occurrence_id, t.device_id)) AS windows
+    FROM attribute.occurrence_times AS t JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    GROUP BY p.phase
+),
+step AS (
+    SELECT
+        s.*, t.memory_ns, t.weight_ns, t.compute_ns AS peak_compute_ns, t.step_count AS known_count, t.tokens / t.step_count AS step_tokens,
+        s.phase_ns / p.windows AS step_ns, 4 * t.memory_ns / (t.memory_ns + 3 * (t.memory_ns - t.weight_ns)) AS times
+    FROM attribute.phase_spending AS s JOIN estimate.phase_traffic AS t USING (phase) JOIN piece AS p USING (phase)
+)
 SELECT
-    s.phase, least(t.weight_ns, s.compute_ns)::BIGINT AS at_stake_ns, 'compute' AS budget_part, s.place,
-    ceil(t.tokens / t.step_count)::BIGINT AS tokens,
-    format('{:.1f}', 4 * t.memory_ns / (t.memory_ns + 3 * (t.memory_ns - t.weight_ns))) AS gain
-FROM attribute.phase_spending AS s JOIN estimate.phase_traffic AS t USING (phase)
-WHERE s.phase = 'decode' AND t.tokens <= 8 * t.step_count AND t.memory_ns >= 8 * t.compute_ns
-    AND t.weight_ns >= s.phase_ns / 4 AND least(t.weight_ns, s.compute_ns) >= s.least_ns
+    phase, least(weight_ns, compute_ns)::BIGINT AS at_stake_ns, 'compute' AS budget_part, place,
+    ceil(step_tokens)::BIGINT AS tokens, (step_tokens / step_ns * 1e9)::BIGINT AS rate,
+    least(1, memory_ns / known_count / (phase_ns / step_count))::DOUBLE AS mbu,
+    (times * step_tokens / step_ns * 1e9)::BIGINT AS larger_rate, format('{:.1f}', times) AS gain
+FROM step
+WHERE phase = 'decode' AND step_tokens <= 8 AND memory_ns >= 8 * peak_compute_ns AND weight_ns >= phase_ns / 4
+    AND least(weight_ns, compute_ns) >= least_ns

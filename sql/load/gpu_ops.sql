@@ -17,26 +17,29 @@
 --   full_name_id   BIGINT   Demangled kernel name, NULL for anything else. Joins load.strings.
 --   graph_node_id  BIGINT   Graph << 32 | node when it ran inside a CUDA graph, else NULL.
 --   bytes          BIGINT   Bytes copied or filled, NULL for kernels and graphs.
+--   blocks         BIGINT   Blocks of a kernel's grid, NULL for anything else and where that was not recorded.
 WITH op AS (
     SELECT
         row_id::BIGINT * 8 AS op_id, 'kernel' AS kind, globalPid, deviceId::BIGINT AS deviceId,
         streamId::BIGINT AS streamId, correlationId::BIGINT AS correlationId, "start", "end",
-        shortName::BIGINT AS shortName, demangledName::BIGINT AS demangledName, graphNodeId, NULL::BIGINT AS bytes
+        shortName::BIGINT AS shortName, demangledName::BIGINT AS demangledName, graphNodeId, NULL::BIGINT AS bytes,
+        -- No grid has more, so that sums fit 64 bits whatever a broken trace says.
+        least(greatest(gridX::DOUBLE * gridY * gridZ, 0), 1e12)::BIGINT AS blocks
     FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
     UNION ALL
     SELECT
         row_id * 8 + 1, 'memcpy', globalPid, deviceId, streamId, correlationId, "start", "end",
-        NULL, NULL, graphNodeId, bytes
+        NULL, NULL, graphNodeId, bytes, NULL
     FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
     UNION ALL
     SELECT
         row_id * 8 + 2, 'memset', globalPid, deviceId, streamId, correlationId, "start", "end",
-        NULL, NULL, graphNodeId, bytes
+        NULL, NULL, graphNodeId, bytes, NULL
     FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
     UNION ALL
     SELECT
         g.row_id * 8 + 3, 'graph', g.globalPid, g.deviceId, g.streamId, g.correlationId, g."start", g."end",
-        NULL, NULL, g.graphId << 32, NULL
+        NULL, NULL, g.graphId << 32, NULL, NULL
     FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE AS g
     ANTI JOIN (
         SELECT globalPid, correlationId FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL WHERE graphNodeId <> 0
@@ -51,7 +54,8 @@ SELECT
     coalesce(globalPid >> 24, (SELECT process_key FROM load.only_process)) AS process_key,
     coalesce(map.device_id, deviceId, 0) AS device_id,
     streamId AS stream_id, nullif(correlationId, 0) AS correlation_id, "start" AS start_ns, "end" AS end_ns,
-    shortName AS name_id, demangledName AS full_name_id, nullif(graphNodeId, 0) AS graph_node_id, bytes
+    shortName AS name_id, demangledName AS full_name_id, nullif(graphNodeId, 0) AS graph_node_id, bytes,
+    blocks
 FROM op
 LEFT JOIN load.device_map AS map
     ON map.process_id = ((globalPid >> 24) & 16777215) AND map.cuda_device = op.deviceId

@@ -10,7 +10,8 @@
 --   process_key    BIGINT   A process of it with GPU work or ranges. Joins load.processes. NULL in a trace of one file.
 --   clock_error_ns BIGINT   How far its times may be off those of the first file: 0 on the same host, NULL where nothing
 --                           says. Unit: ns.
+--   start_ns       BIGINT   When it begins. Unit: ns.
 --   problem        VARCHAR  Why it was left out, NULL where it was not.
 SELECT
-    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, clock_error_ns, problem
+    file_id, "path", rank, host_id, globalPid >> 24 AS process_key, clock_error_ns, start_ns, problem
 FROM nsys.TRACE_FILES

@@ -2,11 +2,13 @@
 -- From `capture --ops`, torch's `emit_nvtx` or a trace of torch.profiler. Warm-up and cold occurrences are left out.
 -- FLOPs are those of the products, attention and convolutions whose shapes say them; a call that only calls others has none, so that
 -- no FLOP is in two rows. Attention counts all pairs of tokens unless the trace says that it is causal.
--- Grain: phase, operator, shapes; phase is NULL outside every phase. Empty without ranges of operators.
+-- Grain: phase, module, operator, shapes; phase is NULL outside every phase. Empty without ranges of operators.
 -- empty without: attribute.operator_calls
--- requires: attribute.operator_calls, attribute.occurrences, input.operator_shapes, input.peaks
+-- requires: attribute.operator_calls, attribute.operator_modules, attribute.occurrences, input.operator_shapes, input.peaks
 -- columns:
 --   phase          VARCHAR  Name of the phase, NULL outside every phase.
+--   module         VARCHAR  Innermost marked module in which it was called: 'layer.attn', 'layer.mlp' (of any layer), 'vision.tower',
+--                           …; NULL outside those that are marked (`capture --layers`, stages of `--workload vlm` and `--auto`).
 --   operator       VARCHAR  'aten::mm', ….
 --   shapes         VARCHAR  Shapes of its inputs: '[[4, 8], [8, 2]]'; NULL where they were not recorded.
 --   calls          BIGINT   Calls.
@@ -26,12 +28,14 @@ WITH format(dtype, peak_of, bits) AS (
 ),
 summed AS (
     SELECT
-        o.phase, c.operator, c.shapes, c.arguments, count(*) AS calls,
+        o.phase, m.module, c.operator, c.shapes, c.arguments, count(*) AS calls,
         sum(CASE WHEN c.is_repeated THEN 0 ELSE c.host_ns END) AS host_ns, sum(c.host_self_ns) AS host_self_ns,
         sum(CASE WHEN c.is_repeated THEN 0 ELSE c.gpu_ns END) AS gpu_ns, sum(c.gpu_self_ns) AS gpu_self_ns,
         max_by(c.dtype, c.gpu_self_ns) FILTER (WHERE c.dtype IS NOT NULL) AS dtype,
         min(c.device_id) AS device_id
-    FROM attribute.operator_calls AS c LEFT JOIN attribute.occurrences AS o USING (occurrence_id)
+    FROM attribute.operator_calls AS c
+    LEFT JOIN attribute.operator_modules AS m USING (range_id)
+    LEFT JOIN attribute.occurrences AS o USING (occurrence_id)
     WHERE c.occurrence_id IS NULL OR o.is_measured
     GROUP BY ALL
 ),
@@ -48,17 +52,17 @@ costed AS (
 ),
 grouped AS (
     SELECT
-        phase, operator, shapes, sum(calls)::BIGINT AS calls, sum(host_ns)::BIGINT AS host_time_ns,
+        phase, module, operator, shapes, sum(calls)::BIGINT AS calls, sum(host_ns)::BIGINT AS host_time_ns,
         sum(host_self_ns)::BIGINT AS host_self_ns, sum(gpu_ns)::BIGINT AS gpu_time_ns, sum(gpu_self_ns)::BIGINT AS gpu_self_ns,
         CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
         CASE WHEN count(bytes) = count(*) THEN sum(bytes) END AS bytes,
         CASE WHEN count(compute_ns) = count(*) AND count(memory_ns) = count(*) THEN sum(greatest(compute_ns, memory_ns)) END
             AS sol_ns
     FROM costed
-    GROUP BY phase, operator, shapes
+    GROUP BY phase, module, operator, shapes
 )
 SELECT
-    phase, operator, shapes, calls, host_time_ns, host_self_ns, gpu_time_ns, gpu_self_ns,
+    phase, module, operator, shapes, calls, host_time_ns, host_self_ns, gpu_time_ns, gpu_self_ns,
     (gpu_self_ns / nullif(sum(gpu_self_ns) OVER (PARTITION BY phase), 0))::DOUBLE AS gpu_self_ratio,
     flops, flops / nullif(gpu_time_ns, 0) * 1e9 AS flops_per_s, bytes, sol_ns,
     sol_ns / nullif(gpu_time_ns, 0) AS roofline_ratio

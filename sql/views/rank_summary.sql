@@ -1,6 +1,6 @@
 -- What the measured time of each rank's GPUs was spent on, its MFU, and which rank the others wait for, with the reason.
 -- Grain: process_id, host_id; ranks that share a GPU with others have no times. See ranks for whole-trace sums.
--- requires: load.ranks, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.training_steps, macros.utilization
+-- requires: load.ranks, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.training_steps, input.model, macros.utilization
 -- columns:
 --   rank         BIGINT    Rank, NULL where neither a run mark nor the file's name says.
 --   world        BIGINT    Ranks of the job as the run mark says, else NULL.
@@ -54,8 +54,9 @@ SELECT
     l.blamed_ns, coalesce(l.is_late, false) AS is_late, l.reason,
     CASE l.reason WHEN 'compute' THEN l.compute_more_ns WHEN 'data' THEN l.data_more_ns ELSE l.host_more_ns END
         * CASE WHEN l.reason IS NOT NULL THEN 1 END AS more_ns,
-    coalesce(t.flops, p.flops) AS flops,
+    CASE WHEN NOT g.is_pipeline THEN coalesce(t.flops, p.flops) END AS flops,
     CASE
+        WHEN g.is_pipeline THEN NULL
         WHEN t.wall_ns IS NOT NULL THEN macros.utilization(t.peak_ns, t.wall_ns)
         ELSE macros.utilization(p.peak_ns, s.window_ns)
     END AS mfu_wall
@@ -64,3 +65,4 @@ LEFT JOIN spent AS s USING (process_key)
 LEFT JOIN attribute.rank_lateness AS l USING (process_key)
 LEFT JOIN step AS t USING (process_key)
 LEFT JOIN phase AS p USING (process_key)
+CROSS JOIN (SELECT coalesce(bool_or(pp > 1), false) AS is_pipeline FROM input.model) AS g

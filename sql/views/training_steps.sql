@@ -1,9 +1,10 @@
 -- Training steps of each rank: tokens, time, and utilization by the FLOPs that a step requires (MFU) and runs (HFU).
 -- A step is from the end of the optimizer before it to the end of its own: optimizer, communication and the wait for input
 -- are in its time. Required are forward and backward; run is also what checkpointing computes again in the backward, as far
--- as its kernels show: hfu_*_min is of the least that it may be.
+-- as its kernels show: hfu_*_min is of the least that it may be. Stages of a pipeline have neither FLOPs nor utilization of their
+-- own, since nothing says which layers each has; training_summary has those of all together.
 -- Grain: process_id, step; where several threads of a process train, thread_id, step.
--- requires: estimate.training_steps, load.ranks
+-- requires: estimate.training_steps, load.ranks, input.model
 -- columns:
 --   process_id           BIGINT   Operating-system pid. Joins processes.
 --   thread_id            BIGINT   Operating-system tid, NULL if the process trains on one thread alone.
@@ -32,12 +33,18 @@
 --   hfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
+WITH known AS (
+    -- What each has, unless ranks are stages of a pipeline.
+    SELECT lane, step, flops, recomputed_flops, recomputed_min_flops, compute_ns, recomputed_ns, recomputed_min_ns, mfu_wall, mfu_busy, hfu_wall, hfu_busy, hfu_wall_min, hfu_busy_min
+    FROM estimate.training_steps
+    WHERE (SELECT coalesce(max(pp), 1) FROM input.model) = 1
+)
 SELECT
     s.process_key & 16777215 AS process_id,
     CASE WHEN s.lane <> s.process_key THEN s.lane & 16777215 END AS thread_id,
     r.rank,
     s.step, s.is_complete, s.is_warmup, s.is_cold, s.micro_batches, s.tokens, s.start_ns, s.end_ns, s.wall_ns,
-    s.input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops, s.recomputed_min_flops,
-    s.compute_ns, s.recomputed_ns, s.recomputed_min_ns, s.mfu_wall, s.mfu_busy, s.hfu_wall, s.hfu_busy,
-    s.hfu_wall_min, s.hfu_busy_min
-FROM estimate.training_steps AS s LEFT JOIN load.ranks AS r USING (process_key)
+    s.input_wait_ns, s.device_count, s.gpu_busy_ns, k.flops, k.recomputed_flops, k.recomputed_min_flops,
+    k.compute_ns, k.recomputed_ns, k.recomputed_min_ns, k.mfu_wall, k.mfu_busy, k.hfu_wall, k.hfu_busy,
+    k.hfu_wall_min, k.hfu_busy_min
+FROM estimate.training_steps AS s LEFT JOIN known AS k USING (lane, step) LEFT JOIN load.ranks AS r USING (process_key)

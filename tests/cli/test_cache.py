@@ -43,9 +43,10 @@ def test_what_analyses_left_is_shown_and_removed(
 
     shown = json.loads(run(capsys, "cache", "--format", "json")[1])
     assert shown["path"] == str(place)
-    assert shown["total_bytes"] == sum(file.stat().st_size for file in (place / "traces").iterdir())
+    assert shown["total_bytes"] == sum(file.stat().st_size for file in place.glob("*/*"))
     assert {entry["folder"]: entry["files"] for entry in shown["entries"]} == {
         "traces": 3,
+        "reports": 1,
         "exports": 0,
         "unpacked": 0,
         "converted": 0,

@@ -81,6 +81,67 @@ def test_runs_that_do_not_compare_are_refused_unless_forced(tmp_path: Path, caps
     assert changes(capsys, base, new, "--force-compare")
 
 
+def test_of_two_clocks_kernels_change_by_their_ratio_and_the_host_does_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = waiting_steps(tmp_path / "a.sqlite", clock_mhz=1980, seed=1)
+    new = waiting_steps(tmp_path / "b.sqlite", clock_mhz=1755, seed=2)
+
+    found = changes(capsys, base, new)
+
+    ratio = 1980 / 1755 - 1
+    for key in (
+        ("kernel", "nvjet_tst_64x8"),
+        ("kernel", "flash_fwd_kernel"),
+        ("time", "GPU busy"),
+        ("budget", "compute"),
+    ):
+        assert found[key]["verdict"] == "changed"
+        assert found[key]["change"] == pytest.approx(ratio, abs=0.01)
+    assert found["budget", "host"]["verdict"] == "within noise"
+    assert found["time", "wall"]["verdict"] == "changed"
+    # The step is longer by what its kernels are: the host's part of it is as long as before.
+    assert found["time", "wall"]["new_ns"] - found["time", "wall"]["base_ns"] == pytest.approx(  # type: ignore[operator]
+        found["budget", "compute"]["new_ns"] - found["budget", "compute"]["base_ns"],  # type: ignore[operator]
+        abs=20_000,
+    )
+    out = run(capsys, "diff", base, new, "--no-cache")[1]
+    assert "at most: 1,980 → 1,755 MHz, -11.4%" in out
+    assert "MHz" not in run(capsys, "diff", base, base, "--no-cache")[1]
+
+
+def waiting_steps(path: Path, *, clock_mhz: int, seed: int) -> Path:
+    """Forty decode steps that wait for their kernels, whose cycles are equal, and then run 0.5 ms of host code."""
+    random, trace = Random(seed), TraceBuilder().gpu(clock_hz=clock_mhz * 10**6)
+    main, now = trace.process().thread(), 0
+    for _ in range(40):
+        gemm, attention = (round(cycles * 1_000 * random.gauss(1, 0.01) / clock_mhz) for cycles in (1_200_000, 400_000))
+        host = round(500_000 * random.gauss(1, 0.01))
+        end = now + 5_000 + gemm + attention
+        main.push(now, end + host, "decode")
+        main.launch(now + 1_000, gpu=(now + 5_000, now + 5_000 + gemm), name="nvjet_tst_64x8")
+        main.launch(now + 3_000, gpu=(now + 5_000 + gemm, end), name="flash_fwd_kernel")
+        main.call(now + 4_000, until=end, api="cudaStreamSynchronize_v3020")
+        now = end + host + 10_000
+    return trace.write(path)
+
+
+def test_base_and_run_compare_by_the_gpus_that_have_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A second GPU of the machine, of another kind and idle, is no obstacle for either."""
+    alone, beside = steps(tmp_path / "a.sqlite"), TraceBuilder().gpu().gpu(1, name="NVIDIA T4", sm_count=40)
+    main = beside.process().thread()
+    for step in range(4):
+        main.push(step * 10_000, step * 10_000 + 9_000, "decode").launch(
+            step * 10_000 + 10, gpu=(step * 10_000 + 100, step * 10_000 + 900)
+        )
+    new = beside.write(tmp_path / "b.sqlite")
+    run(capsys, "analyze", alone, "--format", "json", "-o", tmp_path / "base.json")
+    rule = ("--fail-if", "decode.step_wall > +1000%")
+
+    assert run(capsys, "diff", alone, new, "--no-cache", *rule)[0] == 0
+    assert run(capsys, "analyze", new, "--base", tmp_path / "base.json", *rule)[0] == 0
+
+
 def test_a_sweep_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     paths = [steps(tmp_path / f"{name}.sqlite", seed=seed) for seed, name in enumerate("abc")]
 

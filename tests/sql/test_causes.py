@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -16,6 +18,7 @@ from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from scripts import verdict_tables
+from tests.support.ask import ask
 from tests.support.examples import examples
 from tests.support.planted_causes import CAUSES, SEEDS, options_of
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
@@ -82,6 +85,29 @@ def test_every_cause_says_a_cure_and_has_a_planted_trace() -> None:
     assert {module.relation for module in causes} == {code for _, code in CAUSES.values() if code}
 
 
+def test_blocks_are_few_for_the_sms_of_the_gpu(tmp_path: Path) -> None:
+    """32 blocks on 132 SMs leave three quarters of them idle; of 16 SMs each has two."""
+    query = "SELECT at_stake_ns, kernel_count, blocks, sm_count FROM findings.few_blocks"
+
+    def trace(sm_count: int, **more: Any) -> TraceBuilder:
+        made = TraceBuilder().gpu(sm_count=sm_count)
+        main = made.process().thread().push(0, 100_000, "decode")
+        main.launch(10, gpu=(20, 60_020), name="kernel", gridX=8, gridY=4, **more)
+        # Shorter than 10 µs, and one that waits on purpose.
+        main.launch(20, gpu=(60_020, 69_000), name="kernel", gridX=1)
+        main.launch(30, gpu=(70_000, 90_000), name="spin_kernel", gridX=1)
+        return made
+
+    folders = [tmp_path / name for name in ("large", "small", "unknown")]
+    for folder in folders:
+        folder.mkdir()
+
+    assert ask(trace(132), query, folders[0]).splitlines()[1:] == [f"{60_000 * 100 // 132},1,32,132"]
+    # One block each is few for 16 SMs, too, but those kernels are short or wait.
+    assert ask(trace(16), query, folders[1]).splitlines()[1:] == []
+    assert ask(trace(132, gridZ=None), query, folders[2]).splitlines()[1:] == []
+
+
 def test_the_first_causes_stand_under_the_budget_and_not_among_the_findings(tmp_path: Path) -> None:
     report = report_of(CAUSES["slow host code"][0](Random(0)), tmp_path)
 
@@ -94,3 +120,15 @@ def test_the_first_causes_stand_under_the_budget_and_not_among_the_findings(tmp_
     assert notes.notes[0].lead.endswith("of decode")
     messages = [block for section in sections for block in section.blocks if isinstance(block, Message)]
     assert report.causes[0].message not in {message.text for message in messages if message.severity != "info"}
+
+
+def test_a_small_batch_says_what_a_larger_one_would_give(tmp_path: Path) -> None:
+    """1.2 ms a step for one token; weights take 0.74 ms at peak, and four times the cache of 512 tokens hardly more."""
+    (cause,) = report_of(CAUSES["a batch of one"][0](Random(0)), tmp_path, options_of("a batch of one")).causes
+
+    found = re.search(r"for 1 tokens: (\d+) tokens a second at (\d+) % MBU; .* has ([\d,]+) a second", cause.message)
+    assert found
+    rate, mbu, larger = (int(each.replace(",", "")) for each in found.groups())
+    assert rate == pytest.approx(1 / 1.2e-3, rel=0.03)
+    assert mbu == pytest.approx(100 * 0.745 / 1.2, abs=2)
+    assert larger == pytest.approx(4 * rate, rel=0.05)

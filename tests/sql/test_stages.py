@@ -12,7 +12,7 @@ from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.model import Estimator
 from nsys_pipeline.records import Report, Step
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, table
+from tests.support.ask import ask, open_session, table
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 from tests.unit.model.test_images import OCR2
 
@@ -70,6 +70,31 @@ def test_stages_with_and_without_those_inside(tmp_path: Path) -> None:
         prefill,encoder,tower,2,10000000,10000000,2,24000000,24000000
         prefill,projector,,1,1000000,1000000,1,1000000,1000000
     """)
+
+
+def test_idle_time_of_stages_adds_up_to_the_phases_budget(tmp_path: Path) -> None:
+    """By hand, in ns after the start of the request: each gap belongs to the stage that launched what ends it."""
+    path = write(tmp_path)
+
+    with open_session(path, tmp_path) as session:
+        with session.query("SELECT stage, own_idle_ns, own_launch_ns, own_latency_ns FROM stage_summary") as result:
+            rows = {stage: times for stage, *times in result.rows()}
+        with session.query(
+            "SELECT class, sum(time_ns) FROM time_budget WHERE phase = 'prefill' GROUP BY class"
+        ) as result:
+            budget: dict[str, int] = dict(result.rows())
+
+    idle = {stage: times[0] for stage, times in rows.items()}
+    # Before the tower's own kernels: from the start of the request, and from the end of the first encoder's kernel.
+    first, second = MS + 20, (31 * MS + 20) - (MS + 13 * MS + 12 * MS + 20)
+    assert idle["tower"] == first + second
+    # SAM waits for 20 ns of its launch after the tower's kernel has ended, in each call; the encoder for SAM's kernels.
+    assert idle["sam"] == 2 * 20
+    assert idle["encoder"] == 2 * ((13 * MS + 20) - (8 * MS + 20))
+    assert idle["projector"] == (61 * MS + 20) - (31 * MS + 13 * MS + 12 * MS + 20)
+    assert sum(idle.values()) == sum(budget.get(name, 0) for name in ("launch", "latency", "sync", "api", "host"))
+    assert sum(times[1] for times in rows.values()) == budget["launch"]
+    assert sum(times[2] for times in rows.values()) == budget.get("latency", 0)
 
 
 def test_flops_of_stages_are_parts_of_the_pass(tmp_path: Path) -> None:

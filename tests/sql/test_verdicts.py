@@ -14,7 +14,11 @@ from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
+from scripts import verdict_tables
+from tests.support import misleading
 from tests.support.ask import ask, open_session
+from tests.support.misleading import EXAMPLES
+from tests.support.planted_causes import STEPS
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
@@ -199,29 +203,31 @@ def test_on_real_traces_the_largest_part_of_the_budget_decides(name: str, tmp_pa
         assert bound in (limits if kind == "compute" else (WORDS[kind],))
 
 
-@pytest.mark.parametrize(
-    ("name", "phase", "bound"),
-    [
-        # 8 % of its wall time is in CUDA calls, 91 % in the host outside them.
-        ("h100_llama1b", "decode", "host-bound"),
-        # One rank waits in nearly all its all-reduces for the other, which runs Python.
-        ("h200x2_tensor_parallel", "decode", "waiting"),
-    ],
-)
-def test_verdicts_that_were_wrong_are_right(name: str, phase: str, bound: str, tmp_path: Path) -> None:
-    report = report_of(TRACES / f"{name}{SUFFIX}", tmp_path)
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_verdicts_that_were_wrong_are_right(name: str, tmp_path: Path) -> None:
+    example = EXAMPLES[name]
 
-    assert {each.name: each.bound for each in report.phases}[phase] == bound
+    report = report_of(example.trace if isinstance(example.trace, Path) else example.trace(), tmp_path, example.options)
+
+    assert {phase.name: phase.bound for phase in report.phases}[example.phase] == example.bound
+    assert example.first_of(report).code == example.first
+    assert verdict_tables.example_row(name, report) in verdict_tables.DOCUMENT.read_text().splitlines()
 
 
 def test_small_kernels_at_a_quarter_of_the_bandwidth_are_not_memory_bound(tmp_path: Path) -> None:
-    # Given a decode step of 420 kernels that read the weights of the model at 25 % of the peak bandwidth.
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread().push(0, 3_100_000, "request").push(10, 3_090_000, "prefill")
-    for index in range(420):
-        main.launch(100 + 20 * index, gpu=(10_000 + 7_000 * index, 10_000 + 7_000 * (index + 1)))
+    example = EXAMPLES["420 kernels a step at 25 % MBU"]
 
-    (phase,) = report_of(trace, tmp_path, llama_step("1x1")).phases
+    (decode,) = report_of(misleading.small_kernels(), tmp_path, example.options).phases
 
-    assert phase.mbu_busy == pytest.approx(0.25, abs=0.01)
-    assert phase.bound == "kernel-bound"
+    assert (decode.kernel_count, decode.occurrences) == (420 * STEPS, STEPS)
+    assert decode.mbu_busy == pytest.approx(0.25, abs=0.01)
+
+
+def test_what_cures_a_plain_generate_is_in_the_hint_of_its_cold_steps(tmp_path: Path) -> None:
+    example = EXAMPLES["h200_generate_python_samples"]
+    assert isinstance(example.trace, Path)
+
+    cold = example.first_of(report_of(example.trace, tmp_path))
+
+    assert "36 of 78 occurrences of decode of 2x1 (the first of their length)" in cold.message
+    assert "torch.backends.cuda.enable_cudnn_sdp(False)" in (cold.hint or "")

@@ -121,7 +121,7 @@ def test_kernels_have_their_launch_configuration(tmp_path: Path) -> None:
     assert ask(trace, query, tmp_path) == table("""
         start_ns, grid_x, grid_y, grid_z, block_x, regs, static, dynamic, local
         5,        4,      2,      1,      64,      40,   16,     1024,    8
-        15,       1,      1,      1,      128,     32,   0,      0,       0
+        15,       1024,   1,      1,      128,     32,   0,      0,       0
     """)
 
 

@@ -83,9 +83,10 @@ class Op:
 
 @dataclass
 class Budget:
-    """(GPU, occurrence or None, class) → ns, and the windows of each GPU."""
+    """(GPU, occurrence or None, class) → ns, the windows of each GPU, and every stretch: GPU, class, start, end."""
 
     times: Counter[tuple[int, Occurrence | None, str]] = field(default_factory=Counter)
+    stretches: list[tuple[int, str, int, int]] = field(default_factory=list)
     windows: dict[int, list[tuple[int, int]]] = field(default_factory=dict)
 
     def by_phase(self) -> dict[tuple[int, str | None, str], int]:
@@ -132,7 +133,7 @@ def budget(
             by_thread = {-1: [(first, last)]} if last > first else {}
         windows = _union(span for spans in by_thread.values() for span in spans)
         found.windows[device] = windows
-        _walk(device, ops, windows, by_thread, calls, attribution.occurrences, found.times)
+        _walk(device, ops, windows, by_thread, calls, attribution.occurrences, found)
     return found
 
 
@@ -301,7 +302,7 @@ def _walk(
     by_thread: dict[int, list[tuple[int, int]]],
     calls: dict[int, list[NamedCall]],
     occurrences: Sequence[Occurrence],
-    times: Counter[tuple[int, Occurrence | None, str]],
+    found: Budget,
 ) -> None:
     threads = {op.call.thread for op in ops if op.call} | set(by_thread)
     bounds = {edge for op in ops for edge in (op.start, op.end)} | {edge for span in windows for edge in span}
@@ -333,7 +334,8 @@ def _walk(
         else:
             thread = min(t for t, spans in by_thread.items() if any(start <= at < end for start, end in spans))
             owner, name = _open_phase(occurrences, thread, at), states[thread].inside or "host"
-        times[device, owner, name] += then - at
+        found.times[device, owner, name] += then - at
+        found.stretches.append((device, name, at, then))
 
 
 def _busy_with(running: list[Op], at: int) -> str:

@@ -20,6 +20,7 @@ SEEDS = 3
 US = 1_000
 GEMM = "nvjet_sm90_tst_64x8_64x16_2x1_v_bz_TNT"
 COPY, SMALL, SOFTMAX = "CatArrayBatchedCopy", "elementwise_kernel", "softmax_warp_forward"
+ATTENTION, EXPERTS = "flash_fwd_kernel", "fused_moe_kernel"
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 
 
@@ -206,6 +207,26 @@ def named(name: str, ns: int, every: int) -> Callable[[Random], TraceBuilder]:
     return make
 
 
+def few_blocks(blocks: int, *, beside: bool = False) -> Callable[[Random], TraceBuilder]:
+    """A loop in which every other kernel has `blocks` blocks; `beside`: with others of a second stream all the time."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for index in range(STEP_KERNELS):
+                before = loop.gpu_ns
+                loop.kernel(random.randrange(80, 120) * US)
+                loop.kernel(random.randrange(80, 120) * US, ATTENTION, gridX=blocks, gridY=1 + index % 2)
+                if beside:
+                    end = loop.gpu_ns
+                    loop.gpu_ns = before
+                    loop.kernel(max(1, end - max(before, loop.host_ns + 7 * US)), stream=8)
+                    loop.gpu_ns = end
+
+        return Loop(random).steps(body)
+
+    return make
+
+
 def small(random: Random) -> TraceBuilder:
     """A CUDA graph of many short kernels."""
 
@@ -249,6 +270,25 @@ def rank_in_a_ring(random: Random) -> TraceBuilder:
     return loops[0].trace
 
 
+def beside_communication(percent: int) -> Callable[[Random], TraceBuilder]:
+    """A rank that communicates beside the second half of each step, whose kernels take `percent` of their time then."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for index in range(STEP_KERNELS):
+                length = random.randrange(90, 110) * US
+                if index == STEP_KERNELS // 2:
+                    start = max(loop.gpu_ns, loop.host_ns + 10 * US)
+                    end = start + STEP_KERNELS // 2 * 90 * percent // 100 * US
+                    loop.main.launch(loop.host_ns, gpu=(start, end), name=ALL_REDUCE, stream=20)
+                    loop.host_ns += US
+                loop.kernel(length * percent // 100 if index >= STEP_KERNELS // 2 else length)
+
+        return Loop(random).steps(body)
+
+    return make
+
+
 def late_rank(random: Random) -> TraceBuilder:
     """Two ranks that communicate after each kernel; those of one take twice as long, so that the other one waits."""
     lengths = [random.randrange(160, 240) * US for _ in range(STEP_KERNELS)]
@@ -267,6 +307,52 @@ def late_rank(random: Random) -> TraceBuilder:
             loop.main.push(start, loop.host_ns, "decode")
             loop.host_ns += 2 * US
     return loops[0].trace
+
+
+def hot_experts(ratio: int, *, waits: bool = True) -> Callable[[Random], TraceBuilder]:
+    """Two ranks with experts each, those of one of them taking `ratio` times as long, another one in each step.
+
+    They communicate after each kernel, so that the other one waits; or never.
+    """
+
+    def make(random: Random) -> TraceBuilder:
+        loops = [Loop(random)]
+        loops.append(Loop(random, loops[0].trace, 1))
+        for step in range(STEPS):
+            starts = [loop.host_ns for loop in loops]
+            for _ in range(STEP_KERNELS):
+                length = random.randrange(80, 120) * US
+                for loop in loops:
+                    loop.kernel(length)
+                    is_hot = loop.device == step % 2
+                    loop.kernel(length * (ratio if is_hot else 1), EXPERTS)
+                if waits:
+                    done = max(loop.gpu_ns for loop in loops) + 5 * US
+                    for loop in loops:
+                        loop.kernel(done - loop.gpu_ns, ALL_REDUCE)
+            for loop, start in zip(loops, starts, strict=True):
+                loop.main.push(start, loop.host_ns, "decode")
+                loop.host_ns += 2 * US
+        return loops[0].trace
+
+    return make
+
+
+def shaped(m: int, n: int, each_us: int) -> Callable[[Random], TraceBuilder]:
+    """A loop whose products say their shapes, m × 4,096 by 4,096 × n, and take about `each_us`."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for _ in range(STEP_KERNELS):
+                start = loop.host_ns
+                loop.host_ns += US
+                loop.kernel(random.randrange(95, 105) * each_us * US // 100)
+                loop.main.push(start, loop.host_ns, f"aten::mm, seq = 1, sizes = [[{m}, 4096], [4096, {n}]]")
+                loop.host_ns += US
+
+        return Loop(random).steps(body)
+
+    return make
 
 
 def hooked(each_us: int) -> Callable[[Random], TraceBuilder]:
@@ -352,6 +438,16 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
         named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align1", 300 * US, 4), "unaligned_gemms",
     ),
     "aligned products": (named("cutlass_80_tensorop_bf16_s16816gemm_bf16_128x64_32x6_tn_align8", 300 * US, 4), None),
+    "attention of a few blocks": (few_blocks(8), "few_blocks"),
+    "attention of many blocks": (few_blocks(128), None),
+    "attention of a few blocks beside products": (few_blocks(8, beside=True), None),
+    # 1,024 × 4,096 × 4,096 take 35 µs at 989 TFLOP/s.
+    "products at a seventh of the peak": (shaped(1_024, 4_096, 250), "slow_products"),
+    "products at two thirds of the peak": (shaped(1_024, 4_096, 53), None),
+    "short products": (shaped(8, 64, 9), None),
+    "experts of one rank chosen twice as often": (hot_experts(2), "uneven_experts"),
+    "experts chosen evenly": (hot_experts(1), None),
+    "experts of ranks that wait for nobody": (hot_experts(2, waits=False), None),
     "nsys at work in each step": (hooked(200), "profiler_overhead"),
     "nsys at work for a moment": (hooked(20), None),
     "a GPU held at 1,410 MHz": (clocked(1_410), "slow_clocks"),
@@ -359,6 +455,8 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "eager attention": (eager_attention, "eager_attention"),
     "exposed communication": (rank_in_a_ring, "exposed_communication"),
     "a slow rank": (late_rank, "late_rank"),
+    "compute slowed by communication": (beside_communication(140), "slowed_by_overlap"),
+    "compute beside communication": (beside_communication(100), None),
     # Weights take 0.74 ms at peak; 300,000 cached tokens 2.9 ms; 64 tokens 0.13 ms of FLOPs, 4,096 of them 9 ms.
     "a batch of one": (modelled("decode", (1, 512), 1_200), "small_decode_batch"),
     "a long context": (modelled("decode", (1, 300_000), 5_000), "kv_cache_traffic"),

@@ -34,7 +34,8 @@ Row = dict[str, Any]
 # What nsys writes where a test did not care; every other column of a row is NULL.
 _ROW_DEFAULTS: dict[str, Row] = {
     "CUPTI_ACTIVITY_KIND_KERNEL": {
-        "contextId": 1, "launchType": 1, "cacheConfig": 0, "registersPerThread": 32, "gridX": 1, "gridY": 1, "gridZ": 1,
+        "contextId": 1, "launchType": 1, "cacheConfig": 0, "registersPerThread": 32,
+        "gridX": 1024, "gridY": 1, "gridZ": 1,
         "blockX": 128, "blockY": 1, "blockZ": 1, "staticSharedMemory": 0, "dynamicSharedMemory": 0,
         "localMemoryPerThread": 0, "localMemoryTotal": 0, "gridId": 0, "sharedMemoryExecuted": 32768,
         "clusterX": 0, "clusterY": 0, "clusterZ": 0,

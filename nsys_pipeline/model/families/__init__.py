@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import attrs
+
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
@@ -17,6 +20,7 @@ from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.unread import unread_structure
 
 FAMILIES: dict[str, Builder] = {
     **TEXT,
@@ -25,6 +29,7 @@ FAMILIES: dict[str, Builder] = {
     **TWO_TOWERS,
     **SEQ2SEQ,
     **MULTIMODAL,
+    **IMAGE_TEXT,
     **TEXT_ONLY,
     **SAM,
 }
@@ -52,6 +57,15 @@ NESTED = (
     "deepseek_ocr2_sam_vision_model",
     "deepseek_ocr2_encoder",
     "deepseek_ocr2_vision",
+    "qianfan_ocr_vision",
+    "kimi_k25_vision",
+    "minimax_m3_vl_vision",
+    "glm_ocr_vision",
+    "exaone4_5_vision",
+    "video_llama_3_vision",
+    "paddleocr_vl_vision",
+    "siglip2_vision_model",
+    "ovis2_vision_model",
 )
 
 
@@ -72,7 +86,8 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
     if builder is not None:
         fields = Fields(config, model_type)
         refuse_overrides(fields)
-        return builder(fields), False
+        architecture = builder(fields)
+        return attrs.evolve(architecture, unread=unread_structure(config, fields.read)), False
     if approximate:
         from nsys_pipeline.model.families.approximate import approximate_architecture
 

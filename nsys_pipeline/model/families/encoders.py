@@ -142,13 +142,12 @@ def siglip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int,
     )
     after: list[Block] = [Norm("post_norm", width, 2 * width)]
     if f.flag("vision_use_head", default=True):
-        after += _pooling_head(width, hidden, spec.heads, tokens)
+        after += pooling_head(width, hidden)
     return Stack("vision", spec.layers("vision.layers"), before, (*after, *head)), tokens, 0
 
 
-def _pooling_head(width: int, hidden: int, heads: int, tokens: int) -> list[Block]:
+def pooling_head(width: int, hidden: int) -> list[Block]:
     """One learned query attends to all patches, then an MLP."""
-    del heads, tokens
     single = (
         Linear("pool_q", width, width, width, role=VISION),
         Linear("pool_o", width, width, width, role=VISION),

@@ -11,7 +11,7 @@ import attrs
 
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.multimodal import text_decoder
+from nsys_pipeline.model.families.towers import text_decoder
 from nsys_pipeline.model.fields import Fields
 
 

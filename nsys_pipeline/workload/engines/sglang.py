@@ -233,6 +233,7 @@ def run_fields(worker: Any) -> dict[str, Any]:
         "pp": pipeline,
         "dp": int(getattr(arguments, "dp_size", 1)),
         "ep": int(getattr(arguments, "ep_size", 1)),
+        "pcp": int(getattr(arguments, "attn_cp_size", 1) or 1),
         "rank": rank,
         "world": tensor * pipeline,
         "speculation": guesses and {"method": str(guesses)},

@@ -368,14 +368,22 @@ def _runs_ahead(config: Any) -> bool:
     return bool(is_async) and getattr(config, "speculative_config", None) is not None
 
 
+def _cache_dtype(config: Any) -> str:
+    """What keys and values are stored in: a backend may pack latents although the option says `fp8`."""
+    layers = getattr(getattr(config, "compilation_config", None), "static_forward_context", None) or {}
+    used = {str(getattr(layer, "kv_cache_dtype", None)) for layer in layers.values()}
+    return "fp8_ds_mla" if "fp8_ds_mla" in used else str(getattr(config.cache_config, "cache_dtype", "auto"))
+
+
 def run_fields(runner: Any) -> dict[str, Any]:
     """What the run mark says: the model's config and how this engine runs it."""
     config = runner.vllm_config
     model, parallel = config.model_config, config.parallel_config
-    cache_dtype = str(getattr(config.cache_config, "cache_dtype", "auto"))
+    cache_dtype = _cache_dtype(config)
     tensor = int(getattr(parallel, "tensor_parallel_size", 1))
     pipeline = int(getattr(parallel, "pipeline_parallel_size", 1))
     data = int(getattr(parallel, "data_parallel_size", 1))
+    prompts = int(getattr(parallel, "prefill_context_parallel_size", 1))
     experts = tensor * data if getattr(parallel, "enable_expert_parallel", False) else 1
     guesses = getattr(config, "speculative_config", None)
     fields = {
@@ -392,10 +400,12 @@ def run_fields(runner: Any) -> dict[str, Any]:
         "tp": tensor,
         "pp": pipeline,
         "dp": data,
+        "pcp": prompts,
+        "dcp": int(getattr(parallel, "decode_context_parallel_size", 1)),
         "ep": experts,
         "rank": int(getattr(parallel, "rank", 0)),
         "dp_rank": int(getattr(parallel, "data_parallel_rank", 0)),
-        "world": tensor * pipeline,
+        "world": tensor * pipeline * prompts,
         "speculation": guesses
         and {"method": getattr(guesses, "method", None), "tokens": getattr(guesses, "num_speculative_tokens", None)},
         "device": str(getattr(runner, "device", None)),

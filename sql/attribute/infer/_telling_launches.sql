@@ -1,7 +1,7 @@
 -- Launches of the work that tells where a pass through a model starts, ends, and what it is, in the order of each thread.
 -- Grain: op_id; products and activations are only counted. A row of role 'call' has none.
 -- materialize: temporary
--- requires: load.api_calls, load.launch_configs, attribute._telling_work
+-- requires: load.api_calls, attribute._telling_work
 -- columns:
 --   process_key     BIGINT   Joins load.processes.
 --   global_tid      BIGINT   The launching thread. Joins load.threads.
@@ -23,11 +23,9 @@ WITH launch AS MATERIALIZED (
         o.op_id, o.process_key, c.global_tid, c.start_ns AS launch_start_ns,
         greatest(c.start_ns, coalesce(c.end_ns, c.start_ns)) AS launch_end_ns,
         o.start_ns, o.role, o.kind_id, o.is_few, o.tile_rows,
-        -- No grid has more, so that sums fit 64 bits whatever a broken trace says.
-        least(greatest(coalesce(g.grid_x::DOUBLE * g.grid_y * g.grid_z, 0), 0), 1e12)::BIGINT AS blocks
+        o.blocks
     FROM attribute._telling_work AS o
     JOIN load.api_calls AS c ON c.correlation_id = o.correlation_id AND c.process_key = o.process_key
-    LEFT JOIN load.launch_configs AS g ON g.op_id = o.op_id
     WHERE c.start_ns IS NOT NULL AND c.global_tid IS NOT NULL
 ),
 -- A filtered aggregate over a window takes time that grows with the square of the rows.

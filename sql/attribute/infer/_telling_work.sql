@@ -12,6 +12,7 @@
 --   kind_id        BIGINT   Same for the same kernel or graph.
 --   is_few         BOOLEAN  As in attribute._kernel_roles.
 --   tile_rows      BIGINT   As in attribute._kernel_roles.
+--   blocks         BIGINT   Blocks of its grid, 0 if that is not known.
 WITH direction AS (
     SELECT
         op_id, CASE direction WHEN 'Device-to-Host' THEN 'to_host' WHEN 'Host-to-Device' THEN 'to_device' END AS role
@@ -20,14 +21,14 @@ WITH direction AS (
 )
 SELECT
     o.op_id, o.process_key, o.correlation_id, o.start_ns, r.role, o.full_name_id AS kind_id, r.is_few,
-    r.tile_rows
+    r.tile_rows, coalesce(o.blocks, 0) AS blocks
 FROM load.gpu_ops AS o JOIN attribute._kernel_roles AS r ON r.name_id IS NOT DISTINCT FROM o.name_id
     AND r.full_name_id IS NOT DISTINCT FROM o.full_name_id
 WHERE o.kind = 'kernel'
 UNION ALL
-SELECT op_id, process_key, correlation_id, start_ns, 'graph', graph_node_id, false, NULL
+SELECT op_id, process_key, correlation_id, start_ns, 'graph', graph_node_id, false, NULL, 0
 FROM load.gpu_ops
 WHERE kind = 'graph'
 UNION ALL
-SELECT o.op_id, o.process_key, o.correlation_id, o.start_ns, d.role, NULL, false, NULL
+SELECT o.op_id, o.process_key, o.correlation_id, o.start_ns, d.role, NULL, false, NULL, 0
 FROM load.gpu_ops AS o JOIN direction AS d USING (op_id)

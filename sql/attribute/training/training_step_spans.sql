@@ -1,10 +1,10 @@
 -- Training steps in time: from the end of the step before, or of what evaluates in between, to the end of the optimizer. So
 -- the time in which a step waits for its input is in it, and the steps of a rank add up to the time that it trains. The
--- last one ends when its last GPU work has ended.
+-- last one ends when its last GPU work has ended. Time in which nothing was recorded, between two recordings, is in none.
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence, input.measuring
+-- requires: attribute.training_passes, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence, load.trace_files, input.measuring
 -- columns:
 --   lane           BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key    BIGINT   Joins load.processes.
@@ -54,10 +54,11 @@ span AS (
         b.*,
         CASE
             WHEN b.last_end_ns IS NULL THEN b.first_pass_ns
-            ELSE least(greatest(b.last_end_ns, coalesce(e.end_ns, b.last_end_ns)), b.first_pass_ns)
+            ELSE least(greatest(b.last_end_ns, coalesce(e.end_ns, b.last_end_ns), coalesce(f.start_ns, b.last_end_ns)), b.first_pass_ns)
         END AS start_ns
     FROM begun AS b
     ASOF LEFT JOIN between_steps AS e ON e.process_key = b.process_key AND e.end_ns <= b.first_pass_ns
+    ASOF LEFT JOIN load.trace_files AS f ON f.process_key = b.process_key AND f.start_ns <= b.first_pass_ns
 ),
 typical AS (
     SELECT lane, median(end_ns - start_ns) AS wall_ns FROM span WHERE step > 0 GROUP BY lane HAVING count(*) > 1

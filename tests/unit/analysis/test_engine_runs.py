@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.inputs.run import RunDescription
-from nsys_pipeline.model import Conventions
+from nsys_pipeline.model import Conventions, load_model
 
 
 def conventions(given: Conventions | None = None, **fields: Any) -> Conventions:
@@ -35,6 +35,23 @@ def test_a_config_that_says_it_itself() -> None:
 )
 def test_what_is_not_known_changes_nothing(strange: dict[str, Any]) -> None:
     assert conventions(**strange) == Conventions()
+
+
+@pytest.mark.parametrize(
+    ("model", "told", "expected", "is_said"),
+    [("deepseek-v3", "fp8_ds_mla", "fp8_ds_mla", False), ("llama-3-8b", "fp8_ds_mla", "fp8", True),
+     ("llama-3-8b", "int4_per_token_head", "int4", True), ("llama-3-8b", "turboquant_k8v4", None, True),
+     ("llama-3-8b", "nvfp4", "nvfp4", False), ("llama-3-8b", "fp4_e2m1", "nvfp4", False),
+     ("llama-3-8b", "fp8_e5m2", "fp8", False)],
+)  # fmt: skip
+def test_formats_of_the_cache(model: str, told: str, expected: str | None, is_said: bool) -> None:
+    run = RunDescription({"kv_dtype": told})
+
+    found, notices = run.cache_format(run.conventions(Conventions()), load_model(model))
+
+    assert found.kv_dtype == expected
+    assert [one.code for one in notices] == ["cache_format_not_read"] * is_said
+    assert run.cache_format(Conventions(kv_dtype="int8"), load_model(model)) == (Conventions(kv_dtype="int8"), [])
 
 
 @pytest.mark.parametrize(("told", "expected"), [(4096, 4096), (0, None), (True, None), ("4096", None), (None, None)])

@@ -16,6 +16,7 @@ from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
 from nsys_pipeline.model import Estimator
 from nsys_pipeline.records import Report, Step
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.cli.run import run
 from tests.support.trace_builder import TraceBuilder
 from tests.unit.model.test_images import LLAVA, QWEN
 
@@ -145,6 +146,29 @@ def test_images_that_the_run_skipped_are_told(tmp_path: Path, told: str, message
     main.mark(1, f'{markers.RUN_MARK} {{"v":1,"images":{told}}}', domain="llmperf")
     main.push(10, 90, "prefill", domain="llmperf").launch(20, gpu=(30, 80))
     with open_trace(builder.write(tmp_path / "run.sqlite"), TraceOptions(use_cache=False)) as opened:
-        opened.build("load.nvtx_marks")
+        opened.build("load.nvtx_marks", "attribute.step_marks", "attribute.step_sequences")
         found = [notice.message for notice in opened.inputs.run.notices if notice.code == "images_skipped"]
     assert found[0].startswith(message) if message else not found, found
+
+
+def test_every_verb_that_takes_a_model_takes_images(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path, config = trace(tmp_path, "prefill", "decode"), tmp_path / "config.json"
+    config.write_text(json.dumps(QWEN.config), encoding="utf-8")
+    verbs: dict[str, tuple[object, ...]] = {
+        "analyze": (path,),
+        "sql": (path, "from phases"),
+        "diff": (path, path),
+        "ncu": (path, "--of", "prefill"),
+        "fleet": (path, "--out", tmp_path / "fleet", "--workers", 1),
+    }
+    for verb, rest in verbs.items():
+        code, _, errors = run(
+            capsys, verb, *rest, "--model", config, "--shape", "1x3+1", "--images", 1, "--image-patches", "4x4"
+        )
+        assert "are 4 tokens, but the prompts have 3" in errors, verb
+        assert code in (1, 2), verb
+
+    grown = ("--model", config, "--shape", "1x40+1", "--images", 1, "--image-patches", "4x4")
+    whole = sum(expected((4, 4)))
+    rules = [f"prefill.flops < {whole}", f"prefill.flops <= {whole}"]
+    assert [run(capsys, "diff", path, path, *grown, "--fail-if", rule)[0] for rule in rules] == [0, 1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -253,6 +254,32 @@ def test_frozen_weights_and_adapters_take_from_the_backward(tmp_path: Path) -> N
     config = load_model("tiny-llama").config
     assert less == 2 * (2 * (2 * 16) * config["hidden_size"] * config["vocab_size"])
     assert forward < adapted < backward
+
+
+@pytest.mark.parametrize("told", [{"train_only": "lm_head"}, {"lora_rank": 4}])
+def test_the_run_s_own_mark_says_which_weights_are_trained(told: dict[str, Any], tmp_path: Path) -> None:
+    def flops(name: str, said: dict[str, Any], options: AnalysisOptions) -> list[int | None]:
+        trace = TraceBuilder()
+        train(trace)
+        trace.process(pid=99).thread().mark(1, f"llmperf.run {json.dumps({'v': 1, **said})}", domain="llmperf")
+        report = report_of(trace.write(tmp_path / name), tmp_path, options)
+        return [phase.flops for phase in report.phases if phase.name in ("forward", "backward")]
+
+    marked = flops("marked.sqlite", told, tiny("2x16"))
+    assert marked == flops("told.sqlite", {}, attrs.evolve(tiny("2x16"), **told))
+    assert marked != flops("plain.sqlite", {}, tiny("2x16"))
+
+
+@pytest.mark.parametrize("said", [{"train_only": "("}, {"train_only": "no_such"}, {"lora_rank": 4, "lora_on": "["}])
+def test_a_mark_that_makes_no_sense_leaves_the_estimate_out(said: dict[str, Any], tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    train(trace)
+    trace.process(pid=99).thread().mark(1, f"llmperf.run {json.dumps({'v': 1, **said})}", domain="llmperf")
+
+    report = report_of(trace, tmp_path, tiny("2x16"))
+
+    assert [one.code for one in report.findings if one.code == "no_estimate"] == ["no_estimate"]
+    assert {phase.flops for phase in report.phases} == {None}
 
 
 @pytest.mark.parametrize(("again", "checkpointing"), [(0, "none"), (2, "none"), (3, "full")])

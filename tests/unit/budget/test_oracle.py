@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support import budget_reference, real_traces
 from tests.support.edge_traces import EDGE_TRACES
-from tests.support.examples import some
+from tests.support.examples import examples, some
 from tests.support.strategies import property_test, traces
 from tests.support.trace_builder import TraceBuilder
 
@@ -74,3 +77,66 @@ def test_real_trace_has_the_budget_of_the_walk(name: str, tmp_path: Path) -> Non
     path = real_traces.unpack_by_name(name, tmp_path)
 
     assert differences(path) == {}
+
+
+def bucket_differences(path: Path) -> dict[tuple[Any, ...], tuple[int | None, int | None]]:
+    """Where the buckets of a trace differ from the walk's, cut at their edges: (ns of the engine, ns of the walk)."""
+    with open_trace(path, TraceOptions(use_cache=False, infers=False)) as trace:
+        trace.build("views.bucket_budget", "attribute.time_buckets")
+        rows = trace.connection.execute(
+            "SELECT device_id, start_ns, end_ns, class, time_ns FROM views.bucket_budget"
+        ).fetchall()
+        edges = trace.connection.execute(
+            "SELECT start_ns, end_ns FROM attribute.time_buckets ORDER BY bucket"
+        ).fetchall()
+        waits = dict(trace.connection.execute("SELECT op_id, end_ns FROM attribute.collective_waits").fetchall())
+    walked = budget_reference.budget(path, waits=waits)
+    assert len(edges) <= 20
+    right: Counter[tuple[Any, ...]] = Counter()
+    for device, name, start, end in walked.stretches:
+        for first, last in edges:
+            right[device, first, last, name] += max(0, min(end, last) - max(start, first))
+    found, expected = {row[:4]: row[4] for row in rows}, {key: time for key, time in right.items() if time}
+    if edges:
+        assert sum(expected.values()) == sum(walked.window_ns().values())
+    return {
+        key: (found.get(key), expected.get(key))
+        for key in found.keys() | expected.keys()
+        if found.get(key) != expected.get(key)
+    }
+
+
+@settings(property_test, max_examples=examples(4))
+@given(traces())
+def test_random_trace_without_phases_has_the_buckets_of_the_walk(trace: TraceBuilder) -> None:
+    with TemporaryDirectory() as folder:
+        path = without_ranges(trace.write(Path(folder) / "trace.sqlite"))
+
+        assert bucket_differences(path) == {}
+
+
+@pytest.mark.parametrize("name", some(EDGE_TRACES, 40))
+def test_edge_trace_without_phases_has_the_buckets_of_the_walk(name: str, tmp_path: Path) -> None:
+    assert bucket_differences(without_ranges(EDGE_TRACES[name]().write(tmp_path / "trace.sqlite"))) == {}
+
+
+def test_two_gpus_that_wait_for_each_other_have_the_buckets_of_the_walk(tmp_path: Path) -> None:
+    path = without_ranges(real_traces.unpack_by_name("h200x2_auto_torchrun", tmp_path))
+
+    assert bucket_differences(path) == {}
+
+
+def test_trace_with_phases_has_no_buckets(tmp_path: Path) -> None:
+    path = EDGE_TRACES["kernel_ends_after_its_range"]().write(tmp_path / "trace.sqlite")
+
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        trace.build("views.bucket_budget")
+        assert trace.connection.execute("FROM views.bucket_budget").fetchall() == []
+
+
+def without_ranges(path: Path) -> Path:
+    """The trace at `path` as nobody had marked it."""
+    with closing(sqlite3.connect(path)) as db, db:
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'NVTX_EVENTS'").fetchone():
+            db.execute("DELETE FROM NVTX_EVENTS")
+    return path

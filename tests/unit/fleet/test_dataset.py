@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import attrs
+import duckdb
 import fsspec
 import pytest
 
@@ -23,6 +25,7 @@ from nsys_pipeline.fleet.work import run_job
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.trace import open_trace
+from tests.cli.run import run
 from tests.support.fleet import OPTIONS, analyze_here, ask, job_of, steps_trace, write_fleet
 from tests.support.real_traces import unpack_by_name
 
@@ -234,3 +237,37 @@ def test_other_folders_are_no_datasets(tmp_path: Path) -> None:
 def test_the_documentation_names_every_table() -> None:
     text = (Path(__file__).parents[3] / "docs" / "fleet.md").read_text(encoding="utf-8")
     assert [name for name in (*VIEWS, "traces", "failures") if f"`{name}`" not in text] == []
+
+
+@pytest.mark.usefixtures("few_views")
+def test_a_table_that_lost_files_is_told_and_the_next_run_makes_it_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, out = write_fleet(tmp_path / "in", ["a.sqlite", "b.sqlite"]), tmp_path / "out"
+    analyze_here(source, out)
+    (lost,) = out.glob("phases/run=a/*/*.parquet")
+    lost.unlink()
+
+    code, printed, err = run(capsys, "sql", out, "SELECT DISTINCT run FROM phases", "--format", "csv")
+    assert (code, printed.split()) == (0, ["run", "b"])
+    assert "1 trace has lost their rows of `phases`" in err
+    assert "lost" not in run(capsys, "sql", out, "SELECT count(*) FROM trace_checks")[2]
+    with duckdb.connect() as con:
+        assert len(Dataset.at(str(out)).analyses(con)) == 1
+    shutil.rmtree(out / "phases")
+    assert "2 traces have lost" in run(capsys, "sql", out, "SELECT DISTINCT run FROM phases")[2]
+
+    analyze_here(source, out)
+    assert ask(out, "SELECT DISTINCT run FROM phases ORDER BY run") == [("a",), ("b",)]
+    assert "lost" not in run(capsys, "sql", out, "SELECT DISTINCT run FROM phases")[2]
+
+
+def test_traces_and_dataset_have_folders_of_their_own(tmp_path: Path) -> None:
+    source = write_fleet(tmp_path / "in", ["a.sqlite"])
+    with pytest.raises(UsageError, match="where the dataset goes"):
+        find_traces([str(source)], leave_out=str(source))
+    Dataset.create(str(tmp_path / "out"))
+    with pytest.raises(UsageError, match="where the dataset goes"):
+        find_traces([str(tmp_path / "out" / "phases")], leave_out=str(tmp_path / "out"))
+    with pytest.raises(UsageError, match="lies inside the dataset"):
+        Dataset.create(str(tmp_path / "out" / "phases" / "more"))

@@ -24,6 +24,7 @@ from nsys_pipeline.records import FleetReport
 from tests.cli.run import run
 from tests.support.fleet import analyze_here
 from tests.support.real_traces import unpack
+from tests.unit.report.test_schemas import check
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
 
@@ -168,7 +169,7 @@ def test_the_slow_rank_of_a_real_job_is_named(
     _, out, _ = run(capsys, "fleet", tmp_path / "out", "--format", "json")
 
     report = json.loads(out)
-    assert report["schema"] == "llmperf.fleet-report/1"
+    check("fleet-report", report)
     (late,) = report["late_ranks"]
     # It sleeps for 30 ms before each step.
     assert (late["run"], late["rank"], late["reason"]) == ("job", 1, "data")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -211,6 +213,20 @@ def test_kv_dtype_scales_the_cache_alone() -> None:
     assert small.weight_bytes == plain.weight_bytes
 
 
+@pytest.mark.parametrize(("kv_dtype", "scaled"), [("nvfp4", 16), ("mxfp4", 32), ("fp4", None)])
+def test_caches_in_fp4_carry_scales(kv_dtype: str, scaled: int | None) -> None:
+    values = 3 * 100 * 2 * 2 * 8
+    found = decode(llama(), 100, conventions=Conventions(kv_dtype=kv_dtype))
+    assert found.kv_read_bytes == values // 2 + (values // scaled if scaled else 0)
+
+
+@pytest.mark.parametrize(("told", "expected"), [("NVFP4", 2 * 9), ("FP8", 2 * 16), (None, 2 * 32)])
+def test_caches_of_model_optimizer(told: str | None, expected: int) -> None:
+    config = {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": told}
+    found = decode(llama(quantization_config=config), 100)
+    assert found.kv_read_bytes * 32 == 3 * 100 * 2 * 2 * 8 * expected
+
+
 def test_minimum_bytes_are_weights_and_kv_without_activations() -> None:
     result = prefill(llama(), 50)
     assert result.bytes == result.weight_bytes + result.kv_read_bytes + result.kv_write_bytes
@@ -255,3 +271,23 @@ def test_the_dtype_is_the_configs_or_an_assumption_that_says_so() -> None:
     assert model(llama(torch_dtype=None, dtype="float32")).dtype == "fp32"
     unsaid = Model.from_config(llama(torch_dtype=None))
     assert (unsaid.dtype, unsaid.dtype_assumed) == ("bf16", True)
+
+
+def test_packed_latents_of_flashmla() -> None:
+    # given DeepSeek-V3.2: 61 layers, latents of 512 with a rotary key of 64, index keys of 128
+    sparse = {"model_type": "deepseek_v32", "index_topk": 2048, "index_n_heads": 64, "index_head_dim": 128}
+    published = json.loads((Path(load_model.__code__.co_filename).parent / "presets" / "deepseek-v3.json").read_text())
+    described = Model.from_config(published | sparse, name="deepseek-v3.2")
+    step = Step.uniform(batch=2, q_tokens=1, kv_tokens=1000)
+
+    found = estimate(described, step, Conventions(kv_dtype="fp8_ds_mla", tp=2))
+
+    token = (512 + 4 * 4 + 64 * 2) + (128 + 4)
+    assert 512 + 4 * 4 + 64 * 2 == 656
+    # every tensor-parallel rank has all of it
+    assert (found.kv_read_bytes, found.kv_write_bytes) == (2 * 61 * 2 * 1000 * token, 2 * 61 * 2 * token)
+
+
+def test_packed_latents_are_no_format_of_keys_and_values() -> None:
+    with pytest.raises(ModelError, match="a format of latents"):
+        decode(llama(), 100, conventions=Conventions(kv_dtype="fp8_ds_mla"))

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nsys_pipeline.model import Estimator, Model
+from nsys_pipeline.model.families import VERIFIED
+from nsys_pipeline.model.families.image_text import IMAGE_TEXT
+from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.vision_parts import is_vision
 from nsys_pipeline.records import Step
 from tests.unit.model.configs import FULL
@@ -28,3 +32,33 @@ def test_flops_of_towers_equal_torchs_count(name: str) -> None:
         assert all(is_vision(op) for op in ops if op.flops_executed)
         assert sum(op.layers * op.flops_executed for op in ops) == counted, grids
     assert model.params == golden["params"]
+
+
+def test_the_table_of_towers_says_which_are_counted() -> None:
+    lines = (HERE.parents[2] / "docs" / "vision.md").read_text(encoding="utf-8").splitlines()
+    equal, unchecked = (
+        set(re.findall("`([^`]+)`", next(line for line in lines if word in line).split(" | ")[0]))
+        for word in ("(`golden_towers.json`) |", "no code in transformers to compare with")
+    )
+    assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
+    assert equal | unchecked == {**MULTIMODAL, **IMAGE_TEXT}.keys()
+    assert equal <= VERIFIED
+    assert not unchecked & VERIFIED
+
+
+def test_a_config_that_denies_its_tower_is_the_text_decoder() -> None:
+    config = CONFIGS["kimi_k25"]["config"]
+    model = Model.from_config({**config, "vision_config": None})
+    assert model.params == Model.from_config(config["text_config"]).params
+    assert model.architecture.vision is None
+
+
+def test_the_published_config_of_kimi_names_its_sizes_otherwise() -> None:
+    config = CONFIGS["kimi_k25"]["config"]
+    vision = config["vision_config"]
+    names = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
+    published = {f"vt_{name}": vision[name] for name in names}
+    published |= {"patch_size": 14, "init_pos_emb_height": 6, "init_pos_emb_width": 6, "merge_kernel_size": [2, 2]}
+    assert (
+        Model.from_config({**config, "vision_config": published}).architecture == Model.from_config(config).architecture
+    )

@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json"
     ("name", "parts"),
     [
         ("mllama", ("vision tower",)),
-        ("fuyu", ("everything around the text decoder",)),
+        ("nemotron_h_omni", ("vision tower", "audio encoder")),
         ("emu3", ("image tokenizer",)),
         ("qwen2_audio", ("audio encoder",)),
     ],

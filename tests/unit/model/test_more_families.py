@@ -114,7 +114,9 @@ def test_parameters_are_those_of_the_published_checkpoint(config: dict[str, Any]
 
 
 def test_of_a_multimodal_model_the_text_decoder_is_read() -> None:
-    outer = Model.from_config({"model_type": "llava_next_video", "text_config": llama(), "tie_word_embeddings": False})
+    outer = Model.from_config(
+        {"model_type": "fast_vlm", "text_config": {**llama(), "model_type": "llama"}, "tie_word_embeddings": False}
+    )
     assert outer.params == Model.from_config(llama()).params
     assert outer.architecture.text_only
     assert outer.architecture.vision is None

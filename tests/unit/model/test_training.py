@@ -17,6 +17,7 @@ from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model import Conventions, Model, estimate, load_model
 from nsys_pipeline.model.training import Training, adamw_bytes, training_flops
 from nsys_pipeline.records import Step
+from nsys_pipeline.workload.trained import trained_fields
 from tests.cli.run import run
 from tests.unit.model.configs import llama, mixtral, model
 from tests.unit.model.test_formats import deepseek
@@ -101,20 +102,20 @@ def test_a_step_that_trains_everything_equals_torchs_count(name: str) -> None:
     assert again.step == forward + with_recomputed
 
 
+FROZEN = [
+    ("llama", "q_proj"), ("llama", r"k_proj|v_proj"), ("llama", r"layers\.1\.mlp"), ("llama", "norm"),
+    ("llama", "embed_tokens"), ("llama", "lm_head"), ("llama", r"layers\.2\.self_attn\.o_proj"),
+    ("llama", r"layers\.0\.post_attention_layernorm"), ("llama", r"up_proj\.weight$"),
+    ("gemma2", "embed_tokens"), ("gemma2", "down_proj"),
+    ("mixtral", "v_proj"), ("mixtral", "experts"), ("mixtral", r"layers\.1\..*gate\."),
+    ("deepseek_v3", "kv_b_proj"), ("deepseek_v3", "q_a_proj"), ("deepseek_v3", "shared_experts"),
+    ("deepseek_v3", r"layers\.0\.mlp\.gate_proj"),
+    ("qwen3", "q_norm"), ("qwen3", "o_proj"),
+]  # fmt: skip
+
+
 @needs_torch
-@pytest.mark.parametrize(
-    ("name", "train_only"),
-    [
-        ("llama", "q_proj"), ("llama", r"k_proj|v_proj"), ("llama", r"layers\.1\.mlp"), ("llama", "norm"),
-        ("llama", "embed_tokens"), ("llama", "lm_head"), ("llama", r"layers\.2\.self_attn\.o_proj"),
-        ("llama", r"layers\.0\.post_attention_layernorm"), ("llama", r"up_proj\.weight$"),
-        ("gemma2", "embed_tokens"), ("gemma2", "down_proj"),
-        ("mixtral", "v_proj"), ("mixtral", "experts"), ("mixtral", r"layers\.1\..*gate\."),
-        ("deepseek_v3", "kv_b_proj"), ("deepseek_v3", "q_a_proj"), ("deepseek_v3", "shared_experts"),
-        ("deepseek_v3", r"layers\.0\.mlp\.gate_proj"),
-        ("qwen3", "q_norm"), ("qwen3", "o_proj"),
-    ],
-)  # fmt: skip
+@pytest.mark.parametrize(("name", "train_only"), FROZEN)
 def test_frozen_weights_save_what_torch_saves(name: str, train_only: str) -> None:
     result = estimated(CONFIGS[name], train_only=train_only)
     assert (result.forward, result.backward) == counted(CONFIGS[name], train_only=train_only)
@@ -129,8 +130,13 @@ def test_checkpointing_passes_gradients_down_to_the_embeddings(train_only: str) 
     assert result.backward + result.recomputed == backward
 
 
-def with_adapters(rank: int) -> Callable[[Any], None]:
-    """Put a LoRA adapter beside every linear layer of the blocks but routers, freeze the rest."""
+def with_adapters(
+    rank: int, targets: tuple[str, ...] | None = None, *, names: tuple[str, str] = ("down", "up")
+) -> Callable[[Any], None]:
+    """Put a LoRA adapter beside linear layers of the blocks but routers, all or `targets`; freeze the rest.
+
+    `names`: of its two products; the layer itself is `base_layer`, as PEFT has it.
+    """
 
     def prepare(module: Any) -> None:
         import torch
@@ -138,16 +144,18 @@ def with_adapters(rank: int) -> Callable[[Any], None]:
         class Adapted(torch.nn.Module):  # type: ignore[misc]
             def __init__(self, base: Any) -> None:
                 super().__init__()
-                self.base = base
-                self.down = torch.nn.Linear(base.in_features, rank, bias=False)
-                self.up = torch.nn.Linear(rank, base.out_features, bias=False)
+                self.base_layer = base
+                self.add_module(names[0], torch.nn.Linear(base.in_features, rank, bias=False))
+                self.add_module(names[1], torch.nn.Linear(rank, base.out_features, bias=False))
 
             def forward(self, x: Any) -> Any:
-                return self.base(x) + self.up(self.down(x))
+                down, up = (getattr(self, name) for name in names)
+                return self.base_layer(x) + up(down(x))
 
         module.requires_grad_(False)
         for parent, name, linear in list(linears(module)):
-            setattr(parent, name, Adapted(linear))
+            if targets is None or name in targets:
+                setattr(parent, name, Adapted(linear))
 
     return prepare
 
@@ -168,6 +176,62 @@ def test_adapters_cost_what_torch_counts(name: str, is_checkpointed: bool) -> No
     forward, backward = counted(CONFIGS[name], prepare=with_adapters(4), is_checkpointed=is_checkpointed)
     result = estimated(CONFIGS[name], lora_rank=4, checkpointing="full" if is_checkpointed else "none")
     assert (result.forward, result.backward + result.recomputed) == (forward, backward)
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("name", "targets"),
+    [
+        ("llama", ("q_proj", "v_proj")),
+        ("llama", ("down_proj",)),
+        ("mixtral", ("k_proj", "o_proj")),
+        ("qwen3", ("up_proj",)),
+    ],
+)
+def test_adapters_of_some_modules_cost_what_torch_counts(name: str, targets: tuple[str, ...]) -> None:
+    forward, backward = counted(CONFIGS[name], prepare=with_adapters(4, targets))
+    result = estimated(CONFIGS[name], lora_rank=4, lora_on=rf"({'|'.join(targets)})\.weight$")
+    assert (result.forward, result.backward) == (forward, backward)
+
+
+def unloaded(config: dict[str, Any]) -> Any:
+    """The model of `config` in transformers, without memory for its weights."""
+    import torch
+    import transformers
+
+    fields = {key: value for key, value in config.items() if key != "torch_dtype"}
+    with torch.device("meta"):
+        return transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**fields))
+
+
+@needs_torch
+@pytest.mark.parametrize(("name", "train_only"), FROZEN)
+def test_a_program_says_itself_which_weights_it_trains(name: str, train_only: str) -> None:
+    module = unloaded(CONFIGS[name])
+    for weight, parameter in module.named_parameters():
+        parameter.requires_grad_(bool(re.search(train_only, weight)))
+    said = trained_fields(module)
+    assert estimated(CONFIGS[name], **said) == estimated(CONFIGS[name], train_only=train_only)
+    # Marks are texts of NVTX.
+    assert len(said["train_only"]) < 200
+
+
+@needs_torch
+@pytest.mark.parametrize(("name", "targets"), [("llama", ("q_proj", "v_proj")), ("llama", None), ("mixtral", None)])
+def test_a_program_says_itself_where_its_adapters_are(name: str, targets: tuple[str, ...] | None) -> None:
+    module = unloaded(CONFIGS[name])
+    with_adapters(8, targets, names=("lora_A", "lora_B"))(module)
+    expected = {} if targets is None else {"lora_on": "|".join(targets)}
+    said = trained_fields(module)
+    assert said["lora_rank"] == 8
+    assert estimated(CONFIGS[name], **said) == estimated(CONFIGS[name], lora_rank=8, **expected)
+
+
+@needs_torch
+def test_a_program_that_trains_all_or_nothing_says_nothing() -> None:
+    module = unloaded(CONFIGS["llama"])
+    assert trained_fields(module) == {}
+    assert trained_fields(module.requires_grad_(False)) == {}
 
 
 def test_the_step_of_a_published_model_by_hand() -> None:

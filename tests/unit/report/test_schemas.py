@@ -11,6 +11,7 @@ import pytest
 
 from nsys_pipeline.capture.rundir import RUN_NAME
 from tests.cli.run import run
+from tests.support.fleet import analyze_here, steps_trace, write_fleet
 from tests.support.real_traces import TRACES
 from tests.support.trace_builder import TraceBuilder
 from tests.unit.capture.fake_nsys import fake_nsys
@@ -64,6 +65,18 @@ def test_a_report_that_lacks_something_is_refused(tmp_path: Path, capsys: pytest
 
 def test_a_comparison(capsys: pytest.CaptureFixture[str]) -> None:
     check("diff", printed(capsys, "diff", DEMO, DEMO, "--format", "json"))
+
+
+def test_a_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    traces = [steps_trace(step_ns=ns).write(tmp_path / f"{ns}.sqlite") for ns in (1_000, 2_000, 3_000)]
+    check("sweep", printed(capsys, "diff", *traces, "--format", "json"))
+
+
+def test_the_report_of_a_fleet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = write_fleet(tmp_path / "in", ["job/trace-rank0.sqlite", "job/trace-rank1.sqlite", "a.sqlite"])
+    (source / "broken.sqlite").write_bytes(b"no trace")
+    analyze_here(source, tmp_path / "out")
+    check("fleet-report", printed(capsys, "fleet", tmp_path / "out", "--format", "json"))
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from nsys_pipeline.trace import TraceOptions, kineto, open_trace
 from nsys_pipeline.trace.chrome_json import ChromeTrace
 from nsys_pipeline.trace.kineto import convert
 from tests.support.ask import open_session
-from tests.support.kineto import BASE_NS, PID, KinetoTrace, from_export, gpu
+from tests.support.kineto import BASE_NS, PID, KinetoTrace, Raw, from_export, gpu
 from tests.support.real_traces import unpack_by_name
 
 if TYPE_CHECKING:
@@ -418,3 +418,64 @@ def test_short_names_are_those_of_nsys(tmp_path: Path) -> None:
         ).fetchall()
 
     assert [short_name(full) for full, _ in rows] == [short for _, short in rows]
+
+
+def odd_trace() -> tuple[KinetoTrace, dict[str, Any], dict[str, Any]]:
+    """A decode step of two kernels, with the last call and its kernel."""
+    trace = KinetoTrace()
+    trace.annotation("decode", 0, 90_000)
+    trace.launch(10_000, gpu=(20_000, 45_000))
+    trace.launch(15_000, gpu=(46_000, 60_000))
+    return trace, trace.events[-2], trace.events[-1]
+
+
+_ODD: dict[str, Callable[[KinetoTrace, dict[str, Any], dict[str, Any]], object]] = {
+    "endless_host_events": lambda _, call, kernel: call.pop("dur"),
+    "half_events": lambda _, call, kernel: kernel.update(ph="B"),
+    "repeated_kernels": lambda trace, call, kernel: trace.events.append(dict(kernel)),
+    "shared_ids": lambda _, call, kernel: call["args"].update(correlation=1),
+    "unknown_events": lambda _, call, kernel: kernel.update(cat="xpu_kernel"),
+}
+
+
+@pytest.mark.parametrize("what", list(_ODD))
+def test_what_torch_does_not_write_so_is_counted(what: str, tmp_path: Path) -> None:
+    trace, call, kernel = odd_trace()
+    _ODD[what](trace, call, kernel)
+
+    path = convert(trace.write(tmp_path / "trace.json"), tmp_path / "trace.sqlite")
+
+    with closing(sqlite3.connect(path)) as lite:
+        facts = dict(lite.execute("SELECT name, value FROM META_DATA_CAPTURE").fetchall())
+    counts = {name: facts.get(f"torch_profiler:{name}", "0") for name in _ODD}
+    assert counts == dict.fromkeys(_ODD, "0") | {what: "1 `xpu_kernel`" if what == "unknown_events" else "1"}
+
+
+def test_odd_events_are_told_and_take_no_time_in_silence(tmp_path: Path) -> None:
+    # given a kernel without a duration, another that stands there twice, and a call without a duration
+    trace, call, kernel = odd_trace()
+    trace.events.append(dict(kernel))
+    del call["dur"]
+    trace.launch(62_000, gpu=(70_000, 80_000))
+    del trace.events[-1]["dur"]
+
+    with open_trace(trace.write(tmp_path / "trace.json"), UNCACHED) as opened:
+        report = analyze(opened)
+
+    (decode,) = report.phases
+    assert (decode.kernel_count, decode.kernel_time_ns, decode.gpu_busy_ns) == (3, 39_000, 39_000)
+    said = {one.code: one.message for one in report.findings}
+    assert said["odd_events"].endswith(
+        "1 kernels stand in it more than once and count once; 1 ranges, operators and CUDA calls have no duration and "
+        "count as points in time"
+    )
+    assert "1 GPU operations were recorded without their times" in said["untimed_work"]
+
+
+@pytest.mark.parametrize("time", [Raw("NaN"), Raw("-Infinity"), Raw("null"), "soon", Raw("[]"), Raw("true")])
+def test_a_time_that_is_none_is_refused(time: object, tmp_path: Path) -> None:
+    for key in ("ts", "dur"):
+        trace, _, kernel = odd_trace()
+        kernel[key] = time
+        with pytest.raises(TraceError, match="is no time"):
+            convert(trace.write(tmp_path / "trace.json"), tmp_path / "trace.sqlite")

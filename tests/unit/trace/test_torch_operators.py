@@ -14,6 +14,7 @@ import pytest
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.operator_shapes import operator_cost
+from nsys_pipeline.report.document import Table
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import open_session
@@ -278,3 +279,28 @@ def test_operators_without_shapes_are_said(tmp_path: Path) -> None:
 
     (row,) = ask(path, "SELECT message FROM findings WHERE code = 'operators_without_shapes'")
     assert row[0].startswith("the 1 calls")
+
+
+def test_the_innermost_marked_module_of_an_operator_is_said(tmp_path: Path) -> None:
+    trace = KinetoTrace()
+    trace.annotation("prefill", 0, 900_000)
+    trace.annotation("llmperf:vision.tower", 5_000, 95_000)
+    trace.op("aten::mm", 10_000, 20_000, MM)
+    trace.launch(12_000, gpu=(40_000, 50_000), name=GEMM)
+    trace.annotation("llmperf:vision.sam", 30_000, 60_000)
+    trace.op("aten::mm", 35_000, 50_000, MM)
+    for index, start in enumerate((100_000, 300_000)):
+        trace.annotation(f"llmperf:layer.{index}.attn", start, start + 100_000)
+        trace.op("aten::mm", start, start + 50_000, MM)
+    # Between two marked blocks.
+    trace.op("aten::mm", 250_000, 260_000, MM)
+    path = trace.write(tmp_path / "trace.json")
+
+    rows = ask(path, "SELECT module, calls, gpu_self_ns FROM operators ORDER BY module")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        section = next(s for s in report_document(analyze(opened)).sections if s.name == "torch operators")
+
+    assert rows == [("layer.attn", 2, 0), ("vision.sam", 1, 0), ("vision.tower", 1, 10_000), (None, 1, 0)]
+    (found,) = section.blocks
+    assert isinstance(found, Table)
+    assert [column.heading for column in found.columns][:2] == ["phase", "module"]

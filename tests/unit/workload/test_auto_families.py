@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import re
 from typing import Any
 
 import pytest
@@ -240,6 +241,17 @@ def test_training_and_an_evaluation(marked: Recorder) -> None:
             model.eval()(input_ids=tokens, labels=tokens)
     assert phases(marked.passes) == ["forward 2x8+0", "backward", "optimizer", "prefill 2x8+0"]
     assert marked.shapes == computed
+
+
+def test_a_run_says_which_weights_it_trains(marked: Recorder) -> None:
+    model = build("llama").train()
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(".1.mlp" in name)
+    tokens = prompt(2, 8)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    assert re.search(marked.runs[0]["train_only"], "model.layers.1.mlp.up_proj.weight")
+    assert not re.search(marked.runs[0]["train_only"], "model.layers.0.mlp.up_proj.weight")
+    assert not re.search(marked.runs[0]["train_only"], "model.layers.1.self_attn.q_proj.weight")
 
 
 def test_embeddings_in_the_place_of_tokens(marked: Recorder) -> None:

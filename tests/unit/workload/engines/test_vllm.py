@@ -560,3 +560,15 @@ def test_the_import_hook_finds_the_engine(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-S", "-I", "-c", program], capture_output=True, text=True, check=False)
     assert done.stdout == "['prefill', 'llmperf.step', '-']\n", done.stderr
     assert "vLLM 0.99 does not describe its run as llmperf expects" in done.stderr
+
+
+def test_latents_that_a_backend_packs_although_the_option_says_fp8() -> None:
+    def stored(*layers: str) -> str:
+        named = {str(number): SimpleNamespace(kv_cache_dtype=name) for number, name in enumerate(layers)}
+        config = SimpleNamespace(
+            cache_config=SimpleNamespace(cache_dtype="fp8"),
+            compilation_config=SimpleNamespace(static_forward_context=named | {"moe": SimpleNamespace()}),
+        )
+        return vllm._cache_dtype(config)
+
+    assert (stored("auto", "fp8_ds_mla"), stored("fp8"), stored()) == ("fp8_ds_mla", "fp8", "fp8")

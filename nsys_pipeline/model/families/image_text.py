@@ -1,0 +1,347 @@
+"""Further models of images and text, most of them a tower of other families behind a projector of their own."""
+
+from __future__ import annotations
+
+from math import isqrt
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack
+from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families.common import Builder, Verified
+from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, pooling_head
+from nsys_pipeline.model.families.multimodal import gemma3, internvl, qwen2_5_tower
+from nsys_pipeline.model.families.sam import sam_sizes
+from nsys_pipeline.model.families.towers import (
+    Tower,
+    joined,
+    qwen_patches,
+    read_text,
+    read_tower,
+    text_width,
+    two_layers,
+)
+from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import VISION
+
+
+def _merge(f: Fields, name: str = "spatial_merge_size") -> int:
+    """Patches that are merged to one token, of the sides of their square or rectangle."""
+    sides = f.get(name, default=2)
+    if isinstance(sides, list | tuple) and len(sides) == 2:
+        return f.checked(name, sides[0]) * f.checked(name, sides[1])
+    return f.integer(name, default=2) ** 2
+
+
+def vipllava(f: Fields) -> Architecture:
+    """VipLlava (arXiv 2312.00784): CLIP's patches from several layers side by side, a norm, two linear layers."""
+    text, tower = read_text(f, "llama"), read_tower(f, "clip_vision_model")
+    layers = f.get("vision_feature_layers", "vision_feature_layer", default=(-2, -5, -8, -11, 6))
+    inputs, width = tower.width * (len(layers) if isinstance(layers, list | tuple) else 1), text_width(text)
+    projector = (Norm("projector_norm", inputs, 2 * inputs), *two_layers(inputs, width, bias=True))
+    return joined(f, text, tower.with_projector(OnTokens(blocks=projector, plus=-tower.extra)))
+
+
+def video_llava(f: Fields) -> Architecture:
+    """Video-LLaVA (arXiv 2311.10122): towers alike for images and videos; only images are counted."""
+    text, tower = read_text(f, "llama"), read_tower(f, "clip_vision_model")
+    layers = f.get("vision_feature_layer")
+    inputs = tower.width * (len(layers) if isinstance(layers, list | tuple) else 1)
+    keep = tower.extra if f.text("vision_feature_select_strategy", default="default") == "full" else 0
+    projector = two_layers(inputs, text_width(text), bias=f.flag("multimodal_projector_bias", default=True))
+    model = joined(f, text, tower.with_projector(OnTokens(blocks=projector, plus=keep - tower.extra)))
+    return attrs.evolve(model, unused_params=text.unused_params + tower.stack.params)
+
+
+def cohere_vision(f: Fields) -> Architecture:
+    """Aya Vision and Command A Vision: SigLIP, squares of patches shuffled into one, two layers with a gate."""
+    text, tower = read_text(f, "cohere2"), read_tower(f, "siglip_vision_model")
+    width, over = text_width(text), f.integer("downsample_factor", default=2) ** 2
+    hidden, inputs = f.integer("alignment_intermediate_size", default=width), over * tower.width
+    norm = (Norm("projector_norm", inputs, 2 * inputs),) if f.model_type == "aya_vision" else ()
+    projector: tuple[Block, ...] = (
+        *norm,
+        Linear("projector_1", hidden, inputs, hidden, role=VISION),
+        Linear("projector_2", width, hidden // 2, width, role=VISION),
+    )
+    return joined(f, text, tower.with_projector(OnTokens(blocks=projector, over=over)))
+
+
+def deepseek_vl(f: Fields) -> Architecture:
+    """DeepSeek-VL (arXiv 2403.05525) with one tower: SigLIP and two linear layers."""
+    text, tower = read_text(f, "llama"), read_tower(f, "siglip_vision_model")
+    return joined(f, text, tower.with_projector(*two_layers(tower.width, text_width(text), bias=True)))
+
+
+def deepseek_vl_hybrid(f: Fields) -> Architecture:
+    """DeepSeek-VL with two towers: SAM on a large view, SigLIP on a small one.
+
+    Patches are SAM's. What its last and its first global layer give is scaled to four times SigLIP's sides, then halved
+    twice by convolutions.
+    """
+    text, small = read_text(f, "llama"), read_tower(f, "siglip_vision_model")
+    sam = sam_sizes(f.sub("high_res_vision_config", model_type="sam_vision_model"))
+    assert small.tokens is not None  # noqa: S101 - SigLIP's images are of one size
+    tokens, width = small.tokens, text_width(text)
+    first = Linear("projector_conv1", 2 * sam.out, 9 * sam.out, role=VISION)
+    second = Linear("projector_conv2", 4 * sam.out, 9 * 2 * sam.out, role=VISION)
+    # The two outputs go through the same convolutions: twice the tokens, the weights once.
+    convolutions = (OnTokens(blocks=(first,), fixed=2 * 4 * tokens), OnTokens(blocks=(second,), fixed=2 * tokens))
+    projector = (
+        Linear("projector_small", width // 2, small.width, width // 2, role=VISION),
+        Linear("projector_large", width // 2, 4 * sam.out, width // 2, role=VISION),
+        Linear("projector", width, width, width, role=VISION),
+    )
+    necks = Layers("vision.neck", (0, 1), sam.after())
+    before = Layers("vision.small", (0,), (OnTokens(blocks=small.stack.before, fixed=tokens),))
+    layers = tuple(
+        attrs.evolve(group, blocks=(OnTokens(blocks=group.blocks, fixed=tokens),)) for group in small.stack.layers
+    )
+    after = (
+        OnTokens(blocks=small.stack.after, fixed=tokens),
+        *convolutions,
+        Constant("projector_alpha", 1),
+        OnTokens(blocks=projector, fixed=tokens),
+    )
+    stack = Stack("vision", (*sam.layers("vision.sam"), necks, before, *layers), sam.before(), after)
+    return joined(f, text, Tower(stack, width, sam.side**2))
+
+
+def kimi(f: Fields) -> Architecture:
+    """Kimi-VL and Kimi K2.5: MoonViT (arXiv 2504.07491), rectangles of patches merged before two linear layers.
+
+    Configs of K2.5 as first published call the tower's sizes `vt_…`.
+    """
+    text = read_text(f, "deepseek_v3")
+    v = f.sub("vision_config", model_type="kimi_k25_vision").named("kimi_k25_vision")
+    width = v.dim("vt_hidden_size" if v.has("vt_hidden_size") else "hidden_size")
+    names = {name: f"vt_{name}" if v.has(f"vt_{name}") else name for name in _MOONVIT}
+    spec = EncoderSpec(
+        width=width,
+        depth=v.dim(names["num_hidden_layers"]),
+        heads=v.dim(names["num_attention_heads"]),
+        hidden=v.dim(names["intermediate_size"]),
+        role=VISION,
+    )
+    rows, columns = (
+        v.integer(f"init_{name}" if v.has(f"init_{name}") else name, default=64)
+        for name in ("pos_emb_height", "pos_emb_width")
+    )
+    merge = _merge(v, "merge_kernel_size")
+    projector = (
+        Linear("projector_1", merge * width, merge * width, merge * width, role=VISION),
+        Linear("projector_2", text_width(text), merge * width, text_width(text), role=VISION),
+    )
+    before = (
+        patch_embedding(width, v.integer("patch_size", default=14), 3, bias=True, extra=0),
+        Constant("embed_positions", rows * columns * width),
+    )
+    after = (
+        Norm("post_norm", width, 2 * width),
+        Norm("projector_norm", width, 2 * width),
+        OnTokens(blocks=projector, over=merge),
+    )
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
+_MOONVIT = ("num_hidden_layers", "num_attention_heads", "intermediate_size")
+
+
+def minimax_m3_vl(f: Fields) -> Architecture:
+    """MiniMax-M3: patches of two frames, CLIP's layers, two linear layers on a patch and two on each square."""
+    text = read_text(f, "minimax_m3_vl_text")
+    v = f.sub("vision_config", model_type="minimax_m3_vl_vision").named("minimax_m3_vl_vision")
+    width, out = v.dim("hidden_size"), text_width(text)
+    hidden, merge = f.integer("projector_hidden_size", default=out), _merge(v)
+    spec = EncoderSpec(
+        width=width,
+        depth=v.dim("num_hidden_layers"),
+        heads=v.dim("num_attention_heads"),
+        hidden=v.dim("intermediate_size"),
+        role=VISION,
+    )
+    merged = (
+        Linear("projector_3", hidden, merge * out, hidden, role=VISION),
+        Linear("projector_4", out, hidden, out, role=VISION),
+    )
+    after = (
+        Linear("projector_1", hidden, width, hidden, role=VISION),
+        Linear("projector_2", out, hidden, out, role=VISION),
+        OnTokens(blocks=merged, over=merge),
+    )
+    before = (qwen_patches(v, width, bias=False), Norm("pre_norm", width, 2 * width))
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
+def exaone4_5(f: Fields) -> Architecture:
+    """EXAONE 4.5: the tower of Qwen2.5-VL with fewer heads of keys and values."""
+    text = read_text(f, "exaone4")
+    v = f.sub("vision_config", model_type="exaone4_5_vision").named("exaone4_5_vision")
+    out = v.integer("out_hidden_size", default=text_width(text))
+    return joined(f, text, qwen2_5_tower(v, out, kv_heads=v.integer("num_key_value_heads", default=8)))
+
+
+def hyperclovax_vision(f: Fields) -> Architecture:
+    """HyperCLOVA X SEED Vision: the tower of Qwen2.5-VL, and one linear layer after its merger."""
+    text = read_text(f, "hyperclovax")
+    v = f.sub("vision_config", model_type="qwen2_5_vl_vision").named("qwen2_5_vl_vision")
+    width = text_width(text)
+    inner = v.integer("out_hidden_size", default=width)
+    projector = OnTokens(blocks=(Linear("projector", width, inner, width, role=VISION),), over=_merge(v))
+    return joined(f, text, qwen2_5_tower(v, inner).with_projector(projector))
+
+
+@attrs.frozen
+class _ResampledPositions(Block):
+    """A square table of positions, scaled to each image: transformers runs that as a product, no model requires it."""
+
+    side: int
+    unused: int
+    width: int
+
+    @property
+    def params(self) -> int:
+        return (self.side**2 + self.unused) * self.width
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        table = self.side**2
+        emit.add(
+            "constant",
+            "embed_positions",
+            m=run.tokens,
+            n=self.width,
+            k=table,
+            executed=2 * run.tokens * table * self.width,
+            weight=emit.plain_bytes(table * self.width) if run.tokens else 0,
+        )
+
+
+def _navit(v: Fields, *positions: Block) -> Tower:
+    """SigLIP's layers over patches of images of any size."""
+    width = v.dim("hidden_size")
+    spec = EncoderSpec(
+        width=width,
+        depth=v.dim("num_hidden_layers"),
+        heads=v.dim("num_attention_heads"),
+        hidden=v.dim("intermediate_size"),
+        role=VISION,
+    )
+    patch, channels = v.integer("patch_size", default=16), v.integer("num_channels", default=3)
+    before = (
+        patch_embedding(width, patch, channels, bias=True, extra=0),
+        *positions,
+    )
+    after = (Norm("post_norm", width, 2 * width),)
+    return Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None)
+
+
+def video_llama_3(f: Fields) -> Architecture:
+    """VideoLLaMA 3 (arXiv 2501.13106): SigLIP on any size, two linear layers on each patch; images are not merged."""
+    text = read_text(f, "qwen2")
+    v = f.sub("vision_config", model_type="video_llama_3_vision").named("video_llama_3_vision")
+    tower = _navit(v)
+    return joined(f, text, tower.with_projector(*two_layers(tower.width, text_width(text), bias=True)))
+
+
+def paddleocr_vl(f: Fields) -> Architecture:
+    """PaddleOCR-VL (arXiv 2510.14528): SigLIP on any size, squares of patches merged before two linear layers."""
+    text = read_text(f, "paddleocr_vl_text")
+    v = f.sub("vision_config", model_type="paddleocr_vl_vision").named("paddleocr_vl_vision")
+    side, _ = grid(v)
+    tower = _navit(v, Constant("embed_positions", side * side * v.dim("hidden_size")))
+    merge, width = _merge(v), text_width(text)
+    inner = merge * tower.width
+    projector = (
+        Linear("projector_1", inner, inner, inner, role=VISION),
+        Linear("projector_2", width, inner, width, role=VISION),
+    )
+    norm = Norm("projector_norm", tower.width, 2 * tower.width)
+    return joined(f, text, tower.with_projector(norm, OnTokens(blocks=projector, over=merge)))
+
+
+def lfm2_vl(f: Fields) -> Architecture:
+    """LFM2-VL: SigLIP 2 on any size, squares of patches shuffled into one before two linear layers."""
+    text = read_text(f, "lfm2")
+    v = f.sub("vision_config", model_type="siglip2_vision_model").named("siglip2_vision_model")
+    table = v.integer("num_patches", default=256)
+    tower = _navit(v, _ResampledPositions(isqrt(table), table - isqrt(table) ** 2, v.dim("hidden_size")))
+    if v.flag("vision_use_head", default=True):
+        tower = tower.with_projector(*pooling_head(tower.width, v.dim("intermediate_size")))
+    over, width = f.integer("downsample_factor", default=2) ** 2, text_width(text)
+    inputs, hidden = over * tower.width, f.integer("projector_hidden_size", default=2560)
+    bias = f.flag("projector_bias", default=True)
+    norm = f.flag("projector_use_layernorm", default=True)
+    projector: tuple[Block, ...] = (
+        *((Norm("projector_norm", inputs, 2 * inputs),) if norm else ()),
+        Linear("projector_1", hidden, inputs, hidden if bias else 0, role=VISION),
+        Linear("projector_2", width, hidden, width if bias else 0, role=VISION),
+    )
+    return joined(f, text, tower.with_projector(OnTokens(blocks=projector, over=over)))
+
+
+def ovis2(f: Fields) -> Architecture:
+    """Ovis 2 (arXiv 2405.20797): squares of patches become weights of visual words, whose table is one more product."""
+    text = read_text(f, "qwen2")
+    v = f.sub("vision_config", model_type="ovis2_vision_model").named("ovis2_vision_model")
+    width, out = v.dim("hidden_size"), text_width(text)
+    side, patch = grid(v)
+    bias = v.flag("qkv_bias")
+    spec = EncoderSpec(
+        width=width,
+        depth=v.dim("num_hidden_layers"),
+        heads=v.dim("num_attention_heads"),
+        hidden=v.dim("intermediate_size"),
+        gated=True,
+        qkv_bias=bias,
+        o_bias=bias,
+        mlp_bias=v.flag("mlp_bias"),
+        norm="rms",
+        role=VISION,
+    )
+    words, stride = v.integer("vocab_size", default=16384), v.integer("hidden_stride", default=1)
+    real = words - v.integer("num_visual_indicator_tokens", default=5)
+    # Sides that the stride does not divide are padded.
+    tokens = (-(-side // stride)) ** 2
+    projector = (
+        Linear("projector_words", real, stride * stride * width, role=VISION),
+        Norm("projector_norm", real, 2 * real),
+        Linear("projector_table", out, words, role=VISION),
+    )
+    before = (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", side * side * width),
+        Norm("pre_norm", width, width),
+    )
+    after = (Norm("post_norm", width, width), OnTokens(blocks=projector, fixed=tokens))
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, side * side))
+
+
+def fuyu(f: Fields) -> Architecture:
+    """Fuyu: no tower, one linear layer from the pixels of a patch to the decoder's width."""
+    text = read_text(f, "persimmon")
+    width, patch = text_width(text), f.integer("patch_size", default=30)
+    embed = patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=0)
+    return joined(f, text, Tower(Stack("vision", (), (embed,)), width, None))
+
+
+IMAGE_TEXT: dict[str, Builder] = {
+    "vipllava": Verified(vipllava),
+    "video_llava": Verified(video_llava),
+    "aya_vision": Verified(cohere_vision),
+    "cohere2_vision": Verified(cohere_vision),
+    "deepseek_vl": Verified(deepseek_vl),
+    "deepseek_vl_hybrid": Verified(deepseek_vl_hybrid),
+    "kimi_k25": Verified(kimi),
+    "kimi_vl": kimi,
+    "minimax_m3_vl": Verified(minimax_m3_vl),
+    "exaone4_5": Verified(exaone4_5),
+    "hyperclovax_vision_v2": Verified(hyperclovax_vision),
+    "video_llama_3": Verified(video_llama_3),
+    "paddleocr_vl": Verified(paddleocr_vl),
+    "lfm2_vl": Verified(lfm2_vl),
+    "ovis2": Verified(ovis2),
+    "fuyu": Verified(fuyu),
+    "shieldgemma2": Verified(gemma3),
+    "qianfan_ocr": Verified(internvl),
+}

@@ -1,0 +1,85 @@
+"""Which weights of a model training updates, for the run mark. Standard library only."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+#: What wrappers put into the names of weights.
+_WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer)\.")
+#: Weights of an adapter, as PEFT names them: of both products, and of the first alone.
+_ADAPTER = re.compile(r"\.lora_[A-Z]\w*\b|\.lora_\w+\b")
+_FIRST_PRODUCT = re.compile(r"^(?P<module>.*)\.lora_A\.")
+_LAYER = re.compile(r"^(?P<before>.*?)\.(?P<layer>\d+)\.(?P<rest>.*)$")
+#: Experts that are modules of their own, by what holds all of a layer in one tensor.
+_EXPERTS = (
+    (re.compile(r"\bexperts\.\d+\.(?:gate_proj|up_proj|gate_up_proj|w1|w3)\b"), "experts.gate_up_proj"),
+    (re.compile(r"\bexperts\.\d+\.(?:down_proj|w2)\b"), "experts.down_proj"),
+)
+
+
+def trained_fields(model: Any) -> dict[str, Any]:
+    """What the run mark says of `model`'s frozen weights: nothing if all are trained, or none, or if nobody can tell.
+
+    `train_only`: an expression that finds the names of those that are updated. `lora_rank`, `lora_on`: the rank of its
+    adapters, and an expression for what they stand beside, where nothing but adapters is trained.
+    """
+    named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in model.named_parameters()]
+    # Weights that are sharded as one have lost their names, and biases need no products.
+    if getattr(model.config, "is_encoder_decoder", False) or any("_flat_param" in name for name, _ in named):
+        return {}
+    frozen = [name for name, parameter in named if not parameter.requires_grad and name.endswith("weight")]
+    trained = {name: parameter for name, parameter in named if parameter.requires_grad}
+    if not frozen or not trained:
+        return {}
+    adapters = {name: parameter for name, parameter in trained.items() if _ADAPTER.search(name)}
+    if adapters:
+        return _adapters(adapters)
+    weights = list(_weights(trained))
+    return {"train_only": _expression(weights)} if weights else {}
+
+
+def _weights(names: Iterable[str]) -> Iterator[str]:
+    """Names of weights as the estimate has them; those of biases are left out."""
+    for name in names:
+        for pattern, replacement in _EXPERTS:
+            name = pattern.sub(replacement, name)  # noqa: PLW2901
+        if not name.endswith("bias"):
+            yield name.removesuffix(".weight")
+
+
+def _adapters(adapters: Mapping[str, Any]) -> dict[str, Any]:
+    """Rank and place of adapters; the rank that most of them have."""
+    ranks: Counter[int] = Counter()
+    modules = []
+    for name, parameter in adapters.items():
+        found = _FIRST_PRODUCT.match(name)
+        if found:
+            modules.append(found["module"])
+            ranks[int(parameter.shape[0])] += 1
+    if not ranks:
+        return {}
+    return {"lora_rank": ranks.most_common(1)[0][0], "lora_on": _expression(modules)}
+
+
+def _expression(names: Iterable[str]) -> str:
+    """An expression that finds `names` and no others, by number of the layer and name within it."""
+    layers: dict[str, set[int]] = defaultdict(set)
+    alone = set()
+    for name in names:
+        found = _LAYER.match(name)
+        if found:
+            layers[found["rest"]].add(int(found["layer"]))
+        else:
+            alone.add(name.rpartition(".")[2])
+    # One alternative for all modules of the same layers: a model of a hundred layers is a line.
+    together: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    for rest, numbers in layers.items():
+        together[tuple(sorted(numbers))].append(re.escape(rest))
+    parts = [
+        rf"\.(?:{'|'.join(map(str, numbers))})\.(?:{'|'.join(sorted(rests))})" for numbers, rests in together.items()
+    ]
+    parts += [rf"(?:^|\.){re.escape(name)}" for name in sorted(alone)]
+    return rf"(?:{'|'.join(parts)})\.weight$"

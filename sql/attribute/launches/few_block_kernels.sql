@@ -1,0 +1,38 @@
+-- Measured kernels with so few blocks that half of the GPU's SMs or more have nothing to do, by their grids.
+-- A block runs on one SM, so that a grid of fewer blocks than SMs cannot use them all: sure whatever its registers and shared
+-- memory. Kernels of 10 µs and more: twice what the hardware needs from one kernel to the next, so that shorter ones are not about
+-- their blocks. Kernels that communicate, or wait on purpose, take few SMs on purpose. A MIG slice has its own SMs.
+-- Grain: phase, name_id, full_name_id, blocks, sm_count; phase is NULL outside every phase.
+-- materialize: table
+-- requires: load.gpu_ops, load.devices, load.strings, attribute.gpu_work, attribute.occurrences, attribute.kernel_families
+-- columns:
+--   phase        VARCHAR Name of the phase, or NULL.
+--   name_id      BIGINT  Short name. Joins load.strings.
+--   full_name_id BIGINT  Demangled name. Joins load.strings.
+--   blocks       BIGINT  Blocks of the grid.
+--   sm_count     BIGINT  SMs of the GPU, or of the part that CUDA had.
+--   count        BIGINT  Such kernels outside warm-up and cold occurrences.
+--   time_ns      BIGINT  Sum of their durations. Unit: ns.
+--   idle_ns      BIGINT  The share of it that the SMs without a block are of all. Unit: ns.
+WITH device AS (
+    SELECT device_id, least(sm_count, coalesce(available_sm_count, sm_count)) AS sm_count FROM load.devices
+),
+few AS MATERIALIZED (
+    SELECT o.op_id, o.name_id, o.full_name_id, o.blocks, d.sm_count, o.end_ns - o.start_ns AS time_ns
+    FROM load.gpu_ops AS o JOIN device AS d USING (device_id)
+    WHERE o.kind = 'kernel' AND o.blocks > 0 AND 2 * o.blocks <= d.sm_count AND o.end_ns - o.start_ns >= 10000
+),
+meant AS (
+    SELECT f.name_id, f.full_name_id
+    FROM attribute.kernel_families AS f LEFT JOIN load.strings AS s ON s.string_id = f.name_id
+    WHERE f.family <> 'communication' AND NOT regexp_matches(coalesce(s.value, ''), '(?i)wait|barrier|signal|spin|sleep|sync')
+)
+SELECT
+    p.phase, f.name_id::BIGINT AS name_id, f.full_name_id::BIGINT AS full_name_id, f.blocks, f.sm_count, count(*) AS "count",
+    sum(f.time_ns)::BIGINT AS time_ns, floor(sum(f.time_ns) * (1 - f.blocks / f.sm_count))::BIGINT AS idle_ns
+FROM few AS f
+JOIN meant AS m ON m.name_id IS NOT DISTINCT FROM f.name_id AND m.full_name_id IS NOT DISTINCT FROM f.full_name_id
+JOIN attribute.gpu_work AS w USING (op_id)
+LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+WHERE w.occurrence_id IS NULL OR p.is_measured
+GROUP BY p.phase, f.name_id, f.full_name_id, f.blocks, f.sm_count

@@ -1,0 +1,33 @@
+"""Ranges of frameworks around passes: they have what no pass inside has, and are none themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.ask import ask
+from tests.support.trace_builder import TraceBuilder
+
+
+def test_rounds_of_reinforcement_learning_and_steps_of_jax(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    # given a rollout with a kernel of its own and two steps of vLLM
+    main.push(0, 100_000, "rollout_generate").launch(100, gpu=(200, 300))
+    for at in (10_000, 20_000):
+        main.push(at, at + 5_000, "execute_context_0(0)_generation_4(4)").launch(at + 10, gpu=(at + 20, at + 1_020))
+    # an update with two passes, and the optimizer's kernel behind them
+    main.push(200_000, 300_000, "actor_update")
+    for at, name in ((210_000, "forward"), (220_000, "backward")):
+        main.push(at, at + 5_000, name).launch(at + 10, gpu=(at + 20, at + 2_020))
+    main.launch(290_000, gpu=(291_000, 292_000))
+    # and a compiled step with a range of XLA's inside
+    name = "XlaModule:#hlo_module=jit_train_step,program_id=11#"
+    main.push(400_000, 500_000, name, domain="TSL").push(405_000, 450_000, "Thunk:#name=fusion.3#", domain="TSL")
+    main.launch(410_000, gpu=(420_000, 430_000))
+
+    query = "SELECT phase, occurrences, kernel_count, kernel_time_ns FROM phase_summary ORDER BY phase"
+
+    assert ask(trace.write(tmp_path / "trace.sqlite"), query, tmp_path).splitlines()[1:] == [
+        "backward,1,1,2000", "decode,2,2,2000", "forward,1,1,2000", "rollout,1,1,100",
+        "step,1,1,10000", "update,1,1,1000",
+    ]  # fmt: skip
