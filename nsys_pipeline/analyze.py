@@ -54,10 +54,10 @@ TARGETS = (
     "views.repeat_summary", "views.operators", "views.findings", "views.host_functions", "views.host_time",
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
-    "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.unattributed_reasons",
-    "attribute.unattributed_totals",
-    "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
-    "load.recorder", "load.session",
+    "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.phase_walls",
+    "attribute.unattributed_reasons", "attribute.unattributed_totals", "attribute.window_totals",
+    "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes", "load.recorder",
+    "load.session",
 )  # fmt: skip
 
 

@@ -44,7 +44,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from nsys_pipeline.duck import quote
+from nsys_pipeline.duck import literal, quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -79,6 +79,7 @@ class Part:
 
     sql: str
     empty_without: str | None = None
+    requires: tuple[str, ...] = ()
 
 
 @attrs.frozen
@@ -235,7 +236,7 @@ def all_findings(modules: Iterable[Module]) -> Module:
     """The relation of everything that the findings among `modules`, and Python, have to say: see `views.findings`."""
     found = sorted((module for module in modules if module.is_finding), key=lambda one: one.name)
     doc = "What a reader must know, as sentences: the findings of sql/findings, and what only Python can tell."
-    return _sentences(ALL_FINDINGS, doc, found, ("input.notices",), [Part(NOTICES_SQL)])
+    return _sentences(ALL_FINDINGS, doc, found, [NOTICES])
 
 
 def kept_apart(modules: Mapping[str, Module], rests_on_passing: Callable[[str], bool]) -> dict[str, Module]:
@@ -246,24 +247,21 @@ def kept_apart(modules: Mapping[str, Module], rests_on_passing: Callable[[str], 
     if ALL_FINDINGS not in modules or not kept:
         return dict(modules)
     doc = "The findings that rest on the trace alone."
-    rest = (KEPT_FINDINGS, "input.notices")
-    others = [Part(NOTICES_SQL), Part(f"FROM {KEPT_FINDINGS}")]
+    others = [Part(f"FROM {KEPT_FINDINGS}", requires=(KEPT_FINDINGS,)), NOTICES]
     return {
         **modules,
-        KEPT_FINDINGS: _sentences(KEPT_FINDINGS, doc, kept, (), []),
-        ALL_FINDINGS: _sentences(ALL_FINDINGS, modules[ALL_FINDINGS].doc, passing, rest, others),
+        KEPT_FINDINGS: _sentences(KEPT_FINDINGS, doc, kept, []),
+        ALL_FINDINGS: _sentences(ALL_FINDINGS, modules[ALL_FINDINGS].doc, passing, others),
     }
 
 
-def _sentences(
-    name: str, doc: str, found: Sequence[Module], requires: tuple[str, ...], others: Sequence[Part]
-) -> Module:
-    parts = (*(Part(sentences_sql(one), one.empty_without) for one in found), *others)
+def _sentences(name: str, doc: str, found: Sequence[Module], others: Sequence[Part]) -> Module:
+    parts = (*(Part(sentences_sql(one), one.empty_without, one.requires) for one in found), *others)
     return Module(
         name=name,
         doc=doc,
         grain="code, phase, message.",
-        requires=(*dict.fromkeys(needed for one in found for needed in one.requires), *requires),
+        requires=tuple(dict.fromkeys(needed for part in parts for needed in part.requires)),
         columns=parse_columns(name, _FINDING_COLUMNS),
         sql=union_sql(parts),
         parts=parts,
@@ -276,8 +274,9 @@ def union_sql(parts: Iterable[Part]) -> str:
     return "\nUNION ALL\n".join(part.sql for part in parts)
 
 
-NOTICES_SQL = (
-    "SELECT code, severity, phase, message, hint, at_stake_ns, NULL::VARCHAR AS budget_part FROM input.notices"
+NOTICES = Part(
+    "SELECT code, severity, phase, message, hint, at_stake_ns, NULL::VARCHAR AS budget_part FROM input.notices",
+    requires=("input.notices",),
 )
 
 
@@ -413,6 +412,7 @@ class Runner:
         self.needs = needs
         self.passing = frozenset(passing)
         self.built: set[str] = set()
+        self._has_rows: dict[str, bool] = {}
         self._rests_on_passing: dict[str, bool] = {}
         self._adopted: set[str] = set()
         self.modules = kept_apart(self.modules, self.rests_on_passing)
@@ -448,12 +448,15 @@ class Runner:
             self.con.execute(f"DROP VIEW IF EXISTS {name}")
             self._adopted.discard(name)
         self.built -= stale
+        for name in stale:
+            self._has_rows.pop(name, None)
 
     def restart(self, kept: Collection[str]) -> None:
         """Have all but `kept` made anew, in memory alone: the store's tables are of other data now."""
         for name in self._adopted - set(kept):
             self.con.execute(f"DROP VIEW IF EXISTS {name}")
         self._adopted.clear()
+        self._has_rows.clear()
         self.built = set(kept)
         self.may_write = False
 
@@ -461,23 +464,38 @@ class Runner:
         return self.modules[name].requires if name in self.modules else self.needs.get(name, ())
 
     def build(self, *targets: str) -> None:
-        """Build `targets` and what they need. Temporary tables are dropped as soon as nothing of it reads them."""
-        order = self.closure(targets)
-        last_use = self._last_uses(order, targets)
-        for name in order:
-            if name in self.built:  # an external relation built it on the way
-                continue
+        """Build `targets` and what they need, but for what only relations without rows are made from.
+
+        Temporary tables are dropped as soon as nothing of it reads them.
+        """
+        last_use = self._last_uses(self.closure(targets), targets)
+        for target in targets:
+            self._build(target, last_use)
+        self._drop(name for temporaries in last_use.values() for name in temporaries)
+
+    def _build(self, name: str, last_use: Mapping[str, Collection[str]]) -> None:
+        if name in self.built:
+            return
+        module = self.modules.get(name)
+        parts = self._parts_with_rows(module, last_use) if module else [Part("", None, tuple(self._direct_needs(name)))]
+        for part in parts:
+            for needed in part.requires:
+                self._build(needed, last_use)
+        if name not in self.built:  # an external relation is built on the way to another
             if self.on_module:
                 self.on_module(name)
-            if name.partition(".")[0] in EXTERNAL_LAYERS:
-                self.external(name)
+            if module:
+                self._create(module, union_sql(parts))
             else:
-                self._create(self.modules[name])
+                self.external(name)
             self.built.add(name)
-            for done in last_use.get(name, ()):
-                # It has been spilled to disk, most likely, and would be read again for nothing.
-                self.con.execute(f"DROP TABLE IF EXISTS {done}")
-                self.built.discard(done)
+        # Spilled to disk, most likely, and read again for nothing if it stayed.
+        self._drop(last_use.get(name, ()))
+
+    def _drop(self, temporaries: Iterable[str]) -> None:
+        for name in self.built.intersection(temporaries):
+            self.con.execute(f"DROP TABLE IF EXISTS {name}")
+            self.built.discard(name)
 
     def _last_uses(self, order: list[str], targets: Collection[str]) -> dict[str, list[str]]:
         """Module → the temporary tables of `order` that nothing after it reads. Views keep what they read."""
@@ -495,34 +513,33 @@ class Runner:
                 uses.setdefault(user, []).append(temporary)
         return uses
 
-    def _create(self, module: Module) -> None:
+    def _create(self, module: Module, query: str) -> None:
+        """`query`: the module's SELECT; empty if it is known to give no row."""
         if module.is_macro:
             self.con.execute(macro_ddl(module))
-        elif module.is_table and not module.is_temporary and self._may_store(module):
-            self.con.execute(f"CREATE OR REPLACE TABLE {self.store}.{module.name} {self._content(module)}")
-            self.adopt(module.name)
-        elif module.is_table:
-            self.con.execute(f"CREATE OR REPLACE TABLE {module.name} {self._content(module)}")
+        elif not module.is_table:
+            self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {query or _no_rows(module)}")
         else:
-            self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {self._query(module) or _no_rows(module)}")
+            is_stored = not module.is_temporary and self._may_store(module)
+            columns = ", ".join(f"{quote(one.name)} {one.type}" for one in module.columns)
+            place = f"{self.store}.{module.name}" if is_stored else module.name
+            made = self.con.execute(f"CREATE OR REPLACE TABLE {place} {f'AS {query}' if query else f'({columns})'}")
+            self._has_rows[module.name] = bool(query) and made.fetchall() != [(0,)]
+            if is_stored:
+                self.adopt(module.name)
 
-    def _content(self, module: Module) -> str:
-        """What follows the name of a table: the query, or columns alone if it is known to give no row."""
-        query = self._query(module)
-        if query is not None:
-            return f"AS {query}"
-        return f"({', '.join(f'{quote(one.name)} {one.type}' for one in module.columns)})"
-
-    def _query(self, module: Module) -> str | None:
-        """The module's SELECT, without the parts that are known to give no row; None if that is all of it."""
-        parts = module.parts or (Part(module.sql, module.empty_without),)
+    def _parts_with_rows(self, module: Module, last_use: Mapping[str, Collection[str]]) -> list[Part]:
+        """The SELECTs of `module` but for those that are known to give no row."""
+        parts = module.parts or (Part(module.sql, module.empty_without, module.requires),)
         tables = list(dict.fromkeys(part.empty_without for part in parts if part.empty_without))
-        empty: set[str | None] = set()
-        if tables:
-            asked = ", ".join(f"EXISTS (FROM {name})" for name in tables)
-            (has_rows,) = self.con.execute(f"SELECT {asked}").fetchall()
-            empty = {name for name, some in zip(tables, has_rows, strict=True) if not some}
-        return union_sql(part for part in parts if part.empty_without not in empty) or None
+        for name in tables:
+            self._build(name, last_use)
+        if unknown := [name for name in tables if name not in self._has_rows]:
+            asked = " UNION ALL ".join(f"(SELECT {literal(name)} FROM {name} LIMIT 1)" for name in unknown)  # noqa: S608
+            self._has_rows |= dict.fromkeys(unknown, False) | {
+                name: True for (name,) in self.con.execute(asked).fetchall()
+            }
+        return [part for part in parts if part.empty_without is None or self._has_rows[part.empty_without]]
 
     def _may_store(self, module: Module) -> bool:
         return self.store is not None and self.may_write and not self.rests_on_passing(module.name)

@@ -8,51 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from nsys_pipeline.cli.common import (
-    ApproximateOption,
-    BandwidthOption,
-    BatchOption,
-    CacheOption,
-    CpOption,
-    DpOption,
-    DtypeOption,
-    EpOption,
+    AnalysisArguments,
     ForceOption,
-    FromOption,
-    ImagePatchesOption,
-    ImageSizeOption,
-    ImagesOption,
-    InferOption,
-    KeepColdOption,
-    KvDtypeOption,
-    LoraOption,
-    MaxContextOption,
-    MemoryOption,
-    ModelOption,
-    NewTokensOption,
-    NotPhaseOption,
-    NsysOption,
     OutputOption,
-    PeakOption,
-    PhaseOption,
-    PpOption,
-    PromptTokensOption,
-    RangeOption,
-    ShapeOption,
-    SkipOption,
-    StepsOption,
-    StrictOption,
-    ToOption,
-    TpOption,
     TraceArgument,
-    TrainOnlyOption,
-    UnpackOption,
-    WeightDtypeOption,
-    analysis_options,
     check_output,
+    expanded,
     output_file,
     progress,
-    trace_options,
-    window_of,
 )
 from nsys_pipeline.cli.gate import BaseOption, FailIfOption, RulesOption, check_base, check_rules, read_base, rules_of
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
@@ -68,6 +31,7 @@ _OUTPUT = "Output"
 _KERNELS, _KERNELS_OF_PAGE = 5, 100
 
 
+@expanded
 def analyze(
     trace: TraceArgument,
     *,
@@ -102,42 +66,7 @@ def analyze(
     base: BaseOption = None,
     output: OutputOption = None,
     force: ForceOption = False,
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    batch: BatchOption = None,
-    prompt_tokens: PromptTokensOption = None,
-    new_tokens: NewTokensOption = None,
-    dtype: DtypeOption = None,
-    weight_dtype: WeightDtypeOption = None,
-    kv_dtype: KvDtypeOption = None,
-    tp: TpOption = None,
-    pp: PpOption = None,
-    ep: EpOption = None,
-    dp: DpOption = None,
-    cp: CpOption = None,
-    train_only: TrainOnlyOption = None,
-    lora: LoraOption = None,
-    max_context: MaxContextOption = None,
-    images: ImagesOption = None,
-    image_patches: ImagePatchesOption = None,
-    image_size: ImageSizeOption = None,
-    approximate: ApproximateOption = False,
-    peak: PeakOption = None,
-    bandwidth: BandwidthOption = None,
-    phase: PhaseOption = None,
-    not_phase: NotPhaseOption = None,
-    range: RangeOption = None,  # noqa: A002
-    strict: StrictOption = False,
-    infer: InferOption = None,
-    keep_cold: KeepColdOption = False,
-    skip: SkipOption = None,
-    steps: StepsOption = None,
-    from_s: FromOption = None,
-    to_s: ToOption = None,
-    cache: CacheOption = True,
-    memory_limit: MemoryOption = None,
-    unpack_limit: UnpackOption = None,
-    nsys: NsysOption = None,
+    told: AnalysisArguments,
 ) -> None:
     """Attribute every GPU operation of a trace to its phase, and say how far each phase is from the hardware's limits.
 
@@ -152,49 +81,29 @@ def analyze(
         top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
     if output is not None:
         check_output(output, force=force)
-    with progress() as on_progress:
-        opening = trace_options(
-            phase=phase,
-            not_phase=not_phase,
-            ranges=range,
-            strict=strict,
-            window=window_of(skip, steps, from_s, to_s),
-            infer=infer,
-            cache=cache,
-            memory_limit=memory_limit,
-            unpack_limit=unpack_limit,
-            nsys=nsys,
-            on_progress=on_progress,
-        )
-        with find_trace(trace, opening) as found:
-            options = analysis_options(
-                model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-                weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
-                train_only=train_only, lora=lora, max_context=max_context, images=images,
-                image_patches=image_patches, image_size=image_size, peak=peak,
-                bandwidth=bandwidth, approximate=approximate, top=top, keep_cold=keep_cold,
-            )  # fmt: skip
-            ranges, report, detail = None, None, None
-            kept = KeptReport(found, options)
-            if not (list_ranges or verify or kind is ReportFormat.html):
-                report = kept.read()
-            if report is None:
-                # Imported while an archive is being unpacked.
-                from nsys_pipeline.analyze import analyze as run_analysis
-                from nsys_pipeline.analyze import list_ranges as find_ranges
+    with progress() as on_progress, find_trace(trace, told.trace_options(on_progress)) as found:
+        options = told.analysis_options(top=top)
+        ranges, report, detail = None, None, None
+        kept = KeptReport(found, options)
+        if not (list_ranges or verify or kind is ReportFormat.html):
+            report = kept.read()
+        if report is None:
+            # Imported while an archive is being unpacked.
+            from nsys_pipeline.analyze import analyze as run_analysis
+            from nsys_pipeline.analyze import list_ranges as find_ranges
 
-                with Trace(found) as opened:
-                    if list_ranges:
-                        ranges = find_ranges(opened)
-                    else:
-                        report = run_analysis(opened, options)
-                        if opened.is_cached:
-                            kept.write(report)
-                        detail = _detail(opened) if kind is ReportFormat.html else None
-                        if verify:
-                            from nsys_pipeline.crosscheck import verified
+            with Trace(found) as opened:
+                if list_ranges:
+                    ranges = find_ranges(opened)
+                else:
+                    report = run_analysis(opened, options)
+                    if opened.is_cached:
+                        kept.write(report)
+                    detail = _detail(opened) if kind is ReportFormat.html else None
+                    if verify:
+                        from nsys_pipeline.crosscheck import verified
 
-                            report = verified(report, opened)
+                        report = verified(report, opened)
     with output_file(output, force=force) as stream:
         if ranges is not None:
             render_ranges(ranges, stream, kind)

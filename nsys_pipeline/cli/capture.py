@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from nsys_pipeline.cli.capture_options import TORCH, CaptureOptions, check
-from nsys_pipeline.cli.common import takes
+from nsys_pipeline.cli.common import expanded
 from nsys_pipeline.errors import LlmperfError, NsysError, UsageError
 from nsys_pipeline.text import printable
 
@@ -27,7 +27,7 @@ _REPORTED_BY_ANALYSIS = ("no_gpu_work", "no_nvtx", "no_phases")
 _SHOWN_LINES = 6
 
 
-@takes(CaptureOptions)
+@expanded
 def capture(ctx: typer.Context, options: CaptureOptions) -> None:
     """Run a built-in workload, or any command, under Nsight Systems, and analyze the trace."""
     check(options, ctx)
@@ -51,7 +51,7 @@ def _found_nsys(options: CaptureOptions) -> Nsys:
     try:
         return find_nsys(options.nsys)
     except NsysError as error:
-        if options.model is None:
+        if options.profile is not None:
             raise
         hint = "or record with torch.profiler: `--backend torch`"
         raise NsysError(error.message, hint=f"{error.hint}; {hint}" if error.hint else hint) from error

@@ -5,9 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import attrs
 import typer
@@ -17,7 +17,6 @@ from nsys_pipeline.errors import UsageError
 if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
-    from nsys_pipeline.trace.window import Window
 
 # Headings of `--help`.
 MODEL_PANEL = "Model and shape"
@@ -283,113 +282,108 @@ OutputOption = Annotated[
 ForceOption = Annotated[bool, typer.Option("--force", help="Replace an existing FILE.", rich_help_panel=_OUTPUT)]
 
 
-def window_of(skip: int | None, steps: str | None, from_s: float | None, to_s: float | None) -> Window | None:
-    """The window that was typed, None without any. Raises UsageError for one that holds nothing."""
-    from nsys_pipeline.trace.window import Window
+@attrs.frozen(kw_only=True)
+class AnalysisArguments:
+    """What every verb that analyzes traces may be told; see `expanded`. A new option is one more field, used below."""
 
-    return Window.parse(skip=skip, steps=steps, from_s=from_s, to_s=to_s)
+    model: ModelOption = None
+    shape: ShapeOption = None
+    batch: BatchOption = None
+    prompt_tokens: PromptTokensOption = None
+    new_tokens: NewTokensOption = None
+    dtype: DtypeOption = None
+    weight_dtype: WeightDtypeOption = None
+    kv_dtype: KvDtypeOption = None
+    tp: TpOption = None
+    pp: PpOption = None
+    ep: EpOption = None
+    dp: DpOption = None
+    cp: CpOption = None
+    train_only: TrainOnlyOption = None
+    lora: LoraOption = None
+    max_context: MaxContextOption = None
+    images: ImagesOption = None
+    image_patches: ImagePatchesOption = None
+    image_size: ImageSizeOption = None
+    approximate: ApproximateOption = False
+    peak: PeakOption = None
+    bandwidth: BandwidthOption = None
+    phase: PhaseOption = None
+    not_phase: NotPhaseOption = None
+    ranges: RangeOption = None
+    strict: StrictOption = False
+    infer: InferOption = None
+    keep_cold: KeepColdOption = False
+    skip: SkipOption = None
+    steps: StepsOption = None
+    from_s: FromOption = None
+    to_s: ToOption = None
+    cache: CacheOption = True
+    memory_limit: MemoryOption = None
+    unpack_limit: UnpackOption = None
+    nsys: NsysOption = None
 
+    def trace_options(self, on_progress: Any = None) -> TraceOptions:
+        """How to open the trace. Raises UsageError for a malformed rule, or a window that holds nothing."""
+        from nsys_pipeline.rules.phases import PhaseRule
+        from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT, TraceOptions
+        from nsys_pipeline.trace.window import Window
 
-def trace_options(
-    *,
-    phase: list[str] | None = None,
-    not_phase: list[str] | None = None,
-    ranges: list[str] | None = None,
-    strict: bool = False,
-    window: Window | None = None,
-    infer: bool | None = None,
-    cache: bool = True,
-    memory_limit: str | None = None,
-    unpack_limit: str | None = None,
-    nsys: str | None = None,
-    on_progress: Any = None,
-) -> TraceOptions:
-    """Trace options from what was typed. Raises UsageError for a malformed rule."""
-    from nsys_pipeline.rules.phases import PhaseRule
-    from nsys_pipeline.trace.options import DEFAULT_MEMORY_LIMIT, TraceOptions
+        return TraceOptions(
+            phase_rules=(
+                *(PhaseRule.excluding(text) for text in self.not_phase or ()),
+                *(PhaseRule.from_option(text) for text in self.phase or ()),
+                *(PhaseRule.of_ranges(text) for text in self.ranges or ()),
+            ),
+            is_strict=self.strict,
+            window=Window.parse(skip=self.skip, steps=self.steps, from_s=self.from_s, to_s=self.to_s),
+            infers=self.infer,
+            use_cache=self.cache,
+            memory_limit=self.memory_limit or DEFAULT_MEMORY_LIMIT,
+            unpack_limit=self.unpack_limit,
+            nsys=self.nsys,
+            on_progress=on_progress,
+        )
 
-    return TraceOptions(
-        phase_rules=(
-            *(PhaseRule.excluding(text) for text in not_phase or ()),
-            *(PhaseRule.from_option(text) for text in phase or ()),
-            *(PhaseRule.of_ranges(text) for text in ranges or ()),
-        ),
-        is_strict=strict,
-        window=window,
-        infers=infer,
-        use_cache=cache,
-        memory_limit=memory_limit or DEFAULT_MEMORY_LIMIT,
-        unpack_limit=unpack_limit,
-        nsys=nsys,
-        on_progress=on_progress,
-    )
+    def analysis_options(self, *, top: int = 5) -> AnalysisOptions:
+        """What the analysis is told beside the trace. Raises UsageError for options that do not fit together."""
+        from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
+        from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
 
+        shapes = tuple(RequestShape.parse(text) for text in self.shape or ())
+        if self.batch is not None or self.prompt_tokens is not None or self.new_tokens is not None:
+            if shapes:
+                raise UsageError(
+                    "`--shape` and `--batch/--prompt-tokens/--new-tokens` say the same thing", hint="use one of them"
+                )
+            if self.prompt_tokens is None:
+                raise UsageError("the shape of a request needs `--prompt-tokens`")
+            shapes = (RequestShape(self.batch or 1, self.prompt_tokens, self.new_tokens),)
+        known = None
+        if self.model:
+            from nsys_pipeline.model import load_model
 
-def analysis_options(
-    *,
-    model: str | None,
-    shape: list[str] | None,
-    batch: int | None,
-    prompt_tokens: int | None,
-    new_tokens: int | None,
-    dtype: str | None = None,
-    weight_dtype: str | None = None,
-    kv_dtype: str | None = None,
-    tp: int | None = None,
-    pp: int | None = None,
-    ep: int | None = None,
-    dp: int | None = None,
-    cp: int | None = None,
-    train_only: str | None = None,
-    lora: int | None = None,
-    max_context: int | None = None,
-    images: int | None = None,
-    image_patches: list[str] | None = None,
-    image_size: list[str] | None = None,
-    peak: list[str] | None = None,
-    bandwidth: str | None = None,
-    approximate: bool = False,
-    top: int = 5,
-    keep_cold: bool = False,
-) -> AnalysisOptions:
-    """Analysis options from what was typed. Raises UsageError for options that do not fit together."""
-    from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
-    from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
-
-    shapes = tuple(RequestShape.parse(text) for text in shape or ())
-    if batch is not None or prompt_tokens is not None or new_tokens is not None:
-        if shapes:
-            raise UsageError(
-                "`--shape` and `--batch/--prompt-tokens/--new-tokens` say the same thing", hint="use one of them"
-            )
-        if prompt_tokens is None:
-            raise UsageError("the shape of a request needs `--prompt-tokens`")
-        shapes = (RequestShape(batch or 1, prompt_tokens, new_tokens),)
-    known = None
-    if model:
-        from nsys_pipeline.model import load_model
-
-        known = load_model(model, approximate=approximate)
-    return AnalysisOptions.told(
-        model=known,
-        shapes=shapes,
-        dtype=dtype,
-        weight_dtype=weight_dtype,
-        kv_dtype=kv_dtype,
-        tp=tp,
-        pp=pp,
-        ep=ep,
-        dp=dp,
-        cp=cp,
-        train_only=train_only,
-        lora_rank=lora,
-        peaks=parse_peaks(peak or ()),
-        bandwidth_bytes_per_s=parse_bandwidth(bandwidth) if bandwidth else None,
-        max_context=max_context,
-        images=ImageOptions(images, tuple(image_patches or ()), tuple(image_size or ())),
-        top_kernels=top,
-        keep_cold=keep_cold,
-    )
+            known = load_model(self.model, approximate=self.approximate)
+        return AnalysisOptions.told(
+            model=known,
+            shapes=shapes,
+            dtype=self.dtype,
+            weight_dtype=self.weight_dtype,
+            kv_dtype=self.kv_dtype,
+            tp=self.tp,
+            pp=self.pp,
+            ep=self.ep,
+            dp=self.dp,
+            cp=self.cp,
+            train_only=self.train_only,
+            lora_rank=self.lora,
+            peaks=parse_peaks(self.peak or ()),
+            bandwidth_bytes_per_s=parse_bandwidth(self.bandwidth) if self.bandwidth else None,
+            max_context=self.max_context,
+            images=ImageOptions(self.images, tuple(self.image_patches or ()), tuple(self.image_size or ())),
+            top_kernels=top,
+            keep_cold=self.keep_cold,
+        )
 
 
 @contextmanager
@@ -434,26 +428,38 @@ def check_output(path: Path, *, force: bool) -> None:
         raise UsageError(f"`{path}` exists", hint="choose another name, or pass --force to replace it")
 
 
-Record = TypeVar("Record")
+def expanded(verb: Callable[..., None]) -> Callable[..., None]:
+    """`verb` with options in place of each parameter that is a record: a class of attrs whose fields are options.
 
-
-def takes(record: type[Record]) -> Callable[[Callable[[typer.Context, Record], None]], Callable[..., None]]:
-    """A verb that gets an instance of `record`, an attrs class each of whose fields says what option it is."""
-
-    def decorate(verb: Callable[[typer.Context, Record], None]) -> Callable[..., None]:
-        def run(ctx: typer.Context, **typed: Any) -> None:
-            verb(ctx, record(**typed))
-
-        hints = get_type_hints(record, include_extras=True)
-        fields: Any = attrs.fields(record)  # type: ignore[arg-type]
-        named = [
-            Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
-            for field in fields
+    `Annotated[Record, names]` has only the fields of these names, the others keep their defaults.
+    """
+    hints, parameters = get_type_hints(verb, include_extras=True), []
+    records: dict[str, tuple[Any, list[str]]] = {}
+    for parameter in signature(verb).parameters.values():
+        kind, *names = get_args(hints[parameter.name]) or (hints[parameter.name],)
+        if not attrs.has(kind):
+            parameters.append(parameter.replace(annotation=hints[parameter.name]))
+            continue
+        of_field = get_type_hints(kind, include_extras=True)
+        defaults = {field.name: field.default for field in attrs.fields(kind)}
+        fields = [name for name in of_field if name in (names[0] if names else defaults)]
+        records[parameter.name] = kind, fields
+        parameters += [
+            Parameter(name, Parameter.KEYWORD_ONLY, default=defaults[name], annotation=of_field[name])
+            for name in fields
         ]
-        context = Parameter("ctx", Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-        run.__signature__ = Signature([context, *named])  # type: ignore[attr-defined]
-        run.__annotations__ = {"ctx": typer.Context, **hints}
-        run.__doc__, run.__name__ = verb.__doc__, verb.__name__
-        return run
 
-    return decorate
+    given = Signature(parameters)
+
+    def run(*arguments: Any, **options: Any) -> None:
+        # Called from Python, too, with few of its options.
+        bound = given.bind(*arguments, **options)
+        bound.apply_defaults()
+        typed = dict(bound.arguments)
+        told = {name: kind(**{field: typed.pop(field) for field in fields}) for name, (kind, fields) in records.items()}
+        verb(**typed, **told)
+
+    run.__signature__ = given  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    run.__doc__, run.__name__ = verb.__doc__, verb.__name__
+    return run

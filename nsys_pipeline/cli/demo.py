@@ -7,7 +7,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from nsys_pipeline.cli.common import CacheOption, progress, trace_options
+from nsys_pipeline.cli.common import AnalysisArguments, CacheOption, progress
 
 DEMO_TRACE = Path(__file__).resolve().parents[1] / "demo" / "h100_llama_1b_graphs.sqlite.xz"
 ABOUT = (
@@ -27,7 +27,7 @@ def demo(*, cache: CacheOption = True) -> None:
     from nsys_pipeline.trace import open_trace
 
     with progress() as on_progress:
-        options = trace_options(cache=cache, on_progress=on_progress)
+        options = AnalysisArguments(cache=cache).trace_options(on_progress)
         with open_trace(DEMO_TRACE, options) as trace:
             report = analyze(trace)
     sys.stdout.write(f"{_wrapped(ABOUT)}\n\n")

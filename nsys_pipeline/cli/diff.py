@@ -10,50 +10,13 @@ import attrs
 import typer
 
 from nsys_pipeline.cli.common import (
-    ApproximateOption,
-    BandwidthOption,
-    BatchOption,
-    CacheOption,
-    CpOption,
-    DpOption,
-    DtypeOption,
-    EpOption,
+    AnalysisArguments,
     ForceOption,
-    FromOption,
-    ImagePatchesOption,
-    ImageSizeOption,
-    ImagesOption,
-    InferOption,
-    KeepColdOption,
-    KvDtypeOption,
-    LoraOption,
-    MaxContextOption,
-    MemoryOption,
-    ModelOption,
-    NewTokensOption,
-    NotPhaseOption,
-    NsysOption,
     OutputOption,
-    PeakOption,
-    PhaseOption,
-    PpOption,
-    PromptTokensOption,
-    RangeOption,
-    ShapeOption,
-    SkipOption,
-    StepsOption,
-    StrictOption,
-    ToOption,
-    TpOption,
-    TrainOnlyOption,
-    UnpackOption,
-    WeightDtypeOption,
-    analysis_options,
     check_output,
+    expanded,
     output_file,
     progress,
-    trace_options,
-    window_of,
 )
 from nsys_pipeline.cli.gate import FailIfOption, RulesOption, check_rules, rules_of
 from nsys_pipeline.errors import UsageError
@@ -64,6 +27,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.records import Report
 
 
+@expanded
 def diff(
     traces: Annotated[
         list[Path],
@@ -89,42 +53,7 @@ def diff(
     ] = None,
     output: OutputOption = None,
     force: ForceOption = False,
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    batch: BatchOption = None,
-    prompt_tokens: PromptTokensOption = None,
-    new_tokens: NewTokensOption = None,
-    dtype: DtypeOption = None,
-    weight_dtype: WeightDtypeOption = None,
-    kv_dtype: KvDtypeOption = None,
-    tp: TpOption = None,
-    pp: PpOption = None,
-    ep: EpOption = None,
-    dp: DpOption = None,
-    cp: CpOption = None,
-    train_only: TrainOnlyOption = None,
-    lora: LoraOption = None,
-    max_context: MaxContextOption = None,
-    images: ImagesOption = None,
-    image_patches: ImagePatchesOption = None,
-    image_size: ImageSizeOption = None,
-    approximate: ApproximateOption = False,
-    peak: PeakOption = None,
-    bandwidth: BandwidthOption = None,
-    phase: PhaseOption = None,
-    not_phase: NotPhaseOption = None,
-    range: RangeOption = None,  # noqa: A002
-    strict: StrictOption = False,
-    infer: InferOption = None,
-    keep_cold: KeepColdOption = False,
-    skip: SkipOption = None,
-    steps: StepsOption = None,
-    from_s: FromOption = None,
-    to_s: ToOption = None,
-    cache: CacheOption = True,
-    memory_limit: MemoryOption = None,
-    unpack_limit: UnpackOption = None,
-    nsys: NsysOption = None,
+    told: AnalysisArguments,
 ) -> None:
     """Say what changed from BASE to NEW: times, kernel families, kernels and findings, per occurrence of each phase.
 
@@ -150,18 +79,9 @@ def diff(
     kind = format or format_of(output)
     if output is not None:
         check_output(output, force=force)
-    options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
-        train_only=train_only, lora=lora, max_context=max_context, images=images, image_patches=image_patches,
-        image_size=image_size, peak=peak, bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
-    )  # fmt: skip
+    options = told.analysis_options()
     with progress() as on_progress:
-        opening = trace_options(
-            phase=phase, not_phase=not_phase, ranges=range, strict=strict, window=window_of(skip, steps, from_s, to_s),
-            infer=infer, cache=cache, memory_limit=memory_limit, unpack_limit=unpack_limit, nsys=nsys,
-            on_progress=on_progress,
-        )  # fmt: skip
+        opening = told.trace_options(on_progress)
         sides = [_side(path, opening, options, is_sweep=len(traces) > 2) for path in traces]
     with output_file(output, force=force) as stream:
         if len(sides) > 2:

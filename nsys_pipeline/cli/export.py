@@ -11,39 +11,12 @@ import typer
 
 from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
-    CpOption,
-    DpOption,
-    DtypeOption,
-    EpOption,
-    FromOption,
-    ImagePatchesOption,
-    ImageSizeOption,
-    ImagesOption,
-    InferOption,
-    KeepColdOption,
-    KvDtypeOption,
-    LoraOption,
-    MaxContextOption,
-    ModelOption,
-    NotPhaseOption,
-    PhaseOption,
-    PpOption,
-    RangeOption,
-    ShapeOption,
-    SkipOption,
-    StepsOption,
-    StrictOption,
-    TpOption,
-    TrainOnlyOption,
-    UnpackOption,
+    AnalysisArguments,
     UntilOption,
-    WeightDtypeOption,
-    analysis_options,
     check_output,
+    expanded,
     output_file,
     progress,
-    trace_options,
-    window_of,
 )
 from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
@@ -61,6 +34,14 @@ _FORMATS = ("sqlite", "parquet")
 _PERFETTO, _STACKS = "perfetto", "stacks"
 
 
+@attrs.frozen(kw_only=True)
+class ExportArguments(AnalysisArguments):
+    """`--to` says what to write here."""
+
+    to_s: UntilOption = None
+
+
+@expanded
 def export(
     trace: Annotated[
         Path,
@@ -78,32 +59,6 @@ def export(
             "stacks: what Python ran while the GPUs were idle, for flame graphs.",
         ),
     ] = None,
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    dtype: DtypeOption = None,
-    weight_dtype: WeightDtypeOption = None,
-    kv_dtype: KvDtypeOption = None,
-    tp: TpOption = None,
-    pp: PpOption = None,
-    ep: EpOption = None,
-    dp: DpOption = None,
-    cp: CpOption = None,
-    train_only: TrainOnlyOption = None,
-    lora: LoraOption = None,
-    max_context: MaxContextOption = None,
-    images: ImagesOption = None,
-    image_patches: ImagePatchesOption = None,
-    image_size: ImageSizeOption = None,
-    phase: PhaseOption = None,
-    not_phase: NotPhaseOption = None,
-    range: RangeOption = None,  # noqa: A002
-    strict: StrictOption = False,
-    infer: InferOption = None,
-    keep_cold: KeepColdOption = False,
-    skip: SkipOption = None,
-    steps: StepsOption = None,
-    from_s: FromOption = None,
-    to_s: UntilOption = None,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
@@ -112,24 +67,14 @@ def export(
         bool, typer.Option("--keep-environment", help="Leave environment variables and secrets in the SQLite.")
     ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace what is there.")] = False,
-    unpack_limit: UnpackOption = None,
-    nsys: Annotated[str | None, typer.Option(help="The nsys to use.")] = None,
+    told: ExportArguments,
 ) -> None:
     """Export a report to SQLite or Parquet, or, with --to, the views of any trace for other tools; print the path.
 
     Environment variables, and secrets on the recorded command line, are removed from the SQLite, whether it is made of
     a report or is a copy of an export.
     """
-    opening = trace_options(
-        phase=phase,
-        not_phase=not_phase,
-        ranges=range,
-        strict=strict,
-        infer=infer,
-        window=window_of(skip, steps, from_s, to_s),
-        unpack_limit=unpack_limit,
-        nsys=nsys,
-    )
+    opening = told.trace_options()
     if to == _PERFETTO:
         sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
         return
@@ -137,12 +82,7 @@ def export(
         sys.stdout.write(f"{_to_stacks(trace, output, opening, force=force)}\n")
         return
     if to is not None:
-        options = analysis_options(
-            model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype,
-            weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
-            train_only=train_only, lora=lora, max_context=max_context, images=images,
-            image_patches=image_patches, image_size=image_size, keep_cold=keep_cold,
-        )  # fmt: skip
+        options = told.analysis_options()
         sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
         return
     if output_format not in _FORMATS:
@@ -152,14 +92,13 @@ def export(
         if output_format == "parquet":
             raise UsageError(f"`{trace}` is no report of nsys", hint="`--to parquet` writes the views of any trace")
         target = output or _beside(report, kind)
-        options_of_copy = trace_options(unpack_limit=unpack_limit)
         copy = clean_copy(
             report, kind, target, keeps_environment=keep_environment, force=force,
-            limit_bytes=options_of_copy.unpack_limit_bytes,
+            limit_bytes=opening.unpack_limit_bytes,
         )  # fmt: skip
         sys.stdout.write(f"{copy}\n")
         return
-    found = find_nsys(nsys)
+    found = find_nsys(told.nsys)
     if output_format == "parquet":
         sys.stderr.write("note: the Parquet files hold the environment variables of the profiled processes\n")
         sys.stdout.write(f"{export_parquet(found, report, output or report.with_suffix('.parquet'), force=force)}\n")

@@ -6,27 +6,17 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import typer
 
 from nsys_pipeline.cli.common import (
-    DtypeOption,
+    AnalysisArguments,
     ForceOption,
-    ImagePatchesOption,
-    ImageSizeOption,
-    ImagesOption,
-    MemoryOption,
-    ModelOption,
-    NotPhaseOption,
-    NsysOption,
     OutputOption,
-    PhaseOption,
-    ShapeOption,
-    TpOption,
-    analysis_options,
     check_output,
+    expanded,
     output_file,
     progress,
-    trace_options,
 )
 from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
@@ -40,6 +30,13 @@ if TYPE_CHECKING:
 _SHOWN_FAILURES = 10
 
 
+_TOLD = (
+    "model", "shape", "dtype", "tp", "images", "image_patches", "image_size", "phase", "not_phase", "memory_limit",
+    "nsys",
+)  # fmt: skip
+
+
+@expanded
 def fleet(
     sources: Annotated[
         list[str],
@@ -60,17 +57,7 @@ def fleet(
         str | None,
         typer.Option(metavar="ADDRESS", help="A Dask cluster that does the work, as in tcp://10.0.0.1:8786."),
     ] = None,
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    dtype: DtypeOption = None,
-    tp: TpOption = None,
-    images: ImagesOption = None,
-    image_patches: ImagePatchesOption = None,
-    image_size: ImageSizeOption = None,
-    phase: PhaseOption = None,
-    not_phase: NotPhaseOption = None,
-    memory_limit: MemoryOption = None,
-    nsys: NsysOption = None,
+    told: Annotated[AnalysisArguments, _TOLD],
     format: Annotated[  # noqa: A002
         ReportFormat | None, typer.Option("--format", help="How to print the report [by FILE's name, else table].")
     ] = None,
@@ -92,15 +79,12 @@ def fleet(
         raise UsageError("--workers are processes of this machine, and --scheduler has workers of its own")
     if output is not None or format is not None:
         raise UsageError("--output and --format are of the report", hint=f"llmperf fleet {out}")
-    options = analysis_options(
-        model=model, shape=shape, batch=None, prompt_tokens=None, new_tokens=None, dtype=dtype, tp=tp, images=images,
-        image_patches=image_patches, image_size=image_size,
-    )  # fmt: skip
+    options = told.analysis_options()
     from nsys_pipeline.fleet.local import cores
     from nsys_pipeline.fleet.local import memory_limit as default_limit
 
-    limit = memory_limit or (default_limit(workers or cores()) if scheduler is None else None)
-    opening = trace_options(phase=phase, not_phase=not_phase, cache=False, memory_limit=limit, nsys=nsys)
+    limit = told.memory_limit or (default_limit(workers or cores()) if scheduler is None else None)
+    opening = attrs.evolve(told, cache=False, memory_limit=limit).trace_options()
     _update(sources, out, opening, options, workers, scheduler)
     sys.stdout.write(f"{out}\n")
 

@@ -13,22 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nsys_pipeline.cli.common import (
-    BatchOption,
-    CacheOption,
+    AnalysisArguments,
     ForceOption,
-    ImagePatchesOption,
-    ImageSizeOption,
-    ImagesOption,
-    ModelOption,
-    NewTokensOption,
-    NsysOption,
-    PhaseOption,
-    PromptTokensOption,
-    ShapeOption,
     TraceArgument,
-    analysis_options,
+    expanded,
     progress,
-    trace_options,
 )
 from nsys_pipeline.errors import NsysError, QueryError, UsageError
 from nsys_pipeline.trace.run_file import read_run
@@ -39,6 +28,13 @@ if TYPE_CHECKING:
 _CHOICE = "Which kernels"
 
 
+_TOLD = (
+    "model", "shape", "batch", "prompt_tokens", "new_tokens", "images", "image_patches", "image_size", "phase", "cache",
+    "nsys",
+)  # fmt: skip
+
+
+@expanded
 def ncu(
     trace: TraceArgument,
     command: Annotated[
@@ -76,17 +72,7 @@ def ncu(
     output_format: Annotated[str, typer.Option("--format", metavar="table|json", help="Output.")] = "table",
     force: ForceOption = False,
     program: Annotated[str, typer.Option("--ncu", metavar="PATH", help="The ncu to use.")] = "ncu",
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    batch: BatchOption = None,
-    prompt_tokens: PromptTokensOption = None,
-    new_tokens: NewTokensOption = None,
-    images: ImagesOption = None,
-    image_patches: ImagePatchesOption = None,
-    image_size: ImageSizeOption = None,
-    phase: PhaseOption = None,
-    cache: CacheOption = True,
-    nsys: NsysOption = None,
+    told: Annotated[AnalysisArguments, _TOLD],
 ) -> None:
     """Print the ncu command that profiles the kernels of a phase; run it; read its report back beside the trace.
 
@@ -95,17 +81,13 @@ def ncu(
     """
     if output_format not in ("table", "json"):
         raise UsageError(f"`{output_format}` is not an output format", hint="choose one of: table, json")
-    options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, images=images,
-        image_patches=image_patches, image_size=image_size,
-    )  # fmt: skip
+    options = told.analysis_options()
     from nsys_pipeline.query.recipes import find_recipe
     from nsys_pipeline.query.session import Session
 
     recipe = find_recipe("ncu_kernels")
     with progress() as on_progress:
-        opening = trace_options(phase=phase, cache=cache, nsys=nsys, on_progress=on_progress)
-        session = Session.open({"": trace}, opening, options)
+        session = Session.open({"": trace}, told.trace_options(on_progress), options)
     with session:
         with session.query(recipe.sql, recipe.arguments({"phase": of_phase, "top": top})) as result:
             kernels = list(islice(result.records(), 100_000))

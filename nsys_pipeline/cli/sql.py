@@ -12,50 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from nsys_pipeline.cli.common import (
-    ApproximateOption,
-    BandwidthOption,
-    BatchOption,
-    CacheOption,
-    CpOption,
-    DpOption,
-    DtypeOption,
-    EpOption,
+    AnalysisArguments,
     ForceOption,
-    FromOption,
-    ImagePatchesOption,
-    ImageSizeOption,
-    ImagesOption,
-    InferOption,
-    KeepColdOption,
-    KvDtypeOption,
-    LoraOption,
-    MaxContextOption,
-    MemoryOption,
-    ModelOption,
-    NewTokensOption,
-    NotPhaseOption,
-    NsysOption,
     OutputOption,
-    PeakOption,
-    PhaseOption,
-    PpOption,
-    PromptTokensOption,
-    RangeOption,
-    ShapeOption,
-    SkipOption,
-    StepsOption,
-    StrictOption,
-    ToOption,
-    TpOption,
-    TrainOnlyOption,
-    UnpackOption,
-    WeightDtypeOption,
-    analysis_options,
     check_output,
+    expanded,
     output_file,
     progress,
-    trace_options,
-    window_of,
 )
 from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import QueryError, UsageError
@@ -81,6 +44,7 @@ class ResultFormat(StrEnum):
     arrow = "arrow"
 
 
+@expanded
 def sql(
     arguments: Annotated[
         list[str],
@@ -125,42 +89,7 @@ def sql(
     ] = DEFAULT_TIME_LIMIT_S,
     output: OutputOption = None,
     force: ForceOption = False,
-    model: ModelOption = None,
-    shape: ShapeOption = None,
-    batch: BatchOption = None,
-    prompt_tokens: PromptTokensOption = None,
-    new_tokens: NewTokensOption = None,
-    dtype: DtypeOption = None,
-    weight_dtype: WeightDtypeOption = None,
-    kv_dtype: KvDtypeOption = None,
-    tp: TpOption = None,
-    pp: PpOption = None,
-    ep: EpOption = None,
-    dp: DpOption = None,
-    cp: CpOption = None,
-    train_only: TrainOnlyOption = None,
-    lora: LoraOption = None,
-    max_context: MaxContextOption = None,
-    images: ImagesOption = None,
-    image_patches: ImagePatchesOption = None,
-    image_size: ImageSizeOption = None,
-    peak: PeakOption = None,
-    bandwidth: BandwidthOption = None,
-    approximate: ApproximateOption = False,
-    phase: PhaseOption = None,
-    not_phase: NotPhaseOption = None,
-    range: RangeOption = None,  # noqa: A002
-    strict: StrictOption = False,
-    infer: InferOption = None,
-    keep_cold: KeepColdOption = False,
-    skip: SkipOption = None,
-    steps: StepsOption = None,
-    from_s: FromOption = None,
-    to_s: ToOption = None,
-    cache: CacheOption = True,
-    memory_limit: MemoryOption = None,
-    unpack_limit: UnpackOption = None,
-    nsys: NsysOption = None,
+    told: AnalysisArguments,
 ) -> None:
     """Answer one read-only SELECT over the public views of a trace; `llmperf schema` lists them.
 
@@ -174,28 +103,9 @@ def sql(
         check_output(output, force=force)
     elif kind in (ResultFormat.parquet, ResultFormat.arrow) and sys.stdout.isatty():
         raise UsageError(f"{kind} is not for a terminal", hint="write it to a file with --output")
-    options = analysis_options(
-        model=model, shape=shape, batch=batch, prompt_tokens=prompt_tokens, new_tokens=new_tokens, dtype=dtype,
-        weight_dtype=weight_dtype, kv_dtype=kv_dtype, tp=tp, pp=pp, ep=ep, dp=dp, cp=cp,
-        train_only=train_only, lora=lora, max_context=max_context, images=images,
-        image_patches=image_patches, image_size=image_size, peak=peak,
-        bandwidth=bandwidth, approximate=approximate, keep_cold=keep_cold,
-    )  # fmt: skip
+    options = told.analysis_options()
     with progress() as on_progress:
-        opening = trace_options(
-            phase=phase,
-            not_phase=not_phase,
-            ranges=range,
-            strict=strict,
-            window=window_of(skip, steps, from_s, to_s),
-            infer=infer,
-            cache=cache,
-            memory_limit=memory_limit,
-            unpack_limit=unpack_limit,
-            nsys=nsys,
-            on_progress=on_progress,
-        )
-        session = _open(traces, opening, options)
+        session = _open(traces, told.trace_options(on_progress), options)
     with session:
         if text is None:
             _talk(session, rows=rows, time_limit_s=time_limit)

@@ -13,7 +13,7 @@ from nsys_pipeline.inputs.registry import INPUTS, NEEDS
 from nsys_pipeline.query.raw_tables import RawTables
 from nsys_pipeline.query.statement import Relation
 from nsys_pipeline.records import Finding
-from nsys_pipeline.sqlmods import LAYERS, NOTICES_SQL, all_modules, closure, sentences_sql
+from nsys_pipeline.sqlmods import LAYERS, NOTICES, all_modules, closure, sentences_sql
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -108,7 +108,7 @@ class Provider:
         codes = [code for code, (_, concerns) in CODES.items() if not read.isdisjoint(concerns)]
         selects = [sentences_sql(module) for module in modules]
         if codes:
-            selects.append(f"{NOTICES_SQL} WHERE code IN ({', '.join(map(literal, codes))})")
+            selects.append(f"{NOTICES.sql} WHERE code IN ({', '.join(map(literal, codes))})")
         if not selects:
             return []
         with self.lock:
