@@ -6,6 +6,7 @@
 -- columns:
 --   range_id      BIGINT  The range. Joins load.nvtx_ranges.
 --   message_bytes BIGINT  Message size: what a rank sends of an all-gather, receives of a reduce-scatter, holds of others. Unit: bytes.
+--   communicator  VARCHAR The communicator: a hash that is the same on all of its ranks.
 --   rank_count    BIGINT  Ranks of the communicator, NULL where its initialization is not in the trace.
 WITH layout AS (
     SELECT
@@ -34,7 +35,7 @@ size AS (
     WHERE rank_count > 0
     GROUP BY communicator
 )
-SELECT s.range_id, s.message_bytes, z.rank_count
+SELECT s.range_id, s.message_bytes, s.communicator, z.rank_count
 FROM said AS s LEFT JOIN size AS z USING (communicator)
 -- No GPU holds 2^48 bytes.
 WHERE s.message_bytes < 281474976710656

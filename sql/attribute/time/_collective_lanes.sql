@@ -2,7 +2,8 @@
 -- Algorithm: ranks of a communicator run the same kernels in the same order, and a collective cannot end anywhere before it
 -- has started everywhere. So two lanes belong together if their sequences of names are equal and the n-th kernels of both
 -- overlap in time, tried on up to 64 of them. (The root of a broadcast may be done before the others begin, and so may a
--- sender: they prove nothing.) A lane joins the first lane that it fits; two lanes of one GPU never join.
+-- sender: they prove nothing.) Where NCCL says which communicator they are of, that stands for the names, and one may have
+-- fewer kernels, for a rank that was cut. A lane joins the first lane that it fits; two lanes of one GPU never join.
 -- Grain: lane; lanes without a partner are left out.
 -- materialize: table
 -- empty without: attribute._communication
@@ -13,8 +14,8 @@
 --   rank_count BIGINT  Lanes in it.
 WITH lane AS (
     SELECT
-        lane, any_value(process_key) AS process_key, any_value(device_id) AS device_id, count(*) AS kernels,
-        hash(list(name ORDER BY number)) AS names
+        lane, any_value(communicator) AS communicator, any_value(process_key) AS process_key, any_value(device_id) AS device_id,
+        count(*) AS kernels, hash(list(name ORDER BY number)) AS names
     FROM attribute._communication
     GROUP BY lane
 ),
@@ -30,14 +31,17 @@ sampled AS (
 ),
 pair AS (
     SELECT a.lane AS first_lane, b.lane AS other_lane
-    FROM lane AS a JOIN lane AS b ON b.names = a.names AND b.kernels = a.kernels AND b.lane > a.lane
+    FROM lane AS a
+    JOIN lane AS b
+        ON b.lane > a.lane AND b.communicator IS NOT DISTINCT FROM a.communicator
+        AND (a.communicator IS NOT NULL OR (b.names = a.names AND b.kernels = a.kernels))
     WHERE (a.process_key, a.device_id) <> (b.process_key, b.device_id) AND a.device_id IS DISTINCT FROM b.device_id
 ),
 fitting AS (
     SELECT p.first_lane, p.other_lane
     FROM pair AS p
     JOIN sampled AS a ON a.lane = p.first_lane
-    JOIN sampled AS b ON b.lane = p.other_lane AND b.number = a.number
+    JOIN mutual AS b ON b.lane = p.other_lane AND b.number = a.number
     GROUP BY p.first_lane, p.other_lane
     HAVING count(*) FILTER (WHERE greatest(a.start_ns, b.start_ns) <= least(a.end_ns, b.end_ns)) >= 0.98 * count(*)
 ),

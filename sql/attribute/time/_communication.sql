@@ -1,11 +1,13 @@
 -- Communication kernels in the order in which each stream of a rank runs them.
--- A rank is a process on a GPU. Its communicators have a stream each, as torch and NCCL have it.
+-- A rank is a process on a GPU. Its communicators have a stream each, as torch and NCCL have it, if NCCL does not say which
+-- communicator a kernel is of: in exports with payloads it does, but for grouped calls and graphs.
 -- Grain: op_id.
 -- materialize: table
--- requires: attribute.gpu_work, attribute.kernel_families, load.strings
+-- requires: load.nccl_messages, load.strings, attribute.gpu_work, attribute.kernel_families
 -- columns:
 --   op_id       BIGINT   Joins attribute.gpu_work.
---   lane        BIGINT   Rank and stream.
+--   lane        BIGINT   Rank, stream and communicator.
+--   communicator VARCHAR NCCL's hash of it, NULL where that is not known.
 --   process_key BIGINT   Joins load.processes.
 --   device_id   BIGINT   Joins load.devices.
 --   name        VARCHAR  Short kernel name.
@@ -15,15 +17,17 @@
 --   range_id    BIGINT   Innermost push/pop range around its launch, which is NCCL's own for its kernels. Joins load.nvtx_ranges.
 --   occurrence_id BIGINT The phase it belongs to. Joins attribute.phase_ranges, NULL outside every phase.
 WITH kernel AS (
-    SELECT w.op_id, w.process_key, w.device_id, w.stream_id, s.value AS name, w.start_ns, w.end_ns, w.range_id, w.occurrence_id
+    SELECT
+        w.op_id, w.process_key, w.device_id, w.stream_id, m.communicator, s.value AS name, w.start_ns, w.end_ns, w.range_id, w.occurrence_id
     FROM attribute.gpu_work AS w
     JOIN attribute.kernel_families AS f
         ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id AND f.family = 'communication'
     JOIN load.strings AS s ON s.string_id = w.name_id
+    LEFT JOIN load.nccl_messages AS m ON m.range_id = w.range_id
     WHERE w.kind = 'kernel'
 )
 SELECT
-    op_id, dense_rank() OVER (ORDER BY process_key, device_id, stream_id) AS lane, process_key, device_id, name,
-    row_number() OVER (PARTITION BY process_key, device_id, stream_id ORDER BY start_ns, op_id) AS number, start_ns, end_ns,
+    op_id, dense_rank() OVER (ORDER BY process_key, device_id, stream_id, communicator) AS lane, communicator, process_key, device_id, name,
+    row_number() OVER (PARTITION BY process_key, device_id, stream_id, communicator ORDER BY start_ns, op_id) AS number, start_ns, end_ns,
     range_id, occurrence_id
 FROM kernel
