@@ -71,6 +71,12 @@ BACKEND_VARIABLE = "LLMPERF_MARKERS"
 TORCH_TRACE_VARIABLE = "LLMPERF_TORCH_TRACE"
 """Environment variable that names the file that the built-in workload has torch.profiler write."""
 
+TORCH_RECORD_VARIABLE = "LLMPERF_TORCH_RECORD"
+"""Environment variable that has other programs recorded into that file, too; workload/record.py reads it."""
+
+RECORD_PLAIN, RECORD_WITH_MARKS = "plain", "marks"
+"""What it says: the program as it is, or with the marks of `--auto`."""
+
 
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""

@@ -1,4 +1,4 @@
-"""Run the built-in workload with torch.profiler instead of nsys, into a run directory of the same kind."""
+"""Run a workload with torch.profiler instead of nsys, into a run directory of the same kind."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from nsys_pipeline.errors import LlmperfError, TraceError
 
 
 def recording_itself(plan: CapturePlan, trace: Path) -> CapturePlan:
-    """`plan` of the built-in workload, told to record with torch.profiler into the file `trace`."""
+    """`plan`, told to record with torch.profiler into the file `trace`."""
     told = {markers.BACKEND_VARIABLE: "profiler", markers.TORCH_TRACE_VARIABLE: str(trace)}
     return attrs.evolve(plan, environment={**plan.environment, **told})
 
@@ -50,7 +50,7 @@ def capture_with_torch(
     results: Sequence[str] = (),
     observer: Observer | None = None,
 ) -> CaptureResult:
-    """Record the built-in workload of `plan` into a new run directory; arguments as those of `capture.run.capture`.
+    """Record the workload of `plan` into a new run directory; arguments as those of `capture.run.capture`.
 
     The traces are `trace.json.gz`, or one for each rank. Raises UsageError if the directory cannot be written, and
     TraceError if the workload left no trace: the run directory then keeps the log and run.json.
@@ -98,9 +98,10 @@ def _published(plan: CapturePlan, outcome: Outcome, directory: RunDirectory, *, 
     """The traces under their final names, in the order of ranks. Raises TraceError if there is none."""
     staged = list(directory.staging.glob(TORCH_TRACE_PATTERN))
     if not staged:
-        status = exit_status_of(plan, outcome)
+        said = next((line for line in reversed(outcome.lines) if "rror: " in line), None)
         raise TraceError(
-            f"the workload ended with status {status} and left no trace of torch.profiler",
-            hint=f"its output is in `{directory.path / LOG_NAME}`",
+            f"the workload ended with status {exit_status_of(plan, outcome)} and left no trace of torch.profiler"
+            + (f": {said.strip().removeprefix('error: ')}" if said else ""),
+            hint=f"its output is in `{directory.path / LOG_NAME}`; if it never imports torch or is killed, none is",
         )
     return directory.publish_recorded(staged, replaces=force)

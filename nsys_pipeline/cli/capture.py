@@ -51,7 +51,7 @@ def _found_nsys(options: CaptureOptions) -> Nsys:
     try:
         return find_nsys(options.nsys)
     except NsysError as error:
-        if options.model is None:
+        if options.profile is not None:
             raise
         hint = "or record with torch.profiler: `--backend torch`"
         raise NsysError(error.message, hint=f"{error.hint}; {hint}" if error.hint else hint) from error

@@ -306,14 +306,14 @@ def _check_backend(options: CaptureOptions, typed: dict[str, str | None]) -> Non
     one_of("--backend", options.backend, BACKENDS)
     if options.backend != TORCH:
         return
-    if options.model is None:
+    if options.profile is not None:
         raise UsageError(
-            "`--backend torch` records the built-in workload",
-            hint="name a model with `--model`; of a program of yours, analyze the file that torch.profiler writes",
+            "`--backend torch` records one program, and a server is several",
+            hint="have the server use torch.profiler itself, and analyze the files that it writes",
         )
     of_nsys = [
         name for name, panel in typed.items()
-        if (panel == _RECORDING and name != "--backend") or name in ("--nsys", "--preflight")
+        if (panel == _RECORDING and name not in ("--backend", "--auto")) or name in ("--nsys", "--preflight")
     ]  # fmt: skip
     if of_nsys:
         raise UsageError(

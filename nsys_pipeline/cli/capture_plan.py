@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from nsys_pipeline import markers
 from nsys_pipeline.capture import REQUEST_RANGE, CapturePlan
-from nsys_pipeline.cli.capture_options import VLM, CaptureOptions, one_of
+from nsys_pipeline.cli.capture_options import TORCH, VLM, CaptureOptions, one_of
 from nsys_pipeline.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def planned(options: CaptureOptions) -> CaptureJob:
         rank_reports=options.rank_reports,
         auto=auto,
         nsys_args=tuple(options.nsys_arg or ()),
-        environment=_environment(built_in=bool(built_in), auto=auto),
+        environment=_environment(options, built_in=bool(built_in), auto=auto),
         keep_environment=options.keep_environment,
         timeout_s=options.timeout,
         nvtx_range=options.nvtx_range or REQUEST_RANGE,
@@ -260,12 +261,15 @@ def _python(nproc: int) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={nproc}"]
 
 
-def _environment(*, built_in: bool, auto: bool) -> dict[str, str]:
-    """Let the target find this package, or the markers that start with every Python process."""
+def _environment(options: CaptureOptions, *, built_in: bool, auto: bool) -> dict[str, str]:
+    """Let the target find this package, or what starts with every Python process: markers, or torch.profiler."""
     package = Path(__file__).resolve().parents[1]
     if built_in:
         return _import_path(package.parent)
-    return _import_path(package / "workload" / "inject") if auto else {}
+    records_itself = options.backend == TORCH
+    told = {markers.TORCH_RECORD_VARIABLE: markers.RECORD_WITH_MARKS if auto else markers.RECORD_PLAIN}
+    injected = _import_path(package / "workload" / "inject") if auto or records_itself else {}
+    return {**injected, **(told if records_itself else {})}
 
 
 def _import_path(first: Path) -> dict[str, str]:

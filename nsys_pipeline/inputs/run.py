@@ -31,17 +31,21 @@ _LOADED_AS = {
 #: How vLLM and SGLang call what they cache keys and values in → the values alone, without their scales.
 _CACHED_AS = {
     "fp8_inc": "fp8", "fp8_ds_mla": "fp8", "fp8_per_token_head": "fp8", "int8_per_token_head": "int8",
-    "int4_per_token_head": "int4", "nvfp4": "fp4", "nvfp4_4over6": "fp4", "fp4_e2m1": "fp4",
+    "int4_per_token_head": "int4",
 }  # fmt: skip
 
+#: Caches that are stored as another is: in fp4 with a scale of 8 bits for 16 values each.
+_STORED_AS = {"nvfp4_4over6": "nvfp4", "fp4_e2m1": "nvfp4"}
 
-def _known_dtype(name: object) -> str | None:
-    from nsys_pipeline.model.dtypes import normalize_dtype
 
-    if not isinstance(name, str):
+def _known_cache(name: object) -> str | None:
+    from nsys_pipeline.model.dtypes import PACKED_LATENTS, normalize_cache_dtype
+
+    # Which models have packed latents is for `RunDescription.cache_format`.
+    if not isinstance(name, str) or name == PACKED_LATENTS:
         return None
     try:
-        return normalize_dtype(name)
+        return normalize_cache_dtype(_STORED_AS.get(name, name))
     except ModelError:
         return None
 
@@ -98,7 +102,7 @@ class RunDescription:
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
         told = self.fields.get("kv_dtype")
-        if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_dtype(told)):
+        if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_cache(told)):
             return given, []
         if told == "fp8_ds_mla" and model.caches_latents:
             return attrs.evolve(given, kv_dtype=told), []
@@ -122,7 +126,7 @@ class RunDescription:
         for degree in ("tp", "pp", "cp"):
             if getattr(given, degree) == 1 and (told := self.positive(degree)):
                 changes[degree] = told
-        if given.kv_dtype is None and (kv_dtype := _known_dtype(self.fields.get("kv_dtype"))):
+        if given.kv_dtype is None and (kv_dtype := _known_cache(self.fields.get("kv_dtype"))):
             changes["kv_dtype"] = kv_dtype
         # What an engine quantizes while it loads is not in the model's config.
         config = self.fields.get("model")

@@ -52,6 +52,10 @@ def normalize_dtype(name: str) -> str:
     return key
 
 
+#: Caches in fp4 with scales of 8 bits, one for so many values: OCP's MX formats (v1.0), and NVFP4, whose float32 scale
+#: of a whole tensor is not counted.
+SCALED_CACHES = {"nvfp4": 16, "mxfp4": 32}
+
 #: A format of a cache of latents: the latent in fp8 with a float32 scale for each 128 values, its rotary key in 16 bits
 #: (docs of FlashMLA and vLLM: 512 + 4 · 4 + 64 · 2 = 656 bytes for DeepSeek-V3.2); an indexer's keys are
 #: in fp8 with such scales, too.
@@ -59,8 +63,15 @@ PACKED_LATENTS = "fp8_ds_mla"
 
 
 def normalize_cache_dtype(name: str) -> str:
-    """The same for what a KV cache is stored in, which may be `PACKED_LATENTS`."""
-    return PACKED_LATENTS if name.strip().lower() == PACKED_LATENTS else normalize_dtype(name)
+    """The same for what a KV cache is stored in, which may be `PACKED_LATENTS` or one of `SCALED_CACHES`."""
+    key = name.strip().lower()
+    return key if key == PACKED_LATENTS or key in SCALED_CACHES else normalize_dtype(name)
+
+
+def cache_bytes(elements: int, dtype: str) -> int:
+    """Bytes of `elements` values of a KV cache that is stored in `dtype`, rounded up."""
+    values = SCALED_CACHES.get(dtype)
+    return bytes_of(elements, dtype) if values is None else bytes_of(elements, "fp4") + -(-elements // values)
 
 
 def scaled_fp8_bytes(elements: int) -> int:

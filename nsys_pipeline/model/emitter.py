@@ -9,7 +9,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.conventions import Conventions
-from nsys_pipeline.model.dtypes import PACKED_LATENTS, bytes_of, scaled_fp8_bytes
+from nsys_pipeline.model.dtypes import PACKED_LATENTS, bytes_of, cache_bytes, scaled_fp8_bytes
 from nsys_pipeline.model.modules import DECODER, Place
 from nsys_pipeline.model.ops import Op
 from nsys_pipeline.model.quantization import VISION, Format, Quantization, plain
@@ -108,7 +108,7 @@ class Emitter:
         """Bytes of values of a cache. Raises ModelError for what a format of latents says nothing about."""
         if self.kv_dtype == PACKED_LATENTS:
             raise ModelError(f"`{PACKED_LATENTS}` is a format of latents, and the model caches other values, too")
-        return bytes_of(elements, self.kv_dtype)
+        return cache_bytes(elements, self.kv_dtype)
 
     def latent_bytes(self, tokens: int, latent: int, rotary: int) -> int:
         """Bytes of the cache of `tokens` latents, with a rotary key each."""

@@ -604,7 +604,9 @@ def _kv_dtype(f: Fields, out: _Reading) -> str | None:
         found = str(outputs.get("dtype", "")).split("_")[0] if isinstance(outputs, Mapping) else ""
     if not found or found in ("none", "auto", "fp16", "bf16", "float16", "bfloat16"):
         return None
-    for name, dtype in (("fp8", "fp8"), ("int8", "int8"), ("fp4", "fp4"), ("int4", "int4")):
+    for name, dtype in (
+        ("fp8", "fp8"), ("int8", "int8"), ("nvfp4", "nvfp4"), ("mxfp4", "mxfp4"), ("fp4", "nvfp4"), ("int4", "int4"),
+    ):  # fmt: skip
         if name in found:
             return dtype
     out.notes.append(f"the format of the KV cache, {found!r}: it is counted in the dtype of activations")

@@ -67,4 +67,6 @@ def _columns(text: str) -> str | None:
     if not candidates or not wanted:
         return None
     names = [name.strip().strip('"').rpartition(".")[2] for name in candidates[1].split(",")]
-    return nearest(wanted[1], names, "it has " + ", ".join(f"`{name}`" for name in names))
+    # DuckDB names the most similar columns alone, and of a wrong guess none is the right one.
+    near = nearest(wanted[1], names, "it has " + ", ".join(f"`{name}`" for name in names))
+    return f"{near} `llmperf schema VIEW` lists the columns of a view"

@@ -17,7 +17,9 @@ from nsys_pipeline.trace.nsys_schema import (
     NAMED_TABLES,
     TABLES,
     TRACE_FILES,
+    UNREAD_WORK,
     NsysTable,
+    is_unread_work,
 )
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source, TableLoad
 
@@ -71,13 +73,16 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
             private.append(load)
         elif _has_rows_for(wanted, load.table, present):
             loads[relation] = load
-        elif relation not in (EXPORTED_COLUMNS, TRACE_FILES):
+        elif relation not in (EXPORTED_COLUMNS, UNREAD_WORK, TRACE_FILES):
             statements.append(f"CREATE OR REPLACE TABLE {load.target} ({load.definition})")
     con.execute(";".join(statements))
     if EXPORTED_COLUMNS in relations:
         rows = [(name, column) for name, columns_of_it in present.items() for column in columns_of_it]
         target = f"{quote(catalog)}.nsys.{EXPORTED_COLUMNS}"
         create_from_rows(con, target, TABLES[EXPORTED_COLUMNS].columns, rows)
+    if UNREAD_WORK in relations:
+        target = f"{quote(catalog)}.nsys.{UNREAD_WORK}"
+        create_from_rows(con, target, TABLES[UNREAD_WORK].columns, _unread_work(con, source, catalog))
     for load in private:
         kept = without_values(load.table, ((row[0], row[1]) for row in source.rows(load.table, ("name", "value"))))
         create_from_rows(con, load.target, load.types, [(number, *row) for number, row in enumerate(kept, 1)])
@@ -87,6 +92,22 @@ def load_tables(con: DuckDBPyConnection, source: Source, catalog: str, relations
     if TRACE_FILES in relations:
         target = f"{quote(catalog)}.nsys.{TRACE_FILES}"
         create_from_rows(con, target, TABLES[TRACE_FILES].columns, source.files())
+
+
+def _unread_work(con: DuckDBPyConnection, source: Source, catalog: str) -> list[tuple[object, ...]]:
+    """Rows and time of tables with GPU work that nothing reads; exports may have tables without rows."""
+    found: list[tuple[object, ...]] = []
+    for table, columns in source.tables().items():
+        if not is_unread_work(table, columns):
+            continue
+        load = TableLoad(table, {"start": "BIGINT", "end": "BIGINT"}, f"{quote(catalog)}.nsys._unread")
+        source.load(con, [load])
+        query = f'SELECT count(*), sum(greatest("end" - "start", 0))::BIGINT FROM {load.target}'  # noqa: S608
+        ((count, time_ns),) = con.execute(query).fetchall()
+        con.execute(f"DROP TABLE {load.target}")
+        if count:
+            found.append((count, time_ns, table))
+    return found
 
 
 def _has_rows_for(wanted: NsysTable, table: str, present: Mapping[str, tuple[str, ...]]) -> bool:

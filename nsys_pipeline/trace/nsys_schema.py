@@ -6,7 +6,8 @@ missing column becomes NULL, both with the type given here. ``sql/load`` is the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 
 import attrs
 
@@ -58,6 +59,7 @@ def _texts(names: str) -> dict[str, str]:
 
 EXPORTED_COLUMNS = "EXPORTED_COLUMNS"
 TRACE_FILES = "TRACE_FILES"
+UNREAD_WORK = "UNREAD_WORK"
 # Read only when a query wants them, and then kept in a file of their own beside the trace's cache entry.
 LATE_TABLES = ("KERNEL_LAUNCH_CONFIG",)
 
@@ -144,9 +146,25 @@ TABLES: Mapping[str, NsysTable] = {
     "ENUM_CUDA_MEMCPY_OPER": NsysTable(_ints("id") | _texts("name label")),
     # Not nsys': the tables and columns that the export has.
     EXPORTED_COLUMNS: NsysTable(_texts("table_name column_name")),
+    # Nor this: what stands in tables of GPU work that nothing here reads.
+    UNREAD_WORK: NsysTable(_ints("row_count time_ns") | _texts("table_name")),
     # Nor this: the files that the trace is read from, with the processes of each.
     TRACE_FILES: NsysTable(_ints("file_id rank host_id clock_error_ns globalPid start_ns") | _texts("path problem")),
 }
+
+#: Tables of CUPTI's activities with times and a GPU that are no work of a GPU, or details of work in other tables.
+_NO_WORK = re.compile(
+    r"(?:KERNEL|MEMCPY|MEMSET|GRAPH_TRACE|SYNCHRONIZATION|CUDA_EVENT|OVERHEAD|RUNTIME|DRIVER|JIT|MEMORY.*"
+    r"|(?:BLOCK|WARP)_.*|OPENACC_.*|OPENMP.*|.*CONTEXT|.*CTX_SWITCH|HOST_LAUNCH|GRAPH_HOST_NODE|.*PAGE_FAULT.*)"
+)
+
+
+def is_unread_work(table: str, columns: Collection[str]) -> bool:
+    """Whether a table looks like work of GPUs that nothing here reads, as those of later versions may be."""
+    _, prefix, kind = table.partition("CUPTI_ACTIVITY_KIND_")
+    has_times = {"start", "end"} <= set(columns)
+    return bool(prefix) and has_times and "deviceId" in columns and not _NO_WORK.fullmatch(kind)
+
 
 # CUDA counts GPUs from 0, and sums over them are kept by a number of ten bits.
 MAX_DEVICE_ID = 1023

@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.abc
-import importlib.util
 import inspect
 import os
 import re
@@ -27,6 +25,7 @@ from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
 from nsys_pipeline.workload import engines
+from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, model_name, ranks
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
@@ -53,11 +52,12 @@ def install() -> None:
     """Wrap the model classes as soon as the program imports them; does nothing in a process that is not profiled."""
     if not markers.profiled():
         return
-    for name, patch in _PATCHES.items():
-        if name in sys.modules:
-            patch(sys.modules[name])
-    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _Finder())
+    if not _is_installed():
+        after_import(_PATCHES, what="markers")
+
+
+def _is_installed() -> bool:
+    return any(getattr(finder, "patches", None) is _PATCHES for finder in sys.meta_path)
 
 
 def phase_of(*, q_tokens: int, kv_tokens: int | None, is_prefilled: bool | None = None) -> str:
@@ -109,34 +109,6 @@ class _Pass(NamedTuple):
     logits: int = 0
     is_described: bool = False
     images: tuple[Grid, ...] = ()
-
-
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds nothing itself, but has a module patched right after it was executed."""
-
-    def __init__(self) -> None:
-        self._searching = False
-
-    def find_spec(self, fullname: str, *_: Any) -> Any:
-        if fullname not in _PATCHES or self._searching:
-            return None
-        self._searching = True
-        try:
-            spec = importlib.util.find_spec(fullname)
-        finally:
-            self._searching = False
-        if spec is not None and spec.loader is not None:
-            execute, patch = spec.loader.exec_module, _PATCHES[fullname]
-
-            def execute_and_patch(module: ModuleType) -> None:
-                execute(module)
-                try:
-                    patch(module)
-                except Exception as error:  # noqa: BLE001, RUF100 - an unknown version must still run
-                    sys.stderr.write(f"{markers.MESSAGE}no markers for this version of {fullname}: {error!r}\n")
-
-            spec.loader.exec_module = execute_and_patch  # type: ignore[method-assign]
-        return spec
 
 
 def _patch_models(module: ModuleType) -> None:

@@ -72,22 +72,52 @@ def operator_ranges(*, enabled: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def _torch_profiler(trace: Path, *, has_shapes: bool) -> Iterator[None]:
     """Record with torch.profiler; each of several ranks writes a file of its own, whole or not at all."""
-    import torch
-    from torch.profiler import ProfilerActivity, profile
-
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
-    of_job = ranks()
-    if of_job["world"] > 1:
-        trace = trace.with_name(trace.name.replace("trace", f"trace-rank{of_job['rank']}", 1))
-    partial = trace.with_name(f".partial-{trace.name}")
-    profiler = profile(activities=activities, record_shapes=has_shapes)
-    profiler.start()
+    recorder = TorchRecorder(trace, has_shapes=has_shapes)
+    recorder.start()
     try:
         yield
     finally:
         # After a Ctrl-C, too.
+        recorder.finish()
+
+
+class TorchRecorder:
+    """torch.profiler with a file for its trace, one for each rank of a job."""
+
+    def __init__(self, trace: Path, *, has_shapes: bool, all_threads: bool = False) -> None:
+        import torch
+        from torch.profiler import ProfilerActivity, profile
+
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])]
+        of_job = ranks()
+        self.is_alone = of_job["world"] <= 1
+        if not self.is_alone:
+            trace = trace.with_name(trace.name.replace("trace", f"trace-rank{of_job['rank']}", 1))
+        self.trace = trace
+        options: dict[str, Any] = {}
+        if all_threads:
+            # Else only those of the thread that starts it; older versions of torch cannot.
+            with contextlib.suppress(ImportError, TypeError):
+                from torch._C._profiler import _ExperimentalConfig
+
+                options["experimental_config"] = _ExperimentalConfig(profile_all_threads=True)
+        self._profiler = profile(activities=activities, record_shapes=has_shapes, **options)
+
+    def start(self) -> None:
+        """Begin to record."""
+        self._profiler.start()
+
+    def stop(self) -> None:
+        """End recording; what the GPU still has to do is waited for."""
+        import torch
+
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        profiler.stop()
-        profiler.export_chrome_trace(str(partial))
-        partial.replace(trace)
+        self._profiler.stop()
+
+    def finish(self) -> None:
+        """End recording, and write the trace whole or not at all."""
+        self.stop()
+        partial = self.trace.with_name(f".partial-{self.trace.name}")
+        self._profiler.export_chrome_trace(str(partial))
+        partial.replace(self.trace)

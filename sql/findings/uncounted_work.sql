@@ -7,8 +7,8 @@
 -- requires: load.session
 -- columns:
 --   phase       VARCHAR NULL: it is attributed to no phase.
---   at_stake_ns BIGINT  NULL: nobody adds its time up. Unit: ns.
+--   at_stake_ns BIGINT  Their durations, added up. Unit: ns.
 --   tables      VARCHAR Names of the tables.
-SELECT NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, uncounted_tables AS tables
+SELECT NULL::VARCHAR AS phase, uncounted_ns AS at_stake_ns, uncounted_tables AS tables
 FROM load.session
 WHERE uncounted_tables IS NOT NULL

@@ -1,7 +1,7 @@
 -- The one row of facts about the recording as a whole.
 -- Grain: one row. Without any timed event the times are NULL.
 -- materialize: table
--- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, nsys.ANALYSIS_DETAILS, nsys.EXPORTED_COLUMNS
+-- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.CUPTI_ACTIVITY_KIND_KERNEL, nsys.CUPTI_ACTIVITY_KIND_MEMCPY, nsys.CUPTI_ACTIVITY_KIND_MEMSET, nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE, nsys.ANALYSIS_DETAILS, nsys.UNREAD_WORK
 -- columns:
 --   first_ns    BIGINT  Start of the first recorded event. Unit: ns.
 --   last_ns     BIGINT  End of the recording: of its last event or as nsys states it, whichever is later. Unit: ns.
@@ -9,6 +9,7 @@
 --   untimed_count BIGINT  Operations of the GPU with start and end 0: CUPTI could not take their times.
 --   deviceless_count BIGINT  Operations of the GPU that do not say which GPU ran them.
 --   uncounted_tables VARCHAR  Tables of the export with GPU work that no number here is about, NULL for none.
+--   uncounted_ns BIGINT  Durations in them, added up. Unit: ns.
 WITH extent AS (
     SELECT min("start") AS first_ns, greatest(max("start"), max("end")) AS last_ns, 0 AS untimed_count, 0 AS deviceless_count
     FROM nsys.NVTX_EVENTS
@@ -37,9 +38,6 @@ SELECT
     coalesce((SELECT max(duration) FROM nsys.ANALYSIS_DETAILS WHERE duration > 0), max(last_ns) - min(first_ns))
         AS duration_ns,
     sum(untimed_count)::BIGINT AS untimed_count, sum(deviceless_count)::BIGINT AS deviceless_count,
-    -- nsys writes a table only where it has rows.
-    (
-        SELECT string_agg(DISTINCT table_name, ', ') FROM nsys.EXPORTED_COLUMNS
-        WHERE table_name = 'CUPTI_ACTIVITY_KIND_MEM_DECOMPRESS'
-    ) AS uncounted_tables
+    (SELECT string_agg(table_name, ', ' ORDER BY table_name) FROM nsys.UNREAD_WORK) AS uncounted_tables,
+    (SELECT sum(time_ns)::BIGINT FROM nsys.UNREAD_WORK) AS uncounted_ns
 FROM extent

@@ -46,7 +46,7 @@ from tests.unit.capture.fake_nsys import fake_nsys
         (["--model", "llama-3.2-1b", "--baseline-seconds", "2"], "`--baseline-seconds` is for `-- COMMAND`"),
         (["--baseline-seconds", "2", "--delay", "1", "--", "true"], "`--baseline-seconds` and `--delay` do not go"),
         (["--backend", "perf", "--", "true"], "`--backend perf` is not one of nsys, torch"),
-        (["--backend", "torch", "--", "true"], "`--backend torch` records the built-in workload"),
+        (["--backend", "torch", "--profile", "vllm", "--", "true"], "records one program, and a server is several"),
         (["--backend", "torch", "--model", "llama-3.2-1b", "--gpu-metrics"], "`--gpu-metrics` is for nsys"),
         (["--backend", "torch", "--model", "llama-3.2-1b", "--nsys", "x", "--delay", "1"], "are for nsys"),
         (["--nvtx-range", "x", "--", "true"], "`--nvtx-range` needs `--capture-range nvtx`"),

@@ -13,6 +13,7 @@ from nsys_pipeline.cli.common import output_file
 from nsys_pipeline.cli.gate import read_base
 from nsys_pipeline.errors import UsageError
 from tests.cli.run import run
+from tests.support.real_traces import TRACES
 from tests.support.trace_builder import TraceBuilder
 
 
@@ -108,6 +109,20 @@ def test_of_two_clocks_kernels_change_by_their_ratio_and_the_host_does_not(
     out = run(capsys, "diff", base, new, "--no-cache")[1]
     assert "at most: 1,980 → 1,755 MHz, -11.4%" in out
     assert "MHz" not in run(capsys, "diff", base, base, "--no-cache")[1]
+
+
+def test_of_eager_against_graphs_the_host_is_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    """Real steps: a loop in Python, some of whose steps take eight times as long as others, and replays of a graph."""
+    eager, graphs = (TRACES / f"{name}.sqlite.xz" for name in ("h100_llama_nsys2024.2", "h100_cuda_graph_node"))
+
+    code, out, err = run(capsys, "diff", eager, graphs, "--format", "json")
+    assert code == 0, err
+    found = json.loads(out)
+    decode = {(one["kind"], one["name"]): one for one in found["changes"] if one["phase"] == "decode"}
+    for key, least in ((("time", "wall"), -0.9), (("budget", "host"), -0.99), (("budget", "launch"), -0.9)):
+        assert (decode[key]["verdict"], decode[key]["change"] < least) == ("changed", True)
+        assert decode[key]["noise"] < -decode[key]["change"]
+    assert {"code": "host_bound_steps", "phase": "decode"} in found["findings_gone"]
 
 
 def waiting_steps(path: Path, *, clock_mhz: int, seed: int) -> Path:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -452,3 +454,169 @@ def test_control_characters_in_names(cli: Cli) -> None:
 
     assert phase(report, "decode")["kernel_count"] == 2
     assert {one["name"] for one in report["kernels"]} == {"gemm", "ge\x01m\x07m"}
+
+
+# -- a third dozen -----------------------------------------------------------------------------------------------------
+
+
+def test_graphs_whose_kernels_the_profiler_hides_are_told(cli: Cli) -> None:
+    trace = TraceBuilder("2026.1").gpu()
+    main = trace.process().thread()
+    for step in range(4):
+        at = step * 100 * MS
+        main.push(at, at + 90 * MS, "decode").graph_launch(at + MS).launch(
+            at + 50 * MS, gpu=(at + 60 * MS, at + 61 * MS)
+        )
+
+    (found,) = [one for one in cli.analyze(trace)["findings"] if one["code"] == "untraced_graphs"]
+
+    assert (found["severity"], "in 4 of 4 CUDA graph launches" in found["message"]) == ("error", True)
+
+
+def test_percentiles_of_few_requests_are_unknown(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for number, step in enumerate((10, 20, 30)):
+        at = number * 1_000 * MS
+        main.push(at, at + 200 * MS, "request").push(at, at + 50 * MS, "prefill")
+        main.launch(at + MS, gpu=(at + 2 * MS, at + 50 * MS))
+        for token in range(1, 4):
+            start = at + 50 * MS + (token - 1) * step * MS
+            main.push(start, start + step * MS, "decode").launch(start + 1, gpu=(start + 2, start + step * MS))
+
+    (found,) = cli.analyze(trace)["requests"]
+
+    assert [found[f"tpot_{name}_ns"] for name in ("p50", "p90", "p99")] == [20 * MS, None, None]
+
+
+def test_time_per_token_is_not_divided_by_the_batch(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 200 * MS, "request")
+    main.push(0, 50 * MS, "prefill").launch(MS, gpu=(2 * MS, 50 * MS))
+    for start, end in ((50, 60), (60, 80), (80, 110)):
+        main.push(start * MS, end * MS, "decode").launch(start * MS + 1, gpu=(start * MS + 2, end * MS))
+
+    found = cli.analyze(trace, "--model", "tiny-llama", "--shape", "4x16+4")["requests"]
+
+    assert [one["tpot_p50_ns"] for one in found] == [20 * MS]
+
+
+def layers_of(config: dict[str, Any]) -> int:
+    """Weights of the matrices of the layers."""
+    return projections(config, 1) // 2
+
+
+def test_weights_in_fp4_carry_scales(cli: Cli) -> None:
+    def weight_bytes(*options: object) -> int:
+        return int(cli.flops(LLAMA, "--prompt-tokens", 64, *options)["prefill"]["weight_bytes"])
+
+    assert weight_bytes() - weight_bytes("--weight-dtype", "nvfp4") == layers_of(LLAMA) * (32 - 9) // 16
+
+
+@pytest.mark.parametrize(("kv_dtype", "bytes_"), [("bf16", 2), ("fp8", 1), ("nvfp4", 9 / 16), ("mxfp4", 17 / 32)])
+def test_caches_in_fp4_carry_scales(kv_dtype: str, bytes_: float, cli: Cli) -> None:
+    printed = cli.flops(LLAMA, "--prompt-tokens", 64, "--kv-dtype", kv_dtype)
+
+    assert printed["prefill"]["kv_write_bytes"] == 64 * 4 * 2 * 2 * 64 * bytes_
+
+
+@pytest.mark.parametrize(("told", "bytes_"), [(None, 2), ("FP8", 1), ("NVFP4", 9 / 16)])
+def test_weights_in_fp4_say_nothing_of_the_cache(told: str | None, bytes_: float, cli: Cli) -> None:
+    quantized = {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": told}
+
+    printed = cli.flops(LLAMA | {"quantization_config": quantized}, "--prompt-tokens", 64)
+
+    assert printed["prefill"]["kv_write_bytes"] == 64 * 4 * 2 * 2 * 64 * bytes_
+
+
+def test_kernels_of_a_data_loader_are_not_the_models(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main, loader = process.thread(), process.thread(222)
+    main.push(0, 50 * MS, "forward")
+    for number in range(3):
+        at = MS + number * 10 * MS
+        main.launch(at, gpu=(at + MS, at + 2 * MS))
+        loader.push(at + 3 * MS, at + 8 * MS, "Executor run", domain="DALI")
+        loader.launch(at + 4 * MS, gpu=(at + 5 * MS, at + 8 * MS), stream=9)
+
+    report = cli.analyze(trace)
+
+    assert phase(report, "forward")["kernel_count"] == 3
+    assert (report["unattributed"]["kernel_count"], "own_ranges" in codes(report)) == (3, True)
+
+
+def test_steps_of_a_resumed_run_keep_their_numbers(cli: Cli) -> None:
+    trace, model = KinetoTrace(), ("--model", "tiny-llama", "--shape", "1x32")
+    for number in range(4):
+        at = number * 200_000
+        trace.annotation(f"ProfilerStep#{3865 + number}", at, at + 100_000)
+        for place, name in enumerate(("forward", "backward", "optimizer")):
+            start = at + place * 33_000
+            trace.annotation(name, start, start + 33_000)
+            trace.launch(start + 1_000, gpu=(start + 2_000, start + 30_000))
+    path = trace.write(cli.folder / "resumed.json")
+
+    code, out, _ = run(cli.capsys, "analyze", path, *model, "--format", "json", "--no-cache")
+    other, _, err = run(cli.capsys, "analyze", path, "--steps", "3865:3867", "--no-cache")
+
+    training = json.loads(out)["training"]
+    assert (code, training["steps"], training["tokens"]) == (0, 4, 128)
+    # `--steps` counts those of the recording.
+    assert (other, "4 of optimizer" in err) == (2, True)
+
+
+def test_a_raw_recording_is_refused_with_the_way_to_convert_it(cli: Cli) -> None:
+    path = cli.folder / "worker.qdstrm"
+    path.write_bytes(b"QDSTRM" + bytes(64))
+
+    code, out, err = run(cli.capsys, "analyze", path, "--no-cache")
+
+    assert (code, out, "QdstrmImporter" in err) == (1, "", True)
+
+
+def test_gradients_of_grouped_queries_count_the_heads_of_queries(cli: Cli) -> None:
+    queries, keys = [1, 8, 16, 64], [1, 2, 16, 64]
+    trace = KinetoTrace()
+    name = "aten::_scaled_dot_product_flash_attention_backward"
+    trace.op(name, 0, 10_000, [queries, queries, keys, keys, queries])
+    trace.launch(1_000, gpu=(20_000, 45_000))
+
+    # Scores again, gradients of queries and keys over the width of keys; of scores and values over that of values.
+    assert operator_flops(cli, trace) == [2 * 8 * 16 * 16 * (3 * 64 + 2 * 64)]
+
+
+def test_guesses_behind_the_end_of_a_text_are_not_accepted(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process(100).thread().mark(0, 'llmperf.request {"id":"a","prompt":10,"waited_ms":0}', domain="llmperf")
+    worker = trace.process(200).thread()
+    steps: list[tuple[str, int, int, dict[str, Any]]]
+    steps = [("prefill", 10, 0, {"new": {"0": "a"}}), ("verify", 6, 10, {"drafts": [5]}),
+             ("verify", 6, 16, {"drafts": [5]}), ("verify", 6, 19, {"drafts": [5]})]  # fmt: skip
+    for number, (name, tokens, cached, more) in enumerate(steps):
+        at = 100 + 200 * number
+        worker.push(at, at + 100, name, domain="llmperf").launch(at + 2, gpu=(at + 3, at + 105))
+        mark = {"q": [tokens], "kv": [cached], "ids": [0], "logits": tokens if number else 1, **more}
+        worker.mark(at + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+    rows, _ = cli.sql(trace, "SELECT new_tokens, draft_tokens, accepted_tokens FROM served_requests")
+
+    # One of the prompt, 5 + 1, 2 + 1; of the last step one is certain, and its guesses are nowhere told to be right.
+    assert [tuple(row.values()) for row in rows] == [(1 + 6 + 3 + 1, 15, 7)]
+
+
+def test_tables_of_other_names_are_told(cli: Cli) -> None:
+    path = steps_in_nsys().write(cli.folder / "renamed.sqlite")
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("ALTER TABLE NVTX_EVENTS RENAME TO NVTX_EVENTS_V2")
+        db.execute("ALTER TABLE CUPTI_ACTIVITY_KIND_KERNEL RENAME TO CUPTI_ACTIVITY_KIND_KERNEL_V3")
+
+    code, out, _ = run(cli.capsys, "analyze", path, "--format", "json", "--no-cache")
+
+    assert (code, codes(json.loads(out)) >= {"kernels_missing", "no_nvtx"}) == (0, True)
+
+
+def steps_in_nsys() -> TraceBuilder:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 50 * MS, "decode").launch(MS, gpu=(2 * MS, 30 * MS))
+    return trace

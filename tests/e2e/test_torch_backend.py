@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,58 @@ def test_a_workload_that_fails_leaves_its_words(tmp_path: Path) -> None:
     assert "left no trace of torch.profiler" in done.stderr
     assert "no_such_model" in (tmp_path / "run" / "workload.log").read_text(encoding="utf-8")
     assert "error" in json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+
+
+PROGRAM = """
+import sys, threading
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+model = LlamaForCausalLM(LlamaConfig(**{config})).eval()
+model.generate(torch.ones(1, 7, dtype=torch.long), max_new_tokens=2, do_sample=False)
+
+def work():
+    with torch.profiler.record_function("in a thread"):
+        torch.ones(3, 5) @ torch.ones(5, 2)
+
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+with torch.profiler.profile() as own:
+    torch.ones(11, 13) @ torch.ones(13, 17)
+assert any(event.name == "aten::mm" for event in own.events())
+sys.exit(3)
+"""
+
+
+def test_a_program_of_somebody_else(tmp_path: Path) -> None:
+    config = {key: value for key, value in TINY_LLAMA.items() if key not in ("model_type", "architectures")}
+    (tmp_path / "program.py").write_text(PROGRAM.replace("{config}", repr(config)), encoding="utf-8")
+
+    done = llmperf(
+        "capture", "--backend", "torch", "--auto", "-o", "run", "--", sys.executable, "program.py",
+        cwd=tmp_path, LLMPERF_NSYS="/nonexistent/nsys",
+    )  # fmt: skip
+
+    log = (tmp_path / "run" / "workload.log").read_text(encoding="utf-8")
+    assert done.code == 3, done.stderr
+    assert "llmperf: the program starts torch.profiler itself: the trace ends there" in log
+    with open_trace(tmp_path / "run", TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened)
+        shapes = {row.shapes for row in report.torch_operators}
+        opened.build("views.operators")
+        rows = opened.connection.execute("SELECT shapes FROM views.operators WHERE operator = 'aten::mm'").fetchall()
+    counted = {phase.name: (phase.occurrences, phase.flops is not None) for phase in report.phases}
+    assert (counted["prefill"], counted["decode"]) == ((1, True), (1, True))
+    assert shapes
+    # Every thread of the program is recorded, and nothing after it began to record itself.
+    assert ("[[3, 5], [5, 2]]",) in rows
+    assert ("[[11, 13], [13, 17]]",) not in rows
+
+
+def test_a_program_without_torch_leaves_no_trace(tmp_path: Path) -> None:
+    done = llmperf("capture", "--backend", "torch", "-o", "run", "--", sys.executable, "-c", "pass", cwd=tmp_path)
+
+    assert done.code == 1
+    assert "the workload ended with status 0 and left no trace of torch.profiler" in done.stderr
+    assert "never imports torch" in done.stderr

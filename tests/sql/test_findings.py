@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -248,6 +250,30 @@ def test_work_without_a_gpu_and_work_of_unknown_tables_are_told(tmp_path: Path) 
 
     assert found["device_assumed"][0].message.startswith("1 GPU operations do not say which GPU ran them")
     assert "uncounted_work" not in found
+
+
+@pytest.mark.parametrize(
+    ("table", "rows", "is_told"),
+    [
+        ("CUPTI_ACTIVITY_KIND_DEVICE_GRAPH_TRACE", 2, True),
+        ("CUPTI_ACTIVITY_KIND_MEM_DECOMPRESS", 0, False),  # nsys export --lazy=false makes tables without rows
+        ("CUPTI_ACTIVITY_KIND_WARP_TRACE", 2, False),
+    ],
+)
+def test_work_in_tables_of_later_versions_is_told(table: str, rows: int, is_told: bool, tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30))
+    path = trace.write(tmp_path / "trace.sqlite")
+    with closing(sqlite3.connect(path)) as lite:
+        lite.execute(f"CREATE TABLE {table} (start INT, end INT, deviceId INT, streamId INT)")
+        lite.executemany(f"INSERT INTO {table} VALUES (?, ?, 0, 7)", [(40 + at, 45 + at) for at in range(rows)])
+        lite.commit()
+
+    query = "SELECT message, at_stake_ns FROM findings WHERE code = 'uncounted_work'"
+
+    assert ask(path, query, tmp_path).splitlines()[1:] == (
+        [f"the trace has GPU work that is not counted: {table},10"] if is_told else []
+    )
 
 
 def test_phases_inside_phases_are_named_pair_by_pair(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Loaded by every Python process of a target under `llmperf capture --auto`, before the program itself.
+"""Loaded by every Python process under `llmperf capture` with `--auto` or `--backend torch`, before the program.
 
 This directory is first on PYTHONPATH. Whatever goes wrong here must never reach the program.
 """
@@ -35,9 +35,9 @@ def _install_markers() -> None:
         package = importlib.util.module_from_spec(spec)
         sys.modules["nsys_pipeline"] = package
         spec.loader.exec_module(package)
-    from nsys_pipeline.workload import auto
+    from nsys_pipeline.workload import auto, record
 
-    auto.install()
+    (record if record.is_wanted() else auto).install()
 
 
 for _step, _failure in (

@@ -41,7 +41,8 @@ def test_what_is_not_known_changes_nothing(strange: dict[str, Any]) -> None:
     ("model", "told", "expected", "is_said"),
     [("deepseek-v3", "fp8_ds_mla", "fp8_ds_mla", False), ("llama-3-8b", "fp8_ds_mla", "fp8", True),
      ("llama-3-8b", "int4_per_token_head", "int4", True), ("llama-3-8b", "turboquant_k8v4", None, True),
-     ("llama-3-8b", "nvfp4", "fp4", True), ("llama-3-8b", "fp8_e5m2", "fp8", False)],
+     ("llama-3-8b", "nvfp4", "nvfp4", False), ("llama-3-8b", "fp4_e2m1", "nvfp4", False),
+     ("llama-3-8b", "fp8_e5m2", "fp8", False)],
 )  # fmt: skip
 def test_formats_of_the_cache(model: str, told: str, expected: str | None, is_said: bool) -> None:
     run = RunDescription({"kv_dtype": told})

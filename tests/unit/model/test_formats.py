@@ -213,6 +213,20 @@ def test_kv_dtype_scales_the_cache_alone() -> None:
     assert small.weight_bytes == plain.weight_bytes
 
 
+@pytest.mark.parametrize(("kv_dtype", "scaled"), [("nvfp4", 16), ("mxfp4", 32), ("fp4", None)])
+def test_caches_in_fp4_carry_scales(kv_dtype: str, scaled: int | None) -> None:
+    values = 3 * 100 * 2 * 2 * 8
+    found = decode(llama(), 100, conventions=Conventions(kv_dtype=kv_dtype))
+    assert found.kv_read_bytes == values // 2 + (values // scaled if scaled else 0)
+
+
+@pytest.mark.parametrize(("told", "expected"), [("NVFP4", 2 * 9), ("FP8", 2 * 16), (None, 2 * 32)])
+def test_caches_of_model_optimizer(told: str | None, expected: int) -> None:
+    config = {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": told}
+    found = decode(llama(quantization_config=config), 100)
+    assert found.kv_read_bytes * 32 == 3 * 100 * 2 * 2 * 8 * expected
+
+
 def test_minimum_bytes_are_weights_and_kv_without_activations() -> None:
     result = prefill(llama(), 50)
     assert result.bytes == result.weight_bytes + result.kv_read_bytes + result.kv_write_bytes
