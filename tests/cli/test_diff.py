@@ -110,9 +110,10 @@ def test_of_two_clocks_kernels_change_by_their_ratio_and_the_host_does_not(
 
 
 def test_clocks_that_differ_are_told() -> None:
-    clocks = [
-        {"phase": None, "base_hz": 1.98e9, "new_hz": 1.755e9}, {"phase": "decode", "base_hz": 1.5e9, "new_hz": 1.505e9},
-    ]  # fmt: skip
+    clocks: list[dict[str, str | float | None]] = [
+        {"phase": None, "base_hz": 1.98e9, "new_hz": 1.755e9},
+        {"phase": "decode", "base_hz": 1.5e9, "new_hz": 1.505e9},
+    ]
     (note,) = _clock_notes(clocks)
     assert note.text == "at most: 1,980 → 1,755 MHz, -11.4%"
 
