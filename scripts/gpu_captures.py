@@ -19,12 +19,14 @@ nothing else stays in OUT. Standard library only.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import lzma
 import os
 import platform
 import shlex
 import shutil
+import sqlite3
 import statistics
 import subprocess
 import sys
@@ -311,10 +313,32 @@ def _pack(work: Path, output: Path) -> None:
 def _compressed(path: Path) -> Path:
     if path.suffix != ".sqlite":
         return path
+    keep_read_counters(path)
     small = path.with_name(f"{path.name}.xz")
+    if xz := shutil.which("xz"):
+        subprocess.run([xz, "-T0", "-6", str(path)], check=True)
+        return small
     small.write_bytes(lzma.compress(path.read_bytes(), preset=1))
     path.unlink()
     return small
+
+
+# As sql/load/counter_samples.sql reads them.
+_READ_COUNTERS = ("%Tensor Active%", "SM% Active [%", "SM Issue%", "DRAM Read%", "DRAM Write%", "GPC Clock%")
+
+
+def keep_read_counters(trace: Path) -> None:
+    """Drop the samples of counters that llmperf does not read, nine tenths of them, and of GPUs that did not work."""
+    with contextlib.closing(sqlite3.connect(trace)) as connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if not {"GPU_METRICS", "TARGET_INFO_GPU_METRICS", "CUPTI_ACTIVITY_KIND_KERNEL"} <= tables:
+            return
+        named = " OR ".join("metricName LIKE ?" for _ in _READ_COUNTERS)
+        read = f"(typeId, metricId) IN (SELECT typeId, metricId FROM TARGET_INFO_GPU_METRICS WHERE {named})"
+        worked = "(typeId & 255) IN (SELECT deviceId FROM CUPTI_ACTIVITY_KIND_KERNEL)"
+        connection.execute(f"DELETE FROM GPU_METRICS WHERE NOT ({read} AND {worked})", _READ_COUNTERS)
+        connection.commit()
+        connection.execute("VACUUM")
 
 
 if __name__ == "__main__":

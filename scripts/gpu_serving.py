@@ -2,29 +2,34 @@
 """Record real serving engines on a GPU under a mixed load, and measure what recording costs; a table comes last.
 
     scripts/gpu_serving.py -o OUT --engine vllm [--only dense-graphs,moe-graphs,…] [--budget 480] [--wheels DIR]
+    scripts/gpu_serving.py -o OUT --engine vllm --only dense-tp2     on two GPUs
     scripts/gpu_serving.py -o OUT --engine vllm --only overhead      without nsys, with nsys, and with marks, too
     scripts/gpu_serving.py -o OUT --engine sglang
     scripts/gpu_serving.py --list --engine vllm                      what there is, as command lines; runs nothing
 
 The engine, its Python and nsys are those that are found first. Weights are dummies: speed does not depend on them, but
 for which experts are chosen. OUT/summary.md gets the tables, OUT/runs-N.tar what each run left (see gpu_captures.py),
-the load's own times among it. After --budget seconds nothing new is begun. Standard library only, but for the
+the load's own times and the report as JSON among it. After --budget seconds nothing new is begun; a server that takes
+longer than --run-timeout seconds is stopped. A run sees as many GPUs as it needs. Standard library only, but for the
 tokenizer of the dummy model, which `tokenizers` makes.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shlex
 import shutil
 import signal
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +53,16 @@ RUNS: dict[str, dict[str, tuple[str, list[str]]]] = {
         "dense-eager": ("dense", ["--enforce-eager"]),
         "moe-graphs": ("moe", []),
         "moe-eager": ("moe", ["--enforce-eager"]),
+        "dense-tp2": ("dense", ["--tensor-parallel-size", "2"]),
     },
     "sglang": {"dense-graphs": ("dense", []), "moe-graphs": ("moe", [])},
 }
-OVERHEAD = ("no nsys", "nsys", "nsys and marks")
+GPUS = {"dense-tp2": 2}
+"""How many GPUs a run needs, if more than one."""
+OVERHEAD = {"overhead": "dense-graphs", "overhead-eager": "dense-eager"}
+"""What is measured without nsys, too, and the run whose server that is."""
+OVERHEAD_VARIANTS = ("no nsys", "nsys", "nsys and marks")
+OVERHEAD_ROUNDS = 3
 
 
 def server(engine: str, model: Path, extra: list[str]) -> list[str]:
@@ -65,16 +76,16 @@ def server(engine: str, model: Path, extra: list[str]) -> list[str]:
     return [*launch, *kernels, *limits, *extra]
 
 
-def load(engine: str, model: Path, output: Path, requests: int) -> list[str]:
+def load(engine: str, model: Path, output: Path, requests: int, rounds: int = 1) -> list[str]:
     """Command of the load; a few requests come first, for what happens at the first of each kind."""
     url = f"http://127.0.0.1:{PORTS[engine]}"
-    size = ["--requests", str(requests), "--clients", "12", "--warm-up", "4"]
+    size = ["--requests", str(requests), "--clients", "12", "--warm-up", "4", "--rounds", str(rounds)]
     return [sys.executable, str(LOAD), url, "--model", str(model), "-o", str(output), *size]
 
 
-def capture(engine: str, model: Path, extra: list[str], load_file: Path, requests: int, *options: str) -> list[str]:
-    """Arguments of `llmperf capture`."""
-    recipe = ["--profile", f"{engine}-serve", "--load", shlex.join(load(engine, model, load_file, requests))]
+def capture(engine: str, model: Path, extra: list[str], client: list[str], *options: str) -> list[str]:
+    """Arguments of `llmperf capture` with `client` as the load."""
+    recipe = ["--profile", f"{engine}-serve", "--load", shlex.join(client)]
     return [*recipe, *options, "--", *server(engine, model, extra)]
 
 
@@ -108,9 +119,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("-o", "--output", type=Path)
     parser.add_argument("--engine", choices=sorted(RUNS), required=True)
-    parser.add_argument("--only", help="comma-separated names of runs, or overhead; default all runs")
+    parser.add_argument("--only", help="comma-separated names of runs, overhead, overhead-eager; default all runs")
     parser.add_argument("--requests", type=int, default=48)
     parser.add_argument("--budget", type=float, default=480.0, metavar="S", help="begin nothing new after S seconds")
+    parser.add_argument("--run-timeout", type=float, default=240.0, metavar="S", help="stop a server after S seconds")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install what is in DIR for these runs")
     parser.add_argument("--no-gpu-metrics", action="store_true", help="sample no hardware counters")
     parser.add_argument("--list", action="store_true", help="print what would be run")
@@ -118,11 +130,12 @@ def main(arguments: list[str] | None = None) -> int:
     deadline = time.monotonic() + options.budget
     runs = RUNS[options.engine]
     wanted = options.only.split(",") if options.only else list(runs)
-    if unknown := set(wanted) - set(runs) - {"overhead"}:
-        parser.error(f"no run called {', '.join(sorted(unknown))}; there are {', '.join([*runs, 'overhead'])}")
-    metrics = [] if options.no_gpu_metrics else ["--gpu-metrics"]
+    if unknown := set(wanted) - set(runs) - set(OVERHEAD):
+        parser.error(f"no run called {', '.join(sorted(unknown))}; there are {', '.join([*runs, *OVERHEAD])}")
+    recording = ["--timeout", f"{options.run_timeout:g}"]
+    measuring = recording if options.no_gpu_metrics else [*recording, "--gpu-metrics"]
     if options.list:
-        _list(options.engine, [name for name in wanted if name in runs], options.requests, metrics)
+        _list(options.engine, [name for name in wanted if name in runs], options.requests, measuring)
         return 0
     if options.output is None:
         parser.error("say where to write: -o OUT")
@@ -131,37 +144,69 @@ def main(arguments: list[str] | None = None) -> int:
     if options.wheels is not None:
         gpu_captures._unpack_wheels(options.wheels, work / ".wheels")
     lines = ["# Serving engines on a GPU", "", *gpu_captures._versions(gpu_captures._gpus()), ""]
-    rows = [_run(options.engine, name, work, options.requests, metrics, deadline) for name in wanted if name in runs]
+    rows = [_run(options.engine, name, work, options.requests, measuring, deadline) for name in wanted if name in runs]
     if rows:
         header = ["run", "exit", "seconds", "kernels", "graph launches", "phases", "findings"]
         lines += [*gpu_captures._table(header, rows), ""]
     loads = {name: gpu_captures._read(work / f"{name}.load.json") for name in wanted if name in runs}
     if any(loads.values()):
         lines += [*load_table(loads), ""]
-    if "overhead" in wanted:
-        lines += [*_overhead(options.engine, work, options.requests, deadline), ""]
+    for name in OVERHEAD:
+        if name in wanted:
+            lines += [*_overhead(options.engine, name, work, options.requests, recording, deadline), ""]
     (options.output / "summary.md").write_text("\n".join(lines))
     shutil.rmtree(work / "models", ignore_errors=True)
     gpu_captures._pack(work, options.output)
     shutil.rmtree(work)
     print("\n".join(lines))
-    return 1 if any(row[1] not in ("0", "not begun") for row in rows) else 0
+    return 1 if any(row[1] not in ("0", *NOT_RUN) for row in rows) else 0
 
 
-def _list(engine: str, names: list[str], requests: int, metrics: list[str]) -> None:
+NOT_RUN = ("not begun", "too few GPUs")
+
+
+def _list(engine: str, names: list[str], requests: int, options: list[str]) -> None:
     for name in names:
         model, extra = RUNS[engine][name]
-        line = capture(engine, Path(model), extra, Path("load.json"), requests, *metrics)
-        print(f"{name}: llmperf capture {shlex.join(line)}")
+        client = load(engine, Path(model), Path("load.json"), requests)
+        print(f"{name}: llmperf capture {shlex.join(capture(engine, Path(model), extra, client, *options))}")
 
 
-def _run(engine: str, name: str, work: Path, requests: int, metrics: list[str], deadline: float) -> list[str]:
+def _run(engine: str, name: str, work: Path, requests: int, options: list[str], deadline: float) -> list[str]:
     if time.monotonic() > deadline:
         return [name, "not begun", *[""] * 5]
+    if len(visible_gpus()) < GPUS.get(name, 1):
+        return [name, "too few GPUs", *[""] * 5]
     model, extra = RUNS[engine][name]
     folder = make_model(model, work / "models" / model)
-    command = capture(engine, folder, extra, work / f"{name}.load.json", requests, *metrics)
-    return gpu_captures._capture(name, command, work)
+    client = load(engine, folder, work / f"{name}.load.json", requests)
+    with seeing(GPUS.get(name, 1)):
+        row = gpu_captures._capture(name, capture(engine, folder, extra, client, *options), work)
+    report = gpu_captures._run([*gpu_captures.LLMPERF, "analyze", str(work / name), "--format", "json"])
+    if report.returncode == 0:
+        (work / f"{name}.json").write_text(report.stdout)
+    return row
+
+
+def visible_gpus() -> list[str]:
+    """Names of the GPUs that a program would see, as CUDA_VISIBLE_DEVICES has them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name for name in named.split(",") if name]
+    return [str(index) for index in range(len(gpu_captures._gpus()))]
+
+
+@contextlib.contextmanager
+def seeing(count: int) -> Iterator[None]:
+    """Let what is started inside see the first `count` GPUs."""
+    before = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(visible_gpus()[:count])
+    try:
+        yield
+    finally:
+        del os.environ["CUDA_VISIBLE_DEVICES"]
+        if before is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = before
 
 
 def load_table(loads: dict[str, dict[str, Any]]) -> list[str]:
@@ -171,34 +216,57 @@ def load_table(loads: dict[str, dict[str, Any]]) -> list[str]:
     return gpu_captures._table(["run", *keys], rows)
 
 
-def _overhead(engine: str, work: Path, requests: int, deadline: float) -> list[str]:
+def _overhead(engine: str, name: str, work: Path, requests: int, options: list[str], deadline: float) -> list[str]:
     """New tokens per second that the clients see: alone, recorded, recorded with marks."""
-    model, extra = RUNS[engine]["dense-graphs"]
+    model, extra = RUNS[engine][OVERHEAD[name]]
     folder = make_model(model, work / "models" / model)
     loads: dict[str, dict[str, Any]] = {}
-    for variant in OVERHEAD:
+    for variant in OVERHEAD_VARIANTS:
         if time.monotonic() > deadline:
-            print(f"overhead, {variant}: no time left", flush=True)
+            print(f"{name}, {variant}: no time left", flush=True)
             continue
-        output = work / f"overhead-{variant.replace(' ', '-')}.load.json"
-        if variant == "no nsys":
-            _serve_alone(engine, folder, extra, output, requests, work)
-        else:
-            os.environ["LLMPERF_MARKERS"] = "off" if variant == "nsys" else "injection"
-            command = capture(engine, folder, extra, output, requests, "--no-analyze")
-            gpu_captures._capture("overhead", command, work)
-            os.environ.pop("LLMPERF_MARKERS")
+        output = work / f"{name}-{variant.replace(' ', '-')}.load.json"
+        client = load(engine, folder, output, requests, OVERHEAD_ROUNDS)
+        with seeing(1):
+            if variant == "no nsys":
+                _serve_alone(engine, folder, extra, client, work)
+            else:
+                os.environ["LLMPERF_MARKERS"] = "off" if variant == "nsys" else "injection"
+                command = capture(engine, folder, extra, client, *options, "--no-analyze")
+                gpu_captures._capture("overhead", command, work)
+                os.environ.pop("LLMPERF_MARKERS")
         loads[variant] = gpu_captures._read(output)
-    return ["Overhead of recording, one server start each", "", *load_table(loads)]
+    title = (
+        f"Overhead of recording, {OVERHEAD[name]}: a server start for each line, {OVERHEAD_ROUNDS} rounds of the load"
+    )
+    return [title, "", *overhead_table(loads)]
 
 
-def _serve_alone(engine: str, model: Path, extra: list[str], output: Path, requests: int, work: Path) -> None:
+def overhead_table(loads: dict[str, dict[str, Any]]) -> list[str]:
+    """Mean and sample standard deviation over the rounds, and the change against the same server without nsys."""
+    base = loads.get("no nsys", {}).get("rounds_new_tokens_per_s", [])
+    rows = []
+    for variant, found in loads.items():
+        rates = found.get("rounds_new_tokens_per_s", [])
+        if not rates:
+            rows.append([variant, "0", *[""] * 5])
+            continue
+        is_compared = bool(base) and variant != "no nsys"
+        change = f"{(statistics.fmean(rates) / statistics.fmean(base) - 1) * 100:+.1f} %" if is_compared else ""
+        spread = f"{statistics.stdev(rates):.1f}" if len(rates) > 1 else ""
+        times = [str(found.get(key, "")) for key in ("ttft_ms", "tpot_ms")]
+        rows.append([variant, str(len(rates)), f"{statistics.fmean(rates):.1f}", spread, *times, change])
+    header = ["variant", "rounds", "new tokens/s", "± std", "TTFT ms", "TPOT ms", "against no nsys"]
+    return gpu_captures._table(header, rows)
+
+
+def _serve_alone(engine: str, model: Path, extra: list[str], client: list[str], work: Path) -> None:
     """The same server and load without nsys."""
     with (work / "overhead-alone.log").open("wb") as log:
         process = subprocess.Popen(server(engine, model, extra), stdout=log, stderr=log, start_new_session=True)
         try:
             _wait_until_ready(f"http://127.0.0.1:{PORTS[engine]}/health", process)
-            done = gpu_captures._run(load(engine, model, output, requests))
+            done = gpu_captures._run(client)
             print(done.stdout, done.stderr, flush=True)
         finally:
             os.killpg(process.pid, signal.SIGINT)

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """A mixed load for an OpenAI-compatible server: clients that send prompts of random tokens.
 
-    scripts/serving_load.py http://127.0.0.1:8000 --model DIR -o load.json [--requests 48] [--clients 12] [--seed 0]
+    scripts/serving_load.py http://127.0.0.1:8000 --model DIR -o load.json [--requests 48] [--clients 12] [--rounds 1]
 
-Some prompts share a prefix, so that a prefix cache has something to do. Every request gets the id `load-N` and exactly
-the number of new tokens that it asks for. load.json gets one record for each with times on this machine's clock
-(CLOCK_REALTIME, in s), and the sums; they are printed too.
-The same seed sends the same requests. Standard library only.
+Some prompts share a prefix, so that a prefix cache has something to do. Every request gets the id `load-N`, those of
+the warm-up `warm-N`, and exactly the number of new tokens that it asks for. load.json gets one record for each with
+times on this machine's clock (CLOCK_REALTIME, in s), and the sums; they are printed too. Rounds follow each other, with
+other prompts in each, and have a rate each. The same seed sends the same requests. Standard library only.
 """
 
 from __future__ import annotations
@@ -26,16 +26,25 @@ from typing import Any
 TIMEOUT_S = 300
 
 
-def planned(requests: int, *, prompt: tuple[int, int], new: tuple[int, int], vocabulary: int, seed: int) -> list[Any]:
+def planned(
+    requests: int,
+    *,
+    prompt: tuple[int, int],
+    new: tuple[int, int],
+    vocabulary: int,
+    seed: int,
+    name: str = "load",
+    first: int = 0,
+) -> list[Any]:
     """(id, prompt tokens, number of new tokens) of every request; a third of them begin with the same tokens."""
-    numbers = random.Random(seed)
+    numbers = random.Random(f"{name} {seed}")
     shared = [numbers.randrange(10, vocabulary) for _ in range(prompt[1] // 4)]
     plan = []
     for index in range(requests):
         tokens = [numbers.randrange(10, vocabulary) for _ in range(numbers.randint(*prompt))]
         if index % 3 == 2 and len(tokens) > len(shared):
             tokens[: len(shared)] = shared
-        plan.append((f"load-{index}", tokens, numbers.randint(*new)))
+        plan.append((f"{name}-{first + index}", tokens, numbers.randint(*new)))
     return plan
 
 
@@ -121,18 +130,29 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--new", type=int, nargs=2, default=(8, 64), metavar=("FROM", "TO"))
     parser.add_argument("--vocabulary", type=int, default=30000)
     parser.add_argument("--warm-up", type=int, default=0, metavar="N", help="send N other requests first, uncounted")
+    parser.add_argument("--rounds", type=int, default=1, metavar="N", help="send so many requests N times")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     sizes = {"prompt": tuple(options.prompt), "new": tuple(options.new), "vocabulary": options.vocabulary}
     if options.warm_up:
-        _, errors = run(options.url, options.model, planned(options.warm_up, **sizes, seed=options.seed + 1), 2)
+        warming = planned(options.warm_up, **sizes, seed=options.seed, name="warm")
+        _, errors = run(options.url, options.model, warming, 2)
         if errors:
             sys.stderr.write("\n".join(errors) + "\n")
             return 1
-    plan = planned(options.requests, **sizes, seed=options.seed)
-    started = time.monotonic()
-    records, errors = run(options.url, options.model, plan, options.clients)
-    found = summary(records, time.monotonic() - started)
+    records: list[dict[str, Any]] = []
+    rates: list[float] = []
+    seconds = 0.0
+    for index in range(options.rounds):
+        plan = planned(options.requests, **sizes, seed=options.seed + index, first=index * options.requests)
+        started = time.monotonic()
+        more, errors = run(options.url, options.model, plan, options.clients)
+        took = time.monotonic() - started
+        records, seconds = records + more, seconds + took
+        rates.append(summary(more, took)["new_tokens_per_s"])
+        if errors:
+            break
+    found = summary(records, seconds) | {"rounds_new_tokens_per_s": rates}
     options.output.write_text(json.dumps(found | {"errors": errors, "records": records}))
     print(json.dumps(found))
     sys.stderr.writelines(f"{error}\n" for error in errors)

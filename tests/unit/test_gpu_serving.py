@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sqlite3
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from scripts import gpu_serving, serving_load
+from scripts import gpu_captures, gpu_serving, serving_load
 from tests.cli.run import run
 from tests.unit.capture.fake_nsys import fake_nsys
 
@@ -24,7 +27,8 @@ def test_every_run_is_a_command_that_llmperf_takes(
 ) -> None:
     nsys = fake_nsys(tmp_path, profile_help=HELP)
     for model, extra in gpu_serving.RUNS[engine].values():
-        arguments = gpu_serving.capture(engine, tmp_path / model, extra, tmp_path / "load.json", 4, "--gpu-metrics")
+        client = gpu_serving.load(engine, tmp_path / model, tmp_path / "load.json", 4)
+        arguments = gpu_serving.capture(engine, tmp_path / model, extra, client, "--gpu-metrics")
         code, out, err = run(capsys, "capture", "--dry-run", "--nsys", nsys, *arguments)
         assert (code, err) == (0, ""), model
         assert "serve" in out or "launch_server" in out
@@ -33,6 +37,50 @@ def test_every_run_is_a_command_that_llmperf_takes(
 def test_list_runs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_serving.main(["--list", "--engine", "vllm"]) == 0
     assert capsys.readouterr().out.count("llmperf capture --profile vllm-serve") == len(gpu_serving.RUNS["vllm"])
+
+
+def test_a_run_sees_as_many_gpus_as_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,6")
+    with gpu_serving.seeing(2):
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3,5"
+    assert gpu_serving.visible_gpus() == ["3", "5", "6"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    row = gpu_serving._run("vllm", "dense-tp2", Path(), 1, [], float("inf"))
+    assert row[:2] == ["dense-tp2", "too few GPUs"]
+
+
+def test_overhead_is_that_of_the_rounds() -> None:
+    loads = {
+        "no nsys": {"rounds_new_tokens_per_s": [100.0, 120.0], "ttft_ms": 5, "tpot_ms": 2},
+        "nsys": {"rounds_new_tokens_per_s": [90.0, 97.0], "ttft_ms": 6, "tpot_ms": 3},
+        "nsys and marks": {},
+    }
+    assert gpu_serving.overhead_table(loads)[2:] == [
+        "| no nsys | 2 | 110.0 | 14.1 | 5 | 2 |  |",
+        "| nsys | 2 | 93.5 | 4.9 | 6 | 3 | -15.0 % |",
+        "| nsys and marks | 0 |  |  |  |  |  |",
+    ]
+
+
+def test_only_counters_that_are_read_are_kept(tmp_path: Path) -> None:
+    trace = tmp_path / "trace.sqlite"
+    with contextlib.closing(sqlite3.connect(trace)) as connection:
+        connection.executescript(
+            """
+            CREATE TABLE CUPTI_ACTIVITY_KIND_KERNEL (deviceId);
+            CREATE TABLE TARGET_INFO_GPU_METRICS (typeId, metricId, metricName);
+            CREATE TABLE GPU_METRICS (timestamp, typeId, metricId, value);
+            INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (1);
+            INSERT INTO TARGET_INFO_GPU_METRICS VALUES
+                (256, 1, 'Tensor Active [Throughput %]'), (257, 1, 'Tensor Active [Throughput %]'),
+                (257, 2, 'PCIe RX Throughput [Throughput %]'), (257, 3, 'SMs Active [Throughput %]');
+            INSERT INTO GPU_METRICS SELECT 5, typeId, metricId, 7 FROM TARGET_INFO_GPU_METRICS;
+            """
+        )
+    gpu_captures.keep_read_counters(trace)
+    with contextlib.closing(sqlite3.connect(trace)) as connection:
+        kept = connection.execute("SELECT typeId, metricId FROM GPU_METRICS ORDER BY metricId").fetchall()
+    assert kept == [(257, 1), (257, 3)]
 
 
 def test_models_are_ones_that_llmperf_estimates() -> None:

@@ -113,7 +113,8 @@ def _classes(module: ModuleType, ending: str) -> list[type]:
 
 def _executing(method: Callable[..., Any], self: Any, scheduler_output: Any, *args: Any, **kwargs: Any) -> Any:
     steps = steps_of(self)
-    if steps is None or steps.output is scheduler_output:
+    # The runner that vLLM calls V2 also runs batches of no request: to measure memory, and to keep ranks company.
+    if steps is None or steps.output is scheduler_output or kwargs.get("dummy_run"):
         return method(self, scheduler_output, *args, **kwargs)
     steps.begin(scheduler_output)
     is_over = True

@@ -354,10 +354,15 @@ class GPUModelRunner:
         self.vllm_config = config()
         self.result: Any = None
 
-    def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None) -> Any:
+    def execute_model(self, scheduler_output: Any, intermediate_tensors: Any = None, dummy_run: bool = False) -> Any:
         if isinstance(self.result, Exception):
             raise self.result
         return self.result
+
+    def _dummy_run(self, num_tokens: int) -> None:
+        """As in vllm.v1.worker.gpu.model_runner of 0.24 and 0.32: tokens of requests that nobody has sent."""
+        tokens = {f"_dummy_req_{index}": 1 for index in range(num_tokens)}
+        self.execute_model(output(tokens), intermediate_tensors=None, dummy_run=True)
 
     def sample_tokens(self, grammar_output: Any) -> str:
         markers.push("kernel")
@@ -382,6 +387,13 @@ def worker() -> Any:
     vllm.patch_worker(classes)
     vllm.patch_runner(classes)
     return classes.Worker(classes.GPUModelRunner())
+
+
+def test_a_batch_of_no_request_is_no_step(recorder: Recorder, worker: Any) -> None:
+    worker.model_runner._dummy_run(32)
+    worker.execute_model(output({"a": 5}, fresh=[new("a", 5)]))
+    worker.sample_tokens(None)
+    assert recorder.ranges == ["prefill", "kernel"]
 
 
 def test_a_step_lasts_from_its_launch_to_the_end_of_sampling(recorder: Recorder, worker: Any) -> None:
