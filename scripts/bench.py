@@ -11,6 +11,7 @@ floor, load      reading the columns that an analysis needs, in parallel, into D
 floor, drain     the same, keeping nothing
 nsys stats …     cuda_gpu_kern_sum, nvtx_kern_sum, nvtx_gpu_proj_sum
 inference        phases from the launches, beside the load (scripts/bench_inference.py), of the first trace
+time budget      what it adds to a cold analysis (scripts/bench_budget.py), of the first trace
 
 Every run is a process of its own; files are in the page cache. Wall and CPU seconds are those of the fastest of the
 repeats (nsys: one run); memory is the peak resident set of the largest process. A run counts only if its output is
@@ -237,6 +238,18 @@ def inference(trace: Trace) -> list[str]:
     ]  # fmt: skip
 
 
+def budget(trace: Trace) -> list[str]:
+    """Markdown of what the time budget adds to a cold analysis of `trace`."""
+    argv = [sys.executable, "scripts/bench_budget.py", str(trace.path)]
+    run = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
+    verdict = {0: "reached", 1: "**missed**"}.get(run.returncode, f"exit {run.returncode}")
+    return [
+        "", "The time budget in one cold analysis (`scripts/bench_budget.py`):", "",
+        *(f"    {line}" for line in run.stdout.splitlines()), "",
+        f"- the budget adds at most 25 % to the CPU time of all the rest: {verdict}",
+    ]  # fmt: skip
+
+
 def table(results: dict[str, Run]) -> list[str]:
     """Markdown rows; ratios are of wall time, to the floor that loads and to a cold analysis."""
     lines = ["| | wall s | CPU s | peak MB | of floor | of cold |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
@@ -347,6 +360,7 @@ def main() -> None:
         section = ["", f"## {trace.name}", "", facts(trace), "", *table(results), "", *verdicts(trace, results)]
         if trace is TRACES[0]:
             section += inference(trace)
+            section += budget(trace)
         print("\n".join(section), flush=True)
         lines += section
     if failed:

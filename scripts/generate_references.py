@@ -124,10 +124,10 @@ known is null.
 JSON_INTRODUCTION = """## JSON
 
 [report-1](schemas/report-1.json), [diff-1](schemas/diff-1.json), [sweep-1](schemas/sweep-1.json) (`diff` of more than
-two runs), [fleet-report-1](schemas/fleet-report-1.json), [flops-1](schemas/flops-1.json) and
-[run-1](schemas/run-1.json) are the schemas of what `--format json` and `capture` write; the number grows if a field
-changes its meaning or goes. Numbers of the report, by the names that rules have (`decode.wall_ns`;
-[compare.md](compare.md#rules)), beside `requests[SHAPE].ttft_p50_ns` and `tpot_p50_ns`:
+two runs), [fleet-report-1](schemas/fleet-report-1.json), [flops-1](schemas/flops-1.json), [run-1](schemas/run-1.json)
+and [request-1](schemas/request-1.json) (of the workload `vlm`) are the schemas of what `--format json` and
+`capture` write; the number grows if a field changes its meaning or goes. Numbers of the report, by the names that rules
+have (`decode.wall_ns`; [compare.md](compare.md#rules)), beside `requests[SHAPE].ttft_p50_ns` and `tpot_p50_ns`:
 
 | section | numbers |
 | --- | --- |"""

@@ -98,9 +98,10 @@ def _published(plan: CapturePlan, outcome: Outcome, directory: RunDirectory, *, 
     """The traces under their final names, in the order of ranks. Raises TraceError if there is none."""
     staged = list(directory.staging.glob(TORCH_TRACE_PATTERN))
     if not staged:
-        status = exit_status_of(plan, outcome)
+        said = next((line for line in reversed(outcome.lines) if "rror: " in line), None)
         raise TraceError(
-            f"the workload ended with status {status} and left no trace of torch.profiler",
+            f"the workload ended with status {exit_status_of(plan, outcome)} and left no trace of torch.profiler"
+            + (f": {said.strip().removeprefix('error: ')}" if said else ""),
             hint=f"its output is in `{directory.path / LOG_NAME}`; if it never imports torch or is killed, none is",
         )
     return directory.publish_recorded(staged, replaces=force)

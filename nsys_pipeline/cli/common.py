@@ -449,11 +449,17 @@ def expanded(verb: Callable[..., None]) -> Callable[..., None]:
             for name in fields
         ]
 
-    def run(**typed: Any) -> None:
+    given = Signature(parameters)
+
+    def run(*arguments: Any, **options: Any) -> None:
+        # Called from Python, too, with few of its options.
+        bound = given.bind(*arguments, **options)
+        bound.apply_defaults()
+        typed = dict(bound.arguments)
         told = {name: kind(**{field: typed.pop(field) for field in fields}) for name, (kind, fields) in records.items()}
         verb(**typed, **told)
 
-    run.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    run.__signature__ = given  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     run.__doc__, run.__name__ = verb.__doc__, verb.__name__
     return run

@@ -22,6 +22,9 @@ _QWEN2_PIXELS = (56 * 56, 28 * 28 * 128 * 128)
 _QWEN3_PIXELS = (256 * 256, 4096 * 4096)
 # Of the two frames that a picture counts as.
 _GLM_PIXELS = (112 * 112 // 2, 28 * 28 * 15_000 // 2)
+_MINIMAX_PIXELS = (4 * 28 * 28, 451_584)
+_PADDLE_PIXELS = (384 * 384, 1536 * 1536)
+_KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
@@ -172,6 +175,17 @@ def _mistral3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((units[0] * merge, units[1] * merge),)
 
 
+def _kimi(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Scaled down to so many patches in all and on a side, then padded to whole merged patches; never scaled up."""
+    vision = _vision_config(model)
+    patch, merge = int(vision.get("patch_size", 14)), 2
+    patches = max(1, height // patch) * max(1, width // patch)
+    scale = min(1.0, math.sqrt(_KIMI_PATCHES / patches), *(_KIMI_SIDE * patch / side for side in (height, width)))
+    sides = [min(max(1, int(side * scale)), _KIMI_SIDE * patch) for side in (height, width)]
+    rows, columns = (-(-side // (merge * patch)) * merge for side in sides)
+    return ((rows, columns),)
+
+
 def _tiles(height: int, width: int, edge: int, fewest: int, most: int) -> int:
     """How many tiles a picture is cut in: of the rectangle most like it, the larger of equal ones if it is large."""
     best, nearest = 1, math.inf
@@ -207,7 +221,12 @@ _VIEWS: dict[str, _Rule] = {
     "glm4v": _qwen(14, _GLM_PIXELS, scales_up=True),
     "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=True),
     "glm46v": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "minimax_m3_vl": _qwen(14, _MINIMAX_PIXELS),
+    "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=True),
+    "kimi_k25": _kimi,
     "mistral3": _mistral3,
+    "lighton_ocr": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
     "internvl": _internvl,
 }

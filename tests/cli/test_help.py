@@ -8,11 +8,13 @@ import subprocess
 import sys
 from typing import Any
 
+import attrs
 import pytest
 import typer
 
 from nsys_pipeline import __version__
 from nsys_pipeline.cli.app import app
+from nsys_pipeline.cli.common import expanded
 from nsys_pipeline.cli.group import COMMANDS
 from tests.cli.run import run
 
@@ -96,3 +98,21 @@ def test_help_is_fast() -> None:
 
     # CPU time, the best of five: it waits for nothing, and other work on the machine is not what is measured.
     assert min(once() for _ in range(5)) < SLOWEST_S
+
+
+@attrs.frozen
+class _Record:
+    first: int = 1
+    second: str = "two"
+
+
+def test_a_verb_with_records_can_be_called_from_python_with_few_of_its_options() -> None:
+    called = []
+
+    @expanded
+    def verb(path: str, *, flag: bool = False, told: _Record) -> None:
+        called.append((path, flag, told))
+
+    verb("a")
+    verb("b", second="three", flag=True)
+    assert called == [("a", False, _Record()), ("b", True, _Record(second="three"))]

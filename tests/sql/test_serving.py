@@ -217,6 +217,21 @@ def test_goodput(tmp_path: Path) -> None:
         assert ask(served(), query, folder, limits).splitlines()[1] == expected
 
 
+def test_the_batch_over_time(tmp_path: Path) -> None:
+    from nsys_pipeline.query.recipes import find_recipe
+
+    recipe = find_recipe("batch_over_time")
+    numbers = "steps, requests, prefill_tokens AS prefill, decode_tokens AS decode, cached_tokens AS cached"
+    waiting = "waiting_requests AS waiting, waiting_tokens, (tokens_per_s / 1e6)::INT AS rate"
+    query = f"SELECT start_ns, {numbers}, {waiting}, stepping_ratio * 503 AS running FROM ({recipe.sql})"
+    # 1,005 ns in two slices of 503: steps run in 205 + 3 ns of the first one, and in 102 + 105 + 105 of the second.
+    assert ask(served(), query, tmp_path, recipe.arguments({"slices": 2})) == table("""
+        start_ns, steps, requests, prefill, decode, cached, waiting, waiting_tokens, rate, running
+        1500,     2,     1.5,      22,      0,      24,     1,       20,             44,   208.0
+        2003,     2,     1.5,      0,       3,      30,     0,       0,              6,    312.0
+    """)
+
+
 def test_the_report_has_their_latency(tmp_path: Path) -> None:
     with open_trace(served().write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
         (row,) = analyze(trace, AnalysisOptions()).requests

@@ -215,6 +215,9 @@ def run_fields(worker: Any) -> dict[str, Any]:
     cache_dtype = str(getattr(arguments, "kv_cache_dtype", "auto"))
     tensor, pipeline = int(getattr(arguments, "tp_size", 1)), int(getattr(arguments, "pp_size", 1))
     rank = int(getattr(runner, "tp_rank", 0)) + tensor * int(getattr(runner, "pp_rank", 0))
+    data, experts = int(getattr(arguments, "dp_size", 1)), int(getattr(arguments, "ep_size", 1))
+    # With data-parallel attention the ranks of a tensor-parallel group have batches of their own and share experts.
+    batches = data if getattr(arguments, "enable_dp_attention", False) is True else 1
     guesses = getattr(arguments, "speculative_algorithm", None)
     fields = {
         "markers": markers.backend_name(),
@@ -229,10 +232,10 @@ def run_fields(worker: Any) -> dict[str, Any]:
         "kv_dtype": None if cache_dtype == "auto" else cache_dtype,
         "max_context": getattr(model, "context_len", None),
         "attn": getattr(arguments, "attention_backend", None),
-        "tp": tensor,
+        "tp": max(1, tensor // batches),
         "pp": pipeline,
-        "dp": int(getattr(arguments, "dp_size", 1)),
-        "ep": int(getattr(arguments, "ep_size", 1)),
+        "dp": data,
+        "ep": experts if batches == 1 else tensor,
         "pcp": int(getattr(arguments, "attn_cp_size", 1) or 1),
         "rank": rank,
         "world": tensor * pipeline,

@@ -4,7 +4,7 @@
 -- A warm-up range without phases inside is a phase called `warmup`.
 -- Grain: occurrence_id.
 -- materialize: table
--- requires: attribute._phase_candidates, attribute._warmup_phases, macros.insides, macros.innermost_segments, attribute._request_spans, attribute._warmup_spans, attribute._inferred_phases, attribute.inference
+-- requires: attribute._phase_candidates, attribute._warmup_phases, attribute._request_segments, attribute._warmup_segments, attribute._inferred_phases, attribute.inference
 -- columns:
 --   occurrence_id BIGINT   The range. Joins load.nvtx_ranges on range_id, or attribute._inferred_phases.
 --   phase         VARCHAR  'prefill', 'decode', or the name that the rule gives.
@@ -52,12 +52,6 @@ grouped AS (
             ) AS is_container
         )
     FROM occurrence
-),
-warmup AS (
-    SELECT * FROM macros.insides('attribute._warmup_spans')
-),
-request AS (
-    SELECT * FROM macros.insides('attribute._request_spans')
 )
 SELECT
     p.range_id AS occurrence_id, p.phase, p.kind, p.process_key, p.global_tid, p.start_ns, p.end_ns, p.is_closed,
@@ -66,7 +60,7 @@ SELECT
     q.span_id AS request_id,
     p.new_tokens
 FROM grouped AS p
-ASOF LEFT JOIN macros.innermost_segments('warmup') AS w
+ASOF LEFT JOIN attribute._warmup_segments AS w
     ON w.lane = p.global_tid AND w.start_ns <= p.start_ns
-ASOF LEFT JOIN macros.innermost_segments('request') AS q
+ASOF LEFT JOIN attribute._request_segments AS q
     ON q.lane = p.global_tid AND q.start_ns <= p.start_ns

@@ -2,7 +2,7 @@
 -- work. Without any phase or request: one row per GPU from the first launching call to the end of the last operation.
 -- Grain: range_id, device_id.
 -- materialize: table
--- requires: macros.insides, macros.innermost_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
+-- requires: macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
 -- columns:
 --   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
 --   kind       VARCHAR  'request', 'phase', 'warmup' or 'trace'.
@@ -13,15 +13,12 @@
 --   until_ns   BIGINT   The later of its end and the end of the last work launched in it on this GPU. Unit: ns.
 --   has_work   BOOLEAN  Whether it gave this GPU work.
 --   is_left_out BOOLEAN  Whether it is not measured: warm-up, inside warm-up, or cold.
-WITH warmup AS (
-    SELECT * FROM macros.insides('attribute._warmup_spans')
-),
-marked AS (
+WITH marked AS (
     SELECT
         r.span_id AS range_id, 'request' AS kind, r.lane AS global_tid, NULL::BIGINT AS request_id, r.start_ns, r.end_ns,
         w.span_id IS NOT NULL AS is_left_out
     FROM attribute._request_spans AS r
-    ASOF LEFT JOIN macros.innermost_segments('warmup') AS w
+    ASOF LEFT JOIN attribute._warmup_segments AS w
         ON w.lane = r.lane AND w.start_ns <= r.start_ns
     UNION ALL
     SELECT occurrence_id, 'phase', global_tid, request_id, start_ns, end_ns, NOT is_measured FROM attribute.occurrences

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from random import Random
+from statistics import fmean
 
 import attrs
 import pytest
 
+from nsys_pipeline.compare import significance
 from nsys_pipeline.compare.difference import Occurrence, Run, difference
 from nsys_pipeline.compare.significance import Comparison, compare, judged, two_sided
 from nsys_pipeline.compare.subject import Subject
@@ -146,13 +148,69 @@ def test_ranks_that_step_together_are_no_more_measurements_than_one() -> None:
     assert (together.base_count, alone.base_count) == (80, 10)
 
 
-def test_power_and_false_alarms_at_the_noise_of_real_steps() -> None:
+@pytest.fixture(scope="module")
+def graph_steps() -> list[Occurrence]:
+    return real_steps("h100_cuda_graph_node")
+
+
+def test_of_eager_against_graphs_the_host_is_gone(graph_steps: list[Occurrence]) -> None:
+    """Real steps: of a loop in Python, some of which take eight times as long as others, and replays of a graph."""
+    base, new = (Run("", Subject(), tuple(steps)) for steps in (real_steps("h100_llama_nsys2024.2"), graph_steps))
+
+    found = {(one.kind, one.name): one.comparison for one in difference(base, new).changes}
+    for key, least in ((("time", "wall"), -0.9), (("budget", "host"), -0.99), (("budget", "launch"), -0.9)):
+        change, noise = found[key].change, found[key].noise
+        assert change is not None
+        assert noise is not None
+        assert (found[key].verdict, change < least, noise < -change) == ("changed", True, True)
+
+
+def test_power_and_false_alarms_at_the_noise_of_real_steps(graph_steps: list[Occurrence]) -> None:
     """A part of the table in docs/compare.md, which `python scripts/diff_power.py --write` makes."""
-    steps = real_steps("h100_cuda_graph_node")
-    none, small, large = outcomes(steps, counts=(32, 32), pairs=40, seed=7, shifts=(0.0, 0.02, 0.20))
+    none, small, large = outcomes(graph_steps, counts=(32, 32), pairs=40, seed=7, shifts=(0.0, 0.02, 0.20))
 
     assert none.either <= 1
     assert small.busy >= 32
     assert large.busy == 40
     table = (ROOT / "docs" / "compare.md").read_text(encoding="utf-8")
     assert all(f"| {title} | 32 and 32 | " in table for title in RUNS)
+
+
+def test_runs_without_a_value_in_common_differ_in_spite_of_a_few_long_steps() -> None:
+    random = Random(3)
+    eager = [14.0 * random.gauss(1, 0.05) for _ in range(60)]
+    eager[7], eager[40] = 900.0, 1600.0
+    graphs = [0.7 * random.gauss(1, 0.05) for _ in range(32)]
+
+    found = compare(eager, graphs)
+    assert found.verdict == "changed"
+    assert found.noise is not None
+    assert found.change is not None
+    assert found.noise < abs(found.change)
+    assert compare(graphs, eager).verdict == "changed"
+    # Too few, too near, and a drift all the way, which is worth few values, tell nothing by their order.
+    assert compare(eager[5:10], graphs[:5]).verdict == "within noise"
+    assert compare([*eager[:20], 2000.0], [16.5] * 20).verdict == "within noise"
+    drift = [100.0 + step for step in range(10)]
+    assert compare(drift, [value * 1.2 for value in drift]).p_value == pytest.approx(
+        compare_without_order(drift, [value * 1.2 for value in drift]), rel=1e-9
+    )
+
+
+def compare_without_order(base: list[float], new: list[float]) -> float | None:
+    parts = [significance._mean_error(values) for values in (base, new)]
+    counts = len(base), len(new)
+    return significance._comparison(fmean(base), fmean(new), counts, parts, apart=significance.CAPTURES).p_value
+
+
+def test_order_has_the_probability_of_the_rank_sum() -> None:
+    """Eight independent values each: 2 of 12,870 orders."""
+    random = Random(0)
+    low = [random.choice((1.0, 1.01)) for _ in range(8)]
+    high = [2.0, 100.0, 2.0, 2.0, 2.0, 2.0, 90.0, 2.0]
+    worth = [significance._mean_error(values)[1] + 1 for values in (low, high)]
+    expected = 2 / math.comb(16, 8) if worth == [8.0, 8.0] else None
+
+    found = compare(low, high)
+    logarithm = math.lgamma(worth[0] + 1) + math.lgamma(worth[1] + 1) - math.lgamma(sum(worth) + 1)
+    assert found.p_value == pytest.approx(expected or 2 * math.exp(logarithm), rel=1e-3)

@@ -9,6 +9,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
+import jsonschema
 import pytest
 
 from nsys_pipeline.errors import UsageError
@@ -17,6 +19,9 @@ from nsys_pipeline.workload.stages import find_stages
 from nsys_pipeline.workload.vlm.pictures import find_pictures
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 
+_SCHEMA = jsonschema.Draft202012Validator(
+    json.loads((Path(__file__).parents[3] / "docs" / "schemas" / "request-1.json").read_text(encoding="utf-8"))
+)
 LEAST = {"model_path": "/models/x", "name": "x", "synthetic_images": ["64x32"]}
 
 
@@ -55,6 +60,18 @@ def test_a_request_is_read_back_as_it_was_written() -> None:
 def test_what_is_wrong_with_a_request_is_said(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=re.escape(message)):
         ProfileRequest.from_json(LEAST | changes)
+    # To JSON Schema 2.0 is an integer.
+    assert _SCHEMA.is_valid(LEAST | changes) == (changes == {"repeats": 2.0})
+
+
+def test_the_schema_of_a_request_has_its_fields() -> None:
+    fields = attrs.fields(ProfileRequest)
+    schema = _SCHEMA.schema
+    assert list(schema["properties"]) == [field.name for field in fields]
+    assert schema["required"] == [field.name for field in fields if field.default is attrs.NOTHING]
+    for source in ({"input_dir": "/images"}, {"image_list": "C:\\list.txt"}, {"synthetic_images": ["64x32", "1x1"]}):
+        request = ProfileRequest(model_path="/models/x", name="x", **source)
+        _SCHEMA.validate(request.to_json())
 
 
 def test_requests_that_are_none(tmp_path: Path) -> None:

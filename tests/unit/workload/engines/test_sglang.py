@@ -231,3 +231,25 @@ def test_names_of_requests_that_are_gone_are_forgotten(recorder: Recorder, sched
     for index in range(5000):
         scheduler.run_batch(decode(**{f"r{index}": 5}))
     assert len(sglang._state().numbers._numbers) <= 4097
+
+
+@pytest.mark.parametrize(
+    ("changes", "tp", "dp", "ep"),
+    [
+        ({"tp_size": 8, "dp_size": 4, "ep_size": 1, "enable_dp_attention": True}, 2, 4, 8),
+        ({"tp_size": 8, "dp_size": 8, "ep_size": 8, "enable_dp_attention": True}, 1, 8, 8),
+        ({"tp_size": 8, "dp_size": 2, "ep_size": 4, "enable_dp_attention": False}, 8, 2, 4),
+    ],
+)
+def test_attention_of_ranks_with_batches_of_their_own(
+    scheduler: Any, changes: dict[str, Any], tp: int, dp: int, ep: int
+) -> None:
+    # a rank of a group that splits batches runs whole passes over its own tokens, divided among the group alone
+    worker = scheduler.tp_worker
+    arguments = getattr(worker, "model_runner", worker).server_args
+    for name, value in changes.items():
+        setattr(arguments, name, value)
+
+    fields = sglang.run_fields(worker)
+
+    assert (fields["tp"], fields["dp"], fields["ep"], fields["world"]) == (tp, dp, ep, 8)
