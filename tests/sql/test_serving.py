@@ -52,6 +52,23 @@ def test_what_became_of_each_request(tmp_path: Path) -> None:
     """)
 
 
+def test_a_batch_of_sglang_is_the_marked_pass_in_it(tmp_path: Path) -> None:
+    """Its own range, of another domain, closes before the mark of the pass that it launched."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    for at in (1_000, 2_000):
+        worker.push(at, at + 100, "scheduler.run_batch")
+        step(worker, at + 20, at + 110, "decode", q=1, kv=5, b=1, ids=[0], logits=1)
+    # One that is not marked stays a step.
+    worker.push(3_000, 3_100, "scheduler.run_batch").launch(3_010, gpu=(3_020, 3_050))
+    query = "SELECT phase, count(*) AS n, sum(kernel_count) AS kernels FROM phases GROUP BY ALL ORDER BY ALL"
+    assert ask(trace, query, tmp_path) == table("""
+        phase,  n, kernels
+        decode, 2, 2
+        step,   1, 1
+    """)
+
+
 def test_batches_and_queue_over_time(tmp_path: Path) -> None:
     query = (
         "SELECT phase, requests, prefill_requests AS prefills, prefill_tokens, decode_tokens, cached_tokens, "
