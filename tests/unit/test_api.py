@@ -71,7 +71,7 @@ def test_values_and_types(trace: TraceReader) -> None:
 def test_errors(trace: TraceReader, tmp_path: Path) -> None:
     with pytest.raises(QueryError) as raised:
         trace.sql("FROM phass")
-    assert raised.value.hint == "did you mean `phases` or `phase_tree` or `phase_summary`?"
+    assert raised.value.hint == "did you mean `phases` or `phase_summary`?"
     with pytest.raises(QueryError, match="DROP is refused"):
         trace.sql("DROP SCHEMA report")
     with pytest.raises(QueryError, match="there is no view `phase`"):
