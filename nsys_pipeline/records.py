@@ -64,7 +64,8 @@ class Step:
     experts; None where nobody counted them.
 
     Where single lengths are not known, this is the cheapest step that it may be, and ``upper`` the dearest;
-    ``is_unlimited`` where nobody knows how dear. ``sums`` is what is known of the lengths all together.
+    ``is_unlimited`` where nobody knows how dear; ``q_is_known`` if the new tokens of each sequence are.
+    ``sums`` is what is known of the lengths all together.
 
     ``part`` is which pass of a training step it is: 'forward', 'backward' (of such a forward), 'step' (both) or
     'optimizer' (of no tokens). None: a forward pass that nothing is trained by.
@@ -80,6 +81,7 @@ class Step:
     sums: LengthSums | None = None
     upper: Step | None = None
     is_unlimited: bool = False
+    q_is_known: bool = False
     part: str | None = None
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
 

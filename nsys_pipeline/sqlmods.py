@@ -8,7 +8,7 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
     -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
-    -- empty without: attribute.layer_ranges   (no row where that table has none: it is not even planned then)
+    -- empty without: attribute.layer_ranges   (no row where that table has none: nor is what it alone needs built then)
     -- params: spans                           (only in a macro)
     -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:

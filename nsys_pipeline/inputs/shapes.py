@@ -266,7 +266,8 @@ def _kind(step: Step) -> str:
         return "AdamW"
     if not step.batch:
         return _images(step) or "empty"
-    is_known = step.is_exact or (step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1}))
+    is_bounded = step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1})
+    is_known = step.is_exact or step.q_is_known or is_bounded
     kind = f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"
     return f"{kind} + {_images(step)}" if step.images else kind
 

@@ -214,7 +214,8 @@ class TrainingEstimator:
         from nsys_pipeline.model.training import adamw_bytes
 
         dtype = _SCALARS.get(self.facts.scalar or "", None if self.facts.scalar else self._weight_dtype)
-        shards = self.facts.shards or self.dp
+        # Ranks that split sequences may share the optimizer's state with the data-parallel ones, or not.
+        shards = self.facts.shards or (self.dp if self.conventions.cp == 1 else None)
         if dtype is None or shards is None or self._trained_params is None:
             return None
         return adamw_bytes(self._trained_params, dtype) // shards

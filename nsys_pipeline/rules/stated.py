@@ -110,7 +110,8 @@ class StatedStep:
         dearest = [part.most(max_context) for part in self.requests]
         known = [most for most in dearest if most is not None]
         if len(known) < len(dearest):
-            return Step(*least, logits, sums=sums, is_unlimited=True)
+            is_known = all(part.has_known_lengths for part in self.requests)
+            return Step(*least, logits, sums=sums, is_unlimited=True, q_is_known=is_known)
         most = _joined(known)
         upper = None if most == least else Step(*most, logits, sums=sums)
         return Step(*least, logits, sums=sums if upper else None, upper=upper)

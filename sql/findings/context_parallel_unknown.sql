@@ -3,7 +3,8 @@
 -- severity: error
 -- message: ranks seem to share each sequence of {phase} (context parallelism), and nobody says how many do: its FLOPs, MFU and
 --   MBU are left out
--- hint: pass --cp with the number of ranks that each sequence is split over, --cp 1 if each rank has sequences of its own
+-- hint: pass --cp with the number of ranks that each sequence is split over, --pp if they are stages of a pipeline, --cp 1 if each
+--   rank has sequences of its own
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- empty without: estimate.doubtful_passes
 -- requires: estimate.doubtful_passes, estimate.phase_costs

@@ -752,6 +752,27 @@ def test_the_rank_that_the_others_wait_for(tmp_path: Path) -> None:
     assert missing.message == "the job has 4 ranks, and the trace has 3 of them: rank 3 missing"
 
 
+def test_a_rank_that_is_there_twice_and_one_that_was_cut(tmp_path: Path) -> None:
+    job = tmp_path / "job"
+    job.mkdir()
+    for file, rank, steps in (("rank0", 0, 10), ("rank1", 1, 10), ("rank3", 1, 10), ("rank2", 2, 6)):
+        trace = TraceBuilder().gpu(rank)
+        main = trace.process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":3}}', domain="llmperf")
+        for step in range(steps):
+            at = 1_000_000 * (step + 1)
+            main.push(at, at + 900_000, "forward").launch(at, gpu=(at + 10, at + 800_000), name="gemm", device=rank)
+        trace.write(job / f"trace-{file}.sqlite")
+
+    found = findings(job, tmp_path)
+
+    (twice,) = found["ranks_repeated"]
+    assert twice.message == "2 traces are of rank 1: `trace-rank1.sqlite`, `trace-rank3.sqlite`; each counts"
+    (cut,) = found["rank_recorded_less"]
+    assert cut.message.startswith("rank 2 has 5.8 ms of GPU work from its first operation to its last")
+    assert "ranks_missing" not in found
+
+
 def test_ranks_that_take_turns_are_no_finding(tmp_path: Path) -> None:
     trace = TraceBuilder()
     for rank in range(2):

@@ -494,6 +494,12 @@ def _is_part(each: Range, named: list[Range]) -> bool:
         return True
     if each.domain != OWN_DOMAIN and any(r.domain == OWN_DOMAIN and r.phase == each.phase for r in around):
         return True
+    if each.strength == 0 and any(
+        r.push_pop and r.domain == OWN_DOMAIN and r.thread == each.thread and r.end > each.end
+        and each.start <= r.start < max(each.end, each.start + 1)
+        for r in named
+    ):  # fmt: skip
+        return True
     if each.strength == 2 and any(r.strength == 3 and r.domain != OWN_DOMAIN and r.phase == each.phase for r in around):
         return False
     return any(r.strength > each.strength for r in around)

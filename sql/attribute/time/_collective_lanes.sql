@@ -2,8 +2,8 @@
 -- Algorithm: ranks of a communicator run the same kernels in the same order, and a collective cannot end anywhere before it
 -- has started everywhere. So two lanes belong together if their sequences of names are equal and the n-th kernels of both
 -- overlap in time, tried on up to 64 of them. (The root of a broadcast may be done before the others begin, and so may a
--- sender: they prove nothing.) Where NCCL says which communicator they are of, that stands for the names, and one may have
--- fewer kernels, for a rank that was cut. A lane joins the first lane that it fits; two lanes of one GPU never join.
+-- sender: they prove nothing.) Where NCCL says which communicator they are of, that stands for the names. One may have fewer
+-- kernels, for a rank that was cut, if NCCL says so or sixteen fit. A lane joins the first lane that it fits; two lanes of one GPU never join.
 -- Grain: lane; lanes without a partner are left out.
 -- materialize: table
 -- empty without: attribute._communication
@@ -21,20 +21,22 @@ WITH lane AS (
 ),
 mutual AS (
     SELECT
-        lane, number, start_ns, end_ns, row_number() OVER (PARTITION BY lane ORDER BY number) - 1 AS position,
+        lane, number, name, start_ns, end_ns, row_number() OVER (PARTITION BY lane ORDER BY number) - 1 AS position,
         count(*) OVER (PARTITION BY lane) AS kernels
     FROM attribute._communication
     WHERE coalesce(macros.collective_kind(name), '') NOT IN ('broadcast', 'reduce', 'send_recv')
 ),
 sampled AS (
-    SELECT lane, number, start_ns, end_ns FROM mutual WHERE position % greatest(1, kernels // 64) = 0
+    SELECT lane, number, name, start_ns, end_ns FROM mutual WHERE position % greatest(1, kernels // 64) = 0
 ),
 pair AS (
-    SELECT a.lane AS first_lane, b.lane AS other_lane
+    SELECT
+        a.lane AS first_lane, b.lane AS other_lane,
+        a.communicator IS NOT NULL OR (b.names = a.names AND b.kernels = a.kernels) AS is_likely
     FROM lane AS a
     JOIN lane AS b
         ON b.lane > a.lane AND b.communicator IS NOT DISTINCT FROM a.communicator
-        AND (a.communicator IS NOT NULL OR (b.names = a.names AND b.kernels = a.kernels))
+        AND (a.communicator IS NOT NULL OR b.names = a.names OR b.kernels <> a.kernels)
     WHERE (a.process_key, a.device_id) <> (b.process_key, b.device_id) AND a.device_id IS DISTINCT FROM b.device_id
 ),
 fitting AS (
@@ -44,6 +46,7 @@ fitting AS (
     JOIN mutual AS b ON b.lane = p.other_lane AND b.number = a.number
     GROUP BY p.first_lane, p.other_lane
     HAVING count(*) FILTER (WHERE greatest(a.start_ns, b.start_ns) <= least(a.end_ns, b.end_ns)) >= 0.98 * count(*)
+        AND (bool_and(p.is_likely) OR (count(*) >= 16 AND bool_and(a.name = b.name)))
 ),
 joined AS (
     SELECT other_lane AS lane, min(first_lane) AS group_id

@@ -2,13 +2,14 @@
 -- with: kernels of the same name, on the same GPU, in steps of the same phase and shape, between the same kernels of their stream.
 -- The neighbours tell apart what has one name: four before and four after it. (An output and a down projection may run one kernel on
 -- one grid, and take different times.)
+-- Phases around which communication runs alone are left out: there is nothing to compare.
 -- Algorithm: communication is merged into islands; its time before an instant is a running sum of their lengths, as in
 -- attribute.communication_overlap.
 -- Grain: op_id; kernels of warm-up and cold occurrences are absent, and so are those beside which another one computes for more
 -- than a tenth of their time.
 -- materialize: table
 -- empty without: attribute._communication
--- requires: input.step_sizes, macros.islands, attribute.gpu_work, attribute.kernel_families, attribute.occurrences, attribute._communication, attribute.communication_overlap, attribute._communication_spans, attribute.training_passes
+-- requires: input.step_sizes, macros.islands, attribute.gpu_work, attribute.kernel_families, attribute.work_by_occurrence, attribute.occurrences, attribute._communication, attribute.communication_overlap, attribute._communication_spans, attribute.training_passes
 -- columns:
 --   op_id     BIGINT  Joins attribute.gpu_work.
 --   phase     VARCHAR Phase, NULL outside every phase.
@@ -16,41 +17,61 @@
 --   kind_hash UBIGINT What it compares with: equal for kernels that do the same work.
 --   dur_ns    BIGINT  How long it took. Unit: ns.
 --   beside_ns BIGINT  Of it beside communication. Unit: ns.
-WITH device AS (
-    SELECT DISTINCT c.device_id
+WITH hiding AS (
+    SELECT c.device_id, c.occurrence_id, c.start_ns, c.end_ns
     FROM attribute._communication AS c JOIN attribute.communication_overlap AS o USING (op_id)
     WHERE o.overlapped_ns > 0
 ),
+around AS (
+    -- Phases around it: its own, and those that work on the GPU as it begins and ends.
+    SELECT device_id, occurrence_id FROM hiding
+    UNION
+    SELECT h.device_id, w.occurrence_id
+    FROM (SELECT device_id, unnest([start_ns, end_ns]) AS at_ns FROM hiding) AS h
+    ASOF JOIN attribute.work_by_occurrence AS w ON w.device_id = h.device_id AND w.first_start_ns <= h.at_ns
+),
+beside AS (
+    SELECT DISTINCT a.device_id, p.phase FROM around AS a LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+    UNION
+    -- What is outside every phase has one row of work for all of it.
+    SELECT DISTINCT device_id, NULL FROM hiding
+),
 kernel AS (
     SELECT
-        w.op_id, w.device_id, w.occurrence_id, w.name_id, coalesce(w.full_name_id, w.name_id) AS kernel_id, w.start_ns, w.end_ns,
-        hash(
-            lag(coalesce(w.full_name_id, w.name_id)) OVER stream, lag(coalesce(w.full_name_id, w.name_id), 2) OVER stream,
-            lag(coalesce(w.full_name_id, w.name_id), 3) OVER stream, lag(coalesce(w.full_name_id, w.name_id), 4) OVER stream,
-            lead(coalesce(w.full_name_id, w.name_id)) OVER stream, lead(coalesce(w.full_name_id, w.name_id), 2) OVER stream,
-            lead(coalesce(w.full_name_id, w.name_id), 3) OVER stream, lead(coalesce(w.full_name_id, w.name_id), 4) OVER stream
-        ) AS neighbours,
-        max(w.end_ns) OVER (gpu ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS reached_ns,
-        lead(w.start_ns) OVER gpu AS next_ns
+        w.op_id, w.process_key, w.device_id, w.stream_id, w.occurrence_id, w.name_id, coalesce(w.full_name_id, w.name_id) AS kernel_id,
+        w.start_ns, w.end_ns,
+        max((w.device_id::HUGEINT << 64) + w.end_ns) OVER (gpu ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+            - (w.device_id::HUGEINT << 64) - w.start_ns AS over_ns,
+        CASE WHEN lead(w.device_id) OVER gpu = w.device_id THEN w.end_ns - lead(w.start_ns) OVER gpu END AS under_ns
     FROM attribute.gpu_work AS w
     JOIN attribute.kernel_families AS f
         ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id AND f.family <> 'communication'
-    SEMI JOIN device AS d ON d.device_id = w.device_id
+    SEMI JOIN beside AS b ON b.device_id = w.device_id
     WHERE w.kind = 'kernel'
-    WINDOW stream AS (PARTITION BY w.process_key, w.device_id, w.stream_id ORDER BY w.start_ns, w.op_id),
-        gpu AS (PARTITION BY w.device_id ORDER BY w.start_ns, w.op_id)
+    WINDOW gpu AS (ORDER BY w.device_id, w.start_ns, w.op_id)
 ),
-lone AS (
-    SELECT k.*, p.phase, coalesce(z.label, fz.label) AS shape
+neighbour AS (
+    SELECT
+        k.*, p.phase, coalesce(p.is_measured, true) AS is_measured,
+        hash(
+            lag(k.kernel_id) OVER stream, lag(k.kernel_id, 2) OVER stream, lag(k.kernel_id, 3) OVER stream,
+            lag(k.kernel_id, 4) OVER stream, lead(k.kernel_id) OVER stream, lead(k.kernel_id, 2) OVER stream,
+            lead(k.kernel_id, 3) OVER stream, lead(k.kernel_id, 4) OVER stream
+        ) AS neighbours
     FROM kernel AS k
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+    SEMI JOIN beside AS b ON b.device_id = k.device_id AND b.phase IS NOT DISTINCT FROM p.phase
+    WINDOW stream AS (PARTITION BY k.process_key, k.device_id, k.stream_id ORDER BY k.start_ns, k.op_id)
+),
+lone AS (
+    SELECT k.*, coalesce(z.label, fz.label) AS shape
+    FROM neighbour AS k
     LEFT JOIN input.step_sizes AS z ON z.occurrence_id = k.occurrence_id
     -- A backward is of the shape of its forward.
     LEFT JOIN attribute.training_passes AS t ON t.occurrence_id = k.occurrence_id
     LEFT JOIN input.step_sizes AS fz ON fz.occurrence_id = t.forward_id
-    WHERE coalesce(p.is_measured, true) AND k.end_ns > k.start_ns
-        AND 10 * (coalesce(k.reached_ns, k.start_ns) - k.start_ns) <= k.end_ns - k.start_ns
-        AND 10 * (k.end_ns - coalesce(k.next_ns, k.end_ns)) <= k.end_ns - k.start_ns
+    WHERE k.is_measured AND k.end_ns > k.start_ns
+        AND 10 * coalesce(k.over_ns, 0) <= k.end_ns - k.start_ns AND 10 * coalesce(k.under_ns, 0) <= k.end_ns - k.start_ns
 ),
 island AS (
     SELECT

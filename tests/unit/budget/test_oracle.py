@@ -115,11 +115,6 @@ def test_random_trace_without_phases_has_the_buckets_of_the_walk(trace: TraceBui
         assert bucket_differences(path) == {}
 
 
-@pytest.mark.parametrize("name", some(EDGE_TRACES, 40))
-def test_edge_trace_without_phases_has_the_buckets_of_the_walk(name: str, tmp_path: Path) -> None:
-    assert bucket_differences(without_ranges(EDGE_TRACES[name]().write(tmp_path / "trace.sqlite"))) == {}
-
-
 def test_two_gpus_that_wait_for_each_other_have_the_buckets_of_the_walk(tmp_path: Path) -> None:
     path = without_ranges(real_traces.unpack_by_name("h200x2_auto_torchrun", tmp_path))
 

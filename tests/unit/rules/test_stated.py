@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 
+from nsys_pipeline.inputs.shapes import _label
 from nsys_pipeline.model import Conventions, Model
 from nsys_pipeline.model.estimator import Estimator, Totals
 from nsys_pipeline.records import LengthSums, Step
@@ -192,3 +193,20 @@ def test_sums_that_cannot_be_are_not_believed() -> None:
 def test_nothing_limits_what_is_not_known(text: str, longest: int | None) -> None:
     step = stated(text).step(longest)
     assert (step.is_unlimited, step.upper) == (True, None)
+
+
+@pytest.mark.parametrize("max_context", [None, 4096])
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("1 ctx reqs, 512 ctx tokens, 0 gen reqs", "1x512 @?"),
+        ("1 ctx reqs, 0 gen reqs", "1x? @?"),
+        ("2 ctx reqs, 512 ctx tokens, 0 gen reqs", "2x? @?"),
+        ("0 ctx reqs, 4 gen reqs", "4x? @?"),
+    ],
+)
+def test_a_label_has_the_lengths_that_a_text_says(text: str, label: str, max_context: int | None) -> None:
+    role = classify("", f"[Executor] _forward_step: {text}")
+    assert role is not None
+    assert role.stated is not None
+    assert _label(role.stated.step(max_context)) == label

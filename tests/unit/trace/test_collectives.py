@@ -143,3 +143,16 @@ def test_nearly_all_of_a_real_all_reduce_is_waiting() -> None:
     assert [row["n"] for row in rows] == [416, 416]
     assert sum(row["wait_ns"] for row in rows) / 1e6 == pytest.approx(1428.5, abs=0.1)
     assert [row["transfer_ns"] / 1e6 for row in rows] == pytest.approx([4.6, 4.6], abs=0.1)
+
+
+def test_a_rank_that_was_cut_is_matched_if_enough_of_it_fits(tmp_path: Path) -> None:
+    whole = [(ALL_REDUCE, 100 * n, 100 * n + 40) for n in range(1, 41)]
+    late = [(name, start + 10, end) for name, start, end in whole]
+    query = "SELECT device_id, count(communicator_id), sum(wait_ns) FROM collectives GROUP BY ALL ORDER BY ALL"
+
+    (tmp_path / "long").mkdir()
+    (tmp_path / "short").mkdir()
+    assert ask(ranks(whole, late[:25]), query, tmp_path / "long").splitlines()[1:] == ["0,40,250", "1,25,0"]
+    assert ask(ranks(whole, late[:12]), query, tmp_path / "short").splitlines()[1:] == ["0,0,", "1,0,"]
+    other = [("ncclDevKernel_AllGather_RING_LL", start, end) for _, start, end in late[:25]]
+    assert ask(ranks(whole, other), query, tmp_path).splitlines()[1:] == ["0,0,", "1,0,"]

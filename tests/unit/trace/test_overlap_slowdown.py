@@ -140,6 +140,21 @@ def test_a_planted_slowdown_has_its_size(tmp_path: Path) -> None:
     assert significant == "true"
 
 
+def test_communication_may_be_launched_in_a_phase_of_its_own(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for step in range(3):
+        start = 10_000 * step
+        main.push(start, start + 100, "exchange").push(start + 100, start + 9_000, "forward")
+        main.launch(start + 10, gpu=(start + 4_000, start + 8_000), name=ALL_REDUCE, stream=20)
+        for at in range(start + 200, start + 8_000, 200):
+            main.launch(at, gpu=(at + 10, at + (150 if at >= start + 4_000 else 110)), name="gemm")
+
+    answer = ask(trace, "SELECT phase, name, beside_ns / expected_ns FROM overlap_slowdown", tmp_path)
+
+    assert answer.splitlines()[1:] == ["forward,gemm,1.4"]
+
+
 def test_few_kernels_say_nothing(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     main = trace.process().thread().push(0, 2000, "backward")

@@ -1,0 +1,20 @@
+-- Two processes that work on GPUs and have one rank number, from two files: a trace that is there twice, or two jobs in one directory.
+-- Grain: rank.
+-- severity: warning
+-- message: {count:,} traces are of rank {rank}: {files}; each counts
+-- hint: a directory is one job: leave out the trace that is there twice, or analyze each job by itself
+-- concerns: views.ranks, views.phase_summary
+-- requires: load.ranks
+-- columns:
+--   phase       VARCHAR NULL: it is about all of them.
+--   at_stake_ns BIGINT  NULL: nobody knows which one is meant. Unit: ns.
+--   rank        BIGINT  Its number.
+--   count       BIGINT  Files that have it.
+--   files       VARCHAR The names of the first three.
+SELECT
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, rank, count(DISTINCT "path") AS count,
+    array_to_string(list_transform(list_sort(list(DISTINCT "path"))[:3], lambda p: '`' || parse_filename(p) || '`'), ', ') AS files
+FROM load.ranks
+WHERE rank IS NOT NULL AND len(device_ids) > 0
+GROUP BY rank
+HAVING count(DISTINCT "path") > 1
