@@ -520,7 +520,10 @@ def _occurrences(ranges: list[Range], phases: dict[Range, str], working: set[Ran
         name = phases[each]
         if each in containers and name in idle:
             continue
-        warmup = any(w.is_warmup and w.thread == each.thread and w.holds_start_of(each) for w in ranges)
+        # One that takes no time holds not even its own start.
+        warmup = each.is_warmup or any(
+            w.is_warmup and w.thread == each.thread and w.holds_start_of(each) for w in ranges
+        )
         inner = [
             (max(r.start, each.start), min(r.end, each.end)) for r in phases
             if r.push_pop and r.thread == each.thread and each.depth_order < r.depth_order and each.open_at(r.start)

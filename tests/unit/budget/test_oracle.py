@@ -135,3 +135,14 @@ def without_ranges(path: Path) -> Path:
         if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'NVTX_EVENTS'").fetchone():
             db.execute("DELETE FROM NVTX_EVENTS")
     return path
+
+
+def test_a_warm_up_range_of_no_time_is_warm_up(tmp_path: Path) -> None:
+    """A request whose only phase it is has nothing that is measured."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 40, "decode").launch(5, gpu=(10, 30))
+    main.push(50, 100, "request", domain="llmperf").push(60, 60, "warmup", domain="llmperf").launch(70, gpu=(75, 90))
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    assert differences(path) == {}
+    assert engine_budget(path)[1] == {(0,): 40}
