@@ -69,7 +69,9 @@ def check(report: str) -> str | None:
         found = phase["measured"]["tensor_active_ratio"]
     except (ValueError, KeyError, TypeError) as error:
         return f"no measured phase: {error!r}"
-    return None if abs(found - TENSOR_PERCENT / 100) < 1e-6 else f"tensor activity is {found}, not {TENSOR_PERCENT} %"
+    return (
+        None if abs(found - TENSOR_PERCENT / 100) < 1e-6 else f"tensor activity is {found:.4f}, not {TENSOR_PERCENT} %"
+    )
 
 
 def main() -> None:

@@ -63,10 +63,10 @@ def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bo
 
 
 def _lost_rows(table: str, traces: int) -> Finding:
-    of = "1 trace has" if traces == 1 else f"{traces:,} traces have"
+    of = "1 trace has lost its" if traces == 1 else f"{traces:,} traces have lost their"
     return Finding(
         code="dataset_incomplete", severity="warning", phase=None, at_stake_ns=None, budget_part=None,
-        message=f"{of} lost their rows of `{table}`: files of the dataset are gone",
+        message=f"{of} rows of `{table}`: files of the dataset are gone",
         hint="`llmperf fleet SOURCE --out DATASET` analyzes those traces again",
     )  # fmt: skip
 

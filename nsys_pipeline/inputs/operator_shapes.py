@@ -73,6 +73,26 @@ def _product(first: int) -> Callable[[Sequence[Shape], str], Cost]:
     return cost
 
 
+def _scaled(inputs: Sequence[Shape], _: str) -> Cost:
+    """As a product, but shapes of fp4 count pairs of values along k (`torch.float4_e2m1fn_x2`), which scales give away.
+
+    One scale is of a tensor, a row, 128 or 32 values of fp8, or of 32 or 16 values of fp4. Scales of 32 or 16 may be
+    padded to 128 rows and 4 columns.
+    """
+    (m, k), (inner, n) = inputs[:2]
+    scales = math.prod(inputs[2]) if len(inputs) > 2 else 1
+
+    def blocks(size: int) -> set[int]:
+        columns = -(-k // size)
+        return {m * columns, -(-m // 128) * 128 * -(-columns // 4) * 4}
+
+    is_fp8 = scales in {1, m, m * -(-k // 128), -(-m // 128) * -(-k // 128)} | blocks(32)
+    is_fp4 = scales in blocks(16) | blocks(8)
+    if is_fp8 and is_fp4 and scales > 1:
+        raise ValueError("the scales fit both")
+    return _matrices((m, 2 * k), (2 * inner, n)) if is_fp4 and not is_fp8 else _matrices((m, k), (inner, n))
+
+
 def _vector(first: int) -> Callable[[Sequence[Shape], str], Cost]:
     def cost(inputs: Sequence[Shape], _: str) -> Cost:
         return _matrices(inputs[first], (*inputs[first + 1], 1))
@@ -142,7 +162,7 @@ _ARGUMENT = re.compile(r"(\w+) = (\[[\d, ]*\]|True|False)")
 _ATTENTION = "aten::_scaled_dot_product_"
 _COSTS: Mapping[str, Callable[[Sequence[Shape], str], Cost]] = {
     "aten::mm": _product(0), "aten::bmm": _product(0), "aten::addmm": _product(1), "aten::baddbmm": _product(1),
-    "aten::_int_mm": _product(0), "aten::_scaled_mm": _product(0), "aten::_addmm_activation": _product(1),
+    "aten::_int_mm": _product(0), "aten::_scaled_mm": _scaled, "aten::_addmm_activation": _product(1),
     "aten::mv": _vector(0), "aten::addmv": _vector(1), "aten::dot": _dot, "aten::vdot": _dot,
     "aten::_grouped_mm": _grouped, "aten::_scaled_grouped_mm": _grouped,
     f"{_ATTENTION}flash_attention": _attention, f"{_ATTENTION}flash_attention_for_cpu": _attention,

@@ -1,4 +1,5 @@
--- Occurrences outside warm-up that are several times slower than steady ones: they are left out, unless --keep-cold counts them.
+-- Occurrences outside warm-up that are several times slower than steady ones, or only record a graph: they are left out,
+-- unless --keep-cold counts them.
 -- Grain: a phase, a kind of shape and a reason.
 -- severity: warning
 -- message: {fate}: {cold_count:,} of {occurrences:,} occurrences of {what} ({reason}), {wall_ns:ms} on the host and
@@ -46,6 +47,7 @@ SELECT
     CASE s.reason
         WHEN 'leading' THEN 'the first ones'
         WHEN 'first_length' THEN 'the first of their length'
+        WHEN 'recording' THEN 'graphs recorded inside, which the GPU ran later'
         ELSE 'graphs, modules or memory set up inside'
     END AS reason,
     CASE WHEN bool_and(s.is_left_cold) THEN 'left out as cold' ELSE 'cold and counted' END AS fate,

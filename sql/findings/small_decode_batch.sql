@@ -27,13 +27,13 @@ WITH piece AS (
 step AS (
     SELECT
         s.*, t.memory_ns, t.weight_ns, t.compute_ns AS peak_compute_ns, t.step_count AS known_count, t.tokens / t.step_count AS step_tokens,
-        s.phase_ns / p.windows AS step_ns, 4 * t.memory_ns / (t.memory_ns + 3 * (t.memory_ns - t.weight_ns)) AS times
+        nullif(s.phase_ns / p.windows, 0) AS step_ns, 4 * t.memory_ns / nullif(t.memory_ns + 3 * (t.memory_ns - t.weight_ns), 0) AS times
     FROM attribute.phase_spending AS s JOIN estimate.phase_traffic AS t USING (phase) JOIN piece AS p USING (phase)
 )
 SELECT
     phase, least(weight_ns, compute_ns)::BIGINT AS at_stake_ns, 'compute' AS budget_part, place,
     ceil(step_tokens)::BIGINT AS tokens, (step_tokens / step_ns * 1e9)::BIGINT AS rate,
-    least(1, memory_ns / known_count / (phase_ns / step_count))::DOUBLE AS mbu,
+    least(1, memory_ns / known_count / nullif(phase_ns / step_count, 0))::DOUBLE AS mbu,
     (times * step_tokens / step_ns * 1e9)::BIGINT AS larger_rate, format('{:.1f}', times) AS gain
 FROM step
 WHERE phase = 'decode' AND step_tokens <= 8 AND memory_ns >= 8 * peak_compute_ns AND weight_ns >= phase_ns / 4

@@ -32,7 +32,7 @@ summed AS (
 )
 SELECT
     s.phase, least(e.less_ns, s.wait_ns)::BIGINT AS at_stake_ns, 'wait' AS budget_part, s.place, e.ranks,
-    (e.most_ns * e.ranks / e.time_ns - 1)::DOUBLE AS share
+    (e.most_ns * e.ranks / nullif(e.time_ns, 0) - 1)::DOUBLE AS share
 FROM attribute.phase_spending AS s JOIN summed AS e USING (phase)
 WHERE 5 * e.most_ns * e.ranks >= 6 * e.time_ns AND e.time_ns > 0 AND least(e.less_ns, s.wait_ns) >= s.phase_ns / 20
     AND least(e.less_ns, s.wait_ns) >= s.least_ns

@@ -620,3 +620,163 @@ def steps_in_nsys() -> TraceBuilder:
     trace = TraceBuilder().gpu()
     trace.process().thread().push(0, 50 * MS, "decode").launch(MS, gpu=(2 * MS, 30 * MS))
     return trace
+
+
+# -- a fourth dozen ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("width", "scales", "packed"),
+    [(4096, [], 1), (4096, [256, 1], 1), (4096, [256, 32], 1), (4096, [2, 32], 1), (4096, [256 * 128], 1),
+     (2048, [256 * 256], 2), (2048, [256, 128], 2), (2048, [65536], 2), (64, [256 * 4], None)],
+)  # fmt: skip
+def test_shapes_of_packed_operands_count_pairs_of_values(
+    width: int, scales: list[int], packed: int | None, cli: Cli
+) -> None:
+    trace = KinetoTrace()
+    trace.op("aten::_scaled_mm", 0, 10_000, [[256, width], [width, 512], scales, scales])
+    trace.launch(1_000, gpu=(20_000, 45_000))
+
+    assert operator_flops(cli, trace) == [packed and 2 * 256 * width * packed * 512]
+
+
+def test_steps_that_record_a_graph_compute_nothing(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 40 * MS, "decode")
+    for place, name in enumerate(("cudaStreamBeginCapture", "cudaLaunchKernel", "cudaStreamEndCapture")):
+        main.call(MS * (1 + place), api=f"{name}_v10000")
+    for step in range(1, 4):
+        at = 50 * MS * step
+        main.push(at, at + 40 * MS, "decode").graph_launch(at + MS, nodes=[(at + 2 * MS, at + 12 * MS)])
+
+    report = cli.analyze(trace, "--model", "tiny-llama", "--shape", "1x16+4")
+
+    assert phase(report, "decode")["measured_occurrences"] == 3
+    assert "cold_first_occurrence" in codes(report)
+
+
+def test_times_of_the_profiler_itself_are_no_work(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for step in range(3):
+        at = step * 100_000
+        trace.annotation("decode", at, at + 90_000)
+        trace.op("aten::mm", at + 5_000, at + 15_000, [[4, 8], [8, 2]])
+        trace.launch(at + 10_000, gpu=(at + 20_000, at + 45_000))
+        # As newer ones are written: with the numbers of the operator around them.
+        own = {"correlation": trace.correlation, "External id": 1}
+        trace.event("overhead", "Instrumentation", at + 11_000, at + 13_000, -1, 0, **own)
+        trace.event("overhead", "Command Buffer Full", at + 50_000, at + 80_000, -1, 0)
+
+    report = cli.analyze_kineto(trace)
+
+    assert (phase(report, "decode")["kernel_count"], phase(report, "decode")["gpu_busy_ns"]) == (3, 75_000)
+    assert len(report["ranks"]) == 1
+
+
+def test_the_unit_of_times_is_not_the_one_to_show_them_in(cli: Cli) -> None:
+    trace = steps_of(["decode"])
+    trace.head["displayTimeUnit"] = "ns"
+
+    assert phase(cli.analyze_kineto(trace), "decode")["gpu_busy_ns"] == 25_000
+
+
+def test_experts_between_layers_with_a_state(cli: Cli) -> None:
+    config = {
+        "model_type": "nemotron_h", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4,
+        "hybrid_override_pattern": "ME*E", "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 64,
+        "mamba_num_heads": 8, "mamba_head_dim": 32, "ssm_state_size": 16, "n_groups": 2, "conv_kernel": 4,
+        "chunk_size": 64, "n_routed_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 64,
+        "n_shared_experts": 1, "moe_shared_expert_intermediate_size": 128, "mlp_hidden_act": "relu2",
+        "vocab_size": 1000, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    # Gate, values, two of the state's matrices for each of two groups, and a step for each of eight heads.
+    state = 256 * (2 * 256 + 2 * 2 * 16 + 8) + 256 * 256 + (256 + 2 * 2 * 16) * 4
+    attention = 256 * 64 * (4 + 2 * 2) + 256 * 256
+    # No gate: two matrices of each of two experts of 64, and of the shared one of 128.
+    experts = 256 * 8 + 2 * 256 * (2 * 64 + 128)
+    scan, scores = 4 * 64 * 8 * 32 * 16, 4 * 4 * 64 * pairs(64)
+
+    prefill = cli.prefill(config, "--prompt-tokens", 64)
+
+    assert prefill == 2 * 64 * (state + attention + 2 * experts) + scan + scores + lm_head(config)
+
+
+@pytest.mark.parametrize(("variant", "bf16"), [("", 503.8e12), ("Max-Q ", 438.9e12)])
+def test_variants_of_a_workstation_gpu_have_their_own_peaks(variant: str, bf16: float) -> None:
+    found = find_gpu(f"NVIDIA RTX PRO 6000 Blackwell {variant}Workstation Edition")
+
+    assert found is not None
+    assert found.peaks_flops_per_s["bf16"] == bf16
+
+
+def served(*steps: tuple[str, int, int, dict[str, Any]]) -> TraceBuilder:
+    """Steps of one request of 10 tokens: phase, new and cached tokens, and what else its mark says."""
+    trace = TraceBuilder().gpu()
+    trace.process(100).thread().mark(0, 'llmperf.request {"id":"a","prompt":10,"waited_ms":0}', domain="llmperf")
+    worker = trace.process(200).thread()
+    for number, (name, tokens, cached, more) in enumerate(steps):
+        at = 100 + 200 * number
+        worker.push(at, at + 100, name, domain="llmperf").launch(at + 2, gpu=(at + 3, at + 105))
+        mark = {"q": [tokens], "kv": [cached], "ids": [0], "logits": 1, **more}
+        worker.mark(at + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+    return trace
+
+
+def test_each_chunk_of_a_prompt_has_its_own_tokens(cli: Cli) -> None:
+    first = {"new": {"0": "a"}, "logits": 0}
+    trace = served(
+        ("prefill", 4, 0, first), ("prefill", 4, 4, {"logits": 0}), ("prefill", 2, 8, {}), ("decode", 1, 10, {})
+    )
+
+    rows, _ = cli.sql(trace, "SELECT prefill_tokens, decode_tokens FROM served_steps ORDER BY start_ns")
+
+    assert [tuple(row.values()) for row in rows] == [(4, 0), (4, 0), (2, 0), (0, 1)]
+
+
+def test_what_is_computed_again_was_not_found_in_the_cache(cli: Cli) -> None:
+    again = ("prefill", 4, 8, {"ids": [1], "new": {"1": "a"}})
+    trace = served(
+        ("prefill", 10, 0, {"new": {"0": "a"}}), ("decode", 1, 10, {}), again, ("decode", 1, 12, {"ids": [1]})
+    )
+
+    rows, _ = cli.sql(trace, "SELECT prompt_tokens, reused_tokens, new_tokens, preemptions FROM served_requests")
+
+    assert [tuple(row.values()) for row in rows] == [(10, 0, 4, 1)]
+
+
+def test_work_that_runs_behind_all_ranges_is_of_its_own(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for step in range(4):
+        at = step * 100_000
+        trace.annotation("step[DECODE bs=2]", at, at + 50_000)
+        trace.launch(at + 1_000, gpu=(1_000_000 + step * 30_000, 1_020_000 + step * 30_000))
+    path = trace.write(cli.folder / "trace.json")
+
+    query = "SELECT gpu_busy_ns FROM phases ORDER BY start_ns"
+    code, out, _ = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    assert (code, [json.loads(line)["gpu_busy_ns"] for line in out.splitlines()]) == (0, [20_000] * 4)
+
+
+def test_asking_twice_gives_the_same_flops(cli: Cli) -> None:
+    trace = KinetoTrace()
+    trace.op("aten::mm", 0, 10_000, [[4, 8], [8, 2]])
+    trace.launch(1_000, gpu=(20_000, 45_000))
+    path = trace.write(cli.folder / "trace.json")
+
+    asked = [run(cli.capsys, "sql", path, "SELECT flops, calls FROM operators", "--format", "json") for _ in range(2)]
+
+    assert [json.loads(out) for _, out, _ in asked] == [{"flops": 2 * 4 * 8 * 2, "calls": 1}] * 2
+
+
+def test_tokens_of_a_step_are_not_those_of_all_before(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for step in range(3):
+        for place, name in enumerate(("forward", "backward", "optimizer")):
+            at = step * 300 * MS + place * 100 * MS
+            main.push(at, at + 100 * MS, name).launch(at + MS, gpu=(at + 2 * MS, at + 90 * MS))
+
+    rows, _ = cli.sql(trace, "SELECT tokens FROM training_steps", "--model", "tiny-llama", "--shape", "2x32")
+
+    assert [row["tokens"] for row in rows] == [64] * 3

@@ -237,7 +237,10 @@ def test_schema_lists_and_describes() -> None:
     _, out, _ = llmperf("schema", "top_kernels", "--recipes")
     assert "$top  Kernels of each phase. [10]" in out
     code, _, err = llmperf("schema", "phase")
-    assert (code, err) == (1, "error: there is no view `phase`\n\nhint: did you mean `phases` or `phase_summary`?\n")
+    assert (code, err) == (
+        1,
+        "error: there is no view `phase`\n\nhint: did you mean `phases` or `phase_tree` or `phase_summary`?\n",
+    )
 
 
 # -- the prompt, in a real pseudo-terminal ---------------------------------------------------------------------------

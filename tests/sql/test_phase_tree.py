@@ -60,12 +60,9 @@ def test_times_with_and_without_what_is_inside(tmp_path: Path) -> None:
     assert rows["step > attn > core"]["parent_path"] == "step > attn"
 
 
-def test_report_has_the_tree_with_the_option_alone(tmp_path: Path) -> None:
-    path = steps(tmp_path)
-    with open_trace(path, EVERY_RANGE) as trace:
+def test_report_has_the_tree(tmp_path: Path) -> None:
+    with open_trace(steps(tmp_path), EVERY_RANGE) as trace:
         report = analyze(trace)
-    with open_trace(path, TraceOptions(use_cache=False)) as trace:
-        plain = analyze(trace)
 
     text, data = StringIO(), StringIO()
     render_document(report_document(report), text, ReportFormat.markdown)
@@ -73,10 +70,9 @@ def test_report_has_the_tree_with_the_option_alone(tmp_path: Path) -> None:
     assert [row.path for row in report.phase_tree] == ["step", "step > mlp", "step > attn", "step > attn > core"]
     assert "ranges inside each other" in text.getvalue()
     assert [row["depth"] for row in json.loads(data.getvalue())["phase_tree"]] == [0, 1, 1, 2]
-    assert plain.phase_tree == []
 
 
-@settings(property_test, max_examples=examples(6))
+@settings(property_test, max_examples=examples(4))
 @given(traces())
 def test_random_trees_are_those_of_every_pair_of_ranges(trace: TraceBuilder) -> None:
     with TemporaryDirectory() as folder:

@@ -52,6 +52,23 @@ def test_what_became_of_each_request(tmp_path: Path) -> None:
     """)
 
 
+def test_a_batch_of_sglang_is_the_marked_pass_in_it(tmp_path: Path) -> None:
+    """Its own range, of another domain, closes before the mark of the pass that it launched."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    for at in (1_000, 2_000):
+        worker.push(at, at + 100, "scheduler.run_batch")
+        step(worker, at + 20, at + 110, "decode", q=1, kv=5, b=1, ids=[0], logits=1)
+    # One that is not marked stays a step.
+    worker.push(3_000, 3_100, "scheduler.run_batch").launch(3_010, gpu=(3_020, 3_050))
+    query = "SELECT phase, count(*) AS n, sum(kernel_count) AS kernels FROM phases GROUP BY ALL ORDER BY ALL"
+    assert ask(trace, query, tmp_path) == table("""
+        phase,  n, kernels
+        decode, 2, 2
+        step,   1, 1
+    """)
+
+
 def test_batches_and_queue_over_time(tmp_path: Path) -> None:
     query = (
         "SELECT phase, requests, prefill_requests AS prefills, prefill_tokens, decode_tokens, cached_tokens, "
@@ -198,6 +215,21 @@ def test_goodput(tmp_path: Path) -> None:
         folder.mkdir()
         limits = recipe.arguments({"ttft_ms": ttft_ns / 1e6, "tpot_ms": tpot_ns / 1e6})
         assert ask(served(), query, folder, limits).splitlines()[1] == expected
+
+
+def test_the_batch_over_time(tmp_path: Path) -> None:
+    from nsys_pipeline.query.recipes import find_recipe
+
+    recipe = find_recipe("batch_over_time")
+    numbers = "steps, requests, prefill_tokens AS prefill, decode_tokens AS decode, cached_tokens AS cached"
+    waiting = "waiting_requests AS waiting, waiting_tokens, (tokens_per_s / 1e6)::INT AS rate"
+    query = f"SELECT start_ns, {numbers}, {waiting}, stepping_ratio * 503 AS running FROM ({recipe.sql})"
+    # 1,005 ns in two slices of 503: steps run in 205 + 3 ns of the first one, and in 102 + 105 + 105 of the second.
+    assert ask(served(), query, tmp_path, recipe.arguments({"slices": 2})) == table("""
+        start_ns, steps, requests, prefill, decode, cached, waiting, waiting_tokens, rate, running
+        1500,     2,     1.5,      22,      0,      24,     1,       20,             44,   208.0
+        2003,     2,     1.5,      0,       3,      30,     0,       0,              6,    312.0
+    """)
 
 
 def test_the_report_has_their_latency(tmp_path: Path) -> None:

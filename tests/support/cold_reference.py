@@ -23,6 +23,8 @@ _SETUP = re.compile(
     r"|MemCreate|HostAlloc|MemHostAlloc|Free|MemFree)"
 )
 
+_RECORDING = re.compile(r"cu(da)?StreamBeginCapture")
+
 
 @dataclass(frozen=True)
 class ColdStep:
@@ -35,6 +37,7 @@ class ColdStep:
     time: int
     busy: int
     has_setup: bool
+    is_recording: bool = False
 
     @property
     def is_sized(self) -> bool:
@@ -66,6 +69,10 @@ def cold(steps: Sequence[ColdStep]) -> dict[ColdStep, str]:
     steady = [step for step in steps if step not in found]
     for group in kinds.values():
         _setups(group, [step for step in group if step in steady], found)
+        if any(step.busy for step in group):
+            for step in group:
+                if step.is_recording:
+                    found.setdefault(step, "recording")
     return found
 
 
@@ -124,7 +131,8 @@ def cold_of(path: Path, sizes: Mapping[tuple[str, int], Size], *, strict: bool =
         if item.occurrence:
             work[item.occurrence].append((item.work.device, item.work.start, item.work.end))
     done = {o: max([o.range.end, *(end for _, _, end in work[o])]) for o in attribution.occurrences}
-    setups = _setup_occurrences(path, attribution.occurrences)
+    setups = _calling(path, attribution.occurrences, _SETUP)
+    recording = _calling(path, attribution.occurrences, _RECORDING)
     steps = {}
     for one in attribution.occurrences:
         if one.warmup:
@@ -137,12 +145,13 @@ def cold_of(path: Path, sizes: Mapping[tuple[str, int], Size], *, strict: bool =
         time = max(0, done[one] - max([one.range.start, *before]))
         size = sizes.get((one.phase, one.index), (None, None, None, None, None))
         busy = _busy(work[one])
-        step = ColdStep(one.phase, one.range.process, one.index, size, time, busy, one in setups)
+        is_recording = one in recording and not busy
+        step = ColdStep(one.phase, one.range.process, one.index, size, time, busy, one in setups, is_recording)
         steps[step] = one
     return {(steps[step].phase, steps[step].index): why for step, why in cold(list(steps)).items()}
 
 
-def _setup_occurrences(path: Path, occurrences: Sequence[Occurrence]) -> set[Occurrence]:
+def _calling(path: Path, occurrences: Sequence[Occurrence], calling: re.Pattern[str]) -> set[Occurrence]:
     with closing(sqlite3.connect(path)) as db:
         db.text_factory = lambda raw: raw.decode("utf-8", "replace")
         names = {key: value for _, key, value in _read(db, "StringIds", "id", "value")}
@@ -150,7 +159,7 @@ def _setup_occurrences(path: Path, occurrences: Sequence[Occurrence]) -> set[Occ
     found = set()
     for _, start, thread, name in calls:
         text = names.get(name) or ""
-        if start is None or not _SETUP.match(text) or "Async" in text:
+        if start is None or not calling.match(text) or "Async" in text:
             continue
         inside = [o for o in occurrences if o.range.push_pop and o.range.thread == thread and o.range.open_at(start)]
         if inside:

@@ -494,6 +494,12 @@ def _is_part(each: Range, named: list[Range]) -> bool:
         return True
     if each.domain != OWN_DOMAIN and any(r.domain == OWN_DOMAIN and r.phase == each.phase for r in around):
         return True
+    if each.strength == 0 and any(
+        r.push_pop and r.domain == OWN_DOMAIN and r.thread == each.thread and r.end > each.end
+        and each.start <= r.start < max(each.end, each.start + 1)
+        for r in named
+    ):  # fmt: skip
+        return True
     if each.strength == 2 and any(r.strength == 3 and r.domain != OWN_DOMAIN and r.phase == each.phase for r in around):
         return False
     return any(r.strength > each.strength for r in around)
@@ -514,7 +520,10 @@ def _occurrences(ranges: list[Range], phases: dict[Range, str], working: set[Ran
         name = phases[each]
         if each in containers and name in idle:
             continue
-        warmup = any(w.is_warmup and w.thread == each.thread and w.holds_start_of(each) for w in ranges)
+        # One that takes no time holds not even its own start.
+        warmup = each.is_warmup or any(
+            w.is_warmup and w.thread == each.thread and w.holds_start_of(each) for w in ranges
+        )
         inner = [
             (max(r.start, each.start), min(r.end, each.end)) for r in phases
             if r.push_pop and r.thread == each.thread and each.depth_order < r.depth_order and each.open_at(r.start)

@@ -2,6 +2,8 @@
 -- A range is no phase where one of greater strength is open when it starts: a `forward` inside `prefill` is a part of it.
 -- Nor is it where the contract or the user calls such a range the same phase.
 -- A `forward` inside `backward` runs a checkpointed pass again: a part of it, too.
+-- A `step` in which a range of the contract begins that ends after it is no phase: SGLang's own range of a batch closes
+-- just before the marked pass in it does, and that one is the phase.
 -- A range that starts in the instant in which the one before it ends follows that one, unless it ends then, too.
 -- Algorithm: a range that started earlier is open if the latest end of such ranges is not before now, so that one running
 -- maximum for each strength does without a join.
@@ -35,7 +37,11 @@ WITH placed AS (
         max(CASE WHEN r.kind = 'push_pop' AND m.strength = 3 AND NOT m.is_certain THEN r.end_ns END) OVER (
             PARTITION BY r.global_tid, m.phase ORDER BY r.start_ns, r.end_ns DESC, r.range_id
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ) AS loop_until_ns
+        ) AS loop_until_ns,
+        max(CASE WHEN r.kind = 'push_pop' AND m.is_certain THEN r.end_ns END) OVER (
+            PARTITION BY r.global_tid ORDER BY r.start_ns
+            RANGE BETWEEN CURRENT ROW AND greatest(r.end_ns - r.start_ns - 1, 0) FOLLOWING
+        ) AS begun_until_ns
     FROM load.nvtx_ranges AS r JOIN input.range_roles AS m ON m.domain = r.domain AND m.name = r.name
     WHERE m.role = 'phase'
     WINDOW sofar AS (
@@ -49,6 +55,7 @@ FROM placed
 ANTI JOIN attribute._recomputing_threads USING (global_tid)
 WHERE NOT coalesce(phase = 'forward' AND backward_until_ns >= inside_ns, false)
     AND NOT coalesce(NOT is_certain AND certain_until_ns >= inside_ns, false)
+    AND NOT coalesce(NOT is_certain AND strength = 0 AND begun_until_ns > end_ns, false)
     AND NOT coalesce(
         CASE strength
             -- Steps of an engine inside `decode_all` are what that one loops over.

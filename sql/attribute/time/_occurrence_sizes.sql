@@ -20,6 +20,7 @@
 --   time_ns       BIGINT   How long it took. Unit: ns.
 --   busy_ns       BIGINT   GPU busy time, added up over GPUs. Unit: ns.
 --   has_setup     BOOLEAN  Whether its thread sets something up in it.
+--   is_recording  BOOLEAN  Whether its thread begins to record a CUDA graph in it, and the GPU does nothing of it.
 WITH busy AS (
     SELECT occurrence_id, sum(gpu_busy_ns)::BIGINT AS busy_ns FROM attribute.busy_by_occurrence GROUP BY occurrence_id
 ),
@@ -36,10 +37,10 @@ earlier AS (
     FROM done
 ),
 setup_call AS (
-    SELECT c.global_tid, c.start_ns
+    SELECT c.global_tid, c.start_ns, n.is_recording
     FROM load.api_calls AS c
-    SEMI JOIN (
-        SELECT string_id
+    JOIN (
+        SELECT string_id, contains(value, 'StreamBeginCapture') AS is_recording
         FROM load.strings
         WHERE regexp_matches(
             value,
@@ -48,17 +49,19 @@ setup_call AS (
     ) AS n ON n.string_id = c.name_id
 ),
 setup AS (
-    SELECT DISTINCT s.occurrence_id
+    SELECT s.occurrence_id, bool_or(c.is_recording) AS is_recording
     FROM setup_call AS c
     ASOF JOIN attribute._phase_segments AS s ON s.global_tid = c.global_tid AND s.start_ns <= c.start_ns
     WHERE s.occurrence_id IS NOT NULL
+    GROUP BY s.occurrence_id
 ),
 sized AS (
     SELECT
         p.occurrence_id, p.start_ns, p.phase, p.process_key, z.kind,
         z.new_tokens IS NOT NULL AND z.cached_tokens IS NOT NULL AS is_sized, z.label, z.batch, z.new_tokens, z.cached_tokens,
         greatest(0, d.done_ns - greatest(d.start_ns, coalesce(e.done_ns, d.start_ns))) AS time_ns,
-        coalesce(b.busy_ns, 0) AS busy_ns, u.occurrence_id IS NOT NULL AS has_setup
+        coalesce(b.busy_ns, 0) AS busy_ns, u.occurrence_id IS NOT NULL AS has_setup,
+        coalesce(u.is_recording, false) AND coalesce(b.busy_ns, 0) = 0 AS is_recording
     FROM attribute.phase_ranges AS p
     JOIN done AS d USING (occurrence_id)
     ASOF LEFT JOIN earlier AS e ON e.global_tid = d.global_tid AND e.end_ns <= d.start_ns
@@ -76,5 +79,5 @@ SELECT
     ) AS label_place,
     dense_rank() OVER (ORDER BY phase, process_key) AS phase_id,
     row_number() OVER (PARTITION BY phase, process_key ORDER BY start_ns, occurrence_id) AS phase_place,
-    is_sized, batch, new_tokens, cached_tokens, time_ns::BIGINT AS time_ns, busy_ns, has_setup
+    is_sized, batch, new_tokens, cached_tokens, time_ns::BIGINT AS time_ns, busy_ns, has_setup, is_recording
 FROM sized

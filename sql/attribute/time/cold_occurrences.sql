@@ -9,7 +9,8 @@
 -- - `first_length`: the first of a shape with its context, if nine tenths of the later ones of it are faster, and so are nine
 --   tenths of all of the kind that repeat a context: steps that are slow now and then are not cold;
 -- - `setup`: those that record or instantiate a graph, load a module, or allocate or free memory, if nine tenths of the others
---   of the kind, without such calls and not cold, are faster, and if no more than a tenth of the kind, or a single one, is so.
+--   of the kind, without such calls and not cold, are faster, and if no more than a tenth of the kind, or a single one, is so;
+-- - `recording`: those that record a graph, of which the GPU does nothing, if it does something of another of the kind.
 -- Grain: occurrence_id.
 -- materialize: table
 -- requires: attribute._occurrence_sizes, attribute.phase_ranges, input.step_sizes
@@ -17,9 +18,11 @@
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   phase         VARCHAR  Name of the phase.
 --   shape         VARCHAR  Its kind of shape, NULL where it is not known.
---   reason        VARCHAR  'leading', 'first_length' or 'setup': the first that applies.
+--   reason        VARCHAR  'leading', 'first_length', 'setup' or 'recording': the first that applies.
 WITH step AS (
-    SELECT *, count(*) OVER (PARTITION BY group_id) AS group_count FROM attribute._occurrence_sizes
+    SELECT *, count(*) OVER one AS group_count, max(busy_ns) OVER one AS group_busy_ns
+    FROM attribute._occurrence_sizes
+    WINDOW one AS (PARTITION BY group_id)
 ),
 line AS (
     SELECT 'kind' AS level, group_id AS line_id, place AS line_place, * FROM step
@@ -93,7 +96,7 @@ slow_setup AS (
         AND (i.busy_ns = 0 OR i.time_ns::DOUBLE * j.busy_ns > 3.0 * j.time_ns * i.busy_ns)
     ) >= 9 * count(*)
 ),
-found AS (
+judged AS (
     SELECT occurrence_id, 'leading' AS reason FROM lead_in
     UNION ALL
     SELECT f.occurrence_id, 'first_length' FROM first_length AS f ANTI JOIN lead_in USING (occurrence_id)
@@ -101,6 +104,13 @@ found AS (
     SELECT occurrence_id, 'setup'
     FROM slow_setup
     QUALIFY count(*) OVER (PARTITION BY group_id) <= greatest(1, group_count // 10)
+),
+found AS (
+    SELECT occurrence_id, reason FROM judged
+    UNION ALL
+    SELECT s.occurrence_id, 'recording'
+    FROM step AS s ANTI JOIN judged USING (occurrence_id)
+    WHERE s.is_recording AND s.group_busy_ns > 0
 )
 SELECT f.occurrence_id, p.phase, z.kind AS shape, f.reason
 FROM found AS f

@@ -81,10 +81,12 @@ def sized(batch: int, new: int, cached: int) -> Size:
 def steps(
     times: Sequence[float], sizes: Sequence[Size], *, busy: Sequence[float] = (), setups: Sequence[int] = ()
 ) -> list[ColdStep]:
-    return [
-        ColdStep("decode", 1, index, size, int(time), int(busy[index]) if busy else 100, index in setups)
-        for index, (time, size) in enumerate(zip(times, sizes, strict=True))
-    ]
+    """Those that set something up record a graph, and compute nothing if they are not busy."""
+    made = []
+    for index, (time, size) in enumerate(zip(times, sizes, strict=True)):
+        own = int(busy[index]) if busy else 100
+        made.append(ColdStep("decode", 1, index, size, int(time), own, index in setups, index in setups and not own))
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +110,14 @@ def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict
         label = step.size[1] if step.is_sized else None
         group = kinds.setdefault(step.kind, len(kinds))
         row = (number, group, place(("kind", step.kind)), label, place((step.kind, label)), 0, place("phase"))
-        rows.append((*row, step.is_sized, *step.size[2:], step.time, step.busy, step.has_setup))
+        rows.append((*row, step.is_sized, *step.size[2:], step.time, step.busy, step.has_setup, step.is_recording))
     con.execute(
         "CREATE OR REPLACE TABLE attribute._occurrence_sizes (occurrence_id BIGINT, group_id BIGINT, place BIGINT, "
         '"label" VARCHAR, label_place BIGINT, phase_id BIGINT, phase_place BIGINT, is_sized BOOLEAN, batch BIGINT, '
-        "new_tokens BIGINT, cached_tokens BIGINT, time_ns BIGINT, busy_ns BIGINT, has_setup BOOLEAN)"
+        "new_tokens BIGINT, cached_tokens BIGINT, time_ns BIGINT, busy_ns BIGINT, has_setup BOOLEAN, "
+        "is_recording BOOLEAN)"
     )
-    con.executemany(f"INSERT INTO attribute._occurrence_sizes VALUES ({', '.join('?' * 14)})", rows)
+    con.executemany(f"INSERT INTO attribute._occurrence_sizes VALUES ({', '.join('?' * 15)})", rows)
     con.execute(
         "CREATE OR REPLACE TABLE attribute.phase_ranges AS "
         "SELECT occurrence_id, 'decode' AS phase FROM attribute._occurrence_sizes"
@@ -150,7 +153,7 @@ def test_random_sequences_have_the_cold_steps_of_the_definition(con: duckdb.Duck
         found = in_sql(con, sequence)
         reasons.update(found.values())
         assert found == cold(sequence), sequence
-    assert reasons == {"leading", "first_length", "setup"}
+    assert reasons == {"leading", "first_length", "setup", "recording"}
 
 
 def noise(random: Random) -> float:

@@ -115,11 +115,6 @@ def test_random_trace_without_phases_has_the_buckets_of_the_walk(trace: TraceBui
         assert bucket_differences(path) == {}
 
 
-@pytest.mark.parametrize("name", some(EDGE_TRACES, 40))
-def test_edge_trace_without_phases_has_the_buckets_of_the_walk(name: str, tmp_path: Path) -> None:
-    assert bucket_differences(without_ranges(EDGE_TRACES[name]().write(tmp_path / "trace.sqlite"))) == {}
-
-
 def test_two_gpus_that_wait_for_each_other_have_the_buckets_of_the_walk(tmp_path: Path) -> None:
     path = without_ranges(real_traces.unpack_by_name("h200x2_auto_torchrun", tmp_path))
 
@@ -140,3 +135,14 @@ def without_ranges(path: Path) -> Path:
         if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'NVTX_EVENTS'").fetchone():
             db.execute("DELETE FROM NVTX_EVENTS")
     return path
+
+
+def test_a_warm_up_range_of_no_time_is_warm_up(tmp_path: Path) -> None:
+    """A request whose only phase it is has nothing that is measured."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 40, "decode").launch(5, gpu=(10, 30))
+    main.push(50, 100, "request", domain="llmperf").push(60, 60, "warmup", domain="llmperf").launch(70, gpu=(75, 90))
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    assert differences(path) == {}
+    assert engine_budget(path)[1] == {(0,): 40}

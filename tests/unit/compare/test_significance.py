@@ -148,10 +148,26 @@ def test_ranks_that_step_together_are_no_more_measurements_than_one() -> None:
     assert (together.base_count, alone.base_count) == (80, 10)
 
 
-def test_power_and_false_alarms_at_the_noise_of_real_steps() -> None:
+@pytest.fixture(scope="module")
+def graph_steps() -> list[Occurrence]:
+    return real_steps("h100_cuda_graph_node")
+
+
+def test_of_eager_against_graphs_the_host_is_gone(graph_steps: list[Occurrence]) -> None:
+    """Real steps: of a loop in Python, some of which take eight times as long as others, and replays of a graph."""
+    base, new = (Run("", Subject(), tuple(steps)) for steps in (real_steps("h100_llama_nsys2024.2"), graph_steps))
+
+    found = {(one.kind, one.name): one.comparison for one in difference(base, new).changes}
+    for key, least in ((("time", "wall"), -0.9), (("budget", "host"), -0.99), (("budget", "launch"), -0.9)):
+        change, noise = found[key].change, found[key].noise
+        assert change is not None
+        assert noise is not None
+        assert (found[key].verdict, change < least, noise < -change) == ("changed", True, True)
+
+
+def test_power_and_false_alarms_at_the_noise_of_real_steps(graph_steps: list[Occurrence]) -> None:
     """A part of the table in docs/compare.md, which `python scripts/diff_power.py --write` makes."""
-    steps = real_steps("h100_cuda_graph_node")
-    none, small, large = outcomes(steps, counts=(32, 32), pairs=40, seed=7, shifts=(0.0, 0.02, 0.20))
+    none, small, large = outcomes(graph_steps, counts=(32, 32), pairs=40, seed=7, shifts=(0.0, 0.02, 0.20))
 
     assert none.either <= 1
     assert small.busy >= 32

@@ -8,12 +8,22 @@ from typing import Any
 
 import pytest
 
+from nsys_pipeline.compare.difference import Occurrence
+from nsys_pipeline.fleet import dataset
+from nsys_pipeline.fleet.sides import _means
 from tests.cli.run import run
 from tests.support.fleet import analyze_here, steps_trace
 from tests.unit.fleet.test_summary import Night, write_nights
 from tests.unit.report.test_schemas import check
 
 KINDS = ("time", "budget")
+
+
+@pytest.fixture(autouse=True)
+def few_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a comparison reads: other tables cost as much again."""
+    views = ("devices", "findings", "kernel_summary", "occurrence_budget", "phases", "trace_checks")
+    monkeypatch.setattr(dataset, "VIEWS", views)
 
 
 def changes(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[tuple[str, str], dict[str, Any]]:
@@ -25,9 +35,7 @@ def changes(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[tuple[str
 
 
 def test_two_runs_of_a_dataset_differ_as_their_traces_do(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (tmp_path / "in").mkdir()
-    for name, step_ns in (("a", 1_000), ("b", 1_300)):
-        steps_trace(step_ns=step_ns).write(tmp_path / "in" / f"{name}.sqlite")
+    write_runs(tmp_path / "in", a=1_000, b=1_300)
     analyze_here(tmp_path / "in", tmp_path / "out")
 
     single = changes(capsys, tmp_path / "in" / "a.sqlite", tmp_path / "in" / "b.sqlite", "--no-cache")
@@ -60,18 +68,29 @@ def test_a_driver_that_made_runs_slower_is_seen_and_equal_groups_are_not(
     assert few["time", "wall"]["verdict"] == "too few to tell"
 
 
-def test_kernels_of_groups_are_means_of_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for folder, step_ns in (("old", 1_000), ("new", 2_000)):
-        (tmp_path / folder).mkdir()
-        for number in range(2):
-            steps_trace(step_ns=step_ns + 20 * number).write(tmp_path / folder / f"night{number}.sqlite")
-        analyze_here(tmp_path / folder, tmp_path / f"{folder}-lake")
+def test_a_run_is_the_mean_of_its_occurrences() -> None:
+    """Kernels are known by phase: of a phase with two shapes nobody knows whose they are."""
+    steps = [Occurrence("decode", "8x1", wall, 5, 8, {}, {}, {"host": wall}) for wall in (10, 20, 30)]
+    steps += [Occurrence("prefill", shape, 100, 50, None, {}, {}) for shape in ("1x9", "1x99")]
+    kernels = [
+        {"name": "nvjet", "family": "gemm", "time_ns": 90},
+        {"name": "flash", "family": "attention", "time_ns": 6},
+    ]
 
-    found = changes(capsys, tmp_path / "old-lake", tmp_path / "new-lake")
+    decode, *prefills = _means(steps, {"decode": kernels, "prefill": kernels})
 
-    # A kernel takes half of a step.
-    assert (found["kernel", "gemm"]["base_ns"], found["kernel", "gemm"]["new_ns"]) == (505, 1005)
-    assert found["kernel", "gemm"]["verdict"] == "changed"
+    assert decode == Occurrence(
+        "decode", "8x1", 20, 5, 8, {"gemm": 30, "attention": 2}, {"nvjet": 30, "flash": 2}, {"host": 20}
+    )
+    assert [(one.shape, one.kernels) for one in prefills] == [("1x9", {}), ("1x99", {})]
+
+
+def write_runs(folder: Path, **step_ns: int) -> Path:
+    """A trace for each run, whose steps take as long."""
+    folder.mkdir()
+    for name, ns in step_ns.items():
+        steps_trace(step_ns=ns).write(folder / f"{name}.sqlite")
+    return folder
 
 
 def test_what_does_not_compare_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
