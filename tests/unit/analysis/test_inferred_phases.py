@@ -116,7 +116,9 @@ def test_a_model_told_later_is_held_against_what_the_cache_keeps(
     status, text, _ = run(capsys, "analyze", unmarked, *option, "--model", "llama-3.2-1b")
 
     assert status == 0
-    assert "a pass of decode runs 3 attention kernels and 7 matrix products: it is another model" in " ".join(text.split())
+    assert "a pass of decode runs 3 attention kernels and 7 matrix products: it is another model" in " ".join(
+        text.split()
+    )
 
 
 def test_the_command_line_and_python_have_the_option(half_marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
