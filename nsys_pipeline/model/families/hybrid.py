@@ -150,7 +150,7 @@ def bailing_hybrid(f: Fields) -> Architecture:
         f.integer("linear_conv_kernel_dim", default=f.integer("short_conv_kernel_size", default=4)),
         low_rank=False,
     )
-    latent = latent_attention(f.replaced(q_lora_rank=None), width, heads)
+    latent = latent_attention(f, width, heads)
     gate = Linear("attention_gate", heads, width, role=ATTENTION)
     experts, top_k = experts_of(f, "num_experts", "num_local_experts")
     hidden = f.dim("moe_intermediate_size")
