@@ -51,7 +51,7 @@ golden-reference *ARGS:
 golden-recipes:
     python scripts/golden_recipes.py
 
-# rewrite docs/sql.md, docs/cli.md and the macro of kernel families; `--check` only compares
+# rewrite docs/sql.md, docs/cli.md, docs/metrics.md, docs/schemas and the macro of kernel families; `--check` only compares
 docs *ARGS:
     python scripts/generate_references.py {{ARGS}}
 

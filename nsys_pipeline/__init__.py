@@ -38,7 +38,7 @@ def open(  # noqa: A001
     dtype: str | None = None,
     weight_dtype: str | None = None,
     kv_dtype: str | None = None,
-    tp: int = 1,
+    tp: int | None = None,
     pp: int | None = None,
     ep: int | None = None,
     dp: int | None = None,

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from nsys_pipeline.errors import UsageError
+from nsys_pipeline.errors import HardwareError, UsageError
 
 DTYPES = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
 _TERA, _GIGA = 1e12, 1e9
@@ -51,7 +51,17 @@ class Gpu:
         return None if not peak or not self.bandwidth_bytes_per_s else peak / self.bandwidth_bytes_per_s
 
 
-def _entry(raw: Mapping[str, Any]) -> Gpu:
+_REQUIRED = frozenset({"name", "names", "bandwidth", "peaks", "source", "checked"})
+_OPTIONAL = frozenset({"sm_count", "compute_capability", "memory", "nvlink"})
+
+
+def entry(raw: Mapping[str, Any]) -> Gpu:
+    """A row of the table. Raises HardwareError, which names the card, for keys that it lacks or that nobody reads."""
+    lacking, unknown = _REQUIRED - raw.keys(), raw.keys() - _REQUIRED - _OPTIONAL
+    unknown |= raw.get("peaks", {}).keys() - set(DTYPES)
+    if lacking or unknown:
+        said = [*(f"lacks {key}" for key in sorted(lacking)), *(f"has an unknown {key}" for key in sorted(unknown))]
+        raise HardwareError(f"gpus.toml: {raw.get('name', 'a GPU without a name')} {', '.join(said)}")
     return Gpu(
         name=raw["name"],
         peaks_flops_per_s={dtype: float(value) * _TERA for dtype, value in raw["peaks"].items()},
@@ -70,7 +80,7 @@ def _entry(raw: Mapping[str, Any]) -> Gpu:
 def all_gpus() -> tuple[Gpu, ...]:
     """Every GPU with cited peaks, in the order of the table."""
     path = Path(__file__).parent / "gpus.toml"
-    return tuple(_entry(raw) for raw in tomllib.loads(path.read_text(encoding="utf-8"))["gpu"])
+    return tuple(entry(raw) for raw in tomllib.loads(path.read_text(encoding="utf-8"))["gpu"])
 
 
 def _normalize(name: str) -> str:

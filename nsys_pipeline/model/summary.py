@@ -1,4 +1,4 @@
-"""The answer of `llmperf flops`: one prefill and one decode step, as the JSON of Contract 4 (docs/architecture.md)."""
+"""The answer of `llmperf flops`: one prefill and one decode step, as the JSON of Contract 3 (docs/architecture.md)."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ def _block(block: Block) -> str:
     match block:
         case Table():
             kinds = [column.kind for column in block.columns]
-            write = [code if kind is Kind.name else literal for kind in kinds]
+            write = [code if kind is Kind.name else _cell for kind in kinds]
             rules = ["--:" if kind is Kind.number else ":--" for kind in kinds]
             rows = [[to(cell) for to, cell in zip(write, row, strict=True)] for row in block.rows]
             return _table([literal(column.label) for column in block.columns], rules, rows)
@@ -79,6 +79,12 @@ def _block(block: Block) -> str:
             return f"> **{block.severity}:** {escaped(block.text)}{hint}\n"
         case _:
             raise TypeError(f"Markdown cannot show {type(block).__name__}")
+
+
+def _cell(text: str) -> str:
+    """`text` as a cell, in which the spaces that it begins with are seen: they say what is inside what."""
+    shown = text.lstrip(" ")
+    return "&nbsp;" * (len(text) - len(shown)) + literal(shown) if shown else literal(text)
 
 
 def _note(note: Note) -> str:

@@ -375,12 +375,6 @@ def _findings(report: Report) -> Section | None:
     return Section("findings", messages) if messages else None
 
 
-def _worth_knowing(report: Report) -> Section | None:
-    rest = [finding for finding in report.findings if finding not in report.warnings]
-    messages = [Message(finding.severity, finding.message, finding.hint) for finding in rest]
-    return Section("worth knowing", messages, depth=Depth.page) if messages else None
-
-
 def _timeline(detail: Detail) -> Section | None:
     if detail.timeline is None:
         return None
@@ -413,7 +407,6 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     _checks,
     _verification,
     _findings,
-    _worth_knowing,
     roofline_section,
     glossary_section,
 )

@@ -14,7 +14,7 @@ from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.browser.conftest import Opener
 from tests.browser.test_timeline import page_of
 from tests.support.real_traces import SUFFIX, TRACES
-from tests.unit.report.test_formats_agree import hostile_document, in_html
+from tests.unit.report.test_formats_agree import hostile_document, in_html, nested_document
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +106,23 @@ def test_hostile_names_run_nothing(open_page: Opener, tmp_path: Path) -> None:
 
     assert page.locator("img").count() == 0
     assert page.locator("main a").count() == 0
+
+
+def test_what_is_inside_is_indented(open_page: Opener, tmp_path: Path) -> None:
+    path = tmp_path / "nested.html"
+    path.write_text(in_html(nested_document()), encoding="utf-8")
+
+    page = open_page(path)
+
+    outer, inner = page.evaluate(
+        """[...document.querySelectorAll('#range-tree tbody th')].map(cell => {
+            const range = document.createRange();
+            range.setStart(cell.firstChild, cell.textContent.search(/\\S/));
+            range.setEnd(cell.firstChild, cell.textContent.length);
+            return range.getBoundingClientRect().left;
+        })"""
+    )
+    assert inner > outer + 4
 
 
 def test_the_keyboard_reaches_everything(open_page: Opener, demo_page: Path) -> None:

@@ -209,6 +209,44 @@ def test_a_browser_that_cannot_unpack_shows_everything_else_and_says_why(open_pa
     assert page.locator("#phases tbody tr").count() > 0
 
 
+def test_a_page_that_is_not_shown_draws_when_it_is(open_page: Opener, small: Path) -> None:
+    page = opened(open_page, small)
+    frames = "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    show = "display => { document.documentElement.style.display = display; }"
+
+    page.evaluate(show, "none")
+    page.evaluate(frames)
+    page.evaluate(f"{STAGE}.draw()")
+    page.evaluate(show, "")
+    page.evaluate(frames)
+
+    assert page.evaluate("document.getElementById('timeline-canvas').clientWidth") > 900
+
+
+def test_what_is_printed_is_light(open_page: Opener, small: Path) -> None:
+    # Read from a copy: Chromium warns of a canvas that is drawn to and read often.
+    corner = """() => {
+        const copy = new OffscreenCanvas(1, 1).getContext('2d', { willReadFrequently: true });
+        copy.drawImage(document.getElementById('timeline-canvas'), -1, -1);
+        return [...copy.getImageData(0, 0, 1, 1).data];
+    }"""
+    for options in ({"color_scheme": "dark"}, {}):
+        page = opened(open_page, small, **options)
+        if not options:
+            page.get_by_role("button", name="Switch between light and dark").click()
+            page.wait_for_function(f"{STAGE}.frames > 1")
+        page.evaluate(f"{STAGE}.draw()")
+        assert page.evaluate(corner) == [17, 22, 29, 255]
+        page.emulate_media(media="print")
+        assert page.evaluate("getComputedStyle(document.body).color") == "rgb(27, 36, 48)"
+        assert page.locator(".tools").is_hidden()
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert page.evaluate(corner) == [255, 255, 255, 255]
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.evaluate(corner) == [17, 22, 29, 255]
+
+
 def test_damaged_bytes_are_said_to_be_damaged(open_page: Opener, small: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.html"
     text = small.read_text(encoding="utf-8")

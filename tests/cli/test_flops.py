@@ -1,4 +1,4 @@
-"""`llmperf flops`: JSON of Contract 4 (docs/architecture.md), the table, and what is refused."""
+"""`llmperf flops`: JSON of Contract 3 (docs/architecture.md), the table, and what is refused."""
 
 from __future__ import annotations
 

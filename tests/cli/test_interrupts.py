@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,14 @@ def _is_hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(interrupt, "_left", [])
 
 
+@pytest.fixture
+def _hears_ctrl_c() -> Iterator[None]:
+    """What a shell starts in the background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.usefixtures("_is_hasty")
 def test_what_goes_on_after_the_time_limit_is_left_to_itself() -> None:
     deaf = Deaf(None)
@@ -64,7 +74,7 @@ def test_what_goes_on_after_the_time_limit_is_left_to_itself() -> None:
     assert not has_left_work()
 
 
-@pytest.mark.usefixtures("_is_hasty")
+@pytest.mark.usefixtures("_is_hasty", "_hears_ctrl_c")
 @pytest.mark.parametrize(("times", "expected"), [(3, Interrupted), (None, Abandoned)])
 def test_ctrl_c_waits_for_what_ends_and_leaves_the_rest(times: int | None, expected: type[QueryError]) -> None:
     deaf = Deaf(times)

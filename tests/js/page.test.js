@@ -18,6 +18,11 @@ function seen(of, t0, t1, pixel) {
   return found;
 }
 
+test("a name that fills a screen is cut, and says how long it is", () => {
+  assert.equal(model.shortText("gemm"), "gemm");
+  assert.equal(model.shortText("k".repeat(100_000)), `${"k".repeat(600)}… (100,000 characters)`);
+});
+
 test("spans of at least a pixel are boxes, shorter ones a heap for each pixel", () => {
   const of = row([0, 10], [11, 12], [13, 14], [20, 40], [41, 42]);
   assert.deepEqual(seen(of, 0, 100, 10), [

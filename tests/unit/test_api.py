@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import doctest
+import inspect
 import pickle
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import polars as pl
 import pytest
 
 import nsys_pipeline as llmperf
-from nsys_pipeline.api import TraceReader
+from nsys_pipeline.api import TraceReader, open_reader
 from nsys_pipeline.errors import QueryError, TraceError, UsageError
 from nsys_pipeline.query.views import public_views
 from tests.support.edge_traces import EDGE_TRACES
@@ -31,6 +32,15 @@ def trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TraceReader]:
     path = EDGE_TRACES["work_of_every_kind"]().write(tmp_path_factory.mktemp("api") / "trace.sqlite")
     with llmperf.open(path, cache=False) as opened:
         yield opened
+
+
+def test_open_takes_what_reads_a_trace_and_leaves_out_the_same() -> None:
+    """`open` only hands over: a default of its own would be something that nobody told."""
+    defaults = {
+        call: {name: parameter.default for name, parameter in inspect.signature(call).parameters.items()}
+        for call in (llmperf.open, open_reader)
+    }
+    assert defaults[llmperf.open] == defaults[open_reader]
 
 
 def test_importing_costs_little() -> None:

@@ -76,6 +76,18 @@ function themes() {
     tell();
   });
   dark.addEventListener("change", tell);
+  // Paper is white: what scripts have drawn takes the light colours, too.
+  let chosen;
+  window.addEventListener("beforeprint", () => {
+    chosen = root.dataset.theme;
+    root.dataset.theme = "light";
+    tell();
+  });
+  window.addEventListener("afterprint", () => {
+    if (chosen) root.dataset.theme = chosen;
+    else delete root.dataset.theme;
+    tell();
+  });
 }
 
 if (typeof document !== "undefined") {

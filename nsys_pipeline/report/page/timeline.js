@@ -119,6 +119,8 @@
     }
 
     function resize() {
+      // Not shown, in a hidden frame for example: what was drawn stays until it is.
+      if (!stage.clientWidth) return;
       ratio = window.devicePixelRatio || 1;
       width = stage.clientWidth;
       gutter = width < 600 ? 108 : 168;
@@ -233,6 +235,7 @@
     }
 
     function draw() {
+      if (width <= gutter) return;
       const began = performance.now();
       frames++;
       context.setTransform(ratio, 0, 0, ratio, 0, 0);
@@ -315,7 +318,7 @@
     /** A span in words; exact, for a reader and for a screen reader. */
     function describe(span) {
       const lane = rows[timeline.rowOf[span]].lane;
-      const lines = [`${header.names[timeline.name[span]] || "(no text)"}`];
+      const lines = [shortText(header.names[timeline.name[span]]) || "(no text)"];
       const many = timeline.multiplicity[span];
       if (many > 1) lines[0] = `${many.toLocaleString("en-US")} operations, the longest: ${lines[0]}`;
       const category = header.categories[timeline.category[span]], phase = header.phases[timeline.phase[span]];
@@ -324,7 +327,7 @@
       const call = timeline.link[span] - 1;
       if (call >= 0) {
         const wait = timeline.start[span] - timeline.end[call];
-        lines.push(`launched by ${header.names[timeline.name[call]]}, ${wait >= 0 ? `${exactNs(wait)} after its return` : "before it returned"}`);
+        lines.push(`launched by ${shortText(header.names[timeline.name[call]])}, ${wait >= 0 ? `${exactNs(wait)} after its return` : "before it returned"}`);
       } else if (lane.track === "api") {
         const count = launched(span).length;
         if (count) lines.push(`launched ${count.toLocaleString("en-US")} operation${count > 1 ? "s" : ""}`);
@@ -554,7 +557,10 @@
       const t1 = phases.reduce((most, span) => Math.max(most, timeline.end[span]), 0);
       view = panned({ t0: t0 - (t1 - t0) * 0.02, t1: Math.min(duration, t1 + (t1 - t0) * 0.02) }, 0, duration);
     }
-    document.addEventListener("themechange", theme);
+    document.addEventListener("themechange", () => {
+      theme();
+      draw();  // a printer does not wait for the next frame
+    });
     stage.addEventListener("scroll", redraw);
     new ResizeObserver(resize).observe(stage);
     theme();

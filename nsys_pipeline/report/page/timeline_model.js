@@ -160,6 +160,12 @@ function panned(view, by, duration) {
   return { t0, t1: t0 + width };
 }
 
+/** The first 600 characters of a text, and how long all of it is: some names fill a screen. */
+function shortText(text) {
+  const most = 600;
+  return text.length > most ? `${text.slice(0, most)}… (${text.length.toLocaleString("en-US")} characters)` : text;
+}
+
 /** Whole ns with separators. */
 function exactNs(ns) {
   return `${Math.round(ns).toLocaleString("en-US")} ns`;
@@ -181,5 +187,5 @@ function niceStep(ns) {
 
 if (typeof module !== "undefined") {
   module.exports = { decodeTimeline, packRows, makeRow, lowerBound, visible, longest, spanAt, launchedBy, zoomed, panned,
-    exactNs, axisTime, niceStep };
+    shortText, exactNs, axisTime, niceStep };
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nsys_pipeline.errors import HardwareError, UsageError
@@ -18,6 +20,7 @@ from nsys_pipeline.hardware import (
     parse_peaks,
     with_overrides,
 )
+from nsys_pipeline.hardware.gpu import entry
 
 REPORTED = {
     "Tesla V100-SXM2-16GB": "V100 SXM2",
@@ -418,3 +421,18 @@ def test_the_ridge_point() -> None:
     assert h100 is not None
     assert h100.ridge_flops_per_byte("bf16") == pytest.approx(295.3, abs=0.1)
     assert h100.ridge_flops_per_byte("fp4") is None
+
+
+def test_an_entry_that_the_table_cannot_have_names_its_card() -> None:
+    raw = {"name": "X1", "names": ["x1"], "bandwidth": 1000, "peaks": {"fp33": 1}, "source": "a datasheet", "sms": 10}
+    with pytest.raises(HardwareError, match=r"X1 lacks checked, has an unknown fp33, has an unknown sms"):
+        entry(raw)
+
+
+def test_patterns_are_in_lower_case_as_the_names_that_they_match() -> None:
+    assert [
+        pattern
+        for gpu in all_gpus()
+        for pattern in gpu.patterns
+        if re.sub(r"\\.", "", pattern) != re.sub(r"\\.", "", pattern).lower()
+    ] == []

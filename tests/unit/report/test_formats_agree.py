@@ -59,6 +59,11 @@ def hostile_document() -> Document:
     return Document(HOSTILE, (HOSTILE,), (Section("s", (table, notes), title=HOSTILE), messages))
 
 
+def nested_document() -> Document:
+    table = Table([Column.text("range", ["outer", "  inner"]), Column.count("n", [1, 2])])
+    return Document("nested", (), (Section("range tree", (table,)),))
+
+
 def in_terminal(document: Document, width: int, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", str(width))
     stream = io.StringIO()
@@ -103,6 +108,13 @@ def markdown_rows(text: str) -> list[list[str]]:
             rows[-1].append(plain(token))
         last = token.type
     return rows
+
+
+def test_a_range_inside_another_is_indented_in_markdown() -> None:
+    shown = MarkdownIt("commonmark").enable("table").render(in_markdown(nested_document()))
+
+    assert ">outer</td>" in shown
+    assert ">\N{NO-BREAK SPACE}\N{NO-BREAK SPACE}inner</td>" in shown
 
 
 @pytest.mark.parametrize("width", [100, 160])
