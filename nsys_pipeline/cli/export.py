@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
 
+# A drive of Windows has one letter.
+_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 _FORMATS = ("sqlite", "parquet")
 _PERFETTO, _STACKS = "perfetto", "stacks"
 
@@ -75,6 +78,11 @@ def export(
     a report or is a copy of an export.
     """
     opening = told.trace_options()
+    if output is not None and len(output.parts) > 1 and _SCHEME.fullmatch(output.parts[0]):
+        raise UsageError(
+            f"`{output.as_posix().replace(':/', '://', 1)}` is not on this machine, where export writes",
+            hint="`llmperf fleet TRACE --out URL` writes to a bucket, or copy what export has written",
+        )
     if to == _PERFETTO:
         sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
         return

@@ -7,6 +7,20 @@ from typing import Any
 
 #: Time to first token is prefill's, time per output token decode's, and people ask for them there.
 _REQUEST_PHASES = {"ttft": "prefill", "tpot": "decode"}
+_SUMS = ("_ns", "_count", "flops", "bytes", "tokens")
+#: Of one occurrence, of the hardware, of all of the trace.
+_NO_SUMS = (
+    "median_",
+    "step_",
+    "ttft_",
+    "tpot_",
+    "longest_",
+    "thread_",
+    "ridge_",
+    "flops_per_",
+    "launch_latency",
+    "measured.",
+)
 
 
 def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
@@ -40,6 +54,19 @@ def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
 def find(found: Mapping[str, float | None], name: str) -> str | None:
     """The full name of what a user calls `name`: a unit (`_ns`, `_ratio`) may be left out. None if there is none."""
     return next((each for each in (name, f"{name}_ns", f"{name}_ratio") if each in found), None)
+
+
+def summed_over(found: Mapping[str, float | None], name: str) -> tuple[str, float] | None:
+    """The phase or shape over whose occurrences `name` is a sum, and how many they are; None for other numbers."""
+    owners = [key.removesuffix(".occurrences") for key in found if key.endswith(".occurrences")]
+    owner = max((each for each in owners if name.startswith(f"{each}.")), key=len, default=None)
+    if owner is None:
+        return None
+    field = name.removeprefix(f"{owner}.")
+    occurrences = found.get(f"{owner}.measured_occurrences", found[f"{owner}.occurrences"])
+    if occurrences is None or field.startswith(_NO_SUMS) or not field.endswith(_SUMS):
+        return None
+    return owner, occurrences
 
 
 def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float | None]]:

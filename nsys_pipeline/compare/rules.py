@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from nsys_pipeline.compare.fields import find
+from nsys_pipeline.compare.fields import find, summed_over
 from nsys_pipeline.errors import RuleError, UsageError
 from nsys_pipeline.nearest import nearest
 from nsys_pipeline.text import printable
@@ -84,6 +84,7 @@ class Rule:
                 hint="use it with `llmperf diff BASE NEW`, or give `--base`",
             )
         before = self._number(base, "the base")
+        self._check_occurrences(new, base)
         if before == 0:
             change = 0.0 if value == 0 else float("inf") if value > 0 else float("-inf")
         else:
@@ -116,6 +117,16 @@ class Rule:
                 hint="MFU and MBU need a model, a shape and peaks: see the warnings of `llmperf analyze`",
             )
         return value
+
+    def _check_occurrences(self, new: Mapping[str, float | None], base: Mapping[str, float | None]) -> None:
+        """Raise UsageError for a sum over more or fewer occurrences than in the base: it changes with their number."""
+        name = find(new, self.name) or self.name
+        here, there = summed_over(new, name), summed_over(base, name)
+        if here and there and here[1] != there[1]:
+            raise UsageError(
+                f"`{self.text}`: {name} is a sum over {here[1]:.0f} occurrences, and over {there[1]:.0f} in the base",
+                hint="PHASE.median_wall, .median_busy, .step_wall and .step_busy are of one occurrence",
+            )
 
     def _check_unit(self, name: str) -> None:
         """Raise UsageError for a unit that `name` does not have: such a rule would always be broken, or never."""

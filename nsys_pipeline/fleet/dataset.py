@@ -132,10 +132,22 @@ class Dataset:
         return found
 
     def analyses(self, con: DuckDBPyConnection) -> dict[str, str]:
-        """Names of the analyses that are whole, by the id of their trace: those that lost rows since then are not."""
+        """Names of the analyses that are whole, by the id of their trace: those that lost rows since then are not.
+
+        Raises TraceError where a file cannot be read.
+        """
+        import duckdb
+
         if not self.storage.has("traces/*.parquet"):
             return {}
-        rows = con.execute(f"SELECT filename, analysis FROM {self._parquet('traces/*.parquet', named=True)}").fetchall()  # noqa: S608 - our own names
+        query = f"SELECT filename, analysis FROM {self._parquet('traces/*.parquet', named=True)}"  # noqa: S608 - our own names
+        try:
+            rows = con.execute(query).fetchall()
+        except duckdb.Error as error:
+            raise TraceError(
+                f"a file of the dataset cannot be read: {str(error).splitlines()[0]}",
+                hint="remove that file: its trace is analyzed again",
+            ) from error
         lost = set().union(*self.missing(con).values())
         return {Path(filename).stem: analysis for filename, analysis in rows if analysis not in lost}
 

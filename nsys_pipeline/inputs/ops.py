@@ -58,6 +58,8 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
         return []
     from nsys_pipeline.model import Estimator
 
+    # Not `inputs.inference`: with tables from the cache nobody infers anew.
+    is_inferred = scalar(inputs.connection, "SELECT count(*) FROM attribute._inferred_phases") > 0
     phases = inputs.connection.execute(
         "SELECT phase, list(occurrence_id ORDER BY start_ns) FROM attribute.occurrences WHERE is_measured "
         "AND phase IN ('prefill', 'decode', 'mixed', 'forward', 'encoder') GROUP BY phase ORDER BY phase"
@@ -65,7 +67,7 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
     for phase, occurrences in phases:
         known = (inputs.steps.by_occurrence[one] for one in occurrences if one in inputs.steps.by_occurrence)
-        step = next(known, _ONE_TOKEN if inputs.inference.phases else None)
+        step = next(known, _ONE_TOKEN if is_inferred else None)
         if step is None or not step.batch or (model.left_out() and phase != markers.DECODE):
             continue
         try:

@@ -55,7 +55,7 @@ INPUTS: Mapping[str, Input] = {
     "input.shape_ops": Input(ops.create_shape_ops, _COSTS),
     "input.operator_costs": Input(ops.create_operator_costs, (*_COSTS, "attribute.layer_ranges")),
     "input.stage_costs": Input(stages.create_stage_costs, (*_COSTS, "attribute.stage_ranges")),
-    "input.pass_ops": Input(ops.create_pass_ops, (*_COSTS, "attribute.occurrences")),
+    "input.pass_ops": Input(ops.create_pass_ops, (*_COSTS, "attribute.occurrences", "attribute._inferred_phases")),
     "input.operator_shapes": Input(
         operator_shapes.create_operator_shapes, ("attribute.operator_ranges",), of_analysis=False
     ),

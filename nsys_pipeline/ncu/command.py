@@ -22,7 +22,8 @@ class Target:
     """The kernels to profile: `names`, in ranges called `range_name`, `count` launches after the first `skip`.
 
     `names` is empty for every kernel of the range. `domain` is '' for NVTX' default domain. `range_name` is None where
-    ncu cannot select by range: other threads launch the kernels. Then `skip` counts launches in the whole process.
+    ncu cannot select by range: other threads launch the kernels, or the phase is inferred. Then `skip` counts launches
+    in the whole process.
     """
 
     names: tuple[str, ...]
@@ -38,14 +39,18 @@ class Target:
         """The target that rows of the recipe ncu_kernels name, with at most `launches` launches."""
         count = sum(kernel["in_occurrence"] for kernel in kernels)
         chosen = [kernel for kernel in kernels if is_every_kernel or kernel["in_occurrence"]]
-        # ncu looks for the range on the launching thread, and autograd's, say, has none.
-        by_range = not any(kernel["other_thread_count"] for kernel in kernels)
+        # ncu looks for the range on the launching thread, and autograd's, say, has none. Inferred phases have no range.
+        by_range = kernels[0]["range_name"] is not None and not any(kernel["other_thread_count"] for kernel in kernels)
+        if by_range or not is_every_kernel:
+            skip = sum(kernel["skipped" if by_range else "skipped_all"] for kernel in chosen)
+        else:
+            skip = kernels[0]["skipped_any"]  # without names, ncu counts kernels of other phases, too
         return cls(
             names=() if is_every_kernel else tuple(kernel["name"] for kernel in chosen),
-            domain=kernels[0]["domain"],
+            domain=kernels[0]["domain"] or "",
             range_name=kernels[0]["range_name"] if by_range else None,
             is_push_pop=kernels[0]["range_kind"] == "push_pop",
-            skip=sum(kernel["skipped" if by_range else "skipped_all"] for kernel in chosen),
+            skip=skip,
             count=min(count, launches or count),
             has_graphs=any(kernel["graph_count"] for kernel in kernels),
         )

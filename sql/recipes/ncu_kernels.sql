@@ -12,12 +12,13 @@
 --   in_occurrence BIGINT   Launches in the occurrence.
 --   skipped       BIGINT   Launches before it, in earlier ranges of the same name and process.
 --   skipped_all   BIGINT   Launches before its first one in the process, whatever range they are in.
+--   skipped_any   BIGINT   Launches of any kernel before the occurrence in the process.
 --   other_thread_count BIGINT Of those in the occurrence, launches by a thread without the range, which ncu cannot select by it.
 --   graph_count   BIGINT   Of those in the occurrence, kernels of CUDA graphs.
 --   occurrence    BIGINT   Number of the occurrence within its phase.
---   domain        VARCHAR  NVTX domain of its range, '' for the default one.
---   range_name    VARCHAR  Text of its range.
---   range_kind    VARCHAR  'push_pop' or 'start_end'.
+--   domain        VARCHAR  NVTX domain of its range, '' for the default one; NULL if the phase is inferred.
+--   range_name    VARCHAR  Text of its range; NULL if the phase is inferred.
+--   range_kind    VARCHAR  'push_pop' or 'start_end'; NULL if the phase is inferred.
 WITH kernel AS (
     SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method
     FROM gpu_work
@@ -25,7 +26,7 @@ WITH kernel AS (
 ),
 chosen AS (
     SELECT p.occurrence_id, p.occurrence, p.process_id, r.domain, r.name, r.kind
-    FROM phases AS p JOIN nvtx_ranges AS r ON r.range_id = p.occurrence_id
+    FROM phases AS p LEFT JOIN nvtx_ranges AS r ON r.range_id = p.occurrence_id
     WHERE p.phase = $phase AND p.kernel_count > 0
     ORDER BY p.is_warmup, p.is_cold, p.occurrence
     LIMIT 1
@@ -64,7 +65,8 @@ named AS (
 )
 SELECT
     name, time_ns, (time_ns / sum(time_ns) OVER ())::DOUBLE AS time_ratio, mean_ns, in_occurrence, skipped,
-    coalesce(skipped_all, 0) AS skipped_all, other_thread_count, graph_count, occurrence, domain, range_name, range_kind
+    coalesce(skipped_all, 0) AS skipped_all,
+    (SELECT coalesce(sum(skipped_all), 0)::BIGINT FROM before) AS skipped_any, other_thread_count, graph_count, occurrence, domain, range_name, range_kind
 FROM named LEFT JOIN before USING (name)
 QUALIFY $top = 0 OR row_number() OVER (ORDER BY in_occurrence = 0, time_ns DESC, name) <= $top
 ORDER BY time_ns DESC, name

@@ -135,6 +135,13 @@ SELECT
                     THEN format('; at peak, FLOPs take {}% of the busy time and bytes {}%',
                         CASE WHEN d.mfu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mfu) END,
                         CASE WHEN d.mbu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mbu) END)
+                -- Of an optimizer nobody counts FLOPs, of a backward nobody counts bytes.
+                WHEN d.mbu IS NOT NULL
+                    THEN format('; at peak, bytes take {}% of the busy time',
+                        CASE WHEN d.mbu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mbu) END)
+                WHEN d.mfu IS NOT NULL
+                    THEN format('; at peak, FLOPs take {}% of the busy time, and bytes are not known',
+                        CASE WHEN d.mfu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mfu) END)
                 ELSE ', and nothing says how near they are to the limits of the GPU'
             END
             || CASE

@@ -78,6 +78,12 @@ def test_what_is_there_is_kept_and_formats_are_known(tmp_path: Path, capsys: pyt
     assert target.read_text() == "mine"
 
 
+def test_a_bucket_is_no_folder_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "export", tmp_path / "t.sqlite", "--to", "parquet", "-o", "s3://bucket/run")
+    assert (code, out) == (2, "")
+    assert "`s3://bucket/run` is not on this machine" in err
+
+
 @pytest.mark.parametrize("argv", [("--to", "duckdb"), ("--to", "parquet"), ()])
 def test_a_full_disk_leaves_no_pieces(argv: tuple[str, ...], tmp_path: Path) -> None:
     # given a file system on which no file grows beyond 20 kB, as a full one refuses to write

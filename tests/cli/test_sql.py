@@ -288,6 +288,16 @@ class Terminal:
         before, _, self.seen = self.seen.partition(text)
         return before + text
 
+    def interrupt(self, seconds: float = 30) -> None:
+        """Type Ctrl-C until a query has heard it: one in between prompt and query is swallowed."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self.type("\x03")
+            with contextlib.suppress(AssertionError):
+                self.wait_for("interrupted", 1)
+                return
+            assert time.monotonic() < deadline, f"nothing was interrupted: {self.seen!r}"
+
     def leave(self) -> int:
         """Type Ctrl-D until the prompt ends: one that comes while the terminal is not raw is swallowed."""
         for _ in range(100):
@@ -325,8 +335,7 @@ def test_the_prompt(terminal: Terminal, tmp_path: Path) -> None:
     terminal.wait_for("llmperf> ")
     terminal.type("SELECT count(*) FROM range(10000) a, range(10000) b, range(10000) c, range(10000) d;\r")
     time.sleep(1.0)
-    terminal.type("\x03")
-    terminal.wait_for("interrupted")
+    terminal.interrupt()
     terminal.wait_for("llmperf> ")
     terminal.type(".recipe top_kernels top=1\r")
     terminal.wait_for("prefill  kernel")

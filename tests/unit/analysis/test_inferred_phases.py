@@ -108,6 +108,19 @@ def test_the_cache_keeps_what_was_inferred(unmarked: Path) -> None:
     assert reports[0] == reports[1]
 
 
+@pytest.mark.parametrize("option", [(), ("--infer",)])
+def test_a_model_told_later_is_held_against_what_the_cache_keeps(
+    unmarked: Path, option: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(capsys, "analyze", unmarked, *option)
+    status, text, _ = run(capsys, "analyze", unmarked, *option, "--model", "llama-3.2-1b")
+
+    assert status == 0
+    assert "a pass of decode runs 3 attention kernels and 7 matrix products: it is another model" in " ".join(
+        text.split()
+    )
+
+
 def test_the_command_line_and_python_have_the_option(half_marked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, by_default, _ = run(capsys, "analyze", half_marked, "--format", "json")
     _, forced, _ = run(capsys, "analyze", half_marked, "--infer", "--format", "json")

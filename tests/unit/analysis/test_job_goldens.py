@@ -75,6 +75,14 @@ def test_flops_are_those_of_a_hand_count(name: str, reports: dict[str, Report]) 
     assert training.recomputed_flops == again * RANKS * STEPS
 
 
+def test_a_verdict_says_the_limit_that_is_known() -> None:
+    """Nobody counts the FLOPs of an optimizer, or the bytes of a backward."""
+    details = {phase.name: phase.bound_detail or "" for phase in report_of("h200x2_fsdp_slow_rank").phases}
+
+    assert details["optimizer"].endswith("; at peak, bytes take 56% of the busy time")
+    assert details["backward"].endswith("; at peak, FLOPs take 26% of the busy time, and bytes are not known")
+
+
 def test_communication_is_that_of_all_kernels_of_nccl(tmp_path: Path) -> None:
     whole = report_of(NAMES[0], keep_cold=True)
     with sqlite3.connect(unpack(JOBS / NAMES[0], tmp_path)) as trace:

@@ -87,6 +87,30 @@ def test_what_cannot_be_compared_is_no_success(rule: str, base: dict[str, float 
         Rule.parse(rule).broken(NEW, base)
 
 
+@pytest.mark.parametrize(
+    "name", ["decode.wall", "decode.gpu_busy_ns", "decode.budget.host", "decode[1x1].flops", "decode.tokens"]
+)
+def test_sums_over_other_numbers_of_occurrences_are_no_change(name: str) -> None:
+    def run(steps: int) -> dict[str, float | None]:
+        phase = {
+            "wall_ns": 20 * steps,
+            "gpu_busy_ns": 10 * steps,
+            "tokens": 8 * steps,
+            "budget": {"host_ns": 7 * steps},
+        }
+        shape = {"shape": "1x1", "occurrences": steps, "flops": 5 * steps}
+        counts = {"occurrences": steps + 1, "cold_occurrences": 1, "measured_occurrences": steps, "median_wall_ns": 20}
+        return numbers({"phases": [{"name": "decode", **counts, **phase, "shapes": [shape]}]})
+
+    rule = Rule.parse(f"{name} > +5%")
+    assert rule.broken(run(4), run(4)) is None
+    with pytest.raises(UsageError, match="is a sum over 8 occurrences, and over 4 in the base"):
+        rule.broken(run(8), run(4))
+    for steady in ("decode.median_wall", "decode.step_wall"):
+        assert Rule.parse(f"{steady} > +5%").broken(run(8), run(4)) is None
+    assert Rule.parse("decode.occurrences > +5%").broken(run(8), run(4)) is not None
+
+
 def test_rules_of_a_file() -> None:
     rules = read_rules("# limits\n\ndecode.mfu_busy < 0.1  # low\nprefill.wall_ns > +3%\n")
 

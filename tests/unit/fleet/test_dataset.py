@@ -15,7 +15,7 @@ import duckdb
 import fsspec
 import pytest
 
-from nsys_pipeline.errors import UsageError
+from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.fleet import dataset, work
 from nsys_pipeline.fleet.dataset import VIEWS, Dataset, analysis_id
 from nsys_pipeline.fleet.places import find_traces
@@ -259,6 +259,15 @@ def test_a_table_that_lost_files_is_told_and_the_next_run_makes_it_again(
 
     analyze_here(source, out)
     assert "lost" not in run(capsys, "sql", out, "SELECT DISTINCT run FROM phases")[2]
+    broken = next(out.glob("traces/*.parquet"))
+    broken.write_bytes(b"no Parquet")
+    code, _, err = run(capsys, "sql", out, "SELECT DISTINCT run FROM phases")
+    assert (code, broken.name in err) == (1, True), err
+    with duckdb.connect() as con, pytest.raises(TraceError, match=broken.name):
+        Dataset.at(str(out)).analyses(con)
+    broken.unlink()
+    analyze_here(source, out)
+    assert run(capsys, "sql", out, "SELECT DISTINCT run FROM phases")[0] == 0
 
 
 def test_traces_and_dataset_have_folders_of_their_own(tmp_path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from nsys_pipeline.ncu import Target, ncu_argv
 from nsys_pipeline.ncu.command import name_pattern, nvtx_expression
 from nsys_pipeline.query.recipes import find_recipe
+from tests.cli.run import run
 from tests.support.ask import ask
+from tests.support.real_traces import unpack_by_name
 from tests.support.trace_builder import TraceBuilder
 
 
@@ -79,3 +83,36 @@ def test_kernels_of_another_thread_are_told(tmp_path: Path) -> None:
     process.thread(101).launch(20, gpu=(20, 30), name="grad")
 
     assert choice(trace, tmp_path, phase="backward") == ["grad,1,0,0,1,0"]
+
+
+def test_without_a_range_every_kernel_before_the_occurrence_is_skipped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # given a forward pass, whose kernel no backward has, before a backward that another thread launches
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main = process.thread(100)
+    main.push(1, 9, "forward")
+    main.launch(2, gpu=(2, 4), name="forward_kernel")
+    main.push(10, 40, "backward")
+    process.thread(101).launch(20, gpu=(20, 30), name="grad")
+    path = trace.write(tmp_path / "t.sqlite")
+
+    _, every, _ = run(capsys, "ncu", path, "--of", "backward", "--top", "0", "--", "x")
+    _, named, _ = run(capsys, "ncu", path, "--of", "backward", "--", "x")
+
+    assert "--nvtx" not in every + named
+    assert every.strip().endswith("--launch-skip 1 --launch-count 1 x")
+    assert named.strip().endswith("--kernel-name 'regex:^(grad)$' --launch-count 1 x")
+
+
+def test_an_inferred_phase_is_found_by_its_launches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # given a trace whose ranges are gone: 277 kernels were launched before its first decode step
+    path = unpack_by_name("h100_gpu_metrics", tmp_path)
+    with closing(sqlite3.connect(path)) as export, export:
+        export.execute("DELETE FROM NVTX_EVENTS")
+
+    _, text, _ = run(capsys, "ncu", path, "--of", "decode", "--top", "0", "--", "x")
+
+    assert "--nvtx" not in text
+    assert text.strip().endswith("--launch-skip 277 --launch-count 186 x")
