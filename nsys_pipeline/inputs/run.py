@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -196,7 +197,7 @@ class ModelOfRun:
         is_split_told = is_split_marked or options.cp is not None or isinstance(run.fields.get("cp"), int)
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
         trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
-        notices += _split_sequences(run, model)
+        notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -243,6 +244,20 @@ def _split_sequences(run: RunDescription, model: Model | None) -> list[Notice]:
             f"{caches:,} ranks of each pass share the KV cache of a sequence (decode context parallelism): each is"
             " charged the keys and values of its heads as if it held all of them",
             "FLOPs are right on average over the ranks; KV bytes, and MBU with them, may be too high",
+        )
+    ]
+
+
+def _adapters_of_experts(place: str | None, model: Model | None) -> list[Notice]:
+    """What is not counted where adapters stand on the parameters of all experts of a layer, not beside a product."""
+    if place is None or model is None or not re.search(r"\bexperts(?=[|)])", place):
+        return []
+    return [
+        Notice(
+            "adapters_of_experts",
+            "adapters stand on the parameters of routed experts: their FLOPs, weights and optimizer bytes are not"
+            " counted",
+            "what is counted are the model and its other adapters: MFU is a lower bound",
         )
     ]
 

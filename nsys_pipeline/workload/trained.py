@@ -51,14 +51,17 @@ def _weights(names: Iterable[str]) -> Iterator[str]:
 
 
 def _adapters(adapters: Mapping[str, Any]) -> dict[str, Any]:
-    """Rank and place of adapters; the rank that most of them have."""
+    """Rank and place of adapters; the rank that most of them have.
+
+    Those on the parameters of a layer's experts (PEFT's `target_parameters`) have the ranks of all experts in one.
+    """
     ranks: Counter[int] = Counter()
     modules = []
     for name, parameter in adapters.items():
         found = _FIRST_PRODUCT.match(name)
         if found:
             modules.append(found["module"])
-            ranks[int(parameter.shape[0])] += 1
+            ranks[int(parameter.shape[0])] += not found["module"].endswith(".experts")
     if not ranks:
         return {}
     return {"lora_rank": ranks.most_common(1)[0][0], "lora_on": _expression(modules)}

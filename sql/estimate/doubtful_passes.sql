@@ -1,15 +1,17 @@
--- Phases of which nobody says how many ranks share a pass or a sequence, although the ranks seem to: each of them may have run
--- all of it, or its share.
+-- Phases of whose passes nobody says how much each has: ranks seem to share a pass or a sequence, and nobody says how many, so that each
+-- may have run all of it, or its share; or the ranges of a phase share one pass.
 -- Passes: in inference any communication tells. Ranks of training that have batches of their own gather weights in the forward,
 -- and reduce the loss; those that share a pass reduce in each layer.
 -- Sequences (context parallelism): attention that is written for it, a process group of that name, or ranks that send to each
 -- other in each layer of a model without experts and without stages.
+-- Gradients: more backwards than forwards, as schedules of pipelines have them that run the gradients of inputs and of weights apart
+-- (zero bubble). The first step of a recording may lack forwards that ran before it.
 -- Grain: phase.
 -- materialize: table
--- requires: input.model, attribute.phase_devices, attribute.phase_ranges, attribute.kernel_totals, attribute.kernel_families, load.strings, load.range_names, load.metadata
+-- requires: input.model, attribute.phase_devices, attribute.phase_ranges, attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, load.range_names, load.metadata
 -- columns:
 --   phase            VARCHAR Its name.
---   shared           VARCHAR What ranks may share: 'pass' or 'sequence'.
+--   shared           VARCHAR What ranks may share: 'pass' or 'sequence'; 'gradient' if ranges share a backward.
 --   rank_count       BIGINT  Pairs of a process and a GPU that it used.
 --   gpu_busy_ns      BIGINT  GPU busy time, added up over ranks. Unit: ns.
 WITH rank AS (
@@ -62,12 +64,37 @@ split AS (
     SELECT phase FROM sending
     UNION
     SELECT 'backward' FROM sending WHERE phase = 'forward'
+),
+backward AS (
+    SELECT t.lane, t.forward_id, b.has_optimizer
+    FROM attribute.training_passes AS t
+    JOIN (
+        SELECT lane, min(step) AS first_step, max(step) AS last_step, bool_or(part = 'optimizer') AS has_optimizer
+        FROM attribute.training_passes
+        GROUP BY lane
+    ) AS b USING (lane)
+    WHERE t.part = 'backward' AND (t.step > b.first_step OR b.first_step = b.last_step)
+),
+-- Without an optimizer a step is a run of passes, and forwards that were not recorded may show in a later one.
+halved AS (
+    SELECT lane
+    FROM backward
+    GROUP BY lane
+    HAVING count(forward_id) > 0
+        AND count(*) - count(forward_id) >= CASE WHEN any_value(has_optimizer) THEN 1 ELSE greatest(count(forward_id) / 2, 1) END
+),
+found AS (
+    SELECT phase, 'pass' AS shared, rank_count, gpu_busy_ns
+    FROM rank JOIN talk USING (phase)
+    WHERE rank_count > 1 AND (SELECT bool_and(NOT is_degree_told) FROM input.model)
+    UNION ALL
+    SELECT phase, 'sequence', rank_count, gpu_busy_ns
+    FROM rank JOIN split USING (phase)
+    WHERE (SELECT bool_and(NOT is_split_told) FROM input.model)
+        AND NOT (rank_count > 1 AND phase IN (FROM talk) AND (SELECT bool_and(NOT is_degree_told) FROM input.model))
 )
-SELECT phase, 'pass' AS shared, rank_count, gpu_busy_ns
-FROM rank JOIN talk USING (phase)
-WHERE rank_count > 1 AND (SELECT bool_and(NOT is_degree_told) FROM input.model)
+SELECT phase, shared, rank_count, gpu_busy_ns FROM found
 UNION ALL
-SELECT phase, 'sequence', rank_count, gpu_busy_ns
-FROM rank JOIN split USING (phase)
-WHERE (SELECT bool_and(NOT is_split_told) FROM input.model)
-    AND NOT (rank_count > 1 AND phase IN (FROM talk) AND (SELECT bool_and(NOT is_degree_told) FROM input.model))
+SELECT phase, 'gradient', rank_count, gpu_busy_ns
+FROM rank
+WHERE phase = 'backward' AND EXISTS (FROM halved) AND phase NOT IN (SELECT phase FROM found)

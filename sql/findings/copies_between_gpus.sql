@@ -1,0 +1,30 @@
+-- Copies from GPU to GPU, which copy engines run: collectives without kernels (symmetric memory, NCCL's zero-CTA policy), sends of
+-- pipelines.
+-- What takes less than a hundredth of all measured time is left out.
+-- Grain: phase.
+-- severity: info
+-- message: in {place} {copy_count:,} copies between GPUs, of {mib:,} MiB in all, are communication without a kernel: they count as copies,
+--   and are in no collective
+-- hint: for all exposed communication add the class `copy` of `time_budget` to `transfer` and `wait`; `memops` has the copies
+-- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, load.memop_details
+-- columns:
+--   phase       VARCHAR The phase, NULL in a trace without phases.
+--   at_stake_ns BIGINT  Their time, at most that of the class. Unit: ns.
+--   place       VARCHAR The phase in a sentence.
+--   copy_count  BIGINT  Such copies.
+--   mib         BIGINT  What they copy, rounded up. Unit: MiB.
+WITH copy AS (
+    SELECT
+        p.phase, count(*) AS copy_count, ceil(sum(w.bytes) / 1048576)::BIGINT AS mib,
+        sum(w.end_ns - w.start_ns)::BIGINT AS time_ns
+    FROM attribute.gpu_work AS w
+    JOIN load.memop_details AS d USING (op_id)
+    LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+    WHERE w.kind = 'memcpy' AND d.direction = 'Peer-to-Peer' AND coalesce(p.is_measured, true)
+        AND (p.phase IS NOT NULL OR (SELECT count(*) FROM attribute.occurrences) = 0)
+    GROUP BY p.phase
+)
+SELECT
+    s.phase, least(c.time_ns, s.copy_ns) AS at_stake_ns, s.place, c.copy_count, c.mib
+FROM attribute.phase_spending AS s JOIN copy AS c ON c.phase IS NOT DISTINCT FROM s.phase
+WHERE least(c.time_ns, s.copy_ns) >= s.least_ns
