@@ -71,6 +71,11 @@ def _lost_rows(table: str, traces: int) -> Finding:
     )  # fmt: skip
 
 
+def _names(relations: Iterable[Relation]) -> set[str]:
+    """What they may mean of a dataset."""
+    return {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
+
+
 class DatasetRelations:
     """The tables of a dataset, each a view over its files that is made when it is first asked for."""
 
@@ -86,21 +91,19 @@ class DatasetRelations:
 
     def findings(self, relations: Iterable[Relation]) -> list[Finding]:
         """What the dataset lost of the tables that `relations` mean; what traces say is in the table `findings`."""
-        names = {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
-        if not (tables := sorted(names.intersection(VIEWS))):
+        if not (tables := sorted(_names(relations).intersection(VIEWS))):
             return []
         self.build("views.traces")
         with self._lock:
-            lost = self._dataset.missing(self._connection, tables, traces="views.traces")
+            lost = self._dataset.missing(self._connection, "views.traces", tables)
         return [_lost_rows(table, len(analyses)) for table, analyses in lost.items()]
 
     def provide(self, relations: Iterable[Relation]) -> None:
         """Make the views that `relations` mean. Raises TraceError if the dataset cannot be read."""
         import duckdb
 
-        names = {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
         with self._lock:
-            for table in names.intersection(TABLES) - self._made:
+            for table in _names(relations).intersection(TABLES) - self._made:
                 try:
                     self._dataset.create_view(self._connection, table)
                 except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:
