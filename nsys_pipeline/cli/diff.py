@@ -15,6 +15,7 @@ from nsys_pipeline.cli.common import (
     ForceOption,
     OutputOption,
     check_output,
+    dataset_at,
     expanded,
     output_file,
     progress,
@@ -101,12 +102,10 @@ def diff(
 
 def _datasets(traces: list[Path]) -> list[str]:
     """Where the datasets of fleets are, if that is what `traces` are. Raises UsageError for a mixture."""
-    from nsys_pipeline.fleet.query import dataset_url
-
-    urls = [dataset_url(path) for path in traces]
-    if any(urls) and not all(urls):
+    datasets = [url for path in traces if (url := dataset_at(path))]
+    if datasets and len(datasets) < len(traces):
         raise UsageError("a dataset of a fleet compares with another dataset", hint="llmperf diff LAKE LAKE --where …")
-    return [url for url in urls if url]
+    return datasets
 
 
 def _diff_datasets(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,12 +32,6 @@ def is_dataset(url: str) -> bool:
         return (Path(url) / MARKER).is_file()
     storage = Storage.of(url)
     return bool(storage.fs.exists(storage.path(MARKER)))
-
-
-def dataset_url(path: Path) -> str | None:
-    """Where the dataset of a fleet at `path` is, None if there is none. A Path has one slash behind a scheme."""
-    url = re.sub(r"^(\w+):/(?!/)", r"\1://", str(path))
-    return url if is_dataset(url) else None
 
 
 def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bool = True) -> Session:
