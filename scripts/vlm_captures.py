@@ -58,14 +58,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 # A page of a document in portrait, and a photograph.
 IMAGES = ("1448x1024", "720x1280")
-OPTIONS = ("--device", "cuda", "--repeats", "5", "--max-new-tokens", "32")
+DEFAULTS = {"--device": "cuda", "--repeats": "5", "--max-new-tokens": "32"}
 
 
 def command(run_dir: str, config: Path, more: list[str]) -> list[str]:
     """The command line that captures the model of `config` into `run_dir`."""
     images = [part for size in IMAGES for part in ("--synthetic-images", size)]
     llmperf = [sys.executable, "-m", "nsys_pipeline", "capture", "--workload", "vlm", "--model", str(config)]
-    return [*llmperf, *images, *OPTIONS, "-o", run_dir, *more]
+    typed = {argument.partition("=")[0] for argument in more}
+    defaults = [part for name, value in DEFAULTS.items() if name not in typed for part in (name, value)]
+    return [*llmperf, *images, *defaults, "-o", run_dir, *more]
 
 
 def main(arguments: list[str]) -> int:

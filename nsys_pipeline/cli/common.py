@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -420,6 +421,25 @@ def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iter
     finally:
         with suppress(OSError):  # a read-only file system says so of a file that is not there, too
             partial.unlink()
+
+
+def as_typed(path: Path) -> str:
+    """`path` as it was typed, an URL with both slashes behind its scheme: a Path has one. C: of Windows is none."""
+    return re.sub(r"^([A-Za-z]\w+):/(?!/)", r"\1://", path.as_posix())
+
+
+def dataset_at(path: Path) -> str | None:
+    """Where the dataset of a fleet at `path` is, None for a trace. Raises UsageError for a URL of anything else."""
+    from nsys_pipeline.fleet.query import is_dataset
+
+    url = as_typed(path)
+    if is_dataset(url):
+        return url
+    if "://" in url:
+        raise UsageError(
+            f"`{url}` is no dataset of a fleet", hint="llmperf fleet s3://BUCKET/RUNS --out DATASET makes one"
+        )
+    return None
 
 
 def check_output(path: Path, *, force: bool) -> None:

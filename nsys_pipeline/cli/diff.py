@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ from nsys_pipeline.cli.common import (
     ForceOption,
     OutputOption,
     check_output,
+    dataset_at,
     expanded,
     output_file,
     progress,
@@ -61,12 +63,12 @@ def diff(
     Runs of another GPU, model or shape are refused. With --fail-if, a rule that holds ends it with exit code 1.
     Two datasets of fleets, or one with --where given twice, compare run by run.
     """
+    kind = format or format_of(output)
+    if output is not None:
+        check_output(output, force=force)
     if datasets := _datasets(traces):
         if fail_if or rules:
             raise UsageError("rules are about single traces", hint="llmperf diff BASE NEW")
-        kind = format or format_of(output)
-        if output is not None:
-            check_output(output, force=force)
         _diff_datasets(datasets, where or [], output, kind, top=top, force=force, force_compare=force_compare)
         return
     if where:
@@ -76,9 +78,6 @@ def diff(
     given = rules_of(fail_if, rules)
     if given and len(traces) > 2:
         raise UsageError("rules compare two runs", hint="run `llmperf diff` once for each NEW")
-    kind = format or format_of(output)
-    if output is not None:
-        check_output(output, force=force)
     options = told.analysis_options()
     with progress() as on_progress:
         opening = told.trace_options(on_progress)
@@ -103,12 +102,10 @@ def diff(
 
 def _datasets(traces: list[Path]) -> list[str]:
     """Where the datasets of fleets are, if that is what `traces` are. Raises UsageError for a mixture."""
-    from nsys_pipeline.fleet.query import dataset_url
-
-    urls = [dataset_url(path) for path in traces]
-    if any(urls) and not all(urls):
+    datasets = [url for path in traces if (url := dataset_at(path))]
+    if datasets and len(datasets) < len(traces):
         raise UsageError("a dataset of a fleet compares with another dataset", hint="llmperf diff LAKE LAKE --where …")
-    return [url for url in urls if url]
+    return datasets
 
 
 def _diff_datasets(
@@ -135,8 +132,9 @@ def _diff_datasets(
             hint="""llmperf diff LAKE --where "run = 'a'" --where "run = 'b'", or llmperf diff LAKE OTHER""",
         )
     conditions = where * (2 // len(where)) if where else ["true", "true"]
-    with open_dataset(datasets[0]) as first, open_dataset(datasets[1]) as second:
-        base, new = sides_of([first, second], datasets, conditions)
+    with ExitStack() as stack:
+        sessions = {url: stack.enter_context(open_dataset(url)) for url in dict.fromkeys(datasets)}
+        base, new = sides_of([sessions[url] for url in datasets], datasets, conditions)
     found = difference(base, new, force=force_compare)
     with output_file(output, force=force) as stream:
         render_diff(found.as_json(), stream, kind, top=top)

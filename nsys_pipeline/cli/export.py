@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +13,7 @@ from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     AnalysisArguments,
     UntilOption,
+    as_typed,
     check_output,
     expanded,
     output_file,
@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
     from nsys_pipeline.trace import TraceOptions
 
-# A drive of Windows has one letter.
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+:")
 _FORMATS = ("sqlite", "parquet")
 _PERFETTO, _STACKS = "perfetto", "stacks"
 
@@ -78,9 +76,9 @@ def export(
     a report or is a copy of an export.
     """
     opening = told.trace_options()
-    if output is not None and len(output.parts) > 1 and _SCHEME.fullmatch(output.parts[0]):
+    if output is not None and "://" in (url := as_typed(output)):
         raise UsageError(
-            f"`{output.as_posix().replace(':/', '://', 1)}` is not on this machine, where export writes",
+            f"`{url}` is not on this machine, where export writes",
             hint="`llmperf fleet TRACE --out URL` writes to a bucket, or copy what export has written",
         )
     if to == _PERFETTO:

@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from enum import Enum
@@ -79,6 +80,21 @@ class Verb(TyperCommand):
     def get_params(self, ctx: Any) -> list[Any]:
         """Arguments and options."""
         return _quick(super().get_params(ctx))
+
+    def make_parser(self, ctx: Any) -> Any:
+        """A parser that refuses two values of an option that takes one: click would use the last in silence."""
+        parser: Any = super().make_parser(ctx)
+        parse = parser.parse_args
+
+        def parse_args(args: list[str]) -> Any:
+            values, rest, order = parse(args)
+            for parameter, times in Counter(order).items():
+                if times > 1 and not parameter.multiple and not parameter.is_flag:
+                    ctx.fail(f"`{parameter.opts[-1]}` takes one value, and is given {times} times")
+            return values, rest, order
+
+        parser.parse_args = parse_args
+        return parser
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write one section for each panel, in the order in which the options name them."""

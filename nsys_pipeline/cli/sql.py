@@ -16,6 +16,7 @@ from nsys_pipeline.cli.common import (
     ForceOption,
     OutputOption,
     check_output,
+    dataset_at,
     expanded,
     output_file,
     progress,
@@ -118,22 +119,15 @@ def sql(
 
 def _open(traces: dict[str, Path], opening: TraceOptions, options: AnalysisOptions) -> Session:
     """Open a dataset of many traces, one trace, or several under their names."""
-    from nsys_pipeline.fleet.query import is_dataset, open_dataset
+    from nsys_pipeline.fleet.query import open_dataset
     from nsys_pipeline.query.session import Session
 
-    # A Path makes one slash of the two behind a scheme.
-    urls = {name: re.sub(r"^(\w+):/(?!/)", r"\1://", str(path)) for name, path in traces.items()}
-    datasets = [name for name, url in urls.items() if is_dataset(url)]
+    datasets = [url for path in traces.values() if (url := dataset_at(path))]
     if not datasets:
-        for url in urls.values():
-            if "://" in url:
-                raise UsageError(
-                    f"`{url}` is no dataset of a fleet", hint="llmperf fleet s3://BUCKET/RUNS --out DATASET makes one"
-                )
         return Session.open(traces, opening, options)
     if len(traces) > 1:
         raise UsageError("a dataset of a fleet is asked alone: it holds many traces already")
-    return open_dataset(urls[datasets[0]], opening)
+    return open_dataset(datasets[0], opening)
 
 
 def run(

@@ -111,14 +111,12 @@ class Dataset:
             raise UsageError(f"`{url}` cannot be written: {error.strerror or error}") from error
         return dataset
 
-    def missing(
-        self, con: DuckDBPyConnection, tables: Collection[str] = VIEWS, *, traces: str | None = None
-    ) -> dict[str, set[str]]:
+    def missing(self, con: DuckDBPyConnection, traces: str, tables: Collection[str] = VIEWS) -> dict[str, set[str]]:
         """Tables of `tables` that lost files since they were written, with the analyses whose rows are gone.
 
-        `traces`: a relation of `con` that holds the table `traces` already.
+        `traces`: a relation of `con` that holds the table `traces`.
         """
-        rows = con.execute(self._select("traces") if traces is None else f"FROM {traces}").fetchall()
+        rows = con.execute(f"FROM {traces}").fetchall()
         columns = [one[0] for one in con.description or ()]
         if "tables" not in columns:
             # An older llmperf wrote it.
@@ -140,15 +138,16 @@ class Dataset:
 
         if not self.storage.has("traces/*.parquet"):
             return {}
-        query = f"SELECT filename, analysis FROM {self._parquet('traces/*.parquet', named=True)}"  # noqa: S608 - our own names
+        files = self._parquet("traces/*.parquet", named=True)
         try:
-            rows = con.execute(query).fetchall()
+            con.execute(f"CREATE OR REPLACE TEMP TABLE traces AS FROM {files}")
         except duckdb.Error as error:
             raise TraceError(
                 f"a file of the dataset cannot be read: {str(error).splitlines()[0]}",
                 hint="remove that file: its trace is analyzed again",
             ) from error
-        lost = set().union(*self.missing(con).values())
+        lost = set().union(*self.missing(con, "traces").values())
+        rows = con.execute("SELECT filename, analysis FROM traces").fetchall()
         return {Path(filename).stem: analysis for filename, analysis in rows if analysis not in lost}
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,12 +34,6 @@ def is_dataset(url: str) -> bool:
     return bool(storage.fs.exists(storage.path(MARKER)))
 
 
-def dataset_url(path: Path) -> str | None:
-    """Where the dataset of a fleet at `path` is, None if there is none. A Path has one slash behind a scheme."""
-    url = re.sub(r"^(\w+):/(?!/)", r"\1://", str(path))
-    return url if is_dataset(url) else None
-
-
 def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bool = True) -> Session:
     """Ask the dataset at `url`; see `Session`. Of `options` only the memory limit counts.
 
@@ -71,6 +64,11 @@ def _lost_rows(table: str, traces: int) -> Finding:
     )  # fmt: skip
 
 
+def _names(relations: Iterable[Relation]) -> set[str]:
+    """What they may mean of a dataset."""
+    return {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
+
+
 class DatasetRelations:
     """The tables of a dataset, each a view over its files that is made when it is first asked for."""
 
@@ -86,21 +84,19 @@ class DatasetRelations:
 
     def findings(self, relations: Iterable[Relation]) -> list[Finding]:
         """What the dataset lost of the tables that `relations` mean; what traces say is in the table `findings`."""
-        names = {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
-        if not (tables := sorted(names.intersection(VIEWS))):
+        if not (tables := sorted(_names(relations).intersection(VIEWS))):
             return []
         self.build("views.traces")
         with self._lock:
-            lost = self._dataset.missing(self._connection, tables, traces="views.traces")
+            lost = self._dataset.missing(self._connection, "views.traces", tables)
         return [_lost_rows(table, len(analyses)) for table, analyses in lost.items()]
 
     def provide(self, relations: Iterable[Relation]) -> None:
         """Make the views that `relations` mean. Raises TraceError if the dataset cannot be read."""
         import duckdb
 
-        names = {one.name.lower() for one in relations if one.schema.lower() in ("", "views")}
         with self._lock:
-            for table in names.intersection(TABLES) - self._made:
+            for table in _names(relations).intersection(TABLES) - self._made:
                 try:
                     self._dataset.create_view(self._connection, table)
                 except (duckdb.IOException, duckdb.InvalidInputException, OSError) as error:

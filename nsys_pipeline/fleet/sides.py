@@ -13,10 +13,10 @@ from nsys_pipeline.errors import UsageError
 from nsys_pipeline.query.session import Session
 
 _OCCURRENCES = f"""
-    SELECT analysis, occurrence_id, phase, {SHAPE_SQL} AS shape, wall_ns, coalesce(gpu_busy_ns, 0) AS busy_ns,
+    SELECT run, analysis, occurrence_id, phase, {SHAPE_SQL} AS shape, wall_ns, coalesce(gpu_busy_ns, 0) AS busy_ns,
         new_tokens AS tokens, cached_tokens AS cached,
         dense_rank() OVER (PARTITION BY run ORDER BY analysis, process_id, thread_id) AS lane
-    FROM phases WHERE is_measured AND analysis IN (SELECT analysis FROM traces WHERE {{where}})
+    FROM phases WHERE is_measured AND {{of_side}}
     ORDER BY analysis, start_ns, occurrence_id
 """  # noqa: S608 - our own names, and the user's own condition
 _OF_SIDE = "analysis IN (SELECT analysis FROM traces WHERE {where})"
@@ -51,14 +51,13 @@ def _runs(session: Session, where: str) -> list[str]:
 def _side(session: Session, name: str, where: str, runs: list[str] | None) -> Run:
     """A side whose occurrences are those of its one run, or, with `runs` in order, one for each of them."""
     of_side = _OF_SIDE.format(where=where)
-    run_of = {row["analysis"]: row["run"] for row in _rows(session, f"SELECT analysis, run FROM traces WHERE {where}")}  # noqa: S608
     budgets: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     query = f"SELECT analysis, occurrence_id, class, time_ns FROM occurrence_budget WHERE {of_side}"  # noqa: S608
     for row in _rows(session, query):
         budgets[row["analysis"], row["occurrence_id"]][row["class"]] += row["time_ns"]
     by_run: dict[str, list[Occurrence]] = defaultdict(list)
-    for row in _rows(session, _OCCURRENCES.format(where=where)):
-        by_run[run_of[row["analysis"]]].append(_occurrence(row, budgets[row["analysis"], row["occurrence_id"]]))
+    for row in _rows(session, _OCCURRENCES.format(of_side=of_side)):
+        by_run[row["run"]].append(_occurrence(row, budgets[row["analysis"], row["occurrence_id"]]))
     if runs is None:
         occurrences = [one for of_run in by_run.values() for one in of_run]
     else:

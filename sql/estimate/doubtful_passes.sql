@@ -83,15 +83,17 @@ halved AS (
     HAVING count(forward_id) > 0
         AND count(*) - count(forward_id) >= CASE WHEN any_value(has_optimizer) THEN 1 ELSE greatest(count(forward_id) / 2, 1) END
 ),
-found AS (
-    SELECT phase, 'pass' AS shared, rank_count, gpu_busy_ns
-    FROM rank JOIN talk USING (phase)
+pass AS (
+    SELECT phase, rank_count, gpu_busy_ns
+    FROM rank SEMI JOIN talk USING (phase)
     WHERE rank_count > 1 AND (SELECT bool_and(NOT is_degree_told) FROM input.model)
+),
+found AS (
+    SELECT phase, 'pass' AS shared, rank_count, gpu_busy_ns FROM pass
     UNION ALL
     SELECT phase, 'sequence', rank_count, gpu_busy_ns
-    FROM rank JOIN split USING (phase)
+    FROM rank SEMI JOIN split USING (phase) ANTI JOIN pass USING (phase)
     WHERE (SELECT bool_and(NOT is_split_told) FROM input.model)
-        AND NOT (rank_count > 1 AND phase IN (FROM talk) AND (SELECT bool_and(NOT is_degree_told) FROM input.model))
 )
 SELECT phase, shared, rank_count, gpu_busy_ns FROM found
 UNION ALL

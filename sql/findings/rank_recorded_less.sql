@@ -15,7 +15,11 @@
 --   span_ns     BIGINT  From the start of its first GPU operation to the end of its last. Unit: ns.
 --   median_ns   BIGINT  The median of that over ranks. Unit: ns.
 WITH span AS (
-    SELECT process_key, max(end_ns) - min(start_ns) AS span_ns FROM load.gpu_ops WHERE process_key IS NOT NULL GROUP BY process_key
+    SELECT process_key, max(end_ns) - min(start_ns) AS span_ns
+    FROM load.gpu_ops
+    -- Work without times, from 0 to 0, is not where the others are.
+    WHERE process_key IS NOT NULL AND NOT (start_ns = 0 AND end_ns = 0)
+    GROUP BY process_key
 ),
 told AS (
     SELECT s.process_key, r.rank, s.span_ns, median(s.span_ns) OVER ()::BIGINT AS median_ns, max(r.world) OVER () AS world

@@ -10,26 +10,20 @@
 --   deviceless_count BIGINT  Operations of the GPU that do not say which GPU ran them.
 --   uncounted_tables VARCHAR  Tables of the export with GPU work that no number here is about, NULL for none.
 --   uncounted_ns BIGINT  Durations in them, added up. Unit: ns.
-WITH extent AS (
+WITH work AS (
+    SELECT "start", "end", deviceId FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
+    UNION ALL SELECT "start", "end", deviceId FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
+    UNION ALL SELECT "start", "end", deviceId FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
+    UNION ALL SELECT "start", "end", deviceId FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE
+),
+extent AS (
     SELECT min("start") AS first_ns, greatest(max("start"), max("end")) AS last_ns, 0 AS untimed_count, 0 AS deviceless_count
     FROM nsys.NVTX_EVENTS
     UNION ALL SELECT min("start"), max("end"), 0, 0 FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
     UNION ALL SELECT
         min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
         count(*) - count(deviceId)
-    FROM nsys.CUPTI_ACTIVITY_KIND_KERNEL
-    UNION ALL SELECT
-        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
-        count(*) - count(deviceId)
-    FROM nsys.CUPTI_ACTIVITY_KIND_MEMCPY
-    UNION ALL SELECT
-        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
-        count(*) - count(deviceId)
-    FROM nsys.CUPTI_ACTIVITY_KIND_MEMSET
-    UNION ALL SELECT
-        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
-        count(*) - count(deviceId)
-    FROM nsys.CUPTI_ACTIVITY_KIND_GRAPH_TRACE
+    FROM work
 )
 SELECT
     min(first_ns) AS first_ns,

@@ -1,4 +1,5 @@
 -- Do the GPUs share the work evenly?
+-- Warm-up and cold occurrences count, so that kernels add up to those of the trace; rank_summary leaves them out.
 -- columns:
 --   phase          VARCHAR  Name of the phase, or NULL.
 --   device_id      BIGINT   GPU.

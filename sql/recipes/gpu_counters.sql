@@ -9,8 +9,7 @@
 --   max     BIGINT   Highest.
 WITH span AS (
     SELECT phase, device_id, min(start_ns) AS gpu_start_ns, max(end_ns) AS gpu_end_ns
-    FROM gpu_work
-    WHERE occurrence_id IS NOT NULL AND NOT is_warmup AND NOT is_cold
+    FROM gpu_work SEMI JOIN (SELECT occurrence_id FROM phases WHERE is_measured) USING (occurrence_id)
     GROUP BY phase, occurrence_id, device_id
 ),
 placed AS (

@@ -63,6 +63,16 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["analyze"], "missing argument 'TRACE'", "`llmperf analyze --help` lists what it takes"),
         (["demo", "--what"], "no such option: --what", "`llmperf demo --help` lists what it takes"),
         (["analyze", "--top", "-1", "x"], "invalid value for '--top'", "`llmperf analyze --help` lists what it takes"),
+        (
+            ["diff", "a", "b", "--steps", "0:1", "--steps=1:2"],
+            "`--steps` takes one value, and is given 2 times",
+            "`llmperf diff --help` lists what it takes",
+        ),
+        (
+            ["analyze", "a", "-o", "x.json", "--output", "y.json"],
+            "`--output` takes one value, and is given 2 times",
+            "`llmperf analyze --help` lists what it takes",
+        ),
     ],
 )
 def test_wrong_usage(argv: list[str], message: str, hint: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,6 +81,15 @@ def test_wrong_usage(argv: list[str], message: str, hint: str, capsys: pytest.Ca
     assert (code, out) == (2, "")
     assert err.startswith(f"error: {message}")
     assert err.endswith(f"\n\nhint: {hint}\n")
+
+
+def test_flags_and_a_program_s_own_options_may_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    program = ("program", "--steps", "1", "--steps", "2")
+
+    code, out, _ = run(capsys, "capture", "--dry-run", "--backend", "torch", "--auto", "--auto", "--", *program)
+
+    assert code == 0
+    assert out.rstrip().endswith(" ".join(program))
 
 
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], *([verb, "--help"] for verb in COMMANDS)], ids=" ".join)

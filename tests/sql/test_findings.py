@@ -773,6 +773,17 @@ def test_a_rank_that_is_there_twice_and_one_that_was_cut(tmp_path: Path) -> None
     assert "ranks_missing" not in found
 
 
+def test_work_without_times_makes_no_rank_longer(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    for rank in range(2):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":2}}', domain="llmperf")
+        main.push(900_000, 2_000_000, "forward").launch(900_010, gpu=(1_000_000, 1_500_000), name="gemm", device=rank)
+    main.launch(900_100, gpu=(0, 0), name="gemm", device=1)
+
+    assert "rank_recorded_less" not in findings(trace, tmp_path)
+
+
 def test_ranks_that_take_turns_are_no_finding(tmp_path: Path) -> None:
     trace = TraceBuilder()
     for rank in range(2):

@@ -14,12 +14,13 @@ from nsys_pipeline.query.recipes import Recipe, all_recipes, find_recipe, parse_
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.sqlmods import ModuleError
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, table
+from tests.support.ask import ask, open_session, table
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
 from tests.support.recipe_golden import GOLDEN, answer
 from tests.support.recipe_golden import TRACES as GOLDEN_TRACES
 from tests.support.trace_builder import TraceBuilder
 
+ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 LLAMA = AnalysisOptions(
     model=load_model("llama-3.2-1b"),
     shapes=tuple(RequestShape.parse(text) for text in ("1x128+4", "1x2048+32", "8x512+32", "1x128+64")),
@@ -160,6 +161,38 @@ def test_counters_are_those_of_the_gpu_that_a_phase_runs_on(tmp_path: Any) -> No
         decode,  GPC Clock Frequency, Hz,   1,       2000000000.0, 2000000000
         prefill, GPC Clock Frequency, Hz,   1,       1000000000.0, 1000000000
     """)
+
+
+@pytest.mark.parametrize(("keep_cold", "steps"), [(False, 20), (True, 21)])
+def test_what_is_left_out_of_communication(tmp_path: Any, keep_cold: bool, steps: int) -> None:
+    """As in collective_summary: a step of warm-up, and a cold one unless it is kept."""
+    trace = TraceBuilder()
+    for rank in range(2):
+        main = trace.gpu(rank).process(100 + rank).thread().push(0, 900, "warmup")
+        at = 0
+        for took in (900, 90_000, *[1_000] * 20):
+            main.push(at + 1, at + took - 1, "decode")
+            main.launch(at + 2, gpu=(at + 10, at + 500), name="gemm", device=rank)
+            main.launch(at + 3, gpu=(at + 250 + rank, at + 800), name=ALL_REDUCE, device=rank, stream=20)
+            at += took
+        trace.row(
+            "TARGET_INFO_GPU_METRICS", typeId=256 + rank, metricId=1, sourceId=0, metricName="GPC Clock Frequency [MHz]"
+        )
+        for start in (400, 1_300, *range(91_300, 111_300, 1_000)):
+            trace.row("GPU_METRICS", timestamp=start, typeId=256 + rank, metricId=1, value=10**9)
+
+    with open_session(trace, tmp_path, AnalysisOptions(keep_cold=keep_cold)) as opened:
+        (summary,) = run_sql(opened, "FROM collective_summary")
+        overlap = run(opened, find_recipe("communication_overlap"))
+        skew = run(opened, find_recipe("collective_skew"), top=99)
+        (counters,) = run(opened, find_recipe("gpu_counters"))
+        balance = run(opened, find_recipe("device_balance"))
+
+    assert summary["kernel_count"] == 2 * steps
+    for recipe, view in (("communication_ns", "time_ns"), ("hidden_ns", "overlapped_ns"), ("exposed_ns", "exposed_ns")):
+        assert sum(row[recipe] for row in overlap) == summary[view]
+    assert (len(skew), counters["samples"]) == (steps, 2 * steps)
+    assert [row["kernel_count"] for row in balance] == [44, 44]
 
 
 def test_request_latency_is_what_the_report_says(tmp_path: Any) -> None:

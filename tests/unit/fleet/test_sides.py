@@ -103,6 +103,7 @@ def test_what_does_not_compare_is_refused(tmp_path: Path, capsys: pytest.Capture
         return err
 
     assert "compares with another dataset" in said(lake, trace)
+    assert "`memory://none` is no dataset of a fleet" in said("memory://none", trace)
     assert "has two sides" in said(lake)
     assert "has two sides" in said(lake, lake, lake)
     assert "no trace of" in said(lake, lake, "--where", "run = 'no such run'")
