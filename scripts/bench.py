@@ -226,27 +226,15 @@ def bench(trace: Trace, repeats: int, nsys: str | None) -> dict[str, Run]:
     return found
 
 
-def inference(trace: Trace) -> list[str]:
-    """Markdown of what inferring the phases of `trace` costs."""
-    argv = [sys.executable, "scripts/bench_inference.py", str(trace.path)]
+def beside(trace: Trace, script: str, title: str, goal: str) -> list[str]:
+    """Markdown of what `script` says of `trace`, and whether it reached its goal."""
+    argv = [sys.executable, f"scripts/{script}", str(trace.path)]
     run = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
     verdict = {0: "reached", 1: "**missed**"}.get(run.returncode, f"exit {run.returncode}")
     return [
-        "", "Phases inferred from its launches, ranges ignored (`scripts/bench_inference.py`):", "",
+        "", f"{title} (`scripts/{script}`):", "",
         *(f"    {line}" for line in run.stdout.splitlines()), "",
-        f"- inference in at most half the CPU time of the load: {verdict}",
-    ]  # fmt: skip
-
-
-def budget(trace: Trace) -> list[str]:
-    """Markdown of what the time budget adds to a cold analysis of `trace`."""
-    argv = [sys.executable, "scripts/bench_budget.py", str(trace.path)]
-    run = subprocess.run(argv, capture_output=True, text=True, check=False, cwd=ROOT)
-    verdict = {0: "reached", 1: "**missed**"}.get(run.returncode, f"exit {run.returncode}")
-    return [
-        "", "The time budget in one cold analysis (`scripts/bench_budget.py`):", "",
-        *(f"    {line}" for line in run.stdout.splitlines()), "",
-        f"- the budget adds at most 25 % to the CPU time of all the rest: {verdict}",
+        f"- {goal}: {verdict}",
     ]  # fmt: skip
 
 
@@ -359,8 +347,18 @@ def main() -> None:
         failed |= any(run.problem for run in results.values())
         section = ["", f"## {trace.name}", "", facts(trace), "", *table(results), "", *verdicts(trace, results)]
         if trace is TRACES[0]:
-            section += inference(trace)
-            section += budget(trace)
+            section += beside(
+                trace,
+                "bench_inference.py",
+                "Phases inferred from its launches, ranges ignored",
+                "inference in at most half the CPU time of the load",
+            )
+            section += beside(
+                trace,
+                "bench_budget.py",
+                "The time budget in one cold analysis",
+                "the budget adds at most 25 % to the CPU time of all the rest",
+            )
         print("\n".join(section), flush=True)
         lines += section
     if failed:

@@ -35,7 +35,6 @@ FOLDERS = {
 }
 """Folders of the cache and what is in them."""
 
-CODE = ("py", "toml", "json")
 MAX_CACHE_BYTES = 20 * 1024**3
 ABANDONED_AFTER_S = 24 * 3600
 
@@ -56,7 +55,8 @@ def code_fingerprint() -> str:
     """Hash of everything that decides what the tables of a trace, and its report, hold."""
     package = Path(__file__).resolve().parents[1]
     digest = hashlib.sha256(f"{__version__} {version('duckdb')}".encode())
-    for file in sorted((*sql_root().rglob("*.sql"), *(one for kind in CODE for one in package.rglob(f"*.{kind}")))):
+    code = (file for kind in ("py", "toml", "json") for file in package.rglob(f"*.{kind}"))
+    for file in sorted((*sql_root().rglob("*.sql"), *code)):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 

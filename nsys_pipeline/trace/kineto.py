@@ -176,16 +176,14 @@ class _Conversion:
             try:
                 start = self._ns(event["ts"])
                 end = start + self._ns(event.get("dur", 0))
-                if "dur" not in event:
-                    if _CATEGORIES[str(category)] in _WORK_KINDS:
-                        # Counted, like work that CUPTI has no times of.
-                        start = end = 0
-                    else:
-                        counts["endless"] += 1
-                # Work without times counts; ranges and calls without them say nothing.
-                if start == end == 0 and _CATEGORIES[str(category)] not in _WORK_KINDS:
-                    counts["untimed"] += 1
-                    continue
+                if _CATEGORIES[str(category)] in _WORK_KINDS:
+                    # Counted, like work that CUPTI has no times of.
+                    start, end = (start, end) if "dur" in event else (0, 0)
+                else:
+                    counts["endless"] += "dur" not in event
+                    if start == end == 0:  # ranges and calls without times say nothing
+                        counts["untimed"] += 1
+                        continue
                 writer(event, start, end, event.get("args") or {})
             except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
                 raise self._damaged(event, _problem(error)) from error

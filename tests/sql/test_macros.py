@@ -74,6 +74,21 @@ def test_exposed_is_what_the_other_set_does_not_cover(session: Session) -> None:
     """)
 
 
+def test_covered_is_what_each_span_has_of_the_merged_intervals(session: Session) -> None:
+    spans = """
+        s(span_id, group_id, start_ns, end_ns) AS (
+            VALUES (1, 'a', 0, 5), (2, 'a', 18, 55), (3, 'a', 42, 48), (4, 'c', 0, 9)
+        )
+    """
+    assert ask_session(session, f"{INTERVALS}, {spans} FROM macros.covered('s', 'i') ORDER BY ALL") == table("""
+        span_id, covered_ns
+        1,       0
+        2,       27
+        3,       0
+        4,       0
+    """)
+
+
 def test_overlap_and_exposed_are_the_whole(session: Session) -> None:
     """On random intervals: hidden + exposed = busy, which is the brute-force count of covered instants."""
     query = """

@@ -292,21 +292,15 @@ def beside_communication(percent: int) -> Callable[[Random], TraceBuilder]:
 def late_rank(random: Random) -> TraceBuilder:
     """Two ranks that communicate after each kernel; those of one take twice as long, so that the other one waits."""
     lengths = [random.randrange(160, 240) * US for _ in range(STEP_KERNELS)]
-    loops = [Loop(random)]
-    loops.append(Loop(random, loops[0].trace, 1))
-    for _ in range(STEPS):
-        starts = [loop.host_ns for loop in loops]
+
+    def body(loops: Sequence[Loop], _: int) -> None:
         for index, length in enumerate(lengths):
             for loop in loops:
                 loop.kernel(length // (2 - loop.device))
             if index % 2:
-                done = max(loop.gpu_ns for loop in loops) + 20 * US
-                for loop in loops:
-                    loop.kernel(done - loop.gpu_ns, ALL_REDUCE)
-        for loop, start in zip(loops, starts, strict=True):
-            loop.main.push(start, loop.host_ns, "decode")
-            loop.host_ns += 2 * US
-    return loops[0].trace
+                reduce_together(loops, 20 * US)
+
+    return ranks(random, body)
 
 
 def hot_experts(ratio: int, *, waits: bool = True) -> Callable[[Random], TraceBuilder]:
@@ -316,10 +310,7 @@ def hot_experts(ratio: int, *, waits: bool = True) -> Callable[[Random], TraceBu
     """
 
     def make(random: Random) -> TraceBuilder:
-        loops = [Loop(random)]
-        loops.append(Loop(random, loops[0].trace, 1))
-        for step in range(STEPS):
-            starts = [loop.host_ns for loop in loops]
+        def body(loops: Sequence[Loop], step: int) -> None:
             for _ in range(STEP_KERNELS):
                 length = random.randrange(80, 120) * US
                 for loop in loops:
@@ -327,15 +318,31 @@ def hot_experts(ratio: int, *, waits: bool = True) -> Callable[[Random], TraceBu
                     is_hot = loop.device == step % 2
                     loop.kernel(length * (ratio if is_hot else 1), EXPERTS)
                 if waits:
-                    done = max(loop.gpu_ns for loop in loops) + 5 * US
-                    for loop in loops:
-                        loop.kernel(done - loop.gpu_ns, ALL_REDUCE)
-            for loop, start in zip(loops, starts, strict=True):
-                loop.main.push(start, loop.host_ns, "decode")
-                loop.host_ns += 2 * US
-        return loops[0].trace
+                    reduce_together(loops, 5 * US)
+
+        return ranks(random, body)
 
     return make
+
+
+def ranks(random: Random, body: Callable[[Sequence[Loop], int], None]) -> TraceBuilder:
+    """STEPS occurrences of two ranks; `body` gets both, and the number of the step."""
+    loops = [Loop(random)]
+    loops.append(Loop(random, loops[0].trace, 1))
+    for step in range(STEPS):
+        starts = [loop.host_ns for loop in loops]
+        body(loops, step)
+        for loop, start in zip(loops, starts, strict=True):
+            loop.main.push(start, loop.host_ns, "decode")
+            loop.host_ns += 2 * US
+    return loops[0].trace
+
+
+def reduce_together(loops: Sequence[Loop], ns: int) -> None:
+    """A collective that ends everywhere `ns` after the last one has come."""
+    done = max(loop.gpu_ns for loop in loops) + ns
+    for loop in loops:
+        loop.kernel(done - loop.gpu_ns, ALL_REDUCE)
 
 
 def shaped(m: int, n: int, each_us: int) -> Callable[[Random], TraceBuilder]:

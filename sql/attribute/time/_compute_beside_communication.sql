@@ -3,13 +3,11 @@
 -- The neighbours tell apart what has one name: four before and four after it. (An output and a down projection may run one kernel on
 -- one grid, and take different times.)
 -- Phases around which communication runs alone are left out: there is nothing to compare.
--- Algorithm: communication is merged into islands; its time before an instant is a running sum of their lengths, as in
--- attribute.communication_overlap.
 -- Grain: op_id; kernels of warm-up and cold occurrences are absent, and so are those beside which another one computes for more
 -- than a tenth of their time.
 -- materialize: table
 -- empty without: attribute._communication
--- requires: input.step_sizes, macros.islands, attribute.gpu_work, attribute.kernel_families, attribute.work_by_occurrence, attribute.occurrences, attribute._communication, attribute.communication_overlap, attribute._communication_spans, attribute.training_passes
+-- requires: input.step_sizes, macros.covered, attribute.gpu_work, attribute.kernel_families, attribute.work_by_occurrence, attribute.occurrences, attribute._communication, attribute.communication_overlap, attribute._communication_spans, attribute.training_passes
 -- columns:
 --   op_id     BIGINT  Joins attribute.gpu_work.
 --   phase     VARCHAR Phase, NULL outside every phase.
@@ -63,8 +61,10 @@ neighbour AS (
     SEMI JOIN beside AS b ON b.device_id = k.device_id AND b.phase IS NOT DISTINCT FROM p.phase
     WINDOW stream AS (PARTITION BY k.process_key, k.device_id, k.stream_id ORDER BY k.start_ns, k.op_id)
 ),
-lone AS (
-    SELECT k.*, coalesce(z.label, fz.label) AS shape
+lone AS MATERIALIZED (
+    SELECT
+        k.op_id AS span_id, k.device_id AS group_id, k.start_ns, k.end_ns, k.phase, k.name_id,
+        hash(k.device_id, k.phase, coalesce(z.label, fz.label), k.kernel_id, k.neighbours) AS kind_hash
     FROM neighbour AS k
     LEFT JOIN input.step_sizes AS z ON z.occurrence_id = k.occurrence_id
     -- A backward is of the shape of its forward.
@@ -72,22 +72,7 @@ lone AS (
     LEFT JOIN input.step_sizes AS fz ON fz.occurrence_id = t.forward_id
     WHERE k.is_measured AND k.end_ns > k.start_ns
         AND 10 * coalesce(k.over_ns, 0) <= k.end_ns - k.start_ns AND 10 * coalesce(k.under_ns, 0) <= k.end_ns - k.start_ns
-),
-island AS (
-    SELECT
-        group_id AS device_id, start_ns, end_ns,
-        coalesce(sum(end_ns - start_ns) OVER (
-            PARTITION BY group_id ORDER BY start_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-        ), 0) AS passed_ns
-    FROM macros.islands('attribute._communication_spans')
-),
-started AS (
-    SELECT k.*, coalesce(i.passed_ns + least(k.start_ns, i.end_ns) - i.start_ns, 0) AS passed_ns
-    FROM lone AS k ASOF LEFT JOIN island AS i ON i.device_id = k.device_id AND i.start_ns <= k.start_ns
 )
 SELECT
-    k.op_id, k.phase, k.name_id,
-    hash(k.device_id, k.phase, k.shape, k.kernel_id, k.neighbours) AS kind_hash,
-    k.end_ns - k.start_ns AS dur_ns,
-    (coalesce(i.passed_ns + least(k.end_ns, i.end_ns) - i.start_ns, 0) - k.passed_ns)::BIGINT AS beside_ns
-FROM started AS k ASOF LEFT JOIN island AS i ON i.device_id = k.device_id AND i.start_ns <= k.end_ns
+    span_id AS op_id, k.phase, k.name_id, k.kind_hash, k.end_ns - k.start_ns AS dur_ns, b.covered_ns AS beside_ns
+FROM lone AS k JOIN macros.covered('lone', 'attribute._communication_spans') AS b USING (span_id)
