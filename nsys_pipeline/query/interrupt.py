@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Protocol, TypeVar
 
 from nsys_pipeline.errors import Abandoned, ExitCode, Interrupted, QueryError
@@ -78,11 +79,12 @@ def interruptible(call: Callable[[], Answer], *busy: Interruptible, limit: Deadl
                 raise Abandoned(failure.message, hint=failure.hint)
     except KeyboardInterrupt as error:
         message = "the query was interrupted"
-        for _ in range(_PATIENCE_TICKS):
-            for one in busy:
-                one.interrupt()
-            if ended.wait(_TICK_S):
-                raise Interrupted(message) from error
+        with suppress(KeyboardInterrupt):  # who presses it again waits no longer
+            for _ in range(_PATIENCE_TICKS):
+                for one in busy:
+                    one.interrupt()
+                if ended.wait(_TICK_S):
+                    raise Interrupted(message) from error
         _left.append(thread)
         raise Abandoned(message, exit_code=ExitCode.INTERRUPTED) from error
     if errors:

@@ -91,6 +91,26 @@ def test_ctrl_c_waits_for_what_ends_and_leaves_the_rest(times: int | None, expec
     deaf.end.set()
 
 
+@pytest.mark.usefixtures("_is_hasty", "_hears_ctrl_c")
+def test_a_second_ctrl_c_waits_no_longer() -> None:
+    class Impatient(Deaf):
+        def interrupt(self) -> None:
+            raise KeyboardInterrupt
+
+    deaf = Impatient(None)
+
+    def work() -> None:
+        _thread.interrupt_main()
+        deaf.end.wait()
+
+    with pytest.raises(Abandoned) as raised:
+        interruptible(work, deaf)
+
+    assert raised.value.exit_code == ExitCode.INTERRUPTED
+    assert has_left_work()
+    deaf.end.set()
+
+
 def test_one_long_call_of_duckdb_ends_with_the_time_limit(tmp_path: Path) -> None:
     # given a function that takes minutes for two texts, and never looks at an interrupt
     trace = small_trace().write(tmp_path / "trace.sqlite")
