@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from nsys_pipeline.compare.difference import Occurrence, Run
 from nsys_pipeline.compare.subject import SHAPE_SQL, Subject
@@ -26,7 +25,7 @@ _KERNELS = "SELECT occurrence_id, name, family, time_ns FROM occurrence_kernels 
 
 def run_of(path: Path, session: Session, report: Report) -> Run:
     """The run of the trace at `path`, open in `session`, whose analysis is `report`."""
-    gpus = [row["name"] for row in _rows(session, "SELECT name FROM devices WHERE has_work")]
+    gpus = [row["name"] for row in session.records("SELECT name FROM devices WHERE has_work")]
     return Run(
         name=str(path),
         subject=Subject.of(report.model, gpus),
@@ -37,24 +36,30 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
 
 
 def _clocks(session: Session, report: Report) -> dict[str, float]:
-    """See `Run`. The highest clock is that of the slowest GPU with work, and not known if one of them says none."""
-    rates = [row["clock_rate_hz"] for row in _rows(session, "SELECT clock_rate_hz FROM devices WHERE has_work")]
-    found = {"": float(min(rates))} if rates and all(rates) else {}
+    """See `Run`."""
+    found = highest_clock(session)
     for phase in report.phases:
         if phase.measured is not None and phase.measured.sm_clock_hz:
             found[phase.name] = phase.measured.sm_clock_hz
     return found
 
 
+def highest_clock(session: Session, of: str = "true") -> dict[str, float]:
+    """'' → the clock of the slowest GPU with work that fulfils the condition `of`; {} if one of them says none."""
+    query = f"SELECT clock_rate_hz FROM devices WHERE has_work AND {of}"  # noqa: S608 - our own names
+    rates = [row["clock_rate_hz"] for row in session.records(query)]
+    return {"": float(min(rates))} if rates and all(rates) else {}
+
+
 def occurrences_of(session: Session) -> tuple[Occurrence, ...]:
     """Occurrences of phases that count, in the order of time."""
     families: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     kernels: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in _rows(session, _KERNELS):
+    for row in session.records(_KERNELS):
         families[row["occurrence_id"]][row["family"]] += row["time_ns"]
         kernels[row["occurrence_id"]][row["name"] or "?"] += row["time_ns"]
     budgets: dict[int, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    for row in _rows(session, _BUDGET):
+    for row in session.records(_BUDGET):
         budgets[row["occurrence_id"]][row["class"]] += row["time_ns"]
     return tuple(
         Occurrence(
@@ -69,10 +74,5 @@ def occurrences_of(session: Session) -> tuple[Occurrence, ...]:
             kernels=dict(kernels[row["occurrence_id"]]),
             budget=dict(budgets[row["occurrence_id"]]),
         )
-        for row in _rows(session, _OCCURRENCES)
+        for row in session.records(_OCCURRENCES)
     )
-
-
-def _rows(session: Session, query: str) -> Iterator[dict[str, Any]]:
-    with session.query(query) as result:
-        yield from result.records()

@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from nsys_pipeline.compare.difference import Occurrence, Run
+from nsys_pipeline.compare.load import highest_clock
 from nsys_pipeline.compare.subject import SHAPE_SQL, Subject
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.query.session import Session
@@ -45,7 +46,7 @@ def sides_of(sessions: Sequence[Session], names: Sequence[str], conditions: Sequ
 def _runs(session: Session, where: str) -> list[str]:
     """Runs of a side in the order in which they were recorded."""
     query = f"SELECT run FROM traces WHERE {where} GROUP BY run ORDER BY min(started_at), run"  # noqa: S608
-    return [row["run"] for row in _rows(session, query)]
+    return [row["run"] for row in session.records(query)]
 
 
 def _side(session: Session, name: str, where: str, runs: list[str] | None) -> Run:
@@ -53,23 +54,23 @@ def _side(session: Session, name: str, where: str, runs: list[str] | None) -> Ru
     of_side = _OF_SIDE.format(where=where)
     budgets: dict[tuple[str, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
     query = f"SELECT analysis, occurrence_id, class, time_ns FROM occurrence_budget WHERE {of_side}"  # noqa: S608
-    for row in _rows(session, query):
+    for row in session.records(query):
         budgets[row["analysis"], row["occurrence_id"]][row["class"]] += row["time_ns"]
     by_run: dict[str, list[Occurrence]] = defaultdict(list)
-    for row in _rows(session, _OCCURRENCES.format(of_side=of_side)):
+    for row in session.records(_OCCURRENCES.format(of_side=of_side)):
         by_run[row["run"]].append(_occurrence(row, budgets[row["analysis"], row["occurrence_id"]]))
     if runs is None:
         occurrences = [one for of_run in by_run.values() for one in of_run]
     else:
         kernels = _kernels(session, of_side)
         occurrences = [one for run in runs for one in _means(by_run[run], kernels[run])]
-    findings = _rows(session, f"SELECT DISTINCT code, phase FROM findings WHERE {of_side}")  # noqa: S608
+    findings = session.records(f"SELECT DISTINCT code, phase FROM findings WHERE {of_side}")  # noqa: S608
     return Run(
         name=name if where == "true" else f"{name} where {where}",
         subject=_subject(session, where),
         occurrences=tuple(occurrences),
         findings=frozenset((row["code"], row["phase"] or "") for row in findings),
-        clocks=_clocks(session, of_side),
+        clocks=highest_clock(session, of_side),
         are_runs=runs is not None,
     )
 
@@ -88,7 +89,7 @@ def _kernels(session: Session, of_side: str) -> dict[str, dict[str, list[Row]]]:
         SELECT run, phase, coalesce(name, '?') AS name, family, sum(time_ns - warmup_ns - cold_ns)::BIGINT AS time_ns
         FROM kernel_summary WHERE phase IS NOT NULL AND {of_side} GROUP BY ALL ORDER BY ALL
     """  # noqa: S608
-    for row in _rows(session, query):
+    for row in session.records(query):
         found[row["run"]][row["phase"]].append(row)
     return found
 
@@ -122,17 +123,6 @@ def _means(occurrences: Sequence[Occurrence], kernels: Mapping[str, Sequence[Row
 
 
 def _subject(session: Session, where: str) -> Subject:
-    rows = _rows(session, f"SELECT DISTINCT gpu, model, dtype FROM traces WHERE {where}")  # noqa: S608
+    rows = list(session.records(f"SELECT DISTINCT gpu, model, dtype FROM traces WHERE {where}"))  # noqa: S608
     found = {name: sorted({row[name] for row in rows} - {None}) for name in ("gpu", "model", "dtype")}
     return Subject(**{name: " and ".join(values) or None for name, values in found.items()})
-
-
-def _clocks(session: Session, of_side: str) -> dict[str, float]:
-    rows = _rows(session, f"SELECT clock_rate_hz FROM devices WHERE has_work AND {of_side}")  # noqa: S608
-    rates = [row["clock_rate_hz"] for row in rows]
-    return {"": float(min(rates))} if rates and all(rates) else {}
-
-
-def _rows(session: Session, query: str) -> list[dict[str, Any]]:
-    with session.query(query) as result:
-        return list(result.records())

@@ -79,10 +79,10 @@ class Series:
 
 def summarize(session: Session) -> FleetReport:
     """The report of the dataset that `session` asks."""
-    traces = _rows(session, _TRACES)
+    traces = list(session.records(_TRACES))
     by_id = {trace["analysis"]: trace for trace in traces}
-    series = list(_series(by_id, _rows(session, _TIMES)))
-    waits = {row["analysis"]: row["data_ns"] for row in _rows(session, _WAITS)}
+    series = list(_series(by_id, session.records(_TIMES)))
+    waits = {row["analysis"]: row["data_ns"] for row in session.records(_WAITS)}
     changes, tested = _changes(series)
     late, tested_ranks = late_ranks(series, waits)
     dates = [trace["started_at"] for trace in traces if trace["started_at"] is not None]
@@ -91,7 +91,7 @@ def summarize(session: Session) -> FleetReport:
         traces=len(traces),
         runs=len({trace["run"] for trace in traces}),
         hosts=len({trace["hostname"] for trace in traces} - {None}),
-        failures=tuple((row["path"], row["error"]) for row in _rows(session, "SELECT * FROM failures ORDER BY path")),
+        failures=tuple((row["path"], row["error"]) for row in session.records("SELECT * FROM failures ORDER BY path")),
         first=_date(min(dates, default=None)),
         last=_date(max(dates, default=None)),
         undated_runs=len(undated),
@@ -103,7 +103,7 @@ def summarize(session: Session) -> FleetReport:
         host_groups=_groups(series, lambda trace: trace["hostname"]),
         day_groups=_groups(series, lambda trace: _day(trace["started_at"])),
         versions=tuple(_versions(series)),
-        findings=tuple((row["code"], row["traces"]) for row in _rows(session, _FINDINGS)),
+        findings=tuple((row["code"], row["traces"]) for row in session.records(_FINDINGS)),
     )
 
 
@@ -229,8 +229,3 @@ def _date(value: datetime | None) -> str | None:
 
 def _day(value: datetime | None) -> str | None:
     return value.date().isoformat() if value is not None else None
-
-
-def _rows(session: Session, query: str) -> list[dict[str, Any]]:
-    with session.query(query) as result:
-        return list(result.records())

@@ -40,14 +40,6 @@ def _weight(_instance: object, _attribute: attrs.Attribute[str | None], value: s
         named_format(value)
 
 
-def _dtype(value: str | None) -> str | None:
-    return None if value is None else normalize_dtype(value)
-
-
-def _cache_dtype(value: str | None) -> str | None:
-    return None if value is None else normalize_cache_dtype(value)
-
-
 @attrs.frozen(kw_only=True)
 class Conventions:
     """How to count. Every default is the one that MFU and minimum bytes are defined with.
@@ -77,9 +69,9 @@ class Conventions:
     mla: str | None = attrs.field(default=None, validator=_one_of(*MLA))
     experts: str | None = attrs.field(default=None, validator=_one_of(*EXPERTS))
     logits: str | None = attrs.field(default=None, validator=_one_of(*LOGITS))
-    dtype: str | None = attrs.field(default=None, converter=_dtype)
+    dtype: str | None = attrs.field(default=None, converter=attrs.converters.optional(normalize_dtype))
     weight: str | None = attrs.field(default=None, validator=_weight)
-    kv_dtype: str | None = attrs.field(default=None, converter=_cache_dtype)
+    kv_dtype: str | None = attrs.field(default=None, converter=attrs.converters.optional(normalize_cache_dtype))
     tp: int = attrs.field(default=1, validator=_degree)
     pp: int = attrs.field(default=1, validator=_degree)
     ep: int = attrs.field(default=1, validator=_degree)

@@ -403,15 +403,15 @@ class _BlockWalk:
         total.params += updated * op.k * (self._experts() if op.kind == "grouped_gemm" else 1)
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
         rank = self.trained.lora_rank if role in _ADAPTED and op.kind == "gemm" else None
-        adapted = [
-            n for n, names in zip(rows, parts_of(role, op.name), strict=False) if self.trained.adapts(names, self.place)
-        ]
+        is_adapted = False
         if rank is not None:
-            for n in adapted:
-                down, up = 2 * op.m * rank * op.k, 2 * op.m * rank * n
-                total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
-                total.params += rank * (op.k + n)
-        self._outputs[op.name] = flagged or any(held) or (rank is not None and bool(adapted))
+            for n, names in zip(rows, parts_of(role, op.name), strict=True):
+                if self.trained.adapts(names, self.place):
+                    is_adapted = True
+                    down, up = 2 * op.m * rank * op.k, 2 * op.m * rank * n
+                    total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
+                    total.params += rank * (op.k + n)
+        self._outputs[op.name] = flagged or any(held) or is_adapted
 
     def _experts(self) -> int:
         return next((one.experts for one in _inner(self.block) if isinstance(one, Moe)), 1)

@@ -289,6 +289,11 @@ class Session:
 
             yield QueryResult(names, types, batches, statement.is_plan)
 
+    def records(self, text: str) -> Iterator[dict[str, Any]]:
+        """Rows of the answer to `text` as they come, each by the names of its columns; raises as `query` does."""
+        with self.query(text) as result:
+            yield from result.records()
+
     @contextmanager
     def query_each(
         self, text: str, parameters: Parameters = None, *, time_limit_s: float | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.util
 import sys
 from collections.abc import Callable, Mapping
@@ -16,15 +15,23 @@ Patches = Mapping[str, Callable[[ModuleType], None]]
 
 
 def after_import(patches: Patches, *, what: str) -> None:
-    """Patch those modules that are there, and the others when they are. After an error, no `what` is said."""
+    """Patch those modules that are there, and the others when they are; once for each `patches`.
+
+    After an error, no `what` is said.
+    """
+    if any(isinstance(finder, _Finder) and finder.patches is patches for finder in sys.meta_path):
+        return
     for name, patch in patches.items():
         if name in sys.modules:
             patch(sys.modules[name])
     sys.meta_path.insert(0, _Finder(patches, what))
 
 
-class _Finder(importlib.abc.MetaPathFinder):
-    """Finds nothing itself, but has a module patched right after it was executed."""
+class _Finder:
+    """Finds nothing itself, but has a module patched right after it was executed.
+
+    No subclass of `importlib.abc.MetaPathFinder`: to import it brings `tempfile` and a dozen more into every start.
+    """
 
     def __init__(self, patches: Patches, what: str) -> None:
         self.patches = patches

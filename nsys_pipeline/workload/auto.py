@@ -50,14 +50,8 @@ _local = threading.local()
 
 def install() -> None:
     """Wrap the model classes as soon as the program imports them; does nothing in a process that is not profiled."""
-    if not markers.profiled():
-        return
-    if not _is_installed():
+    if markers.profiled():
         after_import(_PATCHES, what="markers")
-
-
-def _is_installed() -> bool:
-    return any(getattr(finder, "patches", None) is _PATCHES for finder in sys.meta_path)
 
 
 def phase_of(*, q_tokens: int, kv_tokens: int | None, is_prefilled: bool | None = None) -> str:

@@ -12,11 +12,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
 from nsys_pipeline.workload.after_import import after_import
-from nsys_pipeline.workload.instrument import TorchRecorder
+
+if TYPE_CHECKING:
+    from nsys_pipeline.workload.instrument import TorchRecorder
 
 #: Process that records, for those that it starts: they inherit it.
 _OWNER = "LLMPERF_TORCH_RECORDER"
@@ -35,6 +37,8 @@ def install() -> None:
 def _start(_torch: ModuleType) -> None:
     if "WORLD_SIZE" not in os.environ and os.environ.get(_OWNER, str(os.getpid())) != str(os.getpid()):
         return
+    from nsys_pipeline.workload.instrument import TorchRecorder
+
     os.environ[_OWNER] = str(os.getpid())
     recorder = TorchRecorder(Path(os.environ[markers.TORCH_TRACE_VARIABLE]), has_shapes=True, all_threads=True)
     recorder.start()

@@ -10,9 +10,11 @@ from typing import Any
 #: What wrappers put into the names of weights.
 _WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer)\.")
 #: Weights of an adapter, as PEFT names them: of both products, and of the first alone.
-_ADAPTER = re.compile(r"\.lora_[A-Z]\w*\b|\.lora_\w+\b")
+_ADAPTER = re.compile(r"\.lora_\w+\b")
 _FIRST_PRODUCT = re.compile(r"^(?P<module>.*)\.lora_A\.")
 _LAYER = re.compile(r"^(?P<before>.*?)\.(?P<layer>\d+)\.(?P<rest>.*)$")
+#: Parts beside the text decoder, whose layers are numbered and named alike.
+_TOWERS = re.compile(r"vis(?:ion|ual)|image|audio|speech|tower", re.IGNORECASE)
 #: Experts that are modules of their own, by what holds all of a layer in one tensor.
 _EXPERTS = (
     (re.compile(r"\bexperts\.\d+\.(?:gate_proj|up_proj|gate_up_proj|w1|w3)\b"), "experts.gate_up_proj"),
@@ -69,20 +71,24 @@ def _adapters(adapters: Mapping[str, Any]) -> dict[str, Any]:
 
 def _expression(names: Iterable[str]) -> str:
     """An expression that finds `names` and no others, by number of the layer and name within it."""
-    layers: dict[str, set[int]] = defaultdict(set)
+    layers: dict[tuple[str, str], set[int]] = defaultdict(set)
     alone = set()
     for name in names:
         found = _LAYER.match(name)
         if found:
-            layers[found["rest"]].add(int(found["layer"]))
+            # Under what the decoder's layers lie depends on the program; those of a tower must not mean them.
+            before = found["before"] if _TOWERS.search(found["before"]) else ""
+            layers[before, found["rest"]].add(int(found["layer"]))
         else:
             alone.add(name.rpartition(".")[2])
     # One alternative for all modules of the same layers: a model of a hundred layers is a line.
-    together: dict[tuple[int, ...], list[str]] = defaultdict(list)
-    for rest, numbers in layers.items():
-        together[tuple(sorted(numbers))].append(re.escape(rest))
+    together: dict[tuple[str, tuple[int, ...]], list[str]] = defaultdict(list)
+    for (before, rest), numbers in layers.items():
+        together[re.escape(before), tuple(sorted(numbers))].append(re.escape(rest))
     parts = [
-        rf"\.(?:{'|'.join(map(str, numbers))})\.(?:{'|'.join(sorted(rests))})" for numbers, rests in together.items()
+        rf"{before}\.(?:{'|'.join(map(str, numbers))})\.(?:{'|'.join(sorted(rests))})"
+        for (before, numbers), rests in together.items()
     ]
-    parts += [rf"(?:^|\.){re.escape(name)}" for name in sorted(alone)]
+    # No number of a layer before them.
+    parts += [rf"^(?:\D*\.)?{re.escape(name)}" for name in sorted(alone)]
     return rf"(?:{'|'.join(parts)})\.weight$"

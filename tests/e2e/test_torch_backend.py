@@ -113,6 +113,7 @@ def test_a_program_of_somebody_else(tmp_path: Path) -> None:
     log = (tmp_path / "run" / "workload.log").read_text(encoding="utf-8")
     assert done.code == 3, done.stderr
     assert "llmperf: the program starts torch.profiler itself: the trace ends there" in log
+    assert "sitecustomize" not in log
     with open_trace(tmp_path / "run", TraceOptions(use_cache=False)) as opened:
         report = analyze(opened)
         shapes = {row.shapes for row in report.torch_operators}

@@ -105,6 +105,17 @@ def patch_embedding(width: int, patch: int, channels: int, *, bias: bool, extra:
     return OnTokens(blocks=(Linear("patch_embed", width, inputs, width if bias else 0, role=VISION),), plus=-extra)
 
 
+def vision_encoder(v: Fields) -> EncoderSpec:
+    """An encoder of patches, of the sizes that a config of a tower states under their usual names."""
+    return EncoderSpec(
+        width=v.dim("hidden_size"),
+        depth=v.dim("num_hidden_layers"),
+        heads=v.dim("num_attention_heads"),
+        hidden=v.dim("intermediate_size"),
+        role=VISION,
+    )
+
+
 def clip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, int]:
     """CLIP's image tower: (stack, tokens of an image, of which class tokens)."""
     width = f.dim("hidden_size")

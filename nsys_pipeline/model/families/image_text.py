@@ -10,8 +10,8 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, pooling_head
-from nsys_pipeline.model.families.multimodal import gemma3, internvl, qwen2_5_tower
+from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, pooling_head, vision_encoder
+from nsys_pipeline.model.families.multimodal import gemma3, internvl, llava_projector, qwen2_5_tower
 from nsys_pipeline.model.families.sam import sam_sizes
 from nsys_pipeline.model.families.towers import (
     Tower,
@@ -46,11 +46,7 @@ def vipllava(f: Fields) -> Architecture:
 def video_llava(f: Fields) -> Architecture:
     """Video-LLaVA (arXiv 2311.10122): towers alike for images and videos; only images are counted."""
     text, tower = read_text(f, "llama"), read_tower(f, "clip_vision_model")
-    layers = f.get("vision_feature_layer")
-    inputs = tower.width * (len(layers) if isinstance(layers, list | tuple) else 1)
-    keep = tower.extra if f.text("vision_feature_select_strategy", default="default") == "full" else 0
-    projector = two_layers(inputs, text_width(text), bias=f.flag("multimodal_projector_bias", default=True))
-    model = joined(f, text, tower.with_projector(OnTokens(blocks=projector, plus=keep - tower.extra)))
+    model = joined(f, text, tower.with_projector(llava_projector(f, text, tower)))
     return attrs.evolve(model, unused_params=text.unused_params + tower.stack.params)
 
 
@@ -129,10 +125,7 @@ def kimi(f: Fields) -> Architecture:
         for name in ("pos_emb_height", "pos_emb_width")
     )
     merge = _merge(v, "merge_kernel_size")
-    projector = (
-        Linear("projector_1", merge * width, merge * width, merge * width, role=VISION),
-        Linear("projector_2", text_width(text), merge * width, text_width(text), role=VISION),
-    )
+    projector = two_layers(merge * width, text_width(text), hidden=merge * width, bias=True)
     before = (
         patch_embedding(width, v.integer("patch_size", default=14), 3, bias=True, extra=0),
         Constant("embed_positions", rows * columns * width),
@@ -152,26 +145,18 @@ def minimax_m3_vl(f: Fields) -> Architecture:
     """MiniMax-M3: patches of two frames, CLIP's layers, two linear layers on a patch and two on each square."""
     text = read_text(f, "minimax_m3_vl_text")
     v = f.sub("vision_config", model_type="minimax_m3_vl_vision").named("minimax_m3_vl_vision")
-    width, out = v.dim("hidden_size"), text_width(text)
+    spec, out = vision_encoder(v), text_width(text)
     hidden, merge = f.integer("projector_hidden_size", default=out), _merge(v)
-    spec = EncoderSpec(
-        width=width,
-        depth=v.dim("num_hidden_layers"),
-        heads=v.dim("num_attention_heads"),
-        hidden=v.dim("intermediate_size"),
-        role=VISION,
-    )
     merged = (
         Linear("projector_3", hidden, merge * out, hidden, role=VISION),
         Linear("projector_4", out, hidden, out, role=VISION),
     )
     after = (
-        Linear("projector_1", hidden, width, hidden, role=VISION),
-        Linear("projector_2", out, hidden, out, role=VISION),
+        *two_layers(spec.width, out, hidden=hidden, bias=True),
         OnTokens(blocks=merged, over=merge),
     )
-    before = (qwen_patches(v, width, bias=False), Norm("pre_norm", width, 2 * width))
-    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+    before = (qwen_patches(v, spec.width, bias=False), Norm("pre_norm", spec.width, 2 * spec.width))
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), spec.width, None))
 
 
 def exaone4_5(f: Fields) -> Architecture:
@@ -219,21 +204,11 @@ class _ResampledPositions(Block):
 
 def _navit(v: Fields, *positions: Block) -> Tower:
     """SigLIP's layers over patches of images of any size."""
-    width = v.dim("hidden_size")
-    spec = EncoderSpec(
-        width=width,
-        depth=v.dim("num_hidden_layers"),
-        heads=v.dim("num_attention_heads"),
-        hidden=v.dim("intermediate_size"),
-        role=VISION,
-    )
+    spec = vision_encoder(v)
     patch, channels = v.integer("patch_size", default=16), v.integer("num_channels", default=3)
-    before = (
-        patch_embedding(width, patch, channels, bias=True, extra=0),
-        *positions,
-    )
-    after = (Norm("post_norm", width, 2 * width),)
-    return Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None)
+    before = (patch_embedding(spec.width, patch, channels, bias=True, extra=0), *positions)
+    after = (Norm("post_norm", spec.width, 2 * spec.width),)
+    return Tower(Stack("vision", spec.layers("vision.layers"), before, after), spec.width, None)
 
 
 def video_llama_3(f: Fields) -> Architecture:
@@ -252,10 +227,7 @@ def paddleocr_vl(f: Fields) -> Architecture:
     tower = _navit(v, Constant("embed_positions", side * side * v.dim("hidden_size")))
     merge, width = _merge(v), text_width(text)
     inner = merge * tower.width
-    projector = (
-        Linear("projector_1", inner, inner, inner, role=VISION),
-        Linear("projector_2", width, inner, width, role=VISION),
-    )
+    projector = two_layers(inner, width, hidden=inner, bias=True)
     norm = Norm("projector_norm", tower.width, 2 * tower.width)
     return joined(f, text, tower.with_projector(norm, OnTokens(blocks=projector, over=merge)))
 
@@ -270,13 +242,9 @@ def lfm2_vl(f: Fields) -> Architecture:
         tower = tower.with_projector(*pooling_head(tower.width, v.dim("intermediate_size")))
     over, width = f.integer("downsample_factor", default=2) ** 2, text_width(text)
     inputs, hidden = over * tower.width, f.integer("projector_hidden_size", default=2560)
-    bias = f.flag("projector_bias", default=True)
-    norm = f.flag("projector_use_layernorm", default=True)
-    projector: tuple[Block, ...] = (
-        *((Norm("projector_norm", inputs, 2 * inputs),) if norm else ()),
-        Linear("projector_1", hidden, inputs, hidden if bias else 0, role=VISION),
-        Linear("projector_2", width, hidden, width if bias else 0, role=VISION),
-    )
+    projector = two_layers(inputs, width, hidden=hidden, bias=f.flag("projector_bias", default=True))
+    if f.flag("projector_use_layernorm", default=True):
+        projector = (Norm("projector_norm", inputs, 2 * inputs), *projector)
     return joined(f, text, tower.with_projector(OnTokens(blocks=projector, over=over)))
 
 
@@ -287,17 +255,8 @@ def ovis2(f: Fields) -> Architecture:
     width, out = v.dim("hidden_size"), text_width(text)
     side, patch = grid(v)
     bias = v.flag("qkv_bias")
-    spec = EncoderSpec(
-        width=width,
-        depth=v.dim("num_hidden_layers"),
-        heads=v.dim("num_attention_heads"),
-        hidden=v.dim("intermediate_size"),
-        gated=True,
-        qkv_bias=bias,
-        o_bias=bias,
-        mlp_bias=v.flag("mlp_bias"),
-        norm="rms",
-        role=VISION,
+    spec = attrs.evolve(
+        vision_encoder(v), gated=True, qkv_bias=bias, o_bias=bias, mlp_bias=v.flag("mlp_bias"), norm="rms"
     )
     words, stride = v.integer("vocab_size", default=16384), v.integer("hidden_stride", default=1)
     real = words - v.integer("num_visual_indicator_tokens", default=5)

@@ -11,7 +11,7 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens, PrefixAttention
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, siglip_vision
+from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, siglip_vision, vision_encoder
 from nsys_pipeline.model.families.sam import SamSizes, sam_sizes
 from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.towers import (
@@ -31,20 +31,20 @@ from nsys_pipeline.model.quantization import VISION
 def llava(f: Fields) -> Architecture:
     """Llava, Llava-Next (also for video) and Llava-OneVision: every patch goes through a projector of two layers."""
     text = read_text(f, "qwen2" if f.model_type == "llava_onevision" else "llama")
-    width = text_width(text)
     tower = read_tower(f, "siglip_vision_model" if f.model_type == "llava_onevision" else "clip_vision_model")
-    layers = f.get("vision_feature_layer")
-    features = tower.width * (len(layers) if isinstance(layers, list) else 1)
-    keep = tower.extra if f.text("vision_feature_select_strategy", default="default") == "full" else 0
-    projector: list[Block] = [
-        OnTokens(
-            blocks=two_layers(features, width, bias=f.flag("multimodal_projector_bias", default=True)),
-            plus=keep - tower.extra,
-        )
-    ]
+    tower = tower.with_projector(llava_projector(f, text, tower))
     if f.model_type != "llava":
-        projector.append(Constant("image_newline", width))
-    return joined(f, text, tower.with_projector(*projector))
+        tower = tower.with_projector(Constant("image_newline", text_width(text)))
+    return joined(f, text, tower)
+
+
+def llava_projector(f: Fields, text: Architecture, tower: Tower) -> OnTokens:
+    """Two linear layers on every patch, of one layer of the tower or of several side by side."""
+    layers = f.get("vision_feature_layer")
+    features = tower.width * (len(layers) if isinstance(layers, list | tuple) else 1)
+    keep = tower.extra if f.text("vision_feature_select_strategy", default="default") == "full" else 0
+    projector = two_layers(features, text_width(text), bias=f.flag("multimodal_projector_bias", default=True))
+    return OnTokens(blocks=projector, plus=keep - tower.extra)
 
 
 def gemma3(f: Fields) -> Architecture:
@@ -233,16 +233,12 @@ def internvl(f: Fields) -> Architecture:
     side, patch = grid(v)
     tokens = side * side + 1
     norm = "rms" if v.text("norm_type", default="layer_norm") == "rms_norm" else "layer"
-    spec = EncoderSpec(
-        width=width,
-        depth=v.dim("num_hidden_layers"),
-        heads=v.dim("num_attention_heads"),
-        hidden=v.dim("intermediate_size"),
+    spec = attrs.evolve(
+        vision_encoder(v),
         qkv_bias=v.flag("attention_bias"),
         norm=norm,
         qk_norm=2 * width if v.flag("use_qk_norm") else 0,
         layer_params=2 * width,
-        role=VISION,
     )
     positions = tokens * width if v.flag("use_absolute_position_embeddings", default=True) else 0
     mask = width if v.flag("use_mask_token") else 0
@@ -281,13 +277,7 @@ def llama4(f: Fields) -> Architecture:
     width = v.dim("hidden_size")
     side, patch = grid(v)
     tokens = side * side + 1
-    spec = EncoderSpec(
-        width=width,
-        depth=v.dim("num_hidden_layers"),
-        heads=v.dim("num_attention_heads"),
-        hidden=v.dim("intermediate_size"),
-        role=VISION,
-    )
+    spec = vision_encoder(v)
     shuffle = max(1, round(1 / v.ratio("pixel_shuffle_ratio", default=0.5) ** 2))
     inner, out = v.dim("projector_input_dim"), v.dim("projector_output_dim")
     adapter = (

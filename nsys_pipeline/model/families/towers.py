@@ -10,7 +10,7 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Stack
 from nsys_pipeline.model.blocks import Block, Linear, Norm, OnTokens
 from nsys_pipeline.model.families.common import refuse_overrides
-from nsys_pipeline.model.families.encoders import EncoderSpec, clip_vision, patch_embedding, siglip_vision
+from nsys_pipeline.model.families.encoders import clip_vision, patch_embedding, siglip_vision, vision_encoder
 from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.fields import Fields, class_defaults
 from nsys_pipeline.model.quantization import VISION
@@ -95,18 +95,14 @@ def _siglip(v: Fields) -> Tower:
 
 def _pixtral(v: Fields) -> Tower:
     width = v.dim("hidden_size")
-    spec = EncoderSpec(
-        width=width,
-        depth=v.dim("num_hidden_layers"),
-        heads=v.dim("num_attention_heads"),
-        hidden=v.dim("intermediate_size"),
+    spec = attrs.evolve(
+        vision_encoder(v),
         gated=True,
         qkv_bias=False,
         o_bias=False,
         mlp_bias=False,
         norm="rms",
         head_dim=v.opt_int("head_dim"),
-        role=VISION,
     )
     embed = patch_embedding(
         width, v.integer("patch_size", default=16), v.integer("num_channels", default=3), bias=False, extra=0
@@ -139,12 +135,12 @@ def text_width(text: Architecture) -> int:
     return int(getattr(head, "width"))  # noqa: B009 - every decoder ends in a head, which has a width
 
 
-def two_layers(inputs: int, width: int, *, bias: bool) -> tuple[Block, ...]:
-    """The usual projector of two linear layers."""
-    extra = width if bias else 0
+def two_layers(inputs: int, width: int, *, hidden: int | None = None, bias: bool) -> tuple[Block, ...]:
+    """The usual projector of two linear layers; `hidden` values between them, default `width`."""
+    inner = width if hidden is None else hidden
     return (
-        Linear("projector_1", width, inputs, extra, role=VISION),
-        Linear("projector_2", width, width, extra, role=VISION),
+        Linear("projector_1", inner, inputs, inner if bias else 0, role=VISION),
+        Linear("projector_2", width, inner, width if bias else 0, role=VISION),
     )
 
 

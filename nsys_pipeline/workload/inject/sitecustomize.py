@@ -3,6 +3,7 @@
 This directory is first on PYTHONPATH. Whatever goes wrong here must never reach the program.
 """
 
+import importlib.machinery
 import importlib.util
 import os
 import sys
@@ -35,9 +36,14 @@ def _install_markers() -> None:
         package = importlib.util.module_from_spec(spec)
         sys.modules["nsys_pipeline"] = package
         spec.loader.exec_module(package)
-    from nsys_pipeline.workload import auto, record
+    from nsys_pipeline.workload import record
 
-    (record if record.is_wanted() else auto).install()
+    if record.is_wanted():
+        record.install()
+    else:
+        from nsys_pipeline.workload import auto
+
+        auto.install()
 
 
 for _step, _failure in (

@@ -228,6 +228,21 @@ def test_a_program_says_itself_where_its_adapters_are(name: str, targets: tuple[
 
 
 @needs_torch
+@pytest.mark.parametrize("part", ["vision_tower", "multi_modal_projector"])
+def test_what_is_trained_beside_the_decoder_means_none_of_its_weights(part: str) -> None:
+    import torch
+    import transformers
+
+    config = json.loads((Path(__file__).parent / "tower_configs.json").read_text(encoding="utf-8"))["llava"]["config"]
+    with torch.device("meta"):
+        module = transformers.AutoModelForImageTextToText.from_config(transformers.AutoConfig.for_model(**config))
+    for weight, parameter in module.named_parameters():
+        parameter.requires_grad_(part in weight)
+    with pytest.raises(UsageError, match="finds no weight"):
+        estimated(config, **trained_fields(module))
+
+
+@needs_torch
 def test_a_program_that_trains_all_or_nothing_says_nothing() -> None:
     module = unloaded(CONFIGS["llama"])
     assert trained_fields(module) == {}
