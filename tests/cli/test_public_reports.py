@@ -71,6 +71,15 @@ class Cli:
         report: dict[str, Any] = json.loads(out)
         return report
 
+    def families(self, names: list[str]) -> list[dict[str, Any]]:
+        """Families of kernels of these names, and how many of them each has."""
+        trace = TraceBuilder().gpu()
+        main = trace.process().thread().push(0, 50 * MS, "forward")
+        for number, name in enumerate(names):
+            main.launch(number * MS, gpu=((number + 1) * MS, (number + 2) * MS), name=name)
+        rows, _ = self.sql(trace, "SELECT family, count(*) AS n FROM kernels GROUP BY family")
+        return rows
+
     def sql(self, trace: TraceBuilder, query: str, *options: object) -> tuple[list[dict[str, Any]], str]:
         """The rows, and what stderr says of them."""
         path = self.folder / "trace.sqlite"
@@ -461,14 +470,8 @@ def test_names_of_communication(cli: Cli) -> None:
         "void flashinfer::trtllm_allreduce_fusion::allreduce_fusion_kernel_oneshot_lamport<P>(P)",
         "multimem_all_reduce_kernel",
     ]  # fmt: skip
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread().push(0, 50 * MS, "forward")
-    for number, name in enumerate(names):
-        main.launch(number * MS, gpu=((number + 1) * MS, (number + 2) * MS), name=name)
 
-    rows, _ = cli.sql(trace, "SELECT family, count(*) AS n FROM kernels GROUP BY family")
-
-    assert rows == [{"family": "communication", "n": len(names)}]
+    assert cli.families(names) == [{"family": "communication", "n": len(names)}]
 
 
 def test_tokens_of_speculative_decoding_are_not_steps(cli: Cli) -> None:

@@ -195,6 +195,20 @@ def test_what_is_left_out_of_communication(tmp_path: Any, keep_cold: bool, steps
     assert [row["kernel_count"] for row in balance] == [44, 44]
 
 
+def test_counters_of_a_phase_do_not_begin_with_work_without_times(tmp_path: Any) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread().push(10, 90, "decode")
+    main.launch(12, gpu=(20, 30)).launch(13, gpu=(0, 0)).launch(14, gpu=(70, 80))
+    trace.row("TARGET_INFO_GPU_METRICS", typeId=256, metricId=1, sourceId=0, metricName="GPC Clock Frequency [MHz]")
+    for at, value in ((5, 9), (50, 1)):
+        trace.row("GPU_METRICS", timestamp=at, typeId=256, metricId=1, value=value * 10**9)
+    recipe = find_recipe("gpu_counters")
+    assert ask(trace, recipe.sql, tmp_path, recipe.arguments({})) == table("""
+        phase,  metric,              unit, samples, mean,         max
+        decode, GPC Clock Frequency, Hz,   1,       1000000000.0, 1000000000
+    """)
+
+
 def test_request_latency_is_what_the_report_says(tmp_path: Any) -> None:
     """A prefill in two chunks, whose GPU work ends later, and a decode step whose end was not recorded."""
     trace = TraceBuilder()
