@@ -13,7 +13,9 @@ import attrs
 from nsys_pipeline.infer.launches import Launch, Pass, grouped, lookups_before
 from nsys_pipeline.infer.names import name_passes
 from nsys_pipeline.infer.passes import Cut, find_passes
+from nsys_pipeline.infer.periods import MIN_UNITS, Found, Period
 from nsys_pipeline.infer.training import Step, find_steps
+from nsys_pipeline.infer.units import MAX_UNITS, Mark, Units, cut_units
 
 # Copies of tokens and tables to the GPU before the first pass: so many at most, and so near to each other.
 _PREPARATIONS, _NEAR_NS = 32, 5_000_000
@@ -196,6 +198,56 @@ def _evidence(one: Pass, count: int, *, is_sampled: bool) -> str:
         None: "the launches do not tell whether prefill, decode or both",
     }[one.name]
     return f"{count} × ({what}{', then sampling' if is_sampled else ''}); {told}"
+
+
+def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
+    """Units of work that repeat, whatever they are. `marks`: launches of their kinds, ordered by thread and time."""
+    threads: dict[int, list[Mark]] = {}
+    for mark in marks:
+        threads.setdefault(mark.global_tid, []).append(mark)
+    cuts = [cut_units(period, threads.get(period.global_tid, [])) for period in found.periods]
+    kept = [one for one in cuts if len(one.spans) >= MIN_UNITS]
+    if sum(len(one.spans) for one in kept) > MAX_UNITS:
+        most = max(kept, key=lambda one: len(one.spans))
+        return Inference(
+            (), (), f"{len(most.spans):,} repetitions of {_contents(most.period)}, more than {MAX_UNITS:,} in all"
+        )
+    spans = sorted(
+        ((one.period.global_tid, start_ns, end_ns, one) for one in kept for start_ns, end_ns in one.spans),
+        key=lambda span: span[:3],
+    )
+    phases = []
+    for (thread, start_ns, end_ns, one), following in zip_longest(spans, spans[1:]):
+        # Loops after each other: a unit ends where one of another loop begins.
+        if following is not None and following[0] == thread:
+            end_ns = min(end_ns, following[1] - 1)
+        if end_ns > start_ns:
+            name = f"{_UNNAMED}{one.period.identity}"
+            phases.append(
+                InferredPhase(name, one.period.process_key, thread, start_ns, end_ns, one.score, _evidence_of(one))
+            )
+    reason = found.reason or f"fewer than {MIN_UNITS} units of work are alike in the whole trace"
+    return Inference(tuple(_lettered(phases)), (), None if phases else reason)
+
+
+def _evidence_of(units: Units) -> str:
+    period = units.period
+    parts = [f"{len(units.spans):,} × ({_contents(period)})"]
+    if period.inside:
+        parts.append(f"a shorter unit comes {period.inside:,} times in each")
+    if period.around:
+        parts.append(f"{period.around:,} of them are a longer unit that repeats")
+    return "; ".join([*parts, "the launches do not tell what it is"])
+
+
+def _contents(period: Period) -> str:
+    counts = {"kernel": period.kernels, "CUDA graph": period.graphs, "copy": period.copies}
+    words = [
+        f"{count:,} {name if count == 1 else {'copy': 'copie'}.get(name, name) + 's'}"
+        for name, count in counts.items()
+        if count
+    ]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _lettered(phases: Sequence[InferredPhase]) -> list[InferredPhase]:
