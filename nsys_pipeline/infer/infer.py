@@ -213,19 +213,18 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
             (), (), f"{len(most.spans):,} repetitions of {_contents(most.period)}, more than {MAX_UNITS:,} in all"
         )
     spans = sorted(
-        ((one.period.global_tid, start_ns, end_ns, one) for one in kept for start_ns, end_ns in one.spans),
-        key=lambda span: span[:3],
+        (one.period.global_tid, start_ns, end_ns, index)
+        for index, one in enumerate(kept)
+        for start_ns, end_ns in one.spans
     )
+    told = [(f"{_UNNAMED}{one.period.identity}", _evidence_of(one)) for one in kept]
     phases = []
-    for (thread, start_ns, end_ns, one), following in zip_longest(spans, spans[1:]):
+    for (thread, start_ns, end_ns, index), following in zip_longest(spans, spans[1:]):
         # Loops after each other: a unit ends where one of another loop begins.
-        if following is not None and following[0] == thread:
-            end_ns = min(end_ns, following[1] - 1)
-        if end_ns > start_ns:
-            name = f"{_UNNAMED}{one.period.identity}"
-            phases.append(
-                InferredPhase(name, one.period.process_key, thread, start_ns, end_ns, one.score, _evidence_of(one))
-            )
+        until_ns = min(end_ns, following[1] - 1) if following is not None and following[0] == thread else end_ns
+        if until_ns > start_ns:
+            one, (name, evidence) = kept[index], told[index]
+            phases.append(InferredPhase(name, one.period.process_key, thread, start_ns, until_ns, one.score, evidence))
     reason = found.reason or f"fewer than {MIN_UNITS} units of work are alike in the whole trace"
     return Inference(tuple(_lettered(phases)), (), None if phases else reason)
 

@@ -8,7 +8,6 @@ The step begins after the longest pause of the process's launches. Linear in the
 
 from __future__ import annotations
 
-from bisect import bisect
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -31,11 +30,11 @@ MIN_ALIKE_RATIO, MIN_COVERED_RATIO = 0.8, 0.6
 MIN_EXPLAINED_RATIO = 0.5
 #: Without copies and waits, layers of one step repeat, too: so many units, or such large ones, are steps; or units of
 #: shorter ones with a long pause.
-MIN_LONE_UNITS, MIN_LONE_LAUNCHES = 100, 200
+MIN_LONE_UNITS, MIN_LONE_LAUNCHES = 100, 150
 #: A pause of a thread is long if it is so many times the median.
 LONG_PAUSE = 4
 #: Kernels that are looked for in each unit of the whole trace, and periods and loops that are tried.
-MAX_KINDS, MAX_PERIODS, MAX_LOOPS = 8, 5, 3
+MAX_KINDS, MAX_PERIODS, MAX_LOOPS = 4, 5, 3
 #: Share of the units that begin behind the same pair of launches.
 MIN_BOUNDARY_RATIO = 0.6
 _WORK = ("kernel", "attention", "graph")
@@ -410,26 +409,26 @@ def _place_of(thread: Sequence[_Launch], low: int, high: int, kind: int) -> int 
 
 
 def _without_helpers(periods: Sequence[tuple[Period, list[int]]], launches: Sequence[Work]) -> Iterator[Period]:
-    """Periods but for those of threads that work while another thread of the process waits, as autograd's does."""
+    """Periods but for those of threads that work while another thread of the process waits, as autograd's does.
+
+    The thread with the longer units is the one that waits; of two with equal ones the one that starts first.
+    """
+    lengths = {period: median(after - before for before, after in pairwise(starts)) for period, starts in periods}
+
+    def waits_for(other: Period, known: list[int], period: Period, starts: list[int]) -> bool:
+        if other.process_key != period.process_key or other.global_tid == period.global_tid:
+            return False
+        ratio = lengths[other] / lengths[period]
+        is_longer = ratio > 1.2 or (1.2 * ratio > 1 and known[0] < starts[0])
+        return is_longer and _takes_turns(known, (other.global_tid, period.global_tid), launches)
+
     for period, starts in periods:
-        others = [
-            (other, mains)
-            for other, mains in periods
-            if other.process_key == period.process_key
-            and other.global_tid != period.global_tid
-            and mains[0] < starts[0]
-        ]
-        if not any(
-            _takes_turns(mains, starts, (other.global_tid, period.global_tid), launches) for other, mains in others
-        ):
+        if not any(waits_for(other, known, period, starts) for other, known in periods):
             yield period
 
 
-def _takes_turns(mains: list[int], starts: list[int], threads: tuple[int, int], launches: Sequence[Work]) -> bool:
-    """Whether the other thread starts once between two starts of the main one, and they do not launch side by side."""
-    inside = [bisect(starts, high) - bisect(starts, low) for low, high in pairwise(mains)]
-    if sum(count == 1 for count in inside) < 0.9 * len(inside):
-        return False
-    both = [one.global_tid for one in launches if one.global_tid in threads and mains[0] <= one.start_ns < mains[-1]]
+def _takes_turns(starts: Sequence[int], threads: tuple[int, int], launches: Sequence[Work]) -> bool:
+    """Whether two threads launch one after the other, not side by side. `starts`: of the units of the first one."""
+    both = [one.global_tid for one in launches if one.global_tid in threads and starts[0] <= one.start_ns < starts[-1]]
     switches = sum(before != after for before, after in pairwise(both))
-    return switches <= max(4 * len(inside), 0.1 * both.count(threads[1]))
+    return 0 < switches <= min(4 * (len(starts) - 1), 0.2 * len(both))

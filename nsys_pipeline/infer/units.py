@@ -15,7 +15,7 @@ from nsys_pipeline.infer.periods import Period
 #: Share of the kernels that come once in a unit that one of its occurrences must hold once.
 MIN_HELD_RATIO = 0.75
 #: More occurrences than a report is about.
-MAX_UNITS = 100_000
+MAX_UNITS = 50_000
 
 
 class Mark(NamedTuple):

@@ -20,6 +20,8 @@ from nsys_pipeline.infer import (
     infer,
     repeats,
 )
+from nsys_pipeline.infer.periods import MAX_KINDS
+from nsys_pipeline.infer.units import MAX_UNITS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -44,7 +46,7 @@ _LAUNCHES = f"""
     ORDER BY global_tid, launch_start_ns, start_ns, op_id
 """  # noqa: S608 - our own columns
 #: Launches that are read to find what repeats, in all processes together.
-MAX_SAMPLE = 200_000
+MAX_SAMPLE = 100_000
 _SAMPLE = f"""
     SELECT DISTINCT {", ".join(WORK_COLUMNS)}, op_id
     FROM attribute._sampled_launches
@@ -85,6 +87,10 @@ def find_phases(inputs: Inputs) -> Inference:
     """Passes of language models, else whatever repeats."""
     if not inputs.infers or inputs.passes.phases:
         return inputs.passes
+    # No more are read than can be told.
+    count = scalar(inputs.connection, "SELECT count(*) FROM attribute._unit_launches")
+    if count > MAX_UNITS * MAX_KINDS:
+        return Inference((), reason=f"units of work repeat more than {MAX_UNITS:,} times")
     marks = [Mark(*row[:-1]) for row in inputs.connection.execute(_MARKS).fetchall()]
     found = repeats(inputs.repeats, marks)
     if found.phases or inputs.passes.reason is None:
