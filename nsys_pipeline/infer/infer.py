@@ -46,11 +46,15 @@ class InferredRequest:
 
 @attrs.frozen
 class Inference:
-    """What was inferred; where that is nothing, `reason` says why in one line."""
+    """What was inferred; where that is nothing, `reason` says why in one line.
+
+    `hierarchy`: what steps are made of, and what they make up, as in '16 attention layers < 136 steps < 4 requests'.
+    """
 
     phases: tuple[InferredPhase, ...]
     requests: tuple[InferredRequest, ...] = ()
     reason: str | None = None
+    hierarchy: str | None = None
 
 
 def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | None = None) -> Inference:
@@ -62,6 +66,7 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
     phases: list[InferredPhase] = []
     requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
+    layers: set[int] = set()
     recorded_together = grouped(
         launches, lambda one: (one.process_key, bisect(later.get(one.process_key, ()), one.start_ns))
     )
@@ -81,10 +86,26 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
             name_passes(thread, cut.passes, is_paged=is_paged)
             found = _of_passes(thread, cut)
             phases += [phase for _, phase in found]
+            layers |= {one.layers for one, _ in found if one.layers}
             requests += _requests(found)
     if phases:
-        return Inference(tuple(_lettered(phases)), tuple(requests))
+        return Inference(tuple(_lettered(phases)), tuple(requests), hierarchy=_hierarchy(phases, layers, len(requests)))
     return Inference((), (), max(reasons)[1] if reasons else "no kernels that tell a pass through a language model")
+
+
+def _hierarchy(phases: Sequence[InferredPhase], layers: set[int], requests: int) -> str | None:
+    """Layers < steps < requests, as far as there are such levels."""
+    counts = Counter(one.phase for one in phases)
+    updates, forwards = counts["optimizer"], counts["forward"]
+    passes = sum(counts.values()) - updates - forwards - counts["backward"]
+    levels = [
+        f"{', '.join(map(str, sorted(layers)))} attention layers" if layers else "",
+        f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer" if updates else "",
+        f"{passes + updates:,} steps",
+        f"{requests:,} requests" if requests else "",
+    ]
+    told = [level for level in levels if level]
+    return " < ".join(told) if len(told) > 1 else None
 
 
 def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase]:
@@ -226,17 +247,22 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
             one, (name, evidence) = kept[index], told[index]
             phases.append(InferredPhase(name, one.period.process_key, thread, start_ns, until_ns, one.score, evidence))
     reason = found.reason or f"fewer than {MIN_UNITS} units of work are alike in the whole trace"
-    return Inference(tuple(_lettered(phases)), (), None if phases else reason)
+    levels = [_levels(one) for one in kept if one.period.inside or one.period.around]
+    return Inference(tuple(_lettered(phases)), (), None if phases else reason, "; ".join(levels) or None)
+
+
+def _levels(units: Units) -> str:
+    period, count = units.period, len(units.spans)
+    levels = [
+        f"{count * period.inside:,} shorter units" if period.inside else "",
+        f"{count:,} units of {_contents(period)}",
+        f"{count // period.around:,} longer units" if period.around else "",
+    ]
+    return " < ".join(level for level in levels if level)
 
 
 def _evidence_of(units: Units) -> str:
-    period = units.period
-    parts = [f"{len(units.spans):,} × ({_contents(period)})"]
-    if period.inside:
-        parts.append(f"a shorter unit comes {period.inside:,} times in each")
-    if period.around:
-        parts.append(f"{period.around:,} of them are a longer unit that repeats")
-    return "; ".join([*parts, "the launches do not tell what it is"])
+    return f"{len(units.spans):,} × ({_contents(units.period)}); the launches do not tell what it is"
 
 
 def _contents(period: Period) -> str:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from operator import attrgetter, itemgetter
-from statistics import median
+from statistics import median, median_low
 from typing import NamedTuple
 
 import attrs
@@ -270,7 +270,9 @@ def _even_places(thread: Sequence[_Launch]) -> list[list[int]]:
 def _compare(thread: Sequence[_Launch], places: Sequence[int]) -> _Units | None:
     """Units that begin at `places`, held against the typical one."""
     size = round(median(after - before for before, after in pairwise(places)))
-    bounds = (*places, min(places[-1] + size, len(thread)))
+    # The last unit may be cut off: half of one is none.
+    end = min(places[-1] + size, len(thread))
+    bounds = (*places, end) if 2 * (end - places[-1]) > size else tuple(places)
     contents = [Counter(one.work.kind_id for one in thread[low:high]) for low, high in pairwise(bounds)]
     typical = _typical(contents)
     total = sum(typical.values())
@@ -328,7 +330,7 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
     tail_ns = median(end.end_ns - last.end_ns for _, _, last, end in whole)
     inner = [one.size for one in others if 2 * one.size <= units.size]
     outer = [one.size for one in others if one.size >= 1.8 * units.size]
-    unit = Counter(one.work.role for one in thread[slice(*spans[len(spans) // 2])])
+    roles = [Counter(one.work.role for one in thread[low:high]) for low, high in spans]
     period = Period(
         process_key=thread[0].work.process_key,
         global_tid=thread[0].work.global_tid,
@@ -337,9 +339,9 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
         tail_ns=round(max(tail_ns, 0) + pause_ns),
         takes_gap=tail_ns <= 0 < lead_ns,
         identity=tuple(sorted({one.work.name_id for one in thread[slice(*spans[0])] if one.work.kind_id in kinds})),
-        kernels=unit["kernel"] + unit["attention"],
-        graphs=unit["graph"],
-        copies=unit["to_host"] + unit["to_device"],
+        kernels=median_low(unit["kernel"] + unit["attention"] for unit in roles),
+        graphs=median_low(unit["graph"] for unit in roles),
+        copies=median_low(unit["to_host"] + unit["to_device"] for unit in roles),
         score=round(units.alike_ratio, 2),
         inside=round(units.size / max(inner)) if inner else 0,
         around=round(min(outer) / units.size) if outer else 0,

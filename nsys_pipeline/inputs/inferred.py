@@ -103,7 +103,9 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
 
     `occurrences`: a relation with occurrence_id, request_id and is_kept.
     """
-    is_wanted, reason = con.execute("SELECT is_wanted, reason FROM attribute.inference").fetchall()[0]
+    is_wanted, reason, hierarchy = con.execute(
+        "SELECT is_wanted, reason, hierarchy FROM attribute.inference"
+    ).fetchall()[0]
     if not is_wanted:
         return None
     phases = con.execute(
@@ -121,7 +123,10 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
         """  # noqa: S608 - our own name
     ).fetchall()
     return Inference(
-        tuple(InferredPhase(*row) for row in phases), tuple(InferredRequest(*row) for row in requests), reason
+        tuple(InferredPhase(*row) for row in phases),
+        tuple(InferredRequest(*row) for row in requests),
+        reason,
+        hierarchy,
     )
 
 
@@ -171,7 +176,7 @@ def _first_number(inputs: Inputs) -> int:
 
 
 def create_inference(inputs: Inputs) -> None:
-    """`input.inference`: one row that says whether phases were looked for, and why there are none."""
-    types = {"is_wanted": "BOOLEAN", "is_forced": "BOOLEAN", "reason": "VARCHAR"}
-    row = (inputs.infers, inputs.is_inference_forced, inputs.inference.reason)
+    """`input.inference`: one row: whether phases were looked for, what they make up, and why there are none."""
+    types = {"is_wanted": "BOOLEAN", "is_forced": "BOOLEAN", "reason": "VARCHAR", "hierarchy": "VARCHAR"}
+    row = (inputs.infers, inputs.is_inference_forced, inputs.inference.reason, inputs.inference.hierarchy)
     create_from_rows(inputs.connection, "input.inference", types, [row])

@@ -11,7 +11,7 @@ import pytest
 from nsys_pipeline.infer import Inference
 from tests.unit.infer.loops import Program, found_ratio, inferred
 
-SEEDS = range(6)
+SEEDS = range(3)
 
 
 def convolutional(random: Random, steps: int, *, thread: int = 1, helper: bool = False) -> tuple[Program, Program]:
@@ -97,7 +97,7 @@ def test_a_stencil_and_one_with_a_check_now_and_then(seed: int) -> None:
     assert found.phases[0].evidence == "300 × (4 kernels); the launches do not tell what it is"
     found = inferred(checked)
     check(checked, found)
-    assert "a shorter unit comes 50 times in each" in found.phases[0].evidence
+    assert found.hierarchy == "300 shorter units < 6 units of 201 kernels and 1 copy"
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -173,7 +173,7 @@ def test_a_trace_that_begins_and_ends_in_a_step(seed: int) -> None:
     check(program, inside, least=0.8)
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(8))
 def test_random_launches_have_no_phases(seed: int) -> None:
     random = Random(seed)
     program = Program(random)
