@@ -93,8 +93,7 @@ class Found:
     reason: str | None = None
 
 
-@attrs.frozen
-class _Launch:
+class _Launch(NamedTuple):
     """A launch of a thread. `pause_ns`: since the launch before it of any thread of the process."""
 
     work: Work
@@ -352,18 +351,21 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
 def _starts(thread: Sequence[_Launch], units: _Units) -> list[int]:
     """Places at which units begin: behind the longest pause, or behind a copy to the host or a wait.
 
-    Most of them must have it at the same pair of launches.
+    Most of them must have it at the same pair of launches, which comes once in each.
     """
+    pairs = Counter((_name_of(before.work), _name_of(after.work)) for before, after in pairwise(thread))
     for edge_of in (_longest_pause, _host_edge):
-        places: dict[tuple[int, int], list[int]] = {}
+        places: dict[tuple[int | str, int | str], list[int]] = {}
         for low, high in units.spans():
             place = edge_of(thread, low + 1, min(high + 1, len(thread)))
             if place is not None:
-                pair = (thread[place - 1].work.kind_id, thread[place].work.kind_id)
+                pair = (_name_of(thread[place - 1].work), _name_of(thread[place].work))
                 places.setdefault(pair, []).append(place)
-        most = max(places.values(), key=len, default=[])
-        if units.size > 1 and len(most) >= MIN_BOUNDARY_RATIO * units.count:
-            return most
+        most = max(places, key=lambda one: len(places[one]), default=None)
+        if most is None or units.size == 1:
+            continue
+        if len(places[most]) >= MIN_BOUNDARY_RATIO * units.count and pairs[most] <= 1.5 * len(units.is_alike):
+            return places[most]
     # Else a loop begins with what it launches first.
     spans = list(units.spans())
     kinds = _once(thread, spans)
@@ -373,6 +375,11 @@ def _starts(thread: Sequence[_Launch], units: _Units) -> list[int]:
     earliest = min(kinds, key=lambda kind: firsts[kind])
     found = (_place_of(thread, low, high, earliest) for low, high in spans)
     return [place for place in found if place is not None]
+
+
+def _name_of(work: Work) -> int | str:
+    """A kernel or graph by its kind, a copy by its direction: data of steps may have any size."""
+    return work.kind_id if work.role in _WORK else work.role
 
 
 def _longest_pause(thread: Sequence[_Launch], low: int, high: int) -> int | None:

@@ -46,7 +46,7 @@ _LAUNCHES = f"""
     ORDER BY global_tid, launch_start_ns, start_ns, op_id
 """  # noqa: S608 - our own columns
 #: Launches that are read to find what repeats, in all processes together.
-MAX_SAMPLE = 100_000
+MAX_SAMPLE = 60_000
 _SAMPLE = f"""
     SELECT DISTINCT {", ".join(WORK_COLUMNS)}, op_id
     FROM attribute._sampled_launches
