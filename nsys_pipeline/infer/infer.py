@@ -15,7 +15,7 @@ from nsys_pipeline.infer.names import name_passes
 from nsys_pipeline.infer.passes import Cut, find_passes
 from nsys_pipeline.infer.periods import MIN_UNITS, Found, Period
 from nsys_pipeline.infer.training import Step, find_steps
-from nsys_pipeline.infer.units import MAX_UNITS, Mark, Units, cut_units
+from nsys_pipeline.infer.units import MAX_UNITS, MIN_SCORE, Mark, Units, cut_units
 
 # Copies of tokens and tables to the GPU before the first pass: so many at most, and so near to each other.
 _PREPARATIONS, _NEAR_NS = 32, 5_000_000
@@ -227,7 +227,7 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
     for mark in marks:
         threads.setdefault(mark.global_tid, []).append(mark)
     cuts = [cut_units(period, threads.get(period.global_tid, [])) for period in found.periods]
-    kept = [one for one in cuts if len(one.spans) >= MIN_UNITS]
+    kept = [one for one in cuts if len(one.spans) >= MIN_UNITS and one.score >= MIN_SCORE]
     if sum(len(one.spans) for one in kept) > MAX_UNITS:
         most = max(kept, key=lambda one: len(one.spans))
         return Inference(
@@ -246,7 +246,7 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
         if until_ns > start_ns:
             one, (name, evidence) = kept[index], told[index]
             phases.append(InferredPhase(name, one.period.process_key, thread, start_ns, until_ns, one.score, evidence))
-    reason = found.reason or f"fewer than {MIN_UNITS} units of work are alike in the whole trace"
+    reason = found.reason or "what repeats in the middle of the trace does not repeat in all of it"
     levels = [_levels(one) for one in kept if one.period.inside or one.period.around]
     return Inference(tuple(_lettered(phases)), (), None if phases else reason, "; ".join(levels) or None)
 

@@ -184,7 +184,8 @@ def _of_thread(thread: Sequence[_Launch]) -> tuple[list[tuple[Period, list[int]]
         rest = _largest_rest(rest, units)
         if len(rest) < max(2 * MIN_UNITS, 0.1 * len(thread)):
             break
-    if explained < MIN_EXPLAINED_RATIO * len(thread):
+    # A graph is one launch of much work.
+    if explained < MIN_EXPLAINED_RATIO * len(thread) and not any(period.graphs for period, _ in found):
         return [], reason or f"only {100 * explained / len(thread):.0f} % of the launches are in units that repeat"
     return found, None
 
@@ -327,8 +328,9 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
     pause_ns = median(begin.pause_ns for begin, _, _, _ in whole) / 2
     lead_ns = median(first.start_ns - begin.work.start_ns for begin, first, _, _ in whole)
     tail_ns = median(end.end_ns - last.end_ns for _, _, last, end in whole)
-    inner = [one.size for one in others if 2 * one.size <= units.size]
-    outer = [one.size for one in others if one.size >= 1.8 * units.size]
+    # What lies inside has most of the launches of what is around it.
+    inner = [one.size for one in others if 2 * one.size <= units.size and 2 * one.covered >= units.covered]
+    outer = [one.size for one in others if one.size >= 1.8 * units.size and 2 * units.covered >= one.covered]
     roles = [Counter(one.work.role for one in thread[low:high]) for low, high in spans]
     period = Period(
         process_key=thread[0].work.process_key,

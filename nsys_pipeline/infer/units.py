@@ -14,6 +14,8 @@ from nsys_pipeline.infer.periods import Period
 
 #: Share of the kernels that come once in a unit that one of its occurrences must hold once.
 MIN_HELD_RATIO = 0.75
+#: Share of the units of the whole trace that must agree.
+MIN_SCORE = 0.5
 #: More occurrences than a report is about.
 MAX_UNITS = 50_000
 
