@@ -38,7 +38,7 @@ _WHY_UNKNOWN = (
     (r"ttft_\w+$", f"TTFT needs requests that are marked, with a prefill that is neither cold nor warm-up: {_SEE}"),
     (
         r"tpot_\w+$",
-        f"TPOT needs requests that are marked, with decode steps after one prompt, none cold, and without drafts: {_SEE}",
+        f"TPOT needs requests that are marked, decode steps after one prompt, none cold, and no drafts: {_SEE}",
     ),
     (r"\.measured\.", "GPU counters are recorded with `llmperf capture --gpu-metrics`"),
     (r"m[fb]u_wall", f"it needs a model, a shape and peaks, and a GPU that does not work on after the ranges: {_SEE}"),
