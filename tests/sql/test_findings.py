@@ -589,6 +589,7 @@ def test_the_model_that_ran_fits_its_trace(name: str) -> None:
         ("h100_cuda_graph_whole", 16),
         ("h200x2_tensor_parallel", 4),
         ("h100_mixtral_small", 16),
+        ("h200_vllm_serve", 28),
     ],
 )
 def test_a_model_with_other_layers_does_not_fit_its_trace(name: str, layers: int) -> None:
