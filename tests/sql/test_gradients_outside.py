@@ -9,13 +9,12 @@ from nsys_pipeline.sqlmods import all_modules
 
 NAMES = {1: "gemm", 2: "flash_fwd_kernel", 3: "flash_bwd_kernel", 4: "splitKreduce_kernel"}
 FAMILIES = {1: "gemm", 2: "attention", 3: "attention", 4: "gemm"}
-FORWARD = {("forward", 1): 290, ("forward", 2): 40}
+Kernels = dict[tuple[str | None, int], int]
+FORWARD: Kernels = {("forward", 1): 290, ("forward", 2): 40}
 RANGES = {1: "weight_grad", 2: "", 3: "evaluate"}
 
 
-def told(
-    kernels: dict[tuple[str | None, int], int], outside: dict[int | None, int] | None = None
-) -> list[tuple[object, ...]]:
+def told(kernels: Kernels, outside: dict[int | None, int] | None = None) -> list[tuple[object, ...]]:
     """What is told of ten passes, of `kernels` by phase and name, and of products outside every phase by range."""
     with duckdb.connect() as connection:
         connection.execute("""
@@ -45,12 +44,12 @@ def told(
         ).fetchall()
 
 
-WHOLE = {("backward", 1): 580, ("backward", 3): 40}
-HALF = {("backward", 1): 290, ("backward", 3): 40, (None, 1): 290}
+WHOLE: Kernels = {("backward", 1): 580, ("backward", 3): 40}
+HALF: Kernels = {("backward", 1): 290, ("backward", 3): 40, (None, 1): 290}
 
 
 @pytest.mark.parametrize("kernels", [WHOLE, WHOLE | {(None, 1): 2_900}, {("backward", 1): 290}], ids=str)
-def test_a_whole_backward_or_one_of_frozen_weights_is_not_told(kernels: dict[tuple[str | None, int], int]) -> None:
+def test_a_whole_backward_or_one_of_frozen_weights_is_not_told(kernels: Kernels) -> None:
     assert told(kernels) == []
 
 
@@ -61,7 +60,7 @@ def test_half_a_backward_is_told_with_the_range_that_holds_the_rest() -> None:
 
 
 def test_what_checkpointing_runs_again_is_not_the_gradient_of_weights() -> None:
-    again = {("backward", 1): 580, ("backward", 2): 40, ("backward", 3): 40}
+    again: Kernels = {("backward", 1): 580, ("backward", 2): 40, ("backward", 3): 40}
 
     assert told(again | {(None, 1): 290}) == [(58, 29, 29, "outside every range")]
     assert told(again | {("backward", 1): 870, (None, 1): 290}) == []
