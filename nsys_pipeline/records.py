@@ -243,7 +243,8 @@ class PhaseTreeRow:
 class Measured:
     """Hardware counters of a phase: means over the samples in its busy time, over GPUs (docs/counters.md).
 
-    `busy` are the same counters per busy time, true to `busy_ratio_error`. Ratios are of peak.
+    `busy` are the same counters per busy time, true to `busy_ratio_error`. Ratios are of peak, PCIe's and NVLink's of
+    one direction. A counter that was not sampled is None, and `missing` says why.
     """
 
     tensor_active_ratio: float | None
@@ -251,10 +252,16 @@ class Measured:
     sm_issue_ratio: float | None
     dram_read_ratio: float | None
     dram_write_ratio: float | None
+    pcie_rx_ratio: float | None
+    pcie_tx_ratio: float | None
+    nvlink_rx_ratio: float | None
+    nvlink_tx_ratio: float | None
     sm_clock_hz: float | None
     samples: int
     busy: dict[str, float | None]
     busy_ratio_error: float | None
+    nvlink_busy_ratio_error: float | None
+    missing: dict[str, str]
 
 
 @attrs.frozen
@@ -820,6 +827,10 @@ class CounterSample:
     sm_issue_ratio: float | None
     dram_read_ratio: float | None
     dram_write_ratio: float | None
+    pcie_rx_ratio: float | None
+    pcie_tx_ratio: float | None
+    nvlink_rx_ratio: float | None
+    nvlink_tx_ratio: float | None
 
 
 @attrs.frozen(kw_only=True)

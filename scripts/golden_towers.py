@@ -34,6 +34,11 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     if "image_merge_sizes" in taken:
         pixels, merge = torch.zeros(rows, 3 * patch**2), torch.ones(len(grids), dtype=torch.long)
         return {"pixel_values": pixels, "image_grid_thw": thw, "image_merge_sizes": merge}
+    if "image_position_ids" in taken:
+        edge = patch * (vision.pooling_kernel_size if config.model_type == "gemma4_unified" else 1)
+        places = [[[x, y] for y in range(height) for x in range(width)] for height, width in grids]
+        pixels = torch.zeros(len(grids), rows // len(grids), 3 * edge**2)
+        return {"pixel_values": pixels, "image_position_ids": torch.tensor(places)}
     if "image_grid_thw" in taken:
         if config.model_type in ("kimi_k25", "paddleocr_vl"):
             return {"pixel_values": torch.zeros(rows, 3, patch, patch), "image_grid_thw": thw}
@@ -76,7 +81,7 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     if config.model_type in ("llava_next", "llava_next_video", "llava_onevision"):
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
-    return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics3", "smolvlm") else pixels}
+    return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics2", "idefics3", "smolvlm") else pixels}
 
 
 def main() -> None:
@@ -92,8 +97,11 @@ def main() -> None:
             entries.append(kept[name])
             continue
         config = transformers.AutoConfig.for_model(**entry["config"])
+        # Of a model that also speaks, what sees and reads.
+        config = getattr(config, "thinker_config", config)
         module = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager").eval()
-        counts: list[int | str] = []
+        module.requires_grad_(False)
+        counts: list[int] = []
         for grids in entry["grids"]:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 features = features_of(module)(**inputs(config, module, grids))
@@ -101,7 +109,9 @@ def main() -> None:
                     # Its forward pass projects them.
                     module.multi_modal_projector(features.last_hidden_state)
             counts.append(counter.get_total_flops())
-        params = sum(parameter.numel() for parameter in module.parameters())
+        # Parts that llmperf names as not counted.
+        apart = tuple(entry.get("without", ()))
+        params = sum(value.numel() for name, value in module.named_parameters() if not name.startswith(apart))
         entries.append({"model": name, "params": params, "flops": counts})
         print(f"{name}: {counts}", file=sys.stderr)
     source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"

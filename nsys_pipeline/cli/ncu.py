@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import attrs
 import typer
 
 from nsys_pipeline.cli.common import (
@@ -29,8 +30,7 @@ _CHOICE = "Which kernels"
 
 
 _TOLD = (
-    "model", "shape", "batch", "prompt_tokens", "new_tokens", "images", "image_patches", "image_size", "phase", "cache",
-    "nsys",
+    "model", "shape", "batch", "prompt_tokens", "new_tokens", "images", "image_patches", "image_size", "cache", "nsys",
 )  # fmt: skip
 
 
@@ -44,9 +44,15 @@ def ncu(
         ),
     ] = None,
     *,
-    of_phase: Annotated[
-        str, typer.Option("--of", metavar="PHASE", help="Phase whose kernels to profile.", rich_help_panel=_CHOICE)
-    ] = "decode",
+    phase: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PHASE|NAME=REGEX",
+            help="Phase whose kernels to profile [decode]; with `=`, ranges whose `domain:text` matches are it; "
+            "repeatable.",
+            rich_help_panel=_CHOICE,
+        ),
+    ] = None,
     top: Annotated[
         int,
         typer.Option(
@@ -81,6 +87,8 @@ def ncu(
     """
     if output_format not in ("table", "json"):
         raise UsageError(f"`{output_format}` is not an output format", hint="choose one of: table, json")
+    of_phase, rules = _phase_and_rules(phase or [])
+    told = attrs.evolve(told, phase=rules)
     options = told.analysis_options()
     from nsys_pipeline.query.recipes import find_recipe
     from nsys_pipeline.query.session import Session
@@ -112,6 +120,16 @@ def ncu(
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
     _run(argv, report)
     _show(_read(report, program), kernels, estimate, output_format, has_every_name=top == 0)
+
+
+def _phase_and_rules(given: list[str]) -> tuple[str, list[str]]:
+    """The phase to profile, and the rules NAME=REGEX: `--phase` is either."""
+    names = [text for text in given if "=" not in text]
+    if len(names) > 1:
+        raise UsageError(
+            f"`--phase {names[0]} --phase {names[1]}` are two phases", hint="profile one at a time, each to its own -o"
+        )
+    return (names[0] if names else "decode"), [text for text in given if "=" in text]
 
 
 _ESTIMATE = "SELECT flops, bytes, gpu_busy_ns FROM phases WHERE phase = $phase AND occurrence = $occurrence"

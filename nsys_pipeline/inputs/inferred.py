@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import create_from_rows, scalar
-from nsys_pipeline.infer import COLUMNS, Inference, Launch, infer
+from nsys_pipeline.infer import COLUMNS, Inference, InferredPhase, InferredRequest, Launch, infer
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from nsys_pipeline.inputs.inputs import Inputs
 
 #: What the inference reads, if it is wanted.
@@ -36,6 +38,33 @@ def find_phases(inputs: Inputs) -> Inference:
         return Inference((), reason=f"{count:,} launches tell something, more than {MAX_LAUNCHES:,}")
     launches = [Launch(*row) for row in inputs.connection.execute(_LAUNCHES).fetchall()]
     return infer(launches, dict(inputs.connection.execute(_RECORDINGS).fetchall()))
+
+
+def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | None:
+    """What was inferred of the whole trace and is left in its window; None if nobody wanted it inferred.
+
+    `occurrences`: a relation with occurrence_id, request_id and is_kept.
+    """
+    is_wanted, reason = con.execute("SELECT is_wanted, reason FROM attribute.inference").fetchall()[0]
+    if not is_wanted:
+        return None
+    phases = con.execute(
+        f"""
+        SELECT phase, process_key, global_tid, start_ns, end_ns, score, evidence
+        FROM attribute._inferred_phases SEMI JOIN (FROM {occurrences} WHERE is_kept) USING (occurrence_id)
+        ORDER BY occurrence_id
+        """  # noqa: S608 - our own name
+    ).fetchall()
+    requests = con.execute(
+        f"""
+        SELECT global_tid, start_ns, end_ns
+        FROM attribute._inferred_requests ANTI JOIN (FROM {occurrences} WHERE NOT is_kept) USING (request_id)
+        ORDER BY request_id
+        """  # noqa: S608 - our own name
+    ).fetchall()
+    return Inference(
+        tuple(InferredPhase(*row) for row in phases), tuple(InferredRequest(*row) for row in requests), reason
+    )
 
 
 def create_inferred_phases(inputs: Inputs) -> None:

@@ -43,6 +43,8 @@ class Inputs:
         self.is_inference_forced = is_inference_forced
         #: Whether phases are inferred from the launches; the trace decides it before anything reads them.
         self.infers = is_inference_forced
+        #: Whether the tables are those of a window of the trace.
+        self.is_cut = False
 
     def make(self, name: str) -> None:
         """Make the relation `name` anew; what it needs is there."""

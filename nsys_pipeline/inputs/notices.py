@@ -62,4 +62,4 @@ def _notices(inputs: Inputs) -> Iterator[Notice]:
     yield from inputs.steps.notices
     yield from inputs.peaks.notices
     yield from inputs.costs.notices
-    yield from recording.recording_notices(inputs.connection)
+    yield from recording.recording_notices(inputs.connection, is_cut=inputs.is_cut)

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 NEEDS = ("load.devices", "load.metadata", "attribute.process_diagnostics", "attribute.recorded_counts")
 
 
-def recording_notices(con: DuckDBPyConnection) -> list[Notice]:
-    """GPU work that is missing, with the reason, and what nsys noted that touches the numbers."""
+def recording_notices(con: DuckDBPyConnection, *, is_cut: bool = False) -> list[Notice]:
+    """GPU work that is missing, with the reason, and what nsys noted that touches the numbers.
+
+    `is_cut`: the tables are those of a window, so that work may lie outside of it.
+    """
     (recorded,) = records(con, "FROM attribute.recorded_counts")
     launches, has_work = recorded["unanswered_launches"], recorded["has_work"]
     said = _said(con, lacks_gpu_work=bool(launches) or not has_work)
@@ -26,6 +29,15 @@ def recording_notices(con: DuckDBPyConnection) -> list[Notice]:
                 "kernels_missing",
                 f"{launches:,} kernel launches were recorded and not one kernel: GPU times lack all of them",
                 "export the report again, or record again with `--trace cuda,nvtx`",
+            )
+        )
+    elif not has_work and is_cut:
+        calls = f"{recorded['call_count']:,}" if recorded["call_count"] else "no"
+        notices.append(
+            Notice(
+                "no_gpu_work",
+                f"no GPU work was launched in the window, which has {calls} CUDA calls: only host times can be told",
+                "widen --from and --to: what the GPU runs belongs to the time of its launch",
             )
         )
     elif not has_work:

@@ -72,7 +72,7 @@ class Model:
 
         A phase that runs them does more than it is charged for: its utilization is a lower bound.
         """
-        around = parts_around_text(self.config) if self.architecture.text_only else ()
+        around = parts_around_text(self.config) if self.architecture.text_only else self.architecture.uncounted
         return (*around, *self.beside)
 
     def left_out(self, images: int = 0) -> tuple[str, ...]:

@@ -17,6 +17,10 @@ _COUNTERS = {
     "sm_issue_ratio": "SM issue",
     "dram_read_ratio": "DRAM read",
     "dram_write_ratio": "DRAM write",
+    "pcie_rx_ratio": "PCIe received",
+    "pcie_tx_ratio": "PCIe sent",
+    "nvlink_rx_ratio": "NVLink received",
+    "nvlink_tx_ratio": "NVLink sent",
 }
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 NEEDS = (
     "attribute.gpu_work", "attribute.phase_ranges", "attribute._marked_phases", "attribute._phase_segments",
     "attribute._range_places", "attribute._request_spans", "attribute._warmup_spans", "load.api_calls",
-    "load.nvtx_ranges",
+    "load.nvtx_ranges", "attribute._inferred_phases", "attribute._inferred_requests", "attribute.inference",
 )  # fmt: skip
 _WORK = (
     "CUPTI_ACTIVITY_KIND_KERNEL", "CUPTI_ACTIVITY_KIND_MEMCPY", "CUPTI_ACTIVITY_KIND_MEMSET",
@@ -103,8 +103,12 @@ def cut(con: DuckDBPyConnection, window: Window) -> None:
     _choose_rows(con)
     if not con.execute("SELECT count(*) > 0 FROM cut.occurrences WHERE is_kept").fetchall()[0][0]:
         (works,) = con.execute("SELECT count(*) FROM cut.ops WHERE is_kept").fetchall()[0]
+        (calls,) = con.execute(
+            "SELECT (SELECT count(*) FROM cut.calls) + (SELECT count(*) FROM cut.ranges)"
+        ).fetchall()[0]
         (phases,) = con.execute("SELECT count(*) FROM cut.occurrences").fetchall()[0]
-        if not works or (phases and window.counts_steps):
+        # Seconds in which only the host was active have a report, which says so.
+        if not (works or calls) or ((phases or not works) and window.counts_steps):
             raise UsageError(f"nothing is left in the window: {window}", hint=_what_there_is(con))
     kept = {
         **{name: f"row_id::BIGINT * 8 + {kind} IN (FROM cut.kept_ops)" for kind, name in enumerate(_WORK)},

@@ -350,7 +350,7 @@ def test_kernels_of_gated_delta_layers(cli: Cli) -> None:
         "recompute_w_u_fwd_kernel", "chunk_gated_delta_rule_fwd_kernel_h_blockdim64",
     ]  # fmt: skip
 
-    assert cli.families(names) == [{"family": "attention", "n": len(names)}]
+    assert cli.families(names) == [{"family": "recurrence", "n": len(names)}]
 
 
 @pytest.mark.parametrize("text", ["save_checkpoint", "range of no meaning"])

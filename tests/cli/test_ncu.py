@@ -30,6 +30,15 @@ def test_the_command_comes_from_the_run_directory(tmp_path: Path, capsys: pytest
     assert argv[argv.index("--launch-count") + 1] == "4"
 
 
+def test_a_phase_is_named_and_defined_by_one_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+
+    _, out, _ = run(capsys, "ncu", trace, "--phase", "mine=^decode$", "--phase", "mine", "--", "x")
+
+    argv = shlex.split(out)
+    assert argv[argv.index("--nvtx-include") + 1] == "decode/"
+
+
 def test_a_csv_is_read_back_beside_the_trace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = small_trace().write(tmp_path / "trace.sqlite")
     (tmp_path / "ncu.csv").write_text(CSV)
@@ -50,7 +59,9 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
     for arguments, said in (
         ([], "nobody recorded which workload"),
-        (["--of", "backward"], "no kernel in a phase `backward`"),
+        (["--phase", "backward"], "no kernel in a phase `backward`"),
+        (["--phase", "prefill", "--phase", "decode"], "are two phases"),
+        (["--phase", "=x"], "is not NAME=REGEX"),
         (["--read", str(tmp_path / "no.csv")], "cannot be read"),
         (["--read", str(trace)], "no table of kernels"),
         (["--run", "--ncu", "/no/ncu", "--", "true"], "`/no/ncu` cannot be run"),

@@ -29,9 +29,9 @@ told AS (
             WHEN regexp_matches(own, '(?i)kv_indices|num_kv_splits|block_table|slot_mapping|reshape_and_cache|store_kv_?cache|paged')
                 AND NOT regexp_matches(own, '(?i)attention|attn|decode|prefill|mha') THEN 'cache'
             WHEN family = 'optimizer' THEN 'optimizer'
-            WHEN family IN ('attention', 'softmax and loss', 'embedding', 'norm')
+            WHEN family IN ('attention', 'recurrence', 'softmax and loss', 'embedding', 'norm')
                 AND regexp_matches(own, '(?i)backward|bwd|bprop|_grad|dot_do_o|convert_dq') THEN 'backward'
-            WHEN family = 'attention' THEN CASE
+            WHEN family IN ('attention', 'recurrence') THEN CASE
                 WHEN NOT regexp_matches(own, '(?i)combine|reduc|merge|stage2|prepare|_kernel_stage_?2') THEN 'attention'
             END
             WHEN family = 'softmax and loss' THEN CASE

@@ -158,7 +158,7 @@ def test_every_verb_that_takes_a_model_takes_images(capsys: pytest.CaptureFixtur
         "analyze": (path,),
         "sql": (path, "from phases"),
         "diff": (path, path),
-        "ncu": (path, "--of", "prefill"),
+        "ncu": (path, "--phase", "prefill"),
         "fleet": (path, "--out", tmp_path / "fleet", "--workers", 1),
     }
     for verb, rest in verbs.items():

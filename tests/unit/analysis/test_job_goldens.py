@@ -20,6 +20,7 @@ from tests.support.real_traces import unpack
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
 GOLDEN = JOBS / "golden"
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "gpu-jobs.md"
 NAMES = ("h200x2_ddp.sqlite.xz", "h200x2_fsdp_slow_rank.sqlite.xz", "h200x2_fsdp_slow_rank")
 # A Llama of 8 layers, 2,048 wide: 16 query and 4 key/value heads of 128, 5,632 in the MLP, 32,000 tokens.
 LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, INNER, VOCABULARY = 8, 2048, 16, 4, 128, 5632, 32000
@@ -114,6 +115,32 @@ def test_one_report_and_one_for_each_rank_tell_the_same(reports: dict[str, Repor
             (0, False, None),
             (1, True, "data"),
         ]
+
+
+def test_the_page_has_the_numbers_of_the_recordings(reports: dict[str, Report]) -> None:
+    page = PAGE.read_text()
+    labels = ("DDP, checkpointing", "FSDP2, rank 1 sleeps 30 ms", "the same, `--rank-reports`")
+    for name, label in zip(NAMES, labels, strict=True):
+        training = reports[name].training
+        assert training is not None
+        ratios = (training.mfu_wall, training.hfu_wall, training.mfu_busy)
+        shares = " | ".join(f"{100 * (ratio or 0):.1f} %" for ratio in ratios)
+        tokens = f"{round(training.tokens_per_s_per_gpu or 0, -2):,.0f}"
+        assert f"| {label} | {training.median_wall_ns / 1e6:.1f} ms | {shares} | {tokens} |" in page
+
+
+def test_the_page_divides_right() -> None:
+    """Its table by the program's clock: FLOPs of a GPU's step over the time and an H200's peak."""
+    table = PAGE.read_text().split("| step without nsys | MFU | HFU |")[1].split("\n\n")[0]
+    numbers = [[float(cell.split()[0]) for cell in row.split("|")[2:-1]] for row in table.splitlines()[2:]]
+
+    assert len(numbers) == 4
+    for row in numbers:
+        for step_ms, mfu, hfu in (row[:3], row[3:]):
+            at_peak_ms = 22.600923 / 989.5 * 1e3
+            # the page has steps of a tenth of a millisecond
+            assert mfu == pytest.approx(100 * at_peak_ms / step_ms, abs=0.08)
+            assert hfu / mfu == pytest.approx((22.600923 + 4.948071) / 22.600923, rel=0.004)
 
 
 def main() -> None:

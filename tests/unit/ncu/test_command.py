@@ -98,8 +98,8 @@ def test_without_a_range_every_kernel_before_the_occurrence_is_skipped(
     process.thread(101).launch(20, gpu=(20, 30), name="grad")
     path = trace.write(tmp_path / "t.sqlite")
 
-    _, every, _ = run(capsys, "ncu", path, "--of", "backward", "--top", "0", "--", "x")
-    _, named, _ = run(capsys, "ncu", path, "--of", "backward", "--", "x")
+    _, every, _ = run(capsys, "ncu", path, "--phase", "backward", "--top", "0", "--", "x")
+    _, named, _ = run(capsys, "ncu", path, "--phase", "backward", "--", "x")
 
     assert "--nvtx" not in every + named
     assert every.strip().endswith("--launch-skip 1 --launch-count 1 x")
@@ -112,7 +112,7 @@ def test_an_inferred_phase_is_found_by_its_launches(tmp_path: Path, capsys: pyte
     with closing(sqlite3.connect(path)) as export, export:
         export.execute("DELETE FROM NVTX_EVENTS")
 
-    _, text, _ = run(capsys, "ncu", path, "--of", "decode", "--top", "0", "--", "x")
+    _, text, _ = run(capsys, "ncu", path, "--phase", "decode", "--top", "0", "--", "x")
 
     assert "--nvtx" not in text
     assert text.strip().endswith("--launch-skip 277 --launch-count 186 x")

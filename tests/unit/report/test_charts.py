@@ -99,7 +99,7 @@ def test_half_of_the_requests_took_at_most_the_median() -> None:
 
 
 def test_counters_that_were_not_sampled_are_not_drawn() -> None:
-    samples = [CounterSample(gpu, at, 0.5, None, None, 0.25, None) for gpu in (1, 0) for at in (0, 10**9)]
+    samples = [CounterSample(gpu, at, 0.5, None, None, 0.25, *[None] * 5) for gpu in (1, 0) for at in (0, 10**9)]
 
     first, second = charts(counters_section(Detail(counters=samples)))
 

@@ -160,6 +160,16 @@ def test_an_empty_window_is_an_error_with_what_there_is(window: Window, tmp_path
     assert "6 of decode" in str(caught.value.hint)
 
 
+def test_seconds_of_the_host_alone_have_a_report_that_says_so(tmp_path: Path) -> None:
+    trace = steps_and_more()
+    trace._processes[0].thread().push(250, 450, "data").call(300, api="cudaMalloc")
+    report = report_of(trace.write(tmp_path / "trace.sqlite"), Window(from_ns=240, to_ns=460))
+
+    assert (report.phases, report.unattributed.kernel_count) == ([], 0)
+    (finding,) = [one for one in report.findings if one.code == "no_gpu_work"]
+    assert "no GPU work was launched in the window, which has 1 CUDA calls" in finding.message
+
+
 @pytest.mark.parametrize(
     "options",
     [{"steps": "3"}, {"steps": "4:4"}, {"steps": "a:b"}, {"from_s": 2.0, "to_s": 1.0}, {"from_s": -1.0}],
