@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import duckdb
 import pytest
 
@@ -16,7 +18,9 @@ FORWARD: Kernels = {("forward", 1): 290, ("forward", 2): 40}
 RANGES = {1: "weight_grad", 2: "", 3: "evaluate"}
 
 
-def told(kernels: Kernels, outside: dict[int | None, int] | None = None, flops: int = 2) -> dict[str, list[object]]:
+def told(
+    kernels: Kernels, outside: dict[int | None, int] | None = None, flops: int = 2
+) -> dict[str, list[tuple[Any, ...]]]:
     """What is told of ten passes by `kernels` of a phase and a name, and products outside every phase by range.
 
     A backward is counted with `flops` times the FLOPs of a forward.
@@ -98,7 +102,7 @@ def test_products_of_adapters_do_not_hide_it() -> None:
     # given adapters on every layer: two small products in the forward, four in the backward
     adapters: Kernels = {("forward", 5): 560, ("backward", 5): 1_120}
 
-    ((phase, busy_ns, count_ratio, time_ratio),) = told(HALF | adapters)["weights_frozen"]  # type: ignore[misc]
+    ((phase, busy_ns, count_ratio, time_ratio),) = told(HALF | adapters)["weights_frozen"]
 
     assert (phase, busy_ns) == ("backward", 5)
     assert count_ratio == pytest.approx(1_410 / 850)
