@@ -1,7 +1,8 @@
 -- Operators of marked layers: what their kernels reach of the hardware's limits.
 -- Only occurrences outside warm-up whose shape is known, and operators that are measured in as many layers as the model
 -- has. Layers with products of another kind beside their attention (gates, indexers) have no 'qkv', 'attention' and 'o':
--- which of their kernels is which, the order does not say. Times are sums of kernel durations; FLOPs and bytes are those of the model's operator (see the view ops).
+-- which of their kernels is which, the order does not say. Norms, rotary positions, activations and sampling are no operators here, so that
+-- these times do not add up to the phase's: the rest of its kernel time is theirs. Times are sums of kernel durations; FLOPs and bytes are those of the model's operator (see the view ops).
 -- Grain: phase, shape, operator. Empty where no layer is marked: `llmperf capture --layers`.
 -- materialize: table
 -- empty without: estimate.operator_times

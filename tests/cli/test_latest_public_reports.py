@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.test_public_reports import MS, Cli, codes, marked, phase
-from tests.support.trace_builder import TraceBuilder
+from tests.cli.run import run
+from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, marked, phase
+from tests.support.kineto import KinetoTrace
+from tests.support.trace_builder import ProcessBuilder, TraceBuilder
 
 
 @pytest.fixture
@@ -62,5 +66,191 @@ def test_what_a_template_fuses_is_no_kind_of_its_own(cli: Cli) -> None:
     # Made around a product: its operands, or what follows it.
     around = ["triton_poi_fused__scaled_mm_add_0", "triton_poi_fused_addmm_native_dropout_1"]
 
-    assert cli.families(products) == [{"family": "gemm", "n": 3}]
-    assert cli.families(around) == [{"family": "elementwise", "n": 2}]
+    found = {one["family"]: one["n"] for one in cli.families(products + around)}
+
+    assert found == {"gemm": 3, "elementwise": 2}
+
+
+# -- operators of torch ------------------------------------------------------------------------------------------------
+
+
+def test_work_that_graphs_hide_from_operators_is_told(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for step in range(3):
+        at = step * 200_000
+        trace.annotation("decode", at, at + 90_000)
+        # One runs on the GPU; what the other records into a graph does later, if at all.
+        for start in (1_000, 10_000):
+            trace.op("aten::mm", at + start, at + start + 8_000, [[4, 8], [8, 2]])
+        trace.launch(at + 2_000, gpu=(at + 5_000, at + 9_000))
+        trace.correlation += 1
+        trace.call("hipGraphLaunch", at + 20_000, at + 25_000, trace.correlation)
+        for node in range(20):
+            start = at + 26_000 + node * 2_000
+            trace.kernel("gemm", start, start + 1_800, trace.correlation)
+    path = trace.write(cli.folder / "trace.json")
+
+    query = "SELECT calls, flops, flops_per_s FROM operators"
+    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    # `work_without_operators`: 36 of 40 µs in each step.
+    assert "in decode 90 % of the GPU time was launched outside every operator of torch, 90 % by CUDA graphs" in err
+    # The rate is that of the products that a GPU computed, in 4 µs each.
+    product = 2 * 4 * 8 * 2
+    assert json.loads(out) == {"calls": 6, "flops": 6 * product, "flops_per_s": pytest.approx(product / 4e-6)}
+
+
+def test_calls_of_hip_are_what_those_of_cuda_are(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for step in range(3):
+        at = step * 400_000
+        trace.annotation("decode", at, at + 390_000)
+        trace.call("hipExtModuleLaunchKernel", at + 20_000, at + 60_000, 2 * step + 1)
+        trace.kernel("Cijk_Alik_Bljk", at + 50_000, at + 100_000, 2 * step + 1)
+        trace.call("hipGraphLaunch", at + 110_000, at + 150_000, 2 * step + 2)
+        for node in range(4):
+            trace.kernel("attn_fwd", at + 150_000 + node * 10_000, at + 160_000 + node * 10_000, 2 * step + 2)
+        trace.call("hipDeviceSynchronize", at + 160_000, at + 300_000, 0)
+        trace.call("hipMalloc", at + 300_000, at + 380_000, 0)
+
+    report = cli.analyze_kineto(trace)
+
+    budget = phase(report, "decode")["budget"]
+    # The wait goes on for 110 µs after the last kernel of a step; launches are entered 30 and 40 µs before theirs run.
+    assert (budget["sync_ns"], budget["api_ns"], budget["launch_ns"]) == (3 * 110_000, 3 * 80_000, 3 * 70_000)
+    assert "allocations_in_steps" in codes(report)
+
+
+# -- engines -----------------------------------------------------------------------------------------------------------
+
+
+def arrive(process: ProcessBuilder, at: int, name: str) -> None:
+    process.thread().mark(at, f'llmperf.request {{"id":"{name}","prompt":10,"waited_ms":0}}', domain="llmperf")
+
+
+def serve(process: ProcessBuilder, at: int, name: str, *, number: int = 0, device: int = 0) -> None:
+    """A prompt of 10 tokens and two decode steps, of 100 ns each, one after the other from `at` on."""
+    thread = process.thread()
+    for step in range(3):
+        start = at + 100 * step
+        thread.push(start, start + 90, "decode" if step else "prefill", domain="llmperf")
+        thread.launch(start + 2, gpu=(start + 3, start + 80), device=device)
+        mark: dict[str, Any] = {"q": [1 if step else 10], "kv": [9 + step if step else 0], "ids": [number], "logits": 1}
+        if not step:
+            mark["new"] = {str(number): name}
+        thread.mark(start + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+
+def test_requests_that_are_never_served_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    server, worker = trace.process(100), trace.process(200)
+    for number, name in enumerate(("a", "b", "c")):
+        arrive(server, 10 * number, name)
+        if name != "b":
+            serve(worker, 1_000 * MS * (number + 1), name, number=number)
+    # It had not waited for as long as the others do.
+    arrive(server, 3_000 * MS - 50, "d")
+
+    report = cli.analyze(trace)
+
+    (found,) = [one for one in report["findings"] if one["code"] == "requests_unserved"]
+    assert found["message"].startswith(
+        "1 of 4 requests had no first token when the recording ended, after up to 3,000 ms"
+    )
+    assert report["requests"][0]["requests"] == 2
+
+
+def test_engines_may_give_requests_the_same_names(cli: Cli) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for engine in range(2):
+        worker = trace.process(100 + engine)
+        worker.thread().mark(0, 'llmperf.run {"v":1,"rank":0,"world":1,"tp":1}', domain="llmperf")
+        for number in range(2):
+            at = 1_000 * (number + 1) + 10 * engine
+            arrive(worker, at, str(number))
+            serve(worker, at + 20 + 5 * engine, str(number), number=number, device=engine)
+
+    rows, err = cli.sql(trace, "SELECT request, process_id, ttft_ns, new_tokens FROM served_requests ORDER BY ALL")
+
+    expected = [(str(number), 100 + engine, 110 + 5 * engine, 3) for number in range(2) for engine in range(2)]
+    assert [tuple(row.values()) for row in rows] == expected
+    assert "have one name" not in err
+
+
+def test_names_that_two_clients_give_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    worker = trace.process(100)
+    for number in range(2):
+        arrive(worker, 1_000 * number, "id")
+        serve(worker, 1_000 * number + 20, "id", number=number)
+
+    _, err = cli.sql(trace, "FROM served_requests")
+
+    # `same_request_names`
+    assert "several requests have one name, 1 such names in all" in err
+
+
+def test_an_engine_that_computes_prompts_for_another(cli: Cli) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    first, second = trace.process(100), trace.process(101)
+    for worker in (first, second):
+        worker.thread().mark(0, 'llmperf.run {"v":1,"rank":0,"world":1,"tp":1}', domain="llmperf")
+    arrive(first, 0, "a")
+    for worker, device, at, step in (
+        (first, 0, 100, {"q": [10], "kv": [0], "new": {"0": "a"}}),
+        (second, 1, 300, {"q": [1], "kv": [10], "new": {"0": "a"}}),
+        (second, 1, 500, {"q": [1], "kv": [11]}),
+    ):
+        worker.thread().push(at, at + 90, "decode", domain="llmperf").launch(at + 2, (at + 3, at + 80), device=device)
+        worker.thread().mark(at + 1, f"llmperf.step {json.dumps({'ids': [0], 'logits': 1} | step)}", domain="llmperf")
+
+    rows, _ = cli.sql(trace, "SELECT request, process_id, arrived_ns, reused_tokens FROM served_requests")
+
+    assert [tuple(row.values()) for row in rows] == [("a", 101, 0, None)]
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ignored", "tied"), [([], True), (["lm_head"], True), (["lm_head"], False)])
+def test_a_quantized_table_that_is_the_head_too(ignored: list[str], tied: bool, cli: Cli) -> None:
+    weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 128}
+    quantization = {
+        "quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ignored,
+        "config_groups": {"group_0": {"targets": ["Linear", "Embedding"], "weights": weights}},
+    }  # fmt: skip
+    config = LLAMA | {"tie_word_embeddings": tied, "quantization_config": quantization}
+
+    printed = cli.flops(config, "--prompt-tokens", 16)
+
+    (head,) = [one for one in printed["ops"] if one["phase"] == "decode" and one["name"] == "lm_head"]
+    # 1,000 rows of 512 values in 4 bits, with a 16-bit scale for each 128 of them; or in 16 bits.
+    assert head["weight_bytes"] == (1_000 * (512 // 2 + 4 * 2) if tied else 1_000 * 512 * 2)
+    assert head["dtype"] == "bf16"
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("teacher", "steps"), [(True, range(4)), (False, [2])])
+def test_passes_of_a_teacher_are_in_the_time_of_a_step(teacher: bool, steps: Sequence[int], cli: Cli) -> None:
+    """Steps of 60 ms; before those in `steps` another forward runs for 20 ms: in each a teacher, in one evaluation."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    at = 0
+    for step in range(4):
+        for name in [*(["forward"] if step in steps else []), "forward", "backward", "optimizer"]:
+            main.push(at, at + 20 * MS, name).launch(at + MS, gpu=(at + 2 * MS, at + 20 * MS))
+            if name == "forward":
+                main.mark(at + 1, 'llmperf.step {"b":1,"q":64,"kv":0,"logits":64}', domain="llmperf")
+            at += 20 * MS
+    marked(trace, LLAMA)
+
+    rows, err = cli.sql(
+        trace, "SELECT sum(wall_ns) AS wall, sum(gpu_busy_ns) AS busy, sum(tokens) AS n FROM training_steps"
+    )
+
+    passes = 16 if teacher else 12
+    assert rows == [{"wall": passes * 20 * MS, "busy": passes * 18 * MS, "n": 4 * 64}]
+    # `forwards_without_backward`
+    assert ("each training step has forward passes without a backward (4 in all)" in err) == teacher
