@@ -26,11 +26,12 @@ from nsys_pipeline.fleet.places import Place
 from nsys_pipeline.fleet.storage import Storage
 from nsys_pipeline.sqlmods import Module, all_modules
 from nsys_pipeline.trace.cache import code_fingerprint
+from nsys_pipeline.trace.identify import DATASET_MARKER
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MARKER = "llmperf-fleet.json"
+MARKER = DATASET_MARKER
 SCHEMA = "llmperf.fleet/1"
 #: Views that are kept of each trace. Their size goes by occurrences, requests and names, not by kernels.
 VIEWS = (
@@ -166,12 +167,13 @@ class Dataset:
         All others need `traces`, which is read once.
         """
         if table in OWN_TABLES:
-            con.execute(f"CREATE TABLE IF NOT EXISTS views.{table} AS {self._select(table)}")
+            con.execute(f"CREATE TABLE IF NOT EXISTS views.{table} AS {self.select(table)}")
         else:
             self.create_view(con, "traces")
-            con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self._select(table, 'views.traces')}")
+            con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self.select(table, 'views.traces')}")
 
-    def _select(self, table: str, traces: str = "") -> str:
+    def select(self, table: str, traces: str = "") -> str:
+        """The rows of `table` over its files as they are when it is asked; `traces` holds the table of that name."""
         pattern = f"{table}/*.parquet" if table in OWN_TABLES else f"{table}/*/*/*.parquet"
         if not self.storage.has(pattern):
             nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns_of(table).items())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.run import run
-from tests.cli.test_public_reports import MS, Cli, codes, marked, phase
+from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, marked, phase
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import ProcessBuilder, TraceBuilder
 
@@ -92,7 +93,7 @@ def test_work_that_graphs_hide_from_operators_is_told(cli: Cli) -> None:
     query = "SELECT calls, flops, flops_per_s FROM operators"
     _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
 
-    # 36 of 40 µs in each step.
+    # `work_without_operators`: 36 of 40 µs in each step.
     assert "in decode 90 % of the GPU time was launched outside every operator of torch, 90 % by CUDA graphs" in err
     # The rate is that of the products that a GPU computed, in 4 µs each.
     product = 2 * 4 * 8 * 2
@@ -185,6 +186,7 @@ def test_names_that_two_clients_give_are_told(cli: Cli) -> None:
 
     _, err = cli.sql(trace, "FROM served_requests")
 
+    # `same_request_names`
     assert "several requests have one name, 1 such names in all" in err
 
 
@@ -205,3 +207,50 @@ def test_an_engine_that_computes_prompts_for_another(cli: Cli) -> None:
     rows, _ = cli.sql(trace, "SELECT request, process_id, arrived_ns, reused_tokens FROM served_requests")
 
     assert [tuple(row.values()) for row in rows] == [("a", 101, 0, None)]
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("ignored", "tied"), [([], True), (["lm_head"], True), (["lm_head"], False)])
+def test_a_quantized_table_that_is_the_head_too(ignored: list[str], tied: bool, cli: Cli) -> None:
+    weights = {"num_bits": 4, "type": "int", "symmetric": True, "strategy": "group", "group_size": 128}
+    quantization = {
+        "quant_method": "compressed-tensors", "format": "pack-quantized", "ignore": ignored,
+        "config_groups": {"group_0": {"targets": ["Linear", "Embedding"], "weights": weights}},
+    }  # fmt: skip
+    config = LLAMA | {"tie_word_embeddings": tied, "quantization_config": quantization}
+
+    printed = cli.flops(config, "--prompt-tokens", 16)
+
+    (head,) = [one for one in printed["ops"] if one["phase"] == "decode" and one["name"] == "lm_head"]
+    # 1,000 rows of 512 values in 4 bits, with a 16-bit scale for each 128 of them; or in 16 bits.
+    assert head["weight_bytes"] == (1_000 * (512 // 2 + 4 * 2) if tied else 1_000 * 512 * 2)
+    assert head["dtype"] == "bf16"
+
+
+# -- training ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("teacher", "steps"), [(True, range(4)), (False, [2])])
+def test_passes_of_a_teacher_are_in_the_time_of_a_step(teacher: bool, steps: Sequence[int], cli: Cli) -> None:
+    """Steps of 60 ms; before those in `steps` another forward runs for 20 ms: in each a teacher, in one evaluation."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    at = 0
+    for step in range(4):
+        for name in [*(["forward"] if step in steps else []), "forward", "backward", "optimizer"]:
+            main.push(at, at + 20 * MS, name).launch(at + MS, gpu=(at + 2 * MS, at + 20 * MS))
+            if name == "forward":
+                main.mark(at + 1, 'llmperf.step {"b":1,"q":64,"kv":0,"logits":64}', domain="llmperf")
+            at += 20 * MS
+    marked(trace, LLAMA)
+
+    rows, err = cli.sql(
+        trace, "SELECT sum(wall_ns) AS wall, sum(gpu_busy_ns) AS busy, sum(tokens) AS n FROM training_steps"
+    )
+
+    passes = 16 if teacher else 12
+    assert rows == [{"wall": passes * 20 * MS, "busy": passes * 18 * MS, "n": 4 * 64}]
+    # `forwards_without_backward`
+    assert ("each training step has forward passes without a backward (4 in all)" in err) == teacher
