@@ -3,16 +3,15 @@
 -- at least (p - 1) / (m + p - 1) of it: of a pass of all micro-batches forward and then backward, and of 1F1B.
 -- Grain: one row at most.
 -- severity: info
--- message: in {share:%} of their training steps GPUs of the {stages:,} pipeline stages wait for other stages ({ranks}), {start_ns:ms} a step
---   before their first pass, {between_ns:ms} between passes and {end_ns:ms} after the last{expected}
+-- message: GPUs of {stages:,} pipeline stages wait for each other for {share:%} of the time of their training steps ({ranks}): {start_ns:ms} a
+--   step before their first pass, {between_ns:ms} between passes and {end_ns:ms} after the last{expected}
 -- hint: more micro-batches a step, or a schedule with several parts of the model on each GPU (interleaved, zero-bubble), wait less; if it
 --   is far more than that, stages differ in work: `llmperf sql TRACE "from rank_summary"` has the compute of each
 -- empty without: attribute.pipeline_waits
 -- requires: attribute.pipeline_waits, attribute.training_step_spans, load.ranks, input.model
 -- columns:
---   phase       VARCHAR NULL: it is about whole steps.
+--   phase       VARCHAR NULL: it is about whole steps, whose receives may lie outside of every phase and of the budget.
 --   at_stake_ns BIGINT  The waiting, added up over GPUs. Unit: ns.
---   budget_part VARCHAR NULL: receives may lie outside of every phase, and so outside of the budget.
 --   share       DOUBLE  at_stake_ns of the time of the steps.
 --   stages      BIGINT  Stages of the pipeline.
 --   ranks       VARCHAR The share of each rank, or of the four with most.
@@ -54,12 +53,12 @@ summed AS (
     )
 )
 SELECT
-    NULL::VARCHAR AS phase, s.wait_ns::BIGINT AS at_stake_ns, NULL::VARCHAR AS budget_part, s.wait_ns / s.wall_ns AS share, m.pp AS stages,
+    NULL::VARCHAR AS phase, s.wait_ns::BIGINT AS at_stake_ns, s.wait_ns / s.wall_ns AS share, m.pp AS stages,
     s.told || CASE WHEN s.ranks > 4 THEN format(', {:,} more', s.ranks - 4) ELSE '' END AS ranks,
     (s.start_ns / s.steps)::BIGINT AS start_ns, (s.between_ns / s.steps)::BIGINT AS between_ns, (s.end_ns / s.steps)::BIGINT AS end_ns,
     CASE
         WHEN s.least = s.most
-            THEN format('; {:,} micro-batches through {:,} stages make {:.0f} %', s.most, m.pp, 100.0 * (m.pp - 1) / (s.most + m.pp - 1))
+            THEN format('; {:,} micro-batches through {:,} stages alone make {:.0f} %', s.most, m.pp, 100.0 * (m.pp - 1) / (s.most + m.pp - 1))
         ELSE ''
     END AS expected
 FROM summed AS s CROSS JOIN input.model AS m

@@ -99,18 +99,18 @@ def test_the_bubble_is_that_of_the_schedule(is_one_by_one: bool, tmp_path: Path)
     stages, micro_batches = 4, 8
     trace, waited = pipeline(Schedule(stages, micro_batches, is_one_by_one))
 
-    ((phase, at_stake_ns, part, share, told_stages, ranks, start_ns, _, end_ns, expected),) = bubble(
+    ((phase, at_stake_ns, share, told_stages, ranks, start_ns, _, end_ns, expected),) = bubble(
         trace, tmp_path, LLAMA, pp=stages
     )
 
     # The first step of a recording begins with the first pass of each rank: what it waited before is not in it.
     before = sum(stage * FORWARD + (stage - 1) * MESSAGE for stage in range(1, stages))
-    assert (phase, part, told_stages, at_stake_ns) == (None, None, stages, sum(waited) - before)
+    assert (phase, told_stages, at_stake_ns) == (None, stages, sum(waited) - before)
     # of two steps of four stages, one is whole
     assert (start_ns, end_ns // (100 * US)) == (before // 8, 30)
     assert share == pytest.approx((stages - 1) / (micro_batches + stages - 1), abs=0.025)
     assert ranks.startswith("process 100 27 %, process 101 26 %, ")
-    assert expected == "; 8 micro-batches through 4 stages make 27 %"
+    assert expected == "; 8 micro-batches through 4 stages alone make 27 %"
 
 
 @pytest.mark.parametrize(
