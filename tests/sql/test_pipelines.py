@@ -86,7 +86,7 @@ def pipeline(schedule: Schedule, steps: int = 2) -> tuple[TraceBuilder, list[int
     return trace, waited
 
 
-def bubble(trace: TraceBuilder, folder: Path, config: dict[str, Any] | None, **degrees: int) -> list[tuple[Any, ...]]:
+def bubble(trace: TraceBuilder, folder: Path, config: dict[str, Any] | None, **degrees: Any) -> list[tuple[Any, ...]]:
     model = Model.from_config(config, name="model") if config else None
     with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
         opened.describe(AnalysisOptions(model=model, conventions=Conventions(**degrees), is_degree_told=True))
