@@ -421,3 +421,72 @@ def test_processes_that_each_call_their_gpu_0(idle: int, told: bool, cli: Cli) -
     # `gpus_not_told_apart`; where there is no other GPU they share it.
     assert ("in decode 2 processes work at the same time on what each calls GPU 0, and 1 other" in err) == told
     assert "have decode open at once" in err
+
+
+# -- a third round -----------------------------------------------------------------------------------------------------
+
+
+def test_kernels_that_start_before_the_one_before_ends(cli: Cli) -> None:
+    trace = KinetoTrace()
+    trace.annotation("decode", 0, 90_000)
+    for number in range(3):
+        # Programmatic dependent launch: each starts 2 µs before the one before it has ended.
+        trace.launch(1_000 * number, gpu=(10_000 + 8_000 * number, 20_000 + 8_000 * number))
+    path = trace.write(cli.folder / "trace.json")
+
+    query = "SELECT kernel_count, kernel_time_ns, gpu_busy_ns FROM phase_summary"
+    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    assert json.loads(out) == {"kernel_count": 3, "kernel_time_ns": 30_000, "gpu_busy_ns": 26_000}
+    assert "inside another kernel" not in err
+
+
+def test_kernels_that_are_recorded_twice_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread().push(0, 50 * MS, "decode").launch(MS, gpu=(2 * MS, 10 * MS)).launch(2 * MS, gpu=(12 * MS, 20 * MS))
+    process.kernel((12 * MS, 20 * MS), correlation=2)
+
+    rows, err = cli.sql(trace, "SELECT gpu_busy_ns FROM phase_summary")
+
+    assert rows == [{"gpu_busy_ns": 16 * MS}]
+    assert "the times of 1 kernels are wrong or recorded twice, of which the longest takes 8.0 ms" in err
+
+
+def test_traces_that_end_in_the_middle_are_refused(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for number in range(20):
+        trace.annotation("decode", number * 100_000, number * 100_000 + 90_000)
+    path = trace.write(cli.folder / "trace.json.gz")
+    path.write_bytes(path.read_bytes()[:-40])
+
+    code, out, err = run(cli.capsys, "analyze", path, "--no-cache")
+
+    assert (code, out) == (1, "")
+    assert "is a damaged gzip file" in err
+
+
+def test_correlation_ids_of_several_calls_are_told(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for number, name in enumerate(("prefill", "decode")):
+        at = number * 100_000
+        trace.annotation(name, at, at + 90_000)
+        trace.call("cudaLaunchKernel", at + 1_000, at + 2_000, 5)
+        trace.kernel("gemm", at + 5_000, at + 9_000 + number, 5)
+    path = trace.write(cli.folder / "trace.json")
+
+    query = "SELECT phase, kernel_time_ns FROM phases ORDER BY start_ns"
+    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    assert [tuple(json.loads(line).values()) for line in out.splitlines()] == [("prefill", 4_000), ("decode", 4_001)]
+    assert "1 correlation ids are those of several calls" in err
+
+
+def test_weights_that_no_token_reads_are_in_no_bandwidth(cli: Cli) -> None:
+    printed = cli.flops(LLAMA, "--prompt-tokens", 64)
+
+    norms = 2 * 4 + 1
+    layers = 4 * (512 * (512 + 2 * 128) + 512 * 512 + 3 * 512 * 1_024)
+    # Of the table of embeddings one row, of the head all of them.
+    assert printed["decode"]["weight_bytes"] == 2 * (layers + (norms + 1) * 512 + 512 * 1_000)
+    assert printed["params"] == layers + norms * 512 + 2 * 512 * 1_000
