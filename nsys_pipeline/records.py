@@ -960,12 +960,16 @@ class FleetVersion:
 
 @attrs.frozen
 class FleetReport:
-    """What the traces of a fleet say together."""
+    """What the traces of a fleet say together.
+
+    `repeated`: paths of traces that hold one recording; each of them counts.
+    """
 
     traces: int
     runs: int
     hosts: int
     failures: tuple[tuple[str, str], ...]
+    repeated: tuple[tuple[str, ...], ...]
     first: str | None
     last: str | None
     undated_runs: int
