@@ -23,7 +23,7 @@ import attrs
 from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.fleet.places import Place
-from nsys_pipeline.fleet.storage import Storage
+from nsys_pipeline.fleet.storage import Storage, reaching
 from nsys_pipeline.sqlmods import Module, all_modules
 from nsys_pipeline.trace.cache import code_fingerprint
 from nsys_pipeline.trace.identify import DATASET_MARKER
@@ -81,7 +81,8 @@ class Dataset:
     def at(cls, url: str) -> Dataset:
         """Open the dataset at `url`. Raises UsageError if there is none, or one of another llmperf."""
         dataset = cls(Storage.of(url))
-        marker = dataset.storage.read(MARKER)
+        with reaching(url):
+            marker = dataset.storage.read(MARKER)
         if marker is None:
             raise UsageError(f"`{url}` is no dataset of a fleet", hint="llmperf fleet DIR --out DATASET makes one")
         if _schema(marker) != SCHEMA:
@@ -94,6 +95,11 @@ class Dataset:
     @classmethod
     def create(cls, url: str) -> Dataset:
         """Open the dataset at `url`, or begin one. Raises UsageError for a folder with something else in it."""
+        with reaching(url):
+            return cls._create(url)
+
+    @classmethod
+    def _create(cls, url: str) -> Dataset:
         dataset = cls(Storage.of(url))
         if dataset.storage.read(MARKER) is not None:
             return cls.at(url)

@@ -12,6 +12,7 @@ from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
+from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Builder] = {
     **MULTIMODAL,
     **IMAGE_TEXT,
     **RESAMPLERS,
+    **MERGING,
     **TEXT_ONLY,
     **SAM,
 }
@@ -77,6 +79,14 @@ NESTED = (
     "gemma4_unified_vision",
     "blip_2_vision_model",
     "blip_2_qformer",
+    "step3p5_vision",
+    "hunyuan_vl_vision",
+    "lfm3_vl_vision",
+    "minicpmv4_6_vision",
+    "minicpmv4_7_vision",
+    "minicpm_ocr_vision",
+    "glm5_next_vision",
+    "cosmos3_edge_vision",
     "qwen2_5_omni_vision_encoder",
     "qwen3_omni_moe_vision_encoder",
 )

@@ -248,6 +248,17 @@ def lfm2_vl(f: Fields) -> Architecture:
     return joined(f, text, tower.with_projector(OnTokens(blocks=projector, over=over)))
 
 
+def cosmos3_edge(f: Fields) -> Architecture:
+    """Cosmos 3 Edge: SigLIP 2 on any size, squares of patches merged before two linear layers."""
+    text = read_text(f, "cosmos3_edge_text")
+    v = f.sub("vision_config", model_type="cosmos3_edge_vision").named("cosmos3_edge_vision")
+    tower = _navit(v, Constant("embed_positions", v.integer("num_patches", default=256) * v.dim("hidden_size")))
+    inputs = _merge(v) * tower.width
+    projector = two_layers(inputs, text_width(text), hidden=f.integer("projector_hidden_size"), bias=True)
+    norm = Norm("projector_norm", tower.width, 2 * tower.width)
+    return joined(f, text, tower.with_projector(norm, OnTokens(blocks=projector, over=_merge(v))))
+
+
 def ovis2(f: Fields) -> Architecture:
     """Ovis 2 (arXiv 2405.20797): squares of patches become weights of visual words, whose table is one more product."""
     text = read_text(f, "qwen2")
@@ -402,6 +413,7 @@ IMAGE_TEXT: dict[str, Builder] = {
     "video_llama_3": Verified(video_llama_3),
     "paddleocr_vl": Verified(paddleocr_vl),
     "lfm2_vl": Verified(lfm2_vl),
+    "cosmos3_edge": Verified(cosmos3_edge),
     "ovis2": Verified(ovis2),
     "fuyu": Verified(fuyu),
     "shieldgemma2": Verified(gemma3),

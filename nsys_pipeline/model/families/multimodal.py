@@ -192,10 +192,10 @@ def qwen3_tower(v: Fields, out: int) -> Tower:
 def glm4v(f: Fields) -> Architecture:
     """GLM-4.1V, 4.5V, 4.6V and GLMGA: gated MLPs as wide as the decoder, a strided convolution, then a gated merger.
 
-    GLM-OCR has norms of queries and keys instead of positions and a first norm, and MLPs of a width of their own.
+    GLM-OCR and GLM-5.3 have norms of queries and keys, no positions, no first norm, and MLPs of a width of their own.
     """
-    family = f.model_type if f.model_type in ("glm4v_moe", "glm_ocr") else "glm4v"
-    text, kind, ocr = read_text(f, f"{family}_text"), f"{family}_vision", family == "glm_ocr"
+    family = f.model_type if f.model_type in ("glm4v_moe", "glm_ocr", "glm5_next") else "glm4v"
+    text, kind, ocr = read_text(f, f"{family}_text"), f"{family}_vision", family in ("glm_ocr", "glm5_next")
     v = f.sub("vision_config", model_type=kind).named(kind)
     width, out = v.dim("hidden_size"), v.integer("out_hidden_size", default=text_width(text))
     side, _ = grid(v)
@@ -213,6 +213,8 @@ def glm4v(f: Fields) -> Architecture:
         role=VISION,
     )
     inner = out * v.integer("in_channels", default=3) if ocr else v.dim("intermediate_size")
+    if family == "glm5_next":
+        inner = v.integer("projection_intermediate_size")
     merge = v.integer("spatial_merge_size", default=2) ** 2
     merger = (
         Linear("downsample", out, merge * width, out, role=VISION),
@@ -438,9 +440,11 @@ MULTIMODAL: dict[str, Builder] = {
     "glm46v": Verified(glm4v),
     "glmga": Verified(glm4v),
     "glm_ocr": Verified(glm4v),
+    "glm5_next": glm4v,
     "glm4v": Verified(glm4v),
     "glm4v_moe": Verified(glm4v),
     "got_ocr2": Verified(got_ocr2),
+    "pp_chart2table": Verified(got_ocr2),
     "internvl": Verified(internvl),
     "idefics3": Verified(idefics3),
     "smolvlm": Verified(idefics3),

@@ -305,3 +305,32 @@ def test_views_over_a_dataset_copy_nothing(tmp_path: Path, capsys: pytest.Captur
     ):
         code, _, err = run(capsys, *argv)
         assert (code, said in err) == (2 if argv[0] == "export" else 1, True), err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("fleet", "memory://b/runs", "--out", "OUT"),
+        ("fleet", "IN", "--out", "memory://b/lake"),
+        ("fleet", "memory://b/lake"),
+        ("sql", "memory://b/lake", "from traces"),
+        ("export", "IN", "--to", "duckdb", "-o", "memory://b/x.duckdb"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_named(
+    argv: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoCredentialsError(Exception):
+        """As the packages of stores raise them: of no common base."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise NoCredentialsError("unable to locate credentials")
+
+    for name in ("exists", "cat_file", "info", "ls", "find"):
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), name, fails)
+    places = {"IN": write_fleet(tmp_path / "in", ["a.sqlite"]), "OUT": tmp_path / "out"}
+
+    code, out, err = run(capsys, *(places.get(word, word) for word in argv))
+
+    url = next(word for word in argv if "://" in word)
+    assert (code, out, err) == (2, "", f"error: `{url}` cannot be reached: unable to locate credentials\n")
