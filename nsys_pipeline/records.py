@@ -687,6 +687,9 @@ class StageRow:
     own_idle_ns: int
     own_launch_ns: int
     own_latency_ns: int
+    own_sync_ns: int
+    own_api_ns: int
+    own_host_ns: int
     wall_ratio: float | None
     busy_ratio: float | None
     flops: int | None
