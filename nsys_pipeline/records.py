@@ -687,6 +687,9 @@ class StageRow:
     own_idle_ns: int
     own_launch_ns: int
     own_latency_ns: int
+    own_sync_ns: int
+    own_api_ns: int
+    own_host_ns: int
     wall_ratio: float | None
     busy_ratio: float | None
     flops: int | None
@@ -957,12 +960,16 @@ class FleetVersion:
 
 @attrs.frozen
 class FleetReport:
-    """What the traces of a fleet say together."""
+    """What the traces of a fleet say together.
+
+    `repeated`: paths of traces that hold one recording; each of them counts.
+    """
 
     traces: int
     runs: int
     hosts: int
     failures: tuple[tuple[str, str], ...]
+    repeated: tuple[tuple[str, ...], ...]
     first: str | None
     last: str | None
     undated_runs: int

@@ -1,14 +1,14 @@
 -- A rank that the others wait for in collectives.
 -- Algorithm: in each collective the ranks that are there wait for the last one to come. The late one came last to at least half
 -- of that waiting time and one and a half times its fair share; or to more than its share, if attribute.rank_lateness calls it
--- late over all phases, for it looks at what the rank does instead. Warm-up and cold occurrences are left out.
+-- late over all phases, for it looks at what the rank does instead. Warm-up, cold occurrences and cold training steps are left out.
 -- Grain: a rank and a phase.
 -- severity: info
 -- message: in {phase} the other ranks wait {wait_ns:ms} for {what}, each of them {step_ns:ms} a step, and it comes last to
 --   {late_count:,} of {collectives:,} collectives{why}
 -- hint: `llmperf sql TRACE "from rank_summary"` has what each rank's time went to, and `time_budget` its classes by phase
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.occurrences, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks
+-- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
 --   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
@@ -25,7 +25,8 @@ WITH member AS (
     SELECT c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last, p.phase
     FROM attribute.collectives AS c
     JOIN attribute.occurrences AS p USING (occurrence_id)
-    WHERE c.group_id IS NOT NULL AND p.is_measured
+    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
+    WHERE c.group_id IS NOT NULL AND NOT p.is_warmup
 ),
 collective AS (
     SELECT
