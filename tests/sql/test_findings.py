@@ -766,7 +766,9 @@ def test_a_rank_that_is_there_twice_and_one_that_was_cut(tmp_path: Path) -> None
         main.mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":3}}', domain="llmperf")
         for step in range(steps):
             at = 1_000_000 * (step + 1)
-            main.push(at, at + 900_000, "forward").launch(at, gpu=(at + 10, at + 800_000), name="gemm", device=rank)
+            main.push(at, at + 900_000, "forward").launch(
+                at, gpu=(at + 10, at + 800_000 + (file == "rank3")), name="gemm", device=rank
+            )
         trace.write(job / f"trace-{file}.sqlite")
 
     found = findings(job, tmp_path)
