@@ -386,9 +386,9 @@ class Runner:
     """Builds modules on one connection, each at most once.
 
     `external` makes a relation of the schemas ``nsys`` or ``input`` when it is first needed, and all that `needs` says
-    it is made from is there. Tables go to the attached database `store`, with a view of the same name in the
-    connection's own catalog, so that the store can be a file that a later run attaches; but not those that rest on a
-    relation of `passing`, which another run may fill otherwise.
+    it is made from is there. Tables go to the connection's own catalog. Where there is an attached database `store`,
+    a file that a later run attaches, they go there, with a view of the same name in the connection's own catalog; but
+    not those that rest on a relation of `passing`, which another run may fill otherwise.
     """
 
     def __init__(

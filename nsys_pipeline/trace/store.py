@@ -1,4 +1,4 @@
-"""The database that tables of a trace go to: an entry of the cache, or memory where there is none."""
+"""The database in the cache that tables of a trace go to, where there is a cache."""
 
 from __future__ import annotations
 
@@ -43,8 +43,13 @@ class Store:
         """Whether the tables are being written to the cache."""
         return self._partial is not None
 
+    @property
+    def is_attached(self) -> bool:
+        """Whether there is a catalog beside the connection's own; else all tables are made in that."""
+        return self.is_cached or self.is_in_file
+
     def attach(self, con: DuckDBPyConnection) -> None:
-        """Attach what an earlier run has left, else a new file, else memory."""
+        """Attach what an earlier run has left, else a new file, or nothing where there is no cache."""
         import duckdb
 
         if self._entry and self._entry.exists():
@@ -62,9 +67,6 @@ class Store:
             except (OSError, duckdb.Error):
                 # No place for a cache: work in memory.
                 self._partial = self._entry = None
-            else:
-                return
-        con.execute(f"ATTACH ':memory:' AS {self.name}")
 
     def keep(self, con: DuckDBPyConnection) -> bool:
         """Put what was built into the cache, for the next run; False where there is nothing to do.

@@ -40,7 +40,7 @@ KEPT = (
     "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
     "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
-    "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
+    "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters", "attribute.missing_counters",
     "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
     "attribute._inferred_requests", "attribute.inference", "attribute.operator_ranges", "attribute.operator_calls",
     "attribute.stage_idle", KEPT_FINDINGS,
@@ -81,7 +81,7 @@ class Trace:
         try:
             self._configure()
             self._store.attach(self.connection)
-            if self._is_alone and not (self._store.is_in_file or self.is_cached):
+            if self._is_alone and not self._store.is_attached:
                 # Of tables in memory a checkpoint saves nothing, and takes a tenth of the time of a large trace.
                 self.connection.execute("SET checkpoint_threshold = '1TB'")
             if not self.is_cached:
@@ -101,9 +101,9 @@ class Trace:
         self.runner = Runner(
             self.connection,
             self._make_external,
-            store=self._store.name,
+            store=self._store.name if self._store.is_attached else None,
             on_module=self._report_module,
-            may_write=not self.is_cached,
+            may_write=self._store.is_in_file,
             needs=NEEDS,
             passing=self._passing(),
         )
