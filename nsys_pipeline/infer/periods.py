@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from math import pi, sqrt
 from operator import attrgetter, itemgetter
 from statistics import median, median_low
 from typing import NamedTuple
@@ -26,6 +27,8 @@ NEAR = 0.25
 MIN_LIKENESS = 0.75
 #: Of the units from the first to the last one, how many must be alike; and of the launches there, how many are in them.
 MIN_ALIKE_RATIO, MIN_COVERED_RATIO = 0.8, 0.6
+#: How much units may differ, of what they would at random.
+MAX_UNEVENNESS = 0.5
 #: Of a thread's launches, how many must be in units that repeat.
 MIN_EXPLAINED_RATIO = 0.5
 #: Without copies and waits, layers of one step repeat, too: so many units, or such large ones, are steps; or units of
@@ -115,6 +118,8 @@ class _Units:
     #: Whether most units hold a copy from or to the host, or a wait; and whether they hold a long pause.
     talks_to_host: bool
     rests: bool
+    #: How much the counts of kernels differ between units, of what they would differ at random.
+    unevenness: float
     has_graph: bool
     #: Launches of attention kernels in a typical unit.
     attention: int
@@ -204,13 +209,15 @@ def _choose(thread: Sequence[_Launch]) -> tuple[_Units | None, list[_Units], str
     if not tried:
         return None, [], "no kernel comes again at even distances"
     alike = [one for one in tried if one.count >= MIN_UNITS and one.alike_ratio >= MIN_ALIKE_RATIO]
-    alike = [one for one in alike if one.covered_ratio >= MIN_COVERED_RATIO]
+    alike = [one for one in alike if one.covered_ratio >= MIN_COVERED_RATIO and one.unevenness <= MAX_UNEVENNESS]
     if alike:
         step, reason = _step_of(alike)
         return step, alike, reason
     best = max(tried, key=attrgetter("covered_ratio"))
     if best.count < MIN_UNITS:
         return None, [], f"{best.count} units of work that are alike, fewer than {MIN_UNITS}"
+    if best.unevenness > MAX_UNEVENNESS:
+        return None, [], "what lies between repetitions of a kernel differs as if by chance"
     return None, [], f"only {100 * best.covered_ratio:.0f} % of the launches between repetitions are alike"
 
 
@@ -289,9 +296,28 @@ def _compare(thread: Sequence[_Launch], places: Sequence[int]) -> _Units | None:
         covered=sum(map(len, mine)),
         talks_to_host=talking >= MIN_EVEN_RATIO * max(len(mine), 1),
         rests=resting >= MIN_EVEN_RATIO * max(len(mine), 1),
+        unevenness=_unevenness([one for one, like in zip(contents, is_alike, strict=True) if like], thread[places[0]]),
         has_graph=any(roles[kind] == "graph" for kind in typical),
         attention=sum(count for kind, count in typical.items() if roles[kind] == "attention"),
     )
+
+
+def _unevenness(contents: Sequence[Counter[int]], mark: _Launch) -> float:
+    """Mean deviations of the counts of each kind, over those of counts that chance makes (Poisson): about 1 at random.
+
+    Large units of random launches are alike as multisets, but how often a kind comes in each is not even. The mean
+    absolute deviation of a Poisson count of mean m is about sqrt(2 m / pi).
+    """
+    sums: Counter[int] = Counter()
+    for one in contents:
+        sums.update(one)
+    deviations = expected = 0.0
+    for kind, total in sums.items():
+        if kind != mark.work.kind_id:
+            middle = median(one[kind] for one in contents)
+            deviations += sum(abs(one[kind] - middle) for one in contents) / len(contents)
+            expected += sqrt(2 * total / len(contents) / pi)
+    return deviations / expected if expected else 0.0
 
 
 def _typical(contents: Sequence[Counter[int]]) -> Counter[int]:
@@ -314,18 +340,12 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
     """What tells the units in the whole trace, and the times at which those of `thread` start."""
     starts = _starts(thread, units)
     spans = [(low, high) for low, high in pairwise(starts) if abs(high - low - units.size) <= 0.5 * units.size]
-    kinds = _once(thread, spans)
-    if not kinds:
+    kinds, whole = _ends(thread, spans)
+    if len(whole) < MIN_UNITS - 1:
         spans = list(units.spans())
-        kinds = _once(thread, spans)
-    whole = [
-        (thread[low], thread[first].work, thread[last].work, thread[high - 1].work)
-        for low, high in spans
-        if (first := _place_of(thread, low, high, kinds[0])) is not None
-        and (last := _place_of(thread, low, high, kinds[-1])) is not None
-    ]
-    # A unit begins in the middle of the pause before its first launch.
-    pause_ns = median(begin.pause_ns for begin, _, _, _ in whole) / 2
+        kinds, whole = _ends(thread, spans)
+    # A unit begins in the middle of the pause before its first launch, however short that may be.
+    pause_ns = min(begin.pause_ns for begin, _, _, _ in whole) / 2
     lead_ns = median(first.start_ns - begin.work.start_ns for begin, first, _, _ in whole)
     tail_ns = median(end.end_ns - last.end_ns for _, _, last, end in whole)
     # What lies inside has most of the launches of what is around it.
@@ -348,6 +368,21 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
         around=round(min(outer) / units.size) if outer else 0,
     )
     return period, [thread[low].work.start_ns for low, _ in spans]
+
+
+def _ends(
+    thread: Sequence[_Launch], spans: Sequence[tuple[int, int]]
+) -> tuple[tuple[int, ...], list[tuple[_Launch, Work, Work, Work]]]:
+    """Kinds that come once in each span; of each span its first launch, the first and last of such, and its last."""
+    kinds = _once(thread, spans)
+    whole = [
+        (thread[low], thread[first].work, thread[last].work, thread[high - 1].work)
+        for low, high in spans
+        if kinds
+        and (first := _place_of(thread, low, high, kinds[0])) is not None
+        and (last := _place_of(thread, low, high, kinds[-1])) is not None
+    ]
+    return kinds, whole
 
 
 def _starts(thread: Sequence[_Launch], units: _Units) -> list[int]:
@@ -429,8 +464,8 @@ def _without_helpers(periods: Sequence[tuple[Period, list[int]]], launches: Sequ
     def waits_for(other: Period, known: list[int], period: Period, starts: list[int]) -> bool:
         if other.process_key != period.process_key or other.global_tid == period.global_tid:
             return False
-        ratio = lengths[other] / lengths[period]
-        is_longer = ratio > 1.2 or (1.2 * ratio > 1 and known[0] < starts[0])
+        length, others = lengths[period], lengths[other]
+        is_longer = others > 1.2 * length or (1.2 * others > length and known[0] < starts[0])
         return is_longer and _takes_turns(known, (other.global_tid, period.global_tid), launches)
 
     for period, starts in periods:

@@ -185,6 +185,23 @@ def test_random_launches_have_no_phases(seed: int) -> None:
     assert found.reason
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_impossible_times_are_no_error(seed: int) -> None:
+    """Launches at one time, few of them, of few kernels: nothing that a broken trace may not hold."""
+    random = Random(seed)
+    programs = [Program(random, thread=thread, process=1 + thread // 2) for thread in range(random.randrange(1, 4))]
+    roles = ["kernel", "kernel", "attention", "graph", "to_host", "to_device", "memory", "sync"]
+    for program in programs:
+        for _ in range(random.randrange(60)):
+            for name in random.choice([(1, 2), (1, 2, 3), (4,)]):
+                program.add(name, random.choice(roles[: 1 + seed % len(roles)]))
+        if seed % 3:
+            program.launches = [one._replace(start_ns=7, end_ns=7 * (seed % 2)) for one in program.launches]
+    found = inferred(*programs)
+    assert all(one.start_ns < one.end_ns for one in found.phases)
+    assert found.phases or found.reason
+
+
 def steps_of(count: int, names: range) -> Program:
     program = Program(Random(0))
     for _ in range(count):
