@@ -36,6 +36,7 @@ do not come from files: the caller hands in a function that makes them, and says
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -389,6 +390,9 @@ class Runner:
     it is made from is there. Tables go to the connection's own catalog. Where there is an attached database `store`,
     a file that a later run attaches, they go there, with a view of the same name in the connection's own catalog; but
     not those that rest on a relation of `passing`, which another run may fill otherwise.
+
+    `copies_views`: views that several modules read are made as tables, too. DuckDB binds and plans a view anew for each
+    that reads it, which takes a small trace longer than to write down its rows.
     """
 
     def __init__(
@@ -402,6 +406,7 @@ class Runner:
         may_write: bool = True,
         needs: Mapping[str, Sequence[str]] = MappingProxyType({}),
         passing: Collection[str] = (),
+        copies_views: bool = False,
     ) -> None:
         self.con = con
         self.external = external
@@ -417,6 +422,8 @@ class Runner:
         self._adopted: set[str] = set()
         self.modules = kept_apart(self.modules, self.rests_on_passing)
         self._rests_on_passing.clear()
+        readers = Counter(needed for module in self.modules.values() for needed in module.requires)
+        self._copied = frozenset(name for name, count in readers.items() if copies_views and count > 1)
         databases = ["", f"{store}."] if store and may_write else [""]
         con.execute(";".join(f"CREATE SCHEMA IF NOT EXISTS {where}{layer}" for where in databases for layer in LAYERS))
         if store:
@@ -517,10 +524,10 @@ class Runner:
         """`query`: the module's SELECT; empty if it is known to give no row."""
         if module.is_macro:
             self.con.execute(macro_ddl(module))
-        elif not module.is_table:
+        elif not module.is_table and module.name not in self._copied:
             self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {query or _no_rows(module)}")
         else:
-            is_stored = not module.is_temporary and self._may_store(module)
+            is_stored = module.is_table and not module.is_temporary and self._may_store(module)
             columns = ", ".join(f"{quote(one.name)} {one.type}" for one in module.columns)
             place = f"{self.store}.{module.name}" if is_stored else module.name
             made = self.con.execute(f"CREATE OR REPLACE TABLE {place} {f'AS {query}' if query else f'({columns})'}")
