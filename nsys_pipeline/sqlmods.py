@@ -8,7 +8,8 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
     -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
-    -- empty without: attribute.layer_ranges   (no row where that table has none: nor is what it alone needs built then)
+    -- empty without: attribute.layer_ranges   (no row where that table has none: nor is what it alone needs built then;
+                                                a condition may follow: load.ranks WHERE world > 1)
     -- params: spans                           (only in a macro)
     -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:
@@ -45,7 +46,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from nsys_pipeline.duck import literal, quote
+from nsys_pipeline.duck import quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -76,7 +77,7 @@ class Column:
 
 @attrs.frozen
 class Part:
-    """A SELECT of a union, which has no row if the table `empty_without` has none."""
+    """A SELECT of a union, which has no row if what follows FROM in `empty_without` has none."""
 
     sql: str
     empty_without: str | None = None
@@ -113,6 +114,11 @@ class Module:
         return self.name.partition(".")[2]
 
     @property
+    def needed_rows_of(self) -> str | None:
+        """The relation of which `empty_without` tells."""
+        return self.empty_without and relation_of(self.empty_without)
+
+    @property
     def is_macro(self) -> bool:
         return bool(self.params)
 
@@ -128,6 +134,11 @@ class Module:
     def is_cause(self) -> bool:
         """Whether it is a finding with a value: time of the budget that a cure would save."""
         return self.is_finding and any(column.name == "budget_part" for column in self.columns)
+
+
+def relation_of(empty_without: str) -> str:
+    """The relation in `RELATION` or `RELATION WHERE condition`."""
+    return empty_without.partition(" ")[0]
 
 
 def sql_root() -> Path:
@@ -455,8 +466,7 @@ class Runner:
             self.con.execute(f"DROP VIEW IF EXISTS {name}")
             self._adopted.discard(name)
         self.built -= stale
-        for name in stale:
-            self._has_rows.pop(name, None)
+        self._has_rows = {source: known for source, known in self._has_rows.items() if relation_of(source) not in stale}
 
     def restart(self, kept: Collection[str]) -> None:
         """Have all but `kept` made anew, in memory alone: the store's tables are of other data now."""
@@ -538,13 +548,13 @@ class Runner:
     def _parts_with_rows(self, module: Module, last_use: Mapping[str, Collection[str]]) -> list[Part]:
         """The SELECTs of `module` but for those that are known to give no row."""
         parts = module.parts or (Part(module.sql, module.empty_without, module.requires),)
-        tables = list(dict.fromkeys(part.empty_without for part in parts if part.empty_without))
-        for name in tables:
-            self._build(name, last_use)
-        if unknown := [name for name in tables if name not in self._has_rows]:
-            asked = " UNION ALL ".join(f"(SELECT {literal(name)} FROM {name} LIMIT 1)" for name in unknown)  # noqa: S608
+        sources = list(dict.fromkeys(part.empty_without for part in parts if part.empty_without))
+        for source in sources:
+            self._build(relation_of(source), last_use)
+        if unknown := [source for source in sources if source not in self._has_rows]:
+            asked = " UNION ALL ".join(f"(SELECT {index} FROM {one} LIMIT 1)" for index, one in enumerate(unknown))  # noqa: S608
             self._has_rows |= dict.fromkeys(unknown, False) | {
-                name: True for (name,) in self.con.execute(asked).fetchall()
+                unknown[index]: True for (index,) in self.con.execute(asked).fetchall()
             }
         return [part for part in parts if part.empty_without is None or self._has_rows[part.empty_without]]
 
