@@ -55,9 +55,9 @@ TARGETS = (
     "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
     "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.phase_walls",
-    "attribute.unattributed_reasons", "attribute.unattributed_totals", "attribute.window_totals",
-    "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes", "load.recorder",
-    "load.session",
+    "attribute.missing_counters", "attribute.unattributed_reasons", "attribute.unattributed_totals",
+    "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
+    "load.recorder", "load.session",
 )  # fmt: skip
 
 
@@ -282,10 +282,15 @@ def _phases(
 def _measured(trace: Trace) -> dict[str, Measured]:
     """Counters of each phase over its GPUs; empty if the capture sampled none."""
     found = {}
+    query = "SELECT counter, reason FROM attribute.missing_counters ORDER BY ALL"
+    missing = dict(trace.connection.execute(query).fetchall())
     for row in records(trace.connection, "FROM attribute.phase_measured"):
         name = row.pop("phase")
         busy = {key.replace("_busy_ratio", "_ratio"): row.pop(key) for key in list(row) if key.endswith("_busy_ratio")}
-        found[name] = Measured(busy=busy, **row)
+        reasons = {counter: why for counter, why in missing.items() if busy.get(f"{counter}_ratio") is None}
+        if row["sm_clock_hz"] is not None:
+            reasons.pop("sm_clock", None)
+        found[name] = Measured(busy=busy, missing=reasons, **row)
     return found
 
 

@@ -243,7 +243,8 @@ class PhaseTreeRow:
 class Measured:
     """Hardware counters of a phase: means over the samples in its busy time, over GPUs (docs/counters.md).
 
-    `busy` are the same counters per busy time, true to `busy_ratio_error`. Ratios are of peak.
+    `busy` are the same counters per busy time, true to `busy_ratio_error`. Ratios are of peak, PCIe's and NVLink's of
+    one direction. A counter that was not sampled is None, and `missing` says why.
     """
 
     tensor_active_ratio: float | None
@@ -251,10 +252,16 @@ class Measured:
     sm_issue_ratio: float | None
     dram_read_ratio: float | None
     dram_write_ratio: float | None
+    pcie_rx_ratio: float | None
+    pcie_tx_ratio: float | None
+    nvlink_rx_ratio: float | None
+    nvlink_tx_ratio: float | None
     sm_clock_hz: float | None
     samples: int
     busy: dict[str, float | None]
     busy_ratio_error: float | None
+    nvlink_busy_ratio_error: float | None
+    missing: dict[str, str]
 
 
 @attrs.frozen
@@ -680,6 +687,9 @@ class StageRow:
     own_idle_ns: int
     own_launch_ns: int
     own_latency_ns: int
+    own_sync_ns: int
+    own_api_ns: int
+    own_host_ns: int
     wall_ratio: float | None
     busy_ratio: float | None
     flops: int | None
@@ -820,6 +830,10 @@ class CounterSample:
     sm_issue_ratio: float | None
     dram_read_ratio: float | None
     dram_write_ratio: float | None
+    pcie_rx_ratio: float | None
+    pcie_tx_ratio: float | None
+    nvlink_rx_ratio: float | None
+    nvlink_tx_ratio: float | None
 
 
 @attrs.frozen(kw_only=True)
@@ -946,12 +960,16 @@ class FleetVersion:
 
 @attrs.frozen
 class FleetReport:
-    """What the traces of a fleet say together."""
+    """What the traces of a fleet say together.
+
+    `repeated`: paths of traces that hold one recording; each of them counts.
+    """
 
     traces: int
     runs: int
     hosts: int
     failures: tuple[tuple[str, str], ...]
+    repeated: tuple[tuple[str, ...], ...]
     first: str | None
     last: str | None
     undated_runs: int

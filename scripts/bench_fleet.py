@@ -153,8 +153,13 @@ def check(source: Path, out: Path) -> None:
 
 
 def comparable(row: list[Any], path: Path) -> str:
-    """A row without the path of its trace, which is all that equal traces differ in."""
-    return repr([int(value) if isinstance(value, Decimal) else value for value in row]).replace(str(path), "PATH")
+    """A row without the path of its trace, which is all that equal traces differ in; ratios to 12 digits."""
+    return repr([_exact(value) for value in row]).replace(str(path), "PATH")
+
+
+def _exact(value: Any) -> Any:
+    """A whole number as it is; of others, the last digits depend on the order in which threads add."""
+    return int(value) if isinstance(value, Decimal) else float(f"{value:.12g}") if isinstance(value, float) else value
 
 
 def scaling(work: Path, count: int) -> None:

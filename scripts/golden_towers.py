@@ -30,23 +30,33 @@ def features_of(module: Any) -> Any:
 def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dict[str, Any] | None:
     """Pixels of a tower that gets patches of images of any size in a row; None for other towers."""
     vision = getattr(config, "vision_config", config)
-    rows, thw = sum(height * width for height, width in grids), torch.tensor([[1, *grid] for grid in grids])
-    if "image_merge_sizes" in taken:
-        pixels, merge = torch.zeros(rows, 3 * patch**2), torch.ones(len(grids), dtype=torch.long)
-        return {"pixel_values": pixels, "image_grid_thw": thw, "image_merge_sizes": merge}
-    if "image_grid_thw" in taken:
-        if config.model_type in ("kimi_k25", "paddleocr_vl"):
-            return {"pixel_values": torch.zeros(rows, 3, patch, patch), "image_grid_thw": thw}
+    rows, kind = sum(height * width for height, width in grids), config.model_type
+    # Images of as many patches each: what others are padded with would be counted.
+    each = (len(grids), rows // len(grids))
+    more: dict[str, Any] = {}
+    if "image_position_ids" in taken:
+        edge = patch * (vision.pooling_kernel_size if kind == "gemma4_unified" else 1)
+        shape: tuple[int, ...] = (*each, 3 * edge**2)
+        places = [[[x, y] for y in range(height) for x in range(width)] for height, width in grids]
+        more = {"image_position_ids": torch.tensor(places)}
+    elif "target_sizes" in taken:
+        shape, more = (1, 3, patch, rows * patch), {"target_sizes": torch.tensor(grids)}
+    elif "image_grid_thw" in taken or "image_merge_sizes" in taken:
         channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", None) or 3
-        size = channels * getattr(vision, "temporal_patch_size", 1) * patch**2
-        return {"pixel_values": torch.zeros(rows, size), "image_grid_thw": thw}
-    if "spatial_shapes" in taken or config.model_type == "fuyu":
-        # Images of as many patches each: what others are padded with would be counted.
-        pixels = torch.zeros(len(grids), rows // len(grids), 3 * patch**2)
-        mask = torch.ones(pixels.shape[:2], dtype=torch.long)
-        shapes = {"spatial_shapes": torch.tensor(grids), "pixel_attention_mask": mask}
-        return {"pixel_values": pixels, **(shapes if "spatial_shapes" in taken else {})}
-    return None
+        shape = (rows, channels * getattr(vision, "temporal_patch_size", 1) * patch**2)
+        if kind in ("kimi_k25", "paddleocr_vl"):
+            shape = (rows, 3, patch, patch)
+        more = {"image_grid_thw": torch.tensor([[1, *grid] for grid in grids])}
+        if "image_merge_sizes" in taken:
+            more["image_merge_sizes"] = torch.ones(len(grids), dtype=torch.long)
+    elif "spatial_shapes" in taken or kind == "fuyu":
+        shape = (*each, 3 * patch**2)
+        if kind != "fuyu":
+            mask = torch.ones(shape[:2], dtype=torch.long)
+            more = {"spatial_shapes": torch.tensor(grids), "pixel_attention_mask": mask}
+    else:
+        return None
+    return {"pixel_values": torch.zeros(shape), **more}
 
 
 def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
@@ -59,7 +69,7 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     if rows is not None:
         return rows
     sides = {(height * patch, width * patch) for height, width in grids}
-    if "num_local_patches" in taken:
+    if "num_local_patches" in taken and config.model_type != "step3p7":
         whole, tiles = ([grid for grid in grids if grid == size] for size in ([64, 64], [48, 48]))
         local = {"pixel_values_local": torch.zeros(len(tiles), 3, 768, 768), "num_local_patches": [len(tiles)]}
         return {"pixel_values": torch.zeros(len(whole), 3, 1024, 1024), **(local if tiles else {})}
@@ -76,7 +86,7 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     if config.model_type in ("llava_next", "llava_next_video", "llava_onevision"):
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
-    return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics3", "smolvlm") else pixels}
+    return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics2", "idefics3", "smolvlm") else pixels}
 
 
 def main() -> None:
@@ -92,8 +102,11 @@ def main() -> None:
             entries.append(kept[name])
             continue
         config = transformers.AutoConfig.for_model(**entry["config"])
+        # Of a model that also speaks, what sees and reads.
+        config = getattr(config, "thinker_config", config)
         module = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager").eval()
-        counts: list[int | str] = []
+        module.requires_grad_(False)
+        counts: list[int] = []
         for grids in entry["grids"]:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 features = features_of(module)(**inputs(config, module, grids))
@@ -101,7 +114,9 @@ def main() -> None:
                     # Its forward pass projects them.
                     module.multi_modal_projector(features.last_hidden_state)
             counts.append(counter.get_total_flops())
-        params = sum(parameter.numel() for parameter in module.parameters())
+        # Parts that llmperf names as not counted.
+        apart = tuple(entry.get("without", ()))
+        params = sum(value.numel() for name, value in module.named_parameters() if not name.startswith(apart))
         entries.append({"model": name, "params": params, "flops": counts})
         print(f"{name}: {counts}", file=sys.stderr)
     source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -408,7 +407,7 @@ def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iter
     if path is None:
         yield sys.stdout.buffer if binary else sys.stdout
         return
-    check_output(path, force=force)
+    path = check_output(path, force=force)
     partial = path.with_name(f".{path.name}.partial")
     # Names of files that are not UTF-8 are written as they are on a terminal: with escapes.
     encoding, errors = (None, None) if binary else ("utf-8", "backslashreplace")
@@ -423,29 +422,32 @@ def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iter
             partial.unlink()
 
 
-def as_typed(path: Path) -> str:
-    """`path` as it was typed, an URL with both slashes behind its scheme: a Path has one. C: of Windows is none."""
-    return re.sub(r"^([A-Za-z]\w+):/(?!/)", r"\1://", path.as_posix())
-
-
 def dataset_at(path: Path) -> str | None:
     """Where the dataset of a fleet at `path` is, None for a trace. Raises UsageError for a URL of anything else."""
     from nsys_pipeline.fleet.query import is_dataset
+    from nsys_pipeline.trace.identify import as_typed, is_remote
 
     url = as_typed(path)
     if is_dataset(url):
         return url
-    if "://" in url:
+    if is_remote(url):
         raise UsageError(
             f"`{url}` is no dataset of a fleet", hint="llmperf fleet s3://BUCKET/RUNS --out DATASET makes one"
         )
     return None
 
 
-def check_output(path: Path, *, force: bool) -> None:
-    """Raise UsageError where writing `path` would replace a file without `force`."""
+def check_output(path: Path, *, force: bool) -> Path:
+    """`path`, also where it was written as file:///….
+
+    Raises UsageError where writing it would replace a file without `force`, or where it is a URL of another place.
+    """
+    from nsys_pipeline.trace.identify import local_path
+
+    path = local_path(path, hint="write it here and copy it; `llmperf export` writes to buckets, too")
     if path.exists() and not force:
         raise UsageError(f"`{path}` exists", hint="choose another name, or pass --force to replace it")
+    return path
 
 
 def expanded(verb: Callable[..., None]) -> Callable[..., None]:

@@ -13,8 +13,8 @@ from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     AnalysisArguments,
     UntilOption,
-    as_typed,
     check_output,
+    dataset_at,
     expanded,
     output_file,
     progress,
@@ -23,7 +23,7 @@ from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
 from nsys_pipeline.trace.clean_copy import clean_copy
-from nsys_pipeline.trace.identify import Kind, stem_of
+from nsys_pipeline.trace.identify import Kind, as_typed, is_remote, local_path, stem_of
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.trace_file import find_trace
 
@@ -48,7 +48,8 @@ def export(
         Path,
         typer.Argument(
             metavar="TRACE",
-            help="An .nsys-rep, a .json of torch.profiler, or SQLite (also packed) to clean; with --to, any trace.",
+            help="An .nsys-rep, a .json of torch.profiler, or SQLite (also packed) to clean; with --to, any trace, "
+            "or a dataset of `llmperf fleet`.",
         ),
     ],
     *,
@@ -56,14 +57,16 @@ def export(
         str | None,
         typer.Option(
             "--to",
-            help="duckdb (a file) or parquet (a folder): every public view. perfetto: a file for its viewer. "
-            "stacks: what Python ran while the GPUs were idle, for flame graphs.",
+            help="duckdb (a file; of a dataset: views over it) or parquet (a folder): every public view. "
+            "perfetto: a file for its viewer. stacks: what Python ran while the GPUs were idle, for flame graphs.",
         ),
     ] = None,
     output_format: Annotated[
         str, typer.Option("--format", help="sqlite (a file) or parquet (a directory).")
     ] = "sqlite",
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Default: beside the trace.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="A path, or a URL as s3://… [beside the trace].")
+    ] = None,
     keep_environment: Annotated[
         bool, typer.Option("--keep-environment", help="Leave environment variables and secrets in the SQLite.")
     ] = False,
@@ -72,50 +75,79 @@ def export(
 ) -> None:
     """Export a report to SQLite or Parquet, or, with --to, the views of any trace for other tools; print the path.
 
-    Environment variables, and secrets on the recorded command line, are removed from the SQLite, whether it is made of
-    a report or is a copy of an export.
+    OUTPUT may be a URL of a bucket (s3://…, gs://…): what is written appears there when it is whole. Environment
+    variables, and secrets on the recorded command line, are removed from the SQLite, whether it is made of a report or
+    is a copy of an export.
     """
+    dataset = dataset_at(trace)
+
+    def write(target: Path | None, *, force: bool) -> Path:
+        if dataset:
+            return _write_views(dataset, to, target, force=force)
+        return _write(local_path(trace), to, output_format, target, keep_environment, told, force=force)
+
+    if output is None or not is_remote(output):
+        sys.stdout.write(f"{write(None if output is None else local_path(output), force=force)}\n")
+        return
+    from nsys_pipeline.fleet.storage import uploaded
+
+    url = as_typed(output)
+    with uploaded(url, force=force) as file:
+        write(file, force=False)
+    sys.stdout.write(f"{url}\n")
+
+
+def _write_views(dataset: str, to: str | None, output: Path | None, *, force: bool) -> Path:
+    """Write views over a dataset of a fleet as a DuckDB file, by default beside it, or here if it is in a bucket."""
+    from nsys_pipeline.fleet.dataset import Dataset
+    from nsys_pipeline.fleet.handover import hand_over_views
+
+    if to != "duckdb":
+        raise UsageError(f"`{dataset}` is a dataset of a fleet: Parquet files", hint="`--to duckdb` writes views of it")
+    folder = Path() if is_remote(dataset) else Path(dataset).parent
+    name = Path(dataset).resolve().name
+    return hand_over_views(Dataset.at(dataset), output or folder / f"{name}.duckdb", force=force)
+
+
+def _write(
+    trace: Path,
+    to: str | None,
+    output_format: str,
+    output: Path | None,
+    keep_environment: bool,
+    told: ExportArguments,
+    *,
+    force: bool,
+) -> Path:
+    """Write what is asked for, on this machine, and return where it is."""
     opening = told.trace_options()
-    if output is not None and "://" in (url := as_typed(output)):
-        raise UsageError(
-            f"`{url}` is not on this machine, where export writes",
-            hint="`llmperf fleet TRACE --out URL` writes to a bucket, or copy what export has written",
-        )
     if to == _PERFETTO:
-        sys.stdout.write(f"{_to_perfetto(trace, output, opening, force=force)}\n")
-        return
+        return _to_perfetto(trace, output, opening, force=force)
     if to == _STACKS:
-        sys.stdout.write(f"{_to_stacks(trace, output, opening, force=force)}\n")
-        return
+        return _to_stacks(trace, output, opening, force=force)
     if to is not None:
-        options = told.analysis_options()
-        sys.stdout.write(f"{_hand_over(trace, to, output, options, opening, force=force)}\n")
-        return
+        return _hand_over(trace, to, output, told.analysis_options(), opening, force=force)
     if output_format not in _FORMATS:
         raise UsageError(f"`{output_format}` is not one of {', '.join(_FORMATS)}")
     report, kind = _only_file(trace)
     if kind is not Kind.REPORT:
         if output_format == "parquet":
             raise UsageError(f"`{trace}` is no report of nsys", hint="`--to parquet` writes the views of any trace")
-        target = output or _beside(report, kind)
-        copy = clean_copy(
-            report, kind, target, keeps_environment=keep_environment, force=force,
+        return clean_copy(
+            report, kind, output or _beside(report, kind), keeps_environment=keep_environment, force=force,
             limit_bytes=opening.unpack_limit_bytes,
         )  # fmt: skip
-        sys.stdout.write(f"{copy}\n")
-        return
     found = find_nsys(told.nsys)
     if output_format == "parquet":
         sys.stderr.write("note: the Parquet files hold the environment variables of the profiled processes\n")
-        sys.stdout.write(f"{export_parquet(found, report, output or report.with_suffix('.parquet'), force=force)}\n")
-        return
+        return export_parquet(found, report, output or report.with_suffix(".parquet"), force=force)
     exported = export_sqlite(
         found, report, output or report.with_suffix(".sqlite"), force=force, finish=None if keep_environment else _scrub
     )
     for finding in inspect_trace(exported).findings:
         if finding.severity == "error":
             print_warning(finding.message, severity=finding.severity)
-    sys.stdout.write(f"{exported}\n")
+    return exported
 
 
 def _only_file(trace: Path) -> tuple[Path, Kind]:

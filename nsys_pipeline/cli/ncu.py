@@ -106,8 +106,12 @@ def ncu(
             )
         with session.query(_ESTIMATE, {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}) as result:
             estimate = next(iter(result.rows(1)), (None, None, None))
+        operators: list[dict[str, Any]] = []
+        if read is not None or run:
+            with session.query(_OPERATORS, {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}) as result:
+                operators = list(islice(result.records(), 1_000_000))
     if read is not None:
-        _show(_read(read, program), kernels, estimate, output_format, has_every_name=top == 0)
+        _show(_read(read, program), kernels, operators, estimate, output_format, has_every_name=top == 0)
         return
     from nsys_pipeline.ncu import Target, ncu_argv
 
@@ -119,7 +123,7 @@ def ncu(
     if report.exists() and not force:
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
     _run(argv, report)
-    _show(_read(report, program), kernels, estimate, output_format, has_every_name=top == 0)
+    _show(_read(report, program), kernels, operators, estimate, output_format, has_every_name=top == 0)
 
 
 def _phase_and_rules(given: list[str]) -> tuple[str, list[str]]:
@@ -133,6 +137,12 @@ def _phase_and_rules(given: list[str]) -> tuple[str, list[str]]:
 
 
 _ESTIMATE = "SELECT flops, bytes, gpu_busy_ns FROM phases WHERE phase = $phase AND occurrence = $occurrence"
+
+_OPERATORS = (
+    "SELECT k.name, k.launch_index, k.operator, k.source, k.flops, k.bytes, k.operator_flops, k.operator_bytes, "
+    "k.reason FROM kernel_operators AS k JOIN phases AS p USING (occurrence_id) "
+    "WHERE p.phase = $phase AND p.occurrence = $occurrence ORDER BY k.dur_ns DESC, k.kernel_id"
+)
 
 
 def _recorded_command(trace: Path) -> list[str]:
@@ -186,6 +196,7 @@ def _read(path: Path, program: str) -> list[KernelCounters]:
 def _show(
     measured: list[KernelCounters],
     kernels: list[dict[str, Any]],
+    operators: list[dict[str, Any]],
     estimate: tuple[Any, ...],
     output_format: str,
     *,
@@ -198,7 +209,13 @@ def _show(
     traced = {kernel["name"]: kernel for kernel in kernels}
     flops, minimum_bytes, busy_ns = estimate
     data = beside_trace(
-        measured, traced, flops=flops, minimum_bytes=minimum_bytes, busy_ns=busy_ns, has_every_name=has_every_name
+        measured,
+        traced,
+        operators,
+        flops=flops,
+        minimum_bytes=minimum_bytes,
+        busy_ns=busy_ns,
+        has_every_name=has_every_name,
     )
     if output_format == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")

@@ -33,10 +33,12 @@ def runs(
 
     from nsys_pipeline.capture.runs import list_runs
     from nsys_pipeline.report.runs import runs_document
+    from nsys_pipeline.trace.identify import local_path
 
     kind = format or format_of(output)
     if output is not None:
         check_output(output, force=force)
+    folder = local_path(folder, hint="copy it")
     found = list_runs(folder)
     with output_file(output, force=force) as stream:
         if kind is ReportFormat.json:

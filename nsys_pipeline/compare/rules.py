@@ -27,6 +27,29 @@ _NO_SHARES = ("_ns", "_count", "_per_s", "_bytes", "flops", "tokens", "occurrenc
 _NAME = re.compile(r'(?:"[^"]*"|[^\s<>=!"])+')
 _OPERATOR = re.compile(r">=|<=|==|!=|>|<")
 _VALUE = re.compile(r"([+-]?)(\d+(?:\.\d*)?(?:[eE][+-]?\d+)?|\.\d+)\s*([%\wµ]*)")
+# What a number that is not known lacks, by its name; the first that fits.
+_SEE = "see the warnings of `llmperf analyze`"
+_WHY_UNKNOWN = (
+    (
+        r"t[tp]\w+_p9\d_ns$",
+        "a 90th percentile takes 10 measured requests, a 99th takes 100: gate on the median, `_p50`",
+    ),
+    (r"_sd\w*$", "a standard deviation takes two measured requests or more"),
+    (r"ttft_\w+$", f"TTFT needs requests that are marked, with a prefill that is neither cold nor warm-up: {_SEE}"),
+    (
+        r"tpot_\w+$",
+        f"TPOT needs requests that are marked, decode steps after one prompt, none cold, and no drafts: {_SEE}",
+    ),
+    (r"\.measured\.", "GPU counters are recorded with `llmperf capture --gpu-metrics`"),
+    (r"m[fb]u_wall", f"it needs a model, a shape and peaks, and a GPU that does not work on after the ranges: {_SEE}"),
+    (
+        r"[mh][fb]u_|flops|bytes|\.sol_|\.compute_ns|\.memory_ns",
+        f"MFU, MBU, FLOPs and bytes need a model, a shape and peaks: {_SEE}",
+    ),
+    (r"token|measured_", f"tokens need a model and the lengths of the steps: {_SEE}"),
+    (r"busy_ratio$", f"the GPU works on after the ranges, so that it has no share of them: {_SEE}"),
+    ("", _SEE),
+)
 
 
 @attrs.frozen
@@ -114,7 +137,7 @@ class Rule:
         if value is None:
             raise UsageError(
                 f"`{self.text}`: {self.name} is not known in {where}",
-                hint="MFU and MBU need a model, a shape and peaks: see the warnings of `llmperf analyze`",
+                hint=next(hint for pattern, hint in _WHY_UNKNOWN if re.search(pattern, name)),
             )
         return value
 

@@ -41,7 +41,7 @@ def read_counters(trace: Trace) -> list[CounterSample]:
     """Counters of each GPU, by time: means over stretches of a MAX_POINTS-th of the sampled time."""
     trace.build("load.counter_samples", "macros.counter_curves")
     con = trace.connection
-    span = scalar(con, "SELECT max(at_ns) - min(at_ns) FROM load.counter_samples")
+    span = scalar(con, "SELECT max(start_ns) - min(start_ns) FROM load.counter_samples")
     if span is None:
         return []
     rows = records(

@@ -23,7 +23,10 @@ _SPANS = """
     FROM views._timeline_spans
     ORDER BY 1, 2, 3, 4, 5, 6, 7, start_ns, end_ns DESC, lane.depth, id
 """
-_COUNTERS = ("tensor_active_ratio", "sm_active_ratio", "sm_issue_ratio", "dram_read_ratio", "dram_write_ratio")
+_COUNTERS = (
+    "tensor_active_ratio", "sm_active_ratio", "sm_issue_ratio", "dram_read_ratio", "dram_write_ratio", "pcie_rx_ratio",
+    "pcie_tx_ratio", "nvlink_rx_ratio", "nvlink_tx_ratio",
+)  # fmt: skip
 
 
 class _Span(NamedTuple):
@@ -214,7 +217,7 @@ class _Writer:
     def _counters(self) -> None:
         names = ", ".join(_COUNTERS)
         for device, at_ns, *values in self._rows(
-            f"SELECT lane, at_ns, {names} FROM load.counter_samples ORDER BY lane, at_ns"  # noqa: S608 - own names
+            f"SELECT lane, start_ns, {names} FROM load.counter_samples ORDER BY lane, start_ns"  # noqa: S608 - own names
         ):
             for name, value in zip(_COUNTERS, values, strict=True):
                 if value is not None:

@@ -23,14 +23,15 @@ import attrs
 from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.fleet.places import Place
-from nsys_pipeline.fleet.storage import Storage
+from nsys_pipeline.fleet.storage import Storage, reaching
 from nsys_pipeline.sqlmods import Module, all_modules
 from nsys_pipeline.trace.cache import code_fingerprint
+from nsys_pipeline.trace.identify import DATASET_MARKER
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MARKER = "llmperf-fleet.json"
+MARKER = DATASET_MARKER
 SCHEMA = "llmperf.fleet/1"
 #: Views that are kept of each trace. Their size goes by occurrences, requests and names, not by kernels.
 VIEWS = (
@@ -80,7 +81,8 @@ class Dataset:
     def at(cls, url: str) -> Dataset:
         """Open the dataset at `url`. Raises UsageError if there is none, or one of another llmperf."""
         dataset = cls(Storage.of(url))
-        marker = dataset.storage.read(MARKER)
+        with reaching(url):
+            marker = dataset.storage.read(MARKER)
         if marker is None:
             raise UsageError(f"`{url}` is no dataset of a fleet", hint="llmperf fleet DIR --out DATASET makes one")
         if _schema(marker) != SCHEMA:
@@ -93,6 +95,11 @@ class Dataset:
     @classmethod
     def create(cls, url: str) -> Dataset:
         """Open the dataset at `url`, or begin one. Raises UsageError for a folder with something else in it."""
+        with reaching(url):
+            return cls._create(url)
+
+    @classmethod
+    def _create(cls, url: str) -> Dataset:
         dataset = cls(Storage.of(url))
         if dataset.storage.read(MARKER) is not None:
             return cls.at(url)
@@ -166,12 +173,13 @@ class Dataset:
         All others need `traces`, which is read once.
         """
         if table in OWN_TABLES:
-            con.execute(f"CREATE TABLE IF NOT EXISTS views.{table} AS {self._select(table)}")
+            con.execute(f"CREATE TABLE IF NOT EXISTS views.{table} AS {self.select(table)}")
         else:
             self.create_view(con, "traces")
-            con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self._select(table, 'views.traces')}")
+            con.execute(f"CREATE OR REPLACE VIEW views.{table} AS {self.select(table, 'views.traces')}")
 
-    def _select(self, table: str, traces: str = "") -> str:
+    def select(self, table: str, traces: str = "") -> str:
+        """The rows of `table` over its files as they are when it is asked; `traces` holds the table of that name."""
         pattern = f"{table}/*.parquet" if table in OWN_TABLES else f"{table}/*/*/*.parquet"
         if not self.storage.has(pattern):
             nothing = ", ".join(f'NULL::{kind} AS "{name}"' for name, kind in columns_of(table).items())

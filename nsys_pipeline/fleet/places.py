@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.fleet.storage import Storage
+from nsys_pipeline.fleet.storage import Storage, reaching
 from nsys_pipeline.trace.identify import TRACE_SUFFIXES
 
 # What `capture --backend torch` leaves; other files of JSON are something else.
@@ -51,7 +51,8 @@ def find_traces(sources: Iterable[str], *, leave_out: str | None = None) -> list
             raise UsageError(
                 f"`{source}` lies in `{leave_out}`, where the dataset goes", hint="give --out a folder of its own"
             )
-        places = list(_find(source, leave_out))
+        with reaching(source):
+            places = list(_find(source, leave_out))
         if not places:
             raise UsageError(
                 f"there is no trace in `{source}`", hint=f"llmperf looks for files {', '.join(TRACE_SUFFIXES)}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.fleet.dataset import MARKER, OWN_TABLES, VIEWS, Dataset, escaped
-from nsys_pipeline.fleet.storage import Storage
+from nsys_pipeline.fleet.storage import Storage, reaching
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.statement import Relation
 from nsys_pipeline.query.views import public_macros
@@ -31,7 +31,8 @@ def is_dataset(url: str) -> bool:
     if "://" not in url:
         return (Path(url) / MARKER).is_file()
     storage = Storage.of(url)
-    return bool(storage.fs.exists(storage.path(MARKER)))
+    with reaching(url):
+        return bool(storage.fs.exists(storage.path(MARKER)))
 
 
 def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bool = True) -> Session:

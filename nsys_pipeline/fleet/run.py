@@ -10,6 +10,7 @@ from nsys_pipeline.errors import LlmperfError
 from nsys_pipeline.fleet.dataset import Dataset, analysis_id
 from nsys_pipeline.fleet.local import cores, run_locally
 from nsys_pipeline.fleet.places import Place
+from nsys_pipeline.fleet.storage import reaching
 from nsys_pipeline.fleet.work import Job, Result
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.trace import TraceOptions
@@ -43,7 +44,7 @@ def update(
     import duckdb
 
     key = options_key(trace_options, options)
-    with duckdb.connect() as con:
+    with duckdb.connect() as con, reaching(dataset.url):
         dataset.attach(con)
         known = dataset.analyses(con)
     todo = [place for place in places if known.get(place.id) != analysis_id(place, key)]

@@ -5,12 +5,20 @@ from __future__ import annotations
 import os
 import platform
 import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from nsys_pipeline.errors import UsageError
+from nsys_pipeline.errors import LlmperfError, UsageError
+from nsys_pipeline.query.handover import is_export
+
+_EXTRAS = "a path, or s3://BUCKET/PREFIX; pip install 'nsys-pipeline[s3]', or [gs] for gs://"
+_PART_BYTES = 16 * 2**20
+"""Of an upload: what stays in memory of each file until all are there. S3 takes 10,000 parts, which is 160 GB."""
 
 
 @attrs.frozen
@@ -28,7 +36,7 @@ class Storage:
         try:
             fs, root = fsspec.core.url_to_fs(url)
         except (ImportError, ValueError) as error:
-            raise UsageError(f"`{url}` cannot be opened: {error}", hint="a path, or s3://BUCKET/PREFIX") from error
+            raise UsageError(f"`{url}` cannot be opened: {error}", hint=_EXTRAS) from error
         return cls(fs, root.rstrip("/") or "/")
 
     @property
@@ -64,6 +72,32 @@ class Storage:
         finally:
             partial.unlink(missing_ok=True)
 
+    def replace(self, source: Path) -> None:
+        """Put the file or the folder of files `source` here, in place of what is. Raises what the store raises.
+
+        Nothing appears before everything was sent, if the store can do that: S3 and Google's can.
+        """
+        folder = f"{self.root}/"
+        files = (
+            {folder + file.name: file for file in sorted(source.iterdir())} if source.is_dir() else {self.root: source}
+        )
+        old = [name for name in self._children() if name not in files]
+        with self.fs.transaction:
+            for target, file in files.items():
+                with file.open("rb") as stream, self.fs.open(target, "wb", block_size=_PART_BYTES) as copy:
+                    shutil.copyfileobj(stream, copy, _PART_BYTES)
+        for name in old:
+            self.fs.rm_file(name)
+
+    def is_replaceable(self) -> bool:
+        """Whether here is one file, or a folder as `llmperf export` writes it: with Parquet files alone."""
+        return self.fs.isfile(self.root) or is_export(name.rpartition("/")[2] for name in self._children())
+
+    def _children(self) -> list[str]:
+        """What lies directly in this folder."""
+        self.fs.invalidate_cache()
+        return self.fs.ls(self.root, detail=False) if self.fs.exists(self.root) else []
+
     def read(self, name: str) -> bytes | None:
         """The bytes of `name`, None if it is not there."""
         try:
@@ -98,3 +132,39 @@ class Storage:
         if self.is_local:
             return next(Path(self.root).glob(pattern), None) is not None
         return bool(self.glob(pattern))
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Say why a store does not answer: what its packages raise has no common base. Raises UsageError."""
+    try:
+        yield
+    except LlmperfError:
+        raise
+    except Exception as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        raise UsageError(f"`{url}` cannot be reached: {reason}") from error
+
+
+@contextmanager
+def uploaded(url: str, *, force: bool = False) -> Iterator[Path]:
+    """A path to write a file or a folder of Parquet files to, which goes to `url` if all goes well.
+
+    Raises UsageError where `url` exists and `force` is not set, where something else lies there, or if it cannot be
+    written.
+    """
+    target = Storage.of(url)
+    bucket, _, name = target.root.rpartition("/")
+    if not bucket.strip("/"):
+        raise UsageError(f"`{url}` is a whole bucket", hint="give a name in it with `-o`")
+    with reaching(url):
+        if target.fs.exists(target.root):
+            if not force:
+                raise UsageError(f"`{url}` exists", hint="choose another name, or pass --force to replace it")
+            if not target.is_replaceable():
+                raise UsageError(f"`{url}` holds something else", hint="choose another name")
+    with tempfile.TemporaryDirectory(prefix="llmperf-") as folder:
+        path = Path(folder) / name
+        yield path
+        with reaching(url):
+            target.replace(path)

@@ -92,6 +92,7 @@ def summarize(session: Session) -> FleetReport:
         runs=len({trace["run"] for trace in traces}),
         hosts=len({trace["hostname"] for trace in traces} - {None}),
         failures=tuple((row["path"], row["error"]) for row in session.records("SELECT * FROM failures ORDER BY path")),
+        repeated=repeated(traces),
         first=_date(min(dates, default=None)),
         last=_date(max(dates, default=None)),
         undated_runs=len(undated),
@@ -105,6 +106,16 @@ def summarize(session: Session) -> FleetReport:
         versions=tuple(_versions(series)),
         findings=tuple((row["code"], row["traces"]) for row in session.records(_FINDINGS)),
     )
+
+
+def repeated(traces: Sequence[Row]) -> tuple[tuple[str, ...], ...]:
+    """Paths of traces that hold one recording: start, host and time of the kernels are not the same by chance."""
+    paths: dict[tuple[object, ...], list[str]] = defaultdict(list)
+    for trace in traces:
+        if trace["started_at"] is not None and trace["kernel_count"]:
+            facts = ("started_at", "hostname", "duration_ns", "kernel_count", "kernel_time_ns")
+            paths[tuple(trace[fact] for fact in facts)].append(trace["path"])
+    return tuple(sorted(tuple(sorted(same)) for same in paths.values() if len(same) > 1))
 
 
 def workload(trace: Row) -> str:

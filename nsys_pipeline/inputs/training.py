@@ -101,7 +101,7 @@ class TrainingFacts:
 
     `layers_ratio`: share of the layers whose forward is run again. `products`, `products_again`: products of a layer in
     the forward and when it is run again. `scalar`: C++ type that the optimizer updates; `shards`: GPUs that its weights
-    are spread over.
+    are spread over; `ranks`: ranks of the trace.
     """
 
     layers_ratio: float | None = None
@@ -110,6 +110,7 @@ class TrainingFacts:
     is_nothing_again: bool = False
     scalar: str | None = None
     shards: int | None = None
+    ranks: int | None = None
 
     @property
     def missing(self) -> int | None:
@@ -126,7 +127,7 @@ class TrainingFacts:
             "SELECT layers_ratio, products, products_again, again_kernels = 0 AS is_nothing_again "
             "FROM attribute.recomputation",
         )
-        optimizer = records(con, "SELECT scalar, shards FROM attribute.optimizer_kernels")
+        optimizer = records(con, "SELECT scalar, shards, ranks FROM attribute.optimizer_kernels")
         return cls(**{name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()})
 
 
@@ -214,11 +215,19 @@ class TrainingEstimator:
         from nsys_pipeline.model.training import adamw_bytes
 
         dtype = _SCALARS.get(self.facts.scalar or "", None if self.facts.scalar else self._weight_dtype)
-        # Ranks that split sequences may share the optimizer's state with the data-parallel ones, or not.
-        shards = self.facts.shards or (self.dp if self.conventions.cp == 1 else None)
+        shards = self._shards
         if dtype is None or shards is None or self._trained_params is None:
             return None
         return adamw_bytes(self._trained_params, dtype) // shards
+
+    @property
+    def _shards(self) -> int | None:
+        """GPUs that hold one copy of what the optimizer updates of a GPU's share of the model."""
+        if self.facts.shards and self.facts.ranks:
+            # Ranks that share the model scatter at the same time as each other, and may look like one communicator.
+            return min(self.facts.shards, max(1, self.facts.ranks // self.conventions.gpus))
+        # Ranks that split sequences may share the optimizer's state with the data-parallel ones, or not.
+        return self.dp if self.conventions.cp == 1 else None
 
     @property
     def _weight_dtype(self) -> str | None:

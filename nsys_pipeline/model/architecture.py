@@ -58,10 +58,11 @@ class Architecture:
 
     An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
     are none, `vision_tokens` together where their number is fixed.
-    `image_tokens`: tokens of the decoder that each image turns into and that see each other in both directions; 0 if
-    they are like text. `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a
-    multimodal model of which only the text decoder is described. `unread`: fields of the config that would change what
-    another model computes, and that none of this one read.
+    `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
+    `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which
+    only the text decoder is described; `why`, if there is more to say. `uncounted`: parts beside decoder and tower that
+    are not described. `unread`: fields of the config that would change what another model computes, and that none of
+    this one read.
     """
 
     family: str
@@ -71,11 +72,13 @@ class Architecture:
     encoder_tokens: int | None = None
     vision_tokens: int | None = None
     vision_extra: int = 0
-    image_tokens: int = 0
+    sees_whole_images: bool = False
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0
     text_only: bool = False
+    uncounted: tuple[str, ...] = ()
+    why: str = ""
     unread: tuple[str, ...] = ()
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import Literal
 
 import attrs
 
@@ -151,7 +152,9 @@ class Attention(Block):
     square of an image, of so many patches on a side, cut off at the image's right and lower edge. `extra_params` are
     norms on heads, sinks and the like. `gate` doubles the query projection (Qwen3-Next's output gate).
     `value_from_key`: no projection of its own for V. `shared_kv`: the layer has no K and V of its own and reads another
-    layer's cache. `rolling`: the implementation's cache drops what left the window.
+    layer's cache. `rolling`: the implementation's cache drops what left the window. `images`: where a model sees whole
+    images, whether a token of one sees all of it, nothing more than a mask of text (`causal`) or also what comes after
+    it (`ahead`: a window still hides what lies before).
     """
 
     width: int
@@ -167,6 +170,7 @@ class Attention(Block):
     gate: bool = False
     window: int | None = None
     rolling: bool = True
+    images: Literal["all", "ahead", "causal"] = "all"
     chunk: int | None = None
     tile: int | None = None
     causal: bool = True
@@ -235,8 +239,9 @@ class Attention(Block):
             pairs = sum(tile_pairs(height, width, self.tile) for height, width in run.grids) if run.grids else whole
             return 2 * pairs, 0
         pairs2, read = attention_load(run, mode, self.window, self.chunk, causal=self.causal, rolling=self.rolling)
-        if mode == "exact" and self.causal:
-            pairs2 += 2 * sum(image_pairs(tokens, self.window) for tokens in run.images)
+        if mode == "exact" and self.causal and self.images != "causal":
+            window = self.window if self.images == "all" else None
+            pairs2 += 2 * sum(image_pairs(tokens, window) for tokens in run.images)
         return pairs2, read
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:

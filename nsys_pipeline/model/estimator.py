@@ -329,11 +329,17 @@ class Estimator:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0)))
-        each = architecture.image_tokens
-        # An image is never split between passes: those that do not fit are not in this one.
-        images = (each,) * min(len(vision_tokens), step.new_tokens // each) if each else ()
+        images = self._whole_images(vision_tokens, step.new_tokens) if architecture.sees_whole_images else ()
         passes.append((architecture.decoder, Pass(step, logits, lengths, first, images)))
         return passes
+
+    def _whole_images(self, vision_tokens: Sequence[int], new_tokens: int) -> tuple[int, ...]:
+        """Tokens of each image in the decoder; none is split between passes, so that the last may not fit in this."""
+        images: list[int] = []
+        for tokens in map(self._architecture.projected, vision_tokens):
+            if sum(images) + tokens <= new_tokens:
+                images.append(tokens)
+        return tuple(images)
 
     def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:
         if encoder_tokens is None:

@@ -24,6 +24,7 @@ _QWEN3_PIXELS = (256 * 256, 4096 * 4096)
 _GLM_PIXELS = (112 * 112 // 2, 28 * 28 * 15_000 // 2)
 _MINIMAX_PIXELS = (4 * 28 * 28, 451_584)
 _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
+_GEMMA_TOKENS = 280
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
@@ -72,7 +73,8 @@ def read_images(
 def _need_tower(model: Model) -> None:
     if model.architecture.vision is None:
         what = "has a reading of its text decoder only" if model.architecture.text_only else "has no vision tower"
-        raise UsageError(f"`{model.name}` {what}")
+        why = f": {model.architecture.why}" if model.architecture.why else ""
+        raise UsageError(f"`{model.name}` {what}{why}")
 
 
 def _fixed(model: Model) -> tuple[Grid, ...]:
@@ -211,6 +213,20 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return (grid,) * (tiles + (tiles > 1))
 
 
+def _gemma4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """As large as the number of tokens allows, sides down to whole merged patches, never below one."""
+    pool = int(_vision_config(model).get("pooling_kernel_size", 3))
+    scale = math.sqrt(_GEMMA_TOKENS / (height * width))
+    rows, columns = (math.floor(scale * side) for side in (height, width))
+    if not rows:
+        rows, columns = 1, min(width // height, _GEMMA_TOKENS)
+    elif not columns:
+        rows, columns = min(height // width, _GEMMA_TOKENS), 1
+    # Without a tower a merged patch is a patch.
+    each = 1 if model.model_type == "gemma4_unified" else pool
+    return ((rows * each, columns * each),)
+
+
 _VIEWS: dict[str, _Rule] = {
     "qwen2_vl": _qwen(14, _QWEN2_PIXELS),
     "qwen2_5_vl": _qwen(14, _QWEN2_PIXELS),
@@ -227,8 +243,11 @@ _VIEWS: dict[str, _Rule] = {
     "kimi_k25": _kimi,
     "mistral3": _mistral3,
     "lighton_ocr": _mistral3,
+    "mistral_large4": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
     "internvl": _internvl,
+    "gemma4": _gemma4,
+    "gemma4_unified": _gemma4,
 }
 
 

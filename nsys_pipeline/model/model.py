@@ -10,7 +10,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Attention, LatentAttention
+from nsys_pipeline.model.blocks import Attention, Embedding, LatentAttention
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.fields import TEXT_CONFIGS
@@ -72,7 +72,7 @@ class Model:
 
         A phase that runs them does more than it is charged for: its utilization is a lower bound.
         """
-        around = parts_around_text(self.config) if self.architecture.text_only else ()
+        around = parts_around_text(self.config) if self.architecture.text_only else self.architecture.uncounted
         return (*around, *self.beside)
 
     def left_out(self, images: int = 0) -> tuple[str, ...]:
@@ -178,7 +178,9 @@ class Model:
         if "expert_dtype" in self.config:
             raw = {"expert_dtype": self.config["expert_dtype"], **raw}
         experts = max((block.experts for block in self.architecture.experts()), default=1)
-        return read_quantization(raw, model_type=self.model_type, stacks=self.stacks, experts=experts)
+        decoder = self.architecture.decoder
+        is_tied = decoder is not None and any(isinstance(one, Embedding) and one.tied for one in decoder.before)
+        return read_quantization(raw, model_type=self.model_type, stacks=self.stacks, experts=experts, is_tied=is_tied)
 
     @cached_property
     def stacks(self) -> Stacks:

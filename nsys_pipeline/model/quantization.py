@@ -100,7 +100,8 @@ class Quantization:
     """How the weights of a checkpoint are stored: rules of which the first that applies counts, else that of the role.
 
     `by_role` holds formats of whole roles; weights without any format have the model's dtype. `kv_dtype`: of the KV
-    cache, if the checkpoint says. `notes`: sentences about what is written there and was not read.
+    cache, if the checkpoint says. `notes`: sentences about what is written there and was not read. `is_tied`: the head
+    multiplies by the table of embeddings, in whatever that is stored.
     """
 
     by_role: Mapping[str, Format] = attrs.field(factory=dict)
@@ -108,6 +109,7 @@ class Quantization:
     kv_dtype: str | None = None
     notes: tuple[str, ...] = ()
     experts: int = 1
+    is_tied: bool = False
     _found: dict[tuple[str, str, Place], tuple[Format | None, ...]] = attrs.field(init=False, factory=dict)
 
     @classmethod
@@ -126,7 +128,11 @@ class Quantization:
             return (None,)
         key = (role, op, place)
         if key not in self._found:
-            self._found[key] = tuple(self._format(role, names, place) for names in parts_of(role, op))
+            found = tuple(self._format(role, names, place) for names in parts_of(role, op))
+            if role == HEAD and self.is_tied and found == (None,):
+                (table,) = self.formats(EMBEDDING, "embed", place)
+                found = (table and attrs.evolve(table, compute=None),)
+            self._found[key] = found
         return self._found[key]
 
     def _format(self, role: str, names: tuple[str, ...], place: Place) -> Format | None:

@@ -551,11 +551,17 @@ def _method(f: Fields) -> str:
 
 
 def read_quantization(
-    raw: Mapping[str, Any], *, model_type: str = "", stacks: Stacks | None = None, experts: int = 1
+    raw: Mapping[str, Any],
+    *,
+    model_type: str = "",
+    stacks: Stacks | None = None,
+    experts: int = 1,
+    is_tied: bool = False,
 ) -> q.Quantization:
     """The formats of a `quantization_config`, or of one of the files beside config.json that hold the same.
 
-    `stacks`: what the model consists of; `experts`: of a layer that has any. Raises ModelError for a method that is not
+    `stacks`: what the model consists of; `experts`: of a layer that has any; `is_tied`: whether head and embeddings
+    are one matrix. Raises ModelError for a method that is not
     known, and names the field that cannot be.
     """
     for key in ("quantization", "quant_config"):  # hf_quant_config.json; older configs of Quark
@@ -583,6 +589,7 @@ def read_quantization(
         kv_dtype=kv_dtype,
         notes=tuple(_notes(f, out, experts)),
         experts=experts,
+        is_tied=is_tied and not raw.get("untie_embedding_weights"),
     )
 
 

@@ -39,6 +39,8 @@ _DECODER = re.compile(r"(^|\.)(language_model|text_model|lm_head)\.")
 _OTHER_TOWERS = re.compile(
     r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|vqmodel|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio)|embed_tokens_extend)\."
 )
+#: Parameters of parts that are named as not counted, beside a text decoder and a tower.
+_UNCOUNTED = re.compile(r"(^|\.)(audio_tower|embed_audio|vqmodel|generation_\w+|talker|token2wav|code2wav)\.")
 _RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
@@ -180,6 +182,8 @@ class MetaModel:
             inside = [(name, value) for name, value in named if _DECODER.search(name)]
             apart = any("lm_head" not in name for name, _ in inside)
             named = inside if apart else [(name, value) for name, value in named if not _OTHER_TOWERS.search(name)]
+        elif self.model.architecture.uncounted:
+            named = [(name, value) for name, value in named if not _UNCOUNTED.search(name)]
         return sum(parameter.numel() for _, parameter in named)
 
     @property

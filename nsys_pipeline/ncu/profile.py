@@ -92,8 +92,10 @@ def read_report(path: Path) -> list[KernelCounters]:
             values: dict[str, float | None] = {}
             for metric in METRICS:
                 found = action.metric_by_name(metric)
-                values[metric] = None if found is None else float(found.as_double())
+                values[metric] = float(found.as_double()) if found is not None and found.has_value() else None
             kernels.append(_kernel(action.name(), values))
+    if not kernels:  # of what is no report, or ends early, the package makes an empty one
+        raise TraceError(f"`{path}` has no kernel that ncu-report reads: it is damaged, no report, or of a newer ncu")
     return kernels
 
 

@@ -61,6 +61,8 @@ def export_sqlite(
         _check_sqlite(partial, report)
         if finish is not None:
             finish(partial)
+        if out.is_dir():
+            shutil.rmtree(out)
         partial.replace(out)
     except TraceError as error:
         raise TraceError(error.message.replace(str(partial), str(out)), hint=error.hint) from error
@@ -79,6 +81,8 @@ def export_parquet(nsys: Nsys, report: Path, out: Path, *, force: bool = False) 
             raise NsysError(f"the Parquet export of `{report}` holds no table")
         if out.is_dir():
             shutil.rmtree(out)
+        else:
+            out.unlink(missing_ok=True)
         partial.replace(out)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
@@ -89,6 +93,8 @@ def _prepare(nsys: Nsys, report: Path, out: Path, force: bool) -> Path:
     check_readable(nsys, report)
     if out.exists() and not force:
         raise UsageError(f"`{out}` exists", hint="give another name, or `--force` to replace it")
+    if out.is_dir() and any(file.suffix != ".parquet" for file in out.iterdir()):
+        raise UsageError(f"`{out}` holds something else", hint="give another name")
     if not os.access(out.parent, os.W_OK):
         raise UsageError(f"cannot write to `{out.parent}`", hint="give another place with `-o`")
     return out.with_name(f".partial-{os.getpid()}-{out.name}")

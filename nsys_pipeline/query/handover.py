@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.query.session import Session
 
 FORMATS = ("duckdb", "parquet")
+SCHEMA_NAME = "schema.json"
 
 
 def hand_over(session: Session, target: Path, to: str, *, force: bool = False) -> Path:
@@ -34,12 +35,13 @@ def hand_over(session: Session, target: Path, to: str, *, force: bool = False) -
         raise UsageError(f"`{to}` is no format to hand over", hint=f"choose one of: {', '.join(FORMATS)}")
     if session.closes_off or len(session.providers) != 1:
         raise ValueError("a hand-over needs a session of one trace that is not closed off")
+    check_replaceable(target, force=force)
     session.build(*(module.name for module in public_views()))
     write = _write_duckdb if to == "duckdb" else _write_parquet
     import duckdb
 
     try:
-        with _replaced(target, force=force) as partial:
+        with replaced(target, force=force) as partial:
             write(session.database, partial)
     except OSError as error:
         raise UsageError(f"`{target}` cannot be written: {error.strerror or error}") from error
@@ -51,11 +53,23 @@ def hand_over(session: Session, target: Path, to: str, *, force: bool = False) -
     return target
 
 
-@contextmanager
-def _replaced(target: Path, *, force: bool) -> Iterator[Path]:
-    """A name to write to, which becomes `target` where all goes well."""
+def is_export(names: Iterable[str]) -> bool:
+    """Whether a folder with files of these names holds nothing but Parquet files and what describes them."""
+    return all(name.endswith(".parquet") or name == SCHEMA_NAME for name in names)
+
+
+def check_replaceable(target: Path, *, force: bool) -> None:
+    """Raise UsageError where `target` exists and `force` is not set, or is a folder of more than an export."""
     if target.exists() and not force:
         raise UsageError(f"`{target}` exists", hint="choose another name, or pass --force to replace it")
+    if target.is_dir() and not is_export(file.name for file in target.iterdir()):
+        raise UsageError(f"`{target}` holds something else", hint="choose another name")
+
+
+@contextmanager
+def replaced(target: Path, *, force: bool) -> Iterator[Path]:
+    """A name to write to, which becomes `target` where all goes well. Raises what `check_replaceable` does."""
+    check_replaceable(target, force=force)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     _remove(partial)
@@ -88,17 +102,22 @@ def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
             for column in module.columns:
                 con.execute(f'COMMENT ON COLUMN {table}."{column.name}" IS {literal(column.doc)}')
         con.execute("CREATE SCHEMA handover.macros")
-        macros = {module.name: module for module in public_macros()}
         # Written as in the trace's own database: the bodies name their macros by schema.
         cursor = con.cursor()
         cursor.execute("USE handover")
-        for name in closure(macros):
-            cursor.execute(macro_ddl(macros[name]))
+        write_macros(cursor)
         cursor.close()
     finally:
         # After a failure the next use of the connection, even this one, may say it again.
         with suppress(duckdb.Error):
             con.execute("DETACH handover")
+
+
+def write_macros(con: DuckDBPyConnection) -> None:
+    """Create the public macros in the schema `macros` of the database that `con` uses."""
+    macros = {module.name: module for module in public_macros()}
+    for name in closure(macros):
+        con.execute(macro_ddl(macros[name]))
 
 
 def _write_parquet(con: DuckDBPyConnection, path: Path) -> None:
@@ -112,4 +131,4 @@ def _write_parquet(con: DuckDBPyConnection, path: Path) -> None:
         options = f"FORMAT parquet, COMPRESSION zstd, KV_METADATA {{'description': {literal(module.doc)}, {metadata}}}"
         con.execute(f"COPY (SELECT {columns} FROM {module.name}) TO {file} ({options})")  # noqa: S608
     schema = json.dumps([as_json(module) for module in public_views()], indent=2, ensure_ascii=False)
-    (path / "schema.json").write_text(schema + "\n", encoding="utf-8")
+    (path / SCHEMA_NAME).write_text(schema + "\n", encoding="utf-8")

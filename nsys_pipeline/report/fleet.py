@@ -40,6 +40,7 @@ def fleet_document(report: FleetReport, name: str) -> Document:
     subtitle = f"{_many(report.traces, 'trace')} of {_many(report.runs, 'run')} on {_many(report.hosts, 'host')}{when}"
     sections = [
         _failures(report),
+        _repeated(report),
         _changes(report),
         _ranks(report),
         _phases(report.phases),
@@ -57,6 +58,17 @@ def _failures(report: FleetReport) -> Section | None:
     shown = [Message("warning", f"{path}: {error}") for path, error in report.failures[:_MOST]]
     title = f"{_many(len(report.failures), 'trace')} could not be analyzed"
     return Section("failures", (*shown, *_more(report.failures, "failures")), title=title)
+
+
+def _repeated(report: FleetReport) -> Section | None:
+    if not report.repeated:
+        return None
+    shown = []
+    for paths in report.repeated[:_MOST]:
+        rest = f" and {len(paths) - 3:,} more" if len(paths) > 3 else ""
+        shown.append(Message("warning", f"one recording, and each counts: {', '.join(paths[:3])}{rest}"))
+    title = f"{_many(len(report.repeated), 'recording')} in several traces"
+    return Section("repeated", (*shown, *_more(report.repeated, "traces")), title=title)
 
 
 def _changes(report: FleetReport) -> Section:

@@ -113,6 +113,12 @@ def legend(report: Report) -> list[tuple[str, str]]:
     ]
     if any(phase.outlives_ranges for phase in report.phases):
         lines.append(("busy %", f"{OVER_100}: GPU work goes on after its range is closed, so that it has no share"))
+    if beside := [
+        f"{share:.0%} of the busy time of {phase.name}"
+        for phase in report.phases
+        if (share := _kernels_of_busy(phase)) > 1.01
+    ]:
+        lines.append(("ms", f"kernels that run at the same time count each: their sum is {', '.join(beside)}"))
     if report.totals.graph_launch_count:
         lines.append(("kernels", "+Ng: N CUDA graphs recorded as a whole"))
     if report.phases:
@@ -127,6 +133,11 @@ def legend(report: Report) -> list[tuple[str, str]]:
         executed = "what kernels compute beyond them (whole tiles, latents expanded again) is not in it"
         lines.append(("TFLOP/s", f"model FLOPs of the operator / kernel time; GB/s: its minimum bytes; {executed}"))
     return lines + [("peak", text) for text in _peaks(report)]
+
+
+def _kernels_of_busy(phase: Phase) -> float:
+    """Kernel time as the table of kernels sums it, divided by busy time: above 1 if kernels overlap."""
+    return (phase.kernel_time_ns + phase.graph_time_ns) / phase.gpu_busy_ns if phase.gpu_busy_ns else 0
 
 
 def _gpus(phase: Phase) -> set[int | None]:

@@ -12,6 +12,7 @@ from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.budget import buckets_section, budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
 from nsys_pipeline.report.collectives import collectives_section
+from nsys_pipeline.report.counters import measured_section
 from nsys_pipeline.report.document import (
     BLANK,
     Column,
@@ -390,6 +391,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     buckets_section,
     _worth_doing,
     _phases,
+    measured_section,
     tree_section,
     host_section,
     baseline_section,

@@ -7,7 +7,7 @@ import struct
 from enum import Enum
 from pathlib import Path
 
-from nsys_pipeline.errors import TraceError
+from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.trace.run_file import RUN_NAME
 
 HINT = (
@@ -34,6 +34,8 @@ PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
 SQLITE_MAGIC = b"SQLite format 3\x00"
 REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
 COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
+DATASET_MARKER = "llmperf-fleet.json"
+"""What a dataset of a fleet has in its folder."""
 UNFINISHED = ".partial"
 """Where a capture keeps what is not finished."""
 
@@ -43,6 +45,34 @@ TRACE_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-r
 """How names end that only traces have; of two with one stem the earlier one counts."""
 _RUN_SUFFIXES = (*TRACE_SUFFIXES, ".json", ".json.gz")
 """How names of traces end in a run directory."""
+
+
+# A scheme of one letter is a drive of Windows.
+_URL = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
+
+
+def as_typed(path: str | Path) -> str:
+    """`path` as it was typed: a URL with both slashes behind its scheme, of which a Path keeps one. file:///x is /x."""
+    text = path if isinstance(path, str) else path.as_posix()
+    if (url := _URL.fullmatch(text)) is None:
+        return str(path)
+    scheme, rest = url.groups()
+    return f"/{rest}" if scheme == "file" else f"{scheme}://{rest}"
+
+
+def is_remote(path: str | Path) -> bool:
+    """Whether `path` is a URL of anything but a file of this machine."""
+    return _URL.fullmatch(as_typed(path)) is not None
+
+
+def local_path(
+    path: str | Path, *, hint: str = "copy it; `llmperf fleet URL --out DATASET` reads traces where they are"
+) -> Path:
+    """`path`, also where it is written as file:///…. Raises UsageError, with the `hint`, for a URL of another place."""
+    typed = as_typed(path)
+    if is_remote(typed):
+        raise UsageError(f"`{typed}` is not on this machine", hint=hint)
+    return Path(typed)
 
 
 def identify(path: Path, *, shown: Path | None = None) -> Kind:
@@ -129,6 +159,11 @@ def _identify_dir(path: Path) -> Kind:
         return Kind.RUN_DIR if len(traces) == 1 else Kind.JOB
     if any(path.glob("*.parquet")):
         return Kind.PARQUET_DIR
+    if (path / DATASET_MARKER).exists():
+        raise TraceError(
+            f"`{path}` is a dataset of a fleet, and no trace",
+            hint=f"`llmperf fleet {path}` reports what is in it, and `llmperf sql {path}` asks it",
+        )
     if (path / UNFINISHED).is_dir():
         raise TraceError(
             f"`{path}` holds a capture that still runs, or was killed before it was finished",

@@ -69,6 +69,12 @@ class _Facts:
     gpu_count: int
     string_count: int
     collectives: tuple[tuple[str, int, int], ...]
+    ends: tuple[object, ...]
+
+    @property
+    def recording(self) -> tuple[object, ...]:
+        """What no other recording has: times in ns of its start, its first events and its last ones."""
+        return self.epoch_ns, self.hostname, self.gpus, self.processes, self.ends
 
 
 class JobSource:
@@ -196,14 +202,21 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
     """Hosts told apart, clocks aligned. Members keep the order of `sources`."""
     facts: dict[int, _Facts] = {}
     members: list[Member] = []
+    recordings: dict[tuple[object, ...], Path] = {}
     for index, (path, source) in enumerate(sources):
         problem = source.message if isinstance(source, TraceError) else None
         opened = None if isinstance(source, TraceError) else source
         if isinstance(opened, SqliteSource):
             try:
-                facts[index] = _facts(opened)
+                found = _facts(opened)
             except TraceError as error:
                 opened, problem = None, error.message
+            else:
+                first_path = recordings.setdefault(found.recording, path)
+                if first_path == path or not any(found.ends):
+                    facts[index] = found
+                else:
+                    opened, problem = None, f"it is the recording in `{first_path.name}` once more"
         members.append(Member(path, opened, rank_of(path), problem=problem))
     hosts = _hosts(facts)
     if len(set(hosts.values())) > MAX_HOSTS:
@@ -339,6 +352,7 @@ def _facts(source: SqliteSource) -> _Facts:
                 ),
                 string_count=1 + int(str(last_string[0])),
                 collectives=_collectives(con, tables),
+                ends=tuple(_ends(con, table, tables) for table in _EVENTS),
             )
         except sqlite3.Error as error:
             raise TraceError(f"`{source.path}` is damaged: SQLite says `{error}`") from error
@@ -352,6 +366,17 @@ def _recorded_ns(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -
         if "end" in tables.get(table, ())
     ]
     return max((int(end) for end in ends if end is not None), default=None)
+
+
+def _ends(con: sqlite3.Connection, table: str, tables: Mapping[str, Sequence[str]]) -> tuple[object, ...]:
+    """Row ids and times of the first and the last event of a table; of a view nothing."""
+    if not {"start", "end"} <= set(tables.get(table, ())):
+        return ()
+    query = f'SELECT rowid, "start", "end" FROM {quote(table)} ORDER BY rowid'  # noqa: S608
+    try:
+        return (*con.execute(f"{query} LIMIT 1").fetchall(), *con.execute(f"{query} DESC LIMIT 1").fetchall())
+    except sqlite3.OperationalError:
+        return ()
 
 
 def _marked_processes(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> frozenset[int]:

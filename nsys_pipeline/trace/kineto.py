@@ -63,7 +63,7 @@ _COPY_NAME = re.compile(r"Memcpy (\w+) \((.+) -> (.+)\)")
 _FILL_NAME = re.compile(r"Memset \((.+)\)")
 # Communicators of ranks that share sequences, as torch's device meshes and Megatron describe them.
 _CONTEXT_GROUP = re.compile(r"mesh_cp|(?:HIERARCHICAL_)?CONTEXT_PARALLEL_GROUPS?")
-_GRAPH_LAUNCH = "cu%GraphLaunch%"
+_GRAPH_LAUNCHES = ("cu%GraphLaunch%", "hipGraphLaunch%")
 _MARKS = tuple(f"{name} " for name in (markers.RUN_MARK, markers.STEP_MARK, markers.REQUEST_MARK))
 
 _ATTENTION = "aten::_scaled_dot_product_"
@@ -458,7 +458,7 @@ class _Conversion:
         """Number the nodes that each launch of a graph ran in the order of their starts; graphs have no numbers."""
         launches = (
             "SELECT r.correlationId FROM CUPTI_ACTIVITY_KIND_RUNTIME AS r JOIN StringIds AS s ON s.id = r.nameId "  # noqa: S608
-            f"WHERE s.value LIKE '{_GRAPH_LAUNCH}'"
+            f"WHERE s.value LIKE '{_GRAPH_LAUNCHES[0]}' OR s.value LIKE '{_GRAPH_LAUNCHES[1]}'"
         )
         self.lite.execute(f"CREATE TEMP TABLE launches AS {launches}")
         works = " UNION ALL ".join(

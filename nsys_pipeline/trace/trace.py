@@ -40,7 +40,7 @@ KEPT = (
     "attribute.kernel_families", "attribute.phase_busy", "attribute.phase_devices", "attribute.phase_walls",
     "attribute.range_segments", "attribute.request_times", "attribute.unattributed_work", "attribute.conservation",
     "attribute.work_totals", "attribute.layer_ranges", "attribute._busy_slots", "attribute._idle_slots",
-    "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters",
+    "attribute._cut_gap_slots", "attribute.occurrence_times", "attribute.phase_counters", "attribute.missing_counters",
     "attribute.served_request_times", "attribute.step_sequences", "attribute.windows", "attribute._inferred_phases",
     "attribute._inferred_requests", "attribute.inference", "attribute.operator_ranges", "attribute.operator_calls",
     "attribute.stage_idle", KEPT_FINDINGS,

@@ -10,7 +10,7 @@ from typing import Self
 
 from nsys_pipeline.errors import NsysError, TraceError
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.identify import PACKED, Kind, identify, renamed, run_traces
+from nsys_pipeline.trace.identify import PACKED, Kind, identify, local_path, renamed, run_traces
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import Source
 from nsys_pipeline.trace.store import Store
@@ -22,9 +22,10 @@ SMALL_BYTES = 1 << 20
 def find_trace(path: str | Path, options: TraceOptions | None = None, *, begins: bool = True) -> TraceFile:
     """The trace at `path`, or the one in the run directory there; an archive is being unpacked from now on (`begins`).
 
-    A directory with a trace for each rank is one trace. Raises TraceError, with what the path is, where it is none.
+    A directory with a trace for each rank is one trace. Raises TraceError, with what the path is, where it is none;
+    UsageError for a URL that is not file:///….
     """
-    path = Path(path)
+    path = local_path(path)
     kind = identify(path)
     if kind is Kind.RUN_DIR:
         (path,) = run_traces(path)

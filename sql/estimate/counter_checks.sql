@@ -2,7 +2,7 @@
 -- The tensor pipe must be active for the products' share of what the measured clock allows: MFU × the clock of the peak /
 -- the measured clock. DRAM must move the minimum bytes: MBU. Only phases whose measured occurrences all have a shape.
 -- Grain: phase, counter; empty without samples or FLOPs.
--- empty without: load.metric_windows
+-- empty without: load.counter_samples
 -- requires: attribute.phase_counters, attribute.phase_measured, estimate.phase_costs, input.peaks, load.devices
 -- columns:
 --   phase           VARCHAR  Name of the phase.

@@ -5,7 +5,7 @@
 -- severity: info
 -- message: in {phase} {what} {measured_ratio:%} of the busy time (error {error_ratio:%}), and the estimate needs {executed_ratio:%}: {cause}
 -- hint: `llmperf sql TRACE "from kernel_counters"` says which kernels; `llmperf ncu` measures them
--- empty without: load.metric_windows
+-- empty without: load.counter_samples
 -- requires: estimate.counter_checks, input.model
 -- columns:
 --   phase          VARCHAR The phase.

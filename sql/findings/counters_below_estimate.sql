@@ -7,7 +7,7 @@
 --   {cause}
 -- hint: check --model, --dtype and --shape against what ran; `from phase_counters` has what was measured
 -- concerns: estimate.phase_costs, estimate.occurrence_costs
--- empty without: load.metric_windows
+-- empty without: load.counter_samples
 -- requires: estimate.counter_checks
 -- columns:
 --   phase           VARCHAR The phase.

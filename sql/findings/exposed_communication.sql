@@ -1,15 +1,15 @@
 -- Time in which a GPU only communicates, and no rank is late: nothing else runs beside it.
--- A tenth of the phase's time.
+-- A tenth of the phase's time, without what stages of a pipeline wait for each other.
 -- Grain: phase.
 -- severity: info
 -- message: in {place} GPUs do nothing but communicate {share:%} of the time{told}
 -- hint: overlap communication with computing (another stream, bucketed gradients), send less (bf16, fewer and larger messages), or
 --   split the model among fewer GPUs; the class `transfer` of `time_budget` shows the effect
 -- empty without: attribute.occurrence_times WHERE class = 'transfer'
--- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges
+-- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, attribute.pipeline_waits
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
---   at_stake_ns BIGINT  Time of the class. Unit: ns.
+--   at_stake_ns BIGINT  Time of the class, without bubbles. Unit: ns.
 --   budget_part VARCHAR 'transfer'.
 --   place       VARCHAR The phase in a sentence.
 --   share       DOUBLE  at_stake_ns of the measured time of the phase.
@@ -19,12 +19,26 @@ WITH gpu AS (
     FROM attribute.occurrence_times AS t LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
     WHERE t.class = 'transfer'
     GROUP BY p.phase
+),
+bubble AS (
+    SELECT p.phase, sum(w.wait_ns) AS wait_ns
+    FROM attribute.pipeline_waits AS w LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    WHERE w.kind = 'send_recv'
+    GROUP BY p.phase
+),
+exposed AS (
+    SELECT
+        s.phase, s.place, s.phase_ns, s.least_ns, g.gpus,
+        greatest(0, s.transfer_ns - coalesce(b.wait_ns, 0))::BIGINT AS at_stake_ns
+    FROM attribute.phase_spending AS s
+    JOIN gpu AS g ON g.phase IS NOT DISTINCT FROM s.phase
+    LEFT JOIN bubble AS b ON b.phase IS NOT DISTINCT FROM s.phase
 )
 SELECT
-    s.phase, s.transfer_ns AS at_stake_ns, 'transfer' AS budget_part, s.place, s.transfer_ns / s.phase_ns AS share,
+    phase, at_stake_ns, 'transfer' AS budget_part, place, at_stake_ns / phase_ns AS share,
     CASE
-        WHEN g.gpus = 1 THEN ', or wait for a rank that is not in the trace: `llmperf analyze` of a directory reads all ranks'
+        WHEN gpus = 1 THEN ', or wait for a rank that is not in the trace: `llmperf analyze` of a directory reads all ranks'
         ELSE ''
     END AS told
-FROM attribute.phase_spending AS s JOIN gpu AS g ON g.phase IS NOT DISTINCT FROM s.phase
-WHERE s.transfer_ns >= s.phase_ns / 10 AND s.transfer_ns >= s.least_ns
+FROM exposed
+WHERE at_stake_ns >= phase_ns / 10 AND at_stake_ns >= least_ns

@@ -1,20 +1,23 @@
 -- A rank that the others wait for in collectives.
 -- Algorithm: in each collective the ranks that are there wait for the last one to come. The late one came last to at least half
 -- of that waiting time and one and a half times its fair share; or to more than its share, if attribute.rank_lateness calls it
--- late over all phases, for it looks at what the rank does instead. Warm-up and cold occurrences are left out.
+-- late over all phases, for it looks at what the rank does instead. Warm-up, cold occurrences and cold training steps are left out.
 -- Grain: a rank and a phase.
 -- severity: info
--- message: in {phase} the other ranks wait {wait_ns:ms} for {what}, which comes last to {late_count:,} of {collectives:,}
---   collectives
--- hint: look at what it does before them: `llmperf sql TRACE "from ranks"`, and the budget of its GPU
+-- message: in {phase} the other ranks wait {wait_ns:ms} for {what}, each of them {step_ns:ms} a step, and it comes last to
+--   {late_count:,} of {collectives:,} collectives{why}
+-- hint: `llmperf sql TRACE "from rank_summary"` has what each rank's time went to, and `time_budget` its classes by phase
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.occurrences, attribute.phase_spending, attribute.rank_lateness, load.ranks
+-- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
 --   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
 --                       all of it. Unit: ns.
 --   budget_part VARCHAR 'wait', or NULL if other work hides the waiting.
 --   what        VARCHAR The rank, or its process.
+--   step_ns     BIGINT  Mean time that one of the others waits for it in a training step; without training, in an occurrence of
+--                       the phase. Unit: ns.
+--   why         VARCHAR What its GPU has more of than those of the others, over all phases: see attribute.rank_lateness.
 --   late_count  BIGINT  Collectives to which it comes last.
 --   collectives BIGINT  Collectives of the phase.
 --   wait_ns     BIGINT  Time that the others wait for it. Unit: ns.
@@ -22,7 +25,8 @@ WITH member AS (
     SELECT c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last, p.phase
     FROM attribute.collectives AS c
     JOIN attribute.occurrences AS p USING (occurrence_id)
-    WHERE c.group_id IS NOT NULL AND p.is_measured
+    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
+    WHERE c.group_id IS NOT NULL AND NOT p.is_warmup
 ),
 collective AS (
     SELECT
@@ -38,15 +42,34 @@ phase AS (
 ),
 late AS (
     SELECT phase, last_process, count(*) AS late_count, sum(wait_ns) AS wait_ns FROM collective GROUP BY phase, last_process
+),
+passed AS (
+    SELECT o.phase, o.process_key, coalesce(any_value(t.steps), count(*)) AS steps
+    FROM attribute.occurrences AS o
+    LEFT JOIN (
+        SELECT process_key, count(*) AS steps FROM attribute.training_step_spans WHERE NOT is_left_cold AND NOT is_warmup GROUP BY process_key
+    ) AS t USING (process_key)
+    WHERE o.is_measured
+    GROUP BY o.phase, o.process_key
 )
 SELECT
     l.phase, CASE WHEN s.wait_ns > 0 THEN least(l.wait_ns, s.wait_ns) ELSE l.wait_ns END::BIGINT AS at_stake_ns,
     CASE WHEN s.wait_ns > 0 THEN 'wait' END AS budget_part,
-    coalesce('rank ' || r.rank, 'process ' || (l.last_process & 16777215)) AS what, l.late_count, p.collectives, l.wait_ns::BIGINT AS wait_ns
+    coalesce('rank ' || r.rank, 'process ' || (l.last_process & 16777215)) AS what, l.late_count, p.collectives, l.wait_ns::BIGINT AS wait_ns,
+    (l.wait_ns / nullif(n.steps * (p.rank_count - 1), 0))::BIGINT AS step_ns,
+    CASE o.reason
+        WHEN 'compute' THEN ': over all phases its kernels take ' || o.more || ' longer than those of the others'
+        WHEN 'data' THEN ': over all phases it takes ' || o.more || ' longer until the first pass of its steps, as when it waits for data'
+        WHEN 'host' THEN ': over all phases its GPU is idle for ' || o.more || ' longer, for the host does something else'
+        ELSE '; the trace does not show why'
+    END AS why
 FROM late AS l
 JOIN phase AS p USING (phase)
+JOIN passed AS n ON n.phase = l.phase AND n.process_key = l.last_process
 LEFT JOIN attribute.phase_spending AS s ON s.phase = l.phase
-LEFT JOIN attribute.rank_lateness AS o ON o.process_key = l.last_process
+LEFT JOIN (
+    SELECT process_key, is_late, reason, format('{:,.1f} ms', more_ns / 1e6) AS more FROM attribute.rank_lateness
+) AS o ON o.process_key = l.last_process
 LEFT JOIN load.ranks AS r ON r.process_key = l.last_process
 -- Somebody always comes last. It matters if one rank has far more than its share of a time that matters.
 WHERE l.wait_ns >= 1000000

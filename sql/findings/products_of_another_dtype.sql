@@ -1,5 +1,6 @@
 -- Phases whose matrix products ran in another number format than the one whose peak their FLOPs are divided by.
 -- Mixed precision is the usual case: the config says float32, and autocast runs the products in bf16.
+-- Where TF32 is on, the products of single rows run in fp32 all the same, as those of bf16 run without tensor cores.
 -- Grain: phase; told where most of the time of its matrix products is of kernels whose names say another format.
 -- severity: error
 -- message: {share:%} of the matrix-product time of {phase} is in {kernel_dtype} kernels, but the estimate assumes {dtype}: its MFU
@@ -28,3 +29,6 @@ JOIN input.pass_ops AS o USING (phase)
 -- Without FLOPs nothing is divided.
 SEMI JOIN estimate.phase_costs AS c ON c.phase = b.phase
 WHERE b.share > 0.5 AND b.kernel_dtype <> CASE WHEN o.dtype IN ('bf16', 'fp16') THEN '16-bit' ELSE o.dtype END
+    AND NOT (
+        o.dtype = 'tf32' AND b.kernel_dtype = 'fp32' AND EXISTS (FROM by_dtype AS a WHERE a.kernel_dtype = 'tf32' AND a.share > 0.5)
+    )

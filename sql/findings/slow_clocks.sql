@@ -5,7 +5,7 @@
 -- message: in {place} the SMs run at {clock_mhz:,} MHz, {below_percent}% below the boost clock of {boost_mhz:,} MHz{utilization}
 -- hint: `nvidia-smi -q -d PERFORMANCE,CLOCK` says whether power, heat or a clock that somebody set limits it; the class `compute` of
 --   `time_budget` shows the effect
--- empty without: load.metric_windows
+-- empty without: load.counter_samples
 -- requires: attribute.phase_spending, attribute.phase_counters, load.devices, estimate.counter_checks, estimate.phase_costs
 -- columns:
 --   phase         VARCHAR The phase.

@@ -7,7 +7,7 @@
 -- hint: it drops work from before its window, and what exceeds its buffers: give `schedule` a warm-up step, record fewer steps
 -- concerns: load.gpu_ops
 -- empty without: load.recorder WHERE recorder = 'torch.profiler'
--- requires: load.api_calls, load.strings, load.recorder, attribute._call_kinds, attribute._linked_work
+-- requires: load.api_calls, load.strings, load.recorder, attribute._call_kinds, attribute._linked_work, macros.cuda_call
 -- columns:
 --   phase        VARCHAR NULL: they may be of any phase.
 --   at_stake_ns  BIGINT  NULL: their time is what is missing. Unit: ns.
@@ -17,7 +17,7 @@ WITH capture AS (
     SELECT c.global_tid, c.start_ns, contains(s.value, 'Begin') AS is_begin
     FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
     WHERE (SELECT recorder FROM load.recorder) = 'torch.profiler'
-        AND regexp_matches(s.value, '^cu(da)?Stream(Begin|End)Capture')
+        AND regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
 ),
 launch AS (
     SELECT c.api_id

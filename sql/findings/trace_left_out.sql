@@ -1,8 +1,8 @@
--- Traces of the job that could not be read.
+-- Traces of the job that could not be read, or that hold what another one holds.
 -- Grain: a file.
 -- severity: error
 -- message: the trace of {what} is left out: {problem}
--- hint: what the other ranks say holds, and sums over ranks lack this one; export it again from its report
+-- hint: what the other ranks say holds, and sums over ranks lack this one; put its own trace there, exported again from its report
 -- concerns: load.gpu_ops
 -- requires: load.trace_files
 -- columns:

@@ -1,46 +1,64 @@
--- Samples of the counters that utilization is checked against, one row per GPU and instant.
--- Their names differ by chip and by version of nsys. A counter that was not sampled is NULL.
+-- Samples of the counters that utilization is checked against, one row per GPU and stretch of time that a sample stands for:
+-- from its stamp to the next one. A counter that was not sampled is NULL.
+-- nsys stamps a sample with the start of its stretch: measured on an H100, activity correlates best with the busy time
+-- from the stamp to the next one. The last sample of a GPU, and one before a gap, stand for a stretch of the median length.
 -- Grain: lane, window_id; empty where the capture sampled none.
 -- materialize: table
--- empty without: load.metric_windows
--- requires: load.gpu_metrics, load.metric_windows
+-- empty without: nsys.GPU_METRICS
+-- requires: load.gpu_metrics, load._metric_counters
 -- columns:
---   lane                BIGINT  GPU. Joins load.devices on device_id.
---   window_id           BIGINT  Joins load.metric_windows.
---   at_ns               BIGINT  When it was sampled. Unit: ns.
---   tensor_active_ratio DOUBLE  Share of cycles in which the tensor pipe of an SM is active, over all SMs.
---   sm_active_ratio     DOUBLE  Share of cycles in which an SM has a warp, over all SMs.
---   sm_issue_ratio      DOUBLE  Share of cycles in which an SM issues an instruction, over all SMs.
---   dram_read_ratio     DOUBLE  Bytes read / peak bandwidth.
---   dram_write_ratio    DOUBLE  Bytes written / peak bandwidth.
---   sm_clock_hz         DOUBLE  Clock of the SMs. Unit: Hz.
-WITH named AS (
+--   lane                     BIGINT  GPU. Joins load.devices on device_id.
+--   window_id                BIGINT  1, 2, 3, … in time.
+--   start_ns                 BIGINT  Stamp of the sample. Unit: ns.
+--   end_ns                   BIGINT  End of the stretch. Unit: ns.
+--   tensor_active_ratio      DOUBLE  Share of cycles in which the tensor pipe of an SM is active, over all SMs.
+--   sm_active_ratio          DOUBLE  Share of cycles in which an SM has a warp, over all SMs.
+--   sm_issue_ratio           DOUBLE  Share of cycles in which an SM issues an instruction, over all SMs.
+--   dram_read_ratio          DOUBLE  Bytes read / peak bandwidth.
+--   dram_write_ratio         DOUBLE  Bytes written / peak bandwidth.
+--   pcie_rx_ratio            DOUBLE  Bytes that the GPU received over PCIe / peak bandwidth of one direction.
+--   pcie_tx_ratio            DOUBLE  Bytes that it sent over PCIe / peak bandwidth of one direction.
+--   nvlink_rx_ratio          DOUBLE  Bytes that it received over NVLink / peak bandwidth of one direction: a sum of rounded parts.
+--   nvlink_tx_ratio          DOUBLE  Bytes that it sent over NVLink / peak bandwidth of one direction: a sum of rounded parts.
+--   nvlink_rx_rounding_ratio DOUBLE  By how much nvlink_rx_ratio may be rounded up: a per cent for each of its parts that is
+--                                    not 0.
+--   nvlink_tx_rounding_ratio DOUBLE  By how much nvlink_tx_ratio may be.
+--   sm_clock_hz              DOUBLE  Clock of the SMs. Unit: Hz.
+WITH pivoted AS (
     SELECT
-        metric,
-        CASE
-            WHEN regexp_matches(metric, '^(SM )?Tensor Active( / FP16 Active)? \[Throughput %\]', 'i') THEN 'tensor'
-            WHEN regexp_matches(metric, '^SMs? Active \[Throughput %\]', 'i') THEN 'active'
-            WHEN regexp_matches(metric, '^SM Issue \[Throughput %\]', 'i') THEN 'issue'
-            WHEN regexp_matches(metric, '^DRAM Read (Bandwidth|Throughput) \[Throughput %\]', 'i') THEN 'read'
-            WHEN regexp_matches(metric, '^DRAM Write (Bandwidth|Throughput) \[Throughput %\]', 'i') THEN 'write'
-            WHEN regexp_matches(metric, '^GPC Clock Frequency \[M?Hz\]', 'i') THEN 'clock'
-        END AS counter
-    FROM (SELECT DISTINCT metric FROM load.gpu_metrics)
-),
-pivoted AS (
-    SELECT
-        source_id & 255 AS lane, at_ns,
-        max("value") FILTER (WHERE counter = 'tensor') AS tensor, max("value") FILTER (WHERE counter = 'active') AS active,
-        max("value") FILTER (WHERE counter = 'issue') AS issue, max("value") FILTER (WHERE counter = 'read') AS "read",
-        max("value") FILTER (WHERE counter = 'write') AS "write", max("value") FILTER (WHERE counter = 'clock') AS clock
-    FROM load.gpu_metrics JOIN named USING (metric)
-    WHERE counter IS NOT NULL
+        m.source_id & 255 AS lane, m.at_ns,
+        max(m.value) FILTER (WHERE c.counter = 'tensor_active') AS tensor,
+        max(m.value) FILTER (WHERE c.counter = 'sm_active') AS active,
+        max(m.value) FILTER (WHERE c.counter = 'sm_issue') AS issue,
+        max(m.value) FILTER (WHERE c.counter = 'dram_read') AS "read",
+        max(m.value) FILTER (WHERE c.counter = 'dram_write') AS "write",
+        max(m.value) FILTER (WHERE c.counter = 'sm_clock') AS clock,
+        max(m.value) FILTER (WHERE c.counter = 'pcie_rx') AS pcie_rx,
+        max(m.value) FILTER (WHERE c.counter = 'pcie_tx') AS pcie_tx,
+        sum(m.value) FILTER (WHERE c.counter = 'nvlink_rx') AS nvlink_rx,
+        sum(m.value) FILTER (WHERE c.counter = 'nvlink_tx') AS nvlink_tx,
+        count(*) FILTER (WHERE c.counter = 'nvlink_rx' AND m.value > 0) AS rx_parts,
+        count(*) FILTER (WHERE c.counter = 'nvlink_tx' AND m.value > 0) AS tx_parts
+    FROM load.gpu_metrics AS m LEFT JOIN load._metric_counters AS c USING (source_id, metric_id)
     GROUP BY ALL
+),
+following AS (
+    SELECT *, row_number() OVER w AS window_id, lead(at_ns) OVER w AS next_ns
+    FROM pivoted
+    WINDOW w AS (PARTITION BY lane ORDER BY at_ns)
+),
+typical AS (
+    SELECT lane, median(next_ns - at_ns)::BIGINT AS period_ns FROM following GROUP BY lane
 )
 SELECT
-    p.lane, w.window_id, p.at_ns, p.tensor / 100 AS tensor_active_ratio, p.active / 100 AS sm_active_ratio,
-    p.issue / 100 AS sm_issue_ratio, p.read / 100 AS dram_read_ratio, p.write / 100 AS dram_write_ratio,
+    f.lane, f.window_id, f.at_ns AS start_ns,
+    least(coalesce(f.next_ns, f.at_ns + t.period_ns), f.at_ns + 2 * t.period_ns)::BIGINT AS end_ns,
+    f.tensor / 100 AS tensor_active_ratio, f.active / 100 AS sm_active_ratio, f.issue / 100 AS sm_issue_ratio,
+    f.read / 100 AS dram_read_ratio, f.write / 100 AS dram_write_ratio, f.pcie_rx / 100 AS pcie_rx_ratio,
+    f.pcie_tx / 100 AS pcie_tx_ratio, (f.nvlink_rx / 100)::DOUBLE AS nvlink_rx_ratio,
+    (f.nvlink_tx / 100)::DOUBLE AS nvlink_tx_ratio, greatest(f.rx_parts, 1) / 100 AS nvlink_rx_rounding_ratio,
+    greatest(f.tx_parts, 1) / 100 AS nvlink_tx_rounding_ratio,
     -- The name says MHz, the values are Hz; a clock below 1 MHz would be in MHz after all.
-    CASE WHEN p.clock < 1000000 THEN p.clock * 1e6 ELSE p.clock::DOUBLE END AS sm_clock_hz
-FROM pivoted AS p
-JOIN load.metric_windows AS w ON w.lane = p.lane AND w.start_ns = p.at_ns
+    CASE WHEN f.clock < 1000000 THEN f.clock * 1e6 ELSE f.clock::DOUBLE END AS sm_clock_hz
+FROM following AS f JOIN typical AS t USING (lane)
+WHERE t.period_ns > 0 AND f.at_ns IS NOT NULL

@@ -6,6 +6,7 @@
 --   process_key    BIGINT    Joins load.processes.
 --   rank           BIGINT    Rank, NULL where nothing says.
 --   world          BIGINT    Ranks of the job as the run mark says, else NULL.
+--   replica        BIGINT    Data-parallel replica, as the run mark says it or its degrees tell, else NULL.
 --   host_id        BIGINT    Host: 0 is the first one.
 --   device_ids     BIGINT[]  GPUs that it works on. Join load.devices.
 --   path           VARCHAR   File that it is read from.
@@ -37,6 +38,11 @@ SELECT
     process_key,
     coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank) AS rank,
     try_cast(m.fields ->> '$.world' AS BIGINT) AS world,
+    coalesce(
+        try_cast(m.fields ->> '$.dp_rank' AS BIGINT),
+        CASE WHEN try_cast(m.fields ->> '$.dp' AS BIGINT) > 1 THEN coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank)
+            // nullif(try_cast(m.fields ->> '$.tp' AS BIGINT) * coalesce(try_cast(m.fields ->> '$.pp' AS BIGINT), 1), 0) END
+    ) AS replica,
     coalesce(f.host_id, 0) AS host_id, coalesce(w.device_ids, []) AS device_ids,
     coalesce(f.path, (SELECT any_value("path") FROM load.trace_files)) AS "path",
     CASE WHEN f.process_key IS NULL THEN 0 ELSE f.clock_error_ns END AS clock_error_ns

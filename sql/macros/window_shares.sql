@@ -10,6 +10,7 @@
 --   lane       ANY     Copied from both. `windows` has lane, window_id (1, 2, 3, … in a lane), start_ns and end_ns.
 --   window_id  BIGINT  The window.
 --   overlap_ns BIGINT  Time of the group inside it. Unit: ns.
+--   is_at_start BOOLEAN Whether the group is open at the start of the window.
 WITH started AS (
     SELECT i.lane, i.group_id, i.start_ns, i.end_ns, coalesce(w.window_id, 1) AS first_id
     FROM query_table(intervals) AS i
@@ -26,7 +27,8 @@ cut AS (
 )
 SELECT
     c.group_id, c.lane, c.window_id,
-    sum(least(c.end_ns, w.end_ns) - greatest(c.start_ns, w.start_ns))::BIGINT AS overlap_ns
+    sum(least(c.end_ns, w.end_ns) - greatest(c.start_ns, w.start_ns))::BIGINT AS overlap_ns,
+    bool_or(c.start_ns <= w.start_ns) AS is_at_start
 FROM cut AS c
 JOIN query_table(windows) AS w ON w.lane = c.lane AND w.window_id = c.window_id
 WHERE least(c.end_ns, w.end_ns) > greatest(c.start_ns, w.start_ns)

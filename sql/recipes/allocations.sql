@@ -8,6 +8,6 @@
 --   max_ns  BIGINT   Longest. Unit: ns.
 SELECT phase, name, count(*) AS "count", sum(dur_ns)::BIGINT AS time_ns, max(dur_ns) AS max_ns
 FROM api_calls
-WHERE regexp_matches(name, '^cu(da)?(Malloc|Free|MemAlloc|MemFree|MemCreate|MemMap|MemUnmap|HostAlloc|HostRegister|MemHostAlloc)')
+WHERE regexp_matches(name, '^(cu(da)?|hip)(Malloc|HostMalloc|Free|MemAlloc|MemFree|MemCreate|MemMap|MemUnmap|HostAlloc|HostRegister|MemHostAlloc)')
 GROUP BY phase, name
 ORDER BY phase NULLS LAST, time_ns DESC, name

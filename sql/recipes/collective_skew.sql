@@ -1,6 +1,6 @@
 -- How long do GPUs wait for each other in collectives?
 -- Collectives are matched across ranks (view collectives): whoever starts first waits for whoever starts last.
--- Warm-up and cold occurrences are left out, as in collective_summary.
+-- Warm-up, cold occurrences and cold training steps are left out, as in collective_summary.
 -- params:
 --   top=20  Collectives to show.
 -- columns:
@@ -17,8 +17,8 @@ SELECT
     any_value(kind) AS kind, any_value(name) AS name, number, any_value(rank_count) AS rank_count,
     arg_min(phase, start_ns) AS phase, min(start_ns) AS first_start_ns, arg_max(device_id, start_ns) AS last_device_id,
     any_value(skew_ns) AS skew_ns, min(dur_ns) AS shortest_ns
-FROM collectives ANTI JOIN (SELECT occurrence_id FROM phases WHERE NOT is_measured) USING (occurrence_id)
-WHERE communicator_id IS NOT NULL
+FROM collectives
+WHERE communicator_id IS NOT NULL AND is_measured
 GROUP BY communicator_id, number
 ORDER BY skew_ns DESC, first_start_ns
 LIMIT $top

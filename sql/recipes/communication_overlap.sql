@@ -1,6 +1,6 @@
 -- How much communication is hidden behind compute?
 -- Communication kernels against all other kernels of the same GPU; exposed time is what scaling pays for.
--- Warm-up and cold occurrences are left out, as in collective_summary.
+-- Warm-up, cold occurrences and cold training steps are left out, as in collective_summary.
 -- columns:
 --   device_id        BIGINT  GPU.
 --   communication_ns BIGINT  Time in which communication ran. Unit: ns.
@@ -9,8 +9,8 @@
 --   exposed_ratio    DOUBLE  exposed_ns / communication_ns.
 WITH communication AS (
     SELECT device_id AS group_id, start_ns, end_ns
-    FROM gpu_work ANTI JOIN (SELECT occurrence_id FROM phases WHERE NOT is_measured) USING (occurrence_id)
-    WHERE family = 'communication'
+    FROM collectives
+    WHERE is_measured
 ),
 compute AS (
     SELECT device_id AS group_id, start_ns, end_ns FROM gpu_work WHERE kind = 'kernel' AND family <> 'communication'

@@ -1,11 +1,11 @@
 -- In which phase is the GPU idle?
 -- Every gap of a GPU between its first and last work goes to the phase of the work that ends it.
 -- columns:
---   device_id  BIGINT   GPU.
---   phase      VARCHAR  Phase of the work after the gap, or NULL.
---   gap_count  BIGINT   Gaps.
---   idle_ns    BIGINT   Their sum. Unit: ns.
---   idle_ratio DOUBLE   Share of the GPU's idle time.
+--   device_id   BIGINT  GPU.
+--   phase       VARCHAR Phase of the work after the gap, or NULL.
+--   gap_count   BIGINT  Gaps.
+--   idle_ns     BIGINT  Their sum. Unit: ns.
+--   share_ratio DOUBLE  Share of all of the GPU's idle time, not of the time of the phase.
 WITH ended AS (
     SELECT b.device_id, w.phase, b.idle_ns
     FROM gpu_busy AS b
@@ -15,7 +15,7 @@ WITH ended AS (
 )
 SELECT
     device_id, phase, count(*) AS gap_count, sum(idle_ns)::BIGINT AS idle_ns,
-    (sum(idle_ns) / nullif(sum(sum(idle_ns)) OVER (PARTITION BY device_id), 0))::DOUBLE AS idle_ratio
+    (sum(idle_ns) / nullif(sum(sum(idle_ns)) OVER (PARTITION BY device_id), 0))::DOUBLE AS share_ratio
 FROM ended
 GROUP BY device_id, phase
 ORDER BY device_id, idle_ns DESC, phase

@@ -12,7 +12,7 @@
 SELECT
     phase, range_name, name, count(*) AS "count", sum(dur_ns)::BIGINT AS time_ns, max(dur_ns) AS max_ns
 FROM api_calls
-WHERE regexp_matches(name, 'Synchronize|EventQuery|^cu(da)?Memcpy(2D|3D|HtoD|DtoH|DtoD)?$')
+WHERE regexp_matches(name, 'Synchronize|EventQuery|^(cu(da)?|hip)Memcpy(2D|3D|HtoD|DtoH|DtoD|WithStream)?$')
 GROUP BY phase, range_name, name
 ORDER BY time_ns DESC, phase, name, range_name
 LIMIT $top

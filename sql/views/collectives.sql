@@ -1,7 +1,7 @@
 -- Communication kernels as parts of collectives: which rank came late, how long the others waited for it, what was transfer.
 -- A rank waits from the start of its kernel until the last rank of the collective has started its own.
 -- Grain: op_id. No other rank of the collective is in the trace: collective_id and what follows from it are NULL.
--- requires: attribute.collectives, attribute.occurrences
+-- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes
 -- columns:
 --   op_id           BIGINT   Joins gpu_work and kernels.
 --   name            VARCHAR  Short kernel name.
@@ -11,6 +11,7 @@
 --   occurrence_id   BIGINT   The occurrence. Joins phases.
 --   is_warmup       BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.
 --   is_cold         BOOLEAN  Whether the occurrence is cold, NULL outside every phase: see phases.
+--   is_measured     BOOLEAN  Whether collective_summary counts it: in no warm-up, no cold occurrence and no cold training step.
 --   process_id      BIGINT   Operating-system pid. Joins processes.
 --   device_id       BIGINT   GPU. Joins devices.
 --   communicator_id BIGINT   The same for the ranks that communicate with each other.
@@ -28,8 +29,10 @@
 --   bus_bytes       DOUBLE   What each rank's link must carry of it, as nccl-tests defines it; NULL unless all ranks of the
 --                            communicator are in the trace. Unit: bytes.
 SELECT
-    c.op_id, c.name, c.kind, p.phase, c.occurrence_id, p.is_warmup, p.is_cold, c.process_key & 16777215 AS process_id, c.device_id,
+    c.op_id, c.name, c.kind, p.phase, c.occurrence_id, p.is_warmup, p.is_cold,
+    NOT coalesce(p.is_warmup, false) AND cold.occurrence_id IS NULL AS is_measured, c.process_key & 16777215 AS process_id, c.device_id,
     c.group_id AS communicator_id, c.number, c.rank_count, c.start_ns, c.end_ns, c.end_ns - c.start_ns AS dur_ns,
     c.skew_ns, c.lateness_ns, c.wait_ns, c.transfer_ns, c.message_bytes, c.bus_bytes
 FROM attribute.collectives AS c
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+LEFT JOIN attribute._cold_passes AS cold ON cold.occurrence_id = c.occurrence_id

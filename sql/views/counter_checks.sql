@@ -1,6 +1,6 @@
 -- What the estimate of each phase needs beside what the hardware counters saw, per GPU busy time.
 -- Grain: phase, counter; empty without a model and shapes, or without `--gpu-metrics`.
--- empty without: load.metric_windows
+-- empty without: load.counter_samples
 -- requires: estimate.counter_checks
 -- columns:
 --   phase           VARCHAR  Name of the phase.

@@ -4,15 +4,16 @@
 -- other share would make of it. Names that always run beside the same others cannot be told apart: see alone_ratio.
 -- Grain: phase, name, full_name, device_id, counter; phase is NULL outside every phase. Empty without `--gpu-metrics`.
 -- materialize: table
--- empty without: load.metric_windows
--- requires: load.metric_windows, load.counter_samples, macros.islands, macros.counter_means, attribute.gpu_work, attribute.occurrences, attribute.kernel_families, load.strings
+-- empty without: load.counter_samples
+-- requires: load.counter_samples, macros.islands, macros.counter_means, attribute.gpu_work, attribute.occurrences, attribute.kernel_families, load.strings
 -- columns:
 --   phase           VARCHAR  Name of the phase, or NULL.
 --   name            VARCHAR  Short kernel name.
 --   full_name       VARCHAR  Demangled kernel name with its template arguments.
 --   family          VARCHAR  What kind of work it is: 'gemm', 'attention', 'norm', …
 --   device_id       BIGINT   Joins devices.
---   counter         VARCHAR  'tensor_active', 'sm_active', 'sm_issue', 'dram_read' or 'dram_write'.
+--   counter         VARCHAR  'tensor_active', 'sm_active', 'sm_issue', 'dram_read', 'dram_write', 'pcie_rx', 'pcie_tx',
+--                            'nvlink_rx' or 'nvlink_tx'.
 --   sample_count    BIGINT   Samples whose stretch holds such a kernel.
 --   sampled_busy_ns BIGINT   Busy time of such kernels in them. Unit: ns.
 --   alone_ratio     DOUBLE   Share of it in stretches in which nothing else was busy.
@@ -32,7 +33,7 @@ WITH work AS (
         w.start_ns, w.end_ns
     FROM attribute.gpu_work AS w
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
-    SEMI JOIN (SELECT DISTINCT lane FROM load.metric_windows) AS sampled ON sampled.lane = w.device_id
+    SEMI JOIN (SELECT DISTINCT lane FROM load.counter_samples) AS sampled ON sampled.lane = w.device_id
 ),
 island AS (
     SELECT group_id.lane AS lane, group_id, start_ns, end_ns FROM macros.islands('work')
@@ -40,7 +41,7 @@ island AS (
 SELECT
     c.group_id.phase AS phase, short.value AS name, long.value AS full_name, f.family, c.lane AS device_id, c.counter,
     c.window_count AS sample_count, c.sampled_busy_ns, c.alone_ratio, c.sm_clock_hz, c.busy_ratio, c.low_ratio, c.high_ratio
-FROM macros.counter_means('island', 'load.metric_windows', 'load.counter_samples') AS c
+FROM macros.counter_means('island', 'load.counter_samples') AS c
 LEFT JOIN load.strings AS short ON short.string_id = c.group_id.name_id
 LEFT JOIN load.strings AS long ON long.string_id = c.group_id.full_name_id
 LEFT JOIN attribute.kernel_families AS f

@@ -4,14 +4,15 @@
 -- of it. Work counts for the block whose range launched it, so backward work that autograd's thread launches has none.
 -- Grain: phase, layer, part, device_id, counter. Empty without marked layers or `--gpu-metrics`.
 -- materialize: table
--- empty without: load.metric_windows
--- requires: load.metric_windows, load.counter_samples, macros.islands, macros.innermost_segments, macros.counter_means, attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans
+-- empty without: load.counter_samples
+-- requires: load.counter_samples, macros.islands, macros.innermost_segments, macros.counter_means, attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans
 -- columns:
 --   phase           VARCHAR  Name of the phase; NULL for layers outside every phase.
 --   layer           BIGINT   Number of the layer.
 --   part            VARCHAR  'attn' or 'mlp'.
 --   device_id       BIGINT   Joins devices.
---   counter         VARCHAR  'tensor_active', 'sm_active', 'sm_issue', 'dram_read' or 'dram_write'.
+--   counter         VARCHAR  'tensor_active', 'sm_active', 'sm_issue', 'dram_read', 'dram_write', 'pcie_rx', 'pcie_tx',
+--                            'nvlink_rx' or 'nvlink_tx'.
 --   sample_count    BIGINT   Samples whose stretch holds work of the block.
 --   sampled_busy_ns BIGINT   Busy time of the block in them. Unit: ns.
 --   alone_ratio     DOUBLE   Share of it in stretches in which nothing else was busy.
@@ -37,7 +38,7 @@ work AS (
     FROM placed AS w
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
     LEFT JOIN attribute.layer_ranges AS b ON b.range_id = w.span_id
-    SEMI JOIN (SELECT DISTINCT lane FROM load.metric_windows) AS sampled ON sampled.lane = w.device_id
+    SEMI JOIN (SELECT DISTINCT lane FROM load.counter_samples) AS sampled ON sampled.lane = w.device_id
 ),
 island AS (
     SELECT group_id.lane AS lane, group_id, start_ns, end_ns FROM macros.islands('work')
@@ -45,5 +46,5 @@ island AS (
 SELECT
     group_id.phase AS phase, group_id.layer AS layer, group_id.part AS part, lane AS device_id, counter,
     window_count AS sample_count, sampled_busy_ns, alone_ratio, sm_clock_hz, busy_ratio, low_ratio, high_ratio
-FROM macros.counter_means('island', 'load.metric_windows', 'load.counter_samples')
+FROM macros.counter_means('island', 'load.counter_samples')
 WHERE group_id.layer IS NOT NULL

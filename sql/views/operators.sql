@@ -18,9 +18,9 @@
 --   gpu_self_ns    BIGINT   Of this, what no operator that they called launched: adds up over all rows. Unit: ns.
 --   gpu_self_ratio DOUBLE   Share of all operators' GPU time in the phase.
 --   flops          HUGEINT  FLOPs of all calls. Unit: FLOP.
---   flops_per_s    DOUBLE   flops / GPU time. Unit: FLOP/s.
+--   flops_per_s    DOUBLE   FLOPs of the calls that launched GPU work / GPU time. Unit: FLOP/s.
 --   bytes          HUGEINT  Inputs and outputs, each once, in the format of the products. Unit: bytes.
---   sol_ns         DOUBLE   Speed of light: the longer of FLOPs at the peak and bytes at the bandwidth. Unit: ns.
+--   sol_ns         DOUBLE   Speed of light of those calls: the longer of FLOPs at the peak and bytes at the bandwidth. Unit: ns.
 --   roofline_ratio DOUBLE   sol_ns / GPU time: share of what the hardware could do.
 WITH format(dtype, peak_of, bits) AS (
     VALUES ('fp4', 'fp4', 4), ('fp8', 'fp8', 8), ('int8', 'int8', 8), ('16-bit', 'bf16', 16), ('tf32', 'tf32', 32),
@@ -29,6 +29,8 @@ WITH format(dtype, peak_of, bits) AS (
 summed AS (
     SELECT
         o.phase, m.module, c.operator, c.shapes, c.arguments, count(*) AS calls,
+        -- Others ran on the host, or were recorded into a CUDA graph.
+        nullif(count(*) FILTER (WHERE c.gpu_ns > 0), 0) AS gpu_calls,
         sum(CASE WHEN c.is_repeated THEN 0 ELSE c.host_ns END) AS host_ns, sum(c.host_self_ns) AS host_self_ns,
         sum(CASE WHEN c.is_repeated THEN 0 ELSE c.gpu_ns END) AS gpu_ns, sum(c.gpu_self_ns) AS gpu_self_ns,
         max_by(c.dtype, c.gpu_self_ns) FILTER (WHERE c.dtype IS NOT NULL) AS dtype,
@@ -42,8 +44,8 @@ summed AS (
 costed AS (
     SELECT
         s.*, s.calls * cost.flops::HUGEINT AS flops, s.calls * cost.elements::HUGEINT * f.bits // 8 AS bytes,
-        s.calls * cost.flops / p.flops_per_s * 1e9 AS compute_ns,
-        s.calls * cost.elements * f.bits / 8 / p.bandwidth_bytes_per_s * 1e9 AS memory_ns
+        s.gpu_calls * cost.flops::HUGEINT AS gpu_flops, s.gpu_calls * cost.flops / p.flops_per_s * 1e9 AS compute_ns,
+        s.gpu_calls * cost.elements * f.bits / 8 / p.bandwidth_bytes_per_s * 1e9 AS memory_ns
     FROM summed AS s
     LEFT JOIN input.operator_shapes AS cost
         ON cost.operator = s.operator AND cost.shapes = s.shapes AND cost.arguments IS NOT DISTINCT FROM s.arguments
@@ -55,8 +57,9 @@ grouped AS (
         phase, module, operator, shapes, sum(calls)::BIGINT AS calls, sum(host_ns)::BIGINT AS host_time_ns,
         sum(host_self_ns)::BIGINT AS host_self_ns, sum(gpu_ns)::BIGINT AS gpu_time_ns, sum(gpu_self_ns)::BIGINT AS gpu_self_ns,
         CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
+        CASE WHEN count(flops) = count(*) THEN sum(gpu_flops) END AS gpu_flops,
         CASE WHEN count(bytes) = count(*) THEN sum(bytes) END AS bytes,
-        CASE WHEN count(compute_ns) = count(*) AND count(memory_ns) = count(*) THEN sum(greatest(compute_ns, memory_ns)) END
+        CASE WHEN count(compute_ns) = count(gpu_calls) AND count(memory_ns) = count(gpu_calls) THEN sum(greatest(compute_ns, memory_ns)) END
             AS sol_ns
     FROM costed
     GROUP BY phase, module, operator, shapes
@@ -64,6 +67,6 @@ grouped AS (
 SELECT
     phase, module, operator, shapes, calls, host_time_ns, host_self_ns, gpu_time_ns, gpu_self_ns,
     (gpu_self_ns / nullif(sum(gpu_self_ns) OVER (PARTITION BY phase), 0))::DOUBLE AS gpu_self_ratio,
-    flops, flops / nullif(gpu_time_ns, 0) * 1e9 AS flops_per_s, bytes, sol_ns,
+    flops, gpu_flops / nullif(gpu_time_ns, 0) * 1e9 AS flops_per_s, bytes, sol_ns,
     sol_ns / nullif(gpu_time_ns, 0) AS roofline_ratio
 FROM grouped

@@ -51,9 +51,8 @@ SELECT
     r.rank, r.world, r.process_key & 16777215 AS process_id, r.host_id, r.device_ids, r.path AS trace,
     s.window_ns, s.compute_ns, s.transfer_ns, s.wait_ns, s.copy_ns,
     s.window_ns - s.compute_ns - s.transfer_ns - s.wait_ns - s.copy_ns AS idle_ns,
-    l.blamed_ns, coalesce(l.is_late, false) AS is_late, l.reason,
-    CASE l.reason WHEN 'compute' THEN l.compute_more_ns WHEN 'data' THEN l.data_more_ns ELSE l.host_more_ns END
-        * CASE WHEN l.reason IS NOT NULL THEN 1 END AS more_ns,
+    l.blamed_ns, coalesce(l.is_late, false) AS is_late,
+    CASE WHEN l.is_late THEN l.reason END AS reason, CASE WHEN l.is_late AND l.reason IS NOT NULL THEN l.more_ns END AS more_ns,
     CASE WHEN NOT g.is_pipeline THEN coalesce(t.flops, p.flops) END AS flops,
     CASE
         WHEN g.is_pipeline THEN NULL

@@ -1,5 +1,5 @@
 -- Requests that an engine served, whose steps `llmperf capture --auto` marked: time waited, TTFT, TPOT, chunks, cached tokens.
--- Grain: request. Of a request that began before the recording, or goes on after it, what lies outside is not known.
+-- Grain: request, process_id; engines beside each other may use the same names. Of a request that began before the recording, or goes on after it, what lies outside is not known.
 -- requires: attribute.served_request_times
 -- columns:
 --   request         VARCHAR  Name that the engine gives it.

@@ -1,6 +1,7 @@
 -- Steps of an engine over time: who is in the batch, what it computes, and how much of prompts waits.
 -- Grain: occurrence_id; every rank marks its own.
--- requires: attribute.step_sequences, attribute.phase_ranges, attribute.served_request_times, attribute.work_by_occurrence, attribute._request_steps
+-- requires: attribute.step_sequences, attribute.phase_ranges, attribute.served_request_times, attribute.work_by_occurrence,
+--   attribute._request_steps, attribute._engines
 -- columns:
 --   occurrence_id   BIGINT   Joins phases.
 --   phase           VARCHAR  prefill, decode, mixed or verify.
@@ -23,7 +24,9 @@ WITH step AS (
         count(*) FILTER (WHERE s.cached_tokens < r.prompt_tokens) AS prefill_requests,
         coalesce(sum(s.new_tokens) FILTER (WHERE s.cached_tokens < r.prompt_tokens), 0)::BIGINT AS prefill_tokens,
         sum(s.draft_tokens)::BIGINT AS draft_tokens, sum(s.cached_tokens)::BIGINT AS cached_tokens
-    FROM attribute.step_sequences AS s JOIN attribute.served_request_times AS r USING (request)
+    FROM attribute.step_sequences AS s
+    JOIN attribute._engines AS e USING (process_key)
+    JOIN attribute.served_request_times AS r ON r.request = s.request AND (r.engine = e.engine OR NOT r.is_shared_name)
     GROUP BY s.occurrence_id
 ),
 ended AS (
@@ -38,7 +41,7 @@ change AS (
     FROM attribute.served_request_times WHERE arrived_ns IS NOT NULL
     UNION ALL
     SELECT s.start_ns + 1, 0, -least(s.new_tokens, r.prompt_tokens - s.cached_tokens)
-    FROM attribute._request_steps AS s JOIN attribute.served_request_times AS r USING (request)
+    FROM attribute._request_steps AS s JOIN attribute.served_request_times AS r USING (request, engine)
     WHERE r.arrived_ns IS NOT NULL AND s.cached_tokens < r.prompt_tokens AND r.preemptions = 0
 ),
 queue AS (

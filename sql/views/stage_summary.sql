@@ -19,8 +19,10 @@
 --   own_idle_ns     BIGINT   Time in which a GPU was idle before work that it launched, the stages inside left out, as in the time
 --                            budget; of the rest: what is left of the phase's. Unit: ns.
 --   own_launch_ns   BIGINT   Part of own_idle_ns inside launching calls. Unit: ns.
---   own_latency_ns  BIGINT   Part of own_idle_ns after the return of launching calls. The rest of it is the host's: its own
---                            work, and calls that synchronize, allocate, …. Unit: ns.
+--   own_latency_ns  BIGINT   Part of own_idle_ns after the return of launching calls. Unit: ns.
+--   own_sync_ns     BIGINT   Part of own_idle_ns inside calls that synchronize. Unit: ns.
+--   own_api_ns      BIGINT   Part of own_idle_ns inside other CUDA calls. Unit: ns.
+--   own_host_ns     BIGINT   Part of own_idle_ns outside every CUDA call. Unit: ns.
 --   wall_ratio      DOUBLE   Share of the phase's host time.
 --   busy_ratio      DOUBLE   Share of the phase's GPU busy time; NULL where overlap makes it more than one.
 --   flops           HUGEINT  Model FLOPs, NULL where they are not known. Unit: FLOP.
@@ -32,13 +34,15 @@
 WITH idle AS (
     SELECT
         occurrence_id, sum(time_ns) FILTER (WHERE class IN ('launch', 'latency', 'sync', 'api', 'host')) AS idle_ns,
-        sum(time_ns) FILTER (WHERE class = 'launch') AS launch_ns, sum(time_ns) FILTER (WHERE class = 'latency') AS latency_ns
+        sum(time_ns) FILTER (WHERE class = 'launch') AS launch_ns, sum(time_ns) FILTER (WHERE class = 'latency') AS latency_ns,
+        sum(time_ns) FILTER (WHERE class = 'sync') AS sync_ns, sum(time_ns) FILTER (WHERE class = 'api') AS api_ns
     FROM attribute.occurrence_times
     WHERE occurrence_id IS NOT NULL
     GROUP BY occurrence_id
 ),
 measured AS (
-    SELECT p.occurrence_id, p.phase, p.wall_ns, z.busy_ns, i.idle_ns, i.launch_ns, i.latency_ns
+    SELECT p.occurrence_id, p.phase, p.wall_ns, z.busy_ns, i.idle_ns, i.launch_ns, i.latency_ns, i.sync_ns,
+        i.api_ns
     FROM attribute.occurrences AS p
     JOIN attribute._occurrence_sizes AS z USING (occurrence_id)
     LEFT JOIN idle AS i USING (occurrence_id)
@@ -51,7 +55,8 @@ per_stage AS (
         sum(t.wall_ns)::BIGINT AS wall_ns, sum(t.own_wall_ns)::BIGINT AS own_wall_ns,
         sum(t.kernel_count)::BIGINT AS kernel_count, sum(t.gpu_busy_ns)::BIGINT AS gpu_busy_ns,
         sum(t.own_busy_ns)::BIGINT AS own_busy_ns, coalesce(sum(i.idle_ns), 0)::BIGINT AS own_idle_ns,
-        coalesce(sum(i.launch_ns), 0)::BIGINT AS own_launch_ns, coalesce(sum(i.latency_ns), 0)::BIGINT AS own_latency_ns
+        coalesce(sum(i.launch_ns), 0)::BIGINT AS own_launch_ns, coalesce(sum(i.latency_ns), 0)::BIGINT AS own_latency_ns,
+        coalesce(sum(i.sync_ns), 0)::BIGINT AS own_sync_ns, coalesce(sum(i.api_ns), 0)::BIGINT AS own_api_ns
     FROM measured AS m
     JOIN attribute.stage_ranges AS r USING (occurrence_id)
     JOIN attribute.stage_times AS t USING (range_id)
@@ -69,7 +74,8 @@ outermost AS (
 ),
 staged_idle AS (
     SELECT
-        occurrence_id, sum(own_idle_ns) AS idle_ns, sum(own_launch_ns) AS launch_ns, sum(own_latency_ns) AS latency_ns
+        occurrence_id, sum(own_idle_ns) AS idle_ns, sum(own_launch_ns) AS launch_ns, sum(own_latency_ns) AS latency_ns,
+        sum(own_sync_ns) AS sync_ns, sum(own_api_ns) AS api_ns
     FROM per_stage
     GROUP BY occurrence_id
 ),
@@ -93,7 +99,8 @@ line AS (
         m.wall_ns - o.wall_ns AS wall_ns, m.wall_ns - o.wall_ns AS own_wall_ns, NULL AS kernel_count,
         greatest(0, m.busy_ns - o.busy_ns) AS gpu_busy_ns, greatest(0, m.busy_ns - o.busy_ns) AS own_busy_ns,
         coalesce(m.idle_ns, 0) - d.idle_ns AS own_idle_ns, coalesce(m.launch_ns, 0) - d.launch_ns AS own_launch_ns,
-        coalesce(m.latency_ns, 0) - d.latency_ns AS own_latency_ns,
+        coalesce(m.latency_ns, 0) - d.latency_ns AS own_latency_ns, coalesce(m.sync_ns, 0) - d.sync_ns AS own_sync_ns,
+        coalesce(m.api_ns, 0) - d.api_ns AS own_api_ns,
         w.flops - c.flops AS flops, w.bytes - c.bytes AS bytes,
         w.compute_ns * w.device_count - c.compute_ns AS compute_ns, w.memory_ns * w.device_count - c.memory_ns AS memory_ns,
         w.sol_ns * w.device_count - c.sol_ns AS sol_ns
@@ -109,7 +116,8 @@ total AS (
         sum(wall_ns)::BIGINT AS wall_ns, sum(own_wall_ns)::BIGINT AS own_wall_ns, sum(kernel_count)::BIGINT AS kernel_count,
         sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns, sum(own_busy_ns)::BIGINT AS own_busy_ns,
         sum(own_idle_ns)::BIGINT AS own_idle_ns, sum(own_launch_ns)::BIGINT AS own_launch_ns,
-        sum(own_latency_ns)::BIGINT AS own_latency_ns,
+        sum(own_latency_ns)::BIGINT AS own_latency_ns, sum(own_sync_ns)::BIGINT AS own_sync_ns,
+        sum(own_api_ns)::BIGINT AS own_api_ns,
         CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
         CASE WHEN count(bytes) = count(*) THEN sum(bytes) END AS bytes,
         CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns) END AS compute_ns,
@@ -125,7 +133,8 @@ whole AS (
 )
 SELECT
     t.phase, t.stage, t.parent, t.occurrences, t.range_count, t.wall_ns, t.own_wall_ns, t.kernel_count, t.gpu_busy_ns,
-    t.own_busy_ns, t.own_idle_ns, t.own_launch_ns, t.own_latency_ns, macros.utilization(t.wall_ns, w.wall_ns) AS wall_ratio,
+    t.own_busy_ns, t.own_idle_ns, t.own_launch_ns, t.own_latency_ns, t.own_sync_ns, t.own_api_ns,
+    t.own_idle_ns - t.own_launch_ns - t.own_latency_ns - t.own_sync_ns - t.own_api_ns AS own_host_ns, macros.utilization(t.wall_ns, w.wall_ns) AS wall_ratio,
     macros.utilization(t.gpu_busy_ns, w.busy_ns) AS busy_ratio, t.flops, t.bytes,
     macros.utilization(t.compute_ns, t.wall_ns) AS mfu_wall, macros.utilization(t.compute_ns, t.gpu_busy_ns) AS mfu_busy,
     macros.utilization(t.memory_ns, t.gpu_busy_ns) AS mbu_busy, macros.utilization(t.sol_ns, t.gpu_busy_ns) AS sol_ratio

@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.run import run
 from tests.support import real_traces
+from tests.support.fleet import write_fleet
 from tests.support.trace_builder import TraceBuilder
 
 TRACE = real_traces.TRACES / "h100_train.sqlite.xz"
@@ -78,10 +79,36 @@ def test_what_is_there_is_kept_and_formats_are_known(tmp_path: Path, capsys: pyt
     assert target.read_text() == "mine"
 
 
-def test_a_bucket_is_no_folder_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, err = run(capsys, "export", tmp_path / "t.sqlite", "--to", "parquet", "-o", "s3://bucket/run")
+def test_a_url_of_a_file_is_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = write_fleet(tmp_path / "in", ["trace.sqlite"]) / "trace.sqlite"
+    target = tmp_path / "clean.sqlite"
+
+    query = f"file://{trace}", "SELECT sum(wall_ns)::BIGINT AS ns FROM phases"
+    assert run(capsys, "sql", *query, "-o", f"file://{tmp_path}/x.csv") == (0, "", "")
+    assert (tmp_path / "x.csv").read_text() == "ns\n8000\n"
+    assert run(capsys, "export", f"file://{tmp_path}/in", "-o", f"file://{target}")[:2] == (0, f"{target}\n")
+    assert target.is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("analyze", "memory://b/t.sqlite"), "is not on this machine"),
+        (("analyze", "demo.sqlite", "-o", "memory://b/x.html"), "is not on this machine"),
+        (("sql", "demo.sqlite", "from phases", "-o", "memory://b/x.csv"), "is not on this machine"),
+        (("ncu", "memory://b/t.sqlite"), "is not on this machine"),
+        (("runs", "memory://b/runs"), "is not on this machine"),
+        (("sql", "memory://b/t.sqlite", "from phases"), "is no dataset of a fleet"),
+        (("export", "memory://b/t.sqlite", "--to", "duckdb"), "is no dataset of a fleet"),
+    ],
+)
+def test_traces_and_reports_are_not_in_buckets(
+    argv: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = run(capsys, *argv)
     assert (code, out) == (2, "")
-    assert "`s3://bucket/run` is not on this machine" in err
+    assert err.startswith("error: `memory://b/")
+    assert said in err
 
 
 @pytest.mark.parametrize("argv", [("--to", "duckdb"), ("--to", "parquet"), ()])

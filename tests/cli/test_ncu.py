@@ -49,8 +49,10 @@ def test_a_csv_is_read_back_beside_the_trace(tmp_path: Path, capsys: pytest.Capt
     (kernel,) = answer["kernels"]
     assert kernel | {"in_occurrence": None} == {
         "name": "kernel_0", "count": 1, "time_ns": 100, "flops": None, "dram_bytes": 30, "traced_mean_ns": 50,
-        "in_occurrence": None,
+        "in_occurrence": None, "operators": [], "estimate_source": None, "estimated_flops": None,
+        "estimated_bytes": None, "no_estimate": kernel["no_estimate"],
     }  # fmt: skip
+    assert kernel["no_estimate"] is not None
     assert answer["is_whole_occurrence"] is False
 
 

@@ -22,7 +22,7 @@ PROGRAMS = Path(__file__).with_name("programs")
 # A shell starts what it puts in the background with SIGINT ignored, and the tests may run there.
 _HEED_CTRL_C = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
 _START = f"{_HEED_CTRL_C}; from nsys_pipeline.cli import main; main()"
-_TIMEOUT_S = 240
+_TIMEOUT_S = 600
 # Below those that the kernel gives to whoever asks for any, so that a port is still free when it is used. Tests beside
 # each other begin in different places.
 _PORTS = itertools.count(10_000 + os.getpid() * 61 % 20_000)

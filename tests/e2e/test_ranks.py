@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
@@ -52,6 +53,36 @@ def test_torchrun_of_an_unmodified_script(nsys: Nsys, tmp_path: Path) -> None:
         assert [run["rank"] for run in runs] == [rank]
         prompts += [each.steps[0].q_tokens for each in ranges if each.name == "prefill"]
     assert prompts == [(8,), (9,)]
+
+
+def test_ranks_that_train_are_one_job(nsys: Nsys, tmp_path: Path) -> None:
+    # given DDP over gloo with checkpointing, three steps in which rank 1 has sequences twice as long
+    command = (*LAUNCHER, PROGRAMS / "torchrun_train.py")
+    done = llmperf("capture", "--no-analyze", "--auto", "--rank-reports", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (0, ""), done.stderr
+    assert "the same weights: True" in (tmp_path / "run" / "workload.log").read_text()
+
+    job = llmperf("analyze", "run", "--keep-cold", "--format", "json", cwd=tmp_path)
+
+    assert job.code == 0, job.stderr
+    report = json.loads(job.stdout)
+    assert [(rank["rank"], rank["world"]) for rank in report["ranks"]] == [(0, 2), (1, 2)]
+    assert {phase["name"]: phase["occurrences"] for phase in report["phases"]} == {
+        "forward": 6, "backward": 6, "optimizer": 6,
+    }  # fmt: skip
+    # what is computed again inside a backward is no forward of its own, and is counted once
+    training = report["training"]
+    assert (training["rank_count"], training["steps"], training["micro_batches"], training["left_out"]) == (2, 6, 6, 0)
+    assert training["tokens"] == 3 * 2 * (16 + 32)
+    assert training["flops"] == 3 * (trained_flops(2, 16) + trained_flops(2, 32))
+    assert 0 < training["median_wall_ns"] < training["wall_ns"]
+
+
+def trained_flops(batch: int, length: int) -> int:
+    """Three times a forward of the program's model with all logits: products of the weights, and causal attention."""
+    weights = 2 * (64 * 16 * (2 * 4 + 2 * 2) + 3 * 64 * 128) + 64 * 256
+    attention = 2 * 4 * 4 * 16 * (length * (length + 1) // 2)
+    return 3 * batch * (2 * length * weights + attention)
 
 
 def test_a_rank_that_fails(nsys: Nsys, tmp_path: Path) -> None:

@@ -69,6 +69,8 @@ def test_what_is_there_is_kept_without_force(session: Session, tmp_path: Path) -
     target.write_text("precious")
     with pytest.raises(UsageError, match="exists"):
         hand_over(session, target, "duckdb")
+    with pytest.raises(UsageError, match="holds something else"):
+        hand_over(session, tmp_path, "parquet", force=True)
     assert target.read_text() == "precious"
     hand_over(session, target, "duckdb", force=True)
     with duckdb.connect(str(target), read_only=True) as con:

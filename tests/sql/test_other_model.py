@@ -1,11 +1,11 @@
-"""Kernels of a pass against the layers of the model that is said to have run: rows in, rows out."""
+"""Kernels of a trace against the model that is said to have run, its layers and its format: rows in, rows out."""
 
 from __future__ import annotations
 
 import duckdb
 import pytest
 
-from nsys_pipeline.sqlmods import all_modules
+from nsys_pipeline.sqlmods import all_modules, macro_ddl
 
 # A model of 6 layers: query, key and value in one product or in three, gate and up in one or in two, and the head.
 MODEL = (6, 25, 43)
@@ -62,8 +62,9 @@ def verdict(
         # Layers that differ, and passes that differ.
         ({"decode": (8, 37, 8)}, []),
         ({"decode": (8.1, 33, 8.1)}, []),
-        # Two passes in a range, fused.
+        # Two passes in a range, fused; and cross-attention by kernels that nobody knows.
         ({"decode": (12, 42, 12)}, []),
+        ({"decode": (3, 25, 3)}, []),
     ],
 )
 def test_even_passes_tell_another_number_of_layers_exactly(
@@ -113,3 +114,40 @@ def test_kernels_that_combine_or_prepare_are_no_attention_of_a_layer() -> None:
         """)
         connection.executemany("INSERT INTO attribute.phase_kernels VALUES ('decode', ?, ?, ?, ?)", kernels)
         assert connection.execute(all_modules()["estimate.pass_kernels"].sql).fetchall() == [("decode", 6, 24, 6)]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "products", "told"),
+    [
+        ("fp32", {"prefill": "tf32", "decode": "fp32"}, ["prefill"]),
+        # Single rows run without tensor cores, as in bf16; but a trace with nothing in tf32 did not have it on.
+        ("tf32", {"prefill": "tf32", "decode": "fp32"}, []),
+        ("tf32", {"prefill": "fp32", "decode": "fp32"}, ["decode", "prefill"]),
+        ("tf32", {"prefill": "tf32", "decode": "bf16"}, ["decode"]),
+    ],
+)
+def test_with_tf32_on_single_rows_run_in_fp32(dtype: str, products: dict[str, str], told: list[str]) -> None:
+    names = {
+        "tf32": "sm80_xmma_gemm_f32f32_tf32f32_f32_tn_n_tilesize128x64x32",
+        "fp32": "void gemvNSP_kernel<float, float, float, float, 1, 16, 4>",
+        "bf16": "nvjet_sm90_tst_128x8_64x12",
+    }
+    modules = all_modules()
+    with duckdb.connect() as connection:
+        connection.execute("""
+            CREATE SCHEMA input; CREATE SCHEMA estimate; CREATE SCHEMA attribute; CREATE SCHEMA macros;
+            CREATE TABLE input.pass_ops(phase VARCHAR, dtype VARCHAR);
+            CREATE TABLE estimate.phase_costs(phase VARCHAR);
+            CREATE TABLE attribute.phase_kernels(
+                phase VARCHAR, name VARCHAR, full_name VARCHAR, family VARCHAR, time_ns BIGINT
+            )
+        """)
+        connection.execute(macro_ddl(modules["macros.product_dtype"]))
+        for phase, kernel in products.items():
+            connection.execute("INSERT INTO input.pass_ops VALUES (?, ?)", [phase, dtype])
+            connection.execute("INSERT INTO estimate.phase_costs VALUES (?)", [phase])
+            connection.execute(
+                "INSERT INTO attribute.phase_kernels VALUES (?, ?, ?, 'gemm', 9)", [phase, names[kernel], names[kernel]]
+            )
+        query = modules["findings.products_of_another_dtype"].sql
+        assert connection.execute(f"SELECT phase FROM ({query}) ORDER BY phase").fetchall() == [(one,) for one in told]

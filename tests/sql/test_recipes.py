@@ -195,6 +195,36 @@ def test_what_is_left_out_of_communication(tmp_path: Any, keep_cold: bool, steps
     assert [row["kernel_count"] for row in balance] == [44, 44]
 
 
+def test_a_backward_of_a_cold_training_step_is_left_out_with_it(tmp_path: Any) -> None:
+    """The first forward takes 90 ms. Its backward is as fast as any, but of the same step. Rank 1 is 2 ms late."""
+    ms, steps = 1_000_000, 20
+    trace = TraceBuilder()
+    for rank in range(2):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        at = ms
+        for took in (90 * ms, *[ms] * (steps - 1)):
+            main.push(at, at + took, "forward").launch(at + 2, gpu=(at + 10, at + ms // 2), name="gemm", device=rank)
+            at += took
+            main.push(at, at + 8 * ms, "backward")
+            start = at + 10 + 2 * ms * rank
+            main.launch(at + 3, gpu=(start, at + 4 * ms), name=ALL_REDUCE, device=rank, stream=20)
+            at += 8 * ms
+
+    with open_session(trace, tmp_path) as opened:
+        (summary,) = run_sql(opened, "FROM collective_summary")
+        overlap = run(opened, find_recipe("communication_overlap"))
+        skew = run(opened, find_recipe("collective_skew"), top=99)
+        (late,) = run_sql(opened, "FROM findings WHERE code = 'late_rank'")
+        measured = run_sql(
+            opened, "SELECT phase, count(*) AS n FROM phases WHERE is_measured GROUP BY phase ORDER BY phase"
+        )
+
+    assert [(row["phase"], row["n"]) for row in measured] == [("backward", 2 * steps), ("forward", 2 * steps - 2)]
+    assert (summary["phase"], summary["kernel_count"], len(skew)) == ("backward", 2 * (steps - 1), steps - 1)
+    assert sum(row["communication_ns"] for row in overlap) == summary["time_ns"]
+    assert f"each of them 2.0 ms a step, and it comes last to {steps - 1} of {steps - 1} collectives" in late["message"]
+
+
 def test_counters_of_a_phase_do_not_begin_with_work_without_times(tmp_path: Any) -> None:
     trace = TraceBuilder()
     main = trace.process().thread().push(10, 90, "decode")

@@ -42,6 +42,9 @@ def prefill(thread: ThreadBuilder, at: int, slower: int = 0) -> None:
         # Runs on when its range is closed: attribution is by launch.
         thread.launch(call + 13 * MS + 10, gpu=(call + 13 * MS + 20, call + 25 * MS + 20))
     thread.push(at + 61 * MS, at + 62 * MS, "vision.projector", domain="llmperf")
+    # The host allocates and waits before the projector's work, inside and outside its range.
+    thread.call(at + 57 * MS, until=at + 58 * MS, api="cudaStreamSynchronize_v3020")
+    thread.call(at + 59 * MS, until=at + 61 * MS - 10, api="cudaMalloc_v3020")
     thread.launch(at + 61 * MS + 10, gpu=(at + 61 * MS + 20, at + 62 * MS + 20))
     thread.launch(at + 70 * MS, gpu=(at + 70 * MS + 20, at + 90 * MS + 20))
 
@@ -77,7 +80,9 @@ def test_idle_time_of_stages_adds_up_to_the_phases_budget(tmp_path: Path) -> Non
     path = write(tmp_path)
 
     with open_session(path, tmp_path) as session:
-        with session.query("SELECT stage, own_idle_ns, own_launch_ns, own_latency_ns FROM stage_summary") as result:
+        classes = ("launch", "latency", "sync", "api", "host")
+        columns = ", ".join(f"own_{name}_ns" for name in ("idle", *classes))
+        with session.query(f"SELECT stage, {columns} FROM stage_summary") as result:
             rows = {stage: times for stage, *times in result.rows()}
         with session.query(
             "SELECT class, sum(time_ns) FROM time_budget WHERE phase = 'prefill' GROUP BY class"
@@ -92,9 +97,11 @@ def test_idle_time_of_stages_adds_up_to_the_phases_budget(tmp_path: Path) -> Non
     assert idle["sam"] == 2 * 20
     assert idle["encoder"] == 2 * ((13 * MS + 20) - (8 * MS + 20))
     assert idle["projector"] == (61 * MS + 20) - (31 * MS + 13 * MS + 12 * MS + 20)
-    assert sum(idle.values()) == sum(budget.get(name, 0) for name in ("launch", "latency", "sync", "api", "host"))
-    assert sum(times[1] for times in rows.values()) == budget["launch"]
-    assert sum(times[2] for times in rows.values()) == budget.get("latency", 0)
+    assert sum(idle.values()) == sum(budget.get(name, 0) for name in classes)
+    for place, name in enumerate(classes, start=1):
+        assert sum(times[place] for times in rows.values()) == budget.get(name, 0)
+    assert (rows["projector"][3], rows["projector"][4]) == (MS, 2 * MS - 10)
+    assert all(times[0] == sum(times[1:]) and min(times) >= 0 for times in rows.values())
 
 
 def test_flops_of_stages_are_parts_of_the_pass(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
+from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
+from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
 from nsys_pipeline.model.families.text import TEXT
@@ -30,6 +32,8 @@ FAMILIES: dict[str, Builder] = {
     **SEQ2SEQ,
     **MULTIMODAL,
     **IMAGE_TEXT,
+    **RESAMPLERS,
+    **MERGING,
     **TEXT_ONLY,
     **SAM,
 }
@@ -66,6 +70,25 @@ NESTED = (
     "paddleocr_vl_vision",
     "siglip2_vision_model",
     "ovis2_vision_model",
+    "cohere_compass_vision",
+    "qwen4_exp_vision",
+    "idefics2_vision",
+    "idefics2_perceiver",
+    "janus_vision_model",
+    "gemma4_vision",
+    "gemma4_unified_vision",
+    "blip_2_vision_model",
+    "blip_2_qformer",
+    "step3p5_vision",
+    "hunyuan_vl_vision",
+    "lfm3_vl_vision",
+    "minicpmv4_6_vision",
+    "minicpmv4_7_vision",
+    "minicpm_ocr_vision",
+    "glm5_next_vision",
+    "cosmos3_edge_vision",
+    "qwen2_5_omni_vision_encoder",
+    "qwen3_omni_moe_vision_encoder",
 )
 
 

@@ -8,6 +8,7 @@ import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified, norm_weights
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
@@ -168,29 +169,32 @@ def pooling_head(width: int, hidden: int) -> list[Block]:
     )
     return [
         Linear("pool_kv", 2 * width, width, 2 * width, role=VISION),
-        PoolAttention(width),
+        QueryAttention(width),
         OnTokens(blocks=single, fixed=1),
     ]
 
 
 @attrs.frozen
-class PoolAttention(Block):
-    """The product of one query per image with all of its patches."""
+class QueryAttention(Block):
+    """The products of learned queries with all patches of an image, and with each other if `own`.
+
+    `width`: the values of all heads of a query.
+    """
 
     width: int
+    queries: int = 1
+    own: bool = False
+    name: str = "pool_attention"
 
-    def context_ops(self, emit: object, run: object) -> None:
-        from nsys_pipeline.model.emitter import Emitter, Pass
-
-        assert isinstance(emit, Emitter)  # noqa: S101 - narrows the type for mypy
-        assert isinstance(run, Pass)  # noqa: S101
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        keys = run.tokens + (self.queries * run.step.batch if self.own else 0)
         emit.add(
             "attention",
-            "pool_attention",
-            m=run.step.batch,
-            n=run.tokens,
+            self.name,
+            m=run.step.batch * self.queries,
+            n=keys // max(1, run.step.batch),
             k=self.width,
-            flops=4 * run.tokens * self.width,
+            flops=4 * keys * self.queries * self.width,
         )
 
 

@@ -44,6 +44,7 @@ def gemma4_text(f: Fields) -> Architecture:
             o_bias=bias,
             extra_params=head_dim if shared else 2 * head_dim,
             window=read_window(f) if sliding else None,
+            images="ahead" if sliding else "causal",
             value_from_key=same and not sliding,
             shared_kv=shared,
         )
@@ -65,7 +66,13 @@ def gemma4_text(f: Fields) -> Architecture:
         ]
     after = (Norm("final_norm", width, width), Head(dims.vocab, width))
     stack = Stack("decoder", group_layers("layers", layers), tuple(before), after)
-    return Architecture(family="gemma4_text", decoder=stack, heads=dims.heads, kv_heads=dims.kv_heads)
+    return Architecture(
+        family="gemma4_text",
+        decoder=stack,
+        heads=dims.heads,
+        kv_heads=dims.kv_heads,
+        sees_whole_images=f.text("use_bidirectional_attention", default="no") == "vision",
+    )
 
 
 def _experts(f: Fields, width: int) -> Moe:

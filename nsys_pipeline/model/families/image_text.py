@@ -11,7 +11,7 @@ from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, pooling_head, vision_encoder
-from nsys_pipeline.model.families.multimodal import gemma3, internvl, llava_projector, qwen2_5_tower
+from nsys_pipeline.model.families.multimodal import gemma3, internvl, llava_projector, qwen2_5_tower, qwen3_tower
 from nsys_pipeline.model.families.sam import sam_sizes
 from nsys_pipeline.model.families.towers import (
     Tower,
@@ -248,6 +248,17 @@ def lfm2_vl(f: Fields) -> Architecture:
     return joined(f, text, tower.with_projector(OnTokens(blocks=projector, over=over)))
 
 
+def cosmos3_edge(f: Fields) -> Architecture:
+    """Cosmos 3 Edge: SigLIP 2 on any size, squares of patches merged before two linear layers."""
+    text = read_text(f, "cosmos3_edge_text")
+    v = f.sub("vision_config", model_type="cosmos3_edge_vision").named("cosmos3_edge_vision")
+    tower = _navit(v, Constant("embed_positions", v.integer("num_patches", default=256) * v.dim("hidden_size")))
+    inputs = _merge(v) * tower.width
+    projector = two_layers(inputs, text_width(text), hidden=f.integer("projector_hidden_size"), bias=True)
+    norm = Norm("projector_norm", tower.width, 2 * tower.width)
+    return joined(f, text, tower.with_projector(norm, OnTokens(blocks=projector, over=_merge(v))))
+
+
 def ovis2(f: Fields) -> Architecture:
     """Ovis 2 (arXiv 2405.20797): squares of patches become weights of visual words, whose table is one more product."""
     text = read_text(f, "qwen2")
@@ -284,6 +295,109 @@ def fuyu(f: Fields) -> Architecture:
     return joined(f, text, Tower(Stack("vision", (), (embed,)), width, None))
 
 
+def janus(f: Fields) -> Architecture:
+    """Janus (arXiv 2410.13848): SigLIP and linear layers; what draws images is not described."""
+    text = read_text(f, "llama")
+    v = f.sub("vision_config", model_type="janus_vision_model").named("janus_vision_model")
+    width, out = v.dim("hidden_size"), v.integer("projection_dim", default=text_width(text))
+    side, patch = grid(v)
+    spec = EncoderSpec(
+        width=width,
+        depth=v.dim("num_hidden_layers"),
+        heads=v.dim("num_attention_heads"),
+        hidden=int(width * v.ratio("mlp_ratio", default=4)),
+        qkv_bias=v.flag("attention_bias", default=True),
+        qk_norm=4 * width if v.flag("use_qk_norm") else 0,
+        role=VISION,
+    )
+    before = (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", side * side * width),
+    )
+    further = v.integer("depth", default=2) - 1
+    projector = (
+        Linear("projector_1", out, width, out, role=VISION),
+        *(Linear(f"projector_{number + 2}", out, out, out, role=VISION) for number in range(further)),
+    )
+    stack = Stack("vision", spec.layers("vision.layers"), before, (Norm("post_norm", width, 2 * width), *projector))
+    return attrs.evolve(joined(f, text, Tower(stack, width, side * side)), uncounted=("image generator",))
+
+
+@attrs.frozen
+class _Pooled(Block):
+    """Means over squares of patches: transformers runs them as a product with a matrix, no model requires it."""
+
+    width: int
+    over: int
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        pairs = sum(tokens // self.over * tokens for tokens in run.step.q_tokens) if self.over > 1 else 0
+        emit.add(
+            "constant", "pooled", m=run.tokens // self.over, n=self.width, k=self.over, executed=2 * pairs * self.width
+        )
+
+
+def gemma4(f: Fields) -> Architecture:
+    """Gemma 4: gated layers with rotary positions on images of any size, means of squares of patches, one matrix."""
+    text = read_text(f, "gemma4_text")
+    v = f.sub("vision_config", model_type="gemma4_vision").named("gemma4_vision")
+    spec, head_dim = vision_encoder(v), v.integer("head_dim", default=64)
+    spec = attrs.evolve(
+        spec,
+        kv_heads=v.integer("num_key_value_heads", default=spec.heads),
+        head_dim=head_dim,
+        gated=True,
+        qkv_bias=False,
+        o_bias=False,
+        mlp_bias=False,
+        norm="rms",
+        norms=4,
+        qk_norm=2 * head_dim,
+    )
+    over = v.integer("pooling_kernel_size", default=3) ** 2
+    before = (
+        patch_embedding(spec.width, v.integer("patch_size", default=16), 3, bias=False, extra=0),
+        Constant("embed_positions", 2 * v.integer("position_embedding_size", default=10240) * spec.width),
+    )
+    projector = Linear("projector", text_width(text), spec.width, role=VISION)
+    after = (_Pooled(spec.width, over), OnTokens(blocks=(Norm("projector_norm", spec.width, 0), projector), over=over))
+    tower = Tower(Stack("vision", spec.layers("vision.layers"), before, after), spec.width, None)
+    return attrs.evolve(joined(f, text, tower), uncounted=("audio encoder",) if f.has("audio_config") else ())
+
+
+def gemma4_unified(f: Fields) -> Architecture:
+    """Gemma 4 without a tower: patches of several squares, as the processor makes them, through two matrices."""
+    text = read_text(f, "gemma4_unified_text")
+    v = f.sub("vision_config", model_type="gemma4_unified_vision").named("gemma4_unified_vision")
+    edge = v.integer("patch_size", default=16) * v.integer("pooling_kernel_size", default=3)
+    width, inputs = v.integer("mm_embed_dim"), 3 * edge * edge
+    before = (
+        Norm("patch_norm", inputs, 2 * inputs),
+        patch_embedding(width, edge, 3, bias=True, extra=0),
+        Norm("embed_norm", width, 2 * width),
+        Constant("embed_positions", 2 * v.integer("mm_posemb_size") * width),
+        Norm("positions_norm", width, 2 * width),
+    )
+    projector = (Norm("projector_norm", width, 0), Linear("projector", text_width(text), width, role=VISION))
+    tower = Tower(Stack("vision", (), before, projector), width, None)
+    return attrs.evolve(joined(f, text, tower), uncounted=("audio encoder",) if f.has("audio_config") else ())
+
+
+def qwen_omni(f: Fields) -> Architecture:
+    """The thinkers of Qwen2.5-Omni and Qwen3-Omni: text and images; what hears and what speaks is not described."""
+    if not f.model_type.endswith("_thinker"):
+        if not f.has("thinker_config"):
+            raise f.missing("thinker_config")
+        thinker = qwen_omni(f.sub("thinker_config", model_type=f"{f.model_type}_thinker"))
+        return attrs.evolve(thinker, family=f.model_type, uncounted=(*thinker.uncounted, "talker", "speech decoder"))
+    family = f.model_type.removesuffix("_thinker")
+    text = read_text(f, f"{family}_text")
+    v = f.sub("vision_config", model_type=f"{family}_vision_encoder").named(f"{family}_vision_encoder")
+    out = v.integer("out_hidden_size", default=text_width(text))
+    tower = qwen2_5_tower(v, out) if family == "qwen2_5_omni" else qwen3_tower(v, out)
+    return attrs.evolve(joined(f, text, tower), uncounted=("audio encoder",))
+
+
 IMAGE_TEXT: dict[str, Builder] = {
     "vipllava": Verified(vipllava),
     "video_llava": Verified(video_llava),
@@ -299,8 +413,16 @@ IMAGE_TEXT: dict[str, Builder] = {
     "video_llama_3": Verified(video_llama_3),
     "paddleocr_vl": Verified(paddleocr_vl),
     "lfm2_vl": Verified(lfm2_vl),
+    "cosmos3_edge": Verified(cosmos3_edge),
     "ovis2": Verified(ovis2),
     "fuyu": Verified(fuyu),
     "shieldgemma2": Verified(gemma3),
     "qianfan_ocr": Verified(internvl),
+    "janus": Verified(janus),
+    "gemma4": gemma4,
+    "gemma4_unified": gemma4_unified,
+    "qwen2_5_omni": Verified(qwen_omni),
+    "qwen2_5_omni_thinker": Verified(qwen_omni),
+    "qwen3_omni_moe": Verified(qwen_omni),
+    "qwen3_omni_moe_thinker": Verified(qwen_omni),
 }

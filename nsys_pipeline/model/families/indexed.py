@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Block, Linear, Mlp, Moe, Norm
+from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Moe, Norm
 from nsys_pipeline.model.compressed_attention import HyperConnection
 from nsys_pipeline.model.families.common import check_kinds, layer_kinds, per_layer, plain_decoder
 from nsys_pipeline.model.families.moe import experts_of, indexers, mlp_kinds
@@ -48,7 +48,8 @@ def mistral_large4(f: Fields) -> Architecture:
         label += [name for name, on in (("no_rope", not rotary[index]), ("shared_kv", sources[index] != index)) if on]
         label += ["reused_index"] if indexer != "full" else []
         layers.append((".".join(label), (*_norms(width), attention, moe if mlp_kind == "sparse" else dense)))
-    return _decoder(f, layers, width, heads)
+    # Rotary frequencies are trained.
+    return _decoder(f, layers, width, heads, (Constant("rotary_frequencies", rope // 2),))
 
 
 def glm5_next(f: Fields) -> Architecture:

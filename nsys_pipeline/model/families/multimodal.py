@@ -56,7 +56,7 @@ def gemma3(f: Fields) -> Architecture:
     )
     tokens = f.integer("mm_tokens_per_image", default=256)
     model = joined(f, text, tower.with_projector(OnTokens(blocks=blocks, fixed=tokens)))
-    return attrs.evolve(model, image_tokens=tokens)
+    return attrs.evolve(model, sees_whole_images=True)
 
 
 def paligemma(f: Fields) -> Architecture:
@@ -83,11 +83,12 @@ def _bidirectional(text: Architecture) -> Architecture:
 
 
 def mistral3(f: Fields) -> Architecture:
-    """Mistral 3 and LightOnOCR: Pixtral, merging squares of patches before a projector of two layers."""
-    if f.model_type == "lighton_ocr" and not f.has("vision_config"):
-        # The class's own tower, which differs from Pixtral's default in this.
-        f = f.replaced(vision_config={"model_type": "pixtral", "patch_size": 14})
-    text, tower = read_text(f, "qwen3" if f.model_type == "lighton_ocr" else "mistral"), read_tower(f, "pixtral")
+    """Mistral 3, Mistral Large 4 and LightOnOCR: Pixtral, squares of patches merged before two linear layers."""
+    usual, usual_tower = _PIXTRAL_MODELS[f.model_type]
+    if usual_tower and not f.has("vision_config"):
+        # The class's own tower, which differs from Pixtral's default in what it names.
+        f = f.replaced(vision_config={"model_type": "pixtral", **usual_tower})
+    text, tower = read_text(f, usual), read_tower(f, "pixtral")
     merge = f.integer("spatial_merge_size", default=2) ** 2
     merged = (
         Linear("merger", tower.width, merge * tower.width, role=VISION),
@@ -95,6 +96,19 @@ def mistral3(f: Fields) -> Architecture:
     )
     projector = (Norm("projector_norm", tower.width, tower.width), OnTokens(blocks=merged, over=merge))
     return joined(f, text, tower.with_projector(*projector))
+
+
+_PIXTRAL_MODELS: Mapping[str, tuple[str, Mapping[str, int]]] = {
+    "mistral3": ("mistral", {}),
+    "lighton_ocr": ("qwen3", {"patch_size": 14}),
+    "mistral_large4": (
+        "mistral_large4_text",
+        {
+            "hidden_size": 2048, "intermediate_size": 6144, "num_hidden_layers": 30, "num_attention_heads": 16,
+            "patch_size": 14, "image_size": 1540,
+        },
+    ),
+}  # fmt: skip
 
 
 def _qwen_text(f: Fields, default: str) -> Architecture:
@@ -154,30 +168,34 @@ def qwen2_5_tower(v: Fields, out: int, *, kv_heads: int | None = None) -> Tower:
 
 def qwen3_vl(f: Fields) -> Architecture:
     """Learned positions resampled to the image; besides the merger, one per DeepStack level."""
-    kind = f.model_type
+    kind = "qwen3_vl" if f.model_type == "cosmos3_omni" else f.model_type
     text = read_text(f, f"{kind}_text")
     v = f.sub("vision_config", model_type=f"{kind}_vision").named(f"{kind}_vision")
+    return joined(f, text, qwen3_tower(v, v.integer("out_hidden_size", default=text_width(text))))
+
+
+def qwen3_tower(v: Fields, out: int) -> Tower:
+    """The tower of Qwen3-VL with its mergers to `out` values per token."""
     width = v.dim("hidden_size")
     spec = EncoderSpec(
         width=width, depth=v.dim("depth"), heads=v.dim("num_heads"), hidden=v.dim("intermediate_size"), role=VISION
     )
     merge = v.integer("spatial_merge_size", default=2) ** 2
-    out = v.integer("out_hidden_size", default=text_width(text))
     levels = v.indices("deepstack_visual_indexes") or []
     mergers = [qwen_merger(width, out, merge, 2)] + [
         qwen_merger(width, out, merge, 2, name=f"deepstack_{index}", after_shuffle=True) for index in range(len(levels))
     ]
     before = (qwen_patches(v, width, bias=True), Constant("embed_positions", v.dim("num_position_embeddings") * width))
-    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, tuple(mergers)), width, None))
+    return Tower(Stack("vision", spec.layers("vision.layers"), before, tuple(mergers)), width, None)
 
 
 def glm4v(f: Fields) -> Architecture:
-    """GLM-4.1V, 4.5V and 4.6V: gated MLPs as wide as the decoder, a strided convolution, then a gated merger.
+    """GLM-4.1V, 4.5V, 4.6V and GLMGA: gated MLPs as wide as the decoder, a strided convolution, then a gated merger.
 
-    GLM-OCR has norms of queries and keys instead of positions and a first norm, and MLPs of a width of their own.
+    GLM-OCR and GLM-5.3 have norms of queries and keys, no positions, no first norm, and MLPs of a width of their own.
     """
-    family = f.model_type if f.model_type in ("glm4v_moe", "glm_ocr") else "glm4v"
-    text, kind, ocr = read_text(f, f"{family}_text"), f"{family}_vision", family == "glm_ocr"
+    family = f.model_type if f.model_type in ("glm4v_moe", "glm_ocr", "glm5_next") else "glm4v"
+    text, kind, ocr = read_text(f, f"{family}_text"), f"{family}_vision", family in ("glm_ocr", "glm5_next")
     v = f.sub("vision_config", model_type=kind).named(kind)
     width, out = v.dim("hidden_size"), v.integer("out_hidden_size", default=text_width(text))
     side, _ = grid(v)
@@ -195,6 +213,8 @@ def glm4v(f: Fields) -> Architecture:
         role=VISION,
     )
     inner = out * v.integer("in_channels", default=3) if ocr else v.dim("intermediate_size")
+    if family == "glm5_next":
+        inner = v.integer("projection_intermediate_size")
     merge = v.integer("spatial_merge_size", default=2) ** 2
     merger = (
         Linear("downsample", out, merge * width, out, role=VISION),
@@ -412,12 +432,19 @@ MULTIMODAL: dict[str, Builder] = {
     "qwen3_vl_moe": Verified(qwen3_vl),
     "qwen3_5": Verified(qwen3_vl),
     "qwen3_5_moe": Verified(qwen3_vl),
+    "cosmos3_omni": Verified(qwen3_vl),
+    "cohere_compass": Verified(qwen3_vl),
+    "qwen4_exp": qwen3_vl,
     "lighton_ocr": Verified(mistral3),
+    "mistral_large4": Verified(mistral3),
     "glm46v": Verified(glm4v),
+    "glmga": Verified(glm4v),
     "glm_ocr": Verified(glm4v),
+    "glm5_next": glm4v,
     "glm4v": Verified(glm4v),
     "glm4v_moe": Verified(glm4v),
     "got_ocr2": Verified(got_ocr2),
+    "pp_chart2table": Verified(got_ocr2),
     "internvl": Verified(internvl),
     "idefics3": Verified(idefics3),
     "smolvlm": Verified(idefics3),

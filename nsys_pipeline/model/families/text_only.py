@@ -42,7 +42,11 @@ _ROWS: dict[str, dict[str, Any]] = tomllib.loads(Path(__file__).with_name("text_
 
 
 def _builder(row: Mapping[str, Any]) -> Builder:
-    build = _PLACES[row.get("at", "nested")](row["text"])
+    read, why = _PLACES[row.get("at", "nested")](row["text"]), row.get("why", "")
+
+    def build(f: Fields) -> Architecture:
+        return attrs.evolve(read(f), why=why)
+
     return Verified(build) if row.get("verified") else build
 
 

@@ -208,11 +208,22 @@ def _extend_logits(batch: Any, q_tokens: Sequence[int]) -> int:
     return sum(max(1, q - int(start)) for q, start in zip(q_tokens, starts, strict=True))
 
 
+def _cache_dtype(runner: Any) -> str:
+    """What keys and values are stored in: sparse attention may pack latents although the option says `fp8_e4m3`.
+
+    The pool calls that `nsa_kv_cache_store_fp8` up to SGLang 0.5.12, `dsa_kv_cache_store_fp8` since; a row of
+    DeepSeek-V3.2 is of 656 bytes then, the format that vLLM calls fp8_ds_mla (`calculate_mla_kv_cache_dim`).
+    """
+    pool = getattr(runner, "token_to_kv_pool", None)
+    is_packed = any(getattr(pool, f"{name}_kv_cache_store_fp8", False) is True for name in ("dsa", "nsa"))
+    return "fp8_ds_mla" if is_packed else str(getattr(runner.server_args, "kv_cache_dtype", "auto"))
+
+
 def run_fields(worker: Any) -> dict[str, Any]:
     """What the run mark says: the model's config and how this engine runs it."""
     runner = getattr(worker, "model_runner", worker)
     arguments, model = runner.server_args, runner.model_config
-    cache_dtype = str(getattr(arguments, "kv_cache_dtype", "auto"))
+    cache_dtype = _cache_dtype(runner)
     tensor, pipeline = int(getattr(arguments, "tp_size", 1)), int(getattr(arguments, "pp_size", 1))
     rank = int(getattr(runner, "tp_rank", 0)) + tensor * int(getattr(runner, "pp_rank", 0))
     data, experts = int(getattr(arguments, "dp_size", 1)), int(getattr(arguments, "ep_size", 1))

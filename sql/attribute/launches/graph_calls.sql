@@ -2,7 +2,7 @@
 -- nsys before schema 3.8.4 records nothing of a graph that is traced as a whole, and stream captures may lose some.
 -- Grain: one row.
 -- materialize: table
--- requires: load.api_calls, load.strings, load.metadata, attribute.gpu_work
+-- requires: load.api_calls, load.strings, load.metadata, attribute.gpu_work, macros.cuda_call
 -- columns:
 --   launch_count   BIGINT   Calls of cudaGraphLaunch and its kin.
 --   untraced_count BIGINT   Those to which no GPU work belongs.
@@ -10,7 +10,7 @@
 WITH launch AS (
     SELECT api_id
     FROM load.api_calls
-    WHERE name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?GraphLaunch'))
+    WHERE name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?GraphLaunch'))
 ),
 untraced AS (
     SELECT api_id FROM launch

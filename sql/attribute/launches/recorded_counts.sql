@@ -1,6 +1,6 @@
 -- What was recorded of CUDA, in numbers.
 -- Grain: one row.
--- requires: load.api_calls, load.strings, attribute.work_by_occurrence
+-- requires: load.api_calls, load.strings, attribute.work_by_occurrence, macros.cuda_call
 -- columns:
 --   has_work            BOOLEAN Whether there is GPU work of any kind.
 --   call_count          BIGINT  CUDA calls.
@@ -15,5 +15,5 @@ SELECT
         SELECT count(*)
         FROM load.api_calls
         WHERE (SELECT "count" FROM kernel) = 0
-            AND name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(value, '^cu(da)?LaunchKernel'))
+            AND name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?LaunchKernel'))
     ) AS unanswered_launches

@@ -1,22 +1,27 @@
 -- When each request came to the engine.
--- Grain: request.
+-- Grain: request, process_key.
 -- requires: load.nvtx_marks
 -- columns:
 --   request       VARCHAR  Name.
---   arrived_ns    BIGINT   When its server took it in, before it was prepared for the engine. Unit: ns.
+--   process_key   BIGINT   Process that says so: an engine's own, or a worker's. Joins load.processes.
+--   arrivals      BIGINT   How often one of this name came there.
+--   arrived_ns    BIGINT   When its server took it in, before it was prepared for the engine; the first time. Unit: ns.
 --   prompt_tokens BIGINT   Length of its prompt, NULL where it was not said. Unit: tokens.
 WITH mark AS (
-    SELECT at_ns, TRY_CAST(substr("text", 17) AS JSON) AS request
+    SELECT process_key, at_ns, TRY_CAST(substr("text", 17) AS JSON) AS request
     FROM load.nvtx_marks
     WHERE starts_with("text", 'llmperf.request {')
 ),
 told AS (
     SELECT
-        json_extract_string(request, '$.id') AS request, TRY_CAST(json_extract(request, '$.prompt') AS BIGINT) AS prompt_tokens,
+        process_key, json_extract_string(request, '$.id') AS request,
+        TRY_CAST(json_extract(request, '$.prompt') AS BIGINT) AS prompt_tokens,
         at_ns - coalesce(TRY_CAST(json_extract(request, '$.waited_ms') AS DOUBLE), 0) * 1e6 AS arrived_ns
     FROM mark
 )
-SELECT request, min(arrived_ns)::BIGINT AS arrived_ns, arg_min(prompt_tokens, arrived_ns) AS prompt_tokens
+SELECT
+    request, process_key, count(*) AS arrivals, min(arrived_ns)::BIGINT AS arrived_ns,
+    arg_min(prompt_tokens, arrived_ns) AS prompt_tokens
 FROM told
 WHERE request IS NOT NULL AND isfinite(arrived_ns) AND abs(arrived_ns) < 9e18
-GROUP BY request
+GROUP BY request, process_key

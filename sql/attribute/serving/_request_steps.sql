@@ -1,11 +1,12 @@
--- Steps of each request in one of the processes that mark them: the ranks of a job mark the same steps, and the last
--- stage of a pipeline ends them.
+-- Steps of each request in one of the processes that mark them: the ranks of an engine mark the same steps, and the last
+-- stage of a pipeline ends them. Of a request whose cache another engine goes on with, the steps there.
 -- Grain: occurrence_id, request.
 -- materialize: table
 -- empty without: attribute.step_sequences
--- requires: attribute.step_sequences, attribute.occurrences, attribute.work_by_occurrence
+-- requires: attribute.step_sequences, attribute._engines, attribute.occurrences, attribute.work_by_occurrence
 -- columns:
 --   request       VARCHAR  Name.
+--   engine        BIGINT   The engine that serves it. Joins attribute._engines.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   process_key   BIGINT   Joins load.processes.
 --   is_warmup     BOOLEAN  Whether the step is warm-up.
@@ -21,16 +22,32 @@ WITH ended AS (
 ),
 step AS (
     SELECT
-        s.request, s.occurrence_id, s.process_key, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
-        greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens
+        s.request, e.engine, s.occurrence_id, s.process_key, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
+        greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens
     FROM attribute.step_sequences AS s
+    JOIN attribute._engines AS e USING (process_key)
     JOIN attribute.occurrences AS p USING (occurrence_id)
-    LEFT JOIN ended AS e USING (occurrence_id)
+    LEFT JOIN ended AS w USING (occurrence_id)
 ),
 chosen AS (
-    SELECT request, arg_max(process_key, (done_ns, -process_key)) AS process_key FROM step GROUP BY request
+    SELECT engine, request, arg_max(process_key, (done_ns, -process_key)) AS process_key FROM step GROUP BY engine, request
+),
+own AS (SELECT step.* FROM step SEMI JOIN chosen USING (engine, request, process_key)),
+share AS (
+    SELECT
+        engine, request, min(start_ns) AS start_ns, max(cached_tokens + new_tokens) AS reached_tokens,
+        arg_min(cached_tokens, (start_ns, occurrence_id)) AS found_tokens
+    FROM own
+    GROUP BY engine, request
+),
+-- Prompts that one engine computes for another.
+handed AS (
+    SELECT before.engine, before.request
+    FROM share AS before JOIN share AS after USING (request)
+    WHERE after.engine <> before.engine AND after.start_ns >= before.start_ns AND after.found_tokens > 0
+        AND after.found_tokens BETWEEN before.reached_tokens - 1 AND before.reached_tokens
 )
 SELECT
-    step.request, step.occurrence_id, step.process_key, step.is_warmup, step.is_left_cold, step.is_closed, step.start_ns, step.done_ns,
-    step.new_tokens, step.cached_tokens, step.draft_tokens
-FROM step SEMI JOIN chosen ON chosen.request = step.request AND chosen.process_key = step.process_key
+    request, engine, occurrence_id, process_key, is_warmup, is_left_cold, is_closed, start_ns, done_ns, new_tokens, cached_tokens,
+    draft_tokens
+FROM own ANTI JOIN handed USING (engine, request)

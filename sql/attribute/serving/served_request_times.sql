@@ -1,15 +1,18 @@
 -- One row per request that an engine served: when it came, waited, had its first and its last token.
 -- The first token is there when the step that computes the end of the prompt is done, on the GPU where that is later.
--- Grain: request.
+-- Grain: request, engine.
 -- materialize: table
 -- empty without: attribute._request_steps
--- requires: attribute._request_steps, attribute._arrivals
+-- requires: attribute._request_steps, attribute._arrivals, attribute._engines
 -- columns:
 --   request        VARCHAR  Name.
+--   engine         BIGINT   The engine that served it. Joins attribute._engines.
+--   is_shared_name BOOLEAN  Whether another engine served a request of this name.
 --   process_key    BIGINT   Process whose steps these are. Joins load.processes.
 --   is_warmup      BOOLEAN  Whether it began in warm-up.
 --   is_left_cold   BOOLEAN  Whether one of its steps is cold, and left out.
---   arrived_ns     BIGINT   When the server took it in; NULL where that was not recorded. Unit: ns.
+--   arrived_ns     BIGINT   When the server took it in; NULL where that was not recorded, or another engine's of the same name cannot be told
+--                           apart. Unit: ns.
 --   started_ns     BIGINT   Start of its first recorded step. Unit: ns.
 --   first_token_ns BIGINT   When its first token was there; NULL where it was before the recording or is not in it. Unit: ns.
 --   last_token_ns  BIGINT   End of its last recorded step. Unit: ns.
@@ -21,17 +24,31 @@
 --   new_tokens     BIGINT   Tokens that it has generated; of guesses, those that its next step shows to be right. Unit: tokens.
 --   draft_tokens   BIGINT   Guesses that were checked for it. Unit: tokens.
 --   accepted_tokens BIGINT  Of those, the ones that were right, as far as later steps show it. Unit: tokens.
-WITH placed AS (
+WITH named AS (
+    SELECT request, engine, count(*) OVER (PARTITION BY request) > 1 AS is_shared_name
+    FROM (SELECT DISTINCT request, engine FROM attribute._request_steps)
+),
+arrival AS (
     SELECT
-        s.*, a.arrived_ns, a.prompt_tokens AS told_tokens,
+        n.request, n.engine, any_value(n.is_shared_name) AS is_shared_name, min(a.arrived_ns) AS arrived_ns,
+        arg_min(a.prompt_tokens, a.arrived_ns) AS prompt_tokens
+    FROM named AS n
+    LEFT JOIN (
+        SELECT a.*, e.engine AS own_engine FROM attribute._arrivals AS a LEFT JOIN attribute._engines AS e USING (process_key)
+    ) AS a ON a.request = n.request AND (a.own_engine = n.engine OR NOT n.is_shared_name)
+    GROUP BY n.request, n.engine
+),
+placed AS (
+    SELECT
+        s.*, a.is_shared_name, a.arrived_ns, a.prompt_tokens AS told_tokens,
         lead(cached_tokens) OVER request AS next_cached_tokens,
         lag(cached_tokens) OVER request AS last_cached_tokens
-    FROM attribute._request_steps AS s LEFT JOIN attribute._arrivals AS a USING (request)
-    WINDOW request AS (PARTITION BY s.request ORDER BY s.start_ns, s.occurrence_id)
+    FROM attribute._request_steps AS s JOIN arrival AS a USING (request, engine)
+    WINDOW request AS (PARTITION BY s.engine, s.request ORDER BY s.start_ns, s.occurrence_id)
 ),
 request AS (
     SELECT
-        request, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold,
+        request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold,
         any_value(arrived_ns) AS arrived_ns, min(start_ns) AS started_ns, max(done_ns) FILTER (WHERE is_closed) AS last_token_ns,
         -- Without an arrival, the prompt ends with the last step that computes more than one token and guesses.
         coalesce(
@@ -44,19 +61,19 @@ request AS (
         sum(greatest(0, next_cached_tokens - cached_tokens - (new_tokens - draft_tokens)))
             FILTER (WHERE draft_tokens > 0 AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
     FROM placed
-    GROUP BY request
+    GROUP BY request, engine
 ),
 prompt AS (
     SELECT
-        s.request, count(*) AS prefill_steps,
+        s.request, s.engine, count(*) AS prefill_steps,
         min(s.done_ns) FILTER (WHERE s.cached_tokens + s.new_tokens >= r.prompt_tokens AND s.is_closed) AS first_token_ns
-    FROM attribute._request_steps AS s JOIN request AS r USING (request)
+    FROM attribute._request_steps AS s JOIN request AS r USING (request, engine)
     WHERE s.cached_tokens < r.prompt_tokens
-    GROUP BY s.request
+    GROUP BY s.request, s.engine
 )
 SELECT
-    r.request, r.process_key, r.is_warmup, r.is_left_cold, r.arrived_ns, r.started_ns, p.first_token_ns, r.last_token_ns, r.prompt_tokens,
+    r.request, r.engine, r.is_shared_name, r.process_key, r.is_warmup, r.is_left_cold, r.arrived_ns, r.started_ns, p.first_token_ns, r.last_token_ns, r.prompt_tokens,
     CASE WHEN r.reused_tokens < r.prompt_tokens THEN r.reused_tokens END AS reused_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
     greatest(0, r.reached_tokens - r.prompt_tokens + 1) AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
-FROM request AS r LEFT JOIN prompt AS p USING (request)
+FROM request AS r LEFT JOIN prompt AS p USING (request, engine)

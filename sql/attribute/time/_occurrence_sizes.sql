@@ -4,7 +4,7 @@
 -- Setting up: recording or instantiating a CUDA graph, loading or linking a module, allocating or freeing memory.
 -- Grain: occurrence_id; warm-up is absent.
 -- materialize: table
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute._phase_segments, input.step_sizes, load.api_calls, load.strings
+-- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute._phase_segments, input.step_sizes, load.api_calls, load.strings, macros.cuda_call
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   group_id      BIGINT   Occurrences of one phase, process and kind of shape: batch and new tokens.
@@ -43,7 +43,7 @@ setup_call AS (
         SELECT string_id, contains(value, 'StreamBeginCapture') AS is_recording
         FROM load.strings
         WHERE regexp_matches(
-            value,
+            macros.cuda_call(value),
             '^cu(da)?(Stream(Begin|End)Capture|GraphInstantiate|ModuleLoad|LibraryLoad|Link(Create|Complete)|Malloc|MemAlloc|MemCreate|HostAlloc|MemHostAlloc|Free|MemFree)'
         ) AND NOT contains(value, 'Async')
     ) AS n ON n.string_id = c.name_id

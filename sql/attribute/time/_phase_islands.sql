@@ -1,7 +1,7 @@
 -- When each GPU is busy with each phase, warm-up left out.
 -- Grain: lane, group_id, start_ns; empty where the capture sampled no counters.
 -- materialize: table
--- empty without: load.metric_windows
+-- empty without: load.counter_samples
 -- requires: macros.islands, attribute._measured_work_intervals
 -- columns:
 --   lane     BIGINT   GPU. Joins load.devices on device_id.

@@ -1,7 +1,7 @@
 -- CUDA calls that a step should not need: they load code, allocate memory, or wait for the GPU. Warm-up and cold occurrences are left out.
 -- Grain: api_id. `--cudabacktrace` records some calls twice: the second row is left out.
 -- materialize: table
--- requires: load.api_calls, load.strings, attribute._phase_segments, attribute.occurrences, attribute.range_segments, attribute.windows
+-- requires: load.api_calls, load.strings, attribute._phase_segments, attribute.occurrences, attribute.range_segments, attribute.windows, macros.cuda_call
 -- columns:
 --   api_id        BIGINT  Joins load.api_calls.
 --   what          VARCHAR 'loading' (modules, libraries, linking), 'allocating' (that is not ordered on a stream, freeing too) or
@@ -14,7 +14,7 @@
 --   end_ns        BIGINT  Return. Unit: ns.
 WITH kind AS (
     SELECT
-        string_id AS name_id, regexp_replace(value, '_v\d+$', '') AS name,
+        string_id AS name_id, regexp_replace(own_name, '_v\d+$', '') AS name,
         CASE
             WHEN regexp_matches(value, '^cu(da)?(ModuleLoad|LibraryLoad|Link(Create|Add|Complete))') THEN 'loading'
             WHEN contains(value, 'Async') THEN NULL
@@ -22,8 +22,10 @@ WITH kind AS (
                 THEN 'allocating'
             WHEN regexp_matches(value, '^cu.*Synchronize|^cu(da)?Memcpy') THEN 'synchronizing'
         END AS what
-    FROM load.strings
-    WHERE starts_with(value, 'cu')
+    FROM (
+        SELECT string_id, value AS own_name, macros.cuda_call(value) AS value FROM load.strings
+        WHERE starts_with(value, 'cu') OR starts_with(value, 'hip')
+    )
 ),
 call AS (
     SELECT

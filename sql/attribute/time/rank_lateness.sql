@@ -13,7 +13,9 @@
 --   compute_more_ns BIGINT  Kernel time beyond the mean of the other ranks. Unit: ns.
 --   data_more_ns    BIGINT  The same of the time before the first passes of training steps. Unit: ns.
 --   host_more_ns    BIGINT  The same of other time in which the GPU is idle. Unit: ns.
---   reason          VARCHAR Of a late rank: the largest of the three, 'compute', 'data' or 'host'; NULL if it has no more of any.
+--   more_ns         BIGINT  The largest of the three. Unit: ns.
+--   reason          VARCHAR Which one that is, 'compute', 'data' or 'host'; NULL if it is less than a tenth of the time that each
+--                           of the others waits for this rank.
 WITH member AS (
     SELECT c.group_id, c.number, c.process_key, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last
     FROM attribute.collectives AS c
@@ -61,25 +63,27 @@ total AS (
 compared AS (
     SELECT
         h.process_key, h.blamed_ns, h.blamed_ns / nullif(t.wait_ns, 0) AS share, 1 / t.ranks AS fair_share,
+        h.blamed_ns / nullif(t.ranks - 1, 0) AS each_ns,
         (h.compute_ns - (t.compute_ns - h.compute_ns) / nullif(t.ranks - 1, 0))::BIGINT AS compute_more_ns,
         (h.data_ns - (t.data_ns - h.data_ns) / nullif(t.ranks - 1, 0))::BIGINT AS data_more_ns,
         (h.host_ns - (t.host_ns - h.host_ns) / nullif(t.ranks - 1, 0))::BIGINT AS host_more_ns
     FROM had AS h CROSS JOIN total AS t
 ),
-judged AS (
-    SELECT
-        *, blamed_ns >= 1000000 AND (
-            share >= greatest(0.5, 1.5 * fair_share)
-            OR (share > fair_share AND greatest(compute_more_ns, data_more_ns, host_more_ns) >= 0.5 * blamed_ns)
-        ) AS is_late
-    FROM compared
+weighed AS (
+    SELECT *, greatest(compute_more_ns, data_more_ns, host_more_ns) AS more_ns FROM compared
 )
 SELECT
-    process_key, blamed_ns, coalesce(is_late, false) AS is_late, compute_more_ns, data_more_ns, host_more_ns,
+    process_key, blamed_ns,
+    coalesce(
+        blamed_ns >= 1000000
+        AND (share >= greatest(0.5, 1.5 * fair_share) OR (share > fair_share AND more_ns >= 0.5 * blamed_ns)),
+        false
+    ) AS is_late,
+    compute_more_ns, data_more_ns, host_more_ns, more_ns,
     CASE
-        WHEN NOT is_late OR greatest(compute_more_ns, data_more_ns, host_more_ns) <= 0 THEN NULL
-        WHEN compute_more_ns >= greatest(data_more_ns, host_more_ns) THEN 'compute'
-        WHEN data_more_ns >= host_more_ns THEN 'data'
+        WHEN more_ns <= 0 OR coalesce(10 * more_ns < each_ns, true) THEN NULL
+        WHEN compute_more_ns = more_ns THEN 'compute'
+        WHEN data_more_ns = more_ns THEN 'data'
         ELSE 'host'
     END AS reason
-FROM judged
+FROM weighed

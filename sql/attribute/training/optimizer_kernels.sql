@@ -9,6 +9,7 @@
 --   scalar  VARCHAR  C++ type of what its kernels update, NULL where they do not say, or say several.
 --   shards  BIGINT   GPUs that weights and moments are spread over, 1 where each has all; NULL where not all of them are
 --                    in the trace, or where gradients are not all that is scattered.
+--   ranks   BIGINT   Ranks of the trace.
 WITH pass AS (
     SELECT occurrence_id, lane FROM attribute.training_passes WHERE part = 'optimizer'
 ),
@@ -40,7 +41,7 @@ scattered AS (
     WHERE c.kind = 'reduce_scatter'
 ),
 job AS (
-    SELECT coalesce(max(world) > count(*), false) AS lacks_ranks FROM load.ranks
+    SELECT coalesce(max(world) > count(*), false) AS lacks_ranks, count(*) AS ranks FROM load.ranks
 )
 SELECT
     CASE WHEN any_value(t.is_adam) OR bool_or(n.is_adam) THEN true WHEN any_value(t.ranges) > 0 THEN false END AS is_adam,
@@ -51,7 +52,8 @@ SELECT
     any_value(CASE
         WHEN s.scatters = 0 THEN 1
         WHEN s.known = s.scatters AND NOT s.is_in_forward AND NOT j.lacks_ranks THEN s.ranks
-    END) AS shards
+    END) AS shards,
+    any_value(j.ranks) AS ranks
 FROM (FROM pass LIMIT 1) AS one
 CROSS JOIN text AS t
 CROSS JOIN scattered AS s

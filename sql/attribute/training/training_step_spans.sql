@@ -4,7 +4,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence, load.trace_files, input.measuring
+-- requires: attribute.training_passes, attribute._lone_forwards, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence, load.trace_files, input.measuring
 -- columns:
 --   lane           BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key    BIGINT   Joins load.processes.
@@ -22,7 +22,8 @@ WITH step AS (
         t.lane, t.process_key, t.step, count(*) FILTER (t.part IN ('forward', 'step')) AS micro_batches,
         count(*) FILTER (t.part = 'forward') = count(*) FILTER (t.part = 'backward') AS is_paired,
         bool_or(t.part = 'optimizer') AS has_optimizer, bool_or(p.is_warmup) AS is_warmup,
-        bool_or(c.occurrence_id IS NOT NULL) AS is_cold, min(t.start_ns) AS first_pass_ns, max(t.end_ns) AS host_end_ns,
+        bool_or(c.occurrence_id IS NOT NULL) AS is_cold, least(min(t.start_ns), any_value(l.start_ns)) AS first_pass_ns,
+        max(t.end_ns) AS host_end_ns,
         max(w.last_end_ns) AS gpu_end_ns
     FROM attribute.training_passes AS t
     JOIN attribute.phase_ranges AS p USING (occurrence_id)
@@ -30,12 +31,17 @@ WITH step AS (
     LEFT JOIN (
         SELECT occurrence_id, max(last_end_ns) AS last_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
     ) AS w USING (occurrence_id)
+    LEFT JOIN (
+        SELECT lane, step, min(start_ns) AS start_ns FROM attribute._lone_forwards GROUP BY lane, step
+    ) AS l ON l.lane = t.lane AND l.step = t.step
     WHERE t.step IS NOT NULL
     GROUP BY t.lane, t.process_key, t.step
 ),
 between_steps AS (
     SELECT p.process_key, p.end_ns
-    FROM attribute.phase_ranges AS p LEFT JOIN attribute.training_passes AS t USING (occurrence_id)
+    FROM attribute.phase_ranges AS p
+    LEFT JOIN attribute.training_passes AS t USING (occurrence_id)
+    ANTI JOIN attribute._lone_forwards AS l ON l.occurrence_id = p.occurrence_id
     WHERE t.step IS NULL AND NOT p.is_container
 ),
 begun AS (

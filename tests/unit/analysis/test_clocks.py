@@ -12,6 +12,7 @@ from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
 from nsys_pipeline.records import Phase, Report
 from nsys_pipeline.report.formats import ReportFormat, render_report
+from nsys_pipeline.report.phrases import legend
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
@@ -189,7 +190,8 @@ def test_a_phase_without_gpu_work_is_busy_for_nothing_of_its_time(tmp_path: Path
 
 def test_work_that_outlasts_the_ranges_has_no_share_and_says_so(tmp_path: Path) -> None:
     trace = TraceBuilder()
-    trace.process().thread().push(0, 1_000_000, "prefill").launch(10, gpu=(20, 9_000_020))
+    main = trace.process().thread().push(0, 1_000_000, "prefill").launch(10, gpu=(20, 9_000_020))
+    main.launch(30, gpu=(40, 900_040), stream=8)
 
     report = report_of(trace, tmp_path)
 
@@ -198,6 +200,10 @@ def test_work_that_outlasts_the_ranges_has_no_share_and_says_so(tmp_path: Path) 
     assert "work_outlives_range" in codes(report)
     assert row_of(report, "prefill")[5] == ">100"
     assert "GPU work goes on after its range is closed" in text_of(report)
+    assert (
+        "ms",
+        "kernels that run at the same time count each: their sum is 110% of the busy time of prefill",
+    ) in legend(report)
     markdown = io.StringIO()
     render_report(report, markdown, ReportFormat.markdown)
     assert "| \\>100 |" in markdown.getvalue()

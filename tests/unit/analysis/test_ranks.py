@@ -57,6 +57,13 @@ def test_a_late_rank_has_a_reason(late: str, tmp_path: Path) -> None:
     assert second.more_ns == pytest.approx((3 if late == "data" else 4) * 5 * MS, rel=0.01)
     section = next(one for one in report_document(report).sections if one.name == "ranks")
     assert "pid 101" in str(section)
+    (told,) = [one.message for one in report.findings if one.code == "late_rank"]
+    assert "the other ranks wait 20.0 ms for process 101, each of them 5.0 ms a step" in told
+    assert {
+        "compute": "its kernels take 20.0 ms longer than those of the others",
+        "data": "it takes 15.0 ms longer until the first pass of its steps",
+        "host": "its GPU is idle for 20.0 ms longer",
+    }[late] in told
 
 
 def parts(rank: RankRow) -> list[float]:

@@ -88,6 +88,29 @@ def test_what_cannot_be_compared_is_no_success(rule: str, base: dict[str, float 
 
 
 @pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("decode.tpot_p50_ns", "TPOT needs requests"),
+        ("prefill.ttft_p50_ns", "TTFT needs requests"),
+        ("requests[2x512].tpot_p90_ns", "takes 10 measured requests"),
+        ("requests.ttft_sd_ns", "takes two measured requests"),
+        ("decode.measured.sm_active_ratio", "--gpu-metrics"),
+        ("decode.mfu_wall", "does not work on after the ranges"),
+        ("prefill.mfu_busy", "MFU, MBU, FLOPs and bytes need a model"),
+        ("prefill[1x512].flops", "MFU, MBU, FLOPs and bytes need a model"),
+        ("decode.tokens_per_s", "tokens need"),
+        ("decode.busy_ratio", "works on after the ranges"),
+        ("trace.duration_ns", "see the warnings"),
+    ],
+)
+def test_a_number_that_is_not_known_says_what_it_lacks(name: str, hint: str) -> None:
+    with pytest.raises(UsageError, match="is not known in the report") as caught:
+        Rule.parse(f"{name} > 5").broken({name: None})
+
+    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
     "name", ["decode.wall", "decode.gpu_busy_ns", "decode.budget.host", "decode[1x1].flops", "decode.tokens"]
 )
 def test_sums_over_other_numbers_of_occurrences_are_no_change(name: str) -> None:

@@ -279,3 +279,58 @@ def test_traces_and_dataset_have_folders_of_their_own(tmp_path: Path) -> None:
         find_traces([str(tmp_path / "out" / "phases")], leave_out=str(tmp_path / "out"))
     with pytest.raises(UsageError, match="lies inside the dataset"):
         Dataset.create(str(tmp_path / "out" / "phases" / "more"))
+
+
+@pytest.mark.usefixtures("few_views")
+def test_views_over_a_dataset_copy_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lake, target = tmp_path / "la'ke[1]", tmp_path / "views.duckdb"
+    analyze_here(write_fleet(tmp_path / "in", ["a/trace-rank0.sqlite"]), lake)
+
+    assert run(capsys, "export", lake, "--to", "duckdb", "-o", target) == (0, f"{target}\n", "")
+
+    with duckdb.connect() as con:
+        con.execute(f"ATTACH '{target}' AS fleet (READ_ONLY)")
+        query = "SELECT run, trace_rank, count(*), sum(wall_ns)::BIGINT FROM fleet.phases GROUP BY ALL"
+        assert con.execute(query).fetchall() == [("a", 0, 8, 8000)]
+        described = "SELECT view_name FROM duckdb_views() WHERE database_name = 'fleet' AND comment IS NOT NULL"
+        assert set(con.execute(described).fetchall()) == {(name,) for name in dataset.VIEWS}
+        # what comes into the dataset later is there, and rows that no trace names never are
+        analyze_here(write_fleet(tmp_path / "in", ["b.sqlite"]), lake)
+        next(lake.glob("traces/*.parquet")).unlink()
+        assert con.execute("SELECT count(*) FROM fleet.traces").fetchall() == [(1,)]
+        assert con.execute("SELECT count(*) FROM fleet.phases").fetchall() == [(8,)]
+    for argv, said in (
+        (("export", lake, "--to", "parquet"), "`--to duckdb` writes views"),
+        (("analyze", lake), "no trace"),
+    ):
+        code, _, err = run(capsys, *argv)
+        assert (code, said in err) == (2 if argv[0] == "export" else 1, True), err
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ("fleet", "memory://b/runs", "--out", "OUT"),
+        ("fleet", "IN", "--out", "memory://b/lake"),
+        ("fleet", "memory://b/lake"),
+        ("sql", "memory://b/lake", "from traces"),
+        ("export", "IN", "--to", "duckdb", "-o", "memory://b/x.duckdb"),
+    ],
+)
+def test_a_store_that_does_not_answer_is_named(
+    argv: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoCredentialsError(Exception):
+        """As the packages of stores raise them: of no common base."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise NoCredentialsError("unable to locate credentials")
+
+    for name in ("exists", "cat_file", "info", "ls", "find"):
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), name, fails)
+    places = {"IN": write_fleet(tmp_path / "in", ["a.sqlite"]), "OUT": tmp_path / "out"}
+
+    code, out, err = run(capsys, *(places.get(word, word) for word in argv))
+
+    url = next(word for word in argv if "://" in word)
+    assert (code, out, err) == (2, "", f"error: `{url}` cannot be reached: unable to locate credentials\n")

@@ -19,7 +19,7 @@ from nsys_pipeline.fleet import dataset, ranks
 from nsys_pipeline.fleet.dataset import Dataset, columns_of, partition, values, write_rows
 from nsys_pipeline.fleet.query import open_dataset
 from nsys_pipeline.fleet.ranks import late_ranks
-from nsys_pipeline.fleet.summary import Series, summarize, workload
+from nsys_pipeline.fleet.summary import Series, repeated, summarize, workload
 from nsys_pipeline.records import FleetReport
 from tests.cli.run import run
 from tests.support.fleet import analyze_here
@@ -124,6 +124,26 @@ def test_a_planted_regression_is_named_with_what_changed(
     assert "slower: llama · 1 × H100: time on the host of decode since night-22, after night-21" in text
     assert "changed with it: driver 580.1 → 590.2" in text
     assert "changed" in text.split("versions: ")[1]
+
+
+def test_traces_of_one_recording_are_told() -> None:
+    def trace(path: str, **other: Any) -> dict[str, Any]:
+        facts = {
+            "started_at": datetime(2026, 11, 1),
+            "hostname": "a",
+            "duration_ns": 9,
+            "kernel_count": 4,
+            "kernel_time_ns": 8,
+        }
+        return {"path": path, **facts, **other}
+
+    rank = trace("rank1", kernel_time_ns=7)
+    undated = [trace("x", started_at=None), trace("y", started_at=None)]
+    idle = [trace("u", kernel_count=0), trace("v", kernel_count=0)]
+
+    found = repeated([trace("b"), rank, *undated, trace("a"), trace("c", hostname=None), *idle])
+
+    assert found == (("a", "b"),)
 
 
 def test_slow_hosts_come_first(tmp_path: Path) -> None:

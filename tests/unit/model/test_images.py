@@ -25,6 +25,7 @@ QWEN3 = Model.from_config(
 LLAVA, LLAMA = load_model("llava-1.5-7b"), load_model("llama-3.2-1b")
 EXPERTS = {"num_experts_per_tok": 2, "n_routed_experts": 4, "moe_intermediate_size": 16, "n_shared_experts": 1}
 OCR2 = Model.from_config({"model_type": "deepseek_ocr2", "text_config": TEXT | EXPERTS, "vision_config": {}})
+TIMM = Model.from_config({"model_type": "fast_vlm", "text_config": {**TEXT, "model_type": "qwen2"}})
 INTERNVL = Model.from_config({"model_type": "internvl", "text_config": TEXT, "vision_config": {}})
 
 LOCAL, GLOBAL = (48, 48), (64, 64)
@@ -78,6 +79,22 @@ def test_patches_of_further_processors(
     assert found == {"kimi_k25": (kimi,), "minimax_m3_vl": (minimax,), "paddleocr_vl": (paddle,)}
 
 
+# Gemma 4: what get_aspect_ratio_preserving_size makes of them, in patches of 16 and of 48 pixels.
+@pytest.mark.parametrize(
+    ("size", "patches"),
+    [
+        ((56, 56), (48, 48)),
+        ((480, 640), (42, 57)),
+        ((1023, 769), (57, 42)),
+        ((30, 2000), (6, 408)),
+        ((1, 900), (3, 840)),
+    ],
+)
+def test_patches_of_gemma_4(size: tuple[int, int], patches: tuple[int, int]) -> None:
+    towers = [attrs.evolve(QWEN, config={"model_type": name}) for name in ("gemma4", "gemma4_unified")]
+    assert [views(tower, *size) for tower in towers] == [(patches,), ((patches[0] // 3, patches[1] // 3),)]
+
+
 def test_several_images_of_their_own_sizes() -> None:
     assert read_images(QWEN, count=None, patches=("56x56", "4x6")) == ((56, 56), (4, 6))
     assert read_images(QWEN, count=2, patches=("56x56",)) == ((56, 56), (56, 56))
@@ -104,6 +121,7 @@ def test_several_images_of_their_own_sizes() -> None:
         (QWEN, {"count": 10**9, "patches": ("4x4",)}, "past what llmperf estimates"),
         (LLAVA, {"count": 1, "patches": ("1",)}, "is no number of tokens"),
         (LLAMA, {"count": 1}, "has no vision tower"),
+        (TIMM, {"count": 1}, "text decoder only: its config names a tower of the package timm"),
         (None, {"count": 1}, "depends on the model"),
     ],
 )

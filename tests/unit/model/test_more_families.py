@@ -123,9 +123,11 @@ def test_of_a_multimodal_model_the_text_decoder_is_read() -> None:
     assert outer.label == "exact"
 
 
-def test_blip_2_and_instructblip_are_their_text_decoders() -> None:
+def test_instructblip_is_its_text_decoder_and_blip_2_a_tower_beside() -> None:
     opt = SMALL["opt"]
-    for text, name in ((opt, "blip-2"), (llama(), "instructblip"), (opt, "instructblipvideo")):
+    blip = Model.from_config({"model_type": "blip-2", "text_config": opt})
+    assert blip.params - blip.architecture.vision.params == Model.from_config(opt).params  # type: ignore[union-attr]
+    for text, name in ((llama(), "instructblip"), (opt, "instructblipvideo")):
         model = Model.from_config({"model_type": name, "text_config": text})
         assert model.params == Model.from_config(text).params
         assert model.architecture.text_only
@@ -184,7 +186,8 @@ def test_molmo2s_table_has_more_rows_than_its_head() -> None:
 
 def test_an_omni_model_is_its_thinkers_text_decoder() -> None:
     text = {**llama(), "model_type": "qwen2_5_omni_text"}
-    config = {"model_type": "qwen2_5_omni", "thinker_config": {"text_config": text, "tie_word_embeddings": False}}
+    thinker = {"text_config": text, "vision_config": None, "tie_word_embeddings": False}
+    config = {"model_type": "qwen2_5_omni", "thinker_config": thinker}
     assert Model.from_config(config).params == Model.from_config({**llama(), "model_type": "qwen2"}).params
 
 

@@ -100,6 +100,9 @@ def test_no_overwriting(tmp_path: Path) -> None:
     assert (tmp_path / "a.sqlite").read_text() == "precious"
     export_sqlite(nsys, tmp_path / "a.nsys-rep", tmp_path / "a.sqlite", force=True)
     assert (tmp_path / "a.sqlite").read_bytes().startswith(b"SQLite")
+    with pytest.raises(UsageError, match="holds something else"):
+        export_sqlite(nsys, tmp_path / "a.nsys-rep", tmp_path, force=True)
+    assert (tmp_path / "a.nsys-rep").is_file()
 
 
 def test_an_export_that_a_full_disk_cut_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

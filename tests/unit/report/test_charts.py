@@ -99,13 +99,24 @@ def test_half_of_the_requests_took_at_most_the_median() -> None:
 
 
 def test_counters_that_were_not_sampled_are_not_drawn() -> None:
-    samples = [CounterSample(gpu, at, 0.5, None, None, 0.25, None) for gpu in (1, 0) for at in (0, 10**9)]
+    samples = [CounterSample(gpu, at, 0.5, None, None, 0.25, *[None] * 5) for gpu in (1, 0) for at in (0, 10**9)]
 
     first, second = charts(counters_section(Detail(counters=samples)))
 
     assert (first.title, second.title) == ("GPU 0", "GPU 1")
     assert [(series.name, series.xs, series.ys) for series in first.series] == [
         ("tensor pipe active", (0, 1), (50, 50)), ("DRAM read", (0, 1), (25, 25)),
+    ]  # fmt: skip
+
+
+def test_links_have_a_chart_of_their_own() -> None:
+    samples = [CounterSample(0, at, 0.5, None, None, None, None, 0.1, 0.2, None, 0.75) for at in (0, 10**9)]
+
+    _, links = charts(counters_section(Detail(counters=samples)))
+
+    assert links.title == "GPU 0: PCIe and NVLink"
+    assert [(series.name, series.ys) for series in links.series] == [
+        ("PCIe received", (10, 10)), ("PCIe sent", (20, 20)), ("NVLink sent", (75, 75)),
     ]  # fmt: skip
 
 

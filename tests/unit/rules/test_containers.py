@@ -31,3 +31,33 @@ def test_rounds_of_reinforcement_learning_and_steps_of_jax(tmp_path: Path) -> No
         "backward,1,1,2000", "decode,2,2,2000", "forward,1,1,2000", "rollout,1,1,100",
         "step,1,1,10000", "update,1,1,1000",
     ]  # fmt: skip
+
+
+def test_each_part_of_a_round_of_ppo_is_a_phase_and_only_updates_train(tmp_path: Path) -> None:
+    # given verl's workers, which mark their functions with start/end ranges: each has a kernel of another length
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    parts = (
+        "generate_sequences", "compute_rm_score", "compute_log_prob", "compute_ref_log_prob", "compute_values",
+        "update_critic", "update_actor",
+    )  # fmt: skip
+    for number, name in enumerate(parts):
+        at = 100_000 * number
+        main.start_end(at, at + 90_000, name)
+        main.launch(at + 10, gpu=(at + 20, at + 1_020 + number))
+        # whoever computes log-probabilities, values or updates runs forwards; updates go back, too
+        passes = {"compute": ["forward"], "update": ["forward", "backward", "optimizer"]}.get(name.split("_")[0], [])
+        for step, phase in enumerate(passes):
+            start = at + 10_000 * (step + 1)
+            main.push(start, start + 5_000, phase).launch(start + 10, gpu=(start + 20, start + 2_020))
+    path = trace.write(tmp_path / "trace.sqlite")
+
+    told = ask(path, "SELECT phase, kernel_count, kernel_time_ns FROM phase_summary ORDER BY phase", tmp_path)
+    steps = ask(path, "SELECT step, micro_batches FROM training_steps ORDER BY step", tmp_path)
+
+    assert told.splitlines()[1:] == [
+        "backward,2,4000", "critic_update,1,1005", "forward,6,12000", "logprobs,1,1002", "optimizer,2,4000",
+        "reference_logprobs,1,1003", "reward,1,1001", "rollout,1,1000", "update,1,1006", "values,1,1004",
+    ]  # fmt: skip
+    # a step for the critic and one for the policy: forwards without a backward evaluate
+    assert steps.splitlines()[1:] == ["0,1", "1,1"]

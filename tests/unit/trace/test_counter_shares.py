@@ -205,5 +205,6 @@ def test_a_counter_that_was_not_sampled_is_null(tmp_path: Path) -> None:
     with open_session(trace, tmp_path) as session:
         for view in ("kernel_counters", "layer_counters"):
             rows = session.frame(f"SELECT counter, busy_ratio, low_ratio, high_ratio FROM {view} ORDER BY ALL").rows()
-            assert [row[0] for row in rows] == ["dram_read", "dram_write", "sm_active", "sm_issue", "tensor_active"]
-            assert [row[1:] for row in rows[:4]] == [(None, None, None)] * 4
+            names = ["dram_read", "dram_write", "nvlink_rx", "nvlink_tx", "pcie_rx", "pcie_tx"]
+            assert [row[0] for row in rows] == [*names, "sm_active", "sm_issue", "tensor_active"]
+            assert [row[1:] for row in rows[:8]] == [(None, None, None)] * 8

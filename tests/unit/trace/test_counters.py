@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter, defaultdict
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
+from random import Random
 from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,8 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.duck import records
 from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.report.sections import report_document
+from nsys_pipeline.report.terminal import render_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, open_session
 from tests.support.examples import examples
@@ -57,7 +63,6 @@ def by_brute_force(
     busy: dict[tuple[str, int], set[int]] = defaultdict(set)
     for phase, device, start, end in kernels:
         busy[phase, device] |= set(range(start, end))
-    ends = {key: {end for p, d, _, end in kernels if (p, d) == key} for key in busy}
     answer = {}
     for (phase, device), instants in busy.items():
         own = [sample for sample in samples if sample[0] == device]
@@ -67,7 +72,7 @@ def by_brute_force(
             continue
         middle = len(periods) // 2
         typical = round((periods[middle] + periods[~middle]) / 2)
-        stamped = [p / 100 for _, i, p in own if PERIOD * i in instants | ends[phase, device]]
+        stamped = [p / 100 for _, i, p in own if PERIOD * i in instants]
         total, covered, error = 0.0, 0, 0.0
         for position, (_, index, percent) in enumerate(sorted(own, key=lambda sample: sample[1])):
             start = PERIOD * index
@@ -151,6 +156,109 @@ def test_older_names_of_a_counter_are_known(name: str, tmp_path: Path) -> None:
     answer = ask(trace, "SELECT tensor_active_ratio, sm_active_ratio, sm_clock_hz FROM phase_counters", tmp_path)
 
     assert answer.splitlines()[1:] == ["0.5,,"]
+
+
+def test_a_counter_that_was_not_sampled_is_null(tmp_path: Path) -> None:
+    trace = build([("prefill", 0, 0, 80)], [(0, 0, 50), (0, 1, 50)], names=("X", "SMs Active [Throughput %]", "Y"))
+    null = ["tensor_active", "dram_read", "pcie_rx", "nvlink_tx"]
+    columns = ", ".join(f"{name}_ratio, {name}_busy_ratio" for name in null)
+
+    query = f"SELECT {columns}, nvlink_busy_ratio_error, sm_clock_hz, sm_active_busy_ratio FROM phase_counters"
+
+    assert ask(trace, query, tmp_path).splitlines()[1:] == ["," * 10 + "0.495"]
+
+
+# Names of nsys 2024.2 to 2025.3: of every chip, and of its sets for graphics.
+PCIE = [("PCIe RX Throughput", "PCIe TX Throughput"), ("PCIe Read Bandwidth", "PCIe Write Bandwidth")]
+
+
+@pytest.mark.parametrize("names", PCIE)
+def test_pcie_is_joined_to_phases(names: tuple[str, str], tmp_path: Path) -> None:
+    trace = build(
+        [("prefill", 0, 0, 80)], [(0, 0, 20), (0, 1, 40)], names=(*(f"{name} [Throughput %]" for name in names), "X")
+    )
+    columns = "pcie_rx_ratio, pcie_tx_ratio, round(pcie_rx_busy_ratio, 6), round(pcie_tx_busy_ratio, 6)"
+
+    answer = ask(trace, f"SELECT {columns}, nvlink_rx_ratio FROM phase_counters", tmp_path)
+
+    assert answer.splitlines()[1:] == ["0.3,0.7,0.295,0.695,"]
+
+
+PARTS = [f"{kind} {what} Data" for kind in ("Requests", "Responses") for what in ("Protocol", "User")]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_nvlink_is_the_sum_of_its_parts(seed: int, tmp_path: Path) -> None:
+    """A link whose bytes of each part are known in each ns: nsys rounds the share of each part up."""
+    random = Random(seed)
+    trace = TraceBuilder().gpu(0)
+    main = trace.process().thread()
+    names = [f"NVLink {way} {part} [Throughput %]" for way in ("RX", "TX") for part in PARTS]
+    for metric, name in enumerate(names):
+        trace.row("TARGET_INFO_GPU_METRICS", typeId=SOURCE, sourceId=SOURCE, metricId=metric, metricName=name)
+    at, slots, spans = 0, 30, []
+    for index in range(12):
+        at += random.choice((0, 7, 25))
+        end = at + random.randint(20, 120)
+        phase = ("decode", "prefill")[index % 2]
+        main.push(10 * index, 10 * index + 9, phase)
+        main.launch(10 * index + 1, gpu=(at, end), name=f"kernel of {phase}")
+        spans.append((at, end, phase))
+        at = end
+    chance = {("decode", metric): random.choice((0.0, 0.05, 0.2)) for metric in range(8)}
+    chance |= {("prefill", metric): random.choice((0.0, 0.1)) for metric in range(8)}
+    moved = {
+        (metric, ns): random.random() < chance[phase, metric]
+        for start, end, phase in spans for ns in range(start, end) for metric in range(8)
+    }  # fmt: skip
+    for slot in range(slots):
+        for metric in range(8):
+            active = sum(moved.get((metric, ns), False) for ns in range(PERIOD * slot, PERIOD * (slot + 1)))
+            trace.row(
+                "GPU_METRICS",
+                timestamp=PERIOD * slot,
+                typeId=SOURCE,
+                metricId=metric,
+                value=ceil(100 * active / PERIOD),
+            )
+
+    with open_session(trace, tmp_path, AnalysisOptions(keep_cold=True)) as session:
+        rows = session.frame("FROM kernel_counters WHERE counter LIKE 'nvlink%'").rows(named=True)
+        phases = session.frame("FROM phase_counters").rows(named=True)
+
+    assert at < PERIOD * slots
+    for row in rows:
+        mine = [ns for start, end, phase in spans if phase == row["phase"] for ns in range(start, end)]
+        metrics = range(4) if row["counter"] == "nvlink_rx" else range(4, 8)
+        truth = sum(moved[metric, ns] for ns in mine for metric in metrics) / len(mine)
+        assert row["low_ratio"] - 1e-9 <= truth <= row["high_ratio"] + 1e-9
+        (of_phase,) = [one for one in phases if one["phase"] == row["phase"]]
+        # Each name runs in one phase alone, so that both ways to share say the same.
+        assert of_phase[f"{row['counter']}_busy_ratio"] == pytest.approx(row["busy_ratio"], rel=1e-6)
+        error = of_phase["busy_ratio_error"]
+        assert error - 1e-9 <= of_phase["nvlink_busy_ratio_error"] <= 4 * error + 1e-9
+
+
+def test_the_report_has_what_was_sampled_and_says_why_the_rest_is_null(tmp_path: Path) -> None:
+    names = ("Tensor Active [Throughput %]", "NVLink TX Requests User Data [Throughput %]", "X")
+    trace = build([("prefill", 0, 0, 80)], [(0, 0, 50), (0, 1, 50)], names=names)
+    trace.row("TARGET_INFO_GPU_METRICS", typeId=SOURCE, metricId=9, metricName="PCIe RX Throughput [Throughput %]")
+
+    with open_trace(trace.write(tmp_path / "t.sqlite"), TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened)
+
+    (prefill,) = report.phases
+    assert prefill.measured is not None
+    assert (prefill.measured.nvlink_tx_ratio, prefill.measured.pcie_rx_ratio) == (0.5, None)
+    missing = prefill.measured.missing
+    assert missing["pcie_rx"] == "nsys has it for this GPU, and the recording has no sample of it"
+    assert missing["dram_read"] == "nsys' metrics of this GPU have none that is known as this counter"
+    assert missing.keys().isdisjoint({"tensor_active", "nvlink_tx"})
+    text = io.StringIO()
+    render_document(report_document(report), text)
+    _, heading, row = text.getvalue().partition("hardware counters")[2].splitlines()[:3]
+    assert heading.split() == ["phase", "tensor", "pipe", "%", "NVLink", "out", "%", "±", "%", "NVLink", "±", "%"]
+    assert row.split() == ["prefill", "49.5", "49.5", "0.5", "0.5"]
 
 
 def test_without_samples_there_is_no_row(tmp_path: Path) -> None:

@@ -147,6 +147,24 @@ def test_damage_inside_a_file_leaves_that_rank_out(tmp_path: Path) -> None:
     assert comparable_report(tmp_path)["totals"]["kernel_count"] == 6
 
 
+def test_a_recording_that_is_there_twice_counts_once(tmp_path: Path) -> None:
+    # given rank 0's trace again under the name of rank 1, the strings in it as another nsys exports them
+    rank(started(gpus(TraceBuilder(), "a", "b"), 1_000), 0).write(tmp_path / "trace-rank0.sqlite")
+    shutil.copy(tmp_path / "trace-rank0.sqlite", tmp_path / "trace-rank1.sqlite")
+    with closing(sqlite3.connect(tmp_path / "trace-rank1.sqlite")) as con, con:
+        con.execute("INSERT INTO StringIds (id, value) VALUES (99, 'new')")
+    rank(started(gpus(TraceBuilder(), "a", "b"), 1_000), 2, device=1).write(tmp_path / "trace-rank2.sqlite")
+
+    found = rows(
+        tmp_path,
+        "SELECT rank, problem, (SELECT count(*) FROM load.gpu_ops) AS count FROM load.trace_files ORDER BY rank",
+        "load.trace_files", "load.gpu_ops",
+    )  # fmt: skip
+
+    twice = "it is the recording in `trace-rank0.sqlite` once more"
+    assert [tuple(row.values()) for row in found] == [(0, None, 8), (1, twice, 8), (2, None, 8)]
+
+
 def test_no_readable_file_is_an_error(tmp_path: Path) -> None:
     for number in range(2):
         (tmp_path / f"trace-rank{number}.sqlite").write_bytes(b"")

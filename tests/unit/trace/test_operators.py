@@ -97,6 +97,26 @@ def test_operators_add_up_to_the_estimate(report: Report) -> None:
         assert sum(row.flops for row in report.operators if row.phase == phase.name) == phase.flops
 
 
+def test_kernels_share_what_their_operator_is_estimated_to_take(trace: Trace, report: Report) -> None:
+    """What the launches of an operator have adds up to it, and no other launch has any."""
+    trace.build("views.kernel_operators", "views.operator_summary")
+    found = trace.connection.execute(
+        "SELECT phase, operator, sum(flops), any_value(source) FROM views.kernel_operators "
+        "WHERE source IS NOT NULL GROUP BY phase, operator HAVING bool_and(flops IS NOT NULL OR reason LIKE 'it only%')"
+    ).fetchall()
+    expected = {
+        (phase, operator): flops
+        for phase, operator, flops in trace.connection.execute(
+            "SELECT phase, operator, sum(flops)::DOUBLE FROM views.operator_summary GROUP BY phase, operator"
+        ).fetchall()
+    }
+
+    assert {row[3] for row in found} == {"layers"}
+    assert {("prefill", "down"), ("prefill", "gate_up"), ("decode", "o")} <= {row[:2] for row in found}
+    for phase, operator, flops, _ in found:
+        assert flops == pytest.approx(expected[phase, operator]), (phase, operator)
+
+
 @pytest.fixture(scope="module")
 def experts(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """DeepSeek-V2-Lite, as its trace says: a dense layer, then 26 of 64 experts and 2 that all tokens share."""

@@ -65,6 +65,20 @@ def test_self_and_total_on_a_trace_that_can_be_added_up_by_hand(tmp_path: Path) 
     ]
 
 
+def test_each_kernel_has_its_operator_or_a_reason(tmp_path: Path) -> None:
+    rows = ask(
+        _nested().write(tmp_path / "trace.json"),
+        "SELECT name, operator, source, flops::BIGINT, bytes::BIGINT, reason FROM kernel_operators ORDER BY kernel_id",
+    )
+
+    assert rows == [
+        (GEMM, "aten::mm", "operators", 2 * 512 * 1024 * 2048, 2 * (512 * 1024 + 1024 * 2048 + 512 * 2048), None),
+        # Innermost around it is somebody's annotation.
+        ("bias", None, None, None, None, "the estimate counts products and attention alone, and this is neither"),
+        ("add_kernel", "aten::add", "operators", None, None, "the FLOPs of aten::add are not known"),
+    ]
+
+
 def test_rate_and_roofline(tmp_path: Path) -> None:
     path = _nested().write(tmp_path / "trace.json")
 

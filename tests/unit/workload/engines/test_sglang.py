@@ -207,6 +207,17 @@ def test_run_mark(recorder: Recorder, scheduler: Any) -> None:
     assert run["model"]["model_type"] == "qwen3"
 
 
+def test_latents_that_sparse_attention_packs_although_the_option_says_fp8() -> None:
+    def stored(**pool: bool) -> str:
+        return str(
+            sglang.run_fields(SimpleNamespace(**vars(runner()), token_to_kv_pool=SimpleNamespace(**pool)))["kv_dtype"]
+        )
+
+    assert stored(dsa_kv_cache_store_fp8=True) == "fp8_ds_mla"
+    assert stored(nsa_kv_cache_store_fp8=True) == "fp8_ds_mla"
+    assert (stored(dsa_kv_cache_store_fp8=False), stored()) == ("fp8_e5m2", "fp8_e5m2")
+
+
 @pytest.mark.parametrize(
     "strange",
     [

@@ -1,0 +1,199 @@
+"""Models of images and text whose towers merge or mix neighbouring patches in ways of their own."""
+
+from __future__ import annotations
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack
+from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.emitter import Pass
+from nsys_pipeline.model.families.common import Builder, Verified
+from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, vision_encoder
+from nsys_pipeline.model.families.towers import Tower, joined, qwen_patches, read_text, text_width, two_layers
+from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import VISION
+from nsys_pipeline.records import Step
+
+
+@attrs.frozen(kw_only=True)
+class _OnGrid(OnTokens):
+    """Blocks on a grid of patches whose sides were halved, and rounded up; `row_ends`: tokens more for each row.
+
+    If nobody says the sides of an image, its patches alone count, as in `OnTokens`.
+    """
+
+    halvings: int
+    row_ends: int = 0
+
+    def _inner(self, run: Pass) -> Pass:
+        if not run.grids:
+            return super()._inner(run)
+        unit = 1 << self.halvings
+        sides = [(-(-height // unit), -(-width // unit)) for height, width in run.grids]
+        lengths = [height * (width + self.row_ends) for height, width in sides]
+        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
+
+
+def step3p7(f: Fields) -> Architecture:
+    """Step 3.7: layers with scales, two strided convolutions that leave a sixteenth of the tokens, one matrix."""
+    text = read_text(f, "step3p5")
+    v = f.sub("vision_config", model_type="step3p5_vision").named("step3p5_vision")
+    # Names of the config as first published come first.
+    width, depth, heads = (
+        v.dim(old if v.has(old) else new)
+        for old, new in (("width", "hidden_size"), ("layers", "num_hidden_layers"), ("heads", "num_attention_heads"))
+    )
+    hidden, out = int(width * v.ratio("mlp_ratio", default=8960 / 1536)), text_width(text)
+    spec = EncoderSpec(width=width, depth=depth, heads=heads, hidden=hidden, layer_params=2 * width, role=VISION)
+    side, patch = grid(v)
+    before = (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=False, extra=0),
+        Constant("embed_positions", side * side * width),
+        Norm("pre_norm", width, 2 * width),
+    )
+    first = Linear("merger_conv1", 2 * width, 9 * width, 2 * width, role=VISION)
+    second = Linear("merger_conv2", 4 * width, 9 * 2 * width, 4 * width, role=VISION)
+    projector = Linear("projector", out, 4 * width, out if f.flag("projector_bias") else 0, role=VISION)
+    after = (
+        _OnGrid(blocks=(first,), over=4, halvings=1),
+        _OnGrid(blocks=(second, projector), over=16, halvings=2),
+    )
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
+def hunyuan_vl(f: Fields) -> Architecture:
+    """HunyuanOCR (arXiv 2511.19575): a convolution merges squares of patches; rows end in a token that is projected."""
+    text = read_text(f, "hunyuan_vl_text")
+    v = f.sub("vision_config", model_type="hunyuan_vl_vision").named("hunyuan_vl_vision")
+    spec = vision_encoder(v)
+    width, out = spec.width, text_width(text)
+    patch, merge = v.integer("patch_size"), v.integer("spatial_merge_size", default=2)
+    if merge != 2:
+        raise v.wrong("spatial_merge_size", f"is {merge}; only 2 is supported")
+    positions = (v.integer("max_image_size") // patch) ** 2 + 1
+    before = (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", positions * width),
+    )
+    merged = (
+        Linear("merger_conv", 2 * width, 4 * width, 2 * width, role=VISION),
+        Linear("merger_out", 4 * width, 2 * width, 4 * width, role=VISION),
+    )
+    projector = (Linear("projector", out, 4 * width, out, role=VISION), Norm("projector_norm", out, out))
+    after = (
+        Norm("post_norm", width, width),
+        _OnGrid(blocks=merged, over=4, halvings=1),
+        Constant("image_newline", 4 * width + 3 * out),
+        _OnGrid(blocks=projector, over=4, halvings=1, row_ends=1),
+    )
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
+def lfm3_vl(f: Fields) -> Architecture:
+    """LFM3-VL: gated layers, most with a convolution over neighbouring patches instead of attention."""
+    text = read_text(f, "lfm3")
+    v = f.sub("vision_config", model_type="lfm3_vl_vision").named("lfm3_vl_vision")
+    spec = vision_encoder(v)
+    width, heads, out = spec.width, spec.heads, text_width(text)
+    kernel, head_dim = v.integer("conv_kernel_size", default=3) ** 2, width // heads
+    attention = Attention(
+        width=width,
+        heads=heads,
+        kv_heads=v.integer("num_key_value_heads", default=heads),
+        head_dim=head_dim,
+        extra_params=2 * head_dim,
+        causal=False,
+        cached=False,
+        role=VISION,
+    )
+    convolution = (
+        Linear("conv_in", 3 * width, width, role=VISION),
+        # One filter for each value: as many products as a matrix of that shape has.
+        Linear("conv", width, kernel, role=VISION),
+        Linear("conv_out", width, width, role=VISION),
+    )
+    rest = (
+        Norm("attention_norm", width, width),
+        Norm("mlp_norm", width, width),
+        Mlp(width=width, hidden=spec.hidden, role=VISION),
+    )
+    kinds = v.items("layer_types") or ["conv" if i < 2 or i % 2 else "full_attention" for i in range(spec.depth)]
+    if len(kinds) != spec.depth or not {str(kind) for kind in kinds} <= {"conv", "full_attention"}:
+        raise v.wrong("layer_types", f"does not name `conv` or `full_attention` for each of {spec.depth} layers")
+    layers = tuple(
+        Layers(f"vision.layers.{kind}", tuple(i for i, one in enumerate(kinds) if one == kind), (*mixer, *rest))
+        for kind, mixer in (("conv", convolution), ("full_attention", (attention,)))
+        if kind in kinds
+    )
+    merge = v.integer("spatial_merge_size", default=2) ** 2
+    hidden, bias = f.integer("projector_hidden_size", default=4096), f.flag("projector_bias", default=True)
+    projector = two_layers(merge * width, out, hidden=hidden, bias=bias)
+    after = (Norm("projector_norm", width, 2 * width), OnTokens(blocks=projector, over=merge))
+    before = (qwen_patches(v, width, bias=False), Norm("embed_norm", width, width))
+    return joined(f, text, Tower(Stack("vision", layers, before, after), width, None))
+
+
+def minicpm_v(f: Fields) -> Architecture:
+    """MiniCPM-V 4.6 and 4.7, MiniCPM-OCR: squares of patches are merged after some layers, and again at the end."""
+    # The outer class alone says whether the table is tied.
+    text = read_text(f.replaced(tie_word_embeddings=f.flag("tie_word_embeddings")), "qwen3_5_text")
+    kind = f"{f.model_type}_vision"
+    v = f.sub("vision_config", model_type=kind).named(kind)
+    spec = vision_encoder(v)
+    width, out = spec.width, text_width(text)
+    if f.integer("merger_times", default=1) != 1:
+        raise f.wrong("merger_times", "is more than 1, which is not supported")
+    kernels = (f.get("merge_kernel_size", default=[2, 2]), v.get("window_kernel_size", default=[2, 2]))
+    if any(not isinstance(kernel, list | tuple) or list(kernel) != [2, 2] for kernel in kernels):
+        raise f.wrong("merge_kernel_size", "or `window_kernel_size` is no square of two patches")
+    merges = f.text("downsample_mode", default="16x") != "4x"
+    last = f.integer("insert_layer_id", default=6, minimum=0)
+    (layers,) = spec.layers("vision.layers")
+    inserted = (
+        Norm("merger_norm", width, 2 * width),
+        Attention(
+            width=width, heads=spec.heads, kv_heads=spec.heads, head_dim=width // spec.heads, q_bias=True, kv_bias=True,
+            o_bias=True, causal=False, cached=False, tile=2, role=VISION,
+        ),
+        OnTokens(
+            blocks=(
+                Norm("merger_square_norm", 4 * width, 8 * width),
+                Linear("merger_1", 4 * spec.hidden, 4 * width, 4 * spec.hidden, role=VISION),
+                Linear("merger_2", width, 4 * spec.hidden, width, role=VISION),
+            ),
+            over=4,
+        ),
+    )  # fmt: skip
+    groups: tuple[Layers, ...] = (layers,)
+    over, unused = 1, sum(block.params for block in inserted)
+    if merges and last < spec.depth:
+        over, unused = 4, 0
+        rest = attrs.evolve(layers, ids=layers.ids[last + 1 :], blocks=(OnTokens(blocks=layers.blocks, over=4),))
+        merger = Layers("vision.merger", (0,), inserted)
+        groups = (attrs.evolve(layers, ids=layers.ids[: last + 1]), merger, *((rest,) if rest.ids else ()))
+    side, patch = grid(v)
+    before = (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", side * side * width),
+    )
+    projector = (
+        Norm("projector_norm", 4 * width, 8 * width),
+        Linear("projector_1", 4 * width, 4 * width, 4 * width, role=VISION),
+        Linear("projector_2", out, 4 * width, out, role=VISION),
+    )
+    after: tuple[Block, ...] = (
+        OnTokens(blocks=(Norm("post_norm", width, 2 * width),), over=over),
+        OnTokens(blocks=projector, over=4 * over),
+    )
+    model = joined(f, text, Tower(Stack("vision", groups, before, after), width, None))
+    return attrs.evolve(model, unused_params=text.unused_params + unused)
+
+
+MERGING: dict[str, Builder] = {
+    "step3p7": Verified(step3p7),
+    "hunyuan_vl": Verified(hunyuan_vl),
+    "lfm3_vl": lfm3_vl,
+    "minicpmv4_6": minicpm_v,
+    "minicpmv4_7": minicpm_v,
+    "minicpm_ocr": minicpm_v,
+}

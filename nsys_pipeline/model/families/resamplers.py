@@ -1,0 +1,219 @@
+"""Models of images and text in which learned queries look at the patches: the decoder gets as many tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from nsys_pipeline.errors import ModelError
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
+from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families.common import Builder, Verified
+from nsys_pipeline.model.families.encoders import QueryAttention, grid, patch_embedding, siglip_vision, vision_encoder
+from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width
+from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import VISION
+from nsys_pipeline.records import Step
+
+
+def idefics2(f: Fields) -> Architecture:
+    """Idefics2 (arXiv 2405.02246): SigLIP on any size, a gated MLP, a perceiver whose latents look at the patches."""
+    text = read_text(f, "mistral")
+    assert text.decoder is not None  # noqa: S101 - text models are decoders
+    v = f.sub("vision_config", model_type="idefics2_vision").named("idefics2_vision")
+    p = f.sub("perceiver_config", model_type="idefics2_perceiver").named("idefics2_perceiver")
+    spec, width = vision_encoder(v), text_width(text)
+    side, patch = grid(v)
+    inner = f.sub("text_config", model_type="mistral").dim("intermediate_size")
+    latents, heads = p.integer("resampler_n_latents"), p.integer("resampler_n_heads")
+    head_dim, kv_heads = p.integer("resampler_head_dim"), p.integer("num_key_value_heads")
+    keys = Linear("projector_kv", 2 * kv_heads * head_dim, width, role=VISION)
+    on_latents = (
+        Norm("projector_norm", width, 2 * width),
+        Linear("projector_q", heads * head_dim, width, role=VISION),
+        Linear("projector_o", width, heads * head_dim, role=VISION),
+        Mlp(width=width, hidden=4 * width, label="projector_", role=VISION),
+    )
+    layer = (
+        Norm("projector_context_norm", width, width),
+        # Latents are keys, too.
+        OnTokens(blocks=(keys,), plus=latents),
+        QueryAttention(heads * head_dim, latents, own=True, name="projector_attention"),
+        OnTokens(blocks=on_latents, fixed=latents),
+    )
+    connector = (
+        Norm("post_norm", spec.width, 2 * spec.width),
+        Linear("projector_gate_up", 2 * inner, spec.width, role=VISION),
+        Linear("projector_down", width, inner, role=VISION),
+    )
+    before = (
+        patch_embedding(spec.width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", side * side * spec.width),
+    )
+    layers = (
+        *spec.layers("vision.layers"),
+        Layers("vision.connector", (0,), connector),
+        Layers("vision.perceiver", tuple(range(p.integer("resampler_depth"))), layer),
+    )
+    final = OnTokens(blocks=(Norm("projector_final_norm", width, width),), fixed=latents)
+    after = (Constant("projector_latents", latents * width), final)
+    return joined(f, text, Tower(Stack("vision", layers, before, after), spec.width, None))
+
+
+@attrs.frozen(kw_only=True)
+class _OnQueries(Around):
+    """Blocks that run on as many queries as a table has for the patches of an image."""
+
+    table: tuple[tuple[int, int], ...]
+
+    def _inner(self, run: Pass) -> Pass:
+        lengths = [self.length(tokens) for tokens in run.step.q_tokens]
+        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
+
+    def length(self, tokens: int) -> int:
+        """Queries for an image of so many patches. Raises ModelError if the table has none."""
+        # A pass of one token asks which weights there are.
+        found = dict(self.table).get(tokens, tokens if tokens < 2 else None)
+        if found is None:
+            sizes = ", ".join(str(patches) for patches, _ in self.table)
+            raise ModelError(f"an image of {tokens} patches has no number of queries; images here have {sizes}")
+        return found
+
+
+@attrs.frozen
+class _TableAttention(Block):
+    """The products of an image's queries with its patches."""
+
+    width: int
+    queries: _OnQueries
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        lengths = [(self.queries.length(tokens), tokens) for tokens in run.step.q_tokens]
+        pairs = sum(queries * tokens for queries, tokens in lengths)
+        asked = sum(queries for queries, _ in lengths)
+        emit.add(
+            "attention", "projector_attention", m=asked, n=pairs // max(1, asked), k=self.width,
+            flops=4 * pairs * self.width,
+        )  # fmt: skip
+
+
+def aria(f: Fields) -> Architecture:
+    """Aria (arXiv 2410.05993): SigLIP; 128 or 256 queries look at its patches, by their number, then two layers."""
+    text = read_text(f, "aria_text")
+    v = f.sub("vision_config", model_type="idefics3_vision").named("idefics3_vision")
+    stack, tokens, _ = siglip_vision(v.replaced(vision_use_head=False))
+    width, out = v.dim("hidden_size"), text_width(text)
+    told = f.get("projector_patch_to_query_dict", default={1225: 128, 4900: 256})
+    if not isinstance(told, Mapping) or not told or not all(str(patches).isdecimal() for patches in told):
+        raise f.wrong("projector_patch_to_query_dict", f"is {told!r}, no object of numbers of patches and queries")
+    name = "projector_patch_to_query_dict"
+    table = tuple(sorted((int(patches), f.checked(name, queries)) for patches, queries in told.items()))
+    on_queries = _OnQueries(
+        table=table,
+        blocks=(
+            Norm("projector_query_norm", width, 2 * width),
+            Linear("projector_q", width, width, role=VISION),
+            Linear("projector_q_in", width, width, width, role=VISION),
+            Linear("projector_o", width, width, width, role=VISION),
+            Linear("projector_attended", width, width, width, role=VISION),
+            Norm("projector_norm", width, 2 * width),
+            Linear("projector_1", out, width, role=VISION),
+            Linear("projector_2", out, out, role=VISION),
+        ),
+    )
+    after = (
+        *stack.after,
+        Constant("projector_queries", max(queries for _, queries in table) * width),
+        Norm("projector_patch_norm", width, 2 * width),
+        Linear("projector_kv", 2 * width, width, role=VISION),
+        # The attention of torch projects once more.
+        Linear("projector_k_in", width, width, width, role=VISION),
+        Linear("projector_v_in", width, width, width, role=VISION),
+        _TableAttention(width, on_queries),
+        on_queries,
+    )
+    return joined(f, text, Tower(attrs.evolve(stack, after=after), width, tokens))
+
+
+def blip2(f: Fields) -> Architecture:
+    """BLIP-2 (arXiv 2301.12597): a ViT, and a Q-Former whose queries look at its tokens in every other layer."""
+    text = read_text(f, "opt")
+    v = f.sub("vision_config", model_type="blip_2_vision_model").named("blip_2_vision_model")
+    q = f.sub("qformer_config", model_type="blip_2_qformer").named("blip_2_qformer")
+    spec = attrs.evolve(vision_encoder(v), qkv_bias=v.flag("qkv_bias", default=True))
+    side, patch = grid(v)
+    tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
+    layers = qformer_layers(
+        q, spec.width, queries, [index % q.integer("cross_attention_frequency") == 0 for index in range(_depth(q))]
+    )
+    before = (
+        patch_embedding(spec.width, patch, 3, bias=True, extra=1),
+        Constant("embed_positions", (tokens + 1) * spec.width),
+    )
+    on_queries = OnTokens(
+        blocks=(Linear("projector", text_width(text), width, text_width(text), role=VISION),), fixed=queries
+    )
+    after = (
+        Constant("projector_queries", queries * width),
+        on_queries,
+    )
+    norms = (
+        Norm("post_norm", spec.width, 2 * spec.width),
+        OnTokens(blocks=(Norm("projector_norm", width, 2 * width),), fixed=queries),
+    )
+    groups = (*spec.layers("vision.layers"), Layers("vision.norms", (0,), norms), *layers)
+    return joined(f, text, Tower(Stack("vision", groups, before, after), spec.width, tokens, 1))
+
+
+def _depth(q: Fields) -> int:
+    return q.integer("num_hidden_layers")
+
+
+def qformer_layers(q: Fields, keys: int, queries: int, looks: Sequence[bool]) -> tuple[Layers, ...]:
+    """BERT's layers on `queries` for each image; those that look have attention to its tokens, of `keys` values."""
+    width, hidden = q.integer("hidden_size"), q.integer("intermediate_size")
+    own = (
+        Linear("projector_qkv", 3 * width, width, 3 * width, role=VISION),
+        _QueryPairs(width),
+        Linear("projector_o", width, width, width, role=VISION),
+        Norm("projector_attention_norm", width, 2 * width),
+    )
+    mlp = (
+        Mlp(width=width, hidden=hidden, gated=False, bias=True, label="projector_", role=VISION),
+        Norm("projector_mlp_norm", width, 2 * width),
+    )
+    asked = (
+        Linear("projector_cross_q", width, width, width, role=VISION),
+        Linear("projector_cross_o", width, width, width, role=VISION),
+        Norm("projector_cross_norm", width, 2 * width),
+    )
+    cross = (
+        Linear("projector_cross_kv", 2 * width, keys, 2 * width, role=VISION),
+        QueryAttention(width, queries, name="projector_cross_attention"),
+        OnTokens(blocks=asked, fixed=queries),
+    )
+    plain = OnTokens(blocks=(*own, *mlp), fixed=queries)
+    return group_layers("vision.qformer", [("cross", (plain, *cross)) if look else ("", (plain,)) for look in looks])
+
+
+@attrs.frozen
+class _QueryPairs(Block):
+    """The products of an image's queries with each other, where they are the tokens of the pass."""
+
+    width: int
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        pairs = sum(queries * queries for queries in run.step.q_tokens)
+        emit.add(
+            "attention", "projector_attention", m=run.tokens, n=pairs // max(1, run.tokens), k=self.width,
+            flops=4 * pairs * self.width,
+        )  # fmt: skip
+
+
+RESAMPLERS: dict[str, Builder] = {
+    "idefics2": Verified(idefics2),
+    "aria": Verified(aria),
+    "blip-2": Verified(blip2),
+}

@@ -1,0 +1,33 @@
+-- Forward passes without a backward that belong to a training step all the same: a teacher's, a reference model's.
+-- Algorithm: evaluation comes now and then. Where each step but the first has the same number of such passes since the one
+-- before, and there are two steps or more to tell it, they are of the step.
+-- Grain: occurrence_id.
+-- materialize: table
+-- empty without: attribute.training_passes
+-- requires: attribute.training_passes
+-- columns:
+--   occurrence_id BIGINT  Joins attribute.phase_ranges.
+--   lane          BIGINT  Joins attribute.training_passes.
+--   step          BIGINT  The step that it is of.
+--   start_ns      BIGINT  Unit: ns.
+--   end_ns        BIGINT  Unit: ns.
+WITH step AS (
+    SELECT lane, step, max(end_ns) AS end_ns FROM attribute.training_passes WHERE step IS NOT NULL GROUP BY lane, step
+),
+lone AS (
+    SELECT t.occurrence_id, t.lane, s.step, t.start_ns, t.end_ns
+    FROM (FROM attribute.training_passes WHERE step IS NULL) AS t
+    ASOF JOIN step AS s ON s.lane = t.lane AND s.end_ns >= t.end_ns
+),
+counted AS (
+    SELECT lane, step, count(l.occurrence_id) AS passes FROM step LEFT JOIN lone AS l USING (lane, step) GROUP BY lane, step
+),
+regular AS (
+    SELECT lane, max(passes) AS passes
+    FROM counted
+    WHERE step > 0
+    GROUP BY lane
+    HAVING count(*) > 1 AND min(passes) = max(passes) AND min(passes) > 0
+)
+SELECT l.occurrence_id, l.lane, l.step, l.start_ns, l.end_ns
+FROM lone AS l JOIN counted AS c USING (lane, step) JOIN regular AS r ON r.lane = l.lane AND r.passes = c.passes

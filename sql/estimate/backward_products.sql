@@ -1,0 +1,66 @@
+-- Matrix products of a backward beside those of its forward, as the kernels show them and as the FLOPs are counted.
+-- Gradients of inputs and of weights take two products for each one of the forward, and so twice its time. What checkpointing runs again
+-- comes on top; its share is that of the attention kernels of the forward that run in the backward, too.
+-- Grain: one row, none where not both have products.
+-- materialize: table
+-- empty without: attribute.training_passes
+-- requires: attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, estimate.phase_costs
+-- columns:
+--   gpu_busy_ns      BIGINT  GPU busy time of the measured backwards. Unit: ns.
+--   forward_products DOUBLE  Products in a pass of the forward.
+--   products         DOUBLE  Products in a pass of the backward, without what is run again.
+--   outside_products DOUBLE  Products in no phase, for each backward.
+--   count_ratio      DOUBLE  products / forward_products.
+--   time_ratio       DOUBLE  The same of their time on the GPU.
+--   flops_ratio      DOUBLE  FLOPs of a backward / those of a forward, as they are counted; NULL where either is not known.
+WITH kernel AS (
+    SELECT f.name_id, f.full_name_id, f.family = 'attention' AS is_attention
+    FROM attribute.kernel_families AS f LEFT JOIN load.strings AS s ON s.string_id = f.name_id
+    WHERE f.family IN ('gemm', 'gemv', 'attention')
+        AND NOT coalesce(regexp_matches(s.value, '(?i)split_?k_?reduce|execute_split_?k_kernel|prepare_grouped_gemm'), false)
+),
+-- `step` and the like have what lies in none of their parts.
+part AS (
+    SELECT
+        t.name_id, t.full_name_id, k.is_attention,
+        CASE WHEN t.phase IN ('forward', 'backward') THEN t.phase ELSE 'outside' END AS part, t."count", t.time_ns
+    FROM attribute.kernel_totals AS t
+    JOIN kernel AS k ON k.name_id = t.name_id AND k.full_name_id IS NOT DISTINCT FROM t.full_name_id
+    WHERE t.phase IS NULL OR t.phase IN ('forward', 'backward', 'step', 'forward_backward')
+),
+pass AS (
+    SELECT
+        count(*) FILTER (WHERE part = 'forward') AS forwards, count(*) FILTER (WHERE part = 'backward') AS backwards
+    FROM attribute.training_passes
+),
+product AS (
+    SELECT
+        sum("count") FILTER (WHERE part = 'forward') / any_value(p.forwards) AS forward_products,
+        sum("count") FILTER (WHERE part = 'backward') / any_value(p.backwards) AS products,
+        coalesce(sum("count") FILTER (WHERE part = 'outside'), 0) / any_value(p.backwards) AS outside_products,
+        sum(time_ns) FILTER (WHERE part = 'forward') / any_value(p.forwards) AS forward_ns,
+        sum(time_ns) FILTER (WHERE part = 'backward') / any_value(p.backwards) AS products_ns
+    FROM part CROSS JOIN pass AS p
+    WHERE NOT is_attention
+),
+again AS (
+    SELECT coalesce(sum(least(forward_count, backward_count)) / nullif(sum(forward_count), 0), 0) AS share
+    FROM (
+        SELECT
+            sum("count") FILTER (WHERE part = 'forward') AS forward_count,
+            coalesce(sum("count") FILTER (WHERE part = 'backward'), 0) AS backward_count
+        FROM part
+        WHERE is_attention
+        GROUP BY name_id, full_name_id
+        HAVING count(*) FILTER (WHERE part = 'forward') > 0
+    )
+)
+SELECT
+    b.gpu_busy_ns, r.forward_products, r.products - a.share * r.forward_products AS products, r.outside_products,
+    r.products / nullif(r.forward_products, 0) - a.share AS count_ratio, r.products_ns / nullif(r.forward_ns, 0) - a.share AS time_ratio,
+    (b.flops / nullif(b.measured_occurrences, 0)) / nullif(f.flops / nullif(f.measured_occurrences, 0), 0) AS flops_ratio
+FROM product AS r
+CROSS JOIN again AS a
+JOIN estimate.phase_costs AS b ON b.phase = 'backward'
+LEFT JOIN estimate.phase_costs AS f ON f.phase = 'forward'
+WHERE r.products > 0 AND r.forward_products > 0

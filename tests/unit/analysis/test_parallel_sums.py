@@ -1,0 +1,94 @@
+"""A model that ranks share in random ways: what all of them are charged is what the whole job has to compute."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.model import Model
+from nsys_pipeline.model.training import training_flops
+from nsys_pipeline.records import Step
+from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.trace_builder import TraceBuilder
+
+DENSE: dict[str, Any] = {
+    "model_type": "llama", "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4,
+    "num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 96, "torch_dtype": "bfloat16",
+}  # fmt: skip
+ADAMW = "multi_tensor_apply_kernel<Metadata<4>, FusedAdamMathFunctor<c10::BFloat16, 4>>(T1)"
+EXPERTS = DENSE | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2, "sliding_window": None}
+LATENTS = DENSE | {
+    "model_type": "deepseek_v3", "num_key_value_heads": 8, "q_lora_rank": 32, "kv_lora_rank": 16,
+    "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 8, "n_routed_experts": 8, "num_experts_per_tok": 2,
+    "n_shared_experts": 1, "moe_intermediate_size": 32, "first_k_dense_replace": 1, "n_group": 1, "topk_group": 1,
+}  # fmt: skip
+
+
+def job(random: Random, config: dict[str, Any]) -> tuple[TraceBuilder, AnalysisOptions, int, int]:
+    """A random job's step, what the analysis is told, the FLOPs of all sequences, copies of the optimizer's state."""
+    degrees = {name: random.choice([1, 2, 4]) for name in ("tp", "pp", "cp", "dp")}
+    while degrees["tp"] * degrees["pp"] * degrees["cp"] * degrees["dp"] > 16:
+        degrees[random.choice(list(degrees))] = 1
+    # Experts are spread over the ranks of a tensor-parallel group and more, or over data-parallel ranks.
+    ep = random.choice([1, 2, 4]) if "num_experts_per_tok" in config else 1
+    stage = max(degrees["tp"], ep) if degrees["dp"] == 1 else degrees["tp"]
+    is_sharded, is_marked = random.random() < 0.5, random.random() < 0.5 and ep == 1
+    model = Model.from_config(config, name="model")
+    told = dict.fromkeys(("tp", "pp", "cp", "dp"), None) if is_marked else degrees
+    options = AnalysisOptions.told(
+        dtype=None, weight_dtype=None, kv_dtype=None, ep=None if is_marked else ep, model=model, **told
+    )
+    trace, rank, whole = TraceBuilder(), 0, 0
+    for _ in range(degrees["dp"]):
+        batch, length = random.randint(1, 3), 16 * random.randint(1, 4)
+        flops = training_flops(model, Step.uniform(batch=batch, q_tokens=length, logits=batch * length))
+        whole += flops.forward + flops.backward
+        for _ in range(degrees["pp"] * degrees["cp"] * stage):
+            run = {"v": 1, "rank": rank, **(degrees if is_marked else {})}
+            train(trace.gpu(rank), rank, run, (batch, length // degrees["cp"]), is_sharded=is_sharded)
+            rank += 1
+    return trace, options, whole, 1 if is_sharded else degrees["dp"] * degrees["cp"]
+
+
+def train(trace: TraceBuilder, rank: int, run: dict[str, Any], shape: tuple[int, int], *, is_sharded: bool) -> None:
+    """One step of one rank, which marks the tokens of its own passes."""
+    batch, tokens = shape
+    step = {"q": [tokens] * batch, "kv": [0] * batch, "logits": batch * tokens}
+    main = trace.process(100 + rank).thread().mark(0, f"llmperf.run {json.dumps(run)}", domain="llmperf")
+    reduction = "ncclDevKernel_ReduceScatter_Sum_bf16_RING_LL" if is_sharded else "ncclDevKernel_AllReduce_Sum_bf16"
+    names = {"forward": "gemm", "backward": reduction, "optimizer": ADAMW}
+    for place, (phase, kernel) in enumerate(names.items()):
+        start = 1000 * (place + 1)
+        main.push(start, start + 900, phase, domain="llmperf")
+        if phase == "forward":
+            main.mark(start + 1, f"llmperf.step {json.dumps(step)}", domain="llmperf")
+        main.launch(start + 10, gpu=(start + 20, start + 800), name=kernel, device=rank)
+
+
+@pytest.mark.parametrize(
+    ("config", "seed"),
+    [(DENSE, 201), (EXPERTS, 201), (EXPERTS, 202), (LATENTS, 201)],
+    ids=["dense", "experts", "experts of replicas", "latents"],
+)
+def test_ranks_add_up_to_the_whole(config: dict[str, Any], seed: int, tmp_path: Path) -> None:
+    trace, options, whole, copies = job(Random(f"{config['model_type']} {seed}"), config)
+
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        opened.describe(options)
+        opened.build("estimate.training_steps", "estimate.occurrence_costs", "attribute.phase_ranges")
+        steps = opened.connection.execute("SELECT flops FROM estimate.training_steps").fetchall()
+        updates = opened.connection.execute(
+            "SELECT c.bytes FROM estimate.occurrence_costs AS c JOIN attribute.phase_ranges AS p USING (occurrence_id)"
+            " WHERE p.phase = 'optimizer'"
+        ).fetchall()
+
+    # A rank's share of a pass is rounded down.
+    assert 0 <= whole - sum(flops for (flops,) in steps) <= 3 * len(steps)
+    # AdamW reads a gradient, a weight and two moments, and writes the last three.
+    assert options.model is not None
+    assert 0 <= copies * options.model.params * 7 * 2 - sum(size for (size,) in updates) <= len(steps)

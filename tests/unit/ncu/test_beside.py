@@ -1,0 +1,101 @@
+"""What ncu measured beside the estimate of the operators that its kernels compute."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.ncu import KernelCounters, beside_trace
+from nsys_pipeline.report.ncu import ncu_document
+from nsys_pipeline.report.terminal import render_document
+from tests.cli.run import run
+from tests.support.real_traces import SUFFIX
+
+COUNTERS = Path(__file__).resolve().parents[2] / "counters"
+
+
+def measured(name: str, flops: float, time_ns: float = 10) -> KernelCounters:
+    return KernelCounters(name, 1, time_ns, flops, 0.0, 5.0, 5.0)
+
+
+def launch(
+    name: str, index: int, operator: str | None, flops: float | None, reason: str | None = None
+) -> dict[str, Any]:
+    total = {"qkv": 30.0, "o": 8.0}.get(operator or "")
+    return {
+        "name": name, "launch_index": index, "operator": operator, "source": operator and "layers", "flops": flops,
+        "bytes": flops and flops / 2, "operator_flops": total, "operator_bytes": total and total / 2, "reason": reason,
+    }  # fmt: skip
+
+
+LAUNCHES = [
+    launch("a", 2, "o", 8.0), launch("a", 1, "qkv", None, "kernels of 2 names compute qkv"),
+    launch("b", 1, "qkv", None, "kernels of 2 names compute qkv"), launch("copy", 1, None, None, "no operator"),
+]  # fmt: skip
+
+
+def beside(*kernels: KernelCounters) -> dict[str, Any]:
+    return beside_trace(kernels, {}, LAUNCHES, flops=None, minimum_bytes=None, busy_ns=None, has_every_name=True)
+
+
+def test_each_launch_counts_for_its_operator_whatever_the_names() -> None:
+    answer = beside(measured("a", 21), measured("b", 12), measured("a", 9), measured("copy", 1))
+
+    assert [(row["operator"], row["kernels"], row["flops"], row["estimated_flops"]) for row in answer["operators"]] == [
+        ("qkv", ["a", "b"], 33, 30), ("o", ["a"], 9, 8),
+    ]  # fmt: skip
+    assert {
+        row["name"]: (row["operators"], row["estimated_flops"], row["no_estimate"]) for row in answer["kernels"]
+    } == {
+        "a": (["qkv", "o"], None, "kernels of 2 names compute qkv"),
+        "b": (["qkv"], None, "kernels of 2 names compute qkv"),
+        "copy": ([], None, "no operator"),
+    }
+
+
+def test_operators_that_were_profiled_in_part_are_left_out() -> None:
+    assert beside(measured("a", 21))["operators"] == []
+    assert [row["operator"] for row in beside(measured("a", 21), measured("a", 9))["operators"]] == ["o"]
+    # More launches than the trace has: nobody knows which are which.
+    (row,) = (answer := beside(*[measured("a", 1)] * 3))["kernels"]
+    assert answer["operators"] == []
+    assert row["no_estimate"] == "ncu profiled 3 launches, and the occurrence has 2"
+    (row,) = beside(measured("new", 1))["kernels"]
+    assert row["no_estimate"] == "the occurrence has no such kernel, or is warm-up or cold"
+
+
+def test_a_real_prefill_agrees_with_its_estimate_operator_by_operator(capsys: pytest.CaptureFixture[str]) -> None:
+    # given a prefill of 8x2048 tokens through four layers on an H200, and what ncu measured of its 182 kernels
+    trace, profile = COUNTERS / f"h200_dense_prefill{SUFFIX}", COUNTERS / "ncu_dense_prefill.csv"
+    command = ("ncu", trace, "--phase", "prefill", "--top", "0", "--read", profile)
+
+    answer = json.loads(run(capsys, *command, "--format", "json")[1])
+    text = io.StringIO()
+    render_document(ncu_document(answer), text)
+
+    # Each product by hand: 2 x tokens x rows x columns x layers; causal attention: half a square and its diagonal.
+    tokens, layers = 8 * 2048, 4
+    by_hand = {
+        "gate_up": 2 * tokens * 2048 * 16384 * layers, "down": 2 * tokens * 8192 * 2048 * layers,
+        "qkv": 2 * tokens * 2048 * 3072 * layers, "o": 2 * tokens * 2048 * 2048 * layers,
+        "lm_head": 2 * 8 * 2048 * 32000,
+        "attention": 4 * 8 * (2048 * 2049 // 2) * 32 * 64 * layers,
+    }  # fmt: skip
+    operators = {row["operator"]: row for row in answer["operators"]}
+    assert {name: row["estimated_flops"] for name, row in operators.items()} == by_hand
+    ratios = {name: row["flops"] / row["estimated_flops"] for name, row in operators.items()}
+    assert ratios == pytest.approx(
+        # Whole tiles in what 192 does not divide, and on the diagonal of attention; lm_head in tiles of 8 rows for one.
+        {"gate_up": 1.039, "down": 1.0, "qkv": 1.0, "o": 1.0, "attention": 1.077, "lm_head": 8.064}, abs=0.001
+    )  # fmt: skip
+    assert {name: row["count"] for name, row in operators.items()} == {
+        "gate_up": 8, "down": 4, "qkv": 12, "o": 4, "attention": 4, "lm_head": 1
+    }  # fmt: skip
+    (shared,) = [row for row in answer["kernels"] if row["operators"] == ["qkv", "o", "down"]]
+    assert shared["flops"] / shared["estimated_flops"] == pytest.approx(1, abs=1e-3)
+    assert "1.039" in text.getvalue()
+    assert "% of the time: the estimate counts products and attention alone" in text.getvalue()
