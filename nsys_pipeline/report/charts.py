@@ -17,6 +17,8 @@ _COUNTERS = {
     "sm_issue_ratio": "SM issue",
     "dram_read_ratio": "DRAM read",
     "dram_write_ratio": "DRAM write",
+}
+_LINKS = {
     "pcie_rx_ratio": "PCIe received",
     "pcie_tx_ratio": "PCIe sent",
     "nvlink_rx_ratio": "NVLink received",
@@ -131,12 +133,13 @@ def counters_section(detail: Detail) -> Section | None:
     for device in sorted({sample.device_id for sample in detail.counters}):
         samples = [sample for sample in detail.counters if sample.device_id == device]
         times = [sample.at_ns / 1e9 for sample in samples]
-        series = []
-        for attribute, name in _COUNTERS.items():
-            ratios = [getattr(sample, attribute) for sample in samples]
-            if any(ratio is not None for ratio in ratios):
-                series.append(Series(name, times, [None if ratio is None else 100 * ratio for ratio in ratios]))
-        if series and len(samples) > 1:
-            charts.append(Chart(f"GPU {device}", Axis("s of the recording"), Axis("% of peak"), series))
+        for title, counters in ((f"GPU {device}", _COUNTERS), (f"GPU {device}: PCIe and NVLink", _LINKS)):
+            series = []
+            for attribute, name in counters.items():
+                ratios = [getattr(sample, attribute) for sample in samples]
+                if any(ratio is not None for ratio in ratios):
+                    series.append(Series(name, times, [None if ratio is None else 100 * ratio for ratio in ratios]))
+            if series and len(samples) > 1:
+                charts.append(Chart(title, Axis("s of the recording"), Axis("% of peak"), series))
     title = "hardware counters: what nsys sampled, means over stretches of time"
     return Section("hardware counters", charts, title=title, depth=Depth.page) if charts else None

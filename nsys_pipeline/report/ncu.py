@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nsys_pipeline.report.document import Column, Document, Note, Notes, Section, Table, Tone
 from nsys_pipeline.report.numbers import UNKNOWN, prefixed
+
+#: Reasons for which kernels have no estimate; JSON has all.
+_REASONS = 4
 
 
 def ncu_document(data: Mapping[str, Any]) -> Document:
@@ -51,11 +55,16 @@ def _beside(rows: Sequence[Mapping[str, Any]]) -> list[Column]:
 
 
 def _unknown(kernels: Sequence[Mapping[str, Any]]) -> list[Note]:
-    """Why kernels that compute an operator have no estimate."""
+    """Why kernels have no estimate, and how much of the measured time that is: the reasons that matter most."""
+    times: dict[str, float] = defaultdict(float)
+    for kernel in kernels:
+        if kernel["no_estimate"]:
+            times[kernel["no_estimate"]] += kernel["time_ns"] or 0
+    total = sum(kernel["time_ns"] or 0 for kernel in kernels)
+    most = sorted(times.items(), key=lambda item: (-item[1], item[0]))[:_REASONS]
     return [
-        Note(kernel["name"], f"no estimate: {kernel['no_estimate']}", tone=Tone.quiet)
-        for kernel in kernels
-        if kernel["operators"] and kernel["no_estimate"]
+        Note("no estimate", f"{time_ns / total:.0%} of the time: {reason}" if total else reason, tone=Tone.quiet)
+        for reason, time_ns in most
     ]
 
 

@@ -13,7 +13,7 @@ import attrs
 
 # What a column may be read as. TEXT that is not UTF-8 is repaired on the way in.
 INTEGER = "BIGINT"
-# Ids of the two large tables, which take half the memory so. Where one does not fit, the table is read as BIGINT.
+# Ids of the large tables, which take half the memory so. Where one does not fit, the table is read as BIGINT.
 NARROW = "UINTEGER"
 TEXT = "VARCHAR"
 REAL = "DOUBLE"
@@ -141,7 +141,10 @@ TABLES: Mapping[str, NsysTable] = {
     "TARGET_INFO_SYSTEM_ENV": NsysTable(_texts("name value"), is_private=True),
     "META_DATA_EXPORT": NsysTable(_texts("name value")),
     "EXPORT_META_DATA": NsysTable(_texts("name value")),
-    "GPU_METRICS": NsysTable(_ints("timestamp typeId metricId value")),
+    "GPU_METRICS": NsysTable(
+        _ints("timestamp typeId") | _ids("metricId") | _ints("value"),
+        row_id=NARROW,
+    ),
     "TARGET_INFO_GPU_METRICS": NsysTable(_ints("typeId sourceId metricId") | _texts("typeName metricName")),
     "ENUM_CUDA_MEMCPY_OPER": NsysTable(_ints("id") | _texts("name label")),
     # Not nsys': the tables and columns that the export has.

@@ -32,8 +32,9 @@ WITH compared AS (
             AND k.product_kernels % k.attention_kernels <= 2 AS is_even,
         -- A few more may be layers that draft.
         NOT k.attention_kernels / o.attention BETWEEN 1 / 1.15 AND 1.15 AS is_other,
-        -- Twice as many may be two passes in a range.
-        k.attention_kernels % o.attention = 0 AND (is_even OR k.attention_kernels <= 4 * o.attention) AS fits
+        -- Twice as many may be two passes in a range, and half as many those that are seen of two kinds (of encoder and decoder).
+        k.attention_kernels % o.attention = 0 AND (is_even OR k.attention_kernels <= 4 * o.attention)
+            OR o.attention % k.attention_kernels = 0 AS fits
     FROM input.pass_ops AS o
     JOIN estimate.pass_kernels AS k USING (phase)
     -- Not the same in every pass: something else is among them.

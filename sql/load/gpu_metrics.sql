@@ -13,7 +13,7 @@ WITH metric AS (
     FROM nsys.TARGET_INFO_GPU_METRICS
     GROUP BY typeId, metricId
 )
-SELECT m."timestamp" AS at_ns, m.typeId AS source_id, m.metricId AS metric_id, metric.metric,
+SELECT m."timestamp" AS at_ns, m.typeId AS source_id, m.metricId::BIGINT AS metric_id, metric.metric,
     CASE WHEN m.value BETWEEN -2147483648 AND -1 THEN m.value + 4294967296 ELSE m.value END AS "value"
 FROM nsys.GPU_METRICS AS m
 LEFT JOIN metric ON metric.typeId = m.typeId AND metric.metricId = m.metricId

@@ -100,7 +100,7 @@ SELECT
     CASE
         WHEN s.part_flops * s.share IS NOT NULL THEN NULL
         WHEN s.op_id IS NULL AND k.family NOT IN ('gemm', 'gemv', 'attention')
-            THEN 'the estimate has no operator for kernels of the family ' || k.family
+            THEN 'the estimate counts products and attention alone, and this is neither'
         WHEN s.op_id IS NULL THEN 'layers are not marked, and the order of products does not tell: capture with --layers or --ops'
         WHEN s.source = 'operators' AND s.share IS NULL THEN 'its operator counts with ' || s.main_name
         WHEN s.source = 'operators' THEN 'the FLOPs of ' || s.operator || ' are not known'

@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline.hardware import find_gpu
 from tests.cli.run import run
 from tests.cli.test_newest_public_reports import MIXTRAL
-from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, marked, phase
+from tests.cli.test_public_reports import LLAMA, MS, Cli, marked
 from tests.support.kineto import KinetoTrace, Raw, gpu
 from tests.support.trace_builder import ProcessBuilder, TraceBuilder
 from tests.unit.trace.test_messages import job
@@ -21,6 +21,14 @@ from tests.unit.trace.test_messages import job
 @pytest.fixture
 def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     return Cli(tmp_path, capsys)
+
+
+def asked(cli: Cli, trace: KinetoTrace, query: str) -> list[dict[str, Any]]:
+    """Rows of a query about a trace of torch.profiler."""
+    path = trace.write(cli.folder / "trace.json")
+    code, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+    assert code == 0, err
+    return [json.loads(line) for line in out.splitlines()]
 
 
 # -- names of kernels --------------------------------------------------------------------------------------------------
@@ -56,12 +64,12 @@ def test_kernels_of_layers_with_a_state(cli: Cli) -> None:
         main.launch((number + 1) * MS, gpu=((number + 1) * MS + 9, (number + 2) * MS), name=name)
     marked(trace, HYBRID)
 
-    report = cli.analyze(trace, "--keep-cold")
+    rows, err = cli.sql(trace, "SELECT kernel_count FROM phase_summary")
 
     assert cli.families(mamba) == [{"family": "recurrence", "n": len(mamba)}]
     # It is the model: six of its eight layers have a state, two attend.
-    assert "model_does_not_fit" not in codes(report)
-    assert phase(report, "prefill")["kernel_count"] == len(layers) + 1
+    assert "it is another model" not in err
+    assert rows == [{"kernel_count": len(layers) + 1}]
 
 
 def test_what_a_template_fuses_is_no_kind_of_its_own(cli: Cli) -> None:
@@ -116,12 +124,10 @@ def test_calls_of_hip_are_what_those_of_cuda_are(cli: Cli) -> None:
         trace.call("hipDeviceSynchronize", at + 160_000, at + 300_000, 0)
         trace.call("hipMalloc", at + 300_000, at + 380_000, 0)
 
-    report = cli.analyze_kineto(trace)
+    budget = {row["class"]: row["time_ns"] for row in asked(cli, trace, "SELECT class, time_ns FROM time_budget")}
 
-    budget = phase(report, "decode")["budget"]
     # The wait goes on for 110 µs after the last kernel of a step; launches are entered 30 and 40 µs before theirs run.
-    assert (budget["sync_ns"], budget["api_ns"], budget["launch_ns"]) == (3 * 110_000, 3 * 80_000, 3 * 70_000)
-    assert "allocations_in_steps" in codes(report)
+    assert (budget["sync"], budget["api"], budget["launch"]) == (3 * 110_000, 3 * 80_000, 3 * 70_000)
 
 
 # -- engines -----------------------------------------------------------------------------------------------------------
@@ -272,11 +278,8 @@ def test_layouts_of_attention_differ_by_operator(cli: Cli) -> None:
     for number, (name, shape) in enumerate(calls):
         trace.op(f"aten::{name}", 1_000 * (number + 1), 20_000 - 1_000 * number, [shape] * 3)
     trace.launch(5_000, gpu=(25_000, 30_000))
-    path = trace.write(cli.folder / "trace.json")
 
-    _, out, _ = run(cli.capsys, "sql", "--no-cache", path, "SELECT sum(flops) AS n FROM operators", "--format", "json")
-
-    assert json.loads(out) == {"n": 2 * 2 * 2 * 16 * 8 * 8 * 64}
+    assert asked(cli, trace, "SELECT sum(flops) AS n FROM operators") == [{"n": 2 * 2 * 2 * 16 * 8 * 8 * 64}]
 
 
 def test_layers_that_read_the_cache_of_another_have_none(cli: Cli) -> None:
@@ -356,13 +359,9 @@ def test_times_of_sixteen_digits_keep_their_nanoseconds(cli: Cli) -> None:
             whole, _, digits = event["ts"].partition(".")
             event["ts"] = Raw(f"{int(whole) + 1_727_076_000_000_000}.{digits}")
 
-    report = cli.analyze_kineto(trace)
+    rows = asked(cli, trace, "SELECT phase, wall_ns, kernel_time_ns FROM phases ORDER BY start_ns")
 
-    assert [(one["name"], one["wall_ns"], one["kernel_time_ns"]) for one in report["phases"]] == [
-        ("prefill", 34_670, 103),
-        ("decode", 55_281, 103),
-    ]
-    assert report["unattributed"]["kernel_count"] == 0
+    assert [tuple(row.values()) for row in rows] == [("prefill", 34_670, 103), ("decode", 55_281, 103)]
 
 
 def test_ranges_that_begin_together_nest_whichever_is_written_first(cli: Cli) -> None:
@@ -422,3 +421,72 @@ def test_processes_that_each_call_their_gpu_0(idle: int, told: bool, cli: Cli) -
     # `gpus_not_told_apart`; where there is no other GPU they share it.
     assert ("in decode 2 processes work at the same time on what each calls GPU 0, and 1 other" in err) == told
     assert "have decode open at once" in err
+
+
+# -- a third round -----------------------------------------------------------------------------------------------------
+
+
+def test_kernels_that_start_before_the_one_before_ends(cli: Cli) -> None:
+    trace = KinetoTrace()
+    trace.annotation("decode", 0, 90_000)
+    for number in range(3):
+        # Programmatic dependent launch: each starts 2 µs before the one before it has ended.
+        trace.launch(1_000 * number, gpu=(10_000 + 8_000 * number, 20_000 + 8_000 * number))
+    path = trace.write(cli.folder / "trace.json")
+
+    query = "SELECT kernel_count, kernel_time_ns, gpu_busy_ns FROM phase_summary"
+    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    assert json.loads(out) == {"kernel_count": 3, "kernel_time_ns": 30_000, "gpu_busy_ns": 26_000}
+    assert "inside another kernel" not in err
+
+
+def test_kernels_that_are_recorded_twice_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread().push(0, 50 * MS, "decode").launch(MS, gpu=(2 * MS, 10 * MS)).launch(2 * MS, gpu=(12 * MS, 20 * MS))
+    process.kernel((12 * MS, 20 * MS), correlation=2)
+
+    rows, err = cli.sql(trace, "SELECT gpu_busy_ns FROM phase_summary")
+
+    assert rows == [{"gpu_busy_ns": 16 * MS}]
+    assert "the times of 1 kernels are wrong or recorded twice, of which the longest takes 8.0 ms" in err
+
+
+def test_traces_that_end_in_the_middle_are_refused(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for number in range(20):
+        trace.annotation("decode", number * 100_000, number * 100_000 + 90_000)
+    path = trace.write(cli.folder / "trace.json.gz")
+    path.write_bytes(path.read_bytes()[:-40])
+
+    code, out, err = run(cli.capsys, "analyze", path, "--no-cache")
+
+    assert (code, out) == (1, "")
+    assert "is a damaged gzip file" in err
+
+
+def test_correlation_ids_of_several_calls_are_told(cli: Cli) -> None:
+    trace = KinetoTrace()
+    for number, name in enumerate(("prefill", "decode")):
+        at = number * 100_000
+        trace.annotation(name, at, at + 90_000)
+        trace.call("cudaLaunchKernel", at + 1_000, at + 2_000, 5)
+        trace.kernel("gemm", at + 5_000, at + 9_000 + number, 5)
+    path = trace.write(cli.folder / "trace.json")
+
+    query = "SELECT phase, kernel_time_ns FROM phases ORDER BY start_ns"
+    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+
+    assert [tuple(json.loads(line).values()) for line in out.splitlines()] == [("prefill", 4_000), ("decode", 4_001)]
+    assert "1 correlation ids are those of several calls" in err
+
+
+def test_weights_that_no_token_reads_are_in_no_bandwidth(cli: Cli) -> None:
+    printed = cli.flops(LLAMA, "--prompt-tokens", 64)
+
+    norms = 2 * 4 + 1
+    layers = 4 * (512 * (512 + 2 * 128) + 512 * 512 + 3 * 512 * 1_024)
+    # Of the table of embeddings one row, of the head all of them.
+    assert printed["decode"]["weight_bytes"] == 2 * (layers + (norms + 1) * 512 + 512 * 1_000)
+    assert printed["params"] == layers + norms * 512 + 2 * 512 * 1_000

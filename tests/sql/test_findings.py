@@ -341,7 +341,10 @@ def test_a_trace_without_ranges_and_one_without_phases_differ(tmp_path: Path) ->
 
     assert bare["no_nvtx"][0].at_stake_ns == 10
     assert "no_phases" not in bare
-    not_inferred = "; none is inferred: no kernels that tell a pass through a language model"
+    not_inferred = (
+        "; none is inferred: no kernels that tell a pass through a language model, and no kernel comes again at even "
+        "distances"
+    )
     assert named["no_phases"][0].message == f"none of the 1 NVTX ranges is a phase that llmperf knows{not_inferred}"
     assert bare["no_nvtx"][0].message.endswith(f"so all work is in no phase{not_inferred}")
     # Without ranges a trace may be healthy.
@@ -766,7 +769,9 @@ def test_a_rank_that_is_there_twice_and_one_that_was_cut(tmp_path: Path) -> None
         main.mark(0, f'llmperf.run {{"v":1,"rank":{rank},"world":3}}', domain="llmperf")
         for step in range(steps):
             at = 1_000_000 * (step + 1)
-            main.push(at, at + 900_000, "forward").launch(at, gpu=(at + 10, at + 800_000), name="gemm", device=rank)
+            main.push(at, at + 900_000, "forward").launch(
+                at, gpu=(at + 10, at + 800_000 + (file == "rank3")), name="gemm", device=rank
+            )
         trace.write(job / f"trace-{file}.sqlite")
 
     found = findings(job, tmp_path)

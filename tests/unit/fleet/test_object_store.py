@@ -107,7 +107,7 @@ def test_what_is_not_in_a_bucket(bucket: str, tmp_path: Path, capsys: pytest.Cap
     ):
         code, _, err = run(capsys, *arguments)
         assert (code, said in err) == (2, True), err
-    assert Storage.of(bucket).fs.ls("") == ["bucket"]
+    assert [name.strip("/") for name in Storage.of(bucket).fs.ls("")] == ["bucket"]
 
 
 def test_an_export_to_a_bucket(bucket: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -155,7 +155,8 @@ def test_what_is_uploaded_appears_as_a_whole(bucket: str) -> None:
     assert content(bucket)["bucket/run.duckdb"] == b"5"
 
 
-@EVERYWHERE
+# Google's emulator has no way to end an upload that is not wanted any more.
+@pytest.mark.parametrize("bucket", ["memory", "s3"], indirect=True)
 def test_what_fails_leaves_nothing(bucket: str) -> None:
     def fail(*, force: bool) -> None:
         with uploaded(f"{bucket}/run", force=force) as folder:

@@ -109,6 +109,17 @@ def test_counters_that_were_not_sampled_are_not_drawn() -> None:
     ]  # fmt: skip
 
 
+def test_links_have_a_chart_of_their_own() -> None:
+    samples = [CounterSample(0, at, 0.5, None, None, None, None, 0.1, 0.2, None, 0.75) for at in (0, 10**9)]
+
+    _, links = charts(counters_section(Detail(counters=samples)))
+
+    assert links.title == "GPU 0: PCIe and NVLink"
+    assert [(series.name, series.ys) for series in links.series] == [
+        ("PCIe received", (10, 10)), ("PCIe sent", (20, 20)), ("NVLink sent", (75, 75)),
+    ]  # fmt: skip
+
+
 def test_what_a_real_trace_has_is_read_once(layers: tuple[Report, Detail]) -> None:
     _, detail = opened("h100_gpu_metrics")
 

@@ -74,7 +74,7 @@ def test_each_kernel_has_its_operator_or_a_reason(tmp_path: Path) -> None:
     assert rows == [
         (GEMM, "aten::mm", "operators", 2 * 512 * 1024 * 2048, 2 * (512 * 1024 + 1024 * 2048 + 512 * 2048), None),
         # Innermost around it is somebody's annotation.
-        ("bias", None, None, None, None, "the estimate has no operator for kernels of the family other"),
+        ("bias", None, None, None, None, "the estimate counts products and attention alone, and this is neither"),
         ("add_kernel", "aten::add", "operators", None, None, "the FLOPs of aten::add are not known"),
     ]
 

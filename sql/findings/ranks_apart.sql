@@ -1,0 +1,39 @@
+-- Traces of ranks whose GPU work shares no time with that of the others: they are of other runs, and no job has them all.
+-- Algorithm: spans of GPU work in order; a group ends where the next span begins after all before it have ended. Clocks of other hosts
+-- may be off by a minute, if nothing says by how much.
+-- Grain: one row, none if there is one group.
+-- severity: warning
+-- message: the GPU work of {what} begins {gap_ns:ms} after that of all ranks before it has ended: these traces were not recorded together
+-- hint: a directory is one job, and its sums, waits and lateness are those of ranks that ran at the same time: analyze each run by itself
+-- concerns: views.ranks, views.phase_summary, attribute.collectives
+-- requires: load.gpu_ops, load.ranks
+-- columns:
+--   phase       VARCHAR NULL: it is about all of them.
+--   at_stake_ns BIGINT  NULL: it is about all of their time. Unit: ns.
+--   what        VARCHAR The first rank after the widest gap, with its file.
+--   gap_ns      BIGINT  Length of that gap. Unit: ns.
+WITH span AS (
+    SELECT process_key, min(start_ns) AS first_ns, max(end_ns) AS last_ns
+    FROM load.gpu_ops
+    -- Work without times, from 0 to 0, is not where the others are.
+    WHERE process_key IS NOT NULL AND NOT (start_ns = 0 AND end_ns = 0)
+    GROUP BY process_key
+),
+file AS (
+    SELECT
+        any_value(r.rank) AS rank, r."path", min(s.first_ns) AS first_ns, max(s.last_ns) AS last_ns,
+        CASE WHEN bool_or(r.clock_error_ns IS NULL) THEN 60_000_000_000 ELSE 0 END AS slack_ns
+    FROM span AS s JOIN load.ranks AS r USING (process_key)
+    WHERE r.rank IS NOT NULL
+    GROUP BY r."path"
+),
+gap AS (
+    SELECT *, first_ns - max(last_ns) OVER (ORDER BY first_ns, rank ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS gap_ns
+    FROM file
+)
+SELECT
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, format('rank {} (`{}`)', rank, parse_filename("path")) AS what, gap_ns
+FROM gap
+WHERE gap_ns > slack_ns
+ORDER BY gap_ns DESC, rank
+LIMIT 1

@@ -1,0 +1,54 @@
+"""Traces of ranks that were not recorded together: rows in, rows out."""
+
+from __future__ import annotations
+
+import duckdb
+import pytest
+
+from nsys_pipeline.sqlmods import all_modules
+
+S = 1_000_000_000
+
+
+def told(*ranks: tuple[int | None, int, int], clock_error_ns: int | None = 0) -> list[tuple[object, ...]]:
+    """What is told of ranks: number, start and end of their GPU work in s. One operation of each has no times."""
+    with duckdb.connect() as connection:
+        connection.execute("""
+            CREATE SCHEMA load;
+            CREATE TABLE load.gpu_ops(process_key BIGINT, start_ns BIGINT, end_ns BIGINT);
+            CREATE TABLE load.ranks(process_key BIGINT, rank BIGINT, "path" VARCHAR, clock_error_ns BIGINT)
+        """)
+        for key, (rank, start, end) in enumerate(ranks):
+            spans = [(start * S, start * S + 9), (0, 0), (end * S - 9, end * S)]
+            connection.executemany(f"INSERT INTO load.gpu_ops VALUES ({key}, ?, ?)", spans)
+            connection.execute(
+                "INSERT INTO load.ranks VALUES (?, ?, ?, ?)", [key, rank, f"/a/{key}.sqlite", clock_error_ns]
+            )
+        query = all_modules()["findings.ranks_apart"].sql
+        return connection.execute(f"SELECT what, gap_ns FROM ({query})").fetchall()
+
+
+def test_ranks_of_two_runs_are_told_with_the_widest_gap() -> None:
+    assert told((0, 1, 9), (1, 20, 30), (2, 100, 120), (3, 90, 95)) == [("rank 3 (`3.sqlite`)", 60 * S)]
+
+
+@pytest.mark.parametrize(
+    "ranks",
+    [
+        ((0, 1, 9),),
+        ((0, 1, 9), (1, 8, 30), (2, 25, 40)),
+        # One rank runs all the time, and the others by turns.
+        ((0, 1, 99), (1, 5, 8), (2, 50, 60)),
+        # Recordings of one process, whose names count them.
+        ((None, 1, 9), (None, 20, 30)),
+    ],
+)
+def test_ranks_that_ran_together_and_recordings_one_after_the_other_are_not(
+    ranks: tuple[tuple[int | None, int, int], ...],
+) -> None:
+    assert told(*ranks) == []
+
+
+def test_clocks_of_other_hosts_may_be_off() -> None:
+    assert told((0, 1, 9), (1, 20, 30), clock_error_ns=None) == []
+    assert told((0, 1, 9), (1, 80, 90), clock_error_ns=None) == [("rank 1 (`1.sqlite`)", 71 * S)]
