@@ -86,8 +86,8 @@ def pipeline(schedule: Schedule, steps: int = 2) -> tuple[TraceBuilder, list[int
     return trace, waited
 
 
-def bubble(trace: TraceBuilder, folder: Path, config: dict[str, Any] | None, **degrees: Any) -> list[tuple[Any, ...]]:
-    model = Model.from_config(config, name="model") if config else None
+def bubble(trace: TraceBuilder, folder: Path, config: dict[str, Any], **degrees: Any) -> list[tuple[Any, ...]]:
+    model = Model.from_config(config, name="model")
     with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
         opened.describe(AnalysisOptions(model=model, conventions=Conventions(**degrees), is_degree_told=True))
         opened.build("findings.pipeline_bubble")
@@ -117,15 +117,11 @@ def test_the_bubble_is_that_of_the_schedule(is_one_by_one: bool, tmp_path: Path)
     ("micro_batches", "config", "degrees"),
     [
         (24, LLAMA, {"pp": 2}),  # 4 % is no bubble
-        (2, LLAMA, {"tp": 2}),  # nobody says that the two are stages
         (2, MIXTRAL, {"pp": 2}),  # experts talk by the same kernels
         (2, LLAMA, {"pp": 2, "cp": 2}),  # and so do rings
-        (2, None, {"pp": 2}),
     ],
 )
-def test_what_is_no_bubble(
-    micro_batches: int, config: dict[str, Any] | None, degrees: dict[str, int], tmp_path: Path
-) -> None:
+def test_what_is_no_bubble(micro_batches: int, config: dict[str, Any], degrees: dict[str, int], tmp_path: Path) -> None:
     trace, _ = pipeline(Schedule(2, micro_batches))
 
     assert bubble(trace, tmp_path, config, **degrees) == []

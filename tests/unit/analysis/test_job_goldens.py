@@ -10,6 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from nsys_pipeline.analyze import analyze
@@ -22,14 +23,34 @@ JOBS = Path(__file__).resolve().parents[2] / "jobs"
 GOLDEN = JOBS / "golden"
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "gpu-jobs.md"
 NAMES = ("h200x2_ddp.sqlite.xz", "h200x2_fsdp_slow_rank.sqlite.xz", "h200x2_fsdp_slow_rank")
-# A Llama of 8 layers, 2,048 wide: 16 query and 4 key/value heads of 128, 5,632 in the MLP, 32,000 tokens.
-LAYERS, HIDDEN, HEADS, KV_HEADS, HEAD, INNER, VOCABULARY = 8, 2048, 16, 4, 128, 5632, 32000
-BATCH, LENGTH, RANKS, STEPS = 4, 2048, 2, 5
+SHORT = ("short/h200x2_ddp_training.sqlite.xz", "short/h200x2_fsdp_slow_rank.sqlite.xz", "short/h200x2_fsdp_ranks")
+ALL = NAMES + SHORT
+
+
+@attrs.frozen
+class Job:
+    """A Llama and what a rank trains of it in each step; all have 2,048 channels and 32,000 tokens."""
+
+    layers: int
+    heads: int
+    kv_heads: int
+    head: int
+    inner: int
+    batch: int
+    length: int
+    steps: int
+    is_checkpointed: bool
+
+
+_FSDP = Job(8, 16, 4, 128, 5632, 4, 2048, 5, True)
+_SHORT_FSDP = attrs.evolve(_FSDP, batch=2)
+WORK = dict(zip(ALL, (_FSDP,) * 3 + (Job(6, 32, 8, 64, 8192, 2, 1024, 4, False),) + (_SHORT_FSDP,) * 2, strict=True))
+HIDDEN, VOCABULARY, RANKS = 2048, 32000, 2
 
 
 @pytest.fixture(scope="module")
 def reports() -> dict[str, Report]:
-    return {name: report_of(name) for name in NAMES}
+    return {name: report_of(name) for name in ALL}
 
 
 def report_of(name: str, *, keep_cold: bool = False) -> Report:
@@ -55,30 +76,31 @@ def told(report: Report) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_it_is_golden(name: str, reports: dict[str, Report]) -> None:
     assert told(reports[name]) == json.loads((GOLDEN / f"{name}.json").read_text())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_flops_are_those_of_a_hand_count(name: str, reports: dict[str, Report]) -> None:
-    tokens = BATCH * LENGTH
-    layer = 2 * HIDDEN * HEAD * (2 * HEADS + 2 * KV_HEADS) + 2 * HIDDEN * INNER * 3
-    attention = BATCH * 4 * HEADS * HEAD * (LENGTH * (LENGTH + 1) // 2)
-    forward = LAYERS * (tokens * layer + attention) + tokens * 2 * HIDDEN * VOCABULARY
+    job = WORK[name]
+    tokens = job.batch * job.length
+    layer = 2 * HIDDEN * job.head * (2 * job.heads + 2 * job.kv_heads) + 2 * HIDDEN * job.inner * 3
+    attention = job.batch * 4 * job.heads * job.head * (job.length * (job.length + 1) // 2)
+    forward = job.layers * (tokens * layer + attention) + tokens * 2 * HIDDEN * VOCABULARY
 
     training = reports[name].training
 
     assert training is not None
-    assert training.flops == 3 * forward * RANKS * STEPS
+    assert training.flops == 3 * forward * RANKS * job.steps
     # checkpointing runs the layers again, without the last product of each and without the LM head
-    again = LAYERS * (tokens * (layer - 2 * HIDDEN * INNER) + attention)
-    assert training.recomputed_flops == again * RANKS * STEPS
+    again = job.layers * (tokens * (layer - 2 * HIDDEN * job.inner) + attention) if job.is_checkpointed else 0
+    assert training.recomputed_flops == again * RANKS * job.steps
 
 
-def test_a_verdict_says_the_limit_that_is_known() -> None:
+def test_a_verdict_says_the_limit_that_is_known(reports: dict[str, Report]) -> None:
     """Nobody counts the FLOPs of an optimizer, or the bytes of a backward."""
-    details = {phase.name: phase.bound_detail or "" for phase in report_of("h200x2_fsdp_slow_rank").phases}
+    details = {phase.name: phase.bound_detail or "" for phase in reports["h200x2_fsdp_slow_rank"].phases}
 
     assert details["optimizer"].endswith("; at peak, bytes take 56% of the busy time")
     assert details["backward"].endswith("; at peak, FLOPs take 26% of the busy time, and bytes are not known")
@@ -98,8 +120,9 @@ def test_communication_is_that_of_all_kernels_of_nccl(tmp_path: Path) -> None:
     ) == expected
 
 
-def test_one_report_and_one_for_each_rank_tell_the_same(reports: dict[str, Report]) -> None:
-    one, pair = (reports[name] for name in NAMES[1:])
+@pytest.mark.parametrize("names", [NAMES[1:], SHORT[1:]], ids=["long", "short"])
+def test_one_report_and_one_for_each_rank_tell_the_same(names: tuple[str, str], reports: dict[str, Report]) -> None:
+    one, pair = (reports[name] for name in names)
 
     assert one.training is not None
     assert pair.training is not None
@@ -115,6 +138,11 @@ def test_one_report_and_one_for_each_rank_tell_the_same(reports: dict[str, Repor
             (0, False, None),
             (1, True, "data"),
         ]
+        # rank 1 sleeps 30 ms before each forward
+        (late,) = [found for found in report.findings if (found.code, found.phase) == ("late_rank", "forward")]
+        assert "for rank 1, each of them 3" in late.message
+        assert late.message.endswith("until the first pass of its steps, as when it waits for data")
+        assert next(phase.bound for phase in report.phases if phase.name == "forward") == "waiting"
 
 
 def test_the_page_has_the_numbers_of_the_recordings(reports: dict[str, Report]) -> None:
@@ -145,7 +173,7 @@ def test_the_page_divides_right() -> None:
 
 def main() -> None:
     """Write the golden results."""
-    for name in NAMES:
+    for name in ALL:
         (GOLDEN / f"{name}.json").write_text(json.dumps(told(report_of(name)), indent=1) + "\n")
 
 

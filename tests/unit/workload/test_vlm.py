@@ -45,6 +45,7 @@ def test_a_request_is_read_back_as_it_was_written() -> None:
         ({"max_new_tokens": -1}, "max_new_tokens = -1"),
         ({"batch": 10**9}, "batch = 1000000000"),
         ({"dtype": "int8"}, "dtype = 'int8' is not one of bfloat16, float16, float32"),
+        ({"device": "tpu"}, "device = 'tpu' is not one of auto, cpu, cuda and cuda:N"),
         ({"weights": "mine"}, "weights = 'mine' is not one of random, pretrained"),
         ({"ops": "yes"}, "ops = 'yes' is not true or false"),
         ({"synthetic_images": ["64"]}, "`64` is no size of an image"),
