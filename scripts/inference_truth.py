@@ -3,6 +3,7 @@
 
     python scripts/inference_truth.py                    all of tests/traces: a table for docs/inference.md
     python scripts/inference_truth.py TRACE.sqlite …     other traces that hold ranges (.sqlite or .sqlite.xz)
+    python scripts/inference_truth.py --repeats …        without what is known of language models: only what repeats
 
 An occurrence counts as found if one inferred occurrence holds at least nine in ten of its launches, and of its marked
 launches at least nine in ten are of that occurrence. Work that no mark holds, such as what engines do between two
@@ -23,6 +24,7 @@ import attrs
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from nsys_pipeline.infer import Inference  # noqa: E402
 from nsys_pipeline.trace import TraceOptions, open_trace  # noqa: E402
 from tests.support.real_traces import unpack  # noqa: E402
 
@@ -65,13 +67,16 @@ class Score:
 Work = dict[int, tuple[int, str]]
 
 
-def scores(path: Path) -> list[Score]:
-    """One score for each marked phase of the trace at `path`."""
+def scores(path: Path, *, knows_models: bool = True) -> list[Score]:
+    """One score for each marked phase of the trace at `path`.
+
+    Without `knows_models` only what repeats is inferred, as in a trace whose kernels tell no pass of a language model.
+    """
     with tempfile.TemporaryDirectory() as folder:
         plain = unpack(path, Path(folder))
         truth = _work(plain, infers=False)
         _remove_ranges(plain)
-        inferred = _work(plain, infers=None)
+        inferred = _work(plain, infers=None, knows_models=knows_models)
     return list(compare(path.name.split(".")[0], truth, inferred))
 
 
@@ -118,8 +123,10 @@ def table(rows: Iterable[Score]) -> str:
     return "\n".join(lines)
 
 
-def _work(path: Path, *, infers: bool | None) -> Work:
+def _work(path: Path, *, infers: bool | None, knows_models: bool = True) -> Work:
     with open_trace(path, TraceOptions(use_cache=False, infers=infers)) as trace:
+        if not knows_models:
+            trace.inputs.passes = Inference((), reason="not looked for")
         trace.build("attribute.gpu_work", "attribute.phase_ranges")
         return {op: (occurrence, phase) for op, occurrence, phase in trace.connection.execute(_WORK).fetchall()}
 
@@ -132,8 +139,10 @@ def _remove_ranges(path: Path) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Print the table; 1 if a name is wrong."""
-    paths = [Path(one) for one in arguments] or sorted((ROOT / "tests" / "traces").glob("*.sqlite.xz"))
-    rows = [row for path in paths for row in scores(path)]
+    knows_models = "--repeats" not in arguments
+    given = [Path(one) for one in arguments if one != "--repeats"]
+    paths = given or sorted((ROOT / "tests" / "traces").glob("*.sqlite.xz"))
+    rows = [row for path in paths for row in scores(path, knows_models=knows_models)]
     print(table(rows))
     return int(any(row.wrong for row in rows))
 

@@ -13,7 +13,9 @@ import attrs
 from nsys_pipeline.infer.launches import Launch, Pass, grouped, lookups_before
 from nsys_pipeline.infer.names import name_passes
 from nsys_pipeline.infer.passes import Cut, find_passes
+from nsys_pipeline.infer.periods import MIN_UNITS, Found, Period
 from nsys_pipeline.infer.training import Step, find_steps
+from nsys_pipeline.infer.units import MAX_UNITS, MIN_SCORE, Mark, Units, cut_units
 
 # Copies of tokens and tables to the GPU before the first pass: so many at most, and so near to each other.
 _PREPARATIONS, _NEAR_NS = 32, 5_000_000
@@ -44,11 +46,15 @@ class InferredRequest:
 
 @attrs.frozen
 class Inference:
-    """What was inferred; where that is nothing, `reason` says why in one line."""
+    """What was inferred; where that is nothing, `reason` says why in one line.
+
+    `hierarchy`: what steps are made of, and what they make up, as in '16 attention layers < 136 steps < 4 requests'.
+    """
 
     phases: tuple[InferredPhase, ...]
     requests: tuple[InferredRequest, ...] = ()
     reason: str | None = None
+    hierarchy: str | None = None
 
 
 def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | None = None) -> Inference:
@@ -60,6 +66,7 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
     phases: list[InferredPhase] = []
     requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
+    layers: set[int] = set()
     recorded_together = grouped(
         launches, lambda one: (one.process_key, bisect(later.get(one.process_key, ()), one.start_ns))
     )
@@ -79,10 +86,26 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
             name_passes(thread, cut.passes, is_paged=is_paged)
             found = _of_passes(thread, cut)
             phases += [phase for _, phase in found]
+            layers |= {one.layers for one, _ in found if one.layers}
             requests += _requests(found)
     if phases:
-        return Inference(tuple(_lettered(phases)), tuple(requests))
+        return Inference(tuple(_lettered(phases)), tuple(requests), hierarchy=_hierarchy(phases, layers, len(requests)))
     return Inference((), (), max(reasons)[1] if reasons else "no kernels that tell a pass through a language model")
+
+
+def _hierarchy(phases: Sequence[InferredPhase], layers: set[int], requests: int) -> str | None:
+    """Layers < steps < requests, as far as there are such levels."""
+    counts = Counter(one.phase for one in phases)
+    updates, forwards = counts["optimizer"], counts["forward"]
+    passes = sum(counts.values()) - updates - forwards - counts["backward"]
+    levels = [
+        f"{', '.join(map(str, sorted(layers)))} attention layers" if layers else "",
+        f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer" if updates else "",
+        f"{passes + updates:,} steps",
+        f"{requests:,} requests" if requests else "",
+    ]
+    told = [level for level in levels if level]
+    return " < ".join(told) if len(told) > 1 else None
 
 
 def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase]:
@@ -196,6 +219,60 @@ def _evidence(one: Pass, count: int, *, is_sampled: bool) -> str:
         None: "the launches do not tell whether prefill, decode or both",
     }[one.name]
     return f"{count} × ({what}{', then sampling' if is_sampled else ''}); {told}"
+
+
+def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
+    """Units of work that repeat, whatever they are. `marks`: launches of their kinds, ordered by thread and time."""
+    threads: dict[int, list[Mark]] = {}
+    for mark in marks:
+        threads.setdefault(mark.global_tid, []).append(mark)
+    cuts = [cut_units(period, threads.get(period.global_tid, [])) for period in found.periods]
+    kept = [one for one in cuts if len(one.spans) >= MIN_UNITS and one.score >= MIN_SCORE]
+    if sum(len(one.spans) for one in kept) > MAX_UNITS:
+        most = max(kept, key=lambda one: len(one.spans))
+        return Inference(
+            (), (), f"{len(most.spans):,} repetitions of {_contents(most.period)}, more than {MAX_UNITS:,} in all"
+        )
+    spans = sorted(
+        (one.period.global_tid, start_ns, end_ns, index)
+        for index, one in enumerate(kept)
+        for start_ns, end_ns in one.spans
+    )
+    told = [(f"{_UNNAMED}{one.period.identity}", _evidence_of(one)) for one in kept]
+    phases = []
+    for (thread, start_ns, end_ns, index), following in zip_longest(spans, spans[1:]):
+        # Loops after each other: a unit ends where one of another loop begins.
+        until_ns = min(end_ns, following[1] - 1) if following is not None and following[0] == thread else end_ns
+        if until_ns > start_ns:
+            one, (name, evidence) = kept[index], told[index]
+            phases.append(InferredPhase(name, one.period.process_key, thread, start_ns, until_ns, one.score, evidence))
+    reason = found.reason or "what repeats in the middle of the trace does not repeat in all of it"
+    levels = [_levels(one) for one in kept if one.period.inside or one.period.around]
+    return Inference(tuple(_lettered(phases)), (), None if phases else reason, "; ".join(levels) or None)
+
+
+def _levels(units: Units) -> str:
+    period, count = units.period, len(units.spans)
+    levels = [
+        f"{count * period.inside:,} shorter units" if period.inside else "",
+        f"{count:,} units of {_contents(period)}",
+        f"{count // period.around:,} longer units" if period.around else "",
+    ]
+    return " < ".join(level for level in levels if level)
+
+
+def _evidence_of(units: Units) -> str:
+    return f"{len(units.spans):,} × ({_contents(units.period)}); the launches do not tell what it is"
+
+
+def _contents(period: Period) -> str:
+    counts = {"kernel": period.kernels, "CUDA graph": period.graphs, "copy": period.copies}
+    words = [
+        f"{count:,} {name if count == 1 else {'copy': 'copie'}.get(name, name) + 's'}"
+        for name, count in counts.items()
+        if count
+    ]
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _lettered(phases: Sequence[InferredPhase]) -> list[InferredPhase]:

@@ -5,21 +5,57 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import create_from_rows, scalar
-from nsys_pipeline.infer import COLUMNS, Inference, InferredPhase, InferredRequest, Launch, infer
+from nsys_pipeline.infer import (
+    COLUMNS,
+    MARK_COLUMNS,
+    WORK_COLUMNS,
+    Found,
+    Inference,
+    InferredPhase,
+    InferredRequest,
+    Launch,
+    Mark,
+    Work,
+    find_periods,
+    infer,
+    repeats,
+)
+from nsys_pipeline.infer.periods import MAX_KINDS
+from nsys_pipeline.infer.units import MAX_UNITS
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from nsys_pipeline.inputs.inputs import Inputs
 
-#: What the inference reads, if it is wanted.
-NEEDS = ("load.nvtx_ranges", "load.trace_files", "attribute._telling_launches")
+_PASSES = ("load.nvtx_ranges", "load.trace_files", "attribute._telling_launches")
+_PHASES = (*_PASSES, "attribute._unit_launches")
+#: What each relation of the inference reads, if phases are inferred.
+NEEDS = {
+    "input.unexplained": _PASSES,
+    "input.unit_kinds": (*_PASSES, "attribute._sampled_launches"),
+    "input.inferred_phases": _PHASES,
+    "input.inferred_requests": _PHASES,
+    "input.inference": _PHASES,
+}
 #: A launch takes 400 bytes; of the launches of a decode step three in a hundred tell something.
 MAX_LAUNCHES = 2_000_000
 _LAUNCHES = f"""
     SELECT {", ".join(COLUMNS)}
     FROM attribute._telling_launches
     ORDER BY global_tid, launch_start_ns, start_ns, op_id
+"""  # noqa: S608 - our own columns
+#: Launches that are read to find what repeats, in all processes together.
+MAX_SAMPLE = 60_000
+_SAMPLE = f"""
+    SELECT DISTINCT {", ".join(WORK_COLUMNS)}, op_id
+    FROM attribute._sampled_launches
+    ORDER BY process_key, launch_start_ns, op_id, global_tid
+"""  # noqa: S608 - our own columns
+_MARKS = f"""
+    SELECT DISTINCT {", ".join(MARK_COLUMNS)}, op_id
+    FROM attribute._unit_launches
+    ORDER BY global_tid, launch_start_ns, op_id
 """  # noqa: S608 - our own columns
 _RECORDINGS = """
     SELECT process_key, list(start_ns ORDER BY start_ns)
@@ -29,8 +65,8 @@ _RECORDINGS = """
 """
 
 
-def find_phases(inputs: Inputs) -> Inference:
-    """What the launches say, or nothing if nobody wants to know."""
+def find_passes(inputs: Inputs) -> Inference:
+    """Passes of language models that the launches tell, or nothing if nobody wants to know."""
     if not inputs.infers:
         return Inference(())
     count = scalar(inputs.connection, "SELECT count(*) FROM attribute._telling_launches")
@@ -40,12 +76,36 @@ def find_phases(inputs: Inputs) -> Inference:
     return infer(launches, dict(inputs.connection.execute(_RECORDINGS).fetchall()))
 
 
+def find_repeats(inputs: Inputs) -> Found:
+    """What repeats in a trace without such passes; nothing if there are some, or nobody wants to know."""
+    if not inputs.infers or inputs.passes.phases:
+        return Found(())
+    return find_periods([Work(*row[:-1]) for row in inputs.connection.execute(_SAMPLE).fetchall()])
+
+
+def find_phases(inputs: Inputs) -> Inference:
+    """Passes of language models, else whatever repeats."""
+    if not inputs.infers or inputs.passes.phases:
+        return inputs.passes
+    # No more are read than can be told.
+    count = scalar(inputs.connection, "SELECT count(*) FROM attribute._unit_launches")
+    if count > MAX_UNITS * MAX_KINDS:
+        return Inference((), reason=f"units of work repeat more than {MAX_UNITS:,} times")
+    marks = [Mark(*row[:-1]) for row in inputs.connection.execute(_MARKS).fetchall()]
+    found = repeats(inputs.repeats, marks)
+    if found.phases or inputs.passes.reason is None:
+        return found
+    return Inference((), reason=f"{inputs.passes.reason}, and {found.reason}")
+
+
 def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | None:
     """What was inferred of the whole trace and is left in its window; None if nobody wanted it inferred.
 
     `occurrences`: a relation with occurrence_id, request_id and is_kept.
     """
-    is_wanted, reason = con.execute("SELECT is_wanted, reason FROM attribute.inference").fetchall()[0]
+    is_wanted, reason, hierarchy = con.execute(
+        "SELECT is_wanted, reason, hierarchy FROM attribute.inference"
+    ).fetchall()[0]
     if not is_wanted:
         return None
     phases = con.execute(
@@ -63,8 +123,25 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
         """  # noqa: S608 - our own name
     ).fetchall()
     return Inference(
-        tuple(InferredPhase(*row) for row in phases), tuple(InferredRequest(*row) for row in requests), reason
+        tuple(InferredPhase(*row) for row in phases),
+        tuple(InferredRequest(*row) for row in requests),
+        reason,
+        hierarchy,
     )
+
+
+def create_unexplained(inputs: Inputs) -> None:
+    """`input.unexplained`: one row if what repeats is looked for, with how many launches may be read for that."""
+    rows = [(MAX_SAMPLE,)] if inputs.infers and not inputs.is_cut and not inputs.passes.phases else []
+    create_from_rows(inputs.connection, "input.unexplained", {"max_launches": "BIGINT"}, rows)
+
+
+def create_unit_kinds(inputs: Inputs) -> None:
+    """`input.unit_kinds`: kernels and graphs that come once in each unit that repeats."""
+    types = {"process_key": "BIGINT", "global_tid": "BIGINT", "kind_id": "BIGINT"}
+    periods = () if inputs.is_cut else inputs.repeats.periods
+    rows = {(one.process_key, one.global_tid, kind) for one in periods for kind in one.kinds}
+    create_from_rows(inputs.connection, "input.unit_kinds", types, sorted(rows))
 
 
 def create_inferred_phases(inputs: Inputs) -> None:
@@ -99,7 +176,7 @@ def _first_number(inputs: Inputs) -> int:
 
 
 def create_inference(inputs: Inputs) -> None:
-    """`input.inference`: one row that says whether phases were looked for, and why there are none."""
-    types = {"is_wanted": "BOOLEAN", "is_forced": "BOOLEAN", "reason": "VARCHAR"}
-    row = (inputs.infers, inputs.is_inference_forced, inputs.inference.reason)
+    """`input.inference`: one row: whether phases were looked for, what they make up, and why there are none."""
+    types = {"is_wanted": "BOOLEAN", "is_forced": "BOOLEAN", "reason": "VARCHAR", "hierarchy": "VARCHAR"}
+    row = (inputs.infers, inputs.is_inference_forced, inputs.inference.reason, inputs.inference.hierarchy)
     create_from_rows(inputs.connection, "input.inference", types, [row])

@@ -11,7 +11,7 @@ from nsys_pipeline.inputs.options import AnalysisOptions
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-    from nsys_pipeline.infer import Inference
+    from nsys_pipeline.infer import Found, Inference
     from nsys_pipeline.inputs.costs import Costs
     from nsys_pipeline.inputs.peaks import Peaks
     from nsys_pipeline.inputs.run import ModelOfRun
@@ -74,8 +74,22 @@ class Inputs:
         return any(role.rule == "sglang-verify" for role in self.pattern_roles.values())
 
     @cached_property
+    def passes(self) -> Inference:
+        """Passes of language models, from the launches. Needs attribute._telling_launches if they are wanted."""
+        from nsys_pipeline.inputs.inferred import find_passes
+
+        return find_passes(self)
+
+    @cached_property
+    def repeats(self) -> Found:
+        """What repeats, if there are no such passes. Needs attribute._sampled_launches then."""
+        from nsys_pipeline.inputs.inferred import find_repeats
+
+        return find_repeats(self)
+
+    @cached_property
     def inference(self) -> Inference:
-        """Phases inferred from the launches. Needs attribute._telling_launches if they are wanted."""
+        """Phases inferred from the launches. Needs what `inferred.NEEDS` says if they are wanted."""
         from nsys_pipeline.inputs.inferred import find_phases
 
         return find_phases(self)

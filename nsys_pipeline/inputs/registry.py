@@ -38,6 +38,8 @@ INPUTS: Mapping[str, Input] = {
     "input.range_roles": Input(ranges.create_range_roles, ("load.range_names",), of_analysis=False),
     "input.library_ranges": Input(ranges.create_library_ranges, ("load.range_names",), of_analysis=False),
     # What they are made from is added if phases are to be inferred: see Trace.
+    "input.unexplained": Input(inferred.create_unexplained, of_analysis=False),
+    "input.unit_kinds": Input(inferred.create_unit_kinds, of_analysis=False),
     "input.inferred_phases": Input(inferred.create_inferred_phases, of_analysis=False),
     "input.inferred_requests": Input(inferred.create_inferred_requests, of_analysis=False),
     "input.inference": Input(inferred.create_inference, of_analysis=False),

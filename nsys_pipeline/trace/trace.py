@@ -106,6 +106,7 @@ class Trace:
             may_write=self._store.is_in_file,
             needs=NEEDS,
             passing=self._passing(),
+            copies_views=self._file.is_small() and not self.is_cached,
         )
 
     @classmethod
@@ -160,12 +161,14 @@ class Trace:
         self._build((*CUT_NEEDS, *(f"nsys.{name}" for name in TABLES)))
         cut(self.connection, window)
         from nsys_pipeline.inputs.inferred import kept_inference
+        from nsys_pipeline.inputs.registry import NEEDS
 
         told, inference = self.inputs.options, kept_inference(self.connection, "cut.occurrences")
         self.runner.restart({name for name in self.runner.built if name.startswith("nsys.")})
         self.inputs = self._new_inputs()
         self.inputs.describe(told)
         # What a few steps alone do not tell, all of them did.
+        self.runner.needs = NEEDS
         self.inputs.is_cut, self.inputs.infers = True, inference is not None
         if inference:
             self.inputs.inference = inference
@@ -208,7 +211,7 @@ class Trace:
         if infers:
             from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE
 
-            self.runner.needs = {**self.runner.needs, **dict.fromkeys(INFERRED, NEEDS_OF_INFERENCE)}
+            self.runner.needs = {**self.runner.needs, **NEEDS_OF_INFERENCE}
             self._read_ahead(targets)
 
     @contextmanager

@@ -1,4 +1,4 @@
--- Whether phases were looked for in the launches, and why there are none.
+-- Whether phases were looked for in the launches, what they make up, and why there are none.
 -- Grain: one row.
 -- materialize: table
 -- requires: input.inference
@@ -6,4 +6,5 @@
 --   is_wanted BOOLEAN  Whether they were looked for.
 --   is_forced BOOLEAN  Whether ranges are no phases then: `--infer`.
 --   reason    VARCHAR  Why none were found, NULL where some were.
-SELECT is_wanted, is_forced, reason FROM input.inference
+--   hierarchy VARCHAR  What steps are made of and make up: '16 attention layers < 136 steps < 4 requests'. NULL if nothing tells.
+SELECT is_wanted, is_forced, reason, hierarchy FROM input.inference

@@ -156,6 +156,48 @@ def test_the_report_says_what_is_inferred(unmarked: Path, capsys: pytest.Capture
     assert "inferred: 10 × (3 attention layers, then sampling); one token of each sequence" in " ".join(text.split())
 
 
+def convolutions(steps: int) -> TraceBuilder:
+    """Training of a small CNN that no rule knows: gradients come from a thread of their own."""
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main, autograd = process.thread(), process.thread(101, name="pt_autograd_0")
+    for step in range(steps):
+        at = 1_000_000 * (step + 1)
+        main.memcpy(at, gpu=(at + 100, at + 200), size_bytes=4096 * (1 + step % 2))
+        kernels = [(main, f"conv{layer % 7}") for layer in range(20)] + [
+            (autograd, f"gradient{layer % 7}") for layer in range(20)
+        ]
+        for index, (thread, name) in enumerate([*kernels, (main, "loss_scale"), *[(main, "update")] * (4 + step % 2)]):
+            start = at + 10_000 * (index + 1)
+            thread.launch(start, gpu=(start + 2_000, start + 8_000), name=name)
+    return trace
+
+
+def test_units_of_no_language_model_are_repeats(tmp_path: Path) -> None:
+    path = convolutions(12).write(tmp_path / "t.sqlite")
+    for window, steps in ((None, range(12)), (Window(first_step=2, end_step=5), range(2, 5))):
+        with open_trace(path, TraceOptions(use_cache=False, window=window)) as trace:
+            report = analyze(trace)
+
+        (phase,) = report.phases
+        assert (phase.name, phase.occurrences, phase.source, phase.score) == ("repeat A", len(steps), "inferred", 1.0)
+        assert phase.evidence == "12 × (25 kernels and 1 copy); the launches do not tell what it is"
+        assert phase.kernel_count == sum(45 + step % 2 for step in steps)
+        assert report.unattributed.kernel_count == 0
+        assert all(check.passed for check in report.checks)
+
+
+def test_too_few_units_are_none_and_one_line_says_why(tmp_path: Path) -> None:
+    with open_trace(convolutions(3).write(tmp_path / "t.sqlite"), TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace)
+
+    assert report.phases == []
+    (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
+    assert finding.message.startswith(
+        "the trace has no NVTX ranges, so all work is in no phase; none is inferred: no kernels"
+    )
+
+
 def test_inferred_requests_have_the_times_of_the_marked_ones(tmp_path: Path) -> None:
     path = unpack_by_name("h100_gpu_metrics", tmp_path)
     query = "SELECT decode_steps, ttft_ns, tpot_ns FROM requests ORDER BY start_ns"

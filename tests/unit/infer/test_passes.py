@@ -27,6 +27,7 @@ def test_a_request_is_a_prefill_and_decode_steps() -> None:
     }
     assert {one.score for one in found.phases} == {1.0}
     assert found.reason is None
+    assert found.hierarchy == "4 attention layers < 12 steps < 2 requests"
 
 
 def test_a_prefill_and_the_steps_after_it_are_a_request() -> None:

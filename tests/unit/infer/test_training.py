@@ -31,8 +31,10 @@ def trained(steps: int, *, layers: int = 4, uneven: bool = False) -> tuple[Lane,
 def test_a_step_is_forward_backward_and_optimizer() -> None:
     main, autograd = trained(4)
 
-    found = infer(merged(main, autograd)).phases
+    inference = infer(merged(main, autograd))
+    found = inference.phases
 
+    assert inference.hierarchy == "forward, backward, optimizer < 4 steps"
     assert [one.phase for one in found] == ["forward", "backward", "optimizer"] * 4
     assert {one.global_tid for one in found} == {1}
     assert all(before.end_ns < after.start_ns for before, after in pairwise(found))
@@ -62,7 +64,9 @@ def test_gradients_that_add_up_are_several_passes_of_a_step() -> None:
         for _ in range(3):
             lane.add("lookup", 1).layer(64, tile=64).add("loss", 4).add("backward", 5).add("backward", 6)
         lane.add("optimizer", 8)
-    found = infer(lane.launches).phases
+    inference = infer(lane.launches)
+    found = inference.phases
+    assert inference.hierarchy == "12 micro-batches < 4 steps"
     assert [one.phase for one in found] == [*["forward", "backward"] * 3, "optimizer"] * 4
     assert all(before.end_ns < after.start_ns for before, after in pairwise(found))
 

@@ -1,0 +1,226 @@
+"""Units of work that are no language model's: loops with known steps, and work that has none."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from random import Random
+
+import pytest
+
+from nsys_pipeline.infer import Inference
+from tests.unit.infer.loops import Program, found_ratio, inferred
+
+SEEDS = range(3)
+
+
+def convolutional(random: Random, steps: int, *, thread: int = 1, helper: bool = False) -> tuple[Program, Program]:
+    """Training of a CNN: a copy, layers, the loss, gradients (of a thread of its own if `helper`), an update."""
+    main = Program(random, thread=thread)
+    other = Program(random, thread=thread + 1) if helper else main
+    layers = [random.randrange(100, 130) for _ in range(40)]
+    for _ in range(steps):
+        main.begin()
+        other.begin() if helper else None
+        main.add(1, "to_device", size=22)
+        for layer in layers:
+            main.add(layer).add(2).add(3)
+        main.add(4)
+        other.at = main.at
+        for layer in reversed(layers):
+            other.add(layer + 500).add(5)
+        main.at = other.at
+        main.run([6] * random.choice([11, 11, 11, 13]))
+        main.wait(random.randrange(300, 2_000))
+    return main, other
+
+
+def check(program: Program, inference: Inference, *, least: float = 0.9) -> None:
+    assert inference.phases, inference.reason
+    assert found_ratio(program, inference) >= least
+    spans = [(one.global_tid, one.start_ns, one.end_ns) for one in inference.phases]
+    assert all(before[0] < after[0] or before[2] < after[1] for before, after in pairwise(sorted(spans)))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_training_of_a_cnn(seed: int) -> None:
+    main, _ = convolutional(Random(seed), 12)
+    found = inferred(main)
+    check(main, found)
+    assert {one.phase for one in found.phases} == {"repeat A"}
+    assert len(found.phases) == 12
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_thread_of_gradients_is_of_the_steps_of_the_main_one(seed: int) -> None:
+    main, gradients = convolutional(Random(seed), 12, helper=True)
+    found = inferred(main, gradients)
+    check(main, found)
+    assert {one.global_tid for one in found.phases} == {1}
+    # What the other thread launches lies in the same steps.
+    gradients.thread = 1
+    assert found_ratio(gradients, found) >= 0.9
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_diffusion_loop(seed: int) -> None:
+    random = Random(seed)
+    program = Program(random).run(range(900, 940))
+    for _ in range(3):
+        program.run(range(800, 830))
+        for _ in range(20):
+            program.begin()
+            for block in range(12):
+                program.run([200 + block, 3, 4]).add(5, "attention").run([6, 7, 8]).add(9, "attention").run([10, 11])
+            program.run([20, 21]).end()
+            program.wait(random.randrange(60, 90))
+        program.run(range(700, 760)).add(3, "to_host")
+    found = inferred(program)
+    check(program, found)
+    assert Counter(one.phase for one in found.phases) == {"repeat A": 60}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_stencil_and_one_with_a_check_now_and_then(seed: int) -> None:
+    random = Random(seed)
+    plain, checked = Program(random).add(1, "to_device"), Program(random).add(1, "to_device")
+    for step in range(300):
+        plain.begin()
+        plain.run([10, 11, 11, 12])
+        if step % 50 == 0:
+            checked.begin()
+        checked.run([10, 11, 11, 12])
+        if step % 50 == 49:
+            checked.add(13).add(1, "to_host")
+    found = inferred(plain)
+    check(plain, found)
+    assert found.phases[0].evidence == "300 × (4 kernels); the launches do not tell what it is"
+    found = inferred(checked)
+    check(checked, found)
+    assert found.hierarchy == "300 shorter units < 6 units of 201 kernels and 1 copy"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_seventh_step_is_another_one(seed: int) -> None:
+    random = Random(seed)
+    program = Program(random)
+    for step in range(50):
+        program.begin()
+        program.add(1, "to_device").run(range(100, 130))
+        if step % 7 == 6:
+            program.run([40 + random.randrange(5) for _ in range(random.randrange(5, 12))])
+        program.run(range(130, 150)).add(1, "to_host")
+        program.wait(random.randrange(200, 400))
+    found = inferred(program)
+    check(program, found)
+    assert Counter(one.phase for one in found.phases) == {"repeat A": 50}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_graphs_alone(seed: int) -> None:
+    random = Random(seed)
+    program = Program(random)
+    for _ in range(30):
+        program.begin()
+        program.add(1, "graph").wait(random.randrange(10, 20))
+    found = inferred(program)
+    check(program, found)
+    assert found.phases[0].evidence == "30 × (1 CUDA graph); the launches do not tell what it is"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_two_loops_after_each_other_and_threads_beside_each_other(seed: int) -> None:
+    random = Random(seed)
+    one = Program(random, thread=1)
+    for names, steps in ((range(100, 140), 30), (range(300, 325), 40)):
+        for _ in range(steps):
+            one.begin()
+            one.add(1, "to_device").run(names).add(2, "to_host")
+            one.wait(random.randrange(100, 200))
+    two = Program(random, thread=2, at=777_777)
+    for _ in range(50):
+        two.begin()
+        two.add(3, "to_device", size=7).run(range(400, 431)).add(3, "to_host").wait(random.randrange(100, 200))
+    found = inferred(one, two)
+    check(one, found)
+    check(two, found)
+    assert sorted(Counter(phase.phase for phase in found.phases).values()) == [30, 40, 50]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_streams_that_interleave_in_any_order(seed: int) -> None:
+    random = Random(seed)
+    program = Program(random)
+    for _ in range(25):
+        program.begin()
+        program.add(1, "to_device")
+        queues = [list(range(100, 120)), list(range(200, 213)), [300, 301, 302]]
+        while any(queues):
+            queue = random.choice([each for each in queues if each])
+            program.add(queue.pop(0))
+        program.add(5).add(9, "sync").wait(50)
+    check(program, inferred(program))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_trace_that_begins_and_ends_in_a_step(seed: int) -> None:
+    random = Random(seed)
+    program, _ = convolutional(random, 14)
+    low, high = random.randrange(150), -random.randrange(1, 150)
+    program.launches, program.steps = program.launches[low:high], program.steps[low:high]
+    inside = inferred(program)
+    assert found_ratio(program, inside) >= 12 / 14
+    check(program, inside, least=0.8)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_random_launches_have_no_phases(seed: int) -> None:
+    random = Random(seed)
+    program = Program(random)
+    weights = [1 / (1 + rank) ** random.choice([0, 1, 2]) for rank in range(random.choice([3, 20, 100]))]
+    for name in random.choices(range(len(weights)), weights, k=2_500):
+        program.add(name, random.choice(["kernel"] * 8 + ["to_host", "to_device"]))
+    found = inferred(program)
+    assert found.phases == ()
+    assert found.reason
+
+
+def steps_of(count: int, names: range) -> Program:
+    program = Program(Random(0))
+    for _ in range(count):
+        program.add(1, "to_device").run(names).add(1, "to_host").wait(100)
+    return program
+
+
+def layers(count: int, *, attention: bool) -> Program:
+    """One giant step: a lookup, so many equal layers, a head."""
+    program = Program(Random(1)).add(1, "to_device").run([1, 2])
+    for _ in range(count):
+        program.run([10, 11, 12]).add(13, "attention" if attention else "kernel").run([14, 15, 16, 16])
+    return program.run([3, 4]).add(1, "to_host")
+
+
+def unrelated() -> Program:
+    """A few kernels again and again, at no even distance; a data loader that only copies lies between."""
+    random, program = Random(5), Program(Random(6))
+    for _ in range(400):
+        program.run([random.choice([1, 1, 1, 2])] * random.randrange(1, 9)).add(1, "to_device")
+    return program
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"),
+    [
+        (steps_of(3, range(100, 130)), "no kernel comes again at even distances"),
+        (layers(32, attention=True), "each of 32 repetitions has one attention kernel: they may be layers of a step"),
+        (layers(48, attention=False), "48 repetitions of 8 launches without a copy or a wait in between"),
+        (Program(Random(2)).run(range(900)), "no kernel comes again at even distances"),
+        (Program(Random(2)).run([7] * 900), "one kernel comes again and again"),
+        (Program(Random(2)), "no kernels and no whole CUDA graphs"),
+        (unrelated(), "no kernel comes again at even distances"),
+    ],
+)  # fmt: skip
+def test_where_no_unit_repeats_one_line_says_so(program: Program, reason: str) -> None:
+    found = inferred(program)
+    assert found.phases == ()
+    assert reason in (found.reason or "")
