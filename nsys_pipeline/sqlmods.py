@@ -8,7 +8,8 @@ contract; `scripts/check_sql_modules.py` checks it against the statement itself:
     -- Grain: the key, and what is NULL when.
     -- requires: load.kernels, attribute.launches
     -- materialize: table                      (or temporary: not kept for later runs; left out: a view)
-    -- empty without: attribute.layer_ranges   (no row where that table has none: nor is what it alone needs built then)
+    -- empty without: attribute.layer_ranges   (no row where that table has none: nor is what it alone needs built then;
+                                                a condition may follow: load.ranks WHERE world > 1)
     -- params: spans                           (only in a macro)
     -- returns: BIGINT  What it is. Unit: ns.  (only in a macro that is a function of values: then no columns)
     -- columns:
@@ -36,6 +37,7 @@ do not come from files: the caller hands in a function that makes them, and says
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -44,7 +46,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from nsys_pipeline.duck import literal, quote
+from nsys_pipeline.duck import quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -75,7 +77,7 @@ class Column:
 
 @attrs.frozen
 class Part:
-    """A SELECT of a union, which has no row if the table `empty_without` has none."""
+    """A SELECT of a union, which has no row if what follows FROM in `empty_without` has none."""
 
     sql: str
     empty_without: str | None = None
@@ -112,6 +114,11 @@ class Module:
         return self.name.partition(".")[2]
 
     @property
+    def needed_rows_of(self) -> str | None:
+        """The relation of which `empty_without` tells."""
+        return self.empty_without and relation_of(self.empty_without)
+
+    @property
     def is_macro(self) -> bool:
         return bool(self.params)
 
@@ -127,6 +134,11 @@ class Module:
     def is_cause(self) -> bool:
         """Whether it is a finding with a value: time of the budget that a cure would save."""
         return self.is_finding and any(column.name == "budget_part" for column in self.columns)
+
+
+def relation_of(empty_without: str) -> str:
+    """The relation in `RELATION` or `RELATION WHERE condition`."""
+    return empty_without.partition(" ")[0]
 
 
 def sql_root() -> Path:
@@ -389,6 +401,9 @@ class Runner:
     it is made from is there. Tables go to the connection's own catalog. Where there is an attached database `store`,
     a file that a later run attaches, they go there, with a view of the same name in the connection's own catalog; but
     not those that rest on a relation of `passing`, which another run may fill otherwise.
+
+    `copies_views`: views that several modules read are made as tables, too. DuckDB binds and plans a view anew for each
+    that reads it, which takes a small trace longer than to write down its rows.
     """
 
     def __init__(
@@ -402,6 +417,7 @@ class Runner:
         may_write: bool = True,
         needs: Mapping[str, Sequence[str]] = MappingProxyType({}),
         passing: Collection[str] = (),
+        copies_views: bool = False,
     ) -> None:
         self.con = con
         self.external = external
@@ -417,6 +433,8 @@ class Runner:
         self._adopted: set[str] = set()
         self.modules = kept_apart(self.modules, self.rests_on_passing)
         self._rests_on_passing.clear()
+        readers = Counter(needed for module in self.modules.values() for needed in module.requires)
+        self._copied = frozenset(name for name, count in readers.items() if copies_views and count > 1)
         databases = ["", f"{store}."] if store and may_write else [""]
         con.execute(";".join(f"CREATE SCHEMA IF NOT EXISTS {where}{layer}" for where in databases for layer in LAYERS))
         if store:
@@ -448,8 +466,7 @@ class Runner:
             self.con.execute(f"DROP VIEW IF EXISTS {name}")
             self._adopted.discard(name)
         self.built -= stale
-        for name in stale:
-            self._has_rows.pop(name, None)
+        self._has_rows = {source: known for source, known in self._has_rows.items() if relation_of(source) not in stale}
 
     def restart(self, kept: Collection[str]) -> None:
         """Have all but `kept` made anew, in memory alone: the store's tables are of other data now."""
@@ -517,10 +534,10 @@ class Runner:
         """`query`: the module's SELECT; empty if it is known to give no row."""
         if module.is_macro:
             self.con.execute(macro_ddl(module))
-        elif not module.is_table:
+        elif not module.is_table and module.name not in self._copied:
             self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {query or _no_rows(module)}")
         else:
-            is_stored = not module.is_temporary and self._may_store(module)
+            is_stored = module.is_table and not module.is_temporary and self._may_store(module)
             columns = ", ".join(f"{quote(one.name)} {one.type}" for one in module.columns)
             place = f"{self.store}.{module.name}" if is_stored else module.name
             made = self.con.execute(f"CREATE OR REPLACE TABLE {place} {f'AS {query}' if query else f'({columns})'}")
@@ -531,13 +548,13 @@ class Runner:
     def _parts_with_rows(self, module: Module, last_use: Mapping[str, Collection[str]]) -> list[Part]:
         """The SELECTs of `module` but for those that are known to give no row."""
         parts = module.parts or (Part(module.sql, module.empty_without, module.requires),)
-        tables = list(dict.fromkeys(part.empty_without for part in parts if part.empty_without))
-        for name in tables:
-            self._build(name, last_use)
-        if unknown := [name for name in tables if name not in self._has_rows]:
-            asked = " UNION ALL ".join(f"(SELECT {literal(name)} FROM {name} LIMIT 1)" for name in unknown)  # noqa: S608
+        sources = list(dict.fromkeys(part.empty_without for part in parts if part.empty_without))
+        for source in sources:
+            self._build(relation_of(source), last_use)
+        if unknown := [source for source in sources if source not in self._has_rows]:
+            asked = " UNION ALL ".join(f"(SELECT {index} FROM {one} LIMIT 1)" for index, one in enumerate(unknown))  # noqa: S608
             self._has_rows |= dict.fromkeys(unknown, False) | {
-                name: True for (name,) in self.con.execute(asked).fetchall()
+                unknown[index]: True for (index,) in self.con.execute(asked).fetchall()
             }
         return [part for part in parts if part.empty_without is None or self._has_rows[part.empty_without]]
 

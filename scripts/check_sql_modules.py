@@ -105,12 +105,12 @@ def check_header(module: Module) -> Iterator[str]:
             yield f"does not say {what}"
     if module.is_finding:
         yield from check_finding(module)
-    if module.empty_without is not None:
-        needed = all_modules().get(module.empty_without)
+    if (source := module.needed_rows_of) is not None:
+        needed = all_modules().get(source)
         if needed is not None and needed.is_temporary:
-            yield f"is empty without {module.empty_without}, which may be gone by then"
-        elif module.empty_without not in closure([module.name], {**all_modules(), module.name: module}, needs=NEEDS):
-            yield f"is empty without {module.empty_without}, which it is not made from"
+            yield f"is empty without {source}, which may be gone by then"
+        elif source not in closure([module.name], {**all_modules(), module.name: module}, needs=NEEDS):
+            yield f"is empty without {source}, which it is not made from"
     names = [column.name for column in module.columns]
     if len(set(names)) != len(names):
         yield "documents a column twice"

@@ -43,7 +43,8 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
         shape, more = (1, 3, patch, rows * patch), {"target_sizes": torch.tensor(grids)}
     elif "image_grid_thw" in taken or "image_merge_sizes" in taken:
         channels = getattr(vision, "in_channels", None) or getattr(vision, "in_chans", None) or 3
-        shape = (rows, channels * getattr(vision, "temporal_patch_size", 1) * patch**2)
+        frames: int = getattr(vision, "temporal_patch_size", None) or getattr(vision, "patch_temporal", None) or 1
+        shape = (rows, channels * frames * patch**2)
         if kind in ("kimi_k25", "paddleocr_vl"):
             shape = (rows, 3, patch, patch)
         more = {"image_grid_thw": torch.tensor([[1, *grid] for grid in grids])}
@@ -89,6 +90,16 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics2", "idefics3", "smolvlm") else pixels}
 
 
+def tokens_of(features: Any) -> int:
+    """Tokens of the decoder that the images became, of all of them."""
+    if not isinstance(features, torch.Tensor | list | tuple):
+        pooled = getattr(features, "pooler_output", None)
+        features = features.last_hidden_state if pooled is None else pooled
+    found = features
+    parts = [found] if isinstance(found, torch.Tensor) else list(found)
+    return sum(part.numel() // part.shape[-1] for part in parts)
+
+
 def main() -> None:
     """Count every model; those that transformers cannot run are named on stderr."""
     warnings.simplefilter("ignore")
@@ -107,17 +118,19 @@ def main() -> None:
         module = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager").eval()
         module.requires_grad_(False)
         counts: list[int] = []
+        tokens: list[int] = []
         for grids in entry["grids"]:
             with torch.no_grad(), FlopCounterMode(display=False) as counter:
                 features = features_of(module)(**inputs(config, module, grids))
                 if config.model_type == "llama4":
                     # Its forward pass projects them.
-                    module.multi_modal_projector(features.last_hidden_state)
+                    features = module.multi_modal_projector(features.last_hidden_state)
+            tokens.append(tokens_of(features))
             counts.append(counter.get_total_flops())
         # Parts that llmperf names as not counted.
         apart = tuple(entry.get("without", ()))
         params = sum(value.numel() for name, value in module.named_parameters() if not name.startswith(apart))
-        entries.append({"model": name, "params": params, "flops": counts})
+        entries.append({"model": name, "params": params, "flops": counts, "tokens": tokens})
         print(f"{name}: {counts}", file=sys.stderr)
     source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
     rows = ",\n  ".join(json.dumps(entry) for entry in entries)

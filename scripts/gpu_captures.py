@@ -323,12 +323,15 @@ def _compressed(path: Path) -> Path:
     return small
 
 
-# As sql/load/counter_samples.sql reads them.
-_READ_COUNTERS = ("%Tensor Active%", "SM% Active [%", "SM Issue%", "DRAM Read%", "DRAM Write%", "GPC Clock%")
+# As sql/load/_metric_counters.sql names them.
+_READ_COUNTERS = (
+    "%Tensor Active%", "SM% Active [%", "SM Issue%", "DRAM Read%", "DRAM Write%", "GPC Clock%", "PCIe RX%", "PCIe TX%",
+    "PCIe Read Bandwidth%", "PCIe Write Bandwidth%", "NVLink RX%", "NVLink TX%",
+)  # fmt: skip
 
 
 def keep_read_counters(trace: Path) -> None:
-    """Drop the samples of counters that llmperf does not read, nine tenths of them, and of GPUs that did not work."""
+    """Drop the samples of counters that llmperf does not read, most of them, and of GPUs that did not work."""
     with contextlib.closing(sqlite3.connect(trace)) as connection:
         tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
         if not {"GPU_METRICS", "TARGET_INFO_GPU_METRICS", "CUPTI_ACTIVITY_KIND_KERNEL"} <= tables:

@@ -139,8 +139,8 @@ def _phase_and_rules(given: list[str]) -> tuple[str, list[str]]:
 _ESTIMATE = "SELECT flops, bytes, gpu_busy_ns FROM phases WHERE phase = $phase AND occurrence = $occurrence"
 
 _OPERATORS = (
-    "SELECT k.name, k.launch_index, k.operator, k.source, k.flops, k.bytes, k.operator_flops, k.operator_bytes, "
-    "k.reason FROM kernel_operators AS k JOIN phases AS p USING (occurrence_id) "
+    "SELECT k.name, k.launch_index, k.operator, k.source, k.is_helper, k.flops, k.bytes, k.operator_flops, "
+    "k.operator_bytes, k.reason FROM kernel_operators AS k JOIN phases AS p USING (occurrence_id) "
     "WHERE p.phase = $phase AND p.occurrence = $occurrence ORDER BY k.dur_ns DESC, k.kernel_id"
 )
 

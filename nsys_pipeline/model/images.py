@@ -24,7 +24,7 @@ _QWEN3_PIXELS = (256 * 256, 4096 * 4096)
 _GLM_PIXELS = (112 * 112 // 2, 28 * 28 * 15_000 // 2)
 _MINIMAX_PIXELS = (4 * 28 * 28, 451_584)
 _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
-_GEMMA_TOKENS = 280
+GEMMA_TOKENS = 280
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
@@ -216,12 +216,12 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 def _gemma4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """As large as the number of tokens allows, sides down to whole merged patches, never below one."""
     pool = int(_vision_config(model).get("pooling_kernel_size", 3))
-    scale = math.sqrt(_GEMMA_TOKENS / (height * width))
+    scale = math.sqrt(GEMMA_TOKENS / (height * width))
     rows, columns = (math.floor(scale * side) for side in (height, width))
     if not rows:
-        rows, columns = 1, min(width // height, _GEMMA_TOKENS)
+        rows, columns = 1, min(width // height, GEMMA_TOKENS)
     elif not columns:
-        rows, columns = min(height // width, _GEMMA_TOKENS), 1
+        rows, columns = min(height // width, GEMMA_TOKENS), 1
     # Without a tower a merged patch is a patch.
     each = 1 if model.model_type == "gemma4_unified" else pool
     return ((rows * each, columns * each),)

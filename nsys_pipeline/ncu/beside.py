@@ -63,7 +63,9 @@ def beside_trace(
 def _estimate(launches: Sequence[Mapping[str, Any]], count: int) -> dict[str, Any]:
     """What the estimate says of the first `count` launches of a name; None with the reason where one is not known."""
     profiled = launches[:count]
-    reasons = list(dict.fromkeys(launch["reason"] for launch in profiled if launch["reason"] is not None))
+    # What helpers do counts with the kernels that they help.
+    counted = [launch for launch in profiled if not launch["is_helper"]] or profiled
+    reasons = list(dict.fromkeys(launch["reason"] for launch in counted if launch["reason"] is not None))
     if not launches:
         reasons = [_NO_LAUNCHES]
     elif count > len(launches):
@@ -71,8 +73,8 @@ def _estimate(launches: Sequence[Mapping[str, Any]], count: int) -> dict[str, An
     return {
         "operators": list(dict.fromkeys(launch["operator"] for launch in profiled if launch["operator"] is not None)),
         "estimate_source": next((launch["source"] for launch in profiled if launch["source"] is not None), None),
-        "estimated_flops": None if reasons else sum_or_none([launch["flops"] for launch in profiled]),
-        "estimated_bytes": None if reasons else sum_or_none([launch["bytes"] for launch in profiled]),
+        "estimated_flops": None if reasons else sum_or_none([launch["flops"] for launch in counted]),
+        "estimated_bytes": None if reasons else sum_or_none([launch["bytes"] for launch in counted]),
         "no_estimate": "; ".join(reasons) or None,
     }
 

@@ -106,6 +106,7 @@ class Trace:
             may_write=self._store.is_in_file,
             needs=NEEDS,
             passing=self._passing(),
+            copies_views=self._file.is_small() and not self.is_cached,
         )
 
     @classmethod

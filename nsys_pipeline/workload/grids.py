@@ -12,19 +12,38 @@ Grid = tuple[int, int]
 _VIEWS = ("pixel_values", "pixel_values_local")
 
 
+def _of_frames(told: list[Any]) -> list[Grid]:
+    return [(height, width) for frames, height, width in told for _ in range(frames)]
+
+
+def _of_sizes(told: list[Any]) -> list[Grid]:
+    return [(height, width) for height, width in told]
+
+
+def _of_places(told: list[Any]) -> list[Grid]:
+    """Of the column and the row of each patch; those of the padding are negative."""
+    return [(max(row for _, row in one) + 1, max(column for column, _ in one) + 1) for one in told]
+
+
+#: Small inputs that say the patches of each image.
+_TOLD = {"image_grid_thw": _of_frames, "target_sizes": _of_sizes, "image_position_ids": _of_places}
+
+
 def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> list[Grid] | None:
     """Patches of each view among the inputs of a pass, by name; none without pixels, None if nobody can say.
 
     `config`: the model's. `values`: lists of what small inputs hold, by name (`image_grid_thw`: frames and patches of
-    each image, `image_sizes`), if the host has them. No tensor is asked, which a GPU would have to be waited for.
+    each image, `target_sizes`, `image_position_ids`, `image_sizes`), if the host has them. No tensor is asked, which a
+    GPU would have to be waited for.
     """
     values = values or {}
     pixels = inputs.get("pixel_values")
     if pixels is None:
         return []
-    if inputs.get("image_grid_thw") is not None:
-        thw = values.get("image_grid_thw")
-        return None if thw is None else [(h, w) for t, h, w in thw for _ in range(t)]
+    name = next((name for name in _TOLD if inputs.get(name) is not None), None)
+    if name is not None:
+        told = values.get(name)
+        return None if told is None else _TOLD[name](told)
     patch = patch_size(config)
     if patch and getattr(getattr(config, "vision_config", None), "model_type", None) == "pixtral":
         # Padded to the largest, of which the tower drops the rest.

@@ -14,7 +14,7 @@ from typing import Any
 
 from nsys_pipeline.workload.grids import Grid, grids_of
 
-_SMALL_INPUTS = ("image_grid_thw", "image_sizes")
+_SMALL_INPUTS = ("image_grid_thw", "image_sizes", "target_sizes", "image_position_ids")
 """Inputs of a pass that say how large its images are."""
 _remembered: Any = None
 

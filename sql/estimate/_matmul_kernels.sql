@@ -1,7 +1,7 @@
 -- GEMM-like and attention kernels of phases in which layers are marked, with the block that launched each.
 -- Grain: op_id; kernels outside every block have layer and part NULL.
 -- empty without: attribute.layer_ranges
--- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, attribute.kernel_families, load.strings
+-- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, attribute.kernel_families, load.strings, macros.is_attention_helper
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   phase         VARCHAR  Name of the phase.
@@ -13,6 +13,7 @@
 --   is_tail       BOOLEAN  Whether it only adds up what the GEMM before it left in pieces (split-K).
 --   is_grouped    BOOLEAN  Whether it multiplies many matrices of different heights at once, as experts need.
 --   is_setup      BOOLEAN  Whether it only writes the pointers and shapes that the grouped GEMM after it reads.
+--   is_helper     BOOLEAN  Whether it only prepares or combines what the attention kernel of its block attends to.
 --   sequence      BIGINT   Order of launch within the occurrence.
 --   time_ns       BIGINT   Duration. Unit: ns.
 WITH kernel AS (
@@ -21,7 +22,8 @@ WITH kernel AS (
         regexp_matches(short.value, '(?i)split_?k_?reduce|execute_split_?k_kernel') AS is_tail,
         regexp_matches(full_name.value, '(?i)group_?problem_?shape|grouped_?(gemm|mm)|group_gemm|fused_moe|moe_?gemm')
             AS is_grouped,
-        starts_with(short.value, 'prepare_grouped_gemm') AS is_setup
+        starts_with(short.value, 'prepare_grouped_gemm') AS is_setup,
+        f.family = 'attention' AND macros.is_attention_helper(short.value, full_name.value) AS is_helper
     FROM attribute.gpu_work AS w
     JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id
@@ -38,6 +40,6 @@ placed AS (
 )
 SELECT
     k.op_id, k.phase, k.occurrence_id, k.block_id, b.layer, b.part, k.family, coalesce(k.is_tail, false) AS is_tail,
-    coalesce(k.is_grouped AND NOT k.is_setup, false) AS is_grouped, coalesce(k.is_setup, false) AS is_setup,
+    coalesce(k.is_grouped AND NOT k.is_setup, false) AS is_grouped, coalesce(k.is_setup, false) AS is_setup, k.is_helper,
     row_number() OVER (PARTITION BY k.occurrence_id ORDER BY k.launch_start_ns, k.op_id) AS sequence, k.time_ns
 FROM placed AS k LEFT JOIN attribute.layer_ranges AS b ON b.range_id = k.block_id

@@ -61,7 +61,7 @@ after_blocks AS (
     GROUP BY k.occurrence_id
 )
 SELECT
-    r.op_id, r.phase, r.occurrence_id, r.block_id, r.is_tail OR r.is_setup AS is_helper, r.time_ns,
+    r.op_id, r.phase, r.occurrence_id, r.block_id, r.is_tail OR r.is_setup OR r.is_helper AS is_helper, r.time_ns,
     CASE
         WHEN r.part IS NULL
             THEN CASE

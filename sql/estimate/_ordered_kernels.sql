@@ -3,7 +3,7 @@
 -- run: output projection, MLP, then queries, keys and values of the next layer. After the last one, the latter are missing, and
 -- `lm_head` ends the pass. That tells how many there are of each. A pass in which one of these numbers differs has no row.
 -- Grain: op_id.
--- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute.kernel_families, load.strings, input.occurrence_shapes, input.shape_ops, macros.model_operator
+-- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute.kernel_families, load.strings, input.occurrence_shapes, input.shape_ops, macros.model_operator, macros.is_attention_helper
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
@@ -22,8 +22,7 @@ WITH model AS (
 kernel AS (
     SELECT
         w.op_id, w.occurrence_id, m.layers, m.heads, w.launch_start_ns, w.start_ns,
-        f.family = 'attention'
-            AND NOT regexp_matches(n.value, '(?i)combine|merge|reduc|schedul|metadata|prepare|preprocess|convert') AS is_attention,
+        f.family = 'attention' AND NOT macros.is_attention_helper(n.value, l.value) AS is_attention,
         f.family <> 'attention' AND NOT regexp_matches(n.value, '(?i)split_?k_?reduce|execute_split_?k_kernel') AS is_product
     FROM attribute.gpu_work AS w
     JOIN attribute.occurrences AS p USING (occurrence_id)
@@ -31,6 +30,7 @@ kernel AS (
     JOIN model AS m USING (shape_id)
     JOIN attribute.kernel_families AS f ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id
     LEFT JOIN load.strings AS n ON n.string_id = w.name_id
+    LEFT JOIN load.strings AS l ON l.string_id = w.full_name_id
     WHERE w.kind = 'kernel' AND f.family IN ('gemm', 'gemv', 'attention') AND p.is_measured AND m.layers > 1
         AND (SELECT count(*) FROM attribute.layer_ranges) = 0
 ),

@@ -5,6 +5,7 @@
 -- message: in {place} steps allocate or free memory: {names}{where_called}, {call_ns:ms} in all
 -- hint: allocate before the loop or from a caching allocator; a pool that grows or is emptied in every step needs a larger limit; the
 --   class `api` of `time_budget` shows the effect
+-- empty without: attribute.costly_call_totals WHERE what = 'allocating'
 -- requires: attribute.phase_spending, attribute.costly_call_totals
 -- columns:
 --   phase        VARCHAR The phase, NULL outside every phase.

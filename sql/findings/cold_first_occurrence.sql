@@ -6,6 +6,7 @@
 --   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}{told}
 -- hint: {hint}
 -- concerns: views.phase_summary, views.shape_summary
+-- empty without: attribute.occurrences WHERE is_cold
 -- requires: attribute.cold_occurrences, attribute.occurrences, attribute._occurrence_sizes, attribute.host_leaders, attribute.kernel_totals, load.strings, input.step_sizes
 -- columns:
 --   phase              VARCHAR The phase.

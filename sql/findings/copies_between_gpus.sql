@@ -6,6 +6,7 @@
 -- message: in {place} {copy_count:,} copies between GPUs, of {mib:,} MiB in all, are communication without a kernel: they count as copies,
 --   and are in no collective
 -- hint: for all exposed communication add the class `copy` of `time_budget` to `transfer` and `wait`; `memops` has the copies
+-- empty without: load.memop_details WHERE direction = 'Peer-to-Peer'
 -- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, load.memop_details
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.

@@ -5,6 +5,7 @@
 -- message: in {place} {kernel_count:,} kernels only copy, cast, gather or scatter, most of the time `{name}`
 -- hint: fuse them away (torch.compile), keep one dtype and layout, write the KV cache in place; the class `compute` of `time_budget`
 --   and the family `copy` of `kernel_summary` show the effect
+-- empty without: attribute.phase_kernels WHERE family = 'copy'
 -- requires: attribute.phase_spending, attribute.phase_kernels
 -- columns:
 --   phase        VARCHAR The phase, NULL outside every phase.

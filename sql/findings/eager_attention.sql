@@ -8,6 +8,7 @@
 --   writes its scores to memory
 -- hint: attn_implementation="sdpa" or "flash_attention_2", or `torch.nn.functional.scaled_dot_product_attention` with a mask that its
 --   fused kernels take; the class `compute` of `time_budget` shows the effect
+-- empty without: attribute.phase_kernels WHERE regexp_matches(name, '(?i)softmax')
 -- requires: attribute.phase_spending, attribute.phase_kernels, attribute.gpu_work, attribute.occurrences, attribute.kernel_families, load.strings
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.

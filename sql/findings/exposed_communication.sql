@@ -5,6 +5,7 @@
 -- message: in {place} GPUs do nothing but communicate {share:%} of the time{told}
 -- hint: overlap communication with computing (another stream, bucketed gradients), send less (bf16, fewer and larger messages), or
 --   split the model among fewer GPUs; the class `transfer` of `time_budget` shows the effect
+-- empty without: attribute.occurrence_times WHERE class = 'transfer'
 -- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, attribute.pipeline_waits
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.

@@ -6,6 +6,7 @@
 --   blocks for {sm_count:,} SMs
 -- hint: a larger batch, or a kernel that splits the work of a row among more blocks (split-K products, FlashDecoding, a sampler of
 --   several blocks); the class `compute` of `time_budget` shows the effect
+-- empty without: attribute.few_block_kernels
 -- requires: attribute.phase_spending, attribute.phase_kernels, attribute.few_block_kernels, load.strings
 -- columns:
 --   phase        VARCHAR The phase, NULL outside every phase.

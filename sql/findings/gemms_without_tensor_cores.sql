@@ -6,6 +6,7 @@
 -- message: in {place} {kernel_count:,} matrix products run without tensor cores, most of the time `{name}`
 -- hint: run the model in bf16, or allow TF32 (`torch.set_float32_matmul_precision("high")`); the class `compute` of `time_budget` shows
 --   the effect
+-- empty without: attribute.phase_kernels WHERE regexp_matches(concat_ws(' ', name, full_name), '(?i)[sd]gemm|_[fd]fma_')
 -- requires: attribute.phase_spending, attribute.phase_kernels, load.devices
 -- columns:
 --   phase        VARCHAR The phase, NULL outside every phase.

@@ -5,6 +5,7 @@
 -- message: in {place} {share:%} of the bytes are the KV cache, which each step reads
 -- hint: a KV cache in fp8, a model with fewer KV heads (GQA, MLA) or a sliding window read less; a larger batch does not help; MBU stays
 --   and the class `compute` of `time_budget` shows the effect
+-- empty without: estimate.phase_traffic
 -- requires: attribute.phase_spending, estimate.phase_traffic
 -- columns:
 --   phase       VARCHAR The phase.

@@ -5,6 +5,7 @@
 -- message: in {place} steps load code: {names}{where_called}, {call_ns:ms} in all
 -- hint: run each shape once before measuring (a range `warmup`), or set CUDA_MODULE_LOADING=EAGER; the class `api` of `time_budget`
 --   shows the effect
+-- empty without: attribute.costly_call_totals WHERE what = 'loading'
 -- requires: attribute.phase_spending, attribute.costly_call_totals
 -- columns:
 --   phase        VARCHAR The phase, NULL outside every phase.

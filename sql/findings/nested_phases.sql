@@ -6,6 +6,7 @@
 -- hint: {phase} has no MFU and no MBU; pass --phase NAME=REGEX for the ranges that you mean, or --not-phase REGEX for those that are
 --   not phases
 -- concerns: attribute.phase_walls, views.phases
+-- empty without: attribute._inner_phases
 -- requires: attribute.phase_ranges, attribute._inner_phases
 -- columns:
 --   phase       VARCHAR The outer phase.

@@ -4,6 +4,7 @@
 -- message: the trace has events that are not as torch.profiler writes them: {what}
 -- hint: record again, and analyze the file as `export_chrome_trace` wrote it
 -- concerns: load.gpu_ops
+-- empty without: load.metadata WHERE starts_with(name, 'torch_profiler:')
 -- requires: load.metadata
 -- columns:
 --   phase       VARCHAR NULL: nobody knows which phases they are of.

@@ -4,6 +4,7 @@
 -- message: {who} have {phase} open at once, and wall time adds them up: {wall_ns:ms} of wall in {at_stake_ns:ms} of elapsed time
 -- hint: MFU wall and MBU wall are of the sum; busy % is of the elapsed time
 -- concerns: attribute.phase_walls
+-- empty without: attribute.phase_walls WHERE elapsed_ns < wall_ns
 -- requires: attribute.phase_walls, attribute.phase_devices
 -- columns:
 --   phase       VARCHAR The phase.

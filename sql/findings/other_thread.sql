@@ -4,6 +4,7 @@
 -- message: {operation_count:,} operations of {phase} were launched by {who}: no other phase was open in their process then
 -- hint: --strict leaves them unattributed
 -- concerns: attribute.gpu_work
+-- empty without: attribute._lent_launches WHERE method = 'other_thread'
 -- requires: attribute._lent_launches, attribute._autograd_threads, attribute.phase_ranges, attribute.work_by_occurrence
 -- columns:
 --   phase           VARCHAR The phase that got them.

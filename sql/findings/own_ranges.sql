@@ -5,6 +5,7 @@
 --   own ({example}), while {phase} was open on another thread: they count in no phase
 -- hint: --phase NAME=REGEX makes a phase of such ranges
 -- concerns: attribute.gpu_work
+-- empty without: attribute._lent_launches WHERE kept_from IS NOT NULL
 -- requires: attribute._lent_launches, attribute._linked_work, attribute.phase_ranges, load.nvtx_ranges
 -- columns:
 --   phase           VARCHAR The phase that was open.

@@ -5,6 +5,7 @@
 -- message: in {place} {copy_count:,} copies of {mib:,} MiB in all use pageable memory of the host
 -- hint: pin it (`pin_memory=True`, `tensor.pin_memory()`) and copy with non_blocking=True; the classes `copy` and `launch` of
 --   `time_budget` show the effect
+-- empty without: load.memop_details WHERE 'pageable' IN (source_memory, target_memory)
 -- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, load.memop_details
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.

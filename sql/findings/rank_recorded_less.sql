@@ -6,6 +6,7 @@
 --   recording begins late or ends early
 -- hint: sums over ranks lack the rest; `--from` and `--to` cut all ranks to the time that they share
 -- concerns: views.ranks, views.phase_summary, attribute.collectives
+-- empty without: load.ranks WHERE world > 1
 -- requires: load.gpu_ops, load.ranks
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

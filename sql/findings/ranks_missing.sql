@@ -4,6 +4,7 @@
 -- message: the job has {world:,} ranks, and the trace has {present:,} of them: {missing} missing
 -- hint: sums over GPUs, waiting and stragglers are about the ranks that are there; put the other traces into the same directory
 -- concerns: attribute.collectives, views.ranks
+-- empty without: load.ranks WHERE world > 1
 -- requires: load.ranks
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

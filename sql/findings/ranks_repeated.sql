@@ -4,6 +4,7 @@
 -- message: {count:,} traces are of rank {rank}: {files}; each counts
 -- hint: a directory is one job: leave out the trace that is there twice, or analyze each job by itself
 -- concerns: views.ranks, views.phase_summary
+-- empty without: load.ranks WHERE rank IS NOT NULL
 -- requires: load.ranks
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.

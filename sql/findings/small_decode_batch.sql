@@ -7,6 +7,7 @@
 --   four times as large has {larger_rate:,} a second at the same MBU, {gain} times as many
 -- hint: batch more requests (continuous batching, more concurrent users), or decode several tokens at once (speculative decoding); MBU and
 --   tokens a second show the effect
+-- empty without: estimate.phase_traffic
 -- requires: attribute.phase_spending, attribute.occurrence_times, attribute.phase_ranges, estimate.phase_traffic
 -- columns:
 --   phase       VARCHAR The phase.

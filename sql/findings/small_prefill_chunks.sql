@@ -4,6 +4,7 @@
 -- severity: info
 -- message: in {place} {chunk_count:,} chunks of {tokens:,} tokens read the weights for longer than they compute
 -- hint: larger chunks (`max_num_batched_tokens`, `chunked_prefill_size`), or several prompts in one pass; MFU shows the effect
+-- empty without: estimate.phase_traffic
 -- requires: attribute.phase_spending, estimate.phase_traffic
 -- columns:
 --   phase       VARCHAR The phase.

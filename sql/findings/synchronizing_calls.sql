@@ -8,6 +8,7 @@
 --   launch
 -- hint: keep values on the GPU (no `.item()`, `.tolist()`, `.cpu()`, `nonzero` or `print` of a tensor in a step), copy to pinned memory
 --   with non_blocking=True, and wait once at the end; the time between waits is idle GPU time in `time_budget`
+-- empty without: attribute.costly_call_totals WHERE what = 'synchronizing'
 -- requires: attribute.phase_spending, attribute.costly_call_totals, attribute.costly_calls, attribute.phase_ranges, attribute.gpu_work
 -- columns:
 --   phase        VARCHAR The phase.

@@ -3,6 +3,7 @@
 -- severity: info
 -- message: torch.profiler recorded the trace: of CUDA's driver calls it has launches and memory mapping alone, and time in those
 --   that it leaves out counts as host time{more}
+-- empty without: load.recorder WHERE recorder = 'torch.profiler'
 -- requires: load.recorder, load.metadata
 -- columns:
 --   phase       VARCHAR NULL: it is about the whole trace.

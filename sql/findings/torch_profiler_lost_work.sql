@@ -6,6 +6,7 @@
 --   time lacks it
 -- hint: it drops work from before its window, and what exceeds its buffers: give `schedule` a warm-up step, record fewer steps
 -- concerns: load.gpu_ops
+-- empty without: load.recorder WHERE recorder = 'torch.profiler'
 -- requires: load.api_calls, load.strings, load.recorder, attribute._call_kinds, attribute._linked_work, macros.cuda_call
 -- columns:
 --   phase        VARCHAR NULL: they may be of any phase.

@@ -7,6 +7,7 @@
 --   multiple of 8
 -- hint: pad the dimension (vocabulary, heads, batch) to a multiple of 64, or at least of 8; the class `compute` of `time_budget` shows
 --   the effect
+-- empty without: attribute.phase_kernels WHERE family = 'gemm' AND contains(concat_ws(' ', name, full_name), 'align')
 -- requires: attribute.phase_spending, attribute.phase_kernels
 -- columns:
 --   phase        VARCHAR The phase, NULL outside every phase.

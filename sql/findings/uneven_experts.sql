@@ -8,6 +8,7 @@
 --   others wait
 -- hint: balance the load of experts (redundant copies of hot ones, as EPLB does; a balancing loss in training), or larger batches; the
 --   class `wait` of `time_budget` shows the effect
+-- empty without: attribute.expert_steps
 -- requires: attribute.phase_spending, attribute.expert_steps
 -- columns:
 --   phase       VARCHAR The phase.

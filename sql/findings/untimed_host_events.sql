@@ -5,6 +5,7 @@
 --   what the calls launched is in no phase
 -- hint: record again, for fewer steps; --to cuts away what follows the last step that is whole
 -- concerns: load.gpu_ops
+-- empty without: load.metadata WHERE starts_with(name, 'torch_profiler:')
 -- requires: load.metadata
 -- columns:
 --   phase       VARCHAR NULL: nobody knows which phases they are of.

@@ -4,6 +4,7 @@
 -- message: {occurrence_count:,} of the ranges of {phase} start while a warm-up range of another thread is open, and count as measured
 -- hint: open the warm-up range on the thread that runs the phases, as `nsys_pipeline.markers.phase("warmup")` does there
 -- concerns: attribute.phase_walls, views.phases, estimate.occurrence_costs
+-- empty without: attribute._warmup_spans
 -- requires: attribute.phase_ranges, attribute._warmup_spans, load.nvtx_ranges
 -- columns:
 --   phase            VARCHAR The phase.

@@ -5,6 +5,7 @@
 --   includes the gaps between kernels
 -- hint: {told}recapture with `llmperf capture --cuda-graph node`, or `nsys profile --cuda-graph-trace=node`
 -- concerns: load.gpu_ops
+-- empty without: attribute.work_totals WHERE graph_launch_count > 0
 -- requires: attribute.work_totals, attribute.graph_calls
 -- columns:
 --   phase       VARCHAR NULL: they may be of any phase.

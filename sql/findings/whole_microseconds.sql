@@ -5,6 +5,7 @@
 --   much of a short kernel's
 -- hint: record with a newer torch, or with `llmperf capture`
 -- concerns: load.gpu_ops
+-- empty without: load.recorder WHERE recorder = 'torch.profiler'
 -- requires: load.recorder, load.metadata
 -- columns:
 --   phase       VARCHAR NULL: it is about the whole trace.

@@ -13,6 +13,7 @@
 --   operator       VARCHAR  The framework's operator ('aten::mm') or the model's ('qkv', 'attention', 'o', 'gate_up', 'down', …), or
 --                           NULL.
 --   source         VARCHAR  'operators', 'layers' or 'order'; NULL without an operator.
+--   is_helper      BOOLEAN  Whether it only prepares or adds up what another kernel of its operator computes.
 --   flops          DOUBLE   Its share of the operator's FLOPs, NULL if that is not known. Unit: FLOP.
 --   bytes          DOUBLE   Its share of the operator's minimum bytes: weights and KV cache, or inputs and outputs of the framework's
 --                           operator. NULL if that is not known. Unit: bytes.
@@ -49,6 +50,9 @@ placed AS (
 ),
 part_count AS (
     SELECT occurrence_id, operator, count(DISTINCT coalesce(block_id, -1)) AS parts FROM placed GROUP BY ALL
+),
+costed AS (
+    SELECT DISTINCT o.occurrence_id FROM input.occurrence_shapes AS o JOIN estimate._operator_costs AS c USING (shape_id)
 ),
 modelled AS (
     SELECT
@@ -90,6 +94,7 @@ shared AS (
 )
 SELECT
     k.op_id AS kernel_id, k.phase, k.occurrence_id, k.name, k.launch_index, k.dur_ns, s.operator, s.source,
+    coalesce(s.is_helper OR (s.source = 'operators' AND s.share IS NULL), false) AS is_helper,
     s.part_flops * s.share AS flops, s.part_bytes * s.share AS bytes,
     CASE
         WHEN s.source = 'operators' THEN sum(s.part_flops * s.share) OVER operator ELSE s.operator_flops
@@ -101,12 +106,14 @@ SELECT
         WHEN s.part_flops * s.share IS NOT NULL THEN NULL
         WHEN s.op_id IS NULL AND k.family NOT IN ('gemm', 'gemv', 'attention')
             THEN 'the estimate counts products and attention alone, and this is neither'
+        WHEN k.occurrence_id NOT IN (FROM costed) AND s.source IS DISTINCT FROM 'operators'
+            THEN 'no model or no shape is known: --model, --shape'
         WHEN s.op_id IS NULL THEN 'layers are not marked, and the order of products does not tell: capture with --layers or --ops'
         WHEN s.source = 'operators' AND s.share IS NULL THEN 'its operator counts with ' || s.main_name
         WHEN s.source = 'operators' THEN 'the FLOPs of ' || s.operator || ' are not known'
         WHEN s.operator = 'other' THEN 'outside the operators of the model'
         WHEN s.is_helper THEN 'it only prepares or adds up what another kernel computes'
-        WHEN s.operator_flops IS NULL THEN 'no model or no shape that fits is known: --model, --shape'
+        WHEN s.operator_flops IS NULL THEN 'the layers of the trace are not those of the model'
         WHEN s.part_flops IS NULL THEN 'layers of several kinds differ in ' || s.operator
         ELSE 'kernels of ' || s.names || ' names compute ' || s.operator
     END AS reason

@@ -10,9 +10,10 @@ from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs.registry import OF_ANALYSIS
 from nsys_pipeline.sqlmods import ALL_FINDINGS, KEPT_FINDINGS, all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.trace_file import TraceFile
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.examples import some
-from tests.support.small_trace import small_trace
+from tests.support.small_trace import comparable_report, small_trace
 
 EMPTY_WITHOUT = [module for module in all_modules().values() if module.empty_without]
 
@@ -55,3 +56,24 @@ def test_findings_of_the_trace_alone_are_kept_and_the_others_made_anew(tmp_path:
     assert KEPT_FINDINGS in made[0]
     assert KEPT_FINDINGS not in made[1]
     assert ALL_FINDINGS in made[1]
+
+
+@pytest.mark.parametrize("name", some(EDGE_TRACES, 20))
+def test_views_that_a_small_trace_has_as_tables_say_the_same(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = EDGE_TRACES[name]().write(tmp_path / "t.sqlite")
+    copied = comparable_report(path)
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        trace.build("attribute.gpu_work")
+        tables = trace.connection.execute(_TABLES).fetchall()
+    monkeypatch.setattr(TraceFile, "is_small", lambda _: False)
+
+    assert ("gpu_work",) in tables
+    assert comparable_report(path) == copied
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        trace.build("attribute.gpu_work")
+        assert ("gpu_work",) not in trace.connection.execute(_TABLES).fetchall()
+
+
+_TABLES = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'attribute'"

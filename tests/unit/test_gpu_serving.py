@@ -73,14 +73,16 @@ def test_only_counters_that_are_read_are_kept(tmp_path: Path) -> None:
             INSERT INTO CUPTI_ACTIVITY_KIND_KERNEL VALUES (1);
             INSERT INTO TARGET_INFO_GPU_METRICS VALUES
                 (256, 1, 'Tensor Active [Throughput %]'), (257, 1, 'Tensor Active [Throughput %]'),
-                (257, 2, 'PCIe RX Throughput [Throughput %]'), (257, 3, 'SMs Active [Throughput %]');
+                (257, 2, 'SYS Clock Frequency [MHz]'), (257, 3, 'SMs Active [Throughput %]'),
+                (257, 4, 'PCIe RX Throughput [Throughput %]'), (257, 5, 'NVLink TX Responses User Data [Throughput %]'),
+                (257, 6, 'PCIe Read Requests to BAR1 [Requests]');
             INSERT INTO GPU_METRICS SELECT 5, typeId, metricId, 7 FROM TARGET_INFO_GPU_METRICS;
             """
         )
     gpu_captures.keep_read_counters(trace)
     with contextlib.closing(sqlite3.connect(trace)) as connection:
         kept = connection.execute("SELECT typeId, metricId FROM GPU_METRICS ORDER BY metricId").fetchall()
-    assert kept == [(257, 1), (257, 3)]
+    assert kept == [(257, 1), (257, 3), (257, 4), (257, 5)]
 
 
 def test_models_are_ones_that_llmperf_estimates() -> None:

@@ -86,6 +86,7 @@ NESTED = (
     "minicpmv4_7_vision",
     "minicpm_ocr_vision",
     "glm5_next_vision",
+    "muse_glimmer_vision",
     "cosmos3_edge_vision",
     "qwen2_5_omni_vision_encoder",
     "qwen3_omni_moe_vision_encoder",

@@ -7,7 +7,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Pass
-from nsys_pipeline.model.families.common import Builder, Verified
+from nsys_pipeline.model.families.common import Builder, Verified, layer_kinds
 from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, qwen_patches, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
@@ -189,10 +189,43 @@ def minicpm_v(f: Fields) -> Architecture:
     return attrs.evolve(model, unused_params=text.unused_params + unused)
 
 
+def muse_glimmer(f: Fields) -> Architecture:
+    """Muse Glimmer: windows in most layers, squares of patches shuffled into one before an adapter and a projection."""
+    text = read_text(f, "muse_glimmer_text")
+    v = f.sub("vision_config", model_type="muse_glimmer_vision").named("muse_glimmer_vision")
+    spec = vision_encoder(v)
+    width, depth = spec.width, spec.depth
+    last = depth - 1
+    kinds = layer_kinds(
+        v,
+        depth,
+        lambda i: "full_attention" if (i + 1) % 4 == 0 or i == last else "window_attention",
+        ("full_attention", "window_attention"),
+    )
+    rows, columns = v.integer("pos_emb_height", default=32), v.integer("pos_emb_width", default=32)
+    spec = attrs.evolve(spec, tiles=[rows if kind == "window_attention" else None for kind in kinds])
+    merge, hidden = v.integer("merge_size", default=2) ** 2, f.integer("projector_hidden_size")
+    frames = v.integer("patch_temporal", default=2)
+    before = (
+        patch_embedding(width, v.integer("patch_size", default=14), 3, bias=False, extra=0, frames=frames),
+        Constant("embed_positions", rows * columns * width),
+        Norm("pre_norm", width, 2 * width),
+    )
+    projector = (
+        Linear("adapter_1", hidden, f.integer("out_hidden_size", default=merge * width), role=VISION),
+        Linear("adapter_2", hidden, hidden, role=VISION),
+        Linear("projector", text_width(text), hidden, role=VISION),
+        Norm("projector_norm", text_width(text), 0),
+    )
+    after = (Norm("post_norm", width, 2 * width), OnTokens(blocks=projector, over=merge))
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
 MERGING: dict[str, Builder] = {
     "step3p7": Verified(step3p7),
     "hunyuan_vl": Verified(hunyuan_vl),
     "lfm3_vl": lfm3_vl,
+    "muse_glimmer": Verified(muse_glimmer),
     "minicpmv4_6": minicpm_v,
     "minicpmv4_7": minicpm_v,
     "minicpm_ocr": minicpm_v,

@@ -8,14 +8,13 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
-from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import QueryAttention, grid, patch_embedding, siglip_vision, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
-from nsys_pipeline.records import Step
 
 
 def idefics2(f: Fields) -> Architecture:
@@ -63,14 +62,10 @@ def idefics2(f: Fields) -> Architecture:
 
 
 @attrs.frozen(kw_only=True)
-class _OnQueries(Around):
+class _OnQueries(OnTokens):
     """Blocks that run on as many queries as a table has for the patches of an image."""
 
     table: tuple[tuple[int, int], ...]
-
-    def _inner(self, run: Pass) -> Pass:
-        lengths = [self.length(tokens) for tokens in run.step.q_tokens]
-        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
 
     def length(self, tokens: int) -> int:
         """Queries for an image of so many patches. Raises ModelError if the table has none."""

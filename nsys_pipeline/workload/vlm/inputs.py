@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -176,6 +176,8 @@ def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Genera
             "pixel_values": random(rows, channels * frames * patch * patch),
             "image_grid_thw": torch.tensor([[1, height, width] for height, width in grids]),
         }
+    if "image_position_ids" in taken:
+        return _padded_patches(model.config, [grid for image in views for grid in image], patch, random)
     sides = [[(height * patch, width * patch) for height, width in image] for image in views]
     if "num_local_patches" in taken:
         tiles = [side for image in sides for side in image[:-1]]
@@ -191,6 +193,20 @@ def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Genera
         padded = (max(height for height, _ in flat), max(width for _, width in flat))
         return {"pixel_values": random(len(flat), channels, *padded), "image_sizes": torch.tensor(flat)}
     return {"pixel_values": random(len(flat), channels, *flat[0])}
+
+
+def _padded_patches(config: Any, grids: Sequence[Grid], patch: int, random: Callable[..., Any]) -> dict[str, Any]:
+    """Gemma 4's: as many patches as there may be, with the column and the row of each, -1 for the padding."""
+    import torch
+
+    from nsys_pipeline.model.images import GEMMA_TOKENS
+
+    pool = config.vision_config.pooling_kernel_size
+    merged = config.model_type == "gemma4_unified"
+    most, edge = (GEMMA_TOKENS, patch * pool) if merged else (GEMMA_TOKENS * pool**2, patch)
+    places = [[[x, y] for y in range(height) for x in range(width)] for height, width in grids]
+    padded = [one + [[-1, -1]] * (most - len(one)) for one in places]
+    return {"pixel_values": random(len(grids), most, 3 * edge**2), "image_position_ids": torch.tensor(padded)}
 
 
 def _first(config: Any, *names: str) -> int | None:

@@ -30,6 +30,11 @@ def _text(_request: object, attribute: attrs.Attribute[Any], value: object) -> N
         raise _fail(attribute, value, "a text")
 
 
+def _device(_request: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) or not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value):
+        raise _fail(attribute, value, "one of auto, cpu, cuda and cuda:N")
+
+
 def _absolute(_request: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, str) or not (PurePosixPath(value).is_absolute() or PureWindowsPath(value).is_absolute()):
         raise _fail(attribute, value, "an absolute path")
@@ -99,7 +104,7 @@ class ProfileRequest:
     max_new_tokens: int = attrs.field(default=32, validator=_between(0, MAX_TOKENS))
     repeats: int = attrs.field(default=3, validator=_between(1, 1_000_000))
     warmup: int = attrs.field(default=1, validator=_between(0, 1_000_000))
-    device: str = attrs.field(default="auto", validator=_text)
+    device: str = attrs.field(default="auto", validator=_device)
     dtype: str | None = attrs.field(default=None, validator=_optional(_one_of(*DTYPES)))
     attn: str = attrs.field(default="auto", validator=_text)
     sync: str = attrs.field(default="step", validator=_one_of(*SYNC_MODES))

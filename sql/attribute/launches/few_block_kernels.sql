@@ -4,6 +4,7 @@
 -- their blocks. Kernels that communicate, or wait on purpose, take few SMs on purpose. A MIG slice has its own SMs.
 -- Grain: phase, name_id, full_name_id, blocks, sm_count; phase is NULL outside every phase.
 -- materialize: table
+-- empty without: load.gpu_ops WHERE blocks > 0
 -- requires: load.gpu_ops, load.devices, load.strings, attribute.gpu_work, attribute.occurrences, attribute.kernel_families
 -- columns:
 --   phase        VARCHAR Name of the phase, or NULL.

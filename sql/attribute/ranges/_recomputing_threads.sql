@@ -2,6 +2,7 @@
 -- a `backward` that is open on another thread of the process.
 -- Grain: global_tid.
 -- materialize: table
+-- empty without: input.range_roles WHERE phase = 'backward'
 -- requires: load.nvtx_ranges, input.range_roles
 -- columns:
 --   global_tid BIGINT  Joins load.threads.

@@ -1,6 +1,7 @@
 -- Calls of the framework's operators: ranges that torch's `emit_nvtx` writes (`capture --ops`), or operators of torch.profiler.
 -- Grain: range_id; empty without such ranges.
 -- materialize: table
+-- empty without: load.nvtx_ranges WHERE contains(name, '::')
 -- requires: load.nvtx_ranges, attribute._range_places
 -- columns:
 --   range_id      BIGINT   Joins load.nvtx_ranges.

@@ -3,6 +3,7 @@
 -- communicator a kernel is of: in exports with payloads it does, but for grouped calls and graphs.
 -- Grain: op_id.
 -- materialize: table
+-- empty without: attribute.kernel_families WHERE family = 'communication'
 -- requires: load.nccl_messages, load.strings, attribute.gpu_work, attribute.kernel_families
 -- columns:
 --   op_id       BIGINT   Joins attribute.gpu_work.

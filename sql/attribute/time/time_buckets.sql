@@ -2,6 +2,7 @@
 -- times a power of ten, and the first starts with the first window. Nothing if the trace has phases or requests.
 -- Grain: bucket.
 -- materialize: table
+-- empty without: attribute._window_ranges WHERE kind = 'trace'
 -- requires: attribute._window_ranges
 -- columns:
 --   bucket   BIGINT 0, 1, 2, … by time.

@@ -5,6 +5,7 @@
 -- forward that gets none evaluates: it is in no step.
 -- Grain: occurrence_id; absent where neither a backward nor an optimizer is marked.
 -- materialize: table
+-- empty without: attribute.phase_ranges WHERE phase IN ('backward', 'optimizer', 'forward_backward', 'step')
 -- requires: attribute.phase_ranges, attribute._training_step_ranges
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.

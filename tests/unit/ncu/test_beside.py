@@ -23,11 +23,18 @@ def measured(name: str, flops: float, time_ns: float = 10) -> KernelCounters:
 
 
 def launch(
-    name: str, index: int, operator: str | None, flops: float | None, reason: str | None = None
+    name: str,
+    index: int,
+    operator: str | None,
+    flops: float | None,
+    reason: str | None = None,
+    *,
+    is_helper: bool = False,
 ) -> dict[str, Any]:
     total = {"qkv": 30.0, "o": 8.0}.get(operator or "")
     return {
-        "name": name, "launch_index": index, "operator": operator, "source": operator and "layers", "flops": flops,
+        "name": name, "launch_index": index, "operator": operator, "source": operator and "layers",
+        "is_helper": is_helper, "flops": flops,
         "bytes": flops and flops / 2, "operator_flops": total, "operator_bytes": total and total / 2, "reason": reason,
     }  # fmt: skip
 
@@ -55,6 +62,25 @@ def test_each_launch_counts_for_its_operator_whatever_the_names() -> None:
         "b": (["qkv"], None, "kernels of 2 names compute qkv"),
         "copy": ([], None, "no operator"),
     }
+
+
+def test_a_helper_counts_with_the_kernels_that_it_helps() -> None:
+    # given two kernels of one name, as CUTLASS calls all of its, of which one adds up what the other left in pieces
+    rows = [launch("c", 1, "o", 8.0), launch("c", 2, "o", None, "it only adds up", is_helper=True)]
+
+    answer = beside_trace(
+        [measured("c", 7), measured("c", 2)],
+        {},
+        rows,
+        flops=None,
+        minimum_bytes=None,
+        busy_ns=None,
+        has_every_name=True,
+    )
+
+    (kernel,) = answer["kernels"]
+    assert (kernel["flops"], kernel["estimated_flops"], kernel["no_estimate"]) == (9, 8, None)
+    assert [(row["flops"], row["estimated_flops"], row["count"]) for row in answer["operators"]] == [(9, 8, 2)]
 
 
 def test_operators_that_were_profiled_in_part_are_left_out() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -115,6 +116,28 @@ def test_kernels_share_what_their_operator_is_estimated_to_take(trace: Trace, re
     assert {("prefill", "down"), ("prefill", "gate_up"), ("decode", "o")} <= {row[:2] for row in found}
     for phase, operator, flops, _ in found:
         assert flops == pytest.approx(expected[phase, operator]), (phase, operator)
+
+
+def test_the_order_in_a_pass_tells_the_same_as_marked_layers(trace: Trace, report: Report, tmp_path: Path) -> None:
+    # given the same trace without its ranges of layers
+    path = tmp_path / "unmarked.sqlite"
+    shutil.copyfile(trace.path, path)
+    with closing(sqlite3.connect(path)) as lite, lite:
+        names = "(SELECT id FROM StringIds WHERE value GLOB 'layer[0-9]*')"
+        assert lite.execute(f"DELETE FROM NVTX_EVENTS WHERE text GLOB 'layer[0-9]*' OR textId IN {names}").rowcount > 0
+    query = "SELECT kernel_id, operator, flops, source FROM views.kernel_operators WHERE source IS NOT NULL"
+    model, shapes = Model.from_config(CONFIG, name="llama-4-layers"), tuple(RequestShape.parse(text) for text in SHAPES)
+
+    with open_trace(path, TraceOptions(use_cache=False)) as unmarked:
+        unmarked.describe(AnalysisOptions(model=model, shapes=shapes, keep_cold=True))
+        unmarked.build("views.kernel_operators")
+        by_order = {row[0]: row[1:] for row in unmarked.connection.execute(query).fetchall()}
+    trace.build("views.kernel_operators")
+    by_layers = {row[0]: row[1:] for row in trace.connection.execute(query).fetchall()}
+
+    assert len(by_layers) > 600
+    assert {row[2] for row in by_order.values()} == {"order"}
+    assert {key: row[:2] for key, row in by_order.items()} == {key: row[:2] for key, row in by_layers.items()}
 
 
 @pytest.fixture(scope="module")

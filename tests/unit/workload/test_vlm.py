@@ -45,6 +45,7 @@ def test_a_request_is_read_back_as_it_was_written() -> None:
         ({"max_new_tokens": -1}, "max_new_tokens = -1"),
         ({"batch": 10**9}, "batch = 1000000000"),
         ({"dtype": "int8"}, "dtype = 'int8' is not one of bfloat16, float16, float32"),
+        ({"device": "tpu"}, "device = 'tpu' is not one of auto, cpu, cuda and cuda:N"),
         ({"weights": "mine"}, "weights = 'mine' is not one of random, pretrained"),
         ({"ops": "yes"}, "ops = 'yes' is not true or false"),
         ({"synthetic_images": ["64"]}, "`64` is no size of an image"),
@@ -162,6 +163,14 @@ def test_patches_from_the_shapes_of_inputs() -> None:
     assert grids_of(clip, packed, {"image_grid_thw": [[1, 8, 10], [2, 2, 4]]}) == [(8, 10), (2, 4), (2, 4)]
     # Values on the device are not asked for, and what nobody knows is not guessed.
     assert grids_of(clip, packed) is None
+    # Patches in one row, or padded to as many as there may be.
+    strip = {"pixel_values": tensor(1, 3, 14, 14 * 20), "target_sizes": tensor(2, 2)}
+    assert grids_of(clip, strip, {"target_sizes": [[4, 3], [2, 4]]}) == [(4, 3), (2, 4)]
+    placed = {"pixel_values": tensor(1, 8, 588), "image_position_ids": tensor(1, 8, 2)}
+    places = [[0, 0], [1, 0], [2, 0], [0, 1], [1, 1], [2, 1], [-1, -1], [-1, -1]]
+    assert grids_of(clip, placed, {"image_position_ids": [places]}) == [(2, 3)]
+    assert grids_of(clip, strip) is None
+    assert grids_of(clip, placed) is None
     assert grids_of(config(), {"pixel_values": tensor(1, 3, 28, 28)}) is None
     pixtral = config(patch_size=16, model_type="pixtral")
     padded = {"pixel_values": tensor(2, 3, 64, 64), "image_sizes": tensor(2, 2)}
