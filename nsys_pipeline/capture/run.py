@@ -248,9 +248,12 @@ def export_reports(
 
 
 def exit_status_of(plan: CapturePlan, outcome: Outcome) -> int:
-    """Return the target's own, as a shell shows it; 0 where the target was ended because the recording was over."""
+    """Return the target's own, as a shell shows it; 0 where the target was ended because the recording was over.
+
+    A server has the status of its load, or that of an error where the load could not be recorded.
+    """
     if outcome.stopped == "load":
-        return outcome.load_status or 0
+        return outcome.load_status or (int(ExitCode.NSYS) if outcome.driver_error is not None else 0)
     if outcome.stopped is not None:
         return STOPPED_STATUS[outcome.stopped]
     ended_by_nsys = plan.duration_s is not None or (plan.capture_range and "shutdown" in plan.capture_range_end)
@@ -274,16 +277,16 @@ def how_it_ended(plan: CapturePlan, outcome: Outcome, directory: RunDirectory) -
         found.append(Finding("timeout", "warning", said, f"its output is in `{directory.path / LOG_NAME}`"))
     elif outcome.stopped == "interrupt":
         found.append(Finding("interrupted", "warning", "the workload was interrupted; the trace ends there"))
-    elif outcome.stopped == "load" and status != 0:
+    elif outcome.stopped == "load" and outcome.load_status:
         found.append(
             Finding(
                 "load_failed",
                 "error",
-                f"the load on the server ended with status {status}",
+                f"the load on the server ended with status {outcome.load_status}",
                 f"its output is in `{directory.path / LOAD_LOG_NAME}`",
             )
         )
-    elif status != 0:
+    elif outcome.stopped != "load" and status != 0:
         first = f" ({failure})" if (failure := first_failure(outcome.lines)) else ""
         found.append(
             Finding(

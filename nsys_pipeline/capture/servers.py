@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
+from http.client import HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from nsys_pipeline.capture.profiles import ServerProfile
 from nsys_pipeline.errors import NsysError, UsageError
@@ -40,6 +43,11 @@ class ServerDriver:
         base = url or profile.url
         if base is None:
             raise UsageError("this profile has no server to wait for", hint="drop `--load` and `--url`")
+        if not _is_http(base):
+            raise UsageError(f"`{base}` is no address of a server", hint="write it like http://localhost:8000")
+        # Not after the server has loaded its weights for minutes.
+        if load and shutil.which(load[0]) is None:
+            raise UsageError(f"the load `{load[0]}` is no program that can be run")
         self._profile, self._url = profile, base.rstrip("/")
         self._start, self._stop = (None, None) if is_started or arm_file else (profile.start, profile.stop)
         self._arm_file = arm_file
@@ -77,7 +85,9 @@ class ServerDriver:
             self._call(self._stop, None)
         except NsysError as error:
             self.error = error
-        self.finished = bool(self._load) or self.error is not None
+        finally:
+            # Whatever happens here, the capture must not wait for it.
+            self.finished = bool(self._load) or self.error is not None
 
     def _wait_until_ready(self) -> None:
         import urllib.request
@@ -88,7 +98,7 @@ class ServerDriver:
             try:
                 with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - the user's own server
                     return
-            except OSError:
+            except (OSError, HTTPException):
                 if time.monotonic() > deadline:
                     raise NsysError(
                         f"the server did not answer at {address} within {self._ready_timeout_s:g} s",
@@ -127,7 +137,7 @@ class ServerDriver:
             # Stopping a recording writes it out, which takes its time.
             with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S):  # noqa: S310
                 return
-        except OSError as error:
+        except (OSError, HTTPException) as error:
             raise NsysError(f"the server refused POST {path}: {error}", hint="its output is in workload.log") from error
 
     def _instructions(self) -> str:
@@ -138,3 +148,12 @@ class ServerDriver:
             f"the server is ready; record with `curl -X POST {self._url}{self._start}{body}` until"
             f" `curl -X POST {self._url}{self._stop}`; Ctrl-C stops the server and writes the report"
         )
+
+
+def _is_http(url: str) -> bool:
+    """Whether it has the scheme, host and port of an HTTP server."""
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -158,7 +158,10 @@ def _server(plan: CapturePlan, options: CaptureOptions) -> tuple[CapturePlan, Se
     if not has_server:
         return planned, None
     is_started = planned.capture_range is None
-    loads = tuple(shlex.split(load or ""))
+    try:
+        loads = tuple(shlex.split(load or ""))
+    except ValueError as error:
+        raise UsageError(f"`--load {load}` cannot be read as a command line: {error}") from None
     return planned, ServerDriver(recipe, url=url, is_started=is_started, arm_file=arm_file, load=loads)
 
 

@@ -125,6 +125,12 @@ def legend(report: Report) -> list[tuple[str, str]]:
         convention = report.model["convention"] if report.model else None
         attention = convention.get("attention", "exact") if isinstance(convention, dict) else "exact"
         lines.append(("MFU", f"model FLOPs utilization: model FLOPs ({attention} attention) / dense peak / time"))
+        if any(phase.flops is None and phase.flops_min is not None for phase in report.phases):
+            lines.append(
+                ("≥, a–b", "requests of unknown lengths: attention has at least and at most what their tokens allow")
+            )
+        if any(phase.is_lower_bound for phase in report.phases):
+            lines.append(("≥", "at least: a part of the model is not counted"))
         routing = _ROUTING.get(str(report.model["routing"]), "") if report.model else ""
         lines.append(
             ("MBU", f"memory bandwidth utilization: (weights{routing} + KV cache) bytes / peak bandwidth / time")

@@ -3,7 +3,8 @@
 -- severity: info
 -- message: {step_count:,} steps of {phase} do not say how long each request is: the FLOPs of their attention are only known within
 --   bounds
--- hint: record with `llmperf capture --auto`, which marks the lengths; --max-context N lowers the upper bound
+-- hint: record with `llmperf capture --auto`, which marks the lengths; --max-context N, the longest that a request
+--   can be, gives them an upper bound or lowers it
 -- requires: estimate.occurrence_costs, attribute.occurrences
 -- columns:
 --   phase       VARCHAR Its phase.

@@ -4,7 +4,7 @@
 -- its time would be no faster for anything done on it: where a GPU has `wait` as its largest class, the phase is 'waiting'.
 -- While kernels take most of the time, a limit of the hardware bounds the phase if it alone explains half of the busy time.
 -- Grain: phase, shape; what has no measured time is absent.
--- requires: attribute.occurrence_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary
+-- requires: attribute.occurrence_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary, macros.percent_between
 -- columns:
 --   phase        VARCHAR Name of the phase, NULL outside every phase.
 --   shape        VARCHAR batch x new tokens of each sequence; NULL for all occurrences of the phase.
@@ -105,6 +105,7 @@ used AS (
 decided AS (
     SELECT
         w.phase, w.shape, w.budget_ns, w.compute_ns, w.idle_ns, u.mfu, u.mbu, u.mfu_most, u.mbu_most,
+        macros.percent_between(u.mfu, u.mfu_most) AS mfu_words, macros.percent_between(u.mbu, u.mbu_most) AS mbu_words,
         CASE WHEN a.waiting_count > 0 THEN 'wait' ELSE w.largest END AS class,
         CASE WHEN a.waiting_count > 0 THEN w.wait_ns ELSE w.largest_ns END AS class_ns,
         a.device_count, a.waiting_count, a.wait_ns / a.waiting_time_ns AS wait_ratio, a.waiting_id, a.late_id, a.late_words,
@@ -132,16 +133,11 @@ SELECT
         WHEN d.class = 'compute' THEN format('kernels run {:.0f}% of the time', 100 * d.compute_ns / d.budget_ns)
             || CASE
                 WHEN d.mfu IS NOT NULL AND d.mbu IS NOT NULL
-                    THEN format('; at peak, FLOPs take {}% of the busy time and bytes {}%',
-                        CASE WHEN d.mfu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mfu) END,
-                        CASE WHEN d.mbu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mbu) END)
+                    THEN format('; at peak, FLOPs take {} of the busy time and bytes {}', d.mfu_words, d.mbu_words)
                 -- Of an optimizer nobody counts FLOPs, of a backward nobody counts bytes.
-                WHEN d.mbu IS NOT NULL
-                    THEN format('; at peak, bytes take {}% of the busy time',
-                        CASE WHEN d.mbu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mbu) END)
+                WHEN d.mbu IS NOT NULL THEN format('; at peak, bytes take {} of the busy time', d.mbu_words)
                 WHEN d.mfu IS NOT NULL
-                    THEN format('; at peak, FLOPs take {}% of the busy time, and bytes are not known',
-                        CASE WHEN d.mfu < 0.01 THEN '<1' ELSE format('{:.0f}', 100 * d.mfu) END)
+                    THEN format('; at peak, FLOPs take {} of the busy time, and bytes are not known', d.mfu_words)
                 ELSE ', and nothing says how near they are to the limits of the GPU'
             END
             || CASE

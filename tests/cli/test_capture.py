@@ -29,6 +29,11 @@ from tests.unit.capture.fake_nsys import fake_nsys
         (["--model", "llama-3.2-1b", "--profile", "vllm-serve"], "`--profile` is for a server's `-- COMMAND`"),
         (["--model", "llama-3.2-1b", "--parallel", "data"], "`--parallel` needs `--nproc`"),
         (["--window", "5s", "--", "true"], "belong to a server"),
+        (
+            ["--profile", "vllm-serve", "--load", "python '", "--", "true"],
+            "cannot be read as a command line: No closing",
+        ),
+        (["--profile", "vllm-serve", "--url", "banana", "--", "true"], "`banana` is no address of a server"),
         (["--profile", "vllm", "--window", "soon", "--", "true"], "`soon` is no window"),
         (["--profile", "vllm", "--window", "5s", "--capture-range", "none", "--", "true"], "two ways to say when"),
         (["--profile", "vllm", "--rank-reports", "--", "true"], "`--profile` and `--rank-reports` do not go together"),

@@ -516,6 +516,7 @@ def test_what_nobody_counts_makes_a_phase_a_lower_bound(tmp_path: Path) -> None:
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         report = analyze(opened, options)
     assert [(phase.name, phase.is_lower_bound) for phase in report.phases] == [("prefill", True), ("decode", False)]
+    assert ["at least" in (phase.bound_detail or "") for phase in report.phases] == [True, False]
     document = report_document(report)
     assert document.subtitles[-1].endswith("not counted: vision tower")
     (table,) = [block for one in document.sections if one.name == "phases" for block in one.blocks[:1]]

@@ -204,3 +204,13 @@ def test_kernels_say_the_format_of_their_operands(session: Session, name: str, d
     found = ask_session(session, "SELECT coalesce(product_dtype($name, ''), 'none') AS d", {"name": name})
 
     assert found == f"d\n{dtype or 'none'}"
+
+
+def test_percent_between_says_where_a_share_lies(session: Session) -> None:
+    shares = (
+        "(1, 0.63, 0.63), (2, 0.63, NULL), (3, 0.458, 0.785), (4, 0.004, 0.0041), (5, 0.004, 0.3), (6, 0.0064, NULL)"
+    )
+    query = f"SELECT percent_between(least, most) AS words FROM (VALUES {shares}) AS s(id, least, most) ORDER BY id"
+    assert ask_session(session, query).splitlines() == [
+        "words", "63%", "at least 63%", "46–78%", "<1%", "<1–30%", "at least 0.64%",
+    ]  # fmt: skip

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import socket
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -117,3 +121,38 @@ def test_a_missing_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_a_profile_without_a_server_cannot_be_driven() -> None:
     with pytest.raises(UsageError, match="no server to wait for"):
         ServerDriver(server_profile("vllm"))
+
+
+@pytest.mark.parametrize("url", ["banana", "localhost:8000", "http://", "http://host:port", "ftp://host"])
+def test_an_address_that_cannot_be_asked_is_refused(url: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"`{url}` is no address of a server")):
+        ServerDriver(server_profile("vllm-serve"), url=url)
+
+
+def test_a_load_that_is_no_program_is_refused_before_the_server_starts() -> None:
+    with pytest.raises(UsageError, match="the load `no-such-program` is no program"):
+        ServerDriver(server_profile("vllm-serve"), load=("no-such-program", "--x"))
+
+
+def test_a_port_that_speaks_something_else_is_no_server(tmp_path: Path) -> None:
+    """Answers that are no HTTP end the waiting at its limit, and do not end the thread that waits."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        answers = threading.Thread(target=_answer_nonsense, args=(listener,), daemon=True)
+        answers.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        driver = ServerDriver(server_profile("vllm-serve"), url=url, load=("true",), ready_timeout_s=0.0)
+        driver.begin(tmp_path / "load.log", lambda text: None)
+        while not driver.finished:
+            time.sleep(0.01)
+        driver.end()
+    assert driver.error is not None
+    assert "did not answer" in driver.error.message
+
+
+def _answer_nonsense(listener: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"hello, this is no HTTP\r\n\r\n")
