@@ -252,9 +252,10 @@ class Terminal:
     def __init__(self, trace: str, home: Path) -> None:
         master, slave = pty.openpty()
         environment = {**os.environ, "HOME": str(home), "XDG_STATE_HOME": str(home), "TERM": "dumb", "COLUMNS": "120"}
-        # The terminal controls the process: Ctrl-C typed into it becomes SIGINT.
+        # The terminal controls the process: Ctrl-C typed into it becomes SIGINT, which a shell's background ignores.
         start = (
-            "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+            "import fcntl, os, signal, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+            "signal.signal(signal.SIGINT, signal.SIG_DFL); "
             "os.execv(sys.executable, [sys.executable, '-m', 'nsys_pipeline', 'sql', sys.argv[1]])"
         )
         self.process = subprocess.Popen(

@@ -59,7 +59,7 @@ def test_help_names_every_command() -> None:
 def test_after_from_come_views_and_no_columns(session: Session, text: str) -> None:
     word, names = completions(session, text)
     assert word == "k"
-    assert names[:3] == ["kernel_counters", "kernel_summary", "kernels"]
+    assert names[:4] == ["kernel_counters", "kernel_operators", "kernel_summary", "kernels"]
     assert "kernel_count" not in names
 
 

@@ -15,7 +15,8 @@
 --   name_id         BIGINT   As in attribute._work_kinds, 0 for 'sync'.
 --   op_id           BIGINT   Joins load.gpu_ops, NULL for 'sync'.
 WITH share AS (
-    SELECT least(1.0, any_value(u.max_launches) / count(*)) AS ratio FROM load.gpu_ops, input.unexplained AS u
+    -- No row, and so no launch, where nothing is to be looked for.
+    SELECT least(1.0, max_launches / (SELECT nullif(count(*), 0) FROM load.gpu_ops)) AS ratio FROM input.unexplained
 ),
 bound AS MATERIALIZED (
     SELECT
