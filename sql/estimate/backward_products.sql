@@ -4,7 +4,7 @@
 -- Grain: one row, none where not both have products.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, estimate.phase_costs
+-- requires: attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, estimate.phase_costs, macros.is_split_k_tail
 -- columns:
 --   gpu_busy_ns      BIGINT  GPU busy time of the measured backwards. Unit: ns.
 --   forward_products DOUBLE  Products in a pass of the forward.
@@ -17,7 +17,7 @@ WITH kernel AS (
     SELECT f.name_id, f.full_name_id, f.family = 'attention' AS is_attention
     FROM attribute.kernel_families AS f LEFT JOIN load.strings AS s ON s.string_id = f.name_id
     WHERE f.family IN ('gemm', 'gemv', 'attention')
-        AND NOT coalesce(regexp_matches(s.value, '(?i)split_?k_?reduce|execute_split_?k_kernel|prepare_grouped_gemm'), false)
+        AND NOT coalesce(macros.is_split_k_tail(s.value) OR regexp_matches(s.value, '(?i)prepare_grouped_gemm'), false)
 ),
 -- `step` and the like have what lies in none of their parts.
 part AS (
