@@ -13,6 +13,7 @@
 --   count_ratio      DOUBLE  products / forward_products.
 --   time_ratio       DOUBLE  The same of their time on the GPU.
 --   flops_ratio      DOUBLE  FLOPs of a backward / those of a forward, as they are counted; NULL where either is not known.
+--   is_part_outside  BOOLEAN Whether it is about as many products as the forward's, and most of another such part are in no phase.
 WITH kernel AS (
     SELECT f.name_id, f.full_name_id, f.family = 'attention' AS is_attention
     FROM attribute.kernel_families AS f LEFT JOIN load.strings AS s ON s.string_id = f.name_id
@@ -58,7 +59,8 @@ again AS (
 SELECT
     b.gpu_busy_ns, r.forward_products, r.products - a.share * r.forward_products AS products, r.outside_products,
     r.products / nullif(r.forward_products, 0) - a.share AS count_ratio, r.products_ns / nullif(r.forward_ns, 0) - a.share AS time_ratio,
-    (b.flops / nullif(b.measured_occurrences, 0)) / nullif(f.flops / nullif(f.measured_occurrences, 0), 0) AS flops_ratio
+    (b.flops / nullif(b.measured_occurrences, 0)) / nullif(f.flops / nullif(f.measured_occurrences, 0), 0) AS flops_ratio,
+    count_ratio <= 1.35 AND r.outside_products >= 0.6 * r.forward_products AS is_part_outside
 FROM product AS r
 CROSS JOIN again AS a
 JOIN estimate.phase_costs AS b ON b.phase = 'backward'
