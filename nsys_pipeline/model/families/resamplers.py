@@ -11,7 +11,14 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import QueryAttention, grid, patch_embedding, siglip_vision, vision_encoder
+from nsys_pipeline.model.families.encoders import (
+    QueryAttention,
+    attend,
+    grid,
+    patch_embedding,
+    siglip_vision,
+    vision_encoder,
+)
 from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -87,11 +94,7 @@ class _TableAttention(Block):
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         lengths = [(self.queries.length(tokens), tokens) for tokens in run.step.q_tokens]
         pairs = sum(queries * tokens for queries, tokens in lengths)
-        asked = sum(queries for queries, _ in lengths)
-        emit.add(
-            "attention", "projector_attention", m=asked, n=pairs // max(1, asked), k=self.width,
-            flops=4 * pairs * self.width,
-        )  # fmt: skip
+        attend(emit, "projector_attention", self.width, sum(queries for queries, _ in lengths), pairs)
 
 
 def aria(f: Fields) -> Architecture:
@@ -192,10 +195,7 @@ class _QueryPairs(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         pairs = sum(queries * queries for queries in run.step.q_tokens)
-        emit.add(
-            "attention", "projector_attention", m=run.tokens, n=pairs // max(1, run.tokens), k=self.width,
-            flops=4 * pairs * self.width,
-        )  # fmt: skip
+        attend(emit, "projector_attention", self.width, run.tokens, pairs)
 
 
 RESAMPLERS: dict[str, Builder] = {
