@@ -1,7 +1,7 @@
 -- GEMM-like and attention kernels of phases in which layers are marked, with the block that launched each.
 -- Grain: op_id; kernels outside every block have layer and part NULL.
 -- empty without: attribute.layer_ranges
--- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, attribute.kernel_families, load.strings, macros.is_attention_helper
+-- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute._layer_spans, macros.innermost_segments, attribute.kernel_families, load.strings, macros.is_attention_helper, macros.is_split_k_tail
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   phase         VARCHAR  Name of the phase.
@@ -19,7 +19,7 @@
 WITH kernel AS (
     SELECT
         w.op_id, p.phase, w.occurrence_id, w.global_tid, w.launch_start_ns, w.end_ns - w.start_ns AS time_ns, f.family,
-        regexp_matches(short.value, '(?i)split_?k_?reduce|execute_split_?k_kernel') AS is_tail,
+        macros.is_split_k_tail(short.value) AS is_tail,
         regexp_matches(full_name.value, '(?i)group_?problem_?shape|grouped_?(gemm|mm)|group_gemm|fused_moe|moe_?gemm')
             AS is_grouped,
         starts_with(short.value, 'prepare_grouped_gemm') AS is_setup,

@@ -3,7 +3,7 @@
 -- run: output projection, MLP, then queries, keys and values of the next layer. After the last one, the latter are missing, and
 -- `lm_head` ends the pass. That tells how many there are of each. A pass in which one of these numbers differs has no row.
 -- Grain: op_id.
--- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute.kernel_families, load.strings, input.occurrence_shapes, input.shape_ops, macros.model_operator, macros.is_attention_helper
+-- requires: attribute.gpu_work, attribute.occurrences, attribute.layer_ranges, attribute.kernel_families, load.strings, input.occurrence_shapes, input.shape_ops, macros.model_operator, macros.is_attention_helper, macros.is_split_k_tail
 -- columns:
 --   op_id         BIGINT   Joins load.gpu_ops.
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
@@ -23,7 +23,7 @@ kernel AS (
     SELECT
         w.op_id, w.occurrence_id, m.layers, m.heads, w.launch_start_ns, w.start_ns,
         f.family = 'attention' AND NOT macros.is_attention_helper(n.value, l.value) AS is_attention,
-        f.family <> 'attention' AND NOT regexp_matches(n.value, '(?i)split_?k_?reduce|execute_split_?k_kernel') AS is_product
+        f.family <> 'attention' AND NOT macros.is_split_k_tail(n.value) AS is_product
     FROM attribute.gpu_work AS w
     JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN input.occurrence_shapes AS o USING (occurrence_id)

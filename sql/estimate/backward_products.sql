@@ -4,7 +4,7 @@
 -- Grain: one row, none where not both have products.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, estimate.phase_costs
+-- requires: attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, estimate.phase_costs, macros.is_split_k_tail
 -- columns:
 --   gpu_busy_ns      BIGINT  GPU busy time of the measured backwards. Unit: ns.
 --   forward_products DOUBLE  Products in a pass of the forward.
@@ -13,11 +13,12 @@
 --   count_ratio      DOUBLE  products / forward_products.
 --   time_ratio       DOUBLE  The same of their time on the GPU.
 --   flops_ratio      DOUBLE  FLOPs of a backward / those of a forward, as they are counted; NULL where either is not known.
+--   is_part_outside  BOOLEAN Whether it is about as many products as the forward's, and most of another such part are in no phase.
 WITH kernel AS (
     SELECT f.name_id, f.full_name_id, f.family = 'attention' AS is_attention
     FROM attribute.kernel_families AS f LEFT JOIN load.strings AS s ON s.string_id = f.name_id
     WHERE f.family IN ('gemm', 'gemv', 'attention')
-        AND NOT coalesce(regexp_matches(s.value, '(?i)split_?k_?reduce|execute_split_?k_kernel|prepare_grouped_gemm'), false)
+        AND NOT coalesce(macros.is_split_k_tail(s.value) OR regexp_matches(s.value, '(?i)prepare_grouped_gemm'), false)
 ),
 -- `step` and the like have what lies in none of their parts.
 part AS (
@@ -58,7 +59,8 @@ again AS (
 SELECT
     b.gpu_busy_ns, r.forward_products, r.products - a.share * r.forward_products AS products, r.outside_products,
     r.products / nullif(r.forward_products, 0) - a.share AS count_ratio, r.products_ns / nullif(r.forward_ns, 0) - a.share AS time_ratio,
-    (b.flops / nullif(b.measured_occurrences, 0)) / nullif(f.flops / nullif(f.measured_occurrences, 0), 0) AS flops_ratio
+    (b.flops / nullif(b.measured_occurrences, 0)) / nullif(f.flops / nullif(f.measured_occurrences, 0), 0) AS flops_ratio,
+    count_ratio <= 1.35 AND r.outside_products >= 0.6 * r.forward_products AS is_part_outside
 FROM product AS r
 CROSS JOIN again AS a
 JOIN estimate.phase_costs AS b ON b.phase = 'backward'

@@ -1,7 +1,7 @@
 -- How many attention kernels, matrix products and activations one pass of each phase runs, on average; warm-up and cold ones left out.
 -- Kernels that only split, combine or prepare the work of another one do not count, nor do those of linear attention.
 -- Grain: phase; those with whole CUDA graphs, whose kernels are not in the trace, are absent.
--- requires: attribute.phase_kernels, attribute.phase_walls, attribute.phase_devices
+-- requires: attribute.phase_kernels, attribute.phase_walls, attribute.phase_devices, macros.is_attention_helper, macros.is_split_k_tail
 -- columns:
 --   phase              VARCHAR Its name.
 --   attention_kernels  DOUBLE  Attention kernels per occurrence.
@@ -11,14 +11,14 @@ WITH kernel AS (
     SELECT
         phase, "count",
         family = 'attention'
-            AND NOT regexp_matches(name, '(?i)combine|merge|reduc|schedul|metadata|prepare|preprocess|convert|stage2|kv_indices|kv_splits')
+            AND NOT macros.is_attention_helper(name, full_name)
+            AND NOT regexp_matches(name, '(?i)stage2|kv_indices|kv_splits')
             AND NOT regexp_matches(name, '(?i)delta_rule|^chunk_|wy_repr|^recompute_w_u_|^solve_tril')
-            -- Kernels of CUTLASS share one name: what each does is its first template argument, which may be wrapped.
-            AND NOT coalesce(regexp_matches(full_name, 'device_kernel<(?:[\w:]+<)?[\w:]*(?:Combine|Preprocess|Postprocess|Reduc)'), false)
             AS is_attention,
         family = 'activation' AS is_activation,
         family IN ('gemm', 'gemv')
-            AND NOT regexp_matches(name, '(?i)split_?k_?reduce|execute_split_?k_kernel|prepare_grouped_gemm')
+            AND NOT macros.is_split_k_tail(name)
+            AND NOT regexp_matches(name, '(?i)prepare_grouped_gemm')
             AS is_product
     FROM attribute.phase_kernels
     WHERE family IN ('attention', 'gemm', 'gemv', 'activation')

@@ -28,4 +28,4 @@ SELECT
         WHERE f.family IN ('gemm', 'gemv') AND r.name <> '' AND (p.phase IS NULL OR p.phase IN ('step', 'forward_backward'))
     ), 'outside every range') AS place
 FROM estimate.backward_products
-WHERE flops_ratio > 1.8 AND count_ratio <= 1.35 AND outside_products >= 0.6 * forward_products
+WHERE flops_ratio > 1.8 AND is_part_outside

@@ -8,7 +8,7 @@
 --   {late_count:,} of {collectives:,} collectives{why}
 -- hint: `llmperf sql TRACE "from rank_summary"` has what each rank's time went to, and `time_budget` its classes by phase
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks
+-- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks, macros.rank_words
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
 --   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
@@ -55,7 +55,7 @@ passed AS (
 SELECT
     l.phase, CASE WHEN s.wait_ns > 0 THEN least(l.wait_ns, s.wait_ns) ELSE l.wait_ns END::BIGINT AS at_stake_ns,
     CASE WHEN s.wait_ns > 0 THEN 'wait' END AS budget_part,
-    coalesce('rank ' || r.rank, 'process ' || (l.last_process & 16777215)) AS what, l.late_count, p.collectives, l.wait_ns::BIGINT AS wait_ns,
+    macros.rank_words(r.rank, l.last_process) AS what, l.late_count, p.collectives, l.wait_ns::BIGINT AS wait_ns,
     (l.wait_ns / nullif(n.steps * (p.rank_count - 1), 0))::BIGINT AS step_ns,
     CASE o.reason
         WHEN 'compute' THEN ': over all phases its kernels take ' || o.more || ' longer than those of the others'

@@ -8,7 +8,7 @@
 -- hint: more micro-batches a step, or a schedule with several parts of the model on each GPU (interleaved, zero-bubble), wait less; if it
 --   is far more than that, stages differ in work: `llmperf sql TRACE "from rank_summary"` has the compute of each
 -- empty without: attribute.pipeline_waits
--- requires: attribute.pipeline_waits, attribute.training_step_spans, load.ranks, input.model
+-- requires: attribute.pipeline_waits, attribute.training_step_spans, load.ranks, input.model, macros.rank_words
 -- columns:
 --   phase       VARCHAR NULL: it is about whole steps, whose receives may lie outside of every phase and of the budget.
 --   at_stake_ns BIGINT  The waiting, added up over GPUs. Unit: ns.
@@ -35,7 +35,7 @@ trained AS (
 ),
 stage AS (
     SELECT
-        t.*, coalesce('rank ' || r.rank, 'process ' || (t.process_key & 16777215)) AS name, r.rank,
+        t.*, macros.rank_words(r.rank, t.process_key) AS name, r.rank,
         coalesce(w.wait_ns, 0) AS wait_ns, coalesce(w.start_ns, 0) AS start_ns, coalesce(w.between_ns, 0) AS between_ns,
         coalesce(w.end_ns, 0) AS end_ns
     FROM trained AS t LEFT JOIN waited AS w USING (process_key) LEFT JOIN load.ranks AS r USING (process_key)

@@ -7,7 +7,7 @@
 -- hint: sums over ranks lack the rest; `--from` and `--to` cut all ranks to the time that they share
 -- concerns: views.ranks, views.phase_summary, attribute.collectives
 -- empty without: load.ranks WHERE world > 1
--- requires: load.gpu_ops, load.ranks
+-- requires: load.ranks
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.
 --   at_stake_ns BIGINT  NULL: nobody knows what is missing. Unit: ns.
@@ -15,17 +15,12 @@
 --   what        VARCHAR The rank, or its process.
 --   span_ns     BIGINT  From the start of its first GPU operation to the end of its last. Unit: ns.
 --   median_ns   BIGINT  The median of that over ranks. Unit: ns.
-WITH span AS (
-    SELECT process_key, max(end_ns) - min(start_ns) AS span_ns
-    FROM load.gpu_ops
-    -- Work without times, from 0 to 0, is not where the others are.
-    WHERE process_key IS NOT NULL AND NOT (start_ns = 0 AND end_ns = 0)
-    GROUP BY process_key
-),
-told AS (
-    SELECT s.process_key, r.rank, s.span_ns, median(s.span_ns) OVER ()::BIGINT AS median_ns, max(r.world) OVER () AS world
-    FROM span AS s JOIN load.ranks AS r USING (process_key)
-    WHERE r.rank IS NOT NULL
+WITH told AS (
+    SELECT
+        process_key, rank, last_end_ns - first_start_ns AS span_ns, median(last_end_ns - first_start_ns) OVER ()::BIGINT AS median_ns,
+        max(world) OVER () AS world
+    FROM load.ranks
+    WHERE rank IS NOT NULL AND first_start_ns IS NOT NULL
 )
 SELECT
     NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, process_key, 'rank ' || rank AS what, span_ns, median_ns

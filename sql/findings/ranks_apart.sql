@@ -6,26 +6,20 @@
 -- message: the GPU work of {what} begins {gap_ns:ms} after that of all ranks before it has ended: these traces were not recorded together
 -- hint: a directory is one job, and its sums, waits and lateness are those of ranks that ran at the same time: analyze each run by itself
 -- concerns: views.ranks, views.phase_summary, attribute.collectives
--- requires: load.gpu_ops, load.ranks
+-- empty without: load.ranks WHERE rank IS NOT NULL
+-- requires: load.ranks
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.
 --   at_stake_ns BIGINT  NULL: it is about all of their time. Unit: ns.
 --   what        VARCHAR The first rank after the widest gap, with its file.
 --   gap_ns      BIGINT  Length of that gap. Unit: ns.
-WITH span AS (
-    SELECT process_key, min(start_ns) AS first_ns, max(end_ns) AS last_ns
-    FROM load.gpu_ops
-    -- Work without times, from 0 to 0, is not where the others are.
-    WHERE process_key IS NOT NULL AND NOT (start_ns = 0 AND end_ns = 0)
-    GROUP BY process_key
-),
-file AS (
+WITH file AS (
     SELECT
-        any_value(r.rank) AS rank, r."path", min(s.first_ns) AS first_ns, max(s.last_ns) AS last_ns,
-        CASE WHEN bool_or(r.clock_error_ns IS NULL) THEN 60_000_000_000 ELSE 0 END AS slack_ns
-    FROM span AS s JOIN load.ranks AS r USING (process_key)
-    WHERE r.rank IS NOT NULL
-    GROUP BY r."path"
+        any_value(rank) AS rank, "path", min(first_start_ns) AS first_ns, max(last_end_ns) AS last_ns,
+        CASE WHEN bool_or(clock_error_ns IS NULL) THEN 60_000_000_000 ELSE 0 END AS slack_ns
+    FROM load.ranks
+    WHERE rank IS NOT NULL AND first_start_ns IS NOT NULL
+    GROUP BY "path"
 ),
 gap AS (
     SELECT *, first_ns - max(last_ns) OVER (ORDER BY first_ns, rank ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS gap_ns

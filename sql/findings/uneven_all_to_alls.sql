@@ -8,7 +8,7 @@
 -- hint: balance the load of experts (redundant copies of hot ones, as EPLB does; a balancing loss in training); if transfers are even, too,
 --   it may be hosts that launch late in turns: `llmperf sql TRACE "from collective_skew"` has each
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.phase_ranges, attribute._cold_passes, attribute.phase_spending, load.ranks, findings.uneven_experts
+-- requires: attribute.collectives, attribute.phase_ranges, attribute._cold_passes, attribute.phase_spending, load.ranks, findings.uneven_experts, macros.rank_words
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  Waiting in all-to-alls, at most that of the class `wait`. Unit: ns.
@@ -47,7 +47,7 @@ summed AS (
 )
 SELECT
     s.phase, least(c.wait_ns, s.wait_ns)::BIGINT AS at_stake_ns, s.place, least(c.wait_ns, s.wait_ns) / s.phase_ns AS share, c.ranks,
-    coalesce('rank ' || r.rank, 'process ' || (w.process_key & 16777215)) AS worst, w.wait_ns / c.wait_ns AS blame,
+    macros.rank_words(r.rank, w.process_key) AS worst, w.wait_ns / c.wait_ns AS blame,
     (coalesce(c.most_ns / nullif(c.transfer_ns, 0), 1) - 1)::DOUBLE AS longer
 FROM attribute.phase_spending AS s
 JOIN summed AS c USING (phase)

@@ -9,10 +9,16 @@
 --   replica        BIGINT    Data-parallel replica, as the run mark says it or its degrees tell, else NULL.
 --   host_id        BIGINT    Host: 0 is the first one.
 --   device_ids     BIGINT[]  GPUs that it works on. Join load.devices.
+--   first_start_ns BIGINT    Start of its first GPU operation that has times; NULL without one. Unit: ns.
+--   last_end_ns    BIGINT    End of its last one. Unit: ns.
 --   path           VARCHAR   File that it is read from.
 --   clock_error_ns BIGINT    How far its times may be off the first file's. Unit: ns.
 WITH working AS (
-    SELECT process_key, list_sort(list(DISTINCT device_id)) AS device_ids
+    SELECT
+        process_key, list_sort(list(DISTINCT device_id)) AS device_ids,
+        -- Work without times, from 0 to 0, is not where the others are.
+        min(start_ns) FILTER (WHERE NOT (start_ns = 0 AND end_ns = 0)) AS first_start_ns,
+        max(end_ns) FILTER (WHERE NOT (start_ns = 0 AND end_ns = 0)) AS last_end_ns
     FROM load.gpu_ops
     WHERE process_key IS NOT NULL
     GROUP BY process_key
@@ -43,7 +49,7 @@ SELECT
         CASE WHEN try_cast(m.fields ->> '$.dp' AS BIGINT) > 1 THEN coalesce(try_cast(m.fields ->> '$.rank' AS BIGINT), f.rank)
             // nullif(try_cast(m.fields ->> '$.tp' AS BIGINT) * coalesce(try_cast(m.fields ->> '$.pp' AS BIGINT), 1), 0) END
     ) AS replica,
-    coalesce(f.host_id, 0) AS host_id, coalesce(w.device_ids, []) AS device_ids,
+    coalesce(f.host_id, 0) AS host_id, coalesce(w.device_ids, []) AS device_ids, w.first_start_ns, w.last_end_ns,
     coalesce(f.path, (SELECT any_value("path") FROM load.trace_files)) AS "path",
     CASE WHEN f.process_key IS NULL THEN 0 ELSE f.clock_error_ns END AS clock_error_ns
 FROM working AS w

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from nsys_pipeline.sqlmods import all_modules
+from nsys_pipeline.sqlmods import all_modules, macro_ddl
 
 Kernels = dict[tuple[str | None, int], int]
 
@@ -28,7 +28,7 @@ def told(
     modules = all_modules()
     with duckdb.connect() as connection:
         connection.execute("""
-            CREATE SCHEMA load; CREATE SCHEMA attribute; CREATE SCHEMA estimate;
+            CREATE SCHEMA load; CREATE SCHEMA attribute; CREATE SCHEMA estimate; CREATE SCHEMA macros;
             CREATE TABLE load.strings(string_id BIGINT, value VARCHAR);
             CREATE TABLE load.nvtx_ranges(range_id BIGINT, name VARCHAR);
             CREATE TABLE attribute.kernel_families(name_id BIGINT, full_name_id BIGINT, family VARCHAR);
@@ -58,6 +58,7 @@ def told(
             connection.execute("INSERT INTO load.nvtx_ranges VALUES (?, ?)", [number, name])
         for where, count in (outside or {}).items():
             connection.execute("INSERT INTO attribute.gpu_work SELECT NULL, ?, 1, NULL FROM range(?)", [where, count])
+        connection.execute(macro_ddl(modules["macros.is_split_k_tail"]))
         connection.execute(f"CREATE TABLE estimate.backward_products AS {modules['estimate.backward_products'].sql}")
         return {
             code: rows

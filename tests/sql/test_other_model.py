@@ -102,9 +102,10 @@ def test_kernels_that_combine_or_prepare_are_no_attention_of_a_layer() -> None:
         ("splitKreduce_kernel", None, "gemm", 12),
         ("act_and_mul_kernel", None, "activation", 12),
     ]
+    modules = all_modules()
     with duckdb.connect() as connection:
         connection.execute("""
-            CREATE SCHEMA attribute;
+            CREATE SCHEMA attribute; CREATE SCHEMA macros;
             CREATE TABLE attribute.phase_kernels(
                 phase VARCHAR, name VARCHAR, full_name VARCHAR, family VARCHAR, "count" BIGINT
             );
@@ -113,7 +114,9 @@ def test_kernels_that_combine_or_prepare_are_no_attention_of_a_layer() -> None:
             CREATE TABLE attribute.phase_devices AS SELECT 'decode' AS phase, 0 AS graph_launch_count
         """)
         connection.executemany("INSERT INTO attribute.phase_kernels VALUES ('decode', ?, ?, ?, ?)", kernels)
-        assert connection.execute(all_modules()["estimate.pass_kernels"].sql).fetchall() == [("decode", 6, 24, 6)]
+        for macro in ("is_attention_helper", "is_split_k_tail"):
+            connection.execute(macro_ddl(modules[f"macros.{macro}"]))
+        assert connection.execute(modules["estimate.pass_kernels"].sql).fetchall() == [("decode", 6, 24, 6)]
 
 
 @pytest.mark.parametrize(
