@@ -188,14 +188,12 @@ class QueryAttention(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         keys = run.tokens + (self.queries * run.step.batch if self.own else 0)
-        emit.add(
-            "attention",
-            self.name,
-            m=run.step.batch * self.queries,
-            n=keys // max(1, run.step.batch),
-            k=self.width,
-            flops=4 * keys * self.queries * self.width,
-        )
+        attend(emit, self.name, self.width, run.step.batch * self.queries, keys * self.queries)
+
+
+def attend(emit: Emitter, name: str, width: int, queries: int, pairs: int) -> None:
+    """The products of learned queries with what they look at, `pairs` in all; `width`: values of all heads of one."""
+    emit.add("attention", name, m=queries, n=pairs // max(1, queries), k=width, flops=4 * pairs * width)
 
 
 def _vision_only(family: str, built: tuple[Stack, int, int], heads: int) -> Architecture:

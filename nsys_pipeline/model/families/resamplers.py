@@ -11,8 +11,15 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import QueryAttention, grid, patch_embedding, siglip_vision, vision_encoder
-from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width
+from nsys_pipeline.model.families.encoders import (
+    QueryAttention,
+    attend,
+    grid,
+    patch_embedding,
+    siglip_vision,
+    vision_encoder,
+)
+from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
@@ -87,11 +94,7 @@ class _TableAttention(Block):
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         lengths = [(self.queries.length(tokens), tokens) for tokens in run.step.q_tokens]
         pairs = sum(queries * tokens for queries, tokens in lengths)
-        asked = sum(queries for queries, _ in lengths)
-        emit.add(
-            "attention", "projector_attention", m=asked, n=pairs // max(1, asked), k=self.width,
-            flops=4 * pairs * self.width,
-        )  # fmt: skip
+        attend(emit, "projector_attention", self.width, sum(queries for queries, _ in lengths), pairs)
 
 
 def aria(f: Fields) -> Architecture:
@@ -114,8 +117,7 @@ def aria(f: Fields) -> Architecture:
             Linear("projector_o", width, width, width, role=VISION),
             Linear("projector_attended", width, width, width, role=VISION),
             Norm("projector_norm", width, 2 * width),
-            Linear("projector_1", out, width, role=VISION),
-            Linear("projector_2", out, out, role=VISION),
+            *two_layers(width, out, bias=False),
         ),
     )
     after = (
@@ -140,20 +142,16 @@ def blip2(f: Fields) -> Architecture:
     spec = attrs.evolve(vision_encoder(v), qkv_bias=v.flag("qkv_bias", default=True))
     side, patch = grid(v)
     tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
-    layers = qformer_layers(
-        q, spec.width, queries, [index % q.integer("cross_attention_frequency") == 0 for index in range(_depth(q))]
+    every = q.integer("cross_attention_frequency")
+    layers = _qformer_layers(
+        q, spec.width, queries, [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
     )
     before = (
         patch_embedding(spec.width, patch, 3, bias=True, extra=1),
         Constant("embed_positions", (tokens + 1) * spec.width),
     )
-    on_queries = OnTokens(
-        blocks=(Linear("projector", text_width(text), width, text_width(text), role=VISION),), fixed=queries
-    )
-    after = (
-        Constant("projector_queries", queries * width),
-        on_queries,
-    )
+    projector = Linear("projector", text_width(text), width, text_width(text), role=VISION)
+    after = (Constant("projector_queries", queries * width), OnTokens(blocks=(projector,), fixed=queries))
     norms = (
         Norm("post_norm", spec.width, 2 * spec.width),
         OnTokens(blocks=(Norm("projector_norm", width, 2 * width),), fixed=queries),
@@ -162,11 +160,7 @@ def blip2(f: Fields) -> Architecture:
     return joined(f, text, Tower(Stack("vision", groups, before, after), spec.width, tokens, 1))
 
 
-def _depth(q: Fields) -> int:
-    return q.integer("num_hidden_layers")
-
-
-def qformer_layers(q: Fields, keys: int, queries: int, looks: Sequence[bool]) -> tuple[Layers, ...]:
+def _qformer_layers(q: Fields, keys: int, queries: int, looks: Sequence[bool]) -> tuple[Layers, ...]:
     """BERT's layers on `queries` for each image; those that look have attention to its tokens, of `keys` values."""
     width, hidden = q.integer("hidden_size"), q.integer("intermediate_size")
     own = (
@@ -201,10 +195,7 @@ class _QueryPairs(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         pairs = sum(queries * queries for queries in run.step.q_tokens)
-        emit.add(
-            "attention", "projector_attention", m=run.tokens, n=pairs // max(1, run.tokens), k=self.width,
-            flops=4 * pairs * self.width,
-        )  # fmt: skip
+        attend(emit, "projector_attention", self.width, run.tokens, pairs)
 
 
 RESAMPLERS: dict[str, Builder] = {
