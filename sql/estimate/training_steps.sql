@@ -13,7 +13,7 @@
 --   is_complete          BOOLEAN  Whether all of its passes are in the trace.
 --   is_warmup            BOOLEAN  Whether one of its passes is inside warm-up.
 --   is_cold              BOOLEAN  Whether it, or one of its passes, is the first and far slower than the rest.
---   is_left_cold         BOOLEAN  Whether it is left out for that: --keep-cold counts it.
+--   is_measured          BOOLEAN  Whether it counts in what is measured: see attribute.training_step_spans.
 --   micro_batches        BIGINT   Forward passes with a backward.
 --   tokens               BIGINT   Tokens of this GPU's share: of a step that N GPUs compute together, an N-th; NULL where
 --                                 nobody says how many do. Unit: tokens.
@@ -90,7 +90,7 @@ step AS (
     CROSS JOIN degree AS d
 )
 SELECT
-    s.lane, s.process_key, s.step, s.is_complete, s.is_warmup, s.is_cold, s.is_left_cold, s.micro_batches, s.tokens,
+    s.lane, s.process_key, s.step, s.is_complete, s.is_warmup, s.is_cold, s.is_measured, s.micro_batches, s.tokens,
     s.start_ns, s.end_ns, s.wall_ns,
     s.first_pass_ns - s.start_ns AS input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops,
     s.recomputed_min_flops, s.compute_ns, s.recomputed_ns, s.recomputed_min_ns,

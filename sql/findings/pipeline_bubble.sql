@@ -30,7 +30,7 @@ trained AS (
     SELECT
         process_key, count(*) AS steps, sum(end_ns - start_ns) AS wall_ns, min(micro_batches) AS least, max(micro_batches) AS most
     FROM attribute.training_step_spans
-    WHERE is_complete AND NOT is_warmup AND NOT is_left_cold
+    WHERE is_measured
     GROUP BY process_key
 ),
 stage AS (

@@ -37,7 +37,7 @@ step AS (
         CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
         CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns * device_count) END AS peak_ns
     FROM estimate.training_steps
-    WHERE is_complete AND NOT is_warmup AND NOT is_left_cold
+    WHERE is_measured
     GROUP BY process_key
 ),
 phase AS (

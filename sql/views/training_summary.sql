@@ -25,37 +25,34 @@
 --   hfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
-WITH measured AS (
-    SELECT *, is_complete AND NOT is_warmup AND NOT is_left_cold AS counts FROM estimate.training_steps
-),
-total AS (
+WITH total AS (
     SELECT
-        count(*) FILTER (counts) AS steps, count(*) FILTER (NOT counts) AS left_out,
-        count(DISTINCT lane) FILTER (counts) AS rank_count,
-        sum(micro_batches) FILTER (counts) AS micro_batches,
-        CASE WHEN count(tokens) FILTER (counts) = count(*) FILTER (counts) THEN sum(tokens) FILTER (counts) END AS tokens,
-        sum(wall_ns) FILTER (counts) AS wall_ns, median(wall_ns) FILTER (counts) AS median_wall_ns,
-        sum(input_wait_ns) FILTER (counts) AS input_wait_ns, sum(gpu_busy_ns) FILTER (counts) AS gpu_busy_ns,
-        sum(wall_ns * device_count) FILTER (counts) AS device_wall_ns,
-        CASE WHEN count(flops) FILTER (counts) = count(*) FILTER (counts) THEN sum(flops) FILTER (counts) END AS flops,
+        count(*) FILTER (is_measured) AS steps, count(*) FILTER (NOT is_measured) AS left_out,
+        count(DISTINCT lane) FILTER (is_measured) AS rank_count,
+        sum(micro_batches) FILTER (is_measured) AS micro_batches,
+        CASE WHEN count(tokens) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(tokens) FILTER (is_measured) END AS tokens,
+        sum(wall_ns) FILTER (is_measured) AS wall_ns, median(wall_ns) FILTER (is_measured) AS median_wall_ns,
+        sum(input_wait_ns) FILTER (is_measured) AS input_wait_ns, sum(gpu_busy_ns) FILTER (is_measured) AS gpu_busy_ns,
+        sum(wall_ns * device_count) FILTER (is_measured) AS device_wall_ns,
+        CASE WHEN count(flops) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(flops) FILTER (is_measured) END AS flops,
         CASE
-            WHEN count(recomputed_flops) FILTER (counts) = count(*) FILTER (counts) THEN sum(recomputed_flops) FILTER (counts)
+            WHEN count(recomputed_flops) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(recomputed_flops) FILTER (is_measured)
         END AS recomputed_flops,
-        sum(recomputed_min_flops) FILTER (counts) AS recomputed_min_flops,
+        sum(recomputed_min_flops) FILTER (is_measured) AS recomputed_min_flops,
         CASE
-            WHEN count(compute_ns) FILTER (counts) = count(*) FILTER (counts)
-                THEN sum(compute_ns * device_count) FILTER (counts)
+            WHEN count(compute_ns) FILTER (is_measured) = count(*) FILTER (is_measured)
+                THEN sum(compute_ns * device_count) FILTER (is_measured)
         END AS compute_ns,
         CASE
-            WHEN count(recomputed_ns) FILTER (counts) = count(*) FILTER (counts)
-                THEN sum(recomputed_ns * device_count) FILTER (counts)
+            WHEN count(recomputed_ns) FILTER (is_measured) = count(*) FILTER (is_measured)
+                THEN sum(recomputed_ns * device_count) FILTER (is_measured)
         END AS recomputed_ns,
-        sum(recomputed_min_ns * device_count) FILTER (counts) AS recomputed_min_ns
-    FROM measured
+        sum(recomputed_min_ns * device_count) FILTER (is_measured) AS recomputed_min_ns
+    FROM estimate.training_steps
 ),
 device AS (
     SELECT sum(device_count)::BIGINT AS device_count
-    FROM (SELECT max(device_count) AS device_count FROM measured WHERE counts GROUP BY lane)
+    FROM (SELECT max(device_count) AS device_count FROM estimate.training_steps WHERE is_measured GROUP BY lane)
 ),
 covered AS (
     SELECT t.*, d.device_count, macros.covering_ns(t.device_wall_ns, t.gpu_busy_ns, t.device_wall_ns) AS cover_ns

@@ -18,7 +18,7 @@
 WITH step AS (
     SELECT process_key, step, micro_batches, start_ns, end_ns
     FROM attribute.training_step_spans
-    WHERE is_complete AND NOT is_warmup AND NOT is_left_cold
+    WHERE is_measured
         AND EXISTS (FROM input.model WHERE pp > 1 AND cp = 1 AND dense_layers IS NOT NULL)
 ),
 computed AS (

@@ -14,6 +14,7 @@
 --   is_warmup      BOOLEAN  Whether one of its passes is inside warm-up.
 --   is_cold        BOOLEAN  Whether one of its passes is cold, or it is the first and takes three times the median of the others.
 --   is_left_cold   BOOLEAN  Whether it is left out for that: --keep-cold counts it.
+--   is_measured    BOOLEAN  Whether it counts in what is measured of steps: complete, and neither warm-up nor left out as cold.
 --   start_ns       BIGINT   Unit: ns.
 --   end_ns         BIGINT   Unit: ns.
 --   first_pass_ns  BIGINT   When its first pass begins. Unit: ns.
@@ -77,5 +78,6 @@ judged AS (
 )
 SELECT
     s.lane, s.process_key, s.step, s.micro_batches, s.is_complete, s.is_warmup, s.is_cold,
-    s.is_cold AND NOT m.keep_cold AS is_left_cold, s.start_ns, s.end_ns, s.first_pass_ns
+    s.is_cold AND NOT m.keep_cold AS is_left_cold,
+    s.is_complete AND NOT s.is_warmup AND NOT (s.is_cold AND NOT m.keep_cold) AS is_measured, s.start_ns, s.end_ns, s.first_pass_ns
 FROM judged AS s CROSS JOIN input.measuring AS m
