@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from nsys_pipeline.model.blocks import Around, Block, Constant, Moe, OnTokens
+from nsys_pipeline.model.blocks import Around, Block, Constant, Embedding, Moe, OnTokens
 
 
 @attrs.frozen
@@ -45,6 +45,11 @@ class Stack:
     @property
     def depth(self) -> int:
         return sum(len(group.ids) for group in self.layers)
+
+    @property
+    def is_tied(self) -> bool:
+        """The head multiplies by the table of embeddings."""
+        return any(isinstance(block, Embedding) and block.tied for block in self.before)
 
     def _sum(self, attribute: str) -> int:
         return sum(

@@ -10,7 +10,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.blocks import Attention, Embedding, LatentAttention
+from nsys_pipeline.model.blocks import Attention, LatentAttention
 from nsys_pipeline.model.dtypes import normalize_dtype
 from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.fields import TEXT_CONFIGS
@@ -179,7 +179,7 @@ class Model:
             raw = {"expert_dtype": self.config["expert_dtype"], **raw}
         experts = max((block.experts for block in self.architecture.experts()), default=1)
         decoder = self.architecture.decoder
-        is_tied = decoder is not None and any(isinstance(one, Embedding) and one.tied for one in decoder.before)
+        is_tied = decoder is not None and decoder.is_tied
         return read_quantization(raw, model_type=self.model_type, stacks=self.stacks, experts=experts, is_tied=is_tied)
 
     @cached_property

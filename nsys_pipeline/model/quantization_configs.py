@@ -561,8 +561,7 @@ def read_quantization(
     """The formats of a `quantization_config`, or of one of the files beside config.json that hold the same.
 
     `stacks`: what the model consists of; `experts`: of a layer that has any; `is_tied`: whether head and embeddings
-    are one matrix. Raises ModelError for a method that is not
-    known, and names the field that cannot be.
+    are one matrix. Raises ModelError for a method that is not known, and names the field that cannot be.
     """
     for key in ("quantization", "quant_config"):  # hf_quant_config.json; older configs of Quark
         inner = raw.get(key)

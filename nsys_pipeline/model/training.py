@@ -260,9 +260,8 @@ class _Walk:
         # Layers of one label may still differ in size.
         key = (stack.name, bool(ids), blocks, has_gradient, encoded, *updated)
         if key not in self._known:
-            is_tied = any(isinstance(block, Embedding) and block.tied for block in stack.before)
             self._known[key] = self._walk(
-                run, blocks, place, has_gradient=has_gradient, encoded=encoded, is_tied=is_tied
+                run, blocks, place, has_gradient=has_gradient, encoded=encoded, is_tied=stack.is_tied
             )
         return self._known[key]
 

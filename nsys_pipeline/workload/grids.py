@@ -27,14 +27,15 @@ def _of_places(told: list[Any]) -> list[Grid]:
 
 #: Small inputs that say the patches of each image.
 _TOLD = {"image_grid_thw": _of_frames, "target_sizes": _of_sizes, "image_position_ids": _of_places}
+#: Inputs of a pass that say how large its images are.
+SMALL_INPUTS = (*_TOLD, "image_sizes")
 
 
 def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> list[Grid] | None:
     """Patches of each view among the inputs of a pass, by name; none without pixels, None if nobody can say.
 
-    `config`: the model's. `values`: lists of what small inputs hold, by name (`image_grid_thw`: frames and patches of
-    each image, `target_sizes`, `image_position_ids`, `image_sizes`), if the host has them. No tensor is asked, which a
-    GPU would have to be waited for.
+    `config`: the model's. `values`: lists of what `SMALL_INPUTS` hold, by name, if the host has them. No tensor is
+    asked, which a GPU would have to be waited for.
     """
     values = values or {}
     pixels = inputs.get("pixel_values")

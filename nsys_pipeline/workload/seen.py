@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from nsys_pipeline.workload.grids import Grid, grids_of
+from nsys_pipeline.workload.grids import SMALL_INPUTS, Grid, grids_of
 
-_SMALL_INPUTS = ("image_grid_thw", "image_sizes", "target_sizes", "image_position_ids")
-"""Inputs of a pass that say how large its images are."""
 _remembered: Any = None
 
 
@@ -28,7 +26,7 @@ def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
 
 def sizes_in(inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What the small inputs among `inputs` hold, by name, as far as the host knows it."""
-    held = {name: _values(inputs.get(name)) for name in _SMALL_INPUTS}
+    held = {name: _values(inputs.get(name)) for name in SMALL_INPUTS}
     return {name: values for name, values in held.items() if values is not None}
 
 

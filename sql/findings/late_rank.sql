@@ -8,7 +8,7 @@
 --   {late_count:,} of {collectives:,} collectives{why}
 -- hint: `llmperf sql TRACE "from rank_summary"` has what each rank's time went to, and `time_budget` its classes by phase
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks, macros.rank_words
+-- requires: attribute._measured_collectives, attribute.occurrences, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks, macros.rank_words
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
 --   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
@@ -21,18 +21,11 @@
 --   late_count  BIGINT  Collectives to which it comes last.
 --   collectives BIGINT  Collectives of the phase.
 --   wait_ns     BIGINT  Time that the others wait for it. Unit: ns.
-WITH member AS (
-    SELECT c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last, p.phase
-    FROM attribute.collectives AS c
-    JOIN attribute.occurrences AS p USING (occurrence_id)
-    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
-    WHERE c.group_id IS NOT NULL AND NOT p.is_warmup
-),
-collective AS (
+WITH collective AS (
     SELECT
         phase, group_id, number, any_value(rank_count) AS rank_count, sum(wait_ns) AS wait_ns,
         arg_max(process_key, is_last) AS last_process
-    FROM member
+    FROM attribute._measured_collectives
     GROUP BY phase, group_id, number
 ),
 phase AS (

@@ -8,7 +8,7 @@
 -- hint: balance the load of experts (redundant copies of hot ones, as EPLB does; a balancing loss in training); if transfers are even, too,
 --   it may be hosts that launch late in turns: `llmperf sql TRACE "from collective_skew"` has each
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.phase_ranges, attribute._cold_passes, attribute.phase_spending, load.ranks, findings.uneven_experts, macros.rank_words
+-- requires: attribute._measured_collectives, attribute.phase_spending, load.ranks, findings.uneven_experts, macros.rank_words
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  Waiting in all-to-alls, at most that of the class `wait`. Unit: ns.
@@ -18,19 +18,12 @@
 --   worst       VARCHAR The rank that the others wait for most.
 --   blame       DOUBLE  Its part of all waiting.
 --   longer      DOUBLE  Longest transfer of a collective, over the mean of its ranks, - 1; over all of them.
-WITH member AS (
-    SELECT
-        p.phase, c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.transfer_ns, c.lateness_ns = c.skew_ns AS is_last
-    FROM attribute.collectives AS c
-    JOIN attribute.phase_ranges AS p USING (occurrence_id)
-    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
-    WHERE c.kind = 'all_to_all' AND c.group_id IS NOT NULL AND NOT p.is_warmup
-),
-collective AS (
+WITH collective AS (
     SELECT
         phase, any_value(rank_count) AS ranks, sum(wait_ns) AS wait_ns, arg_max(process_key, is_last) AS process_key,
         max(transfer_ns) * count(*) AS most_ns, sum(transfer_ns) AS transfer_ns
-    FROM member
+    FROM attribute._measured_collectives
+    WHERE kind = 'all_to_all'
     GROUP BY phase, group_id, number
 ),
 blamed AS (

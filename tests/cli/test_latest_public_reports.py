@@ -23,14 +23,6 @@ def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
     return Cli(tmp_path, capsys)
 
 
-def asked(cli: Cli, trace: KinetoTrace, query: str) -> list[dict[str, Any]]:
-    """Rows of a query about a trace of torch.profiler."""
-    path = trace.write(cli.folder / "trace.json")
-    code, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
-    assert code == 0, err
-    return [json.loads(line) for line in out.splitlines()]
-
-
 # -- names of kernels --------------------------------------------------------------------------------------------------
 
 HYBRID: dict[str, Any] = {
@@ -99,16 +91,14 @@ def test_work_that_graphs_hide_from_operators_is_told(cli: Cli) -> None:
         for node in range(20):
             start = at + 26_000 + node * 2_000
             trace.kernel("gemm", start, start + 1_800, trace.correlation)
-    path = trace.write(cli.folder / "trace.json")
 
-    query = "SELECT calls, flops, flops_per_s FROM operators"
-    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+    rows, err = cli.sql(trace, "SELECT calls, flops, flops_per_s FROM operators")
 
     # `work_without_operators`: 36 of 40 µs in each step.
     assert "in decode 90 % of the GPU time was launched outside every operator of torch, 90 % by CUDA graphs" in err
     # The rate is that of the products that a GPU computed, in 4 µs each.
     product = 2 * 4 * 8 * 2
-    assert json.loads(out) == {"calls": 6, "flops": 6 * product, "flops_per_s": pytest.approx(product / 4e-6)}
+    assert rows == [{"calls": 6, "flops": 6 * product, "flops_per_s": pytest.approx(product / 4e-6)}]
 
 
 def test_calls_of_hip_are_what_those_of_cuda_are(cli: Cli) -> None:
@@ -124,7 +114,8 @@ def test_calls_of_hip_are_what_those_of_cuda_are(cli: Cli) -> None:
         trace.call("hipDeviceSynchronize", at + 160_000, at + 300_000, 0)
         trace.call("hipMalloc", at + 300_000, at + 380_000, 0)
 
-    budget = {row["class"]: row["time_ns"] for row in asked(cli, trace, "SELECT class, time_ns FROM time_budget")}
+    rows, _ = cli.sql(trace, "SELECT class, time_ns FROM time_budget")
+    budget = {row["class"]: row["time_ns"] for row in rows}
 
     # The wait goes on for 110 µs after the last kernel of a step; launches are entered 30 and 40 µs before theirs run.
     assert (budget["sync"], budget["api"], budget["launch"]) == (3 * 110_000, 3 * 80_000, 3 * 70_000)
@@ -279,7 +270,9 @@ def test_layouts_of_attention_differ_by_operator(cli: Cli) -> None:
         trace.op(f"aten::{name}", 1_000 * (number + 1), 20_000 - 1_000 * number, [shape] * 3)
     trace.launch(5_000, gpu=(25_000, 30_000))
 
-    assert asked(cli, trace, "SELECT sum(flops) AS n FROM operators") == [{"n": 2 * 2 * 2 * 16 * 8 * 8 * 64}]
+    rows, _ = cli.sql(trace, "SELECT sum(flops) AS n FROM operators")
+
+    assert rows == [{"n": 2 * 2 * 2 * 16 * 8 * 8 * 64}]
 
 
 def test_layers_that_read_the_cache_of_another_have_none(cli: Cli) -> None:
@@ -359,7 +352,7 @@ def test_times_of_sixteen_digits_keep_their_nanoseconds(cli: Cli) -> None:
             whole, _, digits = event["ts"].partition(".")
             event["ts"] = Raw(f"{int(whole) + 1_727_076_000_000_000}.{digits}")
 
-    rows = asked(cli, trace, "SELECT phase, wall_ns, kernel_time_ns FROM phases ORDER BY start_ns")
+    rows, _ = cli.sql(trace, "SELECT phase, wall_ns, kernel_time_ns FROM phases ORDER BY start_ns")
 
     assert [tuple(row.values()) for row in rows] == [("prefill", 34_670, 103), ("decode", 55_281, 103)]
 
@@ -370,15 +363,10 @@ def test_ranges_that_begin_together_nest_whichever_is_written_first(cli: Cli) ->
         trace.annotation(name, 0, end)
     trace.launch(1_000, gpu=(10_000, 30_000))
     trace.launch(50_000, gpu=(60_000, 80_000))
-    path = trace.write(cli.folder / "trace.json")
 
-    query = "SELECT range_name, phase FROM kernels ORDER BY start_ns"
-    _, out, _ = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+    rows, _ = cli.sql(trace, "SELECT range_name, phase FROM kernels ORDER BY start_ns")
 
-    assert [tuple(json.loads(line).values()) for line in out.splitlines()] == [
-        ("prefill", "prefill"),
-        ("request", None),
-    ]
+    assert [tuple(row.values()) for row in rows] == [("prefill", "prefill"), ("request", None)]
 
 
 def test_kernels_that_nobody_waited_for_are_told(cli: Cli) -> None:
@@ -386,9 +374,8 @@ def test_kernels_that_nobody_waited_for_are_told(cli: Cli) -> None:
     trace.annotation("decode", 0, 90_000)
     trace.launch(1_000, gpu=(10_000, 30_000))
     trace.call("cudaLaunchKernel", 5_000, 7_000, 9)
-    path = trace.write(cli.folder / "trace.json")
 
-    _, _, err = run(cli.capsys, "sql", "--no-cache", path, "SELECT gpu_busy_ns FROM phase_summary")
+    _, err = cli.sql(trace, "SELECT gpu_busy_ns FROM phase_summary")
 
     assert "torch.profiler recorded 1 of 2 launching calls without what the GPU did in them" in err
 
@@ -432,12 +419,10 @@ def test_kernels_that_start_before_the_one_before_ends(cli: Cli) -> None:
     for number in range(3):
         # Programmatic dependent launch: each starts 2 µs before the one before it has ended.
         trace.launch(1_000 * number, gpu=(10_000 + 8_000 * number, 20_000 + 8_000 * number))
-    path = trace.write(cli.folder / "trace.json")
 
-    query = "SELECT kernel_count, kernel_time_ns, gpu_busy_ns FROM phase_summary"
-    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+    rows, err = cli.sql(trace, "SELECT kernel_count, kernel_time_ns, gpu_busy_ns FROM phase_summary")
 
-    assert json.loads(out) == {"kernel_count": 3, "kernel_time_ns": 30_000, "gpu_busy_ns": 26_000}
+    assert rows == [{"kernel_count": 3, "kernel_time_ns": 30_000, "gpu_busy_ns": 26_000}]
     assert "inside another kernel" not in err
 
 
@@ -473,12 +458,10 @@ def test_correlation_ids_of_several_calls_are_told(cli: Cli) -> None:
         trace.annotation(name, at, at + 90_000)
         trace.call("cudaLaunchKernel", at + 1_000, at + 2_000, 5)
         trace.kernel("gemm", at + 5_000, at + 9_000 + number, 5)
-    path = trace.write(cli.folder / "trace.json")
 
-    query = "SELECT phase, kernel_time_ns FROM phases ORDER BY start_ns"
-    _, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+    rows, err = cli.sql(trace, "SELECT phase, kernel_time_ns FROM phases ORDER BY start_ns")
 
-    assert [tuple(json.loads(line).values()) for line in out.splitlines()] == [("prefill", 4_000), ("decode", 4_001)]
+    assert [tuple(row.values()) for row in rows] == [("prefill", 4_000), ("decode", 4_001)]
     assert "1 correlation ids are those of several calls" in err
 
 

@@ -31,11 +31,8 @@ def analyzed_folder(cli: Cli, *options: object) -> dict[str, Any]:
 
 def operator_flops(cli: Cli, trace: KinetoTrace) -> list[int | None]:
     """FLOPs of the operators of a trace, in the order of their calls."""
-    path = trace.write(cli.folder / "trace.json")
-    query = "SELECT flops FROM operators ORDER BY operator, shapes"
-    code, out, err = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
-    assert code == 0, err
-    return [json.loads(line)["flops"] for line in out.splitlines()]
+    rows, _ = cli.sql(trace, "SELECT flops FROM operators ORDER BY operator, shapes")
+    return [row["flops"] for row in rows]
 
 
 # -- newer software ----------------------------------------------------------------------------------------------------
@@ -52,7 +49,7 @@ def test_events_without_times_are_told(cli: Cli) -> None:
             for event in trace.events[first:]:
                 event |= {"ts": Raw("0.000"), "dur": Raw("0.000")}
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     decode = phase(report, "decode")
     assert (decode["occurrences"], decode["kernel_count"], decode["gpu_span_ns"]) == (2, 2, 125_000)
@@ -75,7 +72,7 @@ def test_ranges_that_end_behind_their_parent(cli: Cli) -> None:
         # An operator of the step before that ends in this one.
         trace.op("aten::_local_scalar_dense", at + 890_000, at + 1_000_500)
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     found = {one["name"]: (one["kernel_count"], one["wall_ns"]) for one in report["phases"]}
     assert found == {"forward": (3, 1_200_000), "backward": (3, 900_000), "optimizer": (3, 600_009)}
@@ -93,7 +90,7 @@ def test_loops_inside_graphs_are_told(cli: Cli) -> None:
     torch.launch(10_000, gpu=(20_000, 45_000))
 
     assert "conditional_graphs" in codes(cli.analyze(nsys))
-    assert "conditional_graphs" in codes(cli.analyze_kineto(torch))
+    assert "conditional_graphs" in codes(cli.analyze(torch))
 
 
 def test_green_contexts_have_a_part_of_the_gpu(cli: Cli) -> None:
@@ -437,14 +434,14 @@ def test_brackets_in_the_name_of_a_trace(cli: Cli) -> None:
     trace = steps_of(["decode"])
     trace.tail = {"traceName": "fit-profiler-[Strategy]SingleDeviceStrategy-ts.pt.trace.json"}
 
-    assert phase(cli.analyze_kineto(trace), "decode")["kernel_count"] == 1
+    assert phase(cli.analyze(trace), "decode")["kernel_count"] == 1
 
 
 def test_control_characters_in_names(cli: Cli) -> None:
     trace = steps_of(["decode"])
     trace.launch(20_000, gpu=(50_000, 60_000), name="ge\x01m\x07m")
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     assert phase(report, "decode")["kernel_count"] == 2
     assert {one["name"] for one in report["kernels"]} == {"gemm", "ge\x01m\x07m"}
@@ -661,7 +658,7 @@ def test_times_of_the_profiler_itself_are_no_work(cli: Cli) -> None:
         trace.event("overhead", "Instrumentation", at + 11_000, at + 13_000, -1, 0, **own)
         trace.event("overhead", "Command Buffer Full", at + 50_000, at + 80_000, -1, 0)
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     assert (phase(report, "decode")["kernel_count"], phase(report, "decode")["gpu_busy_ns"]) == (3, 75_000)
     assert len(report["ranks"]) == 1
@@ -671,7 +668,7 @@ def test_the_unit_of_times_is_not_the_one_to_show_them_in(cli: Cli) -> None:
     trace = steps_of(["decode"])
     trace.head["displayTimeUnit"] = "ns"
 
-    assert phase(cli.analyze_kineto(trace), "decode")["gpu_busy_ns"] == 25_000
+    assert phase(cli.analyze(trace), "decode")["gpu_busy_ns"] == 25_000
 
 
 def test_experts_between_layers_with_a_state(cli: Cli) -> None:
@@ -744,12 +741,10 @@ def test_work_that_runs_behind_all_ranges_is_of_its_own(cli: Cli) -> None:
         at = step * 100_000
         trace.annotation("step[DECODE bs=2]", at, at + 50_000)
         trace.launch(at + 1_000, gpu=(1_000_000 + step * 30_000, 1_020_000 + step * 30_000))
-    path = trace.write(cli.folder / "trace.json")
 
-    query = "SELECT gpu_busy_ns FROM phases ORDER BY start_ns"
-    code, out, _ = run(cli.capsys, "sql", "--no-cache", path, query, "--format", "json")
+    rows, _ = cli.sql(trace, "SELECT gpu_busy_ns FROM phases ORDER BY start_ns")
 
-    assert (code, [json.loads(line)["gpu_busy_ns"] for line in out.splitlines()]) == (0, [20_000] * 4)
+    assert [row["gpu_busy_ns"] for row in rows] == [20_000] * 4
 
 
 def test_asking_twice_gives_the_same_flops(cli: Cli) -> None:

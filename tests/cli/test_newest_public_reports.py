@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +181,7 @@ def test_kernels_of_the_profilers_warm_up_are_in_no_step(cli: Cli) -> None:
             trace.annotation(name, at + begin, at + end)
             trace.launch(at + begin + 5_000, gpu=(at + begin + 10_000, at + end - 10_000))
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     assert {one["name"]: (one["kernel_count"], one["gpu_busy_ns"]) for one in report["phases"]} == {
         "forward": (2, 160_000),
@@ -203,7 +202,7 @@ def test_communication_without_a_call_is_outside(cli: Cli) -> None:
     for at in (60_000, 80_000):
         trace.kernel("ncclDevKernel_Generic(ncclDevComm*, channelMasks, ncclWork*)", at, at + 15_000, 0)
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     assert phase(report, "decode")["kernel_count"] == 1
     assert report["unattributed"]["reasons"]["no_api_call"] == {"count": 2, "time_ns": 30_000}
@@ -229,7 +228,7 @@ def test_empty_steps_of_idle_ranks_are_no_decode_steps(cli: Cli) -> None:
         trace.annotation(text, at, at + 80_000)
         trace.launch(at + 5_000, gpu=(at + 10_000, at + 70_000))
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     (decode,) = report["phases"]
     assert (decode["name"], decode["occurrences"], decode["kernel_count"], decode["tokens"]) == ("decode", 1, 1, 8)
@@ -260,12 +259,8 @@ def operators(cli: Cli, *called: tuple[str, Any]) -> dict[str, int | None]:
         at = 1_000 + number * 20_000 - (19_000 if name[0] == " " else 0)
         trace.op(f"aten::{name.strip()}", at, at + (5_000 if name[0] == " " else 15_000), dims)
         trace.launch(at + 1_000, gpu=(at + 5_000, at + 9_000))
-    path = trace.write(cli.folder / "trace.json")
-    code, out, err = run(
-        cli.capsys, "sql", "--no-cache", path, "SELECT operator, flops FROM operators", "--format", "json"
-    )
-    assert code == 0, err
-    return {row["operator"].removeprefix("aten::"): row["flops"] for row in map(json.loads, out.splitlines())}
+    rows, _ = cli.sql(trace, "SELECT operator, flops FROM operators")
+    return {row["operator"].removeprefix("aten::"): row["flops"] for row in rows}
 
 
 def test_products_of_vectors_and_of_broadcast_batches(cli: Cli) -> None:

@@ -55,19 +55,15 @@ class Cli:
         """FLOPs of a prefill."""
         return int(self.flops(model, *options)["prefill"]["flops"])
 
-    def analyze(self, trace: TraceBuilder, *options: object, code: int = 0) -> dict[str, Any]:
-        path = self.folder / "trace.sqlite"
+    def write(self, trace: TraceBuilder | KinetoTrace) -> Path:
+        path = self.folder / ("trace.json" if isinstance(trace, KinetoTrace) else "trace.sqlite")
         path.unlink(missing_ok=True)
-        status, out, _ = run(self.capsys, "analyze", trace.write(path), "--format", "json", "--no-cache", *options)
-        assert status == code
-        report: dict[str, Any] = json.loads(out)
-        return report
+        return trace.write(path)
 
-    def analyze_kineto(self, trace: KinetoTrace) -> dict[str, Any]:
-        path = self.folder / "trace.json"
-        path.unlink(missing_ok=True)
-        status, out, _ = run(self.capsys, "analyze", trace.write(path), "--format", "json", "--no-cache")
-        assert status == 0
+    def analyze(self, trace: TraceBuilder | KinetoTrace, *options: object, code: int = 0) -> dict[str, Any]:
+        path = self.write(trace)
+        status, out, err = run(self.capsys, "analyze", path, "--format", "json", "--no-cache", *options)
+        assert status == code, err
         report: dict[str, Any] = json.loads(out)
         return report
 
@@ -80,12 +76,11 @@ class Cli:
         rows, _ = self.sql(trace, "SELECT family, count(*) AS n FROM kernels GROUP BY family")
         return rows
 
-    def sql(self, trace: TraceBuilder, query: str, *options: object) -> tuple[list[dict[str, Any]], str]:
+    def sql(self, trace: TraceBuilder | KinetoTrace, query: str, *options: object) -> tuple[list[dict[str, Any]], str]:
         """The rows, and what stderr says of them."""
-        path = self.folder / "trace.sqlite"
-        path.unlink(missing_ok=True)
-        code, out, err = run(self.capsys, "sql", "--no-cache", trace.write(path), query, "--format", "json", *options)
-        assert code == 0
+        path = self.write(trace)
+        code, out, err = run(self.capsys, "sql", "--no-cache", path, query, "--format", "json", *options)
+        assert code == 0, err
         return [json.loads(line) for line in out.splitlines()], err
 
 
@@ -698,7 +693,7 @@ def test_kernels_at_the_start_of_the_epoch_are_in_no_span(cli: Cli) -> None:
     trace.kernel("gemm", 0, 0, 2)
     trace.events[-1] |= {"ts": Raw("0"), "dur": Raw("0")}
 
-    report = cli.analyze_kineto(trace)
+    report = cli.analyze(trace)
 
     decode = phase(report, "decode")
     assert (decode["kernel_count"], decode["gpu_span_ns"], decode["idle_gap_ns"]) == (2, 25_000, 0)
@@ -713,7 +708,7 @@ def test_an_end_that_is_years_away_is_told(cli: Cli) -> None:
         made.launch(60_000, gpu=(70_000, 75_000))
         return made
 
-    report = cli.analyze_kineto(trace(3_600_000 * MS))
+    report = cli.analyze(trace(3_600_000 * MS))
 
     (found,) = [one for one in report["findings"] if one["code"] == "kernels_inside_kernels"]
     assert found["at_stake_ns"] == 3_600_000 * MS - 70_000
@@ -740,7 +735,7 @@ def test_kernels_of_less_than_a_microsecond(cli: Cli) -> None:
     trace.launch(10_000, gpu=(20_700, 20_900))
     trace.launch(12_000, gpu=(20_950, 21_050))
 
-    decode = phase(cli.analyze_kineto(trace), "decode")
+    decode = phase(cli.analyze(trace), "decode")
 
     assert (decode["kernel_time_ns"], decode["gpu_busy_ns"], decode["gpu_span_ns"]) == (300, 300, 350)
 
@@ -749,7 +744,7 @@ def test_annotations_on_the_gpu_are_no_work(cli: Cli) -> None:
     trace = decode_of_torch()
     trace.event("gpu_user_annotation", "decode", 20_000, 45_000, 0, 7)
 
-    decode = phase(cli.analyze_kineto(trace), "decode")
+    decode = phase(cli.analyze(trace), "decode")
 
     assert (decode["kernel_count"], decode["kernel_time_ns"]) == (1, 25_000)
 
@@ -758,7 +753,7 @@ def test_waiting_for_a_stream_is_no_work(cli: Cli) -> None:
     trace = decode_of_torch()
     trace.event("cuda_sync", "Stream Sync", 20_000, 80_000, 0, 7, stream=7, correlation=9)
 
-    decode = phase(cli.analyze_kineto(trace), "decode")
+    decode = phase(cli.analyze(trace), "decode")
 
     assert (decode["kernel_count"], decode["gpu_busy_ns"]) == (1, 25_000)
 

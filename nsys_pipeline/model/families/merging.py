@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Layers, Stack
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Pass
 from nsys_pipeline.model.families.common import Builder, Verified, layer_kinds
-from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, vision_encoder
+from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, placed_patches, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, qwen_patches, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -120,11 +120,8 @@ def lfm3_vl(f: Fields) -> Architecture:
     kinds = v.items("layer_types") or ["conv" if i < 2 or i % 2 else "full_attention" for i in range(spec.depth)]
     if len(kinds) != spec.depth or not {str(kind) for kind in kinds} <= {"conv", "full_attention"}:
         raise v.wrong("layer_types", f"does not name `conv` or `full_attention` for each of {spec.depth} layers")
-    layers = tuple(
-        Layers(f"vision.layers.{kind}", tuple(i for i, one in enumerate(kinds) if one == kind), (*mixer, *rest))
-        for kind, mixer in (("conv", convolution), ("full_attention", (attention,)))
-        if kind in kinds
-    )
+    mixers = {"conv": convolution, "full_attention": (attention,)}
+    layers = group_layers("vision.layers", [(kind, (*mixers[kind], *rest)) for kind in kinds])
     merge = v.integer("spatial_merge_size", default=2) ** 2
     hidden, bias = f.integer("projector_hidden_size", default=4096), f.flag("projector_bias", default=True)
     projector = two_layers(merge * width, out, hidden=hidden, bias=bias)
@@ -171,21 +168,15 @@ def minicpm_v(f: Fields) -> Architecture:
         rest = attrs.evolve(layers, ids=layers.ids[last + 1 :], blocks=(OnTokens(blocks=layers.blocks, over=4),))
         merger = Layers("vision.merger", (0,), inserted)
         groups = (attrs.evolve(layers, ids=layers.ids[: last + 1]), merger, *((rest,) if rest.ids else ()))
-    side, patch = grid(v)
-    before = (
-        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", side * side * width),
-    )
     projector = (
         Norm("projector_norm", 4 * width, 8 * width),
-        Linear("projector_1", 4 * width, 4 * width, 4 * width, role=VISION),
-        Linear("projector_2", out, 4 * width, out, role=VISION),
+        *two_layers(4 * width, out, hidden=4 * width, bias=True),
     )
     after: tuple[Block, ...] = (
         OnTokens(blocks=(Norm("post_norm", width, 2 * width),), over=over),
         OnTokens(blocks=projector, over=4 * over),
     )
-    model = joined(f, text, Tower(Stack("vision", groups, before, after), width, None))
+    model = joined(f, text, Tower(Stack("vision", groups, placed_patches(v), after), width, None))
     return attrs.evolve(model, unused_params=text.unused_params + unused)
 
 

@@ -11,8 +11,16 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import QueryAttention, grid, patch_embedding, siglip_vision, vision_encoder
-from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width
+from nsys_pipeline.model.families.encoders import (
+    QueryAttention,
+    attend,
+    grid,
+    patch_embedding,
+    placed_patches,
+    siglip_vision,
+    vision_encoder,
+)
+from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
@@ -20,11 +28,9 @@ from nsys_pipeline.model.quantization import VISION
 def idefics2(f: Fields) -> Architecture:
     """Idefics2 (arXiv 2405.02246): SigLIP on any size, a gated MLP, a perceiver whose latents look at the patches."""
     text = read_text(f, "mistral")
-    assert text.decoder is not None  # noqa: S101 - text models are decoders
     v = f.sub("vision_config", model_type="idefics2_vision").named("idefics2_vision")
     p = f.sub("perceiver_config", model_type="idefics2_perceiver").named("idefics2_perceiver")
     spec, width = vision_encoder(v), text_width(text)
-    side, patch = grid(v)
     inner = f.sub("text_config", model_type="mistral").dim("intermediate_size")
     latents, heads = p.integer("resampler_n_latents"), p.integer("resampler_n_heads")
     head_dim, kv_heads = p.integer("resampler_head_dim"), p.integer("num_key_value_heads")
@@ -47,10 +53,6 @@ def idefics2(f: Fields) -> Architecture:
         Linear("projector_gate_up", 2 * inner, spec.width, role=VISION),
         Linear("projector_down", width, inner, role=VISION),
     )
-    before = (
-        patch_embedding(spec.width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", side * side * spec.width),
-    )
     layers = (
         *spec.layers("vision.layers"),
         Layers("vision.connector", (0,), connector),
@@ -58,7 +60,7 @@ def idefics2(f: Fields) -> Architecture:
     )
     final = OnTokens(blocks=(Norm("projector_final_norm", width, width),), fixed=latents)
     after = (Constant("projector_latents", latents * width), final)
-    return joined(f, text, Tower(Stack("vision", layers, before, after), spec.width, None))
+    return joined(f, text, Tower(Stack("vision", layers, placed_patches(v), after), spec.width, None))
 
 
 @attrs.frozen(kw_only=True)
@@ -87,11 +89,7 @@ class _TableAttention(Block):
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         lengths = [(self.queries.length(tokens), tokens) for tokens in run.step.q_tokens]
         pairs = sum(queries * tokens for queries, tokens in lengths)
-        asked = sum(queries for queries, _ in lengths)
-        emit.add(
-            "attention", "projector_attention", m=asked, n=pairs // max(1, asked), k=self.width,
-            flops=4 * pairs * self.width,
-        )  # fmt: skip
+        attend(emit, "projector_attention", self.width, sum(queries for queries, _ in lengths), pairs)
 
 
 def aria(f: Fields) -> Architecture:
@@ -114,8 +112,7 @@ def aria(f: Fields) -> Architecture:
             Linear("projector_o", width, width, width, role=VISION),
             Linear("projector_attended", width, width, width, role=VISION),
             Norm("projector_norm", width, 2 * width),
-            Linear("projector_1", out, width, role=VISION),
-            Linear("projector_2", out, out, role=VISION),
+            *two_layers(width, out, bias=False),
         ),
     )
     after = (
@@ -140,20 +137,16 @@ def blip2(f: Fields) -> Architecture:
     spec = attrs.evolve(vision_encoder(v), qkv_bias=v.flag("qkv_bias", default=True))
     side, patch = grid(v)
     tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
-    layers = qformer_layers(
-        q, spec.width, queries, [index % q.integer("cross_attention_frequency") == 0 for index in range(_depth(q))]
+    every = q.integer("cross_attention_frequency")
+    layers = _qformer_layers(
+        q, spec.width, queries, [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
     )
     before = (
         patch_embedding(spec.width, patch, 3, bias=True, extra=1),
         Constant("embed_positions", (tokens + 1) * spec.width),
     )
-    on_queries = OnTokens(
-        blocks=(Linear("projector", text_width(text), width, text_width(text), role=VISION),), fixed=queries
-    )
-    after = (
-        Constant("projector_queries", queries * width),
-        on_queries,
-    )
+    projector = Linear("projector", text_width(text), width, text_width(text), role=VISION)
+    after = (Constant("projector_queries", queries * width), OnTokens(blocks=(projector,), fixed=queries))
     norms = (
         Norm("post_norm", spec.width, 2 * spec.width),
         OnTokens(blocks=(Norm("projector_norm", width, 2 * width),), fixed=queries),
@@ -162,11 +155,7 @@ def blip2(f: Fields) -> Architecture:
     return joined(f, text, Tower(Stack("vision", groups, before, after), spec.width, tokens, 1))
 
 
-def _depth(q: Fields) -> int:
-    return q.integer("num_hidden_layers")
-
-
-def qformer_layers(q: Fields, keys: int, queries: int, looks: Sequence[bool]) -> tuple[Layers, ...]:
+def _qformer_layers(q: Fields, keys: int, queries: int, looks: Sequence[bool]) -> tuple[Layers, ...]:
     """BERT's layers on `queries` for each image; those that look have attention to its tokens, of `keys` values."""
     width, hidden = q.integer("hidden_size"), q.integer("intermediate_size")
     own = (
@@ -201,10 +190,7 @@ class _QueryPairs(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         pairs = sum(queries * queries for queries in run.step.q_tokens)
-        emit.add(
-            "attention", "projector_attention", m=run.tokens, n=pairs // max(1, run.tokens), k=self.width,
-            flops=4 * pairs * self.width,
-        )  # fmt: skip
+        attend(emit, "projector_attention", self.width, run.tokens, pairs)
 
 
 RESAMPLERS: dict[str, Builder] = {

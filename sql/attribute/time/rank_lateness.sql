@@ -4,7 +4,7 @@
 -- occurrences are left out.
 -- Grain: process_key; ranks that share a GPU with others are left out.
 -- materialize: table
--- requires: attribute.collectives, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, attribute._lone_devices
+-- requires: attribute._measured_collectives, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, attribute._lone_devices
 -- columns:
 --   process_key BIGINT  Joins load.ranks.
 --   blamed_ns   BIGINT  Time that other ranks waited in collectives to which this one came last. Unit: ns.
@@ -16,16 +16,9 @@
 --   more_ns         BIGINT  The largest of the three. Unit: ns.
 --   reason          VARCHAR Which one that is, 'compute', 'data' or 'host'; NULL if it is less than a tenth of the time that each
 --                           of the others waits for this rank.
-WITH member AS (
-    SELECT c.group_id, c.number, c.process_key, c.wait_ns, c.lateness_ns = c.skew_ns AS is_last
-    FROM attribute.collectives AS c
-    JOIN attribute.phase_ranges AS p USING (occurrence_id)
-    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
-    WHERE c.group_id IS NOT NULL AND NOT p.is_warmup
-),
-collective AS (
+WITH collective AS (
     SELECT group_id, number, sum(wait_ns) AS wait_ns, arg_max(process_key, is_last) AS process_key
-    FROM member
+    FROM attribute._measured_collectives
     GROUP BY group_id, number
 ),
 blamed AS (
