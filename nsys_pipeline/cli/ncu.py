@@ -97,19 +97,19 @@ def ncu(
     with progress() as on_progress:
         session = Session.open({"": trace}, told.trace_options(on_progress), options)
     with session:
-        with session.query(recipe.sql, recipe.arguments({"phase": of_phase, "top": top})) as result:
-            kernels = list(islice(result.records(), 100_000))
+        arguments = recipe.arguments({"phase": of_phase, "top": top})
+        kernels = list(islice(session.records(recipe.sql, arguments), 100_000))
         if not kernels:
             raise QueryError(
                 f"the trace has no kernel in a phase `{of_phase}`",
                 hint="`llmperf analyze TRACE` lists its phases; graphs need `--cuda-graph node` to have kernels",
             )
-        with session.query(_ESTIMATE, {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}) as result:
+        profiled = {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}
+        with session.query(_ESTIMATE, profiled) as result:
             estimate = next(iter(result.rows(1)), (None, None, None))
         operators: list[dict[str, Any]] = []
         if read is not None or run:
-            with session.query(_OPERATORS, {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}) as result:
-                operators = list(islice(result.records(), 1_000_000))
+            operators = list(islice(session.records(_OPERATORS, profiled), 1_000_000))
     if read is not None:
         _show(_read(read, program), kernels, operators, estimate, output_format, has_every_name=top == 0)
         return

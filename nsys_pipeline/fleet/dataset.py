@@ -31,7 +31,6 @@ from nsys_pipeline.trace.identify import DATASET_MARKER
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MARKER = DATASET_MARKER
 SCHEMA = "llmperf.fleet/1"
 #: Views that are kept of each trace. Their size goes by occurrences, requests and names, not by kernels.
 VIEWS = (
@@ -82,7 +81,7 @@ class Dataset:
         """Open the dataset at `url`. Raises UsageError if there is none, or one of another llmperf."""
         dataset = cls(Storage.of(url))
         with reaching(url):
-            marker = dataset.storage.read(MARKER)
+            marker = dataset.storage.read(DATASET_MARKER)
         if marker is None:
             raise UsageError(f"`{url}` is no dataset of a fleet", hint="llmperf fleet DIR --out DATASET makes one")
         if _schema(marker) != SCHEMA:
@@ -101,7 +100,7 @@ class Dataset:
     @classmethod
     def _create(cls, url: str) -> Dataset:
         dataset = cls(Storage.of(url))
-        if dataset.storage.read(MARKER) is not None:
+        if dataset.storage.read(DATASET_MARKER) is not None:
             return cls.at(url)
         storage = dataset.storage
         if (around := _dataset_around(storage)) is not None:
@@ -112,7 +111,7 @@ class Dataset:
             if storage.is_local:
                 # A prefix of a bucket needs no folder, and a bucket that is missing is a typing error.
                 storage.fs.makedirs(storage.root, exist_ok=True)
-            with storage.fs.open(storage.path(MARKER), "wb") as stream:
+            with storage.fs.open(storage.path(DATASET_MARKER), "wb") as stream:
                 stream.write(json.dumps({"schema": SCHEMA}).encode() + b"\n")
         except OSError as error:
             raise UsageError(f"`{url}` cannot be written: {error.strerror or error}") from error
@@ -203,7 +202,7 @@ def _dataset_around(storage: Storage) -> str | None:
     """The dataset that a folder lies in."""
     for around in PurePosixPath(storage.root).parents:
         parent = Storage(storage.fs, str(around))
-        if around.name and parent.read(MARKER) is not None:
+        if around.name and parent.read(DATASET_MARKER) is not None:
             return parent.url
     return None
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.fleet import dataset as kept
 from nsys_pipeline.fleet.dataset import Dataset
-from nsys_pipeline.query.handover import replaced, write_macros
+from nsys_pipeline.query.handover import replaced, write_comments, write_macros
 
 
 def hand_over_views(dataset: Dataset, target: Path, *, force: bool = False) -> Path:
@@ -25,10 +24,7 @@ def hand_over_views(dataset: Dataset, target: Path, *, force: bool = False) -> P
             for table in (*kept.OWN_TABLES, *kept.VIEWS):
                 con.execute(f"CREATE VIEW {table} AS {dataset.select(table, 'traces')}")
                 if table in kept.VIEWS:
-                    module = kept.view(table)
-                    con.execute(f"COMMENT ON VIEW {table} IS {literal(f'{module.doc} Grain: {module.grain}')}")
-                    for column in module.columns:
-                        con.execute(f'COMMENT ON COLUMN {table}."{column.name}" IS {literal(column.doc)}')
+                    write_comments(con, "VIEW", table, kept.view(table))
             con.execute("CREATE SCHEMA macros")
             write_macros(con)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nsys_pipeline.duck import literal
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.fleet.dataset import MARKER, OWN_TABLES, VIEWS, Dataset, escaped
+from nsys_pipeline.fleet.dataset import OWN_TABLES, VIEWS, Dataset, escaped
 from nsys_pipeline.fleet.storage import Storage, reaching
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.statement import Relation
@@ -17,6 +17,7 @@ from nsys_pipeline.query.views import public_macros
 from nsys_pipeline.records import Finding
 from nsys_pipeline.sqlmods import all_modules, closure, macro_ddl
 from nsys_pipeline.trace import TraceOptions
+from nsys_pipeline.trace.identify import DATASET_MARKER
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ TABLES = (*OWN_TABLES, *VIEWS)
 def is_dataset(url: str) -> bool:
     """Whether a dataset of a fleet is at `url`."""
     if "://" not in url:
-        return (Path(url) / MARKER).is_file()
+        return (Path(url) / DATASET_MARKER).is_file()
     storage = Storage.of(url)
     with reaching(url):
-        return bool(storage.fs.exists(storage.path(MARKER)))
+        return bool(storage.fs.exists(storage.path(DATASET_MARKER)))
 
 
 def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bool = True) -> Session:

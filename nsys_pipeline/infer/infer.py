@@ -266,12 +266,12 @@ def _evidence_of(units: Units) -> str:
 
 
 def _contents(period: Period) -> str:
-    counts = {"kernel": period.kernels, "CUDA graph": period.graphs, "copy": period.copies}
-    words = [
-        f"{count:,} {name if count == 1 else {'copy': 'copie'}.get(name, name) + 's'}"
-        for name, count in counts.items()
-        if count
-    ]
+    counts = (
+        (period.kernels, "kernel", "kernels"),
+        (period.graphs, "CUDA graph", "CUDA graphs"),
+        (period.copies, "copy", "copies"),
+    )
+    words = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 

@@ -65,11 +65,9 @@ def cut_units(period: Period, marks: Sequence[Mark]) -> Units:
     for index, unit in enumerate(units):
         if not unit.is_whole:
             continue
-        is_next = follows[index]
-        start_ns = unit.first.start_ns - period.lead_ns
-        if is_next:
-            start_ns = last_ns + 1
-        start_ns = max(start_ns, last_ns + 1)
+        start_ns = last_ns + 1
+        if not follows[index]:
+            start_ns = max(start_ns, unit.first.start_ns - period.lead_ns)
         end_ns = unit.last.end_ns + period.tail_ns
         if index + 1 < len(units):
             following = units[index + 1].first.start_ns - 1

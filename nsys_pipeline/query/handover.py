@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from nsys_pipeline.query.session import Session
+    from nsys_pipeline.sqlmods import Module
 
 FORMATS = ("duckdb", "parquet")
 SCHEMA_NAME = "schema.json"
@@ -98,9 +99,7 @@ def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
         for module in public_views():
             table = f"handover.main.{module.relation}"
             con.execute(f"CREATE TABLE {table} AS FROM {module.name}")
-            con.execute(f"COMMENT ON TABLE {table} IS {literal(f'{module.doc} Grain: {module.grain}')}")
-            for column in module.columns:
-                con.execute(f'COMMENT ON COLUMN {table}."{column.name}" IS {literal(column.doc)}')
+            write_comments(con, "TABLE", table, module)
         con.execute("CREATE SCHEMA handover.macros")
         # Written as in the trace's own database: the bodies name their macros by schema.
         cursor = con.cursor()
@@ -111,6 +110,13 @@ def _write_duckdb(con: DuckDBPyConnection, path: Path) -> None:
         # After a failure the next use of the connection, even this one, may say it again.
         with suppress(duckdb.Error):
             con.execute("DETACH handover")
+
+
+def write_comments(con: DuckDBPyConnection, kind: str, name: str, module: Module) -> None:
+    """Say of the TABLE or VIEW `name` (`kind`), and of its columns, what `module` says."""
+    con.execute(f"COMMENT ON {kind} {name} IS {literal(f'{module.doc} Grain: {module.grain}')}")
+    for column in module.columns:
+        con.execute(f'COMMENT ON COLUMN {name}."{column.name}" IS {literal(column.doc)}')
 
 
 def write_macros(con: DuckDBPyConnection) -> None:

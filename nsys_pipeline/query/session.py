@@ -289,9 +289,9 @@ class Session:
 
             yield QueryResult(names, types, batches, statement.is_plan)
 
-    def records(self, text: str) -> Iterator[dict[str, Any]]:
+    def records(self, text: str, parameters: Parameters = None) -> Iterator[dict[str, Any]]:
         """Rows of the answer to `text` as they come, each by the names of its columns; raises as `query` does."""
-        with self.query(text) as result:
+        with self.query(text, parameters) as result:
             yield from result.records()
 
     @contextmanager

@@ -106,6 +106,16 @@ def patch_embedding(width: int, patch: int, channels: int, *, bias: bool, extra:
     return OnTokens(blocks=(Linear("patch_embed", width, inputs, width if bias else 0, role=VISION),), plus=-extra)
 
 
+def placed_patches(v: Fields) -> tuple[Block, ...]:
+    """The embedding of the patches of a square image, and a learned position for each."""
+    side, patch = grid(v)
+    width = v.dim("hidden_size")
+    return (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", side * side * width),
+    )
+
+
 def vision_encoder(v: Fields) -> EncoderSpec:
     """An encoder of patches, of the sizes that a config of a tower states under their usual names."""
     return EncoderSpec(
@@ -142,20 +152,15 @@ def clip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, i
 def siglip_vision(f: Fields, *, head: Sequence[Block] = ()) -> tuple[Stack, int, int]:
     """SigLIP's image tower, with its attention pooling where `vision_use_head`."""
     width = f.dim("hidden_size")
-    side, patch = grid(f)
+    side, _ = grid(f)
     hidden = f.dim("intermediate_size")
     spec = EncoderSpec(
         width=width, depth=f.dim("num_hidden_layers"), heads=heads_of(f, width), hidden=hidden, role=VISION
     )
-    tokens = side * side
-    before = (
-        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", tokens * width),
-    )
     after: list[Block] = [Norm("post_norm", width, 2 * width)]
     if f.flag("vision_use_head", default=True):
         after += pooling_head(width, hidden)
-    return Stack("vision", spec.layers("vision.layers"), before, (*after, *head)), tokens, 0
+    return Stack("vision", spec.layers("vision.layers"), placed_patches(f), (*after, *head)), side * side, 0
 
 
 def pooling_head(width: int, hidden: int) -> list[Block]:

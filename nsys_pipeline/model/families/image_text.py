@@ -10,7 +10,14 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, pooling_head, vision_encoder
+from nsys_pipeline.model.families.encoders import (
+    EncoderSpec,
+    grid,
+    patch_embedding,
+    placed_patches,
+    pooling_head,
+    vision_encoder,
+)
 from nsys_pipeline.model.families.multimodal import gemma3, internvl, llava_projector, qwen2_5_tower, qwen3_tower
 from nsys_pipeline.model.families.sam import sam_sizes
 from nsys_pipeline.model.families.towers import (
@@ -264,7 +271,7 @@ def ovis2(f: Fields) -> Architecture:
     text = read_text(f, "qwen2")
     v = f.sub("vision_config", model_type="ovis2_vision_model").named("ovis2_vision_model")
     width, out = v.dim("hidden_size"), text_width(text)
-    side, patch = grid(v)
+    side, _ = grid(v)
     bias = v.flag("qkv_bias")
     spec = attrs.evolve(
         vision_encoder(v), gated=True, qkv_bias=bias, o_bias=bias, mlp_bias=v.flag("mlp_bias"), norm="rms"
@@ -278,11 +285,7 @@ def ovis2(f: Fields) -> Architecture:
         Norm("projector_norm", real, 2 * real),
         Linear("projector_table", out, words, role=VISION),
     )
-    before = (
-        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", side * side * width),
-        Norm("pre_norm", width, width),
-    )
+    before = (*placed_patches(v), Norm("pre_norm", width, width))
     after = (Norm("post_norm", width, width), OnTokens(blocks=projector, fixed=tokens))
     return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, side * side))
 
@@ -300,7 +303,7 @@ def janus(f: Fields) -> Architecture:
     text = read_text(f, "llama")
     v = f.sub("vision_config", model_type="janus_vision_model").named("janus_vision_model")
     width, out = v.dim("hidden_size"), v.integer("projection_dim", default=text_width(text))
-    side, patch = grid(v)
+    side, _ = grid(v)
     spec = EncoderSpec(
         width=width,
         depth=v.dim("num_hidden_layers"),
@@ -310,16 +313,13 @@ def janus(f: Fields) -> Architecture:
         qk_norm=4 * width if v.flag("use_qk_norm") else 0,
         role=VISION,
     )
-    before = (
-        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", side * side * width),
-    )
     further = v.integer("depth", default=2) - 1
     projector = (
         Linear("projector_1", out, width, out, role=VISION),
         *(Linear(f"projector_{number + 2}", out, out, out, role=VISION) for number in range(further)),
     )
-    stack = Stack("vision", spec.layers("vision.layers"), before, (Norm("post_norm", width, 2 * width), *projector))
+    after = (Norm("post_norm", width, 2 * width), *projector)
+    stack = Stack("vision", spec.layers("vision.layers"), placed_patches(v), after)
     return attrs.evolve(joined(f, text, Tower(stack, width, side * side)), uncounted=("image generator",))
 
 

@@ -8,7 +8,7 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Pass
 from nsys_pipeline.model.families.common import Builder, Verified, layer_kinds
-from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, vision_encoder
+from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, placed_patches, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, qwen_patches, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -168,11 +168,6 @@ def minicpm_v(f: Fields) -> Architecture:
         rest = attrs.evolve(layers, ids=layers.ids[last + 1 :], blocks=(OnTokens(blocks=layers.blocks, over=4),))
         merger = Layers("vision.merger", (0,), inserted)
         groups = (attrs.evolve(layers, ids=layers.ids[: last + 1]), merger, *((rest,) if rest.ids else ()))
-    side, patch = grid(v)
-    before = (
-        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", side * side * width),
-    )
     projector = (
         Norm("projector_norm", 4 * width, 8 * width),
         *two_layers(4 * width, out, hidden=4 * width, bias=True),
@@ -181,7 +176,7 @@ def minicpm_v(f: Fields) -> Architecture:
         OnTokens(blocks=(Norm("post_norm", width, 2 * width),), over=over),
         OnTokens(blocks=projector, over=4 * over),
     )
-    model = joined(f, text, Tower(Stack("vision", groups, before, after), width, None))
+    model = joined(f, text, Tower(Stack("vision", groups, placed_patches(v), after), width, None))
     return attrs.evolve(model, unused_params=text.unused_params + unused)
 
 

@@ -16,6 +16,7 @@ from nsys_pipeline.model.families.encoders import (
     attend,
     grid,
     patch_embedding,
+    placed_patches,
     siglip_vision,
     vision_encoder,
 )
@@ -27,11 +28,9 @@ from nsys_pipeline.model.quantization import VISION
 def idefics2(f: Fields) -> Architecture:
     """Idefics2 (arXiv 2405.02246): SigLIP on any size, a gated MLP, a perceiver whose latents look at the patches."""
     text = read_text(f, "mistral")
-    assert text.decoder is not None  # noqa: S101 - text models are decoders
     v = f.sub("vision_config", model_type="idefics2_vision").named("idefics2_vision")
     p = f.sub("perceiver_config", model_type="idefics2_perceiver").named("idefics2_perceiver")
     spec, width = vision_encoder(v), text_width(text)
-    side, patch = grid(v)
     inner = f.sub("text_config", model_type="mistral").dim("intermediate_size")
     latents, heads = p.integer("resampler_n_latents"), p.integer("resampler_n_heads")
     head_dim, kv_heads = p.integer("resampler_head_dim"), p.integer("num_key_value_heads")
@@ -54,10 +53,6 @@ def idefics2(f: Fields) -> Architecture:
         Linear("projector_gate_up", 2 * inner, spec.width, role=VISION),
         Linear("projector_down", width, inner, role=VISION),
     )
-    before = (
-        patch_embedding(spec.width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", side * side * spec.width),
-    )
     layers = (
         *spec.layers("vision.layers"),
         Layers("vision.connector", (0,), connector),
@@ -65,7 +60,7 @@ def idefics2(f: Fields) -> Architecture:
     )
     final = OnTokens(blocks=(Norm("projector_final_norm", width, width),), fixed=latents)
     after = (Constant("projector_latents", latents * width), final)
-    return joined(f, text, Tower(Stack("vision", layers, before, after), spec.width, None))
+    return joined(f, text, Tower(Stack("vision", layers, placed_patches(v), after), spec.width, None))
 
 
 @attrs.frozen(kw_only=True)

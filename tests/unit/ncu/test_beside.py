@@ -45,8 +45,8 @@ LAUNCHES = [
 ]  # fmt: skip
 
 
-def beside(*kernels: KernelCounters) -> dict[str, Any]:
-    return beside_trace(kernels, {}, LAUNCHES, flops=None, minimum_bytes=None, busy_ns=None, has_every_name=True)
+def beside(*kernels: KernelCounters, launches: list[dict[str, Any]] = LAUNCHES) -> dict[str, Any]:
+    return beside_trace(kernels, {}, launches, flops=None, minimum_bytes=None, busy_ns=None, has_every_name=True)
 
 
 def test_each_launch_counts_for_its_operator_whatever_the_names() -> None:
@@ -68,15 +68,7 @@ def test_a_helper_counts_with_the_kernels_that_it_helps() -> None:
     # given two kernels of one name, as CUTLASS calls all of its, of which one adds up what the other left in pieces
     rows = [launch("c", 1, "o", 8.0), launch("c", 2, "o", None, "it only adds up", is_helper=True)]
 
-    answer = beside_trace(
-        [measured("c", 7), measured("c", 2)],
-        {},
-        rows,
-        flops=None,
-        minimum_bytes=None,
-        busy_ns=None,
-        has_every_name=True,
-    )
+    answer = beside(measured("c", 7), measured("c", 2), launches=rows)
 
     (kernel,) = answer["kernels"]
     assert (kernel["flops"], kernel["estimated_flops"], kernel["no_estimate"]) == (9, 8, None)
