@@ -64,7 +64,8 @@ class Step:
     experts; None where nobody counted them.
 
     Where single lengths are not known, this is the cheapest step that it may be, and ``upper`` the dearest;
-    ``is_unlimited`` where nobody knows how dear; ``q_is_known`` if the new tokens of each sequence are.
+    ``is_unlimited`` where nobody knows how dear: then ``upper`` is a step of as many tokens with more in the cache, or
+    None where nobody knows how many tokens there are. ``q_is_known`` if the new tokens of each sequence are.
     ``sums`` is what is known of the lengths all together.
 
     ``part`` is which pass of a training step it is: 'forward', 'backward' (of such a forward), 'step' (both) or
@@ -187,6 +188,15 @@ class ShapeRow:
     mfu_busy: float | None
     mbu_wall: float | None
     mbu_busy: float | None
+    flops_min: int | None
+    flops_max: int | None
+    product_flops: int | None
+    bytes_min: int | None
+    bytes_max: int | None
+    mfu_busy_min: float | None
+    mfu_busy_max: float | None
+    mbu_busy_min: float | None
+    mbu_busy_max: float | None
     bound: str | None
     bound_detail: str | None
 
@@ -329,6 +339,9 @@ class Phase:
     measured_wall_ns: int | None
     flops_min: int | None
     flops_max: int | None
+    product_flops: int | None
+    attention_flops_min: int | None
+    attention_flops_max: int | None
     bytes_min: int | None
     bytes_max: int | None
     mfu_wall_min: float | None
