@@ -72,7 +72,8 @@ class Step:
     'optimizer' (of no tokens). None: a forward pass that nothing is trained by.
 
     ``images`` are (height, width) in patches of each image, or view of one, that goes through the vision tower in the
-    pass. A pass of the tower alone has images and no sequences.
+    pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
+    are no tokens: decoders of some models have layers that look at them.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -85,6 +86,7 @@ class Step:
     q_is_known: bool = False
     part: str | None = None
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
+    seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

@@ -341,6 +341,9 @@ class Estimator:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0)))
+        if architecture.looks_at_images:
+            lengths = self._looked_at(step)
+            first = first or bool(step.images)
         images = self._whole_images(vision_tokens, step.new_tokens) if architecture.sees_whole_images else ()
         passes.append((architecture.decoder, Pass(step, logits, lengths, first, images)))
         return passes
@@ -352,6 +355,17 @@ class Estimator:
             if sum(images) + tokens <= new_tokens:
                 images.append(tokens)
         return tuple(images)
+
+    def _looked_at(self, step: Step) -> tuple[int, ...]:
+        """Tokens of images that each sequence looks at: sequences have as many images each, in order."""
+        lengths = self._architecture.vision_lengths((*step.seen_images, *step.images))
+        tokens = [self._architecture.projected(length) for length in lengths]
+        if not tokens or not step.batch:
+            return ()
+        if len(tokens) % step.batch:
+            raise ModelError(f"{len(tokens)} images do not divide among {step.batch} sequences that look at them")
+        each = len(tokens) // step.batch
+        return tuple(sum(tokens[start : start + each]) for start in range(0, len(tokens), each))
 
     def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:
         if encoder_tokens is None:
