@@ -246,7 +246,7 @@ def test_the_longest_sequence_that_a_text_allows() -> None:
 
     def stated(**groups: str) -> int | None:
         step = StatedStep.read(groups)
-        return step and step.least_context
+        return None if step is None else step.least_context
 
     assert stated(context_requests="1", context_tokens="700") == 700
     assert stated(generation_requests="3", generation_tokens="3") == 2
