@@ -540,7 +540,9 @@ class Runner:
             is_stored = module.is_table and not module.is_temporary and self._may_store(module)
             columns = ", ".join(f"{quote(one.name)} {one.type}" for one in module.columns)
             place = f"{self.store}.{module.name}" if is_stored else module.name
-            made = execute_parsed(self.con, f"CREATE OR REPLACE TABLE {place} {f'AS {query}' if query else f'({columns})'}")
+            made = execute_parsed(
+                self.con, f"CREATE OR REPLACE TABLE {place} {f'AS {query}' if query else f'({columns})'}"
+            )
             self._has_rows[module.name] = bool(query) and made.fetchall() != [(0,)]
             if is_stored:
                 self.adopt(module.name)
