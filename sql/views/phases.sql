@@ -47,6 +47,8 @@
 --   flops_max          BIGINT   Most FLOPs, NULL where nothing limits them. Unit: FLOP.
 --   bytes_min          BIGINT   Fewest bytes. Unit: bytes.
 --   bytes_max          BIGINT   Most bytes. Unit: bytes.
+--   product_flops      BIGINT   Of the FLOPs, those of products with weights, which need no lengths; the rest are attention's, or a
+--                               recurrence's. NULL where the tokens are not known, and in training. Unit: FLOP.
 WITH work AS (
     SELECT
         occurrence_id, count(*) AS device_count,
@@ -101,7 +103,7 @@ SELECT
     macros.utilization(c.compute_ns * c.device_count, c.busy_ns) AS mfu_busy,
     macros.utilization(c.memory_ns, c.cover_ns) AS mbu_wall,
     macros.utilization(c.memory_ns * c.device_count, c.busy_ns) AS mbu_busy,
-    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max
+    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.product_flops
 FROM attribute.occurrences AS p
 LEFT JOIN work AS w USING (occurrence_id)
 LEFT JOIN busy AS b USING (occurrence_id)
