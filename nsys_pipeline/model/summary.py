@@ -77,7 +77,7 @@ def summarize(
     prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens)
     decode = None
     if model.architecture.decoder is not None:
-        step = Step.ragged((1,) * shape.batch, shape.context)
+        step = attrs.evolve(Step.ragged((1,) * shape.batch, shape.context), seen_images=shape.images)
         decode = estimator.estimate(step, encoder_tokens=shape.encoder_tokens)
     return Summary(
         model=model,

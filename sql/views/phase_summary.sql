@@ -71,6 +71,10 @@
 --   measured_wall_ns     BIGINT   Host wall time of the measured occurrences, added up over threads. Unit: ns.
 --   flops_min            HUGEINT  Fewest FLOPs, where the lengths of some requests are not known; else flops. Unit: FLOP.
 --   flops_max            HUGEINT  Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   product_flops        HUGEINT  Of the FLOPs, those of products with weights, exact wherever the number of tokens is known. NULL
+--                                 where it is not, and in training. Unit: FLOP.
+--   attention_flops_min  HUGEINT  The rest at least: attention, and recurrences. Unit: FLOP.
+--   attention_flops_max  HUGEINT  The rest at most, NULL where nothing limits it. Unit: FLOP.
 --   bytes_min            HUGEINT  Fewest bytes. Unit: bytes.
 --   bytes_max            HUGEINT  Most bytes. Unit: bytes.
 --   mfu_wall_min         DOUBLE   mfu_wall of the fewest FLOPs.
@@ -188,8 +192,8 @@ SELECT
     c.mfu_wall, c.mfu_span, c.mfu_busy, c.hfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns, c.sol_ratio,
     c.flops_per_byte, c.ridge_flops_per_byte,
     c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns,
-    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.mfu_wall_min, c.mfu_wall_max, c.mfu_busy_min, c.mfu_busy_max,
-    c.mbu_busy_min, c.mbu_busy_max,
+    c.flops_min, c.flops_max, c.product_flops, c.attention_flops_min, c.attention_flops_max, c.bytes_min, c.bytes_max,
+    c.mfu_wall_min, c.mfu_wall_max, c.mfu_busy_min, c.mfu_busy_max, c.mbu_busy_min, c.mbu_busy_max,
     -- Towers run once for the prompt, and in no decode step.
     CASE
         WHEN coalesce(c.flops, c.flops_min) IS NOT NULL

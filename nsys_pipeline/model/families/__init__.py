@@ -12,6 +12,7 @@ from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
+from nsys_pipeline.model.families.looking import LOOKING
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
@@ -34,6 +35,7 @@ FAMILIES: dict[str, Builder] = {
     **IMAGE_TEXT,
     **RESAMPLERS,
     **MERGING,
+    **LOOKING,
     **TEXT_ONLY,
     **SAM,
 }
@@ -88,6 +90,7 @@ NESTED = (
     "glm5_next_vision",
     "muse_glimmer_vision",
     "cosmos3_edge_vision",
+    "mllama_vision_model",
     "qwen2_5_omni_vision_encoder",
     "qwen3_omni_moe_vision_encoder",
 )
