@@ -245,8 +245,9 @@ def test_the_batch_over_time(tmp_path: Path) -> None:
 def test_what_was_served_in_all(tmp_path: Path) -> None:
     """By hand: 30 prompt tokens, of which 8 were cached, in three chunks; 3 + 2 new tokens; from 600 to 2,505 ns."""
     query = (
-        "SELECT requests, span_ns, new_tokens AS new, prompt_tokens AS prompt, reused_tokens AS reused, prefill_steps AS chunks, "
-        "(new_tokens_per_s * span_ns / 1e9)::INT AS new_rate, (prompt_tokens_per_s * span_ns / 1e9)::INT AS prompt_rate, "
+        "SELECT requests, span_ns, new_tokens AS new, prompt_tokens AS prompt, reused_tokens AS reused, "
+        "prefill_steps AS chunks, (new_tokens_per_s * span_ns / 1e9)::INT AS new_rate, "
+        "(prompt_tokens_per_s * span_ns / 1e9)::INT AS prompt_rate, "
         "(requests_per_s * span_ns / 1e9)::INT AS rate, reused_ratio * 15 AS ratio FROM served_summary"
     )
     assert ask(served(), query, tmp_path) == table("""
@@ -283,8 +284,8 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
         "served": "2 requests in 1.905 µs, from the first arrival to the last token: 2,624,672 new tokens/s, "
         "1,049,869 requests/s, 11,548,556 tokens/s of prompts computed",
         "cached": "8 of 30 prompt tokens (26.7%) were found in the cache; the others took 3 chunks",
-        "clocks": "the load ran 2.5 s by its own clock, and the trace has requests for 1.905 µs: the difference is the load's "
-        "start and end, and the way to the server and back",
+        "clocks": "the load ran 2.5 s by its own clock, and the trace has requests for 1.905 µs: the difference is "
+        "the load's start and end, and the way to the server and back",
     }
 
 
