@@ -15,7 +15,7 @@ from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Place
-from nsys_pipeline.model.ops import Op
+from nsys_pipeline.model.ops import PRODUCTS, Op
 from nsys_pipeline.model.quantization import VISION, Format, Quantization, named_format, plain
 from nsys_pipeline.records import Step
 
@@ -32,9 +32,13 @@ class Roofline(Protocol):
 
 @attrs.frozen
 class Totals:
-    """Sums of one pass, under one set of conventions. Bytes are minimum bytes: weights + KV read + KV written."""
+    """Sums of one pass, under one set of conventions. Bytes are minimum bytes: weights + KV read + KV written.
+
+    `product_flops`: of the FLOPs, those of products with weights; the others are attention's, or a recurrence's.
+    """
 
     flops_by_dtype: Mapping[str, int]
+    product_flops: int
     weight_bytes: int
     kv_read_bytes: int
     kv_write_bytes: int
@@ -78,6 +82,11 @@ class Estimate:
             if flops:
                 result[op.dtype] = result.get(op.dtype, 0) + flops
         return result
+
+    @property
+    def product_flops(self) -> int:
+        """FLOPs of products of activations and weights; the rest are attention's, or a recurrence's."""
+        return sum(op.layers * self.op_flops(op) for op in self.ops if op.kind in PRODUCTS)
 
     @property
     def bytes(self) -> int:
@@ -147,7 +156,9 @@ class Estimate:
 
     @property
     def totals(self) -> Totals:
-        return Totals(self.flops_by_dtype, self.weight_bytes, self.kv_read_bytes, self.kv_write_bytes)
+        return Totals(
+            self.flops_by_dtype, self.product_flops, self.weight_bytes, self.kv_read_bytes, self.kv_write_bytes
+        )
 
 
 def _times(layers: int, value: float | None) -> float | None:
@@ -297,6 +308,7 @@ class Estimator:
                 flops[dtype] = flops.get(dtype, 0) + count
         return Totals(
             flops,
+            sum(part.product_flops for part in parts),
             sum(part.weight_bytes for part in parts),
             sum(part.kv_read_bytes for part in parts),
             sum(part.kv_write_bytes for part in parts),

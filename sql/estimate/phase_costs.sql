@@ -30,6 +30,10 @@
 --   ridge_flops_per_byte DOUBLE   Intensity at which peak FLOP/s and peak bandwidth take equal time. Unit: FLOP/byte.
 --   flops_min            HUGEINT  Fewest FLOPs, where the lengths of some requests are not known; else flops. Unit: FLOP.
 --   flops_max            HUGEINT  Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   product_flops        HUGEINT  Of the FLOPs, those of products with weights, exact wherever the number of tokens is known. NULL
+--                                 where it is not, and in training. Unit: FLOP.
+--   attention_flops_min  HUGEINT  The rest at least: attention, and recurrences. Unit: FLOP.
+--   attention_flops_max  HUGEINT  The rest at most, NULL where nothing limits it. Unit: FLOP.
 --   bytes_min            HUGEINT  Fewest bytes. Unit: bytes.
 --   bytes_max            HUGEINT  Most bytes. Unit: bytes.
 --   mfu_wall_min         DOUBLE   mfu_wall of the fewest FLOPs.
@@ -69,6 +73,7 @@ total AS (
         CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns * c.device_count) END AS sol_device_ns,
         CASE WHEN count(c.flops_min) = count(*) THEN sum(c.flops_min::HUGEINT) END AS flops_min,
         CASE WHEN count(c.flops_max) = count(*) THEN sum(c.flops_max::HUGEINT) END AS flops_max,
+        CASE WHEN count(c.product_flops) = count(*) THEN sum(c.product_flops::HUGEINT) END AS product_flops,
         CASE WHEN count(c.bytes_min) = count(*) THEN sum(c.bytes_min::HUGEINT) END AS bytes_min,
         CASE WHEN count(c.bytes_max) = count(*) THEN sum(c.bytes_max::HUGEINT) END AS bytes_max,
         CASE WHEN count(c.compute_min_ns) = count(*) THEN sum(c.compute_min_ns) END AS compute_min_ns,
@@ -116,7 +121,8 @@ SELECT
     macros.utilization(memory_device_ns, busy_ns) AS mbu_busy, macros.utilization(sol_device_ns, busy_ns) AS sol_ratio,
     flops / nullif(bytes, 0) AS flops_per_byte,
     flops / nullif(bytes, 0) / nullif(compute_ns / nullif(memory_ns, 0), 0) AS ridge_flops_per_byte,
-    flops_min, flops_max, bytes_min, bytes_max,
+    flops_min, flops_max, product_flops, flops_min - product_flops AS attention_flops_min,
+    flops_max - product_flops AS attention_flops_max, bytes_min, bytes_max,
     macros.utilization(compute_min_ns, cover_ns) AS mfu_wall_min, macros.utilization(compute_max_ns, cover_ns) AS mfu_wall_max,
     macros.utilization(compute_min_device_ns, busy_ns) AS mfu_busy_min,
     macros.utilization(compute_max_device_ns, busy_ns) AS mfu_busy_max,
