@@ -455,6 +455,29 @@ class BaselineRow:
 
 
 @attrs.frozen
+class ServedSummary:
+    """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
+
+    `load_ns`: how long the load ran by its own clock, None where no run.json says so.
+    """
+
+    requests: int
+    span_ns: int | None
+    requests_per_s: float | None
+    new_tokens: int
+    new_tokens_per_s: float | None
+    prompt_tokens: int | None
+    reused_tokens: int | None
+    reused_ratio: float | None
+    prompt_tokens_per_s: float | None
+    prefill_steps: int | None
+    preemptions: int
+    draft_tokens: int
+    accepted_tokens: int
+    load_ns: int | None
+
+
+@attrs.frozen
 class HostLine:
     """A line of a function; see `HostRow`."""
 
@@ -780,6 +803,7 @@ class Report:
     baseline: list[BaselineRow] = attrs.field(factory=list)
     time_buckets: list[BucketRow] = attrs.field(factory=list)
     phase_tree: list[PhaseTreeRow] = attrs.field(factory=list)
+    served: ServedSummary | None = None
 
     @property
     def warnings(self) -> list[Finding]:

@@ -89,7 +89,8 @@
 --   source               VARCHAR  What says that it is a phase: 'markers', 'rules', 'options' (--phase) or 'inferred' (from the
 --                                 launches, see docs/inference.md).
 --   score                DOUBLE   Of an inferred phase: share of the work that agrees, the least. Else NULL.
---   evidence             VARCHAR  Of an inferred phase: what says so, in one line. Else NULL.
+--   evidence             VARCHAR  Of an inferred phase: what was seen in how many occurrences, and what that tells; the numbers add
+--                                 up to occurrences. Else NULL.
 WITH work AS (
     SELECT
         phase, sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
@@ -199,7 +200,9 @@ SELECT
         WHEN coalesce(c.flops, c.flops_min) IS NOT NULL
             THEN w.phase <> 'decode' AND EXISTS (FROM input.model WHERE not_counted IS NOT NULL)
     END AS is_lower_bound,
-    told.source, told.score, told.evidence
+    told.source, told.score,
+    told.evidence || CASE WHEN w.warmup_occurrences > 0 THEN format('; left out as warm-up: {:,}', w.warmup_occurrences) ELSE '' END
+    || CASE WHEN w.cold_occurrences > 0 THEN format('; left out as cold: {:,}', w.cold_occurrences) ELSE '' END AS evidence
 FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)
 LEFT JOIN busy USING (phase)
