@@ -99,6 +99,12 @@ class Model:
         )
 
     @property
+    def counted_as(self) -> tuple[str, ...]:
+        """A sentence about what the config makes of the model that its type does not say; empty if nothing."""
+        variant = self.architecture.variant
+        return (f"counted as the config says, unusual for `{self.model_type}`: {variant}",) if variant else ()
+
+    @property
     def further_layers(self) -> int:
         """Layers of the checkpoint that predict further tokens; no estimate has them, nor their parameters."""
         keys = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
@@ -167,7 +173,7 @@ class Model:
     @cached_property
     def quantization(self) -> Quantization:
         """Formats of the quantized weights. Raises ModelError for a quantization method that is not known."""
-        told = (config.get("quantization_config") for config in self._configs)
+        told = (_stated_quantization(config) for config in self._configs)
         raw = next((one for one in told if one is not None), None)
         if not raw:
             return Quantization()
@@ -200,7 +206,20 @@ class Model:
         """
         if self.approximate:
             return "approximate"
-        return "verified" if self.model_type in VERIFIED else "exact"
+        return "verified" if self.model_type in VERIFIED and not self.architecture.variant else "exact"
+
+
+def _stated_quantization(config: Mapping[str, Any]) -> Any:
+    """What a config says of the formats of its weights, under the names that it goes by; None where it says nothing.
+
+    MLX calls it `quantization` and repeats it as a `quantization_config` without a method. compressed-tensors began
+    with `compression_config`.
+    """
+    stated = config.get("quantization_config")
+    own = config.get("quantization")
+    if isinstance(own, Mapping) and "bits" in own and not (isinstance(stated, Mapping) and "quant_method" in stated):
+        return {"quant_method": "mlx", **own}
+    return config.get("compression_config") if stated is None else stated
 
 
 def _stretch(scaling: object) -> float:
