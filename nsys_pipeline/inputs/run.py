@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
 
 
+#: Engines that keep keys of an indexer in fp8, with a float32 scale for each 128 values, whatever the latents are in
+#: (vLLM: DeepseekV32IndexerCache; SGLang: DSATokenToKVPool).
+_PACKING_INDEX_KEYS = ("vllm", "sglang")
 #: How vLLM and SGLang call what they do to plain weights as they load them → format of the weights.
 _LOADED_AS = {
     "fp8": "fp8", "ptpc_fp8": "fp8", "w8a8_fp8": "fp8", "fp8_per_tensor": "fp8", "fp8_per_block": "fp8",
@@ -187,6 +190,8 @@ class ModelOfRun:
         notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
         conventions, cache = run.cache_format(run.conventions(options.conventions), model)
+        if model is not None and model.has_latent_indexer and run.fields.get("framework") in _PACKING_INDEX_KEYS:
+            conventions = attrs.evolve(conventions, index_dtype="fp8")
         notices += cache
         if dp and dp > 1:
             # Each rank has tokens of its own, and on average its experts run as many.

@@ -18,6 +18,7 @@ from nsys_pipeline.model.left_out import parts_around_text
 from nsys_pipeline.model.modules import DECODER, Stacks
 from nsys_pipeline.model.quantization import VISION, Quantization
 from nsys_pipeline.model.quantization_configs import read_quantization
+from nsys_pipeline.model.sparse_attention import SparseLatentAttention
 from nsys_pipeline.records import MAX_BATCH
 
 #: Charged where a config names no dtype; what nearly every published checkpoint is stored in.
@@ -121,6 +122,11 @@ class Model:
         """Whether the KV cache holds nothing but latents."""
         kinds = {type(block) for block in self.architecture.blocks() if isinstance(block, Attention | LatentAttention)}
         return bool(kinds) and all(issubclass(kind, LatentAttention) for kind in kinds)
+
+    @property
+    def has_latent_indexer(self) -> bool:
+        """Whether an indexer picks the latents that a query attends to (DeepSeek-V3.2 and those like it)."""
+        return any(isinstance(block, SparseLatentAttention) for block in self.architecture.blocks())
 
     @cached_property
     def active_params(self) -> int:
