@@ -20,6 +20,8 @@
 --   flops_max      BIGINT   Most FLOPs, NULL where nothing limits them. Unit: FLOP.
 --   bytes_min      BIGINT   Fewest bytes. Unit: bytes.
 --   bytes_max      BIGINT   Most bytes. Unit: bytes.
+--   product_flops  BIGINT   Of the FLOPs, those of products with weights, which need no lengths; the rest are attention's, or a
+--                           recurrence's. NULL where they are not known either, and in training. Unit: FLOP.
 --   compute_min_ns DOUBLE   compute_ns of the fewest FLOPs. Unit: ns.
 --   compute_max_ns DOUBLE   compute_ns of the most. Unit: ns.
 --   memory_min_ns  DOUBLE   memory_ns of the fewest bytes. Unit: ns.
@@ -56,7 +58,7 @@ together AS (
 )
 SELECT
     p.occurrence_id, s.shape_id, c.flops, c.executed_flops, c.bytes, coalesce(d.device_count, 0) AS device_count,
-    t.compute_ns, t.executed_ns, t.memory_ns, t.sol_ns, c.flops_min, c.flops_max, c.bytes_min, c.bytes_max,
+    t.compute_ns, t.executed_ns, t.memory_ns, t.sol_ns, c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.product_flops,
     t.compute_min_ns, t.compute_max_ns, t.memory_min_ns, t.memory_max_ns, c.recomputed_flops, c.recomputed_min_flops,
     p.end_ns - p.start_ns AS wall_ns, d.gpu_span_ns, d.device_busy_ns
 FROM attribute.phase_ranges AS p

@@ -32,10 +32,10 @@ UNKNOWN: Size = (None, None, None, None, None)
 def engine_cold(path: Path) -> tuple[Found, dict[tuple[str, int], Size]]:
     """(phase, occurrence) → reason, and the sizes of the occurrences."""
     with open_trace(path, TraceOptions(use_cache=False)) as trace:
-        trace.build("attribute.cold_occurrences", "attribute.phase_ranges", "input.step_sizes")
+        trace.build("attribute._slow_occurrences", "attribute.phase_ranges", "input.step_sizes")
         con = trace.connection
         found = con.execute(
-            "SELECT p.phase, p.occurrence, c.reason FROM attribute.cold_occurrences AS c "
+            "SELECT p.phase, p.occurrence, c.reason FROM attribute._slow_occurrences AS c "
             "JOIN attribute.phase_ranges AS p USING (occurrence_id)"
         ).fetchall()
         sizes = con.execute(
@@ -126,7 +126,7 @@ def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict
         "CREATE OR REPLACE TABLE input.step_sizes AS "
         "SELECT occurrence_id, NULL::VARCHAR AS kind FROM attribute._occurrence_sizes"
     )
-    found = con.execute(all_modules()["attribute.cold_occurrences"].sql).fetchall()
+    found = con.execute(all_modules()["attribute._slow_occurrences"].sql).fetchall()
     return {sequence[row[0]]: row[3] for row in found}
 
 
