@@ -33,7 +33,7 @@
 --   api_time_ns        BIGINT   Time that its thread spends in CUDA calls, NULL where it makes none. Unit: ns.
 --   launch_call_count  BIGINT   Host calls that launched its GPU work: a CUDA graph is one.
 --   launches_per_token DOUBLE   Such calls per token, NULL where the tokens are not known.
---   is_cold            BOOLEAN  Whether it is several times slower than steady ones, and not marked as warm-up: left out like warm-up, unless --keep-cold counts it.
+--   is_cold            BOOLEAN  Whether it is several times slower than steady ones, or the same step of another rank is, and not marked as warm-up: left out like warm-up, unless --keep-cold counts it.
 --   is_measured        BOOLEAN  Whether it counts: neither warm-up nor left out as cold.
 --   launch_latency_ns  DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   flops              BIGINT   Model FLOPs. Unit: FLOP.

@@ -342,8 +342,8 @@ def test_a_trace_without_ranges_and_one_without_phases_differ(tmp_path: Path) ->
     assert bare["no_nvtx"][0].at_stake_ns == 10
     assert "no_phases" not in bare
     not_inferred = (
-        "; none is inferred: no kernels that tell a pass through a language model, and no kernel comes again at even "
-        "distances"
+        "; none is inferred: no kernels that tell a pass through a language model, and no kernel is launched 4 times "
+        "with grids of like size, so none marks the turns of a loop"
     )
     assert named["no_phases"][0].message == f"none of the 1 NVTX ranges is a phase that llmperf knows{not_inferred}"
     assert bare["no_nvtx"][0].message.endswith(f"so all work is in no phase{not_inferred}")

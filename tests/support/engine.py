@@ -124,10 +124,10 @@ def budget_differences(trace: Trace, attribution: Attribution | None = None) -> 
 
 def cold_differences(trace: Trace, attribution: Attribution | None = None) -> dict[Any, tuple[Any, Any]]:
     """Occurrences about which engine and definition disagree, by (phase, occurrence): why each says it is cold."""
-    trace.build("attribute.cold_occurrences", "attribute.phase_ranges", "input.step_sizes")
+    trace.build("attribute._slow_occurrences", "attribute.phase_ranges", "input.step_sizes")
     con = trace.connection
     found = con.execute(
-        "SELECT p.phase, p.occurrence, c.reason FROM attribute.cold_occurrences AS c "
+        "SELECT p.phase, p.occurrence, c.reason FROM attribute._slow_occurrences AS c "
         "JOIN attribute.phase_ranges AS p USING (occurrence_id)"
     ).fetchall()
     rows = con.execute(

@@ -82,7 +82,7 @@ def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict
         "CREATE OR REPLACE TABLE input.step_sizes AS "
         "SELECT occurrence_id, NULL::VARCHAR AS kind FROM attribute._occurrence_sizes"
     )
-    found = con.execute(all_modules()["attribute.cold_occurrences"].sql).fetchall()
+    found = con.execute(all_modules()["attribute._slow_occurrences"].sql).fetchall()
     return {sequence[row[0]]: row[3] for row in found}
 
 
