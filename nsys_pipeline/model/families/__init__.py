@@ -22,6 +22,7 @@ from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
+from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.unread import unread_structure
 
@@ -36,6 +37,7 @@ FAMILIES: dict[str, Builder] = {
     **RESAMPLERS,
     **MERGING,
     **LOOKING,
+    **VISION_SEQ2SEQ,
     **TEXT_ONLY,
     **SAM,
 }
@@ -91,6 +93,11 @@ NESTED = (
     "muse_glimmer_vision",
     "cosmos3_edge_vision",
     "mllama_vision_model",
+    "blip_text_model",
+    "blip_vision_model",
+    "kosmos_2_vision_model",
+    "donut-swin",
+    "trocr",
     "qwen2_5_omni_vision_encoder",
     "qwen3_omni_moe_vision_encoder",
 )
