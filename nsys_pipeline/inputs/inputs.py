@@ -77,7 +77,8 @@ class Inputs:
     def trains(self) -> bool:
         """Whether a range is a part of a training step, or a whole one. Needs load.range_names."""
         parts = {"backward", "optimizer", "forward_backward", "step"}
-        return any(rule.phase in parts for rule in (*self.phase_rules, *self.pattern_roles.values()))
+        named = {rule.phase for rule in self.phase_rules} | {role.phase for role in self.pattern_roles.values()}
+        return bool(named & parts)
 
     @cached_property
     def passes(self) -> Inference:
