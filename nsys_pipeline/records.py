@@ -319,6 +319,7 @@ class Phase:
     launch_call_count: int
     launches_per_token: float | None
     measured_occurrences: int | None
+    sharing_ranks: int | None
     tokens: int | None
     flops: int | None
     executed_flops: int | None

@@ -124,6 +124,16 @@ def _phases(report: Report) -> Section:
     ]
     notes = [Note(phase.name, f"inferred: {phase.evidence}") for phase in report.phases if phase.evidence]
     notes += [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
+    ranks = max((phase.sharing_ranks or 1 for phase in report.phases), default=1)
+    if ranks > 1:
+        # Sums of n ranges, their wall and busy time and their kernels are over ranks.
+        notes.append(
+            Note(
+                "n",
+                f"{ranks:,} ranks share each pass: each has a range of its own, and tokens count once",
+                tone=Tone.quiet,
+            )
+        )
     if has_work_outside(report):
         notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
     table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))
