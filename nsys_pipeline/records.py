@@ -319,6 +319,7 @@ class Phase:
     launch_call_count: int
     launches_per_token: float | None
     measured_occurrences: int | None
+    sharing_ranks: int | None
     tokens: int | None
     flops: int | None
     executed_flops: int | None
@@ -451,6 +452,29 @@ class BaselineRow:
     traced_ns: int
     untraced_ns: int
     slower_ratio: float
+
+
+@attrs.frozen
+class ServedSummary:
+    """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
+
+    `load_ns`: how long the load ran by its own clock, None where no run.json says so.
+    """
+
+    requests: int
+    span_ns: int | None
+    requests_per_s: float | None
+    new_tokens: int
+    new_tokens_per_s: float | None
+    prompt_tokens: int | None
+    reused_tokens: int | None
+    reused_ratio: float | None
+    prompt_tokens_per_s: float | None
+    prefill_steps: int | None
+    preemptions: int
+    draft_tokens: int
+    accepted_tokens: int
+    load_ns: int | None
 
 
 @attrs.frozen
@@ -779,6 +803,7 @@ class Report:
     baseline: list[BaselineRow] = attrs.field(factory=list)
     time_buckets: list[BucketRow] = attrs.field(factory=list)
     phase_tree: list[PhaseTreeRow] = attrs.field(factory=list)
+    served: ServedSummary | None = None
 
     @property
     def warnings(self) -> list[Finding]:

@@ -26,6 +26,8 @@ def features_of(module: Any) -> Any:
     inner = getattr(module, "model", module)
     if module.config.model_type == "mllama":
         return lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state)
+    if module.config.model_type == "blip":
+        return lambda **pixels: inner.vision_model(**pixels).last_hidden_state
     return (inner if hasattr(inner, "get_image_features") else module).get_image_features
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from nsys_pipeline import markers
-from nsys_pipeline.records import Detail, Phase, Report, ShapeRow
+from nsys_pipeline.records import Detail, Phase, Report, ServedSummary, ShapeRow
 from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.budget import buckets_section, budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
@@ -29,7 +29,7 @@ from nsys_pipeline.report.document import (
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
 from nsys_pipeline.report.host import host_section
-from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds
+from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds, prefixed
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
     OVER_100,
@@ -124,6 +124,16 @@ def _phases(report: Report) -> Section:
     ]
     notes = [Note(phase.name, f"inferred: {phase.evidence}") for phase in report.phases if phase.evidence]
     notes += [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
+    ranks = max((phase.sharing_ranks or 1 for phase in report.phases), default=1)
+    if ranks > 1:
+        # Sums of n ranges, their wall and busy time and their kernels are over ranks.
+        notes.append(
+            Note(
+                "n",
+                f"{ranks:,} ranks share each pass: each has a range of its own, and tokens count once",
+                tone=Tone.quiet,
+            )
+        )
     if has_work_outside(report):
         notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
     table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))
@@ -337,9 +347,9 @@ def _torch_operators(report: Report) -> Section | None:
 
 
 def _requests(report: Report) -> Section | None:
-    rows = report.requests
+    rows, served = report.requests, _served_notes(report.served) if report.served else []
     if not rows:
-        return None
+        return Section("requests", (Notes(served),), title="requests, warm-up left out") if served else None
     columns = [
         Column.text("shape", [str(row["shape"] or UNKNOWN) for row in rows]),
         Column.count("n", [_number(row["requests"]) for row in rows]),
@@ -356,7 +366,38 @@ def _requests(report: Report) -> Section | None:
     title = "requests, warm-up left out: time to first token and time per output token, ms"
     if any(column.heading == "±" for column in columns):
         title += "; ±: standard deviation"
-    return Section("requests", (Table(columns),), title=title, depth=Depth.detail)
+    return Section("requests", (Table(columns), *([Notes(served)] if served else [])), title=title, depth=Depth.detail)
+
+
+def _served_notes(served: ServedSummary) -> list[Note]:
+    """Throughput of an engine, what its prefix cache and its guesses saved, and the load's clock beside the trace's."""
+    notes = []
+    span = prefixed(served.span_ns, "ns")
+    if served.new_tokens_per_s is not None and served.requests_per_s is not None:
+        text = f"{count(served.requests)} requests in {span}, from the first arrival to the last token"
+        rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s", f"{_rate(served.requests_per_s)} requests/s"]
+        if served.prompt_tokens_per_s is not None:
+            rates.append(f"{_rate(served.prompt_tokens_per_s)} tokens/s of prompts computed")
+        notes.append(Note("served", f"{text}: {', '.join(rates)}"))
+    if served.prompt_tokens and served.reused_tokens is not None:
+        found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
+        share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
+        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
+        notes.append(Note("cached", text))
+    if served.draft_tokens:
+        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
+        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
+    if served.preemptions:
+        notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
+    if served.load_ns and served.span_ns:
+        text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
+        rest = "the difference is the load's start and end, and the way to the server and back"
+        notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
+    return notes
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.3g}" if per_s < 100 else f"{per_s:,.0f}"
 
 
 def _number(value: object) -> float | None:

@@ -4,11 +4,13 @@
 -- MFU and MBU of wall time are NULL. Where one of them would be above 1, which is impossible, all are NULL.
 -- Grain: phase; a phase without any such occurrence is absent.
 -- materialize: table
--- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
+-- requires: estimate.occurrence_costs, estimate.doubtful_passes, attribute.phase_devices, input.model, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
---   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
+--   sharing_ranks        BIGINT   Ranks of the trace that share a pass, each with an occurrence of it; 1 if each has passes of its own.
+--   tokens               BIGINT   Tokens that went through the model, once for all ranks that share a pass; NULL where nobody says
+--                                 how many do. Unit: tokens.
 --   flops                HUGEINT  Unit: FLOP.
 --   executed_flops       HUGEINT  FLOPs that an eager implementation runs. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
@@ -43,7 +45,7 @@
 --   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
 --   highest_ratio        DOUBLE   The highest of MFU and MBU as they come out: above 1, none of them is shown.
-WITH shared AS (
+WITH united AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
     FROM macros.busy_ns('estimate._measured_intervals')
     GROUP BY ALL
@@ -53,14 +55,35 @@ wall AS (
     FROM macros.busy_ns('estimate._measured_wall_intervals')
     GROUP BY ALL
 ),
+-- Ranks that share a pass are those that the degrees say, if all of them are in the trace.
+shared AS (
+    SELECT d.phase, greatest(1, least(count(*), (SELECT coalesce(max(ranks), 1) FROM input.model))) AS ranks, count(u.phase) > 0 AS is_doubtful
+    FROM attribute.phase_devices AS d
+    LEFT JOIN (SELECT phase FROM estimate.doubtful_passes WHERE shared = 'pass') AS u USING (phase)
+    GROUP BY d.phase
+),
+pass AS (
+    SELECT
+        c.occurrence_id, p.phase, coalesce(s.new_tokens, p.new_tokens) AS new_tokens, coalesce(h.is_doubtful, false) AS is_doubtful,
+        -- One range around the work of all of them has the whole pass.
+        coalesce(h.ranks, 1) // greatest(1, least(c.device_count, coalesce(h.ranks, 1))) AS ranges
+    FROM estimate.occurrence_costs AS c
+    JOIN attribute.occurrences AS p USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    LEFT JOIN shared AS h ON h.phase = p.phase
+    WHERE p.is_measured
+),
+spoken AS (
+    SELECT
+        phase, max(ranges) AS sharing_ranks,
+        -- One unknown makes the sum unknown, not smaller.
+        CASE WHEN count(new_tokens) = count(*) AND NOT bool_or(is_doubtful) THEN round(sum(new_tokens / ranges))::BIGINT END AS tokens
+    FROM pass
+    GROUP BY phase
+),
 total AS (
     SELECT
         p.phase, count(*) AS measured_occurrences,
-        -- One unknown makes the sum unknown, not smaller.
-        CASE
-            WHEN count(coalesce(s.new_tokens, p.new_tokens)) = count(*)
-                THEN sum(coalesce(s.new_tokens, p.new_tokens))::BIGINT
-        END AS tokens,
         CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
         CASE WHEN count(c.executed_flops) = count(*) THEN sum(c.executed_flops::HUGEINT) END AS executed_flops,
         CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
@@ -87,12 +110,12 @@ total AS (
         -- NULL where the work cannot have happened inside the ranges.
         macros.covering_ns(any_value(wall.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count)) AS covering_ns,
         sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
-        coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
+        coalesce(any_value(united.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
     JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN input.shapes AS s USING (shape_id)
     JOIN wall ON wall.phase = p.phase
-    LEFT JOIN shared ON shared.phase = p.phase
+    LEFT JOIN united ON united.phase = p.phase
     WHERE p.is_measured
     GROUP BY p.phase
 ),
@@ -107,14 +130,14 @@ limited AS (
 ),
 possible AS (
     SELECT
-        t.*, l.highest_ratio,
+        t.*, k.tokens, k.sharing_ranks, l.highest_ratio,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_busy_ns END AS busy_ns,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.covering_ns END AS cover_ns,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_span_ns END AS span_ns
-    FROM total AS t JOIN limited AS l USING (phase)
+    FROM total AS t JOIN limited AS l USING (phase) JOIN spoken AS k USING (phase)
 )
 SELECT
-    phase, measured_occurrences, tokens, flops, executed_flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
+    phase, measured_occurrences, sharing_ranks, tokens, flops, executed_flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
     macros.utilization(compute_ns, cover_ns) AS mfu_wall, macros.utilization(compute_ns, span_ns) AS mfu_span,
     macros.utilization(compute_device_ns, busy_ns) AS mfu_busy, macros.utilization(executed_device_ns, busy_ns) AS hfu_busy,
     macros.utilization(memory_ns, cover_ns) AS mbu_wall, macros.utilization(memory_ns, span_ns) AS mbu_span,

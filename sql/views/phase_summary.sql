@@ -48,8 +48,9 @@
 --   launches_per_token   DOUBLE   Such calls per token, over occurrences outside warm-up whose tokens are known.
 --   measured_occurrences BIGINT   Occurrences that the rest of the row is about, and nothing else: outside warm-up, of known
 --                                 shape, with no other phase inside.
---   tokens               BIGINT   Tokens that went through the model, summed over passes: of a pass that
---                                 N tensor-parallel ranks share, every rank makes one. Unit: tokens.
+--   sharing_ranks        BIGINT   Ranks of the trace that share a pass, each with an occurrence of it; 1 if each has passes of its own.
+--   tokens               BIGINT   Tokens that went through the model, once for all ranks that share a pass; NULL where nobody says
+--                                 how many do. Unit: tokens.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
 --   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
@@ -188,7 +189,7 @@ SELECT
     coalesce(idle.idle_gap_count, 0) AS idle_gap_count, coalesce(idle.idle_gap_ns, 0) AS idle_gap_ns,
     idle.longest_idle_gap_ns, api.api_time_ns, coalesce(launch.launch_call_count, 0) AS launch_call_count,
     per_token.launches_per_token,
-    c.measured_occurrences, c.tokens, c.flops, c.executed_flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
+    c.measured_occurrences, c.sharing_ranks, c.tokens, c.flops, c.executed_flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
     c.mfu_wall, c.mfu_span, c.mfu_busy, c.hfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns, c.sol_ratio,
     c.flops_per_byte, c.ridge_flops_per_byte,
     c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns,

@@ -6,8 +6,8 @@
 --   phase          VARCHAR  Name of the phase.
 --   shape          VARCHAR  batch x new tokens of each sequence.
 --   occurrences    BIGINT   Occurrences.
---   tokens         BIGINT   Tokens that went through the model, summed over passes: of a pass that
---                           N tensor-parallel ranks share, every rank makes one. Unit: tokens.
+--   tokens         BIGINT   Tokens that went through the model, once for all ranks that share a pass; NULL where nobody says how many
+--                           do. Unit: tokens.
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
 --   gpu_busy_ns    BIGINT   GPU busy time, added up over occurrences and GPUs. Unit: ns.
 --   flops          HUGEINT  Model FLOPs. Unit: FLOP.
@@ -28,7 +28,7 @@
 --   mbu_busy_max   DOUBLE   mbu_busy of the most.
 --   first_start_ns BIGINT   Start of the first one. Unit: ns.
 SELECT
-    p.phase, s.kind AS shape, count(*) AS occurrences, sum(coalesce(s.new_tokens, p.new_tokens))::BIGINT AS tokens,
+    p.phase, s.kind AS shape, count(*) AS occurrences, round(sum(coalesce(s.new_tokens, p.new_tokens)) / any_value(t.ranges))::BIGINT AS tokens,
     sum(c.wall_ns)::BIGINT AS wall_ns, coalesce(sum(c.device_busy_ns), 0)::BIGINT AS gpu_busy_ns,
     CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
     CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
@@ -75,6 +75,6 @@ SELECT
 FROM estimate.occurrence_costs AS c
 JOIN attribute.occurrences AS p USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)
-JOIN (SELECT phase, coalesce(highest_ratio <= 1, true) AS is_possible FROM estimate.phase_costs) AS t ON t.phase = p.phase
+JOIN (SELECT phase, coalesce(highest_ratio <= 1, true) AS is_possible, CASE WHEN tokens IS NOT NULL THEN sharing_ranks END AS ranges FROM estimate.phase_costs) AS t ON t.phase = p.phase
 WHERE p.is_measured
 GROUP BY p.phase, s.kind

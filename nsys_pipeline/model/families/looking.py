@@ -5,8 +5,21 @@ from __future__ import annotations
 import attrs
 
 from nsys_pipeline.errors import ModelError
-from nsys_pipeline.model.architecture import Architecture, Stack
-from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack
+from nsys_pipeline.model.blocks import (
+    Attention,
+    Block,
+    Constant,
+    CrossAttention,
+    Embedding,
+    Head,
+    LastTokens,
+    Linear,
+    Mlp,
+    Norm,
+    OnTokens,
+    WithImages,
+)
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import grid, patch_embedding, vision_encoder
@@ -103,4 +116,41 @@ def mllama(f: Fields) -> Architecture:
     return attrs.evolve(joined(f, text, tower), looks_at_images=True)
 
 
-LOOKING: dict[str, Builder] = {"mllama": Verified(mllama)}
+def blip(f: Fields) -> Architecture:
+    """BLIP's captions (arXiv 2201.12086): a ViT, and BERT's layers with attention to its tokens in each of them."""
+    t, v = (f.sub(f"{side}_config", model_type=f"blip_{side}_model") for side in ("text", "vision"))
+    tower, tokens = vision_encoder(v), grid(v)[0] ** 2 + 1
+    width, heads, vocab = t.dim("hidden_size"), t.dim("num_attention_heads"), t.dim("vocab_size")
+    head_dim = t.divides("hidden_size", width, "num_attention_heads", heads)
+    attention = Attention(
+        width=width, heads=heads, kv_heads=heads, head_dim=head_dim, q_bias=True, kv_bias=True, o_bias=True
+    )
+    cross = CrossAttention(
+        width=width, encoder_width=tower.width, heads=heads, kv_heads=heads, head_dim=head_dim,
+        q_bias=True, k_bias=True, v_bias=True, o_bias=True,
+    )  # fmt: skip
+    mlp = Mlp(width=width, hidden=t.dim("intermediate_size"), gated=False, bias=True)
+    norms = tuple(Norm(name, width, 2 * width) for name in ("attention_norm", "cross_norm", "mlp_norm"))
+    layer = (attention, norms[0], WithImages(blocks=(cross, norms[1])), mlp, norms[2])
+    tied = f.flag("tie_word_embeddings", default=True)
+    before = (
+        Embedding("embed", vocab, width, tied=tied),
+        Embedding("embed_positions", t.integer("max_position_embeddings", default=512), width),
+        Norm("embed_norm", width, 2 * width),
+    )
+    head = (Linear("transform", width, width, width), Norm("transform_norm", width, 2 * width))
+    decoder = Stack(
+        "decoder",
+        (Layers("layers", tuple(range(t.dim("num_hidden_layers"))), layer),),
+        before,
+        (LastTokens(blocks=head), Head(vocab, width, vocab)),
+    )
+    patches = patch_embedding(tower.width, grid(v)[1], 3, bias=True, extra=1)
+    positions = Constant("embed_positions", (tokens + 1) * tower.width)
+    after = (Norm("post_norm", tower.width, 2 * tower.width),)
+    vision = Stack("vision", tower.layers("vision.layers"), (patches, positions), after)
+    text = Architecture(family="blip", decoder=decoder, heads=heads, kv_heads=heads, looks_at_images=True)
+    return joined(f, text, Tower(vision, tower.width, tokens, 1))
+
+
+LOOKING: dict[str, Builder] = {"mllama": Verified(mllama), "blip": Verified(blip)}

@@ -21,20 +21,19 @@ MLLAMA = Model.from_config(CONFIGS["mllama"]["config"], "mllama")
 FOUR_TILES = (6, 6)
 
 
-def test_passes_with_images_equal_torchs_count() -> None:
-    """Two sequences of 7 tokens with an image each, then a decode step, as FlopCounterMode counts transformers 5.24."""
-    estimator, images = Estimator(MLLAMA, FULL), (FOUR_TILES,) * 2
+# Two sequences of 7 tokens, then a decode step; the same with an image each. FlopCounterMode on transformers 5.24.
+COUNTED = {
+    "mllama": (FOUR_TILES, [463_360, 73_728, 32_245_248, 110_592]),
+    "blip": ((3, 3), [438_784, 73_728, 835_072 + 2 * 1_441_152, 95_232]),
+}
+
+
+@pytest.mark.parametrize("name", COUNTED)
+def test_passes_with_images_equal_torchs_count(name: str) -> None:
+    (grid, counted), model = COUNTED[name], Model.from_config(CONFIGS[name]["config"], name)
     prompt, step = Step.uniform(batch=2, q_tokens=7), Step.uniform(batch=2, q_tokens=1, kv_tokens=7)
-    found = [
-        estimator.estimate(one).flops
-        for one in (
-            prompt,
-            step,
-            attrs.evolve(prompt, images=images),
-            attrs.evolve(step, seen_images=images),
-        )
-    ]
-    assert found == [463_360, 73_728, 32_245_248, 110_592]
+    with_images = (attrs.evolve(prompt, images=(grid,) * 2), attrs.evolve(step, seen_images=(grid,) * 2))
+    assert [Estimator(model, FULL).estimate(one).flops for one in (prompt, step, *with_images)] == counted
 
 
 def test_a_prompt_after_the_tower_projects_what_it_encoded() -> None:
