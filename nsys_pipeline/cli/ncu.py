@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -21,8 +22,8 @@ from nsys_pipeline.cli.common import (
     progress,
 )
 from nsys_pipeline.cli.messages import print_warning
+from nsys_pipeline.cli.recorded import Workload
 from nsys_pipeline.errors import NsysError, QueryError, TraceError, UsageError
-from nsys_pipeline.trace.run_file import read_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,14 +120,16 @@ def ncu(
     from nsys_pipeline.ncu import Target, ncu_argv
 
     target = Target.of(chosen, launches, is_every_kernel=top == 0)
-    argv = ncu_argv(program, target, command or _recorded_command(trace), report)
+    workload = Workload.of(trace, command)
+    argv = ncu_argv(program, target, workload.command, report)
     _tell_what_is_left_out(chosen, of_phase)
     if traced is None:
-        sys.stdout.write(shlex.join(argv) + "\n")
+        assignments = [f"{name}={shlex.quote(value)}" for name, value in workload.environment.items()]
+        sys.stdout.write(" ".join([*assignments, shlex.join(argv)]) + "\n")
         return
     if report.exists() and not force:
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
-    _run(argv, report)
+    _run(argv, workload.environment, report)
     _show(report, _read(report, program), traced, output_format)
 
 
@@ -208,21 +211,9 @@ class _Traced:
         return cls(kernels, operators, elsewhere, estimate)
 
 
-def _recorded_command(trace: Path) -> list[str]:
+def _run(argv: list[str], environment: dict[str, str], report: Path) -> None:
     try:
-        command = read_run(trace)["plan"]["command"]
-    except (KeyError, TypeError):
-        command = None
-    if not command or not all(isinstance(part, str) for part in command):
-        raise UsageError(
-            f"nobody recorded which workload `{trace}` is of", hint="give it: `llmperf ncu TRACE -- python script.py`"
-        )
-    return list(command)
-
-
-def _run(argv: list[str], report: Path) -> None:
-    try:
-        done = subprocess.run(argv, stdout=sys.stderr, check=False)
+        done = subprocess.run(argv, env=os.environ | environment, stdout=sys.stderr, check=False)
     except OSError as error:
         raise NsysError(
             f"`{argv[0]}` cannot be run: {error.strerror or error}",

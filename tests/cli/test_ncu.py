@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -29,6 +30,24 @@ def test_the_command_comes_from_the_run_directory(tmp_path: Path, capsys: pytest
     assert argv[-2:] == ["python", "my script.py"]
     assert argv[argv.index("--nvtx-include") + 1] == "decode/"
     assert argv[argv.index("--launch-count") + 1] == "4"
+
+
+def test_the_workload_runs_with_the_marks_of_its_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # given a capture with --auto, and one of the built-in workload
+    small_trace().write(tmp_path / "trace.sqlite")
+    built_in = ["python", "-m", "nsys_pipeline.workload", "--result", "workload.json", "--repeats", "1"]
+
+    printed = []
+    for plan in ({"command": ["python", "x.py"], "auto": True}, {"command": built_in, "auto": False}):
+        (tmp_path / "run.json").write_text(json.dumps({"plan": plan}))
+        printed.append(run(capsys, "ncu", tmp_path)[1])
+
+    first, second = (shlex.split(text) for text in printed)
+    assert (first[0].startswith("PYTHONPATH="), first[1], first[-2:]) == (True, "ncu", ["python", "x.py"])
+    assert (Path(first[0].removeprefix("PYTHONPATH=").partition(os.pathsep)[0]) / "sitecustomize.py").is_file()
+    assert (Path(second[0].removeprefix("PYTHONPATH=").partition(os.pathsep)[0]) / "nsys_pipeline").is_dir()
+    # The times of the capture are not written over.
+    assert second[-5:] == ["python", "-m", "nsys_pipeline.workload", "--repeats", "1"]
 
 
 def test_a_phase_is_named_and_defined_by_one_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
