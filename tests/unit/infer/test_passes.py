@@ -23,7 +23,7 @@ def test_a_request_is_a_prefill_and_decode_steps() -> None:
 
     assert [one.phase for one in found.phases] == ["prefill", *["decode"] * 6, "prefill", *["decode"] * 4]
     assert {(one.unit, one.evidence) for one in found.phases if one.phase == "decode"} == {
-        ("4 attention kernels, then sampling", "one token of each sequence")
+        ("4 attention kernels, then arg-max or sampling", "one token of each sequence")
     }
     assert {one.score for one in found.phases} == {1.0}
     assert found.reason is None
