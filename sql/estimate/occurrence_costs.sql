@@ -2,6 +2,7 @@
 -- Grain: occurrence_id; occurrences whose shape is not known are absent, and so are those with another phase inside: the
 -- inner phase has part of the work, so that the rest of it does not belong to the outer one's FLOPs.
 -- materialize: table
+-- empty without: input.occurrence_shapes
 -- requires: macros.shared_ns, input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, attribute.phase_ranges, attribute._inner_phases, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes, estimate.other_models
 -- columns:
 --   occurrence_id  BIGINT   Joins attribute.phase_ranges.
