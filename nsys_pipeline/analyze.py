@@ -32,6 +32,7 @@ from nsys_pipeline.records import (
     RankRow,
     RepeatRow,
     Report,
+    ServedSummary,
     ShapeRow,
     StageRow,
     Step,
@@ -52,8 +53,8 @@ TARGETS = (
     "views.bucket_budget",
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
     "views.repeat_summary", "views.operators", "views.findings", "views.host_functions", "views.host_time",
-    "views.collective_summary", "views.rank_summary", "views.request_summary", "views.top_kernels",
-    "views.training_summary", "views.verdicts",
+    "views.collective_summary", "views.rank_summary", "views.request_summary", "views.served_summary",
+    "views.top_kernels", "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.phase_walls",
     "attribute.missing_counters", "attribute.unattributed_reasons", "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
@@ -99,6 +100,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         stages=[StageRow(**row) for row in records(con, _STAGES)],
         repeats=[RepeatRow(**row) for row in records(con, _REPEATS)],
         requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
+        served=_served(trace),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
         collectives=[
@@ -133,7 +135,7 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
         "not_counted": list(model.left_out(len(images))),
-        "notes": [*model.unread, *(model.notes if conventions.weight is None else ())],
+        "notes": [*model.unread, *model.counted_as, *(model.notes if conventions.weight is None else ())],
         "routing": _routing(trace, model, inputs.steps.distinct),
         "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
         | ({"images": [list(grid) for grid in images]} if images else {}),
@@ -318,6 +320,21 @@ def _baseline(trace: Trace) -> list[BaselineRow]:
     except (ValueError, TypeError, KeyError, OverflowError):
         return []
     return found
+
+
+def _served(trace: Trace) -> ServedSummary | None:
+    """What an engine served, and how long run.json beside the trace says that the load on it ran."""
+    rows = records(trace.connection, "FROM views.served_summary")
+    if not rows:
+        return None
+    load_s = read_run(trace.path).get("load_s")
+    if not isinstance(load_s, int | float) or isinstance(load_s, bool) or not 0 < load_s < _LONGEST_LOAD_S:
+        return ServedSummary(**rows[0], load_ns=None)
+    return ServedSummary(**rows[0], load_ns=round(load_s * 1e9))
+
+
+# Longer than any: 2^63 ns would not be more.
+_LONGEST_LOAD_S = 1e9
 
 
 def _host(trace: Trace, phases: list[Phase], top: int) -> list[HostRow]:

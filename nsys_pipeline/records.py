@@ -64,14 +64,16 @@ class Step:
     experts; None where nobody counted them.
 
     Where single lengths are not known, this is the cheapest step that it may be, and ``upper`` the dearest;
-    ``is_unlimited`` where nobody knows how dear; ``q_is_known`` if the new tokens of each sequence are.
+    ``is_unlimited`` where nobody knows how dear: then ``upper`` is a step of as many tokens with more in the cache, or
+    None where nobody knows how many tokens there are. ``q_is_known`` if the new tokens of each sequence are.
     ``sums`` is what is known of the lengths all together.
 
     ``part`` is which pass of a training step it is: 'forward', 'backward' (of such a forward), 'step' (both) or
     'optimizer' (of no tokens). None: a forward pass that nothing is trained by.
 
     ``images`` are (height, width) in patches of each image, or view of one, that goes through the vision tower in the
-    pass. A pass of the tower alone has images and no sequences.
+    pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
+    are no tokens: decoders of some models have layers that look at them.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -84,6 +86,7 @@ class Step:
     q_is_known: bool = False
     part: str | None = None
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
+    seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:
@@ -187,6 +190,15 @@ class ShapeRow:
     mfu_busy: float | None
     mbu_wall: float | None
     mbu_busy: float | None
+    flops_min: int | None
+    flops_max: int | None
+    product_flops: int | None
+    bytes_min: int | None
+    bytes_max: int | None
+    mfu_busy_min: float | None
+    mfu_busy_max: float | None
+    mbu_busy_min: float | None
+    mbu_busy_max: float | None
     bound: str | None
     bound_detail: str | None
 
@@ -307,6 +319,7 @@ class Phase:
     launch_call_count: int
     launches_per_token: float | None
     measured_occurrences: int | None
+    sharing_ranks: int | None
     tokens: int | None
     flops: int | None
     executed_flops: int | None
@@ -329,6 +342,9 @@ class Phase:
     measured_wall_ns: int | None
     flops_min: int | None
     flops_max: int | None
+    product_flops: int | None
+    attention_flops_min: int | None
+    attention_flops_max: int | None
     bytes_min: int | None
     bytes_max: int | None
     mfu_wall_min: float | None
@@ -436,6 +452,29 @@ class BaselineRow:
     traced_ns: int
     untraced_ns: int
     slower_ratio: float
+
+
+@attrs.frozen
+class ServedSummary:
+    """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
+
+    `load_ns`: how long the load ran by its own clock, None where no run.json says so.
+    """
+
+    requests: int
+    span_ns: int | None
+    requests_per_s: float | None
+    new_tokens: int
+    new_tokens_per_s: float | None
+    prompt_tokens: int | None
+    reused_tokens: int | None
+    reused_ratio: float | None
+    prompt_tokens_per_s: float | None
+    prefill_steps: int | None
+    preemptions: int
+    draft_tokens: int
+    accepted_tokens: int
+    load_ns: int | None
 
 
 @attrs.frozen
@@ -624,6 +663,7 @@ class TrainingSummary:
     wall_ns: int
     median_wall_ns: int
     input_wait_ns: int
+    median_input_wait_ns: int
     gpu_busy_ns: int
     flops: int | None
     recomputed_flops: int | None
@@ -662,6 +702,8 @@ class RankRow:
     reason: str | None
     more_ns: int | None
     flops: int | None
+    median_step_ns: int | None
+    median_input_wait_ns: int | None
     mfu_wall: float | None
 
     @property
@@ -764,6 +806,7 @@ class Report:
     baseline: list[BaselineRow] = attrs.field(factory=list)
     time_buckets: list[BucketRow] = attrs.field(factory=list)
     phase_tree: list[PhaseTreeRow] = attrs.field(factory=list)
+    served: ServedSummary | None = None
 
     @property
     def warnings(self) -> list[Finding]:

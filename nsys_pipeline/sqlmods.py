@@ -46,7 +46,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from nsys_pipeline.duck import quote
+from nsys_pipeline.duck import execute_parsed, quote
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -533,14 +533,16 @@ class Runner:
     def _create(self, module: Module, query: str) -> None:
         """`query`: the module's SELECT; empty if it is known to give no row."""
         if module.is_macro:
-            self.con.execute(macro_ddl(module))
+            execute_parsed(self.con, macro_ddl(module))
         elif not module.is_table and module.name not in self._copied:
-            self.con.execute(f"CREATE OR REPLACE VIEW {module.name} AS {query or _no_rows(module)}")
+            execute_parsed(self.con, f"CREATE OR REPLACE VIEW {module.name} AS {query or _no_rows(module)}")
         else:
             is_stored = module.is_table and not module.is_temporary and self._may_store(module)
             columns = ", ".join(f"{quote(one.name)} {one.type}" for one in module.columns)
             place = f"{self.store}.{module.name}" if is_stored else module.name
-            made = self.con.execute(f"CREATE OR REPLACE TABLE {place} {f'AS {query}' if query else f'({columns})'}")
+            made = execute_parsed(
+                self.con, f"CREATE OR REPLACE TABLE {place} {f'AS {query}' if query else f'({columns})'}"
+            )
             self._has_rows[module.name] = bool(query) and made.fetchall() != [(0,)]
             if is_stored:
                 self.adopt(module.name)

@@ -70,6 +70,9 @@ def other_inputs(kind: str, config: Any) -> dict[str, Any]:
         return {"input_ids": ids}
     if kind == "image":
         return {"pixel_values": torch.zeros(2, 3, config.image_size, config.image_size)}
+    if kind == "image2seq":
+        height, width = (size, size) if isinstance(size := config.encoder.image_size, int) else size
+        return {"pixel_values": torch.zeros(2, 3, height, width), "decoder_input_ids": ids[:, :3]}
     if kind == "audio":
         features = torch.zeros(2, config.num_mel_bins, 2 * config.max_source_positions)
         return {"input_features": features, "decoder_input_ids": ids[:, :3]}
@@ -90,7 +93,7 @@ def write_other(target: Path) -> None:
             with FlopCounterMode(display=False) as counter:
                 out = module(**other_inputs(entry["kind"], hf_config))
             flops = [counter.get_total_flops()]
-            if entry["kind"] in ("seq2seq", "audio"):
+            if entry["kind"] in ("seq2seq", "audio", "image2seq"):
                 encoded = MoEModelOutput(last_hidden_state=out.encoder_last_hidden_state)
                 one = torch.zeros(2, 1, dtype=torch.long)
                 with FlopCounterMode(display=False) as counter:

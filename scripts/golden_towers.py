@@ -24,6 +24,10 @@ TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
 def features_of(module: Any) -> Any:
     """What runs tower and projector; the class around the model may only forward to it."""
     inner = getattr(module, "model", module)
+    if module.config.model_type == "mllama":
+        return lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state)
+    if module.config.model_type == "blip":
+        return lambda **pixels: inner.vision_model(**pixels).last_hidden_state
     return (inner if hasattr(inner, "get_image_features") else module).get_image_features
 
 
@@ -55,6 +59,12 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
         if kind != "fuyu":
             mask = torch.ones(shape[:2], dtype=torch.long)
             more = {"spatial_shapes": torch.tensor(grids), "pixel_attention_mask": mask}
+    elif kind == "mllama":
+        # As many tiles as an image may have: others are padded to that.
+        tiles, size = vision.max_num_tiles, vision.image_size
+        shape = (1, len(grids), tiles, 3, size, size)
+        told = {"aspect_ratio_ids": shape[1:2], "aspect_ratio_mask": shape[1:3]}
+        more = {name: torch.ones(1, *sides, dtype=torch.long) for name, sides in told.items()}
     else:
         return None
     return {"pixel_values": torch.zeros(shape), **more}

@@ -32,6 +32,7 @@ AGAIN = "capture again: nsys 2024.2 fails so by chance, once in a hundred times"
 
 _IMPORTER_FAULT = "Multiple different definitions of the same VmTidToPidInfo"
 _IMPORTER_TIMEOUT_S = 60
+_SHOWN_LINES = 8
 _NO_NEWS = re.compile(r"Try 'nsys|usage:|Importer error|Generat|Processing|^\W*$")
 _ERROR = re.compile(r"(?i)(\[rank\d+\]:\s*)?(\w*error|unrecognised option|illegal --\S+ argument)\b")
 
@@ -59,6 +60,16 @@ def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, plan: Captu
             return fault
     reason, hint = _reason(outcome, nsys, directory, kept)
     return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
+
+
+def with_last_lines(error: NsysError, outcome: Outcome) -> NsysError:
+    """`error` of a server with the last lines that the server printed."""
+    said = [line for line in outcome.lines if line.strip() and line not in outcome.nsys_lines][-_SHOWN_LINES:]
+    if not said:
+        return error
+    shown = NsysError("\n".join([f"{error.message}; it said last", *(f"  | {line}" for line in said)]), hint=error.hint)
+    shown.has_lines = True
+    return shown
 
 
 def lacked_agent(outcome: Outcome) -> bool:

@@ -65,8 +65,15 @@ class ServerProfile:
         for key, allowed in (("range", _RANGES), ("range_end", _RANGE_ENDS)):
             if row.get(key, allowed[0]) not in allowed:
                 raise UsageError(f"{where}: `{key}` is `{row[key]}`", hint=f"use {' or '.join(allowed)}")
+        _check_paths(row, where)
         fields: dict[str, Any] = {"about": "", **row}
         return cls(**fields)
+
+
+def _check_paths(row: Mapping[str, str], where: str) -> None:
+    for key in ("health", "start", "stop"):
+        if not row.get(key, "/").startswith("/"):
+            raise UsageError(f"{where}: `{key}` is `{row[key]}`, and no path", hint=f"write `/{row[key]}`")
 
 
 _FIELDS = tuple(field.name for field in attrs.fields(ServerProfile))
@@ -105,6 +112,9 @@ def _read(path: Path) -> dict[str, ServerProfile]:
     if not isinstance(rows, list):
         raise UsageError(f"`{path}`: `server` must be a list of tables", hint="begin each server with [[server]]")
     profiles = [ServerProfile.read(row, str(path)) for row in rows]
+    names = [profile.name for profile in profiles]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(f"`{path}` has two servers called `{twice}`", hint="give each a name of its own")
     return {profile.name: profile for profile in profiles}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline import __version__
-from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report
+from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report, with_last_lines
 from nsys_pipeline.capture.findings import Finding, inspect_trace, said_by_markers
 from nsys_pipeline.capture.leaks import command_line_secrets, secrets_left, without_secrets
 from nsys_pipeline.capture.lost_ranks import LostRanks
@@ -185,6 +185,8 @@ def ended(outcome: Outcome) -> dict[str, Any]:
         "nsys_exit_code": outcome.returncode,
         "stopped": outcome.stopped,
     }
+    if outcome.load_s is not None:
+        facts |= {"load_s": round(outcome.load_s, 3)}
     return facts | ({"server_error": outcome.driver_error.message} if outcome.driver_error is not None else {})
 
 
@@ -197,7 +199,7 @@ def _collect_reports(
     """
     whole = [path for path in directory.staging.glob(REPORT_PATTERN) if path.stat().st_size > 0]
     if not whole and outcome.driver_error is not None:
-        raise outcome.driver_error
+        raise with_last_lines(outcome.driver_error, outcome)
     if not whole and plan.rank_reports and not started_ranks(directory.staging):
         raise no_rank(outcome)
     if not whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import subprocess
 import threading
@@ -56,6 +57,7 @@ class ServerDriver:
         self._thread: threading.Thread | None = None
         self.finished = False
         self.load_status: int | None = None
+        self.load_s: float | None = None
         self.error: NsysError | None = None
 
     def begin(self, log: Path, say: StageCallback) -> None:
@@ -81,7 +83,9 @@ class ServerDriver:
             if self._arm_file is not None:
                 self._arm_file.touch()
             say("the server is ready; running the load")
+            began = time.monotonic()
             self.load_status = self._run_load(log)
+            self.load_s = time.monotonic() - began
             self._call(self._stop, None)
         except NsysError as error:
             self.error = error
@@ -105,7 +109,7 @@ class ServerDriver:
                         hint="give its address with `--url`",
                     ) from None
                 self._ended.wait(_POLL_S)
-        raise NsysError("the server ended before it answered", hint="its output is in workload.log")
+        raise NsysError("the server ended before it answered", hint=self._hint())
 
     def _run_load(self, log: Path) -> int:
         try:
@@ -138,7 +142,32 @@ class ServerDriver:
             with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S):  # noqa: S310
                 return
         except (OSError, HTTPException) as error:
-            raise NsysError(f"the server refused POST {path}: {error}", hint="its output is in workload.log") from error
+            raise NsysError(f"the server refused POST {path}: {error}", hint=self._hint()) from error
+
+    def _hint(self) -> str:
+        """What to do about a server that cannot be recorded as its profile says."""
+        own = self._profile.hint if self._start else None
+        return "; ".join(filter(None, ["its output is in workload.log", own]))
+
+    def shell_lines(self) -> list[str]:
+        """What happens beside the server, as comments of a shell, which runs the server and cannot wait for it."""
+        steps = [
+            self._curl(self._start, self._profile.start_body),
+            self._arm_file and f"touch {shlex.quote(str(self._arm_file))}",
+            shlex.join(self._load) or "any load",
+            self._curl(self._stop, None),
+        ]
+        return [
+            f"# as soon as {self._url}{self._profile.health} answers, in another shell:",
+            *(f"#   {step}" for step in steps if step),
+            "# then Ctrl-C here stops the server, and nsys writes the report",
+        ]
+
+    def _curl(self, path: str | None, body: Mapping[str, object] | None) -> str | None:
+        if path is None:
+            return None
+        data = ["-H", "Content-Type: application/json", "-d", json.dumps(body)] if body is not None else []
+        return shlex.join(["curl", "-X", "POST", *data, f"{self._url}{path}"])
 
     def _instructions(self) -> str:
         if self._start is None:

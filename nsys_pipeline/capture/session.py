@@ -55,6 +55,7 @@ class Driver(Protocol):
 
     finished: bool
     load_status: int | None
+    load_s: float | None
     error: NsysError | None
 
     def begin(self, log: Path, say: Callable[[str], None]) -> None:
@@ -70,7 +71,7 @@ class Outcome:
 
     `stopped` is None, "interrupt", "timeout" or "load" (the driver had finished). `lines` are the last ones printed
     by the target and nsys together, `nsys_lines` those that are known to be nsys'; `recording` is where nsys said
-    it would write what it recorded.
+    it would write what it recorded. `load_s`: how long the load on a server ran.
     """
 
     returncode: int
@@ -81,6 +82,7 @@ class Outcome:
     recording: Path | None
     load_status: int | None
     driver_error: NsysError | None
+    load_s: float | None = None
 
     @property
     def status(self) -> int:
@@ -132,6 +134,7 @@ def run_session(
         recording=reader.recording,
         load_status=driver.load_status if driver is not None else None,
         driver_error=driver.error if driver is not None else None,
+        load_s=driver.load_s if driver is not None else None,
     )
 
 

@@ -61,7 +61,9 @@ def _print_commands(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions)
     from nsys_pipeline.capture import command_lines, run_path
 
     directory = run_path(options.output or RUNS, job.plan.name, exact=options.output is not None)
-    sys.stdout.writelines(f"{line}\n" for line in command_lines(nsys, job.plan, directory, job.files))
+    lines = command_lines(nsys, job.plan, directory, job.files)
+    beside = job.driver.shell_lines() if job.driver else []
+    sys.stdout.writelines(f"{line}\n" for line in [*lines[:-1], *beside, lines[-1]])
 
 
 def _made(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions) -> CaptureResult:
@@ -250,7 +252,7 @@ def _tell(result: CaptureResult, *, left_out: tuple[str, ...]) -> None:
     for finding in sorted(result.findings, key=lambda finding: finding.severity != "error"):
         if finding.severity != "info" and finding.code not in left_out:
             sys.stderr.write(_finding_text(finding))
-        if finding.code in ("workload_failed", "timeout", "interrupted"):
+        if finding.code in ("workload_failed", "timeout", "interrupted", "server"):
             sys.stderr.writelines(f"  | {printable(line)}\n" for line in _last_lines(result.run_dir / "workload.log"))
     sys.stderr.write(f"run directory: {result.run_dir}\n")
 

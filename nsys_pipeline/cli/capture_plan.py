@@ -266,15 +266,17 @@ def _python(nproc: int) -> list[str]:
 
 def _environment(options: CaptureOptions, *, built_in: bool, auto: bool) -> dict[str, str]:
     """Let the target find this package, or what starts with every Python process: markers, or torch.profiler."""
-    package = Path(__file__).resolve().parents[1]
     if built_in:
-        return _import_path(package.parent)
+        return import_path(auto=False)
     records_itself = options.backend == TORCH
     told = {markers.TORCH_RECORD_VARIABLE: markers.RECORD_WITH_MARKS if auto else markers.RECORD_PLAIN}
-    injected = _import_path(package / "workload" / "inject") if auto or records_itself else {}
+    injected = import_path(auto=True) if auto or records_itself else {}
     return {**injected, **(told if records_itself else {})}
 
 
-def _import_path(first: Path) -> dict[str, str]:
+def import_path(*, auto: bool) -> dict[str, str]:
+    """Where Python finds this package; with `auto`, what starts with every Python process."""
+    package = Path(__file__).resolve().parents[1]
+    first = package / "workload" / "inject" if auto else package.parent
     inherited = os.environ.get("PYTHONPATH")
     return {"PYTHONPATH": f"{first}{os.pathsep}{inherited}" if inherited else str(first)}

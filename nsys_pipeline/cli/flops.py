@@ -13,6 +13,7 @@ from nsys_pipeline.cli.common import (
     MODEL_PANEL,
     PEAKS_PANEL,
     BandwidthOption,
+    DpOption,
     DtypeOption,
     ImagePatchesOption,
     ImageSizeOption,
@@ -88,6 +89,7 @@ def flops(
     tp: TpOption = None,
     pp: Annotated[int, typer.Option(help="Pipeline stages.", rich_help_panel=MODEL_PANEL)] = 1,
     ep: Annotated[int, typer.Option(help="Expert-parallel GPUs.", rich_help_panel=MODEL_PANEL)] = 1,
+    dp: DpOption = None,
     gpu: Annotated[
         str | None, typer.Option(help="Add speed-of-light times on this GPU.", rich_help_panel=PEAKS_PANEL)
     ] = None,
@@ -149,6 +151,7 @@ def flops(
             "--checkpointing": checkpointing != "none",
             "--train-only": train_only is not None,
             "--lora": lora is not None,
+            "--dp": dp is not None,
         },
         {
             "--context": context is not None, "--cached-tokens": cached_tokens != "0",
@@ -175,7 +178,7 @@ def flops(
         sys.stderr.write(f"warning: model type `{loaded.model_type}` is not known; numbers are approximate\n")
     if train:
         data = training_json(
-            loaded, shape, conventions, checkpointing=checkpointing, train_only=train_only, lora_rank=lora
+            loaded, shape, conventions, checkpointing=checkpointing, train_only=train_only, lora_rank=lora, dp=dp or 1
         )
         _refuse_unused(loaded, conventions, data["convention"])
         _print(data, output_format)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -20,13 +21,21 @@ from nsys_pipeline.cli.common import (
     expanded,
     progress,
 )
-from nsys_pipeline.errors import NsysError, QueryError, UsageError
-from nsys_pipeline.trace.run_file import read_run
+from nsys_pipeline.cli.messages import print_warning
+from nsys_pipeline.cli.recorded import Workload
+from nsys_pipeline.errors import NsysError, QueryError, TraceError, UsageError
 
 if TYPE_CHECKING:
-    from nsys_pipeline.ncu import KernelCounters
+    from collections.abc import Callable
+
+    from nsys_pipeline.ncu import Profile
+    from nsys_pipeline.query.session import Session
 
 _CHOICE = "Which kernels"
+# How many names or problems a message has.
+_NAMED = 3
+# What an .ncu-rep begins with.
+_REPORT = b"NVR\0"
 
 
 _TOLD = (
@@ -94,36 +103,58 @@ def ncu(
     from nsys_pipeline.query.session import Session
 
     recipe = find_recipe("ncu_kernels")
+    profile = None if read is None else _read(read, program)
     with progress() as on_progress:
         session = Session.open({"": trace}, told.trace_options(on_progress), options)
     with session:
-        arguments = recipe.arguments({"phase": of_phase, "top": top})
-        kernels = list(islice(session.records(recipe.sql, arguments), 100_000))
-        if not kernels:
+        chosen = list(islice(session.records(recipe.sql, recipe.arguments({"phase": of_phase, "top": top})), 100_000))
+        if not chosen:
             raise QueryError(
                 f"the trace has no kernel in a phase `{of_phase}`",
                 hint="`llmperf analyze TRACE` lists its phases; graphs need `--cuda-graph node` to have kernels",
             )
-        profiled = {"phase": of_phase, "occurrence": kernels[0]["occurrence"]}
-        with session.query(_ESTIMATE, profiled) as result:
-            estimate = next(iter(result.rows(1)), (None, None, None))
-        operators: list[dict[str, Any]] = []
-        if read is not None or run:
-            operators = list(islice(session.records(_OPERATORS, profiled), 1_000_000))
-    if read is not None:
-        _show(_read(read, program), kernels, operators, estimate, output_format, has_every_name=top == 0)
+        traced = _Traced.of(session, of_phase) if read is not None or run else None
+    if read is not None and profile is not None and traced is not None:
+        _show(read, profile, traced, output_format)
         return
     from nsys_pipeline.ncu import Target, ncu_argv
 
-    target = Target.of(kernels, launches, is_every_kernel=top == 0)
-    argv = ncu_argv(program, target, command or _recorded_command(trace), report)
-    if not run:
-        sys.stdout.write(shlex.join(argv) + "\n")
+    target = Target.of(chosen, launches, is_every_kernel=top == 0)
+    workload = Workload.of(trace, command)
+    argv = ncu_argv(program, target, workload.command, report)
+    _tell_what_is_left_out(chosen, of_phase)
+    if traced is None:
+        assignments = [f"{name}={shlex.quote(value)}" for name, value in workload.environment.items()]
+        sys.stdout.write(" ".join([*assignments, shlex.join(argv)]) + "\n")
         return
     if report.exists() and not force:
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
-    _run(argv, report)
-    _show(_read(report, program), kernels, operators, estimate, output_format, has_every_name=top == 0)
+    _run(argv, workload.environment, report)
+    _show(report, _read(report, program), traced, output_format)
+
+
+def _tell_what_is_left_out(kernels: list[dict[str, Any]], phase: str) -> None:
+    """Say which kernels of the occurrence are not profiled, why, and what they are of the phase's time."""
+    left_out = [kernel for kernel in kernels if kernel["communicates"] and kernel["in_occurrence"]]
+    if left_out:
+        share = sum(kernel["time_ratio"] for kernel in left_out)
+        count = sum(kernel["in_occurrence"] for kernel in left_out)
+        names = ", ".join(f"`{kernel['name']}`" for kernel in left_out[:_NAMED])
+        more = f" and {len(left_out) - _NAMED} more names" if len(left_out) > _NAMED else ""
+        launches = "1 launch that communicates is" if count == 1 else f"{count:,} launches that communicate are"
+        print_warning(
+            f"{launches} not profiled, {share:.1%} of the kernel time of `{phase}`: {names}{more}. They wait for "
+            "kernels of other ranks, and would wait forever while ncu runs kernels one at a time and repeats them.",
+            severity="note",
+        )
+    first = kernels[0]
+    if first["rank_count"] > 1:
+        which = "" if first["device_id"] is None else f", the one on GPU {first['device_id']}"
+        print_warning(
+            f"the job has {first['rank_count']:,} ranks, and one is profiled{which}. The others wait for it in "
+            "collectives: raise the job's timeout if it is short.",
+            severity="note",
+        )
 
 
 def _phase_and_rules(given: list[str]) -> tuple[str, list[str]]:
@@ -144,22 +175,45 @@ _OPERATORS = (
     "WHERE p.phase = $phase AND p.occurrence = $occurrence ORDER BY k.dur_ns DESC, k.kernel_id"
 )
 
+_NAMES = "SELECT name, phase, count, time_ns FROM kernel_summary ORDER BY phase"
 
-def _recorded_command(trace: Path) -> list[str]:
+
+@attrs.frozen
+class _Traced:
+    """What the trace says of an occurrence that ncu profiled, and of kernels elsewhere."""
+
+    kernels: list[dict[str, Any]]
+    operators: list[dict[str, Any]]
+    elsewhere: dict[str, dict[str, Any]]
+    estimate: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, session: Session, phase: str) -> _Traced:
+        from nsys_pipeline.query.recipes import find_recipe
+
+        recipe = find_recipe("ncu_kernels")
+        every = session.records(recipe.sql, recipe.arguments({"phase": phase, "top": 0}))
+        kernels = list(islice(every, 100_000))
+        profiled = {"phase": phase, "occurrence": kernels[0]["occurrence"]}
+        with session.query(_ESTIMATE, profiled) as result:
+            estimate = next(iter(result.rows(1)), (None, None, None))
+        operators = list(islice(session.records(_OPERATORS, profiled), 1_000_000))
+        rows: dict[str, list[dict[str, Any]]] = {}
+        for row in islice(session.records(_NAMES), 1_000_000):
+            rows.setdefault(row["name"], []).append(row)
+        elsewhere = {
+            name: {
+                "mean_ns": sum(row["time_ns"] for row in of_name) / sum(row["count"] for row in of_name),
+                "phases": list(dict.fromkeys(row["phase"] for row in of_name if row["phase"] is not None)),
+            }
+            for name, of_name in rows.items()
+        }
+        return cls(kernels, operators, elsewhere, estimate)
+
+
+def _run(argv: list[str], environment: dict[str, str], report: Path) -> None:
     try:
-        command = read_run(trace)["plan"]["command"]
-    except (KeyError, TypeError):
-        command = None
-    if not command or not all(isinstance(part, str) for part in command):
-        raise UsageError(
-            f"nobody recorded which workload `{trace}` is of", hint="give it: `llmperf ncu TRACE -- python script.py`"
-        )
-    return list(command)
-
-
-def _run(argv: list[str], report: Path) -> None:
-    try:
-        done = subprocess.run(argv, stdout=sys.stderr, check=False)
+        done = subprocess.run(argv, env=os.environ | environment, stdout=sys.stderr, check=False)
     except OSError as error:
         raise NsysError(
             f"`{argv[0]}` cannot be run: {error.strerror or error}",
@@ -172,50 +226,64 @@ def _run(argv: list[str], report: Path) -> None:
         )
 
 
-def _read(path: Path, program: str) -> list[KernelCounters]:
+def _read(path: Path, program: str) -> Profile:
     """Kernels of a report or of a CSV. A report is read by ncu itself where it is installed, else by the package."""
     from nsys_pipeline.ncu import read_csv, read_report
     from nsys_pipeline.ncu.command import import_argv
 
-    if path.suffix != ".ncu-rep":
-        try:
-            return read_csv(path.read_text(encoding="utf-8", errors="replace"))
-        except OSError as error:
-            raise UsageError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    if not path.exists():
-        raise UsageError(f"`{path}` does not exist")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"`{path}` cannot be read: {error.strerror or error}") from error
+    if path.suffix != ".ncu-rep" and not content.startswith(_REPORT):
+        # A shell of Windows writes UTF-16.
+        encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+        return _named(path, lambda: read_csv(content.decode(encoding, errors="replace")))
     try:
         done = subprocess.run(
             import_argv(program, path), capture_output=True, text=True, encoding="utf-8", errors="replace", check=False
         )
     except OSError:
         return read_report(path)
-    return read_csv(done.stdout) if '"ID"' in done.stdout else read_report(path)
+    return _named(path, lambda: read_csv(done.stdout)) if '"ID"' in done.stdout else read_report(path)
 
 
-def _show(
-    measured: list[KernelCounters],
-    kernels: list[dict[str, Any]],
-    operators: list[dict[str, Any]],
-    estimate: tuple[Any, ...],
-    output_format: str,
-    *,
-    has_every_name: bool,
-) -> None:
+def _named(path: Path, read: Callable[[], Profile]) -> Profile:
+    try:
+        return read()
+    except TraceError as error:
+        raise TraceError(f"`{path}`: {error.message}", hint=error.hint) from error
+
+
+def _show(path: Path, profile: Profile, traced: _Traced, output_format: str) -> None:
     from nsys_pipeline.ncu import beside_trace
     from nsys_pipeline.report.ncu import ncu_document
     from nsys_pipeline.report.terminal import render_document
 
-    traced = {kernel["name"]: kernel for kernel in kernels}
-    flops, minimum_bytes, busy_ns = estimate
+    for problem in profile.problems[:_NAMED]:
+        print_warning(f"`{path}`: {problem}")
+    if len(profile.problems) > _NAMED:
+        print_warning(f"`{path}`: {len(profile.problems) - _NAMED:,} more of that kind")
+    device = traced.kernels[0]["device_id"]
+    measured, other = profile.of_device(device)
+    if other:
+        kernels = "1 kernel" if other == 1 else f"{other:,} kernels"
+        print_warning(f"`{path}`: {kernels} of other GPUs left out, the trace's ran on GPU {device}", severity="note")
+    names = {kernel["name"] for kernel in traced.kernels}
+    if not any(kernel.name in names or kernel.name in traced.elsewhere for kernel in measured):
+        raise QueryError(
+            f"no kernel of `{path}` is in the trace",
+            hint=f"is it a profile of another workload? Its first kernel is `{measured[0].name}`",
+        )
+    flops, minimum_bytes, busy_ns = traced.estimate
     data = beside_trace(
         measured,
-        traced,
-        operators,
+        {kernel["name"]: kernel for kernel in traced.kernels},
+        traced.operators,
         flops=flops,
         minimum_bytes=minimum_bytes,
         busy_ns=busy_ns,
-        has_every_name=has_every_name,
+        elsewhere=traced.elsewhere,
     )
     if output_format == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")

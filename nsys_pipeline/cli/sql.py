@@ -174,7 +174,10 @@ def run(
             write_json(result, stream)
 
 
-_MODEL_HINT = "MFU, MBU and SOL need a model and shapes: --model llama-3.2-1b --shape 8x512+32"
+_MODEL_HINT = (
+    "MFU, MBU and SOL need a model (--model llama-3.2-1b), and shapes if the trace does not tell them "
+    "(--shape 8x512+32)"
+)
 
 
 def _tell(session: Session, text: str, *, is_recipe: bool) -> bool:

@@ -80,14 +80,16 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> Iterator[tuple[str, float |
 
 
 def _derived(name: str, phase: Mapping[str, Any]) -> dict[str, float | None]:
-    """Means for one occurrence that is neither warm-up nor cold, and the rate of tokens."""
+    """Means for one occurrence that is neither warm-up nor cold, and the rate of tokens of one model copy."""
     count = phase.get("occurrences", 0) - phase.get("warmup_occurrences", 0) - phase.get("cold_occurrences", 0)
     wall, busy = _measured(phase, "wall_ns"), _measured(phase, "gpu_busy_ns")
     measured, tokens = phase.get("measured_wall_ns") or wall, phase.get("tokens")
+    # Wall time is that of all ranks that share the passes.
+    ranks = phase.get("sharing_ranks") or 1
     return {
         f"{name}.step_wall_ns": None if wall is None or count <= 0 else wall / count,
         f"{name}.step_busy_ns": None if busy is None or count <= 0 else busy / count,
-        f"{name}.tokens_per_s": None if tokens is None or not measured else tokens / measured * 1e9,
+        f"{name}.tokens_per_s": None if tokens is None or not measured else tokens * ranks / measured * 1e9,
     }
 
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 
 import attrs
 
-from nsys_pipeline.infer.launches import Launch, Pass, grouped, lookups_before
+from nsys_pipeline.infer.launches import LAYER_ROLES, Launch, Pass, grouped, lookups_before, main_reason
 from nsys_pipeline.infer.names import name_passes
 from nsys_pipeline.infer.passes import Cut, find_passes
 from nsys_pipeline.infer.periods import MIN_UNITS, Found, Period
@@ -20,11 +20,23 @@ from nsys_pipeline.infer.units import MAX_UNITS, MIN_SCORE, Mark, Units, cut_uni
 # Copies of tokens and tables to the GPU before the first pass: so many at most, and so near to each other.
 _PREPARATIONS, _NEAR_NS = 32, 5_000_000
 _UNNAMED = "repeat "
+_UNTOLD = "the launches do not tell what it is"
+# What steps are made of: so many kinds are told.
+_MAX_PARTS = 3
+#: Of the phases of training: what was seen in one, and what is around it.
+_TRAINING = {
+    "forward": ("kernels up to a loss", "gradients follow"),
+    "backward": ("gradient kernels", "a loss before them"),
+    "optimizer": ("optimizer kernels", "gradients before them"),
+}
 
 
 @attrs.frozen
 class InferredPhase:
-    """One occurrence, on the thread that launched it. `score`: share of what was looked at that agrees, 0 to 1."""
+    """One occurrence, on the thread that launched it. `score`: share of what was looked at that agrees, 0 to 1.
+
+    `unit`: what was seen in it, as in '16 attention kernels, then arg-max or sampling'; `evidence`: what that tells.
+    """
 
     phase: str
     process_key: int
@@ -32,6 +44,7 @@ class InferredPhase:
     start_ns: int
     end_ns: int
     score: float
+    unit: str
     evidence: str
 
 
@@ -48,7 +61,7 @@ class InferredRequest:
 class Inference:
     """What was inferred; where that is nothing, `reason` says why in one line.
 
-    `hierarchy`: what steps are made of, and what they make up, as in '16 attention layers < 136 steps < 4 requests'.
+    `hierarchy`: what steps are made of, and what they make up, as in '16 attention kernels < 136 steps < 4 requests'.
     """
 
     phases: tuple[InferredPhase, ...]
@@ -66,7 +79,7 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
     phases: list[InferredPhase] = []
     requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
-    layers: set[int] = set()
+    parts: Counter[str] = Counter()
     recorded_together = grouped(
         launches, lambda one: (one.process_key, bisect(later.get(one.process_key, ()), one.start_ns))
     )
@@ -86,36 +99,46 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
             name_passes(thread, cut.passes, is_paged=is_paged)
             found = _of_passes(thread, cut)
             phases += [phase for _, phase in found]
-            layers |= {one.layers for one, _ in found if one.layers}
+            parts.update(_parts(thread, one) for one, _ in found)
             requests += _requests(found)
     if phases:
-        return Inference(tuple(_lettered(phases)), tuple(requests), hierarchy=_hierarchy(phases, layers, len(requests)))
-    return Inference((), (), max(reasons)[1] if reasons else "no kernels that tell a pass through a language model")
+        return Inference(tuple(_lettered(phases)), tuple(requests), hierarchy=_hierarchy(phases, parts, len(requests)))
+    return Inference((), (), main_reason(reasons) or "no kernels that tell a pass through a language model")
 
 
-def _hierarchy(phases: Sequence[InferredPhase], layers: set[int], requests: int) -> str | None:
-    """Layers < steps < requests, as far as there are such levels."""
+def _hierarchy(phases: Sequence[InferredPhase], parts: Counter[str], requests: int) -> str | None:
+    """Parts of steps < steps < requests, as far as there are such levels."""
     counts = Counter(one.phase for one in phases)
     updates, forwards = counts["optimizer"], counts["forward"]
     passes = sum(counts.values()) - updates - forwards - counts["backward"]
     levels = [
-        f"{', '.join(map(str, sorted(layers)))} attention layers" if layers else "",
+        _alternatives(parts),
         f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer" if updates else "",
-        f"{passes + updates:,} steps",
-        f"{requests:,} requests" if requests else "",
+        _counted(passes + updates, "step"),
+        _counted(requests, "request") if requests else "",
     ]
     told = [level for level in levels if level]
     return " < ".join(told) if len(told) > 1 else None
 
 
+def _alternatives(parts: Counter[str]) -> str:
+    """What steps are made of, the most frequent first."""
+    told = [part for part, _ in sorted(parts.items(), key=lambda one: (-one[1], one[0]))]
+    return " or ".join([*told[:_MAX_PARTS], *(["others"] if len(told) > _MAX_PARTS else [])])
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase]:
-    evidence = f"{len(steps)} × (loss, then gradients, then optimizer kernels)"
     for step in steps:
         spans = [("forward", span) for span in step.forward_ns]
         spans += [("backward", span) for span in step.backward_ns]
         spans.append(("optimizer", step.optimizer_ns))
         for name, (start_ns, end_ns) in sorted(spans, key=lambda one: one[1]):
-            yield InferredPhase(name, process_key, step.global_tid, start_ns, end_ns, step.score, evidence)
+            unit, evidence = _TRAINING[name]
+            yield InferredPhase(name, process_key, step.global_tid, start_ns, end_ns, step.score, unit, evidence)
 
 
 def _requests(found: Sequence[tuple[Pass, InferredPhase]]) -> Iterator[InferredRequest]:
@@ -141,8 +164,6 @@ def _request(phases: Sequence[InferredPhase]) -> Iterator[InferredRequest]:
 
 def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, InferredPhase]]:
     """Passes as host intervals: from the end of the pass before, or the first launch, to the end of the sampling."""
-    counts = Counter(map(_kind, cut.passes))
-    sampled = {_kind(one) for one in cut.passes if one.tail is not None}
     found: list[tuple[Pass, InferredPhase]] = []
     before: Pass | None = None
     last_ns = 0
@@ -168,15 +189,12 @@ def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, Inferre
                 start_ns,
                 end_ns,
                 round(cut.regular_ratio, 2),
-                _evidence(one, counts[_kind(one)], is_sampled=_kind(one) in sampled),
+                _parts(launches, one) + (", then arg-max or sampling" if one.tail is not None else ""),
+                _evidence(one),
             )
             found.append((one, phase))
         last_ns, before = end_ns, one
     return found
-
-
-def _kind(one: Pass) -> tuple[str | None, int, bool]:
-    return one.name, one.layers, one.graphs > 0
 
 
 def _start(launches: Sequence[Launch], one: Pass, after_ns: int | None) -> int:
@@ -204,21 +222,30 @@ def _end(launches: Sequence[Launch], one: Pass, following: Pass | None) -> int:
     end = one.tail
     for index in range(one.tail + 1, following.first if following else len(launches)):
         role = launches[index].role
-        if role in ("to_device", "lookup", "attention", "softmax", "graph"):
+        if role in ("to_device", "lookup", *LAYER_ROLES, "graph"):
             break
         if role == "to_host":
             end = index
     return end
 
 
-def _evidence(one: Pass, count: int, *, is_sampled: bool) -> str:
-    what = f"{one.layers} attention layers" if one.layers else "one CUDA graph"
-    told = {
+def _parts(launches: Sequence[Launch], one: Pass) -> str:
+    """What a pass is made of, as its launches are called."""
+    if not one.layers:
+        return "one CUDA graph"
+    roles = Counter(launch.role for launch in launches[one.first : one.last + 1] if launch.role in LAYER_ROLES)
+    inner = [role for role in ("attention", "recurrence") if roles[role]] or ["softmax"]
+    kernels = f"{' and '.join(inner)} kernel{'' if one.layers == 1 else 's'}"
+    is_grouped = sum(roles[role] for role in inner) != one.layers
+    what = f"{_counted(one.layers, 'group')} of {kernels}" if is_grouped else f"{one.layers:,} {kernels}"
+    return f"{what} among CUDA graphs" if one.graphs else what
+
+
+def _evidence(one: Pass) -> str:
+    return {
         "decode": "one token of each sequence" if one.layers else "after a prefill, again and again",
         "prefill": "many tokens of each sequence",
-        None: "the launches do not tell whether prefill, decode or both",
-    }[one.name]
-    return f"{count} × ({what}{', then sampling' if is_sampled else ''}); {told}"
+    }.get(one.name or "", "the launches do not tell what it is")
 
 
 def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
@@ -238,14 +265,15 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
         for index, one in enumerate(kept)
         for start_ns, end_ns in one.spans
     )
-    told = [(f"{_UNNAMED}{one.period.identity}", _evidence_of(one)) for one in kept]
+    told = [(f"{_UNNAMED}{one.period.identity}", _unit_of(one.period)) for one in kept]
     phases = []
     for (thread, start_ns, end_ns, index), following in zip_longest(spans, spans[1:]):
         # Loops after each other: a unit ends where one of another loop begins.
         until_ns = min(end_ns, following[1] - 1) if following is not None and following[0] == thread else end_ns
         if until_ns > start_ns:
-            one, (name, evidence) = kept[index], told[index]
-            phases.append(InferredPhase(name, one.period.process_key, thread, start_ns, until_ns, one.score, evidence))
+            one, (name, unit) = kept[index], told[index]
+            process = one.period.process_key
+            phases.append(InferredPhase(name, process, thread, start_ns, until_ns, one.score, unit, _UNTOLD))
     reason = found.reason or "what repeats in the middle of the trace does not repeat in all of it"
     levels = [_levels(one) for one in kept if one.period.inside or one.period.around]
     return Inference(tuple(_lettered(phases)), (), None if phases else reason, "; ".join(levels) or None)
@@ -254,22 +282,24 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
 def _levels(units: Units) -> str:
     period, count = units.period, len(units.spans)
     levels = [
-        f"{count * period.inside:,} shorter units" if period.inside else "",
-        f"{count:,} units of {_contents(period)}",
-        f"{count // period.around:,} longer units" if period.around else "",
+        f"about {count * period.inside:,} shorter units" if period.inside else "",
+        f"{count:,} units of {_unit_of(period)}",
+        f"about {_counted(round(count / period.around), 'longer unit')}" if period.around else "",
     ]
     return " < ".join(level for level in levels if level)
 
 
-def _evidence_of(units: Units) -> str:
-    return f"{len(units.spans):,} × ({_contents(units.period)}); the launches do not tell what it is"
+def _unit_of(period: Period) -> str:
+    about = "about " if period.varies else ""
+    # What other threads launch meanwhile is in the unit's time, too.
+    return f"{about}{_contents(period)}{'' if period.is_alone else ' of its own thread'}"
 
 
 def _contents(period: Period) -> str:
     counts = (
         (period.kernels, "kernel", "kernels"),
         (period.graphs, "CUDA graph", "CUDA graphs"),
-        (period.copies, "copy", "copies"),
+        (period.copies, "host copy", "host copies"),
     )
     words = [f"{count:,} {one if count == 1 else many}" for count, one, many in counts if count]
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)

@@ -51,17 +51,30 @@ COLUMNS = (
 )  # fmt: skip
 
 
+#: Kernels that a layer has one of, or softmax kernels where a thread has none of the others.
+LAYER_ROLES = ("attention", "recurrence", "softmax")
+
+
 def lookups_before(launches: Sequence[Launch], index: int) -> list[int]:
     """Lookups of embeddings before the pass whose first layer is at `index`, the last one first."""
     found = []
     while index > 0:
         index -= 1
         role = launches[index].role
-        if role in ("attention", "softmax", "sample", "graph", "loss", "optimizer", "backward"):
+        if role in (*LAYER_ROLES, "sample", "graph", "loss", "optimizer", "backward"):
             break
         if role == "lookup":
             found.append(index)
     return found
+
+
+def main_reason(reasons: Sequence[tuple[int, str]]) -> str | None:
+    """Why nothing was found in threads with so many launches; of the one with most, where they differ."""
+    if not reasons:
+        return None
+    reason = max(reasons)[1]
+    where = "" if len({one for _, one in reasons}) == 1 else " (on the thread with most launches)"
+    return f"{reason}{where}"
 
 
 Key = TypeVar("Key")

@@ -41,7 +41,7 @@ def find_passes(launches: Sequence[Launch]) -> Cut:
     """The passes of one thread's launches. None is better than a wrong one."""
     events = find_events(launches)
     if not any(event.kind in _INNER for event in events):
-        return Cut([], 0.0, "no attention kernels and no whole CUDA graphs")
+        return Cut([], 0.0, "no attention kernels, softmax kernels or whole CUDA graphs")
     if not any(event.kind == "sample" for event in events):
         return Cut([], 0.0, "no sampling that would end a step")
     stretches = _stretches(events)
@@ -71,12 +71,12 @@ def find_passes(launches: Sequence[Launch]) -> Cut:
 
 def find_events(launches: Sequence[Launch]) -> list[Event]:
     """Layers, whole graphs and samplings in order. Without attention kernels, softmax between products is attention."""
-    has_attention = any(one.role == "attention" for one in launches)
-    attention = "attention" if has_attention else "softmax"
+    has_attention = any(one.role in ("attention", "recurrence") for one in launches)
+    attention = ("attention", "recurrence") if has_attention else ("softmax",)
     events: list[Event] = []
     gemms = -1
     for index, one in enumerate(launches):
-        if one.role == attention:
+        if one.role in attention:
             if events and events[-1].kind == "attention" and one.gemms == gemms:
                 events[-1] = events[-1]._replace(last=index)
             else:

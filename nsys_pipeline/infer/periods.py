@@ -18,6 +18,8 @@ from typing import NamedTuple
 
 import attrs
 
+from nsys_pipeline.infer.launches import main_reason
+
 #: Units that must be alike.
 MIN_UNITS = 4
 #: Share of the distances between launches of a kernel that are near their median.
@@ -83,6 +85,9 @@ class Period:
     copies: int
     #: Share of the units that are alike.
     score: float
+    #: Whether these numbers differ between units, and whether no other thread of the process launches anything.
+    varies: bool = False
+    is_alone: bool = True
     #: Times that a shorter unit repeats inside, and units that make up a longer one; 0 if there is none.
     inside: int = 0
     around: int = 0
@@ -154,8 +159,10 @@ def find_periods(launches: Sequence[Work]) -> Found:
         periods += found
         if reason:
             reasons.append((len(thread), reason))
-    kept = tuple(_without_helpers(periods, launches))
-    return Found(kept, None if kept else max(reasons)[1] if reasons else "no kernels and no whole CUDA graphs")
+    threads = {(one.process_key, one.global_tid) for one in launches if one.role in _WORK}
+    count = Counter(process for process, _ in threads)
+    kept = tuple(attrs.evolve(one, is_alone=count[one.process_key] == 1) for one in _without_helpers(periods, launches))
+    return Found(kept, None if kept else main_reason(reasons) or "no kernels and no whole CUDA graphs")
 
 
 def _threads(launches: Sequence[Work]) -> list[list[_Launch]]:
@@ -207,7 +214,7 @@ def _choose(thread: Sequence[_Launch]) -> tuple[_Units | None, list[_Units], str
     """The units that are steps, and all that repeat; or none, and why."""
     tried = [units for places in _even_places(thread) if (units := _compare(thread, places))]
     if not tried:
-        return None, [], "no kernel comes again at even distances"
+        return None, [], _why_uneven(thread)
     alike = [one for one in tried if one.count >= MIN_UNITS and one.alike_ratio >= MIN_ALIKE_RATIO]
     alike = [one for one in alike if one.covered_ratio >= MIN_COVERED_RATIO and one.unevenness <= MAX_UNEVENNESS]
     if alike:
@@ -215,17 +222,24 @@ def _choose(thread: Sequence[_Launch]) -> tuple[_Units | None, list[_Units], str
         return step, alike, reason
     best = max(tried, key=attrgetter("covered_ratio"))
     if best.count < MIN_UNITS:
-        return None, [], f"{best.count} units of work that are alike, fewer than {MIN_UNITS}"
+        return None, [], f"{best.count:,} units of work that are alike, fewer than {MIN_UNITS}"
     if best.unevenness > MAX_UNEVENNESS:
-        return None, [], "what lies between repetitions of a kernel differs as if by chance"
-    return None, [], f"only {100 * best.covered_ratio:.0f} % of the launches between repetitions are alike"
+        return None, [], "what is launched between two launches of a kernel differs as if by chance"
+    return None, [], f"only {100 * best.covered_ratio:.0f} % of the launches are in units of work that are alike"
+
+
+def _why_uneven(thread: Sequence[_Launch]) -> str:
+    times = Counter(one.work.kind_id for one in thread if one.work.role in _WORK)
+    if max(times.values(), default=0) < MIN_UNITS:
+        return f"no kernel is launched {MIN_UNITS} times with grids of like size, so none marks the turns of a loop"
+    return "no kernel comes back after about the same number of launches each time, as those of a loop do"
 
 
 def _step_of(alike: Sequence[_Units]) -> tuple[_Units | None, str | None]:
     """Which of units inside each other are steps; or none, and why: kernels and layers repeat in one step, too."""
     larger = [one for one in alike if one.size > 1 or one.has_graph]
     if not larger:
-        return None, "one kernel comes again and again"
+        return None, "what comes again is a single kernel, which may be part of anything"
     steps = [one for one in larger if one.attention != 1]
     if not steps:
         count = max(one.count for one in larger)
@@ -244,8 +258,8 @@ def _step_of(alike: Sequence[_Units]) -> tuple[_Units | None, str | None]:
         return min(told, key=attrgetter("size")), None
     best = max(steps, key=attrgetter("covered"))
     return None, (
-        f"{best.count} repetitions of {best.size} launches without a copy or a wait in between: they may be parts of a "
-        "step"
+        f"{best.count:,} repetitions of {best.size:,} launches without a copy or a wait in between: they may be parts "
+        "of a step"
     )
 
 
@@ -352,6 +366,10 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
     inner = [one.size for one in others if 2 * one.size <= units.size and 2 * one.covered >= units.covered]
     outer = [one.size for one in others if one.size >= 1.8 * units.size and 2 * units.covered >= one.covered]
     roles = [Counter(one.work.role for one in thread[low:high]) for low, high in spans]
+    counts = [
+        (unit["kernel"] + unit["attention"], unit["graph"], unit["to_host"] + unit["to_device"]) for unit in roles
+    ]
+    kernels, graphs, copies = map(median_low, zip(*counts, strict=True))
     period = Period(
         process_key=thread[0].work.process_key,
         global_tid=thread[0].work.global_tid,
@@ -360,9 +378,10 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
         tail_ns=round(max(tail_ns, 0) + pause_ns),
         takes_gap=tail_ns <= 0 < lead_ns,
         identity=tuple(sorted({one.work.name_id for one in thread[slice(*spans[0])] if one.work.kind_id in kinds})),
-        kernels=median_low(unit["kernel"] + unit["attention"] for unit in roles),
-        graphs=median_low(unit["graph"] for unit in roles),
-        copies=median_low(unit["to_host"] + unit["to_device"] for unit in roles),
+        kernels=kernels,
+        graphs=graphs,
+        copies=copies,
+        varies=len(set(counts)) > 1,
         score=round(units.alike_ratio, 2),
         inside=round(units.size / max(inner)) if inner else 0,
         around=round(min(outer) / units.size) if outer else 0,

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from statistics import median
 from typing import NamedTuple
 
-from nsys_pipeline.infer.launches import Launch
+from nsys_pipeline.infer.launches import LAYER_ROLES, Launch
 
 #: Steps that must be alike.
 MIN_STEPS = 3
 #: How much the number of products of a forward pass, or of a backward one, may differ from the median.
 TOLERANCE = 0.25
-_FORWARD = ("attention", "softmax", "lookup", "loss")
+_FORWARD = (*LAYER_ROLES, "lookup", "loss")
 
 
 class Step(NamedTuple):

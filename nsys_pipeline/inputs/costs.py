@@ -24,7 +24,7 @@ _AMOUNTS = (
     "recomputed_min_flops",
 )  # fmt: skip
 _TIMES = ("compute_ns", "memory_ns", "executed_compute_ns", "sol_ns")
-_COST_COLUMNS = ("shape_id", *_AMOUNTS, "flops_min", "flops_max", "bytes_min", "bytes_max")
+_COST_COLUMNS = ("shape_id", *_AMOUNTS, "flops_min", "flops_max", "bytes_min", "bytes_max", "product_flops")
 _TIME_COLUMNS = (
     "shape_id", "device_id", *_TIMES, "compute_min_ns", "compute_max_ns", "memory_min_ns", "memory_max_ns",
 )  # fmt: skip
@@ -112,10 +112,14 @@ def steps_without_costs(inputs: Inputs) -> set[int]:
 
 @attrs.frozen
 class _Cost:
-    """One GPU's share of a pass: `amounts` as in `_AMOUNTS`, and by device the `_TIMES` that it would take at peak."""
+    """One GPU's share of a pass: `amounts` as in `_AMOUNTS`, and by device the `_TIMES` that it would take at peak.
+
+    `products`: FLOPs of the products; None for a pass of training.
+    """
 
     amounts: tuple[int | None, ...]
     times: Mapping[int, tuple[float | None, ...]]
+    products: int | None = None
 
 
 def _costs(
@@ -186,7 +190,7 @@ def _forward_costs(
             shares = (compute and compute / ranks, memory and memory / ranks, run and run / ranks)
             times[device] = (*shares, sol[id(gpu)][index])
         shared = (amount // ranks for amount in (*amounts, executed[index].flops))
-        costs.append(_Cost((*shared, None, None), times))
+        costs.append(_Cost((*shared, None, None), times, total.product_flops // ranks))
     return costs
 
 
@@ -201,7 +205,8 @@ def _table_rows(
         most = [None if step.is_unlimited else value for value in upper.amounts]
         exact = [low if low == high else None for low, high in zip(cost.amounts, most, strict=True)]
         bounds = [value for low, high in list(zip(cost.amounts, most, strict=True))[:2] for value in (low, high)]
-        amounts.append((index, *exact, *bounds))
+        has_fixed_products = step.is_exact or (step.upper is not None and cost.products == upper.products)
+        amounts.append((index, *exact, *bounds, cost.products if has_fixed_products else None))
         for device, low_ns in cost.times.items():
             high_ns = [None if step.is_unlimited else value for value in upper.times[device]]
             pairs = list(zip(low_ns, high_ns, strict=True))

@@ -49,6 +49,32 @@ def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int,
     return found, ()
 
 
+def with_seen_images(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
+    """`steps`, each with the images of its request that went through the tower before it, if the decoder looks at them.
+
+    A request without a range of its own lasts until the next prefill, or until the next phase `vision` after a prompt.
+    """
+    model = inputs.run.model
+    if model is None or not model.architecture.looks_at_images or not any(step.images for step in steps.values()):
+        return steps
+    rows = inputs.connection.execute(
+        "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
+    ).fetchall()
+    found: dict[int, Step] = {}
+    seen: tuple[tuple[int, int], ...] = ()
+    last: tuple[object, ...] = ()
+    for occurrence, phase, thread, request in rows:
+        begins = request is None and (phase == VISION or (phase == markers.PREFILL and last[-1:] != (VISION,)))
+        if begins or (thread, request) != last[:2]:
+            seen = ()
+        last = (thread, request, phase)
+        step = steps.get(occurrence)
+        if step is not None:
+            found[occurrence] = attrs.evolve(step, seen_images=seen)
+            seen += step.images
+    return {**steps, **found}
+
+
 def _requests(inputs: Inputs) -> list[tuple[list[int], list[int]]]:
     """Occurrences of `vision` and of prefill of each request; without request ranges each prefill is one."""
     rows = inputs.connection.execute(

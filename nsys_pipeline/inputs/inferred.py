@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.infer import (
     COLUMNS,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
 
 _PASSES = ("load.nvtx_ranges", "load.trace_files", "attribute._telling_launches")
-_PHASES = (*_PASSES, "attribute._unit_launches")
+_PHASES = (*_PASSES, "attribute._unit_launches", "load.gpu_ops", "load.api_calls")
 #: What each relation of the inference reads, if phases are inferred.
 NEEDS = {
     "input.unexplained": _PASSES,
@@ -52,6 +54,16 @@ _SAMPLE = f"""
     FROM attribute._sampled_launches
     ORDER BY process_key, launch_start_ns, op_id, global_tid
 """  # noqa: S608 - our own columns
+_RECORDED = """
+    SELECT
+        (SELECT count(*) FROM load.gpu_ops WHERE kind IN ('kernel', 'graph')),
+        (SELECT count(*) FROM load.api_calls),
+        (
+            SELECT count(*)
+            FROM load.gpu_ops
+            SEMI JOIN (FROM load.api_calls WHERE global_tid IS NOT NULL) USING (process_key, correlation_id)
+        )
+"""
 _MARKS = f"""
     SELECT DISTINCT {", ".join(MARK_COLUMNS)}, op_id
     FROM attribute._unit_launches
@@ -93,9 +105,23 @@ def find_phases(inputs: Inputs) -> Inference:
         return Inference((), reason=f"units of work repeat more than {MAX_UNITS:,} times")
     marks = [Mark(*row[:-1]) for row in inputs.connection.execute(_MARKS).fetchall()]
     found = repeats(inputs.repeats, marks)
-    if found.phases or inputs.passes.reason is None:
+    if found.phases:
+        return found
+    if reason := _reason_of_recording(inputs.connection):
+        return Inference((), reason=reason)
+    if inputs.passes.reason is None:
         return found
     return Inference((), reason=f"{inputs.passes.reason}, and {found.reason}")
+
+
+def _reason_of_recording(con: DuckDBPyConnection) -> str | None:
+    """Why the trace holds no launches at all; None if it does."""
+    operations, calls, launched = con.execute(_RECORDED).fetchall()[0]
+    if not operations:
+        return "no kernel and no whole CUDA graph was recorded"
+    if not calls:
+        return "no CUDA call was recorded, so nothing says what launched the GPU's work, and in which order"
+    return None if launched else "no GPU operation has the CUDA call that launched it"
 
 
 def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | None:
@@ -110,7 +136,7 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
         return None
     phases = con.execute(
         f"""
-        SELECT phase, process_key, global_tid, start_ns, end_ns, score, evidence
+        SELECT phase, process_key, global_tid, start_ns, end_ns, score, unit, evidence
         FROM attribute._inferred_phases SEMI JOIN (FROM {occurrences} WHERE is_kept) USING (occurrence_id)
         ORDER BY occurrence_id
         """  # noqa: S608 - our own name
@@ -126,7 +152,8 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
         tuple(InferredPhase(*row) for row in phases),
         tuple(InferredRequest(*row) for row in requests),
         reason,
-        hierarchy,
+        # It was told of all launches, also of those outside the window.
+        hierarchy and f"in the whole trace {hierarchy}",
     )
 
 
@@ -147,15 +174,14 @@ def create_unit_kinds(inputs: Inputs) -> None:
 def create_inferred_phases(inputs: Inputs) -> None:
     """`input.inferred_phases`: one row per occurrence, with numbers that no range has."""
     types = {
+        # The fields of InferredPhase, in order.
         "occurrence_id": "BIGINT", "phase": "VARCHAR", "process_key": "BIGINT", "global_tid": "BIGINT",
-        "start_ns": "BIGINT", "end_ns": "BIGINT", "score": "DOUBLE", "evidence": "VARCHAR",
+        "start_ns": "BIGINT", "end_ns": "BIGINT", "score": "DOUBLE", "unit": "VARCHAR",
+        "evidence": "VARCHAR",
     }  # fmt: skip
     phases = inputs.inference.phases
     first = _first_number(inputs)
-    rows = (
-        (first + index, one.phase, one.process_key, one.global_tid, one.start_ns, one.end_ns, one.score, one.evidence)
-        for index, one in enumerate(phases)
-    )
+    rows = ((first + index, *attrs.astuple(one)) for index, one in enumerate(phases))
     create_from_rows(inputs.connection, "input.inferred_phases", types, rows)
 
 

@@ -96,6 +96,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
     if model is None:
         return []
     from nsys_pipeline.model import Estimator
+    from nsys_pipeline.model.ops import PRODUCTS
 
     gpu = inputs.peaks.only_gpu
     stages = conventions.pp
@@ -111,7 +112,7 @@ def _rows(inputs: Inputs) -> list[tuple[object, ...]]:
             dearest = estimate if step.upper is None else estimator.estimate(step.upper)
             for op, upper in zip(estimate.ops, dearest.ops, strict=True):
                 named = (shape_id, op.layer, op.layers, op.kind, op.name)
-                if step.is_unlimited or upper != op:
+                if upper != op or (step.is_unlimited and (step.upper is None or op.kind not in PRODUCTS)):
                     # Between bounds there is no number.
                     rows.append((*named, op.m, None, op.k, op.batch, op.dtype, *[None] * 8))
                     continue

@@ -12,7 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.inputs.images import with_images
+from nsys_pipeline.inputs.images import with_images, with_seen_images
 from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from nsys_pipeline.inputs.inputs import Inputs
     from nsys_pipeline.inputs.options import RequestShape
+    from nsys_pipeline.rules.stated import StatedStep
 
 
 @attrs.frozen
@@ -59,7 +60,7 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     assigned = _assigned(inputs)
     steps, notices = with_images(inputs, assigned.by_occurrence)
-    return AssignedSteps(steps, (*assigned.notices, *notices))
+    return AssignedSteps(with_seen_images(inputs, steps), (*assigned.notices, *notices))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:
@@ -150,6 +151,15 @@ def _traced_steps(inputs: Inputs, max_context: int | None) -> tuple[dict[int, St
     return {**_stated_steps(inputs, max_context), **steps}, list(notices)
 
 
+def _check_context(name: str, stated: StatedStep, told: int | None) -> None:
+    """Raise UsageError where the longest sequence that the user tells is shorter than one of the step."""
+    if told is not None and stated.least_context > told:
+        raise UsageError(
+            f"--max-context {told}: a request of the step `{name}` has {stated.least_context:,} tokens or more",
+            hint="give the longest sequence that the engine takes (vLLM's max-model-len, SGLang's context-length)",
+        )
+
+
 def _stated_steps(inputs: Inputs, max_context: int | None) -> dict[int, Step]:
     """What the texts of engines' ranges say, by occurrence id."""
     rows = inputs.connection.execute(
@@ -160,7 +170,10 @@ def _stated_steps(inputs: Inputs, max_context: int | None) -> dict[int, Step]:
     for occurrence_id, domain, name in rows:
         if (domain, name) not in known:
             role = role_of(inputs, domain, name)
-            known[domain, name] = role.stated.step(max_context) if role and role.stated else None
+            stated = role.stated if role else None
+            if stated:
+                _check_context(name, stated, inputs.options.max_context)
+            known[domain, name] = stated.step(max_context) if stated else None
         if (step := known[domain, name]) is not None:
             steps[occurrence_id] = step
     return steps

@@ -728,6 +728,23 @@ class LastTokens(Around):
         return attrs.evolve(run, step=Step.ragged(lengths, seen, run.logits))
 
 
+@attrs.frozen(kw_only=True)
+class WithImages(Around):
+    """Blocks that a pass runs if there are images that its layers look at; a pass over text alone skips them."""
+
+    @property
+    def idle_params(self) -> int:
+        return self.params
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        if any(run.encoder_tokens):
+            super().token_ops(emit, run)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        if any(run.encoder_tokens):
+            super().context_ops(emit, run)
+
+
 @attrs.frozen
 class Unused(Block):
     """A block that is stored and that no pass over text alone runs: what only images go through."""

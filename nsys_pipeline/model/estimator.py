@@ -15,7 +15,7 @@ from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Place
-from nsys_pipeline.model.ops import Op
+from nsys_pipeline.model.ops import PRODUCTS, Op
 from nsys_pipeline.model.quantization import VISION, Format, Quantization, named_format, plain
 from nsys_pipeline.records import Step
 
@@ -32,9 +32,13 @@ class Roofline(Protocol):
 
 @attrs.frozen
 class Totals:
-    """Sums of one pass, under one set of conventions. Bytes are minimum bytes: weights + KV read + KV written."""
+    """Sums of one pass, under one set of conventions. Bytes are minimum bytes: weights + KV read + KV written.
+
+    `product_flops`: of the FLOPs, those of products with weights; the others are attention's, or a recurrence's.
+    """
 
     flops_by_dtype: Mapping[str, int]
+    product_flops: int
     weight_bytes: int
     kv_read_bytes: int
     kv_write_bytes: int
@@ -78,6 +82,11 @@ class Estimate:
             if flops:
                 result[op.dtype] = result.get(op.dtype, 0) + flops
         return result
+
+    @property
+    def product_flops(self) -> int:
+        """FLOPs of products of activations and weights; the rest are attention's, or a recurrence's."""
+        return sum(op.layers * self.op_flops(op) for op in self.ops if op.kind in PRODUCTS)
 
     @property
     def bytes(self) -> int:
@@ -147,7 +156,9 @@ class Estimate:
 
     @property
     def totals(self) -> Totals:
-        return Totals(self.flops_by_dtype, self.weight_bytes, self.kv_read_bytes, self.kv_write_bytes)
+        return Totals(
+            self.flops_by_dtype, self.product_flops, self.weight_bytes, self.kv_read_bytes, self.kv_write_bytes
+        )
 
 
 def _times(layers: int, value: float | None) -> float | None:
@@ -297,6 +308,7 @@ class Estimator:
                 flops[dtype] = flops.get(dtype, 0) + count
         return Totals(
             flops,
+            sum(part.product_flops for part in parts),
             sum(part.weight_bytes for part in parts),
             sum(part.kv_read_bytes for part in parts),
             sum(part.kv_write_bytes for part in parts),
@@ -329,6 +341,9 @@ class Estimator:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0)))
+        if architecture.looks_at_images:
+            lengths = self._looked_at(step)
+            first = first or bool(step.images)
         images = self._whole_images(vision_tokens, step.new_tokens) if architecture.sees_whole_images else ()
         passes.append((architecture.decoder, Pass(step, logits, lengths, first, images)))
         return passes
@@ -340,6 +355,17 @@ class Estimator:
             if sum(images) + tokens <= new_tokens:
                 images.append(tokens)
         return tuple(images)
+
+    def _looked_at(self, step: Step) -> tuple[int, ...]:
+        """Tokens of images that each sequence looks at: sequences have as many images each, in order."""
+        lengths = self._architecture.vision_lengths((*step.seen_images, *step.images))
+        tokens = [self._architecture.projected(length) for length in lengths]
+        if not tokens or not step.batch:
+            return ()
+        if len(tokens) % step.batch:
+            raise ModelError(f"{len(tokens)} images do not divide among {step.batch} sequences that look at them")
+        each = len(tokens) // step.batch
+        return tuple(sum(tokens[start : start + each]) for start in range(0, len(tokens), each))
 
     def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:
         if encoder_tokens is None:

@@ -227,6 +227,20 @@ def _gemma4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((rows * each, columns * each),)
 
 
+def _mllama(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """A canvas of tiles: the one that a picture is enlarged least on, else shrunk least; of equal ones the smallest."""
+    vision = _vision_config(model)
+    edge, patch, most = (
+        int(vision.get(*told)) for told in (("image_size", 448), ("patch_size", 14), ("max_num_tiles", 4))
+    )
+    grids = [(rows, columns) for rows in range(1, most + 1) for columns in range(1, most + 1) if rows * columns <= most]
+    scales = {(rows, columns): min(rows * edge / height, columns * edge / width) for rows, columns in grids}
+    larger = [scale for scale in scales.values() if scale >= 1]
+    chosen = min(larger) if larger else max(scales.values())
+    rows, columns = min((one for one in grids if scales[one] == chosen), key=lambda one: one[0] * one[1])
+    return ((rows * (edge // patch), columns * (edge // patch)),)
+
+
 _VIEWS: dict[str, _Rule] = {
     "qwen2_vl": _qwen(14, _QWEN2_PIXELS),
     "qwen2_5_vl": _qwen(14, _QWEN2_PIXELS),
@@ -248,11 +262,15 @@ _VIEWS: dict[str, _Rule] = {
     "internvl": _internvl,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
+    "mllama": _mllama,
 }
 
 
 def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
     """How many tokens of the prompt images are, at least: separators of views and rows come on top."""
+    if model.architecture.looks_at_images:
+        # A placeholder each.
+        return len(grids)
     seen = grids[:1] if model.model_type in _UNPADDED else grids
     return sum(model.architecture.projected(length) for length in model.architecture.vision_lengths(seen))
 

@@ -77,7 +77,7 @@ def summarize(
     prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens)
     decode = None
     if model.architecture.decoder is not None:
-        step = Step.ragged((1,) * shape.batch, shape.context)
+        step = attrs.evolve(Step.ragged((1,) * shape.batch, shape.context), seen_images=shape.images)
         decode = estimator.estimate(step, encoder_tokens=shape.encoder_tokens)
     return Summary(
         model=model,
@@ -130,7 +130,12 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "params_of": "text decoder" if model.architecture.text_only else "model",
         # Parts that none of the numbers has, and what the config says of its weights and is not read.
         "not_counted": list(model.not_counted),
-        "notes": [*model.unread, *(model.notes if conv.weight is None else ()), *_further_layers(model)],
+        "notes": [
+            *model.unread,
+            *model.counted_as,
+            *(model.notes if conv.weight is None else ()),
+            *_further_layers(model),
+        ],
         "bytes": "minimum: weights touched + KV read + KV written",
     }
 
@@ -212,8 +217,26 @@ def training_json(
     checkpointing: str = "none",
     train_only: str | None = None,
     lora_rank: int | None = None,
+    dp: int = 1,
 ) -> dict[str, Any]:
-    """The object that `llmperf flops --train --format json` prints: the prompts of `shape` are the sequences."""
+    """The object that `llmperf flops --train --format json` prints: the prompts of `shape` are the sequences.
+
+    `dp`: data-parallel ranks that share the sequences evenly. A GPU's share is the mean over all GPUs of the job, so
+    that shares add up to the whole. Raises UsageError for sequences, or experts, that cannot be shared so.
+    """
+    if shape.batch % dp:
+        raise UsageError(
+            f"{dp:,} data-parallel ranks cannot share a batch of {shape.batch:,} evenly",
+            hint="--batch is that of all ranks together",
+        )
+    if dp > 1 and (dp * conventions.tp) % conventions.ep:
+        raise UsageError(
+            f"experts cannot be spread over {conventions.ep:,} of {dp * conventions.tp:,} GPUs of a stage",
+            hint="--ep must divide --dp times --tp",
+        )
+    # Experts are spread over GPUs that share a pass, or over data-parallel ranks.
+    copy_gpus = conventions.pp * conventions.tp if dp > 1 else conventions.gpus
+    gpus = dp * copy_gpus
     conventions = attrs.evolve(conventions, logits="all")
     step = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
     training = training_flops(
@@ -229,21 +252,34 @@ def training_json(
         "trained": train_only or (f"LoRA, rank {lora_rank}" if lora_rank else "all"),
         "trained_params": training.trained_params,
         "optimizer": "AdamW",
+        "dp": dp,
     }
+    optimizer = adamw_bytes(training.trained_params, convention["dtype"])
+    train: dict[str, Any] = {
+        "forward": {"flops": training.forward},
+        "backward": {"flops": training.backward},
+        "recomputed": {"flops": training.recomputed},
+        # What it runs; MFU is of what it requires, which nothing recomputed is part of.
+        "step": {"flops": training.step, "required_flops": training.required},
+        "optimizer": {"bytes": optimizer},
+    }
+    if gpus > 1:
+        train["gpus"] = gpus
+        for part in ("forward", "backward", "recomputed", "step"):
+            train[part] |= {f"gpu_{what}": round(flops / gpus) for what, flops in train[part].items()}
+        # Each data-parallel rank updates all weights of its copy, or with ZeRO and FSDP a share of them.
+        if dp == 1 or conventions.ep == 1:
+            # Not known if experts are spread over ranks that each have all other weights.
+            train["optimizer"]["gpu_bytes"] = round(optimizer / copy_gpus)
+        if dp > 1:
+            train["optimizer"]["sharded_gpu_bytes"] = round(optimizer / gpus)
     return {
         "schema": SCHEMA,
         "model": model.name,
         "params": model.params,
         "active_params": model.active_params,
         "convention": convention,
-        "train": {
-            "forward": {"flops": training.forward},
-            "backward": {"flops": training.backward},
-            "recomputed": {"flops": training.recomputed},
-            # What it runs; MFU is of what it requires, which nothing recomputed is part of.
-            "step": {"flops": training.step, "required_flops": training.required},
-            "optimizer": {"bytes": adamw_bytes(training.trained_params, convention["dtype"])},
-        },
+        "train": train,
         "ops": ops_json("forward", summary.prefill),
     }
 

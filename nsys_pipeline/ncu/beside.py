@@ -9,7 +9,6 @@ from typing import Any
 from nsys_pipeline.ncu.profile import KernelCounters, sum_or_none, summed
 
 _SUMS = ("time_ns", "flops", "dram_bytes")
-_NO_LAUNCHES = "the occurrence has no such kernel, or is warm-up or cold"
 
 
 def beside_trace(
@@ -20,56 +19,78 @@ def beside_trace(
     flops: int | None,
     minimum_bytes: int | None,
     busy_ns: int | None,
-    has_every_name: bool,
+    elsewhere: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """Kernels of one name together, with their mean time in the trace, and sums beside the estimate of the occurrence.
 
-    `traced` holds every kernel name of the occurrence if `has_every_name`, else some. `launches` are rows of the view
-    kernel_operators of this occurrence: which operator each launch computes, and the estimate of it. ncu profiles the
-    launches of a name in the order of the trace.
+    `traced` holds every kernel name of the phase (rows of the recipe ncu_kernels), `elsewhere` names that other work of
+    the trace has: `mean_ns` and `phases`. `launches` are rows of the view kernel_operators of this occurrence: which
+    operator each launch computes, and the estimate of it. ncu profiles the launches of a name in the order of the
+    trace, in each process.
     """
     measured = list(measured)
+    elsewhere = elsewhere or {}
     of_name: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for launch in sorted(launches, key=lambda launch: launch["launch_index"]):
         of_name[launch["name"]].append(launch)
-    kernels: list[dict[str, Any]] = [
-        {
-            "name": row.name,
-            "count": row.count,
-            "time_ns": row.time_ns,
-            "flops": row.flops,
-            "dram_bytes": row.dram_bytes,
-            "traced_mean_ns": traced[row.name]["mean_ns"] if row.name in traced else None,
-            "in_occurrence": traced[row.name]["in_occurrence"] if row.name in traced else None,
-            **_estimate(of_name.get(row.name, ()), row.count),
-        }
-        for row in summed(measured)
-    ]
-    is_whole = (
-        has_every_name and bool(kernels) and all(kernel["count"] == kernel["in_occurrence"] for kernel in kernels)
-    )
-    is_whole = is_whole and len(kernels) == sum(kernel["in_occurrence"] > 0 for kernel in traced.values())
+    profiled: dict[str, list[int | None]] = defaultdict(list)
+    for kernel in measured:
+        profiled[kernel.name].append(kernel.launch)
+    kernels: list[dict[str, Any]] = []
+    for row in summed(measured):
+        place = traced.get(row.name) or elsewhere.get(row.name)
+        in_occurrence = None if place is None else place.get("in_occurrence", 0)
+        kernels.append(
+            {
+                "name": row.name,
+                "count": row.count,
+                "time_ns": row.time_ns,
+                "flops": row.flops,
+                "dram_bytes": row.dram_bytes,
+                "traced_mean_ns": None if place is None else place["mean_ns"],
+                "in_occurrence": in_occurrence,
+                **_estimate(of_name.get(row.name, ()), profiled[row.name], _nowhere(row.name, traced, elsewhere)),
+            }
+        )
+    # The command leaves kernels that communicate out, and the estimate has no FLOPs and bytes of them.
+    expected = {name: row["in_occurrence"] for name, row in traced.items() if row["in_occurrence"]}
+    alone = {name: count for name, count in expected.items() if not traced[name]["communicates"]}
+    is_whole = bool(kernels) and {kernel["name"]: kernel["count"] for kernel in kernels} in (alone, expected)
+    processes = len({kernel.process for kernel in measured})
     return {
         "schema": "llmperf.ncu/1",
         "kernels": kernels,
-        "operators": _operators(measured, of_name),
+        "operators": _operators(measured, of_name) if processes == 1 else [],
         "measured": {key: sum_or_none([kernel[key] for kernel in kernels]) for key in _SUMS},
         "estimated": {"flops": flops, "bytes": minimum_bytes, "gpu_busy_ns": busy_ns},
         # Sums of some kernels say nothing about the estimate of all.
-        "is_whole_occurrence": is_whole,
+        "is_whole_occurrence": is_whole and processes == 1,
     }
 
 
-def _estimate(launches: Sequence[Mapping[str, Any]], count: int) -> dict[str, Any]:
-    """What the estimate says of the first `count` launches of a name; None with the reason where one is not known."""
-    profiled = launches[:count]
+def _nowhere(name: str, traced: Mapping[str, Any], elsewhere: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why no launch of the occurrence has this name."""
+    if name in traced:
+        return "the occurrence has no such kernel, or is warm-up or cold"
+    if name in elsewhere:
+        phases = ", ".join(elsewhere[name]["phases"])
+        return f"the phase has no such kernel, but {phases} has" if phases else "no phase has such a kernel"
+    return "the trace has no such kernel"
+
+
+def _estimate(launches: Sequence[Mapping[str, Any]], numbers: Sequence[int | None], nowhere: str) -> dict[str, Any]:
+    """What the estimate says of launches of a name, by their numbers; None with the reason where it is not known."""
+    known = [number for number in numbers if number is not None]
+    profiled = [launches[number - 1] for number in known if number <= len(launches)]
     # What helpers do counts with the kernels that they help.
     counted = [launch for launch in profiled if not launch["is_helper"]] or profiled
     reasons = list(dict.fromkeys(launch["reason"] for launch in counted if launch["reason"] is not None))
     if not launches:
-        reasons = [_NO_LAUNCHES]
-    elif count > len(launches):
-        reasons = [f"ncu profiled {count:,} launches, and the occurrence has {len(launches):,}"]
+        reasons = [nowhere]
+    elif len(known) < len(numbers):
+        reasons = ["which launches of the trace these are is not known: the file is damaged before them"]
+    elif max(known) > len(launches):
+        reasons = [f"ncu profiled {max(known):,} launches, and the occurrence has {len(launches):,}"]
     return {
         "operators": list(dict.fromkeys(launch["operator"] for launch in profiled if launch["operator"] is not None)),
         "estimate_source": next((launch["source"] for launch in profiled if launch["source"] is not None), None),
@@ -88,17 +109,20 @@ def _operators(
         for launch in of_name:
             if launch["operator"] is not None and launch["operator_flops"] is not None:
                 rows[launch["operator"]].append(launch)
-    taken: dict[str, list[KernelCounters]] = defaultdict(list)
-    for kernel in measured:
-        taken[kernel.name].append(kernel)
+    taken = {(kernel.name, kernel.launch): kernel for kernel in measured}
+    too_many = {
+        kernel.name
+        for kernel in measured
+        if kernel.launch is None or kernel.launch > len(launches.get(kernel.name, ()))
+    }
     found = []
     for operator, of_operator in rows.items():
         if any(
-            not launch["launch_index"] <= len(taken[launch["name"]]) <= len(launches[launch["name"]])
+            launch["name"] in too_many or (launch["name"], launch["launch_index"]) not in taken
             for launch in of_operator
         ):
             continue
-        kernels = [taken[launch["name"]][launch["launch_index"] - 1] for launch in of_operator]
+        kernels = [taken[launch["name"], launch["launch_index"]] for launch in of_operator]
         found.append(
             {
                 "operator": operator,

@@ -9,6 +9,8 @@ from typing import Any
 
 import attrs
 
+from nsys_pipeline.errors import QueryError
+
 TENSOR_FLOPS = "sm__ops_path_tensor_src_bf16_dst_fp32.sum"
 """FLOPs of the tensor cores on 16-bit inputs. Counts fp8 and tf32 products, too (measured on an H100)."""
 FADD, FMUL, FFMA = (f"smsp__sass_thread_inst_executed_op_{name}_pred_on.sum" for name in ("fadd", "fmul", "ffma"))
@@ -23,7 +25,8 @@ class Target:
 
     `names` is empty for every kernel of the range. `domain` is '' for NVTX' default domain. `range_name` is None where
     ncu cannot select by range: other threads launch the kernels, or the phase is inferred. Then `skip` counts launches
-    in the whole process.
+    in the whole process. `device` is the GPU of the one rank to profile; None if the job has one rank, or it has
+    several GPUs.
     """
 
     names: tuple[str, ...]
@@ -33,11 +36,24 @@ class Target:
     skip: int
     count: int
     has_graphs: bool = False
+    device: int | None = None
 
     @classmethod
     def of(cls, kernels: Sequence[Mapping[str, Any]], launches: int | None, *, is_every_kernel: bool) -> Target:
-        """The target that rows of the recipe ncu_kernels name, with at most `launches` launches."""
+        """The target that rows of the recipe ncu_kernels name, with at most `launches` launches.
+
+        Kernels that communicate are left out, so that every other one of a range has to be named beside them.
+        Raises QueryError if no others are in the occurrence.
+        """
+        left_out = [kernel for kernel in kernels if kernel["communicates"]]
+        kernels = [kernel for kernel in kernels if not kernel["communicates"]]
+        is_every_kernel = is_every_kernel and not left_out
         count = sum(kernel["in_occurrence"] for kernel in kernels)
+        if not count:
+            raise QueryError(
+                "every kernel of the occurrence communicates with other GPUs, and ncu would wait for them forever",
+                hint="profile another phase; `llmperf sql TRACE 'from collectives'` has what a trace tells of these",
+            )
         chosen = [kernel for kernel in kernels if is_every_kernel or kernel["in_occurrence"]]
         # ncu looks for the range on the launching thread, and autograd's, say, has none. Inferred phases have no range.
         by_range = kernels[0]["range_name"] is not None and not any(kernel["other_thread_count"] for kernel in kernels)
@@ -53,6 +69,7 @@ class Target:
             skip=skip,
             count=min(count, launches or count),
             has_graphs=any(kernel["graph_count"] for kernel in kernels),
+            device=kernels[0]["device_id"] if kernels[0]["rank_count"] > 1 else None,
         )
 
 
@@ -70,6 +87,8 @@ def ncu_argv(ncu: str, target: Target, command: Sequence[str], output: Path) -> 
         argv += ["--nvtx", "--nvtx-include", nvtx_expression(target.domain, target.range_name, target.is_push_pop)]
     if target.names:
         argv += ["--kernel-name-base", "function", "--kernel-name", f"regex:{name_pattern(target.names)}"]
+    if target.device is not None:
+        argv += ["--devices", str(target.device)]
     if target.has_graphs:
         argv += ["--graph-profiling", "node"]
     if target.skip:

@@ -447,7 +447,9 @@ class Session:
         return self.providers[0].memory_limit
 
     def findings(self, text: str, *, each: bool = False) -> list[Finding]:
-        """What a reader of the answer to `text` must know: findings about the relations that it reads, info left out.
+        """What a reader of the answer to `text` must know: findings about the relations that it reads.
+
+        Info is left out, unless it is why they are empty.
 
         `each`: its names mean the views of each trace; see `query_each`. Each finding is told once in a session. Raises
         QueryError where it is no SELECT.
@@ -465,7 +467,11 @@ class Session:
             if provider.name:
                 of_trace = [attrs.evolve(one, message=f"{provider.name}: {one.message}") for one in of_trace]
             found += of_trace
-        new = [one for one in dict.fromkeys(found) if one.severity != "info" and one not in self._told]
+        new = [
+            one
+            for one in dict.fromkeys(found)
+            if (one.severity != "info" or one.code in _WHY_EMPTY) and one not in self._told
+        ]
         self._told.update(new)
         return new
 
@@ -488,6 +494,10 @@ class Session:
     def function_names(self) -> list[str]:
         """Macros, which need no schema."""
         return [module.relation for module in public_macros()]
+
+
+# The only reason that an empty answer has.
+_WHY_EMPTY = frozenset({"requests_not_marked"})
 
 
 def _of_trace(relation: Relation, name: str) -> Relation | None:

@@ -141,5 +141,5 @@ def counters_section(detail: Detail) -> Section | None:
                     series.append(Series(name, times, [None if ratio is None else 100 * ratio for ratio in ratios]))
             if series and len(samples) > 1:
                 charts.append(Chart(title, Axis("s of the recording"), Axis("% of peak"), series))
-    title = "hardware counters: what nsys sampled, means over stretches of time"
-    return Section("hardware counters", charts, title=title, depth=Depth.page) if charts else None
+    title = "counters over time: what nsys sampled of the hardware, means over stretches of time"
+    return Section("counters over time", charts, title=title, depth=Depth.page) if charts else None

@@ -37,6 +37,7 @@ def training_document(data: Mapping[str, Any]) -> Document:
         Column("x forward", [UNKNOWN if each is None else f"{each:.3f}" for each in ratio], ratio, unit="ratio"),
     ]
     notes = [
+        *_shares(train),
         Note("", f"MFU of the step is of {prefixed(train['step']['required_flops'], 'F')}: nothing recomputed"),
         Note("", f"{conv['optimizer']} reads and writes {prefixed(train['optimizer']['bytes'], 'B')}"),
     ]
@@ -44,6 +45,21 @@ def training_document(data: Mapping[str, Any]) -> Document:
     lines = (f"{_convention_line(conv)}; checkpointing {conv['checkpointing']}; trained: {conv['trained']}",)
     sections = [Section("training", (Table(columns), Notes(notes)), title=heading), _ops("forward", data["ops"])]
     return Document(title, (*lines, *_caveats(conv)), tuple(sections))
+
+
+def _shares(train: Mapping[str, Any]) -> list[Note]:
+    """What one GPU has of a step that several share: the mean over all of them."""
+    if "gpus" not in train:
+        return []
+    parts = [
+        f"{part} {prefixed(train[part]['gpu_flops'], 'F')}" for part in ("forward", "backward", "recomputed", "step")
+    ]
+    optimizer = train["optimizer"]
+    if "gpu_bytes" in optimizer:
+        parts.append(f"optimizer {prefixed(optimizer['gpu_bytes'], 'B')}")
+    if "sharded_gpu_bytes" in optimizer:
+        parts.append(f"optimizer {prefixed(optimizer['sharded_gpu_bytes'], 'B')} with FSDP or ZeRO")
+    return [Note("", f"one GPU's share, of {train['gpus']:,}: {', '.join(parts)}")]
 
 
 def _caveats(conv: Mapping[str, Any]) -> list[str]:
@@ -66,7 +82,7 @@ def _convention_line(conv: Mapping[str, Any]) -> str:
         parts.append(f"KV {conv['kv_dtype']}")
     if conv.get("state_dtype"):
         parts.append(f"states {conv['state_dtype']}")
-    parts += [f"{key} {conv[key]}" for key in ("tp", "pp", "ep") if conv[key] > 1]
+    parts += [f"{key} {conv[key]}" for key in ("tp", "pp", "ep", "dp") if conv.get(key, 1) > 1]
     return "; ".join(parts)
 
 
@@ -128,11 +144,19 @@ def _ops(phase: str, ops: Sequence[Mapping[str, Any]]) -> Section:
         Column("share", [UNKNOWN if each is None else f"{each:.1%}" for each in share], share, unit="ratio"),
         Column.prefixed("weights", [op["weight_bytes"] for op in rows], "B"),
         Column.prefixed("KV", [op["kv_read_bytes"] + op["kv_write_bytes"] for op in rows], "B"),
+        *(
+            [Column.prefixed("sent", [op["comm_bytes"] for op in rows], "B")]
+            if any(op["comm_bytes"] for op in rows)
+            else []
+        ),
     ]
     return Section(phase, (Table(columns),), title=f"{phase}, by op, summed over layers")
 
 
 def _product(op: Mapping[str, Any]) -> str:
+    if not op["m"]:
+        # A message between GPUs computes nothing.
+        return UNKNOWN
     product = f"{op['m']} x {op['n']} x {op['k']}"
     return f"{op['batch']} of {product}" if op["batch"] > 1 else product
 

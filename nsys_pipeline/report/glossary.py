@@ -6,9 +6,10 @@ from nsys_pipeline.records import Detail, Report
 from nsys_pipeline.report.document import Column, Depth, Note, Notes, Section, Table
 
 TERMS = {
-    "phase": "what an NVTX range marks on the launching thread: prefill, decode, or another. A GPU operation belongs "
-    "to the phase that was open when its launching call was entered, however late it runs",
-    "wall": "host time inside the phase's ranges",
+    "phase": "what an NVTX range marks on the launching thread, or what its launches tell: prefill, decode, or "
+    "another. A GPU operation belongs to the phase that was open when its launching call was entered, however late it "
+    "runs",
+    "wall": "host time inside the phase's ranges, or inside what was inferred to be the phase",
     "busy": "union of the intervals in which the phase's GPU work ran, over all streams of a GPU, added up over GPUs",
     "busy %": "busy / (open time of the phase × GPUs)",
     "model FLOPs": "what the config requires: 2·m·n·k for each product, causal attention exact, no recomputation",

@@ -41,7 +41,7 @@ _B = TypeVar("_B", bound=Block)
 #: What a reader wants first comes first, what explains last; the rest is in the order of the document.
 _FIRST = (
     "verdict", "budget", "worth doing", "findings", "phases", "timeline", "roofline", "steps", "latency",
-    "hardware counters",
+    "counters over time",
 )  # fmt: skip
 _LAST = ("how to read this", "checks", "environment", "glossary")
 

@@ -12,6 +12,7 @@ OUTSIDE = "outside"
 OVER_100 = ">100"
 _REASONS = {
     "no_phase": "launched in ranges that are no phase",
+    "no_span": "launched by a thread that was in no phase",
     "no_range": "launched outside every range",
     "no_api_call": "whose launch was not recorded",
     "several_phases_open": "launched by a thread without a phase while several were open",
@@ -75,10 +76,21 @@ def outside_line(report: Report) -> str:
     """Why the work in no phase is in none, the reason that took longest first."""
     reasons = sorted(report.unattributed.reasons.items(), key=lambda item: -item[1]["time_ns"])
     texts = [
-        f"{numbers['count']:,} {_REASONS.get(reason, reason)} ({milliseconds(numbers['time_ns'])} ms)"
+        f"{numbers['count']:,} {_reason(report, reason)} ({milliseconds(numbers['time_ns'])} ms)"
         for reason, numbers in reasons
     ]
     return f"GPU operations in no phase: {', '.join(texts)}"
+
+
+def _reason(report: Report, reason: str) -> str:
+    if reason == "no_range" and (is_inferred(report) or any(one.code == "no_nvtx" for one in report.findings)):
+        reason = "no_span"
+    return _REASONS.get(reason, reason)
+
+
+def is_inferred(report: Report) -> bool:
+    """Whether all of its phases were inferred from the launches, so that no range is one."""
+    return bool(report.phases) and all(phase.source == "inferred" for phase in report.phases)
 
 
 def partly_line(phase: Phase) -> str | None:
@@ -104,15 +116,17 @@ def legend(report: Report) -> list[tuple[str, str]]:
     """What the columns mean, and what utilization is measured against: label and sentence."""
     threads = ", added up over threads" if any(phase.thread_count > 1 for phase in report.phases) else ""
     gpus = ", added up over GPUs" if any(len(_gpus(phase)) > 1 for phase in report.phases) else ""
+    spans, span = ("occurrences", "an occurrence") if is_inferred(report) else ("ranges", "a range")
     lines = [
         (
             "time",
-            f"wall: host time inside the phase's ranges{threads}; busy: union of its GPU work{gpus}; "
-            "busy %: share of the time in which a range is open; Σ: sum of durations",
+            f"wall: host time inside the phase's {spans}{threads}; busy: union of its GPU work{gpus}; "
+            f"busy %: share of the time in which {span} is open; Σ: sum of durations",
         )
     ]
     if any(phase.outlives_ranges for phase in report.phases):
-        lines.append(("busy %", f"{OVER_100}: GPU work goes on after its range is closed, so that it has no share"))
+        closed = "its phase has ended" if is_inferred(report) else "its range is closed"
+        lines.append(("busy %", f"{OVER_100}: GPU work goes on after {closed}, so that it has no share"))
     if beside := [
         f"{share:.0%} of the busy time of {phase.name}"
         for phase in report.phases

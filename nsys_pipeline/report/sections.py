@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from nsys_pipeline import markers
-from nsys_pipeline.records import Detail, Phase, Report
+from nsys_pipeline.records import Detail, Phase, Report, ServedSummary, ShapeRow
 from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.budget import buckets_section, budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
@@ -29,7 +29,7 @@ from nsys_pipeline.report.document import (
 )
 from nsys_pipeline.report.glossary import environment_section, glossary_section
 from nsys_pipeline.report.host import host_section
-from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds
+from nsys_pipeline.report.numbers import UNKNOWN, count, milliseconds, prefixed
 from nsys_pipeline.report.phrases import (
     OUTSIDE,
     OVER_100,
@@ -124,6 +124,16 @@ def _phases(report: Report) -> Section:
     ]
     notes = [Note(phase.name, f"inferred: {phase.evidence}") for phase in report.phases if phase.evidence]
     notes += [Note(phase.name, line) for phase in report.phases if (line := partly_line(phase))]
+    ranks = max((phase.sharing_ranks or 1 for phase in report.phases), default=1)
+    if ranks > 1:
+        # Sums of n ranges, their wall and busy time and their kernels are over ranks.
+        notes.append(
+            Note(
+                "n",
+                f"{ranks:,} ranks share each pass: each has a range of its own, and tokens count once",
+                tone=Tone.quiet,
+            )
+        )
     if has_work_outside(report):
         notes.append(Note(OUTSIDE, outside_line(report), tone=Tone.quiet))
     table = Table(columns, frozenset(index for index, row in enumerate(rows) if row.phase is None))
@@ -133,15 +143,27 @@ def _phases(report: Report) -> Section:
 def _between(rows: Sequence[_PhaseRow], name: str, make: Callable[[list[Value]], Column]) -> Column:
     """A column of numbers, or of their bounds if lengths of requests or parts of the model are not counted."""
     exact, least, most = ([row.of_phase(name + end) for row in rows] for end in ("", "_min", "_max"))
+    return _bounded(exact, least, most, make, [row.of_phase("is_lower_bound") is True for row in rows])
+
+
+def _bounded(
+    exact: Sequence[Value],
+    least: Sequence[Value],
+    most: Sequence[Value],
+    make: Callable[[list[Value]], Column],
+    is_least: Sequence[bool],
+) -> Column:
+    """A column of exact numbers where they are known, else of their bounds; `is_least`: they are lower bounds."""
     # All of them in one column have equally many decimals.
     column = make([*exact, *least, *most])
-    size = len(rows)
+    size = len(exact)
     cells = list(column.cells[:size])
     for index in range(size):
         if exact[index] is None and least[index] is not None:
             low, high = column.cells[size + index], column.cells[2 * size + index]
-            cells[index] = f"≥{low}" if most[index] is None else f"{low}–{high}"
-        elif exact[index] is not None and rows[index].of_phase("is_lower_bound") is True:
+            # At least less than a thousandth is at least nothing.
+            cells[index] = f"≥{'0' if low.startswith('<') else low}" if most[index] is None else f"{low}–{high}"
+        elif exact[index] is not None and is_least[index]:
             cells[index] = f"≥{cells[index]}"
     values = [low if value is None else value for value, low in zip(exact, least, strict=True)]
     return attrs.evolve(column, cells=cells, values=values)
@@ -213,24 +235,75 @@ class _PhaseRow:
         return value
 
 
+def _products(report: Report) -> Section | None:
+    """What is exact of phases whose FLOPs are not: a range of the sum alone would look as if nothing were."""
+    phases = [
+        phase
+        for phase in report.phases
+        if phase.flops is None and phase.flops_min is not None and phase.product_flops is not None
+    ]
+    if not phases:
+        return None
+    attention = _bounded(
+        [None] * len(phases),
+        [phase.attention_flops_min for phase in phases],
+        [phase.attention_flops_max for phase in phases],
+        lambda values: Column.amount("attention TFLOP", values, "TFLOP"),
+        [False] * len(phases),
+    )
+    columns = [
+        Column.text("phase", [phase.name for phase in phases]),
+        Column.count("tokens", [phase.tokens for phase in phases]),
+        Column.amount("products TFLOP", [phase.product_flops for phase in phases], "TFLOP"),
+        attention,
+    ]
+    title = "FLOPs apart: products with weights are exact, attention depends on lengths that nobody tells"
+    return Section("products and attention", (Table(columns),), title=title)
+
+
+# Shapes of a phase that are shown, those that took most time: a server has hundreds.
+_TOP_SHAPES = 12
+
+
 def _shapes(report: Report) -> Section | None:
     if not any(len(phase.shapes) > 1 for phase in report.phases):
         return None
-    rows = [row for phase in report.phases for row in phase.shapes]
+    shown = {phase.name: _top_shapes(phase) for phase in report.phases}
+    rows = [row for phase in report.phases for row in shown[phase.name]]
+
+    def between(name: str, make: Callable[[list[Value]], Column]) -> Column:
+        exact, least, most = ([getattr(row, name + end) for row in rows] for end in ("", "_min", "_max"))
+        return _bounded(exact, least, most, make, [False] * len(rows))
+
     columns = [
-        Column.text("phase", [phase.name for phase in report.phases for _ in phase.shapes], is_grouped=True),
+        Column.text("phase", [phase.name for phase in report.phases for _ in shown[phase.name]], is_grouped=True),
         Column.text("shape", [row.shape for row in rows]),
         Column.count("n", [row.occurrences for row in rows]),
         Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
         Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
-        Column.amount("TFLOP", [row.flops for row in rows], "TFLOP"),
-        Column.amount("GB", [row.bytes for row in rows], "GB"),
-        Column.percent("MFU busy %", [row.mfu_busy for row in rows], most=2),
-        Column.percent("MBU busy %", [row.mbu_busy for row in rows], most=2),
+        between("flops", lambda values: Column.amount("TFLOP", values, "TFLOP")),
+        between("bytes", lambda values: Column.amount("GB", values, "GB")),
+        between("mfu_busy", lambda values: Column.percent("MFU busy %", values, most=2)),
+        between("mbu_busy", lambda values: Column.percent("MBU busy %", values, most=2)),
         Column.text("bound", [row.bound or UNKNOWN for row in rows]),
     ]
+    notes = []
+    for phase in report.phases:
+        left = [row for row in phase.shapes if row not in shown[phase.name]]
+        if left:
+            spent = milliseconds(sum(row.wall_ns for row in left))
+            text = f"and {count(len(left))} more shapes, {spent} ms of wall time in all: view `shape_summary` has them"
+            notes.append(Note(phase.name, text, tone=Tone.quiet))
     title = "by shape: batch × new tokens per sequence, warm-up left out"
-    return Section("by shape", (Table(columns),), title=title, depth=Depth.detail)
+    return Section("by shape", (Table(columns), *([Notes(notes)] if notes else [])), title=title, depth=Depth.detail)
+
+
+def _top_shapes(phase: Phase) -> list[ShapeRow]:
+    """The shapes that took most wall time, in their order; one that would be left out alone is not."""
+    if len(phase.shapes) <= _TOP_SHAPES + 1:
+        return phase.shapes
+    longest = sorted(phase.shapes, key=lambda row: (-row.wall_ns, row.shape))[:_TOP_SHAPES]
+    return [row for row in phase.shapes if row in longest]
 
 
 def _operators(report: Report) -> Section | None:
@@ -274,9 +347,9 @@ def _torch_operators(report: Report) -> Section | None:
 
 
 def _requests(report: Report) -> Section | None:
-    rows = report.requests
+    rows, served = report.requests, _served_notes(report.served) if report.served else []
     if not rows:
-        return None
+        return Section("requests", (Notes(served),), title="requests, warm-up left out") if served else None
     columns = [
         Column.text("shape", [str(row["shape"] or UNKNOWN) for row in rows]),
         Column.count("n", [_number(row["requests"]) for row in rows]),
@@ -293,7 +366,38 @@ def _requests(report: Report) -> Section | None:
     title = "requests, warm-up left out: time to first token and time per output token, ms"
     if any(column.heading == "±" for column in columns):
         title += "; ±: standard deviation"
-    return Section("requests", (Table(columns),), title=title, depth=Depth.detail)
+    return Section("requests", (Table(columns), *([Notes(served)] if served else [])), title=title, depth=Depth.detail)
+
+
+def _served_notes(served: ServedSummary) -> list[Note]:
+    """Throughput of an engine, what its prefix cache and its guesses saved, and the load's clock beside the trace's."""
+    notes = []
+    span = prefixed(served.span_ns, "ns")
+    if served.new_tokens_per_s is not None and served.requests_per_s is not None:
+        text = f"{count(served.requests)} requests in {span}, from the first arrival to the last token"
+        rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s", f"{_rate(served.requests_per_s)} requests/s"]
+        if served.prompt_tokens_per_s is not None:
+            rates.append(f"{_rate(served.prompt_tokens_per_s)} tokens/s of prompts computed")
+        notes.append(Note("served", f"{text}: {', '.join(rates)}"))
+    if served.prompt_tokens and served.reused_tokens is not None:
+        found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
+        share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
+        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
+        notes.append(Note("cached", text))
+    if served.draft_tokens:
+        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
+        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
+    if served.preemptions:
+        notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
+    if served.load_ns and served.span_ns:
+        text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
+        rest = "the difference is the load's start and end, and the way to the server and back"
+        notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
+    return notes
+
+
+def _rate(per_s: float) -> str:
+    return f"{per_s:.3g}" if per_s < 100 else f"{per_s:,.0f}"
 
 
 def _number(value: object) -> float | None:
@@ -391,6 +495,7 @@ SECTIONS: tuple[Callable[[Report], Section | None], ...] = (
     buckets_section,
     _worth_doing,
     _phases,
+    _products,
     measured_section,
     tree_section,
     host_section,

@@ -13,6 +13,8 @@ import attrs
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS, LengthSums, Step
 
 MAX_DIGITS = 15
+# As good as any: what does not change with the context is the same at two of them.
+_SOME_CONTEXT = 4096
 
 
 def number(text: str | None) -> int | None:
@@ -53,6 +55,12 @@ class StatedRequests:
     def has_known_lengths(self) -> bool:
         """Whether it is certain how many new tokens each request has."""
         return self.tokens is not None and (self.count <= 1 or self.tokens == self.count)
+
+    @property
+    def least_context(self) -> int:
+        """Tokens of its longest sequence, new ones included, at least."""
+        cached = self.sums.cached if self.sums else self.count * self.is_begun
+        return -(-((self.tokens or self.count) + cached) // self.count) if self.count else 0
 
     def least(self) -> tuple[list[int], list[int]]:
         """New and cached tokens of each request that make the cheapest attention."""
@@ -101,6 +109,11 @@ class StatedStep:
         tokens = [part.tokens for part in self.requests]
         return None if None in tokens else sum(count for count in tokens if count is not None)
 
+    @property
+    def least_context(self) -> int:
+        """Tokens of the longest sequence, new ones included, at least."""
+        return max(part.least_context for part in self.requests)
+
     def step(self, max_context: int | None = None) -> Step:
         """The cheapest step that this may be, with the dearest as its `upper`."""
         sums = self._sums()
@@ -109,12 +122,16 @@ class StatedStep:
         least = _joined([part.least() for part in self.requests])
         dearest = [part.most(max_context) for part in self.requests]
         known = [most for most in dearest if most is not None]
+        is_known = all(part.has_known_lengths for part in self.requests)
         if len(known) < len(dearest):
-            is_known = all(part.has_known_lengths for part in self.requests)
-            return Step(*least, logits, sums=sums, is_unlimited=True, q_is_known=is_known)
+            new, cached = least
+            dearer = Step(new, [tokens + _SOME_CONTEXT for tokens in cached], logits, sums=sums)
+            upper = None if self.new_tokens is None else dearer
+            return Step(*least, logits, sums=sums, upper=upper, is_unlimited=True, q_is_known=is_known)
         most = _joined(known)
-        upper = None if most == least else Step(*most, logits, sums=sums)
-        return Step(*least, logits, sums=sums if upper else None, upper=upper)
+        if most == least:
+            return Step(*least, logits)
+        return Step(*least, logits, sums=sums, upper=Step(*most, logits, sums=sums), q_is_known=is_known)
 
     def _sums(self) -> LengthSums | None:
         parts = [part.sums for part in self.requests if part.count]

@@ -23,7 +23,8 @@ class TraceOptions:
     is. `infers`: phases are inferred from the launches, and ranges are no phases (True); never (False); if no range is
     a phase (None). `window` decides what counts at all: what is cut away is in no table.
     `memory_limit` bounds the memory of the process ('1GB', '800MB'): past it, work spills to disk. `unpack_limit`
-    bounds what a packed trace unpacks to ('50GB'; None: see `unpack.limit_of`). Raises UsageError for no amount.
+    bounds what a packed trace unpacks to ('50GB'; None: see `unpack.limit_of`). Raises UsageError for no amount, and
+    for rules that say what is a phase beside `infers`.
     """
 
     phase_rules: tuple[PhaseRule, ...] = ()
@@ -41,6 +42,10 @@ class TraceOptions:
     def __attrs_post_init__(self) -> None:
         if self.unpack_limit is not None and not parse_bytes(self.unpack_limit):
             raise UsageError(f"`{self.unpack_limit}` is no size", hint="for example --unpack-limit 50GB")
+        if self.infers and (rule := next((rule for rule in self.phase_rules if rule.role == "phase"), None)):
+            raise UsageError(
+                f"`{rule.option}` has no effect with `--infer`, for which no range is a phase", hint="drop one of them"
+            )
 
     @property
     def unpack_limit_bytes(self) -> int | None:

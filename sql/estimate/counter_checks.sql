@@ -30,7 +30,7 @@ known AS (
     SELECT
         m.*, c.mfu_busy * h.peak_clock_hz / m.sm_clock_hz AS mfu_clock, c.hfu_busy * h.peak_clock_hz / m.sm_clock_hz AS hfu_clock,
         c.mbu_busy, CASE WHEN c.compute_ns > c.memory_ns THEN 'compute' ELSE 'memory' END AS bound, o.busy_ns,
-        c.tokens / c.measured_occurrences AS tokens_per_pass,
+        c.tokens * c.sharing_ranks / c.measured_occurrences AS tokens_per_pass,
         -- Products of fp32 do not use the tensor pipe.
         c.flops / nullif(c.compute_ns, 0) * 1e9 >= 0.9 * h.tensor_flops_per_s AS is_tensor
     FROM attribute.phase_measured AS m

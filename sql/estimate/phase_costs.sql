@@ -4,11 +4,14 @@
 -- MFU and MBU of wall time are NULL. Where one of them would be above 1, which is impossible, all are NULL.
 -- Grain: phase; a phase without any such occurrence is absent.
 -- materialize: table
--- requires: estimate.occurrence_costs, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
+-- empty without: estimate.occurrence_costs
+-- requires: estimate.occurrence_costs, estimate.doubtful_passes, attribute.phase_devices, input.model, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
---   tokens               BIGINT   Tokens that went through the model. Unit: tokens.
+--   sharing_ranks        BIGINT   Ranks of the trace that share a pass, each with an occurrence of it; 1 if each has passes of its own.
+--   tokens               BIGINT   Tokens that went through the model, once for all ranks that share a pass; NULL where nobody says
+--                                 how many do. Unit: tokens.
 --   flops                HUGEINT  Unit: FLOP.
 --   executed_flops       HUGEINT  FLOPs that an eager implementation runs. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
@@ -30,6 +33,10 @@
 --   ridge_flops_per_byte DOUBLE   Intensity at which peak FLOP/s and peak bandwidth take equal time. Unit: FLOP/byte.
 --   flops_min            HUGEINT  Fewest FLOPs, where the lengths of some requests are not known; else flops. Unit: FLOP.
 --   flops_max            HUGEINT  Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   product_flops        HUGEINT  Of the FLOPs, those of products with weights, exact wherever the number of tokens is known. NULL
+--                                 where it is not, and in training. Unit: FLOP.
+--   attention_flops_min  HUGEINT  The rest at least: attention, and recurrences. Unit: FLOP.
+--   attention_flops_max  HUGEINT  The rest at most, NULL where nothing limits it. Unit: FLOP.
 --   bytes_min            HUGEINT  Fewest bytes. Unit: bytes.
 --   bytes_max            HUGEINT  Most bytes. Unit: bytes.
 --   mfu_wall_min         DOUBLE   mfu_wall of the fewest FLOPs.
@@ -39,7 +46,7 @@
 --   mbu_busy_min         DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max         DOUBLE   mbu_busy of the most.
 --   highest_ratio        DOUBLE   The highest of MFU and MBU as they come out: above 1, none of them is shown.
-WITH shared AS (
+WITH united AS (
     SELECT json_extract_string(group_id, '$[0]') AS phase, sum(busy_ns) AS busy_ns
     FROM macros.busy_ns('estimate._measured_intervals')
     GROUP BY ALL
@@ -49,14 +56,35 @@ wall AS (
     FROM macros.busy_ns('estimate._measured_wall_intervals')
     GROUP BY ALL
 ),
+-- Ranks that share a pass are those that the degrees say, if all of them are in the trace.
+shared AS (
+    SELECT d.phase, greatest(1, least(count(*), (SELECT coalesce(max(ranks), 1) FROM input.model))) AS ranks, count(u.phase) > 0 AS is_doubtful
+    FROM attribute.phase_devices AS d
+    LEFT JOIN (SELECT phase FROM estimate.doubtful_passes WHERE shared = 'pass') AS u USING (phase)
+    GROUP BY d.phase
+),
+pass AS (
+    SELECT
+        c.occurrence_id, p.phase, coalesce(s.new_tokens, p.new_tokens) AS new_tokens, coalesce(h.is_doubtful, false) AS is_doubtful,
+        -- One range around the work of all of them has the whole pass.
+        coalesce(h.ranks, 1) // greatest(1, least(c.device_count, coalesce(h.ranks, 1))) AS ranges
+    FROM estimate.occurrence_costs AS c
+    JOIN attribute.occurrences AS p USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    LEFT JOIN shared AS h ON h.phase = p.phase
+    WHERE p.is_measured
+),
+spoken AS (
+    SELECT
+        phase, max(ranges) AS sharing_ranks,
+        -- One unknown makes the sum unknown, not smaller.
+        CASE WHEN count(new_tokens) = count(*) AND NOT bool_or(is_doubtful) THEN round(sum(new_tokens / ranges))::BIGINT END AS tokens
+    FROM pass
+    GROUP BY phase
+),
 total AS (
     SELECT
         p.phase, count(*) AS measured_occurrences,
-        -- One unknown makes the sum unknown, not smaller.
-        CASE
-            WHEN count(coalesce(s.new_tokens, p.new_tokens)) = count(*)
-                THEN sum(coalesce(s.new_tokens, p.new_tokens))::BIGINT
-        END AS tokens,
         CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
         CASE WHEN count(c.executed_flops) = count(*) THEN sum(c.executed_flops::HUGEINT) END AS executed_flops,
         CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
@@ -69,6 +97,7 @@ total AS (
         CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns * c.device_count) END AS sol_device_ns,
         CASE WHEN count(c.flops_min) = count(*) THEN sum(c.flops_min::HUGEINT) END AS flops_min,
         CASE WHEN count(c.flops_max) = count(*) THEN sum(c.flops_max::HUGEINT) END AS flops_max,
+        CASE WHEN count(c.product_flops) = count(*) THEN sum(c.product_flops::HUGEINT) END AS product_flops,
         CASE WHEN count(c.bytes_min) = count(*) THEN sum(c.bytes_min::HUGEINT) END AS bytes_min,
         CASE WHEN count(c.bytes_max) = count(*) THEN sum(c.bytes_max::HUGEINT) END AS bytes_max,
         CASE WHEN count(c.compute_min_ns) = count(*) THEN sum(c.compute_min_ns) END AS compute_min_ns,
@@ -82,12 +111,12 @@ total AS (
         -- NULL where the work cannot have happened inside the ranges.
         macros.covering_ns(any_value(wall.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count)) AS covering_ns,
         sum(c.gpu_span_ns)::BIGINT AS gpu_span_ns,
-        coalesce(any_value(shared.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
+        coalesce(any_value(united.busy_ns), sum(c.device_busy_ns))::BIGINT AS gpu_busy_ns
     FROM estimate.occurrence_costs AS c
     JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN input.shapes AS s USING (shape_id)
     JOIN wall ON wall.phase = p.phase
-    LEFT JOIN shared ON shared.phase = p.phase
+    LEFT JOIN united ON united.phase = p.phase
     WHERE p.is_measured
     GROUP BY p.phase
 ),
@@ -102,21 +131,22 @@ limited AS (
 ),
 possible AS (
     SELECT
-        t.*, l.highest_ratio,
+        t.*, k.tokens, k.sharing_ranks, l.highest_ratio,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_busy_ns END AS busy_ns,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.covering_ns END AS cover_ns,
         CASE WHEN l.highest_ratio > 1 THEN NULL ELSE t.gpu_span_ns END AS span_ns
-    FROM total AS t JOIN limited AS l USING (phase)
+    FROM total AS t JOIN limited AS l USING (phase) JOIN spoken AS k USING (phase)
 )
 SELECT
-    phase, measured_occurrences, tokens, flops, executed_flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
+    phase, measured_occurrences, sharing_ranks, tokens, flops, executed_flops, bytes, compute_ns, memory_ns, sol_ns, wall_ns, gpu_span_ns, gpu_busy_ns,
     macros.utilization(compute_ns, cover_ns) AS mfu_wall, macros.utilization(compute_ns, span_ns) AS mfu_span,
     macros.utilization(compute_device_ns, busy_ns) AS mfu_busy, macros.utilization(executed_device_ns, busy_ns) AS hfu_busy,
     macros.utilization(memory_ns, cover_ns) AS mbu_wall, macros.utilization(memory_ns, span_ns) AS mbu_span,
     macros.utilization(memory_device_ns, busy_ns) AS mbu_busy, macros.utilization(sol_device_ns, busy_ns) AS sol_ratio,
     flops / nullif(bytes, 0) AS flops_per_byte,
     flops / nullif(bytes, 0) / nullif(compute_ns / nullif(memory_ns, 0), 0) AS ridge_flops_per_byte,
-    flops_min, flops_max, bytes_min, bytes_max,
+    flops_min, flops_max, product_flops, flops_min - product_flops AS attention_flops_min,
+    flops_max - product_flops AS attention_flops_max, bytes_min, bytes_max,
     macros.utilization(compute_min_ns, cover_ns) AS mfu_wall_min, macros.utilization(compute_max_ns, cover_ns) AS mfu_wall_max,
     macros.utilization(compute_min_device_ns, busy_ns) AS mfu_busy_min,
     macros.utilization(compute_max_device_ns, busy_ns) AS mfu_busy_max,

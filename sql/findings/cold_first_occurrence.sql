@@ -1,5 +1,5 @@
--- Occurrences outside warm-up that are several times slower than steady ones, or only record a graph: they are left out,
--- unless --keep-cold counts them.
+-- Occurrences outside warm-up that are several times slower than steady ones, or only record a graph, on one rank of the job: they
+-- are left out on all ranks, unless --keep-cold counts them.
 -- Grain: a phase, a kind of shape and a reason.
 -- severity: warning
 -- message: {fate}: {cold_count:,} of {occurrences:,} occurrences of {what} ({reason}), {wall_ns:ms} on the host and
@@ -48,6 +48,7 @@ SELECT
     CASE s.reason
         WHEN 'leading' THEN 'the first ones'
         WHEN 'first_length' THEN 'the first of their length'
+        WHEN 'rank' THEN 'the same steps on ranks that wait for those'
         WHEN 'recording' THEN 'graphs recorded inside, which the GPU ran later'
         ELSE 'graphs, modules or memory set up inside'
     END AS reason,

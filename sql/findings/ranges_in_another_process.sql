@@ -4,7 +4,7 @@
 -- message: {share} launched by {process}, which has {lacks}; {others}: this work is in no phase
 -- hint: {advice}
 -- empty without: attribute._process_shares
--- requires: attribute._process_shares, load.metadata
+-- requires: attribute._process_shares, attribute._inferred_phases, load.metadata
 -- columns:
 --   phase       VARCHAR NULL: it is in none.
 --   at_stake_ns BIGINT  Sum of the durations of its GPU operations. Unit: ns.
@@ -35,10 +35,16 @@ SELECT
         ELSE format('{:,} of {:,} GPU operations were', p.operation_count, m.operation_count)
     END AS share,
     p."label" AS process,
-    CASE WHEN p.range_count = 0 THEN 'no range of its own' ELSE 'no range that is a phase' END AS lacks,
+    CASE
+        WHEN EXISTS (FROM attribute._inferred_phases) THEN 'no phase that its launches tell'
+        WHEN p.range_count = 0 THEN 'no range of its own'
+        ELSE 'no range that is a phase'
+    END AS lacks,
     CASE WHEN m.with_phases > 0 THEN 'the phases are in ' || m.phase_labels ELSE 'the ranges are in ' || m.range_labels END
         AS others,
     CASE
+        WHEN EXISTS (FROM attribute._inferred_phases)
+            THEN 'mark its phases with `nsys_pipeline.markers.phase`, or record with `llmperf capture`'
         WHEN p.range_count > 0
             THEN 'see `llmperf analyze --list-ranges`, then say with --phase NAME=REGEX which of its ranges are phases'
         WHEN p.lost_ranges

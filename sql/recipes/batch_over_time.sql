@@ -2,7 +2,7 @@
 -- Slices of equal length from the first step to the end of the last, each with the steps that start in it. Engines are marked by
 -- `llmperf capture --auto` or `--profile`. Ranks that share steps have the same rows.
 -- params:
---   slices=12  How many slices.
+--   slices=12  How many slices, one at least.
 -- columns:
 --   process_id       BIGINT  Operating-system pid of the worker.
 --   start_ns         BIGINT  Start of the slice. Unit: ns.
@@ -16,7 +16,7 @@
 --   tokens_per_s     DOUBLE  Tokens that the steps compute, per second of the slice. Unit: tokens/s.
 --   stepping_ratio   DOUBLE  Share of the slice in which a step runs.
 WITH step AS (
-    SELECT *, min(start_ns) OVER () AS first_ns, (max(done_ns) OVER () - min(start_ns) OVER ()) // $slices + 1 AS width_ns
+    SELECT *, min(start_ns) OVER () AS first_ns, (max(done_ns) OVER () - min(start_ns) OVER ()) // greatest(1, $slices) + 1 AS width_ns
     FROM served_steps
     WHERE NOT is_warmup
 ),
@@ -42,7 +42,7 @@ slice AS (
     GROUP BY process_id, slice
 ),
 whole AS (
-    SELECT process_id, unnest(range($slices)) AS slice, first_ns, width_ns FROM step GROUP BY process_id, first_ns, width_ns
+    SELECT process_id, unnest(range(greatest(1, $slices))) AS slice, first_ns, width_ns FROM step GROUP BY process_id, first_ns, width_ns
 )
 SELECT
     w.process_id, w.first_ns + w.slice * w.width_ns AS start_ns, coalesce(s.steps, 0) AS steps, s.requests,

@@ -1,11 +1,13 @@
 -- Which kernels of a phase are worth an ncu profile, and which launches of them are in one steady occurrence?
 -- The kernels that take most of the phase's time, counted in its first occurrence that is neither warm-up nor cold.
--- `llmperf ncu` turns the answer into a command.
+-- `llmperf ncu` turns the answer into a command. Names that communicate follow, whatever `top` is: they wait for other
+-- GPUs, and hang while ncu runs kernels one at a time.
 -- params:
 --   phase=decode  Phase.
---   top=5         Kernel names; 0 means all.
+--   top=5         Kernel names that do not communicate; 0 means all.
 -- columns:
 --   name          VARCHAR  Short kernel name.
+--   communicates  BOOLEAN  Whether a kernel of this name communicates, anywhere in the trace: ncu cannot replay it.
 --   time_ns       BIGINT   Sum of its durations in the phase, warm-up left out. Unit: ns.
 --   time_ratio    DOUBLE   Share of the phase's kernel time.
 --   mean_ns       DOUBLE   Mean duration. Unit: ns.
@@ -19,8 +21,10 @@
 --   domain        VARCHAR  NVTX domain of its range, '' for the default one; NULL if the phase is inferred.
 --   range_name    VARCHAR  Text of its range; NULL if the phase is inferred.
 --   range_kind    VARCHAR  'push_pop' or 'start_end'; NULL if the phase is inferred.
+--   device_id     BIGINT   GPU of the occurrence's kernels; NULL if they run on several.
+--   rank_count    BIGINT   Ranks of the job, as the trace shows or states them.
 WITH kernel AS (
-    SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method
+    SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method, device_id
     FROM gpu_work
     WHERE kind = 'kernel' AND phase = $phase
 ),
@@ -30,6 +34,16 @@ chosen AS (
     WHERE p.phase = $phase AND p.kernel_count > 0
     ORDER BY p.is_warmup, p.is_cold, p.occurrence
     LIMIT 1
+),
+job AS (
+    SELECT greatest(count(*) FILTER (len(device_ids) > 0), coalesce(max(world), 0))::BIGINT AS rank_count FROM ranks
+),
+communicating AS (
+    SELECT DISTINCT name FROM gpu_work WHERE kind = 'kernel' AND family = 'communication'
+),
+place AS (
+    SELECT CASE WHEN min(k.device_id) = max(k.device_id) THEN min(k.device_id) END AS device_id
+    FROM kernel AS k JOIN chosen AS c USING (occurrence_id)
 ),
 earlier AS (
     SELECT p.occurrence_id
@@ -64,9 +78,11 @@ named AS (
     GROUP BY k.name
 )
 SELECT
-    name, time_ns, (time_ns / sum(time_ns) OVER ())::DOUBLE AS time_ratio, mean_ns, in_occurrence, skipped,
+    name, name IN (FROM communicating) AS communicates, time_ns, (time_ns / sum(time_ns) OVER ())::DOUBLE AS time_ratio, mean_ns, in_occurrence, skipped,
     coalesce(skipped_all, 0) AS skipped_all,
-    (SELECT coalesce(sum(skipped_all), 0)::BIGINT FROM before) AS skipped_any, other_thread_count, graph_count, occurrence, domain, range_name, range_kind
-FROM named LEFT JOIN before USING (name)
-QUALIFY $top = 0 OR row_number() OVER (ORDER BY in_occurrence = 0, time_ns DESC, name) <= $top
-ORDER BY time_ns DESC, name
+    (SELECT coalesce(sum(skipped_all), 0)::BIGINT FROM before) AS skipped_any, other_thread_count, graph_count,
+    occurrence, domain, range_name, range_kind, place.device_id, job.rank_count
+FROM named LEFT JOIN before USING (name) CROSS JOIN place CROSS JOIN job
+QUALIFY $top = 0 OR communicates
+    OR row_number() OVER (PARTITION BY communicates ORDER BY in_occurrence = 0, time_ns DESC, name) <= $top
+ORDER BY communicates, time_ns DESC, name

@@ -48,8 +48,9 @@
 --   launches_per_token   DOUBLE   Such calls per token, over occurrences outside warm-up whose tokens are known.
 --   measured_occurrences BIGINT   Occurrences that the rest of the row is about, and nothing else: outside warm-up, of known
 --                                 shape, with no other phase inside.
---   tokens               BIGINT   Tokens that went through the model, summed over passes: of a pass that
---                                 N tensor-parallel ranks share, every rank makes one. Unit: tokens.
+--   sharing_ranks        BIGINT   Ranks of the trace that share a pass, each with an occurrence of it; 1 if each has passes of its own.
+--   tokens               BIGINT   Tokens that went through the model, once for all ranks that share a pass; NULL where nobody says
+--                                 how many do. Unit: tokens.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
 --   executed_flops       HUGEINT  FLOPs that an eager implementation runs: full attention mask. Unit: FLOP.
 --   bytes                HUGEINT  Minimum bytes. Unit: bytes.
@@ -71,6 +72,10 @@
 --   measured_wall_ns     BIGINT   Host wall time of the measured occurrences, added up over threads. Unit: ns.
 --   flops_min            HUGEINT  Fewest FLOPs, where the lengths of some requests are not known; else flops. Unit: FLOP.
 --   flops_max            HUGEINT  Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   product_flops        HUGEINT  Of the FLOPs, those of products with weights, exact wherever the number of tokens is known. NULL
+--                                 where it is not, and in training. Unit: FLOP.
+--   attention_flops_min  HUGEINT  The rest at least: attention, and recurrences. Unit: FLOP.
+--   attention_flops_max  HUGEINT  The rest at most, NULL where nothing limits it. Unit: FLOP.
 --   bytes_min            HUGEINT  Fewest bytes. Unit: bytes.
 --   bytes_max            HUGEINT  Most bytes. Unit: bytes.
 --   mfu_wall_min         DOUBLE   mfu_wall of the fewest FLOPs.
@@ -84,7 +89,8 @@
 --   source               VARCHAR  What says that it is a phase: 'markers', 'rules', 'options' (--phase) or 'inferred' (from the
 --                                 launches, see docs/inference.md).
 --   score                DOUBLE   Of an inferred phase: share of the work that agrees, the least. Else NULL.
---   evidence             VARCHAR  Of an inferred phase: what says so, in one line. Else NULL.
+--   evidence             VARCHAR  Of an inferred phase: what was seen in how many occurrences, and what that tells; the numbers add
+--                                 up to occurrences. Else NULL.
 WITH work AS (
     SELECT
         phase, sum(kernel_count)::BIGINT AS kernel_count, sum(kernel_time_ns)::BIGINT AS kernel_time_ns,
@@ -183,18 +189,20 @@ SELECT
     coalesce(idle.idle_gap_count, 0) AS idle_gap_count, coalesce(idle.idle_gap_ns, 0) AS idle_gap_ns,
     idle.longest_idle_gap_ns, api.api_time_ns, coalesce(launch.launch_call_count, 0) AS launch_call_count,
     per_token.launches_per_token,
-    c.measured_occurrences, c.tokens, c.flops, c.executed_flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
+    c.measured_occurrences, c.sharing_ranks, c.tokens, c.flops, c.executed_flops, c.bytes, c.flops / nullif(c.compute_ns, 0) * 1e9 AS peak_flops_per_s,
     c.mfu_wall, c.mfu_span, c.mfu_busy, c.hfu_busy, c.mbu_wall, c.mbu_span, c.mbu_busy, c.compute_ns, c.memory_ns, c.sol_ns, c.sol_ratio,
     c.flops_per_byte, c.ridge_flops_per_byte,
     c.gpu_busy_ns AS measured_busy_ns, c.wall_ns AS measured_wall_ns,
-    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.mfu_wall_min, c.mfu_wall_max, c.mfu_busy_min, c.mfu_busy_max,
-    c.mbu_busy_min, c.mbu_busy_max,
+    c.flops_min, c.flops_max, c.product_flops, c.attention_flops_min, c.attention_flops_max, c.bytes_min, c.bytes_max,
+    c.mfu_wall_min, c.mfu_wall_max, c.mfu_busy_min, c.mfu_busy_max, c.mbu_busy_min, c.mbu_busy_max,
     -- Towers run once for the prompt, and in no decode step.
     CASE
         WHEN coalesce(c.flops, c.flops_min) IS NOT NULL
             THEN w.phase <> 'decode' AND EXISTS (FROM input.model WHERE not_counted IS NOT NULL)
     END AS is_lower_bound,
-    told.source, told.score, told.evidence
+    told.source, told.score,
+    told.evidence || CASE WHEN w.warmup_occurrences > 0 THEN format('; left out as warm-up: {:,}', w.warmup_occurrences) ELSE '' END
+    || CASE WHEN w.cold_occurrences > 0 THEN format('; left out as cold: {:,}', w.cold_occurrences) ELSE '' END AS evidence
 FROM attribute.phase_walls AS w
 LEFT JOIN work USING (phase)
 LEFT JOIN busy USING (phase)

@@ -33,7 +33,7 @@
 --   api_time_ns        BIGINT   Time that its thread spends in CUDA calls, NULL where it makes none. Unit: ns.
 --   launch_call_count  BIGINT   Host calls that launched its GPU work: a CUDA graph is one.
 --   launches_per_token DOUBLE   Such calls per token, NULL where the tokens are not known.
---   is_cold            BOOLEAN  Whether it is several times slower than steady ones, and not marked as warm-up: left out like warm-up, unless --keep-cold counts it.
+--   is_cold            BOOLEAN  Whether it is several times slower than steady ones, or the same step of another rank is, and not marked as warm-up: left out like warm-up, unless --keep-cold counts it.
 --   is_measured        BOOLEAN  Whether it counts: neither warm-up nor left out as cold.
 --   launch_latency_ns  DOUBLE   Mean time from the return of a launch to the start of its kernel. Unit: ns.
 --   flops              BIGINT   Model FLOPs. Unit: FLOP.
@@ -47,6 +47,8 @@
 --   flops_max          BIGINT   Most FLOPs, NULL where nothing limits them. Unit: FLOP.
 --   bytes_min          BIGINT   Fewest bytes. Unit: bytes.
 --   bytes_max          BIGINT   Most bytes. Unit: bytes.
+--   product_flops      BIGINT   Of the FLOPs, those of products with weights, which need no lengths; the rest are attention's, or a
+--                               recurrence's. NULL where the tokens are not known, and in training. Unit: FLOP.
 WITH work AS (
     SELECT
         occurrence_id, count(*) AS device_count,
@@ -101,7 +103,7 @@ SELECT
     macros.utilization(c.compute_ns * c.device_count, c.busy_ns) AS mfu_busy,
     macros.utilization(c.memory_ns, c.cover_ns) AS mbu_wall,
     macros.utilization(c.memory_ns * c.device_count, c.busy_ns) AS mbu_busy,
-    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max
+    c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.product_flops
 FROM attribute.occurrences AS p
 LEFT JOIN work AS w USING (occurrence_id)
 LEFT JOIN busy AS b USING (occurrence_id)

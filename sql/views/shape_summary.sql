@@ -1,13 +1,14 @@
 -- One row per phase and kind of shape: occurrences of one batch and query length, whatever their context.
 -- Grain: phase, shape; only occurrences outside warm-up whose shape is known. MFU and MBU are
 -- NULL if those of the phase are impossible: see the finding impossible_utilization.
+-- empty without: estimate.occurrence_costs
 -- requires: estimate.occurrence_costs, estimate.phase_costs, attribute.occurrences, input.shapes, macros.covering_ns, macros.utilization
 -- columns:
 --   phase          VARCHAR  Name of the phase.
 --   shape          VARCHAR  batch x new tokens of each sequence.
 --   occurrences    BIGINT   Occurrences.
---   tokens         BIGINT   Tokens that went through the model, summed over passes: of a pass that
---                           N tensor-parallel ranks share, every rank makes one. Unit: tokens.
+--   tokens         BIGINT   Tokens that went through the model, once for all ranks that share a pass; NULL where nobody says how many
+--                           do. Unit: tokens.
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
 --   gpu_busy_ns    BIGINT   GPU busy time, added up over occurrences and GPUs. Unit: ns.
 --   flops          HUGEINT  Model FLOPs. Unit: FLOP.
@@ -16,9 +17,19 @@
 --   mfu_busy       DOUBLE   The same of GPU busy time.
 --   mbu_wall       DOUBLE   Memory bandwidth utilization of host wall time.
 --   mbu_busy       DOUBLE   The same of GPU busy time.
+--   flops_min      HUGEINT  Fewest FLOPs, where the lengths of some requests are not known; else flops. Unit: FLOP.
+--   flops_max      HUGEINT  Most FLOPs, NULL where nothing limits them. Unit: FLOP.
+--   product_flops  HUGEINT  Of the FLOPs, those of products with weights, which need no lengths. NULL where the tokens
+--                           are not known, and in training. Unit: FLOP.
+--   bytes_min      HUGEINT  Fewest bytes. Unit: bytes.
+--   bytes_max      HUGEINT  Most bytes. Unit: bytes.
+--   mfu_busy_min   DOUBLE   mfu_busy of the fewest FLOPs.
+--   mfu_busy_max   DOUBLE   mfu_busy of the most.
+--   mbu_busy_min   DOUBLE   mbu_busy of the fewest bytes.
+--   mbu_busy_max   DOUBLE   mbu_busy of the most.
 --   first_start_ns BIGINT   Start of the first one. Unit: ns.
 SELECT
-    p.phase, s.kind AS shape, count(*) AS occurrences, sum(coalesce(s.new_tokens, p.new_tokens))::BIGINT AS tokens,
+    p.phase, s.kind AS shape, count(*) AS occurrences, round(sum(coalesce(s.new_tokens, p.new_tokens)) / any_value(t.ranges))::BIGINT AS tokens,
     sum(c.wall_ns)::BIGINT AS wall_ns, coalesce(sum(c.device_busy_ns), 0)::BIGINT AS gpu_busy_ns,
     CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
     CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
@@ -40,10 +51,31 @@ SELECT
         WHEN count(c.memory_ns) = count(*) AND bool_and(t.is_possible)
             THEN macros.utilization(sum(c.memory_ns * c.device_count), sum(c.device_busy_ns))
     END AS mbu_busy,
+    CASE WHEN count(c.flops_min) = count(*) THEN sum(c.flops_min::HUGEINT) END AS flops_min,
+    CASE WHEN count(c.flops_max) = count(*) THEN sum(c.flops_max::HUGEINT) END AS flops_max,
+    CASE WHEN count(c.product_flops) = count(*) THEN sum(c.product_flops::HUGEINT) END AS product_flops,
+    CASE WHEN count(c.bytes_min) = count(*) THEN sum(c.bytes_min::HUGEINT) END AS bytes_min,
+    CASE WHEN count(c.bytes_max) = count(*) THEN sum(c.bytes_max::HUGEINT) END AS bytes_max,
+    CASE
+        WHEN count(c.compute_min_ns) = count(*) AND bool_and(t.is_possible)
+            THEN macros.utilization(sum(c.compute_min_ns * c.device_count), sum(c.device_busy_ns))
+    END AS mfu_busy_min,
+    CASE
+        WHEN count(c.compute_max_ns) = count(*) AND bool_and(t.is_possible)
+            THEN macros.utilization(sum(c.compute_max_ns * c.device_count), sum(c.device_busy_ns))
+    END AS mfu_busy_max,
+    CASE
+        WHEN count(c.memory_min_ns) = count(*) AND bool_and(t.is_possible)
+            THEN macros.utilization(sum(c.memory_min_ns * c.device_count), sum(c.device_busy_ns))
+    END AS mbu_busy_min,
+    CASE
+        WHEN count(c.memory_max_ns) = count(*) AND bool_and(t.is_possible)
+            THEN macros.utilization(sum(c.memory_max_ns * c.device_count), sum(c.device_busy_ns))
+    END AS mbu_busy_max,
     min(p.start_ns) AS first_start_ns
 FROM estimate.occurrence_costs AS c
 JOIN attribute.occurrences AS p USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)
-JOIN (SELECT phase, coalesce(highest_ratio <= 1, true) AS is_possible FROM estimate.phase_costs) AS t ON t.phase = p.phase
+JOIN (SELECT phase, coalesce(highest_ratio <= 1, true) AS is_possible, CASE WHEN tokens IS NOT NULL THEN sharing_ranks END AS ranges FROM estimate.phase_costs) AS t ON t.phase = p.phase
 WHERE p.is_measured
 GROUP BY p.phase, s.kind

@@ -78,6 +78,18 @@ def test_what_follows_a_program_is_the_programs(
     assert out.splitlines()[-1].endswith("--output=run/trace python train.py -o out --timeout 9 -- -x")
 
 
+def test_a_dry_run_has_the_load(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    nsys = fake_nsys(tmp_path)
+    server = ("--profile", "vllm-serve", "--load", "true --n 3", "--", "vllm", "serve", "M")
+    code, out, err = run(capsys, "capture", "--nsys", nsys, "-o", "run", "--dry-run", *server)
+    assert (code, err) == (0, "")
+    beside = [line.removeprefix("#   ") for line in out.splitlines() if line.startswith("#   ")]
+    url = "http://127.0.0.1:8000"
+    assert beside == [f"curl -X POST {url}/start_profile", "true --n 3", f"curl -X POST {url}/stop_profile"]
+    # The last line is still the command.
+    assert out.splitlines()[-1].endswith("vllm serve M --profiler-config.profiler cuda")
+
+
 def test_a_config_has_no_weights_to_load(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "tiny.json"
     path.write_text(json.dumps(TINY_LLAMA))

@@ -176,6 +176,41 @@ def test_expert_parallelism_splits_routed_experts_alone(capsys: pytest.CaptureFi
     assert sliced["gpu_bytes"] == both["gpu_bytes"]
 
 
+@pytest.mark.parametrize(
+    ("model", "degrees", "gpus", "copies"),
+    [
+        ("llama-3-8b", {"--tp": 4}, 4, 1),
+        ("llama-3-8b", {"--tp": 2, "--pp": 4, "--dp": 2}, 16, 2),
+        ("mixtral-8x7b", {"--ep": 8}, 8, 1),
+        ("mixtral-8x7b", {"--tp": 2, "--ep": 4, "--dp": 4, "--pp": 2}, 16, None),
+    ],
+)
+def test_shares_of_a_training_step_add_up_to_the_whole(
+    model: str, degrees: dict[str, int], gpus: int, copies: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step = ("flops", model, "--prompt-tokens", "128", "--batch", "4", "--train", "--checkpointing", "full")
+    whole = answer(capsys, *step)["train"]
+    given = [str(each) for option in degrees.items() for each in option]
+    shared = answer(capsys, *step, *given)["train"]
+    _, table, _ = run(capsys, *step, *given)
+
+    assert "gpus" not in whole
+    assert shared["gpus"] == gpus
+    for part in ("forward", "backward", "recomputed", "step"):
+        for what, flops in whole[part].items():
+            assert shared[part][what] == flops
+            assert shared[part][f"gpu_{what}"] * gpus == pytest.approx(flops, abs=gpus / 2)
+    optimizer = shared["optimizer"]
+    if copies is None:
+        assert "gpu_bytes" not in optimizer
+    else:
+        assert optimizer["gpu_bytes"] * gpus == pytest.approx(copies * whole["optimizer"]["bytes"], abs=gpus / 2)
+    if "--dp" in degrees:
+        assert optimizer["sharded_gpu_bytes"] * gpus == pytest.approx(whole["optimizer"]["bytes"], abs=gpus / 2)
+    assert f"one GPU's share, of {gpus}: forward" in table
+    assert "0 x 0 x 0" not in table
+
+
 @pytest.mark.parametrize(("mode", "k"), [("prefill", 192), ("decode", 576)])
 def test_latent_attention_prints_the_head_that_is_charged(
     capsys: pytest.CaptureFixture[str], mode: str, k: int
@@ -247,6 +282,8 @@ def test_an_unknown_model_type_needs_approximate(capsys: pytest.CaptureFixture[s
         ((*LLAMA, "--peak", "bf16"), 2, "DTYPE=TFLOPS"),
         ((*LLAMA, "--images", "1"), 2, "no vision tower"),
         ((*LLAMA, "--tp", "5"), 1, "do not divide"),
+        ((*LLAMA, "--dp", "2"), 2, "--dp is about training\n\nhint: pass --train"),
+        ((*LLAMA, "--train", "--dp", "2"), 2, "cannot share a batch of 1 evenly\n\nhint: --batch is that of all"),
         ((*LLAMA, "--mla", "cached"), 2, "has no latent attention; --mla does not apply"),
         ((*LLAMA, "--experts", "dense"), 2, "has no routed experts; --experts does not apply"),
         ((*LLAMA, "--ep", "8"), 2, "has no routed experts; --ep does not apply"),

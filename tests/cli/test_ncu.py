@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.cli.run import run
 from tests.support.small_trace import small_trace
+from tests.support.trace_builder import TraceBuilder
 
 CSV = """"ID","Kernel Name","gpu__time_duration.sum","dram__bytes_read.sum","dram__bytes_write.sum"
 "","","ns","byte","byte"
@@ -28,6 +30,24 @@ def test_the_command_comes_from_the_run_directory(tmp_path: Path, capsys: pytest
     assert argv[-2:] == ["python", "my script.py"]
     assert argv[argv.index("--nvtx-include") + 1] == "decode/"
     assert argv[argv.index("--launch-count") + 1] == "4"
+
+
+def test_the_workload_runs_with_the_marks_of_its_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # given a capture with --auto, and one of the built-in workload
+    small_trace().write(tmp_path / "trace.sqlite")
+    built_in = ["python", "-m", "nsys_pipeline.workload", "--result", "workload.json", "--repeats", "1"]
+
+    printed = []
+    for plan in ({"command": ["python", "x.py"], "auto": True}, {"command": built_in, "auto": False}):
+        (tmp_path / "run.json").write_text(json.dumps({"plan": plan}))
+        printed.append(run(capsys, "ncu", tmp_path)[1])
+
+    first, second = (shlex.split(text) for text in printed)
+    assert (first[0].startswith("PYTHONPATH="), first[1], first[-2:]) == (True, "ncu", ["python", "x.py"])
+    assert (Path(first[0].removeprefix("PYTHONPATH=").partition(os.pathsep)[0]) / "sitecustomize.py").is_file()
+    assert (Path(second[0].removeprefix("PYTHONPATH=").partition(os.pathsep)[0]) / "nsys_pipeline").is_dir()
+    # The times of the capture are not written over.
+    assert second[-5:] == ["python", "-m", "nsys_pipeline.workload", "--repeats", "1"]
 
 
 def test_a_phase_is_named_and_defined_by_one_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +85,7 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--phase", "prefill", "--phase", "decode"], "are two phases"),
         (["--phase", "=x"], "is not NAME=REGEX"),
         (["--read", str(tmp_path / "no.csv")], "cannot be read"),
-        (["--read", str(trace)], "no table of kernels"),
+        (["--read", str(trace)], f"`{trace}`: there is no table of kernels"),
         (["--run", "--ncu", "/no/ncu", "--", "true"], "`/no/ncu` cannot be run"),
     ):
         code, out, err = run(capsys, "ncu", trace, *arguments)
@@ -82,7 +102,127 @@ def test_sums_are_compared_with_the_estimate_only_if_every_kernel_was_profiled(
     (tmp_path / "ncu.csv").write_text(CSV[: CSV.index('"0"')] + rows)
     read = ("ncu", trace, "--read", tmp_path / "ncu.csv", "--format", "json")
 
-    whole = json.loads(run(capsys, *read, "--top", "0")[1])
-    some = json.loads(run(capsys, *read, "--top", "7")[1])
+    whole = json.loads(run(capsys, *read)[1])
+    (tmp_path / "ncu.csv").write_text(CSV[: CSV.index('"0"')] + rows.partition("\n")[2])
+    some = json.loads(run(capsys, *read)[1])
 
     assert (whole["is_whole_occurrence"], some["is_whole_occurrence"]) == (True, False)
+
+
+def test_every_kernel_of_a_profile_is_joined_whatever_top_says(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+    rows = "".join(f'"{index}","kernel_{index}","100","10","20"\n' for index in range(7))
+    (tmp_path / "ncu.csv").write_text(CSV[: CSV.index('"0"')] + rows)
+
+    _, out, err = run(capsys, "ncu", trace, "--read", tmp_path / "ncu.csv", "--top", "1", "--format", "json")
+
+    assert [kernel["traced_mean_ns"] for kernel in json.loads(out)["kernels"]] == [50] * 7
+    assert err == ""
+
+
+def two_ranks() -> TraceBuilder:
+    """Two ranks, each with a GPU. A step: gemm, the all-reduce of NCCL, gemm, one of DeepEP's kernels."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    for device in (0, 1):
+        main = trace.process(100 + device).thread()
+        for start in (10, 60):
+            main.push(start, start + 40, "decode")
+            for index, name in enumerate(("gemm", "ncclDevKernel_AllReduce_Sum_bf16_RING_LL", "gemm", "dispatch")):
+                at = start + 1 + 9 * index
+                full = f"void deep_ep::intranode::{name}<8>(int)" if name == "dispatch" else name
+                main.launch(at, gpu=(at + 2, at + 8), name=name, demangledName=trace.string(full), device=device)
+    return trace
+
+
+@pytest.mark.parametrize("top", ["1", "0"])
+def test_kernels_that_communicate_are_left_out_and_one_rank_is_profiled(
+    top: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = two_ranks().write(tmp_path / "trace.sqlite")
+
+    code, out, err = run(capsys, "ncu", trace, "--top", top, "--", "torchrun", "x.py")
+
+    argv = shlex.split(out)
+    assert (code, argv[argv.index("--kernel-name") + 1]) == (0, "regex:^(gemm)$")
+    assert (argv[argv.index("--devices") + 1], argv[argv.index("--launch-count") + 1]) == ("0", "2")
+    assert "2 launches that communicate are not profiled, 50.0% of the kernel time of `decode`" in err
+    assert "`dispatch`, `ncclDevKernel_AllReduce_Sum_bf16_RING_LL`" in err
+    assert "the job has 2 ranks, and one is profiled, the one on GPU 0" in err
+
+
+def test_a_name_that_communicates_anywhere_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # given two functions of one name, as ncu selects them: only one communicates, and not in this phase
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.launch(1, gpu=(2, 4), name="combine", demangledName=trace.string("void deep_ep::combine<8>(int)"))
+    main.push(10, 40, "decode")
+    main.launch(11, gpu=(12, 14), name="combine", demangledName=trace.string("void mine::combine<8>(int)"))
+    main.launch(15, gpu=(16, 18), name="gemm")
+    path = trace.write(tmp_path / "t.sqlite")
+
+    _, out, err = run(capsys, "ncu", path, "--", "x")
+
+    assert "regex:^(gemm)$" in out
+    assert "--devices" not in out
+    assert "1 launch that communicates is not profiled" in err
+
+
+def test_a_phase_that_only_communicates_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(10, 40, "decode")
+    main.launch(11, gpu=(12, 14), name="ncclDevKernel_AllGather_RING_LL")
+    main.launch(15, gpu=(16, 18), name="multimem_all_reduce_kernel")
+
+    code, out, err = run(capsys, "ncu", trace.write(tmp_path / "t.sqlite"), "--top", "0", "--", "x")
+
+    assert (code, out) == (1, "")
+    assert "every kernel of the occurrence communicates" in err
+
+
+def test_a_profile_of_several_gpus_is_held_against_the_one_of_the_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = two_ranks().write(tmp_path / "trace.sqlite")
+    rows = "".join(
+        f'"{index}","{900 + device}","{name}","{device}","{time}"\n'
+        for index, (device, name, time) in enumerate(
+            [(1, "gemm", 70), (0, "gemm", 100), (1, "gemm", 80), (0, "gemm", 200)]
+        )
+    )
+    (tmp_path / "ncu.csv").write_text(
+        f'"ID","Process ID","Kernel Name","Device","gpu__time_duration.sum"\n"","","","","ns"\n{rows}'
+    )
+
+    _, out, err = run(capsys, "ncu", trace, "--read", tmp_path / "ncu.csv", "--format", "json")
+
+    (kernel,) = json.loads(out)["kernels"]
+    assert (kernel["count"], kernel["time_ns"]) == (2, 300)
+    assert json.loads(out)["is_whole_occurrence"] is True
+    assert "2 kernels of other GPUs left out, the trace's ran on GPU 0" in err
+
+
+def test_a_profile_of_another_program_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+    (tmp_path / "ncu.csv").write_text(CSV.replace("kernel_0", "of_another_program"))
+
+    code, out, err = run(capsys, "ncu", trace, "--read", tmp_path / "ncu.csv")
+
+    assert (code, out) == (1, "")
+    assert "ncu.csv` is in the trace" in err
+    assert "`of_another_program`" in err
+
+
+def test_damage_is_told_and_what_is_whole_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # given four launches, the last one cut, as PowerShell writes it
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+    rows = "".join(f'"{index}","kernel_0","100","10","20"\n' for index in range(1, 4))
+    (tmp_path / "ncu.csv").write_text((CSV + rows)[:-4], encoding="utf-16")
+
+    code, out, err = run(capsys, "ncu", trace, "--read", tmp_path / "ncu.csv", "--format", "json")
+
+    (kernel,) = json.loads(out)["kernels"]
+    assert (code, kernel["count"], kernel["time_ns"], kernel["dram_bytes"]) == (0, 3, 300, 90)
+    assert "line 6 is damaged or cut short: this launch of `kernel_0` is left out" in err

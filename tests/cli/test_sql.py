@@ -58,7 +58,7 @@ def test_a_query_prints_a_table(small: str) -> None:
 def test_unknown_utilization_has_a_hint(small: str) -> None:
     code, _, err = llmperf("sql", small, "SELECT phase, mfu_busy FROM phases")
     assert code == 0
-    assert err.startswith("hint: MFU, MBU and SOL need a model and shapes")
+    assert err.startswith("hint: MFU, MBU and SOL need a model (--model")
 
 
 def test_rows_limits_the_table_and_says_so(small: str) -> None:

@@ -8,8 +8,10 @@ from typing import Any
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.report.document import Notes
+from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, table
+from tests.support.ask import ask, open_session, table
 from tests.support.trace_builder import TraceBuilder
 
 OWN = "llmperf"
@@ -230,6 +232,89 @@ def test_the_batch_over_time(tmp_path: Path) -> None:
         1500,     2,     1.5,      22,      0,      24,     1,       20,             44,   208.0
         2003,     2,     1.5,      0,       3,      30,     0,       0,              6,    312.0
     """)
+    # Fewer than one slice is one.
+    whole = ask(
+        tmp_path / "trace.sqlite", f"SELECT steps FROM ({recipe.sql})", tmp_path, recipe.arguments({"slices": 0})
+    )
+    assert whole == table("""
+        steps
+        4
+    """)
+
+
+def test_what_was_served_in_all(tmp_path: Path) -> None:
+    """By hand: 30 prompt tokens, of which 8 were cached, in three chunks; 3 + 2 new tokens; from 600 to 2,505 ns."""
+    query = (
+        "SELECT requests, span_ns, new_tokens AS new, prompt_tokens AS prompt, reused_tokens AS reused, "
+        "prefill_steps AS chunks, (new_tokens_per_s * span_ns / 1e9)::INT AS new_rate, "
+        "(prompt_tokens_per_s * span_ns / 1e9)::INT AS prompt_rate, "
+        "(requests_per_s * span_ns / 1e9)::INT AS rate, reused_ratio * 15 AS ratio FROM served_summary"
+    )
+    assert ask(served(), query, tmp_path) == table("""
+        requests, span_ns, new, prompt, reused, chunks, new_rate, prompt_rate, rate, ratio
+        2,        1905,    5,   30,     8,      3,      5,        22,          2,    4.0
+    """)
+
+
+def test_what_was_served_without_arrivals_or_beginnings(tmp_path: Path) -> None:
+    """A request that began before the recording has no prompt in it, and the span begins with its first step."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    step(worker, 1_000, 1_100, "decode", q=1, kv=20, b=1, ids=[0], new={"0": "early"}, logits=1)
+    step(worker, 1_200, 1_300, "decode", q=1, kv=21, b=1, ids=[0], logits=1)
+    query = (
+        "SELECT requests, span_ns, prompt_tokens AS prompt, reused_tokens AS reused, reused_ratio FROM served_summary"
+    )
+    assert ask(trace, query, tmp_path) == table("""
+        requests, span_ns, prompt, reused, reused_ratio
+        1,        305,     ,       ,
+    """)
+
+
+def test_the_report_says_what_was_served(tmp_path: Path) -> None:
+    served().write(tmp_path / "trace.sqlite")
+    (tmp_path / "run.json").write_text('{"load_s": 2.5}')
+    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace, AnalysisOptions())
+    assert report.served is not None
+    assert (report.served.requests, report.served.new_tokens, report.served.load_ns) == (2, 5, 2_500_000_000)
+    (section,) = (one for one in report_document(report).sections if one.name == "requests")
+    notes = {note.label: note.text for block in section.blocks if isinstance(block, Notes) for note in block.notes}
+    assert notes == {
+        "served": "2 requests in 1.905 µs, from the first arrival to the last token: 2,624,672 new tokens/s, "
+        "1,049,869 requests/s, 11,548,556 tokens/s of prompts computed",
+        "cached": "8 of 30 prompt tokens (26.7%) were found in the cache; the others took 3 chunks",
+        "clocks": "the load ran 2.5 s by its own clock, and the trace has requests for 1.905 µs: the difference is "
+        "the load's start and end, and the way to the server and back",
+    }
+
+
+def unmarked() -> TraceBuilder:
+    trace = TraceBuilder().gpu()
+    trace.process(200).thread().push(0, 90, "execute_context_1(7)_generation_0(0)").launch(10, gpu=(20, 80))
+    return trace
+
+
+def test_why_nothing_is_known_of_requests(tmp_path: Path) -> None:
+    with open_session(unmarked(), tmp_path, None) as session:
+        (found,) = session.findings("FROM served_steps")
+        assert (found.code, found.severity) == ("requests_not_marked", "info")
+        assert found.message.startswith("1 steps of an engine do not say which requests they serve")
+        assert found.hint is not None
+        assert "`--profile`" in found.hint
+        # Told once, and only to those who ask for requests.
+        assert session.findings("FROM served_requests") == []
+    with open_session(tmp_path / "trace.sqlite", tmp_path, None) as session:
+        assert session.findings("FROM phases") == []
+    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace, AnalysisOptions())
+    assert "requests_not_marked" in {finding.code for finding in report.findings}
+    assert report.served is None
+
+
+def test_marked_steps_need_no_reason(tmp_path: Path) -> None:
+    with open_session(served(), tmp_path, None) as session:
+        assert session.findings("FROM served_steps") == []
 
 
 def test_the_report_has_their_latency(tmp_path: Path) -> None:

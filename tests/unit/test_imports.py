@@ -67,7 +67,7 @@ ALLOWED: dict[str, set[str]] = {
 # What a plain install lacks, and the only modules that may import it, each inside a function.
 EXTRAS = {"torch", "transformers", "nvtx", "flash_attn", "ncu_report", "perfetto", "distributed", "PIL"}
 WITH_EXTRAS = (
-    "workload/", "model/verify", "hardware/measure", "markers", "ncu/profile", "detail/perfetto", "fleet/cluster",
+    "workload/", "model/verify", "hardware/measure", "markers", "ncu/rep", "detail/perfetto", "fleet/cluster",
 )  # fmt: skip
 # What the command line must not pay for at its start.
 HEAVY = {"adbc_driver_manager", "adbc_driver_sqlite", "duckdb", "jinja2", "polars", "rich"}

@@ -9,9 +9,11 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.families.as_configured import as_configured
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
+from nsys_pipeline.model.families.looking import LOOKING
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
@@ -21,6 +23,7 @@ from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
+from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.unread import unread_structure
 
@@ -34,6 +37,8 @@ FAMILIES: dict[str, Builder] = {
     **IMAGE_TEXT,
     **RESAMPLERS,
     **MERGING,
+    **LOOKING,
+    **VISION_SEQ2SEQ,
     **TEXT_ONLY,
     **SAM,
 }
@@ -88,6 +93,12 @@ NESTED = (
     "glm5_next_vision",
     "muse_glimmer_vision",
     "cosmos3_edge_vision",
+    "mllama_vision_model",
+    "blip_text_model",
+    "blip_vision_model",
+    "kosmos_2_vision_model",
+    "donut-swin",
+    "trocr",
     "qwen2_5_omni_vision_encoder",
     "qwen3_omni_moe_vision_encoder",
 )
@@ -110,8 +121,9 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
     if builder is not None:
         fields = Fields(config, model_type)
         refuse_overrides(fields)
-        architecture = builder(fields)
-        return attrs.evolve(architecture, unread=unread_structure(config, fields.read)), False
+        architecture = as_configured(fields, builder(fields))
+        unread = dict.fromkeys((*architecture.unread, *unread_structure(config, fields.read)))
+        return attrs.evolve(architecture, unread=tuple(unread)), False
     if approximate:
         from nsys_pipeline.model.families.approximate import approximate_architecture
 

@@ -217,10 +217,14 @@ def siglip_vision_model(f: Fields) -> Architecture:
 
 
 def vit(f: Fields) -> Architecture:
-    """ViT: class token, learned positions, pooler unless an image classifier's linear layer takes its place."""
+    """ViT: class token, learned positions, pooler unless an image classifier's linear layer takes its place.
+
+    DeiT has one token more, to distil.
+    """
     width = f.dim("hidden_size")
     side, patch = grid(f)
-    tokens = side * side + 1
+    extra = 2 if f.model_type == "deit" else 1
+    tokens = side * side + extra
     bias = f.flag("qkv_bias", default=True)
     spec = EncoderSpec(
         width=width,
@@ -231,8 +235,8 @@ def vit(f: Fields) -> Architecture:
         role=VISION,
     )
     before = (
-        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=1),
-        Constant("embed_positions", (tokens + 1) * width),
+        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=extra),
+        Constant("embed_positions", (tokens + extra) * width),
     )
     names = " ".join(str(name) for name in f.items("architectures") or [])
     if "ImageClassification" in names:
@@ -243,7 +247,7 @@ def vit(f: Fields) -> Architecture:
         head = Linear("pooler", pooled, width, pooled)
     after = (Norm("final_norm", width, 2 * width), OnTokens(blocks=(head,), fixed=1))
     stack = Stack("encoder", spec.layers("layers"), before, after)
-    return Architecture(family="vit", encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens)
 
 
 def dinov2(f: Fields) -> Architecture:
@@ -312,6 +316,7 @@ ENCODERS: dict[str, Builder] = {
     "clip_vision_model": Verified(clip_vision_model),
     "siglip_vision_model": Verified(siglip_vision_model),
     "vit": Verified(vit),
+    "deit": Verified(vit),
     "dinov2": Verified(dinov2),
     "dinov2_with_registers": Verified(dinov2),
     "dinov3_vit": Verified(dinov3),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.blocks import Norm
 from nsys_pipeline.model.families.common import Builder, DecoderSpec, Verified, dense_ffn, read_dims
 from nsys_pipeline.model.fields import Fields
 
@@ -49,10 +50,26 @@ def biogpt(f: Fields) -> Architecture:
     return _gpt(f, hidden=f.dim("intermediate_size"), positions=f.dim("max_position_embeddings") + 2)
 
 
+def kosmos2(f: Fields) -> Architecture:
+    """KOSMOS-2's decoder: sinusoidal positions; norms inside attention and MLP, too (Magneto, arXiv 2210.06423)."""
+    dims, hidden = read_dims(f), f.dim("ffn_dim")
+    inner = (Norm("attention_inner_norm", dims.width, 2 * dims.width), Norm("mlp_inner_norm", hidden, 2 * hidden))
+    return DecoderSpec(
+        dims=dims,
+        q_bias=True,
+        o_bias=True,
+        norm="layer",
+        ffn=dense_ffn(f, dims.width, gated=False, bias=True, hidden=hidden),
+        more=inner,
+        tied=f.flag("tie_word_embeddings"),
+    ).build(f.model_type)
+
+
 GPT: dict[str, Builder] = {
     "biogpt": Verified(biogpt),
     "ctrl": Verified(ctrl),
     "gpt2": Verified(gpt2),
+    "kosmos_2_text_model": kosmos2,
     "openai-gpt": Verified(openai_gpt),
     "xglm": Verified(xglm),
 }

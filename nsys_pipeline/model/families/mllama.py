@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from nsys_pipeline.model.architecture import Architecture, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, CrossAttention, Embedding, Head, Mlp, Norm, Unused
+from nsys_pipeline.model.blocks import Attention, Block, CrossAttention, Embedding, Head, Mlp, Norm, WithImages
 from nsys_pipeline.model.families.common import read_dims
 from nsys_pipeline.model.fields import Fields
 
@@ -12,7 +12,10 @@ _IMAGE_ROWS = 8
 
 
 def mllama_text(f: Fields) -> Architecture:
-    """A pass without images skips the cross-attention layers whole, their MLPs too: they are stored and not run."""
+    """A pass without images skips the cross-attention layers whole, their MLPs too: they are stored and not run.
+
+    With images they run in all passes of a request: keys and values of the images are cached.
+    """
     dims = read_dims(f)
     width = dims.width
     cross_layers = f.indices("cross_attention_layers")
@@ -30,7 +33,7 @@ def mllama_text(f: Fields) -> Architecture:
         # Norms on each head of Q and K, and two gates on what the layer adds.
         extra_params=dims.qk_norm_per_head + 2,
     )
-    skipped: tuple[Block, ...] = tuple(Unused(block) for block in (*norms, cross, mlp))
+    skipped = (WithImages(blocks=(*norms, cross, mlp)),)
     layers: list[tuple[str, tuple[Block, ...]]] = [
         ("cross", skipped) if index in cross_layers else ("", (*norms, attention, mlp)) for index in range(dims.depth)
     ]

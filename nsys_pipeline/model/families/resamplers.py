@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import (
     QueryAttention,
     attend,
+    clip_vision,
     grid,
     patch_embedding,
     placed_patches,
@@ -193,8 +194,29 @@ class _QueryPairs(Block):
         attend(emit, "projector_attention", self.width, run.tokens, pairs)
 
 
+def kosmos2(f: Fields) -> Architecture:
+    """KOSMOS-2 (arXiv 2306.14824): CLIP, a linear layer, and learned queries that look at its tokens and themselves."""
+    text = read_text(f, "kosmos_2_text_model")
+    v = f.sub("vision_config", model_type="kosmos_2_vision_model").named("kosmos_2_vision_model")
+    stack, tokens, extra = clip_vision(v)
+    width, out = v.dim("hidden_size"), text_width(text)
+    queries = f.integer("latent_query_num", default=64)
+    keys = Linear("projector_kv", 2 * out, out, 2 * out, role=VISION)
+    asked = (Linear("projector_q", out, out, out, role=VISION), Linear("projector_o", out, out, out, role=VISION))
+    after = (
+        Norm("post_norm", width, 2 * width),
+        Linear("projector", out, width, out, role=VISION),
+        Constant("projector_queries", queries * out),
+        OnTokens(blocks=(keys,), plus=queries),
+        QueryAttention(out, queries, own=True, name="projector_attention"),
+        OnTokens(blocks=asked, fixed=queries),
+    )
+    return joined(f, text, Tower(attrs.evolve(stack, after=after), width, tokens, extra))
+
+
 RESAMPLERS: dict[str, Builder] = {
     "idefics2": Verified(idefics2),
     "aria": Verified(aria),
     "blip-2": Verified(blip2),
+    "kosmos-2": kosmos2,
 }

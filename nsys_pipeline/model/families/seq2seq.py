@@ -132,8 +132,10 @@ def t5gemma(f: Fields) -> Architecture:
     )
 
 
-def _layers(f: Fields, side: str, width: int, *, k_bias: bool) -> tuple[Layers, int]:
-    """Bart's layers: `side` is encoder or decoder; the decoder's have cross-attention."""
+def bart_layers(
+    f: Fields, side: str, width: int, *, k_bias: bool, encoder_width: int | None = None
+) -> tuple[Layers, int]:
+    """Bart's layers: `side` is encoder or decoder; the decoder's have cross-attention, to tokens of `encoder_width`."""
     heads = f.dim(f"{side}_attention_heads")
     head_dim = f.divides("d_model", width, f"{side}_attention_heads", heads)
     causal = side == "decoder"
@@ -144,8 +146,8 @@ def _layers(f: Fields, side: str, width: int, *, k_bias: bool) -> tuple[Layers, 
     blocks: list[Block] = [Norm("attention_norm", width, 2 * width), attention]
     if causal:
         cross = CrossAttention(
-            width=width, encoder_width=width, heads=heads, kv_heads=heads, head_dim=head_dim, q_bias=True,
-            k_bias=k_bias, v_bias=True, o_bias=True,
+            width=width, encoder_width=encoder_width or width, heads=heads, kv_heads=heads, head_dim=head_dim,
+            q_bias=True, k_bias=k_bias, v_bias=True, o_bias=True,
         )  # fmt: skip
         blocks += [Norm("cross_norm", width, 2 * width), cross]
     mlp = Mlp(width=width, hidden=f.dim(f"{side}_ffn_dim"), gated=False, bias=True)
@@ -157,8 +159,8 @@ def _layers(f: Fields, side: str, width: int, *, k_bias: bool) -> tuple[Layers, 
 def bart(f: Fields) -> Architecture:
     """Bart (norm after the embedding), mBART, Pegasus and M2M-100 (norm after the stack), Marian (neither)."""
     width, vocab = f.dim("d_model"), f.dim("vocab_size")
-    encoder_layers, _ = _layers(f, "encoder", width, k_bias=True)
-    decoder_layers, heads = _layers(f, "decoder", width, k_bias=True)
+    encoder_layers, _ = bart_layers(f, "encoder", width, k_bias=True)
+    decoder_layers, heads = bart_layers(f, "decoder", width, k_bias=True)
     kind = f.model_type
     learned = kind in ("bart", "mbart")
     # Learned tables have two more rows than positions; Pegasus and Marian store sinusoidal ones, M2M-100 does not.
@@ -199,8 +201,8 @@ def whisper(f: Fields) -> Architecture:
     width, vocab = f.dim("d_model"), f.dim("vocab_size")
     mels = f.dim("num_mel_bins")
     positions = f.dim("max_source_positions")
-    encoder_layers, _ = _layers(f, "encoder", width, k_bias=False)
-    decoder_layers, heads = _layers(f, "decoder", width, k_bias=False)
+    encoder_layers, _ = bart_layers(f, "encoder", width, k_bias=False)
+    decoder_layers, heads = bart_layers(f, "decoder", width, k_bias=False)
     norm = Norm("final_norm", width, 2 * width)
     encoder = Stack(
         "encoder",

@@ -5,8 +5,8 @@
 -- columns:
 --   name_id      BIGINT   Short name. Joins load.gpu_ops.
 --   full_name_id BIGINT   Demangled name. Joins load.gpu_ops.
---   role         VARCHAR  'attention', 'softmax', 'gemm', 'activation', 'lookup' (rows of an embedding), 'sample', 'loss',
---                         'backward', 'optimizer', 'communication' or 'cache' (pages of a KV cache).
+--   role         VARCHAR  'attention', 'recurrence', 'softmax', 'gemm', 'activation', 'lookup' (rows of an embedding), 'sample',
+--                         'loss', 'backward', 'optimizer', 'communication' or 'cache' (pages of a KV cache).
 --   tile_rows    BIGINT   Of a product: the smaller side of the tile in its name, 1 of a matrix by a vector, 1024 if the name
 --                         has none. The rows of a product of a few rows fill one tile. Else NULL.
 --   is_few       BOOLEAN  Whether its name says that it is made for one query of each sequence, or for a lookup of 16 rows.
@@ -32,7 +32,7 @@ told AS (
             WHEN family IN ('attention', 'recurrence', 'softmax and loss', 'embedding', 'norm')
                 AND regexp_matches(own, '(?i)backward|bwd|bprop|_grad|dot_do_o|convert_dq') THEN 'backward'
             WHEN family IN ('attention', 'recurrence') THEN CASE
-                WHEN NOT regexp_matches(own, '(?i)combine|reduc|merge|stage2|prepare|_kernel_stage_?2') THEN 'attention'
+                WHEN NOT regexp_matches(own, '(?i)combine|reduc|merge|stage2|prepare|_kernel_stage_?2') THEN family
             END
             WHEN family = 'softmax and loss' THEN CASE
                 WHEN regexp_matches(full_name, '(?i)nll_loss|cross_?entropy|log_?softmax|_loss') THEN 'loss'

@@ -39,7 +39,7 @@ op AS MATERIALIZED (
     JOIN bound AS b ON b.process_key = w.process_key AND w.correlation_id BETWEEN b.low AND b.high
 ),
 attention AS (
-    SELECT DISTINCT full_name_id FROM attribute._kernel_roles WHERE role = 'attention' AND full_name_id IS NOT NULL
+    SELECT DISTINCT full_name_id FROM attribute._kernel_roles WHERE role IN ('attention', 'recurrence') AND full_name_id IS NOT NULL
 )
 SELECT
     o.process_key, c.global_tid, c.start_ns AS launch_start_ns, c.end_ns AS launch_end_ns,

@@ -21,7 +21,7 @@ WITH direction AS (
 ),
 -- Without these there is no pass to be told: nothing is read then.
 hopeful AS (
-    SELECT count(*) FILTER (WHERE role IN ('attention', 'softmax', 'sample')) > 0
+    SELECT count(*) FILTER (WHERE role IN ('attention', 'recurrence', 'softmax', 'sample')) > 0
         OR count(*) FILTER (WHERE role = 'optimizer') * count(*) FILTER (WHERE role = 'backward') > 0 AS is_hopeful
     FROM attribute._kernel_roles
 ),

@@ -6,5 +6,5 @@
 --   is_wanted BOOLEAN  Whether they were looked for.
 --   is_forced BOOLEAN  Whether ranges are no phases then: `--infer`.
 --   reason    VARCHAR  Why none were found, NULL where some were.
---   hierarchy VARCHAR  What steps are made of and make up: '16 attention layers < 136 steps < 4 requests'. NULL if nothing tells.
+--   hierarchy VARCHAR  What steps are made of and make up: '16 attention kernels < 136 steps < 4 requests'. NULL if nothing tells.
 SELECT is_wanted, is_forced, reason, hierarchy FROM input.inference

@@ -1,118 +1,25 @@
--- Occurrences outside warm-up that are several times slower than steady ones: memory is being allocated, modules are being
--- loaded, code compiled, graphs recorded, algorithms chosen.
--- Compared are occurrences of one phase, process and kind of shape (batch and new tokens). One is *faster* if three times its
--- time is less than the other's; where context or tokens are not known, or the other set something up, GPU busy time must
--- not explain it: the time must have grown three times more than the busy time did. Cold are
--- - `leading`: the first ones of a kind (up to 32), as long as nine tenths of those after each, of at least as much context,
---   are faster; if shapes are known, also if they have three times less GPU busy time. The same holds for the first ones of
---   a phase, compared with all later ones of at least as many sequences, new tokens and context;
--- - `first_length`: the first of a shape with its context, if nine tenths of the later ones of it are faster, and so are nine
---   tenths of all of the kind that repeat a context: steps that are slow now and then are not cold;
--- - `setup`: those that record or instantiate a graph, load a module, or allocate or free memory, if nine tenths of the others
---   of the kind, without such calls and not cold, are faster, and if no more than a tenth of the kind, or a single one, is so;
--- - `recording`: those that record a graph, of which the GPU does nothing, if it does something of another of the kind.
+-- Cold occurrences outside warm-up: those that are several times slower than steady ones, and the same steps on the other ranks
+-- of the job, which wait for them. So ranks are compared over the same steps.
 -- Grain: occurrence_id.
 -- materialize: table
--- requires: attribute._occurrence_sizes, attribute.phase_ranges, input.step_sizes
+-- requires: attribute._slow_occurrences, attribute.job_steps, attribute.phase_ranges, input.step_sizes
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   phase         VARCHAR  Name of the phase.
 --   shape         VARCHAR  Its kind of shape, NULL where it is not known.
---   reason        VARCHAR  'leading', 'first_length', 'setup' or 'recording': the first that applies.
-WITH step AS (
-    SELECT *, count(*) OVER one AS group_count, max(busy_ns) OVER one AS group_busy_ns
-    FROM attribute._occurrence_sizes
-    WINDOW one AS (PARTITION BY group_id)
-),
-line AS (
-    SELECT 'kind' AS level, group_id AS line_id, place AS line_place, * FROM step
-    UNION ALL
-    SELECT 'phase', phase_id, phase_place, * FROM step WHERE is_sized
-),
-later AS (
-    SELECT
-        i.level, i.line_id, i.occurrence_id,
-        i.time_ns > 3 * j.time_ns
-            AND (i.is_sized OR i.busy_ns = 0 OR i.time_ns::DOUBLE * j.busy_ns > 3.0 * j.time_ns * i.busy_ns) AS is_faster,
-        i.is_sized AND j.busy_ns > 0 AND i.busy_ns > 3 * j.busy_ns AS is_less_busy
-    FROM line AS i
-    JOIN line AS j
-        ON j.level = i.level AND j.line_id = i.line_id AND j.line_place > i.line_place
-        AND (
-            NOT i.is_sized OR NOT j.is_sized
-            OR (j.batch >= i.batch AND j.new_tokens >= i.new_tokens AND j.cached_tokens >= i.cached_tokens)
-        )
-    WHERE i.line_place <= 32
-),
-slow AS (
-    SELECT level, occurrence_id
-    FROM later
-    GROUP BY level, occurrence_id
-    HAVING 10 * count_if(is_faster) >= 9 * count(*) OR 10 * count_if(is_less_busy) >= 9 * count(*)
-),
-lead_in AS (
-    SELECT DISTINCT i.occurrence_id
-    FROM line AS i
-    JOIN (
-        SELECT s.level, s.line_id, min(s.line_place) AS line_place
-        FROM line AS s ANTI JOIN slow USING (level, occurrence_id)
-        GROUP BY s.level, s.line_id
-    ) AS steady ON steady.level = i.level AND steady.line_id = i.line_id AND i.line_place < steady.line_place
-),
-repeated AS (
-    SELECT group_id, quantile_disc(time_ns, 0.9) AS time_ns
-    FROM step
-    WHERE label_place > 1 AND label IS NOT NULL
-    GROUP BY group_id
-),
-first_length AS (
-    SELECT i.occurrence_id
-    FROM step AS i
-    JOIN step AS j ON j.group_id = i.group_id AND j.label = i.label AND j.label_place > 1
-    JOIN repeated AS r ON r.group_id = i.group_id
-    WHERE i.label_place = 1
-    GROUP BY i.occurrence_id, i.time_ns, r.time_ns
-    HAVING 10 * count_if(i.time_ns > 3 * j.time_ns) >= 9 * count(*) AND i.time_ns > 3 * r.time_ns
-),
-steady AS (
-    SELECT s.*
-    FROM step AS s
-    ANTI JOIN lead_in ON lead_in.occurrence_id = s.occurrence_id
-    ANTI JOIN first_length AS f ON f.occurrence_id = s.occurrence_id
-),
-setting_up AS (
-    SELECT *
-    FROM steady
-    WHERE has_setup
-    -- More of them are no exceptions, and need not be compared.
-    QUALIFY count(*) OVER (PARTITION BY group_id) <= 64 OR row_number() OVER (PARTITION BY group_id ORDER BY time_ns DESC) <= 64
-),
-slow_setup AS (
-    SELECT i.occurrence_id, i.group_id, i.group_count
-    FROM setting_up AS i JOIN steady AS j ON j.group_id = i.group_id AND NOT j.has_setup
-    GROUP BY i.occurrence_id, i.group_id, i.group_count
-    HAVING 10 * count_if(
-        i.time_ns > 3 * j.time_ns
-        AND (i.busy_ns = 0 OR i.time_ns::DOUBLE * j.busy_ns > 3.0 * j.time_ns * i.busy_ns)
-    ) >= 9 * count(*)
-),
-judged AS (
-    SELECT occurrence_id, 'leading' AS reason FROM lead_in
-    UNION ALL
-    SELECT f.occurrence_id, 'first_length' FROM first_length AS f ANTI JOIN lead_in USING (occurrence_id)
-    UNION ALL
-    SELECT occurrence_id, 'setup'
-    FROM slow_setup
-    QUALIFY count(*) OVER (PARTITION BY group_id) <= greatest(1, group_count // 10)
-),
-found AS (
-    SELECT occurrence_id, reason FROM judged
-    UNION ALL
-    SELECT s.occurrence_id, 'recording'
-    FROM step AS s ANTI JOIN judged USING (occurrence_id)
-    WHERE s.is_recording AND s.group_busy_ns > 0
+--   reason        VARCHAR  Of a slow one: see attribute._slow_occurrences. 'rank': it is slow on another rank.
+WITH RECURSIVE reached AS (
+    SELECT occurrence_id FROM attribute._slow_occurrences
+    UNION
+    -- Ranks may share some steps with these, and some with those.
+    SELECT o.occurrence_id
+    FROM reached AS r
+    JOIN attribute.job_steps AS s ON s.occurrence_id = r.occurrence_id
+    JOIN attribute.job_steps AS o ON o.step_name = s.step_name
 )
-SELECT f.occurrence_id, p.phase, z.kind AS shape, f.reason
-FROM found AS f
+SELECT r.occurrence_id, p.phase, coalesce(s.shape, z.kind) AS shape, coalesce(s.reason, 'rank') AS reason
+FROM reached AS r
 JOIN attribute.phase_ranges AS p USING (occurrence_id)
+LEFT JOIN attribute._slow_occurrences AS s USING (occurrence_id)
 LEFT JOIN input.step_sizes AS z USING (occurrence_id)
+WHERE NOT p.is_warmup

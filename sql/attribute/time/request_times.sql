@@ -6,15 +6,16 @@
 -- Speculative decoding has no TPOT, with verify steps or with decode steps of several tokens a sequence: how many of the
 -- tokens are kept is not in the trace.
 -- Of a request with a cold prefill the TTFT is not measured, and with a cold decode step not the TPOT.
+-- No range marks the warm-up of inferred requests: where a thread has several and anything in the first one is cold, all of it is.
 -- Grain: request_id.
 -- materialize: table
--- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans
+-- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans, attribute._inferred_requests
 -- columns:
 --   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.
 --   process_key  BIGINT   Joins load.processes.
 --   is_warmup    BOOLEAN  Whether it is inside warm-up.
---   has_cold_prefill BOOLEAN Whether part of its prefill is cold, and left out.
---   has_cold_decode BOOLEAN  Whether a decode step is.
+--   has_cold_prefill BOOLEAN Whether part of its prefill is cold, and left out; or it is such a first one.
+--   has_cold_decode BOOLEAN  Whether a decode step is, or it is such a first one.
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
@@ -51,13 +52,20 @@ request AS (
         bool_or(phase = 'verify' OR (phase = 'decode' AND occurrence_id IN (FROM speculative))) AS is_speculative
     FROM finished
     GROUP BY request_id
+),
+warming AS (
+    SELECT arg_min(request_id, start_ns) AS request_id FROM attribute._inferred_requests GROUP BY global_tid HAVING count(*) > 1
 )
 SELECT
-    q.request_id, q.process_key, q.is_warmup, q.has_cold_prefill, q.has_cold_decode, r.start_ns, q.decode_steps,
+    q.request_id, q.process_key, q.is_warmup,
+    q.has_cold_prefill OR (w.request_id IS NOT NULL AND q.has_cold_decode) AS has_cold_prefill,
+    q.has_cold_decode OR (w.request_id IS NOT NULL AND q.has_cold_prefill) AS has_cold_decode, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
     CASE
         WHEN NOT q.is_speculative AND NOT q.has_several_prompts
             THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0)
     END AS tpot_ns,
     q.has_several_prompts
-FROM request AS q JOIN attribute._request_spans AS r ON r.span_id = q.request_id
+FROM request AS q
+JOIN attribute._request_spans AS r ON r.span_id = q.request_id
+LEFT JOIN warming AS w ON w.request_id = q.request_id

@@ -1,10 +1,10 @@
 -- Training steps in time: from the end of the step before, or of what evaluates in between, to the end of the optimizer. So
 -- the time in which a step waits for its input is in it, and the steps of a rank add up to the time that it trains. The
--- last one ends when its last GPU work has ended. Time in which nothing was recorded, between two recordings, is in none.
+-- last one ends when its last GPU work has ended. A step that is cold on one rank is cold on all. Time in which nothing was recorded, between two recordings, is in none.
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute._lone_forwards, attribute.phase_ranges, attribute.cold_occurrences, attribute.work_by_occurrence, load.trace_files, input.measuring
+-- requires: attribute.training_passes, attribute._lone_forwards, attribute.phase_ranges, attribute.cold_occurrences, attribute.job_steps, attribute.work_by_occurrence, load.trace_files, input.measuring
 -- columns:
 --   lane           BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key    BIGINT   Joins load.processes.
@@ -12,13 +12,13 @@
 --   micro_batches  BIGINT   Forward passes with a backward.
 --   is_complete    BOOLEAN  Whether its forwards, its backwards and, if the lane has optimizers, its optimizer are there.
 --   is_warmup      BOOLEAN  Whether one of its passes is inside warm-up.
---   is_cold        BOOLEAN  Whether one of its passes is cold, or it is the first and takes three times the median of the others.
+--   is_cold        BOOLEAN  Whether one of its passes is cold, or it is the first and takes three times the median of the others, on this rank or another.
 --   is_left_cold   BOOLEAN  Whether it is left out for that: --keep-cold counts it.
 --   is_measured    BOOLEAN  Whether it counts in what is measured of steps: complete, and neither warm-up nor left out as cold.
 --   start_ns       BIGINT   Unit: ns.
 --   end_ns         BIGINT   Unit: ns.
 --   first_pass_ns  BIGINT   When its first pass begins. Unit: ns.
-WITH step AS (
+WITH RECURSIVE step AS (
     SELECT
         t.lane, t.process_key, t.step, count(*) FILTER (t.part IN ('forward', 'step')) AS micro_batches,
         count(*) FILTER (t.part = 'forward') = count(*) FILTER (t.part = 'backward') AS is_paired,
@@ -43,7 +43,7 @@ between_steps AS (
     FROM attribute.phase_ranges AS p
     LEFT JOIN attribute.training_passes AS t USING (occurrence_id)
     ANTI JOIN attribute._lone_forwards AS l ON l.occurrence_id = p.occurrence_id
-    WHERE t.step IS NULL AND NOT p.is_container
+    WHERE t.step IS NULL AND (NOT p.is_container OR p.phase = 'evaluation')
 ),
 begun AS (
     SELECT
@@ -70,11 +70,29 @@ span AS (
 typical AS (
     SELECT lane, median(end_ns - start_ns) AS wall_ns FROM span WHERE step > 0 GROUP BY lane HAVING count(*) > 1
 ),
+slow AS (
+    SELECT s.lane, s.step
+    FROM span AS s LEFT JOIN typical AS t USING (lane)
+    WHERE s.is_cold OR (s.step = 0 AND s.end_ns - s.start_ns > 3 * t.wall_ns)
+),
+shared AS (
+    SELECT DISTINCT t.lane, t.step, j.step_name
+    FROM attribute.training_passes AS t JOIN attribute.job_steps AS j USING (occurrence_id)
+    WHERE t.step IS NOT NULL
+),
+cold AS (
+    SELECT lane, step FROM slow
+    UNION
+    SELECT o.lane, o.step
+    FROM cold AS c
+    JOIN shared AS s ON s.lane = c.lane AND s.step = c.step
+    JOIN shared AS o ON o.step_name = s.step_name
+),
 judged AS (
     SELECT
-        s.* REPLACE (s.is_cold OR (s.step = 0 AND coalesce(s.end_ns - s.start_ns > 3 * t.wall_ns, false)) AS is_cold),
+        s.* REPLACE (c.lane IS NOT NULL AS is_cold),
         s.is_paired AND s.micro_batches > 0 AND s.has_optimizer = s.wants_optimizer AS is_complete
-    FROM span AS s LEFT JOIN typical AS t USING (lane)
+    FROM span AS s LEFT JOIN cold AS c ON c.lane = s.lane AND c.step = s.step
 )
 SELECT
     s.lane, s.process_key, s.step, s.micro_batches, s.is_complete, s.is_warmup, s.is_cold,

@@ -19,6 +19,7 @@ from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.trace_builder import TraceBuilder
 from tests.unit.model.test_images import LLAVA, QWEN
+from tests.unit.model.test_looking import MLLAMA
 
 MS = 1_000_000
 SHAPES = (RequestShape.parse("1x40+1"),)
@@ -103,6 +104,25 @@ def test_marks_say_it_themselves(tmp_path: Path, name: str, mark: str) -> None:
 
     assert found == {name: tower + (text if name == "prefill" else 0)}
     assert "images_ignored" in notices
+
+
+@pytest.mark.parametrize("names", [("prefill", "decode", "decode"), ("vision", "prefill", "decode", "decode")])
+def test_every_pass_of_a_request_looks_at_its_images(tmp_path: Path, names: tuple[str, ...]) -> None:
+    path = trace(tmp_path, *names)
+    options = AnalysisOptions(model=MLLAMA, shapes=(RequestShape.parse("1x7+2"),), images=ImageOptions(1, ("6x6",)))
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        opened.describe(options)
+        opened.build("views.phase_summary")
+        found = dict(opened.connection.execute("SELECT phase, flops FROM views.phase_summary").fetchall())
+
+    seen, estimator = ((6, 6),), Estimator(MLLAMA)
+    tower = estimator.estimate(Step((), (), 0, images=seen)).flops
+    steps = [Step.uniform(batch=1, q_tokens=1, kv_tokens=kv) for kv in (7, 8)]
+    decode = sum(estimator.estimate(attrs.evolve(step, seen_images=seen)).flops for step in steps)
+    prompt = estimator.estimate(attrs.evolve(Step.uniform(batch=1, q_tokens=7), seen_images=seen)).flops
+    assert decode > sum(estimator.estimate(step).flops for step in steps)
+    assert found["decode"] == decode
+    assert (found["prefill"] + found.get("vision", 0), found.get("vision", tower)) == (prompt + tower, tower)
 
 
 def test_images_that_no_prompt_can_hold_are_refused(tmp_path: Path) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from io import StringIO
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.compare.fields import numbers
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.model import Model
 from nsys_pipeline.model.training import training_flops
-from nsys_pipeline.records import Step
+from nsys_pipeline.records import Report, Step
+from nsys_pipeline.report.json import render_json
+from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
@@ -92,3 +97,70 @@ def test_ranks_add_up_to_the_whole(config: dict[str, Any], seed: int, tmp_path: 
     # AdamW reads a gradient, a weight and two moments, and writes the last three.
     assert options.model is not None
     assert 0 <= copies * options.model.params * 7 * 2 - sum(size for (size,) in updates) <= len(steps)
+
+
+def report_object(report: Report) -> Any:
+    stream = StringIO()
+    render_json(report, stream)
+    return json.loads(stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("ranks", "told", "sharing"),
+    [
+        (4, {"tp": 2, "dp": 2}, 2),
+        (1, {"tp": 2}, 1),  # the other rank is not in the trace
+        (2, {"tp": 1}, 1),
+    ],
+)
+def test_tokens_of_a_pass_that_ranks_share_count_once(
+    ranks: int, told: dict[str, int], sharing: int, tmp_path: Path
+) -> None:
+    """Each rank marks the same three passes of 20 tokens and 10 µs as those that it shares them with."""
+    trace = TraceBuilder()
+    for rank in range(ranks):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        for number in range(3):
+            start = 100_000 * number
+            main.push(start, start + 10_000, "prefill", domain="llmperf")
+            main.mark(start + 1, 'llmperf.step {"q": [15, 5], "kv": [0, 0], "logits": 2}', domain="llmperf")
+            main.launch(start + 10, gpu=(start + 20, start + 8_000), name="gemm", device=rank)
+    model = Model.from_config(DENSE, name="model")
+    degrees = dict.fromkeys(("tp", "pp", "cp", "dp")) | told
+    options = AnalysisOptions.told(dtype=None, weight_dtype=None, kv_dtype=None, ep=None, model=model, **degrees)
+
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, options)
+
+    (phase,) = report.phases
+    copies = ranks // sharing
+    assert (phase.occurrences, phase.sharing_ranks, phase.tokens) == (3 * ranks, sharing, 60 * copies)
+    assert [(row.occurrences, row.tokens) for row in phase.shapes] == [(3 * ranks, 60 * copies)]
+    # Three passes of 20 tokens in 30 µs, on each copy of the model.
+    assert numbers(report_object(report))["prefill.tokens_per_s"] == pytest.approx(60 / 30e-6)
+    text = str(report_document(report).sections)
+    assert (f"{sharing} ranks share each pass" in text) == (sharing > 1)
+
+
+def test_one_range_around_the_work_of_all_gpus_is_one_pass(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    main = trace.process().thread().push(0, 10_000, "prefill", domain="llmperf")
+    main.mark(1, 'llmperf.step {"q": [15, 5], "kv": [0, 0], "logits": 2}', domain="llmperf")
+    for device in (0, 1):
+        main.launch(10 + device, gpu=(20, 8_000), name="gemm", device=device)
+    options = AnalysisOptions.told(
+        dtype=None,
+        weight_dtype=None,
+        kv_dtype=None,
+        ep=None,
+        model=Model.from_config(DENSE),
+        tp=None,
+        pp=2,
+        cp=None,
+        dp=None,
+    )
+
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        (phase,) = analyze(opened, options).phases
+
+    assert (phase.occurrences, phase.sharing_ranks, phase.tokens) == (1, 1, 20)

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from nsys_pipeline.capture import CapturePlan
-from nsys_pipeline.capture.failures import NsysFaultError, no_report
+from nsys_pipeline.capture.failures import NsysFaultError, no_report, with_last_lines
 from nsys_pipeline.capture.rundir import RunDirectory
 from nsys_pipeline.capture.session import Outcome
 from nsys_pipeline.errors import NsysError
@@ -75,6 +75,17 @@ def test_reasons(directory: RunDirectory, nsys: Nsys, ended: Outcome, message: s
     error = no_report(ended, nsys, directory, PLAN)
     assert error.message == message
     assert error.hint
+
+
+def test_a_server_that_cannot_be_recorded_is_shown_with_its_last_words() -> None:
+    lines = [*(f"line {number}" for number in range(20)), "", "ValueError: no profiler here"]
+    ended = attrs.evolve(outcome(*lines, "Generated:"), nsys_lines=("Generated:",))
+    error = with_last_lines(NsysError("the server ended before it answered", hint="see"), ended)
+    first, *shown = error.message.splitlines()
+    assert (first, error.hint, error.has_lines) == ("the server ended before it answered; it said last", "see", True)
+    assert shown == [*(f"  | line {number}" for number in range(13, 20)), "  | ValueError: no profiler here"]
+    silent = NsysError("the server ended before it answered")
+    assert with_last_lines(silent, outcome()) is silent
 
 
 def test_a_failed_workload_passes_its_status_on(directory: RunDirectory, nsys: Nsys) -> None:

@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,9 @@ def test_a_users_table_adds_and_replaces(tmp_path: Path, monkeypatch: pytest.Mon
         ("[[server]]\nname = 'x'\nenvironment = { A = 1 }", "every value of `environment`"),
         ("[[server]]\nname = 'x'\nrange = 'often'", "`range` is `often`"),
         ("[[server]\n", "is no table of servers"),
+        ("[[server]]\nname = 'x'\nhealth = 'live'", "`health` is `live`, and no path"),
+        ("[[server]]\nname = 'x'\nstart = 'go'", "`start` is `go`, and no path"),
+        ("[[server]]\nname = 'x'\n[[server]]\nname = 'x'", "has two servers called `x`"),
     ],
 )
 def test_a_malformed_table_is_refused(text: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,6 +136,62 @@ def test_an_address_that_cannot_be_asked_is_refused(url: str) -> None:
 def test_a_load_that_is_no_program_is_refused_before_the_server_starts() -> None:
     with pytest.raises(UsageError, match="the load `no-such-program` is no program"):
         ServerDriver(server_profile("vllm-serve"), load=("no-such-program", "--x"))
+
+
+class _Refusing(BaseHTTPRequestHandler):
+    """Answers, and cannot be told to record: a vLLM without CUDA's profiler."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        self.send_error(500)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def test_a_server_that_cannot_be_told_to_record(tmp_path: Path) -> None:
+    """The error says what else there is: recording from its start."""
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        driver = ServerDriver(server_profile("vllm-serve"), url=url, load=("true",))
+        driver.begin(tmp_path / "load.log", lambda text: None)
+        while not driver.finished:
+            time.sleep(0.01)
+        driver.end()
+        server.shutdown()
+    assert driver.error is not None
+    assert driver.error.message.startswith("the server refused POST /start_profile: HTTP Error 500")
+    assert driver.error.hint is not None
+    assert "workload.log" in driver.error.hint
+    assert "`--capture-range none`" in driver.error.hint
+
+
+SGLANG_START = (
+    "curl -X POST -H 'Content-Type: application/json' -d '{\"activities\": [\"CUDA_PROFILER\"]}' URL/start_profile"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("vllm-serve", ["curl -X POST URL/start_profile", "bench --n 3", "curl -X POST URL/stop_profile"]),
+        ("sglang-serve", [SGLANG_START, "bench --n 3", "curl -X POST URL/stop_profile"]),
+    ],
+)
+def test_a_dry_run_says_what_happens_beside_the_server(
+    name: str, steps: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda program: f"/bin/{program}")
+    url = "http://127.0.0.1:9"
+    driver = ServerDriver(server_profile(name), url=url, load=("bench", "--n", "3"))
+    first, *between, last = driver.shell_lines()
+    assert first == f"# as soon as {url}/health answers, in another shell:"
+    assert [line.removeprefix("#   ").replace(url, "URL") for line in between] == steps
+    assert last.startswith("# then Ctrl-C")
 
 
 def test_a_port_that_speaks_something_else_is_no_server(tmp_path: Path) -> None:

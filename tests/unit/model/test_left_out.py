@@ -20,7 +20,8 @@ SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json"
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("mllama", ("vision tower",)),
+        ("mllama", ()),
+        ("molmo2", ("vision tower",)),
         ("nemotron_h_omni", ("vision tower", "audio encoder")),
         ("emu3", ("image tokenizer",)),
         ("qwen2_audio", ("audio encoder",)),
@@ -56,8 +57,8 @@ def test_a_tower_that_has_a_reading_is_left_out_only_without_images() -> None:
 
 
 def test_flops_says_whose_parameters_it_prints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    path = tmp_path / "mllama.json"
-    path.write_text(json.dumps({**SMALL["mllama"], "dtype": "bfloat16"}), encoding="utf-8")
+    path = tmp_path / "molmo2.json"
+    path.write_text(json.dumps({**SMALL["molmo2"], "dtype": "bfloat16"}), encoding="utf-8")
     _, text, _ = run(capsys, "flops", path, "--prompt-tokens", "8")
     _, out, _ = run(capsys, "flops", path, "--prompt-tokens", "8", "--format", "json")
     convention = json.loads(out)["convention"]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from nsys_pipeline.ncu import KernelCounters, beside_trace
@@ -20,6 +23,16 @@ COUNTERS = Path(__file__).resolve().parents[2] / "counters"
 
 def measured(name: str, flops: float, time_ns: float = 10) -> KernelCounters:
     return KernelCounters(name, 1, time_ns, flops, 0.0, 5.0, 5.0)
+
+
+def in_order(kernels: Iterable[KernelCounters]) -> list[KernelCounters]:
+    """Each with its number among the launches of its name and process."""
+    numbers: Counter[tuple[str, str]] = Counter()
+    found = []
+    for kernel in kernels:
+        numbers[kernel.process, kernel.name] += 1
+        found.append(attrs.evolve(kernel, launch=numbers[kernel.process, kernel.name]))
+    return found
 
 
 def launch(
@@ -46,7 +59,7 @@ LAUNCHES = [
 
 
 def beside(*kernels: KernelCounters, launches: list[dict[str, Any]] = LAUNCHES) -> dict[str, Any]:
-    return beside_trace(kernels, {}, launches, flops=None, minimum_bytes=None, busy_ns=None, has_every_name=True)
+    return beside_trace(in_order(kernels), {}, launches, flops=None, minimum_bytes=None, busy_ns=None)
 
 
 def test_each_launch_counts_for_its_operator_whatever_the_names() -> None:
@@ -83,7 +96,70 @@ def test_operators_that_were_profiled_in_part_are_left_out() -> None:
     assert answer["operators"] == []
     assert row["no_estimate"] == "ncu profiled 3 launches, and the occurrence has 2"
     (row,) = beside(measured("new", 1))["kernels"]
-    assert row["no_estimate"] == "the occurrence has no such kernel, or is warm-up or cold"
+    assert row["no_estimate"] == "the trace has no such kernel"
+
+
+def test_a_launch_that_could_not_be_read_moves_no_other_one() -> None:
+    # given three launches, of which the first one is damaged, and the second one computes another operator
+    rows = [
+        launch("a", 1, "qkv", 30.0),
+        launch("a", 2, "o", 8.0),
+        launch("a", 3, "o", None, "it only adds up", is_helper=True),
+    ]
+    kept = [attrs.evolve(measured("a", flops), launch=number) for number, flops in ((2, 9.0), (3, 1.0))]
+
+    answer = beside_trace(kept, {}, rows, flops=None, minimum_bytes=None, busy_ns=None)
+
+    assert [(row["operator"], row["flops"]) for row in answer["operators"]] == [("o", 10)]
+    (kernel,) = answer["kernels"]
+    assert (kernel["count"], kernel["estimated_flops"]) == (2, 8)
+
+
+def test_each_process_has_launches_of_its_own() -> None:
+    # given two ranks, each with the first launch of a
+    both = [attrs.evolve(measured("a", flops), process=process) for process, flops in (("10", 31.0), ("11", 33.0))]
+
+    answer = beside_trace(
+        in_order(both), {}, [launch("a", 1, "qkv", 30.0)], flops=None, minimum_bytes=None, busy_ns=None
+    )
+
+    (kernel,) = answer["kernels"]
+    assert (kernel["count"], kernel["flops"], kernel["estimated_flops"]) == (2, 64, 60)
+    assert (answer["operators"], answer["is_whole_occurrence"]) == ([], False)
+
+
+def test_kernels_of_other_phases_are_joined_and_told() -> None:
+    traced = {"a": {"mean_ns": 5.0, "in_occurrence": 1, "communicates": False}}
+    elsewhere = {name: {"mean_ns": 7.0, "phases": phases} for name, phases in (("b", ["prefill"]), ("c", []))}
+
+    answer = beside_trace(
+        [measured(name, 1) for name in "abcd"], traced, [], flops=1, minimum_bytes=1, busy_ns=1, elsewhere=elsewhere
+    )
+
+    told = {row["name"]: (row["traced_mean_ns"], row["in_occurrence"], row["no_estimate"]) for row in answer["kernels"]}
+    assert told == {
+        "a": (5.0, 1, "the occurrence has no such kernel, or is warm-up or cold"),
+        "b": (7.0, 0, "the phase has no such kernel, but prefill has"),
+        "c": (7.0, 0, "no phase has such a kernel"),
+        "d": (None, None, "the trace has no such kernel"),
+    }  # fmt: skip
+    assert answer["is_whole_occurrence"] is False
+
+
+def test_an_occurrence_is_whole_without_what_communicates() -> None:
+    traced = {
+        "a": {"mean_ns": 5.0, "in_occurrence": 2, "communicates": False},
+        "ncclDevKernel": {"mean_ns": 9.0, "in_occurrence": 1, "communicates": True},
+        "cold": {"mean_ns": 1.0, "in_occurrence": 0, "communicates": False},
+    }  # fmt: skip
+
+    def is_whole(*names: str) -> bool:
+        kernels = in_order(measured(name, 1) for name in names)
+        answer = beside_trace(kernels, traced, [], flops=1, minimum_bytes=1, busy_ns=1)
+        return bool(answer["is_whole_occurrence"])
+
+    assert (is_whole("a", "a"), is_whole("a", "a", "ncclDevKernel")) == (True, True)
+    assert (is_whole("a"), is_whole("a", "a", "a"), is_whole("a", "a", "cold"), is_whole()) == (False,) * 4
 
 
 def test_a_real_prefill_agrees_with_its_estimate_operator_by_operator(capsys: pytest.CaptureFixture[str]) -> None:

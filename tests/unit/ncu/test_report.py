@@ -87,7 +87,7 @@ def test_every_kernel_of_every_range_is_read(monkeypatch: pytest.MonkeyPatch, tm
         Range([Action("gemm", {**gemm, DRAM_WRITE: 500})]),
     )
 
-    first, copy, second = read_report(tmp_path / "kernels.ncu-rep")
+    first, copy, second = read_report(tmp_path / "kernels.ncu-rep").kernels
 
     assert loaded == [str(tmp_path / "kernels.ncu-rep")]
     assert (first.name, first.time_ns, first.flops) == ("gemm", 2000, 4e6 + 10 + 30 + 2 * 20)
@@ -95,6 +95,14 @@ def test_every_kernel_of_every_range_is_read(monkeypatch: pytest.MonkeyPatch, tm
     assert (first.dram_read_bytes, first.dram_write_bytes, first.dram_bytes) == (1500, None, None)
     assert (copy.name, copy.time_ns, copy.flops, copy.dram_bytes) == ("copy", 5, None, None)
     assert second.dram_bytes == 2000
+    assert (first.launch, copy.launch, second.launch) == (1, 1, 2)
+
+
+def test_a_report_of_other_counters_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, Range([Action("gemm", {"sm__throughput.avg": 3.0, TIME: None})]))
+
+    with pytest.raises(TraceError, match="none of the counters"):
+        read_report(tmp_path / "kernels.ncu-rep")
 
 
 def test_a_report_without_kernels_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

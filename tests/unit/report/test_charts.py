@@ -143,7 +143,7 @@ def test_a_trace_of_nothing_makes_a_document(tmp_path: Path) -> None:
 
     names = {section.name for section in document.sections}
     assert {"phases", "checks", "findings", "glossary"} <= names
-    assert not names & {"timeline", "roofline", "steps", "latency", "hardware counters"}
+    assert not names & {"timeline", "roofline", "steps", "latency", "counters over time"}
     (phases,) = [section for section in document.sections if section.name == "phases"]
     assert all(isinstance(block, Table) for block in phases.blocks)
     assert [section.depth for section in document.sections if section.name == "glossary"] == [Depth.page]

@@ -1,0 +1,49 @@
+"""A report of ncu's (.ncu-rep), read with the package `ncu-report`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import attrs
+
+from nsys_pipeline.errors import TraceError
+from nsys_pipeline.ncu.command import METRICS
+from nsys_pipeline.ncu.profile import KernelCounters, Profile
+
+
+def read_report(path: Path) -> Profile:
+    """Each kernel of a .ncu-rep. Raises TraceError where it cannot be read, or the package is not installed."""
+    try:
+        import ncu_report
+    except ImportError as error:
+        raise TraceError(
+            f"`{path}` needs the package ncu-report to be read here",
+            hint="pip install ncu-report, or make a CSV: `ncu --import REPORT --csv --page raw > FILE.csv`",
+        ) from error
+    kernels = []
+    launches: Counter[str] = Counter()
+    try:
+        report = ncu_report.load_report(str(path))
+        for index in range(report.num_ranges()):
+            part = report.range_by_idx(index)
+            for place in range(part.num_actions()):
+                action = part.action_by_idx(place)
+                values: dict[str, float | None] = {}
+                for metric in METRICS:
+                    found = action.metric_by_name(metric)
+                    if found is not None and found.has_value():
+                        values[metric] = float(found.as_double())
+                kernel = KernelCounters.of(action.name(), values)
+                launches[kernel.name] += 1
+                kernels.append((attrs.evolve(kernel, launch=launches[kernel.name]), bool(values)))
+    except Exception as error:  # the package raises its own classes, which differ by version
+        raise TraceError(f"`{path}` is no report that ncu-report reads: {error}") from error
+    if not kernels:  # of what is no report, or ends early, the package makes an empty one
+        raise TraceError(f"`{path}` has no kernel that ncu-report reads: it is damaged, no report, or of a newer ncu")
+    if not any(has_values for _, has_values in kernels):
+        raise TraceError(
+            f"`{path}` has none of the counters that llmperf reads, of {len(kernels):,} kernels",
+            hint="`llmperf ncu TRACE` prints the command that measures them",
+        )
+    return Profile(tuple(kernel for kernel, _ in kernels))

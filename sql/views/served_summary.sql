@@ -1,0 +1,46 @@
+-- What an engine served in all: throughput, prefix cache, guesses. Warm-up left out, cold steps
+-- counted: they took their time. Of all engines and replicas together.
+-- Grain: one row; no row without a step that names its requests.
+-- empty without: attribute.served_request_times
+-- requires: attribute.served_request_times
+-- columns:
+--   requests           BIGINT Requests with a step in the recording.
+--   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded, to the last token. Unit: ns.
+--   requests_per_s     DOUBLE requests / span.
+--   new_tokens         BIGINT Tokens that they generated. Unit: tokens.
+--   new_tokens_per_s   DOUBLE new_tokens / span. Unit: tokens/s.
+--   prompt_tokens      BIGINT Lengths of the prompts that began in the recording. Unit: tokens.
+--   reused_tokens      BIGINT Of those, found in the cache: prefix cache or KV transfer. Unit: tokens.
+--   reused_ratio       DOUBLE reused_tokens / prompt_tokens.
+--   prompt_tokens_per_s DOUBLE Tokens of prompts that were computed, not found, / span. Unit: tokens/s.
+--   prefill_steps      BIGINT Chunks in which these prompts were computed.
+--   preemptions        BIGINT How often a request was preempted and computed again.
+--   draft_tokens       BIGINT Guesses that were checked. Unit: tokens.
+--   accepted_tokens    BIGINT Guesses that were right. Unit: tokens.
+WITH request AS (
+    SELECT
+        *,
+        -- Nothing else tells a prompt that was found whole from a request that generates since before the recording.
+        reused_tokens IS NOT NULL AND (arrived_ns IS NOT NULL OR prompt_tokens - reused_tokens > 1) AS is_begun_here
+    FROM attribute.served_request_times
+    WHERE NOT is_warmup
+),
+total AS (
+    SELECT
+        count(*) AS requests, max(last_token_ns) - min(coalesce(arrived_ns, started_ns)) AS span_ns,
+        sum(new_tokens)::BIGINT AS new_tokens,
+        sum(prompt_tokens) FILTER (WHERE is_begun_here)::BIGINT AS prompt_tokens,
+        sum(reused_tokens) FILTER (WHERE is_begun_here)::BIGINT AS reused_tokens,
+        sum(prefill_steps) FILTER (WHERE is_begun_here)::BIGINT AS prefill_steps,
+        sum(preemptions)::BIGINT AS preemptions, sum(draft_tokens)::BIGINT AS draft_tokens,
+        sum(accepted_tokens)::BIGINT AS accepted_tokens
+    FROM request
+    HAVING count(*) > 0
+)
+SELECT
+    requests, span_ns, requests / nullif(span_ns, 0) * 1e9 AS requests_per_s,
+    new_tokens, new_tokens / nullif(span_ns, 0) * 1e9 AS new_tokens_per_s,
+    prompt_tokens, reused_tokens, reused_tokens / nullif(prompt_tokens, 0) AS reused_ratio,
+    (prompt_tokens - reused_tokens) / nullif(span_ns, 0) * 1e9 AS prompt_tokens_per_s,
+    prefill_steps, preemptions, draft_tokens, accepted_tokens
+FROM total

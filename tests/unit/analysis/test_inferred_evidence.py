@@ -1,0 +1,209 @@
+"""What a report says of inferred phases: it agrees with the rows that it stands beside, and with the trace."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from nsys_pipeline import open as open_trace_of
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.records import Report
+from nsys_pipeline.report.formats import ReportFormat, render_report
+from nsys_pipeline.rules.phases import PhaseRule
+from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace.window import Window
+from tests.cli.run import run
+from tests.support.real_traces import unpack_by_name
+from tests.support.trace_builder import TraceBuilder
+from tests.unit.analysis.test_inferred_phases import NAMES, convolutions, passes
+
+
+def reported(path: Path, **options: object) -> Report:
+    with open_trace(path, TraceOptions(use_cache=False, **options)) as trace:  # type: ignore[arg-type]
+        return analyze(trace)
+
+
+def rendered(report: Report, form: ReportFormat) -> str:
+    stream = StringIO()
+    render_report(report, stream, form)
+    return stream.getvalue()
+
+
+def counts_of(evidence: str) -> list[int]:
+    """The numbers of occurrences that a line of evidence names."""
+    return [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) ×", evidence)]
+
+
+def without_ranges(name: str, folder: Path) -> Path:
+    path = unpack_by_name(name, folder)
+    con = sqlite3.connect(path)
+    con.execute("DELETE FROM NVTX_EVENTS")
+    con.commit()
+    con.close()
+    return path
+
+
+def two_threads(path: Path) -> Path:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    passes(process.thread(), 12)
+    passes(process.thread(101), 9)
+    # Another process runs another model.
+    passes(trace.process(2).thread(201), 8, layers=5)
+    return trace.write(path)
+
+
+@pytest.mark.parametrize("window", [None, Window(first_step=1, end_step=4)])
+def test_evidence_is_of_all_threads_and_kinds_of_a_row(tmp_path: Path, window: Window | None) -> None:
+    (phase,) = reported(two_threads(tmp_path / "t.sqlite"), window=window).phases
+
+    assert sum(counts_of(phase.evidence or "")) == phase.occurrences == (29 if window is None else 6)
+    assert "(3 attention kernels, then arg-max or sampling)" in (phase.evidence or "")
+    assert "(5 attention kernels, then arg-max or sampling)" in (phase.evidence or "")
+
+
+@pytest.mark.parametrize("name", ["h100_cuda_graph_whole", "h100_train"])
+def test_evidence_of_real_traces_adds_up_in_every_output(name: str, tmp_path: Path) -> None:
+    report = reported(without_ranges(name, tmp_path))
+    shown = {form: rendered(report, form) for form in ReportFormat}
+
+    phases = json.loads(shown.pop(ReportFormat.json))["phases"]
+    assert phases
+    for phase in phases:
+        evidence = phase["evidence"]
+        assert sum(counts_of(evidence)) == phase["occurrences"], evidence
+        assert ("left out as cold" in evidence) is (phase["cold_occurrences"] > 0)
+        assert all(f"inferred: {evidence}" in " ".join(text.split()) for text in shown.values())
+
+
+def test_a_graph_and_what_ran_before_it_was_recorded_are_told_apart(tmp_path: Path) -> None:
+    report = reported(without_ranges("h100_cuda_graph_whole", tmp_path))
+
+    decode = next(one for one in report.phases if one.name == "decode")
+    assert (decode.evidence or "").startswith(
+        "32 × (one CUDA graph); after a prefill, again and again; and 3 × (8 attention kernels, then arg-max"
+    )
+    # Three steps before the recording are the warm-up that no range marks.
+    assert [row["requests"] for row in report.requests] == [1]
+    (finding,) = [one for one in report.findings if one.code == "inferred_phases"]
+    assert finding.message.endswith("37 steps < 2 requests; requests that are not measured: 1 cold")
+
+
+def test_steps_whose_gradients_add_up_have_numbers_of_their_own(tmp_path: Path) -> None:
+    names = {
+        "loss": "void at::native::nll_loss_forward_reduce_cuda_kernel_2d<float>(T1)",
+        "backward": "void at::native::cunn_SoftMaxBackwardSmem<float>(T1)",
+        "optimizer": "void at::native::multi_tensor_apply_kernel<FusedAdamMathFunctor<float>>(T1)",
+        "lookup": "void at::native::vectorized_gather_kernel<16, long>(T1)",
+    }
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    for step in range(4):
+        kernels = ["lookup", "attention", "gemm", "attention", "loss", "backward", "backward"] * 2 + ["optimizer"]
+        for index, name in enumerate(kernels):
+            start = 100_000 * (step + 1) + 100 * index
+            thread.launch(start, gpu=(start + 20, start + 80), name=({**NAMES, **names})[name])
+
+    report = reported(trace.write(tmp_path / "t.sqlite"))
+
+    found = {one.name: (one.occurrences, counts_of(one.evidence or "")) for one in report.phases}
+    assert found == {"forward": (8, [8]), "backward": (8, [8]), "optimizer": (4, [4])}
+
+
+def test_what_makes_up_the_whole_trace_is_said_to_be_of_it(tmp_path: Path) -> None:
+    report = reported(two_threads(tmp_path / "t.sqlite"), window=Window(first_step=1, end_step=4))
+
+    (finding,) = [one for one in report.findings if one.code == "inferred_phases"]
+    assert "6 occurrences of decode are inferred" in finding.message
+    assert "; in the whole trace 3 attention kernels, then" not in finding.message
+    assert "; in the whole trace 3 attention kernels or 5 attention kernels < 29 steps" in finding.message
+
+
+def test_softmax_is_not_called_attention(tmp_path: Path) -> None:
+    names = {**NAMES, "attention": "void softmax_warp_forward<float, float, float, 7, false, false>(float*)"}
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    for step in range(10):
+        for index, name in enumerate(["gemm", "attention", "gemm", "activation"] * 3 + ["gemm", "sample"]):
+            start = 10_000 * (step + 1) + 20 * index
+            thread.launch(start, gpu=(start + 5, start + 15), name=names[name])
+
+    report = reported(trace.write(tmp_path / "t.sqlite"))
+
+    texts = [one.evidence or "" for one in report.phases] + [one.message for one in report.findings]
+    assert any("3 softmax kernels" in text for text in texts)
+    assert not any("attention" in text for text in texts)
+
+
+RANGES = re.compile(
+    r"\branges? (?:is|are|of|says?|that|alone|inside)\b|phase's range|\b(?:its|every|no|a) range\b(?! `warmup`)"
+)
+
+
+def test_a_trace_without_ranges_has_no_words_about_them(tmp_path: Path) -> None:
+    report = reported(convolutions(12).write(tmp_path / "t.sqlite"))
+
+    for form in (ReportFormat.table, ReportFormat.markdown, ReportFormat.html):
+        text = re.sub(r"<script.*?</script>|<style.*?</style>", "", rendered(report, form), flags=re.DOTALL)
+        shown = " ".join(text.split())
+        assert "there are no NVTX ranges: 12 occurrences of repeat A are inferred" in shown
+        told = shown.replace("what an NVTX range marks", "").replace("inside the phase's ranges, or", "")
+        assert not RANGES.findall(told)
+
+
+def marked(path: Path) -> Path:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    passes(thread, 10)
+    thread.push(10_000, 15_000, "prefill").push(15_000, 20_000, "decode")
+    return trace.write(path)
+
+
+def test_infer_on_a_marked_trace_says_what_it_does(tmp_path: Path) -> None:
+    (finding,) = [
+        one for one in reported(marked(tmp_path / "t.sqlite"), infers=True).findings if one.code == "inferred_phases"
+    ]
+
+    assert finding.message.startswith("--infer heeds none of the 2 ranges that are phases: 10 occurrences of decode")
+    assert finding.hint == "without --infer the ranges say what the phases are"
+
+
+def test_rules_of_ranges_beside_infer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = marked(tmp_path / "t.sqlite")
+    for option in (("--phase", "a=prefill"), ("--range", "prefill")):
+        status, _, err = run(capsys, "analyze", path, "--infer", *option)
+        assert status == 2
+        assert "has no effect with `--infer`" in err
+    with pytest.raises(UsageError):
+        open_trace_of(path, infer=True, ranges="prefill")
+    rule = PhaseRule.of_ranges("prefill")
+    assert [one.name for one in reported(path, infers=False, phase_rules=(rule,)).phases] == ["prefill"]
+    # It says what is no request and no warm-up, too.
+    TraceOptions(infers=True, phase_rules=(PhaseRule.excluding("prefill"),))
+
+
+def test_without_launches_the_reason_is_that_there_are_none(tmp_path: Path) -> None:
+    path = convolutions(12).write(tmp_path / "t.sqlite")
+    for statement, reason in (
+        (
+            "UPDATE CUPTI_ACTIVITY_KIND_RUNTIME SET correlationId = -5",
+            "no GPU operation has the CUDA call that launched it",
+        ),
+        (
+            "DROP TABLE CUPTI_ACTIVITY_KIND_RUNTIME",
+            "no CUDA call was recorded, so nothing says what launched the GPU's work",
+        ),
+        ("DELETE FROM CUPTI_ACTIVITY_KIND_KERNEL", "no kernel and no whole CUDA graph was recorded"),
+    ):
+        con = sqlite3.connect(path)
+        con.execute(statement)
+        con.commit()
+        con.close()
+        (finding,) = [one for one in reported(path).findings if one.code == "no_nvtx"]
+        assert f"none is inferred: {reason}" in finding.message
