@@ -35,7 +35,7 @@ _TRAINING = {
 class InferredPhase:
     """One occurrence, on the thread that launched it. `score`: share of what was looked at that agrees, 0 to 1.
 
-    `unit`: what was seen in it, as in '16 attention kernels, then sampling'; `evidence`: what that tells.
+    `unit`: what was seen in it, as in '16 attention kernels, then arg-max or sampling'; `evidence`: what that tells.
     """
 
     phase: str
@@ -189,7 +189,7 @@ def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, Inferre
                 start_ns,
                 end_ns,
                 round(cut.regular_ratio, 2),
-                _parts(launches, one) + (", then sampling" if one.tail is not None else ""),
+                _parts(launches, one) + (", then arg-max or sampling" if one.tail is not None else ""),
                 _evidence(one),
             )
             found.append((one, phase))
@@ -245,7 +245,7 @@ def _evidence(one: Pass) -> str:
     return {
         "decode": "one token of each sequence" if one.layers else "after a prefill, again and again",
         "prefill": "many tokens of each sequence",
-    }.get(one.name or "", "the launches do not tell whether prefill, decode or both")
+    }.get(one.name or "", "the launches do not tell what it is")
 
 
 def repeats(found: Found, marks: Sequence[Mark]) -> Inference:

@@ -112,12 +112,14 @@ def budget(
     strict: bool = False,
     measured: Callable[[Occurrence], bool] = lambda _: True,
     waits: Mapping[int, int] | None = None,
+    attribution: Attribution | None = None,
 ) -> Budget:
     """The budget of the export at `path`; occurrences that `measured` denies are left out like warm-up.
 
-    `waits`: number of a communicating kernel → when the last rank of its collective has started.
+    `waits`: number of a communicating kernel → when the last rank of its collective has started. `attribution`: that
+    of the export, where it is known.
     """
-    attribution = attribute(path, strict=strict)
+    attribution = attribution or attribute(path, strict=strict)
     trace = read_trace(path)
     names = _names(path)
     launching = {(w.work.process, w.work.correlation) for w in attribution.work if w.call}

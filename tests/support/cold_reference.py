@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.reference import Occurrence, _read, attribute
+from tests.support.reference import Attribution, Occurrence, _read, attribute
 
 #: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
 Size = tuple[str | None, str | None, int | None, int | None, int | None]
@@ -123,9 +123,11 @@ def _setups(line: Sequence[ColdStep], steady: Sequence[ColdStep], found: dict[Co
 # -- from a trace ----------------------------------------------------------------------------------------------------
 
 
-def cold_of(path: Path, sizes: Mapping[tuple[str, int], Size], *, strict: bool = False) -> dict[tuple[str, int], str]:
+def cold_of(
+    path: Path, sizes: Mapping[tuple[str, int], Size], *, attribution: Attribution | None = None
+) -> dict[tuple[str, int], str]:
     """(phase, number of the occurrence) → why it is cold. `sizes`: of the occurrences whose shape is known."""
-    attribution = attribute(path, strict=strict)
+    attribution = attribution or attribute(path)
     work: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     for item in attribution.work:
         if item.occurrence:

@@ -1,74 +1,28 @@
-"""Cold occurrences: the engine against the definition pair by pair, and sequences that are not cold."""
+"""Cold occurrences: the module against the definition pair by pair, and sequences that are not cold.
+
+`tests/unit/trace/test_oracles.py` compares those of whole traces.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
-from tempfile import TemporaryDirectory
 
 import duckdb
 import pytest
-from hypothesis import given
 
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support import cold_reference, real_traces
 from tests.support.cold_reference import ColdStep, Size, cold
-from tests.support.edge_traces import EDGE_TRACES
 from tests.support.examples import examples
-from tests.support.strategies import property_test, traces
 from tests.support.trace_builder import TraceBuilder
 
 Found = dict[tuple[str, int], str]
 UNKNOWN: Size = (None, None, None, None, None)
-
-
-# -- whole traces ----------------------------------------------------------------------------------------------------
-
-
-def engine_cold(path: Path) -> tuple[Found, dict[tuple[str, int], Size]]:
-    """(phase, occurrence) → reason, and the sizes of the occurrences."""
-    with open_trace(path, TraceOptions(use_cache=False)) as trace:
-        trace.build("attribute._slow_occurrences", "attribute.phase_ranges", "input.step_sizes")
-        con = trace.connection
-        found = con.execute(
-            "SELECT p.phase, p.occurrence, c.reason FROM attribute._slow_occurrences AS c "
-            "JOIN attribute.phase_ranges AS p USING (occurrence_id)"
-        ).fetchall()
-        sizes = con.execute(
-            "SELECT p.phase, p.occurrence, s.kind, s.label, s.batch, s.new_tokens, s.cached_tokens "
-            "FROM input.step_sizes AS s JOIN attribute.phase_ranges AS p USING (occurrence_id)"
-        ).fetchall()
-    return {row[:2]: row[2] for row in found}, {row[:2]: row[2:] for row in sizes}
-
-
-@pytest.mark.parametrize("name", EDGE_TRACES)
-def test_edge_trace_has_the_cold_occurrences_of_the_definition(name: str, tmp_path: Path) -> None:
-    path = EDGE_TRACES[name]().write(tmp_path / "trace.sqlite")
-    found, sizes = engine_cold(path)
-
-    assert found == cold_reference.cold_of(path, sizes)
-
-
-@property_test
-@given(traces())
-def test_random_trace_has_the_cold_occurrences_of_the_definition(trace: TraceBuilder) -> None:
-    with TemporaryDirectory() as folder:
-        path = trace.write(Path(folder) / "trace.sqlite")
-        found, sizes = engine_cold(path)
-
-        assert found == cold_reference.cold_of(path, sizes)
-
-
-@pytest.mark.parametrize("name", real_traces.QUICK)
-def test_real_trace_has_the_cold_occurrences_of_the_definition(name: str, tmp_path: Path) -> None:
-    path = real_traces.unpack_by_name(name, tmp_path)
-    found, sizes = engine_cold(path)
-
-    assert found == cold_reference.cold_of(path, sizes)
 
 
 # -- sequences -------------------------------------------------------------------------------------------------------
@@ -96,6 +50,14 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
+_SIZES = {
+    "occurrence_id": "BIGINT", "group_id": "BIGINT", "place": "BIGINT", "label": "VARCHAR", "label_place": "BIGINT",
+    "phase_id": "BIGINT", "phase_place": "BIGINT", "is_sized": "BOOLEAN", "batch": "BIGINT", "new_tokens": "BIGINT",
+    "cached_tokens": "BIGINT", "time_ns": "BIGINT", "busy_ns": "BIGINT", "has_setup": "BOOLEAN",
+    "is_recording": "BOOLEAN",
+}  # fmt: skip
+
+
 def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict[ColdStep, str]:
     """The module itself on rows that a test made up."""
     kinds: dict[object, int] = {}
@@ -111,13 +73,7 @@ def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict
         group = kinds.setdefault(step.kind, len(kinds))
         row = (number, group, place(("kind", step.kind)), label, place((step.kind, label)), 0, place("phase"))
         rows.append((*row, step.is_sized, *step.size[2:], step.time, step.busy, step.has_setup, step.is_recording))
-    con.execute(
-        "CREATE OR REPLACE TABLE attribute._occurrence_sizes (occurrence_id BIGINT, group_id BIGINT, place BIGINT, "
-        '"label" VARCHAR, label_place BIGINT, phase_id BIGINT, phase_place BIGINT, is_sized BOOLEAN, batch BIGINT, '
-        "new_tokens BIGINT, cached_tokens BIGINT, time_ns BIGINT, busy_ns BIGINT, has_setup BOOLEAN, "
-        "is_recording BOOLEAN)"
-    )
-    con.executemany(f"INSERT INTO attribute._occurrence_sizes VALUES ({', '.join('?' * 15)})", rows)
+    create_from_rows(con, "attribute._occurrence_sizes", _SIZES, rows)
     con.execute(
         "CREATE OR REPLACE TABLE attribute.phase_ranges AS "
         "SELECT occurrence_id, 'decode' AS phase FROM attribute._occurrence_sizes"
@@ -209,7 +165,7 @@ def test_no_false_alarm(make: object, con: duckdb.DuckDBPyConnection) -> None:
     sequences = [make(random) for _ in range(200)]  # type: ignore[operator]
 
     assert [cold(each) for each in sequences if cold(each)] == []
-    assert [in_sql(con, each) for each in sequences[:20] if in_sql(con, each)] == []
+    assert [found for found in (in_sql(con, each) for each in sequences[:20]) if found] == []
 
 
 @pytest.mark.parametrize("repeats", [2, 3, 33])
