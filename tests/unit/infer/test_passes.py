@@ -212,3 +212,19 @@ def test_a_data_loader_and_an_unrelated_process_change_nothing() -> None:
         loader.add("to_device")
         other.add("gemm", tile=64).add("softmax", 4)
     assert infer(merged(main, loader, other)).phases == infer(main.launches).phases
+
+
+@pytest.mark.parametrize("feed", ["to_device", "no lookup"])
+def test_a_small_classifier_is_not_called_decode(feed: str) -> None:
+    """Passes of eight tokens, with arg-max at their end."""
+    lane = Lane()
+    for _ in range(20):
+        if feed == "to_device":
+            lane.add("to_device").step(8)
+        else:
+            for _ in range(4):
+                lane.layer(8, tile=8)
+            lane.add("gemm", tile=8).add("sample", 3)
+
+    assert names(lane) == {"repeat A": 20}
+    assert {one.evidence for one in infer(lane.launches).phases} == {"the launches do not tell what it is"}
