@@ -663,6 +663,7 @@ class TrainingSummary:
     wall_ns: int
     median_wall_ns: int
     input_wait_ns: int
+    median_input_wait_ns: int
     gpu_busy_ns: int
     flops: int | None
     recomputed_flops: int | None
@@ -701,6 +702,8 @@ class RankRow:
     reason: str | None
     more_ns: int | None
     flops: int | None
+    median_step_ns: int | None
+    median_input_wait_ns: int | None
     mfu_wall: float | None
 
     @property
