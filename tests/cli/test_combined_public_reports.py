@@ -120,11 +120,12 @@ def test_layers_that_a_quantized_cache_leaves_out_are_told(cli: Cli) -> None:
 
 
 def decoding(kernel: str) -> TraceBuilder:
-    """A decode step of 32 sequences."""
+    """A decode step of 32 sequences, with one such kernel a layer."""
     trace = TraceBuilder().gpu()
     main = trace.process().thread().push(0, 18 * MS, "decode", domain="llmperf")
     main.mark(1, 'llmperf.step {"b":32,"q":1,"kv":2048,"logits":32}', domain="llmperf")
-    main.launch(MS, gpu=(2 * MS, 10 * MS), name="flash_fwd_kernel").launch(2 * MS, gpu=(11 * MS, 12 * MS), name=kernel)
+    for layer in range(1, 5):
+        main.launch(layer * MS, gpu=(3 * layer * MS, (3 * layer + 2) * MS), name=kernel)
     return trace
 
 
