@@ -135,7 +135,7 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
         "not_counted": list(model.left_out(len(images))),
-        "notes": [*model.unread, *(model.notes if conventions.weight is None else ())],
+        "notes": [*model.unread, *model.counted_as, *(model.notes if conventions.weight is None else ())],
         "routing": _routing(trace, model, inputs.steps.distinct),
         "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
         | ({"images": [list(grid) for grid in images]} if images else {}),

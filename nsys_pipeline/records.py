@@ -670,6 +670,7 @@ class TrainingSummary:
     wall_ns: int
     median_wall_ns: int
     input_wait_ns: int
+    median_input_wait_ns: int
     gpu_busy_ns: int
     flops: int | None
     recomputed_flops: int | None
@@ -708,6 +709,8 @@ class RankRow:
     reason: str | None
     more_ns: int | None
     flops: int | None
+    median_step_ns: int | None
+    median_input_wait_ns: int | None
     mfu_wall: float | None
 
     @property

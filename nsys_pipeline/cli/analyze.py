@@ -126,6 +126,8 @@ def _check(report: Report) -> None:
         hint = "the trace contradicts itself: export it again, and believe no number that a failed check is about"
         if any(check.name == "utilization.bounded" for check in failed):
             hint = "more than the hardware can do: check --model, --shape, --dtype, --tp and --peak"
+            if any(finding.code == "model_does_not_fit" for finding in report.findings):
+                hint = "another model ran than --model says: see the errors above"
         elif any(check.name == "times.possible" for check in failed):
             hint = 'no generation runs so: look at the ranges, `llmperf sql TRACE "from phases order by start_ns"`'
         raise CheckError(f"{len(failed)} trace check(s) failed: {', '.join(check.name for check in failed)}", hint=hint)

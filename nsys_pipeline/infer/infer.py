@@ -35,7 +35,7 @@ _TRAINING = {
 class InferredPhase:
     """One occurrence, on the thread that launched it. `score`: share of what was looked at that agrees, 0 to 1.
 
-    `unit`: what was seen in it, as in '16 attention kernels, then sampling'; `evidence`: what that tells.
+    `unit`: what was seen in it, as in '16 attention kernels, then arg-max or sampling'; `evidence`: what that tells.
     """
 
     phase: str
@@ -109,16 +109,15 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
 def _hierarchy(phases: Sequence[InferredPhase], parts: Counter[str], requests: int) -> str | None:
     """Parts of steps < steps < requests, as far as there are such levels."""
     counts = Counter(one.phase for one in phases)
-    updates, forwards = counts["optimizer"], counts["forward"]
-    passes = sum(counts.values()) - updates - forwards - counts["backward"]
-    levels = [
-        _alternatives(parts),
-        f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer" if updates else "",
-        _counted(passes + updates, "step"),
-        _counted(requests, "request") if requests else "",
-    ]
-    told = [level for level in levels if level]
-    return " < ".join(told) if len(told) > 1 else None
+    updates, forwards, passes = counts["optimizer"], counts["forward"], parts.total()
+    chains = []
+    if updates:
+        micro = f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer"
+        chains.append(f"{micro} < {_counted(updates, 'step')}")
+    if passes:
+        levels = [_alternatives(parts), _counted(passes, "step"), _counted(requests, "request") if requests else ""]
+        chains.append(" < ".join(level for level in levels if level))
+    return "; ".join(chains) or None
 
 
 def _alternatives(parts: Counter[str]) -> str:
@@ -189,7 +188,7 @@ def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, Inferre
                 start_ns,
                 end_ns,
                 round(cut.regular_ratio, 2),
-                _parts(launches, one) + (", then sampling" if one.tail is not None else ""),
+                _parts(launches, one) + (", then arg-max or sampling" if one.tail is not None else ""),
                 _evidence(one),
             )
             found.append((one, phase))
@@ -245,7 +244,7 @@ def _evidence(one: Pass) -> str:
     return {
         "decode": "one token of each sequence" if one.layers else "after a prefill, again and again",
         "prefill": "many tokens of each sequence",
-    }.get(one.name or "", "the launches do not tell whether prefill, decode or both")
+    }.get(one.name or "", "the launches do not tell what it is")
 
 
 def repeats(found: Found, marks: Sequence[Mark]) -> Inference:

@@ -74,6 +74,13 @@ class Inputs:
         return any(role.rule == "sglang-verify" for role in self.pattern_roles.values())
 
     @cached_property
+    def trains(self) -> bool:
+        """Whether a range is a part of a training step, or a whole one. Needs load.range_names."""
+        parts = {"backward", "optimizer", "forward_backward", "step"}
+        named = {rule.phase for rule in self.phase_rules} | {role.phase for role in self.pattern_roles.values()}
+        return bool(named & parts)
+
+    @cached_property
     def passes(self) -> Inference:
         """Passes of language models, from the launches. Needs attribute._telling_launches if they are wanted."""
         from nsys_pipeline.inputs.inferred import find_passes

@@ -26,6 +26,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "adapters_of_experts": ("warning", _COSTS),
     "prompts_of_several_ranks": ("error", _COSTS),
     "cache_of_other_ranks": ("warning", _COSTS),
+    "cache_of_two_dtypes": ("warning", _COSTS),
     "cache_format_not_read": ("warning", _COSTS),
     "no_estimate": ("warning", _COSTS),
     "encoder_has_no_decode": ("warning", _COSTS),

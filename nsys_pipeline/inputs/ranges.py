@@ -59,10 +59,13 @@ def role_of(inputs: Inputs, domain: str, name: str) -> RangeRole | None:
     """Role of a range text in this trace.
 
     Where SGLang checks guesses, its decode steps are the draft model's: the model's own check what those guess.
+    Evaluation is a phase beside training: a trace of nothing else has steps like any other, or phases inside.
     """
     role = classify(domain, name, inputs.phase_rules)
     if role and role.rule.startswith("sglang-decode") and inputs.checks_guesses:
         return attrs.evolve(role, phase="draft", stated=None)
+    if role and "evaluation" in role.rule and not inputs.trains:
+        return attrs.evolve(role, phase="step") if role.rule.endswith("-step") else None
     return role
 
 

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
 
 
+#: Engines that keep keys of an indexer in fp8, with a float32 scale for each 128 values, whatever the latents are in
+#: (vLLM: DeepseekV32IndexerCache; SGLang: DSATokenToKVPool).
+_PACKING_INDEX_KEYS = ("vllm", "sglang")
 #: How vLLM and SGLang call what they do to plain weights as they load them → format of the weights.
 _LOADED_AS = {
     "fp8": "fp8", "ptpc_fp8": "fp8", "w8a8_fp8": "fp8", "fp8_per_tensor": "fp8", "fp8_per_block": "fp8",
@@ -187,6 +190,8 @@ class ModelOfRun:
         notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
         conventions, cache = run.cache_format(run.conventions(options.conventions), model)
+        if model is not None and model.has_latent_indexer and run.fields.get("framework") in _PACKING_INDEX_KEYS:
+            conventions = attrs.evolve(conventions, index_dtype="fp8")
         notices += cache
         if dp and dp > 1:
             # Each rank has tokens of its own, and on average its experts run as many.
@@ -198,6 +203,7 @@ class ModelOfRun:
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
         trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
+        notices += _cache_of_two_dtypes(run, model, conventions)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -244,6 +250,22 @@ def _split_sequences(run: RunDescription, model: Model | None) -> list[Notice]:
             f"{caches:,} ranks of each pass share the KV cache of a sequence (decode context parallelism): each is"
             " charged the keys and values of its heads as if it held all of them",
             "FLOPs are right on average over the ranks; KV bytes, and MBU with them, may be too high",
+        )
+    ]
+
+
+def _cache_of_two_dtypes(run: RunDescription, model: Model | None, conventions: Conventions) -> list[Notice]:
+    """What the run says of layers whose keys and values are not stored as those of the others."""
+    told = run.fields.get("kv_plain_layers")
+    if model is None or conventions.kv_dtype is None or not isinstance(told, list) or not told:
+        return []
+    names = ", ".join(printable(str(one))[:40] for one in told[:8])
+    return [
+        Notice(
+            "cache_of_two_dtypes",
+            f"layers of the run ({names}) keep their keys and values in the model's dtype, and all are charged as"
+            f" {conventions.kv_dtype}: KV bytes and MBU are too low",
+            "without vLLM's --kv-cache-dtype-skip-layers, or with --kv-dtype of the model, they are exact or too high",
         )
     ]
 

@@ -88,7 +88,7 @@ class Architecture:
     `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which
     only the text decoder is described; `why`, if there is more to say. `uncounted`: parts beside decoder and tower that
     are not described. `unread`: fields of the config that would change what another model computes, and that none of
-    this one read.
+    this one read. `variant`: how the config makes it another model than the one its type is known for; empty if not.
     """
 
     family: str
@@ -108,6 +108,7 @@ class Architecture:
     uncounted: tuple[str, ...] = ()
     why: str = ""
     unread: tuple[str, ...] = ()
+    variant: str = ""
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

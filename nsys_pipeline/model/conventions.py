@@ -59,6 +59,8 @@ class Conventions:
     weight      format of the quantized weights (``fp8``, ``int4``, ``mxfp4``, ``bf16`` …). None: the config's
                 quantization, if any.
     kv_dtype    of the KV cache, ``fp8_ds_mla`` for packed latents. None: the activations'.
+    index_dtype of the keys of an indexer beside latents: ``fp8`` with a float32 scale for each 128 values, as engines
+                store them whatever the rest of the cache is in. None: as the rest.
     tp, pp, ep  tensor, pipeline and expert parallel degree; docs/flops.md says what each divides.
     cp          ranks that each sequence is split over (context parallelism). A step then has one rank's tokens: its
                 sequences are `cp` times as long, and it is charged an equal share of their attention.
@@ -72,6 +74,7 @@ class Conventions:
     dtype: str | None = attrs.field(default=None, converter=attrs.converters.optional(normalize_dtype))
     weight: str | None = attrs.field(default=None, validator=_weight)
     kv_dtype: str | None = attrs.field(default=None, converter=attrs.converters.optional(normalize_cache_dtype))
+    index_dtype: str | None = attrs.field(default=None, validator=_one_of("fp8"))
     tp: int = attrs.field(default=1, validator=_degree)
     pp: int = attrs.field(default=1, validator=_degree)
     ep: int = attrs.field(default=1, validator=_degree)

@@ -119,7 +119,7 @@ class Emitter:
 
     def index_bytes(self, values: int, dim: int) -> int:
         """Bytes of the keys of an indexer, of `dim` values each."""
-        if self.kv_dtype == PACKED_LATENTS:
+        if self.kv_dtype == PACKED_LATENTS or self.conventions.index_dtype is not None:
             keys, rest = divmod(values, dim)
             return keys * scaled_fp8_bytes(dim) + scaled_fp8_bytes(rest)
         return self.kv_bytes(values)

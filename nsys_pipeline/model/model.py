@@ -18,6 +18,7 @@ from nsys_pipeline.model.left_out import parts_around_text
 from nsys_pipeline.model.modules import DECODER, Stacks
 from nsys_pipeline.model.quantization import AUDIO, VISION, Quantization
 from nsys_pipeline.model.quantization_configs import read_quantization
+from nsys_pipeline.model.sparse_attention import SparseLatentAttention
 from nsys_pipeline.records import MAX_BATCH
 
 #: Charged where a config names no dtype; what nearly every published checkpoint is stored in.
@@ -100,6 +101,12 @@ class Model:
         )
 
     @property
+    def counted_as(self) -> tuple[str, ...]:
+        """A sentence about what the config makes of the model that its type does not say; empty if nothing."""
+        variant = self.architecture.variant
+        return (f"counted as the config says, unusual for `{self.model_type}`: {variant}",) if variant else ()
+
+    @property
     def further_layers(self) -> int:
         """Layers of the checkpoint that predict further tokens; no estimate has them, nor their parameters."""
         keys = ("num_nextn_predict_layers", "num_mtp_layers", "mtp_num_hidden_layers", "mtp_num_layers")
@@ -116,6 +123,11 @@ class Model:
         """Whether the KV cache holds nothing but latents."""
         kinds = {type(block) for block in self.architecture.blocks() if isinstance(block, Attention | LatentAttention)}
         return bool(kinds) and all(issubclass(kind, LatentAttention) for kind in kinds)
+
+    @property
+    def has_latent_indexer(self) -> bool:
+        """Whether an indexer picks the latents that a query attends to (DeepSeek-V3.2 and those like it)."""
+        return any(isinstance(block, SparseLatentAttention) for block in self.architecture.blocks())
 
     @cached_property
     def active_params(self) -> int:
@@ -168,7 +180,7 @@ class Model:
     @cached_property
     def quantization(self) -> Quantization:
         """Formats of the quantized weights. Raises ModelError for a quantization method that is not known."""
-        told = (config.get("quantization_config") for config in self._configs)
+        told = (_stated_quantization(config) for config in self._configs)
         raw = next((one for one in told if one is not None), None)
         if not raw:
             return Quantization()
@@ -201,7 +213,20 @@ class Model:
         """
         if self.approximate:
             return "approximate"
-        return "verified" if self.model_type in VERIFIED else "exact"
+        return "verified" if self.model_type in VERIFIED and not self.architecture.variant else "exact"
+
+
+def _stated_quantization(config: Mapping[str, Any]) -> Any:
+    """What a config says of the formats of its weights, under the names that it goes by; None where it says nothing.
+
+    MLX calls it `quantization` and repeats it as a `quantization_config` without a method. compressed-tensors began
+    with `compression_config`.
+    """
+    stated = config.get("quantization_config")
+    own = config.get("quantization")
+    if isinstance(own, Mapping) and "bits" in own and not (isinstance(stated, Mapping) and "quant_method" in stated):
+        return {"quant_method": "mlx", **own}
+    return config.get("compression_config") if stated is None else stated
 
 
 def _stretch(scaling: object) -> float:

@@ -72,6 +72,7 @@ class _Reading:
     by_role: dict[str, q.Format] = attrs.field(factory=dict)
     rules: list[q.Rule] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
+    is_tied: bool = False
 
     def linears(self, fmt: q.Format) -> None:
         """All linear layers of the blocks are stored in `fmt`."""
@@ -506,6 +507,42 @@ def _mxfp8(_f: Fields, out: _Reading) -> None:
     out.linears(_MODELOPT["MXFP8"])
 
 
+#: Modes of MLX that are formats of their own.
+_MLX: dict[str, q.Format] = {
+    "mxfp4": q.named_format("mxfp4"),
+    "mxfp8": q.Format("mxfp8", 8, (1, 32), 8),
+    "nvfp4": attrs.evolve(q.named_format("nvfp4"), compute=None),
+}
+
+
+def _mlx(f: Fields, out: _Reading) -> None:
+    """MLX quantizes whatever has a matrix, tables too: a 16-bit scale and bias per group. Modules may differ by name.
+
+    `false` leaves a module as it is. All products run in the dtype of the activations.
+    """
+    fmt = _mlx_format(f, f)
+    for name in f.data:
+        settings = f.get(name)
+        if isinstance(settings, Mapping):
+            where = Fields(settings, f.model_type, f"quantization.{name}")
+            out.rule([name], _mlx_format(where, f))
+        elif settings is False:
+            out.rule([name], None)
+    # A table that is the head, too, is in whatever the table is.
+    out.by_role = dict.fromkeys((*_LINEARS, q.ROUTER, q.EMBEDDING, *(() if out.is_tied else (q.HEAD,))), fmt)
+
+
+def _mlx_format(f: Fields, above: Fields) -> q.Format:
+    mode = f.text("mode", default=above.text("mode", default="affine"))
+    if mode in _MLX:
+        return _MLX[mode]
+    if mode != "affine":
+        raise f.wrong("mode", f"is {mode!r}; known: affine, {', '.join(_MLX)}")
+    bits = f.integer("bits", default=above.integer("bits", default=4))
+    group = f.integer("group_size", default=above.integer("group_size", default=64))
+    return q.Format(f"int{bits}", bits, (1, group), 16, 16)
+
+
 _METHODS: dict[str, Callable[[Fields, _Reading], None]] = {
     "fp8": _fp8,
     "fbgemm_fp8": _fp8_rows,
@@ -526,6 +563,7 @@ _METHODS: dict[str, Callable[[Fields, _Reading], None]] = {
     "hqq": _hqq,
     "quanto": _by_dtype,
     "eetq": _by_dtype,
+    "mlx": _mlx,
 }
 #: Other spellings of a method.
 _ALIASES = {
@@ -574,7 +612,7 @@ def read_quantization(
             f"quantization method `{method}` is not known" + (f" (`{raw['_file']}`)" if "_file" in raw else ""),
             hint=f"known: {', '.join(_METHODS)}; or pass --weight-dtype to say how the weights are stored",
         )
-    out = _Reading(stacks or Stacks())
+    out = _Reading(stacks or Stacks(), is_tied=is_tied)
     ignored = out.patterns(_strings(f, *_IGNORE_LISTS))
     if ignored:
         out.rules.append(q.Rule(ignored, None))

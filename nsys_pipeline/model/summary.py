@@ -132,7 +132,12 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "params_of": "text decoder" if model.architecture.text_only else "model",
         # Parts that none of the numbers has, and what the config says of its weights and is not read.
         "not_counted": list(model.not_counted),
-        "notes": [*model.unread, *(model.notes if conv.weight is None else ()), *_further_layers(model)],
+        "notes": [
+            *model.unread,
+            *model.counted_as,
+            *(model.notes if conv.weight is None else ()),
+            *_further_layers(model),
+        ],
         "bytes": "minimum: weights touched + KV read + KV written",
     }
 

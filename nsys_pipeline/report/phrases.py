@@ -12,7 +12,7 @@ OUTSIDE = "outside"
 OVER_100 = ">100"
 _REASONS = {
     "no_phase": "launched in ranges that are no phase",
-    "no_span": "launched while no phase was open",
+    "no_span": "launched by a thread that was in no phase",
     "no_range": "launched outside every range",
     "no_api_call": "whose launch was not recorded",
     "several_phases_open": "launched by a thread without a phase while several were open",

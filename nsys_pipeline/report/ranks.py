@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from nsys_pipeline.records import RankRow, Report
 from nsys_pipeline.report.document import Column, Note, Notes, Section, Table, Tone
 from nsys_pipeline.report.numbers import UNKNOWN, milliseconds
@@ -31,6 +33,7 @@ def ranks_section(report: Report) -> Section | None:
         Column.percent("copies\n%", [_share(rank.copy_ns, rank) for rank in rows]),
         Column.percent("idle\n%", [_share(rank.idle_ns, rank) for rank in rows]),
         Column.amount("others wait\nfor it ms", [rank.blamed_ns for rank in rows], "ms"),
+        *_steps(rows),
         Column.percent("MFU\nwall %", [rank.mfu_wall for rank in rows], most=2),
     ]
     notes = [
@@ -40,8 +43,26 @@ def ranks_section(report: Report) -> Section | None:
         notes.append(
             Note("", f'{len(ranks) - len(rows):,} more ranks: llmperf sql TRACE "from rank_summary"', tone=Tone.quiet)
         )
+    notes.append(
+        Note(
+            "wait",
+            "share of a rank's own measured time in which nothing but waiting runs; others wait for it: waiting of all "
+            "other ranks together in collectives to which it comes last, beside compute, too",
+            tone=Tone.quiet,
+        )
+    )
     title = "ranks: what the measured time of their GPUs was spent on"
-    return Section("ranks", (Table(columns), *([Notes(notes)] if notes else [])), title=title)
+    return Section("ranks", (Table(columns), Notes(notes)), title=title)
+
+
+def _steps(rows: Sequence[RankRow]) -> list[Column]:
+    """Medians of the ranks' training steps, if they train."""
+    if all(rank.median_step_ns is None for rank in rows):
+        return []
+    return [
+        Column.amount("median\nstep ms", [rank.median_step_ns for rank in rows], "ms"),
+        Column.amount("before its\nforward ms", [rank.median_input_wait_ns for rank in rows], "ms"),
+    ]
 
 
 def _interest(rank: RankRow) -> tuple[bool, int]:

@@ -14,12 +14,15 @@
 --   wait_ns      BIGINT    The same while another rank has not come. Unit: ns.
 --   copy_ns      BIGINT    Only copies run. Unit: ns.
 --   idle_ns      BIGINT    Nothing runs. Unit: ns.
---   blamed_ns    BIGINT    Time that other ranks waited in collectives to which it came last, without warm-up and cold steps. Unit: ns.
+--   blamed_ns    BIGINT    Time that other ranks waited in collectives to which it came last, without warm-up and cold steps, added up over
+--                          them; beside wait_ns it also has waiting that compute hides. Unit: ns.
 --   is_late      BOOLEAN   Whether the others wait for it.
 --   reason       VARCHAR   Of a late rank: what its GPUs spend more time on than the others' do: 'compute', 'data' (before the
 --                          first pass of a training step) or 'host' (idle otherwise); NULL where nothing tells.
 --   more_ns      BIGINT    How much more time that is. Unit: ns.
 --   flops        HUGEINT   Model FLOPs of its training steps, else of its measured phases. Unit: FLOP.
+--   median_step_ns BIGINT  Median of its training steps; NULL without any. Unit: ns.
+--   median_input_wait_ns BIGINT Median over them of the time before the first pass. Unit: ns.
 --   mfu_wall     DOUBLE    Time that they need at peak / time of the steps, else of the GPUs' measured time.
 WITH spent AS (
     SELECT
@@ -33,7 +36,8 @@ WITH spent AS (
 ),
 step AS (
     SELECT
-        process_key, sum(wall_ns * device_count) AS wall_ns,
+        process_key, sum(wall_ns * device_count) AS wall_ns, median(wall_ns)::BIGINT AS median_step_ns,
+        median(input_wait_ns)::BIGINT AS median_input_wait_ns,
         CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
         CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns * device_count) END AS peak_ns
     FROM estimate.training_steps
@@ -53,7 +57,7 @@ SELECT
     s.window_ns - s.compute_ns - s.transfer_ns - s.wait_ns - s.copy_ns AS idle_ns,
     l.blamed_ns, coalesce(l.is_late, false) AS is_late,
     CASE WHEN l.is_late THEN l.reason END AS reason, CASE WHEN l.is_late AND l.reason IS NOT NULL THEN l.more_ns END AS more_ns,
-    CASE WHEN NOT g.is_pipeline THEN coalesce(t.flops, p.flops) END AS flops,
+    CASE WHEN NOT g.is_pipeline THEN coalesce(t.flops, p.flops) END AS flops, t.median_step_ns, t.median_input_wait_ns,
     CASE
         WHEN g.is_pipeline THEN NULL
         WHEN t.wall_ns IS NOT NULL THEN macros.utilization(t.peak_ns, t.wall_ns)

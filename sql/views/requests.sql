@@ -5,9 +5,9 @@
 --   request_id   BIGINT   Range of the request. Joins nvtx_ranges on range_id, phases on request_id.
 --   process_id   BIGINT   Operating-system pid. Joins processes.
 --   is_warmup    BOOLEAN  Whether it is inside warm-up.
---   is_ttft_cold BOOLEAN  Whether part of its prefill is cold and left out: then its TTFT is not measured. Of a thread's first request, if
---                         it is inferred, whether anything in it is cold.
---   is_tpot_cold BOOLEAN  Whether a decode step is: then its TPOT is not measured.
+--   is_ttft_cold BOOLEAN  Whether part of its prefill is cold and left out: then its TTFT is not measured. Of the first of several
+--                         inferred requests of a thread, whether anything in it is.
+--   is_tpot_cold BOOLEAN  Whether a decode step is: then its TPOT is not measured. Of such a first one as above.
 --   shape        VARCHAR  Shape of the prompt, all of its chunks: batch x prompt tokens; NULL where it is not known, or where
 --                         chunks do not add up to one or are several prompts.
 --   start_ns     BIGINT   Start of the request. Unit: ns.

@@ -1,6 +1,6 @@
 -- What must hold on every trace, checked on this one.
 -- Grain: name.
--- requires: attribute.conservation, attribute.kernel_totals, attribute.occurrence_times, attribute.windows, attribute.phase_devices, attribute.phase_ranges, attribute.request_times, load.nvtx_ranges, load.reversed_ranges, load.strings, estimate.phase_costs
+-- requires: attribute.conservation, attribute.kernel_totals, attribute.occurrence_times, attribute.windows, attribute.phase_devices, attribute.phase_ranges, attribute.request_times, load.nvtx_ranges, load.reversed_ranges, load.strings, estimate.phase_costs, estimate.other_models
 -- columns:
 --   name   VARCHAR  Name of the check.
 --   passed BOOLEAN  Whether it holds.
@@ -65,8 +65,12 @@ UNION ALL
 SELECT 'busy.bounded', passed, format('busy ≤ span and busy ≤ summed time for {} phase(s) on GPUs', groups) FROM busy
 UNION ALL
 SELECT
-    'utilization.bounded', passed,
-    CASE WHEN highest IS NULL THEN 'no MFU or MBU to check' ELSE format('highest of MFU and MBU is {:.3f}', highest) END
+    'utilization.bounded', passed AND NOT EXISTS (FROM estimate.other_models),
+    CASE
+        WHEN EXISTS (FROM estimate.other_models) THEN 'the model is another one than ran'
+        WHEN highest IS NULL THEN 'no MFU or MBU to check'
+        ELSE format('highest of MFU and MBU is {:.3f}', highest)
+    END
 FROM ratio
 UNION ALL
 SELECT

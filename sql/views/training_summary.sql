@@ -14,6 +14,7 @@
 --   wall_ns              BIGINT   Time of the steps, added up over ranks. Unit: ns.
 --   median_wall_ns       BIGINT   Median step. Unit: ns.
 --   input_wait_ns        BIGINT   Time before the first pass of each step, in wall_ns. Unit: ns.
+--   median_input_wait_ns BIGINT   Median over steps of the time before their first pass; rank_summary has that of each rank. Unit: ns.
 --   gpu_busy_ns          BIGINT   GPU busy time, added up over GPUs. Unit: ns.
 --   flops                HUGEINT  Model FLOPs. Unit: FLOP.
 --   recomputed_flops     HUGEINT  FLOPs that are run again; NULL where the trace does not show all of it. Unit: FLOP.
@@ -32,7 +33,8 @@ WITH total AS (
         sum(micro_batches) FILTER (is_measured) AS micro_batches,
         CASE WHEN count(tokens) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(tokens) FILTER (is_measured) END AS tokens,
         sum(wall_ns) FILTER (is_measured) AS wall_ns, median(wall_ns) FILTER (is_measured) AS median_wall_ns,
-        sum(input_wait_ns) FILTER (is_measured) AS input_wait_ns, sum(gpu_busy_ns) FILTER (is_measured) AS gpu_busy_ns,
+        sum(input_wait_ns) FILTER (is_measured) AS input_wait_ns,
+        median(input_wait_ns) FILTER (is_measured) AS median_input_wait_ns, sum(gpu_busy_ns) FILTER (is_measured) AS gpu_busy_ns,
         sum(wall_ns * device_count) FILTER (is_measured) AS device_wall_ns,
         CASE WHEN count(flops) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(flops) FILTER (is_measured) END AS flops,
         CASE
@@ -62,6 +64,7 @@ covered AS (
 SELECT
     steps, left_out, rank_count, device_count, micro_batches::BIGINT AS micro_batches, tokens::BIGINT AS tokens,
     wall_ns::BIGINT AS wall_ns, median_wall_ns::BIGINT AS median_wall_ns, input_wait_ns::BIGINT AS input_wait_ns,
+    median_input_wait_ns::BIGINT AS median_input_wait_ns,
     gpu_busy_ns::BIGINT AS gpu_busy_ns, flops, recomputed_flops, recomputed_min_flops,
     tokens / nullif(device_wall_ns, 0) * 1e9 AS tokens_per_s_per_gpu,
     macros.utilization(compute_ns, cover_ns) AS mfu_wall, macros.utilization(compute_ns, gpu_busy_ns) AS mfu_busy,

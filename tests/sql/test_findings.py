@@ -26,7 +26,7 @@ from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.sqlmods import Module, ModuleError, all_modules, parse, sentences_sql, template_sql
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, open_session
+from tests.support.ask import ask, ask_session, open_session
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
 
@@ -629,8 +629,8 @@ def test_the_model_checks_inferred_passes_without_any_shape(layers: int, fits: b
     assert found == ([] if fits else [("decode",)])
 
 
-@pytest.mark.parametrize(("drafts", "fits"), [(0, False), (4, True)])
-def test_a_pass_with_drafts_among_it_cannot_tell(drafts: int, fits: bool, tmp_path: Path) -> None:
+def passes_of_six_layers(drafts: int = 0) -> TraceBuilder:
+    """Three passes; each decode step has `drafts` more layers."""
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
     layers = 6
@@ -642,8 +642,38 @@ def test_a_pass_with_drafts_among_it_cannot_tell(drafts: int, fits: bool, tmp_pa
         for index, name in enumerate(names):
             at = start + 1_000 * index
             main.launch(at + 10, gpu=(at + 100, at + 900), name=name)
+    return trace
+
+
+@pytest.mark.parametrize(("drafts", "fits"), [(0, False), (4, True)])
+def test_a_pass_with_drafts_among_it_cannot_tell(drafts: int, fits: bool, tmp_path: Path) -> None:
+    trace = passes_of_six_layers(drafts)
 
     assert ("model_does_not_fit" not in findings(trace, tmp_path, tiny_llama("1x16+2"))) is fits
+
+
+@pytest.mark.parametrize("layers", [2, 6])
+def test_nothing_is_counted_with_a_model_that_did_not_run(layers: int, tmp_path: Path) -> None:
+    path = passes_of_six_layers().write(tmp_path / "trace.sqlite")
+    model = Model.from_config(LLAMA | {"num_hidden_layers": layers, "hidden_size": 64, "vocab_size": 96}, name="tiny")
+    options = AnalysisOptions(model=model, shapes=(RequestShape.parse("1x16+2"),))
+    fits = layers == 6
+
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace, options)
+    with open_session(path, tmp_path, options) as session:
+        counted = ask_session(
+            session,
+            "SELECT (SELECT count(flops) + count(mfu_busy) + count(bytes) FROM phases), "
+            "(SELECT count(flops) + count(mfu_busy) + count(mbu_busy) FROM shape_summary), "
+            "(SELECT count(flops) + count(mfu_busy) + count(sol_ratio) FROM phase_summary)",
+        ).splitlines()[1]
+
+    assert (counted != "0,0,0") is fits
+    assert all((phase.flops is not None) is fits for phase in report.phases)
+    (check,) = [check for check in report.checks if check.name == "utilization.bounded"]
+    assert check.passed is fits
+    assert [phase.tokens for phase in report.phases] == [16, 2]
 
 
 # -- what only Python can tell ---------------------------------------------------------------------------------------

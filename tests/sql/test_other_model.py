@@ -39,6 +39,7 @@ def verdict(
             connection.execute("INSERT INTO estimate.pass_kernels VALUES (?, ?, ?, ?)", [phase, *kernels])
         for phase in (*passes, *others):
             connection.execute("INSERT INTO attribute.phase_walls VALUES (?)", [phase])
+        connection.execute(f"CREATE TABLE estimate.other_models AS {all_modules()['estimate.other_models'].sql}")
         query = all_modules()["findings.model_does_not_fit"].sql
         return connection.execute(f"SELECT phase, attention_kernels FROM ({query})").fetchall()
 

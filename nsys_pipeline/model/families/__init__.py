@@ -9,6 +9,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
+from nsys_pipeline.model.families.as_configured import as_configured
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.hearing import HEARING
@@ -127,8 +128,9 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
     if builder is not None:
         fields = Fields(config, model_type)
         refuse_overrides(fields)
-        architecture = builder(fields)
-        return attrs.evolve(architecture, unread=unread_structure(config, fields.read)), False
+        architecture = as_configured(fields, builder(fields))
+        unread = dict.fromkeys((*architecture.unread, *unread_structure(config, fields.read)))
+        return attrs.evolve(architecture, unread=tuple(unread)), False
     if approximate:
         from nsys_pipeline.model.families.approximate import approximate_architecture
 

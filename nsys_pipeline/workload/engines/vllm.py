@@ -375,6 +375,12 @@ def _cache_dtype(config: Any) -> str:
     return "fp8_ds_mla" if "fp8_ds_mla" in used else str(getattr(config.cache_config, "cache_dtype", "auto"))
 
 
+def _plain_layers(config: Any) -> list[str] | None:
+    """Layers whose keys and values stay in the model's dtype, by number or as `sliding_window`; None without any."""
+    skipped = getattr(config.cache_config, "kv_cache_dtype_skip_layers", None)
+    return [str(one) for one in skipped] if skipped else None
+
+
 def run_fields(runner: Any) -> dict[str, Any]:
     """What the run mark says: the model's config and how this engine runs it."""
     config = runner.vllm_config
@@ -395,6 +401,7 @@ def run_fields(runner: Any) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "quantization": getattr(model, "quantization", None),
         "kv_dtype": None if cache_dtype == "auto" else cache_dtype,
+        "kv_plain_layers": _plain_layers(config) if cache_dtype != "auto" else None,
         "max_context": getattr(model, "max_model_len", None),
         "runner": type(runner).__module__,
         "tp": tensor,

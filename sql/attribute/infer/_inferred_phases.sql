@@ -10,6 +10,6 @@
 --   start_ns      BIGINT   Unit: ns.
 --   end_ns        BIGINT   Unit: ns.
 --   score         DOUBLE   Share of the thread's work of its kind that agrees, 0 to 1.
---   unit          VARCHAR  What was seen in it: '16 attention kernels, then sampling'.
+--   unit          VARCHAR  What was seen in it: '16 attention kernels, then arg-max or sampling'.
 --   evidence      VARCHAR  What that tells: 'one token of each sequence'.
 SELECT occurrence_id, phase, process_key, global_tid, start_ns, end_ns, score, unit, evidence FROM input.inferred_phases

@@ -6,7 +6,7 @@
 --   source   VARCHAR  'markers' (the contract of llmperf), 'rules', 'options' (--phase, --range) or 'inferred'; several in that order.
 --   score    DOUBLE   Of inferred phases, the least: share of the work that agrees. Else NULL.
 --   evidence VARCHAR  Of inferred phases: what was seen in how many occurrences, all of them together, and what that tells; in
---                     one line: '32 × (16 attention kernels, then sampling); one token of each sequence'. Else NULL.
+--                     one line: '32 × (16 attention kernels, then arg-max or sampling); one token of each sequence'. Else NULL.
 WITH told AS (
     SELECT
         p.phase, i.score, i.unit, i.evidence,

@@ -6,7 +6,7 @@
 -- Speculative decoding has no TPOT, with verify steps or with decode steps of several tokens a sequence: how many of the
 -- tokens are kept is not in the trace.
 -- Of a request with a cold prefill the TTFT is not measured, and with a cold decode step not the TPOT.
--- No range marks the warm-up of inferred requests: where steps of a thread's first one are cold, its prefill, before them, is.
+-- No range marks the warm-up of inferred requests: where a thread has several and anything in the first one is cold, all of it is.
 -- Grain: request_id.
 -- materialize: table
 -- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans, attribute._inferred_requests
@@ -14,8 +14,8 @@
 --   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.
 --   process_key  BIGINT   Joins load.processes.
 --   is_warmup    BOOLEAN  Whether it is inside warm-up.
---   has_cold_prefill BOOLEAN Whether part of its prefill is cold, and left out; or, if it is inferred, any of a thread's first one.
---   has_cold_decode BOOLEAN  Whether a decode step is.
+--   has_cold_prefill BOOLEAN Whether part of its prefill is cold, and left out; or it is such a first one.
+--   has_cold_decode BOOLEAN  Whether a decode step is, or it is such a first one.
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
@@ -54,11 +54,12 @@ request AS (
     GROUP BY request_id
 ),
 warming AS (
-    SELECT arg_min(request_id, start_ns) AS request_id FROM attribute._inferred_requests GROUP BY global_tid
+    SELECT arg_min(request_id, start_ns) AS request_id FROM attribute._inferred_requests GROUP BY global_tid HAVING count(*) > 1
 )
 SELECT
     q.request_id, q.process_key, q.is_warmup,
-    q.has_cold_prefill OR (q.has_cold_decode AND w.request_id IS NOT NULL) AS has_cold_prefill, q.has_cold_decode, r.start_ns, q.decode_steps,
+    q.has_cold_prefill OR (w.request_id IS NOT NULL AND q.has_cold_decode) AS has_cold_prefill,
+    q.has_cold_decode OR (w.request_id IS NOT NULL AND q.has_cold_prefill) AS has_cold_decode, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
     CASE
         WHEN NOT q.is_speculative AND NOT q.has_several_prompts

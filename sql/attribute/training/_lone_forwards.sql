@@ -1,10 +1,10 @@
 -- Forward passes without a backward that belong to a training step all the same: a teacher's, a reference model's.
 -- Algorithm: evaluation comes now and then. Where each step but the first has the same number of such passes since the one
--- before, and there are two steps or more to tell it, they are of the step.
+-- before, and there are two steps or more to tell it, they are of the step; not those that a range of evaluation encloses.
 -- Grain: occurrence_id.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes
+-- requires: attribute.training_passes, attribute.phase_ranges
 -- columns:
 --   occurrence_id BIGINT  Joins attribute.phase_ranges.
 --   lane          BIGINT  Joins attribute.training_passes.
@@ -14,9 +14,16 @@
 WITH step AS (
     SELECT lane, step, max(end_ns) AS end_ns FROM attribute.training_passes WHERE step IS NOT NULL GROUP BY lane, step
 ),
+evaluated AS (
+    SELECT p.occurrence_id
+    FROM attribute.phase_ranges AS p
+    ASOF JOIN (FROM attribute.phase_ranges WHERE phase = 'evaluation') AS e
+        ON e.global_tid = p.global_tid AND e.start_ns <= p.start_ns
+    WHERE p.phase = 'forward' AND p.end_ns <= e.end_ns
+),
 lone AS (
     SELECT t.occurrence_id, t.lane, s.step, t.start_ns, t.end_ns
-    FROM (FROM attribute.training_passes WHERE step IS NULL) AS t
+    FROM (FROM attribute.training_passes AS p ANTI JOIN evaluated USING (occurrence_id) WHERE p.step IS NULL) AS t
     ASOF JOIN step AS s ON s.lane = t.lane AND s.end_ns >= t.end_ns
 ),
 counted AS (

@@ -43,7 +43,7 @@ between_steps AS (
     FROM attribute.phase_ranges AS p
     LEFT JOIN attribute.training_passes AS t USING (occurrence_id)
     ANTI JOIN attribute._lone_forwards AS l ON l.occurrence_id = p.occurrence_id
-    WHERE t.step IS NULL AND NOT p.is_container
+    WHERE t.step IS NULL AND (NOT p.is_container OR p.phase = 'evaluation')
 ),
 begun AS (
     SELECT

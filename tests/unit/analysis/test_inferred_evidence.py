@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,8 @@ from nsys_pipeline import open as open_trace_of
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import Report
+from nsys_pipeline.report.formats import ReportFormat, render_report
+from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.window import Window
 from tests.cli.run import run
@@ -24,6 +27,12 @@ from tests.unit.analysis.test_inferred_phases import NAMES, convolutions, passes
 def reported(path: Path, **options: object) -> Report:
     with open_trace(path, TraceOptions(use_cache=False, **options)) as trace:  # type: ignore[arg-type]
         return analyze(trace)
+
+
+def rendered(report: Report, form: ReportFormat) -> str:
+    stream = StringIO()
+    render_report(report, stream, form)
+    return stream.getvalue()
 
 
 def counts_of(evidence: str) -> list[int]:
@@ -55,28 +64,22 @@ def test_evidence_is_of_all_threads_and_kinds_of_a_row(tmp_path: Path, window: W
     (phase,) = reported(two_threads(tmp_path / "t.sqlite"), window=window).phases
 
     assert sum(counts_of(phase.evidence or "")) == phase.occurrences == (29 if window is None else 6)
-    assert "(3 attention kernels, then sampling)" in (phase.evidence or "")
-    assert "(5 attention kernels, then sampling)" in (phase.evidence or "")
+    assert "(3 attention kernels, then arg-max or sampling)" in (phase.evidence or "")
+    assert "(5 attention kernels, then arg-max or sampling)" in (phase.evidence or "")
 
 
 @pytest.mark.parametrize("name", ["h100_cuda_graph_whole", "h100_train"])
-def test_evidence_of_real_traces_adds_up_in_every_output(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = without_ranges(name, tmp_path)
-    _, text, _ = run(capsys, "analyze", path)
-    _, markdown, _ = run(capsys, "analyze", path, "--format", "markdown")
-    _, page, _ = run(capsys, "analyze", path, "--format", "html")
-    _, document, _ = run(capsys, "analyze", path, "--format", "json")
+def test_evidence_of_real_traces_adds_up_in_every_output(name: str, tmp_path: Path) -> None:
+    report = reported(without_ranges(name, tmp_path))
+    shown = {form: rendered(report, form) for form in ReportFormat}
 
-    phases = json.loads(document)["phases"]
+    phases = json.loads(shown.pop(ReportFormat.json))["phases"]
     assert phases
     for phase in phases:
         evidence = phase["evidence"]
         assert sum(counts_of(evidence)) == phase["occurrences"], evidence
         assert ("left out as cold" in evidence) is (phase["cold_occurrences"] > 0)
-        for shown in (text, markdown, page):
-            assert f"inferred: {evidence}" in " ".join(shown.split())
+        assert all(f"inferred: {evidence}" in " ".join(text.split()) for text in shown.values())
 
 
 def test_a_graph_and_what_ran_before_it_was_recorded_are_told_apart(tmp_path: Path) -> None:
@@ -84,7 +87,7 @@ def test_a_graph_and_what_ran_before_it_was_recorded_are_told_apart(tmp_path: Pa
 
     decode = next(one for one in report.phases if one.name == "decode")
     assert (decode.evidence or "").startswith(
-        "32 × (one CUDA graph); after a prefill, again and again; and 3 × (8 attention kernels, then sampling)"
+        "32 × (one CUDA graph); after a prefill, again and again; and 3 × (8 attention kernels, then arg-max"
     )
     # Three steps before the recording are the warm-up that no range marks.
     assert [row["requests"] for row in report.requests] == [1]
@@ -122,6 +125,19 @@ def test_what_makes_up_the_whole_trace_is_said_to_be_of_it(tmp_path: Path) -> No
     assert "; in the whole trace 3 attention kernels or 5 attention kernels < 29 steps" in finding.message
 
 
+def test_a_window_without_any_step_says_that_they_are_elsewhere(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    passes(thread, 10)
+    thread.launch(3_000_000_000, gpu=(3_000_000_010, 3_000_000_020), name="late")
+
+    report = reported(trace.write(tmp_path / "t.sqlite"), window=Window(from_ns=2_000_000_000))
+
+    assert report.phases == []
+    (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
+    assert finding.message.endswith("none is inferred: what is inferred of the whole trace does not lie in the window")
+
+
 def test_softmax_is_not_called_attention(tmp_path: Path) -> None:
     names = {**NAMES, "attention": "void softmax_warp_forward<float, float, float, 7, false, false>(float*)"}
     trace = TraceBuilder().gpu()
@@ -143,18 +159,15 @@ RANGES = re.compile(
 )
 
 
-@pytest.mark.parametrize("form", ["table", "markdown", "html"])
-def test_a_trace_without_ranges_has_no_words_about_them(
-    form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = convolutions(12).write(tmp_path / "t.sqlite")
+def test_a_trace_without_ranges_has_no_words_about_them(tmp_path: Path) -> None:
+    report = reported(convolutions(12).write(tmp_path / "t.sqlite"))
 
-    _, text, messages = run(capsys, "analyze", path, "--format", form)
-
-    shown = " ".join(re.sub(r"<script.*?</script>|<style.*?</style>", "", text + messages, flags=re.DOTALL).split())
-    assert "there are no NVTX ranges: 12 occurrences of repeat A are inferred" in shown
-    told = shown.replace("what an NVTX range marks", "").replace("inside the phase's ranges, or", "")
-    assert not RANGES.findall(told)
+    for form in (ReportFormat.table, ReportFormat.markdown, ReportFormat.html):
+        text = re.sub(r"<script.*?</script>|<style.*?</style>", "", rendered(report, form), flags=re.DOTALL)
+        shown = " ".join(text.split())
+        assert "there are no NVTX ranges: 12 occurrences of repeat A are inferred" in shown
+        told = shown.replace("what an NVTX range marks", "").replace("inside the phase's ranges, or", "")
+        assert not RANGES.findall(told)
 
 
 def marked(path: Path) -> Path:
@@ -174,21 +187,18 @@ def test_infer_on_a_marked_trace_says_what_it_does(tmp_path: Path) -> None:
     assert finding.hint == "without --infer the ranges say what the phases are"
 
 
-@pytest.mark.parametrize("option", [("--phase", "a=prefill"), ("--range", "prefill")])
-def test_rules_of_ranges_beside_infer_are_refused(
-    option: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_rules_of_ranges_beside_infer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = marked(tmp_path / "t.sqlite")
-
-    status, _, err = run(capsys, "analyze", path, "--infer", *option)
-
-    assert status == 2
-    assert "has no effect with `--infer`" in err
+    for option in (("--phase", "a=prefill"), ("--range", "prefill")):
+        status, _, err = run(capsys, "analyze", path, "--infer", *option)
+        assert status == 2
+        assert "has no effect with `--infer`" in err
     with pytest.raises(UsageError):
         open_trace_of(path, infer=True, ranges="prefill")
-    assert run(capsys, "analyze", path, "--no-infer", *option)[0] == 0
+    rule = PhaseRule.of_ranges("prefill")
+    assert [one.name for one in reported(path, infers=False, phase_rules=(rule,)).phases] == ["prefill"]
     # It says what is no request and no warm-up, too.
-    assert run(capsys, "analyze", path, "--infer", "--not-phase", "prefill")[0] == 0
+    TraceOptions(infers=True, phase_rules=(PhaseRule.excluding("prefill"),))
 
 
 def test_without_launches_the_reason_is_that_there_are_none(tmp_path: Path) -> None:

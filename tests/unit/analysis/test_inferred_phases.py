@@ -61,7 +61,7 @@ def test_phases_have_source_score_and_evidence(unmarked: Path) -> None:
     (phase,) = report.phases
     assert (phase.name, phase.occurrences, phase.kernel_count) == ("decode", 10, 150)
     assert (phase.source, phase.score) == ("inferred", 1.0)
-    assert phase.evidence == "10 × (3 attention kernels, then sampling); one token of each sequence"
+    assert phase.evidence == "10 × (3 attention kernels, then arg-max or sampling); one token of each sequence"
     assert [one.severity for one in report.findings if one.code == "inferred_phases"] == ["warning"]
     assert not {"no_nvtx", "no_phases"} & {one.code for one in report.findings}
     assert all(check.passed for check in report.checks)
@@ -85,7 +85,7 @@ def test_no_infer_leaves_all_work_outside(unmarked: Path) -> None:
     assert report.phases == []
     assert report.unattributed.kernel_count == 150
     (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
-    assert finding.message == "the trace has no NVTX ranges, so all work is in no phase"
+    assert finding.message == "there are no NVTX ranges, so all work is in no phase"
 
 
 def test_more_launches_than_memory_holds_are_not_looked_at(unmarked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,13 +142,15 @@ def test_a_window_has_some_of_the_steps_that_all_launches_tell(unmarked: Path) -
         report = analyze(trace)
 
     assert [(one.name, one.occurrences, one.kernel_count) for one in report.phases] == [("decode", 2, 30)]
-    assert report.phases[0].evidence == "2 × (3 attention kernels, then sampling); one token of each sequence"
+    evidence = "2 × (3 attention kernels, then arg-max or sampling); one token of each sequence"
+    assert report.phases[0].evidence == evidence
     assert all(check.passed for check in report.checks)
 
 
 def test_the_report_says_what_is_inferred(unmarked: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, text, _ = run(capsys, "analyze", unmarked)
-    assert "inferred: 10 × (3 attention kernels, then sampling); one token of each sequence" in " ".join(text.split())
+    evidence = "10 × (3 attention kernels, then arg-max or sampling); one token of each sequence"
+    assert f"inferred: {evidence}" in " ".join(text.split())
 
 
 def convolutions(steps: int) -> TraceBuilder:
@@ -190,7 +192,7 @@ def test_too_few_units_are_none_and_one_line_says_why(tmp_path: Path) -> None:
     assert report.phases == []
     (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
     assert finding.message.startswith(
-        "the trace has no NVTX ranges, so all work is in no phase; none is inferred: no kernels"
+        "there are no NVTX ranges, so all work is in no phase; none is inferred: no kernels"
     )
 
 

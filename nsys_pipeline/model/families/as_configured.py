@@ -1,0 +1,158 @@
+"""What a config says of any decoder beside its sizes: no causal mask, another head, a draft of EAGLE-3."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, Layers, Stack
+from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, LatentAttention, Linear, Norm
+from nsys_pipeline.model.fields import TEXT_CONFIGS, Fields
+
+#: Model types in which `use_bidirectional_attention` speaks of all tokens; elsewhere it is about those of images.
+_FLAG_OF_ALL = ("gemma3_text", "gemma4_text", "gemma4_unified_text", "gemma3", "gemma4", "gemma4_unified")
+_SCORES = re.compile(r"For(?:Sequence|Token)Classification$|ForQuestionAnswering$|For(?:Process)?RewardModel$")
+#: What a checkpoint of the layers alone is called. Remote code calls whole models so, too: see `_has_head`.
+_BARE = re.compile(r"(?<!LMHead)(?<!Chat)Model$")
+
+
+def as_configured(f: Fields, architecture: Architecture) -> Architecture:
+    """The architecture with what the config changes of it; the same one where it changes nothing.
+
+    `is_causal` is that of transformers since 5.2, `architectures` names the class that a checkpoint was saved from.
+    """
+    if architecture.decoder is None or architecture.encoder is not None:
+        return architecture
+    text = _text_fields(f)
+    changed = _with_head(text, f, _as_draft(text, f, architecture))
+    return _without_mask(text, f, changed)
+
+
+def _text_fields(f: Fields) -> Fields:
+    name = next((name for name in TEXT_CONFIGS if isinstance(f.data.get(name), Mapping)), None)
+    return f if name is None else f.sub(name, model_type=f.model_type)
+
+
+# -- masks -------------------------------------------------------------------------------------------------------------
+
+
+def _without_mask(text: Fields, f: Fields, model: Architecture) -> Architecture:
+    """Every token sees those after it, too. What has no images is an encoder then: nothing is generated with it."""
+    flag = text.get("use_bidirectional_attention") if text.model_type in _FLAG_OF_ALL else None
+    is_flagged = flag is True or flag == "all"
+    if not is_flagged and text.get("is_causal") is not False and f.get("is_causal") is not False:
+        return model
+    stack = model.decoder
+    assert stack is not None  # noqa: S101 - as_configured has looked
+    halved, inclusive = is_flagged, not is_flagged or flag == "all"
+    layers = []
+    for group in stack.layers:
+        blocks = tuple(_seeing_all(block, halved=halved, inclusive=inclusive) for block in group.blocks)
+        if any(block is None for block in blocks):
+            return _unread(model, "is_causal" if not is_flagged else "use_bidirectional_attention")
+        layers.append(attrs.evolve(group, blocks=tuple(block for block in blocks if block is not None)))
+    stack = attrs.evolve(stack, layers=tuple(layers))
+    if model.vision is not None or model.text_only:
+        return attrs.evolve(model, decoder=stack, variant=_and(model, "no causal mask"))
+    return attrs.evolve(model, decoder=None, encoder=stack, variant=_and(model, "no causal mask"))
+
+
+def _seeing_all(block: Block, *, halved: bool, inclusive: bool) -> Block | None:
+    """The block without a causal mask, None for attention that has none to take away.
+
+    A window then reaches as far on either side. Gemma halves it first, and Gemma 3 does not count its last key.
+    """
+    if type(block) is Attention:
+        window = block.window
+        if window is not None:
+            window = (window // 2 + 1 if halved else window) + inclusive
+        return attrs.evolve(block, causal=False, cached=False, window=window)
+    if type(block) is LatentAttention:
+        return attrs.evolve(block, causal=False)
+    return None if isinstance(block, Attention | LatentAttention) else block
+
+
+# -- heads -------------------------------------------------------------------------------------------------------------
+
+
+def _architectures(f: Fields) -> list[str]:
+    value = f.get("architectures")
+    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+
+
+def _has_head(f: Fields) -> bool:
+    """Whether an entry of `auto_map` says that a model of the checkpoint's own code generates text."""
+    return any(isinstance(f.data.get("auto_map"), Mapping) and name in f.data["auto_map"] for name in _GENERATING)
+
+
+_GENERATING = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForImageTextToText", "AutoModelForVision2Seq")
+
+
+def _with_head(text: Fields, f: Fields, model: Architecture) -> Architecture:
+    """The head of the class that the checkpoint was saved from: scores of each label, or none."""
+    name = next(iter(_architectures(f)), "")
+    stack = model.decoder
+    assert stack is not None  # noqa: S101 - as_configured has looked
+    head = next((block for block in stack.after if isinstance(block, Head)), None)
+    if head is None or not (_SCORES.search(name) or (_BARE.search(name) and not _has_head(f))):
+        return model
+    scores: tuple[Block, ...] = ()
+    if _SCORES.search(name):
+        labels = text.opt_int("num_labels") or f.opt_int("num_labels") or len(f.get("id2label", default={0: "", 1: ""}))
+        scores = (Head(labels, head.width, name="score"),)
+        if name.endswith("RewardModel"):
+            # Qwen's: a layer as wide as the model before it.
+            scores = (Linear("score_in", head.width, head.width, head.width), attrs.evolve(scores[0], bias=labels))
+    kept = tuple(block for block in stack.after if block is not head)
+    before = tuple(attrs.evolve(one, tied=False) if isinstance(one, Embedding) else one for one in stack.before)
+    stack = attrs.evolve(stack, before=before, after=(*kept, *scores))
+    return attrs.evolve(model, decoder=stack, variant=_and(model, "a score head" if scores else "no LM head"))
+
+
+# -- drafts ------------------------------------------------------------------------------------------------------------
+
+
+def _as_draft(text: Fields, f: Fields, model: Architecture) -> Architecture:
+    """A draft of EAGLE-3 (arXiv 2503.01840): its layer sees the token beside what three layers of the model made of it.
+
+    Queries, keys and values are made from twice the width, and the head has a vocabulary of its own.
+    """
+    if not any("eagle3" in name.lower() for name in _architectures(f)):
+        return model
+    vocab = text.opt_int("draft_vocab_size")
+    stack = model.decoder
+    assert stack is not None  # noqa: S101 - as_configured has looked
+    head = next((block for block in stack.after if isinstance(block, Head)), None)
+    if vocab is None or head is None or stack.depth != 1 or len(stack.layers) != 1 or not _is_plain(stack.layers[0]):
+        return _unread(model, "architectures")
+    width = head.width
+    (group,) = stack.layers
+    blocks = tuple(
+        attrs.evolve(block, width=2 * width, out_width=width) if isinstance(block, Attention) else block
+        for block in group.blocks
+    )
+    norm = Norm("hidden_norm", width, width)
+    target = text.opt_int("target_hidden_size") or width
+    after = tuple(attrs.evolve(head, vocab=vocab) if block is head else block for block in stack.after)
+    before = tuple(attrs.evolve(one, tied=False) if isinstance(one, Embedding) else one for one in stack.before)
+    stack = Stack(
+        stack.name,
+        (attrs.evolve(group, blocks=(norm, *blocks)),),
+        (*before, Linear("fc", width, 3 * target)),
+        after,
+    )
+    return attrs.evolve(model, decoder=stack, variant="a draft model of EAGLE-3")
+
+
+def _is_plain(group: Layers) -> bool:
+    return sum(type(block) is Attention for block in group.blocks) == 1
+
+
+def _and(model: Architecture, variant: str) -> str:
+    return f"{model.variant}, {variant}" if model.variant else variant
+
+
+def _unread(model: Architecture, name: str) -> Architecture:
+    return attrs.evolve(model, unread=(*model.unread, name))
