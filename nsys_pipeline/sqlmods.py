@@ -402,8 +402,8 @@ class Runner:
     a file that a later run attaches, they go there, with a view of the same name in the connection's own catalog; but
     not those that rest on a relation of `passing`, which another run may fill otherwise.
 
-    `copies_views`: views that several modules read, or that the report does, are made as tables, too. DuckDB binds and plans a view anew for each
-    that reads it, which takes a small trace longer than to write down its rows.
+    `copies_views`: views that several modules read, or that the report reads, are made as tables, too. DuckDB binds and
+    plans a view anew for each that reads it, which takes a small trace longer than to write down its rows.
     """
 
     def __init__(
