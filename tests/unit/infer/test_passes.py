@@ -182,7 +182,7 @@ def test_a_router_that_takes_the_largest_in_each_layer_is_no_sampling() -> None:
         (Lane().add("to_device").add("to_host"), "no attention kernels, softmax kernels or whole CUDA graphs"),
         (Lane().step(400, layers=200), "1 steps that are alike, fewer than 3"),
         (Lane().request(400, 1), "2 steps that are alike, fewer than 3"),
-        (Lane().step(400, samples=False).step(400, samples=False), "no sampling that would end a step"),
+        (Lane().step(400, samples=False).step(400, samples=False), "no arg-max or sampling that would end a step"),
     ],
 )
 def test_where_nothing_repeats_one_line_says_so(lane: Lane, reason: str) -> None:
