@@ -149,12 +149,17 @@ def _tell_what_is_left_out(kernels: list[dict[str, Any]], phase: str) -> None:
         )
     first = kernels[0]
     if first["rank_count"] > 1:
-        which = "" if first["device_id"] is None else f", the one on GPU {first['device_id']}"
-        print_warning(
-            f"the job has {first['rank_count']:,} ranks, and one is profiled{which}. The others wait for it in "
-            "collectives: raise the job's timeout if it is short.",
-            severity="note",
-        )
+        waits = "The others wait for it in collectives: raise the job's timeout if it is short."
+        if first["sharing_count"] == 1:
+            which = f"one is profiled, the one on GPU {first['device_id']}. {waits}"
+        elif first["device_id"] is None:
+            which = "a rank of the trace has several GPUs: kernels of every rank that runs the range are profiled"
+        else:
+            which = (
+                f"each calls its GPU {first['cuda_device']}, so that ncu cannot choose one: start ncu for one rank, "
+                "by a script between the launcher and the workload (docs/counters.md)"
+            )
+        print_warning(f"the job has {first['rank_count']:,} ranks, and {which}", severity="note")
 
 
 def _phase_and_rules(given: list[str]) -> tuple[str, list[str]]:

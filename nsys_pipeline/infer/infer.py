@@ -109,16 +109,15 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
 def _hierarchy(phases: Sequence[InferredPhase], parts: Counter[str], requests: int) -> str | None:
     """Parts of steps < steps < requests, as far as there are such levels."""
     counts = Counter(one.phase for one in phases)
-    updates, forwards = counts["optimizer"], counts["forward"]
-    passes = sum(counts.values()) - updates - forwards - counts["backward"]
-    levels = [
-        _alternatives(parts),
-        f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer" if updates else "",
-        _counted(passes + updates, "step"),
-        _counted(requests, "request") if requests else "",
-    ]
-    told = [level for level in levels if level]
-    return " < ".join(told) if len(told) > 1 else None
+    updates, forwards, passes = counts["optimizer"], counts["forward"], parts.total()
+    chains = []
+    if updates:
+        micro = f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer"
+        chains.append(f"{micro} < {_counted(updates, 'step')}")
+    if passes:
+        levels = [_alternatives(parts), _counted(passes, "step"), _counted(requests, "request") if requests else ""]
+        chains.append(" < ".join(level for level in levels if level))
+    return "; ".join(chains) or None
 
 
 def _alternatives(parts: Counter[str]) -> str:

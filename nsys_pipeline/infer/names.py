@@ -7,6 +7,7 @@ lookups and attention kernels that are made for a few rows say that there are fe
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import attrs
 
@@ -20,6 +21,8 @@ PADDED_RATIO = 3.0
 FEW_ROWS = 16
 #: Decode steps that are believed without any prefill beside them.
 MIN_DECODES = 8
+#: Share of these that must look up what the one before has sampled.
+MIN_READING_RATIO = 0.9
 
 
 @attrs.frozen
@@ -36,7 +39,8 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
     _fill_rows(passes)
     sizes = [_Sizes(one, _tokens(launches, one), _is_for_few_rows(launches, one)) for one in passes]
     one_token = _one_token(sizes)
-    if one_token is None:
+    has_prompt = one_token is not None and any(_is_prompt(size, one_token) for size in sizes)
+    if one_token is None or not (has_prompt or is_paged or _reads_what_it_sampled(launches, passes)):
         return
     highest = PADDED_RATIO if is_paged else DECODE_RATIO
     for size in sizes:
@@ -58,7 +62,7 @@ def _one_token(sizes: Sequence[_Sizes]) -> float | None:
     if not known or len(known) < 0.9 * len(few):
         return None
     one_token = known[len(known) // 20]
-    prompts = [size.tokens is not None and size.tokens >= PROMPT_RATIO * one_token for size in sizes]
+    prompts = [_is_prompt(size, one_token) for size in sizes]
     if not any(prompts) and len(known) < MIN_DECODES:
         return None
     layers = min(size.one.layers for size in few)
@@ -69,6 +73,21 @@ def _one_token(sizes: Sequence[_Sizes]) -> float | None:
     ):
         return None
     return one_token
+
+
+def _is_prompt(size: _Sizes, one_token: float) -> bool:
+    return size.tokens is not None and size.tokens >= PROMPT_RATIO * one_token
+
+
+def _reads_what_it_sampled(launches: Sequence[Launch], passes: Sequence[Pass]) -> bool:
+    """Whether passes look up the tokens of the pass before them, and not what the host gives, as classifiers do."""
+    followed = [(before, one) for before, one in pairwise(passes) if one.is_chained and before.tail is not None]
+    reading = 0
+    for before, one in followed:
+        lookups = lookups_before(launches, one.first)
+        between = launches[(before.tail or before.last) + 1 : lookups[-1]] if lookups else ()
+        reading += bool(lookups) and not any(launch.role == "to_device" for launch in between)
+    return reading >= MIN_READING_RATIO * max(len(followed), 1)
 
 
 def _name_graphs(passes: Sequence[Pass]) -> None:

@@ -43,7 +43,7 @@ def find_passes(launches: Sequence[Launch]) -> Cut:
     if not any(event.kind in _INNER for event in events):
         return Cut([], 0.0, "no attention kernels, softmax kernels or whole CUDA graphs")
     if not any(event.kind == "sample" for event in events):
-        return Cut([], 0.0, "no sampling that would end a step")
+        return Cut([], 0.0, "no arg-max or sampling that would end a step")
     stretches = _stretches(events)
     counts = Counter(sum(event.kind == "attention" for event in inner) for inner, _ in stretches)
     layers = _number_of_layers(counts)

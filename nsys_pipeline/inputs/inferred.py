@@ -151,7 +151,7 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
     return Inference(
         tuple(InferredPhase(*row) for row in phases),
         tuple(InferredRequest(*row) for row in requests),
-        reason,
+        reason or (None if phases else "what is inferred of the whole trace does not lie in the window"),
         # It was told of all launches, also of those outside the window.
         hierarchy and f"in the whole trace {hierarchy}",
     )

@@ -69,7 +69,10 @@ class Target:
             skip=skip,
             count=min(count, launches or count),
             has_graphs=any(kernel["graph_count"] for kernel in kernels),
-            device=kernels[0]["device_id"] if kernels[0]["rank_count"] > 1 else None,
+            # By a number that several ranks use, ncu cannot choose one of them.
+            device=kernels[0]["cuda_device"]
+            if kernels[0]["rank_count"] > 1 and kernels[0]["sharing_count"] == 1
+            else None,
         )
 
 

@@ -1,5 +1,6 @@
 -- Shapes of the measured steps.
 -- Grain: shape_id.
+-- empty without: input.occurrence_shapes
 -- requires: input.occurrence_shapes, attribute.occurrences
 -- columns:
 --   shape_id    BIGINT Joins input.shapes.

@@ -1,5 +1,6 @@
 -- What the estimate says about the memory traffic of each phase, over measured occurrences of known shape.
 -- Grain: phase.
+-- empty without: estimate.occurrence_costs
 -- requires: estimate.occurrence_costs, attribute.occurrences, input.shapes, input.shape_costs
 -- columns:
 --   phase       VARCHAR Name of the phase.

@@ -5,7 +5,7 @@
 --   computed apart, and nothing says which has how much: its FLOPs and MFU, and those of the training steps, are left out
 -- hint: mark each backward as a whole, or leave the passes out with --not-phase and mark whole steps (`--phase step=REGEX`)
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
--- empty without: estimate.doubtful_passes
+-- empty without: estimate.phase_costs
 -- requires: estimate.doubtful_passes, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR The phase.

@@ -6,7 +6,7 @@
 -- hint: pass --cp with the number of ranks that each sequence is split over, --pp if they are stages of a pipeline, --cp 1 if each
 --   rank has sequences of its own
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
--- empty without: estimate.doubtful_passes
+-- empty without: estimate.phase_costs
 -- requires: estimate.doubtful_passes, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR The phase.

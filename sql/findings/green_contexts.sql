@@ -5,6 +5,7 @@
 --   the whole GPU
 -- hint: --peak and --bandwidth of the part give those of work that runs in one alone
 -- concerns: input.peaks, input.shape_device_costs
+-- empty without: load.green_contexts
 -- requires: load.green_contexts
 -- columns:
 --   phase         VARCHAR NULL: nothing says which phases run in them.

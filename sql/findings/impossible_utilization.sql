@@ -4,6 +4,7 @@
 -- message: {phase} would reach {highest_ratio:%} of what its GPUs can do at peak, which is impossible: its MFU and MBU are left out
 -- hint: check --model, --shape, --dtype, --tp and --peak
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
+-- empty without: estimate.phase_costs
 -- requires: estimate.phase_costs
 -- columns:
 --   phase         VARCHAR The phase.

@@ -5,6 +5,7 @@
 --   bounds
 -- hint: record with `llmperf capture --auto`, which marks the lengths; --max-context N, the longest that a request
 --   can be, gives them an upper bound or lowers it
+-- empty without: estimate.occurrence_costs
 -- requires: estimate.occurrence_costs, attribute.occurrences
 -- columns:
 --   phase       VARCHAR Its phase.

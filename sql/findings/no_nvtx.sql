@@ -1,7 +1,7 @@
 -- A trace without NVTX ranges, and without phases.
 -- Grain: one row, none if there are ranges or phases.
 -- severity: info
--- message: the trace has no NVTX ranges, so all work is in no phase{not_inferred}
+-- message: there are no NVTX ranges, so all work is in no phase{not_inferred}
 -- hint: mark phases with `nsys_pipeline.markers.phase`, or record with `llmperf capture`
 -- concerns: attribute.phase_ranges
 -- requires: load.nvtx_ranges, attribute.phase_ranges, attribute.inference, attribute.work_totals

@@ -5,7 +5,7 @@
 --   are left out
 -- hint: pass --tp with the number of GPUs that share each pass, --tp 1 if each runs a whole model
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
--- empty without: estimate.doubtful_passes
+-- empty without: estimate.phase_costs
 -- requires: estimate.doubtful_passes, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR The phase.

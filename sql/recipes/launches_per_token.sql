@@ -3,7 +3,7 @@
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   occurrences          BIGINT   Ranges outside warm-up.
---   tokens               BIGINT   Tokens through the model, NULL where a shape is not known. Unit: tokens.
+--   tokens               BIGINT   Tokens through the model, of each range: ranks that share a pass have it each. NULL where a shape is not known. Unit: tokens.
 --   launches_per_range   DOUBLE   Kernels, copies, fills and whole graphs of a range.
 --   launches_per_token   DOUBLE   The same per token.
 --   gpu_busy_per_token_ns DOUBLE  GPU busy time per token. Unit: ns.

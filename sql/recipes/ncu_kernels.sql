@@ -22,7 +22,9 @@
 --   range_name    VARCHAR  Text of its range; NULL if the phase is inferred.
 --   range_kind    VARCHAR  'push_pop' or 'start_end'; NULL if the phase is inferred.
 --   device_id     BIGINT   GPU of the occurrence's kernels; NULL if they run on several.
+--   cuda_device   BIGINT   The number by which its process calls this GPU.
 --   rank_count    BIGINT   Ranks of the job, as the trace shows or states them.
+--   sharing_count BIGINT   Of those in the trace, the ranks that call a GPU by this number: all under CUDA_VISIBLE_DEVICES.
 WITH kernel AS (
     SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method, device_id
     FROM gpu_work
@@ -44,6 +46,11 @@ communicating AS (
 place AS (
     SELECT CASE WHEN min(k.device_id) = max(k.device_id) THEN min(k.device_id) END AS device_id
     FROM kernel AS k JOIN chosen AS c USING (occurrence_id)
+),
+numbered AS (
+    SELECT p.device_id, any_value(r.cuda_devices[list_position(r.device_ids, p.device_id)]) AS cuda_device
+    FROM place AS p CROSS JOIN chosen AS c LEFT JOIN ranks AS r ON r.process_id = c.process_id AND list_contains(r.device_ids, p.device_id)
+    GROUP BY p.device_id
 ),
 earlier AS (
     SELECT p.occurrence_id
@@ -81,8 +88,9 @@ SELECT
     name, name IN (FROM communicating) AS communicates, time_ns, (time_ns / sum(time_ns) OVER ())::DOUBLE AS time_ratio, mean_ns, in_occurrence, skipped,
     coalesce(skipped_all, 0) AS skipped_all,
     (SELECT coalesce(sum(skipped_all), 0)::BIGINT FROM before) AS skipped_any, other_thread_count, graph_count,
-    occurrence, domain, range_name, range_kind, place.device_id, job.rank_count
-FROM named LEFT JOIN before USING (name) CROSS JOIN place CROSS JOIN job
+    occurrence, domain, range_name, range_kind, n.device_id, n.cuda_device, job.rank_count,
+    (SELECT count(*) FROM ranks AS r WHERE list_contains(r.cuda_devices, n.cuda_device)) AS sharing_count
+FROM named LEFT JOIN before USING (name) CROSS JOIN numbered AS n CROSS JOIN job
 QUALIFY $top = 0 OR communicates
     OR row_number() OVER (PARTITION BY communicates ORDER BY in_occurrence = 0, time_ns DESC, name) <= $top
 ORDER BY communicates, time_ns DESC, name

@@ -5,8 +5,8 @@
 -- columns:
 --   op_id           BIGINT   Joins gpu_work and kernels.
 --   name            VARCHAR  Short kernel name.
---   kind            VARCHAR  'all_reduce', 'all_gather', 'reduce_scatter', 'all_to_all', 'broadcast', 'reduce', 'send_recv'; NULL
---                            where the name does not say.
+--   kind            VARCHAR  'all_reduce', 'all_gather', 'reduce_scatter', 'all_to_all', 'broadcast', 'reduce', 'send_recv' (NCCL's
+--                            all-to-alls, too: docs/training.md); NULL where the name does not say.
 --   phase           VARCHAR  Name of the phase, or NULL.
 --   occurrence_id   BIGINT   The occurrence. Joins phases.
 --   is_warmup       BOOLEAN  Whether the occurrence is inside warm-up, NULL outside every phase.

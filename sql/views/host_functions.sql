@@ -1,6 +1,7 @@
 -- Functions of Python in which the launching threads spent the GPUs' idle time: the lines of host_time, function by function.
 -- Python says no more than a function's name and file: methods of one name in one file are one row.
 -- Grain: phase, part, function, file. Warm-up is left out.
+-- empty without: attribute.host_places
 -- requires: attribute.host_places
 -- columns:
 --   phase         VARCHAR Phase as in time_budget, NULL outside every phase.

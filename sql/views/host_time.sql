@@ -1,6 +1,7 @@
 -- Lines of Python in which the launching threads spent the GPUs' idle time, by samples of their stacks.
 -- Times are estimates: the share of the phase's samples, times what the budget has of that part.
 -- Grain: phase, part, function, file, line. Warm-up is left out.
+-- empty without: attribute.host_places
 -- requires: attribute.host_places
 -- columns:
 --   phase         VARCHAR Phase as in time_budget, NULL outside every phase.

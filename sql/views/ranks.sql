@@ -1,13 +1,14 @@
 -- Ranks of the job, one process with GPU work or a run mark each: what it did, and who waits for whom in collectives.
 -- Warm-up is in the sums. A rank that others wait for has a large lateness_ns; those that wait have a large wait_ns.
 -- Grain: process_id, host_id.
--- requires: load.ranks, attribute.phase_devices, attribute.collectives
+-- requires: load.ranks, load.device_map, attribute.phase_devices, attribute.collectives
 -- columns:
 --   rank           BIGINT    Rank, NULL where neither a run mark nor the file's name says.
 --   world          BIGINT    Ranks of the job as the run mark says, else NULL.
 --   process_id     BIGINT    Operating-system pid. Joins processes.
 --   host_id        BIGINT    Host: 0 is the first one.
 --   device_ids     BIGINT[]  GPUs that it works on. Join devices.
+--   cuda_devices   BIGINT[]  The numbers by which the process calls them, in the same order: others under CUDA_VISIBLE_DEVICES.
 --   path           VARCHAR   File that it is read from.
 --   clock_error_ns BIGINT    How far its times may be off those of the first file: 0 on the same host, NULL where nothing
 --                            says. Unit: ns.
@@ -26,6 +27,11 @@ WITH work AS (
     FROM attribute.phase_devices
     GROUP BY process_key
 ),
+known AS (
+    SELECT process_id, map(list(device_id), list(cuda_device)) AS numbers
+    FROM (SELECT process_id, device_id, min(cuda_device) AS cuda_device FROM load.device_map GROUP BY process_id, device_id)
+    GROUP BY process_id
+),
 timed AS (
     SELECT
         process_key, wait_ns, transfer_ns, lateness_ns,
@@ -41,10 +47,12 @@ communication AS (
     GROUP BY process_key
 )
 SELECT
-    r.rank, r.world, r.process_key & 16777215 AS process_id, r.host_id, r.device_ids, r.path, r.clock_error_ns,
+    r.rank, r.world, r.process_key & 16777215 AS process_id, r.host_id, r.device_ids,
+    list_transform(r.device_ids, lambda device: coalesce(k.numbers[device], device)) AS cuda_devices, r.path, r.clock_error_ns,
     coalesce(w.kernel_count, 0) AS kernel_count, coalesce(w.kernel_time_ns, 0) AS kernel_time_ns,
     coalesce(w.gpu_busy_ns, 0) AS gpu_busy_ns, coalesce(c.collectives, 0) AS collectives, c.wait_ns, c.transfer_ns,
     c.lateness_ns, c.blamed_ns
 FROM load.ranks AS r
 LEFT JOIN work AS w USING (process_key)
 LEFT JOIN communication AS c USING (process_key)
+LEFT JOIN known AS k ON k.process_id = r.process_key & 16777215

@@ -1,6 +1,7 @@
 -- One row per phase and kind of shape: occurrences of one batch and query length, whatever their context.
 -- Grain: phase, shape; only occurrences outside warm-up whose shape is known. MFU and MBU are
 -- NULL if those of the phase are impossible: see the finding impossible_utilization.
+-- empty without: estimate.occurrence_costs
 -- requires: estimate.occurrence_costs, estimate.phase_costs, attribute.occurrences, input.shapes, macros.covering_ns, macros.utilization
 -- columns:
 --   phase          VARCHAR  Name of the phase.

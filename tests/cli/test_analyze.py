@@ -9,13 +9,11 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analyze import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.formats import render_report
-from nsys_pipeline.trace import open_trace
 from tests.cli.run import run
-from tests.support.real_traces import NAMES, SUFFIX, TRACES
+from tests.support.real_traces import NAMES, SUFFIX, TRACES, report_of
 from tests.support.trace_builder import TraceBuilder
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -68,8 +66,7 @@ def test_the_report_of_a_real_trace(name: str, capsys: pytest.CaptureFixture[str
     assert (code, err) == (0, "")
     json_keeps_its_contract_and_adds_up(json.loads(out))
 
-    with open_trace(path) as trace:
-        report = analyze(trace)
+    report = report_of(name)
     for width in (40, 80, 160):
         table_is_whole(report, width)
 

@@ -175,7 +175,7 @@ def test_a_broken_rule_ends_with_1_and_a_line(tmp_path: Path, capsys: pytest.Cap
 
 def test_the_gate_of_analyze(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace, base = steps(tmp_path / "a.sqlite"), tmp_path / "base.json"
-    analyze = ("analyze", trace, "--no-cache")
+    analyze = ("analyze", trace)
     assert run(capsys, *analyze, "-o", base)[0] == 0
 
     assert run(capsys, *analyze, "--fail-if", "decode.step_wall > +1%", "--base", base)[0] == 0
@@ -213,7 +213,7 @@ def test_a_read_only_file_system_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_base_of_another_gpu_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base, trace = tmp_path / "base.json", steps(tmp_path / "b.sqlite", gpu="NVIDIA H200")
     assert run(capsys, "analyze", steps(tmp_path / "a.sqlite"), "--no-cache", "-o", base)[0] == 0
-    analyze = ("analyze", trace, "--no-cache", "--base", base, "--fail-if")
+    analyze = ("analyze", trace, "--base", base, "--fail-if")
 
     code, _, err = run(capsys, *analyze, "decode.step_busy > +50%")
     assert code == 2

@@ -13,6 +13,8 @@ import duckdb
 import polars as pl
 import pytest
 
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support import real_traces
 from tests.support.fleet import write_fleet
@@ -111,23 +113,30 @@ def test_traces_and_reports_are_not_in_buckets(
     assert said in err
 
 
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A trace, and a cache that has it."""
+    folder = tmp_path_factory.mktemp("prepared")
+    trace, cache = real_traces.unpack_by_name("h100_train", folder), folder / "cache"
+    with open_trace(trace, TraceOptions(cache_dir=cache)) as opened:
+        analyze(opened)
+    return trace, cache
+
+
 @pytest.mark.parametrize("argv", [("--to", "duckdb"), ("--to", "parquet"), ()])
-def test_a_full_disk_leaves_no_pieces(argv: tuple[str, ...], tmp_path: Path) -> None:
+def test_a_full_disk_leaves_no_pieces(argv: tuple[str, ...], tmp_path: Path, prepared: tuple[Path, Path]) -> None:
     # given a file system on which no file grows beyond 20 kB, as a full one refuses to write
-    trace = real_traces.unpack_by_name("h100_train", tmp_path)
+    trace, cache = prepared
     target = tmp_path / "out" / "result"
     target.parent.mkdir()
-    cache = tmp_path / "cache"
     environment = os.environ | {"LLMPERF_CACHE_DIR": str(cache)}
-    llmperf = [sys.executable, "-m", "nsys_pipeline"]
-    subprocess.run([*llmperf, "analyze", trace], env=environment, capture_output=True, check=True)
 
     def limit_files() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
     done = subprocess.run(
-        [*llmperf, "export", trace, *argv, "-o", target],
+        [sys.executable, "-m", "nsys_pipeline", "export", trace, *argv, "-o", target],
         env=environment, capture_output=True, text=True, check=False, preexec_fn=limit_files,
     )  # fmt: skip
 

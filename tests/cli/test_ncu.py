@@ -122,11 +122,16 @@ def test_every_kernel_of_a_profile_is_joined_whatever_top_says(
     assert err == ""
 
 
-def two_ranks() -> TraceBuilder:
-    """Two ranks, each with a GPU. A step: gemm, the all-reduce of NCCL, gemm, one of DeepEP's kernels."""
+def two_ranks(*, is_masked: bool = False) -> TraceBuilder:
+    """Two ranks, each with a GPU. A step: gemm, the all-reduce of NCCL, gemm, one of DeepEP's kernels.
+
+    `is_masked`: under CUDA_VISIBLE_DEVICES each calls its GPU 0.
+    """
     trace = TraceBuilder().gpu(0).gpu(1)
-    for device in (0, 1):
-        main = trace.process(100 + device).thread()
+    for gpu in (0, 1):
+        device = 0 if is_masked else gpu
+        trace.row("TARGET_INFO_CUDA_DEVICE", gpuId=gpu, cudaId=device, pid=100 + gpu)
+        main = trace.process(100 + gpu).thread()
         for start in (10, 60):
             main.push(start, start + 40, "decode")
             for index, name in enumerate(("gemm", "ncclDevKernel_AllReduce_Sum_bf16_RING_LL", "gemm", "dispatch")):
@@ -150,6 +155,15 @@ def test_kernels_that_communicate_are_left_out_and_one_rank_is_profiled(
     assert "2 launches that communicate are not profiled, 50.0% of the kernel time of `decode`" in err
     assert "`dispatch`, `ncclDevKernel_AllReduce_Sum_bf16_RING_LL`" in err
     assert "the job has 2 ranks, and one is profiled, the one on GPU 0" in err
+
+
+def test_ranks_that_call_their_gpus_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = two_ranks(is_masked=True).write(tmp_path / "trace.sqlite")
+
+    _, out, err = run(capsys, "ncu", trace, "--", "torchrun", "x.py")
+
+    assert "--devices" not in out
+    assert "the job has 2 ranks, and each calls its GPU 0, so that ncu cannot choose one" in err
 
 
 def test_a_name_that_communicates_anywhere_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,17 +18,15 @@ from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from scripts import verdict_tables
+from tests.support import real_traces
 from tests.support.ask import ask
 from tests.support.examples import examples
 from tests.support.planted_causes import CAUSES, SEEDS, options_of
-from tests.support.real_traces import NAMES, SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
 
 
-def report_of(trace: TraceBuilder | Path, folder: Path, options: AnalysisOptions | None = None) -> Report:
-    path = trace if isinstance(trace, Path) else trace.write(folder / "trace.sqlite")
-    # Real traces are prepared once for all tests that ask them.
-    with open_trace(path, TraceOptions(use_cache=path is trace)) as opened:
+def report_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> Report:
+    with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
         return analyze(opened, options)
 
 
@@ -57,9 +55,9 @@ def test_a_planted_cause_is_found_first_and_no_other(planted: str, seed: int, tm
         assert "unknown" not in cause.message
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_on_real_traces_no_value_is_more_than_its_part_of_the_budget(name: str, tmp_path: Path) -> None:
-    report = report_of(TRACES / f"{name}{SUFFIX}", tmp_path)
+@pytest.mark.parametrize("name", real_traces.NAMES)
+def test_on_real_traces_no_value_is_more_than_its_part_of_the_budget(name: str) -> None:
+    report = real_traces.report_of(name)
 
     for cause in report.causes:
         assert cause.at_stake_ns is not None

@@ -10,13 +10,14 @@ import pytest
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import load_model
+from nsys_pipeline.query.session import Session
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from scripts import verdict_tables
 from tests.support import misleading
-from tests.support.ask import ask, open_session
+from tests.support.ask import ask
 from tests.support.misleading import EXAMPLES
 from tests.support.planted_causes import STEPS
 from tests.support.real_traces import NAMES, SUFFIX, TRACES
@@ -184,8 +185,8 @@ def test_an_empty_trace_has_no_verdict(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_on_real_traces_the_largest_part_of_the_budget_decides(name: str, tmp_path: Path) -> None:
-    with open_session(TRACES / f"{name}{SUFFIX}", tmp_path) as session:
+def test_on_real_traces_the_largest_part_of_the_budget_decides(name: str) -> None:
+    with Session.of(open_trace(TRACES / f"{name}{SUFFIX}"), None) as session:
         rows = session.frame("SELECT phase, device_id, class, time_ns FROM time_budget").rows()
         query = "SELECT phase, bound, class, class_ns, budget_ns FROM verdicts WHERE shape IS NULL"
         found = session.frame(query).rows()

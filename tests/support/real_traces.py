@@ -8,6 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.records import Report
+from nsys_pipeline.trace import Trace, find_trace
+from nsys_pipeline.trace.kept_report import KeptReport
 from tests.support.examples import MODE
 
 TRACES = Path(__file__).resolve().parent.parent / "traces"
@@ -32,6 +37,19 @@ def unpack(trace: Path, folder: Path) -> Path:
 def unpack_by_name(name: str, folder: Path) -> Path:
     """A plain SQLite copy of one of NAMES in `folder`."""
     return unpack(TRACES / f"{name}{SUFFIX}", folder)
+
+
+def report_of(name: str) -> Report:
+    """The report of one of NAMES without any options: made by the first test of a run that asks, as `analyze` does."""
+    options = AnalysisOptions()
+    with find_trace(TRACES / f"{name}{SUFFIX}") as found:
+        kept = KeptReport(found, options)
+        report = kept.read()
+        if report is None:
+            with Trace(found) as trace:
+                report = analyze(trace, options)
+            kept.write(report)
+    return report
 
 
 def golden_path(name: str) -> Path:

@@ -1,6 +1,7 @@
 -- Warm-up ranges that hold no phase: a phase called `warmup`, so that their work is in a row of its own.
 -- Of those inside each other the outermost counts. A phase that starts in the instant in which one ends is not in it.
 -- Grain: range_id.
+-- empty without: input.range_roles WHERE role = 'warmup'
 -- requires: load.nvtx_ranges, input.range_roles, attribute._phase_candidates
 -- columns:
 --   range_id    BIGINT   Joins load.nvtx_ranges.

@@ -1,5 +1,6 @@
 -- Ranges that mark warm-up, as spans of the sweep.
 -- Grain: span_id.
+-- empty without: input.range_roles WHERE role = 'warmup'
 -- requires: load.nvtx_ranges, input.range_roles
 -- columns:
 --   lane     BIGINT  Thread.

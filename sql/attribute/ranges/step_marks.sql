@@ -1,5 +1,6 @@
 -- The mark that says the shape of a step: the first in the occurrence that begins with `llmperf.step`.
 -- Grain: occurrence_id; occurrences without a mark are absent.
+-- empty without: load.nvtx_marks
 -- requires: load.nvtx_marks, attribute._phase_segments
 -- columns:
 --   occurrence_id BIGINT  Joins attribute.phase_ranges.

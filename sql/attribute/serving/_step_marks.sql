@@ -1,6 +1,7 @@
 -- Step marks of engines, which name their requests: the first one inside each phase.
 -- Grain: occurrence_id.
 -- materialize: table
+-- empty without: load.nvtx_marks
 -- requires: load.nvtx_marks, attribute._phase_segments
 -- columns:
 --   occurrence_id BIGINT  Joins attribute.phase_ranges.

@@ -1,6 +1,5 @@
 -- Busy time of each GPU that does not go by its operation alone: pieces of it, each with the first of the running operations.
--- A piece that reaches over the end of a slot is cut there. Kernels that start and end within one slot, while nothing that
--- started before them runs, are left out: they need no care.
+-- A piece that reaches over the end of a slot is cut there.
 -- Grain: piece_id.
 -- materialize: temporary
 -- requires: attribute._device_order, attribute._window_slots
@@ -13,10 +12,9 @@
 --   rank          UTINYINT  See attribute._device_order.
 --   occurrence_id BIGINT    Phase of the operation. Joins attribute.phase_ranges.
 WITH odd AS (
-    SELECT o.device_id, greatest(o.start_ns, o.reach_ns) AS first_ns, o.end_ns, o.rank, o.occurrence_id
-    FROM attribute._device_order AS o
-    LEFT JOIN attribute._window_slots AS s ON s.device_id = o.device_id AND s.slot = o.slot
-    WHERE o.end_ns > o.reach_ns AND (o.rank < 2 OR o.reach_ns > o.start_ns OR s.slot IS NULL OR o.end_ns > s.end_ns)
+    SELECT device_id, greatest(start_ns, reach_ns) AS first_ns, end_ns, rank, occurrence_id
+    FROM attribute._device_order
+    WHERE end_ns > reach_ns AND NOT is_plain
 ),
 placed AS (
     SELECT o.*, coalesce(f.slot, b.slot) AS first_slot, l.slot AS last_slot

@@ -5,7 +5,7 @@
 -- their numbers is the number of the open one.
 -- Grain: device_id, slot, occurrence_id, class.
 -- materialize: table
--- requires: macros.islands, attribute._device_order, attribute._window_slots, attribute._busy_pieces, attribute._overlapping_work, attribute.collective_waits
+-- requires: macros.islands, attribute._device_order, attribute._plain_sums, attribute._busy_pieces, attribute._overlapping_work, attribute.collective_waits
 -- columns:
 --   device_id     BIGINT   Joins load.devices.
 --   slot          UINTEGER Joins attribute._window_slots.
@@ -63,11 +63,7 @@ swept AS (
     WHERE s.open = 1
 ),
 timed AS (
-    SELECT o.device_id, o.slot, o.occurrence_id, 'compute' AS class, sum(o.end_ns - o.start_ns) AS time_ns
-    FROM attribute._device_order AS o
-    JOIN attribute._window_slots AS s ON s.device_id = o.device_id AND s.slot = o.slot
-    WHERE o.rank = 2 AND o.reach_ns <= o.start_ns AND o.end_ns <= s.end_ns
-    GROUP BY ALL
+    SELECT device_id, slot, occurrence_id, 'compute' AS class, compute_ns AS time_ns FROM attribute._plain_sums
     UNION ALL
     SELECT device_id, slot, occurrence_id, 'compute', sum(end_ns - start_ns)
     FROM attribute._busy_pieces

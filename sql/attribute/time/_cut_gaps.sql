@@ -2,7 +2,7 @@
 -- started before its call was entered.
 -- Grain: gap_id.
 -- materialize: table
--- requires: attribute._device_order, attribute._window_slots
+-- requires: attribute._device_order
 -- columns:
 --   gap_id          BIGINT  Number of the gap.
 --   device_id       BIGINT  Joins load.devices.
@@ -14,9 +14,7 @@
 --   launch_start_ns BIGINT  Entry of the launching call, NULL for an unknown one. Unit: ns.
 --   launch_end_ns   BIGINT  Its return. Unit: ns.
 SELECT
-    row_number() OVER () AS gap_id, o.device_id, o.reach_ns AS start_ns, o.start_ns AS end_ns, o.end_ns IS NOT NULL AS is_ended,
-    o.occurrence_id, o.global_tid, o.launch_start_ns, o.launch_end_ns
-FROM attribute._device_order AS o
-JOIN attribute._window_slots AS s ON s.device_id = o.device_id AND s.slot = o.slot
-WHERE o.reach_ns < o.start_ns
-    AND (o.reach_ns < s.start_ns OR (s.end_ns IS NOT NULL AND o.launch_start_ns > o.start_ns))
+    row_number() OVER () AS gap_id, device_id, reach_ns AS start_ns, start_ns AS end_ns, end_ns IS NOT NULL AS is_ended,
+    occurrence_id, global_tid, launch_start_ns, launch_end_ns
+FROM attribute._device_order
+WHERE NOT is_gap_plain

@@ -1,24 +1,30 @@
--- Idle time of each GPU by slot, phase and class, of the gaps of attribute._plain_gaps. After the return of the call that
+-- Idle time of each GPU by slot, phase and class, of the plain gaps of attribute._device_order. After the return of the call that
 -- launched the operation at the end of the gap it is `latency`, inside the call `launch`. Before the call it is what the
 -- thread was in: `launch`, `sync` or `api` in a call of that kind, else `host`.
 -- Algorithm: a call before the launching one lies in at most one gap of a GPU, the last that starts before the call returns:
 -- the gap lasts until its own call is entered.
 -- Grain: device_id, slot, occurrence_id, class.
 -- materialize: table
--- requires: attribute._plain_gaps, attribute._launch_waits, attribute._launch_lanes, attribute._telling_calls
+-- requires: attribute._device_order, attribute._plain_sums, attribute._launch_lanes, attribute._telling_calls
 -- columns:
 --   device_id     BIGINT    Joins load.devices.
 --   slot          UINTEGER  Joins attribute._window_slots.
 --   occurrence_id BIGINT    Joins attribute.phase_ranges, NULL outside every phase.
 --   class         VARCHAR   'launch', 'latency', 'sync', 'api' or 'host'.
 --   time_ns       BIGINT    Unit: ns.
-WITH inside AS (
+WITH wait AS (
+    SELECT l.lane, o.reach_ns AS start_ns, o.launch_start_ns AS end_ns, o.slot, o.occurrence_id
+    FROM attribute._device_order AS o
+    JOIN attribute._launch_lanes AS l ON l.device_id = o.device_id AND l.global_tid = o.global_tid
+    WHERE o.is_gap_plain AND o.reach_ns < o.launch_start_ns
+),
+inside AS (
     SELECT w.lane, w.slot, w.occurrence_id, c.kind, sum(c.end_ns - greatest(w.start_ns, c.start_ns))::BIGINT AS time_ns
     FROM (
         SELECT l.lane, c.start_ns, c.end_ns, c.kind
         FROM attribute._telling_calls AS c JOIN attribute._launch_lanes AS l USING (global_tid)
     ) AS c
-    ASOF JOIN attribute._launch_waits AS w ON w.lane = c.lane AND w.start_ns < c.end_ns
+    ASOF JOIN wait AS w ON w.lane = c.lane AND w.start_ns < c.end_ns
     WHERE w.end_ns >= c.end_ns
     GROUP BY w.lane, w.slot, w.occurrence_id, c.kind
 ),
@@ -37,7 +43,7 @@ launched AS (
         g.device_id, g.slot, g.occurrence_id, g.latency_ns, coalesce(c.sync_ns, 0) AS sync_ns, coalesce(c.api_ns, 0) AS api_ns,
         least(g.launch_ns + coalesce(c.launch_ns, 0), g.idle_ns - g.latency_ns) AS launched_ns,
         g.idle_ns - g.latency_ns - launched_ns AS left_ns
-    FROM attribute._plain_gaps AS g
+    FROM attribute._plain_sums AS g
     LEFT JOIN called AS c
         ON c.device_id = g.device_id AND c.slot = g.slot AND c.occurrence_id IS NOT DISTINCT FROM g.occurrence_id
 ),

@@ -1,6 +1,7 @@
 -- Kernels of collectives that other ranks of the trace take part in, in measured phases: warm-up, cold occurrences and cold training
 -- steps are left out.
 -- Grain: op_id.
+-- empty without: attribute.collectives
 -- requires: attribute.collectives, attribute.phase_ranges, attribute._cold_passes
 -- columns:
 --   op_id       BIGINT  Joins attribute.collectives.

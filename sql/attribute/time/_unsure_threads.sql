@@ -4,16 +4,14 @@
 -- Everywhere else such a call is open after the GPU has become idle only if its own work has ended before it returned.
 -- Grain: global_tid.
 -- materialize: table
--- requires: load.api_calls, attribute._call_kinds, attribute._device_order, attribute._launch_lanes, attribute.work_by_occurrence
+-- requires: load.api_calls, attribute._call_kinds, attribute._plain_sums, attribute._launch_lanes, attribute.work_by_occurrence
 -- columns:
 --   global_tid BIGINT  Joins load.threads.
 WITH slot AS (
     SELECT
-        o.device_id, o.slot, min(o.launch_start_ns) AS first_ns, max(o.launch_start_ns) AS last_ns,
-        coalesce(bool_and(o.is_in_order), true) AND count(o.launch_start_ns) = count(*) AS is_in_order
-    FROM attribute._device_order AS o
-    WHERE o.end_ns IS NOT NULL
-    GROUP BY o.device_id, o.slot
+        device_id, slot, min(first_launch_ns) AS first_ns, max(last_launch_ns) AS last_ns, bool_and(is_in_order) AS is_in_order
+    FROM attribute._plain_sums
+    GROUP BY device_id, slot
 ),
 unordered AS (
     SELECT device_id
@@ -21,7 +19,7 @@ unordered AS (
         SELECT
             device_id, is_in_order,
             coalesce(first_ns >= max(last_ns) OVER (
-                PARTITION BY device_id ORDER BY slot ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                PARTITION BY device_id ORDER BY slot NULLS FIRST ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             ), true) AS follows
         FROM slot
     )

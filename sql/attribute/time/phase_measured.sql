@@ -1,5 +1,6 @@
 -- Hardware counters of each phase over all of its GPUs: means over samples, or over busy time, of attribute.phase_counters.
 -- Grain: phase; empty where the capture sampled no counters.
+-- empty without: attribute.phase_counters
 -- requires: attribute.phase_counters, macros.weighted_mean
 -- columns:
 --   phase                    VARCHAR Name of the phase.

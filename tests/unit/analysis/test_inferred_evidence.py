@@ -125,6 +125,19 @@ def test_what_makes_up_the_whole_trace_is_said_to_be_of_it(tmp_path: Path) -> No
     assert "; in the whole trace 3 attention kernels or 5 attention kernels < 29 steps" in finding.message
 
 
+def test_a_window_without_any_step_says_that_they_are_elsewhere(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    passes(thread, 10)
+    thread.launch(3_000_000_000, gpu=(3_000_000_010, 3_000_000_020), name="late")
+
+    report = reported(trace.write(tmp_path / "t.sqlite"), window=Window(from_ns=2_000_000_000))
+
+    assert report.phases == []
+    (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
+    assert finding.message.endswith("none is inferred: what is inferred of the whole trace does not lie in the window")
+
+
 def test_softmax_is_not_called_attention(tmp_path: Path) -> None:
     names = {**NAMES, "attention": "void softmax_warp_forward<float, float, float, 7, false, false>(float*)"}
     trace = TraceBuilder().gpu()

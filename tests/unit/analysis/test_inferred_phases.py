@@ -85,7 +85,7 @@ def test_no_infer_leaves_all_work_outside(unmarked: Path) -> None:
     assert report.phases == []
     assert report.unattributed.kernel_count == 150
     (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
-    assert finding.message == "the trace has no NVTX ranges, so all work is in no phase"
+    assert finding.message == "there are no NVTX ranges, so all work is in no phase"
 
 
 def test_more_launches_than_memory_holds_are_not_looked_at(unmarked: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_too_few_units_are_none_and_one_line_says_why(tmp_path: Path) -> None:
     assert report.phases == []
     (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
     assert finding.message.startswith(
-        "the trace has no NVTX ranges, so all work is in no phase; none is inferred: no kernels"
+        "there are no NVTX ranges, so all work is in no phase; none is inferred: no kernels"
     )
 
 

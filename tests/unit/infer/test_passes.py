@@ -182,7 +182,7 @@ def test_a_router_that_takes_the_largest_in_each_layer_is_no_sampling() -> None:
         (Lane().add("to_device").add("to_host"), "no attention kernels, softmax kernels or whole CUDA graphs"),
         (Lane().step(400, layers=200), "1 steps that are alike, fewer than 3"),
         (Lane().request(400, 1), "2 steps that are alike, fewer than 3"),
-        (Lane().step(400, samples=False).step(400, samples=False), "no sampling that would end a step"),
+        (Lane().step(400, samples=False).step(400, samples=False), "no arg-max or sampling that would end a step"),
     ],
 )
 def test_where_nothing_repeats_one_line_says_so(lane: Lane, reason: str) -> None:
@@ -212,3 +212,19 @@ def test_a_data_loader_and_an_unrelated_process_change_nothing() -> None:
         loader.add("to_device")
         other.add("gemm", tile=64).add("softmax", 4)
     assert infer(merged(main, loader, other)).phases == infer(main.launches).phases
+
+
+@pytest.mark.parametrize("feed", ["to_device", "no lookup"])
+def test_a_small_classifier_is_not_called_decode(feed: str) -> None:
+    """Passes of eight tokens, with arg-max at their end."""
+    lane = Lane()
+    for _ in range(20):
+        if feed == "to_device":
+            lane.add("to_device").step(8)
+        else:
+            for _ in range(4):
+                lane.layer(8, tile=8)
+            lane.add("gemm", tile=8).add("sample", 3)
+
+    assert names(lane) == {"repeat A": 20}
+    assert {one.evidence for one in infer(lane.launches).phases} == {"the launches do not tell what it is"}

@@ -45,6 +45,14 @@ def test_a_step_is_forward_backward_and_optimizer() -> None:
     assert all(any(one.start_ns <= launch.start_ns <= one.end_ns for one in backward) for launch in autograd.launches)
 
 
+def test_training_beside_inference_has_levels_of_its_own() -> None:
+    serving = Lane(5, process=2).request(500, 9)
+
+    inference = infer(merged(*trained(4), serving))
+
+    assert inference.hierarchy == ("forward, backward, optimizer < 4 steps; 4 attention kernels < 10 steps < 1 request")
+
+
 def test_backward_work_of_the_same_thread_is_told_by_its_kernels() -> None:
     lane = Lane()
     for _ in range(5):
@@ -90,4 +98,4 @@ def test_optimizer_kernels_alone_are_no_training() -> None:
     for _ in range(9):
         lane.add("lookup", 1).layer(64, tile=64).add("optimizer", 8)
     found = infer(lane.launches)
-    assert (found.phases, found.reason) == ((), "no sampling that would end a step")
+    assert (found.phases, found.reason) == ((), "no arg-max or sampling that would end a step")
