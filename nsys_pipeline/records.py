@@ -20,6 +20,11 @@ def _grid_sides(_instance: object, _attribute: object, value: tuple[tuple[int, i
         raise ValueError("an image has no patches")
 
 
+def _frame_counts(_instance: object, _attribute: object, value: tuple[int, ...]) -> None:
+    if any(frames < 1 for frames in value):
+        raise ValueError("a clip has no frames")
+
+
 def _same_length(instance: Step, _attribute: object, value: tuple[int, ...]) -> None:
     if len(value) != len(instance.q_tokens):
         raise ValueError(f"{len(instance.q_tokens)} query lengths but {len(value)} cached lengths")
@@ -73,7 +78,8 @@ class Step:
 
     ``images`` are (height, width) in patches of each image, or view of one, that goes through the vision tower in the
     pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
-    are no tokens: decoders of some models have layers that look at them.
+    are no tokens: decoders of some models have layers that look at them. ``audio`` are frames of each clip, as the
+    encoder of sound gets them, that it encodes in the pass.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -87,6 +93,7 @@ class Step:
     part: str | None = None
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
+    audio: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_frame_counts)
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

@@ -36,6 +36,7 @@ from nsys_pipeline.hardware import (
 )
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.model.images import read_images
+from nsys_pipeline.model.sound import read_audio
 from nsys_pipeline.model.summary import Shape, Summary, spread, summarize, summary_json, training_json
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
@@ -62,6 +63,9 @@ def flops(
     images: ImagesOption = None,
     image_patches: ImagePatchesOption = None,
     image_size: ImageSizeOption = None,
+    audio_seconds: Annotated[
+        str | None, typer.Option(metavar="S[,S…]", help="Seconds of each clip of sound in the prompts.")
+    ] = None,
     attention: Annotated[
         str, typer.Option(metavar="exact|half|full", help="Keys charged to a query.", rich_help_panel=_COUNTING)
     ] = "exact",
@@ -155,7 +159,7 @@ def flops(
         },
         {
             "--context": context is not None, "--cached-tokens": cached_tokens != "0",
-            "--images": any((images, image_patches, image_size)),
+            "--images": any((images, image_patches, image_size)), "--audio-seconds": audio_seconds is not None,
             "--kv-dtype": kv_dtype is not None, "--gpu": gpu is not None, "--peak": bool(peak),
             "--bandwidth": bandwidth is not None, "--verify": verify,
         },
@@ -171,6 +175,7 @@ def flops(
         images=images,
         image_patches=image_patches or (),
         image_sizes=image_size or (),
+        audio_seconds=audio_seconds,
     )
     if loaded.dtype_assumed and dtype is None:
         sys.stderr.write(f"warning: the config names no dtype; {loaded.dtype} is assumed\n\nhint: pass --dtype\n")
@@ -288,6 +293,7 @@ def _shape(
     images: int | None,
     image_patches: Sequence[str],
     image_sizes: Sequence[str],
+    audio_seconds: str | None,
 ) -> Shape:
     """Read the options that describe the batch; what an encoder-decoder's prompt is depends on its encoder."""
     arch = model.architecture
@@ -320,6 +326,7 @@ def _shape(
         context=contexts,
         encoder_tokens=encoder,
         images=read_images(model, count=images, patches=image_patches, sizes=image_sizes),
+        audio=read_audio(model, audio_seconds),
     )
 
 

@@ -58,11 +58,31 @@ class Stack:
 
 
 @attrs.frozen(kw_only=True)
+class Hearing:
+    """An encoder of sound and its projector. Their stack runs over `lengths` of a clip, in frames or in positions.
+
+    `frames_per_s`: frames that a second of sound is. `longest`: frames of the longest clip that is taken.
+    """
+
+    stack: Stack
+    frames_per_s: int = 100
+    longest: int | None = None
+
+    def lengths(self, frames: int) -> tuple[int, ...]:
+        """Tokens of each sequence of the stack that a clip of so many frames becomes."""
+        return (frames,)
+
+    def tokens(self, frames: int) -> int:
+        """Tokens of the prompt that a clip of so many frames becomes."""
+        raise NotImplementedError
+
+
+@attrs.frozen(kw_only=True)
 class Architecture:
     """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
 
     An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
-    are none, `vision_tokens` together where their number is fixed.
+    are none, `vision_tokens` together where their number is fixed. `hearing` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
     `looks_at_images`: images are no tokens of the decoder, which has layers that look at them.
     `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which
@@ -75,6 +95,7 @@ class Architecture:
     decoder: Stack | None = None
     encoder: Stack | None = None
     vision: Stack | None = None
+    hearing: Hearing | None = None
     encoder_tokens: int | None = None
     vision_tokens: int | None = None
     vision_extra: int = 0
@@ -91,7 +112,8 @@ class Architecture:
 
     @property
     def stacks(self) -> tuple[Stack, ...]:
-        return tuple(stack for stack in (self.vision, self.encoder, self.decoder) if stack)
+        heard = self.hearing.stack if self.hearing else None
+        return tuple(stack for stack in (self.vision, heard, self.encoder, self.decoder) if stack)
 
     def vision_lengths(self, images: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Tokens in the vision tower of images of (height, width) patches; none without a tower."""

@@ -7,7 +7,7 @@ lets thousands of decode steps that differ only in context share the first part.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import attrs
@@ -715,6 +715,34 @@ class OnTokens(Around):
         if not tokens:
             return 0
         return max(0, tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed
+
+
+@attrs.frozen(kw_only=True)
+class Padded(OnTokens):
+    """`OnTokens` that an implementation runs on more tokens than are required, which counts as executed."""
+
+    def _ran(self, lengths: Sequence[int]) -> Sequence[int]:
+        """Tokens that the implementation runs the blocks on, of sequences with so many tokens in the stack."""
+        raise NotImplementedError
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        self._twice(emit, run, lambda block, inner: block.token_ops(emit, inner))
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        self._twice(emit, run, lambda block, inner: block.context_ops(emit, inner))
+
+    def _twice(self, emit: Emitter, run: Pass, ops_of: Callable[[Block, Pass], None]) -> None:
+        first, more = len(emit.ops), Step.ragged(self._ran(run.step.q_tokens), run.step.kv_tokens, run.logits)
+        for block in self.blocks:
+            ops_of(block, self._inner(run))
+        required = emit.ops[first:]
+        del emit.ops[first:]
+        for block in self.blocks:
+            ops_of(block, attrs.evolve(run, step=more))
+        emit.ops[first:] = [
+            attrs.evolve(op, flops_executed=ran.flops_executed)
+            for op, ran in zip(required, emit.ops[first:], strict=True)
+        ]
 
 
 @attrs.frozen(kw_only=True)

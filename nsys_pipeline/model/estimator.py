@@ -16,7 +16,7 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Place
 from nsys_pipeline.model.ops import PRODUCTS, Op
-from nsys_pipeline.model.quantization import VISION, Format, Quantization, named_format, plain
+from nsys_pipeline.model.quantization import AUDIO, VISION, Format, Quantization, named_format, plain
 from nsys_pipeline.records import Step
 
 
@@ -330,6 +330,9 @@ class Estimator:
         if architecture.vision and vision_tokens:
             seen = Step.ragged(vision_tokens, [0] * len(vision_tokens), 0)
             passes.append((architecture.vision, Pass(seen, 0, grids=grids)))
+        if architecture.hearing and step.audio:
+            heard = [length for frames in step.audio for length in architecture.hearing.lengths(frames)]
+            passes.append((architecture.hearing.stack, Pass(Step.ragged(heard, [0] * len(heard), 0), 0)))
         logits = {None: step.logits, "last": step.batch, "all": step.new_tokens}[self.conventions.logits]
         if architecture.decoder is None:
             if architecture.encoder:
@@ -438,8 +441,8 @@ def _ranges(layers: Sequence[int]) -> str:
 
 
 def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:
-    # Towers round the tokens of each image alone.
-    tokens = run.step.q_tokens if stack.name == VISION else run.tokens
+    # Towers round the tokens of each image, or clip, alone.
+    tokens = run.step.q_tokens if stack.name in (VISION, AUDIO) else run.tokens
     return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first)
 
 

@@ -275,11 +275,15 @@ def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
     return sum(model.architecture.projected(length) for length in model.architecture.vision_lengths(seen))
 
 
-def check_prompt(model: Model, grids: Sequence[Grid], prompt_tokens: int) -> None:
-    """Raise UsageError if images are more tokens than the prompts that hold them have."""
+def check_prompt(model: Model, grids: Sequence[Grid], prompt_tokens: int, *, audio: Sequence[int] = ()) -> None:
+    """Raise UsageError if images, and clips of so many frames, are more tokens than the prompts that hold them have."""
     tokens = tokens_in_prompt(model, grids) if grids and model.architecture.decoder is not None else 0
+    hearing = model.architecture.hearing
+    tokens += sum(map(hearing.tokens, audio)) if hearing else 0
     if tokens > prompt_tokens:
+        kinds = [(len(grids), "image(s)"), (len(audio), "clip(s) of sound")]
+        what = " and ".join(f"{count:,} {kind}" for count, kind in kinds if count)
         raise UsageError(
-            f"{len(grids):,} image(s) of `{model.name}` are {tokens:,} tokens, but the prompts have {prompt_tokens:,}",
-            hint="the tokens that images turn into are part of the prompt",
+            f"{what} of `{model.name}` are {tokens:,} tokens, but the prompts have {prompt_tokens:,}",
+            hint=f"the tokens that {'images' if grids else 'clips'} turn into are part of the prompt",
         )

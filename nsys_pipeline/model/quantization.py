@@ -10,6 +10,8 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.dtypes import BITS, normalize_dtype
 from nsys_pipeline.model.modules import Patterns, Place, parts_of
 
+#: The stack of an encoder of sound.
+AUDIO = "audio"
 #: What a weight is used for; quantization applies by role.
 ATTENTION, MLP, EXPERT, ROUTER, EMBEDDING, HEAD, NORM, VISION = (
     "attention",
@@ -124,7 +126,7 @@ class Quantization:
 
     def formats(self, role: str, op: str, place: Place) -> tuple[Format | None, ...]:
         """Formats of the parts of an operation, such as Q, K and V of `qkv`; None for the model's dtype."""
-        if role in (NORM, VISION) or place.stack == VISION:
+        if role in (NORM, VISION) or place.stack in (VISION, AUDIO):
             return (None,)
         key = (role, op, place)
         if key not in self._found:

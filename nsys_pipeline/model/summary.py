@@ -25,7 +25,7 @@ class Shape:
     """What to estimate, per sequence: prompt tokens, tokens already cached before the prompt, and decode's context.
 
     `encoder_tokens` are the positions of an encoder-decoder's encoder; `images` are (height, width) in patches of each
-    image.
+    image; `audio` are frames of each clip.
     """
 
     prompt_tokens: tuple[int, ...]
@@ -33,6 +33,7 @@ class Shape:
     context: tuple[int, ...]
     encoder_tokens: tuple[int, ...] | None = None
     images: tuple[tuple[int, int], ...] = ()
+    audio: tuple[int, ...] = ()
 
     @property
     def batch(self) -> int:
@@ -72,8 +73,8 @@ def summarize(
     """
     conventions = conventions or Conventions()
     estimator = Estimator(model, conventions)
-    check_prompt(model, shape.images, sum(shape.prompt_tokens))
-    prompt = attrs.evolve(Step.ragged(shape.prompt_tokens, shape.cached_tokens), images=shape.images)
+    check_prompt(model, shape.images, sum(shape.prompt_tokens), audio=shape.audio)
+    prompt = attrs.evolve(Step.ragged(shape.prompt_tokens, shape.cached_tokens), images=shape.images, audio=shape.audio)
     prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens)
     decode = None
     if model.architecture.decoder is not None:
@@ -127,6 +128,7 @@ def convention_json(summary: Summary) -> dict[str, Any]:
         "context": _folded(shape.context) if summary.decode else None,
         "encoder_tokens": _folded(shape.encoder_tokens) if shape.encoder_tokens else None,
         "images": [list(grid) for grid in shape.images] or None,
+        "audio_frames": list(shape.audio) or None,
         "params_of": "text decoder" if model.architecture.text_only else "model",
         # Parts that none of the numbers has, and what the config says of its weights and is not read.
         "not_counted": list(model.not_counted),

@@ -40,7 +40,8 @@ _OTHER_TOWERS = re.compile(
     r"(^|\.)(visual|vision(?!_moe)\w*|resampler\w*|audio\w*|vqmodel|\w*projector|visual_embeddings_table|aligner|embed_(vision|audio)|embed_tokens_extend)\."
 )
 #: Parameters of parts that are named as not counted, beside a text decoder and a tower.
-_UNCOUNTED = re.compile(r"(^|\.)(audio_tower|embed_audio|vqmodel|generation_\w+|talker|token2wav|code2wav)\.")
+_UNCOUNTED = re.compile(r"(^|\.)(embed_audio|vqmodel|generation_\w+|talker|token2wav|code2wav)\.")
+_UNHEARD = re.compile(r"(^|\.)audio_tower\.")
 _RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
@@ -132,7 +133,7 @@ def _grouped_mm_flops(a_shape: Any, b_shape: Any, *_args: Any, **_kwargs: Any) -
 
 def _auto_class(transformers: Any, model: Model, config_class: type) -> Any:
     """The auto class that builds a model of this config."""
-    if not (model.architecture.vision or model.architecture.text_only):
+    if not (model.architecture.vision or model.architecture.hearing or model.architecture.text_only):
         return transformers.AutoModelForCausalLM
     kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM", "CausalLM")
     found = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
@@ -184,6 +185,8 @@ class MetaModel:
             named = inside if apart else [(name, value) for name, value in named if not _OTHER_TOWERS.search(name)]
         elif self.model.architecture.uncounted:
             named = [(name, value) for name, value in named if not _UNCOUNTED.search(name)]
+            if not self.model.architecture.hearing:
+                named = [(name, value) for name, value in named if not _UNHEARD.search(name)]
         return sum(parameter.numel() for _, parameter in named)
 
     @property

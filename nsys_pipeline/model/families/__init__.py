@@ -12,6 +12,7 @@ from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.as_configured import as_configured
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.hearing import HEARING
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.looking import LOOKING
 from nsys_pipeline.model.families.merging import MERGING
@@ -40,6 +41,7 @@ FAMILIES: dict[str, Builder] = {
     **LOOKING,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
+    **HEARING,
     **SAM,
 }
 
@@ -100,6 +102,11 @@ NESTED = (
     "donut-swin",
     "trocr",
     "qwen2_5_omni_vision_encoder",
+    "qwen2_audio_encoder",
+    "audioflamingo3_encoder",
+    "voxtral_encoder",
+    "qwen2_5_omni_audio_encoder",
+    "qwen3_omni_moe_audio_encoder",
     "qwen3_omni_moe_vision_encoder",
 )
 

@@ -38,6 +38,7 @@ class EncoderSpec:
     layer_params: int = 0
     windows: Sequence[int | None] | None = None
     tiles: Sequence[int | None] | None = None
+    chunk: int | None = None
     head_dim: int | None = None
     role: str | None = None
     causal: bool = False
@@ -62,6 +63,7 @@ class EncoderSpec:
             extra_params=self.qk_norm,
             window=window,
             tile=tile,
+            chunk=self.chunk,
             causal=self.causal,
             cached=False,
             role=self.role or ATTENTION,

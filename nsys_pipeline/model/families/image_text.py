@@ -18,6 +18,7 @@ from nsys_pipeline.model.families.encoders import (
     pooling_head,
     vision_encoder,
 )
+from nsys_pipeline.model.families.hearing import qwen_omni_hearing
 from nsys_pipeline.model.families.multimodal import gemma3, internvl, llava_projector, qwen2_5_tower, qwen3_tower
 from nsys_pipeline.model.families.sam import sam_sizes
 from nsys_pipeline.model.families.towers import (
@@ -384,18 +385,18 @@ def gemma4_unified(f: Fields) -> Architecture:
 
 
 def qwen_omni(f: Fields) -> Architecture:
-    """The thinkers of Qwen2.5-Omni and Qwen3-Omni: text and images; what hears and what speaks is not described."""
+    """The thinkers of Qwen2.5-Omni and Qwen3-Omni: text, images and sound; what speaks is not described."""
     if not f.model_type.endswith("_thinker"):
         if not f.has("thinker_config"):
             raise f.missing("thinker_config")
         thinker = qwen_omni(f.sub("thinker_config", model_type=f"{f.model_type}_thinker"))
-        return attrs.evolve(thinker, family=f.model_type, uncounted=(*thinker.uncounted, "talker", "speech decoder"))
+        return attrs.evolve(thinker, family=f.model_type, uncounted=("talker", "speech decoder"))
     family = f.model_type.removesuffix("_thinker")
     text = read_text(f, f"{family}_text")
     v = f.sub("vision_config", model_type=f"{family}_vision_encoder").named(f"{family}_vision_encoder")
     out = v.integer("out_hidden_size", default=text_width(text))
     tower = qwen2_5_tower(v, out) if family == "qwen2_5_omni" else qwen3_tower(v, out)
-    return attrs.evolve(joined(f, text, tower), uncounted=("audio encoder",))
+    return attrs.evolve(joined(f, text, tower), hearing=qwen_omni_hearing(f, family))
 
 
 IMAGE_TEXT: dict[str, Builder] = {

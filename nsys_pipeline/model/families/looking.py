@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 
 from nsys_pipeline.errors import ModelError
@@ -18,6 +20,7 @@ from nsys_pipeline.model.blocks import (
     Mlp,
     Norm,
     OnTokens,
+    Padded,
     WithImages,
 )
 from nsys_pipeline.model.emitter import Emitter, Pass
@@ -26,11 +29,10 @@ from nsys_pipeline.model.families.encoders import grid, patch_embedding, vision_
 from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
-from nsys_pipeline.records import Step
 
 
 @attrs.frozen(kw_only=True)
-class _OnTiles(OnTokens):
+class _OnTiles(Padded):
     """Blocks that run on an image of whole tiles of `over` patches, each with a token that is no patch (`times`).
 
     `padded`: tokens of a tile that the implementation runs them on, which counts as executed.
@@ -45,25 +47,8 @@ class _OnTiles(OnTokens):
             raise ModelError(f"an image of {tokens} patches is no number of tiles of {self.over} patches")
         return super().length(tokens)
 
-    def token_ops(self, emit: Emitter, run: Pass) -> None:
-        self._padded(emit, run, "token_ops")
-
-    def context_ops(self, emit: Emitter, run: Pass) -> None:
-        self._padded(emit, run, "context_ops")
-
-    def _padded(self, emit: Emitter, run: Pass, ops: str) -> None:
-        first = len(emit.ops)
-        getattr(super(), ops)(emit, run)
-        required = emit.ops[first:]
-        del emit.ops[first:]
-        lengths = [tokens // self.over * self.padded for tokens in run.step.q_tokens]
-        whole = attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
-        for block in self.blocks:
-            getattr(block, ops)(emit, whole)
-        emit.ops[first:] = [
-            attrs.evolve(op, flops_executed=ran.flops_executed)
-            for op, ran in zip(required, emit.ops[first:], strict=True)
-        ]
+    def _ran(self, lengths: Sequence[int]) -> Sequence[int]:
+        return [tokens // self.over * self.padded for tokens in lengths]
 
 
 @attrs.frozen

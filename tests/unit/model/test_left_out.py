@@ -24,7 +24,8 @@ SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json"
         ("molmo2", ("vision tower",)),
         ("nemotron_h_omni", ("vision tower", "audio encoder")),
         ("emu3", ("image tokenizer",)),
-        ("qwen2_audio", ("audio encoder",)),
+        ("qwen2_audio", ()),
+        ("qwen3_asr", ("audio encoder",)),
     ],
 )
 def test_what_lies_around_a_text_decoder_is_named(name: str, parts: tuple[str, ...]) -> None:

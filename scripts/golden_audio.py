@@ -1,0 +1,76 @@
+"""Rewrite tests/unit/model/golden_audio.json: what torch counts when a model's encoder of sound runs on odd lengths.
+
+Each model of audio_configs.json is built by transformers with random weights on the CPU, where eager attention is
+products that FlopCounterMode counts, and is given clips of the listed numbers of frames. Never llmperf's estimate.
+Needs the extra `verify`. Usage: python scripts/golden_audio.py
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
+
+
+def in_windows(clips: list[int], window: int) -> list[int]:
+    """Frames of each window that clips are cut in."""
+    return [min(window, clip - start) for clip in clips for start in range(0, clip, window)]
+
+
+def encode(module: Any, clips: list[int]) -> int:
+    """Run encoder and projector on clips of so many frames; tokens of the decoder that they become."""
+    config = module.config
+    audio, inner = config.audio_config, module.model if hasattr(module, "model") else module
+    if config.model_type.endswith("thinker"):
+        longest = max(clips)
+        mask = torch.tensor([[place < clip for place in range(longest)] for clip in clips])
+        features = torch.zeros(len(clips), audio.num_mel_bins, longest)
+        get = (inner if hasattr(inner, "get_audio_features") else module).get_audio_features
+        return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
+    window = 2 * audio.max_source_positions
+    lengths = in_windows(clips, window)
+    features = torch.zeros(len(lengths), audio.num_mel_bins, window)
+    if config.model_type == "qwen2_audio":
+        inner.multi_modal_projector(inner.audio_tower(features).last_hidden_state)
+        _, tokens = inner.audio_tower._get_feat_extract_output_lengths(torch.tensor(lengths))
+        return int(tokens.sum())
+    mask = torch.tensor([[place < length for place in range(window)] for length in lengths])
+    masks = {} if config.model_type == "voxtral" else {"input_features_mask": mask}
+    return int(inner.get_audio_features(features, **masks).pooler_output.shape[0])
+
+
+def main() -> None:
+    """Count every model."""
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    entries = []
+    for name, entry in json.loads((TESTS / "audio_configs.json").read_text(encoding="utf-8")).items():
+        config = transformers.AutoConfig.for_model(**entry["config"])
+        kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM")
+        autos = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
+        auto = next(auto for auto in autos if auto is not None and type(config) in auto._model_mapping)
+        module = auto.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
+        flops, tokens = [], []
+        for clips in entry["clips"]:
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                tokens.append(encode(module, clips))
+            flops.append(counter.get_total_flops())
+        params = sum(value.numel() for value in module.parameters())
+        entries.append({"model": name, "params": params, "flops": flops, "tokens": tokens})
+        print(f"{name}: {flops}", file=sys.stderr)
+    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
+    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
+    target = TESTS / "golden_audio.json"
+    target.write_text(f'{{"source": {json.dumps(source)}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

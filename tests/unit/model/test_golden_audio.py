@@ -1,0 +1,91 @@
+"""Encoders of sound against torch's count, several odd lengths at once; `scripts/golden_audio.py` rewrites them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.errors import UsageError
+from nsys_pipeline.model import Estimator, Model, load_model
+from nsys_pipeline.model.families.hearing import HEARING
+from nsys_pipeline.model.images import check_prompt
+from nsys_pipeline.model.sound import read_audio
+from nsys_pipeline.model.summary import Shape, summarize
+from nsys_pipeline.records import Step
+from tests.unit.model.configs import FULL
+
+HERE = Path(__file__).parent
+CONFIGS: dict[str, Any] = json.loads((HERE / "audio_configs.json").read_text(encoding="utf-8"))
+GOLDEN = {e["model"]: e for e in json.loads((HERE / "golden_audio.json").read_text(encoding="utf-8"))["models"]}
+MODELS = {name: Model.from_config(entry["config"], name) for name, entry in CONFIGS.items()}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_flops_tokens_and_parameters_equal_torchs(name: str) -> None:
+    model, golden = MODELS[name], GOLDEN[name]
+    hearing = model.architecture.hearing
+    assert hearing is not None
+    estimator = Estimator(model, FULL)
+    for clips, flops, tokens in zip(CONFIGS[name]["clips"], golden["flops"], golden["tokens"], strict=True):
+        ops = estimator.estimate(Step((), (), 0, audio=clips)).ops
+        assert all(op.layer.startswith("audio.") for op in ops if op.flops_executed)
+        assert sum(op.layers * op.flops_executed for op in ops) == flops, clips
+        assert sum(map(hearing.tokens, clips)) == tokens, clips
+        assert sum(op.flops_model for op in ops) <= sum(op.flops_executed for op in ops)
+    assert model.params == golden["params"]
+
+
+def test_every_family_that_hears_is_compared() -> None:
+    assert HEARING.keys() <= {entry["config"]["model_type"] for entry in CONFIGS.values()}
+
+
+def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:
+    model = MODELS["qwen2_audio"]
+    shape = Shape(prompt_tokens=(20,), cached_tokens=(0,), context=(20,))
+    bare, heard = summarize(model, shape), summarize(model, Shape(**{**bare_fields(shape), "audio": (60,)}))
+    alone = Estimator(model).estimate(Step((), (), 0, audio=(60,)))
+    assert heard.prefill.flops - bare.prefill.flops == alone.flops > 0
+    assert heard.decode is not None
+    assert bare.decode is not None
+    assert heard.decode.flops == bare.decode.flops
+    with pytest.raises(
+        UsageError, match=r"1 clip\(s\) of sound of `qwen2_audio` are 15 tokens, but the prompts have 14"
+    ):
+        check_prompt(model, (), 14, audio=(60,))
+    check_prompt(model, (), 15, audio=(60,))
+
+
+def bare_fields(shape: Shape) -> dict[str, Any]:
+    return {"prompt_tokens": shape.prompt_tokens, "cached_tokens": shape.cached_tokens, "context": shape.context}
+
+
+def test_seconds_are_frames_of_ten_milliseconds() -> None:
+    assert read_audio(MODELS["voxtral"], "0.5,2,0.001") == (50, 200, 1)
+    assert read_audio(MODELS["voxtral"], None) == ()
+
+
+@pytest.mark.parametrize(
+    ("model", "typed", "message"),
+    [
+        (MODELS["voxtral"], "long", "is not a number"),
+        (MODELS["voxtral"], "0", "holds a length that is none"),
+        (MODELS["voxtral"], "3,-1", "holds a length that is none"),
+        (MODELS["voxtral"], "inf", "holds a length that is none"),
+        (MODELS["voxtral"], "1e300", "holds a length that is none"),
+        (MODELS["voxtral"], "nan", "holds a length that is none"),
+        (MODELS["qwen2_audio"], "0.61", "hears 0.6 seconds of a clip at most"),
+        (load_model("llama-3.2-1b"), "1", "has no audio encoder that is counted"),
+        (load_model("whisper-large-v3"), "1", "has no audio encoder that is counted"),
+    ],
+)
+def test_what_makes_no_sense_is_said(model: Model, typed: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_audio(model, typed)
+
+
+def test_a_trace_of_a_model_that_hears_says_that_its_sound_is_not_counted() -> None:
+    assert MODELS["qwen2_audio"].left_out() == ("audio encoder",)
+    assert MODELS["qwen2_audio"].not_counted == ()
