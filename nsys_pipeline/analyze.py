@@ -76,6 +76,7 @@ def list_ranges(trace: Trace) -> list[dict[str, object]]:
 
 def _report(trace: Trace, options: AnalysisOptions) -> Report:
     trace.describe(options)
+    trace.runner.will_read(TARGETS)
     trace.build(*TARGETS)
     con = trace.connection
     (budgets, medians), verdicts = _budgets(trace), _verdicts(trace)

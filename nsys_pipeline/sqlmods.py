@@ -402,8 +402,8 @@ class Runner:
     a file that a later run attaches, they go there, with a view of the same name in the connection's own catalog; but
     not those that rest on a relation of `passing`, which another run may fill otherwise.
 
-    `copies_views`: views that several modules read are made as tables, too. DuckDB binds and plans a view anew for each
-    that reads it, which takes a small trace longer than to write down its rows.
+    `copies_views`: views that several modules read, or that the report reads, are made as tables, too. DuckDB binds and
+    plans a view anew for each that reads it, which takes a small trace longer than to write down its rows.
     """
 
     def __init__(
@@ -434,7 +434,9 @@ class Runner:
         self.modules = kept_apart(self.modules, self.rests_on_passing)
         self._rests_on_passing.clear()
         readers = Counter(needed for module in self.modules.values() for needed in module.requires)
-        self._copied = frozenset(name for name, count in readers.items() if copies_views and count > 1)
+        self.copies_views = copies_views
+        self._views: set[str] = set()
+        self._copied = {name for name, count in readers.items() if copies_views and count > 1}
         databases = ["", f"{store}."] if store and may_write else [""]
         con.execute(";".join(f"CREATE SCHEMA IF NOT EXISTS {where}{layer}" for where in databases for layer in LAYERS))
         if store:
@@ -442,6 +444,11 @@ class Runner:
                 "SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE database_name = ?", [store]
             ).fetchall()
             self.adopt(*(name for (name,) in stored))
+
+    def will_read(self, names: Iterable[str]) -> None:
+        """Say that these will be queried in any case: see `copies_views`. A view is bound when it is made, too."""
+        if self.copies_views:
+            self._copied.update(set(names) - self._views)
 
     def closure(self, targets: Iterable[str]) -> list[str]:
         """What is to be built for `targets`, dependencies first."""
@@ -535,6 +542,7 @@ class Runner:
         if module.is_macro:
             execute_parsed(self.con, macro_ddl(module))
         elif not module.is_table and module.name not in self._copied:
+            self._views.add(module.name)
             execute_parsed(self.con, f"CREATE OR REPLACE VIEW {module.name} AS {query or _no_rows(module)}")
         else:
             is_stored = module.is_table and not module.is_temporary and self._may_store(module)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from nsys_pipeline.model import Conventions, Model
 
 
+#: Parallel degrees of a run mark, in which ranks of one run agree.
+_DEGREES = ("tp", "pp", "ep", "dp", "cp", "pcp", "dcp")
+#: Fields of a config that programs write as they like.
+_NO_PART_OF_A_MODEL = frozenset(
+    {"_name_or_path", "transformers_version", "torch_dtype", "dtype", "use_cache", "auto_map"}
+)
 #: Engines that keep keys of an indexer in fp8, with a float32 scale for each 128 values, whatever the latents are in
 #: (vLLM: DeepseekV32IndexerCache; SGLang: DSATokenToKVPool).
 _PACKING_INDEX_KEYS = ("vllm", "sglang")
@@ -63,18 +69,41 @@ class RunDescription:
     @classmethod
     def of(cls, con: DuckDBPyConnection) -> RunDescription:
         """Read the first run mark of load.nvtx_marks that can be read."""
+        return next((run for _, run in cls.all_of(con)), cls())
+
+    @classmethod
+    def all_of(cls, con: DuckDBPyConnection) -> Iterator[tuple[int, RunDescription]]:
+        """Every run mark that can be read, with the process that made it, in the order of their times."""
         rows = con.execute(
-            'SELECT "text" FROM load.nvtx_marks WHERE starts_with("text", ?) ORDER BY at_ns, "text"',
+            'SELECT process_key, "text" FROM load.nvtx_marks WHERE starts_with("text", ?) ORDER BY at_ns, "text"',
             [markers.RUN_MARK + " "],
         ).fetchall()
-        for (text,) in rows:
+        for process, text in rows:
             try:
                 fields = json.loads(text.removeprefix(markers.RUN_MARK))
             except (ValueError, RecursionError):
                 continue
             if isinstance(fields, dict):
-                return cls(fields)
-        return cls()
+                yield process, cls(fields)
+
+    def differs(self, other: RunDescription, *, is_degree_told: bool) -> str | None:
+        """In what another run is not this one, of what estimates rest on; None if in nothing that both say."""
+        mine, its = self.fields.get("model"), other.fields.get("model")
+        if isinstance(mine, Mapping) and isinstance(its, Mapping):
+            both = (mine.keys() & its.keys()) - _NO_PART_OF_A_MODEL
+            if any(mine[name] != its[name] for name in both):
+                return "model"
+        if not is_degree_told and any((self.positive(one) or 1) != (other.positive(one) or 1) for one in _DEGREES):
+            return "parallel degree"
+        formats = [(self.fields.get(name), other.fields.get(name)) for name in ("kv_dtype", "kv_plain_layers")]
+        dtypes = {run.fields["dtype"] for run in (self, other) if isinstance(run.fields.get("dtype"), str)}
+        return "format" if len(dtypes) > 1 or any(one != two for one, two in formats) else None
+
+    def is_of(self, model: Model) -> bool:
+        """Whether the mark's model is like one that the user gives: of its type and size."""
+        own = self.fields.get("model")
+        sizes = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size")
+        return isinstance(own, Mapping) and all(own.get(name) == model.config.get(name) for name in sizes)
 
     def model(self) -> Model | None:
         """The model of the run mark. Raises ModelError where its config is not understood."""
@@ -309,6 +338,20 @@ def _spread_experts(data: int | None, experts: int, model: Model | None) -> list
             "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high",
         )
     ]
+
+
+def create_other_runs(inputs: Inputs) -> None:
+    """`input.other_runs`: processes whose run mark says another run than the one that estimates are of, and in what."""
+    types = {"process_key": "BIGINT", "differs": "VARCHAR"}
+    marks = list(RunDescription.all_of(inputs.connection))
+    model, is_degree_told = inputs.options.model, inputs.options.is_degree_told
+    of = next((run for _, run in marks if model is not None and run.is_of(model)), None)
+    of = of or next((run for _, run in marks), RunDescription())
+    found: dict[int, str | None] = {}
+    for process, run in marks:
+        # A process says it again at the start of each recording, or runs several things: a trainer and an engine.
+        found[process] = found.get(process) or of.differs(run, is_degree_told=is_degree_told)
+    create_from_rows(inputs.connection, "input.other_runs", types, [row for row in found.items() if row[1]])
 
 
 def create_model(inputs: Inputs) -> None:

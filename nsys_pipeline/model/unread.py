@@ -17,7 +17,7 @@ _STRUCTURE = re.compile(
     r"|attention_chunk_size|sliding_window|compress_ratios|num_kv_shared_layers|hidden_size_per_layer_input"
     r"|altup_num_inputs|cross_attention_layers|block_configs|pruned_heads|engram_\w+|num_heads_per_layer"
     r"|num_(?:key_value|attention)_heads_per_layer|intermediate_sizes|total_ut_steps|num_recurrent_steps|num_loops|loop_count|attn_output_gate|cla_share_factor"
-    r"|draft_vocab_size|eagle_\w+|medusa_\w+|dflash_\w+"
+    r"|layer_head_num|layer_inter_size|layer_intermediate_sizes?|layer_num_heads|draft_vocab_size|eagle_\w+|medusa_\w+|dflash_\w+"
 )
 """Names, from configs of models that have experts, latents, windows, loops, shared caches and the like; of drafts."""
 _PLAIN_LAYERS = ({"full_attention"}, {"attention"})

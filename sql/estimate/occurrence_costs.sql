@@ -3,12 +3,13 @@
 -- inner phase has part of the work, so that the rest of it does not belong to the outer one's FLOPs.
 -- materialize: table
 -- empty without: input.occurrence_shapes
--- requires: macros.shared_ns, input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, attribute.phase_ranges, attribute._inner_phases, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes, estimate.other_models
+-- requires: macros.shared_ns, input.occurrence_shapes, input.shapes, input.shape_costs, input.shape_device_costs, input.other_runs, attribute.phase_ranges, attribute._inner_phases, attribute.work_by_occurrence, attribute.busy_by_occurrence, estimate.doubtful_passes, estimate.other_models
 -- columns:
 --   occurrence_id  BIGINT   Joins attribute.phase_ranges.
 --   shape_id       BIGINT   Joins input.shapes.
 --   flops          BIGINT   FLOPs of this occurrence's share, NULL without a model or with another one than ran (other_models),
---                           between bounds, and where nobody says how many GPUs share the pass (doubtful_passes). Unit: FLOP.
+--                           between bounds, where nobody says how many GPUs share the pass (doubtful_passes), and in
+--                           processes of another run (other_runs). Unit: FLOP.
 --   executed_flops BIGINT   FLOPs that an eager implementation runs for it, mask ignored. Unit: FLOP.
 --   bytes          BIGINT   Minimum bytes: weights + KV read + KV written. Unit: bytes.
 --   device_count   BIGINT   GPUs that did work for it.
@@ -66,8 +67,11 @@ FROM attribute.phase_ranges AS p
 JOIN input.occurrence_shapes AS o USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)
 LEFT JOIN estimate.doubtful_passes AS doubtful ON doubtful.phase = p.phase
+LEFT JOIN input.other_runs AS other ON other.process_key = p.process_key
 CROSS JOIN (SELECT count(*) > 0 AS is_other FROM estimate.other_models) AS m
-LEFT JOIN input.shape_costs AS c ON c.shape_id = s.shape_id AND doubtful.phase IS NULL AND NOT m.is_other
+LEFT JOIN input.shape_costs AS c
+    ON c.shape_id = s.shape_id AND doubtful.phase IS NULL AND other.process_key IS NULL AND NOT m.is_other
 LEFT JOIN device AS d ON d.occurrence_id = p.occurrence_id
-LEFT JOIN together AS t ON t.occurrence_id = p.occurrence_id AND doubtful.phase IS NULL AND NOT m.is_other
+LEFT JOIN together AS t
+    ON t.occurrence_id = p.occurrence_id AND doubtful.phase IS NULL AND other.process_key IS NULL AND NOT m.is_other
 ANTI JOIN attribute._inner_phases AS n ON n.occurrence_id = p.occurrence_id

@@ -3,7 +3,7 @@
 -- Grain: occurrence_id, stage.
 -- materialize: table
 -- empty without: attribute.stage_ranges
--- requires: attribute.stage_ranges, attribute.occurrences, input.occurrence_shapes, input.stage_costs, estimate.doubtful_passes, estimate.other_models
+-- requires: attribute.stage_ranges, attribute.occurrences, input.occurrence_shapes, input.stage_costs, input.other_runs, estimate.doubtful_passes, estimate.other_models
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   stage         VARCHAR  Part of the vision side.
@@ -23,6 +23,7 @@ part AS (
     JOIN input.occurrence_shapes AS o USING (shape_id)
     JOIN attribute.occurrences AS p ON p.occurrence_id = o.occurrence_id
     ANTI JOIN estimate.doubtful_passes AS d ON d.phase = p.phase
+    ANTI JOIN input.other_runs AS r ON r.process_key = p.process_key
     JOIN (SELECT 1 AS one WHERE NOT EXISTS (FROM estimate.other_models)) ON true
     LEFT JOIN (SELECT DISTINCT occurrence_id, stage FROM seen) AS own
         ON own.occurrence_id = o.occurrence_id AND own.stage = c.part

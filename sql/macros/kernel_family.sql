@@ -31,6 +31,7 @@ SELECT list_transform(
         WHEN regexp_matches(found.own, '^(?:reduce_kernel|reduce_last_dim_kernel|reduce_column_kernel|reduce_row_kernel)$') THEN 'reduction:reduction'
         WHEN regexp_matches(found.own, '^multi_tensor_apply_kernel') THEN 'foreach:optimizer'
         WHEN regexp_matches(found.own, '^Kernel2$') THEN 'cutlass:gemm'
+        WHEN regexp_matches(found.scoped, '(?:^|::)ck_tile::kentry$') THEN 'ck_tile:other'
         WHEN regexp_matches(found.scoped, '(?:^|::)(?:cutlass|nvte_cutlass|cutlass_\w+)::(?:device_kernel|Kernel|cuda_host_adapter_kernel)$|^device_kernel$|^Kernel$') THEN 'cutlass:other'
         WHEN regexp_matches(found.own, '^(?:_kernel_agent|static_kernel|transform_kernel|launch_closure_by_value|launch_closure_by_pointer)$') THEN 'thrust:other'
         WHEN regexp_matches(found.scoped, 'gemvx::kernel$') THEN 'gemv'
@@ -40,15 +41,16 @@ SELECT list_transform(
         WHEN regexp_matches(found.scoped, '(?:^|::)(?:deep_ep|dpsk::ep|hybrid_ep|nixl_ep|uccl|mori|nvshmem\w*|mscclpp|quickreduce|pplx)::') THEN 'communication'
         WHEN regexp_matches(found.own, '^Ep(?:Dispatch|Combine)|moe_?A2A') THEN 'communication'
         WHEN regexp_matches(found.own, '(?i)delta_rule|^chunk_(?:fwd|bwd)_kernel_|wy_repr|^recompute_w_u_|^chunk_scaled_dot_kkt|^solve_tril|^merge_16x16_to_|selective_(?:scan|state)|state_passing|chunk_(?:scan|state|(?:local_|global_)?cumsum)_|bmm_chunk_|causal_conv1d|mamba|(?:^|_)(?:ssd|ssm|kda|gla|rglru)_|fused_recurrent|wkv\d|lightning_?attn|linear_?attn|^_fwd_(?:diag|none_diag|kv_parallel|kv_reduce)_kernel') THEN 'recurrence'
-        WHEN regexp_matches(found.own, '(?i)flash_?(?:fwd|bwd|attn|attention|mla|decod|splitkv|infer)|fmha|attention|attn|mmha|kernel_mha|^_?(?:fwd|bwd)_(?:grouped_)?kernel(?:$|_stage\d|_d[kqv])|decode_att|sdpa|lean_reduction|reduce_segments|paged_?kv|(?:^|_)mla_|BatchDecodeWith|BatchPrefillWith|SinglePrefill|SingleDecode|WithKVCache|MergeStates?|kv_indices|num_kv_splits|compute_dot_do_o|convert_dq_|mqa_logits') THEN 'attention'
+        WHEN regexp_matches(found.own, '(?i)flash_?(?:fwd|bwd|attn|attention|mla|decod|splitkv|infer)|fmha|attention|attn|mmha|kernel_mha|^_?(?:fwd|bwd)_(?:grouped_)?kernel(?:$|_stage\d|_d[kqv])|decode_att|sdpa|lean_reduction|reduce_segments|paged_?kv|ragged_?kv|(?:^|_)mla_|BatchDecodeWith|BatchPrefillWith|SinglePrefill|SingleDecode|WithKVCache|MergeStates?|kv_indices|num_kv_splits|compute_dot_do_o|convert_dq_|mqa_logits') THEN 'attention'
         WHEN regexp_matches(found.scoped, '(?:^|::)(?:flash|pytorch_flash|FLASH_NAMESPACE|PyTorchMemEffAttention|mmha)::') THEN 'attention'
         WHEN regexp_matches(found.own, '(?i)fused_moe_(?:lora_)?kernel|moe_\w*gemm|moe_wna16|marlin_moe|grouped_?gemm|group_?gemm') THEN 'gemm'
         WHEN regexp_matches(found.own, '(?i)^_topk_(?:forward|backward)$|topk_?gating|gating_?topk|moe_?(?:align|sum|gating|rout|permute|fused_gate|sort)|gating.*softmax|expert|permute_?tokens|unpermute|grouped_topk|group_limited_topk|count_and_sort|routing|fused_gate|expandInputRows') THEN 'moe routing'
         WHEN regexp_matches(found.own, '(?i)sampl|arg_?max|arg_?min|multinomial|top_?p(?:_|$|[A-Z])|top_?k|bitonic|radix_?sort|merge_?sort|sort_?kv|exponential_?kernel|distribution_.*kernel|philox|gumbel|penalt|min_p_|logit_?bias|^_bias_kernel$|radixFindKth|find_?kth') THEN 'sampling'
         WHEN regexp_matches(found.own, '(?i)gemv|mul_mat_vec|dot_kernel|reduce_1Block_kernel') THEN 'gemv'
-        WHEN regexp_matches(found.own, '(?i)nvjet|gemm|mul_mat_|xmma|cutlass|cublas|wgmma|_mma_|splitK_?reduce|splitK_|marlin|machete|matmul|(?:^|_)mm_|_mm(?:$|_)|bmm|(?:[shid]|\d)cudnn|conv(?:$|[^e])|implicit_convolve|convolve|winograd|dgrad|wgrad|fprop') THEN 'gemm'
+        WHEN regexp_matches(found.own, '(?i)nvjet|^cijk_|gemm|mul_mat_|xmma|cutlass|cublas|wgmma|_mma_|splitK_?reduce|splitK_|marlin|machete|matmul|(?:^|_)mm_|_mm(?:$|_)|bmm|(?:[shid]|\d)cudnn|conv(?:$|[^e])|implicit_convolve|convolve|winograd|dgrad|wgrad|fprop') THEN 'gemm'
         WHEN regexp_matches(found.own, '(?i)lora_(?:shrink|expand)|_lora_[ab]_kernel|^(?:sgmv|bgmv)') THEN 'gemm'
         WHEN regexp_matches(found.scoped, '^cublas(?:Lt)?::|(?:^|::)xmma_cudnn::') THEN 'gemm'
+        WHEN regexp_matches(found.own, '^rope_norm$') THEN 'embedding'
         WHEN regexp_matches(found.own, '(?i)norm(?:$|[^a]|a(?:$|[^l]))|rms_norm|welford|gamma_?beta|cuComputeGradInput|(?:^|_)bn_(?:fw|bw)|^ln_(?:fwd|bwd)_') THEN 'norm'
         WHEN regexp_matches(found.own, '(?i)embedding|index_?select|get_rows|rotary|(?:^|[^a-z])(?:fused_?|apply_?)?rope(?:$|[^a-z])|^compute_grad_weight|^sum_and_scatter$|^krn_partial|partial_segments$') THEN 'embedding'
         WHEN regexp_matches(found.own, '(?:^|[a-z])Rope(?:$|[A-Z_])|RoPE') THEN 'embedding'
@@ -79,6 +81,13 @@ SELECT list_transform(
         WHEN starts_with(found.family, 'cutlass:') THEN CASE
             WHEN regexp_matches(found.full_name, '(?:^|[^a-z])flash::|FlashAttn|[Ff]mha|AttentionKernel|attention::|_attention_|Sm\d+FmhaF|Mla') THEN 'attention'
             WHEN regexp_matches(found.full_name, '<') THEN 'gemm'
+            ELSE substr(found.family, 9)
+        END
+        WHEN starts_with(found.family, 'ck_tile:') THEN CASE
+            WHEN regexp_matches(found.full_name, 'Fmha') THEN 'attention'
+            WHEN regexp_matches(found.full_name, '(?:norm|Norm)2d|(?:RmsNorm|Rmsnorm|Layernorm)') THEN 'norm'
+            WHEN regexp_matches(found.full_name, 'MoeSorting|TopkSoftmax') THEN 'moe routing'
+            WHEN regexp_matches(found.full_name, 'Gemm|FlatMM|FlatmmKernel') THEN 'gemm'
             ELSE substr(found.family, 9)
         END
         WHEN starts_with(found.family, 'thrust:') THEN CASE

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.run import run
 from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, lm_head, marked, pairs, phase, projections
 from tests.support.kineto import KinetoTrace, gpu
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
@@ -118,11 +120,12 @@ def test_layers_that_a_quantized_cache_leaves_out_are_told(cli: Cli) -> None:
 
 
 def decoding(kernel: str) -> TraceBuilder:
-    """A decode step of 32 sequences."""
+    """A decode step of 32 sequences, with one such kernel a layer."""
     trace = TraceBuilder().gpu()
     main = trace.process().thread().push(0, 18 * MS, "decode", domain="llmperf")
     main.mark(1, 'llmperf.step {"b":32,"q":1,"kv":2048,"logits":32}', domain="llmperf")
-    main.launch(MS, gpu=(2 * MS, 10 * MS), name="flash_fwd_kernel").launch(2 * MS, gpu=(11 * MS, 12 * MS), name=kernel)
+    for layer in range(1, 5):
+        main.launch(layer * MS, gpu=(3 * layer * MS, (3 * layer + 2) * MS), name=kernel)
     return trace
 
 
@@ -261,3 +264,166 @@ def test_the_older_name_of_a_quantization(cli: Cli) -> None:
     )
 
     assert older == newer < 0.6 * cli.flops(LLAMA, "--prompt-tokens", 64)["decode"]["weight_bytes"]
+
+
+# -- a second round ----------------------------------------------------------------------------------------------------
+
+
+def engine(trace: TraceBuilder, pid: int, phase_name: str, step: str, *, device: int, at: int = 0, **run: Any) -> None:
+    """A worker that says what it runs, and three steps of 18 ms."""
+    worker = trace.process(pid).thread()
+    worker.mark(at, f"llmperf.run {json.dumps({'v': 1, 'rank': 0, 'framework': 'vllm'} | run)}", domain="llmperf")
+    for start in range(at + 9, at + 60 * MS, 20 * MS):
+        worker.push(start, start + 18 * MS, phase_name, domain="llmperf").mark(start + 1, step, domain="llmperf")
+        worker.launch(start + MS, gpu=(start + 2 * MS, start + 15 * MS), name="gemm", device=device)
+
+
+PROMPT, TOKEN = (f'llmperf.step {{"b":8,"q":{q},"kv":{kv},"logits":8}}' for q, kv in ((512, 0), (1, 512)))
+
+
+def test_engines_of_several_models_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu(0).gpu(1)
+    engine(trace, 100, "decode", TOKEN, device=0, model=LLAMA)
+    engine(trace, 101, "decode", TOKEN, device=1, at=1, model=LLAMA | {"num_hidden_layers": 2, "use_cache": False})
+
+    rows, err = cli.sql(trace, "SELECT process_id, flops IS NULL AS unknown FROM phases GROUP BY ALL ORDER BY ALL")
+    total, _ = cli.sql(trace, "SELECT flops, mfu_busy FROM phase_summary")
+
+    assert rows == [{"process_id": 100, "unknown": False}, {"process_id": 101, "unknown": True}]
+    # Not those of half of the phase.
+    assert total == [{"flops": None, "mfu_busy": None}]
+    # `other_runs`
+    assert "1 processes run something else than the first that says what it runs (another model)" in err
+
+
+@pytest.mark.parametrize("decoding_ranks", [1, 2])
+def test_engines_of_other_degrees_are_told(decoding_ranks: int, cli: Cli) -> None:
+    """One computes prompts on a GPU, another one tokens, on as many or on two."""
+    trace = TraceBuilder().gpu(0).gpu(1).gpu(2)
+    engine(trace, 100, "prefill", PROMPT, device=0, model=LLAMA, tp=1)
+    for rank in range(decoding_ranks):
+        engine(trace, 200 + rank, "decode", TOKEN, device=1 + rank, at=1, model=LLAMA, tp=decoding_ranks)
+
+    rows, err = cli.sql(trace, "SELECT phase, flops IS NULL AS unknown, tokens FROM phase_summary ORDER BY phase")
+
+    tokens = 3 * 8 * decoding_ranks
+    assert rows == [
+        {"phase": "decode", "unknown": decoding_ranks > 1, "tokens": tokens},
+        {"phase": "prefill", "unknown": False, "tokens": 3 * 8 * 512},
+    ]
+    assert ("(another parallel degree)" in err) == (decoding_ranks > 1)
+
+
+def test_adapters_that_no_mark_tells_are_told(cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 90 * MS, "execute_context_0(0)_generation_64(64)")
+    for number, name in enumerate(("gemm", "_lora_shrink_kernel", "_lora_expand_kernel")):
+        main.launch((number + 1) * MS, gpu=((5 + 5 * number) * MS, (9 + 5 * number) * MS), name=name)
+
+    _, err = cli.sql(trace, "SELECT mfu_busy_min FROM phase_summary", "--model", "tiny-llama")
+
+    # `adapter_kernels`
+    assert "in decode 2 kernels (`_lora_shrink_kernel`) multiply with LoRA adapters" in err or (
+        "in decode 2 kernels (`_lora_expand_kernel`) multiply with LoRA adapters" in err
+    )
+
+
+def test_kernels_of_amds_libraries(cli: Cli) -> None:
+    products = ["Cijk_Alik_Bljk_HHS_BH_Bias_MT64x32x256_MI16x16x1", "Cijk_Ailk_Bljk_SB_MT64x64x16_SN_1LDSB0"]
+    tiles = "void ck_tile::kentry<256, 2, ck_tile::FmhaFwdKernel<ck_tile::half_t>>(ck_tile::FmhaFwdKernel<int>::Kargs)"
+
+    found = {one["family"]: one["n"] for one in cli.families([*products, tiles])}
+
+    assert found == {"gemm": 2, "attention": 1}
+
+
+def test_rotary_positions_of_ggml_are_no_norm(cli: Cli) -> None:
+    names = ["void rope_norm<true, false, float>(float*)", "void rope_neox<true, false, float>(float*)"]
+
+    assert cli.families(names) == [{"family": "embedding", "n": 2}]
+
+
+def test_layers_that_pruning_made_unlike_are_told(cli: Cli) -> None:
+    config = LLAMA | {"model_type": "qwen2", "layer_head_num": [8, 8, 4, 4], "layer_inter_size": [1024, 512, 512, 256]}
+
+    (note,) = cli.flops(config, "--prompt-tokens", 64)["convention"]["notes"]
+
+    assert note.startswith("the config has `layer_head_num`, `layer_inter_size`")
+
+
+def test_kinds_of_more_layers_than_there_are_are_refused(cli: Cli) -> None:
+    path = cli.folder / "config.json"
+    path.write_text(json.dumps(LLAMA | {"model_type": "qwen3", "layer_types": ["full_attention"] * 6}))
+
+    code, out, err = run(cli.capsys, "flops", path, "--prompt-tokens", 64)
+
+    assert (code, out) == (1, "")
+    assert "`layer_types` lists 6 layers, but there are 4" in err
+
+
+def test_a_model_that_denoises_is_no_decoder(cli: Cli) -> None:
+    path = cli.folder / "config.json"
+    path.write_text(json.dumps({"model_type": "llada", "d_model": 512, "n_layers": 4, "n_heads": 8}))
+
+    code, _, err = run(cli.capsys, "flops", path, "--prompt-tokens", 64)
+
+    assert code == 1
+    assert "model type `llada` is not known" in err
+
+
+def test_heads_whose_size_the_config_states(cli: Cli) -> None:
+    config = {
+        "model_type": "gpt_oss", "hidden_size": 288, "intermediate_size": 288, "num_hidden_layers": 2,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 1000, "num_local_experts": 4,
+        "num_experts_per_tok": 2, "sliding_window": 16, "layer_types": ["sliding_attention", "full_attention"],
+        "torch_dtype": "bfloat16",
+    }  # fmt: skip
+
+    ops = cli.flops(config, "--prompt-tokens", 64)["ops"]
+
+    found = sum(one["flops"] for one in ops if (one["phase"], one["name"]) == ("prefill", "qkv"))
+    assert found == 2 * 2 * 64 * 288 * (8 + 2 * 2) * 64
+
+
+def test_flops_of_a_run_are_those_of_the_whole_model(cli: Cli) -> None:
+    whole, shared = TraceBuilder().gpu(0), TraceBuilder().gpu(0).gpu(1)
+    engine(whole, 100, "decode", TOKEN, device=0, model=LLAMA, tp=1)
+    for rank in range(2):
+        engine(shared, 100 + rank, "decode", TOKEN, device=rank, at=rank, model=LLAMA, tp=2)
+
+    (one,), _ = cli.sql(whole, "SELECT sum(flops) AS flops FROM phases")
+    (both,), _ = cli.sql(shared, "SELECT sum(flops) AS flops FROM phases")
+
+    assert one == both
+
+
+def test_an_optimizer_inside_the_backward_makes_no_steps(cli: Cli) -> None:
+    """Hooks update each weight as soon as its gradient is there, on autograd's thread."""
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main, autograd = process.thread(), process.thread()
+    for at in range(0, 300 * MS, 100 * MS):
+        main.push(at, at + 30 * MS, "forward").launch(at + MS, gpu=(at + 2 * MS, at + 30 * MS))
+        main.mark(at + 1, 'llmperf.step {"b":1,"q":64,"kv":0,"logits":64}', domain="llmperf")
+        main.push(at + 30 * MS, at + 100 * MS, "backward")
+        for start in range(at + 31 * MS, at + 90 * MS, 20 * MS):
+            autograd.launch(start, gpu=(start + 9, start + 8 * MS))
+            autograd.push(start + 9 * MS, start + 12 * MS, "Optimizer.step#AdamW.step")
+            autograd.launch(start + 10 * MS, gpu=(start + 11 * MS, start + 12 * MS), name="multi_tensor_apply_kernel")
+    marked(trace, LLAMA)
+
+    rows, _ = cli.sql(trace, "SELECT micro_batches, is_complete, wall_ns, tokens FROM training_steps")
+
+    assert rows == [{"micro_batches": 1, "is_complete": True, "wall_ns": 100 * MS, "tokens": 64}] * 3
+
+
+def test_forwards_that_overlap_backwards_have_no_flops(cli: Cli) -> None:
+    """DualPipe runs the forward of one micro-batch in one range with the backward of another."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    run_ranges(main, 0, "forward_chunk", "overlapped_forward_backward", "backward_chunk", "optimizer")
+    marked(trace, LLAMA)
+
+    rows, _ = cli.sql(trace, "SELECT is_complete, flops FROM training_steps")
+
+    assert rows == [{"is_complete": False, "flops": None}]

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.registry import OF_ANALYSIS
+from nsys_pipeline.model import load_model
 from nsys_pipeline.sqlmods import ALL_FINDINGS, KEPT_FINDINGS, all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.trace_file import TraceFile
@@ -79,3 +81,14 @@ def test_views_that_a_small_trace_has_as_tables_say_the_same(
 
 
 _TABLES = "SELECT table_name FROM duckdb_tables() WHERE schema_name = 'attribute'"
+
+
+def test_a_view_that_was_asked_for_stays_one_when_a_report_reads_it(tmp_path: Path) -> None:
+    with open_trace(small_trace().write(tmp_path / "t.sqlite"), TraceOptions(use_cache=False)) as trace:
+        trace.build("views.verdicts")
+        before = trace.connection.execute("FROM views.verdicts").fetchall()
+        trace.describe(AnalysisOptions(keep_cold=True))
+        analyze(trace, AnalysisOptions(model=load_model("tiny-llama")))
+
+        assert before
+        assert trace.connection.execute("SELECT phase, bound FROM views.verdicts").fetchall()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 
 import pytest
 
@@ -105,6 +106,43 @@ def test_ranks_and_collectives_count_the_same_steps(keep_cold: bool) -> None:
     of_ranks = sum((rank.wait_ns or 0) + (rank.transfer_ns or 0) for rank in report.ranks)
     in_phases = [row for row in report.collectives if row.phase is not None]
     assert of_ranks == sum((row.wait_ns or 0) + (row.transfer_ns or 0) for row in in_phases)
+
+
+def test_two_columns_about_waiting_differ_in_what_compute_hides() -> None:
+    """Of two ranks, what the other one is blamed for, without a rank's own waiting, is waiting beside its compute."""
+    job = JOB.parent / "short" / f"h200x2_fsdp_slow_rank{SUFFIX}"
+    report = report_of(job)
+    with open_trace(job, TraceOptions(use_cache=False)) as trace:
+        trace.build("views.collectives", "views.kernels", "views.training_steps")
+        waits, kernels, steps = (
+            trace.connection.execute(query).fetchall()
+            for query in (
+                "SELECT device_id, start_ns, start_ns + wait_ns FROM views.collectives "
+                "WHERE is_measured AND phase IS NOT NULL AND communicator_id IS NOT NULL",
+                "SELECT device_id, start_ns, end_ns FROM views.kernels "
+                "WHERE family <> 'communication' ORDER BY start_ns",
+                "SELECT rank, wall_ns, input_wait_ns FROM views.training_steps WHERE is_complete AND NOT is_cold",
+            )
+        )
+
+    for number, rank in enumerate(report.ranks):
+        own = [kernel[1:] for kernel in kernels if kernel[0] == number]
+        hidden = sum(covered_ns(wait[1:], own) for wait in waits if wait[0] == number)
+        assert hidden > 0
+        assert (report.ranks[1 - number].blamed_ns or 0) - (rank.wait_ns or 0) == hidden
+        assert rank.median_step_ns == median(step[1] for step in steps if step[0] == number)
+        assert rank.median_input_wait_ns == median(step[2] for step in steps if step[0] == number)
+    assert report.training is not None
+    assert report.training.median_input_wait_ns == pytest.approx(median(step[2] for step in steps), abs=1)
+
+
+def covered_ns(span: tuple[int, int], parts: list[tuple[int, int]]) -> int:
+    """Time of `span` in which one of `parts`, sorted by start, runs."""
+    total, reach = 0, span[0]
+    for start, end in parts:
+        total += max(0, min(end, span[1]) - max(start, reach))
+        reach = max(reach, min(end, span[1]))
+    return total
 
 
 def test_one_rank_has_no_table(tmp_path: Path) -> None:

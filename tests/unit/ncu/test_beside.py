@@ -193,3 +193,28 @@ def test_a_real_prefill_agrees_with_its_estimate_operator_by_operator(capsys: py
     assert shared["flops"] / shared["estimated_flops"] == pytest.approx(1, abs=1e-3)
     assert "1.039" in text.getvalue()
     assert "% of the time: the estimate counts products and attention alone" in text.getvalue()
+
+
+@pytest.mark.parametrize("page", ["raw", "details"])
+def test_one_rank_of_two_that_wait_for_each_other(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    # given two ranks on two H200, an all-reduce after each pair of products, and the profile that the printed command
+    # made of the rank on GPU 1, in units as ncu scales them
+    trace, profile = COUNTERS / f"h200x2_two_ranks{SUFFIX}", COUNTERS / f"ncu_two_ranks_{page}.csv"
+
+    code, out, err = run(
+        capsys, "ncu", trace, "--phase", "prefill", "--top", "1", "--read", profile, "--format", "json"
+    )
+
+    answer = json.loads(out)
+    assert (code, err, answer["is_whole_occurrence"]) == (0, "", True)
+    kernels = {kernel["name"]: kernel for kernel in answer["kernels"]}
+    assert {name: (kernel["count"], kernel["in_occurrence"]) for name, kernel in kernels.items()} == {
+        "nvjet_sm90_tst_256x128_64x4_1x2_h_bz_coopA_NNT": (8, 8), "vectorized_elementwise_kernel": (8, 8),
+        "vectorized_layer_norm_kernel": (4, 4),
+    }  # fmt: skip
+    # Four layers of two products of 2048 x 2048 x 4096.
+    product = kernels["nvjet_sm90_tst_256x128_64x4_1x2_h_bz_coopA_NNT"]
+    assert product["flops"] == 4 * 2 * 2 * 2048 * 2048 * 4096
+    # Cold caches and replay cost little of long kernels: ncu's durations are those of the trace.
+    assert product["time_ns"] / product["count"] == pytest.approx(product["traced_mean_ns"], rel=0.05)
+    assert product["dram_bytes"] == pytest.approx(267.67e6, rel=0.001)
