@@ -12,7 +12,8 @@ WITH launch AS (
     FROM attribute._linked_work AS w SEMI JOIN (SELECT name_id FROM attribute._call_kinds WHERE may_launch) AS k
         ON k.name_id = w.call_name_id
 ),
-call AS (
+-- Kept between its two readers, of which one gets nothing, it would take the memory of all calls.
+call AS NOT MATERIALIZED (
     SELECT
         c.global_tid, c.start_ns, c.end_ns,
         CASE WHEN l.api_id IS NOT NULL THEN 0 ELSE coalesce(k.kind, 2) END::UTINYINT AS kind

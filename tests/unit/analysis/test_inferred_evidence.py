@@ -138,6 +138,18 @@ def test_a_window_without_any_step_says_that_they_are_elsewhere(tmp_path: Path) 
     assert finding.message.endswith("none is inferred: what is inferred of the whole trace does not lie in the window")
 
 
+def test_warm_up_that_is_marked_alone_is_left_out_of_what_is_inferred(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    passes(thread, 12)
+    thread.push(9_000, 13_000, "warmup")
+
+    (phase,) = reported(trace.write(tmp_path / "t.sqlite")).phases
+
+    assert (phase.name, phase.occurrences, phase.warmup_occurrences) == ("decode", 12, 3)
+    assert (phase.evidence or "").endswith("; left out as warm-up: 3")
+
+
 def test_softmax_is_not_called_attention(tmp_path: Path) -> None:
     names = {**NAMES, "attention": "void softmax_warp_forward<float, float, float, 7, false, false>(float*)"}
     trace = TraceBuilder().gpu()
@@ -189,10 +201,10 @@ def test_infer_on_a_marked_trace_says_what_it_does(tmp_path: Path) -> None:
 
 def test_rules_of_ranges_beside_infer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = marked(tmp_path / "t.sqlite")
-    for option in (("--phase", "a=prefill"), ("--range", "prefill")):
+    for option in (("--phase", "a=prefill"), ("--range", "prefill"), ("--list-ranges",)):
         status, _, err = run(capsys, "analyze", path, "--infer", *option)
         assert status == 2
-        assert "has no effect with `--infer`" in err
+        assert "with `--infer`" in err
     with pytest.raises(UsageError):
         open_trace_of(path, infer=True, ranges="prefill")
     rule = PhaseRule.of_ranges("prefill")
