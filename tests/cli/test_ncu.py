@@ -114,10 +114,10 @@ def test_sums_are_compared_with_the_estimate_only_if_every_kernel_was_profiled(
     assert [kernel["traced_mean_ns"] for kernel in whole["kernels"]] == [50] * 7
 
 
-def two_ranks(*, is_masked: bool = False) -> TraceBuilder:
+def two_ranks(*, is_masked: bool = False, stream: int = 7) -> TraceBuilder:
     """Two ranks, each with a GPU. A step: gemm, the all-reduce of NCCL, gemm, one of DeepEP's kernels.
 
-    `is_masked`: under CUDA_VISIBLE_DEVICES each calls its GPU 0.
+    `is_masked`: under CUDA_VISIBLE_DEVICES each calls its GPU 0. `stream` is that of NCCL's kernels.
     """
     trace = TraceBuilder().gpu(0).gpu(1)
     for gpu in (0, 1):
@@ -129,7 +129,9 @@ def two_ranks(*, is_masked: bool = False) -> TraceBuilder:
             for index, name in enumerate(("gemm", "ncclDevKernel_AllReduce_Sum_bf16_RING_LL", "gemm", "dispatch")):
                 at = start + 1 + 9 * index
                 full = f"void deep_ep::intranode::{name}<8>(int)" if name == "dispatch" else name
-                main.launch(at, gpu=(at + 2, at + 8), name=name, demangledName=trace.string(full), device=device)
+                own = stream if name.startswith("nccl") else 7
+                work = (at + 2, at + 8)
+                main.launch(at, gpu=work, name=name, demangledName=trace.string(full), device=device, stream=own)
     return trace
 
 
@@ -146,16 +148,19 @@ def test_kernels_that_communicate_are_left_out_and_one_rank_is_profiled(
     assert "2 launches that communicate are not profiled, 50.0% of the kernel time of `decode`" in err
     assert "`dispatch`, `ncclDevKernel_AllReduce_Sum_bf16_RING_LL`" in err
     assert "the job has 2 ranks, and one is profiled, the one on GPU 0" in err
+    assert "stream of their own" not in err
 
 
 def test_ranks_that_call_their_gpus_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace = two_ranks(is_masked=True).write(tmp_path / "trace.sqlite")
+    trace = two_ranks(is_masked=True, stream=17).write(tmp_path / "trace.sqlite")
 
     _, out, err = run(capsys, "ncu", trace, "--top", "1", "--", "torchrun", "x.py")
 
     assert "regex:^(gemm)$" in out
     assert "--devices" not in out
     assert "the job has 2 ranks, and each calls its GPU 0, so that ncu cannot choose one" in err
+    # NCCL's kernels are on a stream of their own.
+    assert "ncu was seen to stop at the first kernel beside one" in err
 
 
 def test_a_name_that_communicates_anywhere_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
