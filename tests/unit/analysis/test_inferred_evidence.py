@@ -211,6 +211,21 @@ def test_infer_on_a_marked_trace_says_what_it_does(tmp_path: Path) -> None:
     ]
 
 
+def test_infer_that_finds_nothing_does_not_say_that_no_range_is_a_phase(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    thread.push(0, 100, "decode").push(10, 90, "decode").launch(5, gpu=(6, 8)).launch(20, gpu=(30, 40))
+    path = trace.write(tmp_path / "t.sqlite")
+
+    rows = rows_of(path, "findings.no_phases", "ground, advice", infers=True)
+
+    assert rows == [
+        ("--infer heeds none of the 2 ranges that are phases", "without --infer the ranges say what the phases are")
+    ]
+    assert len(rows_of(path, "findings.loops", "phase")) == 1
+    assert rows_of(path, "findings.loops", "phase", infers=True) == []
+
+
 def test_rules_of_ranges_beside_infer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = marked(tmp_path / "t.sqlite")
     for option in (("--phase", "a=prefill"), ("--range", "prefill"), ("--list-ranges",)):
