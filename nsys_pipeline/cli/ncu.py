@@ -149,7 +149,7 @@ def _tell_what_is_left_out(kernels: list[dict[str, Any]], phase: str) -> None:
         )
     if any(kernel["beside_count"] for kernel in left_out):
         print_warning(
-            "they run on a stream of their own, and ncu was seen to stop at the first kernel beside one (docs/counters.md)",
+            "they run on a stream of their own; ncu was seen to stop at the first kernel beside one (docs/counters.md)",
             "profile a phase without them, or the workload without communication: one rank, or DDP's `no_sync()`",
         )
     first = kernels[0]
