@@ -75,7 +75,7 @@ def open(  # noqa: A001
     - `images`, `image_patches` ("56x56"), `image_size` (pixels): images of each request, as `--images` and its kin.
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
-    - `infer`: infer phases from the launches, and heed no ranges; default: if no range is a phase.
+    - `infer`: infer phases from the launches, and ranges are no phases then; default: if no range is a phase.
     - `keep_cold`: count cold occurrences; without, they are left out like warm-up.
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.

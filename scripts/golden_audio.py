@@ -28,13 +28,18 @@ def in_windows(clips: list[int], window: int) -> list[int]:
 def encode(module: Any, clips: list[int]) -> int:
     """Run encoder and projector on clips of so many frames; tokens of the decoder that they become."""
     config = module.config
-    audio, inner = config.audio_config, module.model if hasattr(module, "model") else module
+    audio: Any = getattr(config, "audio_config", None)
+    inner = module.model if hasattr(module, "model") else module
     if config.model_type.endswith("thinker"):
         longest = max(clips)
         mask = torch.tensor([[place < clip for place in range(longest)] for clip in clips])
         features = torch.zeros(len(clips), audio.num_mel_bins, longest)
         get = (inner if hasattr(inner, "get_audio_features") else module).get_audio_features
         return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
+    if config.model_type == "granite_speech":
+        # As long as each other: what others are padded with would be counted.
+        features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)
+        return int(inner.projector(inner.encoder(features).last_hidden_state).shape[:2].numel())
     window = 2 * audio.max_source_positions
     lengths = in_windows(clips, window)
     features = torch.zeros(len(lengths), audio.num_mel_bins, window)

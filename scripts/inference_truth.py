@@ -77,7 +77,7 @@ def scores(path: Path, *, knows_models: bool = True) -> list[Score]:
         truth = _work(plain, infers=False)
         _remove_ranges(plain)
         inferred = _work(plain, infers=None, knows_models=knows_models)
-    return list(compare(path.name.split(".")[0], truth, inferred))
+    return list(compare(path.name.removesuffix(".xz").removesuffix(".sqlite"), truth, inferred))
 
 
 def compare(trace: str, truth: Work, inferred: Work) -> Iterator[Score]:

@@ -33,6 +33,8 @@ AGAIN = "capture again: nsys 2024.2 fails so by chance, once in a hundred times"
 _IMPORTER_FAULT = "Multiple different definitions of the same VmTidToPidInfo"
 _IMPORTER_TIMEOUT_S = 60
 _SHOWN_LINES = 8
+_READ_BYTES = 1 << 20
+_EXCEPTION = re.compile(r"(?:^|\s)[\w.]*(?:Error|Exception): \S")
 _NO_NEWS = re.compile(r"Try 'nsys|usage:|Importer error|Generat|Processing|^\W*$")
 _ERROR = re.compile(r"(?i)(\[rank\d+\]:\s*)?(\w*error|unrecognised option|illegal --\S+ argument)\b")
 
@@ -62,14 +64,25 @@ def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, plan: Captu
     return NsysError(f"{reason}; what was recorded is in `{kept}`" if kept else reason, hint=hint)
 
 
-def with_last_lines(error: NsysError, outcome: Outcome) -> NsysError:
-    """`error` of a server with the last lines that the server printed."""
-    said = [line for line in outcome.lines if line.strip() and line not in outcome.nsys_lines][-_SHOWN_LINES:]
-    if not said:
+def with_last_lines(error: NsysError, log: Path) -> NsysError:
+    """`error` of a server with what its `log` says: the first exception, mostly the cause, and the last lines."""
+    try:
+        with log.open("rb") as stream:
+            lines = [line.decode(errors="replace").rstrip() for line in stream.read(_READ_BYTES).splitlines()]
+            stream.seek(-min(_READ_BYTES, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+            last = [line.decode(errors="replace").rstrip() for line in stream.read().splitlines()]
+    except OSError:
         return error
-    shown = NsysError("\n".join([f"{error.message}; it said last", *(f"  | {line}" for line in said)]), hint=error.hint)
-    shown.has_lines = True
-    return shown
+    last = [line for line in last if line][-_SHOWN_LINES:]
+    if not last:
+        return error
+    first = next((line for line in lines if _EXCEPTION.search(line)), None)
+    shown = [f"{error.message}; it said last", *(f"  | {line}" for line in last)]
+    if first is not None and first not in last:
+        shown[:1] = [f"{error.message}; its first exception, and what it said last", f"  | {first}", "  | ..."]
+    found = NsysError("\n".join(shown), hint=error.hint)
+    found.has_lines = True
+    return found
 
 
 def lacked_agent(outcome: Outcome) -> bool:

@@ -199,7 +199,7 @@ def _collect_reports(
     """
     whole = [path for path in directory.staging.glob(REPORT_PATTERN) if path.stat().st_size > 0]
     if not whole and outcome.driver_error is not None:
-        raise with_last_lines(outcome.driver_error, outcome)
+        raise with_last_lines(outcome.driver_error, directory.path / LOG_NAME)
     if not whole and plan.rank_reports and not started_ranks(directory.staging):
         raise no_rank(outcome)
     if not whole:

@@ -18,6 +18,7 @@ from nsys_pipeline.cli.common import (
     progress,
 )
 from nsys_pipeline.cli.gate import BaseOption, FailIfOption, RulesOption, check_base, check_rules, read_base, rules_of
+from nsys_pipeline.errors import UsageError
 from nsys_pipeline.report.formats import ReportFormat, format_of, render_ranges, render_report
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def analyze(
     from nsys_pipeline.trace.kept_report import KeptReport
 
     given, before = rules_of(fail_if, rules), read_base(base)
+    _refuse_to_list(infers=list_ranges and bool(told.infer))
     kind = format or format_of(output)
     if top is None:
         top = _KERNELS_OF_PAGE if kind is ReportFormat.html else _KERNELS
@@ -116,6 +118,13 @@ def analyze(
     if given:
         check_base(given, report, before)
         check_rules(given, report, before)
+
+
+def _refuse_to_list(*, infers: bool) -> None:
+    if infers:
+        raise UsageError(
+            "`--list-ranges` says which ranges are phases: with `--infer` none is", hint="drop one of them"
+        )
 
 
 def _check(report: Report) -> None:

@@ -249,7 +249,7 @@ InferOption = Annotated[
     bool | None,
     typer.Option(
         "--infer/--no-infer",
-        help="Infer phases from the launches, and heed no ranges [if no range is a phase].",
+        help="Infer phases from the launches; then ranges are no phases [if no range is a phase].",
         rich_help_panel=_TRACE,
     ),
 ]

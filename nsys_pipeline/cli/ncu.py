@@ -147,6 +147,11 @@ def _tell_what_is_left_out(kernels: list[dict[str, Any]], phase: str) -> None:
             "kernels of other ranks, and would wait forever while ncu runs kernels one at a time and repeats them.",
             severity="note",
         )
+    if any(kernel["beside_count"] for kernel in left_out):
+        print_warning(
+            "they run on a stream of their own; ncu was seen to stop at the first kernel beside one (docs/counters.md)",
+            "profile a phase without them, or the workload without communication: one rank, or DDP's `no_sync()`",
+        )
     first = kernels[0]
     if first["rank_count"] > 1:
         waits = "The others wait for it in collectives: raise the job's timeout if it is short."

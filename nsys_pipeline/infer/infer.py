@@ -35,6 +35,7 @@ _TRAINING = {
 class InferredPhase:
     """One occurrence, on the thread that launched it. `score`: share of what was looked at that agrees, 0 to 1.
 
+    `place_ns`: an instant at which its own work is launched; before that it may have the host's time between two steps.
     `unit`: what was seen in it, as in '16 attention kernels, then arg-max or sampling'; `evidence`: what that tells.
     """
 
@@ -43,6 +44,7 @@ class InferredPhase:
     global_tid: int
     start_ns: int
     end_ns: int
+    place_ns: int
     score: float
     unit: str
     evidence: str
@@ -137,7 +139,9 @@ def _of_steps(process_key: int, steps: Sequence[Step]) -> Iterator[InferredPhase
         spans.append(("optimizer", step.optimizer_ns))
         for name, (start_ns, end_ns) in sorted(spans, key=lambda one: one[1]):
             unit, evidence = _TRAINING[name]
-            yield InferredPhase(name, process_key, step.global_tid, start_ns, end_ns, step.score, unit, evidence)
+            yield InferredPhase(
+                name, process_key, step.global_tid, start_ns, end_ns, start_ns, step.score, unit, evidence
+            )
 
 
 def _requests(found: Sequence[tuple[Pass, InferredPhase]]) -> Iterator[InferredRequest]:
@@ -187,6 +191,7 @@ def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, Inferre
                 thread.global_tid,
                 start_ns,
                 end_ns,
+                thread.start_ns,
                 round(cut.regular_ratio, 2),
                 _parts(launches, one) + (", then arg-max or sampling" if one.tail is not None else ""),
                 _evidence(one),
@@ -272,7 +277,8 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
         if until_ns > start_ns:
             one, (name, unit) = kept[index], told[index]
             process = one.period.process_key
-            phases.append(InferredPhase(name, process, thread, start_ns, until_ns, one.score, unit, _UNTOLD))
+            place_ns = start_ns + (until_ns - start_ns) // 2
+            phases.append(InferredPhase(name, process, thread, start_ns, until_ns, place_ns, one.score, unit, _UNTOLD))
     reason = found.reason or "what repeats in the middle of the trace does not repeat in all of it"
     levels = [_levels(one) for one in kept if one.period.inside or one.period.around]
     return Inference(tuple(_lettered(phases)), (), None if phases else reason, "; ".join(levels) or None)

@@ -136,7 +136,7 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
         return None
     phases = con.execute(
         f"""
-        SELECT phase, process_key, global_tid, start_ns, end_ns, score, unit, evidence
+        SELECT phase, process_key, global_tid, start_ns, end_ns, place_ns, score, unit, evidence
         FROM attribute._inferred_phases SEMI JOIN (FROM {occurrences} WHERE is_kept) USING (occurrence_id)
         ORDER BY occurrence_id
         """  # noqa: S608 - our own name
@@ -176,7 +176,7 @@ def create_inferred_phases(inputs: Inputs) -> None:
     types = {
         # The fields of InferredPhase, in order.
         "occurrence_id": "BIGINT", "phase": "VARCHAR", "process_key": "BIGINT", "global_tid": "BIGINT",
-        "start_ns": "BIGINT", "end_ns": "BIGINT", "score": "DOUBLE", "unit": "VARCHAR",
+        "start_ns": "BIGINT", "end_ns": "BIGINT", "place_ns": "BIGINT", "score": "DOUBLE", "unit": "VARCHAR",
         "evidence": "VARCHAR",
     }  # fmt: skip
     phases = inputs.inference.phases

@@ -349,8 +349,8 @@ def create_other_runs(inputs: Inputs) -> None:
     of = of or next((run for _, run in marks), RunDescription())
     found: dict[int, str | None] = {}
     for process, run in marks:
-        # A process says it again at the start of each recording.
-        found.setdefault(process, of.differs(run, is_degree_told=is_degree_told))
+        # A process says it again at the start of each recording, or runs several things: a trainer and an engine.
+        found[process] = found.get(process) or of.differs(run, is_degree_told=is_degree_told)
     create_from_rows(inputs.connection, "input.other_runs", types, [row for row in found.items() if row[1]])
 
 

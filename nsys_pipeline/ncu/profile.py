@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
@@ -37,7 +38,7 @@ class KernelCounters:
         """One kernel, under whatever form of its name, from the metrics of `METRICS`."""
         fma = values.get(FFMA)
         return cls(
-            name=short_name(name),
+            name=short_name(_with_whole_scopes(name)),
             count=1,
             time_ns=values.get(TIME),
             tensor_flops=values.get(TENSOR_FLOPS),
@@ -93,6 +94,15 @@ def summed(kernels: Iterable[KernelCounters]) -> list[KernelCounters]:
         for name, group in groups.items()
     ]
     return sorted(total, key=lambda kernel: (-(kernel.time_ns or 0), kernel.name))
+
+
+def _with_whole_scopes(name: str) -> str:
+    """The name as it was before ncu cut `at::native::<` out of it, which leaves `unnamed>::` of `<unnamed>::`.
+
+    Seen in the CSV of ncu 2025.3: `void vectorized_elementwise_kernel<4, unnamed>::silu_kernel(…`.
+    """
+    name = re.sub(r"(?<=\w)<unnamed>(?=::)", "<unnamed", name)  # the bracket before it opens a template
+    return re.sub(r"(?<!<)\bunnamed>(?=::)", "unnamed", name)
 
 
 def sum_or_none(values: Sequence[float | None]) -> float | None:

@@ -13,7 +13,6 @@ from nsys_pipeline.errors import TraceError
 from nsys_pipeline.ncu.command import METRICS, TIME
 from nsys_pipeline.ncu.numbers import decimal_mark, number, unit_factor
 from nsys_pipeline.ncu.profile import KernelCounters, Profile
-from nsys_pipeline.rules.kernels import short_name
 
 _ID, _NAME, _PROCESS, _DEVICE = "ID", "Kernel Name", "Process ID", "Device"
 _METRIC, _UNIT, _VALUE = "Metric Name", "Metric Unit", "Metric Value"
@@ -109,7 +108,11 @@ def _damage(launches: Sequence[_Launch]) -> list[str]:
     damaged = [launch for launch in launches if not launch.is_whole]
     return [
         f"line {launch.line:,} is damaged or cut short: "
-        + (f"this launch of `{short_name(launch.name)}` is left out" if launch.name else "its kernel is left out")
+        + (
+            f"this launch of `{KernelCounters.of(launch.name, {}).name}` is left out"
+            if launch.name
+            else "its kernel is left out"
+        )
         for launch in damaged
     ]
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-# Relations without rows in a trace in which no range is a phase.
-RANGES_OF_PHASES = ("attribute._phase_candidates", "attribute._warmup_phases")
+# A relation without rows in a trace in which no range is a phase; ranges that mark warm-up alone are none.
+RANGES_OF_PHASES = "attribute._phase_candidates"
 INFERRED = ("input.inferred_phases", "input.inferred_requests", "input.inference")
 # What goes into the cache, for the next run to find there: all of the attribution, and nothing that rests on a model.
 KEPT = (
@@ -202,11 +202,8 @@ class Trace:
             return
         infers = self.options.infers
         if infers is None:
-            self.runner.build(*RANGES_OF_PHASES)
-            infers = not any(
-                self.connection.execute(f"SELECT 1 FROM {name} LIMIT 1").fetchall()  # noqa: S608 - our own names
-                for name in RANGES_OF_PHASES
-            )
+            self.runner.build(RANGES_OF_PHASES)
+            infers = not self.connection.execute(f"SELECT 1 FROM {RANGES_OF_PHASES} LIMIT 1").fetchall()  # noqa: S608 - our own name
         self.inputs.infers = infers
         if infers:
             from nsys_pipeline.inputs.inferred import NEEDS as NEEDS_OF_INFERENCE

@@ -5,7 +5,7 @@
 --   count as loops around phases
 -- hint: if the inner ranges are not phases, pass --not-phase REGEX for them
 -- concerns: attribute.phase_walls, views.phases
--- requires: attribute._phase_candidates, attribute._marked_phases, attribute._linked_work
+-- requires: attribute._phase_candidates, attribute._marked_phases, attribute.inference, attribute._linked_work
 -- columns:
 --   phase           VARCHAR The phase.
 --   at_stake_ns     BIGINT  Sum of their durations. Unit: ns.
@@ -14,5 +14,6 @@ SELECT c.phase, sum(w.end_ns - w.start_ns)::BIGINT AS at_stake_ns, count(DISTINC
 FROM attribute._phase_candidates AS c
 ANTI JOIN attribute._marked_phases AS m ON m.occurrence_id = c.range_id
 JOIN attribute._linked_work AS w ON w.range_id = c.range_id
-WHERE w.occurrence_id IS NULL
+-- With --infer no range is a phase, and so none is a loop.
+WHERE w.occurrence_id IS NULL AND NOT (SELECT is_forced FROM attribute.inference)
 GROUP BY c.phase

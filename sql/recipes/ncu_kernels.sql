@@ -17,6 +17,7 @@
 --   skipped_any   BIGINT   Launches of any kernel before the occurrence in the process.
 --   other_thread_count BIGINT Of those in the occurrence, launches by a thread without the range, which ncu cannot select by it.
 --   graph_count   BIGINT   Of those in the occurrence, kernels of CUDA graphs.
+--   beside_count  BIGINT   Of those in the occurrence that communicate, the ones on a stream of their own, beside other kernels.
 --   occurrence    BIGINT   Number of the occurrence within its phase.
 --   domain        VARCHAR  NVTX domain of its range, '' for the default one; NULL if the phase is inferred.
 --   range_name    VARCHAR  Text of its range; NULL if the phase is inferred.
@@ -26,7 +27,7 @@
 --   rank_count    BIGINT   Ranks of the job, as the trace shows or states them.
 --   sharing_count BIGINT   Of those in the trace, the ranks that call a GPU by this number: all under CUDA_VISIBLE_DEVICES.
 WITH kernel AS (
-    SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method, device_id
+    SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method, device_id, stream_id
     FROM gpu_work
     WHERE kind = 'kernel' AND phase = $phase
 ),
@@ -42,6 +43,9 @@ job AS (
 ),
 communicating AS (
     SELECT DISTINCT name FROM gpu_work WHERE kind = 'kernel' AND family = 'communication'
+),
+computing AS (
+    SELECT DISTINCT k.stream_id FROM kernel AS k JOIN chosen AS c USING (occurrence_id) WHERE k.name NOT IN (FROM communicating)
 ),
 place AS (
     SELECT CASE WHEN min(k.device_id) = max(k.device_id) THEN min(k.device_id) END AS device_id
@@ -79,6 +83,9 @@ named AS (
         count(*) FILTER (WHERE k.occurrence_id IN (FROM earlier)) AS skipped,
         count(*) FILTER (WHERE c.occurrence_id = k.occurrence_id AND k.graph_node_id IS NOT NULL) AS graph_count,
         count(*) FILTER (WHERE c.occurrence_id = k.occurrence_id AND k.method = 'other_thread') AS other_thread_count,
+        count(*) FILTER (
+            WHERE c.occurrence_id = k.occurrence_id AND k.name IN (FROM communicating) AND k.stream_id NOT IN (FROM computing)
+        ) AS beside_count,
         any_value(c.occurrence) AS occurrence, any_value(c.domain) AS domain, any_value(c.name) AS range_name,
         any_value(c.kind) AS range_kind
     FROM kernel AS k CROSS JOIN chosen AS c
@@ -88,7 +95,7 @@ SELECT
     name, name IN (FROM communicating) AS communicates, time_ns, (time_ns / sum(time_ns) OVER ())::DOUBLE AS time_ratio, mean_ns, in_occurrence, skipped,
     coalesce(skipped_all, 0) AS skipped_all,
     (SELECT coalesce(sum(skipped_all), 0)::BIGINT FROM before) AS skipped_any, other_thread_count, graph_count,
-    occurrence, domain, range_name, range_kind, n.device_id, n.cuda_device, job.rank_count,
+    beside_count, occurrence, domain, range_name, range_kind, n.device_id, n.cuda_device, job.rank_count,
     (SELECT count(*) FROM ranks AS r WHERE list_contains(r.cuda_devices, n.cuda_device)) AS sharing_count
 FROM named LEFT JOIN before USING (name) CROSS JOIN numbered AS n CROSS JOIN job
 QUALIFY $top = 0 OR communicates

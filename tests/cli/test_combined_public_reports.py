@@ -59,8 +59,7 @@ def test_parts_of_an_amd_gpu_have_no_peak(cli: Cli) -> None:
 # -- engines -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("has_module_ranges", [False, True])
-def test_halves_of_a_batch_on_threads_of_their_own(has_module_ranges: bool, cli: Cli) -> None:
+def test_halves_of_a_batch_on_threads_of_their_own(cli: Cli) -> None:
     trace = TraceBuilder().gpu()
     process = trace.process()
     main, halves = process.thread(), [process.thread(), process.thread()]
@@ -68,8 +67,7 @@ def test_halves_of_a_batch_on_threads_of_their_own(has_module_ranges: bool, cli:
     for number, half in enumerate(halves):
         for layer in range(4):
             at = (3 + 2 * layer + number) * MS
-            if has_module_ranges:
-                half.push(at - 9, at + 9, f"{{'Module': 'model.layers.{layer}.mlp'}}")
+            half.push(at - 9, at + 9, f"{{'Module': 'model.layers.{layer}.mlp'}}")
             half.launch(at, gpu=(at + 5, at + MS + MS // 2), stream=11 + number)
 
     rows, _ = cli.sql(trace, "SELECT phase, count(*) AS n FROM gpu_work GROUP BY phase")
@@ -94,7 +92,6 @@ def test_requests_that_only_keep_ranks_company_have_no_tokens(cli: Cli) -> None:
     ("kernel", "told"),
     [
         ("void vllm::merge_attn_states_kernel<__nv_bfloat16, 128>(float*)", True),
-        ("void flashinfer::MergeStatesKernel<8, 128>(float*)", True),
         # Parts of one sequence.
         ("void flashinfer::PersistentVariableLengthMergeStatesKernel<8, 16>(float*)", False),
     ],

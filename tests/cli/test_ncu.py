@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nsys_pipeline.cli.recorded import Workload
 from tests.cli.run import run
 from tests.support.small_trace import small_trace
 from tests.support.trace_builder import TraceBuilder
@@ -32,22 +33,24 @@ def test_the_command_comes_from_the_run_directory(tmp_path: Path, capsys: pytest
     assert argv[argv.index("--launch-count") + 1] == "4"
 
 
-def test_the_workload_runs_with_the_marks_of_its_capture(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_workload_runs_with_the_marks_of_its_capture(tmp_path: Path) -> None:
     # given a capture with --auto, and one of the built-in workload
-    small_trace().write(tmp_path / "trace.sqlite")
     built_in = ["python", "-m", "nsys_pipeline.workload", "--result", "workload.json", "--repeats", "1"]
-
-    printed = []
+    runs = []
     for plan in ({"command": ["python", "x.py"], "auto": True}, {"command": built_in, "auto": False}):
         (tmp_path / "run.json").write_text(json.dumps({"plan": plan}))
-        printed.append(run(capsys, "ncu", tmp_path)[1])
+        runs.append(Workload.of(tmp_path, None))
 
-    first, second = (shlex.split(text) for text in printed)
-    assert (first[0].startswith("PYTHONPATH="), first[1], first[-2:]) == (True, "ncu", ["python", "x.py"])
-    assert (Path(first[0].removeprefix("PYTHONPATH=").partition(os.pathsep)[0]) / "sitecustomize.py").is_file()
-    assert (Path(second[0].removeprefix("PYTHONPATH=").partition(os.pathsep)[0]) / "nsys_pipeline").is_dir()
+    first, second = (Path(one.environment["PYTHONPATH"].partition(os.pathsep)[0]) for one in runs)
+    assert (first / "sitecustomize.py").is_file()
+    assert (second / "nsys_pipeline").is_dir()
+    assert runs[0].command == ("python", "x.py")
     # The times of the capture are not written over.
-    assert second[-5:] == ["python", "-m", "nsys_pipeline.workload", "--repeats", "1"]
+    assert runs[1].command == ("python", "-m", "nsys_pipeline.workload", "--repeats", "1")
+    # Another command has the marks, too; a trace of others has none.
+    assert Workload.of(tmp_path, ["python", "y.py"]).environment == {}
+    (tmp_path / "run.json").write_text(json.dumps({"plan": {"command": ["python", "x.py"], "auto": True}}))
+    assert Workload.of(tmp_path, ["python", "y.py"]).environment == runs[0].environment
 
 
 def test_a_phase_is_named_and_defined_by_one_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -102,30 +105,19 @@ def test_sums_are_compared_with_the_estimate_only_if_every_kernel_was_profiled(
     (tmp_path / "ncu.csv").write_text(CSV[: CSV.index('"0"')] + rows)
     read = ("ncu", trace, "--read", tmp_path / "ncu.csv", "--format", "json")
 
-    whole = json.loads(run(capsys, *read)[1])
+    whole = json.loads(run(capsys, *read, "--top", "1")[1])
     (tmp_path / "ncu.csv").write_text(CSV[: CSV.index('"0"')] + rows.partition("\n")[2])
     some = json.loads(run(capsys, *read)[1])
 
     assert (whole["is_whole_occurrence"], some["is_whole_occurrence"]) == (True, False)
+    # Every kernel of the profile is joined, whatever --top says.
+    assert [kernel["traced_mean_ns"] for kernel in whole["kernels"]] == [50] * 7
 
 
-def test_every_kernel_of_a_profile_is_joined_whatever_top_says(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    trace = small_trace().write(tmp_path / "trace.sqlite")
-    rows = "".join(f'"{index}","kernel_{index}","100","10","20"\n' for index in range(7))
-    (tmp_path / "ncu.csv").write_text(CSV[: CSV.index('"0"')] + rows)
-
-    _, out, err = run(capsys, "ncu", trace, "--read", tmp_path / "ncu.csv", "--top", "1", "--format", "json")
-
-    assert [kernel["traced_mean_ns"] for kernel in json.loads(out)["kernels"]] == [50] * 7
-    assert err == ""
-
-
-def two_ranks(*, is_masked: bool = False) -> TraceBuilder:
+def two_ranks(*, is_masked: bool = False, stream: int = 7) -> TraceBuilder:
     """Two ranks, each with a GPU. A step: gemm, the all-reduce of NCCL, gemm, one of DeepEP's kernels.
 
-    `is_masked`: under CUDA_VISIBLE_DEVICES each calls its GPU 0.
+    `is_masked`: under CUDA_VISIBLE_DEVICES each calls its GPU 0. `stream` is that of NCCL's kernels.
     """
     trace = TraceBuilder().gpu(0).gpu(1)
     for gpu in (0, 1):
@@ -137,17 +129,18 @@ def two_ranks(*, is_masked: bool = False) -> TraceBuilder:
             for index, name in enumerate(("gemm", "ncclDevKernel_AllReduce_Sum_bf16_RING_LL", "gemm", "dispatch")):
                 at = start + 1 + 9 * index
                 full = f"void deep_ep::intranode::{name}<8>(int)" if name == "dispatch" else name
-                main.launch(at, gpu=(at + 2, at + 8), name=name, demangledName=trace.string(full), device=device)
+                own = stream if name.startswith("nccl") else 7
+                work = (at + 2, at + 8)
+                main.launch(at, gpu=work, name=name, demangledName=trace.string(full), device=device, stream=own)
     return trace
 
 
-@pytest.mark.parametrize("top", ["1", "0"])
 def test_kernels_that_communicate_are_left_out_and_one_rank_is_profiled(
-    top: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     trace = two_ranks().write(tmp_path / "trace.sqlite")
 
-    code, out, err = run(capsys, "ncu", trace, "--top", top, "--", "torchrun", "x.py")
+    code, out, err = run(capsys, "ncu", trace, "--top", "0", "--", "torchrun", "x.py")
 
     argv = shlex.split(out)
     assert (code, argv[argv.index("--kernel-name") + 1]) == (0, "regex:^(gemm)$")
@@ -155,15 +148,19 @@ def test_kernels_that_communicate_are_left_out_and_one_rank_is_profiled(
     assert "2 launches that communicate are not profiled, 50.0% of the kernel time of `decode`" in err
     assert "`dispatch`, `ncclDevKernel_AllReduce_Sum_bf16_RING_LL`" in err
     assert "the job has 2 ranks, and one is profiled, the one on GPU 0" in err
+    assert "stream of their own" not in err
 
 
 def test_ranks_that_call_their_gpus_alike_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace = two_ranks(is_masked=True).write(tmp_path / "trace.sqlite")
+    trace = two_ranks(is_masked=True, stream=17).write(tmp_path / "trace.sqlite")
 
-    _, out, err = run(capsys, "ncu", trace, "--", "torchrun", "x.py")
+    _, out, err = run(capsys, "ncu", trace, "--top", "1", "--", "torchrun", "x.py")
 
+    assert "regex:^(gemm)$" in out
     assert "--devices" not in out
     assert "the job has 2 ranks, and each calls its GPU 0, so that ncu cannot choose one" in err
+    # NCCL's kernels are on a stream of their own.
+    assert "ncu was seen to stop at the first kernel beside one" in err
 
 
 def test_a_name_that_communicates_anywhere_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -181,19 +178,6 @@ def test_a_name_that_communicates_anywhere_is_left_out(tmp_path: Path, capsys: p
     assert "regex:^(gemm)$" in out
     assert "--devices" not in out
     assert "1 launch that communicates is not profiled" in err
-
-
-def test_a_phase_that_only_communicates_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread()
-    main.push(10, 40, "decode")
-    main.launch(11, gpu=(12, 14), name="ncclDevKernel_AllGather_RING_LL")
-    main.launch(15, gpu=(16, 18), name="multimem_all_reduce_kernel")
-
-    code, out, err = run(capsys, "ncu", trace.write(tmp_path / "t.sqlite"), "--top", "0", "--", "x")
-
-    assert (code, out) == (1, "")
-    assert "every kernel of the occurrence communicates" in err
 
 
 def test_a_profile_of_several_gpus_is_held_against_the_one_of_the_trace(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.e2e.conftest import TINY_LLAMA
 from tests.e2e.run_llmperf import Finished, llmperf
 from tests.e2e.test_vlm import pictures
-from tests.support.tiny_vlms import DEEPSEEK_OCR2
+from tests.support.tiny_vlms import DEEPSEEK_OCR2, QWEN
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
 
@@ -53,8 +54,13 @@ def test_text(tmp_path: Path) -> None:
     assert "no GPU work was recorded" in done.stdout
 
 
-def test_images(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(DEEPSEEK_OCR2), encoding="utf-8")
+@pytest.mark.parametrize(
+    ("config", "stages"),
+    [(DEEPSEEK_OCR2, {"tower", "sam", "encoder", "projector", "rest"}), (QWEN, {"tower", "merger", "rest"})],
+    ids=["deepseek_ocr2", "qwen2_5_vl"],
+)
+def test_images(tmp_path: Path, config: dict[str, Any], stages: set[str]) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     pictures(tmp_path / "images", page=(60, 90))
     options = ("--repeats", "1", "--warmup", "0", "--max-new-tokens", "1")
 
@@ -63,7 +69,7 @@ def test_images(tmp_path: Path) -> None:
     assert done.code == 0, done.stderr
     with open_trace(tmp_path / "run", TraceOptions(use_cache=False)) as trace:
         report = analyze(trace)
-    assert {row.stage for row in report.stages} == {"tower", "sam", "encoder", "projector", "rest"}
+    assert {row.stage for row in report.stages} == stages
     assert {phase.name for phase in report.phases} == {"prefill", "decode"}
     assert {row.phase for row in report.torch_operators} >= {"prefill", "decode"}
 

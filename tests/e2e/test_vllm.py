@@ -121,10 +121,14 @@ class Marks:
 
 def flops_of(positions: list[range], heads: int) -> int:
     """By hand: every position that was computed, over itself and all before it, and the LM head `heads` times."""
-    tokens = sum(map(len, positions))
     pairs = sum(position + 1 for each in positions for position in each)
+    return products_of(positions, heads) + LAYERS * 4 * HEADS * HEAD * pairs
+
+
+def products_of(positions: list[range], heads: int) -> int:
+    """The same without attention."""
     projections = WIDTH * HEAD * (HEADS + 2 * KV_HEADS) + HEADS * HEAD * WIDTH
-    layer = 2 * tokens * (projections + 3 * WIDTH * INNER) + 4 * HEADS * HEAD * pairs
+    layer = 2 * sum(map(len, positions)) * (projections + 3 * WIDTH * INNER)
     return LAYERS * layer + 2 * heads * VOCAB * WIDTH
 
 
@@ -139,6 +143,11 @@ def totals(found: dict[str, Any]) -> tuple[int, int]:
     """Tokens and FLOPs of all phases that have a shape."""
     phases = [phase for phase in found["phases"] if phase["tokens"] is not None]
     return sum(phase["tokens"] for phase in phases), sum(phase["flops"] for phase in phases)
+
+
+def products(found: dict[str, Any]) -> int:
+    """FLOPs of the products of the same phases."""
+    return sum(phase["product_flops"] for phase in found["phases"] if phase["tokens"] is not None)
 
 
 def test_every_step_of_the_llm_class(nsys: Nsys, vllm_python: Path, model: Path, tmp_path: Path) -> None:
@@ -178,7 +187,15 @@ def test_every_step_of_the_llm_class(nsys: Nsys, vllm_python: Path, model: Path,
     steps = [len(each) for each in (long, cached, short, chunked)]
     assert steps == [6, 3, 5, 6]
     expected = (sum(map(len, computed)), flops_of(computed, sum(steps)))
-    assert totals(report(tmp_path / "run", tmp_path)) == expected
+    found = report(tmp_path / "run", tmp_path)
+    assert totals(found) == expected
+    assert products(found) == products_of(computed, sum(steps))
+    served = found["served"]
+    # 20 steps, of which three are chunks of a prompt before its last
+    assert {name: served[name] for name in ("requests", "prompt_tokens", "reused_tokens", "prefill_steps")} == {
+        "requests": 4, "prompt_tokens": 420, "reused_tokens": 128, "prefill_steps": 7,
+    }  # fmt: skip
+    assert (served["new_tokens"], served["load_ns"]) == (4 + 3 + 5 + 5, None)
 
 
 @pytest.fixture
@@ -227,4 +244,14 @@ def test_a_server_that_guesses(nsys: Nsys, vllm_python: Path, model: Path, tmp_p
     expected = (sum(map(len, computed)), flops_of(computed, heads))
     found = report(tmp_path / "run", tmp_path)
     assert totals(found) == expected
+    assert products(found) == products_of(computed, heads)
     assert {phase["name"] for phase in found["phases"]} >= {"prefill", "verify", "draft"}
+    served = found["served"]
+    assert (served["requests"], served["prompt_tokens"], served["reused_tokens"], served["draft_tokens"]) == (
+        len(asked),
+        sum(record["prompt_tokens"] for record in asked.values()),
+        sum(chunks[0].kv for chunks in requests.values()),
+        sum(each.drafts for chunks in requests.values() for each in chunks),
+    )
+    # The load is there before its first request, and after its last token.
+    assert 0 < served["span_ns"] < served["load_ns"]

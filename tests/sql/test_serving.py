@@ -297,6 +297,7 @@ def unmarked() -> TraceBuilder:
 
 def test_why_nothing_is_known_of_requests(tmp_path: Path) -> None:
     with open_session(unmarked(), tmp_path, None) as session:
+        assert session.findings("FROM phases") == []
         (found,) = session.findings("FROM served_steps")
         assert (found.code, found.severity) == ("requests_not_marked", "info")
         assert found.message.startswith("1 steps of an engine do not say which requests they serve")
@@ -304,8 +305,6 @@ def test_why_nothing_is_known_of_requests(tmp_path: Path) -> None:
         assert "`--profile`" in found.hint
         # Told once, and only to those who ask for requests.
         assert session.findings("FROM served_requests") == []
-    with open_session(tmp_path / "trace.sqlite", tmp_path, None) as session:
-        assert session.findings("FROM phases") == []
     with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
         report = analyze(trace, AnalysisOptions())
     assert "requests_not_marked" in {finding.code for finding in report.findings}

@@ -11,6 +11,7 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.as_configured import as_configured
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
+from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.hearing import HEARING
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
@@ -42,6 +43,7 @@ FAMILIES: dict[str, Builder] = {
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
     **HEARING,
+    **CONFORMERS,
     **SAM,
 }
 
@@ -105,6 +107,7 @@ NESTED = (
     "qwen2_audio_encoder",
     "audioflamingo3_encoder",
     "voxtral_encoder",
+    "granite_speech_encoder",
     "qwen2_5_omni_audio_encoder",
     "qwen3_omni_moe_audio_encoder",
     "qwen3_omni_moe_vision_encoder",

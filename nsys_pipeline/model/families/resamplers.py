@@ -8,7 +8,7 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
-from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens
+from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import (
@@ -24,6 +24,7 @@ from nsys_pipeline.model.families.encoders import (
 from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
+from nsys_pipeline.records import Step
 
 
 def idefics2(f: Fields) -> Architecture:
@@ -139,7 +140,7 @@ def blip2(f: Fields) -> Architecture:
     side, patch = grid(v)
     tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
     every = q.integer("cross_attention_frequency")
-    layers = _qformer_layers(
+    layers = qformer_layers(
         q, spec.width, queries, [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
     )
     before = (
@@ -156,8 +157,24 @@ def blip2(f: Fields) -> Architecture:
     return joined(f, text, Tower(Stack("vision", groups, before, after), spec.width, tokens, 1))
 
 
-def _qformer_layers(q: Fields, keys: int, queries: int, looks: Sequence[bool]) -> tuple[Layers, ...]:
-    """BERT's layers on `queries` for each image; those that look have attention to its tokens, of `keys` values."""
+@attrs.frozen(kw_only=True)
+class _Once(Around):
+    """Blocks that run on one set of queries in a pass, whatever its sequences: all start with the same ones."""
+
+    queries: int
+
+    def _inner(self, run: Pass) -> Pass:
+        lengths = [self.queries] if run.tokens else []
+        return attrs.evolve(run, step=Step.ragged(lengths, [0] * len(lengths), run.logits))
+
+
+def qformer_layers(
+    q: Fields, keys: int, queries: int, looks: Sequence[bool], *, starts_once: bool = False
+) -> tuple[Layers, ...]:
+    """BERT's layers on `queries` for each image; those that look have attention to its tokens, of `keys` values.
+
+    `starts_once`: until they look for the first time, in the first layer, the queries are run once for all sequences.
+    """
     width, hidden = q.integer("hidden_size"), q.integer("intermediate_size")
     own = (
         Linear("projector_qkv", 3 * width, width, 3 * width, role=VISION),
@@ -180,7 +197,17 @@ def _qformer_layers(q: Fields, keys: int, queries: int, looks: Sequence[bool]) -
         OnTokens(blocks=asked, fixed=queries),
     )
     plain = OnTokens(blocks=(*own, *mlp), fixed=queries)
-    return group_layers("vision.qformer", [("cross", (plain, *cross)) if look else ("", (plain,)) for look in looks])
+    described: list[tuple[str, tuple[Block, ...]]] = [
+        ("cross", (plain, *cross)) if look else ("", (plain,)) for look in looks
+    ]
+    if starts_once and looks and looks[0]:
+        first = (
+            _Once(blocks=(*own, asked[0]), queries=queries),
+            *cross[:2],
+            OnTokens(blocks=(*asked[1:], *mlp), fixed=queries),
+        )
+        described[0] = ("first", first)
+    return group_layers("vision.qformer", described)
 
 
 @attrs.frozen

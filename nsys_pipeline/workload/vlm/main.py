@@ -95,8 +95,9 @@ def run_workload(request: ProfileRequest) -> dict[str, Any]:
     with torch.inference_mode(), operator_ranges(enabled=request.ops):
         if request.capture_range is None:
             markers.run(**description)
-        with markers.phase(markers.WARMUP):
-            requests.warm_up()
+        if requests.must_warm_up:
+            with markers.phase(markers.WARMUP):
+                requests.warm_up()
         with recording(options, description):
             shapes = requests.measure()
     return {"schema": RESULT_SCHEMA, "run": description, "request": request.to_json(), "shapes": shapes}
@@ -111,6 +112,11 @@ class _Requests:
         self._request, self._model, self._prepared, self._synchronize = request, model, prepared, synchronize
         self._engine = VisionEngine(model, token_picker(sample=False))
         self._experts: list[Sequence[float | None]] = [() for _ in prepared]
+
+    @property
+    def must_warm_up(self) -> bool:
+        """Whether there is anything to run that does not count: a range around nothing would be a phase of its own."""
+        return self._request.warmup > 0 or bool(expert_blocks(self._model))
 
     def warm_up(self) -> None:
         """Run what does not count; of a model with experts once more, to count those that its passes run."""

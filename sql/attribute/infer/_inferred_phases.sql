@@ -9,7 +9,8 @@
 --   global_tid    BIGINT   Thread that launched it. Joins load.threads.
 --   start_ns      BIGINT   Unit: ns.
 --   end_ns        BIGINT   Unit: ns.
+--   place_ns      BIGINT   When work of its own is launched: which warm-up and request it is in. Unit: ns.
 --   score         DOUBLE   Share of the thread's work of its kind that agrees, 0 to 1.
 --   unit          VARCHAR  What was seen in it: '16 attention kernels, then arg-max or sampling'.
 --   evidence      VARCHAR  What that tells: 'one token of each sequence'.
-SELECT occurrence_id, phase, process_key, global_tid, start_ns, end_ns, score, unit, evidence FROM input.inferred_phases
+SELECT occurrence_id, phase, process_key, global_tid, start_ns, end_ns, place_ns, score, unit, evidence FROM input.inferred_phases

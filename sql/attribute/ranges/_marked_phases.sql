@@ -1,7 +1,7 @@
 -- One row per range that GPU work may belong to as a phase; attribute.phase_ranges has those of them that count.
 -- Where no range is a phase, or `--infer` says so, they are the phases that were inferred from the launches.
 -- A range that encloses ranges of its own phase is a loop around them: what lies between them is in no phase.
--- A warm-up range without phases inside is a phase called `warmup`.
+-- A warm-up range without phases inside is a phase called `warmup`, unless phases were inferred.
 -- Grain: occurrence_id.
 -- materialize: table
 -- requires: attribute._phase_candidates, attribute._warmup_phases, attribute._request_segments, attribute._warmup_segments, attribute._inferred_phases, attribute.inference
@@ -34,14 +34,17 @@ WITH step AS (
 occurrence AS (
     SELECT
         range_id, phase, kind, process_key, global_tid, start_ns, end_ns, is_closed, is_container, new_tokens,
-        false AS is_warmup
+        false AS is_warmup, start_ns AS place_ns
     FROM step
     UNION ALL
-    SELECT range_id, 'warmup', kind, process_key, global_tid, start_ns, end_ns, is_closed, false, NULL, true
+    SELECT range_id, 'warmup', kind, process_key, global_tid, start_ns, end_ns, is_closed, false, NULL, true, start_ns
     FROM attribute._warmup_phases
-    WHERE NOT (SELECT is_forced FROM attribute.inference)
+    WHERE NOT (SELECT is_forced FROM attribute.inference) AND NOT EXISTS (FROM attribute._inferred_phases)
     UNION ALL
-    SELECT occurrence_id, phase, 'push_pop', process_key, global_tid, start_ns, end_ns, true, false, NULL, false
+    -- One begins where the one before it ends, which may be in another request.
+    SELECT
+        occurrence_id, phase, 'push_pop', process_key, global_tid, start_ns, end_ns, true, false, NULL, false,
+        place_ns
     FROM attribute._inferred_phases
 ),
 grouped AS (
@@ -61,6 +64,6 @@ SELECT
     p.new_tokens
 FROM grouped AS p
 ASOF LEFT JOIN attribute._warmup_segments AS w
-    ON w.lane = p.global_tid AND w.start_ns <= p.start_ns
+    ON w.lane = p.global_tid AND w.start_ns <= p.place_ns
 ASOF LEFT JOIN attribute._request_segments AS q
-    ON q.lane = p.global_tid AND q.start_ns <= p.start_ns
+    ON q.lane = p.global_tid AND q.start_ns <= p.place_ns

@@ -57,3 +57,26 @@ def test_formats_of_the_cache(model: str, told: str, expected: str | None, is_sa
 @pytest.mark.parametrize(("told", "expected"), [(4096, 4096), (0, None), (True, None), ("4096", None), (None, None)])
 def test_longest_sequence(told: object, expected: int | None) -> None:
     assert RunDescription({"max_context": told}).max_context(None) == expected
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ({"rank": 1, "max_context": 9}, None),
+        ({"tp": 1, "pp": None}, None),
+        ({"model": {"model_type": "llama", "hidden_size": 8, "use_cache": False, "more": 1}}, None),
+        ({"model": None}, None),
+        ({"dtype": None}, None),
+        ({"model": {"model_type": "llama", "hidden_size": 9}}, "model"),
+        ({"tp": 2}, "parallel degree"),
+        ({"kv_dtype": "fp8"}, "format"),
+        ({"dtype": "float16"}, "format"),
+    ],
+)
+def test_runs_differ_in_what_estimates_rest_on(other: dict[str, Any], expected: str | None) -> None:
+    fields = {"model": {"model_type": "llama", "hidden_size": 8, "use_cache": True}, "dtype": "bfloat16", "rank": 0}
+    run = RunDescription(fields)
+
+    assert run.differs(RunDescription(fields | other), is_degree_told=False) == expected
+    if expected == "parallel degree":
+        assert run.differs(RunDescription(fields | other), is_degree_told=True) is None

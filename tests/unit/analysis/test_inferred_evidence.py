@@ -7,6 +7,7 @@ import re
 import sqlite3
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,6 +28,13 @@ from tests.unit.analysis.test_inferred_phases import NAMES, convolutions, passes
 def reported(path: Path, **options: object) -> Report:
     with open_trace(path, TraceOptions(use_cache=False, **options)) as trace:  # type: ignore[arg-type]
         return analyze(trace)
+
+
+def rows_of(path: Path, relation: str, columns: str, **options: object) -> list[tuple[Any, ...]]:
+    """A relation of its own: a report takes ten times as long."""
+    with open_trace(path, TraceOptions(use_cache=False, **options)) as trace:  # type: ignore[arg-type]
+        trace.build(relation)
+        return trace.connection.execute(f"SELECT {columns} FROM {relation} ORDER BY ALL").fetchall()
 
 
 def rendered(report: Report, form: ReportFormat) -> str:
@@ -61,16 +69,17 @@ def two_threads(path: Path) -> Path:
 
 @pytest.mark.parametrize("window", [None, Window(first_step=1, end_step=4)])
 def test_evidence_is_of_all_threads_and_kinds_of_a_row(tmp_path: Path, window: Window | None) -> None:
-    (phase,) = reported(two_threads(tmp_path / "t.sqlite"), window=window).phases
+    ((evidence, occurrences),) = rows_of(
+        two_threads(tmp_path / "t.sqlite"), "views.phase_summary", "evidence, occurrences", window=window
+    )
 
-    assert sum(counts_of(phase.evidence or "")) == phase.occurrences == (29 if window is None else 6)
-    assert "(3 attention kernels, then arg-max or sampling)" in (phase.evidence or "")
-    assert "(5 attention kernels, then arg-max or sampling)" in (phase.evidence or "")
+    assert sum(counts_of(evidence)) == occurrences == (29 if window is None else 6)
+    assert "(3 attention kernels, then arg-max or sampling)" in evidence
+    assert "(5 attention kernels, then arg-max or sampling)" in evidence
 
 
-@pytest.mark.parametrize("name", ["h100_cuda_graph_whole", "h100_train"])
-def test_evidence_of_real_traces_adds_up_in_every_output(name: str, tmp_path: Path) -> None:
-    report = reported(without_ranges(name, tmp_path))
+def test_evidence_of_a_real_trace_adds_up_in_every_output(tmp_path: Path) -> None:
+    report = reported(without_ranges("h100_cuda_graph_whole", tmp_path))
     shown = {form: rendered(report, form) for form in ReportFormat}
 
     phases = json.loads(shown.pop(ReportFormat.json))["phases"]
@@ -80,18 +89,12 @@ def test_evidence_of_real_traces_adds_up_in_every_output(name: str, tmp_path: Pa
         assert sum(counts_of(evidence)) == phase["occurrences"], evidence
         assert ("left out as cold" in evidence) is (phase["cold_occurrences"] > 0)
         assert all(f"inferred: {evidence}" in " ".join(text.split()) for text in shown.values())
-
-
-def test_a_graph_and_what_ran_before_it_was_recorded_are_told_apart(tmp_path: Path) -> None:
-    report = reported(without_ranges("h100_cuda_graph_whole", tmp_path))
-
-    decode = next(one for one in report.phases if one.name == "decode")
-    assert (decode.evidence or "").startswith(
+    (finding,) = [one for one in report.findings if one.code == "inferred_phases"]
+    assert next(one["evidence"] for one in phases if one["name"] == "decode").startswith(
         "32 × (one CUDA graph); after a prefill, again and again; and 3 × (8 attention kernels, then arg-max"
     )
     # Three steps before the recording are the warm-up that no range marks.
     assert [row["requests"] for row in report.requests] == [1]
-    (finding,) = [one for one in report.findings if one.code == "inferred_phases"]
     assert finding.message.endswith("37 steps < 2 requests; requests that are not measured: 1 cold")
 
 
@@ -110,19 +113,23 @@ def test_steps_whose_gradients_add_up_have_numbers_of_their_own(tmp_path: Path) 
             start = 100_000 * (step + 1) + 100 * index
             thread.launch(start, gpu=(start + 20, start + 80), name=({**NAMES, **names})[name])
 
-    report = reported(trace.write(tmp_path / "t.sqlite"))
+    rows = rows_of(trace.write(tmp_path / "t.sqlite"), "attribute.phase_sources", "phase, evidence")
 
-    found = {one.name: (one.occurrences, counts_of(one.evidence or "")) for one in report.phases}
-    assert found == {"forward": (8, [8]), "backward": (8, [8]), "optimizer": (4, [4])}
+    assert {phase: counts_of(evidence) for phase, evidence in rows} == {
+        "forward": [8],
+        "backward": [8],
+        "optimizer": [4],
+    }
 
 
 def test_what_makes_up_the_whole_trace_is_said_to_be_of_it(tmp_path: Path) -> None:
-    report = reported(two_threads(tmp_path / "t.sqlite"), window=Window(first_step=1, end_step=4))
+    ((occurrences, levels),) = rows_of(
+        two_threads(tmp_path / "t.sqlite"), "findings.inferred_phases", "occurrence_count, levels",
+        window=Window(first_step=1, end_step=4),
+    )  # fmt: skip
 
-    (finding,) = [one for one in report.findings if one.code == "inferred_phases"]
-    assert "6 occurrences of decode are inferred" in finding.message
-    assert "; in the whole trace 3 attention kernels, then" not in finding.message
-    assert "; in the whole trace 3 attention kernels or 5 attention kernels < 29 steps" in finding.message
+    assert occurrences == 6
+    assert levels == "; in the whole trace 3 attention kernels or 5 attention kernels < 29 steps"
 
 
 def test_a_window_without_any_step_says_that_they_are_elsewhere(tmp_path: Path) -> None:
@@ -131,11 +138,24 @@ def test_a_window_without_any_step_says_that_they_are_elsewhere(tmp_path: Path) 
     passes(thread, 10)
     thread.launch(3_000_000_000, gpu=(3_000_000_010, 3_000_000_020), name="late")
 
-    report = reported(trace.write(tmp_path / "t.sqlite"), window=Window(from_ns=2_000_000_000))
+    path = trace.write(tmp_path / "t.sqlite")
+    rows = rows_of(path, "findings.no_nvtx", "not_inferred", window=Window(from_ns=2_000_000_000))
 
-    assert report.phases == []
-    (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
-    assert finding.message.endswith("none is inferred: what is inferred of the whole trace does not lie in the window")
+    assert rows == [("; none is inferred: what is inferred of the whole trace does not lie in the window",)]
+
+
+def test_warm_up_that_is_marked_alone_is_left_out_of_what_is_inferred(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    passes(thread, 12)
+    thread.push(9_000, 13_000, "warmup")
+
+    (row,) = rows_of(
+        trace.write(tmp_path / "t.sqlite"), "views.phase_summary", "phase, occurrences, warmup_occurrences, evidence"
+    )
+
+    assert row[:3] == ("decode", 12, 3)
+    assert row[3].endswith("; left out as warm-up: 3")
 
 
 def test_softmax_is_not_called_attention(tmp_path: Path) -> None:
@@ -147,11 +167,14 @@ def test_softmax_is_not_called_attention(tmp_path: Path) -> None:
             start = 10_000 * (step + 1) + 20 * index
             thread.launch(start, gpu=(start + 5, start + 15), name=names[name])
 
-    report = reported(trace.write(tmp_path / "t.sqlite"))
+    ((evidence, levels),) = rows_of(
+        trace.write(tmp_path / "t.sqlite"),
+        "findings.inferred_phases",
+        "(SELECT unit FROM attribute._inferred_phases LIMIT 1), levels",
+    )
 
-    texts = [one.evidence or "" for one in report.phases] + [one.message for one in report.findings]
-    assert any("3 softmax kernels" in text for text in texts)
-    assert not any("attention" in text for text in texts)
+    assert evidence == "3 softmax kernels, then arg-max or sampling"
+    assert levels == "; 3 softmax kernels < 10 steps"
 
 
 RANGES = re.compile(
@@ -179,24 +202,40 @@ def marked(path: Path) -> Path:
 
 
 def test_infer_on_a_marked_trace_says_what_it_does(tmp_path: Path) -> None:
-    (finding,) = [
-        one for one in reported(marked(tmp_path / "t.sqlite"), infers=True).findings if one.code == "inferred_phases"
+    rows = rows_of(
+        marked(tmp_path / "t.sqlite"), "findings.inferred_phases", "ground, occurrence_count, advice", infers=True
+    )
+
+    assert rows == [
+        ("--infer heeds none of the 2 ranges that are phases", 10, "without --infer the ranges say what the phases are")
     ]
 
-    assert finding.message.startswith("--infer heeds none of the 2 ranges that are phases: 10 occurrences of decode")
-    assert finding.hint == "without --infer the ranges say what the phases are"
+
+def test_infer_that_finds_nothing_does_not_say_that_no_range_is_a_phase(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    thread.push(0, 100, "decode").push(10, 90, "decode").launch(5, gpu=(6, 8)).launch(20, gpu=(30, 40))
+    path = trace.write(tmp_path / "t.sqlite")
+
+    rows = rows_of(path, "findings.no_phases", "ground, advice", infers=True)
+
+    assert rows == [
+        ("--infer heeds none of the 2 ranges that are phases", "without --infer the ranges say what the phases are")
+    ]
+    assert len(rows_of(path, "findings.loops", "phase")) == 1
+    assert rows_of(path, "findings.loops", "phase", infers=True) == []
 
 
 def test_rules_of_ranges_beside_infer_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = marked(tmp_path / "t.sqlite")
-    for option in (("--phase", "a=prefill"), ("--range", "prefill")):
+    for option in (("--phase", "a=prefill"), ("--range", "prefill"), ("--list-ranges",)):
         status, _, err = run(capsys, "analyze", path, "--infer", *option)
         assert status == 2
-        assert "has no effect with `--infer`" in err
+        assert "with `--infer`" in err
     with pytest.raises(UsageError):
         open_trace_of(path, infer=True, ranges="prefill")
     rule = PhaseRule.of_ranges("prefill")
-    assert [one.name for one in reported(path, infers=False, phase_rules=(rule,)).phases] == ["prefill"]
+    assert rows_of(path, "attribute.phase_ranges", "phase", infers=False, phase_rules=(rule,)) == [("prefill",)]
     # It says what is no request and no warm-up, too.
     TraceOptions(infers=True, phase_rules=(PhaseRule.excluding("prefill"),))
 
@@ -218,5 +257,5 @@ def test_without_launches_the_reason_is_that_there_are_none(tmp_path: Path) -> N
         con.execute(statement)
         con.commit()
         con.close()
-        (finding,) = [one for one in reported(path).findings if one.code == "no_nvtx"]
-        assert f"none is inferred: {reason}" in finding.message
+        ((told,),) = rows_of(path, "findings.no_nvtx", "not_inferred")
+        assert told.startswith(f"; none is inferred: {reason}")

@@ -77,15 +77,30 @@ def test_reasons(directory: RunDirectory, nsys: Nsys, ended: Outcome, message: s
     assert error.hint
 
 
-def test_a_server_that_cannot_be_recorded_is_shown_with_its_last_words() -> None:
-    lines = [*(f"line {number}" for number in range(20)), "", "ValueError: no profiler here"]
-    ended = attrs.evolve(outcome(*lines, "Generated:"), nsys_lines=("Generated:",))
-    error = with_last_lines(NsysError("the server ended before it answered", hint="see"), ended)
-    first, *shown = error.message.splitlines()
-    assert (first, error.hint, error.has_lines) == ("the server ended before it answered; it said last", "see", True)
-    assert shown == [*(f"  | line {number}" for number in range(13, 20)), "  | ValueError: no profiler here"]
-    silent = NsysError("the server ended before it answered")
-    assert with_last_lines(silent, outcome()) is silent
+def test_a_server_that_cannot_be_recorded_is_shown_with_its_last_words(tmp_path: Path) -> None:
+    error, log = NsysError("the server ended before it answered", hint="see"), tmp_path / "workload.log"
+    assert with_last_lines(error, log) is error
+    log.write_text("\n\n")
+    assert with_last_lines(error, log) is error
+
+    log.write_text("\n".join([*(f"line {number}" for number in range(20)), "", "ValueError: no profiler here", ""]))
+    shown = with_last_lines(error, log)
+    first, *lines = shown.message.splitlines()
+    assert (first, shown.hint, shown.has_lines) == ("the server ended before it answered; it said last", "see", True)
+    assert lines == [*(f"  | line {number}" for number in range(13, 20)), "  | ValueError: no profiler here"]
+
+
+def test_the_cause_stands_before_its_consequences(tmp_path: Path) -> None:
+    """As vLLM's worker says it, a hundred lines before the server gives up."""
+    cause = (
+        "(Worker-0 pid=1) ERROR 11-29 06:16:22 [executor.py:953] ValueError: Unsupported profiler type for cpu: cuda."
+    )
+    warning = "(APIServer pid=1) WARNING: this can cause fd limit errors like `OSError: [Errno 24] Too many open files`"
+    consequence = "RuntimeError: Engine core initialization failed."
+    (tmp_path / "workload.log").write_text("\n".join([warning, cause, *["  File x, line 1"] * 200, consequence]))
+    first, *lines = with_last_lines(NsysError("it ended"), tmp_path / "workload.log").message.splitlines()
+    assert first == "it ended; its first exception, and what it said last"
+    assert lines == [f"  | {cause}", "  | ...", *["  |   File x, line 1"] * 7, f"  | {consequence}"]
 
 
 def test_a_failed_workload_passes_its_status_on(directory: RunDirectory, nsys: Nsys) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model import Estimator, Model, load_model
+from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.hearing import HEARING
 from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.sound import read_audio
@@ -39,7 +40,7 @@ def test_flops_tokens_and_parameters_equal_torchs(name: str) -> None:
 
 
 def test_every_family_that_hears_is_compared() -> None:
-    assert HEARING.keys() <= {entry["config"]["model_type"] for entry in CONFIGS.values()}
+    assert {*HEARING, *CONFORMERS} <= {entry["config"]["model_type"] for entry in CONFIGS.values()}
 
 
 def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:
@@ -65,6 +66,8 @@ def bare_fields(shape: Shape) -> dict[str, Any]:
 def test_seconds_are_frames_of_ten_milliseconds() -> None:
     assert read_audio(MODELS["voxtral"], "0.5,2,0.001") == (50, 200, 1)
     assert read_audio(MODELS["voxtral"], None) == ()
+    # Pairs of frames are one.
+    assert read_audio(MODELS["granite_speech"], "2") == (100,)
 
 
 @pytest.mark.parametrize(

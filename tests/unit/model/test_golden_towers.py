@@ -77,6 +77,24 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     assert not unchecked & VERIFIED
 
 
+def test_the_towers_of_deepseek_ocr_equal_torchs_count_of_unlimited_ocr() -> None:
+    """Which has the same SAM, CLIP and projector in transformers 5.24: a whole view, then two tiles of 640 and it."""
+    text = {
+        "model_type": "deepseek_v2", "vocab_size": 64, "hidden_size": 40, "intermediate_size": 48,
+        "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 4, "moe_intermediate_size": 16,
+        "n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1, "kv_lora_rank": None,
+        "q_lora_rank": None, "qk_rope_head_dim": 0, "qk_nope_head_dim": 0, "v_head_dim": 0, "use_mla": False,
+    }  # fmt: skip
+    sam = {"width": 24, "layers": 3, "heads": 2, "global_attn_indexes": [1], "downsample_channels": [20, 32]}
+    clip = {"width": 32, "layers": 2, "heads": 4, "image_size": 224, "patch_size": 14}
+    vision = {"image_size": 1024, "width": {"sam_vit_b": sam, "clip-l-14-224": clip}}
+    config = {"model_type": "deepseek_vl_v2", "language_config": text, "vision_config": vision}
+    model = Model.from_config({**config, "projector_config": {"input_dim": 64, "n_embed": 40}})
+    views = [((64, 64),), ((40, 40), (40, 40), (64, 64))]
+    steps = [Step((), (), 0, images=grids) for grids in views]
+    assert [Estimator(model, FULL).estimate(step).flops for step in steps] == [7_171_962_624, 11_978_120_448]
+
+
 def test_a_config_that_denies_its_tower_is_the_text_decoder() -> None:
     config = CONFIGS["kimi_k25"]["config"]
     model = Model.from_config({**config, "vision_config": None})

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from nsys_pipeline.errors import QueryError
 from nsys_pipeline.ncu import Target, ncu_argv
 from nsys_pipeline.ncu.command import name_pattern, nvtx_expression
 from nsys_pipeline.query.recipes import find_recipe
@@ -51,6 +52,16 @@ def test_every_option_has_its_place() -> None:
     assert "--nvtx --nvtx-include decode/" in text
     assert "--kernel-name regex:^(gemm)$" in text
     assert text.endswith("--graph-profiling node --launch-skip 3 --launch-count 2")
+
+
+def test_an_occurrence_that_only_communicates_is_refused() -> None:
+    kernels = [
+        {"name": name, "communicates": communicates, "in_occurrence": count}
+        for name, communicates, count in (("gemm", False, 0), ("ncclDevKernel_AllGather_RING_LL", True, 3))
+    ]
+
+    with pytest.raises(QueryError, match="every kernel of the occurrence communicates"):
+        Target.of(kernels, None, is_every_kernel=True)
 
 
 def choice(trace: TraceBuilder, folder: Path, **parameters: object) -> list[str]:

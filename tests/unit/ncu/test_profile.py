@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from nsys_pipeline.ncu import read_csv, summed
+from nsys_pipeline.ncu import KernelCounters, read_csv, summed
 from nsys_pipeline.rules.kernels import short_name
 
 HEADER = ("dram__bytes_read", "dram__bytes_write", "gpu__time_duration", "sm__ops_path_tensor_src_bf16_dst_fp32")
@@ -52,3 +54,12 @@ def test_the_details_page() -> None:
 )
 def test_names_are_shortened_as_nsys_shortens_them(name: str, expected: str) -> None:
     assert short_name(name) == expected
+
+
+def test_names_that_ncu_cut_scopes_out_of_are_known() -> None:
+    # given names of an eager Llama's kernels in the CSV of ncu 2025.3.1, and of the same launches in its log
+    text = (Path(__file__).resolve().parents[2] / "counters" / "ncu_names.tsv").read_text()
+    pairs = [line.split("\t") for line in text.splitlines()]
+
+    assert [KernelCounters.of(full, {}).name for _, full in pairs] == [name for name, _ in pairs]
+    assert any(" unnamed>::" in full for _, full in pairs)

@@ -1,0 +1,147 @@
+"""Text decoders that hear with a Conformer (arXiv 2005.08100): attention and convolutions between two MLPs."""
+
+from __future__ import annotations
+
+import attrs
+
+from nsys_pipeline.model.architecture import Architecture, Hearing, Layers, Stack
+from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
+from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.resamplers import qformer_layers
+from nsys_pipeline.model.families.towers import read_text, text_width
+from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.masks import bidirectional_pairs
+from nsys_pipeline.model.quantization import AUDIO, VISION
+from nsys_pipeline.records import Step
+
+
+@attrs.frozen
+class _BlockAttention(Block):
+    """Attention within blocks of tokens; every query also scores a learned vector for each distance (arXiv 1803.02155).
+
+    The implementation pads the last block, which counts as executed.
+    """
+
+    width: int
+    inner: int
+    block: int
+    table: int
+
+    @property
+    def params(self) -> int:
+        return 4 * self.inner * self.width + self.width + self.table
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        blocks = sum(-(-tokens // self.block) for tokens in run.step.q_tokens)
+        ran = blocks * self.block
+        emit.add(
+            "gemm",
+            "qkv",
+            m=run.tokens,
+            n=3 * self.inner,
+            k=self.width,
+            flops=6 * run.tokens * self.inner * self.width,
+            executed=6 * ran * self.inner * self.width,
+            weight=emit.plain_bytes(3 * self.inner * self.width + self.table) if run.tokens else 0,
+            activation=emit.plain_bytes(run.tokens * (3 * self.inner + self.width)),
+        )
+        emit.gemm("o", VISION, run.tokens, self.width, self.inner, bias=self.width)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        pairs = ran = 0
+        for (tokens, _), count in step_shapes(run.step):
+            pairs += count * bidirectional_pairs(tokens, chunk=self.block)
+            ran += count * -(-tokens // self.block) * self.block**2
+        # Scores of keys, scores of distances, and values.
+        emit.add(
+            "attention",
+            "attention",
+            m=run.tokens,
+            n=pairs // max(1, run.tokens),
+            k=self.inner,
+            flops=6 * pairs * self.inner,
+            executed=6 * ran * self.inner,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class _OnWindows(Around):
+    """Blocks that run on each window of so many tokens, of which the last one is filled up."""
+
+    window: int
+
+    def _inner(self, run: Pass) -> Pass:
+        windows = sum(-(-tokens // self.window) for tokens in run.step.q_tokens)
+        return attrs.evolve(run, step=Step.ragged([self.window] * windows, [0] * windows, run.logits))
+
+
+@attrs.frozen(kw_only=True)
+class _Windowed(Hearing):
+    """The prompt has `queries` tokens for each window of frames."""
+
+    window: int
+    queries: int
+
+    def tokens(self, frames: int) -> int:
+        return -(-frames // self.window) * self.queries
+
+
+def granite_speech(f: Fields) -> Architecture:
+    """Granite Speech (arXiv 2505.08699): pairs of frames, a CTC head in the middle, and a Q-Former on windows."""
+    text = read_text(f, "granite")
+    e = f.sub("encoder_config", model_type="granite_speech_encoder").named("granite_speech_encoder")
+    q = f.sub("projector_config", model_type="blip_2_qformer").named("blip_2_qformer")
+    width, depth, heads = e.integer("hidden_dim"), e.integer("num_layers", minimum=2), e.integer("num_heads")
+    head_dim = e.opt_int("dim_head") or e.divides("hidden_dim", width, "num_heads", heads)
+    hidden, inner = width * e.integer("feedforward_mult"), width * e.integer("conv_expansion_factor")
+    layer: list[Block] = []
+    for name in ("first_", "last_"):
+        norm = Norm(f"{name}norm", width, 2 * width)
+        layer += [norm, Mlp(width=width, hidden=hidden, gated=False, bias=True, label=name, role=VISION)]
+    attention = _BlockAttention(
+        width, heads * head_dim, e.integer("context_size"), (2 * e.integer("max_pos_emb") + 1) * head_dim
+    )
+    layer += [
+        Norm("attention_norm", width, 2 * width),
+        attention,
+        Norm("conv_norm", width, 2 * width),
+        Linear("conv_in", 2 * inner, width, 2 * inner, role=VISION),
+        # One filter for each value: as many products as a matrix of that shape has.
+        Linear("conv", inner, e.integer("conv_kernel_size"), role=VISION),
+        Norm("conv_batch_norm", inner, 2 * inner),
+        Linear("conv_out", width, inner, width, role=VISION),
+        Norm("post_norm", width, 2 * width),
+    ]
+    labels = e.integer("output_dim")
+    head = (Linear("ctc", labels, width, labels, role=VISION), Linear("ctc_back", width, labels, width, role=VISION))
+    half = depth // 2
+    window, queries = f.integer("window_size", default=15), f.integer("window_size", default=15)
+    queries //= f.integer("downsample_rate", default=5)
+    inner_width, out = q.integer("hidden_size"), text_width(text)
+    every = q.integer("cross_attention_frequency")
+    looks = [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
+    projector = tuple(
+        attrs.evolve(group, label=f"{AUDIO}.qformer", blocks=(_OnWindows(blocks=group.blocks, window=window),))
+        for group in qformer_layers(q, q.integer("encoder_hidden_size"), queries, looks, starts_once=True)
+    )
+    last = (
+        Norm("projector_norm", inner_width, 2 * inner_width),
+        Linear("projector", out, inner_width, out, role=VISION),
+    )
+    after = (
+        Constant("projector_queries", queries * inner_width),
+        _OnWindows(blocks=(OnTokens(blocks=last, fixed=queries),), window=window),
+    )
+    layers = (
+        Layers("audio.layers", tuple(range(half)), tuple(layer)),
+        Layers("audio.ctc", (0,), head),
+        Layers("audio.layers", tuple(range(half, depth)), tuple(layer)),
+    )
+    before = (Linear("input", width, e.integer("input_dim"), width, role=VISION),)
+    stack = Stack(AUDIO, (*layers, *projector), before, after)
+    hearing = _Windowed(stack=stack, frames_per_s=50, window=window, queries=queries)
+    return attrs.evolve(text, family=f.model_type, hearing=hearing)
+
+
+CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech}
