@@ -242,6 +242,26 @@ def test_the_batch_over_time(tmp_path: Path) -> None:
     """)
 
 
+def test_steps_that_overlap_run_once(tmp_path: Path) -> None:
+    """The second step begins and ends while the GPU still computes the first."""
+    from nsys_pipeline.query.recipes import find_recipe
+
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    for index, (at, end) in enumerate(((1_000, 1_100), (1_110, 1_140), (1_500, 1_600))):
+        mark = json.dumps({"q": 1, "kv": [20 + index], "ids": [0], "logits": 1})
+        worker.push(at, end, "decode", domain=OWN).mark(at + 1, f"llmperf.step {mark}", domain=OWN)
+        worker.launch(at + 2, gpu=(at + 3, (1_300, 1_200, 1_605)[index]))
+    recipe = find_recipe("batch_over_time")
+    query = f"SELECT start_ns, steps, (stepping_ratio * 303)::INT AS running FROM ({recipe.sql})"
+    # 605 ns in two slices of 303: 300 ns run of the first one, and 105 of the second.
+    assert ask(trace, query, tmp_path, recipe.arguments({"slices": 2})) == table("""
+        start_ns, steps, running
+        1000,     2,     300
+        1303,     1,     105
+    """)
+
+
 def test_what_was_served_in_all(tmp_path: Path) -> None:
     """By hand: 30 prompt tokens, of which 8 were cached, in three chunks; 3 + 2 new tokens; from 600 to 2,505 ns."""
     query = (
