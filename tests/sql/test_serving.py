@@ -102,6 +102,23 @@ def test_ranks_of_a_job_serve_the_same_requests(tmp_path: Path) -> None:
     """)
 
 
+def test_of_each_step_the_last_rank_to_be_done_counts(tmp_path: Path) -> None:
+    """One rank is the last with the prompt, the other with the last token; a preempted step comes twice."""
+    trace = TraceBuilder().gpu()
+    arrive(trace.process(100).thread(), 0, "a", 4)
+    for pid, late in ((200, (50, 40, 0, 0)), (300, (0, 0, 0, 7))):
+        worker = trace.process(pid).thread()
+        for index, (phase, q, kv) in enumerate((("prefill", 4, 0), ("decode", 1, 4), ("prefill", 4, 0), ("decode", 2, 4))):
+            at = 100 + 200 * index
+            named = {"new": {"0": "a"}} if index == 0 else {}
+            step(worker, at, at + 100 + late[index], phase, q=[q], kv=[kv], ids=[0], logits=1, **named)
+    query = "SELECT request, steps, new_tokens, ttft_ns, latency_ns FROM served_requests"
+    assert ask(trace, query, tmp_path) == table("""
+        request, steps, new_tokens, ttft_ns, latency_ns
+        a,       4,     3,          255,     812
+    """)
+
+
 def test_guesses_are_right_as_far_as_the_next_step_shows(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     arrive(trace.process(100).thread(), 0, "a", 10)
