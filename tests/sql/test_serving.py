@@ -108,7 +108,9 @@ def test_of_each_step_the_last_rank_to_be_done_counts(tmp_path: Path) -> None:
     arrive(trace.process(100).thread(), 0, "a", 4)
     for pid, late in ((200, (50, 40, 0, 0)), (300, (0, 0, 0, 7))):
         worker = trace.process(pid).thread()
-        for index, (phase, q, kv) in enumerate((("prefill", 4, 0), ("decode", 1, 4), ("prefill", 4, 0), ("decode", 2, 4))):
+        for index, (phase, q, kv) in enumerate(
+            (("prefill", 4, 0), ("decode", 1, 4), ("prefill", 4, 0), ("decode", 2, 4))
+        ):
             at = 100 + 200 * index
             named = {"new": {"0": "a"}} if index == 0 else {}
             step(worker, at, at + 100 + late[index], phase, q=[q], kv=[kv], ids=[0], logits=1, **named)
