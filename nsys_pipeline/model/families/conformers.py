@@ -1,4 +1,4 @@
-"""Text decoders that hear with a Conformer (arXiv 2005.08100): attention and convolutions between two MLPs."""
+"""Text decoders with a Conformer (arXiv 2005.08100) for sound: attention and convolutions between two MLPs."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families.audio_text import qwen_omni_hearing
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import (
     EncoderSpec,
@@ -18,7 +19,6 @@ from nsys_pipeline.model.families.encoders import (
     pooling_head,
     vision_encoder,
 )
-from nsys_pipeline.model.families.hearing import qwen_omni_hearing
 from nsys_pipeline.model.families.multimodal import gemma3, internvl, llava_projector, qwen2_5_tower, qwen3_tower
 from nsys_pipeline.model.families.sam import sam_sizes
 from nsys_pipeline.model.families.towers import (

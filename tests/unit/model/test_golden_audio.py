@@ -10,8 +10,8 @@ import pytest
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model import Estimator, Model, load_model
+from nsys_pipeline.model.families.audio_text import AUDIO_TEXT
 from nsys_pipeline.model.families.conformers import CONFORMERS
-from nsys_pipeline.model.families.hearing import HEARING
 from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.sound import read_audio
 from nsys_pipeline.model.summary import Shape, summarize
@@ -40,7 +40,7 @@ def test_flops_tokens_and_parameters_equal_torchs(name: str) -> None:
 
 
 def test_every_family_that_hears_is_compared() -> None:
-    assert {*HEARING, *CONFORMERS} <= {entry["config"]["model_type"] for entry in CONFIGS.values()}
+    assert {*AUDIO_TEXT, *CONFORMERS} <= {entry["config"]["model_type"] for entry in CONFIGS.values()}
 
 
 def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:

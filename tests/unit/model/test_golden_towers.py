@@ -11,8 +11,8 @@ import pytest
 
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.families import VERIFIED
+from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
-from nsys_pipeline.model.families.looking import LOOKING
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
@@ -61,7 +61,7 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
         for word in ("(`golden_towers.json`) |", "no code in transformers to compare with")
     )
     assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
-    assert equal | unchecked == {**MULTIMODAL, **IMAGE_TEXT, **RESAMPLERS, **MERGING, **LOOKING}.keys()
+    assert equal | unchecked == {**MULTIMODAL, **IMAGE_TEXT, **RESAMPLERS, **MERGING, **IMAGE_CROSS_ATTENTION}.keys()
     # Of these the text decoder has no golden total.
     unverified = {
         "gemma4",

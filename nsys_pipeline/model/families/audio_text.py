@@ -1,4 +1,4 @@
-"""Text decoders with an encoder of sound. The decoder's tokens include those that clips turn into."""
+"""Text decoders with an encoder of sound that has Whisper's layers. Their tokens include those that clips turn into."""
 
 from __future__ import annotations
 
@@ -198,7 +198,7 @@ def qwen_omni_hearing(f: Fields, family: str) -> Hearing:
     return _Chunks(stack=Stack(AUDIO, layers, before, after), chunk=chunk, halvings=halvings, per_token=2 if old else 1)
 
 
-HEARING: dict[str, Builder] = {
+AUDIO_TEXT: dict[str, Builder] = {
     "qwen2_audio": qwen2_audio,
     "audioflamingo3": audio_flamingo3,
     "voxtral": voxtral,

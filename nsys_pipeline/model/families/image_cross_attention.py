@@ -1,4 +1,4 @@
-"""Models whose decoder looks at images in layers of its own: images are no tokens of the prompt."""
+"""Text decoders with cross-attention to images in layers of their own: images are no tokens of the prompt."""
 
 from __future__ import annotations
 
@@ -138,4 +138,4 @@ def blip(f: Fields) -> Architecture:
     return joined(f, text, Tower(vision, tower.width, tokens, 1))
 
 
-LOOKING: dict[str, Builder] = {"mllama": Verified(mllama), "blip": Verified(blip)}
+IMAGE_CROSS_ATTENTION: dict[str, Builder] = {"mllama": Verified(mllama), "blip": Verified(blip)}
