@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Hearing, Stack
+from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens, Padded
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.encoders import EncoderSpec
@@ -16,7 +16,7 @@ from nsys_pipeline.model.quantization import AUDIO, VISION
 
 
 @attrs.frozen(kw_only=True)
-class _Windows(Hearing):
+class _Windows(AudioEncoder):
     """Whisper's encoder: a clip is padded to whole windows of `positions`, of two frames each.
 
     The prompt has a token for each `per_token` positions of the padded clip; None: for every four frames of the clip.
@@ -63,13 +63,13 @@ def _whisper(
         Linear("conv2", width, 3 * width, width, role=VISION),
         Constant("embed_positions", positions * width),
     )
-    hearing = _Windows(
+    audio = _Windows(
         stack=Stack(AUDIO, spec.layers("audio.layers"), before, after),
         positions=positions,
         per_token=per_token,
         longest=2 * positions if longest else None,
     )
-    return attrs.evolve(text, family=f.model_type, hearing=hearing)
+    return attrs.evolve(text, family=f.model_type, audio=audio)
 
 
 def qwen2_audio(f: Fields) -> Architecture:
@@ -142,7 +142,7 @@ class _Convolution(_InChunks, Padded):
 
 
 @attrs.frozen(kw_only=True)
-class _Chunks(Hearing):
+class _Chunks(AudioEncoder):
     """Frames in chunks; the prompt has a token for each `per_token` positions that convolutions leave of them."""
 
     chunk: int
@@ -153,7 +153,7 @@ class _Chunks(Hearing):
         return _InChunks(blocks=(), chunk=self.chunk, halvings=self.halvings).length(frames) // self.per_token
 
 
-def qwen_omni_hearing(f: Fields, family: str) -> Hearing:
+def qwen_omni_audio(f: Fields, family: str) -> AudioEncoder:
     """What the thinkers of Qwen2.5-Omni (arXiv 2503.20215) and Qwen3-Omni (arXiv 2509.17765) hear with.
 
     Whisper's layers, with attention within chunks of frames, or within several.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Hearing, Layers, Stack
+from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers, Stack
 from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder
@@ -77,7 +77,7 @@ class _OnWindows(Around):
 
 
 @attrs.frozen(kw_only=True)
-class _Windowed(Hearing):
+class _Windowed(AudioEncoder):
     """The prompt has `queries` tokens for each window of frames."""
 
     window: int
@@ -140,8 +140,8 @@ def granite_speech(f: Fields) -> Architecture:
     )
     before = (Linear("input", width, e.integer("input_dim"), width, role=VISION),)
     stack = Stack(AUDIO, (*layers, *projector), before, after)
-    hearing = _Windowed(stack=stack, frames_per_s=50, window=window, queries=queries)
-    return attrs.evolve(text, family=f.model_type, hearing=hearing)
+    audio = _Windowed(stack=stack, frames_per_s=50, window=window, queries=queries)
+    return attrs.evolve(text, family=f.model_type, audio=audio)
 
 
 CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech}

@@ -98,7 +98,7 @@ def mllama(f: Fields) -> Architecture:
     )
     after = (_OnTiles(blocks=projector, times=tokens, over=patches, padded=tokens),)
     tower = Tower(Stack("vision", layers, before, after), width, None)
-    return attrs.evolve(joined(f, text, tower), looks_at_images=True)
+    return attrs.evolve(joined(f, text, tower), cross_attends_to_images=True)
 
 
 def blip(f: Fields) -> Architecture:
@@ -134,7 +134,7 @@ def blip(f: Fields) -> Architecture:
     positions = Constant("embed_positions", (tokens + 1) * tower.width)
     after = (Norm("post_norm", tower.width, 2 * tower.width),)
     vision = Stack("vision", tower.layers("vision.layers"), (patches, positions), after)
-    text = Architecture(family="blip", decoder=decoder, heads=heads, kv_heads=heads, looks_at_images=True)
+    text = Architecture(family="blip", decoder=decoder, heads=heads, kv_heads=heads, cross_attends_to_images=True)
     return joined(f, text, Tower(vision, tower.width, tokens, 1))
 
 

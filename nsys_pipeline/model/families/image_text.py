@@ -9,7 +9,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.audio_text import qwen_omni_hearing
+from nsys_pipeline.model.families.audio_text import qwen_omni_audio
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import (
     EncoderSpec,
@@ -396,7 +396,7 @@ def qwen_omni(f: Fields) -> Architecture:
     v = f.sub("vision_config", model_type=f"{family}_vision_encoder").named(f"{family}_vision_encoder")
     out = v.integer("out_hidden_size", default=text_width(text))
     tower = qwen2_5_tower(v, out) if family == "qwen2_5_omni" else qwen3_tower(v, out)
-    return attrs.evolve(joined(f, text, tower), hearing=qwen_omni_hearing(f, family))
+    return attrs.evolve(joined(f, text, tower), audio=qwen_omni_audio(f, family))
 
 
 IMAGE_TEXT: dict[str, Builder] = {

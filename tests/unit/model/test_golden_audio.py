@@ -27,14 +27,14 @@ MODELS = {name: Model.from_config(entry["config"], name) for name, entry in CONF
 @pytest.mark.parametrize("name", CONFIGS)
 def test_flops_tokens_and_parameters_equal_torchs(name: str) -> None:
     model, golden = MODELS[name], GOLDEN[name]
-    hearing = model.architecture.hearing
-    assert hearing is not None
+    encoder = model.architecture.audio
+    assert encoder is not None
     estimator = Estimator(model, FULL)
     for clips, flops, tokens in zip(CONFIGS[name]["clips"], golden["flops"], golden["tokens"], strict=True):
         ops = estimator.estimate(Step((), (), 0, audio=clips)).ops
         assert all(op.layer.startswith("audio.") for op in ops if op.flops_executed)
         assert sum(op.layers * op.flops_executed for op in ops) == flops, clips
-        assert sum(map(hearing.tokens, clips)) == tokens, clips
+        assert sum(map(encoder.tokens, clips)) == tokens, clips
         assert sum(op.flops_model for op in ops) <= sum(op.flops_executed for op in ops)
     assert model.params == golden["params"]
 

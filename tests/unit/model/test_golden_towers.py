@@ -47,7 +47,7 @@ def test_images_are_as_many_tokens_of_the_prompt_as_torch_makes(name: str) -> No
     model, told = Model.from_config(CONFIGS[name]["config"], name), CONFIGS[name]["grids"]
     tokens = [tokens_in_prompt(model, [tuple(grid) for grid in grids]) for grids in told]
     made = GOLDEN[name]["tokens"]
-    if model.architecture.looks_at_images:
+    if model.architecture.cross_attends_to_images:
         assert tokens == [len(grids) for grids in told]
         lengths = [model.architecture.vision_lengths(grids) for grids in told]
         tokens = [sum(map(model.architecture.projected, each)) for each in lengths]
