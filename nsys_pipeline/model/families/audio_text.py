@@ -53,7 +53,7 @@ def _whisper(
     f: Fields, text: Architecture, kind: str, *after: Block, longest: bool = False, per_token: int | None = None
 ) -> Architecture:
     """A decoder behind Whisper's encoder (arXiv 2212.04356) and `after`; `longest`: of one window at most."""
-    a = f.sub("audio_config", model_type=kind).named(kind)
+    a = f.part("audio_config", kind)
     spec, positions = _whisper_layers(a), a.integer("max_source_positions", default=1500)
     width = spec.width
     before = (
@@ -104,7 +104,7 @@ def voxtral(f: Fields) -> Architecture:
     told = f.get("text_config", default={})
     if isinstance(told, Mapping):
         f = f.replaced(text_config={**_VOXTRAL_TEXT, **told})
-    text, a = read_text(f, "llama"), f.sub("audio_config", model_type="voxtral_encoder").named("voxtral_encoder")
+    text, a = read_text(f, "llama"), f.part("audio_config", "voxtral_encoder")
     width, inner = a.dim("hidden_size"), a.dim("intermediate_size")
     over = a.divides("intermediate_size", inner, "hidden_size", width)
     projector = two_layers(inner, text_width(text), bias=False)
@@ -159,7 +159,7 @@ def qwen_omni_audio(f: Fields, family: str) -> AudioEncoder:
     Whisper's layers, with attention within chunks of frames, or within several.
     """
     kind = f"{family}_audio_encoder"
-    a = f.sub("audio_config", model_type=kind).named(kind)
+    a = f.part("audio_config", kind)
     old = family == "qwen2_5_omni"
     spec = _whisper_layers(a, k_bias=not old)
     width, out, mels = spec.width, a.integer("output_dim", default=3584), a.integer("num_mel_bins", default=128)

@@ -90,8 +90,8 @@ class _Windowed(AudioEncoder):
 def granite_speech(f: Fields) -> Architecture:
     """Granite Speech (arXiv 2505.08699): pairs of frames, a CTC head in the middle, and a Q-Former on windows."""
     text = read_text(f, "granite")
-    e = f.sub("encoder_config", model_type="granite_speech_encoder").named("granite_speech_encoder")
-    q = f.sub("projector_config", model_type="blip_2_qformer").named("blip_2_qformer")
+    e = f.part("encoder_config", "granite_speech_encoder")
+    q = f.part("projector_config", "blip_2_qformer")
     width, depth, heads = e.integer("hidden_dim"), e.integer("num_layers", minimum=2), e.integer("num_heads")
     head_dim = e.opt_int("dim_head") or e.divides("hidden_dim", width, "num_heads", heads)
     hidden, inner = width * e.integer("feedforward_mult"), width * e.integer("conv_expansion_factor")

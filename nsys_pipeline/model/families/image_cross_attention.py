@@ -66,7 +66,7 @@ class _TileMask(Block):
 def mllama(f: Fields) -> Architecture:
     """Mllama (Llama 3.2 Vision): tiles of an image see each other; the outputs of several layers are projected."""
     text = read_text(f, "mllama_text_model")
-    v = f.sub("vision_config", model_type="mllama_vision_model").named("mllama_vision_model")
+    v = f.part("vision_config", "mllama_vision_model")
     spec = attrs.evolve(vision_encoder(v), qkv_bias=False, o_bias=False)
     width = spec.width
     side, patch = grid(v)

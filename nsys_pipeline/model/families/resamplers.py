@@ -30,8 +30,8 @@ from nsys_pipeline.records import Step
 def idefics2(f: Fields) -> Architecture:
     """Idefics2 (arXiv 2405.02246): SigLIP on any size, a gated MLP, a perceiver whose latents look at the patches."""
     text = read_text(f, "mistral")
-    v = f.sub("vision_config", model_type="idefics2_vision").named("idefics2_vision")
-    p = f.sub("perceiver_config", model_type="idefics2_perceiver").named("idefics2_perceiver")
+    v = f.part("vision_config", "idefics2_vision")
+    p = f.part("perceiver_config", "idefics2_perceiver")
     spec, width = vision_encoder(v), text_width(text)
     inner = f.sub("text_config", model_type="mistral").dim("intermediate_size")
     latents, heads = p.integer("resampler_n_latents"), p.integer("resampler_n_heads")
@@ -97,7 +97,7 @@ class _TableAttention(Block):
 def aria(f: Fields) -> Architecture:
     """Aria (arXiv 2410.05993): SigLIP; 128 or 256 queries look at its patches, by their number, then two layers."""
     text = read_text(f, "aria_text")
-    v = f.sub("vision_config", model_type="idefics3_vision").named("idefics3_vision")
+    v = f.part("vision_config", "idefics3_vision")
     stack, tokens, _ = siglip_vision(v.replaced(vision_use_head=False))
     width, out = v.dim("hidden_size"), text_width(text)
     told = f.get("projector_patch_to_query_dict", default={1225: 128, 4900: 256})
@@ -134,8 +134,8 @@ def aria(f: Fields) -> Architecture:
 def blip2(f: Fields) -> Architecture:
     """BLIP-2 (arXiv 2301.12597): a ViT, and a Q-Former whose queries look at its tokens in every other layer."""
     text = read_text(f, "opt")
-    v = f.sub("vision_config", model_type="blip_2_vision_model").named("blip_2_vision_model")
-    q = f.sub("qformer_config", model_type="blip_2_qformer").named("blip_2_qformer")
+    v = f.part("vision_config", "blip_2_vision_model")
+    q = f.part("qformer_config", "blip_2_qformer")
     spec = attrs.evolve(vision_encoder(v), qkv_bias=v.flag("qkv_bias", default=True))
     side, patch = grid(v)
     tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
@@ -224,7 +224,7 @@ class _QueryPairs(Block):
 def kosmos2(f: Fields) -> Architecture:
     """KOSMOS-2 (arXiv 2306.14824): CLIP, a linear layer, and learned queries that look at its tokens and themselves."""
     text = read_text(f, "kosmos_2_text_model")
-    v = f.sub("vision_config", model_type="kosmos_2_vision_model").named("kosmos_2_vision_model")
+    v = f.part("vision_config", "kosmos_2_vision_model")
     stack, tokens, extra = clip_vision(v)
     width, out = v.dim("hidden_size"), text_width(text)
     queries = f.integer("latent_query_num", default=64)
