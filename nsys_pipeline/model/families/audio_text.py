@@ -10,6 +10,7 @@ from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens, Padded
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.encoders import EncoderSpec
+from nsys_pipeline.model.families.seq2seq import whisper_convolutions
 from nsys_pipeline.model.families.towers import read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import AUDIO, VISION
@@ -50,19 +51,12 @@ def _whisper_layers(a: Fields, *, k_bias: bool = False) -> EncoderSpec:
 
 
 def _whisper(
-    f: Fields, text: Architecture, kind: str, *after: Block, longest: bool = False, per_token: int | None = None
+    f: Fields, text: Architecture, a: Fields, *after: Block, longest: bool = False, per_token: int | None = None
 ) -> Architecture:
     """A decoder behind Whisper's encoder (arXiv 2212.04356) and `after`; `longest`: of one window at most."""
-    a = f.part("audio_config", kind)
     spec, positions = _whisper_layers(a), a.integer("max_source_positions", default=1500)
     width = spec.width
-    before = (
-        OnTokens(
-            blocks=(Linear("conv1", width, 3 * a.integer("num_mel_bins", default=128), width, role=VISION),), times=2
-        ),
-        Linear("conv2", width, 3 * width, width, role=VISION),
-        Constant("embed_positions", positions * width),
-    )
+    before = whisper_convolutions(width, a.integer("num_mel_bins", default=128), positions, role=VISION)
     audio = _Windows(
         stack=Stack(AUDIO, spec.layers("audio.layers"), before, after),
         positions=positions,
@@ -74,22 +68,20 @@ def _whisper(
 
 def qwen2_audio(f: Fields) -> Architecture:
     """Qwen2-Audio (arXiv 2407.10759): means of two positions, and one linear layer."""
-    text, width = read_text(f, "qwen2"), f.sub("audio_config", model_type="qwen2_audio_encoder").dim("d_model")
-    out = text_width(text)
+    text, a = read_text(f, "qwen2"), f.part("audio_config", "qwen2_audio_encoder")
+    width, out = a.dim("d_model"), text_width(text)
     after = OnTokens(
         blocks=(Norm("post_norm", width, 2 * width), Linear("projector", out, width, out, role=VISION)), over=2
     )
-    return _whisper(f, text, "qwen2_audio_encoder", after, longest=True)
+    return _whisper(f, text, a, after, longest=True)
 
 
 def audio_flamingo3(f: Fields) -> Architecture:
     """Audio Flamingo 3 (arXiv 2507.08128): means of two positions, and two linear layers."""
-    text = read_text(f, "qwen2")
-    width = f.sub("audio_config", model_type="audioflamingo3_encoder").dim("d_model", "hidden_size")
+    text, a = read_text(f, "qwen2"), f.part("audio_config", "audioflamingo3_encoder")
+    width = a.dim("d_model", "hidden_size")
     projector = two_layers(width, text_width(text), bias=f.flag("projector_bias", default=True))
-    return _whisper(
-        f, text, "audioflamingo3_encoder", OnTokens(blocks=(Norm("post_norm", width, 2 * width), *projector), over=2)
-    )
+    return _whisper(f, text, a, OnTokens(blocks=(Norm("post_norm", width, 2 * width), *projector), over=2))
 
 
 #: What Voxtral's class has for fields that its text config leaves out, where Llama's has others.
@@ -109,7 +101,7 @@ def voxtral(f: Fields) -> Architecture:
     over = a.divides("intermediate_size", inner, "hidden_size", width)
     projector = two_layers(inner, text_width(text), bias=False)
     after = (Norm("post_norm", width, 2 * width), OnTokens(blocks=projector, over=over))
-    return _whisper(f, text, "voxtral_encoder", *after, per_token=over)
+    return _whisper(f, text, a, *after, per_token=over)
 
 
 def _halved(count: int, times: int) -> int:
