@@ -116,14 +116,12 @@ def granite_speech(f: Fields) -> Architecture:
     labels = e.integer("output_dim")
     head = (Linear("ctc", labels, width, labels, role=VISION), Linear("ctc_back", width, labels, width, role=VISION))
     half = depth // 2
-    window, queries = f.integer("window_size", default=15), f.integer("window_size", default=15)
-    queries //= f.integer("downsample_rate", default=5)
+    window = f.integer("window_size", default=15)
+    queries = window // f.integer("downsample_rate", default=5)
     inner_width, out = q.integer("hidden_size"), text_width(text)
-    every = q.integer("cross_attention_frequency")
-    looks = [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
     projector = tuple(
         attrs.evolve(group, label=f"{AUDIO}.qformer", blocks=(_OnWindows(blocks=group.blocks, window=window),))
-        for group in qformer_layers(q, q.integer("encoder_hidden_size"), queries, looks, starts_once=True)
+        for group in qformer_layers(q, q.integer("encoder_hidden_size"), queries, starts_once=True)
     )
     last = (
         Norm("projector_norm", inner_width, 2 * inner_width),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import attrs
 
@@ -139,10 +139,7 @@ def blip2(f: Fields) -> Architecture:
     spec = attrs.evolve(vision_encoder(v), qkv_bias=v.flag("qkv_bias", default=True))
     side, patch = grid(v)
     tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
-    every = q.integer("cross_attention_frequency")
-    layers = qformer_layers(
-        q, spec.width, queries, [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
-    )
+    layers = qformer_layers(q, spec.width, queries)
     before = (
         patch_embedding(spec.width, patch, 3, bias=True, extra=1),
         Constant("embed_positions", (tokens + 1) * spec.width),
@@ -168,14 +165,13 @@ class _Once(Around):
         return attrs.evolve(run, step=Step.ragged(lengths, [0] * len(lengths), run.logits))
 
 
-def qformer_layers(
-    q: Fields, keys: int, queries: int, looks: Sequence[bool], *, starts_once: bool = False
-) -> tuple[Layers, ...]:
-    """BERT's layers on `queries` for each image; those that look have attention to its tokens, of `keys` values.
+def qformer_layers(q: Fields, keys: int, queries: int, *, starts_once: bool = False) -> tuple[Layers, ...]:
+    """BERT's layers on `queries` for each image; some have cross-attention to its tokens, of `keys` values.
 
-    `starts_once`: until they look for the first time, in the first layer, the queries are run once for all sequences.
+    `starts_once`: up to the cross-attention of the first layer, the queries are run once for all sequences.
     """
     width, hidden = q.integer("hidden_size"), q.integer("intermediate_size")
+    every = q.integer("cross_attention_frequency")
     own = (
         Linear("projector_qkv", 3 * width, width, 3 * width, role=VISION),
         _QueryPairs(width),
@@ -198,9 +194,10 @@ def qformer_layers(
     )
     plain = OnTokens(blocks=(*own, *mlp), fixed=queries)
     described: list[tuple[str, tuple[Block, ...]]] = [
-        ("cross", (plain, *cross)) if look else ("", (plain,)) for look in looks
+        ("", (plain,)) if index % every else ("cross", (plain, *cross))
+        for index in range(q.integer("num_hidden_layers"))
     ]
-    if starts_once and looks and looks[0]:
+    if starts_once:
         first = (
             _Once(blocks=(*own, asked[0]), queries=queries),
             *cross[:2],
