@@ -9,7 +9,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import Builder, Verified, norm_weights
+from nsys_pipeline.model.families.common import Builder, Verified, class_names, label_count, norm_weights
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
@@ -240,9 +240,8 @@ def vit(f: Fields) -> Architecture:
         patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=extra),
         Constant("embed_positions", (tokens + extra) * width),
     )
-    names = " ".join(str(name) for name in f.items("architectures") or [])
-    if "ImageClassification" in names:
-        labels = len(f.get("id2label", default={0: "", 1: ""}))
+    if "ImageClassification" in class_names(f):
+        labels = label_count(f)
         head: Block = Linear("classifier", labels, width, labels)
     else:
         pooled = f.integer("pooler_output_size", default=width)
