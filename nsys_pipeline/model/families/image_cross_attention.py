@@ -25,7 +25,7 @@ from nsys_pipeline.model.blocks import (
 )
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import grid, patch_embedding, vision_encoder
+from nsys_pipeline.model.families.encoders import blip_patches, grid, patch_embedding, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -104,7 +104,7 @@ def mllama(f: Fields) -> Architecture:
 def blip(f: Fields) -> Architecture:
     """BLIP's captions (arXiv 2201.12086): a ViT, and BERT's layers with attention to its tokens in each of them."""
     t, v = (f.sub(f"{side}_config", model_type=f"blip_{side}_model") for side in ("text", "vision"))
-    tower, tokens = vision_encoder(v), grid(v)[0] ** 2 + 1
+    tower, (side, _) = vision_encoder(v), grid(v)
     width, heads, vocab = t.dim("hidden_size"), t.dim("num_attention_heads"), t.dim("vocab_size")
     head_dim = t.divides("hidden_size", width, "num_attention_heads", heads)
     attention = Attention(
@@ -130,12 +130,10 @@ def blip(f: Fields) -> Architecture:
         before,
         (LastTokens(blocks=head), Head(vocab, width, vocab)),
     )
-    patches = patch_embedding(tower.width, grid(v)[1], 3, bias=True, extra=1)
-    positions = Constant("embed_positions", (tokens + 1) * tower.width)
     after = (Norm("post_norm", tower.width, 2 * tower.width),)
-    vision = Stack("vision", tower.layers("vision.layers"), (patches, positions), after)
+    vision = Stack("vision", tower.layers("vision.layers"), blip_patches(v), after)
     text = Architecture(family="blip", decoder=decoder, heads=heads, kv_heads=heads, cross_attends_to_images=True)
-    return joined(f, text, Tower(vision, tower.width, tokens, 1))
+    return joined(f, text, Tower(vision, tower.width, side * side + 1, 1))
 
 
 IMAGE_CROSS_ATTENTION: dict[str, Builder] = {"mllama": Verified(mllama), "blip": Verified(blip)}

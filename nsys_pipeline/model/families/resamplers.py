@@ -14,9 +14,9 @@ from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import (
     QueryAttention,
     attend,
+    blip_patches,
     clip_vision,
     grid,
-    patch_embedding,
     placed_patches,
     siglip_vision,
     vision_encoder,
@@ -137,13 +137,9 @@ def blip2(f: Fields) -> Architecture:
     v = f.part("vision_config", "blip_2_vision_model")
     q = f.part("qformer_config", "blip_2_qformer")
     spec = attrs.evolve(vision_encoder(v), qkv_bias=v.flag("qkv_bias", default=True))
-    side, patch = grid(v)
+    side, _ = grid(v)
     tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
     layers = qformer_layers(q, spec.width, queries)
-    before = (
-        patch_embedding(spec.width, patch, 3, bias=True, extra=1),
-        Constant("embed_positions", (tokens + 1) * spec.width),
-    )
     projector = Linear("projector", text_width(text), width, text_width(text), role=VISION)
     after = (Constant("projector_queries", queries * width), OnTokens(blocks=(projector,), fixed=queries))
     norms = (
@@ -151,7 +147,7 @@ def blip2(f: Fields) -> Architecture:
         OnTokens(blocks=(Norm("projector_norm", width, 2 * width),), fixed=queries),
     )
     groups = (*spec.layers("vision.layers"), Layers("vision.norms", (0,), norms), *layers)
-    return joined(f, text, Tower(Stack("vision", groups, before, after), spec.width, tokens, 1))
+    return joined(f, text, Tower(Stack("vision", groups, blip_patches(v), after), spec.width, tokens, 1))
 
 
 @attrs.frozen(kw_only=True)
