@@ -105,7 +105,10 @@ def _dot(inputs: Sequence[Shape], _: str) -> Cost:
 
 
 def _grouped(inputs: Sequence[Shape], _: str) -> Cost:
-    """Rows of (m, k), each by the (k, n) of its group, of which there are g: (g, k, n). Groups without rows are not read."""
+    """Rows of (m, k), each by the (k, n) of its group, of which there are g: (g, k, n).
+
+    Groups without rows are not read: of more groups than rows, at most as many as rows.
+    """
     (m, k), (groups, inner, n) = inputs[0], inputs[1]
     if inner != k:
         raise ValueError("no product")
