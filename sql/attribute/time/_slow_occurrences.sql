@@ -9,7 +9,8 @@
 -- - `first_length`: the first of a shape with its context, if nine tenths of the later ones of it are faster, and so are nine
 --   tenths of all of the kind that repeat a context: steps that are slow now and then are not cold;
 -- - `setup`: those that record or instantiate a graph, load a module, or allocate or free memory, if nine tenths of the others
---   of the kind, without such calls and not cold, are faster, and if no more than a tenth of the kind, or a single one, is so;
+--   of the kind, without such calls and not cold, are faster, and if no more than a tenth of the kind, or a single one, is so.
+--   Of more than 64 of a kind the 64 slowest are judged;
 -- - `recording`: those that record a graph, of which the GPU does nothing, if it does something of another of the kind.
 -- Grain: occurrence_id.
 -- materialize: table
@@ -84,8 +85,9 @@ setting_up AS (
     SELECT *
     FROM steady
     WHERE has_setup
-    -- More of them are no exceptions, and need not be compared.
-    QUALIFY count(*) OVER (PARTITION BY group_id) <= 64 OR row_number() OVER (PARTITION BY group_id ORDER BY time_ns DESC) <= 64
+    -- Each is compared with all others of its kind, so not all of very many. Equal ones are taken in the order of their steps.
+    QUALIFY count(*) OVER (PARTITION BY group_id) <= 64
+        OR row_number() OVER (PARTITION BY group_id ORDER BY time_ns DESC, place) <= 64
 ),
 slow_setup AS (
     SELECT i.occurrence_id, i.group_id, i.group_count

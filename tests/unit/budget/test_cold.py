@@ -112,6 +112,20 @@ def test_random_sequences_have_the_cold_steps_of_the_definition(con: duckdb.Duck
     assert reasons == {"leading", "first_length", "setup", "recording"}
 
 
+def test_of_many_equal_setups_the_first_are_judged_in_whatever_order_rows_come(con: duckdb.DuckDBPyConnection) -> None:
+    setups = range(10, 900, 11)
+    times = [1_000 if index in setups else 10 for index in range(1_000)]
+    sequence = steps(times, [sized(1, 1, 512)] * len(times), setups=setups)
+    first = {sequence[index]: "setup" for index in setups[:64]}
+    assert len(setups) > 64
+    assert in_sql(con, sequence) == first
+    con.execute(
+        "CREATE OR REPLACE TABLE attribute._occurrence_sizes AS FROM attribute._occurrence_sizes ORDER BY place DESC"
+    )
+    found = con.execute(all_modules()["attribute._slow_occurrences"].sql).fetchall()
+    assert {sequence[row[0]]: row[3] for row in found} == first
+
+
 def noise(random: Random) -> float:
     return random.lognormvariate(0, 0.2)
 
