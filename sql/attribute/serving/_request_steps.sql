@@ -44,7 +44,7 @@ together AS (
     SELECT
         * EXCLUDE (done_ns),
         coalesce(
-            max(done_ns) FILTER (WHERE is_closed) OVER (PARTITION BY engine, request, cached_tokens, new_tokens, nth), done_ns
+            max(CASE WHEN is_closed THEN done_ns END) OVER (PARTITION BY engine, request, cached_tokens, new_tokens, nth), done_ns
         ) AS done_ns
     FROM numbered
 ),
