@@ -392,6 +392,8 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     if served.load_ns and served.span_ns:
         text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
         rest = "the difference is the load's start and end, and the way to the server and back"
+        if served.load_ns < served.span_ns:
+            rest = "requests that the load did not wait for, or those of others, are in the trace, and all rates include them"
         notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
     return notes
 

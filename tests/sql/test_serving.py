@@ -328,6 +328,20 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
     }
 
 
+def test_requests_of_others_are_said_to_be_in_the_trace(tmp_path: Path) -> None:
+    """The load ran for 1.5 µs, and the trace has requests for 1.905 µs."""
+    served().write(tmp_path / "trace.sqlite")
+    (tmp_path / "run.json").write_text('{"load_s": 1.5e-6}')
+    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace, AnalysisOptions())
+    (section,) = (one for one in report_document(report).sections if one.name == "requests")
+    notes = {note.label: note.text for block in section.blocks if isinstance(block, Notes) for note in block.notes}
+    assert notes["clocks"].endswith(
+        "for 1.905 µs: requests that the load did not wait for, or those of others, are in the trace, and all rates "
+        "include them"
+    )
+
+
 def unmarked() -> TraceBuilder:
     trace = TraceBuilder().gpu()
     trace.process(200).thread().push(0, 90, "execute_context_1(7)_generation_0(0)").launch(10, gpu=(20, 80))
