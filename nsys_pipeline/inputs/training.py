@@ -238,7 +238,7 @@ class TrainingEstimator:
     @cached_property
     def _updated_params(self) -> int | None:
         """Parameters that the GPUs which share a model copy update together; None where it is not known."""
-        # GPUs that split experts further than they split products each have all other weights, unless they scatter gradients.
+        # GPUs that split experts further than products each have all other weights, unless they scatter gradients.
         copies = 1 if (self.facts.shards or 1) > 1 else self.conventions.stage_gpus // self.conventions.tp
         if self.train_only is None and self.lora_rank is None and copies == 1:
             return self.model.params

@@ -35,7 +35,7 @@ LATENTS = DENSE | {
 
 
 def job(random: Random, config: dict[str, Any]) -> tuple[TraceBuilder, AnalysisOptions, int, int]:
-    """A random job's step, what the analysis is told, the FLOPs of all sequences, weights that all optimizers update."""
+    """A random job's step, what the analysis is told, the FLOPs of all sequences, weights that optimizers update."""
     degrees = {name: random.choice([1, 2, 4]) for name in ("tp", "pp", "cp", "dp")}
     while degrees["tp"] * degrees["pp"] * degrees["cp"] * degrees["dp"] > 16:
         degrees[random.choice(list(degrees))] = 1
