@@ -66,9 +66,11 @@ def job(random: Random, config: dict[str, Any]) -> tuple[TraceBuilder, AnalysisO
 
 def _expert_params(config: dict[str, Any]) -> int:
     """Three matrices for each routed expert of each layer that has some."""
-    count = config.get("num_local_experts", config.get("n_routed_experts", 0))
-    layers = config["num_hidden_layers"] - config.get("first_k_dense_replace", 0)
-    return layers * count * 3 * config["hidden_size"] * config.get("moe_intermediate_size", config["intermediate_size"])
+    count: int = config.get("num_local_experts", config.get("n_routed_experts", 0))
+    layers: int = config["num_hidden_layers"] - config.get("first_k_dense_replace", 0)
+    width: int = config.get("moe_intermediate_size", config["intermediate_size"])
+    hidden: int = config["hidden_size"]
+    return layers * count * 3 * hidden * width
 
 
 def train(trace: TraceBuilder, rank: int, run: dict[str, Any], shape: tuple[int, int], *, is_sharded: bool) -> None:
