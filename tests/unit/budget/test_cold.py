@@ -73,7 +73,9 @@ def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict
         label = step.size[1] if step.is_sized else None
         group = kinds.setdefault(step.kind, len(kinds))
         row = (number, group, place(("kind", step.kind)), label, place((step.kind, label)), 0, place("phase"))
-        rows.append((*row, step.is_sized, *step.size[2:], step.time, step.busy, step.own, step.has_setup, step.is_recording))
+        rows.append(
+            (*row, step.is_sized, *step.size[2:], step.time, step.busy, step.own, step.has_setup, step.is_recording)
+        )
     create_from_rows(con, "attribute._occurrence_sizes", _SIZES, rows)
     con.execute(
         "CREATE OR REPLACE TABLE attribute.phase_ranges AS "
