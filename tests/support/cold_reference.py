@@ -1,7 +1,7 @@
 """Which occurrences are cold, by brute force: the written definition of attribute.cold_occurrences, pair by pair.
 
-Shares nothing with the engine but the sizes of steps, which come from marks, and which kernels communicate: attribution is
-the reference's.
+Shares nothing with the engine but the sizes of steps, which come from marks, and which kernels communicate:
+attribution is the reference's.
 """
 
 from __future__ import annotations
