@@ -100,7 +100,7 @@ def _reads_what_it_sampled(launches: Sequence[Launch], passes: Sequence[Pass]) -
 
 
 def _is_fed(launches: Sequence[Launch], one: Pass) -> bool:
-    """Whether something is copied to the GPU after the sampling before the pass, and before its first lookup or layer."""
+    """Whether something is copied to the GPU after the sampling before the pass, and before its lookups and layers."""
     index = (lookups_before(launches, one.first) or [one.first])[-1]
     while index > 0 and launches[index - 1].role not in (*LAYER_ROLES, "sample", "graph"):
         index -= 1
