@@ -2,8 +2,9 @@
 
     python scripts/vlm_captures.py MODEL RUN_DIR [OPTIONS]
 
-MODEL is deepseek-ocr2 or qwen2.5-vl-3b; OPTIONS go to `llmperf capture`. Needs a GPU with 16 GiB, nsys and torch;
-transformers 5.17 has both models. Nothing is downloaded. The sizes are those of the configs of
+MODEL is deepseek-ocr2 or qwen2.5-vl-3b; OPTIONS go to `llmperf capture`. The model's config is left in RUN_DIR.json, so
+that ncu can run the same request again. Needs a GPU with 16 GiB, nsys and torch; transformers 5.17 has both models.
+Nothing is downloaded. The sizes are those of the configs of
 deepseek-ai/DeepSeek-OCR-2 and Qwen/Qwen2.5-VL-3B-Instruct.
 """
 
@@ -12,7 +13,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -76,10 +76,10 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write(f"{__doc__}\nknown: {', '.join(CONFIGS)}\n")
         return 2
     name, run_dir, *more = arguments
-    with tempfile.TemporaryDirectory() as folder:
-        config = Path(folder) / f"{name}.json"
-        config.write_text(json.dumps(CONFIGS[name], indent=1), encoding="utf-8")
-        return subprocess.run(command(run_dir, config, more), check=False).returncode
+    config = Path(f"{run_dir}.json").resolve()
+    config.parent.mkdir(parents=True, exist_ok=True)
+    config.write_text(json.dumps(CONFIGS[name], indent=1), encoding="utf-8")
+    return subprocess.run(command(run_dir, config, more), check=False).returncode
 
 
 if __name__ == "__main__":

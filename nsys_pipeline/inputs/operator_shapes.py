@@ -105,11 +105,14 @@ def _dot(inputs: Sequence[Shape], _: str) -> Cost:
 
 
 def _grouped(inputs: Sequence[Shape], _: str) -> Cost:
-    """Rows of (m, k), each by the (k, n) of its group, of which there are g: (g, k, n)."""
+    """Rows of (m, k), each by the (k, n) of its group, of which there are g: (g, k, n).
+
+    Groups without rows are not read: of more groups than rows, at most as many as rows.
+    """
     (m, k), (groups, inner, n) = inputs[0], inputs[1]
     if inner != k:
         raise ValueError("no product")
-    return 2 * m * k * n, m * k + groups * k * n + m * n
+    return 2 * m * k * n, m * k + min(m, groups) * k * n + m * n
 
 
 def _attention(inputs: Sequence[Shape], arguments: str) -> Cost:

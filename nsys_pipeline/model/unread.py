@@ -20,6 +20,8 @@ _STRUCTURE = re.compile(
     r"|layer_head_num|layer_inter_size|layer_intermediate_sizes?|layer_num_heads|draft_vocab_size|eagle_\w+|medusa_\w+|dflash_\w+"
 )
 """Names, from configs of models that have experts, latents, windows, loops, shared caches and the like; of drafts."""
+_GATED = re.compile(r"qwen3_next|qwen3_5(?:_moe)?(?:_text)?")
+"""Model types whose attention has a gate in transformers, whatever `attn_output_gate` says."""
 _PLAIN_LAYERS = ({"full_attention"}, {"attention"})
 
 
@@ -40,6 +42,8 @@ def unread_structure(config: Mapping[str, Any], read: Iterable[str]) -> tuple[st
 
 def _says_something(name: str, fields: Mapping[str, Any]) -> bool:
     value = fields[name]
+    if name == "attn_output_gate" and _GATED.fullmatch(str(fields.get("model_type"))):
+        return value is False
     if value in (None, False, 0, -1) or value in ([], {}, ""):
         return False
     if name == "layer_types" and isinstance(value, list):

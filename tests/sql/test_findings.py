@@ -365,6 +365,37 @@ def test_graphs_as_a_whole_and_graphs_without_a_trace_are_told(tmp_path: Path) -
     assert found["untraced_graphs"][0].message.startswith("what the GPU did in 1 of 2 CUDA graph launches")
 
 
+@pytest.mark.parametrize(
+    ("kernels", "lost", "capturing", "told"),
+    [
+        (48, 2, False, "2 of 50 calls that launch kernels have none in the trace"),
+        # The end of most recordings.
+        (50, 1, False, None),
+        # What is captured becomes a graph.
+        (2, 8, True, None),
+        # `kernels_missing`
+        (0, 4, False, None),
+    ],
+)
+def test_launches_whose_kernels_nsys_lost_are_told(
+    kernels: int, lost: int, capturing: bool, told: str | None, tmp_path: Path
+) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 2000, "decode")
+    for at in range(0, 10 * kernels, 10):
+        main.launch(at, gpu=(at + 4, at + 8))
+    if capturing:
+        main.call(1000, api="cudaStreamBeginCapture_v10000")
+    for at in range(1010, 1010 + 10 * lost, 10):
+        main.call(at)
+    if capturing:
+        main.call(1500, api="cudaStreamEndCapture_v10000")
+
+    found = findings(trace, tmp_path).get("nsys_lost_work", [])
+
+    assert [one.message.partition(", the first")[0] for one in found] == ([told] if told else [])
+
+
 def test_an_export_that_does_not_say_its_nsys_is_told_by_its_tables(tmp_path: Path) -> None:
     trace = TraceBuilder("2020.3")
     trace.process().thread().push(0, 100, "decode").launch(10, gpu=(20, 30))
@@ -566,7 +597,7 @@ def misfit(name: str, layers: int | None = None) -> list[tuple[str, str]]:
     """(phase, message) of the finding on a real trace with its own model, or with another number of layers."""
     config, shapes = RIGHT[name]
     if config and layers:
-        config |= {"num_hidden_layers": layers}
+        config = config | {"num_hidden_layers": layers}
     options = AnalysisOptions(
         model=Model.from_config(config) if config else None,
         shapes=tuple(map(RequestShape.parse, shapes)),

@@ -1,8 +1,8 @@
 -- Hardware counters of each phase on each GPU, warm-up left out, in two ways.
 -- *_ratio: the plain mean of the samples whose stamp lies in the phase's busy time. A sample stands for a stretch of time
 -- that may hold idle time and other phases, too, so between short kernels it is too low.
--- *_busy_ratio: what the counter summed up in the stretches in which the phase ran, each stretch shared among the phases
--- that are busy in it by their busy time, per busy time of the phase. Nothing is lost and nothing counted twice. nsys
+-- *_busy_ratio: what the counter summed up in the stretches in which the phase ran, each stretch shared among all
+-- that is busy in it (other phases, warm-up, work outside the phases) by busy time, per busy time of the phase. nsys
 -- rounds a sample up to whole per cents (measured: 1 where next to nothing ran), so half a per cent is taken off.
 -- Grain: phase, device_id; empty where the capture sampled no counters.
 -- materialize: table
@@ -47,6 +47,7 @@ placed AS (
     FROM busy AS b
     JOIN everyone AS e ON e.lane = b.lane AND e.window_id = b.window_id
     JOIN load.counter_samples AS s ON s.lane = b.lane AND s.window_id = b.window_id
+    WHERE b.group_id IS NOT NULL
 ),
 summed AS (
     SELECT

@@ -33,7 +33,7 @@ NAMES = ("Tensor Active [Throughput %]", "SMs Active [Throughput %]", "GPC Clock
 PERIOD = 40
 SOURCE = 1 << 48
 
-Kernel = tuple[str, int, int, int]  # phase, device, start, end
+Kernel = tuple[str, int, int, int]  # phase ('' outside every phase), device, start, end
 
 
 def build(
@@ -43,7 +43,8 @@ def build(
     trace = TraceBuilder().gpu(0).gpu(1)
     main = trace.process().thread()
     for index, (phase, device, start, end) in enumerate(kernels):
-        main.push(10 * index, 10 * index + 9, phase)
+        if phase:
+            main.push(10 * index, 10 * index + 9, phase)
         main.launch(10 * index + 1, gpu=(start, end), device=device)
     for device in {device for device, _, _ in samples}:
         for metric, name in enumerate(names):
@@ -93,7 +94,7 @@ def by_brute_force(
                 "tensor_active_busy_ratio": total / covered,
                 "busy_ratio_error": error / covered,
             }
-    return answer
+    return {key: row for key, row in answer.items() if key[0]}
 
 
 def by_sql(trace: TraceBuilder, folder: Path) -> dict[tuple[str, int], dict[str, Any]]:
@@ -114,9 +115,11 @@ def kernels_of(rows: list[tuple[str, int, int, int]]) -> list[Kernel]:
 @settings(property_test, max_examples=examples(10))
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["prefill", "decode"]), st.integers(0, 1), st.integers(0, 300), st.integers(1, 90)),
+        st.tuples(
+            st.sampled_from(["prefill", "decode", ""]), st.integers(0, 1), st.integers(0, 300), st.integers(1, 90)
+        ),
         min_size=1, max_size=12,
-    ).map(kernels_of),
+    ).filter(lambda rows: any(phase for phase, *_ in rows)).map(kernels_of),
     st.lists(
         st.tuples(st.integers(0, 1), st.integers(0, 9), st.integers(0, 100)),
         min_size=2, max_size=14, unique_by=lambda sample: sample[:2],
@@ -130,6 +133,16 @@ def test_random_samples_agree_with_brute_force(kernels: list[Kernel], samples: l
     assert found.keys() == expected.keys()
     for key, row in expected.items():
         assert found[key] == pytest.approx(row), key
+
+
+def test_work_outside_the_phase_takes_its_share_of_a_sample(tmp_path: Path) -> None:
+    # given a prefill that fills a fifth of each sample of 100 %, and other work that fills the rest
+    kernels = [("prefill", 0, 0, 8), ("", 0, 8, 40), ("prefill", 0, 40, 48), ("", 0, 48, 80)]
+
+    found = by_sql(build(kernels, [(0, 0, 100), (0, 1, 100)]), tmp_path)
+
+    assert found["prefill", 0]["tensor_active_busy_ratio"] == pytest.approx(0.995)
+    assert found["prefill", 0]["sampled_busy_ns"] == 16
 
 
 def test_a_sample_of_one_gpu_never_counts_for_another(tmp_path: Path) -> None:
@@ -201,7 +214,8 @@ def test_nvlink_is_the_sum_of_its_parts(seed: int, tmp_path: Path) -> None:
         at += random.choice((0, 7, 25))
         end = at + random.randint(20, 120)
         phase = ("decode", "prefill")[index % 2]
-        main.push(10 * index, 10 * index + 9, phase)
+        if phase:
+            main.push(10 * index, 10 * index + 9, phase)
         main.launch(10 * index + 1, gpu=(at, end), name=f"kernel of {phase}")
         spans.append((at, end, phase))
         at = end

@@ -274,6 +274,14 @@ def test_flops_of_shapes(operator: str, shapes: str, arguments: str, flops: int 
     assert (cost and cost[0]) == flops
 
 
+@pytest.mark.parametrize(("rows", "groups_read"), [(2, 2), (3, 3), (10, 3)])
+def test_a_grouped_product_reads_no_more_groups_than_it_has_rows(rows: int, groups_read: int) -> None:
+    """One token of a mixture of experts reads the experts that it chose, not all of them."""
+    cost = operator_cost("aten::_grouped_mm", str([[rows, 4], [3, 4, 5], [3], [], []]), "")
+
+    assert cost == (2 * rows * 4 * 5, rows * 4 + groups_read * 4 * 5 + rows * 5)
+
+
 def test_the_report_shows_as_many_as_asked_for(tmp_path: Path) -> None:
     path = _nested().write(tmp_path / "trace.json")
     with open_trace(path, TraceOptions(use_cache=False)) as opened:

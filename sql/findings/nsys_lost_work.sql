@@ -1,0 +1,44 @@
+-- Calls that launch kernels in a trace of nsys, a part of which has no kernel: its buffers were full, or the recording ended first.
+-- Those inside a stream capture launch nothing: they make a graph. A few are lost at the end of most recordings, so that
+-- less than one in fifty is not told.
+-- Grain: one row, none if nearly every such call has its kernel, no call has, or torch.profiler recorded the trace.
+-- severity: warning
+-- message: {lost_count:,} of {launch_count:,} calls that launch kernels have none in the trace, the first {first_ms:,} ms
+--   after the first call: every GPU time lacks them, and a utilization of busy time is too high
+-- hint: nsys lost them: record a shorter part, as with --capture-range=cudaProfilerApi, and let it end after a synchronization
+-- concerns: load.gpu_ops
+-- empty without: load.recorder WHERE recorder <> 'torch.profiler'
+-- requires: load.api_calls, load.strings, load.recorder, attribute._linked_work, macros.cuda_call
+-- columns:
+--   phase        VARCHAR NULL: they may be of any phase.
+--   at_stake_ns  BIGINT  NULL: their time is what is missing. Unit: ns.
+--   lost_count   BIGINT  Calls without a kernel; those that launch graphs are in untraced_graphs.
+--   launch_count BIGINT  All calls that launch kernels, outside stream captures.
+--   first_ms     BIGINT  When the first of them was, after the first CUDA call of the trace. Unit: ms.
+WITH capture AS (
+    SELECT c.global_tid, c.start_ns, contains(s.value, 'Begin') AS is_begin
+    FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
+    WHERE (SELECT recorder FROM load.recorder) <> 'torch.profiler'
+        AND regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
+),
+launch AS (
+    SELECT c.api_id, c.start_ns
+    FROM load.api_calls AS c
+    ASOF LEFT JOIN capture AS g ON g.global_tid = c.global_tid AND g.start_ns <= c.start_ns
+    WHERE (SELECT recorder FROM load.recorder) <> 'torch.profiler' AND NOT coalesce(g.is_begin, false)
+        AND c.name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?Launch(Cooperative)?Kernel'))
+),
+lost AS (
+    SELECT l.start_ns FROM launch AS l
+    ANTI JOIN (SELECT api_id FROM attribute._linked_work WHERE api_id IS NOT NULL) AS w ON w.api_id = l.api_id
+),
+counts AS (
+    SELECT
+        (SELECT count(*) FROM lost) AS lost_count, (SELECT count(*) FROM launch) AS launch_count,
+        ((SELECT min(start_ns) FROM lost) - (SELECT min(start_ns) FROM load.api_calls)) // 1000000 AS first_ms
+)
+SELECT
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, lost_count, launch_count, first_ms::BIGINT AS first_ms
+FROM counts
+-- None at all: `kernels_missing`.
+WHERE lost_count * 50 >= launch_count AND lost_count BETWEEN 1 AND launch_count - 1
