@@ -185,6 +185,11 @@ _OPERATORS = (
     "WHERE p.phase = $phase AND p.occurrence = $occurrence ORDER BY k.dur_ns DESC, k.kernel_id"
 )
 
+_OWN = (
+    "SELECT name, count(*) FROM gpu_work WHERE kind = 'kernel' AND phase = $phase AND occurrence = $occurrence "
+    "GROUP BY name"
+)
+
 _NAMES = "SELECT name, phase, count, time_ns FROM kernel_summary ORDER BY phase"
 
 
@@ -207,6 +212,10 @@ class _Traced:
         profiled = {"phase": phase, "occurrence": kernels[0]["occurrence"]}
         with session.query(_ESTIMATE, profiled) as result:
             estimate = next(iter(result.rows(1)), (None, None, None))
+        with session.query(_OWN, profiled) as result:
+            own = dict(result.rows(1_000_000))
+        for kernel in kernels:
+            kernel["nested_count"] = kernel["in_occurrence"] - own.get(kernel["name"], 0)
         operators = list(islice(session.records(_OPERATORS, profiled), 1_000_000))
         rows: dict[str, list[dict[str, Any]]] = {}
         for row in islice(session.records(_NAMES), 1_000_000):
@@ -294,6 +303,7 @@ def _show(path: Path, profile: Profile, traced: _Traced, output_format: str) -> 
         minimum_bytes=minimum_bytes,
         busy_ns=busy_ns,
         elsewhere=traced.elsewhere,
+        is_damaged=bool(profile.problems),
     )
     if output_format == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")
