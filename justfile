@@ -42,6 +42,8 @@ demo:
 # rewrite every golden result (review the diff); the FLOP goldens need torch and transformers
 golden: golden-reference golden-recipes
     python scripts/golden_flops.py
+    python scripts/golden_towers.py
+    python scripts/golden_audio.py
 
 # rewrite what the brute-force reference says about the real traces; `--check` only compares
 golden-reference *ARGS:

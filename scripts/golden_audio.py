@@ -7,17 +7,16 @@ Needs the extra `verify`. Usage: python scripts/golden_audio.py
 
 from __future__ import annotations
 
-import json
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch.utils.flop_counter import FlopCounterMode
 
-TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
 
 
 def in_windows(clips: list[int], window: int) -> list[int]:
@@ -54,27 +53,19 @@ def encode(module: Any, clips: list[int]) -> int:
 
 def main() -> None:
     """Count every model."""
-    warnings.simplefilter("ignore")
-    transformers.logging.set_verbosity_error()
+    quieten()
     entries = []
-    for name, entry in json.loads((TESTS / "audio_configs.json").read_text(encoding="utf-8")).items():
+    for name, entry in read_configs("audio_configs.json").items():
         config = transformers.AutoConfig.for_model(**entry["config"])
         kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM")
         autos = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
         auto = next(auto for auto in autos if auto is not None and type(config) in auto._model_mapping)
         module = auto.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
-        flops, tokens = [], []
-        for clips in entry["clips"]:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                tokens.append(encode(module, clips))
-            flops.append(counter.get_total_flops())
+        flops, tokens = zip(*(counted(encode, module, clips) for clips in entry["clips"]), strict=True)
         params = sum(value.numel() for value in module.parameters())
         entries.append({"model": name, "params": params, "flops": flops, "tokens": tokens})
         print(f"{name}: {flops}", file=sys.stderr)
-    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
-    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
-    target = TESTS / "golden_audio.json"
-    target.write_text(f'{{"source": {json.dumps(source)}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
+    write_totals(TESTS / "golden_audio.json", entries)
 
 
 if __name__ == "__main__":

@@ -9,23 +9,25 @@ Needs the extra `verify`. Usage: python scripts/golden_flops.py [real|small|othe
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from transformers.modeling_outputs import MoEModelOutput
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Model, load_model, preset_names
 from nsys_pipeline.model.verify import OTHER_CONVENTION, MetaModel
 from nsys_pipeline.records import Step
 
-TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
+
 #: batch, new tokens, cached tokens, LM-head positions per sequence.
 SHAPES = ((1, 2048, 0, 1), (1, 1, 2048, 1), (3, 1, 1500, 1), (2, 300, 700, 300))
 SMALL_SHAPES = ((2, 16, 0, 1), (2, 1, 16, 1), (3, 4, 9, 1), (1, 11, 0, 11))
@@ -56,11 +58,7 @@ def write(target: Path, models: Iterable[tuple[Model, Iterable[tuple[int, int, i
             print(f"{model.name}: left out: {error.message[:160]}", file=sys.stderr)
             continue
         print(f"{model.name}: {time.monotonic() - started:.1f} s", file=sys.stderr)
-    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
-    head = json.dumps({"source": source, "note": "without convolutions and recurrences of hybrid models"})[:-1]
-    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
-    target.write_text(f'{head}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
-    print(f"{target.name}: {len(entries)} models", file=sys.stderr)
+    write_totals(target, entries, note="without convolutions and recurrences of hybrid models")
 
 
 def other_inputs(kind: str, config: Any) -> dict[str, Any]:
@@ -81,42 +79,35 @@ def other_inputs(kind: str, config: Any) -> dict[str, Any]:
 
 def write_other(target: Path) -> None:
     """Count models that are no decoders, with real (random) weights on the CPU: eager attention is products there."""
-    from torch.utils.flop_counter import FlopCounterMode
-    from transformers.modeling_outputs import MoEModelOutput
-
     entries = []
-    for name, entry in json.loads((TESTS / "other_configs.json").read_text(encoding="utf-8")).items():
+    for name, entry in read_configs("other_configs.json").items():
         hf_config = transformers.AutoConfig.for_model(**entry["config"])
         module = getattr(transformers, entry["class"])._from_config(hf_config, attn_implementation="eager").eval()
         module.requires_grad_(False)
-        with torch.no_grad():
-            with FlopCounterMode(display=False) as counter:
-                out = module(**other_inputs(entry["kind"], hf_config))
-            flops = [counter.get_total_flops()]
-            if entry["kind"] in ("seq2seq", "audio", "image2seq"):
-                encoded = MoEModelOutput(last_hidden_state=out.encoder_last_hidden_state)
-                one = torch.zeros(2, 1, dtype=torch.long)
-                with FlopCounterMode(display=False) as counter:
-                    module(decoder_input_ids=one, past_key_values=out.past_key_values, encoder_outputs=encoded)
-                flops.append(counter.get_total_flops())
+        total, out = counted(module, **other_inputs(entry["kind"], hf_config))
+        flops = [total]
+        if entry["kind"] in ("seq2seq", "audio", "image2seq"):
+            encoded = MoEModelOutput(last_hidden_state=out.encoder_last_hidden_state)
+            one = torch.zeros(2, 1, dtype=torch.long)
+            cache = out.past_key_values
+            flops.append(counted(module, decoder_input_ids=one, past_key_values=cache, encoder_outputs=encoded)[0])
         params = sum(parameter.numel() for parameter in module.parameters())
         entries.append({"model": name, "params": params, "flops": flops})
-    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
-    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
-    target.write_text(f'{{"source": {json.dumps(source)}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
-    print(f"{target.name}: {len(entries)} models", file=sys.stderr)
+    write_totals(target, entries)
 
 
 def main() -> None:
-    warnings.simplefilter("ignore")
+    quieten()
     which = sys.argv[1:] or ["small", "other", "real"]
     if "other" in which:
         write_other(TESTS / "golden_other.json")
     if "small" in which:
-        configs = json.loads((TESTS / "small_configs.json").read_text(encoding="utf-8"))
         write(
             TESTS / "golden_small.json",
-            ((Model.from_config(config, name), SMALL_SHAPES) for name, config in configs.items()),
+            (
+                (Model.from_config(config, name), SMALL_SHAPES)
+                for name, config in read_configs("small_configs.json").items()
+            ),
         )
     if "real" in which:
         models = (load_model(name) for name in preset_names())

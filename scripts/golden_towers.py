@@ -10,15 +10,15 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from torch.utils.flop_counter import FlopCounterMode
 
-TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
 
 
 def features_of(module: Any) -> Any:
@@ -110,15 +110,23 @@ def tokens_of(features: Any) -> int:
     return sum(part.numel() // part.shape[-1] for part in parts)
 
 
+def encode(module: Any, grids: list[list[int]]) -> int:
+    """Run tower and projector on images of these grids; tokens of the decoder that they become."""
+    features = features_of(module)(**inputs(module.config, module, grids))
+    if module.config.model_type == "llama4":
+        # Its forward pass projects them.
+        features = module.multi_modal_projector(features.last_hidden_state)
+    return tokens_of(features)
+
+
 def main() -> None:
     """Count every model; those that transformers cannot run are named on stderr."""
-    warnings.simplefilter("ignore")
-    transformers.logging.set_verbosity_error()
+    quieten()
     entries = []
     target = TESTS / "golden_towers.json"
     only = sys.argv[1:]
     kept = {entry["model"]: entry for entry in json.loads(target.read_text(encoding="utf-8"))["models"]}
-    for name, entry in json.loads((TESTS / "tower_configs.json").read_text(encoding="utf-8")).items():
+    for name, entry in read_configs("tower_configs.json").items():
         if only and name not in only:
             entries.append(kept[name])
             continue
@@ -127,24 +135,13 @@ def main() -> None:
         config = getattr(config, "thinker_config", config)
         module = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager").eval()
         module.requires_grad_(False)
-        counts: list[int] = []
-        tokens: list[int] = []
-        for grids in entry["grids"]:
-            with torch.no_grad(), FlopCounterMode(display=False) as counter:
-                features = features_of(module)(**inputs(config, module, grids))
-                if config.model_type == "llama4":
-                    # Its forward pass projects them.
-                    features = module.multi_modal_projector(features.last_hidden_state)
-            tokens.append(tokens_of(features))
-            counts.append(counter.get_total_flops())
+        counts, tokens = zip(*(counted(encode, module, grids) for grids in entry["grids"]), strict=True)
         # Parts that llmperf names as not counted.
         apart = tuple(entry.get("without", ()))
         params = sum(value.numel() for name, value in module.named_parameters() if not name.startswith(apart))
         entries.append({"model": name, "params": params, "flops": counts, "tokens": tokens})
         print(f"{name}: {counts}", file=sys.stderr)
-    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
-    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
-    target.write_text(f'{{"source": {json.dumps(source)}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
+    write_totals(target, entries)
 
 
 if __name__ == "__main__":

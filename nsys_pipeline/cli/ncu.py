@@ -99,38 +99,47 @@ def ncu(
     of_phase, rules = _phase_and_rules(phase or [])
     told = attrs.evolve(told, phase=rules)
     options = told.analysis_options()
-    from nsys_pipeline.query.recipes import find_recipe
     from nsys_pipeline.query.session import Session
 
-    recipe = find_recipe("ncu_kernels")
     profile = None if read is None else _read(read, program)
     with progress() as on_progress:
         session = Session.open({"": trace}, told.trace_options(on_progress), options)
-    with session:
-        chosen = list(islice(session.records(recipe.sql, recipe.arguments({"phase": of_phase, "top": top})), 100_000))
-        if not chosen:
-            raise QueryError(
-                f"the trace has no kernel in a phase `{of_phase}`",
-                hint="`llmperf analyze TRACE` lists its phases; graphs need `--cuda-graph node` to have kernels",
-            )
-        traced = _Traced.of(session, of_phase) if read is not None or run else None
-    if read is not None and profile is not None and traced is not None:
+    if read is not None and profile is not None:
+        with session:
+            traced = _Traced.of(session, of_phase)
         _show(read, profile, traced, output_format)
         return
+    with session:
+        chosen = _kernels(session, of_phase, top)
+        beside = _Traced.of(session, of_phase) if run else None
     from nsys_pipeline.ncu import Target, ncu_argv
 
     target = Target.of(chosen, launches, is_every_kernel=top == 0)
     workload = Workload.of(trace, command)
     argv = ncu_argv(program, target, workload.command, report)
     _tell_what_is_left_out(chosen, of_phase)
-    if traced is None:
+    if beside is None:
         assignments = [f"{name}={shlex.quote(value)}" for name, value in workload.environment.items()]
         sys.stdout.write(" ".join([*assignments, shlex.join(argv)]) + "\n")
         return
     if report.exists() and not force:
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
     _run(argv, workload.environment, report)
-    _show(report, _read(report, program), traced, output_format)
+    _show(report, _read(report, program), beside, output_format)
+
+
+def _kernels(session: Session, phase: str, top: int) -> list[dict[str, Any]]:
+    """Rows of the recipe ncu_kernels. Raises QueryError if there are none."""
+    from nsys_pipeline.query.recipes import find_recipe
+
+    recipe = find_recipe("ncu_kernels")
+    kernels = list(islice(session.records(recipe.sql, recipe.arguments({"phase": phase, "top": top})), 100_000))
+    if not kernels:
+        raise QueryError(
+            f"the trace has no kernel in a phase `{phase}`",
+            hint="`llmperf analyze TRACE` lists its phases; graphs need `--cuda-graph node` to have kernels",
+        )
+    return kernels
 
 
 def _tell_what_is_left_out(kernels: list[dict[str, Any]], phase: str) -> None:
@@ -204,11 +213,7 @@ class _Traced:
 
     @classmethod
     def of(cls, session: Session, phase: str) -> _Traced:
-        from nsys_pipeline.query.recipes import find_recipe
-
-        recipe = find_recipe("ncu_kernels")
-        every = session.records(recipe.sql, recipe.arguments({"phase": phase, "top": 0}))
-        kernels = list(islice(every, 100_000))
+        kernels = _kernels(session, phase, top=0)
         profiled = {"phase": phase, "occurrence": kernels[0]["occurrence"]}
         with session.query(_ESTIMATE, profiled) as result:
             estimate = next(iter(result.rows(1)), (None, None, None))

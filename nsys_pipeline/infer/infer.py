@@ -52,11 +52,12 @@ class InferredPhase:
 
 @attrs.frozen
 class InferredRequest:
-    """A prefill, in one pass or several, and the decode steps after it."""
+    """A prefill, in one pass or several, and the decode steps after it. `is_first`: of several of its thread."""
 
     global_tid: int
     start_ns: int
     end_ns: int
+    is_first: bool = False
 
 
 @attrs.frozen
@@ -104,7 +105,8 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
             parts.update(_parts(thread, one) for one, _ in found)
             requests += _requests(found)
     if phases:
-        return Inference(tuple(_lettered(phases)), tuple(requests), hierarchy=_hierarchy(phases, parts, len(requests)))
+        levels = _hierarchy(phases, parts, len(requests))
+        return Inference(tuple(_lettered(phases)), tuple(_with_first(requests)), hierarchy=levels)
     return Inference((), (), main_reason(reasons) or "no kernels that tell a pass through a language model")
 
 
@@ -163,6 +165,15 @@ def _requests(found: Sequence[tuple[Pass, InferredPhase]]) -> Iterator[InferredR
 def _request(phases: Sequence[InferredPhase]) -> Iterator[InferredRequest]:
     if phases and phases[-1].phase == "decode":
         yield InferredRequest(phases[0].global_tid, phases[0].start_ns, phases[-1].end_ns)
+
+
+def _with_first(requests: Sequence[InferredRequest]) -> Iterator[InferredRequest]:
+    """The same, with those that are the first of several of their thread, in all its recordings."""
+    counts = Counter(one.global_tid for one in requests)
+    seen: set[int] = set()
+    for one in requests:
+        yield attrs.evolve(one, is_first=counts[one.global_tid] > 1 and one.global_tid not in seen)
+        seen.add(one.global_tid)
 
 
 def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, InferredPhase]]:

@@ -55,7 +55,11 @@ def with_seen_images(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, 
     A request without a range of its own lasts until the next prefill, or until the next phase `vision` after a prompt.
     """
     model = inputs.run.model
-    if model is None or not model.architecture.looks_at_images or not any(step.images for step in steps.values()):
+    if (
+        model is None
+        or not model.architecture.cross_attends_to_images
+        or not any(step.images for step in steps.values())
+    ):
         return steps
     rows = inputs.connection.execute(
         "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"

@@ -143,8 +143,11 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
     ).fetchall()
     requests = con.execute(
         f"""
-        SELECT global_tid, start_ns, end_ns
-        FROM attribute._inferred_requests ANTI JOIN (FROM {occurrences} WHERE NOT is_kept) USING (request_id)
+        SELECT global_tid, start_ns, end_ns, is_first
+        FROM attribute._inferred_requests
+        -- Not where ranges mark the requests: then no occurrence is of an inferred one.
+        SEMI JOIN (FROM {occurrences} WHERE is_kept) USING (request_id)
+        ANTI JOIN (FROM {occurrences} WHERE NOT is_kept) USING (request_id)
         ORDER BY request_id
         """  # noqa: S608 - our own name
     ).fetchall()
@@ -187,11 +190,12 @@ def create_inferred_phases(inputs: Inputs) -> None:
 
 def create_inferred_requests(inputs: Inputs) -> None:
     """`input.inferred_requests`: one row per request, with numbers that neither a range nor an occurrence has."""
-    types = {"request_id": "BIGINT", "global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT"}
+    types = {
+        # The fields of InferredRequest, in order.
+        "request_id": "BIGINT", "global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT", "is_first": "BOOLEAN",
+    }  # fmt: skip
     first = _first_number(inputs) + len(inputs.inference.phases)
-    rows = (
-        (first + index, one.global_tid, one.start_ns, one.end_ns) for index, one in enumerate(inputs.inference.requests)
-    )
+    rows = ((first + index, *attrs.astuple(one)) for index, one in enumerate(inputs.inference.requests))
     create_from_rows(inputs.connection, "input.inferred_requests", types, rows)
 
 

@@ -216,9 +216,9 @@ class TrainingEstimator:
 
         dtype = _SCALARS.get(self.facts.scalar or "", None if self.facts.scalar else self._weight_dtype)
         shards = self._shards
-        if dtype is None or shards is None or self._trained_params is None:
+        if dtype is None or shards is None or self._updated_params is None:
             return None
-        return adamw_bytes(self._trained_params, dtype) // shards
+        return adamw_bytes(self._updated_params, dtype) // shards
 
     @property
     def _shards(self) -> int | None:
@@ -236,10 +236,14 @@ class TrainingEstimator:
         return normalize_dtype(self.conventions.dtype or self.model.dtype)
 
     @cached_property
-    def _trained_params(self) -> int | None:
-        if self.train_only is None and self.lora_rank is None:
+    def _updated_params(self) -> int | None:
+        """Parameters that the GPUs which share a model copy update together; None where it is not known."""
+        # GPUs that split experts further than products each have all other weights, unless they scatter gradients.
+        copies = 1 if (self.facts.shards or 1) > 1 else self.conventions.stage_gpus // self.conventions.tp
+        if self.train_only is None and self.lora_rank is None and copies == 1:
             return self.model.params
         try:
-            return self._training(Step.uniform(batch=1, q_tokens=1), is_checkpointed=False).trained_params
+            training = self._training(Step.uniform(batch=1, q_tokens=1), is_checkpointed=False)
         except ModelError:
             return None
+        return training.trained_params + (copies - 1) * (training.trained_params - training.trained_expert_params)

@@ -58,7 +58,7 @@ class Stack:
 
 
 @attrs.frozen(kw_only=True)
-class Hearing:
+class AudioEncoder:
     """An encoder of sound and its projector. Their stack runs over `lengths` of a clip, in frames or in positions.
 
     `frames_per_s`: frames that a second of sound is. `longest`: frames of the longest clip that is taken.
@@ -82,9 +82,9 @@ class Architecture:
     """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
 
     An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
-    are none, `vision_tokens` together where their number is fixed. `hearing` runs over clips of sound.
+    are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
-    `looks_at_images`: images are no tokens of the decoder, which has layers that look at them.
+    `cross_attends_to_images`: images are no tokens of the decoder, which has layers that look at them.
     `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which
     only the text decoder is described; `why`, if there is more to say. `uncounted`: parts beside decoder and tower that
     are not described. `unread`: fields of the config that would change what another model computes, and that none of
@@ -95,12 +95,12 @@ class Architecture:
     decoder: Stack | None = None
     encoder: Stack | None = None
     vision: Stack | None = None
-    hearing: Hearing | None = None
+    audio: AudioEncoder | None = None
     encoder_tokens: int | None = None
     vision_tokens: int | None = None
     vision_extra: int = 0
     sees_whole_images: bool = False
-    looks_at_images: bool = False
+    cross_attends_to_images: bool = False
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0
@@ -112,7 +112,7 @@ class Architecture:
 
     @property
     def stacks(self) -> tuple[Stack, ...]:
-        heard = self.hearing.stack if self.hearing else None
+        heard = self.audio.stack if self.audio else None
         return tuple(stack for stack in (self.vision, heard, self.encoder, self.decoder) if stack)
 
     def vision_lengths(self, images: Sequence[tuple[int, int]]) -> tuple[int, ...]:

@@ -330,9 +330,9 @@ class Estimator:
         if architecture.vision and vision_tokens:
             seen = Step.ragged(vision_tokens, [0] * len(vision_tokens), 0)
             passes.append((architecture.vision, Pass(seen, 0, grids=grids)))
-        if architecture.hearing and step.audio:
-            heard = [length for frames in step.audio for length in architecture.hearing.lengths(frames)]
-            passes.append((architecture.hearing.stack, Pass(Step.ragged(heard, [0] * len(heard), 0), 0)))
+        if architecture.audio and step.audio:
+            heard = [length for frames in step.audio for length in architecture.audio.lengths(frames)]
+            passes.append((architecture.audio.stack, Pass(Step.ragged(heard, [0] * len(heard), 0), 0)))
         logits = {None: step.logits, "last": step.batch, "all": step.new_tokens}[self.conventions.logits]
         if architecture.decoder is None:
             if architecture.encoder:
@@ -344,7 +344,7 @@ class Estimator:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0)))
-        if architecture.looks_at_images:
+        if architecture.cross_attends_to_images:
             lengths = self._looked_at(step)
             first = first or bool(step.images)
         images = self._whole_images(vision_tokens, step.new_tokens) if architecture.sees_whole_images else ()

@@ -205,6 +205,10 @@ class Fields:
         """The same config read as another model type's: old checkpoints name a sub-config after the whole model."""
         return Fields(self.data, model_type, self._where, read=self.read)
 
+    def part(self, name: str, model_type: str) -> Fields:
+        """A nested config read as `model_type`'s, whatever type it names itself."""
+        return self.sub(name, model_type=model_type).named(model_type)
+
     def replaced(self, **fields: Any) -> Fields:
         """A copy in which some fields have other values."""
         return Fields({**self.data, **fields}, self.model_type, self._where, read=self.read)

@@ -268,7 +268,7 @@ _VIEWS: dict[str, _Rule] = {
 
 def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
     """How many tokens of the prompt images are, at least: separators of views and rows come on top."""
-    if model.architecture.looks_at_images:
+    if model.architecture.cross_attends_to_images:
         # A placeholder each.
         return len(grids)
     seen = grids[:1] if model.model_type in _UNPADDED else grids
@@ -278,8 +278,8 @@ def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
 def check_prompt(model: Model, grids: Sequence[Grid], prompt_tokens: int, *, audio: Sequence[int] = ()) -> None:
     """Raise UsageError if images, and clips of so many frames, are more tokens than the prompts that hold them have."""
     tokens = tokens_in_prompt(model, grids) if grids and model.architecture.decoder is not None else 0
-    hearing = model.architecture.hearing
-    tokens += sum(map(hearing.tokens, audio)) if hearing else 0
+    encoder = model.architecture.audio
+    tokens += sum(map(encoder.tokens, audio)) if encoder else 0
     if tokens > prompt_tokens:
         kinds = [(len(grids), "image(s)"), (len(audio), "clip(s) of sound")]
         what = " and ".join(f"{count:,} {kind}" for count, kind in kinds if count)

@@ -79,7 +79,7 @@ class Model:
     def left_out(self, images: int = 0) -> tuple[str, ...]:
         """`not_counted`, and what has a reading but the pass is estimated without: images, and sound in any case."""
         seen = ("vision tower",) if self.architecture.vision and not images else ()
-        return (*self.not_counted, *seen, *(("audio encoder",) if self.architecture.hearing else ()))
+        return (*self.not_counted, *seen, *(("audio encoder",) if self.architecture.audio else ()))
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -17,8 +17,8 @@ def read_audio(model: Model, seconds: str | None) -> tuple[int, ...]:
     """
     if seconds is None:
         return ()
-    hearing = model.architecture.hearing
-    if hearing is None:
+    encoder = model.architecture.audio
+    if encoder is None:
         hint = "a Whisper encoder always has its 30 seconds" if model.model_type == "whisper" else None
         raise UsageError(f"`{model.name}` has no audio encoder that is counted", hint=hint)
     try:
@@ -27,10 +27,10 @@ def read_audio(model: Model, seconds: str | None) -> tuple[int, ...]:
         raise UsageError(f"--audio-seconds `{seconds}` is not a number or a list of numbers") from error
     if len(clips) > MAX_BATCH:
         raise UsageError(f"--audio-seconds lists {len(clips):,} clips: at most {MAX_BATCH:,}")
-    if not all(math.isfinite(clip) and 0 < clip * hearing.frames_per_s <= MAX_TOKENS for clip in clips):
+    if not all(math.isfinite(clip) and 0 < clip * encoder.frames_per_s <= MAX_TOKENS for clip in clips):
         raise UsageError(f"--audio-seconds `{seconds}` holds a length that is none or past what llmperf estimates")
-    frames = tuple(max(1, round(clip * hearing.frames_per_s)) for clip in clips)
-    if hearing.longest is not None and max(frames) > hearing.longest:
-        longest = hearing.longest / hearing.frames_per_s
+    frames = tuple(max(1, round(clip * encoder.frames_per_s)) for clip in clips)
+    if encoder.longest is not None and max(frames) > encoder.longest:
+        longest = encoder.longest / encoder.frames_per_s
         raise UsageError(f"`{model.name}` hears {longest:g} seconds of a clip at most", hint="give each piece of it")
     return frames

@@ -272,7 +272,9 @@ def training_json(
         # Each data-parallel rank updates all weights of its copy, or with ZeRO and FSDP a share of them.
         if dp == 1 or conventions.ep == 1:
             # Not known if experts are spread over ranks that each have all other weights.
-            train["optimizer"]["gpu_bytes"] = round(optimizer / copy_gpus)
+            experts = adamw_bytes(training.trained_expert_params, convention["dtype"])
+            split = conventions.pp * conventions.tp
+            train["optimizer"]["gpu_bytes"] = round((optimizer - experts) / split + experts / copy_gpus)
         if dp > 1:
             train["optimizer"]["sharded_gpu_bytes"] = round(optimizer / gpus)
     return {

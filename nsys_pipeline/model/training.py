@@ -87,6 +87,8 @@ class Training:
     backward_by_dtype: Mapping[str, int]
     recomputed_by_dtype: Mapping[str, int]
     trained_params: int
+    #: Those of routed experts.
+    trained_expert_params: int
 
     @property
     def forward(self) -> int:
@@ -198,6 +200,7 @@ class _Sums:
     forward: dict[str, int] = attrs.field(factory=dict)
     backward: dict[str, int] = attrs.field(factory=dict)
     params: int = 0
+    expert_params: int = 0
     #: Whether what leaves the part has a gradient.
     has_gradient: bool = False
 
@@ -225,7 +228,7 @@ class _Walk:
         forward: dict[str, int] = {}
         backward: dict[str, int] = {}
         again: dict[str, int] = {}
-        params = 0
+        params = expert_params = 0
         encoded = False
         for stack, run in self.estimator.passes(step, encoder_tokens):
             # Reentrant checkpointing passes no gradient on unless its input has one, so that embeddings are given one.
@@ -237,11 +240,12 @@ class _Walk:
                 if ids and self.is_checkpointed:
                     _merge(again, sums.forward)
                 params += sums.params
+                expert_params += sums.expert_params
                 has_gradient = sums.has_gradient
             encoded = encoded or (has_gradient and stack.name == "encoder")
         if self.trained.is_all:
             params = self.estimator.model.params
-        return Training(forward, backward, again, params)
+        return Training(forward, backward, again, params, expert_params)
 
     def _part(
         self,
@@ -282,6 +286,7 @@ class _Walk:
             _merge(total.forward, sums.forward)
             _merge(total.backward, sums.backward)
             total.params += sums.params
+            total.expert_params += sums.expert_params
             total.has_gradient = total.has_gradient or sums.has_gradient
         total.has_gradient = total.has_gradient or early or late
         return total
@@ -399,7 +404,11 @@ class _BlockWalk:
         held = self._held_parts(role, op.name)
         rows = self._rows(op, len(held))
         updated = sum(n for n, is_held in zip(rows, held, strict=True) if is_held)
-        total.params += updated * op.k * (self._experts() if op.kind == "grouped_gemm" else 1)
+        if op.kind == "grouped_gemm":
+            total.expert_params += updated * op.k * self._experts()
+            total.params += updated * op.k * self._experts()
+        else:
+            total.params += updated * op.k
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
         rank = self.trained.lora_rank if role in _ADAPTED and op.kind == "gemm" else None
         is_adapted = False

@@ -133,7 +133,7 @@ def _grouped_mm_flops(a_shape: Any, b_shape: Any, *_args: Any, **_kwargs: Any) -
 
 def _auto_class(transformers: Any, model: Model, config_class: type) -> Any:
     """The auto class that builds a model of this config."""
-    if not (model.architecture.vision or model.architecture.hearing or model.architecture.text_only):
+    if not (model.architecture.vision or model.architecture.audio or model.architecture.text_only):
         return transformers.AutoModelForCausalLM
     kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM", "CausalLM")
     found = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
@@ -185,7 +185,7 @@ class MetaModel:
             named = inside if apart else [(name, value) for name, value in named if not _OTHER_TOWERS.search(name)]
         elif self.model.architecture.uncounted:
             named = [(name, value) for name, value in named if not _UNCOUNTED.search(name)]
-            if not self.model.architecture.hearing:
+            if not self.model.architecture.audio:
                 named = [(name, value) for name, value in named if not _UNHEARD.search(name)]
         return sum(parameter.numel() for _, parameter in named)
 

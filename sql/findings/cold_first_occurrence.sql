@@ -3,7 +3,7 @@
 -- Grain: a phase, a kind of shape and a reason.
 -- severity: warning
 -- message: {fate}: {cold_count:,} of {occurrences:,} occurrences of {what} ({reason}), {wall_ns:ms} on the host and
---   {gpu_busy_ns:ms} of GPU time each; the median of the others is {median_wall_ns:ms} and {median_gpu_busy_ns:ms}{told}
+--   {gpu_busy_ns:ms} of GPU time each; {others}{told}
 -- hint: {hint}
 -- concerns: views.phase_summary, views.shape_summary
 -- empty without: attribute.occurrences WHERE is_cold
@@ -18,8 +18,7 @@
 --   occurrences        BIGINT  All of the kind outside warm-up.
 --   wall_ns            BIGINT  Mean host time of the cold ones. Unit: ns.
 --   gpu_busy_ns        BIGINT  Mean GPU busy time of the cold ones. Unit: ns.
---   median_wall_ns     BIGINT  Median host time of the others. Unit: ns.
---   median_gpu_busy_ns BIGINT  Median GPU busy time of the others. Unit: ns.
+--   others             VARCHAR Median host time and GPU busy time of the others, or that there are none.
 --   told               VARCHAR Functions that samples of Python's stacks in all cold ones of the phase are in, or ''.
 --   hint               VARCHAR What to do about it.
 WITH step AS (
@@ -48,14 +47,20 @@ SELECT
     CASE s.reason
         WHEN 'leading' THEN 'the first ones'
         WHEN 'first_length' THEN 'the first of their length'
-        WHEN 'rank' THEN 'the same steps on ranks that wait for those'
+        WHEN 'rank' THEN 'the same steps on other ranks'
+        WHEN 'step' THEN 'the rest of cold training steps'
         WHEN 'recording' THEN 'graphs recorded inside, which the GPU ran later'
         ELSE 'graphs, modules or memory set up inside'
     END AS reason,
     CASE WHEN bool_and(s.is_left_cold) THEN 'left out as cold' ELSE 'cold and counted' END AS fate,
     count(*) AS cold_count, any_value(k.occurrences) AS occurrences, avg(s.wall_ns)::BIGINT AS wall_ns,
-    avg(s.busy_ns)::BIGINT AS gpu_busy_ns, any_value(k.median_wall_ns) AS median_wall_ns,
-    any_value(k.median_gpu_busy_ns) AS median_gpu_busy_ns,
+    avg(s.busy_ns)::BIGINT AS gpu_busy_ns,
+    coalesce(
+        format(
+            'the median of the others is {:,.1f} ms and {:,.1f} ms', any_value(k.median_wall_ns) / 1e6, any_value(k.median_gpu_busy_ns) / 1e6
+        ),
+        'there are no others'
+    ) AS others,
     coalesce('; cold ones spend ' || any_value(t.told), '') AS told,
     CASE
         WHEN bool_and(s.is_left_cold) THEN 'count them with --keep-cold'

@@ -29,7 +29,7 @@ request AS (
 SELECT
     NULL::VARCHAR AS phase, p.wall_ns AS at_stake_ns,
     CASE
-        WHEN t.is_forced AND t.phase_count > 0 THEN format('--infer heeds none of the {:,} ranges that are phases', t.phase_count)
+        WHEN t.is_forced AND t.phase_count > 0 THEN '--infer heeds none of the ranges that are phases'
         WHEN t.range_count = 0 THEN 'there are no NVTX ranges'
         ELSE format('none of the {:,} NVTX ranges is a phase that llmperf knows', t.range_count)
     END AS ground,

@@ -15,7 +15,7 @@ SELECT
     NULL::VARCHAR AS phase, kernel_time_ns AS at_stake_ns,
     CASE
         WHEN told.is_forced AND told.phase_count > 0
-            THEN format('--infer heeds none of the {:,} ranges that are phases', told.phase_count)
+            THEN '--infer heeds none of the ranges that are phases'
         ELSE format('none of the {:,} NVTX ranges is a phase that llmperf knows', told.range_count)
     END AS ground,
     coalesce((SELECT '; none is inferred: ' || reason FROM attribute.inference), '') AS not_inferred,

@@ -5,7 +5,7 @@
 -- hint: {advice}
 -- concerns: estimate.occurrence_costs
 -- empty without: attribute.optimizer_kernels
--- requires: attribute.optimizer_kernels, attribute.phase_ranges, input.model
+-- requires: attribute.optimizer_kernels, attribute.phase_ranges, estimate.occurrence_costs, input.model
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  NULL: no time is lost. Unit: ns.
@@ -19,9 +19,10 @@ SELECT
         ELSE 'neither its kernels nor a range of PyTorch says which optimizer it is'
     END AS reason,
     CASE
-        WHEN o.is_adam THEN 'analyse the directory with the traces of all ranks'
+        WHEN o.is_adam THEN 'analyse the directory with the traces of all ranks, or say how many data-parallel ranks there are with `--dp`'
         ELSE 'bytes are counted for Adam and AdamW alone'
     END AS advice
 FROM attribute.optimizer_kernels AS o
 WHERE (NOT coalesce(o.is_adam, false) OR o.shards IS NULL)
+    AND NOT EXISTS (FROM estimate.occurrence_costs JOIN attribute.phase_ranges USING (occurrence_id) WHERE phase = 'optimizer' AND bytes > 0)
     AND EXISTS (FROM input.model) AND EXISTS (FROM attribute.phase_ranges WHERE phase = 'optimizer')

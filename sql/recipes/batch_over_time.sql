@@ -20,11 +20,21 @@ WITH step AS (
     FROM served_steps
     WHERE NOT is_warmup
 ),
+-- Steps overlap where the next one begins while the GPU computes the last: each runs on from where all before it have ended.
+fresh AS (
+    SELECT
+        process_id, greatest(start_ns, coalesce(max(done_ns) OVER earlier, start_ns)) AS start_ns, done_ns, first_ns, width_ns
+    FROM step
+    WINDOW earlier AS (
+        PARTITION BY process_id ORDER BY start_ns, done_ns, occurrence_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+),
 piece AS (
     SELECT
         process_id, unnest(range((start_ns - first_ns) // width_ns, (done_ns - first_ns) // width_ns + 1)) AS slice, start_ns, done_ns,
         first_ns, width_ns
-    FROM step
+    FROM fresh
+    WHERE done_ns > start_ns
 ),
 running AS (
     SELECT
@@ -48,7 +58,7 @@ SELECT
     w.process_id, w.first_ns + w.slice * w.width_ns AS start_ns, coalesce(s.steps, 0) AS steps, s.requests,
     coalesce(s.prefill_tokens, 0) AS prefill_tokens, coalesce(s.decode_tokens, 0) AS decode_tokens, s.cached_tokens, s.waiting_requests,
     s.waiting_tokens, (coalesce(s.prefill_tokens, 0) + coalesce(s.decode_tokens, 0)) * 1e9 / w.width_ns AS tokens_per_s,
-    least(1, coalesce(r.running_ns, 0) / w.width_ns) AS stepping_ratio
+    coalesce(r.running_ns, 0) / w.width_ns AS stepping_ratio
 FROM whole AS w
 LEFT JOIN slice AS s ON s.process_id = w.process_id AND s.slice = w.slice
 LEFT JOIN running AS r ON r.process_id = w.process_id AND r.slice = w.slice

@@ -97,9 +97,9 @@ used AS (
     FROM views.phase_summary
     UNION ALL
     SELECT
-        s.phase, s.shape, s.mfu_busy, s.mbu_busy,
-        CASE WHEN NOT coalesce(p.is_lower_bound, false) THEN s.mfu_busy END,
-        CASE WHEN NOT coalesce(p.is_lower_bound, false) THEN s.mbu_busy END
+        s.phase, s.shape, coalesce(s.mfu_busy, s.mfu_busy_min), coalesce(s.mbu_busy, s.mbu_busy_min),
+        CASE WHEN NOT coalesce(p.is_lower_bound, false) THEN coalesce(s.mfu_busy, s.mfu_busy_max) END,
+        CASE WHEN NOT coalesce(p.is_lower_bound, false) THEN coalesce(s.mbu_busy, s.mbu_busy_max) END
     FROM views.shape_summary AS s JOIN views.phase_summary AS p USING (phase)
 ),
 decided AS (

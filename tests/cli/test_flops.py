@@ -181,7 +181,7 @@ def test_expert_parallelism_splits_routed_experts_alone(capsys: pytest.CaptureFi
     [
         ("llama-3-8b", {"--tp": 4}, 4, 1),
         ("llama-3-8b", {"--tp": 2, "--pp": 4, "--dp": 2}, 16, 2),
-        ("mixtral-8x7b", {"--ep": 8}, 8, 1),
+        ("mixtral-8x7b", {"--tp": 4, "--ep": 4}, 4, 1),
         ("mixtral-8x7b", {"--tp": 2, "--ep": 4, "--dp": 4, "--pp": 2}, 16, None),
     ],
 )
@@ -209,6 +209,17 @@ def test_shares_of_a_training_step_add_up_to_the_whole(
         assert optimizer["sharded_gpu_bytes"] * gpus == pytest.approx(whole["optimizer"]["bytes"], abs=gpus / 2)
     assert f"one GPU's share, of {gpus}: forward" in table
     assert "0 x 0 x 0" not in table
+
+
+def test_gpus_that_share_experts_have_all_other_weights_in_their_optimizers(capsys: pytest.CaptureFixture[str]) -> None:
+    step = ("flops", "mixtral-8x7b", "--prompt-tokens", "128", "--train")
+    # 32 layers of 8 experts with three matrices of 4,096 x 14,336; AdamW moves seven numbers of two bytes for each.
+    experts = 32 * 8 * 3 * 4096 * 14336
+    rest = answer(capsys, *step)["params"] - experts
+
+    for degrees, split, spread in ((("--ep", "4"), 1, 4), (("--ep", "4", "--tp", "2", "--pp", "2"), 4, 8)):
+        optimizer = answer(capsys, *step, *degrees)["train"]["optimizer"]
+        assert optimizer["gpu_bytes"] == 14 * (rest / split + experts / spread)
 
 
 @pytest.mark.parametrize(("mode", "k"), [("prefill", 192), ("decode", 576)])

@@ -102,6 +102,25 @@ def test_ranks_of_a_job_serve_the_same_requests(tmp_path: Path) -> None:
     """)
 
 
+def test_of_each_step_the_last_rank_to_be_done_counts(tmp_path: Path) -> None:
+    """One rank is the last with the prompt, the other with the last token; a preempted step comes twice."""
+    trace = TraceBuilder().gpu()
+    arrive(trace.process(100).thread(), 0, "a", 4)
+    for pid, late in ((200, (50, 40, 0, 0)), (300, (0, 0, 0, 7))):
+        worker = trace.process(pid).thread()
+        for index, (phase, q, kv) in enumerate(
+            (("prefill", 4, 0), ("decode", 1, 4), ("prefill", 4, 0), ("decode", 2, 4))
+        ):
+            at = 100 + 200 * index
+            named = {"new": {"0": "a"}} if index == 0 else {}
+            step(worker, at, at + 100 + late[index], phase, q=[q], kv=[kv], ids=[0], logits=1, **named)
+    query = "SELECT request, steps, new_tokens, ttft_ns, latency_ns FROM served_requests"
+    assert ask(trace, query, tmp_path) == table("""
+        request, steps, new_tokens, ttft_ns, latency_ns
+        a,       4,     3,          255,     812
+    """)
+
+
 def test_guesses_are_right_as_far_as_the_next_step_shows(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     arrive(trace.process(100).thread(), 0, "a", 10)
@@ -239,6 +258,26 @@ def test_the_batch_over_time(tmp_path: Path) -> None:
     assert whole == table("""
         steps
         4
+    """)
+
+
+def test_steps_that_overlap_run_once(tmp_path: Path) -> None:
+    """The second step begins and ends while the GPU still computes the first."""
+    from nsys_pipeline.query.recipes import find_recipe
+
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    for index, (at, end) in enumerate(((1_000, 1_100), (1_110, 1_140), (1_500, 1_600))):
+        mark = json.dumps({"q": 1, "kv": [20 + index], "ids": [0], "logits": 1})
+        worker.push(at, end, "decode", domain=OWN).mark(at + 1, f"llmperf.step {mark}", domain=OWN)
+        worker.launch(at + 2, gpu=(at + 3, (1_300, 1_200, 1_605)[index]))
+    recipe = find_recipe("batch_over_time")
+    query = f"SELECT start_ns, steps, (stepping_ratio * 303)::INT AS running FROM ({recipe.sql})"
+    # 605 ns in two slices of 303: 300 ns run of the first one, and 105 of the second.
+    assert ask(trace, query, tmp_path, recipe.arguments({"slices": 2})) == table("""
+        start_ns, steps, running
+        1000,     2,     300
+        1303,     1,     105
     """)
 
 

@@ -1,6 +1,7 @@
 """Which occurrences are cold, by brute force: the written definition of attribute.cold_occurrences, pair by pair.
 
-Shares nothing with the engine but the sizes of steps, which come from marks: attribution is the reference's.
+Shares nothing with the engine but the sizes of steps, which come from marks, and which kernels communicate:
+attribution is the reference's.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
-from tests.support.reference import Attribution, Occurrence, _read, attribute
+from nsys_pipeline.rules.kernels import kernel_family
+from tests.support.reference import KERNEL, Attribution, Occurrence, _read, attribute
 
 #: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
 Size = tuple[str | None, str | None, int | None, int | None, int | None]
@@ -38,6 +41,11 @@ class ColdStep:
     busy: int
     has_setup: bool
     is_recording: bool = False
+    communicating: int = 0
+
+    @property
+    def own(self) -> int:
+        return self.busy - self.communicating
 
     @property
     def is_sized(self) -> bool:
@@ -91,7 +99,7 @@ def _is_slow(step: ColdStep, later: Sequence[ColdStep]) -> bool:
     fair = [other for other in later if not (step.is_sized and other.is_sized) or step.is_no_bigger_than(other)]
     if step.is_sized:
         by_time = [step.time > 3 * other.time for other in fair]
-        by_work = [other.busy > 0 and step.busy > 3 * other.busy for other in fair]
+        by_work = [other.own > 0 and step.own > 3 * other.own for other in fair]
         return _nine_tenths(by_time) or _nine_tenths(by_work)
     return _nine_tenths([_outgrew(step, other) for other in fair])
 
@@ -128,10 +136,14 @@ def cold_of(
 ) -> dict[tuple[str, int], str]:
     """(phase, number of the occurrence) → why it is cold. `sizes`: of the occurrences whose shape is known."""
     attribution = attribution or attribute(path)
+    communicating = _communicating(path)
+    own: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     work: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     for item in attribution.work:
         if item.occurrence:
             work[item.occurrence].append((item.work.device, item.work.start, item.work.end))
+            if item.work.kind != KERNEL or item.work.row not in communicating:
+                own[item.occurrence].append((item.work.device, item.work.start, item.work.end))
     done = {o: max([o.range.end, *(end for _, _, end in work[o])]) for o in attribution.occurrences}
     setups = _calling(path, attribution.occurrences, _SETUP)
     recording = _calling(path, attribution.occurrences, _RECORDING)
@@ -149,8 +161,18 @@ def cold_of(
         busy = _busy(work[one])
         is_recording = one in recording and not busy
         step = ColdStep(one.phase, one.range.process, one.index, size, time, busy, one in setups, is_recording)
-        steps[step] = one
+        steps[replace(step, communicating=busy - _busy(own[one]))] = one
     return {(steps[step].phase, steps[step].index): why for step, why in cold(list(steps)).items()}
+
+
+def _communicating(path: Path) -> set[int]:
+    """Rows of the kernels that communicate."""
+    with closing(sqlite3.connect(path)) as db:
+        db.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        names = {key: value for _, key, value in _read(db, "StringIds", "id", "value")}
+        rows = _read(db, "CUPTI_ACTIVITY_KIND_KERNEL", "shortName", "demangledName")
+    family = cache(kernel_family)
+    return {row for row, short, full in rows if family(names.get(short), names.get(full)) == "communication"}
 
 
 def _calling(path: Path, occurrences: Sequence[Occurrence], calling: re.Pattern[str]) -> set[Occurrence]:

@@ -9,13 +9,12 @@ import attrs
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
-from nsys_pipeline.model.families.as_configured import as_configured
+from nsys_pipeline.model.families.audio_text import AUDIO_TEXT
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
-from nsys_pipeline.model.families.hearing import HEARING
+from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
-from nsys_pipeline.model.families.looking import LOOKING
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
@@ -25,6 +24,7 @@ from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
+from nsys_pipeline.model.families.variants import as_configured
 from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.unread import unread_structure
@@ -39,10 +39,10 @@ FAMILIES: dict[str, Builder] = {
     **IMAGE_TEXT,
     **RESAMPLERS,
     **MERGING,
-    **LOOKING,
+    **IMAGE_CROSS_ATTENTION,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
-    **HEARING,
+    **AUDIO_TEXT,
     **CONFORMERS,
     **SAM,
 }

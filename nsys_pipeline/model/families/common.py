@@ -25,6 +25,16 @@ class Verified:
         return self.build(f)
 
 
+def class_names(f: Fields) -> str:
+    """Names of the classes that a checkpoint was saved from, which say what head it has."""
+    return " ".join(str(name) for name in f.items("architectures") or [])
+
+
+def label_count(f: Fields) -> int:
+    """Classes that a classifier tells apart; transformers' default is two."""
+    return len(f.get("id2label", default={0: "", 1: ""}))
+
+
 @attrs.frozen
 class Dims:
     """Sizes that every decoder has."""

@@ -1,10 +1,10 @@
-"""Text decoders that hear with a Conformer (arXiv 2005.08100): attention and convolutions between two MLPs."""
+"""Text decoders with a Conformer (arXiv 2005.08100) for sound: attention and convolutions between two MLPs."""
 
 from __future__ import annotations
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Hearing, Layers, Stack
+from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers, Stack
 from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder
@@ -77,7 +77,7 @@ class _OnWindows(Around):
 
 
 @attrs.frozen(kw_only=True)
-class _Windowed(Hearing):
+class _Windowed(AudioEncoder):
     """The prompt has `queries` tokens for each window of frames."""
 
     window: int
@@ -90,8 +90,8 @@ class _Windowed(Hearing):
 def granite_speech(f: Fields) -> Architecture:
     """Granite Speech (arXiv 2505.08699): pairs of frames, a CTC head in the middle, and a Q-Former on windows."""
     text = read_text(f, "granite")
-    e = f.sub("encoder_config", model_type="granite_speech_encoder").named("granite_speech_encoder")
-    q = f.sub("projector_config", model_type="blip_2_qformer").named("blip_2_qformer")
+    e = f.part("encoder_config", "granite_speech_encoder")
+    q = f.part("projector_config", "blip_2_qformer")
     width, depth, heads = e.integer("hidden_dim"), e.integer("num_layers", minimum=2), e.integer("num_heads")
     head_dim = e.opt_int("dim_head") or e.divides("hidden_dim", width, "num_heads", heads)
     hidden, inner = width * e.integer("feedforward_mult"), width * e.integer("conv_expansion_factor")
@@ -116,14 +116,12 @@ def granite_speech(f: Fields) -> Architecture:
     labels = e.integer("output_dim")
     head = (Linear("ctc", labels, width, labels, role=VISION), Linear("ctc_back", width, labels, width, role=VISION))
     half = depth // 2
-    window, queries = f.integer("window_size", default=15), f.integer("window_size", default=15)
-    queries //= f.integer("downsample_rate", default=5)
+    window = f.integer("window_size", default=15)
+    queries = window // f.integer("downsample_rate", default=5)
     inner_width, out = q.integer("hidden_size"), text_width(text)
-    every = q.integer("cross_attention_frequency")
-    looks = [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
     projector = tuple(
         attrs.evolve(group, label=f"{AUDIO}.qformer", blocks=(_OnWindows(blocks=group.blocks, window=window),))
-        for group in qformer_layers(q, q.integer("encoder_hidden_size"), queries, looks, starts_once=True)
+        for group in qformer_layers(q, q.integer("encoder_hidden_size"), queries, starts_once=True)
     )
     last = (
         Norm("projector_norm", inner_width, 2 * inner_width),
@@ -140,8 +138,8 @@ def granite_speech(f: Fields) -> Architecture:
     )
     before = (Linear("input", width, e.integer("input_dim"), width, role=VISION),)
     stack = Stack(AUDIO, (*layers, *projector), before, after)
-    hearing = _Windowed(stack=stack, frames_per_s=50, window=window, queries=queries)
-    return attrs.evolve(text, family=f.model_type, hearing=hearing)
+    audio = _Windowed(stack=stack, frames_per_s=50, window=window, queries=queries)
+    return attrs.evolve(text, family=f.model_type, audio=audio)
 
 
 CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech}

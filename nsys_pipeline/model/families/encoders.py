@@ -9,7 +9,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import Builder, Verified, norm_weights
+from nsys_pipeline.model.families.common import Builder, Verified, class_names, label_count, norm_weights
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION, MLP, VISION
 
@@ -108,14 +108,19 @@ def patch_embedding(width: int, patch: int, channels: int, *, bias: bool, extra:
     return OnTokens(blocks=(Linear("patch_embed", width, inputs, width if bias else 0, role=VISION),), plus=-extra)
 
 
-def placed_patches(v: Fields) -> tuple[Block, ...]:
-    """The embedding of the patches of a square image, and a learned position for each."""
+def placed_patches(v: Fields, *, extra: int = 0) -> tuple[Block, ...]:
+    """The embedding of the patches of a square image, learned tokens that are no patches, a position for each."""
     side, patch = grid(v)
     width = v.dim("hidden_size")
     return (
-        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", side * side * width),
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=extra),
+        Constant("embed_positions", (side * side + 2 * extra) * width),
     )
+
+
+def blip_patches(v: Fields) -> tuple[Block, ...]:
+    """The embedding of patches, class token and positions of BLIP's ViTs: of three channels, whatever is configured."""
+    return placed_patches(v.replaced(num_channels=3), extra=1)
 
 
 def vision_encoder(v: Fields) -> EncoderSpec:
@@ -224,7 +229,7 @@ def vit(f: Fields) -> Architecture:
     DeiT has one token more, to distil.
     """
     width = f.dim("hidden_size")
-    side, patch = grid(f)
+    side, _ = grid(f)
     extra = 2 if f.model_type == "deit" else 1
     tokens = side * side + extra
     bias = f.flag("qkv_bias", default=True)
@@ -236,19 +241,14 @@ def vit(f: Fields) -> Architecture:
         qkv_bias=bias,
         role=VISION,
     )
-    before = (
-        patch_embedding(width, patch, f.integer("num_channels", default=3), bias=True, extra=extra),
-        Constant("embed_positions", (tokens + extra) * width),
-    )
-    names = " ".join(str(name) for name in f.items("architectures") or [])
-    if "ImageClassification" in names:
-        labels = len(f.get("id2label", default={0: "", 1: ""}))
+    if "ImageClassification" in class_names(f):
+        labels = label_count(f)
         head: Block = Linear("classifier", labels, width, labels)
     else:
         pooled = f.integer("pooler_output_size", default=width)
         head = Linear("pooler", pooled, width, pooled)
     after = (Norm("final_norm", width, 2 * width), OnTokens(blocks=(head,), fixed=1))
-    stack = Stack("encoder", spec.layers("layers"), before, after)
+    stack = Stack("encoder", spec.layers("layers"), placed_patches(f, extra=extra), after)
     return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens)
 
 

@@ -9,6 +9,7 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families.audio_text import qwen_omni_audio
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import (
     EncoderSpec,
@@ -18,7 +19,6 @@ from nsys_pipeline.model.families.encoders import (
     pooling_head,
     vision_encoder,
 )
-from nsys_pipeline.model.families.hearing import qwen_omni_hearing
 from nsys_pipeline.model.families.multimodal import gemma3, internvl, llava_projector, qwen2_5_tower, qwen3_tower
 from nsys_pipeline.model.families.sam import sam_sizes
 from nsys_pipeline.model.families.towers import (
@@ -118,7 +118,7 @@ def kimi(f: Fields) -> Architecture:
     Configs of K2.5 as first published call the tower's sizes `vt_…`.
     """
     text = read_text(f, "deepseek_v3")
-    v = f.sub("vision_config", model_type="kimi_k25_vision").named("kimi_k25_vision")
+    v = f.part("vision_config", "kimi_k25_vision")
     width = v.dim("vt_hidden_size" if v.has("vt_hidden_size") else "hidden_size")
     names = {name: f"vt_{name}" if v.has(f"vt_{name}") else name for name in _MOONVIT}
     spec = EncoderSpec(
@@ -152,7 +152,7 @@ _MOONVIT = ("num_hidden_layers", "num_attention_heads", "intermediate_size")
 def minimax_m3_vl(f: Fields) -> Architecture:
     """MiniMax-M3: patches of two frames, CLIP's layers, two linear layers on a patch and two on each square."""
     text = read_text(f, "minimax_m3_vl_text")
-    v = f.sub("vision_config", model_type="minimax_m3_vl_vision").named("minimax_m3_vl_vision")
+    v = f.part("vision_config", "minimax_m3_vl_vision")
     spec, out = vision_encoder(v), text_width(text)
     hidden, merge = f.integer("projector_hidden_size", default=out), _merge(v)
     merged = (
@@ -170,7 +170,7 @@ def minimax_m3_vl(f: Fields) -> Architecture:
 def exaone4_5(f: Fields) -> Architecture:
     """EXAONE 4.5: the tower of Qwen2.5-VL with fewer heads of keys and values."""
     text = read_text(f, "exaone4")
-    v = f.sub("vision_config", model_type="exaone4_5_vision").named("exaone4_5_vision")
+    v = f.part("vision_config", "exaone4_5_vision")
     out = v.integer("out_hidden_size", default=text_width(text))
     return joined(f, text, qwen2_5_tower(v, out, kv_heads=v.integer("num_key_value_heads", default=8)))
 
@@ -178,7 +178,7 @@ def exaone4_5(f: Fields) -> Architecture:
 def hyperclovax_vision(f: Fields) -> Architecture:
     """HyperCLOVA X SEED Vision: the tower of Qwen2.5-VL, and one linear layer after its merger."""
     text = read_text(f, "hyperclovax")
-    v = f.sub("vision_config", model_type="qwen2_5_vl_vision").named("qwen2_5_vl_vision")
+    v = f.part("vision_config", "qwen2_5_vl_vision")
     width = text_width(text)
     inner = v.integer("out_hidden_size", default=width)
     projector = OnTokens(blocks=(Linear("projector", width, inner, width, role=VISION),), over=_merge(v))
@@ -222,7 +222,7 @@ def _navit(v: Fields, *positions: Block) -> Tower:
 def video_llama_3(f: Fields) -> Architecture:
     """VideoLLaMA 3 (arXiv 2501.13106): SigLIP on any size, two linear layers on each patch; images are not merged."""
     text = read_text(f, "qwen2")
-    v = f.sub("vision_config", model_type="video_llama_3_vision").named("video_llama_3_vision")
+    v = f.part("vision_config", "video_llama_3_vision")
     tower = _navit(v)
     return joined(f, text, tower.with_projector(*two_layers(tower.width, text_width(text), bias=True)))
 
@@ -230,7 +230,7 @@ def video_llama_3(f: Fields) -> Architecture:
 def paddleocr_vl(f: Fields) -> Architecture:
     """PaddleOCR-VL (arXiv 2510.14528): SigLIP on any size, squares of patches merged before two linear layers."""
     text = read_text(f, "paddleocr_vl_text")
-    v = f.sub("vision_config", model_type="paddleocr_vl_vision").named("paddleocr_vl_vision")
+    v = f.part("vision_config", "paddleocr_vl_vision")
     side, _ = grid(v)
     tower = _navit(v, Constant("embed_positions", side * side * v.dim("hidden_size")))
     merge, width = _merge(v), text_width(text)
@@ -243,7 +243,7 @@ def paddleocr_vl(f: Fields) -> Architecture:
 def lfm2_vl(f: Fields) -> Architecture:
     """LFM2-VL: SigLIP 2 on any size, squares of patches shuffled into one before two linear layers."""
     text = read_text(f, "lfm2")
-    v = f.sub("vision_config", model_type="siglip2_vision_model").named("siglip2_vision_model")
+    v = f.part("vision_config", "siglip2_vision_model")
     table = v.integer("num_patches", default=256)
     tower = _navit(v, _ResampledPositions(isqrt(table), table - isqrt(table) ** 2, v.dim("hidden_size")))
     if v.flag("vision_use_head", default=True):
@@ -259,7 +259,7 @@ def lfm2_vl(f: Fields) -> Architecture:
 def cosmos3_edge(f: Fields) -> Architecture:
     """Cosmos 3 Edge: SigLIP 2 on any size, squares of patches merged before two linear layers."""
     text = read_text(f, "cosmos3_edge_text")
-    v = f.sub("vision_config", model_type="cosmos3_edge_vision").named("cosmos3_edge_vision")
+    v = f.part("vision_config", "cosmos3_edge_vision")
     tower = _navit(v, Constant("embed_positions", v.integer("num_patches", default=256) * v.dim("hidden_size")))
     inputs = _merge(v) * tower.width
     projector = two_layers(inputs, text_width(text), hidden=f.integer("projector_hidden_size"), bias=True)
@@ -270,7 +270,7 @@ def cosmos3_edge(f: Fields) -> Architecture:
 def ovis2(f: Fields) -> Architecture:
     """Ovis 2 (arXiv 2405.20797): squares of patches become weights of visual words, whose table is one more product."""
     text = read_text(f, "qwen2")
-    v = f.sub("vision_config", model_type="ovis2_vision_model").named("ovis2_vision_model")
+    v = f.part("vision_config", "ovis2_vision_model")
     width, out = v.dim("hidden_size"), text_width(text)
     side, _ = grid(v)
     bias = v.flag("qkv_bias")
@@ -302,7 +302,7 @@ def fuyu(f: Fields) -> Architecture:
 def janus(f: Fields) -> Architecture:
     """Janus (arXiv 2410.13848): SigLIP and linear layers; what draws images is not described."""
     text = read_text(f, "llama")
-    v = f.sub("vision_config", model_type="janus_vision_model").named("janus_vision_model")
+    v = f.part("vision_config", "janus_vision_model")
     width, out = v.dim("hidden_size"), v.integer("projection_dim", default=text_width(text))
     side, _ = grid(v)
     spec = EncoderSpec(
@@ -341,7 +341,7 @@ class _Pooled(Block):
 def gemma4(f: Fields) -> Architecture:
     """Gemma 4: gated layers with rotary positions on images of any size, means of squares of patches, one matrix."""
     text = read_text(f, "gemma4_text")
-    v = f.sub("vision_config", model_type="gemma4_vision").named("gemma4_vision")
+    v = f.part("vision_config", "gemma4_vision")
     spec, head_dim = vision_encoder(v), v.integer("head_dim", default=64)
     spec = attrs.evolve(
         spec,
@@ -369,7 +369,7 @@ def gemma4(f: Fields) -> Architecture:
 def gemma4_unified(f: Fields) -> Architecture:
     """Gemma 4 without a tower: patches of several squares, as the processor makes them, through two matrices."""
     text = read_text(f, "gemma4_unified_text")
-    v = f.sub("vision_config", model_type="gemma4_unified_vision").named("gemma4_unified_vision")
+    v = f.part("vision_config", "gemma4_unified_vision")
     edge = v.integer("patch_size", default=16) * v.integer("pooling_kernel_size", default=3)
     width, inputs = v.integer("mm_embed_dim"), 3 * edge * edge
     before = (
@@ -393,10 +393,10 @@ def qwen_omni(f: Fields) -> Architecture:
         return attrs.evolve(thinker, family=f.model_type, uncounted=("talker", "speech decoder"))
     family = f.model_type.removesuffix("_thinker")
     text = read_text(f, f"{family}_text")
-    v = f.sub("vision_config", model_type=f"{family}_vision_encoder").named(f"{family}_vision_encoder")
+    v = f.part("vision_config", f"{family}_vision_encoder")
     out = v.integer("out_hidden_size", default=text_width(text))
     tower = qwen2_5_tower(v, out) if family == "qwen2_5_omni" else qwen3_tower(v, out)
-    return attrs.evolve(joined(f, text, tower), hearing=qwen_omni_hearing(f, family))
+    return attrs.evolve(joined(f, text, tower), audio=qwen_omni_audio(f, family))
 
 
 IMAGE_TEXT: dict[str, Builder] = {

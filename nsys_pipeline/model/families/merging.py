@@ -37,7 +37,7 @@ class _OnGrid(OnTokens):
 def step3p7(f: Fields) -> Architecture:
     """Step 3.7: layers with scales, two strided convolutions that leave a sixteenth of the tokens, one matrix."""
     text = read_text(f, "step3p5")
-    v = f.sub("vision_config", model_type="step3p5_vision").named("step3p5_vision")
+    v = f.part("vision_config", "step3p5_vision")
     # Names of the config as first published come first.
     width, depth, heads = (
         v.dim(old if v.has(old) else new)
@@ -64,7 +64,7 @@ def step3p7(f: Fields) -> Architecture:
 def hunyuan_vl(f: Fields) -> Architecture:
     """HunyuanOCR (arXiv 2511.19575): a convolution merges squares of patches; rows end in a token that is projected."""
     text = read_text(f, "hunyuan_vl_text")
-    v = f.sub("vision_config", model_type="hunyuan_vl_vision").named("hunyuan_vl_vision")
+    v = f.part("vision_config", "hunyuan_vl_vision")
     spec = vision_encoder(v)
     width, out = spec.width, text_width(text)
     patch, merge = v.integer("patch_size"), v.integer("spatial_merge_size", default=2)
@@ -92,7 +92,7 @@ def hunyuan_vl(f: Fields) -> Architecture:
 def lfm3_vl(f: Fields) -> Architecture:
     """LFM3-VL: gated layers, most with a convolution over neighbouring patches instead of attention."""
     text = read_text(f, "lfm3")
-    v = f.sub("vision_config", model_type="lfm3_vl_vision").named("lfm3_vl_vision")
+    v = f.part("vision_config", "lfm3_vl_vision")
     spec = vision_encoder(v)
     width, heads, out = spec.width, spec.heads, text_width(text)
     kernel, head_dim = v.integer("conv_kernel_size", default=3) ** 2, width // heads
@@ -135,7 +135,7 @@ def minicpm_v(f: Fields) -> Architecture:
     # The outer class alone says whether the table is tied.
     text = read_text(f.replaced(tie_word_embeddings=f.flag("tie_word_embeddings")), "qwen3_5_text")
     kind = f"{f.model_type}_vision"
-    v = f.sub("vision_config", model_type=kind).named(kind)
+    v = f.part("vision_config", kind)
     spec = vision_encoder(v)
     width, out = spec.width, text_width(text)
     if f.integer("merger_times", default=1) != 1:
@@ -183,7 +183,7 @@ def minicpm_v(f: Fields) -> Architecture:
 def muse_glimmer(f: Fields) -> Architecture:
     """Muse Glimmer: windows in most layers, squares of patches shuffled into one before an adapter and a projection."""
     text = read_text(f, "muse_glimmer_text")
-    v = f.sub("vision_config", model_type="muse_glimmer_vision").named("muse_glimmer_vision")
+    v = f.part("vision_config", "muse_glimmer_vision")
     spec = vision_encoder(v)
     width, depth = spec.width, spec.depth
     last = depth - 1

@@ -121,7 +121,7 @@ def _qwen_text(f: Fields, default: str) -> Architecture:
 def qwen2_vl(f: Fields) -> Architecture:
     """Patches of two frames, full attention within an image, four patches merged to one token."""
     text = _qwen_text(f, "qwen2_vl_text")
-    v = f.sub("vision_config", model_type="qwen2_vl_vision").named("qwen2_vl_vision")
+    v = f.part("vision_config", "qwen2_vl_vision")
     width = v.dim("embed_dim")
     spec = EncoderSpec(
         width=width,
@@ -139,7 +139,7 @@ def qwen2_vl(f: Fields) -> Architecture:
 def qwen2_5_vl(f: Fields) -> Architecture:
     """Qwen2-VL with gated MLPs, RMS norms, and windows in all but a few layers."""
     text = _qwen_text(f, "qwen2_5_vl_text")
-    v = f.sub("vision_config", model_type="qwen2_5_vl_vision").named("qwen2_5_vl_vision")
+    v = f.part("vision_config", "qwen2_5_vl_vision")
     return joined(f, text, qwen2_5_tower(v, v.integer("out_hidden_size", default=text_width(text))))
 
 
@@ -170,7 +170,7 @@ def qwen3_vl(f: Fields) -> Architecture:
     """Learned positions resampled to the image; besides the merger, one per DeepStack level."""
     kind = "qwen3_vl" if f.model_type == "cosmos3_omni" else f.model_type
     text = read_text(f, f"{kind}_text")
-    v = f.sub("vision_config", model_type=f"{kind}_vision").named(f"{kind}_vision")
+    v = f.part("vision_config", f"{kind}_vision")
     return joined(f, text, qwen3_tower(v, v.integer("out_hidden_size", default=text_width(text))))
 
 
@@ -196,7 +196,7 @@ def glm4v(f: Fields) -> Architecture:
     """
     family = f.model_type if f.model_type in ("glm4v_moe", "glm_ocr", "glm5_next") else "glm4v"
     text, kind, ocr = read_text(f, f"{family}_text"), f"{family}_vision", family in ("glm_ocr", "glm5_next")
-    v = f.sub("vision_config", model_type=kind).named(kind)
+    v = f.part("vision_config", kind)
     width, out = v.dim("hidden_size"), v.integer("out_hidden_size", default=text_width(text))
     side, _ = grid(v)
     spec = EncoderSpec(
@@ -231,7 +231,7 @@ def glm4v(f: Fields) -> Architecture:
 def got_ocr2(f: Fields) -> Architecture:
     """GOT-OCR 2 (arXiv 2409.01704): SAM, strided convolutions that leave a sixteenth of the tokens, a linear layer."""
     text = read_text(f, "qwen2")
-    v = f.sub("vision_config", model_type="got_ocr2_vision").named("got_ocr2_vision")
+    v = f.part("vision_config", "got_ocr2_vision")
     sam, width = sam_sizes(v), text_width(text)
     first = Linear("projector_conv1", 2 * sam.out, 9 * sam.out, role=VISION)
     second = Linear("projector_conv2", width, 9 * 2 * sam.out, role=VISION)
@@ -248,7 +248,7 @@ def internvl(f: Fields) -> Architecture:
     """InternViT with layer scales; four patches shuffled into one token before a projector of two layers."""
     kind = f"{f.model_type}_vision"
     text = read_text(f, "qwen3" if f.model_type == "qianfan_ocr" else "qwen2")
-    v = f.sub("vision_config", model_type=kind).named(kind)
+    v = f.part("vision_config", kind)
     width = v.dim("hidden_size")
     side, patch = grid(v)
     tokens = side * side + 1
@@ -283,7 +283,7 @@ def internvl(f: Fields) -> Architecture:
 def idefics3(f: Fields) -> Architecture:
     """Idefics3 and SmolVLM: SigLIP without a pooling head; squares of patches shuffled into one matrix."""
     text = read_text(f, "llama")
-    v = f.sub("vision_config", model_type=f"{f.model_type}_vision").named(f"{f.model_type}_vision")
+    v = f.part("vision_config", f"{f.model_type}_vision")
     stack, tokens, _ = siglip_vision(v.replaced(vision_use_head=False))
     width, scale = v.dim("hidden_size"), f.integer("scale_factor", default=2) ** 2
     projector = OnTokens(blocks=(Linear("projector", text_width(text), scale * width, role=VISION),), over=scale)
@@ -293,7 +293,7 @@ def idefics3(f: Fields) -> Architecture:
 def llama4(f: Fields) -> Architecture:
     """Llama 4: an unfolded patch embedding, pixel shuffle, an adapter of two layers and a projector of one."""
     text = read_text(f, "llama4_text")
-    v = f.sub("vision_config", model_type="llama4_vision_model").named("llama4_vision_model")
+    v = f.part("vision_config", "llama4_vision_model")
     width = v.dim("hidden_size")
     side, patch = grid(v)
     tokens = side * side + 1

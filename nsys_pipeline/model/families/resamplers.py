@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import attrs
 
@@ -14,9 +14,9 @@ from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import (
     QueryAttention,
     attend,
+    blip_patches,
     clip_vision,
     grid,
-    patch_embedding,
     placed_patches,
     siglip_vision,
     vision_encoder,
@@ -30,8 +30,8 @@ from nsys_pipeline.records import Step
 def idefics2(f: Fields) -> Architecture:
     """Idefics2 (arXiv 2405.02246): SigLIP on any size, a gated MLP, a perceiver whose latents look at the patches."""
     text = read_text(f, "mistral")
-    v = f.sub("vision_config", model_type="idefics2_vision").named("idefics2_vision")
-    p = f.sub("perceiver_config", model_type="idefics2_perceiver").named("idefics2_perceiver")
+    v = f.part("vision_config", "idefics2_vision")
+    p = f.part("perceiver_config", "idefics2_perceiver")
     spec, width = vision_encoder(v), text_width(text)
     inner = f.sub("text_config", model_type="mistral").dim("intermediate_size")
     latents, heads = p.integer("resampler_n_latents"), p.integer("resampler_n_heads")
@@ -97,7 +97,7 @@ class _TableAttention(Block):
 def aria(f: Fields) -> Architecture:
     """Aria (arXiv 2410.05993): SigLIP; 128 or 256 queries look at its patches, by their number, then two layers."""
     text = read_text(f, "aria_text")
-    v = f.sub("vision_config", model_type="idefics3_vision").named("idefics3_vision")
+    v = f.part("vision_config", "idefics3_vision")
     stack, tokens, _ = siglip_vision(v.replaced(vision_use_head=False))
     width, out = v.dim("hidden_size"), text_width(text)
     told = f.get("projector_patch_to_query_dict", default={1225: 128, 4900: 256})
@@ -134,19 +134,12 @@ def aria(f: Fields) -> Architecture:
 def blip2(f: Fields) -> Architecture:
     """BLIP-2 (arXiv 2301.12597): a ViT, and a Q-Former whose queries look at its tokens in every other layer."""
     text = read_text(f, "opt")
-    v = f.sub("vision_config", model_type="blip_2_vision_model").named("blip_2_vision_model")
-    q = f.sub("qformer_config", model_type="blip_2_qformer").named("blip_2_qformer")
+    v = f.part("vision_config", "blip_2_vision_model")
+    q = f.part("qformer_config", "blip_2_qformer")
     spec = attrs.evolve(vision_encoder(v), qkv_bias=v.flag("qkv_bias", default=True))
-    side, patch = grid(v)
+    side, _ = grid(v)
     tokens, queries, width = side * side + 1, f.integer("num_query_tokens", default=32), q.integer("hidden_size")
-    every = q.integer("cross_attention_frequency")
-    layers = qformer_layers(
-        q, spec.width, queries, [index % every == 0 for index in range(q.integer("num_hidden_layers"))]
-    )
-    before = (
-        patch_embedding(spec.width, patch, 3, bias=True, extra=1),
-        Constant("embed_positions", (tokens + 1) * spec.width),
-    )
+    layers = qformer_layers(q, spec.width, queries)
     projector = Linear("projector", text_width(text), width, text_width(text), role=VISION)
     after = (Constant("projector_queries", queries * width), OnTokens(blocks=(projector,), fixed=queries))
     norms = (
@@ -154,7 +147,7 @@ def blip2(f: Fields) -> Architecture:
         OnTokens(blocks=(Norm("projector_norm", width, 2 * width),), fixed=queries),
     )
     groups = (*spec.layers("vision.layers"), Layers("vision.norms", (0,), norms), *layers)
-    return joined(f, text, Tower(Stack("vision", groups, before, after), spec.width, tokens, 1))
+    return joined(f, text, Tower(Stack("vision", groups, blip_patches(v), after), spec.width, tokens, 1))
 
 
 @attrs.frozen(kw_only=True)
@@ -168,14 +161,13 @@ class _Once(Around):
         return attrs.evolve(run, step=Step.ragged(lengths, [0] * len(lengths), run.logits))
 
 
-def qformer_layers(
-    q: Fields, keys: int, queries: int, looks: Sequence[bool], *, starts_once: bool = False
-) -> tuple[Layers, ...]:
-    """BERT's layers on `queries` for each image; those that look have attention to its tokens, of `keys` values.
+def qformer_layers(q: Fields, keys: int, queries: int, *, starts_once: bool = False) -> tuple[Layers, ...]:
+    """BERT's layers on `queries` for each image; some have cross-attention to its tokens, of `keys` values.
 
-    `starts_once`: until they look for the first time, in the first layer, the queries are run once for all sequences.
+    `starts_once`: up to the cross-attention of the first layer, the queries are run once for all sequences.
     """
     width, hidden = q.integer("hidden_size"), q.integer("intermediate_size")
+    every = q.integer("cross_attention_frequency")
     own = (
         Linear("projector_qkv", 3 * width, width, 3 * width, role=VISION),
         _QueryPairs(width),
@@ -198,9 +190,10 @@ def qformer_layers(
     )
     plain = OnTokens(blocks=(*own, *mlp), fixed=queries)
     described: list[tuple[str, tuple[Block, ...]]] = [
-        ("cross", (plain, *cross)) if look else ("", (plain,)) for look in looks
+        ("", (plain,)) if index % every else ("cross", (plain, *cross))
+        for index in range(q.integer("num_hidden_layers"))
     ]
-    if starts_once and looks and looks[0]:
+    if starts_once:
         first = (
             _Once(blocks=(*own, asked[0]), queries=queries),
             *cross[:2],
@@ -224,7 +217,7 @@ class _QueryPairs(Block):
 def kosmos2(f: Fields) -> Architecture:
     """KOSMOS-2 (arXiv 2306.14824): CLIP, a linear layer, and learned queries that look at its tokens and themselves."""
     text = read_text(f, "kosmos_2_text_model")
-    v = f.sub("vision_config", model_type="kosmos_2_vision_model").named("kosmos_2_vision_model")
+    v = f.part("vision_config", "kosmos_2_vision_model")
     stack, tokens, extra = clip_vision(v)
     width, out = v.dim("hidden_size"), text_width(text)
     queries = f.integer("latent_query_num", default=64)

@@ -12,16 +12,14 @@ from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTok
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import grid, patch_embedding
+from nsys_pipeline.model.families.image_windows import window_projections, window_sides
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
 
 @attrs.frozen(kw_only=True)
 class SamAttention(Block):
-    """Attention on a square of patches, global or in square windows, with decomposed relative positions.
-
-    The model requires the windows cut off at the border; the implementation pads them, which counts as executed.
-    """
+    """Attention on a square of patches, global or in square windows, with decomposed relative positions."""
 
     width: int
     heads: int
@@ -38,10 +36,7 @@ class SamAttention(Block):
 
     def _sides(self, tokens: int, *, padded: bool) -> list[int]:
         side = isqrt(tokens)
-        if self.window is None:
-            return [side]
-        full, rest = divmod(side, self.window)
-        return [self.window] * full + ([self.window if padded else rest] if rest else [])
+        return [side] if self.window is None else window_sides(side, self.window, padded=padded)
 
     def _tokens(self, run: Pass, *, padded: bool) -> int:
         return sum(count * sum(self._sides(q, padded=padded)) ** 2 for (q, _), count in step_shapes(run.step))
@@ -60,18 +55,7 @@ class SamAttention(Block):
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         model, executed = self._tokens(run, padded=False), self._tokens(run, padded=True)
-        for name, n, bias in (("qkv", 3 * self.width, self.bias), ("o", self.width, True)):
-            emit.add(
-                "gemm",
-                name,
-                m=model,
-                n=n,
-                k=self.width,
-                flops=2 * model * n * self.width,
-                executed=2 * executed * n * self.width,
-                weight=emit.plain_bytes(n * self.width) + emit.plain_bytes(n if bias else 0),
-                activation=emit.plain_bytes(model * (n + self.width)),
-            )
+        window_projections(emit, self.width, model, executed, qkv_bias=self.bias)
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         emit.add(

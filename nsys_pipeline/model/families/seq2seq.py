@@ -22,6 +22,7 @@ from nsys_pipeline.model.blocks import (
 )
 from nsys_pipeline.model.families.common import Builder, Verified, every, read_dims, sliding
 from nsys_pipeline.model.fields import Fields
+from nsys_pipeline.model.quantization import MLP
 
 
 def t5(f: Fields) -> Architecture:
@@ -196,6 +197,15 @@ def florence2(f: Fields) -> Architecture:
     return attrs.evolve(bart(text.named("bart")), family="florence2", text_only=True)
 
 
+def whisper_convolutions(width: int, mels: int, positions: int, *, role: str) -> tuple[Block, ...]:
+    """What Whisper's encoder (arXiv 2212.04356) begins with: two convolutions, the second of stride 2."""
+    return (
+        OnTokens(blocks=(Linear("conv1", width, 3 * mels, width, role=role),), times=2),
+        Linear("conv2", width, 3 * width, width, role=role),
+        Constant("embed_positions", positions * width),
+    )
+
+
 def whisper(f: Fields) -> Architecture:
     """Whisper: two convolutions halve 3000 mel frames to 1500 positions; K has no bias; the head is tied."""
     width, vocab = f.dim("d_model"), f.dim("vocab_size")
@@ -207,11 +217,7 @@ def whisper(f: Fields) -> Architecture:
     encoder = Stack(
         "encoder",
         (encoder_layers,),
-        (
-            OnTokens(blocks=(Linear("conv1", width, 3 * mels, width),), times=2),
-            Linear("conv2", width, 3 * width, width),
-            Constant("embed_positions", positions * width),
-        ),
+        whisper_convolutions(width, mels, positions, role=MLP),
         (norm,),
     )
     tied = f.flag("tie_word_embeddings", default=True)

@@ -7,18 +7,14 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Embedding, Head, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import Builder, Verified, layer_kinds, norm_weights, read_dims
+from nsys_pipeline.model.families.common import Builder, Verified, class_names, layer_kinds, norm_weights, read_dims
 from nsys_pipeline.model.families.encoders import EncoderSpec, heads_of
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
 
 
-def _classes(f: Fields) -> str:
-    return " ".join(str(name) for name in f.items("architectures") or [])
-
-
 def _masked(f: Fields) -> bool:
-    return "MaskedLM" in _classes(f)
+    return "MaskedLM" in class_names(f)
 
 
 #: Types whose masked-LM head has one bias. The others have two, which are the same one as long as the table is tied.
@@ -79,7 +75,7 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
     )
     # ELECTRA's table may be narrower than its layers.
     embed = (f.opt_int("embedding_size") if f.model_type == "electra" else None) or width
-    masked = _masked(f) or ("PreTraining" in _classes(f) and f.model_type != "electra")
+    masked = _masked(f) or ("PreTraining" in class_names(f) and f.model_type != "electra")
     tied = masked and f.flag("tie_word_embeddings", default=True)
     before: list[Block] = [Embedding("embed", vocab, embed, tied=tied)]
     if kin.positions:
@@ -98,7 +94,7 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
     after: list[Block] = [Norm("final_norm", width, 2 * width)] if kin.final_norm else []
     if masked:
         after += _masked_head(width, embed, vocab)
-    elif f.model_type == "electra" and "PreTraining" in _classes(f):
+    elif f.model_type == "electra" and "PreTraining" in class_names(f):
         after += [Linear("transform", width, width, width), Linear("discriminator", 1, width, 1)]
     elif kin.pooler:
         after.append(OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1))
@@ -323,7 +319,7 @@ def siglip_text(f: Fields) -> Stack:
 
 def clip_text_model(f: Fields) -> Architecture:
     """CLIP's text tower alone; its projection belongs to the class with that name."""
-    projection = f.integer("projection_dim") if "WithProjection" in _classes(f) else None
+    projection = f.integer("projection_dim") if "WithProjection" in class_names(f) else None
     return Architecture(family="clip_text_model", encoder=clip_text(f, projection), heads=f.dim("num_attention_heads"))
 
 

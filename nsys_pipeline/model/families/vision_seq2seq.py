@@ -13,6 +13,7 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.gpt import gpt2
+from nsys_pipeline.model.families.image_windows import window_projections, window_sides
 from nsys_pipeline.model.families.seq2seq import bart_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -22,7 +23,6 @@ from nsys_pipeline.model.quantization import VISION
 class _SwinAttention(Block):
     """Attention in square windows of a rectangle of tokens (Swin, arXiv 2103.14030), with a bias for each offset.
 
-    The model requires the windows cut off at the border; the implementation pads them, which counts as executed.
     `table`: side of the windows that the table of biases is for. Shifted windows are as many and as large.
     """
 
@@ -38,30 +38,15 @@ class _SwinAttention(Block):
         biases = (2 * self.table - 1) ** 2 * self.heads
         return 3 * self.width * (self.width + self.bias) + self.width * (self.width + 1) + biases
 
-    def _spans(self, side: int, *, padded: bool) -> list[int]:
-        full, rest = divmod(side, self.window)
-        return [self.window] * full + ([self.window if padded else rest] if rest else [])
-
     def _size(self, *, padded: bool) -> tuple[int, int]:
         """Tokens of an image, and pairs of a token and one that it sees."""
-        rows, columns = (self._spans(side, padded=padded) for side in self.sides)
+        rows, columns = (window_sides(side, self.window, padded=padded) for side in self.sides)
         return sum(rows) * sum(columns), sum(n * n for n in rows) * sum(n * n for n in columns)
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         images = run.step.batch if run.tokens else 0
         model, executed = (images * self._size(padded=padded)[0] for padded in (False, True))
-        for name, n, bias in (("qkv", 3 * self.width, self.bias), ("o", self.width, True)):
-            emit.add(
-                "gemm",
-                name,
-                m=model,
-                n=n,
-                k=self.width,
-                flops=2 * model * n * self.width,
-                executed=2 * executed * n * self.width,
-                weight=emit.plain_bytes(n * self.width + (n if bias else 0)) if images else 0,
-                activation=emit.plain_bytes(model * (n + self.width)),
-            )
+        window_projections(emit, self.width, model, executed, qkv_bias=self.bias, is_read=images > 0)
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         images = run.step.batch if run.tokens else 0

@@ -7,4 +7,5 @@
 --   global_tid BIGINT  Thread that launched it. Joins load.threads.
 --   start_ns   BIGINT  Start of the prefill. Unit: ns.
 --   end_ns     BIGINT  End of the last decode step. Unit: ns.
-SELECT request_id, global_tid, start_ns, end_ns FROM input.inferred_requests
+--   is_first   BOOLEAN Whether it is the first of several of its thread in the whole trace, also where a window cuts it.
+SELECT request_id, global_tid, start_ns, end_ns, is_first FROM input.inferred_requests

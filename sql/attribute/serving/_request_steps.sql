@@ -13,7 +13,7 @@
 --   is_left_cold  BOOLEAN  Whether the step is cold, and left out.
 --   is_closed     BOOLEAN  Whether its end was recorded.
 --   start_ns      BIGINT   Start of the step. Unit: ns.
---   done_ns       BIGINT   Its end, on the GPU where that is later. Unit: ns.
+--   done_ns       BIGINT   Its end in the last rank to be done with it, on the GPU where that is later. Unit: ns.
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
 --   draft_tokens  BIGINT   Of the new ones, guesses. Unit: tokens.
@@ -32,7 +32,23 @@ step AS (
 chosen AS (
     SELECT engine, request, arg_max(process_key, (done_ns, -process_key)) AS process_key FROM step GROUP BY engine, request
 ),
-own AS (SELECT step.* FROM step SEMI JOIN chosen USING (engine, request, process_key)),
+-- A step is known again in another rank by its tokens; the same ones come twice after a preemption.
+numbered AS (
+    SELECT
+        *, row_number() OVER (
+            PARTITION BY engine, request, process_key, cached_tokens, new_tokens ORDER BY start_ns, occurrence_id
+        ) AS nth
+    FROM step
+),
+together AS (
+    SELECT
+        * EXCLUDE (done_ns),
+        coalesce(
+            max(CASE WHEN is_closed THEN done_ns END) OVER (PARTITION BY engine, request, cached_tokens, new_tokens, nth), done_ns
+        ) AS done_ns
+    FROM numbered
+),
+own AS (SELECT together.* FROM together SEMI JOIN chosen USING (engine, request, process_key)),
 share AS (
     SELECT
         engine, request, min(start_ns) AS start_ns, max(cached_tokens + new_tokens) AS reached_tokens,

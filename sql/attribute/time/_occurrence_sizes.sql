@@ -4,7 +4,7 @@
 -- Setting up: recording or instantiating a CUDA graph, loading or linking a module, allocating or freeing memory.
 -- Grain: occurrence_id; warm-up is absent.
 -- materialize: table
--- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute._phase_segments, input.step_sizes, load.api_calls, load.strings, macros.cuda_call
+-- requires: attribute.phase_ranges, attribute.work_by_occurrence, attribute.busy_by_occurrence, attribute._communicating_occurrences, attribute._phase_segments, input.step_sizes, load.api_calls, load.strings, macros.cuda_call
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   group_id      BIGINT   Occurrences of one phase, process and kind of shape: batch and new tokens.
@@ -19,6 +19,7 @@
 --   cached_tokens BIGINT   Unit: tokens.
 --   time_ns       BIGINT   How long it took. Unit: ns.
 --   busy_ns       BIGINT   GPU busy time, added up over GPUs. Unit: ns.
+--   own_ns        BIGINT   GPU busy time without communication, in which it may wait for other ranks. Unit: ns.
 --   has_setup     BOOLEAN  Whether its thread sets something up in it.
 --   is_recording  BOOLEAN  Whether its thread begins to record a CUDA graph in it, and the GPU does nothing of it.
 WITH busy AS (
@@ -60,12 +61,13 @@ sized AS (
         p.occurrence_id, p.start_ns, p.phase, p.process_key, z.kind,
         z.new_tokens IS NOT NULL AND z.cached_tokens IS NOT NULL AS is_sized, z.label, z.batch, z.new_tokens, z.cached_tokens,
         greatest(0, d.done_ns - greatest(d.start_ns, coalesce(e.done_ns, d.start_ns))) AS time_ns,
-        coalesce(b.busy_ns, 0) AS busy_ns, u.occurrence_id IS NOT NULL AS has_setup,
+        coalesce(b.busy_ns, 0) AS busy_ns, coalesce(c.own_ns, b.busy_ns, 0) AS own_ns, u.occurrence_id IS NOT NULL AS has_setup,
         coalesce(u.is_recording, false) AND coalesce(b.busy_ns, 0) = 0 AS is_recording
     FROM attribute.phase_ranges AS p
     JOIN done AS d USING (occurrence_id)
     ASOF LEFT JOIN earlier AS e ON e.global_tid = d.global_tid AND e.end_ns <= d.start_ns
     LEFT JOIN busy AS b ON b.occurrence_id = p.occurrence_id
+    LEFT JOIN attribute._communicating_occurrences AS c ON c.occurrence_id = p.occurrence_id
     LEFT JOIN setup AS u ON u.occurrence_id = p.occurrence_id
     LEFT JOIN input.step_sizes AS z ON z.occurrence_id = p.occurrence_id
     WHERE NOT p.is_warmup
@@ -79,5 +81,5 @@ SELECT
     ) AS label_place,
     dense_rank() OVER (ORDER BY phase, process_key) AS phase_id,
     row_number() OVER (PARTITION BY phase, process_key ORDER BY start_ns, occurrence_id) AS phase_place,
-    is_sized, batch, new_tokens, cached_tokens, time_ns::BIGINT AS time_ns, busy_ns, has_setup, is_recording
+    is_sized, batch, new_tokens, cached_tokens, time_ns::BIGINT AS time_ns, busy_ns, own_ns, has_setup, is_recording
 FROM sized

@@ -4,8 +4,9 @@
 -- time is less than the other's; where context or tokens are not known, or the other set something up, GPU busy time must
 -- not explain it: the time must have grown three times more than the busy time did. Cold are
 -- - `leading`: the first ones of a kind (up to 32), as long as nine tenths of those after each, of at least as much context,
---   are faster; if shapes are known, also if they have three times less GPU busy time. The same holds for the first ones of
---   a phase, compared with all later ones of at least as many sequences, new tokens and context;
+--   are faster; if shapes are known, also if they have three times less GPU busy time without communication, in which
+--   GPUs wait for other ranks. The same holds for the first ones of a phase, compared with all later ones of at least as many
+--   sequences, new tokens and context;
 -- - `first_length`: the first of a shape with its context, if nine tenths of the later ones of it are faster, and so are nine
 --   tenths of all of the kind that repeat a context: steps that are slow now and then are not cold;
 -- - `setup`: those that record or instantiate a graph, load a module, or allocate or free memory, if nine tenths of the others
@@ -35,7 +36,7 @@ later AS (
         i.level, i.line_id, i.occurrence_id,
         i.time_ns > 3 * j.time_ns
             AND (i.is_sized OR i.busy_ns = 0 OR i.time_ns::DOUBLE * j.busy_ns > 3.0 * j.time_ns * i.busy_ns) AS is_faster,
-        i.is_sized AND j.busy_ns > 0 AND i.busy_ns > 3 * j.busy_ns AS is_less_busy
+        i.is_sized AND j.own_ns > 0 AND i.own_ns > 3 * j.own_ns AS is_less_busy
     FROM line AS i
     JOIN line AS j
         ON j.level = i.level AND j.line_id = i.line_id AND j.line_place > i.line_place

@@ -54,7 +54,7 @@ request AS (
     GROUP BY request_id
 ),
 warming AS (
-    SELECT arg_min(request_id, start_ns) AS request_id FROM attribute._inferred_requests GROUP BY global_tid HAVING count(*) > 1
+    SELECT request_id FROM attribute._inferred_requests WHERE is_first
 )
 SELECT
     q.request_id, q.process_key, q.is_warmup,

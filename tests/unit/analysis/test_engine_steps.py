@@ -107,6 +107,9 @@ def test_products_are_exact_and_attention_has_bounds(served: Path, bounded: Repo
         assert phase.mfu_busy_min is not None
         assert phase.mfu_busy_max is not None
         assert 0 < phase.mfu_busy_min < phase.mfu_busy_max < 1
+        # the bounds of a shape decide for it, as those of its phase do
+        certain = {row.bound for row in phase.shapes if row.shape in {"2x?", "8x?"}}
+        assert certain == (set() if name == "decode" else {"compute-bound"})
     assert Counter(finding.code for finding in report.findings)["lengths_unknown"] == 3
 
 

@@ -18,8 +18,8 @@ from nsys_pipeline.records import Report, Step
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.trace_builder import TraceBuilder
+from tests.unit.model.test_image_cross_attention import MLLAMA
 from tests.unit.model.test_images import LLAVA, QWEN
-from tests.unit.model.test_looking import MLLAMA
 
 MS = 1_000_000
 SHAPES = (RequestShape.parse("1x40+1"),)

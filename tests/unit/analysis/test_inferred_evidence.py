@@ -14,6 +14,7 @@ import pytest
 from nsys_pipeline import open as open_trace_of
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.infer import infer
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.rules.phases import PhaseRule
@@ -23,6 +24,7 @@ from tests.cli.run import run
 from tests.support.real_traces import unpack_by_name
 from tests.support.trace_builder import TraceBuilder
 from tests.unit.analysis.test_inferred_phases import NAMES, convolutions, passes
+from tests.unit.infer.lanes import Lane, merged
 
 
 def reported(path: Path, **options: object) -> Report:
@@ -207,7 +209,7 @@ def test_infer_on_a_marked_trace_says_what_it_does(tmp_path: Path) -> None:
     )
 
     assert rows == [
-        ("--infer heeds none of the 2 ranges that are phases", 10, "without --infer the ranges say what the phases are")
+        ("--infer heeds none of the ranges that are phases", 10, "without --infer the ranges say what the phases are")
     ]
 
 
@@ -220,7 +222,7 @@ def test_infer_that_finds_nothing_does_not_say_that_no_range_is_a_phase(tmp_path
     rows = rows_of(path, "findings.no_phases", "ground, advice", infers=True)
 
     assert rows == [
-        ("--infer heeds none of the 2 ranges that are phases", "without --infer the ranges say what the phases are")
+        ("--infer heeds none of the ranges that are phases", "without --infer the ranges say what the phases are")
     ]
     assert len(rows_of(path, "findings.loops", "phase")) == 1
     assert rows_of(path, "findings.loops", "phase", infers=True) == []
@@ -259,3 +261,44 @@ def test_without_launches_the_reason_is_that_there_are_none(tmp_path: Path) -> N
         con.close()
         ((told,),) = rows_of(path, "findings.no_nvtx", "not_inferred")
         assert told.startswith(f"; none is inferred: {reason}")
+
+
+def generation(path: Path, *, marks: bool) -> Path:
+    """Three requests of a prompt and four steps."""
+    trace = TraceBuilder().gpu()
+    thread = trace.process().thread()
+    at = 10_000
+    for _ in range(3):
+        begin = at
+        for step in range(5):
+            tokens = 64 if step == 0 else 1
+            kernels = ["lookup", *["gemm", "attention", "gemm", "activation"] * 3, "gemm", "sample"]
+            for index, name in enumerate(kernels):
+                start = at + 20 * index
+                blocks = {"activation": 8 * tokens, "sample": 1}.get(name, 4)
+                thread.launch(start, gpu=(start + 5, start + 15), name=NAMES[name], gridX=blocks, gridY=1, gridZ=1)
+            at += 1_000
+        if marks:
+            thread.push(begin - 5, at - 5, "request")
+    return trace.write(path)
+
+
+@pytest.mark.parametrize("marks", [True, False])
+def test_requests_of_a_window_are_those_that_are_whole_in_it(tmp_path: Path, marks: bool) -> None:
+    path = generation(tmp_path / "t.sqlite", marks=marks)
+
+    # A prefill of the last request, and steps of the first one.
+    assert rows_of(path, "attribute.request_times", "1", window=Window(first_step=2, end_step=4), infers=True) == []
+    with open_trace(path, TraceOptions(use_cache=False, window=Window(skip=1), infers=True)) as trace:
+        trace.build("attribute.request_times", "attribute._inferred_requests")
+        requests = trace.connection.execute("SELECT decode_steps FROM attribute.request_times").fetchall()
+        firsts = trace.connection.execute("SELECT is_first FROM attribute._inferred_requests").fetchall()
+
+    assert requests == [(4,), (4,)]
+    # The first one of the trace, which may be the warm-up, is outside; none takes its place.
+    assert firsts == ([] if marks else [(False,), (False,)])
+
+
+def test_the_first_of_several_requests_of_a_thread_may_be_its_warm_up() -> None:
+    found = infer(merged(Lane(1).request(500, 6).request(80, 4), Lane(2).request(500, 6)))
+    assert [one.is_first for one in found.requests] == [True, False, False]

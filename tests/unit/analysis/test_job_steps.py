@@ -20,6 +20,7 @@ from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 MS = 1_000_000
 STEPS = 6
+FIRST_STEP = [f"{rank},{phase}" for rank in (0, 1) for phase in ("backward", "forward", "optimizer")]
 LEFT_OUT = "SELECT process_id - 100 AS rank, phase, occurrence FROM phases WHERE NOT is_measured ORDER BY ALL"
 
 Groups = tuple[tuple[int, ...], ...]  # ranks that reduce together, on a stream for each
@@ -73,7 +74,7 @@ def test_a_cold_step_is_left_out_on_all_ranks_of_it(tmp_path: Path) -> None:
         (phase,) = report.phases
         assert phase.occurrences - phase.cold_occurrences == 2 * (STEPS if keep_cold else STEPS - 1)
         told = [one.message for one in report.findings if one.code == "cold_first_occurrence"]
-        assert [("the same steps on ranks that wait" in message) for message in told].count(True) == 1
+        assert [("the same steps on other ranks" in message) for message in told].count(True) == 1
         assert all(message.startswith("cold and counted" if keep_cold else "left out as cold") for message in told)
 
 
@@ -137,7 +138,7 @@ def test_passes_without_a_collective_are_counted_from_those_that_have_one(
     """Without a collective that is matched, ranks of training are taken to do the same passes."""
     rows = left_out(train([(1, phase)], is_joined=is_joined), tmp_path)
 
-    assert sorted((row.split(",")[0], row.split(",")[1]) for row in rows) == [("0", phase), ("1", phase)]
+    assert [row.rsplit(",", 1)[0] for row in rows] == FIRST_STEP
     steps = ask(tmp_path / "trace.sqlite", "SELECT rank, step FROM training_steps WHERE is_cold ORDER BY ALL", tmp_path)
     assert steps.splitlines()[1:] == ["0,0", "1,0"]
 
@@ -145,7 +146,54 @@ def test_passes_without_a_collective_are_counted_from_those_that_have_one(
 def test_an_evaluation_of_one_rank_shifts_no_step(tmp_path: Path) -> None:
     rows = left_out(train([(0, "optimizer")], evaluates=0), tmp_path)
 
-    assert [row.rsplit(",", 1)[0] for row in rows] == ["0,optimizer", "1,optimizer"]
+    assert [row.rsplit(",", 1)[0] for row in rows] == FIRST_STEP
+
+
+def accumulate(steps: int, *, late_ns: int = 0, gap_ns: int = 0) -> TraceBuilder:
+    """Steps of two micro-batches on two ranks. Rank 0's first forward is late, or it stands still after it."""
+    trace = TraceBuilder()
+    for rank in (0, 1):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v": 1, "rank": {rank}, "world": 2}}')
+        at = MS
+        for step in range(steps):
+            for place, phase in enumerate(("forward", "backward", "forward", "backward", "optimizer")):
+                is_first = (rank, step, place) == (0, 0, 0)
+                begin, at = at, at + (late_ns if is_first else 0)
+                main.launch(at, gpu=(at + 10, at + MS), name="gemm", device=rank)
+                if place == 3:
+                    name = ALL_REDUCE
+                    last = at + late_ns + gap_ns if rank == 1 and step == 0 else at
+                    main.launch(at + 1, gpu=(at + MS, last + 2 * MS), name=name, device=rank)
+                    at = last
+                main.push(begin, at + 2 * MS, phase)
+                at += 3 * MS + (gap_ns if is_first else 0)
+    return trace
+
+
+@pytest.mark.parametrize(("late", "gap"), [(60, 0), (0, 60)])
+def test_all_passes_of_a_cold_training_step_are_left_out(late: int, gap: int, tmp_path: Path) -> None:
+    """A pass is cold, or its step as a whole: phases, collectives and steps are of the same five steps."""
+    path = accumulate(STEPS, late_ns=late * MS, gap_ns=gap * MS).write(tmp_path / "trace.sqlite")
+
+    report = report_of(path)
+
+    assert {phase.name: (phase.occurrences, phase.cold_occurrences) for phase in report.phases} == {
+        "forward": (24, 4),
+        "backward": (24, 4),
+        "optimizer": (12, 2),
+    }
+    measured = "SELECT count(*) FROM collectives WHERE is_measured"
+    assert ask(path, measured, tmp_path).splitlines()[1:] == ["10"]
+    assert [(rank.wait_ns, rank.blamed_ns) for rank in report.ranks] == [(0, 0), (0, 0)]
+    told = " ".join(one.message for one in report.findings if one.code == "cold_first_occurrence")
+    assert "optimizer (the rest of cold training steps)" in told
+
+
+def test_the_only_training_step_is_not_left_out_for_one_pass(tmp_path: Path) -> None:
+    rows = left_out(accumulate(1, late_ns=60 * MS), tmp_path)
+
+    assert [row.rsplit(",", 1)[0] for row in rows] == ["0,forward", "1,forward"]
 
 
 def test_one_trace_for_each_rank_is_the_same(tmp_path: Path) -> None:

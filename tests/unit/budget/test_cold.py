@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -53,7 +54,7 @@ def con() -> Iterator[duckdb.DuckDBPyConnection]:
 _SIZES = {
     "occurrence_id": "BIGINT", "group_id": "BIGINT", "place": "BIGINT", "label": "VARCHAR", "label_place": "BIGINT",
     "phase_id": "BIGINT", "phase_place": "BIGINT", "is_sized": "BOOLEAN", "batch": "BIGINT", "new_tokens": "BIGINT",
-    "cached_tokens": "BIGINT", "time_ns": "BIGINT", "busy_ns": "BIGINT", "has_setup": "BOOLEAN",
+    "cached_tokens": "BIGINT", "time_ns": "BIGINT", "busy_ns": "BIGINT", "own_ns": "BIGINT", "has_setup": "BOOLEAN",
     "is_recording": "BOOLEAN",
 }  # fmt: skip
 
@@ -72,7 +73,9 @@ def in_sql(con: duckdb.DuckDBPyConnection, sequence: Sequence[ColdStep]) -> dict
         label = step.size[1] if step.is_sized else None
         group = kinds.setdefault(step.kind, len(kinds))
         row = (number, group, place(("kind", step.kind)), label, place((step.kind, label)), 0, place("phase"))
-        rows.append((*row, step.is_sized, *step.size[2:], step.time, step.busy, step.has_setup, step.is_recording))
+        rows.append(
+            (*row, step.is_sized, *step.size[2:], step.time, step.busy, step.own, step.has_setup, step.is_recording)
+        )
     create_from_rows(con, "attribute._occurrence_sizes", _SIZES, rows)
     con.execute(
         "CREATE OR REPLACE TABLE attribute.phase_ranges AS "
@@ -98,7 +101,9 @@ def random_sequence(random: Random) -> list[ColdStep]:
         for index in range(random.randrange(size)):
             times[index] = times[index] * random.choice((1, 4, 10, 100))
     busy = [random.choice((0, 1, 1, 1, 2, 5)) for _ in range(size)]
-    return steps(times, sizes, busy=busy, setups=[i for i in range(size) if random.random() < random.choice((0, 0.1))])
+    setups = [i for i in range(size) if random.random() < random.choice((0, 0.1))]
+    made = steps(times, sizes, busy=busy, setups=setups)
+    return [replace(step, communicating=random.choice((0, 0, 0, step.busy))) for step in made]
 
 
 def test_random_sequences_have_the_cold_steps_of_the_definition(con: duckdb.DuckDBPyConnection) -> None:

@@ -10,8 +10,8 @@ import pytest
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model import Estimator, Model, load_model
+from nsys_pipeline.model.families.audio_text import AUDIO_TEXT
 from nsys_pipeline.model.families.conformers import CONFORMERS
-from nsys_pipeline.model.families.hearing import HEARING
 from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.sound import read_audio
 from nsys_pipeline.model.summary import Shape, summarize
@@ -27,20 +27,20 @@ MODELS = {name: Model.from_config(entry["config"], name) for name, entry in CONF
 @pytest.mark.parametrize("name", CONFIGS)
 def test_flops_tokens_and_parameters_equal_torchs(name: str) -> None:
     model, golden = MODELS[name], GOLDEN[name]
-    hearing = model.architecture.hearing
-    assert hearing is not None
+    encoder = model.architecture.audio
+    assert encoder is not None
     estimator = Estimator(model, FULL)
     for clips, flops, tokens in zip(CONFIGS[name]["clips"], golden["flops"], golden["tokens"], strict=True):
         ops = estimator.estimate(Step((), (), 0, audio=clips)).ops
         assert all(op.layer.startswith("audio.") for op in ops if op.flops_executed)
         assert sum(op.layers * op.flops_executed for op in ops) == flops, clips
-        assert sum(map(hearing.tokens, clips)) == tokens, clips
+        assert sum(map(encoder.tokens, clips)) == tokens, clips
         assert sum(op.flops_model for op in ops) <= sum(op.flops_executed for op in ops)
     assert model.params == golden["params"]
 
 
 def test_every_family_that_hears_is_compared() -> None:
-    assert {*HEARING, *CONFORMERS} <= {entry["config"]["model_type"] for entry in CONFIGS.values()}
+    assert {*AUDIO_TEXT, *CONFORMERS} <= {entry["config"]["model_type"] for entry in CONFIGS.values()}
 
 
 def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:

@@ -184,11 +184,14 @@ def test_molmo2s_table_has_more_rows_than_its_head() -> None:
     assert more[1].params - more[0].params == 7 * 64
 
 
-def test_an_omni_model_is_its_thinkers_text_decoder() -> None:
+def test_an_omni_model_is_its_thinkers_text_decoder_and_audio_encoder() -> None:
     text = {**llama(), "model_type": "qwen2_5_omni_text"}
     thinker = {"text_config": text, "vision_config": None, "tie_word_embeddings": False}
     config = {"model_type": "qwen2_5_omni", "thinker_config": thinker}
-    assert Model.from_config(config).params == Model.from_config({**llama(), "model_type": "qwen2"}).params
+    model = Model.from_config(config)
+    audio = model.architecture.audio
+    assert audio is not None
+    assert model.params - audio.stack.params == Model.from_config({**llama(), "model_type": "qwen2"}).params
 
 
 LONGCAT = {

@@ -9,6 +9,7 @@ import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, LatentAttention, Linear, Norm
+from nsys_pipeline.model.families.common import label_count
 from nsys_pipeline.model.fields import TEXT_CONFIGS, Fields
 
 #: Model types in which `use_bidirectional_attention` speaks of all tokens; elsewhere it is about those of images.
@@ -35,6 +36,20 @@ def _text_fields(f: Fields) -> Fields:
     return f if name is None else f.sub(name, model_type=f.model_type)
 
 
+def _decoder(model: Architecture) -> Stack:
+    assert model.decoder is not None  # noqa: S101 - as_configured has looked
+    return model.decoder
+
+
+def _head(stack: Stack) -> Head | None:
+    return next((block for block in stack.after if isinstance(block, Head)), None)
+
+
+def _untied(stack: Stack) -> tuple[Block, ...]:
+    """What comes before the layers, with a table that serves no head."""
+    return tuple(attrs.evolve(one, tied=False) if isinstance(one, Embedding) else one for one in stack.before)
+
+
 # -- masks -------------------------------------------------------------------------------------------------------------
 
 
@@ -44,8 +59,7 @@ def _without_mask(text: Fields, f: Fields, model: Architecture) -> Architecture:
     is_flagged = flag is True or flag == "all"
     if not is_flagged and text.get("is_causal") is not False and f.get("is_causal") is not False:
         return model
-    stack = model.decoder
-    assert stack is not None  # noqa: S101 - as_configured has looked
+    stack = _decoder(model)
     halved, inclusive = is_flagged, not is_flagged or flag == "all"
     layers = []
     for group in stack.layers:
@@ -93,21 +107,19 @@ _GENERATING = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForIma
 def _with_head(text: Fields, f: Fields, model: Architecture) -> Architecture:
     """The head of the class that the checkpoint was saved from: scores of each label, or none."""
     name = next(iter(_architectures(f)), "")
-    stack = model.decoder
-    assert stack is not None  # noqa: S101 - as_configured has looked
-    head = next((block for block in stack.after if isinstance(block, Head)), None)
+    stack = _decoder(model)
+    head = _head(stack)
     if head is None or not (_SCORES.search(name) or (_BARE.search(name) and not _has_head(f))):
         return model
     scores: tuple[Block, ...] = ()
     if _SCORES.search(name):
-        labels = text.opt_int("num_labels") or f.opt_int("num_labels") or len(f.get("id2label", default={0: "", 1: ""}))
+        labels = text.opt_int("num_labels") or f.opt_int("num_labels") or label_count(f)
         scores = (Head(labels, head.width, name="score"),)
         if name.endswith("RewardModel"):
             # Qwen's: a layer as wide as the model before it.
             scores = (Linear("score_in", head.width, head.width, head.width), attrs.evolve(scores[0], bias=labels))
     kept = tuple(block for block in stack.after if block is not head)
-    before = tuple(attrs.evolve(one, tied=False) if isinstance(one, Embedding) else one for one in stack.before)
-    stack = attrs.evolve(stack, before=before, after=(*kept, *scores))
+    stack = attrs.evolve(stack, before=_untied(stack), after=(*kept, *scores))
     return attrs.evolve(model, decoder=stack, variant=_and(model, "a score head" if scores else "no LM head"))
 
 
@@ -122,9 +134,8 @@ def _as_draft(text: Fields, f: Fields, model: Architecture) -> Architecture:
     if not any("eagle3" in name.lower() for name in _architectures(f)):
         return model
     vocab = text.opt_int("draft_vocab_size")
-    stack = model.decoder
-    assert stack is not None  # noqa: S101 - as_configured has looked
-    head = next((block for block in stack.after if isinstance(block, Head)), None)
+    stack = _decoder(model)
+    head = _head(stack)
     if vocab is None or head is None or stack.depth != 1 or len(stack.layers) != 1 or not _is_plain(stack.layers[0]):
         return _unread(model, "architectures")
     width = head.width
@@ -136,11 +147,10 @@ def _as_draft(text: Fields, f: Fields, model: Architecture) -> Architecture:
     norm = Norm("hidden_norm", width, width)
     target = text.opt_int("target_hidden_size") or width
     after = tuple(attrs.evolve(head, vocab=vocab) if block is head else block for block in stack.after)
-    before = tuple(attrs.evolve(one, tied=False) if isinstance(one, Embedding) else one for one in stack.before)
     stack = Stack(
         stack.name,
         (attrs.evolve(group, blocks=(norm, *blocks)),),
-        (*before, Linear("fc", width, 3 * target)),
+        (*_untied(stack), Linear("fc", width, 3 * target)),
         after,
     )
     return attrs.evolve(model, decoder=stack, variant="a draft model of EAGLE-3")

@@ -1,4 +1,4 @@
-"""Text decoders with an encoder of sound. The decoder's tokens include those that clips turn into."""
+"""Text decoders with an encoder of sound that has Whisper's layers. Their tokens include those that clips turn into."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from nsys_pipeline.model.architecture import Architecture, Hearing, Stack
+from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens, Padded
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.encoders import EncoderSpec
+from nsys_pipeline.model.families.seq2seq import whisper_convolutions
 from nsys_pipeline.model.families.towers import read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import AUDIO, VISION
 
 
 @attrs.frozen(kw_only=True)
-class _Windows(Hearing):
+class _Windows(AudioEncoder):
     """Whisper's encoder: a clip is padded to whole windows of `positions`, of two frames each.
 
     The prompt has a token for each `per_token` positions of the padded clip; None: for every four frames of the clip.
@@ -50,46 +51,37 @@ def _whisper_layers(a: Fields, *, k_bias: bool = False) -> EncoderSpec:
 
 
 def _whisper(
-    f: Fields, text: Architecture, kind: str, *after: Block, longest: bool = False, per_token: int | None = None
+    f: Fields, text: Architecture, a: Fields, *after: Block, longest: bool = False, per_token: int | None = None
 ) -> Architecture:
     """A decoder behind Whisper's encoder (arXiv 2212.04356) and `after`; `longest`: of one window at most."""
-    a = f.sub("audio_config", model_type=kind).named(kind)
     spec, positions = _whisper_layers(a), a.integer("max_source_positions", default=1500)
     width = spec.width
-    before = (
-        OnTokens(
-            blocks=(Linear("conv1", width, 3 * a.integer("num_mel_bins", default=128), width, role=VISION),), times=2
-        ),
-        Linear("conv2", width, 3 * width, width, role=VISION),
-        Constant("embed_positions", positions * width),
-    )
-    hearing = _Windows(
+    before = whisper_convolutions(width, a.integer("num_mel_bins", default=128), positions, role=VISION)
+    audio = _Windows(
         stack=Stack(AUDIO, spec.layers("audio.layers"), before, after),
         positions=positions,
         per_token=per_token,
         longest=2 * positions if longest else None,
     )
-    return attrs.evolve(text, family=f.model_type, hearing=hearing)
+    return attrs.evolve(text, family=f.model_type, audio=audio)
 
 
 def qwen2_audio(f: Fields) -> Architecture:
     """Qwen2-Audio (arXiv 2407.10759): means of two positions, and one linear layer."""
-    text, width = read_text(f, "qwen2"), f.sub("audio_config", model_type="qwen2_audio_encoder").dim("d_model")
-    out = text_width(text)
+    text, a = read_text(f, "qwen2"), f.part("audio_config", "qwen2_audio_encoder")
+    width, out = a.dim("d_model"), text_width(text)
     after = OnTokens(
         blocks=(Norm("post_norm", width, 2 * width), Linear("projector", out, width, out, role=VISION)), over=2
     )
-    return _whisper(f, text, "qwen2_audio_encoder", after, longest=True)
+    return _whisper(f, text, a, after, longest=True)
 
 
 def audio_flamingo3(f: Fields) -> Architecture:
     """Audio Flamingo 3 (arXiv 2507.08128): means of two positions, and two linear layers."""
-    text = read_text(f, "qwen2")
-    width = f.sub("audio_config", model_type="audioflamingo3_encoder").dim("d_model", "hidden_size")
+    text, a = read_text(f, "qwen2"), f.part("audio_config", "audioflamingo3_encoder")
+    width = a.dim("d_model", "hidden_size")
     projector = two_layers(width, text_width(text), bias=f.flag("projector_bias", default=True))
-    return _whisper(
-        f, text, "audioflamingo3_encoder", OnTokens(blocks=(Norm("post_norm", width, 2 * width), *projector), over=2)
-    )
+    return _whisper(f, text, a, OnTokens(blocks=(Norm("post_norm", width, 2 * width), *projector), over=2))
 
 
 #: What Voxtral's class has for fields that its text config leaves out, where Llama's has others.
@@ -104,12 +96,12 @@ def voxtral(f: Fields) -> Architecture:
     told = f.get("text_config", default={})
     if isinstance(told, Mapping):
         f = f.replaced(text_config={**_VOXTRAL_TEXT, **told})
-    text, a = read_text(f, "llama"), f.sub("audio_config", model_type="voxtral_encoder").named("voxtral_encoder")
+    text, a = read_text(f, "llama"), f.part("audio_config", "voxtral_encoder")
     width, inner = a.dim("hidden_size"), a.dim("intermediate_size")
     over = a.divides("intermediate_size", inner, "hidden_size", width)
     projector = two_layers(inner, text_width(text), bias=False)
     after = (Norm("post_norm", width, 2 * width), OnTokens(blocks=projector, over=over))
-    return _whisper(f, text, "voxtral_encoder", *after, per_token=over)
+    return _whisper(f, text, a, *after, per_token=over)
 
 
 def _halved(count: int, times: int) -> int:
@@ -142,7 +134,7 @@ class _Convolution(_InChunks, Padded):
 
 
 @attrs.frozen(kw_only=True)
-class _Chunks(Hearing):
+class _Chunks(AudioEncoder):
     """Frames in chunks; the prompt has a token for each `per_token` positions that convolutions leave of them."""
 
     chunk: int
@@ -153,13 +145,13 @@ class _Chunks(Hearing):
         return _InChunks(blocks=(), chunk=self.chunk, halvings=self.halvings).length(frames) // self.per_token
 
 
-def qwen_omni_hearing(f: Fields, family: str) -> Hearing:
+def qwen_omni_audio(f: Fields, family: str) -> AudioEncoder:
     """What the thinkers of Qwen2.5-Omni (arXiv 2503.20215) and Qwen3-Omni (arXiv 2509.17765) hear with.
 
     Whisper's layers, with attention within chunks of frames, or within several.
     """
     kind = f"{family}_audio_encoder"
-    a = f.sub("audio_config", model_type=kind).named(kind)
+    a = f.part("audio_config", kind)
     old = family == "qwen2_5_omni"
     spec = _whisper_layers(a, k_bias=not old)
     width, out, mels = spec.width, a.integer("output_dim", default=3584), a.integer("num_mel_bins", default=128)
@@ -198,7 +190,7 @@ def qwen_omni_hearing(f: Fields, family: str) -> Hearing:
     return _Chunks(stack=Stack(AUDIO, layers, before, after), chunk=chunk, halvings=halvings, per_token=2 if old else 1)
 
 
-HEARING: dict[str, Builder] = {
+AUDIO_TEXT: dict[str, Builder] = {
     "qwen2_audio": qwen2_audio,
     "audioflamingo3": audio_flamingo3,
     "voxtral": voxtral,

@@ -1,4 +1,4 @@
-"""Models whose decoder looks at images in layers of its own: images are no tokens of the prompt."""
+"""Text decoders with cross-attention to images in layers of their own: images are no tokens of the prompt."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from nsys_pipeline.model.blocks import (
 )
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.encoders import grid, patch_embedding, vision_encoder
+from nsys_pipeline.model.families.encoders import blip_patches, grid, patch_embedding, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -66,7 +66,7 @@ class _TileMask(Block):
 def mllama(f: Fields) -> Architecture:
     """Mllama (Llama 3.2 Vision): tiles of an image see each other; the outputs of several layers are projected."""
     text = read_text(f, "mllama_text_model")
-    v = f.sub("vision_config", model_type="mllama_vision_model").named("mllama_vision_model")
+    v = f.part("vision_config", "mllama_vision_model")
     spec = attrs.evolve(vision_encoder(v), qkv_bias=False, o_bias=False)
     width = spec.width
     side, patch = grid(v)
@@ -98,13 +98,13 @@ def mllama(f: Fields) -> Architecture:
     )
     after = (_OnTiles(blocks=projector, times=tokens, over=patches, padded=tokens),)
     tower = Tower(Stack("vision", layers, before, after), width, None)
-    return attrs.evolve(joined(f, text, tower), looks_at_images=True)
+    return attrs.evolve(joined(f, text, tower), cross_attends_to_images=True)
 
 
 def blip(f: Fields) -> Architecture:
     """BLIP's captions (arXiv 2201.12086): a ViT, and BERT's layers with attention to its tokens in each of them."""
     t, v = (f.sub(f"{side}_config", model_type=f"blip_{side}_model") for side in ("text", "vision"))
-    tower, tokens = vision_encoder(v), grid(v)[0] ** 2 + 1
+    tower, (side, _) = vision_encoder(v), grid(v)
     width, heads, vocab = t.dim("hidden_size"), t.dim("num_attention_heads"), t.dim("vocab_size")
     head_dim = t.divides("hidden_size", width, "num_attention_heads", heads)
     attention = Attention(
@@ -130,12 +130,10 @@ def blip(f: Fields) -> Architecture:
         before,
         (LastTokens(blocks=head), Head(vocab, width, vocab)),
     )
-    patches = patch_embedding(tower.width, grid(v)[1], 3, bias=True, extra=1)
-    positions = Constant("embed_positions", (tokens + 1) * tower.width)
     after = (Norm("post_norm", tower.width, 2 * tower.width),)
-    vision = Stack("vision", tower.layers("vision.layers"), (patches, positions), after)
-    text = Architecture(family="blip", decoder=decoder, heads=heads, kv_heads=heads, looks_at_images=True)
-    return joined(f, text, Tower(vision, tower.width, tokens, 1))
+    vision = Stack("vision", tower.layers("vision.layers"), blip_patches(v), after)
+    text = Architecture(family="blip", decoder=decoder, heads=heads, kv_heads=heads, cross_attends_to_images=True)
+    return joined(f, text, Tower(vision, tower.width, side * side + 1, 1))
 
 
-LOOKING: dict[str, Builder] = {"mllama": Verified(mllama), "blip": Verified(blip)}
+IMAGE_CROSS_ATTENTION: dict[str, Builder] = {"mllama": Verified(mllama), "blip": Verified(blip)}

@@ -1,0 +1,44 @@
+"""What the scripts that rewrite FLOP goldens share: torch's count of a call, and files with one line for each model."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch.utils.flop_counter import FlopCounterMode
+
+TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
+
+
+def quieten() -> None:
+    """Keep warnings about random weights and small sizes off the terminal."""
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+
+
+def read_configs(name: str) -> dict[str, Any]:
+    """A file of small configs by the names of their models."""
+    configs: dict[str, Any] = json.loads((TESTS / name).read_text(encoding="utf-8"))
+    return configs
+
+
+def counted(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[int, Any]:
+    """FLOPs that torch counts in a call, and what it returns."""
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        result = call(*args, **kwargs)
+    return counter.get_total_flops(), result
+
+
+def write_totals(target: Path, entries: Sequence[Mapping[str, Any]], **head: str) -> None:
+    """Rewrite a golden file: what counted, `head`, and the models."""
+    source = f"torch {torch.__version__.split('+')[0]} FlopCounterMode, transformers {transformers.__version__}"
+    opened = json.dumps({"source": source, **head})[:-1]
+    rows = ",\n  ".join(json.dumps(entry) for entry in entries)
+    target.write_text(f'{opened}, "models": [\n  {rows}\n]}}\n', encoding="utf-8")
+    print(f"{target.name}: {len(entries)} models", file=sys.stderr)

@@ -1,0 +1,17 @@
+-- Occurrences in which kernels communicate, and how long GPUs are busy with other work of them: a kernel that communicates also
+-- waits for other ranks.
+-- Grain: occurrence_id.
+-- materialize: table
+-- empty without: attribute._communication
+-- requires: attribute._communication, attribute._communicating_work_intervals, macros.busy_ns
+-- columns:
+--   occurrence_id BIGINT  Joins attribute.phase_ranges.
+--   own_ns        BIGINT  Busy time without communication, added up over GPUs. Unit: ns.
+WITH busy AS (
+    SELECT group_id >> 10 AS occurrence_id, sum(busy_ns)::BIGINT AS own_ns
+    FROM macros.busy_ns('attribute._communicating_work_intervals')
+    GROUP BY ALL
+)
+SELECT DISTINCT c.occurrence_id, coalesce(b.own_ns, 0) AS own_ns
+FROM attribute._communication AS c LEFT JOIN busy AS b USING (occurrence_id)
+WHERE c.occurrence_id IS NOT NULL
