@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import attrs
 
-from nsys_pipeline.infer.launches import Launch, Pass, lookups_before
+from nsys_pipeline.infer.launches import LAYER_ROLES, Launch, Pass, lookups_before
 
 #: More tokens for each sequence than a decode step: 4 times. An engine pads its batches, at most to twice the size.
 PROMPT_RATIO = 4.0
@@ -27,7 +27,10 @@ MIN_READING_RATIO = 0.9
 
 @attrs.frozen
 class _Sizes:
-    """`tokens`: of a sequence, in a unit that all passes of a thread share; None if unknown. `is_few`: few rows."""
+    """`tokens`: of a sequence, in a unit that all passes of a thread share; None if unknown.
+
+    `is_few`: few rows, and without a cache of pages, none that the host gives.
+    """
 
     one: Pass
     tokens: float | None
@@ -37,7 +40,13 @@ class _Sizes:
 def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged: bool) -> None:
     """Set the names of `passes` of one thread. `is_paged`: of an engine whose passes may mix prompts and decoding."""
     _fill_rows(passes)
-    sizes = [_Sizes(one, _tokens(launches, one), _is_for_few_rows(launches, one)) for one in passes]
+    # A pass whose tokens the host gives is a short prompt, or of a classifier, rather than a step of decoding.
+    sizes = [
+        _Sizes(
+            one, _tokens(launches, one), _is_for_few_rows(launches, one) and (is_paged or not _is_fed(launches, one))
+        )
+        for one in passes
+    ]
     one_token = _one_token(sizes)
     has_prompt = one_token is not None and any(_is_prompt(size, one_token) for size in sizes)
     if one_token is None or not (has_prompt or is_paged or _reads_what_it_sampled(launches, passes)):
@@ -88,6 +97,16 @@ def _reads_what_it_sampled(launches: Sequence[Launch], passes: Sequence[Pass]) -
         between = launches[(before.tail or before.last) + 1 : lookups[-1]] if lookups else ()
         reading += bool(lookups) and not any(launch.role == "to_device" for launch in between)
     return reading >= MIN_READING_RATIO * max(len(followed), 1)
+
+
+def _is_fed(launches: Sequence[Launch], one: Pass) -> bool:
+    """Whether something is copied to the GPU after the sampling before the pass, and before its lookups and layers."""
+    index = (lookups_before(launches, one.first) or [one.first])[-1]
+    while index > 0 and launches[index - 1].role not in (*LAYER_ROLES, "sample", "graph"):
+        index -= 1
+        if launches[index].role == "to_device":
+            return True
+    return False
 
 
 def _name_graphs(passes: Sequence[Pass]) -> None:

@@ -22,23 +22,28 @@ WITH capture AS (
         AND regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
 ),
 launch AS (
-    SELECT c.api_id, c.start_ns
-    FROM load.api_calls AS c
-    ASOF LEFT JOIN capture AS g ON g.global_tid = c.global_tid AND g.start_ns <= c.start_ns
-    WHERE (SELECT recorder FROM load.recorder) <> 'torch.profiler' AND NOT coalesce(g.is_begin, false)
-        AND c.name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?Launch(Cooperative)?Kernel'))
+    SELECT api_id, global_tid, start_ns
+    FROM load.api_calls
+    WHERE (SELECT recorder FROM load.recorder) <> 'torch.profiler'
+        AND name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?Launch(Cooperative)?Kernel'))
 ),
-lost AS (
-    SELECT l.start_ns FROM launch AS l
-    ANTI JOIN (SELECT api_id FROM attribute._linked_work WHERE api_id IS NOT NULL) AS w ON w.api_id = l.api_id
+-- Few, so that only these are looked up among captures.
+unlinked AS (
+    SELECT l.start_ns, coalesce(g.is_begin, false) AS is_captured
+    FROM (
+        FROM launch ANTI JOIN (SELECT api_id FROM attribute._linked_work WHERE api_id IS NOT NULL) USING (api_id)
+    ) AS l
+    ASOF LEFT JOIN capture AS g ON g.global_tid = l.global_tid AND g.start_ns <= l.start_ns
 ),
 counts AS (
     SELECT
-        (SELECT count(*) FROM lost) AS lost_count, (SELECT count(*) FROM launch) AS launch_count,
-        ((SELECT min(start_ns) FROM lost) - (SELECT min(start_ns) FROM load.api_calls)) // 1000000 AS first_ms
+        count_if(NOT is_captured) AS lost_count, (SELECT count(*) FROM launch) - count_if(is_captured) AS launch_count,
+        (min(start_ns) FILTER (NOT is_captured) - (SELECT min(start_ns) FROM load.api_calls)) // 1000000 AS first_ms
+    FROM unlinked
 )
 SELECT
-    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, lost_count, launch_count, first_ms::BIGINT AS first_ms
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, lost_count::BIGINT AS lost_count, launch_count::BIGINT AS launch_count,
+    first_ms::BIGINT AS first_ms
 FROM counts
 -- None at all: `kernels_missing`.
 WHERE lost_count * 50 >= launch_count AND lost_count BETWEEN 1 AND launch_count - 1

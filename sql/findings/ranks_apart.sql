@@ -3,7 +3,8 @@
 -- may be off by a minute, if nothing says by how much.
 -- Grain: one row, none if there is one group.
 -- severity: warning
--- message: the GPU work of {what} begins {gap_ns:ms} after that of all ranks before it has ended: these traces were not recorded together
+-- message: the GPU work of {what} begins {gap_ns:ms} after that of all ranks before it has ended: these traces were not recorded together,
+--   or their clocks differ
 -- hint: a directory is one job, and its sums, waits and lateness are those of ranks that ran at the same time: analyze each run by itself
 -- concerns: views.ranks, views.phase_summary, attribute.collectives
 -- empty without: load.ranks WHERE rank IS NOT NULL

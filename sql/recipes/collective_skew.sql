@@ -18,7 +18,7 @@ SELECT
     arg_min(phase, start_ns) AS phase, min(start_ns) AS first_start_ns, arg_max(device_id, start_ns) AS last_device_id,
     any_value(skew_ns) AS skew_ns, min(dur_ns) AS shortest_ns
 FROM collectives
-WHERE communicator_id IS NOT NULL AND is_measured
+WHERE skew_ns IS NOT NULL AND is_measured
 GROUP BY communicator_id, number
 ORDER BY skew_ns DESC, first_start_ns
 LIMIT $top

@@ -13,8 +13,9 @@
 --   rank_count    BIGINT  Ranks of the communicator in the trace, NULL where no other rank is.
 --   kernel_count  BIGINT  Kernels, over all ranks.
 --   time_ns       BIGINT  Sum of their durations. Unit: ns.
---   wait_ns       BIGINT  Of it until the last rank had come, NULL where no other rank is in the trace. Unit: ns.
---   transfer_ns   BIGINT  The rest, NULL likewise. Unit: ns.
+--   wait_ns       BIGINT  Of it until the last rank had come, NULL where no other rank is in the trace; without kernels of
+--                         which a rank of the communicator lacks its own. Unit: ns.
+--   transfer_ns   BIGINT  The rest of their time, NULL likewise. Unit: ns.
 --   overlapped_ns BIGINT  Of time_ns with compute beside it. Unit: ns.
 --   exposed_ns    BIGINT  Of time_ns with none. Unit: ns.
 --   exposed_ratio DOUBLE  exposed_ns / time_ns.
@@ -32,8 +33,8 @@ SELECT
     sum(c.transfer_ns)::BIGINT AS transfer_ns, sum(o.overlapped_ns)::BIGINT AS overlapped_ns,
     sum(o.exposed_ns)::BIGINT AS exposed_ns, sum(o.exposed_ns) / nullif(sum(c.end_ns - c.start_ns), 0) AS exposed_ratio,
     CASE WHEN count(c.message_bytes) = count(*) THEN sum(c.message_bytes)::BIGINT END AS message_bytes,
-    CASE WHEN count(c.bus_bytes) = count(*) THEN sum(c.bus_bytes) * 1e9 / nullif(sum(c.transfer_ns), 0) END AS bus_bytes_per_s,
-    CASE WHEN count(c.bus_bytes) = count(*) AND (SELECT max(host_id) FROM load.ranks) = 0
+    CASE WHEN count(c.bus_bytes) = count(c.transfer_ns) THEN sum(c.bus_bytes) * 1e9 / nullif(sum(c.transfer_ns), 0) END AS bus_bytes_per_s,
+    CASE WHEN count(c.bus_bytes) = count(c.transfer_ns) AND (SELECT max(host_id) FROM load.ranks) = 0
         THEN sum(c.bus_bytes) * 1e9 / nullif(sum(c.transfer_ns), 0) / min(k.link_bytes_per_s) END AS link_ratio
 FROM attribute.collectives AS c
 JOIN attribute.communication_overlap AS o USING (op_id)

@@ -1,6 +1,7 @@
 -- Communication kernels as parts of collectives: which rank came late, how long the others waited for it, what was transfer.
 -- A rank waits from the start of its kernel until the last rank of the collective has started its own.
--- Grain: op_id. No other rank of the collective is in the trace: collective_id and what follows from it are NULL.
+-- Grain: op_id. No other rank of the collective is in the trace: communicator_id and what follows from it are NULL. Where a rank of
+-- the communicator lacks this one, for its recording is shorter, the times from skew_ns to transfer_ns are NULL.
 -- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes
 -- columns:
 --   op_id           BIGINT   Joins gpu_work and kernels.

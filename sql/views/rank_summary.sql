@@ -1,6 +1,6 @@
 -- What the measured time of each rank's GPUs was spent on, its MFU, and which rank the others wait for, with the reason.
 -- Grain: process_id, host_id; ranks that share a GPU with others have no times. See ranks for whole-trace sums.
--- requires: load.ranks, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.training_steps, input.model, macros.utilization
+-- requires: load.ranks, attribute.collectives, attribute.communication_overlap, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._cold_passes, attribute._lone_devices, estimate.occurrence_costs, estimate.training_steps, input.model, macros.utilization
 -- columns:
 --   rank         BIGINT    Rank, NULL where neither a run mark nor the file's name says.
 --   world        BIGINT    Ranks of the job as the run mark says, else NULL.
@@ -8,14 +8,15 @@
 --   host_id      BIGINT    Host: 0 is the first one.
 --   device_ids   BIGINT[]  GPUs that it works on. Join devices.
 --   trace        VARCHAR   File that it is read from.
---   window_ns    BIGINT    Measured time of its GPUs: the sum of what follows. Unit: ns.
+--   window_ns    BIGINT    Measured time of its GPUs: the sum of what follows, where all of that is known. Unit: ns.
 --   compute_ns   BIGINT    A kernel that does not communicate runs. Unit: ns.
---   transfer_ns  BIGINT    Only communication runs. Unit: ns.
---   wait_ns      BIGINT    The same while another rank has not come. Unit: ns.
+--   transfer_ns  BIGINT    Only communication runs; without collectives that another rank of the communicator lacks, NULL where
+--                          nothing tells waiting from transfer in any. Unit: ns.
+--   wait_ns      BIGINT    The same while another rank has not come, NULL likewise. Unit: ns.
 --   copy_ns      BIGINT    Only copies run. Unit: ns.
 --   idle_ns      BIGINT    Nothing runs. Unit: ns.
 --   blamed_ns    BIGINT    Time that other ranks waited in collectives to which it came last, without warm-up and cold steps, added up over
---                          them; beside wait_ns it also has waiting that compute hides. Unit: ns.
+--                          them; beside wait_ns it also has waiting that compute hides. NULL where that is. Unit: ns.
 --   is_late      BOOLEAN   Whether the others wait for it.
 --   reason       VARCHAR   Of a late rank: what its GPUs spend more time on than the others' do: 'compute', 'data' (before the
 --                          first pass of a training step) or 'host' (idle otherwise); NULL where nothing tells.
@@ -50,12 +51,25 @@ phase AS (
     FROM estimate.occurrence_costs AS c JOIN attribute.occurrences AS p USING (occurrence_id)
     WHERE p.is_measured
     GROUP BY p.process_key
+),
+communication AS (
+    SELECT
+        c.process_key, count(c.wait_ns) = 0 AS is_unknown,
+        coalesce(sum(o.exposed_ns) FILTER (c.group_id IS NOT NULL AND c.wait_ns IS NULL), 0)::BIGINT AS lone_ns
+    FROM attribute.collectives AS c
+    JOIN attribute.occurrences AS p USING (occurrence_id)
+    JOIN attribute.communication_overlap AS o USING (op_id)
+    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = c.occurrence_id
+    WHERE NOT p.is_warmup
+    GROUP BY c.process_key
 )
 SELECT
     r.rank, r.world, r.process_key & 16777215 AS process_id, r.host_id, r.device_ids, r.path AS trace,
-    s.window_ns, s.compute_ns, s.transfer_ns, s.wait_ns, s.copy_ns,
+    s.window_ns, s.compute_ns,
+    CASE WHEN c.is_unknown THEN NULL ELSE greatest(0, s.transfer_ns - coalesce(c.lone_ns, 0)) END AS transfer_ns,
+    CASE WHEN NOT coalesce(c.is_unknown, false) THEN s.wait_ns END AS wait_ns, s.copy_ns,
     s.window_ns - s.compute_ns - s.transfer_ns - s.wait_ns - s.copy_ns AS idle_ns,
-    l.blamed_ns, coalesce(l.is_late, false) AS is_late,
+    CASE WHEN NOT coalesce(c.is_unknown, false) THEN l.blamed_ns END AS blamed_ns, coalesce(l.is_late, false) AS is_late,
     CASE WHEN l.is_late THEN l.reason END AS reason, CASE WHEN l.is_late AND l.reason IS NOT NULL THEN l.more_ns END AS more_ns,
     CASE WHEN NOT g.is_pipeline THEN coalesce(t.flops, p.flops) END AS flops, t.median_step_ns, t.median_input_wait_ns,
     CASE
@@ -66,6 +80,7 @@ SELECT
 FROM load.ranks AS r
 LEFT JOIN spent AS s USING (process_key)
 LEFT JOIN attribute.rank_lateness AS l USING (process_key)
+LEFT JOIN communication AS c USING (process_key)
 LEFT JOIN step AS t USING (process_key)
 LEFT JOIN phase AS p USING (process_key)
 CROSS JOIN (SELECT coalesce(bool_or(pp > 1), false) AS is_pipeline FROM input.model) AS g

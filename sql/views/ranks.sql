@@ -37,7 +37,7 @@ timed AS (
         process_key, wait_ns, transfer_ns, lateness_ns,
         CASE WHEN lateness_ns = skew_ns THEN sum(wait_ns) OVER (PARTITION BY group_id, number) - wait_ns END AS blamed_ns
     FROM attribute.collectives
-    WHERE group_id IS NOT NULL
+    WHERE wait_ns IS NOT NULL
 ),
 communication AS (
     SELECT

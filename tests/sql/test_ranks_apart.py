@@ -57,3 +57,22 @@ def test_ranks_that_ran_together_and_recordings_one_after_the_other_are_not(
 def test_clocks_of_other_hosts_may_be_off() -> None:
     assert told((0, 1, 9), (1, 20, 30), clock_error_ns=None) == []
     assert told((0, 1, 9), (1, 80, 90), clock_error_ns=None) == [("rank 1 (`1.sqlite`)", 71 * S)]
+
+
+@pytest.mark.parametrize(
+    ("hosts", "expected"),
+    [
+        ([(0, 0), (0, 0)], []),
+        ([(0, 0), (1, None)], []),
+        ([(0, 0), (1, 19_611), (1, 19_611)], [("another host", 19_611)]),
+        ([(0, 0), (1, 7), (2, 4_000), (3, None)], [("2 other hosts", 4_000)]),
+    ],
+)
+def test_clocks_that_were_aligned_are_told_with_the_largest_error(
+    hosts: list[tuple[int, int | None]], expected: list[tuple[str, int]]
+) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA load; CREATE TABLE load.ranks(host_id BIGINT, clock_error_ns BIGINT)")
+        connection.executemany("INSERT INTO load.ranks VALUES (?, ?)", hosts)
+        query = all_modules()["findings.clocks_aligned"].sql
+        assert connection.execute(f"SELECT hosts, error_ns FROM ({query})").fetchall() == expected

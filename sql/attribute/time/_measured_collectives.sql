@@ -1,5 +1,5 @@
--- Kernels of collectives that other ranks of the trace take part in, in measured phases: warm-up, cold occurrences and cold training
--- steps are left out.
+-- Kernels of collectives of which every rank of the communicator in the trace has its own, in measured phases: warm-up, cold occurrences
+-- and cold training steps are left out.
 -- Grain: op_id.
 -- empty without: attribute.collectives
 -- requires: attribute.collectives, attribute.phase_ranges, attribute._cold_passes
@@ -20,4 +20,4 @@ SELECT
 FROM attribute.collectives AS c
 JOIN attribute.phase_ranges AS p USING (occurrence_id)
 ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
-WHERE c.group_id IS NOT NULL AND NOT p.is_warmup
+WHERE c.wait_ns IS NOT NULL AND NOT p.is_warmup

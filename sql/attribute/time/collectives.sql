@@ -1,6 +1,7 @@
 -- Communication kernels as parts of collectives: who came late, how long the others waited for it, and what was transfer.
 -- A rank waits from the start of its kernel until the last rank has started its own.
--- Grain: op_id. No other rank of the collective is in the trace: group_id and what follows from it are NULL.
+-- Grain: op_id. No other rank of the collective is in the trace: group_id and what follows from it are NULL. Where a rank of the
+-- communicator lacks this one, for its recording is shorter, nobody knows who waited: times from skew_ns to transfer_ns are NULL.
 -- materialize: table
 -- empty without: attribute._communication
 -- requires: attribute._communication, attribute._collective_lanes, load.nccl_messages, macros.collective_kind, macros.bus_bytes
@@ -26,9 +27,10 @@ WITH timed AS (
     SELECT
         c.op_id, c.process_key, c.device_id, c.name, l.group_id, c.number, l.rank_count, c.start_ns, c.end_ns,
         c.occurrence_id, m.message_bytes,
-        CASE WHEN l.rank_count = m.rank_count THEN macros.bus_bytes(macros.collective_kind(c.name), m.message_bytes, m.rank_count) END
+        CASE WHEN l.rank_count = m.rank_count AND count(*) OVER same = l.rank_count THEN macros.bus_bytes(macros.collective_kind(c.name), m.message_bytes, m.rank_count) END
             AS bus_bytes,
-        min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns
+        min(c.start_ns) OVER same AS first_start_ns, max(c.start_ns) OVER same AS last_start_ns,
+        count(*) OVER same = l.rank_count AS is_whole
     FROM attribute._communication AS c
     LEFT JOIN attribute._collective_lanes AS l USING (lane)
     LEFT JOIN load.nccl_messages AS m USING (range_id)
@@ -37,8 +39,8 @@ WITH timed AS (
 SELECT
     op_id, process_key, device_id, name, macros.collective_kind(name) AS kind, group_id,
     CASE WHEN group_id IS NOT NULL THEN number END AS number, rank_count, start_ns, end_ns,
-    CASE WHEN group_id IS NOT NULL THEN last_start_ns - first_start_ns END AS skew_ns,
-    CASE WHEN group_id IS NOT NULL THEN start_ns - first_start_ns END AS lateness_ns,
-    CASE WHEN group_id IS NOT NULL THEN least(last_start_ns, end_ns) - start_ns END AS wait_ns,
-    CASE WHEN group_id IS NOT NULL THEN end_ns - least(last_start_ns, end_ns) END AS transfer_ns, message_bytes, bus_bytes, occurrence_id
+    CASE WHEN is_whole THEN last_start_ns - first_start_ns END AS skew_ns,
+    CASE WHEN is_whole THEN start_ns - first_start_ns END AS lateness_ns,
+    CASE WHEN is_whole THEN least(last_start_ns, end_ns) - start_ns END AS wait_ns,
+    CASE WHEN is_whole THEN end_ns - least(last_start_ns, end_ns) END AS transfer_ns, message_bytes, bus_bytes, occurrence_id
 FROM timed

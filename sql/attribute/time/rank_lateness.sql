@@ -1,10 +1,11 @@
 -- How long the other ranks wait for each rank in collectives, and what it has more of than they do before it comes.
 -- Algorithm: a rank is late for one of three reasons, in the time that its GPU has more of than those of the others on
 -- average: compute (kernels), data (before the first pass of a training step), host (all other idle time). Warm-up and cold
--- occurrences are left out.
+-- occurrences are left out, and what a rank has before the first step or after the last one that all ranks have: some recordings are
+-- shorter than others.
 -- Grain: process_key; ranks that share a GPU with others are left out.
 -- materialize: table
--- requires: attribute._measured_collectives, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, attribute._lone_devices
+-- requires: attribute._measured_collectives, attribute.job_steps, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, attribute._lone_devices
 -- columns:
 --   process_key BIGINT  Joins load.ranks.
 --   blamed_ns   BIGINT  Time that other ranks waited in collectives to which this one came last. Unit: ns.
@@ -24,6 +25,21 @@ WITH collective AS (
 blamed AS (
     SELECT process_key, sum(wait_ns)::BIGINT AS blamed_ns FROM collective GROUP BY process_key
 ),
+-- From the first to the last step that all ranks have; all of its time for a rank without such steps.
+common AS (
+    SELECT p.process_key, min(p.start_ns) AS first_ns, max(p.start_ns) AS last_ns
+    FROM attribute.job_steps AS j
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    SEMI JOIN (
+        SELECT j.step_name
+        FROM attribute.job_steps AS j
+        JOIN attribute.phase_ranges AS p USING (occurrence_id)
+        SEMI JOIN attribute._lone_devices AS a ON a.process_key = p.process_key
+        GROUP BY j.step_name
+        HAVING count(DISTINCT p.process_key) = (SELECT count(DISTINCT process_key) FROM attribute._lone_devices)
+    ) AS s ON s.step_name = j.step_name
+    GROUP BY p.process_key
+),
 spent AS (
     SELECT
         a.process_key,
@@ -32,14 +48,18 @@ spent AS (
     FROM attribute.occurrence_times AS t
     JOIN attribute._lone_devices AS a USING (device_id)
     ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = t.occurrence_id
-    WHERE t.occurrence_id IS NOT NULL
+    JOIN attribute.phase_ranges AS p ON p.occurrence_id = t.occurrence_id
+    LEFT JOIN common AS c ON c.process_key = p.process_key
+    WHERE c.process_key IS NULL OR p.start_ns BETWEEN c.first_ns AND c.last_ns
     GROUP BY a.process_key
 ),
 fed AS (
-    SELECT process_key, sum(first_pass_ns - start_ns) AS data_ns
-    FROM attribute.training_step_spans
-    WHERE NOT is_left_cold AND NOT is_warmup
-    GROUP BY process_key
+    SELECT s.process_key, sum(s.first_pass_ns - s.start_ns) AS data_ns
+    FROM attribute.training_step_spans AS s
+    LEFT JOIN common AS c USING (process_key)
+    WHERE NOT s.is_left_cold AND NOT s.is_warmup
+        AND (c.process_key IS NULL OR s.first_pass_ns BETWEEN c.first_ns AND c.last_ns)
+    GROUP BY s.process_key
 ),
 had AS (
     SELECT

@@ -71,6 +71,65 @@ def parts(rank: RankRow) -> list[float]:
     return [round((ns or 0) / 1e6, 1) for ns in (rank.compute_ns, rank.transfer_ns, rank.wait_ns, rank.copy_ns)]
 
 
+def steps_of(kernels: list[list[tuple[int, int, int]]]) -> TraceBuilder:
+    """Training of ranks; each step is when it begins, when its all-reduce does, and when that ends, in ms."""
+    trace = TraceBuilder()
+    for rank, steps in enumerate(kernels):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        main.mark(0, f'llmperf.run {{"v": 1, "rank": {rank}, "world": {len(kernels)}}}')
+        for begin, first, last in ((a * MS, b * MS, c * MS) for a, b, c in steps):
+            main.push(begin, begin + MS, "forward").launch(
+                begin, gpu=(begin + 10, begin + MS), name="gemm", device=rank
+            )
+            main.push(begin + MS, last, "backward")
+            main.launch(begin + MS, gpu=(first, last), name=ALL_REDUCE, device=rank)
+    return trace
+
+
+def test_collectives_that_a_rank_lacks_neither_wait_nor_transfer(tmp_path: Path) -> None:
+    # given rank 0 with 24 steps, of which rank 1, which comes 3 ms later each time, has 20
+    first = [(20 * n, 20 * n + 5, 20 * n + 10) for n in range(24)]
+    report = report_of(steps_of([first, [(a + 3, b + 3, c) for a, b, c in first[:20]]]), tmp_path, keep_cold=True)
+
+    (row,) = [row for row in report.collectives if row.phase == "backward"]
+    assert (row.kernel_count, row.time_ns) == (44, (24 * 5 + 20 * 2) * MS)
+    assert (row.wait_ns, row.transfer_ns) == (20 * 3 * MS, 20 * 2 * 2 * MS)
+    assert [(rank.wait_ns, rank.transfer_ns, rank.blamed_ns) for rank in report.ranks] == [
+        (20 * 3 * MS, 20 * 2 * MS, 0),
+        (0, 20 * 2 * MS, 20 * 3 * MS),
+    ]
+    told = {one.code: one.message for one in report.findings}
+    assert "it comes last to 20 of 20 collectives" in told["late_rank"]
+    assert told["rank_recorded_less"] == (
+        "rank 1 has 20 of the 24 collectives of its communicators: its recording begins late or ends early; "
+        "4 kernels have no partner, and their waiting and transfer are not known"
+    )
+
+
+def test_ranks_are_compared_over_the_steps_that_all_have(tmp_path: Path) -> None:
+    # given rank 1 that comes 3 ms late to each of 20 steps, and rank 0 that is fed 100 ms late to the four after them
+    first = [(20 * n, 20 * n + 5, 20 * n + 10) for n in range(20)] + [
+        (120 * n - 2000, 120 * n - 1995, 120 * n - 1990) for n in range(21, 25)
+    ]
+    report = report_of(steps_of([first, [(a + 3, b + 3, c) for a, b, c in first[:20]]]), tmp_path, keep_cold=True)
+
+    second = report.ranks[1]
+    # Of the first step nothing is before its first pass.
+    assert (second.is_late, second.reason, second.more_ns) == (True, "data", 19 * 3 * MS)
+
+
+def test_a_rank_that_starts_later_is_not_cut_and_waiting_that_nothing_tells_is_not_known(tmp_path: Path) -> None:
+    slow = [(0, 105, 110)] + [(20 * n + 100, 20 * n + 105, 20 * n + 110) for n in range(1, 6)]
+    later = [(100, 108, 110), *slow[1:]]
+    assert "rank_recorded_less" not in {one.code for one in report_of(steps_of([slow, later, slow]), tmp_path).findings}
+
+    (tmp_path / "cut").mkdir()
+    report = report_of(steps_of([slow, later[:3]]), tmp_path / "cut", keep_cold=True)
+    assert [(rank.wait_ns, rank.transfer_ns, rank.blamed_ns) for rank in report.ranks] == [(None, None, None)] * 2
+    (told,) = [one.message for one in report.findings if one.code == "rank_recorded_less"]
+    assert told == "rank 1 has 3 training steps, where others have 6: its recording begins late or ends early"
+
+
 def test_ranks_that_are_equal_are_not_late(tmp_path: Path) -> None:
     assert [rank.is_late for rank in report_of(train("nobody"), tmp_path).ranks] == [False, False]
 

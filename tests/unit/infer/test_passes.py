@@ -53,7 +53,7 @@ def test_a_step_ends_with_its_sampling_and_what_is_copied_to_the_host() -> None:
     lane = Lane().step(300)
     for _ in range(4):
         lane.step(1).add("to_host")
-        lane.add("to_device")
+        lane.add("communication")
     ends = [one.end_ns for one in lane.launches if one.role == "to_host"]
 
     found = infer(lane.launches).phases
@@ -228,3 +228,19 @@ def test_a_small_classifier_is_not_called_decode(feed: str) -> None:
 
     assert names(lane) == {"repeat A": 20}
     assert {one.evidence for one in infer(lane.launches).phases} == {"the launches do not tell what it is"}
+
+
+def test_short_prompts_beside_long_ones_are_not_called_decode() -> None:
+    lane = Lane()
+    for index in range(60):
+        lane.add("to_device").step(8 if index % 3 else 400).add("to_host")
+    assert names(lane) == {"repeat A": 60}
+
+
+def test_a_classifier_behind_each_generation_is_not_called_decode() -> None:
+    lane = Lane()
+    for _ in range(5):
+        lane.add("to_device").request(500, 10)
+        for _ in range(4):
+            lane.add("to_device").step(1).add("to_host")
+    assert names(lane) == {"prefill": 5, "decode": 50, "repeat A": 20}
