@@ -241,3 +241,46 @@ def test_what_counts_is_told_anew_and_never_kept_in_the_cache(tmp_path: Path) ->
     for options in (told, kept, plain, kept):
         assert busy(options, tmp_path / "cache") == uncached[options.keep_cold]
     assert busy(told, None) == uncached[False]
+
+
+# -- ranks that wait -------------------------------------------------------------------------------------------------
+
+
+def test_busy_time_that_is_compared_has_no_communication(tmp_path: Path) -> None:
+    """The first step waits 100 µs in its collective, half of which compute hides; the last one has nothing but one."""
+    trace = TraceBuilder()
+    main, name = trace.process().thread(), "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
+    main.push(0, 200_000, "decode").launch(10, gpu=(1_000, 51_000), name="gemm")
+    main.launch(20, gpu=(1_000, 101_000), name=name, stream=8)
+    main.push(200_000, 400_000, "decode").launch(200_010, gpu=(201_000, 251_000), name="gemm")
+    main.push(400_000, 600_000, "decode").launch(400_010, gpu=(401_000, 411_000), name=name)
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        opened.build("attribute._occurrence_sizes")
+        rows = opened.connection.execute("SELECT busy_ns, own_ns FROM attribute._occurrence_sizes ORDER BY place")
+        assert rows.fetchall() == [(100_000, 50_000), (50_000, 50_000), (10_000, 0)]
+
+
+def test_steps_that_wait_for_another_rank_are_not_cold(con: duckdb.DuckDBPyConnection) -> None:
+    """One sequence, then four: the first ones wait in collectives, which is most of their GPU busy time."""
+    sizes = [sized(1, 1, 128)] * 2 + [sized(4, 1, 1024)] * 20
+    made = steps([1e6] * 22, sizes, busy=[900_000] * 2 + [200_000] * 20)
+    waiting = [replace(step, communicating=step.busy - 100_000) for step in made]
+
+    assert in_sql(con, made) == cold(made) == dict.fromkeys(made[:2], "leading")
+    assert in_sql(con, waiting) == cold(waiting) == {}
+
+
+def test_cold_ones_without_others_say_so(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main, at = trace.process().thread(), 0
+    for wall in (9_000_000, 1_000_000, 1_000_000, 1_000_000, 1_000_000):
+        main.push(at, at + wall, "prefill").launch(at + wall - 900, gpu=(at + wall - 895, at + wall - 5))
+        at += wall
+    path = trace.write(tmp_path / "trace.sqlite")
+    shapes = (RequestShape(1, 8), *(RequestShape(2, 8),) * 4)
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        messages = [one.message for one in analyze(opened, AnalysisOptions(shapes=shapes)).findings]
+
+    (told,) = [message for message in messages if "left out as cold" in message]
+    assert "1 of 1 occurrences of prefill of 1x8" in told
+    assert told.endswith("; there are no others")
