@@ -331,8 +331,9 @@ def _served(trace: Trace) -> ServedSummary | None:
         return None
     engines = {run.fields.get("framework") for _, run in RunDescription.all_of(trace.connection)}
     load_s = read_run(trace.path).get("load_s")
-    is_known = isinstance(load_s, int | float) and not isinstance(load_s, bool) and 0 < load_s < _LONGEST_LOAD_S
-    load_ns = round(load_s * 1e9) if is_known else None
+    load_ns = None
+    if isinstance(load_s, int | float) and not isinstance(load_s, bool) and 0 < load_s < _LONGEST_LOAD_S:
+        load_ns = round(load_s * 1e9)
     return ServedSummary(**rows[0], load_ns=load_ns, may_count_discarded="sglang" in engines)
 
 
