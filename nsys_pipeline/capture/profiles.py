@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import attrs
 
@@ -17,11 +19,14 @@ from nsys_pipeline.errors import UsageError
 SERVERS_VARIABLE = "LLMPERF_SERVERS"
 """Environment variable that names a table of servers of the user's."""
 
-_WINDOW_HINT = "`--window` needs an engine whose steps are marked, and a load that it runs"
+_WINDOW_HINT = (
+    "`--window` needs a GPU, an engine whose steps are marked, and a load that it runs;"
+    " without a GPU record the server from its start: `--capture-range none`"
+)
 _NO_RANGE = "none"
 _RANGES = ("profiler", "nvtx", _NO_RANGE)
 _RANGE_ENDS = ("repeat", "stop")
-_TEXTS = ("name", "about", "tested", "url", "health", "range", "range_end", "start", "stop", "hint")
+_TEXTS = ("name", "about", "tested", "url", "port", "health", "range", "range_end", "start", "stop", "hint")
 _TABLES = ("arguments", "environment", "start_body")
 
 
@@ -33,6 +38,7 @@ class ServerProfile:
     about: str
     tested: str = "by nobody yet"
     url: str | None = None
+    port: str | None = None
     health: str = "/health"
     arguments: Mapping[str, str] = attrs.field(factory=dict)
     environment: Mapping[str, str] = attrs.field(factory=dict)
@@ -42,6 +48,14 @@ class ServerProfile:
     start_body: Mapping[str, object] | None = None
     stop: str | None = None
     hint: str | None = None
+
+    def url_of(self, command: tuple[str, ...]) -> str | None:
+        """Where the server of `command` answers: at the port that it names, else where the profile says."""
+        port = _port_after(command, self.port) if self.port else None
+        if self.url is None or port is None:
+            return self.url
+        parts = urlsplit(self.url)
+        return parts._replace(netloc=f"{parts.hostname}:{port}").geturl()
 
     @classmethod
     def read(cls, row: object, source: str) -> ServerProfile:
@@ -68,6 +82,14 @@ class ServerProfile:
         _check_paths(row, where)
         fields: dict[str, Any] = {"about": "", **row}
         return cls(**fields)
+
+
+def _port_after(command: tuple[str, ...], option: str) -> str | None:
+    """The last value of `option` in `command` that is the number of a port."""
+    given = [value for name, value in itertools.pairwise(command) if name == option]
+    given += [part.partition("=")[2] for part in command if part.startswith(f"{option}=")]
+    ports = [text for text in given if text.isascii() and text.isdigit() and 0 < int(text[:6]) < 65536]
+    return ports[-1] if ports else None
 
 
 def _check_paths(row: Mapping[str, str], where: str) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
 
 from nsys_pipeline.capture.profiles import ServerProfile
@@ -62,6 +63,14 @@ class ServerDriver:
         self.load_s: float | None = None
         self.error: NsysError | None = None
 
+    def check_nobody_answers(self) -> None:
+        """Raise UsageError if another server answers already, which would pass for the one that is about to start."""
+        if _failure(self._address, timeout_s=2) is None:
+            raise UsageError(
+                f"a server answers at {self._address} already, before this one has started",
+                hint="stop it, or let the new one answer elsewhere and name the address with `--url`",
+            )
+
     def begin(self, log: Path, say: StageCallback) -> None:
         """Start in the background; the load's output goes to `log`, what happens to `say`."""
         self._thread = threading.Thread(target=self._run, args=(log, say), daemon=True)
@@ -73,6 +82,8 @@ class ServerDriver:
         self._ended.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
+        if self._arm_file is not None:
+            self._arm_file.unlink(missing_ok=True)
 
     def _run(self, log: Path, say: StageCallback) -> None:
         try:
@@ -134,7 +145,8 @@ class ServerDriver:
                 while process.poll() is None:
                     if self._ended.wait(0.1):
                         process.terminate()
-                return process.returncode
+                # As a shell shows the end by a signal.
+                return 128 - process.returncode if process.returncode < 0 else process.returncode
         except OSError as error:
             raise NsysError(f"the load `{self._load[0]}` does not run: {error}") from error
 
@@ -154,6 +166,9 @@ class ServerDriver:
             with urllib.request.urlopen(request, timeout=_REQUEST_TIMEOUT_S):  # noqa: S310
                 return
         except (OSError, HTTPException) as error:
+            if isinstance(error, HTTPError):
+                # It holds the connection.
+                error.close()
             raise NsysError(f"the server refused POST {path}: {error}", hint=self._hint()) from error
 
     def _hint(self) -> str:
@@ -193,13 +208,12 @@ class ServerDriver:
 
 def _failure(address: str, *, timeout_s: float) -> str | None:
     """Why `address` does not answer well, in a few words; None where it does."""
-    import urllib.error
     import urllib.request
 
     try:
         with urllib.request.urlopen(address, timeout=timeout_s):  # noqa: S310 - the user's own server
             return None
-    except urllib.error.HTTPError as error:
+    except HTTPError as error:
         with error:
             return f"HTTP {error.code}"
     except (OSError, HTTPException) as error:

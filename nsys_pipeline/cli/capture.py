@@ -74,6 +74,8 @@ def _made(job: CaptureJob, nsys: Nsys | None, options: CaptureOptions) -> Captur
         _need_workload_packages()
     elif options.preflight and nsys is not None:
         _warn_of_lost_ranges(nsys, job.plan)
+    if job.driver is not None:
+        job.driver.check_nobody_answers()
     _name_unfinished(options.output.parent if options.output else RUNS)
     with terminations_as_interrupts(), _Progress() as progress:
         result = _recorded(job, nsys, options, progress)

@@ -7,6 +7,7 @@ import os
 import shlex
 import sys
 import tempfile
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,8 +152,8 @@ def _server(plan: CapturePlan, options: CaptureOptions) -> tuple[CapturePlan, Se
     recipe = server_profile(options.profile)
     has_server = bool(recipe.url or load)
     checked = _window(window, options.capture_range)
-    # Made when the load begins.
-    arm_file = Path(tempfile.mkdtemp(prefix="llmperf-")) / "armed" if checked and has_server else None
+    # Made when the load begins, and removed at the end; the name is nobody else's.
+    arm_file = Path(tempfile.gettempdir()) / f"llmperf-armed-{uuid.uuid4().hex}" if checked and has_server else None
     told = checked and (f"{checked}:{arm_file}" if arm_file else checked)
     planned = plan_server(plan, recipe, capture_range=options.capture_range, window=told)
     if not has_server:
@@ -162,6 +163,9 @@ def _server(plan: CapturePlan, options: CaptureOptions) -> tuple[CapturePlan, Se
         loads = tuple(shlex.split(load or ""))
     except ValueError as error:
         raise UsageError(f"`--load {load}` cannot be read as a command line: {error}") from None
+    if load is not None and not loads:
+        raise UsageError("`--load` names no program", hint="drop it to run a load yourself, or give it a command")
+    url = url or recipe.url_of(plan.command)
     return planned, ServerDriver(recipe, url=url, is_started=is_started, arm_file=arm_file, load=loads)
 
 

@@ -33,6 +33,7 @@ from tests.unit.capture.fake_nsys import fake_nsys
             ["--profile", "vllm-serve", "--load", "python '", "--", "true"],
             "cannot be read as a command line: No closing",
         ),
+        (["--profile", "vllm-serve", "--load", "", "--", "true"], "`--load` names no program"),
         (["--profile", "vllm-serve", "--url", "banana", "--", "true"], "`banana` is no address of a server"),
         (["--profile", "vllm", "--window", "soon", "--", "true"], "`soon` is no window"),
         (["--profile", "vllm", "--window", "5s", "--capture-range", "none", "--", "true"], "two ways to say when"),

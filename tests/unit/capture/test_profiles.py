@@ -54,6 +54,55 @@ def test_a_window_is_recorded_by_the_marks() -> None:
         assert plan.environment["LLMPERF_WINDOW"] == "200steps:/tmp/armed"
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "url"),
+    [
+        ("vllm-serve", "", "http://127.0.0.1:8000"),
+        ("vllm-serve", "--port 8123", "http://127.0.0.1:8123"),
+        ("sglang-serve", "--port=8123", "http://127.0.0.1:8123"),
+        ("lmdeploy-serve", "--server-port 8123", "http://127.0.0.1:8123"),
+        ("vllm-serve", "--port", "http://127.0.0.1:8000"),
+        ("vllm-serve", "--port $PORT --port 0", "http://127.0.0.1:8000"),
+        ("vllm-serve", "--port 99999999999", "http://127.0.0.1:8000"),
+        ("ray-serve", "--port 8123", "http://127.0.0.1:8000"),
+        ("vllm", "--port 8123", None),
+    ],
+)
+def test_a_server_answers_at_the_port_that_its_command_names(name: str, arguments: str, url: str | None) -> None:
+    assert server_profile(name).url_of(("serve", "m", *arguments.split())) == url
+
+
+def test_a_server_that_answers_before_the_capture_is_another() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        driver = ServerDriver(server_profile("vllm-serve"), url=url)
+        with pytest.raises(UsageError, match=f"a server answers at {url}/health already"):
+            driver.check_nobody_answers()
+        server.shutdown()
+    with HTTPServer(("127.0.0.1", 0), _Starting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        # A gateway that has nothing behind it may be there.
+        ServerDriver(server_profile("vllm-serve"), url=url).check_nobody_answers()
+        server.shutdown()
+
+
+def test_a_load_ends_as_a_shell_shows_it_and_nothing_stays(tmp_path: Path) -> None:
+    arm_file = tmp_path / "armed"
+    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        load = ("sh", "-c", f"test -e {arm_file} && kill -9 $$")
+        driver = ServerDriver(server_profile("vllm-serve"), url=url, arm_file=arm_file, load=load)
+        driver.begin(tmp_path / "load.log", lambda text: None)
+        while not driver.finished:
+            time.sleep(0.01)
+        driver.end()
+        server.shutdown()
+    assert (driver.load_status, driver.error, arm_file.exists()) == (137, None, False)
+
+
 def test_unknown_server() -> None:
     with pytest.raises(UsageError, match="no profile `ollama`") as caught:
         server_profile("ollama")
