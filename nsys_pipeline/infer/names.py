@@ -49,7 +49,7 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
     ]
     one_token = _one_token(sizes)
     has_prompt = one_token is not None and any(_is_prompt(size, one_token) for size in sizes)
-    if one_token is None or not (has_prompt or is_paged or _reads_what_it_sampled(launches, passes)):
+    if one_token is None or not (has_prompt or is_paged or _continues(launches, passes)):
         return
     highest = PADDED_RATIO if is_paged else DECODE_RATIO
     for size in sizes:
@@ -97,6 +97,16 @@ def _reads_what_it_sampled(launches: Sequence[Launch], passes: Sequence[Pass]) -
         between = launches[(before.tail or before.last) + 1 : lookups[-1]] if lookups else ()
         reading += bool(lookups) and not any(launch.role == "to_device" for launch in between)
     return reading >= MIN_READING_RATIO * max(len(followed), 1)
+
+
+def _continues(launches: Sequence[Launch], passes: Sequence[Pass]) -> bool:
+    """Whether passes go on where the one before has ended: with what it sampled, and with a cache of each layer."""
+    writing = sum(
+        launches[one.last].stores - launches[one.first].stores >= one.layers - 1
+        or any(launch.is_few for launch in launches[one.first : one.last + 1] if launch.role == "attention")
+        for one in passes
+    )
+    return writing >= MIN_READING_RATIO * len(passes) and _reads_what_it_sampled(launches, passes)
 
 
 def _is_fed(launches: Sequence[Launch], one: Pass) -> bool:

@@ -214,13 +214,16 @@ def test_a_data_loader_and_an_unrelated_process_change_nothing() -> None:
     assert infer(merged(main, loader, other)).phases == infer(main.launches).phases
 
 
-@pytest.mark.parametrize("feed", ["to_device", "no lookup"])
+@pytest.mark.parametrize("feed", ["to_device", "no lookup", "no cache"])
 def test_a_small_classifier_is_not_called_decode(feed: str) -> None:
     """Passes of eight tokens, with arg-max at their end."""
     lane = Lane()
     for _ in range(20):
         if feed == "to_device":
             lane.add("to_device").step(8)
+        elif feed == "no cache":
+            lane.caches = False
+            lane.step(8)
         else:
             for _ in range(4):
                 lane.layer(8, tile=8)
