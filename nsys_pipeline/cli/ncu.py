@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _CHOICE = "Which kernels"
 # How many names or problems a message has.
 _NAMED = 3
+_EXTENSION = ".ncu-rep"
 # What an .ncu-rep begins with.
 _REPORT = b"NVR\0"
 
@@ -96,6 +97,8 @@ def ncu(
     """
     if output_format not in ("table", "json"):
         raise UsageError(f"`{output_format}` is not an output format", hint="choose one of: table, json")
+    if read is not None and run:
+        raise UsageError("--read and --run exclude each other", hint="--run reads the report that it makes")
     of_phase, rules = _phase_and_rules(phase or [])
     told = attrs.evolve(told, phase=rules)
     options = told.analysis_options()
@@ -114,6 +117,7 @@ def ncu(
         beside = _Traced.of(session, of_phase) if run else None
     from nsys_pipeline.ncu import Target, ncu_argv
 
+    report = _as_ncu_names_it(report)
     target = Target.of(chosen, launches, is_every_kernel=top == 0)
     workload = Workload.of(trace, command)
     argv = ncu_argv(program, target, workload.command, report)
@@ -140,6 +144,16 @@ def _kernels(session: Session, phase: str, top: int) -> list[dict[str, Any]]:
             hint="`llmperf analyze TRACE` lists its phases; graphs need `--cuda-graph node` to have kernels",
         )
     return kernels
+
+
+def _as_ncu_names_it(report: Path) -> Path:
+    """The file that ncu writes: it appends its extension. Raises UsageError for names that ncu fills in."""
+    if "%" in str(report):
+        raise UsageError(
+            f"`{report}` has a macro of ncu's (%p, %h, …): which file it becomes is not known here",
+            hint="give -o a plain name",
+        )
+    return report if report.suffix == _EXTENSION else report.with_name(report.name + _EXTENSION)
 
 
 def _tell_what_is_left_out(kernels: list[dict[str, Any]], phase: str) -> None:
@@ -194,6 +208,11 @@ _OPERATORS = (
     "WHERE p.phase = $phase AND p.occurrence = $occurrence ORDER BY k.dur_ns DESC, k.kernel_id"
 )
 
+_OWN = (
+    "SELECT name, count(*) FROM gpu_work WHERE kind = 'kernel' AND phase = $phase AND occurrence = $occurrence "
+    "GROUP BY name"
+)
+
 _NAMES = "SELECT name, phase, count, time_ns FROM kernel_summary ORDER BY phase"
 
 
@@ -212,6 +231,10 @@ class _Traced:
         profiled = {"phase": phase, "occurrence": kernels[0]["occurrence"]}
         with session.query(_ESTIMATE, profiled) as result:
             estimate = next(iter(result.rows(1)), (None, None, None))
+        with session.query(_OWN, profiled) as result:
+            own: dict[str, int] = dict(result.rows(1_000_000))
+        for kernel in kernels:
+            kernel["nested_count"] = kernel["in_occurrence"] - own.get(kernel["name"], 0)
         operators = list(islice(session.records(_OPERATORS, profiled), 1_000_000))
         rows: dict[str, list[dict[str, Any]]] = {}
         for row in islice(session.records(_NAMES), 1_000_000):
@@ -250,7 +273,7 @@ def _read(path: Path, program: str) -> Profile:
         content = path.read_bytes()
     except OSError as error:
         raise UsageError(f"`{path}` cannot be read: {error.strerror or error}") from error
-    if path.suffix != ".ncu-rep" and not content.startswith(_REPORT):
+    if path.suffix != _EXTENSION and not content.startswith(_REPORT):
         # A shell of Windows writes UTF-16.
         encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
         return _named(path, lambda: read_csv(content.decode(encoding, errors="replace")))
@@ -299,6 +322,7 @@ def _show(path: Path, profile: Profile, traced: _Traced, output_format: str) -> 
         minimum_bytes=minimum_bytes,
         busy_ns=busy_ns,
         elsewhere=traced.elsewhere,
+        is_damaged=bool(profile.problems),
     )
     if output_format == "json":
         sys.stdout.write(json.dumps(data, indent=2) + "\n")

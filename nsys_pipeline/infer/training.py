@@ -17,6 +17,8 @@ from nsys_pipeline.infer.launches import LAYER_ROLES, Launch
 MIN_STEPS = 3
 #: How much the number of products of a forward pass, or of a backward one, may differ from the median.
 TOLERANCE = 0.25
+#: Share of the products between two updates, up to the loss, that may come before what looks like the forward pass.
+MAX_EARLY_RATIO = 0.1
 _FORWARD = (*LAYER_ROLES, "lookup", "loss")
 
 
@@ -41,10 +43,18 @@ def find_steps(launches: Sequence[Launch]) -> tuple[list[Step], str | None]:
     (main,) = optimizers
     steps: list[Step] = []
     sizes: list[tuple[int, int]] = []
+    late = 0
+    before: Launch | None = None
     for work, optimizer in _stretches(launches, main):
-        if found := _step(work, optimizer, main):
+        found = _step(work, optimizer, main)
+        if found and _is_late(work, found[0].forward_ns[0], before):
+            late += 1
+        elif found:
             steps.append(found[0])
             sizes.append(found[1])
+        before = optimizer[-1]
+    if late > 0.2 * (len(steps) + late):
+        return [], "no lookup of embeddings and no copy from the host that begins the forward passes of training"
     if len(steps) < MIN_STEPS:
         return [], f"{len(steps)} training steps, fewer than {MIN_STEPS}"
     typical = [median(column) for column in zip(*sizes, strict=True)]
@@ -64,14 +74,19 @@ def _stretches(launches: Sequence[Launch], main: int) -> list[tuple[list[Launch]
     found: list[tuple[list[Launch], list[Launch]]] = []
     work: list[Launch] = []
     optimizer: list[Launch] = []
+    copies: list[Launch] = []
     for one in launches:
         if one.role == "optimizer" and one.global_tid == main:
             optimizer.append(one)
+            copies = []
         elif optimizer and one.role in (*_FORWARD, "backward"):
             found.append((work, optimizer))
-            work, optimizer = [one], []
+            work, optimizer = [*copies, one], []
         elif not optimizer:
             work.append(one)
+        elif one.role == "to_device":
+            # The data of the next step.
+            copies.append(one)
     if optimizer:
         found.append((work, optimizer))
     return found
@@ -123,9 +138,23 @@ def _accumulated(work: Sequence[Launch], main: int) -> list[list[Launch]]:
     return parts
 
 
+def _is_late(work: Sequence[Launch], forward_ns: tuple[int, int], before: Launch | None) -> bool:
+    """Whether products or convolutions are launched between `before`, the last update, and the start of the forward."""
+    if before is None:
+        return False
+    mine = [one for one in work if one.global_tid == before.global_tid]
+    early, whole = (
+        max((one.gemms for one in mine if one.start_ns <= ns), default=before.gemms) - before.gemms for ns in forward_ns
+    )
+    return early > MAX_EARLY_RATIO * whole
+
+
 def _first_ns(part: Sequence[Launch], passed: Sequence[Launch], main: int) -> int:
-    """Start of a forward pass: its lookup, or the gather of sharded weights right before it."""
+    """Start of a forward pass: its lookup, or the gather of sharded weights right before it; else the data's copy."""
     lookups = [one for one in passed if one.role == "lookup"]
     start_ns = (lookups or passed)[0].start_ns
-    gathers = [one.start_ns for one in part if one.role == "communication" and one.global_tid == main]
-    return max((gather_ns for gather_ns in gathers if gather_ns < start_ns), default=start_ns)
+    mine = [one for one in part if one.global_tid == main and one.start_ns < start_ns]
+    if not lookups:
+        # Patches and convolutions come before any launch that tells something.
+        return max((one.end_ns + 1 for one in mine if one.role == "to_device"), default=start_ns)
+    return max((one.start_ns for one in mine if one.role == "communication"), default=start_ns)

@@ -20,19 +20,25 @@ def beside_trace(
     minimum_bytes: int | None,
     busy_ns: int | None,
     elsewhere: Mapping[str, Mapping[str, Any]] | None = None,
+    is_damaged: bool = False,
 ) -> dict[str, Any]:
     """Kernels of one name together, with their mean time in the trace, and sums beside the estimate of the occurrence.
 
-    `traced` holds every kernel name of the phase (rows of the recipe ncu_kernels), `elsewhere` names that other work of
+    `traced` holds every kernel name of the phase (rows of the recipe ncu_kernels, with `nested_count` if
+    ranges of other phases inside the occurrence launch it), `elsewhere` names that other work of
     the trace has: `mean_ns` and `phases`. `launches` are rows of the view kernel_operators of this occurrence: which
     operator each launch computes, and the estimate of it. ncu profiles the launches of a name in the order of the
-    trace, in each process.
+    trace, in each process. `is_damaged`: some kernels of the file could not be read.
     """
     measured = list(measured)
     elsewhere = elsewhere or {}
     of_name: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for launch in sorted(launches, key=lambda launch: launch["launch_index"]):
         of_name[launch["name"]].append(launch)
+    # Launches in ranges of other phases inside the occurrence's: ncu profiles them, and they are no launches of it.
+    nested = {name for name, row in traced.items() if row.get("nested_count")}
+    for name in nested:
+        of_name.pop(name, None)
     profiled: dict[str, list[int | None]] = defaultdict(list)
     for kernel in measured:
         profiled[kernel.name].append(kernel.launch)
@@ -40,6 +46,7 @@ def beside_trace(
     for row in summed(measured):
         place = traced.get(row.name) or elsewhere.get(row.name)
         in_occurrence = None if place is None else place.get("in_occurrence", 0)
+        nowhere = _nowhere(row.name, traced, elsewhere, nested)
         kernels.append(
             {
                 "name": row.name,
@@ -49,14 +56,11 @@ def beside_trace(
                 "dram_bytes": row.dram_bytes,
                 "traced_mean_ns": None if place is None else place["mean_ns"],
                 "in_occurrence": in_occurrence,
-                **_estimate(of_name.get(row.name, ()), profiled[row.name], _nowhere(row.name, traced, elsewhere)),
+                **_estimate(of_name.get(row.name, ()), profiled[row.name], nowhere),
             }
         )
-    # The command leaves kernels that communicate out, and the estimate has no FLOPs and bytes of them.
-    expected = {name: row["in_occurrence"] for name, row in traced.items() if row["in_occurrence"]}
-    alone = {name: count for name, count in expected.items() if not traced[name]["communicates"]}
-    is_whole = bool(kernels) and {kernel["name"]: kernel["count"] for kernel in kernels} in (alone, expected)
     processes = len({kernel.process for kernel in measured})
+    why_not = _why_not_whole(kernels, traced, nested, processes=processes, is_damaged=is_damaged)
     return {
         "schema": "llmperf.ncu/1",
         "kernels": kernels,
@@ -64,12 +68,41 @@ def beside_trace(
         "measured": {key: sum_or_none([kernel[key] for kernel in kernels]) for key in _SUMS},
         "estimated": {"flops": flops, "bytes": minimum_bytes, "gpu_busy_ns": busy_ns},
         # Sums of some kernels say nothing about the estimate of all.
-        "is_whole_occurrence": is_whole and processes == 1,
+        "is_whole_occurrence": why_not is None,
+        "not_whole_reason": why_not,
     }
 
 
-def _nowhere(name: str, traced: Mapping[str, Any], elsewhere: Mapping[str, Mapping[str, Any]]) -> str:
-    """Why no launch of the occurrence has this name."""
+def _why_not_whole(
+    kernels: Sequence[Mapping[str, Any]],
+    traced: Mapping[str, Mapping[str, Any]],
+    nested: Iterable[str],
+    *,
+    processes: int,
+    is_damaged: bool,
+) -> str | None:
+    """Why the sums cannot be held against the estimate of the occurrence; None if they can."""
+    if processes > 1:
+        return f"kernels of {processes:,} processes were profiled, and the estimate is of one occurrence in one of them"
+    # The command leaves kernels that communicate out, and the estimate has no FLOPs and bytes of them.
+    expected = {name: row["in_occurrence"] for name, row in traced.items() if row["in_occurrence"]}
+    alone = {name: count for name, count in expected.items() if not traced[name]["communicates"]}
+    found = {kernel["name"]: kernel["count"] for kernel in kernels}
+    if found and found in (alone, expected):
+        return "ranges of other phases are inside the occurrence, and the estimate is without them" if nested else None
+    if is_damaged:
+        return "the file is damaged: not every kernel that was profiled could be read"
+    if any(found.get(name, 0) < count for name, count in alone.items()):
+        return "not every kernel of the occurrence was profiled: `--top 0` compares sums with the estimate"
+    return f"{sum(found.values()):,} launches were profiled, and the occurrence has {sum(alone.values()):,}"
+
+
+def _nowhere(
+    name: str, traced: Mapping[str, Any], elsewhere: Mapping[str, Mapping[str, Any]], nested: Iterable[str]
+) -> str:
+    """Why no launch of the occurrence has this name, or nobody knows which ones."""
+    if name in nested:
+        return "ranges of other phases inside the occurrence launch such kernels, too"
     if name in traced:
         return "the occurrence has no such kernel, or is warm-up or cold"
     if name in elsewhere:

@@ -69,8 +69,8 @@ def _unknown(kernels: Sequence[Mapping[str, Any]]) -> list[Note]:
 
 
 def _sums(data: Mapping[str, Any]) -> list[Note]:
-    if not data["is_whole_occurrence"]:
-        return [Note("", "not every kernel of the occurrence was profiled: `--top 0` compares sums with the estimate")]
+    if data["not_whole_reason"] is not None:
+        return [Note("", data["not_whole_reason"])]
     notes = []
     for name, measured, estimated, unit in (
         ("FLOPs", data["measured"]["flops"], data["estimated"]["flops"], "F"),

@@ -8,10 +8,10 @@
 -- columns:
 --   name          VARCHAR  Short kernel name.
 --   communicates  BOOLEAN  Whether a kernel of this name communicates, anywhere in the trace: ncu cannot replay it.
---   time_ns       BIGINT   Sum of its durations in the phase, warm-up left out. Unit: ns.
+--   time_ns       BIGINT   Sum of its durations in the phase, warm-up left out; 0 if only other phases inside it have it. Unit: ns.
 --   time_ratio    DOUBLE   Share of the phase's kernel time.
 --   mean_ns       DOUBLE   Mean duration. Unit: ns.
---   in_occurrence BIGINT   Launches in the occurrence.
+--   in_occurrence BIGINT   Launches in the occurrence, and in ranges of other phases inside its range: ncu takes both.
 --   skipped       BIGINT   Launches before it, in earlier ranges of the same name and process.
 --   skipped_all   BIGINT   Launches before its first one in the process, whatever range they are in.
 --   skipped_any   BIGINT   Launches of any kernel before the occurrence in the process.
@@ -26,17 +26,31 @@
 --   cuda_device   BIGINT   The number by which its process calls this GPU.
 --   rank_count    BIGINT   Ranks of the job, as the trace shows or states them.
 --   sharing_count BIGINT   Of those in the trace, the ranks that call a GPU by this number: all under CUDA_VISIBLE_DEVICES.
-WITH kernel AS (
-    SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method, device_id, stream_id
-    FROM gpu_work
-    WHERE kind = 'kernel' AND phase = $phase
-),
-chosen AS (
+WITH chosen AS (
     SELECT p.occurrence_id, p.occurrence, p.process_id, r.domain, r.name, r.kind
     FROM phases AS p LEFT JOIN nvtx_ranges AS r ON r.range_id = p.occurrence_id
     WHERE p.phase = $phase AND p.kernel_count > 0
     ORDER BY p.is_warmup, p.is_cold, p.occurrence
     LIMIT 1
+),
+own_range AS (
+    SELECT r.range_id, r.process_id, r.thread_id, r.start_ns, r.end_ns
+    FROM phases AS p
+    JOIN nvtx_ranges AS r ON r.range_id = p.occurrence_id
+    JOIN chosen AS c ON c.domain = r.domain AND c.name = r.name AND c.process_id = p.process_id
+    WHERE p.phase = $phase AND r.kind = 'push_pop'
+),
+kernel AS (
+    SELECT name, occurrence_id, dur_ns, graph_node_id, is_warmup, method, device_id, stream_id, false AS is_nested
+    FROM gpu_work
+    WHERE kind = 'kernel' AND phase = $phase
+    UNION ALL
+    -- ncu takes whatever is launched while the range is open, and a launch is of the innermost phase.
+    SELECT w.name, r.range_id, w.dur_ns, w.graph_node_id, w.is_warmup, w.method, w.device_id, w.stream_id, true
+    FROM (FROM gpu_work WHERE kind = 'kernel' AND phase <> $phase) AS w
+    ASOF JOIN own_range AS r
+        ON r.process_id = w.process_id AND r.thread_id = w.thread_id AND r.start_ns <= w.launch_start_ns
+    WHERE w.launch_start_ns < r.end_ns
 ),
 job AS (
     SELECT greatest(count(*) FILTER (len(device_ids) > 0), coalesce(max(world), 0))::BIGINT AS rank_count FROM ranks
@@ -77,7 +91,9 @@ before AS (
 named AS (
     SELECT
         k.name,
-        coalesce(sum(k.dur_ns) FILTER (WHERE NOT k.is_warmup), sum(k.dur_ns))::BIGINT AS time_ns,
+        coalesce(
+            sum(k.dur_ns) FILTER (WHERE NOT (k.is_nested OR k.is_warmup)), sum(k.dur_ns) FILTER (WHERE NOT k.is_nested), 0
+        )::BIGINT AS time_ns,
         avg(k.dur_ns) AS mean_ns,
         count(*) FILTER (WHERE c.occurrence_id = k.occurrence_id) AS in_occurrence,
         count(*) FILTER (WHERE k.occurrence_id IN (FROM earlier)) AS skipped,
@@ -99,5 +115,5 @@ SELECT
     (SELECT count(*) FROM ranks AS r WHERE list_contains(r.cuda_devices, n.cuda_device)) AS sharing_count
 FROM named LEFT JOIN before USING (name) CROSS JOIN numbered AS n CROSS JOIN job
 QUALIFY $top = 0 OR communicates
-    OR row_number() OVER (PARTITION BY communicates ORDER BY in_occurrence = 0, time_ns DESC, name) <= $top
+    OR time_ns > 0 AND row_number() OVER (PARTITION BY communicates ORDER BY in_occurrence = 0, time_ns DESC, name) <= $top
 ORDER BY communicates, time_ns DESC, name

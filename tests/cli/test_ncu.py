@@ -90,10 +90,38 @@ def test_what_is_missing_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--read", str(tmp_path / "no.csv")], "cannot be read"),
         (["--read", str(trace)], f"`{trace}`: there is no table of kernels"),
         (["--run", "--ncu", "/no/ncu", "--", "true"], "`/no/ncu` cannot be run"),
+        (["--read", str(trace), "--run"], "--read and --run exclude each other"),
+        (["-o", "out_%p", "--", "true"], "`out_%p` has a macro"),
     ):
         code, out, err = run(capsys, "ncu", trace, *arguments)
         assert (code in (1, 2, 3), out) == (True, ""), arguments
         assert said in err
+
+
+def test_the_report_is_the_file_that_ncu_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # given an ncu that writes to what --export says, and a report of that name
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+    program = tmp_path / "ncu"
+    (tmp_path / "answer.csv").write_text(CSV)
+    program.write_text(
+        f'#!/bin/sh\nif [ "$1" = --import ]; then cat "{tmp_path}/answer.csv"; else echo new > "$3"; fi\n'
+    )
+    program.chmod(0o755)
+    report = tmp_path / "k.v1.ncu-rep"
+    report.write_text("old")
+    asked = ("ncu", trace, "--run", "--ncu", program, "-o", tmp_path / "k.v1")
+
+    code, out, err = run(capsys, *asked, "--", "true")
+    assert (code, out, report.read_text()) == (2, "", "old")
+    assert f"`{report}` exists" in err
+
+    with (tmp_path / "stderr").open("w") as stream:  # a file, which ncu can write to
+        monkeypatch.setattr("sys.stderr", stream)
+        code, out, _ = run(capsys, *asked, "--force", "--", "true")
+    assert (code, report.read_text()) == (0, "new\n")
+    assert "kernel_0" in out
 
 
 def test_sums_are_compared_with_the_estimate_only_if_every_kernel_was_profiled(

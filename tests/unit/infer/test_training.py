@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from itertools import pairwise
 
+import pytest
+
 from nsys_pipeline.infer import infer
 from tests.unit.infer.lanes import Lane, merged
 
@@ -99,3 +101,38 @@ def test_optimizer_kernels_alone_are_no_training() -> None:
         lane.add("lookup", 1).layer(64, tile=64).add("optimizer", 8)
     found = infer(lane.launches)
     assert (found.phases, found.reason) == ((), "no arg-max or sampling that would end a step")
+
+
+def images(steps: int, *, copies: int = 1, attention: bool = False) -> Lane:
+    """Training of a vision model: no lookup; `copies`: in how many of two updates data come from the host."""
+    lane = Lane()
+    for step in range(steps):
+        if step % 2 < copies:
+            lane.add("to_device")
+        for _ in range(9):
+            lane.add("gemm", tile=128)
+            if attention:
+                lane.layer(64, tile=64)
+        lane.add("loss", 4).add("backward", 5)
+        for _ in range(9):
+            lane.add("gemm", tile=128)
+        lane.add("optimizer", 8)
+    return lane
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_the_forward_pass_of_a_vision_model_starts_behind_the_copy_of_its_data(attention: bool) -> None:
+    lane = images(6, copies=2, attention=attention)
+    copies = [one.end_ns + 1 for one in lane.launches if one.role == "to_device"]
+    found = infer(lane.launches).phases
+    assert Counter(one.phase for one in found) == {"forward": 6, "backward": 6, "optimizer": 6}
+    assert [one.start_ns for one in found if one.phase == "forward"] == copies
+
+
+@pytest.mark.parametrize("copies", [0, 1])
+def test_training_whose_forward_pass_has_no_known_start_is_none(copies: int) -> None:
+    found = infer(images(12, copies=copies).launches)
+    assert found.phases == ()
+    assert (
+        found.reason == "no lookup of embeddings and no copy from the host that begins the forward passes of training"
+    )

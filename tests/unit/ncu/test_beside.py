@@ -162,6 +162,28 @@ def test_an_occurrence_is_whole_without_what_communicates() -> None:
     assert (is_whole("a"), is_whole("a", "a", "a"), is_whole("a", "a", "cold"), is_whole()) == (False,) * 4
 
 
+@pytest.mark.parametrize(
+    ("processes", "nested", "is_damaged", "reason"),
+    [
+        (("",) * 2, 0, False, None),
+        (("",), 0, False, "not every kernel of the occurrence was profiled"),
+        (("",), 0, True, "the file is damaged"),
+        (("",) * 4, 0, False, "4 launches were profiled, and the occurrence has 2"),
+        (("1", "1", "2", "2"), 0, False, "kernels of 2 processes were profiled"),
+        (("",) * 2, 1, False, "ranges of other phases are inside the occurrence"),
+    ],
+)
+def test_why_sums_are_not_compared(processes: tuple[str, ...], nested: int, is_damaged: bool, reason: str) -> None:
+    traced = {"a": {"mean_ns": 5.0, "in_occurrence": 2, "communicates": False, "nested_count": nested}}
+    kernels = in_order(attrs.evolve(measured("a", 1), process=process) for process in processes)
+
+    answer = beside_trace(kernels, traced, LAUNCHES, flops=1, minimum_bytes=1, busy_ns=1, is_damaged=is_damaged)
+
+    said = answer["not_whole_reason"]
+    assert said is None if reason is None else said.startswith(reason)
+    assert (answer["kernels"][0]["no_estimate"] or "").startswith("ranges of other phases") is bool(nested)
+
+
 def test_a_real_prefill_agrees_with_its_estimate_operator_by_operator(capsys: pytest.CaptureFixture[str]) -> None:
     # given a prefill of 8x2048 tokens through four layers on an H200, and what ncu measured of its 182 kernels
     trace, profile = COUNTERS / f"h200_dense_prefill{SUFFIX}", COUNTERS / "ncu_dense_prefill.csv"

@@ -87,6 +87,23 @@ def test_launches_of_warm_up_in_ranges_of_the_same_name_are_skipped(tmp_path: Pa
     assert choice(trace, tmp_path) == ["gemm,2,1,2,0,1", "softmax,0,1,1,0,1"]
 
 
+def test_launches_in_phases_inside_the_range_are_counted_as_ncu_counts_them(tmp_path: Path) -> None:
+    # given two prefills, the first one warm-up, and inside each a decode that alone launches other_kernel
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(1, 9, "decode")
+    main.launch(2, gpu=(2, 4), name="gemm")
+    main.push(10, 45, "warmup", domain="llmperf")
+    for start in (11, 51):
+        main.push(start, start + 30, "prefill")
+        main.launch(start + 1, gpu=(start + 1, start + 3), name="gemm")
+        main.push(start + 5, start + 15, "decode")
+        main.launch(start + 6, gpu=(start + 6, start + 8), name="gemm")
+        main.launch(start + 8, gpu=(start + 8, start + 9), name="other_kernel")
+
+    assert choice(trace, tmp_path, phase="prefill", top=0) == ["gemm,2,2,3,0,1", "other_kernel,1,1,1,0,1"]
+
+
 def test_kernels_of_another_thread_are_told(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     process = trace.process()
