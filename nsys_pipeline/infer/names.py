@@ -61,6 +61,7 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
             # A pass of an engine may hold requests that decode, too: nothing in it tells.
             size.one.name = "prefill"
     if not is_paged:
+        _name_first_steps(launches, sizes, DECODE_RATIO * one_token)
         _name_graphs(passes)
 
 
@@ -117,6 +118,16 @@ def _is_fed(launches: Sequence[Launch], one: Pass) -> bool:
         if launches[index].role == "to_device":
             return True
     return False
+
+
+def _name_first_steps(launches: Sequence[Launch], sizes: Sequence[_Sizes], most_tokens: float) -> None:
+    """The first step after a prompt may be given what the steps after it only change: it is like these."""
+    for before, size, after in zip(sizes, sizes[1:], sizes[2:], strict=False):
+        is_between = before.one.name == "prefill" and after.one.name == "decode"
+        is_chained = size.one.is_chained and after.one.is_chained
+        is_one_token = size.tokens is not None and size.tokens <= most_tokens
+        if is_between and is_chained and is_one_token and _is_for_few_rows(launches, size.one):
+            size.one.name = "decode"
 
 
 def _name_graphs(passes: Sequence[Pass]) -> None:

@@ -24,7 +24,7 @@ NAMES = {
     "attention": "void flash_fwd_splitkv_kernel<Flash_fwd_kernel_traits>(Flash_fwd_params)",
     "activation": "void at::native::vectorized_elementwise_kernel<4, at::native::silu_kernel(T1)>(int)",
     "sample": SAMPLE,
-    "cache": "void at::native::<unnamed>::CatArrayBatchedCopy<at::native::<unnamed>::OpaqueType<2>, unsigned int>(T1 *)",
+    "cache": "void at::native::<unnamed>::CatArrayBatchedCopy<OpaqueType<2>, unsigned int>(T1 *)",
 }
 
 
@@ -84,7 +84,7 @@ def test_no_infer_leaves_all_work_outside(unmarked: Path) -> None:
         report = analyze(trace)
 
     assert report.phases == []
-    assert report.unattributed.kernel_count == 150
+    assert report.unattributed.kernel_count == 180
     (finding,) = [one for one in report.findings if one.code == "no_nvtx"]
     assert finding.message == "there are no NVTX ranges, so all work is in no phase"
 
@@ -142,7 +142,7 @@ def test_a_window_has_some_of_the_steps_that_all_launches_tell(unmarked: Path) -
     with open_trace(unmarked, TraceOptions(window=Window(first_step=3, end_step=5))) as trace:
         report = analyze(trace)
 
-    assert [(one.name, one.occurrences, one.kernel_count) for one in report.phases] == [("decode", 2, 30)]
+    assert [(one.name, one.occurrences, one.kernel_count) for one in report.phases] == [("decode", 2, 36)]
     evidence = "2 × (3 attention kernels, then arg-max or sampling); one token of each sequence"
     assert report.phases[0].evidence == evidence
     assert all(check.passed for check in report.checks)

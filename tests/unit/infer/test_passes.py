@@ -247,3 +247,10 @@ def test_a_classifier_behind_each_generation_is_not_called_decode() -> None:
         for _ in range(4):
             lane.add("to_device").step(1).add("to_host")
     assert names(lane) == {"prefill": 5, "decode": 50, "repeat A": 20}
+
+
+def test_a_first_step_that_is_given_its_place_is_decode() -> None:
+    lane = Lane()
+    for _ in range(3):
+        lane.add("to_device").step(500).add("to_device").step(1).step(1).step(1)
+    assert names(lane) == {"prefill": 3, "decode": 9}
