@@ -13,6 +13,7 @@ from nsys_pipeline.duck import records, scalar
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.inputs.costs import product_dtypes
+from nsys_pipeline.inputs.run import RunDescription
 from nsys_pipeline.nsys.export import report_version
 from nsys_pipeline.records import (
     BaselineRow,
@@ -328,10 +329,12 @@ def _served(trace: Trace) -> ServedSummary | None:
     rows = records(trace.connection, "FROM views.served_summary")
     if not rows:
         return None
+    engines = {run.fields.get("framework") for _, run in RunDescription.all_of(trace.connection)}
     load_s = read_run(trace.path).get("load_s")
-    if not isinstance(load_s, int | float) or isinstance(load_s, bool) or not 0 < load_s < _LONGEST_LOAD_S:
-        return ServedSummary(**rows[0], load_ns=None)
-    return ServedSummary(**rows[0], load_ns=round(load_s * 1e9))
+    load_ns = None
+    if isinstance(load_s, int | float) and not isinstance(load_s, bool) and 0 < load_s < _LONGEST_LOAD_S:
+        load_ns = round(load_s * 1e9)
+    return ServedSummary(**rows[0], load_ns=load_ns, may_count_discarded="sglang" in engines)
 
 
 # Longer than any: 2^63 ns would not be more.

@@ -465,7 +465,8 @@ class BaselineRow:
 class ServedSummary:
     """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
 
-    `load_ns`: how long the load ran by its own clock, None where no run.json says so.
+    `load_ns`: how long the load ran by its own clock, None where no run.json says so. `may_count_discarded`: whether
+    the new tokens may include one of each request that its client never gets, as with SGLang's overlapping scheduler.
     """
 
     requests: int
@@ -482,6 +483,7 @@ class ServedSummary:
     draft_tokens: int
     accepted_tokens: int
     load_ns: int | None
+    may_count_discarded: bool = False
 
 
 @attrs.frozen

@@ -20,6 +20,7 @@ StageCallback = Callable[[str], None]
 
 READY_TIMEOUT_S = 1800.0
 _POLL_S = 0.5
+_FAILURE_LENGTH = 100
 _REQUEST_TIMEOUT_S = 600.0
 
 
@@ -54,6 +55,7 @@ class ServerDriver:
         self._arm_file = arm_file
         self._load, self._ready_timeout_s = load, ready_timeout_s
         self._ended = threading.Event()
+        self._is_stopped = False
         self._thread: threading.Thread | None = None
         self.finished = False
         self.load_status: int | None = None
@@ -65,14 +67,16 @@ class ServerDriver:
         self._thread = threading.Thread(target=self._run, args=(log, say), daemon=True)
         self._thread.start()
 
-    def end(self) -> None:
-        """Stop waiting: the server has ended."""
+    def end(self, *, is_stopped: bool = False) -> None:
+        """Stop waiting: the server has ended, by itself or, with `is_stopped`, because it was told to."""
+        self._is_stopped = is_stopped
         self._ended.set()
         if self._thread is not None:
             self._thread.join(timeout=10)
 
     def _run(self, log: Path, say: StageCallback) -> None:
         try:
+            say(f"waiting for the server at {self._address}")
             self._wait_until_ready()
             if not self._load:
                 if self._arm_file is not None:
@@ -93,23 +97,31 @@ class ServerDriver:
             # Whatever happens here, the capture must not wait for it.
             self.finished = bool(self._load) or self.error is not None
 
-    def _wait_until_ready(self) -> None:
-        import urllib.request
+    @property
+    def _address(self) -> str:
+        return self._url + self._profile.health
 
-        deadline = time.monotonic() + self._ready_timeout_s
-        address = self._url + self._profile.health
+    def _wait_until_ready(self) -> None:
+        began = time.monotonic()
+        last = "not asked yet"
         while not self._ended.is_set():
-            try:
-                with urllib.request.urlopen(address, timeout=5):  # noqa: S310 - the user's own server
-                    return
-            except (OSError, HTTPException):
-                if time.monotonic() > deadline:
-                    raise NsysError(
-                        f"the server did not answer at {address} within {self._ready_timeout_s:g} s",
-                        hint="give its address with `--url`",
-                    ) from None
-                self._ended.wait(_POLL_S)
-        raise NsysError("the server ended before it answered", hint=self._hint())
+            failure = _failure(self._address, timeout_s=5)
+            if failure is None:
+                return
+            last = failure
+            if time.monotonic() - began > self._ready_timeout_s:
+                raise self._silent(began, last)
+            self._ended.wait(_POLL_S)
+        if self._is_stopped:
+            raise self._silent(began, last)
+        raise NsysError(f"the server ended before it answered at {self._address} (last: {last})", hint=self._hint())
+
+    def _silent(self, began: float, last: str) -> NsysError:
+        waited_s = time.monotonic() - began
+        return NsysError(
+            f"the server did not answer at {self._address} in {waited_s:.0f} s (last: {last})",
+            hint="if that is not its address, give it with `--url`; its output is in workload.log",
+        )
 
     def _run_load(self, log: Path) -> int:
         try:
@@ -177,6 +189,23 @@ class ServerDriver:
             f"the server is ready; record with `curl -X POST {self._url}{self._start}{body}` until"
             f" `curl -X POST {self._url}{self._stop}`; Ctrl-C stops the server and writes the report"
         )
+
+
+def _failure(address: str, *, timeout_s: float) -> str | None:
+    """Why `address` does not answer well, in a few words; None where it does."""
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(address, timeout=timeout_s):  # noqa: S310 - the user's own server
+            return None
+    except urllib.error.HTTPError as error:
+        with error:
+            return f"HTTP {error.code}"
+    except (OSError, HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        words = getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+        return " ".join(words.split())[:_FAILURE_LENGTH]
 
 
 def _is_http(url: str) -> bool:

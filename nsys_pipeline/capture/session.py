@@ -61,8 +61,8 @@ class Driver(Protocol):
     def begin(self, log: Path, say: Callable[[str], None]) -> None:
         """Start in the background."""
 
-    def end(self) -> None:
-        """Hear that the target has ended."""
+    def end(self, *, is_stopped: bool = False) -> None:
+        """Hear that the target has ended; `is_stopped`: because it was told to."""
 
 
 @attrs.frozen(kw_only=True)
@@ -120,7 +120,7 @@ def run_session(
         stopped = _wait(process, started, plan.timeout_s, observer, driver, requests)
         _wait_for_helpers(process)
         if driver is not None:
-            driver.end()
+            driver.end(is_stopped=stopped is not None)
         reader.finish()
     if process.returncode == -signal.SIGKILL:
         # nsys itself was killed: the target lives on, and so does nsys' agent.

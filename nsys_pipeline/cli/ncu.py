@@ -313,6 +313,13 @@ def _show(path: Path, profile: Profile, traced: _Traced, output_format: str) -> 
             f"no kernel of `{path}` is in the trace",
             hint=f"is it a profile of another workload? Its first kernel is `{measured[0].name}`",
         )
+    known_ns = sum(k.time_ns or 0 for k in measured if k.name in names or k.name in traced.elsewhere)
+    total_ns = sum(kernel.time_ns or 0 for kernel in measured)
+    if 2 * known_ns < total_ns:
+        print_warning(
+            f"`{path}`: kernels with {1 - known_ns / total_ns:.0%} of its time are not in the trace",
+            "is it a profile of another workload, or of another version of it?",
+        )
     flops, minimum_bytes, busy_ns = traced.estimate
     data = beside_trace(
         measured,

@@ -11,6 +11,8 @@ from nsys_pipeline.errors import TraceError
 from nsys_pipeline.ncu.command import METRICS
 from nsys_pipeline.ncu.profile import KernelCounters, Profile
 
+_DEVICE = "launch__device_id"
+
 
 def read_report(path: Path) -> Profile:
     """Each kernel of a .ncu-rep. Raises TraceError where it cannot be read, or the package is not installed."""
@@ -22,7 +24,7 @@ def read_report(path: Path) -> Profile:
             hint="pip install ncu-report, or make a CSV: `ncu --import REPORT --csv --page raw > FILE.csv`",
         ) from error
     kernels = []
-    launches: Counter[str] = Counter()
+    launches: Counter[tuple[int | None, str]] = Counter()
     try:
         report = ncu_report.load_report(str(path))
         for index in range(report.num_ranges()):
@@ -34,9 +36,12 @@ def read_report(path: Path) -> Profile:
                     found = action.metric_by_name(metric)
                     if found is not None and found.has_value():
                         values[metric] = float(found.as_double())
-                kernel = KernelCounters.of(action.name(), values)
-                launches[kernel.name] += 1
-                kernels.append((attrs.evolve(kernel, launch=launches[kernel.name]), bool(values)))
+                # The interface does not tell processes apart: a range is a stream, and one process may have several.
+                place_of = action.metric_by_name(_DEVICE)
+                device = int(place_of.as_double()) if place_of is not None and place_of.has_value() else None
+                kernel = KernelCounters.of(action.name(), values, device=device)
+                launches[device, kernel.name] += 1
+                kernels.append((attrs.evolve(kernel, launch=launches[device, kernel.name]), bool(values)))
     except Exception as error:  # the package raises its own classes, which differ by version
         raise TraceError(f"`{path}` is no report that ncu-report reads: {error}") from error
     if not kernels:  # of what is no report, or ends early, the package makes an empty one

@@ -379,6 +379,9 @@ def _served_notes(served: ServedSummary) -> list[Note]:
         if served.prompt_tokens_per_s is not None:
             rates.append(f"{_rate(served.prompt_tokens_per_s)} tokens/s of prompts computed")
         notes.append(Note("served", f"{text}: {', '.join(rates)}"))
+        if served.may_count_discarded:
+            ahead = "SGLang's overlapping scheduler may run one step more for a request that has ended"
+            notes.append(Note("", f"{ahead}: its token, which nobody gets, is among the new tokens", tone=Tone.quiet))
     if served.prompt_tokens and served.reused_tokens is not None:
         found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
         share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
@@ -392,6 +395,9 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     if served.load_ns and served.span_ns:
         text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
         rest = "the difference is the load's start and end, and the way to the server and back"
+        if served.load_ns < served.span_ns:
+            others = "requests that the load did not wait for, or those of others,"
+            rest = f"{others} are in the trace, and all rates include them"
         notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
     return notes
 

@@ -16,7 +16,7 @@
 --   latency_ns      BIGINT   From arrival to its last token. Unit: ns.
 --   prompt_tokens   BIGINT   Length of its prompt. Unit: tokens.
 --   reused_tokens   BIGINT   Of those, found in the cache when it began: prefix cache or KV transfer. Unit: tokens.
---   new_tokens      BIGINT   Tokens that it generated. Unit: tokens.
+--   new_tokens      BIGINT   Tokens that it generated; with SGLang's overlapping scheduler perhaps one more, which is thrown away. Unit: tokens.
 --   prefill_steps   BIGINT   Steps over its prompt: chunks.
 --   steps           BIGINT   All its steps.
 --   preemptions     BIGINT   How often it was preempted and computed again.

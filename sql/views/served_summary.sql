@@ -7,7 +7,7 @@
 --   requests           BIGINT Requests with a step in the recording.
 --   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded, to the last token. Unit: ns.
 --   requests_per_s     DOUBLE requests / span.
---   new_tokens         BIGINT Tokens that they generated. Unit: tokens.
+--   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler perhaps one more of each, which is thrown away. Unit: tokens.
 --   new_tokens_per_s   DOUBLE new_tokens / span. Unit: tokens/s.
 --   prompt_tokens      BIGINT Lengths of the prompts that began in the recording. Unit: tokens.
 --   reused_tokens      BIGINT Of those, found in the cache: prefix cache or KV transfer. Unit: tokens.

@@ -241,6 +241,18 @@ def test_a_profile_of_another_program_is_an_error(tmp_path: Path, capsys: pytest
     assert "`of_another_program`" in err
 
 
+def test_a_profile_that_shares_one_name_with_the_trace_is_doubted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = small_trace().write(tmp_path / "trace.sqlite")
+    (tmp_path / "ncu.csv").write_text(f'{CSV}"1","strange","300","10","20"\n')
+
+    code, _, err = run(capsys, "ncu", trace, "--read", tmp_path / "ncu.csv")
+
+    assert code == 0
+    assert "kernels with 75% of its time are not in the trace" in err
+
+
 def test_damage_is_told_and_what_is_whole_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # given four launches, the last one cut, as PowerShell writes it
     trace = small_trace().write(tmp_path / "trace.sqlite")

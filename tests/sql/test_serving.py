@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.report.document import Notes
@@ -326,6 +328,31 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
         "clocks": "the load ran 2.5 s by its own clock, and the trace has requests for 1.905 µs: the difference is "
         "the load's start and end, and the way to the server and back",
     }
+
+
+@pytest.mark.parametrize(("framework", "notes"), [("vllm", 0), ("sglang", 1)])
+def test_tokens_that_sglang_throws_away_are_said_to_count(framework: str, notes: int, tmp_path: Path) -> None:
+    trace = served()
+    trace.process(400).thread().mark(1_400, f'llmperf.run {{"framework":"{framework}"}}', domain=OWN)
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, AnalysisOptions())
+    (section,) = (one for one in report_document(report).sections if one.name == "requests")
+    texts = [note.text for block in section.blocks if isinstance(block, Notes) for note in block.notes]
+    assert sum("which nobody gets" in text for text in texts) == notes
+
+
+def test_requests_of_others_are_said_to_be_in_the_trace(tmp_path: Path) -> None:
+    """The load ran for 1.5 µs, and the trace has requests for 1.905 µs."""
+    served().write(tmp_path / "trace.sqlite")
+    (tmp_path / "run.json").write_text('{"load_s": 1.5e-6}')
+    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace, AnalysisOptions())
+    (section,) = (one for one in report_document(report).sections if one.name == "requests")
+    notes = {note.label: note.text for block in section.blocks if isinstance(block, Notes) for note in block.notes}
+    assert notes["clocks"].endswith(
+        "for 1.905 µs: requests that the load did not wait for, or those of others, are in the trace, and all rates "
+        "include them"
+    )
 
 
 def unmarked() -> TraceBuilder:

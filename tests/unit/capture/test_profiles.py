@@ -209,6 +209,34 @@ def test_a_port_that_speaks_something_else_is_no_server(tmp_path: Path) -> None:
     assert "did not answer" in driver.error.message
 
 
+class _Starting(_Refusing):
+    """Is not ready, for ever."""
+
+    asked = threading.Event()
+
+    def do_GET(self) -> None:
+        self.send_error(503)
+        self.asked.set()
+
+
+@pytest.mark.parametrize(("is_stopped", "said"), [(True, "did not answer at"), (False, "ended before it answered at")])
+def test_a_server_that_was_stopped_before_it_was_ready_did_not_end(is_stopped: bool, said: str, tmp_path: Path) -> None:
+    stages: list[str] = []
+    with HTTPServer(("127.0.0.1", 0), _Starting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_address[1]}"
+        driver = ServerDriver(server_profile("vllm-serve"), url=address, load=("true",))
+        _Starting.asked.clear()
+        driver.begin(tmp_path / "load.log", stages.append)
+        assert _Starting.asked.wait(30)
+        driver.end(is_stopped=is_stopped)
+        server.shutdown()
+    assert stages == [f"waiting for the server at {address}/health"]
+    assert driver.error is not None
+    assert f"the server {said} {address}/health" in driver.error.message
+    assert driver.error.message.endswith("(last: HTTP 503)")
+
+
 def _answer_nonsense(listener: socket.socket) -> None:
     with contextlib.suppress(OSError):
         while True:

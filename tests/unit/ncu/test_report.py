@@ -98,6 +98,18 @@ def test_every_kernel_of_every_range_is_read(monkeypatch: pytest.MonkeyPatch, tm
     assert (first.launch, copy.launch, second.launch) == (1, 1, 2)
 
 
+def test_kernels_of_several_gpus_are_told_apart(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    measured = ((5.0, 0), (6.0, 1), (7.0, 1))
+    actions = [Action("gemm", {TIME: time, "launch__device_id": device}) for time, device in measured]
+    install(monkeypatch, Range(actions))
+
+    profile = read_report(tmp_path / "kernels.ncu-rep")
+
+    assert [(one.device, one.launch) for one in profile.kernels] == [(0, 1), (1, 1), (1, 2)]
+    chosen, other = profile.of_device(1)
+    assert ([one.time_ns for one in chosen], other) == ([6.0, 7.0], 1)
+
+
 def test_a_report_of_other_counters_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     install(monkeypatch, Range([Action("gemm", {"sm__throughput.avg": 3.0, TIME: None})]))
 
