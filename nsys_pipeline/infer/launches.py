@@ -23,6 +23,7 @@ class Launch(NamedTuple):
     tile_rows: int = 0
     activations: int = 0
     activation_blocks: int = 0
+    stores: int = 0
 
 
 @attrs.define
@@ -47,7 +48,7 @@ class Pass:
 #: Columns of attribute._telling_launches that the fields of a Launch are, in order.
 COLUMNS = (
     "process_key", "global_tid", "launch_start_ns", "launch_end_ns", "role", "kind_id", "is_few", "blocks", "gemms",
-    "tile_rows", "activations", "activation_blocks",
+    "tile_rows", "activations", "activation_blocks", "stores",
 )  # fmt: skip
 
 

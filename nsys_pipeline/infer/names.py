@@ -49,7 +49,7 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
     ]
     one_token = _one_token(sizes)
     has_prompt = one_token is not None and any(_is_prompt(size, one_token) for size in sizes)
-    if one_token is None or not (has_prompt or is_paged or _reads_what_it_sampled(launches, passes)):
+    if one_token is None or not (has_prompt or is_paged or _continues(launches, passes)):
         return
     highest = PADDED_RATIO if is_paged else DECODE_RATIO
     for size in sizes:
@@ -61,6 +61,7 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
             # A pass of an engine may hold requests that decode, too: nothing in it tells.
             size.one.name = "prefill"
     if not is_paged:
+        _name_first_steps(launches, sizes, DECODE_RATIO * one_token)
         _name_graphs(passes)
 
 
@@ -99,6 +100,16 @@ def _reads_what_it_sampled(launches: Sequence[Launch], passes: Sequence[Pass]) -
     return reading >= MIN_READING_RATIO * max(len(followed), 1)
 
 
+def _continues(launches: Sequence[Launch], passes: Sequence[Pass]) -> bool:
+    """Whether passes go on where the one before has ended: with what it sampled, and with a cache of each layer."""
+    writing = sum(
+        launches[one.last].stores - launches[one.first].stores >= one.layers - 1
+        or any(launch.is_few for launch in launches[one.first : one.last + 1] if launch.role == "attention")
+        for one in passes
+    )
+    return writing >= MIN_READING_RATIO * len(passes) and _reads_what_it_sampled(launches, passes)
+
+
 def _is_fed(launches: Sequence[Launch], one: Pass) -> bool:
     """Whether something is copied to the GPU after the sampling before the pass, and before its lookups and layers."""
     index = (lookups_before(launches, one.first) or [one.first])[-1]
@@ -107,6 +118,16 @@ def _is_fed(launches: Sequence[Launch], one: Pass) -> bool:
         if launches[index].role == "to_device":
             return True
     return False
+
+
+def _name_first_steps(launches: Sequence[Launch], sizes: Sequence[_Sizes], most_tokens: float) -> None:
+    """The first step after a prompt may be given what the steps after it only change: it is like these."""
+    for before, size, after in zip(sizes, sizes[1:], sizes[2:], strict=False):
+        is_between = before.one.name == "prefill" and after.one.name == "decode"
+        is_chained = size.one.is_chained and after.one.is_chained
+        is_one_token = size.tokens is not None and size.tokens <= most_tokens
+        if is_between and is_chained and is_one_token and _is_for_few_rows(launches, size.one):
+            size.one.name = "decode"
 
 
 def _name_graphs(passes: Sequence[Pass]) -> None:

@@ -140,3 +140,25 @@ def test_a_trace_without_samples_has_no_such_finding(tmp_path: Path) -> None:
         ).rows()
 
     assert rows == []
+
+
+@pytest.mark.parametrize("sampled", [(0,), (0, 1)])
+def test_gpus_without_samples_are_told(sampled: tuple[int, ...], tmp_path: Path) -> None:
+    # given a phase on two GPUs, of which one or both have samples of their counters
+    trace = TraceBuilder().gpu(0).gpu(1)
+    main = trace.process().thread()
+    main.push(0, 1_000, "prefill")
+    for device in (0, 1):
+        main.launch(10 + device, gpu=(20, 900), device=device)
+    source = 1 << 48
+    for device in sampled:
+        name = "Tensor Active [Throughput %]"
+        trace.row("TARGET_INFO_GPU_METRICS", typeId=source + device, sourceId=source, metricId=0, metricName=name)
+        for at in (0, 400, 800):
+            trace.row("GPU_METRICS", timestamp=at, typeId=source + device, metricId=0, value=50)
+
+    with open_session(trace, tmp_path) as session:
+        rows = session.frame("SELECT phase, message FROM findings WHERE code = 'gpus_without_counters'").rows()
+
+    message = "hardware counters were sampled on other GPUs alone: those of each phase are without GPU 1"
+    assert rows == ([] if len(sampled) == 2 else [(None, message)])

@@ -6,7 +6,8 @@
 --   name_id      BIGINT   Short name. Joins load.gpu_ops.
 --   full_name_id BIGINT   Demangled name. Joins load.gpu_ops.
 --   role         VARCHAR  'attention', 'recurrence', 'softmax', 'gemm', 'activation', 'lookup' (rows of an embedding), 'sample',
---                         'loss', 'backward', 'optimizer', 'communication' or 'cache' (pages of a KV cache).
+--                         'loss', 'backward', 'optimizer', 'communication', 'cache' (pages of a KV cache) or 'store' (of a
+--                         kernel that may add to a cache without pages).
 --   tile_rows    BIGINT   Of a product: the smaller side of the tile in its name, 1 of a matrix by a vector, 1024 if the name
 --                         has none. The rows of a product of a few rows fill one tile. Else NULL.
 --   is_few       BOOLEAN  Whether its name says that it is made for one query of each sequence, or for a lookup of 16 rows.
@@ -47,6 +48,8 @@ told AS (
                 THEN 'lookup'
             WHEN family IN ('gemm', 'gemv') AND NOT regexp_matches(own, '(?i)reduce') THEN 'gemm'
             WHEN family IN ('activation', 'communication') THEN family
+            WHEN regexp_matches(full_name, '(?i)CatArray|_cat_|index_put|index_copy|index_elementwise|scatter|append|set_rows|cache')
+                THEN 'store'
         END AS role,
         CASE
             WHEN family = 'gemv' THEN 1

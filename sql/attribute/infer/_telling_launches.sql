@@ -1,5 +1,5 @@
 -- Launches of the work that tells where a pass through a model starts, ends, and what it is, in the order of each thread.
--- Grain: op_id; products and activations are only counted. A row of role 'call' has none.
+-- Grain: op_id; products, activations and stores are only counted. A row of role 'call' has none.
 -- materialize: temporary
 -- requires: load.api_calls, attribute._telling_work
 -- columns:
@@ -16,6 +16,7 @@
 --   tile_rows       BIGINT   Sum over these of the column of that name in attribute._kernel_roles.
 --   activations     BIGINT   Activations that its thread launched until then.
 --   activation_blocks BIGINT Blocks of their grids.
+--   stores          BIGINT   Kernels of role 'store' that its thread launched until then.
 --   start_ns        BIGINT   Start on the GPU. Unit: ns.
 --   op_id           BIGINT   Joins load.gpu_ops, NULL for 'call'.
 WITH launch AS MATERIALIZED (
@@ -35,7 +36,8 @@ counted AS (
         sum((role = 'gemm')::BIGINT) OVER sofar AS gemms,
         sum(CASE WHEN role = 'gemm' THEN tile_rows ELSE 0 END) OVER sofar AS all_tile_rows,
         sum((role = 'activation')::BIGINT) OVER sofar AS activations,
-        sum(CASE WHEN role = 'activation' THEN blocks ELSE 0 END) OVER sofar AS activation_blocks
+        sum(CASE WHEN role = 'activation' THEN blocks ELSE 0 END) OVER sofar AS activation_blocks,
+        sum((role = 'store')::BIGINT) OVER sofar AS stores
     FROM launch
     WINDOW sofar AS (
         PARTITION BY global_tid ORDER BY launch_start_ns, start_ns, op_id ROWS UNBOUNDED PRECEDING
@@ -55,10 +57,10 @@ last_call AS (
 SELECT
     process_key, global_tid, launch_start_ns, launch_end_ns, role, kind_id, is_few, blocks, gemms::BIGINT AS gemms,
     all_tile_rows::BIGINT AS tile_rows, activations::BIGINT AS activations, activation_blocks::BIGINT AS activation_blocks,
-    start_ns, op_id
+    stores::BIGINT AS stores, start_ns, op_id
 FROM counted
-WHERE role NOT IN ('gemm', 'activation')
+WHERE role NOT IN ('gemm', 'activation', 'store')
     -- Not the copies of a thread that loads data.
-    AND global_tid IN (SELECT global_tid FROM launch WHERE role NOT IN ('gemm', 'activation', 'to_host', 'to_device'))
+    AND global_tid IN (SELECT global_tid FROM launch WHERE role NOT IN ('gemm', 'activation', 'store', 'to_host', 'to_device'))
 UNION ALL
-SELECT process_key, global_tid, start_ns, end_ns, 'call', NULL, false, 0, 0, 0, 0, 0, NULL, NULL FROM last_call
+SELECT process_key, global_tid, start_ns, end_ns, 'call', NULL, false, 0, 0, 0, 0, 0, 0, NULL, NULL FROM last_call

@@ -16,7 +16,9 @@ class Lane:
     def __init__(self, thread: int = 1, *, process: int = 1, at: int = 1_000) -> None:
         self.launches: list[Launch] = []
         self.thread, self.process, self.at = thread, process, at
-        self._gemms = self._tiles = self._activations = self._blocks = 0
+        self._gemms = self._tiles = self._activations = self._blocks = self._stores = 0
+        #: Whether layers add to a cache.
+        self.caches = True
 
     def add(self, role: str, kind: int | None = None, *, is_few: bool = False, blocks: int = 1, tile: int = 0) -> Lane:
         """One launch."""
@@ -25,8 +27,10 @@ class Lane:
             self._gemms, self._tiles = self._gemms + 1, self._tiles + tile
         elif role == "activation":
             self._activations, self._blocks = self._activations + 1, self._blocks + blocks
+        elif role == "store":
+            self._stores += 1
         else:
-            counts = (self._gemms, self._tiles, self._activations, self._blocks)
+            counts = (self._gemms, self._tiles, self._activations, self._blocks, self._stores)
             self.launches.append(
                 Launch(self.process, self.thread, self.at, self.at + 5, role, kind, is_few, blocks, *counts)
             )
@@ -34,7 +38,10 @@ class Lane:
 
     def layer(self, tokens: int, *, tile: int, attention: int = 7) -> Lane:
         """Projections, attention, and an MLP."""
-        self.add("gemm", tile=tile).add("attention", attention)
+        self.add("gemm", tile=tile)
+        if self.caches:
+            self.add("store")
+        self.add("attention", attention)
         for _ in range(2):
             self.add("gemm", tile=tile)
         return self.add("activation", blocks=BLOCKS * tokens).add("gemm", tile=tile)

@@ -63,7 +63,7 @@ def moved(part: list[Told], *, process: int, thread: int, at_ns: int) -> list[To
 def continued(before: list[Told], part: list[Told]) -> list[Told]:
     """`part` on the thread of `before`, after it: its counters go on."""
     last, base = before[-1].launch, part[0].launch
-    counters = ("gemms", "tile_rows", "activations", "activation_blocks")
+    counters = ("gemms", "tile_rows", "activations", "activation_blocks", "stores")
     shift = {name: getattr(last, name) - getattr(base, name) for name in counters}
     return [
         one._replace(

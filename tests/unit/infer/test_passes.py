@@ -214,13 +214,16 @@ def test_a_data_loader_and_an_unrelated_process_change_nothing() -> None:
     assert infer(merged(main, loader, other)).phases == infer(main.launches).phases
 
 
-@pytest.mark.parametrize("feed", ["to_device", "no lookup"])
+@pytest.mark.parametrize("feed", ["to_device", "no lookup", "no cache"])
 def test_a_small_classifier_is_not_called_decode(feed: str) -> None:
     """Passes of eight tokens, with arg-max at their end."""
     lane = Lane()
     for _ in range(20):
         if feed == "to_device":
             lane.add("to_device").step(8)
+        elif feed == "no cache":
+            lane.caches = False
+            lane.step(8)
         else:
             for _ in range(4):
                 lane.layer(8, tile=8)
@@ -244,3 +247,10 @@ def test_a_classifier_behind_each_generation_is_not_called_decode() -> None:
         for _ in range(4):
             lane.add("to_device").step(1).add("to_host")
     assert names(lane) == {"prefill": 5, "decode": 50, "repeat A": 20}
+
+
+def test_a_first_step_that_is_given_its_place_is_decode() -> None:
+    lane = Lane()
+    for _ in range(3):
+        lane.add("to_device").step(500).add("to_device").step(1).step(1).step(1)
+    assert names(lane) == {"prefill": 3, "decode": 9}
