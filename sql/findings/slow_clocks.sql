@@ -30,7 +30,11 @@ SELECT
     (c.clock_hz / 1e6)::BIGINT AS clock_mhz, (c.boost_hz / 1e6)::BIGINT AS boost_mhz,
     (100 * (1 - c.clock_hz / c.boost_hz))::BIGINT AS below_percent,
     coalesce(
-        printf(': %.1f %% of peak FLOP/s are %.1f %% of what the clock allowed', 100 * p.mfu_busy, 100 * e.estimated_ratio), ''
+        -- The two shares are of one number of FLOPs: their ratio is that of the clocks.
+        format(
+            ': {:.1f} % of the peak FLOP/s, which stand for about {:,} MHz, are {:.1f} % of what the measured clock allowed',
+            100 * p.mfu_busy, (c.clock_hz * e.estimated_ratio / nullif(p.mfu_busy, 0) / 1e7)::BIGINT * 10, 100 * e.estimated_ratio
+        ), ''
     ) AS utilization
 FROM attribute.phase_spending AS s JOIN clock AS c ON c.phase = s.phase
 LEFT JOIN estimate.counter_checks AS e ON e.phase = s.phase AND e.counter = 'tensor'
