@@ -110,10 +110,8 @@ def test_slow_clocks_say_what_the_clock_allowed() -> None:
     assert checks["tensor"]["estimated_ratio"] == pytest.approx(0.435, abs=0.002)
     assert checks["tensor"]["measured_ratio"] == pytest.approx(0.487, abs=0.005)
     assert of_the_model == []
-    # Four times the layers: decode would read more bytes than DRAM moved.
-    ((phase, message),) = of_another
-    assert phase == "decode"
-    assert "DRAM was read and written at peak rate for 31 % of the busy time" in message
+    # Four times the layers: the kernels of a pass say that it is another model, and nothing is estimated of it.
+    assert of_another == []
 
 
 def test_the_clock_of_cited_peaks() -> None:
