@@ -16,7 +16,7 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Place
 from nsys_pipeline.model.ops import PRODUCTS, Op
-from nsys_pipeline.model.quantization import AUDIO, VISION, Format, Quantization, named_format, plain
+from nsys_pipeline.model.quantization import TOWERS, Format, Quantization, named_format, plain
 from nsys_pipeline.records import Step
 
 
@@ -442,7 +442,7 @@ def _ranges(layers: Sequence[int]) -> str:
 
 def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:
     # Towers round the tokens of each image, or clip, alone.
-    tokens = run.step.q_tokens if stack.name in (VISION, AUDIO) else run.tokens
+    tokens = run.step.q_tokens if stack.name in TOWERS else run.tokens
     return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first)
 
 
