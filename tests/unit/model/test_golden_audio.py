@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import attrs
 import pytest
 
@@ -17,11 +13,10 @@ from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.sound import read_audio
 from nsys_pipeline.model.summary import Shape, summarize
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL
+from tests.unit.model.configs import FULL, golden, read_json
 
-HERE = Path(__file__).parent
-CONFIGS: dict[str, Any] = json.loads((HERE / "audio_configs.json").read_text(encoding="utf-8"))
-GOLDEN = {e["model"]: e for e in json.loads((HERE / "golden_audio.json").read_text(encoding="utf-8"))["models"]}
+CONFIGS = read_json("audio_configs.json")
+GOLDEN = golden("golden_audio.json")
 MODELS = {name: Model.from_config(entry["config"], name) for name, entry in CONFIGS.items()}
 
 
