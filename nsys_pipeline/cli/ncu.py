@@ -22,7 +22,6 @@ from nsys_pipeline.cli.common import (
     progress,
 )
 from nsys_pipeline.cli.messages import print_warning
-from nsys_pipeline.cli.recorded import Workload
 from nsys_pipeline.errors import NsysError, QueryError, TraceError, UsageError
 
 if TYPE_CHECKING:
@@ -115,6 +114,7 @@ def ncu(
     with session:
         chosen = _kernels(session, of_phase, top)
         beside = _Traced.of(session, of_phase) if run else None
+    from nsys_pipeline.cli.recorded import Workload
     from nsys_pipeline.ncu import Target, ncu_argv
 
     report = _as_ncu_names_it(report)
