@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from itertools import islice
@@ -114,6 +113,7 @@ def ncu(
     with session:
         chosen = _kernels(session, of_phase, top)
         beside = _Traced.of(session, of_phase) if run else None
+    from nsys_pipeline.capture import shell_line
     from nsys_pipeline.cli.recorded import Workload
     from nsys_pipeline.ncu import Target, ncu_argv
 
@@ -123,8 +123,7 @@ def ncu(
     argv = ncu_argv(program, target, workload.command, report)
     _tell_what_is_left_out(chosen, of_phase)
     if beside is None:
-        assignments = [f"{name}={shlex.quote(value)}" for name, value in workload.environment.items()]
-        sys.stdout.write(" ".join([*assignments, shlex.join(argv)]) + "\n")
+        sys.stdout.write(shell_line(argv, workload.environment) + "\n")
         return
     if report.exists() and not force:
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
