@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.run import run
-from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, lm_head, marked, pairs, phase, projections
+from tests.cli.run import MS, Cli, run
+from tests.cli.test_public_reports import LLAMA, codes, lm_head, marked, pairs, phase, projections
 from tests.support.kineto import KinetoTrace, gpu
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
-
-
-@pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(tmp_path, capsys)
-
 
 # -- GPUs --------------------------------------------------------------------------------------------------------------
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from nsys_pipeline.errors import UsageError
@@ -46,7 +47,7 @@ def test_every_family_that_hears_is_compared() -> None:
 def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:
     model = MODELS["qwen2_audio"]
     shape = Shape(prompt_tokens=(20,), cached_tokens=(0,), context=(20,))
-    bare, heard = summarize(model, shape), summarize(model, Shape(**{**bare_fields(shape), "audio": (60,)}))
+    bare, heard = summarize(model, shape), summarize(model, attrs.evolve(shape, audio=(60,)))
     alone = Estimator(model).estimate(Step((), (), 0, audio=(60,)))
     assert heard.prefill.flops - bare.prefill.flops == alone.flops > 0
     assert heard.decode is not None
@@ -57,10 +58,6 @@ def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:
     ):
         check_prompt(model, (), 14, audio=(60,))
     check_prompt(model, (), 15, audio=(60,))
-
-
-def bare_fields(shape: Shape) -> dict[str, Any]:
-    return {"prompt_tokens": shape.prompt_tokens, "cached_tokens": shape.cached_tokens, "context": shape.context}
 
 
 def test_seconds_are_frames_of_ten_milliseconds() -> None:
