@@ -330,10 +330,10 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("framework", "notes"), [("vllm", 0), ("sglang", 1)])
+@pytest.mark.parametrize(("framework", "notes"), [('"vllm"', 0), ('"sglang"', 1), ('["sglang"]', 0)])
 def test_tokens_that_sglang_throws_away_are_said_to_count(framework: str, notes: int, tmp_path: Path) -> None:
     trace = served()
-    trace.process(400).thread().mark(1_400, f'llmperf.run {{"framework":"{framework}"}}', domain=OWN)
+    trace.process(400).thread().mark(1_400, f'llmperf.run {{"framework":{framework}}}', domain=OWN)
     with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
         report = analyze(opened, AnalysisOptions())
     assert sum("which nobody gets" in note.text for note in notes_of_requests(report)) == notes
