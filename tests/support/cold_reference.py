@@ -11,12 +11,12 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from nsys_pipeline.rules.kernels import kernel_family
-from tests.support.reference import KERNEL, Attribution, Occurrence, _read, attribute
+from tests.support.reference import KERNEL, Attribution, Occurrence, _read, attribute, busy_ns
 
 #: Kind and label of a shape, sequences, new and cached tokens; the latter two may be unknown.
 Size = tuple[str | None, str | None, int | None, int | None, int | None]
@@ -141,9 +141,10 @@ def cold_of(
     work: dict[Occurrence, list[tuple[int, int, int]]] = defaultdict(list)
     for item in attribution.work:
         if item.occurrence:
-            work[item.occurrence].append((item.work.device, item.work.start, item.work.end))
+            span = (item.work.device, item.work.start, item.work.end)
+            work[item.occurrence].append(span)
             if item.work.kind != KERNEL or item.work.row not in communicating:
-                own[item.occurrence].append((item.work.device, item.work.start, item.work.end))
+                own[item.occurrence].append(span)
     done = {o: max([o.range.end, *(end for _, _, end in work[o])]) for o in attribution.occurrences}
     setups = _calling(path, attribution.occurrences, _SETUP)
     recording = _calling(path, attribution.occurrences, _RECORDING)
@@ -160,8 +161,11 @@ def cold_of(
         size = sizes.get((one.phase, one.index), (None, None, None, None, None))
         busy = _busy(work[one])
         is_recording = one in recording and not busy
-        step = ColdStep(one.phase, one.range.process, one.index, size, time, busy, one in setups, is_recording)
-        steps[replace(step, communicating=busy - _busy(own[one]))] = one
+        has_setup, communicating_ns = one in setups, busy - _busy(own[one])
+        step = ColdStep(
+            one.phase, one.range.process, one.index, size, time, busy, has_setup, is_recording, communicating_ns
+        )
+        steps[step] = one
     return {(steps[step].phase, steps[step].index): why for step, why in cold(list(steps)).items()}
 
 
@@ -192,10 +196,4 @@ def _calling(path: Path, occurrences: Sequence[Occurrence], calling: re.Pattern[
 
 
 def _busy(work: Sequence[tuple[int, int, int]]) -> int:
-    total = 0
-    reach: dict[int, int] = {}
-    for device, start, end in sorted(work, key=lambda each: each[:2]):
-        first = max(start, reach.get(device, start))
-        total += max(0, end - first)
-        reach[device] = max(end, reach.get(device, end))
-    return total
+    return sum(busy_ns(span[1:] for span in work if span[0] == device) for device in {span[0] for span in work})

@@ -12,6 +12,7 @@ import pytest
 from nsys_pipeline.inputs import AnalysisOptions
 from tests.support.ask import ask, report_of
 from tests.support.real_traces import unpack_by_name
+from tests.support.reference import busy_ns
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
@@ -201,14 +202,6 @@ def test_one_trace_for_each_rank_is_the_same(tmp_path: Path) -> None:
 
 
 # -- a real job, from the raw tables ---------------------------------------------------------------------------------
-
-
-def busy_ns(rows: list[tuple[int, int]]) -> int:
-    total = reach = 0
-    for start, end in sorted(rows):
-        total += max(0, end - max(start, reach))
-        reach = max(reach, end)
-    return total
 
 
 def test_ranks_of_a_real_job_are_compared_over_the_same_steps(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import report_of
 from tests.support.real_traces import SUFFIX, TRACES
+from tests.support.reference import busy_ns
 from tests.support.trace_builder import TraceBuilder
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
@@ -191,12 +192,10 @@ def test_two_columns_about_waiting_differ_in_what_compute_hides() -> None:
 
 
 def covered_ns(span: tuple[int, int], parts: list[tuple[int, int]]) -> int:
-    """Time of `span` in which one of `parts`, sorted by start, runs."""
-    total, reach = 0, span[0]
-    for start, end in parts:
-        total += max(0, min(end, span[1]) - max(start, reach))
-        reach = max(reach, min(end, span[1]))
-    return total
+    """Time of `span` in which one of `parts` runs."""
+    return busy_ns(
+        (max(start, span[0]), min(end, span[1])) for start, end in parts if end > span[0] and start < span[1]
+    )
 
 
 def test_one_rank_has_no_table(tmp_path: Path) -> None:
