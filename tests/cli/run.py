@@ -32,12 +32,16 @@ class Cli:
     def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         self.folder, self.capsys = folder, capsys
 
+    def config(self, fields: dict[str, Any]) -> Path:
+        """A file of this config."""
+        path = self.folder / "config.json"
+        path.write_text(json.dumps(fields))
+        return path
+
     def flops(self, model: str | dict[str, Any], *options: object) -> dict[str, Any]:
         """What `flops` prints of a preset or a config."""
         if isinstance(model, dict):
-            path = self.folder / "config.json"
-            path.write_text(json.dumps(model))
-            model = str(path)
+            model = str(self.config(model))
         code, out, err = run(self.capsys, "flops", model, *options, "--format", "json")
         assert (code, err) == (0, ""), err
         printed: dict[str, Any] = json.loads(out)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -306,17 +305,15 @@ def test_engines_of_other_degrees_are_told(decoding_ranks: int, cli: Cli) -> Non
 
 
 @pytest.mark.parametrize("prompts_at", [0, 2])
-def test_the_engine_of_the_model_that_is_given_says_its_degree(prompts_at: int, cli: Cli, tmp_path: Path) -> None:
+def test_the_engine_of_the_model_that_is_given_says_its_degree(prompts_at: int, cli: Cli) -> None:
     """Whichever of the two begins first, the tokens are computed by two ranks."""
     small = LLAMA | {"num_hidden_layers": 2}
     trace = TraceBuilder().gpu(0).gpu(1).gpu(2)
     engine(trace, 100, "prefill", PROMPT, device=0, at=prompts_at, model=LLAMA, tp=1)
     for rank in range(2):
         engine(trace, 200 + rank, "decode", TOKEN, device=1 + rank, at=1, model=small, tp=2)
-    config = tmp_path / "config.json"
-    config.write_text(json.dumps(small))
 
-    rows, _ = cli.sql(trace, "SELECT DISTINCT phase, flops FROM phases ORDER BY phase", "--model", str(config))
+    rows, _ = cli.sql(trace, "SELECT DISTINCT phase, flops FROM phases ORDER BY phase", "--model", cli.config(small))
 
     assert rows == [{"phase": "decode", "flops": 48_152_576}, {"phase": "prefill", "flops": None}]
 
@@ -359,8 +356,7 @@ def test_layers_that_pruning_made_unlike_are_told(cli: Cli) -> None:
 
 
 def test_kinds_of_more_layers_than_there_are_are_refused(cli: Cli) -> None:
-    path = cli.folder / "config.json"
-    path.write_text(json.dumps(LLAMA | {"model_type": "qwen3", "layer_types": ["full_attention"] * 6}))
+    path = cli.config(LLAMA | {"model_type": "qwen3", "layer_types": ["full_attention"] * 6})
 
     code, out, err = run(cli.capsys, "flops", path, "--prompt-tokens", 64)
 
@@ -369,8 +365,7 @@ def test_kinds_of_more_layers_than_there_are_are_refused(cli: Cli) -> None:
 
 
 def test_a_model_that_denoises_is_no_decoder(cli: Cli) -> None:
-    path = cli.folder / "config.json"
-    path.write_text(json.dumps({"model_type": "llada", "d_model": 512, "n_layers": 4, "n_heads": 8}))
+    path = cli.config({"model_type": "llada", "d_model": 512, "n_layers": 4, "n_heads": 8})
 
     code, _, err = run(cli.capsys, "flops", path, "--prompt-tokens", 64)
 

@@ -262,8 +262,7 @@ def steps_of(texts: list[str]) -> KinetoTrace:
 
 def analyzed_steps(cli: Cli, *texts: str) -> dict[str, Any]:
     """The report of such steps of LLAMA."""
-    model, path = cli.folder / "config.json", steps_of(list(texts)).write(cli.folder / "steps.json")
-    model.write_text(json.dumps(LLAMA))
+    model, path = cli.config(LLAMA), steps_of(list(texts)).write(cli.folder / "steps.json")
     code, out, err = run(cli.capsys, "analyze", path, "--model", model, "--format", "json", "--no-cache")
     assert code == 0, err
     report: dict[str, Any] = json.loads(out)
