@@ -24,9 +24,9 @@ part AS (
     JOIN attribute.occurrences AS p ON p.occurrence_id = o.occurrence_id
     ANTI JOIN estimate.doubtful_passes AS d ON d.phase = p.phase
     ANTI JOIN input.other_runs AS r ON r.process_key = p.process_key
-    JOIN (SELECT 1 AS one WHERE NOT EXISTS (FROM estimate.other_models)) ON true
     LEFT JOIN (SELECT DISTINCT occurrence_id, stage FROM seen) AS own
         ON own.occurrence_id = o.occurrence_id AND own.stage = c.part
+    WHERE NOT EXISTS (FROM estimate.other_models)
 ),
 -- Each part counts in its stage and in every stage around that one.
 counted AS (
