@@ -329,12 +329,12 @@ def _served(trace: Trace) -> ServedSummary | None:
     rows = records(trace.connection, "FROM views.served_summary")
     if not rows:
         return None
-    engines = {run.fields.get("framework") for _, run in RunDescription.all_of(trace.connection)}
+    is_sglang = any(run.fields.get("framework") == "sglang" for _, run in RunDescription.all_of(trace.connection))
     load_s = read_run(trace.path).get("load_s")
     load_ns = None
     if isinstance(load_s, int | float) and not isinstance(load_s, bool) and 0 < load_s < _LONGEST_LOAD_S:
         load_ns = round(load_s * 1e9)
-    return ServedSummary(**rows[0], load_ns=load_ns, may_count_discarded="sglang" in engines)
+    return ServedSummary(**rows[0], load_ns=load_ns, may_count_discarded=is_sglang)
 
 
 # Longer than any: 2^63 ns would not be more.

@@ -16,6 +16,7 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from nsys_pipeline.model.verify import multimodal_class
 from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
 
 
@@ -57,9 +58,7 @@ def main() -> None:
     entries = []
     for name, entry in read_configs("audio_configs.json").items():
         config = transformers.AutoConfig.for_model(**entry["config"])
-        kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM")
-        autos = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
-        auto = next(auto for auto in autos if auto is not None and type(config) in auto._model_mapping)
+        auto = multimodal_class(transformers, type(config))
         module = auto.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
         flops, tokens = zip(*(counted(encode, module, clips) for clips in entry["clips"]), strict=True)
         params = sum(value.numel() for value in module.parameters())

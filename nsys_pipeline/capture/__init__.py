@@ -1,6 +1,6 @@
 """Find nsys, run a workload under it, and leave a run directory whose trace opens and holds what was asked for."""
 
-from nsys_pipeline.capture.dry_run import command_lines
+from nsys_pipeline.capture.dry_run import command_lines, shell_line
 from nsys_pipeline.capture.findings import Finding, TraceContents, inspect_trace
 from nsys_pipeline.capture.plan import REQUEST_RANGE, CapturePlan, nsys_argv
 from nsys_pipeline.capture.run import CaptureResult, capture
@@ -21,4 +21,5 @@ __all__ = [
     "inspect_trace",
     "nsys_argv",
     "run_path",
+    "shell_line",
 ]

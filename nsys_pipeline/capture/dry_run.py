@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,13 @@ def command_lines(
         argv = list(plan.command)
         wrapper = directory / RANK_PYTHON
         lines += [*_file(wrapper, rank_wrapper(of_a_rank)), f"chmod +x -- {shlex.quote(str(wrapper))}"]
-    assignments = [f"{name}={shlex.quote(value)}" for name, value in plan.whole_environment.items()]
-    return [*lines, " ".join([*assignments, shlex.join(argv)])]
+    return [*lines, shell_line(argv, plan.whole_environment)]
+
+
+def shell_line(argv: Sequence[str], environment: Mapping[str, str]) -> str:
+    """`argv` as a POSIX shell runs it, with `environment` added to the shell's own."""
+    assignments = [f"{name}={shlex.quote(value)}" for name, value in environment.items()]
+    return " ".join([*assignments, shlex.join(argv)])
 
 
 def _file(path: Path, text: str) -> list[str]:

@@ -66,23 +66,31 @@ def no_report(outcome: Outcome, nsys: Nsys, directory: RunDirectory, plan: Captu
 
 def with_last_lines(error: NsysError, log: Path) -> NsysError:
     """`error` of a server with what its `log` says: the first exception, mostly the cause, and the last lines."""
-    try:
-        with log.open("rb") as stream:
-            lines = [line.decode(errors="replace").rstrip() for line in stream.read(_READ_BYTES).splitlines()]
-            stream.seek(-min(_READ_BYTES, stream.seek(0, os.SEEK_END)), os.SEEK_END)
-            last = [line.decode(errors="replace").rstrip() for line in stream.read().splitlines()]
-    except OSError:
-        return error
-    last = [line for line in last if line][-_SHOWN_LINES:]
+    last = [line for line in end_of_log(log) if line][-_SHOWN_LINES:]
     if not last:
         return error
-    first = next((line for line in lines if _EXCEPTION.search(line)), None)
+    first = next((line for line in _lines(log, is_end=False) if _EXCEPTION.search(line)), None)
     shown = [f"{error.message}; it said last", *(f"  | {line}" for line in last)]
     if first is not None and first not in last:
         shown[:1] = [f"{error.message}; its first exception, and what it said last", f"  | {first}", "  | ..."]
     found = NsysError("\n".join(shown), hint=error.hint)
     found.has_lines = True
     return found
+
+
+def end_of_log(log: Path) -> list[str]:
+    """The last lines of a `log` that may be long; none where it cannot be read."""
+    return _lines(log, is_end=True)
+
+
+def _lines(log: Path, *, is_end: bool) -> list[str]:
+    try:
+        with log.open("rb") as stream:
+            if is_end:
+                stream.seek(-min(_READ_BYTES, stream.seek(0, os.SEEK_END)), os.SEEK_END)
+            return [line.decode(errors="replace").rstrip() for line in stream.read(_READ_BYTES).splitlines()]
+    except OSError:
+        return []
 
 
 def lacked_agent(outcome: Outcome) -> bool:

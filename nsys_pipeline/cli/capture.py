@@ -260,13 +260,10 @@ def _tell(result: CaptureResult, *, left_out: tuple[str, ...]) -> None:
 
 
 def _last_lines(log: Path) -> list[str]:
+    from nsys_pipeline.capture.failures import end_of_log
     from nsys_pipeline.capture.torchrun import last_words
 
-    try:
-        lines = log.read_text(errors="replace").splitlines()
-    except OSError:
-        return []
-    return [line for line in last_words(lines) if line.strip()][-_SHOWN_LINES:]
+    return [line for line in last_words(end_of_log(log)) if line][-_SHOWN_LINES:]
 
 
 def _finding_text(finding: Finding) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 CONFIG_NAME = "config.json"
 RESULT_NAME = "workload.json"
 REQUEST_NAME = "request.json"
+TEXT_MODULE, VLM_MODULE = "nsys_pipeline.workload", "nsys_pipeline.workload.vlm"
+"""The built-in workloads, as Python runs them."""
 DEFAULT_PROMPT = 512
 """Tokens of a prompt of the built-in text workload."""
 
@@ -79,10 +81,10 @@ def _built_in_command(options: CaptureOptions) -> tuple[tuple[str, ...], dict[st
         request = _profile_request(options).to_json()
         run_dir = Path("{run_dir}")
         arguments = (str(run_dir / REQUEST_NAME), "--result", str(run_dir / RESULT_NAME))
-        command = (*_python(1), "-m", "nsys_pipeline.workload.vlm", *arguments)
+        command = (*_python(1), "-m", VLM_MODULE, *arguments)
         return command, {REQUEST_NAME: request}, {"request": request}
     workload, files = _built_in(options)
-    return (*_python(options.nproc), "-m", "nsys_pipeline.workload", *workload.argv()), files, {}
+    return (*_python(options.nproc), "-m", TEXT_MODULE, *workload.argv()), files, {}
 
 
 def _profile_request(options: CaptureOptions) -> ProfileRequest:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
-from nsys_pipeline.capture import inspect_trace
 from nsys_pipeline.cli.common import (
     AnalysisArguments,
     UntilOption,
@@ -29,7 +28,6 @@ from nsys_pipeline.trace.trace_file import find_trace
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs import AnalysisOptions
-    from nsys_pipeline.trace import TraceOptions
 
 _FORMATS = ("sqlite", "parquet")
 _PERFETTO, _STACKS = "perfetto", "stacks"
@@ -144,6 +142,8 @@ def _write(
     exported = export_sqlite(
         found, report, output or report.with_suffix(".sqlite"), force=force, finish=None if keep_environment else _scrub
     )
+    from nsys_pipeline.capture import inspect_trace
+
     for finding in inspect_trace(exported).findings:
         if finding.severity == "error":
             print_warning(finding.message, severity=finding.severity)

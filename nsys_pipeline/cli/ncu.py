@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from itertools import islice
@@ -22,7 +21,6 @@ from nsys_pipeline.cli.common import (
     progress,
 )
 from nsys_pipeline.cli.messages import print_warning
-from nsys_pipeline.cli.recorded import Workload
 from nsys_pipeline.errors import NsysError, QueryError, TraceError, UsageError
 
 if TYPE_CHECKING:
@@ -115,6 +113,8 @@ def ncu(
     with session:
         chosen = _kernels(session, of_phase, top)
         beside = _Traced.of(session, of_phase) if run else None
+    from nsys_pipeline.capture import shell_line
+    from nsys_pipeline.cli.recorded import Workload
     from nsys_pipeline.ncu import Target, ncu_argv
 
     report = _as_ncu_names_it(report)
@@ -123,8 +123,7 @@ def ncu(
     argv = ncu_argv(program, target, workload.command, report)
     _tell_what_is_left_out(chosen, of_phase)
     if beside is None:
-        assignments = [f"{name}={shlex.quote(value)}" for name, value in workload.environment.items()]
-        sys.stdout.write(" ".join([*assignments, shlex.join(argv)]) + "\n")
+        sys.stdout.write(shell_line(argv, workload.environment) + "\n")
         return
     if report.exists() and not force:
         raise UsageError(f"`{report}` exists", hint="pass --force to replace it, or another name with -o")
@@ -213,7 +212,11 @@ _OWN = (
     "GROUP BY name"
 )
 
-_NAMES = "SELECT name, phase, count, time_ns FROM kernel_summary ORDER BY phase"
+_ELSEWHERE = (
+    "SELECT name, sum(time_ns) / sum(count) AS mean_ns, "
+    "coalesce(list(DISTINCT phase ORDER BY phase) FILTER (phase IS NOT NULL), []) AS phases "
+    "FROM kernel_summary GROUP BY name"
+)
 
 
 @attrs.frozen
@@ -236,16 +239,7 @@ class _Traced:
         for kernel in kernels:
             kernel["nested_count"] = kernel["in_occurrence"] - own.get(kernel["name"], 0)
         operators = list(islice(session.records(_OPERATORS, profiled), 1_000_000))
-        rows: dict[str, list[dict[str, Any]]] = {}
-        for row in islice(session.records(_NAMES), 1_000_000):
-            rows.setdefault(row["name"], []).append(row)
-        elsewhere = {
-            name: {
-                "mean_ns": sum(row["time_ns"] for row in of_name) / sum(row["count"] for row in of_name),
-                "phases": list(dict.fromkeys(row["phase"] for row in of_name if row["phase"] is not None)),
-            }
-            for name, of_name in rows.items()
-        }
+        elsewhere = {row["name"]: row for row in islice(session.records(_ELSEWHERE), 1_000_000)}
         return cls(kernels, operators, elsewhere, estimate)
 
 
@@ -307,13 +301,14 @@ def _show(path: Path, profile: Profile, traced: _Traced, output_format: str) -> 
     if other:
         kernels = "1 kernel" if other == 1 else f"{other:,} kernels"
         print_warning(f"`{path}`: {kernels} of other GPUs left out, the trace's ran on GPU {device}", severity="note")
-    names = {kernel["name"] for kernel in traced.kernels}
-    if not any(kernel.name in names or kernel.name in traced.elsewhere for kernel in measured):
+    kernels_of_phase = {kernel["name"]: kernel for kernel in traced.kernels}
+    known = kernels_of_phase.keys() | traced.elsewhere.keys()
+    if not any(kernel.name in known for kernel in measured):
         raise QueryError(
             f"no kernel of `{path}` is in the trace",
             hint=f"is it a profile of another workload? Its first kernel is `{measured[0].name}`",
         )
-    known_ns = sum(k.time_ns or 0 for k in measured if k.name in names or k.name in traced.elsewhere)
+    known_ns = sum(kernel.time_ns or 0 for kernel in measured if kernel.name in known)
     total_ns = sum(kernel.time_ns or 0 for kernel in measured)
     if 2 * known_ns < total_ns:
         print_warning(
@@ -323,7 +318,7 @@ def _show(path: Path, profile: Profile, traced: _Traced, output_format: str) -> 
     flops, minimum_bytes, busy_ns = traced.estimate
     data = beside_trace(
         measured,
-        {kernel["name"]: kernel for kernel in traced.kernels},
+        kernels_of_phase,
         traced.operators,
         flops=flops,
         minimum_bytes=minimum_bytes,

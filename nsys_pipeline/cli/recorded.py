@@ -7,11 +7,9 @@ from typing import Any
 
 import attrs
 
-from nsys_pipeline.cli.capture_plan import import_path
+from nsys_pipeline.cli.capture_plan import TEXT_MODULE, VLM_MODULE, import_path
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.trace.run_file import read_run
-
-_BUILT_IN = ("nsys_pipeline.workload", "nsys_pipeline.workload.vlm")
 
 
 @attrs.frozen
@@ -35,7 +33,7 @@ class Workload:
                 f"nobody recorded which workload `{trace}` is of",
                 hint="give it: `llmperf ncu TRACE -- python script.py`",
             )
-        is_built_in = any(part in _BUILT_IN for part in command)
+        is_built_in = any(part in (TEXT_MODULE, VLM_MODULE) for part in command)
         environment = import_path(auto=plan.get("auto") is True) if is_built_in or plan.get("auto") is True else {}
         return cls(tuple(_without_result(command) if is_built_in else command), environment)
 

@@ -260,7 +260,7 @@ def _evidence(one: Pass) -> str:
     return {
         "decode": "one token of each sequence" if one.layers else "after a prefill, again and again",
         "prefill": "many tokens of each sequence",
-    }.get(one.name or "", "the launches do not tell what it is")
+    }.get(one.name or "", _UNTOLD)
 
 
 def repeats(found: Found, marks: Sequence[Mark]) -> Inference:

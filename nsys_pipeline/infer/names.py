@@ -57,7 +57,7 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
             continue
         if size.is_few and size.tokens <= highest * one_token:
             size.one.name = "decode"
-        elif size.tokens >= PROMPT_RATIO * one_token and not is_paged:
+        elif _is_prompt(size, one_token) and not is_paged:
             # A pass of an engine may hold requests that decode, too: nothing in it tells.
             size.one.name = "prefill"
     if not is_paged:

@@ -75,6 +75,12 @@ _RECORDINGS = """
     WHERE process_key IS NOT NULL
     GROUP BY process_key
 """
+#: Columns that the fields of an InferredPhase and of an InferredRequest are, in order.
+_PHASE_COLUMNS = {
+    "phase": "VARCHAR", "process_key": "BIGINT", "global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT",
+    "place_ns": "BIGINT", "score": "DOUBLE", "unit": "VARCHAR", "evidence": "VARCHAR",
+}  # fmt: skip
+_REQUEST_COLUMNS = {"global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT", "is_first": "BOOLEAN"}
 
 
 def find_passes(inputs: Inputs) -> Inference:
@@ -136,14 +142,14 @@ def kept_inference(con: DuckDBPyConnection, occurrences: str) -> Inference | Non
         return None
     phases = con.execute(
         f"""
-        SELECT phase, process_key, global_tid, start_ns, end_ns, place_ns, score, unit, evidence
+        SELECT {", ".join(_PHASE_COLUMNS)}
         FROM attribute._inferred_phases SEMI JOIN (FROM {occurrences} WHERE is_kept) USING (occurrence_id)
         ORDER BY occurrence_id
         """  # noqa: S608 - our own name
     ).fetchall()
     requests = con.execute(
         f"""
-        SELECT global_tid, start_ns, end_ns, is_first
+        SELECT {", ".join(_REQUEST_COLUMNS)}
         FROM attribute._inferred_requests
         -- Not where ranges mark the requests: then no occurrence is of an inferred one.
         SEMI JOIN (FROM {occurrences} WHERE is_kept) USING (request_id)
@@ -176,12 +182,7 @@ def create_unit_kinds(inputs: Inputs) -> None:
 
 def create_inferred_phases(inputs: Inputs) -> None:
     """`input.inferred_phases`: one row per occurrence, with numbers that no range has."""
-    types = {
-        # The fields of InferredPhase, in order.
-        "occurrence_id": "BIGINT", "phase": "VARCHAR", "process_key": "BIGINT", "global_tid": "BIGINT",
-        "start_ns": "BIGINT", "end_ns": "BIGINT", "place_ns": "BIGINT", "score": "DOUBLE", "unit": "VARCHAR",
-        "evidence": "VARCHAR",
-    }  # fmt: skip
+    types = {"occurrence_id": "BIGINT"} | _PHASE_COLUMNS
     phases = inputs.inference.phases
     first = _first_number(inputs)
     rows = ((first + index, *attrs.astuple(one)) for index, one in enumerate(phases))
@@ -190,10 +191,7 @@ def create_inferred_phases(inputs: Inputs) -> None:
 
 def create_inferred_requests(inputs: Inputs) -> None:
     """`input.inferred_requests`: one row per request, with numbers that neither a range nor an occurrence has."""
-    types = {
-        # The fields of InferredRequest, in order.
-        "request_id": "BIGINT", "global_tid": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT", "is_first": "BOOLEAN",
-    }  # fmt: skip
+    types = {"request_id": "BIGINT"} | _REQUEST_COLUMNS
     first = _first_number(inputs) + len(inputs.inference.phases)
     rows = ((first + index, *attrs.astuple(one)) for index, one in enumerate(inputs.inference.requests))
     create_from_rows(inputs.connection, "input.inferred_requests", types, rows)

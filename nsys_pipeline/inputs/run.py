@@ -67,9 +67,11 @@ class RunDescription:
     fields: Mapping[str, Any] = attrs.field(factory=dict)
 
     @classmethod
-    def of(cls, con: DuckDBPyConnection) -> RunDescription:
-        """Read the first run mark of load.nvtx_marks that can be read."""
-        return next((run for _, run in cls.all_of(con)), cls())
+    def of(cls, con: DuckDBPyConnection, model: Model | None) -> RunDescription:
+        """Read the run mark that estimates rest on: the first one of `model`, if any is of it, else the first."""
+        runs = [run for _, run in cls.all_of(con)]
+        of_model = (run for run in runs if model is not None and run.is_of(model))
+        return next(of_model, runs[0] if runs else cls())
 
     @classmethod
     def all_of(cls, con: DuckDBPyConnection) -> Iterator[tuple[int, RunDescription]]:
@@ -196,7 +198,7 @@ class ModelOfRun:
     @classmethod
     def of(cls, inputs: Inputs) -> ModelOfRun:
         """The user's model, else the trace's own, if it is understood. Raises UsageError for --ep without experts."""
-        run, options = RunDescription.of(inputs.connection), inputs.options
+        run, options = RunDescription.of(inputs.connection, inputs.options.model), inputs.options
         own = run.conventions(attrs.evolve(options.conventions, tp=1, pp=1))
         model = options.model
         notices: list[Notice] = []
@@ -343,14 +345,11 @@ def _spread_experts(data: int | None, experts: int, model: Model | None) -> list
 def create_other_runs(inputs: Inputs) -> None:
     """`input.other_runs`: processes whose run mark says another run than the one that estimates are of, and in what."""
     types = {"process_key": "BIGINT", "differs": "VARCHAR"}
-    marks = list(RunDescription.all_of(inputs.connection))
-    model, is_degree_told = inputs.options.model, inputs.options.is_degree_told
-    of = next((run for _, run in marks if model is not None and run.is_of(model)), None)
-    of = of or next((run for _, run in marks), RunDescription())
+    of = RunDescription.of(inputs.connection, inputs.options.model)
     found: dict[int, str | None] = {}
-    for process, run in marks:
+    for process, run in RunDescription.all_of(inputs.connection):
         # A process says it again at the start of each recording, or runs several things: a trainer and an engine.
-        found[process] = found.get(process) or of.differs(run, is_degree_told=is_degree_told)
+        found[process] = found.get(process) or of.differs(run, is_degree_told=inputs.options.is_degree_told)
     create_from_rows(inputs.connection, "input.other_runs", types, [row for row in found.items() if row[1]])
 
 

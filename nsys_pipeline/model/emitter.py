@@ -12,7 +12,7 @@ from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.dtypes import PACKED_LATENTS, bytes_of, cache_bytes, scaled_fp8_bytes
 from nsys_pipeline.model.modules import DECODER, Place
 from nsys_pipeline.model.ops import Op
-from nsys_pipeline.model.quantization import AUDIO, VISION, Format, Quantization, plain
+from nsys_pipeline.model.quantization import TOWERS, Format, Quantization, plain
 from nsys_pipeline.records import Step
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Emitter:
         Raises ModelError for what context parallelism is not described for.
         """
         ranks = self.conventions.cp
-        if ranks == 1 or self._place.stack in (VISION, AUDIO):
+        if ranks == 1 or self._place.stack in TOWERS:
             block.context_ops(self, run)
             return
         if any(run.step.kv_tokens) or run.encoder_tokens or run.images:

@@ -16,7 +16,7 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Place
 from nsys_pipeline.model.ops import PRODUCTS, Op
-from nsys_pipeline.model.quantization import AUDIO, VISION, Format, Quantization, named_format, plain
+from nsys_pipeline.model.quantization import TOWERS, Format, Quantization, named_format, plain
 from nsys_pipeline.records import Step
 
 
@@ -328,11 +328,10 @@ class Estimator:
         grids = () if vision_tokens else step.images
         vision_tokens = vision_tokens or architecture.vision_lengths(grids)
         if architecture.vision and vision_tokens:
-            seen = Step.ragged(vision_tokens, [0] * len(vision_tokens), 0)
-            passes.append((architecture.vision, Pass(seen, 0, grids=grids)))
+            passes.append((architecture.vision, _encoding(vision_tokens, grids)))
         if architecture.audio and step.audio:
             heard = [length for frames in step.audio for length in architecture.audio.lengths(frames)]
-            passes.append((architecture.audio.stack, Pass(Step.ragged(heard, [0] * len(heard), 0), 0)))
+            passes.append((architecture.audio.stack, _encoding(heard)))
         logits = {None: step.logits, "last": step.batch, "all": step.new_tokens}[self.conventions.logits]
         if architecture.decoder is None:
             if architecture.encoder:
@@ -343,7 +342,7 @@ class Estimator:
         if architecture.encoder:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
-                passes.append((architecture.encoder, Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0)))
+                passes.append((architecture.encoder, _encoding(lengths)))
         if architecture.cross_attends_to_images:
             lengths = self._looked_at(step)
             first = first or bool(step.images)
@@ -440,9 +439,14 @@ def _ranges(layers: Sequence[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
+def _encoding(lengths: Sequence[int], grids: tuple[tuple[int, int], ...] = ()) -> Pass:
+    """A pass of an encoder over sequences of these lengths: nothing is cached, and there are no logits."""
+    return Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0, grids=grids)
+
+
 def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:
     # Towers round the tokens of each image, or clip, alone.
-    tokens = run.step.q_tokens if stack.name in (VISION, AUDIO) else run.tokens
+    tokens = run.step.q_tokens if stack.name in TOWERS else run.tokens
     return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first)
 
 

@@ -36,6 +36,11 @@ class MissingFieldError(ModelError):
     """A config lacks a field. transformers may have a default for it; here nothing is guessed."""
 
 
+def text_config_name(config: Mapping[str, Any]) -> str | None:
+    """The name of the first sub-config of a language model; None where the config is that of one itself."""
+    return next((name for name in TEXT_CONFIGS if isinstance(config.get(name), Mapping)), None)
+
+
 class Fields:
     """A view of one (sub-)config of a Hugging Face `config.json`.
 

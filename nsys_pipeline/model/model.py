@@ -16,7 +16,7 @@ from nsys_pipeline.model.families import VERIFIED, build_architecture
 from nsys_pipeline.model.fields import TEXT_CONFIGS
 from nsys_pipeline.model.left_out import parts_around_text
 from nsys_pipeline.model.modules import DECODER, Stacks
-from nsys_pipeline.model.quantization import AUDIO, VISION, Quantization
+from nsys_pipeline.model.quantization import TOWERS, Quantization
 from nsys_pipeline.model.quantization_configs import read_quantization
 from nsys_pipeline.model.sparse_attention import SparseLatentAttention
 from nsys_pipeline.records import MAX_BATCH
@@ -198,7 +198,7 @@ class Model:
     @cached_property
     def stacks(self) -> Stacks:
         """What the names of its modules depend on."""
-        stacks = [stack for stack in self.architecture.stacks if stack.name not in (VISION, AUDIO)]
+        stacks = [stack for stack in self.architecture.stacks if stack.name not in TOWERS]
         names = tuple(stack.name for stack in stacks) or (DECODER,)
         depth = max((stack.depth for stack in stacks), default=1)
         return Stacks(depth, names, is_nested=any(key in self.config for key in TEXT_CONFIGS))

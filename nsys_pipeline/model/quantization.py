@@ -23,6 +23,8 @@ ATTENTION, MLP, EXPERT, ROUTER, EMBEDDING, HEAD, NORM, VISION = (
     "norm",
     "vision",
 )
+#: Stacks beside those of text, which stay in the model's dtype; each image or clip is a sequence of its own in them.
+TOWERS = (VISION, AUDIO)
 _LINEARS = frozenset({ATTENTION, MLP, EXPERT})
 
 
@@ -126,7 +128,7 @@ class Quantization:
 
     def formats(self, role: str, op: str, place: Place) -> tuple[Format | None, ...]:
         """Formats of the parts of an operation, such as Q, K and V of `qkv`; None for the model's dtype."""
-        if role in (NORM, VISION) or place.stack in (VISION, AUDIO):
+        if role in (NORM, VISION) or place.stack in TOWERS:
             return (None,)
         key = (role, op, place)
         if key not in self._found:

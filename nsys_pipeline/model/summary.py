@@ -237,7 +237,8 @@ def training_json(
             hint="--ep must divide --dp times --tp",
         )
     # Experts are spread over GPUs that share a pass, or over data-parallel ranks.
-    copy_gpus = conventions.pp * conventions.tp if dp > 1 else conventions.gpus
+    split = conventions.pp * conventions.tp
+    copy_gpus = split if dp > 1 else conventions.gpus
     gpus = dp * copy_gpus
     conventions = attrs.evolve(conventions, logits="all")
     step = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
@@ -273,7 +274,6 @@ def training_json(
         if dp == 1 or conventions.ep == 1:
             # Not known if experts are spread over ranks that each have all other weights.
             experts = adamw_bytes(training.trained_expert_params, convention["dtype"])
-            split = conventions.pp * conventions.tp
             train["optimizer"]["gpu_bytes"] = round((optimizer - experts) / split + experts / copy_gpus)
         if dp > 1:
             train["optimizer"]["sharded_gpu_bytes"] = round(optimizer / gpus)

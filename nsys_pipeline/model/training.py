@@ -404,11 +404,10 @@ class _BlockWalk:
         held = self._held_parts(role, op.name)
         rows = self._rows(op, len(held))
         updated = sum(n for n, is_held in zip(rows, held, strict=True) if is_held)
-        if op.kind == "grouped_gemm":
-            total.expert_params += updated * op.k * self._experts()
-            total.params += updated * op.k * self._experts()
-        else:
-            total.params += updated * op.k
+        is_routed = op.kind == "grouped_gemm"
+        params = updated * op.k * (self._experts() if is_routed else 1)
+        total.params += params
+        total.expert_params += params if is_routed else 0
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
         rank = self.trained.lora_rank if role in _ADAPTED and op.kind == "gemm" else None
         is_adapted = False

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from nsys_pipeline.model.fields import TEXT_CONFIGS, class_defaults
+from nsys_pipeline.model.fields import class_defaults, text_config_name
 
 _STRUCTURE = re.compile(
     r"(?:num_|n_)?(?:local_|routed_|moe_num_)?experts|moe_num_experts|kv_lora_rank|index_topk|hc_mult|layer_types"
@@ -28,7 +28,7 @@ _PLAIN_LAYERS = ({"full_attention"}, {"attention"})
 def unread_structure(config: Mapping[str, Any], read: Iterable[str]) -> tuple[str, ...]:
     """Such fields that the (text) config gives a value, that are not in `read` and that transformers' class lacks."""
     known = set(read)
-    where = next((name for name in TEXT_CONFIGS if isinstance(config.get(name), Mapping)), "")
+    where = text_config_name(config)
     fields = config[where] if where else config
     paths = {name: f"{where}.{name}" if where else str(name) for name in fields}
     own = class_defaults(str(fields.get("model_type") or config.get("model_type")))

@@ -135,6 +135,11 @@ def _auto_class(transformers: Any, model: Model, config_class: type) -> Any:
     """The auto class that builds a model of this config."""
     if not (model.architecture.vision or model.architecture.audio or model.architecture.text_only):
         return transformers.AutoModelForCausalLM
+    return multimodal_class(transformers, config_class)
+
+
+def multimodal_class(transformers: Any, config_class: type) -> Any:
+    """The auto class that builds a multimodal model of this config."""
     kinds = ("ImageTextToText", "MultimodalLM", "SpeechSeq2Seq", "Seq2SeqLM", "CausalLM")
     found = [getattr(transformers, f"AutoModelFor{kind}", None) for kind in kinds]
     known = [auto for auto in found if auto is not None and config_class in auto._model_mapping]

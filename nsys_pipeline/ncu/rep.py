@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -24,6 +25,7 @@ def read_report(path: Path) -> Profile:
             hint="pip install ncu-report, or make a CSV: `ncu --import REPORT --csv --page raw > FILE.csv`",
         ) from error
     kernels = []
+    has_values = False
     launches: Counter[tuple[int | None, str]] = Counter()
     try:
         report = ncu_report.load_report(str(path))
@@ -31,24 +33,26 @@ def read_report(path: Path) -> Profile:
             part = report.range_by_idx(index)
             for place in range(part.num_actions()):
                 action = part.action_by_idx(place)
-                values: dict[str, float | None] = {}
-                for metric in METRICS:
-                    found = action.metric_by_name(metric)
-                    if found is not None and found.has_value():
-                        values[metric] = float(found.as_double())
+                values = {metric: _value(action, metric) for metric in METRICS}
+                has_values |= any(value is not None for value in values.values())
                 # The interface does not tell processes apart: a range is a stream, and one process may have several.
-                place_of = action.metric_by_name(_DEVICE)
-                device = int(place_of.as_double()) if place_of is not None and place_of.has_value() else None
+                device_id = _value(action, _DEVICE)
+                device = None if device_id is None else int(device_id)
                 kernel = KernelCounters.of(action.name(), values, device=device)
                 launches[device, kernel.name] += 1
-                kernels.append((attrs.evolve(kernel, launch=launches[device, kernel.name]), bool(values)))
+                kernels.append(attrs.evolve(kernel, launch=launches[device, kernel.name]))
     except Exception as error:  # the package raises its own classes, which differ by version
         raise TraceError(f"`{path}` is no report that ncu-report reads: {error}") from error
     if not kernels:  # of what is no report, or ends early, the package makes an empty one
         raise TraceError(f"`{path}` has no kernel that ncu-report reads: it is damaged, no report, or of a newer ncu")
-    if not any(has_values for _, has_values in kernels):
+    if not has_values:
         raise TraceError(
             f"`{path}` has none of the counters that llmperf reads, of {len(kernels):,} kernels",
             hint="`llmperf ncu TRACE` prints the command that measures them",
         )
-    return Profile(tuple(kernel for kernel, _ in kernels))
+    return Profile(tuple(kernels))
+
+
+def _value(action: Any, metric: str) -> float | None:
+    found = action.metric_by_name(metric)
+    return float(found.as_double()) if found is not None and found.has_value() else None

@@ -8,16 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.run import run
-from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, lm_head, marked, pairs, phase, projections
+from tests.cli.run import MS, Cli, run
+from tests.cli.test_public_reports import LLAMA, codes, lm_head, marked, pairs, phase, projections
 from tests.support.kineto import KinetoTrace, gpu
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
-
-
-@pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(tmp_path, capsys)
-
 
 # -- GPUs --------------------------------------------------------------------------------------------------------------
 
@@ -309,6 +303,22 @@ def test_engines_of_other_degrees_are_told(decoding_ranks: int, cli: Cli) -> Non
         {"phase": "prefill", "unknown": False, "tokens": 3 * 8 * 512},
     ]
     assert ("(another parallel degree)" in err) == (decoding_ranks > 1)
+
+
+@pytest.mark.parametrize("prompts_at", [0, 2])
+def test_the_engine_of_the_model_that_is_given_says_its_degree(prompts_at: int, cli: Cli, tmp_path: Path) -> None:
+    """Whichever of the two begins first, the tokens are computed by two ranks."""
+    small = LLAMA | {"num_hidden_layers": 2}
+    trace = TraceBuilder().gpu(0).gpu(1).gpu(2)
+    engine(trace, 100, "prefill", PROMPT, device=0, at=prompts_at, model=LLAMA, tp=1)
+    for rank in range(2):
+        engine(trace, 200 + rank, "decode", TOKEN, device=1 + rank, at=1, model=small, tp=2)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(small))
+
+    rows, _ = cli.sql(trace, "SELECT DISTINCT phase, flops FROM phases ORDER BY phase", "--model", str(config))
+
+    assert rows == [{"phase": "decode", "flops": 48_152_576}, {"phase": "prefill", "flops": None}]
 
 
 def test_adapters_that_no_mark_tells_are_told(cli: Cli) -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import pytest
-
+from tests.cli.run import Cli
 from tests.cli.test_combined_public_reports import decoding
-from tests.cli.test_public_reports import Cli, marked
+from tests.cli.test_public_reports import marked
 
 
-def test_keys_of_an_indexer_are_packed_by_engines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cli = Cli(tmp_path, capsys)
+def test_keys_of_an_indexer_are_packed_by_engines(cli: Cli) -> None:
     config = {
         "model_type": "deepseek_v32", "hidden_size": 256, "intermediate_size": 512, "moe_intermediate_size": 128,
         "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 4, "n_routed_experts": 8,

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, marked, phase
+from tests.cli.run import MS, Cli
+from tests.cli.test_public_reports import LLAMA, codes, marked, phase
 from tests.support.trace_builder import TraceBuilder
-
-
-@pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(tmp_path, capsys)
-
 
 # -- captures ----------------------------------------------------------------------------------------------------------
 

@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nsys_pipeline.hardware import find_gpu
-from tests.cli.run import run
+from tests.cli.run import MS, Cli, run
 from tests.cli.test_newest_public_reports import MIXTRAL
-from tests.cli.test_public_reports import LLAMA, MS, Cli, marked
+from tests.cli.test_public_reports import LLAMA, marked
 from tests.support.kineto import KinetoTrace, Raw, gpu
 from tests.support.trace_builder import ProcessBuilder, TraceBuilder
 from tests.unit.trace.test_messages import job
-
-
-@pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(tmp_path, capsys)
-
 
 # -- names of kernels --------------------------------------------------------------------------------------------------
 

@@ -5,21 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nsys_pipeline.hardware import find_gpu
-from tests.cli.run import run
-from tests.cli.test_public_reports import LATENT, LLAMA, MS, Cli, codes, lm_head, marked, ops, pairs, phase, projections
+from tests.cli.run import MS, Cli, run
+from tests.cli.test_public_reports import LATENT, LLAMA, codes, lm_head, marked, ops, pairs, phase, projections
 from tests.support.kineto import KinetoTrace, Raw
 from tests.support.trace_builder import TraceBuilder
-
-
-@pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(tmp_path, capsys)
 
 
 def analyzed_folder(cli: Cli, *options: object) -> dict[str, Any]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-import pytest
-
 from nsys_pipeline.workload.trained import trained_fields
-from tests.cli.run import run
-from tests.cli.test_public_reports import LLAMA, MS, Cli, codes, lm_head, marked, pairs, phase, projections
+from tests.cli.run import MS, Cli, run
+from tests.cli.test_public_reports import LLAMA, codes, lm_head, marked, pairs, phase, projections
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
@@ -18,11 +15,6 @@ MIXTRAL: dict[str, Any] = {
     "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000, "num_local_experts": 8,
     "num_experts_per_tok": 2, "sliding_window": None, "tie_word_embeddings": False, "torch_dtype": "bfloat16",
 }  # fmt: skip
-
-
-@pytest.fixture
-def cli(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Cli:
-    return Cli(tmp_path, capsys)
 
 
 # -- training ----------------------------------------------------------------------------------------------------------

@@ -10,24 +10,16 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analyze import analyze
-from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.records import Budget, Finding, Report
 from nsys_pipeline.report.document import Message, Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.sqlmods import all_modules
-from nsys_pipeline.trace import TraceOptions, open_trace
 from scripts import verdict_tables
 from tests.support import real_traces
-from tests.support.ask import ask
+from tests.support.ask import ask, report_of
 from tests.support.examples import examples
 from tests.support.planted_causes import CAUSES, SEEDS, options_of
 from tests.support.trace_builder import TraceBuilder
-
-
-def report_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> Report:
-    with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
-        return analyze(opened, options)
 
 
 def limit_ns(report: Report, cause: Finding) -> int:

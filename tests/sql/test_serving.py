@@ -10,7 +10,9 @@ import pytest
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
-from nsys_pipeline.report.document import Notes
+from nsys_pipeline.query.recipes import find_recipe
+from nsys_pipeline.records import Report
+from nsys_pipeline.report.document import Note, Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, open_session, table
@@ -228,8 +230,6 @@ def test_warm_up_is_said(tmp_path: Path) -> None:
 
 
 def test_goodput(tmp_path: Path) -> None:
-    from nsys_pipeline.query.recipes import find_recipe
-
     recipe = find_recipe("goodput")
     names = "requests, good_requests, ttft_misses, tpot_misses"
     query = f"SELECT {names} FROM ({recipe.sql})"
@@ -241,8 +241,6 @@ def test_goodput(tmp_path: Path) -> None:
 
 
 def test_the_batch_over_time(tmp_path: Path) -> None:
-    from nsys_pipeline.query.recipes import find_recipe
-
     recipe = find_recipe("batch_over_time")
     numbers = "steps, requests, prefill_tokens AS prefill, decode_tokens AS decode, cached_tokens AS cached"
     waiting = "waiting_requests AS waiting, waiting_tokens, (tokens_per_s / 1e6)::INT AS rate"
@@ -265,8 +263,6 @@ def test_the_batch_over_time(tmp_path: Path) -> None:
 
 def test_steps_that_overlap_run_once(tmp_path: Path) -> None:
     """The second step begins and ends while the GPU still computes the first."""
-    from nsys_pipeline.query.recipes import find_recipe
-
     trace = TraceBuilder().gpu()
     worker = trace.process(200).thread()
     for index, (at, end) in enumerate(((1_000, 1_100), (1_110, 1_140), (1_500, 1_600))):
@@ -312,6 +308,11 @@ def test_what_was_served_without_arrivals_or_beginnings(tmp_path: Path) -> None:
     """)
 
 
+def notes_of_requests(report: Report) -> list[Note]:
+    (section,) = (one for one in report_document(report).sections if one.name == "requests")
+    return [note for block in section.blocks if isinstance(block, Notes) for note in block.notes]
+
+
 def test_the_report_says_what_was_served(tmp_path: Path) -> None:
     served().write(tmp_path / "trace.sqlite")
     (tmp_path / "run.json").write_text('{"load_s": 2.5}')
@@ -319,8 +320,7 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
         report = analyze(trace, AnalysisOptions())
     assert report.served is not None
     assert (report.served.requests, report.served.new_tokens, report.served.load_ns) == (2, 5, 2_500_000_000)
-    (section,) = (one for one in report_document(report).sections if one.name == "requests")
-    notes = {note.label: note.text for block in section.blocks if isinstance(block, Notes) for note in block.notes}
+    notes = {note.label: note.text for note in notes_of_requests(report)}
     assert notes == {
         "served": "2 requests in 1.905 µs, from the first arrival to the last token: 2,624,672 new tokens/s, "
         "1,049,869 requests/s, 11,548,556 tokens/s of prompts computed",
@@ -330,15 +330,13 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(("framework", "notes"), [("vllm", 0), ("sglang", 1)])
+@pytest.mark.parametrize(("framework", "notes"), [('"vllm"', 0), ('"sglang"', 1), ('["sglang"]', 0)])
 def test_tokens_that_sglang_throws_away_are_said_to_count(framework: str, notes: int, tmp_path: Path) -> None:
     trace = served()
-    trace.process(400).thread().mark(1_400, f'llmperf.run {{"framework":"{framework}"}}', domain=OWN)
+    trace.process(400).thread().mark(1_400, f'llmperf.run {{"framework":{framework}}}', domain=OWN)
     with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
         report = analyze(opened, AnalysisOptions())
-    (section,) = (one for one in report_document(report).sections if one.name == "requests")
-    texts = [note.text for block in section.blocks if isinstance(block, Notes) for note in block.notes]
-    assert sum("which nobody gets" in text for text in texts) == notes
+    assert sum("which nobody gets" in note.text for note in notes_of_requests(report)) == notes
 
 
 def test_requests_of_others_are_said_to_be_in_the_trace(tmp_path: Path) -> None:
@@ -347,8 +345,7 @@ def test_requests_of_others_are_said_to_be_in_the_trace(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text('{"load_s": 1.5e-6}')
     with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
         report = analyze(trace, AnalysisOptions())
-    (section,) = (one for one in report_document(report).sections if one.name == "requests")
-    notes = {note.label: note.text for block in section.blocks if isinstance(block, Notes) for note in block.notes}
+    notes = {note.label: note.text for note in notes_of_requests(report)}
     assert notes["clocks"].endswith(
         "for 1.905 µs: requests that the load did not wait for, or those of others, are in the trace, and all rates "
         "include them"

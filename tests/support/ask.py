@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.write import write_csv
+from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
@@ -40,6 +42,13 @@ def ask(
     """The answer of a trace that is opened for this one query."""
     with open_session(trace, folder, options) as session:
         return ask_session(session, query, parameters)
+
+
+def report_of(trace: TraceBuilder | Path, folder: Path | None = None, options: AnalysisOptions | None = None) -> Report:
+    """The report of `trace`, written to `folder` first where it is a builder; nothing is cached."""
+    path = trace if isinstance(trace, Path) else trace.write((folder or Path()) / "trace.sqlite")
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        return analyze(opened, options)
 
 
 def table(text: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import lzma
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,14 @@ def unpack(trace: Path, folder: Path) -> Path:
 def unpack_by_name(name: str, folder: Path) -> Path:
     """A plain SQLite copy of one of NAMES in `folder`."""
     return unpack(TRACES / f"{name}{SUFFIX}", folder)
+
+
+def without_ranges(path: Path) -> Path:
+    """The trace at `path`, a plain export, as nobody had marked it."""
+    with closing(sqlite3.connect(path)) as db, db:
+        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'NVTX_EVENTS'").fetchone():
+            db.execute("DELETE FROM NVTX_EVENTS")
+    return path
 
 
 def report_of(name: str) -> Report:

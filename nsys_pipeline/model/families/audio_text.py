@@ -111,6 +111,12 @@ def _halved(count: int, times: int) -> int:
     return count
 
 
+def _steps(frames: int, chunk: int, halvings: int) -> int:
+    """Steps that strided convolutions leave of all chunks of a clip."""
+    whole, rest = divmod(frames, chunk)
+    return whole * _halved(chunk, halvings) + _halved(rest, halvings)
+
+
 @attrs.frozen(kw_only=True)
 class _InChunks(OnTokens):
     """Blocks behind `halvings` strided convolutions that run on each chunk of frames alone, `times` rows of them."""
@@ -120,8 +126,7 @@ class _InChunks(OnTokens):
 
     def length(self, tokens: int) -> int:
         """Steps of all chunks of a clip of so many frames."""
-        whole, rest = divmod(tokens, self.chunk)
-        return self.times * (whole * _halved(self.chunk, self.halvings) + _halved(rest, self.halvings))
+        return self.times * _steps(tokens, self.chunk, self.halvings)
 
 
 @attrs.frozen(kw_only=True)
@@ -142,7 +147,7 @@ class _Chunks(AudioEncoder):
     per_token: int = 1
 
     def tokens(self, frames: int) -> int:
-        return _InChunks(blocks=(), chunk=self.chunk, halvings=self.halvings).length(frames) // self.per_token
+        return _steps(frames, self.chunk, self.halvings) // self.per_token
 
 
 def qwen_omni_audio(f: Fields, family: str) -> AudioEncoder:

@@ -73,7 +73,7 @@ class _OnWindows(Around):
 
     def _inner(self, run: Pass) -> Pass:
         windows = sum(-(-tokens // self.window) for tokens in run.step.q_tokens)
-        return attrs.evolve(run, step=Step.ragged([self.window] * windows, [0] * windows, run.logits))
+        return attrs.evolve(run, step=Step.uniform(batch=windows, q_tokens=self.window, logits=run.logits))
 
 
 @attrs.frozen(kw_only=True)

@@ -157,8 +157,8 @@ class _Once(Around):
     queries: int
 
     def _inner(self, run: Pass) -> Pass:
-        lengths = [self.queries] if run.tokens else []
-        return attrs.evolve(run, step=Step.ragged(lengths, [0] * len(lengths), run.logits))
+        sets = 1 if run.tokens else 0
+        return attrs.evolve(run, step=Step.uniform(batch=sets, q_tokens=self.queries, logits=run.logits))
 
 
 def qformer_layers(q: Fields, keys: int, queries: int, *, starts_once: bool = False) -> tuple[Layers, ...]:

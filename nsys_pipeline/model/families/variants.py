@@ -10,13 +10,15 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, LatentAttention, Linear, Norm
 from nsys_pipeline.model.families.common import label_count
-from nsys_pipeline.model.fields import TEXT_CONFIGS, Fields
+from nsys_pipeline.model.fields import Fields, text_config_name
 
 #: Model types in which `use_bidirectional_attention` speaks of all tokens; elsewhere it is about those of images.
 _FLAG_OF_ALL = ("gemma3_text", "gemma4_text", "gemma4_unified_text", "gemma3", "gemma4", "gemma4_unified")
 _SCORES = re.compile(r"For(?:Sequence|Token)Classification$|ForQuestionAnswering$|For(?:Process)?RewardModel$")
 #: What a checkpoint of the layers alone is called. Remote code calls whole models so, too: see `_has_head`.
 _BARE = re.compile(r"(?<!LMHead)(?<!Chat)Model$")
+#: Entries of `auto_map` for models that generate text.
+_GENERATING = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForImageTextToText", "AutoModelForVision2Seq")
 
 
 def as_configured(f: Fields, architecture: Architecture) -> Architecture:
@@ -32,7 +34,7 @@ def as_configured(f: Fields, architecture: Architecture) -> Architecture:
 
 
 def _text_fields(f: Fields) -> Fields:
-    name = next((name for name in TEXT_CONFIGS if isinstance(f.data.get(name), Mapping)), None)
+    name = text_config_name(f.data)
     return f if name is None else f.sub(name, model_type=f.model_type)
 
 
@@ -98,10 +100,8 @@ def _architectures(f: Fields) -> list[str]:
 
 def _has_head(f: Fields) -> bool:
     """Whether an entry of `auto_map` says that a model of the checkpoint's own code generates text."""
-    return any(isinstance(f.data.get("auto_map"), Mapping) and name in f.data["auto_map"] for name in _GENERATING)
-
-
-_GENERATING = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForImageTextToText", "AutoModelForVision2Seq")
+    stated = f.data.get("auto_map")
+    return isinstance(stated, Mapping) and any(name in stated for name in _GENERATING)
 
 
 def _with_head(text: Fields, f: Fields, model: Architecture) -> Architecture:

@@ -181,15 +181,13 @@ def vision_encoder_decoder(f: Fields) -> Architecture:
                 hint=f"known: {', '.join(sorted(known))}",
             )
     images = _IMAGE_ENCODERS[encoder.model_type](encoder)
-    stack = images.encoder
-    assert stack is not None  # noqa: S101 - encoders of images are encoders
     out = _width(encoder)
     width, told = decoder.dim("hidden_size", "d_model"), decoder.opt_int("cross_attention_hidden_size")
     text, heads = _TEXT_DECODERS[decoder.model_type](decoder, told)
     if told is None and out != width:
         text = attrs.evolve(text, before=(*text.before, _Bridge(width, out)))
     return Architecture(
-        family=f.model_type, encoder=attrs.evolve(stack, name="encoder"), decoder=text,
+        family=f.model_type, encoder=images.encoder, decoder=text,
         encoder_tokens=images.encoder_tokens, heads=heads, kv_heads=heads,
     )  # fmt: skip
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.window import Window
 from tests.cli.run import run
-from tests.support.real_traces import unpack_by_name
+from tests.support.real_traces import unpack_by_name, without_ranges
 from tests.support.trace_builder import TraceBuilder
 from tests.unit.analysis.test_inferred_phases import NAMES, convolutions, passes
 from tests.unit.infer.lanes import Lane, merged
@@ -50,15 +51,6 @@ def counts_of(evidence: str) -> list[int]:
     return [int(number.replace(",", "")) for number in re.findall(r"([\d,]+) ×", evidence)]
 
 
-def without_ranges(name: str, folder: Path) -> Path:
-    path = unpack_by_name(name, folder)
-    con = sqlite3.connect(path)
-    con.execute("DELETE FROM NVTX_EVENTS")
-    con.commit()
-    con.close()
-    return path
-
-
 def two_threads(path: Path) -> Path:
     trace = TraceBuilder().gpu()
     process = trace.process()
@@ -81,7 +73,7 @@ def test_evidence_is_of_all_threads_and_kinds_of_a_row(tmp_path: Path, window: W
 
 
 def test_evidence_of_a_real_trace_adds_up_in_every_output(tmp_path: Path) -> None:
-    report = reported(without_ranges("h100_cuda_graph_whole", tmp_path))
+    report = reported(without_ranges(unpack_by_name("h100_cuda_graph_whole", tmp_path)))
     shown = {form: rendered(report, form) for form in ReportFormat}
 
     phases = json.loads(shown.pop(ReportFormat.json))["phases"]
@@ -255,10 +247,8 @@ def test_without_launches_the_reason_is_that_there_are_none(tmp_path: Path) -> N
         ),
         ("DELETE FROM CUPTI_ACTIVITY_KIND_KERNEL", "no kernel and no whole CUDA graph was recorded"),
     ):
-        con = sqlite3.connect(path)
-        con.execute(statement)
-        con.commit()
-        con.close()
+        with closing(sqlite3.connect(path)) as con, con:
+            con.execute(statement)
         ((told,),) = rows_of(path, "findings.no_nvtx", "not_inferred")
         assert told.startswith(f"; none is inferred: {reason}")
 

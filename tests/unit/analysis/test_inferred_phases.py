@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from nsys_pipeline.inputs import inferred
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.window import Window
 from tests.cli.run import run
-from tests.support.real_traces import unpack_by_name
+from tests.support.real_traces import unpack_by_name, without_ranges
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
 SAMPLE = "void at::native::reduce_kernel<512, 1, at::native::ReduceOp<float, at::native::ArgMaxOps<float>>>(T3)"
@@ -202,12 +201,8 @@ def test_inferred_requests_have_the_times_of_the_marked_ones(tmp_path: Path) -> 
     query = "SELECT decode_steps, ttft_ns, tpot_ns FROM requests ORDER BY start_ns"
     with open_trace_of(path, infer=False) as trace:
         marked = trace.sql(query).rows()
-    con = sqlite3.connect(path)
-    con.execute("DELETE FROM NVTX_EVENTS")
-    con.commit()
-    con.close()
 
-    with open_trace_of(path) as trace:
+    with open_trace_of(without_ranges(path)) as trace:
         inferred = trace.sql(query).rows()
 
     assert [steps for steps, _, _ in inferred] == [steps for steps, _, _ in marked] == [2, 16]
@@ -215,11 +210,7 @@ def test_inferred_requests_have_the_times_of_the_marked_ones(tmp_path: Path) -> 
 
 
 def test_given_shapes_are_of_inferred_requests(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = unpack_by_name("h100_gpu_metrics", tmp_path)
-    con = sqlite3.connect(path)
-    con.execute("DELETE FROM NVTX_EVENTS")
-    con.commit()
-    con.close()
+    path = without_ranges(unpack_by_name("h100_gpu_metrics", tmp_path))
     query = "SELECT phase, sum(new_tokens) AS tokens FROM phases GROUP BY phase ORDER BY phase"
 
     _, rows, _ = run(capsys, "sql", path, query, "--shape", "1x128+2", "--shape", "2x1024+16", "--format", "csv")

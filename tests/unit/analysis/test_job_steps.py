@@ -9,11 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
-from nsys_pipeline.records import Report
-from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask
+from tests.support.ask import ask, report_of
 from tests.support.real_traces import unpack_by_name
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
@@ -24,11 +21,6 @@ FIRST_STEP = [f"{rank},{phase}" for rank in (0, 1) for phase in ("backward", "fo
 LEFT_OUT = "SELECT process_id - 100 AS rank, phase, occurrence FROM phases WHERE NOT is_measured ORDER BY ALL"
 
 Groups = tuple[tuple[int, ...], ...]  # ranks that reduce together, on a stream for each
-
-
-def report_of(path: Path, *, keep_cold: bool = False) -> Report:
-    with open_trace(path, TraceOptions(use_cache=False)) as trace:
-        return analyze(trace, AnalysisOptions(keep_cold=keep_cold))
 
 
 def arrival(rank: int, step: int, slow: int) -> int:
@@ -70,7 +62,7 @@ def test_a_cold_step_is_left_out_on_all_ranks_of_it(tmp_path: Path) -> None:
     assert left_out(job(2, ((0, 1),)), tmp_path) == ["0,decode,0", "1,decode,1"]
 
     for keep_cold in (False, True):
-        report = report_of(tmp_path / "trace.sqlite", keep_cold=keep_cold)
+        report = report_of(tmp_path / "trace.sqlite", options=AnalysisOptions(keep_cold=keep_cold))
         (phase,) = report.phases
         assert phase.occurrences - phase.cold_occurrences == 2 * (STEPS if keep_cold else STEPS - 1)
         told = [one.message for one in report.findings if one.code == "cold_first_occurrence"]

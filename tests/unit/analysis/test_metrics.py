@@ -7,19 +7,14 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analyze import analyze
 from nsys_pipeline.duck import records
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import report_of
 from tests.support.nsys_schema import GENERATIONS
 from tests.support.small_trace import small_trace
 from tests.support.trace_builder import TraceBuilder
-
-
-def report_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> Report:
-    with open_trace(trace.write(folder / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
-        return analyze(opened, options)
 
 
 def rows_of(trace: TraceBuilder, folder: Path, options: AnalysisOptions | None = None) -> list[dict[str, Any]]:

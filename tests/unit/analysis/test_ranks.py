@@ -7,23 +7,18 @@ from statistics import median
 
 import pytest
 
-from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions
-from nsys_pipeline.records import RankRow, Report
+from nsys_pipeline.records import RankRow
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import report_of
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 MS = 1_000_000
-
-
-def report_of(trace: TraceBuilder | Path, folder: Path | None = None, *, keep_cold: bool = False) -> Report:
-    path = trace if isinstance(trace, Path) else trace.write((folder or Path()) / "trace.sqlite")
-    with open_trace(path, TraceOptions(use_cache=False)) as opened:
-        return analyze(opened, AnalysisOptions(keep_cold=keep_cold))
+KEEP_COLD = AnalysisOptions(keep_cold=True)
 
 
 def train(late: str) -> TraceBuilder:
@@ -89,7 +84,7 @@ def steps_of(kernels: list[list[tuple[int, int, int]]]) -> TraceBuilder:
 def test_collectives_that_a_rank_lacks_neither_wait_nor_transfer(tmp_path: Path) -> None:
     # given rank 0 with 24 steps, of which rank 1, which comes 3 ms later each time, has 20
     first = [(20 * n, 20 * n + 5, 20 * n + 10) for n in range(24)]
-    report = report_of(steps_of([first, [(a + 3, b + 3, c) for a, b, c in first[:20]]]), tmp_path, keep_cold=True)
+    report = report_of(steps_of([first, [(a + 3, b + 3, c) for a, b, c in first[:20]]]), tmp_path, KEEP_COLD)
 
     (row,) = [row for row in report.collectives if row.phase == "backward"]
     assert (row.kernel_count, row.time_ns) == (44, (24 * 5 + 20 * 2) * MS)
@@ -111,7 +106,7 @@ def test_ranks_are_compared_over_the_steps_that_all_have(tmp_path: Path) -> None
     first = [(20 * n, 20 * n + 5, 20 * n + 10) for n in range(20)] + [
         (120 * n - 2000, 120 * n - 1995, 120 * n - 1990) for n in range(21, 25)
     ]
-    report = report_of(steps_of([first, [(a + 3, b + 3, c) for a, b, c in first[:20]]]), tmp_path, keep_cold=True)
+    report = report_of(steps_of([first, [(a + 3, b + 3, c) for a, b, c in first[:20]]]), tmp_path, KEEP_COLD)
 
     second = report.ranks[1]
     # Of the first step nothing is before its first pass.
@@ -124,7 +119,7 @@ def test_a_rank_that_starts_later_is_not_cut_and_waiting_that_nothing_tells_is_n
     assert "rank_recorded_less" not in {one.code for one in report_of(steps_of([slow, later, slow]), tmp_path).findings}
 
     (tmp_path / "cut").mkdir()
-    report = report_of(steps_of([slow, later[:3]]), tmp_path / "cut", keep_cold=True)
+    report = report_of(steps_of([slow, later[:3]]), tmp_path / "cut", KEEP_COLD)
     assert [(rank.wait_ns, rank.transfer_ns, rank.blamed_ns) for rank in report.ranks] == [(None, None, None)] * 2
     (told,) = [one.message for one in report.findings if one.code == "rank_recorded_less"]
     assert told == "rank 1 has 3 training steps, where others have 6: its recording begins late or ends early"
@@ -159,7 +154,7 @@ def test_tensor_parallel_ranks_wait_in_nearly_all_of_their_all_reduce() -> None:
 
 @pytest.mark.parametrize("keep_cold", [False, True])
 def test_ranks_and_collectives_count_the_same_steps(keep_cold: bool) -> None:
-    report = report_of(TRACES / f"h200x2_tensor_parallel{SUFFIX}", keep_cold=keep_cold)
+    report = report_of(TRACES / f"h200x2_tensor_parallel{SUFFIX}", options=AnalysisOptions(keep_cold=keep_cold))
 
     # no compute runs beside the collectives of this trace
     of_ranks = sum((rank.wait_ns or 0) + (rank.transfer_ns or 0) for rank in report.ranks)

@@ -14,9 +14,9 @@ from nsys_pipeline.errors import UsageError
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import Conventions, Model, load_model
 from nsys_pipeline.model.training import training_flops
-from nsys_pipeline.records import Report, Step
+from nsys_pipeline.records import Step
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, table
+from tests.support.ask import ask, report_of, table
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
@@ -40,12 +40,6 @@ def relation(
         opened.build("attribute.training_passes", "attribute.training_step_spans", "attribute.recomputation")
         opened.build("attribute.optimizer_kernels", "views.training_steps", "views.training_summary")
         return opened.connection.execute(query).fetchall()
-
-
-def report_of(trace: TraceBuilder | Path, folder: Path, options: AnalysisOptions | None = None) -> Report:
-    path = trace if isinstance(trace, Path) else trace.write(folder / "trace.sqlite")
-    with open_trace(path, TraceOptions(use_cache=False)) as opened:
-        return analyze(opened, options)
 
 
 def ranges(thread: ThreadBuilder, text: str) -> None:

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -54,13 +52,13 @@ def bucket_differences(path: Path) -> dict[tuple[Any, ...], tuple[int | None, in
 @given(traces())
 def test_random_trace_without_phases_has_the_buckets_of_the_walk(trace: TraceBuilder) -> None:
     with TemporaryDirectory() as folder:
-        path = without_ranges(trace.write(Path(folder) / "trace.sqlite"))
+        path = real_traces.without_ranges(trace.write(Path(folder) / "trace.sqlite"))
 
         assert bucket_differences(path) == {}
 
 
 def test_two_gpus_that_wait_for_each_other_have_the_buckets_of_the_walk(tmp_path: Path) -> None:
-    path = without_ranges(real_traces.unpack_by_name("h200x2_auto_torchrun", tmp_path))
+    path = real_traces.without_ranges(real_traces.unpack_by_name("h200x2_auto_torchrun", tmp_path))
 
     assert bucket_differences(path) == {}
 
@@ -71,14 +69,6 @@ def test_trace_with_phases_has_no_buckets(tmp_path: Path) -> None:
     with open_trace(path, TraceOptions(use_cache=False)) as trace:
         trace.build("views.bucket_budget")
         assert trace.connection.execute("FROM views.bucket_budget").fetchall() == []
-
-
-def without_ranges(path: Path) -> Path:
-    """The trace at `path` as nobody had marked it."""
-    with closing(sqlite3.connect(path)) as db, db:
-        if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'NVTX_EVENTS'").fetchone():
-            db.execute("DELETE FROM NVTX_EVENTS")
-    return path
 
 
 def test_a_warm_up_range_of_no_time_is_warm_up(tmp_path: Path) -> None:

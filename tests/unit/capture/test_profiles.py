@@ -7,6 +7,7 @@ import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -73,33 +74,21 @@ def test_a_server_answers_at_the_port_that_its_command_names(name: str, argument
 
 
 def test_a_server_that_answers_before_the_capture_is_another() -> None:
-    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _served(_Refusing) as url:
         driver = ServerDriver(server_profile("vllm-serve"), url=url)
         with pytest.raises(UsageError, match=f"a server answers at {url}/health already"):
             driver.check_nobody_answers()
-        server.shutdown()
-    with HTTPServer(("127.0.0.1", 0), _Starting) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _served(_Starting) as url:
         # A gateway that has nothing behind it may be there.
         ServerDriver(server_profile("vllm-serve"), url=url).check_nobody_answers()
-        server.shutdown()
 
 
 def test_a_load_ends_as_a_shell_shows_it_and_nothing_stays(tmp_path: Path) -> None:
     arm_file = tmp_path / "armed"
-    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _served(_Refusing) as url:
         load = ("sh", "-c", f"test -e {arm_file} && kill -9 $$")
         driver = ServerDriver(server_profile("vllm-serve"), url=url, arm_file=arm_file, load=load)
-        driver.begin(tmp_path / "load.log", lambda text: None)
-        while not driver.finished:
-            time.sleep(0.01)
-        driver.end()
-        server.shutdown()
+        _drive(driver, tmp_path / "load.log")
     assert (driver.load_status, driver.error, arm_file.exists()) == (137, None, False)
 
 
@@ -201,17 +190,28 @@ class _Refusing(BaseHTTPRequestHandler):
         """Quiet."""
 
 
+@contextlib.contextmanager
+def _served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server while it answers."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def _drive(driver: ServerDriver, log: Path) -> None:
+    """The whole load."""
+    driver.begin(log, lambda text: None)
+    while not driver.finished:
+        time.sleep(0.01)
+    driver.end()
+
+
 def test_a_server_that_cannot_be_told_to_record(tmp_path: Path) -> None:
     """The error says what else there is: recording from its start."""
-    with HTTPServer(("127.0.0.1", 0), _Refusing) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        url = f"http://127.0.0.1:{server.server_address[1]}"
+    with _served(_Refusing) as url:
         driver = ServerDriver(server_profile("vllm-serve"), url=url, load=("true",))
-        driver.begin(tmp_path / "load.log", lambda text: None)
-        while not driver.finished:
-            time.sleep(0.01)
-        driver.end()
-        server.shutdown()
+        _drive(driver, tmp_path / "load.log")
     assert driver.error is not None
     assert driver.error.message.startswith("the server refused POST /start_profile: HTTP Error 500")
     assert driver.error.hint is not None
@@ -250,10 +250,7 @@ def test_a_port_that_speaks_something_else_is_no_server(tmp_path: Path) -> None:
         answers.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         driver = ServerDriver(server_profile("vllm-serve"), url=url, load=("true",), ready_timeout_s=0.0)
-        driver.begin(tmp_path / "load.log", lambda text: None)
-        while not driver.finished:
-            time.sleep(0.01)
-        driver.end()
+        _drive(driver, tmp_path / "load.log")
     assert driver.error is not None
     assert "did not answer" in driver.error.message
 
@@ -271,15 +268,12 @@ class _Starting(_Refusing):
 @pytest.mark.parametrize(("is_stopped", "said"), [(True, "did not answer at"), (False, "ended before it answered at")])
 def test_a_server_that_was_stopped_before_it_was_ready_did_not_end(is_stopped: bool, said: str, tmp_path: Path) -> None:
     stages: list[str] = []
-    with HTTPServer(("127.0.0.1", 0), _Starting) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{server.server_address[1]}"
+    with _served(_Starting) as address:
         driver = ServerDriver(server_profile("vllm-serve"), url=address, load=("true",))
         _Starting.asked.clear()
         driver.begin(tmp_path / "load.log", stages.append)
         assert _Starting.asked.wait(30)
         driver.end(is_stopped=is_stopped)
-        server.shutdown()
     assert stages == [f"waiting for the server at {address}/health"]
     assert driver.error is not None
     assert f"the server {said} {address}/health" in driver.error.message

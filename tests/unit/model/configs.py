@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 from nsys_pipeline.model import Conventions, Estimate, Model, estimate
 from nsys_pipeline.records import Step
 
 FULL = Conventions(attention="full", count="executed")
+
+
+def read_json(name: str) -> dict[str, Any]:
+    """A file of small configs by the names of their models, or of golden totals."""
+    read: dict[str, Any] = json.loads((Path(__file__).parent / name).read_text(encoding="utf-8"))
+    return read
+
+
+def golden(name: str) -> dict[str, dict[str, Any]]:
+    """Golden totals by the names of their models."""
+    return {entry["model"]: entry for entry in read_json(name)["models"]}
 
 
 def llama(**changes: Any) -> dict[str, Any]:

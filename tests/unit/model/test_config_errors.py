@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -14,10 +12,10 @@ from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model import Conventions, Model, estimate, known_model_types
 from nsys_pipeline.model.fields import class_defaults
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import llama, mixtral
+from tests.unit.model.configs import llama, mixtral, read_json
 from tests.unit.model.test_more_families import ARCTIC, JAIS, MIMO, NAS, OPENELM, STEP
 
-SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
+SMALL = read_json("small_configs.json")
 
 
 def field_paths(config: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -246,7 +244,7 @@ JUNK: tuple[Any, ...] = (
 )  # fmt: skip
 
 
-OTHERS = json.loads((Path(__file__).parent / "other_configs.json").read_text(encoding="utf-8"))
+OTHERS = read_json("other_configs.json")
 JUNKED: dict[str, Any] = {
     **SMALL,
     **{name: entry["config"] for name, entry in OTHERS.items()},

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
+import attrs
 import pytest
 
 from nsys_pipeline.errors import UsageError
@@ -16,11 +13,10 @@ from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.sound import read_audio
 from nsys_pipeline.model.summary import Shape, summarize
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL
+from tests.unit.model.configs import FULL, golden, read_json
 
-HERE = Path(__file__).parent
-CONFIGS: dict[str, Any] = json.loads((HERE / "audio_configs.json").read_text(encoding="utf-8"))
-GOLDEN = {e["model"]: e for e in json.loads((HERE / "golden_audio.json").read_text(encoding="utf-8"))["models"]}
+CONFIGS = read_json("audio_configs.json")
+GOLDEN = golden("golden_audio.json")
 MODELS = {name: Model.from_config(entry["config"], name) for name, entry in CONFIGS.items()}
 
 
@@ -46,7 +42,7 @@ def test_every_family_that_hears_is_compared() -> None:
 def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:
     model = MODELS["qwen2_audio"]
     shape = Shape(prompt_tokens=(20,), cached_tokens=(0,), context=(20,))
-    bare, heard = summarize(model, shape), summarize(model, Shape(**{**bare_fields(shape), "audio": (60,)}))
+    bare, heard = summarize(model, shape), summarize(model, attrs.evolve(shape, audio=(60,)))
     alone = Estimator(model).estimate(Step((), (), 0, audio=(60,)))
     assert heard.prefill.flops - bare.prefill.flops == alone.flops > 0
     assert heard.decode is not None
@@ -57,10 +53,6 @@ def test_clips_are_part_of_the_prompt_and_of_the_prefill_alone() -> None:
     ):
         check_prompt(model, (), 14, audio=(60,))
     check_prompt(model, (), 15, audio=(60,))
-
-
-def bare_fields(shape: Shape) -> dict[str, Any]:
-    return {"prompt_tokens": shape.prompt_tokens, "cached_tokens": shape.cached_tokens, "context": shape.context}
 
 
 def test_seconds_are_frames_of_ten_milliseconds() -> None:

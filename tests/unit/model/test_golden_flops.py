@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nsys_pipeline.model import estimate, load_model
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL
+from tests.unit.model.configs import FULL, read_json
 
-GOLDEN = json.loads((Path(__file__).parent / "golden_flops.json").read_text(encoding="utf-8"))
+GOLDEN = read_json("golden_flops.json")
 MODELS = {entry["model"]: entry for entry in GOLDEN["models"]}
 
 

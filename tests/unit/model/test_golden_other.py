@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from nsys_pipeline.model import Model, estimate
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL
+from tests.unit.model.configs import FULL, golden, read_json
 
-HERE = Path(__file__).parent
-CONFIGS: dict[str, Any] = json.loads((HERE / "other_configs.json").read_text(encoding="utf-8"))
-GOLDEN = {e["model"]: e for e in json.loads((HERE / "golden_other.json").read_text(encoding="utf-8"))["models"]}
+CONFIGS = read_json("other_configs.json")
+GOLDEN = golden("golden_other.json")
 
 
 def estimated(model: Model, kind: str) -> list[int]:

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from nsys_pipeline.model import Model, estimate, load_model
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL
+from tests.unit.model.configs import FULL, golden, read_json
 
-HERE = Path(__file__).parent
-CONFIGS: dict[str, Any] = json.loads((HERE / "small_configs.json").read_text(encoding="utf-8"))
-GOLDEN = {e["model"]: e for e in json.loads((HERE / "golden_small.json").read_text(encoding="utf-8"))["models"]}
-REAL = [e["model"] for e in json.loads((HERE / "golden_flops.json").read_text(encoding="utf-8"))["models"]]
+CONFIGS = read_json("small_configs.json")
+GOLDEN = golden("golden_small.json")
+REAL = [e["model"] for e in read_json("golden_flops.json")["models"]]
 
 
 @pytest.mark.parametrize("name", GOLDEN)
@@ -42,9 +37,9 @@ def test_every_small_config_has_a_golden() -> None:
 def test_verified_is_said_only_of_what_the_goldens_cover() -> None:
     configs = [*CONFIGS.values(), *(load_model(name).config for name in REAL)]
     covered = {config["model_type"] for config in configs}
-    others = json.loads((HERE / "other_configs.json").read_text(encoding="utf-8"))
+    others = read_json("other_configs.json")
     covered |= {entry["config"]["model_type"] for entry in others.values()}
-    towers = json.loads((HERE / "tower_configs.json").read_text(encoding="utf-8"))
+    towers = read_json("tower_configs.json")
     covered |= {entry["config"]["model_type"] for entry in towers.values()}
     covered |= {config.get("text_config", {}).get("model_type") for config in configs}
     covered |= {"qwen2_vl_text"}  # the flat config of qwen2_vl

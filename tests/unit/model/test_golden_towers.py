@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,11 +17,11 @@ from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.images import tokens_in_prompt
 from nsys_pipeline.model.vision_parts import is_vision
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL
+from tests.unit.model.configs import FULL, golden, read_json
 
 HERE = Path(__file__).parent
-CONFIGS: dict[str, Any] = json.loads((HERE / "tower_configs.json").read_text(encoding="utf-8"))
-GOLDEN = {e["model"]: e for e in json.loads((HERE / "golden_towers.json").read_text(encoding="utf-8"))["models"]}
+CONFIGS = read_json("tower_configs.json")
+GOLDEN = golden("golden_towers.json")
 
 
 @pytest.mark.parametrize("name", CONFIGS)

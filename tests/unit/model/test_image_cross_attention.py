@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
-
 import attrs
 import pytest
 
@@ -14,9 +10,9 @@ from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.images import tokens_in_prompt, views
 from nsys_pipeline.model.summary import Shape, summarize
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL
+from tests.unit.model.configs import FULL, read_json
 
-CONFIGS: dict[str, Any] = json.loads((Path(__file__).parent / "tower_configs.json").read_text(encoding="utf-8"))
+CONFIGS = read_json("tower_configs.json")
 MLLAMA = Model.from_config(CONFIGS["mllama"]["config"], "mllama")
 FOUR_TILES = (6, 6)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -13,8 +12,9 @@ from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.fields import class_defaults
 from nsys_pipeline.model.left_out import parts_around_text
 from tests.cli.run import run
+from tests.unit.model.configs import read_json
 
-SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
+SMALL = read_json("small_configs.json")
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Conventions, Model
-from tests.unit.model.configs import decode, llama, mixtral, op_flops, op_weight_bytes, prefill
+from tests.unit.model.configs import decode, llama, mixtral, op_flops, op_weight_bytes, prefill, read_json
 
-SMALL = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
+SMALL = read_json("small_configs.json")
 LLAMA_LIKE = {"hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +12,9 @@ from nsys_pipeline.model.masks import image_pairs
 from nsys_pipeline.model.recurrent import Recurrent
 from nsys_pipeline.model.summary import Shape, summarize
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import FULL, decode, model, op_flops, prefill
+from tests.unit.model.configs import FULL, decode, model, op_flops, prefill, read_json
 
-SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
+SMALL = read_json("small_configs.json")
 T5 = {
     "model_type": "t5", "d_model": 64, "d_kv": 8, "d_ff": 96, "num_layers": 3, "num_decoder_layers": 2, "num_heads": 4,
     "vocab_size": 100, "torch_dtype": "bfloat16",

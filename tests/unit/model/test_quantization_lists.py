@@ -18,7 +18,7 @@ from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Conventions, Estimate, Model, estimate, load_model
 from nsys_pipeline.model.modules import module_names
 from nsys_pipeline.records import Step
-from tests.unit.model.configs import decode, llama, model
+from tests.unit.model.configs import decode, llama, model, read_json
 from tests.unit.model.test_formats import deepseek
 
 CASES = Path(__file__).parent / "quantized"
@@ -278,7 +278,7 @@ def test_every_role_can_be_named(ignore: list[str], plain: set[str]) -> None:
 
 
 def test_llama_4_calls_its_blocks_feed_forward() -> None:
-    config = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))["llama4_text"]
+    config = read_json("small_configs.json")["llama4_text"]
     plain = decode(config, 5)
     listed = compressed(["re:.*feed_forward.shared_expert.*", "re:.*feed_forward.router"])
     quantized = decode({**config, "quantization_config": listed}, 5)

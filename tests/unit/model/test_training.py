@@ -8,7 +8,6 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,10 +18,10 @@ from nsys_pipeline.model.training import Training, adamw_bytes, training_flops
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload.trained import trained_fields
 from tests.cli.run import run
-from tests.unit.model.configs import llama, mixtral, model
+from tests.unit.model.configs import llama, mixtral, model, read_json
 from tests.unit.model.test_formats import deepseek
 
-SMALL: dict[str, Any] = json.loads((Path(__file__).parent / "small_configs.json").read_text(encoding="utf-8"))
+SMALL = read_json("small_configs.json")
 #: Every key that the eager implementation multiplies, as torch counts.
 EXECUTED = Conventions(attention="full", count="executed")
 BATCH, TOKENS = 2, 9
@@ -233,7 +232,7 @@ def test_what_is_trained_beside_the_decoder_means_none_of_its_weights(part: str)
     import torch
     import transformers
 
-    config = json.loads((Path(__file__).parent / "tower_configs.json").read_text(encoding="utf-8"))["llava"]["config"]
+    config = read_json("tower_configs.json")["llava"]["config"]
     with torch.device("meta"):
         module = transformers.AutoModelForImageTextToText.from_config(transformers.AutoConfig.for_model(**config))
     for weight, parameter in module.named_parameters():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -15,7 +13,7 @@ from nsys_pipeline.ncu.command import name_pattern, nvtx_expression
 from nsys_pipeline.query.recipes import find_recipe
 from tests.cli.run import run
 from tests.support.ask import ask
-from tests.support.real_traces import unpack_by_name
+from tests.support.real_traces import unpack_by_name, without_ranges
 from tests.support.trace_builder import TraceBuilder
 
 
@@ -136,9 +134,7 @@ def test_without_a_range_every_kernel_before_the_occurrence_is_skipped(
 
 def test_an_inferred_phase_is_found_by_its_launches(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     # given a trace whose ranges are gone: 277 kernels were launched before its first decode step
-    path = unpack_by_name("h100_gpu_metrics", tmp_path)
-    with closing(sqlite3.connect(path)) as export, export:
-        export.execute("DELETE FROM NVTX_EVENTS")
+    path = without_ranges(unpack_by_name("h100_gpu_metrics", tmp_path))
 
     _, text, _ = run(capsys, "ncu", path, "--phase", "decode", "--top", "0", "--", "x")
 

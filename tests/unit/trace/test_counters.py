@@ -214,8 +214,7 @@ def test_nvlink_is_the_sum_of_its_parts(seed: int, tmp_path: Path) -> None:
         at += random.choice((0, 7, 25))
         end = at + random.randint(20, 120)
         phase = ("decode", "prefill")[index % 2]
-        if phase:
-            main.push(10 * index, 10 * index + 9, phase)
+        main.push(10 * index, 10 * index + 9, phase)
         main.launch(10 * index + 1, gpu=(at, end), name=f"kernel of {phase}")
         spans.append((at, end, phase))
         at = end
