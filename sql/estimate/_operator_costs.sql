@@ -2,7 +2,7 @@
 -- Layers with products of another kind beside their attention (gates, indexers) have no 'qkv', 'attention' and 'o': which of their
 -- kernels is which, the order does not say.
 -- Grain: shape_id, operator.
--- requires: input.shape_ops, macros.model_operator
+-- requires: input.shape_ops, macros.model_operator, macros.whole_sum
 -- columns:
 --   shape_id BIGINT   Joins input.shapes.
 --   operator VARCHAR  As in estimate.operator_times.
@@ -38,14 +38,14 @@ by_layer AS (
     SELECT
         shape_id, operator, layer, max(layers) AS layers, sum(layers * flops::HUGEINT) AS flops,
         sum(layers * bytes::HUGEINT) AS bytes,
-        CASE WHEN count(sol_ns) = count(*) THEN sum(layers * sol_ns) END AS sol_ns
+        macros.whole_sum(layers * sol_ns) AS sol_ns
     FROM either
     WHERE operator IS NOT NULL
     GROUP BY shape_id, operator, layer
 )
 SELECT
     shape_id, operator, sum(layers)::BIGINT AS layers, sum(flops)::HUGEINT AS flops, sum(bytes)::HUGEINT AS bytes,
-    CASE WHEN count(sol_ns) = count(*) THEN sum(sol_ns) END AS sol_ns,
+    macros.whole_sum(sol_ns) AS sol_ns,
     min(flops / layers) = max(flops / layers) AND min(bytes / layers) = max(bytes / layers) AS is_even
 FROM by_layer
 WHERE operator NOT IN ('qkv', 'attention', 'o') OR shape_id NOT IN (FROM crowded)

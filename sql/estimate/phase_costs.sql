@@ -5,7 +5,7 @@
 -- Grain: phase; a phase without any such occurrence is absent.
 -- materialize: table
 -- empty without: estimate.occurrence_costs
--- requires: estimate.occurrence_costs, estimate.doubtful_passes, attribute.phase_devices, input.model, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization
+-- requires: estimate.occurrence_costs, estimate.doubtful_passes, attribute.phase_devices, input.model, estimate._measured_intervals, estimate._measured_wall_intervals, attribute.occurrences, input.shapes, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   phase                VARCHAR  Name of the phase.
 --   measured_occurrences BIGINT   Occurrences in these numbers.
@@ -85,27 +85,27 @@ spoken AS (
 total AS (
     SELECT
         p.phase, count(*) AS measured_occurrences,
-        CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
-        CASE WHEN count(c.executed_flops) = count(*) THEN sum(c.executed_flops::HUGEINT) END AS executed_flops,
-        CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
-        CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns) END AS compute_ns,
-        CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns) END AS memory_ns,
-        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) END AS sol_ns,
-        CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns * c.device_count) END AS compute_device_ns,
-        CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns * c.device_count) END AS memory_device_ns,
-        CASE WHEN count(c.executed_ns) = count(*) THEN sum(c.executed_ns * c.device_count) END AS executed_device_ns,
-        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns * c.device_count) END AS sol_device_ns,
-        CASE WHEN count(c.flops_min) = count(*) THEN sum(c.flops_min::HUGEINT) END AS flops_min,
-        CASE WHEN count(c.flops_max) = count(*) THEN sum(c.flops_max::HUGEINT) END AS flops_max,
-        CASE WHEN count(c.product_flops) = count(*) THEN sum(c.product_flops::HUGEINT) END AS product_flops,
-        CASE WHEN count(c.bytes_min) = count(*) THEN sum(c.bytes_min::HUGEINT) END AS bytes_min,
-        CASE WHEN count(c.bytes_max) = count(*) THEN sum(c.bytes_max::HUGEINT) END AS bytes_max,
-        CASE WHEN count(c.compute_min_ns) = count(*) THEN sum(c.compute_min_ns) END AS compute_min_ns,
-        CASE WHEN count(c.compute_max_ns) = count(*) THEN sum(c.compute_max_ns) END AS compute_max_ns,
-        CASE WHEN count(c.compute_min_ns) = count(*) THEN sum(c.compute_min_ns * c.device_count) END AS compute_min_device_ns,
-        CASE WHEN count(c.compute_max_ns) = count(*) THEN sum(c.compute_max_ns * c.device_count) END AS compute_max_device_ns,
-        CASE WHEN count(c.memory_min_ns) = count(*) THEN sum(c.memory_min_ns * c.device_count) END AS memory_min_device_ns,
-        CASE WHEN count(c.memory_max_ns) = count(*) THEN sum(c.memory_max_ns * c.device_count) END AS memory_max_device_ns,
+        macros.whole_sum(c.flops::HUGEINT) AS flops,
+        macros.whole_sum(c.executed_flops::HUGEINT) AS executed_flops,
+        macros.whole_sum(c.bytes::HUGEINT) AS bytes,
+        macros.whole_sum(c.compute_ns) AS compute_ns,
+        macros.whole_sum(c.memory_ns) AS memory_ns,
+        macros.whole_sum(c.sol_ns) AS sol_ns,
+        macros.whole_sum(c.compute_ns * c.device_count) AS compute_device_ns,
+        macros.whole_sum(c.memory_ns * c.device_count) AS memory_device_ns,
+        macros.whole_sum(c.executed_ns * c.device_count) AS executed_device_ns,
+        macros.whole_sum(c.sol_ns * c.device_count) AS sol_device_ns,
+        macros.whole_sum(c.flops_min::HUGEINT) AS flops_min,
+        macros.whole_sum(c.flops_max::HUGEINT) AS flops_max,
+        macros.whole_sum(c.product_flops::HUGEINT) AS product_flops,
+        macros.whole_sum(c.bytes_min::HUGEINT) AS bytes_min,
+        macros.whole_sum(c.bytes_max::HUGEINT) AS bytes_max,
+        macros.whole_sum(c.compute_min_ns) AS compute_min_ns,
+        macros.whole_sum(c.compute_max_ns) AS compute_max_ns,
+        macros.whole_sum(c.compute_min_ns * c.device_count) AS compute_min_device_ns,
+        macros.whole_sum(c.compute_max_ns * c.device_count) AS compute_max_device_ns,
+        macros.whole_sum(c.memory_min_ns * c.device_count) AS memory_min_device_ns,
+        macros.whole_sum(c.memory_max_ns * c.device_count) AS memory_max_device_ns,
         -- Ranges of one thread that overlap, as those of start and end may, count once.
         any_value(wall.wall_ns) AS wall_ns,
         -- NULL where the work cannot have happened inside the ranges.

@@ -3,7 +3,7 @@
 -- Grain: occurrence_id, stage.
 -- materialize: table
 -- empty without: attribute.stage_ranges
--- requires: attribute.stage_ranges, attribute.occurrences, input.occurrence_shapes, input.stage_costs, input.other_runs, estimate.doubtful_passes, estimate.other_models
+-- requires: attribute.stage_ranges, attribute.occurrences, input.occurrence_shapes, input.stage_costs, input.other_runs, estimate.doubtful_passes, estimate.other_models, macros.whole_sum
 -- columns:
 --   occurrence_id BIGINT   Joins attribute.phase_ranges.
 --   stage         VARCHAR  Part of the vision side.
@@ -24,9 +24,9 @@ part AS (
     JOIN attribute.occurrences AS p ON p.occurrence_id = o.occurrence_id
     ANTI JOIN estimate.doubtful_passes AS d ON d.phase = p.phase
     ANTI JOIN input.other_runs AS r ON r.process_key = p.process_key
-    JOIN (SELECT 1 AS one WHERE NOT EXISTS (FROM estimate.other_models)) ON true
     LEFT JOIN (SELECT DISTINCT occurrence_id, stage FROM seen) AS own
         ON own.occurrence_id = o.occurrence_id AND own.stage = c.part
+    WHERE NOT EXISTS (FROM estimate.other_models)
 ),
 -- Each part counts in its stage and in every stage around that one.
 counted AS (
@@ -38,8 +38,8 @@ counted AS (
 )
 SELECT
     c.occurrence_id, c.stage, sum(p.flops::HUGEINT) AS flops, sum(p.bytes::HUGEINT) AS bytes,
-    CASE WHEN count(p.compute_ns) = count(*) THEN sum(p.compute_ns) END AS compute_ns,
-    CASE WHEN count(p.memory_ns) = count(*) THEN sum(p.memory_ns) END AS memory_ns,
-    CASE WHEN count(p.sol_ns) = count(*) THEN sum(p.sol_ns) END AS sol_ns
+    macros.whole_sum(p.compute_ns) AS compute_ns,
+    macros.whole_sum(p.memory_ns) AS memory_ns,
+    macros.whole_sum(p.sol_ns) AS sol_ns
 FROM (SELECT DISTINCT occurrence_id, stage, part FROM counted) AS c JOIN part AS p USING (occurrence_id, part)
 GROUP BY c.occurrence_id, c.stage

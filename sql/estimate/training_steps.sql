@@ -5,7 +5,7 @@
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization
+-- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   lane                 BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key          BIGINT   Joins load.processes.
@@ -49,8 +49,8 @@ WITH pass AS (
 cost AS (
     SELECT
         lane, step,
-        CASE WHEN count(flops) = count(*) THEN sum(flops::HUGEINT) END AS flops,
-        CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns) END AS compute_ns,
+        macros.whole_sum(flops::HUGEINT) AS flops,
+        macros.whole_sum(compute_ns) AS compute_ns,
         CASE
             WHEN count(new_tokens) FILTER (part <> 'backward') = count(*) FILTER (part <> 'backward')
                 THEN sum(new_tokens) FILTER (part <> 'backward')

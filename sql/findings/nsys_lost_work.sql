@@ -18,14 +18,12 @@
 WITH capture AS (
     SELECT c.global_tid, c.start_ns, contains(s.value, 'Begin') AS is_begin
     FROM load.api_calls AS c JOIN load.strings AS s ON s.string_id = c.name_id
-    WHERE (SELECT recorder FROM load.recorder) <> 'torch.profiler'
-        AND regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
+    WHERE regexp_matches(macros.cuda_call(s.value), '^cu(da)?Stream(Begin|End)Capture')
 ),
 launch AS (
     SELECT api_id, global_tid, start_ns
     FROM load.api_calls
-    WHERE (SELECT recorder FROM load.recorder) <> 'torch.profiler'
-        AND name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?Launch(Cooperative)?Kernel'))
+    WHERE name_id IN (SELECT string_id FROM load.strings WHERE regexp_matches(macros.cuda_call(value), '^cu(da)?Launch(Cooperative)?Kernel'))
 ),
 -- Few, so that only these are looked up among captures.
 unlinked AS (
@@ -45,5 +43,6 @@ SELECT
     NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, lost_count::BIGINT AS lost_count, launch_count::BIGINT AS launch_count,
     first_ms::BIGINT AS first_ms
 FROM counts
--- None at all: `kernels_missing`.
-WHERE lost_count * 50 >= launch_count AND lost_count BETWEEN 1 AND launch_count - 1
+WHERE (SELECT recorder FROM load.recorder) <> 'torch.profiler'
+    -- None at all: `kernels_missing`.
+    AND lost_count * 50 >= launch_count AND lost_count BETWEEN 1 AND launch_count - 1

@@ -2,7 +2,7 @@
 -- it no compute hides. Warm-up and cold occurrences are left out.
 -- Grain: phase, kind, name, rank_count; phase is NULL outside every phase.
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.communication_overlap, attribute.phase_ranges, attribute._cold_passes, load.ranks, input.peaks, macros.collective_algorithm, macros.collective_protocol, macros.collective_dtype
+-- requires: attribute.collectives, attribute.communication_overlap, attribute.occurrences, load.ranks, input.peaks, macros.collective_algorithm, macros.collective_protocol, macros.collective_dtype, macros.whole_sum
 -- columns:
 --   phase         VARCHAR Name of the phase.
 --   kind          VARCHAR 'all_reduce', 'all_gather', …: see collectives.
@@ -32,14 +32,13 @@ SELECT
     sum(c.end_ns - c.start_ns)::BIGINT AS time_ns, sum(c.wait_ns)::BIGINT AS wait_ns,
     sum(c.transfer_ns)::BIGINT AS transfer_ns, sum(o.overlapped_ns)::BIGINT AS overlapped_ns,
     sum(o.exposed_ns)::BIGINT AS exposed_ns, sum(o.exposed_ns) / nullif(sum(c.end_ns - c.start_ns), 0) AS exposed_ratio,
-    CASE WHEN count(c.message_bytes) = count(*) THEN sum(c.message_bytes)::BIGINT END AS message_bytes,
+    macros.whole_sum(c.message_bytes)::BIGINT AS message_bytes,
     CASE WHEN count(c.bus_bytes) = count(c.transfer_ns) THEN sum(c.bus_bytes) * 1e9 / nullif(sum(c.transfer_ns), 0) END AS bus_bytes_per_s,
     CASE WHEN count(c.bus_bytes) = count(c.transfer_ns) AND (SELECT max(host_id) FROM load.ranks) = 0
         THEN sum(c.bus_bytes) * 1e9 / nullif(sum(c.transfer_ns), 0) / min(k.link_bytes_per_s) END AS link_ratio
 FROM attribute.collectives AS c
 JOIN attribute.communication_overlap AS o USING (op_id)
-LEFT JOIN attribute.phase_ranges AS p ON p.occurrence_id = c.occurrence_id
+LEFT JOIN attribute.occurrences AS p ON p.occurrence_id = c.occurrence_id
 LEFT JOIN link AS k USING (device_id)
-ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = c.occurrence_id
-WHERE NOT coalesce(p.is_warmup, false)
+WHERE coalesce(p.is_measured, true)
 GROUP BY p.phase, c.kind, c.name, c.rank_count

@@ -2,7 +2,7 @@
 -- A rank waits from the start of its kernel until the last rank of the collective has started its own.
 -- Grain: op_id. No other rank of the collective is in the trace: communicator_id and what follows from it are NULL. Where a rank of
 -- the communicator lacks this one, for its recording is shorter, the times from skew_ns to transfer_ns are NULL.
--- requires: attribute.collectives, attribute.occurrences, attribute._cold_passes
+-- requires: attribute.collectives, attribute.occurrences
 -- columns:
 --   op_id           BIGINT   Joins gpu_work and kernels.
 --   name            VARCHAR  Short kernel name.
@@ -31,9 +31,8 @@
 --                            communicator are in the trace. Unit: bytes.
 SELECT
     c.op_id, c.name, c.kind, p.phase, c.occurrence_id, p.is_warmup, p.is_cold,
-    NOT coalesce(p.is_warmup, false) AND cold.occurrence_id IS NULL AS is_measured, c.process_key & 16777215 AS process_id, c.device_id,
+    coalesce(p.is_measured, true) AS is_measured, c.process_key & 16777215 AS process_id, c.device_id,
     c.group_id AS communicator_id, c.number, c.rank_count, c.start_ns, c.end_ns, c.end_ns - c.start_ns AS dur_ns,
     c.skew_ns, c.lateness_ns, c.wait_ns, c.transfer_ns, c.message_bytes, c.bus_bytes
 FROM attribute.collectives AS c
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
-LEFT JOIN attribute._cold_passes AS cold ON cold.occurrence_id = c.occurrence_id

@@ -6,7 +6,7 @@
 -- Grain: phase, shape, operator. Empty where no layer is marked: `llmperf capture --layers`.
 -- materialize: table
 -- empty without: estimate.operator_times
--- requires: estimate.operator_times, estimate._operator_costs, input.occurrence_shapes, input.shapes
+-- requires: estimate.operator_times, estimate._operator_costs, input.occurrence_shapes, input.shapes, macros.whole_sum
 -- columns:
 --   phase             VARCHAR  Name of the phase.
 --   shape             VARCHAR  batch x new tokens of each sequence.
@@ -28,8 +28,8 @@ SELECT
     sum(c.flops) / nullif(sum(t.time_ns), 0) * 1e9 AS flops_per_s,
     sum(c.bytes) / nullif(sum(t.time_ns), 0) * 1e9 AS bytes_per_s,
     sum(c.flops) / nullif(sum(c.bytes), 0) AS flops_per_byte,
-    CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) END AS sol_ns,
-    CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) / nullif(sum(t.time_ns), 0) END AS roofline_ratio
+    macros.whole_sum(c.sol_ns) AS sol_ns,
+    macros.whole_sum(c.sol_ns) / nullif(sum(t.time_ns), 0) AS roofline_ratio
 FROM estimate.operator_times AS t
 JOIN input.occurrence_shapes AS o USING (occurrence_id)
 JOIN input.shapes AS s USING (shape_id)

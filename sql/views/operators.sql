@@ -4,7 +4,7 @@
 -- no FLOP is in two rows. Attention counts all pairs of tokens unless the trace says that it is causal.
 -- Grain: phase, module, operator, shapes; phase is NULL outside every phase. Empty without ranges of operators.
 -- empty without: attribute.operator_calls
--- requires: attribute.operator_calls, attribute.operator_modules, attribute.occurrences, input.operator_shapes, input.peaks
+-- requires: attribute.operator_calls, attribute.operator_modules, attribute.occurrences, input.operator_shapes, input.peaks, macros.whole_sum
 -- columns:
 --   phase          VARCHAR  Name of the phase, NULL outside every phase.
 --   module         VARCHAR  Innermost marked module in which it was called: 'layer.attn', 'layer.mlp' (of any layer), 'vision.tower',
@@ -56,9 +56,9 @@ grouped AS (
     SELECT
         phase, module, operator, shapes, sum(calls)::BIGINT AS calls, sum(host_ns)::BIGINT AS host_time_ns,
         sum(host_self_ns)::BIGINT AS host_self_ns, sum(gpu_ns)::BIGINT AS gpu_time_ns, sum(gpu_self_ns)::BIGINT AS gpu_self_ns,
-        CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
+        macros.whole_sum(flops) AS flops,
         CASE WHEN count(flops) = count(*) THEN sum(gpu_flops) END AS gpu_flops,
-        CASE WHEN count(bytes) = count(*) THEN sum(bytes) END AS bytes,
+        macros.whole_sum(bytes) AS bytes,
         CASE WHEN count(compute_ns) = count(gpu_calls) AND count(memory_ns) = count(gpu_calls) THEN sum(greatest(compute_ns, memory_ns)) END
             AS sol_ns
     FROM costed

@@ -1,6 +1,6 @@
 -- What the measured time of each rank's GPUs was spent on, its MFU, and which rank the others wait for, with the reason.
 -- Grain: process_id, host_id; ranks that share a GPU with others have no times. See ranks for whole-trace sums.
--- requires: load.ranks, attribute.collectives, attribute.communication_overlap, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._cold_passes, attribute._lone_devices, estimate.occurrence_costs, estimate.training_steps, input.model, macros.utilization
+-- requires: load.ranks, attribute.collectives, attribute.communication_overlap, attribute.occurrence_times, attribute.rank_lateness, attribute.occurrences, attribute._lone_devices, estimate.occurrence_costs, estimate.training_steps, input.model, macros.utilization, macros.whole_sum
 -- columns:
 --   rank         BIGINT    Rank, NULL where neither a run mark nor the file's name says.
 --   world        BIGINT    Ranks of the job as the run mark says, else NULL.
@@ -39,8 +39,8 @@ step AS (
     SELECT
         process_key, sum(wall_ns * device_count) AS wall_ns, median(wall_ns)::BIGINT AS median_step_ns,
         median(input_wait_ns)::BIGINT AS median_input_wait_ns,
-        CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
-        CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns * device_count) END AS peak_ns
+        macros.whole_sum(flops) AS flops,
+        macros.whole_sum(compute_ns * device_count) AS peak_ns
     FROM estimate.training_steps
     WHERE is_measured
     GROUP BY process_key
@@ -59,8 +59,7 @@ communication AS (
     FROM attribute.collectives AS c
     JOIN attribute.occurrences AS p USING (occurrence_id)
     JOIN attribute.communication_overlap AS o USING (op_id)
-    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = c.occurrence_id
-    WHERE NOT p.is_warmup
+    WHERE p.is_measured
     GROUP BY c.process_key
 )
 SELECT

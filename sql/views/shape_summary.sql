@@ -2,7 +2,7 @@
 -- Grain: phase, shape; only occurrences outside warm-up whose shape is known. MFU and MBU are
 -- NULL if those of the phase are impossible: see the finding impossible_utilization.
 -- empty without: estimate.occurrence_costs
--- requires: estimate.occurrence_costs, estimate.phase_costs, attribute.occurrences, input.shapes, macros.covering_ns, macros.utilization
+-- requires: estimate.occurrence_costs, estimate.phase_costs, attribute.occurrences, input.shapes, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   phase          VARCHAR  Name of the phase.
 --   shape          VARCHAR  batch x new tokens of each sequence.
@@ -28,54 +28,48 @@
 --   mbu_busy_min   DOUBLE   mbu_busy of the fewest bytes.
 --   mbu_busy_max   DOUBLE   mbu_busy of the most.
 --   first_start_ns BIGINT   Start of the first one. Unit: ns.
+WITH total AS (
+    SELECT
+        p.phase, s.kind AS shape, count(*) AS occurrences,
+        round(sum(coalesce(s.new_tokens, p.new_tokens)) / any_value(t.ranges))::BIGINT AS tokens,
+        sum(c.wall_ns)::BIGINT AS wall_ns, coalesce(sum(c.device_busy_ns), 0)::BIGINT AS gpu_busy_ns,
+        macros.whole_sum(c.flops::HUGEINT) AS flops, macros.whole_sum(c.bytes::HUGEINT) AS bytes,
+        macros.whole_sum(c.flops_min::HUGEINT) AS flops_min, macros.whole_sum(c.flops_max::HUGEINT) AS flops_max,
+        macros.whole_sum(c.product_flops::HUGEINT) AS product_flops,
+        macros.whole_sum(c.bytes_min::HUGEINT) AS bytes_min, macros.whole_sum(c.bytes_max::HUGEINT) AS bytes_max,
+        macros.whole_sum(c.compute_ns) AS compute_ns, macros.whole_sum(c.memory_ns) AS memory_ns,
+        macros.whole_sum(c.compute_ns * c.device_count) AS compute_device_ns,
+        macros.whole_sum(c.memory_ns * c.device_count) AS memory_device_ns,
+        macros.whole_sum(c.compute_min_ns * c.device_count) AS compute_min_device_ns,
+        macros.whole_sum(c.compute_max_ns * c.device_count) AS compute_max_device_ns,
+        macros.whole_sum(c.memory_min_ns * c.device_count) AS memory_min_device_ns,
+        macros.whole_sum(c.memory_max_ns * c.device_count) AS memory_max_device_ns,
+        CASE WHEN bool_and(t.is_possible) THEN sum(c.device_busy_ns) END AS busy_ns,
+        CASE
+            WHEN bool_and(t.is_possible)
+                THEN macros.covering_ns(sum(c.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count))
+        END AS cover_ns,
+        min(p.start_ns) AS first_start_ns
+    FROM estimate.occurrence_costs AS c
+    JOIN attribute.occurrences AS p USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    JOIN (
+        SELECT
+            phase, coalesce(highest_ratio <= 1, true) AS is_possible,
+            CASE WHEN tokens IS NOT NULL THEN sharing_ranks END AS ranges
+        FROM estimate.phase_costs
+    ) AS t ON t.phase = p.phase
+    WHERE p.is_measured
+    GROUP BY p.phase, s.kind
+)
 SELECT
-    p.phase, s.kind AS shape, count(*) AS occurrences, round(sum(coalesce(s.new_tokens, p.new_tokens)) / any_value(t.ranges))::BIGINT AS tokens,
-    sum(c.wall_ns)::BIGINT AS wall_ns, coalesce(sum(c.device_busy_ns), 0)::BIGINT AS gpu_busy_ns,
-    CASE WHEN count(c.flops) = count(*) THEN sum(c.flops::HUGEINT) END AS flops,
-    CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes::HUGEINT) END AS bytes,
-    CASE
-        WHEN count(c.compute_ns) = count(*) AND bool_and(t.is_possible) THEN macros.utilization(
-            sum(c.compute_ns), macros.covering_ns(sum(c.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count))
-        )
-    END AS mfu_wall,
-    CASE
-        WHEN count(c.compute_ns) = count(*) AND bool_and(t.is_possible)
-            THEN macros.utilization(sum(c.compute_ns * c.device_count), sum(c.device_busy_ns))
-    END AS mfu_busy,
-    CASE
-        WHEN count(c.memory_ns) = count(*) AND bool_and(t.is_possible) THEN macros.utilization(
-            sum(c.memory_ns), macros.covering_ns(sum(c.wall_ns), sum(c.device_busy_ns), sum(c.wall_ns * c.device_count))
-        )
-    END AS mbu_wall,
-    CASE
-        WHEN count(c.memory_ns) = count(*) AND bool_and(t.is_possible)
-            THEN macros.utilization(sum(c.memory_ns * c.device_count), sum(c.device_busy_ns))
-    END AS mbu_busy,
-    CASE WHEN count(c.flops_min) = count(*) THEN sum(c.flops_min::HUGEINT) END AS flops_min,
-    CASE WHEN count(c.flops_max) = count(*) THEN sum(c.flops_max::HUGEINT) END AS flops_max,
-    CASE WHEN count(c.product_flops) = count(*) THEN sum(c.product_flops::HUGEINT) END AS product_flops,
-    CASE WHEN count(c.bytes_min) = count(*) THEN sum(c.bytes_min::HUGEINT) END AS bytes_min,
-    CASE WHEN count(c.bytes_max) = count(*) THEN sum(c.bytes_max::HUGEINT) END AS bytes_max,
-    CASE
-        WHEN count(c.compute_min_ns) = count(*) AND bool_and(t.is_possible)
-            THEN macros.utilization(sum(c.compute_min_ns * c.device_count), sum(c.device_busy_ns))
-    END AS mfu_busy_min,
-    CASE
-        WHEN count(c.compute_max_ns) = count(*) AND bool_and(t.is_possible)
-            THEN macros.utilization(sum(c.compute_max_ns * c.device_count), sum(c.device_busy_ns))
-    END AS mfu_busy_max,
-    CASE
-        WHEN count(c.memory_min_ns) = count(*) AND bool_and(t.is_possible)
-            THEN macros.utilization(sum(c.memory_min_ns * c.device_count), sum(c.device_busy_ns))
-    END AS mbu_busy_min,
-    CASE
-        WHEN count(c.memory_max_ns) = count(*) AND bool_and(t.is_possible)
-            THEN macros.utilization(sum(c.memory_max_ns * c.device_count), sum(c.device_busy_ns))
-    END AS mbu_busy_max,
-    min(p.start_ns) AS first_start_ns
-FROM estimate.occurrence_costs AS c
-JOIN attribute.occurrences AS p USING (occurrence_id)
-JOIN input.shapes AS s USING (shape_id)
-JOIN (SELECT phase, coalesce(highest_ratio <= 1, true) AS is_possible, CASE WHEN tokens IS NOT NULL THEN sharing_ranks END AS ranges FROM estimate.phase_costs) AS t ON t.phase = p.phase
-WHERE p.is_measured
-GROUP BY p.phase, s.kind
+    phase, shape, occurrences, tokens, wall_ns, gpu_busy_ns, flops, bytes,
+    macros.utilization(compute_ns, cover_ns) AS mfu_wall, macros.utilization(compute_device_ns, busy_ns) AS mfu_busy,
+    macros.utilization(memory_ns, cover_ns) AS mbu_wall, macros.utilization(memory_device_ns, busy_ns) AS mbu_busy,
+    flops_min, flops_max, product_flops, bytes_min, bytes_max,
+    macros.utilization(compute_min_device_ns, busy_ns) AS mfu_busy_min,
+    macros.utilization(compute_max_device_ns, busy_ns) AS mfu_busy_max,
+    macros.utilization(memory_min_device_ns, busy_ns) AS mbu_busy_min,
+    macros.utilization(memory_max_device_ns, busy_ns) AS mbu_busy_max,
+    first_start_ns
+FROM total

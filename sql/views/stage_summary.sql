@@ -4,7 +4,7 @@
 -- Grain: phase, stage. Empty where no stage is marked.
 -- materialize: table
 -- empty without: attribute.stage_ranges
--- requires: attribute.stage_ranges, attribute.stage_times, attribute.stage_idle, attribute.occurrence_times, attribute.occurrences, attribute._occurrence_sizes, estimate.stage_costs, estimate.occurrence_costs, macros.utilization
+-- requires: attribute.stage_ranges, attribute.stage_times, attribute.stage_idle, attribute.occurrence_times, attribute.occurrences, attribute._occurrence_sizes, estimate.stage_costs, estimate.occurrence_costs, macros.utilization, macros.whole_sum
 -- columns:
 --   phase           VARCHAR  Name of the phase.
 --   stage           VARCHAR  'tower', 'sam', 'encoder', 'merger', 'projector', …; 'rest': outside every stage.
@@ -81,11 +81,11 @@ staged_idle AS (
 ),
 outer_cost AS (
     SELECT
-        s.occurrence_id, CASE WHEN count(c.flops) = count(*) THEN sum(c.flops) END AS flops,
-        CASE WHEN count(c.bytes) = count(*) THEN sum(c.bytes) END AS bytes,
-        CASE WHEN count(c.compute_ns) = count(*) THEN sum(c.compute_ns) END AS compute_ns,
-        CASE WHEN count(c.memory_ns) = count(*) THEN sum(c.memory_ns) END AS memory_ns,
-        CASE WHEN count(c.sol_ns) = count(*) THEN sum(c.sol_ns) END AS sol_ns
+        s.occurrence_id, macros.whole_sum(c.flops) AS flops,
+        macros.whole_sum(c.bytes) AS bytes,
+        macros.whole_sum(c.compute_ns) AS compute_ns,
+        macros.whole_sum(c.memory_ns) AS memory_ns,
+        macros.whole_sum(c.sol_ns) AS sol_ns
     FROM per_stage AS s LEFT JOIN estimate.stage_costs AS c USING (occurrence_id, stage)
     WHERE s.parent IS NULL
     GROUP BY s.occurrence_id
@@ -118,11 +118,11 @@ total AS (
         sum(own_idle_ns)::BIGINT AS own_idle_ns, sum(own_launch_ns)::BIGINT AS own_launch_ns,
         sum(own_latency_ns)::BIGINT AS own_latency_ns, sum(own_sync_ns)::BIGINT AS own_sync_ns,
         sum(own_api_ns)::BIGINT AS own_api_ns,
-        CASE WHEN count(flops) = count(*) THEN sum(flops) END AS flops,
-        CASE WHEN count(bytes) = count(*) THEN sum(bytes) END AS bytes,
-        CASE WHEN count(compute_ns) = count(*) THEN sum(compute_ns) END AS compute_ns,
-        CASE WHEN count(memory_ns) = count(*) THEN sum(memory_ns) END AS memory_ns,
-        CASE WHEN count(sol_ns) = count(*) THEN sum(sol_ns) END AS sol_ns
+        macros.whole_sum(flops) AS flops,
+        macros.whole_sum(bytes) AS bytes,
+        macros.whole_sum(compute_ns) AS compute_ns,
+        macros.whole_sum(memory_ns) AS memory_ns,
+        macros.whole_sum(sol_ns) AS sol_ns
     FROM line
     GROUP BY phase, stage
 ),

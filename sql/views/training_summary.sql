@@ -3,7 +3,7 @@
 -- all GPUs: what their FLOPs take at peak / the time that they had.
 -- Grain: one row; no row without such a step.
 -- empty without: estimate.training_steps
--- requires: estimate.training_steps, macros.covering_ns, macros.utilization
+-- requires: estimate.training_steps, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   steps                BIGINT   Steps, added up over ranks.
 --   left_out             BIGINT   Steps of warm-up, cold and incomplete ones.
@@ -26,35 +26,25 @@
 --   hfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall_min         DOUBLE   hfu_wall of the least that is run again.
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
-WITH total AS (
+WITH measured AS (
+    FROM estimate.training_steps WHERE is_measured
+),
+total AS (
     SELECT
-        count(*) FILTER (is_measured) AS steps, count(*) FILTER (NOT is_measured) AS left_out,
-        count(DISTINCT lane) FILTER (is_measured) AS rank_count,
-        sum(micro_batches) FILTER (is_measured) AS micro_batches,
-        CASE WHEN count(tokens) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(tokens) FILTER (is_measured) END AS tokens,
-        sum(wall_ns) FILTER (is_measured) AS wall_ns, median(wall_ns) FILTER (is_measured) AS median_wall_ns,
-        sum(input_wait_ns) FILTER (is_measured) AS input_wait_ns,
-        median(input_wait_ns) FILTER (is_measured) AS median_input_wait_ns, sum(gpu_busy_ns) FILTER (is_measured) AS gpu_busy_ns,
-        sum(wall_ns * device_count) FILTER (is_measured) AS device_wall_ns,
-        CASE WHEN count(flops) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(flops) FILTER (is_measured) END AS flops,
-        CASE
-            WHEN count(recomputed_flops) FILTER (is_measured) = count(*) FILTER (is_measured) THEN sum(recomputed_flops) FILTER (is_measured)
-        END AS recomputed_flops,
-        sum(recomputed_min_flops) FILTER (is_measured) AS recomputed_min_flops,
-        CASE
-            WHEN count(compute_ns) FILTER (is_measured) = count(*) FILTER (is_measured)
-                THEN sum(compute_ns * device_count) FILTER (is_measured)
-        END AS compute_ns,
-        CASE
-            WHEN count(recomputed_ns) FILTER (is_measured) = count(*) FILTER (is_measured)
-                THEN sum(recomputed_ns * device_count) FILTER (is_measured)
-        END AS recomputed_ns,
-        sum(recomputed_min_ns * device_count) FILTER (is_measured) AS recomputed_min_ns
-    FROM estimate.training_steps
+        count(*) AS steps, (SELECT count(*) FROM estimate.training_steps WHERE NOT is_measured) AS left_out,
+        count(DISTINCT lane) AS rank_count, sum(micro_batches) AS micro_batches, macros.whole_sum(tokens) AS tokens,
+        sum(wall_ns) AS wall_ns, median(wall_ns) AS median_wall_ns, sum(input_wait_ns) AS input_wait_ns,
+        median(input_wait_ns) AS median_input_wait_ns, sum(gpu_busy_ns) AS gpu_busy_ns,
+        sum(wall_ns * device_count) AS device_wall_ns, macros.whole_sum(flops) AS flops,
+        macros.whole_sum(recomputed_flops) AS recomputed_flops, sum(recomputed_min_flops) AS recomputed_min_flops,
+        macros.whole_sum(compute_ns * device_count) AS compute_ns,
+        macros.whole_sum(recomputed_ns * device_count) AS recomputed_ns,
+        sum(recomputed_min_ns * device_count) AS recomputed_min_ns
+    FROM measured
 ),
 device AS (
     SELECT sum(device_count)::BIGINT AS device_count
-    FROM (SELECT max(device_count) AS device_count FROM estimate.training_steps WHERE is_measured GROUP BY lane)
+    FROM (SELECT max(device_count) AS device_count FROM measured GROUP BY lane)
 ),
 covered AS (
     SELECT t.*, d.device_count, macros.covering_ns(t.device_wall_ns, t.gpu_busy_ns, t.device_wall_ns) AS cover_ns

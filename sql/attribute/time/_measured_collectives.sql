@@ -2,7 +2,7 @@
 -- and cold training steps are left out.
 -- Grain: op_id.
 -- empty without: attribute.collectives
--- requires: attribute.collectives, attribute.phase_ranges, attribute._cold_passes
+-- requires: attribute.collectives, attribute.occurrences
 -- columns:
 --   op_id       BIGINT  Joins attribute.collectives.
 --   phase       VARCHAR Name of the phase.
@@ -18,6 +18,5 @@ SELECT
     c.op_id, p.phase, c.kind, c.group_id, c.number, c.process_key, c.rank_count, c.wait_ns, c.transfer_ns,
     c.lateness_ns = c.skew_ns AS is_last
 FROM attribute.collectives AS c
-JOIN attribute.phase_ranges AS p USING (occurrence_id)
-ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = p.occurrence_id
-WHERE c.wait_ns IS NOT NULL AND NOT p.is_warmup
+JOIN attribute.occurrences AS p USING (occurrence_id)
+WHERE c.wait_ns IS NOT NULL AND p.is_measured

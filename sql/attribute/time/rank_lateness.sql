@@ -5,7 +5,7 @@
 -- shorter than others.
 -- Grain: process_key; ranks that share a GPU with others are left out.
 -- materialize: table
--- requires: attribute._measured_collectives, attribute.job_steps, attribute.phase_ranges, attribute.training_step_spans, attribute.occurrence_times, attribute._cold_passes, attribute._lone_devices
+-- requires: attribute._measured_collectives, attribute.job_steps, attribute.occurrences, attribute.training_step_spans, attribute.occurrence_times, attribute._lone_devices
 -- columns:
 --   process_key BIGINT  Joins load.ranks.
 --   blamed_ns   BIGINT  Time that other ranks waited in collectives to which this one came last. Unit: ns.
@@ -29,11 +29,11 @@ blamed AS (
 common AS (
     SELECT p.process_key, min(p.start_ns) AS first_ns, max(p.start_ns) AS last_ns
     FROM attribute.job_steps AS j
-    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.occurrences AS p USING (occurrence_id)
     SEMI JOIN (
         SELECT j.step_name
         FROM attribute.job_steps AS j
-        JOIN attribute.phase_ranges AS p USING (occurrence_id)
+        JOIN attribute.occurrences AS p USING (occurrence_id)
         SEMI JOIN attribute._lone_devices AS a ON a.process_key = p.process_key
         GROUP BY j.step_name
         HAVING count(DISTINCT p.process_key) = (SELECT count(DISTINCT process_key) FROM attribute._lone_devices)
@@ -47,10 +47,9 @@ spent AS (
         coalesce(sum(t.time_ns) FILTER (t.class IN ('launch', 'latency', 'sync', 'api', 'host')), 0) AS idle_ns
     FROM attribute.occurrence_times AS t
     JOIN attribute._lone_devices AS a USING (device_id)
-    ANTI JOIN attribute._cold_passes AS cold ON cold.occurrence_id = t.occurrence_id
-    JOIN attribute.phase_ranges AS p ON p.occurrence_id = t.occurrence_id
+    JOIN attribute.occurrences AS p ON p.occurrence_id = t.occurrence_id
     LEFT JOIN common AS c ON c.process_key = p.process_key
-    WHERE c.process_key IS NULL OR p.start_ns BETWEEN c.first_ns AND c.last_ns
+    WHERE NOT p.is_left_cold AND (c.process_key IS NULL OR p.start_ns BETWEEN c.first_ns AND c.last_ns)
     GROUP BY a.process_key
 ),
 fed AS (
