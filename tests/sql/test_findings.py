@@ -464,6 +464,40 @@ def test_a_degree_of_more_gpus_than_the_trace_has_is_doubted(tmp_path: Path) -> 
     )
 
 
+@pytest.mark.parametrize(
+    ("gpus", "world", "options", "told"),
+    [
+        (2, None, {"dp": 4}, "with --dp 4 the job has 4 GPUs, but the trace has work on 2"),
+        (2, 8, {"dp": 4}, "with --dp 4 the job has 4 GPUs, but its ranks say that they are 8"),
+        (4, None, {"dp": 1, "tp": 2}, "with --tp 2 --dp 1 the job has 2 GPUs, but the trace has work on 4"),
+        (3, None, {"tp": 2}, "with --tp 2 the job has a multiple of 2 GPUs, but the trace has work on 3"),
+        (2, None, {"dp": 2}, None),
+        (4, None, {"dp": 2, "tp": 2}, None),
+        (1, None, {"dp": 4}, None),  # one rank of four
+        (1, 4, {"dp": 4}, None),
+        (4, None, {"tp": 2}, None),
+        (4, None, {}, None),
+    ],
+)
+def test_degrees_that_do_not_fit_the_job_are_told(
+    gpus: int, world: int | None, options: dict[str, int], told: str | None, tmp_path: Path
+) -> None:
+    trace = TraceBuilder()
+    for rank in range(gpus):
+        main = trace.gpu(rank).process(100 + rank).thread().push(0, 1_000, "prefill")
+        main.launch(10, gpu=(20, 900), device=rank)
+        if world:
+            main.mark(1, f'llmperf.run {{"v":1,"rank":{rank},"world":{world}}}', domain="llmperf")
+    degrees = Conventions(tp=options.get("tp", 1))
+    how = AnalysisOptions(
+        model=load_model("tiny-llama"), shapes=(RequestShape(1, 16),), conventions=degrees, dp=options.get("dp")
+    )
+
+    assert [one.message for one in findings(trace, tmp_path, how).get("job_size_mismatch", [])] == (
+        [told] if told else []
+    )
+
+
 def test_ranks_that_talk_inside_a_pass_share_a_model_most_likely(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu(0).gpu(1)
     for device in (0, 1):

@@ -67,13 +67,11 @@ def test_a_late_rank_has_a_reason(late: str, tmp_path: Path) -> None:
 
 def late_in(report: Report) -> dict[str | None, str]:
     """What is said of late ranks, phase by phase, from the rank on."""
-    return {
-        one.phase: one.message.partition("wait ")[2] for one in report.findings if one.code == "late_rank"
-    }
+    return {one.phase: one.message.partition("wait ")[2] for one in report.findings if one.code == "late_rank"}
 
 
 def test_each_phase_has_a_reason_of_its_own(tmp_path: Path) -> None:
-    # given rank 1 that is fed 3 ms late to its forward, which gathers at once, and has kernels of 4 ms more in its backward
+    # given rank 1 that is fed 3 ms late to its forward, and whose backward has kernels of 4 ms more
     trace = TraceBuilder()
     for rank in (0, 1):
         main = trace.gpu(rank).process(100 + rank).thread()
@@ -123,7 +121,7 @@ def test_a_rank_that_is_late_behind_overlap_is_not_said_to_compute_more(tmp_path
 
 
 def test_a_cold_step_makes_nobody_late_in_the_next_one(tmp_path: Path) -> None:
-    # given rank 1 whose third optimizer loads a module for 50 ms, so that rank 0 waits at the next step's gather
+    # given rank 1 whose third optimizer loads a module for 50 ms, so rank 0 waits at the next step's gather
     trace = TraceBuilder()
     for rank in (0, 1):
         main = trace.gpu(rank).process(100 + rank).thread()
@@ -184,6 +182,13 @@ def test_collectives_that_a_rank_lacks_neither_wait_nor_transfer(tmp_path: Path)
     ]
     told = {one.code: one.message for one in report.findings}
     assert "it comes last to 20 of 20 collectives" in told["late_rank"]
+    # Of what the GPUs only communicate, 20 ms may be all waiting: no reason to send less.
+    assert told["collectives_unmatched"] == (
+        "in backward 4 kernels of communication have no known partner on another rank: 20.0 ms with no compute beside "
+        "them count as communication, and how much of that is waiting is not known"
+    )
+    assert {one.code: one.at_stake_ns for one in report.findings}["exposed_communication"] == 20 * 2 * 2 * MS
+    assert "communication, waits" in str(report_document(report))
     assert told["rank_recorded_less"] == (
         "rank 1 has 20 of the 24 collectives of its communicators: its recording begins late or ends early; "
         "4 kernels have no partner, and their waiting and transfer are not known"
