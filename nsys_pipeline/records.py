@@ -465,11 +465,13 @@ class BaselineRow:
 class ServedSummary:
     """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
 
+    `cold_requests`: those with a cold step, which count here and in the latencies of `requests` alike.
     `load_ns`: how long the load ran by its own clock, None where no run.json says so. `may_count_discarded`: whether
     the new tokens may include one of each request that its client never gets, as with SGLang's overlapping scheduler.
     """
 
     requests: int
+    cold_requests: int
     span_ns: int | None
     requests_per_s: float | None
     new_tokens: int

@@ -1,10 +1,11 @@
 -- What an engine served in all: throughput, prefix cache, guesses. Warm-up left out, cold steps
--- counted: they took their time. Of all engines and replicas together.
+-- counted: they took their time. Of all engines and replicas together. Latencies of the same requests: request_summary.
 -- Grain: one row; no row without a step that names its requests.
 -- empty without: attribute.served_request_times
 -- requires: attribute.served_request_times
 -- columns:
 --   requests           BIGINT Requests with a step in the recording.
+--   cold_requests      BIGINT Of those, with a step that is left out of the times of phases as cold; they count here.
 --   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded, to the last token. Unit: ns.
 --   requests_per_s     DOUBLE requests / span.
 --   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler perhaps one more of each, which is thrown away. Unit: tokens.
@@ -27,7 +28,8 @@ WITH request AS (
 ),
 total AS (
     SELECT
-        count(*) AS requests, max(last_token_ns) - min(coalesce(arrived_ns, started_ns)) AS span_ns,
+        count(*) AS requests, count(*) FILTER (WHERE is_left_cold) AS cold_requests,
+        max(last_token_ns) - min(coalesce(arrived_ns, started_ns)) AS span_ns,
         sum(new_tokens)::BIGINT AS new_tokens,
         sum(prompt_tokens) FILTER (WHERE is_begun_here)::BIGINT AS prompt_tokens,
         sum(reused_tokens) FILTER (WHERE is_begun_here)::BIGINT AS reused_tokens,
@@ -38,7 +40,7 @@ total AS (
     HAVING count(*) > 0
 )
 SELECT
-    requests, span_ns, requests / nullif(span_ns, 0) * 1e9 AS requests_per_s,
+    requests, cold_requests, span_ns, requests / nullif(span_ns, 0) * 1e9 AS requests_per_s,
     new_tokens, new_tokens / nullif(span_ns, 0) * 1e9 AS new_tokens_per_s,
     prompt_tokens, reused_tokens, reused_tokens / nullif(prompt_tokens, 0) AS reused_ratio,
     (prompt_tokens - reused_tokens) / nullif(span_ns, 0) * 1e9 AS prompt_tokens_per_s,
