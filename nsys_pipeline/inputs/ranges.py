@@ -29,6 +29,13 @@ def create_measuring(inputs: Inputs) -> None:
     create_from_rows(inputs.connection, "input.measuring", {"keep_cold": "BOOLEAN"}, [(inputs.options.keep_cold,)])
 
 
+def create_goodput_limits(inputs: Inputs) -> None:
+    """`input.goodput_limits`: within what a request is a good one; no row where nobody says so."""
+    limits = inputs.options.goodput
+    types = dict.fromkeys(("ttft_ns", "tpot_ns", "e2el_ns"), "DOUBLE")
+    create_from_rows(inputs.connection, "input.goodput_limits", types, [attrs.astuple(limits)] if limits else [])
+
+
 def create_phase_rules(inputs: Inputs) -> None:
     """`input.phase_rules`: the user's own rules, as --phase has them."""
     types = {"rule": "VARCHAR", "option": "VARCHAR"}

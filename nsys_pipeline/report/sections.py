@@ -384,6 +384,9 @@ def _served_notes(served: ServedSummary) -> list[Note]:
         if served.may_count_discarded:
             ahead = "SGLang's overlapping scheduler may run one step more for a request that has ended"
             notes.append(Note("", f"{ahead}: its token, which nobody gets, is among the new tokens", tone=Tone.quiet))
+    if served.good_requests is not None and served.goodput_per_s is not None:
+        good = f"{count(served.good_requests)} requests within the limits of --goodput"
+        notes.append(Note("goodput", f"{_rate(served.goodput_per_s)} requests/s: {good}"))
     if served.cold_requests:
         who = f"{count(served.cold_requests)} of {count(served.requests)} requests"
         notes.append(

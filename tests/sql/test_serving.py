@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.analyze import analyze
-from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.cli.gate import check_rules
+from nsys_pipeline.compare.rules import Rule
+from nsys_pipeline.errors import RuleBrokenError, UsageError
+from nsys_pipeline.inputs import AnalysisOptions, GoodputLimits
 from nsys_pipeline.query.recipes import find_recipe
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Note, Notes
@@ -240,6 +243,19 @@ def test_goodput(tmp_path: Path) -> None:
         assert ask(served(), query, folder, limits).splitlines()[1] == expected
 
 
+@pytest.mark.parametrize(
+    ("limits", "good"),
+    [
+        # By hand: TTFT 1,505 and 205 ns, TPOT 200 ns, end to end 1,905 and 405 ns.
+        ("ttft:0.002,tpot:1", 2), ("ttft:0.001,e2el:0.5us", 1), ("tpot:0.000199", 0),
+    ],
+)  # fmt: skip
+def test_goodput_of_the_report(limits: str, good: int, tmp_path: Path) -> None:
+    query = "SELECT good_requests AS good, (goodput_per_s * 1905 / 1e9)::INT AS rate FROM served_summary"
+    found = ask(served(), query, tmp_path, options=AnalysisOptions(goodput=GoodputLimits.parse(limits)))
+    assert found == f"good,rate\n{good},{good}"
+
+
 def test_the_batch_over_time(tmp_path: Path) -> None:
     recipe = find_recipe("batch_over_time")
     numbers = "steps, requests, prefill_tokens AS prefill, decode_tokens AS decode, cached_tokens AS cached"
@@ -358,6 +374,30 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
     }
 
 
+def test_rules_about_what_was_served(tmp_path: Path) -> None:
+    with open_trace(served().write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace, AnalysisOptions(goodput=GoodputLimits.parse("ttft:0.001")))
+        without = analyze(trace, AnalysisOptions())
+    rules = (
+        "served.ttft_p50 > 0.8us",
+        "served.tpot_p50_ns > 199",
+        "served.new_tokens_per_s < 3M",
+        "served.reused_ratio < 30%",
+    )
+    check_rules([Rule.parse("served.goodput_per_s < 1")], report)
+    for rule in (*rules, "served.goodput_per_s < 1M"):
+        with pytest.raises(RuleBrokenError):
+            check_rules([Rule.parse(rule)], report)
+    with pytest.raises(UsageError, match="is not known") as caught:
+        check_rules([Rule.parse("served.goodput_per_s < 1")], without)
+    assert "--goodput ttft:" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="no number called") as caught:
+        check_rules([Rule.parse("served.throughput < 1")], without)
+    hint = caught.value.hint or ""
+    assert hint.startswith("`served` has accepted_tokens, cold_requests,")
+    assert all(name in hint for name in ("goodput_per_s", "new_tokens_per_s", "ttft_p90_ns", "tpot_p99_ns"))
+
+
 @pytest.mark.parametrize(("framework", "notes"), [('"vllm"', 0), ('"sglang"', 1), ('["sglang"]', 0)])
 def test_tokens_that_sglang_throws_away_are_said_to_count(framework: str, notes: int, tmp_path: Path) -> None:
     trace = served()
@@ -387,7 +427,7 @@ def unmarked() -> TraceBuilder:
 
 
 def test_what_texts_of_engines_say_of_a_batch(tmp_path: Path) -> None:
-    """Of unmarked steps: requests and tokens of each kind, cached ones from sums alone; nothing of guesses or queues."""
+    """Requests and tokens of each kind, cached ones from sums alone; nothing of guesses or queues."""
     texts = (
         "execute_context_1(7)_generation_2(2)",
         # Contexts of 4 + 3 and 0 + 3 tokens, one request that generates with 9 in the cache.
