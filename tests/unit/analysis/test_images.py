@@ -220,9 +220,7 @@ def test_clips_that_cannot_be_are_refused_and_those_of_marks_win(tmp_path: Path)
 
     (tmp_path / "plain").mkdir()
     with open_trace(trace(tmp_path / "plain", "prefill"), TraceOptions(use_cache=False)) as opened:
-        opened.build(
-            "attribute.phase_ranges", "attribute.step_marks", "attribute.step_sequences", "attribute.phase_texts"
-        )
+        opened.build("views.phase_summary")
         for model, seconds, message in (
             (HEARING, "0.6,0.6,0.6", "are 45 tokens, but the prompts have 40"),
             (QWEN, "1", "has no audio encoder that is counted"),
