@@ -49,6 +49,7 @@ def open(  # noqa: A001
     images: int | None = None,
     image_patches: str | Sequence[str] = (),
     image_size: str | Sequence[str] = (),
+    audio_seconds: str | float | Sequence[float] | None = None,
     strict: bool = False,
     infer: bool | None = None,
     keep_cold: bool = False,
@@ -74,6 +75,7 @@ def open(  # noqa: A001
     - `train_only`: an expression that finds the weights that training updates, `lora`: the rank of the adapters that it
       updates instead; default: all weights.
     - `images`, `image_patches` ("56x56"), `image_size` (pixels): images of each request, as `--images` and its kin.
+    - `audio_seconds`: seconds of each clip of sound of a request, as `--audio-seconds`.
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
     - `infer`: infer phases from the launches, and ranges are no phases then; default: if no range is a phase.
@@ -109,6 +111,7 @@ def open(  # noqa: A001
         images=images,
         image_patches=image_patches,
         image_size=image_size,
+        audio_seconds=audio_seconds,
         strict=strict,
         infer=infer,
         keep_cold=keep_cold,

@@ -162,6 +162,15 @@ ImageSizeOption = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+AudioSecondsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audio-seconds",
+        metavar="S[,S…]",
+        help="Seconds of each clip of sound of a request, in its prompt.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 ApproximateOption = Annotated[
     bool,
     typer.Option(
@@ -314,6 +323,7 @@ class AnalysisArguments:
     images: ImagesOption = None
     image_patches: ImagePatchesOption = None
     image_size: ImageSizeOption = None
+    audio_seconds: AudioSecondsOption = None
     approximate: ApproximateOption = False
     peak: PeakOption = None
     bandwidth: BandwidthOption = None
@@ -391,6 +401,7 @@ class AnalysisArguments:
             bandwidth_bytes_per_s=parse_bandwidth(self.bandwidth) if self.bandwidth else None,
             max_context=self.max_context,
             images=ImageOptions(self.images, tuple(self.image_patches or ()), tuple(self.image_size or ())),
+            audio_seconds=self.audio_seconds,
             top_kernels=top,
             keep_cold=self.keep_cold,
             goodput=GoodputLimits.parse(self.goodput) if self.goodput is not None else None,

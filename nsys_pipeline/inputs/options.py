@@ -112,16 +112,17 @@ class GoodputLimits:
 class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
-    `images`: those of each request, where no mark says which it has. `keep_cold`: cold occurrences count like any
-    other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of
-    the longest sequence that an engine takes; default what the model allows. `train_only`, `lora_rank`: which weights
-    training updates, see `model.training`. `dp`: data-parallel ranks, each with a batch of its own.
-    `cp`: ranks that each sequence is split over. `goodput`: limits of the requests of an engine.
+    `images`, `audio_seconds`: those of each request, where no mark says which it has. `keep_cold`: cold occurrences
+    count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one.
+    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows. `train_only`,
+    `lora_rank`: which weights training updates, see `model.training`. `dp`: data-parallel ranks, each with a batch of
+    its own. `cp`: ranks that each sequence is split over. `goodput`: limits of the requests of an engine.
     """
 
     model: Model | None = None
     shapes: tuple[RequestShape, ...] = ()
     images: ImageOptions = attrs.field(factory=ImageOptions)
+    audio_seconds: str | None = None
     conventions: Conventions = attrs.field(factory=Conventions)
     is_degree_told: bool = False
     peaks: Mapping[str, float] = attrs.field(factory=dict)

@@ -16,7 +16,7 @@ _STEPS = (
     "attribute.training_passes", "attribute.optimizer_kernels",
 )  # fmt: skip
 _DEVICES = ("load.devices",)
-_COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation")
+_COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation", "attribute.fused_heads")
 
 
 @attrs.frozen
