@@ -373,8 +373,9 @@ def create_model(inputs: Inputs) -> None:
         degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, how.cp, run.is_degree_told, run.is_split_told)
         decoder = model.architecture.decoder
         layers = decoder.depth if decoder is not None and not model.has_experts else None
-        images = sum(len(step.images) for step in inputs.steps.distinct)
-        missing = ", ".join(model.left_out(images)) or None
+        steps = inputs.steps.distinct
+        images, clips = (sum(len(getattr(step, name)) for step in steps) for name in ("images", "audio"))
+        missing = ", ".join(model.left_out(images, clips)) or None
         size = (model.params, model.active_params)
         rows = [(model.name, model.label, *size, dtype, *degrees, layers, missing, model.further_layers, inputs.options.dp)]
     create_from_rows(inputs.connection, "input.model", types, rows)

@@ -411,9 +411,20 @@ def test_inference_without_a_model_and_without_shapes_has_no_utilization(tmp_pat
     with_both = findings(one_prefill(), tmp_path, tiny_llama("1x16"))
 
     assert without_model["no_model"][0].at_stake_ns == 1_000_000
+    assert (without_model["no_model"][0].hint or "").endswith("--model llama-3.2-1b --shape 8x512+32")
     assert "no_shapes" not in without_model
     assert without_shapes["no_shapes"][0].at_stake_ns == 1_000_000
     assert not {"no_model", "no_shapes"} & with_both.keys()
+
+
+def test_steps_that_say_their_tokens_need_no_shape(tmp_path: Path) -> None:
+    """The range of a server's step says what a user of `--shape` would, and better."""
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 100, "execute_context_1(7)_generation_0(0)").launch(10, gpu=(20, 30))
+
+    (found,) = findings(trace, tmp_path)["no_model"]
+
+    assert found.hint == "pass --model, as in --model llama-3.2-1b: the steps say how many tokens they have"
 
 
 def test_training_asks_for_no_model(tmp_path: Path) -> None:
