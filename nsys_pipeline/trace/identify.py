@@ -183,8 +183,8 @@ def _identify_dir(path: Path) -> Kind:
             f"`{path}` has {len(several):,} traces whose names do not say that they are the ranks of one job"
             if len(several) > 1
             else f"`{path}` is no run directory: its trace is called `{first}`",
-            hint=f"pass one of them, as in `{path / first}`; for a job, a folder of its own whose traces differ in a number "
-            "alone, as in `trace-rank0.sqlite`",
+            hint=f"pass one of them, as in `{path / first}`; for a job, a folder of its own whose traces differ in a "
+            "number alone, as in `trace-rank0.sqlite`",
         )
     raise TraceError(f"`{path}` is a folder without a trace in it", hint=HINT)
 
