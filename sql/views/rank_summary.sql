@@ -18,9 +18,9 @@
 --   blamed_ns    BIGINT    Time that other ranks waited in collectives to which it came last, without warm-up and cold steps, added up over
 --                          them; beside wait_ns it also has waiting that compute hides. NULL where that is. Unit: ns.
 --   is_late      BOOLEAN   Whether the others wait for it.
---   reason       VARCHAR   Of a late rank: what its GPUs spend more time on than the others' do before it comes: 'compute', 'data' (idle
---                          before the first pass of a training step) or 'host' (idle otherwise); NULL where nothing tells.
---   more_ns      BIGINT    What of the time that a mean one of the others waits for it this explains. Unit: ns.
+--   reason       VARCHAR   Of a late rank: what its GPUs spend more time on than the others' do: 'compute', 'data' (before the
+--                          first pass of a training step) or 'host' (idle otherwise); NULL where nothing tells.
+--   more_ns      BIGINT    How much more time that is. Unit: ns.
 --   flops        HUGEINT   Model FLOPs of its training steps, else of its measured phases. Unit: FLOP.
 --   median_step_ns BIGINT  Median of its training steps; NULL without any. Unit: ns.
 --   median_input_wait_ns BIGINT Median over them of the time before the first pass. Unit: ns.
@@ -68,7 +68,7 @@ SELECT
     CASE WHEN c.is_unknown THEN NULL ELSE greatest(0, s.transfer_ns - coalesce(c.lone_ns, 0)) END AS transfer_ns,
     CASE WHEN NOT coalesce(c.is_unknown, false) THEN s.wait_ns END AS wait_ns, s.copy_ns,
     s.window_ns - s.compute_ns - s.transfer_ns - s.wait_ns - s.copy_ns AS idle_ns,
-    CASE WHEN NOT coalesce(c.is_unknown, false) AND s.process_key IS NOT NULL THEN coalesce(l.blamed_ns, 0) END AS blamed_ns, coalesce(l.is_late, false) AS is_late,
+    CASE WHEN NOT coalesce(c.is_unknown, false) THEN l.blamed_ns END AS blamed_ns, coalesce(l.is_late, false) AS is_late,
     CASE WHEN l.is_late THEN l.reason END AS reason, CASE WHEN l.is_late AND l.reason IS NOT NULL THEN l.more_ns END AS more_ns,
     CASE WHEN NOT g.is_pipeline THEN coalesce(t.flops, p.flops) END AS flops, t.median_step_ns, t.median_input_wait_ns,
     CASE
