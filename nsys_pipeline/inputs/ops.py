@@ -41,8 +41,8 @@ def create_pass_ops(inputs: Inputs) -> None:
     One row per phase that runs the model forward, of the shape that its first occurrence has. Inferred phases need
     none: each occurrence is one pass, whose number of operations depends on no length. `products_max`: with what may
     be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of kernels.
-    `expert_layers`: layers with experts; `expert_bytes`: weights of those that its tokens choose. `products_apart`: with
-    two kernels for the experts of a layer and the rest taken apart. `dtype`: what most FLOPs of the products are
+    `expert_layers`: layers with experts; `expert_bytes`: weights of those that its tokens choose. `products_apart`:
+    with two kernels for the experts of a layer and the rest taken apart. `dtype`: what most FLOPs of the products are
     counted in.
 
     Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
