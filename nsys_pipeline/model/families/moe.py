@@ -14,8 +14,8 @@ from nsys_pipeline.model.blocks import (
     Linear,
     Mlp,
     Moe,
+    MoeByModality,
     Norm,
-    Unused,
 )
 from nsys_pipeline.model.families.common import (
     Builder,
@@ -515,11 +515,14 @@ def ernie4_5_vl_moe(f: Fields) -> Architecture:
         ffn=_by_kind(kinds, dense, text),
         tied=f.flag("tie_word_embeddings"),
     )
-    described = [spec.layer(index) for index in range(dims.depth)]
-    layers = [
-        (label, (*blocks, Unused(images)) if kind == "sparse" else blocks)
-        for kind, (label, blocks) in zip(kinds, described, strict=True)
-    ]
+    # Tokens of images have experts of their own, and are masked as text is.
+    changed: dict[type, Callable[..., Block]] = {
+        Moe: lambda block: MoeByModality(blocks=(block, images)),
+        Attention: lambda block: attrs.evolve(block, images="causal"),
+    }
+    layers = []
+    for label, blocks in map(spec.layer, range(dims.depth)):
+        layers.append((label, tuple(changed.get(type(block), lambda same: same)(block) for block in blocks)))
     return plain_decoder(
         f, "ernie4_5_vl_moe", layers, vocab=dims.vocab, width=dims.width, heads=dims.heads, kv_heads=dims.kv_heads
     )
