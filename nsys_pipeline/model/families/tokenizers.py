@@ -1,4 +1,4 @@
-"""Text decoders whose images are tokens of their table: a convolutional encoder, and the nearest entry of a codebook."""
+"""Text decoders whose images are tokens of their table: a convolutional encoder and a codebook."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def chameleon(f: Fields) -> Architecture:
 
 
 def emu3(f: Fields) -> Architecture:
-    """Emu3 (arXiv 2409.18869): four copies of an image run through an encoder of videos; what draws is not described."""
+    """Emu3 (arXiv 2409.18869): four copies of an image run through an encoder of videos; what draws has no reading."""
     text = read_text(f, "emu3_text_model")
     v = f.part("vq_config", "emu3_vqgan")
     widths, heads = _widths(v), v.integer("num_attention_heads", default=1)
