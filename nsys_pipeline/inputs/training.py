@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from nsys_pipeline.duck import records
+from nsys_pipeline.duck import records, scalar
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Step
 
@@ -101,7 +101,7 @@ class TrainingFacts:
 
     `layers_ratio`: share of the layers whose forward is run again. `products`, `products_again`: products of a layer in
     the forward and when it is run again. `scalar`: C++ type that the optimizer updates; `shards`: GPUs that its weights
-    are spread over; `ranks`: ranks of the trace.
+    are spread over; `ranks`: ranks of the trace. `has_fused_head`: the forward computes the gradients of the LM head.
     """
 
     layers_ratio: float | None = None
@@ -111,6 +111,7 @@ class TrainingFacts:
     scalar: str | None = None
     shards: int | None = None
     ranks: int | None = None
+    has_fused_head: bool = False
 
     @property
     def missing(self) -> int | None:
@@ -121,14 +122,15 @@ class TrainingFacts:
 
     @classmethod
     def of(cls, con: DuckDBPyConnection) -> TrainingFacts:
-        """Read attribute.recomputation and attribute.optimizer_kernels."""
+        """Read attribute.recomputation, attribute.optimizer_kernels and attribute.fused_heads."""
         again = records(
             con,
             "SELECT layers_ratio, products, products_again, again_kernels = 0 AS is_nothing_again "
             "FROM attribute.recomputation",
         )
         optimizer = records(con, "SELECT scalar, shards, ranks FROM attribute.optimizer_kernels")
-        return cls(**{name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()})
+        known = {name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()}
+        return cls(**known, has_fused_head=scalar(con, "SELECT count(*) FROM attribute.fused_heads") > 0)
 
 
 @attrs.frozen(kw_only=True)
@@ -182,10 +184,11 @@ class TrainingEstimator:
     def _training(self, step: Step, *, is_checkpointed: bool) -> Training:
         from nsys_pipeline.model.training import training_flops
 
-        return training_flops(
+        training = training_flops(
             self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
             train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on, all_logits=False,
         )  # fmt: skip
+        return training.with_fused_head() if self.facts.has_fused_head else training
 
     def _recomputed(self, step: Step) -> tuple[int | None, int | None]:
         """FLOPs that are run again, and the least that they are."""

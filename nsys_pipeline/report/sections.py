@@ -366,6 +366,8 @@ def _requests(report: Report) -> Section | None:
     title = "requests, warm-up left out: time to first token and time per output token, ms"
     if any(column.heading == "±" for column in columns):
         title += "; ±: standard deviation"
+    if any(row["shape"] == "served" for row in rows):
+        title += "; served: cold steps counted"
     return Section("requests", (Table(columns), *([Notes(served)] if served else [])), title=title, depth=Depth.detail)
 
 
@@ -382,6 +384,16 @@ def _served_notes(served: ServedSummary) -> list[Note]:
         if served.may_count_discarded:
             ahead = "SGLang's overlapping scheduler may run one step more for a request that has ended"
             notes.append(Note("", f"{ahead}: its token, which nobody gets, is among the new tokens", tone=Tone.quiet))
+    if served.good_requests is not None and served.goodput_per_s is not None:
+        good = f"{count(served.good_requests)} requests within the limits of --goodput"
+        notes.append(Note("goodput", f"{_rate(served.goodput_per_s)} requests/s: {good}"))
+    if served.cold_requests:
+        who = f"{count(served.cold_requests)} of {count(served.requests)} requests"
+        notes.append(
+            Note(
+                "cold", f"{who} had a step that the phases leave out as cold; they count here, as their clients waited"
+            )
+        )
     if served.prompt_tokens and served.reused_tokens is not None:
         found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
         share = f"{served.reused_tokens / served.prompt_tokens:.1%}"

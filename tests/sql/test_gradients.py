@@ -37,6 +37,7 @@ def told(
             );
             CREATE TABLE attribute.gpu_work(occurrence_id BIGINT, range_id BIGINT, name_id BIGINT, full_name_id BIGINT);
             CREATE TABLE attribute.occurrences(occurrence_id BIGINT, phase VARCHAR);
+            CREATE TABLE attribute.fused_heads(products DOUBLE, products_ns DOUBLE);
             CREATE TABLE attribute.training_passes AS
                 SELECT unnest(['forward', 'backward']) AS part FROM range(10);
             CREATE TABLE estimate.phase_costs(
