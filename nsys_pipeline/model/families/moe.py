@@ -515,14 +515,14 @@ def ernie4_5_vl_moe(f: Fields) -> Architecture:
         ffn=_by_kind(kinds, dense, text),
         tied=f.flag("tie_word_embeddings"),
     )
+
     # Tokens of images have experts of their own, and are masked as text is.
-    changed: dict[type, Callable[..., Block]] = {
-        Moe: lambda block: MoeByModality(blocks=(block, images)),
-        Attention: lambda block: attrs.evolve(block, images="causal"),
-    }
-    layers = []
-    for label, blocks in map(spec.layer, range(dims.depth)):
-        layers.append((label, tuple(changed.get(type(block), lambda same: same)(block) for block in blocks)))
+    def with_images(block: Block) -> Block:
+        if isinstance(block, Moe):
+            return MoeByModality(blocks=(block, images))
+        return attrs.evolve(block, images="causal") if isinstance(block, Attention) else block
+
+    layers = [(label, tuple(map(with_images, blocks))) for label, blocks in map(spec.layer, range(dims.depth))]
     return plain_decoder(
         f, "ernie4_5_vl_moe", layers, vocab=dims.vocab, width=dims.width, heads=dims.heads, kv_heads=dims.kv_heads
     )

@@ -71,7 +71,8 @@ def _encoder(
 
     It runs on `frames` copies of an image, whose tokens are the pixels of the last resolution.
     """
-    widths, layers = _widths(v), []
+    widths = _widths(v)
+    layers: list[Layers] = []
 
     def add(level: int, *blocks: Block) -> None:
         # Sides of a resolution have twice the pixels of the next one's.
