@@ -279,12 +279,12 @@ def _shapes(report: Report) -> Section | None:
         Column.text("phase", [phase.name for phase in report.phases for _ in shown[phase.name]], is_grouped=True),
         Column.text("shape", [row.shape for row in rows]),
         Column.count("n", [row.occurrences for row in rows]),
-        Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
-        Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
+        Column.amount("wall\nms", [row.wall_ns for row in rows], "ms"),
+        Column.amount("busy\nms", [row.gpu_busy_ns for row in rows], "ms"),
         between("flops", lambda values: Column.amount("TFLOP", values, "TFLOP")),
         between("bytes", lambda values: Column.amount("GB", values, "GB")),
-        between("mfu_busy", lambda values: Column.percent("MFU busy %", values, most=2)),
-        between("mbu_busy", lambda values: Column.percent("MBU busy %", values, most=2)),
+        between("mfu_busy", lambda values: Column.percent("MFU\nbusy %", values, most=2)),
+        between("mbu_busy", lambda values: Column.percent("MBU\nbusy %", values, most=2)),
         Column.text("bound", [row.bound or UNKNOWN for row in rows]),
     ]
     notes = []
@@ -332,17 +332,21 @@ def _torch_operators(report: Report) -> Section | None:
         Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
         *([Column.text("module", [row.module or UNKNOWN for row in rows])] if any(row.module for row in rows) else []),
         Column.name("operator", [row.operator for row in rows]),
-        Column.name("shapes", [row.shapes or UNKNOWN for row in rows]),
+        *([Column.name("shapes", [row.shapes or UNKNOWN for row in rows])] if any(row.shapes for row in rows) else []),
         Column.count("calls", [row.calls for row in rows]),
-        Column.amount("host ms", [row.host_time_ns for row in rows], "ms"),
-        Column.amount("host own", [row.host_self_ns for row in rows], "ms"),
-        Column.amount("GPU ms", [row.gpu_time_ns for row in rows], "ms"),
-        Column.amount("GPU own", [row.gpu_self_ns for row in rows], "ms"),
-        Column.percent("share %", [row.gpu_self_ratio for row in rows]),
-        Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s"),
-        Column.percent("roofline %", [row.roofline_ratio for row in rows]),
+        Column.amount("host\nms", [row.host_time_ns for row in rows], "ms", is_optional=True),
+        Column.amount("host own\nms", [row.host_self_ns for row in rows], "ms"),
     ]
-    title = "torch's operators, warm-up left out; own: without the operators inside; share of the phase's GPU time"
+    title = "torch's operators, warm-up left out; own: without the operators inside"
+    if any(row.gpu_time_ns for row in rows):
+        title += "; share of the phase's GPU time"
+        columns += [
+            Column.amount("GPU\nms", [row.gpu_time_ns for row in rows], "ms", is_optional=True),
+            Column.amount("GPU own\nms", [row.gpu_self_ns for row in rows], "ms"),
+            Column.percent("share\n%", [row.gpu_self_ratio for row in rows]),
+            Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s", is_optional=True),
+            Column.percent("roofline\n%", [row.roofline_ratio for row in rows]),
+        ]
     return Section("torch operators", (Table(columns),), title=title, depth=Depth.detail)
 
 
