@@ -23,7 +23,7 @@ SMALL = read_json("small_configs.json")
         ("mllama", ()),
         ("molmo2", ("vision tower",)),
         ("nemotron_h_omni", ("vision tower", "audio encoder")),
-        ("emu3", ("image tokenizer",)),
+        ("emu3", ("image decoder",)),
         ("qwen2_audio", ()),
         ("qwen3_asr", ("audio encoder",)),
     ],
