@@ -64,3 +64,68 @@ def test_a_fused_loss_computes_gradients_of_the_head_in_the_forward(chunks: int,
     assert phase(report, "backward")["flops"] == 4 * 2 * rest
     assert report["training"]["flops"] == 4 * 3 * (rest + 64 * lm_head(LLAMA))
     assert "weights_frozen" not in codes(report)
+
+
+def test_copies_of_a_model_on_two_gpus_share_a_backward(cli: Cli) -> None:
+    """`DataParallel`: each step has a thread for each GPU, which runs the forward of half of the batch."""
+    trace = TraceBuilder().gpu(0).gpu(1)
+    process = trace.process()
+    main = process.thread()
+    marked(trace, LLAMA)
+    for step in range(5):
+        at = step * 100 * MS
+        for gpu in range(2):
+            thread = process.thread(tid=200 + 2 * step + gpu).push(at + gpu, at + 20 * MS, "forward", domain="llmperf")
+            thread.mark(at + gpu + 1, STEP, domain="llmperf")
+            thread.launch(at + MS, gpu=(at + 2 * MS, at + 20 * MS), device=gpu)
+            process.thread(tid=101 + gpu).launch(at + 21 * MS, gpu=(at + 22 * MS, at + 60 * MS), device=gpu)
+        main.push(at + 20 * MS, at + 60 * MS, "backward", domain="llmperf")
+        main.push(at + 60 * MS, at + 100 * MS, "optimizer", domain="llmperf")
+        main.launch(at + 61 * MS, gpu=(at + 62 * MS, at + 100 * MS))
+
+    report = cli.analyze(trace)
+
+    flops = projections(LLAMA, 64) + 4 * LLAMA["num_hidden_layers"] * pairs(64) * LLAMA["hidden_size"]
+    flops += 64 * lm_head(LLAMA)
+    assert phase(report, "forward")["flops"] == 5 * 2 * flops
+    assert phase(report, "backward")["flops"] == 5 * 2 * 2 * flops
+    training = report["training"]
+    assert (training["steps"], training["tokens"], training["device_count"]) == (5, 5 * 2 * 64, 2)
+    assert (training["flops"], training["wall_ns"]) == (5 * 2 * 3 * flops, 500 * MS)
+    assert not codes(report) & {"forwards_without_backward", "open_at_once"}
+
+
+def of_experts_on_the_host(copied: int) -> TraceBuilder:
+    """Decode steps of llama.cpp: what is not of experts runs on the GPU, whose results go to the host and back."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    marked(trace, MOE)
+    for step in range(4):
+        at = step * 20 * MS
+        main.push(at, at + 19 * MS, "decode", domain="llmperf")
+        main.mark(at + 1, 'llmperf.step {"b":1,"q":1,"kv":512,"logits":1}', domain="llmperf")
+        for layer in range(4):
+            start = at + (4 * layer + 1) * MS
+            for number, name in enumerate(["mul_mat_vec_q"] * 4 + ["flash_attn_ext_vec", "mul_mat_vec_q"]):
+                main.launch(
+                    start + number * US, gpu=(start + number * 20 * US, start + (number + 1) * 20 * US), name=name
+                )
+            if copied:
+                main.memcpy(start + MS, gpu=(start + MS, start + MS + US), kind=2, size_bytes=2048)
+                main.memcpy(start + 3 * MS, gpu=(start + 3 * MS, start + 3 * MS + US), kind=1, size_bytes=copied)
+        main.launch(at + 18 * MS, gpu=(at + 18 * MS, at + 18 * MS + US), name="mul_mat_vec_q")
+    return trace
+
+
+MOE = LLAMA | {
+    "model_type": "qwen3_moe", "num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 128,
+    "head_dim": 64, "norm_topk_prob": True,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("copied", "is_told"), [(2048, True), (0, False), (4 * 3 * 512 * 128 * 2, False)])
+def test_experts_that_the_host_computes_are_told(copied: int, is_told: bool, cli: Cli) -> None:
+    """Not where nothing goes to the host and back, nor where the experts' weights are copied to the GPU."""
+    report = cli.analyze(of_experts_on_the_host(copied))
+
+    assert ("experts_on_the_host" in codes(report)) == is_told
