@@ -141,12 +141,21 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
     return {"input_ids": ids} | _pixels(model, views, generator)
 
 
+#: Model types whose processors make more than the pixels of each view and a placeholder for each token.
+_MORE_THAN_PIXELS = (
+    "chameleon", "emu3", "ernie4_5_vl_moe", "git", "instructblip", "instructblipvideo", "llava_next",
+    "llava_next_video",
+)  # fmt: skip
+
+
 def _views(model: Any, request: ProfileRequest, picture: Picture) -> tuple[Grid, ...]:
     from nsys_pipeline.model import Model
     from nsys_pipeline.model.images import views
 
     fields = config_fields(model.config, is_quantized=False)
     try:
+        if fields.get("model_type") in _MORE_THAN_PIXELS:
+            raise UsageError(f"`{fields['model_type']}` takes more than pixels and their placeholders")
         return views(Model.from_config(fields, request.name), picture.height, picture.width)
     except (ModelError, UsageError) as error:
         raise UsageError(
