@@ -153,15 +153,16 @@ def _views(model: Any, request: ProfileRequest, picture: Picture) -> tuple[Grid,
     from nsys_pipeline.model.images import views
 
     fields = config_fields(model.config, is_quantized=False)
-    try:
-        if fields.get("model_type") in _MORE_THAN_PIXELS:
-            raise UsageError(f"`{fields['model_type']}` takes more than pixels and their placeholders")
-        return views(Model.from_config(fields, request.name), picture.height, picture.width)
-    except (ModelError, UsageError) as error:
-        raise UsageError(
-            f"without a processor, what the tower of `{request.name}` gets of an image is not known: {error.message}",
-            hint="pass the directory of a checkpoint that has its processor",
-        ) from error
+    what = f"`{fields.get('model_type')}` takes more than pixels and their placeholders"
+    if fields.get("model_type") not in _MORE_THAN_PIXELS:
+        try:
+            return views(Model.from_config(fields, request.name), picture.height, picture.width)
+        except (ModelError, UsageError) as error:
+            what = error.message
+    raise UsageError(
+        f"without a processor, what the tower of `{request.name}` gets of an image is not known: {what}",
+        hint="pass the directory of a checkpoint that has its processor",
+    )
 
 
 def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Generator) -> dict[str, Any]:
