@@ -53,6 +53,7 @@ def open(  # noqa: A001
     strict: bool = False,
     infer: bool | None = None,
     keep_cold: bool = False,
+    goodput: str | None = None,
     cache: bool = True,
     memory_limit: str = "1500MB",
 ) -> TraceReader:
@@ -79,6 +80,7 @@ def open(  # noqa: A001
     - `strict`: leave work of threads without a phase unattributed.
     - `infer`: infer phases from the launches, and ranges are no phases then; default: if no range is a phase.
     - `keep_cold`: count cold occurrences; without, they are left out like warm-up.
+    - `goodput`: limits of an engine's good requests, which are counted, as in "ttft:500,tpot:50" (ms).
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
 
@@ -113,6 +115,7 @@ def open(  # noqa: A001
         strict=strict,
         infer=infer,
         keep_cold=keep_cold,
+        goodput=goodput,
         cache=cache,
         memory_limit=memory_limit,
     )

@@ -13,7 +13,7 @@ import attrs
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.hardware import checked_bandwidth, checked_peaks
-from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
+from nsys_pipeline.inputs import AnalysisOptions, GoodputLimits, ImageOptions, RequestShape
 from nsys_pipeline.model import Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
@@ -219,6 +219,7 @@ def open_reader(
     strict: bool = False,
     infer: bool | None = None,
     keep_cold: bool = False,
+    goodput: str | None = None,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> TraceReader:
@@ -251,6 +252,7 @@ def open_reader(
         images=ImageOptions(images, _listed(image_patches), _listed(image_size)),
         audio_seconds=_seconds(audio_seconds),
         keep_cold=keep_cold,
+        goodput=None if goodput is None else GoodputLimits.parse(goodput),
     )
     return TraceReader(Path(path), trace_options, options)
 
