@@ -255,3 +255,59 @@ def test_groups_of_nvfp4_have_the_length_that_the_config_says(group: int, cli: C
 
     (down,) = [op for op in printed["ops"] if (op["phase"], op["name"]) == ("decode", "down")]
     assert down["weight_bytes"] == 4 * 512 * 1024 * (4 + 8 / group) / 8
+
+
+def test_layers_that_quantization_skips_by_number_are_16_bits(cli: Cli) -> None:
+    quantized = {"quant_method": "gptq", "bits": 4, "group_size": 128, "dynamic": {r"-:.*\.(?:[1-3])\..*": {}}}
+
+    printed = cli.flops(LLAMA | {"quantization_config": quantized}, "--prompt-tokens", 1)
+
+    of_down = [op["weight_bytes"] for op in printed["ops"] if (op["phase"], op["name"]) == ("decode", "down")]
+    assert sum(of_down) == 512 * 1024 * (3 * 2 + (4 + (16 + 4) / 128) / 8)
+
+
+def test_weights_that_are_packed_in_pairs_are_two_parameters(cli: Cli) -> None:
+    quantized = {
+        "quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4",
+        "bnb_4bit_use_double_quant": True,
+    }  # fmt: skip
+
+    printed = cli.flops(LLAMA | {"quantization_config": quantized}, "--prompt-tokens", 1)
+
+    assert printed["params"] == cli.flops(LLAMA, "--prompt-tokens", 1)["params"]
+    (down,) = [op for op in printed["ops"] if (op["phase"], op["name"]) == ("decode", "down")]
+    assert down["weight_bytes"] == pytest.approx(4 * 512 * 1024 * (4 + 8 / 64 + 32 / (64 * 256)) / 8, rel=1e-3)
+
+
+def test_short_convolutions_cache_their_window_alone(cli: Cli) -> None:
+    """LFM2: one of four layers has keys and values; the others keep the last two inputs of a convolution of three."""
+    config = {
+        "model_type": "lfm2", "hidden_size": 256, "block_dim": 256, "block_ff_dim": 640, "block_multiple_of": 256,
+        "block_auto_adjust_ff_dim": True, "block_ffn_dim_multiplier": 1.0, "conv_L_cache": 3, "num_hidden_layers": 4,
+        "num_attention_heads": 8, "num_key_value_heads": 2, "full_attn_idxs": [2], "vocab_size": 1000,
+        "torch_dtype": "bfloat16",
+    }  # fmt: skip
+
+    printed = cli.flops(config, "--prompt-tokens", 100)
+
+    assert printed["prefill"]["kv_write_bytes"] == 100 * 2 * 2 * 32 * 2 + 3 * 256 * 2 * 2
+
+
+def test_layers_with_a_delta_state_have_no_latents(cli: Cli) -> None:
+    """Kimi Linear: `linear_attn_config` counts layers from 1; the fourth of four has latents, the others a state."""
+    config = {
+        "model_type": "kimi_linear", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 4,
+        "num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 72, "kv_lora_rank": 64, "q_lora_rank": None,
+        "qk_nope_head_dim": 32, "qk_rope_head_dim": 16, "v_head_dim": 32, "first_k_dense_replace": 1,
+        "moe_layer_freq": 1, "num_experts": 8, "num_experts_per_token": 2, "num_shared_experts": 1,
+        "moe_intermediate_size": 64, "vocab_size": 1000, "torch_dtype": "bfloat16",
+        "linear_attn_config": {
+            "full_attn_layers": [4], "kda_layers": [1, 2, 3], "head_dim": 32, "num_heads": 4,
+            "short_conv_kernel_size": 4,
+        },
+    }  # fmt: skip
+
+    printed = cli.flops(config, "--prompt-tokens", 100)
+
+    state = 4 * 32 * 32 * 4 + 3 * 4 * 32 * 3 * 2
+    assert printed["prefill"]["kv_write_bytes"] == 100 * (64 + 16) * 2 + 3 * state
