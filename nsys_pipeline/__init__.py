@@ -49,9 +49,11 @@ def open(  # noqa: A001
     images: int | None = None,
     image_patches: str | Sequence[str] = (),
     image_size: str | Sequence[str] = (),
+    audio_seconds: str | float | Sequence[float] | None = None,
     strict: bool = False,
     infer: bool | None = None,
     keep_cold: bool = False,
+    goodput: str | None = None,
     cache: bool = True,
     memory_limit: str = "1500MB",
 ) -> TraceReader:
@@ -73,10 +75,12 @@ def open(  # noqa: A001
     - `train_only`: an expression that finds the weights that training updates, `lora`: the rank of the adapters that it
       updates instead; default: all weights.
     - `images`, `image_patches` ("56x56"), `image_size` (pixels): images of each request, as `--images` and its kin.
+    - `audio_seconds`: seconds of each clip of sound of a request, as `--audio-seconds`.
     - `max_context`: tokens of an engine's longest sequence, where its ranges leave lengths open; default: the model's.
     - `strict`: leave work of threads without a phase unattributed.
     - `infer`: infer phases from the launches, and ranges are no phases then; default: if no range is a phase.
     - `keep_cold`: count cold occurrences; without, they are left out like warm-up.
+    - `goodput`: limits of an engine's good requests, which are counted, as in "ttft:500,tpot:50" (ms).
     - `cache`: keep the prepared tables for the next time.
     - `memory_limit`: of the process; work spills to disk past it.
 
@@ -107,9 +111,11 @@ def open(  # noqa: A001
         images=images,
         image_patches=image_patches,
         image_size=image_size,
+        audio_seconds=audio_seconds,
         strict=strict,
         infer=infer,
         keep_cold=keep_cold,
+        goodput=goodput,
         cache=cache,
         memory_limit=memory_limit,
     )

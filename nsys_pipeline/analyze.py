@@ -129,6 +129,7 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         return None
     # Each size once: a request has as many images as its pass says.
     images = sorted({grid for step in inputs.steps.distinct for grid in step.images})
+    audio = sorted({frames for step in inputs.steps.distinct for frames in step.audio})
     return {
         "name": model.name,
         "params": model.params,
@@ -136,11 +137,12 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
         "dtype": conventions.dtype or model.dtype,
         "products": product_dtypes(model, inputs.steps.distinct, conventions),
         "label": model.label,
-        "not_counted": list(model.left_out(len(images))),
+        "not_counted": list(model.left_out(len(images), len(audio))),
         "notes": [*model.unread, *model.counted_as, *(model.notes if conventions.weight is None else ())],
         "routing": _routing(trace, model, inputs.steps.distinct),
         "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
-        | ({"images": [list(grid) for grid in images]} if images else {}),
+        | ({"images": [list(grid) for grid in images]} if images else {})
+        | ({"audio_frames": audio} if audio else {}),
     }
 
 

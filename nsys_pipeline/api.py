@@ -13,7 +13,7 @@ import attrs
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.hardware import checked_bandwidth, checked_peaks
-from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
+from nsys_pipeline.inputs import AnalysisOptions, GoodputLimits, ImageOptions, RequestShape
 from nsys_pipeline.model import Model, load_model
 from nsys_pipeline.query.recipes import all_recipes, find_recipe
 from nsys_pipeline.query.session import Session
@@ -215,9 +215,11 @@ def open_reader(
     images: int | None = None,
     image_patches: str | Sequence[str] = (),
     image_size: str | Sequence[str] = (),
+    audio_seconds: str | float | Sequence[float] | None = None,
     strict: bool = False,
     infer: bool | None = None,
     keep_cold: bool = False,
+    goodput: str | None = None,
     cache: bool = True,
     memory_limit: str = DEFAULT_MEMORY_LIMIT,
 ) -> TraceReader:
@@ -248,9 +250,17 @@ def open_reader(
         bandwidth_bytes_per_s=None if bandwidth is None else checked_bandwidth(bandwidth),
         max_context=max_context,
         images=ImageOptions(images, _listed(image_patches), _listed(image_size)),
+        audio_seconds=_seconds(audio_seconds),
         keep_cold=keep_cold,
+        goodput=None if goodput is None else GoodputLimits.parse(goodput),
     )
     return TraceReader(Path(path), trace_options, options)
+
+
+def _seconds(clips: str | float | Sequence[float] | None) -> str | None:
+    if clips is None or isinstance(clips, str):
+        return clips
+    return ",".join(map(str, [clips] if isinstance(clips, int | float) else clips))
 
 
 def _model(model: str | Model) -> Model:

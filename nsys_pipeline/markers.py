@@ -16,7 +16,8 @@ A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one 
 the batch, where both are), and ``logits``. Engines add ``ids``, a small number for each request, and ``new``, which
 names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts``, tokens of ``q`` that are guesses;
 ``ahead``: true where ``kv`` may count guesses that turn out to be rejected; ``images``: [h, w] in patches of each image
-that the vision tower encodes; ``adapters``: sequences that run through LoRA weights, which no estimate counts.
+that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``adapters``: sequences
+that run through LoRA weights, which no estimate counts.
 
 In your own program, with or without torch, profiled or not::
 
@@ -81,7 +82,8 @@ RECORD_PLAIN, RECORD_WITH_MARKS = "plain", "marks"
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
     details: dict[str, Any] = {} if step.experts is None else {"experts": float(step.experts)}
-    return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details | {"images": step.images})
+    details |= {"images": step.images, "audio": step.audio}
+    return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details)
 
 
 def decode_step(payload: str) -> Step:
@@ -107,6 +109,7 @@ def decode_step(payload: str) -> Step:
             len(q_tokens) if logits is None else _count(logits),
             None if experts is None else _number(experts),
             images=_images(data.get("images")),
+            audio=_clips(data.get("audio")),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a step: {payload[:200]!r}") from error
@@ -132,6 +135,16 @@ def _images(value: object) -> list[tuple[int, int]]:
         if not isinstance(grid, list) or len(grid) != 2 or 0 in grid or _count(grid[0]) * _count(grid[1]) > MAX_TOKENS:
             raise ValueError(f"not a step: {grid!r} is no image of [height, width] patches")
     return [(height, width) for height, width in grids]
+
+
+def _clips(value: object) -> list[int]:
+    """Frames of clips of sound; an absent list is empty."""
+    from nsys_pipeline.records import MAX_BATCH
+
+    clips = [] if value is None else value
+    if not isinstance(clips, list) or len(clips) > MAX_BATCH:
+        raise ValueError(f"not a step: {str(value)[:200]!r} are no clips of sound")
+    return [_count(frames) for frames in clips]
 
 
 def _number(value: object) -> float:
@@ -168,8 +181,8 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. `details`: ids, new, drafts, ahead, images and adapters, as the head of this file says; those that are
-    empty or None are left out. Raises ValueError when lengths disagree.
+    routing. `details`: ids, new, drafts, ahead, images, audio and adapters, as the head of this file says; those that
+    are empty or None are left out. Raises ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:

@@ -465,11 +465,14 @@ class BaselineRow:
 class ServedSummary:
     """What an engine served, from its marks, warm-up left out: row of the view `served_summary`.
 
-    `load_ns`: how long the load ran by its own clock, None where no run.json says so. `may_count_discarded`: whether
-    the new tokens may include one of each request that its client never gets, as with SGLang's overlapping scheduler.
+    `cold_requests`: those with a cold step, which count here and in the latencies of `requests` alike.
+    `good_requests`: those within the limits of `--goodput`, None without limits. `load_ns`: how long the load ran by
+    its own clock, None where no run.json says so. `may_count_discarded`: whether the new tokens may include one of each
+    request that its client never gets, as with SGLang's overlapping scheduler.
     """
 
     requests: int
+    cold_requests: int
     span_ns: int | None
     requests_per_s: float | None
     new_tokens: int
@@ -482,6 +485,8 @@ class ServedSummary:
     preemptions: int
     draft_tokens: int
     accepted_tokens: int
+    good_requests: int | None
+    goodput_per_s: float | None
     load_ns: int | None
     may_count_discarded: bool = False
 

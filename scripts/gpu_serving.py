@@ -3,7 +3,7 @@
 
     scripts/gpu_serving.py -o OUT --engine vllm [--only dense-graphs,moe-graphs,…] [--budget 480] [--wheels DIR]
     scripts/gpu_serving.py -o OUT --engine vllm --only dense-tp2     on two GPUs
-    scripts/gpu_serving.py -o OUT --engine vllm --only overhead      without nsys, with nsys, and with marks, too
+    scripts/gpu_serving.py -o OUT --engine vllm --only overhead      without nsys, with nsys, and with marks, in turns
     scripts/gpu_serving.py -o OUT --engine sglang
     scripts/gpu_serving.py --list --engine vllm                      what there is, as command lines; runs nothing
 
@@ -62,6 +62,8 @@ GPUS = {"dense-tp2": 2}
 OVERHEAD = {"overhead": "dense-graphs", "overhead-eager": "dense-eager"}
 """What is measured without nsys, too, and the run whose server that is."""
 OVERHEAD_VARIANTS = ("no nsys", "nsys", "nsys and marks")
+OVERHEAD_ORDER = (*OVERHEAD_VARIANTS, *reversed(OVERHEAD_VARIANTS))
+"""A start of the server each: what drifts over the series hits all variants alike."""
 OVERHEAD_ROUNDS = 3
 
 
@@ -217,16 +219,17 @@ def load_table(loads: dict[str, dict[str, Any]]) -> list[str]:
 
 
 def _overhead(engine: str, name: str, work: Path, requests: int, options: list[str], deadline: float) -> list[str]:
-    """New tokens per second that the clients see: alone, recorded, recorded with marks."""
+    """New tokens per second that the clients see: alone, recorded, recorded with marks; two starts of each."""
     model, extra = RUNS[engine][OVERHEAD[name]]
     folder = make_model(model, work / "models" / model)
-    loads: dict[str, dict[str, Any]] = {}
-    for variant in OVERHEAD_VARIANTS:
+    starts: dict[str, list[dict[str, Any]]] = {variant: [] for variant in OVERHEAD_VARIANTS}
+    for number, variant in enumerate(OVERHEAD_ORDER):
         if time.monotonic() > deadline:
-            print(f"{name}, {variant}: no time left", flush=True)
+            print(f"{name}, start {number + 1}, {variant}: no time left", flush=True)
             continue
-        output = work / f"{name}-{variant.replace(' ', '-')}.load.json"
+        output = work / f"{name}-{number + 1}-{variant.replace(' ', '-')}.load.json"
         client = load(engine, folder, output, requests, OVERHEAD_ROUNDS)
+        began = time.monotonic()
         with seeing(1):
             if variant == "no nsys":
                 _serve_alone(engine, folder, extra, client, work)
@@ -235,29 +238,57 @@ def _overhead(engine: str, name: str, work: Path, requests: int, options: list[s
                 command = capture(engine, folder, extra, client, *options, "--no-analyze")
                 gpu_captures._capture("overhead", command, work)
                 os.environ.pop("LLMPERF_MARKERS")
-        loads[variant] = gpu_captures._read(output)
+        print(f"{name}, start {number + 1}, {variant}: {time.monotonic() - began:.0f} s", flush=True)
+        starts[variant].append(gpu_captures._read(output))
+        print("\n".join(overhead_table(starts)), flush=True)
     title = (
-        f"Overhead of recording, {OVERHEAD[name]}: a server start for each line, {OVERHEAD_ROUNDS} rounds of the load"
+        f"Overhead of recording, {OVERHEAD[name]}: {len(OVERHEAD_ORDER)} starts of the server in the order "
+        f"{', '.join(OVERHEAD_ORDER)}; {OVERHEAD_ROUNDS} rounds of the load each"
     )
-    return [title, "", *overhead_table(loads)]
+    return [title, "", *overhead_table(starts)]
 
 
-def overhead_table(loads: dict[str, dict[str, Any]]) -> list[str]:
-    """Mean and sample standard deviation over the rounds, and the change against the same server without nsys."""
-    base = loads.get("no nsys", {}).get("rounds_new_tokens_per_s", [])
+def overhead_table(starts: dict[str, list[dict[str, Any]]]) -> list[str]:
+    """Rates of the rounds of each start, their mean and sample standard deviation, and the change against no nsys.
+
+    The same round of another start sends the same requests: changes are means over rounds of the rate against the mean
+    rate of that round without nsys, ± their standard deviation.
+    """
+    alone = [found.get("rounds_new_tokens_per_s", []) for found in starts.get("no nsys", [])]
+    bases = [statistics.fmean(rates) for rates in zip(*(rates for rates in alone if rates), strict=False)]
     rows = []
-    for variant, found in loads.items():
-        rates = found.get("rounds_new_tokens_per_s", [])
+    for variant, found in starts.items():
+        by_start = [one["rounds_new_tokens_per_s"] for one in found if one.get("rounds_new_tokens_per_s")]
+        rates = [rate for start in by_start for rate in start]
         if not rates:
-            rows.append([variant, "0", *[""] * 5])
+            rows.append([variant, *[""] * 6])
             continue
-        is_compared = bool(base) and variant != "no nsys"
-        change = f"{(statistics.fmean(rates) / statistics.fmean(base) - 1) * 100:+.1f} %" if is_compared else ""
-        spread = f"{statistics.stdev(rates):.1f}" if len(rates) > 1 else ""
-        times = [str(found.get(key, "")) for key in ("ttft_ms", "tpot_ms")]
-        rows.append([variant, str(len(rates)), f"{statistics.fmean(rates):.1f}", spread, *times, change])
-    header = ["variant", "rounds", "new tokens/s", "± std", "TTFT ms", "TPOT ms", "against no nsys"]
+        changes = [rate / base - 1 for start in by_start for rate, base in zip(start, bases, strict=False)]
+        times = (statistics.fmean(one[key] for one in found if one.get(key)) for key in ("ttft_ms", "tpot_ms"))
+        rows.append(
+            [
+                variant,
+                " / ".join(", ".join(f"{rate:.0f}" for rate in start) for start in by_start),
+                f"{statistics.fmean(rates):.0f}",
+                _spread(rates, 1, ""),
+                *(f"{ms:.1f}" for ms in times),
+                f"{statistics.fmean(changes):+.1%} ± {_spread(changes, 100, ' %')}" if changes else "",
+            ]
+        )
+    header = [
+        "variant",
+        "new tokens/s: rounds / of the next start",
+        "mean",
+        "± std",
+        "TTFT ms",
+        "TPOT ms",
+        "against no nsys",
+    ]
     return gpu_captures._table(header, rows)
+
+
+def _spread(values: list[float], scale: float, unit: str) -> str:
+    return f"{statistics.stdev(values) * scale:.1f}{unit}" if len(values) > 1 else ""
 
 
 def _serve_alone(engine: str, model: Path, extra: list[str], client: list[str], work: Path) -> None:

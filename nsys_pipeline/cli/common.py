@@ -162,6 +162,15 @@ ImageSizeOption = Annotated[
         rich_help_panel=MODEL_PANEL,
     ),
 ]
+AudioSecondsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--audio-seconds",
+        metavar="S[,S…]",
+        help="Seconds of each clip of sound of a request, in its prompt.",
+        rich_help_panel=MODEL_PANEL,
+    ),
+]
 ApproximateOption = Annotated[
     bool,
     typer.Option(
@@ -245,6 +254,15 @@ KeepColdOption = Annotated[
         "--keep-cold", help="Count cold occurrences; without, they are left out like warm-up.", rich_help_panel=_TRACE
     ),
 ]
+GoodputOption = Annotated[
+    str | None,
+    typer.Option(
+        "--goodput",
+        metavar="ttft:MS,tpot:MS",
+        help="Count requests of an engine within these limits; also e2el, all of a request's time.",
+        rich_help_panel=_TRACE,
+    ),
+]
 InferOption = Annotated[
     bool | None,
     typer.Option(
@@ -305,6 +323,7 @@ class AnalysisArguments:
     images: ImagesOption = None
     image_patches: ImagePatchesOption = None
     image_size: ImageSizeOption = None
+    audio_seconds: AudioSecondsOption = None
     approximate: ApproximateOption = False
     peak: PeakOption = None
     bandwidth: BandwidthOption = None
@@ -314,6 +333,7 @@ class AnalysisArguments:
     strict: StrictOption = False
     infer: InferOption = None
     keep_cold: KeepColdOption = False
+    goodput: GoodputOption = None
     skip: SkipOption = None
     steps: StepsOption = None
     from_s: FromOption = None
@@ -348,7 +368,7 @@ class AnalysisArguments:
     def analysis_options(self, *, top: int = 5) -> AnalysisOptions:
         """What the analysis is told beside the trace. Raises UsageError for options that do not fit together."""
         from nsys_pipeline.hardware import parse_bandwidth, parse_peaks
-        from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
+        from nsys_pipeline.inputs import AnalysisOptions, GoodputLimits, ImageOptions, RequestShape
 
         shapes = tuple(RequestShape.parse(text) for text in self.shape or ())
         if self.batch is not None or self.prompt_tokens is not None or self.new_tokens is not None:
@@ -381,8 +401,10 @@ class AnalysisArguments:
             bandwidth_bytes_per_s=parse_bandwidth(self.bandwidth) if self.bandwidth else None,
             max_context=self.max_context,
             images=ImageOptions(self.images, tuple(self.image_patches or ()), tuple(self.image_size or ())),
+            audio_seconds=self.audio_seconds,
             top_kernels=top,
             keep_cold=self.keep_cold,
+            goodput=GoodputLimits.parse(self.goodput) if self.goodput is not None else None,
         )
 
 

@@ -31,8 +31,8 @@ _SHOWN_FAILURES = 10
 
 
 _TOLD = (
-    "model", "shape", "dtype", "tp", "images", "image_patches", "image_size", "phase", "not_phase", "memory_limit",
-    "nsys",
+    "model", "shape", "dtype", "tp", "images", "image_patches", "image_size", "audio_seconds", "phase", "not_phase",
+    "memory_limit", "nsys",
 )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ import typer
 from nsys_pipeline.cli.common import (
     MODEL_PANEL,
     PEAKS_PANEL,
+    AudioSecondsOption,
     BandwidthOption,
     DpOption,
     DtypeOption,
@@ -63,9 +64,7 @@ def flops(
     images: ImagesOption = None,
     image_patches: ImagePatchesOption = None,
     image_size: ImageSizeOption = None,
-    audio_seconds: Annotated[
-        str | None, typer.Option(metavar="S[,S…]", help="Seconds of each clip of sound in the prompts.")
-    ] = None,
+    audio_seconds: AudioSecondsOption = None,
     attention: Annotated[
         str, typer.Option(metavar="exact|half|full", help="Keys charged to a query.", rich_help_panel=_COUNTING)
     ] = "exact",

@@ -38,7 +38,8 @@ _REPORT = b"NVR\0"
 
 
 _TOLD = (
-    "model", "shape", "batch", "prompt_tokens", "new_tokens", "images", "image_patches", "image_size", "cache", "nsys",
+    "model", "shape", "batch", "prompt_tokens", "new_tokens", "images", "image_patches", "image_size", "audio_seconds",
+    "cache", "nsys",
 )  # fmt: skip
 
 

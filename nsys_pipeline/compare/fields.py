@@ -27,9 +27,9 @@ def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
     """Names and values of the JSON `report` (schema llmperf.report/1); None is a value that is not known.
 
     `PHASE.FIELD` for phases, `PHASE[SHAPE].FIELD` for their shapes, `totals.FIELD`, `unattributed.FIELD`,
-    `trace.duration_ns`, and `requests[SHAPE].FIELD`. Of one shape, times of requests are also `requests.FIELD`,
-    `prefill.ttft_p50_ns` and `decode.tpot_p50_ns`. Beside a sum of times there is its mean for one occurrence:
-    `decode.step_wall_ns`, `decode.step_busy_ns`; and `PHASE.tokens_per_s` of wall time.
+    `trace.duration_ns`, `served.FIELD` of the requests of an engine, and `requests[SHAPE].FIELD`. Of one shape, those
+    are also `requests.FIELD`, `prefill.ttft_p50_ns` and `decode.tpot_p50_ns`. Beside a sum of times there is
+    its mean for one occurrence: `decode.step_wall_ns`, `decode.step_busy_ns`; and `PHASE.tokens_per_s` of wall time.
     """
     found: dict[str, float | None] = {}
     for section in ("totals", "unattributed"):
@@ -44,6 +44,11 @@ def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
     requests = report.get("requests") or []
     for row in requests:
         found.update(_flat(f"requests[{row.get('shape') or 'unknown'}]", row))
+    if served := report.get("served"):
+        found.update(_flat("served", served))
+        for row in requests:
+            if row.get("shape") == "served":
+                found |= {f"served.{key}": row[key] for key in row if key.startswith(tuple(_REQUEST_PHASES))}
     if len(requests) == 1:
         found.update(_flat("requests", requests[0]))
         for prefix, phase in _REQUEST_PHASES.items():
@@ -54,6 +59,26 @@ def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
 def find(found: Mapping[str, float | None], name: str) -> str | None:
     """The full name of what a user calls `name`: a unit (`_ns`, `_ratio`) may be left out. None if there is none."""
     return next((each for each in (name, f"{name}_ns", f"{name}_ratio") if each in found), None)
+
+
+def those_near(found: Mapping[str, float | None], name: str) -> str:
+    """What somebody who asked for `name` can ask for: the fields of the part that it names, else all parts."""
+    parts: dict[str, list[str]] = {}
+    for each in found:
+        part, field = _parted(each)
+        parts.setdefault(part, []).append(field)
+    part = _parted(name)[0]
+    if part in parts:
+        return f"`{part}` has {', '.join(sorted(field for field in parts[part] if '.' not in field))}"
+    if part == "served":
+        return "no step says which requests it serves: record the server with `llmperf capture --auto` or `--profile`"
+    return f"numbers are named PART.FIELD, as in the JSON report, and the parts are {', '.join(sorted(parts))}"
+
+
+def _parted(name: str) -> tuple[str, str]:
+    """Part and field; the shape in a part is between brackets and may have dots."""
+    end = name.find("].") + 1 if "[" in name.partition(".")[0] else name.find(".")
+    return (name[:end], name[end + 1 :]) if end > 0 else (name, "")
 
 
 def summed_over(found: Mapping[str, float | None], name: str) -> tuple[str, float] | None:

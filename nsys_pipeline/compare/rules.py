@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from nsys_pipeline.compare.fields import find, summed_over
+from nsys_pipeline.compare.fields import find, summed_over, those_near
 from nsys_pipeline.errors import RuleError, UsageError
 from nsys_pipeline.nearest import nearest
 from nsys_pipeline.text import printable
@@ -33,6 +33,12 @@ _WHY_UNKNOWN = (
     (
         r"t[tp]\w+_p9\d_ns$",
         "a 90th percentile takes 10 measured requests, a 99th takes 100: gate on the median, `_p50`",
+    ),
+    (r"^served\.good", "goodput needs limits, as in --goodput ttft:500,tpot:50, and requests whose arrival is marked"),
+    (r"^served\.load_ns$", "how long the load ran is known of a run of `llmperf capture --load`"),
+    (
+        r"^served\.(?!t[tp])",
+        "no request began in the recording, or none ended: record from before the first one, until the last one ends",
     ),
     (r"_sd\w*$", "a standard deviation takes two measured requests or more"),
     (r"ttft_\w+$", f"TTFT needs requests that are marked, with a prefill that is neither cold nor warm-up: {_SEE}"),
@@ -127,10 +133,12 @@ class Rule:
     def _number(self, numbers: Mapping[str, float | None], where: str) -> float:
         name = find(numbers, self.name)
         if name is None:
-            names = "numbers are named PHASE.FIELD, as in the JSON report"
+            # Of a server's numbers all are named: nobody guesses what they are called.
+            is_served = self.name.startswith("served.")
+            near = None if is_served else nearest(self.name, numbers, None)
             raise UsageError(
                 f"`{self.text}`: {where} has no number called `{self.name}`",
-                hint=nearest(self.name, numbers, names),
+                hint=near or those_near(numbers, self.name),
             )
         self._check_unit(name)
         value = numbers[name]

@@ -83,13 +83,15 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
     requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
     parts: Counter[str] = Counter()
+    untold = 0
     recorded_together = grouped(
         launches, lambda one: (one.process_key, bisect(later.get(one.process_key, ()), one.start_ns))
     )
     for _, mine in sorted(recorded_together.items()):
         if {"optimizer", "backward"} <= {one.role for one in mine}:
-            steps, reason = find_steps(sorted(mine, key=lambda one: one.start_ns))
+            steps, reason, more = find_steps(sorted(mine, key=lambda one: one.start_ns))
             phases += _of_steps(mine[0].process_key, steps)
+            untold += more
             if reason:
                 reasons.append((len(mine), reason))
             continue
@@ -105,19 +107,20 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
             parts.update(_parts(thread, one) for one, _ in found)
             requests += _requests(found)
     if phases:
-        levels = _hierarchy(phases, parts, len(requests))
+        levels = _hierarchy(phases, parts, len(requests), untold)
         return Inference(tuple(_lettered(phases)), tuple(_with_first(requests)), hierarchy=levels)
     return Inference((), (), main_reason(reasons) or "no kernels that tell a pass through a language model")
 
 
-def _hierarchy(phases: Sequence[InferredPhase], parts: Counter[str], requests: int) -> str | None:
-    """Parts of steps < steps < requests, as far as there are such levels."""
+def _hierarchy(phases: Sequence[InferredPhase], parts: Counter[str], requests: int, untold: int) -> str | None:
+    """Parts of steps < steps < requests, as far as there are such levels. `untold`: updates without such a step."""
     counts = Counter(one.phase for one in phases)
     updates, forwards, passes = counts["optimizer"], counts["forward"], parts.total()
     chains = []
     if updates:
         micro = f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer"
-        chains.append(f"{micro} < {_counted(updates, 'step')}")
+        more = f", and {_counted(untold, 'update')} more whose forward pass is not told" if untold else ""
+        chains.append(f"{micro} < {_counted(updates, 'step')}{more}")
     if passes:
         levels = [_alternatives(parts), _counted(passes, "step"), _counted(requests, "request") if requests else ""]
         chains.append(" < ".join(level for level in levels if level))

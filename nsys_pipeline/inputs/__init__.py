@@ -5,6 +5,6 @@ out. Each relation is made when a module of ``sql/`` first needs it, whoever ask
 """
 
 from nsys_pipeline.inputs.inputs import Inputs
-from nsys_pipeline.inputs.options import AnalysisOptions, ImageOptions, RequestShape
+from nsys_pipeline.inputs.options import AnalysisOptions, GoodputLimits, ImageOptions, RequestShape
 
-__all__ = ["AnalysisOptions", "ImageOptions", "Inputs", "RequestShape"]
+__all__ = ["AnalysisOptions", "GoodputLimits", "ImageOptions", "Inputs", "RequestShape"]

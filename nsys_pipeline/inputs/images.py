@@ -1,4 +1,4 @@
-"""Images of requests: which pass sends them through the vision tower, if no mark says it."""
+"""Images and sound of requests: which pass sends them through their towers, if no mark says it."""
 
 from __future__ import annotations
 
@@ -19,34 +19,44 @@ VISION = "vision"
 
 
 def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
-    """`steps`, each request with the images of the options in the pass that runs the tower; `steps` without options.
+    """`steps`, each request with the images and the clips of the options in the passes that run their towers.
 
-    That is the request's phase `vision`, if it has one, else its first prefill. Marks that name images win. Raises
-    UsageError for options that make no sense for the model, and if a prompt has fewer tokens than the images.
+    Images go into the request's phase `vision`, if it has one, else into its first prefill, and so do clips. Marks that
+    name images, or clips, win. Raises UsageError for options that make no sense for the model, and if a prompt has
+    fewer tokens than what it holds.
     """
-    told = inputs.options.images
-    if not told.are_told:
+    told, seconds = inputs.options.images, inputs.options.audio_seconds
+    if not told.are_told and seconds is None:
         return steps, ()
     from nsys_pipeline.model.images import check_prompt
+    from nsys_pipeline.model.sound import read_audio
 
-    if any(step.images for step in steps.values()):
-        message = "the trace carries the sizes of its images; the ones on the command line are not used"
-        return steps, (Notice("images_ignored", message),)
     model = inputs.run.model
-    grids = told.grids(model)
-    assert model is not None  # noqa: S101 - else there are no grids
+    are_marked, is_marked = (any(getattr(step, name) for step in steps.values()) for name in ("images", "audio"))
+    grids = () if are_marked else told.grids(model)
+    clips = () if is_marked else read_audio(model, seconds)
+    notices = []
+    if are_marked and told.are_told:
+        message = "the trace carries the sizes of its images; the ones on the command line are not used"
+        notices.append(Notice("images_ignored", message))
+    if is_marked and seconds is not None:
+        message = "the trace carries the lengths of its clips of sound; those on the command line are not used"
+        notices.append(Notice("audio_ignored", message))
+    if model is None or not (grids or clips):
+        return steps, tuple(notices)
     found = dict(steps)
     for towers, prefills in _requests(inputs):
         first = next((one for one in prefills if one in steps and not any(steps[one].kv_tokens)), None)
         if first is not None:
-            check_prompt(model, grids, steps[first].new_tokens)
-        if towers:
+            check_prompt(model, grids, steps[first].new_tokens, audio=clips)
+            found[first] = attrs.evolve(steps[first], audio=clips or steps[first].audio)
+        if towers and grids:
             # Several calls of the tower share the images in a way that nobody says.
             shares = [[grid] for grid in grids] if len(towers) == len(grids) else [grids, *[()] * (len(towers) - 1)]
             found |= {one: Step((), (), 0, images=share) for one, share in zip(towers, shares, strict=True) if share}
         elif first is not None:
-            found[first] = attrs.evolve(steps[first], images=grids)
-    return found, ()
+            found[first] = attrs.evolve(found[first], images=grids or steps[first].images)
+    return found, tuple(notices)
 
 
 def with_seen_images(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:

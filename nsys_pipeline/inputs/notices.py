@@ -33,6 +33,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "bad_step_marks": ("warning", _SHAPES),
     "shapes_ignored": ("warning", _SHAPES),
     "images_ignored": ("warning", _SHAPES),
+    "audio_ignored": ("warning", _SHAPES),
     "images_skipped": ("warning", _SHAPES),
     "shapes_without_requests": ("warning", _SHAPES),
     "requests_without_shape": ("warning", _SHAPES),

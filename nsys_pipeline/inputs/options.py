@@ -80,20 +80,49 @@ class ImageOptions:
         return read_images(model, count=self.count, patches=self.patches, sizes=self.sizes)
 
 
+@attrs.frozen
+class GoodputLimits:
+    """Within what a request is a good one: time to first token, time per output token, all of its time. Unit: ns."""
+
+    ttft_ns: float | None = None
+    tpot_ns: float | None = None
+    e2el_ns: float | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> GoodputLimits:
+        """Read `ttft:500,tpot:50` as benchmarks of servers have it: in ms, or with a unit (us, ms, s).
+
+        Raises UsageError for another name, one that comes twice, and what is no positive number.
+        """
+        found: dict[str, float] = {}
+        for part in re.split(r"[,\s]+", text.strip()):
+            match = re.fullmatch(r"(ttft|tpot|e2el):(\d{1,12}(?:\.\d{1,9})?)(us|ms|s)?", part)
+            if match is None or match[1] in found or not float(match[2]):
+                raise UsageError(
+                    f"`{text}` is no limit for goodput"
+                    if part == text.strip()
+                    else f"`{part}` is no limit for goodput",
+                    hint="write ttft:500,tpot:50 or e2el:2s, each once: numbers without a unit are ms",
+                )
+            found[match[1]] = float(match[2]) * {"us": 1e3, "s": 1e9}.get(match[3], 1e6)
+        return cls(**{f"{name}_ns": limit for name, limit in found.items()})
+
+
 @attrs.frozen(kw_only=True)
 class AnalysisOptions:
     """What the analysis is told beside the trace. `model` wins over the model that the trace describes.
 
-    `images`: those of each request, where no mark says which it has. `keep_cold`: cold occurrences count like any
-    other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one. `max_context`: tokens of
-    the longest sequence that an engine takes; default what the model allows. `train_only`, `lora_rank`: which weights
-    training updates, see `model.training`. `dp`: data-parallel ranks, each with a batch of its own.
-    `cp`: ranks that each sequence is split over.
+    `images`, `audio_seconds`: those of each request, where no mark says which it has. `keep_cold`: cold occurrences
+    count like any other. `is_degree_told`: somebody says how many GPUs share a pass, if only that it is one.
+    `max_context`: tokens of the longest sequence that an engine takes; default what the model allows. `train_only`,
+    `lora_rank`: which weights training updates, see `model.training`. `dp`: data-parallel ranks, each with a batch of
+    its own. `cp`: ranks that each sequence is split over. `goodput`: limits of the requests of an engine.
     """
 
     model: Model | None = None
     shapes: tuple[RequestShape, ...] = ()
     images: ImageOptions = attrs.field(factory=ImageOptions)
+    audio_seconds: str | None = None
     conventions: Conventions = attrs.field(factory=Conventions)
     is_degree_told: bool = False
     peaks: Mapping[str, float] = attrs.field(factory=dict)
@@ -105,6 +134,7 @@ class AnalysisOptions:
     cp: int | None = None
     top_kernels: int = 5
     keep_cold: bool = False
+    goodput: GoodputLimits | None = None
 
     @classmethod
     def told(

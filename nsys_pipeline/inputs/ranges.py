@@ -9,10 +9,14 @@ import attrs
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.inputs.sweep import latest_start_segments
 from nsys_pipeline.rules.phases import LIBRARY_ROLES, classify
+from nsys_pipeline.rules.stated import StatedBatch
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
     from nsys_pipeline.rules.phases import RangeRole
+
+_UNTOLD = StatedBatch()
+_BATCH = tuple(field.name for field in attrs.fields(StatedBatch))
 
 
 def create_settings(inputs: Inputs) -> None:
@@ -23,6 +27,13 @@ def create_settings(inputs: Inputs) -> None:
 def create_measuring(inputs: Inputs) -> None:
     """`input.measuring`: one row that says which occurrences count."""
     create_from_rows(inputs.connection, "input.measuring", {"keep_cold": "BOOLEAN"}, [(inputs.options.keep_cold,)])
+
+
+def create_goodput_limits(inputs: Inputs) -> None:
+    """`input.goodput_limits`: within what a request is a good one; no row where nobody says so."""
+    limits = inputs.options.goodput
+    types = dict.fromkeys(("ttft_ns", "tpot_ns", "e2el_ns"), "DOUBLE")
+    create_from_rows(inputs.connection, "input.goodput_limits", types, [attrs.astuple(limits)] if limits else [])
 
 
 def create_phase_rules(inputs: Inputs) -> None:
@@ -37,6 +48,7 @@ def create_range_roles(inputs: Inputs) -> None:
     types = {
         "domain": "VARCHAR", "name": "VARCHAR", "role": "VARCHAR", "phase": "VARCHAR", "rule": "VARCHAR",
         "strength": "BIGINT", "is_certain": "BOOLEAN", "is_container": "BOOLEAN", "new_tokens": "BIGINT",
+        **dict.fromkeys(_BATCH, "BIGINT"),
     }  # fmt: skip
     rows = []
     for domain, name in _promising_names(inputs):
@@ -50,6 +62,7 @@ def create_range_roles(inputs: Inputs) -> None:
                 role.is_certain,
                 role.is_container,
                 role.new_tokens,
+                *attrs.astuple(role.stated.batch if role.stated else _UNTOLD),
             )
             rows.append((domain, name, *traits))
     create_from_rows(inputs.connection, "input.range_roles", types, rows)

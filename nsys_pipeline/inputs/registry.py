@@ -16,7 +16,7 @@ _STEPS = (
     "attribute.training_passes", "attribute.optimizer_kernels",
 )  # fmt: skip
 _DEVICES = ("load.devices",)
-_COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation")
+_COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation", "attribute.fused_heads")
 
 
 @attrs.frozen
@@ -45,6 +45,7 @@ INPUTS: Mapping[str, Input] = {
     "input.inference": Input(inferred.create_inference, of_analysis=False),
     "input.overlay_segments": Input(ranges.create_overlay_segments, ("attribute._marked_phases",), of_analysis=False),
     "input.measuring": Input(ranges.create_measuring, of_analysis=False, is_told=lambda options: options.keep_cold),
+    "input.goodput_limits": Input(ranges.create_goodput_limits),
     "input.step_sizes": Input(
         shapes.create_step_sizes, _STEPS, of_analysis=False, is_told=lambda options: bool(options.shapes)
     ),

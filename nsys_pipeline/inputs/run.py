@@ -356,13 +356,14 @@ def create_other_runs(inputs: Inputs) -> None:
 def create_model(inputs: Inputs) -> None:
     """`input.model`: one row about the model and how it is spread over GPUs; none without a model.
 
-    `dense_layers`: layers of its decoder; NULL with experts, which talk to other ranks in each layer, too.
+    `dense_layers`: layers of its decoder; NULL with experts, which talk to other ranks in each layer, too. `told_dp`:
+    data-parallel ranks as the user says, else NULL.
     """
     types = {
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "cp": "BIGINT", "is_degree_told": "BOOLEAN", "is_split_told": "BOOLEAN", "dense_layers": "BIGINT",
-        "not_counted": "VARCHAR", "further_layers": "BIGINT",
+        "not_counted": "VARCHAR", "further_layers": "BIGINT", "told_dp": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -372,8 +373,10 @@ def create_model(inputs: Inputs) -> None:
         degrees = (how.tp, how.pp, how.ep, how.gpus, run.told_ranks, how.cp, run.is_degree_told, run.is_split_told)
         decoder = model.architecture.decoder
         layers = decoder.depth if decoder is not None and not model.has_experts else None
-        images = sum(len(step.images) for step in inputs.steps.distinct)
-        missing = ", ".join(model.left_out(images)) or None
+        steps = inputs.steps.distinct
+        images, clips = (sum(len(getattr(step, name)) for step in steps) for name in ("images", "audio"))
+        missing = ", ".join(model.left_out(images, clips)) or None
         size = (model.params, model.active_params)
-        rows = [(model.name, model.label, *size, dtype, *degrees, layers, missing, model.further_layers)]
+        counted = (layers, missing, model.further_layers)
+        rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp)]
     create_from_rows(inputs.connection, "input.model", types, rows)

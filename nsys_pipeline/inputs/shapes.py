@@ -278,13 +278,14 @@ def _kind(step: Step) -> str:
     if step.part == OPTIMIZER:
         return "AdamW"
     if not step.batch:
-        return _images(step) or "empty"
+        return _beside(step) or "empty"
     is_bounded = step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1})
     is_known = step.is_exact or step.q_is_known or is_bounded
     kind = f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"
-    return f"{kind} + {_images(step)}" if step.images else kind
+    return " + ".join(filter(None, (kind, _beside(step))))
 
 
-def _images(step: Step) -> str:
-    number = len(step.images)
-    return "" if not number else "1 image" if number == 1 else f"{number} images"
+def _beside(step: Step) -> str:
+    """Images and clips of sound of a pass; empty without any."""
+    told = (len(step.images), "image"), (len(step.audio), "clip")
+    return " + ".join(f"{number} {kind}{'s' * (number > 1)}" for number, kind in told if number)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from nsys_pipeline.duck import records
+from nsys_pipeline.duck import records, scalar
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Step
 
@@ -33,6 +33,7 @@ class _Pass:
     lane: int
     is_in_step: bool
     forward_id: int | None
+    together_id: int | None
 
 
 def training_steps(
@@ -58,8 +59,11 @@ def training_steps(
             # Between bounds there is no backward to count.
             if one.id in steps and steps[one.id].is_exact:
                 steps[one.id] = attrs.evolve(steps[one.id], part=one.part)
+        together: dict[int | None, list[Step | None]] = defaultdict(list)
+        for one in heads:
+            together[one.together_id].append(steps.get(one.id))
         for one in passes:
-            shape = steps.get(one.forward_id) if one.forward_id is not None else None
+            shape = _joined(together[one.forward_id]) if one.forward_id is not None else None
             if one.part == BACKWARD and shape is not None and shape.part == FORWARD:
                 steps[one.id] = attrs.evolve(shape, part=BACKWARD)
             elif one.part == OPTIMIZER and is_adam:
@@ -67,9 +71,30 @@ def training_steps(
     return steps, is_given
 
 
+def _joined(steps: Sequence[Step | None]) -> Step | None:
+    """The batch of all `steps`, which run at once and share a backward; None if the shape of one is not known."""
+    known = [step for step in steps if step is not None]
+    if not known or len(known) < len(steps):
+        return None
+    first = known[0]
+    if len(known) == 1:
+        return first
+    if any((step.part, step.experts, step.sums) != (first.part, None, None) for step in known):
+        return None
+    return attrs.evolve(
+        first,
+        q_tokens=sum((step.q_tokens for step in known), ()),
+        kv_tokens=sum((step.kv_tokens for step in known), ()),
+        logits=sum(step.logits for step in known),
+        images=sum((step.images for step in known), ()),
+        seen_images=sum((step.seen_images for step in known), ()),
+        audio=sum((step.audio for step in known), ()),
+    )
+
+
 def _passes(con: DuckDBPyConnection) -> list[_Pass]:
     rows = con.execute(
-        "SELECT occurrence_id, part, lane, step IS NOT NULL, forward_id FROM attribute.training_passes "
+        "SELECT occurrence_id, part, lane, step IS NOT NULL, forward_id, together_id FROM attribute.training_passes "
         "ORDER BY lane, start_ns, occurrence_id"
     ).fetchall()
     return [_Pass(*row) for row in rows]
@@ -101,7 +126,7 @@ class TrainingFacts:
 
     `layers_ratio`: share of the layers whose forward is run again. `products`, `products_again`: products of a layer in
     the forward and when it is run again. `scalar`: C++ type that the optimizer updates; `shards`: GPUs that its weights
-    are spread over; `ranks`: ranks of the trace.
+    are spread over; `ranks`: ranks of the trace. `has_fused_head`: the forward computes the gradients of the LM head.
     """
 
     layers_ratio: float | None = None
@@ -111,6 +136,7 @@ class TrainingFacts:
     scalar: str | None = None
     shards: int | None = None
     ranks: int | None = None
+    has_fused_head: bool = False
 
     @property
     def missing(self) -> int | None:
@@ -121,14 +147,15 @@ class TrainingFacts:
 
     @classmethod
     def of(cls, con: DuckDBPyConnection) -> TrainingFacts:
-        """Read attribute.recomputation and attribute.optimizer_kernels."""
+        """Read attribute.recomputation, attribute.optimizer_kernels and attribute.fused_heads."""
         again = records(
             con,
             "SELECT layers_ratio, products, products_again, again_kernels = 0 AS is_nothing_again "
             "FROM attribute.recomputation",
         )
         optimizer = records(con, "SELECT scalar, shards, ranks FROM attribute.optimizer_kernels")
-        return cls(**{name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()})
+        known = {name: value for row in (*again[:1], *optimizer[:1]) for name, value in row.items()}
+        return cls(**known, has_fused_head=scalar(con, "SELECT count(*) FROM attribute.fused_heads") > 0)
 
 
 @attrs.frozen(kw_only=True)
@@ -182,10 +209,11 @@ class TrainingEstimator:
     def _training(self, step: Step, *, is_checkpointed: bool) -> Training:
         from nsys_pipeline.model.training import training_flops
 
-        return training_flops(
+        training = training_flops(
             self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
             train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on, all_logits=False,
         )  # fmt: skip
+        return training.with_fused_head() if self.facts.has_fused_head else training
 
     def _recomputed(self, step: Step) -> tuple[int | None, int | None]:
         """FLOPs that are run again, and the least that they are."""

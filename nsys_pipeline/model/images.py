@@ -25,6 +25,8 @@ _GLM_PIXELS = (112 * 112 // 2, 28 * 28 * 15_000 // 2)
 _MINIMAX_PIXELS = (4 * 28 * 28, 451_584)
 _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
 GEMMA_TOKENS = 280
+_ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
+_EMU_PIXELS = (512 * 512, 1024 * 1024)
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
@@ -138,7 +140,7 @@ def _vision_config(model: Model) -> Mapping[str, Any]:
 
 
 def _qwen(
-    patch: int, pixels: tuple[int, int], *, scales_up: bool = False
+    patch: int, pixels: tuple[int, int], *, scales_up: bool = False, merge: int = 2
 ) -> Callable[[Model, int, int], tuple[Grid, ...]]:
     """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191).
 
@@ -148,7 +150,7 @@ def _qwen(
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
         vision = _vision_config(model)
         edge = int(vision.get("patch_size", patch))
-        unit = edge * int(vision.get("spatial_merge_size", 2))
+        unit = edge * int(vision.get("spatial_merge_size", merge))
         if max(height, width) > _MAX_ASPECT * min(height, width):
             raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
         least, most = pixels
@@ -254,6 +256,9 @@ _VIEWS: dict[str, _Rule] = {
     "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=True),
     "minimax_m3_vl": _qwen(14, _MINIMAX_PIXELS),
     "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=True),
+    "ernie4_5_vl_moe": _qwen(14, _ERNIE_PIXELS),
+    "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
+    "emu3": _qwen(8, _EMU_PIXELS, merge=1),
     "kimi_k25": _kimi,
     "mistral3": _mistral3,
     "lighton_ocr": _mistral3,

@@ -76,10 +76,11 @@ class Model:
         around = parts_around_text(self.config) if self.architecture.text_only else self.architecture.uncounted
         return (*around, *self.beside)
 
-    def left_out(self, images: int = 0) -> tuple[str, ...]:
-        """`not_counted`, and what has a reading but the pass is estimated without: images, and sound in any case."""
+    def left_out(self, images: int = 0, clips: int = 0) -> tuple[str, ...]:
+        """`not_counted`, and what has a reading but is estimated without: a tower or an encoder without input."""
         seen = ("vision tower",) if self.architecture.vision and not images else ()
-        return (*self.not_counted, *seen, *(("audio encoder",) if self.architecture.audio else ()))
+        heard = ("audio encoder",) if self.architecture.audio and not clips else ()
+        return (*self.not_counted, *seen, *heard)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ from nsys_pipeline.model.model import Model
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 
-def read_audio(model: Model, seconds: str | None) -> tuple[int, ...]:
+def read_audio(model: Model | None, seconds: str | None) -> tuple[int, ...]:
     """Frames of each clip, from `--audio-seconds` as it is typed: numbers of seconds, `12.5` or `30,4`.
 
     Raises UsageError for what is no list of lengths, if the model's encoder of sound has no reading, and for clips that
@@ -17,6 +17,8 @@ def read_audio(model: Model, seconds: str | None) -> tuple[int, ...]:
     """
     if seconds is None:
         return ()
+    if model is None:
+        raise UsageError("what a clip of sound costs depends on the model", hint="name it with --model")
     encoder = model.architecture.audio
     if encoder is None:
         hint = "a Whisper encoder always has its 30 seconds" if model.model_type == "whisper" else None

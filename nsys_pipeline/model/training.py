@@ -89,6 +89,8 @@ class Training:
     trained_params: int
     #: Those of routed experts.
     trained_expert_params: int
+    #: The part of the backward that is the gradients of what stands behind the layers, as the LM head.
+    head_gradients_by_dtype: Mapping[str, int] = attrs.field(factory=dict)
 
     @property
     def forward(self) -> int:
@@ -112,6 +114,14 @@ class Training:
     def step(self) -> int:
         """FLOPs that the step runs, which HFU is of: with what is recomputed."""
         return self.required + self.recomputed
+
+    def with_fused_head(self) -> Training:
+        """The same step with a loss that computes the gradients of the LM head in the forward."""
+        forward, backward = dict(self.forward_by_dtype), dict(self.backward_by_dtype)
+        for dtype, flops in self.head_gradients_by_dtype.items():
+            forward[dtype] = forward.get(dtype, 0) + flops
+            backward[dtype] -= flops
+        return attrs.evolve(self, forward_by_dtype=forward, backward_by_dtype=backward, head_gradients_by_dtype={})
 
     def by_phase(self) -> dict[str, Mapping[str, int]]:
         """FLOPs by dtype of the phases of a step, for utilization: `step` is what is required."""
@@ -228,6 +238,7 @@ class _Walk:
         forward: dict[str, int] = {}
         backward: dict[str, int] = {}
         again: dict[str, int] = {}
+        head: dict[str, int] = {}
         params = expert_params = 0
         encoded = False
         for stack, run in self.estimator.passes(step, encoder_tokens):
@@ -237,6 +248,8 @@ class _Walk:
                 sums = self._part(stack, run, (label, ids, blocks), has_gradient=has_gradient, encoded=encoded)
                 _merge(forward, sums.forward)
                 _merge(backward, sums.backward)
+                if label == f"{stack.name}.after":
+                    _merge(head, sums.backward)
                 if ids and self.is_checkpointed:
                     _merge(again, sums.forward)
                 params += sums.params
@@ -245,7 +258,7 @@ class _Walk:
             encoded = encoded or (has_gradient and stack.name == "encoder")
         if self.trained.is_all:
             params = self.estimator.model.params
-        return Training(forward, backward, again, params, expert_params)
+        return Training(forward, backward, again, params, expert_params, head)
 
     def _part(
         self,

@@ -23,6 +23,10 @@ CLASSES = {
     "sol": ("speed of light (SOL)", "what the hardware needs at peak rates"),
     "compute": ("kernels", "a kernel that does not communicate runs"),
 }
+_UNMATCHED = (
+    "communication, waits",
+    "the GPU only communicates with another GPU, or waits for it: partners are not known",
+)
 # A smaller share of a phase is not worth a line, and a smaller one of all measured time not worth a picture.
 _LEAST_SHARE = 0.0005
 _LEAST_OF_ALL = 0.005
@@ -39,8 +43,13 @@ def budget_parts(budget: Budget, sol_ns: float | None) -> dict[str, float]:
 
 def budget_section(report: Report) -> Section | None:
     """Where the measured time of the GPUs went, phase by phase; None without a budget."""
-    falls = [_fall(phase.name, budget_parts(phase.budget, _sol_of_gpus(phase))) for phase in report.phases]
-    falls.append(_fall(OUTSIDE, budget_parts(report.unattributed.budget, None)))
+    # Where partners of communication are not known, neither is what of it is waiting.
+    unmatched = {one.phase for one in report.findings if one.code == "collectives_unmatched"}
+    falls = [
+        _fall(phase.name, budget_parts(phase.budget, _sol_of_gpus(phase)), phase.name in unmatched)
+        for phase in report.phases
+    ]
+    falls.append(_fall(OUTSIDE, budget_parts(report.unattributed.budget, None), None in unmatched))
     least = _LEAST_OF_ALL * sum(fall.whole for fall in falls)
     blocks = [fall for fall in falls if fall.whole > least]
     title = "budget: measured time of the GPUs, from wall time down to the speed of light"
@@ -76,7 +85,7 @@ def _sol_of_gpus(phase: Phase) -> float | None:
     return phase.sol_ratio * phase.measured_busy_ns
 
 
-def _fall(name: str, parts: Mapping[str, float]) -> Bars:
+def _fall(name: str, parts: Mapping[str, float], has_unmatched: bool) -> Bars:
     whole = sum(parts.values())
     shown = {key: ns for key, ns in parts.items() if ns > _LEAST_SHARE * whole}
     times, shares = amounts([whole, *shown.values()], "ms"), percentages([ns / whole for ns in shown.values()])
@@ -84,5 +93,6 @@ def _fall(name: str, parts: Mapping[str, float]) -> Bars:
     bars = [Bar("whole", name, 0, whole, (times[0], "100.0"))]
     for (key, ns), time, share in zip(shown.items(), times[1:], shares, strict=True):
         left -= ns
-        bars.append(Bar(key, CLASSES[key][0], max(0.0, left), ns, (time, share), CLASSES[key][1]))
+        title, says = _UNMATCHED if key == "transfer" and has_unmatched else CLASSES[key]
+        bars.append(Bar(key, title, max(0.0, left), ns, (time, share), says))
     return Bars(name, ("ms", "%"), whole, bars)

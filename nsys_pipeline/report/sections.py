@@ -279,12 +279,12 @@ def _shapes(report: Report) -> Section | None:
         Column.text("phase", [phase.name for phase in report.phases for _ in shown[phase.name]], is_grouped=True),
         Column.text("shape", [row.shape for row in rows]),
         Column.count("n", [row.occurrences for row in rows]),
-        Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
-        Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
+        Column.amount("wall\nms", [row.wall_ns for row in rows], "ms"),
+        Column.amount("busy\nms", [row.gpu_busy_ns for row in rows], "ms"),
         between("flops", lambda values: Column.amount("TFLOP", values, "TFLOP")),
         between("bytes", lambda values: Column.amount("GB", values, "GB")),
-        between("mfu_busy", lambda values: Column.percent("MFU busy %", values, most=2)),
-        between("mbu_busy", lambda values: Column.percent("MBU busy %", values, most=2)),
+        between("mfu_busy", lambda values: Column.percent("MFU\nbusy %", values, most=2)),
+        between("mbu_busy", lambda values: Column.percent("MBU\nbusy %", values, most=2)),
         Column.text("bound", [row.bound or UNKNOWN for row in rows]),
     ]
     notes = []
@@ -332,17 +332,21 @@ def _torch_operators(report: Report) -> Section | None:
         Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
         *([Column.text("module", [row.module or UNKNOWN for row in rows])] if any(row.module for row in rows) else []),
         Column.name("operator", [row.operator for row in rows]),
-        Column.name("shapes", [row.shapes or UNKNOWN for row in rows]),
+        *([Column.name("shapes", [row.shapes or UNKNOWN for row in rows])] if any(row.shapes for row in rows) else []),
         Column.count("calls", [row.calls for row in rows]),
-        Column.amount("host ms", [row.host_time_ns for row in rows], "ms"),
-        Column.amount("host own", [row.host_self_ns for row in rows], "ms"),
-        Column.amount("GPU ms", [row.gpu_time_ns for row in rows], "ms"),
-        Column.amount("GPU own", [row.gpu_self_ns for row in rows], "ms"),
-        Column.percent("share %", [row.gpu_self_ratio for row in rows]),
-        Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s"),
-        Column.percent("roofline %", [row.roofline_ratio for row in rows]),
+        Column.amount("host\nms", [row.host_time_ns for row in rows], "ms", is_optional=True),
+        Column.amount("host own\nms", [row.host_self_ns for row in rows], "ms"),
     ]
-    title = "torch's operators, warm-up left out; own: without the operators inside; share of the phase's GPU time"
+    title = "torch's operators, warm-up left out; own: without the operators inside"
+    if any(row.gpu_time_ns for row in rows):
+        title += "; share of the phase's GPU time"
+        columns += [
+            Column.amount("GPU\nms", [row.gpu_time_ns for row in rows], "ms", is_optional=True),
+            Column.amount("GPU own\nms", [row.gpu_self_ns for row in rows], "ms"),
+            Column.percent("share\n%", [row.gpu_self_ratio for row in rows]),
+            Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s", is_optional=True),
+            Column.percent("roofline\n%", [row.roofline_ratio for row in rows]),
+        ]
     return Section("torch operators", (Table(columns),), title=title, depth=Depth.detail)
 
 
@@ -366,6 +370,8 @@ def _requests(report: Report) -> Section | None:
     title = "requests, warm-up left out: time to first token and time per output token, ms"
     if any(column.heading == "±" for column in columns):
         title += "; ±: standard deviation"
+    if any(row["shape"] == "served" for row in rows):
+        title += "; served: cold steps counted"
     return Section("requests", (Table(columns), *([Notes(served)] if served else [])), title=title, depth=Depth.detail)
 
 
@@ -382,6 +388,16 @@ def _served_notes(served: ServedSummary) -> list[Note]:
         if served.may_count_discarded:
             ahead = "SGLang's overlapping scheduler may run one step more for a request that has ended"
             notes.append(Note("", f"{ahead}: its token, which nobody gets, is among the new tokens", tone=Tone.quiet))
+    if served.good_requests is not None and served.goodput_per_s is not None:
+        good = f"{count(served.good_requests)} requests within the limits of --goodput"
+        notes.append(Note("goodput", f"{_rate(served.goodput_per_s)} requests/s: {good}"))
+    if served.cold_requests:
+        who = f"{count(served.cold_requests)} of {count(served.requests)} requests"
+        notes.append(
+            Note(
+                "cold", f"{who} had a step that the phases leave out as cold; they count here, as their clients waited"
+            )
+        )
     if served.prompt_tokens and served.reused_tokens is not None:
         found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
         share = f"{served.reused_tokens / served.prompt_tokens:.1%}"

@@ -26,13 +26,15 @@ def number(text: str | None) -> int | None:
 class StatedRequests:
     """Requests of one kind. `tokens`: new ones, None where the text does not say; `sums` where it does.
 
-    `is_begun`: they generate, so that each has at least one token in the cache.
+    `is_begun`: they generate, so that each has at least one token in the cache. `is_of_any_kind`: nobody says which of
+    them do.
     """
 
     count: int
     tokens: int | None
     sums: LengthSums | None = None
     is_begun: bool = False
+    is_of_any_kind: bool = False
 
     @classmethod
     def read(cls, groups: Mapping[str, str | None], kind: str) -> StatedRequests | None:
@@ -48,8 +50,9 @@ class StatedRequests:
         if tokens is None and groups.get(f"{kind}_tokens"):
             return None
         if not count:
-            return cls(0, 0)
-        return cls(count, tokens, _sums(count, tokens, groups, kind), is_begun=kind == "generation")
+            return cls(0, 0, is_begun=kind == "generation")
+        sums = _sums(count, tokens, groups, kind)
+        return cls(count, tokens, sums, is_begun=kind == "generation", is_of_any_kind=kind == "all")
 
     @property
     def has_known_lengths(self) -> bool:
@@ -90,6 +93,20 @@ class StatedRequests:
 
 
 @attrs.frozen
+class StatedBatch:
+    """Sums over the requests of a step, None where the text leaves them out.
+
+    `prefill_requests`: those that the engine calls context, `prefill_tokens` theirs; `decode_tokens`: of the others.
+    """
+
+    requests: int | None = None
+    prefill_requests: int | None = None
+    prefill_tokens: int | None = None
+    decode_tokens: int | None = None
+    cached_tokens: int | None = None
+
+
+@attrs.frozen
 class StatedStep:
     """What a text says about one step."""
 
@@ -106,8 +123,18 @@ class StatedStep:
     @property
     def new_tokens(self) -> int | None:
         """Tokens that go through the model, None where the text leaves out those of some requests."""
-        tokens = [part.tokens for part in self.requests]
-        return None if None in tokens else sum(count for count in tokens if count is not None)
+        return _tokens(self.requests)
+
+    @property
+    def batch(self) -> StatedBatch:
+        """What it says about the batch as a whole."""
+        requests, sums = sum(part.count for part in self.requests), self._sums()
+        cached = None if sums is None else sums.cached
+        if any(part.is_of_any_kind for part in self.requests):
+            return StatedBatch(requests, cached_tokens=cached)
+        prompts, others = ([part for part in self.requests if part.is_begun is begun] for begun in (False, True))
+        prefill_requests = sum(part.count for part in prompts)
+        return StatedBatch(requests, prefill_requests, _tokens(prompts), _tokens(others), cached)
 
     @property
     def least_context(self) -> int:
@@ -149,6 +176,11 @@ def _sums(count: int, tokens: int | None, groups: Mapping[str, str | None], kind
     # Sums of no requests that there can be say nothing: by Cauchy, and because no length is negative.
     is_possible = tokens * tokens <= count * squares <= count * tokens * tokens
     return sums if is_possible and 0 <= sums.cached <= sums.products <= sums.cached * tokens else None
+
+
+def _tokens(parts: Sequence[StatedRequests]) -> int | None:
+    tokens = [part.tokens for part in parts]
+    return None if None in tokens else sum(count for count in tokens if count is not None)
 
 
 def _split(total: int, parts: int) -> list[int]:

@@ -1,10 +1,11 @@
 -- Matrix products of a backward beside those of its forward, as the kernels show them and as the FLOPs are counted.
 -- Gradients of inputs and of weights take two products for each one of the forward, and so twice its time. What checkpointing runs again
 -- comes on top; its share is that of the attention kernels of the forward that run in the backward, too.
+-- Gradients of the LM head that the forward computes count as the backward's.
 -- Grain: one row, none where not both have products.
 -- materialize: table
 -- empty without: attribute.training_passes
--- requires: attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, estimate.phase_costs, macros.is_split_k_tail
+-- requires: attribute.training_passes, attribute.fused_heads, attribute.kernel_totals, attribute.kernel_families, load.strings, estimate.phase_costs, macros.is_split_k_tail
 -- columns:
 --   gpu_busy_ns      BIGINT  GPU busy time of the measured backwards. Unit: ns.
 --   forward_products DOUBLE  Products in a pass of the forward.
@@ -31,17 +32,20 @@ part AS (
 ),
 pass AS (
     SELECT
-        count(*) FILTER (WHERE part = 'forward') AS forwards, count(*) FILTER (WHERE part = 'backward') AS backwards
+        count(*) FILTER (WHERE together_id = occurrence_id) AS forwards, count(*) FILTER (WHERE part = 'backward') AS backwards
     FROM attribute.training_passes
+),
+head AS (
+    SELECT coalesce(sum(products), 0) AS products, coalesce(sum(products_ns), 0) AS products_ns FROM attribute.fused_heads
 ),
 product AS (
     SELECT
-        sum("count") FILTER (WHERE part = 'forward') / any_value(p.forwards) AS forward_products,
-        sum("count") FILTER (WHERE part = 'backward') / any_value(p.backwards) AS products,
+        sum("count") FILTER (WHERE part = 'forward') / any_value(p.forwards) - any_value(h.products) AS forward_products,
+        sum("count") FILTER (WHERE part = 'backward') / any_value(p.backwards) + any_value(h.products) AS products,
         coalesce(sum("count") FILTER (WHERE part = 'outside'), 0) / any_value(p.backwards) AS outside_products,
-        sum(time_ns) FILTER (WHERE part = 'forward') / any_value(p.forwards) AS forward_ns,
-        sum(time_ns) FILTER (WHERE part = 'backward') / any_value(p.backwards) AS products_ns
-    FROM part CROSS JOIN pass AS p
+        sum(time_ns) FILTER (WHERE part = 'forward') / any_value(p.forwards) - any_value(h.products_ns) AS forward_ns,
+        sum(time_ns) FILTER (WHERE part = 'backward') / any_value(p.backwards) + any_value(h.products_ns) AS products_ns
+    FROM part CROSS JOIN pass AS p CROSS JOIN head AS h
     WHERE NOT is_attention
 ),
 again AS (

@@ -1,15 +1,15 @@
 -- Forward passes that each training step has and that have no backward: they may be another model's.
--- Grain: one row, where there are some.
+-- Grain: phase.
 -- severity: warning
 -- message: each training step has forward passes without a backward ({pass_count:,} in all), as those of a teacher or of a reference model:
---   its time has them, its FLOPs and tokens do not, so that MFU is a lower bound; in the phase forward they have the model's FLOPs
+--   its time has them, its FLOPs and tokens do not, so that MFU is a lower bound; any FLOPs in the phase {phase} are the model's
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: attribute.training_passes
 -- requires: attribute._lone_forwards
 -- columns:
---   phase       VARCHAR 'forward'.
+--   phase       VARCHAR That of the passes.
 --   at_stake_ns BIGINT  Sum of their durations. Unit: ns.
 --   pass_count  BIGINT  Such passes.
-SELECT 'forward' AS phase, sum(end_ns - start_ns)::BIGINT AS at_stake_ns, count(*) AS pass_count
+SELECT phase, sum(end_ns - start_ns)::BIGINT AS at_stake_ns, count(*) AS pass_count
 FROM attribute._lone_forwards
-HAVING count(*) > 0
+GROUP BY phase

@@ -8,7 +8,7 @@
 --   {late_count:,} of {collectives:,} collectives{why}
 -- hint: `llmperf sql TRACE "from rank_summary"` has what each rank's time went to, and `time_budget` its classes by phase
 -- empty without: attribute.collectives
--- requires: attribute._measured_collectives, attribute.occurrences, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks, macros.rank_words
+-- requires: attribute.occurrences, attribute.phase_lateness, attribute.phase_spending, attribute.rank_lateness, attribute.training_step_spans, load.ranks, macros.rank_words
 -- columns:
 --   phase       VARCHAR Phase of the kernels that wait.
 --   at_stake_ns BIGINT  Time that the others wait for it, added up over them: at most what the class has, unless other work hides
@@ -17,26 +17,11 @@
 --   what        VARCHAR The rank, or its process.
 --   step_ns     BIGINT  Mean time that one of the others waits for it in a training step; without training, in an occurrence of
 --                       the phase. Unit: ns.
---   why         VARCHAR What its GPU has more of than those of the others, over all phases: see attribute.rank_lateness.
+--   why         VARCHAR What its GPU has more of than those of the others before these collectives: see attribute.phase_lateness.
 --   late_count  BIGINT  Collectives to which it comes last.
 --   collectives BIGINT  Collectives of the phase.
 --   wait_ns     BIGINT  Time that the others wait for it. Unit: ns.
-WITH collective AS (
-    SELECT
-        phase, group_id, number, any_value(rank_count) AS rank_count, sum(wait_ns) AS wait_ns,
-        arg_max(process_key, is_last) AS last_process
-    FROM attribute._measured_collectives
-    GROUP BY phase, group_id, number
-),
-phase AS (
-    SELECT phase, count(*) AS collectives, sum(wait_ns) AS wait_ns, max(rank_count) AS rank_count
-    FROM collective
-    GROUP BY phase
-),
-late AS (
-    SELECT phase, last_process, count(*) AS late_count, sum(wait_ns) AS wait_ns FROM collective GROUP BY phase, last_process
-),
-passed AS (
+WITH passed AS (
     SELECT o.phase, o.process_key, coalesce(any_value(t.steps), count(*)) AS steps
     FROM attribute.occurrences AS o
     LEFT JOIN (
@@ -48,25 +33,22 @@ passed AS (
 SELECT
     l.phase, CASE WHEN s.wait_ns > 0 THEN least(l.wait_ns, s.wait_ns) ELSE l.wait_ns END::BIGINT AS at_stake_ns,
     CASE WHEN s.wait_ns > 0 THEN 'wait' END AS budget_part,
-    macros.rank_words(r.rank, l.last_process) AS what, l.late_count, p.collectives, l.wait_ns::BIGINT AS wait_ns,
-    (l.wait_ns / nullif(n.steps * (p.rank_count - 1), 0))::BIGINT AS step_ns,
-    CASE o.reason
-        WHEN 'compute' THEN ': over all phases its kernels take ' || o.more || ' longer than those of the others'
-        WHEN 'data' THEN ': over all phases it takes ' || o.more || ' longer until the first pass of its steps, as when it waits for data'
-        WHEN 'host' THEN ': over all phases its GPU is idle for ' || o.more || ' longer, for the host does something else'
+    macros.rank_words(r.rank, l.process_key) AS what, l.late_count, l.collectives, l.wait_ns,
+    (l.wait_ns / nullif(n.steps * (l.rank_count - 1), 0))::BIGINT AS step_ns,
+    CASE l.reason
+        WHEN 'compute' THEN format(': before them its kernels take {:,.1f} ms longer than those of the others', l.more_ns / 1e6)
+        WHEN 'data' THEN format(': before them it takes {:,.1f} ms longer until the first pass of its steps, as when it waits for data', l.more_ns / 1e6)
+        WHEN 'host' THEN format(': before them its GPU is idle for {:,.1f} ms longer, for the host does something else', l.more_ns / 1e6)
         ELSE '; the trace does not show why'
     END AS why
-FROM late AS l
-JOIN phase AS p USING (phase)
-JOIN passed AS n ON n.phase = l.phase AND n.process_key = l.last_process
+FROM attribute.phase_lateness AS l
+JOIN passed AS n ON n.phase = l.phase AND n.process_key = l.process_key
 LEFT JOIN attribute.phase_spending AS s ON s.phase = l.phase
-LEFT JOIN (
-    SELECT process_key, is_late, reason, format('{:,.1f} ms', more_ns / 1e6) AS more FROM attribute.rank_lateness
-) AS o ON o.process_key = l.last_process
-LEFT JOIN load.ranks AS r ON r.process_key = l.last_process
+LEFT JOIN attribute.rank_lateness AS o ON o.process_key = l.process_key
+LEFT JOIN load.ranks AS r ON r.process_key = l.process_key
 -- Somebody always comes last. It matters if one rank has far more than its share of a time that matters.
 WHERE l.wait_ns >= 1000000
     AND (
-        l.wait_ns >= greatest(0.5, 1.5 / p.rank_count) * p.wait_ns
-        OR (o.is_late AND l.wait_ns > p.wait_ns / p.rank_count)
+        l.wait_ns >= greatest(0.5, 1.5 / l.rank_count) * l.total_ns
+        OR (o.is_late AND l.reason IS NOT NULL AND l.wait_ns > l.total_ns / l.rank_count)
     )

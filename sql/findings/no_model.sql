@@ -2,12 +2,18 @@
 -- Grain: one row, none with a model or without prefill and decode.
 -- severity: warning
 -- message: the trace does not say which model it ran, so there is no FLOP count, no MFU and no MBU
--- hint: pass --model and the request shape, as in --model llama-3.2-1b --shape 8x512+32
--- requires: attribute.phase_walls, input.model
+-- hint: pass {what}
+-- requires: attribute.phase_walls, input.model, input.step_sizes
 -- columns:
 --   phase       VARCHAR NULL: it is about all of them.
 --   at_stake_ns BIGINT  Wall time of prefill and decode. Unit: ns.
-SELECT NULL::VARCHAR AS phase, sum(wall_ns)::BIGINT AS at_stake_ns
+--   what        VARCHAR The options to pass: a shape only where the steps do not say their own, as those of engines do.
+SELECT
+    NULL::VARCHAR AS phase, sum(wall_ns)::BIGINT AS at_stake_ns,
+    CASE
+        WHEN EXISTS (FROM input.step_sizes) THEN '--model alone, as in --model llama-3.2-1b: the steps say their own shapes'
+        ELSE '--model and the request shape, as in --model llama-3.2-1b --shape 8x512+32'
+    END AS what
 FROM attribute.phase_walls
 WHERE phase IN ('prefill', 'decode') AND NOT EXISTS (FROM input.model)
 HAVING count(*) > 0

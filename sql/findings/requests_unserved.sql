@@ -19,7 +19,7 @@ WITH served AS (
 others AS (
     SELECT
         max(last_token_ns) AS end_ns,
-        coalesce(median(first_token_ns - arrived_ns) FILTER (WHERE NOT is_warmup AND NOT is_left_cold), 0) AS ttft_ns
+        coalesce(median(first_token_ns - arrived_ns) FILTER (WHERE NOT is_warmup), 0) AS ttft_ns
     FROM attribute.served_request_times
 ),
 arrival AS (

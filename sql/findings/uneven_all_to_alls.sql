@@ -20,7 +20,7 @@
 --   longer      DOUBLE  Longest transfer of a collective, over the mean of its ranks, - 1; over all of them.
 WITH collective AS (
     SELECT
-        phase, any_value(rank_count) AS ranks, sum(wait_ns) AS wait_ns, arg_max(process_key, is_last) AS process_key,
+        phase, any_value(rank_count) AS ranks, sum(wait_ns) AS wait_ns, min(process_key) FILTER (is_last) AS process_key,
         max(transfer_ns) * count(*) AS most_ns, sum(transfer_ns) AS transfer_ns
     FROM attribute._measured_collectives
     WHERE kind = 'all_to_all'

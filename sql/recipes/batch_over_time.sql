@@ -1,6 +1,6 @@
 -- What does the engine compute over time, and what waits?
 -- Slices of equal length from the first step to the end of the last, each with the steps that start in it. Engines are marked by
--- `llmperf capture --auto` or `--profile`. Ranks that share steps have the same rows.
+-- `llmperf capture --auto` or `--profile`; without marks, what their own texts leave out is NULL. Ranks that share steps have the same rows.
 -- params:
 --   slices=12  How many slices, one at least.
 -- columns:
@@ -44,9 +44,11 @@ running AS (
     GROUP BY process_id, slice
 ),
 slice AS (
+    -- Texts of engines may leave tokens out: one unknown makes the sum unknown.
     SELECT
         process_id, (start_ns - first_ns) // width_ns AS slice, count(*) AS steps, avg(requests) AS requests,
-        sum(prefill_tokens)::BIGINT AS prefill_tokens, sum(decode_tokens)::BIGINT AS decode_tokens,
+        CASE WHEN count(prefill_tokens) = count(*) THEN sum(prefill_tokens)::BIGINT END AS prefill_tokens,
+        CASE WHEN count(decode_tokens) = count(*) THEN sum(decode_tokens)::BIGINT END AS decode_tokens,
         max(cached_tokens)::BIGINT AS cached_tokens, max(waiting_requests) AS waiting_requests, max(waiting_tokens)::BIGINT AS waiting_tokens
     FROM step
     GROUP BY process_id, slice
@@ -56,8 +58,10 @@ whole AS (
 )
 SELECT
     w.process_id, w.first_ns + w.slice * w.width_ns AS start_ns, coalesce(s.steps, 0) AS steps, s.requests,
-    coalesce(s.prefill_tokens, 0) AS prefill_tokens, coalesce(s.decode_tokens, 0) AS decode_tokens, s.cached_tokens, s.waiting_requests,
-    s.waiting_tokens, (coalesce(s.prefill_tokens, 0) + coalesce(s.decode_tokens, 0)) * 1e9 / w.width_ns AS tokens_per_s,
+    CASE WHEN s.steps IS NULL THEN 0 ELSE s.prefill_tokens END AS prefill_tokens,
+    CASE WHEN s.steps IS NULL THEN 0 ELSE s.decode_tokens END AS decode_tokens, s.cached_tokens, s.waiting_requests,
+    s.waiting_tokens,
+    CASE WHEN s.steps IS NULL THEN 0 ELSE s.prefill_tokens + s.decode_tokens END * 1e9 / w.width_ns AS tokens_per_s,
     coalesce(r.running_ns, 0) / w.width_ns AS stepping_ratio
 FROM whole AS w
 LEFT JOIN slice AS s ON s.process_id = w.process_id AND s.slice = w.slice

@@ -1,4 +1,5 @@
--- Requests that latency is told of: warm-up left out, and of cold ones the times that are cold.
+-- Requests that latency is told of: warm-up left out, and of cold ones the times that are cold. Those that an engine served count
+-- whole, as in served_summary: a cold step is one that their clients waited for.
 -- Grain: one row per request.
 -- requires: views.requests, views.served_requests
 -- columns:
@@ -13,4 +14,4 @@ SELECT
 FROM views.requests
 WHERE NOT is_warmup AND NOT (is_ttft_cold AND (is_tpot_cold OR decode_steps = 0))
 UNION ALL
-SELECT arrived_ns, 'served', ttft_ns, tpot_ns, true FROM views.served_requests WHERE NOT is_warmup AND NOT is_cold
+SELECT arrived_ns, 'served', ttft_ns, tpot_ns, true FROM views.served_requests WHERE NOT is_warmup

@@ -1,4 +1,5 @@
--- Latency of requests of one kind, warm-up and cold ones left out; those that an engine served are one kind.
+-- Latency of requests of one kind, warm-up left out, and cold ones that no engine served; those that an engine served are one
+-- kind, the same ones as in served_summary.
 -- A percentile of fewer values than it takes to tell it from the largest (10 for the 90th, 100 for the 99th) is NULL.
 -- Grain: shape; NULL for requests whose shape is not known, or whose chunks do not add up to one; 'served' for an engine's.
 -- requires: views._measured_requests

@@ -5,7 +5,7 @@
 --   request         VARCHAR  Name that the engine gives it.
 --   process_id      BIGINT   Operating-system pid of the worker.
 --   is_warmup       BOOLEAN  Whether it began in warm-up.
---   is_cold         BOOLEAN  Whether one of its steps is cold and left out: then its times are not measured.
+--   is_cold         BOOLEAN  Whether one of its steps is cold and left out of the times of phases. Its own times count: its client waited for it.
 --   arrived_ns      BIGINT   When the server took it in, NULL where that was not recorded. Unit: ns.
 --   started_ns      BIGINT   Start of its first step. Unit: ns.
 --   first_token_ns  BIGINT   When its first token was there, NULL where that is not in the recording. Unit: ns.

@@ -1,7 +1,8 @@
 -- Steps of an engine over time: who is in the batch, what it computes, and how much of prompts waits.
+-- A step without a mark has what the text of the engine's own range says, and NULL for the rest.
 -- Grain: occurrence_id; every rank marks its own.
 -- requires: attribute.step_sequences, attribute.phase_ranges, attribute.served_request_times, attribute.work_by_occurrence,
---   attribute._request_steps, attribute._engines
+--   attribute._request_steps, attribute._engines, attribute.phase_texts, input.range_roles
 -- columns:
 --   occurrence_id   BIGINT   Joins phases.
 --   phase           VARCHAR  prefill, decode, mixed or verify.
@@ -10,7 +11,7 @@
 --   start_ns        BIGINT   Unit: ns.
 --   done_ns         BIGINT   Its end, on the GPU where that is later. Unit: ns.
 --   requests        BIGINT   Requests in the batch.
---   prefill_requests BIGINT  Of those, requests that compute tokens of their prompt.
+--   prefill_requests BIGINT  Of those, requests that compute tokens of their prompt; in texts, what the engine calls context.
 --   prefill_tokens  BIGINT   Tokens of prompts that it computes. Unit: tokens.
 --   decode_tokens   BIGINT   Other tokens, guesses included. Unit: tokens.
 --   draft_tokens    BIGINT   Guesses that it checks. Unit: tokens.
@@ -23,11 +24,23 @@ WITH step AS (
         s.occurrence_id, count(*) AS requests, sum(s.new_tokens)::BIGINT AS new_tokens,
         count(*) FILTER (WHERE s.cached_tokens < r.prompt_tokens) AS prefill_requests,
         coalesce(sum(s.new_tokens) FILTER (WHERE s.cached_tokens < r.prompt_tokens), 0)::BIGINT AS prefill_tokens,
-        sum(s.draft_tokens)::BIGINT AS draft_tokens, sum(s.cached_tokens)::BIGINT AS cached_tokens
+        sum(s.new_tokens)::BIGINT - prefill_tokens AS decode_tokens, sum(s.draft_tokens)::BIGINT AS draft_tokens,
+        sum(s.cached_tokens)::BIGINT AS cached_tokens
     FROM attribute.step_sequences AS s
     JOIN attribute._engines AS e USING (process_key)
     JOIN attribute.served_request_times AS r ON r.request = s.request AND (r.engine = e.engine OR NOT r.is_shared_name)
     GROUP BY s.occurrence_id
+),
+told AS (
+    SELECT
+        t.occurrence_id, m.requests, m.new_tokens, m.prefill_requests, m.prefill_tokens, m.decode_tokens,
+        NULL::BIGINT AS draft_tokens, m.cached_tokens, false AS is_marked
+    FROM attribute.phase_texts AS t
+    JOIN input.range_roles AS m USING (domain, name)
+    ANTI JOIN step USING (occurrence_id)
+    WHERE m.requests IS NOT NULL
+    UNION ALL BY NAME
+    SELECT *, true AS is_marked FROM step
 ),
 ended AS (
     SELECT occurrence_id, max(last_end_ns) AS gpu_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
@@ -53,10 +66,11 @@ queue AS (
 SELECT
     p.occurrence_id, p.phase, p.process_key & 16777215 AS process_id, p.is_warmup, p.start_ns,
     greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) AS done_ns, s.requests, s.prefill_requests, s.prefill_tokens,
-    s.new_tokens - s.prefill_tokens AS decode_tokens, s.draft_tokens, s.cached_tokens,
-    greatest(0, q.requests)::BIGINT AS waiting_requests, greatest(0, q.tokens)::BIGINT AS waiting_tokens,
+    s.decode_tokens, s.draft_tokens, s.cached_tokens,
+    CASE WHEN s.is_marked THEN greatest(0, q.requests)::BIGINT END AS waiting_requests,
+    CASE WHEN s.is_marked THEN greatest(0, q.tokens)::BIGINT END AS waiting_tokens,
     s.new_tokens / nullif(greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) - p.start_ns, 0) * 1e9 AS tokens_per_s
-FROM step AS s
+FROM told AS s
 JOIN attribute.phase_ranges AS p USING (occurrence_id)
 LEFT JOIN ended AS e USING (occurrence_id)
 ASOF LEFT JOIN queue AS q ON q.at_ns <= p.start_ns

@@ -1,10 +1,11 @@
 -- What an engine served in all: throughput, prefix cache, guesses. Warm-up left out, cold steps
--- counted: they took their time. Of all engines and replicas together.
+-- counted: they took their time. Of all engines and replicas together. Latencies of the same requests: request_summary.
 -- Grain: one row; no row without a step that names its requests.
 -- empty without: attribute.served_request_times
--- requires: attribute.served_request_times
+-- requires: attribute.served_request_times, input.goodput_limits
 -- columns:
 --   requests           BIGINT Requests with a step in the recording.
+--   cold_requests      BIGINT Of those, with a step that is left out of the times of phases as cold; they count here.
 --   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded, to the last token. Unit: ns.
 --   requests_per_s     DOUBLE requests / span.
 --   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler perhaps one more of each, which is thrown away. Unit: tokens.
@@ -17,6 +18,8 @@
 --   preemptions        BIGINT How often a request was preempted and computed again.
 --   draft_tokens       BIGINT Guesses that were checked. Unit: tokens.
 --   accepted_tokens    BIGINT Guesses that were right. Unit: tokens.
+--   good_requests      BIGINT Requests within the limits of --goodput, of those whose arrival and first token were recorded; NULL without limits.
+--   goodput_per_s      DOUBLE good_requests / the time from the first arrival to the last token of those requests.
 WITH request AS (
     SELECT
         *,
@@ -25,9 +28,22 @@ WITH request AS (
     FROM attribute.served_request_times
     WHERE NOT is_warmup
 ),
+good AS (
+    SELECT
+        count(*) FILTER (
+            WHERE r.first_token_ns - r.arrived_ns <= coalesce(l.ttft_ns, 'inf')
+                AND r.last_token_ns - r.arrived_ns <= coalesce(l.e2el_ns, 'inf')
+                AND (r.new_tokens < 2 OR (r.last_token_ns - r.first_token_ns) / (r.new_tokens - 1) <= coalesce(l.tpot_ns, 'inf'))
+        ) AS good_requests,
+        max(r.last_token_ns) - min(r.arrived_ns) AS span_ns
+    FROM request AS r CROSS JOIN input.goodput_limits AS l
+    WHERE r.first_token_ns IS NOT NULL AND r.arrived_ns IS NOT NULL
+    HAVING count(*) > 0
+),
 total AS (
     SELECT
-        count(*) AS requests, max(last_token_ns) - min(coalesce(arrived_ns, started_ns)) AS span_ns,
+        count(*) AS requests, count(*) FILTER (WHERE is_left_cold) AS cold_requests,
+        max(last_token_ns) - min(coalesce(arrived_ns, started_ns)) AS span_ns,
         sum(new_tokens)::BIGINT AS new_tokens,
         sum(prompt_tokens) FILTER (WHERE is_begun_here)::BIGINT AS prompt_tokens,
         sum(reused_tokens) FILTER (WHERE is_begun_here)::BIGINT AS reused_tokens,
@@ -38,9 +54,10 @@ total AS (
     HAVING count(*) > 0
 )
 SELECT
-    requests, span_ns, requests / nullif(span_ns, 0) * 1e9 AS requests_per_s,
-    new_tokens, new_tokens / nullif(span_ns, 0) * 1e9 AS new_tokens_per_s,
-    prompt_tokens, reused_tokens, reused_tokens / nullif(prompt_tokens, 0) AS reused_ratio,
-    (prompt_tokens - reused_tokens) / nullif(span_ns, 0) * 1e9 AS prompt_tokens_per_s,
-    prefill_steps, preemptions, draft_tokens, accepted_tokens
-FROM total
+    t.requests, t.cold_requests, t.span_ns, t.requests / nullif(t.span_ns, 0) * 1e9 AS requests_per_s,
+    t.new_tokens, t.new_tokens / nullif(t.span_ns, 0) * 1e9 AS new_tokens_per_s,
+    t.prompt_tokens, t.reused_tokens, t.reused_tokens / nullif(t.prompt_tokens, 0) AS reused_ratio,
+    (t.prompt_tokens - t.reused_tokens) / nullif(t.span_ns, 0) * 1e9 AS prompt_tokens_per_s,
+    t.prefill_steps, t.preemptions, t.draft_tokens, t.accepted_tokens,
+    g.good_requests, g.good_requests / nullif(g.span_ns, 0) * 1e9 AS goodput_per_s
+FROM total AS t LEFT JOIN good AS g ON true

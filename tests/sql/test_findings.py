@@ -411,9 +411,20 @@ def test_inference_without_a_model_and_without_shapes_has_no_utilization(tmp_pat
     with_both = findings(one_prefill(), tmp_path, tiny_llama("1x16"))
 
     assert without_model["no_model"][0].at_stake_ns == 1_000_000
+    assert (without_model["no_model"][0].hint or "").endswith("--model llama-3.2-1b --shape 8x512+32")
     assert "no_shapes" not in without_model
     assert without_shapes["no_shapes"][0].at_stake_ns == 1_000_000
     assert not {"no_model", "no_shapes"} & with_both.keys()
+
+
+def test_steps_that_say_their_tokens_need_no_shape(tmp_path: Path) -> None:
+    """The range of a server's step says what a user of `--shape` would, and better."""
+    trace = TraceBuilder().gpu()
+    trace.process().thread().push(0, 100, "execute_context_1(7)_generation_0(0)").launch(10, gpu=(20, 30))
+
+    (found,) = findings(trace, tmp_path)["no_model"]
+
+    assert found.hint == "pass --model alone, as in --model llama-3.2-1b: the steps say their own shapes"
 
 
 def test_training_asks_for_no_model(tmp_path: Path) -> None:
@@ -461,6 +472,40 @@ def test_a_degree_of_more_gpus_than_the_trace_has_is_doubted(tmp_path: Path) -> 
 
     assert one.message.startswith(
         "with --tp 2 --pp 2 each pass is split among 4 GPUs, but the trace has work on only 1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("gpus", "world", "options", "told"),
+    [
+        (2, None, {"dp": 4}, "with --dp 4 the job has 4 GPUs, but the trace has work on 2"),
+        (2, 8, {"dp": 4}, "with --dp 4 the job has 4 GPUs, but its ranks say that they are 8"),
+        (4, None, {"dp": 1, "tp": 2}, "with --tp 2 --dp 1 the job has 2 GPUs, but the trace has work on 4"),
+        (3, None, {"tp": 2}, "with --tp 2 the job has a multiple of 2 GPUs, but the trace has work on 3"),
+        (2, None, {"dp": 2}, None),
+        (4, None, {"dp": 2, "tp": 2}, None),
+        (1, None, {"dp": 4}, None),  # one rank of four
+        (1, 4, {"dp": 4}, None),
+        (4, None, {"tp": 2}, None),
+        (4, None, {}, None),
+    ],
+)
+def test_degrees_that_do_not_fit_the_job_are_told(
+    gpus: int, world: int | None, options: dict[str, int], told: str | None, tmp_path: Path
+) -> None:
+    trace = TraceBuilder()
+    for rank in range(gpus):
+        main = trace.gpu(rank).process(100 + rank).thread().push(0, 1_000, "prefill")
+        main.launch(10, gpu=(20, 900), device=rank)
+        if world:
+            main.mark(1, f'llmperf.run {{"v":1,"rank":{rank},"world":{world}}}', domain="llmperf")
+    degrees = Conventions(tp=options.get("tp", 1))
+    how = AnalysisOptions(
+        model=load_model("tiny-llama"), shapes=(RequestShape(1, 16),), conventions=degrees, dp=options.get("dp")
+    )
+
+    assert [one.message for one in findings(trace, tmp_path, how).get("job_size_mismatch", [])] == (
+        [told] if told else []
     )
 
 
@@ -813,10 +858,10 @@ def test_the_rank_that_the_others_wait_for(tmp_path: Path) -> None:
 
     (late,) = found["late_rank"]
     assert (late.phase, late.at_stake_ns) == ("forward", 3 * 2 * 2_000_000)
-    # each of two ranks waits for 6 ms in the one occurrence, and nothing runs before the collectives
+    # each of two ranks waits for 6 ms in the one occurrence, and nothing runs between the collectives
     assert late.message == (
         "in forward the other ranks wait 12.0 ms for rank 1, each of them 6.0 ms a step, and it comes last to 3 of 3"
-        " collectives: over all phases its GPU is idle for 6.0 ms longer, for the host does something else"
+        " collectives: before them its GPU is idle for 4.0 ms longer, for the host does something else"
     )
     (missing,) = found["ranks_missing"]
     assert missing.message == "the job has 4 ranks, and the trace has 3 of them: rank 3 missing"

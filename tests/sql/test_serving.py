@@ -9,7 +9,10 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.analyze import analyze
-from nsys_pipeline.inputs import AnalysisOptions
+from nsys_pipeline.cli.gate import check_rules
+from nsys_pipeline.compare.rules import Rule
+from nsys_pipeline.errors import RuleBrokenError, UsageError
+from nsys_pipeline.inputs import AnalysisOptions, GoodputLimits
 from nsys_pipeline.query.recipes import find_recipe
 from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Note, Notes
@@ -240,6 +243,19 @@ def test_goodput(tmp_path: Path) -> None:
         assert ask(served(), query, folder, limits).splitlines()[1] == expected
 
 
+@pytest.mark.parametrize(
+    ("limits", "good"),
+    [
+        # By hand: TTFT 1,505 and 205 ns, TPOT 200 ns, end to end 1,905 and 405 ns.
+        ("ttft:0.002,tpot:1", 2), ("ttft:0.001,e2el:0.5us", 1), ("tpot:0.000199", 0),
+    ],
+)  # fmt: skip
+def test_goodput_of_the_report(limits: str, good: int, tmp_path: Path) -> None:
+    query = "SELECT good_requests AS good, (goodput_per_s * 1905 / 1e9)::INT AS rate FROM served_summary"
+    found = ask(served(), query, tmp_path, options=AnalysisOptions(goodput=GoodputLimits.parse(limits)))
+    assert found == f"good,rate\n{good},{good}"
+
+
 def test_the_batch_over_time(tmp_path: Path) -> None:
     recipe = find_recipe("batch_over_time")
     numbers = "steps, requests, prefill_tokens AS prefill, decode_tokens AS decode, cached_tokens AS cached"
@@ -308,6 +324,34 @@ def test_what_was_served_without_arrivals_or_beginnings(tmp_path: Path) -> None:
     """)
 
 
+def test_requests_with_cold_steps_count_in_rates_and_latencies_alike(tmp_path: Path) -> None:
+    """The first of three requests waits for a step that compiles: left out of the phases, not of what clients saw."""
+    trace = TraceBuilder().gpu()
+    core, worker = trace.process(100).thread(), trace.process(200).thread()
+    for number in range(3):
+        at, took = 100_000_000 * number, 60_000_000 if number == 0 else 2_000_000
+        arrive(core, at, f"r{number}", 4)
+        named = {"new": {str(number): f"r{number}"}}
+        step(worker, at + 1_000_000, at + 1_000_000 + took, "prefill", q=[4], kv=[0], ids=[number], logits=1, **named)
+        for index in range(3):
+            begin = at + 70_000_000 + 3_000_000 * index
+            step(worker, begin, begin + 2_000_000, "decode", q=[1], kv=[4 + index], ids=[number], logits=1)
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, AnalysisOptions())
+    (prefill,) = (phase for phase in report.phases if phase.name == "prefill")
+    (row,), served = report.requests, report.served
+    assert served is not None
+    assert prefill.cold_occurrences == 1
+    assert (row["requests"], served.requests, served.cold_requests) == (3, 3, 1)
+    # Arrival to the end of the prefill's work on the GPU: 61, 3 and 3 ms.
+    assert row["ttft_p50_ns"] == 3_000_005
+    (section,) = (one for one in report_document(report).sections if one.name == "requests")
+    assert section.title is not None
+    assert section.title.endswith("; served: cold steps counted")
+    notes = {note.label: note.text for note in notes_of_requests(report)}
+    assert notes["cold"].startswith("1 of 3 requests had a step")
+
+
 def notes_of_requests(report: Report) -> list[Note]:
     (section,) = (one for one in report_document(report).sections if one.name == "requests")
     return [note for block in section.blocks if isinstance(block, Notes) for note in block.notes]
@@ -328,6 +372,30 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
         "clocks": "the load ran 2.5 s by its own clock, and the trace has requests for 1.905 µs: the difference is "
         "the load's start and end, and the way to the server and back",
     }
+
+
+def test_rules_about_what_was_served(tmp_path: Path) -> None:
+    with open_trace(served().write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
+        report = analyze(trace, AnalysisOptions(goodput=GoodputLimits.parse("ttft:0.001")))
+        without = analyze(trace, AnalysisOptions())
+    rules = (
+        "served.ttft_p50 > 0.8us",
+        "served.tpot_p50_ns > 199",
+        "served.new_tokens_per_s < 3M",
+        "served.reused_ratio < 30%",
+    )
+    check_rules([Rule.parse("served.goodput_per_s < 1")], report)
+    for rule in (*rules, "served.goodput_per_s < 1M"):
+        with pytest.raises(RuleBrokenError):
+            check_rules([Rule.parse(rule)], report)
+    with pytest.raises(UsageError, match="is not known") as caught:
+        check_rules([Rule.parse("served.goodput_per_s < 1")], without)
+    assert "--goodput ttft:" in (caught.value.hint or "")
+    with pytest.raises(UsageError, match="no number called") as caught:
+        check_rules([Rule.parse("served.throughput < 1")], without)
+    hint = caught.value.hint or ""
+    assert hint.startswith("`served` has accepted_tokens, cold_requests,")
+    assert all(name in hint for name in ("goodput_per_s", "new_tokens_per_s", "ttft_p90_ns", "tpot_p99_ns"))
 
 
 @pytest.mark.parametrize(("framework", "notes"), [('"vllm"', 0), ('"sglang"', 1), ('["sglang"]', 0)])
@@ -356,6 +424,76 @@ def unmarked() -> TraceBuilder:
     trace = TraceBuilder().gpu()
     trace.process(200).thread().push(0, 90, "execute_context_1(7)_generation_0(0)").launch(10, gpu=(20, 80))
     return trace
+
+
+def test_what_texts_of_engines_say_of_a_batch(tmp_path: Path) -> None:
+    """Requests and tokens of each kind, cached ones from sums alone; nothing of guesses or queues."""
+    texts = (
+        "execute_context_1(7)_generation_2(2)",
+        # Contexts of 4 + 3 and 0 + 3 tokens, one request that generates with 9 in the cache.
+        "execute_7_context_2(sq6sk10sqsq18sqsk30)_generation_1(sq1sk10sqsq1sqsk10)",
+        "[Executor] _forward_step 3: 1 ctx reqs, 5 ctx tokens, 4 gen reqs",
+        "step[MIXED bs=3 toks=9]",
+        "step[TARGET_VERIFY bs=2]",
+        "scheduler.run_batch",
+    )
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    for index, text in enumerate(texts):
+        worker.push(1_000 * index, 1_000 * index + 500, text).launch(
+            1_000 * index + 10, gpu=(1_000 * index + 20, 1_000 * index + 80)
+        )
+    query = (
+        "SELECT phase, requests AS n, prefill_requests AS prefills, prefill_tokens AS prompt, decode_tokens AS decode, "
+        "draft_tokens AS drafts, cached_tokens AS cached, waiting_requests AS waiting, waiting_tokens AS wait, "
+        "(tokens_per_s / 2e6)::INT AS rate FROM served_steps ORDER BY start_ns"
+    )
+    assert ask(trace, query, tmp_path) == table("""
+        phase,  n, prefills, prompt, decode, drafts, cached, waiting, wait, rate
+        mixed,  3, 1,        7,      2,      ,       ,       ,        ,     9
+        mixed,  3, 2,        6,      1,      ,       13,     ,        ,     7
+        mixed,  5, 1,        5,      ,       ,       ,       ,        ,
+        mixed,  3, ,         ,       ,       ,       ,       ,        ,     9
+        verify, 2, 0,        0,      ,       ,       ,       ,        ,
+    """)
+
+
+def test_marks_win_over_texts_of_engines(tmp_path: Path) -> None:
+    trace = served()
+    worker = trace.process(200).thread()
+    worker.push(1_490, 1_710, "execute_context_1(16)_generation_0(0)")
+    worker.push(2_600, 2_700, "execute_context_0(0)_generation_2(2)").launch(2_610, gpu=(2_620, 2_650))
+    query = (
+        "SELECT phase, requests, cached_tokens AS cached, waiting_tokens AS wait FROM served_steps ORDER BY start_ns"
+    )
+    assert ask(trace, query, tmp_path) == table("""
+        phase,   requests, cached, wait
+        prefill, 1,        0,      20
+        mixed,   2,        24,     14
+        decode,  2,        30,     0
+        decode,  1,        21,     0
+        decode,  2,        ,
+    """)
+
+
+def test_the_batch_over_time_of_texts(tmp_path: Path) -> None:
+    """A slice with a step whose tokens nobody says has no tokens, rather than those of the others."""
+    trace = TraceBuilder().gpu()
+    worker = trace.process(200).thread()
+    for at, text in (
+        (0, "execute_context_1(7)_generation_2(2)"),
+        (1_000, "[Executor] _forward_step: 1 ctx reqs, 4 gen reqs"),
+    ):
+        worker.push(at, at + 500, text).launch(at + 10, gpu=(at + 20, at + 80))
+    recipe = find_recipe("batch_over_time")
+    query = (
+        f"SELECT steps, prefill_tokens AS prefill, decode_tokens AS decode, waiting_tokens AS wait FROM ({recipe.sql})"
+    )
+    assert ask(trace, query, tmp_path, recipe.arguments({"slices": 2})) == table("""
+        steps, prefill, decode, wait
+        1,     7,       2,
+        1,     ,        ,
+    """)
 
 
 def test_why_nothing_is_known_of_requests(tmp_path: Path) -> None:

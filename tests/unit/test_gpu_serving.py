@@ -50,15 +50,19 @@ def test_a_run_sees_as_many_gpus_as_it_needs(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_overhead_is_that_of_the_rounds() -> None:
-    loads = {
-        "no nsys": {"rounds_new_tokens_per_s": [100.0, 120.0], "ttft_ms": 5, "tpot_ms": 2},
-        "nsys": {"rounds_new_tokens_per_s": [90.0, 97.0], "ttft_ms": 6, "tpot_ms": 3},
-        "nsys and marks": {},
+    """The same round sends the same requests: each is compared with the mean of that round without nsys."""
+    starts: dict[str, list[dict[str, Any]]] = {
+        "no nsys": [
+            {"rounds_new_tokens_per_s": [90.0, 110.0], "ttft_ms": 5, "tpot_ms": 2},
+            {"rounds_new_tokens_per_s": [110.0, 290.0], "ttft_ms": 6, "tpot_ms": 2},
+        ],
+        "nsys": [{"rounds_new_tokens_per_s": [90.0, 190.0], "ttft_ms": 6, "tpot_ms": 3}, {}],
+        "nsys and marks": [],
     }
-    assert gpu_serving.overhead_table(loads)[2:] == [
-        "| no nsys | 2 | 110.0 | 14.1 | 5 | 2 |  |",
-        "| nsys | 2 | 93.5 | 4.9 | 6 | 3 | -15.0 % |",
-        "| nsys and marks | 0 |  |  |  |  |  |",
+    assert gpu_serving.overhead_table(starts)[2:] == [
+        "| no nsys | 90, 110 / 110, 290 | 150 | 93.8 | 5.5 | 2.0 | +0.0% ± 37.6 % |",
+        "| nsys | 90, 190 | 140 | 70.7 | 6.0 | 3.0 | -7.5% ± 3.5 % |",
+        "| nsys and marks |  |  |  |  |  |  |",
     ]
 
 

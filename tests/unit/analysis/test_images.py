@@ -13,11 +13,12 @@ from nsys_pipeline import markers
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.inputs import AnalysisOptions, ImageOptions, RequestShape
-from nsys_pipeline.model import Estimator
+from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.records import Report, Step
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
 from tests.support.trace_builder import TraceBuilder
+from tests.unit.model.configs import read_json
 from tests.unit.model.test_image_cross_attention import MLLAMA
 from tests.unit.model.test_images import LLAVA, QWEN
 
@@ -41,7 +42,7 @@ def trace(folder: Path, *names: str, mark: str | None = None) -> Path:
 
 def report_of(path: Path, **options: Any) -> Report:
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
-        return analyze(opened, AnalysisOptions(model=QWEN, **options))
+        return analyze(opened, AnalysisOptions(**{"model": QWEN, **options}))
 
 
 def flops(report: Report) -> dict[str, int | None]:
@@ -51,7 +52,7 @@ def flops(report: Report) -> dict[str, int | None]:
 def counted(path: Path, **options: Any) -> tuple[dict[str, int | None], set[str]]:
     """FLOPs of each phase, and codes of notices: less work than a report."""
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
-        opened.describe(AnalysisOptions(model=QWEN, **options))
+        opened.describe(AnalysisOptions(**{"model": QWEN, **options}))
         opened.build("views.phase_summary")
         rows = opened.connection.execute("SELECT phase, flops FROM views.phase_summary").fetchall()
         return dict(rows), {notice.code for notice in opened.inputs.steps.notices}
@@ -191,3 +192,41 @@ def test_every_verb_that_takes_a_model_takes_images(capsys: pytest.CaptureFixtur
     whole = sum(expected((4, 4)))
     rules = [f"prefill.flops < {whole}", f"prefill.flops <= {whole}"]
     assert [run(capsys, "diff", path, path, *grown, "--fail-if", rule)[0] for rule in rules] == [0, 1]
+
+
+HEARING = Model.from_config(read_json("audio_configs.json")["qwen2_audio"]["config"])
+
+
+def test_clips_of_sound_are_counted_in_the_prompt(tmp_path: Path) -> None:
+    path = trace(tmp_path, "prefill", "decode")
+    step = Step.uniform(batch=1, q_tokens=40)
+
+    report = report_of(path, model=HEARING, shapes=SHAPES, audio_seconds="0.4,0.3")
+
+    assert flops(report)["prefill"] == Estimator(HEARING).estimate(attrs.evolve(step, audio=(40, 30))).flops
+    assert Estimator(HEARING).estimate(step).flops < Estimator(HEARING).estimate(attrs.evolve(step, audio=(1,))).flops
+    assert report.model is not None
+    assert report.model["not_counted"] == []
+    assert report.model["convention"]["audio_frames"] == [30, 40]  # type: ignore[index]
+    assert not any(phase.is_lower_bound for phase in report.phases)
+
+
+def test_clips_that_cannot_be_are_refused_and_those_of_marks_win(tmp_path: Path) -> None:
+    path = trace(tmp_path, "prefill", mark='{"q":40,"kv":0,"b":1,"logits":1,"audio":[30]}')
+    found, codes = counted(path, model=HEARING, audio_seconds="0.4")
+    heard = attrs.evolve(Step.uniform(batch=1, q_tokens=40), audio=(30,))
+    assert found["prefill"] == Estimator(HEARING).estimate(heard).flops
+    assert codes & {"audio_ignored", "images_ignored"} == {"audio_ignored"}
+
+    (tmp_path / "plain").mkdir()
+    with open_trace(trace(tmp_path / "plain", "prefill"), TraceOptions(use_cache=False)) as opened:
+        opened.build("views.phase_summary")
+        for model, seconds, message in (
+            (HEARING, "0.6,0.6,0.6", "are 45 tokens, but the prompts have 40"),
+            (QWEN, "1", "has no audio encoder that is counted"),
+            (None, "1", "depends on the model"),
+        ):
+            shapes = (RequestShape.parse("1x40"),)
+            opened.describe(AnalysisOptions(model=model, shapes=shapes, audio_seconds=seconds))
+            with pytest.raises(UsageError, match=message):
+                _ = opened.inputs.steps

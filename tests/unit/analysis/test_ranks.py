@@ -8,7 +8,7 @@ from statistics import median
 import pytest
 
 from nsys_pipeline.inputs import AnalysisOptions
-from nsys_pipeline.records import RankRow
+from nsys_pipeline.records import RankRow, Report
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import report_of
@@ -17,6 +17,7 @@ from tests.support.reference import busy_ns
 from tests.support.trace_builder import TraceBuilder
 
 JOB = Path(__file__).resolve().parents[2] / "jobs" / "h200x2_fsdp_slow_rank"
+ALL_GATHER = "ncclDevKernel_AllGather_RING_LL"
 ALL_REDUCE = "ncclDevKernel_AllReduce_Sum_bf16_RING_LL"
 MS = 1_000_000
 KEEP_COLD = AnalysisOptions(keep_cold=True)
@@ -57,10 +58,95 @@ def test_a_late_rank_has_a_reason(late: str, tmp_path: Path) -> None:
     (told,) = [one.message for one in report.findings if one.code == "late_rank"]
     assert "the other ranks wait 20.0 ms for process 101, each of them 5.0 ms a step" in told
     assert {
-        "compute": "its kernels take 20.0 ms longer than those of the others",
-        "data": "it takes 15.0 ms longer until the first pass of its steps",
-        "host": "its GPU is idle for 20.0 ms longer",
+        # Before the first collective the ranks have not met.
+        "compute": "before them its kernels take 15.0 ms longer than those of the others",
+        "data": "before them it takes 15.0 ms longer until the first pass of its steps",
+        "host": "before them its GPU is idle for 15.0 ms longer",
     }[late] in told
+
+
+def late_in(report: Report) -> dict[str | None, str]:
+    """What is said of late ranks, phase by phase, from the rank on."""
+    return {one.phase: one.message.partition("wait ")[2] for one in report.findings if one.code == "late_rank"}
+
+
+def test_each_phase_has_a_reason_of_its_own(tmp_path: Path) -> None:
+    # given rank 1 that is fed 3 ms late to its forward, and whose backward has kernels of 4 ms more
+    trace = TraceBuilder()
+    for rank in (0, 1):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        for at in range(0, 200, 40):
+            begin, done = at + 3 * rank, at + 15 + 4 * rank
+            main.push(begin * MS, (at + 10) * MS, "forward")
+            main.launch(begin * MS, gpu=(begin * MS + 10, (at + 5) * MS), name=ALL_GATHER, device=rank)
+            main.push((at + 10) * MS, (at + 29) * MS, "backward")
+            main.launch((at + 10) * MS, gpu=((at + 10) * MS + 10, done * MS), name="gemm", device=rank)
+            main.launch((at + 11) * MS, gpu=(done * MS, (at + 21) * MS), name=ALL_REDUCE, device=rank)
+            main.push((at + 29) * MS, (at + 30) * MS, "optimizer")
+            main.launch((at + 29) * MS, gpu=((at + 29) * MS + 10, (at + 30) * MS), name="adam", device=rank)
+
+    told = late_in(report_of(trace, tmp_path, KEEP_COLD))
+
+    assert told == {
+        "forward": "15.0 ms for process 101, each of them 3.0 ms a step, and it comes last to 5 of 5 collectives: "
+        "before them it takes 12.0 ms longer until the first pass of its steps, as when it waits for data",
+        "backward": "20.0 ms for process 101, each of them 4.0 ms a step, and it comes last to 5 of 5 collectives: "
+        "before them its kernels take 20.0 ms longer than those of the others",
+    }
+
+
+def test_a_rank_that_is_late_behind_overlap_is_not_said_to_compute_more(tmp_path: Path) -> None:
+    # given two buckets beside a backward of 20 ms that rank 1's host launches 4 ms late
+    trace = TraceBuilder()
+    for rank in (0, 1):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        for at in range(0, 300, 60):
+            begin = at + 4 * rank
+            main.push(at * MS, (at + 1) * MS, "forward").launch(
+                at * MS, gpu=(at * MS + 10, (at + 1) * MS), name="gemm", device=rank
+            )
+            main.push((at + 1) * MS, (at + 40) * MS, "backward")
+            main.launch((begin + 1) * MS, gpu=((begin + 1) * MS + 10, (begin + 21) * MS), name="gemm", device=rank)
+            for ready in (10, 20):  # rank 0 waits beside its kernels
+                first, last = (begin + ready) * MS, (at + ready + 6) * MS
+                main.launch((begin + 2) * MS, gpu=(first, last), name=ALL_REDUCE, device=rank, stream=20)
+            main.launch((begin + 3) * MS, gpu=((at + 34) * MS, (at + 36) * MS), name=ALL_REDUCE, device=rank, stream=20)
+            main.push((at + 40) * MS, (at + 41) * MS, "optimizer")
+            main.launch((at + 40) * MS, gpu=((at + 40) * MS + 10, (at + 41) * MS), name="adam", device=rank)
+
+    told = late_in(report_of(trace, tmp_path, KEEP_COLD))
+
+    # 4 ms before each of both buckets, in all steps but the first
+    assert told["backward"].endswith("before them its GPU is idle for 32.0 ms longer, for the host does something else")
+
+
+def test_a_cold_step_makes_nobody_late_in_the_next_one(tmp_path: Path) -> None:
+    # given rank 1 whose third optimizer loads a module for 50 ms, so rank 0 waits at the next step's gather
+    trace = TraceBuilder()
+    for rank in (0, 1):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        for step in range(8):
+            at = 20 * step + (60 if step > 2 else 0)
+            begin = at - (50 if step == 3 and rank == 0 else 0)
+            main.push(begin * MS, (begin + 1) * MS, "forward")
+            main.launch(begin * MS, gpu=(begin * MS + 10, (at + 2) * MS), name=ALL_GATHER, device=rank)
+            main.launch(begin * MS + 10, gpu=((at + 2) * MS, (at + 4) * MS), name="gemm", device=rank)
+            main.push((at + 4) * MS, (at + 9) * MS, "backward")
+            main.launch((at + 4) * MS, gpu=((at + 4) * MS + 10, (at + 8) * MS), name="gemm", device=rank)
+            main.launch((at + 5) * MS, gpu=((at + 8) * MS, (at + 9) * MS), name=ALL_REDUCE, device=rank)
+            slow = 50 if step == 2 and rank else 0
+            main.push((at + 10) * MS, (at + 12 + slow) * MS, "optimizer")
+            if slow:
+                main.call((at + 10) * MS, until=(at + 59) * MS, api="cuModuleLoadData")
+            done = (at + 11 + slow) * MS
+            main.launch(done, gpu=(done + 10, done + MS), name="adam", device=rank)
+
+    report = report_of(trace, tmp_path)
+
+    assert {one.message for one in report.findings if one.code == "late_rank"} == set()
+    assert [rank.is_late for rank in report.ranks] == [False, False]
+    # the waiting itself is told
+    assert report.ranks[0].wait_ns == pytest.approx(50 * MS, rel=0.01)
 
 
 def parts(rank: RankRow) -> list[float]:
@@ -96,6 +182,13 @@ def test_collectives_that_a_rank_lacks_neither_wait_nor_transfer(tmp_path: Path)
     ]
     told = {one.code: one.message for one in report.findings}
     assert "it comes last to 20 of 20 collectives" in told["late_rank"]
+    # Of what the GPUs only communicate, 20 ms may be all waiting: no reason to send less.
+    assert told["collectives_unmatched"] == (
+        "in backward 4 kernels of communication have no known partner on another rank: 20.0 ms with no compute beside "
+        "them count as communication, and how much of that is waiting is not known"
+    )
+    assert {one.code: one.at_stake_ns for one in report.findings}["exposed_communication"] == 20 * 2 * 2 * MS
+    assert "communication, waits" in str(report_document(report))
     assert told["rank_recorded_less"] == (
         "rank 1 has 20 of the 24 collectives of its communicators: its recording begins late or ends early; "
         "4 kernels have no partner, and their waiting and transfer are not known"

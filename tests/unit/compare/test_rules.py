@@ -90,6 +90,30 @@ def test_what_cannot_be_compared_is_no_success(rule: str, base: dict[str, float 
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
+        ("served.ttft_p50", "record the server with `llmperf capture --auto`"),
+        ("quartz.fjord", "the parts are decode, decode[8x1..7], totals"),
+        ("decode.quartz_fjord", "`decode` has mfu_busy, wall_ns"),
+        ("decode[8x1..7].flop", "did you mean `decode[8x1..7].flops`"),
+        ("decode.mfu_bsy", "did you mean `decode.mfu_busy`"),
+    ],
+)
+def test_a_number_that_is_not_there_says_which_are(name: str, hint: str) -> None:
+    found = dict.fromkeys(
+        ("decode.mfu_busy", "decode.wall_ns", "decode.budget.host_ns", "decode[8x1..7].flops", "totals.n")
+    )
+    with pytest.raises(UsageError, match="no number called") as caught:
+        Rule.parse(f"{name} > 5").broken(found)
+
+    assert hint in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("served.goodput_per_s", "--goodput ttft:500,tpot:50"),
+        ("served.load_ns", "--load"),
+        ("served.prompt_tokens", "no request began in the recording"),
+        ("served.ttft_p90_ns", "takes 10 measured requests"),
         ("decode.tpot_p50_ns", "TPOT needs requests"),
         ("prefill.ttft_p50_ns", "TTFT needs requests"),
         ("requests[2x512].tpot_p90_ns", "takes 10 measured requests"),

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from nsys_pipeline.infer import infer
-from tests.unit.infer.lanes import Lane, merged
+from tests.unit.infer.lanes import BLOCKS, FEW, Lane, merged
 
 
 def names(lane: Lane) -> dict[str, int]:
@@ -120,6 +120,23 @@ def test_a_graph_that_is_launched_again_and_again_after_a_prompt_decodes() -> No
     assert Counter(one.phase for one in found) == {"prefill": 2, "decode": 12}
     # The pass without a sampling lasts until the first graph.
     assert found[4].end_ns == found[5].start_ns - 1
+
+
+def test_a_step_that_tries_its_kernels_out_is_no_prompt() -> None:
+    """Before a graph is made, its step runs its activations many times; those grids are as small as in other steps."""
+    lane = Lane().step(500)
+    lane.add("lookup", 1, is_few=True)
+    for _ in range(4):
+        lane.layer(1, tile=FEW)
+        for _ in range(30):
+            lane.add("activation", blocks=BLOCKS)
+    lane.add("gemm", tile=FEW).add("sample", 3)
+    for _ in range(8):
+        lane.add("graph", 9).add("sample", 3)
+    lane.request(300, 9)
+    found = infer(lane.launches).phases
+    assert [one.phase for one in found[:10]] == ["prefill", "repeat A", *["decode"] * 8]
+    assert Counter(one.phase for one in found) == {"prefill": 2, "decode": 17, "repeat A": 1}
 
 
 def test_graphs_alone_have_no_name() -> None:

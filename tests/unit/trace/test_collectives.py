@@ -128,6 +128,41 @@ def test_random_ranks_agree_with_brute_force(seed: int, tmp_path: Path) -> None:
     assert (waits[0]["ns"] or 0) == sum(wait for wait, _, _ in expected.values())
 
 
+SENDS = "ncclDevKernel_SendRecv"
+
+
+def exchanges(count: int, *late: int) -> list[Kernels]:
+    """All-to-alls of NCCL; rank i comes `late[i]` after the first one, and all end 5 after the last."""
+    return [[(SENDS, 100 * n + one, 100 * n + max(late) + 5) for n in range(1, count + 1)] for one in late]
+
+
+def test_all_to_alls_of_nccl_are_matched_alone_where_all_ranks_run_them_together(tmp_path: Path) -> None:
+    trace = ranks(*exchanges(20, 0, 30, 10))
+
+    query = (
+        "SELECT device_id, rank_count, kind, sum(wait_ns), sum(transfer_ns) FROM collectives GROUP BY ALL ORDER BY ALL"
+    )
+    assert ask(trace, query, tmp_path).splitlines()[1:] == [
+        "0,3,send_recv,600,100", "1,3,send_recv,0,100", "2,3,send_recv,400,100",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "lanes",
+    [
+        exchanges(12, 0, 30, 10),  # too few to tell
+        # two groups: nobody knows of which one a rank is
+        exchanges(20, 0, 30) + exchanges(20, 50, 80),
+        # a pipeline of three stages: those at the ends send half as much
+        [exchanges(20, 0, 30)[0], exchanges(40, 0, 30)[1], exchanges(20, 30, 0)[0]],
+    ],
+)  # fmt: skip
+def test_sends_in_groups_or_pairs_are_not_matched(lanes: list[Kernels], tmp_path: Path) -> None:
+    rows = ask(ranks(*lanes), "SELECT DISTINCT communicator_id, wait_ns FROM collectives", tmp_path).splitlines()[1:]
+
+    assert rows == [","]
+
+
 def test_nearly_all_of_a_real_all_reduce_is_waiting() -> None:
     with open_trace(TRACES / f"h200x2_tensor_parallel{SUFFIX}", TraceOptions(use_cache=False)) as trace:
         trace.build("attribute.collectives", "attribute.phase_ranges")
