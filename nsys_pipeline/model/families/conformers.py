@@ -90,7 +90,7 @@ class _Windowed(AudioEncoder):
 def granite_speech(f: Fields) -> Architecture:
     """Granite Speech (arXiv 2505.08699): pairs of frames, a CTC head in the middle, and a Q-Former on windows."""
     text = read_text(f, "granite")
-    e = f.part("encoder_config", "granite_speech_encoder")
+    e = f.part("encoder_config", f"{f.model_type}_encoder")
     q = f.part("projector_config", "blip_2_qformer")
     width, depth, heads = e.integer("hidden_dim"), e.integer("num_layers", minimum=2), e.integer("num_heads")
     head_dim = e.opt_int("dim_head") or e.divides("hidden_dim", width, "num_heads", heads)
@@ -142,4 +142,4 @@ def granite_speech(f: Fields) -> Architecture:
     return attrs.evolve(text, family=f.model_type, audio=audio)
 
 
-CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech}
+CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech, "granite_speech_plus": granite_speech}
