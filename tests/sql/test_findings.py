@@ -424,7 +424,7 @@ def test_steps_that_say_their_tokens_need_no_shape(tmp_path: Path) -> None:
 
     (found,) = findings(trace, tmp_path)["no_model"]
 
-    assert found.hint == "pass --model, as in --model llama-3.2-1b: the steps say how many tokens they have"
+    assert found.hint == "pass --model alone, as in --model llama-3.2-1b: the steps say their own shapes"
 
 
 def test_training_asks_for_no_model(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ SMALL = read_json("small_configs.json")
         ("nemotron_h_omni", ("vision tower", "audio encoder")),
         ("emu3", ("image decoder",)),
         ("qwen2_audio", ()),
-        ("qwen3_asr", ("audio encoder",)),
+        ("qwen3_asr", ()),
     ],
 )
 def test_what_lies_around_a_text_decoder_is_named(name: str, parts: tuple[str, ...]) -> None:
