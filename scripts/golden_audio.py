@@ -36,6 +36,11 @@ def encode(module: Any, clips: list[int]) -> int:
         features = torch.zeros(len(clips), audio.num_mel_bins, longest)
         get = (inner if hasattr(inner, "get_audio_features") else module).get_audio_features
         return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
+    if config.model_type == "gemma4":
+        # As many bands as the first convolution has channels; clips as long as each other.
+        shape = (len(clips), clips[0], audio.subsampling_conv_channels[0])
+        mask = torch.ones(shape[:2], dtype=torch.bool)
+        return int(inner.get_audio_features(torch.zeros(shape), mask).pooler_output.shape[:2].numel())
     if config.model_type.startswith("granite_speech"):
         # As long as each other: what others are padded with would be counted.
         features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)

@@ -32,8 +32,8 @@ _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
 _CUTS = (
-    "aya_vision", "cohere2_vision", "deepseek_vl_v2", "idefics3", "llama4", "llava_next", "llava_next_video",
-    "llava_onevision", "ovis2", "qianfan_ocr", "smolvlm",
+    "aya_vision", "cohere2_vision", "deepseek_vl_v2", "idefics3", "llama4", "llava_onevision", "ovis2", "qianfan_ocr",
+    "smolvlm",
 )  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
 _UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
@@ -215,6 +215,24 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return (grid,) * (tiles + (tiles > 1))
 
 
+#: Canvases of LLaVA-NeXT (arXiv 2310.03744), of tiles of 336 pixels, if a config has none of its own.
+_CANVASES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+
+
+def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """The whole, and the tiles of the canvas that keeps most of the picture's pixels, else wastes fewest of its own."""
+    (grid,), edge = _fixed(model), int(_vision_config(model).get("image_size", 336))
+    told = model.config.get("image_grid_pinpoints") or _CANVASES
+
+    def kept(canvas: Sequence[int]) -> tuple[int, int]:
+        scale = min(canvas[1] / width, canvas[0] / height)
+        pixels = min(int(width * scale) * int(height * scale), width * height)
+        return pixels, pixels - canvas[0] * canvas[1]
+
+    rows, columns = max(told, key=kept)
+    return (grid,) * (1 + -(-rows // edge) * -(-columns // edge))
+
+
 def _gemma4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """As large as the number of tokens allows, sides down to whole merged patches, never below one."""
     pool = int(_vision_config(model).get("pooling_kernel_size", 3))
@@ -265,6 +283,8 @@ _VIEWS: dict[str, _Rule] = {
     "mistral_large4": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
     "internvl": _internvl,
+    "llava_next": _llava_next,
+    "llava_next_video": _llava_next,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
     "mllama": _mllama,

@@ -381,13 +381,46 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     span = prefixed(served.span_ns, "ns")
     if served.new_tokens_per_s is not None and served.requests_per_s is not None:
         text = f"{count(served.requests)} requests in {span}, from the first arrival to the last token"
-        rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s", f"{_rate(served.requests_per_s)} requests/s"]
+        # Models that embed, classify or score generate nothing.
+        rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s"] if served.new_tokens else []
+        rates.append(f"{_rate(served.requests_per_s)} requests/s")
         if served.prompt_tokens_per_s is not None:
             rates.append(f"{_rate(served.prompt_tokens_per_s)} tokens/s of prompts computed")
         notes.append(Note("served", f"{text}: {', '.join(rates)}"))
         if served.may_count_discarded:
             ahead = "SGLang's overlapping scheduler may run one step more for a request that has ended"
             notes.append(Note("", f"{ahead}: its token, which nobody gets, is among the new tokens", tone=Tone.quiet))
+    notes += _notes_of_requests(served)
+    if served.prompt_tokens and served.reused_tokens is not None:
+        found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
+        share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
+        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
+        notes.append(Note("cached", text))
+    if served.draft_tokens:
+        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
+        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
+        last = "those that were right in the last step of a request are not known, and not among its new tokens"
+        notes.append(Note("", last, tone=Tone.quiet))
+    if served.preemptions:
+        notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
+    if served.load_ns and served.span_ns:
+        text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
+        rest = "the difference is the load's start and end, and the way to the server and back"
+        if served.load_ns < served.span_ns:
+            others = "requests that the load did not wait for, or those of others,"
+            rest = f"{others} are in the trace, and all rates include them"
+        notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
+    return notes
+
+
+def _notes_of_requests(served: ServedSummary) -> list[Note]:
+    """How long they took where no token was generated, how many were good, and how many had a cold step."""
+    notes = []
+    if not served.new_tokens and served.latency_p50_ns is not None:
+        latency = f"p50 {prefixed(served.latency_p50_ns, 'ns')}"
+        if served.latency_p90_ns is not None:
+            latency += f", p90 {prefixed(served.latency_p90_ns, 'ns')}"
+        notes.append(Note("latency", f"{latency}, from arrival to the result: no token was generated"))
     if served.good_requests is not None and served.goodput_per_s is not None:
         good = f"{count(served.good_requests)} requests within the limits of --goodput"
         notes.append(Note("goodput", f"{_rate(served.goodput_per_s)} requests/s: {good}"))
@@ -398,23 +431,6 @@ def _served_notes(served: ServedSummary) -> list[Note]:
                 "cold", f"{who} had a step that the phases leave out as cold; they count here, as their clients waited"
             )
         )
-    if served.prompt_tokens and served.reused_tokens is not None:
-        found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
-        share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
-        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
-        notes.append(Note("cached", text))
-    if served.draft_tokens:
-        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
-        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
-    if served.preemptions:
-        notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
-    if served.load_ns and served.span_ns:
-        text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
-        rest = "the difference is the load's start and end, and the way to the server and back"
-        if served.load_ns < served.span_ns:
-            others = "requests that the load did not wait for, or those of others,"
-            rest = f"{others} are in the trace, and all rates include them"
-        notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
     return notes
 
 

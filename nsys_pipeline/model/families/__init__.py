@@ -120,6 +120,7 @@ NESTED = (
     "audioflamingo3_encoder",
     "voxtral_encoder",
     "granite_speech_encoder",
+    "gemma4_audio",
     "granite_speech_plus_encoder",
     "glmasr_encoder",
     "qwen3_asr_encoder",

@@ -11,6 +11,7 @@ from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.audio_text import qwen_omni_audio
 from nsys_pipeline.model.families.common import Builder, Verified
+from nsys_pipeline.model.families.conformers import gemma4_audio
 from nsys_pipeline.model.families.encoders import (
     EncoderSpec,
     grid,
@@ -394,7 +395,8 @@ def gemma4(f: Fields) -> Architecture:
     projector = Linear("projector", text_width(text), spec.width, role=VISION)
     after = (_Pooled(spec.width, over), OnTokens(blocks=(Norm("projector_norm", spec.width, 0), projector), over=over))
     tower = Tower(Stack("vision", spec.layers("vision.layers"), before, after), spec.width, None)
-    return attrs.evolve(joined(f, text, tower), uncounted=("audio encoder",) if f.has("audio_config") else ())
+    audio = gemma4_audio(f.part("audio_config", "gemma4_audio"), text_width(text)) if f.has("audio_config") else None
+    return attrs.evolve(joined(f, text, tower), audio=audio)
 
 
 def gemma4_unified(f: Fields) -> Architecture:
