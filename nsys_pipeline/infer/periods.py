@@ -539,7 +539,8 @@ def _place_of(thread: Sequence[_Launch], low: int, high: int, kind: int) -> int 
 def _without_helpers(periods: Sequence[tuple[Period, list[int]]], launches: Sequence[Work]) -> Iterator[Period]:
     """Periods but for those of threads that work while another thread of the process waits, as autograd's does.
 
-    The thread with the longer units is the one that waits; of two with equal ones the one that starts first.
+    The thread with the longer units is the one that waits; of two with equal ones the one that copies from or to the
+    host, else the one that starts first.
     """
     lengths = {period: median(after - before for before, after in pairwise(starts)) for period, starts in periods}
 
@@ -547,7 +548,8 @@ def _without_helpers(periods: Sequence[tuple[Period, list[int]]], launches: Sequ
         if other.process_key != period.process_key or other.global_tid == period.global_tid:
             return False
         length, others = lengths[period], lengths[other]
-        is_longer = others > 1.2 * length or (1.2 * others > length and known[0] < starts[0])
+        is_first = (other.copies > 0, -known[0]) > (period.copies > 0, -starts[0])
+        is_longer = others > 1.2 * length or (1.2 * others > length and is_first)
         return is_longer and _takes_turns(known, (other.global_tid, period.global_tid), launches)
 
     for period, starts in periods:
