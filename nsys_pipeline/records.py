@@ -477,6 +477,9 @@ class ServedSummary:
     requests_per_s: float | None
     new_tokens: int
     new_tokens_per_s: float | None
+    latency_p50_ns: int | None
+    latency_p90_ns: int | None
+    latency_p99_ns: int | None
     prompt_tokens: int | None
     reused_tokens: int | None
     reused_ratio: float | None

@@ -36,11 +36,24 @@ def encode(module: Any, clips: list[int]) -> int:
         features = torch.zeros(len(clips), audio.num_mel_bins, longest)
         get = (inner if hasattr(inner, "get_audio_features") else module).get_audio_features
         return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
-    if config.model_type == "granite_speech":
+    if config.model_type == "gemma4":
+        # As many bands as the first convolution has channels; clips as long as each other.
+        shape = (len(clips), clips[0], audio.subsampling_conv_channels[0])
+        mask = torch.ones(shape[:2], dtype=torch.bool)
+        return int(inner.get_audio_features(torch.zeros(shape), mask).pooler_output.shape[:2].numel())
+    if config.model_type.startswith("granite_speech"):
         # As long as each other: what others are padded with would be counted.
         features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)
         return int(inner.projector(inner.encoder(features).last_hidden_state).shape[:2].numel())
-    window = 2 * audio.max_source_positions
+    if config.model_type == "qwen3_asr":
+        # Filled up to whole chunks of the longest one.
+        chunk = 2 * audio.n_window
+        whole = -(-max(clips) // chunk) * chunk
+        mask = torch.tensor([[int(place < clip) for place in range(whole)] for clip in clips])
+        features = torch.zeros(len(clips), inner.audio_tower.config.num_mel_bins, whole)
+        return int(inner.get_audio_features(features, input_features_mask=mask).pooler_output.shape[0])
+    is_rotary = config.model_type == "glmasr"
+    window = 2 * (audio.max_position_embeddings if is_rotary else audio.max_source_positions)
     lengths = in_windows(clips, window)
     features = torch.zeros(len(lengths), audio.num_mel_bins, window)
     if config.model_type == "qwen2_audio":
@@ -48,7 +61,14 @@ def encode(module: Any, clips: list[int]) -> int:
         _, tokens = inner.audio_tower._get_feat_extract_output_lengths(torch.tensor(lengths))
         return int(tokens.sum())
     mask = torch.tensor([[place < length for place in range(window)] for length in lengths])
-    masks = {} if config.model_type == "voxtral" else {"input_features_mask": mask}
+    masks: dict[str, Any] = {} if config.model_type == "voxtral" else {"input_features_mask": mask}
+    if config.model_type == "musicflamingo":
+        # Placeholders of each clip, between which others lie.
+        ids: list[int] = []
+        for clip in clips:
+            tokens = sum(((frames - 1) // 2 - 1) // 2 + 1 for frames in in_windows([clip], window))
+            ids += [0, *[config.audio_token_id] * tokens]
+        masks["input_ids"] = torch.tensor([ids])
     return int(inner.get_audio_features(features, **masks).pooler_output.shape[0])
 
 

@@ -24,11 +24,26 @@ from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_t
 def features_of(module: Any) -> Any:
     """What runs tower and projector; the class around the model may only forward to it."""
     inner = getattr(module, "model", module)
+    if module.config.model_type == "emu3":
+        return lambda **pixels: inner.vqmodel.encode(**pixels).image_tokens
     if module.config.model_type == "mllama":
         return lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state)
+    if module.config.model_type == "git":
+        return lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state)
+    if module.config.model_type.startswith("instructblip"):
+        return lambda pixel_values: without_instruction(module, pixel_values)
     if module.config.model_type == "blip":
         return lambda **pixels: inner.vision_model(**pixels).last_hidden_state
     return (inner if hasattr(inner, "get_image_features") else module).get_image_features
+
+
+def without_instruction(module: Any, pixels: Any) -> Any:
+    """What queries make of images, or of frames of a video, without an instruction, which is not counted."""
+    video = module.config.model_type == "instructblipvideo"
+    text = torch.zeros(1 if video else len(pixels), 0, dtype=torch.long)
+    if video:
+        return module.get_video_features(pixels[None], qformer_input_ids=text)
+    return module.get_image_features(pixels, qformer_input_ids=text)
 
 
 def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dict[str, Any] | None:
@@ -70,6 +85,15 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     return {"pixel_values": torch.zeros(shape), **more}
 
 
+def without_a_tower(config: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of images that become tokens of a codebook: as many on a side as halvings make of a token."""
+    ((height, width),) = {tuple(grid) for grid in grids}
+    edge = 2 ** (len(config.vq_config.channel_multiplier) - 1)
+    sides = [height * edge, width * edge]
+    pixels = {"pixel_values": torch.zeros(len(grids), 3, *sides)}
+    return pixels if config.model_type == "chameleon" else pixels | {"image_sizes": torch.tensor([sides] * len(grids))}
+
+
 def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images, or views, of so many patches."""
     vision = getattr(config, "vision_config", config)
@@ -107,12 +131,15 @@ def tokens_of(features: Any) -> int:
         features = features.last_hidden_state if pooled is None else pooled
     found = features
     parts = [found] if isinstance(found, torch.Tensor) else list(found)
-    return sum(part.numel() // part.shape[-1] for part in parts)
+    # Of a codebook, tokens are numbers.
+    return sum(part.numel() // (part.shape[-1] if part.is_floating_point() else 1) for part in parts)
 
 
 def encode(module: Any, grids: list[list[int]]) -> int:
     """Run tower and projector on images of these grids; tokens of the decoder that they become."""
-    features = features_of(module)(**inputs(module.config, module, grids))
+    has_tower = hasattr(module.config, "vision_config") or not hasattr(module.config, "vq_config")
+    pixels = inputs(module.config, module, grids) if has_tower else without_a_tower(module.config, grids)
+    features = features_of(module)(**pixels)
     if module.config.model_type == "llama4":
         # Its forward pass projects them.
         features = module.multi_modal_projector(features.last_hidden_state)

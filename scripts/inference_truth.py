@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Compare inferred phases with marked ones: each trace loses its ranges, and its launches must tell them again.
 
-    python scripts/inference_truth.py                    all of tests/traces: a table for docs/inference.md
+    python scripts/inference_truth.py                    tests/traces and tests/loops: a table for docs/inference.md
     python scripts/inference_truth.py TRACE.sqlite …     other traces that hold ranges (.sqlite or .sqlite.xz)
     python scripts/inference_truth.py --repeats …        without what is known of language models: only what repeats
 
@@ -141,7 +141,9 @@ def main(arguments: Sequence[str]) -> int:
     """Print the table; 1 if a name is wrong."""
     knows_models = "--repeats" not in arguments
     given = [Path(one) for one in arguments if one != "--repeats"]
-    paths = given or sorted((ROOT / "tests" / "traces").glob("*.sqlite.xz"))
+    paths = given or [
+        path for name in ("traces", "loops") for path in sorted((ROOT / "tests" / name).glob("*.sqlite.xz"))
+    ]
     rows = [row for path in paths for row in scores(path, knows_models=knows_models)]
     print(table(rows))
     return int(any(row.wrong for row in rows))

@@ -424,24 +424,29 @@ def progress() -> Iterator[Any]:
 def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iterator[Any]:
     """The stream to write results to: stdout, or `path`, which appears only when it is whole.
 
+    A device or a pipe at `path` is written to: a file in its place would break it for everybody.
+
     Raises UsageError where `path` exists and `force` is not set, or cannot be written.
     """
     if path is None:
         yield sys.stdout.buffer if binary else sys.stdout
         return
     path = check_output(path, force=force)
-    partial = path.with_name(f".{path.name}.partial")
+    is_special = path.exists() and not path.is_file()
+    partial = path if is_special else path.with_name(f".{path.name}.partial")
     # Names of files that are not UTF-8 are written as they are on a terminal: with escapes.
     encoding, errors = (None, None) if binary else ("utf-8", "backslashreplace")
     try:
         with partial.open("wb" if binary else "w", encoding=encoding, errors=errors) as file:
             yield file
-        partial.replace(path)
+        if not is_special:
+            partial.replace(path)
     except OSError as error:
         raise UsageError(f"`{path}` cannot be written: {error.strerror or error}") from error
     finally:
-        with suppress(OSError):  # a read-only file system says so of a file that is not there, too
-            partial.unlink()
+        if not is_special:
+            with suppress(OSError):  # a read-only file system says so of a file that is not there, too
+                partial.unlink()
 
 
 def dataset_at(path: Path) -> str | None:

@@ -113,15 +113,16 @@ def ncu(
         return
     with session:
         chosen = _kernels(session, of_phase, top)
+        capability = _capability(session, chosen[0]["device_id"])
         beside = _Traced.of(session, of_phase) if run else None
     from nsys_pipeline.capture import shell_line
     from nsys_pipeline.cli.recorded import Workload
-    from nsys_pipeline.ncu import Target, ncu_argv
+    from nsys_pipeline.ncu import Target, metrics_of, ncu_argv
 
     report = _as_ncu_names_it(report)
     target = Target.of(chosen, launches, is_every_kernel=top == 0)
     workload = Workload.of(trace, command)
-    argv = ncu_argv(program, target, workload.command, report)
+    argv = ncu_argv(program, target, workload.command, report, metrics=metrics_of(capability))
     _tell_what_is_left_out(chosen, of_phase)
     if beside is None:
         sys.stdout.write(shell_line(argv, workload.environment) + "\n")
@@ -144,6 +145,16 @@ def _kernels(session: Session, phase: str, top: int) -> list[dict[str, Any]]:
             hint="`llmperf analyze TRACE` lists its phases; graphs need `--cuda-graph node` to have kernels",
         )
     return kernels
+
+
+def _capability(session: Session, device: int | None) -> str | None:
+    """Compute capability of a GPU, or of all that worked if they are alike; None if it is not known."""
+    query = (
+        "SELECT DISTINCT compute_capability FROM devices WHERE has_work AND device_id = coalesce($device, device_id)"
+    )
+    with session.query(query, {"device": device}) as result:
+        found: list[str | None] = [row[0] for row in result.rows(2)]
+    return found[0] if len(found) == 1 else None
 
 
 def _as_ncu_names_it(report: Path) -> Path:

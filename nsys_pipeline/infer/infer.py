@@ -12,7 +12,7 @@ import attrs
 
 from nsys_pipeline.infer.launches import LAYER_ROLES, Launch, Pass, grouped, lookups_before, main_reason
 from nsys_pipeline.infer.names import name_passes
-from nsys_pipeline.infer.passes import Cut, find_passes
+from nsys_pipeline.infer.passes import INSIDE, Cut, find_passes, samples_inside
 from nsys_pipeline.infer.periods import MIN_UNITS, Found, Period
 from nsys_pipeline.infer.training import Step, find_steps
 from nsys_pipeline.infer.units import MAX_UNITS, MIN_SCORE, Mark, Units, cut_units
@@ -21,6 +21,8 @@ from nsys_pipeline.infer.units import MAX_UNITS, MIN_SCORE, Mark, Units, cut_uni
 _PREPARATIONS, _NEAR_NS = 32, 5_000_000
 _UNNAMED = "repeat "
 _UNTOLD = "the launches do not tell what it is"
+# So many passes without a name, of those that decode, are told with these: they may decode, too.
+_MANY_UNNAMED = 0.1
 # What steps are made of: so many kinds are told.
 _MAX_PARTS = 3
 #: Of the phases of training: what was seen in one, and what is around it.
@@ -83,13 +85,15 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
     requests: list[InferredRequest] = []
     reasons: list[tuple[int, str]] = []
     parts: Counter[str] = Counter()
+    untold = 0
     recorded_together = grouped(
         launches, lambda one: (one.process_key, bisect(later.get(one.process_key, ()), one.start_ns))
     )
     for _, mine in sorted(recorded_together.items()):
         if {"optimizer", "backward"} <= {one.role for one in mine}:
-            steps, reason = find_steps(sorted(mine, key=lambda one: one.start_ns))
+            steps, reason, more = find_steps(sorted(mine, key=lambda one: one.start_ns))
             phases += _of_steps(mine[0].process_key, steps)
+            untold += more
             if reason:
                 reasons.append((len(mine), reason))
             continue
@@ -100,24 +104,28 @@ def infer(launches: Sequence[Launch], recordings: Mapping[int, Sequence[int]] | 
                 reasons.append((len(thread), cut.reason))
                 continue
             name_passes(thread, cut.passes, is_paged=is_paged)
+            if samples_inside(thread, cut.passes):
+                reasons.append((len(thread), INSIDE))
+                continue
             found = _of_passes(thread, cut)
             phases += [phase for _, phase in found]
             parts.update(_parts(thread, one) for one, _ in found)
             requests += _requests(found)
     if phases:
-        levels = _hierarchy(phases, parts, len(requests))
+        levels = _hierarchy(phases, parts, len(requests), untold)
         return Inference(tuple(_lettered(phases)), tuple(_with_first(requests)), hierarchy=levels)
     return Inference((), (), main_reason(reasons) or "no kernels that tell a pass through a language model")
 
 
-def _hierarchy(phases: Sequence[InferredPhase], parts: Counter[str], requests: int) -> str | None:
-    """Parts of steps < steps < requests, as far as there are such levels."""
+def _hierarchy(phases: Sequence[InferredPhase], parts: Counter[str], requests: int, untold: int) -> str | None:
+    """Parts of steps < steps < requests, as far as there are such levels. `untold`: updates without such a step."""
     counts = Counter(one.phase for one in phases)
     updates, forwards, passes = counts["optimizer"], counts["forward"], parts.total()
     chains = []
     if updates:
         micro = f"{forwards:,} micro-batches" if forwards > updates else "forward, backward, optimizer"
-        chains.append(f"{micro} < {_counted(updates, 'step')}")
+        more = f", and {_counted(untold, 'update')} more whose forward pass is not told" if untold else ""
+        chains.append(f"{micro} < {_counted(updates, 'step')}{more}")
     if passes:
         levels = [_alternatives(parts), _counted(passes, "step"), _counted(requests, "request") if requests else ""]
         chains.append(" < ".join(level for level in levels if level))
@@ -181,6 +189,8 @@ def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, Inferre
     found: list[tuple[Pass, InferredPhase]] = []
     before: Pass | None = None
     last_ns = 0
+    names = Counter(one.name for one in cut.passes)
+    is_partly = names[None] >= _MANY_UNNAMED * names["decode"] > 0
     for one, following in zip_longest(cut.passes, cut.passes[1:]):
         is_next = one.is_chained and before is not None
         start_ns = launches[_start(launches, one, last_ns if is_next else None)].start_ns
@@ -205,7 +215,7 @@ def _of_passes(launches: Sequence[Launch], cut: Cut) -> list[tuple[Pass, Inferre
                 thread.start_ns,
                 round(cut.regular_ratio, 2),
                 _parts(launches, one) + (", then arg-max or sampling" if one.tail is not None else ""),
-                _evidence(one),
+                _evidence(one, is_partly=is_partly),
             )
             found.append((one, phase))
         last_ns, before = end_ns, one
@@ -256,11 +266,14 @@ def _parts(launches: Sequence[Launch], one: Pass) -> str:
     return f"{what} among CUDA graphs" if one.graphs else what
 
 
-def _evidence(one: Pass) -> str:
-    return {
-        "decode": "one token of each sequence" if one.layers else "after a prefill, again and again",
-        "prefill": "many tokens of each sequence",
-    }.get(one.name or "", _UNTOLD)
+def _evidence(one: Pass, *, is_partly: bool) -> str:
+    """`is_partly`: many passes of the thread have no name, beside some that decode."""
+    if one.name == "decode":
+        evidence = "one token of each sequence" if one.layers else "after a prefill, again and again"
+        return f"{evidence}; passes without a name may be such steps, too" if is_partly else evidence
+    if one.name == "prefill":
+        return "many tokens of each sequence"
+    return "the launches do not tell whether it is decode, a prompt or both" if is_partly else _UNTOLD
 
 
 def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
@@ -298,7 +311,7 @@ def repeats(found: Found, marks: Sequence[Mark]) -> Inference:
 def _levels(units: Units) -> str:
     period, count = units.period, len(units.spans)
     levels = [
-        f"about {count * period.inside:,} shorter units" if period.inside else "",
+        f"about {_counted(count * period.inside, 'shorter unit')}" if period.inside else "",
         f"{count:,} units of {_unit_of(period)}",
         f"about {_counted(round(count / period.around), 'longer unit')}" if period.around else "",
     ]

@@ -15,6 +15,8 @@ from nsys_pipeline.infer.launches import LAYER_ROLES, Launch, Pass, lookups_befo
 
 #: More tokens for each sequence than a decode step: 4 times. An engine pads its batches, at most to twice the size.
 PROMPT_RATIO = 4.0
+#: And at least so much larger grids: kernels that are tried out before a CUDA graph run many times, and are as small.
+LARGER_RATIO = 2.0
 DECODE_RATIO = 1.5
 PADDED_RATIO = 3.0
 #: Products of so many rows are of a few; or of twice as many rows as there are sequences.
@@ -29,11 +31,13 @@ MIN_READING_RATIO = 0.9
 class _Sizes:
     """`tokens`: of a sequence, in a unit that all passes of a thread share; None if unknown.
 
-    `is_few`: few rows, and without a cache of pages, none that the host gives.
+    `grid`: that of one kernel, in the same unit. `is_few`: few rows, and without a cache of pages, none that the host
+    gives.
     """
 
     one: Pass
     tokens: float | None
+    grid: float
     is_few: bool
 
 
@@ -43,7 +47,10 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
     # A pass whose tokens the host gives is a short prompt, or of a classifier, rather than a step of decoding.
     sizes = [
         _Sizes(
-            one, _tokens(launches, one), _is_for_few_rows(launches, one) and (is_paged or not _is_fed(launches, one))
+            one,
+            _tokens(launches, one),
+            (_tokens(launches, one) or 0) / max(launches[one.last].activations - launches[one.body].activations, 1),
+            _is_for_few_rows(launches, one) and (is_paged or not _is_fed(launches, one)),
         )
         for one in passes
     ]
@@ -55,20 +62,20 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
     for size in sizes:
         if size.tokens is None:
             continue
-        if size.is_few and size.tokens <= highest * one_token:
+        if size.is_few and size.tokens <= highest * (one_token.tokens or 0):
             size.one.name = "decode"
         elif _is_prompt(size, one_token) and not is_paged:
             # A pass of an engine may hold requests that decode, too: nothing in it tells.
             size.one.name = "prefill"
     if not is_paged:
-        _name_first_steps(launches, sizes, DECODE_RATIO * one_token)
+        _name_first_steps(launches, sizes, DECODE_RATIO * (one_token.tokens or 0))
         _name_graphs(passes)
 
 
-def _one_token(sizes: Sequence[_Sizes]) -> float | None:
-    """Size of a pass of one token for each sequence; None if that cannot be told from short prompts."""
+def _one_token(sizes: Sequence[_Sizes]) -> _Sizes | None:
+    """A pass of one token for each sequence; None if that cannot be told from short prompts."""
     few = [size for size in sizes if size.is_few and size.one.layers]
-    known = sorted(size.tokens for size in few if size.tokens is not None)
+    known = sorted((size for size in few if size.tokens is not None), key=lambda size: size.tokens or 0)
     if not known or len(known) < 0.9 * len(few):
         return None
     one_token = known[len(known) // 20]
@@ -85,8 +92,10 @@ def _one_token(sizes: Sequence[_Sizes]) -> float | None:
     return one_token
 
 
-def _is_prompt(size: _Sizes, one_token: float) -> bool:
-    return size.tokens is not None and size.tokens >= PROMPT_RATIO * one_token
+def _is_prompt(size: _Sizes, one_token: _Sizes) -> bool:
+    if size.tokens is None or one_token.tokens is None:
+        return False
+    return size.tokens >= PROMPT_RATIO * one_token.tokens and size.grid >= LARGER_RATIO * one_token.grid
 
 
 def _reads_what_it_sampled(launches: Sequence[Launch], passes: Sequence[Pass]) -> bool:
@@ -131,11 +140,17 @@ def _name_first_steps(launches: Sequence[Launch], sizes: Sequence[_Sizes], most_
 
 
 def _name_graphs(passes: Sequence[Pass]) -> None:
-    """A graph that is launched again and again after a prompt is the step that follows a prompt."""
+    """A graph that is launched again and again after a prompt is the step that follows a prompt.
+
+    The one step between them, in which the kernels of the graph are tried out, may be untold.
+    """
+    is_after = False
     before: Pass | None = None
     for one in passes:
-        if one.graphs and not one.layers and one.is_chained and before is not None and before.name:
+        if one.graphs and not one.layers and one.is_chained and is_after:
             one.name = "decode"
+        is_tried = one.is_chained and before is not None and before.name == "prefill"
+        is_after = one.name is not None or is_tried
         before = one
 
 

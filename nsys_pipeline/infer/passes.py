@@ -12,12 +12,14 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from nsys_pipeline.infer.launches import Launch, Pass
+from nsys_pipeline.infer.launches import Launch, Pass, lookups_before
 
 #: Passes that must agree on the number of layers.
 MIN_PASSES = 3
 #: Of the stretches between samplings, how many must hold that number, or a number that comes again.
 MIN_REGULAR_RATIO = 0.8
+#: Why passes are none that end with a sampling.
+INSIDE = "an arg-max in the middle of what repeats, as of a text encoder before a loop"
 _INNER = ("attention", "graph")
 
 
@@ -67,6 +69,19 @@ def find_passes(launches: Sequence[Launch]) -> Cut:
     if ratio < MIN_REGULAR_RATIO:
         return Cut([], ratio, f"only {100 * ratio:.0f} % of the stretches between samplings are alike")
     return Cut(passes, ratio)
+
+
+def samples_inside(launches: Sequence[Launch], passes: Sequence[Pass]) -> bool:
+    """Whether most passes look their tokens up behind other layers, so that what samples is not their end.
+
+    A text encoder that ends with an arg-max, and a loop of another model behind it, are such. Not where any has a name.
+    """
+    inside = sum(
+        not lookups_before(launches, one.first)
+        and any(launch.role == "lookup" for launch in launches[one.first : one.last])
+        for one in passes
+    )
+    return 2 * inside > len(passes) and not any(one.name for one in passes)
 
 
 def find_events(launches: Sequence[Launch]) -> list[Event]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from math import pi, sqrt
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from statistics import median, median_low
 from typing import NamedTuple
 
@@ -36,10 +36,15 @@ MIN_EXPLAINED_RATIO = 0.5
 #: Without copies and waits, layers of one step repeat, too: so many units, or such large ones, are steps; or units of
 #: shorter ones with a long pause.
 MIN_LONE_UNITS, MIN_LONE_LAUNCHES = 100, 150
+#: Of the launches of the units that hold most of them: so many are as good as all.
+MOST = 0.9
+#: How often a kernel may come in each unit to mark it.
+MAX_TURNS = 4
 #: A pause of a thread is long if it is so many times the median.
 LONG_PAUSE = 4
-#: Kernels that are looked for in each unit of the whole trace, and periods and loops that are tried.
-MAX_KINDS, MAX_PERIODS, MAX_LOOPS = 4, 5, 3
+#: Kernels that are looked for in each unit of the whole trace; periods and loops that are tried, and periods of kernels
+#: that come several times in each.
+MAX_KINDS, MAX_PERIODS, MAX_LOOPS, MAX_OFTEN = 4, 5, 3, 2
 #: Share of the units that begin behind the same pair of launches.
 MIN_BOUNDARY_RATIO = 0.6
 _WORK = ("kernel", "attention", "graph")
@@ -128,6 +133,8 @@ class _Units:
     has_graph: bool
     #: Launches of attention kernels in a typical unit.
     attention: int
+    #: How often the kernel that marks the units comes in each.
+    turns: int
 
     @property
     def count(self) -> int:
@@ -140,6 +147,11 @@ class _Units:
     @property
     def covered_ratio(self) -> float:
         return self.covered / (self.bounds[-1] - self.bounds[0])
+
+    def held(self, inner: _Units) -> int:
+        """How many of the units of `inner` begin in one of these, on average."""
+        first, last = self.bounds[0], self.bounds[-1]
+        return round(sum(first <= place < last for place in inner.bounds[:-1]) / len(self.is_alike))
 
     def spans(self) -> Iterator[tuple[int, int]]:
         """Places of the first launch, and after the last one, of each unit that is alike."""
@@ -212,13 +224,16 @@ def _largest_rest(thread: Sequence[_Launch], units: _Units) -> list[_Launch]:
 
 def _choose(thread: Sequence[_Launch]) -> tuple[_Units | None, list[_Units], str | None]:
     """The units that are steps, and all that repeat; or none, and why."""
-    tried = [units for places in _even_places(thread) if (units := _compare(thread, places))]
+    tried = [_compare(thread, places, turns) for places, turns in _even_places(thread)]
     if not tried:
         return None, [], _why_uneven(thread)
     alike = [one for one in tried if one.count >= MIN_UNITS and one.alike_ratio >= MIN_ALIKE_RATIO]
     alike = [one for one in alike if one.covered_ratio >= MIN_COVERED_RATIO and one.unevenness <= MAX_UNEVENNESS]
     if alike:
         step, reason = _step_of(alike)
+        if step is not None and not _once(thread, list(step.spans())):
+            what = f"{step.count:,} repetitions of {step.size:,} launches"
+            return None, alike, f"no kernel comes once in each of {what}: none marks where one begins"
         return step, alike, reason
     best = max(tried, key=attrgetter("covered_ratio"))
     if best.count < MIN_UNITS:
@@ -238,24 +253,34 @@ def _why_uneven(thread: Sequence[_Launch]) -> str:
 def _step_of(alike: Sequence[_Units]) -> tuple[_Units | None, str | None]:
     """Which of units inside each other are steps; or none, and why: kernels and layers repeat in one step, too."""
     larger = [one for one in alike if one.size > 1 or one.has_graph]
+    shortest = min((one.size for one in larger), default=0)
+    # Few launches that come again inside a larger unit, which has others, too, are parts of that one.
+    larger = [
+        one
+        for one in larger
+        if one.talks_to_host
+        or one.has_graph
+        or one.size >= MIN_LONE_LAUNCHES
+        or not any(_is_part(one, other) for other in larger)
+    ]
     if not larger:
         return None, "what comes again is a single kernel, which may be part of anything"
     steps = [one for one in larger if one.attention != 1]
     if not steps:
         count = max(one.count for one in larger)
         return None, f"each of {count:,} repetitions has one attention kernel: they may be layers of a step"
-    told = [one for one in steps if one.talks_to_host or one.has_graph]
-    if not told:
-        shortest = min(one.size for one in larger)
-        lone = [
-            one
-            for one in steps
-            if one.count >= MIN_LONE_UNITS or one.size >= MIN_LONE_LAUNCHES or (one.rests and one.size > shortest)
-        ]
-        most = max((one.covered for one in lone), default=0)
-        told = [one for one in lone if one.rests] or [one for one in lone if one.covered >= 0.95 * most]
+    most = max(one.covered for one in steps)
+    told = [
+        one
+        for one in steps
+        if one.talks_to_host or one.has_graph or (one.size >= MIN_LONE_LAUNCHES and one.covered >= MOST * most)
+    ]
     if told:
         return min(told, key=attrgetter("size")), None
+    lone = [one for one in steps if one.count >= MIN_LONE_UNITS or (one.rests and one.size > shortest)]
+    lone = [one for one in lone if one.rests] or [one for one in lone if one.covered >= MOST * most]
+    if lone:
+        return min(lone, key=attrgetter("size")), None
     best = max(steps, key=attrgetter("covered"))
     return None, (
         f"{best.count:,} repetitions of {best.size:,} launches without a copy or a wait in between: they may be parts "
@@ -263,32 +288,56 @@ def _step_of(alike: Sequence[_Units]) -> tuple[_Units | None, str | None]:
     )
 
 
-def _even_places(thread: Sequence[_Launch]) -> list[list[int]]:
-    """Places of kernels that come again at even distances: one for each distance, the most even one."""
+def _is_part(one: _Units, other: _Units) -> bool:
+    return other.size > 2 * one.size and other.size % one.size > 0 and other.covered >= MOST * one.covered
+
+
+class _Marks(NamedTuple):
+    """Launches of a kernel that come at even distances: the typical one, and the share of those near it.
+
+    `turns`: how many of its launches there are from one of `places` to the next.
+    """
+
+    distance: float
+    near: float
+    places: list[int]
+    turns: int
+
+
+def _even_places(thread: Sequence[_Launch]) -> list[tuple[list[int], int]]:
+    """Places of kernels that come again at even distances, and turns: one for each distance, the most even one."""
     places: dict[int, list[int]] = {}
     for place, one in enumerate(thread):
         if one.work.role in _WORK:
             places.setdefault(one.work.kind_id, []).append(place)
-    even: list[tuple[float, float, list[int]]] = []
-    for mine in places.values():
-        if len(mine) >= MIN_UNITS:
-            distances = [after - before for before, after in pairwise(mine)]
-            typical = median(distances)
-            near = sum(abs(one - typical) <= NEAR * typical for one in distances) / len(distances)
-            if near >= MIN_EVEN_RATIO:
-                even.append((typical, near, mine))
+    even = [marks for mine in places.values() if (marks := _marks(mine))]
     # Distances that differ by a tenth are of one period.
-    levels: list[list[tuple[float, float, list[int]]]] = []
-    for mark in sorted(even, key=itemgetter(0)):
-        if levels and mark[0] <= 1.1 * levels[-1][0][0]:
-            levels[-1].append(mark)
+    levels: list[list[_Marks]] = []
+    for marks in sorted(even, key=attrgetter("distance")):
+        if levels and marks.distance <= 1.1 * levels[-1][0].distance:
+            levels[-1].append(marks)
         else:
-            levels.append([mark])
-    levels.sort(key=lambda level: max(distance * len(mine) for distance, _, mine in level), reverse=True)
-    return [max(level, key=lambda mark: (mark[1], -mark[2][0]))[2] for level in levels[:MAX_PERIODS]]
+            levels.append([marks])
+    levels.sort(key=lambda level: max(marks.distance * len(marks.places) for marks in level), reverse=True)
+    best = [max(level, key=lambda marks: (-marks.turns, marks.near, -marks.places[0])) for level in levels]
+    once, often = ([marks for marks in best if (marks.turns > 1) == is_often] for is_often in (False, True))
+    return [(marks.places, marks.turns) for marks in (*once[:MAX_PERIODS], *often[:MAX_OFTEN])]
 
 
-def _compare(thread: Sequence[_Launch], places: Sequence[int]) -> _Units | None:
+def _marks(places: Sequence[int]) -> _Marks | None:
+    """A kernel that comes once in each unit, or a few times; None if it does not come at even distances."""
+    for turns in range(1, MAX_TURNS + 1):
+        if len(places) < MIN_UNITS * turns:
+            break
+        distances = [after - before for before, after in zip(places, places[turns:], strict=False)]
+        typical = median(distances)
+        near = sum(abs(one - typical) <= NEAR * typical for one in distances) / len(distances)
+        if near >= MIN_EVEN_RATIO:
+            return _Marks(typical, near, list(places[::turns]), turns)
+    return None
+
+
+def _compare(thread: Sequence[_Launch], places: Sequence[int], turns: int) -> _Units:
     """Units that begin at `places`, held against the typical one."""
     size = round(median(after - before for before, after in pairwise(places)))
     # The last unit may be cut off: half of one is none.
@@ -313,6 +362,7 @@ def _compare(thread: Sequence[_Launch], places: Sequence[int]) -> _Units | None:
         unevenness=_unevenness([one for one, like in zip(contents, is_alike, strict=True) if like], thread[places[0]]),
         has_graph=any(roles[kind] == "graph" for kind in typical),
         attention=sum(count for kind, count in typical.items() if roles[kind] == "attention"),
+        turns=turns,
     )
 
 
@@ -362,9 +412,12 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
     pause_ns = min(begin.pause_ns for begin, _, _, _ in whole) / 2
     lead_ns = median(first.start_ns - begin.work.start_ns for begin, first, _, _ in whole)
     tail_ns = median(end.end_ns - last.end_ns for _, _, last, end in whole)
+    # Behind the return of the last call, less of that pause is left.
+    slack_ns = max(pause_ns - median(end.end_ns - end.start_ns for _, _, _, end in whole) / 2, 0)
     # What lies inside has most of the launches of what is around it.
-    inner = [one.size for one in others if 2 * one.size <= units.size and 2 * one.covered >= units.covered]
-    outer = [one.size for one in others if one.size >= 1.8 * units.size and 2 * units.covered >= one.covered]
+    levels = [one for one in others if one.turns == 1]
+    inner = [one for one in levels if 2 * one.size <= units.size and 2 * one.covered >= units.covered]
+    outer = [one for one in levels if one.size >= 1.8 * units.size and 2 * units.covered >= one.covered]
     roles = [Counter(one.work.role for one in thread[low:high]) for low, high in spans]
     counts = [
         (unit["kernel"] + unit["attention"], unit["graph"], unit["to_host"] + unit["to_device"]) for unit in roles
@@ -375,7 +428,7 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
         global_tid=thread[0].work.global_tid,
         kinds=kinds,
         lead_ns=round(lead_ns + pause_ns),
-        tail_ns=round(max(tail_ns, 0) + pause_ns),
+        tail_ns=round(max(tail_ns, 0) + slack_ns),
         takes_gap=tail_ns <= 0 < lead_ns,
         identity=tuple(sorted({one.work.name_id for one in thread[slice(*spans[0])] if one.work.kind_id in kinds})),
         kernels=kernels,
@@ -383,8 +436,8 @@ def _period(thread: Sequence[_Launch], units: _Units, others: Sequence[_Units]) 
         copies=copies,
         varies=len(set(counts)) > 1,
         score=round(units.alike_ratio, 2),
-        inside=round(units.size / max(inner)) if inner else 0,
-        around=round(min(outer) / units.size) if outer else 0,
+        inside=units.held(max(inner, key=attrgetter("size"))) if inner else 0,
+        around=min(outer, key=attrgetter("size")).held(units) if outer else 0,
     )
     return period, [thread[low].work.start_ns for low, _ in spans]
 
@@ -410,7 +463,12 @@ def _starts(thread: Sequence[_Launch], units: _Units) -> list[int]:
     Most of them must have it at the same pair of launches, which comes once in each.
     """
     pairs = Counter((_name_of(before.work), _name_of(after.work)) for before, after in pairwise(thread))
-    for edge_of in (_longest_pause, _host_edge):
+    usual_ns = median(one.pause_ns for one in thread)
+
+    def longest_pause(launches: Sequence[_Launch], low: int, high: int) -> int | None:
+        return _longest_pause(launches, low, high, 2 * usual_ns)
+
+    for edge_of in (longest_pause, _host_edge):
         places: dict[tuple[int | str, int | str], list[int]] = {}
         for low, high in units.spans():
             place = edge_of(thread, low + 1, min(high + 1, len(thread)))
@@ -438,9 +496,14 @@ def _name_of(work: Work) -> int | str:
     return work.kind_id if work.role in _WORK else work.role
 
 
-def _longest_pause(thread: Sequence[_Launch], low: int, high: int) -> int | None:
-    """Place of the launch from `low` to before `high` with the longest pause, or of the copies right before it."""
+def _longest_pause(thread: Sequence[_Launch], low: int, high: int, least_ns: float) -> int | None:
+    """Place of the launch from `low` to before `high` with the longest pause, or of the copies right before it.
+
+    None if no pause is longer than `least_ns`.
+    """
     place = max(range(low, high), key=lambda place: thread[place].pause_ns, default=None)
+    if place is not None and thread[place].pause_ns <= least_ns:
+        return None
     while place is not None and place > low and thread[place - 1].work.role in ("to_device", "memory"):
         place -= 1
     return place
@@ -476,7 +539,8 @@ def _place_of(thread: Sequence[_Launch], low: int, high: int, kind: int) -> int 
 def _without_helpers(periods: Sequence[tuple[Period, list[int]]], launches: Sequence[Work]) -> Iterator[Period]:
     """Periods but for those of threads that work while another thread of the process waits, as autograd's does.
 
-    The thread with the longer units is the one that waits; of two with equal ones the one that starts first.
+    The thread with the longer units is the one that waits; of two with equal ones the one that copies from or to the
+    host, else the one that starts first.
     """
     lengths = {period: median(after - before for before, after in pairwise(starts)) for period, starts in periods}
 
@@ -484,7 +548,8 @@ def _without_helpers(periods: Sequence[tuple[Period, list[int]]], launches: Sequ
         if other.process_key != period.process_key or other.global_tid == period.global_tid:
             return False
         length, others = lengths[period], lengths[other]
-        is_longer = others > 1.2 * length or (1.2 * others > length and known[0] < starts[0])
+        is_first = (other.copies > 0, -known[0]) > (period.copies > 0, -starts[0])
+        is_longer = others > 1.2 * length or (1.2 * others > length and is_first)
         return is_longer and _takes_turns(known, (other.global_tid, period.global_tid), launches)
 
     for period, starts in periods:

@@ -17,8 +17,14 @@ from nsys_pipeline.infer.launches import LAYER_ROLES, Launch
 MIN_STEPS = 3
 #: How much the number of products of a forward pass, or of a backward one, may differ from the median.
 TOLERANCE = 0.25
-#: Share of the products between two updates, up to the loss, that may come before what looks like the forward pass.
-MAX_EARLY_RATIO = 0.1
+#: Share of the products between two updates, up to the loss, that may come before what looks like the forward pass; of
+#: how many steps more may come, as of an evaluation now and then; and how near the products of their own forward pass,
+#: which follow, must be to those of the others.
+MAX_EARLY_RATIO, MAX_LATE_RATIO, NEAR = 0.1, 0.2, 0.02
+#: Stretches between updates that must be alike.
+MIN_ALIKE_RATIO = 0.8
+#: What ends a pass without gradients, and what begins a pass.
+_ENDS, _BEGINS = ("loss", "sample", "to_host"), ("lookup", "to_device")
 _FORWARD = (*LAYER_ROLES, "lookup", "loss")
 
 
@@ -33,40 +39,69 @@ class Step(NamedTuple):
     optimizer_ns: tuple[int, int]
 
 
-def find_steps(launches: Sequence[Launch]) -> tuple[list[Step], str | None]:
+class Steps(NamedTuple):
+    """Training steps, and how many updates have none that is told; no steps, and why."""
+
+    steps: list[Step]
+    reason: str | None = None
+    untold: int = 0
+
+
+class _Cut(NamedTuple):
+    """A stretch cut into a step. `sizes`: kernels of forward and of backward that told it.
+
+    `early`: products between what came before and the start of each forward pass; `own`: those up to its loss.
+    """
+
+    step: Step
+    sizes: tuple[int, int]
+    early: tuple[int, ...]
+    own: tuple[int, ...]
+
+    @property
+    def is_late(self) -> bool:
+        """Whether products or convolutions come before what looks like the start of a forward pass."""
+        parts = zip(self.early, self.own, strict=True)
+        return any(early > MAX_EARLY_RATIO * (early + own) for early, own in parts)
+
+
+def find_steps(launches: Sequence[Launch]) -> Steps:
     """Training steps of one process's launches, ordered by time; or none, and why."""
     optimizers = {one.global_tid for one in launches if one.role == "optimizer"}
     if not optimizers:
-        return [], "no optimizer kernels"
+        return Steps([], "no optimizer kernels")
     if len(optimizers) > 1:
-        return [], "optimizer kernels from several threads"
+        return Steps([], "optimizer kernels from several threads")
     (main,) = optimizers
-    steps: list[Step] = []
-    sizes: list[tuple[int, int]] = []
-    late = 0
+    stretches: list[list[_Cut]] = []
+    updates = 0
     before: Launch | None = None
     for work, optimizer in _stretches(launches, main):
-        found = _step(work, optimizer, main)
-        if found and _is_late(work, found[0].forward_ns[0], before):
-            late += 1
-        elif found:
-            steps.append(found[0])
-            sizes.append(found[1])
+        # An evaluation may come before the forward pass.
+        ways = ((work, before), _behind_evaluation(work, main))
+        cuts = [cut for way in ways if way and (cut := _cut(way[0], optimizer, main, way[1]))]
+        stretches += [cuts] if cuts else []
         before = optimizer[-1]
-    if late > 0.2 * (len(steps) + late):
-        return [], "no lookup of embeddings and no copy from the host that begins the forward passes of training"
-    if len(steps) < MIN_STEPS:
-        return [], f"{len(steps)} training steps, fewer than {MIN_STEPS}"
-    typical = [median(column) for column in zip(*sizes, strict=True)]
-    alike = [
-        step
-        for step, size in zip(steps, sizes, strict=True)
-        if all(abs(value - middle) <= TOLERANCE * max(middle, 1) for value, middle in zip(size, typical, strict=True))
-    ]
-    if len(alike) < max(MIN_STEPS, 0.8 * len(steps)):
-        return [], f"only {len(alike)} of {len(steps)} stretches between optimizer steps are alike"
-    score = round(len(alike) / len(steps), 2)
-    return [step._replace(score=score) for step in alike], None
+        updates += 1
+    known = [cuts[0] for cuts in stretches if not cuts[0].is_late]
+    if len(stretches) - len(known) > MAX_LATE_RATIO * len(stretches):
+        return Steps([], "no lookup of embeddings and no copy from the host that begins the forward passes of training")
+    if len(known) < MIN_STEPS:
+        return Steps([], f"{len(known)} training steps, fewer than {MIN_STEPS}")
+    typical = [median(column) for column in zip(*(one.sizes for one in known), strict=True)]
+    products = median(own for one in known for own in one.own)
+
+    def is_alike(cut: _Cut) -> bool:
+        has_size = all(
+            abs(value - middle) <= TOLERANCE * max(middle, 1) for value, middle in zip(cut.sizes, typical, strict=True)
+        )
+        return has_size and (not cut.is_late or all(abs(own - products) <= NEAR * products for own in cut.own))
+
+    alike = [cut.step for cuts in stretches for cut in [next(filter(is_alike, cuts), None)] if cut]
+    if len(alike) < max(MIN_STEPS, MIN_ALIKE_RATIO * len(stretches)):
+        return Steps([], f"only {len(alike)} of {len(stretches)} stretches between optimizer steps are alike")
+    score = round(len(alike) / len(stretches), 2)
+    return Steps([step._replace(score=score) for step in alike], untold=updates - len(alike))
 
 
 def _stretches(launches: Sequence[Launch], main: int) -> list[tuple[list[Launch], list[Launch]]]:
@@ -92,10 +127,28 @@ def _stretches(launches: Sequence[Launch], main: int) -> list[tuple[list[Launch]
     return found
 
 
-def _step(work: Sequence[Launch], optimizer: Sequence[Launch], main: int) -> tuple[Step, tuple[int, int]] | None:
-    """The step, and how many kernels of forward and of backward told it; None where they are not in this order."""
+def _behind_evaluation(work: Sequence[Launch], main: int) -> tuple[list[Launch], Launch] | None:
+    """The work behind a pass without gradients, and the end of that: a loss, a sampling or a copy to the host.
+
+    None if there is no such pass: products, and a lookup or a copy from the host, come between it and the loss.
+    """
+    first = next((index for index, one in enumerate(work) if one.role == "backward"), len(work))
+    mine = [index for index in range(first) if work[index].global_tid == main]
+    loss = next((index for index in reversed(mine) if work[index].role == "loss"), None)
+    if loss is None:
+        return None
+    ends = [index for index in mine if work[index].role in _ENDS and work[index].gemms < work[loss].gemms]
+    if not ends or not any(work[index].role in _BEGINS for index in mine if ends[-1] < index < loss):
+        return None
+    return list(work[ends[-1] + 1 :]), work[ends[-1]]
+
+
+def _cut(work: Sequence[Launch], optimizer: Sequence[Launch], main: int, before: Launch | None) -> _Cut | None:
+    """The step; None where its kernels are not in this order. `before`: the last launch that is not of it."""
     forward: list[tuple[int, int]] = []
     backward: list[tuple[int, int]] = []
+    early: list[int] = []
+    own: list[int] = []
     sizes = [0, 0]
     parts = _accumulated(work, main)
     last = max(work, key=lambda one: one.start_ns, default=None)
@@ -106,11 +159,8 @@ def _step(work: Sequence[Launch], optimizer: Sequence[Launch], main: int) -> tup
         gradients = [one for one in part if one.role == "backward"]
         if not gradients:
             return None
-        passed = [
-            one
-            for one in part
-            if one.global_tid == main and one.role in _FORWARD and one.start_ns < gradients[0].start_ns
-        ]
+        mine = [one for one in part if one.global_tid == main]
+        passed = [one for one in mine if one.role in _FORWARD and one.start_ns < gradients[0].start_ns]
         losses = [one for one in passed if one.role == "loss"]
         if not losses or any(one.role == "loss" and one.start_ns > gradients[0].start_ns for one in part):
             return None
@@ -121,32 +171,38 @@ def _step(work: Sequence[Launch], optimizer: Sequence[Launch], main: int) -> tup
         forward.append((start_ns, end_ns))
         backward.append((end_ns + 1, until_ns - 1))
         sizes = [sizes[0] + len(passed), sizes[1] + len(gradients)]
+        known = [one.gemms for one in mine if one.start_ns <= start_ns]
+        sofar = max(known, default=passed[0].gemms)
+        early.append(sofar - before.gemms if before else 0)
+        own.append(losses[-1].gemms - sofar)
+        before = mine[-1]
     step = Step(main, 1.0, tuple(forward), tuple(backward), (optimizer_ns, optimizer[-1].end_ns))
-    return step, (sizes[0], sizes[1])
+    return _Cut(step, (sizes[0], sizes[1]), tuple(early), tuple(own))
 
 
 def _accumulated(work: Sequence[Launch], main: int) -> list[list[Launch]]:
-    """Passes whose gradients add up: after backward work the next one starts with a lookup of embeddings."""
+    """Passes whose gradients add up: after backward work the next one starts with a lookup or a copy from the host.
+
+    With the copy if a loss follows and no lookup does, as in models of images.
+    """
     parts: list[list[Launch]] = [[]]
+    copy: int | None = None
     has_gradients = False
     for one in work:
-        if has_gradients and one.role == "lookup" and one.global_tid == main:
-            parts.append([])
+        mine = one.global_tid == main
+        if has_gradients and mine and one.role in ("lookup", "loss"):
+            # Behind the last gradient there may be the copies of what comes now.
+            is_loss = one.role == "loss" and copy is not None
+            moved = parts[-1][copy:] if is_loss else []
+            parts[-1] = parts[-1][:copy] if is_loss else parts[-1]
+            parts.append(moved)
             has_gradients = False
-        has_gradients = has_gradients or one.role == "backward"
+        if one.role == "backward":
+            has_gradients, copy = True, None
+        elif has_gradients and mine and one.role == "to_device" and copy is None:
+            copy = len(parts[-1])
         parts[-1].append(one)
     return parts
-
-
-def _is_late(work: Sequence[Launch], forward_ns: tuple[int, int], before: Launch | None) -> bool:
-    """Whether products or convolutions are launched between `before`, the last update, and the start of the forward."""
-    if before is None:
-        return False
-    mine = [one for one in work if one.global_tid == before.global_tid]
-    early, whole = (
-        max((one.gemms for one in mine if one.start_ns <= ns), default=before.gemms) - before.gemms for ns in forward_ns
-    )
-    return early > MAX_EARLY_RATIO * whole
 
 
 def _first_ns(part: Sequence[Launch], passed: Sequence[Launch], main: int) -> int:
@@ -155,6 +211,8 @@ def _first_ns(part: Sequence[Launch], passed: Sequence[Launch], main: int) -> in
     start_ns = (lookups or passed)[0].start_ns
     mine = [one for one in part if one.global_tid == main and one.start_ns < start_ns]
     if not lookups:
-        # Patches and convolutions come before any launch that tells something.
-        return max((one.end_ns + 1 for one in mine if one.role == "to_device"), default=start_ns)
+        # Patches and convolutions come before any launch that tells something; labels may be copied behind them.
+        copies = [one for one in mine if one.role == "to_device"]
+        before = [one for one in copies if one.gemms < passed[0].gemms]
+        return max((one.end_ns + 1 for one in before or copies), default=start_ns)
     return max((one.start_ns for one in mine if one.role == "communication"), default=start_ns)

@@ -41,13 +41,15 @@ def create_pass_ops(inputs: Inputs) -> None:
     One row per phase that runs the model forward, of the shape that its first occurrence has. Inferred phases need
     none: each occurrence is one pass, whose number of operations depends on no length. `products_max`: with what may
     be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of kernels.
-    `dtype`: what most FLOPs of the products are counted in.
+    `expert_layers`: layers with experts; `expert_bytes`: weights of those that its tokens choose. `products_apart`:
+    with two kernels for the experts of a layer and the rest taken apart. `dtype`: what most FLOPs of the products are
+    counted in.
 
     Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
     """
     types = {
         "phase": "VARCHAR", "attention": "BIGINT", "products_min": "BIGINT", "products_max": "BIGINT",
-        "dtype": "VARCHAR",
+        "products_apart": "BIGINT", "expert_layers": "BIGINT", "expert_bytes": "BIGINT", "dtype": "VARCHAR",
     }  # fmt: skip
     create_from_rows(inputs.connection, "input.pass_ops", types, _pass_ops(inputs))
 
@@ -78,12 +80,14 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
         products = [op for op in ops if op.kind in ("gemm", "grouped_gemm")]
         fewest = sum(op.layers for op in products)
         most = sum(op.layers * _PARTS.get(op.name, 1) for op in products)
-        has_experts = any(op.kind == "grouped_gemm" for op in products)
+        experts = [op for op in products if op.kind == "grouped_gemm"]
+        layers = len({layer for op in experts for layer in op.layer_ids})
+        expert_bytes = sum(op.layers * op.weight_bytes for op in experts)
         flops: Counter[str] = Counter()
         for op in products:
             flops[op.dtype] += op.layers * op.flops_model
         dtype = max(flops, key=lambda one: flops[one], default=None)
-        rows.append((phase, attention, fewest, None if has_experts else most, dtype))
+        rows.append((phase, attention, fewest, None if experts else most, most, layers, expert_bytes, dtype))
     return rows
 
 

@@ -33,6 +33,7 @@ class _Pass:
     lane: int
     is_in_step: bool
     forward_id: int | None
+    together_id: int | None
 
 
 def training_steps(
@@ -58,8 +59,11 @@ def training_steps(
             # Between bounds there is no backward to count.
             if one.id in steps and steps[one.id].is_exact:
                 steps[one.id] = attrs.evolve(steps[one.id], part=one.part)
+        together: dict[int | None, list[Step | None]] = defaultdict(list)
+        for one in heads:
+            together[one.together_id].append(steps.get(one.id))
         for one in passes:
-            shape = steps.get(one.forward_id) if one.forward_id is not None else None
+            shape = _joined(together[one.forward_id]) if one.forward_id is not None else None
             if one.part == BACKWARD and shape is not None and shape.part == FORWARD:
                 steps[one.id] = attrs.evolve(shape, part=BACKWARD)
             elif one.part == OPTIMIZER and is_adam:
@@ -67,9 +71,30 @@ def training_steps(
     return steps, is_given
 
 
+def _joined(steps: Sequence[Step | None]) -> Step | None:
+    """The batch of all `steps`, which run at once and share a backward; None if the shape of one is not known."""
+    known = [step for step in steps if step is not None]
+    if not known or len(known) < len(steps):
+        return None
+    first = known[0]
+    if len(known) == 1:
+        return first
+    if any((step.part, step.experts, step.sums) != (first.part, None, None) for step in known):
+        return None
+    return attrs.evolve(
+        first,
+        q_tokens=sum((step.q_tokens for step in known), ()),
+        kv_tokens=sum((step.kv_tokens for step in known), ()),
+        logits=sum(step.logits for step in known),
+        images=sum((step.images for step in known), ()),
+        seen_images=sum((step.seen_images for step in known), ()),
+        audio=sum((step.audio for step in known), ()),
+    )
+
+
 def _passes(con: DuckDBPyConnection) -> list[_Pass]:
     rows = con.execute(
-        "SELECT occurrence_id, part, lane, step IS NOT NULL, forward_id FROM attribute.training_passes "
+        "SELECT occurrence_id, part, lane, step IS NOT NULL, forward_id, together_id FROM attribute.training_passes "
         "ORDER BY lane, start_ns, occurrence_id"
     ).fetchall()
     return [_Pass(*row) for row in rows]

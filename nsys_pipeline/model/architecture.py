@@ -84,11 +84,12 @@ class Architecture:
     An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
     are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
-    `cross_attends_to_images`: images are no tokens of the decoder, which has layers that look at them.
-    `unused_params` are stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which
-    only the text decoder is described; `why`, if there is more to say. `uncounted`: parts beside decoder and tower that
-    are not described. `unread`: fields of the config that would change what another model computes, and that none of
-    this one read. `variant`: how the config makes it another model than the one its type is known for; empty if not.
+    `has_experts_for_images`: they have experts of their own. `cross_attends_to_images`: images are no tokens of the
+    decoder, which has layers that look at them. `unused_params` are stored but not touched by any pass that is
+    estimated. `text_only`: a multimodal model of which only the text decoder is described; `why`, if there is more to
+    say. `uncounted`: parts beside decoder and tower that are not described. `unread`: fields of the config that would
+    change what another model computes, and that none of this one read. `variant`: how the config makes it another model
+    than the one its type is known for; empty if not.
     """
 
     family: str
@@ -100,6 +101,7 @@ class Architecture:
     vision_tokens: int | None = None
     vision_extra: int = 0
     sees_whole_images: bool = False
+    has_experts_for_images: bool = False
     cross_attends_to_images: bool = False
     kv_heads: int = 0
     heads: int = 0
@@ -109,6 +111,11 @@ class Architecture:
     why: str = ""
     unread: tuple[str, ...] = ()
     variant: str = ""
+
+    @property
+    def tells_images_apart(self) -> bool:
+        """Whether a pass of the decoder costs something else for tokens of images than for text."""
+        return self.sees_whole_images or self.has_experts_for_images
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

@@ -373,14 +373,15 @@ class Moe(Block):
         return 2 * self.latent * self.width + self._latent_bias * (self.latent + self.width)
 
     @property
-    def _shared(self) -> Mlp | None:
+    def shared_experts(self) -> Mlp | None:
+        """The experts that every token uses, as one MLP."""
         if not self.shared:
             return None
         return Mlp(width=self.width, hidden=self.shared, gated=self.gated, bias=self.shared_bias, label="shared_")
 
     @property
     def params(self) -> int:
-        shared = self._shared.params if self._shared else 0
+        shared = self.shared_experts.params if self.shared_experts else 0
         gate = self.width if self.shared_gate else 0
         return (
             self.experts * self._expert_params
@@ -405,8 +406,8 @@ class Moe(Block):
         self._matrix(emit, "experts_down", run, inner, self.hidden)
         if self.latent:
             emit.gemm("experts_latent_out", MLP, tokens, self.width, inner, bias=bias * self.width, replicas=emit.tp)
-        if self._shared:
-            self._shared.token_ops(emit, run)
+        if self.shared_experts:
+            self.shared_experts.token_ops(emit, run)
         if self.shared_gate:
             emit.gemm("shared_gate", ROUTER, tokens, 1, self.width, replicas=emit.tp)
         emit.all_reduce("mlp_all_reduce", tokens * self.width)
@@ -773,19 +774,27 @@ class WithImages(Around):
             super().context_ops(emit, run)
 
 
-@attrs.frozen
-class Unused(Block):
-    """A block that is stored and that no pass over text alone runs: what only images go through."""
+@attrs.frozen(kw_only=True)
+class MoeByModality(Around):
+    """Two sets of experts: text goes through the first, tokens of images through the second. Shared ones see all."""
 
-    block: Block
-
-    @property
-    def params(self) -> int:
-        return self.block.params
+    blocks: tuple[Moe, Moe]
 
     @property
     def idle_params(self) -> int:
-        return self.block.params
+        return self.blocks[0].idle_params + self.blocks[1].params
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        text, images = self.blocks
+        seen = min(sum(run.images), run.tokens)
+        if not seen:
+            text.token_ops(emit, run)
+            return
+        rest = attrs.evolve(run.step, q_tokens=(run.tokens - seen,), kv_tokens=(0,))
+        attrs.evolve(text, shared=0).token_ops(emit, attrs.evolve(run, step=rest))
+        images.token_ops(emit, attrs.evolve(run, step=Step.ragged((seen,), (0,))))
+        if text.shared_experts:
+            text.shared_experts.token_ops(emit, run)
 
 
 @attrs.frozen

@@ -346,7 +346,7 @@ class Estimator:
         if architecture.cross_attends_to_images:
             lengths = self._looked_at(step)
             first = first or bool(step.images)
-        images = self._whole_images(vision_tokens, step.new_tokens) if architecture.sees_whole_images else ()
+        images = self._whole_images(vision_tokens, step.new_tokens) if architecture.tells_images_apart else ()
         passes.append((architecture.decoder, Pass(step, logits, lengths, first, images)))
         return passes
 
@@ -447,7 +447,7 @@ def _encoding(lengths: Sequence[int], grids: tuple[tuple[int, int], ...] = ()) -
 def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:
     # Towers round the tokens of each image, or clip, alone.
     tokens = run.step.q_tokens if stack.name in TOWERS else run.tokens
-    return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first)
+    return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first, run.images)
 
 
 def _check_parallel(architecture: Architecture, conventions: Conventions) -> None:

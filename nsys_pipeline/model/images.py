@@ -25,13 +25,15 @@ _GLM_PIXELS = (112 * 112 // 2, 28 * 28 * 15_000 // 2)
 _MINIMAX_PIXELS = (4 * 28 * 28, 451_584)
 _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
 GEMMA_TOKENS = 280
+_ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
+_EMU_PIXELS = (512 * 512, 1024 * 1024)
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
 _CUTS = (
-    "aya_vision", "cohere2_vision", "deepseek_vl_v2", "idefics3", "llama4", "llava_next", "llava_next_video",
-    "llava_onevision", "ovis2", "qianfan_ocr", "smolvlm",
+    "aya_vision", "cohere2_vision", "deepseek_vl_v2", "idefics3", "llama4", "llava_onevision", "ovis2", "qianfan_ocr",
+    "smolvlm",
 )  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
 _UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
@@ -138,7 +140,7 @@ def _vision_config(model: Model) -> Mapping[str, Any]:
 
 
 def _qwen(
-    patch: int, pixels: tuple[int, int], *, scales_up: bool = False
+    patch: int, pixels: tuple[int, int], *, scales_up: bool = False, merge: int = 2
 ) -> Callable[[Model, int, int], tuple[Grid, ...]]:
     """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191).
 
@@ -148,7 +150,7 @@ def _qwen(
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
         vision = _vision_config(model)
         edge = int(vision.get("patch_size", patch))
-        unit = edge * int(vision.get("spatial_merge_size", 2))
+        unit = edge * int(vision.get("spatial_merge_size", merge))
         if max(height, width) > _MAX_ASPECT * min(height, width):
             raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
         least, most = pixels
@@ -213,6 +215,24 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return (grid,) * (tiles + (tiles > 1))
 
 
+#: Canvases of LLaVA-NeXT (arXiv 2310.03744), of tiles of 336 pixels, if a config has none of its own.
+_CANVASES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
+
+
+def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """The whole, and the tiles of the canvas that keeps most of the picture's pixels, else wastes fewest of its own."""
+    (grid,), edge = _fixed(model), int(_vision_config(model).get("image_size", 336))
+    told = model.config.get("image_grid_pinpoints") or _CANVASES
+
+    def kept(canvas: Sequence[int]) -> tuple[int, int]:
+        scale = min(canvas[1] / width, canvas[0] / height)
+        pixels = min(int(width * scale) * int(height * scale), width * height)
+        return pixels, pixels - canvas[0] * canvas[1]
+
+    rows, columns = max(told, key=kept)
+    return (grid,) * (1 + -(-rows // edge) * -(-columns // edge))
+
+
 def _gemma4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """As large as the number of tokens allows, sides down to whole merged patches, never below one."""
     pool = int(_vision_config(model).get("pooling_kernel_size", 3))
@@ -254,12 +274,17 @@ _VIEWS: dict[str, _Rule] = {
     "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=True),
     "minimax_m3_vl": _qwen(14, _MINIMAX_PIXELS),
     "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=True),
+    "ernie4_5_vl_moe": _qwen(14, _ERNIE_PIXELS),
+    "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
+    "emu3": _qwen(8, _EMU_PIXELS, merge=1),
     "kimi_k25": _kimi,
     "mistral3": _mistral3,
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
     "internvl": _internvl,
+    "llava_next": _llava_next,
+    "llava_next_video": _llava_next,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
     "mllama": _mllama,

@@ -240,7 +240,7 @@ def _bitnet(_f: Fields, out: _Reading) -> None:
     out.linears(q.Format("ternary", 2, (0, 0), 16))
 
 
-#: NVIDIA's Model Optimizer: what its names of algorithms mean. Blocks of integer formats are read from `group_size`.
+#: NVIDIA's Model Optimizer: what its names of algorithms mean. Blocks of four-bit formats are read from `group_size`.
 _MODELOPT: dict[str, q.Format] = {
     "FP8": q.Format("fp8", 8, (0, 0), 32, compute="fp8"),
     "FP8_PER_CHANNEL_PER_TOKEN": q.Format("fp8", 8, (1, 0), 32, compute="fp8"),
@@ -281,8 +281,8 @@ def _modelopt_format(f: Fields, algorithm: str) -> q.Format:
     if algorithm not in _MODELOPT:
         raise f.wrong("quant_algo", f"is {algorithm!r}; known: {', '.join(_MODELOPT)}, MIXED_PRECISION")
     fmt = _MODELOPT[algorithm]
-    if fmt.name == "int4":
-        return attrs.evolve(fmt, block=(1, f.integer("group_size", default=128)))
+    if fmt.name in ("int4", "nvfp4", "mxfp4"):
+        return attrs.evolve(fmt, block=(1, f.integer("group_size", default=fmt.block[1])))
     return fmt
 
 

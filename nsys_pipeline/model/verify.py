@@ -41,6 +41,8 @@ _OTHER_TOWERS = re.compile(
 )
 #: Parameters of parts that are named as not counted, beside a text decoder and a tower.
 _UNCOUNTED = re.compile(r"(^|\.)(embed_audio|vqmodel|generation_\w+|talker|token2wav|code2wav)\.")
+#: Parameters of what draws, where what makes tokens of an image is counted.
+_DRAWS = re.compile(r"(^|\.)vqmodel\.decoder\.")
 _UNHEARD = re.compile(r"(^|\.)audio_tower\.")
 _RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
@@ -186,10 +188,11 @@ class MetaModel:
         named = list(self.module.named_parameters())
         if self.model.architecture.text_only:
             inside = [(name, value) for name, value in named if _DECODER.search(name)]
-            apart = any("lm_head" not in name for name, _ in inside)
-            named = inside if apart else [(name, value) for name, value in named if not _OTHER_TOWERS.search(name)]
+            is_apart = any("lm_head" not in name for name, _ in inside)
+            named = inside if is_apart else [(name, value) for name, value in named if not _OTHER_TOWERS.search(name)]
         elif self.model.architecture.uncounted:
-            named = [(name, value) for name, value in named if not _UNCOUNTED.search(name)]
+            apart = _DRAWS if "image decoder" in self.model.architecture.uncounted else _UNCOUNTED
+            named = [(name, value) for name, value in named if not apart.search(name)]
             if not self.model.architecture.audio:
                 named = [(name, value) for name, value in named if not _UNHEARD.search(name)]
         return sum(parameter.numel() for _, parameter in named)

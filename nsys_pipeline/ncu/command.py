@@ -12,11 +12,32 @@ import attrs
 from nsys_pipeline.errors import QueryError
 
 TENSOR_FLOPS = "sm__ops_path_tensor_src_bf16_dst_fp32.sum"
-"""FLOPs of the tensor cores on 16-bit inputs. Counts fp8 and tf32 products, too (measured on an H100)."""
+"""FLOPs of the tensor cores on bf16 inputs; on Hopper also those on fp16, fp8 and tf32 (measured on an H100)."""
+APART = tuple(
+    f"sm__ops_path_tensor_src_{path}.sum"
+    for path in ("fp16_dst_fp16", "fp16_dst_fp32", "tf32_dst_fp32", "fp8", "fp8_dst_fp16", "fp8_dst_fp32", "int8")
+)
+"""Those of other inputs, if a GPU counts each kind apart. None has all of these: ncu prints `n/a` for a missing one."""
 FADD, FMUL, FFMA = (f"smsp__sass_thread_inst_executed_op_{name}_pred_on.sum" for name in ("fadd", "fmul", "ffma"))
 DRAM_READ, DRAM_WRITE, TIME = "dram__bytes_read.sum", "dram__bytes_write.sum", "gpu__time_duration.sum"
 METRICS = (TENSOR_FLOPS, FADD, FMUL, FFMA, DRAM_READ, DRAM_WRITE, TIME)
 """What a roofline needs: FLOPs inside and outside the tensor cores, bytes from and to DRAM, time."""
+# Volta and Turing, Ampere and Ada, Blackwell of workstations.
+_APART_MAJORS = ("7", "8", "12")
+
+
+def counts_apart(capability: str | None) -> bool:
+    """Whether a GPU of this compute capability ('8.0') has a counter for each kind of tensor input.
+
+    An RTX 4090 has one of its own for fp8, and GPUs of 12.x have others for it. On Hopper one counts every kind.
+    Of 10.x it is not known, nor where the capability is not: taken as on Hopper, so that nothing counts twice.
+    """
+    return capability is not None and capability.partition(".")[0] in _APART_MAJORS
+
+
+def metrics_of(capability: str | None) -> tuple[str, ...]:
+    """The metrics to ask for on a GPU of this compute capability."""
+    return (TENSOR_FLOPS, *APART, *METRICS[1:]) if counts_apart(capability) else METRICS
 
 
 @attrs.frozen
@@ -76,15 +97,17 @@ class Target:
         )
 
 
-def ncu_argv(ncu: str, target: Target, command: Sequence[str], output: Path) -> list[str]:
-    """Argv that profiles `target` while `command` runs, into the report `output` (.ncu-rep).
+def ncu_argv(
+    ncu: str, target: Target, command: Sequence[str], output: Path, *, metrics: Sequence[str] = METRICS
+) -> list[str]:
+    """Argv that counts `metrics` of `target` while `command` runs, into the report `output` (.ncu-rep).
 
     Clocks stay as they are, as in the trace. Caches are flushed before each replay, which ncu does unless told
     otherwise: DRAM bytes include what a warm L2 would have served.
     """
     argv = [
         ncu, "--force-overwrite", "--export", str(output), "--target-processes", "all", "--clock-control", "none",
-        "--metrics", ",".join(METRICS),
+        "--metrics", ",".join(metrics),
     ]  # fmt: skip
     if target.range_name is not None:
         argv += ["--nvtx", "--nvtx-include", nvtx_expression(target.domain, target.range_name, target.is_push_pop)]

@@ -11,7 +11,11 @@ _COUNTS = {"": 1, "K": 1e3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12, "P": 1e15}
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 _TIMES = {"n": 1, "u": 1e3, "µ": 1e3, "μ": 1e3, "m": 1e6, "": 1e9}
 _UNITS = {
-    **{prefix + unit: factor for unit in ("byte", "bytes", "B") for prefix, factor in (_COUNTS | _BINARY).items()},
+    **{
+        prefix + unit: factor
+        for unit in ("byte", "bytes", "Byte", "Bytes", "B")
+        for prefix, factor in (_COUNTS | _BINARY).items()
+    },
     **{prefix + unit: factor for unit in ("inst", "op", "ops") for prefix, factor in _COUNTS.items()},
     **{prefix + unit: factor for unit in ("second", "seconds", "sec", "s") for prefix, factor in _TIMES.items()},
     "": 1,

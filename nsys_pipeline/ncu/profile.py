@@ -7,7 +7,18 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
-from nsys_pipeline.ncu.command import DRAM_READ, DRAM_WRITE, FADD, FFMA, FMUL, TENSOR_FLOPS, TIME
+from nsys_pipeline.ncu.command import (
+    APART,
+    DRAM_READ,
+    DRAM_WRITE,
+    FADD,
+    FFMA,
+    FMUL,
+    METRICS,
+    TENSOR_FLOPS,
+    TIME,
+    counts_apart,
+)
 from nsys_pipeline.rules.kernels import short_name
 
 
@@ -35,13 +46,14 @@ class KernelCounters:
     def of(
         cls, name: str, values: Mapping[str, float | None], *, process: str = "", device: int | None = None
     ) -> KernelCounters:
-        """One kernel, under whatever form of its name, from the metrics of `METRICS`."""
+        """One kernel, under whatever form of its name, from the metrics of `METRICS` and of `APART`."""
+        tensor = [values[metric] for metric in (TENSOR_FLOPS, *APART) if metric in values]
         fma = values.get(FFMA)
         return cls(
             name=short_name(_with_whole_scopes(name)),
             count=1,
             time_ns=values.get(TIME),
-            tensor_flops=values.get(TENSOR_FLOPS),
+            tensor_flops=sum_or_none(tensor),
             other_flops=sum_or_none((values.get(FADD), values.get(FMUL), None if fma is None else 2 * fma)),
             dram_read_bytes=values.get(DRAM_READ),
             dram_write_bytes=values.get(DRAM_WRITE),
@@ -74,6 +86,23 @@ class Profile:
             return self.kernels, 0
         chosen = tuple(kernel for kernel in self.kernels if kernel.device == device)
         return chosen, len(self.kernels) - len(chosen)
+
+
+def tensor_metrics(found: Iterable[tuple[str | None, Mapping[str, float | None]]]) -> frozenset[str]:
+    """Which counters of the tensor cores add up, of the compute capability and the metrics of a file's kernels.
+
+    Those that some kernel has a value of: the GPU has no others. If one counts every kind of input, that one alone.
+    """
+    found = list(found)
+    known = {metric for _, values in found for metric in (TENSOR_FLOPS, *APART) if values.get(metric) is not None}
+    if TENSOR_FLOPS in known and not all(counts_apart(capability) for capability, _ in found):
+        return frozenset({TENSOR_FLOPS})
+    return frozenset(known)
+
+
+def with_tensor_metrics(values: Mapping[str, float | None], chosen: frozenset[str]) -> dict[str, float | None]:
+    """`values` without the counters of the tensor cores that are not `chosen`."""
+    return {metric: value for metric, value in values.items() if metric in chosen or metric in METRICS[1:]}
 
 
 def summed(kernels: Iterable[KernelCounters]) -> list[KernelCounters]:

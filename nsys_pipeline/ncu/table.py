@@ -10,13 +10,14 @@ from collections.abc import Iterator, Mapping, Sequence
 import attrs
 
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.ncu.command import METRICS, TIME
+from nsys_pipeline.ncu.command import APART, METRICS, TIME
 from nsys_pipeline.ncu.numbers import decimal_mark, number, unit_factor
-from nsys_pipeline.ncu.profile import KernelCounters, Profile
+from nsys_pipeline.ncu.profile import KernelCounters, Profile, tensor_metrics, with_tensor_metrics
 
-_ID, _NAME, _PROCESS, _DEVICE = "ID", "Kernel Name", "Process ID", "Device"
+_ID, _NAME, _PROCESS, _DEVICE, _CAPABILITY = "ID", "Kernel Name", "Process ID", "Device", "CC"
 _METRIC, _UNIT, _VALUE = "Metric Name", "Metric Unit", "Metric Value"
 _HEADER = re.compile(r'\ufeff?"?ID"?\s*([,;\t])')
+_READ = (*METRICS, *APART)
 # Sections have labels instead of the names of metrics.
 _LABELS = {"Duration": TIME}
 _HINT = "make it with `ncu --import REPORT --csv --page raw --print-units base`"
@@ -45,6 +46,7 @@ class _Launch:
     name: str
     process: str
     device: int | None
+    capability: str | None
     line: int
     values: dict[str, tuple[str, str]] = attrs.field(factory=dict)
     is_whole: bool = True
@@ -82,10 +84,8 @@ def read_csv(text: str) -> Profile:
 
 def _profile(launches: Sequence[_Launch], problems: Sequence[str]) -> Profile:
     mark = decimal_mark(text for launch in launches for text, _ in launch.values.values())
-    numbers: Counter[tuple[str, str]] = Counter()
     unknown: dict[str, None] = {}
-    kernels = []
-    unsure: set[str] = set()  # processes of which a launch of an unknown name is lost
+    measured: list[dict[str, float | None]] = []
     for launch in launches:
         values: dict[str, float | None] = {}
         for metric, (text, unit) in launch.values.items():
@@ -93,8 +93,16 @@ def _profile(launches: Sequence[_Launch], problems: Sequence[str]) -> Profile:
             if value is not None and factor is None:
                 unknown[f"the unit `{unit}` of {metric} is not known: its values are left out"] = None
             values[metric] = None if value is None or factor is None else value * factor
+        measured.append(values)
+    chosen = tensor_metrics((launch.capability, values) for launch, values in zip(launches, measured, strict=True))
+    numbers: Counter[tuple[str, str]] = Counter()
+    kernels = []
+    unsure: set[str] = set()  # processes of which a launch of an unknown name is lost
+    for launch, values in zip(launches, measured, strict=True):
         if launch.is_whole or launch.name:
-            kernel = KernelCounters.of(launch.name, values, process=launch.process, device=launch.device)
+            kernel = KernelCounters.of(
+                launch.name, with_tensor_metrics(values, chosen), process=launch.process, device=launch.device
+            )
             numbers[kernel.process, kernel.name] += 1
             if launch.is_whole:
                 number_of = None if launch.process in unsure else numbers[kernel.process, kernel.name]
@@ -129,7 +137,7 @@ def _raw(table: _Table, part: str) -> list[_Launch]:
         launch = _launch(row, part)
         if row.is_whole:
             launch.values = {
-                metric: (row.cells[metric], units.get(metric, "")) for metric in METRICS if metric in row.cells
+                metric: (row.cells[metric], units.get(metric, "")) for metric in _READ if metric in row.cells
             }
         launches.append(launch)
     return launches
@@ -148,7 +156,7 @@ def _long(table: _Table, part: str) -> list[_Launch]:
             launch.is_whole, launch.line = False, row.line
             continue
         metric = _LABELS.get(row.cells[_METRIC], row.cells[_METRIC])
-        if metric in METRICS:
+        if metric in _READ:
             launch.values[metric] = (row.cells[_VALUE], row.cells.get(_UNIT, ""))
     found = list(launches.values())
     # The rows of the last kernel may end early without a row that is cut.
@@ -164,6 +172,7 @@ def _launch(row: _Row, part: str) -> _Launch:
         name=row.cells.get(_NAME, ""),
         process=" ".join(filter(None, (part, row.cells.get(_PROCESS, "")))),
         device=int(device[0]) if device else None,
+        capability=row.cells.get(_CAPABILITY),
         line=row.line,
         is_whole=row.is_whole,
     )

@@ -135,15 +135,15 @@ class Column:
         return cls._of(heading, values, lambda known: list(map(numbers.count, known)), None, is_optional)
 
     @classmethod
-    def amount(cls, heading: str, values: Iterable[Value], unit: str) -> Column:
+    def amount(cls, heading: str, values: Iterable[Value], unit: str, *, is_optional: bool = False) -> Column:
         """Numbers with equally many decimals. Values are in ns, FLOPs or bytes; `unit` is what the heading says."""
         base = {"ms": "ns"}.get(unit, unit.removeprefix("T").removeprefix("G"))
-        return cls._of(heading, values, lambda known: numbers.amounts(known, unit), base, False)
+        return cls._of(heading, values, lambda known: numbers.amounts(known, unit), base, is_optional)
 
     @classmethod
-    def percent(cls, heading: str, values: Iterable[Value], *, most: int = 1) -> Column:
+    def percent(cls, heading: str, values: Iterable[Value], *, most: int = 1, is_optional: bool = False) -> Column:
         """Ratios as percentages, with `most` decimals where one would hide a small one."""
-        return cls._of(heading, values, lambda known: numbers.percentages(known, most=most), "ratio", False)
+        return cls._of(heading, values, lambda known: numbers.percentages(known, most=most), "ratio", is_optional)
 
     @classmethod
     def prefixed(cls, heading: str, values: Iterable[Value], unit: str, *, is_optional: bool = False) -> Column:

@@ -279,12 +279,12 @@ def _shapes(report: Report) -> Section | None:
         Column.text("phase", [phase.name for phase in report.phases for _ in shown[phase.name]], is_grouped=True),
         Column.text("shape", [row.shape for row in rows]),
         Column.count("n", [row.occurrences for row in rows]),
-        Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
-        Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
+        Column.amount("wall\nms", [row.wall_ns for row in rows], "ms"),
+        Column.amount("busy\nms", [row.gpu_busy_ns for row in rows], "ms"),
         between("flops", lambda values: Column.amount("TFLOP", values, "TFLOP")),
         between("bytes", lambda values: Column.amount("GB", values, "GB")),
-        between("mfu_busy", lambda values: Column.percent("MFU busy %", values, most=2)),
-        between("mbu_busy", lambda values: Column.percent("MBU busy %", values, most=2)),
+        between("mfu_busy", lambda values: Column.percent("MFU\nbusy %", values, most=2)),
+        between("mbu_busy", lambda values: Column.percent("MBU\nbusy %", values, most=2)),
         Column.text("bound", [row.bound or UNKNOWN for row in rows]),
     ]
     notes = []
@@ -332,17 +332,21 @@ def _torch_operators(report: Report) -> Section | None:
         Column.text("phase", [row.phase or OUTSIDE for row in rows], is_grouped=True),
         *([Column.text("module", [row.module or UNKNOWN for row in rows])] if any(row.module for row in rows) else []),
         Column.name("operator", [row.operator for row in rows]),
-        Column.name("shapes", [row.shapes or UNKNOWN for row in rows]),
+        *([Column.name("shapes", [row.shapes or UNKNOWN for row in rows])] if any(row.shapes for row in rows) else []),
         Column.count("calls", [row.calls for row in rows]),
-        Column.amount("host ms", [row.host_time_ns for row in rows], "ms"),
-        Column.amount("host own", [row.host_self_ns for row in rows], "ms"),
-        Column.amount("GPU ms", [row.gpu_time_ns for row in rows], "ms"),
-        Column.amount("GPU own", [row.gpu_self_ns for row in rows], "ms"),
-        Column.percent("share %", [row.gpu_self_ratio for row in rows]),
-        Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s"),
-        Column.percent("roofline %", [row.roofline_ratio for row in rows]),
+        Column.amount("host\nms", [row.host_time_ns for row in rows], "ms", is_optional=True),
+        Column.amount("host own\nms", [row.host_self_ns for row in rows], "ms"),
     ]
-    title = "torch's operators, warm-up left out; own: without the operators inside; share of the phase's GPU time"
+    title = "torch's operators, warm-up left out; own: without the operators inside"
+    if any(row.gpu_time_ns for row in rows):
+        title += "; share of the phase's GPU time"
+        columns += [
+            Column.amount("GPU\nms", [row.gpu_time_ns for row in rows], "ms", is_optional=True),
+            Column.amount("GPU own\nms", [row.gpu_self_ns for row in rows], "ms"),
+            Column.percent("share\n%", [row.gpu_self_ratio for row in rows]),
+            Column.amount("TFLOP/s", [row.flops_per_s for row in rows], "TFLOP/s", is_optional=True),
+            Column.percent("roofline\n%", [row.roofline_ratio for row in rows]),
+        ]
     return Section("torch operators", (Table(columns),), title=title, depth=Depth.detail)
 
 
@@ -377,13 +381,46 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     span = prefixed(served.span_ns, "ns")
     if served.new_tokens_per_s is not None and served.requests_per_s is not None:
         text = f"{count(served.requests)} requests in {span}, from the first arrival to the last token"
-        rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s", f"{_rate(served.requests_per_s)} requests/s"]
+        # Models that embed, classify or score generate nothing.
+        rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s"] if served.new_tokens else []
+        rates.append(f"{_rate(served.requests_per_s)} requests/s")
         if served.prompt_tokens_per_s is not None:
             rates.append(f"{_rate(served.prompt_tokens_per_s)} tokens/s of prompts computed")
         notes.append(Note("served", f"{text}: {', '.join(rates)}"))
         if served.may_count_discarded:
             ahead = "SGLang's overlapping scheduler may run one step more for a request that has ended"
             notes.append(Note("", f"{ahead}: its token, which nobody gets, is among the new tokens", tone=Tone.quiet))
+    notes += _notes_of_requests(served)
+    if served.prompt_tokens and served.reused_tokens is not None:
+        found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
+        share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
+        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
+        notes.append(Note("cached", text))
+    if served.draft_tokens:
+        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
+        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
+        last = "those that were right in the last step of a request are not known, and not among its new tokens"
+        notes.append(Note("", last, tone=Tone.quiet))
+    if served.preemptions:
+        notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
+    if served.load_ns and served.span_ns:
+        text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
+        rest = "the difference is the load's start and end, and the way to the server and back"
+        if served.load_ns < served.span_ns:
+            others = "requests that the load did not wait for, or those of others,"
+            rest = f"{others} are in the trace, and all rates include them"
+        notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
+    return notes
+
+
+def _notes_of_requests(served: ServedSummary) -> list[Note]:
+    """How long they took where no token was generated, how many were good, and how many had a cold step."""
+    notes = []
+    if not served.new_tokens and served.latency_p50_ns is not None:
+        latency = f"p50 {prefixed(served.latency_p50_ns, 'ns')}"
+        if served.latency_p90_ns is not None:
+            latency += f", p90 {prefixed(served.latency_p90_ns, 'ns')}"
+        notes.append(Note("latency", f"{latency}, from arrival to the result: no token was generated"))
     if served.good_requests is not None and served.goodput_per_s is not None:
         good = f"{count(served.good_requests)} requests within the limits of --goodput"
         notes.append(Note("goodput", f"{_rate(served.goodput_per_s)} requests/s: {good}"))
@@ -394,23 +431,6 @@ def _served_notes(served: ServedSummary) -> list[Note]:
                 "cold", f"{who} had a step that the phases leave out as cold; they count here, as their clients waited"
             )
         )
-    if served.prompt_tokens and served.reused_tokens is not None:
-        found = f"{count(served.reused_tokens)} of {count(served.prompt_tokens)} prompt tokens"
-        share = f"{served.reused_tokens / served.prompt_tokens:.1%}"
-        text = f"{found} ({share}) were found in the cache; the others took {count(served.prefill_steps)} chunks"
-        notes.append(Note("cached", text))
-    if served.draft_tokens:
-        found = f"{count(served.accepted_tokens)} of {count(served.draft_tokens)} guessed tokens"
-        notes.append(Note("guesses", f"{found} ({served.accepted_tokens / served.draft_tokens:.1%}) were right"))
-    if served.preemptions:
-        notes.append(Note("preempted", f"{count(served.preemptions)} times, and computed again"))
-    if served.load_ns and served.span_ns:
-        text = f"the load ran {prefixed(served.load_ns, 'ns')} by its own clock, and the trace has requests for {span}"
-        rest = "the difference is the load's start and end, and the way to the server and back"
-        if served.load_ns < served.span_ns:
-            others = "requests that the load did not wait for, or those of others,"
-            rest = f"{others} are in the trace, and all rates include them"
-        notes.append(Note("clocks", f"{text}: {rest}", tone=Tone.quiet))
     return notes
 
 

@@ -15,17 +15,23 @@ def stages_section(report: Report) -> Section | None:
         Column.text("phase", [row.phase for row in rows], is_grouped=True),
         Column.text("stage", [f"{row.parent}/{row.stage}" if row.parent else row.stage for row in rows]),
         Column.count("n", [row.occurrences for row in rows]),
-        Column.amount("wall ms", [row.wall_ns for row in rows], "ms"),
-        Column.amount("own ms", [row.own_wall_ns for row in rows], "ms"),
-        Column.percent("wall %", [row.wall_ratio for row in rows]),
-        Column.amount("busy ms", [row.gpu_busy_ns for row in rows], "ms"),
-        Column.amount("own busy", [row.own_busy_ns for row in rows], "ms"),
-        Column.amount("own idle", [row.own_idle_ns for row in rows], "ms"),
-        Column.amount("TFLOP", [row.flops for row in rows], "TFLOP"),
-        Column.percent("MFU wall %", [row.mfu_wall for row in rows], most=2),
-        Column.percent("MFU busy %", [row.mfu_busy for row in rows], most=2),
-        Column.percent("MBU busy %", [row.mbu_busy for row in rows], most=2),
+        Column.amount("wall\nms", [row.wall_ns for row in rows], "ms"),
+        Column.amount("own wall\nms", [row.own_wall_ns for row in rows], "ms"),
+        Column.percent("wall\n%", [row.wall_ratio for row in rows], is_optional=True),
     ]
+    flops = Column.amount("TFLOP", [row.flops for row in rows], "TFLOP")
+    if any(row.gpu_busy_ns for row in rows):
+        columns += [
+            Column.amount("busy\nms", [row.gpu_busy_ns for row in rows], "ms"),
+            Column.amount("own busy\nms", [row.own_busy_ns for row in rows], "ms"),
+            Column.amount("own idle\nms", [row.own_idle_ns for row in rows], "ms", is_optional=True),
+            flops,
+            Column.percent("MFU\nwall %", [row.mfu_wall for row in rows], most=2),
+            Column.percent("MFU\nbusy %", [row.mfu_busy for row in rows], most=2),
+            Column.percent("MBU\nbusy %", [row.mbu_busy for row in rows], most=2, is_optional=True),
+        ]
+    else:
+        columns.append(flops)
     title = "stages, warm-up left out: parts of the vision side and the rest of the phase; own: without parts inside"
     return Section("stages", (Table(columns),), title=title)
 
@@ -70,9 +76,12 @@ def repeats_section(report: Report) -> Section | None:
     columns += [
         Column.amount("wall ms", [row.mean_wall_ns for row in rows], "ms"),
         Column.amount("±", [row.sd_wall_ns for row in rows], "ms"),
-        Column.amount("busy ms", [row.mean_busy_ns for row in rows], "ms"),
-        Column.amount("± ", [row.sd_busy_ns for row in rows], "ms"),
     ]
+    if any(row.mean_busy_ns for row in rows):
+        columns += [
+            Column.amount("busy ms", [row.mean_busy_ns for row in rows], "ms"),
+            Column.amount("± ", [row.sd_busy_ns for row in rows], "ms"),
+        ]
     title = "repeats: what one request spends in a phase, mean and standard deviation over n; cold ones left out"
     # Where there are no stages, the requests say most of it.
     depth = Depth.headline if report.stages else Depth.appendix

@@ -32,7 +32,7 @@ from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import Grid
 from nsys_pipeline.workload.seen import images_of, remember_moved
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import trained_fields
+from nsys_pipeline.workload.trained import named_weights, trained_fields
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -491,15 +491,17 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
     trained: dict[str, Any] = {}
     with contextlib.suppress(Exception):
         trained = trained_fields(model)
+    # Not the model's own properties, which a copy of it for another GPU has not.
+    weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
     return {
         "markers": markers.backend_name(),
         "model": config_fields(model.config, is_quantized=is_quantized) if fields is None else fields,
-        "dtype": str(model.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype if weight is None else weight.dtype).removeprefix("torch."),
         "attn": getattr(model.config, "_attn_implementation", None),
         "framework": "transformers",
         "framework_version": transformers.__version__,
         "torch_version": torch.__version__,
-        "device": str(model.device),
+        "device": str(model.device if weight is None else weight.device),
         **trained,
         **model_name(model),
         **ranks(),

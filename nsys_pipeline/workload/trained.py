@@ -22,13 +22,24 @@ _EXPERTS = (
 )
 
 
+def named_weights(model: Any) -> Iterator[tuple[str, Any]]:
+    """The weights of `model` by name; those of a copy that `torch.nn.DataParallel` makes are no parameters."""
+    copied = False
+    for prefix, module in model.named_modules() if getattr(model, "_is_replica", False) else ():
+        for name, weight in getattr(module, "_former_parameters", {}).items():
+            copied = True
+            yield (f"{prefix}.{name}" if prefix else name), weight
+    if not copied:
+        yield from model.named_parameters()
+
+
 def trained_fields(model: Any) -> dict[str, Any]:
     """What the run mark says of `model`'s frozen weights: nothing if all are trained, or none, or if nobody can tell.
 
     `train_only`: an expression that finds the names of those that are updated. `lora_rank`, `lora_on`: the rank of its
     adapters, and an expression for what they stand beside, where nothing but adapters is trained.
     """
-    named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in model.named_parameters()]
+    named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in named_weights(model)]
     # Weights that are sharded as one have lost their names, and biases need no products.
     if getattr(model.config, "is_encoder_decoder", False) or any("_flat_param" in name for name, _ in named):
         return {}

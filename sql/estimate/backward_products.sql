@@ -32,7 +32,7 @@ part AS (
 ),
 pass AS (
     SELECT
-        count(*) FILTER (WHERE part = 'forward') AS forwards, count(*) FILTER (WHERE part = 'backward') AS backwards
+        count(*) FILTER (WHERE together_id = occurrence_id) AS forwards, count(*) FILTER (WHERE part = 'backward') AS backwards
     FROM attribute.training_passes
 ),
 head AS (

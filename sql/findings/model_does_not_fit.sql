@@ -4,7 +4,8 @@
 -- message: {model} has {attention:,} attention layers and {products} matrix products in a pass, but a pass of {phase} runs
 --   {attention_kernels:,} attention kernels and {product_kernels:,} matrix products: it is another
 --   model, and FLOPs, MFU and MBU are left out
--- hint: pass the --model that ran; its config must have the layers that the trace shows (--pp N if they ran in stages)
+-- hint: pass the --model that ran; its config must have the layers that the trace shows (--pp N if they ran in stages; layers that the CPU
+--   computes are in no count)
 -- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
 -- empty without: estimate.other_models
 -- requires: estimate.other_models, estimate.phase_costs

@@ -11,7 +11,7 @@
 SELECT
     NULL::VARCHAR AS phase, sum(wall_ns)::BIGINT AS at_stake_ns,
     CASE
-        WHEN EXISTS (FROM input.step_sizes) THEN '--model, as in --model llama-3.2-1b: the steps say how many tokens they have'
+        WHEN EXISTS (FROM input.step_sizes) THEN '--model alone, as in --model llama-3.2-1b: the steps say their own shapes'
         ELSE '--model and the request shape, as in --model llama-3.2-1b --shape 8x512+32'
     END AS what
 FROM attribute.phase_walls

@@ -1,4 +1,5 @@
--- Phases that several threads have open at once although they share a GPU: their wall times are of the same time.
+-- Phases that several threads have open at once although they share a GPU: their wall times are of the same time. Threads that come
+-- and go, each with a GPU of its own at the time, share none.
 -- Grain: phase.
 -- severity: warning
 -- message: {who} have {phase} open at once, and wall time adds them up: {wall_ns:ms} of wall in {at_stake_ns:ms} of elapsed time
@@ -19,3 +20,4 @@ LEFT JOIN attribute.phase_devices AS d USING (phase)
 WHERE w.elapsed_ns < w.wall_ns
 GROUP BY w.phase
 HAVING count(DISTINCT d.device_id) < any_value(w.thread_count)
+    AND any_value(w.gpu_open_ns) < any_value(w.wall_ns - w.warmup_wall_ns - w.cold_wall_ns)

@@ -2,7 +2,7 @@
 -- Grain: one row, where there are some and no step says it.
 -- severity: info
 -- message: {step_count:,} steps of an engine do not say which requests they serve: there are no requests, TTFT, TPOT and goodput,
---   the views served_requests and served_summary are empty, and served_steps has what the texts of the ranges say
+--   the views served_requests and served_summary are empty, and served_steps has no more than the texts of the ranges say
 -- hint: record with `llmperf capture --auto` or `--profile`, whose marks name them
 -- concerns: attribute.served_request_times
 -- requires: input.range_roles, load.nvtx_ranges, attribute.phase_ranges, attribute._step_marks

@@ -5,6 +5,7 @@
 --   their peaks, of busy time of the mean
 -- hint: `gpu_work` says by `device_id` what each of them ran
 -- concerns: estimate.occurrence_costs
+-- empty without: estimate.occurrence_costs WHERE device_count > 1
 -- requires: estimate.occurrence_costs, attribute.occurrences, attribute.work_by_occurrence, input.peaks, load.devices
 -- columns:
 --   phase       VARCHAR The phase.

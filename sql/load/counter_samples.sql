@@ -2,10 +2,11 @@
 -- from its stamp to the next one. A counter that was not sampled is NULL.
 -- nsys stamps a sample with the start of its stretch: measured on an H100, activity correlates best with the busy time
 -- from the stamp to the next one. The last sample of a GPU, and one before a gap, stand for a stretch of the median length.
+-- A percentage below 0 or above 200 is none of a counter: such a sample is NULL.
 -- Grain: lane, window_id; empty where the capture sampled none.
 -- materialize: table
 -- empty without: nsys.GPU_METRICS
--- requires: load.gpu_metrics, load._metric_counters
+-- requires: load.gpu_metrics, load._metric_counters, macros.metric_device
 -- columns:
 --   lane                     BIGINT  GPU. Joins load.devices on device_id.
 --   window_id                BIGINT  1, 2, 3, … in time.
@@ -26,20 +27,22 @@
 --   sm_clock_hz              DOUBLE  Clock of the SMs. Unit: Hz.
 WITH pivoted AS (
     SELECT
-        m.source_id & 255 AS lane, m.at_ns,
-        max(m.value) FILTER (WHERE c.counter = 'tensor_active') AS tensor,
-        max(m.value) FILTER (WHERE c.counter = 'sm_active') AS active,
-        max(m.value) FILTER (WHERE c.counter = 'sm_issue') AS issue,
-        max(m.value) FILTER (WHERE c.counter = 'dram_read') AS "read",
-        max(m.value) FILTER (WHERE c.counter = 'dram_write') AS "write",
+        macros.metric_device(m.source_id) AS lane, m.at_ns,
+        max(least(m.value, 100)) FILTER (WHERE c.counter = 'tensor_active') AS tensor,
+        max(least(m.value, 100)) FILTER (WHERE c.counter = 'sm_active') AS active,
+        max(least(m.value, 100)) FILTER (WHERE c.counter = 'sm_issue') AS issue,
+        max(least(m.value, 100)) FILTER (WHERE c.counter = 'dram_read') AS "read",
+        max(least(m.value, 100)) FILTER (WHERE c.counter = 'dram_write') AS "write",
         max(m.value) FILTER (WHERE c.counter = 'sm_clock') AS clock,
-        max(m.value) FILTER (WHERE c.counter = 'pcie_rx') AS pcie_rx,
-        max(m.value) FILTER (WHERE c.counter = 'pcie_tx') AS pcie_tx,
+        max(least(m.value, 100)) FILTER (WHERE c.counter = 'pcie_rx') AS pcie_rx,
+        max(least(m.value, 100)) FILTER (WHERE c.counter = 'pcie_tx') AS pcie_tx,
         sum(m.value) FILTER (WHERE c.counter = 'nvlink_rx') AS nvlink_rx,
         sum(m.value) FILTER (WHERE c.counter = 'nvlink_tx') AS nvlink_tx,
         count(*) FILTER (WHERE c.counter = 'nvlink_rx' AND m.value > 0) AS rx_parts,
         count(*) FILTER (WHERE c.counter = 'nvlink_tx' AND m.value > 0) AS tx_parts
-    FROM load.gpu_metrics AS m LEFT JOIN load._metric_counters AS c USING (source_id, metric_id)
+    FROM load.gpu_metrics AS m
+    LEFT JOIN load._metric_counters AS c
+        ON c.source_id = m.source_id AND c.metric_id = m.metric_id AND (c.counter = 'sm_clock' OR m.value BETWEEN 0 AND 200)
     GROUP BY ALL
 ),
 following AS (

@@ -7,7 +7,7 @@
 -- columns:
 --   span_id    ANY    Copied from `spans`, which has span_id, group_id, start_ns and end_ns.
 --   covered_ns BIGINT Time in which `intervals` of its group are open, which have group_id, start_ns and end_ns. Unit: ns.
-WITH island AS (
+WITH island AS MATERIALIZED (
     SELECT
         group_id, start_ns, end_ns,
         coalesce(sum(end_ns - start_ns) OVER (

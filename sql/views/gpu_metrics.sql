@@ -1,6 +1,6 @@
 -- Hardware counters that nsys sampled on the GPU (`--gpu-metrics-devices`): one row per sample and metric.
 -- Grain: device_id, at_ns, metric; empty where the capture sampled none.
--- requires: load.gpu_metrics
+-- requires: load.gpu_metrics, macros.metric_device
 -- columns:
 --   device_id BIGINT   GPU. Joins devices.
 --   at_ns     BIGINT   When it was sampled. Unit: ns.
@@ -9,7 +9,7 @@
 --                      Frequencies that it calls MHz and gives in Hz are 'Hz'.
 --   value     BIGINT   The sample, in nsys' own scale: percentages are 0 to 100.
 SELECT
-    source_id & 255 AS device_id, at_ns, regexp_replace(metric, '\s*\[[^\]]*\]\s*$', '') AS metric,
+    macros.metric_device(source_id) AS device_id, at_ns, regexp_replace(metric, '\s*\[[^\]]*\]\s*$', '') AS metric,
     -- A clock below 1 MHz would be in MHz after all.
     CASE
         WHEN "value" >= 1000000 AND regexp_matches(metric, '\[MHz\]\s*$') THEN 'Hz'

@@ -8,7 +8,7 @@
 --   is_cold         BOOLEAN  Whether one of its steps is cold and left out of the times of phases. Its own times count: its client waited for it.
 --   arrived_ns      BIGINT   When the server took it in, NULL where that was not recorded. Unit: ns.
 --   started_ns      BIGINT   Start of its first step. Unit: ns.
---   first_token_ns  BIGINT   When its first token was there, NULL where that is not in the recording. Unit: ns.
+--   first_token_ns  BIGINT   When its first token was there, NULL where that is not in the recording, or a model generates none (embeddings, scores). Unit: ns.
 --   last_token_ns   BIGINT   End of its last step. Unit: ns.
 --   waiting_ns      BIGINT   From arrival to its first step. Unit: ns.
 --   ttft_ns         BIGINT   Time to first token, from arrival. Unit: ns.
@@ -23,8 +23,9 @@
 --   draft_tokens    BIGINT   Guesses that were checked. Unit: tokens.
 --   accepted_tokens BIGINT   Guesses that were right. Unit: tokens.
 SELECT
-    request, process_key & 16777215 AS process_id, is_warmup, is_left_cold AS is_cold, arrived_ns, started_ns, first_token_ns, last_token_ns,
-    started_ns - arrived_ns AS waiting_ns, first_token_ns - arrived_ns AS ttft_ns,
+    request, process_key & 16777215 AS process_id, is_warmup, is_left_cold AS is_cold, arrived_ns, started_ns,
+    CASE WHEN is_generating THEN first_token_ns END AS first_token_ns, last_token_ns,
+    started_ns - arrived_ns AS waiting_ns, CASE WHEN is_generating THEN first_token_ns - arrived_ns END AS ttft_ns,
     CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END AS tpot_ns,
     last_token_ns - arrived_ns AS latency_ns, prompt_tokens, reused_tokens, new_tokens, prefill_steps, steps, preemptions,
     draft_tokens, accepted_tokens

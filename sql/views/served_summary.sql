@@ -10,6 +10,9 @@
 --   requests_per_s     DOUBLE requests / span.
 --   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler perhaps one more of each, which is thrown away. Unit: tokens.
 --   new_tokens_per_s   DOUBLE new_tokens / span. Unit: tokens/s.
+--   latency_p50_ns     BIGINT Median time from arrival to the last token or, of models that generate none, the result. Unit: ns.
+--   latency_p90_ns     BIGINT 90th percentile; NULL with fewer than 10 requests. Unit: ns.
+--   latency_p99_ns     BIGINT 99th percentile; NULL with fewer than 100. Unit: ns.
 --   prompt_tokens      BIGINT Lengths of the prompts that began in the recording. Unit: tokens.
 --   reused_tokens      BIGINT Of those, found in the cache: prefix cache or KV transfer. Unit: tokens.
 --   reused_ratio       DOUBLE reused_tokens / prompt_tokens.
@@ -31,7 +34,7 @@ WITH request AS (
 good AS (
     SELECT
         count(*) FILTER (
-            WHERE r.first_token_ns - r.arrived_ns <= coalesce(l.ttft_ns, 'inf')
+            WHERE (NOT r.is_generating OR r.first_token_ns - r.arrived_ns <= coalesce(l.ttft_ns, 'inf'))
                 AND r.last_token_ns - r.arrived_ns <= coalesce(l.e2el_ns, 'inf')
                 AND (r.new_tokens < 2 OR (r.last_token_ns - r.first_token_ns) / (r.new_tokens - 1) <= coalesce(l.tpot_ns, 'inf'))
         ) AS good_requests,
@@ -39,6 +42,13 @@ good AS (
     FROM request AS r CROSS JOIN input.goodput_limits AS l
     WHERE r.first_token_ns IS NOT NULL AND r.arrived_ns IS NOT NULL
     HAVING count(*) > 0
+),
+latency AS (
+    SELECT
+        quantile_cont(ns, 0.5)::BIGINT AS latency_p50_ns,
+        CASE WHEN count(ns) >= 10 THEN quantile_cont(ns, 0.9)::BIGINT END AS latency_p90_ns,
+        CASE WHEN count(ns) >= 100 THEN quantile_cont(ns, 0.99)::BIGINT END AS latency_p99_ns
+    FROM (SELECT last_token_ns - arrived_ns AS ns FROM request WHERE first_token_ns IS NOT NULL)
 ),
 total AS (
     SELECT
@@ -56,8 +66,8 @@ total AS (
 SELECT
     t.requests, t.cold_requests, t.span_ns, t.requests / nullif(t.span_ns, 0) * 1e9 AS requests_per_s,
     t.new_tokens, t.new_tokens / nullif(t.span_ns, 0) * 1e9 AS new_tokens_per_s,
-    t.prompt_tokens, t.reused_tokens, t.reused_tokens / nullif(t.prompt_tokens, 0) AS reused_ratio,
+    d.latency_p50_ns, d.latency_p90_ns, d.latency_p99_ns, t.prompt_tokens, t.reused_tokens, t.reused_tokens / nullif(t.prompt_tokens, 0) AS reused_ratio,
     (t.prompt_tokens - t.reused_tokens) / nullif(t.span_ns, 0) * 1e9 AS prompt_tokens_per_s,
     t.prefill_steps, t.preemptions, t.draft_tokens, t.accepted_tokens,
     g.good_requests, g.good_requests / nullif(g.span_ns, 0) * 1e9 AS goodput_per_s
-FROM total AS t LEFT JOIN good AS g ON true
+FROM total AS t CROSS JOIN latency AS d LEFT JOIN good AS g ON true

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 import json
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -17,8 +20,22 @@ from nsys_pipeline.report.diff import _clock_notes
 from tests.cli.run import run
 from tests.support.trace_builder import TraceBuilder
 
+Steps = Callable[..., Path]
 
-def steps(
+
+@pytest.fixture(scope="module")
+def steps(tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    """Traces of steps: equal ones are one file, which is analyzed once for all tests of a run."""
+    folder = tmp_path_factory.mktemp("steps")
+
+    @cache
+    def trace_of(**how: Any) -> Path:
+        return write_steps(folder / f"{trace_of.cache_info().currsize}.sqlite", **how)
+
+    return trace_of
+
+
+def write_steps(
     path: Path, *, slower: float = 1.0, gpu: str = "NVIDIA H100 80GB HBM3", seed: int = 1, extra: bool = False
 ) -> Path:
     """Forty decode steps of about 1 ms with 3 % noise; their attention takes `slower` times as long."""
@@ -38,27 +55,27 @@ def steps(
 
 
 def changes(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[tuple[str, str], dict[str, object]]:
-    code, out, err = run(capsys, "diff", *argv, "--no-cache", "--format", "json")
+    code, out, err = run(capsys, "diff", *argv, "--format", "json")
     assert code == 0, err
     return {(change["kind"], change["name"]): change for change in json.loads(out)["changes"]}
 
 
-def test_a_run_against_itself_says_that_nothing_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace = steps(tmp_path / "a.sqlite")
+def test_a_run_against_itself_says_that_nothing_changed(steps: Steps, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = steps()
 
     assert {change["verdict"] for change in changes(capsys, trace, trace).values()} == {"same"}
     _, out, _ = run(capsys, "diff", trace, trace, "--no-cache")
     assert "nothing changed by more than its noise" in out
 
 
-def test_equal_runs_differ_within_their_noise(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", seed=2)
+def test_equal_runs_differ_within_their_noise(steps: Steps, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(), steps(seed=2)
 
     assert {change["verdict"] for change in changes(capsys, base, new).values()} <= {"within noise", "same"}
 
 
-def test_what_got_slower_is_named_and_the_rest_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", slower=1.2, seed=2, extra=True)
+def test_what_got_slower_is_named_and_the_rest_is_not(steps: Steps, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(), steps(slower=1.2, seed=2, extra=True)
 
     found = changes(capsys, base, new)
 
@@ -73,10 +90,10 @@ def test_what_got_slower_is_named_and_the_rest_is_not(tmp_path: Path, capsys: py
     assert next(iter(found)) in {("time", "GPU busy"), ("time", "wall"), ("budget", "compute")}
 
 
-def test_runs_that_do_not_compare_are_refused_unless_forced(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", gpu="NVIDIA H200")
+def test_runs_that_do_not_compare_are_refused_unless_forced(steps: Steps, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(), steps(gpu="NVIDIA H200")
 
-    code, out, err = run(capsys, "diff", base, new, "--no-cache")
+    code, out, err = run(capsys, "diff", base, new)
     assert (code, out) == (2, "")
     assert "GPU NVIDIA H100 80GB HBM3 against NVIDIA H200" in err
     assert "--force-compare" in err
@@ -142,39 +159,39 @@ def waiting_steps(path: Path, *, clock_mhz: int, seed: int) -> Path:
     return trace.write(path)
 
 
-def test_a_sweep_is_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    paths = [steps(tmp_path / f"{name}.sqlite", seed=seed) for seed, name in enumerate("abc")]
+def test_a_sweep_is_a_table(steps: Steps, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = [steps(seed=seed) for seed in range(3)]
 
-    code, out, _ = run(capsys, "diff", *paths, "--no-cache")
+    code, out, _ = run(capsys, "diff", *paths)
 
     assert code == 0
     assert [line.split()[-5] for line in out.splitlines() if "sqlite" in line] == ["40", "40", "40"]
 
 
 @pytest.mark.parametrize("form", ["markdown", "html"])
-def test_other_formats(form: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace = steps(tmp_path / "a.sqlite")
+def test_other_formats(steps: Steps, form: str, capsys: pytest.CaptureFixture[str]) -> None:
+    trace = steps()
 
-    code, out, _ = run(capsys, "diff", trace, trace, "--no-cache", "--format", form)
+    code, out, _ = run(capsys, "diff", trace, trace, "--format", form)
 
     assert code == 0
     assert "flash_fwd_kernel" in out
 
 
-def test_a_broken_rule_ends_with_1_and_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base, new = steps(tmp_path / "a.sqlite"), steps(tmp_path / "b.sqlite", slower=1.5, seed=2)
+def test_a_broken_rule_ends_with_1_and_a_line(steps: Steps, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, new = steps(), steps(slower=1.5, seed=2)
     (tmp_path / "rules").write_text("decode.step_busy > +5%  # of the base\ndecode.kernel_count != 80\n")
 
-    code, _, err = run(capsys, "diff", base, new, "--no-cache", "--rules", tmp_path / "rules")
+    code, _, err = run(capsys, "diff", base, new, "--rules", tmp_path / "rules")
     assert code == 1
     (first, second) = [line for line in err.splitlines() if line]
     assert first == "error: 1 of 2 rules broken"
     assert second.startswith("  decode.step_busy > +5%: decode.step_busy went from ")
-    assert run(capsys, "diff", new, base, "--no-cache", "--rules", tmp_path / "rules")[0] == 0
+    assert run(capsys, "diff", new, base, "--rules", tmp_path / "rules")[0] == 0
 
 
-def test_the_gate_of_analyze(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    trace, base = steps(tmp_path / "a.sqlite"), tmp_path / "base.json"
+def test_the_gate_of_analyze(steps: Steps, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    trace, base = steps(), tmp_path / "base.json"
     analyze = ("analyze", trace)
     assert run(capsys, *analyze, "-o", base)[0] == 0
 
@@ -210,9 +227,9 @@ def test_a_read_only_file_system_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         pass
 
 
-def test_a_base_of_another_gpu_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    base, trace = tmp_path / "base.json", steps(tmp_path / "b.sqlite", gpu="NVIDIA H200")
-    assert run(capsys, "analyze", steps(tmp_path / "a.sqlite"), "--no-cache", "-o", base)[0] == 0
+def test_a_base_of_another_gpu_is_refused(steps: Steps, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    base, trace = tmp_path / "base.json", steps(gpu="NVIDIA H200")
+    assert run(capsys, "analyze", steps(), "-o", base)[0] == 0
     analyze = ("analyze", trace, "--base", base, "--fail-if")
 
     code, _, err = run(capsys, *analyze, "decode.step_busy > +50%")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from pathlib import Path
@@ -21,17 +20,6 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 
 def text(page: Path) -> str:
     return page.read_text(encoding="utf-8")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Pages share traces: each is prepared once, by whichever worker of xdist comes first."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("LLMPERF_CACHE_DIR", str(root / "howto-cache"))
-        yield
 
 
 @pytest.mark.parametrize("page", [*PAGES, TUTORIAL], ids=lambda page: page.stem)

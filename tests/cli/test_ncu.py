@@ -53,6 +53,20 @@ def test_the_workload_runs_with_the_marks_of_its_capture(tmp_path: Path) -> None
     assert Workload.of(tmp_path, ["python", "y.py"]).environment == runs[0].environment
 
 
+def test_the_metrics_are_those_of_the_gpu(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    # given an A100, which counts products of fp16 apart from those of bf16
+    trace = TraceBuilder().gpu(name="NVIDIA A100-SXM4-80GB", compute=(8, 0))
+    main = trace.process().thread()
+    main.push(0, 100, "decode").launch(10, gpu=(20, 40), name="gemm")
+
+    _, out, _ = run(capsys, "ncu", trace.write(tmp_path / "trace.sqlite"), "--", "x")
+
+    argv = shlex.split(out)
+    metrics = argv[argv.index("--metrics") + 1].split(",")
+    assert [f"sm__ops_path_tensor_src_{kind}_dst_fp32.sum" in metrics for kind in ("bf16", "fp16")] == [True, True]
+    assert "gpu__time_duration.sum" in metrics
+
+
 def test_a_phase_is_named_and_defined_by_one_option(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = small_trace().write(tmp_path / "trace.sqlite")
 

@@ -90,6 +90,20 @@ def test_csv_json_parquet_and_arrow(small: str, tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.arrow", "out.csv", "out.parquet"]
 
 
+def test_a_pipe_is_written_to_and_stays_one(small: str, tmp_path: Path) -> None:
+    """A device, too: as root, a file in the place of /dev/null breaks every other program."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR)
+    try:
+        assert llmperf("sql", small, "SELECT 1 AS a", "-o", str(pipe), "--format", "csv", "--force")[0] == 0
+        assert os.read(reader, 100) == b"a\n1\n"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 def test_an_existing_file_is_kept_without_force(small: str, tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     target.write_text("precious")

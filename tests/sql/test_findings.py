@@ -319,6 +319,20 @@ def test_a_gpu_that_works_on_after_the_range_is_told(tmp_path: Path) -> None:
     assert (one.phase, one.at_stake_ns) == ("prefill", 8_999_980)
 
 
+def test_an_unnamed_loop_that_never_waits_for_its_gpu_gets_no_warning_for_that(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    thread, gpu_ns = trace.process().thread(), 10_000
+    for at in range(0, 2_400_000, 4_000):
+        kernel = ("blur", "edge", "sharpen")[at // 4_000 % 3]
+        thread.launch(at + 1, gpu=(gpu_ns, gpu_ns + 20_000), name=kernel)
+        gpu_ns += 20_000
+
+    found = findings(trace, tmp_path)
+
+    assert "inferred_phases" in found
+    assert "work_outlives_range" not in found
+
+
 def test_work_of_a_thread_without_ranges_is_told_phase_by_phase(tmp_path: Path) -> None:
     trace = TraceBuilder().gpu()
     process = trace.process()
@@ -424,7 +438,7 @@ def test_steps_that_say_their_tokens_need_no_shape(tmp_path: Path) -> None:
 
     (found,) = findings(trace, tmp_path)["no_model"]
 
-    assert found.hint == "pass --model, as in --model llama-3.2-1b: the steps say how many tokens they have"
+    assert found.hint == "pass --model alone, as in --model llama-3.2-1b: the steps say their own shapes"
 
 
 def test_training_asks_for_no_model(tmp_path: Path) -> None:

@@ -39,7 +39,10 @@ def told(
             CREATE TABLE attribute.occurrences(occurrence_id BIGINT, phase VARCHAR);
             CREATE TABLE attribute.fused_heads(products DOUBLE, products_ns DOUBLE);
             CREATE TABLE attribute.training_passes AS
-                SELECT unnest(['forward', 'backward']) AS part FROM range(10);
+                SELECT
+                    range AS occurrence_id, unnest([range, NULL]) AS together_id,
+                    unnest(['forward', 'backward']) AS part
+                FROM range(10);
             CREATE TABLE estimate.phase_costs(
                 phase VARCHAR, gpu_busy_ns BIGINT, flops HUGEINT, measured_occurrences BIGINT
             )

@@ -324,6 +324,27 @@ def test_what_was_served_without_arrivals_or_beginnings(tmp_path: Path) -> None:
     """)
 
 
+def test_embeddings_are_no_tokens(tmp_path: Path) -> None:
+    """A model that embeds computes no logits: its requests have a result, and neither a token nor a TTFT."""
+    trace = TraceBuilder().gpu()
+    core, worker = trace.process(100).thread(), trace.process(200).thread()
+    arrive(core, 1_000, "one", 16)
+    arrive(core, 1_000, "two", 20)
+    step(worker, 1_100, 1_200, "prefill", q=[16, 16], kv=[0, 0], ids=[0, 1], new={"0": "one", "1": "two"}, logits=0)
+    step(worker, 1_300, 1_400, "prefill", q=[4], kv=[16], ids=[1], logits=0)
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened, AnalysisOptions(goodput=GoodputLimits.parse("e2el:0.3us")))
+    served = report.served
+    assert served is not None
+    assert (served.requests, served.new_tokens, served.prompt_tokens, served.good_requests) == (2, 0, 36, 1)
+    assert served.latency_p50_ns == (205 + 405) // 2
+    assert report.requests[0]["ttft_p50_ns"] is None
+    assert "requests_unserved" not in {finding.code for finding in report.findings}
+    notes = {note.label: note.text for note in notes_of_requests(report)}
+    assert notes["latency"] == "p50 305 ns, from arrival to the result: no token was generated"
+    assert "new tokens/s" not in notes["served"]
+
+
 def test_requests_with_cold_steps_count_in_rates_and_latencies_alike(tmp_path: Path) -> None:
     """The first of three requests waits for a step that compiles: left out of the phases, not of what clients saw."""
     trace = TraceBuilder().gpu()

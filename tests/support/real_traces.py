@@ -19,6 +19,8 @@ from tests.support.examples import MODE
 
 TRACES = Path(__file__).resolve().parent.parent / "traces"
 GOLDEN = TRACES / "golden"
+#: Traces of small programs, for the inference alone.
+LOOP_TRACES = TRACES.parent / "loops"
 SUFFIX = ".sqlite.xz"
 NAMES = tuple(sorted(path.name.removesuffix(SUFFIX) for path in TRACES.glob(f"*{SUFFIX}")))
 #: Those on which even a definition that is written without thought for time is quick; all with LLMPERF_EXAMPLES=many.

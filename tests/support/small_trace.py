@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
@@ -38,3 +39,24 @@ def comparable_report(path: Path, options: TraceOptions | None = None) -> dict[s
     for rank in report["ranks"]:
         del rank["trace"]
     return report
+
+
+# Which file a row comes from.
+_OF_THE_PATH = ("load.trace_files", "load.ranks")
+LOADED = tuple(
+    module.name
+    for module in all_modules().values()
+    if module.layer == "load" and not module.is_macro and module.name not in _OF_THE_PATH
+)
+
+
+def loaded(path: Path, options: TraceOptions | None = None) -> dict[str, tuple[int, int | None]]:
+    """How many rows each relation of `sql/load` has, and a sum of their hashes.
+
+    All that an analysis knows of a file: where two are equal so is the report, which takes four times as long.
+    """
+    with open_trace(path, options or TraceOptions(use_cache=False)) as trace:
+        trace.build(*LOADED)
+        selects = (f"SELECT '{name}', count(*), sum(hash(one)::HUGEINT) FROM {name} AS one" for name in LOADED)
+        rows = trace.connection.execute(" UNION ALL ".join(selects)).fetchall()
+    return {name: (count, total) for name, count, total in rows}

@@ -71,3 +71,11 @@ def test_the_pinned_tools_are_those_that_dev_allows() -> None:
 
 def version_of(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
+
+
+def test_end_to_end_tests_lie_where_ci_looks_for_them() -> None:
+    assert " -m e2e tests/e2e " in text(".ci/run")
+    mark = "mark." + "e2e"
+    marked = [path for path in (ROOT / "tests").rglob("*.py") if mark in path.read_text(encoding="utf-8")]
+    assert marked
+    assert {path.parent for path in marked} == {ROOT / "tests" / "e2e"}

@@ -10,6 +10,7 @@ import attrs
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model.architecture import Architecture
 from nsys_pipeline.model.families.audio_text import AUDIO_TEXT
+from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
@@ -23,6 +24,7 @@ from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
 from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
+from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
 from nsys_pipeline.model.families.variants import as_configured
 from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
@@ -39,6 +41,8 @@ FAMILIES: dict[str, Builder] = {
     **IMAGE_TEXT,
     **RESAMPLERS,
     **MERGING,
+    **TOKENIZERS,
+    **CAPTIONS,
     **IMAGE_CROSS_ATTENTION,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
@@ -98,6 +102,14 @@ NESTED = (
     "muse_glimmer_vision",
     "cosmos3_edge_vision",
     "mllama_vision_model",
+    "ernie4_5_vl_moe_vision",
+    "git_vision_model",
+    "instructblip_vision_model",
+    "instructblip_qformer",
+    "instructblipvideo_vision_model",
+    "instructblipvideo_qformer",
+    "chameleon_vqgan",
+    "emu3_vqgan",
     "blip_text_model",
     "blip_vision_model",
     "kosmos_2_vision_model",
@@ -108,6 +120,12 @@ NESTED = (
     "audioflamingo3_encoder",
     "voxtral_encoder",
     "granite_speech_encoder",
+    "gemma4_audio",
+    "granite_speech_plus_encoder",
+    "glmasr_encoder",
+    "qwen3_asr_encoder",
+    "phi4_multimodal_vision",
+    "phi4_multimodal_audio",
     "qwen2_5_omni_audio_encoder",
     "qwen3_omni_moe_audio_encoder",
     "qwen3_omni_moe_vision_encoder",

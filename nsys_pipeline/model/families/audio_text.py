@@ -8,7 +8,7 @@ import attrs
 
 from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens, Padded
-from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.encoders import EncoderSpec
 from nsys_pipeline.model.families.seq2seq import whisper_convolutions
 from nsys_pipeline.model.families.towers import read_text, text_width, two_layers
@@ -131,11 +131,17 @@ class _InChunks(OnTokens):
 
 @attrs.frozen(kw_only=True)
 class _Convolution(_InChunks, Padded):
-    """A convolution on chunks, which the implementation pads to the longest one of the pass."""
+    """A convolution on chunks, which the implementation pads to the longest one of the pass.
+
+    `all_alike`: chunks are whole, and clips have as many as the longest one.
+    """
+
+    all_alike: bool = False
 
     def _ran(self, lengths: Sequence[int]) -> Sequence[int]:
-        longest = min(self.chunk, max(lengths, default=0))
-        return [self.times * -(-frames // self.chunk) * _halved(longest, self.halvings) for frames in lengths]
+        longest = max(lengths, default=0)
+        steps = _halved(self.chunk if self.all_alike else min(self.chunk, longest), self.halvings)
+        return [self.times * -(-(longest if self.all_alike else frames) // self.chunk) * steps for frames in lengths]
 
 
 @attrs.frozen(kw_only=True)
@@ -151,12 +157,12 @@ class _Chunks(AudioEncoder):
 
 
 def qwen_omni_audio(f: Fields, family: str) -> AudioEncoder:
-    """What the thinkers of Qwen2.5-Omni (arXiv 2503.20215) and Qwen3-Omni (arXiv 2509.17765) hear with.
+    """What the thinkers of Qwen2.5-Omni (arXiv 2503.20215) and Qwen3-Omni (arXiv 2509.17765) hear with, and Qwen3-ASR.
 
     Whisper's layers, with attention within chunks of frames, or within several.
     """
-    kind = f"{family}_audio_encoder"
-    a = f.part("audio_config", kind)
+    alone = family == "qwen3_asr"
+    a = f.part("audio_config", "qwen3_asr_encoder" if alone else f"{family}_audio_encoder")
     old = family == "qwen2_5_omni"
     spec = _whisper_layers(a, k_bias=not old)
     width, out, mels = spec.width, a.integer("output_dim", default=3584), a.integer("num_mel_bins", default=128)
@@ -165,7 +171,7 @@ def qwen_omni_audio(f: Fields, family: str) -> AudioEncoder:
 
     def convolution(name: str, number: int, n: int, k: int, *, rows: int = 1, bias: bool = True) -> Block:
         block = Linear(name, n, k, n if bias else 0, role=VISION)
-        return _Convolution(blocks=(block,), chunk=chunk, halvings=number, times=rows)
+        return _Convolution(blocks=(block,), chunk=chunk, halvings=number, times=rows, all_alike=alone)
 
     if old:
         before: tuple[Block, ...] = (
@@ -195,7 +201,39 @@ def qwen_omni_audio(f: Fields, family: str) -> AudioEncoder:
     return _Chunks(stack=Stack(AUDIO, layers, before, after), chunk=chunk, halvings=halvings, per_token=2 if old else 1)
 
 
+def qwen3_asr(f: Fields) -> Architecture:
+    """Qwen3-ASR: the encoder of Qwen3-Omni before a decoder of text alone."""
+    return attrs.evolve(read_text(f, "qwen3"), family=f.model_type, audio=qwen_omni_audio(f, "qwen3_asr"))
+
+
+@attrs.frozen(kw_only=True)
+class _Merged(_Windows):
+    """Windows whose positions are merged to tokens four at a time; a rest of a clip is dropped."""
+
+    merge: int
+
+    def tokens(self, frames: int) -> int:
+        whole, rest = divmod(frames, 2 * self.positions)
+        return whole * (self.positions // self.merge) + (rest + 1) // 2 // self.merge
+
+
+def glmasr(f: Fields) -> Architecture:
+    """GLM-ASR: Whisper's layers with rotary positions; positions side by side, as many as the MLP is wide."""
+    text, a = read_text(f, "llama"), f.part("audio_config", "glmasr_encoder")
+    width, inner, out = a.dim("hidden_size"), a.dim("intermediate_size"), text_width(text)
+    over = a.divides("intermediate_size", inner, "hidden_size", width)
+    spec = attrs.evolve(_whisper_layers(a), kv_heads=a.opt_int("num_key_value_heads"), head_dim=a.opt_int("head_dim"))
+    positions = a.integer("max_position_embeddings", default=1500)
+    before = whisper_convolutions(width, a.integer("num_mel_bins", default=128), 0, role=VISION)
+    projector = OnTokens(blocks=two_layers(inner, out, hidden=2 * out, bias=True), over=over)
+    stack = Stack(AUDIO, spec.layers("audio.layers"), before, (Norm("post_norm", width, 2 * width), projector))
+    return attrs.evolve(text, family=f.model_type, audio=_Merged(stack=stack, positions=positions, merge=over))
+
+
 AUDIO_TEXT: dict[str, Builder] = {
+    "glmasr": glmasr,
+    "qwen3_asr": Verified(qwen3_asr),
+    "musicflamingo": audio_flamingo3,
     "qwen2_audio": qwen2_audio,
     "audioflamingo3": audio_flamingo3,
     "voxtral": voxtral,

@@ -8,7 +8,7 @@ from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers,
 from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder
-from nsys_pipeline.model.families.resamplers import qformer_layers
+from nsys_pipeline.model.families.resamplers import OncePerPass, qformer_layers
 from nsys_pipeline.model.families.towers import read_text, text_width
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.masks import bidirectional_pairs
@@ -90,7 +90,7 @@ class _Windowed(AudioEncoder):
 def granite_speech(f: Fields) -> Architecture:
     """Granite Speech (arXiv 2505.08699): pairs of frames, a CTC head in the middle, and a Q-Former on windows."""
     text = read_text(f, "granite")
-    e = f.part("encoder_config", "granite_speech_encoder")
+    e = f.part("encoder_config", f"{f.model_type}_encoder")
     q = f.part("projector_config", "blip_2_qformer")
     width, depth, heads = e.integer("hidden_dim"), e.integer("num_layers", minimum=2), e.integer("num_heads")
     head_dim = e.opt_int("dim_head") or e.divides("hidden_dim", width, "num_heads", heads)
@@ -142,4 +142,101 @@ def granite_speech(f: Fields) -> Architecture:
     return attrs.evolve(text, family=f.model_type, audio=audio)
 
 
-CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech}
+@attrs.frozen
+class _LocalAttention(Block):
+    """Attention to so many tokens before and after; every query also scores a key of each distance.
+
+    The implementation runs blocks of queries with all the keys that one of them may see, which counts as executed.
+    """
+
+    width: int
+    block: int
+    before: int
+    after: int
+    distances: int
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        pairs = ran = 0
+        for (tokens, _), count in step_shapes(run.step):
+            # Tokens near an end have fewer neighbours on that side.
+            near = [(min(side, tokens), side) for side in (self.before, self.after)]
+            seen = sum(short * (short - 1) // 2 + (tokens - short) * side for short, side in near)
+            pairs += count * (tokens + seen)
+            queries = -(-tokens // self.block) * self.block
+            ran += count * queries * (2 * (self.block + self.before + self.after) + self.distances)
+        emit.add(
+            "attention",
+            "attention",
+            m=run.tokens,
+            n=pairs // max(1, run.tokens),
+            k=self.width,
+            flops=6 * pairs * self.width,
+            executed=2 * ran * self.width,
+        )
+
+
+@attrs.frozen(kw_only=True)
+class _Quartered(AudioEncoder):
+    """Two convolutions leave a token for each four frames."""
+
+    def tokens(self, frames: int) -> int:
+        return -(-frames // 4)
+
+
+def gemma4_audio(a: Fields, out: int) -> AudioEncoder:
+    """What Gemma 4 hears with (arXiv 2303.01037): attention to the tokens just before, between two MLPs."""
+    width, heads = a.integer("hidden_size"), a.integer("num_attention_heads")
+    channels = a.indices("subsampling_conv_channels")
+    if channels is None or len(channels) != 2:
+        raise a.wrong("subsampling_conv_channels", "must list the channels of two convolutions")
+    first, second = channels
+    block, before, after = (
+        a.integer("attention_chunk_size"),
+        a.integer("attention_context_left") - 1,
+        a.integer("attention_context_right", minimum=0),
+    )
+    distances = (block + before + after) // 2 + 1
+    layer: list[Block] = []
+    for name in ("first_", "last_"):
+        norms = tuple(Norm(f"{name}{place}_norm", width, width) for place in ("pre", "post"))
+        layer += [*norms, Mlp(width=width, hidden=4 * width, gated=False, label=name, role=VISION)]
+    layer += [
+        *(Norm(f"{name}_norm", width, width) for name in ("pre_attention", "post_attention", "out")),
+        Linear("qkv", 3 * width, width, role=VISION),
+        OncePerPass(blocks=(Linear("relative_k", width, width, role=VISION),), queries=distances),
+        Constant("dim_scale", a.divides("hidden_size", width, "num_attention_heads", heads)),
+        _LocalAttention(width, block, before, after, distances),
+        Linear("o", width, width, role=VISION),
+        Norm("conv_pre_norm", width, width),
+        Linear("conv_in", 2 * width, width, role=VISION),
+        # One filter for each value: as many products as a matrix of that shape has.
+        Linear("conv", width, a.integer("conv_kernel_size"), role=VISION),
+        Norm("conv_norm", width, width),
+        Linear("conv_out", width, width, role=VISION),
+    ]
+    # As many bands as the first convolution has channels; each convolution halves them, and the frames.
+    bands, inner = first // 4, a.integer("output_proj_dims")
+    halved = OnTokens(
+        blocks=(
+            OnTokens(
+                blocks=(Linear("conv1", first, 9, role=VISION), Norm("conv1_norm", first, first)), times=2 * bands
+            ),
+        ),
+        plus=1,
+        over=2,
+    )
+
+    def on_quarter(*blocks: Block, times: int = 1) -> OnTokens:
+        return OnTokens(blocks=(OnTokens(blocks=blocks, times=times),), plus=3, over=4)
+
+    frames = (
+        halved,
+        on_quarter(Linear("conv2", second, 9 * first, role=VISION), Norm("conv2_norm", second, second), times=bands),
+        on_quarter(Linear("input", width, bands * second, role=VISION)),
+    )
+    projector = (Linear("output", inner, width, inner, role=VISION), Linear("projector", out, inner, role=VISION))
+    layers = Layers("audio.layers", tuple(range(a.integer("num_hidden_layers"))), (on_quarter(*layer),))
+    return _Quartered(stack=Stack(AUDIO, (layers,), frames, (on_quarter(*projector),)))
+
+
+CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech, "granite_speech_plus": granite_speech}

@@ -11,6 +11,7 @@ from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.audio_text import qwen_omni_audio
 from nsys_pipeline.model.families.common import Builder, Verified
+from nsys_pipeline.model.families.conformers import gemma4_audio
 from nsys_pipeline.model.families.encoders import (
     EncoderSpec,
     grid,
@@ -27,6 +28,7 @@ from nsys_pipeline.model.families.towers import (
     qwen_patches,
     read_text,
     read_tower,
+    text_decoder,
     text_width,
     two_layers,
 )
@@ -291,6 +293,36 @@ def ovis2(f: Fields) -> Architecture:
     return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, side * side))
 
 
+def ernie4_5_vl(f: Fields) -> Architecture:
+    """ERNIE 4.5 VL: the decoder has experts for tokens of images; squares of patches go through three small networks.
+
+    Checkpoints with code of their own have the decoder's fields at the top, and call the tower's MLP by its ratio.
+    """
+    text = text_decoder(f, "ernie4_5_vl_moe_text", flat=f.model_type == "ernie4_5_moe_vl")
+    v = f.part("vision_config", "ernie4_5_vl_moe_vision")
+    if "mlp_ratio" in v.data and "intermediate_size" not in v.data:
+        v = v.replaced(intermediate_size=int(v.dim("hidden_size") * v.ratio("mlp_ratio")))
+    width, out, merge = v.dim("hidden_size"), text_width(text), _merge(v)
+    inner = merge * width
+    # The network for videos sees an image twice.
+    twice = inner * v.integer("temporal_merge_size", default=2)
+    resampler = (
+        Linear("projector_1", inner, inner, inner, role=VISION),
+        Linear("projector_2", inner, inner, inner, role=VISION),
+        Norm("projector_norm", inner, 2 * inner),
+        Linear("projector_time_1", inner, twice, inner, role=VISION),
+        Linear("projector_time_2", inner, inner, inner, role=VISION),
+        Norm("projector_time_norm", inner, 2 * inner),
+        Linear("projector", out, inner, out, role=VISION),
+        Norm("projector_last_norm", out, out),
+    )
+    channels, patch = v.integer("in_channels", default=3), v.integer("patch_size", default=14)
+    before = (patch_embedding(width, patch, channels, bias=False, extra=0),)
+    after = (Norm("post_norm", width, 2 * width), OnTokens(blocks=resampler, over=merge))
+    stack = Stack("vision", vision_encoder(v).layers("vision.layers"), before, after)
+    return attrs.evolve(joined(f, text, Tower(stack, width, None)), has_experts_for_images=True)
+
+
 def fuyu(f: Fields) -> Architecture:
     """Fuyu: no tower, one linear layer from the pixels of a patch to the decoder's width."""
     text = read_text(f, "persimmon")
@@ -363,7 +395,8 @@ def gemma4(f: Fields) -> Architecture:
     projector = Linear("projector", text_width(text), spec.width, role=VISION)
     after = (_Pooled(spec.width, over), OnTokens(blocks=(Norm("projector_norm", spec.width, 0), projector), over=over))
     tower = Tower(Stack("vision", spec.layers("vision.layers"), before, after), spec.width, None)
-    return attrs.evolve(joined(f, text, tower), uncounted=("audio encoder",) if f.has("audio_config") else ())
+    audio = gemma4_audio(f.part("audio_config", "gemma4_audio"), text_width(text)) if f.has("audio_config") else None
+    return attrs.evolve(joined(f, text, tower), audio=audio)
 
 
 def gemma4_unified(f: Fields) -> Architecture:
@@ -400,6 +433,8 @@ def qwen_omni(f: Fields) -> Architecture:
 
 
 IMAGE_TEXT: dict[str, Builder] = {
+    "ernie4_5_vl_moe": Verified(ernie4_5_vl),
+    "ernie4_5_moe_vl": ernie4_5_vl,
     "vipllava": Verified(vipllava),
     "video_llava": Verified(video_llava),
     "aya_vision": Verified(cohere_vision),

@@ -14,8 +14,8 @@ from nsys_pipeline.model.blocks import (
     Linear,
     Mlp,
     Moe,
+    MoeByModality,
     Norm,
-    Unused,
 )
 from nsys_pipeline.model.families.common import (
     Builder,
@@ -515,11 +515,14 @@ def ernie4_5_vl_moe(f: Fields) -> Architecture:
         ffn=_by_kind(kinds, dense, text),
         tied=f.flag("tie_word_embeddings"),
     )
-    described = [spec.layer(index) for index in range(dims.depth)]
-    layers = [
-        (label, (*blocks, Unused(images)) if kind == "sparse" else blocks)
-        for kind, (label, blocks) in zip(kinds, described, strict=True)
-    ]
+
+    # Tokens of images have experts of their own, and are masked as text is.
+    def with_images(block: Block) -> Block:
+        if isinstance(block, Moe):
+            return MoeByModality(blocks=(block, images))
+        return attrs.evolve(block, images="causal") if isinstance(block, Attention) else block
+
+    layers = [(label, tuple(map(with_images, blocks))) for label, blocks in map(spec.layer, range(dims.depth))]
     return plain_decoder(
         f, "ernie4_5_vl_moe", layers, vocab=dims.vocab, width=dims.width, heads=dims.heads, kv_heads=dims.kv_heads
     )

@@ -151,7 +151,7 @@ def blip2(f: Fields) -> Architecture:
 
 
 @attrs.frozen(kw_only=True)
-class _Once(Around):
+class OncePerPass(Around):
     """Blocks that run on one set of queries in a pass, whatever its sequences: all start with the same ones."""
 
     queries: int
@@ -195,7 +195,7 @@ def qformer_layers(q: Fields, keys: int, queries: int, *, starts_once: bool = Fa
     ]
     if starts_once:
         first = (
-            _Once(blocks=(*own, asked[0]), queries=queries),
+            OncePerPass(blocks=(*own, asked[0]), queries=queries),
             *cross[:2],
             OnTokens(blocks=(*asked[1:], *mlp), fixed=queries),
         )

@@ -201,7 +201,9 @@ def _ids(batch: Any) -> list[str] | None:
 
 
 def _extend_logits(batch: Any, q_tokens: Sequence[int]) -> int:
-    """One position of each prompt, and those whose probabilities somebody asked for."""
+    """One position of each prompt, and those whose probabilities somebody asked for; none of a model that embeds."""
+    if getattr(getattr(batch, "model_config", None), "is_generation", True) is False:
+        return 0
     starts = getattr(batch, "extend_logprob_start_lens", None) if getattr(batch, "return_logprob", False) else None
     if starts is None or len(starts) != len(q_tokens):
         return len(q_tokens)

@@ -141,18 +141,28 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
     return {"input_ids": ids} | _pixels(model, views, generator)
 
 
+#: Model types whose processors make more than the pixels of each view and a placeholder for each token.
+_MORE_THAN_PIXELS = (
+    "chameleon", "emu3", "ernie4_5_vl_moe", "git", "instructblip", "instructblipvideo", "llava_next",
+    "llava_next_video",
+)  # fmt: skip
+
+
 def _views(model: Any, request: ProfileRequest, picture: Picture) -> tuple[Grid, ...]:
     from nsys_pipeline.model import Model
     from nsys_pipeline.model.images import views
 
     fields = config_fields(model.config, is_quantized=False)
-    try:
-        return views(Model.from_config(fields, request.name), picture.height, picture.width)
-    except (ModelError, UsageError) as error:
-        raise UsageError(
-            f"without a processor, what the tower of `{request.name}` gets of an image is not known: {error.message}",
-            hint="pass the directory of a checkpoint that has its processor",
-        ) from error
+    what = f"`{fields.get('model_type')}` takes more than pixels and their placeholders"
+    if fields.get("model_type") not in _MORE_THAN_PIXELS:
+        try:
+            return views(Model.from_config(fields, request.name), picture.height, picture.width)
+        except (ModelError, UsageError) as error:
+            what = error.message
+    raise UsageError(
+        f"without a processor, what the tower of `{request.name}` gets of an image is not known: {what}",
+        hint="pass the directory of a checkpoint that has its processor",
+    )
 
 
 def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Generator) -> dict[str, Any]:

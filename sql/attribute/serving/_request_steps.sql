@@ -17,13 +17,15 @@
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
 --   draft_tokens  BIGINT   Of the new ones, guesses. Unit: tokens.
+--   has_logits    BOOLEAN  Whether the step computes logits.
 WITH ended AS (
     SELECT occurrence_id, max(last_end_ns) AS gpu_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
 ),
 step AS (
     SELECT
         s.request, e.engine, s.occurrence_id, s.process_key, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
-        greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens
+        greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens,
+        s.has_logits
     FROM attribute.step_sequences AS s
     JOIN attribute._engines AS e USING (process_key)
     JOIN attribute.occurrences AS p USING (occurrence_id)
@@ -65,5 +67,5 @@ handed AS (
 )
 SELECT
     request, engine, occurrence_id, process_key, is_warmup, is_left_cold, is_closed, start_ns, done_ns, new_tokens, cached_tokens,
-    draft_tokens
+    draft_tokens, has_logits
 FROM own ANTI JOIN handed USING (engine, request)

@@ -1,4 +1,5 @@
 -- One row per request that an engine served: when it came, waited, had its first and its last token.
+-- A request of a model that embeds, classifies or scores has a result where others have a first token.
 -- The first token is there when the step that computes the end of the prompt is done, on the GPU where that is later.
 -- Grain: request, engine.
 -- materialize: table
@@ -9,6 +10,7 @@
 --   engine         BIGINT   The engine that served it. Joins attribute._engines.
 --   is_shared_name BOOLEAN  Whether another engine served a request of this name.
 --   process_key    BIGINT   Process whose steps these are. Joins load.processes.
+--   is_generating  BOOLEAN  Whether a step of it computed logits: else it generates no token.
 --   is_warmup      BOOLEAN  Whether it began in warm-up.
 --   is_left_cold   BOOLEAN  Whether one of its steps is cold, and left out.
 --   arrived_ns     BIGINT   When the server took it in; NULL where that was not recorded, or another engine's of the same name cannot be told
@@ -48,7 +50,7 @@ placed AS (
 ),
 request AS (
     SELECT
-        request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold,
+        request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold, bool_or(has_logits) AS is_generating,
         any_value(arrived_ns) AS arrived_ns, min(start_ns) AS started_ns, max(done_ns) FILTER (WHERE is_closed) AS last_token_ns,
         -- Without an arrival, the prompt ends with the last step that computes more than one token and guesses.
         coalesce(
@@ -72,8 +74,8 @@ prompt AS (
     GROUP BY s.request, s.engine
 )
 SELECT
-    r.request, r.engine, r.is_shared_name, r.process_key, r.is_warmup, r.is_left_cold, r.arrived_ns, r.started_ns, p.first_token_ns, r.last_token_ns, r.prompt_tokens,
+    r.request, r.engine, r.is_shared_name, r.process_key, r.is_generating, r.is_warmup, r.is_left_cold, r.arrived_ns, r.started_ns, p.first_token_ns, r.last_token_ns, r.prompt_tokens,
     CASE WHEN r.reused_tokens < r.prompt_tokens THEN r.reused_tokens END AS reused_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
-    greatest(0, r.reached_tokens - r.prompt_tokens + 1) AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
+    CASE WHEN r.is_generating THEN greatest(0, r.reached_tokens - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
 FROM request AS r LEFT JOIN prompt AS p USING (request, engine)

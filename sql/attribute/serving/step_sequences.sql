@@ -13,6 +13,7 @@
 --   new_tokens    BIGINT   Tokens that are computed. Unit: tokens.
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
 --   draft_tokens  BIGINT   Of the new ones, guesses that are checked. Unit: tokens.
+--   has_logits    BOOLEAN  Whether the step computes logits; steps of models that embed, classify or score do not.
 --   is_ahead      BOOLEAN  Whether the mark was made before it was known which guesses of the last step were right.
 WITH mark AS (
     SELECT
@@ -21,12 +22,13 @@ WITH mark AS (
         TRY_CAST(json_extract(step, '$.q') AS BIGINT[]) AS q_list, TRY_CAST(json_extract(step, '$.q') AS BIGINT) AS q,
         TRY_CAST(json_extract(step, '$.kv') AS BIGINT[]) AS kv_list, TRY_CAST(json_extract(step, '$.kv') AS BIGINT) AS kv,
         TRY_CAST(json_extract(step, '$.drafts') AS BIGINT[]) AS drafts,
+        coalesce(TRY_CAST(json_extract(step, '$.logits') AS BIGINT), 1) > 0 AS has_logits,
         coalesce(TRY_CAST(json_extract(step, '$.ahead') AS BOOLEAN), false) AS is_ahead
     FROM attribute._step_marks
 ),
 sequence AS (
     SELECT
-        occurrence_id, process_key, is_ahead, unnest(ids) AS request_number,
+        occurrence_id, process_key, has_logits, is_ahead, unnest(ids) AS request_number,
         unnest(coalesce(q_list, list_transform(ids, lambda x: q))) AS new_tokens,
         unnest(coalesce(kv_list, list_transform(ids, lambda x: kv))) AS cached_tokens,
         unnest(coalesce(drafts, list_transform(ids, lambda x: 0))) AS draft_tokens
@@ -49,5 +51,5 @@ SELECT
         WHEN s.is_ahead AND s.shown_tokens BETWEEN s.cached_tokens - s.last_drafts AND s.cached_tokens THEN s.shown_tokens
         ELSE s.cached_tokens
     END AS cached_tokens,
-    s.draft_tokens, s.is_ahead
+    s.draft_tokens, s.has_logits, s.is_ahead
 FROM placed AS s LEFT JOIN attribute._request_names AS n USING (process_key, request_number)

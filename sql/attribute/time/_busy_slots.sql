@@ -2,7 +2,9 @@
 -- if each of them waits for another rank, else `transfer`; else `copy`. It belongs to the phase of the operation that started first of those running.
 -- Algorithm: only a copy or a communicating kernel that is the first of those running can hide that a kernel which started
 -- later computes. Their pieces are swept together with those kernels; pieces do not overlap, so that the running sum of
--- their numbers is the number of the open one.
+-- their numbers is the number of the open one. All GPUs are swept one after the other: what opens on one closes there, and
+-- between two GPUs no piece is open. Between bounds of one instant no time passes, whatever their order.
+-- All is sorted once, and the windows have no order of their own: see attribute._device_order.
 -- Grain: device_id, slot, occurrence_id, class.
 -- materialize: table
 -- requires: macros.islands, attribute._device_order, attribute._plain_sums, attribute._busy_pieces, attribute._overlapping_work, attribute.collective_waits
@@ -30,24 +32,19 @@ bound AS (
     UNION ALL
     SELECT device_id, unnest([start_ns, end_ns]), 0, 0, 0, 0, unnest([-1, 1]) FROM attribute.collective_waits
 ),
-instant AS (
-    SELECT
-        device_id, at_ns, sum(piece_id) AS piece_id, sum(open) AS open, sum(compute) AS compute, sum(kernel) AS kernel,
-        sum(moving) AS moving
-    FROM bound
-    -- Without such pieces there is nothing to sweep.
-    WHERE (SELECT count(*) FROM attribute._busy_pieces WHERE rank < 2) > 0
-    GROUP BY device_id, at_ns
-),
 stretch AS (
     SELECT
-        lead(at_ns) OVER sweep - at_ns AS time_ns,
+        lead(at_ns) OVER () - at_ns AS time_ns,
         sum(piece_id) OVER running AS piece_id, sum(open) OVER running AS open, sum(compute) OVER running AS compute,
         sum(kernel) OVER running AS kernel, sum(moving) OVER running AS moving
-    FROM instant
-    WINDOW
-        sweep AS (PARTITION BY device_id ORDER BY at_ns),
-        running AS (PARTITION BY device_id ORDER BY at_ns ROWS UNBOUNDED PRECEDING)
+    FROM (
+        SELECT *
+        FROM bound
+        -- Without such pieces there is nothing to sweep.
+        WHERE (SELECT count(*) FROM attribute._busy_pieces WHERE rank < 2) > 0
+        ORDER BY device_id, at_ns
+    )
+    WINDOW running AS (ROWS UNBOUNDED PRECEDING)
 ),
 swept AS (
     SELECT

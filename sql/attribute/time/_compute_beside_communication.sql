@@ -34,19 +34,26 @@ beside AS (
     -- What is outside every phase has one row of work for all of it.
     SELECT DISTINCT device_id, NULL FROM hiding
 ),
-kernel AS (
+computing AS (
     SELECT
         w.op_id, w.process_key, w.device_id, w.stream_id, w.occurrence_id, w.name_id, coalesce(w.full_name_id, w.name_id) AS kernel_id,
-        w.start_ns, w.end_ns,
-        max((w.device_id::HUGEINT << 64) + w.end_ns) OVER (gpu ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
-            - (w.device_id::HUGEINT << 64) - w.start_ns AS over_ns,
-        CASE WHEN lead(w.device_id) OVER gpu = w.device_id THEN w.end_ns - lead(w.start_ns) OVER gpu END AS under_ns
+        w.start_ns, w.end_ns
     FROM attribute.gpu_work AS w
     JOIN attribute.kernel_families AS f
         ON f.name_id = w.name_id AND f.full_name_id IS NOT DISTINCT FROM w.full_name_id AND f.family <> 'communication'
     SEMI JOIN beside AS b ON b.device_id = w.device_id
     WHERE w.kind = 'kernel'
-    WINDOW gpu AS (ORDER BY w.device_id, w.start_ns, w.op_id)
+    ORDER BY w.device_id, w.start_ns, w.op_id
+),
+-- Sorted once, and streamed: see attribute._device_order.
+reach AS (
+    SELECT *, max((device_id::HUGEINT << 64) + end_ns) OVER (ROWS UNBOUNDED PRECEDING) AS reached FROM computing
+),
+kernel AS (
+    SELECT
+        *, lag(reached) OVER () - (device_id::HUGEINT << 64) - start_ns AS over_ns,
+        CASE WHEN lead(device_id) OVER () = device_id THEN end_ns - lead(start_ns) OVER () END AS under_ns
+    FROM reach
 ),
 neighbour AS (
     SELECT

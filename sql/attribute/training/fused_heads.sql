@@ -9,7 +9,7 @@
 --   products    DOUBLE  Products of gradients in a forward.
 --   products_ns DOUBLE  Their time on the GPU. Unit: ns.
 WITH pass AS (
-    SELECT occurrence_id FROM attribute.training_passes WHERE part = 'forward' AND step IS NOT NULL
+    SELECT occurrence_id, together_id FROM attribute.training_passes WHERE part = 'forward' AND step IS NOT NULL
 ),
 kernel AS (
     SELECT
@@ -32,5 +32,5 @@ total AS (
     FROM kernel
 )
 SELECT t.gradients / p.passes AS products, t.time_ns * (t.gradients / t.products) / p.passes AS products_ns
-FROM total AS t CROSS JOIN (SELECT count(*) AS passes FROM pass) AS p
+FROM total AS t CROSS JOIN (SELECT count(DISTINCT together_id) AS passes FROM pass) AS p
 WHERE t.gradients >= p.passes

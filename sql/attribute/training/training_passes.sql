@@ -2,7 +2,7 @@
 -- A step is everything up to its optimizer; without one, each run of forwards and the backwards after it. So micro-batches
 -- of one accumulated step share a step.
 -- Algorithm: a backward belongs to the last forward before it that has none yet, as a bracket closes the last open one. A
--- forward that gets none evaluates: it is in no step.
+-- forward that gets none evaluates: it is in no step. Forwards that run at once on several threads (DataParallel) are one bracket.
 -- Grain: occurrence_id; absent where neither a backward nor an optimizer is marked.
 -- materialize: table
 -- empty without: attribute.phase_ranges WHERE phase IN ('backward', 'optimizer', 'forward_backward', 'step')
@@ -13,7 +13,8 @@
 --   lane          BIGINT   Whose passes follow each other: the process, or the thread where several of one process train.
 --   process_key   BIGINT   Joins load.processes.
 --   step          BIGINT   0, 1, 2, … in the lane; NULL for a forward without a backward.
---   forward_id    BIGINT   Of a backward: its forward.
+--   forward_id    BIGINT   Of a backward: its forward, the first of those that it is of.
+--   together_id   BIGINT   Of a forward: the first of those that run at once with it and share its backward; itself if it is alone.
 --   start_ns      BIGINT   Unit: ns.
 --   end_ns        BIGINT   Unit: ns.
 WITH thread AS (
@@ -31,7 +32,7 @@ pass AS (
         p.occurrence_id,
         CASE WHEN p.phase IN ('forward_backward', 'step') THEN 'step' ELSE p.phase END AS part,
         CASE WHEN c.process_key IS NULL THEN p.process_key ELSE p.global_tid END AS lane,
-        p.process_key, p.start_ns, p.end_ns
+        p.process_key, p.global_tid, p.start_ns, p.end_ns
     FROM attribute.phase_ranges AS p
     LEFT JOIN crowded AS c USING (process_key)
     LEFT JOIN attribute._training_step_ranges AS s USING (occurrence_id)
@@ -41,26 +42,51 @@ pass AS (
 training AS (
     SELECT lane FROM pass GROUP BY lane HAVING bool_or(part <> 'forward')
 ),
-deep AS (
+open AS (
     SELECT
         p.*,
+        part = 'forward' AND coalesce(start_ns < max(end_ns) OVER (
+            PARTITION BY lane, part ORDER BY start_ns, occurrence_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ), false) AS is_beside
+    FROM pass AS p SEMI JOIN training USING (lane)
+),
+clump AS (
+    SELECT
+        *, sum((NOT is_beside)::INTEGER) OVER (PARTITION BY lane, part ORDER BY start_ns, occurrence_id) AS clump
+    FROM open
+),
+grouped AS (
+    SELECT
+        *,
+        CASE
+            WHEN part <> 'forward' THEN NULL
+            WHEN count(*) OVER clump = count(DISTINCT global_tid) OVER clump
+                THEN first_value(occurrence_id) OVER (PARTITION BY lane, part, clump ORDER BY start_ns, occurrence_id)
+            ELSE occurrence_id
+        END AS together_id
+    FROM clump
+    WINDOW clump AS (PARTITION BY lane, part, clump)
+),
+deep AS (
+    SELECT
+        *,
         -- A forward opens this level, and the backward that closes it has the same.
-        sum(CASE part WHEN 'forward' THEN 1 WHEN 'backward' THEN -1 ELSE 0 END) OVER (
+        sum(CASE WHEN together_id = occurrence_id THEN 1 WHEN part = 'backward' THEN -1 ELSE 0 END) OVER (
             PARTITION BY lane ORDER BY start_ns, occurrence_id
         ) + (part = 'backward')::INTEGER AS level
-    FROM pass AS p SEMI JOIN training USING (lane)
+    FROM grouped
 ),
 paired AS (
     SELECT b.occurrence_id, f.occurrence_id AS forward_id
     FROM (FROM deep WHERE part = 'backward') AS b
-    ASOF JOIN (FROM deep WHERE part = 'forward') AS f
+    ASOF JOIN (FROM deep WHERE together_id = occurrence_id) AS f
         ON f.lane = b.lane AND f.level = b.level AND f.start_ns <= b.start_ns
 ),
 counted AS (
     SELECT d.*, p.forward_id, bool_or(d.part = 'optimizer') OVER (PARTITION BY d.lane) AS has_optimizer
     FROM deep AS d
     LEFT JOIN paired AS p USING (occurrence_id)
-    WHERE d.part <> 'forward' OR d.occurrence_id IN (SELECT forward_id FROM paired)
+    WHERE d.part <> 'forward' OR d.together_id IN (SELECT forward_id FROM paired)
 ),
 begun AS (
     SELECT
@@ -80,5 +106,5 @@ SELECT
     d.occurrence_id, d.part, d.lane, d.process_key,
     (sum(b.is_first::INTEGER) OVER (PARTITION BY d.lane ORDER BY d.start_ns, d.occurrence_id)
         * CASE WHEN b.occurrence_id IS NULL THEN NULL ELSE 1 END)::BIGINT AS step,
-    b.forward_id, d.start_ns, d.end_ns
+    b.forward_id, d.together_id, d.start_ns, d.end_ns
 FROM deep AS d LEFT JOIN begun AS b USING (occurrence_id)

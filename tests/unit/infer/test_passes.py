@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from nsys_pipeline.infer import infer
-from tests.unit.infer.lanes import Lane, merged
+from tests.unit.infer.lanes import BLOCKS, FEW, MANY, Lane, merged
 
 
 def names(lane: Lane) -> dict[str, int]:
@@ -122,6 +122,38 @@ def test_a_graph_that_is_launched_again_and_again_after_a_prompt_decodes() -> No
     assert found[4].end_ns == found[5].start_ns - 1
 
 
+def test_a_step_that_tries_its_kernels_out_is_no_prompt() -> None:
+    """Before a graph is made, its step runs its activations many times; those grids are as small as in other steps."""
+    lane = Lane().step(500)
+    lane.add("lookup", 1, is_few=True)
+    for _ in range(4):
+        lane.layer(1, tile=FEW)
+        for _ in range(30):
+            lane.add("activation", blocks=BLOCKS)
+    lane.add("gemm", tile=FEW).add("sample", 3)
+    for _ in range(8):
+        lane.add("graph", 9).add("sample", 3)
+    lane.request(300, 9)
+    found = infer(lane.launches).phases
+    assert [one.phase for one in found[:10]] == ["prefill", "repeat A", *["decode"] * 8]
+    assert Counter(one.phase for one in found) == {"prefill": 2, "decode": 17, "repeat A": 1}
+
+
+def test_an_arg_max_of_a_text_encoder_ends_no_pass() -> None:
+    lane = Lane()
+    for _ in range(6):
+        lane.add("to_device").add("lookup", 1)
+        for _ in range(2):
+            lane.layer(77, tile=MANY)
+        lane.add("sample", 3)
+        for _ in range(20):
+            lane.layer(1024, tile=MANY)
+        lane.add("to_host")
+    found = infer(lane.launches)
+    assert found.phases == ()
+    assert found.reason == "an arg-max in the middle of what repeats, as of a text encoder before a loop"
+
+
 def test_graphs_alone_have_no_name() -> None:
     lane = Lane()
     for _ in range(9):
@@ -155,6 +187,20 @@ def test_prompts_of_an_engine_may_hold_requests_that_decode() -> None:
         for _ in range(8):
             lane.step(1, sequences=3)
     assert names(lane) == {"decode": 16, "repeat A": 2}
+
+
+def test_passes_that_may_decode_beside_some_that_do_are_told_with_both() -> None:
+    lane = Lane().add("cache")
+    for _ in range(3):
+        lane.request(900, 4)
+        # Prompts in between make sizes unlike those of one token.
+        for _ in range(3):
+            lane.step(5)
+    found = infer(lane.launches).phases
+    assert {(one.phase, one.evidence) for one in found} == {
+        ("decode", "one token of each sequence; passes without a name may be such steps, too"),
+        ("repeat A", "the launches do not tell whether it is decode, a prompt or both"),
+    }
 
 
 def test_two_models_in_turn_have_no_names() -> None:

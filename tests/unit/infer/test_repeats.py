@@ -15,7 +15,10 @@ SEEDS = range(2)
 
 
 def convolutional(random: Random, steps: int, *, thread: int = 1, helper: bool = False) -> tuple[Program, Program]:
-    """Training of a CNN: a copy, layers, the loss, gradients (of a thread of its own if `helper`), an update."""
+    """As a CNN's training: a copy, layers there and back (back on a thread of its own if `helper`), an update.
+
+    Its kernels have no names, so that none tells a loss or an optimizer: those are in test_training.py.
+    """
     main = Program(random, thread=thread)
     other = Program(random, thread=thread + 1) if helper else main
     layers = [random.randrange(100, 130) for _ in range(40)]
@@ -43,7 +46,7 @@ def check(program: Program, inference: Inference, *, least: float = 0.9) -> None
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-def test_training_of_a_cnn(seed: int) -> None:
+def test_a_loop_there_and_back_through_layers(seed: int) -> None:
     main, _ = convolutional(Random(seed), 12)
     found = inferred(main)
     check(main, found)
@@ -78,6 +81,45 @@ def test_a_diffusion_loop(seed: int) -> None:
     found = inferred(program)
     check(program, found)
     assert Counter(one.phase for one in found.phases) == {"repeat A": 60}
+
+
+def images_of(program: Program, block: int, *, once: bool) -> Program:
+    """Three images of 30 steps with 12 blocks of `block` launches each; then a decoder, and a copy to the host."""
+    for _ in range(3):
+        program.add(1, "to_device")
+        for _ in range(30):
+            program.begin()
+            if once:
+                program.run([20, 21])
+            for _ in range(12):
+                program.add(9, "attention").run([3, 4, 5, 6, 7] * (block // 5))
+            program.run([22, 22, 23] if once else [22, 22, 22]).end()
+        program.run([30] * 40).add(3, "to_host")
+    return program
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_steps_of_images_do_not_hold_what_comes_between_the_images(seed: int) -> None:
+    program = images_of(Program(Random(seed)), 15, once=True)
+    found = inferred(program)
+    check(program, found, least=1.0)
+    assert Counter(one.phase for one in found.phases) == {"repeat A": 90}
+    decoders = [
+        work.start_ns
+        for work, step in zip(program.launches, program.steps, strict=True)
+        if step is None and work.name_id == 30
+    ]
+    held = sum(one.start_ns <= at <= one.end_ns for one in found.phases for at in decoders)
+    assert held == 0
+    assert found.hierarchy == "about 1,080 shorter units < 90 units of about 197 kernels"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_steps_in_which_each_kernel_comes_several_times_are_not_cut_in_blocks(seed: int) -> None:
+    found = inferred(images_of(Program(Random(seed)), 15, once=False))
+    assert found.phases == ()
+    assert found.reason is not None
+    assert "repetitions of 195 launches: none marks where one begins" in found.reason
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -234,7 +276,7 @@ def unrelated() -> Program:
         (Program(Random(2)).run(range(900)), "no kernel is launched 4 times with grids of like size"),
         (Program(Random(2)).run([7] * 900), "what comes again is a single kernel"),
         (Program(Random(2)), "no kernels and no whole CUDA graphs"),
-        (unrelated(), "no kernel comes back after about the same number of launches each time"),
+        (unrelated(), "what is launched between two launches of a kernel differs as if by chance"),
     ],
 )  # fmt: skip
 def test_where_no_unit_repeats_one_line_says_so(program: Program, reason: str) -> None:

@@ -103,9 +103,84 @@ def test_optimizer_kernels_alone_are_no_training() -> None:
     assert (found.phases, found.reason) == ((), "no arg-max or sampling that would end a step")
 
 
-def images(steps: int, *, copies: int = 1, attention: bool = False) -> Lane:
+def evaluated(steps: int, *, lookup: bool, loss: bool) -> tuple[Lane, list[int]]:
+    """Training with two passes without gradients after every fifth update, and when its forward passes begin."""
+    lane, begins = Lane(), []
+
+    def forward(*, has_loss: bool) -> int:
+        begin = lane.add("to_device").at
+        if lookup:
+            begin = lane.add("lookup", 1).at
+        for _ in range(4):
+            lane.layer(64, tile=64)
+        lane.add("loss" if has_loss else "sample", 4)
+        return begin
+
+    for step in range(steps):
+        begins.append(forward(has_loss=True))
+        lane.add("backward", 5).add("backward", 6).add("optimizer", 8)
+        for _ in range(2 if step % 5 == 4 else 0):
+            forward(has_loss=loss)
+            lane.add("to_host")
+    return lane, begins
+
+
+@pytest.mark.parametrize("lookup", [True, False])
+@pytest.mark.parametrize("loss", [True, False])
+def test_an_evaluation_between_two_steps_is_of_neither(lookup: bool, loss: bool) -> None:
+    lane, begins = evaluated(16, lookup=lookup, loss=loss)
+    found = infer(lane.launches)
+    assert found.hierarchy == "forward, backward, optimizer < 16 steps"
+    starts = [one.start_ns for one in found.phases if one.phase == "forward"]
+    assert starts == [begin if lookup else begin + 6 for begin in begins]
+
+
+def test_updates_whose_forward_pass_is_not_told_are_counted() -> None:
+    lane = images(12, copies=2)
+    for _ in range(2):
+        lane.add("loss", 4).add("optimizer", 8)
+    lane.launches += images(12, copies=2, at=lane.at).launches
+    found = infer(lane.launches)
+    assert found.hierarchy == (
+        "forward, backward, optimizer < 24 steps, and 2 updates more whose forward pass is not told"
+    )
+
+
+@pytest.mark.parametrize("attention", [True, False])
+@pytest.mark.parametrize("copies", [True, False])
+def test_gradients_of_a_vision_model_add_up(attention: bool, copies: bool) -> None:
+    """Each micro-batch begins behind the copy of its images; without copies nothing says where."""
+    main, autograd = Lane(1), Lane(2)
+    begins = []
+    for _ in range(5):
+        for _ in range(3):
+            if copies:
+                begins.append(main.add("to_device").at + 6)
+            for _ in range(9):
+                main.add("gemm", tile=128)
+                if attention:
+                    main.layer(64, tile=64)
+            if copies:
+                # Labels.
+                main.add("to_device")
+            main.add("loss", 4)
+            autograd.at = main.at
+            for _ in range(9):
+                autograd.add("gemm", tile=128).add("backward", 5)
+            main.at = autograd.add("call").at
+        main.add("optimizer", 8)
+    found = infer(merged(main, autograd))
+    assert [one.start_ns for one in found.phases if one.phase == "forward"] == begins
+    assert bool(found.phases) == copies
+    assert copies or found.reason == (
+        "no lookup of embeddings and no copy from the host that begins the forward passes of training"
+    )
+    assert not copies or found.hierarchy == "15 micro-batches < 5 steps"
+
+
+def images(steps: int, *, copies: int = 1, attention: bool = False, at: int = 1_000) -> Lane:
     """Training of a vision model: no lookup; `copies`: in how many of two updates data come from the host."""
-    lane = Lane()
+    lane = Lane(at=at)
     for step in range(steps):
         if step % 2 < copies:
             lane.add("to_device")

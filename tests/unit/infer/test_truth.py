@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scripts.inference_truth import Score, compare, scores, table
-from tests.support.real_traces import SUFFIX, TRACES
+from tests.support.real_traces import LOOP_TRACES, SUFFIX, TRACES
 
 # Phase → (marked, found, named, unnamed). The rest is in docs/inference.md.
 EXPECTED = {
@@ -19,6 +19,24 @@ EXPECTED = {
     "h100_train": {"backward": (3, 3, 3, 0), "forward": (3, 3, 3, 0), "optimizer": (3, 3, 3, 0)},
     "h200_vllm_serve": {"decode": (113, 113, 113, 0), "mixed": (9, 9, 0, 9), "prefill": (2, 2, 0, 2)},
 }
+#: The same of tests/loops, small programs of plain PyTorch: training of a CNN that is evaluated now and then,
+#: generation with a static cache and CUDA graphs, inference that never waits. An evaluation is of no phase.
+LOOPS = {
+    "h200_cnn_eval": {
+        "backward": (60, 60, 60, 0), "evaluation": (6, 0, 0, 0),
+        "forward": (60, 60, 60, 0), "optimizer": (60, 60, 60, 0),
+    },
+    "h200_generate_static": {"decode": (138, 138, 137, 1), "prefill": (6, 6, 6, 0)},
+    "h200_infer_async": {"step": (80, 80, 80, 0)},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_launches_of_small_loops_tell_what_their_ranges_say(name: str) -> None:
+    found = scores(LOOP_TRACES / f"{name}{SUFFIX}")
+
+    assert {one.phase: (one.marked, one.found, one.named, one.unnamed) for one in found} == LOOPS[name]
+    assert all(one.wrong == 0 for one in found)
 
 
 @pytest.mark.parametrize("name", EXPECTED)

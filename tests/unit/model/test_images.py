@@ -79,6 +79,26 @@ def test_patches_of_further_processors(
     assert found == {"kimi_k25": (kimi,), "minimax_m3_vl": (minimax,), "paddleocr_vl": (paddle,)}
 
 
+# Tiles of LLaVA-NeXT and the whole, of 336 pixels; Emu3's and ERNIE's sides in units of 8 and 28 pixels.
+CANVASES = [
+    ((570, 2351), 4, (63, 259), (20, 84)),
+    ((336, 336), 3, (64, 64), (12, 12)),
+    ((10, 1900), 4, (5, 883), (1, 28)),
+    ((672, 672), 5, (84, 84), (24, 24)),
+    ((100, 90), 3, (68, 61), (4, 3)),
+]
+
+
+@pytest.mark.parametrize(("size", "tiles", "emu3", "ernie"), CANVASES)
+def test_views_of_llava_next_emu3_and_ernie(
+    size: tuple[int, int], tiles: int, emu3: tuple[int, int], ernie: tuple[int, int]
+) -> None:
+    """As transformers' processors make them; three hundred random sizes gave the same when these were written."""
+    assert views(attrs.evolve(LLAVA, config={**LLAVA.config, "model_type": "llava_next"}), *size) == ((24, 24),) * tiles
+    found = [views(attrs.evolve(QWEN, config={"model_type": name}), *size) for name in ("emu3", "ernie4_5_vl_moe")]
+    assert found == [(emu3,), ((2 * ernie[0], 2 * ernie[1]),)]
+
+
 # Gemma 4: what get_aspect_ratio_preserving_size makes of them, in patches of 16 and of 48 pixels.
 @pytest.mark.parametrize(
     ("size", "patches"),
@@ -131,9 +151,9 @@ def test_what_makes_no_sense_is_said(model: Model | None, typed: dict[str, objec
 
 
 def test_crops_by_rules_that_are_not_known_are_refused() -> None:
-    next_ = attrs.evolve(LLAVA, config={**LLAVA.config, "model_type": "llava_next"})
+    cut = attrs.evolve(LLAVA, config={**LLAVA.config, "model_type": "llava_onevision"})
     with pytest.raises(UsageError, match="is not known here"):
-        views(next_, 480, 640)
+        views(cut, 480, 640)
 
 
 def test_tokens_of_images_in_the_prompt() -> None:

@@ -121,14 +121,15 @@ def test_of_a_multimodal_model_the_text_decoder_is_read() -> None:
     assert outer.label == "exact"
 
 
-def test_instructblip_is_its_text_decoder_and_blip_2_a_tower_beside() -> None:
+def test_blip_2_and_instructblip_are_a_text_decoder_with_a_tower_beside() -> None:
     opt = SMALL["opt"]
     blip = Model.from_config({"model_type": "blip-2", "text_config": opt})
     assert blip.params - blip.architecture.vision.params == Model.from_config(opt).params  # type: ignore[union-attr]
     for text, name in ((llama(), "instructblip"), (opt, "instructblipvideo")):
-        model = Model.from_config({"model_type": name, "text_config": text})
-        assert model.params == Model.from_config(text).params
-        assert model.architecture.text_only
+        arch = Model.from_config({"model_type": name, "text_config": text}).architecture
+        assert arch.decoder == Model.from_config(text).architecture.decoder
+        assert arch.vision is not None
+        assert not arch.text_only
     with pytest.raises(ModelError, match="its text model type `t5` is not known"):
         Model.from_config({"model_type": "blip-2", "text_config": {"model_type": "t5", "d_model": 64}})
 

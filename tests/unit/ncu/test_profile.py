@@ -63,3 +63,35 @@ def test_names_that_ncu_cut_scopes_out_of_are_known() -> None:
 
     assert [KernelCounters.of(full, {}).name for _, full in pairs] == [name for name, _ in pairs]
     assert any(" unnamed>::" in full for _, full in pairs)
+
+
+@pytest.mark.parametrize(
+    ("capability", "cells", "flops"),
+    [
+        ("8.0", ("0", "4000", "5", "n/a"), 4005),  # an A100 has no counter of fp8
+        ("12.0", ("1", "2", "3", "4"), 10),
+        ("9.0", ("4000", "4000", "4000", "n/a"), 4000),  # one counts every kind
+        ("", ("4000", "7", "7", "7"), 4000),
+        ("9.0", ("n/a", "4000", "n/a", "n/a"), 4000),
+        ("8.6", ("n/a", "n/a", "n/a", "n/a"), None),
+    ],
+)
+def test_tensor_flops_are_the_sum_where_each_kind_of_input_is_counted_apart(
+    capability: str, cells: tuple[str, ...], flops: int | None
+) -> None:
+    paths = ("bf16_dst_fp32", "fp16_dst_fp32", "tf32_dst_fp32", "fp8")
+    columns = ",".join(f'"sm__ops_path_tensor_src_{path}.sum"' for path in paths)
+    row = ",".join(f'"{cell}"' for cell in cells)
+    text = f'"ID","Kernel Name","CC",{columns},"gpu__time_duration.sum"\n"","","","","","","","ns"\n'
+
+    (gemm,) = read_csv(text + f'"0","gemm","{capability}",{row},"9"\n').kernels
+
+    assert (gemm.tensor_flops, gemm.time_ns) == (flops, 9)
+
+
+def test_a_value_that_is_missing_of_one_kernel_is_not_zero() -> None:
+    # given a counter that the GPU has, and that was not collected of the second kernel
+    text = '"ID","Kernel Name","CC","sm__ops_path_tensor_src_bf16_dst_fp32.sum","sm__ops_path_tensor_src_fp8.sum"\n'
+    text += '"","","","",""\n"0","a","8.9","1","2"\n"1","b","8.9","1","n/a"\n'
+
+    assert [kernel.tensor_flops for kernel in read_csv(text).kernels] == [3, None]

@@ -12,7 +12,7 @@ import pytest
 
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.ncu import read_report
-from nsys_pipeline.ncu.command import DRAM_READ, DRAM_WRITE, FADD, FFMA, FMUL, METRICS, TENSOR_FLOPS, TIME
+from nsys_pipeline.ncu.command import APART, DRAM_READ, DRAM_WRITE, FADD, FFMA, FMUL, METRICS, TENSOR_FLOPS, TIME
 
 
 @attrs.frozen
@@ -108,6 +108,18 @@ def test_kernels_of_several_gpus_are_told_apart(monkeypatch: pytest.MonkeyPatch,
     assert [(one.device, one.launch) for one in profile.kernels] == [(0, 1), (1, 1), (1, 2)]
     chosen, other = profile.of_device(1)
     assert ([one.time_ns for one in chosen], other) == ([6.0, 7.0], 1)
+
+
+@pytest.mark.parametrize(("major", "flops"), [(8, 42.0), (9, 2.0), (None, 2.0)])
+def test_tensor_flops_of_other_inputs_count_where_they_are_apart(
+    major: int | None, flops: float, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    metrics = {TIME: 5.0, TENSOR_FLOPS: 2.0, APART[1]: 40.0, "device__attribute_compute_capability_major": major}
+    install(monkeypatch, Range([Action("gemm", metrics)]))
+
+    (kernel,) = read_report(tmp_path / "kernels.ncu-rep").kernels
+
+    assert kernel.tensor_flops == flops
 
 
 def test_a_report_of_other_counters_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

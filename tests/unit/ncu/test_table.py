@@ -216,9 +216,9 @@ def test_without_its_units_no_number_is_read() -> None:
 @pytest.mark.parametrize(
     ("unit", "factor"),
     [
-        ("byte", 1), ("Kbyte", 1e3), ("Mbyte", 1e6), ("Gbyte", 1e9), ("KiB", 1024), ("nsecond", 1), ("ns", 1),
-        ("usecond", 1e3), ("us", 1e3), ("msecond", 1e6), ("ms", 1e6), ("second", 1e9), ("s", 1e9), ("inst", 1), ("", 1),
-        ("Minst", 1e6), ("byte/second", None), ("%", None), ("cycle", None),
+        ("byte", 1), ("Kbyte", 1e3), ("KByte", 1e3), ("Mbyte", 1e6), ("Gbyte", 1e9), ("KiB", 1024), ("nsecond", 1),
+        ("ns", 1), ("usecond", 1e3), ("us", 1e3), ("msecond", 1e6), ("ms", 1e6), ("second", 1e9), ("s", 1e9),
+        ("inst", 1), ("", 1), ("Minst", 1e6), ("byte/second", None), ("%", None), ("cycle", None),
     ],
 )  # fmt: skip
 def test_units(unit: str, factor: float | None) -> None:

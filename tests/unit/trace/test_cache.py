@@ -23,7 +23,7 @@ from nsys_pipeline.trace.sqlite_source import SqliteSource
 from tests.support import real_traces
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.examples import some
-from tests.support.small_trace import KERNELS, comparable_report, small_trace
+from tests.support.small_trace import KERNELS, comparable_report, loaded, small_trace
 
 ROOT = Path(__file__).resolve().parents[3]
 ANALYZE = "import sys; from nsys_pipeline.cli import main; sys.argv[0] = 'llmperf'; main()"
@@ -168,7 +168,7 @@ def test_the_least_used_entries_go_first(tmp_path: Path) -> None:
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(trace: Path, tmp_path: Path) -> None:
-    cold = comparable_report(trace)
+    cold = loaded(trace)
     packed = trace.with_name("trace.sqlite.xz")
     packed.write_bytes(lzma.compress(trace.read_bytes()))
     file = tmp_path / "file"
@@ -176,8 +176,8 @@ def test_a_cache_that_cannot_be_written_is_done_without(trace: Path, tmp_path: P
 
     for place in (file, file / "below", Path("/proc/llmperf")):
         options = TraceOptions(cache_dir=place)
-        assert comparable_report(trace, options) == cold
-        assert comparable_report(packed, options) == cold
+        assert loaded(trace, options) == cold
+        assert loaded(packed, options) == cold
 
 
 def test_runs_beside_each_other(trace: Path, tmp_path: Path) -> None:

@@ -159,16 +159,60 @@ def test_a_sample_of_one_gpu_never_counts_for_another(tmp_path: Path) -> None:
     assert answer.splitlines()[1:] == ["decode,1,2,0.0,0.0,1980000000.0", "prefill,0,2,1.0,0.995,1980000000.0"]
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["Tensor Active / FP16 Active [Throughput %]", "SM Tensor Active [Throughput %]", "tensor active [Throughput %]"],
-)
-def test_older_names_of_a_counter_are_known(name: str, tmp_path: Path) -> None:
-    trace = build([("prefill", 0, 0, 80)], [(0, 0, 50), (0, 1, 50)], names=(name, "Something Else [%]", "X"))
+# Names of one counter as nsys 2021 (without unit) to 2026 gives them, in the general sets and in those for graphics.
+SPELLINGS = {
+    "tensor_active": [
+        "Tensor Active / FP16 Active [Throughput %]", "SM Tensor Active [Throughput %]", "tensor active [Throughput %]",
+        "Tensor Active / FP16 Active", "Tensor Active", "SM FP16+Tensor Pipe Throughput [Throughput %]",
+    ],
+    "sm_active": ["SMs Active", "SM Active", "SM Active [Throughput %]"],
+    "sm_issue": ["SM Issue", "SM Issue Active [Throughput %]"],
+    "dram_read": [
+        "DRAM Read Throughput", "DRAM Read Bandwidth", "VRAM Read Bandwidth",
+        "GPU Memory Read Bandwidth [Throughput %]",
+    ],
+    "dram_write": ["DRAM Write Throughput", "VRAM Write Bandwidth [Throughput %]", "GPU Memory Write Bandwidth"],
+    "pcie_rx": ["PCIe RX Throughput", "PCIe Read Throughput"],
+    "pcie_tx": ["PCIe TX Throughput", "PCIe Write Throughput"],
+    "nvlink_rx": ["NVLink RX Throughput", "NVLink bytes received", "NVLink RX Bandwidth [Throughput %]"],
+    "nvlink_tx": ["NVLink TX Throughput", "NVLink bytes transmitted"],
+}  # fmt: skip
+# The same counters in other units, and others that begin alike.
+NO_SHARES = [
+    "PCIe Read Bandwidth [GB/s]", "PCIe Write Bandwidth [Bytes]", "PCIe Read Requests to BAR1 [Requests]",
+    "PCIe Throughput",
+    "SM Issue Active [Instructions]", "SM Issue Active [Peak Inst/Clk per SM]", "VRAM Throughput [Throughput %]",
+    "Unallocated Warps in Active SMs [Throughput %]", "GR Active [Throughput %]", "SYS Clock Frequency [MHz]",
+]  # fmt: skip
 
-    answer = ask(trace, "SELECT tensor_active_ratio, sm_active_ratio, sm_clock_hz FROM phase_counters", tmp_path)
 
-    assert answer.splitlines()[1:] == ["0.5,,"]
+def test_every_spelling_of_a_counter_is_known(tmp_path: Path) -> None:
+    # given each name as a metric of a GPU of its own
+    trace = TraceBuilder()
+    names = [name for spellings in SPELLINGS.values() for name in spellings] + ["GPC Clock Frequency"] + NO_SHARES
+    for device, name in enumerate(names):
+        trace.row("TARGET_INFO_GPU_METRICS", typeId=SOURCE + device, sourceId=SOURCE, metricId=3, metricName=name)
+    trace.process().thread().launch(1, gpu=(1, 2))
+
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        opened.build("load._metric_counters")
+        found = records(opened.connection, "SELECT source_id, counter FROM load._metric_counters")
+
+    known = {names[row["source_id"] - SOURCE]: row["counter"] for row in found}
+    assert known == {name: counter for counter, spellings in SPELLINGS.items() for name in spellings} | {
+        "GPC Clock Frequency": "sm_clock"
+    }
+
+
+def test_what_is_no_percentage_is_left_out(tmp_path: Path) -> None:
+    # given samples of which two say nothing, and one a little more than all
+    samples = [(0, index, value) for index, value in enumerate((100, -1, 4_294_967_295, 104, 0))]
+
+    answer = ask(
+        build([("prefill", 0, 0, 200)], samples), "SELECT round(tensor_active_ratio, 4) FROM phase_counters", tmp_path
+    )
+
+    assert answer.splitlines()[1:] == ["0.6667"]
 
 
 def test_a_counter_that_was_not_sampled_is_null(tmp_path: Path) -> None:

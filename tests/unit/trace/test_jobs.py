@@ -106,6 +106,24 @@ def test_hosts_are_told_apart_and_their_clocks_aligned_on_collectives(tmp_path: 
     assert [(one["device_id"], one["n"]) for one in kernels] == [(0, 3), (1, 3)]
 
 
+def test_samples_of_the_gpus_of_many_hosts_are_told_apart(tmp_path: Path) -> None:
+    # given more GPUs than a byte counts on the first host, and samples of GPU 0 of the second one
+    first = rank(started(gpus(TraceBuilder(), *(f"a{number}" for number in range(300))), 10**18), 0, device=44)
+    first.write(tmp_path / "out.0.sqlite")
+    second = rank(started(gpus(TraceBuilder(), "b"), 10**18), 1, device=0)
+    kind = 1 << 48
+    second.row("TARGET_INFO_GPU_METRICS", typeId=kind, sourceId=kind, metricId=0, metricName="SMs Active")
+    for at in (100, 200, 300):
+        second.row("GPU_METRICS", timestamp=at, typeId=kind, metricId=0, value=50)
+    second.write(tmp_path / "out.1.sqlite")
+
+    sampled = rows(tmp_path, "SELECT DISTINCT lane FROM load.counter_samples", "load.counter_samples")
+    phases = rows(tmp_path, "SELECT device_id FROM attribute.phase_counters", "attribute.phase_counters")
+
+    assert [row["lane"] for row in sampled] == [300]
+    assert [row["device_id"] for row in phases] == [300]
+
+
 def test_a_host_without_common_collectives_has_an_unknown_clock(tmp_path: Path) -> None:
     for number, uuid in enumerate("ab"):
         trace = gpus(TraceBuilder(), uuid)

@@ -102,12 +102,17 @@ def healthy(folder: Path) -> Path:
     return small_trace().write(folder / "trace.sqlite")
 
 
+@pytest.fixture(scope="module")
+def right(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    """The report of the healthy trace."""
+    return report_of(healthy(tmp_path_factory.mktemp("healthy")))
+
+
 def codes(report: Report) -> set[str]:
     return {notice.code for notice in report.warnings}
 
 
-def test_work_without_a_gpu_number_stays_in_its_phase(tmp_path: Path) -> None:
-    right = report_of(healthy(tmp_path))
+def test_work_without_a_gpu_number_stays_in_its_phase(right: Report, tmp_path: Path) -> None:
     path = small_trace().without_column("deviceId").write(tmp_path / "without.sqlite")
 
     report = report_of(path)
@@ -128,10 +133,10 @@ def test_a_time_that_is_no_whole_number_is_refused_not_rounded(value: str, tmp_p
 
 
 @pytest.mark.parametrize("kind", ["TEXT", "REAL", "BLOB"])
-def test_whole_numbers_count_however_they_are_stored(kind: str, tmp_path: Path) -> None:
+def test_whole_numbers_count_however_they_are_stored(kind: str, right: Report, tmp_path: Path) -> None:
     path = retyped(retyped(healthy(tmp_path), KERNEL, "end", kind), "NVTX_EVENTS", "globalTid", "TEXT")
 
-    assert report_of(path).totals == report_of(small_trace().write(tmp_path / "again.sqlite")).totals
+    assert report_of(path).totals == right.totals
 
 
 @pytest.mark.parametrize("change_of", ["half", "word", "flag"])
@@ -152,7 +157,7 @@ def test_a_parquet_column_of_other_values_is_refused_not_rounded(change_of: str,
     assert refusal.value.hint
 
 
-def test_whole_numbers_in_parquet_count_however_they_are_stored(tmp_path: Path) -> None:
+def test_whole_numbers_in_parquet_count_however_they_are_stored(right: Report, tmp_path: Path) -> None:
     import polars as pl
 
     folder = to_parquetdir(healthy(tmp_path), tmp_path / "parquet")
@@ -161,7 +166,7 @@ def test_whole_numbers_in_parquet_count_however_they_are_stored(tmp_path: Path) 
         folder / f"{KERNEL}.parquet"
     )
 
-    assert report_of(folder).totals == report_of(tmp_path / "trace.sqlite").totals
+    assert report_of(folder).totals == right.totals
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "parquet"])
@@ -235,24 +240,26 @@ def test_a_schema_that_sqlite_cannot_even_quote_is_damage(tmp_path: Path) -> Non
 # -- what marks and names may say ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "payload",
-    [
-        '{"q":1,"b":1000000000000}', '{"q":"12"}', '{"q":1.5}', '{"q":[1],"logits":[]}', '{"q":1,"logits":{}}',
-        '{"q":true}', '{"q":1e999}', '{"q":-1}', '{"q":1000000000000000000000}', "[" * 20_000, "", '"q"',
-    ],
-    ids=lambda payload: payload[:12],
+NO_STEPS = (
+    '{"q":1,"b":1000000000000}', '{"q":"12"}', '{"q":1.5}', '{"q":[1],"logits":[]}', '{"q":1,"logits":{}}',
+    '{"q":true}', '{"q":1e999}', '{"q":-1}', '{"q":1000000000000000000000}', "[" * 20_000, "", '"q"',
 )  # fmt: skip
-def test_a_step_mark_that_makes_no_sense_is_ignored_and_named(payload: str, tmp_path: Path) -> None:
+
+
+def test_step_marks_that_make_no_sense_are_ignored_and_told(tmp_path: Path) -> None:
+    # given one that can be read, and twelve that cannot
     trace = TraceBuilder().gpu()
     main = trace.process().thread()
-    main.push(0, 50, "prefill", domain="llmperf").mark(1, f"llmperf.step {payload}", domain="llmperf")
-    main.launch(10, gpu=(20, 30))
+    for index, payload in enumerate(('{"q":8}', *NO_STEPS)):
+        at = 100 * index
+        main.push(at, at + 50, "prefill", domain="llmperf")
+        main.mark(at + 1, f"llmperf.step {payload}", domain="llmperf").launch(at + 10, gpu=(at + 20, at + 30))
 
     report = report_of(trace.write(tmp_path / "trace.sqlite"))
 
-    assert "bad_step_marks" in codes(report)
-    assert report.totals.kernel_count == 1
+    (told,) = [notice.message for notice in report.warnings if notice.code == "bad_step_marks"]
+    assert told == "12 step marks cannot be read and are ignored"
+    assert report.totals.kernel_count == 13
 
 
 @pytest.mark.parametrize(
@@ -351,6 +358,13 @@ def test_a_gpu_is_the_machines_under_cuda_visible_devices(tmp_path: Path) -> Non
 # -- what a terminal must not obey -----------------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def hard_to_print(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One file, which the cache has after the first test."""
+    folder = tmp_path_factory.mktemp("texts")
+    return EDGE_TRACES["texts_that_are_hard_to_print"]().write(folder / "trace.sqlite")
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -359,21 +373,20 @@ def test_a_gpu_is_the_machines_under_cuda_visible_devices(tmp_path: Path) -> Non
     ],
 )  # fmt: skip
 def test_names_with_escapes_are_shown_not_obeyed(
-    arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], hard_to_print: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = EDGE_TRACES["texts_that_are_hard_to_print"]().write(tmp_path / "trace.sqlite")
     verb, *rest = arguments
 
-    code, out, err = run(capsys, verb, path, *rest, "--no-cache")
+    code, out, err = run(capsys, verb, hard_to_print, *rest)
 
     assert (code, err) == (0, "")
     assert not set(out) & {"\x1b", "\x07", "\x9b"}
 
 
-def test_rows_in_any_order_give_the_same_report(tmp_path: Path) -> None:
+def test_rows_in_any_order_give_the_same_report(right: Report, tmp_path: Path) -> None:
     shuffled = small_trace().shuffled(Random(3)).write(tmp_path / "shuffled.sqlite")
 
-    assert report_of(shuffled).totals == report_of(healthy(tmp_path)).totals
+    assert report_of(shuffled).totals == right.totals
 
 
 def test_rows_may_have_negative_numbers(tmp_path: Path) -> None:

@@ -158,6 +158,13 @@ def test_probabilities_of_the_prompt_want_logits(recorder: Recorder, scheduler: 
     assert recorder.marks("step")[0]["logits"] == 7
 
 
+def test_models_that_embed_compute_no_logits(recorder: Recorder, scheduler: Any) -> None:
+    asked = batch("EXTEND", "a", "b", extend_lens=[10, 5], prefix_lens=[0, 0])
+    asked.model_config = SimpleNamespace(is_generation=False)
+    scheduler.run_batch(asked)
+    assert recorder.marks("step")[0]["logits"] == 0
+
+
 def test_ranks_without_requests_run_dummies(recorder: Recorder, scheduler: Any) -> None:
     recorder.events.clear()
     scheduler.run_batch(batch("IDLE"))
