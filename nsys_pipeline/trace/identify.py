@@ -145,13 +145,19 @@ def _numbered(directory: Path) -> dict[str, Path]:
 
     SGLang's also differ in the stage that they are of.
     """
+    found = _named_like_traces(directory)
+    patterns = {re.sub(r"\d+|-(?:EXTEND|DECODE|prefill|decode)$", "#", stem) for stem in found}
+    is_only = len(found) == 1 and next(iter(found.values())).name.endswith(KINETO_SUFFIXES)
+    return found if is_only or (len(found) > 1 and len(patterns) == 1) else {}
+
+
+def _named_like_traces(directory: Path) -> dict[str, Path]:
+    """Files of `directory` that are called like traces, by what is left of their names."""
     found: dict[str, Path] = {}
     for suffix in TRACE_SUFFIXES:
         for file in directory.glob(f"*{suffix}"):
             found.setdefault(stem_of(file), file)
-    patterns = {re.sub(r"\d+|-(?:EXTEND|DECODE|prefill|decode)$", "#", stem) for stem in found}
-    is_only = len(found) == 1 and next(iter(found.values())).name.endswith(KINETO_SUFFIXES)
-    return found if is_only or (len(found) > 1 and len(patterns) == 1) else {}
+    return found
 
 
 def _identify_dir(path: Path) -> Kind:
@@ -171,6 +177,15 @@ def _identify_dir(path: Path) -> Kind:
         )
     if (path / RUN_NAME).exists():
         raise TraceError(f"`{path}` is a run directory without a trace", hint=f"`{path}/workload.log` may say why")
+    if several := _named_like_traces(path):
+        first = sorted(file.name for file in several.values())[0]
+        raise TraceError(
+            f"`{path}` has {len(several):,} traces whose names do not say that they are the ranks of one job"
+            if len(several) > 1
+            else f"`{path}` is no run directory: its trace is called `{first}`",
+            hint=f"pass one of them, as in `{path / first}`; for a job, a folder of its own whose traces differ in a "
+            "number alone, as in `trace-rank0.sqlite`",
+        )
     raise TraceError(f"`{path}` is a folder without a trace in it", hint=HINT)
 
 

@@ -293,6 +293,7 @@ def test_every_bar_begins_where_the_one_above_ends(report: Report, monkeypatch: 
     class Budgets:
         phases: list[WithBudget]
         unattributed: WithBudget
+        findings: tuple[()] = ()
 
     budgets = Budgets([WithBudget("prefill", 0.5, BUDGET)], WithBudget("outside", None, BUDGET))
     section = budget_section(budgets)  # type: ignore[arg-type]
