@@ -292,8 +292,8 @@ def _step_of(alike: Sequence[_Units]) -> tuple[_Units | None, str | None]:
     burst = next((one for one in steps if MIN_UNITS <= one.handovers <= one.count / 2), None)
     if burst is not None:
         return None, (
-            f"{burst.count:,} repetitions of {burst.size:,} launches in {burst.handovers + 1:,} turns with another thread: "
-            "they may be parts of a step"
+            f"{burst.count:,} repetitions of {burst.size:,} launches in {burst.handovers + 1:,} turns with another "
+            "thread: they may be parts of a step"
         )
     lone = [one for one in steps if one.count >= MIN_LONE_UNITS or (one.rests and one.size > shortest)]
     lone = [one for one in lone if one.rests] or [one for one in lone if one.covered >= MOST * most]
