@@ -1,4 +1,4 @@
-"""Write `nsys_pipeline/model/weight_names.toml`: what transformers calls the weights of the model types of small configs.
+"""Write `nsys_pipeline/model/weight_names.toml`: what transformers calls the weights of the small configs' model types.
 
 Needs torch and transformers; models are built without memory for their weights. Names that `modules.toml` lacks are
 left out: nothing of the estimate goes by them.
