@@ -11,12 +11,13 @@ from nsys_pipeline.duck import is_disk_full, literal, quote
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
-from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
+from nsys_pipeline.sqlmods import KEPT_FINDINGS
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
 from nsys_pipeline.trace.formats import CONVERTED
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
+from nsys_pipeline.trace.runner import Runner
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source
 from nsys_pipeline.trace.store import STORE, Store
 from nsys_pipeline.trace.trace_file import TraceFile, find_trace
