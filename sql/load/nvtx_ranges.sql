@@ -4,9 +4,10 @@
 -- nsys 2024.2 gives the moment in which it stopped as the end of what was open then. That may be long after the last event
 -- that a killed process could hand over, so such a range ends with the last recorded event of its process instead. Where nsys
 -- did not note that moment, but that it may have lost ranges, it is known by an end after the recording's.
+-- In a directory with a trace for each rank, a rank that died ends with its own last event, not with the others.
 -- Grain: range_id.
 -- materialize: table
--- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.ANALYSIS_DETAILS, load.diagnostics, load.strings, load.session
+-- requires: nsys.NVTX_EVENTS, nsys.CUPTI_ACTIVITY_KIND_RUNTIME, nsys.ANALYSIS_DETAILS, load.diagnostics, load.strings, load.session, load.trace_files
 -- columns:
 --   range_id       BIGINT   Row of the export.
 --   kind           VARCHAR  'push_pop' or 'start_end'.
@@ -19,7 +20,10 @@
 --   start_ns       BIGINT   When it was opened. Unit: ns.
 --   end_ns         BIGINT   When it was closed, see above. Unit: ns.
 --   is_closed      BOOLEAN  Whether its own end was recorded.
-WITH stop AS (
+WITH job AS (
+    SELECT count(DISTINCT file_id) > 1 AS has_files FROM load.trace_files
+),
+stop AS (
     SELECT
         max(at_ns) FILTER (WHERE message = 'Profiling has stopped.') AS at_ns,
         CASE
@@ -45,7 +49,7 @@ last AS (
         SELECT globalTid, "start", "end" FROM event
         UNION ALL SELECT globalTid, "start", "end" FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
     )
-    WHERE globalTid >> 24 IN (SELECT process_key FROM event WHERE is_cut)
+    WHERE globalTid >> 24 IN (SELECT process_key FROM event CROSS JOIN job WHERE is_cut OR (has_files AND "end" IS NULL AND eventType IN (59, 60, 70, 71)))
     GROUP BY ALL
 ),
 domain AS (
@@ -70,10 +74,11 @@ SELECT
     event.name,
     "start" AS start_ns,
     greatest(
-        "start", coalesce("end", enclosed.end_ns, CASE WHEN is_cut THEN last.at_ns END, (SELECT last_ns FROM load.session))
+        "start", coalesce("end", enclosed.end_ns, CASE WHEN is_cut OR job.has_files THEN last.at_ns END, (SELECT last_ns FROM load.session))
     ) AS end_ns,
     "end" IS NOT NULL AS is_closed
 FROM event
+CROSS JOIN job
 LEFT JOIN domain ON domain.process_key = event.process_key AND domain.domainId = event.domainId
 LEFT JOIN enclosed ON enclosed.row_id = event.row_id
 LEFT JOIN last ON last.process_key = event.process_key

@@ -12,7 +12,7 @@
 --   end_ns      BIGINT  Unit: ns.
 --   pass_ns     BIGINT  Start of its phase's range, else of the kernel. Unit: ns.
 WITH member AS (
-    SELECT group_id, list(DISTINCT (process_key, device_id)) AS members
+    SELECT group_id, list(DISTINCT (process_key, device_id)) AS members, bool_and(kind = 'send_recv') AS is_sends
     FROM attribute.collectives
     WHERE group_id IS NOT NULL
     GROUP BY group_id
@@ -24,8 +24,10 @@ kernel AS (
     FROM attribute.collectives AS c
     JOIN attribute._compute_until AS e ON e.device_id = c.device_id AND e.at_ns = c.end_ns
     JOIN attribute._compute_until AS t ON t.device_id = c.device_id AND t.at_ns = greatest(c.start_ns, c.end_ns - 5000)
+    JOIN member AS g ON g.group_id = c.group_id
     LEFT JOIN attribute.occurrences AS o USING (occurrence_id)
-    WHERE c.wait_ns IS NOT NULL AND coalesce(c.kind NOT IN ('broadcast', 'reduce', 'send_recv'), true)
+    -- Sends are matched alone only if all ranks run them together.
+    WHERE c.wait_ns IS NOT NULL AND coalesce(c.kind NOT IN ('broadcast', 'reduce') AND (c.kind <> 'send_recv' OR g.is_sends), true)
 )
 SELECT g.group_id, k.op_id, k.process_key, k.device_id, k.end_ns, k.pass_ns
 FROM member AS g

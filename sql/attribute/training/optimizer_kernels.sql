@@ -1,5 +1,6 @@
 -- Which optimizer the steps run, by its kernels and by the ranges that PyTorch names after it; and over how many GPUs the
--- weights that it updates are spread: those that gradients are scattered to after they are reduced (FSDP, ZeRO).
+-- weights that it updates are spread: those that gradients are scattered to after they are reduced (FSDP, ZeRO), or those that gather
+-- weights in the optimizer where gradients are reduced on all (ZeRO-1).
 -- Grain: one row; no row without an optimizer pass.
 -- materialize: table
 -- empty without: attribute.training_passes
@@ -40,6 +41,11 @@ scattered AS (
     LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
     WHERE c.kind = 'reduce_scatter'
 ),
+updated AS (
+    SELECT count(*) AS gathers, count(c.rank_count) AS known, max(c.rank_count) AS ranks
+    FROM attribute.collectives AS c SEMI JOIN pass USING (occurrence_id)
+    WHERE c.kind = 'all_gather'
+),
 job AS (
     SELECT coalesce(max(world) > count(*), false) AS lacks_ranks, count(*) AS ranks FROM load.ranks
 )
@@ -50,6 +56,7 @@ SELECT
             THEN any_value(n.scalar) FILTER (n.is_adam AND n.scalar <> '')
     END AS scalar,
     any_value(CASE
+        WHEN s.scatters = 0 AND u.gathers > 0 THEN CASE WHEN u.known = u.gathers AND NOT j.lacks_ranks THEN u.ranks END
         WHEN s.scatters = 0 THEN 1
         WHEN s.known = s.scatters AND NOT s.is_in_forward AND NOT j.lacks_ranks THEN s.ranks
     END) AS shards,
@@ -57,6 +64,7 @@ SELECT
 FROM (FROM pass LIMIT 1) AS one
 CROSS JOIN text AS t
 CROSS JOIN scattered AS s
+CROSS JOIN updated AS u
 CROSS JOIN job AS j
 LEFT JOIN named AS n ON true
 HAVING count(*) > 0

@@ -111,6 +111,21 @@ def test_ranks_add_up_to_the_whole(config: dict[str, Any], seed: int, tmp_path: 
     assert 0 <= updated * 7 * 2 - sum(size for (size,) in updates) <= len(steps)
 
 
+def test_ranks_that_gather_weights_in_the_optimizer_update_a_share_of_them(tmp_path: Path) -> None:
+    """ZeRO-1: gradients are reduced on all ranks, and each updates a quarter of the weights."""
+    trace, ranks = TraceBuilder(), 4
+    for rank in range(ranks):
+        trace.gpu(rank)
+        train(trace, rank, {"v": 1, "model": DENSE, "dtype": "bf16"}, (1, 8), is_sharded=False)
+        main = trace._processes[-1].thread()
+        main.launch(3500, gpu=(3850, 3900), name="ncclDevKernel_AllGather_RING_LL", device=rank)
+
+    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
+        opened.describe(AnalysisOptions())
+        opened.build("attribute.optimizer_kernels")
+        assert opened.connection.execute("SELECT shards FROM attribute.optimizer_kernels").fetchall() == [(ranks,)]
+
+
 def report_object(report: Report) -> Any:
     stream = StringIO()
     render_json(report, stream)

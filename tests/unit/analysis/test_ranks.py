@@ -149,6 +149,26 @@ def test_a_cold_step_makes_nobody_late_in_the_next_one(tmp_path: Path) -> None:
     assert report.ranks[0].wait_ns == pytest.approx(50 * MS, rel=0.01)
 
 
+def test_the_rank_whose_experts_take_longer_is_late_to_all_to_alls_of_nccl(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    for rank in range(3):
+        main = trace.gpu(rank).process(100 + rank).thread()
+        for at in range(0, 200, 10):
+            done = at + 2 + 3 * (rank == 1)
+            main.push(at * MS, (at + 9) * MS, "decode")
+            main.launch(at * MS, gpu=(at * MS + 10, done * MS), name="experts", device=rank)
+            main.launch(
+                at * MS + 9, gpu=(done * MS, (at + 6) * MS), name="ncclDevKernel_SendRecv", device=rank, stream=20
+            )
+
+    told = late_in(report_of(trace, tmp_path, KEEP_COLD))
+
+    assert told["decode"] == (
+        "120.0 ms for process 101, each of them 3.0 ms a step, and it comes last to 20 of 20 collectives: "
+        "before them its kernels take 57.0 ms longer than those of the others"
+    )
+
+
 def parts(rank: RankRow) -> list[float]:
     return [round((ns or 0) / 1e6, 1) for ns in (rank.compute_ns, rank.transfer_ns, rank.wait_ns, rank.copy_ns)]
 

@@ -282,8 +282,26 @@ def test_a_folder_of_unlike_names_is_no_job(tmp_path: Path) -> None:
     for name in ("base.sqlite", "new.sqlite"):
         TraceBuilder().gpu().write(tmp_path / name)
 
-    with pytest.raises(TraceError, match="folder without a trace"):
+    with pytest.raises(TraceError, match="2 traces whose names do not say that they are the ranks"):
         open_trace(tmp_path)
+
+
+def test_a_rank_that_died_does_not_wait_for_the_others_to_end(tmp_path: Path) -> None:
+    # given rank 1 whose recording ends inside of a backward, long before that of rank 0
+    for number, last in ((0, 9_000), (1, 3_000)):
+        trace = gpus(TraceBuilder(), "a", "b")
+        main = trace.process(100 + number).thread()
+        for start in range(1_000, last + 1, 2_000):
+            is_cut = number == 1 and start == last
+            main.push(start, None if is_cut else start + 1_000, "backward")
+            main.launch(start + 10, gpu=(start + 20, start + 400), device=number)
+        trace.write(tmp_path / f"trace-rank{number}.sqlite")
+
+    query = "SELECT process_id, sum(wall_ns)::BIGINT AS ns FROM views.phases GROUP BY ALL ORDER BY ALL"
+    found = rows(tmp_path, query, "views.phases")
+
+    # of the second one, what its last call says
+    assert [tuple(row.values()) for row in found] == [(100, 5_000), (101, 1_000 + 12)]
 
 
 def test_two_real_ranks_of_which_one_sleeps() -> None:
