@@ -26,13 +26,16 @@ from nsys_pipeline.records import (
     HostRow,
     KernelRow,
     Measured,
+    ModelInfo,
     OperatorRow,
     Phase,
     PhaseDevice,
     PhaseTreeRow,
+    ProcessInfo,
     RankRow,
     RepeatRow,
     Report,
+    RequestRow,
     ServedSummary,
     ShapeRow,
     StageRow,
@@ -101,7 +104,7 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         torch_operators=_torch_operators(trace, phases, options.top_kernels),
         stages=[StageRow(**row) for row in records(con, _STAGES)],
         repeats=[RepeatRow(**row) for row in records(con, _REPEATS)],
-        requests=records(con, "FROM views.request_summary ORDER BY shape NULLS LAST"),
+        requests=[RequestRow(**row) for row in records(con, "FROM views.request_summary ORDER BY shape NULLS LAST")],
         served=_served(trace),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
@@ -122,7 +125,7 @@ _REPEATS = (
 )
 
 
-def _describe_model(trace: Trace) -> dict[str, object] | None:
+def _describe_model(trace: Trace) -> ModelInfo | None:
     inputs = trace.inputs
     model, conventions = inputs.run.model, inputs.run.conventions
     if model is None:
@@ -130,20 +133,23 @@ def _describe_model(trace: Trace) -> dict[str, object] | None:
     # Each size once: a request has as many images as its pass says.
     images = sorted({grid for step in inputs.steps.distinct for grid in step.images})
     audio = sorted({frames for step in inputs.steps.distinct for frames in step.audio})
-    return {
-        "name": model.name,
-        "params": model.params,
-        "active_params": model.active_params,
-        "dtype": conventions.dtype or model.dtype,
-        "products": product_dtypes(model, inputs.steps.distinct, conventions),
-        "label": model.label,
-        "not_counted": list(model.left_out(len(images), len(audio))),
-        "notes": [*model.unread, *model.counted_as, *(model.notes if conventions.weight is None else ())],
-        "routing": _routing(trace, model, inputs.steps.distinct),
-        "convention": {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
-        | ({"images": [list(grid) for grid in images]} if images else {})
-        | ({"audio_frames": audio} if audio else {}),
-    }
+    convention = {key: value for key, value in attrs.asdict(conventions).items() if value is not None}
+    if images:
+        convention["images"] = [list(grid) for grid in images]
+    if audio:
+        convention["audio_frames"] = audio
+    return ModelInfo(
+        name=model.name,
+        params=model.params,
+        active_params=model.active_params,
+        dtype=conventions.dtype or model.dtype,
+        products=product_dtypes(model, inputs.steps.distinct, conventions),
+        label=model.label,
+        not_counted=list(model.left_out(len(images), len(audio))),
+        notes=[*model.unread, *model.counted_as, *(model.notes if conventions.weight is None else ())],
+        routing=_routing(trace, model, inputs.steps.distinct),
+        convention=convention,
+    )
 
 
 def _routing(trace: Trace, model: Model, steps: Sequence[Step]) -> str | None:
@@ -171,9 +177,12 @@ def _trace_info(trace: Trace) -> TraceInfo:
         schema_version=metadata.get(("export", "EXPORT_SCHEMA_VERSION")),
         duration_ns=scalar(con, "SELECT duration_ns FROM load.session"),
         window=str(trace.options.window) if trace.options.window else None,
-        processes=records(
-            con, "SELECT process_id AS id, name FROM load.processes WHERE has_events ORDER BY process_key"
-        ),
+        processes=[
+            ProcessInfo(**row)
+            for row in records(
+                con, "SELECT process_id AS id, name FROM load.processes WHERE has_events ORDER BY process_key"
+            )
+        ],
         devices=list(trace.inputs.peaks.devices),
     )
 
@@ -193,13 +202,9 @@ def _budgets(trace: Trace) -> tuple[dict[str | None, Budget], dict[str | None, B
 
 def _time_buckets(trace: Trace) -> list[BucketRow]:
     """The budget of a trace without phases as time goes on, over all GPUs."""
-    times: dict[tuple[int, int], dict[str, int]] = defaultdict(dict)
-    for row in records(
-        trace.connection,
-        "SELECT start_ns, end_ns, class, sum(time_ns)::BIGINT AS time_ns FROM views.bucket_budget GROUP BY ALL "
-        "ORDER BY start_ns, class",
-    ):
-        times[row["start_ns"], row["end_ns"]][f"{row['class']}_ns"] = row["time_ns"]
+    times: dict[tuple[int, int], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for row in records(trace.connection, "FROM views.bucket_budget ORDER BY start_ns"):
+        times[row["start_ns"], row["end_ns"]][f"{row['class']}_ns"] += row["time_ns"]
     return [BucketRow(start_ns, end_ns, Budget(**classes)) for (start_ns, end_ns), classes in times.items()]
 
 

@@ -49,9 +49,9 @@ def verify(trace: Trace) -> Verification:
 
     Raises UsageError where nsys cannot read this kind of trace at all, NsysError where nsys is missing or fails.
     """
-    if trace.is_converted:
+    if recorder := trace.converted_from:
         raise UsageError(
-            f"`nsys stats` cannot read a trace of torch.profiler, as `{trace.path}` is", hint="leave out --verify"
+            f"`nsys stats` cannot read a trace of {recorder}, as `{trace.path}` is", hint="leave out --verify"
         )
     path = trace.source().path
     if path.is_dir():

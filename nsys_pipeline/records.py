@@ -135,6 +135,14 @@ class Device:
 
 
 @attrs.frozen
+class ProcessInfo:
+    """A process with events in the trace; `name` is None where nsys did not say."""
+
+    id: int
+    name: str | None
+
+
+@attrs.frozen
 class TraceInfo:
     """What the trace is.
 
@@ -150,7 +158,7 @@ class TraceInfo:
     schema_version: str | None
     duration_ns: int | None
     window: str | None
-    processes: list[dict[str, object]]
+    processes: list[ProcessInfo]
     devices: list[Device]
 
 
@@ -798,6 +806,44 @@ class CollectiveRow:
 
 
 @attrs.frozen
+class ModelInfo:
+    """The model that FLOPs and bytes are of, and how they are counted.
+
+    `label` says how far its formulas can be trusted (`Model.label`). `products`: dtypes of its matrix products.
+    `not_counted` and `notes`: what is in no number, and what a reader should know of them. `routing`: `uniform`,
+    `counted` or `partly counted`, None without experts. `convention`: `Conventions` that are set, and sizes of images
+    and of audio.
+    """
+
+    name: str
+    params: int
+    active_params: int
+    dtype: str
+    products: list[str]
+    label: str
+    not_counted: list[str]
+    notes: list[str]
+    routing: str | None
+    convention: dict[str, str | int | list[int | list[int]]]
+
+
+@attrs.frozen
+class RequestRow:
+    """Latency of requests of one shape: a row of the view `request_summary`."""
+
+    shape: str | None
+    requests: int
+    ttft_p50_ns: int | None
+    ttft_p90_ns: int | None
+    ttft_p99_ns: int | None
+    ttft_sd_ns: int | None
+    tpot_p50_ns: int | None
+    tpot_p90_ns: int | None
+    tpot_p99_ns: int | None
+    tpot_sd_ns: int | None
+
+
+@attrs.frozen
 class Report:
     """The whole analysis of one trace. `windows_ns`: GPU → its measured time, which all budgets together are of."""
 
@@ -809,8 +855,8 @@ class Report:
     kernels: list[KernelRow]
     checks: list[Check]
     findings: list[Finding]
-    model: dict[str, object] | None = None
-    requests: list[dict[str, object]] = attrs.field(factory=list)
+    model: ModelInfo | None = None
+    requests: list[RequestRow] = attrs.field(factory=list)
     operators: list[OperatorRow] = attrs.field(factory=list)
     torch_operators: list[TorchOperatorRow] = attrs.field(factory=list)
     stages: list[StageRow] = attrs.field(factory=list)

@@ -7,6 +7,7 @@ products that FlopCounterMode counts, and is given pixels of the listed grids. N
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import sys
@@ -18,23 +19,45 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from nsys_pipeline.model.verify import multimodal_class
 from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
 
 
 def features_of(module: Any) -> Any:
     """What runs tower and projector; the class around the model may only forward to it."""
-    inner = getattr(module, "model", module)
-    if module.config.model_type == "emu3":
-        return lambda **pixels: inner.vqmodel.encode(**pixels).image_tokens
-    if module.config.model_type == "mllama":
-        return lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state)
-    if module.config.model_type == "git":
-        return lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state)
-    if module.config.model_type.startswith("instructblip"):
+    inner, kind = getattr(module, "model", module), module.config.model_type
+    if kind.startswith("instructblip"):
         return lambda pixel_values: without_instruction(module, pixel_values)
-    if module.config.model_type == "blip":
-        return lambda **pixels: inner.vision_model(**pixels).last_hidden_state
+    parts: dict[str, Any] = {
+        "emu3": lambda **pixels: inner.vqmodel.encode(**pixels).image_tokens,
+        "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
+        "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
+        "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "phi4_multimodal": lambda grids: [of_crops(inner.embed_tokens_extend.image_embed, *sides) for sides in grids],
+    }
+    if kind in parts:
+        return parts[kind]
     return (inner if hasattr(inner, "get_image_features") else module).get_image_features
+
+
+def of_crops(embed: Any, height: int, width: int) -> Any:
+    """What Phi-4-multimodal makes of an image of so many patches: crops, the last ones cut off at the image, and it."""
+    side = embed.config.vision_config.image_size // embed.config.vision_config.patch_size
+    rows, columns = -(-height // side), -(-width // side)
+    mask = torch.zeros(rows * side, columns * side)
+    mask[:height, :width] = 1
+    mask = mask.view(rows, side, columns, side).transpose(1, 2).reshape(-1, side, side)
+    mask = torch.cat([torch.ones(1, side, side), mask])[None]
+    pixels = torch.zeros(1, mask.shape[1], 3, embed.crop_size, embed.crop_size)
+    sizes = torch.tensor([[rows * embed.crop_size, columns * embed.crop_size]])
+    tokens: list[Any] = []
+    hook = embed.img_projection_down.register_forward_hook(lambda _module, _inputs, output: tokens.append(output))
+    nowhere = torch.zeros(1, 1, dtype=torch.long)
+    # Then it would copy them to their places in a prompt, which has none.
+    with contextlib.suppress(IndexError, RuntimeError):
+        embed(nowhere, torch.zeros(1, 1, embed.config.hidden_size), pixels, sizes, mask)
+    hook.remove()
+    return tokens[0]
 
 
 def without_instruction(module: Any, pixels: Any) -> Any:
@@ -53,6 +76,8 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     # Images of as many patches each: what others are padded with would be counted.
     each = (len(grids), rows // len(grids))
     more: dict[str, Any] = {}
+    if kind == "phi4_multimodal":
+        return {"grids": grids}
     if "image_position_ids" in taken:
         edge = patch * (vision.pooling_kernel_size if kind == "gemma4_unified" else 1)
         shape: tuple[int, ...] = (*each, 3 * edge**2)
@@ -160,7 +185,8 @@ def main() -> None:
         config = transformers.AutoConfig.for_model(**entry["config"])
         # Of a model that also speaks, what sees and reads.
         config = getattr(config, "thinker_config", config)
-        module = transformers.AutoModelForImageTextToText.from_config(config, attn_implementation="eager").eval()
+        auto = multimodal_class(transformers, type(config))
+        module = auto.from_config(config, attn_implementation="eager").eval()
         module.requires_grad_(False)
         counts, tokens = zip(*(counted(encode, module, grids) for grids in entry["grids"]), strict=True)
         # Parts that llmperf names as not counted.

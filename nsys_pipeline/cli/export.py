@@ -22,7 +22,8 @@ from nsys_pipeline.cli.messages import print_warning
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys import export_parquet, export_sqlite, find_nsys, scrub_environment
 from nsys_pipeline.trace.clean_copy import clean_copy
-from nsys_pipeline.trace.identify import Kind, as_typed, is_remote, local_path, stem_of
+from nsys_pipeline.trace.formats import CONVERTED, Kind
+from nsys_pipeline.trace.identify import as_typed, is_remote, local_path, stem_of
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.trace_file import find_trace
 
@@ -162,7 +163,7 @@ def _beside(export: Path, kind: Kind) -> Path:
     """The default name of a copy: the packed file's without its suffix, the plain one's with `-clean`."""
     if kind is Kind.SQLITE:
         return export.with_name(f"{export.stem}-clean{export.suffix}")
-    if kind is Kind.KINETO:
+    if kind in CONVERTED:
         return export.with_name(f"{stem_of(export)}.sqlite")
     return export.with_suffix("") if export.suffix in (".xz", ".gz", ".zst") else export.with_suffix(".sqlite")
 

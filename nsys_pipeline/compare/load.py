@@ -6,6 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import attrs
+
 from nsys_pipeline.compare.difference import Occurrence, Run
 from nsys_pipeline.compare.subject import SHAPE_SQL, Subject
 
@@ -28,7 +30,7 @@ def run_of(path: Path, session: Session, report: Report) -> Run:
     gpus = [row["name"] for row in session.records("SELECT name FROM devices WHERE has_work")]
     return Run(
         name=str(path),
-        subject=Subject.of(report.model, gpus),
+        subject=Subject.of(attrs.asdict(report.model) if report.model else None, gpus),
         occurrences=occurrences_of(session),
         clocks=_clocks(session, report),
         findings=frozenset((finding.code, finding.phase or "") for finding in report.findings),

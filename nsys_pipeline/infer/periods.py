@@ -45,6 +45,8 @@ LONG_PAUSE = 4
 #: Kernels that are looked for in each unit of the whole trace; periods and loops that are tried, and periods of kernels
 #: that come several times in each.
 MAX_KINDS, MAX_PERIODS, MAX_LOOPS, MAX_OFTEN = 4, 5, 3, 2
+#: Of the launches of a unit that other work interrupts, how many may be of neither part of it, or of both.
+MAX_UNLIKE_RATIO = 0.1
 #: Share of the units that begin behind the same pair of launches.
 MIN_BOUNDARY_RATIO = 0.6
 _WORK = ("kernel", "attention", "graph")
@@ -113,6 +115,8 @@ class _Launch(NamedTuple):
     pause_ns: int
     #: Calls that wait for the GPU, from the launch before it to this one.
     waits: int
+    #: Kernels and graphs that other threads of the process launched meanwhile.
+    others: int
 
 
 @attrs.frozen
@@ -128,6 +132,8 @@ class _Units:
     #: Whether most units hold a copy from or to the host, or a wait; and whether they hold a long pause.
     talks_to_host: bool
     rests: bool
+    #: How often another thread of the process launches as much as a unit between two launches of this one.
+    handovers: int
     #: How much the counts of kernels differ between units, of what they would differ at random.
     unevenness: float
     has_graph: bool
@@ -181,6 +187,8 @@ def _threads(launches: Sequence[Work]) -> list[list[_Launch]]:
     """Launches of each thread, with the pauses of their process; waits are counted and left out."""
     threads: dict[int, list[_Launch]] = {}
     waits: Counter[int] = Counter()
+    count = 0
+    counts: dict[int, int] = {}
     before: Work | None = None
     for one in launches:
         if one.role == "sync":
@@ -188,7 +196,10 @@ def _threads(launches: Sequence[Work]) -> list[list[_Launch]]:
             continue
         is_first = before is None or before.process_key != one.process_key
         pause_ns = 0 if is_first or before is None else one.start_ns - before.start_ns
-        threads.setdefault(one.global_tid, []).append(_Launch(one, pause_ns, waits.pop(one.global_tid, 0)))
+        others = count - counts.get(one.global_tid, count)
+        threads.setdefault(one.global_tid, []).append(_Launch(one, pause_ns, waits.pop(one.global_tid, 0), others))
+        count += one.role in _WORK
+        counts[one.global_tid] = count
         before = one
     return list(threads.values())
 
@@ -277,6 +288,13 @@ def _step_of(alike: Sequence[_Units]) -> tuple[_Units | None, str | None]:
     ]
     if told:
         return min(told, key=attrgetter("size")), None
+    # Several units each time that the thread has its turn are parts of what both threads do, as autograd's are.
+    burst = next((one for one in steps if MIN_UNITS <= one.handovers <= one.count / 2), None)
+    if burst is not None:
+        return None, (
+            f"{burst.count:,} repetitions of {burst.size:,} launches in {burst.handovers + 1:,} turns with another "
+            "thread: they may be parts of a step"
+        )
     lone = [one for one in steps if one.count >= MIN_LONE_UNITS or (one.rests and one.size > shortest)]
     lone = [one for one in lone if one.rests] or [one for one in lone if one.covered >= MOST * most]
     if lone:
@@ -359,6 +377,7 @@ def _compare(thread: Sequence[_Launch], places: Sequence[int], turns: int) -> _U
         covered=sum(map(len, mine)),
         talks_to_host=talking >= MIN_EVEN_RATIO * max(len(mine), 1),
         rests=resting >= MIN_EVEN_RATIO * max(len(mine), 1),
+        handovers=sum(one.others >= total for one in thread[bounds[0] + 1 : bounds[-1]]),
         unevenness=_unevenness([one for one, like in zip(contents, is_alike, strict=True) if like], thread[places[0]]),
         has_graph=any(roles[kind] == "graph" for kind in typical),
         attention=sum(count for kind, count in typical.items() if roles[kind] == "attention"),
@@ -480,8 +499,12 @@ def _starts(thread: Sequence[_Launch], units: _Units) -> list[int]:
             continue
         if len(places[most]) >= MIN_BOUNDARY_RATIO * units.count and pairs[most] <= 1.5 * len(units.is_alike):
             return places[most]
-    # Else a loop begins with what it launches first.
     spans = list(units.spans())
+    # Else where other work comes between two units.
+    split = _interrupted_at(thread, units)
+    if split is not None:
+        return [low + split for low, _ in spans if low + split < len(thread)]
+    # Else a loop begins with what it launches first.
     kinds = _once(thread, spans)
     firsts: dict[int, int] = {}
     for place, one in enumerate(thread):
@@ -489,6 +512,36 @@ def _starts(thread: Sequence[_Launch], units: _Units) -> list[int]:
     earliest = min(kinds, key=lambda kind: firsts[kind])
     found = (_place_of(thread, low, high, earliest) for low, high in spans)
     return [place for place in found if place is not None]
+
+
+def _interrupted_at(thread: Sequence[_Launch], units: _Units) -> int | None:
+    """How many launches after the bound of a unit the next one begins, as stretches tell that hold other work, too.
+
+    Such a stretch goes on like the unit before it, until the end of that one, and ends like it, from the next beginning
+    on. What comes before the first unit and after the last one is such a stretch. Most of them must agree.
+    """
+    kinds = [one.work.kind_id for one in thread]
+    spans = list(units.spans())
+    stretches = [(before, kinds[before[1] : after[0]]) for before, after in pairwise(spans) if before[1] < after[0]]
+    stretches += [
+        (before, kinds[slice(*one)]) for before, one in pairwise(spans) if one[1] - one[0] > (1 + NEAR) * units.size
+    ]
+    stretches.append((spans[-1], kinds[spans[-1][1] :] + kinds[: spans[0][0]]))
+    splits: Counter[int] = Counter()
+    for (low, high), stretch in stretches:
+        unit = kinds[low:high]
+        ahead = _common(unit, stretch)
+        behind = _common(unit[::-1], stretch[::-1])
+        # The last unit may end in another way than the others, and the other work may begin or end like a unit.
+        if abs(ahead + behind - len(unit)) <= MAX_UNLIKE_RATIO * len(unit):
+            splits.update({ahead % len(unit), len(unit) - behind})
+    split = max(splits, key=lambda one: (splits[one], one), default=None)
+    return split if split is not None and 2 * splits[split] > len(stretches) else None
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many launches at their beginnings are the same."""
+    return next((i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def _name_of(work: Work) -> int | str:

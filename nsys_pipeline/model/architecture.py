@@ -126,11 +126,13 @@ class Architecture:
         """Tokens in the vision tower of images of (height, width) patches; none without a tower."""
         return tuple(height * width + self.vision_extra for height, width in images) if self.vision else ()
 
-    def projected(self, tokens: int) -> int:
-        """Tokens of the decoder that `tokens` of one image in the tower turn into."""
+    def projected(self, tokens: int, sides: tuple[int, int] | None = None) -> int:
+        """Tokens of the decoder that `tokens` of one image in the tower, of `sides` in patches, turn into."""
         after = self.vision.after if self.vision else ()
         last = next((block for block in reversed(after) if not isinstance(block, Constant)), None)
-        return last.length(tokens) if isinstance(last, OnTokens) else tokens
+        if not isinstance(last, OnTokens):
+            return tokens
+        return last.length(tokens) if sides is None else last.of_image(tokens, sides)
 
     def blocks(self) -> Iterator[Block]:
         """Every block, once for each kind of layer that has it."""

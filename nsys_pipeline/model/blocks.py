@@ -717,6 +717,10 @@ class OnTokens(Around):
             return 0
         return max(0, tokens + self.plus) * self.times // self.over + self.then if self.fixed is None else self.fixed
 
+    def of_image(self, tokens: int, _sides: tuple[int, int]) -> int:
+        """The same of an image, whose (height, width) in patches may matter."""
+        return self.length(tokens)
+
 
 @attrs.frozen(kw_only=True)
 class Padded(OnTokens):
@@ -726,6 +730,10 @@ class Padded(OnTokens):
         """Tokens that the implementation runs the blocks on, of sequences with so many tokens in the stack."""
         raise NotImplementedError
 
+    def _more(self, run: Pass) -> Pass:
+        """Return the pass that the implementation runs."""
+        return attrs.evolve(run, step=Step.ragged(self._ran(run.step.q_tokens), run.step.kv_tokens, run.logits))
+
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         self._twice(emit, run, lambda block, inner: block.token_ops(emit, inner))
 
@@ -733,13 +741,13 @@ class Padded(OnTokens):
         self._twice(emit, run, lambda block, inner: block.context_ops(emit, inner))
 
     def _twice(self, emit: Emitter, run: Pass, ops_of: Callable[[Block, Pass], None]) -> None:
-        first, more = len(emit.ops), Step.ragged(self._ran(run.step.q_tokens), run.step.kv_tokens, run.logits)
+        first = len(emit.ops)
         for block in self.blocks:
             ops_of(block, self._inner(run))
         required = emit.ops[first:]
         del emit.ops[first:]
         for block in self.blocks:
-            ops_of(block, attrs.evolve(run, step=more))
+            ops_of(block, self._more(run))
         emit.ops[first:] = [
             attrs.evolve(op, flops_executed=ran.flops_executed)
             for op, ran in zip(required, emit.ops[first:], strict=True)

@@ -445,9 +445,9 @@ def _encoding(lengths: Sequence[int], grids: tuple[tuple[int, int], ...] = ()) -
 
 
 def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:
-    # Towers round the tokens of each image, or clip, alone.
+    # Towers round the tokens of each image, or clip, alone, and some its sides.
     tokens = run.step.q_tokens if stack.name in TOWERS else run.tokens
-    return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first, run.images)
+    return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first, run.images, run.grids)
 
 
 def _check_parallel(architecture: Architecture, conventions: Conventions) -> None:

@@ -28,6 +28,7 @@ GEMMA_TOKENS = 280
 _ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
 _EMU_PIXELS = (512 * 512, 1024 * 1024)
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
+_PHI_CROPS, _PHI_LEAST = 36, 10
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
@@ -190,20 +191,20 @@ def _kimi(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((rows, columns),)
 
 
-def _tiles(height: int, width: int, edge: int, fewest: int, most: int) -> int:
-    """How many tiles a picture is cut in: of the rectangle most like it, the larger of equal ones if it is large."""
-    best, nearest = 1, math.inf
+def _tiling(height: int, width: int, edge: int, fewest: int, most: int) -> Grid:
+    """Rows and columns of tiles: the rectangle most like the picture, the larger of equal ones if it is large."""
+    best, nearest = (1, 1), math.inf
     grids = [(w, h) for w in range(1, most + 1) for h in range(1, most + 1) if fewest <= w * h <= most]
     for wide, high in sorted(grids, key=lambda grid: grid[0] * grid[1]):
         off = abs(width / height - wide / high)
         if off < nearest or (off == nearest and width * height > 0.5 * edge * edge * wide * high):
-            best, nearest = wide * high, off
+            best, nearest = (high, wide), off
     return best
 
 
 def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Two to six tiles of 768 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
-    tiles = _tiles(height, width, 768, 2, 6) if max(height, width) > 768 else 0
+    tiles = math.prod(_tiling(height, width, 768, 2, 6)) if max(height, width) > 768 else 0
     return (*((48, 48),) * tiles, (64, 64))
 
 
@@ -211,7 +212,7 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """One to twelve tiles, and the whole as one more if there are several."""
     (grid,) = _fixed(model)
     edge = _vision_config(model).get("image_size", 448)
-    tiles = _tiles(height, width, int(edge[0] if isinstance(edge, Sequence) else edge), 1, 12)
+    tiles = math.prod(_tiling(height, width, int(edge[0] if isinstance(edge, Sequence) else edge), 1, 12))
     return (grid,) * (tiles + (tiles > 1))
 
 
@@ -261,6 +262,24 @@ def _mllama(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((rows * (edge // patch), columns * (edge // patch)),)
 
 
+def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Scaled to fill up to 36 crops, of which whole rows and columns of patches that stay empty are cut off."""
+    vision = _vision_config(model)
+    edge, patch = int(vision.get("image_size", 448)), int(vision.get("patch_size", 14))
+    rows, columns = -(-height // edge), -(-width // edge)
+    if rows * columns > _PHI_CROPS:
+        rows, columns = _tiling(height, width, edge, 1, _PHI_CROPS)
+    canvas = (rows * edge, columns * edge)
+    scale = min(canvas[0] / height, canvas[1] / width)
+    filled = [min(side, int(real * scale)) for side, real in zip(canvas, (height, width), strict=True)]
+    # The side that sets the scale is filled whatever rounding says.
+    filled[int(canvas[1] / width < canvas[0] / height)] = canvas[int(canvas[1] / width < canvas[0] / height)]
+    if min(filled) < _PHI_LEAST:
+        raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
+    empty = [(side - real) // patch for side, real in zip(canvas, filled, strict=True)]
+    return ((canvas[0] // patch - empty[0], canvas[1] // patch - empty[1]),)
+
+
 _VIEWS: dict[str, _Rule] = {
     "qwen2_vl": _qwen(14, _QWEN2_PIXELS),
     "qwen2_5_vl": _qwen(14, _QWEN2_PIXELS),
@@ -288,6 +307,7 @@ _VIEWS: dict[str, _Rule] = {
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
     "mllama": _mllama,
+    "phi4_multimodal": _phi4,
 }
 
 
@@ -297,7 +317,8 @@ def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
         # A placeholder each.
         return len(grids)
     seen = grids[:1] if model.model_type in _UNPADDED else grids
-    return sum(model.architecture.projected(length) for length in model.architecture.vision_lengths(seen))
+    lengths = model.architecture.vision_lengths(seen)
+    return sum(model.architecture.projected(length, sides) for length, sides in zip(lengths, seen, strict=True))
 
 
 def check_prompt(model: Model, grids: Sequence[Grid], prompt_tokens: int, *, audio: Sequence[int] = ()) -> None:

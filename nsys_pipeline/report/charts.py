@@ -70,7 +70,7 @@ def _kinds(report: Report) -> list[Device]:
 
 
 def _roof(device: Device, report: Report, least: float, most: float) -> Series | None:
-    dtype = str(report.model["dtype"]) if report.model else None
+    dtype = report.model.dtype if report.model else None
     peak = (device.peaks_flops_per_s or {}).get(dtype or "")
     bandwidth = device.peak_bandwidth_bytes_per_s
     if not peak or not bandwidth:

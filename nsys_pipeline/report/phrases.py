@@ -40,11 +40,10 @@ def title_lines(report: Report) -> list[str]:
     if trace.window:
         lines.append(f"window: {trace.window}")
     if model := report.model:
-        params = float(str(model["params"]))
-        size = f"{params / 1e9:.2f} B" if params >= 1e8 else f"{params / 1e6:.2f} M"
-        lines.append(f"{model['name']} · {size} parameters · {model['dtype']} · {_CHECKED[str(model['label'])]}")
-        if missing := _items(model.get("not_counted")):
-            lines[-1] += f" · not counted: {', '.join(map(str, missing))}"
+        size = f"{model.params / 1e9:.2f} B" if model.params >= 1e8 else f"{model.params / 1e6:.2f} M"
+        lines.append(f"{model.name} · {size} parameters · {model.dtype} · {_CHECKED[model.label]}")
+        if model.not_counted:
+            lines[-1] += f" · not counted: {', '.join(model.not_counted)}"
     return lines
 
 
@@ -136,8 +135,7 @@ def legend(report: Report) -> list[tuple[str, str]]:
     if report.totals.graph_launch_count:
         lines.append(("kernels", "+Ng: N CUDA graphs recorded as a whole"))
     if report.phases:
-        convention = report.model["convention"] if report.model else None
-        attention = convention.get("attention", "exact") if isinstance(convention, dict) else "exact"
+        attention = report.model.convention["attention"] if report.model else "exact"
         lines.append(("MFU", f"model FLOPs utilization: model FLOPs ({attention} attention) / dense peak / time"))
         if any(phase.flops is None and phase.flops_min is not None for phase in report.phases):
             lines.append(
@@ -145,7 +143,7 @@ def legend(report: Report) -> list[tuple[str, str]]:
             )
         if any(phase.is_lower_bound for phase in report.phases):
             lines.append(("≥", "at least: a part of the model is not counted"))
-        routing = _ROUTING.get(str(report.model["routing"]), "") if report.model else ""
+        routing = _ROUTING.get(report.model.routing or "", "") if report.model else ""
         lines.append(
             ("MBU", f"memory bandwidth utilization: (weights{routing} + KV cache) bytes / peak bandwidth / time")
         )
@@ -167,11 +165,11 @@ def _gpus(phase: Phase) -> set[int | None]:
 def _peaks(report: Report) -> list[str]:
     """Peaks that utilization was divided by, for each kind of GPU, with their source."""
     lines = []
-    model = report.model or {}
-    dtypes = [str(dtype) for dtype in _items(model.get("products"))] or [str(model.get("dtype"))]
+    model = report.model
+    dtypes = (model.products or [model.dtype]) if model else []
     devices = {device.name: device for device in report.trace.devices}.values()
     for device in devices:
-        if device.peaks_flops_per_s and report.model:
+        if device.peaks_flops_per_s and model:
             bandwidth = device.peak_bandwidth_bytes_per_s
             rates = [
                 f"{device.peaks_flops_per_s[dtype] / 1e12:,.1f} TFLOP/s {dtype}"
@@ -187,7 +185,3 @@ def _peaks(report: Report) -> list[str]:
     if lines and weighted and len(dtypes) > 1:
         lines.append(f"TFLOP/s that MFU is of, each product at the peak of its dtype: {', '.join(weighted)}")
     return lines
-
-
-def _items(value: object) -> list[object]:
-    return list(value) if isinstance(value, list) else []

@@ -355,22 +355,22 @@ def _requests(report: Report) -> Section | None:
     if not rows:
         return Section("requests", (Notes(served),), title="requests, warm-up left out") if served else None
     columns = [
-        Column.text("shape", [str(row["shape"] or UNKNOWN) for row in rows]),
-        Column.count("n", [_number(row["requests"]) for row in rows]),
+        Column.text("shape", [row.shape or UNKNOWN for row in rows]),
+        Column.count("n", [row.requests for row in rows]),
     ]
     for name in ("ttft", "tpot"):
         for rank in (50, 90, 99):
-            values = [_number(row[f"{name}_p{rank}_ns"]) for row in rows]
+            values = [getattr(row, f"{name}_p{rank}_ns") for row in rows]
             # Too few requests for a percentile: no column of dashes.
             if rank == 50 or any(value is not None for value in values):
                 columns.append(Column.amount(f"{name.upper()} p{rank}", values, "ms"))
-            spread = [_number(row[f"{name}_sd_ns"]) for row in rows]
+            spread = [getattr(row, f"{name}_sd_ns") for row in rows]
             if rank == 50 and any(value is not None for value in spread):
                 columns.append(Column.amount("±", spread, "ms"))
     title = "requests, warm-up left out: time to first token and time per output token, ms"
     if any(column.heading == "±" for column in columns):
         title += "; ±: standard deviation"
-    if any(row["shape"] == "served" for row in rows):
+    if any(row.shape == "served" for row in rows):
         title += "; served: cold steps counted"
     return Section("requests", (Table(columns), *([Notes(served)] if served else [])), title=title, depth=Depth.detail)
 
@@ -436,10 +436,6 @@ def _notes_of_requests(served: ServedSummary) -> list[Note]:
 
 def _rate(per_s: float) -> str:
     return f"{per_s:.3g}" if per_s < 100 else f"{per_s:,.0f}"
-
-
-def _number(value: object) -> float | None:
-    return float(value) if isinstance(value, int | float) else None
 
 
 def _kernels(report: Report) -> Section | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.nsys.clean import holds_private, scrub_environment
 from nsys_pipeline.trace.export_tables import check_tables
-from nsys_pipeline.trace.identify import Kind, renamed
-from nsys_pipeline.trace.kineto import convert
+from nsys_pipeline.trace.formats import CONVERTED, Kind
+from nsys_pipeline.trace.identify import renamed
 from nsys_pipeline.trace.sqlite_source import SqliteSource
 from nsys_pipeline.trace.unpack import unpack
 
@@ -26,7 +26,7 @@ def clean_copy(
 ) -> Path:
     """Write the export at `path`, a `kind` of SQLite, to `out`, which appears when it is whole and clean.
 
-    A trace of torch.profiler is converted to one.
+    A trace of another recorder is converted to one.
 
     Raises UsageError where `out` is `path`, or exists and `force` is not set, or cannot be written; TraceError where
     `path` is damaged or no export of nsys. `limit_bytes`: see `unpack.limit_of`.
@@ -39,8 +39,8 @@ def clean_copy(
     try:
         if kind is Kind.SQLITE:
             shutil.copyfile(path, partial)
-        elif kind is Kind.KINETO:
-            convert(path, partial, limit_bytes=limit_bytes)
+        elif converted := CONVERTED.get(kind):
+            converted.convert(path, partial, limit_bytes)
         else:
             unpack(path, kind, partial, limit_bytes=limit_bytes)
         check_tables(SqliteSource(partial, shown=path), path)

@@ -4,33 +4,18 @@ from __future__ import annotations
 
 import re
 import struct
-from enum import Enum
 from pathlib import Path
 
 from nsys_pipeline.errors import TraceError, UsageError
+from nsys_pipeline.trace.formats import CONVERTED, Kind, converted_as
 from nsys_pipeline.trace.run_file import RUN_NAME
 
 HINT = (
     "llmperf reads a run directory, a `.sqlite` or `.nsys-rep` of nsys, the folder of `nsys export -t parquetdir`, "
-    "or a `.json` of torch.profiler"
+    f"or {', or '.join(one.about for one in CONVERTED.values())}"
 )
 
 
-class Kind(Enum):
-    """Inputs that can be a trace."""
-
-    SQLITE = "SQLite export"
-    REPORT = "nsys report"
-    PARQUET_DIR = "Parquet export"
-    RUN_DIR = "run directory"
-    JOB = "directory with a trace for each rank"
-    XZ = "xz"
-    GZIP = "gzip"
-    ZSTD = "zstd"
-    KINETO = "torch.profiler trace"
-
-
-PACKED = frozenset({Kind.XZ, Kind.GZIP, Kind.ZSTD})
 SQLITE_MAGIC = b"SQLite format 3\x00"
 REPORT_MAGIC = (b"NVIDIA Tegra Profiler Report", b"Report 1.")
 COMPRESSED = {b"\xfd7zXZ\x00": Kind.XZ, b"\x1f\x8b": Kind.GZIP, b"\x28\xb5\x2f\xfd": Kind.ZSTD}
@@ -39,11 +24,10 @@ DATASET_MARKER = "llmperf-fleet.json"
 UNFINISHED = ".partial"
 """Where a capture keeps what is not finished."""
 
-KINETO_SUFFIXES = (".trace.json", ".trace.json.gz")
-"""How names end that torch's `tensorboard_trace_handler`, vLLM and SGLang give to traces."""
-TRACE_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep", *KINETO_SUFFIXES)
+_CONVERTED_SUFFIXES = tuple(suffix for one in CONVERTED.values() for suffix in one.suffixes)
+TRACE_SUFFIXES = (".sqlite", ".sqlite.xz", ".sqlite.zst", ".sqlite.gz", ".nsys-rep", *_CONVERTED_SUFFIXES)
 """How names end that only traces have; of two with one stem the earlier one counts."""
-_RUN_SUFFIXES = (*TRACE_SUFFIXES, ".json", ".json.gz")
+_RUN_SUFFIXES = (*TRACE_SUFFIXES, *(suffix for one in CONVERTED.values() for suffix in one.run_suffixes))
 """How names of traces end in a run directory."""
 
 
@@ -147,7 +131,7 @@ def _numbered(directory: Path) -> dict[str, Path]:
     """
     found = _named_like_traces(directory)
     patterns = {re.sub(r"\d+|-(?:EXTEND|DECODE|prefill|decode)$", "#", stem) for stem in found}
-    is_only = len(found) == 1 and next(iter(found.values())).name.endswith(KINETO_SUFFIXES)
+    is_only = len(found) == 1 and next(iter(found.values())).name.endswith(_CONVERTED_SUFFIXES)
     return found if is_only or (len(found) > 1 and len(patterns) == 1) else {}
 
 
@@ -201,9 +185,9 @@ def _identify_file(path: Path, head: bytes, size: int) -> Kind:
     if kind is not None:
         from nsys_pipeline.trace.unpack import first_bytes
 
-        return Kind.KINETO if _is_json(first_bytes(path, kind)) else kind
-    if _is_json(head):
-        return Kind.KINETO
+        return converted_as(first_bytes(path, kind)) or kind
+    if (kind := converted_as(head)) is not None:
+        return kind
     if head.startswith(b"version https://git-lfs"):
         raise TraceError(f"`{path}` is a Git LFS pointer, not the file it stands for", hint="run `git lfs pull`")
     if head.startswith(b"NVR\x00") or path.suffix == ".ncu-rep":
@@ -227,10 +211,6 @@ def _identify_file(path: Path, head: bytes, size: int) -> Kind:
 def packed_as(head: bytes) -> Kind | None:
     """How a file is packed that begins like this; None where it is not."""
     return next((kind for magic, kind in COMPRESSED.items() if head.startswith(magic)), None)
-
-
-def _is_json(head: bytes) -> bool:
-    return head.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] in (b"{", b"[")
 
 
 def _check_sqlite_header(path: Path, head: bytes, size: int) -> None:

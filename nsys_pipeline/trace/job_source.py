@@ -29,7 +29,7 @@ MAX_HOSTS = 127
 _STRINGS = frozenset({"textId", "nameId", "demangledName", "shortName"})
 _TIMES = frozenset({"start", "end", "timestamp"})
 _THREADS = frozenset({"globalTid", "globalPid", "endGlobalTid"})
-_GPUS = frozenset({"deviceId", "gpuId", "cudaId", "cuDevice"})
+_GPUS = frozenset({"deviceId", "gpuId", "cudaId", "cuDevice", "pwGpuId"})
 _NEITHER_HARDWARE_NOR_GPU = 0x00FFFFFFFFFFFF00
 # Kernels that end together on all ranks.
 _COLLECTIVES = ("%AllReduce%", "%AllGather%", "%ReduceScatter%", "%cross_device_reduce%")
@@ -197,7 +197,7 @@ def _moved(name: str, load: TableLoad, member: Member) -> str:
     elif name in _GPUS or (name, load.table) == ("id", "TARGET_INFO_GPU"):
         moved = f"{column} + {member.device_offset}"
     elif name == "typeId":
-        # A byte of it is the GPU (macros.metric_device): what does not fit goes where nsys numbers the hardware.
+        # A byte of it is the GPU (load._metric_devices): what does not fit goes where nsys numbers the hardware.
         device = f"(({column} & 255) + {member.device_offset})"
         moved = f"({column} & {_NEITHER_HARDWARE_NOR_GPU}) + ({device} & 255) + (({device} >> 8) << 56)"
     return moved

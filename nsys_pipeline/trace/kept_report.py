@@ -74,8 +74,8 @@ def _restored(kind: Any, value: Any) -> Any:
     if value is None or not (attrs.has(kind) or origin):
         return int(value) if kind is int and isinstance(value, str) else value
     if origin in (Union, UnionType):
-        (kind,) = (one for one in get_args(kind) if one is not type(None))
-        return _restored(kind, value)
+        kinds = [one for one in get_args(kind) if one is not type(None)]
+        return _restored(kinds[0], value) if len(kinds) == 1 else value
     if origin is None:
         return kind(**{name: _restored(_hints(kind)[name], one) for name, one in value.items()})
     if origin is dict:

@@ -124,7 +124,7 @@ TABLES: Mapping[str, NsysTable] = {
     "PROCESSES": NsysTable(_ints("globalPid pid") | _texts("name")),
     "ThreadNames": NsysTable(_ints("nameId globalTid priority")),
     "TARGET_INFO_GPU": NsysTable(
-        _ints("id isDiscrete memoryBandwidth clockRate smCount cuDevice totalMemory l2CacheSize")
+        _ints("id isDiscrete memoryBandwidth clockRate smCount pwGpuId cuDevice totalMemory l2CacheSize")
         | _ints("computeMajor computeMinor")
         | _texts("name busLocation uuid chipName")
     ),

@@ -11,12 +11,13 @@ from nsys_pipeline.duck import is_disk_full, literal, quote
 from nsys_pipeline.errors import TraceError, UsageError
 from nsys_pipeline.inputs.inputs import Inputs
 from nsys_pipeline.inputs.options import AnalysisOptions
-from nsys_pipeline.sqlmods import KEPT_FINDINGS, Runner
+from nsys_pipeline.sqlmods import KEPT_FINDINGS
 from nsys_pipeline.trace.export_tables import check_tables, load_tables
-from nsys_pipeline.trace.identify import Kind
+from nsys_pipeline.trace.formats import CONVERTED
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.nsys_schema import LATE_TABLES
 from nsys_pipeline.trace.options import TraceOptions
+from nsys_pipeline.trace.runner import Runner
 from nsys_pipeline.trace.source import EXPORT_AGAIN, Source
 from nsys_pipeline.trace.store import STORE, Store
 from nsys_pipeline.trace.trace_file import TraceFile, find_trace
@@ -230,10 +231,10 @@ class Trace:
                 hint="raise it with --memory-limit, or free disk space for spilling",
             ) from error
         except (duckdb.ConversionException, duckdb.InvalidInputException, duckdb.OutOfRangeException) as error:
-            kind = "trace of torch.profiler" if self.is_converted else "nsys export"
+            kind = f"trace of {self.converted_from}" if self.converted_from else "nsys export"
             raise TraceError(
                 f"`{self.path}` holds values that no {kind} has: {_headline(error)}",
-                hint="record it again" if self.is_converted else EXPORT_AGAIN,
+                hint="record it again" if self.converted_from else EXPORT_AGAIN,
             ) from error
         except duckdb.ConnectionException as error:
             raise UsageError(f"`{self.path}` is closed", hint="open it again") from error
@@ -261,9 +262,10 @@ class Trace:
         self._file.interrupt()
 
     @property
-    def is_converted(self) -> bool:
-        """Whether it is no export of nsys, but was made one."""
-        return self._file.kind is Kind.KINETO
+    def converted_from(self) -> str | None:
+        """The recorder of a trace that is no export of nsys, but was made one; None for exports."""
+        converted = CONVERTED.get(self._file.kind)
+        return converted.recorder if converted else None
 
     @property
     def is_cached(self) -> bool:

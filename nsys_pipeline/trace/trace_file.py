@@ -10,7 +10,8 @@ from typing import Self
 
 from nsys_pipeline.errors import NsysError, TraceError
 from nsys_pipeline.trace import cache
-from nsys_pipeline.trace.identify import PACKED, Kind, identify, local_path, renamed, run_traces
+from nsys_pipeline.trace.formats import CONVERTED, PACKED, Converted, Kind
+from nsys_pipeline.trace.identify import identify, local_path, renamed, run_traces
 from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import Source
 from nsys_pipeline.trace.store import Store
@@ -114,9 +115,9 @@ class TraceFile:
             return self._open_job()
         if self.kind is Kind.REPORT:
             return SqliteSource(self._export(), shown=self.path)
-        if self.kind is Kind.KINETO:
+        if converted := CONVERTED.get(self.kind):
             self.options.progress(f"reading {self.path.name}")
-            return SqliteSource(self._convert(), shown=self.path)
+            return SqliteSource(self._convert(converted), shown=self.path)
         self.options.progress(f"unpacking {self.path.name}")
         unpacked = self._unpacking.result() if self._unpacking else self._unpack()
         return SqliteSource(unpacked, shown=self.path)
@@ -160,12 +161,10 @@ class TraceFile:
         limit = self.options.unpack_limit_bytes
         return unpack(self.path, self.kind, self._derived("unpacked"), limit_bytes=limit, finish=_without_values)
 
-    def _convert(self) -> Path:
-        from nsys_pipeline.trace.kineto import convert
-
+    def _convert(self, converted: Converted) -> Path:
         # Our own code makes it: another version may make it otherwise.
-        converted = self._derived("converted", cache.code_fingerprint())
-        return convert(self.path, converted, limit_bytes=self.options.unpack_limit_bytes)
+        out = self._derived("converted", cache.code_fingerprint())
+        return converted.convert(self.path, out, self.options.unpack_limit_bytes)
 
     def _derived(self, folder: str, *salt: str) -> Path:
         cache_dir = self.options.cache_dir or cache.default_cache_dir()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.trace.cache import temporary
-from nsys_pipeline.trace.identify import SQLITE_MAGIC, Kind, identify, packed_as, renamed
+from nsys_pipeline.trace.formats import Kind
+from nsys_pipeline.trace.identify import SQLITE_MAGIC, identify, packed_as, renamed
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

@@ -6,7 +6,7 @@
 -- Grain: lane, window_id; empty where the capture sampled none.
 -- materialize: table
 -- empty without: nsys.GPU_METRICS
--- requires: load.gpu_metrics, load._metric_counters, macros.metric_device
+-- requires: load.gpu_metrics, load._metric_counters, load._metric_devices
 -- columns:
 --   lane                     BIGINT  GPU. Joins load.devices on device_id.
 --   window_id                BIGINT  1, 2, 3, … in time.
@@ -27,7 +27,7 @@
 --   sm_clock_hz              DOUBLE  Clock of the SMs. Unit: Hz.
 WITH pivoted AS (
     SELECT
-        macros.metric_device(m.source_id) AS lane, m.at_ns,
+        d.device_id AS lane, m.at_ns,
         max(least(m.value, 100)) FILTER (WHERE c.counter = 'tensor_active') AS tensor,
         max(least(m.value, 100)) FILTER (WHERE c.counter = 'sm_active') AS active,
         max(least(m.value, 100)) FILTER (WHERE c.counter = 'sm_issue') AS issue,
@@ -41,6 +41,7 @@ WITH pivoted AS (
         count(*) FILTER (WHERE c.counter = 'nvlink_rx' AND m.value > 0) AS rx_parts,
         count(*) FILTER (WHERE c.counter = 'nvlink_tx' AND m.value > 0) AS tx_parts
     FROM load.gpu_metrics AS m
+    JOIN load._metric_devices AS d ON d.source_id = m.source_id AND d.device_id IS NOT NULL
     LEFT JOIN load._metric_counters AS c
         ON c.source_id = m.source_id AND c.metric_id = m.metric_id AND (c.counter = 'sm_clock' OR m.value BETWEEN 0 AND 200)
     GROUP BY ALL

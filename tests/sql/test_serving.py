@@ -338,7 +338,7 @@ def test_embeddings_are_no_tokens(tmp_path: Path) -> None:
     assert served is not None
     assert (served.requests, served.new_tokens, served.prompt_tokens, served.good_requests) == (2, 0, 36, 1)
     assert served.latency_p50_ns == (205 + 405) // 2
-    assert report.requests[0]["ttft_p50_ns"] is None
+    assert report.requests[0].ttft_p50_ns is None
     assert "requests_unserved" not in {finding.code for finding in report.findings}
     notes = {note.label: note.text for note in notes_of_requests(report)}
     assert notes["latency"] == "p50 305 ns, from arrival to the result: no token was generated"
@@ -363,9 +363,9 @@ def test_requests_with_cold_steps_count_in_rates_and_latencies_alike(tmp_path: P
     (row,), served = report.requests, report.served
     assert served is not None
     assert prefill.cold_occurrences == 1
-    assert (row["requests"], served.requests, served.cold_requests) == (3, 3, 1)
+    assert (row.requests, served.requests, served.cold_requests) == (3, 3, 1)
     # Arrival to the end of the prefill's work on the GPU: 61, 3 and 3 ms.
-    assert row["ttft_p50_ns"] == 3_000_005
+    assert row.ttft_p50_ns == 3_000_005
     (section,) = (one for one in report_document(report).sections if one.name == "requests")
     assert section.title is not None
     assert section.title.endswith("; served: cold steps counted")
@@ -541,4 +541,4 @@ def test_marked_steps_need_no_reason(tmp_path: Path) -> None:
 def test_the_report_has_their_latency(tmp_path: Path) -> None:
     with open_trace(served().write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
         (row,) = analyze(trace, AnalysisOptions()).requests
-    assert (row["shape"], row["requests"], row["ttft_p50_ns"], row["tpot_p50_ns"]) == ("served", 2, 855, 200)
+    assert (row.shape, row.requests, row.ttft_p50_ns, row.tpot_p50_ns) == ("served", 2, 855, 200)

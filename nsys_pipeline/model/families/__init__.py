@@ -18,6 +18,7 @@ from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTEN
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
+from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
@@ -48,6 +49,7 @@ FAMILIES: dict[str, Builder] = {
     **TEXT_ONLY,
     **AUDIO_TEXT,
     **CONFORMERS,
+    **PHI4_MULTIMODAL,
     **SAM,
 }
 

@@ -28,10 +28,12 @@ class _OnGrid(OnTokens):
     def _inner(self, run: Pass) -> Pass:
         if not run.grids:
             return super()._inner(run)
-        unit = 1 << self.halvings
-        sides = [(-(-height // unit), -(-width // unit)) for height, width in run.grids]
-        lengths = [height * (width + self.row_ends) for height, width in sides]
+        lengths = [self.of_image(tokens, sides) for tokens, sides in zip(run.step.q_tokens, run.grids, strict=True)]
         return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
+
+    def of_image(self, _tokens: int, sides: tuple[int, int]) -> int:
+        height, width = (-(-side // (1 << self.halvings)) for side in sides)
+        return height * (width + self.row_ends)
 
 
 def step3p7(f: Fields) -> Architecture:

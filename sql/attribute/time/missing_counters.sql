@@ -2,7 +2,7 @@
 -- Grain: device_id, counter; empty where the capture sampled no counters, or all of them.
 -- materialize: table
 -- empty without: load.counter_samples
--- requires: load.counter_samples, load._metric_counters, macros.metric_device
+-- requires: load.counter_samples, load._metric_counters, load._metric_devices
 -- columns:
 --   device_id BIGINT   Joins load.devices.
 --   counter   VARCHAR  'tensor_active', 'sm_active', 'sm_issue', 'dram_read', 'dram_write', 'pcie_rx', 'pcie_tx', 'nvlink_rx',
@@ -27,7 +27,10 @@ told AS (
 SELECT
     t.lane AS device_id, t.counter,
     CASE
-        WHEN EXISTS (FROM load._metric_counters AS c WHERE c.counter = t.counter AND macros.metric_device(c.source_id) = t.lane)
+        WHEN EXISTS (
+            FROM load._metric_counters AS c JOIN load._metric_devices AS d USING (source_id)
+            WHERE c.counter = t.counter AND d.device_id = t.lane
+        )
             THEN 'nsys has it for this GPU, and the recording has no sample of it'
         ELSE 'nsys'' metrics of this GPU have none that is known as this counter'
     END AS reason

@@ -77,8 +77,8 @@ def test_options_put_images_into_the_first_pass_of_each_request(tmp_path: Path) 
     assert [phase.is_lower_bound for phase in bare.phases] == [True, False]
     assert [phase.is_lower_bound for phase in seen.phases] == [False, False]
     assert seen.model is not None
-    assert seen.model["convention"]["images"] == [[4, 4], [6, 10]]  # type: ignore[index]
-    assert seen.model["not_counted"] == []
+    assert seen.model.convention["images"] == [[4, 4], [6, 10]]
+    assert seen.model.not_counted == []
 
 
 def test_a_tower_that_runs_before_the_prompt_has_its_flops(tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ def test_clips_of_sound_are_counted_in_the_prompt(tmp_path: Path) -> None:
     assert flops(report)["prefill"] == Estimator(HEARING).estimate(attrs.evolve(step, audio=(40, 30))).flops
     assert Estimator(HEARING).estimate(step).flops < Estimator(HEARING).estimate(attrs.evolve(step, audio=(1,))).flops
     assert report.model is not None
-    assert report.model["not_counted"] == []
-    assert report.model["convention"]["audio_frames"] == [30, 40]  # type: ignore[index]
+    assert report.model.not_counted == []
+    assert report.model.convention["audio_frames"] == [30, 40]
     assert not any(phase.is_lower_bound for phase in report.phases)
 
 

@@ -88,7 +88,7 @@ def test_evidence_of_a_real_trace_adds_up_in_every_output(tmp_path: Path) -> Non
         "32 × (one CUDA graph); after a prefill, again and again; and 3 × (8 attention kernels, then arg-max"
     )
     # Three steps before the recording are the warm-up that no range marks.
-    assert [row["requests"] for row in report.requests] == [1]
+    assert [row.requests for row in report.requests] == [1]
     assert finding.message.endswith("37 steps < 2 requests; requests that are not measured: 1 cold")
 
 

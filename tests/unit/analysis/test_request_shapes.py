@@ -82,4 +82,4 @@ def test_the_chunks_of_a_prompt_add_up(tmp_path: Path) -> None:
             main.launch(at + 10, gpu=(at + 20, at + 80))
     requests = report_of(builder.write(tmp_path / "trace.sqlite")).requests
 
-    assert [(each["shape"], each["requests"]) for each in requests] == [("1x13", 1), ("2x13", 1), (None, 3)]
+    assert [(each.shape, each.requests) for each in requests] == [("1x13", 1), ("2x13", 1), (None, 3)]

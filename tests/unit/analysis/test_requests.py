@@ -25,9 +25,9 @@ def test_percentiles_need_requests(tmp_path: Path, requests: int, known: set[int
         report = analyze(opened)
 
     (row,) = report.requests
-    assert row["requests"] == requests
+    assert row.requests == requests
     for name in ("ttft", "tpot"):
-        assert {rank for rank in (50, 90, 99) if row[f"{name}_p{rank}_ns"] is not None} == known
+        assert {rank for rank in (50, 90, 99) if getattr(row, f"{name}_p{rank}_ns") is not None} == known
     stream = io.StringIO()
     render_report(report, stream)
     heading = next(line for line in stream.getvalue().splitlines() if "TTFT p50" in line)

@@ -115,6 +115,46 @@ def test_steps_of_images_do_not_hold_what_comes_between_the_images(seed: int) ->
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_steps_begin_where_other_work_comes_between_them(seed: int) -> None:
+    # Given steps without a pause, which copy to the host twice, and a kernel of their middle before the first one.
+    program = Program(Random(seed)).add(25)
+    for _ in range(4):
+        program.run(range(800, 830))
+        for step in range(20):
+            program.begin()
+            program.run(range(10, 30)).add(3, "to_host").run([4, *range(30, 45)]).add(3, "to_host").run([4, 5, 6])
+            program.add(7 if step < 19 else 8).add(9).end()
+        program.run(range(700, 760)).add(3, "to_host")
+    found = inferred(program)
+    check(program, found, least=1.0)
+    assert Counter(one.phase for one in found.phases) == {"repeat A": 80}
+    between = [
+        work.start_ns
+        for work, step in zip(program.launches, program.steps, strict=True)
+        if step is None and work.name_id >= 700
+    ]
+    assert not any(one.start_ns <= at <= one.end_ns for one in found.phases for at in between)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_layers_that_a_thread_runs_in_turn_with_another_are_no_steps(seed: int) -> None:
+    # Given two models that are trained in turn, as a GAN's: no kernel comes once in each step.
+    main, gradients = Program(Random(seed), thread=1), Program(Random(seed), thread=2)
+    for _ in range(12):
+        main.add(1, "to_device", size=22)
+        for _ in range(2):
+            main.run([10, 11, 12] * 8 + [13])
+            gradients.at = main.at
+            gradients.run([20, 21, 22, 23] * 12)
+            main.at = gradients.at
+            main.run([14, 14])
+    found = inferred(main, gradients)
+    assert found.phases == ()
+    assert found.reason is not None
+    assert "288 repetitions of 4 launches in 24 turns with another thread" in found.reason
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_steps_in_which_each_kernel_comes_several_times_are_not_cut_in_blocks(seed: int) -> None:
     found = inferred(images_of(Program(Random(seed)), 15, once=False))
     assert found.phases == ()

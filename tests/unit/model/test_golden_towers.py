@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTEN
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
+from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.images import tokens_in_prompt
@@ -39,7 +40,7 @@ def test_flops_of_towers_equal_torchs_count(name: str) -> None:
 
 
 #: Some of their tokens separate rows or views, are cut off with padding, or come from rows of an odd number of patches.
-ABOUT = ("deepseek_ocr2", "hunyuan_vl", "llava_next", "llava_next_video", "llava_onevision", "step3p7")
+ABOUT = ("deepseek_ocr2", "hunyuan_vl", "llava_next", "llava_next_video", "llava_onevision")
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -54,6 +55,14 @@ def test_images_are_as_many_tokens_of_the_prompt_as_torch_makes(name: str) -> No
     assert tokens == made or (name in ABOUT and all(a < b for a, b in zip(tokens, made, strict=True)))
 
 
+def test_images_of_as_many_patches_but_other_sides_cost_their_own() -> None:
+    model = Model.from_config(CONFIGS["phi4_multimodal"]["config"])
+    steps = [Step((), (), 0, images=(sides,)) for sides in ((6, 4), (3, 8), (8, 3), (6, 4))]
+    alone = [Estimator(model, FULL).estimate(step).flops for step in steps]
+    assert len(set(alone)) == 3
+    assert [totals.flops for totals in Estimator(model, FULL).totals(steps)] == alone
+
+
 def test_the_table_of_towers_says_which_are_counted() -> None:
     lines = (HERE.parents[2] / "docs" / "vision.md").read_text(encoding="utf-8").splitlines()
     equal, unchecked = (
@@ -61,7 +70,8 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
         for word in ("(`golden_towers.json`) |", "no code in transformers to compare with")
     )
     assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
-    families = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
+    seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
+    families = (*seeing, PHI4_MULTIMODAL)
     assert equal | unchecked == {name for family in families for name in family}
     # Of these the text decoder has no golden total.
     unverified = {
@@ -75,6 +85,7 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
         "minicpm_ocr",
         "minicpmv4_6",
         "minicpmv4_7",
+        "phi4_multimodal",
         "qwen4_exp",
     }
     assert equal - VERIFIED == unverified

@@ -115,6 +115,25 @@ def test_patches_of_gemma_4(size: tuple[int, int], patches: tuple[int, int]) -> 
     assert [views(tower, *size) for tower in towers] == [(patches,), ((patches[0] // 3, patches[1] // 3),)]
 
 
+# Crops and tokens that transformers' processor of Phi-4-multimodal makes of them.
+@pytest.mark.parametrize(
+    ("size", "patches", "tokens"),
+    [
+        ((100, 90), (32, 29), 273 + 16 * 16),
+        ((480, 640), (48, 64), 273 + 24 * 33),
+        ((2000, 1500), (160, 120), 273 + 80 * 61),
+        ((300, 2900), (24, 224), 273 + 12 * 113),
+        ((4000, 3000), (128, 96), 273 + 64 * 49),
+    ],
+)
+def test_patches_of_phi_4(size: tuple[int, int], patches: tuple[int, int], tokens: int) -> None:
+    """A hundred and fifty random sizes gave the processor's crops and tokens when this was written."""
+    vision = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    phi = Model.from_config({"model_type": "phi4_multimodal", **TEXT, "vision_config": vision})
+    assert views(phi, *size) == (patches,)
+    assert tokens_in_prompt(phi, (patches,)) == tokens
+
+
 def test_several_images_of_their_own_sizes() -> None:
     assert read_images(QWEN, count=None, patches=("56x56", "4x6")) == ((56, 56), (4, 6))
     assert read_images(QWEN, count=2, patches=("56x56",)) == ((56, 56), (56, 56))

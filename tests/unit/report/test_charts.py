@@ -126,7 +126,7 @@ def test_what_a_real_trace_has_is_read_once(layers: tuple[Report, Detail]) -> No
     assert 100 < len(detail.counters) <= MAX_POINTS + 2
     assert any(sample.tensor_active_ratio is not None for sample in detail.counters)
     assert len(layers[1].steps) == sum(phase.counted_occurrences for phase in layers[0].phases)
-    assert len(layers[1].requests) == sum(int(str(row["requests"])) for row in layers[0].requests)
+    assert len(layers[1].requests) == sum(row.requests for row in layers[0].requests)
 
 
 def test_the_environment_is_told_without_paths_and_command_lines(layers: tuple[Report, Detail]) -> None:

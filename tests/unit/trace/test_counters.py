@@ -215,6 +215,30 @@ def test_what_is_no_percentage_is_left_out(tmp_path: Path) -> None:
     assert answer.splitlines()[1:] == ["0.6667"]
 
 
+@pytest.mark.parametrize("has_map", [True, False])
+def test_the_sampler_numbers_gpus_otherwise_than_cuda(has_map: bool, tmp_path: Path) -> None:
+    # given a machine whose GPU 0 of CUDA is number 1 of the sampler, and the reverse: seen on one of eight H200
+    trace = TraceBuilder()
+    process = trace.process()
+    main = process.thread()
+    for device in (0, 1):
+        number = 1 - device
+        trace.row(
+            "TARGET_INFO_GPU", id=number if has_map else device, cuDevice=device, pwGpuId=number, name="NVIDIA H200"
+        )
+        if has_map:
+            trace.row("TARGET_INFO_CUDA_DEVICE", gpuId=number, cudaId=device, pid=100)
+        kind = SOURCE + number
+        trace.row("TARGET_INFO_GPU_METRICS", typeId=kind, sourceId=SOURCE, metricId=0, metricName="SMs Active")
+        for at in (0, 40):
+            trace.row("GPU_METRICS", timestamp=at, typeId=kind, metricId=0, value=90 if device == 0 else 0)
+    main.push(0, 9, "prefill").launch(1, gpu=(0, 80), device=0)  # only GPU 0 of CUDA works
+
+    answer = ask(trace, "SELECT device_id, sm_active_ratio FROM phase_counters", tmp_path)
+
+    assert answer.splitlines()[1:] == ["1,0.9" if has_map else "0,0.9"]
+
+
 def test_a_counter_that_was_not_sampled_is_null(tmp_path: Path) -> None:
     trace = build([("prefill", 0, 0, 80)], [(0, 0, 50), (0, 1, 50)], names=("X", "SMs Active [Throughput %]", "Y"))
     null = ["tensor_active", "dram_read", "pcie_rx", "nvlink_tx"]

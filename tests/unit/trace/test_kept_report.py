@@ -13,7 +13,7 @@ import pytest
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.model import Model
-from nsys_pipeline.records import Report
+from nsys_pipeline.records import ModelInfo, Report
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.trace import Trace, TraceOptions, cache, find_trace
 from nsys_pipeline.trace.kept_report import KeptReport
@@ -69,9 +69,22 @@ def test_what_is_kept_reads_back_as_it_was(name: str, cached: TraceOptions) -> N
 def test_a_report_that_would_read_back_otherwise_is_not_kept(
     trace: Path, cached: TraceOptions, report: Report, value: object
 ) -> None:
-    kept(trace, cached).write(attrs.evolve(report, model={"value": value}))
+    kept(trace, cached).write(attrs.evolve(report, windows_ns={0: value}))  # type: ignore[dict-item]
 
     assert kept(trace, cached).read() is None
+
+
+def test_a_convention_of_several_types_reads_back_as_it_was(trace: Path, cached: TraceOptions, report: Report) -> None:
+    model = ModelInfo(
+        name="vlm", params=3, active_params=2, dtype="bf16", products=["bf16"], label="exact", not_counted=[], notes=[],
+        routing=None, convention={"attention": "exact", "tp": 2, "images": [[4, 4], [6, 10]], "audio_frames": [30]},
+    )  # fmt: skip
+
+    kept(trace, cached).write(attrs.evolve(report, model=model))
+
+    again = kept(trace, cached).read()
+    assert again is not None
+    assert again.model == model
 
 
 def _run_json(trace: Path) -> None:

@@ -169,7 +169,7 @@ def test_layers_of_two_kinds_and_the_parts_of_a_block_with_experts_are_told_apar
 def test_weights_of_experts_are_those_that_the_trace_says_were_chosen(experts: Report) -> None:
     """At one matrix of 2,048 x 1,408 bf16 values for each part of an expert."""
     assert experts.model is not None
-    assert experts.model["routing"] == "counted"
+    assert experts.model.routing == "counted"
     decode = {row.operator: row for row in experts.operators if row.phase == "decode"}
     one = 2048 * 1408 * 2
     # two tokens choose six of 64 experts each: between six and twelve of them

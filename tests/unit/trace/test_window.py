@@ -119,7 +119,7 @@ def test_requests_are_skipped_whole_and_warm_up_with_them(tmp_path: Path) -> Non
     assert {phase.name: (phase.occurrences, phase.warmup_occurrences) for phase in report.phases} == {
         "prefill": (2, 0), "decode": (5, 0),
     }  # fmt: skip
-    assert [row["requests"] for row in report.requests] == [2]
+    assert [row.requests for row in report.requests] == [2]
 
 
 @pytest.mark.parametrize("name", ["h100_gpu_metrics", "h100_train"])
