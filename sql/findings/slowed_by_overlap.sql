@@ -18,7 +18,7 @@
 --   name        VARCHAR The one that is slowed most.
 WITH slowed AS (
     SELECT
-        o.phase, sum(o.slowed_ns)::BIGINT AS slowed_ns, sum(o.expected_ns) AS expected_ns, sqrt(sum(o.variance)) AS error_ns,
+        o.phase, sum(o.slowed_ns)::BIGINT AS slowed_ns, sum(o.expected_ns) AS expected_ns, sqrt(sum(o.variance ORDER BY o.variance)) AS error_ns,
         arg_max(s.value, (o.slowed_ns, s.value)) AS name
     FROM attribute.overlap_slowdown AS o JOIN load.strings AS s ON s.string_id = o.name_id
     GROUP BY o.phase

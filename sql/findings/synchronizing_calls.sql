@@ -1,13 +1,12 @@
 -- Steps that wait for the GPU in their middle: after each wait the GPU has nothing to do until the host has launched again.
 -- Algorithm: the time from the return of such a call to the start of the next work that its thread launches is idle, and so is
--- the part of the class `sync` after the last work before it. A step needs to wait once, for its result: from twice on it is
--- told. It has to be a twentieth of the phase's time, because a few waits per step cost little.
+-- the part of the class `sync` after the last work before it. A step needs to wait once, for its result: steps that wait twice or
+-- more are told, and all that wait if the GPU is idle inside the calls for a quarter of the phase's time. It has to be a twentieth
+-- of the phase's time, because a few waits per step cost little.
 -- Grain: phase.
 -- severity: info
--- message: in {place} each step waits for the GPU {per_step:,} times: {names}{where_called}; after each the GPU is idle until the next
---   launch
--- hint: keep values on the GPU (no `.item()`, `.tolist()`, `.cpu()`, `nonzero` or `print` of a tensor in a step), copy to pinned memory
---   with non_blocking=True, and wait once at the end; the time between waits is idle GPU time in `time_budget`
+-- message: in {place} {steps} the GPU {times}: {names}{where_called}; {told}
+-- hint: {cure}; the time between waits is idle GPU time in `time_budget`
 -- empty without: attribute.costly_call_totals WHERE what = 'synchronizing'
 -- requires: attribute.phase_spending, attribute.costly_call_totals, attribute.costly_calls, attribute.phase_ranges, attribute.gpu_work
 -- columns:
@@ -15,17 +14,31 @@
 --   at_stake_ns  BIGINT  Idle time after the calls, at most that of the classes. Unit: ns.
 --   budget_part  VARCHAR 'host+launch+latency+sync+api'.
 --   place        VARCHAR The phase in a sentence.
---   per_step     BIGINT  Calls of an occurrence, on average.
---   names        VARCHAR The calls.
+--   steps        VARCHAR 'each step waits for', or how many of them do.
+--   times        VARCHAR How often each of those does, on average.
+--   per_step     BIGINT  Calls of each of those, on average.
+--   names        VARCHAR The calls of the phase.
 --   where_called VARCHAR The range in which most of their time is spent.
-WITH often AS (
-    SELECT s.phase, s.step_count, t.call_count, t.names, t.place
-    FROM attribute.phase_spending AS s JOIN attribute.costly_call_totals AS t USING (phase)
-    WHERE t.what = 'synchronizing' AND t.call_count >= 2 * s.step_count
+--   told         VARCHAR When the GPU is idle.
+--   cure         VARCHAR What helps mostly.
+WITH waiting AS (
+    SELECT s.phase, c.occurrence_id, count(*) AS call_count
+    FROM attribute.costly_calls AS c
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN attribute.phase_spending AS s USING (phase)
+    WHERE c.what = 'synchronizing'
+    GROUP BY s.phase, s.sync_ns, s.phase_ns, c.occurrence_id
+    HAVING count(*) >= 2 OR s.sync_ns >= s.phase_ns / 4
+),
+often AS (
+    SELECT w.phase, w.waiting_count, w.call_count, t.names, t.place
+    FROM (SELECT phase, count(*) AS waiting_count, sum(call_count) AS call_count FROM waiting GROUP BY phase) AS w
+    JOIN attribute.costly_call_totals AS t USING (phase)
+    WHERE t.what = 'synchronizing'
 ),
 call AS (
-    SELECT o.phase, c.global_tid, c.end_ns
-    FROM attribute.costly_calls AS c JOIN attribute.phase_ranges AS p USING (occurrence_id) JOIN often AS o USING (phase)
+    SELECT w.phase, c.global_tid, c.end_ns
+    FROM attribute.costly_calls AS c JOIN waiting AS w USING (occurrence_id)
     WHERE c.what = 'synchronizing'
 ),
 launch AS (
@@ -47,12 +60,28 @@ drained AS (
 ),
 valued AS (
     SELECT
-        s.*, o.call_count, o.names, o.place AS where_called,
-        least(d.time_ns + s.sync_ns, s.host_ns + s.launch_ns + s.latency_ns + s.sync_ns + s.api_ns)::BIGINT AS at_stake_ns
-    FROM attribute.phase_spending AS s JOIN often AS o USING (phase) JOIN drained AS d USING (phase)
+        s.*, o.waiting_count, (o.call_count / o.waiting_count)::BIGINT AS per_step, o.names, o.place AS where_called,
+        4 * s.sync_ns >= s.phase_ns AS is_idle_inside,
+        least(coalesce(d.time_ns, 0) + s.sync_ns, s.host_ns + s.launch_ns + s.latency_ns + s.sync_ns + s.api_ns)::BIGINT AS at_stake_ns
+    FROM attribute.phase_spending AS s JOIN often AS o USING (phase) LEFT JOIN drained AS d USING (phase)
 )
 SELECT
-    phase, at_stake_ns, 'host+launch+latency+sync+api' AS budget_part, place, (call_count / step_count)::BIGINT AS per_step,
-    names, where_called
+    phase, at_stake_ns, 'host+launch+latency+sync+api' AS budget_part, place,
+    CASE
+        WHEN waiting_count >= step_count THEN 'each step waits for'
+        ELSE format('{:,} of {:,} steps wait for', waiting_count, step_count)
+    END AS steps,
+    CASE WHEN per_step = 1 THEN 'once' ELSE format('{:,} times', per_step) END AS times, per_step, names, where_called,
+    CASE
+        WHEN is_idle_inside THEN format('for {:,.1f} ms inside these calls the GPU is idle', sync_ns / 1e6)
+        ELSE 'after each the GPU is idle until the next launch'
+    END AS told,
+    CASE
+        WHEN is_idle_inside
+            THEN 'see whom they wait for: another GPU, work of the host on a stream, or a thread that sleeps until the GPU wakes it '
+                || '(`cudaDeviceScheduleBlockingSync`, events with blocking sync), and wait once at the end'
+        ELSE 'keep values on the GPU (no `.item()`, `.tolist()`, `.cpu()`, `nonzero` or `print` of a tensor in a step), copy to pinned '
+            || 'memory with non_blocking=True, and wait once at the end'
+    END AS cure
 FROM valued
 WHERE at_stake_ns >= phase_ns / 20 AND at_stake_ns >= least_ns

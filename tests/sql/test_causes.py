@@ -18,7 +18,7 @@ from scripts import verdict_tables
 from tests.support import real_traces
 from tests.support.ask import ask, report_of
 from tests.support.examples import examples
-from tests.support.planted_causes import CAUSES, SEEDS, options_of
+from tests.support.planted_causes import CAUSES, SEEDS, US, Loop, options_of
 from tests.support.trace_builder import TraceBuilder
 
 
@@ -124,3 +124,85 @@ def test_a_small_batch_says_what_a_larger_one_would_give(tmp_path: Path) -> None
     assert rate == pytest.approx(1 / 1.2e-3, rel=0.03)
     assert mbu == pytest.approx(100 * 0.745 / 1.2, abs=2)
     assert larger == pytest.approx(4 * rate, rel=0.05)
+
+
+def host_loop(steps: int, between_us: int, pause_us: int = 0) -> Loop:
+    """Steps of ten kernels of 50 µs and a wait, `between_us` of host code after each, and a pause in the fourth."""
+    loop = Loop(Random(0))
+    for step in range(steps):
+        start = loop.host_ns
+        for _ in range(10):
+            loop.kernel(50 * US)
+        loop.synchronize()
+        loop.python(pause_us * US if step == 3 else 0)
+        loop.main.push(start, loop.host_ns, "decode")
+        loop.python(between_us * US)
+    return loop
+
+
+def test_host_code_of_one_step_is_not_told_as_that_of_each_launch(tmp_path: Path) -> None:
+    (cause,) = report_of(host_loop(12, 0, pause_us=9_000).trace, tmp_path).causes
+
+    assert cause.code == "host_bound_steps"
+    assert cause.message.endswith("its own code: 100 % of it in 1 of 12 steps")
+    assert "garbage collection" in (cause.hint or "")
+    assert "CUDA graphs" not in (cause.hint or "")
+
+
+def test_host_code_between_the_ranges_of_steps_is_not_told_as_that_of_their_launches(tmp_path: Path) -> None:
+    """A sampler between the steps of a request: graphs would launch no sooner."""
+    loop = host_loop(12, 600)
+    loop.main.push(0, loop.host_ns, "request", domain="llmperf")
+
+    cause = report_of(loop.trace, tmp_path).causes[0]
+
+    assert (cause.code, cause.phase) == ("host_bound_steps", "decode")
+    found = re.search(r", ([\d.]+) ms of it or more before the range of a step begins$", cause.message)
+    assert found
+    # Eleven times 600 µs, and what the host does in its steps at the most.
+    assert float(found[1]) == pytest.approx(6.6, abs=0.15)
+    assert cause.at_stake_ns is not None
+    assert float(found[1]) <= cause.at_stake_ns / 1e6 + 0.05
+    assert "sampling" in (cause.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("waits", "told"), [(10, "6 of 18 steps wait for the GPU 10 times"), (2, "6 of 18 steps wait for the GPU 2 times")]
+)
+def test_steps_that_wait_are_counted_where_others_do_not(waits: int, told: str, tmp_path: Path) -> None:
+    """Three threads take turns on one GPU, and the second one reads values back."""
+    loop = Loop(Random(0))
+    threads = [loop.main.process.thread(200 + index) for index in range(3)]
+    for _ in range(6):
+        for index, thread in enumerate(threads):
+            loop.main = thread
+            start = loop.host_ns
+            for place in range(10):
+                loop.kernel(40 * US)
+                if index == 1 and place < waits:
+                    loop.synchronize()
+                    loop.python(400 * US // waits)
+            thread.push(start, loop.host_ns, "decode")
+
+    causes = {cause.code: cause for cause in report_of(loop.trace, tmp_path).causes}
+
+    assert told in causes["synchronizing_calls"].message
+
+
+def test_one_wait_a_step_is_told_if_the_gpu_is_idle_in_it(tmp_path: Path) -> None:
+    """The thread sleeps for 500 µs after the GPU is done."""
+    loop = Loop(Random(0))
+
+    def body(loop: Loop) -> None:
+        for _ in range(5):
+            loop.kernel(100 * US)
+        until = loop.gpu_ns + 500 * US
+        loop.main.call(loop.host_ns, until=until, api="cudaStreamSynchronize_v3020")
+        loop.host_ns = until
+
+    report = report_of(loop.steps(body), tmp_path)
+
+    assert report.phases[0].bound == "sync-bound"
+    assert [cause.code for cause in report.causes] == ["synchronizing_calls"]
+    assert "each step waits for the GPU once" in report.causes[0].message
+    assert "for 3.0 ms inside these calls the GPU is idle" in report.causes[0].message

@@ -9,10 +9,12 @@ from random import Random
 from statistics import fmean, variance
 
 import attrs
+import duckdb
 import pytest
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.query.session import Session
+from nsys_pipeline.sqlmods import all_modules, macro_ddl
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.ask import ask, ask_session, open_session
 from tests.support.examples import examples
@@ -179,3 +181,22 @@ def test_products_of_two_gpus_are_slowed_beside_gradients() -> None:
     assert "nvjet_sm90_tst_128x256_64x4_2x1_v_bz_coopA_NTN" in found["backward"].message
     # Neighbours stand for the shape, which analysis does not read: they hold it apart but for two elementwise kernels.
     assert grids.splitlines()[1] == "92,2"
+
+
+def test_variance_is_the_same_to_the_bit_in_any_order_of_rows() -> None:
+    """`var_samp` is not: what it adds up depends on the order, which threads decide."""
+    values = [pow(7, at, 1_000_003) for at in range(150_000)]
+    found = set()
+    with duckdb.connect() as connection:
+        connection.execute("CREATE SCHEMA macros")
+        connection.execute(macro_ddl(all_modules()["macros.sample_variance"]))
+        for seed in range(3):
+            Random(seed).shuffle(values)
+            connection.execute("CREATE OR REPLACE TABLE kind AS SELECT unnest($values) AS v", {"values": values})
+            found |= set(
+                connection.execute(
+                    "SELECT macros.sample_variance(count(*), sum(v), sum(v::HUGEINT * v)) FROM kind"
+                ).fetchall()
+            )
+
+    assert [one for (one,) in found] == [pytest.approx(variance(values), rel=1e-14)]
