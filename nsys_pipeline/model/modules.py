@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fnmatch import translate
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 import attrs
@@ -60,6 +60,32 @@ def module_names() -> Mapping[str, Mapping[str, tuple[tuple[str, ...], ...]]]:
     }
 
 
+@attrs.frozen
+class Weights:
+    """What transformers calls the weights of a model type: under what its layers lie, and names of `modules.toml`."""
+
+    layers: str
+    names: frozenset[str]
+
+
+_NO_WEIGHTS = Weights("", frozenset())
+
+
+@cache
+def _weights() -> Mapping[str, Weights]:
+    path = Path(__file__).parent / "weight_names.toml"
+    return {
+        kind: Weights(group["layers"], frozenset(group["weights"].split()))
+        for group in tomllib.loads(path.read_text(encoding="utf-8"))["names"]
+        for kind in group["types"].split()
+    }
+
+
+def weights_of(model_type: str) -> Weights | None:
+    """Names of the weights of `model_type`; None for a type that `weight_names.toml` lacks."""
+    return _weights().get(model_type)
+
+
 @cache
 def parts_of(role: str, op: str) -> tuple[tuple[str, ...], ...]:
     """Names of the parts of an operation; one that the table lacks goes by its own name in the usual places."""
@@ -108,12 +134,14 @@ class Patterns:
     Names count under any prefix (`language_model.model.layers.3.mlp` is layer 3's `mlp`), unless the prefix is that of
     another part of the model, such as a vision tower. Regular expressions (`re:` before them) match from the start of
     the whole name; where `searches`, anywhere in it. `suffix` ends the names that expressions see (`.weight`).
+    `weights`: the names that expressions are tried on first, where they are known.
     """
 
     entries: tuple[str, ...]
     stacks: Stacks
     searches: bool = False
     suffix: str = ""
+    weights: Weights | None = None
     _by_layer: dict[tuple[str, int], set[str]] = attrs.field(init=False, factory=dict)
     _anywhere: set[str] = attrs.field(init=False, factory=set)
     _expressions: list[_Expression] = attrs.field(init=False, factory=list)
@@ -128,7 +156,7 @@ class Patterns:
                 self._add_name(entry)
 
     def _add(self, pattern: str) -> None:
-        self._expressions.append(_Expression(pattern, self.stacks, self.searches, self.suffix))
+        self._expressions.append(_Expression(pattern, self.stacks, self.searches, self.suffix, self.weights))
 
     def _add_name(self, entry: str) -> None:
         name = entry.strip(". ").removesuffix(".weight")
@@ -165,16 +193,17 @@ class Patterns:
 class _Expression:
     """One regular expression over whole names.
 
-    Algorithm: an expression is tried on the first name of each part, under the prefix that layers usually have. Only
-    one that means nothing there is tried on all names and prefixes: `.*up_proj` is `up_proj`, not `gate_up_proj` too.
+    Algorithm: an expression is tried on the names that the model type has, if those are known. One that means nothing
+    there is tried on the first name of each part, under the prefix that layers usually have, and one that means nothing
+    there either on all names and prefixes: `.*up_proj` is `up_proj`, not `gate_up_proj` too.
     """
 
     pattern: str
     stacks: Stacks
     searches: bool
     suffix: str
+    weights: Weights | None
     _regex: re.Pattern[str] = attrs.field(init=False)
-    _is_usual: bool | None = attrs.field(init=False, default=None)
     _found: dict[str, bool] = attrs.field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
@@ -190,14 +219,14 @@ class _Expression:
 
     def match(self, names: Sequence[str], place: Place) -> bool:
         layer = place.layer if place.layer is None or self.depends_on_layer else 0
+        if self.is_own:
+            names = [name for name in names if name in self._weights.names] or names[:1]
+        elif self.is_usual:
+            names = names[:1]
         if layer is None:
             return any(self._test(name) for name in names)
         prefixes = _ENCODER if place.stack == ENCODER else self._prefixes
-        return any(
-            self._means(name, f"{prefix}.{layer}.")
-            for name in (names[:1] if self.is_usual else names)
-            for prefix in prefixes
-        )
+        return any(self._means(name, f"{prefix}.{layer}.") for name in names for prefix in prefixes)
 
     def _means(self, name: str, prefix: str) -> bool:
         key = prefix + name
@@ -209,16 +238,20 @@ class _Expression:
         name += self.suffix
         return bool(self._regex.search(name) if self.searches else self._regex.match(name))
 
-    @property
+    @cached_property
+    def is_own(self) -> bool:
+        """Whether it means any weight by the name that the model type has for it."""
+        below, outside = self._weights.names - _outside_names(), self._weights.names & _outside_names()
+        return self._means_any((self._weights.layers,), below) or any(self._test(name) for name in outside)
+
+    @cached_property
     def is_usual(self) -> bool:
         """Whether it means any module by its first name under the usual prefix."""
-        if self._is_usual is None:
-            layers = range(self.stacks.depth) if self.depends_on_layer else (0,)
-            own = [*self._usual, *(_ENCODER if ENCODER in self.stacks.names else ())]
-            self._is_usual = any(
-                self._test(f"{prefix}.{layer}.{name}") for prefix in own for layer in layers for name in _first_names()
-            )
-        return self._is_usual
+        return self._means_any((*self._usual, *(_ENCODER if ENCODER in self.stacks.names else ())), _first_names())
+
+    def _means_any(self, prefixes: Sequence[str], names: Iterable[str]) -> bool:
+        layers = range(self.stacks.depth) if self.depends_on_layer else (0,)
+        return any(self._test(f"{prefix}.{layer}.{name}") for name in names for prefix in prefixes for layer in layers)
 
     @property
     def _usual(self) -> tuple[str, ...]:
@@ -226,7 +259,20 @@ class _Expression:
 
     @property
     def _prefixes(self) -> tuple[str, ...]:
+        if self.is_own:
+            return (self._weights.layers,)
         return self._usual if self.is_usual else (*_ALONE, *_INSIDE, *_OTHERS)
+
+    @property
+    def _weights(self) -> Weights:
+        return self.weights or _NO_WEIGHTS
+
+
+@cache
+def _outside_names() -> frozenset[str]:
+    """Names of what stands outside of the layers."""
+    tables = [parts for role in ("embedding", "lm_head") for parts in module_names()[role].values()]
+    return frozenset(name for parts in tables for names in parts for name in names)
 
 
 @cache

@@ -20,7 +20,7 @@ from nsys_pipeline.model.dtypes import BITS, bytes_of
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.estimator import Estimator
 from nsys_pipeline.model.model import Model
-from nsys_pipeline.model.modules import Patterns, Place, parts_of
+from nsys_pipeline.model.modules import Patterns, Place, parts_of, weights_of
 from nsys_pipeline.model.ops import PRODUCTS, Op
 from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, NORM, ROUTER
 from nsys_pipeline.records import Step
@@ -200,7 +200,9 @@ def _searching(expression: str | None, model: Model) -> Patterns | None:
         re.compile(expression)
     except re.error as error:
         raise UsageError(f"`{expression}` is no regular expression: {error}") from error
-    return Patterns((f"re:{expression}",), model.stacks, searches=True, suffix=".weight")
+    return Patterns(
+        (f"re:{expression}",), model.stacks, searches=True, suffix=".weight", weights=weights_of(model.model_type)
+    )
 
 
 @attrs.define
@@ -377,7 +379,9 @@ class _BlockWalk:
             role, name = EMBEDDING, "embed"
         if role == EXPERT:
             # transformers keeps the experts of a layer in two tensors.
-            return [self.trained.holds([f"mlp.experts.{'down' if 'down' in name else 'gate_up'}_proj"], self.place)]
+            usual = f"mlp.experts.{'down' if 'down' in name else 'gate_up'}_proj"
+            others = [other for names in parts_of(role, name) for other in names if "{e}" not in other]
+            return [self.trained.holds([usual, *others], self.place)]
         return [self.trained.holds(names, self.place) for names in parts_of(role, name)]
 
     def _rows(self, op: Op, parts: int) -> list[int]:

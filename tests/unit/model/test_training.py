@@ -36,6 +36,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mixtral": mixtral(),
     "deepseek_v3": deepseek(),
     "qwen3": SMALL["qwen3"],
+    "nemotron": SMALL["nemotron"],
+    "flint": {**SMALL["flint"], "num_hidden_layers": 3},
 }
 
 
@@ -110,6 +112,8 @@ FROZEN = [
     ("deepseek_v3", "kv_b_proj"), ("deepseek_v3", "q_a_proj"), ("deepseek_v3", "shared_experts"),
     ("deepseek_v3", r"layers\.0\.mlp\.gate_proj"),
     ("qwen3", "q_norm"), ("qwen3", "o_proj"),
+    # `embed_out` is a head of other models, `shared_experts` are experts of others.
+    ("llama", "embed"), ("nemotron", "embed"), ("flint", "experts"),
 ]  # fmt: skip
 
 
@@ -272,6 +276,23 @@ def test_trained_parameters() -> None:
     assert training_flops(m, step, train_only="embed_tokens|lm_head").trained_params == 2 * 128256 * 4096
     experts = training_flops(load_model("mixtral-8x7b"), step, train_only="experts").trained_params
     assert experts == 32 * 8 * 3 * 4096 * 14336
+
+
+@pytest.mark.parametrize(
+    ("name", "train_only"),
+    [
+        ("deepseek_v2l", "embed"), ("qwen2_moe", "experts"), ("qwen3_next", "experts"), ("llama4_text", "shared"),
+        ("granitemoehybrid", "down_proj"), ("phi3", "qkv"), ("laguna", "gate_proj"), ("gpt_neox", "embed"),
+        ("lfm2_moe", "up_proj"), ("deepseek_v4", r"compressor\.kv_proj"), ("falcon", "dense_4h"), ("minimax", "expert"),
+    ],
+)  # fmt: skip
+@needs_torch
+def test_an_expression_means_what_it_means_in_transformers(name: str, train_only: str) -> None:
+    named = unloaded(SMALL[name]).named_parameters()
+    weights = sum(value.numel() for key, value in named if re.search(train_only, key) and value.ndim > 1)
+    described = Model.from_config(SMALL[name])
+    found = training_flops(described, Step.uniform(batch=1, q_tokens=4), train_only=train_only).trained_params
+    assert found == weights
 
 
 def test_the_optimizer_moves_what_it_keeps_for_each_weight() -> None:

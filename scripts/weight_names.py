@@ -1,0 +1,70 @@
+"""Write `nsys_pipeline/model/weight_names.toml`: what transformers calls the weights of the small configs' model types.
+
+Needs torch and transformers; models are built without memory for their weights. Names that `modules.toml` lacks are
+left out: nothing of the estimate goes by them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+import warnings
+from collections import defaultdict
+from pathlib import Path
+
+import torch
+import transformers
+
+from nsys_pipeline.model.modules import module_names
+
+ROOT = Path(__file__).resolve().parents[1]
+TARGET = ROOT / "nsys_pipeline" / "model" / "weight_names.toml"
+HEAD = """\
+# What transformers calls the weights of model types, written by scripts/weight_names.py: `layers` is what the layers of
+# the decoder lie under, `weights` the names of `modules.toml` that it has, below a layer or outside of all.
+"""
+_LAYER = re.compile(r"^(?P<before>.*?)\.\d+\.(?P<rest>.*)$")
+
+
+def main() -> None:
+    warnings.simplefilter("ignore")
+    transformers.logging.set_verbosity_error()
+    known = {name for ops in module_names().values() for parts in ops.values() for part in parts for name in part}
+    configs = json.loads((ROOT / "tests/unit/model/small_configs.json").read_text(encoding="utf-8"))
+    found: dict[str, tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    for config in configs.values():
+        try:
+            with torch.device("meta"):
+                fields = {key: value for key, value in config.items() if key != "torch_dtype"}
+                model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**fields))
+        except ValueError:  # a model of several parts, or one that transformers lacks
+            continue
+        layers, weights = found[config["model_type"]]
+        for parameter, _ in model.named_parameters():
+            name = parameter.removesuffix(".weight")
+            match = _LAYER.match(name)
+            rest = match["rest"] if match else name
+            if rest in known:
+                weights.add(rest)
+                if match:
+                    layers.add(match["before"])
+    groups: dict[tuple[str, tuple[str, ...]], list[str]] = defaultdict(list)
+    for kind, (layers, weights) in found.items():
+        if len(layers) == 1:
+            groups[layers.pop(), tuple(sorted(weights))].append(kind)
+    lines = [HEAD]
+    for (layers_at, names), kinds in sorted(groups.items(), key=lambda one: one[1]):
+        lines.append("[[names]]")
+        for key, value in (("types", sorted(kinds)), ("weights", names)):
+            lines.append(f'{key} = """\n' + wrapped(value) + '"""')
+        lines.append(f'layers = "{layers_at}"\n')
+    TARGET.write_text("\n".join(lines), encoding="utf-8")
+
+
+def wrapped(words: list[str] | tuple[str, ...]) -> str:
+    return textwrap.fill(" ".join(words), 118, break_on_hyphens=False)
+
+
+if __name__ == "__main__":
+    main()
