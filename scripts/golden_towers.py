@@ -20,7 +20,7 @@ import transformers
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from nsys_pipeline.model.verify import multimodal_class
-from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
+from scripts.golden_totals import TESTS, counted, place_for, quieten, read_configs, write_totals
 
 
 def features_of(module: Any) -> Any:
@@ -123,7 +123,10 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images, or views, of so many patches."""
     vision = getattr(config, "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
-    patch = getattr(vision, "patch_size", None) or vision.sam_config.patch_size
+    # Gemma 3n's tower names none; its image is 48 x 48 of 16 pixels.
+    patch = (
+        16 if config.model_type == "gemma3n" else getattr(vision, "patch_size", None) or vision.sam_config.patch_size
+    )
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     rows = any_size(config, taken, patch, grids)
     if rows is not None:
@@ -186,9 +189,9 @@ def main() -> None:
         # Of a model that also speaks, what sees and reads.
         config = getattr(config, "thinker_config", config)
         auto = multimodal_class(transformers, type(config))
-        module = auto.from_config(config, attn_implementation="eager").eval()
-        module.requires_grad_(False)
-        counts, tokens = zip(*(counted(encode, module, grids) for grids in entry["grids"]), strict=True)
+        with place_for(name):
+            module = auto.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
+            counts, tokens = zip(*(counted(encode, module, grids) for grids in entry["grids"]), strict=True)
         # Parts that llmperf names as not counted.
         apart = tuple(entry.get("without", ()))
         params = sum(value.numel() for name, value in module.named_parameters() if not name.startswith(apart))

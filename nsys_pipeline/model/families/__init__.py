@@ -123,6 +123,8 @@ NESTED = (
     "voxtral_encoder",
     "granite_speech_encoder",
     "gemma4_audio",
+    "gemma3n_audio",
+    "gemma3n_vision",
     "granite_speech_plus_encoder",
     "glmasr_encoder",
     "qwen3_asr_encoder",
