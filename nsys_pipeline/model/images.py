@@ -37,7 +37,7 @@ _CUTS = (
     "aya_vision", "deepseek_vl_v2", "ovis2", "perception_lm", "qianfan_ocr",
 )  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
-_UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
+_UNPADDED = ("granite4_vision", "llava_next", "llava_next_video", "llava_onevision")
 
 
 #: Those that cut a picture only if it is the prompt's only one.
@@ -348,6 +348,7 @@ _VIEWS: dict[str, _Rule] = {
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,
     "llava_onevision": _llava_next,
+    "granite4_vision": _llava_next,
     "llama4": _tiles_and_whole(16, 336),
     "cohere2_vision": _tiles_and_whole(12, 512),
     "idefics3": _idefics3,
