@@ -39,14 +39,15 @@ def counted(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[int, A
 
 @contextlib.contextmanager
 def place_for(name: str) -> Iterator[None]:
-    """Build and run a model without weights if it is Gemma 3n: its tower is of one size, which is large.
+    """Where to build and run a model: without weights if its tower is of one size, which is large (Gemma 3n).
 
-    That tower is the package timm's, which the extra `verify` has not, and its attention here products.
+    Some towers are the package timm's, which the extra `verify` has not; their attention is products here.
     """
+    if name in ("gemma3n", "perception_lm"):
+        importlib.import_module("timm.layers").set_fused_attn(False)
     if name != "gemma3n":
         yield
         return
-    importlib.import_module("timm.layers").set_fused_attn(False)
     with torch.device("meta"):
         yield
 

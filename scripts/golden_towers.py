@@ -94,6 +94,8 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
         more = {"image_grid_thw": torch.tensor([[1, *grid] for grid in grids])}
         if "image_merge_sizes" in taken:
             more["image_merge_sizes"] = torch.ones(len(grids), dtype=torch.long)
+    elif "image_grid_hw" in taken:
+        shape, more = (rows, 3 * patch**2), {"image_grid_hw": torch.tensor(grids)}
     elif "spatial_shapes" in taken or kind == "fuyu":
         shape = (*each, 3 * patch**2)
         if kind != "fuyu":
@@ -123,10 +125,9 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images, or views, of so many patches."""
     vision = getattr(config, "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
-    # Gemma 3n's tower names none; its image is 48 x 48 of 16 pixels.
-    patch = (
-        16 if config.model_type == "gemma3n" else getattr(vision, "patch_size", None) or vision.sam_config.patch_size
-    )
+    # Towers of the package timm name none.
+    patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
+    patch = patch or vision.sam_config.patch_size
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     rows = any_size(config, taken, patch, grids)
     if rows is not None:
@@ -149,7 +150,9 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     if config.model_type in ("llava_next", "llava_next_video", "llava_onevision"):
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
-    return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics2", "idefics3", "smolvlm") else pixels}
+    # Images of idefics that are nothing but zeros are dropped.
+    several = config.model_type in ("idefics2", "idefics3", "smolvlm", "perception_lm")
+    return {"pixel_values": pixels[None] + 1 if several else pixels}
 
 
 def tokens_of(features: Any) -> int:

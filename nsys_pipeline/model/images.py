@@ -34,7 +34,7 @@ _IDEFICS_SIDE = 4096
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
 _CUTS = (
-    "aya_vision", "deepseek_vl_v2", "ovis2", "qianfan_ocr",
+    "aya_vision", "deepseek_vl_v2", "ovis2", "perception_lm", "qianfan_ocr",
 )  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
 _UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
