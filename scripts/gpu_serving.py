@@ -4,6 +4,7 @@
     scripts/gpu_serving.py -o OUT --engine vllm [--only dense-graphs,moe-graphs,…] [--budget 480] [--wheels DIR]
     scripts/gpu_serving.py -o OUT --engine vllm --only dense-tp2     on two GPUs
     scripts/gpu_serving.py -o OUT --engine vllm --only overhead      without nsys, with nsys, and with marks, in turns
+    scripts/gpu_serving.py -o OUT --engine vllm --only overhead --order 'no nsys,nsys,nsys,no nsys' [--rounds 3]
     scripts/gpu_serving.py -o OUT --engine sglang
     scripts/gpu_serving.py --list --engine vllm                      what there is, as command lines; runs nothing
 
@@ -124,6 +125,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", help="comma-separated names of runs, overhead, overhead-eager; default all runs")
     parser.add_argument("--requests", type=int, default=48)
     parser.add_argument("--budget", type=float, default=480.0, metavar="S", help="begin nothing new after S seconds")
+    parser.add_argument("--order", default=",".join(OVERHEAD_ORDER), help="starts of the server for overhead")
+    parser.add_argument("--rounds", type=int, default=OVERHEAD_ROUNDS, help="of the load in each start for overhead")
     parser.add_argument("--run-timeout", type=float, default=240.0, metavar="S", help="stop a server after S seconds")
     parser.add_argument("--wheels", type=Path, metavar="DIR", help="install what is in DIR for these runs")
     parser.add_argument("--no-gpu-metrics", action="store_true", help="sample no hardware counters")
@@ -134,6 +137,9 @@ def main(arguments: list[str] | None = None) -> int:
     wanted = options.only.split(",") if options.only else list(runs)
     if unknown := set(wanted) - set(runs) - set(OVERHEAD):
         parser.error(f"no run called {', '.join(sorted(unknown))}; there are {', '.join([*runs, *OVERHEAD])}")
+    order = options.order.split(",")
+    if unknown := set(order) - set(OVERHEAD_VARIANTS):
+        parser.error(f"no variant called {', '.join(sorted(unknown))}; there are {', '.join(OVERHEAD_VARIANTS)}")
     recording = ["--timeout", f"{options.run_timeout:g}"]
     measuring = recording if options.no_gpu_metrics else [*recording, "--gpu-metrics"]
     if options.list:
@@ -155,7 +161,8 @@ def main(arguments: list[str] | None = None) -> int:
         lines += [*load_table(loads), ""]
     for name in OVERHEAD:
         if name in wanted:
-            lines += [*_overhead(options.engine, name, work, options.requests, recording, deadline), ""]
+            size = (options.requests, options.rounds)
+            lines += [*_overhead(options.engine, name, work, size, order, recording, deadline), ""]
     (options.output / "summary.md").write_text("\n".join(lines))
     shutil.rmtree(work / "models", ignore_errors=True)
     gpu_captures._pack(work, options.output)
@@ -218,17 +225,19 @@ def load_table(loads: dict[str, dict[str, Any]]) -> list[str]:
     return gpu_captures._table(["run", *keys], rows)
 
 
-def _overhead(engine: str, name: str, work: Path, requests: int, options: list[str], deadline: float) -> list[str]:
-    """New tokens per second that the clients see: alone, recorded, recorded with marks; two starts of each."""
+def _overhead(
+    engine: str, name: str, work: Path, size: tuple[int, int], order: list[str], options: list[str], deadline: float
+) -> list[str]:
+    """New tokens per second that the clients see in each start of `order`; `size` is requests and rounds of a start."""
     model, extra = RUNS[engine][OVERHEAD[name]]
     folder = make_model(model, work / "models" / model)
     starts: dict[str, list[dict[str, Any]]] = {variant: [] for variant in OVERHEAD_VARIANTS}
-    for number, variant in enumerate(OVERHEAD_ORDER):
+    for number, variant in enumerate(order):
         if time.monotonic() > deadline:
             print(f"{name}, start {number + 1}, {variant}: no time left", flush=True)
             continue
         output = work / f"{name}-{number + 1}-{variant.replace(' ', '-')}.load.json"
-        client = load(engine, folder, output, requests, OVERHEAD_ROUNDS)
+        client = load(engine, folder, output, *size)
         began = time.monotonic()
         with seeing(1):
             if variant == "no nsys":
@@ -242,8 +251,8 @@ def _overhead(engine: str, name: str, work: Path, requests: int, options: list[s
         starts[variant].append(gpu_captures._read(output))
         print("\n".join(overhead_table(starts)), flush=True)
     title = (
-        f"Overhead of recording, {OVERHEAD[name]}: {len(OVERHEAD_ORDER)} starts of the server in the order "
-        f"{', '.join(OVERHEAD_ORDER)}; {OVERHEAD_ROUNDS} rounds of the load each"
+        f"Overhead of recording, {OVERHEAD[name]}: {len(order)} starts of the server in the order "
+        f"{', '.join(order)}; {size[1]} rounds of the load each"
     )
     return [title, "", *overhead_table(starts)]
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from nsys_pipeline.nsys import Nsys
 
 RUNS = Path("runs")
-_ANALYSIS_PACKAGES = ("duckdb", "adbc_driver_sqlite", "adbc_driver_manager", "jinja2", "polars", "rich")
 # What the report of the analysis says itself.
 _REPORTED_BY_ANALYSIS = ("no_gpu_work", "no_nvtx", "no_phases")
 _SHOWN_LINES = 6
@@ -188,7 +187,7 @@ def _analyze(result: CaptureResult) -> None:
                 sys.stderr.write(f"report: {kept[-1]}\n")
             verb.analyze(trace)
     except ModuleNotFoundError as error:
-        if error.name not in _ANALYSIS_PACKAGES:
+        if error.name is None or error.name.partition(".")[0] == "nsys_pipeline":
             raise
         sys.stderr.write(f"note: not analyzed, {error.name} is not installed: `llmperf analyze {result.run_dir}`\n")
     except LlmperfError:

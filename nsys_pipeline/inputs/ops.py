@@ -43,13 +43,14 @@ def create_pass_ops(inputs: Inputs) -> None:
     be fused taken apart (query, key and value; gate and up); NULL with experts, which run in any number of kernels.
     `expert_layers`: layers with experts; `expert_bytes`: weights of those that its tokens choose. `products_apart`:
     with two kernels for the experts of a layer and the rest taken apart. `dtype`: what most FLOPs of the products are
-    counted in.
+    counted in, `kv_dtype`: what the KV cache is counted in.
 
     Nothing without a model, for phases with parts that are not counted, and where a pass is split into stages.
     """
     types = {
         "phase": "VARCHAR", "attention": "BIGINT", "products_min": "BIGINT", "products_max": "BIGINT",
         "products_apart": "BIGINT", "expert_layers": "BIGINT", "expert_bytes": "BIGINT", "dtype": "VARCHAR",
+        "kv_dtype": "VARCHAR",
     }  # fmt: skip
     create_from_rows(inputs.connection, "input.pass_ops", types, _pass_ops(inputs))
 
@@ -73,7 +74,8 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
         if step is None or not step.batch or (model.left_out() and phase != markers.DECODE):
             continue
         try:
-            ops = Estimator(model, conventions).estimate(step).ops
+            estimator = Estimator(model, conventions)
+            ops = estimator.estimate(step).ops
         except ModelError:  # already said by the costs
             continue
         attention = sum(op.layers for op in ops if op.kind == "attention")
@@ -86,8 +88,8 @@ def _pass_ops(inputs: Inputs) -> list[tuple[object, ...]]:
         flops: Counter[str] = Counter()
         for op in products:
             flops[op.dtype] += op.layers * op.flops_model
-        dtype = max(flops, key=lambda one: flops[one], default=None)
-        rows.append((phase, attention, fewest, None if experts else most, most, layers, expert_bytes, dtype))
+        dtype, kv_dtype = max(flops, key=lambda one: flops[one], default=None), estimator.kv_dtype
+        rows.append((phase, attention, fewest, None if experts else most, most, layers, expert_bytes, dtype, kv_dtype))
     return rows
 
 

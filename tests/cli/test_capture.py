@@ -7,9 +7,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
+from nsys_pipeline.capture import CaptureResult
+from nsys_pipeline.cli import analyze as analyze_verb
+from nsys_pipeline.cli import capture as capture_verb
 from tests.cli.run import run
 from tests.e2e.conftest import TINY_LLAMA
 from tests.unit.capture.fake_nsys import fake_nsys
@@ -195,3 +200,19 @@ def test_without_nsys_the_other_way_is_named(
 
     assert code == 3
     assert "`--backend torch`" in err
+
+
+@pytest.mark.parametrize("missing", ["platformdirs", "duckdb.sub"])
+def test_a_machine_that_cannot_analyze_keeps_the_capture(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(trace: Path) -> None:
+        raise ModuleNotFoundError(f"No module named '{missing}'", name=missing)
+
+    monkeypatch.setattr(analyze_verb, "keep_reports", fails)
+    result = SimpleNamespace(traces=[tmp_path / "trace.sqlite"], run_dir=tmp_path, exit_status=0)
+    capture_verb._analyze(cast(CaptureResult, result))
+    assert f"note: not analyzed, {missing} is not installed: `llmperf analyze" in capsys.readouterr().err
+    missing = "nsys_pipeline.gone"
+    with pytest.raises(ModuleNotFoundError):
+        capture_verb._analyze(cast(CaptureResult, result))

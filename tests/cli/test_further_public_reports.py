@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -14,57 +15,61 @@ US = 1000
 STEP = 'llmperf.step {"b":1,"q":64,"kv":0,"logits":64}'
 
 
-@pytest.mark.parametrize(("name", "is_first"), [("prefill", True), ("prefill", False), ("gpt2.prefill", True)])
-def test_passes_of_a_reference_model_are_in_the_time_of_a_step(name: str, is_first: bool, cli: Cli) -> None:
-    """Steps of 80 ms: a reference model without gradients runs before the policy, or after it."""
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread()
+def test_passes_of_a_reference_model_are_in_the_time_of_a_step(cli: Cli) -> None:
+    """Steps of 80 ms: a reference model without gradients runs before the policy, or after it; three ranks."""
+    trace = TraceBuilder().gpu(0).gpu(1).gpu(2)
     marked(trace, LLAMA)
-    parts = [name, "forward"] if is_first else ["forward", name]
-    for step in range(5):
-        for number, part in enumerate([*parts, "backward", "optimizer"]):
-            at = (80 * step + 20 * number) * MS
-            main.push(at, at + 20 * MS, part, domain="llmperf").launch(at + MS, gpu=(at + 2 * MS, at + 20 * MS))
-            if part == "forward":
-                main.mark(at + 1, STEP, domain="llmperf")
+    passes = (["prefill", "forward"], ["forward", "prefill"], ["gpt2.prefill", "forward"])
+    for rank, parts in enumerate(passes):
+        main = trace.process(100 + rank).thread()
+        for step in range(5):
+            for number, part in enumerate([*parts, "backward", "optimizer"]):
+                at = (80 * step + 20 * number) * MS
+                main.push(at, at + 20 * MS, part, domain="llmperf")
+                main.launch(at + MS, gpu=(at + 2 * MS, at + 20 * MS), device=rank)
+                if part == "forward":
+                    main.mark(at + 1, STEP, domain="llmperf")
 
     rows, err = cli.sql(
-        trace, "SELECT sum(wall_ns) AS wall, sum(gpu_busy_ns) AS busy, sum(tokens) AS n FROM training_steps"
+        trace,
+        "SELECT sum(wall_ns) AS wall, sum(gpu_busy_ns) AS busy, sum(tokens) AS n "
+        "FROM training_steps GROUP BY process_id",
     )
 
-    assert rows == [{"wall": 5 * 80 * MS, "busy": 5 * 72 * MS, "n": 5 * 64}]
+    assert rows == 3 * [{"wall": 5 * 80 * MS, "busy": 5 * 72 * MS, "n": 5 * 64}]
     # `forwards_without_backward`
-    assert "each training step has forward passes without a backward (5 in all)" in err
-    assert f"in the phase {name} are the model's" in err
+    assert re.findall(r"without a backward \((\d+) in all\).* in the phase (\S+) are the model's", err) == [
+        ("10", "prefill"), ("5", "gpt2.prefill"),
+    ]  # fmt: skip
 
 
-@pytest.mark.parametrize("chunks", [1, 4])
-def test_a_fused_loss_computes_gradients_of_the_head_in_the_forward(chunks: int, cli: Cli) -> None:
-    """Liger's: logits, loss and both gradients, chunk by chunk; behind it the forward has no other product."""
-    trace = TraceBuilder().gpu()
-    process = trace.process()
-    main, autograd = process.thread(), process.thread(tid=101)
+def test_a_fused_loss_computes_gradients_of_the_head_in_the_forward(cli: Cli) -> None:
+    """Liger's: logits, loss and both gradients, of one chunk or of four; behind it the forward has no other product."""
+    trace = TraceBuilder().gpu(0).gpu(1)
     marked(trace, LLAMA)
 
-    def launch(thread: ThreadBuilder, start: int, names: list[str]) -> None:
+    def launch(thread: ThreadBuilder, start: int, names: list[str], gpu: int) -> None:
         for number, name in enumerate(names):
             at = start + number * 100 * US
-            thread.launch(at + US, gpu=(at + 2 * US, at + 90 * US), name=name)
+            thread.launch(at + US, gpu=(at + 2 * US, at + 90 * US), name=name, device=gpu)
 
     layers, gradients = ["gemm"] * 16, ["dgrad_gemm", "wgrad_gemm"]
-    head = ["gemm", "liger_cross_entropy_kernel", *gradients] * chunks
-    for at in range(0, 40 * MS, 10 * MS):
-        main.push(at, at + 4 * MS, "forward", domain="llmperf").mark(at + 1, STEP, domain="llmperf")
-        launch(main, at, [*layers, *head])
-        main.push(at + 4 * MS, at + 8 * MS, "backward", domain="llmperf")
-        launch(autograd, at + 4 * MS, gradients * 16)
+    for gpu, chunks in enumerate((1, 4)):
+        process = trace.process(100 + gpu)
+        main, autograd = process.thread(), process.thread(tid=201 + gpu)
+        head = ["gemm", "liger_cross_entropy_kernel", *gradients] * chunks
+        for at in range(0, 40 * MS, 10 * MS):
+            main.push(at, at + 4 * MS, "forward", domain="llmperf").mark(at + 1, STEP, domain="llmperf")
+            launch(main, at, [*layers, *head], gpu)
+            main.push(at + 4 * MS, at + 8 * MS, "backward", domain="llmperf")
+            launch(autograd, at + 4 * MS, gradients * 16, gpu)
 
     report = cli.analyze(trace)
 
     rest = projections(LLAMA, 64) + 4 * LLAMA["num_hidden_layers"] * pairs(64) * LLAMA["hidden_size"]
-    assert phase(report, "forward")["flops"] == 4 * (rest + 3 * 64 * lm_head(LLAMA))
-    assert phase(report, "backward")["flops"] == 4 * 2 * rest
-    assert report["training"]["flops"] == 4 * 3 * (rest + 64 * lm_head(LLAMA))
+    assert phase(report, "forward")["flops"] == 8 * (rest + 3 * 64 * lm_head(LLAMA))
+    assert phase(report, "backward")["flops"] == 8 * 2 * rest
+    assert report["training"]["flops"] == 8 * 3 * (rest + 64 * lm_head(LLAMA))
     assert "weights_frozen" not in codes(report)
 
 
@@ -97,40 +102,39 @@ def test_copies_of_a_model_on_two_gpus_share_a_backward(cli: Cli) -> None:
     assert not codes(report) & {"forwards_without_backward", "open_at_once"}
 
 
-def of_experts_on_the_host(copied: int) -> TraceBuilder:
-    """Decode steps of llama.cpp: what is not of experts runs on the GPU, whose results go to the host and back."""
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread()
-    marked(trace, MOE)
-    for step in range(4):
-        at = step * 20 * MS
-        main.push(at, at + 19 * MS, "decode", domain="llmperf")
-        main.mark(at + 1, 'llmperf.step {"b":1,"q":1,"kv":512,"logits":1}', domain="llmperf")
-        for layer in range(4):
-            start = at + (4 * layer + 1) * MS
-            for number, name in enumerate(["mul_mat_vec_q"] * 4 + ["flash_attn_ext_vec", "mul_mat_vec_q"]):
-                main.launch(
-                    start + number * US, gpu=(start + number * 20 * US, start + (number + 1) * 20 * US), name=name
-                )
-            if copied:
-                main.memcpy(start + MS, gpu=(start + MS, start + MS + US), kind=2, size_bytes=2048)
-                main.memcpy(start + 3 * MS, gpu=(start + 3 * MS, start + 3 * MS + US), kind=1, size_bytes=copied)
-        main.launch(at + 18 * MS, gpu=(at + 18 * MS, at + 18 * MS + US), name="mul_mat_vec_q")
-    return trace
-
-
 MOE = LLAMA | {
     "model_type": "qwen3_moe", "num_experts": 16, "num_experts_per_tok": 4, "moe_intermediate_size": 128,
     "head_dim": 64, "norm_topk_prob": True,
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("copied", "is_told"), [(2048, True), (0, False), (4 * 3 * 512 * 128 * 2, False)])
-def test_experts_that_the_host_computes_are_told(copied: int, is_told: bool, cli: Cli) -> None:
-    """Not where nothing goes to the host and back, nor where the experts' weights are copied to the GPU."""
-    report = cli.analyze(of_experts_on_the_host(copied))
+def test_experts_that_the_host_computes_are_told(cli: Cli) -> None:
+    """llama.cpp: what is not of experts runs on the GPU, whose results go to the host and back.
 
-    assert ("experts_on_the_host" in codes(report)) == is_told
+    Not where nothing goes there (prefill), nor where the experts' weights are copied to the GPU (mixed).
+    """
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    marked(trace, MOE)
+    for step in range(12):
+        name, copied = (("decode", 2048), ("prefill", 0), ("mixed", 4 * 3 * 512 * 128 * 2))[step % 3]
+        at = step * 20 * MS
+        main.push(at, at + 19 * MS, name, domain="llmperf")
+        main.mark(at + 1, 'llmperf.step {"b":1,"q":1,"kv":512,"logits":1}', domain="llmperf")
+        for layer in range(4):
+            start = at + (4 * layer + 1) * MS
+            for number, kernel in enumerate(["mul_mat_vec_q"] * 4 + ["flash_attn_ext_vec", "mul_mat_vec_q"]):
+                main.launch(
+                    start + number * US, gpu=(start + number * 20 * US, start + (number + 1) * 20 * US), name=kernel
+                )
+            if copied:
+                main.memcpy(start + MS, gpu=(start + MS, start + MS + US), kind=2, size_bytes=2048)
+                main.memcpy(start + 3 * MS, gpu=(start + 3 * MS, start + 3 * MS + US), kind=1, size_bytes=copied)
+        main.launch(at + 18 * MS, gpu=(at + 18 * MS, at + 18 * MS + US), name="mul_mat_vec_q")
+
+    rows, _ = cli.sql(trace, "SELECT phase FROM findings WHERE code = 'experts_on_the_host'")
+
+    assert rows == [{"phase": "decode"}]
 
 
 def test_a_prefix_that_is_trained_is_cached_before_the_first_token(cli: Cli) -> None:

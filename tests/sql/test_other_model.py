@@ -155,3 +155,42 @@ def test_with_tf32_on_single_rows_run_in_fp32(dtype: str, products: dict[str, st
             )
         query = modules["findings.products_of_another_dtype"].sql
         assert connection.execute(f"SELECT phase FROM ({query}) ORDER BY phase").fetchall() == [(one,) for one in told]
+
+
+CACHE_KERNEL = (
+    "void vllm::reshape_and_cache_flash_kernel<__nv_bfloat16, {}, (vllm::Fp8KVCacheDataType){}>(__nv_bfloat16*)"
+)
+FP8, PLAIN = CACHE_KERNEL.format("unsigned char", 1), CACHE_KERNEL.format("__nv_bfloat16", 0)
+TENSORRT = "fmhaSm100fKernel_QBfloat16Kv{}H64PagedKvCausalP32VarSeqQ8Kv128"
+
+
+@pytest.mark.parametrize(
+    ("names", "dtype", "told"),
+    [
+        ([FP8], "bf16", "fp8"),
+        ([FP8], "fp8", None),
+        ([PLAIN], "bf16", None),
+        ([PLAIN], "fp8", "16-bit"),
+        ([PLAIN], "fp8_ds_mla", None),
+        # Layers that `--kv-cache-dtype-skip-layers` leaves out.
+        ([FP8, PLAIN], "bf16", None),
+        ([FP8.replace("reshape_and_cache_flash", "indexer_k_quant_and_cache")], "bf16", None),
+        ([TENSORRT.format("E4m3OBfloat16")], "bf16", "fp8"),
+        ([TENSORRT.format("Bfloat16OE4m3")], "bf16", None),
+        (["flash_fwd_splitkv_kernel"], "bf16", None),
+    ],
+)
+def test_names_of_kernels_say_the_format_of_the_cache(names: list[str], dtype: str, told: str | None) -> None:
+    with duckdb.connect() as connection:
+        connection.execute("""
+            CREATE SCHEMA input; CREATE SCHEMA estimate; CREATE SCHEMA attribute;
+            CREATE TABLE input.pass_ops(phase VARCHAR, kv_dtype VARCHAR);
+            CREATE TABLE estimate.phase_costs AS SELECT 'decode' AS phase, 7 AS gpu_busy_ns, 9 AS bytes;
+            CREATE TABLE attribute.phase_kernels(phase VARCHAR, full_name VARCHAR)
+        """)
+        connection.execute("INSERT INTO input.pass_ops VALUES ('decode', ?)", [dtype])
+        for name in names:
+            connection.execute("INSERT INTO attribute.phase_kernels VALUES ('decode', ?)", [name])
+        query = all_modules()["findings.cache_of_another_dtype"].sql
+        rows = connection.execute(f"SELECT kernel_dtype, dtype FROM ({query})").fetchall()
+    assert rows == ([] if told is None else [(told, dtype)])

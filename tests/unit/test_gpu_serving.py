@@ -66,6 +66,23 @@ def test_overhead_is_that_of_the_rounds() -> None:
     ]
 
 
+def test_overhead_starts_the_server_in_the_order_that_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    begun: list[str] = []
+    monkeypatch.setattr(gpu_serving, "make_model", lambda name, folder: folder)
+    monkeypatch.setattr(gpu_serving, "_serve_alone", lambda *arguments: begun.append(" ".join(arguments[3])))
+    monkeypatch.setattr(gpu_captures, "_capture", lambda name, command, work: begun.append(" ".join(command)))
+    monkeypatch.setattr(gpu_captures, "_versions", lambda gpus: [])
+    command = ["-o", str(tmp_path), "--engine", "vllm", "--only", "overhead", "--rounds", "5", "--order"]
+    assert gpu_serving.main([*command, "nsys,no nsys"]) == 0
+    assert ["--profile" in line for line in begun] == [True, False]
+    assert all("--rounds 5" in line for line in begun)
+    with pytest.raises(SystemExit):
+        gpu_serving.main([*command, "nsys,other"])
+    assert "no variant called other; there are no nsys, nsys, nsys and marks" in capsys.readouterr().err
+
+
 def test_only_counters_that_are_read_are_kept(tmp_path: Path) -> None:
     trace = tmp_path / "trace.sqlite"
     with contextlib.closing(sqlite3.connect(trace)) as connection:

@@ -33,4 +33,4 @@ total AS (
 )
 SELECT t.gradients / p.passes AS products, t.time_ns * (t.gradients / t.products) / p.passes AS products_ns
 FROM total AS t CROSS JOIN (SELECT count(DISTINCT together_id) AS passes FROM pass) AS p
-WHERE t.gradients >= p.passes
+WHERE p.passes > 0 AND t.gradients >= p.passes

@@ -1,0 +1,39 @@
+-- Phases whose KV cache is of another number format than the one in which its bytes are counted: the server's `--kv-cache-dtype` is in no config.
+-- Names tell it of vLLM's kernels that write or read the cache (0: the activations' format, else fp8), and of TensorRT-LLM's attention.
+-- Grain: phase; absent if names of both formats ran in it, as with layers that are left out.
+-- severity: error
+-- message: the names of the kernels say that the KV cache of {phase} is {kernel_dtype}, but its bytes are counted in {dtype}: bytes and MBU are wrong
+-- hint: pass --kv-dtype with the format of the cache
+-- concerns: estimate.occurrence_costs, input.shape_ops, input.operator_costs
+-- empty without: input.pass_ops
+-- requires: attribute.phase_kernels, estimate.phase_costs, input.pass_ops
+-- columns:
+--   phase        VARCHAR The phase.
+--   at_stake_ns  BIGINT  Its GPU busy time. Unit: ns.
+--   dtype        VARCHAR The format in which the bytes of the cache are counted.
+--   kernel_dtype VARCHAR That of the kernels: 'fp8' or '16-bit'.
+WITH told AS (
+    SELECT
+        phase,
+        CASE
+            -- The keys of an index that chooses tokens are in fp8 beside any cache; packed latents have parts in both.
+            WHEN regexp_matches(full_name, 'indexer|ds_mla') THEN NULL
+            WHEN regexp_matches(full_name, 'Fp8KVCacheDataType\)[12]|_Q(Bfloat16|Fp16|E4m3)KvE[45]m[23]') THEN 'fp8'
+            WHEN regexp_matches(full_name, '(?i:bfloat16|half|uint16_t).*Fp8KVCacheDataType\)0|_Q(Bfloat16|Fp16|E4m3)Kv(Bfloat16|Fp16)')
+                THEN '16-bit'
+        END AS kernel_dtype
+    FROM attribute.phase_kernels
+),
+one AS (
+    SELECT phase, min(kernel_dtype) AS kernel_dtype
+    FROM told
+    GROUP BY phase
+    HAVING count(DISTINCT kernel_dtype) = 1
+)
+SELECT one.phase, c.gpu_busy_ns AS at_stake_ns, o.kv_dtype AS dtype, one.kernel_dtype
+FROM one
+JOIN input.pass_ops AS o USING (phase)
+JOIN estimate.phase_costs AS c USING (phase)
+WHERE c.bytes IS NOT NULL
+    AND o.kv_dtype IN ('bf16', 'fp16', 'fp32', 'fp8', 'int8')
+    AND (one.kernel_dtype = 'fp8') = (o.kv_dtype NOT IN ('fp8', 'int8'))
