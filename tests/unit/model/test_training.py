@@ -268,7 +268,7 @@ def test_a_program_says_itself_which_weights_it_trains(name: str, train_only: st
 def test_a_program_says_itself_where_its_adapters_are(name: str, targets: tuple[str, ...] | None) -> None:
     module = unloaded(CONFIGS[name])
     with_adapters(8, targets, names=("lora_A", "lora_B"))(module)
-    expected = {} if targets is None else {"lora_on": "|".join(targets)}
+    expected: dict[str, Any] = {} if targets is None else {"lora_on": "|".join(targets)}
     said = trained_fields(module)
     assert said["lora_rank"] == 8
     assert estimated(CONFIGS[name], **said) == estimated(CONFIGS[name], lora_rank=8, **expected)
