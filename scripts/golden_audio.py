@@ -2,11 +2,12 @@
 
 Each model of audio_configs.json is built by transformers with random weights on the CPU, where eager attention is
 products that FlopCounterMode counts, and is given clips of the listed numbers of frames. Never llmperf's estimate.
-Needs the extra `verify`. Usage: python scripts/golden_audio.py
+Needs the extra `verify`. Usage: python scripts/golden_audio.py [MODEL …]: those alone are counted again.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,7 @@ import transformers
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from nsys_pipeline.model.verify import multimodal_class
-from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
+from scripts.golden_totals import TESTS, counted, place_for, quieten, read_configs, write_totals
 
 
 def in_windows(clips: list[int], window: int) -> list[int]:
@@ -34,6 +35,19 @@ def one_by_one(heard: Any, clips: list[int]) -> int:
     return sum(tokens.shape[1] for tokens in made)
 
 
+def of_gemma(inner: Any, clips: list[int]) -> int:
+    """The same of Gemma 3n and 4, of clips as long as each other."""
+    config, audio = inner.config, inner.config.audio_config
+    is_old = config.model_type == "gemma3n"
+    # Gemma 4 has as many bands as its first convolution has channels.
+    shape = (len(clips), clips[0], audio.input_feat_size if is_old else audio.subsampling_conv_channels[0])
+    # Gemma 3n's mask tells what is padding, Gemma 4's what is not.
+    mask = torch.full(shape[:2], not is_old, dtype=torch.bool)
+    made = inner.get_audio_features(torch.zeros(shape), mask).pooler_output
+    # A clip is filled up to as many tokens of the prompt.
+    return len(clips) * int(config.audio_soft_tokens_per_image) if is_old else int(made.shape[:2].numel())
+
+
 def encode(module: Any, clips: list[int]) -> int:
     """Run encoder and projector on clips of so many frames; tokens of the decoder that they become."""
     config = module.config
@@ -45,11 +59,8 @@ def encode(module: Any, clips: list[int]) -> int:
         features = torch.zeros(len(clips), audio.num_mel_bins, longest)
         get = (inner if hasattr(inner, "get_audio_features") else module).get_audio_features
         return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
-    if config.model_type == "gemma4":
-        # As many bands as the first convolution has channels; clips as long as each other.
-        shape = (len(clips), clips[0], audio.subsampling_conv_channels[0])
-        mask = torch.ones(shape[:2], dtype=torch.bool)
-        return int(inner.get_audio_features(torch.zeros(shape), mask).pooler_output.shape[:2].numel())
+    if config.model_type.startswith("gemma"):
+        return of_gemma(inner, clips)
     if config.model_type.startswith("granite_speech"):
         # As long as each other: what others are padded with would be counted.
         features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)
@@ -85,19 +96,25 @@ def main() -> None:
     """Count every model."""
     quieten()
     entries = []
+    target, only = TESTS / "golden_audio.json", sys.argv[1:]
+    kept = {entry["model"]: entry for entry in json.loads(target.read_text(encoding="utf-8"))["models"]}
     for name, entry in read_configs("audio_configs.json").items():
+        if only and name not in only:
+            entries.append(kept[name])
+            continue
         config = transformers.AutoConfig.for_model(**entry["config"])
         auto = multimodal_class(transformers, type(config))
-        module = auto.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
-        call: Callable[[Any, list[int]], int] = encode
-        sounding = module
-        if config.model_type == "phi4_multimodal":
-            call, sounding = one_by_one, module.model.embed_tokens_extend.audio_embed
-        flops, tokens = zip(*(counted(call, sounding, clips) for clips in entry["clips"]), strict=True)
+        with place_for(name):
+            module = auto.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
+            call: Callable[[Any, list[int]], int] = encode
+            sounding = module
+            if config.model_type == "phi4_multimodal":
+                call, sounding = one_by_one, module.model.embed_tokens_extend.audio_embed
+            flops, tokens = zip(*(counted(call, sounding, clips) for clips in entry["clips"]), strict=True)
         params = sum(value.numel() for value in module.parameters())
         entries.append({"model": name, "params": params, "flops": flops, "tokens": tokens})
         print(f"{name}: {flops}", file=sys.stderr)
-    write_totals(TESTS / "golden_audio.json", entries)
+    write_totals(target, entries)
 
 
 if __name__ == "__main__":

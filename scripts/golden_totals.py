@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import json
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +35,21 @@ def counted(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[int, A
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         result = call(*args, **kwargs)
     return counter.get_total_flops(), result
+
+
+@contextlib.contextmanager
+def place_for(name: str) -> Iterator[None]:
+    """Where to build and run a model: without weights if its tower is of one size, which is large (Gemma 3n).
+
+    Some towers are the package timm's, which the extra `verify` has not; their attention is products here.
+    """
+    if name in ("gemma3n", "perception_lm"):
+        importlib.import_module("timm.layers").set_fused_attn(False)
+    if name != "gemma3n":
+        yield
+        return
+    with torch.device("meta"):
+        yield
 
 
 def write_totals(target: Path, entries: Sequence[Mapping[str, Any]], **head: str) -> None:

@@ -20,7 +20,7 @@ import transformers
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from nsys_pipeline.model.verify import multimodal_class
-from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
+from scripts.golden_totals import TESTS, counted, place_for, quieten, read_configs, write_totals
 
 
 def features_of(module: Any) -> Any:
@@ -33,6 +33,10 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        # What is added in one of several layers is as many tokens as in the others.
+        "granite4_vision": lambda pixel_values, image_sizes: module.get_image_features(
+            pixel_values, image_sizes
+        ).deepstack_features[0][1],
         "phi4_multimodal": lambda grids: [of_crops(inner.embed_tokens_extend.image_embed, *sides) for sides in grids],
     }
     if kind in parts:
@@ -94,6 +98,8 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
         more = {"image_grid_thw": torch.tensor([[1, *grid] for grid in grids])}
         if "image_merge_sizes" in taken:
             more["image_merge_sizes"] = torch.ones(len(grids), dtype=torch.long)
+    elif "image_grid_hw" in taken:
+        shape, more = (rows, 3 * patch**2), {"image_grid_hw": torch.tensor(grids)}
     elif "spatial_shapes" in taken or kind == "fuyu":
         shape = (*each, 3 * patch**2)
         if kind != "fuyu":
@@ -123,7 +129,9 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images, or views, of so many patches."""
     vision = getattr(config, "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
-    patch = getattr(vision, "patch_size", None) or vision.sam_config.patch_size
+    # Towers of the package timm name none.
+    patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
+    patch = patch or vision.sam_config.patch_size
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     rows = any_size(config, taken, patch, grids)
     if rows is not None:
@@ -143,10 +151,12 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         return {name: torch.zeros(len(grids), 3, side, side) for name, side in views.items()}
     ((height, width),) = sides
     pixels = torch.zeros(len(grids), 3, height, width)
-    if config.model_type in ("llava_next", "llava_next_video", "llava_onevision"):
+    if config.model_type in ("granite4_vision", "llava_next", "llava_next_video", "llava_onevision"):
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
-    return {"pixel_values": pixels[None] + 1 if config.model_type in ("idefics2", "idefics3", "smolvlm") else pixels}
+    # Images of idefics that are nothing but zeros are dropped.
+    several = config.model_type in ("idefics2", "idefics3", "smolvlm", "perception_lm")
+    return {"pixel_values": pixels[None] + 1 if several else pixels}
 
 
 def tokens_of(features: Any) -> int:
@@ -186,9 +196,9 @@ def main() -> None:
         # Of a model that also speaks, what sees and reads.
         config = getattr(config, "thinker_config", config)
         auto = multimodal_class(transformers, type(config))
-        module = auto.from_config(config, attn_implementation="eager").eval()
-        module.requires_grad_(False)
-        counts, tokens = zip(*(counted(encode, module, grids) for grids in entry["grids"]), strict=True)
+        with place_for(name):
+            module = auto.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
+            counts, tokens = zip(*(counted(encode, module, grids) for grids in entry["grids"]), strict=True)
         # Parts that llmperf names as not counted.
         apart = tuple(entry.get("without", ()))
         params = sum(value.numel() for name, value in module.named_parameters() if not name.startswith(apart))

@@ -21,9 +21,7 @@ from nsys_pipeline.errors import UsageError
 
 RUN_SCHEMA = "llmperf.run/1"
 REPORT_STEM = "trace"
-REPORT_NAME = f"{REPORT_STEM}.nsys-rep"
 REPORT_PATTERN = f"{REPORT_STEM}*.nsys-rep"
-TRACE_NAME = f"{REPORT_STEM}.sqlite"
 TORCH_TRACE_NAME = f"{REPORT_STEM}.json.gz"
 TORCH_TRACE_PATTERN = f"{REPORT_STEM}*.json.gz"
 _RECORDED = (REPORT_PATTERN, f"{REPORT_STEM}*.sqlite", TORCH_TRACE_PATTERN)

@@ -57,10 +57,14 @@ def open_dataset(url: str, options: TraceOptions | None = None, *, close_off: bo
     return Session([DatasetRelations(dataset, con, options.memory_limit)], con, close_off=close_off)
 
 
+LOST_ROWS = "dataset_incomplete"
+"""The code of the finding that only a dataset has."""
+
+
 def _lost_rows(table: str, traces: int) -> Finding:
     of = "1 trace has lost its" if traces == 1 else f"{traces:,} traces have lost their"
     return Finding(
-        code="dataset_incomplete", severity="warning", phase=None, at_stake_ns=None, budget_part=None,
+        code=LOST_ROWS, severity="warning", phase=None, at_stake_ns=None, budget_part=None,
         message=f"{of} rows of `{table}`: files of the dataset are gone",
         hint="`llmperf fleet SOURCE --out DATASET` analyzes those traces again",
     )  # fmt: skip

@@ -23,7 +23,7 @@ PADDED_RATIO = 3.0
 FEW_ROWS = 16
 #: Decode steps that are believed without any prefill beside them.
 MIN_DECODES = 8
-#: Share of these that must look up what the one before has sampled.
+#: Share of these that must look up what the one before has sampled; and of all decode steps, that must add to a cache.
 MIN_READING_RATIO = 0.9
 
 
@@ -56,7 +56,13 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
     ]
     one_token = _one_token(sizes)
     has_prompt = one_token is not None and any(_is_prompt(size, one_token) for size in sizes)
-    if one_token is None or not (has_prompt or is_paged or _continues(launches, passes)):
+    if one_token is None:
+        return
+    # Encoders with short and long inputs have no cache.
+    few = [size.one for size in sizes if size.is_few and size.one.layers]
+    is_decoding = has_prompt or _reads_what_it_sampled(launches, passes)
+    is_decoding &= _adds_to_cache(launches, few, has_prompt=has_prompt)
+    if not (is_paged or is_decoding):
         return
     highest = PADDED_RATIO if is_paged else DECODE_RATIO
     for size in sizes:
@@ -109,14 +115,20 @@ def _reads_what_it_sampled(launches: Sequence[Launch], passes: Sequence[Pass]) -
     return reading >= MIN_READING_RATIO * max(len(followed), 1)
 
 
-def _continues(launches: Sequence[Launch], passes: Sequence[Pass]) -> bool:
-    """Whether passes go on where the one before has ended: with what it sampled, and with a cache of each layer."""
+def _adds_to_cache(launches: Sequence[Launch], passes: Sequence[Pass], *, has_prompt: bool) -> bool:
+    """Whether the layers of most passes write to a cache, or have attention kernels that are made for decoding.
+
+    A recurrence keeps its state itself: beside prompts that is enough.
+    """
     writing = sum(
         launches[one.last].stores - launches[one.first].stores >= one.layers - 1
-        or any(launch.is_few for launch in launches[one.first : one.last + 1] if launch.role == "attention")
+        or any(
+            launch.is_few if launch.role == "attention" else has_prompt and launch.role == "recurrence"
+            for launch in launches[one.first : one.last + 1]
+        )
         for one in passes
     )
-    return writing >= MIN_READING_RATIO * len(passes) and _reads_what_it_sampled(launches, passes)
+    return writing >= MIN_READING_RATIO * len(passes)
 
 
 def _is_fed(launches: Sequence[Launch], one: Pass) -> bool:

@@ -278,7 +278,8 @@ def _step_of(alike: Sequence[_Units]) -> tuple[_Units | None, str | None]:
         return None, "what comes again is a single kernel, which may be part of anything"
     steps = [one for one in larger if one.attention != 1]
     if not steps:
-        count = max(one.count for one in larger)
+        # Of units that one kernel marks, rather than every second or third launch of one, if there are such.
+        count = max(larger, key=lambda one: (-one.turns, one.count)).count
         return None, f"each of {count:,} repetitions has one attention kernel: they may be layers of a step"
     most = max(one.covered for one in steps)
     told = [

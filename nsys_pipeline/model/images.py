@@ -29,15 +29,19 @@ _ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
 _EMU_PIXELS = (512 * 512, 1024 * 1024)
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 _PHI_CROPS, _PHI_LEAST = 36, 10
+_IDEFICS_SIDE = 4096
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
 _CUTS = (
-    "aya_vision", "cohere2_vision", "deepseek_vl_v2", "idefics3", "llama4", "llava_onevision", "ovis2", "qianfan_ocr",
-    "smolvlm",
+    "aya_vision", "deepseek_vl_v2", "ovis2", "perception_lm", "qianfan_ocr",
 )  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
-_UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
+_UNPADDED = ("granite4_vision", "llava_next", "llava_next_video", "llava_onevision")
+
+
+#: Those that cut a picture only if it is the prompt's only one.
+_WHOLE_IF_SEVERAL = ("llava_onevision",)
 
 
 def read_images(
@@ -66,7 +70,8 @@ def read_images(
     if model is None:
         raise UsageError("what an image costs depends on the model", hint="name it with --model")
     _need_tower(model)
-    each = [_patches(model, text) for text in patches] or [_pixels(model, text) for text in sizes]
+    several = number > 1
+    each = [_patches(model, text) for text in patches] or [_pixels(model, text, several=several) for text in sizes]
     each = each or [_fixed(model)]
     if len(each) < number:
         each *= number
@@ -102,9 +107,9 @@ def _patches(model: Model, text: str) -> tuple[Grid, ...]:
     return (_sides("--image-patches", text, "in patches, as in 56x56"),)
 
 
-def _pixels(model: Model, text: str) -> tuple[Grid, ...]:
+def _pixels(model: Model, text: str, *, several: bool) -> tuple[Grid, ...]:
     height, width = _sides("--image-size", text, "in pixels, as in 1024x768: height, then width")
-    return views(model, height, width)
+    return views(model, height, width, several=several)
 
 
 def _sides(option: str, text: str, unit: str) -> Grid:
@@ -117,14 +122,17 @@ def _sides(option: str, text: str, unit: str) -> Grid:
     return height, width
 
 
-def views(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+def views(model: Model, height: int, width: int, *, several: bool = False) -> tuple[Grid, ...]:
     """What the tower gets of a picture of `height` x `width` pixels, as the processor of the model type prepares it.
 
+    `several`: the prompt has other pictures, too, which makes some processors leave them all whole.
     One (height, width) in patches for each view, in the order in which the tower gets them.
     Raises UsageError for a model type whose processor is not known here.
     """
     _need_tower(model)
     rule = _VIEWS.get(model.model_type)
+    if several and model.model_type in _WHOLE_IF_SEVERAL:
+        return _fixed(model)
     if rule is not None:
         return rule(model, height, width)
     if model.architecture.vision_tokens is None or model.model_type in _CUTS:
@@ -138,6 +146,12 @@ def views(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 def _vision_config(model: Model) -> Mapping[str, Any]:
     vision = model.config.get("vision_config")
     return vision if isinstance(vision, Mapping) else {}
+
+
+def _edge(vision: Mapping[str, Any], name: str, default: int) -> int:
+    """A side in pixels, which some configs say of each of two."""
+    told = vision.get(name, default)
+    return int(told[0] if isinstance(told, Sequence) else told)
 
 
 def _qwen(
@@ -211,8 +225,7 @@ def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
 def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """One to twelve tiles, and the whole as one more if there are several."""
     (grid,) = _fixed(model)
-    edge = _vision_config(model).get("image_size", 448)
-    tiles = math.prod(_tiling(height, width, int(edge[0] if isinstance(edge, Sequence) else edge), 1, 12))
+    tiles = math.prod(_tiling(height, width, _edge(_vision_config(model), "image_size", 448), 1, 12))
     return (grid,) * (tiles + (tiles > 1))
 
 
@@ -220,10 +233,15 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 _CANVASES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 
 
+#: The same of LLaVA-OneVision (arXiv 2408.03326): up to six tiles of 384 pixels on a side.
+_ONE_CANVASES = tuple((384 * rows, 384 * columns) for rows in range(1, 7) for columns in range(1, 7))
+
+
 def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """The whole, and the tiles of the canvas that keeps most of the picture's pixels, else wastes fewest of its own."""
-    (grid,), edge = _fixed(model), int(_vision_config(model).get("image_size", 336))
-    told = model.config.get("image_grid_pinpoints") or _CANVASES
+    is_one = model.model_type == "llava_onevision"
+    (grid,), edge = _fixed(model), _edge(_vision_config(model), "image_size", 384 if is_one else 336)
+    told = model.config.get("image_grid_pinpoints") or (_ONE_CANVASES if is_one else _CANVASES)
 
     def kept(canvas: Sequence[int]) -> tuple[int, int]:
         scale = min(canvas[1] / width, canvas[0] / height)
@@ -248,24 +266,53 @@ def _gemma4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((rows * each, columns * each),)
 
 
-def _mllama(model: Model, height: int, width: int) -> tuple[Grid, ...]:
-    """A canvas of tiles: the one that a picture is enlarged least on, else shrunk least; of equal ones the smallest."""
-    vision = _vision_config(model)
-    edge, patch, most = (
-        int(vision.get(*told)) for told in (("image_size", 448), ("patch_size", 14), ("max_num_tiles", 4))
-    )
+def _canvas(height: int, width: int, edge: int, most: int) -> Grid:
+    """Rows and columns of tiles: that a picture is enlarged least on, else shrunk least; of equal ones the fewest."""
     grids = [(rows, columns) for rows in range(1, most + 1) for columns in range(1, most + 1) if rows * columns <= most]
     scales = {(rows, columns): min(rows * edge / height, columns * edge / width) for rows, columns in grids}
     larger = [scale for scale in scales.values() if scale >= 1]
     chosen = min(larger) if larger else max(scales.values())
-    rows, columns = min((one for one in grids if scales[one] == chosen), key=lambda one: one[0] * one[1])
+    return min((one for one in grids if scales[one] == chosen), key=math.prod)
+
+
+def _tiles_and_whole(most: int, edge: int) -> _Rule:
+    """Tiles of a canvas, and the whole as one more if there are several. `edge`: of a tile, if no config says so."""
+
+    def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+        tiles = math.prod(_canvas(height, width, _edge(_vision_config(model), "image_size", edge), most))
+        return _fixed(model) * (tiles + (tiles > 1))
+
+    return rule
+
+
+def _idefics3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """The longer side becomes four tiles, the shorter one as many as it needs, and the whole is one more."""
+    edge = _edge(_vision_config(model), "image_size", 224 if model.model_type == "idefics3" else 512)
+    # The processor rounds the shorter side down, then up to an even number, and keeps sides within 4,096.
+    longer, shorter, ratio = 4 * edge, min(height, width), width / height
+    shorter = int(longer / ratio) if width >= height else int(longer * ratio)
+    shorter = max(1, shorter + shorter % 2)
+    if longer > _IDEFICS_SIDE:
+        ratio = longer / shorter
+        longer, shorter = _IDEFICS_SIDE, max(1, int(_IDEFICS_SIDE / ratio))
+    ratio, tiles = longer / shorter, -(-longer // edge)
+    return _fixed(model) * (tiles * max(1, -(-int(tiles * edge / ratio) // edge)) + 1)
+
+
+def _mllama(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """One image of all tiles of a canvas."""
+    vision = _vision_config(model)
+    edge, patch, most = (
+        int(vision.get(*told)) for told in (("image_size", 448), ("patch_size", 14), ("max_num_tiles", 4))
+    )
+    rows, columns = _canvas(height, width, edge, most)
     return ((rows * (edge // patch), columns * (edge // patch)),)
 
 
 def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Scaled to fill up to 36 crops, of which whole rows and columns of patches that stay empty are cut off."""
     vision = _vision_config(model)
-    edge, patch = int(vision.get("image_size", 448)), int(vision.get("patch_size", 14))
+    edge, patch = _edge(vision, "image_size", 448), _edge(vision, "patch_size", 14)
     rows, columns = -(-height // edge), -(-width // edge)
     if rows * columns > _PHI_CROPS:
         rows, columns = _tiling(height, width, edge, 1, _PHI_CROPS)
@@ -304,6 +351,12 @@ _VIEWS: dict[str, _Rule] = {
     "internvl": _internvl,
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,
+    "llava_onevision": _llava_next,
+    "granite4_vision": _llava_next,
+    "llama4": _tiles_and_whole(16, 336),
+    "cohere2_vision": _tiles_and_whole(12, 512),
+    "idefics3": _idefics3,
+    "smolvlm": _idefics3,
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
     "mllama": _mllama,

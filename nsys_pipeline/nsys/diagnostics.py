@@ -14,8 +14,6 @@ _HARMLESS = re.compile(
     r"nvtxDomainDestroy was called with wrong domain|(cuBLAS|cuDNN) symbols found|Tracing cuDNN library version"
 )
 _WARNING = 2
-LEVELS = {1: "info", 2: "warning", 3: "error"}
-"""Names of nsys' severities; a higher number is an error, too."""
 
 
 @attrs.frozen

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from nsys_pipeline.query.session import QueryResult
 
-BINARY_FORMATS = ("parquet", "arrow")
 SUFFIXES = {
     ".csv": "csv", ".json": "json", ".jsonl": "json", ".ndjson": "json", ".parquet": "parquet", ".arrow": "arrow",
     ".ipc": "arrow", ".feather": "arrow", ".txt": "table", "": "table",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import combinations
 
 import attrs
 
 from nsys_pipeline import markers
-from nsys_pipeline.records import Detail, Phase, Report, ServedSummary, ShapeRow
+from nsys_pipeline.records import Detail, Finding, Phase, Report, ServedSummary, ShapeRow
 from nsys_pipeline.report.baseline import baseline_section
 from nsys_pipeline.report.budget import buckets_section, budget_section
 from nsys_pipeline.report.charts import counters_section, latency_section, roofline_section, steps_section
@@ -502,8 +503,16 @@ def _worth_doing(report: Report) -> Section | None:
         # One cure may be that of several phases: it is told once, after the last of them.
         if cause.hint and cause.hint not in {other.hint for other in causes[index + 1 :]}:
             notes.append(Note("", cause.hint, tone=Tone.quiet))
+    if any(_share_time(one, other) for one, other in combinations(causes, 2)):
+        notes.append(Note("", "those of one phase may share time: their values need not add up", tone=Tone.quiet))
     title = "worth doing: the measured GPU time that each would save at most"
     return Section("worth doing", (Notes(notes),), title=title) if notes else None
+
+
+def _share_time(one: Finding, other: Finding) -> bool:
+    """Whether some time may be in the values of both."""
+    parts = [set((cause.budget_part or "").split("+")) for cause in (one, other)]
+    return one.phase == other.phase and not parts[0].isdisjoint(parts[1])
 
 
 def _findings(report: Report) -> Section | None:

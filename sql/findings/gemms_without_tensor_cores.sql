@@ -18,7 +18,8 @@
 WITH plain AS (
     SELECT
         phase, sum(time_ns)::BIGINT AS time_ns, sum("count")::BIGINT AS kernel_count,
-        arg_max(name, (time_ns, full_name)) AS name
+        -- CUTLASS' own kernels are all called `Kernel2`: the name of the product is in the template's arguments.
+        arg_max(coalesce(nullif(regexp_extract(full_name, '\w*simt_[sd]gemm\w*'), ''), name), (time_ns, full_name)) AS name
     FROM attribute.phase_kernels
     WHERE regexp_matches(concat_ws(' ', name, full_name), '(?i)(^|[^a-z])[sd]gemm_|simt_[sd]gemm|_[fd]fma_')
         -- Volta, 7.0, was the first one with tensor cores.

@@ -19,7 +19,7 @@
 WITH unaligned AS (
     SELECT
         phase, sum(time_ns)::BIGINT AS time_ns, sum("count")::BIGINT AS kernel_count,
-        arg_max(coalesce(regexp_extract(full_name, '\w*align[12]\b'), name), (time_ns, full_name)) AS name
+        arg_max(coalesce(nullif(regexp_extract(full_name, '\w*align[12]\b'), ''), name), (time_ns, full_name)) AS name
     FROM attribute.phase_kernels
     WHERE family = 'gemm'
         AND regexp_matches(concat_ws(' ', name, full_name), 'tensorop\w*(bf16|f16|h16816|h884|_s16816|_s161616|_h161616)\w*align[12]\b')

@@ -206,3 +206,25 @@ def test_one_wait_a_step_is_told_if_the_gpu_is_idle_in_it(tmp_path: Path) -> Non
     assert [cause.code for cause in report.causes] == ["synchronizing_calls"]
     assert "each step waits for the GPU once" in report.causes[0].message
     assert "for 3.0 ms inside these calls the GPU is idle" in report.causes[0].message
+
+
+def test_causes_that_may_share_time_are_not_added_up(tmp_path: Path) -> None:
+    """Waits between slow host code: both have the host's time. Slow host code alone has nobody to share with."""
+
+    def body(loop: Loop) -> None:
+        for _ in range(10):
+            loop.kernel(20 * US)
+            loop.synchronize()
+            loop.python(60 * US)
+
+    def lines(trace: TraceBuilder, name: str) -> list[str]:
+        (tmp_path / name).mkdir()
+        report = report_of(trace, tmp_path / name)
+        (notes,) = next(section for section in report_document(report).sections if section.name == "worth doing").blocks
+        assert isinstance(notes, Notes)
+        return [note.text for note in notes.notes if "add up" in note.text]
+
+    assert lines(Loop(Random(0)).steps(body), "both") == [
+        "those of one phase may share time: their values need not add up"
+    ]
+    assert lines(CAUSES["slow host code"][0](Random(0)), "alone") == []

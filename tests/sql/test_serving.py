@@ -345,6 +345,22 @@ def test_embeddings_are_no_tokens(tmp_path: Path) -> None:
     assert "new tokens/s" not in notes["served"]
 
 
+def test_requests_of_a_worker_whose_last_step_is_open_may_have_gone_on(tmp_path: Path) -> None:
+    """nsys may lose the mark of the open step, too; a worker that closes its last step has served its requests."""
+    trace = served()
+    for pid, is_marked in ((300, True), (400, False)):
+        worker = trace.process(pid).thread()
+        step(worker, 2_600, 2_700, "prefill", q=[4], kv=[0], ids=[0], new={"0": f"of {pid}"}, logits=1)
+        worker.push(2_800, None, "decode", domain=OWN)
+        if is_marked:
+            mark = json.dumps({"q": 1, "kv": 4, "b": 1, "ids": [0]})
+            worker.mark(2_801, f"llmperf.step {mark}", domain=OWN)
+    # An open range that is no step says nothing about steps.
+    trace.process(200).thread().push(2_900, None, "poll")
+    query = "SELECT request_count AS cut, of FROM findings.requests_cut_short"
+    assert ask(trace, query, tmp_path) == "cut,of\n2,4"
+
+
 def test_requests_with_cold_steps_count_in_rates_and_latencies_alike(tmp_path: Path) -> None:
     """The first of three requests waits for a step that compiles: left out of the phases, not of what clients saw."""
     trace = TraceBuilder().gpu()

@@ -192,6 +192,35 @@ def pinned_inputs(random: Random) -> TraceBuilder:
     return Loop(random).steps(body)
 
 
+def offloaded(*, beside: bool) -> Callable[[Random], TraceBuilder]:
+    """Weights that each layer copies from pinned memory before it computes; `beside`: while the one before computes."""
+
+    def make(random: Random) -> TraceBuilder:
+        def body(loop: Loop) -> None:
+            for _ in range(STEP_KERNELS):
+                before = loop.gpu_ns
+                loop.copy(random.randrange(80, 120) * US, pageable=False)
+                if beside:
+                    loop.gpu_ns = before
+                loop.kernel(random.randrange(120, 150) * US, stream=8)
+
+        return Loop(random).steps(body)
+
+    return make
+
+
+def asking(random: Random) -> TraceBuilder:
+    """Calls before each launch that only ask for something."""
+
+    def body(loop: Loop) -> None:
+        for _ in range(STEP_KERNELS):
+            for _ in range(4):
+                loop.call(random.randrange(8, 12) * US, "cudaStreamIsCapturing_v10000")
+            loop.kernel(random.randrange(20, 30) * US)
+
+    return Loop(random).steps(body)
+
+
 def named(name: str, ns: int, every: int) -> Callable[[Random], TraceBuilder]:
     """A loop in which one of `every` kernels is called `name` and takes about `ns`."""
 
@@ -432,6 +461,9 @@ CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "`.item()` in the loop": (item_in_the_loop, "synchronizing_calls"),
     "pageable inputs": (pageable_inputs, "pageable_copies"),
     "pinned inputs": (pinned_inputs, None),
+    "weights copied before each layer": (offloaded(beside=False), "exposed_copies"),
+    "weights copied beside the layer before": (offloaded(beside=True), None),
+    "calls that ask before each launch": (asking, "calls_in_steps"),
     "casts beside products": (named(COPY, 60 * US, 2), "copying_kernels"),
     "a few casts": (named(COPY, 10 * US, 10), None),
     "short kernels": (small, "small_kernels"),

@@ -29,6 +29,7 @@ from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
 from nsys_pipeline.model.families.variants import as_configured
 from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
+from nsys_pipeline.model.families.vits import VITS
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.unread import unread_structure
 
@@ -50,6 +51,7 @@ FAMILIES: dict[str, Builder] = {
     **AUDIO_TEXT,
     **CONFORMERS,
     **PHI4_MULTIMODAL,
+    **VITS,
     **SAM,
 }
 
@@ -123,6 +125,10 @@ NESTED = (
     "voxtral_encoder",
     "granite_speech_encoder",
     "gemma4_audio",
+    "gemma3n_audio",
+    "gemma3n_vision",
+    "radio",
+    "timm_wrapper",
     "granite_speech_plus_encoder",
     "glmasr_encoder",
     "qwen3_asr_encoder",
@@ -132,6 +138,15 @@ NESTED = (
     "qwen3_omni_moe_audio_encoder",
     "qwen3_omni_moe_vision_encoder",
 )
+
+
+#: Why some model types cannot have a reading as others have.
+_NO_READING = {
+    "diffusion_gemma": "it writes blocks of tokens by denoising steps, whose number no step says",
+    "evolla": "it reads proteins, whose residues are no tokens of the prompt",
+    "pi0": "it denoises actions of a robot and writes no tokens",
+    "unlimited_ocr": "its decoder forgets all but the prompt and a window, and no step says where the prompt ends",
+}
 
 
 def known_model_types() -> list[str]:
@@ -158,7 +173,8 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
         from nsys_pipeline.model.families.approximate import approximate_architecture
 
         return approximate_architecture(config, model_type), True
+    why = f": {_NO_READING[model_type]}" if model_type in _NO_READING else ""
     raise ModelError(
-        f"model type `{model_type}` is not known",
+        f"model type `{model_type}` is not known{why}",
         hint=f"pass --approximate for 2 · active parameters; known types: {', '.join(known_model_types())}",
     )

@@ -5,15 +5,14 @@ from __future__ import annotations
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers, Stack
-from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
+from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder
-from nsys_pipeline.model.families.resamplers import OncePerPass, qformer_layers
+from nsys_pipeline.model.families.resamplers import OncePerPass, OnWindows, qformer_layers
 from nsys_pipeline.model.families.towers import read_text, text_width
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.masks import bidirectional_pairs
 from nsys_pipeline.model.quantization import AUDIO, VISION
-from nsys_pipeline.records import Step
 
 
 @attrs.frozen
@@ -66,17 +65,6 @@ class _BlockAttention(Block):
 
 
 @attrs.frozen(kw_only=True)
-class _OnWindows(Around):
-    """Blocks that run on each window of so many tokens, of which the last one is filled up."""
-
-    window: int
-
-    def _inner(self, run: Pass) -> Pass:
-        windows = sum(-(-tokens // self.window) for tokens in run.step.q_tokens)
-        return attrs.evolve(run, step=Step.uniform(batch=windows, q_tokens=self.window, logits=run.logits))
-
-
-@attrs.frozen(kw_only=True)
 class _Windowed(AudioEncoder):
     """The prompt has `queries` tokens for each window of frames."""
 
@@ -120,7 +108,7 @@ def granite_speech(f: Fields) -> Architecture:
     queries = window // f.integer("downsample_rate", default=5)
     inner_width, out = q.integer("hidden_size"), text_width(text)
     projector = tuple(
-        attrs.evolve(group, label=f"{AUDIO}.qformer", blocks=(_OnWindows(blocks=group.blocks, window=window),))
+        attrs.evolve(group, label=f"{AUDIO}.qformer", blocks=(OnWindows(blocks=group.blocks, window=window),))
         for group in qformer_layers(q, q.integer("encoder_hidden_size"), queries, starts_once=True)
     )
     last = (
@@ -129,7 +117,7 @@ def granite_speech(f: Fields) -> Architecture:
     )
     after = (
         Constant("projector_queries", queries * inner_width),
-        _OnWindows(blocks=(OnTokens(blocks=last, fixed=queries),), window=window),
+        OnWindows(blocks=(OnTokens(blocks=last, fixed=queries),), window=window),
     )
     layers = (
         Layers("audio.layers", tuple(range(half)), tuple(layer)),
@@ -183,60 +171,133 @@ class _Quartered(AudioEncoder):
         return -(-frames // 4)
 
 
-def gemma4_audio(a: Fields, out: int) -> AudioEncoder:
-    """What Gemma 4 hears with (arXiv 2303.01037): attention to the tokens just before, between two MLPs."""
-    width, heads = a.integer("hidden_size"), a.integer("num_attention_heads")
-    channels = a.indices("subsampling_conv_channels")
+@attrs.frozen(kw_only=True)
+class _Usm:
+    """Sizes of the encoder that Gemma hears with (arXiv 2303.01037): attention to tokens nearby, between two MLPs.
+
+    `channels` of its two convolutions, each of which halves the frames, and the `bands` that each leaves.
+    Attention is in blocks of `block`, to so many tokens `before` and `after`, and to keys of `distances`.
+    """
+
+    width: int
+    depth: int
+    kernel: int
+    block: int
+    before: int
+    after: int
+    distances: int
+    channels: tuple[int, int]
+    bands: tuple[int, int]
+    dim_scale: int
+
+    def stack(self, projector: tuple[Block, ...], *, reduced: int = 1) -> Stack:
+        """The encoder and `projector`, on every `reduced`-th of its tokens, of which one is four frames."""
+        width, (first, second) = self.width, self.channels
+        layer: list[Block] = []
+        for name in ("first_", "last_"):
+            norms = tuple(Norm(f"{name}{place}_norm", width, width) for place in ("pre", "post"))
+            layer += [*norms, Mlp(width=width, hidden=4 * width, gated=False, label=name, role=VISION)]
+        layer += [
+            *(Norm(f"{name}_norm", width, width) for name in ("pre_attention", "post_attention", "out")),
+            Linear("qkv", 3 * width, width, role=VISION),
+            OncePerPass(blocks=(Linear("relative_k", width, width, role=VISION),), queries=self.distances),
+            Constant("dim_scale", self.dim_scale),
+            _LocalAttention(width, self.block, self.before, self.after, self.distances),
+            Linear("o", width, width, role=VISION),
+            Norm("conv_pre_norm", width, width),
+            Linear("conv_in", 2 * width, width, role=VISION),
+            # One filter for each value: as many products as a matrix of that shape has.
+            Linear("conv", width, self.kernel, role=VISION),
+            Norm("conv_norm", width, width),
+            Linear("conv_out", width, width, role=VISION),
+        ]
+
+        def on_part(part: int, *blocks: Block, times: int = 1) -> OnTokens:
+            return OnTokens(blocks=(OnTokens(blocks=blocks, times=times),), plus=part - 1, over=part)
+
+        frames = (
+            on_part(2, Linear("conv1", first, 9, role=VISION), Norm("conv1_norm", first, first), times=self.bands[0]),
+            on_part(4, Linear("conv2", second, 9 * first, role=VISION), Norm("conv2_norm", second, second),
+                    times=self.bands[1]),
+            on_part(4, Linear("input", width, self.bands[1] * second, role=VISION)),
+        )  # fmt: skip
+        layers = Layers("audio.layers", tuple(range(self.depth)), (on_part(4, *layer),))
+        return Stack(AUDIO, (layers,), frames, (on_part(4 * reduced, *projector),))
+
+
+def _two_channels(a: Fields, name: str) -> tuple[int, int]:
+    channels = a.indices(name)
     if channels is None or len(channels) != 2:
-        raise a.wrong("subsampling_conv_channels", "must list the channels of two convolutions")
-    first, second = channels
+        raise a.wrong(name, "must list the channels of two convolutions")
+    return channels[0], channels[1]
+
+
+def gemma4_audio(a: Fields, out: int) -> AudioEncoder:
+    """What Gemma 4 hears with."""
+    width, heads = a.integer("hidden_size"), a.integer("num_attention_heads")
+    channels = _two_channels(a, "subsampling_conv_channels")
     block, before, after = (
         a.integer("attention_chunk_size"),
         a.integer("attention_context_left") - 1,
         a.integer("attention_context_right", minimum=0),
     )
-    distances = (block + before + after) // 2 + 1
-    layer: list[Block] = []
-    for name in ("first_", "last_"):
-        norms = tuple(Norm(f"{name}{place}_norm", width, width) for place in ("pre", "post"))
-        layer += [*norms, Mlp(width=width, hidden=4 * width, gated=False, label=name, role=VISION)]
-    layer += [
-        *(Norm(f"{name}_norm", width, width) for name in ("pre_attention", "post_attention", "out")),
-        Linear("qkv", 3 * width, width, role=VISION),
-        OncePerPass(blocks=(Linear("relative_k", width, width, role=VISION),), queries=distances),
-        Constant("dim_scale", a.divides("hidden_size", width, "num_attention_heads", heads)),
-        _LocalAttention(width, block, before, after, distances),
-        Linear("o", width, width, role=VISION),
-        Norm("conv_pre_norm", width, width),
-        Linear("conv_in", 2 * width, width, role=VISION),
-        # One filter for each value: as many products as a matrix of that shape has.
-        Linear("conv", width, a.integer("conv_kernel_size"), role=VISION),
-        Norm("conv_norm", width, width),
-        Linear("conv_out", width, width, role=VISION),
-    ]
-    # As many bands as the first convolution has channels; each convolution halves them, and the frames.
-    bands, inner = first // 4, a.integer("output_proj_dims")
-    halved = OnTokens(
-        blocks=(
-            OnTokens(
-                blocks=(Linear("conv1", first, 9, role=VISION), Norm("conv1_norm", first, first)), times=2 * bands
-            ),
-        ),
-        plus=1,
-        over=2,
+    encoder = _Usm(
+        width=width,
+        depth=a.integer("num_hidden_layers"),
+        kernel=a.integer("conv_kernel_size"),
+        block=block,
+        before=before,
+        after=after,
+        distances=(block + before + after) // 2 + 1,
+        channels=channels,
+        # As many bands as the first convolution has channels.
+        bands=(channels[0] // 4 * 2, channels[0] // 4),
+        dim_scale=a.divides("hidden_size", width, "num_attention_heads", heads),
     )
-
-    def on_quarter(*blocks: Block, times: int = 1) -> OnTokens:
-        return OnTokens(blocks=(OnTokens(blocks=blocks, times=times),), plus=3, over=4)
-
-    frames = (
-        halved,
-        on_quarter(Linear("conv2", second, 9 * first, role=VISION), Norm("conv2_norm", second, second), times=bands),
-        on_quarter(Linear("input", width, bands * second, role=VISION)),
-    )
+    inner = a.integer("output_proj_dims")
     projector = (Linear("output", inner, width, inner, role=VISION), Linear("projector", out, inner, role=VISION))
-    layers = Layers("audio.layers", tuple(range(a.integer("num_hidden_layers"))), (on_quarter(*layer),))
-    return _Quartered(stack=Stack(AUDIO, (layers,), frames, (on_quarter(*projector),)))
+    return _Quartered(stack=encoder.stack(projector))
+
+
+@attrs.frozen(kw_only=True)
+class _AsMany(AudioEncoder):
+    """The prompt has as many tokens for each clip, however short."""
+
+    each: int
+
+    def tokens(self, _frames: int) -> int:
+        return self.each
+
+
+def gemma3n_audio(a: Fields, projector: tuple[Block, ...], tokens: int) -> AudioEncoder:
+    """What Gemma 3n hears with; `tokens` of the prompt are a clip."""
+    width, heads = a.integer("hidden_size"), a.integer("conf_num_attention_heads")
+    for name, sides in (("sscp_conv_kernel_size", 3), ("sscp_conv_stride_size", 2)):
+        told = a.get(name, default=None)
+        if (
+            told is not None
+            and [list(each) if isinstance(each, list | tuple) else each for each in told] != [[sides, sides]] * 2
+        ):
+            raise a.wrong(name, f"is {told!r}; only two of {sides} x {sides} are supported")
+    before, after = (
+        a.integer("conf_attention_context_left") - 1,
+        a.integer("conf_attention_context_right", minimum=0),
+    )
+    reduced, mels = a.integer("conf_reduction_factor"), a.integer("input_feat_size")
+    encoder = _Usm(
+        width=width,
+        depth=a.integer("conf_num_hidden_layers"),
+        kernel=a.integer("conf_conv_kernel_size"),
+        block=a.integer("conf_attention_chunk_size"),
+        before=before,
+        after=after,
+        distances=before + after + 1,
+        channels=_two_channels(a, "sscp_conv_channel_size"),
+        bands=(-(-mels // 2), -(-mels // 4)),
+        dim_scale=a.divides("hidden_size", width, "conf_num_attention_heads", heads),
+    )
+    stack = encoder.stack(projector, reduced=reduced)
+    return _AsMany(stack=stack, each=tokens, longest=4 * reduced * tokens)
 
 
 CONFORMERS: dict[str, Builder] = {"granite_speech": granite_speech, "granite_speech_plus": granite_speech}

@@ -9,9 +9,10 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
+from nsys_pipeline.model.families import mobilenet_v5
 from nsys_pipeline.model.families.audio_text import qwen_omni_audio
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.conformers import gemma4_audio
+from nsys_pipeline.model.families.conformers import gemma3n_audio, gemma4_audio
 from nsys_pipeline.model.families.encoders import (
     EncoderSpec,
     grid,
@@ -399,6 +400,34 @@ def gemma4(f: Fields) -> Architecture:
     return attrs.evolve(joined(f, text, tower), audio=audio)
 
 
+def gemma3n(f: Fields) -> Architecture:
+    """Gemma 3n: MobileNet-V5 and a Conformer, each with a matrix behind it, and a table of its own for placeholders."""
+    text, v = read_text(f, "gemma3n_text"), f.part("vision_config", "gemma3n_vision")
+    name, out = v.text("architecture", default=mobilenet_v5.NAME), text_width(text)
+    if name != mobilenet_v5.NAME:
+        why = f"its config names the tower `{name}` of the package timm, not its sizes"
+        return attrs.evolve(text, family=f.model_type, text_only=True, why=why)
+
+    def embedder(part: Fields, width: int) -> tuple[tuple[Block, ...], int]:
+        """What turns its tokens into the decoder's, and the parameters that only placeholders run through."""
+        projector = Linear("projector", out, width, role=VISION)
+        return (Norm("projector_norm", width, width), projector), (part.integer("vocab_size") + 1) * width
+
+    width = v.integer("hidden_size")
+    if width != mobilenet_v5.WIDTH:
+        raise v.wrong("hidden_size", f"is {width}, but `{name}` has {mobilenet_v5.WIDTH}")
+    stack, (projector, unused) = mobilenet_v5.mobilenet_v5(), embedder(v, width)
+    tokens = mobilenet_v5.SIDE**2
+    projected = OnTokens(blocks=projector, over=tokens // mobilenet_v5.OUT_SIDE**2)
+    model = joined(f, text, Tower(stack, width, tokens).with_projector(projected))
+    audio = None
+    if f.get("audio_config", default={}) is not None:
+        a = f.part("audio_config", "gemma3n_audio")
+        heard, more = embedder(a, a.integer("hidden_size"))
+        audio, unused = gemma3n_audio(a, heard, f.integer("audio_soft_tokens_per_image", default=188)), unused + more
+    return attrs.evolve(model, audio=audio, unused_params=model.unused_params + unused)
+
+
 def gemma4_unified(f: Fields) -> Architecture:
     """Gemma 4 without a tower: patches of several squares, as the processor makes them, through two matrices."""
     text = read_text(f, "gemma4_unified_text")
@@ -455,6 +484,7 @@ IMAGE_TEXT: dict[str, Builder] = {
     "shieldgemma2": Verified(gemma3),
     "qianfan_ocr": Verified(internvl),
     "janus": Verified(janus),
+    "gemma3n": gemma3n,
     "gemma4": gemma4,
     "gemma4_unified": gemma4_unified,
     "qwen2_5_omni": Verified(qwen_omni),

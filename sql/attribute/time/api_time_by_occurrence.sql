@@ -7,9 +7,8 @@
 -- materialize: table
 -- requires: load.api_calls, attribute._repeated_links, attribute._phase_segments, attribute.phase_ranges
 -- columns:
---   occurrence_id  BIGINT  Joins attribute.phase_ranges.
---   api_call_count BIGINT  Calls that its thread makes in it.
---   api_time_ns    BIGINT  Time inside them. Unit: ns.
+--   occurrence_id BIGINT  Joins attribute.phase_ranges.
+--   api_time_ns   BIGINT  Time inside calls. Unit: ns.
 WITH stretch AS (
     SELECT s.global_tid, s.occurrence_id, s.start_ns, coalesce(s.end_ns, p.end_ns + 1) AS until_ns, p.end_ns
     FROM attribute._phase_segments AS s JOIN attribute.phase_ranges AS p USING (occurrence_id)
@@ -37,8 +36,7 @@ slotted_call AS (
     FROM call AS c CROSS JOIN slot_width AS w
 )
 SELECT
-    s.occurrence_id, count(*) AS api_call_count,
-    sum(greatest(0, least(c.end_ns, s.end_ns) - c.start_ns))::BIGINT AS api_time_ns
+    s.occurrence_id, sum(greatest(0, least(c.end_ns, s.end_ns) - c.start_ns))::BIGINT AS api_time_ns
 FROM slotted_call AS c
 JOIN slotted AS s
     ON s.global_tid = c.global_tid AND s.slot = c.slot AND c.start_ns >= s.start_ns AND c.start_ns < s.until_ns

@@ -262,7 +262,7 @@ def generation(path: Path, *, marks: bool) -> Path:
         begin = at
         for step in range(5):
             tokens = 64 if step == 0 else 1
-            kernels = ["lookup", *["gemm", "attention", "gemm", "activation"] * 3, "gemm", "sample"]
+            kernels = ["lookup", *["gemm", "cache", "attention", "gemm", "activation"] * 3, "gemm", "sample"]
             for index, name in enumerate(kernels):
                 start = at + 20 * index
                 blocks = {"activation": 8 * tokens, "sample": 1}.get(name, 4)

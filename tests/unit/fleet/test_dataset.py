@@ -251,6 +251,8 @@ def test_a_table_that_lost_files_is_told_and_the_next_run_makes_it_again(
     code, printed, err = run(capsys, "sql", out, "SELECT DISTINCT run FROM phases", "--format", "csv")
     assert (code, printed.split()) == (0, ["run", "b"])
     assert "1 trace has lost its rows of `phases`" in err
+    with open_dataset(str(out)) as session:
+        assert [one.code for one in session.findings("FROM phases")] == ["dataset_incomplete"]
     assert "lost" not in run(capsys, "sql", out, "SELECT count(*) FROM trace_checks")[2]
     with duckdb.connect() as con:
         assert len(Dataset.at(str(out)).analyses(con)) == 1

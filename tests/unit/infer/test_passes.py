@@ -286,6 +286,27 @@ def test_short_prompts_beside_long_ones_are_not_called_decode() -> None:
     assert names(lane) == {"repeat A": 60}
 
 
+def test_an_encoder_of_short_and_long_inputs_on_the_gpu_has_no_cache() -> None:
+    lane = Lane()
+    lane.caches = False
+    for index in range(40):
+        lane.step(400 if index % 4 else 8)
+    assert names(lane) == {"repeat A": 40}
+
+
+def test_a_recurrence_beside_prompts_keeps_its_state_itself() -> None:
+    lane = Lane()
+    for _ in range(3):
+        for tokens in (400, *[1] * 6):
+            tile = FEW if tokens == 1 else MANY
+            lane.add("lookup", 1, is_few=tokens == 1)
+            for _ in range(4):
+                lane.add("gemm", tile=tile).add("recurrence", 7).add("gemm", tile=tile)
+                lane.add("activation", blocks=BLOCKS * tokens)
+            lane.add("gemm", tile=FEW).add("sample", 3)
+    assert names(lane) == {"prefill": 3, "decode": 18}
+
+
 def test_a_classifier_behind_each_generation_is_not_called_decode() -> None:
     lane = Lane()
     for _ in range(5):

@@ -299,6 +299,14 @@ def layers(count: int, *, attention: bool) -> Program:
     return program.run([3, 4]).add(1, "to_host")
 
 
+def products(count: int) -> Program:
+    """As `layers`, with a kernel that comes six times in each: of every fourth of these there are more than layers."""
+    program = Program(Random(1)).add(1, "to_device")
+    for _ in range(count):
+        program.run([10, 20, 20, 20]).add(13, "attention").run([20, 11, 10, 20, 12, 20, 11])
+    return program.add(1, "to_host")
+
+
 def unrelated() -> Program:
     """A few kernels again and again, at no even distance; a data loader that only copies lies between."""
     random, program = Random(5), Program(Random(6))
@@ -312,6 +320,7 @@ def unrelated() -> Program:
     [
         (steps_of(3, range(100, 130)), "no kernel is launched 4 times with grids of like size"),
         (layers(32, attention=True), "each of 32 repetitions has one attention kernel: they may be layers of a step"),
+        (products(60), "each of 60 repetitions has one attention kernel: they may be layers of a step"),
         (layers(48, attention=False), "48 repetitions of 8 launches without a copy or a wait in between"),
         (Program(Random(2)).run(range(900)), "no kernel is launched 4 times with grids of like size"),
         (Program(Random(2)).run([7] * 900), "what comes again is a single kernel"),

@@ -134,6 +134,40 @@ def test_patches_of_phi_4(size: tuple[int, int], patches: tuple[int, int], token
     assert tokens_in_prompt(phi, (patches,)) == tokens
 
 
+# How many views transformers' processors make: Idefics3, SmolVLM, Llama 4, Command A, LLaVA-OneVision; tiles in pixels.
+CUTTING = {"idefics3": 364, "smolvlm": 512, "llama4": 336, "cohere2_vision": 512, "llava_onevision": 384}
+
+
+@pytest.mark.parametrize(
+    ("size", "made"),
+    [
+        ((384, 384), (17, 17, 5, 1, 2)),
+        ((40, 1900), (5, 5, 7, 5, 6)),
+        ((700, 512), (13, 13, 7, 3, 5)),
+        ((1200, 800), (13, 13, 13, 7, 13)),
+        ((2500, 90), (5, 5, 9, 6, 7)),
+        ((364, 700), (13, 13, 7, 3, 3)),
+    ],
+)
+def test_how_many_views_other_processors_cut(size: tuple[int, int], made: tuple[int, ...]) -> None:
+    """Dozens of random sizes gave the same when these were written."""
+    for (name, edge), count in zip(CUTTING.items(), made, strict=True):
+        for told in (edge, [edge, edge]):
+            model = attrs.evolve(LLAVA, config={"model_type": name, "vision_config": {"image_size": told}})
+            assert views(model, *size) == ((24, 24),) * count, name
+
+
+def test_several_images_in_a_prompt_are_not_cut_by_llava_onevision() -> None:
+    config = {"model_type": "llava_onevision", "vision_config": {"image_size": 384}}
+    model = attrs.evolve(LLAVA, config=config)
+    assert len(read_images(model, count=None, sizes=("1200x800",))) == 13
+    assert len(read_images(model, count=None, sizes=("1200x800", "40x1900"))) == 2
+    # Others cut each of them.
+    other = attrs.evolve(LLAVA, config={**config, "model_type": "llava_next"})
+    each = [len(read_images(other, count=None, sizes=(size,))) for size in ("1200x800", "40x1900")]
+    assert len(read_images(other, count=None, sizes=("1200x800", "40x1900"))) == sum(each)
+
+
 def test_several_images_of_their_own_sizes() -> None:
     assert read_images(QWEN, count=None, patches=("56x56", "4x6")) == ((56, 56), (4, 6))
     assert read_images(QWEN, count=2, patches=("56x56",)) == ((56, 56), (56, 56))
@@ -170,7 +204,7 @@ def test_what_makes_no_sense_is_said(model: Model | None, typed: dict[str, objec
 
 
 def test_crops_by_rules_that_are_not_known_are_refused() -> None:
-    cut = attrs.evolve(LLAVA, config={**LLAVA.config, "model_type": "llava_onevision"})
+    cut = attrs.evolve(LLAVA, config={**LLAVA.config, "model_type": "ovis2"})
     with pytest.raises(UsageError, match="is not known here"):
         views(cut, 480, 640)
 

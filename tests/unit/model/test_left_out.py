@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Model, load_model
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.fields import class_defaults
@@ -22,7 +23,7 @@ SMALL = read_json("small_configs.json")
     [
         ("mllama", ()),
         ("molmo2", ("vision tower",)),
-        ("nemotron_h_omni", ("vision tower", "audio encoder")),
+        ("nemotron_h_omni", ()),
         ("emu3", ("image decoder",)),
         ("qwen2_audio", ()),
         ("qwen3_asr", ()),
@@ -44,6 +45,11 @@ def test_every_type_of_which_the_text_is_read_says_what_is_not(model_type: str) 
 def test_a_part_that_a_config_denies_is_not_there() -> None:
     config = {"model_type": "gemma4", "text_config": {}, "vision_config": {"depth": 2}, "audio_config": None}
     assert parts_around_text(config) == ("vision tower",)
+
+
+def test_a_type_that_cannot_have_a_reading_says_why() -> None:
+    with pytest.raises(ModelError, match="model type `pi0` is not known: it denoises actions of a robot"):
+        Model.from_config({"model_type": "pi0"})
 
 
 def test_a_thinker_is_looked_into() -> None:
