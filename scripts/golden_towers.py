@@ -33,6 +33,10 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        # What is added in one of several layers is as many tokens as in the others.
+        "granite4_vision": lambda pixel_values, image_sizes: module.get_image_features(
+            pixel_values, image_sizes
+        ).deepstack_features[0][1],
         "phi4_multimodal": lambda grids: [of_crops(inner.embed_tokens_extend.image_embed, *sides) for sides in grids],
     }
     if kind in parts:
@@ -147,7 +151,7 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         return {name: torch.zeros(len(grids), 3, side, side) for name, side in views.items()}
     ((height, width),) = sides
     pixels = torch.zeros(len(grids), 3, height, width)
-    if config.model_type in ("llava_next", "llava_next_video", "llava_onevision"):
+    if config.model_type in ("granite4_vision", "llava_next", "llava_next_video", "llava_onevision"):
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
     # Images of idefics that are nothing but zeros are dropped.

@@ -37,7 +37,7 @@ _CUTS = (
     "aya_vision", "deepseek_vl_v2", "ovis2", "perception_lm", "qianfan_ocr",
 )  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
-_UNPADDED = ("llava_next", "llava_next_video", "llava_onevision")
+_UNPADDED = ("granite4_vision", "llava_next", "llava_next_video", "llava_onevision")
 
 
 #: Those that cut a picture only if it is the prompt's only one.
@@ -148,6 +148,12 @@ def _vision_config(model: Model) -> Mapping[str, Any]:
     return vision if isinstance(vision, Mapping) else {}
 
 
+def _edge(vision: Mapping[str, Any], name: str, default: int) -> int:
+    """A side in pixels, which some configs say of each of two."""
+    told = vision.get(name, default)
+    return int(told[0] if isinstance(told, Sequence) else told)
+
+
 def _qwen(
     patch: int, pixels: tuple[int, int], *, scales_up: bool = False, merge: int = 2
 ) -> Callable[[Model, int, int], tuple[Grid, ...]]:
@@ -219,8 +225,7 @@ def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
 def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """One to twelve tiles, and the whole as one more if there are several."""
     (grid,) = _fixed(model)
-    edge = _vision_config(model).get("image_size", 448)
-    tiles = math.prod(_tiling(height, width, int(edge[0] if isinstance(edge, Sequence) else edge), 1, 12))
+    tiles = math.prod(_tiling(height, width, _edge(_vision_config(model), "image_size", 448), 1, 12))
     return (grid,) * (tiles + (tiles > 1))
 
 
@@ -235,7 +240,7 @@ _ONE_CANVASES = tuple((384 * rows, 384 * columns) for rows in range(1, 7) for co
 def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """The whole, and the tiles of the canvas that keeps most of the picture's pixels, else wastes fewest of its own."""
     is_one = model.model_type == "llava_onevision"
-    (grid,), edge = _fixed(model), int(_vision_config(model).get("image_size", 384 if is_one else 336))
+    (grid,), edge = _fixed(model), _edge(_vision_config(model), "image_size", 384 if is_one else 336)
     told = model.config.get("image_grid_pinpoints") or (_ONE_CANVASES if is_one else _CANVASES)
 
     def kept(canvas: Sequence[int]) -> tuple[int, int]:
@@ -274,8 +279,7 @@ def _tiles_and_whole(most: int, edge: int) -> _Rule:
     """Tiles of a canvas, and the whole as one more if there are several. `edge`: of a tile, if no config says so."""
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
-        told = _vision_config(model).get("image_size", edge)
-        tiles = math.prod(_canvas(height, width, int(told[0] if isinstance(told, Sequence) else told), most))
+        tiles = math.prod(_canvas(height, width, _edge(_vision_config(model), "image_size", edge), most))
         return _fixed(model) * (tiles + (tiles > 1))
 
     return rule
@@ -283,7 +287,7 @@ def _tiles_and_whole(most: int, edge: int) -> _Rule:
 
 def _idefics3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """The longer side becomes four tiles, the shorter one as many as it needs, and the whole is one more."""
-    edge = int(_vision_config(model).get("image_size", 224 if model.model_type == "idefics3" else 512))
+    edge = _edge(_vision_config(model), "image_size", 224 if model.model_type == "idefics3" else 512)
     # The processor rounds the shorter side down, then up to an even number, and keeps sides within 4,096.
     longer, shorter, ratio = 4 * edge, min(height, width), width / height
     shorter = int(longer / ratio) if width >= height else int(longer * ratio)
@@ -308,7 +312,7 @@ def _mllama(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Scaled to fill up to 36 crops, of which whole rows and columns of patches that stay empty are cut off."""
     vision = _vision_config(model)
-    edge, patch = int(vision.get("image_size", 448)), int(vision.get("patch_size", 14))
+    edge, patch = _edge(vision, "image_size", 448), _edge(vision, "patch_size", 14)
     rows, columns = -(-height // edge), -(-width // edge)
     if rows * columns > _PHI_CROPS:
         rows, columns = _tiling(height, width, edge, 1, _PHI_CROPS)
@@ -348,6 +352,7 @@ _VIEWS: dict[str, _Rule] = {
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,
     "llava_onevision": _llava_next,
+    "granite4_vision": _llava_next,
     "llama4": _tiles_and_whole(16, 336),
     "cohere2_vision": _tiles_and_whole(12, 512),
     "idefics3": _idefics3,

@@ -14,11 +14,13 @@ import attrs
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model.architecture import Stack
-from nsys_pipeline.model.blocks import Around, Attention, Block, Embedding, LatentAttention, Moe, Norm
+from nsys_pipeline.model.blocks import Around, Attention, Block, Embedding, LatentAttention, Linear, Mlp, Moe, Norm
+from nsys_pipeline.model.compressed_attention import CompressedAttention, HyperConnection
 from nsys_pipeline.model.conventions import Conventions
 from nsys_pipeline.model.dtypes import BITS, bytes_of
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.estimator import Estimator
+from nsys_pipeline.model.families.gemma3n import AltUp
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Patterns, Place, parts_of, weights_of
 from nsys_pipeline.model.ops import PRODUCTS, Op
@@ -49,6 +51,12 @@ _FROM: Mapping[str, tuple[str, ...]] = {
 }
 #: Products at the end of a mixer, whose input comes from everything else in it.
 _LAST = frozenset({"o", "o_a", "out_proj", "kda_o", "lightning_o", "time_mix_output", "channel_mix_value"})
+#: Products that mix streams, and those that the matrix comes from.
+_MIXES = {
+    "attention_streams_mix": "attention_streams",
+    "mlp_streams_mix": "mlp_streams",
+    "altup_mix": "altup_coefficients",
+}
 #: Norms behind the attention of their layer.
 _LATE_NORMS = frozenset({"mlp_norm", "norm_1", "norm_2", "norm_3"})
 
@@ -215,6 +223,8 @@ class _Sums:
     expert_params: int = 0
     #: Whether what leaves the part has a gradient.
     has_gradient: bool = False
+    #: Whether its K and V have gradients, by the kind of attention that later layers may share them with.
+    shared: dict[tuple[int | None, int], tuple[bool, bool]] = attrs.field(factory=dict)
 
     def add(self, dtype: str, forward: int, backward: int) -> None:
         for sums, flops in ((self.forward, forward), (self.backward, backward)):
@@ -235,6 +245,8 @@ class _Walk:
         self.trained = trained
         self.is_checkpointed = is_checkpointed
         self._known: dict[tuple[object, ...], _Sums] = {}
+        #: Whether K and V of the last layer with any have gradients, by kind of attention.
+        self.shared: dict[tuple[int | None, int], tuple[bool, bool]] = {}
 
     def run(self, step: Step, encoder_tokens: Sequence[int] | None) -> Training:
         forward: dict[str, int] = {}
@@ -257,6 +269,7 @@ class _Walk:
                 params += sums.params
                 expert_params += sums.expert_params
                 has_gradient = sums.has_gradient
+                self.shared.update(sums.shared)
             encoded = encoded or (has_gradient and stack.name == "encoder")
         if self.trained.is_all:
             params = self.estimator.model.params
@@ -277,7 +290,7 @@ class _Walk:
         by_name = self.trained.only is not None or self.trained.lora_on is not None
         updated = (place.layer,) if by_name else ()
         # Layers of one label may still differ in size.
-        key = (stack.name, bool(ids), blocks, has_gradient, encoded, *updated)
+        key = (stack.name, bool(ids), blocks, has_gradient, encoded, frozenset(self.shared.items()), *updated)
         if key not in self._known:
             self._known[key] = self._walk(
                 run, blocks, place, has_gradient=has_gradient, encoded=encoded, is_tied=stack.is_tied
@@ -288,22 +301,32 @@ class _Walk:
         self, run: Pass, blocks: tuple[Block, ...], place: Place, *, has_gradient: bool, encoded: bool, is_tied: bool
     ) -> _Sums:
         total = _Sums(has_gradient=has_gradient)
-        early = late = False
-        for block in blocks:
+        early = late = is_gated = False
+        for block in _in_flow(blocks):
             if isinstance(block, Norm):
                 if self.trained.holds(parts_of(NORM, block.name)[0], place):
                     total.params += block.weights
                     early, late = early or block.name not in _LATE_NORMS, late or block.name in _LATE_NORMS
                 continue
-            walked = _BlockWalk(self, block, place, run, is_tied=is_tied)
-            start = total.has_gradient or early or (late and walked.is_feed_forward)
+            walked = _BlockWalk(self, block, place, run, is_tied=is_tied, is_gated=is_gated)
+            # Streams are collapsed before the norm.
+            normed = not isinstance(block, HyperConnection) and (early or (late and walked.is_feed_forward))
+            start = total.has_gradient or normed
             sums = walked.sums(has_gradient=start, encoded=encoded)
             _merge(total.forward, sums.forward)
             _merge(total.backward, sums.backward)
             total.params += sums.params
             total.expert_params += sums.expert_params
-            total.has_gradient = total.has_gradient or sums.has_gradient
+            total.shared.update(sums.shared)
+            # A gate is no way to anything but the end of the attention beside it.
+            is_gated = _is_gate(block) and sums.has_gradient
+            total.has_gradient = total.has_gradient or (sums.has_gradient and not is_gated)
         total.has_gradient = total.has_gradient or early or late
+        if total.has_gradient and not has_gradient:
+            for block in blocks:
+                if isinstance(block, AltUp):
+                    # The streams are corrected by what the layer makes of one of them.
+                    total.add(self.estimator.emitter().dtype, 0, block.correction(run.tokens))
         return total
 
 
@@ -314,6 +337,22 @@ def _in_order(stack: Stack) -> Iterator[tuple[str, tuple[int, ...], tuple[Block,
     for layer, group in sorted(layers, key=lambda one: one[0]):
         yield group.label, (layer,), group.blocks
     yield f"{stack.name}.after", (), stack.after
+
+
+def _is_gate(block: Block) -> bool:
+    return isinstance(block, Linear) and block.name == "attention_gate"
+
+
+def _in_flow(blocks: tuple[Block, ...]) -> list[Block]:
+    """Blocks in the order in which gradients need them: gates before what they gate, streams before their MLP."""
+    gates = [block for block in blocks if _is_gate(block)]
+    streams = [block for block in blocks if isinstance(block, HyperConnection) and block.name == "mlp_streams"]
+    rest = [block for block in blocks if block not in gates and block not in streams]
+    first = next((at for at, block in enumerate(rest) if not isinstance(block, Norm | HyperConnection)), 0)
+    rest[first:first] = gates
+    last = next((at for at, block in enumerate(rest) if isinstance(block, Mlp | Moe)), len(rest))
+    rest[last:last] = streams
+    return rest
 
 
 def _inner(block: Block) -> Iterator[Block]:
@@ -330,8 +369,9 @@ def _inner(block: Block) -> Iterator[Block]:
 class _BlockWalk:
     """The products of one block, and which of them have gradients."""
 
-    def __init__(self, walk: _Walk, block: Block, place: Place, run: Pass, *, is_tied: bool) -> None:
+    def __init__(self, walk: _Walk, block: Block, place: Place, run: Pass, *, is_tied: bool, is_gated: bool) -> None:
         self.trained = walk.trained
+        self.shared = walk.shared
         self.block = block
         self.place = place
         emit: Emitter = walk.estimator.emitter()
@@ -342,9 +382,11 @@ class _BlockWalk:
         self.roles = {op: role for role, op in emit.used}
         self.is_executed = walk.estimator.conventions.count == "executed"
         self.ranks = emit.tp
+        #: Tokens that sequences have behind the pass, at most.
+        self.longest = max((q + kv for q, kv in zip(run.step.q_tokens, run.step.kv_tokens, strict=True)), default=0)
         self.is_tied = is_tied
         self.is_feed_forward = bool({MLP, EXPERT, ROUTER} & set(self.roles.values()))
-        self._outputs: dict[str, bool] = {}
+        self._outputs: dict[str, bool] = {"attention_gate": True} if is_gated else {}
 
     def sums(self, *, has_gradient: bool, encoded: bool) -> _Sums:
         total = _Sums()
@@ -364,7 +406,7 @@ class _BlockWalk:
         for op in self.ops:
             flops = self._flops(op)
             if flops and op.kind not in PRODUCTS:
-                total.add(op.dtype, flops, self._other(op, flops, has_gradient=has_gradient, encoded=encoded))
+                total.add(op.dtype, flops, self._other(op, flops, total, has_gradient=has_gradient, encoded=encoded))
         return total
 
     def _flops(self, op: Op) -> int:
@@ -384,9 +426,13 @@ class _BlockWalk:
             return [self.trained.holds([usual, *others], self.place)]
         return [self.trained.holds(names, self.place) for names in parts_of(role, name)]
 
+    @property
+    def _attention(self) -> Attention | None:
+        return next((one for one in _inner(self.block) if isinstance(one, Attention)), None)
+
     def _rows(self, op: Op, parts: int) -> list[int]:
         """Outputs of each part of a product."""
-        attention = next((one for one in _inner(self.block) if isinstance(one, Attention)), None)
+        attention = self._attention
         if op.name == "qkv" and attention is not None and sum(attention.outputs) == op.n:
             return list(attention.outputs)
         return [op.n // parts] * (parts - 1) + [op.n - op.n // parts * (parts - 1)]
@@ -417,6 +463,11 @@ class _BlockWalk:
         if _CHOICES.match(op.name):
             total.add(op.dtype, flops, 0)
             return
+        if op.name in _MIXES:
+            # Both factors are computed: the streams, and the matrix that mixes them.
+            matrix = has_gradient or self._outputs[_MIXES[op.name]]
+            total.add(op.dtype, flops, flops * (has_gradient + matrix))
+            return
         flagged = encoded if op.name == "cross_kv" else self._input(op.name, has_gradient=has_gradient)
         held = self._held_parts(role, op.name)
         rows = self._rows(op, len(held))
@@ -425,6 +476,9 @@ class _BlockWalk:
         params = updated * op.k * (self._experts() if is_routed else 1)
         total.params += params
         total.expert_params += params if is_routed else 0
+        if self._is_unread(op):
+            total.add(op.dtype, flops, 0)
+            return
         total.add(op.dtype, flops, (flops if flagged else 0) + (flops * updated // op.n if op.n else 0))
         rank = self.trained.lora_rank if role in _ADAPTED and op.kind == "gemm" else None
         is_adapted = False
@@ -437,16 +491,31 @@ class _BlockWalk:
                     total.params += rank * (op.k + n)
         self._outputs[op.name] = flagged or any(held) or is_adapted
 
+    def _is_unread(self, op: Op) -> bool:
+        """Whether nothing reads what the product is for: entries of more tokens than any sequence has."""
+        one = next((one for one in _inner(self.block) if isinstance(one, CompressedAttention)), None)
+        return (
+            op.name == "compressor"
+            and one is not None
+            and one.compressor is not None
+            and (self.longest < one.compressor.rate)
+        )
+
     def _experts(self) -> int:
         return next((one.experts for one in _inner(self.block) if isinstance(one, Moe)), 1)
 
-    def _other(self, op: Op, flops: int, *, has_gradient: bool, encoded: bool) -> int:
+    def _other(self, op: Op, flops: int, total: _Sums, *, has_gradient: bool, encoded: bool) -> int:
         """FLOPs of the backward of attention, whose inputs differ, or of a recurrence."""
         if _CHOICES.match(op.name):
             return 0
         if op.kind != "attention" or op.name not in ("attention", "cross_attention"):
             return 2 * flops if has_gradient or any(self._outputs.values()) else 0
         query, key, value = self._heads(op.name, has_gradient=has_gradient, encoded=encoded)
+        own = self._attention
+        if own is not None and own.shared_kv:
+            key, value = self.shared.get((own.window, own.head_dim), (True, True))
+        elif own is not None:
+            total.shared[own.window, own.head_dim] = key, value
         scores = self._scores(op, flops)
         return scores * (query + key) + (flops - scores) * ((query or key) + value)
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers, Stack
-from nsys_pipeline.model.blocks import Around, Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
+from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import Builder
-from nsys_pipeline.model.families.resamplers import OncePerPass, qformer_layers
+from nsys_pipeline.model.families.resamplers import OncePerPass, OnWindows, qformer_layers
 from nsys_pipeline.model.families.towers import read_text, text_width
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.masks import bidirectional_pairs
 from nsys_pipeline.model.quantization import AUDIO, VISION
-from nsys_pipeline.records import Step
 
 
 @attrs.frozen
@@ -66,17 +65,6 @@ class _BlockAttention(Block):
 
 
 @attrs.frozen(kw_only=True)
-class _OnWindows(Around):
-    """Blocks that run on each window of so many tokens, of which the last one is filled up."""
-
-    window: int
-
-    def _inner(self, run: Pass) -> Pass:
-        windows = sum(-(-tokens // self.window) for tokens in run.step.q_tokens)
-        return attrs.evolve(run, step=Step.uniform(batch=windows, q_tokens=self.window, logits=run.logits))
-
-
-@attrs.frozen(kw_only=True)
 class _Windowed(AudioEncoder):
     """The prompt has `queries` tokens for each window of frames."""
 
@@ -120,7 +108,7 @@ def granite_speech(f: Fields) -> Architecture:
     queries = window // f.integer("downsample_rate", default=5)
     inner_width, out = q.integer("hidden_size"), text_width(text)
     projector = tuple(
-        attrs.evolve(group, label=f"{AUDIO}.qformer", blocks=(_OnWindows(blocks=group.blocks, window=window),))
+        attrs.evolve(group, label=f"{AUDIO}.qformer", blocks=(OnWindows(blocks=group.blocks, window=window),))
         for group in qformer_layers(q, q.integer("encoder_hidden_size"), queries, starts_once=True)
     )
     last = (
@@ -129,7 +117,7 @@ def granite_speech(f: Fields) -> Architecture:
     )
     after = (
         Constant("projector_queries", queries * inner_width),
-        _OnWindows(blocks=(OnTokens(blocks=last, fixed=queries),), window=window),
+        OnWindows(blocks=(OnTokens(blocks=last, fixed=queries),), window=window),
     )
     layers = (
         Layers("audio.layers", tuple(range(half)), tuple(layer)),

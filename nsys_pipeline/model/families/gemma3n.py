@@ -26,6 +26,10 @@ class AltUp(Block):
         n = self.streams
         return n * self.width + n**3 + n**2 + 2 * self.width
 
+    def correction(self, tokens: int) -> int:
+        """FLOPs of the part that corrects: the router once more, and a coefficient for each stream."""
+        return 2 * tokens * self.streams * (self.width + self.streams)
+
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         tokens, n = run.tokens, self.streams
         router = 2 * 2 * tokens * n * self.width

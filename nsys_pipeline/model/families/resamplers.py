@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isqrt
 
 import attrs
 
@@ -21,7 +22,7 @@ from nsys_pipeline.model.families.encoders import (
     siglip_vision,
     vision_encoder,
 )
-from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width, two_layers
+from nsys_pipeline.model.families.towers import Tower, joined, read_text, read_tower, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 from nsys_pipeline.records import Step
@@ -161,6 +162,17 @@ class OncePerPass(Around):
         return attrs.evolve(run, step=Step.uniform(batch=sets, q_tokens=self.queries, logits=run.logits))
 
 
+@attrs.frozen(kw_only=True)
+class OnWindows(Around):
+    """Blocks that run on each window of so many tokens, of which the last one is filled up."""
+
+    window: int
+
+    def _inner(self, run: Pass) -> Pass:
+        windows = sum(-(-tokens // self.window) for tokens in run.step.q_tokens)
+        return attrs.evolve(run, step=Step.uniform(batch=windows, q_tokens=self.window, logits=run.logits))
+
+
 def qformer_layers(q: Fields, keys: int, queries: int, *, starts_once: bool = False) -> tuple[Layers, ...]:
     """BERT's layers on `queries` for each image; some have cross-attention to its tokens, of `keys` values.
 
@@ -234,9 +246,59 @@ def kosmos2(f: Fields) -> Architecture:
     return joined(f, text, Tower(attrs.evolve(stack, after=after), width, tokens, extra))
 
 
+def granite4_vision(f: Fields) -> Architecture:
+    """Granite 4 Vision: a Q-Former on windows of patches for each of several layers that its outputs are added in."""
+    text, tower = read_text(f, "granite4_vision_text"), read_tower(f, "clip_vision_model")
+    width, out = tower.width, text_width(text)
+    told = f.text("downsample_rate")
+    sides = [int(side) for side in told.split("/") if side.isdecimal()]
+    if len(sides) != 2 or not sides[0] or sides[1] != 2 * sides[0]:
+        raise f.wrong("downsample_rate", f"is {told!r}; only a half is supported, as in `4/8`")
+    queries, window = sides[0] ** 2, sides[1] ** 2
+    assert tower.tokens is not None  # noqa: S101 - images of these towers are of one size
+    patches = tower.tokens - tower.extra
+    if isqrt(patches) % sides[1]:
+        raise f.wrong("downsample_rate", f"is {told}, but an image has {isqrt(patches)} patches on a side")
+    q = f.part("qformer_config", "blip_2_qformer")
+    q = q.replaced(hidden_size=width, **({} if q.data else _GRANITE_QFORMER))
+    spatial = f.items("spatial_target_layers")
+    number = len(f.items("deepstack_layer_map") or ()) + 4
+    if spatial is not None and len(spatial) > 4:
+        raise f.wrong("spatial_target_layers", f"lists {len(spatial)} layers; there are 4 projectors")
+
+    def on_windows(*blocks: Block) -> OnTokens:
+        return OnTokens(blocks=(OnWindows(blocks=blocks, window=window),), plus=-tower.extra)
+
+    last = Linear("projector", out, width, out, role=VISION)
+    around = (
+        OnTokens(blocks=(Norm("projector_patch_norm", width, 2 * width),), plus=-tower.extra),
+        Constant("projector_queries", (queries + window) * width),
+        on_windows(OnTokens(blocks=(Norm("projector_norm", width, 2 * width),), fixed=queries)),
+    )
+    layers = tuple(
+        attrs.evolve(group, ids=tuple(range(len(group.ids) * number)), blocks=(on_windows(*group.blocks),))
+        for group in qformer_layers(q, width, queries)
+    )
+    ends = (on_windows(OnTokens(blocks=(last,), fixed=queries)),)
+    groups = (
+        *tower.stack.layers,
+        Layers("vision.norms", tuple(range(number)), around),
+        *layers,
+        Layers("vision.projectors", tuple(range(number)), ends),
+    )
+    made = OnTokens(blocks=(Norm("projector_made", 0, 0),), fixed=patches // window * queries)
+    after = (*tower.stack.after, Constant("image_newline", out), made)
+    return joined(f, text, attrs.evolve(tower, stack=attrs.evolve(tower.stack, layers=groups, after=after)))
+
+
+#: What Granite 4 Vision's class has for a Q-Former that its config leaves out.
+_GRANITE_QFORMER = {"num_hidden_layers": 1, "intermediate_size": 3072, "cross_attention_frequency": 1}
+
+
 RESAMPLERS: dict[str, Builder] = {
     "idefics2": Verified(idefics2),
     "aria": Verified(aria),
     "blip-2": Verified(blip2),
     "kosmos-2": kosmos2,
+    "granite4_vision": Verified(granite4_vision),
 }

@@ -152,8 +152,9 @@ CUTTING = {"idefics3": 364, "smolvlm": 512, "llama4": 336, "cohere2_vision": 512
 def test_how_many_views_other_processors_cut(size: tuple[int, int], made: tuple[int, ...]) -> None:
     """Dozens of random sizes gave the same when these were written."""
     for (name, edge), count in zip(CUTTING.items(), made, strict=True):
-        model = attrs.evolve(LLAVA, config={"model_type": name, "vision_config": {"image_size": edge}})
-        assert views(model, *size) == ((24, 24),) * count, name
+        for told in (edge, [edge, edge]):
+            model = attrs.evolve(LLAVA, config={"model_type": name, "vision_config": {"image_size": told}})
+            assert views(model, *size) == ((24, 24),) * count, name
 
 
 def test_several_images_in_a_prompt_are_not_cut_by_llava_onevision() -> None:

@@ -44,6 +44,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 def counted(
     config: dict[str, Any],
     *,
+    shape: tuple[int, int] = (BATCH, TOKENS),
     train_only: str | None = None,
     is_checkpointed: bool = False,
     prepare: Callable[[Any], None] | None = None,
@@ -78,7 +79,7 @@ def counted(
             module.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": True})
             if train_only is not None or prepare is not None:
                 module.enable_input_require_grads()
-        ids = torch.zeros(BATCH, TOKENS, dtype=torch.long)
+        ids = torch.zeros(*shape, dtype=torch.long)
         with FlopCounterMode(display=False, custom_mapping=mapping) as forward:
             output = module(input_ids=ids, use_cache=False)
         with FlopCounterMode(display=False, custom_mapping=mapping) as backward:
@@ -86,8 +87,8 @@ def counted(
     return forward.get_total_flops(), backward.get_total_flops()
 
 
-def estimated(config: dict[str, Any], **options: Any) -> Training:
-    return training_flops(model(config), Step.uniform(batch=BATCH, q_tokens=TOKENS), EXECUTED, **options)
+def estimated(config: dict[str, Any], *, shape: tuple[int, int] = (BATCH, TOKENS), **options: Any) -> Training:
+    return training_flops(model(config), Step.uniform(batch=shape[0], q_tokens=shape[1]), EXECUTED, **options)
 
 
 @needs_torch
@@ -123,6 +124,49 @@ def test_frozen_weights_save_what_torch_saves(name: str, train_only: str) -> Non
     result = estimated(CONFIGS[name], train_only=train_only)
     assert (result.forward, result.backward) == counted(CONFIGS[name], train_only=train_only)
     assert result.backward < 2 * result.forward
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("name", "train_only"),
+    [
+        # Entries of 128 tokens, which no sequence has: nothing reads what they are made of.
+        ("deepseek_v4+sliding", None), ("deepseek_v4+sliding", "embed"),
+        # The norm of a layer is behind the point at which its streams are collapsed.
+        ("deepseek_v4", r"layers\.0\..*(norm)"), ("deepseek_v4", "ffn_hc"),
+        # A gate on the output of attention, and streams that the MLP collapses.
+        ("hy_v4", "gate_proj|up_proj"), ("hy_v4", "attn_hc"),
+        # Keys and values of another layer; streams that a layer predicts and corrects.
+        ("gemma4_text+shared", "v_proj"), ("gemma3n_text", None), ("gemma3n_text", "q_proj|k_proj"),
+        ("gemma3n_text", "embed"), ("gemma3n_text", r"layers\.0\.mlp"),
+        ("laguna", "g_proj"),
+    ],
+)  # fmt: skip
+def test_gradients_go_where_torch_sends_them(name: str, train_only: str | None) -> None:
+    shape = (3, 13)
+    result = estimated(SMALL[name], shape=shape, train_only=train_only)
+    assert (result.forward, result.backward) == counted(SMALL[name], shape=shape, train_only=train_only)
+
+
+@needs_torch
+def test_torch_counts_more_for_depthwise_convolutions() -> None:
+    # given convolutions over 3 positions of 64 channels, in four of six layers
+    shape, config = (3, 13), SMALL["lfm2"]
+    convolutions = config["num_hidden_layers"] - len(config["full_attn_idxs"])
+    charged, padded = (convolutions * 2 * 3 * 3 * 64 * positions for positions in (13, 13 + 2))
+    result = estimated(config, shape=shape)
+    forward, backward = counted(config, shape=shape)
+    assert result.forward - charged + padded == forward
+    assert result.backward - 2 * charged + (64 + 1) * padded == backward
+
+
+@needs_torch
+def test_reentrant_checkpointing_loses_gradients_of_shared_keys_and_values() -> None:
+    # given a windowed and a full layer that reuse K and V: 8 heads of 16 and 24 values
+    shape = (3, 13)
+    result = estimated(SMALL["gemma4_text+shared"], shape=shape, checkpointing="full")
+    _, backward = counted(SMALL["gemma4_text+shared"], shape=shape, is_checkpointed=True)
+    assert result.backward + result.recomputed - backward == 2 * 2 * 3 * 8 * 13 * 13 * (16 + 24)
 
 
 @needs_torch
@@ -224,7 +268,7 @@ def test_a_program_says_itself_which_weights_it_trains(name: str, train_only: st
 def test_a_program_says_itself_where_its_adapters_are(name: str, targets: tuple[str, ...] | None) -> None:
     module = unloaded(CONFIGS[name])
     with_adapters(8, targets, names=("lora_A", "lora_B"))(module)
-    expected = {} if targets is None else {"lora_on": "|".join(targets)}
+    expected: dict[str, Any] = {} if targets is None else {"lora_on": "|".join(targets)}
     said = trained_fields(module)
     assert said["lora_rank"] == 8
     assert estimated(CONFIGS[name], **said) == estimated(CONFIGS[name], lora_rank=8, **expected)
@@ -308,7 +352,8 @@ def test_every_decoder_trains_at_twice_its_forward(name: str) -> None:
     described = Model.from_config(SMALL[name])
     if described.architecture.decoder is None or described.architecture.encoder is not None:
         return
-    step = Step.uniform(batch=1, q_tokens=7, logits=7)
+    # As many tokens as an entry of DeepSeek-V4 has.
+    step = Step.uniform(batch=1, q_tokens=130, logits=130)
     result = training_flops(described, step)
     forward = estimate(described, step, Conventions(logits="all"))
     choices = sum(
