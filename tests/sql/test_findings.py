@@ -16,6 +16,7 @@ import pytest
 
 from nsys_pipeline import inputs
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.duck import records
 from nsys_pipeline.fleet.query import LOST_ROWS
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.inputs.notices import CODES
@@ -42,11 +43,13 @@ def findings(
     *,
     rules: tuple[PhaseRule, ...] = (),
 ) -> dict[str, list[Finding]]:
-    """Findings by code, as the report has them."""
+    """Findings by code, as the report has them; nothing else of it is made."""
     opening = TraceOptions(use_cache=False, phase_rules=rules)
     path = trace if isinstance(trace, Path) else trace.write(Path(mkdtemp(dir=folder)) / "trace.sqlite")
     with open_trace(path, opening) as opened:
-        found = analyze(opened, options).findings
+        opened.describe(options or AnalysisOptions())
+        opened.build("views.findings")
+        found = [Finding(**row) for row in records(opened.connection, "FROM views.findings")]
     return {code: [one for one in found if one.code == code] for code in (one.code for one in found)}
 
 
