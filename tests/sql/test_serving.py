@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from nsys_pipeline.analyze import analyze
@@ -18,7 +19,7 @@ from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Note, Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, open_session, table
+from tests.support.ask import ask, open_session, report_of, table
 from tests.support.trace_builder import TraceBuilder
 
 OWN = "llmperf"
@@ -394,14 +395,23 @@ def notes_of_requests(report: Report) -> list[Note]:
     return [note for block in section.blocks if isinstance(block, Notes) for note in block.notes]
 
 
-def test_the_report_says_what_was_served(tmp_path: Path) -> None:
-    served().write(tmp_path / "trace.sqlite")
-    (tmp_path / "run.json").write_text('{"load_s": 2.5}')
-    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
-        report = analyze(trace, AnalysisOptions())
+@pytest.fixture(scope="module")
+def served_report(tmp_path_factory: pytest.TempPathFactory) -> Report:
+    folder = tmp_path_factory.mktemp("served")
+    (folder / "run.json").write_text('{"load_s": 2.5}')
+    return report_of(served(), folder)
+
+
+def with_served(report: Report, **changes: Any) -> Report:
     assert report.served is not None
-    assert (report.served.requests, report.served.new_tokens, report.served.load_ns) == (2, 5, 2_500_000_000)
-    notes = {note.label: note.text for note in notes_of_requests(report)}
+    return attrs.evolve(report, served=attrs.evolve(report.served, **changes))
+
+
+def test_the_report_says_what_was_served(served_report: Report) -> None:
+    assert served_report.served is not None
+    told = served_report.served
+    assert (told.requests, told.new_tokens, told.load_ns, told.good_requests) == (2, 5, 2_500_000_000, None)
+    notes = {note.label: note.text for note in notes_of_requests(served_report)}
     assert notes == {
         "served": "2 requests in 1.905 µs, from the first arrival to the last token: 2,624,672 new tokens/s, "
         "1,049,869 requests/s, 11,548,556 tokens/s of prompts computed",
@@ -411,10 +421,9 @@ def test_the_report_says_what_was_served(tmp_path: Path) -> None:
     }
 
 
-def test_rules_about_what_was_served(tmp_path: Path) -> None:
-    with open_trace(served().write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
-        report = analyze(trace, AnalysisOptions(goodput=GoodputLimits.parse("ttft:0.001")))
-        without = analyze(trace, AnalysisOptions())
+def test_rules_about_what_was_served(served_report: Report) -> None:
+    # As with `--goodput ttft:0.001`: one request within 1,905 ns.
+    report = with_served(served_report, good_requests=1, goodput_per_s=1e9 / 1905)
     rules = (
         "served.ttft_p50 > 0.8us",
         "served.tpot_p50_ns > 199",
@@ -426,31 +435,36 @@ def test_rules_about_what_was_served(tmp_path: Path) -> None:
         with pytest.raises(RuleBrokenError):
             check_rules([Rule.parse(rule)], report)
     with pytest.raises(UsageError, match="is not known") as caught:
-        check_rules([Rule.parse("served.goodput_per_s < 1")], without)
+        check_rules([Rule.parse("served.goodput_per_s < 1")], served_report)
     assert "--goodput ttft:" in (caught.value.hint or "")
     with pytest.raises(UsageError, match="no number called") as caught:
-        check_rules([Rule.parse("served.throughput < 1")], without)
+        check_rules([Rule.parse("served.throughput < 1")], served_report)
     hint = caught.value.hint or ""
     assert hint.startswith("`served` has accepted_tokens, cold_requests,")
     assert all(name in hint for name in ("goodput_per_s", "new_tokens_per_s", "ttft_p90_ns", "tpot_p99_ns"))
 
 
-@pytest.mark.parametrize(("framework", "notes"), [('"vllm"', 0), ('"sglang"', 1), ('["sglang"]', 0)])
-def test_tokens_that_sglang_throws_away_are_said_to_count(framework: str, notes: int, tmp_path: Path) -> None:
+def test_what_is_no_name_of_an_engine_throws_no_tokens_away(tmp_path: Path) -> None:
     trace = served()
-    trace.process(400).thread().mark(1_400, f'llmperf.run {{"framework":{framework}}}', domain=OWN)
-    with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
-        report = analyze(opened, AnalysisOptions())
-    assert sum("which nobody gets" in note.text for note in notes_of_requests(report)) == notes
+    trace.process(400).thread().mark(1_400, 'llmperf.run {"framework":["sglang"]}', domain=OWN)
+    told = report_of(trace, tmp_path).served
+    assert told is not None
+    assert not told.may_count_discarded
 
 
-def test_requests_of_others_are_said_to_be_in_the_trace(tmp_path: Path) -> None:
+def test_tokens_that_sglang_throws_away_are_said_to_count(tmp_path: Path) -> None:
+    trace = served()
+    trace.process(400).thread().mark(1_400, 'llmperf.run {"framework":"sglang"}', domain=OWN)
+    told = report_of(trace, tmp_path)
+    assert [
+        sum("which nobody gets" in note.text for note in notes_of_requests(one))
+        for one in (told, with_served(told, may_count_discarded=False))
+    ] == [1, 0]
+
+
+def test_requests_of_others_are_said_to_be_in_the_trace(served_report: Report) -> None:
     """The load ran for 1.5 µs, and the trace has requests for 1.905 µs."""
-    served().write(tmp_path / "trace.sqlite")
-    (tmp_path / "run.json").write_text('{"load_s": 1.5e-6}')
-    with open_trace(tmp_path / "trace.sqlite", TraceOptions(use_cache=False)) as trace:
-        report = analyze(trace, AnalysisOptions())
-    notes = {note.label: note.text for note in notes_of_requests(report)}
+    notes = {note.label: note.text for note in notes_of_requests(with_served(served_report, load_ns=1_500))}
     assert notes["clocks"].endswith(
         "for 1.905 µs: requests that the load did not wait for, or those of others, are in the trace, and all rates "
         "include them"
@@ -554,7 +568,6 @@ def test_marked_steps_need_no_reason(tmp_path: Path) -> None:
         assert session.findings("FROM served_steps") == []
 
 
-def test_the_report_has_their_latency(tmp_path: Path) -> None:
-    with open_trace(served().write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as trace:
-        (row,) = analyze(trace, AnalysisOptions()).requests
+def test_the_report_has_their_latency(served_report: Report) -> None:
+    (row,) = served_report.requests
     assert (row.shape, row.requests, row.ttft_p50_ns, row.tpot_p50_ns) == ("served", 2, 855, 200)
