@@ -49,7 +49,7 @@ def test_a_small_trace_is_worked_on_by_one_thread_unless_told_otherwise(tmp_path
 
 def test_a_small_trace_is_planned_by_a_few_optimizers(tmp_path: Path) -> None:
     asked = "SELECT current_setting('disabled_optimizers')"
-    known = {name for (name,) in duckdb.sql("SELECT name FROM duckdb_optimizers()").fetchall()}
+    known = {name for (name,) in duckdb.execute("SELECT name FROM duckdb_optimizers()").fetchall()}
     path = small_trace().write(tmp_path / "t.sqlite")
 
     # a name that DuckDB does not have would leave out what it stood for
