@@ -16,7 +16,6 @@ import pytest
 
 from nsys_pipeline import inputs
 from nsys_pipeline.analyze import analyze
-from nsys_pipeline.duck import records
 from nsys_pipeline.fleet.query import LOST_ROWS
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.inputs.notices import CODES
@@ -28,7 +27,7 @@ from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.rules.phases import PhaseRule
 from nsys_pipeline.sqlmods import Module, ModuleError, all_modules, parse, sentences_sql, template_sql
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, ask_session, open_session
+from tests.support.ask import ask, ask_session, findings_of, open_session
 from tests.support.real_traces import SUFFIX, TRACES
 from tests.support.trace_builder import TraceBuilder
 
@@ -47,9 +46,7 @@ def findings(
     opening = TraceOptions(use_cache=False, phase_rules=rules)
     path = trace if isinstance(trace, Path) else trace.write(Path(mkdtemp(dir=folder)) / "trace.sqlite")
     with open_trace(path, opening) as opened:
-        opened.describe(options or AnalysisOptions())
-        opened.build("views.findings")
-        found = [Finding(**row) for row in records(opened.connection, "FROM views.findings")]
+        found = findings_of(opened, options)
     return {code: [one for one in found if one.code == code] for code in (one.code for one in found)}
 
 

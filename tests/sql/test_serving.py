@@ -19,7 +19,7 @@ from nsys_pipeline.records import Report
 from nsys_pipeline.report.document import Note, Notes
 from nsys_pipeline.report.sections import report_document
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import ask, open_session, report_of, table
+from tests.support.ask import ask, findings_of, open_session, report_of, table
 from tests.support.trace_builder import TraceBuilder
 
 OWN = "llmperf"
@@ -178,7 +178,7 @@ def test_adapters_are_said_not_to_be_counted(tmp_path: Path) -> None:
     step(worker, 100, 200, "prefill", q=[10, 9], kv=[0, 0], ids=[0, 1], logits=2, adapters=1)
     step(worker, 300, 400, "decode", q=1, kv=[10, 9], ids=[0, 1], logits=2, adapters=1)
     with open_trace(trace.write(tmp_path / "trace.sqlite"), TraceOptions(use_cache=False)) as opened:
-        found = {finding.code: finding.message for finding in analyze(opened, AnalysisOptions()).findings}
+        found = {finding.code: finding.message for finding in findings_of(opened)}
     assert found["adapters_not_counted"].startswith("2 sequences in 2 steps run through LoRA adapters")
 
 

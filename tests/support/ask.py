@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from nsys_pipeline.analyze import analyze
+from nsys_pipeline.duck import records
 from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.query.session import Session
 from nsys_pipeline.query.write import write_csv
-from nsys_pipeline.records import Report
-from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.records import Finding, Report
+from nsys_pipeline.trace import Trace, TraceOptions, open_trace
 from tests.support.trace_builder import TraceBuilder
 
 
@@ -49,6 +50,13 @@ def report_of(trace: TraceBuilder | Path, folder: Path | None = None, options: A
     path = trace if isinstance(trace, Path) else trace.write((folder or Path()) / "trace.sqlite")
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
         return analyze(opened, options)
+
+
+def findings_of(trace: Trace, options: AnalysisOptions | None = None) -> list[Finding]:
+    """The findings of an open trace, as its report has them; nothing else of that is made."""
+    trace.describe(options or AnalysisOptions())
+    trace.build("views.findings")
+    return [Finding(**row) for row in records(trace.connection, "FROM views.findings")]
 
 
 def table(text: str) -> str:

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from nsys_pipeline.analyze import analyze
 from nsys_pipeline.records import Finding
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import findings_of
 from tests.support.trace_builder import TraceBuilder
 
 
 def findings(trace: TraceBuilder, folder: Path, code: str) -> list[Finding]:
     with open_trace(trace.write(folder / "t.sqlite"), TraceOptions(use_cache=False)) as opened:
-        return [finding for finding in analyze(opened).findings if finding.code == code]
+        return [finding for finding in findings_of(opened) if finding.code == code]
 
 
 def front_and_engine(text: str = "prefill") -> TraceBuilder:

@@ -18,6 +18,7 @@ from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.inputs import AnalysisOptions, RequestShape
 from nsys_pipeline.sqlmods import all_modules
 from nsys_pipeline.trace import TraceOptions, open_trace
+from tests.support.ask import findings_of
 from tests.support.cold_reference import ColdStep, Size, cold
 from tests.support.examples import examples
 from tests.support.trace_builder import TraceBuilder
@@ -279,7 +280,7 @@ def test_cold_ones_without_others_say_so(tmp_path: Path) -> None:
     path = trace.write(tmp_path / "trace.sqlite")
     shapes = (RequestShape(1, 8), *(RequestShape(2, 8),) * 4)
     with open_trace(path, TraceOptions(use_cache=False)) as opened:
-        messages = [one.message for one in analyze(opened, AnalysisOptions(shapes=shapes)).findings]
+        messages = [one.message for one in findings_of(opened, AnalysisOptions(shapes=shapes))]
 
     (told,) = [message for message in messages if "left out as cold" in message]
     assert "1 of 1 occurrences of prefill of 1x8" in told

@@ -8,6 +8,7 @@ import pytest
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.trace import TraceOptions, open_trace
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
+from nsys_pipeline.trace.trace import OPTIMIZERS
 from tests.support.small_trace import small_trace
 
 
@@ -44,3 +45,18 @@ def test_a_small_trace_is_worked_on_by_one_thread_unless_told_otherwise(tmp_path
     database = duckdb.connect(config={"threads": 3})
     with open_trace(path, TraceOptions(use_cache=False), database=database):
         assert database.execute(asked).fetchall() == [(3,)]
+
+
+def test_a_small_trace_is_planned_by_a_few_optimizers(tmp_path: Path) -> None:
+    asked = "SELECT current_setting('disabled_optimizers')"
+    known = {name for (name,) in duckdb.execute("SELECT name FROM duckdb_optimizers()").fetchall()}
+    path = small_trace().write(tmp_path / "t.sqlite")
+
+    # a name that DuckDB does not have would leave out what it stood for
+    assert set(OPTIMIZERS) < known
+    with open_trace(path, TraceOptions(use_cache=False)) as trace:
+        ((disabled,),) = trace.connection.execute(asked).fetchall()
+        assert set(disabled.split(",")) == known - set(OPTIMIZERS)
+    database = duckdb.connect()
+    with open_trace(path, TraceOptions(use_cache=False), database=database):
+        assert database.execute(asked).fetchall() == [("",)]
