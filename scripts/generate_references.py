@@ -281,10 +281,23 @@ def kernel_family_macro() -> str:
 # -- the JSON report -------------------------------------------------------------------------------------------------
 
 
-def report_schema() -> str:
-    """The JSON Schema of `analyze --format json`, from the records that it is written from."""
+def _components(record: type, **how: Any) -> dict[str, dict[str, Any]]:
+    """The schemas of a record and of its parts, the same for all versions of msgspec: of texts, 0.22 keeps the indents,
+    and of lists, 0.23 has the default."""
     import msgspec
 
+    _, parts = msgspec.json.schema_components([record], **how)
+    for part in parts.values():
+        if "description" in part:
+            part["description"] = inspect.cleandoc(part["description"])
+        for value in part.get("properties", {}).values():
+            if value.get("default") in ([], {}):
+                del value["default"]
+    return parts
+
+
+def report_schema() -> str:
+    """The JSON Schema of `analyze --format json`, from the records that it is written from."""
     from nsys_pipeline.records import Report
     from nsys_pipeline.report.json import SCHEMA
 
@@ -293,7 +306,7 @@ def report_schema() -> str:
             raise NotImplementedError(kind)
         return {"description": "any value"}
 
-    _, parts = msgspec.json.schema_components([Report], schema_hook=anything)
+    parts = _components(Report, schema_hook=anything)
     root = parts.pop("Report")
     # The report lists the findings that put a number in doubt once more, without their columns.
     warning = {name: parts["Finding"]["properties"][name] for name in ("code", "message", "hint")}
@@ -303,23 +316,19 @@ def report_schema() -> str:
 
 def fleet_schema() -> str:
     """The JSON Schema of `fleet DATASET --format json`."""
-    import msgspec
-
     from nsys_pipeline.records import FleetReport
     from nsys_pipeline.report.fleet import SCHEMA
 
-    _, parts = msgspec.json.schema_components([FleetReport])
+    parts = _components(FleetReport)
     return _schema_of(parts.pop("FleetReport"), parts, SCHEMA, {})
 
 
 def sweep_schema() -> str:
     """The JSON Schema of `diff` of more than two runs: of each run and phase what the report has, without its lists."""
-    import msgspec
-
     from nsys_pipeline.records import Phase
     from nsys_pipeline.report.diff import SWEEP_SCHEMA
 
-    _, parts = msgspec.json.schema_components([Phase])
+    parts = _components(Phase)
     row = parts.pop("Phase")
     values = {name: value for name, value in row["properties"].items() if value.get("type") != "array"}
     row["properties"] = {"run": {"type": "string"}, **values}

@@ -16,7 +16,7 @@
 --   budget_part VARCHAR 'wait', or NULL if other work hides the waiting.
 --   what        VARCHAR The rank, or its process.
 --   step_ns     BIGINT  Mean time that one of the others waits for it in a training step; without training, in an occurrence of
---                       the phase. Unit: ns.
+--                       the phase. Steps behind a cold one count, what is waited in them until the ranks meet does not. Unit: ns.
 --   why         VARCHAR What its GPU has more of than those of the others before these collectives: see attribute.phase_lateness.
 --   late_count  BIGINT  Collectives to which it comes last.
 --   collectives BIGINT  Collectives of the phase.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_diff import steps
+from tests.cli.test_diff import write_steps
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOW = (ROOT / "docs" / "examples" / "llmperf-gate.yml").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def job(tmp_path: Path) -> Path:
     }.items():
         (programs / name).write_text(f"#!/bin/sh\n{script}\n")
         (programs / name).chmod(0o755)
-    steps(tmp_path / "base.sqlite.xz")
+    write_steps(tmp_path / "base.sqlite.xz")
     (tmp_path / ".github").mkdir()
     (tmp_path / ".github" / "llmperf.rules").write_text("decode.step_busy > +5%\n")
     return tmp_path
@@ -54,7 +54,7 @@ def run(job: Path, step: str) -> int:
 
 
 def test_a_slower_step_stops_the_pull_request_and_is_named_in_the_comment(job: Path) -> None:
-    steps(job / "new", slower=1.5, seed=2)
+    write_steps(job / "new", slower=1.5, seed=2)
 
     assert run(job, "Gate") == 1
     assert run(job, "Comment") == 0
@@ -66,7 +66,7 @@ def test_a_slower_step_stops_the_pull_request_and_is_named_in_the_comment(job: P
 
 
 def test_an_equal_run_passes(job: Path) -> None:
-    steps(job / "new", seed=2)
+    write_steps(job / "new", seed=2)
 
     assert run(job, "Gate") == 0
     assert run(job, "Comment") == 0
@@ -76,7 +76,7 @@ def test_an_equal_run_passes(job: Path) -> None:
 
 
 def test_a_missing_base_is_no_success(job: Path) -> None:
-    steps(job / "new", seed=2)
+    write_steps(job / "new", seed=2)
     (job / "base.sqlite.xz").unlink()
 
     assert run(job, "Gate") != 0
