@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers, Stack
-from nsys_pipeline.model.blocks import Around, Attention, Block, Constant, Linear, Mlp, Norm, OnTokens, Padded
+from nsys_pipeline.model.blocks import Around, Attention, Block, Constant, Linear, Mlp, Norm, OnSides, OnTokens, Padded
 from nsys_pipeline.model.emitter import Pass
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.encoders import grid, placed_patches, pooling_head, vision_encoder
@@ -36,19 +36,13 @@ class _OnCrops(Around):
 
 
 @attrs.frozen(kw_only=True)
-class _Projected(OnTokens):
+class _Projected(OnSides):
     """Blocks on means of squares of patches: those of the image, one that ends each row, and those of the whole.
 
     `side`: patches on a side of a crop. Crops of an odd number are filled up; the last ones are cut off at the image.
     """
 
     side: int
-
-    def _inner(self, run: Pass) -> Pass:
-        if not run.grids:
-            return super()._inner(run)
-        lengths = [self.of_image(tokens, sides) for tokens, sides in zip(run.step.q_tokens, run.grids, strict=True)]
-        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
 
     def of_image(self, _tokens: int, sides: tuple[int, int]) -> int:
         rows, columns = (side // self.side * self._half + (side % self.side + 1) // 2 for side in sides)
