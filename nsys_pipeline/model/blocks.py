@@ -723,6 +723,17 @@ class OnTokens(Around):
 
 
 @attrs.frozen(kw_only=True)
+class OnSides(OnTokens):
+    """`OnTokens` of images whose sides say on how many: `of_image`. If nobody says them, patches alone count."""
+
+    def _inner(self, run: Pass) -> Pass:
+        if not run.grids:
+            return super()._inner(run)
+        lengths = [self.of_image(tokens, sides) for tokens, sides in zip(run.step.q_tokens, run.grids, strict=True)]
+        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
+
+
+@attrs.frozen(kw_only=True)
 class Padded(OnTokens):
     """`OnTokens` that an implementation runs on more tokens than are required, which counts as executed."""
 

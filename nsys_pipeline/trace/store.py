@@ -39,6 +39,11 @@ class Store:
         return self._entry is not None and self._entry.exists()
 
     @property
+    def cached_file(self) -> Path | None:
+        """The file with the tables of an earlier run, where they are used."""
+        return self._entry if self.is_cached else None
+
+    @property
     def is_in_file(self) -> bool:
         """Whether the tables are being written to the cache."""
         return self._partial is not None

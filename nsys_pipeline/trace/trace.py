@@ -93,6 +93,8 @@ class Trace:
                 self.connection.execute("SET checkpoint_threshold = '1TB'")
             if not self.is_cached:
                 check_tables(self.source(), self.path)
+            is_small = self._file.is_small(self._store.cached_file or self.source().path)
+            self._set_effort(is_small=is_small)
         except duckdb.Error as error:
             self.close()
             raise TraceError(
@@ -113,7 +115,7 @@ class Trace:
             may_write=self._store.is_in_file,
             needs=NEEDS,
             passing=self._passing(),
-            copies_views=self._file.is_small() and not self.is_cached,
+            copies_views=is_small and not self.is_cached,
         )
 
     @classmethod
@@ -312,10 +314,14 @@ class Trace:
         with suppress(duckdb.InvalidInputException):
             self.connection.execute("SET enable_progress_bar = false")
         self.connection.execute(f"SET temp_directory = {literal(str(self._file.scratch))}")
-        threads = self.options.threads or (1 if self._is_alone and self._file.is_small() else None)
+
+    def _set_effort(self, *, is_small: bool) -> None:
+        """Have as many threads as were asked for. Of a small trace one is enough, and a quick plan."""
+        is_small &= self._is_alone
+        threads = self.options.threads or (1 if is_small else None)
         if threads:
             self.connection.execute(f"SET threads = {int(threads)}")
-        if self._is_alone and self._file.is_small():
+        if is_small:
             self._plan_quickly()
 
     def _plan_quickly(self) -> None:

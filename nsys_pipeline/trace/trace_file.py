@@ -16,8 +16,8 @@ from nsys_pipeline.trace.options import TraceOptions
 from nsys_pipeline.trace.source import Source
 from nsys_pipeline.trace.store import Store
 
-# As it lies on the disk, packed or not.
-SMALL_BYTES = 1 << 20
+# As it lies on the disk, packed or not; and the file that its tables are read from.
+SMALL_BYTES, SMALL_TABLES_BYTES = 1 << 20, 32 << 20
 
 
 def find_trace(path: str | Path, options: TraceOptions | None = None, *, begins: bool = True) -> TraceFile:
@@ -66,9 +66,13 @@ class TraceFile:
         """A folder for what is unpacked and spilled, until `close`."""
         return Path(self._folder.name)
 
-    def is_small(self) -> bool:
-        """Whether waking several threads for each statement takes longer than what they would share."""
-        return self.path.is_file() and self.path.stat().st_size <= SMALL_BYTES
+    def is_small(self, tables: Path) -> bool:
+        """Whether waking several threads for each statement takes longer than what they would share.
+
+        `tables`: the file that its tables are read from, which an archive or a report may say little about.
+        """
+        sizes = ((self.path, SMALL_BYTES), (tables, SMALL_TABLES_BYTES))
+        return all(file.is_file() and file.stat().st_size <= most for file, most in sizes)
 
     def begin_unpacking(self) -> None:
         """Unpack an archive in the background: DuckDB takes a moment to import."""

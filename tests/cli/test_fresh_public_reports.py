@@ -11,7 +11,7 @@ import pytest
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
 from nsys_pipeline.nsys.install import Nsys
 from tests.cli.run import MS, Cli
-from tests.cli.test_public_reports import ALL_REDUCE, LLAMA, codes, lm_head, marked, pairs, phase, projections
+from tests.cli.test_public_reports import ALL_REDUCE, LLAMA, all_layers, codes, lm_head, marked, pairs, phase
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import TraceBuilder
 
@@ -200,8 +200,7 @@ def test_tokens_of_all_micro_batches_and_none_of_other_ranks(cli: Cli) -> None:
     )
 
     tokens, seen = 2 * (64 + 128 + 32 + 16), 2 * sum(map(pairs, (64, 128, 32, 16)))
-    forward = projections(LLAMA, tokens) + 4 * LLAMA["num_hidden_layers"] * seen * LLAMA["hidden_size"]
-    forward += tokens * lm_head(LLAMA)
+    forward = all_layers(LLAMA, tokens, seen) + tokens * lm_head(LLAMA)
     assert rows == [{
         "steps": 6, "tokens": 6 * tokens, "flops": 6 * 3 * forward, "rate": pytest.approx(tokens / 0.09),
     }]  # fmt: skip

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from tests.cli.run import MS, Cli, run
-from tests.cli.test_public_reports import LLAMA, codes, lm_head, marked, pairs, phase, projections
+from tests.cli.test_public_reports import LLAMA, all_layers, codes, lm_head, marked, pairs, phase
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
 US = 1000
@@ -66,7 +66,7 @@ def test_a_fused_loss_computes_gradients_of_the_head_in_the_forward(cli: Cli) ->
 
     report = cli.analyze(trace)
 
-    rest = projections(LLAMA, 64) + 4 * LLAMA["num_hidden_layers"] * pairs(64) * LLAMA["hidden_size"]
+    rest = all_layers(LLAMA, 64, pairs(64))
     assert phase(report, "forward")["flops"] == 8 * (rest + 3 * 64 * lm_head(LLAMA))
     assert phase(report, "backward")["flops"] == 8 * 2 * rest
     assert report["training"]["flops"] == 8 * 3 * (rest + 64 * lm_head(LLAMA))
@@ -92,8 +92,7 @@ def test_copies_of_a_model_on_two_gpus_share_a_backward(cli: Cli) -> None:
 
     report = cli.analyze(trace)
 
-    flops = projections(LLAMA, 64) + 4 * LLAMA["num_hidden_layers"] * pairs(64) * LLAMA["hidden_size"]
-    flops += 64 * lm_head(LLAMA)
+    flops = all_layers(LLAMA, 64, pairs(64)) + 64 * lm_head(LLAMA)
     assert phase(report, "forward")["flops"] == 5 * 2 * flops
     assert phase(report, "backward")["flops"] == 5 * 2 * 2 * flops
     training = report["training"]
@@ -151,9 +150,7 @@ def test_a_prefix_that_is_trained_is_cached_before_the_first_token(cli: Cli) -> 
 
     report = cli.analyze(trace)
 
-    seen = pairs(64) + 64 * 16
-    forward = projections(LLAMA, 64) + 4 * LLAMA["num_hidden_layers"] * seen * LLAMA["hidden_size"]
-    forward += 64 * lm_head(LLAMA)
+    forward = all_layers(LLAMA, 64, pairs(64) + 64 * 16) + 64 * lm_head(LLAMA)
     assert phase(report, "forward")["flops"] == 5 * forward
     assert (report["training"]["flops"], report["training"]["tokens"]) == (5 * 3 * forward, 5 * 64)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from nsys_pipeline.workload.trained import trained_fields
 from tests.cli.run import MS, Cli, run
-from tests.cli.test_public_reports import LLAMA, codes, lm_head, marked, pairs, phase, projections
+from tests.cli.test_public_reports import LLAMA, all_layers, codes, lm_head, marked, pairs, phase
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
@@ -35,7 +35,7 @@ def halves(*names: str) -> TraceBuilder:
 
 
 def test_halves_of_a_backward_have_no_flops_of_their_own(cli: Cli) -> None:
-    forward = projections(LLAMA, 512) + 512 * lm_head(LLAMA) + 4 * 4 * 8 * 64 * pairs(512)
+    forward = all_layers(LLAMA, 512, pairs(512)) + 512 * lm_head(LLAMA)
 
     whole_passes = halves("forward", "backward", "optimizer")
     # Its forward ran before the recording.
@@ -155,7 +155,7 @@ def test_layers_that_run_again_twice_count_twice(cli: Cli) -> None:
         found: dict[str, Any] = cli.analyze(trace, "--keep-cold")["training"]
         return found
 
-    again = 2 * (projections(LLAMA, 512) + 4 * 4 * 8 * 64 * pairs(512))
+    again = 2 * all_layers(LLAMA, 512, pairs(512))
     once, twice = training(1), training(2)
 
     assert (once["recomputed_flops"], twice["recomputed_flops"]) == (again, 2 * again)

@@ -20,11 +20,13 @@ from nsys_pipeline.model.quantization import AUDIO, VISION
 class _Windows(AudioEncoder):
     """Whisper's encoder: a clip is padded to whole windows of `positions`, of two frames each.
 
-    The prompt has a token for each `per_token` positions of the padded clip; None: for every four frames of the clip.
+    The prompt has a token for each `per_token` positions of the padded clip; None: for each `merge` positions of the
+    clip, of which a rest is dropped.
     """
 
     positions: int
     per_token: int | None = None
+    merge: int = 2
 
     def _windows(self, frames: int) -> int:
         return -(-frames // (2 * self.positions))
@@ -36,7 +38,7 @@ class _Windows(AudioEncoder):
         if self.per_token is not None:
             return self._windows(frames) * self.positions // self.per_token
         whole, rest = divmod(frames, 2 * self.positions)
-        return whole * (self.positions // 2) + (rest + 1) // 4
+        return whole * (self.positions // self.merge) + (rest + 1) // 2 // self.merge
 
 
 def _whisper_layers(a: Fields, *, k_bias: bool = False) -> EncoderSpec:
@@ -206,17 +208,6 @@ def qwen3_asr(f: Fields) -> Architecture:
     return attrs.evolve(read_text(f, "qwen3"), family=f.model_type, audio=qwen_omni_audio(f, "qwen3_asr"))
 
 
-@attrs.frozen(kw_only=True)
-class _Merged(_Windows):
-    """Windows whose positions are merged to tokens four at a time; a rest of a clip is dropped."""
-
-    merge: int
-
-    def tokens(self, frames: int) -> int:
-        whole, rest = divmod(frames, 2 * self.positions)
-        return whole * (self.positions // self.merge) + (rest + 1) // 2 // self.merge
-
-
 def glmasr(f: Fields) -> Architecture:
     """GLM-ASR: Whisper's layers with rotary positions; positions side by side, as many as the MLP is wide."""
     text, a = read_text(f, "llama"), f.part("audio_config", "glmasr_encoder")
@@ -227,7 +218,7 @@ def glmasr(f: Fields) -> Architecture:
     before = whisper_convolutions(width, a.integer("num_mel_bins", default=128), 0, role=VISION)
     projector = OnTokens(blocks=two_layers(inner, out, hidden=2 * out, bias=True), over=over)
     stack = Stack(AUDIO, spec.layers("audio.layers"), before, (Norm("post_norm", width, 2 * width), projector))
-    return attrs.evolve(text, family=f.model_type, audio=_Merged(stack=stack, positions=positions, merge=over))
+    return attrs.evolve(text, family=f.model_type, audio=_Windows(stack=stack, positions=positions, merge=over))
 
 
 AUDIO_TEXT: dict[str, Builder] = {

@@ -164,11 +164,18 @@ class _LocalAttention(Block):
 
 
 @attrs.frozen(kw_only=True)
-class _Quartered(AudioEncoder):
-    """Two convolutions leave a token for each four frames."""
+class Reduced(AudioEncoder):
+    """Convolutions leave a token for each `over` frames."""
+
+    over: int
 
     def tokens(self, frames: int) -> int:
-        return -(-frames // 4)
+        return -(-frames // self.over)
+
+
+def on_part(part: int, *blocks: Block, bands: int = 1) -> OnTokens:
+    """Blocks on each of `bands` of what strided convolutions leave of the frames: one in `part`, rounded up."""
+    return OnTokens(blocks=(OnTokens(blocks=blocks, times=bands),), plus=part - 1, over=part)
 
 
 @attrs.frozen(kw_only=True)
@@ -212,13 +219,10 @@ class _Usm:
             Linear("conv_out", width, width, role=VISION),
         ]
 
-        def on_part(part: int, *blocks: Block, times: int = 1) -> OnTokens:
-            return OnTokens(blocks=(OnTokens(blocks=blocks, times=times),), plus=part - 1, over=part)
-
         frames = (
-            on_part(2, Linear("conv1", first, 9, role=VISION), Norm("conv1_norm", first, first), times=self.bands[0]),
+            on_part(2, Linear("conv1", first, 9, role=VISION), Norm("conv1_norm", first, first), bands=self.bands[0]),
             on_part(4, Linear("conv2", second, 9 * first, role=VISION), Norm("conv2_norm", second, second),
-                    times=self.bands[1]),
+                    bands=self.bands[1]),
             on_part(4, Linear("input", width, self.bands[1] * second, role=VISION)),
         )  # fmt: skip
         layers = Layers("audio.layers", tuple(range(self.depth)), (on_part(4, *layer),))
@@ -256,7 +260,7 @@ def gemma4_audio(a: Fields, out: int) -> AudioEncoder:
     )
     inner = a.integer("output_proj_dims")
     projector = (Linear("output", inner, width, inner, role=VISION), Linear("projector", out, inner, role=VISION))
-    return _Quartered(stack=encoder.stack(projector))
+    return Reduced(stack=encoder.stack(projector), over=4)
 
 
 @attrs.frozen(kw_only=True)

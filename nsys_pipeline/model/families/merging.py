@@ -5,31 +5,20 @@ from __future__ import annotations
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
-from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnTokens
-from nsys_pipeline.model.emitter import Pass
+from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnSides, OnTokens
 from nsys_pipeline.model.families.common import Builder, Verified, layer_kinds
 from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, placed_patches, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, qwen_patches, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
-from nsys_pipeline.records import Step
 
 
 @attrs.frozen(kw_only=True)
-class _OnGrid(OnTokens):
-    """Blocks on a grid of patches whose sides were halved, and rounded up; `row_ends`: tokens more for each row.
-
-    If nobody says the sides of an image, its patches alone count, as in `OnTokens`.
-    """
+class _OnGrid(OnSides):
+    """Blocks on a grid of patches whose sides were halved, and rounded up; `row_ends`: tokens more for each row."""
 
     halvings: int
     row_ends: int = 0
-
-    def _inner(self, run: Pass) -> Pass:
-        if not run.grids:
-            return super()._inner(run)
-        lengths = [self.of_image(tokens, sides) for tokens, sides in zip(run.step.q_tokens, run.grids, strict=True)]
-        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
 
     def of_image(self, _tokens: int, sides: tuple[int, int]) -> int:
         height, width = (-(-side // (1 << self.halvings)) for side in sides)

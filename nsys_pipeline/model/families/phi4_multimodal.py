@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers, Stack
-from nsys_pipeline.model.blocks import Around, Attention, Block, Constant, Linear, Mlp, Norm, OnTokens, Padded
+from nsys_pipeline.model.blocks import Around, Attention, Block, Constant, Linear, Mlp, Norm, OnSides, Padded
 from nsys_pipeline.model.emitter import Pass
 from nsys_pipeline.model.families.common import Builder
+from nsys_pipeline.model.families.conformers import Reduced, on_part
 from nsys_pipeline.model.families.encoders import grid, placed_patches, pooling_head, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, text_decoder, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
@@ -36,19 +37,13 @@ class _OnCrops(Around):
 
 
 @attrs.frozen(kw_only=True)
-class _Projected(OnTokens):
+class _Projected(OnSides):
     """Blocks on means of squares of patches: those of the image, one that ends each row, and those of the whole.
 
     `side`: patches on a side of a crop. Crops of an odd number are filled up; the last ones are cut off at the image.
     """
 
     side: int
-
-    def _inner(self, run: Pass) -> Pass:
-        if not run.grids:
-            return super()._inner(run)
-        lengths = [self.of_image(tokens, sides) for tokens, sides in zip(run.step.q_tokens, run.grids, strict=True)]
-        return attrs.evolve(run, step=Step.ragged(lengths, run.step.kv_tokens, run.logits))
 
     def of_image(self, _tokens: int, sides: tuple[int, int]) -> int:
         rows, columns = (side // self.side * self._half + (side % self.side + 1) // 2 for side in sides)
@@ -112,16 +107,6 @@ class _Chunked(Padded):
         return attrs.evolve(run, step=Step.ragged(ran, [0] * len(ran), run.logits))
 
 
-@attrs.frozen(kw_only=True)
-class _Reduced(AudioEncoder):
-    """Convolutions leave a token for each `over` frames."""
-
-    over: int
-
-    def tokens(self, frames: int) -> int:
-        return -(-frames // self.over)
-
-
 def _audio(f: Fields, out: int) -> AudioEncoder:
     """A Conformer behind strided convolutions that are separable but for the first one."""
     a = f.part("audio_config", "phi4_multimodal_audio")
@@ -139,17 +124,14 @@ def _audio(f: Fields, out: int) -> AudioEncoder:
     if a.integer("downsample_rate", default=1) != 1:
         raise a.wrong("downsample_rate", "must be 1")
 
-    def on_part(part: int, *blocks: Block, rows: int = 1) -> OnTokens:
-        return OnTokens(blocks=(OnTokens(blocks=blocks, times=rows),), plus=part - 1, over=part)
-
     bands, part, before = a.integer("input_size"), 1, list[Block]()
     while part < over:
         part, bands = 2 * part, (bands + 1) // 2
         # One filter for each channel: as many products as a matrix of that shape has.
-        before.append(on_part(part, Linear(f"conv{part}", channels, 9, channels, role=VISION), rows=bands))
+        before.append(on_part(part, Linear(f"conv{part}", channels, 9, channels, role=VISION), bands=bands))
         if part > 2:
             mixed = Linear(f"conv{part}_mix", channels, channels, channels, role=VISION)
-            before.append(on_part(part, mixed, rows=bands))
+            before.append(on_part(part, mixed, bands=bands))
     before.append(on_part(over, Linear("input", width, bands * channels, width, role=VISION)))
     distances = a.integer("bias_max_distance") * (1 if a.flag("bias_symmetric") else 2)
     before.append(Constant("relative_positions", distances * heads))
@@ -180,7 +162,7 @@ def _audio(f: Fields, out: int) -> AudioEncoder:
     )
     layers = Layers("audio.layers", tuple(range(a.integer("num_blocks"))), blocks)
     projector = on_part(over, *two_layers(width, out, bias=True))
-    return _Reduced(stack=Stack(AUDIO, (layers,), tuple(before), (projector,)), over=over)
+    return Reduced(stack=Stack(AUDIO, (layers,), tuple(before), (projector,)), over=over)
 
 
 def phi4_multimodal(f: Fields) -> Architecture:

@@ -1,12 +1,13 @@
 """How much of the process's memory and how many threads DuckDB gets."""
 
+import gzip
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.trace import TraceOptions, open_trace
+from nsys_pipeline.trace import TraceOptions, open_trace, trace_file
 from nsys_pipeline.trace.memory import duckdb_limit_bytes
 from nsys_pipeline.trace.trace import OPTIMIZERS
 from tests.support.small_trace import small_trace
@@ -60,3 +61,23 @@ def test_a_small_trace_is_planned_by_a_few_optimizers(tmp_path: Path) -> None:
     database = duckdb.connect()
     with open_trace(path, TraceOptions(use_cache=False), database=database):
         assert database.execute(asked).fetchall() == [("",)]
+
+
+def test_what_little_unpacks_to_a_lot_is_no_small_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = "SELECT current_setting('disabled_optimizers')"
+    export = small_trace().write(tmp_path / "t.sqlite")
+    packed = tmp_path / "t.sqlite.gz"
+    packed.write_bytes(gzip.compress(export.read_bytes()))
+    options = TraceOptions(cache_dir=tmp_path / "cache")
+
+    monkeypatch.setattr(trace_file, "SMALL_TABLES_BYTES", export.stat().st_size - 1)
+    with open_trace(packed, options) as trace:
+        assert trace.connection.execute(asked).fetchall() == [("",)]
+        trace.build("attribute.gpu_work")
+    # in the cache it is as large
+    with open_trace(packed, options) as trace:
+        assert trace.is_cached
+        assert trace.connection.execute(asked).fetchall() == [("",)]
+    monkeypatch.setattr(trace_file, "SMALL_TABLES_BYTES", export.stat().st_size)
+    with open_trace(packed, TraceOptions(use_cache=False)) as trace:
+        assert trace.connection.execute(asked).fetchall() != [("",)]

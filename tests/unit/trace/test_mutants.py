@@ -15,12 +15,11 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.analyze import analyze
 from nsys_pipeline.errors import TraceError
-from nsys_pipeline.inputs import AnalysisOptions
 from nsys_pipeline.records import Report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.cli.run import run
+from tests.support.ask import report_of
 from tests.support.edge_traces import EDGE_TRACES
 from tests.support.examples import examples
 from tests.support.judge import differs, judge, run_analyze
@@ -91,11 +90,6 @@ def retyped(path: Path, table: str, column: str, kind: str) -> Path:
         db.execute(f"INSERT INTO {table} SELECT * FROM _old")
         db.execute("DROP TABLE _old")
     return path
-
-
-def report_of(path: Path, options: AnalysisOptions | None = None) -> Report:
-    with open_trace(path, TraceOptions(use_cache=False)) as trace:
-        return analyze(trace, options)
 
 
 def healthy(folder: Path) -> Path:
