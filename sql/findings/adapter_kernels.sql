@@ -12,7 +12,7 @@
 --   kernel_count BIGINT  Such kernels.
 --   name         VARCHAR The name of most of them.
 SELECT
-    k.phase, sum(k.time_ns)::BIGINT AS at_stake_ns, sum(k."count")::BIGINT AS kernel_count, arg_max(k.name, k."count") AS name
+    k.phase, sum(k.time_ns)::BIGINT AS at_stake_ns, sum(k."count")::BIGINT AS kernel_count, arg_max(k.name, (k."count", k.name)) AS name
 FROM attribute.phase_kernels AS k
 JOIN estimate.phase_costs AS c ON c.phase = k.phase AND coalesce(c.flops, c.flops_min) IS NOT NULL
 WHERE regexp_matches(k.name, '(?i)lora_(?:shrink|expand|kernel)|[sb]gmv')

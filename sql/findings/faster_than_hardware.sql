@@ -18,8 +18,9 @@
 --   roofline_ratio DOUBLE  Its speed of light / its time.
 SELECT
     NULL::VARCHAR AS phase, sum(time_ns)::BIGINT AS at_stake_ns, count(*) AS operator_count,
-    arg_max(operator, roofline_ratio) AS operator, arg_max(phase, roofline_ratio) AS worst_phase,
-    arg_max(shape, roofline_ratio) AS shape, max(roofline_ratio) AS roofline_ratio
+    arg_max(operator, (roofline_ratio, operator, phase, shape)) AS operator,
+    arg_max(phase, (roofline_ratio, operator, phase, shape)) AS worst_phase,
+    arg_max(shape, (roofline_ratio, operator, phase, shape)) AS shape, max(roofline_ratio) AS roofline_ratio
 FROM views.operator_summary
 WHERE roofline_ratio > 1
 HAVING count(*) > 0

@@ -11,7 +11,7 @@
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  GPU busy time of its measured passes, added up over GPUs. Unit: ns.
---   pass_gb     BIGINT  What the pass that reads most would read, a GPU's share. Unit: GB.
+--   pass_gb     BIGINT  What the pass that reads most of those that do not fit would read, a GPU's share. Unit: GB.
 --   memory_gb   BIGINT  Memory of its GPUs. Unit: GB.
 WITH pass AS (
     SELECT
@@ -25,8 +25,9 @@ WITH pass AS (
         AND o.phase IN ('prefill', 'decode', 'mixed', 'verify', 'draft')
 )
 SELECT
-    phase, sum(device_busy_ns)::BIGINT AS at_stake_ns, ceil(max(pass_bytes) / 1e9)::BIGINT AS pass_gb,
-    (max_by(memory_bytes, pass_bytes) // 1000000000)::BIGINT AS memory_gb
+    phase, sum(device_busy_ns)::BIGINT AS at_stake_ns,
+    ceil(max(pass_bytes) FILTER (pass_bytes > memory_bytes) / 1e9)::BIGINT AS pass_gb,
+    (arg_max(memory_bytes, (pass_bytes, memory_bytes)) FILTER (pass_bytes > memory_bytes) // 1000000000)::BIGINT AS memory_gb
 FROM pass
 GROUP BY phase
 HAVING count_if(pass_bytes > memory_bytes) > 0

@@ -19,7 +19,7 @@ WITH kept AS (
     SELECT op_id, kept_from FROM attribute._lent_launches WHERE kept_from IS NOT NULL
 ),
 first_range AS (
-    SELECT global_tid, arg_min(nullif(name, ''), start_ns) AS name
+    SELECT global_tid, arg_min(nullif(name, ''), (start_ns, range_id)) AS name
     FROM load.nvtx_ranges
     WHERE global_tid IN (SELECT global_tid FROM attribute._lent_launches WHERE kept_from IS NOT NULL)
     GROUP BY global_tid

@@ -23,12 +23,12 @@ WITH file AS (
     GROUP BY "path"
 ),
 gap AS (
-    SELECT *, first_ns - max(last_ns) OVER (ORDER BY first_ns, rank ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS gap_ns
+    SELECT *, first_ns - max(last_ns) OVER (ORDER BY first_ns, rank, "path" ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS gap_ns
     FROM file
 )
 SELECT
     NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, format('rank {} (`{}`)', rank, parse_filename("path")) AS what, gap_ns
 FROM gap
 WHERE gap_ns > slack_ns
-ORDER BY gap_ns DESC, rank
+ORDER BY gap_ns DESC, rank, "path"
 LIMIT 1

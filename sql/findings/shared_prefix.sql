@@ -14,7 +14,7 @@
 --   kernel_count BIGINT  Such kernels.
 --   name         VARCHAR The name of most of them.
 SELECT
-    k.phase, NULL::BIGINT AS at_stake_ns, sum(k."count")::BIGINT AS kernel_count, arg_max(k.name, k."count") AS name
+    k.phase, NULL::BIGINT AS at_stake_ns, sum(k."count")::BIGINT AS kernel_count, arg_max(k.name, (k."count", k.name)) AS name
 FROM attribute.phase_kernels AS k
 JOIN estimate.phase_costs AS c ON c.phase = k.phase AND c.bytes IS NOT NULL
 WHERE k.phase IN ('decode', 'verify') AND regexp_matches(k.name, 'merge_attn_states|(?:^|[^h])MergeState')

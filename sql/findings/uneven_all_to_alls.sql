@@ -30,7 +30,7 @@ blamed AS (
     SELECT phase, process_key, sum(wait_ns) AS wait_ns FROM collective GROUP BY phase, process_key
 ),
 worst AS (
-    SELECT phase, arg_max(process_key, wait_ns) AS process_key, max(wait_ns) AS wait_ns FROM blamed GROUP BY phase
+    SELECT phase, arg_max(process_key, (wait_ns, -process_key)) AS process_key, max(wait_ns) AS wait_ns FROM blamed GROUP BY phase
 ),
 summed AS (
     SELECT

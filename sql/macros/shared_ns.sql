@@ -6,5 +6,5 @@
 SELECT CASE
     WHEN len(list_filter(times_ns, lambda time_ns: time_ns IS NOT NULL)) < gpu_count THEN NULL
     WHEN list_min(times_ns) = list_max(times_ns) THEN list_min(times_ns) / gpu_count
-    ELSE 1 / list_sum(list_transform(times_ns, lambda time_ns: 1 / nullif(time_ns, 0)))
+    ELSE 1 / list_sum(list_transform(list_sort(times_ns), lambda time_ns: 1 / nullif(time_ns, 0)))
 END

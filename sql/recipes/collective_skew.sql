@@ -14,11 +14,11 @@
 --   skew_ns        BIGINT   From the first start to the last. Unit: ns.
 --   shortest_ns    BIGINT   Shortest duration: what it takes when nobody has to wait. Unit: ns.
 SELECT
-    any_value(kind) AS kind, any_value(name) AS name, number, any_value(rank_count) AS rank_count,
-    arg_min(phase, start_ns) AS phase, min(start_ns) AS first_start_ns, arg_max(device_id, start_ns) AS last_device_id,
+    min(kind) AS kind, min(name) AS name, number, any_value(rank_count) AS rank_count,
+    arg_min(phase, (start_ns, device_id)) AS phase, min(start_ns) AS first_start_ns, arg_max(device_id, (start_ns, device_id)) AS last_device_id,
     any_value(skew_ns) AS skew_ns, min(dur_ns) AS shortest_ns
 FROM collectives
 WHERE skew_ns IS NOT NULL AND is_measured
 GROUP BY communicator_id, number
-ORDER BY skew_ns DESC, first_start_ns
+ORDER BY skew_ns DESC, first_start_ns, communicator_id, number
 LIMIT $top

@@ -77,7 +77,7 @@ either AS (
 ),
 -- What a part's kernels that are no helpers are called: one name has all of its FLOPs, of several nobody knows who has which.
 main_name AS (
-    SELECT occurrence_id, operator, source, part_id, max_by(name, dur_ns) AS name, count(DISTINCT name) AS names
+    SELECT occurrence_id, operator, source, part_id, max_by(name, (dur_ns, name)) AS name, count(DISTINCT name) AS names
     FROM either
     WHERE NOT is_helper
     GROUP BY ALL

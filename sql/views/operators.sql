@@ -33,7 +33,7 @@ summed AS (
         nullif(count(*) FILTER (WHERE c.gpu_ns > 0), 0) AS gpu_calls,
         sum(CASE WHEN c.is_repeated THEN 0 ELSE c.host_ns END) AS host_ns, sum(c.host_self_ns) AS host_self_ns,
         sum(CASE WHEN c.is_repeated THEN 0 ELSE c.gpu_ns END) AS gpu_ns, sum(c.gpu_self_ns) AS gpu_self_ns,
-        max_by(c.dtype, c.gpu_self_ns) FILTER (WHERE c.dtype IS NOT NULL) AS dtype,
+        max_by(c.dtype, (c.gpu_self_ns, c.dtype)) FILTER (WHERE c.dtype IS NOT NULL) AS dtype,
         min(c.device_id) AS device_id
     FROM attribute.operator_calls AS c
     LEFT JOIN attribute.operator_modules AS m USING (range_id)

@@ -51,7 +51,7 @@ measured AS (
 -- By occurrence, so that costs of an occurrence count once for all ranges of a stage in it.
 per_stage AS (
     SELECT
-        m.phase, r.stage, m.occurrence_id, any_value(around.stage) AS parent, count(*) AS range_count,
+        m.phase, r.stage, m.occurrence_id, min(around.stage) AS parent, count(*) AS range_count,
         sum(t.wall_ns)::BIGINT AS wall_ns, sum(t.own_wall_ns)::BIGINT AS own_wall_ns,
         sum(t.kernel_count)::BIGINT AS kernel_count, sum(t.gpu_busy_ns)::BIGINT AS gpu_busy_ns,
         sum(t.own_busy_ns)::BIGINT AS own_busy_ns, coalesce(sum(i.idle_ns), 0)::BIGINT AS own_idle_ns,
@@ -112,7 +112,7 @@ line AS (
 ),
 total AS (
     SELECT
-        phase, stage, any_value(parent) AS parent, count(*) AS occurrences, sum(range_count)::BIGINT AS range_count,
+        phase, stage, min(parent) AS parent, count(*) AS occurrences, sum(range_count)::BIGINT AS range_count,
         sum(wall_ns)::BIGINT AS wall_ns, sum(own_wall_ns)::BIGINT AS own_wall_ns, sum(kernel_count)::BIGINT AS kernel_count,
         sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns, sum(own_busy_ns)::BIGINT AS own_busy_ns,
         sum(own_idle_ns)::BIGINT AS own_idle_ns, sum(own_launch_ns)::BIGINT AS own_launch_ns,

@@ -60,7 +60,7 @@ inner_call AS (
 product AS (
     SELECT
         w.range_id, CASE WHEN min(w.device_id) = max(w.device_id) THEN min(w.device_id) END AS device_id,
-        max_by(k.dtype, w.end_ns - w.start_ns) FILTER (WHERE k.dtype IS NOT NULL) AS dtype
+        max_by(k.dtype, (w.end_ns - w.start_ns, k.dtype)) FILTER (WHERE k.dtype IS NOT NULL) AS dtype
     FROM attribute.gpu_work AS w
     SEMI JOIN attribute.operator_ranges AS o ON o.range_id = w.range_id
     LEFT JOIN (

@@ -18,7 +18,10 @@ WITH kernel AS (
 gap AS (
     SELECT k.op_id, k.process_key, k.device_id, k.start_ns, k.pass_ns, m.end_ns AS met_ns, m.pass_ns AS met_pass_ns
     FROM kernel AS k
-    ASOF JOIN attribute._meetings AS m
+    -- Two communicators may have met in one instant.
+    ASOF JOIN (
+        SELECT group_id, process_key, device_id, end_ns, max(pass_ns) AS pass_ns FROM attribute._meetings GROUP BY ALL
+    ) AS m
         ON m.group_id = k.group_id AND m.process_key = k.process_key AND m.device_id = k.device_id AND m.end_ns <= k.start_ns
 ),
 judged AS (

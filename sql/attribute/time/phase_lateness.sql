@@ -39,14 +39,21 @@ compared AS (
 waited AS (
     SELECT phase, group_id, number, sum(wait_ns) AS wait_ns FROM judged WHERE NOT is_after_cold GROUP BY phase, group_id, number
 ),
-late AS (
+explained AS (
     SELECT
-        w.phase, c.process_key, count(*) AS late_count, sum(w.wait_ns) AS wait_ns, sum(c.each_ns) AS each_ns,
-        sum(least(greatest(0, c.compute_ns), c.each_ns)) AS compute_ns, sum(least(greatest(0, c.data_ns), c.each_ns)) AS data_ns,
-        sum(least(greatest(0, c.host_ns), c.each_ns)) AS host_ns
+        w.phase, c.process_key, w.wait_ns, c.each_ns, least(greatest(0, c.compute_ns), c.each_ns) AS compute_ns,
+        least(greatest(0, c.data_ns), c.each_ns) AS data_ns, least(greatest(0, c.host_ns), c.each_ns) AS host_ns
     FROM waited AS w JOIN compared AS c USING (group_id, number)
     WHERE c.process_key IS NOT NULL
-    GROUP BY w.phase, c.process_key
+),
+-- Means are added up in order of size, so that two runs agree to the bit.
+late AS (
+    SELECT
+        phase, process_key, count(*) AS late_count, sum(wait_ns) AS wait_ns, sum(each_ns ORDER BY each_ns) AS each_ns,
+        sum(compute_ns ORDER BY compute_ns) AS compute_ns, sum(data_ns ORDER BY data_ns) AS data_ns,
+        sum(host_ns ORDER BY host_ns) AS host_ns
+    FROM explained
+    GROUP BY phase, process_key
 ),
 total AS (
     SELECT w.phase, count(*) AS collectives, max(c.rank_count) AS rank_count, sum(w.wait_ns) AS total_ns
