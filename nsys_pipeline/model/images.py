@@ -27,8 +27,11 @@ _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
 GEMMA_TOKENS = 280
 _ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
 _EMU_PIXELS = (512 * 512, 1024 * 1024)
+#: Most patches of Kimi K2.5, in all and on a side.
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
+#: Most crops, and fewest pixels that a side fills (transformers, image_processing_phi4_multimodal.py).
 _PHI_CROPS, _PHI_LEAST = 36, 10
+#: Longest side in pixels (transformers, image_processing_idefics3.py).
 _IDEFICS_SIDE = 4096
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
@@ -38,8 +41,6 @@ _CUTS = (
 )  # fmt: skip
 #: Those that leave rows of tokens out, the padding of their views: the prompt has fewer than the tower makes.
 _UNPADDED = ("granite4_vision", "llava_next", "llava_next_video", "llava_onevision")
-
-
 #: Those that cut a picture only if it is the prompt's only one.
 _WHOLE_IF_SEVERAL = ("llava_onevision",)
 
@@ -229,10 +230,9 @@ def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return (grid,) * (tiles + (tiles > 1))
 
 
-#: Canvases of LLaVA-NeXT (arXiv 2310.03744), of tiles of 336 pixels, if a config has none of its own.
+#: Canvases of LLaVA-NeXT, of tiles of 336 pixels, if a config has none of its own (transformers,
+#: configuration_llava_next.py).
 _CANVASES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
-
-
 #: The same of LLaVA-OneVision (arXiv 2408.03326): up to six tiles of 384 pixels on a side.
 _ONE_CANVASES = tuple((384 * rows, 384 * columns) for rows in range(1, 7) for columns in range(1, 7))
 

@@ -81,9 +81,9 @@ def _weights() -> Mapping[str, Weights]:
     }
 
 
-def weights_of(model_type: str) -> Weights | None:
-    """Names of the weights of `model_type`; None for a type that `weight_names.toml` lacks."""
-    return _weights().get(model_type)
+def weights_of(model_type: str) -> Weights:
+    """Names of the weights of `model_type`; none for a type that `weight_names.toml` lacks."""
+    return _weights().get(model_type, _NO_WEIGHTS)
 
 
 @cache
@@ -141,7 +141,7 @@ class Patterns:
     stacks: Stacks
     searches: bool = False
     suffix: str = ""
-    weights: Weights | None = None
+    weights: Weights = _NO_WEIGHTS
     _by_layer: dict[tuple[str, int], set[str]] = attrs.field(init=False, factory=dict)
     _anywhere: set[str] = attrs.field(init=False, factory=set)
     _expressions: list[_Expression] = attrs.field(init=False, factory=list)
@@ -202,7 +202,7 @@ class _Expression:
     stacks: Stacks
     searches: bool
     suffix: str
-    weights: Weights | None
+    weights: Weights
     _regex: re.Pattern[str] = attrs.field(init=False)
     _found: dict[str, bool] = attrs.field(init=False, factory=dict)
 
@@ -220,7 +220,7 @@ class _Expression:
     def match(self, names: Sequence[str], place: Place) -> bool:
         layer = place.layer if place.layer is None or self.depends_on_layer else 0
         if self.is_own:
-            names = [name for name in names if name in self._weights.names] or names[:1]
+            names = [name for name in names if name in self.weights.names] or names[:1]
         elif self.is_usual:
             names = names[:1]
         if layer is None:
@@ -241,8 +241,8 @@ class _Expression:
     @cached_property
     def is_own(self) -> bool:
         """Whether it means any weight by the name that the model type has for it."""
-        below, outside = self._weights.names - _outside_names(), self._weights.names & _outside_names()
-        return self._means_any((self._weights.layers,), below) or any(self._test(name) for name in outside)
+        below, outside = self.weights.names - _outside_names(), self.weights.names & _outside_names()
+        return self._means_any((self.weights.layers,), below) or any(self._test(name) for name in outside)
 
     @cached_property
     def is_usual(self) -> bool:
@@ -260,12 +260,8 @@ class _Expression:
     @property
     def _prefixes(self) -> tuple[str, ...]:
         if self.is_own:
-            return (self._weights.layers,)
+            return (self.weights.layers,)
         return self._usual if self.is_usual else (*_ALONE, *_INSIDE, *_OTHERS)
-
-    @property
-    def _weights(self) -> Weights:
-        return self.weights or _NO_WEIGHTS
 
 
 @cache
