@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -72,7 +73,10 @@ def read_base(path: Path | None) -> dict[str, Any] | None:
     from nsys_pipeline.compare.fields import numbers
 
     try:
-        numbers(report), _subject(report), _shapes(report)
+        for name, value in numbers(report).items():
+            if value is not None and not (isinstance(value, int | float) and abs(value) <= sys.float_info.max):
+                raise ValueError(f"{name} is no number")  # noqa: TRY301 - said below like any other damage
+        _subject(report), _shapes(report)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UsageError(
             f"the base `{path}` is damaged: {type(error).__name__}: {error}",

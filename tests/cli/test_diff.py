@@ -209,7 +209,21 @@ def test_the_gate_of_analyze(steps: Steps, tmp_path: Path, capsys: pytest.Captur
         assert (found, said in err) == (code, True), (arguments, err)
 
 
-@pytest.mark.parametrize("damage", [{"phases": ["x"]}, {"trace": 3}, {"phases": 4}, {"model": [1]}, {"requests": [5]}])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"phases": ["x"]},
+        {"trace": 3},
+        {"phases": 4},
+        {"model": [1]},
+        {"requests": [5]},
+        {"served": "x"},
+        {"requests": [{"ttft_p50_ns": "x"}]},
+        {"trace": {"duration_ns": "x"}},
+        {"trace": {"duration_ns": float("nan")}},
+        {"trace": {"duration_ns": 10**400}},
+    ],
+)
 def test_a_damaged_base_is_refused(tmp_path: Path, damage: dict[str, object]) -> None:
     (tmp_path / "base.json").write_text(json.dumps({"schema": "llmperf.report/1", **damage}))
 
