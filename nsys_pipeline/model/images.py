@@ -206,7 +206,7 @@ def _kimi(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((rows, columns),)
 
 
-def _tiling(height: int, width: int, edge: int, fewest: int, most: int) -> Grid:
+def _tiling(height: int, width: int, edge: int, most: int, fewest: int = 1) -> Grid:
     """Rows and columns of tiles: the rectangle most like the picture, the larger of equal ones if it is large."""
     best, nearest = (1, 1), math.inf
     grids = [(w, h) for w in range(1, most + 1) for h in range(1, most + 1) if fewest <= w * h <= most]
@@ -219,15 +219,8 @@ def _tiling(height: int, width: int, edge: int, fewest: int, most: int) -> Grid:
 
 def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Two to six tiles of 768 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
-    tiles = math.prod(_tiling(height, width, 768, 2, 6)) if max(height, width) > 768 else 0
+    tiles = math.prod(_tiling(height, width, 768, 6, fewest=2)) if max(height, width) > 768 else 0
     return (*((48, 48),) * tiles, (64, 64))
-
-
-def _internvl(model: Model, height: int, width: int) -> tuple[Grid, ...]:
-    """One to twelve tiles, and the whole as one more if there are several."""
-    (grid,) = _fixed(model)
-    tiles = math.prod(_tiling(height, width, _edge(_vision_config(model), "image_size", 448), 1, 12))
-    return (grid,) * (tiles + (tiles > 1))
 
 
 #: Canvases of LLaVA-NeXT, of tiles of 336 pixels, if a config has none of its own (transformers,
@@ -275,11 +268,11 @@ def _canvas(height: int, width: int, edge: int, most: int) -> Grid:
     return min((one for one in grids if scales[one] == chosen), key=math.prod)
 
 
-def _tiles_and_whole(most: int, edge: int) -> _Rule:
-    """Tiles of a canvas, and the whole as one more if there are several. `edge`: of a tile, if no config says so."""
+def _tiles_and_whole(most: int, edge: int, arranged: Callable[[int, int, int, int], Grid] = _canvas) -> _Rule:
+    """Tiles, and the whole as one more if there are several. `edge`: of a tile, if no config says so."""
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
-        tiles = math.prod(_canvas(height, width, _edge(_vision_config(model), "image_size", edge), most))
+        tiles = math.prod(arranged(height, width, _edge(_vision_config(model), "image_size", edge), most))
         return _fixed(model) * (tiles + (tiles > 1))
 
     return rule
@@ -315,7 +308,7 @@ def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     edge, patch = _edge(vision, "image_size", 448), _edge(vision, "patch_size", 14)
     rows, columns = -(-height // edge), -(-width // edge)
     if rows * columns > _PHI_CROPS:
-        rows, columns = _tiling(height, width, edge, 1, _PHI_CROPS)
+        rows, columns = _tiling(height, width, edge, _PHI_CROPS)
     canvas = (rows * edge, columns * edge)
     scale = min(canvas[0] / height, canvas[1] / width)
     filled = [min(side, int(real * scale)) for side, real in zip(canvas, (height, width), strict=True)]
@@ -348,7 +341,7 @@ _VIEWS: dict[str, _Rule] = {
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
-    "internvl": _internvl,
+    "internvl": _tiles_and_whole(12, 448, _tiling),
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,
     "llava_onevision": _llava_next,

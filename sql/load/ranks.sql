@@ -50,7 +50,7 @@ SELECT
             // nullif(try_cast(m.fields ->> '$.tp' AS BIGINT) * coalesce(try_cast(m.fields ->> '$.pp' AS BIGINT), 1), 0) END
     ) AS replica,
     coalesce(f.host_id, 0) AS host_id, coalesce(w.device_ids, []) AS device_ids, w.first_start_ns, w.last_end_ns,
-    coalesce(f.path, (SELECT any_value("path") FROM load.trace_files)) AS "path",
+    coalesce(f.path, (SELECT min("path") FROM load.trace_files)) AS "path",
     CASE WHEN f.process_key IS NULL THEN 0 ELSE f.clock_error_ns END AS clock_error_ns
 FROM working AS w
 FULL JOIN mark AS m USING (process_key)

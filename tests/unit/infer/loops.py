@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
+from zlib import crc32
 
 from nsys_pipeline.infer import Inference, Mark, Work, find_periods, repeats
 
@@ -37,7 +38,8 @@ class Program:
     def add(self, name: int, role: str = "kernel", *, size: int = 5) -> Program:
         """One launch of the kernel `name` with a grid of a size class, or a copy, a graph, or a wait for the GPU."""
         self.at += self.random.randrange(8, 13) * US
-        kind = 0 if role == "sync" else hash((role, name, size)) >> 1
+        # `hash` of a text differs from run to run.
+        kind = 0 if role == "sync" else crc32(f"{role} {name} {size}".encode())
         self.launches.append(
             Work(self.process, self.thread, self.at, self.at + 4 * US, role, kind, 0 if role == "sync" else name)
         )
