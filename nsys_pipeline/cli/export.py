@@ -81,6 +81,10 @@ def export(
     dataset = dataset_at(trace)
 
     def write(target: Path | None, *, force: bool) -> Path:
+        # Text goes into a device or a pipe; a database would take its place.
+        is_special = target is not None and target.exists() and not (target.is_file() or target.is_dir())
+        if force and is_special and to not in (_PERFETTO, _STACKS):
+            raise UsageError(f"`{target}` is no file that can be replaced", hint="name a file with `-o`")
         if dataset:
             return _write_views(dataset, to, target, force=force)
         return _write(local_path(trace), to, output_format, target, keep_environment, told, force=force)

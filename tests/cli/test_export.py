@@ -81,6 +81,20 @@ def test_what_is_there_is_kept_and_formats_are_known(tmp_path: Path, capsys: pyt
     assert target.read_text() == "mine"
 
 
+@pytest.mark.parametrize("what", [(), ("--to", "duckdb"), ("--to", "parquet")])
+def test_a_device_or_a_pipe_is_not_replaced(
+    what: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trace = TraceBuilder().write(tmp_path / "t.sqlite")
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    code, _, err = run(capsys, "export", trace, *what, "-o", pipe, "--force")
+
+    assert (code, "is no file that can be replaced" in err) == (2, True)
+    assert pipe.is_fifo()
+
+
 def test_a_url_of_a_file_is_its_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trace = write_fleet(tmp_path / "in", ["trace.sqlite"]) / "trace.sqlite"
     target = tmp_path / "clean.sqlite"

@@ -23,9 +23,10 @@ def port() -> int:
     return free_port()
 
 
-def left_over() -> list[str]:
-    processes = subprocess.run(["ps", "-eo", "cmd"], capture_output=True, text=True, check=True).stdout
-    return [line for line in processes.splitlines() if str(SERVER) in line and "nsys_pipeline.cli" not in line]
+def left_over(port: int) -> list[str]:
+    """Processes of the server at `port`: another test may have one of its own at the same time."""
+    processes = subprocess.run(["ps", "-wweo", "cmd"], capture_output=True, text=True, check=True).stdout
+    return [line for line in processes.splitlines() if f"{SERVER} {port} " in line and "nsys_pipeline.cli" not in line]
 
 
 @pytest.mark.parametrize(("kind", "window", "decodes"), [("vllm", "", 3), ("sglang", "", 3), ("trtllm", "1-2", 1)])
@@ -45,7 +46,7 @@ def test_recording(nsys: Nsys, tmp_path: Path, port: int, kind: str, window: str
     # engine and front were stopped in order, and nothing lives on; nsys may add words of its own after them
     ends = [line for line in log.splitlines() if line.endswith("stopped in order")]
     assert ends == ["engine stopped in order", "front stopped in order"]
-    assert left_over() == []
+    assert left_over(port) == []
     ranges, _ = llmperf_events(tmp_path / "run" / "trace.sqlite")
     assert [each.name for each in ranges].count("decode") == decodes
 
@@ -80,4 +81,4 @@ def test_a_window_that_the_load_does_not_reach(nsys: Nsys, tmp_path: Path, port:
     assert "error: nsys recorded nothing: the capture range never opened" in done.stderr
     assert "hint: the load may have too few iterations: set TLLM_PROFILE_START_STOP=FIRST-LAST" in done.stderr
     assert names(tmp_path / "run") == ["load.log", "run.json", "workload.log"]
-    assert left_over() == []
+    assert left_over(port) == []
