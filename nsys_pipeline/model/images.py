@@ -149,10 +149,20 @@ def _vision_config(model: Model) -> Mapping[str, Any]:
     return vision if isinstance(vision, Mapping) else {}
 
 
-def _edge(vision: Mapping[str, Any], name: str, default: int) -> int:
-    """A side in pixels, which some configs say of each of two."""
-    told = vision.get(name, default)
-    return int(told[0] if isinstance(told, Sequence) else told)
+def _number(model: Model, name: str, default: int, config: Mapping[str, Any] | None = None) -> int:
+    """A number of the vision config, or of `config`, which some configs say of each of two sides."""
+    told = (_vision_config(model) if config is None else config).get(name)
+    if isinstance(told, list | tuple) and told:
+        told = told[0]
+    if told is None:
+        return default
+    if isinstance(told, float) and told.is_integer():
+        told = int(told)
+    if isinstance(told, bool) or not isinstance(told, int) or told < 1:
+        raise ModelError(
+            f"config of model type `{model.model_type}`: `{name}` is {told!r}, not a whole number above zero"
+        )
+    return told
 
 
 def _qwen(
@@ -164,9 +174,8 @@ def _qwen(
     """
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
-        vision = _vision_config(model)
-        edge = int(vision.get("patch_size", patch))
-        unit = edge * int(vision.get("spatial_merge_size", merge))
+        edge = _number(model, "patch_size", patch)
+        unit = edge * _number(model, "spatial_merge_size", merge)
         if max(height, width) > _MAX_ASPECT * min(height, width):
             raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
         least, most = pixels
@@ -187,9 +196,8 @@ def _qwen(
 
 def _mistral3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Scaled down to the tower's longest side, then up to whole merged patches (Pixtral, arXiv 2410.07073)."""
-    vision = _vision_config(model)
-    patch, longest = int(vision.get("patch_size", 14)), int(vision.get("image_size", 1540))
-    merge = int(model.config.get("spatial_merge_size", 2))
+    patch, longest = _number(model, "patch_size", 14), _number(model, "image_size", 1540)
+    merge = _number(model, "spatial_merge_size", 2, model.config)
     ratio = max(1.0, max(height, width) / longest)
     units = [(max(1, math.floor(side / ratio)) - 1) // (patch * merge) + 1 for side in (height, width)]
     return ((units[0] * merge, units[1] * merge),)
@@ -197,8 +205,7 @@ def _mistral3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 
 def _kimi(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Scaled down to so many patches in all and on a side, then padded to whole merged patches; never scaled up."""
-    vision = _vision_config(model)
-    patch, merge = int(vision.get("patch_size", 14)), 2
+    patch, merge = _number(model, "patch_size", 14), 2
     patches = max(1, height // patch) * max(1, width // patch)
     scale = min(1.0, math.sqrt(_KIMI_PATCHES / patches), *(_KIMI_SIDE * patch / side for side in (height, width)))
     sides = [min(max(1, int(side * scale)), _KIMI_SIDE * patch) for side in (height, width)]
@@ -243,7 +250,7 @@ def _canvases(model: Model, usual: Sequence[Grid]) -> Sequence[Sequence[int]]:
 def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """The whole, and the tiles of the canvas that keeps most of the picture's pixels, else wastes fewest of its own."""
     is_one = model.model_type == "llava_onevision"
-    (grid,), edge = _fixed(model), _edge(_vision_config(model), "image_size", 384 if is_one else 336)
+    (grid,), edge = _fixed(model), _number(model, "image_size", 384 if is_one else 336)
     canvases = _canvases(model, _ONE_CANVASES if is_one else _CANVASES)
 
     def kept(canvas: Sequence[int]) -> tuple[int, int]:
@@ -257,7 +264,7 @@ def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 
 def _gemma4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """As large as the number of tokens allows, sides down to whole merged patches, never below one."""
-    pool = int(_vision_config(model).get("pooling_kernel_size", 3))
+    pool = _number(model, "pooling_kernel_size", 3)
     scale = math.sqrt(GEMMA_TOKENS / (height * width))
     rows, columns = (math.floor(scale * side) for side in (height, width))
     if not rows:
@@ -282,7 +289,7 @@ def _tiles_and_whole(most: int, edge: int, arranged: Callable[[int, int, int, in
     """Tiles, and the whole as one more if there are several. `edge`: of a tile, if no config says so."""
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
-        tiles = math.prod(arranged(height, width, _edge(_vision_config(model), "image_size", edge), most))
+        tiles = math.prod(arranged(height, width, _number(model, "image_size", edge), most))
         return _fixed(model) * (tiles + (tiles > 1))
 
     return rule
@@ -290,7 +297,7 @@ def _tiles_and_whole(most: int, edge: int, arranged: Callable[[int, int, int, in
 
 def _idefics3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """The longer side becomes four tiles, the shorter one as many as it needs, and the whole is one more."""
-    edge = _edge(_vision_config(model), "image_size", 224 if model.model_type == "idefics3" else 512)
+    edge = _number(model, "image_size", 224 if model.model_type == "idefics3" else 512)
     # The processor rounds the shorter side down, then up to an even number, and keeps sides within 4,096.
     longer, shorter, ratio = 4 * edge, min(height, width), width / height
     shorter = int(longer / ratio) if width >= height else int(longer * ratio)
@@ -304,9 +311,8 @@ def _idefics3(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 
 def _mllama(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """One image of all tiles of a canvas."""
-    vision = _vision_config(model)
     edge, patch, most = (
-        int(vision.get(*told)) for told in (("image_size", 448), ("patch_size", 14), ("max_num_tiles", 4))
+        _number(model, *told) for told in (("image_size", 448), ("patch_size", 14), ("max_num_tiles", 4))
     )
     rows, columns = _canvas(height, width, edge, most)
     return ((rows * (edge // patch), columns * (edge // patch)),)
@@ -314,8 +320,7 @@ def _mllama(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 
 def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Scaled to fill up to 36 crops, of which whole rows and columns of patches that stay empty are cut off."""
-    vision = _vision_config(model)
-    edge, patch = _edge(vision, "image_size", 448), _edge(vision, "patch_size", 14)
+    edge, patch = _number(model, "image_size", 448), _number(model, "patch_size", 14)
     rows, columns = -(-height // edge), -(-width // edge)
     if rows * columns > _PHI_CROPS:
         rows, columns = _tiling(height, width, edge, _PHI_CROPS)

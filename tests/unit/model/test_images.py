@@ -216,6 +216,13 @@ def test_canvases_that_cannot_be_are_refused(told: object) -> None:
         views(attrs.evolve(LLAVA, config=config), 480, 640)
 
 
+@pytest.mark.parametrize("told", ["", {}, [], ["a"], float("nan"), 0, True])
+def test_sizes_of_patches_that_cannot_be_are_refused(told: object) -> None:
+    broken = attrs.evolve(QWEN, config={**QWEN.config, "vision_config": {"patch_size": told}})
+    with pytest.raises(ModelError, match="not a whole number above zero"):
+        views(broken, 480, 640)
+
+
 def test_tokens_of_images_in_the_prompt() -> None:
     assert tokens_in_prompt(QWEN, [(56, 56), (4, 6)]) == 784 + 6
     assert tokens_in_prompt(LLAVA, [(24, 24)]) == 576
