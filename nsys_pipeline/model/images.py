@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from nsys_pipeline.errors import UsageError
+from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
@@ -230,18 +230,28 @@ _CANVASES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 _ONE_CANVASES = tuple((384 * rows, 384 * columns) for rows in range(1, 7) for columns in range(1, 7))
 
 
+def _canvases(model: Model, usual: Sequence[Grid]) -> Sequence[Sequence[int]]:
+    told = model.config.get("image_grid_pinpoints") or usual
+    if isinstance(told, Sequence) and all(
+        isinstance(one, Sequence) and len(one) == 2 and all(isinstance(side, int) and side > 0 for side in one)
+        for one in told
+    ):
+        return told
+    raise ModelError(f"config of model type `{model.model_type}`: `image_grid_pinpoints` must list pairs of pixels")
+
+
 def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """The whole, and the tiles of the canvas that keeps most of the picture's pixels, else wastes fewest of its own."""
     is_one = model.model_type == "llava_onevision"
     (grid,), edge = _fixed(model), _edge(_vision_config(model), "image_size", 384 if is_one else 336)
-    told = model.config.get("image_grid_pinpoints") or (_ONE_CANVASES if is_one else _CANVASES)
+    canvases = _canvases(model, _ONE_CANVASES if is_one else _CANVASES)
 
     def kept(canvas: Sequence[int]) -> tuple[int, int]:
         scale = min(canvas[1] / width, canvas[0] / height)
         pixels = min(int(width * scale) * int(height * scale), width * height)
         return pixels, pixels - canvas[0] * canvas[1]
 
-    rows, columns = max(told, key=kept)
+    rows, columns = max(canvases, key=kept)
     return (grid,) * (1 + -(-rows // edge) * -(-columns // edge))
 
 

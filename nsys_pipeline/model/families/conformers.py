@@ -277,7 +277,7 @@ def gemma3n_audio(a: Fields, projector: tuple[Block, ...], tokens: int) -> Audio
     """What Gemma 3n hears with; `tokens` of the prompt are a clip."""
     width, heads = a.integer("hidden_size"), a.integer("conf_num_attention_heads")
     for name, sides in (("sscp_conv_kernel_size", 3), ("sscp_conv_stride_size", 2)):
-        told = a.get(name, default=None)
+        told = a.items(name)
         if (
             told is not None
             and [list(each) if isinstance(each, list | tuple) else each for each in told] != [[sides, sides]] * 2

@@ -251,7 +251,7 @@ def granite4_vision(f: Fields) -> Architecture:
     text, tower = read_text(f, "granite4_vision_text"), read_tower(f, "clip_vision_model")
     width, out = tower.width, text_width(text)
     told = f.text("downsample_rate")
-    sides = [int(side) for side in told.split("/") if side.isdecimal()]
+    sides = [int(side) for side in told.split("/") if side.isdecimal() and len(side) < 9]
     if len(sides) != 2 or not sides[0] or sides[1] != 2 * sides[0]:
         raise f.wrong("downsample_rate", f"is {told!r}; only a half is supported, as in `4/8`")
     queries, window = sides[0] ** 2, sides[1] ** 2

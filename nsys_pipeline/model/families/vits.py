@@ -42,8 +42,8 @@ def nemotron_h_omni(f: Fields) -> Architecture:
         Constant("embed_positions", (positions**2 + extra) * width),
     )
     seen = f.integer("vit_hidden_size" if f.has("vit_hidden_size") else "vision_hidden_size", default=1280)
-    merge, out = round(1 / f.ratio("downsample_ratio", default=0.5)) ** 2, text_width(text)
-    if seen != width or merge != 4:
+    merge, out = 4, text_width(text)
+    if seen != width or f.ratio("downsample_ratio", default=0.5) != 0.5:
         raise f.wrong("vision_hidden_size", f"is {seen}, or `downsample_ratio` is not 0.5, for a tower of {width}")
     inner = f.integer("projector_hidden_size", default=4096)
     projector = (Norm("projector_norm", merge * width, merge * width),)

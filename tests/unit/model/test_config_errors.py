@@ -16,6 +16,7 @@ from tests.unit.model.configs import llama, mixtral, read_json
 from tests.unit.model.test_more_families import ARCTIC, JAIS, MIMO, NAS, OPENELM, STEP
 
 SMALL = read_json("small_configs.json")
+TOWERS = read_json("tower_configs.json")
 
 
 def field_paths(config: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
@@ -67,6 +68,20 @@ def test_a_null_size_counts_as_missing() -> None:
 def test_impossible_numbers_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelError, match=message):
         Model.from_config(llama(**changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("gemma3n", ("audio_config", "sscp_conv_kernel_size"), 3),
+        ("nemotron_h_omni", ("downsample_ratio",), 1e-320),
+        ("granite4_vision", ("downsample_rate",), "9" * 5000 + "/8"),
+    ],
+)
+def test_impossible_values_of_towers_are_refused(name: str, path: tuple[str, ...], value: Any) -> None:
+    config = with_field({"audio_config": {}, **TOWERS[name]["config"]}, path, value)
+    with pytest.raises(ModelError, match=path[-1]):
+        Model.from_config(config)
 
 
 def test_more_picked_experts_than_there_are() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from nsys_pipeline.errors import UsageError
+from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model import Estimator, Model, load_model
 from nsys_pipeline.model.images import check_prompt, read_images, tokens_in_prompt, views
 from nsys_pipeline.records import Step
@@ -207,6 +207,13 @@ def test_crops_by_rules_that_are_not_known_are_refused() -> None:
     cut = attrs.evolve(LLAVA, config={**LLAVA.config, "model_type": "ovis2"})
     with pytest.raises(UsageError, match="is not known here"):
         views(cut, 480, 640)
+
+
+@pytest.mark.parametrize("told", [5, "(1x1)", [[336]], [336], [["a", 2]], [[336, None]], {"a": 1}, [[0, 336]]])
+def test_canvases_that_cannot_be_are_refused(told: object) -> None:
+    config = {**LLAVA.config, "model_type": "llava_next", "image_grid_pinpoints": told}
+    with pytest.raises(ModelError, match="must list pairs of pixels"):
+        views(attrs.evolve(LLAVA, config=config), 480, 640)
 
 
 def test_tokens_of_images_in_the_prompt() -> None:
