@@ -273,14 +273,14 @@ def overhead_table(starts: dict[str, list[dict[str, Any]]]) -> list[str]:
             rows.append([variant, *[""] * 6])
             continue
         changes = [rate / base - 1 for start in by_start for rate, base in zip(start, bases, strict=False)]
-        times = (statistics.fmean(one[key] for one in found if one.get(key)) for key in ("ttft_ms", "tpot_ms"))
+        times = ([one[key] for one in found if one.get(key)] for key in ("ttft_ms", "tpot_ms"))
         rows.append(
             [
                 variant,
                 " / ".join(", ".join(f"{rate:.0f}" for rate in start) for start in by_start),
                 f"{statistics.fmean(rates):.0f}",
                 _spread(rates, 1, ""),
-                *(f"{ms:.1f}" for ms in times),
+                *(f"{statistics.fmean(known):.1f}" if known else "" for known in times),
                 f"{statistics.fmean(changes):+.1%} ± {_spread(changes, 100, ' %')}" if changes else "",
             ]
         )

@@ -57,13 +57,14 @@ def test_overhead_is_that_of_the_rounds() -> None:
             {"rounds_new_tokens_per_s": [110.0, 290.0], "ttft_ms": 6, "tpot_ms": 2},
         ],
         "nsys": [{"rounds_new_tokens_per_s": [90.0, 190.0], "ttft_ms": 6, "tpot_ms": 3}, {}],
-        "nsys and marks": [],
+        "nsys and marks": [{"rounds_new_tokens_per_s": [100.0], "ttft_ms": 6, "tpot_ms": None}],
     }
     assert gpu_serving.overhead_table(starts)[2:] == [
         "| no nsys | 90, 110 / 110, 290 | 150 | 93.8 | 5.5 | 2.0 | +0.0% ± 37.6 % |",
         "| nsys | 90, 190 | 140 | 70.7 | 6.0 | 3.0 | -7.5% ± 3.5 % |",
-        "| nsys and marks |  |  |  |  |  |  |",
+        "| nsys and marks | 100 | 100 |  | 6.0 |  | +0.0% ±  |",
     ]
+    assert gpu_serving.overhead_table({"no nsys": []})[2:] == ["| no nsys |  |  |  |  |  |  |"]
 
 
 def test_overhead_starts_the_server_in_the_order_that_was_asked_for(
