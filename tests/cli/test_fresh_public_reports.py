@@ -149,23 +149,6 @@ def test_the_format_of_a_cache_decides_how_much_fits(cli: Cli) -> None:
     assert nothing == ""
 
 
-def test_a_pass_that_fits_two_gpus_is_not_named_for_one_that_does_not_fit_its_own(cli: Cli) -> None:
-    """The second pass reads the most, 108 GB, and has 170 GB of memory; the others have 94 GB to read, and 85 GB."""
-    trace = TraceBuilder().gpu().gpu(1)
-    marked(trace, LARGE)
-    main = trace.process().thread()
-    for number, (cached, devices) in enumerate(((600_000, 1), (700_000, 2), (600_000, 1), (600_000, 1))):
-        at = 100 * MS * number
-        main.push(at, at + 100 * MS, "decode", domain="llmperf")
-        main.mark(at + 1, f'llmperf.step {{"b":1,"q":1,"kv":{cached},"logits":1}}', domain="llmperf")
-        for device in range(devices):
-            main.launch(at + MS + device, gpu=(at + 2 * MS, at + 98 * MS), name=CACHE_KERNEL, device=device)
-
-    _, told = cli.sql(trace, "SELECT bytes FROM phase_summary")
-
-    assert "a pass of decode would read 94 GB of weights and KV cache, and the memory of its GPUs holds 85 GB" in told
-
-
 @pytest.mark.parametrize(("ranks", "copies"), [(1, 1), (4, 1), (16, 2)])
 def test_each_rank_has_its_heads_in_the_cache(ranks: int, copies: int, cli: Cli) -> None:
     """8 heads of keys and values are split over at most 8 ranks; 16 have each head twice."""
