@@ -432,7 +432,7 @@ def output_file(path: Path | None, *, force: bool, binary: bool = False) -> Iter
         yield sys.stdout.buffer if binary else sys.stdout
         return
     path = check_output(path, force=force)
-    is_special = path.exists() and not path.is_file()
+    is_special = is_device_or_pipe(path)
     partial = path if is_special else path.with_name(f".{path.name}.partial")
     # Names of files that are not UTF-8 are written as they are on a terminal: with escapes.
     encoding, errors = (None, None) if binary else ("utf-8", "backslashreplace")
@@ -462,6 +462,11 @@ def dataset_at(path: Path) -> str | None:
             f"`{url}` is no dataset of a fleet", hint="llmperf fleet s3://BUCKET/RUNS --out DATASET makes one"
         )
     return None
+
+
+def is_device_or_pipe(path: Path) -> bool:
+    """Whether what is at `path` is neither a file nor a folder: it can be written to, and not be replaced."""
+    return path.exists() and not (path.is_file() or path.is_dir())
 
 
 def check_output(path: Path, *, force: bool) -> Path:

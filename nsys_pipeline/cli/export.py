@@ -15,6 +15,7 @@ from nsys_pipeline.cli.common import (
     check_output,
     dataset_at,
     expanded,
+    is_device_or_pipe,
     output_file,
     progress,
 )
@@ -82,8 +83,7 @@ def export(
 
     def write(target: Path | None, *, force: bool) -> Path:
         # Text goes into a device or a pipe; a database would take its place.
-        is_special = target is not None and target.exists() and not (target.is_file() or target.is_dir())
-        if force and is_special and to not in (_PERFETTO, _STACKS):
+        if target is not None and force and is_device_or_pipe(target) and to not in (_PERFETTO, _STACKS):
             raise UsageError(f"`{target}` is no file that can be replaced", hint="name a file with `-o`")
         if dataset:
             return _write_views(dataset, to, target, force=force)

@@ -44,16 +44,7 @@ class _Sizes:
 def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged: bool) -> None:
     """Set the names of `passes` of one thread. `is_paged`: of an engine whose passes may mix prompts and decoding."""
     _fill_rows(passes)
-    # A pass whose tokens the host gives is a short prompt, or of a classifier, rather than a step of decoding.
-    sizes = [
-        _Sizes(
-            one,
-            _tokens(launches, one),
-            (_tokens(launches, one) or 0) / max(launches[one.last].activations - launches[one.body].activations, 1),
-            _is_for_few_rows(launches, one) and (is_paged or not _is_fed(launches, one)),
-        )
-        for one in passes
-    ]
+    sizes = [_size_of(launches, one, is_paged=is_paged) for one in passes]
     one_token = _one_token(sizes)
     has_prompt = one_token is not None and any(_is_prompt(size, one_token) for size in sizes)
     if one_token is None:
@@ -76,6 +67,14 @@ def name_passes(launches: Sequence[Launch], passes: Sequence[Pass], *, is_paged:
     if not is_paged:
         _name_first_steps(launches, sizes, DECODE_RATIO * (one_token.tokens or 0))
         _name_graphs(passes)
+
+
+def _size_of(launches: Sequence[Launch], one: Pass, *, is_paged: bool) -> _Sizes:
+    tokens = _tokens(launches, one)
+    activations = launches[one.last].activations - launches[one.body].activations
+    # A pass whose tokens the host gives is a short prompt, or of a classifier, rather than a step of decoding.
+    is_few = _is_for_few_rows(launches, one) and (is_paged or not _is_fed(launches, one))
+    return _Sizes(one, tokens, (tokens or 0) / max(activations, 1), is_few)
 
 
 def _one_token(sizes: Sequence[_Sizes]) -> _Sizes | None:

@@ -35,14 +35,8 @@ def read_report(path: Path) -> Profile:
                 values = {metric: _value(action, metric) for metric in (*METRICS, *APART)}
                 # The interface does not tell processes apart: a range is a stream, and one process may have several.
                 device, major = _value(action, _DEVICE), _value(action, _MAJOR)
-                actions.append(
-                    (
-                        action.name(),
-                        None if device is None else int(device),
-                        None if major is None else f"{int(major)}.",
-                        values,
-                    )
-                )
+                capability = None if major is None else str(int(major))
+                actions.append((action.name(), None if device is None else int(device), capability, values))
     except Exception as error:  # the package raises its own classes, which differ by version
         raise TraceError(f"`{path}` is no report that ncu-report reads: {error}") from error
     if not actions:  # of what is no report, or ends early, the package makes an empty one
