@@ -298,7 +298,11 @@ def _group_format(f: Fields) -> q.Format | None:
         raise weights.wrong("num_bits", f"is {bits}; weights have at most 16")
     # As compressed-tensors itself fills it in.
     filled_in = (
-        "group" if weights.opt_int("group_size", minimum=-1) else "tensor" if weights.get("group_size") is None else "channel"
+        "group"
+        if weights.opt_int("group_size", minimum=-1)
+        else "tensor"
+        if weights.get("group_size") is None
+        else "channel"
     )
     strategy = weights.text("strategy", default=filled_in)
     block = (1, 0)
