@@ -314,7 +314,7 @@ def test_what_is_no_number_is_refused_in_every_number_that_counts(name: str) -> 
         # Defaults of a class that contradict small sizes.
         config = JUNKED[name]
         usual = seen_and_heard(config)
-    taken = []
+    taken: list[tuple[tuple[str, ...], Any]] = []
     for path in field_paths(config):
         told = config
         for part in path:
