@@ -80,13 +80,16 @@ def idefics(f: Fields) -> Architecture:
     alphas = {"float": 1, "vector": width}.get(kind := f.text("alpha_type", default="float"))
     if alphas is None:
         raise f.wrong("alpha_type", f"is {kind!r}, neither `float` nor `vector`")
-    heads = {"width": width, "heads": dims.heads, "kv_heads": dims.heads, "head_dim": dims.head_dim}
+    attention = Attention(width=width, heads=dims.heads, kv_heads=dims.heads, head_dim=dims.head_dim)
     mlp = Mlp(width=width, hidden=f.dim("intermediate_size"))
     plain: tuple[Block, ...] = (
-        Norm("attention_norm", width, width), Attention(**heads), Norm("mlp_norm", width, width), mlp,
+        Norm("attention_norm", width, width), attention, Norm("mlp_norm", width, width), mlp,
     )  # fmt: skip
     norms = 2 * dims.head_dim if f.flag("qk_layer_norms") else 0
-    cross = CrossAttention(**heads, encoder_width=seen, extra_params=norms, is_cached=False)
+    cross = CrossAttention(
+        width=width, encoder_width=seen, heads=dims.heads, kv_heads=dims.heads, head_dim=dims.head_dim,
+        extra_params=norms, is_cached=False,
+    )  # fmt: skip
     gated: tuple[Block, ...] = (
         WithImages(blocks=(Norm("cross_norm", width, width), cross)),
         Norm("cross_mlp_norm", width, width),
