@@ -33,6 +33,7 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "idefics": lambda **pixels: inner.perceiver_resampler(inner.vision_model(**pixels).last_hidden_state),
         # What is added in one of several layers is as many tokens as in the others.
         "granite4_vision": lambda pixel_values, image_sizes: module.get_image_features(
             pixel_values, image_sizes

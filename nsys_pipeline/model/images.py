@@ -152,9 +152,9 @@ def _vision_config(model: Model) -> Mapping[str, Any]:
 
 
 def _number(model: Model, name: str, default: int, config: Mapping[str, Any] | None = None) -> int:
-    """A number of the vision config, or of `config`, which some configs say of each of two sides."""
+    """A number of the vision config, or of `config`, which some configs say of each of two sides, which are equal."""
     told = (_vision_config(model) if config is None else config).get(name)
-    if isinstance(told, list | tuple) and told:
+    if isinstance(told, list | tuple) and len(told) == 2 and told[0] == told[1]:
         told = told[0]
     if told is None:
         return default

@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.merging import MERGING
@@ -47,6 +48,7 @@ FAMILIES: dict[str, Builder] = {
     **TOKENIZERS,
     **CAPTIONS,
     **IMAGE_CROSS_ATTENTION,
+    **IDEFICS,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
     **AUDIO_TEXT,
@@ -119,6 +121,8 @@ NESTED = (
     "blip_text_model",
     "blip_vision_model",
     "kosmos_2_vision_model",
+    "idefics_vision",
+    "idefics_perciever",
     "donut-swin",
     "trocr",
     "qwen2_5_omni_vision_encoder",
