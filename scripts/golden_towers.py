@@ -19,8 +19,17 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from nsys_pipeline.model.families.flattened_patches import KOSMOS_PATCHES, PIX2STRUCT_PATCHES
 from nsys_pipeline.model.verify import multimodal_class
-from scripts.golden_totals import TESTS, counted, place_for, quieten, read_configs, write_totals
+from scripts.golden_totals import (
+    TESTS,
+    counted,
+    flattened_patches,
+    place_for,
+    quieten,
+    read_configs,
+    write_totals,
+)
 
 
 def features_of(module: Any) -> Any:
@@ -33,6 +42,7 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "pix2struct": lambda flattened_patches: module.encoder(flattened_patches=flattened_patches),
         "idefics": lambda **pixels: inner.perceiver_resampler(inner.vision_model(**pixels).last_hidden_state),
         # What is added in one of several layers is as many tokens as in the others.
         "granite4_vision": lambda pixel_values, image_sizes: module.get_image_features(
@@ -83,6 +93,9 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     more: dict[str, Any] = {}
     if kind == "phi4_multimodal":
         return {"grids": grids}
+    if "flattened_patches" in taken:
+        row = KOSMOS_PATCHES if kind == "kosmos-2.5" else PIX2STRUCT_PATCHES
+        return {"flattened_patches": flattened_patches(grids, vision.patch_embed_hidden_size, row)}
     if "image_position_ids" in taken:
         edge = patch * (vision.pooling_kernel_size if kind == "gemma4_unified" else 1)
         shape: tuple[int, ...] = (*each, 3 * edge**2)
@@ -132,7 +145,8 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     taken = inspect.signature(features_of(module)).parameters
     # Towers of the package timm name none.
     patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
-    patch = patch or vision.sam_config.patch_size
+    # Of Pix2Struct and KOSMOS-2.5 the processor alone knows.
+    patch = patch or (vision.sam_config.patch_size if hasattr(vision, "sam_config") else 0)
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     rows = any_size(config, taken, patch, grids)
     if rows is not None:

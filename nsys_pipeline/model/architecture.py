@@ -85,7 +85,7 @@ class Architecture:
     are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
     `has_experts_for_images`: they have experts of their own. `cross_attends_to_images`: images are no tokens of the
-    decoder, which has layers that look at them. `unused_params` are stored but not touched by any pass that is
+    decoder, which has layers that look at them; `needs_image` if each sequence has exactly one. `unused_params` are stored but not touched by any pass that is
     estimated. `text_only`: a multimodal model of which only the text decoder is described; `why`, if there is more to
     say. `uncounted`: parts beside decoder and tower that are not described. `unread`: fields of the config that would
     change what another model computes, and that none of this one read. `variant`: how the config makes it another model
@@ -103,6 +103,7 @@ class Architecture:
     sees_whole_images: bool = False
     has_experts_for_images: bool = False
     cross_attends_to_images: bool = False
+    needs_image: bool = False
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0

@@ -362,6 +362,11 @@ class Estimator:
         """Tokens of images that each sequence looks at: sequences have as many images each, in order."""
         lengths = self._architecture.vision_lengths((*step.seen_images, *step.images))
         tokens = [self._architecture.projected(length) for length in lengths]
+        if self._architecture.needs_image and len(tokens) != step.batch and step.batch:
+            raise ModelError(
+                f"`{self.model.name}` takes one image for each sequence, and {len(tokens)} are known for {step.batch}",
+                hint="give the size of each with --image-size HxW or --image-patches HxW, and --images for their number",
+            )
         if not tokens or not step.batch:
             return ()
         if len(tokens) % step.batch:
