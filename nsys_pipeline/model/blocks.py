@@ -740,6 +740,10 @@ class OnTokens(Around):
         """The same of an image, whose (height, width) in patches may matter."""
         return self.length(tokens)
 
+    def in_block(self, tokens: int, sides: tuple[int, int]) -> int:
+        """`of_image`, with what separates them in the prompt and sees them in both directions."""
+        return self.of_image(tokens, sides)
+
 
 @attrs.frozen(kw_only=True)
 class OnSides(OnTokens):

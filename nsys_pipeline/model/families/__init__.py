@@ -20,6 +20,7 @@ from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTEN
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
+from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
@@ -55,6 +56,7 @@ FAMILIES: dict[str, Builder] = {
     **AUDIO_TEXT,
     **CONFORMERS,
     **PHI4_MULTIMODAL,
+    **PAGE_TILES,
     **VITS,
     **SAM,
 }
@@ -150,6 +152,9 @@ NESTED = (
     "qwen2_5_omni_audio_encoder",
     "qwen3_omni_moe_audio_encoder",
     "qwen3_omni_moe_vision_encoder",
+    "granite_docling_vision",
+    "molmo2_vision",
+    "molmo2_adapter",
 )
 
 
