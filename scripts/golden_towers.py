@@ -84,6 +84,19 @@ def without_instruction(module: Any, pixels: Any) -> Any:
     return module.get_image_features(pixels, qformer_input_ids=text)
 
 
+def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, Any] | None:
+    """Inputs of towers that get crops, or rows of patches that are filled up; None for other towers."""
+    kind = config.model_type
+    if kind == "phi4_multimodal":
+        return {"grids": grids}
+    if kind == "molmo2":
+        return crops(config, grids)
+    if "flattened_patches" in taken:
+        row = KOSMOS_PATCHES if kind == "kosmos-2.5" else PIX2STRUCT_PATCHES
+        return {"flattened_patches": flattened_patches(grids, config.vision_config.patch_embed_hidden_size, row)}
+    return None
+
+
 def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dict[str, Any] | None:
     """Pixels of a tower that gets patches of images of any size in a row; None for other towers."""
     vision = getattr(config, "vision_config", config)
@@ -91,13 +104,9 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     # Images of as many patches each: what others are padded with would be counted.
     each = (len(grids), rows // len(grids))
     more: dict[str, Any] = {}
-    if kind == "phi4_multimodal":
-        return {"grids": grids}
-    if "flattened_patches" in taken:
-        row = KOSMOS_PATCHES if kind == "kosmos-2.5" else PIX2STRUCT_PATCHES
-        return {"flattened_patches": flattened_patches(grids, vision.patch_embed_hidden_size, row)}
-    if kind == "molmo2":
-        return crops(config, grids)
+    made = crops_or_rows(config, taken, grids)
+    if made is not None:
+        return made
     if "image_position_ids" in taken:
         edge = patch * (vision.pooling_kernel_size if kind == "gemma4_unified" else 1)
         shape: tuple[int, ...] = (*each, 3 * edge**2)
