@@ -33,6 +33,7 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "idefics": lambda **pixels: inner.perceiver_resampler(inner.vision_model(**pixels).last_hidden_state),
         # What is added in one of several layers is as many tokens as in the others.
         "granite4_vision": lambda pixel_values, image_sizes: module.get_image_features(
             pixel_values, image_sizes
@@ -82,6 +83,8 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     more: dict[str, Any] = {}
     if kind == "phi4_multimodal":
         return {"grids": grids}
+    if kind == "molmo2":
+        return crops(config, grids)
     if "image_position_ids" in taken:
         edge = patch * (vision.pooling_kernel_size if kind == "gemma4_unified" else 1)
         shape: tuple[int, ...] = (*each, 3 * edge**2)
@@ -114,6 +117,23 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     else:
         return None
     return {"pixel_values": torch.zeros(shape), **more}
+
+
+def crops(config: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of canvases of crops that overlap, and of the whole of each, and what each token pools (Molmo 2)."""
+    vision, shared = config.vision_config, 8
+    side = vision.image_size[0] // vision.patch_size
+    views = sum(
+        1 + (height - shared) // (side - shared) * ((width - shared) // (side - shared)) for height, width in grids
+    )
+    whole = -(-side // 2)
+    halves = [[whole, whole, -(-height // 2), -(-width // 2)] for height, width in grids]
+    tokens = sum(a * b + c * d for a, b, c, d in halves)
+    return {
+        "pixel_values": torch.zeros(views, side * side, 3 * vision.patch_size**2),
+        "image_token_pooling": torch.zeros(tokens, 4, dtype=torch.long),
+        "image_grids": torch.tensor(halves),
+    }
 
 
 def without_a_tower(config: Any, grids: list[list[int]]) -> dict[str, Any]:
@@ -155,8 +175,12 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
     # Images of idefics that are nothing but zeros are dropped.
-    several = config.model_type in ("idefics2", "idefics3", "smolvlm", "perception_lm")
-    return {"pixel_values": pixels[None] + 1 if several else pixels}
+    several = config.model_type in ("idefics2", "idefics3", "smolvlm", "perception_lm", "granite_docling")
+    told = {"pixel_attention_mask": torch.ones(1, len(grids), dtype=torch.bool)}
+    return {
+        "pixel_values": pixels[None] + 1 if several else pixels,
+        **(told if config.model_type == "granite_docling" else {}),
+    }
 
 
 def tokens_of(features: Any) -> int:

@@ -606,13 +606,17 @@ class LatentAttention(Block):
 
 @attrs.frozen(kw_only=True)
 class CrossAttention(Block):
-    """Attention from decoder tokens to the encoder's: its keys and values are projected once and then cached."""
+    """Attention from decoder tokens to the encoder's: its keys and values are projected once and then cached.
+
+    Without `is_cached`, the implementation projects them anew in each pass, which counts as executed.
+    """
 
     width: int
     encoder_width: int
     heads: int
     kv_heads: int
     head_dim: int
+    is_cached: bool = True
     q_bias: bool = False
     k_bias: bool = False
     v_bias: bool = False
@@ -639,9 +643,12 @@ class CrossAttention(Block):
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         emit.gemm("cross_q", ATTENTION, run.tokens, self._q_out, self.width, bias=self._q_out * self.q_bias)
+        encoded = sum(run.encoder_tokens)
         if run.first:
-            encoded = sum(run.encoder_tokens)
             emit.gemm("cross_kv", ATTENTION, encoded, self._kv_out, self.encoder_width, bias=self._kv_bias)
+        elif not self.is_cached:
+            executed = 2 * encoded * self._kv_out * self.encoder_width
+            emit.add("gemm", "cross_kv", n=self._kv_out, k=self.encoder_width, executed=executed)
         if self.extra_params:
             emit.norm("cross_qk_norm", self.extra_params, run.tokens * self._q_out)
         emit.gemm("cross_o", ATTENTION, run.tokens, self.width, self._q_out, bias=self.width * self.o_bias)
@@ -720,6 +727,10 @@ class OnTokens(Around):
     def of_image(self, tokens: int, _sides: tuple[int, int]) -> int:
         """The same of an image, whose (height, width) in patches may matter."""
         return self.length(tokens)
+
+    def in_block(self, tokens: int, sides: tuple[int, int]) -> int:
+        """`of_image`, with what separates them in the prompt and sees them in both directions."""
+        return self.of_image(tokens, sides)
 
 
 @attrs.frozen(kw_only=True)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model.families.page_tiles import MOLMO_MARGIN
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
@@ -213,10 +215,14 @@ def _kimi(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((rows, columns),)
 
 
-def _tiling(height: int, width: int, edge: int, most: int, fewest: int = 1) -> Grid:
-    """Rows and columns of tiles: the rectangle most like the picture, the larger of equal ones if it is large."""
+def _tiling(height: int, width: int, edge: int, most: int, fewest: int = 1, *, longest: int | None = None) -> Grid:
+    """Rows and columns of tiles: the rectangle most like the picture, the larger of equal ones if it is large.
+
+    `longest`: most tiles on a side.
+    """
     best, nearest = (1, 1), math.inf
-    grids = [(w, h) for w in range(1, most + 1) for h in range(1, most + 1) if fewest <= w * h <= most]
+    side = range(1, (longest or most) + 1)
+    grids = [(w, h) for w in side for h in side if fewest <= w * h <= most]
     for wide, high in sorted(grids, key=lambda grid: grid[0] * grid[1]):
         off = abs(width / height - wide / high)
         if off < nearest or (off == nearest and width * height > 0.5 * edge * edge * wide * high):
@@ -335,6 +341,46 @@ def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((canvas[0] // patch - empty[0], canvas[1] // patch - empty[1]),)
 
 
+#: Most tiles of a page of Granite Docling, and most on a side; most crops of Molmo 2 (transformers, image processors).
+_DOCLING_TILES, _DOCLING_SIDE, _MOLMO_CROPS = 32, 16, 8
+
+
+def _granite_docling(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """The rectangle of tiles that is most like the page, and the whole as one more if there are several."""
+    tiles = math.prod(_tiling(height, width, _number(model, "image_size", 512), _DOCLING_TILES, longest=_DOCLING_SIDE))
+    return _fixed(model) * (tiles + (tiles > 1))
+
+
+def _molmo2(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """One image: the patches of the canvas that it is enlarged least on, else shrunk least, of crops that overlap."""
+    config = _vision_config(model) or model.config.get("vit_config") or {}
+    edge = _number(
+        model, "image_default_input_size" if "image_default_input_size" in config else "image_size", 378, config
+    )
+    patch = _number(model, "image_patch_size" if "image_patch_size" in config else "patch_size", 14, config)
+    step = edge // patch - MOLMO_MARGIN
+    margin = MOLMO_MARGIN * patch
+    grids = sorted(
+        ((rows, columns) for rows in range(1, _MOLMO_CROPS + 1) for columns in range(1, _MOLMO_CROPS // rows + 1)),
+        key=lambda tiles: (math.prod(tiles), tiles[0]),
+    )
+
+    def scale(tiles: Grid) -> float:
+        # As single-precision numbers, which decide between canvases that are nearly alike.
+        sides = zip(tiles, (height - margin, width - margin), strict=True)
+        return min(_single(count * step * patch / side) if side else math.inf for count, side in sides)
+
+    scales = [scale(tiles) for tiles in grids]
+    larger = [one for one in scales if one >= 1]
+    rows, columns = grids[scales.index(min(larger) if larger else max(scales))]
+    return ((rows * step + MOLMO_MARGIN, columns * step + MOLMO_MARGIN),)
+
+
+def _single(value: float) -> float:
+    rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    return rounded
+
+
 _VIEWS: dict[str, _Rule] = {
     "qwen2_vl": _qwen(14, _QWEN2_PIXELS),
     "qwen2_5_vl": _qwen(14, _QWEN2_PIXELS),
@@ -369,6 +415,8 @@ _VIEWS: dict[str, _Rule] = {
     "gemma4_unified": _gemma4,
     "mllama": _mllama,
     "phi4_multimodal": _phi4,
+    "granite_docling": _granite_docling,
+    "molmo2": _molmo2,
 }
 
 

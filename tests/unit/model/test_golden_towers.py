@@ -10,10 +10,12 @@ import pytest
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.model.families.captions import CAPTIONS
+from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
+from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
@@ -72,7 +74,7 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     )
     assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
     seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
-    families = (*seeing, PHI4_MULTIMODAL, VITS)
+    families = (*seeing, PHI4_MULTIMODAL, PAGE_TILES, VITS, IDEFICS)
     assert equal | unchecked == {name for family in families for name in family}
     # Of these the text decoder has no golden total.
     unverified = {
