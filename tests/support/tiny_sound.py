@@ -42,7 +42,7 @@ def _in_windows(clips: Sequence[int], window: int) -> list[int]:
 
 def rows_of(config: Any, clips: Sequence[int]) -> list[int]:
     """Frames of each row that clips of so many frames are for the encoder: windows, where the processor cuts them."""
-    audio = getattr(config, "audio_config", None)
+    audio: Any = getattr(config, "audio_config", None)
     if config.model_type in ("audioflamingo3", "musicflamingo", "voxtral", "qwen2_audio"):
         return _in_windows(clips, 2 * audio.max_source_positions)
     if config.model_type == "glmasr":
@@ -54,7 +54,8 @@ def sound(config: Any, clips: Sequence[int]) -> dict[str, Any]:
     """Features of clips, zeros as they are, and the mask that goes with them."""
     import torch
 
-    kind, audio = config.model_type, getattr(config, "audio_config", None)
+    kind = config.model_type
+    audio: Any = getattr(config, "audio_config", None)
     rows, longest = rows_of(config, clips), max(clips)
     if kind in ("voxtral", "qwen2_audio", "audioflamingo3", "musicflamingo", "glmasr"):
         window = 2 * (audio.max_position_embeddings if kind == "glmasr" else audio.max_source_positions)

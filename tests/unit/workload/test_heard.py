@@ -50,7 +50,7 @@ def torch_flops(model: Any, arguments: dict[str, Any]) -> int:
 
     with FlopCounterMode(display=False) as counter:
         model(**arguments, use_cache=False)
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 @pytest.mark.parametrize("name", RUN)
