@@ -25,7 +25,8 @@ class Pass:
 
     `encoder_tokens` are the tokens per sequence that cross-attention looks at; `first` is whether this pass also
     projects them to keys and values (they are cached afterwards). `images` are the new tokens of each image that see
-    each other in both directions. `grids`: height and width in patches of each image, in a pass of a vision tower.
+    each other in both directions. `grids`: height and width in patches of each image, in a pass of a vision tower;
+    `prompts`: sequences that these images belong to.
     """
 
     step: Step
@@ -34,6 +35,7 @@ class Pass:
     first: bool = True
     images: tuple[int, ...] = ()
     grids: tuple[tuple[int, int], ...] = ()
+    prompts: int = 1
 
     @property
     def tokens(self) -> int:

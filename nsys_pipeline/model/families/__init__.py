@@ -14,10 +14,13 @@ from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
+from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
 from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
+from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
@@ -46,11 +49,14 @@ FAMILIES: dict[str, Builder] = {
     **TOKENIZERS,
     **CAPTIONS,
     **IMAGE_CROSS_ATTENTION,
+    **IDEFICS,
+    **FLATTENED_PATCHES,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
     **AUDIO_TEXT,
     **CONFORMERS,
     **PHI4_MULTIMODAL,
+    **PAGE_TILES,
     **VITS,
     **SAM,
 }
@@ -117,6 +123,15 @@ NESTED = (
     "blip_text_model",
     "blip_vision_model",
     "kosmos_2_vision_model",
+    "idefics_vision",
+    "idefics_perciever",
+    "pix2struct_text_model",
+    "pix2struct_vision_model",
+    "kosmos_2_5_text_model",
+    "kosmos_2_5_vision_model",
+    "t5gemma2_encoder",
+    "t5gemma2_text",
+    "t5gemma2_decoder",
     "donut-swin",
     "trocr",
     "qwen2_5_omni_vision_encoder",
@@ -137,6 +152,9 @@ NESTED = (
     "qwen2_5_omni_audio_encoder",
     "qwen3_omni_moe_audio_encoder",
     "qwen3_omni_moe_vision_encoder",
+    "granite_docling_vision",
+    "molmo2_vision",
+    "molmo2_adapter",
 )
 
 
