@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model.families.flattened_patches import KOSMOS_PATCHES, PIX2STRUCT_PATCHES
 from nsys_pipeline.model.families.page_tiles import MOLMO_MARGIN
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
@@ -40,6 +41,8 @@ _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 _PHI_CROPS, _PHI_LEAST = 36, 10
 #: Longest side in pixels (transformers, image_processing_idefics3.py).
 _IDEFICS_SIDE = 4096
+#: Pixels of a side of a patch, which configs of Pix2Struct and KOSMOS-2.5 do not say.
+_ROW_PATCH = 16
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
@@ -362,6 +365,22 @@ def _muse(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((best[0] * merge, best[1] * merge),)
 
 
+def _flattened(most: int) -> _Rule:
+    """As many patches of 16 pixels as fit a row of `most`, rows and columns in the shape of the picture."""
+
+    def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+        if model.config.get("is_vqa"):
+            raise UsageError(
+                f"the processor of `{model.name}` writes the question above the picture, and its height is not known",
+                hint="pass --image-patches HxW of both together",
+            )
+        scale = math.sqrt(most * (_ROW_PATCH / height) * (_ROW_PATCH / width))
+        rows, columns = (max(1, min(math.floor(scale * side / _ROW_PATCH), most)) for side in (height, width))
+        return ((rows, columns),)
+
+    return rule
+
+
 #: Most tiles of a page of Granite Docling, and most on a side; most crops of Molmo 2 (transformers, image processors).
 _DOCLING_TILES, _DOCLING_SIDE, _MOLMO_CROPS = 32, 16, 8
 
@@ -439,6 +458,8 @@ _VIEWS: dict[str, _Rule] = {
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
     "mllama": _mllama,
+    "pix2struct": _flattened(PIX2STRUCT_PATCHES),
+    "kosmos-2.5": _flattened(KOSMOS_PATCHES),
     "phi4_multimodal": _phi4,
     "granite_docling": _granite_docling,
     "molmo2": _molmo2,
@@ -448,8 +469,8 @@ _VIEWS: dict[str, _Rule] = {
 def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
     """How many tokens of the prompt images are, at least: separators of views and rows come on top."""
     if model.architecture.cross_attends_to_images:
-        # A placeholder each.
-        return len(grids)
+        # A placeholder each, if the prompt has any.
+        return 0 if model.architecture.needs_image else len(grids)
     seen = grids[:1] if model.model_type in _UNPADDED else grids
     lengths = model.architecture.vision_lengths(seen)
     return sum(model.architecture.projected(length, sides) for length, sides in zip(lengths, seen, strict=True))

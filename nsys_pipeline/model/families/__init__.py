@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
@@ -49,6 +50,7 @@ FAMILIES: dict[str, Builder] = {
     **CAPTIONS,
     **IMAGE_CROSS_ATTENTION,
     **IDEFICS,
+    **FLATTENED_PATCHES,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
     **AUDIO_TEXT,
@@ -127,6 +129,13 @@ NESTED = (
     "kosmos_2_vision_model",
     "idefics_vision",
     "idefics_perciever",
+    "pix2struct_text_model",
+    "pix2struct_vision_model",
+    "kosmos_2_5_text_model",
+    "kosmos_2_5_vision_model",
+    "t5gemma2_encoder",
+    "t5gemma2_text",
+    "t5gemma2_decoder",
     "donut-swin",
     "trocr",
     "qwen2_5_omni_vision_encoder",
