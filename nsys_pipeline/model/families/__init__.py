@@ -112,6 +112,7 @@ NESTED = (
     "muse_glimmer_vision",
     "muse_spark_vision",
     "muse_spark_audio",
+    "inkling2_vision",
     "hy_v4_vl_vision",
     "apertus1p5_vision_tokenizer",
     "cosmos3_edge_vision",

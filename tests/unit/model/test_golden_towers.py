@@ -85,6 +85,8 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
         "gemma4",
         "gemma4_unified",
         "glm5_next",
+        "inkling2",
+        "inkling2_loop",
         "instructblip",
         "instructblipvideo",
         "kosmos-2",
