@@ -174,6 +174,7 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     # Towers of the package timm name none.
     patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
     # Of Pix2Struct and KOSMOS-2.5 the processor alone knows.
+    patch = patch or getattr(vision, "spatial_scale_factor", None)
     patch = patch or (vision.sam_config.patch_size if hasattr(vision, "sam_config") else 0)
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     rows = any_size(config, taken, patch, grids)
@@ -184,7 +185,7 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         whole, tiles = ([grid for grid in grids if grid == size] for size in ([64, 64], [48, 48]))
         local = {"pixel_values_local": torch.zeros(len(tiles), 3, 768, 768), "num_local_patches": [len(tiles)]}
         return {"pixel_values": torch.zeros(len(whole), 3, 1024, 1024), **(local if tiles else {})}
-    if "image_sizes" in taken and getattr(vision, "model_type", "") == "pixtral":
+    if "image_sizes" in taken and getattr(vision, "model_type", "") in ("pixtral", "apertus1p5_vision_tokenizer"):
         height, width = (max(side) for side in zip(*sides, strict=True))
         sizes = torch.tensor([[h * patch, w * patch] for h, w in grids])
         return {"pixel_values": torch.zeros(len(grids), 3, height, width), "image_sizes": sizes}

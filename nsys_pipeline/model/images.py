@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import struct
@@ -30,6 +31,10 @@ _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
 GEMMA_TOKENS = 280
 _ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
 _EMU_PIXELS = (512 * 512, 1024 * 1024)
+_APERTUS_PIXELS = (128 * 128, 1400 * 1400)
+_HUNYUAN_PIXELS = (512 * 512, 2048 * 2048)
+#: Most tokens of a picture (transformers, image_processing_muse_glimmer.py).
+_MUSE_TOKENS = 4096
 #: Most patches of Kimi K2.5, in all and on a side.
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Most crops, and fewest pixels that a side fills (transformers, image_processing_phi4_multimodal.py).
@@ -344,6 +349,22 @@ def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((canvas[0] // patch - empty[0], canvas[1] // patch - empty[1]),)
 
 
+def _muse(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Sides rounded down or up to whole merged patches, whichever pair is most like the picture, within the most."""
+    unit = _number(model, "patch_size", 14) * _number(model, "merge_size", 2)
+    rows, columns = height / unit, width / unit
+    if rows * columns > _MUSE_TOKENS:
+        ratio = columns / rows
+        rows = (_MUSE_TOKENS / ratio) ** 0.5
+        columns = rows * ratio
+    pairs = set(itertools.product(*((math.floor(side), math.ceil(side)) for side in (rows, columns))))
+    allowed = [pair for pair in pairs if min(pair) >= 1 and math.prod(pair) <= _MUSE_TOKENS]
+    allowed = allowed or [(max(1, round(rows)), max(1, round(columns)))]
+    best = min(allowed, key=lambda pair: abs(pair[0] / pair[1] - height / width))
+    merge = _number(model, "merge_size", 2)
+    return ((best[0] * merge, best[1] * merge),)
+
+
 def _flattened(most: int) -> _Rule:
     """As many patches of 16 pixels as fit a row of `most`, rows and columns in the shape of the picture."""
 
@@ -416,7 +437,11 @@ _VIEWS: dict[str, _Rule] = {
     "ernie4_5_vl_moe": _qwen(14, _ERNIE_PIXELS),
     "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
     "emu3": _qwen(8, _EMU_PIXELS, merge=1),
+    "apertus1p5": _qwen(16, _APERTUS_PIXELS, merge=1),
+    "hy_v4_vl": _qwen(16, _HUNYUAN_PIXELS),
     "kimi_k25": _kimi,
+    "muse_glimmer": _muse,
+    "muse_spark": _muse,
     "mistral3": _mistral3,
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
