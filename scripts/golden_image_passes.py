@@ -66,11 +66,25 @@ def kosmos2_5(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], 
     return inputs, lambda out: {"input_ids": ids(case, 1), "cache": out.cache}
 
 
+def t5gemma2(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]:
+    """As many images for each sequence, whose tokens are part of what the encoder reads."""
+    vision, images = config.encoder.vision_config, case["images"]
+    tokens = ids(case, case["encoder"])
+    tokens[:, 1 : 1 + len(images) // case["batch"] * config.encoder.mm_tokens_per_image] = config.image_token_index
+    seen = {"pixel_values": torch.zeros(len(images), 3, vision.image_size, vision.image_size)} if images else {}
+    return {"input_ids": tokens, "decoder_input_ids": ids(case), **seen}, lambda out: {
+        "encoder_outputs": BaseModelOutput(last_hidden_state=out.encoder_last_hidden_state),
+        "decoder_input_ids": ids(case, 1),
+        "cache": out.cache,
+    }
+
+
 #: Inputs of a prefill, and those of the decode step after it, of what the prefill gave.
 INPUTS: dict[str, Callable[[Any, Case], tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]]] = {
     "idefics": idefics,
     "pix2struct": pix2struct,
     "kosmos-2.5": kosmos2_5,
+    "t5gemma2": t5gemma2,
 }
 
 

@@ -109,7 +109,7 @@ def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, 
 
 def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dict[str, Any] | None:
     """Pixels of a tower that gets patches of images of any size in a row; None for other towers."""
-    vision = getattr(config, "vision_config", config)
+    vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     rows, kind = sum(height * width for height, width in grids), config.model_type
     # Images of as many patches each: what others are padded with would be counted.
     each = (len(grids), rows // len(grids))
@@ -179,7 +179,7 @@ def without_a_tower(config: Any, grids: list[list[int]]) -> dict[str, Any]:
 
 def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images, or views, of so many patches."""
-    vision = getattr(config, "vision_config", config)
+    vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
     # Towers of the package timm name none.
     patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)

@@ -339,7 +339,8 @@ class Estimator:
             return passes
         lengths: tuple[int, ...] = ()
         first = not any(step.kv_tokens)
-        if architecture.encoder:
+        # A pass of the tower alone has no sequences.
+        if architecture.encoder and step.batch:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, _encoding(lengths)))

@@ -25,6 +25,7 @@ from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
+from nsys_pipeline.model.families.t5gemma2 import T5GEMMA2
 from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
@@ -50,6 +51,7 @@ FAMILIES: dict[str, Builder] = {
     **CAPTIONS,
     **IMAGE_CROSS_ATTENTION,
     **IDEFICS,
+    **T5GEMMA2,
     **FLATTENED_PATCHES,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,

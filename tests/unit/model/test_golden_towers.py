@@ -19,6 +19,7 @@ from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
+from nsys_pipeline.model.families.t5gemma2 import T5GEMMA2
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.families.vits import VITS
 from nsys_pipeline.model.images import tokens_in_prompt
@@ -77,7 +78,7 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     )
     assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
     seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
-    families = (*seeing, PHI4_MULTIMODAL, PAGE_TILES, VITS, IDEFICS, FLATTENED_PATCHES)
+    families = (*seeing, PHI4_MULTIMODAL, PAGE_TILES, VITS, IDEFICS, FLATTENED_PATCHES, T5GEMMA2)
     assert equal | unchecked == {name for family in families for name in family}
     # Of these the text decoder has no golden total.
     unverified = {
