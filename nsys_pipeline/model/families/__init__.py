@@ -31,6 +31,7 @@ from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
+from nsys_pipeline.model.families.udop import UDOP
 from nsys_pipeline.model.families.variants import as_configured
 from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
 from nsys_pipeline.model.families.vits import VITS
@@ -52,6 +53,7 @@ FAMILIES: dict[str, Builder] = {
     **IMAGE_CROSS_ATTENTION,
     **IDEFICS,
     **T5GEMMA2,
+    **UDOP,
     **FLATTENED_PATCHES,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
