@@ -30,7 +30,7 @@ from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import Grid
-from nsys_pipeline.workload.seen import images_of, remember_moved
+from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
 
@@ -103,7 +103,8 @@ class _Pass(NamedTuple):
     """A forward pass: its phase, and its shape where there are tokens (padding included, as it is computed).
 
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
-    patches of those that it sees; none, too, where the host does not know them.
+    patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
+    them.
     """
 
     phase: str
@@ -113,6 +114,7 @@ class _Pass(NamedTuple):
     logits: int = 0
     is_described: bool = False
     images: tuple[Grid, ...] = ()
+    audio: tuple[int, ...] = ()
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -295,7 +297,7 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
                 shape = {"batch": found.batch, "logits": found.logits}
-                markers.step(found.q_tokens, found.kv_tokens, **shape, images=found.images)
+                markers.step(found.q_tokens, found.kv_tokens, **shape, images=found.images, audio=found.audio)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
@@ -384,7 +386,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     else:
         is_prefilled = None if request is None else request.is_prefilled
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments))
+    # Some programs hand sound on with every token; the model takes it with the prompt alone.
+    audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments), audio=audio)
 
 
 def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:
