@@ -147,7 +147,7 @@ def test_passes_beside_a_request_are_no_steps_of_it(marked: Recorder, name: str)
 def test_a_run_says_that_adapters_run(marked: Recorder, merged: bool) -> None:
     import torch
 
-    class Adapted(torch.nn.Linear):
+    class Adapted(torch.nn.Linear):  # type: ignore[misc, unused-ignore]
         """What PEFT puts in the place of a layer, as far as the run mark looks at it."""
 
         def __init__(self) -> None:
