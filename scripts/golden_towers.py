@@ -42,6 +42,7 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "pp_formulanet": lambda pixel_values: inner.encoder(pixel_values=pixel_values),
         "pix2struct": lambda flattened_patches: module.encoder(flattened_patches=flattened_patches),
         "idefics": lambda **pixels: inner.perceiver_resampler(inner.vision_model(**pixels).last_hidden_state),
         # What is added in one of several layers is as many tokens as in the others.

@@ -468,6 +468,8 @@ _VIEWS: dict[str, _Rule] = {
 
 def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
     """How many tokens of the prompt images are, at least: separators of views and rows come on top."""
+    if model.architecture.appends_images:
+        return 0
     if model.architecture.cross_attends_to_images:
         # A placeholder each, if the prompt has any.
         return 0 if model.architecture.needs_image else len(grids)
