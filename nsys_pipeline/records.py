@@ -80,6 +80,9 @@ class Step:
     pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
     are no tokens: decoders of some models have layers that look at them. ``audio`` are frames of each clip, as the
     encoder of sound gets them, that it encodes in the pass.
+
+    Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
+    runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -94,6 +97,9 @@ class Step:
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     audio: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_frame_counts)
+    encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
+    seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
+    is_encoder: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

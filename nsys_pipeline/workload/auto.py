@@ -29,7 +29,7 @@ from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
-from nsys_pipeline.workload.grids import Grid
+from nsys_pipeline.workload.grids import ROWS, Grid
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
@@ -296,8 +296,9 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
+                tokens = (found.q_tokens, found.kv_tokens) if found.batch else ((), ())
                 shape = {"batch": found.batch, "logits": found.logits}
-                markers.step(found.q_tokens, found.kv_tokens, **shape, images=found.images, audio=found.audio)
+                markers.step(*tokens, **shape, images=found.images, audio=found.audio)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
@@ -328,7 +329,7 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         return _shape(model, arguments, cache, None)._replace(phase=DRAFT)
     found = _shape(model, arguments, cache, request)
     if not found.batch:
-        return found
+        return _of_encoder(found, model, arguments)
     role = _models.role(model)
     if role == _PART and request is not None:
         # The first of two stacks, or what prepares the input of the decoder.
@@ -344,6 +345,14 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         request.count(found.q_tokens, found.kv_tokens)
     is_described = role == _MAIN or found.phase == ENCODER
     return found._replace(is_described=is_described and not _is_packed(arguments))
+
+
+def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
+    """A pass without tokens: if it is of the first of two stacks, which sees, with the images that it gets."""
+    if found.phase != VISION or _models.role(model) != _PART or _models.main_type == "vision-encoder-decoder":
+        return found
+    images = images_of(model.config, arguments)
+    return found._replace(is_described=bool(images), images=images)
 
 
 def _is_packed(arguments: dict[str, Any]) -> bool:
@@ -370,7 +379,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     if ids is None:
         ids = arguments.get("inputs_embeds")
     if ids is None or ids.dim() < 2:
-        sees = getattr(model, "main_input_name", "input_ids") == "pixel_values"
+        sees = getattr(model, "main_input_name", "input_ids") in ("pixel_values", ROWS)
         return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
     kv_tokens = _context(cache, q_tokens, request)
@@ -388,7 +397,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
     # Some programs hand sound on with every token; the model takes it with the prompt alone.
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments), audio=audio)
+    # What the first of two stacks has encoded is handed on with the pixels that it is of.
+    images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images, audio=audio)
 
 
 def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:
@@ -447,6 +458,11 @@ class _Models:
         self._fields: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    @property
+    def main_type(self) -> str | None:
+        """Model type of the model that the run mark describes."""
+        return self._fields.get("model_type")
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
