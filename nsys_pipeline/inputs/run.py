@@ -136,7 +136,12 @@ class RunDescription:
 
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
+        from nsys_pipeline.model.dtypes import bare_cache
+
         told = self.fields.get("kv_dtype")
+        if model is not None and (bare := bare_cache(given.kv_dtype)):
+            hint = "of formats of llama.cpp, as q8_0, --kv-dtype counts the scales"
+            return given, [Notice("cache_format_not_read", bare, hint)]
         if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_cache(told)):
             return given, []
         if told == "fp8_ds_mla" and model.caches_latents:
