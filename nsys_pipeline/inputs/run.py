@@ -239,7 +239,7 @@ class ModelOfRun:
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
         trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
-        notices += _cache_of_two_dtypes(run, model, conventions)
+        notices += _cache_of_two_dtypes(run, model, conventions) + _copied_experts(run, model)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -343,6 +343,21 @@ def _spread_experts(data: int | None, experts: int, model: Model | None) -> list
             f"{experts:,} GPUs of {data:,} data-parallel ranks share the experts: each rank is charged those that its"
             " own tokens choose, and runs some of its own for the others' tokens instead",
             "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high",
+        )
+    ]
+
+
+def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not counted where an engine holds some experts on several GPUs, to balance their load."""
+    copies = run.positive("redundant_experts")
+    if model is None or not model.has_experts or copies is None:
+        return []
+    return [
+        Notice(
+            "copied_experts",
+            f"each layer holds {copies:,} copies of experts beside them (EPLB), and bytes count each expert once: those of"
+            " passes that send tokens to several copies are too low, and MBU with them",
+            "FLOPs are right; without redundant experts, bytes are, too",
         )
     ]
 

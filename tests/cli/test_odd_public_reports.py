@@ -14,6 +14,12 @@ from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import ThreadBuilder, TraceBuilder
 
 
+MIXTURE: dict[str, Any] = {
+    "model_type": "qwen3_moe", "hidden_size": 256, "intermediate_size": 512, "moe_intermediate_size": 128,
+    "num_hidden_layers": 4, "num_experts": 16, "num_experts_per_tok": 4, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 64, "vocab_size": 1000, "torch_dtype": "bfloat16", "tie_word_embeddings": False,
+}  # fmt: skip
+
 
 def one_pass(main: ThreadBuilder, at: int, *, attention: str = "fmhaSm100Kernel") -> None:
     """The kernels of a pass of `LLAMA`, of 1 ms each: four layers and the head."""
@@ -130,3 +136,58 @@ def test_the_wait_at_the_second_of_two_engines_is_in_the_ttft(cli: Cli) -> None:
     }  # fmt: skip
     assert summary == {"requests": 1, "prompt_tokens_per_s": pytest.approx(100 / 0.539), "span": 539}
     assert "had no first token" not in err
+
+
+@pytest.mark.parametrize("is_search", [True, False])
+def test_beams_that_a_server_runs_as_requests_are_told(is_search: bool, cli: Cli) -> None:
+    """A search for three tokens over two beams: six requests of a token each, of which a text has three."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for step in range(3):
+        at = 10 * MS * step
+        names = [f"cmpl-{step}-beam-{beam}-9f2ab61c" if is_search else f"cmpl-{step}-{beam}" for beam in range(2)]
+        ids = [2 * step, 2 * step + 1]
+        new = {str(number): name for number, name in zip(ids, names, strict=True)}
+        mark = {"q": [1, 1], "kv": [99 + step] * 2, "ids": ids, "new": new, "logits": 2}
+        main.push(at, at + 9 * MS, "decode", domain="llmperf").launch(at + 2, gpu=(at + MS, at + 8 * MS))
+        main.mark(at + 1, f"llmperf.step {json.dumps(mark)}", domain="llmperf")
+
+    (summary,), err = cli.sql(trace, "SELECT new_tokens FROM served_summary")
+
+    assert summary == {"new_tokens": 6}
+    assert ("6 of 6 served requests are beams of a search" in err) == is_search
+
+
+@pytest.mark.parametrize("copies", [32, None])
+def test_copies_of_experts_that_balance_load_are_told(copies: int | None, cli: Cli) -> None:
+    trace = TraceBuilder().gpu()
+    marked(trace, MIXTURE, redundant_experts=copies)
+    main = trace.process().thread()
+    main.push(0, 9 * MS, "decode", domain="llmperf").launch(2, gpu=(MS, 8 * MS))
+    main.mark(1, 'llmperf.step {"b":4,"q":1,"kv":100,"logits":4}', domain="llmperf")
+
+    report = cli.analyze(trace)
+
+    told = [one["message"] for one in report["findings"] if one["code"] == "copied_experts"]
+    assert [message[:36] for message in told] == ["each layer holds 32 copies of expert"] * (copies is not None)
+
+
+# -- models ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("of_texts", "of_tokens"), [(["XLMRobertaModel"], 0), (["XLMRobertaForSequenceClassification"], 0),
+                                (["XLMRobertaForTokenClassification"], 3)],
+)  # fmt: skip
+def test_pairs_of_a_reranker_are_counted_with_its_head(of_texts: list[str], of_tokens: int, cli: Cli) -> None:
+    """A query of 10 tokens before documents of 20 and 30: 70 tokens in all; the head sorts each pair, or each token."""
+    config = {
+        "model_type": "xlm-roberta", "architectures": of_texts, "hidden_size": 64, "intermediate_size": 128,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 1000, "max_position_embeddings": 514,
+        "type_vocab_size": 1, "id2label": dict.fromkeys("abc"[: of_tokens or 1]), "torch_dtype": "float16",
+    }  # fmt: skip
+    layers = 2 * (2 * 70 * (4 * 64 * 64 + 2 * 64 * 128) + 4 * 64 * (30**2 + 40**2))
+    pooler = 2 * 2 * 64 * 64
+    head = {"XLMRobertaModel": pooler, "XLMRobertaForSequenceClassification": pooler + 2 * 2 * 64}
+
+    assert cli.prefill(config, "--prompt-tokens", "30,40") == layers + head.get(of_texts[0], 2 * 70 * 64 * of_tokens)
