@@ -355,8 +355,8 @@ def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:
     return [
         Notice(
             "copied_experts",
-            f"each layer holds {copies:,} copies of experts beside them (EPLB), and bytes count each expert once: those of"
-            " passes that send tokens to several copies are too low, and MBU with them",
+            f"each layer holds {copies:,} copies of experts beside them (EPLB), and bytes count each expert once: those"
+            " of passes that send tokens to several copies are too low, and MBU with them",
             "FLOPs are right; without redundant experts, bytes are, too",
         )
     ]

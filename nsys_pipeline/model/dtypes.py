@@ -93,8 +93,8 @@ def bare_cache(dtype: str | None) -> str | None:
     if dtype not in BARE_CACHES:
         return None
     return (
-        f"the KV cache is counted as {dtype} values without scales: caches of LMDeploy have 32 bits of them for each head"
-        " and token, and their KV bytes are too low"
+        f"the KV cache is counted as {dtype} values without scales: caches of LMDeploy have 32 bits of them for each"
+        " head and token, and their KV bytes are too low"
     )
 
 

@@ -626,9 +626,9 @@ def read_quantization(
     experts_of = out.by_role.get(q.EXPERT)
     if method in _LINEAR_LAYERS_ALONE and experts > 1 and experts_of is not None and not _names_experts(out.rules):
         out.remarks.append(
-            f"transformers 5 has all experts of a layer in one tensor, which {method} leaves in the model's dtype; they are"
-            f" counted as {experts_of.name}: if transformers 5 ran, bytes are several times too low (add `experts` to the"
-            " config's list of modules that stay as they are)"
+            f"transformers 5 has all experts of a layer in one tensor, which {method} leaves in the model's dtype; they"
+            f" are counted as {experts_of.name}: if transformers 5 ran, bytes are several times too low (add `experts`"
+            " to the config's list of modules that stay as they are)"
         )
     return q.Quantization(
         by_role=out.by_role,
@@ -680,8 +680,8 @@ def _notes(f: _Top, out: _Reading, experts: int) -> list[str]:
                 f"`quantization_config` names modules that are not known: {', '.join(unknown[:3])}{more}; "
                 "weights that they hold may be counted in another format"
             )
-        if _some_experts(rule.patterns, experts):
-            notes.append("`quantization_config` names some experts of a layer and not others: all count as one of them")
+    if _some_experts(out.rules, experts):
+        notes.append("`quantization_config` names some experts of a layer and not others: all count as one of them")
     return list(dict.fromkeys(notes))
 
 
@@ -689,8 +689,13 @@ def _names_experts(rules: Iterable[q.Rule]) -> bool:
     return any(re.search(r"\bexperts\b", entry) for rule in rules for entry in rule.patterns.entries)
 
 
-def _some_experts(patterns: Patterns, experts: int) -> bool:
-    named = Counter(
-        re.sub(r"experts\.\d+", "experts", entry) for entry in patterns.entries if re.search(r"\bexperts\.\d+", entry)
-    )
-    return any(count < experts for count in named.values())
+def _some_experts(rules: Iterable[q.Rule], experts: int) -> bool:
+    """Whether experts of one layer differ: a list names all that are stored alike, or has an entry for each."""
+    named: dict[q.Format | None, Counter[str]] = {}
+    for rule in rules:
+        named.setdefault(rule.format, Counter()).update(
+            re.sub(r"experts\.\d+", "experts", entry)
+            for entry in rule.patterns.entries
+            if re.search(r"\bexperts\.\d+", entry)
+        )
+    return any(count < experts for counts in named.values() for count in counts.values())

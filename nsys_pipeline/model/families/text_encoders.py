@@ -7,7 +7,15 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Embedding, Head, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import Builder, Verified, class_names, label_count, layer_kinds, norm_weights, read_dims
+from nsys_pipeline.model.families.common import (
+    Builder,
+    Verified,
+    class_names,
+    label_count,
+    layer_kinds,
+    norm_weights,
+    read_dims,
+)
 from nsys_pipeline.model.families.encoders import EncoderSpec, heads_of
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
