@@ -233,7 +233,7 @@ def test_beams_that_a_server_runs_as_requests_are_told(is_search: bool, cli: Cli
     (summary,), err = cli.sql(trace, "SELECT new_tokens FROM served_summary")
 
     assert summary == {"new_tokens": 6}
-    assert ("6 of 6 served requests are beams of a search" in err) == is_search
+    assert ("6 of 6 served requests are beams of a search" in err) == is_search  # `beams_as_requests`
 
 
 @pytest.mark.parametrize("copies", [32, None])
