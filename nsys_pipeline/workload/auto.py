@@ -46,7 +46,7 @@ from nsys_pipeline.workload.padding import (
     remember_sent,
     remembering,
 )
-from nsys_pipeline.workload.seen import images_of, remember_moved
+from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import named_weights, trained_fields
 
@@ -118,7 +118,8 @@ class _Pass(NamedTuple):
     one row (`is_packed`). `mask`: what the cache is to remember of its padding. `is_unread`: there is a mask that may
     say so, and the host does not know what it says.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
-    patches of those that it sees; none, too, where the host does not know them.
+    patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
+    them.
     """
 
     phase: str
@@ -128,6 +129,7 @@ class _Pass(NamedTuple):
     logits: int = 0
     is_described: bool = False
     images: tuple[Grid, ...] = ()
+    audio: tuple[int, ...] = ()
     lengths: tuple[list[int], list[int]] | None = None
     is_packed: bool = False
     is_unread: bool = False
@@ -357,7 +359,7 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
-    details: dict[str, Any] = {"images": found.images, "unread": found.is_unread}
+    details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
     if found.lengths is None:
         markers.step(found.q_tokens, kv_tokens, batch=found.batch, logits=found.logits, **details)
         return
@@ -481,7 +483,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     else:
         is_prefilled = None if request is None else request.is_prefilled
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments))
+    # Some programs hand sound on with every token; the model takes it with the prompt alone.
+    audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments), audio=audio)
 
 
 def _context(cache: Any, q_tokens: int, request: _Request | None) -> int | None:

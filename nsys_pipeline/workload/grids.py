@@ -10,6 +10,8 @@ Grid = tuple[int, int]
 
 #: Inputs of towers that have pixels of whole views, in the order in which the towers run.
 _VIEWS = ("pixel_values", "pixel_values_local")
+#: Model types that fill up the views of each sequence to the most that one has, and leave those out again.
+_PADDED_VIEWS = ("granite_docling",)
 
 
 def _of_frames(told: list[Any]) -> list[Grid]:
@@ -57,6 +59,8 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
         views = inputs.get(name)
         if views is not None:
             *many, _channels, height, width = (int(side) for side in views.shape)
+            if many[0] > 1 and getattr(config, "model_type", None) in _PADDED_VIEWS:
+                return None
             count = 1
             for side in many:
                 count *= side

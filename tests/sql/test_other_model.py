@@ -176,7 +176,8 @@ PAGED_DECODE = (
 )
 FLASH_3 = (
     "void cutlass::device_kernel<flash::enable_sm90_or_later<flash::FlashAttnFwdSm90<"
-    "flash::CollectiveMainloopFwdSm90<(int)2, cute::tuple<cute::C<(int)1>>, (int)128, cutlass::{}, float, cutlass::arch::Sm90, (bool)1>>>>(T1::Params)"
+    "flash::CollectiveMainloopFwdSm90<(int)2, cute::tuple<cute::C<(int)1>>, (int)128, cutlass::{}, float, "
+    "cutlass::arch::Sm90, (bool)1>>>>(T1::Params)"
 )
 TENSORRT = "fmhaSm100fKernel_QBfloat16Kv{}H64PagedKvCausalP32VarSeqQ8Kv128"
 

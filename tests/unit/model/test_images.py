@@ -216,7 +216,7 @@ def test_canvases_that_cannot_be_are_refused(told: object) -> None:
         views(attrs.evolve(LLAVA, config=config), 480, 640)
 
 
-@pytest.mark.parametrize("told", ["", {}, [], ["a"], float("nan"), 0, True])
+@pytest.mark.parametrize("told", ["", {}, [], ["a"], float("nan"), 0, True, [1, 2, 3], [14, 16]])
 def test_sizes_of_patches_that_cannot_be_are_refused(told: object) -> None:
     broken = attrs.evolve(QWEN, config={**QWEN.config, "vision_config": {"patch_size": told}})
     with pytest.raises(ModelError, match="not a whole number above zero"):

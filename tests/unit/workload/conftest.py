@@ -47,6 +47,8 @@ class Recorder:
             self.passes[-1] += f" {step['b']}x{step['q']}+{step['kv']}, {step['logits']} logits"
         if "images" in step:
             self.passes[-1] += f" of {step['images']}"
+        if "audio" in step:
+            self.passes[-1] += f" of {step['audio']} frames"
 
     @property
     def shapes(self) -> list[str]:
