@@ -419,11 +419,10 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
     if request is not None and found.phase not in (ENCODER, FORWARD):
         if request.is_beside(cache):
-            found = _shape(model, arguments, cache, None)
-            found = found._replace(phase=GUIDANCE, is_described=role == _MAIN)
             # Its prompt is another one, with a mask of its own.
-            return _with_lengths(found, arguments, cache, None) if found.is_described else found
-        request.count(found.q_tokens, found.kv_tokens)
+            found, request = _shape(model, arguments, cache, None)._replace(phase=GUIDANCE), None
+        else:
+            request.count(found.q_tokens, found.kv_tokens)
     if role != _MAIN and found.phase != ENCODER:
         return found
     return _with_lengths(found._replace(is_described=True), arguments, cache, request)
