@@ -16,6 +16,8 @@ _MASKS = {
     "qwen3_asr": "input_features_mask",
     "gemma3n": "input_features_mask",
     "gemma4": "input_features_mask",
+    "gemma4_unified": "input_features_mask",
+    "nemotron_h_omni": "input_features_mask",
     "phi4_multimodal": "audio_attention_mask",
 }
 #: Those whose encoder is told nothing of padding, and Phi-4, whose only clip needs no mask: the axis of the frames.
