@@ -706,8 +706,8 @@ class TrainingSummary:
 class RankRow:
     """A rank of the job and what the measured time of its GPUs was spent on, in ns: a row of the view `rank_summary`.
 
-    `is_late`: the others wait for it in collectives, for `blamed_ns` in all; `reason`: 'compute', 'data' or 'host', on
-    which its GPUs spend `more_ns` more than those of the others.
+    `is_late`: the others wait for it in collectives, for `blamed_ns` in all, each of them `blamed_step_ns` a training
+    step. `late_phase`: where they wait longest; `reason`: 'compute', 'data' or 'host', which explains `more_ns`.
     """
 
     rank: int | None
@@ -723,7 +723,9 @@ class RankRow:
     copy_ns: int | None
     idle_ns: int | None
     blamed_ns: int | None
+    blamed_step_ns: int | None
     is_late: bool
+    late_phase: str | None
     reason: str | None
     more_ns: int | None
     flops: int | None
@@ -735,6 +737,30 @@ class RankRow:
     def name(self) -> str:
         """What readers call it."""
         return f"pid {self.process_id}" if self.rank is None else str(self.rank)
+
+
+@attrs.frozen
+class RankLateness:
+    """How long the others wait for a rank in the collectives of a phase, in ns: a row of the view `rank_lateness`.
+
+    `blamed_ns`: in all of them; `wait_ns` and what follows leave out those behind a cold step. `step_ns`: what one of
+    the others waits in a step, over `steps` of them; `reason`: 'compute', 'data' or 'host', which explains `more_ns`.
+    """
+
+    rank: int | None
+    process_id: int
+    host_id: int
+    phase: str
+    blamed_ns: int
+    wait_ns: int
+    late_count: int
+    collectives: int
+    each_ns: int
+    steps: int | None
+    step_ns: int | None
+    is_late: bool
+    reason: str | None
+    more_ns: int | None
 
 
 @attrs.frozen
@@ -863,6 +889,7 @@ class Report:
     repeats: list[RepeatRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
     ranks: list[RankRow] = attrs.field(factory=list)
+    rank_lateness: list[RankLateness] = attrs.field(factory=list)
     collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
     host: list[HostRow] = attrs.field(factory=list)

@@ -35,6 +35,13 @@ def one_by_one(heard: Any, clips: list[int]) -> int:
     return sum(tokens.shape[1] for tokens in made)
 
 
+def of_samples(inner: Any, clips: list[int]) -> int:
+    """The same of Muse Spark, of waveforms of 24 kHz, one after the other, each filled up to whole tokens."""
+    whole = inner.config.audio_config.samples_per_token
+    sounds = [torch.zeros(1, -(-240 * clip // whole) * whole) for clip in clips]
+    return sum(inner.get_audio_features(sound).pooler_output.shape[0] for sound in sounds)
+
+
 def of_gemma(inner: Any, clips: list[int]) -> int:
     """The same of Gemma 3n and 4, of clips as long as each other."""
     config, audio = inner.config, inner.config.audio_config
@@ -74,8 +81,8 @@ def encode(module: Any, clips: list[int]) -> int:
         features = torch.zeros(len(clips), audio.num_mel_bins, longest)
         get = (inner if hasattr(inner, "get_audio_features") else module).get_audio_features
         return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
-    if config.model_type.startswith("gemma"):
-        return of_gemma(inner, clips)
+    if config.model_type.startswith(("gemma", "muse")):
+        return of_samples(inner, clips) if config.model_type == "muse_spark" else of_gemma(inner, clips)
     if config.model_type.startswith(("granite_speech", "nemotron_h_omni")):
         return without_padding(inner, clips)
     if config.model_type == "qwen3_asr":

@@ -14,11 +14,12 @@ from typing import Any
 
 import torch
 import transformers
+from transformers.modeling_outputs import BaseModelOutput
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from nsys_pipeline.model.verify import multimodal_class
-from scripts.golden_totals import TESTS, counted, quieten, read_configs, write_totals
+from scripts.golden_totals import TESTS, counted, flattened_patches, quieten, read_configs, write_totals
 
 Case = Mapping[str, Any]
 
@@ -43,9 +44,47 @@ def idefics(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], di
     }
 
 
+def pix2struct(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]:
+    """An image for each sequence; `row`: patches that each is filled up to."""
+    patches = flattened_patches(case["images"], config.vision_config.patch_embed_hidden_size, case.get("row"))
+    mask = (patches.sum(dim=-1) != 0).float()
+    inputs = {"flattened_patches": patches, "attention_mask": mask, "decoder_input_ids": ids(case)}
+    return inputs, lambda out: {
+        "encoder_outputs": BaseModelOutput(last_hidden_state=out.encoder_last_hidden_state),
+        "attention_mask": mask,
+        "decoder_input_ids": ids(case, 1),
+        "cache": out.cache,
+    }
+
+
+def kosmos2_5(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]:
+    """An image for each sequence, whose tokens are part of the prompt."""
+    patches = flattened_patches(case["images"], config.vision_config.patch_embed_hidden_size, case.get("row"))
+    places = torch.zeros(case["batch"], case["prompt"])
+    places[:, 1 : 1 + config.latent_query_num] = 1
+    inputs = {"input_ids": ids(case), "flattened_patches": patches, "image_embeds_position_mask": places}
+    return inputs, lambda out: {"input_ids": ids(case, 1), "cache": out.cache}
+
+
+def t5gemma2(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]:
+    """As many images for each sequence, whose tokens are part of what the encoder reads."""
+    vision, images = config.encoder.vision_config, case["images"]
+    tokens = ids(case, case["encoder"])
+    tokens[:, 1 : 1 + len(images) // case["batch"] * config.encoder.mm_tokens_per_image] = config.image_token_index
+    seen = {"pixel_values": torch.zeros(len(images), 3, vision.image_size, vision.image_size)} if images else {}
+    return {"input_ids": tokens, "decoder_input_ids": ids(case), **seen}, lambda out: {
+        "encoder_outputs": BaseModelOutput(last_hidden_state=out.encoder_last_hidden_state),
+        "decoder_input_ids": ids(case, 1),
+        "cache": out.cache,
+    }
+
+
 #: Inputs of a prefill, and those of the decode step after it, of what the prefill gave.
 INPUTS: dict[str, Callable[[Any, Case], tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]]] = {
     "idefics": idefics,
+    "pix2struct": pix2struct,
+    "kosmos-2.5": kosmos2_5,
+    "t5gemma2": t5gemma2,
 }
 
 

@@ -608,7 +608,8 @@ class LatentAttention(Block):
 class CrossAttention(Block):
     """Attention from decoder tokens to the encoder's: its keys and values are projected once and then cached.
 
-    Without `is_cached`, the implementation projects them anew in each pass, which counts as executed.
+    What counts as executed: without `is_cached`, the implementation projects them anew in each pass; it fills up a
+    sequence's tokens to `padded`.
     """
 
     width: int
@@ -617,6 +618,7 @@ class CrossAttention(Block):
     kv_heads: int
     head_dim: int
     is_cached: bool = True
+    padded: int = 0
     q_bias: bool = False
     k_bias: bool = False
     v_bias: bool = False
@@ -631,6 +633,10 @@ class CrossAttention(Block):
     def _kv_bias(self) -> int:
         return self.kv_heads * self.head_dim * (self.k_bias + self.v_bias)
 
+    def _ran(self, encoded: int) -> int:
+        """Tokens of a sequence that the implementation runs on."""
+        return max(encoded, self.padded) if encoded else 0
+
     @property
     def _q_out(self) -> int:
         return self.heads * self.head_dim
@@ -643,11 +649,16 @@ class CrossAttention(Block):
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         emit.gemm("cross_q", ATTENTION, run.tokens, self._q_out, self.width, bias=self._q_out * self.q_bias)
-        encoded = sum(run.encoder_tokens)
+        encoded, ran = sum(run.encoder_tokens), sum(map(self._ran, run.encoder_tokens))
         if run.first:
+            first = len(emit.ops)
             emit.gemm("cross_kv", ATTENTION, encoded, self._kv_out, self.encoder_width, bias=self._kv_bias)
+            if ran != encoded:
+                emit.ops[first:] = [
+                    attrs.evolve(op, flops_executed=op.flops_executed // encoded * ran) for op in emit.ops[first:]
+                ]
         elif not self.is_cached:
-            executed = 2 * encoded * self._kv_out * self.encoder_width
+            executed = 2 * ran * self._kv_out * self.encoder_width
             emit.add("gemm", "cross_kv", n=self._kv_out, k=self.encoder_width, executed=executed)
         if self.extra_params:
             emit.norm("cross_qk_norm", self.extra_params, run.tokens * self._q_out)
@@ -656,7 +667,7 @@ class CrossAttention(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         lengths = list(zip(run.step.q_tokens, run.encoder_tokens, strict=True))
-        pairs = sum(q * encoded for q, encoded in lengths)
+        pairs, ran = sum(q * encoded for q, encoded in lengths), sum(q * self._ran(encoded) for q, encoded in lengths)
         encoded = sum(length for q, length in lengths if q)
         emit.add(
             "attention",
@@ -666,6 +677,7 @@ class CrossAttention(Block):
             k=self.head_dim,
             batch=self.heads,
             flops=4 * pairs * self.heads * self.head_dim,
+            executed=4 * ran * self.heads * self.head_dim,
             kv_read=0 if run.first else emit.kv_bytes(encoded * self._kv_out),
             kv_write=emit.kv_bytes(encoded * self._kv_out) if run.first else 0,
             activation=2 * emit.plain_bytes(run.tokens * self._q_out),
@@ -699,6 +711,19 @@ class Around(Block):
         inner = self._inner(run)
         for block in self.blocks:
             block.context_ops(emit, inner)
+
+
+@attrs.frozen(kw_only=True)
+class InFloat32(Around):
+    """Blocks that an implementation keeps in float32, whatever the model's dtype."""
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        with emit.in_dtype("fp32"):
+            super().token_ops(emit, run)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        with emit.in_dtype("fp32"):
+            super().context_ops(emit, run)
 
 
 @attrs.frozen(kw_only=True)

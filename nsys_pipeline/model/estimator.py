@@ -339,7 +339,8 @@ class Estimator:
             return passes
         lengths: tuple[int, ...] = ()
         first = not any(step.kv_tokens)
-        if architecture.encoder:
+        # A pass of the tower alone has no sequences.
+        if architecture.encoder and step.batch:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, _encoding(lengths)))
@@ -376,6 +377,11 @@ class Estimator:
     def _looked_at(self, step: Step) -> tuple[int, ...]:
         """Tokens of images that each sequence looks at: sequences have as many images each, in order."""
         lengths = self._architecture.vision_lengths((*step.seen_images, *step.images))
+        if self._architecture.needs_image and step.batch and len(lengths) != step.batch:
+            raise ModelError(
+                f"`{self.model.name}` takes one image for each sequence, and {len(lengths)} are known for {step.batch}",
+                hint="say how large each is with --image-size HxW or --image-patches HxW, and how many with --images",
+            )
         return self._for_each_sequence([self._architecture.projected(length) for length in lengths], step)
 
     def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ _OTHER_TOWERS = re.compile(
 _UNCOUNTED = re.compile(r"(^|\.)(embed_audio|vqmodel|generation_\w+|talker|token2wav|code2wav)\.")
 #: Parameters of what draws, where what makes tokens of an image is counted.
 _DRAWS = re.compile(r"(^|\.)vqmodel\.decoder\.")
-_UNHEARD = re.compile(r"(^|\.)audio_tower\.")
+_UNHEARD = re.compile(r"(^|\.)audio_(tower|tokenizer)\.")
 _RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),

@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
 from nsys_pipeline.model.families.image_text import IMAGE_TEXT
@@ -24,6 +25,7 @@ from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
+from nsys_pipeline.model.families.t5gemma2 import T5GEMMA2
 from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
@@ -49,6 +51,8 @@ FAMILIES: dict[str, Builder] = {
     **CAPTIONS,
     **IMAGE_CROSS_ATTENTION,
     **IDEFICS,
+    **T5GEMMA2,
+    **FLATTENED_PATCHES,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
     **AUDIO_TEXT,
@@ -110,6 +114,10 @@ NESTED = (
     "minicpm_ocr_vision",
     "glm5_next_vision",
     "muse_glimmer_vision",
+    "muse_spark_vision",
+    "muse_spark_audio",
+    "hy_v4_vl_vision",
+    "apertus1p5_vision_tokenizer",
     "cosmos3_edge_vision",
     "mllama_vision_model",
     "ernie4_5_vl_moe_vision",
@@ -125,6 +133,13 @@ NESTED = (
     "kosmos_2_vision_model",
     "idefics_vision",
     "idefics_perciever",
+    "pix2struct_text_model",
+    "pix2struct_vision_model",
+    "kosmos_2_5_text_model",
+    "kosmos_2_5_vision_model",
+    "t5gemma2_encoder",
+    "t5gemma2_text",
+    "t5gemma2_decoder",
     "donut-swin",
     "trocr",
     "qwen2_5_omni_vision_encoder",
