@@ -42,6 +42,7 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "pp_formulanet": lambda pixel_values: inner.encoder(pixel_values=pixel_values),
         "pix2struct": lambda flattened_patches: module.encoder(flattened_patches=flattened_patches),
         "idefics": lambda **pixels: inner.perceiver_resampler(inner.vision_model(**pixels).last_hidden_state),
         # What is added in one of several layers is as many tokens as in the others.
@@ -84,6 +85,14 @@ def without_instruction(module: Any, pixels: Any) -> Any:
     return module.get_image_features(pixels, qformer_input_ids=text)
 
 
+def squares(vision: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of squares of patches, and how many of them images have on their sides (Inkling 2)."""
+    merge, edge = vision.spatial_merge_size, vision.spatial_merge_size * vision.patch_size
+    sides = [[1, height // merge, width // merge] for height, width in grids]
+    pixels = torch.zeros(sum(height * width for _, height, width in sides), edge, edge, vision.num_channels)
+    return {"pixel_values": pixels, "image_grid_thw": torch.tensor(sides)}
+
+
 def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, Any] | None:
     """Inputs of towers that get crops, or rows of patches that are filled up; None for other towers."""
     kind = config.model_type
@@ -91,6 +100,8 @@ def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, 
         return {"grids": grids}
     if kind == "molmo2":
         return crops(config, grids)
+    if kind.startswith("inkling2"):
+        return squares(config.vision_config, grids)
     if "flattened_patches" in taken:
         row = KOSMOS_PATCHES if kind == "kosmos-2.5" else PIX2STRUCT_PATCHES
         return {"flattened_patches": flattened_patches(grids, config.vision_config.patch_embed_hidden_size, row)}

@@ -211,7 +211,9 @@ class TrainingEstimator:
 
         training = training_flops(
             self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
-            train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on, all_logits=False,
+            train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on,
+            # One per sequence is what a mark has that says nothing of them; a fused head may be no part of the pass.
+            all_logits=step.logits == step.batch or (self.facts.has_fused_head and not step.logits),
         )  # fmt: skip
         return training.with_fused_head() if self.facts.has_fused_head else training
 

@@ -396,6 +396,8 @@ class Estimator:
         lengths = tuple(encoder_tokens)
         if len(lengths) != step.batch:
             raise ModelError(f"{step.batch} sequences but {len(lengths)} encoder lengths")
+        if self._architecture.appends_images and (seen := self._looked_at(step)):
+            return tuple(map(sum, zip(lengths, seen, strict=True)))
         return lengths
 
     def emitter(self) -> Emitter:

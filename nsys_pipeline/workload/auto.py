@@ -27,12 +27,12 @@ from nsys_pipeline import markers
 from nsys_pipeline.workload import engines
 from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
-from nsys_pipeline.workload.describe import config_fields, model_name, ranks
+from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import Grid
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import named_weights, trained_fields
+from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -42,6 +42,7 @@ FORWARD = "forward"
 BACKWARD = "backward"
 OPTIMIZER = "optimizer"
 VISION = "vision"
+GUIDANCE = "guidance"
 
 _WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
 
@@ -73,16 +74,25 @@ class _Request:
     """One call of `generate`: how far it is, and how deep in calls inside it (those of a draft model).
 
     `prompt_end`: how many tokens of each sequence are through when the prompt is, those of a kept cache included.
+    `cache`: what its first pass has left behind.
     """
 
     def __init__(self, prompt_end: int) -> None:
         self.prompt_end = prompt_end
         self.tokens = 0
         self.depth = 1
+        self.cache: Any = None
 
     @property
     def is_prefilled(self) -> bool:
         return self.tokens >= self.prompt_end
+
+    def is_beside(self, cache: Any) -> bool:
+        """Whether a pass with `cache` is of other sequences than the request's, as that without a prompt is.
+
+        Tuples of tensors, which transformers 4 hands on, are new ones at each step.
+        """
+        return self.cache is not None and cache is not self.cache and not isinstance(cache, (tuple, list))
 
     def count(self, q_tokens: int, kv_tokens: int | None) -> None:
         """Take note of a pass. Guesses that are taken back do not make the prompt undone."""
@@ -305,6 +315,9 @@ def _count(found: _Pass, cache: Any, output: Any) -> Any:
                 fields = output if isinstance(output, Mapping) else {str(at): each for at, each in enumerate(output)}
                 cache = find_cache(fields)
             count_tokens(cache, found.kv_tokens + found.q_tokens)
+            request: _Request | None = getattr(_local, "request", None)
+            if request is not None and request.depth == 1 and request.cache is None and found.is_described:
+                request.cache = None if isinstance(cache, (tuple, list)) else cache
     return output
 
 
@@ -325,6 +338,9 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         found = _shape(model, arguments, cache, None)
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
     if request is not None and found.phase not in (ENCODER, FORWARD):
+        if request.is_beside(cache):
+            found = _shape(model, arguments, cache, None)
+            return found._replace(phase=GUIDANCE, is_described=role == _MAIN)
         request.count(found.q_tokens, found.kv_tokens)
     is_described = role == _MAIN or found.phase == ENCODER
     return found._replace(is_described=is_described and not _is_packed(arguments))
@@ -347,7 +363,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     decoder = two_stacks and type(model).__name__.endswith("ForConditionalGeneration")
-    is_training = model.training and torch.is_grad_enabled()
+    is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
     ids = arguments.get("decoder_input_ids") if decoder else None
     if ids is None:
         ids = arguments.get("input_ids")
@@ -373,6 +389,11 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     # Some programs hand sound on with every token; the model takes it with the prompt alone.
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
     return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments), audio=audio)
+
+
+def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:
+    """Whether a pass in evaluation mode, as checkpoints are loaded in, has a loss that weights may be trained by."""
+    return arguments.get("labels") is not None and any(weight.requires_grad for weight in model.parameters())
 
 
 def _context(cache: Any, q_tokens: int, request: _Request | None) -> int | None:
@@ -424,10 +445,14 @@ class _Models:
         self._lock = threading.Lock()
         self._main: weakref.ref[Any] | None = None
         self._fields: dict[str, Any] = {}
+        self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def role(self, model: Any) -> str:
-        """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`."""
+        """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
+
+        A model with an LM head is no equal of one that has scores in its place.
+        """
         known = self._roles.get(model)
         if known is not None:
             return known
@@ -435,11 +460,13 @@ class _Models:
             fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
                 self._main, self._fields = weakref.ref(model), fields
-                markers.run(**run_fields(model, fields))
+                described = with_class(fields, model)
+                self._has_other_head = not may_generate(described)
+                markers.run(**run_fields(model, described))
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
-            if fields == self._fields:
+            if main is model or (fields == self._fields and not (self._has_other_head and _has_head(model))):
                 role = _MAIN
             else:
                 is_part = main is not None and any(module is model for module in main.modules())
@@ -494,12 +521,16 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
     is_quantized = getattr(model, "is_quantized", False)
     trained: dict[str, Any] = {}
     with contextlib.suppress(Exception):
-        trained = trained_fields(model)
+        trained = trained_fields(model) | count_adapters(model)
+    if fields is None:
+        fields = with_class(config_fields(model.config, is_quantized=is_quantized), model)
     # Not the model's own properties, which a copy of it for another GPU has not.
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
     return {
         "markers": markers.backend_name(),
-        "model": config_fields(model.config, is_quantized=is_quantized) if fields is None else fields,
+        "model": with_class(config_fields(model.config, is_quantized=is_quantized), model)
+        if fields is None
+        else fields,
         "dtype": str(model.dtype if weight is None else weight.dtype).removeprefix("torch."),
         "attn": getattr(model.config, "_attn_implementation", None),
         "framework": "transformers",

@@ -22,6 +22,7 @@ from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
+from nsys_pipeline.model.families.pp_formulanet import PP_FORMULANET
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
@@ -31,6 +32,7 @@ from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
+from nsys_pipeline.model.families.udop import UDOP
 from nsys_pipeline.model.families.variants import as_configured
 from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
 from nsys_pipeline.model.families.vits import VITS
@@ -52,6 +54,8 @@ FAMILIES: dict[str, Builder] = {
     **IMAGE_CROSS_ATTENTION,
     **IDEFICS,
     **T5GEMMA2,
+    **UDOP,
+    **PP_FORMULANET,
     **FLATTENED_PATCHES,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
@@ -116,6 +120,7 @@ NESTED = (
     "muse_glimmer_vision",
     "muse_spark_vision",
     "muse_spark_audio",
+    "inkling2_vision",
     "hy_v4_vl_vision",
     "apertus1p5_vision_tokenizer",
     "cosmos3_edge_vision",
@@ -140,6 +145,8 @@ NESTED = (
     "t5gemma2_encoder",
     "t5gemma2_text",
     "t5gemma2_decoder",
+    "pp_formulanet_text",
+    "pp_formulanet_vision",
     "donut-swin",
     "trocr",
     "qwen2_5_omni_vision_encoder",

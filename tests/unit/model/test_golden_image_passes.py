@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.model.images import tokens_in_prompt, views
-from nsys_pipeline.model.summary import Shape, summarize
+from nsys_pipeline.model.summary import Shape, convention_json, summarize
 from nsys_pipeline.records import Step
 from tests.unit.model.configs import FULL, golden, read_json
 
@@ -122,3 +122,20 @@ def test_one_attention_has_its_matrices_once() -> None:
     assert not any(op.name == "cross_kv" for op in later.ops)
     # One head of 12 values, K and V, 2 bytes, in two layers: of 9 tokens of the encoder and 3 before.
     assert later.kv_read_bytes == 2 * (9 + 3) * 2 * 12 * 2
+
+
+def test_patches_of_a_page_go_to_the_encoder_beside_its_text() -> None:
+    config = CONFIGS["udop"]["config"]
+    model = Model.from_config(config, "udop")
+    assert tokens_in_prompt(model, [(3, 3)]) == 0
+    shape = Shape(prompt_tokens=(1,) * 2, cached_tokens=(0,) * 2, context=(1,) * 2, encoder_tokens=(7, 5))
+    summary = summarize(model, attrs.evolve(shape, images=((3, 3),) * 2))
+    (crossing,) = {op.m for op in summary.prefill.ops if op.name == "cross_kv"}
+    assert crossing == 7 + 9 + 5 + 9
+    assert any("patches under a box of text" in note for note in convention_json(summary)["notes"])
+    with pytest.raises(ModelError, match="1 images do not divide among 2 sequences"):
+        summarize(model, attrs.evolve(shape, images=((3, 3),)))
+    with pytest.raises(ModelError, match="`relative_bias_args` is"):
+        Model.from_config({**config, "relative_bias_args": ["1d"]})
+    with pytest.raises(ModelError, match="decoder_hidden_size` is not the decoder's"):
+        Model.from_config({**CONFIGS["pp_formulanet"]["config"], "text_config": {"d_model": 64}})

@@ -18,6 +18,7 @@ from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
+from nsys_pipeline.model.families.pp_formulanet import PP_FORMULANET
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.t5gemma2 import T5GEMMA2
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
@@ -78,7 +79,7 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     )
     assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
     seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
-    families = (*seeing, PHI4_MULTIMODAL, PAGE_TILES, VITS, IDEFICS, FLATTENED_PATCHES, T5GEMMA2)
+    families = (*seeing, PHI4_MULTIMODAL, PAGE_TILES, VITS, IDEFICS, FLATTENED_PATCHES, T5GEMMA2, PP_FORMULANET)
     assert equal | unchecked == {name for family in families for name in family}
     # Of these the text decoder has no golden total.
     unverified = {
@@ -86,6 +87,8 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
         "gemma4",
         "gemma4_unified",
         "glm5_next",
+        "inkling2",
+        "inkling2_loop",
         "instructblip",
         "instructblipvideo",
         "kosmos-2",
