@@ -32,6 +32,7 @@ from nsys_pipeline.records import (
     PhaseDevice,
     PhaseTreeRow,
     ProcessInfo,
+    RankLateness,
     RankRow,
     RepeatRow,
     Report,
@@ -57,8 +58,8 @@ TARGETS = (
     "views.bucket_budget",
     "views.phase_summary", "views.trace_checks", "views.shape_summary", "views.operator_summary", "views.stage_summary",
     "views.repeat_summary", "views.operators", "views.findings", "views.host_functions", "views.host_time",
-    "views.collective_summary", "views.rank_summary", "views.request_summary", "views.served_summary",
-    "views.top_kernels", "views.training_summary", "views.verdicts",
+    "views.collective_summary", "views.rank_lateness", "views.rank_summary", "views.request_summary",
+    "views.served_summary", "views.top_kernels", "views.training_summary", "views.verdicts",
     "attribute.phase_budgets", "attribute.phase_devices", "attribute.phase_measured", "attribute.phase_walls",
     "attribute.missing_counters", "attribute.unattributed_reasons", "attribute.unattributed_totals",
     "attribute.window_totals", "attribute.work_totals", "estimate.measured_shapes", "load.metadata", "load.processes",
@@ -108,6 +109,10 @@ def _report(trace: Trace, options: AnalysisOptions) -> Report:
         served=_served(trace),
         training=next((TrainingSummary(**row) for row in records(con, "FROM views.training_summary")), None),
         ranks=[RankRow(**row) for row in records(con, "FROM views.rank_summary ORDER BY rank, host_id, process_id")],
+        rank_lateness=[
+            RankLateness(**row)
+            for row in records(con, "FROM views.rank_lateness ORDER BY rank, host_id, process_id, wait_ns DESC, phase")
+        ],
         collectives=[
             CollectiveRow(**row)
             for row in records(con, "FROM views.collective_summary ORDER BY phase NULLS LAST, time_ns DESC, name")

@@ -30,6 +30,15 @@ def _same_length(instance: Step, _attribute: object, value: tuple[int, ...]) -> 
         raise ValueError(f"{len(instance.q_tokens)} query lengths but {len(value)} cached lengths")
 
 
+def _no_shorter(instance: Step, _attribute: object, value: Step | None) -> None:
+    if value is not None and any(
+        real > run
+        for reals, runs in ((instance.q_tokens, value.q_tokens), (instance.kv_tokens, value.kv_tokens))
+        for real, run in zip(reals, runs, strict=True)
+    ):
+        raise ValueError("a padded batch is shorter than its sequences")
+
+
 def _token_counts(_instance: object, attribute: attrs.Attribute[tuple[int, ...]], value: tuple[int, ...]) -> None:
     if any(count < 0 for count in value):
         raise ValueError(f"{attribute.name} holds a negative token count")
@@ -80,6 +89,9 @@ class Step:
     pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
     are no tokens: decoders of some models have layers that look at them. ``audio`` are frames of each clip, as the
     encoder of sound gets them, that it encodes in the pass.
+
+    ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
+    ``is_unread`` if the lengths may hold padding that nobody knows of.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -94,6 +106,8 @@ class Step:
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     audio: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_frame_counts)
+    padded: Step | None = attrs.field(default=None, validator=_no_shorter)
+    is_unread: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:
@@ -116,8 +130,21 @@ class Step:
 
     @property
     def new_tokens(self) -> int:
-        """Tokens that go through the layers in this pass."""
+        """Tokens that go through the layers in this pass, without padding."""
         return sum(self.q_tokens)
+
+    @property
+    def padding_tokens(self) -> int:
+        """Tokens of padding that go through the layers as well."""
+        return self.padded.new_tokens - self.new_tokens if self.padded else 0
+
+    @property
+    def executed(self) -> Step:
+        """The step with its padding."""
+        if self.padded is None:
+            return self
+        q_tokens, kv_tokens, logits = self.padded.q_tokens, self.padded.kv_tokens, self.padded.logits
+        return attrs.evolve(self, q_tokens=q_tokens, kv_tokens=kv_tokens, logits=logits, padded=None)
 
 
 @attrs.frozen
@@ -706,8 +733,8 @@ class TrainingSummary:
 class RankRow:
     """A rank of the job and what the measured time of its GPUs was spent on, in ns: a row of the view `rank_summary`.
 
-    `is_late`: the others wait for it in collectives, for `blamed_ns` in all; `reason`: 'compute', 'data' or 'host', on
-    which its GPUs spend `more_ns` more than those of the others.
+    `is_late`: the others wait for it in collectives, for `blamed_ns` in all, each of them `blamed_step_ns` a training
+    step. `late_phase`: where they wait longest; `reason`: 'compute', 'data' or 'host', which explains `more_ns`.
     """
 
     rank: int | None
@@ -723,7 +750,9 @@ class RankRow:
     copy_ns: int | None
     idle_ns: int | None
     blamed_ns: int | None
+    blamed_step_ns: int | None
     is_late: bool
+    late_phase: str | None
     reason: str | None
     more_ns: int | None
     flops: int | None
@@ -735,6 +764,30 @@ class RankRow:
     def name(self) -> str:
         """What readers call it."""
         return f"pid {self.process_id}" if self.rank is None else str(self.rank)
+
+
+@attrs.frozen
+class RankLateness:
+    """How long the others wait for a rank in the collectives of a phase, in ns: a row of the view `rank_lateness`.
+
+    `blamed_ns`: in all of them; `wait_ns` and what follows leave out those behind a cold step. `step_ns`: what one of
+    the others waits in a step, over `steps` of them; `reason`: 'compute', 'data' or 'host', which explains `more_ns`.
+    """
+
+    rank: int | None
+    process_id: int
+    host_id: int
+    phase: str
+    blamed_ns: int
+    wait_ns: int
+    late_count: int
+    collectives: int
+    each_ns: int
+    steps: int | None
+    step_ns: int | None
+    is_late: bool
+    reason: str | None
+    more_ns: int | None
 
 
 @attrs.frozen
@@ -863,6 +916,7 @@ class Report:
     repeats: list[RepeatRow] = attrs.field(factory=list)
     training: TrainingSummary | None = None
     ranks: list[RankRow] = attrs.field(factory=list)
+    rank_lateness: list[RankLateness] = attrs.field(factory=list)
     collectives: list[CollectiveRow] = attrs.field(factory=list)
     verification: Verification | None = None
     host: list[HostRow] = attrs.field(factory=list)

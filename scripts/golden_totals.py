@@ -37,15 +37,24 @@ def counted(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[int, A
     return counter.get_total_flops(), result
 
 
+def flattened_patches(grids: Sequence[Sequence[int]], values: int, row: int | None = None) -> torch.Tensor:
+    """Images of so many patches as rows of `row` patches, or as few as they fit: place from 1 and `values` of each."""
+    patches = torch.zeros(len(grids), row or max(height * width for height, width in grids), 2 + values)
+    for one, (height, width) in zip(patches, grids, strict=True):
+        one[: height * width, 0] = torch.arange(height).repeat_interleave(width) + 1
+        one[: height * width, 1] = torch.arange(width).repeat(height) + 1
+    return patches
+
+
 @contextlib.contextmanager
 def place_for(name: str) -> Iterator[None]:
     """Where to build and run a model: without weights if its tower is of one size, which is large (Gemma 3n).
 
     Some towers are the package timm's, which the extra `verify` has not; their attention is products here.
     """
-    if name in ("gemma3n", "perception_lm"):
+    if name.startswith(("fast_vlm", "gemma3n", "perception_lm")):
         importlib.import_module("timm.layers").set_fused_attn(False)
-    if name != "gemma3n":
+    if not name.startswith(("fast_vlm", "gemma3n")):
         yield
         return
     with torch.device("meta"):

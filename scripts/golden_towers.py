@@ -19,8 +19,17 @@ import transformers
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from nsys_pipeline.model.families.flattened_patches import KOSMOS_PATCHES, PIX2STRUCT_PATCHES
 from nsys_pipeline.model.verify import multimodal_class
-from scripts.golden_totals import TESTS, counted, place_for, quieten, read_configs, write_totals
+from scripts.golden_totals import (
+    TESTS,
+    counted,
+    flattened_patches,
+    place_for,
+    quieten,
+    read_configs,
+    write_totals,
+)
 
 
 def features_of(module: Any) -> Any:
@@ -33,6 +42,9 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "pp_formulanet": lambda pixel_values: inner.encoder(pixel_values=pixel_values),
+        "pix2struct": lambda flattened_patches: module.encoder(flattened_patches=flattened_patches),
+        "idefics": lambda **pixels: inner.perceiver_resampler(inner.vision_model(**pixels).last_hidden_state),
         # What is added in one of several layers is as many tokens as in the others.
         "granite4_vision": lambda pixel_values, image_sizes: module.get_image_features(
             pixel_values, image_sizes
@@ -73,15 +85,39 @@ def without_instruction(module: Any, pixels: Any) -> Any:
     return module.get_image_features(pixels, qformer_input_ids=text)
 
 
+def squares(vision: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of squares of patches, and how many of them images have on their sides (Inkling 2)."""
+    merge, edge = vision.spatial_merge_size, vision.spatial_merge_size * vision.patch_size
+    sides = [[1, height // merge, width // merge] for height, width in grids]
+    pixels = torch.zeros(sum(height * width for _, height, width in sides), edge, edge, vision.num_channels)
+    return {"pixel_values": pixels, "image_grid_thw": torch.tensor(sides)}
+
+
+def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, Any] | None:
+    """Inputs of towers that get crops, or rows of patches that are filled up; None for other towers."""
+    kind = config.model_type
+    if kind == "phi4_multimodal":
+        return {"grids": grids}
+    if kind == "molmo2":
+        return crops(config, grids)
+    if kind.startswith("inkling2"):
+        return squares(config.vision_config, grids)
+    if "flattened_patches" in taken:
+        row = KOSMOS_PATCHES if kind == "kosmos-2.5" else PIX2STRUCT_PATCHES
+        return {"flattened_patches": flattened_patches(grids, config.vision_config.patch_embed_hidden_size, row)}
+    return None
+
+
 def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dict[str, Any] | None:
     """Pixels of a tower that gets patches of images of any size in a row; None for other towers."""
-    vision = getattr(config, "vision_config", config)
+    vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     rows, kind = sum(height * width for height, width in grids), config.model_type
     # Images of as many patches each: what others are padded with would be counted.
     each = (len(grids), rows // len(grids))
     more: dict[str, Any] = {}
-    if kind == "phi4_multimodal":
-        return {"grids": grids}
+    made = crops_or_rows(config, taken, grids)
+    if made is not None:
+        return made
     if "image_position_ids" in taken:
         edge = patch * (vision.pooling_kernel_size if kind == "gemma4_unified" else 1)
         shape: tuple[int, ...] = (*each, 3 * edge**2)
@@ -116,6 +152,23 @@ def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dic
     return {"pixel_values": torch.zeros(shape), **more}
 
 
+def crops(config: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of canvases of crops that overlap, and of the whole of each, and what each token pools (Molmo 2)."""
+    vision, shared = config.vision_config, 8
+    side = vision.image_size[0] // vision.patch_size
+    views = sum(
+        1 + (height - shared) // (side - shared) * ((width - shared) // (side - shared)) for height, width in grids
+    )
+    whole = -(-side // 2)
+    halves = [[whole, whole, -(-height // 2), -(-width // 2)] for height, width in grids]
+    tokens = sum(a * b + c * d for a, b, c, d in halves)
+    return {
+        "pixel_values": torch.zeros(views, side * side, 3 * vision.patch_size**2),
+        "image_token_pooling": torch.zeros(tokens, 4, dtype=torch.long),
+        "image_grids": torch.tensor(halves),
+    }
+
+
 def without_a_tower(config: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images that become tokens of a codebook: as many on a side as halvings make of a token."""
     ((height, width),) = {tuple(grid) for grid in grids}
@@ -127,11 +180,15 @@ def without_a_tower(config: Any, grids: list[list[int]]) -> dict[str, Any]:
 
 def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images, or views, of so many patches."""
-    vision = getattr(config, "vision_config", config)
+    vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
     # Towers of the package timm name none.
-    patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
-    patch = patch or vision.sam_config.patch_size
+    patch = {"fast_vlm": 64, "gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(
+        vision, "patch_size", None
+    )
+    # Of Pix2Struct and KOSMOS-2.5 the processor alone knows.
+    patch = patch or getattr(vision, "spatial_scale_factor", None)
+    patch = patch or (vision.sam_config.patch_size if hasattr(vision, "sam_config") else 0)
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     rows = any_size(config, taken, patch, grids)
     if rows is not None:
@@ -141,7 +198,7 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         whole, tiles = ([grid for grid in grids if grid == size] for size in ([64, 64], [48, 48]))
         local = {"pixel_values_local": torch.zeros(len(tiles), 3, 768, 768), "num_local_patches": [len(tiles)]}
         return {"pixel_values": torch.zeros(len(whole), 3, 1024, 1024), **(local if tiles else {})}
-    if "image_sizes" in taken and getattr(vision, "model_type", "") == "pixtral":
+    if "image_sizes" in taken and getattr(vision, "model_type", "") in ("pixtral", "apertus1p5_vision_tokenizer"):
         height, width = (max(side) for side in zip(*sides, strict=True))
         sizes = torch.tensor([[h * patch, w * patch] for h, w in grids])
         return {"pixel_values": torch.zeros(len(grids), 3, height, width), "image_sizes": sizes}
@@ -155,8 +212,12 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         # Of one image: the whole, and its tiles.
         return {"pixel_values": pixels[None], "image_sizes": torch.tensor([[height, (len(grids) - 1) * width]])}
     # Images of idefics that are nothing but zeros are dropped.
-    several = config.model_type in ("idefics2", "idefics3", "smolvlm", "perception_lm")
-    return {"pixel_values": pixels[None] + 1 if several else pixels}
+    several = config.model_type in ("idefics2", "idefics3", "smolvlm", "perception_lm", "granite_docling")
+    told = {"pixel_attention_mask": torch.ones(1, len(grids), dtype=torch.bool)}
+    return {
+        "pixel_values": pixels[None] + 1 if several else pixels,
+        **(told if config.model_type == "granite_docling" else {}),
+    }
 
 
 def tokens_of(features: Any) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nsys_pipeline import markers
-from nsys_pipeline.duck import create_from_rows
+from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Notice
 from nsys_pipeline.text import printable
@@ -239,7 +239,8 @@ class ModelOfRun:
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
         trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
-        notices += _cache_of_two_dtypes(run, model, conventions) + _copied_experts(run, model)
+        notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
+        notices += _copied_experts(run, model)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -316,6 +317,29 @@ def _adapters_of_experts(place: str | None, model: Model | None) -> list[Notice]
             "adapters stand on the parameters of routed experts: their FLOPs, weights and optimizer bytes are not"
             " counted",
             "what is counted are the model and its other adapters: MFU is a lower bound",
+        )
+    ]
+
+
+def _adapters_of_inference(inputs: Inputs, run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not counted where a model generates, or embeds, with adapters beside its products."""
+    adapters = run.positive("adapters")
+    if model is None or adapters is None:
+        return []
+    generating = scalar(
+        inputs.connection,
+        "SELECT count(*) FROM attribute.phase_ranges "
+        "WHERE phase IN ('prefill', 'decode', 'verify', 'mixed', 'guidance')",
+    )
+    if not generating:
+        return []
+    return [
+        Notice(
+            "adapters_not_counted",
+            f"{adapters:,} layers of the model run LoRA adapters: in passes that train nothing, their FLOPs and bytes"
+            " are not counted",
+            "MFU and MBU of these phases are lower bounds; merge the adapters into the weights (`merge_and_unload`) to"
+            " measure the model without them",
         )
     ]
 

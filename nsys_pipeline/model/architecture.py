@@ -68,6 +68,10 @@ class AudioEncoder:
     frames_per_s: int = 100
     longest: int | None = None
 
+    def frames(self, seconds: float) -> int:
+        """Frames of a clip of so many seconds, at least 1."""
+        return max(1, round(seconds * self.frames_per_s))
+
     def lengths(self, frames: int) -> tuple[int, ...]:
         """Tokens of each sequence of the stack that a clip of so many frames becomes."""
         return (frames,)
@@ -84,12 +88,14 @@ class Architecture:
     An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
     are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
+    `sees_all_images`: so do those of all images of a sequence, with what separates them.
     `has_experts_for_images`: they have experts of their own. `cross_attends_to_images`: images are no tokens of the
-    decoder, which has layers that look at them. `unused_params` are stored but not touched by any pass that is
+    decoder, which has layers that look at them; `needs_image`: each sequence has exactly one. `appends_images`: their
+    tokens go to the encoder beside those of the prompt. `unused_params` are stored but not touched by any pass that is
     estimated. `text_only`: a multimodal model of which only the text decoder is described; `why`, if there is more to
     say. `uncounted`: parts beside decoder and tower that are not described. `unread`: fields of the config that would
     change what another model computes, and that none of this one read. `variant`: how the config makes it another model
-    than the one its type is known for; empty if not.
+    than the one its type is known for; empty if not. `caveat`: what sizes do not say, and how it is counted.
     """
 
     family: str
@@ -101,8 +107,11 @@ class Architecture:
     vision_tokens: int | None = None
     vision_extra: int = 0
     sees_whole_images: bool = False
+    sees_all_images: bool = False
     has_experts_for_images: bool = False
     cross_attends_to_images: bool = False
+    needs_image: bool = False
+    appends_images: bool = False
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0
@@ -111,11 +120,12 @@ class Architecture:
     why: str = ""
     unread: tuple[str, ...] = ()
     variant: str = ""
+    caveat: str = ""
 
     @property
     def tells_images_apart(self) -> bool:
         """Whether a pass of the decoder costs something else for tokens of images than for text."""
-        return self.sees_whole_images or self.has_experts_for_images
+        return self.sees_whole_images or self.sees_all_images or self.has_experts_for_images
 
     @property
     def stacks(self) -> tuple[Stack, ...]:
@@ -128,11 +138,22 @@ class Architecture:
 
     def projected(self, tokens: int, sides: tuple[int, int] | None = None) -> int:
         """Tokens of the decoder that `tokens` of one image in the tower, of `sides` in patches, turn into."""
-        after = self.vision.after if self.vision else ()
-        last = next((block for block in reversed(after) if not isinstance(block, Constant)), None)
-        if not isinstance(last, OnTokens):
+        last = self._last_of_tower
+        if last is None:
             return tokens
         return last.length(tokens) if sides is None else last.of_image(tokens, sides)
+
+    def in_block(self, tokens: int, sides: tuple[int, int] | None = None) -> int:
+        """`projected`, with the tokens around and between them that see each other in both directions as they do."""
+        last = self._last_of_tower
+        return self.projected(tokens, sides) if last is None or sides is None else last.in_block(tokens, sides)
+
+    @property
+    def _last_of_tower(self) -> OnTokens | None:
+        """What says how many tokens of the decoder an image turns into; None if as many as in the tower."""
+        after = self.vision.after if self.vision else ()
+        last = next((block for block in reversed(after) if not isinstance(block, Constant)), None)
+        return last if isinstance(last, OnTokens) else None
 
     def blocks(self) -> Iterator[Block]:
         """Every block, once for each kind of layer that has it."""

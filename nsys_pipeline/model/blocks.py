@@ -606,13 +606,19 @@ class LatentAttention(Block):
 
 @attrs.frozen(kw_only=True)
 class CrossAttention(Block):
-    """Attention from decoder tokens to the encoder's: its keys and values are projected once and then cached."""
+    """Attention from decoder tokens to the encoder's: its keys and values are projected once and then cached.
+
+    What counts as executed: without `is_cached`, the implementation projects them anew in each pass; it fills up a
+    sequence's tokens to `padded`.
+    """
 
     width: int
     encoder_width: int
     heads: int
     kv_heads: int
     head_dim: int
+    is_cached: bool = True
+    padded: int = 0
     q_bias: bool = False
     k_bias: bool = False
     v_bias: bool = False
@@ -627,6 +633,10 @@ class CrossAttention(Block):
     def _kv_bias(self) -> int:
         return self.kv_heads * self.head_dim * (self.k_bias + self.v_bias)
 
+    def _ran(self, encoded: int) -> int:
+        """Tokens of a sequence that the implementation runs on."""
+        return max(encoded, self.padded) if encoded else 0
+
     @property
     def _q_out(self) -> int:
         return self.heads * self.head_dim
@@ -639,9 +649,17 @@ class CrossAttention(Block):
 
     def token_ops(self, emit: Emitter, run: Pass) -> None:
         emit.gemm("cross_q", ATTENTION, run.tokens, self._q_out, self.width, bias=self._q_out * self.q_bias)
+        encoded, ran = sum(run.encoder_tokens), sum(map(self._ran, run.encoder_tokens))
         if run.first:
-            encoded = sum(run.encoder_tokens)
+            first = len(emit.ops)
             emit.gemm("cross_kv", ATTENTION, encoded, self._kv_out, self.encoder_width, bias=self._kv_bias)
+            if ran != encoded:
+                emit.ops[first:] = [
+                    attrs.evolve(op, flops_executed=op.flops_executed // encoded * ran) for op in emit.ops[first:]
+                ]
+        elif not self.is_cached:
+            executed = 2 * ran * self._kv_out * self.encoder_width
+            emit.add("gemm", "cross_kv", n=self._kv_out, k=self.encoder_width, executed=executed)
         if self.extra_params:
             emit.norm("cross_qk_norm", self.extra_params, run.tokens * self._q_out)
         emit.gemm("cross_o", ATTENTION, run.tokens, self.width, self._q_out, bias=self.width * self.o_bias)
@@ -649,7 +667,7 @@ class CrossAttention(Block):
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         lengths = list(zip(run.step.q_tokens, run.encoder_tokens, strict=True))
-        pairs = sum(q * encoded for q, encoded in lengths)
+        pairs, ran = sum(q * encoded for q, encoded in lengths), sum(q * self._ran(encoded) for q, encoded in lengths)
         encoded = sum(length for q, length in lengths if q)
         emit.add(
             "attention",
@@ -659,6 +677,7 @@ class CrossAttention(Block):
             k=self.head_dim,
             batch=self.heads,
             flops=4 * pairs * self.heads * self.head_dim,
+            executed=4 * ran * self.heads * self.head_dim,
             kv_read=0 if run.first else emit.kv_bytes(encoded * self._kv_out),
             kv_write=emit.kv_bytes(encoded * self._kv_out) if run.first else 0,
             activation=2 * emit.plain_bytes(run.tokens * self._q_out),
@@ -695,6 +714,19 @@ class Around(Block):
 
 
 @attrs.frozen(kw_only=True)
+class InFloat32(Around):
+    """Blocks that an implementation keeps in float32, whatever the model's dtype."""
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        with emit.in_dtype("fp32"):
+            super().token_ops(emit, run)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        with emit.in_dtype("fp32"):
+            super().context_ops(emit, run)
+
+
+@attrs.frozen(kw_only=True)
 class OnTokens(Around):
     """Blocks that run on another number of tokens than their stack: (tokens + `plus`) · `times` // `over` + `then`.
 
@@ -720,6 +752,10 @@ class OnTokens(Around):
     def of_image(self, tokens: int, _sides: tuple[int, int]) -> int:
         """The same of an image, whose (height, width) in patches may matter."""
         return self.length(tokens)
+
+    def in_block(self, tokens: int, sides: tuple[int, int]) -> int:
+        """`of_image`, with what separates them in the prompt and sees them in both directions."""
+        return self.of_image(tokens, sides)
 
 
 @attrs.frozen(kw_only=True)

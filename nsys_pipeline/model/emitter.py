@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -25,7 +26,8 @@ class Pass:
 
     `encoder_tokens` are the tokens per sequence that cross-attention looks at; `first` is whether this pass also
     projects them to keys and values (they are cached afterwards). `images` are the new tokens of each image that see
-    each other in both directions. `grids`: height and width in patches of each image, in a pass of a vision tower.
+    each other in both directions. `grids`: height and width in patches of each image, in a pass of a vision tower;
+    `prompts`: sequences that these images belong to.
     """
 
     step: Step
@@ -34,6 +36,7 @@ class Pass:
     first: bool = True
     images: tuple[int, ...] = ()
     grids: tuple[tuple[int, int], ...] = ()
+    prompts: int = 1
 
     @property
     def tokens(self) -> int:
@@ -100,6 +103,16 @@ class Emitter:
         first = len(self.ops)
         block.context_ops(self, attrs.evolve(run, step=whole))
         self.ops[first:] = [op.share(ranks) for op in self.ops[first:]]
+
+    @contextlib.contextmanager
+    def in_dtype(self, dtype: str) -> Iterator[None]:
+        """Ops inside compute in `dtype`, in which their weights are stored, too, unless they are quantized."""
+        usual = self.dtype, self._plain
+        self.dtype, self._plain = dtype, plain(dtype)
+        try:
+            yield
+        finally:
+            self.dtype, self._plain = usual
 
     def plain_bytes(self, elements: int) -> int:
         return bytes_of(elements, self.dtype)

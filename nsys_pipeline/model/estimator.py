@@ -328,7 +328,7 @@ class Estimator:
         grids = () if vision_tokens else step.images
         vision_tokens = vision_tokens or architecture.vision_lengths(grids)
         if architecture.vision and vision_tokens:
-            passes.append((architecture.vision, _encoding(vision_tokens, grids)))
+            passes.append((architecture.vision, _encoding(vision_tokens, grids, prompts=max(1, step.batch))))
         if architecture.audio and step.audio:
             heard = [length for frames in step.audio for length in architecture.audio.lengths(frames)]
             passes.append((architecture.audio.stack, _encoding(heard)))
@@ -339,35 +339,50 @@ class Estimator:
             return passes
         lengths: tuple[int, ...] = ()
         first = not any(step.kv_tokens)
-        if architecture.encoder:
+        # A pass of the tower alone has no sequences.
+        if architecture.encoder and step.batch:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, _encoding(lengths)))
         if architecture.cross_attends_to_images:
             lengths = self._looked_at(step)
             first = first or bool(step.images)
-        images = self._whole_images(vision_tokens, step.new_tokens) if architecture.tells_images_apart else ()
+        images: tuple[int, ...] = ()
+        if architecture.tells_images_apart:
+            images = self._whole_images(vision_tokens, grids, step)
         passes.append((architecture.decoder, Pass(step, logits, lengths, first, images)))
         return passes
 
-    def _whole_images(self, vision_tokens: Sequence[int], new_tokens: int) -> tuple[int, ...]:
+    def _whole_images(
+        self, vision_tokens: Sequence[int], grids: Sequence[tuple[int, int]], step: Step
+    ) -> tuple[int, ...]:
         """Tokens of each image in the decoder; none is split between passes, so that the last may not fit in this."""
         images: list[int] = []
-        for tokens in map(self._architecture.projected, vision_tokens):
-            if sum(images) + tokens <= new_tokens:
+        sides: Sequence[tuple[int, int] | None] = grids or [None] * len(vision_tokens)
+        for tokens in map(self._architecture.in_block, vision_tokens, sides):
+            if sum(images) + tokens <= step.new_tokens:
                 images.append(tokens)
-        return tuple(images)
+        return self._for_each_sequence(images, step) if self._architecture.sees_all_images else tuple(images)
 
-    def _looked_at(self, step: Step) -> tuple[int, ...]:
-        """Tokens of images that each sequence looks at: sequences have as many images each, in order."""
-        lengths = self._architecture.vision_lengths((*step.seen_images, *step.images))
-        tokens = [self._architecture.projected(length) for length in lengths]
+    @staticmethod
+    def _for_each_sequence(tokens: Sequence[int], step: Step) -> tuple[int, ...]:
+        """Sums of tokens of images that each sequence has: as many images each, in order."""
         if not tokens or not step.batch:
             return ()
         if len(tokens) % step.batch:
             raise ModelError(f"{len(tokens)} images do not divide among {step.batch} sequences that look at them")
         each = len(tokens) // step.batch
         return tuple(sum(tokens[start : start + each]) for start in range(0, len(tokens), each))
+
+    def _looked_at(self, step: Step) -> tuple[int, ...]:
+        """Tokens of images that each sequence looks at: sequences have as many images each, in order."""
+        lengths = self._architecture.vision_lengths((*step.seen_images, *step.images))
+        if self._architecture.needs_image and step.batch and len(lengths) != step.batch:
+            raise ModelError(
+                f"`{self.model.name}` takes one image for each sequence, and {len(lengths)} are known for {step.batch}",
+                hint="say how large each is with --image-size HxW or --image-patches HxW, and how many with --images",
+            )
+        return self._for_each_sequence([self._architecture.projected(length) for length in lengths], step)
 
     def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:
         if encoder_tokens is None:
@@ -381,6 +396,8 @@ class Estimator:
         lengths = tuple(encoder_tokens)
         if len(lengths) != step.batch:
             raise ModelError(f"{step.batch} sequences but {len(lengths)} encoder lengths")
+        if self._architecture.appends_images and (seen := self._looked_at(step)):
+            return tuple(map(sum, zip(lengths, seen, strict=True)))
         return lengths
 
     def emitter(self) -> Emitter:
@@ -439,15 +456,16 @@ def _ranges(layers: Sequence[int]) -> str:
     return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _encoding(lengths: Sequence[int], grids: tuple[tuple[int, int], ...] = ()) -> Pass:
+def _encoding(lengths: Sequence[int], grids: tuple[tuple[int, int], ...] = (), *, prompts: int = 1) -> Pass:
     """A pass of an encoder over sequences of these lengths: nothing is cached, and there are no logits."""
-    return Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0, grids=grids)
+    return Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0, grids=grids, prompts=prompts)
 
 
 def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:
     # Towers round the tokens of each image, or clip, alone, and some its sides.
     tokens = run.step.q_tokens if stack.name in TOWERS else run.tokens
-    return (tokens, run.step.batch, run.step.experts, run.logits, run.encoder_tokens, run.first, run.images, run.grids)
+    shape = (tokens, run.step.batch, run.step.experts, run.logits, run.grids, run.prompts)
+    return (*shape, run.encoder_tokens, run.first, run.images)
 
 
 def _check_parallel(architecture: Architecture, conventions: Conventions) -> None:

@@ -143,12 +143,15 @@ class Fields:
             raise self.missing(names[0])
         return self.checked(names[0], value, minimum)
 
-    def opt_int(self, *names: str) -> int | None:
-        """A positive integer, or None where the field is absent, null, zero or negative: all of them mean 'off'."""
+    def opt_int(self, *names: str, minimum: int = 0) -> int | None:
+        """A positive integer, or None where the field is absent, null or zero: all of them mean 'off'.
+
+        `minimum`: -1 if that means 'off', too.
+        """
         value = self.get(*names)
         if value is None or value is False:
             return None
-        value = self.checked(names[0], value, -1)
+        value = self.checked(names[0], value, minimum)
         return value if value > 0 else None
 
     def number(self, *names: str, default: float | None = None) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model.families.flattened_patches import KOSMOS_PATCHES, PIX2STRUCT_PATCHES
+from nsys_pipeline.model.families.page_tiles import MOLMO_MARGIN
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
@@ -27,12 +31,18 @@ _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
 GEMMA_TOKENS = 280
 _ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
 _EMU_PIXELS = (512 * 512, 1024 * 1024)
+_APERTUS_PIXELS = (128 * 128, 1400 * 1400)
+_HUNYUAN_PIXELS = (512 * 512, 2048 * 2048)
+#: Most tokens of a picture (transformers, image_processing_muse_glimmer.py).
+_MUSE_TOKENS = 4096
 #: Most patches of Kimi K2.5, in all and on a side.
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Most crops, and fewest pixels that a side fills (transformers, image_processing_phi4_multimodal.py).
 _PHI_CROPS, _PHI_LEAST = 36, 10
 #: Longest side in pixels (transformers, image_processing_idefics3.py).
 _IDEFICS_SIDE = 4096
+#: Pixels of a side of a patch, which configs of Pix2Struct and KOSMOS-2.5 do not say.
+_ROW_PATCH = 16
 #: Sides of a picture may differ by this factor (transformers, image_processing_qwen2_vl.py).
 _MAX_ASPECT = 200
 #: Model types whose processors cut a picture in views by rules that are not read here.
@@ -150,9 +160,9 @@ def _vision_config(model: Model) -> Mapping[str, Any]:
 
 
 def _number(model: Model, name: str, default: int, config: Mapping[str, Any] | None = None) -> int:
-    """A number of the vision config, or of `config`, which some configs say of each of two sides."""
+    """A number of the vision config, or of `config`, which some configs say of each of two sides, which are equal."""
     told = (_vision_config(model) if config is None else config).get(name)
-    if isinstance(told, list | tuple) and told:
+    if isinstance(told, list | tuple) and len(told) == 2 and told[0] == told[1]:
         told = told[0]
     if told is None:
         return default
@@ -213,10 +223,14 @@ def _kimi(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((rows, columns),)
 
 
-def _tiling(height: int, width: int, edge: int, most: int, fewest: int = 1) -> Grid:
-    """Rows and columns of tiles: the rectangle most like the picture, the larger of equal ones if it is large."""
+def _tiling(height: int, width: int, edge: int, most: int, fewest: int = 1, *, longest: int | None = None) -> Grid:
+    """Rows and columns of tiles: the rectangle most like the picture, the larger of equal ones if it is large.
+
+    `longest`: most tiles on a side.
+    """
     best, nearest = (1, 1), math.inf
-    grids = [(w, h) for w in range(1, most + 1) for h in range(1, most + 1) if fewest <= w * h <= most]
+    side = range(1, (longest or most) + 1)
+    grids = [(w, h) for w in side for h in side if fewest <= w * h <= most]
     for wide, high in sorted(grids, key=lambda grid: grid[0] * grid[1]):
         off = abs(width / height - wide / high)
         if off < nearest or (off == nearest and width * height > 0.5 * edge * edge * wide * high):
@@ -335,6 +349,85 @@ def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((canvas[0] // patch - empty[0], canvas[1] // patch - empty[1]),)
 
 
+def _muse(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Sides rounded down or up to whole merged patches, whichever pair is most like the picture, within the most."""
+    unit = _number(model, "patch_size", 14) * _number(model, "merge_size", 2)
+    rows, columns = height / unit, width / unit
+    if rows * columns > _MUSE_TOKENS:
+        ratio = columns / rows
+        rows = (_MUSE_TOKENS / ratio) ** 0.5
+        columns = rows * ratio
+    pairs = set(itertools.product(*((math.floor(side), math.ceil(side)) for side in (rows, columns))))
+    allowed = [pair for pair in pairs if min(pair) >= 1 and math.prod(pair) <= _MUSE_TOKENS]
+    allowed = allowed or [(max(1, round(rows)), max(1, round(columns)))]
+    best = min(allowed, key=lambda pair: abs(pair[0] / pair[1] - height / width))
+    merge = _number(model, "merge_size", 2)
+    return ((best[0] * merge, best[1] * merge),)
+
+
+def _flattened(most: int) -> _Rule:
+    """As many patches of 16 pixels as fit a row of `most`, rows and columns in the shape of the picture."""
+
+    def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+        if model.config.get("is_vqa"):
+            raise UsageError(
+                f"the processor of `{model.name}` writes the question above the picture, and its height is not known",
+                hint="pass --image-patches HxW of both together",
+            )
+        scale = math.sqrt(most * (_ROW_PATCH / height) * (_ROW_PATCH / width))
+        rows, columns = (max(1, min(math.floor(scale * side / _ROW_PATCH), most)) for side in (height, width))
+        return ((rows, columns),)
+
+    return rule
+
+
+def _inkling2(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Filled up to whole merged patches; never scaled."""
+    merge = _number(model, "spatial_merge_size", 2)
+    unit = merge * _number(model, "patch_size", 20)
+    return ((-(-height // unit) * merge, -(-width // unit) * merge),)
+
+
+#: Most tiles of a page of Granite Docling, and most on a side; most crops of Molmo 2 (transformers, image processors).
+_DOCLING_TILES, _DOCLING_SIDE, _MOLMO_CROPS = 32, 16, 8
+
+
+def _granite_docling(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """The rectangle of tiles that is most like the page, and the whole as one more if there are several."""
+    tiles = math.prod(_tiling(height, width, _number(model, "image_size", 512), _DOCLING_TILES, longest=_DOCLING_SIDE))
+    return _fixed(model) * (tiles + (tiles > 1))
+
+
+def _molmo2(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """One image: the patches of the canvas that it is enlarged least on, else shrunk least, of crops that overlap."""
+    config = _vision_config(model) or model.config.get("vit_config") or {}
+    edge = _number(
+        model, "image_default_input_size" if "image_default_input_size" in config else "image_size", 378, config
+    )
+    patch = _number(model, "image_patch_size" if "image_patch_size" in config else "patch_size", 14, config)
+    step = edge // patch - MOLMO_MARGIN
+    margin = MOLMO_MARGIN * patch
+    grids = sorted(
+        ((rows, columns) for rows in range(1, _MOLMO_CROPS + 1) for columns in range(1, _MOLMO_CROPS // rows + 1)),
+        key=lambda tiles: (math.prod(tiles), tiles[0]),
+    )
+
+    def scale(tiles: Grid) -> float:
+        # As single-precision numbers, which decide between canvases that are nearly alike.
+        sides = zip(tiles, (height - margin, width - margin), strict=True)
+        return min(_single(count * step * patch / side) if side else math.inf for count, side in sides)
+
+    scales = [scale(tiles) for tiles in grids]
+    larger = [one for one in scales if one >= 1]
+    rows, columns = grids[scales.index(min(larger) if larger else max(scales))]
+    return ((rows * step + MOLMO_MARGIN, columns * step + MOLMO_MARGIN),)
+
+
+def _single(value: float) -> float:
+    rounded: float = struct.unpack("f", struct.pack("f", value))[0]
+    return rounded
+
+
 _VIEWS: dict[str, _Rule] = {
     "qwen2_vl": _qwen(14, _QWEN2_PIXELS),
     "qwen2_5_vl": _qwen(14, _QWEN2_PIXELS),
@@ -351,7 +444,14 @@ _VIEWS: dict[str, _Rule] = {
     "ernie4_5_vl_moe": _qwen(14, _ERNIE_PIXELS),
     "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
     "emu3": _qwen(8, _EMU_PIXELS, merge=1),
+    "apertus1p5": _qwen(16, _APERTUS_PIXELS, merge=1),
+    "fast_vlm": lambda _model, _height, _width: ((16, 16),),
+    "hy_v4_vl": _qwen(16, _HUNYUAN_PIXELS),
+    "inkling2": _inkling2,
+    "inkling2_loop": _inkling2,
     "kimi_k25": _kimi,
+    "muse_glimmer": _muse,
+    "muse_spark": _muse,
     "mistral3": _mistral3,
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
@@ -368,15 +468,21 @@ _VIEWS: dict[str, _Rule] = {
     "gemma4": _gemma4,
     "gemma4_unified": _gemma4,
     "mllama": _mllama,
+    "pix2struct": _flattened(PIX2STRUCT_PATCHES),
+    "kosmos-2.5": _flattened(KOSMOS_PATCHES),
     "phi4_multimodal": _phi4,
+    "granite_docling": _granite_docling,
+    "molmo2": _molmo2,
 }
 
 
 def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
     """How many tokens of the prompt images are, at least: separators of views and rows come on top."""
+    if model.architecture.appends_images:
+        return 0
     if model.architecture.cross_attends_to_images:
-        # A placeholder each.
-        return len(grids)
+        # A placeholder each, if the prompt has any.
+        return 0 if model.architecture.needs_image else len(grids)
     seen = grids[:1] if model.model_type in _UNPADDED else grids
     lengths = model.architecture.vision_lengths(seen)
     return sum(model.architecture.projected(length, sides) for length, sides in zip(lengths, seen, strict=True))

@@ -299,7 +299,11 @@ def _group_format(f: Fields) -> q.Format | None:
         raise weights.wrong("num_bits", f"is {bits}; weights have at most 16")
     # As compressed-tensors itself fills it in.
     filled_in = (
-        "group" if weights.opt_int("group_size") else "tensor" if weights.get("group_size") is None else "channel"
+        "group"
+        if weights.opt_int("group_size", minimum=-1)
+        else "tensor"
+        if weights.get("group_size") is None
+        else "channel"
     )
     strategy = weights.text("strategy", default=filled_in)
     block = (1, 0)
@@ -484,7 +488,7 @@ def _hqq_format(f: Fields) -> q.Format:
     bits = weights.integer("nbits", default=4)
     if bits not in (1, 2, 3, 4, 8):
         raise weights.wrong("nbits", f"is {bits}; HQQ stores 1, 2, 3, 4, 8")
-    return q.Format(f"int{bits}", bits, (1, weights.opt_int("group_size") or 0), 16, 16)
+    return q.Format(f"int{bits}", bits, (1, weights.opt_int("group_size", minimum=-1) or 0), 16, 16)
 
 
 def _by_dtype(f: Fields, out: _Reading) -> None:

@@ -74,7 +74,7 @@ def summarize(
     """
     conventions = conventions or Conventions()
     estimator = Estimator(model, conventions)
-    check_prompt(model, shape.images, sum(shape.prompt_tokens), audio=shape.audio)
+    check_prompt(model, shape.images, sum(shape.encoder_tokens or shape.prompt_tokens), audio=shape.audio)
     prompt = attrs.evolve(Step.ragged(shape.prompt_tokens, shape.cached_tokens), images=shape.images, audio=shape.audio)
     prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens)
     decode = None

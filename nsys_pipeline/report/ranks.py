@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nsys_pipeline.records import RankRow, Report
+from nsys_pipeline.records import RankLateness, RankRow, Report
 from nsys_pipeline.report.document import Column, Note, Notes, Section, Table, Tone
-from nsys_pipeline.report.numbers import UNKNOWN, milliseconds
+from nsys_pipeline.report.numbers import milliseconds
 
 #: More rows than a reader compares; the view has all.
 _MOST = 16
@@ -37,7 +37,10 @@ def ranks_section(report: Report) -> Section | None:
         Column.percent("MFU\nwall %", [rank.mfu_wall for rank in rows], most=2),
     ]
     notes = [
-        Note(f"rank {rank.name}", _lateness(rank), lead="late", lead_tone=Tone.bad) for rank in ranks if rank.is_late
+        Note(f"rank {rank.name}", _lateness(phase), lead="late", lead_tone=Tone.bad)
+        for rank in ranks
+        for phase in report.rank_lateness
+        if phase.is_late and (phase.process_id, phase.host_id) == (rank.process_id, rank.host_id)
     ]
     if len(ranks) > len(rows):
         notes.append(
@@ -47,7 +50,7 @@ def ranks_section(report: Report) -> Section | None:
         Note(
             "wait",
             "share of a rank's own measured time in which nothing but waiting runs; others wait for it: waiting of all "
-            "other ranks together in collectives to which it comes last, beside compute, too",
+            "other ranks together in collectives to which it comes last, beside compute and behind cold steps, too",
             tone=Tone.quiet,
         )
     )
@@ -74,9 +77,9 @@ def _share(time_ns: int | None, rank: RankRow) -> float | None:
     return None if time_ns is None or not rank.window_ns else time_ns / rank.window_ns
 
 
-def _lateness(rank: RankRow) -> str:
-    waited = UNKNOWN if rank.blamed_ns is None else milliseconds(rank.blamed_ns)
-    text = f"the others wait {waited} ms for it in collectives"
-    if rank.reason is None or rank.more_ns is None:
+def _lateness(phase: RankLateness) -> str:
+    step = "" if phase.step_ns is None else f", each of them {milliseconds(phase.step_ns)} ms a step"
+    text = f"in {phase.phase} the others wait {milliseconds(phase.wait_ns)} ms for it{step}"
+    if phase.reason is None or phase.more_ns is None:
         return f"{text}; the trace does not show why"
-    return f"{text}: {_REASONS[rank.reason].format(milliseconds(rank.more_ns))}"
+    return f"{text}: {_REASONS[phase.reason].format(milliseconds(phase.more_ns))}"

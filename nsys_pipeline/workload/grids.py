@@ -10,6 +10,8 @@ Grid = tuple[int, int]
 
 #: Inputs of towers that have pixels of whole views, in the order in which the towers run.
 _VIEWS = ("pixel_values", "pixel_values_local")
+#: Model types that fill up the views of each sequence to the most that one has, and leave those out again.
+_PADDED_VIEWS = ("granite_docling",)
 
 
 def _of_frames(told: list[Any]) -> list[Grid]:
@@ -44,7 +46,8 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
     name = next((name for name in _TOLD if inputs.get(name) is not None), None)
     if name is not None:
         told = values.get(name)
-        return None if told is None else _TOLD[name](told)
+        merge = _squares(config) if name == "image_grid_thw" else 1
+        return None if told is None else [(merge * height, merge * width) for height, width in _TOLD[name](told)]
     patch = patch_size(config)
     if patch and getattr(getattr(config, "vision_config", None), "model_type", None) == "pixtral":
         # Padded to the largest, of which the tower drops the rest.
@@ -57,11 +60,20 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
         views = inputs.get(name)
         if views is not None:
             *many, _channels, height, width = (int(side) for side in views.shape)
+            if many[0] > 1 and getattr(config, "model_type", None) in _PADDED_VIEWS:
+                return None
             count = 1
             for side in many:
                 count *= side
             grids += [(height // patch, width // patch)] * count
     return grids
+
+
+def _squares(config: Any) -> int:
+    """Patches on a side of what `image_grid_thw` counts: those of a token, of model types that count tokens."""
+    merge = getattr(getattr(config, "vision_config", None), "spatial_merge_size", None)
+    counts_tokens = str(getattr(config, "model_type", "")).startswith("inkling2")
+    return merge if counts_tokens and isinstance(merge, int) else 1
 
 
 def patch_size(config: Any) -> int | None:

@@ -1,17 +1,19 @@
-"""The sizes of images in a program that nobody marked, without a question to the GPU.
+"""Sizes of images and lengths of clips in a program that nobody marked, without a question to the GPU.
 
-Towers of any size get their sizes as a small tensor, `image_grid_thw`. Processors make it on the host, and programs
-move it with everything else: what it holds is looked at then. Standard library only until torch is there.
+Towers of any size get their sizes as a small tensor, `image_grid_thw`, and encoders of sound a mask of their frames.
+Processors make both on the host, and programs move them with everything else: what they hold is looked at then.
+Standard library only until torch is there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Any
 
+from nsys_pipeline.workload.clips import LENGTHS, clips_of, lengths_of
 from nsys_pipeline.workload.grids import SMALL_INPUTS, Grid, grids_of
 
 _remembered: Any = None
@@ -24,24 +26,39 @@ def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
     return tuple(grids_of(config, arguments, sizes_in(arguments)) or ())
 
 
+def sound_of(config: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
+    """Frames of each clip among the arguments of a pass; none, too, if the host cannot know."""
+    return clips_of(config, arguments, lengths_in(arguments))
+
+
+def lengths_in(inputs: Mapping[str, Any]) -> dict[str, list[int]]:
+    """Frames that the masks of sound among `inputs` leave of each clip, by name, as far as the host knows it."""
+    held = {name: _values(inputs.get(name), lengths_of) for name in LENGTHS}
+    return {name: values for name, values in held.items() if values is not None}
+
+
 def sizes_in(inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What the small inputs among `inputs` hold, by name, as far as the host knows it."""
     held = {name: _values(inputs.get(name)) for name in SMALL_INPUTS}
     return {name: values for name, values in held.items() if values is not None}
 
 
-def _values(tensor: Any) -> list[Any] | None:
-    """What a small tensor holds, if it is on the host or was moved from there."""
+def _all(tensor: Any) -> list[Any]:
+    held: list[Any] = tensor.tolist()
+    return held
+
+
+def _values(tensor: Any, read: Callable[[Any], list[Any]] = _all) -> list[Any] | None:
+    """What `read` says of a tensor, if it is on the host or was moved from there."""
     if tensor is None or not hasattr(tensor, "tolist"):
         return tensor if isinstance(tensor, list) else None
     if getattr(tensor, "device", None) is None or tensor.device.type == "cpu":
-        held: list[Any] = tensor.tolist()
-        return held
+        return read(tensor)
     return None if _remembered is None else _remembered.get(tensor)
 
 
 def remember_moved(module: ModuleType) -> None:
-    """Have what a processor made remember the sizes in it when it is moved to a device."""
+    """Have what a processor made remember the sizes and lengths in it when it is moved to a device."""
     kind: Any = module.BatchFeature
     move = kind.to
 
@@ -49,7 +66,7 @@ def remember_moved(module: ModuleType) -> None:
     def moving(self: Any, *args: Any, **kwargs: Any) -> Any:
         held: dict[str, list[Any]] = {}
         with contextlib.suppress(Exception):
-            held = sizes_in(self)
+            held = sizes_in(self) | lengths_in(self)
         moved = move(self, *args, **kwargs)
         with contextlib.suppress(Exception):
             for name, values in held.items():

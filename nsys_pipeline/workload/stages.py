@@ -56,7 +56,9 @@ def find_stages(model: Any) -> dict[str, str]:
         # A part within a part of the same kind says nothing more.
         if part is not None and all(not path.startswith(f"{outer}.") or stages[outer] != part for outer in stages):
             stages[path] = part
-    return stages
+    sees = "tower" in stages.values() or getattr(getattr(model, "config", None), "vision_config", None) is not None
+    # What projects sound has the same names.
+    return stages if sees else {}
 
 
 _names: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()

@@ -17,10 +17,12 @@
 --   idle_ns      BIGINT    Nothing runs. Unit: ns.
 --   blamed_ns    BIGINT    Time that other ranks waited in collectives to which it came last, without warm-up and cold steps, added up over
 --                          them; beside wait_ns it also has waiting that compute hides. NULL where that is. Unit: ns.
---   is_late      BOOLEAN   Whether the others wait for it.
---   reason       VARCHAR   Of a late rank: what its GPUs spend more time on than the others' do: 'compute', 'data' (before the
+--   blamed_step_ns BIGINT  Mean time that one of them waits for it in a training step, all phases together; NULL without training. Unit: ns.
+--   is_late      BOOLEAN   Whether the others wait for it in a phase: rank_lateness has each.
+--   late_phase   VARCHAR   Of a late rank: the phase in which they wait longest.
+--   reason       VARCHAR   What its GPUs spend more time on there than the others' do: 'compute', 'data' (before the
 --                          first pass of a training step) or 'host' (idle otherwise); NULL where nothing tells.
---   more_ns      BIGINT    How much more time that is. Unit: ns.
+--   more_ns      BIGINT    What it explains of the time that one of the others waits there. Unit: ns.
 --   flops        HUGEINT   Model FLOPs of its training steps, else of its measured phases. Unit: FLOP.
 --   median_step_ns BIGINT  Median of its training steps; NULL without any. Unit: ns.
 --   median_input_wait_ns BIGINT Median over them of the time before the first pass. Unit: ns.
@@ -68,8 +70,8 @@ SELECT
     CASE WHEN c.is_unknown THEN NULL ELSE greatest(0, s.transfer_ns - coalesce(c.lone_ns, 0)) END AS transfer_ns,
     CASE WHEN NOT coalesce(c.is_unknown, false) THEN s.wait_ns END AS wait_ns, s.copy_ns,
     s.window_ns - s.compute_ns - s.transfer_ns - s.wait_ns - s.copy_ns AS idle_ns,
-    CASE WHEN NOT coalesce(c.is_unknown, false) THEN l.blamed_ns END AS blamed_ns, coalesce(l.is_late, false) AS is_late,
-    CASE WHEN l.is_late THEN l.reason END AS reason, CASE WHEN l.is_late AND l.reason IS NOT NULL THEN l.more_ns END AS more_ns,
+    CASE WHEN NOT coalesce(c.is_unknown, false) THEN coalesce(l.blamed_ns, 0) END AS blamed_ns,
+    l.step_ns AS blamed_step_ns, coalesce(l.is_late, false) AS is_late, l.late_phase, l.reason, l.more_ns,
     CASE WHEN NOT g.is_pipeline THEN coalesce(t.flops, p.flops) END AS flops, t.median_step_ns, t.median_input_wait_ns,
     CASE
         WHEN g.is_pipeline THEN NULL

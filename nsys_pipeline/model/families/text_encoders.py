@@ -204,7 +204,11 @@ def deberta_v2(f: Fields) -> Architecture:
     table: list[Block] = []
     table_norm = 2 * width if "layer_norm" in f.text("norm_rel_ebd", default="none").lower() else 0
     if f.flag("relative_attention"):
-        span = f.opt_int("position_buckets") or f.opt_int("max_relative_positions") or f.dim("max_position_embeddings")
+        span = (
+            f.opt_int("position_buckets", minimum=-1)
+            or f.opt_int("max_relative_positions", minimum=-1)
+            or f.dim("max_position_embeddings")
+        )
         kinds = f.get("pos_att_type", default=[])
         listed = kinds.lower().split("|") if isinstance(kinds, str) else f.items("pos_att_type") or []
         named = {str(kind).strip() for kind in listed}

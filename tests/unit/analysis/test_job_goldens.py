@@ -156,6 +156,11 @@ def test_the_page_has_the_numbers_of_the_recordings(reports: dict[str, Report]) 
         shares = " | ".join(f"{100 * (ratio or 0):.1f} %" for ratio in ratios)
         tokens = f"{round(training.tokens_per_s_per_gpu or 0, -2):,.0f}"
         assert f"| {label} | {training.median_wall_ns / 1e6:.1f} ms | {shares} | {tokens} |" in page
+    late = [next(rank for rank in reports[name].ranks if rank.is_late) for name in NAMES]
+    ddp, one, pair = (f"{(rank.more_ns or 0) / 1e6:.1f} ms" for rank in late)
+    assert [(rank.late_phase, rank.reason) for rank in late] == [("backward", "host"), *[("forward", "data")] * 2]
+    assert f"in one report ({one} in five steps) and in one for each rank ({pair}), and `host` for the backward" in page
+    assert f"of rank 0 of DDP ({ddp})" in page
 
 
 def test_the_page_divides_right() -> None:

@@ -260,8 +260,11 @@ JUNK: tuple[Any, ...] = (
 
 
 OTHERS = read_json("other_configs.json")
+AUDIO = read_json("audio_configs.json")
 JUNKED: dict[str, Any] = {
     **SMALL,
+    **{f"{name} that sees": entry["config"] for name, entry in TOWERS.items()},
+    **{f"{name} that hears": entry["config"] for name, entry in AUDIO.items()},
     **{name: entry["config"] for name, entry in OTHERS.items()},
     **{str(config["model_type"]): config for config in (NAS, ARCTIC, MIMO, STEP, OPENELM, JAIS)},
 }
@@ -273,17 +276,67 @@ def test_junk_in_any_field_is_refused_in_one_line_or_makes_a_sound_number(name: 
     rng, refusals = Random(name), list[tuple[Any, Any, str]]()
     for path in field_paths(JUNKED[name]):
         for junk in rng.sample(JUNK, 6):
-            config = with_field(JUNKED[name], path, junk)
             try:
-                model = Model.from_config(config)
-                result = estimate(model, Step.uniform(batch=2, q_tokens=3), encoder_tokens=(5, 5))
-            except ModelError as error:
+                numbers = seen_and_heard(with_field(JUNKED[name], path, junk))
+            except (ModelError, UsageError) as error:
                 refusals.append((path, junk, error.message))
                 continue
-            numbers = [model.params, model.active_params, result.flops, result.bytes, result.activation_bytes]
             assert all(type(number) is int and number >= 0 for number in numbers), (path, junk)
     assert refusals
-    assert [refusal for refusal in refusals if "\n" in refusal[2] or "`" not in refusal[2]] == []
+    assert [told for told in refusals if "\n" in told[2] or not ("`" in told[2] or "patches" in told[2])] == []
+
+
+def seen_and_heard(config: dict[str, Any]) -> list[int]:
+    """Numbers of two sequences, of which each has an image and a clip, if the model takes them."""
+    model = Model.from_config(config)
+    grid = tuple(TOWERS[model.model_type]["grids"][0][0]) if model.model_type in TOWERS else (3, 3)
+    images = (grid,) * 2 if model.architecture.vision else ()
+    step = Step((3, 3), (0, 0), 2, images=images, audio=(37, 52) if model.architecture.audio else ())
+    result = estimate(model, step, encoder_tokens=(5, 5))
+    heard = [model.architecture.audio.tokens(frames) for frames in step.audio] if model.architecture.audio else []
+    return [model.params, model.active_params, result.flops, result.bytes, result.activation_bytes, *heard]
+
+
+def completed(config: dict[str, Any]) -> dict[str, Any]:
+    """`config` and what its class and those of its parts have for fields that it leaves out."""
+    usual = class_defaults(str(config.get("model_type", ""))).get("fields", {})
+    return {key: completed(value) if isinstance(value, dict) else value for key, value in {**usual, **config}.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in JUNKED if name.endswith((" that sees", " that hears"))])
+def test_what_is_no_number_is_refused_in_every_number_that_counts(name: str) -> None:
+    """A number counts if twice as much makes another estimate, or none."""
+    config = completed(JUNKED[name])
+    try:
+        usual = seen_and_heard(config)
+    except ModelError:
+        # Defaults of a class that contradict small sizes.
+        config = JUNKED[name]
+        usual = seen_and_heard(config)
+    taken: list[tuple[tuple[str, ...], Any]] = []
+    for path in field_paths(config):
+        told = config
+        for part in path:
+            told = told[part]
+        if type(told) is not int or told < 1 or not changes(with_field(config, path, 2 * told), usual):
+            continue
+        taken += [(path, junk) for junk in ("big", -1, [1, 2, 3]) if not is_refused(with_field(config, path, junk))]
+    assert taken == []
+
+
+def changes(config: dict[str, Any], usual: list[int]) -> bool:
+    try:
+        return seen_and_heard(config) != usual
+    except (ModelError, UsageError):
+        return True
+
+
+def is_refused(config: dict[str, Any]) -> bool:
+    try:
+        seen_and_heard(config)
+    except (ModelError, UsageError):
+        return True
+    return False
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,38 @@ def test_keys_and_values_of_images_are_written_once_and_read_by_each_step() -> N
     assert seen.decode.weight_bytes > bare.decode.weight_bytes
 
 
+def test_idefics_requires_less_of_a_decode_step_than_transformers_runs() -> None:
+    model = Model.from_config(CONFIGS["idefics"]["config"])
+    step = attrs.evolve(Step.uniform(batch=1, q_tokens=1, kv_tokens=7), seen_images=[(3, 3)])
+    required = Estimator(model).estimate(step)
+    executed = Estimator(model, FULL).estimate(step)
+    # K and V of 5 latents of 48 values in two layers; two layers of a resampler of 3 heads of 8 on 10 tokens.
+    projected = 2 * (2 * 5 * 48 * 2 * 32)
+    inner = 3 * 8
+    resampled = 2 * (
+        2 * (10 + 5) * 48 * 2 * inner + 4 * 5 * (10 + 5) * inner + 2 * 5 * 2 * 48 * inner + 2 * 5 * 2 * 48 * 4 * 48
+    )
+    assert executed.flops - required.flops == projected + resampled
+    assert executed.bytes == required.bytes
+    # Two cross layers, 4 heads of 8 values, K and V, 2 bytes each, beside the cache of four layers.
+    assert required.kv_read_bytes == 2 * 5 * 2 * 32 * 2 + 4 * 7 * 2 * 32 * 2
+
+
+def test_a_prompt_without_an_image_runs_the_mlp_of_idefics_cross_layers() -> None:
+    model = Model.from_config(CONFIGS["idefics"]["config"])
+    ops = Estimator(model).estimate(Step.uniform(batch=1, q_tokens=7)).ops
+    assert not any(op.name.startswith("cross_") and op.flops_model for op in ops)
+    gated = [op for op in ops if op.layer == "layers.cross" and op.name == "gate_up"]
+    assert [op.flops_model for op in gated] == [2 * 7 * 2 * 48 * 32] * 2
+
+
+def test_layers_of_idefics_that_do_not_divide_are_refused() -> None:
+    with pytest.raises(ModelError, match="`num_hidden_layers` = 4 is not a multiple of `cross_layer_interval` = 3"):
+        Model.from_config({**CONFIGS["idefics"]["config"], "cross_layer_interval": 3})
+    with pytest.raises(ModelError, match="`alpha_type` is 'matrix'"):
+        Model.from_config({**CONFIGS["idefics"]["config"], "alpha_type": "matrix"})
+
+
 def test_images_are_one_token_each_of_the_prompt() -> None:
     assert tokens_in_prompt(MLLAMA, [FOUR_TILES, (3, 3)]) == 2
 

@@ -13,16 +13,17 @@ from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.fields import class_defaults
 from nsys_pipeline.model.left_out import parts_around_text
 from tests.cli.run import run
-from tests.unit.model.configs import read_json
+from tests.unit.model.configs import llama, read_json
 
 SMALL = read_json("small_configs.json")
+INTERNVL = {"model_type": "internvl_chat", "vision_config": {}, "llm_config": {**llama(), "model_type": "internlm2"}}
 
 
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
         ("mllama", ()),
-        ("molmo2", ("vision tower",)),
+        ("granite_docling", ("the projector's fine route",)),
         ("nemotron_h_omni", ()),
         ("emu3", ("image decoder",)),
         ("qwen2_audio", ()),
@@ -40,6 +41,10 @@ def test_every_type_of_which_the_text_is_read_says_what_is_not(model_type: str) 
     assert parts
     assert ("vision tower" in parts) == ("vision_config" in usual)
     assert ("audio encoder" in parts) == bool({"audio_config", "encoder_config"} & set(usual))
+
+
+def test_what_lies_around_a_text_decoder_is_named_if_its_tower_has_no_reading() -> None:
+    assert Model.from_config(INTERNVL).not_counted == ("vision tower",)
 
 
 def test_a_part_that_a_config_denies_is_not_there() -> None:
@@ -64,8 +69,8 @@ def test_a_tower_that_has_a_reading_is_left_out_only_without_images() -> None:
 
 
 def test_flops_says_whose_parameters_it_prints(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    path = tmp_path / "molmo2.json"
-    path.write_text(json.dumps({**SMALL["molmo2"], "dtype": "bfloat16"}), encoding="utf-8")
+    path = tmp_path / "internvl.json"
+    path.write_text(json.dumps({**INTERNVL, "dtype": "bfloat16"}), encoding="utf-8")
     _, text, _ = run(capsys, "flops", path, "--prompt-tokens", "8")
     _, out, _ = run(capsys, "flops", path, "--prompt-tokens", "8", "--format", "json")
     convention = json.loads(out)["convention"]
