@@ -183,7 +183,9 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
     # Towers of the package timm name none.
-    patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
+    patch = {"fast_vlm": 64, "gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(
+        vision, "patch_size", None
+    )
     # Of Pix2Struct and KOSMOS-2.5 the processor alone knows.
     patch = patch or getattr(vision, "spatial_scale_factor", None)
     patch = patch or (vision.sam_config.patch_size if hasattr(vision, "sam_config") else 0)

@@ -464,6 +464,7 @@ _VIEWS: dict[str, _Rule] = {
     "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
     "emu3": _qwen(8, _EMU_PIXELS, merge=1),
     "apertus1p5": _qwen(16, _APERTUS_PIXELS, merge=1),
+    "fast_vlm": lambda _model, _height, _width: ((16, 16),),
     "hy_v4_vl": _qwen(16, _HUNYUAN_PIXELS),
     "inkling2": _inkling2,
     "inkling2_loop": _inkling2,

@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
@@ -63,6 +64,7 @@ FAMILIES: dict[str, Builder] = {
     **CONFORMERS,
     **PHI4_MULTIMODAL,
     **PAGE_TILES,
+    **FASTVIT,
     **VITS,
     **SAM,
 }
