@@ -389,6 +389,15 @@ def _plain_layers(config: Any) -> list[str] | None:
     return [str(one) for one in skipped] if skipped else None
 
 
+def _redundant_experts(parallel: Any) -> int | None:
+    """Copies of experts in each layer that vLLM's load balancer (EPLB) adds; older versions have the field outside."""
+    if not getattr(parallel, "enable_eplb", False):
+        return None
+    balancer = getattr(parallel, "eplb_config", parallel)
+    copies = getattr(balancer, "num_redundant_experts", None)
+    return copies if isinstance(copies, int) and copies > 0 else None
+
+
 def run_fields(runner: Any) -> dict[str, Any]:
     """What the run mark says: the model's config and how this engine runs it."""
     config = runner.vllm_config
@@ -418,6 +427,7 @@ def run_fields(runner: Any) -> dict[str, Any]:
         "pcp": prompts,
         "dcp": int(getattr(parallel, "decode_context_parallel_size", 1)),
         "ep": experts,
+        "redundant_experts": _redundant_experts(parallel),
         "rank": int(getattr(parallel, "rank", 0)),
         "dp_rank": int(getattr(parallel, "data_parallel_rank", 0)),
         "world": tensor * pipeline * prompts,

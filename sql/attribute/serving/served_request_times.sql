@@ -1,7 +1,8 @@
 -- One row per request that an engine served: when it came, waited, had its first and its last token.
 -- A request of a model that embeds, classifies or scores has a result where others have a first token.
 -- A step that is not done when the client gives the request up makes a token that nobody gets.
--- The first token is there when the step that computes the end of the prompt is done, on the GPU where that is later.
+-- The first token is there when the step that computes the end of the prompt is done, on the GPU where that is later; where one engine
+-- computes the prompt and another goes on, the step there, since clients get their tokens from that one.
 -- Grain: request, engine.
 -- materialize: table
 -- empty without: attribute._request_steps
@@ -51,7 +52,7 @@ placed AS (
 ),
 request AS (
     SELECT
-        request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold, bool_or(has_logits) AS is_generating,
+        request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) FILTER (NOT is_handed) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold, bool_or(has_logits) AS is_generating,
         any_value(arrived_ns) AS arrived_ns, min(start_ns) AS started_ns, max(done_ns) FILTER (WHERE is_closed AND is_wanted) AS last_token_ns,
         -- Without an arrival, the prompt ends with the last step that computes more than one token and guesses.
         coalesce(
@@ -69,7 +70,9 @@ request AS (
 prompt AS (
     SELECT
         s.request, s.engine, count(*) AS prefill_steps,
-        min(s.done_ns) FILTER (WHERE s.cached_tokens + s.new_tokens >= r.prompt_tokens AND s.is_closed) AS first_token_ns
+        min(s.done_ns) FILTER (
+            WHERE s.cached_tokens + s.new_tokens >= r.prompt_tokens AND s.is_closed AND NOT s.is_handed
+        ) AS first_token_ns
     FROM attribute._request_steps AS s JOIN request AS r USING (request, engine)
     WHERE s.cached_tokens < r.prompt_tokens
     GROUP BY s.request, s.engine

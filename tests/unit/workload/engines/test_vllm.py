@@ -304,6 +304,20 @@ def test_an_unknown_layout_is_said_once_and_ends_the_marks(
     assert "only its own ranges count" in said
 
 
+@pytest.mark.parametrize(
+    ("parallel", "copies"),
+    [
+        ({"enable_eplb": True, "eplb_config": SimpleNamespace(num_redundant_experts=32)}, 32),
+        ({"enable_eplb": True, "num_redundant_experts": 16}, 16),
+        ({"enable_eplb": False, "eplb_config": SimpleNamespace(num_redundant_experts=32)}, None),
+        ({"enable_eplb": True, "eplb_config": SimpleNamespace(num_redundant_experts=0)}, None),
+    ],
+)
+def test_copies_of_experts(parallel: dict[str, Any], copies: int | None) -> None:
+    fields = vllm.run_fields(SimpleNamespace(vllm_config=config(parallel=parallel)))
+    assert fields.get("redundant_experts") == copies
+
+
 def test_run_mark(recorder: Recorder) -> None:
     steps_of(output({"a": 5}, fresh=[new("a", 5)]), config=config(parallel={"enable_expert_parallel": True}))
     (run,) = recorder.marks("run")
