@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -40,6 +41,12 @@ def padded(steps: Sequence[Step]) -> list[str]:
     )]  # fmt: skip
 
 
+def last_logits(model: Any) -> dict[str, int]:
+    """Have the head run for the last token alone; before transformers 4.48 under another name."""
+    taken = inspect.signature(type(model).forward).parameters
+    return {next(name for name in ("logits_to_keep", "num_logits_to_keep") if name in taken): 1}
+
+
 def longer(lengths: Sequence[int], by: int) -> tuple[int, ...]:
     return tuple(length + by for length in lengths)
 
@@ -73,10 +80,10 @@ def test_flops_are_those_of_the_sequences_alone(marked: Recorder) -> None:
     alone = 0
     for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(ids[mask.bool()][None], logits_to_keep=1)
+            model(ids[mask.bool()][None], **last_logits(model))
         alone += counter.get_total_flops()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**batch, logits_to_keep=1)
+        model(**batch, **last_logits(model))
     described = Model.from_config(model.config.to_dict())
     estimator = Estimator(described, Conventions(count="executed", attention="full"))
     step = marked.steps[0]
@@ -127,7 +134,7 @@ def test_a_loop_of_one_s_own(marked: Recorder, side: str) -> None:
     model = build("llama")
     batch = batch_of(LENGTHS, side=side)
     with torch.no_grad():
-        made = model(**batch, logits_to_keep=1)
+        made = model(**batch, **last_logits(model))
         mask = torch.cat([batch["attention_mask"], torch.ones((3, 1), dtype=torch.long)], dim=1)
         model(prompt(3, 1), attention_mask=mask, **{cache_keyword(model): made.past_key_values})
     assert tokens(marked.steps) == GENERATED[:2]
