@@ -30,6 +30,7 @@ from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import Grid
+from nsys_pipeline.workload.packed import is_bounded, packed_lengths, remember_packed
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
@@ -104,7 +105,7 @@ class _Pass(NamedTuple):
 
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
-    them.
+    them. `lengths`: those of the sequences that stand one behind the other in its rows, if a row holds several.
     """
 
     phase: str
@@ -115,6 +116,7 @@ class _Pass(NamedTuple):
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
+    lengths: tuple[int, ...] = ()
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -267,6 +269,7 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
     "transformers.feature_extraction_utils": remember_moved,
+    "accelerate.data_loader": remember_packed,
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
@@ -296,8 +299,12 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
-                shape = {"batch": found.batch, "logits": found.logits}
-                markers.step(found.q_tokens, found.kv_tokens, **shape, images=found.images, audio=found.audio)
+                details: dict[str, Any] = {"images": found.images, "audio": found.audio}
+                if found.lengths:
+                    markers.step(found.lengths, (0,) * len(found.lengths), logits=found.logits, **details)
+                else:
+                    details |= {"batch": found.batch, "logits": found.logits}
+                    markers.step(found.q_tokens, found.kv_tokens, **details)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
@@ -342,13 +349,13 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
             found = _shape(model, arguments, cache, None)
             return found._replace(phase=GUIDANCE, is_described=role == _MAIN)
         request.count(found.q_tokens, found.kv_tokens)
-    is_described = role == _MAIN or found.phase == ENCODER
-    return found._replace(is_described=is_described and not _is_packed(arguments))
-
-
-def _is_packed(arguments: dict[str, Any]) -> bool:
-    """Whether sequences of different lengths stand one behind the other; their lengths are on the device alone."""
-    return any(arguments.get(name) is not None for name in ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens"))
+    lengths: tuple[int, ...] | None = ()
+    if cache is None and request is None:
+        lengths = packed_lengths(arguments, found.batch * found.q_tokens)
+    elif is_bounded(arguments):
+        lengths = None
+    is_described = (role == _MAIN or found.phase == ENCODER) and lengths is not None
+    return found._replace(is_described=is_described, lengths=lengths or ())
 
 
 def _packed_phase(arguments: dict[str, Any]) -> str:
@@ -381,7 +388,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         phase, kv_tokens = ENCODER, 0
     elif not _generates(model):
         phase = FORWARD
-    elif _is_packed(arguments):
+    elif is_bounded(arguments):
         phase = _packed_phase(arguments)
     else:
         is_prefilled = None if request is None else request.is_prefilled

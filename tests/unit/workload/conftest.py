@@ -21,6 +21,7 @@ class Recorder:
         self.passes: list[str] = []
         self.requests: list[list[str]] = []
         self.runs: list[dict[str, Any]] = []
+        self.steps: list[dict[str, Any]] = []
 
     def push(self, name: str) -> None:
         self.open.append(name)
@@ -40,6 +41,7 @@ class Recorder:
             self.runs.append(json.loads(payload))
             return
         step = json.loads(payload)
+        self.steps.append(step)
         if "b" in step:
             self.passes[-1] += f" {step['b']}x{step['q']}+{step['kv']}, {step['logits']} logits"
         if "images" in step:
