@@ -17,7 +17,8 @@ the batch, where both are), and ``logits``. Engines add ``ids``, a small number 
 names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts``, tokens of ``q`` that are guesses;
 ``ahead``: true where ``kv`` may count guesses that turn out to be rejected; ``images``: [h, w] in patches of each image
 that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``adapters``: sequences
-that run through LoRA weights, which no estimate counts.
+that run through LoRA weights, which no estimate counts; ``head``: "unknown" where ``logits`` leaves out an LM head
+whose positions only the GPU knows.
 
 In your own program, with or without torch, profiled or not::
 

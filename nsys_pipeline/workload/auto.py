@@ -26,11 +26,11 @@ from typing import Any, NamedTuple
 from nsys_pipeline import markers
 from nsys_pipeline.workload import engines
 from nsys_pipeline.workload.after_import import after_import
+from nsys_pipeline.workload.batches import is_bounded, packed_lengths, remember_batches, scored_positions
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import Grid
-from nsys_pipeline.workload.packed import is_bounded, packed_lengths, remember_packed
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
@@ -106,13 +106,14 @@ class _Pass(NamedTuple):
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
     them. `lengths`: those of the sequences that stand one behind the other in its rows, if a row holds several.
+    `logits` are None where only the GPU knows how many positions have any.
     """
 
     phase: str
     batch: int = 0
     q_tokens: int = 0
     kv_tokens: int | None = 0
-    logits: int = 0
+    logits: int | None = 0
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -269,7 +270,7 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
     "transformers.feature_extraction_utils": remember_moved,
-    "accelerate.data_loader": remember_packed,
+    "accelerate.data_loader": remember_batches,
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
@@ -300,11 +301,11 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
                 details: dict[str, Any] = {"images": found.images, "audio": found.audio}
+                details |= {"logits": found.logits or 0, "head": "unknown" if found.logits is None else ""}
                 if found.lengths:
-                    markers.step(found.lengths, (0,) * len(found.lengths), logits=found.logits, **details)
+                    markers.step(found.lengths, (0,) * len(found.lengths), **details)
                 else:
-                    details |= {"batch": found.batch, "logits": found.logits}
-                    markers.step(found.q_tokens, found.kv_tokens, **details)
+                    markers.step(found.q_tokens, found.kv_tokens, batch=found.batch, **details)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
@@ -381,7 +382,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
     kv_tokens = _context(cache, q_tokens, request)
-    logits = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    logits: int | None = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    if arguments.get("fused_lm_head"):
+        logits = scored_positions(arguments)
     if is_training:
         phase = FORWARD
     elif two_stacks and not decoder:
@@ -443,6 +446,15 @@ def _named_arguments(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
+#: Fields of a config that programs write as they like, and that change no pass.
+_FREE = frozenset(
+    {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
+)
+
+
+def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What models must have in common to be equals."""
+    return {name: value for name, value in fields.items() if name not in _FREE}
 
 
 class _Models:
@@ -451,7 +463,7 @@ class _Models:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._main: weakref.ref[Any] | None = None
-        self._fields: dict[str, Any] = {}
+        self._alike: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
@@ -466,14 +478,14 @@ class _Models:
         with self._lock:
             fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
-                self._main, self._fields = weakref.ref(model), fields
+                self._main, self._alike = weakref.ref(model), _sizes(fields)
                 described = with_class(fields, model)
                 self._has_other_head = not may_generate(described)
                 markers.run(**run_fields(model, described))
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
-            if main is model or (fields == self._fields and not (self._has_other_head and _has_head(model))):
+            if main is model or (_sizes(fields) == self._alike and not (self._has_other_head and _has_head(model))):
                 role = _MAIN
             else:
                 is_part = main is not None and any(module is model for module in main.modules())

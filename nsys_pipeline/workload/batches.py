@@ -1,8 +1,8 @@
-"""Lengths of sequences that stand one behind the other in a row, without a question to the GPU.
+"""What batches say on the host and not on the GPU: lengths of packed sequences, and how many tokens have a label.
 
 Packed batches say where sequences begin in `cu_seq_lens_q`, or in `position_ids` without a mask, which transformers
-reads as attention does. Collators make both on the host, and accelerate's data loaders move them: what they hold is
-looked at then. Standard library only until torch is there.
+reads as attention does. Collators make these and labels on the host, and accelerate's data loaders move them: what
+they hold is looked at then. Standard library only until torch is there.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from typing import Any
 #: Where each sequence begins, and where the last one ends.
 BOUNDS = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens")
 _POSITIONS = "position_ids"
+_LABELS, _SHIFTED = "labels", "shift_labels"
+#: The label of tokens that are not scored.
+_IGNORED = -100
 
 _remembered: Any = None
 
@@ -46,14 +49,35 @@ def packed_lengths(arguments: Mapping[str, Any], tokens: int) -> tuple[int, ...]
     return lengths if sum(lengths) == tokens else None
 
 
-def _known(tensor: Any, lengths_of: Any) -> tuple[int, ...] | None:
-    """What `lengths_of` makes of a tensor, if it is on the host or was moved from there."""
+def scored_positions(arguments: Mapping[str, Any]) -> int | None:
+    """Positions with an LM head in a pass whose head is fused with the loss; None where the host does not know.
+
+    TRL's (`fused_lm_head`) is run for tokens that have a label, and for all off the GPU.
+    """
+    shifted, labels = arguments.get(_SHIFTED), arguments.get(_LABELS)
+    tensor = labels if shifted is None else shifted
     if getattr(tensor, "device", None) is None:
         return None
     if tensor.device.type == "cpu":
-        lengths: tuple[int, ...] = lengths_of(tensor)
-        return lengths
+        return int(tensor[..., 1:].numel() if shifted is None else tensor.numel())
+    counted = _known(tensor, _scored)
+    return counted[shifted is not None] if counted else None
+
+
+def _known(tensor: Any, numbers_of: Any) -> tuple[int, ...] | None:
+    """What `numbers_of` makes of a tensor, if it is on the host or was moved from there."""
+    if getattr(tensor, "device", None) is None:
+        return None
+    if tensor.device.type == "cpu":
+        numbers: tuple[int, ...] = numbers_of(tensor)
+        return numbers
     return None if _remembered is None else _remembered.get(tensor)
+
+
+def _scored(labels: Any) -> tuple[int, ...]:
+    """How many labels count: but for the first of each sequence, which no token comes before, and all of them."""
+    counted = labels.ne(_IGNORED)
+    return int(counted[..., 1:].sum()), int(counted.sum())
 
 
 def _between(bounds: Any) -> tuple[int, ...]:
@@ -69,8 +93,11 @@ def _runs(positions: Any) -> tuple[int, ...]:
     return tuple(end - begin for begin, end in zip(begins, [*begins[1:], rows * columns], strict=True))
 
 
-def remember_packed(module: ModuleType) -> None:
-    """Have accelerate's data loaders remember the lengths in what they move to a device."""
+_HELD = {_POSITIONS: (2, _runs), _LABELS: (2, _scored), _SHIFTED: (2, _scored), **dict.fromkeys(BOUNDS, (1, _between))}
+
+
+def remember_batches(module: ModuleType) -> None:
+    """Have accelerate's data loaders remember what they move to a device."""
     move: Any = module.send_to_device  # type: ignore[attr-defined]
 
     @functools.wraps(move)
@@ -86,14 +113,14 @@ def remember_packed(module: ModuleType) -> None:
 def _remember(data: Any, moved: Any) -> None:
     if not isinstance(data, Mapping) or not isinstance(moved, Mapping):
         return
-    for name, lengths_of in ((_POSITIONS, _runs), *((name, _between) for name in BOUNDS)):
+    for name, (dimensions, numbers_of) in _HELD.items():
         tensor = data.get(name)
-        if tensor is not None and tensor.device.type == "cpu" and tensor.ndim == (2 if name == _POSITIONS else 1):
-            _store()[moved[name]] = lengths_of(tensor)
+        if tensor is not None and tensor.device.type == "cpu" and tensor.ndim == dimensions:
+            _store()[moved[name]] = numbers_of(tensor)
 
 
 def _store() -> Any:
-    """Lengths by the tensor on the device, as long as it lives."""
+    """Numbers by the tensor on the device, as long as it lives."""
     global _remembered  # noqa: PLW0603 - made when torch is there
     if _remembered is None:
         from torch.utils.weak import WeakIdKeyDictionary
