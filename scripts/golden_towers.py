@@ -85,6 +85,14 @@ def without_instruction(module: Any, pixels: Any) -> Any:
     return module.get_image_features(pixels, qformer_input_ids=text)
 
 
+def squares(vision: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of squares of patches, and how many of them images have on their sides (Inkling 2)."""
+    merge, edge = vision.spatial_merge_size, vision.spatial_merge_size * vision.patch_size
+    sides = [[1, height // merge, width // merge] for height, width in grids]
+    pixels = torch.zeros(sum(height * width for _, height, width in sides), edge, edge, vision.num_channels)
+    return {"pixel_values": pixels, "image_grid_thw": torch.tensor(sides)}
+
+
 def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, Any] | None:
     """Inputs of towers that get crops, or rows of patches that are filled up; None for other towers."""
     kind = config.model_type
@@ -92,6 +100,8 @@ def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, 
         return {"grids": grids}
     if kind == "molmo2":
         return crops(config, grids)
+    if kind.startswith("inkling2"):
+        return squares(config.vision_config, grids)
     if "flattened_patches" in taken:
         row = KOSMOS_PATCHES if kind == "kosmos-2.5" else PIX2STRUCT_PATCHES
         return {"flattened_patches": flattened_patches(grids, config.vision_config.patch_embed_hidden_size, row)}
@@ -173,7 +183,9 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
     # Towers of the package timm name none.
-    patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
+    patch = {"fast_vlm": 64, "gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(
+        vision, "patch_size", None
+    )
     # Of Pix2Struct and KOSMOS-2.5 the processor alone knows.
     patch = patch or getattr(vision, "spatial_scale_factor", None)
     patch = patch or (vision.sam_config.patch_size if hasattr(vision, "sam_config") else 0)

@@ -329,7 +329,7 @@ def _adapters_of_inference(inputs: Inputs, run: RunDescription, model: Model | N
         return []
     return [
         Notice(
-            "adapters_in_inference",
+            "adapters_not_counted",
             f"{adapters:,} layers of the model run LoRA adapters: in passes that train nothing, their FLOPs and bytes"
             " are not counted",
             "MFU and MBU of these phases are lower bounds; merge the adapters into the weights (`merge_and_unload`) to"

@@ -229,10 +229,20 @@ def create_shapes(inputs: Inputs) -> None:
     """`input.shapes`: one row per distinct step."""
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
-        "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR",
+        "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
+        "is_unread": "BOOLEAN",
     }  # fmt: skip
     rows = (
-        (index, _label(step), step.batch, *_known_tokens(step), step.logits, _kind(step))
+        (
+            index,
+            _label(step),
+            step.batch,
+            *_known_tokens(step),
+            step.logits,
+            _kind(step),
+            step.padding_tokens,
+            step.is_unread,
+        )
         for index, step in enumerate(inputs.steps.distinct)
     )
     create_from_rows(inputs.connection, "input.shapes", types, rows)

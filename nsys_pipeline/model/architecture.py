@@ -68,6 +68,10 @@ class AudioEncoder:
     frames_per_s: int = 100
     longest: int | None = None
 
+    def frames(self, seconds: float) -> int:
+        """Frames of a clip of so many seconds, at least 1."""
+        return max(1, round(seconds * self.frames_per_s))
+
     def lengths(self, frames: int) -> tuple[int, ...]:
         """Tokens of each sequence of the stack that a clip of so many frames becomes."""
         return (frames,)

@@ -381,6 +381,13 @@ def _flattened(most: int) -> _Rule:
     return rule
 
 
+def _inkling2(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Filled up to whole merged patches; never scaled."""
+    merge = _number(model, "spatial_merge_size", 2)
+    unit = merge * _number(model, "patch_size", 20)
+    return ((-(-height // unit) * merge, -(-width // unit) * merge),)
+
+
 #: Most tiles of a page of Granite Docling, and most on a side; most crops of Molmo 2 (transformers, image processors).
 _DOCLING_TILES, _DOCLING_SIDE, _MOLMO_CROPS = 32, 16, 8
 
@@ -438,7 +445,10 @@ _VIEWS: dict[str, _Rule] = {
     "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
     "emu3": _qwen(8, _EMU_PIXELS, merge=1),
     "apertus1p5": _qwen(16, _APERTUS_PIXELS, merge=1),
+    "fast_vlm": lambda _model, _height, _width: ((16, 16),),
     "hy_v4_vl": _qwen(16, _HUNYUAN_PIXELS),
+    "inkling2": _inkling2,
+    "inkling2_loop": _inkling2,
     "kimi_k25": _kimi,
     "muse_glimmer": _muse,
     "muse_spark": _muse,

@@ -306,7 +306,7 @@ def _group_of(path: str, recurrent_layers: Set[int]) -> str:
             r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate|linear_(x|y|out)|rg_lru)$", path
         ) and not path.endswith("dt_proj")
         return "recurrent_projections" if plain and not path.endswith("conv1d") else OTHER_CONVENTION
-    if re.search(r"(conv1d|_sconv)$", path):
+    if re.search(r"(conv1d|[._]sconv|_convolution)$", path):
         return OTHER_CONVENTION
     for pattern, name in _GROUPS:
         if re.search(pattern, path):

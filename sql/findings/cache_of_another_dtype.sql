@@ -1,5 +1,8 @@
 -- Phases whose KV cache is of another number format than the one in which its bytes are counted: the server's `--kv-cache-dtype` is in no config.
--- Names tell it of vLLM's kernels that write or read the cache (0: the activations' format, else fp8), and of TensorRT-LLM's attention.
+-- Names tell it of vLLM's kernels that write or read the cache (0: the activations' format, else fp8), of TensorRT-LLM's attention, and of
+-- FlashInfer's over pages: its prefill names the format after that of the queries; its decode loads vectors of 16 bytes, or a 32nd of the
+-- head if that is more, so that 16 elements in heads of up to 256 are of one byte each, and 8 of two. FlashAttention 3 in fp8 reads keys in
+-- fp8, which in a decode come from the cache. Names of Triton's kernels tell nothing.
 -- Grain: phase; absent if names of both formats ran in it, as with layers that are left out.
 -- severity: error
 -- message: the names of the kernels say that the KV cache of {phase} is {kernel_dtype}, but its bytes are counted in {dtype}: bytes and MBU are wrong
@@ -18,6 +21,15 @@ WITH told AS (
         CASE
             -- The keys of an index that chooses tokens are in fp8 beside any cache; packed latents have parts in both.
             WHEN regexp_matches(full_name, 'indexer|ds_mla') THEN NULL
+            WHEN regexp_matches(
+                full_name, 'BatchPrefillWithPagedKVCacheKernel<.*PosEncodingMode\)\d+, \w+, __nv_fp8_e[45]m[23]'
+                    || '|BatchDecodeWithPagedKVCacheKernel<[^,]*PosEncodingMode\)\d+, [^,]*, [^,]*, (\(unsigned int\))?16u?, (\(unsigned int\))?([48]|16)u?,'
+            ) THEN 'fp8'
+            WHEN phase = 'decode' AND regexp_matches(full_name, 'CollectiveMainloopFwdSm90<.*, cutlass::float_e4m3_t, float, cutlass::arch') THEN 'fp8'
+            WHEN regexp_matches(
+                full_name, 'BatchPrefillWithPagedKVCacheKernel<.*PosEncodingMode\)\d+, \w+, (__nv_bfloat16|__half|half)\b'
+                    || '|BatchDecodeWithPagedKVCacheKernel<[^,]*PosEncodingMode\)\d+, [^,]*, [^,]*, (\(unsigned int\))?8u?,'
+            ) THEN '16-bit'
             WHEN regexp_matches(full_name, 'Fp8KVCacheDataType\)[12]|_Q(Bfloat16|Fp16|E4m3)KvE[45]m[23]') THEN 'fp8'
             WHEN regexp_matches(full_name, '(?i:bfloat16|half|uint16_t).*Fp8KVCacheDataType\)0|_Q(Bfloat16|Fp16|E4m3)Kv(Bfloat16|Fp16)')
                 THEN '16-bit'

@@ -237,10 +237,33 @@ def muse_glimmer(f: Fields) -> Architecture:
     return attrs.evolve(model, audio=muse_spark_audio(f.part("audio_config", "muse_spark_audio")))
 
 
+def inkling2(f: Fields) -> Architecture:
+    """Inkling 2: layers with scales over patches and a token that is none; squares of patches through two matrices."""
+    text = read_text(f, f"{f.model_type}_text")
+    v = f.part("vision_config", "inkling2_vision")
+    if not v.has("intermediate_size"):
+        v = v.replaced(intermediate_size=int(v.integer("hidden_size") * v.ratio("mlp_ratio", default=4)))
+    spec = vision_encoder(v)
+    width, out = spec.width, text_width(text)
+    merge = v.integer("spatial_merge_size", default=2) ** 2
+    patch, channels = v.integer("patch_size"), v.integer("num_channels", default=3)
+    before = (
+        patch_embedding(width, patch, channels, bias=False, extra=1),
+        Constant("embed_positions", (v.integer("posemb_grid_size") ** 2 + 2) * width),
+        Norm("pre_norm", width, 2 * width),
+    )
+    projector = two_layers(merge * width, out, hidden=v.integer("projection_hidden_dim"), bias=v.flag("projector_bias"))
+    layers = attrs.evolve(spec, layer_params=2 * width).layers("vision.layers")
+    stack = Stack("vision", layers, before, (OnTokens(blocks=projector, plus=-1, over=merge),))
+    return joined(f, text, Tower(stack, width, None, 1))
+
+
 MERGING: dict[str, Builder] = {
     "step3p7": Verified(step3p7),
     "hunyuan_vl": Verified(hunyuan_vl),
     "hy_v4_vl": Verified(hy_v4_vl),
+    "inkling2": inkling2,
+    "inkling2_loop": inkling2,
     "lfm3_vl": lfm3_vl,
     "muse_glimmer": Verified(muse_glimmer),
     "muse_spark": Verified(muse_glimmer),

@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.gpt import GPT
 from nsys_pipeline.model.families.hybrid import HYBRID
 from nsys_pipeline.model.families.indexed import glm5_next, hy_v4, mistral_large4
 from nsys_pipeline.model.families.inkling import inkling_text
+from nsys_pipeline.model.families.inkling2 import inkling2_text
 from nsys_pipeline.model.families.jetmoe import jetmoe
 from nsys_pipeline.model.families.minimax_m3 import minimax_m3
 from nsys_pipeline.model.families.mllama import mllama_text
@@ -37,6 +38,8 @@ ALONE: dict[str, Builder] = {
     "hy_v4": Verified(hy_v4),
     "hy_v4_vl_text": Verified(hy_v4),
     "inkling_text": inkling_text,
+    "inkling2_text": inkling2_text,
+    "inkling2_loop_text": inkling2_text,
     "mistral_large4_text": Verified(mistral_large4),
     "minimax_m3_vl_text": Verified(minimax_m3),
     "step3p5": Verified(step3p5),

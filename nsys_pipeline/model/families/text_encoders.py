@@ -185,7 +185,7 @@ def deberta_v2(f: Fields) -> Architecture:
     table_norm = 2 * width if "layer_norm" in f.text("norm_rel_ebd", default="none").lower() else 0
     if f.flag("relative_attention"):
         span = (
-            f.opt_int("position_buckets")
+            f.opt_int("position_buckets", minimum=-1)
             or f.opt_int("max_relative_positions", minimum=-1)
             or f.dim("max_position_embeddings")
         )

@@ -143,8 +143,8 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
 
 #: Model types whose processors make more than the pixels of each view and a placeholder for each token.
 _MORE_THAN_PIXELS = (
-    "apertus1p5", "chameleon", "emu3", "ernie4_5_vl_moe", "git", "granite_docling", "instructblip",
-    "instructblipvideo", "llava_next", "llava_next_video", "molmo2",
+    "apertus1p5", "chameleon", "emu3", "ernie4_5_vl_moe", "git", "granite_docling", "inkling2", "inkling2_loop",
+    "instructblip", "instructblipvideo", "llava_next", "llava_next_video", "molmo2",
 )  # fmt: skip
 
 

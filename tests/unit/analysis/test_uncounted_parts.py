@@ -24,7 +24,7 @@ def test_adapters_of_inference_are_told(said: dict[str, Any], phase: str, is_tol
     main.mark(0, f"llmperf.run {json.dumps(run)}", domain="llmperf").push(10, 90, phase, domain="llmperf")
     main.mark(11, 'llmperf.step {"q":1,"kv":9,"b":2,"logits":2}', domain="llmperf").launch(20, gpu=(30, 60))
     codes = [finding.code for finding in report_of(trace, tmp_path).findings]
-    assert ("adapters_in_inference" in codes) == is_told
+    assert ("adapters_not_counted" in codes) == is_told
 
 
 def test_a_head_that_only_the_gpu_knows_of_is_told(tmp_path: Path) -> None:
