@@ -175,23 +175,42 @@ def _number(model: Model, name: str, default: int, config: Mapping[str, Any] | N
     return told
 
 
+def _scaled(height: int, width: int, unit: int) -> Grid:
+    """Scaled up to a merged patch on the shorter side; rounded down."""
+    scale = max(1.0, unit / min(height, width))
+    return int(height * scale), int(width * scale)
+
+
+def _scaled_by_sides(height: int, width: int, unit: int) -> Grid:
+    """The same, one side after the other, each time rounded to whole pixels."""
+    if height < unit:
+        height, width = unit, round(width * unit / height)
+    if width < unit:
+        height, width = round(height * unit / width), unit
+    return height, width
+
+
 def _qwen(
-    patch: int, pixels: tuple[int, int], *, scales_up: bool = False, merge: int = 2
+    patch: int,
+    pixels: tuple[int, int],
+    *,
+    scales_up: Callable[[int, int, int], Grid] | None = None,
+    merge: int = 2,
 ) -> Callable[[Model, int, int], tuple[Grid, ...]]:
     """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191).
 
-    `scales_up`: a picture that is smaller than a merged patch on one side is first scaled to it.
+    `scales_up`: what is first done to a picture that is smaller than a merged patch on one side.
     """
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
         edge = _number(model, "patch_size", patch)
         unit = edge * _number(model, "spatial_merge_size", merge)
+        told = f"{height}x{width}"
+        if scales_up:
+            height, width = scales_up(height, width, unit)
         if max(height, width) > _MAX_ASPECT * min(height, width):
-            raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
+            raise UsageError(f"a picture of {told} pixels is longer than `{model.model_type}` takes")
         least, most = pixels
-        if scales_up and min(height, width) < unit:
-            scale = unit / min(height, width)
-            height, width = int(height * scale), int(width * scale)
         sides = [round(side / unit) * unit for side in (height, width)]
         if sides[0] * sides[1] > most:
             shrink = math.sqrt(height * width / most)
@@ -441,12 +460,12 @@ _VIEWS: dict[str, _Rule] = {
     "qwen3_vl_moe": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5_moe": _qwen(16, _QWEN3_PIXELS),
-    "glm4v": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm46v": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "glm4v": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm46v": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
     "minimax_m3_vl": _qwen(14, _MINIMAX_PIXELS),
-    "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=True),
+    "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=_scaled_by_sides),
     "ernie4_5_vl_moe": _qwen(14, _ERNIE_PIXELS),
     "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
     "emu3": _qwen(8, _EMU_PIXELS, merge=1),

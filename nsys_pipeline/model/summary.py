@@ -9,6 +9,7 @@ import attrs
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model.conventions import Conventions
+from nsys_pipeline.model.dtypes import bare_cache
 from nsys_pipeline.model.estimator import Estimate, Estimator, Roofline
 from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.model import Model
@@ -144,6 +145,7 @@ def convention_json(summary: Summary) -> dict[str, Any]:
             *model.counted_as,
             *(model.notes if conv.weight is None else ()),
             *_further_layers(model),
+            *filter(None, [bare_cache(conv.kv_dtype)]),
         ],
         "bytes": "minimum: weights touched + KV read + KV written",
     }
