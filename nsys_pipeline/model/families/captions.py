@@ -13,7 +13,6 @@ from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_w
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
-
 _INSTRUCTION = "instruction in the query transformer"
 
 
