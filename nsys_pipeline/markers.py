@@ -9,7 +9,8 @@ range ``request``          one generation call
 range ``prefill``          one forward pass over the prompt (``decode``: over the newest token); other
                            phase names are the user's
 mark ``llmperf.step {…}``  first thing inside a phase range: the shape of the pass
-mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request
+mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request;
+                           ``{"id", "given_up"}``: its client wants no more of it
 =========================  ===========================================================================
 
 A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one number where all are equal, with ``b``,
@@ -222,6 +223,13 @@ def arrived(request: str, *, prompt_tokens: int | None = None, waited_ms: float 
     backend = _backend()
     if backend is not None:
         backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'prompt': prompt_tokens, 'waited_ms': waited_ms})}")
+
+
+def given_up(request: str) -> None:
+    """Say that a request has ended before its time: of a step that still runs, nobody gets a token."""
+    backend = _backend()
+    if backend is not None:
+        backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'given_up': True})}")
 
 
 def push(name: str) -> None:

@@ -146,8 +146,13 @@ def _values(tensor: Any) -> Any:
         return None
     if tensor.device.type != "cpu":
         tensor = _origin(tensor)
-    # A copy of what may be changed later.
-    return None if tensor is None else tensor.detach().long().numpy().copy()
+    if tensor is None:
+        return None
+    # Tensors that are traced, vectorized or spread over ranks have no values to show.
+    with contextlib.suppress(Exception):
+        # A copy of what may be changed later.
+        return tensor.detach().long().numpy().copy()
+    return None
 
 
 def _origin(tensor: Any) -> Any:

@@ -245,6 +245,15 @@ def test_a_mask_that_was_changed_since_is_not_believed(marked: Recorder) -> None
     assert [step.is_unread for step in marked.steps] == [True, True]
 
 
+def test_a_mask_without_values_loses_no_pass(marked: Recorder) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        mask = torch.ones((2, 4), dtype=torch.long)
+    runner()(input_ids=prompt(2, 4), attention_mask=mask)
+    assert [(step.q_tokens, step.is_unread) for step in marked.steps] == [((4, 4), True)]
+
+
 def test_a_mask_of_four_dimensions_is_not_read(marked: Recorder) -> None:
     runner()(input_ids=prompt(2, 4), attention_mask=torch.ones(2, 1, 4, 4))
     assert [step.is_unread for step in marked.steps] == [True]
