@@ -121,7 +121,7 @@ def scored_positions(arguments: Mapping[str, Any]) -> int | None:
     shifted = arguments.get(_SHIFTED)
     tensor = arguments.get(_LABELS) if shifted is None else shifted
     values = _values(tensor)
-    if values is None:
+    if tensor is None or values is None:
         return None
     scored = values[..., 1:] if shifted is None else values
     return int(scored.size if tensor.device.type == "cpu" else (scored != _IGNORED).sum())

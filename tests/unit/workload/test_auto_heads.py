@@ -184,7 +184,8 @@ def test_a_fused_head_runs_for_tokens_with_a_label() -> None:
 def test_a_head_that_is_fused_with_the_loss(
     marked: Recorder, monkeypatch: pytest.MonkeyPatch, is_known: bool, expected: tuple[int, str]
 ) -> None:
-    model, tokens, said = build("llama").train(), prompt(2, 8), []
+    model, tokens = build("llama").train(), prompt(2, 8)
+    said: list[str] = []
     # in the place of TRL's
     forward = type(model).forward
 
