@@ -9,7 +9,8 @@ range ``request``          one generation call
 range ``prefill``          one forward pass over the prompt (``decode``: over the newest token); other
                            phase names are the user's
 mark ``llmperf.step {…}``  first thing inside a phase range: the shape of the pass
-mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request
+mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request;
+                           ``{"id", "given_up"}``: its client wants no more of it
 =========================  ===========================================================================
 
 A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one number where all are equal, with ``b``,
@@ -19,7 +20,8 @@ names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts`
 that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``adapters``: sequences
 that run through LoRA weights, which no estimate counts; ``padded``: [new, cached, logits] of the batch as it is
 computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave padding out; ``unread``: true where
-they may hold padding, for a mask came with the pass and nobody knows what it says.
+they may hold padding, for a mask came with the pass and nobody knows what it says; ``head``: "unknown" where ``logits``
+leaves out an LM head whose positions only the GPU knows.
 
 In your own program, with or without torch, profiled or not::
 
@@ -221,6 +223,13 @@ def arrived(request: str, *, prompt_tokens: int | None = None, waited_ms: float 
     backend = _backend()
     if backend is not None:
         backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'prompt': prompt_tokens, 'waited_ms': waited_ms})}")
+
+
+def given_up(request: str) -> None:
+    """Say that a request has ended before its time: of a step that still runs, nobody gets a token."""
+    backend = _backend()
+    if backend is not None:
+        backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'given_up': True})}")
 
 
 def push(name: str) -> None:

@@ -12,7 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.inputs.images import with_images, with_seen_images
+from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen_images
 from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
@@ -60,7 +60,7 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     assigned = _assigned(inputs)
     steps, notices = with_images(inputs, assigned.by_occurrence)
-    return AssignedSteps(with_seen_images(inputs, steps), (*assigned.notices, *notices))
+    return AssignedSteps(with_prompts(inputs, with_seen_images(inputs, steps)), (*assigned.notices, *notices))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:

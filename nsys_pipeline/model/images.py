@@ -263,6 +263,12 @@ def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return (*((48, 48),) * tiles, (64, 64))
 
 
+def _unlimited_ocr(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Two to 32 tiles of 640 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
+    tiles = math.prod(_tiling(height, width, 640, 32, fewest=2)) if max(height, width) > 640 else 0
+    return (*((40, 40),) * tiles, (64, 64))
+
+
 #: Canvases of LLaVA-NeXT, of tiles of 336 pixels, if a config has none of its own (transformers,
 #: configuration_llava_next.py).
 _CANVASES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
@@ -475,6 +481,7 @@ _VIEWS: dict[str, _Rule] = {
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
+    "unlimited_ocr": _unlimited_ocr,
     "internvl": _tiles_and_whole(12, 448, _tiling),
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,

@@ -75,11 +75,18 @@ def summarize(
     conventions = conventions or Conventions()
     estimator = Estimator(model, conventions)
     check_prompt(model, shape.images, sum(shape.encoder_tokens or shape.prompt_tokens), audio=shape.audio)
-    prompt = attrs.evolve(Step.ragged(shape.prompt_tokens, shape.cached_tokens), images=shape.images, audio=shape.audio)
+    prompt = attrs.evolve(
+        Step.ragged(shape.prompt_tokens, shape.cached_tokens),
+        images=shape.images,
+        audio=shape.audio,
+        prompts=tuple(map(sum, zip(shape.prompt_tokens, shape.cached_tokens, strict=True))),
+    )
     prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens)
     decode = None
     if model.architecture.decoder is not None:
-        step = attrs.evolve(Step.ragged((1,) * shape.batch, shape.context), seen_images=shape.images)
+        step = attrs.evolve(
+            Step.ragged((1,) * shape.batch, shape.context), seen_images=shape.images, prompts=prompt.prompts
+        )
         decode = estimator.estimate(step, encoder_tokens=shape.encoder_tokens)
     return Summary(
         model=model,

@@ -16,8 +16,8 @@
 --   latency_ns      BIGINT   From arrival to its last token. Unit: ns.
 --   prompt_tokens   BIGINT   Length of its prompt. Unit: tokens.
 --   reused_tokens   BIGINT   Of those, found in the cache when it began: prefix cache or KV transfer. Unit: tokens.
---   new_tokens      BIGINT   Tokens that the engine made for it. A step that was launched when the request ended (SGLang's overlapping scheduler) or
---                            when its client gave it up (an engine that schedules ahead) makes perhaps one more, which nobody gets. Unit: tokens.
+--   new_tokens      BIGINT   Tokens that it generated until it ended or, in vLLM, its client gave it up. SGLang's overlapping scheduler makes perhaps
+--                            one more, which is thrown away. Unit: tokens.
 --   prefill_steps   BIGINT   Steps over its prompt: chunks.
 --   steps           BIGINT   All its steps.
 --   preemptions     BIGINT   How often it was preempted and computed again.

@@ -64,8 +64,9 @@ def patch_runner(module: ModuleType) -> None:
 
 
 def patch_core(module: ModuleType) -> None:
-    """Mark the arrival of each request at the engine."""
+    """Mark the arrival of each request at the engine, and when somebody gives it up."""
     wrap(module.EngineCore, "add_request", _arriving)
+    wrap(module.EngineCore, "abort_requests", _giving_up)
 
 
 def patch_executor(module: ModuleType) -> None:
@@ -161,6 +162,13 @@ def _arriving(method: Callable[..., Any], self: Any, request: Any, *args: Any, *
         tokens = getattr(request, "num_prompt_tokens", None)
         markers.arrived(str(request.request_id), prompt_tokens=tokens, waited_ms=waited_ms)
     return method(self, request, *args, **kwargs)
+
+
+def _giving_up(method: Callable[..., Any], self: Any, request_ids: Any, *args: Any, **kwargs: Any) -> Any:
+    with contextlib.suppress(Exception):
+        for request in list(request_ids):
+            markers.given_up(str(request))
+    return method(self, request_ids, *args, **kwargs)
 
 
 def steps_of(owner: Any) -> VllmSteps | None:

@@ -49,6 +49,7 @@ def test_flops_of_towers_equal_torchs_count(name: str) -> None:
 #: Some of their tokens separate rows or views, are cut off with padding, or come from rows of an odd number of patches.
 ABOUT = (
     "deepseek_ocr2", "granite4_vision", "hunyuan_vl", "llava_next", "llava_next_video", "llava_onevision", "pix2struct",
+    "unlimited_ocr",
 )  # fmt: skip
 
 
