@@ -45,6 +45,9 @@ def of_samples(inner: Any, clips: list[int]) -> int:
 def of_gemma(inner: Any, clips: list[int]) -> int:
     """The same of Gemma 3n and 4, of clips as long as each other."""
     config, audio = inner.config, inner.config.audio_config
+    if config.model_type == "gemma4_unified":
+        features = torch.zeros(len(clips), clips[0], audio.audio_embed_dim)
+        return int(inner.get_audio_features(features).pooler_output.shape[:2].numel())
     is_old = config.model_type == "gemma3n"
     # Gemma 4 has as many bands as its first convolution has channels.
     shape = (len(clips), clips[0], audio.input_feat_size if is_old else audio.subsampling_conv_channels[0])
@@ -53,6 +56,18 @@ def of_gemma(inner: Any, clips: list[int]) -> int:
     made = inner.get_audio_features(torch.zeros(shape), mask).pooler_output
     # A clip is filled up to as many tokens of the prompt.
     return len(clips) * int(config.audio_soft_tokens_per_image) if is_old else int(made.shape[:2].numel())
+
+
+def without_padding(inner: Any, clips: list[int]) -> int:
+    """The same of Granite Speech and Nemotron-H Omni, as long as each other: what others are padded with is counted."""
+    config = inner.config
+    if config.model_type == "nemotron_h_omni":
+        # The processor makes a frame that the mask leaves out.
+        mask = torch.tensor([[1] * clips[0] + [0]] * len(clips))
+        features = torch.zeros(*mask.shape, config.audio_config.num_mel_bins)
+        return int(inner.get_audio_features(features, mask).pooler_output.shape[0])
+    features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)
+    return int(inner.projector(inner.encoder(features).last_hidden_state).shape[:2].numel())
 
 
 def encode(module: Any, clips: list[int]) -> int:
@@ -68,10 +83,8 @@ def encode(module: Any, clips: list[int]) -> int:
         return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
     if config.model_type.startswith(("gemma", "muse")):
         return of_samples(inner, clips) if config.model_type == "muse_spark" else of_gemma(inner, clips)
-    if config.model_type.startswith("granite_speech"):
-        # As long as each other: what others are padded with would be counted.
-        features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)
-        return int(inner.projector(inner.encoder(features).last_hidden_state).shape[:2].numel())
+    if config.model_type.startswith(("granite_speech", "nemotron_h_omni")):
+        return without_padding(inner, clips)
     if config.model_type == "qwen3_asr":
         # Filled up to whole chunks of the longest one.
         chunk = 2 * audio.n_window

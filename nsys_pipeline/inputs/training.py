@@ -89,7 +89,17 @@ def _joined(steps: Sequence[Step | None]) -> Step | None:
         images=sum((step.images for step in known), ()),
         seen_images=sum((step.seen_images for step in known), ()),
         audio=sum((step.audio for step in known), ()),
+        padded=_padding_of(known),
+        is_unread=any(step.is_unread for step in known),
     )
+
+
+def _padding_of(steps: Sequence[Step]) -> Step | None:
+    if not any(step.padded for step in steps):
+        return None
+    run = [step.executed for step in steps]
+    q_tokens, kv_tokens = (sum((getattr(one, name) for one in run), ()) for name in ("q_tokens", "kv_tokens"))
+    return Step(q_tokens, kv_tokens, sum(one.logits for one in run))
 
 
 def _passes(con: DuckDBPyConnection) -> list[_Pass]:
@@ -169,6 +179,11 @@ class TrainingCost:
     recomputed: int | None = None
     recomputed_min: int | None = None
     bytes: int | None = None
+
+    @property
+    def run_flops(self) -> int:
+        """FLOPs that are run, as far as they are known."""
+        return sum(self.flops_by_dtype.values()) + (self.recomputed_min or 0)
 
 
 class TrainingEstimator:

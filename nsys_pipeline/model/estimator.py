@@ -259,7 +259,7 @@ class Estimator:
         """(role, op) of the weights that these blocks have, from a pass of one token."""
         emit = self.emitter()
         emit.enter("", ids[:1], stack.name)
-        run = Pass(Step.uniform(batch=1, q_tokens=1, kv_tokens=1), 1, (1,))
+        run = Pass(attrs.evolve(Step.uniform(batch=1, q_tokens=1, kv_tokens=1), prompts=(1,)), 1, (1,))
         for block in blocks:
             block.token_ops(emit, run)
             block.context_ops(emit, run)

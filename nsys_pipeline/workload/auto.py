@@ -30,6 +30,23 @@ from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import ROWS, Grid
+from nsys_pipeline.workload.padding import (
+    ATTENTION_MASK,
+    DECODER_MASK,
+    SEQUENCE_STARTS,
+    UNREAD,
+    Mask,
+    Unread,
+    mask_of_cache,
+    packed_lengths,
+    pads,
+    read_mask,
+    remember_mask,
+    remember_moved_batch,
+    remember_sent,
+    remembering,
+    scored_positions,
+)
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
@@ -74,11 +91,13 @@ class _Request:
     """One call of `generate`: how far it is, and how deep in calls inside it (those of a draft model).
 
     `prompt_end`: how many tokens of each sequence are through when the prompt is, those of a kept cache included.
+    `mask`: which of them are padding; None if none is.
     `cache`: what its first pass has left behind.
     """
 
-    def __init__(self, prompt_end: int) -> None:
+    def __init__(self, prompt_end: int, mask: Mask | Unread | None) -> None:
         self.prompt_end = prompt_end
+        self.mask = mask
         self.tokens = 0
         self.depth = 1
         self.cache: Any = None
@@ -99,22 +118,34 @@ class _Request:
         self.tokens = max(self.tokens, (self.tokens if kv_tokens is None else kv_tokens) + q_tokens)
 
 
+_KEPT: Any = object()
+"""In the place of a mask: what the cache remembers of its padding stays."""
+
+
 class _Pass(NamedTuple):
     """A forward pass: its phase, and its shape where there are tokens (padding included, as it is computed).
 
+    `lengths`: new and cached tokens of each sequence without padding, if there is padding or sequences are packed into
+    one row (`is_packed`). `mask`: what the cache is to remember of its padding. `is_unread`: there is a mask that may
+    say so, and the host does not know what it says.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
-    them.
+    them. `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     """
 
     phase: str
     batch: int = 0
     q_tokens: int = 0
     kv_tokens: int | None = 0
-    logits: int = 0
+    logits: int | None = 0
+    is_scored: bool = False
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
+    lengths: tuple[list[int], list[int]] | None = None
+    is_packed: bool = False
+    is_unread: bool = False
+    mask: Any = _KEPT
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -181,11 +212,12 @@ def _patch_generation(module: ModuleType) -> None:
                 return generate(self, *args, **kwargs)
             finally:
                 request.depth -= 1
-        prompt_end = 1
+        prompt_end, mask = 1, None
         with contextlib.suppress(Exception):
             _models.role(self)
             prompt_end = _prompt_end(self, args, kwargs)
-        _local.request = _Request(prompt_end)
+            mask = _prompt_mask(self, args, kwargs, prompt_end)
+        _local.request = _Request(prompt_end, mask)
         try:
             with markers.phase(markers.REQUEST):
                 return generate(self, *args, **kwargs)
@@ -215,10 +247,39 @@ def _prompt_tokens(args: tuple[Any, ...], kwargs: dict[str, Any], *, has_two_sta
     if has_two_stacks:
         prompt = kwargs.get("decoder_input_ids")
         return 1 if prompt is None else int(prompt.shape[-1])
+    prompt = _prompt(args, kwargs)
+    return 1 if prompt is None else max(1, int(prompt.shape[1]))
+
+
+def _prompt(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for prompt in (kwargs.get("inputs_embeds"), *args[:1], kwargs.get("inputs"), kwargs.get("input_ids")):
         if prompt is not None and getattr(prompt, "ndim", 0) >= 2:
-            return max(1, int(prompt.shape[1]))
-    return 1
+            return prompt
+    return None
+
+
+def _prompt_mask(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], prompt_end: int) -> Mask | Unread | None:
+    """Which tokens of the prompt are padding: as the mask says, else as `generate` finds it out from the tokens."""
+    has_two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
+    given = kwargs.get(DECODER_MASK if has_two_stacks else ATTENTION_MASK)
+    if given is not None:
+        # `generate` puts a start token before the prompt of a second stack.
+        return read_mask(given, first=prompt_end - int(given.shape[-1]) + has_two_stacks)
+    prompt = _prompt(args, kwargs)
+    if has_two_stacks or prompt is None or prompt.ndim != 2 or prompt.is_floating_point():
+        return None
+    padding, ends = (_token_id(model, kwargs, name) for name in ("pad_token_id", "eos_token_id"))
+    if not pads(ends, padding):
+        return None
+    mask = read_mask(prompt, first=prompt_end - int(prompt.shape[1]), padding_id=padding)
+    return None if mask is UNREAD and prompt.shape[0] == 1 else mask
+
+
+def _token_id(model: Any, kwargs: dict[str, Any], name: str) -> Any:
+    for source in (kwargs, vars(kwargs.get("generation_config") or object), vars(model.generation_config)):
+        if source.get(name) is not None:
+            return source[name]
+    return None
 
 
 def _patch_training(torch: Any) -> None:
@@ -263,10 +324,17 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
+def _patch_features(module: ModuleType) -> None:
+    remember_moved(module)
+    module.BatchFeature.to = remembering(module.BatchFeature.to)
+
+
 _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
-    "transformers.feature_extraction_utils": remember_moved,
+    "transformers.feature_extraction_utils": _patch_features,
+    "transformers.tokenization_utils_base": remember_moved_batch,
+    "accelerate.utils.operations": remember_sent,
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
@@ -296,12 +364,26 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
-                tokens = (found.q_tokens, found.kv_tokens) if found.batch else ((), ())
-                shape = {"batch": found.batch, "logits": found.logits}
-                markers.step(*tokens, **shape, images=found.images, audio=found.audio)
+                _mark_shape(found, found.kv_tokens)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
+
+
+def _mark_shape(found: _Pass, kv_tokens: int) -> None:
+    details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
+    details["head"] = "unknown" if found.logits is None else ""
+    logits = found.logits or 0
+    if found.lengths is None:
+        tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
+        markers.step(*tokens, batch=found.batch, logits=logits, **details)
+        return
+    q_tokens, cached = found.lengths
+    padded = None if found.is_packed else [found.q_tokens, kv_tokens, logits]
+    if not found.is_scored:
+        kept = logits // found.batch
+        logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
+    markers.step(q_tokens, cached, logits=logits, **details, padded=padded)
 
 
 def _unchanged(output: Any) -> Any:
@@ -316,6 +398,8 @@ def _count(found: _Pass, cache: Any, output: Any) -> Any:
                 fields = output if isinstance(output, Mapping) else {str(at): each for at, each in enumerate(output)}
                 cache = find_cache(fields)
             count_tokens(cache, found.kv_tokens + found.q_tokens)
+            if found.mask is not _KEPT:
+                remember_mask(cache, found.mask)
             request: _Request | None = getattr(_local, "request", None)
             if request is not None and request.depth == 1 and request.cache is None and found.is_described:
                 request.cache = None if isinstance(cache, (tuple, list)) else cache
@@ -333,18 +417,53 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
     role = _models.role(model)
     if role == _PART and request is not None:
         # The first of two stacks, or what prepares the input of the decoder.
-        return found._replace(phase=ENCODER, kv_tokens=0, logits=0, is_described=True)
+        found = found._replace(phase=ENCODER, kv_tokens=0, logits=0, is_described=True)
+        return _without_padding(found, read_mask(arguments.get(ATTENTION_MASK)))
     if role == _OTHER:
         # A model that judges or guides: the request is not its own.
         found = _shape(model, arguments, cache, None)
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
     if request is not None and found.phase not in (ENCODER, FORWARD):
         if request.is_beside(cache):
-            found = _shape(model, arguments, cache, None)
-            return found._replace(phase=GUIDANCE, is_described=role == _MAIN)
-        request.count(found.q_tokens, found.kv_tokens)
-    is_described = role == _MAIN or found.phase == ENCODER
-    return found._replace(is_described=is_described and not _is_packed(arguments))
+            # Its prompt is another one, with a mask of its own.
+            found, request = _shape(model, arguments, cache, None)._replace(phase=GUIDANCE), None
+        else:
+            request.count(found.q_tokens, found.kv_tokens)
+    if role != _MAIN and found.phase != ENCODER:
+        return found
+    return _with_lengths(found._replace(is_described=True), arguments, cache, request)
+
+
+def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: _Request | None) -> _Pass:
+    """`found` with the real length of each sequence, as far as the host knows it."""
+    is_packed = _is_packed(arguments)
+    if is_packed and cache is not None:
+        return found._replace(is_described=False)
+    if request is not None and found.phase != ENCODER:
+        return _without_padding(found, request.mask)
+    if not found.kv_tokens and found.q_tokens > 1:
+        lengths = packed_lengths(arguments, found.batch, found.q_tokens)
+        if isinstance(lengths, list):
+            return found._replace(lengths=(lengths, [0] * len(lengths)), is_packed=True)
+        if lengths is UNREAD:
+            return found._replace(is_described=not is_packed, is_unread=True)
+    second = found.phase != ENCODER and arguments.get("decoder_input_ids") is not None
+    given = arguments.get(DECODER_MASK if second else ATTENTION_MASK)
+    mask = read_mask(given)
+    if mask is UNREAD and found.kv_tokens and found.q_tokens == 1:
+        # One token more of each sequence, whose padding is known.
+        return _without_padding(found, mask_of_cache(cache))
+    return _without_padding(found, mask)._replace(mask=mask)
+
+
+def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
+    if mask is None or found.kv_tokens is None:
+        return found
+    lengths = None if isinstance(mask, Unread) else mask.lengths(found.batch, found.q_tokens, found.kv_tokens)
+    if lengths is None:
+        return found._replace(is_unread=True)
+    is_whole = sum(map(sum, lengths)) == found.batch * (found.q_tokens + found.kv_tokens)
+    return found if is_whole else found._replace(lengths=lengths)
 
 
 def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
@@ -356,8 +475,8 @@ def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
 
 
 def _is_packed(arguments: dict[str, Any]) -> bool:
-    """Whether sequences of different lengths stand one behind the other; their lengths are on the device alone."""
-    return any(arguments.get(name) is not None for name in ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens"))
+    """Whether sequences of different lengths stand one behind the other, as the arguments themselves say."""
+    return any(arguments.get(name) is not None for name in SEQUENCE_STARTS)
 
 
 def _packed_phase(arguments: dict[str, Any]) -> str:
@@ -383,11 +502,13 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
     kv_tokens = _context(cache, q_tokens, request)
-    logits = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    logits: int | None = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    if is_scored := bool(arguments.get("fused_lm_head")):
+        logits = scored_positions(arguments)
     if is_training:
         phase = FORWARD
     elif two_stacks and not decoder:
-        phase, kv_tokens = ENCODER, 0
+        phase, kv_tokens, logits = ENCODER, 0, 0
     elif not _generates(model):
         phase = FORWARD
     elif _is_packed(arguments):
@@ -399,7 +520,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
     # What the first of two stacks has encoded is handed on with the pixels that it is of.
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images, audio=audio)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, images=images, audio=audio)
 
 
 def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:
@@ -447,6 +568,15 @@ def _named_arguments(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
+#: Fields of a config that programs write as they like, and that change no pass.
+_FREE = frozenset(
+    {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
+)
+
+
+def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What models must have in common to be equals."""
+    return {name: value for name, value in fields.items() if name not in _FREE}
 
 
 class _Models:
@@ -455,14 +585,15 @@ class _Models:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._main: weakref.ref[Any] | None = None
-        self._fields: dict[str, Any] = {}
+        self._alike: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     @property
     def main_type(self) -> str | None:
         """Model type of the model that the run mark describes."""
-        return self._fields.get("model_type")
+        main = None if self._main is None else self._main()
+        return None if main is None else str(main.config.model_type)
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -475,14 +606,14 @@ class _Models:
         with self._lock:
             fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
-                self._main, self._fields = weakref.ref(model), fields
+                self._main, self._alike = weakref.ref(model), _sizes(fields)
                 described = with_class(fields, model)
                 self._has_other_head = not may_generate(described)
                 markers.run(**run_fields(model, described))
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
-            if main is model or (fields == self._fields and not (self._has_other_head and _has_head(model))):
+            if main is model or (_sizes(fields) == self._alike and not (self._has_other_head and _has_head(model))):
                 role = _MAIN
             else:
                 is_part = main is not None and any(module is model for module in main.modules())

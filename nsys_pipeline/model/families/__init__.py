@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
@@ -63,6 +64,7 @@ FAMILIES: dict[str, Builder] = {
     **CONFORMERS,
     **PHI4_MULTIMODAL,
     **PAGE_TILES,
+    **FASTVIT,
     **VITS,
     **SAM,
 }
@@ -106,6 +108,8 @@ NESTED = (
     "janus_vision_model",
     "gemma4_vision",
     "gemma4_unified_vision",
+    "gemma4_unified_audio",
+    "parakeet_encoder",
     "blip_2_vision_model",
     "blip_2_qformer",
     "step3p5_vision",
@@ -118,6 +122,9 @@ NESTED = (
     "muse_glimmer_vision",
     "muse_spark_vision",
     "muse_spark_audio",
+    "unlimited_ocr_vision",
+    "unlimited_ocr_sam_vision_model",
+    "unlimited_ocr_vision_encoder",
     "inkling2_vision",
     "hy_v4_vl_vision",
     "apertus1p5_vision_tokenizer",
@@ -172,12 +179,33 @@ NESTED = (
 
 
 #: Why some model types cannot have a reading as others have.
-_NO_READING = {
+NO_READING = {
     "diffusion_gemma": "it writes blocks of tokens by denoising steps, whose number no step says",
     "evolla": "it reads proteins, whose residues are no tokens of the prompt",
     "pi0": "it denoises actions of a robot and writes no tokens",
-    "unlimited_ocr": "its decoder forgets all but the prompt and a window, and no step says where the prompt ends",
-}
+    "dia": "it writes codes of sound and no text",
+    "kyutai_speech_to_text": "a codec inside `generate` makes a token of each frame of sound, and has no reading",
+    "omniasr": "its encoder convolves the wave, which has no reading",
+    "voxtral_realtime": "sound is added to each token of its decoder as it arrives, and no step says how much",
+    **dict.fromkeys(
+        (
+            "canary", "cohere_asr", "moonshine", "moonshine_streaming", "pop2piano", "seamless_m4t",
+            "seamless_m4t_v2", "speech-encoder-decoder", "speech_to_text", "speecht5",
+        ),
+        "an encoder-decoder of sound; only Whisper's, whose encoder always has 30 seconds, is counted",
+    ),
+    **dict.fromkeys(
+        (
+            "data2vec-audio", "granite_speech5_ctc", "hubert", "lasr_ctc", "omniasr_ctc", "parakeet_ctc", "sew",
+            "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wav2vec2-conformer", "wavlm",
+        ),
+        "it labels frames of sound and writes no tokens one after another",
+    ),
+    **dict.fromkeys(
+        ("nemotron3_5_asr", "nemotron_asr_streaming", "parakeet_rnnt", "parakeet_tdt"),
+        "a transducer, which runs as often as what it hears makes it",
+    ),
+}  # fmt: skip
 
 
 def known_model_types() -> list[str]:
@@ -204,7 +232,7 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
         from nsys_pipeline.model.families.approximate import approximate_architecture
 
         return approximate_architecture(config, model_type), True
-    why = f": {_NO_READING[model_type]}" if model_type in _NO_READING else ""
+    why = f": {NO_READING[model_type]}" if model_type in NO_READING else ""
     raise ModelError(
         f"model type `{model_type}` is not known{why}",
         hint=f"pass --approximate for 2 · active parameters; known types: {', '.join(known_model_types())}",

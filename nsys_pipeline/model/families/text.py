@@ -24,6 +24,7 @@ from nsys_pipeline.model.families.qwen4 import qwen4_exp
 from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.shared_blocks import SHARED
 from nsys_pipeline.model.families.step3 import step3p5
+from nsys_pipeline.model.families.unlimited_ocr import unlimited_ocr_text
 
 #: Families that have a file of their own.
 ALONE: dict[str, Builder] = {
@@ -46,6 +47,7 @@ ALONE: dict[str, Builder] = {
     "muse_spark_text": Verified(muse_spark_text),
     "qwen4_exp_text": qwen4_exp,
     "mllama_text_model": Verified(mllama_text),
+    "unlimited_ocr_text": Verified(unlimited_ocr_text),
     "jetmoe": Verified(jetmoe),
 }
 TEXT: dict[str, Builder] = {**PLAIN, **DENSE, **MOE, **HYBRID, **SHARED, **REMOTE, **ALONE}

@@ -183,7 +183,7 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
 #: Model types whose processors make more than the pixels of each view and a placeholder for each token.
 _MORE_THAN_PIXELS = (
     "apertus1p5", "chameleon", "emu3", "ernie4_5_vl_moe", "git", "granite_docling", "inkling2", "inkling2_loop",
-    "instructblip", "instructblipvideo", "llava_next", "llava_next_video", "molmo2",
+    "instructblip", "instructblipvideo", "llava_next", "llava_next_video", "molmo2", "unlimited_ocr",
 )  # fmt: skip
 
 

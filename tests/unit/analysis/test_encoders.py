@@ -44,9 +44,9 @@ def flops(folder: Path, model: Model, *passes: tuple[str, str | None], **options
 
 def alone(model: Model, tokens: int, images: tuple[tuple[int, int], ...] = (), **lengths: Any) -> list[int]:
     """FLOPs of the pass of the encoder, of the decoder's first pass after it, and of a decode step."""
-    seen = {"seen_images": images} if model.architecture.appends_images else {}
+    seen = images if model.architecture.appends_images else ()
     encoder = Step((tokens,), (0,), 0, images=images, is_encoder=True)
-    first, later = (Step((1,), (kv,), 1, seen_encoder_tokens=(tokens,), **seen) for kv in (0, 1))
+    first, later = (Step((1,), (kv,), 1, seen_images=seen, seen_encoder_tokens=(tokens,)) for kv in (0, 1))
     return [Estimator(model).estimate(step).flops for step in (encoder, first, later)]
 
 

@@ -10,6 +10,7 @@ import pytest
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.model.families.captions import CAPTIONS
+from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
@@ -48,6 +49,7 @@ def test_flops_of_towers_equal_torchs_count(name: str) -> None:
 #: Some of their tokens separate rows or views, are cut off with padding, or come from rows of an odd number of patches.
 ABOUT = (
     "deepseek_ocr2", "granite4_vision", "hunyuan_vl", "llava_next", "llava_next_video", "llava_onevision", "pix2struct",
+    "unlimited_ocr",
 )  # fmt: skip
 
 
@@ -79,7 +81,17 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     )
     assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
     seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
-    families = (*seeing, PHI4_MULTIMODAL, PAGE_TILES, VITS, IDEFICS, FLATTENED_PATCHES, T5GEMMA2, PP_FORMULANET)
+    families = (
+        *seeing,
+        FASTVIT,
+        PHI4_MULTIMODAL,
+        PAGE_TILES,
+        VITS,
+        IDEFICS,
+        FLATTENED_PATCHES,
+        T5GEMMA2,
+        PP_FORMULANET,
+    )
     assert equal | unchecked == {name for family in families for name in family}
     # Of these the text decoder has no golden total.
     unverified = {

@@ -70,3 +70,22 @@ def test_sound_of_muse_spark_is_filled_up_to_whole_tokens() -> None:
     assert published is not None
     # 1,920 samples: 80 ms.
     assert [published.tokens(clip) for clip in (8, 9, 100)] == [1, 2, 13]
+
+
+def test_fast_vlm_without_sub_configs_is_the_published_one() -> None:
+    published = Model.from_config({"model_type": "fast_vlm"})
+    # FastViT as timm counts its parameters without a classifier, and two layers of 3,072 and 3,584 values.
+    projector = 3072 * 3584 + 3584 + 3584 * 3584 + 3584
+    assert published.params - Model.from_config({"model_type": "fast_vlm", "vision_config": None}).params == (
+        125_074_272 - 768 * 3072 - 768 + projector
+    )
+    assert views(published, 300, 900) == ((16, 16),)
+    assert tokens_in_prompt(published, [(16, 16)]) == 256
+
+
+def test_a_tower_of_fast_vlm_whose_sizes_are_not_known_is_refused() -> None:
+    folded = {"architecture": "fastvit_mci3", "model_type": "timm_wrapper", "model_args": {"inference_mode": False}}
+    model = Model.from_config({"model_type": "fast_vlm", "vision_config": folded})
+    assert model.architecture.vision is None
+    assert model.not_counted == ("vision tower",)
+    assert "`model_args` {'inference_mode': False}, not its sizes" in model.architecture.why

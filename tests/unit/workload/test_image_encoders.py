@@ -144,7 +144,8 @@ def test_what_sees_is_marked(name: str, stages: dict[str, str]) -> None:
 def inputs_of(name: str, config: Any) -> dict[str, Any]:
     views = {"pix2struct": (5, 7), "kosmos-2.5": (5, 7), "t5gemma2": (4, 4), "pp_formulanet": (7, 7)}
     grid = views.get(name, (3, 3))
-    text = torch.ones((2, 5), dtype=torch.long)
+    # None of them is the token of padding, of which `generate` makes a mask.
+    text = torch.full((2, 5), 5)
     made = own_inputs(config, [grid, grid[::-1]], text, lambda *shape: torch.zeros(shape))
     assert made is not None
     return made
