@@ -9,7 +9,8 @@ range ``request``          one generation call
 range ``prefill``          one forward pass over the prompt (``decode``: over the newest token); other
                            phase names are the user's
 mark ``llmperf.step {…}``  first thing inside a phase range: the shape of the pass
-mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request
+mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request;
+                           ``{"id", "given_up"}``: its client wants no more of it
 =========================  ===========================================================================
 
 A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one number where all are equal, with ``b``,
@@ -17,7 +18,9 @@ the batch, where both are), and ``logits``. Engines add ``ids``, a small number 
 names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts``, tokens of ``q`` that are guesses;
 ``ahead``: true where ``kv`` may count guesses that turn out to be rejected; ``images``: [h, w] in patches of each image
 that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``adapters``: sequences
-that run through LoRA weights, which no estimate counts.
+that run through LoRA weights, which no estimate counts; ``padded``: [new, cached, logits] of the batch as it is
+computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave padding out; ``unread``: true where
+they may hold padding, for a mask came with the pass and nobody knows what it says.
 
 In your own program, with or without torch, profiled or not::
 
@@ -110,9 +113,23 @@ def decode_step(payload: str) -> Step:
             None if experts is None else _number(experts),
             images=_images(data.get("images")),
             audio=_clips(data.get("audio")),
+            padded=_padded(data.get("padded"), len(q_tokens)),
+            is_unread=bool(data.get("unread")),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a step: {payload[:200]!r}") from error
+
+
+def _padded(value: object, batch: int) -> Step | None:
+    """The batch as it is computed, from its new and cached tokens of each sequence and its logits."""
+    from nsys_pipeline.records import Step
+
+    if value is None:
+        return None
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"not a step: {str(value)[:200]!r} is no padded batch")
+    q_tokens, kv_tokens, logits = map(_count, value)
+    return Step.uniform(batch=batch, q_tokens=q_tokens, kv_tokens=kv_tokens, logits=logits)
 
 
 def _count(value: object) -> int:
@@ -181,8 +198,8 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. `details`: ids, new, drafts, ahead, images, audio and adapters, as the head of this file says; those that
-    are empty or None are left out. Raises ValueError when lengths disagree.
+    routing. `details`: ids, new, drafts, ahead, images, audio, adapters, padded and unread, as the head of this file
+    says; those that are empty or None are left out. Raises ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:
@@ -205,6 +222,13 @@ def arrived(request: str, *, prompt_tokens: int | None = None, waited_ms: float 
     backend = _backend()
     if backend is not None:
         backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'prompt': prompt_tokens, 'waited_ms': waited_ms})}")
+
+
+def given_up(request: str) -> None:
+    """Say that a request has ended before its time: of a step that still runs, nobody gets a token."""
+    backend = _backend()
+    if backend is not None:
+        backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'given_up': True})}")
 
 
 def push(name: str) -> None:

@@ -30,6 +30,20 @@ def _same_length(instance: Step, _attribute: object, value: tuple[int, ...]) -> 
         raise ValueError(f"{len(instance.q_tokens)} query lengths but {len(value)} cached lengths")
 
 
+def _one_each(instance: Step, _attribute: object, value: tuple[int, ...]) -> None:
+    if len(value) not in (0, len(instance.q_tokens)):
+        raise ValueError(f"{len(instance.q_tokens)} query lengths but {len(value)} prompts")
+
+
+def _no_shorter(instance: Step, _attribute: object, value: Step | None) -> None:
+    if value is not None and any(
+        real > run
+        for reals, runs in ((instance.q_tokens, value.q_tokens), (instance.kv_tokens, value.kv_tokens))
+        for real, run in zip(reals, runs, strict=True)
+    ):
+        raise ValueError("a padded batch is shorter than its sequences")
+
+
 def _token_counts(_instance: object, attribute: attrs.Attribute[tuple[int, ...]], value: tuple[int, ...]) -> None:
     if any(count < 0 for count in value):
         raise ValueError(f"{attribute.name} holds a negative token count")
@@ -78,8 +92,12 @@ class Step:
 
     ``images`` are (height, width) in patches of each image, or view of one, that goes through the vision tower in the
     pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
-    are no tokens: decoders of some models have layers that look at them. ``audio`` are frames of each clip, as the
+    are no tokens: decoders of some models have layers that look at them. ``prompts`` are the tokens of each sequence's
+    prompt, which windows of some models keep; empty where nobody says them. ``audio`` are frames of each clip, as the
     encoder of sound gets them, that it encodes in the pass.
+
+    ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
+    ``is_unread`` if the lengths may hold padding that nobody knows of.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -94,6 +112,9 @@ class Step:
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     audio: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_frame_counts)
+    prompts: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=[_one_each, _token_counts])
+    padded: Step | None = attrs.field(default=None, validator=_no_shorter)
+    is_unread: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:
@@ -116,8 +137,21 @@ class Step:
 
     @property
     def new_tokens(self) -> int:
-        """Tokens that go through the layers in this pass."""
+        """Tokens that go through the layers in this pass, without padding."""
         return sum(self.q_tokens)
+
+    @property
+    def padding_tokens(self) -> int:
+        """Tokens of padding that go through the layers as well."""
+        return self.padded.new_tokens - self.new_tokens if self.padded else 0
+
+    @property
+    def executed(self) -> Step:
+        """The step with its padding."""
+        if self.padded is None:
+            return self
+        q_tokens, kv_tokens, logits = self.padded.q_tokens, self.padded.kv_tokens, self.padded.logits
+        return attrs.evolve(self, q_tokens=q_tokens, kv_tokens=kv_tokens, logits=logits, padded=None)
 
 
 @attrs.frozen

@@ -35,9 +35,19 @@ def one_by_one(heard: Any, clips: list[int]) -> int:
     return sum(tokens.shape[1] for tokens in made)
 
 
+def of_samples(inner: Any, clips: list[int]) -> int:
+    """The same of Muse Spark, of waveforms of 24 kHz, one after the other, each filled up to whole tokens."""
+    whole = inner.config.audio_config.samples_per_token
+    sounds = [torch.zeros(1, -(-240 * clip // whole) * whole) for clip in clips]
+    return sum(inner.get_audio_features(sound).pooler_output.shape[0] for sound in sounds)
+
+
 def of_gemma(inner: Any, clips: list[int]) -> int:
     """The same of Gemma 3n and 4, of clips as long as each other."""
     config, audio = inner.config, inner.config.audio_config
+    if config.model_type == "gemma4_unified":
+        features = torch.zeros(len(clips), clips[0], audio.audio_embed_dim)
+        return int(inner.get_audio_features(features).pooler_output.shape[:2].numel())
     is_old = config.model_type == "gemma3n"
     # Gemma 4 has as many bands as its first convolution has channels.
     shape = (len(clips), clips[0], audio.input_feat_size if is_old else audio.subsampling_conv_channels[0])
@@ -46,6 +56,18 @@ def of_gemma(inner: Any, clips: list[int]) -> int:
     made = inner.get_audio_features(torch.zeros(shape), mask).pooler_output
     # A clip is filled up to as many tokens of the prompt.
     return len(clips) * int(config.audio_soft_tokens_per_image) if is_old else int(made.shape[:2].numel())
+
+
+def without_padding(inner: Any, clips: list[int]) -> int:
+    """The same of Granite Speech and Nemotron-H Omni, as long as each other: what others are padded with is counted."""
+    config = inner.config
+    if config.model_type == "nemotron_h_omni":
+        # The processor makes a frame that the mask leaves out.
+        mask = torch.tensor([[1] * clips[0] + [0]] * len(clips))
+        features = torch.zeros(*mask.shape, config.audio_config.num_mel_bins)
+        return int(inner.get_audio_features(features, mask).pooler_output.shape[0])
+    features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)
+    return int(inner.projector(inner.encoder(features).last_hidden_state).shape[:2].numel())
 
 
 def encode(module: Any, clips: list[int]) -> int:
@@ -59,12 +81,10 @@ def encode(module: Any, clips: list[int]) -> int:
         features = torch.zeros(len(clips), audio.num_mel_bins, longest)
         get = (inner if hasattr(inner, "get_audio_features") else module).get_audio_features
         return int(get(features, feature_attention_mask=mask).last_hidden_state.shape[0])
-    if config.model_type.startswith("gemma"):
-        return of_gemma(inner, clips)
-    if config.model_type.startswith("granite_speech"):
-        # As long as each other: what others are padded with would be counted.
-        features = torch.zeros(len(clips), clips[0], config.encoder_config.input_dim)
-        return int(inner.projector(inner.encoder(features).last_hidden_state).shape[:2].numel())
+    if config.model_type.startswith(("gemma", "muse")):
+        return of_samples(inner, clips) if config.model_type == "muse_spark" else of_gemma(inner, clips)
+    if config.model_type.startswith(("granite_speech", "nemotron_h_omni")):
+        return without_padding(inner, clips)
     if config.model_type == "qwen3_asr":
         # Filled up to whole chunks of the longest one.
         chunk = 2 * audio.n_window

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 import transformers
-from transformers.modeling_outputs import BaseModelOutput
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithPooling
+from transformers.models.udop.modeling_udop import BaseModelOutputWithAttentionMask
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -66,11 +67,58 @@ def kosmos2_5(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], 
     return inputs, lambda out: {"input_ids": ids(case, 1), "cache": out.cache}
 
 
+def t5gemma2(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]:
+    """As many images for each sequence, whose tokens are part of what the encoder reads."""
+    vision, images = config.encoder.vision_config, case["images"]
+    tokens = ids(case, case["encoder"])
+    tokens[:, 1 : 1 + len(images) // case["batch"] * config.encoder.mm_tokens_per_image] = config.image_token_index
+    seen = {"pixel_values": torch.zeros(len(images), 3, vision.image_size, vision.image_size)} if images else {}
+    return {"input_ids": tokens, "decoder_input_ids": ids(case), **seen}, lambda out: {
+        "encoder_outputs": BaseModelOutput(last_hidden_state=out.encoder_last_hidden_state),
+        "decoder_input_ids": ids(case, 1),
+        "cache": out.cache,
+    }
+
+
+def udop(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]:
+    """A page for each sequence, or none, behind the text that the encoder reads."""
+    images, text = len(case["images"]), ids(case, case["encoder"])
+    inputs = {"input_ids": text, "decoder_input_ids": ids(case), "bbox": torch.rand(*text.shape, 4)}
+    if images:
+        inputs["pixel_values"] = torch.zeros(images, 3, config.image_size, config.image_size)
+    encoded = BaseModelOutputWithAttentionMask
+    return inputs, lambda out: {
+        "encoder_outputs": encoded(last_hidden_state=out.encoder_last_hidden_state),
+        "decoder_input_ids": ids(case, 1),
+        "cache": out.cache,
+    }
+
+
+def pp_formulanet(config: Any, case: Case) -> tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]:
+    """A picture for each sequence, of the only size that there is."""
+    vision = config.vision_config
+    side = vision.image_size
+    # Two convolutions of stride 2.
+    left = -(-(side // vision.patch_size) // 4)
+    encoded = torch.zeros(case["batch"], left**2, vision.decoder_hidden_size)
+    inputs = {"pixel_values": torch.zeros(case["batch"], 3, side, side), "decoder_input_ids": ids(case)}
+    return inputs, lambda out: {
+        "encoder_outputs": BaseModelOutputWithPooling(
+            last_hidden_state=out.encoder_last_hidden_state, pooler_output=encoded
+        ),
+        "decoder_input_ids": ids(case, 1),
+        "cache": out.cache,
+    }
+
+
 #: Inputs of a prefill, and those of the decode step after it, of what the prefill gave.
 INPUTS: dict[str, Callable[[Any, Case], tuple[dict[str, Any], Callable[[Any], dict[str, Any]]]]] = {
     "idefics": idefics,
     "pix2struct": pix2struct,
     "kosmos-2.5": kosmos2_5,
+    "t5gemma2": t5gemma2,
+    "udop": udop,
+    "pp_formulanet": pp_formulanet,
 }
 
 

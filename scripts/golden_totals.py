@@ -52,9 +52,9 @@ def place_for(name: str) -> Iterator[None]:
 
     Some towers are the package timm's, which the extra `verify` has not; their attention is products here.
     """
-    if name in ("gemma3n", "perception_lm"):
+    if name.startswith(("fast_vlm", "gemma3n", "perception_lm")):
         importlib.import_module("timm.layers").set_fused_attn(False)
-    if name != "gemma3n":
+    if not name.startswith(("fast_vlm", "gemma3n")):
         yield
         return
     with torch.device("meta"):

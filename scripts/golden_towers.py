@@ -42,6 +42,7 @@ def features_of(module: Any) -> Any:
         "mllama": lambda **pixels: inner.multi_modal_projector(inner.vision_model(**pixels).last_hidden_state),
         "git": lambda **pixels: inner.git.visual_projection(inner.git.image_encoder(**pixels).last_hidden_state),
         "blip": lambda **pixels: inner.vision_model(**pixels).last_hidden_state,
+        "pp_formulanet": lambda pixel_values: inner.encoder(pixel_values=pixel_values),
         "pix2struct": lambda flattened_patches: module.encoder(flattened_patches=flattened_patches),
         "idefics": lambda **pixels: inner.perceiver_resampler(inner.vision_model(**pixels).last_hidden_state),
         # What is added in one of several layers is as many tokens as in the others.
@@ -84,6 +85,14 @@ def without_instruction(module: Any, pixels: Any) -> Any:
     return module.get_image_features(pixels, qformer_input_ids=text)
 
 
+def squares(vision: Any, grids: list[list[int]]) -> dict[str, Any]:
+    """Pixels of squares of patches, and how many of them images have on their sides (Inkling 2)."""
+    merge, edge = vision.spatial_merge_size, vision.spatial_merge_size * vision.patch_size
+    sides = [[1, height // merge, width // merge] for height, width in grids]
+    pixels = torch.zeros(sum(height * width for _, height, width in sides), edge, edge, vision.num_channels)
+    return {"pixel_values": pixels, "image_grid_thw": torch.tensor(sides)}
+
+
 def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, Any] | None:
     """Inputs of towers that get crops, or rows of patches that are filled up; None for other towers."""
     kind = config.model_type
@@ -91,6 +100,8 @@ def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, 
         return {"grids": grids}
     if kind == "molmo2":
         return crops(config, grids)
+    if kind.startswith("inkling2"):
+        return squares(config.vision_config, grids)
     if "flattened_patches" in taken:
         row = KOSMOS_PATCHES if kind == "kosmos-2.5" else PIX2STRUCT_PATCHES
         return {"flattened_patches": flattened_patches(grids, config.vision_config.patch_embed_hidden_size, row)}
@@ -99,7 +110,7 @@ def crops_or_rows(config: Any, taken: Any, grids: list[list[int]]) -> dict[str, 
 
 def any_size(config: Any, taken: Any, patch: int, grids: list[list[int]]) -> dict[str, Any] | None:
     """Pixels of a tower that gets patches of images of any size in a row; None for other towers."""
-    vision = getattr(config, "vision_config", config)
+    vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     rows, kind = sum(height * width for height, width in grids), config.model_type
     # Images of as many patches each: what others are padded with would be counted.
     each = (len(grids), rows // len(grids))
@@ -169,11 +180,14 @@ def without_a_tower(config: Any, grids: list[list[int]]) -> dict[str, Any]:
 
 def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
     """Pixels of images, or views, of so many patches."""
-    vision = getattr(config, "vision_config", config)
+    vision = getattr(getattr(config, "encoder", config), "vision_config", config)
     taken = inspect.signature(features_of(module)).parameters
     # Towers of the package timm name none.
-    patch = {"gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(vision, "patch_size", None)
+    patch = {"fast_vlm": 64, "gemma3n": 16, "perception_lm": 14}.get(config.model_type) or getattr(
+        vision, "patch_size", None
+    )
     # Of Pix2Struct and KOSMOS-2.5 the processor alone knows.
+    patch = patch or getattr(vision, "spatial_scale_factor", None)
     patch = patch or (vision.sam_config.patch_size if hasattr(vision, "sam_config") else 0)
     patch = patch[0] if isinstance(patch, (list, tuple)) else patch
     rows = any_size(config, taken, patch, grids)
@@ -181,10 +195,12 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         return rows
     sides = {(height * patch, width * patch) for height, width in grids}
     if "num_local_patches" in taken and config.model_type != "step3p7":
-        whole, tiles = ([grid for grid in grids if grid == size] for size in ([64, 64], [48, 48]))
-        local = {"pixel_values_local": torch.zeros(len(tiles), 3, 768, 768), "num_local_patches": [len(tiles)]}
+        edge = 640 if config.model_type == "unlimited_ocr" else 768
+        whole, tiles = ([grid for grid in grids if grid == [side // 16] * 2] for side in (1024, edge))
+        local = {"pixel_values_local": torch.zeros(len(tiles), 3, edge, edge), "num_local_patches": [len(tiles)]}
+        local |= {"patches_grid": [[1, len(tiles)]]} if edge == 640 else {}
         return {"pixel_values": torch.zeros(len(whole), 3, 1024, 1024), **(local if tiles else {})}
-    if "image_sizes" in taken and getattr(vision, "model_type", "") == "pixtral":
+    if "image_sizes" in taken and getattr(vision, "model_type", "") in ("pixtral", "apertus1p5_vision_tokenizer"):
         height, width = (max(side) for side in zip(*sides, strict=True))
         sizes = torch.tensor([[h * patch, w * patch] for h, w in grids])
         return {"pixel_values": torch.zeros(len(grids), 3, height, width), "image_sizes": sizes}

@@ -32,7 +32,8 @@ def cache(
     """Show where llmperf keeps prepared tables of traces and how large they are, or remove them all.
 
     It is the user's cache folder, or $LLMPERF_CACHE_DIR. Entries that were not used for longest go as soon as there are
-    more than 20 GiB. Removing them costs nothing but the time to make them again.
+    more than 20 GiB. Removing them costs nothing but the time to make them again. No tables are kept below a folder
+    with a question mark in its name.
     """
     if output_format not in ("table", "json"):
         raise UsageError(f"`{output_format}` is not one of table, json")
@@ -48,6 +49,8 @@ def cache(
         sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
         return
     sys.stdout.write(f"{printable(str(place))}\n")
+    if "?" in str(place):
+        sys.stdout.write("no tables are kept there: DuckDB opens no file below a folder with a question mark\n")
     for usage in usages:
         sys.stdout.write(f"{_size(usage.bytes):>10}  {usage.files:>6,} files  {store.FOLDERS[usage.folder]}\n")
     end = (

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _AMOUNTS = (
     "flops", "bytes", "weight_bytes", "kv_read_bytes", "kv_write_bytes", "executed_flops", "recomputed_flops",
-    "recomputed_min_flops",
+    "recomputed_min_flops", "padding_flops",
 )  # fmt: skip
 _TIMES = ("compute_ns", "memory_ns", "executed_compute_ns", "sol_ns")
 _COST_COLUMNS = ("shape_id", *_AMOUNTS, "flops_min", "flops_max", "bytes_min", "bytes_max", "product_flops")
@@ -135,12 +135,20 @@ def _costs(
         ranks = conventions.gpus
         for index, step in enumerate(steps):
             if step.part:
-                costs[index] = _training_cost(training.cost(step), costs.get(index), gpus, ranks)
+                cost, padding = training.cost(step), 0
+                if step.padded:
+                    padding = training.cost(step.executed).run_flops - cost.run_flops
+                costs[index] = _training_cost(cost, costs.get(index), gpus, ranks, padding)
     return [costs[index] for index in range(len(steps))]
 
 
-def _training_cost(cost: TrainingCost, forward: _Cost | None, gpus: Mapping[int, Gpu], ranks: int) -> _Cost:
-    """`cost` of a pass that `ranks` GPUs share; a forward moves what any `forward` does, and adapters add products."""
+def _training_cost(
+    cost: TrainingCost, forward: _Cost | None, gpus: Mapping[int, Gpu], ranks: int, padding: int
+) -> _Cost:
+    """`cost` of a pass that `ranks` GPUs share, with the FLOPs that its padding adds.
+
+    A forward moves what any `forward` does, and adapters add products.
+    """
     flops = sum(cost.flops_by_dtype.values()) // ranks if cost.flops_by_dtype else None
     compute_ns: dict[int, float | None] = {}
     for device, gpu in gpus.items():
@@ -148,9 +156,9 @@ def _training_cost(cost: TrainingCost, forward: _Cost | None, gpus: Mapping[int,
         compute_ns[device] = whole and whole / ranks
     if forward is not None:
         times = {device: (compute, *forward.times[device][1:]) for device, compute in compute_ns.items()}
-        return _Cost((flops, *forward.amounts[1:]), times)
+        return _Cost((flops, *forward.amounts[1:-1], padding // ranks), times)
     moved, recomputed = _share(cost.bytes, ranks), _share(cost.recomputed, ranks)
-    executed = None if flops is None or recomputed is None else flops + recomputed
+    executed = None if flops is None or recomputed is None else flops + recomputed + padding // ranks
     times = {}
     for device, gpu in gpus.items():
         compute = compute_ns[device]
@@ -158,7 +166,10 @@ def _training_cost(cost: TrainingCost, forward: _Cost | None, gpus: Mapping[int,
         memory = moved / gpu.bandwidth_bytes_per_s * 1e9 if moved is not None and gpu.bandwidth_bytes_per_s else None
         run = compute * executed / flops if compute and executed and flops else None
         times[device] = (compute, memory, run, memory)
-    return _Cost((flops, moved, None, None, None, executed, recomputed, _share(cost.recomputed_min, ranks)), times)
+    return _Cost(
+        (flops, moved, None, None, None, executed, recomputed, _share(cost.recomputed_min, ranks), padding // ranks),
+        times,
+    )
 
 
 def _share(amount: int | None, ranks: int) -> int | None:
@@ -172,7 +183,9 @@ def _forward_costs(
 
     estimator = Estimator(model, conventions)
     totals = estimator.totals(steps)
-    executed = Estimator(model, attrs.evolve(conventions, count="executed", attention="full")).totals(steps)
+    executed = Estimator(model, attrs.evolve(conventions, count="executed", attention="full")).totals(
+        [step.executed for step in steps]
+    )
     ranks = conventions.gpus
     # A pass crosses the pipeline stages in turn; the occurrence of one rank is its own stage of it.
     sol = {
@@ -190,7 +203,7 @@ def _forward_costs(
             shares = (compute and compute / ranks, memory and memory / ranks, run and run / ranks)
             times[device] = (*shares, sol[id(gpu)][index])
         shared = (amount // ranks for amount in (*amounts, executed[index].flops))
-        costs.append(_Cost((*shared, None, None), times, total.product_flops // ranks))
+        costs.append(_Cost((*shared, None, None, None), times, total.product_flops // ranks))
     return costs
 
 

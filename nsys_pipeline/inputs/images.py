@@ -89,6 +89,33 @@ def with_seen_images(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, 
     return {**steps, **found}
 
 
+def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
+    """`steps`, each with the tokens of its sequences' prompts, if the decoder's window keeps them.
+
+    They are those of the last prefill of the request, or of the thread if requests have no ranges.
+    """
+    model = inputs.run.model
+    if model is None or not model.architecture.window_keeps_prompt:
+        return steps
+    rows = inputs.connection.execute(
+        "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
+    ).fetchall()
+    found: dict[int, Step] = {}
+    prompts: tuple[int, ...] = ()
+    last: tuple[object, object] | None = None
+    for occurrence, phase, thread, request in rows:
+        if (thread, request) != last:
+            prompts, last = (), (thread, request)
+        step = steps.get(occurrence)
+        if step is None:
+            continue
+        if phase == markers.PREFILL:
+            prompts = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+        if len(prompts) == step.batch:
+            found[occurrence] = attrs.evolve(step, prompts=prompts)
+    return {**steps, **found}
+
+
 def _requests(inputs: Inputs) -> list[tuple[list[int], list[int]]]:
     """Occurrences of `vision` and of prefill of each request; without request ranges each prefill is one."""
     rows = inputs.connection.execute(

@@ -95,6 +95,8 @@ class GoodputLimits:
         Raises UsageError for another name, one that comes twice, and what is no positive number.
         """
         found: dict[str, float] = {}
+        if not isinstance(text, str):
+            raise UsageError(f"{text!r} is no limit for goodput", hint="write it as text, as in 'ttft:500,tpot:50'")
         for part in re.split(r"[,\s]+", text.strip()):
             match = re.fullmatch(r"(ttft|tpot|e2el):(\d{1,12}(?:\.\d{1,9})?)(us|ms|s)?", part)
             if match is None or match[1] in found or not float(match[2]):

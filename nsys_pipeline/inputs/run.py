@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nsys_pipeline import markers
-from nsys_pipeline.duck import create_from_rows
+from nsys_pipeline.duck import create_from_rows, scalar
 from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.records import Notice
 from nsys_pipeline.text import printable
@@ -136,7 +136,12 @@ class RunDescription:
 
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
+        from nsys_pipeline.model.dtypes import bare_cache
+
         told = self.fields.get("kv_dtype")
+        if model is not None and (bare := bare_cache(given.kv_dtype)):
+            hint = "of formats of llama.cpp, as q8_0, --kv-dtype counts the scales"
+            return given, [Notice("cache_format_not_read", bare, hint)]
         if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_cache(told)):
             return given, []
         if told == "fp8_ds_mla" and model.caches_latents:
@@ -234,7 +239,8 @@ class ModelOfRun:
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
         trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
-        notices += _cache_of_two_dtypes(run, model, conventions)
+        notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
+        notices += _copied_experts(run, model)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -315,6 +321,29 @@ def _adapters_of_experts(place: str | None, model: Model | None) -> list[Notice]
     ]
 
 
+def _adapters_of_inference(inputs: Inputs, run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not counted where a model generates, or embeds, with adapters beside its products."""
+    adapters = run.positive("adapters")
+    if model is None or adapters is None:
+        return []
+    generating = scalar(
+        inputs.connection,
+        "SELECT count(*) FROM attribute.phase_ranges "
+        "WHERE phase IN ('prefill', 'decode', 'verify', 'mixed', 'guidance')",
+    )
+    if not generating:
+        return []
+    return [
+        Notice(
+            "adapters_not_counted",
+            f"{adapters:,} layers of the model run LoRA adapters: in passes that train nothing, their FLOPs and bytes"
+            " are not counted",
+            "MFU and MBU of these phases are lower bounds; merge the adapters into the weights (`merge_and_unload`) to"
+            " measure the model without them",
+        )
+    ]
+
+
 def _skipped_images(told: object) -> list[Notice]:
     """What the run says about images that it could not read."""
     if not isinstance(told, Mapping):
@@ -338,6 +367,21 @@ def _spread_experts(data: int | None, experts: int, model: Model | None) -> list
             f"{experts:,} GPUs of {data:,} data-parallel ranks share the experts: each rank is charged those that its"
             " own tokens choose, and runs some of its own for the others' tokens instead",
             "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high",
+        )
+    ]
+
+
+def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not counted where an engine holds some experts on several GPUs, to balance their load."""
+    copies = run.positive("redundant_experts")
+    if model is None or not model.has_experts or copies is None:
+        return []
+    return [
+        Notice(
+            "copied_experts",
+            f"each layer holds {copies:,} copies of experts beside them (EPLB), and bytes count each expert once: those"
+            " of passes that send tokens to several copies are too low, and MBU with them",
+            "FLOPs are right; without redundant experts, bytes are, too",
         )
     ]
 

@@ -12,7 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.inputs.images import with_images, with_seen_images
+from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen_images
 from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
@@ -60,7 +60,7 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     assigned = _assigned(inputs)
     steps, notices = with_images(inputs, assigned.by_occurrence)
-    return AssignedSteps(with_seen_images(inputs, steps), (*assigned.notices, *notices))
+    return AssignedSteps(with_prompts(inputs, with_seen_images(inputs, steps)), (*assigned.notices, *notices))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:
@@ -229,10 +229,20 @@ def create_shapes(inputs: Inputs) -> None:
     """`input.shapes`: one row per distinct step."""
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
-        "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR",
+        "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
+        "is_unread": "BOOLEAN",
     }  # fmt: skip
     rows = (
-        (index, _label(step), step.batch, *_known_tokens(step), step.logits, _kind(step))
+        (
+            index,
+            _label(step),
+            step.batch,
+            *_known_tokens(step),
+            step.logits,
+            _kind(step),
+            step.padding_tokens,
+            step.is_unread,
+        )
         for index, step in enumerate(inputs.steps.distinct)
     )
     create_from_rows(inputs.connection, "input.shapes", types, rows)

@@ -89,7 +89,17 @@ def _joined(steps: Sequence[Step | None]) -> Step | None:
         images=sum((step.images for step in known), ()),
         seen_images=sum((step.seen_images for step in known), ()),
         audio=sum((step.audio for step in known), ()),
+        padded=_padding_of(known),
+        is_unread=any(step.is_unread for step in known),
     )
+
+
+def _padding_of(steps: Sequence[Step]) -> Step | None:
+    if not any(step.padded for step in steps):
+        return None
+    run = [step.executed for step in steps]
+    q_tokens, kv_tokens = (sum((getattr(one, name) for one in run), ()) for name in ("q_tokens", "kv_tokens"))
+    return Step(q_tokens, kv_tokens, sum(one.logits for one in run))
 
 
 def _passes(con: DuckDBPyConnection) -> list[_Pass]:
@@ -170,6 +180,11 @@ class TrainingCost:
     recomputed_min: int | None = None
     bytes: int | None = None
 
+    @property
+    def run_flops(self) -> int:
+        """FLOPs that are run, as far as they are known."""
+        return sum(self.flops_by_dtype.values()) + (self.recomputed_min or 0)
+
 
 class TrainingEstimator:
     """Costs of training passes of `model`, all of whose weights are trained unless `train_only` or `lora_rank` say."""
@@ -211,7 +226,9 @@ class TrainingEstimator:
 
         training = training_flops(
             self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
-            train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on, all_logits=False,
+            train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on,
+            # One per sequence is what a mark has that says nothing of them; a fused head may be no part of the pass.
+            all_logits=step.logits == step.batch or (self.facts.has_fused_head and not step.logits),
         )  # fmt: skip
         return training.with_fused_head() if self.facts.has_fused_head else training
 

@@ -68,6 +68,10 @@ class AudioEncoder:
     frames_per_s: int = 100
     longest: int | None = None
 
+    def frames(self, seconds: float) -> int:
+        """Frames of a clip of so many seconds, at least 1."""
+        return max(1, round(seconds * self.frames_per_s))
+
     def lengths(self, frames: int) -> tuple[int, ...]:
         """Tokens of each sequence of the stack that a clip of so many frames becomes."""
         return (frames,)
@@ -84,13 +88,15 @@ class Architecture:
     An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
     are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
+    `window_keeps_prompt`: a decode step costs something else for tokens of the prompt than for later ones.
     `sees_all_images`: so do those of all images of a sequence, with what separates them.
     `has_experts_for_images`: they have experts of their own. `cross_attends_to_images`: images are no tokens of the
-    decoder, which has layers that look at them; `needs_image`: each sequence has exactly one. `unused_params` are
-    stored but not touched by any pass that is estimated. `text_only`: a multimodal model of which only the text decoder
-    is described; `why`, if there is more to say. `uncounted`: parts beside decoder and tower that are not described.
-    `unread`: fields of the config that would change what another model computes, and that none of this one read.
-    `variant`: how the config makes it another model than the one its type is known for; empty if not.
+    decoder, which has layers that look at them; `needs_image`: each sequence has exactly one. `appends_images`: their
+    tokens go to the encoder beside those of the prompt. `unused_params` are stored but not touched by any pass that is
+    estimated. `text_only`: a multimodal model of which only the text decoder is described; `why`, if there is more to
+    say. `uncounted`: parts beside decoder and tower that are not described. `unread`: fields of the config that would
+    change what another model computes, and that none of this one read. `variant`: how the config makes it another model
+    than the one its type is known for; empty if not. `caveat`: what sizes do not say, and how it is counted.
     """
 
     family: str
@@ -103,9 +109,11 @@ class Architecture:
     vision_extra: int = 0
     sees_whole_images: bool = False
     sees_all_images: bool = False
+    window_keeps_prompt: bool = False
     has_experts_for_images: bool = False
     cross_attends_to_images: bool = False
     needs_image: bool = False
+    appends_images: bool = False
     kv_heads: int = 0
     heads: int = 0
     unused_params: int = 0
@@ -114,6 +122,7 @@ class Architecture:
     why: str = ""
     unread: tuple[str, ...] = ()
     variant: str = ""
+    caveat: str = ""
 
     @property
     def tells_images_apart(self) -> bool:

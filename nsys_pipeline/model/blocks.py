@@ -714,6 +714,19 @@ class Around(Block):
 
 
 @attrs.frozen(kw_only=True)
+class InFloat32(Around):
+    """Blocks that an implementation keeps in float32, whatever the model's dtype."""
+
+    def token_ops(self, emit: Emitter, run: Pass) -> None:
+        with emit.in_dtype("fp32"):
+            super().token_ops(emit, run)
+
+    def context_ops(self, emit: Emitter, run: Pass) -> None:
+        with emit.in_dtype("fp32"):
+            super().context_ops(emit, run)
+
+
+@attrs.frozen(kw_only=True)
 class OnTokens(Around):
     """Blocks that run on another number of tokens than their stack: (tokens + `plus`) · `times` // `over` + `then`.
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -102,6 +103,16 @@ class Emitter:
         first = len(self.ops)
         block.context_ops(self, attrs.evolve(run, step=whole))
         self.ops[first:] = [op.share(ranks) for op in self.ops[first:]]
+
+    @contextlib.contextmanager
+    def in_dtype(self, dtype: str) -> Iterator[None]:
+        """Ops inside compute in `dtype`, in which their weights are stored, too, unless they are quantized."""
+        usual = self.dtype, self._plain
+        self.dtype, self._plain = dtype, plain(dtype)
+        try:
+            yield
+        finally:
+            self.dtype, self._plain = usual
 
     def plain_bytes(self, elements: int) -> int:
         return bytes_of(elements, self.dtype)

@@ -259,7 +259,7 @@ class Estimator:
         """(role, op) of the weights that these blocks have, from a pass of one token."""
         emit = self.emitter()
         emit.enter("", ids[:1], stack.name)
-        run = Pass(Step.uniform(batch=1, q_tokens=1, kv_tokens=1), 1, (1,))
+        run = Pass(attrs.evolve(Step.uniform(batch=1, q_tokens=1, kv_tokens=1), prompts=(1,)), 1, (1,))
         for block in blocks:
             block.token_ops(emit, run)
             block.context_ops(emit, run)
@@ -339,7 +339,8 @@ class Estimator:
             return passes
         lengths: tuple[int, ...] = ()
         first = not any(step.kv_tokens)
-        if architecture.encoder:
+        # A pass of the tower alone has no sequences.
+        if architecture.encoder and step.batch:
             lengths = self._encoder_lengths(step, encoder_tokens)
             if first:
                 passes.append((architecture.encoder, _encoding(lengths)))
@@ -395,6 +396,8 @@ class Estimator:
         lengths = tuple(encoder_tokens)
         if len(lengths) != step.batch:
             raise ModelError(f"{step.batch} sequences but {len(lengths)} encoder lengths")
+        if self._architecture.appends_images and (seen := self._looked_at(step)):
+            return tuple(map(sum, zip(lengths, seen, strict=True)))
         return lengths
 
     def emitter(self) -> Emitter:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import struct
@@ -30,6 +31,10 @@ _PADDLE_PIXELS = (384 * 384, 1536 * 1536)
 GEMMA_TOKENS = 280
 _ERNIE_PIXELS = (56 * 56, 28 * 28 * 6177)
 _EMU_PIXELS = (512 * 512, 1024 * 1024)
+_APERTUS_PIXELS = (128 * 128, 1400 * 1400)
+_HUNYUAN_PIXELS = (512 * 512, 2048 * 2048)
+#: Most tokens of a picture (transformers, image_processing_muse_glimmer.py).
+_MUSE_TOKENS = 4096
 #: Most patches of Kimi K2.5, in all and on a side.
 _KIMI_PATCHES, _KIMI_SIDE = 16_384, 512
 #: Most crops, and fewest pixels that a side fills (transformers, image_processing_phi4_multimodal.py).
@@ -170,23 +175,42 @@ def _number(model: Model, name: str, default: int, config: Mapping[str, Any] | N
     return told
 
 
+def _scaled(height: int, width: int, unit: int) -> Grid:
+    """Scaled up to a merged patch on the shorter side; rounded down."""
+    scale = max(1.0, unit / min(height, width))
+    return int(height * scale), int(width * scale)
+
+
+def _scaled_by_sides(height: int, width: int, unit: int) -> Grid:
+    """The same, one side after the other, each time rounded to whole pixels."""
+    if height < unit:
+        height, width = unit, round(width * unit / height)
+    if width < unit:
+        height, width = round(height * unit / width), unit
+    return height, width
+
+
 def _qwen(
-    patch: int, pixels: tuple[int, int], *, scales_up: bool = False, merge: int = 2
+    patch: int,
+    pixels: tuple[int, int],
+    *,
+    scales_up: Callable[[int, int, int], Grid] | None = None,
+    merge: int = 2,
 ) -> Callable[[Model, int, int], tuple[Grid, ...]]:
     """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191).
 
-    `scales_up`: a picture that is smaller than a merged patch on one side is first scaled to it.
+    `scales_up`: what is first done to a picture that is smaller than a merged patch on one side.
     """
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
         edge = _number(model, "patch_size", patch)
         unit = edge * _number(model, "spatial_merge_size", merge)
+        told = f"{height}x{width}"
+        if scales_up:
+            height, width = scales_up(height, width, unit)
         if max(height, width) > _MAX_ASPECT * min(height, width):
-            raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
+            raise UsageError(f"a picture of {told} pixels is longer than `{model.model_type}` takes")
         least, most = pixels
-        if scales_up and min(height, width) < unit:
-            scale = unit / min(height, width)
-            height, width = int(height * scale), int(width * scale)
         sides = [round(side / unit) * unit for side in (height, width)]
         if sides[0] * sides[1] > most:
             shrink = math.sqrt(height * width / most)
@@ -237,6 +261,12 @@ def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Two to six tiles of 768 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
     tiles = math.prod(_tiling(height, width, 768, 6, fewest=2)) if max(height, width) > 768 else 0
     return (*((48, 48),) * tiles, (64, 64))
+
+
+def _unlimited_ocr(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Two to 32 tiles of 640 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
+    tiles = math.prod(_tiling(height, width, 640, 32, fewest=2)) if max(height, width) > 640 else 0
+    return (*((40, 40),) * tiles, (64, 64))
 
 
 #: Canvases of LLaVA-NeXT, of tiles of 336 pixels, if a config has none of its own (transformers,
@@ -344,6 +374,22 @@ def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     return ((canvas[0] // patch - empty[0], canvas[1] // patch - empty[1]),)
 
 
+def _muse(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Sides rounded down or up to whole merged patches, whichever pair is most like the picture, within the most."""
+    unit = _number(model, "patch_size", 14) * _number(model, "merge_size", 2)
+    rows, columns = height / unit, width / unit
+    if rows * columns > _MUSE_TOKENS:
+        ratio = columns / rows
+        rows = (_MUSE_TOKENS / ratio) ** 0.5
+        columns = rows * ratio
+    pairs = set(itertools.product(*((math.floor(side), math.ceil(side)) for side in (rows, columns))))
+    allowed = [pair for pair in pairs if min(pair) >= 1 and math.prod(pair) <= _MUSE_TOKENS]
+    allowed = allowed or [(max(1, round(rows)), max(1, round(columns)))]
+    best = min(allowed, key=lambda pair: abs(pair[0] / pair[1] - height / width))
+    merge = _number(model, "merge_size", 2)
+    return ((best[0] * merge, best[1] * merge),)
+
+
 def _flattened(most: int) -> _Rule:
     """As many patches of 16 pixels as fit a row of `most`, rows and columns in the shape of the picture."""
 
@@ -358,6 +404,13 @@ def _flattened(most: int) -> _Rule:
         return ((rows, columns),)
 
     return rule
+
+
+def _inkling2(model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Filled up to whole merged patches; never scaled."""
+    merge = _number(model, "spatial_merge_size", 2)
+    unit = merge * _number(model, "patch_size", 20)
+    return ((-(-height // unit) * merge, -(-width // unit) * merge),)
 
 
 #: Most tiles of a page of Granite Docling, and most on a side; most crops of Molmo 2 (transformers, image processors).
@@ -407,20 +460,28 @@ _VIEWS: dict[str, _Rule] = {
     "qwen3_vl_moe": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5_moe": _qwen(16, _QWEN3_PIXELS),
-    "glm4v": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm46v": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "glm4v": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm46v": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
     "minimax_m3_vl": _qwen(14, _MINIMAX_PIXELS),
-    "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=True),
+    "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=_scaled_by_sides),
     "ernie4_5_vl_moe": _qwen(14, _ERNIE_PIXELS),
     "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
     "emu3": _qwen(8, _EMU_PIXELS, merge=1),
+    "apertus1p5": _qwen(16, _APERTUS_PIXELS, merge=1),
+    "fast_vlm": lambda _model, _height, _width: ((16, 16),),
+    "hy_v4_vl": _qwen(16, _HUNYUAN_PIXELS),
+    "inkling2": _inkling2,
+    "inkling2_loop": _inkling2,
     "kimi_k25": _kimi,
+    "muse_glimmer": _muse,
+    "muse_spark": _muse,
     "mistral3": _mistral3,
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
+    "unlimited_ocr": _unlimited_ocr,
     "internvl": _tiles_and_whole(12, 448, _tiling),
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,
@@ -443,6 +504,8 @@ _VIEWS: dict[str, _Rule] = {
 
 def tokens_in_prompt(model: Model, grids: Sequence[Grid]) -> int:
     """How many tokens of the prompt images are, at least: separators of views and rows come on top."""
+    if model.architecture.appends_images:
+        return 0
     if model.architecture.cross_attends_to_images:
         # A placeholder each, if the prompt has any.
         return 0 if model.architecture.needs_image else len(grids)

@@ -103,9 +103,10 @@ class Model:
 
     @property
     def counted_as(self) -> tuple[str, ...]:
-        """A sentence about what the config makes of the model that its type does not say; empty if nothing."""
-        variant = self.architecture.variant
-        return (f"counted as the config says, unusual for `{self.model_type}`: {variant}",) if variant else ()
+        """Sentences about what the config makes of the model that its type does not say, and what sizes do not say."""
+        variant, caveat = self.architecture.variant, self.architecture.caveat
+        said = f"counted as the config says, unusual for `{self.model_type}`: {variant}" if variant else ""
+        return tuple(filter(None, (said, caveat)))
 
     @property
     def further_layers(self) -> int:

@@ -92,11 +92,15 @@ class Recurrent(Block):
 
 @attrs.frozen
 class ResidualConvolution(Block):
-    """A causal depthwise convolution beside its input (Inkling); weights in fp32, the last inputs kept per sequence."""
+    """A causal depthwise convolution beside its input (Inkling); the last inputs are kept per sequence.
+
+    Its weights are in float32, unless `in_float32` is false.
+    """
 
     name: str
     channels: int
     kernel: int
+    in_float32: bool = True
 
     @property
     def params(self) -> int:
@@ -106,7 +110,7 @@ class ResidualConvolution(Block):
         emit.add(
             "conv", self.name, m=run.tokens, n=1, k=self.kernel, batch=self.channels,
             flops=2 * run.tokens * self.channels * self.kernel,
-            weight=bytes_of(self.params, "fp32") if run.tokens else 0,
+            weight=bytes_of(self.params, "fp32" if self.in_float32 else emit.dtype) if run.tokens else 0,
             activation=2 * emit.plain_bytes(run.tokens * self.channels),
         )  # fmt: skip
 

@@ -22,7 +22,8 @@ def read_audio(model: Model | None, seconds: str | None) -> tuple[int, ...]:
     encoder = model.architecture.audio
     if encoder is None:
         hint = "a Whisper encoder always has its 30 seconds" if model.model_type == "whisper" else None
-        raise UsageError(f"`{model.name}` has no audio encoder that is counted", hint=hint)
+        why = f": {model.architecture.why}" if model.architecture.why else ""
+        raise UsageError(f"`{model.name}` has no audio encoder that is counted{why}", hint=hint)
     try:
         clips = [float(part) for part in seconds.split(",")]
     except ValueError as error:
@@ -31,7 +32,7 @@ def read_audio(model: Model | None, seconds: str | None) -> tuple[int, ...]:
         raise UsageError(f"--audio-seconds lists {len(clips):,} clips: at most {MAX_BATCH:,}")
     if not all(math.isfinite(clip) and 0 < clip * encoder.frames_per_s <= MAX_TOKENS for clip in clips):
         raise UsageError(f"--audio-seconds `{seconds}` holds a length that is none or past what llmperf estimates")
-    frames = tuple(max(1, round(clip * encoder.frames_per_s)) for clip in clips)
+    frames = tuple(encoder.frames(clip) for clip in clips)
     if encoder.longest is not None and max(frames) > encoder.longest:
         longest = encoder.longest / encoder.frames_per_s
         raise UsageError(f"`{model.name}` hears {longest:g} seconds of a clip at most", hint="give each piece of it")

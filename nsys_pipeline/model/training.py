@@ -187,7 +187,7 @@ def training_flops(
         raise UsageError("adapters alone are trained, or weights by name, not both")
     only = _searching(train_only, model)
     walk = _Walk(
-        Estimator(model, attrs.evolve(conventions or Conventions(), logits="all")),
+        Estimator(model, attrs.evolve(conventions or Conventions(), logits="all" if all_logits else None)),
         Trained(only, lora_rank, _searching(lora_on, model)),
         is_checkpointed=checkpointing == "full",
     )

@@ -43,7 +43,7 @@ _OTHER_TOWERS = re.compile(
 _UNCOUNTED = re.compile(r"(^|\.)(embed_audio|vqmodel|generation_\w+|talker|token2wav|code2wav)\.")
 #: Parameters of what draws, where what makes tokens of an image is counted.
 _DRAWS = re.compile(r"(^|\.)vqmodel\.decoder\.")
-_UNHEARD = re.compile(r"(^|\.)audio_tower\.")
+_UNHEARD = re.compile(r"(^|\.)audio_(tower|tokenizer)\.")
 _RECURRENT = r"(linear_attn|ple|mamba|mamba_decoder|conv|short_conv)$"
 _GROUPS: tuple[tuple[str, str], ...] = (
     (r"(^|\.)(lm_head|head|embed_out|proj_out|predictions\.decoder|decoder\.dense)$", "lm_head"),
@@ -306,7 +306,7 @@ def _group_of(path: str, recurrent_layers: Set[int]) -> str:
             r"(proj\w*|(forget_gate|self_attn)\.\w+|output_gate|linear_(x|y|out)|rg_lru)$", path
         ) and not path.endswith("dt_proj")
         return "recurrent_projections" if plain and not path.endswith("conv1d") else OTHER_CONVENTION
-    if re.search(r"(conv1d|_sconv)$", path):
+    if re.search(r"(conv1d|[._]sconv|_convolution)$", path):
         return OTHER_CONVENTION
     for pattern, name in _GROUPS:
         if re.search(pattern, path):

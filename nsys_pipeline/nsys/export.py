@@ -93,11 +93,19 @@ def _prepare(nsys: Nsys, report: Path, out: Path, force: bool) -> Path:
     check_readable(nsys, report)
     if out.exists() and not force:
         raise UsageError(f"`{out}` exists", hint="give another name, or `--force` to replace it")
-    if out.is_dir() and any(file.suffix != ".parquet" for file in out.iterdir()):
+    if out.is_dir() and not _is_export(out):
         raise UsageError(f"`{out}` holds something else", hint="give another name")
     if not os.access(out.parent, os.W_OK):
         raise UsageError(f"cannot write to `{out.parent}`", hint="give another place with `-o`")
     return out.with_name(f".partial-{os.getpid()}-{out.name}")
+
+
+def _is_export(folder: Path) -> bool:
+    """Whether `folder` is empty, or holds the tables of an export and nothing else."""
+    files = list(folder.iterdir())
+    has_others = any(file.suffix != ".parquet" or not file.is_file() for file in files)
+    # Every export of nsys has its strings in a table of their own.
+    return not files or (not has_others and (folder / "StringIds.parquet") in files)
 
 
 def _run(nsys: Nsys, report: Path, out: Path, kind: str) -> None:

@@ -55,8 +55,9 @@ def hand_over(session: Session, target: Path, to: str, *, force: bool = False) -
 
 
 def is_export(names: Iterable[str]) -> bool:
-    """Whether a folder with files of these names holds nothing but Parquet files and what describes them."""
-    return all(name.endswith(".parquet") or name == SCHEMA_NAME for name in names)
+    """Whether a folder with files of these names is empty, or an export: Parquet files and what describes them."""
+    found = set(names)
+    return not found or (SCHEMA_NAME in found and all(name.endswith(".parquet") for name in found - {SCHEMA_NAME}))
 
 
 def check_replaceable(target: Path, *, force: bool) -> None:

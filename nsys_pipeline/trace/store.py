@@ -27,8 +27,12 @@ class Store:
         self.cache_dir = options.cache_dir or cache.default_cache_dir()
         self._entry: Path | None = None
         self._partial: Path | None = None
-        # DuckDB takes what follows a question mark in a path for parameters.
-        if options.use_cache and "?" not in str(self.cache_dir):
+        if options.use_cache and "?" in str(self.cache_dir):
+            # DuckDB takes what follows it in a path for parameters.
+            options.progress(
+                f"no cache: `{self.cache_dir}` has a question mark (set LLMPERF_CACHE_DIR to another folder)"
+            )
+        elif options.use_cache:
             self._entry = cache.entry(
                 self.cache_dir, "traces", path, ".duckdb", cache.code_fingerprint(), options.identity()
             )

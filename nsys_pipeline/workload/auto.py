@@ -27,12 +27,28 @@ from nsys_pipeline import markers
 from nsys_pipeline.workload import engines
 from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
-from nsys_pipeline.workload.describe import config_fields, model_name, ranks
+from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import Grid
+from nsys_pipeline.workload.padding import (
+    ATTENTION_MASK,
+    DECODER_MASK,
+    SEQUENCE_STARTS,
+    UNREAD,
+    Mask,
+    Unread,
+    mask_of_cache,
+    packed_lengths,
+    pads,
+    read_mask,
+    remember_mask,
+    remember_moved_batch,
+    remember_sent,
+    remembering,
+)
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import named_weights, trained_fields
+from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -42,6 +58,7 @@ FORWARD = "forward"
 BACKWARD = "backward"
 OPTIMIZER = "optimizer"
 VISION = "vision"
+GUIDANCE = "guidance"
 
 _WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
 
@@ -73,25 +90,43 @@ class _Request:
     """One call of `generate`: how far it is, and how deep in calls inside it (those of a draft model).
 
     `prompt_end`: how many tokens of each sequence are through when the prompt is, those of a kept cache included.
+    `mask`: which of them are padding; None if none is.
+    `cache`: what its first pass has left behind.
     """
 
-    def __init__(self, prompt_end: int) -> None:
+    def __init__(self, prompt_end: int, mask: Mask | Unread | None) -> None:
         self.prompt_end = prompt_end
+        self.mask = mask
         self.tokens = 0
         self.depth = 1
+        self.cache: Any = None
 
     @property
     def is_prefilled(self) -> bool:
         return self.tokens >= self.prompt_end
+
+    def is_beside(self, cache: Any) -> bool:
+        """Whether a pass with `cache` is of other sequences than the request's, as that without a prompt is.
+
+        Tuples of tensors, which transformers 4 hands on, are new ones at each step.
+        """
+        return self.cache is not None and cache is not self.cache and not isinstance(cache, (tuple, list))
 
     def count(self, q_tokens: int, kv_tokens: int | None) -> None:
         """Take note of a pass. Guesses that are taken back do not make the prompt undone."""
         self.tokens = max(self.tokens, (self.tokens if kv_tokens is None else kv_tokens) + q_tokens)
 
 
+_KEPT: Any = object()
+"""In the place of a mask: what the cache remembers of its padding stays."""
+
+
 class _Pass(NamedTuple):
     """A forward pass: its phase, and its shape where there are tokens (padding included, as it is computed).
 
+    `lengths`: new and cached tokens of each sequence without padding, if there is padding or sequences are packed into
+    one row (`is_packed`). `mask`: what the cache is to remember of its padding. `is_unread`: there is a mask that may
+    say so, and the host does not know what it says.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
     them.
@@ -105,6 +140,10 @@ class _Pass(NamedTuple):
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
+    lengths: tuple[list[int], list[int]] | None = None
+    is_packed: bool = False
+    is_unread: bool = False
+    mask: Any = _KEPT
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -171,11 +210,12 @@ def _patch_generation(module: ModuleType) -> None:
                 return generate(self, *args, **kwargs)
             finally:
                 request.depth -= 1
-        prompt_end = 1
+        prompt_end, mask = 1, None
         with contextlib.suppress(Exception):
             _models.role(self)
             prompt_end = _prompt_end(self, args, kwargs)
-        _local.request = _Request(prompt_end)
+            mask = _prompt_mask(self, args, kwargs, prompt_end)
+        _local.request = _Request(prompt_end, mask)
         try:
             with markers.phase(markers.REQUEST):
                 return generate(self, *args, **kwargs)
@@ -205,10 +245,39 @@ def _prompt_tokens(args: tuple[Any, ...], kwargs: dict[str, Any], *, has_two_sta
     if has_two_stacks:
         prompt = kwargs.get("decoder_input_ids")
         return 1 if prompt is None else int(prompt.shape[-1])
+    prompt = _prompt(args, kwargs)
+    return 1 if prompt is None else max(1, int(prompt.shape[1]))
+
+
+def _prompt(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     for prompt in (kwargs.get("inputs_embeds"), *args[:1], kwargs.get("inputs"), kwargs.get("input_ids")):
         if prompt is not None and getattr(prompt, "ndim", 0) >= 2:
-            return max(1, int(prompt.shape[1]))
-    return 1
+            return prompt
+    return None
+
+
+def _prompt_mask(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], prompt_end: int) -> Mask | Unread | None:
+    """Which tokens of the prompt are padding: as the mask says, else as `generate` finds it out from the tokens."""
+    has_two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
+    given = kwargs.get(DECODER_MASK if has_two_stacks else ATTENTION_MASK)
+    if given is not None:
+        # `generate` puts a start token before the prompt of a second stack.
+        return read_mask(given, first=prompt_end - int(given.shape[-1]) + has_two_stacks)
+    prompt = _prompt(args, kwargs)
+    if has_two_stacks or prompt is None or prompt.ndim != 2 or prompt.is_floating_point():
+        return None
+    padding, ends = (_token_id(model, kwargs, name) for name in ("pad_token_id", "eos_token_id"))
+    if not pads(ends, padding):
+        return None
+    mask = read_mask(prompt, first=prompt_end - int(prompt.shape[1]), padding_id=padding)
+    return None if mask is UNREAD and prompt.shape[0] == 1 else mask
+
+
+def _token_id(model: Any, kwargs: dict[str, Any], name: str) -> Any:
+    for source in (kwargs, vars(kwargs.get("generation_config") or object), vars(model.generation_config)):
+        if source.get(name) is not None:
+            return source[name]
+    return None
 
 
 def _patch_training(torch: Any) -> None:
@@ -253,10 +322,17 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
+def _patch_features(module: ModuleType) -> None:
+    remember_moved(module)
+    module.BatchFeature.to = remembering(module.BatchFeature.to)
+
+
 _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
-    "transformers.feature_extraction_utils": remember_moved,
+    "transformers.feature_extraction_utils": _patch_features,
+    "transformers.tokenization_utils_base": remember_moved_batch,
+    "accelerate.utils.operations": remember_sent,
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
@@ -286,11 +362,22 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
-                shape = {"batch": found.batch, "logits": found.logits}
-                markers.step(found.q_tokens, found.kv_tokens, **shape, images=found.images, audio=found.audio)
+                _mark_shape(found, found.kv_tokens)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
+
+
+def _mark_shape(found: _Pass, kv_tokens: int) -> None:
+    details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
+    if found.lengths is None:
+        markers.step(found.q_tokens, kv_tokens, batch=found.batch, logits=found.logits, **details)
+        return
+    q_tokens, cached = found.lengths
+    kept = found.logits // found.batch
+    logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
+    padded = None if found.is_packed else [found.q_tokens, kv_tokens, found.logits]
+    markers.step(q_tokens, cached, logits=logits, **details, padded=padded)
 
 
 def _unchanged(output: Any) -> Any:
@@ -305,6 +392,11 @@ def _count(found: _Pass, cache: Any, output: Any) -> Any:
                 fields = output if isinstance(output, Mapping) else {str(at): each for at, each in enumerate(output)}
                 cache = find_cache(fields)
             count_tokens(cache, found.kv_tokens + found.q_tokens)
+            if found.mask is not _KEPT:
+                remember_mask(cache, found.mask)
+            request: _Request | None = getattr(_local, "request", None)
+            if request is not None and request.depth == 1 and request.cache is None and found.is_described:
+                request.cache = None if isinstance(cache, (tuple, list)) else cache
     return output
 
 
@@ -319,20 +411,58 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
     role = _models.role(model)
     if role == _PART and request is not None:
         # The first of two stacks, or what prepares the input of the decoder.
-        return found._replace(phase=ENCODER, kv_tokens=0, logits=0, is_described=True)
+        found = found._replace(phase=ENCODER, kv_tokens=0, logits=0, is_described=True)
+        return _without_padding(found, read_mask(arguments.get(ATTENTION_MASK)))
     if role == _OTHER:
         # A model that judges or guides: the request is not its own.
         found = _shape(model, arguments, cache, None)
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
     if request is not None and found.phase not in (ENCODER, FORWARD):
-        request.count(found.q_tokens, found.kv_tokens)
-    is_described = role == _MAIN or found.phase == ENCODER
-    return found._replace(is_described=is_described and not _is_packed(arguments))
+        if request.is_beside(cache):
+            # Its prompt is another one, with a mask of its own.
+            found, request = _shape(model, arguments, cache, None)._replace(phase=GUIDANCE), None
+        else:
+            request.count(found.q_tokens, found.kv_tokens)
+    if role != _MAIN and found.phase != ENCODER:
+        return found
+    return _with_lengths(found._replace(is_described=True), arguments, cache, request)
+
+
+def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: _Request | None) -> _Pass:
+    """`found` with the real length of each sequence, as far as the host knows it."""
+    is_packed = _is_packed(arguments)
+    if is_packed and cache is not None:
+        return found._replace(is_described=False)
+    if request is not None and found.phase != ENCODER:
+        return _without_padding(found, request.mask)
+    if not found.kv_tokens and found.q_tokens > 1:
+        lengths = packed_lengths(arguments, found.batch, found.q_tokens)
+        if isinstance(lengths, list):
+            return found._replace(lengths=(lengths, [0] * len(lengths)), is_packed=True)
+        if lengths is UNREAD:
+            return found._replace(is_described=not is_packed, is_unread=True)
+    second = found.phase != ENCODER and arguments.get("decoder_input_ids") is not None
+    given = arguments.get(DECODER_MASK if second else ATTENTION_MASK)
+    mask = read_mask(given)
+    if mask is UNREAD and found.kv_tokens and found.q_tokens == 1:
+        # One token more of each sequence, whose padding is known.
+        return _without_padding(found, mask_of_cache(cache))
+    return _without_padding(found, mask)._replace(mask=mask)
+
+
+def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
+    if mask is None or found.kv_tokens is None:
+        return found
+    lengths = None if isinstance(mask, Unread) else mask.lengths(found.batch, found.q_tokens, found.kv_tokens)
+    if lengths is None:
+        return found._replace(is_unread=True)
+    is_whole = sum(map(sum, lengths)) == found.batch * (found.q_tokens + found.kv_tokens)
+    return found if is_whole else found._replace(lengths=lengths)
 
 
 def _is_packed(arguments: dict[str, Any]) -> bool:
-    """Whether sequences of different lengths stand one behind the other; their lengths are on the device alone."""
-    return any(arguments.get(name) is not None for name in ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens"))
+    """Whether sequences of different lengths stand one behind the other, as the arguments themselves say."""
+    return any(arguments.get(name) is not None for name in SEQUENCE_STARTS)
 
 
 def _packed_phase(arguments: dict[str, Any]) -> str:
@@ -347,7 +477,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
     decoder = two_stacks and type(model).__name__.endswith("ForConditionalGeneration")
-    is_training = model.training and torch.is_grad_enabled()
+    is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
     ids = arguments.get("decoder_input_ids") if decoder else None
     if ids is None:
         ids = arguments.get("input_ids")
@@ -373,6 +503,11 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     # Some programs hand sound on with every token; the model takes it with the prompt alone.
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
     return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments), audio=audio)
+
+
+def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:
+    """Whether a pass in evaluation mode, as checkpoints are loaded in, has a loss that weights may be trained by."""
+    return arguments.get("labels") is not None and any(weight.requires_grad for weight in model.parameters())
 
 
 def _context(cache: Any, q_tokens: int, request: _Request | None) -> int | None:
@@ -424,10 +559,14 @@ class _Models:
         self._lock = threading.Lock()
         self._main: weakref.ref[Any] | None = None
         self._fields: dict[str, Any] = {}
+        self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
     def role(self, model: Any) -> str:
-        """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`."""
+        """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
+
+        A model with an LM head is no equal of one that has scores in its place.
+        """
         known = self._roles.get(model)
         if known is not None:
             return known
@@ -435,11 +574,13 @@ class _Models:
             fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
                 self._main, self._fields = weakref.ref(model), fields
-                markers.run(**run_fields(model, fields))
+                described = with_class(fields, model)
+                self._has_other_head = not may_generate(described)
+                markers.run(**run_fields(model, described))
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
-            if fields == self._fields:
+            if main is model or (fields == self._fields and not (self._has_other_head and _has_head(model))):
                 role = _MAIN
             else:
                 is_part = main is not None and any(module is model for module in main.modules())
@@ -494,12 +635,16 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
     is_quantized = getattr(model, "is_quantized", False)
     trained: dict[str, Any] = {}
     with contextlib.suppress(Exception):
-        trained = trained_fields(model)
+        trained = trained_fields(model) | count_adapters(model)
+    if fields is None:
+        fields = with_class(config_fields(model.config, is_quantized=is_quantized), model)
     # Not the model's own properties, which a copy of it for another GPU has not.
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
     return {
         "markers": markers.backend_name(),
-        "model": config_fields(model.config, is_quantized=is_quantized) if fields is None else fields,
+        "model": with_class(config_fields(model.config, is_quantized=is_quantized), model)
+        if fields is None
+        else fields,
         "dtype": str(model.dtype if weight is None else weight.dtype).removeprefix("torch."),
         "attn": getattr(model.config, "_attn_implementation", None),
         "framework": "transformers",

@@ -16,11 +16,16 @@ _MASKS = {
     "qwen3_asr": "input_features_mask",
     "gemma3n": "input_features_mask",
     "gemma4": "input_features_mask",
+    "gemma4_unified": "input_features_mask",
+    "nemotron_h_omni": "input_features_mask",
     "phi4_multimodal": "audio_attention_mask",
+    "muse_spark": "input_values_mask",
 }
 #: Those whose encoder is told nothing of padding, and Phi-4, whose only clip needs no mask: the axis of the frames.
-_ROWS = {"voxtral": 2, "granite_speech": 1, "granite_speech_plus": 1, "phi4_multimodal": 1}
-_FEATURES = ("input_features", "audio_input_features")
+_ROWS = {"voxtral": 2, "granite_speech": 1, "granite_speech_plus": 1, "phi4_multimodal": 1, "muse_spark": 1}
+_FEATURES = ("input_features", "audio_input_features", "input_values")
+#: Samples of a frame, where the encoder gets the wave as it is.
+_SAMPLES = {"muse_spark": 240}
 
 #: Inputs of a pass that say how long its clips are.
 LENGTHS = tuple(dict.fromkeys(_MASKS.values()))
@@ -37,12 +42,14 @@ def clips_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, list[i
     A clip that the processor cuts in windows is a row for each. `config`: the model's. `values`: `lengths_of` the masks
     by name, if the host has them. No tensor is asked, which a GPU would have to be waited for.
     """
-    kind = getattr(config, "model_type", None)
+    kind = str(getattr(config, "model_type", None))
     features = next((inputs[name] for name in _FEATURES if inputs.get(name) is not None), None)
-    if features is None or getattr(features, "ndim", 0) != 3:
+    each = _SAMPLES.get(kind, 1)
+    if features is None or getattr(features, "ndim", 0) != (2 if kind in _SAMPLES else 3):
         return ()
-    mask = _MASKS.get(str(kind))
+    mask, axis = _MASKS.get(kind), _ROWS.get(kind)
     if mask is not None and inputs.get(mask) is not None:
-        return tuple(frames for frames in values.get(mask, ()) if frames > 0)
-    axis = _ROWS.get(str(kind))
-    return () if axis is None else (int(features.shape[axis]),) * int(features.shape[0])
+        lengths = values.get(mask, [])
+    else:
+        lengths = [] if axis is None else [int(features.shape[axis])] * int(features.shape[0])
+    return tuple(-(-length // each) for length in lengths if length > 0)

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from collections.abc import Mapping
 from typing import Any
 
 # Label names say nothing about shapes and can be tens of kilobytes.
 _DROPPED = ("id2label", "label2id", "task_specific_params")
+#: Where classes of models are: transformers' own, and those that checkpoints bring.
+_CLASSES = ("transformers.models.", "transformers_modules.")
+#: Classes with an LM head. Whether a pass runs it, the logits of its mark say.
+_GENERATING = re.compile(r"ForCausalLM$|LMHeadModel$|ForConditionalGeneration$")
 
 
 def config_fields(config: Any, *, is_quantized: bool) -> dict[str, Any]:
@@ -19,6 +25,24 @@ def config_fields(config: Any, *, is_quantized: bool) -> dict[str, Any]:
     fields: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
     dropped = _DROPPED if is_quantized else (*_DROPPED, "quantization_config")
     return {name: value for name, value in fields.items() if name not in dropped}
+
+
+def with_class(fields: Mapping[str, Any], model: Any) -> dict[str, Any]:
+    """`fields` of a config whose `architectures` name the class that `model` is, where its head is another one.
+
+    They name the class that the checkpoint was saved from, and another one may be made from it. What generates text
+    needs no other name to be used without its head: such passes have no logits.
+    """
+    name = next((kind.__name__ for kind in type(model).__mro__ if kind.__module__.startswith(_CLASSES)), None)
+    is_headless = name is not None and not _GENERATING.search(name) and not name.endswith("ForMaskedLM")
+    if name is None or (is_headless and may_generate(fields)):
+        return dict(fields)
+    return {**fields, "architectures": [name]}
+
+
+def may_generate(fields: Mapping[str, Any]) -> bool:
+    """Whether an LM head is counted for those passes of the config's model that have logits."""
+    return all(_GENERATING.search(str(one)) for one in fields.get("architectures") or ())
 
 
 def model_name(model: Any) -> dict[str, str]:

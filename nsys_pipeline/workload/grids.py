@@ -46,7 +46,8 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
     name = next((name for name in _TOLD if inputs.get(name) is not None), None)
     if name is not None:
         told = values.get(name)
-        return None if told is None else _TOLD[name](told)
+        merge = _squares(config) if name == "image_grid_thw" else 1
+        return None if told is None else [(merge * height, merge * width) for height, width in _TOLD[name](told)]
     patch = patch_size(config)
     if patch and getattr(getattr(config, "vision_config", None), "model_type", None) == "pixtral":
         # Padded to the largest, of which the tower drops the rest.
@@ -66,6 +67,13 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
                 count *= side
             grids += [(height // patch, width // patch)] * count
     return grids
+
+
+def _squares(config: Any) -> int:
+    """Patches on a side of what `image_grid_thw` counts: those of a token, of model types that count tokens."""
+    merge = getattr(getattr(config, "vision_config", None), "spatial_merge_size", None)
+    counts_tokens = str(getattr(config, "model_type", "")).startswith("inkling2")
+    return merge if counts_tokens and isinstance(merge, int) else 1
 
 
 def patch_size(config: Any) -> int | None:

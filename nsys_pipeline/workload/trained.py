@@ -54,6 +54,17 @@ def trained_fields(model: Any) -> dict[str, Any]:
     return {"train_only": _expression(weights)} if weights else {}
 
 
+def count_adapters(model: Any) -> dict[str, int]:
+    """`adapters`: how many layers of `model` run LoRA adapters beside their own product; nothing if none does.
+
+    Those that are merged into the weights run no product of their own.
+    """
+    found = sum(
+        bool(getattr(module, "lora_A", None)) and not getattr(module, "merged", False) for module in model.modules()
+    )
+    return {"adapters": found} if found else {}
+
+
 def _weights(names: Iterable[str]) -> Iterator[str]:
     """Names of weights as the estimate has them; those of biases are left out."""
     for name in names:

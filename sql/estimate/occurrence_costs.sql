@@ -31,6 +31,7 @@
 --   recomputed_flops     BIGINT  FLOPs that a backward runs again, as checkpointing does; NULL where the trace does not
 --                                show all of it. Unit: FLOP.
 --   recomputed_min_flops BIGINT  The least that they are. Unit: FLOP.
+--   padding_flops  BIGINT   FLOPs that a training pass runs for padding; 0 without any, NULL if it is not known. Unit: FLOP.
 --   wall_ns        BIGINT   Host wall time. Unit: ns.
 --   gpu_span_ns    BIGINT   First start to last end on the GPU. Unit: ns.
 --   device_busy_ns BIGINT   GPU busy time, added up over its GPUs. Unit: ns.
@@ -62,6 +63,7 @@ SELECT
     p.occurrence_id, s.shape_id, c.flops, c.executed_flops, c.bytes, coalesce(d.device_count, 0) AS device_count,
     t.compute_ns, t.executed_ns, t.memory_ns, t.sol_ns, c.flops_min, c.flops_max, c.bytes_min, c.bytes_max, c.product_flops,
     t.compute_min_ns, t.compute_max_ns, t.memory_min_ns, t.memory_max_ns, c.recomputed_flops, c.recomputed_min_flops,
+    c.padding_flops,
     p.end_ns - p.start_ns AS wall_ns, d.gpu_span_ns, d.device_busy_ns
 FROM attribute.phase_ranges AS p
 JOIN input.occurrence_shapes AS o USING (occurrence_id)

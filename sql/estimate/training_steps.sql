@@ -1,7 +1,7 @@
 -- Training steps of each rank: tokens, time, and utilization by the FLOPs that a step requires (MFU) and runs (HFU).
 -- A step is from the end of the optimizer before it to the end of its own: optimizer, communication and the wait for input
 -- are in its time. Required are forward and backward; run is also what checkpointing computes again in the backward, as far
--- as its kernels show: hfu_*_min is of the least that it may be.
+-- as its kernels show: hfu_*_min is of the least that it may be. What runs for padding is in both.
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
@@ -29,6 +29,7 @@
 --   compute_ns           DOUBLE   Time that the model FLOPs take its GPUs at peak. Unit: ns.
 --   recomputed_ns        DOUBLE   The same of what is run again. Unit: ns.
 --   recomputed_min_ns    DOUBLE   The least that it is. Unit: ns.
+--   padding_ns           DOUBLE   The same of what is run for padding. Unit: ns.
 --   mfu_wall             DOUBLE   Model FLOPs utilization of the step's time; NULL where the GPU was busy for longer.
 --   mfu_busy             DOUBLE   The same of GPU busy time.
 --   hfu_wall             DOUBLE   Utilization by all FLOPs that are run, of the step's time.
@@ -37,7 +38,7 @@
 --   hfu_busy_min         DOUBLE   hfu_busy of the least that is run again.
 WITH pass AS (
     SELECT
-        t.lane, t.step, t.part, CASE WHEN u.phase IS NULL THEN s.new_tokens END AS new_tokens, c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops,
+        t.lane, t.step, t.part, CASE WHEN u.phase IS NULL THEN s.new_tokens END AS new_tokens, c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops, c.padding_flops,
         c.compute_ns / nullif(c.flops, 0) AS ns_per_flop
     FROM attribute.training_passes AS t
     LEFT JOIN estimate.occurrence_costs AS c USING (occurrence_id)
@@ -64,7 +65,8 @@ cost AS (
             WHEN count(recomputed_flops) FILTER (part <> 'forward') = count(*) FILTER (part <> 'forward')
                 THEN sum(recomputed_flops * ns_per_flop) FILTER (part <> 'forward')
         END AS recomputed_ns,
-        sum(recomputed_min_flops * ns_per_flop) FILTER (part <> 'forward') AS recomputed_min_ns
+        sum(recomputed_min_flops * ns_per_flop) FILTER (part <> 'forward') AS recomputed_min_ns,
+        coalesce(sum(padding_flops * ns_per_flop), 0) AS padding_ns
     FROM pass
     GROUP BY lane, step
 ),
@@ -82,7 +84,7 @@ step AS (
     SELECT
         s.*, s.end_ns - s.start_ns AS wall_ns, (c.tokens / d.gpus)::BIGINT AS tokens,
         coalesce(b.device_count, 0) AS device_count, coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
-        c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops, c.recomputed_ns, c.recomputed_min_ns,
+        c.flops, c.compute_ns, c.recomputed_flops, c.recomputed_min_flops, c.recomputed_ns, c.recomputed_min_ns, c.padding_ns,
         macros.covering_ns(s.end_ns - s.start_ns, b.gpu_busy_ns, (s.end_ns - s.start_ns) * b.device_count) AS cover_ns
     FROM attribute.training_step_spans AS s
     LEFT JOIN cost AS c USING (lane, step)
@@ -93,11 +95,11 @@ SELECT
     s.lane, s.process_key, s.step, s.is_complete, s.is_warmup, s.is_cold, s.is_measured, s.micro_batches, s.tokens,
     s.start_ns, s.end_ns, s.wall_ns,
     s.first_pass_ns - s.start_ns AS input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops,
-    s.recomputed_min_flops, s.compute_ns, s.recomputed_ns, s.recomputed_min_ns,
+    s.recomputed_min_flops, s.compute_ns, s.recomputed_ns, s.recomputed_min_ns, s.padding_ns,
     macros.utilization(s.compute_ns, s.cover_ns) AS mfu_wall,
     macros.utilization(s.compute_ns * s.device_count, s.gpu_busy_ns) AS mfu_busy,
-    macros.utilization(s.compute_ns + s.recomputed_ns, s.cover_ns) AS hfu_wall,
-    macros.utilization((s.compute_ns + s.recomputed_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy,
-    macros.utilization(s.compute_ns + s.recomputed_min_ns, s.cover_ns) AS hfu_wall_min,
-    macros.utilization((s.compute_ns + s.recomputed_min_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy_min
+    macros.utilization(s.compute_ns + s.recomputed_ns + s.padding_ns, s.cover_ns) AS hfu_wall,
+    macros.utilization((s.compute_ns + s.recomputed_ns + s.padding_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy,
+    macros.utilization(s.compute_ns + s.recomputed_min_ns + s.padding_ns, s.cover_ns) AS hfu_wall_min,
+    macros.utilization((s.compute_ns + s.recomputed_min_ns + s.padding_ns) * s.device_count, s.gpu_busy_ns) AS hfu_busy_min
 FROM step AS s

@@ -32,7 +32,7 @@ ranked AS (
 ),
 -- The fewest steps with nine tenths of the time, in the process with most of it: other ranks may only wait.
 leader AS (
-    SELECT phase, arg_max(most, (most.process_ns, process_key)) AS most
+    SELECT phase, arg_max(most, (most.process_ns, process_key)) AS most, count(*) AS process_count
     FROM (
         SELECT
             phase, process_key,
@@ -46,7 +46,7 @@ leader AS (
     GROUP BY phase
 ),
 uneven AS (
-    SELECT phase, most.slow_count AS slow_count, most.slow_ns AS time_ns
+    SELECT phase, most.slow_count AS slow_count, most.slow_ns AS time_ns, most.step_count AS step_count, process_count > 1 AS is_one_of_several
     FROM leader
     WHERE most.step_count >= 4 AND 2 * most.slow_count <= most.step_count
 ),
@@ -75,7 +75,8 @@ SELECT
         ELSE 'CUDA graphs or torch.compile launch the same kernels with less host code (`capture --cuda-graphs`, `--compile`)'
     END AS cure,
     CASE
-        WHEN u.slow_count > 0 THEN format(': {:.0f} % of it in {:,} of {:,} steps', 100 * u.time_ns / s.host_ns, u.slow_count, s.step_count)
+        WHEN u.slow_count > 0 THEN format(': {:.0f} % of it in {:,} of {:,} steps', 100 * u.time_ns / s.host_ns, u.slow_count, u.step_count)
+            || CASE WHEN u.is_one_of_several THEN ' of one process' ELSE '' END
         WHEN b.phase IS NOT NULL THEN format(', {:,.1f} ms of it or more before the range of a step begins', b.time_ns / 1e6)
         WHEN l.per_step > 0
             THEN format(': {:,} launches a step, and {:,.1f} µs of host code for each',

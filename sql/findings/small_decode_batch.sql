@@ -3,7 +3,7 @@
 -- and four times as many tokens are far from the point at which FLOPs count.
 -- Grain: phase.
 -- severity: info
--- message: in {place} each step reads all weights for {tokens:,} tokens: {rate:,} tokens a second at {mbu:%} MBU; by the estimate a batch
+-- message: in {place} each step reads all weights for {batch}: {rate:,} tokens a second at {mbu:%} MBU; by the estimate a batch
 --   four times as large has {larger_rate:,} a second at the same MBU, {gain} times as many
 -- hint: batch more requests (continuous batching, more concurrent users), or decode several tokens at once (speculative decoding); MBU and
 --   tokens a second show the effect
@@ -14,7 +14,7 @@
 --   at_stake_ns BIGINT  Time of the weights at peak bandwidth, at most that of the class. Unit: ns.
 --   budget_part VARCHAR 'compute'.
 --   place       VARCHAR The phase in a sentence.
---   tokens      BIGINT  Tokens of a step, on average.
+--   batch       VARCHAR Tokens of a step, on average.
 --   rate        BIGINT  Tokens of a step by its measured time. Unit: tokens/s.
 --   mbu         DOUBLE  Time of the bytes at peak bandwidth by the measured time.
 --   larger_rate BIGINT  Tokens a second of four times the batch. Unit: tokens/s.
@@ -33,7 +33,7 @@ step AS (
 )
 SELECT
     phase, least(weight_ns, compute_ns)::BIGINT AS at_stake_ns, 'compute' AS budget_part, place,
-    ceil(step_tokens)::BIGINT AS tokens, (step_tokens / step_ns * 1e9)::BIGINT AS rate,
+    format('{:,} token{}', ceil(step_tokens)::BIGINT, CASE WHEN ceil(step_tokens) = 1 THEN '' ELSE 's' END) AS batch, (step_tokens / step_ns * 1e9)::BIGINT AS rate,
     least(1, memory_ns / known_count / nullif(phase_ns / step_count, 0))::DOUBLE AS mbu,
     (times * step_tokens / step_ns * 1e9)::BIGINT AS larger_rate, format('{:.1f}', times) AS gain
 FROM step

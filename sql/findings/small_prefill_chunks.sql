@@ -2,7 +2,7 @@
 -- Only requests with several passes of prefill. A tenth of the phase's time.
 -- Grain: phase.
 -- severity: info
--- message: in {place} {chunk_count:,} chunks of {tokens:,} tokens read the weights for longer than they compute
+-- message: in {place} {chunk_count:,} chunks of {batch} read the weights for longer than they compute
 -- hint: larger chunks (`max_num_batched_tokens`, `chunked_prefill_size`), or several prompts in one pass; MFU shows the effect
 -- empty without: estimate.phase_traffic
 -- requires: attribute.phase_spending, estimate.phase_traffic
@@ -12,10 +12,10 @@
 --   budget_part VARCHAR 'compute'.
 --   place       VARCHAR The phase in a sentence.
 --   chunk_count BIGINT  Chunks.
---   tokens      BIGINT  Tokens of a pass, on average.
+--   batch       VARCHAR Tokens of a pass, on average.
 SELECT
     s.phase, least(t.chunk_ns, s.compute_ns)::BIGINT AS at_stake_ns, 'compute' AS budget_part, s.place, t.chunk_count,
-    (t.tokens / t.step_count)::BIGINT AS tokens
+    format('{:,} token{}', (t.tokens / t.step_count)::BIGINT, CASE WHEN (t.tokens / t.step_count)::BIGINT = 1 THEN '' ELSE 's' END) AS batch
 FROM attribute.phase_spending AS s JOIN estimate.phase_traffic AS t USING (phase)
 WHERE s.phase = 'prefill' AND t.memory_ns > t.compute_ns AND t.chunk_ns >= s.phase_ns / 10
     AND least(t.chunk_ns, s.compute_ns) >= s.least_ns

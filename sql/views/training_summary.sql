@@ -39,7 +39,7 @@ total AS (
         macros.whole_sum(recomputed_flops) AS recomputed_flops, sum(recomputed_min_flops) AS recomputed_min_flops,
         macros.whole_sum(compute_ns * device_count) AS compute_ns,
         macros.whole_sum(recomputed_ns * device_count) AS recomputed_ns,
-        sum(recomputed_min_ns * device_count) AS recomputed_min_ns
+        sum(recomputed_min_ns * device_count) AS recomputed_min_ns, sum(padding_ns * device_count) AS padding_ns
     FROM measured
 ),
 device AS (
@@ -58,8 +58,8 @@ SELECT
     gpu_busy_ns::BIGINT AS gpu_busy_ns, flops, recomputed_flops, recomputed_min_flops,
     tokens / nullif(device_wall_ns, 0) * 1e9 AS tokens_per_s_per_gpu,
     macros.utilization(compute_ns, cover_ns) AS mfu_wall, macros.utilization(compute_ns, gpu_busy_ns) AS mfu_busy,
-    macros.utilization(compute_ns + recomputed_ns, cover_ns) AS hfu_wall,
-    macros.utilization(compute_ns + recomputed_ns, gpu_busy_ns) AS hfu_busy,
-    macros.utilization(compute_ns + recomputed_min_ns, cover_ns) AS hfu_wall_min,
-    macros.utilization(compute_ns + recomputed_min_ns, gpu_busy_ns) AS hfu_busy_min
+    macros.utilization(compute_ns + recomputed_ns + padding_ns, cover_ns) AS hfu_wall,
+    macros.utilization(compute_ns + recomputed_ns + padding_ns, gpu_busy_ns) AS hfu_busy,
+    macros.utilization(compute_ns + recomputed_min_ns + padding_ns, cover_ns) AS hfu_wall_min,
+    macros.utilization(compute_ns + recomputed_min_ns + padding_ns, gpu_busy_ns) AS hfu_busy_min
 FROM covered

@@ -29,6 +29,20 @@ def test_an_empty_cache(place: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert not place.exists()
 
 
+def test_a_folder_that_cannot_be_used_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "what?"
+    monkeypatch.setenv("LLMPERF_CACHE_DIR", str(place))
+
+    code, out, err = run(capsys, "cache")
+
+    assert (code, err) == (0, "")
+    assert out.splitlines()[:2] == [
+        str(place), "no tables are kept there: DuckDB opens no file below a folder with a question mark"
+    ]  # fmt: skip
+
+
 def test_what_analyses_left_is_shown_and_removed(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

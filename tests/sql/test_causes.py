@@ -118,7 +118,7 @@ def test_a_small_batch_says_what_a_larger_one_would_give(tmp_path: Path) -> None
     """1.2 ms a step for one token; weights take 0.74 ms at peak, and four times the cache of 512 tokens hardly more."""
     (cause,) = report_of(CAUSES["a batch of one"][0](Random(0)), tmp_path, options_of("a batch of one")).causes
 
-    found = re.search(r"for 1 tokens: (\d+) tokens a second at (\d+) % MBU; .* has ([\d,]+) a second", cause.message)
+    found = re.search(r"for 1 token: (\d+) tokens a second at (\d+) % MBU; .* has ([\d,]+) a second", cause.message)
     assert found
     rate, mbu, larger = (int(each.replace(",", "")) for each in found.groups())
     assert rate == pytest.approx(1 / 1.2e-3, rel=0.03)
@@ -138,6 +138,22 @@ def host_loop(steps: int, between_us: int, pause_us: int = 0) -> Loop:
         loop.main.push(start, loop.host_ns, "decode")
         loop.python(between_us * US)
     return loop
+
+
+def test_slow_steps_of_one_process_are_those_of_its_own(tmp_path: Path) -> None:
+    # given two processes of one phase, and a pause in one step of twelve of the first
+    trace = host_loop(12, 0, pause_us=9_000).trace
+    other = Loop(Random(0), trace, device=1)
+    for _ in range(20):
+        start = other.host_ns
+        for _ in range(10):
+            other.kernel(50 * US)
+        other.synchronize()
+        other.main.push(start, other.host_ns, "decode")
+
+    causes = {cause.code: cause for cause in report_of(trace, tmp_path).causes}
+
+    assert causes["host_bound_steps"].message.endswith(" of it in 1 of 12 steps of one process")
 
 
 def test_host_code_of_one_step_is_not_told_as_that_of_each_launch(tmp_path: Path) -> None:

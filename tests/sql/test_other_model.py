@@ -161,6 +161,24 @@ CACHE_KERNEL = (
     "void vllm::reshape_and_cache_flash_kernel<__nv_bfloat16, {}, (vllm::Fp8KVCacheDataType){}>(__nv_bfloat16*)"
 )
 FP8, PLAIN = CACHE_KERNEL.format("unsigned char", 1), CACHE_KERNEL.format("__nv_bfloat16", 0)
+# FlashInfer's, as nsys and as torch.profiler write them: formats of queries, keys and outputs; or how many elements a
+# thread loads at once, and threads for a head.
+PAGED_PREFILL = (
+    "void flashinfer::BatchPrefillWithPagedKVCacheKernel<flashinfer::KernelTraits<(flashinfer::MaskMode)1, {}, "
+    "(flashinfer::PosEncodingMode)0, __nv_bfloat16, {}, __nv_bfloat16, float, int, "
+    "flashinfer::DefaultAttention<(bool)0, (bool)0, (bool)0, (bool)0>>, PagedParams>(T2)"
+)
+EIGHT = ", ".join(f"(unsigned int){size}" for size in (128, 2, 2, 8, 8, 4, 1))
+PAGED_DECODE = (
+    "void flashinfer::BatchDecodeWithPagedKVCacheKernel<(flashinfer::PosEncodingMode)0, (unsigned int)2, "
+    "(unsigned int)1, (unsigned int){}, (unsigned int){}, (unsigned int)2, (unsigned int)4, "
+    "flashinfer::DefaultAttention<(bool)0>, Params>(T9)"
+)
+FLASH_3 = (
+    "void cutlass::device_kernel<flash::enable_sm90_or_later<flash::FlashAttnFwdSm90<"
+    "flash::CollectiveMainloopFwdSm90<(int)2, cute::tuple<cute::C<(int)1>>, (int)128, cutlass::{}, float, "
+    "cutlass::arch::Sm90, (bool)1>>>>(T1::Params)"
+)
 TENSORRT = "fmhaSm100fKernel_QBfloat16Kv{}H64PagedKvCausalP32VarSeqQ8Kv128"
 
 
@@ -178,6 +196,21 @@ TENSORRT = "fmhaSm100fKernel_QBfloat16Kv{}H64PagedKvCausalP32VarSeqQ8Kv128"
         ([TENSORRT.format("E4m3OBfloat16")], "bf16", "fp8"),
         ([TENSORRT.format("Bfloat16OE4m3")], "bf16", None),
         (["flash_fwd_splitkv_kernel"], "bf16", None),
+        ([PAGED_PREFILL.format(EIGHT, "__nv_fp8_e4m3")], "bf16", "fp8"),
+        ([PAGED_PREFILL.format("16u, 1u, 4u, 4u, 4u, 1u, 4u", "__nv_fp8_e5m2")], "bf16", "fp8"),
+        ([PAGED_PREFILL.format(EIGHT, "__nv_bfloat16")], "fp8", "16-bit"),
+        ([PAGED_PREFILL.format(EIGHT, "__nv_bfloat16")], "bf16", None),
+        ([PAGED_PREFILL.format(EIGHT, "__nv_fp8_e4m3").replace("Paged", "Ragged", 1)], "bf16", None),
+        # heads of 128: 16 bytes are 8 elements of two bytes for each of 16 threads, or 16 of one for each of 8
+        ([PAGED_DECODE.format(8, 16)], "bf16", None),
+        ([PAGED_DECODE.format(8, 16)], "fp8", "16-bit"),
+        ([PAGED_DECODE.format(16, 8)], "bf16", "fp8"),
+        ([PAGED_DECODE.format(16, 8).replace("(unsigned int)16", "16u")], "bf16", "fp8"),
+        # heads of 512 take 16 elements of either
+        ([PAGED_DECODE.format(16, 32)], "bf16", None),
+        ([PAGED_DECODE.format(16, 32)], "fp8", None),
+        ([FLASH_3.format("float_e4m3_t")], "bf16", "fp8"),
+        ([FLASH_3.format("bfloat16_t")], "fp8", None),
     ],
 )
 def test_names_of_kernels_say_the_format_of_the_cache(names: list[str], dtype: str, told: str | None) -> None:

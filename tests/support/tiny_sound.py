@@ -71,6 +71,18 @@ def sound(config: Any, clips: Sequence[int]) -> dict[str, Any]:
             "input_features": torch.zeros(len(rows), audio.num_mel_bins, whole),
             "input_features_mask": _mask(rows, whole),
         }
+    if kind == "muse_spark":
+        # The wave, of which 240 samples are a frame; the feature extractor fills clips up to whole tokens.
+        whole = -(-240 * longest // audio.samples_per_token) * audio.samples_per_token
+        samples = [240 * row for row in rows]
+        return {"input_values": torch.zeros(len(rows), whole), "input_values_mask": _mask(samples, whole)}
+    if kind == "nemotron_h_omni":
+        # The processor makes a frame that the mask leaves out.
+        features = torch.zeros(len(rows), longest + 1, audio.num_mel_bins)
+        return {"input_features": features, "input_features_mask": _mask(rows, longest + 1)}
+    if kind == "gemma4_unified":
+        features = torch.zeros(len(rows), longest, audio.audio_embed_dim)
+        return {"input_features": features, "input_features_mask": _mask(rows, longest).bool()}
     if kind.startswith("gemma"):
         bands = audio.input_feat_size if kind == "gemma3n" else audio.subsampling_conv_channels[0]
         return {

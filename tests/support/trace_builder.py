@@ -107,8 +107,9 @@ class TraceBuilder:
         memory_bandwidth: int = 3_352_320_000_000,
         clock_hz: int = 1_980_000_000,
         compute: tuple[int, int] = (9, 0),
+        l2_cache_bytes: int | None = None,
     ) -> TraceBuilder:
-        """One row of TARGET_INFO_GPU. Units: bytes per second, Hz."""
+        """One row of TARGET_INFO_GPU. Units: bytes per second, Hz, bytes."""
         self.row(
             "TARGET_INFO_GPU",
             id=device,
@@ -118,6 +119,7 @@ class TraceBuilder:
             memoryBandwidth=memory_bandwidth,
             clockRate=clock_hz,
             totalMemory=85_024_112_640,
+            l2CacheSize=l2_cache_bytes,
             computeMajor=compute[0],
             computeMinor=compute[1],
             smMajor=compute[0],

@@ -92,6 +92,13 @@ def test_errors(trace: TraceReader, tmp_path: Path) -> None:
         _ = trace.no_such_view
 
 
+def test_limits_of_goodput_are_text(tmp_path: Path) -> None:
+    for wrong in (5, {"ttft": 500}):
+        with pytest.raises(UsageError, match="is no limit for goodput") as refused:
+            llmperf.open(tmp_path / "trace.sqlite", goodput=wrong)  # type: ignore[arg-type]
+        assert "ttft:500" in (refused.value.hint or "")
+
+
 def test_report_recipe_and_connection(trace: TraceReader) -> None:
     report = trace.report()
     assert {phase.name: phase.kernel_count for phase in report.phases} == {"prefill": 2, "decode": 0}

@@ -14,6 +14,7 @@ from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
 from nsys_pipeline.model.families.encoders import ENCODERS
+from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
@@ -22,14 +23,17 @@ from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
+from nsys_pipeline.model.families.pp_formulanet import PP_FORMULANET
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
 from nsys_pipeline.model.families.sam import SAM
 from nsys_pipeline.model.families.seq2seq import SEQ2SEQ
+from nsys_pipeline.model.families.t5gemma2 import T5GEMMA2
 from nsys_pipeline.model.families.text import TEXT
 from nsys_pipeline.model.families.text_encoders import TEXT_ENCODERS
 from nsys_pipeline.model.families.text_only import TEXT_ONLY
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.families.two_towers import TWO_TOWERS
+from nsys_pipeline.model.families.udop import UDOP
 from nsys_pipeline.model.families.variants import as_configured
 from nsys_pipeline.model.families.vision_seq2seq import VISION_SEQ2SEQ
 from nsys_pipeline.model.families.vits import VITS
@@ -50,6 +54,9 @@ FAMILIES: dict[str, Builder] = {
     **CAPTIONS,
     **IMAGE_CROSS_ATTENTION,
     **IDEFICS,
+    **T5GEMMA2,
+    **UDOP,
+    **PP_FORMULANET,
     **FLATTENED_PATCHES,
     **VISION_SEQ2SEQ,
     **TEXT_ONLY,
@@ -57,6 +64,7 @@ FAMILIES: dict[str, Builder] = {
     **CONFORMERS,
     **PHI4_MULTIMODAL,
     **PAGE_TILES,
+    **FASTVIT,
     **VITS,
     **SAM,
 }
@@ -100,6 +108,8 @@ NESTED = (
     "janus_vision_model",
     "gemma4_vision",
     "gemma4_unified_vision",
+    "gemma4_unified_audio",
+    "parakeet_encoder",
     "blip_2_vision_model",
     "blip_2_qformer",
     "step3p5_vision",
@@ -110,6 +120,14 @@ NESTED = (
     "minicpm_ocr_vision",
     "glm5_next_vision",
     "muse_glimmer_vision",
+    "muse_spark_vision",
+    "muse_spark_audio",
+    "unlimited_ocr_vision",
+    "unlimited_ocr_sam_vision_model",
+    "unlimited_ocr_vision_encoder",
+    "inkling2_vision",
+    "hy_v4_vl_vision",
+    "apertus1p5_vision_tokenizer",
     "cosmos3_edge_vision",
     "mllama_vision_model",
     "ernie4_5_vl_moe_vision",
@@ -132,6 +150,8 @@ NESTED = (
     "t5gemma2_encoder",
     "t5gemma2_text",
     "t5gemma2_decoder",
+    "pp_formulanet_text",
+    "pp_formulanet_vision",
     "donut-swin",
     "trocr",
     "qwen2_5_omni_vision_encoder",
@@ -159,12 +179,33 @@ NESTED = (
 
 
 #: Why some model types cannot have a reading as others have.
-_NO_READING = {
+NO_READING = {
     "diffusion_gemma": "it writes blocks of tokens by denoising steps, whose number no step says",
     "evolla": "it reads proteins, whose residues are no tokens of the prompt",
     "pi0": "it denoises actions of a robot and writes no tokens",
-    "unlimited_ocr": "its decoder forgets all but the prompt and a window, and no step says where the prompt ends",
-}
+    "dia": "it writes codes of sound and no text",
+    "kyutai_speech_to_text": "a codec inside `generate` makes a token of each frame of sound, and has no reading",
+    "omniasr": "its encoder convolves the wave, which has no reading",
+    "voxtral_realtime": "sound is added to each token of its decoder as it arrives, and no step says how much",
+    **dict.fromkeys(
+        (
+            "canary", "cohere_asr", "moonshine", "moonshine_streaming", "pop2piano", "seamless_m4t",
+            "seamless_m4t_v2", "speech-encoder-decoder", "speech_to_text", "speecht5",
+        ),
+        "an encoder-decoder of sound; only Whisper's, whose encoder always has 30 seconds, is counted",
+    ),
+    **dict.fromkeys(
+        (
+            "data2vec-audio", "granite_speech5_ctc", "hubert", "lasr_ctc", "omniasr_ctc", "parakeet_ctc", "sew",
+            "sew-d", "unispeech", "unispeech-sat", "wav2vec2", "wav2vec2-bert", "wav2vec2-conformer", "wavlm",
+        ),
+        "it labels frames of sound and writes no tokens one after another",
+    ),
+    **dict.fromkeys(
+        ("nemotron3_5_asr", "nemotron_asr_streaming", "parakeet_rnnt", "parakeet_tdt"),
+        "a transducer, which runs as often as what it hears makes it",
+    ),
+}  # fmt: skip
 
 
 def known_model_types() -> list[str]:
@@ -191,7 +232,7 @@ def build_architecture(config: Mapping[str, Any], *, approximate: bool = False) 
         from nsys_pipeline.model.families.approximate import approximate_architecture
 
         return approximate_architecture(config, model_type), True
-    why = f": {_NO_READING[model_type]}" if model_type in _NO_READING else ""
+    why = f": {NO_READING[model_type]}" if model_type in NO_READING else ""
     raise ModelError(
         f"model type `{model_type}` is not known{why}",
         hint=f"pass --approximate for 2 · active parameters; known types: {', '.join(known_model_types())}",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers, Stack
@@ -261,6 +263,27 @@ def gemma4_audio(a: Fields, out: int) -> AudioEncoder:
     inner = a.integer("output_proj_dims")
     projector = (Linear("output", inner, width, inner, role=VISION), Linear("projector", out, inner, role=VISION))
     return Reduced(stack=encoder.stack(projector), over=4)
+
+
+@attrs.frozen(kw_only=True)
+class _Pieces(AudioEncoder):
+    """Pieces of the wave as they are, of which the last one is filled up; the prompt has a token for each."""
+
+    def frames(self, seconds: float) -> int:
+        # Rounded, for a number of whole pieces may come out as a little more.
+        return math.ceil(round(seconds * self.frames_per_s, 6))
+
+    def tokens(self, frames: int) -> int:
+        return frames
+
+
+def gemma4_unified_audio(a: Fields, out: int) -> AudioEncoder:
+    """What Gemma 4 without towers hears with: pieces of the wave through one matrix."""
+    width = a.integer("audio_embed_dim", "hidden_size")
+    # 16,000 values a second (transformers, feature_extraction_gemma4_unified.py).
+    pieces = a.divides("sampling rate", 16_000, "audio_embed_dim", width)
+    projector = (Norm("projector_norm", width, 0), Linear("projector", out, width, role=VISION))
+    return _Pieces(stack=Stack(AUDIO, (), projector), frames_per_s=pieces)
 
 
 @attrs.frozen(kw_only=True)

@@ -163,17 +163,27 @@ def exaone4(f: Fields) -> Architecture:
 
 
 def apertus(f: Fields) -> Architecture:
-    """A plain MLP whose activation (xIELU) has two trained scalars; norms on each head of Q and K."""
+    """A plain MLP whose activation (xIELU) has two trained scalars; norms on each head of Q and K.
+
+    The head of Apertus 1.5 may lack the rows of images and sound.
+    """
     dims, bias = read_dims(f), f.flag("attention_bias")
     mlp = Mlp(width=dims.width, hidden=f.dim("intermediate_size"), gated=False, extra_params=2)
-    return DecoderSpec(
+    spec = DecoderSpec(
         dims=dims,
         q_bias=bias,
         o_bias=bias,
         qk_norm=dims.qk_norm_per_head,
         ffn=lambda _: ("", mlp),
         tied=f.flag("tie_word_embeddings"),
-    ).build("apertus")
+    )
+    model, rows = spec.build(f.model_type), f.opt_int("output_vocab_size")
+    if f.model_type != "apertus1p5_text" or rows in (None, dims.vocab):
+        return model
+    if rows > dims.vocab or spec.tied:
+        raise f.wrong("output_vocab_size", f"is {rows}, for a table of {dims.vocab} that is tied or smaller")
+    stack = spec.stack()
+    return attrs.evolve(model, decoder=attrs.evolve(stack, after=(*stack.after[:-1], Head(rows, dims.width))))
 
 
 def bitnet(f: Fields) -> Architecture:
@@ -316,6 +326,7 @@ DENSE: dict[str, Builder] = {
     "smollm3": Verified(smollm3),
     "exaone4": Verified(exaone4),
     "apertus": Verified(apertus),
+    "apertus1p5_text": Verified(apertus),
     "helium": Verified(helium),
     "bitnet": Verified(bitnet),
     "gpt_neo": Verified(gpt_neo),

@@ -12,7 +12,7 @@ from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families import mobilenet_v5
 from nsys_pipeline.model.families.audio_text import qwen_omni_audio
 from nsys_pipeline.model.families.common import Builder, Verified
-from nsys_pipeline.model.families.conformers import gemma3n_audio, gemma4_audio
+from nsys_pipeline.model.families.conformers import gemma3n_audio, gemma4_audio, gemma4_unified_audio
 from nsys_pipeline.model.families.encoders import (
     EncoderSpec,
     grid,
@@ -443,7 +443,10 @@ def gemma4_unified(f: Fields) -> Architecture:
     )
     projector = (Norm("projector_norm", width, 0), Linear("projector", text_width(text), width, role=VISION))
     tower = Tower(Stack("vision", (), before, projector), width, None)
-    return attrs.evolve(joined(f, text, tower), uncounted=("audio encoder",) if f.has("audio_config") else ())
+    audio = None
+    if f.has("audio_config"):
+        audio = gemma4_unified_audio(f.part("audio_config", "gemma4_unified_audio"), text_width(text))
+    return attrs.evolve(joined(f, text, tower), audio=audio)
 
 
 def qwen_omni(f: Fields) -> Architecture:

@@ -8,6 +8,7 @@ from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_
 from nsys_pipeline.model.blocks import Attention, Block, Constant, Linear, Mlp, Norm, OnSides, OnTokens
 from nsys_pipeline.model.families.common import Builder, Verified, layer_kinds
 from nsys_pipeline.model.families.encoders import EncoderSpec, grid, patch_embedding, placed_patches, vision_encoder
+from nsys_pipeline.model.families.muse_spark import muse_spark_audio
 from nsys_pipeline.model.families.towers import Tower, joined, qwen_patches, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -76,6 +77,33 @@ def hunyuan_vl(f: Fields) -> Architecture:
         _OnGrid(blocks=merged, over=4, halvings=1),
         Constant("image_newline", 4 * width + 3 * out),
         _OnGrid(blocks=projector, over=4, halvings=1, row_ends=1),
+    )
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
+def hy_v4_vl(f: Fields) -> Architecture:
+    """Hunyuan 4 VL: a convolution merges squares of patches, a matrix projects them; rows end in one more token."""
+    text = read_text(f, "hy_v4_vl_text")
+    v = f.part("vision_config", "hy_v4_vl_vision")
+    spec = vision_encoder(v)
+    width, out = spec.width, v.integer("out_hidden_size", default=text_width(text))
+    patch, merge = v.integer("patch_size"), v.integer("spatial_merge_size", default=2)
+    if merge != 2:
+        raise v.wrong("spatial_merge_size", f"is {merge}; only 2 is supported")
+    positions = (v.integer("max_image_size") // patch) ** 2 + 1
+    before = (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", positions * width),
+    )
+    merged = (
+        Linear("merger_conv", 4 * width, 4 * width, 4 * width, role=VISION),
+        Linear("projector", out, 4 * width, out, role=VISION),
+    )
+    after = (
+        Norm("post_norm", width, width),
+        _OnGrid(blocks=merged, over=4, halvings=1),
+        Constant("image_newline", out),
+        _OnGrid(blocks=(Norm("projected_rows", 0, 0),), over=4, halvings=1, row_ends=1),
     )
     return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
 
@@ -172,9 +200,12 @@ def minicpm_v(f: Fields) -> Architecture:
 
 
 def muse_glimmer(f: Fields) -> Architecture:
-    """Muse Glimmer: windows in most layers, squares of patches shuffled into one before an adapter and a projection."""
-    text = read_text(f, "muse_glimmer_text")
-    v = f.part("vision_config", "muse_glimmer_vision")
+    """Muse Glimmer: windows in most layers, squares of patches shuffled into one before an adapter and a projection.
+
+    Muse Spark has the same tower, and hears.
+    """
+    text = read_text(f, f"{f.model_type}_text")
+    v = f.part("vision_config", f"{f.model_type}_vision")
     spec = vision_encoder(v)
     width, depth = spec.width, spec.depth
     last = depth - 1
@@ -200,14 +231,42 @@ def muse_glimmer(f: Fields) -> Architecture:
         Norm("projector_norm", text_width(text), 0),
     )
     after = (Norm("post_norm", width, 2 * width), OnTokens(blocks=projector, over=merge))
-    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+    model = joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+    if f.model_type != "muse_spark" or f.get("audio_config", default={}) is None:
+        return model
+    return attrs.evolve(model, audio=muse_spark_audio(f.part("audio_config", "muse_spark_audio")))
+
+
+def inkling2(f: Fields) -> Architecture:
+    """Inkling 2: layers with scales over patches and a token that is none; squares of patches through two matrices."""
+    text = read_text(f, f"{f.model_type}_text")
+    v = f.part("vision_config", "inkling2_vision")
+    if not v.has("intermediate_size"):
+        v = v.replaced(intermediate_size=int(v.integer("hidden_size") * v.ratio("mlp_ratio", default=4)))
+    spec = vision_encoder(v)
+    width, out = spec.width, text_width(text)
+    merge = v.integer("spatial_merge_size", default=2) ** 2
+    patch, channels = v.integer("patch_size"), v.integer("num_channels", default=3)
+    before = (
+        patch_embedding(width, patch, channels, bias=False, extra=1),
+        Constant("embed_positions", (v.integer("posemb_grid_size") ** 2 + 2) * width),
+        Norm("pre_norm", width, 2 * width),
+    )
+    projector = two_layers(merge * width, out, hidden=v.integer("projection_hidden_dim"), bias=v.flag("projector_bias"))
+    layers = attrs.evolve(spec, layer_params=2 * width).layers("vision.layers")
+    stack = Stack("vision", layers, before, (OnTokens(blocks=projector, plus=-1, over=merge),))
+    return joined(f, text, Tower(stack, width, None, 1))
 
 
 MERGING: dict[str, Builder] = {
     "step3p7": Verified(step3p7),
     "hunyuan_vl": Verified(hunyuan_vl),
+    "hy_v4_vl": Verified(hy_v4_vl),
+    "inkling2": inkling2,
+    "inkling2_loop": inkling2,
     "lfm3_vl": lfm3_vl,
     "muse_glimmer": Verified(muse_glimmer),
+    "muse_spark": Verified(muse_glimmer),
     "minicpmv4_6": minicpm_v,
     "minicpmv4_7": minicpm_v,
     "minicpm_ocr": minicpm_v,

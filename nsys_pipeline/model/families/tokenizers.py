@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack
-from nsys_pipeline.model.blocks import Around, Attention, Block, Constant, Linear, Norm
+from nsys_pipeline.model.blocks import Around, Attention, Block, Constant, InFloat32, Linear, Norm
 from nsys_pipeline.model.emitter import Pass
 from nsys_pipeline.model.families.common import Builder, Verified
 from nsys_pipeline.model.families.text import TEXT
@@ -138,4 +138,26 @@ def emu3(f: Fields) -> Architecture:
     return attrs.evolve(model, uncounted=(*text.uncounted, "image decoder"))
 
 
-TOKENIZERS: dict[str, Builder] = {"chameleon": Verified(chameleon), "emu3": Verified(emu3)}
+def apertus1p5(f: Fields) -> Architecture:
+    """Apertus 1.5: Emu 3.5's encoder of images, which stays in float32; what makes tokens of sound has no reading."""
+    text = read_text(f, "apertus1p5_text")
+    v = f.part("vision_config", "apertus1p5_vision_tokenizer")
+    side, told = v.integer("resolution", default=256), v.indices("attn_resolutions") or []
+    layers = _encoder(v, [side >> level in told for level in range(len(_widths(v)))], in_the_middle=True)
+    width = v.integer("embed_dim")
+    after = (
+        _convolution("quantize_in", width, _latents(v), 1),
+        Linear("codebook", v.integer("codebook_size"), width, role=VISION),
+    )
+    layers = tuple(attrs.evolve(group, blocks=(InFloat32(blocks=group.blocks),)) for group in layers)
+    stack = Stack(VISION, layers, (), (InFloat32(blocks=after),))
+    hears = f.get("audio_config", default={}) is not None
+    model = joined(f, text, Tower(stack, width, None))
+    return attrs.evolve(model, uncounted=("audio encoder",) if hears else ())
+
+
+TOKENIZERS: dict[str, Builder] = {
+    "apertus1p5": Verified(apertus1p5),
+    "chameleon": Verified(chameleon),
+    "emu3": Verified(emu3),
+}

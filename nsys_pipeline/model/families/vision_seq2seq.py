@@ -133,7 +133,7 @@ class _Bridge(Block):
         )
 
 
-def _bart_like(f: Fields, encoder_width: int | None) -> tuple[Stack, int]:
+def bart_like(f: Fields, encoder_width: int | None) -> tuple[Stack, int]:
     """Decoders of Bart's kin; TrOCR's has sinusoidal positions or no norm of the embedding if the config says so."""
     width, vocab, trocr = f.dim("d_model"), f.dim("vocab_size"), f.model_type == "trocr"
     layers, heads = bart_layers(f, "decoder", width, k_bias=True, encoder_width=encoder_width)
@@ -164,8 +164,8 @@ def _gpt2(f: Fields, encoder_width: int | None) -> tuple[Stack, int]:
 
 
 _TEXT_DECODERS: dict[str, Callable[[Fields, int | None], tuple[Stack, int]]] = {
-    "trocr": _bart_like,
-    "mbart": _bart_like,
+    "trocr": bart_like,
+    "mbart": bart_like,
     "gpt2": _gpt2,
 }
 

@@ -11,6 +11,7 @@ from nsys_pipeline.model.architecture import Architecture, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Norm, OnTokens
 from nsys_pipeline.model.families.common import Builder
 from nsys_pipeline.model.families.encoders import EncoderSpec, patch_embedding, vision_encoder
+from nsys_pipeline.model.families.parakeet import parakeet
 from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
@@ -19,7 +20,7 @@ from nsys_pipeline.model.quantization import VISION
 def nemotron_h_omni(f: Fields) -> Architecture:
     """Nemotron-H Omni: C-RADIO (arXiv 2412.07679) on any size, squares of patches shuffled into one, two layers.
 
-    Its sound is not described. Older configs have other names for some fields.
+    It hears with Parakeet's encoder, and two layers, too. Older configs have other names for some fields.
     """
     text = read_text(f, "nemotron_h")
     v = f.part("vision_config", "radio")
@@ -53,10 +54,20 @@ def nemotron_h_omni(f: Fields) -> Architecture:
     after = (*norm, OnTokens(blocks=layers, plus=-extra, over=merge))
     tower = Tower(Stack(VISION, spec.layers("vision.layers"), before, after), width, None, extra)
     model = joined(f, text, tower)
-    hears = f.has("audio_config") or f.has("sound_config")
-    return attrs.evolve(
-        model, unused_params=model.unused_params + unused, uncounted=("audio encoder",) if hears else ()
-    )
+    audio = None
+    if f.has("audio_config", "sound_config"):
+        a = f.sub("audio_config", "sound_config", model_type="parakeet_encoder").named("parakeet_encoder")
+        # Released checkpoints leave it out, and have none.
+        a = a if a.has("attention_bias") else a.replaced(attention_bias=False)
+        heard = a.integer("hidden_size")
+        audio = parakeet(
+            a,
+            (
+                Norm("projector_norm", heard, heard),
+                *two_layers(heard, out, hidden=a.integer("projection_hidden_size"), bias=a.flag("projection_bias")),
+            ),
+        )
+    return attrs.evolve(model, audio=audio, unused_params=model.unused_params + unused)
 
 
 #: Sizes of timm's Perception Encoders (arXiv 2504.13181): patch, width, depth, heads, MLP, class token, image.

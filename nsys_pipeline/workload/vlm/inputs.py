@@ -143,8 +143,8 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
 
 #: Model types whose processors make more than the pixels of each view and a placeholder for each token.
 _MORE_THAN_PIXELS = (
-    "chameleon", "emu3", "ernie4_5_vl_moe", "git", "granite_docling", "instructblip", "instructblipvideo", "llava_next",
-    "llava_next_video", "molmo2",
+    "apertus1p5", "chameleon", "emu3", "ernie4_5_vl_moe", "git", "granite_docling", "inkling2", "inkling2_loop",
+    "instructblip", "instructblipvideo", "llava_next", "llava_next_video", "molmo2", "unlimited_ocr",
 )  # fmt: skip
 
 
@@ -180,7 +180,7 @@ def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Genera
     assert patch is not None  # noqa: S101 - a rule for its views has found it
     if "image_grid_thw" in taken:
         grids = [grid for image in views for grid in image]
-        frames = _first(vision, "temporal_patch_size") or 1
+        frames = _first(vision, "temporal_patch_size", "patch_temporal") or 1
         rows = sum(height * width for height, width in grids)
         return {
             "pixel_values": random(rows, channels * frames * patch * patch),

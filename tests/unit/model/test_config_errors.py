@@ -287,12 +287,11 @@ def test_junk_in_any_field_is_refused_in_one_line_or_makes_a_sound_number(name: 
 
 
 def seen_and_heard(config: dict[str, Any]) -> list[int]:
-    """Numbers of two sequences, of which each has an image of 3 x 3 patches and a clip, if the model takes them."""
+    """Numbers of two sequences, of which each has an image and a clip, if the model takes them."""
     model = Model.from_config(config)
-    sides = model.architecture.vision
-    step = Step(
-        (3, 3), (0, 0), 2, images=((3, 3),) * 2 if sides else (), audio=(37, 52) if model.architecture.audio else ()
-    )
+    grid = tuple(TOWERS[model.model_type]["grids"][0][0]) if model.model_type in TOWERS else (3, 3)
+    images = (grid,) * 2 if model.architecture.vision else ()
+    step = Step((3, 3), (0, 0), 2, images=images, audio=(37, 52) if model.architecture.audio else ())
     result = estimate(model, step, encoder_tokens=(5, 5))
     heard = [model.architecture.audio.tokens(frames) for frames in step.audio] if model.architecture.audio else []
     return [model.params, model.active_params, result.flops, result.bytes, result.activation_bytes, *heard]

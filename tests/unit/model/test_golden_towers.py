@@ -10,6 +10,7 @@ import pytest
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.model.families.captions import CAPTIONS
+from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
 from nsys_pipeline.model.families.image_cross_attention import IMAGE_CROSS_ATTENTION
@@ -18,7 +19,9 @@ from nsys_pipeline.model.families.merging import MERGING
 from nsys_pipeline.model.families.multimodal import MULTIMODAL
 from nsys_pipeline.model.families.page_tiles import PAGE_TILES
 from nsys_pipeline.model.families.phi4_multimodal import PHI4_MULTIMODAL
+from nsys_pipeline.model.families.pp_formulanet import PP_FORMULANET
 from nsys_pipeline.model.families.resamplers import RESAMPLERS
+from nsys_pipeline.model.families.t5gemma2 import T5GEMMA2
 from nsys_pipeline.model.families.tokenizers import TOKENIZERS
 from nsys_pipeline.model.families.vits import VITS
 from nsys_pipeline.model.images import tokens_in_prompt
@@ -46,6 +49,7 @@ def test_flops_of_towers_equal_torchs_count(name: str) -> None:
 #: Some of their tokens separate rows or views, are cut off with padding, or come from rows of an odd number of patches.
 ABOUT = (
     "deepseek_ocr2", "granite4_vision", "hunyuan_vl", "llava_next", "llava_next_video", "llava_onevision", "pix2struct",
+    "unlimited_ocr",
 )  # fmt: skip
 
 
@@ -77,7 +81,17 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     )
     assert equal == {entry["config"]["model_type"] for entry in CONFIGS.values()}
     seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
-    families = (*seeing, PHI4_MULTIMODAL, PAGE_TILES, VITS, IDEFICS, FLATTENED_PATCHES)
+    families = (
+        *seeing,
+        FASTVIT,
+        PHI4_MULTIMODAL,
+        PAGE_TILES,
+        VITS,
+        IDEFICS,
+        FLATTENED_PATCHES,
+        T5GEMMA2,
+        PP_FORMULANET,
+    )
     assert equal | unchecked == {name for family in families for name in family}
     # Of these the text decoder has no golden total.
     unverified = {
@@ -85,6 +99,8 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
         "gemma4",
         "gemma4_unified",
         "glm5_next",
+        "inkling2",
+        "inkling2_loop",
         "instructblip",
         "instructblipvideo",
         "kosmos-2",

@@ -25,7 +25,13 @@ QWEN3 = Model.from_config(
 LLAVA, LLAMA = load_model("llava-1.5-7b"), load_model("llama-3.2-1b")
 EXPERTS = {"num_experts_per_tok": 2, "n_routed_experts": 4, "moe_intermediate_size": 16, "n_shared_experts": 1}
 OCR2 = Model.from_config({"model_type": "deepseek_ocr2", "text_config": TEXT | EXPERTS, "vision_config": {}})
-TIMM = Model.from_config({"model_type": "fast_vlm", "text_config": {**TEXT, "model_type": "qwen2"}})
+TIMM = Model.from_config(
+    {
+        "model_type": "fast_vlm",
+        "text_config": {**TEXT, "model_type": "qwen2"},
+        "vision_config": {"architecture": "fastvit_sa12"},
+    }
+)
 INTERNVL = Model.from_config({"model_type": "internvl", "text_config": TEXT, "vision_config": {}})
 
 LOCAL, GLOBAL = (48, 48), (64, 64)
@@ -194,7 +200,7 @@ def test_several_images_of_their_own_sizes() -> None:
         (QWEN, {"count": 10**9, "patches": ("4x4",)}, "past what llmperf estimates"),
         (LLAVA, {"count": 1, "patches": ("1",)}, "is no number of tokens"),
         (LLAMA, {"count": 1}, "has no vision tower"),
-        (TIMM, {"count": 1}, "text decoder only: its config names a tower of the package timm"),
+        (TIMM, {"count": 1}, "text decoder only: its config names the tower `fastvit_sa12` of the package timm"),
         (None, {"count": 1}, "depends on the model"),
     ],
 )

@@ -113,7 +113,7 @@ def test_parameters_are_those_of_the_published_checkpoint(config: dict[str, Any]
 
 def test_of_a_multimodal_model_the_text_decoder_is_read() -> None:
     outer = Model.from_config(
-        {"model_type": "fast_vlm", "text_config": {**llama(), "model_type": "llama"}, "tie_word_embeddings": False}
+        {"model_type": "step3_vl", "text_config": {**llama(), "model_type": "llama"}, "tie_word_embeddings": False}
     )
     assert outer.params == Model.from_config(llama()).params
     assert outer.architecture.text_only

@@ -327,3 +327,22 @@ def test_untied_tables_are_stored_apart() -> None:
     masked = {**TEXTS, "model_type": "bert", "architectures": ["BertForMaskedLM"]}
     apart = model({**masked, "tie_word_embeddings": False}).params - model(masked).params
     assert apart == 100 * 64 + 100
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "params"),
+    [("bert", "BertForSequenceClassification", 82_051), ("bert", "BertForTokenClassification", 77_891),
+     ("gte", "GteForSequenceClassification", 94_019), ("electra", "ElectraForTokenClassification", 96_899),
+     ("deberta-v2", "DebertaV2ForSequenceClassification", 81_923),
+     ("eurobert", "EuroBertForTokenClassification", 88_835),
+     ("modernbert", "ModernBertForSequenceClassification", 92_995),
+     ("modernbert", "ModernBertForTokenClassification", 92_995)],
+)  # fmt: skip
+def test_heads_of_encoders_that_classify(model_type: str, name: str, params: int) -> None:
+    """What torch counts for three labels."""
+    sizes = {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "vocab_size": 100, "max_position_embeddings": 64,
+    }  # fmt: skip
+    labels = {"id2label": {"0": "a", "1": "b", "2": "c"}}
+    assert model({**sizes, **labels, "model_type": model_type, "architectures": [name]}).params == params

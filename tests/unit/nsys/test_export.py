@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nsys_pipeline.errors import NsysError, TraceError, UsageError
-from nsys_pipeline.nsys import Nsys, export_sqlite, report_version
+from nsys_pipeline.nsys import Nsys, export_parquet, export_sqlite, report_version
 from tests.unit.capture.fake_nsys import fake_nsys, report
 
 # The output is the argument `--output=…`, the fifth of `nsys export`.
@@ -103,6 +103,36 @@ def test_no_overwriting(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds something else"):
         export_sqlite(nsys, tmp_path / "a.nsys-rep", tmp_path, force=True)
     assert (tmp_path / "a.nsys-rep").is_file()
+
+
+@pytest.mark.parametrize(
+    "names", [["data.parquet"], ["StringIds.parquet", "notes.txt"], ["StringIds.parquet", "more.parquet/"]]
+)
+def test_force_replaces_no_folder_of_others(names: list[str], tmp_path: Path) -> None:
+    nsys = nsys_that(tmp_path, WRITES_A_TRACE.format(MAKE_STRINGS))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in names:
+        (folder / name).mkdir() if name.endswith("/") else (folder / name).write_text("precious")
+
+    for export in (export_sqlite, export_parquet):
+        with pytest.raises(UsageError, match="holds something else"):
+            export(nsys, report(tmp_path / "a.nsys-rep"), folder, force=True)
+
+    assert len(list(folder.iterdir())) == len(names)
+
+
+@pytest.mark.parametrize("names", [[], ["StringIds.parquet", "TARGET_INFO_GPU.parquet"]])
+def test_force_replaces_an_export(names: list[str], tmp_path: Path) -> None:
+    nsys = nsys_that(tmp_path, WRITES_A_TRACE.format(MAKE_STRINGS))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_text("old")
+
+    export_sqlite(nsys, report(tmp_path / "a.nsys-rep"), folder, force=True)
+
+    assert folder.is_file()
 
 
 def test_an_export_that_a_full_disk_cut_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

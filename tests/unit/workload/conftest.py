@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nsys_pipeline import markers
+from nsys_pipeline.records import Step
 from nsys_pipeline.workload import auto
 
 
@@ -21,6 +22,7 @@ class Recorder:
         self.passes: list[str] = []
         self.requests: list[list[str]] = []
         self.runs: list[dict[str, Any]] = []
+        self.steps: list[Step] = []
 
     def push(self, name: str) -> None:
         self.open.append(name)
@@ -40,6 +42,7 @@ class Recorder:
             self.runs.append(json.loads(payload))
             return
         step = json.loads(payload)
+        self.steps.append(markers.decode_step(payload))
         if "b" in step:
             self.passes[-1] += f" {step['b']}x{step['q']}+{step['kv']}, {step['logits']} logits"
         if "images" in step:
@@ -60,12 +63,16 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     pytest.importorskip("transformers")
     import torch
     import torch._dynamo.eval_frame
+    import transformers.feature_extraction_utils
     import transformers.generation.utils
     import transformers.modeling_utils
+    import transformers.tokenization_utils_base
 
     patched = (
         (transformers.modeling_utils.PreTrainedModel, ("__call__", "get_compiled_call")),
         (transformers.generation.utils.GenerationMixin, ("generate",)),
+        (transformers.feature_extraction_utils.BatchFeature, ("to",)),
+        (transformers.tokenization_utils_base.BatchEncoding, ("to",)),
         (torch.Tensor, ("backward",)),
         (torch.optim.Optimizer, ("profile_hook_step",)),
         (torch._dynamo.eval_frame.OptimizedModule, ("__call__",)),

@@ -21,13 +21,13 @@ CLIPS = (50, 31)
 #: What the encoder gets where it is told nothing of padding: whole windows, or as many frames as the longest clip has.
 ROWS = {"voxtral": [60, 60], "granite_speech": [50, 50], "granite_speech_plus": [50, 50]}
 #: Encoders that run what a batch is padded with; the others' estimates say what they pad.
-PADDED = ("gemma4", "phi4_multimodal")
+PADDED = ("gemma4", "gemma4_unified", "muse_spark", "nemotron_h_omni", "nemotron_h_omni_biased", "phi4_multimodal")
 
 
 def built(name: str) -> Any:
     pytest.importorskip("torch")
     transformers = pytest.importorskip("transformers")
-    if not known(name) or not hasattr(transformers, "AutoModelForMultimodalLM"):
+    if not known(CONFIGS[name]["model_type"]) or not hasattr(transformers, "AutoModelForMultimodalLM"):
         pytest.skip(f"this transformers has no {name} of this kind")
     from nsys_pipeline.model.verify import multimodal_class
 

@@ -1,0 +1,163 @@
+"""Heads that `--auto` says a model has, and how often a training pass runs them, against torch's count."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from nsys_pipeline.inputs.training import FORWARD, TrainingEstimator, TrainingFacts
+from nsys_pipeline.model import Conventions, Estimator, Model
+from nsys_pipeline.records import Step
+from tests.support.tiny_models import CONFIGS, VOCABULARY, build, prompt
+from tests.unit.workload.conftest import Recorder
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+FULL = Conventions(attention="full", count="executed")
+ENCODER = {
+    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
+    "vocab_size": VOCABULARY,
+}  # fmt: skip
+
+
+def made(kind: str, name: str, **config: Any) -> Any:
+    """A model of the class that `transformers.<kind>` picks, with attention that torch counts."""
+    import transformers
+
+    fields = transformers.AutoConfig.for_model(name, **config)
+    return getattr(transformers, kind).from_config(fields, attn_implementation="eager").eval()
+
+
+def counted(call: Any) -> int:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return int(counter.get_total_flops())
+
+
+@pytest.mark.parametrize("told", [None, ["BertForSequenceClassification"], ["BertForMaskedLM"]])
+def test_a_masked_lm_has_its_head_whatever_the_checkpoint_was_saved_from(
+    marked: Recorder, told: list[str] | None
+) -> None:
+    import torch
+
+    model = made("AutoModelForMaskedLM", "bert", **ENCODER, architectures=told)
+    with torch.no_grad():
+        flops = counted(lambda: model(prompt(3, 9)))
+    described = Model.from_config(dict(marked.runs[-1]["model"]))
+    assert marked.passes == ["forward 3x9+0, 27 logits"]
+    assert Estimator(described, FULL).estimate(Step.uniform(batch=3, q_tokens=9, logits=27)).flops == flops
+
+
+def test_an_encoder_alone_has_no_head_of_the_checkpoint(marked: Recorder) -> None:
+    import torch
+
+    model = made("AutoModel", "bert", **ENCODER, architectures=["BertForMaskedLM"])
+    with torch.no_grad():
+        flops = counted(lambda: model(prompt(3, 9)))
+    described = Model.from_config(dict(marked.runs[-1]["model"]))
+    assert Estimator(described, FULL).estimate(Step.uniform(batch=3, q_tokens=9, logits=0)).flops == flops
+
+
+def test_a_generator_from_a_classifier_s_checkpoint_has_an_lm_head(marked: Recorder) -> None:
+    import torch
+
+    model = build("llama", architectures=["LlamaForSequenceClassification"])
+    with torch.no_grad():
+        flops = counted(lambda: model(prompt(2, 6)))
+    described = Model.from_config(dict(marked.runs[-1]["model"]))
+    assert Estimator(described, FULL).estimate(Step.uniform(batch=2, q_tokens=6, logits=12)).flops == flops
+
+
+def test_a_generator_is_another_model_than_a_saved_classifier(marked: Recorder) -> None:
+    import torch
+
+    saved = {"architectures": ["LlamaForSequenceClassification"]}
+    judge = made("AutoModelForSequenceClassification", "llama", **CONFIGS["llama"], **saved)
+    with torch.no_grad():
+        judge(prompt(1, 6))
+        build("llama", **saved)(prompt(2, 6))
+    assert marked.passes == ["forward 1x6+0, 0 logits", "llama.prefill"]
+
+
+@pytest.mark.parametrize("kind", ["AutoModelForCausalLM", "AutoModel", "AutoModelForSequenceClassification"])
+def test_training_runs_the_head_as_often_as_the_mark_says(marked: Recorder, kind: str) -> None:
+    model = made(kind, "llama", **CONFIGS["llama"]).train()
+    flops, losses = [], []
+    keep = {"logits_to_keep": 3} if kind == "AutoModelForCausalLM" else {}
+
+    def forward() -> None:
+        output = model(prompt(2, 8), **keep)
+        losses.append((output.logits if hasattr(output, "logits") else output.last_hidden_state).mean())
+
+    flops.append(counted(forward))
+    flops.append(counted(losses[0].backward))
+    logits = 6 if keep else 0
+    assert marked.passes == [f"forward 2x8+0, {logits} logits", "backward"]
+    described = Model.from_config(dict(marked.runs[-1]["model"]))
+    estimator = TrainingEstimator(described, FULL, TrainingFacts())
+    step = Step.uniform(batch=2, q_tokens=8, logits=logits)
+    found = [
+        sum(estimator.cost(Step(step.q_tokens, step.kv_tokens, logits, part=part)).flops_by_dtype.values())
+        for part in (FORWARD, "backward")
+    ]
+    # scores of two labels, which are no logits over the vocabulary
+    scores = 2 * 2 * 8 * 32 * 2 if "Sequence" in kind else 0
+    assert found == [flops[0] - scores, flops[1] - 2 * scores]
+
+
+def test_a_training_mark_without_logits_means_all() -> None:
+    described = Model.from_config({"model_type": "llama", **CONFIGS["llama"]})
+    estimator = TrainingEstimator(described, FULL, TrainingFacts())
+    step, full = (Step((8, 8), (0, 0), logits, part=FORWARD) for logits in (2, 16))
+    assert estimator.cost(step).flops_by_dtype == estimator.cost(full).flops_by_dtype
+
+
+def test_a_loss_in_evaluation_mode_trains(marked: Recorder) -> None:
+    import torch
+
+    model, tokens = build("llama"), prompt(2, 8)
+    model(input_ids=tokens, labels=tokens).loss.backward()
+    with torch.no_grad():
+        model(input_ids=tokens, labels=tokens)
+    model.requires_grad_(requires_grad=False)(input_ids=tokens, labels=tokens)
+    # somebody who forgot to switch gradients off
+    model.requires_grad_()(input_ids=tokens)
+    assert [line.split()[0] for line in marked.passes] == ["forward", "backward", *["prefill"] * 3]
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_passes_beside_a_request_are_no_steps_of_it(marked: Recorder, name: str) -> None:
+    model = build(name)
+    model.generate(prompt(2, 6), guidance_scale=1.5, max_new_tokens=3, do_sample=False)
+    model.generate(
+        prompt(2, 6), guidance_scale=1.5, negative_prompt_ids=prompt(2, 6), max_new_tokens=3, do_sample=False
+    )
+    shapes = [line.partition(",")[0] for line in marked.passes]
+    assert shapes == [
+        *["prefill 2x6+0", "guidance 2x1+0", "decode 2x1+6", "guidance 2x1+1", "decode 2x1+7", "guidance 2x1+2"],
+        *["prefill 2x6+0", "guidance 2x6+0", "decode 2x1+6", "guidance 2x1+6", "decode 2x1+7", "guidance 2x1+7"],
+    ]
+
+
+@pytest.mark.parametrize("merged", [False, True])
+def test_a_run_says_that_adapters_run(marked: Recorder, merged: bool) -> None:
+    import torch
+
+    class Adapted(torch.nn.Linear):  # type: ignore[misc, unused-ignore]
+        """What PEFT puts in the place of a layer, as far as the run mark looks at it."""
+
+        def __init__(self) -> None:
+            super().__init__(32, 32, bias=False)
+            self.lora_A = torch.nn.ModuleDict({"default": torch.nn.Linear(32, 4, bias=False)})
+            self.merged = merged
+
+    model = build("llama")
+    for layer in model.model.layers:
+        layer.self_attn.q_proj = Adapted()
+    with torch.no_grad():
+        model(prompt(2, 6))
+    assert marked.runs[-1].get("adapters") == (None if merged else 2)
