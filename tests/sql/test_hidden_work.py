@@ -1,4 +1,4 @@
-"""What findings about kernels and copies promise at most: time in which nothing else runs on the GPU, counted ns by ns."""
+"""What findings about kernels and copies promise at most: time in which nothing else runs on the GPU, ns by ns."""
 
 from __future__ import annotations
 
