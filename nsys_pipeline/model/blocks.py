@@ -460,6 +460,7 @@ class LatentAttention(Block):
 
     The cache holds, per token, the latent and one rotary key (`rope_dim`) shared by the heads, or the expanded keys and
     values, as `Conventions.mla` says. `shared_latents`: the layer has none of its own and reads an earlier layer's.
+    `window`: a token sees itself and window - 1 tokens before it, and the cache holds no more.
     """
 
     width: int
@@ -474,6 +475,7 @@ class LatentAttention(Block):
     causal: bool = True
     shared_latents: bool = False
     extra_params: int = 0
+    window: int | None = None
 
     @property
     def _qk_dim(self) -> int:
@@ -566,11 +568,15 @@ class LatentAttention(Block):
 
     def _pairs2(self, mode: str, q: int, cached: int) -> int:
         """Twice the pairs of one sequence."""
-        return double_pairs(mode, q, cached, causal=self.causal)
+        return double_pairs(mode, q, cached, self.window, causal=self.causal)
 
     def _keys_read(self, q: int, cached: int) -> int:
         """Cached tokens of one sequence that at least one of the `q` new ones attends to."""
-        return cached if q else 0
+        return self._held(cached) if q else 0
+
+    def _held(self, cached: int) -> int:
+        """Tokens before the new ones that the cache still holds."""
+        return cached_keys(cached, self.window)
 
     def _work(self, run: Pass, mode: str, mla: str) -> tuple[int, int, int]:
         """Tokens through the up-projection, attention FLOPs per head, and the dim of a query head that they are of.
@@ -590,11 +596,11 @@ class LatentAttention(Block):
             if mla == "cached":
                 step = (q, pairs2 * expanded_pair)
             elif mla == "reexpand":
-                step = (q + cached if q else 0, pairs2 * expanded_pair)
+                step = (q + self._held(cached) if q else 0, pairs2 * expanded_pair)
             else:
                 head_expand = 2 * self.kv_rank * (self.nope_dim + self.value_dim)
                 absorbed = (q, pairs2 * absorbed_pair)
-                expanded = (q + cached, pairs2 * expanded_pair)
+                expanded = (q + self._held(cached), pairs2 * expanded_pair)
                 step = min(absorbed, expanded, key=lambda work: work[0] * head_expand + work[1]) if q else (0, 0)
                 dim = self._latent if step == absorbed else self._qk_dim
             tokens += count * step[0]
