@@ -431,27 +431,37 @@ class Moe(Block):
             routed_rows = round(routed_rows * self.experts / self._choices)
         routed, dense = 2 * routed_rows * n * k, 2 * tokens * self.experts * n * k
         formats = emit.formats(EXPERT, name)
-        alike = len(set(formats)) == 1
-        one = formats[0].bytes(n, k) if alike else sum(fmt.bytes(n // len(formats), k) for fmt in formats)
-        one += emit.plain_bytes(n) if self.bias else 0
         all_run = experts == "dense" or (
             experts is None and emit.conventions.count == "executed" and self.dense_executed
         )
         touched = float(self.experts) if all_run and tokens else self._touched(run)
         rows = tokens * self.experts if all_run else routed_rows
-        emit.add(
-            "grouped_gemm",
-            name,
-            m=rows // self.experts if all_run else max(1, round(rows / max(touched, 1.0))) if rows else 0,
-            n=n,
-            k=k,
-            batch=round(touched),
-            dtype=formats[0].compute,
-            flops=dense if experts == "dense" else routed,
-            executed=dense if experts == "dense" or (experts is None and self.dense_executed) else routed,
-            weight=round(touched * one),
-            activation=emit.plain_bytes(rows * (n + k)),
-        )
+        required = dense if experts == "dense" else routed
+        executed = dense if experts == "dense" or (experts is None and self.dense_executed) else routed
+        bias = emit.plain_bytes(n) if self.bias else 0
+        # Parts whose products run in another dtype are products of their own.
+        for compute in dict.fromkeys(fmt.compute for fmt in formats):
+            parts = [fmt for fmt in formats if fmt.compute == compute]
+            width = n * len(parts) // len(formats)
+            one = (
+                parts[0].bytes(width, k)
+                if len(set(parts)) == 1
+                else sum(fmt.bytes(n // len(formats), k) for fmt in parts)
+            )
+            emit.add(
+                "grouped_gemm",
+                name,
+                m=rows // self.experts if all_run else max(1, round(rows / max(touched, 1.0))) if rows else 0,
+                n=width,
+                k=k,
+                batch=round(touched),
+                dtype=compute,
+                flops=required * len(parts) // len(formats),
+                executed=executed * len(parts) // len(formats),
+                weight=round(touched * (one + bias)),
+                activation=emit.plain_bytes(rows * (width + k)),
+            )
+            bias = 0
 
 
 @attrs.frozen(kw_only=True)
