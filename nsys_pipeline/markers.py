@@ -20,7 +20,8 @@ names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts`
 that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``adapters``: sequences
 that run through LoRA weights, which no estimate counts; ``padded``: [new, cached, logits] of the batch as it is
 computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave padding out; ``unread``: true where
-they may hold padding, for a mask came with the pass and nobody knows what it says.
+they may hold padding, for a mask came with the pass and nobody knows what it says; ``head``: "unknown" where ``logits``
+leaves out an LM head whose positions only the GPU knows.
 
 In your own program, with or without torch, profiled or not::
 

@@ -127,12 +127,12 @@ class RunDescription:
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
     def trained(self) -> tuple[str | None, int | None, str | None]:
-        """Which weights training updates: an expression for names, or the rank of adapters and one for their place."""
-        if rank := self.positive("lora_rank"):
-            place = self.fields.get("lora_on")
-            return None, rank, place if isinstance(place, str) else None
-        only = self.fields.get("train_only")
-        return only if isinstance(only, str) else None, None, None
+        """Which weights training updates: an expression for names, the rank of adapters, and one for their place."""
+        told = (self.fields.get(name) for name in ("train_only", "lora_on"))
+        only, place = (one if isinstance(one, str) else None for one in told)
+        rank = self.positive("lora_rank")
+        # With adapters, a name alone would not say what else is trained.
+        return (only if rank is None or place else None), rank, place if rank else None
 
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""

@@ -45,6 +45,7 @@ from nsys_pipeline.workload.padding import (
     remember_moved_batch,
     remember_sent,
     remembering,
+    scored_positions,
 )
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
@@ -129,14 +130,15 @@ class _Pass(NamedTuple):
     say so, and the host does not know what it says.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
-    them.
+    them. `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     """
 
     phase: str
     batch: int = 0
     q_tokens: int = 0
     kv_tokens: int | None = 0
-    logits: int = 0
+    logits: int | None = 0
+    is_scored: bool = False
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -370,13 +372,16 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
+    details["head"] = "unknown" if found.logits is None else ""
+    logits = found.logits or 0
     if found.lengths is None:
-        markers.step(found.q_tokens, kv_tokens, batch=found.batch, logits=found.logits, **details)
+        markers.step(found.q_tokens, kv_tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
-    kept = found.logits // found.batch
-    logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
-    padded = None if found.is_packed else [found.q_tokens, kv_tokens, found.logits]
+    padded = None if found.is_packed else [found.q_tokens, kv_tokens, logits]
+    if not found.is_scored:
+        kept = logits // found.batch
+        logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
     markers.step(q_tokens, cached, logits=logits, **details, padded=padded)
 
 
@@ -488,7 +493,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
     kv_tokens = _context(cache, q_tokens, request)
-    logits = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    logits: int | None = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    if is_scored := bool(arguments.get("fused_lm_head")):
+        logits = scored_positions(arguments)
     if is_training:
         phase = FORWARD
     elif two_stacks and not decoder:
@@ -502,7 +509,8 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
     # Some programs hand sound on with every token; the model takes it with the prompt alone.
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments), audio=audio)
+    images = images_of(model.config, arguments)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, images=images, audio=audio)
 
 
 def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:
@@ -550,6 +558,15 @@ def _named_arguments(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
+#: Fields of a config that programs write as they like, and that change no pass.
+_FREE = frozenset(
+    {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
+)
+
+
+def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What models must have in common to be equals."""
+    return {name: value for name, value in fields.items() if name not in _FREE}
 
 
 class _Models:
@@ -558,7 +575,7 @@ class _Models:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._main: weakref.ref[Any] | None = None
-        self._fields: dict[str, Any] = {}
+        self._alike: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
@@ -573,14 +590,14 @@ class _Models:
         with self._lock:
             fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
-                self._main, self._fields = weakref.ref(model), fields
+                self._main, self._alike = weakref.ref(model), _sizes(fields)
                 described = with_class(fields, model)
                 self._has_other_head = not may_generate(described)
                 markers.run(**run_fields(model, described))
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
-            if main is model or (fields == self._fields and not (self._has_other_head and _has_head(model))):
+            if main is model or (_sizes(fields) == self._alike and not (self._has_other_head and _has_head(model))):
                 role = _MAIN
             else:
                 is_part = main is not None and any(module is model for module in main.modules())
