@@ -7,8 +7,9 @@ from random import Random
 
 import pytest
 
+from nsys_pipeline.query.recipes import find_recipe
 from nsys_pipeline.trace import TraceOptions, open_trace
-from tests.support.ask import report_of
+from tests.support.ask import ask, report_of, table
 from tests.support.trace_builder import TraceBuilder
 
 MS = 1_000_000
@@ -80,3 +81,18 @@ def test_nobody_launches_the_nodes_of_a_graph(tmp_path: Path) -> None:
     # 30 of 100 ms are of the classes launch and latency, but only 10 are of launches
     assert "launch_bound_steps" not in {one.code for one in report.findings}
     assert "launch latency" not in (decode.bound_detail or "")
+
+
+def test_nodes_side_by_side_count_once_in_the_recipe(tmp_path: Path) -> None:
+    # given a launch of 100 µs whose nodes run from 0 to 40, from 10 to 50 and from 75 to 100
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread().push(0, 200_000, "decode")
+    main.graph_launch(10, nodes=[(1_000, 41_000), (11_000, 51_000), (76_000, 101_000)])
+    recipe = find_recipe("graph_gaps")
+
+    answer = ask(trace, recipe.sql, tmp_path, recipe.arguments({}))
+
+    assert answer == table("""
+        phase,  graph_id, launches, node_count, mean_ns,  gap_ratio
+        decode, 1,        1,        3.0,        100000.0, 0.25
+    """)
