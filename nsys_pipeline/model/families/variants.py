@@ -143,7 +143,8 @@ def _one_of_two(f: Fields, model: Architecture) -> Architecture:
     name = next(iter(_architectures(f)), "")
     is_tagger = name.endswith("ForTokenClassification")
     if not name.endswith("EncoderModel") and not is_tagger:
-        return _unread(model, "architectures") if _SCORES.search(name) else model
+        sorts = _SCORES.search(name) or name.endswith("ForAudioClassification")
+        return _unread(model, "architectures") if sorts else model
     stack, decoder = model.encoder, _decoder(model)
     head = _head(decoder)
     if stack is None or head is None or model.encoder_tokens:

@@ -377,3 +377,5 @@ def test_the_encoder_of_an_encoder_decoder_alone(model_type: str, name: str, par
 def test_classes_that_run_both_stacks_otherwise_are_said(name: str) -> None:
     assert "`architectures`" in model({**BART, "architectures": [name]}).unread[0]
     assert not model({**BART, "architectures": ["BartModel"]}).unread
+    whisper = load_model("whisper-large-v3").config
+    assert model({**whisper, "architectures": ["WhisperForAudioClassification"]}).unread
