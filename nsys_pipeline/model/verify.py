@@ -133,6 +133,15 @@ def _grouped_mm_flops(a_shape: Any, b_shape: Any, *_args: Any, **_kwargs: Any) -
     return int(2 * a_shape[0] * a_shape[1] * b_shape[-1])
 
 
+def grouped_products(torch: Any) -> dict[Any, Callable[..., int]]:
+    """Formulas for FlopCounterMode of what it counts as nothing: products of experts."""
+    mapping = {torch.ops.aten._grouped_mm: _grouped_mm_flops}
+    fallback = getattr(torch.ops, "transformers", None)
+    if fallback is not None and hasattr(fallback, "grouped_mm_fallback"):
+        mapping[fallback.grouped_mm_fallback] = _grouped_mm_flops
+    return mapping
+
+
 def _auto_class(transformers: Any, model: Model, config_class: type) -> Any:
     """The auto class that builds a model of this config."""
     if not (model.architecture.vision or model.architecture.audio or model.architecture.text_only):
@@ -211,10 +220,7 @@ class MetaModel:
         if set(step.q_tokens) != {q} or set(step.kv_tokens) != {cached}:
             raise UsageError("verifying needs sequences of one length")
         keep = -(-step.logits // step.batch)
-        mapping = {torch.ops.aten._grouped_mm: _grouped_mm_flops}
-        fallback = getattr(torch.ops, "transformers", None)
-        if fallback is not None and hasattr(fallback, "grouped_mm_fallback"):
-            mapping[fallback.grouped_mm_fallback] = _grouped_mm_flops
+        mapping = grouped_products(torch)
 
         def run() -> Any:
             with torch.no_grad():

@@ -465,10 +465,10 @@ class ThreadBuilder:
 
     def graph_launch(
         self, at: int, *, gpu: Span | None = None, nodes: Sequence[Span] = (), graph_id: int = 1, device: int = 0,
-        stream: int = 7,
+        stream: int = 7, until: int | None = None,
     ) -> ThreadBuilder:  # fmt: skip
         """A cudaGraphLaunch: one GRAPH_TRACE row for `gpu`, one kernel row with a graphNodeId for each of `nodes`."""
-        correlation = self.call(at, api="cudaGraphLaunch_v10000")
+        correlation = self.call(at, until=until, api="cudaGraphLaunch_v10000")
         if gpu is not None:
             self.process.graph(gpu, correlation=correlation, graph_id=graph_id, device=device, stream=stream)
         for index, node in enumerate(nodes):

@@ -13,6 +13,7 @@ from nsys_pipeline.model.families.audio_text import AUDIO_TEXT
 from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
+from nsys_pipeline.model.families.dots3_note import DOTS3
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
@@ -65,6 +66,7 @@ FAMILIES: dict[str, Builder] = {
     **PHI4_MULTIMODAL,
     **PAGE_TILES,
     **FASTVIT,
+    **DOTS3,
     **VITS,
     **SAM,
 }
@@ -122,6 +124,7 @@ NESTED = (
     "muse_glimmer_vision",
     "muse_spark_vision",
     "muse_spark_audio",
+    "dots3_note_vision_encoder",
     "unlimited_ocr_vision",
     "unlimited_ocr_sam_vision_model",
     "unlimited_ocr_vision_encoder",

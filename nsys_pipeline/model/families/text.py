@@ -8,6 +8,7 @@ from nsys_pipeline.model.families.deepseek_v4 import deepseek_v4
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.diffllama import diffllama
 from nsys_pipeline.model.families.doge import doge
+from nsys_pipeline.model.families.dots3 import dots3_note_text
 from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.gpt import GPT
@@ -31,6 +32,7 @@ ALONE: dict[str, Builder] = {
     **GPT,
     "diffllama": Verified(diffllama),
     "doge": Verified(doge),
+    "dots3_note_text": Verified(dots3_note_text),
     "gemma3n_text": Verified(gemma3n_text),
     "gemma4_text": gemma4_text,
     "gemma4_unified_text": gemma4_text,

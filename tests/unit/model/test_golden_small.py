@@ -44,6 +44,8 @@ def test_verified_is_said_only_of_what_the_goldens_cover() -> None:
     covered |= {entry["config"]["model_type"] for entry in others.values()}
     towers = read_json("tower_configs.json")
     covered |= {entry["config"]["model_type"] for entry in towers.values()}
+    passes = read_json("image_pass_configs.json")
+    covered |= {entry["config"]["model_type"] for entry in passes.values()}
     covered |= {config.get("text_config", {}).get("model_type") for config in configs}
     covered |= {"qwen2_vl_text"}  # the flat config of qwen2_vl
     assert covered >= VERIFIED

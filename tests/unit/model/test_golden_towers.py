@@ -10,6 +10,7 @@ import pytest
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.model.families.captions import CAPTIONS
+from nsys_pipeline.model.families.dots3_note import DOTS3
 from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
@@ -83,6 +84,7 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
     families = (
         *seeing,
+        DOTS3,
         FASTVIT,
         PHI4_MULTIMODAL,
         PAGE_TILES,
