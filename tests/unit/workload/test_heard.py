@@ -92,12 +92,12 @@ def test_lengths_that_were_moved_are_remembered_and_others_are_not_asked_for() -
 
     assert seen.sound_of(config, moved) == seen.sound_of(config, given) == (60, 31)
     unknown = {**moved, "feature_attention_mask": given["feature_attention_mask"].to("meta")}
-    assert seen.sound_of(config, unknown) == ()
+    assert seen.sound_of(config, unknown) is None
     gemma = {"input_features": torch.zeros(1, 60, 30), "input_features_mask": torch.arange(60)[None] < 17}
     assert seen.sound_of(type("Config", (), {"model_type": "gemma3n"})(), gemma) == (17,)
     # Without features nothing is heard, and another model's mask says nothing of this one.
     assert seen.sound_of(config, {"feature_attention_mask": given["feature_attention_mask"]}) == ()
-    assert seen.sound_of(type("Config", (), {"model_type": "whisper"})(), given) == ()
+    assert seen.sound_of(type("Config", (), {"model_type": "whisper"})(), given) is None
 
 
 def test_what_projects_sound_is_no_part_of_a_vision_side(marked: Recorder) -> None:
