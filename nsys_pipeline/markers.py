@@ -21,8 +21,8 @@ names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts`
 that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``unsized``: "images" and
 "audio" that are encoded and whose sizes nobody knows; ``encoder``: tokens of each sequence that the first of two stacks
 reads; ``adapters``: sequences that run through LoRA weights, which no estimate counts; ``padded``: [new, cached,
-logits] of the batch as it is computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave padding out; ``unread``: true where
-they may hold padding, for a mask came with the pass and nobody knows what it says; ``head``: "unknown" where ``logits``
+logits] of the batch as it is computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave
+padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says; ``head``: "unknown" where ``logits``
 leaves out an LM head whose positions only the GPU knows; ``pass``: a number by which marks of backwards name the pass.
 
 In your own program, with or without torch, profiled or not::

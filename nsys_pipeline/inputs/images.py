@@ -176,9 +176,10 @@ def _that_say_enough(model: Model, steps: Mapping[int, Step]) -> tuple[Mapping[i
     if not why:
         return steps, ()
     left_out = sum(step in why for step in steps.values())
+    passes = "1 pass has" if left_out == 1 else f"{left_out:,} passes have"
     first = next(iter(why.values()))
     return {one: step for one, step in steps.items() if step not in why}, (
-        Notice("no_estimate", f"{left_out:,} passes have no FLOPs: {first.message}", first.hint),
+        Notice("no_estimate", f"{passes} no FLOPs: {first.message}", first.hint),
     )
 
 
