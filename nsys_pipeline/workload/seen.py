@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from nsys_pipeline.workload.clips import LENGTHS, clips_of, lengths_of
-from nsys_pipeline.workload.grids import SMALL_INPUTS, Grid, grids_of
+from nsys_pipeline.workload.grids import SMALL_INPUTS, Grid, grids_of, told_by
 
 _remembered: Any = None
 
@@ -39,16 +39,11 @@ def lengths_in(inputs: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def sizes_in(inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What the small inputs among `inputs` hold, by name, as far as the host knows it."""
-    held = {name: _values(inputs.get(name)) for name in SMALL_INPUTS}
+    held = {name: _values(inputs.get(name), functools.partial(told_by, name)) for name in SMALL_INPUTS}
     return {name: values for name, values in held.items() if values is not None}
 
 
-def _all(tensor: Any) -> list[Any]:
-    held: list[Any] = tensor.tolist()
-    return held
-
-
-def _values(tensor: Any, read: Callable[[Any], list[Any]] = _all) -> list[Any] | None:
+def _values(tensor: Any, read: Callable[[Any], list[Any]]) -> list[Any] | None:
     """What `read` says of a tensor, if it is on the host or was moved from there."""
     if tensor is None or not hasattr(tensor, "tolist"):
         return tensor if isinstance(tensor, list) else None
