@@ -43,6 +43,7 @@ demo:
 golden: golden-reference golden-recipes
     python scripts/golden_flops.py
     python scripts/golden_towers.py
+    python scripts/golden_processors.py
     python scripts/golden_audio.py
 
 # rewrite what the brute-force reference says about the real traces; `--check` only compares

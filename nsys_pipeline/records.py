@@ -30,6 +30,11 @@ def _same_length(instance: Step, _attribute: object, value: tuple[int, ...]) -> 
         raise ValueError(f"{len(instance.q_tokens)} query lengths but {len(value)} cached lengths")
 
 
+def _one_each(instance: Step, _attribute: object, value: tuple[int, ...]) -> None:
+    if len(value) not in (0, len(instance.q_tokens)):
+        raise ValueError(f"{len(instance.q_tokens)} query lengths but {len(value)} prompts")
+
+
 def _no_shorter(instance: Step, _attribute: object, value: Step | None) -> None:
     if value is not None and any(
         real > run
@@ -87,11 +92,15 @@ class Step:
 
     ``images`` are (height, width) in patches of each image, or view of one, that goes through the vision tower in the
     pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
-    are no tokens: decoders of some models have layers that look at them. ``audio`` are frames of each clip, as the
+    are no tokens: decoders of some models have layers that look at them. ``prompts`` are the tokens of each sequence's
+    prompt, which windows of some models keep; empty where nobody says them. ``audio`` are frames of each clip, as the
     encoder of sound gets them, that it encodes in the pass.
 
     ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
     ``is_unread`` if the lengths may hold padding that nobody knows of.
+
+    Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
+    runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -106,8 +115,12 @@ class Step:
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     audio: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_frame_counts)
+    prompts: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=[_one_each, _token_counts])
     padded: Step | None = attrs.field(default=None, validator=_no_shorter)
     is_unread: bool = False
+    encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
+    seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
+    is_encoder: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

@@ -15,6 +15,10 @@ import torch
 import transformers
 from torch.utils.flop_counter import FlopCounterMode
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from nsys_pipeline.model.verify import grouped_products
+
 TESTS = Path(__file__).parent.parent / "tests" / "unit" / "model"
 
 
@@ -32,7 +36,7 @@ def read_configs(name: str) -> dict[str, Any]:
 
 def counted(call: Callable[..., Any], *args: Any, **kwargs: Any) -> tuple[int, Any]:
     """FLOPs that torch counts in a call, and what it returns."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=grouped_products(torch)) as counter:
         result = call(*args, **kwargs)
     return counter.get_total_flops(), result
 

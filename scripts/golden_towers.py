@@ -195,8 +195,10 @@ def inputs(config: Any, module: Any, grids: list[list[int]]) -> dict[str, Any]:
         return rows
     sides = {(height * patch, width * patch) for height, width in grids}
     if "num_local_patches" in taken and config.model_type != "step3p7":
-        whole, tiles = ([grid for grid in grids if grid == size] for size in ([64, 64], [48, 48]))
-        local = {"pixel_values_local": torch.zeros(len(tiles), 3, 768, 768), "num_local_patches": [len(tiles)]}
+        edge = 640 if config.model_type == "unlimited_ocr" else 768
+        whole, tiles = ([grid for grid in grids if grid == [side // 16] * 2] for side in (1024, edge))
+        local = {"pixel_values_local": torch.zeros(len(tiles), 3, edge, edge), "num_local_patches": [len(tiles)]}
+        local |= {"patches_grid": [[1, len(tiles)]]} if edge == 640 else {}
         return {"pixel_values": torch.zeros(len(whole), 3, 1024, 1024), **(local if tiles else {})}
     if "image_sizes" in taken and getattr(vision, "model_type", "") in ("pixtral", "apertus1p5_vision_tokenizer"):
         height, width = (max(side) for side in zip(*sides, strict=True))

@@ -24,6 +24,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "quantization_not_read": ("warning", _COSTS),
     "experts_of_other_ranks": ("warning", _COSTS),
     "adapters_of_experts": ("warning", _COSTS),
+    "copied_experts": ("warning", _COSTS),
     "adapters_not_counted": ("warning", _COSTS),
     "prompts_of_several_ranks": ("error", _COSTS),
     "cache_of_other_ranks": ("warning", _COSTS),

@@ -127,16 +127,21 @@ class RunDescription:
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
     def trained(self) -> tuple[str | None, int | None, str | None]:
-        """Which weights training updates: an expression for names, or the rank of adapters and one for their place."""
-        if rank := self.positive("lora_rank"):
-            place = self.fields.get("lora_on")
-            return None, rank, place if isinstance(place, str) else None
-        only = self.fields.get("train_only")
-        return only if isinstance(only, str) else None, None, None
+        """Which weights training updates: an expression for names, the rank of adapters, and one for their place."""
+        told = (self.fields.get(name) for name in ("train_only", "lora_on"))
+        only, place = (one if isinstance(one, str) else None for one in told)
+        rank = self.positive("lora_rank")
+        # With adapters, a name alone would not say what else is trained.
+        return (only if rank is None or place else None), rank, place if rank else None
 
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
+        from nsys_pipeline.model.dtypes import bare_cache
+
         told = self.fields.get("kv_dtype")
+        if model is not None and (bare := bare_cache(given.kv_dtype)):
+            hint = "of formats of llama.cpp, as q8_0, --kv-dtype counts the scales"
+            return given, [Notice("cache_format_not_read", bare, hint)]
         if not isinstance(told, str) or model is None or given.kv_dtype not in (None, _known_cache(told)):
             return given, []
         if told == "fp8_ds_mla" and model.caches_latents:
@@ -235,6 +240,7 @@ class ModelOfRun:
         trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
+        notices += _copied_experts(run, model)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -361,6 +367,21 @@ def _spread_experts(data: int | None, experts: int, model: Model | None) -> list
             f"{experts:,} GPUs of {data:,} data-parallel ranks share the experts: each rank is charged those that its"
             " own tokens choose, and runs some of its own for the others' tokens instead",
             "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high",
+        )
+    ]
+
+
+def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not counted where an engine holds some experts on several GPUs, to balance their load."""
+    copies = run.positive("redundant_experts")
+    if model is None or not model.has_experts or copies is None:
+        return []
+    return [
+        Notice(
+            "copied_experts",
+            f"each layer holds {copies:,} copies of experts beside them (EPLB), and bytes count each expert once: those"
+            " of passes that send tokens to several copies are too low, and MBU with them",
+            "FLOPs are right; without redundant experts, bytes are, too",
         )
     ]
 

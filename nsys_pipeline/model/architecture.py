@@ -88,6 +88,7 @@ class Architecture:
     An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
     are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
+    `window_keeps_prompt`: a decode step costs something else for tokens of the prompt than for later ones.
     `sees_all_images`: so do those of all images of a sequence, with what separates them.
     `has_experts_for_images`: they have experts of their own. `cross_attends_to_images`: images are no tokens of the
     decoder, which has layers that look at them; `needs_image`: each sequence has exactly one. `appends_images`: their
@@ -108,6 +109,7 @@ class Architecture:
     vision_extra: int = 0
     sees_whole_images: bool = False
     sees_all_images: bool = False
+    window_keeps_prompt: bool = False
     has_experts_for_images: bool = False
     cross_attends_to_images: bool = False
     needs_image: bool = False
@@ -126,6 +128,11 @@ class Architecture:
     def tells_images_apart(self) -> bool:
         """Whether a pass of the decoder costs something else for tokens of images than for text."""
         return self.sees_whole_images or self.sees_all_images or self.has_experts_for_images
+
+    @property
+    def reads_prompt_in_encoder(self) -> bool:
+        """Whether a prompt is what an encoder of text reads, of which a decoder writes."""
+        return self.encoder is not None and self.decoder is not None and self.encoder_tokens is None
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

@@ -431,27 +431,37 @@ class Moe(Block):
             routed_rows = round(routed_rows * self.experts / self._choices)
         routed, dense = 2 * routed_rows * n * k, 2 * tokens * self.experts * n * k
         formats = emit.formats(EXPERT, name)
-        alike = len(set(formats)) == 1
-        one = formats[0].bytes(n, k) if alike else sum(fmt.bytes(n // len(formats), k) for fmt in formats)
-        one += emit.plain_bytes(n) if self.bias else 0
         all_run = experts == "dense" or (
             experts is None and emit.conventions.count == "executed" and self.dense_executed
         )
         touched = float(self.experts) if all_run and tokens else self._touched(run)
         rows = tokens * self.experts if all_run else routed_rows
-        emit.add(
-            "grouped_gemm",
-            name,
-            m=rows // self.experts if all_run else max(1, round(rows / max(touched, 1.0))) if rows else 0,
-            n=n,
-            k=k,
-            batch=round(touched),
-            dtype=formats[0].compute,
-            flops=dense if experts == "dense" else routed,
-            executed=dense if experts == "dense" or (experts is None and self.dense_executed) else routed,
-            weight=round(touched * one),
-            activation=emit.plain_bytes(rows * (n + k)),
-        )
+        required = dense if experts == "dense" else routed
+        executed = dense if experts == "dense" or (experts is None and self.dense_executed) else routed
+        bias = emit.plain_bytes(n) if self.bias else 0
+        # Parts whose products run in another dtype are products of their own.
+        for compute in dict.fromkeys(fmt.compute for fmt in formats):
+            parts = [fmt for fmt in formats if fmt.compute == compute]
+            width = n * len(parts) // len(formats)
+            one = (
+                parts[0].bytes(width, k)
+                if len(set(parts)) == 1
+                else sum(fmt.bytes(n // len(formats), k) for fmt in parts)
+            )
+            emit.add(
+                "grouped_gemm",
+                name,
+                m=rows // self.experts if all_run else max(1, round(rows / max(touched, 1.0))) if rows else 0,
+                n=width,
+                k=k,
+                batch=round(touched),
+                dtype=compute,
+                flops=required * len(parts) // len(formats),
+                executed=executed * len(parts) // len(formats),
+                weight=round(touched * (one + bias)),
+                activation=emit.plain_bytes(rows * (width + k)),
+            )
+            bias = 0
 
 
 @attrs.frozen(kw_only=True)
@@ -460,6 +470,7 @@ class LatentAttention(Block):
 
     The cache holds, per token, the latent and one rotary key (`rope_dim`) shared by the heads, or the expanded keys and
     values, as `Conventions.mla` says. `shared_latents`: the layer has none of its own and reads an earlier layer's.
+    `window`: a token sees itself and window - 1 tokens before it, and the cache holds no more.
     """
 
     width: int
@@ -474,6 +485,7 @@ class LatentAttention(Block):
     causal: bool = True
     shared_latents: bool = False
     extra_params: int = 0
+    window: int | None = None
 
     @property
     def _qk_dim(self) -> int:
@@ -566,11 +578,15 @@ class LatentAttention(Block):
 
     def _pairs2(self, mode: str, q: int, cached: int) -> int:
         """Twice the pairs of one sequence."""
-        return double_pairs(mode, q, cached, causal=self.causal)
+        return double_pairs(mode, q, cached, self.window, causal=self.causal)
 
     def _keys_read(self, q: int, cached: int) -> int:
         """Cached tokens of one sequence that at least one of the `q` new ones attends to."""
-        return cached if q else 0
+        return self._held(cached) if q else 0
+
+    def _held(self, cached: int) -> int:
+        """Tokens before the new ones that the cache still holds."""
+        return cached_keys(cached, self.window)
 
     def _work(self, run: Pass, mode: str, mla: str) -> tuple[int, int, int]:
         """Tokens through the up-projection, attention FLOPs per head, and the dim of a query head that they are of.
@@ -590,11 +606,11 @@ class LatentAttention(Block):
             if mla == "cached":
                 step = (q, pairs2 * expanded_pair)
             elif mla == "reexpand":
-                step = (q + cached if q else 0, pairs2 * expanded_pair)
+                step = (q + self._held(cached) if q else 0, pairs2 * expanded_pair)
             else:
                 head_expand = 2 * self.kv_rank * (self.nope_dim + self.value_dim)
                 absorbed = (q, pairs2 * absorbed_pair)
-                expanded = (q + cached, pairs2 * expanded_pair)
+                expanded = (q + self._held(cached), pairs2 * expanded_pair)
                 step = min(absorbed, expanded, key=lambda work: work[0] * head_expand + work[1]) if q else (0, 0)
                 dim = self._latent if step == absorbed else self._qk_dim
             tokens += count * step[0]

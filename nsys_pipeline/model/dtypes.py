@@ -56,6 +56,12 @@ def normalize_dtype(name: str) -> str:
 #: of a whole tensor is not counted.
 SCALED_CACHES = {"nvfp4": 16, "mxfp4": 32}
 
+#: Blocks of 32 values in caches of llama.cpp → bytes of one, its 16-bit scale (and, of `_1`, minimum) with it (ggml).
+BLOCK_CACHES = {"q8_0": 34, "q5_1": 24, "q5_0": 22, "q4_1": 20, "q4_0": 18, "iq4_nl": 18}
+
+#: Dtypes of caches that engines store with scales, or without: nothing in the name says which.
+BARE_CACHES = ("int8", "int4")
+
 #: A format of a cache of latents: the latent in fp8 with a float32 scale for each 128 values, its rotary key in 16 bits
 #: (docs of FlashMLA and vLLM: 512 + 4 · 4 + 64 · 2 = 656 bytes for DeepSeek-V3.2); an indexer's keys are
 #: in fp8 with such scales, too.
@@ -63,15 +69,33 @@ PACKED_LATENTS = "fp8_ds_mla"
 
 
 def normalize_cache_dtype(name: str) -> str:
-    """The same for what a KV cache is stored in, which may be `PACKED_LATENTS` or one of `SCALED_CACHES`."""
+    """The same for what a KV cache is stored in, which has formats of its own: packed latents, blocks with scales."""
     key = name.strip().lower()
-    return key if key == PACKED_LATENTS or key in SCALED_CACHES else normalize_dtype(name)
+    own = (PACKED_LATENTS, *SCALED_CACHES, *BLOCK_CACHES)
+    if key in own:
+        return key
+    try:
+        return normalize_dtype(name)
+    except ModelError as error:
+        raise ModelError(error.message, hint=f"known formats of a cache: {', '.join((*BITS, *own))}") from error
 
 
 def cache_bytes(elements: int, dtype: str) -> int:
     """Bytes of `elements` values of a KV cache that is stored in `dtype`, rounded up."""
+    if dtype in BLOCK_CACHES:
+        return -(-elements // 32) * BLOCK_CACHES[dtype]
     values = SCALED_CACHES.get(dtype)
     return bytes_of(elements, dtype) if values is None else bytes_of(elements, "fp4") + -(-elements // values)
+
+
+def bare_cache(dtype: str | None) -> str | None:
+    """A sentence about the scales that a cache in `dtype` may have and that its bytes lack; None if there are none."""
+    if dtype not in BARE_CACHES:
+        return None
+    return (
+        f"the KV cache is counted as {dtype} values without scales: caches of LMDeploy have 32 bits of them for each"
+        " head and token, and their KV bytes are too low"
+    )
 
 
 def scaled_fp8_bytes(elements: int) -> int:

@@ -175,23 +175,42 @@ def _number(model: Model, name: str, default: int, config: Mapping[str, Any] | N
     return told
 
 
+def _scaled(height: int, width: int, unit: int) -> Grid:
+    """Scaled up to a merged patch on the shorter side; rounded down."""
+    scale = max(1.0, unit / min(height, width))
+    return int(height * scale), int(width * scale)
+
+
+def _scaled_by_sides(height: int, width: int, unit: int) -> Grid:
+    """The same, one side after the other, each time rounded to whole pixels."""
+    if height < unit:
+        height, width = unit, round(width * unit / height)
+    if width < unit:
+        height, width = round(height * unit / width), unit
+    return height, width
+
+
 def _qwen(
-    patch: int, pixels: tuple[int, int], *, scales_up: bool = False, merge: int = 2
+    patch: int,
+    pixels: tuple[int, int],
+    *,
+    scales_up: Callable[[int, int, int], Grid] | None = None,
+    merge: int = 2,
 ) -> Callable[[Model, int, int], tuple[Grid, ...]]:
     """Sides rounded to whole merged patches, within limits of the area (Qwen2-VL, arXiv 2409.12191).
 
-    `scales_up`: a picture that is smaller than a merged patch on one side is first scaled to it.
+    `scales_up`: what is first done to a picture that is smaller than a merged patch on one side.
     """
 
     def rule(model: Model, height: int, width: int) -> tuple[Grid, ...]:
         edge = _number(model, "patch_size", patch)
         unit = edge * _number(model, "spatial_merge_size", merge)
+        told = f"{height}x{width}"
+        if scales_up:
+            height, width = scales_up(height, width, unit)
         if max(height, width) > _MAX_ASPECT * min(height, width):
-            raise UsageError(f"a picture of {height}x{width} pixels is longer than `{model.model_type}` takes")
+            raise UsageError(f"a picture of {told} pixels is longer than `{model.model_type}` takes")
         least, most = pixels
-        if scales_up and min(height, width) < unit:
-            scale = unit / min(height, width)
-            height, width = int(height * scale), int(width * scale)
         sides = [round(side / unit) * unit for side in (height, width)]
         if sides[0] * sides[1] > most:
             shrink = math.sqrt(height * width / most)
@@ -242,6 +261,12 @@ def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Two to six tiles of 768 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
     tiles = math.prod(_tiling(height, width, 768, 6, fewest=2)) if max(height, width) > 768 else 0
     return (*((48, 48),) * tiles, (64, 64))
+
+
+def _unlimited_ocr(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
+    """Two to 32 tiles of 640 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
+    tiles = math.prod(_tiling(height, width, 640, 32, fewest=2)) if max(height, width) > 640 else 0
+    return (*((40, 40),) * tiles, (64, 64))
 
 
 #: Canvases of LLaVA-NeXT, of tiles of 336 pixels, if a config has none of its own (transformers,
@@ -435,12 +460,12 @@ _VIEWS: dict[str, _Rule] = {
     "qwen3_vl_moe": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5": _qwen(16, _QWEN3_PIXELS),
     "qwen3_5_moe": _qwen(16, _QWEN3_PIXELS),
-    "glm4v": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm46v": _qwen(14, _GLM_PIXELS, scales_up=True),
-    "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=True),
+    "glm4v": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm4v_moe": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm46v": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
+    "glm_ocr": _qwen(14, _GLM_PIXELS, scales_up=_scaled),
     "minimax_m3_vl": _qwen(14, _MINIMAX_PIXELS),
-    "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=True),
+    "paddleocr_vl": _qwen(14, _PADDLE_PIXELS, scales_up=_scaled_by_sides),
     "ernie4_5_vl_moe": _qwen(14, _ERNIE_PIXELS),
     "ernie4_5_moe_vl": _qwen(14, _ERNIE_PIXELS),
     "emu3": _qwen(8, _EMU_PIXELS, merge=1),
@@ -456,6 +481,7 @@ _VIEWS: dict[str, _Rule] = {
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
     "deepseek_ocr2": _deepseek_ocr2,
+    "unlimited_ocr": _unlimited_ocr,
     "internvl": _tiles_and_whole(12, 448, _tiling),
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,

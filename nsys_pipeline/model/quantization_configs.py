@@ -72,6 +72,7 @@ class _Reading:
     by_role: dict[str, q.Format] = attrs.field(factory=dict)
     rules: list[q.Rule] = attrs.field(factory=list)
     notes: list[str] = attrs.field(factory=list)
+    remarks: list[str] = attrs.field(factory=list)
     is_tied: bool = False
 
     def linears(self, fmt: q.Format) -> None:
@@ -569,6 +570,8 @@ _METHODS: dict[str, Callable[[Fields, _Reading], None]] = {
     "eetq": _by_dtype,
     "mlx": _mlx,
 }
+#: Methods that transformers applies to modules that are linear layers, and to nothing else.
+_LINEAR_LAYERS_ALONE = ("bitsandbytes", "hqq", "quanto", "eetq", "torchao")
 #: Other spellings of a method.
 _ALIASES = {
     "compressed_tensors": "compressed-tensors", "autoround": "auto-round", "auto_round": "auto-round",
@@ -624,6 +627,13 @@ def read_quantization(
     if has_weights:
         _METHODS[method](f, out)
     kv_dtype = _kv_dtype(f, out)
+    experts_of = out.by_role.get(q.EXPERT)
+    if method in _LINEAR_LAYERS_ALONE and experts > 1 and experts_of is not None and not _names_experts(out.rules):
+        out.remarks.append(
+            f"transformers 5 has all experts of a layer in one tensor, which {method} leaves in the model's dtype; they"
+            f" are counted as {experts_of.name}: if transformers 5 ran, bytes are several times too low (add `experts`"
+            " to the config's list of modules that stay as they are)"
+        )
     return q.Quantization(
         by_role=out.by_role,
         rules=tuple(out.rules),
@@ -663,7 +673,7 @@ def _kv_dtype(f: Fields, out: _Reading) -> str | None:
 
 def _notes(f: _Top, out: _Reading, experts: int) -> list[str]:
     """Sentences about what stands in the config and is not read."""
-    notes = [f"`quantization_config` is read without {note}" for note in out.notes]
+    notes = [f"`quantization_config` is read without {note}" for note in out.notes] + out.remarks
     if f.unread:
         names = ", ".join(f"`{name}`" for name in f.unread)
         notes.append(f"`quantization_config`: {names} not read; weights that it is about may be counted wrongly")
@@ -674,13 +684,22 @@ def _notes(f: _Top, out: _Reading, experts: int) -> list[str]:
                 f"`quantization_config` names modules that are not known: {', '.join(unknown[:3])}{more}; "
                 "weights that they hold may be counted in another format"
             )
-        if _some_experts(rule.patterns, experts):
-            notes.append("`quantization_config` names some experts of a layer and not others: all count as one of them")
+    if _some_experts(out.rules, experts):
+        notes.append("`quantization_config` names some experts of a layer and not others: all count as one of them")
     return list(dict.fromkeys(notes))
 
 
-def _some_experts(patterns: Patterns, experts: int) -> bool:
-    named = Counter(
-        re.sub(r"experts\.\d+", "experts", entry) for entry in patterns.entries if re.search(r"\bexperts\.\d+", entry)
-    )
-    return any(count < experts for count in named.values())
+def _names_experts(rules: Iterable[q.Rule]) -> bool:
+    return any(re.search(r"\bexperts\b", entry) for rule in rules for entry in rule.patterns.entries)
+
+
+def _some_experts(rules: Iterable[q.Rule], experts: int) -> bool:
+    """Whether experts of one layer differ: a list names all that are stored alike, or has an entry for each."""
+    named: dict[q.Format | None, Counter[str]] = {}
+    for rule in rules:
+        named.setdefault(rule.format, Counter()).update(
+            re.sub(r"experts\.\d+", "experts", entry)
+            for entry in rule.patterns.entries
+            if re.search(r"\bexperts\.\d+", entry)
+        )
+    return any(count < experts for counts in named.values() for count in counts.values())

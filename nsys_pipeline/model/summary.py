@@ -9,6 +9,7 @@ import attrs
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.model.conventions import Conventions
+from nsys_pipeline.model.dtypes import bare_cache
 from nsys_pipeline.model.estimator import Estimate, Estimator, Roofline
 from nsys_pipeline.model.images import check_prompt
 from nsys_pipeline.model.model import Model
@@ -74,11 +75,18 @@ def summarize(
     conventions = conventions or Conventions()
     estimator = Estimator(model, conventions)
     check_prompt(model, shape.images, sum(shape.encoder_tokens or shape.prompt_tokens), audio=shape.audio)
-    prompt = attrs.evolve(Step.ragged(shape.prompt_tokens, shape.cached_tokens), images=shape.images, audio=shape.audio)
+    prompt = attrs.evolve(
+        Step.ragged(shape.prompt_tokens, shape.cached_tokens),
+        images=shape.images,
+        audio=shape.audio,
+        prompts=tuple(map(sum, zip(shape.prompt_tokens, shape.cached_tokens, strict=True))),
+    )
     prefill = estimator.estimate(prompt, encoder_tokens=shape.encoder_tokens)
     decode = None
     if model.architecture.decoder is not None:
-        step = attrs.evolve(Step.ragged((1,) * shape.batch, shape.context), seen_images=shape.images)
+        step = attrs.evolve(
+            Step.ragged((1,) * shape.batch, shape.context), seen_images=shape.images, prompts=prompt.prompts
+        )
         decode = estimator.estimate(step, encoder_tokens=shape.encoder_tokens)
     return Summary(
         model=model,
@@ -137,6 +145,7 @@ def convention_json(summary: Summary) -> dict[str, Any]:
             *model.counted_as,
             *(model.notes if conv.weight is None else ()),
             *_further_layers(model),
+            *filter(None, [bare_cache(conv.kv_dtype)]),
         ],
         "bytes": "minimum: weights touched + KV read + KV written",
     }

@@ -63,7 +63,7 @@ _LATE_NORMS = frozenset({"mlp_norm", "norm_1", "norm_2", "norm_3"})
 
 @attrs.frozen
 class Trained:
-    """Which weights a step updates: all, those whose name an expression finds, or adapters of a rank alone.
+    """Which weights a step updates: all, those whose name an expression finds, or adapters of a rank (and such beside).
 
     `lora_on`: what has adapters; default every linear layer of the blocks but routers and routed experts.
     """
@@ -78,9 +78,9 @@ class Trained:
 
     def holds(self, names: Sequence[str], place: Place) -> bool:
         """Whether the weights that go by `names` are updated."""
-        if self.lora_rank is not None:
-            return False
-        return self.only is None or self.only.match(names, place)
+        if self.only is None:
+            return self.lora_rank is None
+        return self.only.match(names, place)
 
     @property
     def is_all(self) -> bool:
@@ -176,14 +176,15 @@ def training_flops(
     `checkpointing` = ``full``: every layer's forward is run again in the backward (reentrant), the LM head's is not.
     `train_only`: an expression that finds the names of the weights that are updated, as `named_parameters` has them.
     `lora_rank`: adapters of that rank are updated and nothing else; their products are counted. `lora_on`: an
-    expression for what they stand beside, default every linear layer but routers and routed experts. Raises UsageError
+    expression for what they stand beside, default every linear layer but routers and routed experts; with it,
+    `train_only` finds what is updated beside the adapters. Raises UsageError
     for options that cannot be, ModelError for a model that cannot take the shape or the conventions.
     """
     if checkpointing not in CHECKPOINTING:
         raise UsageError(
             f"checkpointing = `{checkpointing}` is not known", hint=f"choose one of: {', '.join(CHECKPOINTING)}"
         )
-    if train_only is not None and lora_rank is not None:
+    if train_only is not None and lora_rank is not None and lora_on is None:
         raise UsageError("adapters alone are trained, or weights by name, not both")
     only = _searching(train_only, model)
     walk = _Walk(
@@ -537,7 +538,8 @@ class _BlockWalk:
 
     def _parts(self, role: str, name: str) -> list[bool]:
         if self.trained.lora_rank is not None:
-            return [self.trained.adapts(names, self.place) for names in parts_of(role, name)]
+            adapted = [self.trained.adapts(names, self.place) for names in parts_of(role, name)]
+            return [any(pair) for pair in zip(adapted, self._held_parts(role, name), strict=True)]
         return self._held_parts(role, name)
 
     def _scores(self, op: Op, flops: int) -> int:

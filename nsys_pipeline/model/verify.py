@@ -133,6 +133,15 @@ def _grouped_mm_flops(a_shape: Any, b_shape: Any, *_args: Any, **_kwargs: Any) -
     return int(2 * a_shape[0] * a_shape[1] * b_shape[-1])
 
 
+def grouped_products(torch: Any) -> dict[Any, Callable[..., int]]:
+    """Formulas for FlopCounterMode of what it counts as nothing: products of experts."""
+    mapping = {torch.ops.aten._grouped_mm: _grouped_mm_flops}
+    fallback = getattr(torch.ops, "transformers", None)
+    if fallback is not None and hasattr(fallback, "grouped_mm_fallback"):
+        mapping[fallback.grouped_mm_fallback] = _grouped_mm_flops
+    return mapping
+
+
 def _auto_class(transformers: Any, model: Model, config_class: type) -> Any:
     """The auto class that builds a model of this config."""
     if not (model.architecture.vision or model.architecture.audio or model.architecture.text_only):
@@ -211,10 +220,7 @@ class MetaModel:
         if set(step.q_tokens) != {q} or set(step.kv_tokens) != {cached}:
             raise UsageError("verifying needs sequences of one length")
         keep = -(-step.logits // step.batch)
-        mapping = {torch.ops.aten._grouped_mm: _grouped_mm_flops}
-        fallback = getattr(torch.ops, "transformers", None)
-        if fallback is not None and hasattr(fallback, "grouped_mm_fallback"):
-            mapping[fallback.grouped_mm_fallback] = _grouped_mm_flops
+        mapping = grouped_products(torch)
 
         def run() -> Any:
             with torch.no_grad():
@@ -364,7 +370,10 @@ def compare(model: Model, shape: Shape, *, logits: str = "last") -> list[dict[st
     prompt = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
     if logits == "all":
         prompt = attrs.evolve(prompt, logits=prompt.new_tokens)
-    for phase, step in (("prefill", prompt), ("decode", Step.ragged((1,) * shape.batch, shape.context))):
+    # What is cached is run as a prompt of its own.
+    decode = attrs.evolve(Step.ragged((1,) * shape.batch, shape.context), prompts=shape.context)
+    prompt = attrs.evolve(prompt, prompts=shape.cached_tokens if any(shape.cached_tokens) else ())
+    for phase, step in (("prefill", prompt), ("decode", decode)):
         for name, (estimated, counted) in compare_step(meta, step).items():
             rows.append(
                 {

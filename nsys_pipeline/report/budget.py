@@ -13,7 +13,10 @@ from nsys_pipeline.report.phrases import OUTSIDE
 CLASSES = {
     "host": ("host code", "the GPU is idle, and the host is outside every CUDA call"),
     "launch": ("launch calls", "the GPU is idle, and the host is inside a launching call"),
-    "latency": ("launch latency", "the GPU is idle; the launch has returned, and its work has not started"),
+    "latency": (
+        "launch latency",
+        "the GPU is idle; the launch has returned, and its work, or the next node of its CUDA graph, has not started",
+    ),
     "sync": ("synchronization", "the GPU is idle, and the host is inside a synchronizing call"),
     "api": ("other CUDA calls", "the GPU is idle, and the host is inside another CUDA call"),
     "copy": ("copies", "the GPU only copies or fills memory"),

@@ -59,9 +59,13 @@ class Member:
 
 @attrs.frozen
 class _Facts:
-    """What an export says about where and when it was recorded."""
+    """What an export says about where and when it was recorded.
+
+    `session_ns`: start and end of the recording since nsys was started, where the hour is not known.
+    """
 
     epoch_ns: int | None
+    session_ns: tuple[int, int] | None
     hostname: str | None
     gpus: frozenset[tuple[object, ...]]
     has_gpu_uuids: bool
@@ -236,9 +240,10 @@ def _on_one_scale(sources: Sequence[tuple[Path, Source | TraceError]]) -> list[M
         next_offset += max((facts[index].gpu_count for index in facts if hosts[index] == host), default=0)
     epochs = [fact.epoch_ns for fact in facts.values() if fact.epoch_ns is not None]
     first = min(epochs, default=0)
+    repeated = _places_of_repeats(facts, hosts)
     next_string = 0
     for index, fact in facts.items():
-        shift = 0 if fact.epoch_ns is None else fact.epoch_ns - first
+        shift = repeated.get(index, 0) if fact.epoch_ns is None else fact.epoch_ns - first
         members[index] = attrs.evolve(
             members[index],
             host=hosts[index],
@@ -285,10 +290,35 @@ def _hosts(facts: Mapping[int, _Facts]) -> dict[int, int]:
     return hosts
 
 
+def _places_of_repeats(facts: Mapping[int, _Facts], hosts: Mapping[int, int]) -> dict[int, int]:
+    """When recordings of one process began that do not say the hour, since the first of them: never two at once."""
+    unplaced = sorted(
+        (index for index, fact in facts.items() if fact.epoch_ns is None),
+        key=lambda index: (facts[index].session_ns or (0, 0))[0],
+    )
+    places: dict[int, int] = {}
+    for index in unplaced:
+        fact = facts[index]
+        before = [other for other in places if hosts[other] == hosts[index] and facts[other].processes & fact.processes]
+        place = max((places[other] + (facts[other].recorded_ns or 0) for other in before), default=0)
+        for other in before[:1]:
+            own, first = fact.session_ns, facts[other].session_ns
+            if own is not None and first is not None:
+                place = max(place, places[other] + own[0] - first[0])
+        places[index] = place
+    return places
+
+
 def _are_rivals(one: _Facts, other: _Facts) -> bool:
-    """Whether processes of one number work in both, and not one after the other."""
+    """Whether processes of one number work in both, and not one after the other.
+
+    Where the hour is not known, times since nsys was started tell: ranks that it records alone start at about the same.
+    """
     if not one.processes & other.processes:
         return False
+    if one.epoch_ns is None and other.epoch_ns is None and one.session_ns is not None and other.session_ns is not None:
+        first, second = sorted((one.session_ns, other.session_ns))
+        return first[1] > second[0]
     if one.epoch_ns is None or other.epoch_ns is None or one.recorded_ns is None or other.recorded_ns is None:
         return True
     earlier, later = sorted((one, other), key=lambda fact: fact.epoch_ns or 0)
@@ -337,19 +367,21 @@ def _facts(source: SqliteSource) -> _Facts:
 
         try:
             epochs = rows("TARGET_INFO_SESSION_START_TIME", "utcEpochNs")
+            epoch = next((int(str(value)) for (value,) in epochs if value is not None), None)
             names = rows("TARGET_INFO_SYSTEM_ENV", "value", "WHERE name = 'Hostname'")
             identified = [row for row in rows("TARGET_INFO_GPU", "id, name, uuid") if row[2]]
             gpus = identified or rows("TARGET_INFO_GPU", "id, name, busLocation")
             (last_string,) = rows("StringIds", "id", "ORDER BY id DESC LIMIT 1") or [(0,)]
             working = rows("CUPTI_ACTIVITY_KIND_KERNEL", "globalPid, deviceId")
             return _Facts(
-                epoch_ns=next((int(str(value)) for (value,) in epochs if value is not None), None),
+                epoch_ns=epoch,
+                session_ns=None if epoch is not None else _session_ns(rows("ANALYSIS_DETAILS", "startTime, stopTime")),
                 hostname=next((str(value) for (value,) in names if value), None),
                 gpus=frozenset(gpus),
                 has_gpu_uuids=bool(identified),
                 processes=frozenset(int(str(pid)) for pid, _ in working if pid is not None)
                 | _marked_processes(con, tables),
-                recorded_ns=None if identified else _recorded_ns(con, tables),
+                recorded_ns=None if identified and epoch is not None else _recorded_ns(con, tables),
                 gpu_count=1
                 + max(
                     [int(str(number)) for number, *_ in (*gpus, *((d,) for _, d in working)) if number is not None],
@@ -361,6 +393,13 @@ def _facts(source: SqliteSource) -> _Facts:
             )
         except sqlite3.Error as error:
             raise TraceError(f"`{source.path}` is damaged: SQLite says `{error}`") from error
+
+
+def _session_ns(details: Sequence[tuple[object, ...]]) -> tuple[int, int] | None:
+    spans = [
+        (start, stop) for start, stop in details if isinstance(start, int) and isinstance(stop, int) and start < stop
+    ]
+    return spans[0] if spans else None
 
 
 def _recorded_ns(con: sqlite3.Connection, tables: Mapping[str, Sequence[str]]) -> int | None:

@@ -29,7 +29,7 @@ from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
-from nsys_pipeline.workload.grids import Grid
+from nsys_pipeline.workload.grids import ROWS, Grid
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
     DECODER_MASK,
@@ -45,6 +45,7 @@ from nsys_pipeline.workload.padding import (
     remember_moved_batch,
     remember_sent,
     remembering,
+    scored_positions,
 )
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
@@ -129,14 +130,15 @@ class _Pass(NamedTuple):
     say so, and the host does not know what it says.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
-    them.
+    them. `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     """
 
     phase: str
     batch: int = 0
     q_tokens: int = 0
     kv_tokens: int | None = 0
-    logits: int = 0
+    logits: int | None = 0
+    is_scored: bool = False
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -370,13 +372,17 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
+    details["head"] = "unknown" if found.logits is None else ""
+    logits = found.logits or 0
     if found.lengths is None:
-        markers.step(found.q_tokens, kv_tokens, batch=found.batch, logits=found.logits, **details)
+        tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
+        markers.step(*tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
-    kept = found.logits // found.batch
-    logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
-    padded = None if found.is_packed else [found.q_tokens, kv_tokens, found.logits]
+    padded = None if found.is_packed else [found.q_tokens, kv_tokens, logits]
+    if not found.is_scored:
+        kept = logits // found.batch
+        logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
     markers.step(q_tokens, cached, logits=logits, **details, padded=padded)
 
 
@@ -407,7 +413,7 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         return _shape(model, arguments, cache, None)._replace(phase=DRAFT)
     found = _shape(model, arguments, cache, request)
     if not found.batch:
-        return found
+        return _of_encoder(found, model, arguments)
     role = _models.role(model)
     if role == _PART and request is not None:
         # The first of two stacks, or what prepares the input of the decoder.
@@ -460,6 +466,14 @@ def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
     return found if is_whole else found._replace(lengths=lengths)
 
 
+def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
+    """A pass without tokens: if it is of the first of two stacks, which sees, with the images that it gets."""
+    if found.phase != VISION or _models.role(model) != _PART or _models.main_type == "vision-encoder-decoder":
+        return found
+    images = images_of(model.config, arguments)
+    return found._replace(is_described=bool(images), images=images)
+
+
 def _is_packed(arguments: dict[str, Any]) -> bool:
     """Whether sequences of different lengths stand one behind the other, as the arguments themselves say."""
     return any(arguments.get(name) is not None for name in SEQUENCE_STARTS)
@@ -484,15 +498,17 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     if ids is None:
         ids = arguments.get("inputs_embeds")
     if ids is None or ids.dim() < 2:
-        sees = getattr(model, "main_input_name", "input_ids") == "pixel_values"
+        sees = getattr(model, "main_input_name", "input_ids") in ("pixel_values", ROWS)
         return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
     kv_tokens = _context(cache, q_tokens, request)
-    logits = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    logits: int | None = batch * _kept_positions(arguments, q_tokens) if _has_head(model) else 0
+    if is_scored := bool(arguments.get("fused_lm_head")):
+        logits = scored_positions(arguments)
     if is_training:
         phase = FORWARD
     elif two_stacks and not decoder:
-        phase, kv_tokens = ENCODER, 0
+        phase, kv_tokens, logits = ENCODER, 0, 0
     elif not _generates(model):
         phase = FORWARD
     elif _is_packed(arguments):
@@ -502,7 +518,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
     # Some programs hand sound on with every token; the model takes it with the prompt alone.
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, images=images_of(model.config, arguments), audio=audio)
+    # What the first of two stacks has encoded is handed on with the pixels that it is of.
+    images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, images=images, audio=audio)
 
 
 def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:
@@ -550,6 +568,15 @@ def _named_arguments(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) 
 
 
 _MAIN, _PART, _OTHER = "main", "part", "other"
+#: Fields of a config that programs write as they like, and that change no pass.
+_FREE = frozenset(
+    {"_name_or_path", "transformers_version", "use_cache", "auto_map", "bos_token_id", "eos_token_id", "pad_token_id"}
+)
+
+
+def _sizes(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What models must have in common to be equals."""
+    return {name: value for name, value in fields.items() if name not in _FREE}
 
 
 class _Models:
@@ -558,9 +585,15 @@ class _Models:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._main: weakref.ref[Any] | None = None
-        self._fields: dict[str, Any] = {}
+        self._alike: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    @property
+    def main_type(self) -> str | None:
+        """Model type of the model that the run mark describes."""
+        main = None if self._main is None else self._main()
+        return None if main is None else str(main.config.model_type)
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
@@ -573,14 +606,14 @@ class _Models:
         with self._lock:
             fields = config_fields(model.config, is_quantized=getattr(model, "is_quantized", False))
             if self._main is None:
-                self._main, self._fields = weakref.ref(model), fields
+                self._main, self._alike = weakref.ref(model), _sizes(fields)
                 described = with_class(fields, model)
                 self._has_other_head = not may_generate(described)
                 markers.run(**run_fields(model, described))
                 with contextlib.suppress(Exception):
                     _mark_what_sees(model)
             main = self._main()
-            if main is model or (fields == self._fields and not (self._has_other_head and _has_head(model))):
+            if main is model or (_sizes(fields) == self._alike and not (self._has_other_head and _has_head(model))):
                 role = _MAIN
             else:
                 is_part = main is not None and any(module is model for module in main.modules())

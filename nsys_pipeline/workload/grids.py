@@ -30,15 +30,24 @@ def _of_places(told: list[Any]) -> list[Grid]:
     return [(max(row for _, row in one) + 1, max(column for column, _ in one) + 1) for one in told]
 
 
+#: Rows of patches, each with its row and its column before its values; the largest are the sides of the image.
+ROWS = "flattened_patches"
 #: Small inputs that say the patches of each image.
 _TOLD = {
     "image_grid_thw": _of_frames,
     "target_sizes": _of_sizes,
     "spatial_shapes": _of_sizes,
     "image_position_ids": _of_places,
+    ROWS: _of_sizes,
 }
 #: Inputs of a pass that say how large its images are, or which views are none.
-SMALL_INPUTS = (*_TOLD, "image_sizes", "batch_num_images", "aspect_ratio_ids", _VIEW_MASK)
+SMALL_INPUTS = (
+    *(name for name in _TOLD if name != ROWS),
+    "image_sizes",
+    "batch_num_images",
+    "aspect_ratio_ids",
+    _VIEW_MASK,
+)
 
 
 def told_by(name: str, tensor: Any) -> list[Any]:
@@ -58,7 +67,7 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
     """
     values = values or {}
     pixels = inputs.get("pixel_values")
-    if pixels is None:
+    if pixels is None and inputs.get(ROWS) is None:
         return []
     name = next((name for name in _TOLD if inputs.get(name) is not None), None)
     if name is not None:
@@ -66,14 +75,17 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
         merge = _squares(config) if name == "image_grid_thw" else 1
         return None if told is None else [(merge * height, merge * width) for height, width in _TOLD[name](told)]
     patch = patch_size(config)
-    if patch and getattr(getattr(config, "vision_config", None), "model_type", None) == "pixtral":
+    if patch is not None and inputs.get("aspect_ratio_ids") is not None:
+        return _of_tiles(config, patch, values.get("aspect_ratio_ids"))
+    if patch is not None and getattr(getattr(config, "vision_config", None), "model_type", None) == "pixtral":
         # Padded to the largest, of which the tower drops the rest.
         sizes = values.get("image_sizes")
         return None if sizes is None else [(height // patch, width // patch) for height, width in sizes]
-    if patch is None or getattr(pixels, "ndim", 0) < 4:
-        return None
-    if inputs.get("aspect_ratio_ids") is not None:
-        return _of_tiles(config, patch, values.get("aspect_ratio_ids"))
+    return None if patch is None or getattr(pixels, "ndim", 0) < 4 else _of_views(config, patch, inputs, values)
+
+
+def _of_views(config: Any, patch: int, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Grid] | None:
+    """Of pixels of whole views."""
     grids: list[Grid] = []
     for name in _VIEWS:
         views = inputs.get(name)
@@ -131,7 +143,9 @@ def _of_tiles(config: Any, patch: int, told: Sequence[Sequence[int]] | None) -> 
         return None
     vision = config.vision_config
     side, most = vision.image_size // patch, vision.max_num_tiles
-    arranged = [(rows, columns) for rows in range(1, most + 1) for columns in range(1, most + 1) if rows * columns <= most]
+    arranged = [
+        (rows, columns) for rows in range(1, most + 1) for columns in range(1, most + 1) if rows * columns <= most
+    ]
     places = [arranged[place - 1] for sequence in told for place in sequence if place]
     return [(rows * side, columns * side) for rows, columns in places]
 
@@ -145,7 +159,11 @@ def _squares(config: Any) -> int:
 
 def patch_size(config: Any) -> int | None:
     """Pixels of a side of a patch; None if the config does not say."""
-    vision = getattr(config, "vision_config", None)
+    # Encoders of two stacks have a tower, and what is nothing but a tower has no part for it.
+    vision = next(
+        (one for part in (config, getattr(config, "encoder", None)) if (one := getattr(part, "vision_config", None))),
+        config,
+    )
     for part in (vision, getattr(vision, "sam_config", None), getattr(vision, "encoder_config", None)):
         size = getattr(part, "patch_size", None)
         size = size[0] if isinstance(size, (list, tuple)) and size else size

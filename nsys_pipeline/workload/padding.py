@@ -1,4 +1,4 @@
-"""Which tokens of a batch are real: what masks and packed positions say, without a question to the GPU.
+"""Which tokens of a batch are real or scored: what masks, positions and labels say, without a question to the GPU.
 
 Tokenizers and collators make masks on the host, and programs move them with everything else. What is moved is
 remembered by the tensor on the device, and read before the range of the pass begins. A mask of which the host knows
@@ -20,7 +20,10 @@ DECODER_MASK = "decoder_attention_mask"
 POSITIONS = "position_ids"
 SEQUENCE_STARTS = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seqlens")
 
-_MOVED = (ATTENTION_MASK, DECODER_MASK, POSITIONS, *SEQUENCE_STARTS, "input_ids")
+_LABELS, _SHIFTED = "labels", "shift_labels"
+_MOVED = (ATTENTION_MASK, DECODER_MASK, POSITIONS, *SEQUENCE_STARTS, "input_ids", _LABELS, _SHIFTED)
+#: The label of tokens that no loss is about.
+_IGNORED = -100
 _CACHE_MASK = "_llmperf_mask"
 
 _remembered: Any = None
@@ -109,6 +112,21 @@ def _runs(positions: Any, batch: int) -> list[int] | Unread | None:
     return None if len(lengths) == batch else lengths
 
 
+def scored_positions(arguments: Mapping[str, Any]) -> int | None:
+    """Positions with an LM head in a pass whose head is fused with the loss; None where the host does not know.
+
+    TRL's (`fused_lm_head`) runs for tokens that have a label, and off the GPU for all. It has none for the first token
+    of a sequence, unless labels are shifted already.
+    """
+    shifted = arguments.get(_SHIFTED)
+    tensor = arguments.get(_LABELS) if shifted is None else shifted
+    values = _values(tensor)
+    if tensor is None or values is None:
+        return None
+    scored = values[..., 1:] if shifted is None else values
+    return int(scored.size if tensor.device.type == "cpu" else (scored != _IGNORED).sum())
+
+
 def remember_mask(cache: Any, mask: Mask | Unread | None) -> None:
     """Keep with `cache` which of its tokens are padding, for later passes whose mask the host does not know."""
     if cache is not None and not isinstance(cache, (tuple, list)):
@@ -128,8 +146,13 @@ def _values(tensor: Any) -> Any:
         return None
     if tensor.device.type != "cpu":
         tensor = _origin(tensor)
-    # A copy of what may be changed later.
-    return None if tensor is None else tensor.detach().long().numpy().copy()
+    if tensor is None:
+        return None
+    # Tensors that are traced, vectorized or spread over ranks have no values to show.
+    with contextlib.suppress(Exception):
+        # A copy of what may be changed later.
+        return tensor.detach().long().numpy().copy()
+    return None
 
 
 def _origin(tensor: Any) -> Any:

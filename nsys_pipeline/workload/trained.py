@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 #: What wrappers put into the names of weights.
-_WRAPPERS = re.compile(r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer)\.")
+_WRAPPERS = re.compile(
+    r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer|modules_to_save\.[^.]+|original_module)\."
+)
 #: Weights of an adapter, as PEFT names them: of both products, and of the first alone.
 _ADAPTER = re.compile(r"\.lora_\w+\b")
 _FIRST_PRODUCT = re.compile(r"^(?P<module>.*)\.lora_A\.")
@@ -37,7 +39,7 @@ def trained_fields(model: Any) -> dict[str, Any]:
     """What the run mark says of `model`'s frozen weights: nothing if all are trained, or none, or if nobody can tell.
 
     `train_only`: an expression that finds the names of those that are updated. `lora_rank`, `lora_on`: the rank of its
-    adapters, and an expression for what they stand beside, where nothing but adapters is trained.
+    adapters, and an expression for what they stand beside; `train_only` is then about what is trained with them.
     """
     named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in named_weights(model)]
     # Weights that are sharded as one have lost their names, and biases need no products.
@@ -48,10 +50,9 @@ def trained_fields(model: Any) -> dict[str, Any]:
     if not frozen or not trained:
         return {}
     adapters = {name: parameter for name, parameter in trained.items() if _ADAPTER.search(name)}
-    if adapters:
-        return _adapters(adapters)
-    weights = list(_weights(trained))
-    return {"train_only": _expression(weights)} if weights else {}
+    weights = list(_weights(name for name in trained if name not in adapters))
+    only = {"train_only": _expression(weights)} if weights else {}
+    return _adapters(adapters) | only if adapters else only
 
 
 def count_adapters(model: Any) -> dict[str, int]:

@@ -1,5 +1,6 @@
 -- Phases whose KV cache is of another number format than the one in which its bytes are counted: the server's `--kv-cache-dtype` is in no config.
--- Names tell it of vLLM's kernels that write or read the cache (0: the activations' format, else fp8), of TensorRT-LLM's attention, and of
+-- Names tell it of vLLM's kernels that write or read the cache (0: the activations' format, else fp8), of TensorRT-LLM's attention, of
+-- llama.cpp's attention of few queries, by the numbers that ggml gives its types, and of
 -- FlashInfer's over pages: its prefill names the format after that of the queries; its decode loads vectors of 16 bytes, or a 32nd of the
 -- head if that is more, so that 16 elements in heads of up to 256 are of one byte each, and 8 of two. FlashAttention 3 in fp8 reads keys in
 -- fp8, which in a decode come from the cache. Names of Triton's kernels tell nothing.
@@ -14,7 +15,7 @@
 --   phase        VARCHAR The phase.
 --   at_stake_ns  BIGINT  Its GPU busy time. Unit: ns.
 --   dtype        VARCHAR The format in which the bytes of the cache are counted.
---   kernel_dtype VARCHAR That of the kernels: 'fp8' or '16-bit'.
+--   kernel_dtype VARCHAR That of the kernels: 'fp8', '16-bit', or a type of ggml.
 WITH told AS (
     SELECT
         phase,
@@ -33,6 +34,9 @@ WITH told AS (
             WHEN regexp_matches(full_name, 'Fp8KVCacheDataType\)[12]|_Q(Bfloat16|Fp16|E4m3)KvE[45]m[23]') THEN 'fp8'
             WHEN regexp_matches(full_name, '(?i:bfloat16|half|uint16_t).*Fp8KVCacheDataType\)0|_Q(Bfloat16|Fp16|E4m3)Kv(Bfloat16|Fp16)')
                 THEN '16-bit'
+            ELSE MAP {
+                '1': '16-bit', '30': '16-bit', '2': 'q4_0', '3': 'q4_1', '6': 'q5_0', '7': 'q5_1', '8': 'q8_0', '20': 'iq4_nl'
+            }[regexp_extract(full_name, 'flash_attn\w*_vec\w*<.*?\(ggml_type\)(\d+), *\(ggml_type\)\d+', 1)]
         END AS kernel_dtype
     FROM attribute.phase_kernels
 ),
@@ -47,5 +51,9 @@ FROM one
 JOIN input.pass_ops AS o USING (phase)
 JOIN estimate.phase_costs AS c USING (phase)
 WHERE c.bytes IS NOT NULL
-    AND o.kv_dtype IN ('bf16', 'fp16', 'fp32', 'fp8', 'int8')
-    AND (one.kernel_dtype = 'fp8') = (o.kv_dtype NOT IN ('fp8', 'int8'))
+    AND o.kv_dtype IN ('bf16', 'fp16', 'fp32', 'fp8', 'int8', 'int4', 'q8_0', 'q5_1', 'q5_0', 'q4_1', 'q4_0', 'iq4_nl')
+    AND CASE one.kernel_dtype
+        WHEN 'fp8' THEN o.kv_dtype NOT IN ('fp8', 'int8')
+        WHEN '16-bit' THEN o.kv_dtype NOT IN ('bf16', 'fp16', 'fp32')
+        ELSE o.kv_dtype <> one.kernel_dtype
+    END

@@ -7,10 +7,10 @@
 --   and are in no collective
 -- hint: for all exposed communication add the class `copy` of `time_budget` to `transfer` and `wait`; `memops` has the copies
 -- empty without: load.memop_details WHERE direction = 'Peer-to-Peer'
--- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, load.memop_details
+-- requires: attribute.phase_spending, attribute.suspects, attribute.gpu_work, attribute.occurrences, load.memop_details
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.
---   at_stake_ns BIGINT  Their time, at most that of the class. Unit: ns.
+--   at_stake_ns BIGINT  Time in which one of them runs and nothing else does, at most that of the class. Unit: ns.
 --   place       VARCHAR The phase in a sentence.
 --   copy_count  BIGINT  Such copies.
 --   mib         BIGINT  What they copy, rounded up. Unit: MiB.
@@ -26,6 +26,8 @@ WITH copy AS (
     GROUP BY p.phase
 )
 SELECT
-    s.phase, least(c.time_ns, s.copy_ns) AS at_stake_ns, s.place, c.copy_count, c.mib
-FROM attribute.phase_spending AS s JOIN copy AS c ON c.phase IS NOT DISTINCT FROM s.phase
+    s.phase, least(e.exposed_ns, s.copy_ns) AS at_stake_ns, s.place, c.copy_count, c.mib
+FROM attribute.phase_spending AS s
+JOIN copy AS c ON c.phase IS NOT DISTINCT FROM s.phase
+JOIN attribute.suspects AS e ON e.what = 'peer copy' AND e.phase IS NOT DISTINCT FROM s.phase
 WHERE least(c.time_ns, s.copy_ns) >= s.least_ns

@@ -5,24 +5,16 @@
 -- message: in {place} {kernel_count:,} kernels only copy, cast, gather or scatter, most of the time `{name}`
 -- hint: fuse them away (torch.compile), keep one dtype and layout, write the KV cache in place; the class `compute` of `time_budget`
 --   and the family `copy` of `kernel_summary` show the effect
--- empty without: attribute.phase_kernels WHERE family = 'copy'
--- requires: attribute.phase_spending, attribute.phase_kernels
+-- empty without: attribute.suspects WHERE what = 'copying'
+-- requires: attribute.phase_spending, attribute.suspects
 -- columns:
 --   phase        VARCHAR The phase, NULL outside every phase.
---   at_stake_ns  BIGINT  Their time, at most that of the class. Unit: ns.
+--   at_stake_ns  BIGINT  Time in which one of them runs and nothing else does, at most that of the class. Unit: ns.
 --   budget_part  VARCHAR 'compute'.
 --   place        VARCHAR The phase in a sentence.
 --   kernel_count BIGINT  Such kernels.
 --   name         VARCHAR The one that takes most of the time.
-WITH copying AS (
-    SELECT
-        phase, sum(time_ns)::BIGINT AS time_ns, sum("count")::BIGINT AS kernel_count,
-        arg_max(name, (time_ns, full_name)) AS name
-    FROM attribute.phase_kernels
-    WHERE family = 'copy'
-    GROUP BY phase
-)
 SELECT
-    s.phase, least(c.time_ns, s.compute_ns) AS at_stake_ns, 'compute' AS budget_part, s.place, c.kernel_count, c.name
-FROM attribute.phase_spending AS s JOIN copying AS c ON c.phase IS NOT DISTINCT FROM s.phase
-WHERE c.time_ns >= s.compute_ns / 10 AND least(c.time_ns, s.compute_ns) >= s.least_ns
+    s.phase, least(k.exposed_ns, s.compute_ns) AS at_stake_ns, 'compute' AS budget_part, s.place, k."count" AS kernel_count, k.name
+FROM attribute.phase_spending AS s JOIN attribute.suspects AS k ON k.phase IS NOT DISTINCT FROM s.phase
+WHERE k.what = 'copying' AND k.exposed_ns >= s.compute_ns / 10 AND at_stake_ns >= s.least_ns

@@ -8,10 +8,10 @@
 --   needs (no offloading of weights or the KV cache, if they fit), or send less (a narrower format); the class `copy` of `time_budget` and the
 --   recipe `hidden_copies` show the effect
 -- empty without: load.memop_details WHERE direction IS NOT NULL
--- requires: attribute.phase_spending, attribute.gpu_work, attribute.occurrences, load.memop_details
+-- requires: attribute.phase_spending, attribute.suspects, attribute.gpu_work, attribute.occurrences, load.memop_details
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.
---   at_stake_ns BIGINT  Time of such copies, at most that of the class. Unit: ns.
+--   at_stake_ns BIGINT  Time in which one of them runs and nothing else does, at most that of the class. Unit: ns.
 --   budget_part VARCHAR 'copy'.
 --   place       VARCHAR The phase in a sentence.
 --   share       DOUBLE  at_stake_ns of the measured time of the phase.
@@ -36,7 +36,9 @@ phase_copy AS (
     GROUP BY phase
 )
 SELECT
-    s.phase, least(c.time_ns, s.copy_ns) AS at_stake_ns, 'copy' AS budget_part, s.place, least(c.time_ns, s.copy_ns) / s.phase_ns AS share,
+    s.phase, least(e.exposed_ns, s.copy_ns) AS at_stake_ns, 'copy' AS budget_part, s.place, least(e.exposed_ns, s.copy_ns) / s.phase_ns AS share,
     c.copy_count, c.mib, c.direction
-FROM attribute.phase_spending AS s JOIN phase_copy AS c ON c.phase IS NOT DISTINCT FROM s.phase
-WHERE least(c.time_ns, s.copy_ns) >= greatest(s.least_ns, s.phase_ns / 10)
+FROM attribute.phase_spending AS s
+JOIN phase_copy AS c ON c.phase IS NOT DISTINCT FROM s.phase
+JOIN attribute.suspects AS e ON e.what = 'pinned copy' AND e.phase IS NOT DISTINCT FROM s.phase
+WHERE least(e.exposed_ns, s.copy_ns) >= greatest(s.least_ns, s.phase_ns / 10)

@@ -24,7 +24,7 @@ cut AS (
     FROM worker AS w JOIN attribute.phase_ranges AS p USING (process_key)
     WHERE NOT p.is_closed AND NOT p.is_container AND p.start_ns > w.last_closed_ns
 ),
-request AS (SELECT request, engine, process_key, max(start_ns) AS last_ns FROM attribute._request_steps GROUP BY ALL)
+request AS (SELECT request, engine, process_key, max(start_ns) AS last_ns FROM attribute._request_steps WHERE NOT is_handed GROUP BY ALL)
 SELECT
     NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns,
     count(*) FILTER (WHERE r.last_ns >= c.last_closed_ns) AS request_count, count(*) AS of

@@ -6,7 +6,7 @@
 -- hint: record until they are served, or send fewer requests
 -- concerns: attribute.served_request_times
 -- empty without: attribute.served_request_times
--- requires: attribute._arrivals, attribute.served_request_times
+-- requires: attribute._arrivals, attribute._request_steps, attribute.served_request_times
 -- columns:
 --   phase         VARCHAR NULL.
 --   at_stake_ns   BIGINT  NULL. Unit: ns.
@@ -22,8 +22,14 @@ others AS (
         coalesce(median(first_token_ns - arrived_ns) FILTER (WHERE NOT is_warmup), 0) AS ttft_ns
     FROM attribute.served_request_times
 ),
+-- It comes to both engines if one computes its prompt and another goes on.
 arrival AS (
-    SELECT request, sum(arrivals) AS requests, min(arrived_ns) AS arrived_ns FROM attribute._arrivals GROUP BY request
+    SELECT
+        request, CASE WHEN request IN (SELECT request FROM attribute._request_steps WHERE is_handed) THEN max(arrivals) ELSE sum(arrivals) END
+            AS requests,
+        min(arrived_ns) AS arrived_ns
+    FROM attribute._arrivals
+    GROUP BY request
 ),
 left_over AS (
     SELECT

@@ -5,26 +5,17 @@
 -- severity: info
 -- message: in {place} {per_step:,} kernels a step take {each_ns:us} each and do little but start: `{name}` and others
 -- hint: fuse elementwise and norm kernels (torch.compile, fused layers); the class `compute` of `time_budget` shows the effect
--- requires: attribute.phase_spending, attribute.phase_kernels
+-- requires: attribute.phase_spending, attribute.suspects
 -- columns:
 --   phase       VARCHAR The phase, NULL outside every phase.
---   at_stake_ns BIGINT  Their time, at most that of the class. Unit: ns.
+--   at_stake_ns BIGINT  Time in which one of them runs and nothing else does, at most that of the class. Unit: ns.
 --   budget_part VARCHAR 'compute'.
 --   place       VARCHAR The phase in a sentence.
 --   per_step    BIGINT  Such kernels of an occurrence, on average.
 --   each_ns     BIGINT  Their mean duration. Unit: ns.
 --   name        VARCHAR The one that takes most of the time.
-WITH small AS (
-    SELECT
-        phase, sum(time_ns)::BIGINT AS time_ns, sum("count")::BIGINT AS kernel_count,
-        arg_max(name, (time_ns, full_name)) AS name
-    FROM attribute.phase_kernels
-    WHERE time_ns < 5000 * "count"
-        AND family IN ('elementwise', 'norm', 'activation', 'reduction', 'embedding', 'softmax and loss')
-    GROUP BY phase
-)
 SELECT
-    s.phase, least(k.time_ns, s.compute_ns) AS at_stake_ns, 'compute' AS budget_part, s.place,
-    (k.kernel_count / s.step_count)::BIGINT AS per_step, (k.time_ns / k.kernel_count)::BIGINT AS each_ns, k.name
-FROM attribute.phase_spending AS s JOIN small AS k ON k.phase IS NOT DISTINCT FROM s.phase
-WHERE k.time_ns >= s.compute_ns / 4 AND k.kernel_count >= 20 * s.step_count AND least(k.time_ns, s.compute_ns) >= s.least_ns
+    s.phase, least(k.exposed_ns, s.compute_ns) AS at_stake_ns, 'compute' AS budget_part, s.place, (k."count" / s.step_count)::BIGINT AS per_step,
+    (k.time_ns / k."count")::BIGINT AS each_ns, k.name
+FROM attribute.phase_spending AS s JOIN attribute.suspects AS k ON k.phase IS NOT DISTINCT FROM s.phase
+WHERE k.what = 'small' AND k.exposed_ns >= s.compute_ns / 4 AND k."count" >= 20 * s.step_count AND at_stake_ns >= s.least_ns

@@ -4,7 +4,7 @@
 -- severity: warning
 -- message: in {phase} {share:%} of the GPU time was launched outside every operator of torch, {graph_share:%} by CUDA graphs: the table
 --   of operators, its shares and its FLOPs lack it
--- hint: record without CUDA graphs to see their operators; `from top_kernels` has all kernels
+-- hint: {advice}; `from top_kernels` has all kernels
 -- concerns: attribute.operator_calls
 -- empty without: attribute.operator_calls
 -- requires: attribute.operator_calls, attribute.gpu_work, attribute.occurrences
@@ -13,6 +13,7 @@
 --   at_stake_ns BIGINT  That GPU time. Unit: ns.
 --   share       DOUBLE  Its share of the phase's.
 --   graph_share DOUBLE  Of the phase's, what CUDA graphs launched.
+--   advice      VARCHAR What to do about it.
 WITH measured AS (
     SELECT occurrence_id, phase FROM attribute.occurrences WHERE is_measured
 ),
@@ -30,6 +31,10 @@ total AS (
 )
 SELECT
     t.phase, (t.all_ns - o.own_ns)::BIGINT AS at_stake_ns, ((t.all_ns - o.own_ns) / t.all_ns)::DOUBLE AS share,
-    (least(t.graph_ns, t.all_ns - o.own_ns) / t.all_ns)::DOUBLE AS graph_share
+    (least(t.graph_ns, t.all_ns - o.own_ns) / t.all_ns)::DOUBLE AS graph_share,
+    CASE
+        WHEN t.graph_ns >= (t.all_ns - o.own_ns) / 2 THEN 'record without CUDA graphs to see their operators'
+        ELSE 'kernels that torch.compile generates and those of other libraries have no operator of torch'
+    END AS advice
 FROM total AS t JOIN own AS o USING (phase)
 WHERE t.all_ns - o.own_ns >= 0.1 * t.all_ns

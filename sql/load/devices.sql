@@ -11,20 +11,21 @@
 --   available_sm_count           BIGINT   Of those, what CUDA offered to a process: fewer in a MIG slice. NULL where not said.
 --   memory_bandwidth_bytes_per_s BIGINT   As nsys states it. Unit: bytes/s.
 --   memory_bytes                 BIGINT   Device memory. Unit: bytes.
+--   l2_cache_bytes               BIGINT   L2 cache, NULL where not said. Unit: bytes.
 --   clock_rate_hz                BIGINT   Boost clock. Unit: Hz.
 --   compute_capability           VARCHAR  'major.minor'.
 --   has_work                     BOOLEAN  Whether any GPU work was recorded on it.
 WITH listed AS (
     SELECT
         id AS device_id, name, smCount AS sm_count, memoryBandwidth AS memory_bandwidth, totalMemory AS memory_bytes,
-        clockRate AS clock_rate, computeMajor || '.' || computeMinor AS compute_capability,
+        l2CacheSize AS l2_cache_bytes, clockRate AS clock_rate, computeMajor || '.' || computeMinor AS compute_capability,
         isDiscrete = 0 AND coalesce(smCount, 0) = 0 AND coalesce(computeMajor, 0) = 0 AS is_useless
     FROM nsys.TARGET_INFO_GPU
     WHERE smCount > 0 OR id NOT IN (SELECT deviceId FROM nsys.TARGET_INFO_CUDA_GPU WHERE deviceId IS NOT NULL)
     UNION ALL
     -- nsys before mid-2021 has what CUDA says of a GPU in a table of its own.
     SELECT
-        c.deviceId, c.name, c.numMultiprocessors, NULL, NULL, NULL,
+        c.deviceId, c.name, c.numMultiprocessors, NULL, NULL, NULL, NULL,
         c.computeCapabilityMajor || '.' || c.computeCapabilityMinor, false
     FROM nsys.TARGET_INFO_CUDA_GPU AS c
     ANTI JOIN nsys.TARGET_INFO_GPU AS g ON g.id = c.deviceId AND g.smCount > 0
@@ -36,6 +37,7 @@ described AS (
         nullif(min(sm_count), nullif(min(sm_count), max(sm_count))) AS sm_count,
         nullif(min(memory_bandwidth), nullif(min(memory_bandwidth), max(memory_bandwidth))) AS memory_bandwidth,
         nullif(min(memory_bytes), nullif(min(memory_bytes), max(memory_bytes))) AS memory_bytes,
+        nullif(min(l2_cache_bytes), nullif(min(l2_cache_bytes), max(l2_cache_bytes))) AS l2_cache_bytes,
         nullif(min(clock_rate), nullif(min(clock_rate), max(clock_rate))) AS clock_rate,
         nullif(min(compute_capability), nullif(min(compute_capability), max(compute_capability)))
             AS compute_capability,
@@ -55,7 +57,8 @@ working AS (
 )
 SELECT
     device_id, name, nullif(sm_count, 0) AS sm_count, available_sm_count,
-    nullif(memory_bandwidth, 0) AS memory_bandwidth_bytes_per_s, nullif(memory_bytes, 0) AS memory_bytes, nullif(clock_rate, 0) AS clock_rate_hz, compute_capability,
+    nullif(memory_bandwidth, 0) AS memory_bandwidth_bytes_per_s, nullif(memory_bytes, 0) AS memory_bytes, nullif(l2_cache_bytes, 0) AS l2_cache_bytes,
+    nullif(clock_rate, 0) AS clock_rate_hz, compute_capability,
     coalesce(has_work, false) AS has_work
 FROM described FULL JOIN working USING (device_id) LEFT JOIN available USING (device_id)
 WHERE coalesce(has_work, false) OR NOT is_useless

@@ -3,20 +3,21 @@
 -- requires: attribute.served_request_times
 -- columns:
 --   request         VARCHAR  Name that the engine gives it.
---   process_id      BIGINT   Operating-system pid of the worker.
+--   process_id      BIGINT   Operating-system pid of the worker; where another engine computed the prompt, of the one that went on.
 --   is_warmup       BOOLEAN  Whether it began in warm-up.
 --   is_cold         BOOLEAN  Whether one of its steps is cold and left out of the times of phases. Its own times count: its client waited for it.
 --   arrived_ns      BIGINT   When the server took it in, NULL where that was not recorded. Unit: ns.
 --   started_ns      BIGINT   Start of its first step. Unit: ns.
 --   first_token_ns  BIGINT   When its first token was there, NULL where that is not in the recording, or a model generates none (embeddings, scores). Unit: ns.
 --   last_token_ns   BIGINT   End of its last step. Unit: ns.
---   waiting_ns      BIGINT   From arrival to its first step. Unit: ns.
+--   waiting_ns      BIGINT   From arrival to its first step, in whichever engine. Unit: ns.
 --   ttft_ns         BIGINT   Time to first token, from arrival. Unit: ns.
 --   tpot_ns         DOUBLE   Time per output token after the first; NULL with fewer than two. Unit: ns.
 --   latency_ns      BIGINT   From arrival to its last token. Unit: ns.
 --   prompt_tokens   BIGINT   Length of its prompt. Unit: tokens.
 --   reused_tokens   BIGINT   Of those, found in the cache when it began: prefix cache or KV transfer. Unit: tokens.
---   new_tokens      BIGINT   Tokens that it generated; with SGLang's overlapping scheduler perhaps one more, which is thrown away. Unit: tokens.
+--   new_tokens      BIGINT   Tokens that it generated until it ended or, in vLLM, its client gave it up. SGLang's overlapping scheduler makes perhaps
+--                            one more, which is thrown away. Unit: tokens.
 --   prefill_steps   BIGINT   Steps over its prompt: chunks.
 --   steps           BIGINT   All its steps.
 --   preemptions     BIGINT   How often it was preempted and computed again.

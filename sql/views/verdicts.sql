@@ -4,7 +4,7 @@
 -- its time would be no faster for anything done on it: where a GPU has `wait` as its largest class, the phase is 'waiting'.
 -- While kernels take most of the time, a limit of the hardware bounds the phase if it alone explains half of the busy time.
 -- Grain: phase, shape; what has no measured time is absent.
--- requires: attribute.occurrence_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary, macros.percent_between
+-- requires: attribute.graph_gaps, attribute.occurrence_times, attribute.phase_ranges, input.occurrence_shapes, input.shapes, views.phase_summary, views.shape_summary, macros.percent_between
 -- columns:
 --   phase        VARCHAR Name of the phase, NULL outside every phase.
 --   shape        VARCHAR batch x new tokens of each sequence; NULL for all occurrences of the phase.
@@ -62,9 +62,26 @@ waiting AS (
     FROM device
     GROUP BY phase, shape
 ),
+-- No call launches the nodes of a graph.
+gap AS (
+    SELECT p.phase, NULL::VARCHAR AS shape, 'latency' AS class, sum(g.gap_ns) AS gap_ns
+    FROM attribute.graph_gaps AS g LEFT JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    GROUP BY p.phase
+    UNION ALL
+    SELECT p.phase, s.kind, 'latency', sum(g.gap_ns)
+    FROM attribute.graph_gaps AS g
+    JOIN attribute.phase_ranges AS p USING (occurrence_id)
+    JOIN input.occurrence_shapes AS o USING (occurrence_id)
+    JOIN input.shapes AS s USING (shape_id)
+    GROUP BY p.phase, s.kind
+),
 part AS (
-    SELECT s.phase, s.shape, s.class, w.words, w.place, sum(s.time_ns)::BIGINT AS time_ns
-    FROM spent AS s JOIN word AS w USING (class)
+    SELECT
+        s.phase, s.shape, s.class, w.place, sum(s.time_ns)::BIGINT AS time_ns,
+        CASE WHEN 2 * any_value(g.gap_ns) >= sum(s.time_ns) THEN 'gaps between graph nodes' ELSE w.words END AS words
+    FROM spent AS s
+    JOIN word AS w USING (class)
+    LEFT JOIN gap AS g ON g.class = s.class AND g.phase IS NOT DISTINCT FROM s.phase AND g.shape IS NOT DISTINCT FROM s.shape
     GROUP BY s.phase, s.shape, s.class, w.words, w.place
 ),
 whole AS (

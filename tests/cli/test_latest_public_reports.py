@@ -199,7 +199,7 @@ def test_an_engine_that_computes_prompts_for_another(cli: Cli) -> None:
 
     rows, _ = cli.sql(trace, "SELECT request, process_id, arrived_ns, reused_tokens FROM served_requests")
 
-    assert [tuple(row.values()) for row in rows] == [("a", 101, 0, None)]
+    assert [tuple(row.values()) for row in rows] == [("a", 101, 0, 0)]
 
 
 # -- models ------------------------------------------------------------------------------------------------------------

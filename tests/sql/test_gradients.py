@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
 from nsys_pipeline.sqlmods import all_modules, macro_ddl
+from tests.support.ask import report_of
+from tests.support.trace_builder import TraceBuilder
 
 Kernels = dict[tuple[str | None, int], int]
 
@@ -113,3 +116,15 @@ def test_products_of_adapters_do_not_hide_it() -> None:
     assert count_ratio == pytest.approx(1_410 / 850)
     assert time_ratio == pytest.approx(1.019, abs=0.001)
     assert told(WHOLE | adapters) == {}
+
+
+def test_cut_cross_entropy_is_told(tmp_path: Path) -> None:
+    trace = TraceBuilder()
+    main = trace.process().thread()
+    main.push(0, 100, "forward").launch(1, gpu=(10, 40), name="_cce_lse_forward_kernel")
+    main.push(200, 300, "backward").launch(201, gpu=(210, 280), name="_cce_backward_kernel")
+
+    (finding,) = [one for one in report_of(trace, tmp_path).findings if one.code == "head_run_again"]
+
+    assert (finding.phase, finding.at_stake_ns) == ("backward", 70)
+    assert "HFU is without the logits" in finding.message

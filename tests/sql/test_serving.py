@@ -62,6 +62,25 @@ def test_what_became_of_each_request(tmp_path: Path) -> None:
     """)
 
 
+def test_a_request_that_was_given_up_has_the_tokens_of_steps_that_were_done(tmp_path: Path) -> None:
+    # given a request of three prompt tokens, which its client gives up while its third step runs; work ends 5 ns late
+    trace = TraceBuilder()
+    worker = trace.process().thread()
+    arrive(worker, 5, "a", 3)
+    step(worker, 10, 20, "prefill", q=3, kv=0, b=1, logits=1, ids=[0], new={"0": "a"})
+    step(worker, 30, 40, "decode", q=1, kv=3, b=1, logits=1, ids=[0])
+    step(worker, 50, 60, "decode", q=1, kv=4, b=1, logits=1, ids=[0])
+    worker.mark(55, 'llmperf.request {"id":"a","given_up":true}', domain=OWN)
+
+    columns = "request, arrived_ns, steps, new_tokens, last_token_ns"
+    assert ask(trace, f"SELECT {columns} FROM served_requests", tmp_path) == table(
+        """
+        request,arrived_ns,steps,new_tokens,last_token_ns
+        a,5,3,2,45
+        """
+    )
+
+
 def test_a_batch_of_sglang_is_the_marked_pass_in_it(tmp_path: Path) -> None:
     """Its own range, of another domain, closes before the mark of the pass that it launched."""
     trace = TraceBuilder().gpu()

@@ -50,6 +50,14 @@ class Loop:
         self.host_ns += call_ns + US
         self.gpu_ns = start + ns
 
+    def nodes(self, ns: int, gap_ns: int, count: int) -> None:
+        """A launch of a CUDA graph whose nodes start `gap_ns` after the one before has ended."""
+        start = max(self.gpu_ns, self.host_ns + 7 * US)
+        spans = [(start + n * (ns + gap_ns), start + n * (ns + gap_ns) + ns) for n in range(count)]
+        self.main.graph_launch(self.host_ns, until=self.host_ns + 5 * US, nodes=spans, device=self.device)
+        self.host_ns += 6 * US
+        self.gpu_ns = spans[-1][1]
+
     def copy(self, ns: int, *, pageable: bool) -> None:
         """A copy to the GPU; from pageable memory the call returns when it is done."""
         start = max(self.gpu_ns, self.host_ns + 5 * US)
@@ -451,11 +459,22 @@ def modelled(
     return make
 
 
+def nodes_apart(gap_us: int) -> Callable[[Random], TraceBuilder]:
+    """Each step is a CUDA graph; its nodes of 100 µs start `gap_us` after each other."""
+
+    def make(random: Random) -> TraceBuilder:
+        return Loop(random).steps(lambda loop: loop.nodes(100 * US, gap_us * US, STEP_KERNELS))
+
+    return make
+
+
 #: Planted cause → the trace that has it, and the finding that a reader should see first; None: no finding at all.
 CAUSES: dict[str, tuple[Callable[[Random], TraceBuilder], str | None]] = {
     "nothing": (healthy, None),
     "slow host code": (slow_host, "host_bound_steps"),
     "slow launching calls": (slow_launches, "launch_bound_steps"),
+    "nodes of graphs that wait for each other": (nodes_apart(12), "gaps_in_graphs"),
+    "nodes of graphs close to each other": (nodes_apart(1), None),
     "a library loaded in each step": (loading, "loading_in_steps"),
     "memory allocated in each step": (allocating, "allocations_in_steps"),
     "`.item()` in the loop": (item_in_the_loop, "synchronizing_calls"),

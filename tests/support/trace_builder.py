@@ -107,8 +107,9 @@ class TraceBuilder:
         memory_bandwidth: int = 3_352_320_000_000,
         clock_hz: int = 1_980_000_000,
         compute: tuple[int, int] = (9, 0),
+        l2_cache_bytes: int | None = None,
     ) -> TraceBuilder:
-        """One row of TARGET_INFO_GPU. Units: bytes per second, Hz."""
+        """One row of TARGET_INFO_GPU. Units: bytes per second, Hz, bytes."""
         self.row(
             "TARGET_INFO_GPU",
             id=device,
@@ -118,6 +119,7 @@ class TraceBuilder:
             memoryBandwidth=memory_bandwidth,
             clockRate=clock_hz,
             totalMemory=85_024_112_640,
+            l2CacheSize=l2_cache_bytes,
             computeMajor=compute[0],
             computeMinor=compute[1],
             smMajor=compute[0],
@@ -463,10 +465,10 @@ class ThreadBuilder:
 
     def graph_launch(
         self, at: int, *, gpu: Span | None = None, nodes: Sequence[Span] = (), graph_id: int = 1, device: int = 0,
-        stream: int = 7,
+        stream: int = 7, until: int | None = None,
     ) -> ThreadBuilder:  # fmt: skip
         """A cudaGraphLaunch: one GRAPH_TRACE row for `gpu`, one kernel row with a graphNodeId for each of `nodes`."""
-        correlation = self.call(at, api="cudaGraphLaunch_v10000")
+        correlation = self.call(at, until=until, api="cudaGraphLaunch_v10000")
         if gpu is not None:
             self.process.graph(gpu, correlation=correlation, graph_id=graph_id, device=device, stream=stream)
         for index, node in enumerate(nodes):

@@ -13,6 +13,7 @@ from nsys_pipeline.model.families.audio_text import AUDIO_TEXT
 from nsys_pipeline.model.families.captions import CAPTIONS
 from nsys_pipeline.model.families.common import Builder, Verified, refuse_overrides
 from nsys_pipeline.model.families.conformers import CONFORMERS
+from nsys_pipeline.model.families.dots3_note import DOTS3
 from nsys_pipeline.model.families.encoders import ENCODERS
 from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
@@ -65,6 +66,7 @@ FAMILIES: dict[str, Builder] = {
     **PHI4_MULTIMODAL,
     **PAGE_TILES,
     **FASTVIT,
+    **DOTS3,
     **VITS,
     **SAM,
 }
@@ -122,6 +124,10 @@ NESTED = (
     "muse_glimmer_vision",
     "muse_spark_vision",
     "muse_spark_audio",
+    "dots3_note_vision_encoder",
+    "unlimited_ocr_vision",
+    "unlimited_ocr_sam_vision_model",
+    "unlimited_ocr_vision_encoder",
     "inkling2_vision",
     "hy_v4_vl_vision",
     "apertus1p5_vision_tokenizer",
@@ -180,7 +186,6 @@ NO_READING = {
     "diffusion_gemma": "it writes blocks of tokens by denoising steps, whose number no step says",
     "evolla": "it reads proteins, whose residues are no tokens of the prompt",
     "pi0": "it denoises actions of a robot and writes no tokens",
-    "unlimited_ocr": "its decoder forgets all but the prompt and a window, and no step says where the prompt ends",
     "dia": "it writes codes of sound and no text",
     "kyutai_speech_to_text": "a codec inside `generate` makes a token of each frame of sound, and has no reading",
     "omniasr": "its encoder convolves the wave, which has no reading",

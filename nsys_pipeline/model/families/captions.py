@@ -13,6 +13,8 @@ from nsys_pipeline.model.families.towers import Tower, joined, read_text, text_w
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
+_INSTRUCTION = "instruction in the query transformer"
+
 
 def instructblip(f: Fields) -> Architecture:
     """InstructBLIP (arXiv 2305.06500): BLIP-2, whose queries see the instruction; its tokens there are not counted.
@@ -30,7 +32,10 @@ def instructblip(f: Fields) -> Architecture:
     # What the tokens of the instruction run through: a table, positions, and an MLP in each layer.
     mlp = Mlp(width=width, hidden=hidden, gated=False, bias=True).params + 2 * width
     rows = q.integer("vocab_size") + q.integer("max_position_embeddings", default=512)
-    instruction = rows * width + q.integer("num_hidden_layers") * mlp
+    depth = q.integer("num_hidden_layers")
+    instruction = rows * width + depth * mlp
+    # Of each of its tokens and each image: q, k, v, o, the MLP, and its pairs with queries in both directions.
+    each = depth * (8 * width**2 + 4 * width * hidden + 8 * width * queries)
     norms = (
         Norm("post_norm", spec.width, 2 * spec.width),
         OnTokens(blocks=(Norm("projector_norm", width, 2 * width),), fixed=queries),
@@ -49,7 +54,7 @@ def instructblip(f: Fields) -> Architecture:
     return attrs.evolve(
         model,
         unused_params=model.unused_params + instruction,
-        uncounted=(*model.uncounted, "instruction in the query transformer"),
+        uncounted=(*model.uncounted, f"{_INSTRUCTION} ({each / 1e6:.3g} MFLOP a token and image)"),
     )
 
 

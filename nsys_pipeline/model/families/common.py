@@ -126,7 +126,7 @@ def per_layer(f: Fields, name: str, depth: int) -> list[Any] | None:
 
 
 #: Text models whose layers may differ by `per_layer_config`.
-_READ_OVERRIDES = frozenset({"gemma4_text", "gemma4_unified_text", "step3p5"})
+_READ_OVERRIDES = frozenset({"dots3_note", "dots3_note_text", "gemma4_text", "gemma4_unified_text", "step3p5"})
 
 
 def layer_overrides(f: Fields, depth: int, *read: str) -> list[Fields] | None:

@@ -257,7 +257,7 @@ def deepseek_ffn(f: Fields, width: int) -> Ffn:
     """`first_k_dense_replace` dense layers, then routed experts beside `n_shared_experts` fused into one MLP."""
     experts, top_k = experts_of(f, "n_routed_experts", "num_local_experts")
     hidden = f.dim("moe_intermediate_size")
-    bias = f.flag("mlp_bias") and f.model_type in ("deepseek_v2", "deepseek_ocr2_text")
+    bias = f.flag("mlp_bias") and f.model_type in ("deepseek_v2", "deepseek_ocr2_text", "unlimited_ocr_text")
     moe = Moe(
         width=width,
         hidden=hidden,

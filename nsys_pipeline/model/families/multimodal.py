@@ -24,6 +24,7 @@ from nsys_pipeline.model.families.towers import (
     text_width,
     two_layers,
 )
+from nsys_pipeline.model.families.unlimited_ocr import text_config
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
@@ -398,24 +399,45 @@ def _deepseek_ocr_towers(
     side = c.dim("image_size") // c.dim("patch_size")
     # CLIP's own patch embedding is stored but not run: SAM's output takes its place.
     unused = width * 3 * c.dim("patch_size") ** 2
+    p = f.sub("projector_config", model_type="mlp_projector")
+    out = p.integer("n_embed", default=text_width(text))
+    model = joined(f, text, _sam_and_clip(sam, clip, side, inputs=p.dim("input_dim"), out=out))
+    return attrs.evolve(model, unused_params=unused)
+
+
+def _sam_and_clip(sam: SamSizes, clip: EncoderSpec, side: int, *, inputs: int, out: int) -> Tower:
+    """SAM with strided convolutions that leave a sixteenth of the patches, CLIP's layers on these, and one matrix.
+
+    CLIP has positions for an image of `side` patches on a side.
+    """
+    width = clip.width
     layers = tuple(
         Layers(group.label, group.ids, (OnTokens(blocks=group.blocks, over=16, then=1),))
         for group in clip.layers("vision.clip")
     )
-    p = f.sub("projector_config", model_type="mlp_projector")
-    out = p.integer("n_embed", default=text_width(text))
-    projector = Linear("projector", out, p.dim("input_dim"), out, role=VISION)
     after = (
         Constant("clip_positions", width + (side * side + 1) * width),
         OnTokens(blocks=(Norm("clip_pre_norm", width, 2 * width),), over=16, then=1),
-        OnTokens(blocks=(projector,), over=16),
+        OnTokens(blocks=(Linear("projector", out, inputs, out, role=VISION),), over=16),
         Constant("image_newline", 2 * out),
     )
     stack = Stack(
         "vision", (*sam.layers("vision.sam"), Layers("vision.neck", (0,), sam.after()), *layers), sam.before(), after
     )
-    model = joined(f, text, Tower(stack, width, sam.side**2))
-    return attrs.evolve(model, unused_params=unused)
+    return Tower(stack, width, sam.side**2)
+
+
+def unlimited_ocr(f: Fields) -> Architecture:
+    """Unlimited-OCR: the towers of DeepSeek-OCR, each with a config of its own."""
+    name, f = text_config(f)
+    text = read_text(f, "unlimited_ocr_text", name)
+    v = f.part("vision_config", "unlimited_ocr_vision")
+    s = v.part("sam_config", "unlimited_ocr_sam_vision_model")
+    e = v.part("encoder_config", "unlimited_ocr_vision_encoder")
+    sam = sam_sizes(s, downsample=s.indices("downsample_channels") or (512, 1024))
+    clip, (side, _) = vision_encoder(e), grid(e)
+    inputs = sam.downsample[-1] + clip.width
+    return joined(f, text, _sam_and_clip(sam, clip, side, inputs=inputs, out=text_width(text)))
 
 
 MULTIMODAL: dict[str, Builder] = {
@@ -451,4 +473,5 @@ MULTIMODAL: dict[str, Builder] = {
     "llama4": Verified(llama4),
     "deepseek_ocr2": Verified(deepseek_ocr2),
     "deepseek_vl_v2": deepseek_ocr,
+    "unlimited_ocr": Verified(unlimited_ocr),
 }

@@ -8,6 +8,7 @@ from nsys_pipeline.model.families.deepseek_v4 import deepseek_v4
 from nsys_pipeline.model.families.dense import DENSE
 from nsys_pipeline.model.families.diffllama import diffllama
 from nsys_pipeline.model.families.doge import doge
+from nsys_pipeline.model.families.dots3 import dots3_note_text
 from nsys_pipeline.model.families.gemma3n import gemma3n_text
 from nsys_pipeline.model.families.gemma4 import gemma4_text
 from nsys_pipeline.model.families.gpt import GPT
@@ -24,12 +25,14 @@ from nsys_pipeline.model.families.qwen4 import qwen4_exp
 from nsys_pipeline.model.families.remote import REMOTE
 from nsys_pipeline.model.families.shared_blocks import SHARED
 from nsys_pipeline.model.families.step3 import step3p5
+from nsys_pipeline.model.families.unlimited_ocr import unlimited_ocr_text
 
 #: Families that have a file of their own.
 ALONE: dict[str, Builder] = {
     **GPT,
     "diffllama": Verified(diffllama),
     "doge": Verified(doge),
+    "dots3_note_text": Verified(dots3_note_text),
     "gemma3n_text": Verified(gemma3n_text),
     "gemma4_text": gemma4_text,
     "gemma4_unified_text": gemma4_text,
@@ -46,6 +49,7 @@ ALONE: dict[str, Builder] = {
     "muse_spark_text": Verified(muse_spark_text),
     "qwen4_exp_text": qwen4_exp,
     "mllama_text_model": Verified(mllama_text),
+    "unlimited_ocr_text": Verified(unlimited_ocr_text),
     "jetmoe": Verified(jetmoe),
 }
 TEXT: dict[str, Builder] = {**PLAIN, **DENSE, **MOE, **HYBRID, **SHARED, **REMOTE, **ALONE}

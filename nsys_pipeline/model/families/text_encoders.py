@@ -7,7 +7,15 @@ import attrs
 from nsys_pipeline.model.architecture import Architecture, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Embedding, Head, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.common import Builder, Verified, class_names, layer_kinds, norm_weights, read_dims
+from nsys_pipeline.model.families.common import (
+    Builder,
+    Verified,
+    class_names,
+    label_count,
+    layer_kinds,
+    norm_weights,
+    read_dims,
+)
 from nsys_pipeline.model.families.encoders import EncoderSpec, heads_of
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
@@ -15,6 +23,15 @@ from nsys_pipeline.model.quantization import ATTENTION
 
 def _masked(f: Fields) -> bool:
     return "MaskedLM" in class_names(f)
+
+
+def _classifier(f: Fields, width: int, *hidden: Block, of_tokens: tuple[Block, ...] = ()) -> list[Block] | None:
+    """The head of a class that sorts texts, behind `hidden`, or tokens, behind `of_tokens`; None for other classes."""
+    names, labels = class_names(f), label_count(f)
+    head = Linear("classifier", labels, width, labels)
+    if "ForSequenceClassification" in names:
+        return [OnTokens(blocks=(*hidden, head), fixed=1)]
+    return [*of_tokens, head] if "ForTokenClassification" in names or "ForQuestionAnswering" in names else None
 
 
 #: Types whose masked-LM head has one bias. The others have two, which are the same one as long as the table is tied.
@@ -92,12 +109,15 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
     if f.model_type == "mpnet":
         before.append(Constant("position_bias", f.integer("relative_attention_num_buckets") * spec.heads))
     after: list[Block] = [Norm("final_norm", width, 2 * width)] if kin.final_norm else []
+    pooler = Linear("pooler", width, width, width)
     if masked:
         after += _masked_head(width, embed, vocab)
     elif f.model_type == "electra" and "PreTraining" in class_names(f):
         after += [Linear("transform", width, width, width), Linear("discriminator", 1, width, 1)]
+    elif (head := _classifier(f, width, pooler)) is not None:
+        after += head
     elif kin.pooler:
-        after.append(OnTokens(blocks=(Linear("pooler", width, width, width),), fixed=1))
+        after.append(OnTokens(blocks=(pooler,), fixed=1))
     stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
     spare = _spare_bias(f, vocab, masked=masked, tied=tied)
     return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, unused_params=spare)
@@ -224,6 +244,7 @@ def deberta_v2(f: Fields) -> Architecture:
         before += [Linear("conv", width, inputs, width), Norm("conv_norm", width, 2 * width)]
     if masked:
         after += _masked_head(width, embed, vocab)
+    after += _classifier(f, width, Linear("pooler", width, width, width)) or []
     stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
     spare = _spare_bias(f, vocab, masked=masked, tied=tied) + (0 if table else table_norm)
     return Architecture(family="deberta-v2", encoder=stack, heads=heads, unused_params=spare)
@@ -247,7 +268,8 @@ def eurobert(f: Fields) -> Architecture:
         norm="rms",
     )
     tied = _masked(f) and f.flag("tie_word_embeddings")
-    head = (Head(dims.vocab, width, dims.vocab if mlp_bias else 0),) if _masked(f) else ()
+    head: tuple[Block, ...] = (Head(dims.vocab, width, dims.vocab if mlp_bias else 0),) if _masked(f) else ()
+    head = (*head, *(_classifier(f, width, Linear("pooler", width, width, width)) or ()))
     before = (Embedding("embed", dims.vocab, width, tied=tied),)
     stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, width), *head))
     return Architecture(family="eurobert", encoder=stack, heads=dims.heads)
@@ -284,6 +306,9 @@ def modernbert(f: Fields) -> Architecture:
             Norm("transform_norm", width, weights),
             Head(vocab, width, head_bias),
         ]
+    bias = width if f.flag("classifier_bias") else 0
+    hidden = (Linear("transform", width, width, bias), Norm("transform_norm", width, weights))
+    after += _classifier(f, width, *hidden, of_tokens=hidden) or []
     before = (
         Embedding("embed", vocab, width, tied=masked and f.flag("tie_word_embeddings", default=True)),
         Norm("embed_norm", width, weights),

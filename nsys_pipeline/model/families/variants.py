@@ -1,4 +1,7 @@
-"""What a config says of any decoder beside its sizes: no causal mask, another head, a draft of EAGLE-3."""
+"""What a config says of any decoder beside its sizes: no causal mask, another head, a draft of EAGLE-3.
+
+And of encoder-decoders: the encoder alone.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from nsys_pipeline.model.fields import Fields, text_config_name
 #: Model types in which `use_bidirectional_attention` speaks of all tokens; elsewhere it is about those of images.
 _FLAG_OF_ALL = ("gemma3_text", "gemma4_text", "gemma4_unified_text", "gemma3", "gemma4", "gemma4_unified")
 _SCORES = re.compile(r"For(?:Sequence|Token)Classification$|ForQuestionAnswering$|For(?:Process)?RewardModel$")
+_OF_TOKENS = re.compile(r"ForTokenClassification$|ForQuestionAnswering$|ForProcessRewardModel$")
 #: What a checkpoint of the layers alone is called. Remote code calls whole models so, too: see `_has_head`.
 _BARE = re.compile(r"(?<!LMHead)(?<!Chat)Model$")
 #: Entries of `auto_map` for models that generate text.
@@ -26,8 +30,10 @@ def as_configured(f: Fields, architecture: Architecture) -> Architecture:
 
     `is_causal` is that of transformers since 5.2, `architectures` names the class that a checkpoint was saved from.
     """
-    if architecture.decoder is None or architecture.encoder is not None:
+    if architecture.decoder is None:
         return architecture
+    if architecture.encoder is not None:
+        return _one_of_two(f, architecture)
     text = _text_fields(f)
     changed = _with_head(text, f, _as_draft(text, f, architecture))
     return _without_mask(text, f, changed)
@@ -115,12 +121,38 @@ def _with_head(text: Fields, f: Fields, model: Architecture) -> Architecture:
     if _SCORES.search(name):
         labels = text.opt_int("num_labels") or f.opt_int("num_labels") or label_count(f)
         scores = (Head(labels, head.width, name="score"),)
+        if _OF_TOKENS.search(name):
+            scores = (Linear("score", labels, head.width, labels),)
         if name.endswith("RewardModel"):
             # Qwen's: a layer as wide as the model before it.
-            scores = (Linear("score_in", head.width, head.width, head.width), attrs.evolve(scores[0], bias=labels))
+            scores = (Linear("score_in", head.width, head.width, head.width), _with_bias(scores[0], labels))
     kept = tuple(block for block in stack.after if block is not head)
     stack = attrs.evolve(stack, before=_untied(stack), after=(*kept, *scores))
     return attrs.evolve(model, decoder=stack, variant=_and(model, "a score head" if scores else "no LM head"))
+
+
+def _with_bias(block: Block, labels: int) -> Block:
+    return attrs.evolve(block, bias=labels) if isinstance(block, Head | Linear) else block
+
+
+# -- encoder-decoders --------------------------------------------------------------------------------------------------
+
+
+def _one_of_two(f: Fields, model: Architecture) -> Architecture:
+    """The encoder alone, if the checkpoint's class is that of one; classes that run both otherwise are said."""
+    name = next(iter(_architectures(f)), "")
+    is_tagger = name.endswith("ForTokenClassification")
+    if not name.endswith("EncoderModel") and not is_tagger:
+        sorts = _SCORES.search(name) or name.endswith("ForAudioClassification")
+        return _unread(model, "architectures") if sorts else model
+    stack, decoder = model.encoder, _decoder(model)
+    head = _head(decoder)
+    if stack is None or head is None or model.encoder_tokens:
+        return _unread(model, "architectures")
+    labels = label_count(f)
+    tags = (Linear("classifier", labels, head.width, labels),) if is_tagger else ()
+    alone = attrs.evolve(stack, before=_untied(stack), after=(*stack.after, *tags))
+    return attrs.evolve(model, encoder=alone, decoder=None, kv_heads=0, unused_params=0, variant="the encoder alone")
 
 
 # -- drafts ------------------------------------------------------------------------------------------------------------

@@ -249,6 +249,7 @@ def run_fields(worker: Any) -> dict[str, Any]:
         "pp": pipeline,
         "dp": data,
         "ep": experts if batches == 1 else tensor,
+        "redundant_experts": getattr(arguments, "ep_num_redundant_experts", None) or None,
         "pcp": int(getattr(arguments, "attn_cp_size", 1) or 1),
         "rank": rank,
         "world": tensor * pipeline,

@@ -64,8 +64,9 @@ def patch_runner(module: ModuleType) -> None:
 
 
 def patch_core(module: ModuleType) -> None:
-    """Mark the arrival of each request at the engine."""
+    """Mark the arrival of each request at the engine, and when somebody gives it up."""
     wrap(module.EngineCore, "add_request", _arriving)
+    wrap(module.EngineCore, "abort_requests", _giving_up)
 
 
 def patch_executor(module: ModuleType) -> None:
@@ -161,6 +162,13 @@ def _arriving(method: Callable[..., Any], self: Any, request: Any, *args: Any, *
         tokens = getattr(request, "num_prompt_tokens", None)
         markers.arrived(str(request.request_id), prompt_tokens=tokens, waited_ms=waited_ms)
     return method(self, request, *args, **kwargs)
+
+
+def _giving_up(method: Callable[..., Any], self: Any, request_ids: Any, *args: Any, **kwargs: Any) -> Any:
+    with contextlib.suppress(Exception):
+        for request in list(request_ids):
+            markers.given_up(str(request))
+    return method(self, request_ids, *args, **kwargs)
 
 
 def steps_of(owner: Any) -> VllmSteps | None:
@@ -381,6 +389,15 @@ def _plain_layers(config: Any) -> list[str] | None:
     return [str(one) for one in skipped] if skipped else None
 
 
+def _redundant_experts(parallel: Any) -> int | None:
+    """Copies of experts in each layer that vLLM's load balancer (EPLB) adds; older versions have the field outside."""
+    if not getattr(parallel, "enable_eplb", False):
+        return None
+    balancer = getattr(parallel, "eplb_config", parallel)
+    copies = getattr(balancer, "num_redundant_experts", None)
+    return copies if isinstance(copies, int) and copies > 0 else None
+
+
 def run_fields(runner: Any) -> dict[str, Any]:
     """What the run mark says: the model's config and how this engine runs it."""
     config = runner.vllm_config
@@ -410,6 +427,7 @@ def run_fields(runner: Any) -> dict[str, Any]:
         "pcp": prompts,
         "dcp": int(getattr(parallel, "decode_context_parallel_size", 1)),
         "ep": experts,
+        "redundant_experts": _redundant_experts(parallel),
         "rank": int(getattr(parallel, "rank", 0)),
         "dp_rank": int(getattr(parallel, "data_parallel_rank", 0)),
         "world": tensor * pipeline * prompts,

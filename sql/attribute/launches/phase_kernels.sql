@@ -6,11 +6,13 @@
 --   phase     VARCHAR Name of the phase, or NULL.
 --   name      VARCHAR Short kernel name.
 --   full_name VARCHAR Demangled kernel name.
+--   name_id   BIGINT  Joins load.strings.
+--   full_name_id BIGINT Joins load.strings.
 --   family    VARCHAR 'gemm', 'attention', 'norm', …
 --   count     BIGINT  Kernels outside warm-up and cold occurrences.
 --   time_ns   BIGINT  Sum of their durations. Unit: ns.
 SELECT
-    k.phase, short.value AS name, long.value AS full_name, f.family, k."count" - k.warmup_count - k.cold_count AS "count",
+    k.phase, short.value AS name, long.value AS full_name, k.name_id, k.full_name_id, f.family, k."count" - k.warmup_count - k.cold_count AS "count",
     k.time_ns - k.warmup_ns - k.cold_ns AS time_ns
 FROM attribute.kernel_totals AS k
 LEFT JOIN load.strings AS short ON short.string_id = k.name_id

@@ -1,5 +1,5 @@
 -- Steps of each request in one of the processes that mark them: the ranks of an engine mark the same steps, and the last
--- stage of a pipeline ends them. Of a request whose cache another engine goes on with, the steps there.
+-- stage of a pipeline ends them. Of a request whose cache another engine goes on with, the steps in both: the request is that engine's.
 -- Grain: occurrence_id, request.
 -- materialize: table
 -- empty without: attribute.step_sequences
@@ -18,6 +18,7 @@
 --   cached_tokens BIGINT   Tokens that are in the KV cache. Unit: tokens.
 --   draft_tokens  BIGINT   Of the new ones, guesses. Unit: tokens.
 --   has_logits    BOOLEAN  Whether the step computes logits.
+--   is_handed     BOOLEAN  Whether another engine ran it, which computed the prompt for this one.
 WITH ended AS (
     SELECT occurrence_id, max(last_end_ns) AS gpu_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
 ),
@@ -60,12 +61,13 @@ share AS (
 ),
 -- Prompts that one engine computes for another.
 handed AS (
-    SELECT before.engine, before.request
+    SELECT before.engine, before.request, arg_max(after.engine, after.start_ns) AS to_engine
     FROM share AS before JOIN share AS after USING (request)
     WHERE after.engine <> before.engine AND after.start_ns >= before.start_ns AND after.found_tokens > 0
         AND after.found_tokens BETWEEN before.reached_tokens - 1 AND before.reached_tokens
+    GROUP BY before.engine, before.request
 )
 SELECT
-    request, engine, occurrence_id, process_key, is_warmup, is_left_cold, is_closed, start_ns, done_ns, new_tokens, cached_tokens,
-    draft_tokens, has_logits
-FROM own ANTI JOIN handed USING (engine, request)
+    o.request, coalesce(h.to_engine, o.engine) AS engine, o.occurrence_id, o.process_key, o.is_warmup, o.is_left_cold, o.is_closed,
+    o.start_ns, o.done_ns, o.new_tokens, o.cached_tokens, o.draft_tokens, o.has_logits, h.to_engine IS NOT NULL AS is_handed
+FROM own AS o LEFT JOIN handed AS h USING (engine, request)

@@ -1,6 +1,8 @@
 -- One row per request that an engine served: when it came, waited, had its first and its last token.
 -- A request of a model that embeds, classifies or scores has a result where others have a first token.
--- The first token is there when the step that computes the end of the prompt is done, on the GPU where that is later.
+-- A step that is not done when the client gives the request up makes a token that nobody gets.
+-- The first token is there when the step that computes the end of the prompt is done, on the GPU where that is later; where one engine
+-- computes the prompt and another goes on, the step there, since clients get their tokens from that one.
 -- Grain: request, engine.
 -- materialize: table
 -- empty without: attribute._request_steps
@@ -17,7 +19,7 @@
 --                           apart. Unit: ns.
 --   started_ns     BIGINT   Start of its first recorded step. Unit: ns.
 --   first_token_ns BIGINT   When its first token was there; NULL where it was before the recording or is not in it. Unit: ns.
---   last_token_ns  BIGINT   End of its last recorded step. Unit: ns.
+--   last_token_ns  BIGINT   End of its last recorded step that somebody waits for. Unit: ns.
 --   prompt_tokens  BIGINT   Length of its prompt. Unit: tokens.
 --   reused_tokens  BIGINT   Tokens that were in the cache when it began. Unit: tokens.
 --   prefill_steps  BIGINT   Steps that computed tokens of its prompt, recomputation after a preemption included.
@@ -33,7 +35,7 @@ WITH named AS (
 arrival AS (
     SELECT
         n.request, n.engine, any_value(n.is_shared_name) AS is_shared_name, min(a.arrived_ns) AS arrived_ns,
-        arg_min(a.prompt_tokens, a.arrived_ns) AS prompt_tokens
+        arg_min(a.prompt_tokens, a.arrived_ns) AS prompt_tokens, min(a.given_up_ns) AS given_up_ns
     FROM named AS n
     LEFT JOIN (
         SELECT a.*, e.engine AS own_engine FROM attribute._arrivals AS a LEFT JOIN attribute._engines AS e USING (process_key)
@@ -42,7 +44,7 @@ arrival AS (
 ),
 placed AS (
     SELECT
-        s.*, a.is_shared_name, a.arrived_ns, a.prompt_tokens AS told_tokens,
+        s.*, a.is_shared_name, a.arrived_ns, a.prompt_tokens AS told_tokens, a.given_up_ns IS NULL OR s.done_ns <= a.given_up_ns AS is_wanted,
         lead(cached_tokens) OVER request AS next_cached_tokens,
         lag(cached_tokens) OVER request AS last_cached_tokens
     FROM attribute._request_steps AS s JOIN arrival AS a USING (request, engine)
@@ -50,8 +52,8 @@ placed AS (
 ),
 request AS (
     SELECT
-        request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold, bool_or(has_logits) AS is_generating,
-        any_value(arrived_ns) AS arrived_ns, min(start_ns) AS started_ns, max(done_ns) FILTER (WHERE is_closed) AS last_token_ns,
+        request, engine, any_value(is_shared_name) AS is_shared_name, any_value(process_key) FILTER (NOT is_handed) AS process_key, arg_min(is_warmup, (start_ns, occurrence_id)) AS is_warmup, bool_or(is_left_cold) AS is_left_cold, bool_or(has_logits) AS is_generating,
+        any_value(arrived_ns) AS arrived_ns, min(start_ns) AS started_ns, max(done_ns) FILTER (WHERE is_closed AND is_wanted) AS last_token_ns,
         -- Without an arrival, the prompt ends with the last step that computes more than one token and guesses.
         coalesce(
             any_value(told_tokens), max(cached_tokens + new_tokens) FILTER (WHERE new_tokens - draft_tokens > 1),
@@ -59,7 +61,7 @@ request AS (
         ) AS prompt_tokens,
         arg_min(cached_tokens, (start_ns, occurrence_id)) AS reused_tokens, count(*) AS steps,
         count(*) FILTER (WHERE cached_tokens < last_cached_tokens) AS preemptions,
-        max(cached_tokens + new_tokens - draft_tokens) AS reached_tokens, sum(draft_tokens)::BIGINT AS draft_tokens,
+        max(cached_tokens + new_tokens - draft_tokens) FILTER (WHERE is_wanted) AS reached_tokens, sum(draft_tokens)::BIGINT AS draft_tokens,
         sum(greatest(0, next_cached_tokens - cached_tokens - (new_tokens - draft_tokens)))
             FILTER (WHERE draft_tokens > 0 AND next_cached_tokens > cached_tokens)::BIGINT AS accepted_tokens
     FROM placed
@@ -68,7 +70,9 @@ request AS (
 prompt AS (
     SELECT
         s.request, s.engine, count(*) AS prefill_steps,
-        min(s.done_ns) FILTER (WHERE s.cached_tokens + s.new_tokens >= r.prompt_tokens AND s.is_closed) AS first_token_ns
+        min(s.done_ns) FILTER (
+            WHERE s.cached_tokens + s.new_tokens >= r.prompt_tokens AND s.is_closed AND NOT s.is_handed
+        ) AS first_token_ns
     FROM attribute._request_steps AS s JOIN request AS r USING (request, engine)
     WHERE s.cached_tokens < r.prompt_tokens
     GROUP BY s.request, s.engine
@@ -77,5 +81,5 @@ SELECT
     r.request, r.engine, r.is_shared_name, r.process_key, r.is_generating, r.is_warmup, r.is_left_cold, r.arrived_ns, r.started_ns, p.first_token_ns, r.last_token_ns, r.prompt_tokens,
     CASE WHEN r.reused_tokens < r.prompt_tokens THEN r.reused_tokens END AS reused_tokens,
     coalesce(p.prefill_steps, 0) AS prefill_steps, r.steps, r.preemptions,
-    CASE WHEN r.is_generating THEN greatest(0, r.reached_tokens - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
+    CASE WHEN r.is_generating THEN greatest(0, coalesce(r.reached_tokens, 0) - r.prompt_tokens + 1) ELSE 0 END AS new_tokens, r.draft_tokens, coalesce(r.accepted_tokens, 0) AS accepted_tokens
 FROM request AS r LEFT JOIN prompt AS p USING (request, engine)

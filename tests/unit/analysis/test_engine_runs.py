@@ -51,7 +51,7 @@ def test_formats_of_the_cache(model: str, told: str, expected: str | None, is_sa
 
     assert found.kv_dtype == expected
     assert [one.code for one in notices] == ["cache_format_not_read"] * is_said
-    assert run.cache_format(Conventions(kv_dtype="int8"), load_model(model)) == (Conventions(kv_dtype="int8"), [])
+    assert run.cache_format(Conventions(kv_dtype="q8_0"), load_model(model)) == (Conventions(kv_dtype="q8_0"), [])
 
 
 @pytest.mark.parametrize(("told", "expected"), [(4096, 4096), (0, None), (True, None), ("4096", None), (None, None)])

@@ -125,6 +125,19 @@ def test_every_pass_of_a_request_looks_at_its_images(tmp_path: Path) -> None:
     assert (found["prefill"], found["vision"]) == (prompt, tower)
 
 
+def test_decode_steps_know_the_prompt_that_the_window_of_unlimited_ocr_keeps(tmp_path: Path) -> None:
+    path = trace(tmp_path, "prefill", "decode", "decode", "decode")
+    model = Model.from_config(read_json("small_configs.json")["unlimited_ocr"])
+    options = AnalysisOptions(model=model, shapes=(RequestShape.parse("1x9+3"),))
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        opened.describe(options)
+        opened.build("views.phase_summary")
+        found = dict(opened.connection.execute("SELECT phase, flops FROM views.phase_summary").fetchall())
+
+    steps = [attrs.evolve(Step.uniform(batch=1, q_tokens=1, kv_tokens=kv), prompts=(9,)) for kv in range(9, 9 + 3)]
+    assert found["decode"] == sum(Estimator(model).estimate(step).flops for step in steps)
+
+
 def test_images_that_no_prompt_can_hold_are_refused(tmp_path: Path) -> None:
     path = trace(tmp_path, "prefill", "decode")
     with pytest.raises(UsageError, match="are 784 tokens, but the prompts have 40"):

@@ -10,6 +10,7 @@ import pytest
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.model.families import VERIFIED
 from nsys_pipeline.model.families.captions import CAPTIONS
+from nsys_pipeline.model.families.dots3_note import DOTS3
 from nsys_pipeline.model.families.fastvit import FASTVIT
 from nsys_pipeline.model.families.flattened_patches import FLATTENED_PATCHES
 from nsys_pipeline.model.families.idefics import IDEFICS
@@ -49,6 +50,7 @@ def test_flops_of_towers_equal_torchs_count(name: str) -> None:
 #: Some of their tokens separate rows or views, are cut off with padding, or come from rows of an odd number of patches.
 ABOUT = (
     "deepseek_ocr2", "granite4_vision", "hunyuan_vl", "llava_next", "llava_next_video", "llava_onevision", "pix2struct",
+    "unlimited_ocr",
 )  # fmt: skip
 
 
@@ -82,6 +84,7 @@ def test_the_table_of_towers_says_which_are_counted() -> None:
     seeing = (MULTIMODAL, IMAGE_TEXT, RESAMPLERS, MERGING, IMAGE_CROSS_ATTENTION, TOKENIZERS, CAPTIONS)
     families = (
         *seeing,
+        DOTS3,
         FASTVIT,
         PHI4_MULTIMODAL,
         PAGE_TILES,

@@ -80,3 +80,38 @@ def test_flops_says_whose_parameters_it_prints(capsys: pytest.CaptureFixture[str
     _, text, _ = run(capsys, "flops", "llama-3-8b", "--prompt-tokens", "8")
     assert "not counted" not in text
     assert "of the text decoder" not in text
+
+
+def test_what_a_token_of_an_instruction_costs_in_a_query_transformer_is_told() -> None:
+    """InstructBLIP's published sizes, by hand: 12 layers of 768 with MLPs of 3,072, and 32 queries."""
+    config = {**read_json("tower_configs.json")["instructblip"]["config"], "qformer_config": {}, "num_query_tokens": 32}
+    each = 12 * (8 * 768**2 + 4 * 768 * 3072 + 8 * 768 * 32)
+    assert round(each / 1e6) == 172
+    told = "instruction in the query transformer (172 MFLOP a token and image)"
+    assert Model.from_config(config).not_counted == (told,)
+
+
+def test_what_a_token_of_an_instruction_costs_is_torchs_count() -> None:
+    torch = pytest.importorskip("torch")
+    transformers = pytest.importorskip("transformers")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config = read_json("tower_configs.json")["instructblip"]["config"]
+    built = transformers.InstructBlipForConditionalGeneration._from_config(
+        transformers.AutoConfig.for_model(**config), attn_implementation="eager"
+    ).requires_grad_(False)
+    side = built.config.vision_config.image_size
+
+    def flops(tokens: int) -> int:
+        with FlopCounterMode(display=False) as counter:
+            built.get_image_features(
+                torch.zeros(1, 3, side, side), qformer_input_ids=torch.ones(1, tokens, dtype=torch.long)
+            )
+        return int(counter.get_total_flops())
+
+    one, three, five = (flops(tokens) for tokens in (1, 3, 5))
+    # Beside what each costs, pairs of them: the third and the fifth meet as many more.
+    pairs = (five - three) - (three - one)
+    each = (three - one) / 2 - pairs / 8 * 4
+    (told,) = Model.from_config(config).not_counted
+    assert told == f"instruction in the query transformer ({each / 1e6:.3g} MFLOP a token and image)"

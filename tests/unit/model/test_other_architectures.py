@@ -327,3 +327,55 @@ def test_untied_tables_are_stored_apart() -> None:
     masked = {**TEXTS, "model_type": "bert", "architectures": ["BertForMaskedLM"]}
     apart = model({**masked, "tie_word_embeddings": False}).params - model(masked).params
     assert apart == 100 * 64 + 100
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "params"),
+    [("bert", "BertForSequenceClassification", 82_051), ("bert", "BertForTokenClassification", 77_891),
+     ("gte", "GteForSequenceClassification", 94_019), ("electra", "ElectraForTokenClassification", 96_899),
+     ("deberta-v2", "DebertaV2ForSequenceClassification", 81_923),
+     ("eurobert", "EuroBertForTokenClassification", 88_835),
+     ("modernbert", "ModernBertForSequenceClassification", 92_995),
+     ("modernbert", "ModernBertForTokenClassification", 92_995)],
+)  # fmt: skip
+def test_heads_of_encoders_that_classify(model_type: str, name: str, params: int) -> None:
+    """What torch counts for three labels."""
+    sizes = {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "vocab_size": 100, "max_position_embeddings": 64,
+    }  # fmt: skip
+    labels = {"id2label": {"0": "a", "1": "b", "2": "c"}}
+    assert model({**sizes, **labels, "model_type": model_type, "architectures": [name]}).params == params
+
+
+SMALL_T5: dict[str, Any] = {
+    "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4, "vocab_size": 100,
+    "feed_forward_proj": "gated-gelu", "id2label": {"0": "a", "1": "b", "2": "c"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "params"),
+    [
+        ("t5", "T5EncoderModel", 88_768),
+        ("umt5", "UMT5EncoderModel", 88_896),
+        ("t5", "T5ForTokenClassification", 88_963),
+    ],
+)
+def test_the_encoder_of_an_encoder_decoder_alone(model_type: str, name: str, params: int) -> None:
+    """What torch counts of parameters: as sentence encoders and image generators have it, no decoder runs."""
+    alone = model({**SMALL_T5, "model_type": model_type, "architectures": [name]})
+    layers = 2 * (2 * 20 * (4 * 64 * 64 + 3 * 64 * 128) + 4 * 64 * 20 * 20)
+    head = 2 * 20 * 64 * 3 if "Classification" in name else 0
+
+    assert alone.params == params
+    assert estimate(alone, Step.uniform(batch=1, q_tokens=20)).flops == layers + head
+    assert alone.architecture.decoder is None
+
+
+@pytest.mark.parametrize("name", ["BartForSequenceClassification", "BartForQuestionAnswering"])
+def test_classes_that_run_both_stacks_otherwise_are_said(name: str) -> None:
+    assert "`architectures`" in model({**BART, "architectures": [name]}).unread[0]
+    assert not model({**BART, "architectures": ["BartModel"]}).unread
+    whisper = load_model("whisper-large-v3").config
+    assert model({**whisper, "architectures": ["WhisperForAudioClassification"]}).unread

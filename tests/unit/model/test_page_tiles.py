@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from nsys_pipeline.errors import ModelError
 from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.model.images import tokens_in_prompt, views
 from nsys_pipeline.records import Step
+from nsys_pipeline.workload.grids import grids_of
 from tests.unit.model.configs import read_json
 
 TOWERS = read_json("tower_configs.json")
@@ -95,3 +98,14 @@ def test_mergers_without_a_layer_are_refused() -> None:
         ModelError, match=r"`vision_config.deepstack_visual_indexes` is \[0, 3\], but there are 3 layers"
     ):
         Model.from_config({**config, "vision_config": vision})
+
+
+def test_tiles_that_a_batch_is_filled_up_with_are_not_told_apart() -> None:
+    def sides(*shape: int) -> list[tuple[int, int]] | None:
+        vision = SimpleNamespace(patch_size=16)
+        pixels = SimpleNamespace(shape=shape, ndim=len(shape))
+        config = SimpleNamespace(model_type="granite_docling", vision_config=vision)
+        return grids_of(config, {"pixel_values": pixels})
+
+    assert sides(1, 3, 3, 512, 512) == [(32, 32)] * 3
+    assert sides(2, 3, 3, 512, 512) is None

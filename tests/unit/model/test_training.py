@@ -250,6 +250,32 @@ def unloaded(config: dict[str, Any]) -> Any:
 
 
 @needs_torch
+@pytest.mark.parametrize(
+    ("name", "beside"), [("llama", "lm_head"), ("llama", r"embed_tokens|lm_head"), ("qwen3", r"layers\.1\..*up_proj")]
+)
+def test_weights_that_are_trained_with_adapters_count(name: str, beside: str) -> None:
+    """PEFT's `modules_to_save`, whose copies go by names of their own."""
+
+    def prepare(module: Any) -> None:
+        with_adapters(4, ("q_proj",), names=("lora_A", "lora_B"))(module)
+        for weight, parameter in module.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad or bool(re.search(beside, weight)))
+
+    forward, backward = counted(CONFIGS[name], prepare=prepare)
+    module = unloaded(CONFIGS[name])
+    prepare(module)
+    said = trained_fields(module)
+    result = estimated(CONFIGS[name], **said)
+    assert (result.forward, result.backward) == (forward, backward)
+    named = {
+        weight.replace("lm_head.", "lm_head.modules_to_save.default."): parameter
+        for weight, parameter in module.named_parameters()
+    }
+    module.named_parameters = named.items
+    assert trained_fields(module) == said
+
+
+@needs_torch
 @pytest.mark.parametrize(("name", "train_only"), FROZEN)
 def test_a_program_says_itself_which_weights_it_trains(name: str, train_only: str) -> None:
     module = unloaded(CONFIGS[name])

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from nsys_pipeline.analyze import analyze
 from nsys_pipeline.duck import records
 from nsys_pipeline.errors import TraceError
 from nsys_pipeline.trace import TraceOptions, open_trace
@@ -323,3 +324,34 @@ def test_two_real_ranks_of_which_one_sleeps() -> None:
     assert [round(one["wait_ns"] / 1e6, 1) for one in ranks] == [286.9, 183.0]
     assert ranks[0]["blamed_ns"] == ranks[1]["wait_ns"]
     assert all(check["passed"] for check in report["checks"])
+
+
+@pytest.mark.parametrize("uuid", [None, "GPU-1"])
+@pytest.mark.parametrize("has_session", [False, True])
+def test_recordings_of_one_process_that_do_not_say_the_hour(
+    uuid: str | None, has_session: bool, tmp_path: Path
+) -> None:
+    """A capture range that repeats, from an nsys that counts from its own start, or says nothing of when it began."""
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    for number in (1, 2):
+        trace = TraceBuilder().gpu().session(80)
+        main = trace.process(777).thread()
+        for at in range(0, 80, 20):
+            main.push(at, at + 18, "decode").launch(at + 1, gpu=(at + 2, at + 15 + number))
+        path = trace.write(folder / f"run.{number}.sqlite")
+        began = number * 60_000 if has_session else None
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute("UPDATE TARGET_INFO_GPU SET uuid = ?", [uuid])
+            connection.execute("UPDATE ANALYSIS_DETAILS SET startTime = ?", [began])
+            connection.execute("UPDATE ANALYSIS_DETAILS SET stopTime = startTime + 80")
+
+    with open_trace(folder, TraceOptions(use_cache=False)) as opened:
+        report = analyze(opened)
+
+    # Without an identity of the GPU and without any time, they may as well be ranks on two hosts.
+    assert len(report.trace.devices) == (1 if uuid or has_session else 2)
+    (decode,) = report.phases
+    assert decode.occurrences == 8
+    # the time between the two is nobody's
+    assert decode.wall_ns == 8 * 18

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from nsys_pipeline.inputs.training import FORWARD, TrainingEstimator, TrainingFacts
 from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.records import Step
+from nsys_pipeline.workload import auto, padding
 from tests.support.tiny_models import CONFIGS, VOCABULARY, build, prompt
 from tests.unit.workload.conftest import Recorder
 
@@ -161,3 +163,45 @@ def test_a_run_says_that_adapters_run(marked: Recorder, merged: bool) -> None:
     with torch.no_grad():
         model(prompt(2, 6))
     assert marked.runs[-1].get("adapters") == (None if merged else 2)
+
+
+def test_a_fused_head_runs_for_tokens_with_a_label() -> None:
+    import torch
+
+    labels = torch.tensor([[3, -100, 5, 6], [-100, -100, -100, 7]])
+    # off the GPU for all that have a token before them
+    assert padding.scored_positions({"labels": labels}) == 6
+    assert padding.scored_positions({"labels": labels, "shift_labels": labels}) == 8
+    move = padding.remembering(lambda data, device: {name: value.to(device) for name, value in data.items()})
+    moved = move({"labels": labels}, "meta")
+    assert padding.scored_positions(moved) == 3
+    assert padding.scored_positions({"shift_labels": moved["labels"]}) == 4
+    # made on the device
+    assert padding.scored_positions({"labels": labels.to("meta")}) is None
+
+
+@pytest.mark.parametrize(("is_known", "expected"), [(True, (14, "")), (False, (0, "unknown"))])
+def test_a_head_that_is_fused_with_the_loss(
+    marked: Recorder, monkeypatch: pytest.MonkeyPatch, is_known: bool, expected: tuple[int, str]
+) -> None:
+    model, tokens = build("llama").train(), prompt(2, 8)
+    said: list[str] = []
+    # in the place of TRL's
+    forward = type(model).forward
+
+    def fused(self: Any, input_ids: Any, *, labels: Any, fused_lm_head: bool, attention_mask: Any = None) -> Any:
+        assert fused_lm_head
+        return forward(self, input_ids, attention_mask=attention_mask, labels=labels)
+
+    monkeypatch.setattr(type(model), "forward", fused)
+    monkeypatch.setattr(marked, "mark", said.append)
+    if not is_known:
+        monkeypatch.setattr(auto, "scored_positions", lambda _arguments: None)
+    # the second sequence begins with padding, which has no label of its own
+    mask = prompt(2, 8).ne(-1).long()
+    mask[1, :3] = 0
+    for given in (None, mask):
+        model(input_ids=tokens, labels=tokens, fused_lm_head=True, attention_mask=given)
+    steps = [json.loads(text.partition(" ")[2]) for text in said if text.startswith("llmperf.step")]
+    assert [(step["logits"], step.get("head", "")) for step in steps] == [expected] * 2
+    assert steps[1]["q"] == [8, 5]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload.caches import cache_keyword
-from tests.support.tiny_models import build, prompt
+from tests.support.tiny_models import build, known, prompt
 from tests.unit.workload.conftest import Recorder
 
 torch = pytest.importorskip("torch")
@@ -40,6 +41,12 @@ def padded(steps: Sequence[Step]) -> list[str]:
     )]  # fmt: skip
 
 
+def last_logits(model: Any) -> dict[str, int]:
+    """Have the head run for the last token alone; before transformers 4.48 under another name."""
+    taken = inspect.signature(type(model).forward).parameters
+    return {next(name for name in ("logits_to_keep", "num_logits_to_keep") if name in taken): 1}
+
+
 def longer(lengths: Sequence[int], by: int) -> tuple[int, ...]:
     return tuple(length + by for length in lengths)
 
@@ -54,6 +61,8 @@ GENERATED = [(LENGTHS, (0, 0, 0)), (EACH_ONE, LENGTHS), (EACH_ONE, longer(LENGTH
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3_text"])
 def test_a_padded_batch_has_the_lengths_of_its_prompts(marked: Recorder, name: str) -> None:
+    if not known(name):
+        pytest.skip(f"this transformers has no {name}")
     generate(build(name), **batch_of(LENGTHS))
     assert tokens(marked.steps) == GENERATED
     assert padded(marked.steps) == ["3x7+0", "3x1+7", "3x1+8"]
@@ -73,16 +82,18 @@ def test_flops_are_those_of_the_sequences_alone(marked: Recorder) -> None:
     alone = 0
     for ids, mask in zip(batch["input_ids"], batch["attention_mask"], strict=True):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            model(ids[mask.bool()][None], logits_to_keep=1)
+            model(ids[mask.bool()][None], **last_logits(model))
         alone += counter.get_total_flops()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(**batch, logits_to_keep=1)
+        model(**batch, **last_logits(model))
     described = Model.from_config(model.config.to_dict())
     estimator = Estimator(described, Conventions(count="executed", attention="full"))
     step = marked.steps[0]
     real, run = estimator.totals([step, step.executed])
-    assert (real.flops, run.flops) == (alone, counter.get_total_flops())
-    assert alone < run.flops
+    # transformers makes the angles of rotary embeddings with a product of 8 FLOPs a token, which the counter may see
+    assert real.flops == pytest.approx(alone, abs=8 * 15)
+    assert run.flops == pytest.approx(counter.get_total_flops(), abs=8 * 7)
+    assert real.flops < run.flops
 
 
 def test_beams_share_the_padding_of_their_prompt(marked: Recorder) -> None:
@@ -127,7 +138,7 @@ def test_a_loop_of_one_s_own(marked: Recorder, side: str) -> None:
     model = build("llama")
     batch = batch_of(LENGTHS, side=side)
     with torch.no_grad():
-        made = model(**batch, logits_to_keep=1)
+        made = model(**batch, **last_logits(model))
         mask = torch.cat([batch["attention_mask"], torch.ones((3, 1), dtype=torch.long)], dim=1)
         model(prompt(3, 1), attention_mask=mask, **{cache_keyword(model): made.past_key_values})
     assert tokens(marked.steps) == GENERATED[:2]
@@ -243,6 +254,15 @@ def test_a_mask_that_was_changed_since_is_not_believed(marked: Recorder) -> None
     origin["attention_mask"].fill_(1)
     runner()(**on_device)
     assert [step.is_unread for step in marked.steps] == [True, True]
+
+
+def test_a_mask_without_values_loses_no_pass(marked: Recorder) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode():
+        mask = torch.ones((2, 4), dtype=torch.long)
+    runner()(input_ids=prompt(2, 4), attention_mask=mask)
+    assert [(step.q_tokens, step.is_unread) for step in marked.steps] == [((4, 4), True)]
 
 
 def test_a_mask_of_four_dimensions_is_not_read(marked: Recorder) -> None:

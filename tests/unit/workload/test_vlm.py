@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -118,6 +119,20 @@ def test_files_that_are_no_images_are_named_and_skipped(tmp_path: Path) -> None:
         find_pictures(ProfileRequest(model_path="/m", name="m", input_dir=str(tmp_path / "none")))
 
 
+def test_images_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    turned = image.Exif()
+    turned[0x112] = 6  # the camera was held upright
+    image.new("RGB", (30, 20)).save(tmp_path / "photo.jpg", exif=turned)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "list.txt").write_text("\ufeffphoto.jpg\r\npipe.png\r\n", encoding="utf-8")
+
+    pictures = find_pictures(ProfileRequest(model_path="/m", name="m", image_list=str(tmp_path / "list.txt")))
+
+    assert [(one.name, one.height, one.width) for one in pictures.found] == [("photo.jpg", 30, 20)]
+    assert pictures.skipped == (("pipe.png", "no plain file"),)
+
+
 def modules(*paths: str) -> Any:
     return SimpleNamespace(named_modules=lambda: [("", None), *((path, object()) for path in paths)])
 
@@ -176,3 +191,22 @@ def test_patches_from_the_shapes_of_inputs() -> None:
     padded = {"pixel_values": tensor(2, 3, 64, 64), "image_sizes": tensor(2, 2)}
     assert grids_of(pixtral, padded, {"image_sizes": [[64, 32], [16, 48]]}) == [(4, 2), (1, 3)]
     assert grids_of(pixtral, copy.copy(padded)) is None
+
+
+def test_patches_of_tiles_and_of_towers_that_are_told() -> None:
+    lfm = {"pixel_values": tensor(2, 16, 588), "spatial_shapes": tensor(2, 2)}
+    assert grids_of(config(patch_size=14), lfm, {"spatial_shapes": [[4, 3], [2, 4]]}) == [(4, 3), (2, 4)]
+    assert grids_of(config(patch_size=14), lfm) is None
+    # Llama's arrangements in order: 1x1, 1x2, 1x3, 1x4, 2x1, 2x2, 3x1, 4x1. Tiles are of 3 x 3 patches, and four.
+    llama = config(patch_size=14, image_size=42, max_num_tiles=4)
+    tiles = {"pixel_values": tensor(2, 2, 4, 3, 42, 42), "aspect_ratio_ids": tensor(2, 2)}
+    told = {"aspect_ratio_ids": [[1, 3], [6, 0]]}
+    assert grids_of(llama, tiles, told) == [(3, 3), (3, 9), (6, 6)]
+    assert grids_of(llama, tiles, {"aspect_ratio_ids": [[8, 5]]}) == [(12, 3), (6, 3)]
+    assert grids_of(llama, tiles) is None
+    # A batch may be filled up with views of nothing.
+    pinpoints = {"image_grid_pinpoints": [[42, 84], [84, 84]]}
+    next_config = SimpleNamespace(vision_config=SimpleNamespace(patch_size=14, image_size=42), **pinpoints)
+    views = {"pixel_values": tensor(2, 5, 3, 42, 42), "image_sizes": tensor(2, 2)}
+    assert grids_of(next_config, views, {"image_sizes": [[40, 80], [84, 84]]}) == [(3, 3)] * (3 + 5)
+    assert grids_of(next_config, views) is None

@@ -271,3 +271,10 @@ def test_attention_of_ranks_with_batches_of_their_own(
     fields = sglang.run_fields(worker)
 
     assert (fields["tp"], fields["dp"], fields["ep"], fields["world"]) == (tp, dp, ep, 8)
+
+
+@pytest.mark.parametrize(("told", "copies"), [(32, 32), (0, None)])
+def test_copies_of_experts(told: int, copies: int | None) -> None:
+    worker = runner()
+    worker.server_args.ep_num_redundant_experts = told
+    assert sglang.run_fields(worker).get("redundant_experts") == copies

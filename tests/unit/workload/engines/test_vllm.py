@@ -304,6 +304,20 @@ def test_an_unknown_layout_is_said_once_and_ends_the_marks(
     assert "only its own ranges count" in said
 
 
+@pytest.mark.parametrize(
+    ("parallel", "copies"),
+    [
+        ({"enable_eplb": True, "eplb_config": SimpleNamespace(num_redundant_experts=32)}, 32),
+        ({"enable_eplb": True, "num_redundant_experts": 16}, 16),
+        ({"enable_eplb": False, "eplb_config": SimpleNamespace(num_redundant_experts=32)}, None),
+        ({"enable_eplb": True, "eplb_config": SimpleNamespace(num_redundant_experts=0)}, None),
+    ],
+)
+def test_copies_of_experts(parallel: dict[str, Any], copies: int | None) -> None:
+    fields = vllm.run_fields(SimpleNamespace(vllm_config=config(parallel=parallel)))
+    assert fields.get("redundant_experts") == copies
+
+
 def test_run_mark(recorder: Recorder) -> None:
     steps_of(output({"a": 5}, fresh=[new("a", 5)]), config=config(parallel={"enable_expert_parallel": True}))
     (run,) = recorder.marks("run")
@@ -468,13 +482,18 @@ def test_an_arriving_request_is_marked(recorder: Recorder, monkeypatch: pytest.M
         def add_request(self, request: Any, request_wave: int = 0) -> int:
             return request_wave
 
+        def abort_requests(self, request_ids: list[str]) -> list[str]:
+            return request_ids
+
     vllm.patch_core(SimpleNamespace(EngineCore=EngineCore))  # type: ignore[arg-type]
     monkeypatch.setattr(time, "time", lambda: 1000.25)
     request = SimpleNamespace(request_id="cmpl-1", num_prompt_tokens=17, arrival_time=1000.0)
     assert EngineCore().add_request(request, 3) == 3
     assert EngineCore().add_request(SimpleNamespace(request_id="cmpl-2")) == 0
+    assert EngineCore().abort_requests(["cmpl-1"]) == ["cmpl-1"]
     assert recorder.marks("request") == [
         {"id": "cmpl-1", "prompt": 17, "waited_ms": 250.0}, {"id": "cmpl-2", "prompt": None, "waited_ms": 0.0},
+        {"id": "cmpl-1", "given_up": True},
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""LoRA adapters that passes run and no estimate counts."""
+"""Parts of passes that run and that no estimate counts: LoRA adapters of inference, heads fused with a loss."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from nsys_pipeline.model import load_model
-from tests.support.ask import report_of
+from tests.support.ask import ask, report_of, table
 from tests.support.trace_builder import TraceBuilder
 
 
@@ -25,3 +25,16 @@ def test_adapters_of_inference_are_told(said: dict[str, Any], phase: str, is_tol
     main.mark(11, 'llmperf.step {"q":1,"kv":9,"b":2,"logits":2}', domain="llmperf").launch(20, gpu=(30, 60))
     codes = [finding.code for finding in report_of(trace, tmp_path).findings]
     assert ("adapters_not_counted" in codes) == is_told
+
+
+def test_a_head_that_only_the_gpu_knows_of_is_told(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at, head in ((0, ',"head":"unknown"'), (100, ',"head":"unknown"'), (200, "")):
+        main.push(at, at + 40, "forward", domain="llmperf").push(at + 50, at + 90, "backward", domain="llmperf")
+        main.mark(at + 1, f'llmperf.step {{"q":8,"kv":0,"b":2,"logits":0{head}}}', domain="llmperf")
+        main.launch(at + 2, gpu=(at + 10, at + 30))
+    assert ask(trace, "SELECT phase, at_stake_ns, pass_count FROM findings.head_not_counted", tmp_path) == table("""
+        phase,   at_stake_ns, pass_count
+        forward, 80,          2
+    """)

@@ -1,0 +1,78 @@
+-- Work that causes are about, by phase: how long it runs, and how long nothing else runs on its GPU meanwhile, which is the most
+-- that a cure can save.
+-- Algorithm: what overlaps nothing is exposed whole. Of the rest, the union of all operations of a GPU is longer than the union of those
+-- that are not meant by the time that is only theirs.
+-- What takes less than a hundredth of all measured time, and kernels of less than a tenth of the kernel time, are left out.
+-- Grain: what, phase; phase is NULL outside every phase.
+-- materialize: table
+-- requires: attribute._suspect_names, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute.phase_spending, load.memop_details, macros.busy_ns
+-- columns:
+--   what       VARCHAR As in attribute._suspect_names; or 'pinned copy': copies that use no pageable memory and are not between GPUs; or 'peer
+--                      copy': copies between GPUs.
+--   phase      VARCHAR Name of the phase, or NULL.
+--   name       VARCHAR The kernel that takes most of the time; NULL of copies.
+--   count      BIGINT  Operations outside warm-up and cold occurrences.
+--   time_ns    BIGINT  Sum of their durations. Unit: ns.
+--   exposed_ns BIGINT  Time in which one of them runs and nothing else does. Unit: ns.
+WITH copy AS (
+    SELECT
+        CASE WHEN d.direction = 'Peer-to-Peer' THEN 'peer copy' ELSE 'pinned copy' END AS what, p.phase, w.op_id, w.end_ns - w.start_ns AS time_ns
+    FROM attribute.gpu_work AS w
+    JOIN load.memop_details AS d USING (op_id)
+    LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
+    WHERE w.kind = 'memcpy' AND coalesce(p.is_measured, true) AND d.direction IS NOT NULL
+        AND (d.direction = 'Peer-to-Peer' OR (coalesce(d.source_memory, '') <> 'pageable' AND coalesce(d.target_memory, '') <> 'pageable'))
+),
+summed AS (
+    SELECT what, phase, arg_max(name, (time_ns, full_name_id)) AS name, sum("count")::BIGINT AS "count", sum(time_ns)::BIGINT AS time_ns
+    FROM attribute._suspect_names
+    GROUP BY what, phase
+    UNION ALL
+    SELECT what, phase, NULL AS name, count(*) AS "count", sum(time_ns)::BIGINT FROM copy GROUP BY what, phase
+),
+worth AS (
+    SELECT t.*
+    FROM summed AS t JOIN attribute.phase_spending AS s ON s.phase IS NOT DISTINCT FROM t.phase
+    WHERE t.time_ns >= s.least_ns AND (t.name IS NULL OR 10 * t.time_ns >= s.compute_ns)
+),
+meant AS MATERIALIZED (
+    SELECT n.what, n.phase, o.op_id, o.device_id, o.start_ns, o.end_ns
+    FROM attribute._overlapping_ops AS o
+    JOIN attribute.gpu_work AS w USING (op_id)
+    LEFT JOIN attribute.occurrences AS p ON p.occurrence_id = w.occurrence_id
+    JOIN attribute._suspect_names AS n
+        ON n.name_id = w.name_id AND n.full_name_id IS NOT DISTINCT FROM w.full_name_id AND n.phase IS NOT DISTINCT FROM p.phase
+    SEMI JOIN worth AS t ON t.what = n.what AND t.phase IS NOT DISTINCT FROM n.phase
+    WHERE w.kind = 'kernel' AND coalesce(p.is_measured, true)
+    UNION ALL
+    SELECT c.what, c.phase, o.op_id, o.device_id, o.start_ns, o.end_ns
+    FROM copy AS c
+    JOIN attribute._overlapping_ops AS o USING (op_id)
+    SEMI JOIN worth AS t ON t.what = c.what AND t.phase IS NOT DISTINCT FROM c.phase
+),
+part AS MATERIALIZED (
+    SELECT
+        what, phase, device_id, row_number() OVER (ORDER BY what, phase, device_id) AS group_id, sum(end_ns - start_ns) AS overlapping_ns
+    FROM meant
+    GROUP BY what, phase, device_id
+),
+every AS (
+    SELECT p.group_id, o.op_id, o.start_ns, o.end_ns FROM attribute._overlapping_ops AS o JOIN part AS p USING (device_id)
+),
+other AS (
+    SELECT e.group_id, e.start_ns, e.end_ns
+    FROM every AS e
+    ANTI JOIN (
+        SELECT p.group_id, m.op_id
+        FROM meant AS m JOIN part AS p ON p.what = m.what AND p.phase IS NOT DISTINCT FROM m.phase AND p.device_id = m.device_id
+    ) AS m ON m.group_id = e.group_id AND m.op_id = e.op_id
+),
+hidden AS (
+    SELECT p.what, p.phase, sum(p.overlapping_ns - (e.busy_ns - coalesce(o.busy_ns, 0))) AS hidden_ns
+    FROM part AS p
+    JOIN macros.busy_ns('every') AS e USING (group_id)
+    LEFT JOIN macros.busy_ns('other') AS o USING (group_id)
+    GROUP BY p.what, p.phase
+)
+SELECT s.what, s.phase, s.name, s."count", s.time_ns, (s.time_ns - coalesce(h.hidden_ns, 0))::BIGINT AS exposed_ns
+FROM worth AS s LEFT JOIN hidden AS h ON h.what = s.what AND h.phase IS NOT DISTINCT FROM s.phase
