@@ -191,22 +191,3 @@ def test_patches_from_the_shapes_of_inputs() -> None:
     padded = {"pixel_values": tensor(2, 3, 64, 64), "image_sizes": tensor(2, 2)}
     assert grids_of(pixtral, padded, {"image_sizes": [[64, 32], [16, 48]]}) == [(4, 2), (1, 3)]
     assert grids_of(pixtral, copy.copy(padded)) is None
-
-
-def test_patches_of_tiles_and_of_towers_that_are_told() -> None:
-    lfm = {"pixel_values": tensor(2, 16, 588), "spatial_shapes": tensor(2, 2)}
-    assert grids_of(config(patch_size=14), lfm, {"spatial_shapes": [[4, 3], [2, 4]]}) == [(4, 3), (2, 4)]
-    assert grids_of(config(patch_size=14), lfm) is None
-    # Llama's arrangements in order: 1x1, 1x2, 1x3, 1x4, 2x1, 2x2, 3x1, 4x1. Tiles are of 3 x 3 patches, and four.
-    llama = config(patch_size=14, image_size=42, max_num_tiles=4)
-    tiles = {"pixel_values": tensor(2, 2, 4, 3, 42, 42), "aspect_ratio_ids": tensor(2, 2)}
-    told = {"aspect_ratio_ids": [[1, 3], [6, 0]]}
-    assert grids_of(llama, tiles, told) == [(3, 3), (3, 9), (6, 6)]
-    assert grids_of(llama, tiles, {"aspect_ratio_ids": [[8, 5]]}) == [(12, 3), (6, 3)]
-    assert grids_of(llama, tiles) is None
-    # A batch may be filled up with views of nothing.
-    pinpoints = {"image_grid_pinpoints": [[42, 84], [84, 84]]}
-    next_config = SimpleNamespace(vision_config=SimpleNamespace(patch_size=14, image_size=42), **pinpoints)
-    views = {"pixel_values": tensor(2, 5, 3, 42, 42), "image_sizes": tensor(2, 2)}
-    assert grids_of(next_config, views, {"image_sizes": [[40, 80], [84, 84]]}) == [(3, 3)] * (3 + 5)
-    assert grids_of(next_config, views) is None
