@@ -27,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from nsys_pipeline import markers
 from nsys_pipeline.model import Conventions, Estimator, Model, verify
 from nsys_pipeline.workload import auto
+from nsys_pipeline.workload.after_import import after_import
 from tests.support.random_configs import TEXT_TYPES, random_config
 
 EXECUTED = Conventions(attention="full", count="executed")
@@ -104,8 +105,8 @@ class Ranges:
 def build(model_type: str) -> Any:
     """A small random model of two layers or more that never stops early."""
     tried = (random_config(model_type, Random(f"{model_type} {number}")) for number in range(9))
-    configs = [transformers.AutoConfig.for_model(**config) for config in tried]
-    config = next((one for one in configs if one.get_text_config().num_hidden_layers > 1), configs[0])
+    configs = (transformers.AutoConfig.for_model(**config) for config in tried)
+    config = next(one for one in configs if one.get_text_config().num_hidden_layers > 1)
     for part in (config, config.get_text_config()):
         part.pad_token_id = 1
     torch.manual_seed(0)
@@ -141,7 +142,7 @@ def differences(model: Any, way: Callable[[Any], object]) -> list[str]:
 def main() -> int:
     warnings.simplefilter("ignore")
     transformers.logging.set_verbosity(transformers.logging.CRITICAL)
-    auto.after_import(auto._PATCHES, what="markers")
+    after_import(auto._PATCHES, what="markers")
     total: Counter[str] = Counter()
     for model_type in sys.argv[1:] or TEXT_TYPES:
         model, refused = build(model_type), []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nsys_pipeline.workload import auto
+from nsys_pipeline.workload import auto, caches
 from tests.unit.workload.conftest import Recorder
 
 pytest.importorskip("torch")
@@ -17,7 +17,7 @@ def test_a_mark_that_is_wrong_is_found(marked: Recorder, monkeypatch: pytest.Mon
     model = build("llama")
     assert differences(model, WAYS["below the head"]) == []
     assert differences(model, WAYS["loop"]) == []
-    held = auto.held_tokens
+    held = caches.held_tokens
     monkeypatch.setattr(auto, "held_tokens", lambda cache: (held(cache) or 0) + (cache is not None))
     # of three passes, two have tokens before them
     assert [line.split()[0] for line in differences(model, WAYS["loop"])] == ["decode", "decode"]
