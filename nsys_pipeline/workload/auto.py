@@ -131,7 +131,7 @@ class _Pass(NamedTuple):
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
     them. `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
-    `number`: by which its backward may name it.
+    `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
     """
 
     phase: str
@@ -141,6 +141,7 @@ class _Pass(NamedTuple):
     logits: int | None = 0
     is_scored: bool = False
     number: int = 0
+    is_below: bool = False
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -376,7 +377,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
-    details |= {"head": "unknown" if found.logits is None else "", "pass": found.number}
+    head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
+    details |= {"head": head, "pass": found.number}
     logits = found.logits or 0
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
@@ -527,7 +529,8 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
     # What the first of two stacks has encoded is handed on with the pixels that it is of.
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, images=images, audio=audio)
+    below = type(model).__name__.endswith("Model") and not _has_head(model)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, is_below=below, images=images, audio=audio)
 
 
 def _has_gradients() -> bool:
