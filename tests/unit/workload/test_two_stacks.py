@@ -104,13 +104,13 @@ def compare(
     return passes
 
 
-MANY = {
+MANY: dict[str, dict[str, Any]] = {
     "one": {"do_sample": False},
     "beams": {"num_beams": 4, "num_return_sequences": 2, "do_sample": False},
     "samples": {"num_return_sequences": 2, "do_sample": True},
     "no cache": {"use_cache": False, "do_sample": False},
 }
-START = {"decoder_start_token_id": 0}
+START: dict[str, Any] = {"decoder_start_token_id": 0}
 OTHERS = read_json("other_configs.json")
 
 
