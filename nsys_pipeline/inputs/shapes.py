@@ -65,8 +65,9 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     assigned = _assigned(inputs)
     steps, notices = with_images(inputs, assigned.by_occurrence)
-    known, more = with_prompts(inputs, with_seen(inputs, steps))
-    return AssignedSteps(known, (*assigned.notices, *notices, *more))
+    steps, more = with_seen(inputs, steps)
+    known, rest = with_prompts(inputs, steps)
+    return AssignedSteps(known, (*assigned.notices, *notices, *more, *rest))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:

@@ -129,9 +129,9 @@ class _Pass(NamedTuple):
     one row (`is_packed`). `mask`: what the cache is to remember of its padding. `is_unread`: there is a mask that may
     say so, and the host does not know what it says.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
-    patches of those that it sees, `audio`: frames of the clips that it hears; `unsized`: which of them nobody
-    knows. `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
-    `number`: by which its backward may name it.
+    patches of those that it sees, `audio`: frames of the clips that it hears; `unsized`: which of them nobody knows.
+    `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
+    `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
     """
 
     phase: str
@@ -141,6 +141,7 @@ class _Pass(NamedTuple):
     logits: int | None = 0
     is_scored: bool = False
     number: int = 0
+    is_below: bool = False
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -377,7 +378,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unsized": found.unsized}
-    details |= {"head": "unknown" if found.logits is None else "", "pass": found.number, "unread": found.is_unread}
+    head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
+    details |= {"head": head, "pass": found.number, "unread": found.is_unread}
     logits = found.logits or 0
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
@@ -475,8 +477,13 @@ def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
 
 
 def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
-    """A pass without tokens: if it is of the first of two stacks, which sees, with the images that it gets."""
-    if found.phase != VISION or _models.role(model) != _PART or _models.main_type == "vision-encoder-decoder":
+    """A pass without tokens: if it is of the first of two stacks, with the images or the sound that it gets."""
+    role = _models.role(model)
+    if found.phase == ENCODER and role != _OTHER and model.config.model_type == "whisper":
+        # The sound is always as long as its windows are.
+        batch, positions = int(arguments["input_features"].shape[0]), int(model.config.max_source_positions)
+        return found._replace(batch=batch, q_tokens=positions, is_described=True)
+    if found.phase != VISION or role != _PART:
         return found
     images = images_of(model.config, arguments)
     return found._replace(is_described=bool(images), images=images or ())
@@ -498,7 +505,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     import torch
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
-    decoder = two_stacks and type(model).__name__.endswith("ForConditionalGeneration")
+    decoder = two_stacks and (type(model).__name__.endswith("ForConditionalGeneration") or _generates(model))
     is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
     ids = arguments.get("decoder_input_ids") if decoder else None
     if ids is None:
@@ -528,8 +535,9 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
     # What the first of two stacks has encoded is handed on with the pixels that it is of.
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
+    below = type(model).__name__.endswith("Model") and not _has_head(model)
     seen = {"images": images or (), "audio": audio or (), "unsized": _unsized(images, audio)}
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, **seen)  # type: ignore[arg-type]
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, is_below=below, **seen)  # type: ignore[arg-type]
 
 
 def _unsized(images: tuple[Grid, ...] | None, audio: tuple[int, ...] | None) -> tuple[str, ...]:

@@ -50,6 +50,17 @@ def test_a_head_of_one_s_own_on_hidden_states(marked: Recorder) -> None:
     assert marked.backwards == [[0]]
 
 
+def test_a_model_below_its_head_says_so_in_training(marked: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(marked, "mark", said.append)
+    model = build("llama").train()
+    model.model(prompt(2, 8))
+    model(prompt(2, 8))
+    with torch.no_grad():
+        model.model(prompt(2, 8))
+    assert ['"head":"apart"' in text for text in said if text.startswith("llmperf.step")] == [True, False, False]
+
+
 def test_a_frozen_model_has_no_backward(marked: Recorder) -> None:
     model, head = build("llama").train().requires_grad_(requires_grad=False), torch.nn.Linear(32, 1)
     for _ in range(2):
