@@ -17,7 +17,8 @@ A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one 
 the batch, where both are), and ``logits``. Engines add ``ids``, a small number for each request, and ``new``, which
 names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts``, tokens of ``q`` that are guesses;
 ``ahead``: true where ``kv`` may count guesses that turn out to be rejected; ``images``: [h, w] in patches of each image
-that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``adapters``: sequences
+that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``encoder``: tokens of
+each sequence that the first of two stacks reads; ``adapters``: sequences
 that run through LoRA weights, which no estimate counts; ``padded``: [new, cached, logits] of the batch as it is
 computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave padding out; ``unread``: true where
 they may hold padding, for a mask came with the pass and nobody knows what it says; ``head``: "unknown" where ``logits``
@@ -86,7 +87,7 @@ RECORD_PLAIN, RECORD_WITH_MARKS = "plain", "marks"
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
     details: dict[str, Any] = {} if step.experts is None else {"experts": float(step.experts)}
-    details |= {"images": step.images, "audio": step.audio}
+    details |= {"images": step.images, "audio": step.audio, "encoder": step.encoder_tokens}
     return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details)
 
 
@@ -114,6 +115,7 @@ def decode_step(payload: str) -> Step:
             None if experts is None else _number(experts),
             images=_images(data.get("images")),
             audio=_clips(data.get("audio")),
+            encoder_tokens=_encoded(data.get("encoder"), len(q_tokens)),
             padded=_padded(data.get("padded"), len(q_tokens)),
             is_unread=bool(data.get("unread")),
         )
@@ -165,6 +167,14 @@ def _clips(value: object) -> list[int]:
     return [_count(frames) for frames in clips]
 
 
+def _encoded(value: object, batch: int) -> list[int]:
+    """Tokens that the encoder reads of each of `batch` sequences; an absent list is empty."""
+    lengths = [] if value is None else value
+    if not isinstance(lengths, list) or len(lengths) not in (0, batch):
+        raise ValueError(f"not a step: {str(value)[:200]!r} are no tokens of an encoder of {batch:,} sequences")
+    return [_count(tokens) for tokens in lengths]
+
+
 def _number(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError(f"not a step: {value!r} is no number")  # noqa: TRY004 - what a reader of marks catches
@@ -199,8 +209,8 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. `details`: ids, new, drafts, ahead, images, audio, adapters, padded and unread, as the head of this file
-    says; those that are empty or None are left out. Raises ValueError when lengths disagree.
+    routing. `details`: ids, new, drafts, ahead, images, audio, encoder, adapters, padded and unread, as the head of
+    this file says; those that are empty or None are left out. Raises ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:

@@ -98,6 +98,9 @@ class Step:
 
     ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
     ``is_unread`` if the lengths may hold padding that nobody knows of.
+
+    Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
+    runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -115,6 +118,9 @@ class Step:
     prompts: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=[_one_each, _token_counts])
     padded: Step | None = attrs.field(default=None, validator=_no_shorter)
     is_unread: bool = False
+    encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
+    seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
+    is_encoder: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

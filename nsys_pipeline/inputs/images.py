@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VISION = "vision"
 """The phase of a tower that runs before the prompt."""
+ENCODER = "encoder"
+"""The phase of the first of two stacks, if it runs before the decoder's first pass."""
 
 
 def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
@@ -45,48 +47,78 @@ def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int,
     if model is None or not (grids or clips):
         return steps, tuple(notices)
     found = dict(steps)
-    for towers, prefills in _requests(inputs):
+    for towers, encoders, prefills in _requests(inputs):
+        if model.architecture.reads_prompt_in_encoder:
+            towers = towers or encoders  # noqa: PLW2901 - the encoder runs its tower
         first = next((one for one in prefills if one in steps and not any(steps[one].kv_tokens)), None)
         if first is not None:
-            check_prompt(model, grids, steps[first].new_tokens, audio=clips)
+            read = [steps[one].new_tokens for one in encoders if one in steps] or [sum(steps[first].encoder_tokens)]
+            check_prompt(model, grids, sum(read) or steps[first].new_tokens, audio=clips)
             found[first] = attrs.evolve(steps[first], audio=clips or steps[first].audio)
         if towers and grids:
             # Several calls of the tower share the images in a way that nobody says.
             shares = [[grid] for grid in grids] if len(towers) == len(grids) else [grids, *[()] * (len(towers) - 1)]
-            found |= {one: Step((), (), 0, images=share) for one, share in zip(towers, shares, strict=True) if share}
+            nothing = Step((), (), 0)
+            found |= {
+                one: attrs.evolve(steps.get(one, nothing) if one in encoders else nothing, images=share)
+                for one, share in zip(towers, shares, strict=True)
+                if share
+            }
         elif first is not None:
             found[first] = attrs.evolve(found[first], images=grids or steps[first].images)
     return found, tuple(notices)
 
 
-def with_seen_images(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
-    """`steps`, each with the images of its request that went through the tower before it, if the decoder looks at them.
+def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
+    """`steps`, each with what its request has had encoded before it and the decoder looks at.
 
-    A request without a range of its own lasts until the next prefill, or until the next phase `vision` after a prompt.
+    That is images that went through the tower, or tokens that the encoder has read, if it does. A request without a
+    range of its own lasts until the next prefill, or until the next phase `vision` or `encoder` after a prompt.
     """
     model = inputs.run.model
-    if (
-        model is None
-        or not model.architecture.cross_attends_to_images
-        or not any(step.images for step in steps.values())
-    ):
+    if model is None:
+        return steps
+    architecture = model.architecture
+    sees = architecture.cross_attends_to_images or architecture.appends_images
+    sees = sees and any(step.images for step in steps.values())
+    if not (sees or architecture.reads_prompt_in_encoder):
         return steps
     rows = inputs.connection.execute(
         "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
     ).fetchall()
     found: dict[int, Step] = {}
     seen: tuple[tuple[int, int], ...] = ()
+    read: tuple[int, ...] = ()
     last: tuple[object, ...] = ()
     for occurrence, phase, thread, request in rows:
-        begins = request is None and (phase == VISION or (phase == markers.PREFILL and last[-1:] != (VISION,)))
+        before = last[-1:]
+        begins = request is None and (
+            phase == VISION
+            or (phase == ENCODER and before != (VISION,))
+            or (phase == markers.PREFILL and before not in ((VISION,), (ENCODER,)))
+        )
         if begins or (thread, request) != last[:2]:
-            seen = ()
+            seen, read = (), ()
         last = (thread, request, phase)
         step = steps.get(occurrence)
-        if step is not None:
-            found[occurrence] = attrs.evolve(step, seen_images=seen)
-            seen += step.images
+        if step is None:
+            continue
+        if architecture.reads_prompt_in_encoder:
+            if phase == ENCODER:
+                step = attrs.evolve(step, is_encoder=True, logits=0)
+            else:
+                step = attrs.evolve(step, seen_encoder_tokens=_for_beams(read, step.batch))
+            read = step.q_tokens if step.is_encoder else step.encoder_tokens or read
+        found[occurrence] = attrs.evolve(step, seen_images=seen) if sees else step
+        seen += step.images
     return {**steps, **found}
+
+
+def _for_beams(lengths: tuple[int, ...], batch: int) -> tuple[int, ...]:
+    """Tokens of what each of `batch` sequences was encoded of: beams of a search share theirs."""
+    if not lengths or batch % len(lengths):
+        return lengths
+    return tuple(length for length in lengths for _ in range(batch // len(lengths)))
 
 
 def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
@@ -116,15 +148,16 @@ def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step
     return {**steps, **found}
 
 
-def _requests(inputs: Inputs) -> list[tuple[list[int], list[int]]]:
-    """Occurrences of `vision` and of prefill of each request; without request ranges each prefill is one."""
+def _requests(inputs: Inputs) -> list[tuple[list[int], list[int], list[int]]]:
+    """Occurrences of `vision`, `encoder` and prefill of each request; without request ranges each prefill is one."""
+    kinds = (VISION, ENCODER, markers.PREFILL)
     rows = inputs.connection.execute(
-        "SELECT occurrence_id, phase, request_id FROM attribute.phase_ranges WHERE phase IN (?, ?) "
+        "SELECT occurrence_id, phase, request_id FROM attribute.phase_ranges WHERE phase IN (?, ?, ?) "
         "ORDER BY global_tid, start_ns",
-        [VISION, markers.PREFILL],
+        list(kinds),
     ).fetchall()
-    requests: dict[tuple[str, int], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
+    requests: dict[tuple[str, int], tuple[list[int], list[int], list[int]]] = defaultdict(lambda: ([], [], []))
     for occurrence, phase, request in rows:
         key = ("occurrence", occurrence) if request is None else ("request", request)
-        requests[key][phase == markers.PREFILL].append(occurrence)
+        requests[key][kinds.index(phase)].append(occurrence)
     return list(requests.values())

@@ -48,8 +48,14 @@ class RequestShape:
     def __str__(self) -> str:
         return f"{self.batch}x{self.prompt_tokens}" + (f"+{self.new_tokens}" if self.new_tokens is not None else "")
 
-    def steps(self, decode_count: int) -> list[Step]:
-        """The prefill step and `decode_count` decode steps; the prefill makes the first new token."""
+    def steps(self, decode_count: int, *, is_read_by_encoder: bool = False) -> list[Step]:
+        """The prefill step and `decode_count` decode steps; the prefill makes the first new token.
+
+        `is_read_by_encoder`: the prompt is the encoder's, and the decoder begins with one token.
+        """
+        if is_read_by_encoder:
+            first, *later = attrs.evolve(self, prompt_tokens=1).steps(decode_count)
+            return [attrs.evolve(first, encoder_tokens=(self.prompt_tokens,) * self.batch), *later]
         prefill = Step.uniform(batch=self.batch, q_tokens=self.prompt_tokens)
         return [
             prefill,

@@ -12,7 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen_images
+from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen
 from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
@@ -60,7 +60,7 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     assigned = _assigned(inputs)
     steps, notices = with_images(inputs, assigned.by_occurrence)
-    return AssignedSteps(with_prompts(inputs, with_seen_images(inputs, steps)), (*assigned.notices, *notices))
+    return AssignedSteps(with_prompts(inputs, with_seen(inputs, steps)), (*assigned.notices, *notices))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:
@@ -87,7 +87,8 @@ def _assigned(inputs: Inputs) -> AssignedSteps:
             if shape is not None:
                 matched += 1
                 decodes = [occurrence for occurrence in request if occurrence.phase == markers.DECODE]
-                prefill, *decode_steps = shape.steps(len(decodes))
+                reads = inputs.run.model is not None and inputs.run.model.architecture.reads_prompt_in_encoder
+                prefill, *decode_steps = shape.steps(len(decodes), is_read_by_encoder=reads)
                 for occurrence in request:
                     if occurrence.phase == markers.PREFILL:
                         steps[occurrence.id] = prefill

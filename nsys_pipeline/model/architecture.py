@@ -130,6 +130,11 @@ class Architecture:
         return self.sees_whole_images or self.sees_all_images or self.has_experts_for_images
 
     @property
+    def reads_prompt_in_encoder(self) -> bool:
+        """Whether a prompt is what an encoder of text reads, of which a decoder writes."""
+        return self.encoder is not None and self.decoder is not None and self.encoder_tokens is None
+
+    @property
     def stacks(self) -> tuple[Stack, ...]:
         heard = self.audio.stack if self.audio else None
         return tuple(stack for stack in (self.vision, heard, self.encoder, self.decoder) if stack)

@@ -341,9 +341,13 @@ class Estimator:
         first = not any(step.kv_tokens)
         # A pass of the tower alone has no sequences.
         if architecture.encoder and step.batch:
+            if step.is_encoder:
+                encoder_tokens = step.q_tokens
             lengths = self._encoder_lengths(step, encoder_tokens)
-            if first:
+            if first and not step.seen_encoder_tokens:
                 passes.append((architecture.encoder, _encoding(lengths)))
+            if step.is_encoder:
+                return passes
         if architecture.cross_attends_to_images:
             lengths = self._looked_at(step)
             first = first or bool(step.images)
@@ -385,6 +389,7 @@ class Estimator:
         return self._for_each_sequence([self._architecture.projected(length) for length in lengths], step)
 
     def _encoder_lengths(self, step: Step, encoder_tokens: Sequence[int] | None) -> tuple[int, ...]:
+        encoder_tokens = encoder_tokens or step.encoder_tokens or step.seen_encoder_tokens or None
         if encoder_tokens is None:
             fixed = self._architecture.encoder_tokens
             if fixed is None:

@@ -370,7 +370,10 @@ def compare(model: Model, shape: Shape, *, logits: str = "last") -> list[dict[st
     prompt = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
     if logits == "all":
         prompt = attrs.evolve(prompt, logits=prompt.new_tokens)
-    for phase, step in (("prefill", prompt), ("decode", Step.ragged((1,) * shape.batch, shape.context))):
+    # What is cached is run as a prompt of its own.
+    decode = attrs.evolve(Step.ragged((1,) * shape.batch, shape.context), prompts=shape.context)
+    prompt = attrs.evolve(prompt, prompts=shape.cached_tokens if any(shape.cached_tokens) else ())
+    for phase, step in (("prefill", prompt), ("decode", decode)):
         for name, (estimated, counted) in compare_step(meta, step).items():
             rows.append(
                 {

@@ -29,7 +29,7 @@ from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
-from nsys_pipeline.workload.grids import Grid
+from nsys_pipeline.workload.grids import ROWS, Grid
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
     DECODER_MASK,
@@ -375,7 +375,8 @@ def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details["head"] = "unknown" if found.logits is None else ""
     logits = found.logits or 0
     if found.lengths is None:
-        markers.step(found.q_tokens, kv_tokens, batch=found.batch, logits=logits, **details)
+        tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
+        markers.step(*tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
     padded = None if found.is_packed else [found.q_tokens, kv_tokens, logits]
@@ -412,7 +413,7 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         return _shape(model, arguments, cache, None)._replace(phase=DRAFT)
     found = _shape(model, arguments, cache, request)
     if not found.batch:
-        return found
+        return _of_encoder(found, model, arguments)
     role = _models.role(model)
     if role == _PART and request is not None:
         # The first of two stacks, or what prepares the input of the decoder.
@@ -465,6 +466,14 @@ def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
     return found if is_whole else found._replace(lengths=lengths)
 
 
+def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
+    """A pass without tokens: if it is of the first of two stacks, which sees, with the images that it gets."""
+    if found.phase != VISION or _models.role(model) != _PART or _models.main_type == "vision-encoder-decoder":
+        return found
+    images = images_of(model.config, arguments)
+    return found._replace(is_described=bool(images), images=images)
+
+
 def _is_packed(arguments: dict[str, Any]) -> bool:
     """Whether sequences of different lengths stand one behind the other, as the arguments themselves say."""
     return any(arguments.get(name) is not None for name in SEQUENCE_STARTS)
@@ -489,7 +498,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     if ids is None:
         ids = arguments.get("inputs_embeds")
     if ids is None or ids.dim() < 2:
-        sees = getattr(model, "main_input_name", "input_ids") == "pixel_values"
+        sees = getattr(model, "main_input_name", "input_ids") in ("pixel_values", ROWS)
         return _Pass(FORWARD if is_training else VISION if sees else ENCODER)
     batch, q_tokens = int(ids.shape[0]), int(ids.shape[1])
     kv_tokens = _context(cache, q_tokens, request)
@@ -499,7 +508,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     if is_training:
         phase = FORWARD
     elif two_stacks and not decoder:
-        phase, kv_tokens = ENCODER, 0
+        phase, kv_tokens, logits = ENCODER, 0, 0
     elif not _generates(model):
         phase = FORWARD
     elif _is_packed(arguments):
@@ -509,7 +518,8 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
         phase = phase_of(q_tokens=q_tokens, kv_tokens=kv_tokens, is_prefilled=is_prefilled)
     # Some programs hand sound on with every token; the model takes it with the prompt alone.
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
-    images = images_of(model.config, arguments)
+    # What the first of two stacks has encoded is handed on with the pixels that it is of.
+    images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
     return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, images=images, audio=audio)
 
 
@@ -578,6 +588,12 @@ class _Models:
         self._alike: dict[str, Any] = {}
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+    @property
+    def main_type(self) -> str | None:
+        """Model type of the model that the run mark describes."""
+        main = None if self._main is None else self._main()
+        return None if main is None else str(main.config.model_type)
 
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.

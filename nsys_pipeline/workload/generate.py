@@ -182,16 +182,21 @@ def run_request(
     synchronize: Callable[[], None],
     experts: Sequence[float | None] = (),
     images: Sequence[tuple[int, int]] = (),
+    encoder_tokens: Sequence[int] = (),
+    all_logits: bool = False,
 ) -> RequestTimes:
     """Run one request inside a `request` range and time it: one prefill, then `new_tokens` decode steps.
 
     With `sync_steps` the host waits for the GPU at the end of every phase, as a server that looks at each
     token does, and the times are those of whole steps; without, only the request's total is meaningful. `experts` says
     how many distinct experts each pass runs in a layer, where that is known, and `images` the patches of each image
-    that the prefill sends through the vision tower. `prompt` is what the engine's `prefill` takes.
+    that the prefill sends through the vision tower; `encoder_tokens` are those that the first of two stacks reads in it
+    of each sequence. `all_logits`: the prefill runs the LM head for all positions. `prompt` is what the engine's
+    `prefill` takes.
     """
     steps = _steps(shape, experts)
-    steps[0] = attrs.evolve(steps[0], images=images)
+    logits = steps[0].new_tokens if all_logits else steps[0].logits
+    steps[0] = attrs.evolve(steps[0], logits=logits, images=images, encoder_tokens=encoder_tokens)
     engine.reset()
     synchronize()
     decode_s = []

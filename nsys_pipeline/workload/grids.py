@@ -27,10 +27,17 @@ def _of_places(told: list[Any]) -> list[Grid]:
     return [(max(row for _, row in one) + 1, max(column for column, _ in one) + 1) for one in told]
 
 
+#: Rows of patches, each with its row and its column before its values; the largest are the sides of the image.
+ROWS = "flattened_patches"
 #: Small inputs that say the patches of each image.
-_TOLD = {"image_grid_thw": _of_frames, "target_sizes": _of_sizes, "image_position_ids": _of_places}
+_TOLD = {
+    "image_grid_thw": _of_frames,
+    "target_sizes": _of_sizes,
+    "image_position_ids": _of_places,
+    ROWS: _of_sizes,
+}
 #: Inputs of a pass that say how large its images are.
-SMALL_INPUTS = (*_TOLD, "image_sizes")
+SMALL_INPUTS = (*(name for name in _TOLD if name != ROWS), "image_sizes")
 
 
 def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] | None = None) -> list[Grid] | None:
@@ -41,7 +48,7 @@ def grids_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any] |
     """
     values = values or {}
     pixels = inputs.get("pixel_values")
-    if pixels is None:
+    if pixels is None and inputs.get(ROWS) is None:
         return []
     name = next((name for name in _TOLD if inputs.get(name) is not None), None)
     if name is not None:
@@ -78,7 +85,11 @@ def _squares(config: Any) -> int:
 
 def patch_size(config: Any) -> int | None:
     """Pixels of a side of a patch; None if the config does not say."""
-    vision = getattr(config, "vision_config", None)
+    # Encoders of two stacks have a tower, and what is nothing but a tower has no part for it.
+    vision = next(
+        (one for part in (config, getattr(config, "encoder", None)) if (one := getattr(part, "vision_config", None))),
+        config,
+    )
     for part in (vision, getattr(vision, "sam_config", None), getattr(vision, "encoder_config", None)):
         size = getattr(part, "patch_size", None)
         size = size[0] if isinstance(size, (list, tuple)) and size else size

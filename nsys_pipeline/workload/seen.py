@@ -14,14 +14,14 @@ from types import ModuleType
 from typing import Any
 
 from nsys_pipeline.workload.clips import LENGTHS, clips_of, lengths_of
-from nsys_pipeline.workload.grids import SMALL_INPUTS, Grid, grids_of
+from nsys_pipeline.workload.grids import ROWS, SMALL_INPUTS, Grid, grids_of
 
 _remembered: Any = None
 
 
 def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
     """Patches of each image among the arguments of a pass; none, too, if the host cannot know."""
-    if arguments.get("pixel_values") is None:
+    if arguments.get("pixel_values") is None and arguments.get(ROWS) is None:
         return ()
     return tuple(grids_of(config, arguments, sizes_in(arguments)) or ())
 
@@ -39,7 +39,7 @@ def lengths_in(inputs: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def sizes_in(inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What the small inputs among `inputs` hold, by name, as far as the host knows it."""
-    held = {name: _values(inputs.get(name)) for name in SMALL_INPUTS}
+    held = {name: _values(inputs.get(name)) for name in SMALL_INPUTS} | {ROWS: _sides(inputs.get(ROWS))}
     return {name: values for name, values in held.items() if values is not None}
 
 
@@ -55,6 +55,19 @@ def _values(tensor: Any, read: Callable[[Any], list[Any]] = _all) -> list[Any] |
     if getattr(tensor, "device", None) is None or tensor.device.type == "cpu":
         return read(tensor)
     return None if _remembered is None else _remembered.get(tensor)
+
+
+def _sides(rows: Any) -> list[Any] | None:
+    """Height and width of each image in rows of patches that know their place, if the host has them exactly."""
+    if getattr(rows, "device", None) is None or rows.device.type != "cpu":
+        return None if rows is None or _remembered is None else _remembered.get(rows)
+    largest = rows[..., :2].amax(dim=-2)
+    # Whole numbers above these are rounded.
+    exact = {"torch.bfloat16": 256, "torch.float16": 2048}.get(str(rows.dtype), 1 << 24)
+    if float(largest.max()) > exact:
+        return None
+    held: list[Any] = largest.long().tolist()
+    return held
 
 
 def remember_moved(module: ModuleType) -> None:

@@ -12,22 +12,24 @@ from collections.abc import Callable
 from typing import Any
 
 from nsys_pipeline import markers
+from nsys_pipeline.workload.grids import ROWS
 
 PREFIX = "vision."
 
 # Names of modules, as transformers' models have them: the last part of a module's path → part of the vision side.
 _TOWER = re.compile(
     r"^(vision_tower|visual|vision_model|vision_encoder|image_encoder|vision_backbone|sam_model|vit|vlm_vit|vpm"
-    r"|high_res_vision_encoder|vision_embed_tokens)$"
+    r"|high_res_vision_encoder|vision_embed_tokens|embed_patches)$"
 )
 _PROJECTOR = re.compile(
     r"^(multi_modal_projector|mm_projector|connector|modality_projection|projector|aligner|embed_vision|image_proj\w*"
-    r"|vision_projection|resampler|visual_projection|vision_proj|mlp1|mlp_AR|pre_mm_projector_norm)$"
+    r"|vision_projection|resampler|perceiver_resampler|image_to_text_projection|visual_projection|vision_proj|mlp1|mlp_AR|pre_mm_projector_norm)$"
 )
 _INSIDE = (
     (re.compile(r"^(sam_encoder|sam|sam_model)$"), "sam"),
     (re.compile(r"^(vision_encoder|encoder|transformer|clip|qwen2_model)$"), "encoder"),
     (re.compile(r"^(merger|patch_merger|deepstack_merger_list\.\d+|vision_adapter)$"), "merger"),
+    (re.compile(r"^multi_modal_projector$"), "projector"),
 )
 # Modules that hold text; nothing below them sees.
 _TEXT = re.compile(r"(^|\.)(language_model|text_model|lm_head|llm|decoder)(\.|$)")
@@ -40,14 +42,14 @@ def find_stages(model: Any) -> dict[str, str]:
     Outermost modules win: a tower inside a tower is a part of it. Empty for a model that sees nothing.
     """
     stages: dict[str, str] = {}
-    for path, _ in model.named_modules():
+    for path, module in model.named_modules():
         if not path or _TEXT.search(path):
             continue
         name = path.rpartition(".")[2]
         item = _LIST_ITEM.search(path)
         around = next((outer for outer in reversed(stages) if path.startswith(f"{outer}.")), None)
         if around is None:
-            if _TOWER.search(name):
+            if _TOWER.search(name) or (name == "encoder" and _sees(module)):
                 stages[path] = "tower"
             elif _PROJECTOR.search(name):
                 stages[path] = "projector"
@@ -59,6 +61,12 @@ def find_stages(model: Any) -> dict[str, str]:
     sees = "tower" in stages.values() or getattr(getattr(model, "config", None), "vision_config", None) is not None
     # What projects sound has the same names.
     return stages if sees else {}
+
+
+def _sees(encoder: Any) -> bool:
+    """Whether the first of two stacks is a tower: it gets rows of patches, or pixels and has the projector inside."""
+    given = getattr(encoder, "main_input_name", None)
+    return given == ROWS or (given == "pixel_values" and hasattr(encoder, "multi_modal_projector"))
 
 
 _names: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()

@@ -14,6 +14,7 @@ from nsys_pipeline.text import first_line
 from nsys_pipeline.workload.describe import config_fields
 from nsys_pipeline.workload.grids import Grid, grids_of
 from nsys_pipeline.workload.seen import sizes_in
+from nsys_pipeline.workload.vlm.own_inputs import own_inputs
 from nsys_pipeline.workload.vlm.pictures import Picture
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 class Prepared:
     """The inputs of one request's prefill on the device, how long its prompts are, and what the tower gets.
 
-    `grids` is None if nobody can say. `tokens` has the prompt tokens of each sequence, padding included.
+    `grids` is None if nobody can say. `tokens` has the prompt tokens of each sequence, padding included: of two stacks
+    the decoder's, and `encoder` those that the encoder reads of each.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Prepared:
     batch: int
     tokens: int
     grids: tuple[Grid, ...] | None
+    encoder: tuple[int, ...] = ()
 
 
 def load_processor(request: ProfileRequest) -> Any:
@@ -79,12 +82,41 @@ def prepare(
     grids = grids_of(model.config, inputs, sizes_in(inputs))
     dtype = model.dtype
     moved = {name: _moved(value, device, dtype) for name, value in inputs.items()}
-    ids = moved["input_ids"]
-    if processor is None:
-        ids = moved["input_ids"] = _with_images(model, moved, len(pictures))
-        moved |= _types(model, ids)
+    if processor is None and not _is_whole(moved):
+        moved["input_ids"] = _with_images(model, moved, len(pictures))
+        moved |= _types(model, moved["input_ids"])
+    ids, encoder = _prompt(request, model, moved)
     name = pictures[0].name if len(pictures) == 1 else f"{pictures[0].name} … {pictures[-1].name}"
-    return Prepared(name, moved, int(ids.shape[0]), int(ids.shape[1]), None if grids is None else tuple(grids))
+    seen = None if grids is None else tuple(grids)
+    return Prepared(name, moved, int(ids.shape[0]), int(ids.shape[1]), seen, encoder)
+
+
+#: Inputs that only whole prompts have, to which no placeholders are added.
+_WHOLE = ("decoder_input_ids", "image_attention_mask", "image_embeds_position_mask")
+
+
+def _is_whole(inputs: Mapping[str, Any]) -> bool:
+    return any(name in inputs for name in _WHOLE)
+
+
+def _prompt(request: ProfileRequest, model: Any, inputs: dict[str, Any]) -> tuple[Any, tuple[int, ...]]:
+    """The decoder's prompt among the inputs, and of two stacks how much text of each sequence the encoder reads.
+
+    Processors leave the decoder's first token to `generate`.
+    """
+    text = inputs.get("input_ids")
+    if not getattr(model.config, "is_encoder_decoder", False):
+        return text, ()
+    pixels = next((inputs[name] for name in ("flattened_patches", "pixel_values") if name in inputs), text)
+    if pixels is None:
+        raise ModelError(f"the processor of `{request.name}` made no input that the model knows")
+    if "decoder_input_ids" not in inputs:
+        import torch
+
+        start = getattr(model.generation_config, "decoder_start_token_id", None) or 0
+        inputs["decoder_input_ids"] = torch.full((pixels.shape[0], 1), start, device=pixels.device)
+    read = () if text is None else (int(text.shape[1]),) * int(text.shape[0])
+    return inputs["decoder_input_ids"], read
 
 
 def _moved(value: Any, device: torch.device, dtype: torch.dtype) -> Any:
@@ -131,13 +163,20 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
 
     generator = torch.Generator().manual_seed(request.seed)
     views = [_views(model, request, picture) for picture in pictures]
-    text = model.config.get_text_config()
-    ids = torch.randint(0, text.vocab_size, (len(pictures), request.prompt_tokens), generator=generator)
+    words = _text_config(model.config).vocab_size
+    ids = torch.randint(0, words, (len(pictures), request.prompt_tokens), generator=generator)
     special = _special_ids(model.config)
     # A random token must not look like an image.
-    plain = next(token for token in range(text.vocab_size) if token not in special)
+    plain = next(token for token in range(words) if token not in special)
     for token in special:
         ids[ids == token] = plain
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    own = own_inputs(model.config, [image[0] for image in views], ids, random)
+    if own is not None:
+        return own
     return {"input_ids": ids} | _pixels(model, views, generator)
 
 
@@ -227,10 +266,15 @@ _IMAGE_IDS = ("image_token_id", "image_token_index")
 _AROUND = ("vision_start_token_id", "vision_end_token_id")
 
 
+def _text_config(config: Any) -> Any:
+    """The config of the part that writes."""
+    return getattr(config, "decoder", None) or config.get_text_config()
+
+
 def _special_ids(config: Any) -> list[int]:
     """Ids that mean something: of images, of their ends, of padding."""
     names = (*_IMAGE_IDS, *_AROUND, "video_token_id", "pad_token_id")
-    found = [getattr(part, name, None) for part in (config, config.get_text_config()) for name in names]
+    found = [getattr(part, name, None) for part in (config, _text_config(config)) for name in names]
     return sorted({token for token in found if isinstance(token, int)})
 
 

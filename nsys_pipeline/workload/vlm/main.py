@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
+from nsys_pipeline.workload.caches import find_cache
 from nsys_pipeline.workload.experts import counted_experts, expert_blocks
 from nsys_pipeline.workload.generate import EagerEngine, RequestTimes, run_request, token_picker
 from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
@@ -50,15 +51,45 @@ class VisionEngine(EagerEngine):
 
     def __init__(self, model: Any, pick: Any) -> None:
         super().__init__(model, pick)
-        self._keeps = "logits_to_keep" in inspect.signature(type(model).forward).parameters
+        self.keeps_last_logits = "logits_to_keep" in inspect.signature(type(model).forward).parameters
+        self._has_two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
         self._mask: torch.Tensor | None = None
+        self._seen: dict[str, Any] = {}
 
     def prefill(self, prompt: Any) -> torch.Tensor:
         self._mask = prompt.get("attention_mask")
-        kept = {"logits_to_keep": 1} if self._keeps else {}
+        kept = {"logits_to_keep": 1} if self.keeps_last_logits else {}
+        if self._has_two_stacks:
+            return self._encode(prompt, kept)
+        if "image_attention_mask" in prompt:
+            output = self._model(**prompt, **kept, use_cache=True)
+            # IDEFICS takes what its tower made in every pass.
+            self._seen = {
+                "image_encoder_embeddings": output.image_outputs.last_hidden_state,
+                "image_attention_mask": prompt["image_attention_mask"][:, -1:],
+            }
+            self._cache = find_cache(output)
+            return self._pick(output.logits)
         return self._run(**prompt, **kept)
 
+    def _encode(self, prompt: Any, kept: dict[str, int]) -> torch.Tensor:
+        """Run both stacks, and keep what the decoder looks at."""
+        made: list[Any] = []
+        hook = self._model.get_encoder().register_forward_hook(lambda _module, _inputs, output: made.append(output))
+        try:
+            token = self._run(**prompt, **kept)
+        finally:
+            hook.remove()
+        self._seen = {"encoder_outputs": made[0]} | ({} if self._mask is None else {"attention_mask": self._mask})
+        return token
+
     def decode(self, token: torch.Tensor) -> torch.Tensor:
+        if self._has_two_stacks:
+            return self._run(decoder_input_ids=token, **self._seen, **{self._keyword: self._cache})
+        if self._seen:
+            mask = {} if self._mask is None else {"attention_mask": _with_one_more(self._mask)}
+            self._mask = mask.get("attention_mask")
+            return self._run(input_ids=token, **self._seen, **mask, **{self._keyword: self._cache})
         if self._mask is None:
             return super().decode(token)
         # Padding of shorter prompts stays hidden.
@@ -156,6 +187,8 @@ class _Requests:
             synchronize=self._synchronize,
             experts=self._experts[index],
             images=one.grids or (),
+            encoder_tokens=one.encoder,
+            all_logits=not self._engine.keeps_last_logits,
         )
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import attrs
 import pytest
 
 from nsys_pipeline.errors import ModelError
@@ -60,7 +61,7 @@ def test_configs_are_read_alike_as_published_and_as_transformers_saves_them(name
     config = _small_configs()[name]
     parsed = transformers.AutoConfig.for_model(**config)
     model = Model.from_config(config)
-    step = Step.uniform(batch=2, q_tokens=3, kv_tokens=20)
+    step = attrs.evolve(Step.uniform(batch=2, q_tokens=3, kv_tokens=20), prompts=(20, 20))
     for saved in (parsed.to_dict(), parsed.to_diff_dict()):
         again = Model.from_config({**json.loads(json.dumps(saved, default=str)), "model_type": config["model_type"]})
         assert again.params == model.params
