@@ -71,7 +71,7 @@ def test_a_hybrid_of_experts_is_not_as_large_as_its_parameters(cli: Cli) -> None
 
 
 def test_attention_that_runs_again_is_in_no_model_flops(cli: Cli) -> None:
-    """72·B·L·s·h² + 12·B·L·s²·h + 6·B·s·h·V; 4·B·L·s²·h more run, of which no formula can know, where it is selective."""
+    """72·B·L·s·h² + 12·B·L·s²·h + 6·B·s·h·V; 4·B·L·s²·h more run, which no formula can know of."""
     gpt = {
         "model_type": "gpt2", "n_embd": 512, "n_layer": 6, "n_head": 8, "n_positions": 1024, "vocab_size": 1000,
         "torch_dtype": "bfloat16",
@@ -102,7 +102,9 @@ def test_attention_that_runs_again_is_in_no_model_flops(cli: Cli) -> None:
     assert "recomputation_unknown" in codes(report)
 
 
-@pytest.mark.parametrize(("kind", "bits", "strategy"), [("int", 4, "group"), ("int", 8, "channel"), ("float", 8, "channel")])
+@pytest.mark.parametrize(
+    ("kind", "bits", "strategy"), [("int", 4, "group"), ("int", 8, "channel"), ("float", 8, "channel")]
+)
 def test_the_dtype_of_a_config_is_not_that_of_quantized_weights(kind: str, bits: int, strategy: str, cli: Cli) -> None:
     """Llama 3.3 with 70 billion parameters: w4a16 in groups of 128, w8a8, FP8; `torch_dtype` is bfloat16 in all."""
     weights = {"num_bits": bits, "type": kind, "strategy": strategy, "symmetric": True, "dynamic": False}
@@ -275,7 +277,13 @@ def test_work_of_autograd_is_in_the_step_that_waits_for_it(cli: Cli) -> None:
     "categories",
     [
         {"kernel": "Kernel"},
-        {"kernel": "Kernel", "gpu_memcpy": "Memcpy", "gpu_memset": "Memset", "cuda_runtime": "Runtime", "cpu_op": "Operator"},
+        {
+            "kernel": "Kernel",
+            "gpu_memcpy": "Memcpy",
+            "gpu_memset": "Memset",
+            "cuda_runtime": "Runtime",
+            "cpu_op": "Operator",
+        },
     ],
 )
 def test_categories_of_other_versions_are_read(categories: dict[str, str], cli: Cli) -> None:

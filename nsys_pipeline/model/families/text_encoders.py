@@ -22,7 +22,6 @@ from nsys_pipeline.model.families.encoders import EncoderSpec, heads_of
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
 
-
 #: Classes whose heads are known. `…LMHeadModel` is what BERT's kin call `…ForCausalLM`.
 _CLASSES = re.compile(
     r"Model$|For(?:MaskedLM|CausalLM|PreTraining|NextSentencePrediction|MultipleChoice|QuestionAnswering)$"
@@ -106,7 +105,7 @@ def bert_like(f: Fields) -> Architecture:
 
 def _bert(f: Fields, kin: _Bert) -> Architecture:
     width, vocab = f.dim("hidden_size"), f.dim("vocab_size")
-    names, writes = class_names(f), _writes(f)
+    writes = _writes(f)
     is_causal = kin.writes and f.flag("is_decoder")
     spec = EncoderSpec(
         width=width,
@@ -124,8 +123,7 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
     )
     # ELECTRA's table may be narrower than its layers.
     embed = (f.opt_int("embedding_size") if f.model_type == "electra" else None) or width
-    pretrains = "PreTraining" in names and f.model_type != "electra"
-    masked = _masked(f) or pretrains or writes
+    masked = _masked(f) or _pretrains(f) or writes
     tied = masked and f.flag("tie_word_embeddings", default=True)
     before: list[Block] = [Embedding("embed", vocab, embed, tied=tied)]
     if kin.positions:
@@ -141,22 +139,9 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
         before.append(Linear("project_in", width, embed, width))
     if f.model_type == "mpnet":
         before.append(Constant("position_bias", f.integer("relative_attention_num_buckets") * spec.heads))
-    after: list[Block] = [Norm("final_norm", width, 2 * width)] if kin.final_norm else []
-    pooler = Linear("pooler", width, width, width)
-    # Whether a sentence follows another one.
-    follows = OnTokens(blocks=(pooler, Linear("next_sentence", 2, width, 2)), fixed=1)
-    if masked:
-        after += _masked_head(width, embed, vocab, writes=spec.cached)
-        after += [follows] if pretrains else []
-    elif "NextSentencePrediction" in names:
-        after.append(follows)
-    elif f.model_type == "electra" and "PreTraining" in names:
-        after += [Linear("transform", width, width, width), Linear("discriminator", 1, width, 1)]
-    elif (head := _classifier(f, width, pooler)) is not None:
-        after += head
-    elif kin.pooler:
-        after.append(OnTokens(blocks=(pooler,), fixed=1))
-    stack = Stack("decoder" if spec.cached else "encoder", spec.layers("layers"), tuple(before), tuple(after))
+    last = (Norm("final_norm", width, 2 * width),) if kin.final_norm else ()
+    head = _bert_head(f, kin, width, _masked_head(width, embed, vocab, writes=spec.cached) if masked else None)
+    stack = Stack("decoder" if spec.cached else "encoder", spec.layers("layers"), tuple(before), (*last, *head))
     spare = _spare_bias(f, vocab, masked=masked, tied=tied)
     plain = Architecture(family=f.model_type, heads=spec.heads, unused_params=spare, unread=_unread(f))
     if kin.writes and f.flag("add_cross_attention"):
@@ -166,8 +151,29 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
     return attrs.evolve(plain, encoder=stack, variant="a causal mask" if is_causal else "")
 
 
+def _pretrains(f: Fields) -> bool:
+    """Whether the class learns to fill gaps and which sentences follow another; ELECTRA's learns something else."""
+    return "PreTraining" in class_names(f) and f.model_type != "electra"
+
+
+def _bert_head(f: Fields, kin: _Bert, width: int, masked: list[Block] | None) -> list[Block]:
+    """What runs behind the layers; `masked` is the head of a language model, for classes that have one."""
+    pooler = Linear("pooler", width, width, width)
+    # Whether a sentence follows another one.
+    follows = OnTokens(blocks=(pooler, Linear("next_sentence", 2, width, 2)), fixed=1)
+    if masked is not None:
+        return [*masked, follows] if _pretrains(f) else masked
+    if "NextSentencePrediction" in class_names(f):
+        return [follows]
+    if "PreTraining" in class_names(f):
+        return [Linear("transform", width, width, width), Linear("discriminator", 1, width, 1)]
+    if (head := _classifier(f, width, pooler)) is not None:
+        return head
+    return [OnTokens(blocks=(pooler,), fixed=1)] if kin.pooler else []
+
+
 def _masked_head(width: int, embed: int, vocab: int, *, writes: bool = False) -> list[Block]:
-    """A linear layer, a norm, and the table as the head; what `writes` runs them on the tokens whose logits it needs."""
+    """A linear layer, a norm, and the table as the head; what `writes` needs them for the tokens with logits alone."""
     transform = (Linear("transform", embed, width, embed), Norm("transform_norm", embed, 2 * embed))
     return [*((LastTokens(blocks=transform),) if writes else transform), Head(vocab, embed, vocab)]
 
