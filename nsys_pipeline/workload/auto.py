@@ -476,8 +476,13 @@ def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
 
 
 def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
-    """A pass without tokens: if it is of the first of two stacks, which sees, with the images that it gets."""
-    if found.phase != VISION or _models.role(model) != _PART or _models.main_type == "vision-encoder-decoder":
+    """A pass without tokens: if it is of the first of two stacks, with the images or the sound that it gets."""
+    role = _models.role(model)
+    if found.phase == ENCODER and role != _OTHER and model.config.model_type == "whisper":
+        # The sound is always as long as its windows are.
+        batch, positions = int(arguments["input_features"].shape[0]), int(model.config.max_source_positions)
+        return found._replace(batch=batch, q_tokens=positions, is_described=True)
+    if found.phase != VISION or role != _PART:
         return found
     images = images_of(model.config, arguments)
     return found._replace(is_described=bool(images), images=images)
@@ -499,7 +504,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     import torch
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
-    decoder = two_stacks and type(model).__name__.endswith("ForConditionalGeneration")
+    decoder = two_stacks and (type(model).__name__.endswith("ForConditionalGeneration") or _generates(model))
     is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
     ids = arguments.get("decoder_input_ids") if decoder else None
     if ids is None:
