@@ -91,6 +91,9 @@ def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
     details: dict[str, Any] = {} if step.experts is None else {"experts": float(step.experts)}
     details |= {"images": step.images, "audio": step.audio, "unsized": step.unsized, "encoder": step.encoder_tokens}
+    if step.padded is not None:
+        # All sequences are padded to one length.
+        details["padded"] = [step.padded.q_tokens[0], step.padded.kv_tokens[0], step.padded.logits]
     return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details)
 
 
