@@ -370,7 +370,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
     try:
         with markers.phase(found.phase):
             if found.is_described and found.kv_tokens is not None:
-                _mark_shape(found, found.kv_tokens)
+                with contextlib.suppress(Exception):
+                    _mark_shape(found, found.kv_tokens)
             yield functools.partial(_count, found, cache)
     finally:
         _local.inside = False
@@ -704,9 +705,7 @@ def run_fields(model: Any, fields: dict[str, Any] | None = None) -> dict[str, An
     weight = next((each for _, each in named_weights(model) if each.is_floating_point()), None)
     return {
         "markers": markers.backend_name(),
-        "model": with_class(config_fields(model.config, is_quantized=is_quantized), model)
-        if fields is None
-        else fields,
+        "model": fields,
         "dtype": str(model.dtype if weight is None else weight.dtype).removeprefix("torch."),
         "attn": getattr(model.config, "_attn_implementation", None),
         "framework": "transformers",

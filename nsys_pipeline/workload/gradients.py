@@ -9,7 +9,7 @@ import contextlib
 import functools
 import itertools
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nsys_pipeline import markers
@@ -44,8 +44,9 @@ def watch(output: Any, number: int) -> None:
 
 def _tensors(output: Any) -> Iterator[Any]:
     """What a pass returns, and what its lists hold (hidden states of all layers)."""
-    values: Iterable[Any] = output.values() if isinstance(output, Mapping) else output
-    for value in values if isinstance(values, Iterable) else (values,):
+    # A tensor can be iterated over, too, and would be cut in rows that no loss is about.
+    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else [output]
+    for value in values:
         yield from value if isinstance(value, (tuple, list)) else (value,)
 
 

@@ -183,14 +183,20 @@ def remember_sent(module: ModuleType) -> None:
 
 
 def remembering(move: Callable[..., Any]) -> Callable[..., Any]:
-    """`move`, which takes a mapping of tensors first and returns it on a device, with a memory for masks."""
+    """`move`, which takes a mapping of tensors and returns it on a device, with a memory for masks."""
 
     @functools.wraps(move)
-    def moving(inputs: Any, *args: Any, **kwargs: Any) -> Any:
+    def moving(*args: Any, **kwargs: Any) -> Any:
+        import torch
+
+        batches = [each for each in (*args, *kwargs.values()) if isinstance(each, Mapping)]
+        # accelerate moves what layers are handed, inside compiled regions, too: there nothing has a value.
+        if not batches or torch.compiler.is_compiling():
+            return move(*args, **kwargs)
         held: dict[str, tuple[Any, int | None]] = {}
         with contextlib.suppress(Exception):
-            held = _on_the_host(inputs)
-        moved = move(inputs, *args, **kwargs)
+            held = _on_the_host(batches[0])
+        moved = move(*args, **kwargs)
         if held:
             with contextlib.suppress(Exception):
                 _remember(held, moved)
@@ -199,9 +205,7 @@ def remembering(move: Callable[..., Any]) -> Callable[..., Any]:
     return moving
 
 
-def _on_the_host(inputs: Any) -> dict[str, tuple[Any, int | None]]:
-    if not isinstance(inputs, Mapping) and not hasattr(inputs, "data"):
-        return {}
+def _on_the_host(inputs: Mapping[str, Any]) -> dict[str, tuple[Any, int | None]]:
     tensors = {name: inputs[name] for name in _MOVED if name in inputs}
     on_host = {name: each for name, each in tensors.items() if hasattr(each, "device") and each.device.type == "cpu"}
     return {name: (each, _version(each)) for name, each in on_host.items()}

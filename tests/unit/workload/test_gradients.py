@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,17 @@ def test_a_model_below_its_head_says_so_in_training(marked: Recorder, monkeypatc
     with torch.no_grad():
         model.model(prompt(2, 8))
     assert ['"head":"apart"' in text for text in said if text.startswith("llmperf.step")] == [True, False, False]
+
+
+def test_a_model_that_returns_a_tensor(marked: Recorder) -> None:
+    from transformers import LlamaForCausalLM
+
+    class Scores(LlamaForCausalLM):  # type: ignore[misc]
+        def forward(self, *args: Any, **kwargs: Any) -> Any:
+            return super().forward(*args, **kwargs).logits
+
+    Scores(build("llama").config).train()(input_ids=prompt(2, 8)).mean().backward()
+    assert marked.backwards == [[0]]
 
 
 def test_a_frozen_model_has_no_backward(marked: Recorder) -> None:

@@ -235,6 +235,21 @@ def test_a_mask_that_was_moved_is_known(marked: Recorder, move: Callable[[dict[s
     assert [(step.q_tokens, step.is_unread) for step in marked.steps] == [(LENGTHS, False)] * 2
 
 
+def test_what_moves_a_batch_takes_what_it_took() -> None:
+    """By name, and in a graph without a break, as accelerate's hooks in compiled models use it."""
+    operations = pytest.importorskip("accelerate.utils.operations")
+    from nsys_pipeline.workload.padding import remembering
+
+    move, batch = remembering(operations.send_to_device), {"attention_mask": torch.ones(2, 3), "other": torch.ones(2)}
+    assert move(device=torch.device("meta"), tensor=batch)["attention_mask"].device.type == "meta"
+    assert move(tensor=[batch["other"]], device="cpu")[0] is batch["other"]
+
+    def step(inputs: dict[str, Any]) -> Any:
+        return move(inputs, "cpu")["other"] + 1
+
+    assert torch.compile(step, backend="eager", fullgraph=True)(batch).tolist() == [2, 2]
+
+
 def test_a_mask_on_the_device_alone_is_not_asked(marked: Recorder) -> None:
     Silent.asked.clear()
     runner()(**silent(batch_of(LENGTHS)))
