@@ -105,8 +105,7 @@ def test_of_few_blocks_what_another_stream_hides_is_not_at_stake(tmp_path: Path)
         at = 400 * step * US
         main.push(at, at + 30 * US, "decode")
         main.launch(at, gpu=(at + 10 * US, at + 270 * US), name="nvjet_sm90_tst_64x8_64x16_2x1_v_bz_TNT")
-        grid = {"gridX": 8, "gridY": 1, "gridZ": 1}
-        main.launch(at + 5, gpu=(at + 230 * US, at + 330 * US), name="flash_fwd_kernel", stream=8, **grid)
+        main.launch(at + 5, gpu=(at + 230 * US, at + 330 * US), name="flash_fwd_kernel", stream=8, gridX=8)
 
     (told,) = [one for one in report_of(trace, tmp_path).findings if one.code == "few_blocks"]
 
