@@ -106,7 +106,7 @@ def _profile_request(options: CaptureOptions) -> ProfileRequest:
         input_dir=_absolute(options.input_dir),
         image_list=_absolute(options.images),
         synthetic_images=tuple(options.synthetic_images or ()),
-        prompt=options.prompt or vlm.DEFAULT_PROMPT,
+        prompt=vlm.DEFAULT_PROMPT if options.prompt is None else options.prompt,
         prompt_tokens=options.prompt_tokens or vlm.DEFAULT_PROMPT_TOKENS,
         batch=options.batch,
         max_new_tokens=options.new_tokens,

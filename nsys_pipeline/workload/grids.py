@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Grid = tuple[int, int]
@@ -14,6 +14,8 @@ _VIEWS = ("pixel_values", "pixel_values_images", "pixel_values_local")
 ROWS = "flattened_patches"
 #: Inputs that hold images, under whatever name.
 PIXELS = ("pixel_values", "pixel_values_images", "image_pixel_values", "image_patches", ROWS)
+#: Frames of videos, whose sizes are not read.
+VIDEOS = "pixel_values_videos"
 #: Pixels of a side of a patch, of towers whose config does not say (see `scripts/golden_towers.py`).
 _PATCH = {"fast_vlm": 64, "gemma3n": 16, "perception_lm": 14}
 #: Model types that fill up the tiles of each image to the most that one has, and leave those out again.
@@ -184,12 +186,31 @@ def _masked(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any]) -
 
 
 def _tiles(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Grid] | None:
-    """Tiles of images of one size: of several sizes, those of the smaller ones are filled up."""
-    if not _is_alone(inputs["pixel_values"]):
-        sizes, numbers = values.get("image_sizes"), values.get("batch_num_images") or []
-        if sizes is None or any(size != sizes[0] for size in sizes) or len(set(numbers)) > 1:
-            return None
-    return _of_views(patch_size(config), inputs)
+    """Tiles of images, without those that fill up images with fewer: each has the whole, and the tiles of a canvas."""
+    views, sizes = _of_views(patch_size(config), inputs), values.get("image_sizes")
+    if views is None or _is_alone(inputs["pixel_values"]):
+        return views
+    if sizes is None:
+        return None
+    canvases, edge = config.image_grid_pinpoints, config.vision_config.image_size
+    # Of several images in a prompt each is whole alone.
+    cut = [count == 1 for count in values.get("batch_num_images") or [1] * len(sizes) for _ in range(count)]
+    chosen = (best_canvas(canvases, height, width) for height, width in sizes)
+    return views[:1] * sum(
+        1 + -(-rows // edge) * -(-columns // edge) if is_cut else 1
+        for (rows, columns), is_cut in zip(chosen, cut, strict=True)
+    )
+
+
+def best_canvas(canvases: Sequence[Sequence[int]], height: int, width: int) -> Sequence[int]:
+    """Height and width of the canvas that keeps most of a picture's pixels, else wastes fewest of its own."""
+
+    def kept(canvas: Sequence[int]) -> tuple[int, int]:
+        scale = min(canvas[1] / width, canvas[0] / height)
+        pixels = min(int(width * scale) * int(height * scale), width * height)
+        return pixels, pixels - canvas[0] * canvas[1]
+
+    return max(canvases, key=kept)
 
 
 def _phi4(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Grid] | None:

@@ -31,7 +31,13 @@ def masked(*shape: int) -> dict[str, Any]:
     return {"pixel_values": tensor(*shape), "pixel_attention_mask": object()}
 
 
-TILED = {"pixel_values": tensor(2, 3, 3, 28, 28), "image_sizes": object()}
+def tiled(model_type: str) -> Any:
+    vision = SimpleNamespace(patch_size=14, image_size=28)
+    # Of one by two tiles, and of two by two.
+    return SimpleNamespace(model_type=model_type, vision_config=vision, image_grid_pinpoints=[[28, 56], [56, 56]])
+
+
+TILED = {"pixel_values": tensor(2, 5, 3, 28, 28), "image_sizes": object()}
 PHI = {"image_pixel_values": tensor(2, 5, 3, 56, 56), "image_sizes": object(), "image_attention_mask": object()}
 # The first picture fills two crops of 4 patches on a side, one above the other, the lower one by 3 rows; both 2 wide.
 FILLED = [[[4, 4], [4, 2], [3, 2], [0, 0], [0, 0]], [[4, 4], [4, 4], [4, 3], [1, 4], [1, 3]]]
@@ -88,15 +94,16 @@ CASES: dict[str, tuple[Any, dict[str, Any], dict[str, Any], list[tuple[int, int]
     ),
     "several without a mask": (config("smolvlm", **SMALL), {"pixel_values": tensor(2, 2, 3, 56, 56)}, {}, None),
     "tiles of equal images": (
-        config("llava_next", **SMALL), TILED, {"image_sizes": [[70, 80], [70, 80]]}, [(2, 2)] * 6,
+        tiled("llava_next"), TILED, {"image_sizes": [[28, 56], [20, 40]]}, [(2, 2)] * 6,
     ),
-    # The tiles of the smaller one are filled up to three, and left out again.
+    # The tiles of the smaller one are filled up to five, and left out again.
     "tiles of images of two sizes": (
-        config("llava_next", **SMALL), TILED, {"image_sizes": [[70, 80], [20, 80]]}, None,
+        tiled("llava_next"), TILED, {"image_sizes": [[70, 80], [20, 80]]}, [(2, 2)] * (5 + 3),
     ),
+    "tiles of images whose sizes are on the GPU": (tiled("llava_next"), TILED, {}, None),
     "tiles of images in prompts of one and of two": (
-        config("llava_onevision", **SMALL), TILED,
-        {"image_sizes": [[70, 80], [70, 80]], "batch_num_images": [1, 2]}, None,
+        tiled("llava_onevision"), TILED,
+        {"image_sizes": [[70, 80], [70, 80], [20, 80]], "batch_num_images": [1, 2]}, [(2, 2)] * (5 + 1 + 1),
     ),
     "what images fill of their crops": (
         config("phi4_multimodal", **SMALL), PHI,
