@@ -11,6 +11,7 @@ range ``prefill``          one forward pass over the prompt (``decode``: over th
 mark ``llmperf.step {…}``  first thing inside a phase range: the shape of the pass
 mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request;
                            ``{"id", "given_up"}``: its client wants no more of it
+mark ``llmperf.backward``  last thing inside a backward range: ``{"of"}``, the passes that it goes through
 =========================  ===========================================================================
 
 A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one number where all are equal, with ``b``,
@@ -22,7 +23,8 @@ each sequence that the first of two stacks reads; ``adapters``: sequences
 that run through LoRA weights, which no estimate counts; ``padded``: [new, cached, logits] of the batch as it is
 computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave padding out; ``unread``: true where
 they may hold padding, for a mask came with the pass and nobody knows what it says; ``head``: "unknown" where ``logits``
-leaves out an LM head whose positions only the GPU knows.
+leaves out an LM head whose positions only the GPU knows, "apart" where the program may run one
+itself; ``pass``: a number by which marks of backwards name the pass.
 
 In your own program, with or without torch, profiled or not::
 
@@ -56,6 +58,7 @@ DOMAIN = "llmperf"
 RUN_MARK = "llmperf.run"
 STEP_MARK = "llmperf.step"
 REQUEST_MARK = "llmperf.request"
+BACKWARD_MARK = "llmperf.backward"
 WARMUP = "warmup"
 REQUEST = "request"
 PREFILL = "prefill"
@@ -88,6 +91,9 @@ def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
     details: dict[str, Any] = {} if step.experts is None else {"experts": float(step.experts)}
     details |= {"images": step.images, "audio": step.audio, "encoder": step.encoder_tokens}
+    if step.padded is not None:
+        # All sequences are padded to one length.
+        details["padded"] = [step.padded.q_tokens[0], step.padded.kv_tokens[0], step.padded.logits]
     return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details)
 
 
@@ -240,6 +246,13 @@ def given_up(request: str) -> None:
     backend = _backend()
     if backend is not None:
         backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'given_up': True})}")
+
+
+def backward_of(passes: Sequence[int]) -> None:
+    """Say, at the end of a backward, which forward passes it went through, by the `pass` of their step marks."""
+    backend = _backend()
+    if backend is not None:
+        backend.mark(f'{BACKWARD_MARK} {{"of":{integers(passes)}}}')
 
 
 def push(name: str) -> None:

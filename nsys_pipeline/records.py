@@ -156,8 +156,10 @@ class Step:
         """The step with its padding."""
         if self.padded is None:
             return self
-        q_tokens, kv_tokens, logits = self.padded.q_tokens, self.padded.kv_tokens, self.padded.logits
-        return attrs.evolve(self, q_tokens=q_tokens, kv_tokens=kv_tokens, logits=logits, padded=None)
+        names = ("q_tokens", "kv_tokens", "logits", "seen_encoder_tokens")
+        run = {name: getattr(self.padded, name) for name in names}
+        run["seen_encoder_tokens"] = run["seen_encoder_tokens"] or self.seen_encoder_tokens
+        return attrs.evolve(self, **run, padded=None)
 
 
 @attrs.frozen

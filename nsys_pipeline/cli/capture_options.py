@@ -70,7 +70,12 @@ class CaptureOptions:
         typer.Option(help="bfloat16, float16 or float32; default by device.", rich_help_panel=_BUILT_IN),
     ] = None
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.", rich_help_panel=_BUILT_IN)] = "auto"
-    attn: Annotated[str, typer.Option(help="sdpa, eager, flash_attention_2, …", rich_help_panel=_BUILT_IN)] = "sdpa"
+    attn: Annotated[
+        str,
+        typer.Option(
+            help="auto (sdpa, of models that have it), sdpa, eager, flash_attention_2, …", rich_help_panel=_BUILT_IN
+        ),
+    ] = "auto"
     compile_model: Annotated[
         bool, typer.Option("--compile", help="torch.compile the forward pass.", rich_help_panel=_BUILT_IN)
     ] = False

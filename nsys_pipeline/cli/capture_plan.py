@@ -93,7 +93,7 @@ def _profile_request(options: CaptureOptions) -> ProfileRequest:
     from nsys_pipeline.workload.vlm import request as vlm
 
     path, config = find_checkpoint(str(options.model))
-    _check_model(_name(options), config)
+    _check_model(_name(options), config, runs_two_stacks=True)
     if options.weights == "pretrained" and path.is_file():
         raise UsageError(
             f"`{options.model}` is a config and holds no weights",
@@ -106,7 +106,7 @@ def _profile_request(options: CaptureOptions) -> ProfileRequest:
         input_dir=_absolute(options.input_dir),
         image_list=_absolute(options.images),
         synthetic_images=tuple(options.synthetic_images or ()),
-        prompt=options.prompt or vlm.DEFAULT_PROMPT,
+        prompt=vlm.DEFAULT_PROMPT if options.prompt is None else options.prompt,
         prompt_tokens=options.prompt_tokens or vlm.DEFAULT_PROMPT_TOKENS,
         batch=options.batch,
         max_new_tokens=options.new_tokens,
@@ -238,12 +238,12 @@ def _built_in(options: CaptureOptions) -> tuple[WorkloadOptions, dict[str, Any]]
     return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
 
 
-def _check_model(name: str, config: Mapping[str, Any]) -> None:
+def _check_model(name: str, config: Mapping[str, Any], *, runs_two_stacks: bool = False) -> None:
     """Raise before nsys is started what is wrong with the config; of a type not known here, transformers judges."""
     from nsys_pipeline.model import Model, known_model_types
     from nsys_pipeline.model.fields import MissingFieldError
 
-    if config.get("is_encoder_decoder"):
+    if config.get("is_encoder_decoder") and not runs_two_stacks:
         raise UsageError(
             f"`{name}` is an encoder-decoder, and the built-in workload runs decoders alone",
             hint="capture a program of yours that runs it: `llmperf capture --auto -- COMMAND`",

@@ -60,7 +60,8 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     """
     assigned = _assigned(inputs)
     steps, notices = with_images(inputs, assigned.by_occurrence)
-    return AssignedSteps(with_prompts(inputs, with_seen(inputs, steps)), (*assigned.notices, *notices))
+    steps, more = with_seen(inputs, steps)
+    return AssignedSteps(with_prompts(inputs, steps), (*assigned.notices, *notices, *more))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:

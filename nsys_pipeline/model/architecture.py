@@ -130,9 +130,14 @@ class Architecture:
         return self.sees_whole_images or self.sees_all_images or self.has_experts_for_images
 
     @property
+    def has_two_stacks(self) -> bool:
+        """Whether it is an encoder and a decoder that looks at what this has read."""
+        return self.encoder is not None and self.decoder is not None
+
+    @property
     def reads_prompt_in_encoder(self) -> bool:
         """Whether a prompt is what an encoder of text reads, of which a decoder writes."""
-        return self.encoder is not None and self.decoder is not None and self.encoder_tokens is None
+        return self.has_two_stacks and self.encoder_tokens is None
 
     @property
     def stacks(self) -> tuple[Stack, ...]:

@@ -233,7 +233,7 @@ class MetaModel:
             counter = self._with_weights_if_it_must(run)
         except (RuntimeError, ValueError, AttributeError, NotImplementedError) as error:
             raise ModelError(f"transformers cannot run `{self.model.name}` without weights: {error}") from error
-        return Counted(_grouped(counter.get_flop_counts(), self._recurrent_layers()), self.params)
+        return Counted(_grouped(counter.get_flop_counts(), recurrent_layers(self.model)), self.params)
 
     def _with_weights_if_it_must(self, run: Callable[[], Any]) -> Any:
         """Run on the meta device; a small model whose code looks at values (loops over experts) on the CPU."""
@@ -244,17 +244,6 @@ class MetaModel:
                 raise
         self._device, self.module = "cpu", self._rebuild()
         return run()
-
-    def _recurrent_layers(self) -> set[int]:
-        """Layers whose only mixer is recurrent, in case its module is named like attention."""
-        decoder = self.model.architecture.decoder
-        mixers = (Recurrent, Attention, LatentAttention)
-        return {
-            index
-            for group in (decoder.layers if decoder else ())
-            if [type(block) for block in group.blocks if isinstance(block, mixers)] == [Recurrent]
-            for index in group.ids
-        }
 
     def _past(self, batch: int, tokens: int) -> dict[str, Any]:
         """The cache after a prompt; where the output has none (RecurrentGemma), one that is given and filled."""
@@ -281,6 +270,18 @@ def _cache(output: Any) -> dict[str, Any]:
         if value is not None:
             return {name: value}
     return {}
+
+
+def recurrent_layers(model: Model) -> set[int]:
+    """Layers whose only mixer is recurrent, in case its module is named like attention."""
+    decoder = model.architecture.decoder
+    mixers = (Recurrent, Attention, LatentAttention)
+    return {
+        index
+        for group in (decoder.layers if decoder else ())
+        if [type(block) for block in group.blocks if isinstance(block, mixers)] == [Recurrent]
+        for index in group.ids
+    }
 
 
 def _grouped(counts: Mapping[str, Mapping[Any, int]], recurrent_layers: Set[int]) -> dict[str, int]:
@@ -370,7 +371,10 @@ def compare(model: Model, shape: Shape, *, logits: str = "last") -> list[dict[st
     prompt = Step.ragged(shape.prompt_tokens, shape.cached_tokens)
     if logits == "all":
         prompt = attrs.evolve(prompt, logits=prompt.new_tokens)
-    for phase, step in (("prefill", prompt), ("decode", Step.ragged((1,) * shape.batch, shape.context))):
+    # What is cached is run as a prompt of its own.
+    decode = attrs.evolve(Step.ragged((1,) * shape.batch, shape.context), prompts=shape.context)
+    prompt = attrs.evolve(prompt, prompts=shape.cached_tokens if any(shape.cached_tokens) else ())
+    for phase, step in (("prefill", prompt), ("decode", decode)):
         for name, (estimated, counted) in compare_step(meta, step).items():
             rows.append(
                 {

@@ -24,7 +24,7 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
-from nsys_pipeline.workload import engines
+from nsys_pipeline.workload import engines, gradients
 from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
@@ -131,6 +131,7 @@ class _Pass(NamedTuple):
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
     them. `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
+    `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
     """
 
     phase: str
@@ -139,6 +140,8 @@ class _Pass(NamedTuple):
     kv_tokens: int | None = 0
     logits: int | None = 0
     is_scored: bool = False
+    number: int = 0
+    is_below: bool = False
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
@@ -300,7 +303,7 @@ def _marked_once(function: Callable[..., Any], phase: str) -> Callable[..., Any]
             return function(*args, **kwargs)
         setattr(_local, phase, True)
         try:
-            with markers.phase(phase):
+            with markers.phase(phase), gradients.told() if phase == BACKWARD else contextlib.nullcontext():
                 return function(*args, **kwargs)
         finally:
             setattr(_local, phase, False)
@@ -357,6 +360,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         arguments = _named_arguments(model, args, kwargs)
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
+        if found.is_described and found.phase == FORWARD and _has_gradients():
+            found = found._replace(number=gradients.next_number())
     if found is None:
         yield _unchanged
         return
@@ -372,7 +377,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
-    details["head"] = "unknown" if found.logits is None else ""
+    head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
+    details |= {"head": head, "pass": found.number}
     logits = found.logits or 0
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
@@ -391,7 +397,10 @@ def _unchanged(output: Any) -> Any:
 
 
 def _count(found: _Pass, cache: Any, output: Any) -> Any:
-    """Remember what the pass added to its cache; return `output`."""
+    """Remember what the pass added to its cache, and that it may have a backward; return `output`."""
+    if found.number:
+        with contextlib.suppress(Exception):
+            gradients.watch(output, found.number)
     if found.batch and found.kv_tokens is not None:
         with contextlib.suppress(Exception):
             if cache is None:
@@ -467,8 +476,13 @@ def _without_padding(found: _Pass, mask: Mask | Unread | None) -> _Pass:
 
 
 def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
-    """A pass without tokens: if it is of the first of two stacks, which sees, with the images that it gets."""
-    if found.phase != VISION or _models.role(model) != _PART or _models.main_type == "vision-encoder-decoder":
+    """A pass without tokens: if it is of the first of two stacks, with the images or the sound that it gets."""
+    role = _models.role(model)
+    if found.phase == ENCODER and role != _OTHER and model.config.model_type == "whisper":
+        # The sound is always as long as its windows are.
+        batch, positions = int(arguments["input_features"].shape[0]), int(model.config.max_source_positions)
+        return found._replace(batch=batch, q_tokens=positions, is_described=True)
+    if found.phase != VISION or role != _PART:
         return found
     images = images_of(model.config, arguments)
     return found._replace(is_described=bool(images), images=images)
@@ -490,7 +504,7 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     import torch
 
     two_stacks = bool(getattr(model.config, "is_encoder_decoder", False))
-    decoder = two_stacks and type(model).__name__.endswith("ForConditionalGeneration")
+    decoder = two_stacks and (type(model).__name__.endswith("ForConditionalGeneration") or _generates(model))
     is_training = torch.is_grad_enabled() and (model.training or _has_loss(model, arguments))
     ids = arguments.get("decoder_input_ids") if decoder else None
     if ids is None:
@@ -520,7 +534,14 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     audio = () if q_tokens == 1 and kv_tokens else sound_of(model.config, arguments)
     # What the first of two stacks has encoded is handed on with the pixels that it is of.
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, images=images, audio=audio)
+    below = type(model).__name__.endswith("Model") and not _has_head(model)
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, is_below=below, images=images, audio=audio)
+
+
+def _has_gradients() -> bool:
+    import torch
+
+    return bool(torch.is_grad_enabled())
 
 
 def _has_loss(model: Any, arguments: dict[str, Any]) -> bool:

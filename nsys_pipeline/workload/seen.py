@@ -14,14 +14,14 @@ from types import ModuleType
 from typing import Any
 
 from nsys_pipeline.workload.clips import LENGTHS, clips_of, lengths_of
-from nsys_pipeline.workload.grids import ROWS, SMALL_INPUTS, Grid, grids_of
+from nsys_pipeline.workload.grids import PIXELS, READERS, ROWS, SMALL_INPUTS, Grid, grids_of
 
 _remembered: Any = None
 
 
 def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
     """Patches of each image among the arguments of a pass; none, too, if the host cannot know."""
-    if arguments.get("pixel_values") is None and arguments.get(ROWS) is None:
+    if all(arguments.get(name) is None for name in PIXELS):
         return ()
     return tuple(grids_of(config, arguments, sizes_in(arguments)) or ())
 
@@ -39,7 +39,8 @@ def lengths_in(inputs: Mapping[str, Any]) -> dict[str, list[int]]:
 
 def sizes_in(inputs: Mapping[str, Any]) -> dict[str, list[Any]]:
     """What the small inputs among `inputs` hold, by name, as far as the host knows it."""
-    held = {name: _values(inputs.get(name)) for name in SMALL_INPUTS} | {ROWS: _sides(inputs.get(ROWS))}
+    held = {name: _values(inputs.get(name), READERS.get(name, _all)) for name in SMALL_INPUTS}
+    held |= {ROWS: _sides(inputs.get(ROWS))}
     return {name: values for name, values in held.items() if values is not None}
 
 
@@ -48,7 +49,7 @@ def _all(tensor: Any) -> list[Any]:
     return held
 
 
-def _values(tensor: Any, read: Callable[[Any], list[Any]] = _all) -> list[Any] | None:
+def _values(tensor: Any, read: Callable[[Any], list[Any] | None] = _all) -> list[Any] | None:
     """What `read` says of a tensor, if it is on the host or was moved from there."""
     if tensor is None or not hasattr(tensor, "tolist"):
         return tensor if isinstance(tensor, list) else None

@@ -73,7 +73,7 @@ backward AS (
         FROM attribute.training_passes
         GROUP BY lane
     ) AS b USING (lane)
-    WHERE t.part = 'backward' AND (t.step > b.first_step OR b.first_step = b.last_step)
+    WHERE t.part = 'backward' AND NOT t.is_told AND (t.step > b.first_step OR b.first_step = b.last_step)
 ),
 -- Without an optimizer a step is a run of passes, and forwards that were not recorded may show in a later one.
 halved AS (

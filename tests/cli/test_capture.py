@@ -148,6 +148,19 @@ def test_models_that_cannot_run_are_refused_before_nsys(
     assert not (tmp_path / "run").exists()
 
 
+def test_an_encoder_decoder_that_sees_is_for_the_workload_vlm(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps({"model_type": "pix2struct", "is_encoder_decoder": True}))
+    images = ("--workload", "vlm", "--synthetic-images", "60x100")
+    # It gets as far as to look for nsys.
+    code, _, err = run(capsys, "capture", "--model", path, *images, "--nsys", "/no/nsys", "-o", tmp_path / "run")
+    assert (code, "/no/nsys" in err) == (3, True)
+    code, _, err = run(capsys, "capture", "--model", path, "--nsys", "/no/nsys", "-o", tmp_path / "run")
+    assert (code, "is an encoder-decoder, and the built-in workload runs decoders alone" in err) == (2, True)
+
+
 @pytest.mark.parametrize("verb", ["analyze", "sql"])
 def test_a_trace_whose_name_is_not_utf8(verb: str, tmp_path: Path) -> None:
     trace = tmp_path / "caf\udce9.sqlite"

@@ -102,11 +102,16 @@ def sound(config: Any, clips: Sequence[int]) -> dict[str, Any]:
     raise ValueError(kind)
 
 
+def placeholder(config: Any) -> int:
+    """The token that stands for sound, which a random model must not write: some take it for more of it."""
+    part = config.audio_config if config.model_type == "phi4_multimodal" else config
+    return int(part.audio_token_id)
+
+
 def prompts(config: Any, tokens: Sequence[int]) -> dict[str, Any]:
     """One prompt for each clip, of so many placeholders; shorter ones have text in front, and no padding."""
     import torch
 
-    part = config.audio_config if config.model_type == "phi4_multimodal" else config
     longest = max(tokens)
-    ids = [[3] * (longest - count + 1) + [part.audio_token_id] * count + [4] * (TEXT - 1) for count in tokens]
+    ids = [[3] * (longest - count + 1) + [placeholder(config)] * count + [4] * (TEXT - 1) for count in tokens]
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.ones(len(ids), longest + TEXT, dtype=torch.long)}

@@ -42,6 +42,7 @@ class EncoderSpec:
     head_dim: int | None = None
     role: str | None = None
     causal: bool = False
+    cached: bool = False
     more: tuple[Block, ...] = ()
 
     def layers(self, label: str) -> tuple[Layers, ...]:
@@ -65,7 +66,7 @@ class EncoderSpec:
             tile=tile,
             chunk=self.chunk,
             causal=self.causal,
-            cached=False,
+            cached=self.cached,
             role=self.role or ATTENTION,
         )
         mlp = Mlp(width=self.width, hidden=self.hidden, gated=self.gated, bias=self.mlp_bias, role=self.role or MLP)

@@ -29,6 +29,7 @@ from nsys_pipeline.workload.engines.steps import (
     version_of,
     wrap,
 )
+from nsys_pipeline.workload.grids import Grid, of_frames
 
 # What a worker does before the first request.
 _STARTING = ("load_model", "determine_available_memory", "compile_or_warm_up_model")
@@ -318,16 +319,16 @@ class VllmSteps:
             if request in lengths
         )
 
-    def _images(self, encoded: Mapping[str, Sequence[int]]) -> list[list[int]] | None:
+    def _images(self, encoded: Mapping[str, Sequence[int]]) -> list[Grid] | None:
         """Grids of the images that the vision tower encodes in this step, None where one of them has none."""
-        grids: list[list[int]] = []
+        config = getattr(self._runner.vllm_config.model_config, "hf_config", None)
+        grids: list[Grid] = []
         for request, indices in encoded.items():
             for index in indices:
-                grid = _grid(self._features[request][index])
-                if grid is None:
+                found = _grids(config, self._features[request][index])
+                if found is None:
                     return None
-                frames, height, width = grid
-                grids += [[height, width]] * frames
+                grids += found
         return grids
 
 
@@ -339,8 +340,8 @@ def _resumed(cached: Any) -> list[str]:
     return [request for request, flag in zip(cached.req_ids, flags, strict=False) if flag]
 
 
-def _grid(feature: Any) -> tuple[int, int, int] | None:
-    """Frames, height and width in patches of a picture or video, where its processor says them."""
+def _grids(config: Any, feature: Any) -> list[Grid] | None:
+    """Patches of a picture or of each frame of a video, where its processor says them."""
     data = getattr(feature, "data", None)
     if data is None:
         return None
@@ -351,7 +352,7 @@ def _grid(feature: Any) -> tuple[int, int, int] | None:
             if str(getattr(grid, "device", "cpu")) != "cpu":
                 return None
             frames, height, width = (int(value) for value in grid.flatten().tolist())
-            return frames, height, width
+            return of_frames(config, [(frames, height, width)])
     return None
 
 

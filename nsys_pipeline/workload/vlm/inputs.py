@@ -27,7 +27,7 @@ class Prepared:
     """The inputs of one request's prefill on the device, how long its prompts are, and what the tower gets.
 
     `grids` is None if nobody can say. `tokens` has the prompt tokens of each sequence, padding included: of two stacks
-    the decoder's, and `encoder` those that the encoder reads of each.
+    the decoder's, and `encoder` those that the encoder reads of each. `prompts`: without padding, if there is any.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Prepared:
     tokens: int
     grids: tuple[Grid, ...] | None
     encoder: tuple[int, ...] = ()
+    prompts: tuple[int, ...] = ()
 
 
 def load_processor(request: ProfileRequest) -> Any:
@@ -67,8 +68,10 @@ def prepare(
     Raises ModelError if the processor or the model refuses them, UsageError if there is no processor and no rule
     that says what the tower gets.
     """
+    views: list[tuple[Grid, ...]] = []
     if processor is None:
-        inputs = _placeholders(request, model, pictures)
+        views = [_views(model, request, picture) for picture in pictures]
+        inputs = _placeholders(request, model, views)
     else:
         try:
             inputs = _processed(request, processor, pictures)
@@ -76,19 +79,30 @@ def prepare(
             said = first_line(error)
             raise ModelError(f"the processor of `{request.name}` refuses {pictures[0].name}: {said}") from error
     mask = inputs.get("attention_mask")
+    prompts: tuple[int, ...] = ()
     if mask is not None and bool(mask.all()):
         # Nothing is padded.
         del inputs["attention_mask"]
+    elif mask is not None and mask.ndim == 2 and not getattr(model.config, "is_encoder_decoder", False):
+        prompts = tuple(int(tokens) for tokens in mask.sum(dim=1).tolist())
     grids = grids_of(model.config, inputs, sizes_in(inputs))
     dtype = model.dtype
     moved = {name: _moved(value, device, dtype) for name, value in inputs.items()}
     if processor is None and not _is_whole(moved):
-        moved["input_ids"] = _with_images(model, moved, len(pictures))
+        try:
+            moved["input_ids"] = _with_images(model, moved, [len(image) for image in views])
+        except ModelError:
+            raise
+        except Exception as error:
+            raise ModelError(
+                f"the tower of `{request.name}` does not take pixels alone: {first_line(error)}",
+                hint="pass the directory of a checkpoint that has its processor",
+            ) from error
         moved |= _types(model, moved["input_ids"])
     ids, encoder = _prompt(request, model, moved)
     name = pictures[0].name if len(pictures) == 1 else f"{pictures[0].name} … {pictures[-1].name}"
     seen = None if grids is None else tuple(grids)
-    return Prepared(name, moved, int(ids.shape[0]), int(ids.shape[1]), seen, encoder)
+    return Prepared(name, moved, int(ids.shape[0]), int(ids.shape[1]), seen, encoder, prompts)
 
 
 #: Inputs that only whole prompts have, to which no placeholders are added.
@@ -136,11 +150,18 @@ def _processed(request: ProfileRequest, processor: Any, pictures: Sequence[Pictu
         text = f"{token}\n{request.prompt}"
     if hasattr(processor, "tokenizer"):
         processor.tokenizer.padding_side = "left"
-    # One list for each sequence: several processors take images of a batch in no other way.
-    made = processor(
-        text=[text] * len(images), images=[[image] for image in images], return_tensors="pt", padding=len(images) > 1
-    )
-    return dict(made)
+    padding = {"return_tensors": "pt", "padding": len(images) > 1}
+    try:
+        # One list for each sequence: several processors take images of a batch in no other way.
+        made = processor(text=[text] * len(images), images=[[image] for image in images], **padding)
+    except Exception as error:  # noqa: BLE001, RUF100 - processors raise what they like
+        try:
+            # GOT-OCR 2 takes such lists for pages of one document.
+            made = processor(text=[text] * len(images), images=images, **padding)
+        except Exception:  # noqa: BLE001, RUF100
+            raise error from None
+    # Those that make a model return its loss: PaliGemma's processor takes every prompt for one to learn.
+    return {name: value for name, value in made.items() if name != "labels"}
 
 
 def _noise(picture: Picture, seed: int) -> Any:
@@ -154,7 +175,7 @@ def _noise(picture: Picture, seed: int) -> Any:
     return Image.frombytes("RGB", (picture.width, picture.height), pixels)
 
 
-def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Picture]) -> dict[str, Any]:
+def _placeholders(request: ProfileRequest, model: Any, views: Sequence[Sequence[Grid]]) -> dict[str, Any]:
     """Random pixels of the shapes that the processor would make: the time of a pass does not depend on their values.
 
     `input_ids` has the text alone; the placeholders come when the tower has said how many there are.
@@ -162,9 +183,8 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
     import torch
 
     generator = torch.Generator().manual_seed(request.seed)
-    views = [_views(model, request, picture) for picture in pictures]
     words = _text_config(model.config).vocab_size
-    ids = torch.randint(0, words, (len(pictures), request.prompt_tokens), generator=generator)
+    ids = torch.randint(0, words, (len(views), request.prompt_tokens), generator=generator)
     special = _special_ids(model.config)
     # A random token must not look like an image.
     plain = next(token for token in range(words) if token not in special)
@@ -183,7 +203,7 @@ def _placeholders(request: ProfileRequest, model: Any, pictures: Sequence[Pictur
 #: Model types whose processors make more than the pixels of each view and a placeholder for each token.
 _MORE_THAN_PIXELS = (
     "apertus1p5", "chameleon", "emu3", "ernie4_5_vl_moe", "git", "granite_docling", "inkling2", "inkling2_loop",
-    "instructblip", "instructblipvideo", "llava_next", "llava_next_video", "molmo2", "unlimited_ocr",
+    "instructblip", "instructblipvideo", "llava_next", "llava_next_video", "mllama", "molmo2", "unlimited_ocr",
 )  # fmt: skip
 
 
@@ -241,6 +261,12 @@ def _pixels(model: Any, views: Sequence[Sequence[Grid]], generator: torch.Genera
         # Padded to the largest; the tower takes the padding away.
         padded = (max(height for height, _ in flat), max(width for _, width in flat))
         return {"pixel_values": random(len(flat), channels, *padded), "image_sizes": torch.tensor(flat)}
+    if "pixel_attention_mask" in taken:
+        # Filled up to the most views that one image has.
+        pixels = torch.zeros(len(sides), max(map(len, sides)), channels, *flat[0])
+        for row, image in zip(pixels, sides, strict=True):
+            row[: len(image)] = random(len(image), channels, *flat[0])
+        return {"pixel_values": pixels, "pixel_attention_mask": (pixels != 0).any(dim=2)}
     return {"pixel_values": random(len(flat), channels, *flat[0])}
 
 
@@ -278,15 +304,18 @@ def _special_ids(config: Any) -> list[int]:
     return sorted({token for token in found if isinstance(token, int)})
 
 
-def _with_images(model: Any, inputs: Mapping[str, Any], batch: int) -> torch.Tensor:
-    """The text with as many placeholders before it as the tower makes tokens, in every sequence."""
+def _with_images(model: Any, inputs: Mapping[str, Any], views: Sequence[int]) -> torch.Tensor:
+    """The text with as many placeholders before it as the tower makes tokens, in every sequence.
+
+    `views`: of the image of each sequence.
+    """
     import torch
 
     config, ids = model.config, inputs["input_ids"]
     token = _first(config, *_IMAGE_IDS)
     if token is None:
         raise ModelError(f"the config of `{config.model_type}` names no id of an image token")
-    counts = _image_tokens(model, inputs, batch)
+    counts = _image_tokens(model, inputs, views)
     around = [_first(config, name) for name in _AROUND]
     longest = max(counts)
     rows = []
@@ -300,7 +329,7 @@ def _with_images(model: Any, inputs: Mapping[str, Any], batch: int) -> torch.Ten
     return torch.stack(rows)
 
 
-def _image_tokens(model: Any, inputs: Mapping[str, Any], batch: int) -> list[int]:
+def _image_tokens(model: Any, inputs: Mapping[str, Any], views: Sequence[int]) -> list[int]:
     """How many tokens the image of each sequence turns into: the tower is asked."""
     import torch
 
@@ -316,12 +345,13 @@ def _image_tokens(model: Any, inputs: Mapping[str, Any], batch: int) -> list[int
     made: Any = getattr(output, "pooler_output", output)
     parts = [made] if hasattr(made, "numel") else [part for part in made if hasattr(part, "numel")]
     counts = [part.numel() // part.shape[-1] for part in parts]
-    if len(counts) == batch:
+    if len(counts) == len(views):
         return counts
-    total, rest = divmod(sum(counts), batch)
+    shares = [1] * len(views) if len(set(views)) == 1 else views
+    each, rest = divmod(sum(counts), sum(shares))
     if rest:
-        raise ModelError(f"the tower of `{model.config.model_type}` makes {sum(counts)} tokens of {batch} images")
-    return [total] * batch
+        raise ModelError(f"the tower of `{model.config.model_type}` makes {sum(counts)} tokens of {len(views)} images")
+    return [each * share for share in shares]
 
 
 def _types(model: Any, ids: torch.Tensor) -> dict[str, Any]:

@@ -9,7 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from nsys_pipeline import markers
+from nsys_pipeline.errors import ModelError
 from nsys_pipeline.workload.caches import find_cache
 from nsys_pipeline.workload.experts import counted_experts, expert_blocks
 from nsys_pipeline.workload.generate import EagerEngine, RequestTimes, run_request, token_picker
@@ -26,7 +29,7 @@ from nsys_pipeline.workload.models import build_model, pick_device, run_descript
 from nsys_pipeline.workload.options import Shape, WorkloadOptions
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.vlm.inputs import Prepared, load_processor, prepare
-from nsys_pipeline.workload.vlm.pictures import Pictures, find_pictures
+from nsys_pipeline.workload.vlm.pictures import Picture, Pictures, find_pictures
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 
 if TYPE_CHECKING:
@@ -94,7 +97,20 @@ class VisionEngine(EagerEngine):
             return super().decode(token)
         # Padding of shorter prompts stays hidden.
         self._mask = _with_one_more(self._mask)
-        return self._run(input_ids=token, attention_mask=self._mask, **{self._keyword: self._cache})
+        placed = _positions(self._model, self._mask)
+        return self._run(input_ids=token, attention_mask=self._mask, **placed, **{self._keyword: self._cache})
+
+
+def _positions(model: Any, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+    """Of the token after the masked ones, for models whose images take up fewer positions than tokens (M-RoPE).
+
+    With a mask over all tokens these models make positions of them all, and `generate` gives them those of the new one.
+    """
+    saved = getattr(getattr(model, "model", None), "rope_deltas", None)
+    if saved is None:
+        return {}
+    last = mask.sum(dim=-1, keepdim=True) - 1
+    return {"position_ids": (last + saved.to(mask.device)).expand(3, -1, -1)}
 
 
 def _with_one_more(mask: torch.Tensor) -> torch.Tensor:
@@ -111,14 +127,14 @@ def run_workload(request: ProfileRequest) -> dict[str, Any]:
     import torch
 
     pictures = find_pictures(request)
-    for name, why in pictures.skipped:
-        print(f"{markers.MESSAGE}skipped {name}: {why}", file=sys.stderr)  # noqa: T201
+    _tell(pictures.skipped)
     device = pick_device(request.device)
     options = _as_workload(request)
     check_capture_range(options, device)
     model = build_model(options, device, AUTO_CLASS)
+    pictures, prepared = _prepared(request, model, pictures, device)
     description = run_description(model, options, device) | {"images": pictures.described()}
-    requests = _Requests(request, model, _prepared(request, model, pictures, device), synchronizer(device))
+    requests = _Requests(request, model, prepared, synchronizer(device))
     mark_stages(model)
     if request.layers:
         # The blocks of a tower have the same names.
@@ -189,6 +205,7 @@ class _Requests:
             images=one.grids or (),
             encoder_tokens=one.encoder,
             all_logits=not self._engine.keeps_last_logits,
+            prompts=one.prompts,
         )
 
 
@@ -209,16 +226,52 @@ def _as_workload(request: ProfileRequest) -> WorkloadOptions:
     )
 
 
-def _prepared(request: ProfileRequest, model: Any, pictures: Pictures, device: torch.device) -> list[Prepared]:
-    """Inputs of every request: `batch` images each, the last one as many as are left."""
+def _prepared(
+    request: ProfileRequest, model: Any, pictures: Pictures, device: torch.device
+) -> tuple[Pictures, list[Prepared]]:
+    """Inputs of every request: `batch` images each, the last one as many as are left.
+
+    Files of images that the processor does not take, as one of 1 x 300 pixels, are skipped like those that are none.
+    Raises ModelError if it takes none of them, and UsageError if nobody knows what the tower gets.
+    """
     processor = load_processor(request)
-    found = pictures.found
+
+    def made(found: Sequence[Picture]) -> list[Prepared]:
+        batches = [found[start : start + request.batch] for start in range(0, len(found), request.batch)]
+        return [prepare(request, model, processor, batch, device) for batch in batches]
+
     with markers.phase(markers.WARMUP):
         # The tower may run once here, to say how many tokens an image is.
-        return [
-            prepare(request, model, processor, found[start : start + request.batch], device)
-            for start in range(0, len(found), request.batch)
-        ]
+        try:
+            return pictures, made(pictures.found)
+        except ModelError:
+            if request.synthetic_images:
+                raise
+            kept, refused = _tried(pictures.found, lambda picture: made([picture]))
+            if not kept or not refused:
+                raise
+            _tell(refused)
+            left = attrs.evolve(pictures, found=kept, skipped=(*pictures.skipped, *refused))
+            return left, made(kept)
+
+
+def _tried(
+    found: Sequence[Picture], try_one: Callable[[Picture], object]
+) -> tuple[tuple[Picture, ...], tuple[tuple[str, str], ...]]:
+    """Those that `try_one` takes, and the others with the reason."""
+    kept, refused = [], []
+    for picture in found:
+        try:
+            try_one(picture)
+            kept.append(picture)
+        except ModelError as error:
+            refused.append((picture.name, error.message))
+    return tuple(kept), tuple(refused)
+
+
+def _tell(skipped: Sequence[tuple[str, str]]) -> None:
+    for name, why in skipped:
+        print(f"{markers.MESSAGE}skipped {name}: {why}", file=sys.stderr)  # noqa: T201
 
 
 def _text_model(model: Any) -> Any:

@@ -72,7 +72,8 @@ def _files(folder: Path) -> list[Path]:
 def _listed(path: Path) -> list[Path]:
     """Paths of a list, one a line, relative ones from its folder; empty lines and those that begin with # are none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Editors of Windows begin a file with a mark of its encoding.
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the list `{path}`: {error}") from error
     names = [line.strip() for line in lines if line.strip() and not line.strip().startswith("#")]
@@ -80,17 +81,20 @@ def _listed(path: Path) -> list[Path]:
 
 
 def _read(path: Path) -> tuple[Any, str]:
-    """An RGB image, or None and why not."""
+    """An RGB image, turned as its camera says, as `load_image` of transformers reads it; or None and why not."""
     try:
-        from PIL import Image
+        from PIL import Image, ImageOps
     except ImportError as error:
         raise UsageError("reading images needs the package `pillow`", hint="pip install pillow") from error
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        # Opening a pipe would wait for somebody to write to it.
+        return None, "no plain file"
     try:
         with warnings.catch_warnings():
             # What is huge and whole is read; what is a bomb is an error.
             warnings.simplefilter("ignore")
             with Image.open(path) as opened:
-                return opened.convert("RGB"), ""
+                return ImageOps.exif_transpose(opened).convert("RGB"), ""
     except OSError as error:
         return None, error.strerror or _said(error)
     except Exception as error:  # noqa: BLE001, RUF100 - decoders raise what they like about broken files

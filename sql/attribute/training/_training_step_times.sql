@@ -17,7 +17,8 @@
 WITH step AS (
     SELECT
         t.lane, t.process_key, t.step, count(*) FILTER (t.part = 'step' OR t.together_id = t.occurrence_id) AS micro_batches,
-        count(*) FILTER (t.together_id = t.occurrence_id) = count(*) FILTER (t.part = 'backward') AS is_paired,
+        count(*) FILTER (t.together_id = t.occurrence_id) = count(DISTINCT coalesce(t.forward_id, t.occurrence_id))
+            FILTER (t.part = 'backward' AND (t.forward_id IS NOT NULL OR NOT t.is_told)) AS is_paired,
         bool_or(t.part = 'optimizer') AS has_optimizer, bool_or(p.is_warmup) AS is_warmup,
         least(min(t.start_ns), any_value(l.start_ns)) AS first_pass_ns,
         max(t.end_ns) AS host_end_ns,

@@ -69,6 +69,55 @@ def test_passes_of_a_step(text: str, steps: list[int | None], tmp_path: Path) ->
     assert [row[1] for row in relation(trace, PASSES, tmp_path)] == steps
 
 
+@pytest.mark.parametrize(
+    ("text", "of", "steps", "tokens"),
+    [
+        # two passes with one loss
+        ("FFBOFFBO", [[1, 2], [3, 4]], [0] * 4 + [1] * 4, [32, 32]),
+        # a pass that evaluates stands between
+        ("FFFBO", [[1, 3]], [0, None, 0, 0, 0], [32]),
+        # a backward of something else, whose FLOPs nobody knows
+        ("FBBOFBBO", [[1], [], [2], []], [0] * 4 + [1] * 4, [16, 16]),
+        # twice through one graph
+        ("FBBO", [[1], [1]], [0] * 4, [16]),
+        # a pass of which there is nothing in the trace: as without marks
+        ("FBO", [[9]], [0, 0, 0], [16]),
+    ],
+)
+def test_marks_say_which_forwards_a_backward_is_of(
+    text: str, of: list[list[int]], steps: list[int | None], tokens: list[int], tmp_path: Path
+) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    numbers, backwards = iter(range(1, 9)), iter(of)
+    for place, letter in enumerate(text):
+        at = 1000 * place
+        main.push(at, at + 900, {"F": "forward", "B": "backward", "O": "optimizer"}[letter], domain="llmperf")
+        main.launch(at + 100, gpu=(at + 200, at + 700), name=PRODUCT_BACK if letter == "B" else PRODUCT)
+        if letter == "F":
+            step = f'{{"q":8,"kv":0,"b":2,"logits":16,"pass":{next(numbers)}}}'
+            main.mark(at + 1, f"llmperf.step {step}", domain="llmperf")
+        if letter == "B":
+            main.mark(at + 899, f'llmperf.backward {{"of":{next(backwards)}}}', domain="llmperf")
+
+    path = trace.write(tmp_path / "trace.sqlite")
+    assert [row[1] for row in relation(path, PASSES, tmp_path)] == steps
+    options = attrs.evolve(tiny(), keep_cold=True)
+    asked = "SELECT tokens, flops FROM training_steps WHERE is_complete ORDER BY step"
+    rows = ask(path, asked, tmp_path, options=options).splitlines()[1:]
+    forward = training_flops(load_model("tiny-llama"), Step.uniform(batch=2, q_tokens=8)).forward
+    # forward and backward, of which a graph may have several
+    passes = [3 * count // 16 + 2 * (text == "FBBO") for count in tokens]
+    is_others = [] in of
+    assert rows == [
+        f"{count},{'' if is_others else forward * times}" for count, times in zip(tokens, passes, strict=True)
+    ]
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        codes = [finding.code for finding in analyze(opened, options).findings]
+    assert ("backward_of_others" in codes) == is_others
+    assert "backward_in_parts" not in codes
+
+
 def test_two_threads_of_a_process_train_apart(tmp_path: Path) -> None:
     trace = TraceBuilder()
     process = trace.process()

@@ -38,3 +38,18 @@ def test_a_head_that_only_the_gpu_knows_of_is_told(tmp_path: Path) -> None:
         phase,   at_stake_ns, pass_count
         forward, 80,          2
     """)
+
+
+def test_a_head_that_the_program_may_run_itself_is_told(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    # the second pass evaluates
+    for at, head in ((0, ',"head":"apart","pass":1'), (100, ',"head":"apart","pass":2'), (200, ',"pass":3')):
+        main.push(at, at + 40, "forward", domain="llmperf")
+        main.mark(at + 1, f'llmperf.step {{"q":8,"kv":0,"b":2,"logits":0{head}}}', domain="llmperf")
+        main.launch(at + 2, gpu=(at + 10, at + 30))
+    main.push(300, 390, "backward", domain="llmperf").mark(389, 'llmperf.backward {"of":[1,3]}', domain="llmperf")
+    assert ask(trace, "SELECT phase, at_stake_ns, pass_count FROM findings.head_apart", tmp_path) == table("""
+        phase,   at_stake_ns, pass_count
+        forward, 40,          1
+    """)

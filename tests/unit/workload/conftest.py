@@ -23,6 +23,8 @@ class Recorder:
         self.requests: list[list[str]] = []
         self.runs: list[dict[str, Any]] = []
         self.steps: list[Step] = []
+        self.numbers: list[int] = []
+        self.backwards: list[list[int]] = []
 
     def push(self, name: str) -> None:
         self.open.append(name)
@@ -41,7 +43,13 @@ class Recorder:
         if name == markers.RUN_MARK:
             self.runs.append(json.loads(payload))
             return
+        if name == markers.BACKWARD_MARK:
+            # by the places of the passes that have a number
+            self.backwards.append([self.numbers.index(number) for number in json.loads(payload)["of"]])
+            return
         step = json.loads(payload)
+        if "pass" in step:
+            self.numbers.append(step["pass"])
         self.steps.append(markers.decode_step(payload))
         if "b" in step:
             self.passes[-1] += f" {step['b']}x{step['q']}+{step['kv']}, {step['logits']} logits"

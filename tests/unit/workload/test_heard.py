@@ -10,7 +10,7 @@ from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload import seen
 from tests.support.tiny_models import known
-from tests.support.tiny_sound import config_of, prompts, sound
+from tests.support.tiny_sound import config_of, placeholder, prompts, sound
 from tests.unit.model.configs import FULL, read_json
 from tests.unit.workload.conftest import Recorder
 
@@ -36,6 +36,7 @@ def built(name: str) -> Any:
     model = kind.from_config(config, attn_implementation="eager").eval().requires_grad_(False)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
+    model.generation_config.suppress_tokens = [placeholder(model.config)]
     return model
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +117,20 @@ def test_files_that_are_no_images_are_named_and_skipped(tmp_path: Path) -> None:
         find_pictures(ProfileRequest(model_path="/m", name="m", input_dir=str(folder / "sub")))
     with pytest.raises(UsageError, match="cannot read the directory"):
         find_pictures(ProfileRequest(model_path="/m", name="m", input_dir=str(tmp_path / "none")))
+
+
+def test_images_are_read_as_transformers_reads_them(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    turned = image.Exif()
+    turned[0x112] = 6  # the camera was held upright
+    image.new("RGB", (30, 20)).save(tmp_path / "photo.jpg", exif=turned)
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "list.txt").write_text("\ufeffphoto.jpg\r\npipe.png\r\n", encoding="utf-8")
+
+    pictures = find_pictures(ProfileRequest(model_path="/m", name="m", image_list=str(tmp_path / "list.txt")))
+
+    assert [(one.name, one.height, one.width) for one in pictures.found] == [("photo.jpg", 30, 20)]
+    assert pictures.skipped == (("pipe.png", "no plain file"),)
 
 
 def modules(*paths: str) -> Any:

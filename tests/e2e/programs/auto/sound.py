@@ -16,7 +16,7 @@ def main(kind: str, root: Path, *, counts: bool) -> None:
     sys.path.insert(0, str(root))
     from nsys_pipeline.model import Model
     from nsys_pipeline.model.verify import multimodal_class
-    from tests.support.tiny_sound import config_of, prompts, sound
+    from tests.support.tiny_sound import config_of, placeholder, prompts, sound
 
     fields = json.loads((root / "tests" / "unit" / "model" / "audio_configs.json").read_text())[kind]["config"]
     config = config_of(fields)
@@ -24,6 +24,7 @@ def main(kind: str, root: Path, *, counts: bool) -> None:
     model = made.eval().requires_grad_(False)
     model.generation_config.eos_token_id = None
     model.generation_config.pad_token_id = 0
+    model.generation_config.suppress_tokens = [placeholder(model.config)]
     encoder = Model.from_config(fields).architecture.audio
     assert encoder is not None
     clips = (50, 31)

@@ -271,6 +271,18 @@ def test_pictures_that_the_encoder_sees_in_this_step(recorder: Recorder) -> None
     assert [mark.get("images") for mark in recorder.marks("step")] == [[[56, 28]], [[4, 6], [4, 6]], None]
 
 
+def test_sides_that_count_tokens_are_those_of_their_patches(recorder: Recorder) -> None:
+    described = config()
+    described.model_config.hf_config = SimpleNamespace(
+        model_type="inkling2",
+        vision_config=SimpleNamespace(spatial_merge_size=2),
+        to_json_string=HfConfig().to_json_string,
+    )
+    picture = SimpleNamespace(data={"image_grid_thw": Grid(1, 3, 5)})
+    steps_of(output({"a": 15}, fresh=[new("a", 15, mm_features=[picture])], encoded={"a": [0]}), config=described)
+    assert recorder.marks("step")[0]["images"] == [[6, 10]]
+
+
 @pytest.mark.parametrize("data", [{"image_grid_thw": DeviceGrid(1, 2, 2)}, {"pixel_values": 1}, None])
 def test_a_picture_of_unknown_size_is_left_out(recorder: Recorder, data: Any) -> None:
     steps_of(output({"a": 5}, fresh=[new("a", 5, mm_features=[SimpleNamespace(data=data)])], encoded={"a": [0]}))

@@ -1,0 +1,77 @@
+"""Which forward passes a backward goes through: hooks on what they return say it, on the host.
+
+Standard library only: what a pass returns is known by what it can do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from nsys_pipeline import markers
+
+_numbers = itertools.count(1)
+_lock = threading.Lock()
+_open: list[_Backward] = []
+#: Passes that have gradients and that no backward has reached.
+_waiting: set[int] = set()
+
+
+class _Backward:
+    """A backward that runs. Of several at once nobody knows which one a hook is called for."""
+
+    def __init__(self) -> None:
+        self.passes: set[int] = set()
+        self.is_alone = True
+
+
+def next_number() -> int:
+    """A number for a pass, by which its backward names it."""
+    return next(_numbers)
+
+
+def watch(output: Any, number: int) -> None:
+    """Have backwards know pass `number` by the gradients of what it returned."""
+    for tensor in _tensors(output):
+        if getattr(tensor, "requires_grad", False):
+            tensor.register_hook(functools.partial(_reached, number))
+            _waiting.add(number)
+
+
+def _tensors(output: Any) -> Iterator[Any]:
+    """What a pass returns, and what its lists hold (hidden states of all layers)."""
+    values: Iterable[Any] = output.values() if isinstance(output, Mapping) else output
+    for value in values if isinstance(values, Iterable) else (values,):
+        yield from value if isinstance(value, (tuple, list)) else (value,)
+
+
+def _reached(number: int, _gradient: Any) -> None:
+    with _lock:
+        _waiting.discard(number)
+        for one in _open:
+            one.passes.add(number)
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    """A backward, at whose end a mark says which passes it went through, if that is sure.
+
+    It is not sure that there were none while a pass has gradients that nobody has asked for: a program may take them
+    from inside the model.
+    """
+    backward = _Backward()
+    with _lock:
+        _open.append(backward)
+        for one in _open:
+            one.is_alone = len(_open) == 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _open.remove(backward)
+        if backward.is_alone and (backward.passes or not _waiting):
+            markers.backward_of(sorted(backward.passes))

@@ -1,0 +1,95 @@
+"""Which forward passes a backward goes through, as `--auto` says it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from nsys_pipeline.workload import gradients
+from tests.support.tiny_models import build, prompt
+from tests.unit.workload.conftest import Recorder
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(autouse=True)
+def nothing_waits() -> Iterator[None]:
+    """Passes of other tests have no backward any more."""
+    gradients._waiting.clear()
+    yield
+    gradients._waiting.clear()
+
+
+def test_a_backward_is_of_all_passes_of_its_loss(marked: Recorder) -> None:
+    model = build("qwen3").train()
+    query, document = model(prompt(4, 5)), model(prompt(4, 11))
+    # of neither
+    model(prompt(1, 3))
+    (query.logits[:, -1] * document.logits[:, -1]).mean().backward()
+    assert marked.backwards == [[0, 1]]
+
+
+def test_micro_batches_have_one_each(marked: Recorder) -> None:
+    model, tokens = build("llama").train(), prompt(2, 8)
+    for _ in range(2):
+        model(input_ids=tokens, labels=tokens).loss.backward()
+    first, second = (model(input_ids=tokens, labels=tokens).loss for _ in range(2))
+    second.backward()
+    first.backward(retain_graph=True)
+    first.backward()
+    assert marked.backwards == [[0], [1], [3], [2], [2]]
+
+
+def test_a_head_of_one_s_own_on_hidden_states(marked: Recorder) -> None:
+    model, head = build("llama").train(), torch.nn.Linear(32, 1)
+    states = model(prompt(2, 8), output_hidden_states=True).hidden_states
+    head(states[-1]).mean().backward()
+    assert marked.backwards == [[0]]
+
+
+def test_a_model_below_its_head_says_so_in_training(marked: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(marked, "mark", said.append)
+    model = build("llama").train()
+    model.model(prompt(2, 8))
+    model(prompt(2, 8))
+    with torch.no_grad():
+        model.model(prompt(2, 8))
+    assert ['"head":"apart"' in text for text in said if text.startswith("llmperf.step")] == [True, False, False]
+
+
+def test_a_frozen_model_has_no_backward(marked: Recorder) -> None:
+    model, head = build("llama").train().requires_grad_(requires_grad=False), torch.nn.Linear(32, 1)
+    for _ in range(2):
+        head(model.model(prompt(2, 8)).last_hidden_state).mean().backward()
+    assert marked.backwards == [[], []]
+
+
+def test_what_was_taken_from_inside_is_not_said_to_be_nothing(marked: Recorder) -> None:
+    model, inside = build("llama").train(), []
+    model.model.layers[0].register_forward_hook(lambda _module, _inputs, output: inside.append(output))
+    model(prompt(2, 8))
+    inside[0].mean().backward()
+    assert marked.passes[-1] == "backward"
+    assert marked.backwards == []
+
+
+def test_backwards_at_once_are_not_told_apart(marked: Recorder) -> None:
+    inside, done = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        with gradients.told():
+            inside.set()
+            done.wait(10)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    inside.wait(10)
+    tokens = prompt(1, 4)
+    build("llama").train()(input_ids=tokens, labels=tokens).loss.backward()
+    done.set()
+    thread.join()
+    assert marked.backwards == []
