@@ -387,7 +387,7 @@ def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:
 
 
 def _whole_keys(run: RunDescription, model: Model | None) -> list[Notice]:
-    """What is not counted where transformers caches the keys and values that latents expand to: before its version 5."""
+    """What is not counted where transformers caches the keys and values that latents expand to, as version 4 does."""
     version = str(run.fields.get("framework_version"))
     if model is None or not model.caches_latents or run.fields.get("framework") != "transformers":
         return []
@@ -396,8 +396,8 @@ def _whole_keys(run: RunDescription, model: Model | None) -> list[Notice]:
     return [
         Notice(
             "latents_not_cached",
-            f"transformers {printable(version)[:20]} caches whole keys and values, and bytes are those of latents: KV bytes and MBU"
-            " are too low",
+            f"transformers {printable(version)[:20]} caches whole keys and values, and bytes are those of latents: KV"
+            " bytes and MBU are too low",
             "`llmperf flops MODEL --mla cached` counts such a cache",
         )
     ]
