@@ -330,7 +330,9 @@ def _template_part(module: Module, part: str) -> str:
     formats = {
         "": f"{column}::VARCHAR",
         ",": f"format('{{:,}}', {column})",
-        "ms": f"format('{{:,.1f}} ms', {column} / 1e6)",
+        # Less than 0.05 ms is no 0.0 ms.
+        "ms": f"if(abs({column}) BETWEEN 1 AND 49999, format('{{:,.1f}} µs', {column} / 1e3),"
+        f" format('{{:,.1f}} ms', {column} / 1e6))",
         "us": f"format('{{:,.1f}} µs', {column} / 1e3)",
         "%": f"format('{{:.0f}} %', {column} * 100.0)",
     }

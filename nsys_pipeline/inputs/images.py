@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from nsys_pipeline import markers
+from nsys_pipeline.errors import ModelError
 from nsys_pipeline.records import Notice, Step
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
+    from nsys_pipeline.model import Model
 
 VISION = "vision"
 """The phase of a tower that runs before the prompt."""
@@ -66,10 +68,41 @@ def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int,
             }
         elif first is not None:
             found[first] = attrs.evolve(found[first], images=grids or steps[first].images)
+    told_now = {kind for kind, has in (("images", grids), ("audio", clips)) if has}
+    for one, step in found.items():
+        if told_now.intersection(step.unsized):
+            found[one] = attrs.evolve(step, unsized=[kind for kind in step.unsized if kind not in told_now])
     return found, tuple(notices)
 
 
-def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
+@attrs.define
+class _Encoded:
+    """What passes of a request have encoded so far.
+
+    `images`: those that went through the tower. `read`: tokens that the encoder has read of each sequence, and `run`
+    the same with padding. `is_untold`: an encoder has run, and no mark says on what.
+    """
+
+    images: tuple[tuple[int, int], ...] = ()
+    read: tuple[int, ...] = ()
+    run: tuple[int, ...] = ()
+    is_untold: bool = False
+
+    def seen_by(self, step: Step, *, needs_image: bool) -> Step:
+        """`step` of the decoder, which looks at it. Sequences that share what was encoded, as beams do, each have it.
+
+        There are more of them than were encoded: they stand behind each other, and so does what was encoded of each.
+        """
+        sequences = len(self.read) or (len(self.images) if needs_image else 0)
+        images, read, run = (_repeated(each, sequences, step.batch) for each in (self.images, self.read, self.run))  # type: tuple[tuple[int, int], ...], tuple[int, ...], tuple[int, ...]
+        step = attrs.evolve(step, seen_images=images, seen_encoder_tokens=read)
+        if run == read:
+            return step
+        padded = attrs.evolve(step.padded or attrs.evolve(step, padded=None), seen_encoder_tokens=run)
+        return attrs.evolve(step, padded=padded)
+
+
+def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
     """`steps`, each with what its request has had encoded before it and the decoder looks at.
 
     That is images that went through the tower, or tokens that the encoder has read, if it does. A request without a
@@ -77,19 +110,21 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
     """
     model = inputs.run.model
     if model is None:
-        return steps
+        return steps, ()
     architecture = model.architecture
     sees = architecture.cross_attends_to_images or architecture.appends_images
     sees = sees and any(step.images for step in steps.values())
-    if not (sees or architecture.reads_prompt_in_encoder):
-        return steps
+    if not (sees or architecture.has_two_stacks):
+        return steps, ()
+    # An encoder of nothing but images runs as a tower does.
+    encoders = (ENCODER,) if architecture.encoder_tokens is None else (ENCODER, VISION)
     rows = inputs.connection.execute(
         "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
     ).fetchall()
     found: dict[int, Step] = {}
-    seen: tuple[tuple[int, int], ...] = ()
-    read: tuple[int, ...] = ()
+    encoded = _Encoded()
     last: tuple[object, ...] = ()
+    charged_again = 0
     for occurrence, phase, thread, request in rows:
         before = last[-1:]
         begins = request is None and (
@@ -98,42 +133,99 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
             or (phase == markers.PREFILL and before not in ((VISION,), (ENCODER,)))
         )
         if begins or (thread, request) != last[:2]:
-            seen, read = (), ()
+            encoded = _Encoded()
         last = (thread, request, phase)
         step = steps.get(occurrence)
+        is_encoder = architecture.has_two_stacks and phase in encoders
         if step is None:
+            encoded.is_untold |= is_encoder
             continue
-        if architecture.reads_prompt_in_encoder:
-            if phase == ENCODER:
-                step = attrs.evolve(step, is_encoder=True, logits=0)
-            else:
-                step = attrs.evolve(step, seen_encoder_tokens=_for_beams(read, step.batch))
-            read = step.q_tokens if step.is_encoder else step.encoder_tokens or read
-        found[occurrence] = attrs.evolve(step, seen_images=seen) if sees else step
-        seen += step.images
-    return {**steps, **found}
+        if is_encoder:
+            step = _of_encoder(step, architecture.encoder_tokens)
+            found[occurrence] = attrs.evolve(step, seen_images=encoded.images) if sees else step
+            encoded.read, encoded.run = step.q_tokens, step.executed.q_tokens
+        else:
+            step = found[occurrence] = encoded.seen_by(step, needs_image=architecture.needs_image)
+            runs_encoder = step.batch and not (any(step.kv_tokens) or step.seen_encoder_tokens)
+            charged_again += encoded.is_untold and bool(runs_encoder)
+            if step.encoder_tokens:
+                encoded.read = encoded.run = step.encoder_tokens
+        encoded.images += step.images if sees else ()
+    return {**steps, **found}, (*_untold(charged_again), *_of_other_size(steps, architecture.encoder_grid))
 
 
-def _for_beams(lengths: tuple[int, ...], batch: int) -> tuple[int, ...]:
-    """Tokens of what each of `batch` sequences was encoded of: beams of a search share theirs."""
-    if not lengths or batch % len(lengths):
-        return lengths
-    return tuple(length for length in lengths for _ in range(batch // len(lengths)))
+def _of_encoder(step: Step, fixed: int | None) -> Step:
+    """A pass of the first of two stacks alone; `fixed`: the tokens that its images have each, if they have."""
+    if fixed is not None and not step.batch:
+        sequences = len(step.images)
+        step = attrs.evolve(step, q_tokens=(fixed,) * sequences, kv_tokens=(0,) * sequences)
+    return attrs.evolve(step, is_encoder=True, logits=0)
 
 
-def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
+def _untold(passes: int) -> tuple[Notice, ...]:
+    if not passes:
+        return ()
+    which = "a pass" if passes == 1 else f"{passes:,} passes"
+    return (
+        Notice(
+            "encoder_in_prefill",
+            f"the encoder ran in a phase of its own whose marks do not say on what: its FLOPs and bytes are in {which} "
+            "of the decoder after it, whose MFU is too high, and that phase has none",
+            "record the trace again with `llmperf capture --auto`, or mark the phase with "
+            "`step(q_tokens=[tokens of each sequence], logits=0)`",
+        ),
+    )
+
+
+def _of_other_size(steps: Mapping[int, Step], grid: tuple[int, int] | None) -> tuple[Notice, ...]:
+    """What there is to say of images that are not of the size that an encoder of images has in its config."""
+    others = {image for step in steps.values() for image in step.images} - {grid}
+    if grid is None or not others:
+        return ()
+    sizes = ", ".join(f"{height}x{width}" for height, width in sorted(others)[:3])
+    return (
+        Notice(
+            "images_of_other_size",
+            f"images of {sizes} patches went through an encoder whose config says {grid[0]}x{grid[1]}: FLOPs and bytes "
+            "of the encoder, and of attention to what it read, are those of the config's size",
+            "pass a --model whose config has the size of the images in `image_size`",
+        ),
+    )
+
+
+def _repeated(values: tuple[Any, ...], sequences: int, batch: int) -> tuple[Any, ...]:
+    """`values` of so many sequences, as many of each, for a batch in which several share those of one."""
+    if not sequences or batch == sequences or batch % sequences or len(values) % sequences:
+        return values
+    each, times = len(values) // sequences, batch // sequences
+    return (
+        tuple(
+            value
+            for start in range(0, len(values), each)
+            for _ in range(times)
+            for value in values[start : start + each]
+        )
+        if each
+        else values
+    )
+
+
+def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
     """`steps`, each with the tokens of its sequences' prompts, if the decoder's window keeps them.
 
-    They are those of the last prefill of the request, or of the thread if requests have no ranges.
+    They are those of the last prefill of the request, or of the thread if requests have no ranges, as long as steps go
+    on from there: those of an engine may be of other sequences. A step that the
+    decoder's cost cannot be told of without them is left out.
     """
     model = inputs.run.model
     if model is None or not model.architecture.window_keeps_prompt:
-        return steps
+        return steps, ()
     rows = inputs.connection.execute(
         "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
     ).fetchall()
     found: dict[int, Step] = {}
     prompts: tuple[int, ...] = ()
+    reached: tuple[int, ...] = ()
     last: tuple[object, object] | None = None
     for occurrence, phase, thread, request in rows:
         if (thread, request) != last:
@@ -142,10 +234,36 @@ def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step
         if step is None:
             continue
         if phase == markers.PREFILL:
-            prompts = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+            prompts = reached = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+        elif len(prompts) == step.batch:
+            goes_on = all(map(lambda low, kv, high: low <= kv <= high, prompts, step.kv_tokens, reached))
+            prompts = prompts if goes_on else ()
+            reached = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
         if len(prompts) == step.batch:
             found[occurrence] = attrs.evolve(step, prompts=prompts)
-    return {**steps, **found}
+    return _that_say_enough(model, {**steps, **found})
+
+
+def _that_say_enough(model: Model, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
+    """The steps that have an estimate, and what is to be said about the others."""
+    from nsys_pipeline.model import Estimator
+
+    estimator = Estimator(model)
+    why: dict[Step, ModelError] = {}
+    for step in dict.fromkeys(steps.values()):
+        if not step.prompts and any(step.kv_tokens):
+            try:
+                estimator.estimate(step)
+            except ModelError as error:
+                why[step] = error
+    if not why:
+        return steps, ()
+    left_out = sum(step in why for step in steps.values())
+    passes = "1 pass has" if left_out == 1 else f"{left_out:,} passes have"
+    first = next(iter(why.values()))
+    return {one: step for one, step in steps.items() if step not in why}, (
+        Notice("no_estimate", f"{passes} no FLOPs: {first.message}", first.hint),
+    )
 
 
 def _requests(inputs: Inputs) -> list[tuple[list[int], list[int], list[int]]]:

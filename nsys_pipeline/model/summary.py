@@ -151,6 +151,18 @@ def convention_json(summary: Summary) -> dict[str, Any]:
     }
 
 
+def _without_input(model: Model) -> list[str]:
+    """What a training step over text alone leaves out."""
+    parts = {"vision tower": "images", "audio encoder": "sound"}
+    idle = [part for part in model.left_out() if part in parts and part not in model.not_counted]
+    if not idle:
+        return []
+    missing = " and ".join(parts[part] for part in idle)
+    if model.architecture.cross_attends_to_images:
+        idle.append("attention to images")
+    return [f"the training step is over text, without {missing}: FLOPs of {' and '.join(idle)} are not in it"]
+
+
 def _further_layers(model: Model) -> list[str]:
     if not (layers := model.further_layers):
         return []
@@ -245,6 +257,8 @@ def training_json(
             f"experts cannot be spread over {conventions.ep:,} of {dp * conventions.tp:,} GPUs of a stage",
             hint="--ep must divide --dp times --tp",
         )
+    if model.architecture.needs_image:
+        raise UsageError(f"`{model.name}` takes an image for each sequence, and --train counts text alone")
     # Experts are spread over GPUs that share a pass, or over data-parallel ranks.
     split = conventions.pp * conventions.tp
     copy_gpus = split if dp > 1 else conventions.gpus
@@ -265,6 +279,7 @@ def training_json(
         "trained_params": training.trained_params,
         "optimizer": "AdamW",
         "dp": dp,
+        "notes": [*convention["notes"], *_without_input(model)],
     }
     optimizer = adamw_bytes(training.trained_params, convention["dtype"])
     train: dict[str, Any] = {

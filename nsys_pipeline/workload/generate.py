@@ -184,6 +184,7 @@ def run_request(
     images: Sequence[tuple[int, int]] = (),
     encoder_tokens: Sequence[int] = (),
     all_logits: bool = False,
+    prompts: Sequence[int] = (),
 ) -> RequestTimes:
     """Run one request inside a `request` range and time it: one prefill, then `new_tokens` decode steps.
 
@@ -191,12 +192,14 @@ def run_request(
     token does, and the times are those of whole steps; without, only the request's total is meaningful. `experts` says
     how many distinct experts each pass runs in a layer, where that is known, and `images` the patches of each image
     that the prefill sends through the vision tower; `encoder_tokens` are those that the first of two stacks reads in it
-    of each sequence. `all_logits`: the prefill runs the LM head for all positions. `prompt` is what the engine's
-    `prefill` takes.
+    of each sequence. `all_logits`: the prefill runs the LM head for all positions. `prompts`: tokens of each sequence's
+    prompt without padding, if there is any. `prompt` is what the engine's `prefill` takes.
     """
     steps = _steps(shape, experts)
     logits = steps[0].new_tokens if all_logits else steps[0].logits
     steps[0] = attrs.evolve(steps[0], logits=logits, images=images, encoder_tokens=encoder_tokens)
+    if prompts:
+        steps = [_without_padding(step, prompts, shape.prompt_tokens) for step in steps]
     engine.reset()
     synchronize()
     decode_s = []
@@ -227,6 +230,17 @@ def _steps(shape: Shape, experts: Sequence[float | None]) -> list[Step]:
         attrs.evolve(Step.uniform(batch=shape.batch, q_tokens=new, kv_tokens=cached), experts=count)
         for (new, cached), count in zip(lengths, counts, strict=True)
     ]
+
+
+def _without_padding(step: Step, prompts: Sequence[int], padded_to: int) -> Step:
+    """`step` of prompts that are padded to one length: with their own tokens, and the padding beside them."""
+    is_prefill = not any(step.kv_tokens)
+    padded = Step(step.q_tokens, step.kv_tokens, step.logits)
+    if is_prefill:
+        logits = step.batch if step.logits == step.batch else sum(prompts)
+        return attrs.evolve(step, q_tokens=prompts, logits=logits, padded=padded)
+    cached = [tokens + step.kv_tokens[0] - padded_to for tokens in prompts]
+    return attrs.evolve(step, kv_tokens=cached, padded=padded)
 
 
 def _static_cache(model: Any, length: int) -> Any:

@@ -10,6 +10,7 @@ import pytest
 
 from nsys_pipeline.cli.app import app
 from nsys_pipeline.model import load_model
+from tests.unit.model.configs import read_json
 
 ROLES = ("attention", "mlp")
 LLAMA = ("flops", "llama-3-8b", "--prompt-tokens", "2048")
@@ -311,3 +312,30 @@ def test_bad_input_is_one_error_and_an_exit_code(
     assert (got, out) == (code, "")
     assert message in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("name", "idle"),
+    [
+        ("idefics", "vision tower and attention to images"),
+        ("udop", "vision tower"),
+    ],
+)
+def test_a_training_step_says_that_it_sees_no_images(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, name: str, idle: str
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(read_json("image_pass_configs.json")[name]["config"]), encoding="utf-8")
+    step = ("flops", str(config), "--prompt-tokens", "16", "--dtype", "bf16", "--train")
+    said = f"the training step is over text, without images: FLOPs of {idle} are not in it"
+    assert answer(capsys, *step)["convention"]["notes"][-1] == said
+
+
+def test_a_model_that_needs_an_image_is_not_trained_over_text(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps(read_json("image_pass_configs.json")["pix2struct"]["config"]), encoding="utf-8")
+    code, out, err = run(capsys, "flops", str(config), "--prompt-tokens", "16", "--dtype", "bf16", "--train")
+    assert (code, out) == (2, "")
+    assert "takes an image for each sequence, and --train counts text alone" in err

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Stack
-from nsys_pipeline.model.blocks import Block, Constant, Embedding, Head, Linear, Norm, OnTokens
+from nsys_pipeline.model.blocks import Block, Constant, Embedding, Head, LastTokens, Linear, Norm, OnTokens
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import (
     Builder,
@@ -20,15 +22,36 @@ from nsys_pipeline.model.families.encoders import EncoderSpec, heads_of
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import ATTENTION
 
+#: Classes whose heads are known. `…LMHeadModel` is what BERT's kin call `…ForCausalLM`.
+_CLASSES = re.compile(
+    r"Model$|For(?:MaskedLM|CausalLM|PreTraining|NextSentencePrediction|MultipleChoice|QuestionAnswering)$"
+    r"|For(?:Sequence|Token)Classification$"
+)
+
 
 def _masked(f: Fields) -> bool:
     return "MaskedLM" in class_names(f)
 
 
+def _writes(f: Fields) -> bool:
+    """Whether the class is one that writes texts, or learns to."""
+    return "LMHeadModel" in class_names(f) or "ForCausalLM" in class_names(f)
+
+
+def _unread(f: Fields) -> tuple[str, ...]:
+    names = class_names(f).split()
+    return ("architectures",) if names and not _CLASSES.search(names[0]) else ()
+
+
 def _classifier(f: Fields, width: int, *hidden: Block, of_tokens: tuple[Block, ...] = ()) -> list[Block] | None:
-    """The head of a class that sorts texts, behind `hidden`, or tokens, behind `of_tokens`; None for other classes."""
+    """The head of a class that sorts texts, behind `hidden`, or tokens, behind `of_tokens`; None for other classes.
+
+    A choice of several is a text of its own, with one score.
+    """
     names, labels = class_names(f), label_count(f)
     head = Linear("classifier", labels, width, labels)
+    if "ForMultipleChoice" in names:
+        return [OnTokens(blocks=(*hidden, Linear("classifier", 1, width, 1)), fixed=1)]
     if "ForSequenceClassification" in names:
         return [OnTokens(blocks=(*hidden, head), fixed=1)]
     return [*of_tokens, head] if "ForTokenClassification" in names or "ForQuestionAnswering" in names else None
@@ -45,7 +68,10 @@ def _spare_bias(f: Fields, vocab: int, *, masked: bool, tied: bool) -> int:
 
 @attrs.frozen(kw_only=True)
 class _Bert:
-    """What differs between BERT's kin: tables beside the words', norms, biases, the gate, and the pooler."""
+    """What differs between BERT's kin: tables beside the words', norms, biases, the gate, and the pooler.
+
+    `writes`: with `is_decoder` it has a causal mask.
+    """
 
     positions: bool = True
     types: bool = True
@@ -55,17 +81,18 @@ class _Bert:
     down_bias: bool = False
     gated: bool = False
     pooler: bool = True
+    writes: bool = True
 
 
 _PRE_NORM = _Bert(embed_norm=False, final_norm=True)
 _KIN: dict[str, _Bert] = {
-    "distilbert": _Bert(types=False, pooler=False),
+    "distilbert": _Bert(types=False, pooler=False, writes=False),
     "electra": _Bert(pooler=False),
-    "gte": _Bert(positions=False, down_bias=True, gated=True, pooler=False),
-    "jina_embeddings_v3": _Bert(positions=False),
+    "gte": _Bert(positions=False, down_bias=True, gated=True, pooler=False, writes=False),
+    "jina_embeddings_v3": _Bert(positions=False, writes=False),
     "megatron-bert": _PRE_NORM,
-    "mpnet": _Bert(types=False),
-    "nomic_bert": _Bert(positions=False, bias=False, gated=True, pooler=False),
+    "mpnet": _Bert(types=False, writes=False),
+    "nomic_bert": _Bert(positions=False, bias=False, gated=True, pooler=False, writes=False),
     "roberta-prelayernorm": _Bert(final_norm=True),
     "xlm-roberta-xl": _PRE_NORM,
 }
@@ -78,6 +105,8 @@ def bert_like(f: Fields) -> Architecture:
 
 def _bert(f: Fields, kin: _Bert) -> Architecture:
     width, vocab = f.dim("hidden_size"), f.dim("vocab_size")
+    writes = _writes(f)
+    is_causal = kin.writes and f.flag("is_decoder")
     spec = EncoderSpec(
         width=width,
         depth=f.dim("num_hidden_layers"),
@@ -89,10 +118,12 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
         mlp_bias=kin.bias and not kin.down_bias,
         down_bias=kin.down_bias,
         head_dim=f.opt_int("head_dim"),
+        causal=is_causal,
+        cached=is_causal and writes,
     )
     # ELECTRA's table may be narrower than its layers.
     embed = (f.opt_int("embedding_size") if f.model_type == "electra" else None) or width
-    masked = _masked(f) or ("PreTraining" in class_names(f) and f.model_type != "electra")
+    masked = _masked(f) or _pretrains(f) or writes
     tied = masked and f.flag("tie_word_embeddings", default=True)
     before: list[Block] = [Embedding("embed", vocab, embed, tied=tied)]
     if kin.positions:
@@ -108,25 +139,43 @@ def _bert(f: Fields, kin: _Bert) -> Architecture:
         before.append(Linear("project_in", width, embed, width))
     if f.model_type == "mpnet":
         before.append(Constant("position_bias", f.integer("relative_attention_num_buckets") * spec.heads))
-    after: list[Block] = [Norm("final_norm", width, 2 * width)] if kin.final_norm else []
-    pooler = Linear("pooler", width, width, width)
-    if masked:
-        after += _masked_head(width, embed, vocab)
-    elif f.model_type == "electra" and "PreTraining" in class_names(f):
-        after += [Linear("transform", width, width, width), Linear("discriminator", 1, width, 1)]
-    elif (head := _classifier(f, width, pooler)) is not None:
-        after += head
-    elif kin.pooler:
-        after.append(OnTokens(blocks=(pooler,), fixed=1))
-    stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
+    last = (Norm("final_norm", width, 2 * width),) if kin.final_norm else ()
+    head = _bert_head(f, kin, width, _masked_head(width, embed, vocab, writes=spec.cached) if masked else None)
+    stack = Stack("decoder" if spec.cached else "encoder", spec.layers("layers"), tuple(before), (*last, *head))
     spare = _spare_bias(f, vocab, masked=masked, tied=tied)
-    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, unused_params=spare)
+    plain = Architecture(family=f.model_type, heads=spec.heads, unused_params=spare, unread=_unread(f))
+    if kin.writes and f.flag("add_cross_attention"):
+        plain = attrs.evolve(plain, unread=(*plain.unread, "add_cross_attention"))
+    if spec.cached:
+        return attrs.evolve(plain, decoder=stack, kv_heads=spec.heads)
+    return attrs.evolve(plain, encoder=stack, variant="a causal mask" if is_causal else "")
 
 
-def _masked_head(width: int, embed: int, vocab: int) -> list[Block]:
-    """A linear layer, a norm, and the table as the head."""
-    transform = Linear("transform", embed, width, embed)
-    return [transform, Norm("transform_norm", embed, 2 * embed), Head(vocab, embed, vocab)]
+def _pretrains(f: Fields) -> bool:
+    """Whether the class learns to fill gaps and which sentences follow another; ELECTRA's learns something else."""
+    return "PreTraining" in class_names(f) and f.model_type != "electra"
+
+
+def _bert_head(f: Fields, kin: _Bert, width: int, masked: list[Block] | None) -> list[Block]:
+    """What runs behind the layers; `masked` is the head of a language model, for classes that have one."""
+    pooler = Linear("pooler", width, width, width)
+    # Whether a sentence follows another one.
+    follows = OnTokens(blocks=(pooler, Linear("next_sentence", 2, width, 2)), fixed=1)
+    if masked is not None:
+        return [*masked, follows] if _pretrains(f) else masked
+    if "NextSentencePrediction" in class_names(f):
+        return [follows]
+    if "PreTraining" in class_names(f):
+        return [Linear("transform", width, width, width), Linear("discriminator", 1, width, 1)]
+    if (head := _classifier(f, width, pooler)) is not None:
+        return head
+    return [OnTokens(blocks=(pooler,), fixed=1)] if kin.pooler else []
+
+
+def _masked_head(width: int, embed: int, vocab: int, *, writes: bool = False) -> list[Block]:
+    """A linear layer, a norm, and the table as the head; what `writes` needs them for the tokens with logits alone."""
+    transform = (Linear("transform", embed, width, embed), Norm("transform_norm", embed, 2 * embed))
+    return [*((LastTokens(blocks=transform),) if writes else transform), Head(vocab, embed, vocab)]
 
 
 def esm(f: Fields) -> Architecture:
@@ -138,6 +187,7 @@ def esm(f: Fields) -> Architecture:
         types=False,
         embed_norm=f.flag("emb_layer_norm_before"),
         final_norm=True,
+        writes=False,
     )
     contact = f.dim("num_hidden_layers") * f.dim("num_attention_heads") + 1
     plain = _bert(f, kin)
@@ -247,7 +297,7 @@ def deberta_v2(f: Fields) -> Architecture:
     after += _classifier(f, width, Linear("pooler", width, width, width)) or []
     stack = Stack("encoder", spec.layers("layers"), tuple(before), tuple(after))
     spare = _spare_bias(f, vocab, masked=masked, tied=tied) + (0 if table else table_norm)
-    return Architecture(family="deberta-v2", encoder=stack, heads=heads, unused_params=spare)
+    return Architecture(family="deberta-v2", encoder=stack, heads=heads, unused_params=spare, unread=_unread(f))
 
 
 def eurobert(f: Fields) -> Architecture:
@@ -272,7 +322,7 @@ def eurobert(f: Fields) -> Architecture:
     head = (*head, *(_classifier(f, width, Linear("pooler", width, width, width)) or ()))
     before = (Embedding("embed", dims.vocab, width, tied=tied),)
     stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, width), *head))
-    return Architecture(family="eurobert", encoder=stack, heads=dims.heads)
+    return Architecture(family="eurobert", encoder=stack, heads=dims.heads, unread=_unread(f))
 
 
 def modernbert(f: Fields) -> Architecture:
@@ -315,7 +365,7 @@ def modernbert(f: Fields) -> Architecture:
     )
     stack = Stack("encoder", spec.layers("layers"), before, tuple(after))
     # The first layer's attention has no norm of its own: the embedding's serves.
-    return Architecture(family="modernbert", encoder=stack, heads=spec.heads, unused_params=-weights)
+    return Architecture(family="modernbert", encoder=stack, heads=spec.heads, unused_params=-weights, unread=_unread(f))
 
 
 def _text_tower(f: Fields, *, causal: bool, head: tuple[Block, ...]) -> Stack:

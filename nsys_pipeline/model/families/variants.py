@@ -20,7 +20,7 @@ _FLAG_OF_ALL = ("gemma3_text", "gemma4_text", "gemma4_unified_text", "gemma3", "
 _SCORES = re.compile(r"For(?:Sequence|Token)Classification$|ForQuestionAnswering$|For(?:Process)?RewardModel$")
 _OF_TOKENS = re.compile(r"ForTokenClassification$|ForQuestionAnswering$|ForProcessRewardModel$")
 #: What a checkpoint of the layers alone is called. Remote code calls whole models so, too: see `_has_head`.
-_BARE = re.compile(r"(?<!LMHead)(?<!Chat)Model$")
+_BARE = re.compile(r"(?<!LMHead)(?<!DoubleHeads)(?<!Chat)Model$")
 #: Entries of `auto_map` for models that generate text.
 _GENERATING = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForImageTextToText", "AutoModelForVision2Seq")
 
@@ -113,6 +113,9 @@ def _has_head(f: Fields) -> bool:
 def _with_head(text: Fields, f: Fields, model: Architecture) -> Architecture:
     """The head of the class that the checkpoint was saved from: scores of each label, or none."""
     name = next(iter(_architectures(f)), "")
+    if name.endswith(("DoubleHeadsModel", "ForMultipleChoice")):
+        # Their LM head is counted, the score of a choice is not.
+        return _unread(model, "architectures")
     stack = _decoder(model)
     head = _head(stack)
     if head is None or not (_SCORES.search(name) or (_BARE.search(name) and not _has_head(f))):

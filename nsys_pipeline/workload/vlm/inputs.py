@@ -27,7 +27,7 @@ class Prepared:
     """The inputs of one request's prefill on the device, how long its prompts are, and what the tower gets.
 
     `grids` is None if nobody can say. `tokens` has the prompt tokens of each sequence, padding included: of two stacks
-    the decoder's, and `encoder` those that the encoder reads of each.
+    the decoder's, and `encoder` those that the encoder reads of each. `prompts`: without padding, if there is any.
     """
 
     name: str
@@ -36,6 +36,7 @@ class Prepared:
     tokens: int
     grids: tuple[Grid, ...] | None
     encoder: tuple[int, ...] = ()
+    prompts: tuple[int, ...] = ()
 
 
 def load_processor(request: ProfileRequest) -> Any:
@@ -78,9 +79,12 @@ def prepare(
             said = first_line(error)
             raise ModelError(f"the processor of `{request.name}` refuses {pictures[0].name}: {said}") from error
     mask = inputs.get("attention_mask")
+    prompts: tuple[int, ...] = ()
     if mask is not None and bool(mask.all()):
         # Nothing is padded.
         del inputs["attention_mask"]
+    elif mask is not None and mask.ndim == 2 and not getattr(model.config, "is_encoder_decoder", False):
+        prompts = tuple(int(tokens) for tokens in mask.sum(dim=1).tolist())
     grids = grids_of(model.config, inputs, sizes_in(inputs))
     dtype = model.dtype
     moved = {name: _moved(value, device, dtype) for name, value in inputs.items()}
@@ -98,7 +102,7 @@ def prepare(
     ids, encoder = _prompt(request, model, moved)
     name = pictures[0].name if len(pictures) == 1 else f"{pictures[0].name} … {pictures[-1].name}"
     seen = None if grids is None else tuple(grids)
-    return Prepared(name, moved, int(ids.shape[0]), int(ids.shape[1]), seen, encoder)
+    return Prepared(name, moved, int(ids.shape[0]), int(ids.shape[1]), seen, encoder, prompts)
 
 
 #: Inputs that only whole prompts have, to which no placeholders are added.

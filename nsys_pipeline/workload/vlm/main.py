@@ -205,6 +205,7 @@ class _Requests:
             images=one.grids or (),
             encoder_tokens=one.encoder,
             all_logits=not self._engine.keeps_last_logits,
+            prompts=one.prompts,
         )
 
 

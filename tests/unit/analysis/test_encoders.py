@@ -24,6 +24,13 @@ T5 = Model.from_config(read_json("other_configs.json")["t5"]["config"], "t5")
 
 def flops(folder: Path, model: Model, *passes: tuple[str, str | None], **options: Any) -> list[int | None]:
     """FLOPs of each pass, a phase with its mark, of one request."""
+    return analyzed(folder, model, *passes, **options)[0]
+
+
+def analyzed(
+    folder: Path, model: Model, *passes: tuple[str, str | None], **options: Any
+) -> tuple[list[int | None], list[str]]:
+    """The same, and the codes of the findings."""
     builder = TraceBuilder().gpu()
     main = builder.process().thread()
     main.push(0, 100 * MS, "request", domain="llmperf")
@@ -37,9 +44,10 @@ def flops(folder: Path, model: Model, *passes: tuple[str, str | None], **options
         builder.write(folder / f"{len(list(folder.iterdir()))}.sqlite"), TraceOptions(use_cache=False)
     ) as opened:
         opened.describe(AnalysisOptions(model=model, **options))
-        opened.build("views.phases")
+        opened.build("views.phases", "views.findings")
         rows = opened.connection.execute("SELECT flops FROM views.phases ORDER BY start_ns").fetchall()
-        return [row[0] for row in rows]
+        told = opened.connection.execute("SELECT code FROM views.findings").fetchall()
+        return [row[0] for row in rows], [row[0] for row in told]
 
 
 def alone(model: Model, tokens: int, images: tuple[tuple[int, int], ...] = (), **lengths: Any) -> list[int]:
@@ -90,6 +98,32 @@ def test_beams_share_what_was_encoded(tmp_path: Path) -> None:
     expected = Estimator(T5).estimate(beams, encoder_tokens=lengths).flops
     encoder = sum(op.layers * op.flops_model for op in _encoder_ops(lengths))
     assert flops(tmp_path, T5, *marked)[1] == expected - encoder
+
+
+WHISPER = Model.from_config(read_json("other_configs.json")["whisper"]["config"], "whisper")
+
+
+def test_an_encoder_whose_phase_says_nothing_is_told(tmp_path: Path) -> None:
+    rest = (("prefill", '{"q":1,"kv":0,"b":1}'), ("decode", '{"q":1,"kv":1,"b":1}'))
+    found, told = analyzed(tmp_path, WHISPER, ("encoder", None), *rest)
+    apart, marked = analyzed(tmp_path, WHISPER, ("encoder", '{"q":30,"kv":0,"b":1,"logits":0}'), *rest)
+    alone = Estimator(WHISPER).estimate(Step((30,), (0,), 0, is_encoder=True)).flops
+    assert apart[0] == alone
+    assert found == [None, alone + (apart[1] or 0), apart[2]]
+    assert "encoder_in_prefill" in told
+    assert "encoder_in_prefill" not in marked
+
+
+def test_images_of_another_size_than_the_configs_are_told(tmp_path: Path) -> None:
+    config = read_json("other_configs.json")["vision-encoder-decoder+trocr"]["config"]
+    model = Model.from_config(config, "trocr")
+
+    def told(height: int) -> list[str]:
+        mark = f'{{"q":[],"kv":[],"logits":0,"images":[[{height},4]]}}'
+        return analyzed(tmp_path, model, ("vision", mark), ("prefill", '{"q":1,"kv":0,"b":1}'))[1]
+
+    assert "images_of_other_size" in told(5)
+    assert "images_of_other_size" not in told(4)
 
 
 def _encoder_ops(lengths: tuple[int, ...]) -> list[Any]:

@@ -348,6 +348,60 @@ def test_heads_of_encoders_that_classify(model_type: str, name: str, params: int
     assert model({**sizes, **labels, "model_type": model_type, "architectures": [name]}).params == params
 
 
+SMALL_BERT: dict[str, Any] = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "vocab_size": 100,
+    "max_position_embeddings": 64, "embedding_size": 32,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("model_type", "name", "params", "flops"),
+    [
+        ("bert", "BertLMHeadModel", 23_684, 1_449_984),
+        ("bert", "BertForPreTraining", 24_806, 1_454_336),
+        ("bert", "BertForNextSentencePrediction", 23_586, 1_184_000),
+        ("bert", "BertForMultipleChoice", 23_553, 1_183_872),
+        ("roberta", "RobertaForCausalLM", 23_684, 1_449_984),
+        ("electra", "ElectraForCausalLM", 23_684, 1_449_984),
+        ("electra", "ElectraForMultipleChoice", 23_553, 1_183_872),
+        ("mpnet", "MPNetForMultipleChoice", 23_553, 1_183_872),
+        ("deberta-v2", "DebertaV2ForMultipleChoice", 23_489, 1_183_872),
+        ("modernbert", "ModernBertForMultipleChoice", 24_929, 1_446_016),
+        ("distilbert", "DistilBertForMaskedLM", 23_620, 1_449_984),
+        ("distilbert", "DistilBertForSequenceClassification", 23_522, 1_184_000),
+        ("distilbert", "DistilBertForTokenClassification", 22_466, 1_183_744),
+        ("distilbert", "DistilBertForQuestionAnswering", 22_466, 1_183_744),
+        ("distilbert", "DistilBertForMultipleChoice", 23_489, 1_183_872),
+    ],
+)
+def test_heads_of_encoders_cost_what_torch_counts(model_type: str, name: str, params: int, flops: int) -> None:
+    """Two texts of 16 tokens; torch counts all pairs of a causal mask, too."""
+    config = {**SMALL_BERT, "model_type": model_type, "architectures": [name]}
+    step = Step.uniform(batch=2, q_tokens=16, logits=32)
+
+    for one in (config, config | {"is_decoder": True}):
+        assert model(one).params == params
+        assert estimate(model(one), step, FULL).flops == flops
+    writes = model(config | {"is_decoder": True}).architecture.decoder is not None
+    assert writes == name.endswith(("LMHeadModel", "ForCausalLM"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"architectures": ["BertForEntityLinking"]}, "`architectures`"),
+        (
+            {"architectures": ["BertLMHeadModel"], "is_decoder": True, "add_cross_attention": True},
+            "`add_cross_attention`",
+        ),
+        ({"model_type": "gpt2", "architectures": ["GPT2DoubleHeadsModel"]}, "`architectures`"),
+    ],
+)
+def test_heads_that_are_not_known_are_said(changed: dict[str, Any], told: str) -> None:
+    (said,) = model(SMALL_BERT | {"model_type": "bert", "n_positions": 64} | changed).unread
+    assert told in said
+
+
 SMALL_T5: dict[str, Any] = {
     "d_model": 64, "d_kv": 16, "d_ff": 128, "num_layers": 2, "num_decoder_layers": 2, "num_heads": 4, "vocab_size": 100,
     "feed_forward_proj": "gated-gelu", "id2label": {"0": "a", "1": "b", "2": "c"},

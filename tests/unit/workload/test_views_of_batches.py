@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from nsys_pipeline import markers
 from nsys_pipeline.errors import ModelError
+from nsys_pipeline.workload.generate import run_request
+from nsys_pipeline.workload.options import Shape
 from nsys_pipeline.workload.seen import images_of
 from nsys_pipeline.workload.stages import find_stages
 from nsys_pipeline.workload.vlm.inputs import Prepared, prepare
@@ -18,6 +21,7 @@ from nsys_pipeline.workload.vlm.pictures import Picture
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 from tests.support.tiny_models import known
 from tests.support.tiny_vlms import QWEN
+from tests.unit.workload.conftest import Recorder
 
 TOWERS = json.loads((Path(__file__).parents[1] / "model" / "tower_configs.json").read_text(encoding="utf-8"))
 #: Tiles of 42 pixels.
@@ -64,11 +68,11 @@ def test_views_of_canvases(name: str) -> None:
     model = built(name, image_grid_pinpoints=PINPOINTS)
     edge = model.config.vision_config.image_size
     inputs = {"pixel_values": torch.zeros(2, max(VIEWS), 3, edge, edge), "image_sizes": torch.tensor(SIZES)}
-    assert len(images_of(model.config, inputs)) == sum(VIEWS) == seen_by_tower(model, inputs)
+    assert len(images_of(model.config, inputs) or ()) == sum(VIEWS) == seen_by_tower(model, inputs)
     if name == "llava_onevision" and "batch_num_images" in inspect.signature(model.get_image_features).parameters:
         # Two images of one prompt are whole.
         inputs = {**inputs, "pixel_values": inputs["pixel_values"][:, :1], "batch_num_images": torch.tensor([2])}
-        assert len(images_of(model.config, inputs)) == 2 == seen_by_tower(model, inputs)
+        assert len(images_of(model.config, inputs) or ()) == 2 == seen_by_tower(model, inputs)
 
 
 @pytest.mark.parametrize("name", ["idefics3", "smolvlm"])
@@ -81,10 +85,10 @@ def test_views_that_are_no_pixels(name: str) -> None:
     for sequence, views in enumerate((3, 1)):
         pixels[sequence, :views], mask[sequence, :views] = 1.0, True
     inputs = {"pixel_values": pixels, "pixel_attention_mask": mask}
-    assert len(images_of(model.config, inputs)) == 4 == seen_by_tower(model, inputs)
+    assert len(images_of(model.config, inputs) or ()) == 4 == seen_by_tower(model, inputs)
     # Of one sequence all views are pixels; of several nobody knows without the mask.
-    assert len(images_of(model.config, {"pixel_values": pixels[:1]})) == 3
-    assert images_of(model.config, {"pixel_values": pixels}) == ()
+    assert len(images_of(model.config, {"pixel_values": pixels[:1]}) or ()) == 3
+    assert images_of(model.config, {"pixel_values": pixels}) is None
 
 
 def test_views_without_a_processor(tmp_path: Path) -> None:
@@ -204,3 +208,28 @@ def test_images_that_a_processor_refuses_are_skipped(
         (folder / f"{name}.png").unlink()
     with pytest.raises(ModelError, match="too thin"):
         run_workload(ProfileRequest.from_json(settings))
+
+
+def test_padding_of_a_batch_is_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = Recorder()
+    monkeypatch.setattr(markers, "_chosen", recorder)
+
+    class Engine:
+        def reset(self) -> None:
+            """Nothing is kept."""
+
+        def prefill(self, prompt: Any) -> Any:
+            return prompt
+
+        decode = prefill
+
+    settings: dict[str, Any] = {"sync_steps": False, "synchronize": lambda: None}
+    run_request(Engine(), "prompt", Shape(2, 9, 2), **settings, prompts=(9, 4))
+    assert [(step.q_tokens, step.kv_tokens, step.logits) for step in recorder.steps] == [
+        ((9, 4), (0, 0), 2), ((1, 1), (9, 4), 2), ((1, 1), (10, 5), 2)
+    ]  # fmt: skip
+    assert [step.padding_tokens for step in recorder.steps] == [5, 0, 0]
+    assert [step.executed.kv_tokens for step in recorder.steps] == [(0, 0), (9, 9), (10, 10)]
+    recorder.steps.clear()
+    run_request(Engine(), "prompt", Shape(2, 9, 0), **settings, prompts=(9, 4), all_logits=True)
+    assert [(step.logits, step.executed.logits) for step in recorder.steps] == [(13, 18)]
