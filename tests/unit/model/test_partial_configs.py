@@ -24,7 +24,7 @@ LEFT_OUT = object()
 
 def changed(name: str, changes: dict[str, Any]) -> dict[str, Any]:
     """A config with other values of fields, or without them, by their paths."""
-    config = copy.deepcopy(CONFIGS[name])
+    config: dict[str, Any] = copy.deepcopy(CONFIGS[name])
     for path, value in changes.items():
         *parts, field = path.split(".")
         inside = config
