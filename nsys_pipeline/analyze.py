@@ -150,7 +150,7 @@ def _describe_model(trace: Trace) -> ModelInfo | None:
         dtype=conventions.dtype or model.dtype,
         products=product_dtypes(model, inputs.steps.distinct, conventions),
         label=model.label,
-        not_counted=list(model.left_out(len(images), len(audio))),
+        not_counted=list(model.left_out(len(images), len(audio), inputs.steps.unsized)),
         notes=[*model.unread, *model.counted_as, *(model.notes if conventions.weight is None else ())],
         routing=_routing(trace, model, inputs.steps.distinct),
         convention=convention,

@@ -18,13 +18,13 @@ A step mark holds ``q`` and ``kv``, new and cached tokens of each sequence (one 
 the batch, where both are), and ``logits``. Engines add ``ids``, a small number for each request, and ``new``, which
 names the numbers that come up for the first time: {"17": "cmpl-…"}; ``drafts``, tokens of ``q`` that are guesses;
 ``ahead``: true where ``kv`` may count guesses that turn out to be rejected; ``images``: [h, w] in patches of each image
-that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``encoder``: tokens of
-each sequence that the first of two stacks reads; ``adapters``: sequences
-that run through LoRA weights, which no estimate counts; ``padded``: [new, cached, logits] of the batch as it is
-computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave padding out; ``unread``: true where
-they may hold padding, for a mask came with the pass and nobody knows what it says; ``head``: "unknown" where ``logits``
-leaves out an LM head whose positions only the GPU knows, "apart" where the program may run one
-itself; ``pass``: a number by which marks of backwards name the pass.
+that the vision tower encodes; ``audio``: frames of each clip that an encoder of sound gets; ``unsized``: "images" and
+"audio" that are encoded and whose sizes nobody knows; ``encoder``: tokens of each sequence that the first of two stacks
+reads; ``adapters``: sequences that run through LoRA weights, which no estimate counts; ``padded``: [new, cached,
+logits] of the batch as it is computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave
+padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says;
+``head``: "unknown" where ``logits`` leaves out an LM head whose positions only the GPU knows, "apart" where the program
+may run one itself; ``pass``: a number by which marks of backwards name the pass.
 
 In your own program, with or without torch, profiled or not::
 
@@ -90,7 +90,7 @@ RECORD_PLAIN, RECORD_WITH_MARKS = "plain", "marks"
 def encode_step(step: Step) -> str:
     """Text of the mark that describes `step`; equal values become one number with the batch size as ``b``."""
     details: dict[str, Any] = {} if step.experts is None else {"experts": float(step.experts)}
-    details |= {"images": step.images, "audio": step.audio, "encoder": step.encoder_tokens}
+    details |= {"images": step.images, "audio": step.audio, "unsized": step.unsized, "encoder": step.encoder_tokens}
     if step.padded is not None:
         # All sequences are padded to one length.
         details["padded"] = [step.padded.q_tokens[0], step.padded.kv_tokens[0], step.padded.logits]
@@ -121,6 +121,7 @@ def decode_step(payload: str) -> Step:
             None if experts is None else _number(experts),
             images=_images(data.get("images")),
             audio=_clips(data.get("audio")),
+            unsized=_unsized(data.get("unsized")),
             encoder_tokens=_encoded(data.get("encoder"), len(q_tokens)),
             padded=_padded(data.get("padded"), len(q_tokens)),
             is_unread=bool(data.get("unread")),
@@ -161,6 +162,15 @@ def _images(value: object) -> list[tuple[int, int]]:
         if not isinstance(grid, list) or len(grid) != 2 or 0 in grid or _count(grid[0]) * _count(grid[1]) > MAX_TOKENS:
             raise ValueError(f"not a step: {grid!r} is no image of [height, width] patches")
     return [(height, width) for height, width in grids]
+
+
+def _unsized(value: object) -> list[str]:
+    """What has no size, of `images` and `audio`; an absent list is empty."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or any(kind not in ("images", "audio") for kind in value):
+        raise ValueError(f"not a step: {str(value)[:200]!r} are no images and no audio")
+    return value
 
 
 def _clips(value: object) -> list[int]:
@@ -215,8 +225,8 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. `details`: ids, new, drafts, ahead, images, audio, encoder, adapters, padded and unread, as the head of
-    this file says; those that are empty or None are left out. Raises ValueError when lengths disagree.
+    routing. `details`: ids, new, drafts, ahead, images, audio, unsized, encoder, adapters, padded and unread, as the
+    head of this file says; those that are empty or None are left out. Raises ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:

@@ -7,6 +7,10 @@ from collections.abc import Iterable, Sequence
 import attrs
 
 
+def _names(values: Iterable[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
 def _tuple(values: Iterable[int]) -> tuple[int, ...]:
     return tuple(values)
 
@@ -94,7 +98,8 @@ class Step:
     pass. A pass of the tower alone has images and no sequences. ``seen_images`` went through it in an earlier pass and
     are no tokens: decoders of some models have layers that look at them. ``prompts`` are the tokens of each sequence's
     prompt, which windows of some models keep; empty where nobody says them. ``audio`` are frames of each clip, as the
-    encoder of sound gets them, that it encodes in the pass.
+    encoder of sound gets them, that it encodes in the pass. ``unsized`` is what it encodes besides, 'images' or
+    'audio', of sizes that nobody knows.
 
     ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
     ``is_unread`` if the lengths may hold padding that nobody knows of.
@@ -115,6 +120,7 @@ class Step:
     images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     seen_images: tuple[tuple[int, int], ...] = attrs.field(default=(), converter=_grids, validator=_grid_sides)
     audio: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_frame_counts)
+    unsized: tuple[str, ...] = attrs.field(default=(), converter=_names)
     prompts: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=[_one_each, _token_counts])
     padded: Step | None = attrs.field(default=None, validator=_no_shorter)
     is_unread: bool = False

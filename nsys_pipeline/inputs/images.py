@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from nsys_pipeline import markers
+from nsys_pipeline.errors import ModelError
 from nsys_pipeline.records import Notice, Step
 
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
+    from nsys_pipeline.model import Model
 
 VISION = "vision"
 """The phase of a tower that runs before the prompt."""
@@ -66,6 +68,10 @@ def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int,
             }
         elif first is not None:
             found[first] = attrs.evolve(found[first], images=grids or steps[first].images)
+    told_now = {kind for kind, has in (("images", grids), ("audio", clips)) if has}
+    for one, step in found.items():
+        if told_now.intersection(step.unsized):
+            found[one] = attrs.evolve(step, unsized=[kind for kind in step.unsized if kind not in told_now])
     return found, tuple(notices)
 
 
@@ -145,7 +151,7 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, S
             if step.encoder_tokens:
                 encoded.read = encoded.run = step.encoder_tokens
         encoded.images += step.images if sees else ()
-    return {**steps, **found}, _untold(charged_again)
+    return {**steps, **found}, (*_untold(charged_again), *_of_other_size(steps, architecture.encoder_grid))
 
 
 def _of_encoder(step: Step, fixed: int | None) -> Step:
@@ -171,6 +177,22 @@ def _untold(passes: int) -> tuple[Notice, ...]:
     )
 
 
+def _of_other_size(steps: Mapping[int, Step], grid: tuple[int, int] | None) -> tuple[Notice, ...]:
+    """What there is to say of images that are not of the size that an encoder of images has in its config."""
+    others = {image for step in steps.values() for image in step.images} - {grid}
+    if grid is None or not others:
+        return ()
+    sizes = ", ".join(f"{height}x{width}" for height, width in sorted(others)[:3])
+    return (
+        Notice(
+            "images_of_other_size",
+            f"images of {sizes} patches went through an encoder whose config says {grid[0]}x{grid[1]}: FLOPs and bytes "
+            "of the encoder, and of attention to what it read, are those of the config's size",
+            "pass a --model whose config has the size of the images in `image_size`",
+        ),
+    )
+
+
 def _repeated(values: tuple[Any, ...], sequences: int, batch: int) -> tuple[Any, ...]:
     """`values` of so many sequences, as many of each, for a batch in which several share those of one."""
     if not sequences or batch == sequences or batch % sequences or len(values) % sequences:
@@ -188,19 +210,22 @@ def _repeated(values: tuple[Any, ...], sequences: int, batch: int) -> tuple[Any,
     )
 
 
-def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step]:
+def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
     """`steps`, each with the tokens of its sequences' prompts, if the decoder's window keeps them.
 
-    They are those of the last prefill of the request, or of the thread if requests have no ranges.
+    They are those of the last prefill of the request, or of the thread if requests have no ranges, as long as steps go
+    on from there: those of an engine may be of other sequences. A step that the
+    decoder's cost cannot be told of without them is left out.
     """
     model = inputs.run.model
     if model is None or not model.architecture.window_keeps_prompt:
-        return steps
+        return steps, ()
     rows = inputs.connection.execute(
         "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
     ).fetchall()
     found: dict[int, Step] = {}
     prompts: tuple[int, ...] = ()
+    reached: tuple[int, ...] = ()
     last: tuple[object, object] | None = None
     for occurrence, phase, thread, request in rows:
         if (thread, request) != last:
@@ -209,10 +234,36 @@ def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> Mapping[int, Step
         if step is None:
             continue
         if phase == markers.PREFILL:
-            prompts = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+            prompts = reached = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+        elif len(prompts) == step.batch:
+            goes_on = all(map(lambda low, kv, high: low <= kv <= high, prompts, step.kv_tokens, reached))
+            prompts = prompts if goes_on else ()
+            reached = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
         if len(prompts) == step.batch:
             found[occurrence] = attrs.evolve(step, prompts=prompts)
-    return {**steps, **found}
+    return _that_say_enough(model, {**steps, **found})
+
+
+def _that_say_enough(model: Model, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
+    """The steps that have an estimate, and what is to be said about the others."""
+    from nsys_pipeline.model import Estimator
+
+    estimator = Estimator(model)
+    why: dict[Step, ModelError] = {}
+    for step in dict.fromkeys(steps.values()):
+        if not step.prompts and any(step.kv_tokens):
+            try:
+                estimator.estimate(step)
+            except ModelError as error:
+                why[step] = error
+    if not why:
+        return steps, ()
+    left_out = sum(step in why for step in steps.values())
+    passes = "1 pass has" if left_out == 1 else f"{left_out:,} passes have"
+    first = next(iter(why.values()))
+    return {one: step for one, step in steps.items() if step not in why}, (
+        Notice("no_estimate", f"{passes} no FLOPs: {first.message}", first.hint),
+    )
 
 
 def _requests(inputs: Inputs) -> list[tuple[list[int], list[int], list[int]]]:

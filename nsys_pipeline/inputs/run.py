@@ -436,7 +436,7 @@ def create_model(inputs: Inputs) -> None:
         layers = decoder.depth if decoder is not None and not model.has_experts else None
         steps = inputs.steps.distinct
         images, clips = (sum(len(getattr(step, name)) for step in steps) for name in ("images", "audio"))
-        missing = ", ".join(model.left_out(images, clips)) or None
+        missing = ", ".join(model.left_out(images, clips, inputs.steps.unsized)) or None
         size = (model.params, model.active_params)
         counted = (layers, missing, model.further_layers)
         rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp)]

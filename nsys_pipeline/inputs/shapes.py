@@ -46,6 +46,11 @@ class AssignedSteps:
         return tuple(dict.fromkeys(self.by_occurrence.values()))
 
     @cached_property
+    def unsized(self) -> frozenset[str]:
+        """Of `images` and `audio`, what some step encodes of sizes that nobody knows."""
+        return frozenset(kind for step in self.distinct for kind in step.unsized)
+
+    @cached_property
     def ids(self) -> Mapping[int, int]:
         """Shape id of each occurrence."""
         places = {step: index for index, step in enumerate(self.distinct)}
@@ -61,7 +66,8 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     assigned = _assigned(inputs)
     steps, notices = with_images(inputs, assigned.by_occurrence)
     steps, more = with_seen(inputs, steps)
-    return AssignedSteps(with_prompts(inputs, steps), (*assigned.notices, *notices, *more))
+    known, rest = with_prompts(inputs, steps)
+    return AssignedSteps(known, (*assigned.notices, *notices, *more, *rest))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:
@@ -300,4 +306,5 @@ def _kind(step: Step) -> str:
 def _beside(step: Step) -> str:
     """Images and clips of sound of a pass; empty without any."""
     told = (len(step.images), "image"), (len(step.audio), "clip")
-    return " + ".join(f"{number} {kind}{'s' * (number > 1)}" for number, kind in told if number)
+    known = [f"{number} {kind}{'s' * (number > 1)}" for number, kind in told if number]
+    return " + ".join((*known, *(f"{kind} of unknown size" for kind in step.unsized)))

@@ -89,6 +89,7 @@ def _joined(steps: Sequence[Step | None]) -> Step | None:
         images=sum((step.images for step in known), ()),
         seen_images=sum((step.seen_images for step in known), ()),
         audio=sum((step.audio for step in known), ()),
+        unsized=tuple(sorted({kind for step in known for kind in step.unsized})),
         padded=_padding_of(known),
         is_unread=any(step.is_unread for step in known),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -76,11 +76,21 @@ class Model:
         around = parts_around_text(self.config) if self.architecture.text_only else self.architecture.uncounted
         return (*around, *self.beside)
 
-    def left_out(self, images: int = 0, clips: int = 0) -> tuple[str, ...]:
-        """`not_counted`, and what has a reading but is estimated without: a tower or an encoder without input."""
-        seen = ("vision tower",) if self.architecture.vision and not images else ()
-        heard = ("audio encoder",) if self.architecture.audio and not clips else ()
-        return (*self.not_counted, *seen, *heard)
+    def left_out(self, images: int = 0, clips: int = 0, unsized: Collection[str] = ()) -> tuple[str, ...]:
+        """`not_counted`, and what has a reading but is estimated without: a tower or an encoder without input.
+
+        `unsized`: "images" or "audio" that have no size in some pass.
+        """
+        inputs = (
+            ("vision tower", self.architecture.vision, images, "images"),
+            ("audio encoder", self.architecture.audio, clips, "audio"),
+        )
+        without = [
+            part if not known else f"{part} of {kind} of unknown size"
+            for part, reading, known, kind in inputs
+            if reading and (not known or kind in unsized)
+        ]
+        return (*self.not_counted, *without)
 
     @property
     def notes(self) -> tuple[str, ...]:

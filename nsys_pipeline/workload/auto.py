@@ -129,8 +129,8 @@ class _Pass(NamedTuple):
     one row (`is_packed`). `mask`: what the cache is to remember of its padding. `is_unread`: there is a mask that may
     say so, and the host does not know what it says.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
-    patches of those that it sees, `audio`: frames of the clips that it hears; none, too, where the host does not know
-    them. `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
+    patches of those that it sees, `audio`: frames of the clips that it hears; `unsized`: which of them nobody knows.
+    `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
     """
 
@@ -145,6 +145,7 @@ class _Pass(NamedTuple):
     is_described: bool = False
     images: tuple[Grid, ...] = ()
     audio: tuple[int, ...] = ()
+    unsized: tuple[str, ...] = ()
     lengths: tuple[list[int], list[int]] | None = None
     is_packed: bool = False
     is_unread: bool = False
@@ -376,9 +377,9 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 
 
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
-    details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unread": found.is_unread}
+    details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unsized": found.unsized}
     head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
-    details |= {"head": head, "pass": found.number}
+    details |= {"head": head, "pass": found.number, "unread": found.is_unread}
     logits = found.logits or 0
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
@@ -485,7 +486,7 @@ def _of_encoder(found: _Pass, model: Any, arguments: dict[str, Any]) -> _Pass:
     if found.phase != VISION or role != _PART:
         return found
     images = images_of(model.config, arguments)
-    return found._replace(is_described=bool(images), images=images)
+    return found._replace(is_described=bool(images), images=images or ())
 
 
 def _is_packed(arguments: dict[str, Any]) -> bool:
@@ -535,7 +536,13 @@ def _shape(model: Any, arguments: dict[str, Any], cache: Any, request: _Request 
     # What the first of two stacks has encoded is handed on with the pixels that it is of.
     images = () if arguments.get("encoder_outputs") is not None else images_of(model.config, arguments)
     below = type(model).__name__.endswith("Model") and not _has_head(model)
-    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, is_below=below, images=images, audio=audio)
+    seen = {"images": images or (), "audio": audio or (), "unsized": _unsized(images, audio)}
+    return _Pass(phase, batch, q_tokens, kv_tokens, logits, is_scored, is_below=below, **seen)  # type: ignore[arg-type]
+
+
+def _unsized(images: tuple[Grid, ...] | None, audio: tuple[int, ...] | None) -> tuple[str, ...]:
+    """What a pass encodes of which nobody knows the sizes."""
+    return tuple(kind for kind, sizes in (("images", images), ("audio", audio)) if sizes is None)
 
 
 def _has_gradients() -> bool:
@@ -663,7 +670,7 @@ def _in_vision_phase(features: Callable[..., Any]) -> Callable[..., Any]:
 
         if torch.compiler.is_compiling() or _is_marked():
             return features(self, *args, **kwargs)
-        images: tuple[Grid, ...] = ()
+        images: tuple[Grid, ...] | None = ()
         with contextlib.suppress(Exception):
             if _models.role(self) == _MAIN:
                 named = dict(zip(_parameters(features), args, strict=False)) | kwargs
@@ -671,6 +678,7 @@ def _in_vision_phase(features: Callable[..., Any]) -> Callable[..., Any]:
         _local.inside = True
         try:
             with markers.phase(VISION):
+                # A pass of the tower alone whose images nobody knows has no shape.
                 if images:
                     markers.step((), (), images=images)
                 return features(self, *args, **kwargs)

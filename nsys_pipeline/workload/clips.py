@@ -26,6 +26,12 @@ _ROWS = {"voxtral": 2, "granite_speech": 1, "granite_speech_plus": 1, "phi4_mult
 _FEATURES = ("input_features", "audio_input_features", "input_values")
 #: Samples of a frame, where the encoder gets the wave as it is.
 _SAMPLES = {"muse_spark": 240}
+#: Model types a clip of which is as many frames as its mask leaves, also in an engine that names their config's parts.
+MASKED_FRAMES = frozenset(
+    name
+    for name in (*_MASKS, "qwen2_5_omni", "qwen3_omni_moe")
+    if _MASKS.get(name) not in ("audio_attention_mask", "input_values_mask")
+)
 
 #: Inputs of a pass that say how long its clips are.
 LENGTHS = tuple(dict.fromkeys(_MASKS.values()))
@@ -36,8 +42,8 @@ def lengths_of(mask: Any) -> list[int]:
     return [int(frames) for frames in mask.sum(-1).tolist()]
 
 
-def clips_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, list[int]]) -> tuple[int, ...]:
-    """Frames of each row that the encoder of a pass gets; none without sound, and if nobody can say.
+def clips_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, list[int]]) -> tuple[int, ...] | None:
+    """Frames of each row that the encoder of a pass gets; none without sound, None if nobody can say.
 
     A clip that the processor cuts in windows is a row for each. `config`: the model's. `values`: `lengths_of` the masks
     by name, if the host has them. No tensor is asked, which a GPU would have to be waited for.
@@ -45,11 +51,15 @@ def clips_of(config: Any, inputs: Mapping[str, Any], values: Mapping[str, list[i
     kind = str(getattr(config, "model_type", None))
     features = next((inputs[name] for name in _FEATURES if inputs.get(name) is not None), None)
     each = _SAMPLES.get(kind, 1)
-    if features is None or getattr(features, "ndim", 0) != (2 if kind in _SAMPLES else 3):
+    if features is None:
         return ()
+    if getattr(features, "ndim", 0) != (2 if kind in _SAMPLES else 3):
+        return None
     mask, axis = _MASKS.get(kind), _ROWS.get(kind)
     if mask is not None and inputs.get(mask) is not None:
-        lengths = values.get(mask, [])
+        lengths = values.get(mask)
     else:
-        lengths = [] if axis is None else [int(features.shape[axis])] * int(features.shape[0])
+        lengths = None if axis is None else [int(features.shape[axis])] * int(features.shape[0])
+    if lengths is None:
+        return None
     return tuple(-(-length // each) for length in lengths if length > 0)

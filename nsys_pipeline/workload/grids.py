@@ -14,6 +14,8 @@ _VIEWS = ("pixel_values", "pixel_values_images", "pixel_values_local")
 ROWS = "flattened_patches"
 #: Inputs that hold images, under whatever name.
 PIXELS = ("pixel_values", "pixel_values_images", "image_pixel_values", "image_patches", ROWS)
+#: Frames of videos, whose sizes are not read.
+VIDEOS = "pixel_values_videos"
 #: Pixels of a side of a patch, of towers whose config does not say (see `scripts/golden_towers.py`).
 _PATCH = {"fast_vlm": 64, "gemma3n": 16, "perception_lm": 14}
 #: Model types that fill up the tiles of each image to the most that one has, and leave those out again.

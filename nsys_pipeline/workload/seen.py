@@ -14,20 +14,21 @@ from types import ModuleType
 from typing import Any
 
 from nsys_pipeline.workload.clips import LENGTHS, clips_of, lengths_of
-from nsys_pipeline.workload.grids import PIXELS, READERS, ROWS, SMALL_INPUTS, Grid, grids_of
+from nsys_pipeline.workload.grids import PIXELS, READERS, ROWS, SMALL_INPUTS, VIDEOS, Grid, grids_of
 
 _remembered: Any = None
 
 
-def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...]:
-    """Patches of each image among the arguments of a pass; none, too, if the host cannot know."""
-    if all(arguments.get(name) is None for name in PIXELS):
+def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...] | None:
+    """Patches of each image among the arguments of a pass; None if the host cannot know."""
+    if all(arguments.get(name) is None for name in (*PIXELS, VIDEOS)):
         return ()
-    return tuple(grids_of(config, arguments, sizes_in(arguments)) or ())
+    grids = None if arguments.get(VIDEOS) is not None else grids_of(config, arguments, sizes_in(arguments))
+    return None if grids is None else tuple(grids)
 
 
-def sound_of(config: Any, arguments: Mapping[str, Any]) -> tuple[int, ...]:
-    """Frames of each clip among the arguments of a pass; none, too, if the host cannot know."""
+def sound_of(config: Any, arguments: Mapping[str, Any]) -> tuple[int, ...] | None:
+    """Frames of each clip among the arguments of a pass; None if the host cannot know."""
     return clips_of(config, arguments, lengths_in(arguments))
 
 

@@ -9,10 +9,11 @@
 -- hint: attn_implementation="sdpa" or "flash_attention_2", or `torch.nn.functional.scaled_dot_product_attention` with a mask that its
 --   fused kernels take; the class `compute` of `time_budget` shows the effect
 -- empty without: attribute.phase_kernels WHERE regexp_matches(name, '(?i)softmax')
--- requires: attribute.phase_spending, attribute.phase_kernels, attribute.gpu_work, attribute.occurrences, attribute.kernel_families, load.strings
+-- requires: attribute.phase_spending, attribute.phase_kernels, attribute.gpu_work, attribute._overlapping_ops, attribute.occurrences,
+--   attribute.kernel_families, load.strings, macros.hidden_ns
 -- columns:
 --   phase       VARCHAR The phase, NULL in a trace without phases.
---   at_stake_ns BIGINT  Time of these kernels, at most that of the class. Unit: ns.
+--   at_stake_ns BIGINT  Time in which one of these kernels runs and nothing else does, at most that of the class. Unit: ns.
 --   budget_part VARCHAR 'compute'.
 --   place       VARCHAR The phase in a sentence.
 --   per_step    BIGINT  Softmax kernels of an occurrence, on average.
@@ -46,25 +47,23 @@ numbered AS (
 stretch AS (
     SELECT
         phase, device_id, stream_id, stretch, bool_or(is_softmax) AS has_softmax,
-        coalesce(sum(time_ns) FILTER (WHERE is_product), 0) AS product_ns,
-        coalesce(sum(time_ns) FILTER (WHERE NOT is_product), 0) AS other_ns
+        lag(bool_or(is_softmax), 1, false) OVER (PARTITION BY phase, device_id, stream_id ORDER BY stretch) AS is_after
     FROM numbered
     GROUP BY phase, device_id, stream_id, stretch
 ),
+member AS MATERIALIZED (
+    SELECT n.phase AS group_id, n.op_id, n.time_ns
+    FROM numbered AS n
+    JOIN stretch AS s
+        ON s.phase IS NOT DISTINCT FROM n.phase AND s.device_id = n.device_id AND s.stream_id IS NOT DISTINCT FROM n.stream_id AND s.stretch = n.stretch
+    WHERE s.has_softmax OR (s.is_after AND n.is_product)
+),
 attended AS (
-    SELECT
-        phase,
-        sum(CASE
-            WHEN has_softmax THEN product_ns + other_ns
-            WHEN is_after THEN product_ns
-            ELSE 0
-        END) AS time_ns
-    FROM (
-        SELECT *, lag(has_softmax) OVER (PARTITION BY phase, device_id, stream_id ORDER BY stretch) AS is_after FROM stretch
-    )
-    GROUP BY phase
+    SELECT m.phase, (m.time_ns - coalesce(h.hidden_ns, 0))::BIGINT AS exposed_ns
+    FROM (SELECT group_id AS phase, sum(time_ns) AS time_ns FROM member GROUP BY group_id) AS m
+    LEFT JOIN macros.hidden_ns('member', 'attribute._overlapping_ops') AS h ON h.group_id IS NOT DISTINCT FROM m.phase
 )
 SELECT
-    c.phase, least(a.time_ns, c.compute_ns)::BIGINT AS at_stake_ns, 'compute' AS budget_part, c.place, c.per_step
+    c.phase, least(a.exposed_ns, c.compute_ns) AS at_stake_ns, 'compute' AS budget_part, c.place, c.per_step
 FROM candidate AS c JOIN attended AS a ON a.phase IS NOT DISTINCT FROM c.phase
-WHERE a.time_ns >= c.compute_ns / 10 AND least(a.time_ns, c.compute_ns) >= c.least_ns
+WHERE a.exposed_ns >= c.compute_ns / 10 AND at_stake_ns >= c.least_ns

@@ -1,8 +1,9 @@
--- Requests that arrived and had waited for their first token for longer than most others do, when the recording ended.
+-- Requests that arrived and had waited for their first token for longer than most others do, when the recording ended or their client gave
+-- them up.
 -- Grain: one row, where there are some.
 -- severity: warning
--- message: {request_count:,} of {of:,} requests had no first token when the recording ended, after up to {waited_ms:,} ms and longer
---   than the median TTFT of the others: latencies and goodput leave them out, and look better than what was asked of the engine
+-- message: {request_count:,} of {of:,} requests had no first token when the recording ended or their client gave them up, after up to
+--   {waited_ms:,} ms and longer than the median TTFT of the others: latencies and goodput leave them out, and look better than what was asked of the engine
 -- hint: record until they are served, or send fewer requests
 -- concerns: attribute.served_request_times
 -- empty without: attribute.served_request_times
@@ -27,13 +28,13 @@ arrival AS (
     SELECT
         request, CASE WHEN request IN (SELECT request FROM attribute._request_steps WHERE is_handed) THEN max(arrivals) ELSE sum(arrivals) END
             AS requests,
-        min(arrived_ns) AS arrived_ns
+        min(arrived_ns) AS arrived_ns, CASE WHEN count(given_up_ns) = count(*) THEN max(given_up_ns) END AS given_up_ns
     FROM attribute._arrivals
     GROUP BY request
 ),
 left_over AS (
     SELECT
-        a.requests, a.requests - least(a.requests, coalesce(s.requests, 0)) AS unserved, o.end_ns - a.arrived_ns AS waited_ns,
+        a.requests, a.requests - least(a.requests, coalesce(s.requests, 0)) AS unserved, least(o.end_ns, a.given_up_ns) - a.arrived_ns AS waited_ns,
         o.ttft_ns
     FROM arrival AS a CROSS JOIN others AS o LEFT JOIN served AS s USING (request)
 )

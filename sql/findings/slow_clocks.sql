@@ -44,7 +44,7 @@ SELECT
     (c.clock_hz / 1e6)::BIGINT AS clock_mhz, (c.boost_hz / 1e6)::BIGINT AS boost_mhz,
     (100 * (1 - c.clock_hz / c.boost_hz))::BIGINT AS below_percent,
     CASE
-        WHEN w.slow_samples < w.samples
+        WHEN w.slow_samples BETWEEN 1 AND w.samples - 1
             THEN format(
                 ' (by 5 % or more in {:.0f} % of the samples, {:.3f} to {:.3f} s into the recording)', 100 * w.slow_samples / w.samples,
                 w.first_ns / 1e9, w.last_ns / 1e9

@@ -148,7 +148,7 @@ def test_requests_that_are_never_served_are_told(cli: Cli) -> None:
 
     (found,) = [one for one in report["findings"] if one["code"] == "requests_unserved"]
     assert found["message"].startswith(
-        "1 of 4 requests had no first token when the recording ended, after up to 3,000 ms"
+        "1 of 4 requests had no first token when the recording ended or their client gave them up, after up to 3,000 ms"
     )
     assert report["requests"][0]["requests"] == 2
 

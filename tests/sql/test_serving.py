@@ -81,6 +81,32 @@ def test_a_request_that_was_given_up_has_the_tokens_of_steps_that_were_done(tmp_
     )
 
 
+def test_a_request_that_was_given_up_before_its_first_token_has_none(tmp_path: Path) -> None:
+    # given a request whose client leaves after 30 ms, while its prompt is computed; another has its token after 5 ms
+    ms = 1_000_000
+    trace = TraceBuilder()
+    worker = trace.process().thread()
+    arrive(worker, 0, "a", 3)
+    arrive(worker, 20 * ms, "b", 3)
+    step(worker, 20 * ms, 25 * ms, "prefill", q=3, kv=0, b=1, logits=1, ids=[1], new={"1": "b"})
+    worker.mark(30 * ms, 'llmperf.request {"id":"a","given_up":true}', domain=OWN)
+    step(worker, 28 * ms, 40 * ms, "prefill", q=3, kv=0, b=1, logits=1, ids=[0], new={"0": "a"})
+    step(worker, 50 * ms, 90 * ms, "decode", q=1, kv=3, b=1, logits=1, ids=[1])
+
+    columns = "request, ttft_ns // 1000000 AS ttft_ms, new_tokens, steps"
+    assert ask(trace, f"SELECT {columns} FROM served_requests ORDER BY request", tmp_path) == table(
+        """
+        request,ttft_ms,new_tokens,steps
+        a,,0,1
+        b,5,2,2
+        """
+    )
+    findings = report_of(tmp_path / "trace.sqlite", tmp_path).findings
+    (told,) = [one for one in findings if one.code == "requests_unserved"]
+    assert told.message.startswith("1 of 2 requests had no first token")
+    assert "after up to 30 ms" in told.message
+
+
 def test_a_batch_of_sglang_is_the_marked_pass_in_it(tmp_path: Path) -> None:
     """Its own range, of another domain, closes before the mark of the pass that it launched."""
     trace = TraceBuilder().gpu()

@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from nsys_pipeline import markers
+from nsys_pipeline.workload.clips import MASKED_FRAMES
 from nsys_pipeline.workload.describe import config_fields
 from nsys_pipeline.workload.engines.steps import (
     DRAFT,
@@ -244,7 +245,7 @@ class VllmSteps:
             new=named,
             drafts=guesses,
             ahead=self._runs_ahead,
-            images=self._images(encoded) if encoded else None,
+            **(self._encoded(encoded) if encoded else {}),
             adapters=sum(request in self._adapted for request in ids) if self._adapted else None,
         )
 
@@ -319,17 +320,21 @@ class VllmSteps:
             if request in lengths
         )
 
-    def _images(self, encoded: Mapping[str, Sequence[int]]) -> list[Grid] | None:
-        """Grids of the images that the vision tower encodes in this step, None where one of them has none."""
+    def _encoded(self, encoded: Mapping[str, Sequence[int]]) -> dict[str, list[Any]]:
+        """Grids of the images and frames of the clips that are encoded in this step, and what has no size."""
         config = getattr(self._runner.vllm_config.model_config, "hf_config", None)
-        grids: list[Grid] = []
+        sizes: dict[str, list[Any]] = {"images": [], "audio": []}
+        unsized: set[str] = set()
         for request, indices in encoded.items():
             for index in indices:
-                found = _grids(config, self._features[request][index])
+                feature = self._features[request][index]
+                kind = "audio" if getattr(feature, "modality", None) == "audio" else "images"
+                found = _clips(config, feature) if kind == "audio" else _grids(config, feature)
                 if found is None:
-                    return None
-                grids += found
-        return grids
+                    unsized.add(kind)
+                else:
+                    sizes[kind] += found
+        return {**sizes, "unsized": sorted(unsized)}
 
 
 def _resumed(cached: Any) -> list[str]:
@@ -342,18 +347,31 @@ def _resumed(cached: Any) -> list[str]:
 
 def _grids(config: Any, feature: Any) -> list[Grid] | None:
     """Patches of a picture or of each frame of a video, where its processor says them."""
-    data = getattr(feature, "data", None)
-    if data is None:
-        return None
-    for name in ("image_grid_thw", "video_grid_thw"):
-        with contextlib.suppress(Exception):
-            element = data[name]
-            grid = getattr(element, "data", element)
-            if str(getattr(grid, "device", "cpu")) != "cpu":
-                return None
-            frames, height, width = (int(value) for value in grid.flatten().tolist())
-            return of_frames(config, [(frames, height, width)])
+    with contextlib.suppress(Exception):
+        grid = _field(feature, "image_grid_thw", "video_grid_thw")
+        frames, height, width = (int(value) for value in grid.flatten().tolist())
+        return of_frames(config, [(frames, height, width)])
     return None
+
+
+def _clips(config: Any, feature: Any) -> list[int] | None:
+    """Frames of a clip, or of each window of one, where its processor says them."""
+    with contextlib.suppress(Exception):
+        if str(config.model_type) not in MASKED_FRAMES:
+            return None
+        lengths = _field(feature, "audio_feature_lengths")
+        if lengths is None:
+            lengths = _field(feature, "feature_attention_mask", "input_features_mask").sum(-1)
+        return [int(frames) for frames in lengths.flatten().tolist()]
+    return None
+
+
+def _field(feature: Any, *names: str) -> Any:
+    """The first of the fields that the processor has made, if it is on the host; None without any."""
+    held = {name: feature.data[name] for name in names if name in feature.data}
+    element = next(iter(held.values()), None)
+    tensor = getattr(element, "data", element)
+    return tensor if str(getattr(tensor, "device", "cpu")) == "cpu" else None
 
 
 def _watch_speculator(runner: Any, steps: VllmSteps) -> None:

@@ -18,7 +18,7 @@
 --   arrived_ns     BIGINT   When the server took it in; NULL where that was not recorded, or another engine's of the same name cannot be told
 --                           apart. Unit: ns.
 --   started_ns     BIGINT   Start of its first recorded step. Unit: ns.
---   first_token_ns BIGINT   When its first token was there; NULL where it was before the recording or is not in it. Unit: ns.
+--   first_token_ns BIGINT   When its first token was there; NULL where it was before the recording or is not in it, or if nobody got it. Unit: ns.
 --   last_token_ns  BIGINT   End of its last recorded step that somebody waits for. Unit: ns.
 --   prompt_tokens  BIGINT   Length of its prompt. Unit: tokens.
 --   reused_tokens  BIGINT   Tokens that were in the cache when it began. Unit: tokens.
@@ -71,9 +71,9 @@ prompt AS (
     SELECT
         s.request, s.engine, count(*) AS prefill_steps,
         min(s.done_ns) FILTER (
-            WHERE s.cached_tokens + s.new_tokens >= r.prompt_tokens AND s.is_closed AND NOT s.is_handed
+            WHERE s.cached_tokens + s.new_tokens >= r.prompt_tokens AND s.is_closed AND s.is_wanted AND NOT s.is_handed
         ) AS first_token_ns
-    FROM attribute._request_steps AS s JOIN request AS r USING (request, engine)
+    FROM placed AS s JOIN request AS r USING (request, engine)
     WHERE s.cached_tokens < r.prompt_tokens
     GROUP BY s.request, s.engine
 )

@@ -1,11 +1,9 @@
 -- Work that causes are about, by phase: how long it runs, and how long nothing else runs on its GPU meanwhile, which is the most
 -- that a cure can save.
--- Algorithm: what overlaps nothing is exposed whole. Of the rest, the union of all operations of a GPU is longer than the union of those
--- that are not meant by the time that is only theirs.
 -- What takes less than a hundredth of all measured time, and kernels of less than a tenth of the kernel time, are left out.
 -- Grain: what, phase; phase is NULL outside every phase.
 -- materialize: table
--- requires: attribute._suspect_names, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute.phase_spending, load.memop_details, macros.busy_ns
+-- requires: attribute._suspect_names, attribute._overlapping_ops, attribute.gpu_work, attribute.occurrences, attribute.phase_spending, load.memop_details, macros.hidden_ns
 -- columns:
 --   what       VARCHAR As in attribute._suspect_names; or 'pinned copy': copies that use no pageable memory and are not between GPUs; or 'peer
 --                      copy': copies between GPUs.
@@ -35,8 +33,8 @@ worth AS (
     FROM summed AS t JOIN attribute.phase_spending AS s ON s.phase IS NOT DISTINCT FROM t.phase
     WHERE t.time_ns >= s.least_ns AND (t.name IS NULL OR 10 * t.time_ns >= s.compute_ns)
 ),
-meant AS MATERIALIZED (
-    SELECT n.what, n.phase, o.op_id, o.device_id, o.start_ns, o.end_ns
+member AS (
+    SELECT {'what': n.what, 'phase': n.phase} AS group_id, o.op_id
     FROM attribute._overlapping_ops AS o
     JOIN attribute.gpu_work AS w USING (op_id)
     LEFT JOIN attribute.occurrences AS p ON p.occurrence_id = w.occurrence_id
@@ -45,34 +43,11 @@ meant AS MATERIALIZED (
     SEMI JOIN worth AS t ON t.what = n.what AND t.phase IS NOT DISTINCT FROM n.phase
     WHERE w.kind = 'kernel' AND coalesce(p.is_measured, true)
     UNION ALL
-    SELECT c.what, c.phase, o.op_id, o.device_id, o.start_ns, o.end_ns
-    FROM copy AS c
-    JOIN attribute._overlapping_ops AS o USING (op_id)
-    SEMI JOIN worth AS t ON t.what = c.what AND t.phase IS NOT DISTINCT FROM c.phase
-),
-part AS MATERIALIZED (
-    SELECT
-        what, phase, device_id, row_number() OVER (ORDER BY what, phase, device_id) AS group_id, sum(end_ns - start_ns) AS overlapping_ns
-    FROM meant
-    GROUP BY what, phase, device_id
-),
-every AS (
-    SELECT p.group_id, o.op_id, o.start_ns, o.end_ns FROM attribute._overlapping_ops AS o JOIN part AS p USING (device_id)
-),
-other AS (
-    SELECT e.group_id, e.start_ns, e.end_ns
-    FROM every AS e
-    ANTI JOIN (
-        SELECT p.group_id, m.op_id
-        FROM meant AS m JOIN part AS p ON p.what = m.what AND p.phase IS NOT DISTINCT FROM m.phase AND p.device_id = m.device_id
-    ) AS m ON m.group_id = e.group_id AND m.op_id = e.op_id
+    SELECT {'what': c.what, 'phase': c.phase}, c.op_id
+    FROM copy AS c SEMI JOIN worth AS t ON t.what = c.what AND t.phase IS NOT DISTINCT FROM c.phase
 ),
 hidden AS (
-    SELECT p.what, p.phase, sum(p.overlapping_ns - (e.busy_ns - coalesce(o.busy_ns, 0))) AS hidden_ns
-    FROM part AS p
-    JOIN macros.busy_ns('every') AS e USING (group_id)
-    LEFT JOIN macros.busy_ns('other') AS o USING (group_id)
-    GROUP BY p.what, p.phase
+    SELECT group_id.what AS what, group_id.phase AS phase, hidden_ns FROM macros.hidden_ns('member', 'attribute._overlapping_ops')
 )
 SELECT s.what, s.phase, s.name, s."count", s.time_ns, (s.time_ns - coalesce(h.hidden_ns, 0))::BIGINT AS exposed_ns
 FROM worth AS s LEFT JOIN hidden AS h ON h.what = s.what AND h.phase IS NOT DISTINCT FROM s.phase

@@ -107,6 +107,34 @@ def test_marks_say_it_themselves(tmp_path: Path, name: str, mark: str) -> None:
     assert "images_ignored" in notices
 
 
+def test_an_image_of_unknown_size_makes_a_lower_bound_of_what_is_known(tmp_path: Path) -> None:
+    text, tower = expected((6, 10))
+    shape = '"q":40,"kv":0,"b":1,"logits":1,"images":[[6,10]]'
+    marks = {"known": f"{{{shape}}}", "partly": f'{{{shape},"unsized":["images"]}}'}
+    for name in marks:
+        (tmp_path / name).mkdir()
+    known, partly = (report_of(trace(tmp_path / name, "prefill", mark=mark)) for name, mark in marks.items())
+
+    assert flops(known) == flops(partly) == {"prefill": text + tower}
+    assert [one.model.not_counted for one in (known, partly) if one.model] == [
+        [],
+        ["vision tower of images of unknown size"],
+    ]
+    assert [one.phases[0].is_lower_bound for one in (known, partly)] == [False, True]
+    found = [finding.message for finding in partly.findings if finding.code == "parts_not_counted"]
+    assert found == [
+        f"vision tower of images of unknown size of {QWEN.name} is not counted: FLOPs, bytes, MFU and MBU of prefill"
+        " are lower bounds"
+    ]
+
+
+def test_the_size_of_images_that_a_mark_does_not_know_may_be_told(tmp_path: Path) -> None:
+    path = trace(tmp_path, "prefill", mark='{"q":40,"kv":0,"b":1,"logits":1,"unsized":["images"]}')
+    told = report_of(path, images=ImageOptions(1, ("6x10",)))
+    assert told.model is not None
+    assert (flops(told)["prefill"], told.model.not_counted) == (sum(expected((6, 10))), [])
+
+
 def test_every_pass_of_a_request_looks_at_its_images(tmp_path: Path) -> None:
     path = trace(tmp_path, "vision", "prefill", "decode", "decode")
     options = AnalysisOptions(model=MLLAMA, shapes=(RequestShape.parse("1x7+2"),), images=ImageOptions(1, ("6x6",)))
@@ -138,6 +166,49 @@ def test_decode_steps_know_the_prompt_that_the_window_of_unlimited_ocr_keeps(tmp
     assert found["decode"] == sum(Estimator(model).estimate(step).flops for step in steps)
 
 
+def test_passes_that_do_not_say_where_a_prompt_ends_have_no_flops(tmp_path: Path) -> None:
+    marks = (
+        ("prefill", '{"q":9,"kv":0,"b":1,"logits":1}'),
+        ("decode", '{"q":1,"kv":9,"b":1,"logits":1}'),
+        # Of another sequence, whose prompt nobody knows, alone and beside a prompt.
+        ("verify", '{"q":1,"kv":300,"b":1,"logits":1}'),
+        ("mixed", '{"q":[1,9],"kv":[300,0],"logits":2}'),
+        ("mixed", '{"q":[1,9],"kv":[3,0],"logits":2}'),
+    )
+    builder = TraceBuilder().gpu()
+    main = builder.process().thread()
+    for place, (name, mark) in enumerate(marks):
+        start = place * 20 * MS + 10
+        main.push(start, start + 19 * MS, name, domain="llmperf")
+        main.mark(start + 1, f"{markers.STEP_MARK} {mark}", domain="llmperf")
+        main.launch(start + 10, gpu=(start + 20, start + 18 * MS))
+    path = builder.write(tmp_path / "trace.sqlite")
+    model = Model.from_config(read_json("small_configs.json")["unlimited_ocr"])
+    with open_trace(path, TraceOptions(use_cache=False)) as opened:
+        opened.describe(AnalysisOptions(model=model))
+        opened.build("estimate.occurrence_costs")
+        found = opened.connection.execute(
+            "SELECT phase, flops FROM attribute.phase_ranges LEFT JOIN estimate.occurrence_costs USING (occurrence_id) "
+            "ORDER BY start_ns"
+        ).fetchall()
+        said = [notice.message for notice in opened.inputs.steps.notices if notice.code == "no_estimate"]
+
+    estimator = Estimator(model)
+    first = Step.uniform(batch=1, q_tokens=9)
+    costs = [
+        estimator.estimate(attrs.evolve(first, prompts=(9,))).flops,
+        estimator.estimate(attrs.evolve(Step.uniform(batch=1, q_tokens=1, kv_tokens=9), prompts=(9,))).flops,
+        None,
+        None,
+        estimator.estimate(Step((1, 9), (3, 0), 2)).flops,
+    ]
+    assert [flops for _, flops in found] == costs
+    assert said == [
+        "2 passes have no FLOPs: the decoder sees the prompt and 5 tokens behind it, and a step after 300 tokens does"
+        " not say where its prompt ends"
+    ]
+
+
 def test_images_that_no_prompt_can_hold_are_refused(tmp_path: Path) -> None:
     path = trace(tmp_path, "prefill", "decode")
     with pytest.raises(UsageError, match="are 784 tokens, but the prompts have 40"):
@@ -152,8 +223,14 @@ def test_a_mark_with_images_that_are_none_is_no_step(images: str) -> None:
         markers.decode_step(f'{{"q":4,"images":{images}}}')
 
 
+@pytest.mark.parametrize("told", ['"images"', '["video"]', "[1]", "{}"])
+def test_a_mark_of_what_has_no_size_names_images_and_audio(told: str) -> None:
+    with pytest.raises(ValueError, match="not a step"):
+        markers.decode_step(f'{{"q":4,"unsized":{told}}}')
+
+
 def test_marks_carry_images_there_and_back() -> None:
-    step = Step((40,), (0,), 1, images=[(6, 10), (4, 4)])
+    step = Step((40,), (0,), 1, images=[(6, 10), (4, 4)], unsized=["audio"])
     text = markers.encode_step(step)
     assert json.loads(text.removeprefix(markers.STEP_MARK))["images"] == [[6, 10], [4, 4]]
     assert markers.decode_step(text.removeprefix(markers.STEP_MARK)) == step

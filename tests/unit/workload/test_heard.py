@@ -71,7 +71,7 @@ def test_flops_of_a_batch_of_clips_are_torchs(name: str) -> None:
     model, estimated = built(name), Model.from_config(CONFIGS[name], name)
     for clips in [(frames,) for frames in CLIPS] if name in PADDED else [CLIPS]:
         text, heard = inputs(model, estimated, clips)
-        step = Step((), (), 0, audio=seen.sound_of(model.config, heard))
+        step = Step((), (), 0, audio=seen.sound_of(model.config, heard) or ())
         flops = sum(op.layers * op.flops_executed for op in Estimator(estimated, FULL).estimate(step).ops)
         difference = torch_flops(model, text | heard) - torch_flops(model, text)
         assert flops == difference > 0
@@ -92,12 +92,12 @@ def test_lengths_that_were_moved_are_remembered_and_others_are_not_asked_for() -
 
     assert seen.sound_of(config, moved) == seen.sound_of(config, given) == (60, 31)
     unknown = {**moved, "feature_attention_mask": given["feature_attention_mask"].to("meta")}
-    assert seen.sound_of(config, unknown) == ()
+    assert seen.sound_of(config, unknown) is None
     gemma = {"input_features": torch.zeros(1, 60, 30), "input_features_mask": torch.arange(60)[None] < 17}
     assert seen.sound_of(type("Config", (), {"model_type": "gemma3n"})(), gemma) == (17,)
     # Without features nothing is heard, and another model's mask says nothing of this one.
     assert seen.sound_of(config, {"feature_attention_mask": given["feature_attention_mask"]}) == ()
-    assert seen.sound_of(type("Config", (), {"model_type": "whisper"})(), given) == ()
+    assert seen.sound_of(type("Config", (), {"model_type": "whisper"})(), given) is None
 
 
 def test_what_projects_sound_is_no_part_of_a_vision_side(marked: Recorder) -> None:

@@ -89,5 +89,5 @@ def test_sizes_that_were_moved_are_remembered_and_others_are_not_asked_for() -> 
     assert seen.images_of(config, {**inputs()}) == ((4, 6), (2, 2))
     # No more than that: a tensor of the device holds what nobody knows.
     unknown = {**moved, "image_grid_thw": inputs()["image_grid_thw"].to("meta")}
-    assert seen.images_of(config, unknown) == ()
+    assert seen.images_of(config, unknown) is None
     assert seen.images_of(config, {"input_ids": moved["input_ids"]}) == ()

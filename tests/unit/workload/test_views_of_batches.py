@@ -68,11 +68,11 @@ def test_views_of_canvases(name: str) -> None:
     model = built(name, image_grid_pinpoints=PINPOINTS)
     edge = model.config.vision_config.image_size
     inputs = {"pixel_values": torch.zeros(2, max(VIEWS), 3, edge, edge), "image_sizes": torch.tensor(SIZES)}
-    assert len(images_of(model.config, inputs)) == sum(VIEWS) == seen_by_tower(model, inputs)
+    assert len(images_of(model.config, inputs) or ()) == sum(VIEWS) == seen_by_tower(model, inputs)
     if name == "llava_onevision" and "batch_num_images" in inspect.signature(model.get_image_features).parameters:
         # Two images of one prompt are whole.
         inputs = {**inputs, "pixel_values": inputs["pixel_values"][:, :1], "batch_num_images": torch.tensor([2])}
-        assert len(images_of(model.config, inputs)) == 2 == seen_by_tower(model, inputs)
+        assert len(images_of(model.config, inputs) or ()) == 2 == seen_by_tower(model, inputs)
 
 
 @pytest.mark.parametrize("name", ["idefics3", "smolvlm"])
@@ -85,10 +85,10 @@ def test_views_that_are_no_pixels(name: str) -> None:
     for sequence, views in enumerate((3, 1)):
         pixels[sequence, :views], mask[sequence, :views] = 1.0, True
     inputs = {"pixel_values": pixels, "pixel_attention_mask": mask}
-    assert len(images_of(model.config, inputs)) == 4 == seen_by_tower(model, inputs)
+    assert len(images_of(model.config, inputs) or ()) == 4 == seen_by_tower(model, inputs)
     # Of one sequence all views are pixels; of several nobody knows without the mask.
-    assert len(images_of(model.config, {"pixel_values": pixels[:1]})) == 3
-    assert images_of(model.config, {"pixel_values": pixels}) == ()
+    assert len(images_of(model.config, {"pixel_values": pixels[:1]}) or ()) == 3
+    assert images_of(model.config, {"pixel_values": pixels}) is None
 
 
 def test_views_without_a_processor(tmp_path: Path) -> None:

@@ -288,6 +288,57 @@ def test_a_picture_of_unknown_size_is_left_out(recorder: Recorder, data: Any) ->
     steps_of(output({"a": 5}, fresh=[new("a", 5, mm_features=[SimpleNamespace(data=data)])], encoded={"a": [0]}))
     assert recorder.marks("step")[0]["q"] == 5
     assert "images" not in recorder.marks("step")[0]
+    assert recorder.marks("step")[0]["unsized"] == ["images"]
+
+
+class Mask(Grid):
+    """A mask of frames: as many ones as each row of it says."""
+
+    def sum(self, axis: int) -> Grid:
+        assert axis == -1
+        return Grid(*self.values)
+
+
+def heard(model_type: str, *clips: dict[str, Any]) -> tuple[Any, Any]:
+    """A worker's config, and a request with these clips and a picture."""
+    described = config()
+    described.model_config.hf_config = SimpleNamespace(model_type=model_type, to_json_string=HfConfig().to_json_string)
+    features = [SimpleNamespace(modality="audio", data=data) for data in clips]
+    picture = SimpleNamespace(modality="image", data={"image_grid_thw": Grid(1, 4, 6)})
+    return described, new("a", 90, mm_features=[*features, picture])
+
+
+def test_clips_that_the_encoder_hears_in_this_step(recorder: Recorder) -> None:
+    described, request = heard(
+        "qwen2_5_omni",
+        {"audio_feature_lengths": Grid(310), "feature_attention_mask": Mask(3000)},
+        {"feature_attention_mask": SimpleNamespace(data=Mask(3000, 500))},
+        {"input_features_mask": Mask(77)},
+    )
+    steps_of(output({"a": 90}, fresh=[request], encoded={"a": [0, 1, 2, 3]}), config=described)
+    (mark,) = recorder.marks("step")
+    assert (mark["audio"], mark["images"]) == ([310, 3000, 500, 77], [[4, 6]])
+    assert "unsized" not in mark
+
+
+@pytest.mark.parametrize(
+    ("model_type", "clip"),
+    [
+        ("qwen2_audio", {"feature_attention_mask": DeviceGrid(9)}),
+        ("qwen2_audio", {"input_features": 1}),
+        # What a clip of these is, their masks do not say.
+        ("phi4_multimodal", {"feature_attention_mask": Mask(9)}),
+        ("voxtral", {"feature_attention_mask": Mask(9)}),
+    ],
+)
+def test_a_clip_of_unknown_length_is_said_beside_those_that_are_known(
+    recorder: Recorder, model_type: str, clip: dict[str, Any]
+) -> None:
+    described, request = heard(model_type, clip)
+    steps_of(output({"a": 90}, fresh=[request], encoded={"a": [0, 1]}), config=described)
+    (mark,) = recorder.marks("step")
+    assert (mark["images"], mark["unsized"]) == ([[4, 6]], ["audio"])
+    assert "audio" not in mark
 
 
 def test_a_step_without_tokens_has_no_range(recorder: Recorder) -> None:
