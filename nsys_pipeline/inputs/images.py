@@ -155,7 +155,7 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, S
             if step.encoder_tokens:
                 encoded.read = encoded.run = step.encoder_tokens
         encoded.images += step.images if sees else ()
-    return {**steps, **found}, _untold(charged_again)
+    return {**steps, **found}, (*_untold(charged_again), *_of_other_size(steps, architecture.encoder_grid))
 
 
 def _of_encoder(step: Step, fixed: int | None) -> Step:
@@ -177,6 +177,22 @@ def _untold(passes: int) -> tuple[Notice, ...]:
             "of the decoder after it, whose MFU is too high, and that phase has none",
             "record the trace again with `llmperf capture --auto`, or mark the phase with "
             "`step(q_tokens=[tokens of each sequence], logits=0)`",
+        ),
+    )
+
+
+def _of_other_size(steps: Mapping[int, Step], grid: tuple[int, int] | None) -> tuple[Notice, ...]:
+    """What there is to say of images that are not of the size that an encoder of images has in its config."""
+    others = {image for step in steps.values() for image in step.images} - {grid}
+    if grid is None or not others:
+        return ()
+    sizes = ", ".join(f"{height}x{width}" for height, width in sorted(others)[:3])
+    return (
+        Notice(
+            "images_of_other_size",
+            f"images of {sizes} patches went through an encoder whose config says {grid[0]}x{grid[1]}: FLOPs and bytes "
+            "of the encoder, and of attention to what it read, are those of the config's size",
+            "pass a --model whose config has the size of the images in `image_size`",
         ),
     )
 
