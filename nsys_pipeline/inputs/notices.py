@@ -25,6 +25,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "experts_of_other_ranks": ("warning", _COSTS),
     "adapters_of_experts": ("warning", _COSTS),
     "copied_experts": ("warning", _COSTS),
+    "latents_not_cached": ("warning", _COSTS),
     "adapters_not_counted": ("warning", _COSTS),
     "prompts_of_several_ranks": ("error", _COSTS),
     "cache_of_other_ranks": ("warning", _COSTS),
