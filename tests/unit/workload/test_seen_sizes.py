@@ -77,3 +77,17 @@ def test_a_video_is_said_to_have_no_size(marked: Recorder) -> None:
     with pytest.raises(Exception, match=r"."):
         model(input_ids=torch.ones(1, 5, dtype=torch.long), pixel_values=torch.zeros(1, 6, 588))
     assert marked.steps[0].unsized == ("images",)
+
+
+def test_what_makes_tokens_of_an_image_before_the_prompt_is_a_phase(marked: Recorder) -> None:
+    model = built("chameleon")
+    import torch
+
+    # As many tokens as are left of 36 pixels after two halvings.
+    ids = torch.full((1, 83), 5)
+    ids[0, 1:82] = model.config.image_token_id
+    model.generation_config.eos_token_id, model.generation_config.pad_token_id = None, 0
+    model.generate(input_ids=ids, pixel_values=torch.zeros(1, 3, 36, 36), max_new_tokens=2, do_sample=False)
+    prefill, decode = "prefill 1x83+0, 1 logits", "decode 1x1+83, 1 logits"
+    # transformers before 5.20 runs it inside the prefill.
+    assert marked.passes in (["vision of [[9, 9]]", prefill, decode], [f"{prefill} of [[9, 9]]", decode])
