@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import attrs
 
@@ -15,6 +15,8 @@ from nsys_pipeline.records import Notice, Step
 if TYPE_CHECKING:
     from nsys_pipeline.inputs.inputs import Inputs
     from nsys_pipeline.model import Model
+
+_T = TypeVar("_T")
 
 VISION = "vision"
 """The phase of a tower that runs before the prompt."""
@@ -94,7 +96,9 @@ class _Encoded:
         There are more of them than were encoded: they stand behind each other, and so does what was encoded of each.
         """
         sequences = len(self.read) or (len(self.images) if needs_image else 0)
-        images, read, run = (_repeated(each, sequences, step.batch) for each in (self.images, self.read, self.run))  # type: tuple[tuple[int, int], ...], tuple[int, ...], tuple[int, ...]
+        images = _repeated(self.images, sequences, step.batch)
+        read = _repeated(self.read, sequences, step.batch)
+        run = _repeated(self.run, sequences, step.batch)
         step = attrs.evolve(step, seen_images=images, seen_encoder_tokens=read)
         if run == read:
             return step
@@ -151,7 +155,7 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, S
             if step.encoder_tokens:
                 encoded.read = encoded.run = step.encoder_tokens
         encoded.images += step.images if sees else ()
-    return {**steps, **found}, _untold(charged_again)
+    return {**steps, **found}, (*_untold(charged_again), *_of_other_size(steps, architecture.encoder_grid))
 
 
 def _of_encoder(step: Step, fixed: int | None) -> Step:
@@ -177,21 +181,29 @@ def _untold(passes: int) -> tuple[Notice, ...]:
     )
 
 
-def _repeated(values: tuple[Any, ...], sequences: int, batch: int) -> tuple[Any, ...]:
+def _of_other_size(steps: Mapping[int, Step], grid: tuple[int, int] | None) -> tuple[Notice, ...]:
+    """What there is to say of images that are not of the size that an encoder of images has in its config."""
+    others = {image for step in steps.values() for image in step.images} - {grid}
+    if grid is None or not others:
+        return ()
+    sizes = ", ".join(f"{height}x{width}" for height, width in sorted(others)[:3])
+    return (
+        Notice(
+            "images_of_other_size",
+            f"images of {sizes} patches went through an encoder whose config says {grid[0]}x{grid[1]}: FLOPs and bytes "
+            "of the encoder, and of attention to what it read, are those of the config's size",
+            "pass a --model whose config has the size of the images in `image_size`",
+        ),
+    )
+
+
+def _repeated(values: tuple[_T, ...], sequences: int, batch: int) -> tuple[_T, ...]:
     """`values` of so many sequences, as many of each, for a batch in which several share those of one."""
-    if not sequences or batch == sequences or batch % sequences or len(values) % sequences:
+    if not (values and sequences) or batch % sequences or len(values) % sequences:
         return values
     each, times = len(values) // sequences, batch // sequences
-    return (
-        tuple(
-            value
-            for start in range(0, len(values), each)
-            for _ in range(times)
-            for value in values[start : start + each]
-        )
-        if each
-        else values
-    )
+    shares = (values[start : start + each] for start in range(0, len(values), each))
+    return tuple(value for share in shares for value in share * times)
 
 
 def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:

@@ -240,7 +240,7 @@ class ModelOfRun:
         trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
-        notices += _copied_experts(run, model)
+        notices += _copied_experts(run, model) + _whole_keys(run, model)
         if (run.positive("pcp") or 1) > 1:
             model = None
         return cls(
@@ -382,6 +382,23 @@ def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:
             f"each layer holds {copies:,} copies of experts beside them (EPLB), and bytes count each expert once: those"
             " of passes that send tokens to several copies are too low, and MBU with them",
             "FLOPs are right; without redundant experts, bytes are, too",
+        )
+    ]
+
+
+def _whole_keys(run: RunDescription, model: Model | None) -> list[Notice]:
+    """What is not counted where transformers caches the keys and values that latents expand to, as version 4 does."""
+    version = str(run.fields.get("framework_version"))
+    if model is None or not model.caches_latents or run.fields.get("framework") != "transformers":
+        return []
+    if not version.startswith("4."):
+        return []
+    return [
+        Notice(
+            "latents_not_cached",
+            f"transformers {printable(version)[:20]} caches whole keys and values, and bytes are those of latents: KV"
+            " bytes and MBU are too low",
+            "`llmperf flops MODEL --mla cached` counts such a cache",
         )
     ]
 

@@ -85,7 +85,8 @@ class AudioEncoder:
 class Architecture:
     """A model. `decoder` holds the KV cache; `encoder` runs once per request over `encoder_tokens` positions.
 
-    An encoder-only model has no decoder. `vision` runs over the patches of each image and `vision_extra` tokens that
+    An encoder-only model has no decoder. `encoder_grid`: patches, (height, width), of the images that an encoder of
+    images has these positions of. `vision` runs over the patches of each image and `vision_extra` tokens that
     are none, `vision_tokens` together where their number is fixed. `audio` runs over clips of sound.
     `sees_whole_images`: tokens of the decoder that an image turns into see each other in both directions.
     `window_keeps_prompt`: a decode step costs something else for tokens of the prompt than for later ones.
@@ -105,6 +106,7 @@ class Architecture:
     vision: Stack | None = None
     audio: AudioEncoder | None = None
     encoder_tokens: int | None = None
+    encoder_grid: tuple[int, int] | None = None
     vision_tokens: int | None = None
     vision_extra: int = 0
     sees_whole_images: bool = False

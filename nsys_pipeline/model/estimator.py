@@ -381,6 +381,12 @@ class Estimator:
     def _looked_at(self, step: Step) -> tuple[int, ...]:
         """Tokens of images that each sequence looks at: sequences have as many images each, in order."""
         lengths = self._architecture.vision_lengths((*step.seen_images, *step.images))
+        if self._architecture.appends_images and step.batch and len(lengths) not in (0, step.batch):
+            raise ModelError(
+                f"`{self.model.name}` takes one image for each sequence or none, and {len(lengths)} are known for"
+                f" {step.batch}",
+                hint="say how many there are with --images",
+            )
         if self._architecture.needs_image and step.batch and len(lengths) != step.batch:
             raise ModelError(
                 f"`{self.model.name}` takes one image for each sequence, and {len(lengths)} are known for {step.batch}",

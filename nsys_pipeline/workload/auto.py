@@ -656,8 +656,8 @@ _models = _Models()
 
 def _mark_what_sees(model: Any) -> None:
     """Mark the stages of the model's vision side, and the pass of it that `generate` runs before the prompt."""
-    if not mark_stages(model):
-        return
+    # What makes tokens of a codebook has no stages.
+    mark_stages(model)
     for kind in {type(model), type(getattr(model, "base_model", model))}:
         features = getattr(kind, "get_image_features", None)
         if features is not None and not hasattr(features, "__llmperf__"):

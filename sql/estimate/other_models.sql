@@ -7,7 +7,7 @@
 -- Grain: one row, none if one phase fits or cannot tell.
 -- materialize: table
 -- empty without: input.pass_ops
--- requires: estimate.pass_kernels, input.model, input.pass_ops, attribute.phase_walls
+-- requires: attribute.pass_kernels, input.model, input.pass_ops, attribute.phase_walls
 -- columns:
 --   phase             VARCHAR The phase whose kernels are told.
 --   model             VARCHAR Name of the model.
@@ -31,7 +31,7 @@ WITH compared AS (
         k.attention_kernels % o.attention = 0 AND (is_even OR k.attention_kernels <= 4 * o.attention)
             OR o.attention % k.attention_kernels = 0 AS fits
     FROM input.pass_ops AS o
-    JOIN estimate.pass_kernels AS k USING (phase)
+    JOIN attribute.pass_kernels AS k USING (phase)
     -- Not the same in every pass: something else is among them.
     WHERE o.attention > 0 AND k.attention_kernels > 0
         AND abs(k.attention_kernels - round(k.attention_kernels)) <= 0.02 * k.attention_kernels

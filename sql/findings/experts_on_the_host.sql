@@ -8,7 +8,7 @@
 --   bytes, MFU and MBU have them all the same, and are too high for the GPU
 -- concerns: estimate.occurrence_costs
 -- empty without: input.pass_ops WHERE expert_layers > 0
--- requires: estimate.pass_kernels, estimate.phase_costs, input.pass_ops, input.model, attribute.gpu_work, attribute.occurrences, load.memop_details
+-- requires: attribute.pass_kernels, estimate.phase_costs, input.pass_ops, input.model, attribute.gpu_work, attribute.occurrences, load.memop_details
 -- columns:
 --   phase           VARCHAR The phase.
 --   at_stake_ns     BIGINT  Its GPU busy time. Unit: ns.
@@ -38,7 +38,7 @@ SELECT
     o.phase, t.gpu_busy_ns AS at_stake_ns, m.name AS model, o.expert_layers, o.products_apart,
     round(k.product_kernels)::BIGINT AS product_kernels, round(c.down)::BIGINT AS down_count, round(c.up)::BIGINT AS up_count
 FROM input.pass_ops AS o
-JOIN estimate.pass_kernels AS k USING (phase)
+JOIN attribute.pass_kernels AS k USING (phase)
 JOIN counted AS c USING (phase)
 JOIN estimate.phase_costs AS t USING (phase)
 CROSS JOIN input.model AS m

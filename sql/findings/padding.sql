@@ -1,7 +1,7 @@
 -- Phases whose batches are padded to their longest sequence, as the marks of their steps say.
 -- Grain: phase.
 -- severity: info
--- message: {percent}% of the tokens that {phase} computes are padding ({padding_tokens:,} of {of:,}): tokens, FLOPs, MFU and MBU leave
+-- message: {share} of the tokens that {phase} computes are padding ({padding_tokens:,} of {of:,}): tokens, FLOPs, MFU and MBU leave
 --   them out, HFU does not
 -- hint: batches of prompts of like length, packed or continuous batches have less of it
 -- empty without: input.occurrence_shapes
@@ -9,12 +9,15 @@
 -- columns:
 --   phase          VARCHAR Its phase.
 --   at_stake_ns    BIGINT  NULL: no time is at stake. Unit: ns.
---   percent        BIGINT  Share of the tokens that are padding. Unit: percent.
+--   share          VARCHAR Share of the tokens that are padding.
 --   padding_tokens BIGINT  Tokens of padding in measured passes. Unit: tokens.
 --   of             BIGINT  All tokens that they compute. Unit: tokens.
 SELECT
     p.phase, NULL::BIGINT AS at_stake_ns,
-    round(100 * sum(s.padding_tokens) / sum(s.padding_tokens + s.new_tokens))::BIGINT AS percent,
+    CASE
+        WHEN 100 * sum(s.padding_tokens) < sum(s.padding_tokens + s.new_tokens) THEN 'less than 1%'
+        ELSE format('{:.0f}%', 100 * sum(s.padding_tokens) / sum(s.padding_tokens + s.new_tokens))
+    END AS share,
     sum(s.padding_tokens)::BIGINT AS padding_tokens, sum(s.padding_tokens + s.new_tokens)::BIGINT AS of
 FROM attribute.occurrences AS p
 JOIN input.occurrence_shapes AS o USING (occurrence_id)

@@ -17,8 +17,8 @@ WITH working AS (
     SELECT
         process_key, list_sort(list(DISTINCT device_id)) AS device_ids,
         -- Work without times, from 0 to 0, is not where the others are.
-        min(start_ns) FILTER (WHERE NOT (start_ns = 0 AND end_ns = 0)) AS first_start_ns,
-        max(end_ns) FILTER (WHERE NOT (start_ns = 0 AND end_ns = 0)) AS last_end_ns
+        min(start_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)) AS first_start_ns,
+        max(end_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)) AS last_end_ns
     FROM load.gpu_ops
     WHERE process_key IS NOT NULL
     GROUP BY process_key

@@ -6,7 +6,7 @@
 --   first_ns    BIGINT  Start of the first recorded event. Unit: ns.
 --   last_ns     BIGINT  End of the recording: of its last event or as nsys states it, whichever is later. Unit: ns.
 --   duration_ns BIGINT  Length of the recording as nsys states it, else last_ns - first_ns. Unit: ns.
---   untimed_count BIGINT  Operations of the GPU with start and end 0: CUPTI could not take their times.
+--   untimed_count BIGINT  Operations of the GPU without times, from 0 to 0 or from and to the same instant before the recording: CUPTI could not take their times.
 --   deviceless_count BIGINT  Operations of the GPU that do not say which GPU ran them.
 --   uncounted_tables VARCHAR  Tables of the export with GPU work that no number here is about, NULL for none.
 --   uncounted_ns BIGINT  Durations in them, added up. Unit: ns.
@@ -21,7 +21,7 @@ extent AS (
     FROM nsys.NVTX_EVENTS
     UNION ALL SELECT min("start"), max("end"), 0, 0 FROM nsys.CUPTI_ACTIVITY_KIND_RUNTIME
     UNION ALL SELECT
-        min("start") FILTER (WHERE NOT ("start" = 0 AND "end" = 0)), max("end"), count(*) FILTER (WHERE "start" = 0 AND "end" = 0),
+        min("start") FILTER (WHERE NOT ("start" = "end" AND "start" <= 0)), max("end"), count(*) FILTER (WHERE "start" = "end" AND "start" <= 0),
         count(*) - count(deviceId)
     FROM work
 )

@@ -11,7 +11,7 @@ WITH span AS (
     SELECT phase, device_id, min(start_ns) AS gpu_start_ns, max(end_ns) AS gpu_end_ns
     FROM gpu_work SEMI JOIN (SELECT occurrence_id FROM phases WHERE is_measured) USING (occurrence_id)
     -- Work without times, from 0 to 0, is not where the others are.
-    WHERE NOT (start_ns = 0 AND end_ns = 0)
+    WHERE NOT (start_ns = end_ns AND start_ns <= 0)
     GROUP BY phase, occurrence_id, device_id
 ),
 placed AS (

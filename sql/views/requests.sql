@@ -15,7 +15,8 @@
 --   ttft_ns      BIGINT   Time to first token: from the start of the request to the end of its prefill, on the host or, where
 --                         that is later, on the GPU. Of several prompts that of the first. NULL without a prefill. Unit: ns.
 --   tpot_ns      DOUBLE   Time per output token: from there to the end of its last decode step, per step. NULL without decode
---                         steps, with speculative decoding, and where a prefill follows a decode step. Unit: ns.
+--                         steps, with speculative decoding, where a prefill follows a decode step, and where such a step runs several
+--                         passes. Unit: ns.
 SELECT
     t.request_id, t.process_key & 16777215 AS process_id, t.is_warmup, t.has_cold_prefill AS is_ttft_cold,
     t.has_cold_decode AS is_tpot_cold, s.shape, t.start_ns, t.decode_steps, t.ttft_ns,

@@ -95,3 +95,19 @@ def test_of_eager_attention_what_another_stream_hides_is_not_at_stake(tmp_path: 
     (told,) = [one for one in report_of(trace, tmp_path).findings if one.code == "eager_attention"]
 
     assert told.at_stake_ns == 4 * 30 * US
+
+
+def test_of_few_blocks_what_another_stream_hides_is_not_at_stake(tmp_path: Path) -> None:
+    """Ten steps: a product hides 40 of 100 µs of attention in 8 blocks for 132 SMs."""
+    trace = TraceBuilder().gpu(sm_count=132)
+    main = trace.process().thread()
+    for step in range(10):
+        at = 400 * step * US
+        main.push(at, at + 30 * US, "decode")
+        main.launch(at, gpu=(at + 10 * US, at + 270 * US), name="nvjet_sm90_tst_64x8_64x16_2x1_v_bz_TNT")
+        main.launch(at + 5, gpu=(at + 230 * US, at + 330 * US), name="flash_fwd_kernel", stream=8, gridX=8)
+
+    (told,) = [one for one in report_of(trace, tmp_path).findings if one.code == "few_blocks"]
+
+    # of 100 µs, the SMs without a block are 94 %
+    assert told.at_stake_ns == 10 * 60 * US

@@ -28,7 +28,7 @@ def verdict(
             CREATE SCHEMA input; CREATE SCHEMA estimate; CREATE SCHEMA attribute;
             CREATE TABLE input.model AS SELECT 'm' AS name;
             CREATE TABLE input.pass_ops(phase VARCHAR, attention BIGINT, products_min BIGINT, products_max BIGINT);
-            CREATE TABLE estimate.pass_kernels(
+            CREATE TABLE attribute.pass_kernels(
                 phase VARCHAR, attention_kernels DOUBLE, product_kernels DOUBLE, activation_kernels DOUBLE
             );
             CREATE TABLE estimate.phase_costs(phase VARCHAR, gpu_busy_ns BIGINT);
@@ -36,7 +36,7 @@ def verdict(
         """)
         for phase, kernels in passes.items():
             connection.execute("INSERT INTO input.pass_ops VALUES (?, ?, ?, ?)", [phase, *model])
-            connection.execute("INSERT INTO estimate.pass_kernels VALUES (?, ?, ?, ?)", [phase, *kernels])
+            connection.execute("INSERT INTO attribute.pass_kernels VALUES (?, ?, ?, ?)", [phase, *kernels])
         for phase in (*passes, *others):
             connection.execute("INSERT INTO attribute.phase_walls VALUES (?)", [phase])
         connection.execute(f"CREATE TABLE estimate.other_models AS {all_modules()['estimate.other_models'].sql}")
@@ -117,7 +117,7 @@ def test_kernels_that_combine_or_prepare_are_no_attention_of_a_layer() -> None:
         connection.executemany("INSERT INTO attribute.phase_kernels VALUES ('decode', ?, ?, ?, ?)", kernels)
         for macro in ("is_attention_helper", "is_split_k_tail"):
             connection.execute(macro_ddl(modules[f"macros.{macro}"]))
-        assert connection.execute(modules["estimate.pass_kernels"].sql).fetchall() == [("decode", 6, 24, 6)]
+        assert connection.execute(modules["attribute.pass_kernels"].sql).fetchall() == [("decode", 6, 24, 6)]
 
 
 @pytest.mark.parametrize(

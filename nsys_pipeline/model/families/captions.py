@@ -43,7 +43,8 @@ def instructblip(f: Fields) -> Architecture:
     groups = (
         *spec.layers("vision.layers"),
         Layers("vision.norms", (0,), norms),
-        *qformer_layers(q, q.integer("encoder_hidden_size", default=spec.width), queries),
+        # transformers' class takes the width that the queries see from the tower, whatever the config says of it.
+        *qformer_layers(q, spec.width, queries),
     )
     after = (
         Constant("projector_queries", queries * width),

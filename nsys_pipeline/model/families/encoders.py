@@ -250,7 +250,9 @@ def vit(f: Fields) -> Architecture:
         head = Linear("pooler", pooled, width, pooled)
     after = (Norm("final_norm", width, 2 * width), OnTokens(blocks=(head,), fixed=1))
     stack = Stack("encoder", spec.layers("layers"), placed_patches(f, extra=extra), after)
-    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+    return Architecture(
+        family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens, encoder_grid=(side, side)
+    )
 
 
 def dinov2(f: Fields) -> Architecture:
@@ -280,7 +282,9 @@ def dinov2(f: Fields) -> Architecture:
         Constant("embed_positions", (tokens + 1 + mask) * width),
     )
     stack = Stack("encoder", spec.layers("layers"), before, (Norm("final_norm", width, 2 * width),))
-    return Architecture(family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens)
+    return Architecture(
+        family=f.model_type, encoder=stack, heads=spec.heads, encoder_tokens=tokens, encoder_grid=(side, side)
+    )
 
 
 def dinov3(f: Fields) -> Architecture:

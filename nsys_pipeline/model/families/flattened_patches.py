@@ -105,7 +105,8 @@ def pix2struct(f: Fields) -> Architecture:
 def kosmos2_5(f: Fields) -> Architecture:
     """KOSMOS-2.5 (arXiv 2309.11419): Pix2Struct's ViT, one matrix, and learned queries that look at the patches.
 
-    The decoder has sinusoidal positions, a norm inside the MLP and a table of segments.
+    The decoder has sinusoidal positions, a norm inside the MLP and a table of segments. It is a whole model, whose own
+    config says whether table and head are one.
     """
     t, v = f.part("text_config", "kosmos_2_5_text_model"), f.part("vision_config", "kosmos_2_5_vision_model")
     width, heads, hidden = t.integer("embed_dim"), t.integer("attention_heads"), t.integer("ffn_dim")
@@ -136,7 +137,7 @@ def kosmos2_5(f: Fields) -> Architecture:
         "decoder",
         (Layers("layers", tuple(range(t.integer("layers"))), layer),),
         (
-            Embedding("embed", vocab, width, tied=f.flag("tie_word_embeddings", default=True)),
+            Embedding("embed", vocab, width, tied=t.flag("tie_word_embeddings", default=True)),
             Embedding("embed_segments", 2, width),
         ),
         (Norm("final_norm", width, 2 * width), Head(vocab, width)),

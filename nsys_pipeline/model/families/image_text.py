@@ -430,10 +430,15 @@ def gemma3n(f: Fields) -> Architecture:
 
 def gemma4_unified(f: Fields) -> Architecture:
     """Gemma 4 without a tower: patches of several squares, as the processor makes them, through two matrices."""
+    if not f.has("vision_config"):
+        # transformers' class makes up a decoder of text, and no other part.
+        f = f.replaced(vision_config=None)
     text = read_text(f, "gemma4_unified_text")
     v = f.part("vision_config", "gemma4_unified_vision")
     edge = v.integer("patch_size", default=16) * v.integer("pooling_kernel_size", default=3)
     width, inputs = v.integer("mm_embed_dim"), 3 * edge * edge
+    if v.integer("output_proj_dims", default=width) != width:
+        raise v.wrong("output_proj_dims", f"is not `mm_embed_dim` = {width}, which the projection gets")
     before = (
         Norm("patch_norm", inputs, 2 * inputs),
         patch_embedding(width, edge, 3, bias=True, extra=0),

@@ -208,6 +208,7 @@ def muse_glimmer(f: Fields) -> Architecture:
     v = f.part("vision_config", f"{f.model_type}_vision")
     spec = vision_encoder(v)
     width, depth = spec.width, spec.depth
+    v.divides("hidden_size", width, "num_attention_heads", spec.heads)
     last = depth - 1
     kinds = layer_kinds(
         v,

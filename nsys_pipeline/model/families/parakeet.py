@@ -51,6 +51,8 @@ def parakeet(a: Fields, projector: tuple[Block, ...]) -> AudioEncoder:
     """The encoder and `projector`. Raises ModelError for convolutions of another kind."""
     width, hidden, heads = a.integer("hidden_size"), a.integer("intermediate_size"), a.integer("num_attention_heads")
     a.divides("hidden_size", width, "num_attention_heads", heads)
+    if a.integer("num_key_value_heads", default=heads) != heads:
+        raise a.wrong("num_key_value_heads", f"must be `num_attention_heads` = {heads}")
     bias, conv_bias = a.flag("attention_bias"), a.flag("convolution_bias", default=True)
     over, channels, kernel = (
         a.integer(name) for name in ("subsampling_factor", "subsampling_conv_channels", "conv_kernel_size")

@@ -11,6 +11,8 @@ from nsys_pipeline.model.families.vision_seq2seq import bart_like
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import VISION
 
+_SIZES = ("vocab_size", "decoder_layers", "decoder_ffn_dim", "decoder_attention_heads", "d_model")
+
 
 def pp_formulanet(f: Fields) -> Architecture:
     """PP-FormulaNet (arXiv 2503.18382): one picture of the config's size for each sequence; the head is never tied."""
@@ -34,7 +36,9 @@ def pp_formulanet(f: Fields) -> Architecture:
         OnTokens(blocks=last, fixed=quarter * quarter),
     )
     tower = Tower(Stack(VISION, sam.layers("vision.sam"), sam.before(), after), sam.out, sam.side**2)
-    decoder, heads = bart_like(t.replaced(tie_word_embeddings=False).named("mbart"), None)
+    # mBART's layers, not the defaults of its class.
+    own = {name: value for name in _SIZES if (value := t.get(name)) is not None}
+    decoder, heads = bart_like(t.replaced(tie_word_embeddings=False, **own).named("mbart"), None)
     text = Architecture(
         family="pp_formulanet", decoder=decoder, heads=heads, kv_heads=heads, cross_attends_to_images=True,
         needs_image=True,

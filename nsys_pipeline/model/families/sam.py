@@ -150,7 +150,7 @@ def sam_sizes(f: Fields, *, downsample: Sequence[int] = ()) -> SamSizes:
         image=side * patch,
         patch=patch,
         window=f.integer("window_size", default=14),
-        global_layers=tuple(f.indices("global_attn_indexes") or (2, 5, 8, 11)),
+        global_layers=(2, 5, 8, 11) if (told := f.indices("global_attn_indexes")) is None else tuple(told),
         channels=f.integer("num_channels", default=3),
         out=f.integer("output_channels", default=256),
         bias=f.flag("qkv_bias", default=True),

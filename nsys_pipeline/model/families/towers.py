@@ -23,6 +23,12 @@ _TEXT_TIES = frozenset(
         "vibevoice", "video_llama_3",
     }
 )  # fmt: skip
+_OWN_HEADS = frozenset({"blip-2", "instructblip", "instructblipvideo", "llama4"})
+#: Types that came with transformers 5, whose outer class has the head.
+_OUTER_TIES = frozenset(
+    {"dots3_note", "gemma4_unified", "granite_docling", "hy_v4_vl", "muse_glimmer", "unlimited_ocr"}
+)
+_NEVER_TIED = frozenset({"cosmos3_edge", "muse_spark"})
 
 
 @attrs.frozen
@@ -52,7 +58,9 @@ def read_text(f: Fields, default: str, *names: str) -> Architecture:
 
     Of some model types (`_TEXT_TIES`) the inner config may say it too. If neither does, both classes' defaults must:
     one alone does not count, as checkpoints of Mistral 3 (outer class: tied) and Qwen3-VL-MoE (text class: tied) have a
-    head of their own. An outer class without the field (BLIP-2) leaves it to the text model's.
+    head of their own. An outer class without the field leaves it to the text model's. Of `_OWN_HEADS` the text model
+    is a whole one, whose config alone counts; of `_OUTER_TIES` the outer one alone does; those of `_NEVER_TIED` have a
+    head of their own, whatever the config says.
     """
     keys = names or ("text_config", "llm_config", "language_config")
     sub = f.sub(*keys, model_type=default)
@@ -63,6 +71,11 @@ def read_text(f: Fields, default: str, *names: str) -> Architecture:
             hint=f"known: {', '.join(sorted(TEXT))}",
         )
     refuse_overrides(sub)
+    if f.model_type in _OWN_HEADS:
+        return builder(sub)
+    if f.model_type in _OUTER_TIES | _NEVER_TIED:
+        tied = f.model_type not in _NEVER_TIED and f.flag("tie_word_embeddings")
+        return builder(sub.replaced(tie_word_embeddings=tied))
     outer, inner = ("tie_word_embeddings" in config.data for config in (f, sub))
     if outer:
         tied = f.flag("tie_word_embeddings") or (

@@ -99,7 +99,13 @@ def donut_swin(f: Fields) -> Architecture:
             groups.append(Layers(f"{label}.merger", (0,), (OnTokens(blocks=merge, fixed=tokens),)))
             width *= 2
     stack = Stack("encoder", tuple(groups), before)
-    return Architecture(family="donut-swin", encoder=stack, heads=heads[0], encoder_tokens=tokens)
+    return Architecture(
+        family="donut-swin",
+        encoder=stack,
+        heads=heads[0],
+        encoder_tokens=tokens,
+        encoder_grid=(grid[0], grid[1]),
+    )
 
 
 _IMAGE_ENCODERS: dict[str, Callable[[Fields], Architecture]] = {
@@ -188,7 +194,7 @@ def vision_encoder_decoder(f: Fields) -> Architecture:
         text = attrs.evolve(text, before=(*text.before, _Bridge(width, out)))
     return Architecture(
         family=f.model_type, encoder=images.encoder, decoder=text,
-        encoder_tokens=images.encoder_tokens, heads=heads, kv_heads=heads,
+        encoder_tokens=images.encoder_tokens, encoder_grid=images.encoder_grid, heads=heads, kv_heads=heads,
     )  # fmt: skip
 
 

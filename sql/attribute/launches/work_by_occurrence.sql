@@ -40,7 +40,7 @@ work AS (
         count(*) FILTER (WHERE kind = 'graph') AS graph_launch_count,
         coalesce(sum(end_ns - start_ns) FILTER (WHERE kind = 'graph'), 0)::BIGINT AS graph_time_ns,
         -- Work without times, from 0 to 0, is not where the others are.
-        coalesce(min(start_ns) FILTER (WHERE NOT (start_ns = 0 AND end_ns = 0)), min(start_ns)) AS first_start_ns,
+        coalesce(min(start_ns) FILTER (WHERE NOT (start_ns = end_ns AND start_ns <= 0)), min(start_ns)) AS first_start_ns,
         max(end_ns) AS last_end_ns,
         coalesce(sum(start_ns - launch_end_ns) FILTER (WHERE kind = 'kernel' AND start_ns >= launch_end_ns), 0)::BIGINT
             AS launch_latency_ns,

@@ -8,4 +8,4 @@
 SELECT occurrence_id * 1024 + (coalesce(device_id, 0) & 1023) AS group_id, start_ns, end_ns
 FROM attribute.gpu_work
 -- Work without times, from 0 to 0, is in no gap.
-WHERE occurrence_id IS NOT NULL AND NOT (start_ns = 0 AND end_ns = 0)
+WHERE occurrence_id IS NOT NULL AND NOT (start_ns = end_ns AND start_ns <= 0)

@@ -4,12 +4,12 @@
 -- Where prefills follow decode steps, as in a chat, the TTFT is that of the first prompt, and there is no TPOT.
 -- Steps whose end was not recorded are left out of it.
 -- Speculative decoding has no TPOT, with verify steps or with decode steps of several tokens a sequence: how many of the
--- tokens are kept is not in the trace.
+-- tokens are kept is not in the trace. Nor has it one if a decode range runs several passes.
 -- Of a request with a cold prefill the TTFT is not measured, and with a cold decode step not the TPOT.
 -- No range marks the warm-up of inferred requests: where a thread has several and anything in the first one is cold, all of it is.
 -- Grain: request_id.
 -- materialize: table
--- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans, attribute._inferred_requests
+-- requires: attribute.occurrences, attribute.step_marks, attribute.work_by_occurrence, attribute._request_spans, attribute._inferred_requests, attribute.several_passes
 -- columns:
 --   request_id   BIGINT   Joins load.nvtx_ranges on range_id, or attribute._inferred_requests.
 --   process_key  BIGINT   Joins load.processes.
@@ -19,8 +19,8 @@
 --   start_ns     BIGINT   Start of the request. Unit: ns.
 --   decode_steps BIGINT   Decode steps.
 --   ttft_ns      BIGINT   Time to first token, NULL without a prefill. Unit: ns.
---   tpot_ns      DOUBLE   Time per output token, NULL without decode steps, in speculative decoding and of several prompts.
---                         Unit: ns.
+--   tpot_ns      DOUBLE   Time per output token, NULL without decode steps, in speculative decoding, of several prompts
+--                         and of several passes in a step. Unit: ns.
 --   has_several_prompts BOOLEAN Whether a prefill follows a decode step.
 WITH speculative AS (
     SELECT occurrence_id
@@ -62,7 +62,7 @@ SELECT
     q.has_cold_decode OR (w.request_id IS NOT NULL AND q.has_cold_prefill) AS has_cold_decode, r.start_ns, q.decode_steps,
     q.first_token_ns - r.start_ns AS ttft_ns,
     CASE
-        WHEN NOT q.is_speculative AND NOT q.has_several_prompts
+        WHEN NOT q.is_speculative AND NOT q.has_several_prompts AND NOT EXISTS (FROM attribute.several_passes)
             THEN (q.last_token_ns - q.first_token_ns) / nullif(q.decode_steps, 0)
     END AS tpot_ns,
     q.has_several_prompts

@@ -114,6 +114,18 @@ def test_an_encoder_whose_phase_says_nothing_is_told(tmp_path: Path) -> None:
     assert "encoder_in_prefill" not in marked
 
 
+def test_images_of_another_size_than_the_configs_are_told(tmp_path: Path) -> None:
+    config = read_json("other_configs.json")["vision-encoder-decoder+trocr"]["config"]
+    model = Model.from_config(config, "trocr")
+
+    def told(height: int) -> list[str]:
+        mark = f'{{"q":[],"kv":[],"logits":0,"images":[[{height},4]]}}'
+        return analyzed(tmp_path, model, ("vision", mark), ("prefill", '{"q":1,"kv":0,"b":1}'))[1]
+
+    assert "images_of_other_size" in told(5)
+    assert "images_of_other_size" not in told(4)
+
+
 def _encoder_ops(lengths: tuple[int, ...]) -> list[Any]:
     step = Step.uniform(batch=len(lengths), q_tokens=1)
     ops = Estimator(T5).estimate(step, encoder_tokens=lengths).ops

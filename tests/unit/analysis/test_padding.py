@@ -72,6 +72,12 @@ def test_mfu_leaves_padding_out_and_hfu_does_not(tmp_path: Path) -> None:
     assert finding.message.startswith("29% of the tokens that prefill computes are padding (6 of 21)")
 
 
+def test_a_little_padding_is_not_said_to_be_none(tmp_path: Path) -> None:
+    mark = '{"q":[300,299],"kv":[0,0],"logits":2,"padded":[300,0,2]}'
+    (finding,) = told(analyzed(trace_of(("prefill", mark)), tmp_path), "padding")
+    assert finding.message.startswith("less than 1% of the tokens that prefill computes are padding (1 of 600)")
+
+
 def test_decode_reads_the_cache_of_real_tokens(tmp_path: Path) -> None:
     decode = '{"q":[1,1,1],"kv":[3,7,5],"logits":3,"padded":[1,7,3]}'
     report = analyzed(trace_of(("decode", decode)), tmp_path)

@@ -133,8 +133,10 @@ def test_patches_of_a_page_go_to_the_encoder_beside_its_text() -> None:
     (crossing,) = {op.m for op in summary.prefill.ops if op.name == "cross_kv"}
     assert crossing == 7 + 9 + 5 + 9
     assert any("patches under a box of text" in note for note in convention_json(summary)["notes"])
-    with pytest.raises(ModelError, match="1 images do not divide among 2 sequences"):
+    with pytest.raises(ModelError, match="one image for each sequence or none, and 1 are known for 2"):
         summarize(model, attrs.evolve(shape, images=((3, 3),)))
+    with pytest.raises(ModelError, match="or none, and 4 are known for 2"):
+        summarize(model, attrs.evolve(shape, images=((3, 3),) * 4))
     with pytest.raises(ModelError, match="`relative_bias_args` is"):
         Model.from_config({**config, "relative_bias_args": ["1d"]})
     with pytest.raises(ModelError, match="decoder_hidden_size` is not the decoder's"):

@@ -2,19 +2,18 @@
 -- A block runs on one SM, so that a grid of fewer blocks than SMs cannot use them all: sure whatever its registers and shared
 -- memory. Kernels of 10 µs and more: twice what the hardware needs from one kernel to the next, so that shorter ones are not about
 -- their blocks. Kernels that communicate, or wait on purpose, take few SMs on purpose. A MIG slice has its own SMs.
--- Grain: phase, name_id, full_name_id, blocks, sm_count; phase is NULL outside every phase.
+-- Grain: op_id.
 -- materialize: table
 -- empty without: load.gpu_ops WHERE blocks > 0
 -- requires: load.gpu_ops, load.devices, load.strings, attribute.gpu_work, attribute.occurrences, attribute.kernel_families
 -- columns:
+--   op_id        BIGINT  Joins attribute.gpu_work.
 --   phase        VARCHAR Name of the phase, or NULL.
 --   name_id      BIGINT  Short name. Joins load.strings.
 --   full_name_id BIGINT  Demangled name. Joins load.strings.
 --   blocks       BIGINT  Blocks of the grid.
 --   sm_count     BIGINT  SMs of the GPU, or of the part that CUDA had.
---   count        BIGINT  Such kernels outside warm-up and cold occurrences.
---   time_ns      BIGINT  Sum of their durations. Unit: ns.
---   idle_ns      BIGINT  The share of it that the SMs without a block are of all. Unit: ns.
+--   time_ns      BIGINT  Its duration. Unit: ns.
 WITH device AS (
     SELECT device_id, least(sm_count, coalesce(available_sm_count, sm_count)) AS sm_count FROM load.devices
 ),
@@ -29,11 +28,9 @@ meant AS (
     WHERE f.family <> 'communication' AND NOT regexp_matches(coalesce(s.value, ''), '(?i)wait|barrier|signal|spin|sleep|sync')
 )
 SELECT
-    p.phase, f.name_id::BIGINT AS name_id, f.full_name_id::BIGINT AS full_name_id, f.blocks, f.sm_count, count(*) AS "count",
-    sum(f.time_ns)::BIGINT AS time_ns, floor(sum(f.time_ns) * (1 - f.blocks / f.sm_count))::BIGINT AS idle_ns
+    f.op_id, p.phase, f.name_id::BIGINT AS name_id, f.full_name_id::BIGINT AS full_name_id, f.blocks, f.sm_count, f.time_ns
 FROM few AS f
 JOIN meant AS m ON m.name_id IS NOT DISTINCT FROM f.name_id AND m.full_name_id IS NOT DISTINCT FROM f.full_name_id
 JOIN attribute.gpu_work AS w USING (op_id)
 LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
 WHERE w.occurrence_id IS NULL OR p.is_measured
-GROUP BY p.phase, f.name_id, f.full_name_id, f.blocks, f.sm_count
