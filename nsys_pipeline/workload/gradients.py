@@ -45,7 +45,9 @@ def watch(output: Any, number: int) -> None:
 def _tensors(output: Any) -> Iterator[Any]:
     """What a pass returns, and what its lists hold (hidden states of all layers)."""
     # A tensor can be iterated over, too, and would be cut in rows that no loss is about.
-    values = output.values() if isinstance(output, Mapping) else output if isinstance(output, (tuple, list)) else [output]
+    values: Any = output if isinstance(output, (tuple, list)) else (output,)
+    if isinstance(output, Mapping):
+        values = output.values()
     for value in values:
         yield from value if isinstance(value, (tuple, list)) else (value,)
 
