@@ -53,20 +53,25 @@ def step3p7(f: Fields) -> Architecture:
     return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
 
 
+def _before_merging(v: Fields, width: int) -> tuple[Block, ...]:
+    """Patches and their positions, of Hunyuan's towers, which merge squares of two patches a side."""
+    patch, merge = v.integer("patch_size"), v.integer("spatial_merge_size", default=2)
+    if merge != 2:
+        raise v.wrong("spatial_merge_size", f"is {merge}; only 2 is supported")
+    positions = (v.integer("max_image_size") // patch) ** 2 + 1
+    return (
+        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
+        Constant("embed_positions", positions * width),
+    )
+
+
 def hunyuan_vl(f: Fields) -> Architecture:
     """HunyuanOCR (arXiv 2511.19575): a convolution merges squares of patches; rows end in a token that is projected."""
     text = read_text(f, "hunyuan_vl_text")
     v = f.part("vision_config", "hunyuan_vl_vision")
     spec = vision_encoder(v)
     width, out = spec.width, text_width(text)
-    patch, merge = v.integer("patch_size"), v.integer("spatial_merge_size", default=2)
-    if merge != 2:
-        raise v.wrong("spatial_merge_size", f"is {merge}; only 2 is supported")
-    positions = (v.integer("max_image_size") // patch) ** 2 + 1
-    before = (
-        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", positions * width),
-    )
+    before = _before_merging(v, width)
     merged = (
         Linear("merger_conv", 2 * width, 4 * width, 2 * width, role=VISION),
         Linear("merger_out", 4 * width, 2 * width, 4 * width, role=VISION),
@@ -87,14 +92,7 @@ def hy_v4_vl(f: Fields) -> Architecture:
     v = f.part("vision_config", "hy_v4_vl_vision")
     spec = vision_encoder(v)
     width, out = spec.width, v.integer("out_hidden_size", default=text_width(text))
-    patch, merge = v.integer("patch_size"), v.integer("spatial_merge_size", default=2)
-    if merge != 2:
-        raise v.wrong("spatial_merge_size", f"is {merge}; only 2 is supported")
-    positions = (v.integer("max_image_size") // patch) ** 2 + 1
-    before = (
-        patch_embedding(width, patch, v.integer("num_channels", default=3), bias=True, extra=0),
-        Constant("embed_positions", positions * width),
-    )
+    before = _before_merging(v, width)
     merged = (
         Linear("merger_conv", 4 * width, 4 * width, 4 * width, role=VISION),
         Linear("projector", out, 4 * width, out, role=VISION),
