@@ -119,3 +119,18 @@ def test_missing_flash_attention_names_the_install_line(tiny_llama: Path, attn: 
         build_model(WorkloadOptions(config=tiny_llama, shapes=(SHAPE,), attn=attn), torch.device("cpu"))
     assert caught.value.hint is not None
     assert install in caught.value.hint
+
+
+@pytest.mark.parametrize(("has_sdpa", "attn"), [(True, "sdpa"), (False, "eager")])
+def test_the_run_mark_says_the_attention_that_transformers_chose(
+    tiny_llama: Path, monkeypatch: pytest.MonkeyPatch, *, has_sdpa: bool, attn: str
+) -> None:
+    import torch
+    from transformers import LlamaForCausalLM
+
+    from nsys_pipeline.workload.models import build_model, run_description
+
+    monkeypatch.setattr(LlamaForCausalLM, "_supports_sdpa", has_sdpa)
+    options, device = WorkloadOptions(config=tiny_llama, shapes=(SHAPE,)), torch.device("cpu")
+    assert options.attn == "auto"
+    assert run_description(build_model(options, device), options, device)["attn"] == attn
