@@ -38,7 +38,10 @@ def watch(output: Any, number: int) -> None:
     """Have backwards know pass `number` by the gradients of what it returned."""
     for tensor in _tensors(output):
         if getattr(tensor, "requires_grad", False):
-            tensor.register_hook(functools.partial(_reached, number))
+            hook: Any = functools.partial(_reached, number)
+            # As torch.utils.hooks.unserializable_hook: a program that saves the tensor is not warned of our hook.
+            hook.__torch_unserializable__ = True
+            tensor.register_hook(hook)
             _waiting.add(number)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import threading
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,6 +72,15 @@ def test_a_model_that_returns_a_tensor(marked: Recorder) -> None:
             return super().forward(*args, **kwargs).logits
 
     Scores(build("llama").config).train()(input_ids=prompt(2, 8)).mean().backward()
+    assert marked.backwards == [[0]]
+
+
+def test_saving_what_a_pass_returned_warns_of_nothing(marked: Recorder) -> None:
+    logits = build("llama").train()(prompt(1, 4)).logits
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        torch.save(logits, io.BytesIO())
+    logits.mean().backward()
     assert marked.backwards == [[0]]
 
 
