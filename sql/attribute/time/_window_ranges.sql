@@ -3,7 +3,7 @@
 -- Time in which nothing runs but work that `--steps` and its like leave out is no idle time: it is left out, too.
 -- Grain: range_id, device_id; of work that is left out one row for each stretch and thread.
 -- materialize: table
--- requires: input.cut_work, macros.exposed, attribute._work_times, macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
+-- requires: attribute._cut_work_alone, macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
 -- columns:
 --   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
 --   kind       VARCHAR  'request', 'phase', 'warmup', 'cut' or 'trace'.
@@ -70,5 +70,5 @@ UNION ALL
 SELECT NULL, 'trace', device_id, -1, NULL, start_ns, end_ns, true, false FROM whole WHERE end_ns > start_ns
 UNION ALL
 SELECT NULL, 'cut', c.group_id, l.global_tid, NULL, c.start_ns, c.end_ns, false, true
-FROM macros.exposed('input.cut_work', 'attribute._work_times') AS c
+FROM attribute._cut_work_alone AS c
 JOIN (SELECT device_id, global_tid FROM used UNION ALL SELECT device_id, -1 FROM whole) AS l ON l.device_id = c.group_id
