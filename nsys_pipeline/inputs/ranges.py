@@ -118,3 +118,14 @@ def create_overlay_segments(inputs: Inputs) -> None:
         "SELECT global_tid, occurrence_id, start_ns, end_ns FROM attribute._marked_phases WHERE kind = 'start_end'"
     ).fetchall()
     create_from_rows(inputs.connection, "input.overlay_segments", types, latest_start_segments(spans))
+
+
+def create_cut_work(inputs: Inputs) -> None:
+    """`input.cut_work`: GPU work that the window of the analysis leaves out, in time; none without a window."""
+    types = {"group_id": "BIGINT", "start_ns": "BIGINT", "end_ns": "BIGINT"}
+    create_from_rows(inputs.connection, "input.cut_work", types, [])
+    if inputs.is_cut:
+        inputs.connection.execute(
+            "INSERT INTO input.cut_work "
+            "SELECT device_id, start_ns, end_ns FROM cut.ops WHERE NOT is_kept AND end_ns > start_ns ORDER BY ALL"
+        )

@@ -210,7 +210,7 @@ def _choose_rows(con: DuckDBPyConnection) -> None:
         """
         CREATE OR REPLACE TABLE cut.ops AS
         SELECT
-            w.op_id, w.api_id, w.start_ns, w.end_ns,
+            w.op_id, w.api_id, coalesce(w.device_id, 0) AS device_id, w.start_ns, w.end_ns,
             CASE
                 WHEN w.occurrence_id IS NOT NULL THEN coalesce(o.is_kept, false)
                 ELSE coalesce(w.launch_start_ns, w.start_ns) >= s.low

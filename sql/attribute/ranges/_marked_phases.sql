@@ -51,7 +51,7 @@ grouped AS (
     SELECT
         * REPLACE (
             is_container AND coalesce(
-                lead(start_ns) OVER (PARTITION BY global_tid ORDER BY start_ns, end_ns DESC, range_id) <= end_ns, false
+                lead(start_ns) OVER (PARTITION BY global_tid ORDER BY start_ns, end_ns DESC, range_id) < end_ns, false
             ) AS is_container
         )
     FROM occurrence

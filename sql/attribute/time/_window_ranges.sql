@@ -1,18 +1,19 @@
 -- Ranges that open or close the window of a GPU: requests, phases and warm-up, on each GPU that ranges of their thread gave
 -- work. Without any phase or request: one row per GPU from the first launching call to the end of the last operation.
--- Grain: range_id, device_id.
+-- Time in which nothing runs but work that `--steps` and its like leave out is no idle time: it is left out, too.
+-- Grain: range_id, device_id; of work that is left out one row for each stretch and thread.
 -- materialize: table
--- requires: macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
+-- requires: attribute._cut_work_alone, macros.innermost_segments, attribute._warmup_segments, attribute.gpu_work, attribute.work_by_occurrence, attribute._request_spans, attribute._warmup_spans, attribute.occurrences
 -- columns:
 --   range_id   BIGINT   Joins load.nvtx_ranges, NULL for the whole trace.
---   kind       VARCHAR  'request', 'phase', 'warmup' or 'trace'.
+--   kind       VARCHAR  'request', 'phase', 'warmup', 'cut' or 'trace'.
 --   device_id  BIGINT   Joins load.devices.
 --   global_tid BIGINT   Thread that opened it, -1 for the whole trace.
 --   request_id BIGINT   Request around a phase. Joins load.nvtx_ranges, else NULL.
 --   start_ns   BIGINT   Start of the range. Unit: ns.
 --   until_ns   BIGINT   The later of its end and the end of the last work launched in it on this GPU. Unit: ns.
 --   has_work   BOOLEAN  Whether it gave this GPU work.
---   is_left_out BOOLEAN  Whether it is not measured: warm-up, inside warm-up, or cold.
+--   is_left_out BOOLEAN  Whether it is not measured: warm-up, inside warm-up, cold, or work that is cut away.
 WITH marked AS (
     SELECT
         r.span_id AS range_id, 'request' AS kind, r.lane AS global_tid, NULL::BIGINT AS request_id, r.start_ns, r.end_ns,
@@ -67,3 +68,7 @@ JOIN used ON used.global_tid = m.global_tid
 LEFT JOIN last_work AS w ON w.range_id = m.range_id AND w.device_id = used.device_id
 UNION ALL
 SELECT NULL, 'trace', device_id, -1, NULL, start_ns, end_ns, true, false FROM whole WHERE end_ns > start_ns
+UNION ALL
+SELECT NULL, 'cut', c.group_id, l.global_tid, NULL, c.start_ns, c.end_ns, false, true
+FROM attribute._cut_work_alone AS c
+JOIN (SELECT device_id, global_tid FROM used UNION ALL SELECT device_id, -1 FROM whole) AS l ON l.device_id = c.group_id

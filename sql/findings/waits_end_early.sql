@@ -1,0 +1,38 @@
+-- Calls that wait for all of a GPU's work and return before it ends: the GPU's clock is ahead of the host's, or runs at another speed.
+-- Algorithm: a cudaDeviceSynchronize of a process with one GPU waits for all that its own thread launched before. The latest end of
+-- that is a running maximum over the launches. A hundred microseconds are within what profilers place events by.
+-- Grain: one row, none where every such call returns after the work.
+-- severity: warning
+-- message: {call_count:,} calls that wait for the GPU return before work that they wait for ends, by up to {worst_ns:ms}: the GPU's clock is
+--   ahead of the host's by that much, or does not run at its speed
+-- hint: if it runs at another speed, all times of the GPU are too long or too short, busy time and utilization, too; launch latency, TTFT and
+--   the idle classes of the budget are wrong in any case: record again
+-- concerns: attribute.occurrence_times, attribute.request_times, attribute.work_by_occurrence
+-- requires: attribute.gpu_work, load.api_calls, load.strings, macros.cuda_call
+-- columns:
+--   phase       VARCHAR NULL: clocks are of the whole trace.
+--   at_stake_ns BIGINT  NULL: how far times are off is not known. Unit: ns.
+--   call_count  BIGINT  Such calls.
+--   worst_ns    BIGINT  Longest time by which one is too early. Unit: ns.
+WITH lone AS (
+    SELECT process_key FROM attribute.gpu_work GROUP BY process_key HAVING count(DISTINCT coalesce(device_id, 0)) = 1
+),
+wait AS (
+    SELECT a.global_tid, a.start_ns, a.end_ns
+    FROM load.api_calls AS a
+    JOIN load.strings AS s ON s.string_id = a.name_id
+    SEMI JOIN lone AS l ON l.process_key = a.process_key
+    WHERE macros.cuda_call(s.value) IN ('cudaDeviceSynchronize', 'cuCtxSynchronize', 'hipDeviceSynchronize')
+),
+done AS (
+    SELECT
+        global_tid, launch_start_ns,
+        max(end_ns) OVER (PARTITION BY global_tid ORDER BY launch_start_ns ROWS UNBOUNDED PRECEDING) AS last_end_ns
+    FROM attribute.gpu_work
+    WHERE (SELECT count(*) FROM wait) > 0 AND launch_start_ns IS NOT NULL
+)
+SELECT
+    NULL::VARCHAR AS phase, NULL::BIGINT AS at_stake_ns, count(*) AS call_count, max(d.last_end_ns - w.end_ns)::BIGINT AS worst_ns
+FROM wait AS w ASOF JOIN done AS d ON d.global_tid = w.global_tid AND d.launch_start_ns < w.start_ns
+WHERE d.last_end_ns > w.end_ns + 100000
+HAVING count(*) > 0
