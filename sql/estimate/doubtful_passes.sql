@@ -3,7 +3,8 @@
 -- Passes: in inference any communication tells. Ranks of training that have batches of their own gather weights in the forward,
 -- and reduce the loss; those that share a pass reduce in each layer.
 -- Sequences (context parallelism): attention that is written for it, a process group of that name, or ranks that send to each
--- other in each layer of a model without experts and without stages.
+-- other in each layer of a model without experts and without stages, or gather keys and values in each layer of a forward and scatter
+-- or send their gradients in the backward: twice as often as ranks that gather and scatter a layer's weights.
 -- Gradients: more backwards than forwards, as schedules of pipelines have them that run the gradients of inputs and of weights apart
 -- (zero bubble). The first step of a recording may lack forwards that ran before it.
 -- Grain: phase.
@@ -25,7 +26,9 @@ call AS (
     SELECT
         k.phase, k."count",
         regexp_matches(s.value, '(?i)(?:all|cross_device)_?reduce|reduce_?scatter') AS is_reduction,
-        regexp_matches(s.value, '(?i)send_?recv') AS is_send
+        regexp_matches(s.value, '(?i)send_?recv') AS is_send,
+        regexp_matches(s.value, '(?i)all_?gather') AS is_gather,
+        regexp_matches(s.value, '(?i)reduce_?scatter|send_?recv') AS is_scatter
     FROM attribute.kernel_totals AS k
     JOIN attribute.kernel_families AS f ON f.name_id = k.name_id AND f.full_name_id IS NOT DISTINCT FROM k.full_name_id
     JOIN load.strings AS s ON s.string_id = k.name_id
@@ -50,6 +53,15 @@ sending AS (
     HAVING sum("count") >= any_value(occurrence_count)
         * (SELECT greatest(4, max(dense_layers)) FROM input.model HAVING max(dense_layers) IS NOT NULL AND max(pp) = 1)
 ),
+-- Forwards that gather twice or more in each layer, and backwards that scatter or send as often.
+gathering AS (
+    SELECT phase
+    FROM call JOIN occurrence USING (phase)
+    WHERE (phase = 'forward' AND is_gather) OR (phase = 'backward' AND is_scatter)
+    GROUP BY phase
+    HAVING sum("count") >= any_value(occurrence_count)
+        * (SELECT greatest(8, 2 * max(dense_layers)) FROM input.model HAVING max(dense_layers) IS NOT NULL)
+),
 -- What says by its name that sequences are split: TransformerEngine, ring-flash-attention, DeepSpeed's Ulysses; groups of
 -- torch's device meshes and of Megatron.
 named AS (
@@ -64,6 +76,8 @@ split AS (
     SELECT phase FROM sending
     UNION
     SELECT 'backward' FROM sending WHERE phase = 'forward'
+    UNION
+    SELECT phase FROM gathering WHERE (SELECT count(*) FROM gathering) = 2
 ),
 backward AS (
     SELECT t.lane, t.forward_id, b.has_optimizer
