@@ -22,7 +22,8 @@ that the vision tower encodes; ``audio``: frames of each clip that an encoder of
 "audio" that are encoded and whose sizes nobody knows; ``encoder``: tokens of each sequence that the first of two stacks
 reads; ``adapters``: sequences that run through LoRA weights, which no estimate counts; ``padded``: [new, cached,
 logits] of the batch as it is computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave
-padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says;
+padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says,
+or some of the batch's sequences may have ended;
 ``head``: "unknown" where ``logits`` leaves out an LM head whose positions only the GPU knows, "apart" where the program
 may run one itself; ``pass``: a number by which marks of backwards name the pass.
 

@@ -91,13 +91,15 @@ class _Request:
     """One call of `generate`: how far it is, and how deep in calls inside it (those of a draft model).
 
     `prompt_end`: how many tokens of each sequence are through when the prompt is, those of a kept cache included.
-    `mask`: which of them are padding; None if none is.
+    `mask`: which of them are padding; None if none is. `ends_above`: in larger batches than that, some sequences may
+    end before others, which only the GPU knows, and are padded from then on; None if none can.
     `cache`: what its first pass has left behind.
     """
 
-    def __init__(self, prompt_end: int, mask: Mask | Unread | None) -> None:
+    def __init__(self, prompt_end: int, mask: Mask | Unread | None, ends_above: int | None) -> None:
         self.prompt_end = prompt_end
         self.mask = mask
+        self.ends_above = ends_above
         self.tokens = 0
         self.depth = 1
         self.cache: Any = None
@@ -216,12 +218,13 @@ def _patch_generation(module: ModuleType) -> None:
                 return generate(self, *args, **kwargs)
             finally:
                 request.depth -= 1
-        prompt_end, mask = 1, None
+        prompt_end, mask, ends_above = 1, None, None
         with contextlib.suppress(Exception):
             _models.role(self)
             prompt_end = _prompt_end(self, args, kwargs)
+            ends_above = _ends_above(self, kwargs)
             mask = _prompt_mask(self, args, kwargs, prompt_end)
-        _local.request = _Request(prompt_end, mask)
+        _local.request = _Request(prompt_end, mask, ends_above)
         try:
             with markers.phase(markers.REQUEST):
                 return generate(self, *args, **kwargs)
@@ -272,14 +275,21 @@ def _prompt_mask(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], prom
     prompt = _prompt(args, kwargs)
     if has_two_stacks or prompt is None or prompt.ndim != 2 or prompt.is_floating_point():
         return None
-    padding, ends = (_token_id(model, kwargs, name) for name in ("pad_token_id", "eos_token_id"))
+    padding, ends = (_setting(model, kwargs, name) for name in ("pad_token_id", "eos_token_id"))
     if not pads(ends, padding):
         return None
     mask = read_mask(prompt, first=prompt_end - int(prompt.shape[1]), padding_id=padding)
     return None if mask is UNREAD and prompt.shape[0] == 1 else mask
 
 
-def _token_id(model: Any, kwargs: dict[str, Any], name: str) -> Any:
+def _ends_above(model: Any, kwargs: dict[str, Any]) -> int | None:
+    """See `_Request`. The beams of one prompt end together."""
+    names = ("eos_token_id", "min_new_tokens", "max_new_tokens", "num_beams")
+    ends, least, most, beams = (_setting(model, kwargs, name) for name in names)
+    return None if ends is None or (least and most and least >= most) else (beams or 1)
+
+
+def _setting(model: Any, kwargs: dict[str, Any], name: str) -> Any:
     for source in (kwargs, vars(kwargs.get("generation_config") or object), vars(model.generation_config)):
         if source.get(name) is not None:
             return source[name]
@@ -451,6 +461,8 @@ def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: 
     if is_packed and cache is not None:
         return found._replace(is_described=False)
     if request is not None and found.phase != ENCODER:
+        may_end = found.phase == markers.DECODE and request.ends_above is not None
+        found = found._replace(is_unread=may_end and found.batch > (request.ends_above or 0))
         return _without_padding(found, request.mask)
     if not found.kv_tokens and found.q_tokens > 1:
         lengths = packed_lengths(arguments, found.batch, found.q_tokens)
