@@ -90,7 +90,7 @@ class Storage:
             self.fs.rm_file(name)
 
     def is_replaceable(self) -> bool:
-        """Whether here is one file, or a folder as `llmperf export` writes it: with Parquet files alone."""
+        """Whether here is one file, or a folder as `llmperf export` writes it."""
         return self.fs.isfile(self.root) or is_export(name.rpartition("/")[2] for name in self._children())
 
     def _children(self) -> list[str]:

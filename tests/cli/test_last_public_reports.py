@@ -100,8 +100,8 @@ def test_a_token_trains_as_many_experts_as_it_chooses(chosen: int, cli: Cli) -> 
 def test_tokens_of_split_sequences_count_once(way: str, is_told: bool, cli: Cli) -> None:
     """Two pairs of ranks: each pair has a sequence of 2,048 tokens, each rank half of it.
 
-    Keys and values go round, or are gathered, as torch has it for flex attention, beside the weights of FSDP. FSDP alone
-    is neither.
+    Keys and values go round, or are gathered, as torch has it for flex attention, beside the weights of FSDP.
+    FSDP alone is neither.
     """
     ways: dict[str, dict[str, tuple[str, ...]]] = {
         "ring": {"forward": (SEND,), "backward": (SEND,)},

@@ -242,8 +242,8 @@ def test_steps_that_the_host_leaves_before_the_gpu_does(gpu_ms: int, cli: Cli) -
 
     report = cli.analyze(trace)
 
-    step = phase(report, "step")
-    assert (step["median_wall_ns"], step["median_busy_ns"]) == (30 * MS, gpu_ms * MS)
+    steps = phase(report, "step")
+    assert (steps["median_wall_ns"], steps["median_busy_ns"]) == (30 * MS, gpu_ms * MS)
     assert ("work_outlives_range" in codes(report)) == (gpu_ms == 200)
 
 

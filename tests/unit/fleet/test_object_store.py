@@ -16,6 +16,7 @@ import pytest
 
 from nsys_pipeline.errors import UsageError
 from nsys_pipeline.fleet.storage import Storage, uploaded
+from nsys_pipeline.query.handover import SCHEMA_NAME
 from tests.cli.run import run
 from tests.support.fleet import ask, write_fleet
 
@@ -129,14 +130,16 @@ EVERYWHERE = pytest.mark.parametrize("bucket", ["memory", *STORES], indirect=Tru
 
 def write(folder: Path, **files: str) -> None:
     folder.mkdir()
+    (folder / SCHEMA_NAME).write_text("")
     for name, text in files.items():
         (folder / f"{name}.parquet").write_text(text)
 
 
 def content(bucket: str) -> dict[str, bytes]:
+    """What is there but schemas, by which an export is known."""
     fs = Storage.of(bucket).fs
     fs.invalidate_cache()
-    return {name.strip("/"): fs.cat_file(name) for name in fs.find("bucket")}
+    return {name.strip("/"): fs.cat_file(name) for name in fs.find("bucket") if not name.endswith(SCHEMA_NAME)}
 
 
 @EVERYWHERE

@@ -23,6 +23,8 @@ from tests.support.tiny_models import known
 from tests.support.tiny_vlms import QWEN
 from tests.unit.workload.conftest import Recorder
 
+pytest.importorskip("torch")
+
 TOWERS = json.loads((Path(__file__).parents[1] / "model" / "tower_configs.json").read_text(encoding="utf-8"))
 #: Tiles of 42 pixels.
 PINPOINTS = [[42, 84], [84, 84], [126, 42]]
