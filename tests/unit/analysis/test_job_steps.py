@@ -233,8 +233,8 @@ def test_ranks_of_a_real_job_are_compared_over_the_same_steps(tmp_path: Path) ->
         assert (rank.window_ns or 0) - (rank.idle_ns or 0) == pytest.approx(ns, abs=MS // 10)
     assert ranks[0].reason == "host"
     assert ranks[0].late_phase == "decode"
-    # What each is idle for while the other waits, over all phases: the difference is that of the raw times, but for what the
-    # collectives themselves differ by.
+    # What each is idle for while the other waits, over all phases: the difference is that of the raw times, but for
+    # what the collectives themselves differ by.
     late = {rank.process_id: 0 for rank in ranks}
     for phase in report.rank_lateness:
         late[phase.process_id] += phase.more_ns or 0
