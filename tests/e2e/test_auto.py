@@ -18,13 +18,18 @@ pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("workload_extra")]
 STAGES = ("vision.tower", "vision.encoder", "vision.projector")
 
 
+def said(tokens: tuple[int, ...]) -> str:
+    """One number if those of all sequences are equal."""
+    return ",".join(map(str, tokens if len(set(tokens)) > 1 else tokens[:1]))
+
+
 def passes(ranges: list[Range]) -> list[str]:
     """Each pass as `phase batch×new+cached`; without the numbers where the program's marks give none; and stages."""
     lines = []
     for each in ranges:
         if each.name != "request":
             shape = "".join(
-                f" {len(step.q_tokens)}x{step.q_tokens[0]}+{step.kv_tokens[0]}, {step.logits} logits"
+                f" {len(step.q_tokens)}x{said(step.q_tokens)}+{said(step.kv_tokens)}, {step.logits} logits"
                 for step in each.steps
                 if step.q_tokens
             )
@@ -37,8 +42,13 @@ def decode_steps(batch: int, first: int, count: int) -> list[str]:
     return [f"decode {batch}x1+{cached}, {batch} logits" for cached in range(first, first + count)]
 
 
-PADDED = ["prefill 3x12+0, 3 logits", *decode_steps(3, 12, 2)]
-BEAMS = ["prefill 6x12+0, 6 logits", *decode_steps(6, 12, 2)]
+# The first of three prompts of 12 tokens has five of padding.
+PADDED = ["prefill 3x7,12,12+0, 3 logits", "decode 3x1+7,12,12, 3 logits", "decode 3x1+8,13,13, 3 logits"]
+BEAMS = [
+    "prefill 6x7,7,12,12,12,12+0, 6 logits",
+    "decode 6x1+7,7,12,12,12,12, 6 logits",
+    "decode 6x1+8,8,13,13,13,13, 6 logits",
+]
 
 
 @pytest.mark.parametrize(
