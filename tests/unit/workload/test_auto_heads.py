@@ -12,6 +12,7 @@ from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload import auto, padding
 from tests.support.tiny_models import CONFIGS, VOCABULARY, build, prompt
+from tests.support.versions import counted_with_the_newest
 from tests.unit.workload.conftest import Recorder
 
 pytest.importorskip("torch")
@@ -64,6 +65,7 @@ def test_an_encoder_alone_has_no_head_of_the_checkpoint(marked: Recorder) -> Non
     assert Estimator(described, FULL).estimate(Step.uniform(batch=3, q_tokens=9, logits=0)).flops == flops
 
 
+@counted_with_the_newest
 def test_a_generator_from_a_classifier_s_checkpoint_has_an_lm_head(marked: Recorder) -> None:
     import torch
 
@@ -85,6 +87,7 @@ def test_a_generator_is_another_model_than_a_saved_classifier(marked: Recorder) 
     assert marked.passes == ["forward 1x6+0, 0 logits", "llama.prefill"]
 
 
+@counted_with_the_newest
 @pytest.mark.parametrize("kind", ["AutoModelForCausalLM", "AutoModel", "AutoModelForSequenceClassification"])
 def test_training_runs_the_head_as_often_as_the_mark_says(marked: Recorder, kind: str) -> None:
     model = made(kind, "llama", **CONFIGS["llama"]).train()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import pytest
 
 from nsys_pipeline.workload import auto, caches
+from tests.support.versions import counted_with_the_newest
 from tests.unit.workload.conftest import Recorder
 
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
 
+@counted_with_the_newest
 def test_a_mark_that_is_wrong_is_found(marked: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     from scripts.auto_oracle import WAYS, build, differences
 

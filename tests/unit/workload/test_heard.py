@@ -11,6 +11,7 @@ from nsys_pipeline.records import Step
 from nsys_pipeline.workload import seen
 from tests.support.tiny_models import known
 from tests.support.tiny_sound import config_of, placeholder, prompts, sound
+from tests.support.versions import counted_with_the_newest
 from tests.unit.model.configs import FULL, read_json
 from tests.unit.workload.conftest import Recorder
 
@@ -66,6 +67,7 @@ def test_an_unmodified_program_tells_the_frames_of_its_clips(marked: Recorder, n
     assert not any("frames" in line for line in passes[1:])
 
 
+@counted_with_the_newest
 @pytest.mark.parametrize("name", RUN)
 def test_flops_of_a_batch_of_clips_are_torchs(name: str) -> None:
     model, estimated = built(name), Model.from_config(CONFIGS[name], name)

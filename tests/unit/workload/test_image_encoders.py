@@ -22,6 +22,7 @@ from nsys_pipeline.workload.vlm import main as vlm
 from nsys_pipeline.workload.vlm.own_inputs import own_inputs
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 from tests.support.tiny_models import known
+from tests.support.versions import counted_with_the_newest
 from tests.unit.model.configs import FULL, read_json
 from tests.unit.workload.conftest import Recorder
 
@@ -83,6 +84,7 @@ SHAPES = {
 READ = {"t5gemma2": (9, 9), "udop": (5, 5)}
 
 
+@counted_with_the_newest
 @pytest.mark.parametrize("name", NAMES)
 def test_the_workload_runs_what_it_says(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, short_rows: None
@@ -164,6 +166,7 @@ PASSES = {
 }  # fmt: skip
 
 
+@counted_with_the_newest
 @pytest.mark.parametrize("name", PASSES)
 def test_auto_says_what_an_unmarked_program_runs(
     marked: Recorder, name: str, monkeypatch: pytest.MonkeyPatch, short_rows: None

@@ -15,6 +15,7 @@ from nsys_pipeline.model.families import flattened_patches
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.support.tiny_models import known
 from tests.support.trace_builder import TraceBuilder
+from tests.support.versions import counted_with_the_newest
 from tests.unit.model.configs import read_json
 from tests.unit.workload.conftest import Recorder
 
@@ -127,6 +128,7 @@ def test_whispers_encoder_has_its_flops_where_it_ran(
     assert [name for name, _ in passes.counted()] == ["encoder", "prefill", "decode", "decode"]
 
 
+@counted_with_the_newest
 @pytest.mark.parametrize(
     ("name", "many"), [("trocr", "one"), ("donut", "one"), ("gpt2", "beams"), ("bridge", "samples")]
 )
@@ -146,6 +148,7 @@ def test_encoders_of_images_have_their_flops_where_they_ran(
 IMAGES = read_json("image_pass_configs.json")
 
 
+@counted_with_the_newest
 @pytest.mark.parametrize(
     ("name", "many"),
     [

@@ -21,6 +21,7 @@ from nsys_pipeline.workload.vlm.pictures import Picture
 from nsys_pipeline.workload.vlm.request import ProfileRequest
 from tests.support.tiny_models import known
 from tests.support.tiny_vlms import QWEN
+from tests.support.versions import counted_with_the_newest
 from tests.unit.workload.conftest import Recorder
 
 pytest.importorskip("torch")
@@ -104,6 +105,7 @@ def test_views_without_a_processor(tmp_path: Path) -> None:
     assert len(one["patches"]) == 17 + 5
 
 
+@counted_with_the_newest
 def test_the_next_tokens_place_in_a_padded_batch(tmp_path: Path) -> None:
     """A shorter prompt beside a longer one is continued as it is alone."""
     torch = pytest.importorskip("torch")
