@@ -5,6 +5,7 @@
 --   counts as one step. There is no TPOT; tokens, FLOPs, bytes, MFU and MBU are those that its mark or --shape gives one step
 -- hint: mark each step of the loop with a `decode` range of its own, and leave out the one around them with --not-phase
 -- concerns: estimate.occurrence_costs, attribute.request_times
+-- empty without: attribute.several_passes
 -- requires: attribute.several_passes, attribute.phase_busy
 -- columns:
 --   phase       VARCHAR The phase.

@@ -1,5 +1,6 @@
 -- Calls that wait for the GPU for a millisecond or more, blocking copies until the copy starts, as spans of their process.
 -- Grain: span_id.
+-- materialize: table
 -- requires: load.api_calls, attribute._call_kinds, attribute.gpu_work
 -- columns:
 --   span_id    BIGINT  The call. Joins load.api_calls.

@@ -1,6 +1,7 @@
 -- How many attention kernels, matrix products and activations one pass of each phase runs, on average; warm-up and cold ones left out.
 -- Kernels that only split, combine or prepare the work of another one do not count, nor do those of linear attention.
 -- Grain: phase; those with whole CUDA graphs, whose kernels are not in the trace, are absent.
+-- materialize: table
 -- requires: attribute.phase_kernels, attribute.phase_walls, attribute.phase_devices, macros.is_attention_helper, macros.is_split_k_tail
 -- columns:
 --   phase              VARCHAR Its name.

@@ -2,6 +2,7 @@
 -- Algorithm: a decode step runs the layers once, as a prefill does. Twice as many attention kernels, and half as many matrix products
 -- again at the least, are several passes: products are fused otherwise for one token than for many.
 -- Grain: phase; none if a prefill ran nothing, or kernels are missing.
+-- materialize: table
 -- requires: attribute.pass_kernels, attribute.occurrences, attribute.work_by_occurrence
 -- columns:
 --   phase  VARCHAR 'decode'.
