@@ -122,14 +122,11 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, S
         return steps, ()
     # An encoder of nothing but images runs as a tower does.
     encoders = (ENCODER,) if architecture.encoder_tokens is None else (ENCODER, VISION)
-    rows = inputs.connection.execute(
-        "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
-    ).fetchall()
     found: dict[int, Step] = {}
     encoded = _Encoded()
     last: tuple[object, ...] = ()
     charged_again = 0
-    for occurrence, phase, thread, request in rows:
+    for occurrence, phase, thread, request in _in_order(inputs):
         before = last[-1:]
         begins = request is None and (
             phase == VISION
@@ -216,25 +213,22 @@ def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int
     model = inputs.run.model
     if model is None or not model.architecture.window_keeps_prompt:
         return steps, ()
-    rows = inputs.connection.execute(
-        "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
-    ).fetchall()
     found: dict[int, Step] = {}
     prompts: tuple[int, ...] = ()
     reached: tuple[int, ...] = ()
     last: tuple[object, object] | None = None
-    for occurrence, phase, thread, request in rows:
+    for occurrence, phase, thread, request in _in_order(inputs):
         if (thread, request) != last:
             prompts, last = (), (thread, request)
         step = steps.get(occurrence)
         if step is None:
             continue
+        lengths = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
         if phase == markers.PREFILL:
-            prompts = reached = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+            prompts = reached = lengths
         elif len(prompts) == step.batch:
             goes_on = all(map(lambda low, kv, high: low <= kv <= high, prompts, step.kv_tokens, reached))
-            prompts = prompts if goes_on else ()
-            reached = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+            prompts, reached = prompts if goes_on else (), lengths
         if len(prompts) == step.batch:
             found[occurrence] = attrs.evolve(step, prompts=prompts)
     return _that_say_enough(model, {**steps, **found})
@@ -260,6 +254,13 @@ def _that_say_enough(model: Model, steps: Mapping[int, Step]) -> tuple[Mapping[i
     return {one: step for one, step in steps.items() if step not in why}, (
         Notice("no_estimate", f"{passes} no FLOPs: {first.message}", first.hint),
     )
+
+
+def _in_order(inputs: Inputs) -> list[tuple[int, str, int, int | None]]:
+    """Occurrence, phase, thread and request of each phase range, thread by thread in the order of their starts."""
+    return inputs.connection.execute(
+        "SELECT occurrence_id, phase, global_tid, request_id FROM attribute.phase_ranges ORDER BY global_tid, start_ns"
+    ).fetchall()
 
 
 def _requests(inputs: Inputs) -> list[tuple[list[int], list[int], list[int]]]:
