@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model.canvases import best_canvas
 from nsys_pipeline.model.families.flattened_patches import KOSMOS_PATCHES, PIX2STRUCT_PATCHES
 from nsys_pipeline.model.families.page_tiles import MOLMO_MARGIN
 from nsys_pipeline.model.model import Model
@@ -291,13 +292,7 @@ def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     is_one = model.model_type == "llava_onevision"
     (grid,), edge = _fixed(model), _number(model, "image_size", 384 if is_one else 336)
     canvases = _canvases(model, _ONE_CANVASES if is_one else _CANVASES)
-
-    def kept(canvas: Sequence[int]) -> tuple[int, int]:
-        scale = min(canvas[1] / width, canvas[0] / height)
-        pixels = min(int(width * scale) * int(height * scale), width * height)
-        return pixels, pixels - canvas[0] * canvas[1]
-
-    rows, columns = max(canvases, key=kept)
+    rows, columns = best_canvas(canvases, height, width)
     return (grid,) * (1 + -(-rows // edge) * -(-columns // edge))
 
 
