@@ -119,9 +119,7 @@ def differences(model: Any, way: Callable[[Any], object]) -> list[str]:
     """Passes of `model` whose marks and counts differ. Raises whatever transformers raises where it refuses."""
     ranges = Ranges()
     markers._chosen, auto._models = ranges, auto._Models()
-    mapping = {torch.ops.aten._grouped_mm: verify._grouped_mm_flops}
-    if hasattr(torch.ops.transformers, "grouped_mm_fallback"):
-        mapping[torch.ops.transformers.grouped_mm_fallback] = verify._grouped_mm_flops
+    mapping = verify.grouped_products(torch)
     with torch.no_grad(), FlopCounterMode(display=False, depth=None, custom_mapping=mapping) as ranges.counter:
         way(model)
     described = Model.from_config(ranges.run)

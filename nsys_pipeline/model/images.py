@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from nsys_pipeline.errors import ModelError, UsageError
+from nsys_pipeline.model.canvases import best_canvas
 from nsys_pipeline.model.families.flattened_patches import KOSMOS_PATCHES, PIX2STRUCT_PATCHES
 from nsys_pipeline.model.families.page_tiles import MOLMO_MARGIN
 from nsys_pipeline.model.model import Model
@@ -257,16 +258,14 @@ def _tiling(height: int, width: int, edge: int, most: int, fewest: int = 1, *, l
     return best
 
 
-def _deepseek_ocr2(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
-    """Two to six tiles of 768 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
-    tiles = math.prod(_tiling(height, width, 768, 6, fewest=2)) if max(height, width) > 768 else 0
-    return (*((48, 48),) * tiles, (64, 64))
+def _deepseek_ocr(edge: int, most: int) -> _Rule:
+    """Two to `most` tiles of `edge` pixels if a side is longer than one, and the whole in 1024; patches of 16."""
 
+    def rule(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
+        tiles = math.prod(_tiling(height, width, edge, most, fewest=2)) if max(height, width) > edge else 0
+        return (*((edge // 16, edge // 16),) * tiles, (64, 64))
 
-def _unlimited_ocr(_model: Model, height: int, width: int) -> tuple[Grid, ...]:
-    """Two to 32 tiles of 640 pixels if a side is longer than one, and the whole in 1024; patches of 16."""
-    tiles = math.prod(_tiling(height, width, 640, 32, fewest=2)) if max(height, width) > 640 else 0
-    return (*((40, 40),) * tiles, (64, 64))
+    return rule
 
 
 #: Canvases of LLaVA-NeXT, of tiles of 336 pixels, if a config has none of its own (transformers,
@@ -291,13 +290,7 @@ def _llava_next(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     is_one = model.model_type == "llava_onevision"
     (grid,), edge = _fixed(model), _number(model, "image_size", 384 if is_one else 336)
     canvases = _canvases(model, _ONE_CANVASES if is_one else _CANVASES)
-
-    def kept(canvas: Sequence[int]) -> tuple[int, int]:
-        scale = min(canvas[1] / width, canvas[0] / height)
-        pixels = min(int(width * scale) * int(height * scale), width * height)
-        return pixels, pixels - canvas[0] * canvas[1]
-
-    rows, columns = max(canvases, key=kept)
+    rows, columns = best_canvas(canvases, height, width)
     return (grid,) * (1 + -(-rows // edge) * -(-columns // edge))
 
 
@@ -376,7 +369,8 @@ def _phi4(model: Model, height: int, width: int) -> tuple[Grid, ...]:
 
 def _muse(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     """Sides rounded down or up to whole merged patches, whichever pair is most like the picture, within the most."""
-    unit = _number(model, "patch_size", 14) * _number(model, "merge_size", 2)
+    merge = _number(model, "merge_size", 2)
+    unit = _number(model, "patch_size", 14) * merge
     rows, columns = height / unit, width / unit
     if rows * columns > _MUSE_TOKENS:
         ratio = columns / rows
@@ -386,7 +380,6 @@ def _muse(model: Model, height: int, width: int) -> tuple[Grid, ...]:
     allowed = [pair for pair in pairs if min(pair) >= 1 and math.prod(pair) <= _MUSE_TOKENS]
     allowed = allowed or [(max(1, round(rows)), max(1, round(columns)))]
     best = min(allowed, key=lambda pair: abs(pair[0] / pair[1] - height / width))
-    merge = _number(model, "merge_size", 2)
     return ((best[0] * merge, best[1] * merge),)
 
 
@@ -480,8 +473,8 @@ _VIEWS: dict[str, _Rule] = {
     "mistral3": _mistral3,
     "lighton_ocr": _mistral3,
     "mistral_large4": _mistral3,
-    "deepseek_ocr2": _deepseek_ocr2,
-    "unlimited_ocr": _unlimited_ocr,
+    "deepseek_ocr2": _deepseek_ocr(768, 6),
+    "unlimited_ocr": _deepseek_ocr(640, 32),
     "internvl": _tiles_and_whole(12, 448, _tiling),
     "llava_next": _llava_next,
     "llava_next_video": _llava_next,

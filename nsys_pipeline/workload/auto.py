@@ -630,12 +630,6 @@ class _Models:
         self._has_other_head = False
         self._roles: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
-    @property
-    def main_type(self) -> str | None:
-        """Model type of the model that the run mark describes."""
-        main = None if self._main is None else self._main()
-        return None if main is None else str(main.config.model_type)
-
     def role(self, model: Any) -> str:
         """`main` for the first model that is asked for and its equals, `part` for what it consists of, or `other`.
 

@@ -57,9 +57,12 @@ class EagerEngine:
         return self._run(input_ids=token, **{self._keyword: self._cache})
 
     def _run(self, **inputs: Any) -> torch.Tensor:
+        return self._pick(self._forward(**inputs).logits)
+
+    def _forward(self, **inputs: Any) -> Any:
         output = self._model(**inputs, use_cache=True)
         self._cache = find_cache(output)
-        return self._pick(output.logits)
+        return output
 
 
 class GraphEngine:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from nsys_pipeline.model.canvases import best_canvas
 
 Grid = tuple[int, int]
 """Height and width in patches of an image, or of a view of one."""
@@ -200,17 +202,6 @@ def _tiles(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any]) ->
         1 + -(-rows // edge) * -(-columns // edge) if is_cut else 1
         for (rows, columns), is_cut in zip(chosen, cut, strict=True)
     )
-
-
-def best_canvas(canvases: Sequence[Sequence[int]], height: int, width: int) -> Sequence[int]:
-    """Height and width of the canvas that keeps most of a picture's pixels, else wastes fewest of its own."""
-
-    def kept(canvas: Sequence[int]) -> tuple[int, int]:
-        scale = min(canvas[1] / width, canvas[0] / height)
-        pixels = min(int(width * scale) * int(height * scale), width * height)
-        return pixels, pixels - canvas[0] * canvas[1]
-
-    return max(canvases, key=kept)
 
 
 def _phi4(config: Any, inputs: Mapping[str, Any], values: Mapping[str, Any]) -> list[Grid] | None:

@@ -180,6 +180,23 @@ def on_part(part: int, *blocks: Block, bands: int = 1) -> OnTokens:
     return OnTokens(blocks=(OnTokens(blocks=blocks, times=bands),), plus=part - 1, over=part)
 
 
+def separable_convolutions(over: int, channels: int, *, bands: int, width: int) -> tuple[Block, ...]:
+    """Strided convolutions that halve frames and bands until one frame in `over`, a power of 2, is left as a token.
+
+    They are separable but for the first one, and a matrix brings what is left of the bands to `width`.
+    """
+    part, blocks = 1, list[Block]()
+    while part < over:
+        part, bands = 2 * part, (bands + 1) // 2
+        # One filter for each channel: as many products as a matrix of that shape has.
+        blocks.append(on_part(part, Linear(f"conv{part}", channels, 9, channels, role=VISION), bands=bands))
+        if part > 2:
+            mixed = Linear(f"conv{part}_mix", channels, channels, channels, role=VISION)
+            blocks.append(on_part(part, mixed, bands=bands))
+    blocks.append(on_part(over, Linear("input", width, bands * channels, width, role=VISION)))
+    return tuple(blocks)
+
+
 @attrs.frozen(kw_only=True)
 class _Usm:
     """Sizes of the encoder that Gemma hears with (arXiv 2303.01037): attention to tokens nearby, between two MLPs.

@@ -79,7 +79,6 @@ def _fastvit(stages: Sequence[tuple[int, int]]) -> Stack:
         _at(2, _by_channel("patch_conv", first, 3), _pointwise("patch_out", first, first)),
     )
     described: list[tuple[str, tuple[Block, ...]]] = []
-    inputs = first
     for number, (depth, width) in enumerate(stages):
         halvings, attends = 2 + number, number >= len(stages) - 2
         before: list[Block] = []
@@ -92,8 +91,7 @@ def _fastvit(stages: Sequence[tuple[int, int]]) -> Stack:
         if before:
             described.append((f"stage{number}.before", (_at(halvings, *before),)))
         described += [(f"stage{number}", (layer,))] * depth
-        inputs = width
-    out = 2 * inputs
+    out = 2 * stages[-1][1]
     squeezed = (_pointwise("squeeze", out // _SQUEEZED, out), _pointwise("excite", out, out // _SQUEEZED))
     after = (_by_channel("final_conv", out, 3), OnTokens(blocks=squeezed, fixed=1))
     return Stack(VISION, group_layers("vision.layers", described), stem, after)

@@ -6,7 +6,6 @@ import attrs
 
 from nsys_pipeline.model.architecture import Architecture, Layers, Stack, group_layers
 from nsys_pipeline.model.blocks import (
-    Around,
     Attention,
     Block,
     Constant,
@@ -29,25 +28,15 @@ from nsys_pipeline.records import Step
 
 
 @attrs.frozen(kw_only=True)
-class _ResampledAgain(Around):
-    """The `layers` of a resampler, which transformers runs again in each decode step and no model requires.
+class _ResampledAgain(Block):
+    """The `layers` of a resampler, each of `blocks`, which transformers runs again in each decode step.
 
-    Their parameters are the tower's. `extra`: tokens of an image that are no patches.
+    No model requires it, and their parameters are the tower's. `extra`: tokens of an image that are no patches.
     """
 
+    blocks: tuple[Block, ...]
     layers: int
     extra: int
-
-    @property
-    def params(self) -> int:
-        return 0
-
-    @property
-    def idle_params(self) -> int:
-        return 0
-
-    def token_ops(self, emit: Emitter, run: Pass) -> None:
-        """Nothing: which images were seen is context."""
 
     def context_ops(self, emit: Emitter, run: Pass) -> None:
         if run.first or not run.step.seen_images:

@@ -35,6 +35,15 @@ class RelativeBias(Block):
         )  # fmt: skip
 
 
+def head_sizes(f: Fields, *, slides: bool) -> tuple[int, int, int]:
+    """Heads of a layer, those of its keys, and their width, which layers that slide have fields of their own for."""
+    prefix = "swa_" if slides else ""
+    heads, head_dim = f.integer(f"{prefix}num_attention_heads"), f.integer(f"{prefix}head_dim")
+    kv_heads = f.integer(f"{prefix}num_key_value_heads")
+    f.divides(f"{prefix}num_attention_heads", heads, f"{prefix}num_key_value_heads", kv_heads)
+    return heads, kv_heads, head_dim
+
+
 def inkling_text(f: Fields) -> Architecture:
     """Five sliding layers to a full one, with heads of their own; a router that weighs the shared experts too."""
     width, depth, vocab = f.dim("hidden_size"), f.dim("num_hidden_layers"), f.dim("vocab_size")
@@ -64,10 +73,7 @@ def inkling_text(f: Fields) -> Architecture:
     dense_layers = f.integer("dense_mlp_idx", default=0, minimum=0)
     for kind, mlp_kind in zip(kinds, mlp_kinds(f, depth, dense_layers), strict=True):
         slides = kind == "hybrid_sliding"
-        prefix = "swa_" if slides else ""
-        heads, head_dim = f.integer(f"{prefix}num_attention_heads"), f.integer(f"{prefix}head_dim")
-        kv_heads = f.integer(f"{prefix}num_key_value_heads")
-        f.divides(f"{prefix}num_attention_heads", heads, f"{prefix}num_key_value_heads", kv_heads)
+        heads, kv_heads, head_dim = head_sizes(f, slides=slides)
         attention = Attention(
             width=width,
             heads=heads,

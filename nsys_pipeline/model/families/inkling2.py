@@ -11,7 +11,7 @@ from nsys_pipeline.model.blocks import Attention, Block, Embedding, Head, InFloa
 from nsys_pipeline.model.dtypes import bytes_of
 from nsys_pipeline.model.emitter import Emitter, Pass
 from nsys_pipeline.model.families.common import layer_kinds
-from nsys_pipeline.model.families.inkling import RelativeBias
+from nsys_pipeline.model.families.inkling import RelativeBias, head_sizes
 from nsys_pipeline.model.families.moe import experts_of
 from nsys_pipeline.model.families.shared_blocks import Reused
 from nsys_pipeline.model.fields import Fields
@@ -144,10 +144,7 @@ def inkling2_text(f: Fields) -> Architecture:
 
 def _layer(f: Fields, index: int, slides: bool, block: int, width: int) -> tuple[Block, ...]:
     """What a layer has beside its experts."""
-    prefix = "swa_" if slides else ""
-    heads, head_dim = f.integer(f"{prefix}num_attention_heads"), f.integer(f"{prefix}head_dim")
-    kv_heads = f.integer(f"{prefix}num_key_value_heads")
-    f.divides(f"{prefix}num_attention_heads", heads, f"{prefix}num_key_value_heads", kv_heads)
+    heads, kv_heads, head_dim = head_sizes(f, slides=slides)
     window, rank = f.integer("sliding_window_size", "sliding_window"), f.integer("d_rel")
     kernel = f.integer("conv_kernel_size", "sconv_kernel_size")
     channels = 2 * kv_heads * head_dim

@@ -198,10 +198,7 @@ def minicpm_v(f: Fields) -> Architecture:
 
 
 def muse_glimmer(f: Fields) -> Architecture:
-    """Muse Glimmer: windows in most layers, squares of patches shuffled into one before an adapter and a projection.
-
-    Muse Spark has the same tower, and hears.
-    """
+    """Muse Glimmer: windows in most layers, squares of patches shuffled into one before an adapter and a projection."""
     text = read_text(f, f"{f.model_type}_text")
     v = f.part("vision_config", f"{f.model_type}_vision")
     spec = vision_encoder(v)
@@ -230,8 +227,13 @@ def muse_glimmer(f: Fields) -> Architecture:
         Norm("projector_norm", text_width(text), 0),
     )
     after = (Norm("post_norm", width, 2 * width), OnTokens(blocks=projector, over=merge))
-    model = joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
-    if f.model_type != "muse_spark" or f.get("audio_config", default={}) is None:
+    return joined(f, text, Tower(Stack("vision", spec.layers("vision.layers"), before, after), width, None))
+
+
+def muse_spark(f: Fields) -> Architecture:
+    """Muse Spark: the tower of Muse Glimmer before another decoder, which hears, too."""
+    model = muse_glimmer(f)
+    if f.get("audio_config", default={}) is None:
         return model
     return attrs.evolve(model, audio=muse_spark_audio(f.part("audio_config", "muse_spark_audio")))
 
@@ -265,7 +267,7 @@ MERGING: dict[str, Builder] = {
     "inkling2_loop": inkling2,
     "lfm3_vl": lfm3_vl,
     "muse_glimmer": Verified(muse_glimmer),
-    "muse_spark": Verified(muse_glimmer),
+    "muse_spark": Verified(muse_spark),
     "minicpmv4_6": minicpm_v,
     "minicpmv4_7": minicpm_v,
     "minicpm_ocr": minicpm_v,

@@ -7,7 +7,7 @@ import attrs
 from nsys_pipeline.model.architecture import AudioEncoder, Layers, Stack
 from nsys_pipeline.model.blocks import Block, Constant, Linear, Mlp, Norm, OnTokens, step_shapes
 from nsys_pipeline.model.emitter import Emitter, Pass
-from nsys_pipeline.model.families.conformers import Reduced, on_part
+from nsys_pipeline.model.families.conformers import Reduced, on_part, separable_convolutions
 from nsys_pipeline.model.fields import Fields
 from nsys_pipeline.model.quantization import AUDIO, VISION
 
@@ -65,17 +65,9 @@ def parakeet(a: Fields, projector: tuple[Block, ...]) -> AudioEncoder:
         if a.integer(name, default=only) != only:
             raise a.wrong(name, f"must be {only}")
     mels = a.integer("num_mel_bins")
-    bands, part, before = mels, 1, list[Block]()
-    while part < over:
-        part, bands = 2 * part, (bands + 1) // 2
-        # One filter for each channel: as many products as a matrix of that shape has.
-        before.append(on_part(part, Linear(f"conv{part}", channels, 9, channels, role=VISION), bands=bands))
-        if part > 2:
-            mixed = Linear(f"conv{part}_mix", channels, channels, channels, role=VISION)
-            before.append(on_part(part, mixed, bands=bands))
-    if bands != mels // over:
+    if mels % over:
         raise a.wrong("num_mel_bins", f"is {mels}, of which `subsampling_factor` = {over} leaves a rest")
-    before.append(on_part(over, Linear("input", width, bands * channels, width, role=VISION)))
+    before = separable_convolutions(over, channels, bands=mels, width=width)
 
     def linear(name: str, n: int, k: int, *, has_bias: bool) -> Linear:
         return Linear(name, n, k, n if has_bias else 0, role=VISION)
@@ -99,4 +91,4 @@ def parakeet(a: Fields, projector: tuple[Block, ...]) -> AudioEncoder:
         Norm("out_norm", width, 2 * width),
     ]
     layers = Layers("audio.layers", tuple(range(a.integer("num_hidden_layers"))), (on_part(over, *layer),))
-    return _OneMore(stack=Stack(AUDIO, (layers,), tuple(before), (on_part(over, *projector),)), over=over)
+    return _OneMore(stack=Stack(AUDIO, (layers,), before, (on_part(over, *projector),)), over=over)

@@ -10,7 +10,7 @@ from nsys_pipeline.model.architecture import Architecture, AudioEncoder, Layers,
 from nsys_pipeline.model.blocks import Around, Attention, Block, Constant, Linear, Mlp, Norm, OnSides, Padded
 from nsys_pipeline.model.emitter import Pass
 from nsys_pipeline.model.families.common import Builder
-from nsys_pipeline.model.families.conformers import Reduced, on_part
+from nsys_pipeline.model.families.conformers import Reduced, on_part, separable_convolutions
 from nsys_pipeline.model.families.encoders import grid, placed_patches, pooling_head, vision_encoder
 from nsys_pipeline.model.families.towers import Tower, joined, text_decoder, text_width, two_layers
 from nsys_pipeline.model.fields import Fields
@@ -124,17 +124,12 @@ def _audio(f: Fields, out: int) -> AudioEncoder:
     if a.integer("downsample_rate", default=1) != 1:
         raise a.wrong("downsample_rate", "must be 1")
 
-    bands, part, before = a.integer("input_size"), 1, list[Block]()
-    while part < over:
-        part, bands = 2 * part, (bands + 1) // 2
-        # One filter for each channel: as many products as a matrix of that shape has.
-        before.append(on_part(part, Linear(f"conv{part}", channels, 9, channels, role=VISION), bands=bands))
-        if part > 2:
-            mixed = Linear(f"conv{part}_mix", channels, channels, channels, role=VISION)
-            before.append(on_part(part, mixed, bands=bands))
-    before.append(on_part(over, Linear("input", width, bands * channels, width, role=VISION)))
+    bands = a.integer("input_size")
     distances = a.integer("bias_max_distance") * (1 if a.flag("bias_symmetric") else 2)
-    before.append(Constant("relative_positions", distances * heads))
+    before = (
+        *separable_convolutions(over, channels, bands=bands, width=width),
+        Constant("relative_positions", distances * heads),
+    )
     layer: list[Block] = []
     for name in ("first_", "last_"):
         norm = Norm(f"{name}norm", width, 2 * width)
@@ -162,7 +157,7 @@ def _audio(f: Fields, out: int) -> AudioEncoder:
     )
     layers = Layers("audio.layers", tuple(range(a.integer("num_blocks"))), blocks)
     projector = on_part(over, *two_layers(width, out, bias=True))
-    return Reduced(stack=Stack(AUDIO, (layers,), tuple(before), (projector,)), over=over)
+    return Reduced(stack=Stack(AUDIO, (layers,), before, (projector,)), over=over)
 
 
 def phi4_multimodal(f: Fields) -> Architecture:

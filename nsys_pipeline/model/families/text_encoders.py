@@ -348,16 +348,11 @@ def modernbert(f: Fields) -> Architecture:
     vocab = f.dim("vocab_size")
     masked = _masked(f)
     after: list[Block] = [Norm("final_norm", width, weights)]
-    if masked:
-        bias = width if f.flag("classifier_bias") else 0
-        head_bias = vocab if f.flag("decoder_bias", default=True) else 0
-        after += [
-            Linear("transform", width, width, bias),
-            Norm("transform_norm", width, weights),
-            Head(vocab, width, head_bias),
-        ]
     bias = width if f.flag("classifier_bias") else 0
     hidden = (Linear("transform", width, width, bias), Norm("transform_norm", width, weights))
+    if masked:
+        head_bias = vocab if f.flag("decoder_bias", default=True) else 0
+        after += [*hidden, Head(vocab, width, head_bias)]
     after += _classifier(f, width, *hidden, of_tokens=hidden) or []
     before = (
         Embedding("embed", vocab, width, tied=masked and f.flag("tie_word_embeddings", default=True)),

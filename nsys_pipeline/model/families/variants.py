@@ -123,19 +123,17 @@ def _with_head(text: Fields, f: Fields, model: Architecture) -> Architecture:
     scores: tuple[Block, ...] = ()
     if _SCORES.search(name):
         labels = text.opt_int("num_labels") or f.opt_int("num_labels") or label_count(f)
-        scores = (Head(labels, head.width, name="score"),)
+        is_reward = name.endswith("RewardModel")
         if _OF_TOKENS.search(name):
             scores = (Linear("score", labels, head.width, labels),)
-        if name.endswith("RewardModel"):
+        else:
+            scores = (Head(labels, head.width, labels if is_reward else 0, name="score"),)
+        if is_reward:
             # Qwen's: a layer as wide as the model before it.
-            scores = (Linear("score_in", head.width, head.width, head.width), _with_bias(scores[0], labels))
+            scores = (Linear("score_in", head.width, head.width, head.width), *scores)
     kept = tuple(block for block in stack.after if block is not head)
     stack = attrs.evolve(stack, before=_untied(stack), after=(*kept, *scores))
     return attrs.evolve(model, decoder=stack, variant=_and(model, "a score head" if scores else "no LM head"))
-
-
-def _with_bias(block: Block, labels: int) -> Block:
-    return attrs.evolve(block, bias=labels) if isinstance(block, Head | Linear) else block
 
 
 # -- encoder-decoders --------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ import attrs
 
 from nsys_pipeline import markers
 from nsys_pipeline.errors import ModelError
-from nsys_pipeline.workload.caches import find_cache
 from nsys_pipeline.workload.experts import counted_experts, expert_blocks
 from nsys_pipeline.workload.generate import EagerEngine, RequestTimes, run_request, token_picker
 from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
@@ -65,13 +64,12 @@ class VisionEngine(EagerEngine):
         if self._has_two_stacks:
             return self._encode(prompt, kept)
         if "image_attention_mask" in prompt:
-            output = self._model(**prompt, **kept, use_cache=True)
+            output = self._forward(**prompt, **kept)
             # IDEFICS takes what its tower made in every pass.
             self._seen = {
                 "image_encoder_embeddings": output.image_outputs.last_hidden_state,
                 "image_attention_mask": prompt["image_attention_mask"][:, -1:],
             }
-            self._cache = find_cache(output)
             return self._pick(output.logits)
         return self._run(**prompt, **kept)
 
@@ -89,16 +87,12 @@ class VisionEngine(EagerEngine):
     def decode(self, token: torch.Tensor) -> torch.Tensor:
         if self._has_two_stacks:
             return self._run(decoder_input_ids=token, **self._seen, **{self._keyword: self._cache})
-        if self._seen:
-            mask = {} if self._mask is None else {"attention_mask": _with_one_more(self._mask)}
-            self._mask = mask.get("attention_mask")
-            return self._run(input_ids=token, **self._seen, **mask, **{self._keyword: self._cache})
-        if self._mask is None:
-            return super().decode(token)
-        # Padding of shorter prompts stays hidden.
-        self._mask = _with_one_more(self._mask)
-        placed = _positions(self._model, self._mask)
-        return self._run(input_ids=token, attention_mask=self._mask, **placed, **{self._keyword: self._cache})
+        masked: dict[str, torch.Tensor] = {}
+        if self._mask is not None:
+            # Padding of shorter prompts stays hidden.
+            self._mask = _with_one_more(self._mask)
+            masked = {"attention_mask": self._mask, **_positions(self._model, self._mask)}
+        return self._run(input_ids=token, **self._seen, **masked, **{self._keyword: self._cache})
 
 
 def _positions(model: Any, mask: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -84,6 +84,8 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
         (torch.Tensor, ("backward",)),
         (torch.optim.Optimizer, ("profile_hook_step",)),
         (torch._dynamo.eval_frame.OptimizedModule, ("__call__",)),
+        # transformers has imported it, if it is there.
+        (sys.modules.get("accelerate.utils.operations"), ("send_to_device",)),
     )
     for owner, names in patched:
         for name in names:
