@@ -37,7 +37,9 @@ def with_whole_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mappin
 
     left = {
         one: attrs.evolve(
-            step, images=filter(is_whole, step.images), unsized=tuple(dict.fromkeys((*step.unsized, "images")))
+            step,
+            images=[image for image in step.images if is_whole(image)],
+            unsized=tuple(dict.fromkeys((*step.unsized, "images"))),
         )
         for one, step in broken.items()
     }
