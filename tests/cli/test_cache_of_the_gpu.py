@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.cli.run import Cli
-from tests.cli.test_public_reports import LLAMA
+from tests.cli.public_reports.common import LLAMA
 from tests.support.kineto import KinetoTrace, gpu
 
 
