@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.cli.run import Cli
 from tests.cli.public_reports.common import LLAMA
+from tests.cli.run import Cli
 from tests.support.kineto import KinetoTrace, gpu
 
 
