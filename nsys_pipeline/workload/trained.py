@@ -18,7 +18,10 @@ _WRAPPERS = re.compile(
 _EMBEDDINGS = ("inputs_embeds", "decoder_inputs_embeds")
 #: What is trained beside a frozen weight, and has no product of its own: biases, scales (IA3), rows of a table
 #: (trainable tokens), and adapters of a table, whose product is tiny.
-_AT = re.compile(r"\.(?:bias|ia3_l\.[^.]+|(?:token_adapter\.)?trainable_tokens_delta\.[^.]+|lora_embedding_[AB]\.[^.]+)$")
+_AT = re.compile(
+    r"\.(?:bias|ia3_l\.[^.]+|(?:token_adapter\.)?trainable_tokens_delta\.[^.]+"
+    r"|lora_embedding_[AB]\.[^.]+)$"
+)
 #: Weights of an adapter, as PEFT names them: of both products, and of the first alone.
 _ADAPTER = re.compile(r"\.lora_\w+\b")
 _FIRST_PRODUCT = re.compile(r"^(?P<module>.*)\.lora_A\.")
