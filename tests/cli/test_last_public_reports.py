@@ -225,26 +225,6 @@ def test_a_gpu_reads_its_share_of_the_experts(ranks: tuple[object, ...], cli: Cl
     assert decode["gpu_bytes"] == pytest.approx(experts / 8 + (decode["bytes"] - experts) / shared, rel=1e-6)
 
 
-def test_sequences_of_a_batch_that_may_have_ended_are_told(cli: Cli) -> None:
-    """Eight sequences in `generate`, of which some may end early; `--auto` marks that (tests/unit/workload)."""
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread()
-    steps = ['{"b":8,"q":64,"kv":0,"logits":8}']
-    steps += [f'{{"b":8,"q":1,"kv":{64 + step},"logits":8,"unread":true}}' for step in range(9)]
-    for step, mark in enumerate(steps):
-        at = step * 10 * MS
-        main.push(at, at + 10 * MS, "decode" if step else "prefill", domain="llmperf")
-        main.mark(at + 1, f"llmperf.step {mark}", domain="llmperf").launch(at + MS, gpu=(at + 2 * MS, at + 8 * MS))
-    main.push(0, 100 * MS, "request", domain="llmperf")
-    marked(trace, LLAMA, source="auto")
-
-    report = cli.analyze(trace)
-
-    assert phase(report, "decode")["tokens"] == 72
-    assert message(report, "padding_unknown").startswith("9 of 9 passes of decode got a mask")
-    assert "sequences of a batch that may have ended" in message(report, "padding_unknown")
-
-
 def test_padding_before_a_short_prompt_is_none_of_its_tokens(cli: Cli) -> None:
     """Prompts of 3, 7 and 5 tokens that transformers runs as three of 7, and a step behind them."""
     trace = TraceBuilder().gpu()
