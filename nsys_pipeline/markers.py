@@ -253,11 +253,17 @@ def step(
     backend.mark(_encode_step(queries, cached, size if logits is None else logits, details))
 
 
-def arrived(request: str, *, prompt_tokens: int | None = None, waited_ms: float = 0.0) -> None:
-    """Say that a server has taken in a request, which waited for `waited_ms` before this call."""
+def arrived(
+    request: str, *, prompt_tokens: int | None = None, waited_ms: float = 0.0, samples: int | None = None
+) -> None:
+    """Say that a server has taken in a request, which waited for `waited_ms` before this call.
+
+    `samples`: texts that the client asked for at once, if the server makes each of them in a request like this one.
+    """
     backend = _backend()
     if backend is not None:
-        backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'prompt': prompt_tokens, 'waited_ms': waited_ms})}")
+        told = {"id": request, "prompt": prompt_tokens, "waited_ms": waited_ms}
+        backend.mark(f"{REQUEST_MARK} {_to_json(told | ({'samples': samples} if samples else {}))}")
 
 
 def given_up(request: str) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from tests.cli.public_reports.common import LLAMA, lm_head, marked, messages, phase, projections
 from tests.cli.run import MS, Cli
-from tests.cli.test_last_public_reports import message
-from tests.cli.test_public_reports import LLAMA, lm_head, marked, phase, projections
 from tests.support.trace_builder import TraceBuilder
 
 WRITTEN = [1, 2, 4, 4, 7, 9, 10, 10]
@@ -43,8 +42,8 @@ def test_what_is_padded_behind_the_end_of_a_sequence_is_no_token(cli: Cli) -> No
     assert decode["flops"] == projections(LLAMA, 39) + attention * seen + 39 * lm_head(LLAMA)
     run = sum(64 + step for step in range(1, 10))
     assert decode["executed_flops"] == projections(LLAMA, 72) + attention * 8 * run + 72 * lm_head(LLAMA)
-    assert "(33 of 72)" in message(report, "padding")
-    assert message(report, "ends_unknown") == message(report, "padding_unknown") == ""
+    assert "(33 of 72)" in messages(report, "padding")
+    assert messages(report, "ends_unknown") == messages(report, "padding_unknown") == ""
     # What llmperf itself reads, behind the request, is in none of the program's phases.
     assert (phase(report, "llmperf")["memcpy_count"], decode["memcpy_count"]) == (1, 0)
 
@@ -54,4 +53,4 @@ def test_sequences_of_a_batch_that_may_have_ended_are_told(cli: Cli) -> None:
     report = cli.analyze(generated(is_told=False))
 
     assert phase(report, "decode")["tokens"] == 72
-    assert message(report, "ends_unknown").startswith("9 of 9 passes of decode run for a batch in `generate`")
+    assert messages(report, "ends_unknown").startswith("9 of 9 passes of decode run for a batch in `generate`")
