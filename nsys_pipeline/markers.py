@@ -26,6 +26,8 @@ logits] of the batch as it is computed, new and cached tokens of each of its seq
 padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says;
 ``written``: how many tokens each sequence had written before the pass, if some may have ended since they began: those
 that, as the mark of ``request`` (a number) says, wrote no more are padding;
+``grads``: "embeddings" or "cache", what a forward of training is given that has gradients, ``frozen``: true where it
+trains no weight of the model;
 ``head``: "unknown" where ``logits`` leaves out an LM head whose positions only the GPU knows, "apart" where the program
 may run one itself; ``pass``: a number by which marks of backwards name the pass.
 
@@ -133,6 +135,8 @@ def decode_step(payload: str) -> Step:
             padded=_padded(data.get("padded"), len(q_tokens)),
             is_unread=bool(data.get("unread")),
             may_have_ended=bool(data.get("written")),
+            gradients_of=_gradients_of(data.get("grads")),
+            is_frozen=bool(data.get("frozen")),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a step: {payload[:200]!r}") from error
@@ -178,6 +182,12 @@ def _unsized(value: object) -> list[str]:
         return []
     if not isinstance(value, list) or any(kind not in ("images", "audio") for kind in value):
         raise ValueError(f"not a step: {str(value)[:200]!r} are no images and no audio")
+    return value
+
+
+def _gradients_of(value: object) -> str | None:
+    if value not in (None, "embeddings", "cache"):
+        raise ValueError(f"not a step: {str(value)[:200]!r} are no inputs with gradients")
     return value
 
 
@@ -233,9 +243,9 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. `details`: ids, new, drafts, ahead, images, audio, unsized, encoder, adapters, padded, unread, request and
-    written, as the head of this file says; those that are empty or None are left out. Raises ValueError when lengths
-    disagree.
+    routing. `details`: ids, new, drafts, ahead, images, audio, unsized, encoder, adapters, padded, unread, request,
+    written, grads and frozen, as the head of this file says; those that are empty or None are left out. Raises
+    ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:
