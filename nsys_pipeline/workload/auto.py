@@ -646,7 +646,12 @@ def _has_head(model: Any) -> bool:
 
 
 def _generates(model: Any) -> bool:
-    return bool(getattr(type(model), "can_generate", lambda: False)()) or type(model).__name__.endswith("ForCausalLM")
+    return _may_generate(type(model))
+
+
+@functools.cache
+def _may_generate(kind: type) -> bool:
+    return bool(getattr(kind, "can_generate", lambda: False)()) or kind.__name__.endswith("ForCausalLM")
 
 
 def _kept_positions(arguments: dict[str, Any], q_tokens: int) -> int:
