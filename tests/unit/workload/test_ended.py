@@ -270,6 +270,17 @@ def test_nothing_is_read_that_nobody_needs(marked: Recorder, rows: int, settings
     assert not any(step.may_have_ended for step in marked.steps)
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_guidance_of_sequences_that_have_ended(marked: Recorder, use_cache: bool) -> None:
+    counts = by_hand(sampled(guidance_scale=1.5, use_cache=use_cache))
+    guided = [
+        tuple(min(new, 1) for new in step.q_tokens)
+        for step, name in zip(marked.useful, marked.passes, strict=True)
+        if name.startswith("guidance")
+    ]
+    assert guided == [(1,) * 4, *steps_of(counts)]
+
+
 def test_candidates_of_a_contrastive_search(marked: Recorder) -> None:
     """Three candidates of each sequence run in a step; those of a sequence that has ended are padding."""
     import transformers
