@@ -663,11 +663,12 @@ def _has_head(model: Any) -> bool:
 
 
 def _generates(model: Any) -> bool:
-    return _may_generate(type(model))
+    kind: Any = type(model)
+    return _may_generate(kind)
 
 
 @functools.cache
-def _may_generate(kind: type) -> bool:
+def _may_generate(kind: Any) -> bool:
     return bool(getattr(kind, "can_generate", lambda: False)()) or kind.__name__.endswith("ForCausalLM")
 
 
