@@ -24,13 +24,14 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
-from nsys_pipeline.workload import engines, gradients
+from nsys_pipeline.workload import engines, gradients, padding, seen
 from nsys_pipeline.workload.after_import import after_import
 from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.ended import Ends
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import ROWS, Grid
+from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
     DECODER_MASK,
@@ -43,12 +44,9 @@ from nsys_pipeline.workload.padding import (
     pads,
     read_mask,
     remember_mask,
-    remember_moved_batch,
-    remember_sent,
-    remembering,
     scored_positions,
 )
-from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
+from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
 
@@ -407,9 +405,15 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
-def _patch_features(module: ModuleType) -> None:
-    remember_moved(module)
-    module.BatchFeature.to = remembering(module.BatchFeature.to)
+def _remembers(path: str) -> Callable[[ModuleType], None]:
+    """A patch: the function `path` of a module, which moves batches to a device, remembers what they held before."""
+    *owners, name = path.split(".")
+
+    def patch(module: ModuleType) -> None:
+        owner: Any = functools.reduce(getattr, owners, module)
+        setattr(owner, name, remembering(getattr(owner, name), padding.READING, seen.READING))
+
+    return patch
 
 
 _PATCHES: dict[str, Callable[[ModuleType], None]] = {
@@ -417,9 +421,10 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.generation.utils": _patch_generation,
     "transformers.generation.stopping_criteria": _patch_stopping,
     "transformers.generation.logits_process": _patch_guidance,
-    "transformers.feature_extraction_utils": _patch_features,
-    "transformers.tokenization_utils_base": remember_moved_batch,
-    "accelerate.utils.operations": remember_sent,
+    "transformers.feature_extraction_utils": _remembers("BatchFeature.to"),
+    "transformers.tokenization_utils_base": _remembers("BatchEncoding.to"),
+    # What a data loader gives.
+    "accelerate.utils.operations": _remembers("send_to_device"),
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
