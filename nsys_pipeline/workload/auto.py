@@ -49,7 +49,7 @@ from nsys_pipeline.workload.padding import (
 )
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
+from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -137,6 +137,7 @@ class _Pass(NamedTuple):
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     `positions`: of each sequence in a static cache, where the code attends to all of them; 0 elsewhere.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
+    `trained`: what its mark says of inputs that have gradients.
     """
 
     phase: str
@@ -156,6 +157,7 @@ class _Pass(NamedTuple):
     is_packed: bool = False
     is_unread: bool = False
     mask: Any = _KEPT
+    trained: Mapping[str, Any] = {}
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -376,7 +378,7 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
         if found.is_described and found.phase == FORWARD and _has_gradients():
-            found = found._replace(number=gradients.next_number())
+            found = found._replace(number=gradients.next_number(), trained=trained_inputs(model, arguments, cache))
         if getattr(model.config, "_attn_implementation", None) in _WHOLE_CACHE:
             found = found._replace(positions=allocated_tokens(cache) or 0)
     if found is None:
@@ -396,7 +398,7 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unsized": found.unsized}
     head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
-    details |= {"head": head, "pass": found.number, "unread": found.is_unread}
+    details |= {"head": head, "pass": found.number, "unread": found.is_unread, **found.trained}
     logits = found.logits or 0
     run_kv = max(kv_tokens, found.positions - found.q_tokens)
     if found.lengths is None:
