@@ -62,7 +62,7 @@ def held_tokens(cache: Any) -> int | None:
 
 
 def allocated_tokens(cache: Any) -> int | None:
-    """How many positions of each sequence a static `cache` has, filled or not: eager code attends to all. None of others."""
+    """How many positions of each sequence a static `cache` has, filled or not; None of other caches."""
     if cache is None or isinstance(cache, (tuple, list)):
         return None
     cache = _decoder_side(cache)
