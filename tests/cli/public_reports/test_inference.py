@@ -288,7 +288,7 @@ def test_a_verifying_step_does_not_hold_its_drafter(cli: Cli) -> None:
     step(process, 10, {0: (100, 0)}, names={0: "a"}, gpu=(MS, 9 * MS))
     for number in range(6):
         at = (10 + 4 * number) * MS
-        more = {"drafts": [3], "logits": 4}
+        more: dict[str, Any] = {"drafts": [3], "logits": 4}
         step(
             process, at, {0: (4, 100 + 3 * number)}, phase="verify", gpu=(at + US, at + 2 * MS), open_for=2 * MS, **more
         )
