@@ -8,18 +8,23 @@
 -- (zero bubble). The first step of a recording may lack forwards that ran before it.
 -- Grain: phase.
 -- materialize: table
--- requires: input.model, attribute.phase_devices, attribute.phase_ranges, attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, load.range_names, load.metadata
+-- requires: input.model, attribute.phase_devices, attribute.phase_ranges, attribute.occurrences, attribute.busy_by_occurrence, attribute.training_passes, attribute.kernel_totals, attribute.kernel_families, load.strings, load.range_names, load.metadata
 -- columns:
 --   phase            VARCHAR Its name.
 --   shared           VARCHAR What ranks may share: 'pass' or 'sequence'; 'gradient' if ranges share a backward.
 --   rank_count       BIGINT  Pairs of a process and a GPU that it used.
---   gpu_busy_ns      BIGINT  GPU busy time, added up over ranks. Unit: ns.
-WITH rank AS (
-    SELECT
-        phase, count(*) AS rank_count, sum(gpu_busy_ns)::BIGINT AS gpu_busy_ns
-    FROM attribute.phase_devices
-    WHERE phase IN ('prefill', 'decode', 'mixed', 'verify', 'draft', 'forward', 'backward', 'step')
-    GROUP BY phase
+--   gpu_busy_ns      BIGINT  GPU busy time of measured passes, added up over ranks. Unit: ns.
+WITH busy AS (
+    SELECT o.phase, sum(b.gpu_busy_ns)::BIGINT AS gpu_busy_ns
+    FROM attribute.busy_by_occurrence AS b JOIN attribute.occurrences AS o USING (occurrence_id)
+    WHERE o.is_measured
+    GROUP BY o.phase
+),
+rank AS (
+    SELECT d.phase, count(*) AS rank_count, coalesce(any_value(b.gpu_busy_ns), 0) AS gpu_busy_ns
+    FROM attribute.phase_devices AS d LEFT JOIN busy AS b USING (phase)
+    WHERE d.phase IN ('prefill', 'decode', 'mixed', 'verify', 'draft', 'forward', 'backward', 'step')
+    GROUP BY d.phase
 ),
 call AS (
     SELECT
