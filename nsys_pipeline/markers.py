@@ -65,6 +65,7 @@ STEP_MARK = "llmperf.step"
 REQUEST_MARK = "llmperf.request"
 BACKWARD_MARK = "llmperf.backward"
 WRITTEN_MARK = "llmperf.written"
+MARKS = (RUN_MARK, STEP_MARK, REQUEST_MARK, BACKWARD_MARK, WRITTEN_MARK)
 WARMUP = "warmup"
 REQUEST = "request"
 PREFILL = "prefill"
