@@ -80,6 +80,7 @@ def find_costs(inputs: Inputs) -> Costs:
             lora_rank=run.lora_rank,
             lora_on=run.lora_on,
             dp=run.dp,
+            expert_ranks=run.expert_ranks,
         )
     make = functools.partial(_costs, model, run.conventions, inputs.peaks.gpus, training)
     try:

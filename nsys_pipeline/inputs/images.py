@@ -24,6 +24,37 @@ ENCODER = "encoder"
 """The phase of the first of two stacks, if it runs before the decoder's first pass."""
 
 
+def with_whole_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
+    """`steps`, each without the images of marks that the model's tower cannot run on: these have no known size."""
+    model = inputs.run.model
+    if model is None or model.architecture.vision is None:
+        return steps, ()
+    is_whole = model.architecture.is_whole
+    broken = {one: step for one, step in steps.items() if not all(map(is_whole, step.images))}
+    if not broken:
+        return steps, ()
+    from nsys_pipeline.model.images import why_not_whole
+
+    left = {
+        one: attrs.evolve(
+            step,
+            images=[image for image in step.images if is_whole(image)],
+            unsized=tuple(dict.fromkeys((*step.unsized, "images"))),
+        )
+        for one, step in broken.items()
+    }
+    worst = next(image for step in broken.values() for image in step.images if not is_whole(image))
+    passes = "a pass has" if len(broken) == 1 else f"{len(broken):,} passes have"
+    return {**steps, **left}, (
+        Notice(
+            "images_not_whole",
+            f"{passes} images that cannot be, which are not counted: {why_not_whole(model, worst)}",
+            'pass the --model that ran; if it is this one, its marks are wrong: `"images"` are [height, width] in '
+            "patches before any merge",
+        ),
+    )
+
+
 def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
     """`steps`, each request with the images and the clips of the options in the passes that run their towers.
 

@@ -182,7 +182,7 @@ class ModelOfRun:
     """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
 
     `is_degree_told`: the run or the user says how many GPUs share a pass. `is_split_told`: the same of a sequence.
-    `dp`: ranks that have batches of their own.
+    `dp`: ranks that have batches of their own. `expert_ranks`: those of them that share the routed experts.
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
     `lora_rank`, `lora_on`: which weights training updates, see `model.training`; None for all.
@@ -199,10 +199,14 @@ class ModelOfRun:
     lora_rank: int | None = None
     lora_on: str | None = None
     dp: int | None = None
+    expert_ranks: int = 1
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelOfRun:
-        """The user's model, else the trace's own, if it is understood. Raises UsageError for --ep without experts."""
+        """The user's model, else the trace's own, if it is understood.
+
+        Raises UsageError for --ep without experts, and for one that does not fit the other degrees.
+        """
         run, options = RunDescription.of(inputs.connection, inputs.options.model), inputs.options
         own = run.conventions(attrs.evolve(options.conventions, tp=1, pp=1))
         model = options.model
@@ -223,15 +227,20 @@ class ModelOfRun:
         if model is not None and options.conventions.ep > 1 and not model.has_experts:
             raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")
         dp = options.dp or run.positive("dp")
-        notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
         conventions, cache = run.cache_format(run.conventions(options.conventions), model)
         if model is not None and model.has_latent_indexer and run.fields.get("framework") in _PACKING_INDEX_KEYS:
             conventions = attrs.evolve(conventions, index_dtype="fp8")
         notices += cache
-        if dp and dp > 1:
+        experts = max(options.conventions.ep, run.positive("ep") or 1)
+        if options.dp is not None and experts > conventions.tp:
+            _check_experts(experts, options.dp, conventions)
+        expert_ranks = 1
+        if model is not None and model.has_experts and experts > conventions.tp and experts % conventions.tp == 0:
             # Each rank has tokens of its own, and on average its experts run as many.
+            expert_ranks = experts // conventions.tp
             conventions = attrs.evolve(conventions, ep=1)
+            notices.append(_experts_of_other_ranks(experts, expert_ranks, dp))
         is_split_marked = _has_tokens_before(inputs)
         if is_split_marked:
             conventions = attrs.evolve(conventions, cp=1)
@@ -253,6 +262,7 @@ class ModelOfRun:
             tuple(notices),
             *trained,
             dp,
+            expert_ranks,
         )
 
 
@@ -357,18 +367,32 @@ def _skipped_images(told: object) -> list[Notice]:
     return [Notice("images_skipped", message)]
 
 
-def _spread_experts(data: int | None, experts: int, model: Model | None) -> list[Notice]:
-    """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
-    if model is None or not model.has_experts or data is None or data < 2 or experts < 2:
-        return []
-    return [
-        Notice(
-            "experts_of_other_ranks",
-            f"{experts:,} GPUs of {data:,} data-parallel ranks share the experts: each rank is charged those that its"
-            " own tokens choose, and runs some of its own for the others' tokens instead",
-            "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high",
+def _check_experts(experts: int, dp: int, conventions: Conventions) -> None:
+    """Raises UsageError if experts cannot be spread over so many GPUs of a job whose data-parallel ranks are told."""
+    gpus = dp * conventions.tp * conventions.cp
+    if gpus % experts:
+        raise UsageError(
+            f"experts cannot be spread over {experts:,} of {gpus:,} GPUs of a stage",
+            hint="--ep must divide --dp times --tp",
         )
-    ]
+
+
+def _experts_of_other_ranks(experts: int, ranks: int, dp: int | None) -> Notice:
+    """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
+    is_told = dp is not None and dp >= ranks
+    shared = f"{experts:,} GPUs of {dp:,} data-parallel ranks share the experts"
+    if not is_told:
+        shared = (
+            f"{experts:,} GPUs share the experts and {experts // ranks:,} each pass, so that {ranks:,} ranks are taken"
+            " to have batches of their own"
+        )
+    return Notice(
+        "experts_of_other_ranks",
+        f"{shared}: each rank is charged those that its own tokens choose, and runs some of its own for the others'"
+        " tokens instead",
+        "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high"
+        + ("" if is_told else f"; pass --tp {experts} if all {experts:,} share each pass"),
+    )
 
 
 def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:

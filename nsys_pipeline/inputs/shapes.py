@@ -12,7 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen
+from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen, with_whole_images
 from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
@@ -64,10 +64,11 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     thread, and where prompts have fewer tokens than their images.
     """
     assigned = _assigned(inputs)
-    steps, notices = with_images(inputs, assigned.by_occurrence)
+    steps, broken = with_whole_images(inputs, assigned.by_occurrence)
+    steps, notices = with_images(inputs, steps)
     steps, more = with_seen(inputs, steps)
     known, rest = with_prompts(inputs, steps)
-    return AssignedSteps(known, (*assigned.notices, *notices, *more, *rest))
+    return AssignedSteps(known, (*assigned.notices, *broken, *notices, *more, *rest))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:

@@ -200,6 +200,7 @@ class TrainingEstimator:
         lora_rank: int | None = None,
         lora_on: str | None = None,
         dp: int | None = None,
+        expert_ranks: int = 1,
     ) -> None:
         self.model = model
         self.conventions = conventions
@@ -208,6 +209,7 @@ class TrainingEstimator:
         self.lora_rank = lora_rank
         self.lora_on = lora_on
         self.dp = dp
+        self.expert_ranks = expert_ranks
 
     def cost(self, step: Step) -> TrainingCost:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
@@ -284,12 +286,13 @@ class TrainingEstimator:
     @cached_property
     def _updated_params(self) -> int | None:
         """Parameters that the GPUs which share a model copy update together; None where it is not known."""
-        # GPUs that split experts further than products each have all other weights, unless they scatter gradients.
-        copies = 1 if (self.facts.shards or 1) > 1 else self.conventions.stage_gpus // self.conventions.tp
-        if self.train_only is None and self.lora_rank is None and copies == 1:
+        # Ranks that share experts each have all other weights, unless they scatter gradients.
+        ranks = self.expert_ranks if self.facts.shards == 1 else 1
+        if self.train_only is None and self.lora_rank is None and ranks == 1:
             return self.model.params
         try:
             training = self._training(Step.uniform(batch=1, q_tokens=1), is_checkpointed=False)
         except ModelError:
             return None
-        return training.trained_params + (copies - 1) * (training.trained_params - training.trained_expert_params)
+        experts = training.trained_expert_params
+        return training.trained_params - experts + experts // ranks

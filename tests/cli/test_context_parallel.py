@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.public_reports.common import LLAMA, lm_head, marked, pairs, projections
 from tests.cli.run import MS, run
-from tests.cli.test_public_reports import LLAMA, lm_head, marked, pairs, projections
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import TraceBuilder
 

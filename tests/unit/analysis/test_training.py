@@ -348,12 +348,10 @@ def test_only_reentrant_checkpointing_wants_gradients_below_the_first_trained_we
     [
         ("tiny-llama", {"conventions": Conventions(tp=2)}, 1),
         ("tiny-llama", {"conventions": Conventions(pp=2)}, 1),
-        ("olmoe-1b-7b", {"conventions": Conventions(ep=2)}, 1),
-        (
-            "olmoe-1b-7b",
-            {"conventions": Conventions(ep=2), "dp": 2},
-            2,
-        ),  # experts of ranks that have tokens of their own
+        ("olmoe-1b-7b", {"conventions": Conventions(tp=2, ep=2)}, 1),
+        # Experts of ranks that have tokens of their own.
+        ("olmoe-1b-7b", {"conventions": Conventions(ep=2), "dp": 2}, 2),
+        ("olmoe-1b-7b", {"conventions": Conventions(ep=2)}, 2),
         ("tiny-llama", {"dp": 2}, 2),
     ],
 )
