@@ -340,7 +340,7 @@ def _torch_operators(report: Report) -> Section | None:
     ]
     title = "torch's operators, warm-up left out; own: without the operators inside"
     if any(row.gpu_time_ns for row in rows):
-        title += "; share of the phase's GPU time"
+        title += "; share of the GPU time of the phase's operators"
         columns += [
             Column.amount("GPU\nms", [row.gpu_time_ns for row in rows], "ms", is_optional=True),
             Column.amount("GPU own\nms", [row.gpu_self_ns for row in rows], "ms"),
