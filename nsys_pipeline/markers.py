@@ -24,6 +24,8 @@ reads; ``adapters``: sequences that run through LoRA weights, which no estimate 
 logits] of the batch as it is computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave
 padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says,
 or some of the batch's sequences may have ended;
+``grads``: "embeddings" or "cache", what a forward of training is given that has gradients, ``frozen``: true where it
+trains no weight of the model;
 ``head``: "unknown" where ``logits`` leaves out an LM head whose positions only the GPU knows, "apart" where the program
 may run one itself; ``pass``: a number by which marks of backwards name the pass.
 
@@ -126,6 +128,8 @@ def decode_step(payload: str) -> Step:
             encoder_tokens=_encoded(data.get("encoder"), len(q_tokens)),
             padded=_padded(data.get("padded"), len(q_tokens)),
             is_unread=bool(data.get("unread")),
+            gradients_of=_gradients_of(data.get("grads")),
+            is_frozen=bool(data.get("frozen")),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a step: {payload[:200]!r}") from error
@@ -171,6 +175,12 @@ def _unsized(value: object) -> list[str]:
         return []
     if not isinstance(value, list) or any(kind not in ("images", "audio") for kind in value):
         raise ValueError(f"not a step: {str(value)[:200]!r} are no images and no audio")
+    return value
+
+
+def _gradients_of(value: object) -> str | None:
+    if value not in (None, "embeddings", "cache"):
+        raise ValueError(f"not a step: {str(value)[:200]!r} are no inputs with gradients")
     return value
 
 
@@ -226,8 +236,9 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. `details`: ids, new, drafts, ahead, images, audio, unsized, encoder, adapters, padded and unread, as the
-    head of this file says; those that are empty or None are left out. Raises ValueError when lengths disagree.
+    routing. `details`: ids, new, drafts, ahead, images, audio, unsized, encoder, adapters, padded, unread, grads and
+    frozen, as the head of this file says; those that are empty or None are left out. Raises ValueError when lengths
+    disagree.
     """
     backend = _backend()
     if backend is None:
@@ -245,11 +256,17 @@ def step(
     backend.mark(_encode_step(queries, cached, size if logits is None else logits, details))
 
 
-def arrived(request: str, *, prompt_tokens: int | None = None, waited_ms: float = 0.0) -> None:
-    """Say that a server has taken in a request, which waited for `waited_ms` before this call."""
+def arrived(
+    request: str, *, prompt_tokens: int | None = None, waited_ms: float = 0.0, samples: int | None = None
+) -> None:
+    """Say that a server has taken in a request, which waited for `waited_ms` before this call.
+
+    `samples`: texts that the client asked for at once, if the server makes each of them in a request like this one.
+    """
     backend = _backend()
     if backend is not None:
-        backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'prompt': prompt_tokens, 'waited_ms': waited_ms})}")
+        told = {"id": request, "prompt": prompt_tokens, "waited_ms": waited_ms}
+        backend.mark(f"{REQUEST_MARK} {_to_json(told | ({'samples': samples} if samples else {}))}")
 
 
 def given_up(request: str) -> None:

@@ -106,6 +106,9 @@ class Step:
 
     Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
     runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
+
+    ``gradients_of`` is what a forward of training is given that has gradients, whatever weights are trained:
+    'embeddings' or 'cache' (keys and values). ``is_frozen``: it trains none of the model's weights.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -127,6 +130,8 @@ class Step:
     encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     is_encoder: bool = False
+    gradients_of: str | None = None
+    is_frozen: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:

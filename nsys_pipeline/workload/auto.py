@@ -49,7 +49,7 @@ from nsys_pipeline.workload.padding import (
 )
 from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
+from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -134,6 +134,7 @@ class _Pass(NamedTuple):
     patches of those that it sees, `audio`: frames of the clips that it hears; `unsized`: which of them nobody knows.
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
+    `trained`: what its mark says of inputs that have gradients.
     """
 
     phase: str
@@ -152,6 +153,7 @@ class _Pass(NamedTuple):
     is_packed: bool = False
     is_unread: bool = False
     mask: Any = _KEPT
+    trained: Mapping[str, Any] = {}
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -372,7 +374,7 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
         if found.is_described and found.phase == FORWARD and _has_gradients():
-            found = found._replace(number=gradients.next_number())
+            found = found._replace(number=gradients.next_number(), trained=trained_inputs(model, arguments, cache))
     if found is None:
         yield _unchanged
         return
@@ -390,7 +392,7 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unsized": found.unsized}
     head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
-    details |= {"head": head, "pass": found.number, "unread": found.is_unread}
+    details |= {"head": head, "pass": found.number, "unread": found.is_unread, **found.trained}
     logits = found.logits or 0
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())

@@ -87,7 +87,9 @@ def _passing(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -
 def _arriving(method: Callable[..., Any], self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
     with contextlib.suppress(Exception):
         if not (kwargs.get("is_retracted", False) or any(args)):
-            markers.arrived(str(req.rid), prompt_tokens=len(req.origin_input_ids))
+            asked = getattr(getattr(req, "sampling_params", None), "n", None)
+            samples = asked if isinstance(asked, int) and asked > 1 else None
+            markers.arrived(str(req.rid), prompt_tokens=len(req.origin_input_ids), samples=samples)
     return method(self, req, *args, **kwargs)
 
 

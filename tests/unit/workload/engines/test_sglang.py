@@ -203,6 +203,15 @@ def test_requests_arrive_once(recorder: Recorder, scheduler: Any) -> None:
     assert len(scheduler.queue) == 2
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_requests_for_several_texts_say_so(samples: int, recorder: Recorder, scheduler: Any) -> None:
+    recorder.events.clear()
+    asked = SimpleNamespace(n=samples)
+    scheduler._add_request_to_queue(SimpleNamespace(rid="a", origin_input_ids=[1, 2, 3], sampling_params=asked))
+    (mark,) = recorder.marks("request")
+    assert mark.get("samples") == (3 if samples > 1 else None)
+
+
 def test_run_mark(recorder: Recorder, scheduler: Any) -> None:
     scheduler.run_batch(decode(a=5))
     (run,) = recorder.marks("run")
