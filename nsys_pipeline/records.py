@@ -102,7 +102,8 @@ class Step:
     'audio', of sizes that nobody knows.
 
     ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
-    ``is_unread`` if the lengths may hold padding that nobody knows of.
+    ``is_unread`` if the lengths may hold padding that nobody knows of, and ``may_have_ended`` if some sequences may be
+    at their end before the pass. Those that are known to have ended have no new tokens.
 
     Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
     runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
@@ -127,6 +128,7 @@ class Step:
     prompts: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=[_one_each, _token_counts])
     padded: Step | None = attrs.field(default=None, validator=_no_shorter)
     is_unread: bool = False
+    may_have_ended: bool = False
     encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     is_encoder: bool = False
