@@ -45,7 +45,7 @@ def required(tokens: int) -> int:
 @pytest.mark.parametrize("batches", [0, 1, 3])
 @pytest.mark.parametrize("after", [False, True])
 def test_evaluation_takes_no_pass_of_a_teacher_out_of_the_steps(batches: int, after: bool, cli: Cli) -> None:
-    """Eight steps of 100 ms, of a student and its teacher before or after it; both go over batches behind the fourth."""
+    """Eight steps of 100 ms, of a student and a teacher before or after it; both go over batches behind the fourth."""
     trace = TraceBuilder().gpu()
     marked(trace, LLAMA)
     main, at = trace.process(100).thread(), 0
@@ -113,7 +113,7 @@ def test_steps_of_a_profiler_that_are_micro_batches(is_marked: bool, cli: Cli) -
 
 
 def test_validation_of_an_epoch_is_no_training_of_lightning(cli: Cli) -> None:
-    """Three epochs of four steps of 36 ms, one of them for the loader; after each five batches of 11 ms are validated."""
+    """Three epochs of four steps of 36 ms, one of them for the loader; five batches of 11 ms are validated in each."""
     trace, at = KinetoTrace(), 0
     for _ in range(3):
         for _ in range(4):
