@@ -409,7 +409,7 @@ def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int,
     parts.append(f'"logits":{logits}')
     for name, value in details.items():
         if value:
-            parts.append(f'"{name}":{value if isinstance(value, Encoded) else _to_json(value)}')
+            parts.append(f'"{name}":{value if type(value) in _AS_IT_IS else _to_json(value)}')
     return f"{STEP_MARK} {{{','.join(parts)}}}"
 
 
@@ -418,6 +418,9 @@ class Encoded(str):
 
     __slots__ = ()
 
+
+_AS_IT_IS = (int, Encoded)
+"""What is JSON as it is printed. The json module takes some microseconds even for a number."""
 
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
 

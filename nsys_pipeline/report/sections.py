@@ -61,14 +61,20 @@ _NAMED_SHAPES = 4
 
 def _verdict(report: Report) -> Section | None:
     notes = [
-        Note(phase.name, "; ".join([phase.bound_detail, *_other_verdicts(phase)]), lead=phase.bound or "")
+        _bound(phase.name, phase.bound, "; ".join([phase.bound_detail, *_other_verdicts(phase)]))
         for phase in report.phases
         if phase.bound_detail
     ]
     rest = report.unattributed
     if not report.phases and rest.bound_detail:
-        notes.append(Note(OUTSIDE, rest.bound_detail, lead=rest.bound or ""))
+        notes.append(_bound(OUTSIDE, rest.bound, rest.bound_detail))
     return Section("verdict", (Notes(notes),)) if notes else None
+
+
+def _bound(name: str, bound: str | None, detail: str) -> Note:
+    if bound is None:
+        return Note(name, detail, lead="bound unknown", lead_tone=Tone.quiet)
+    return Note(name, detail, lead=bound)
 
 
 def _other_verdicts(phase: Phase) -> list[str]:

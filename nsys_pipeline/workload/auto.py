@@ -349,6 +349,22 @@ def _patch_stopping(module: ModuleType) -> None:
     criteria.__call__ = kept
 
 
+def _patch_guidance(module: ModuleType) -> None:
+    """Know the passes of classifier-free guidance, which without a cache are like those of the request itself."""
+    guide: Any = module.UnbatchedClassifierFreeGuidanceLogitsProcessor
+    run = guide.get_unconditional_logits
+
+    @functools.wraps(run)
+    def guiding(*args: Any, **kwargs: Any) -> Any:
+        _local.guides = True
+        try:
+            return run(*args, **kwargs)
+        finally:
+            _local.guides = False
+
+    guide.get_unconditional_logits = guiding
+
+
 def _patch_training(torch: Any) -> None:
     """Mark the other two thirds of a training step. The autograd engine launches from threads of its own."""
     torch.Tensor.backward = _marked_once(torch.Tensor.backward, BACKWARD)
@@ -400,6 +416,7 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
     "transformers.generation.stopping_criteria": _patch_stopping,
+    "transformers.generation.logits_process": _patch_guidance,
     "transformers.feature_extraction_utils": _patch_features,
     "transformers.tokenization_utils_base": remember_moved_batch,
     "accelerate.utils.operations": remember_sent,
@@ -502,7 +519,7 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
     if request is not None and found.phase not in (ENCODER, FORWARD):
         found = found._replace(request=request.ends.number, written=request.written_before(found.batch))
-        if request.is_beside(cache):
+        if getattr(_local, "guides", False) or request.is_beside(cache):
             # Its prompt is another one, with a mask of its own.
             beside = _shape(model, arguments, cache, None)
             found = beside._replace(phase=GUIDANCE, request=found.request, written=found.written)
@@ -646,7 +663,13 @@ def _has_head(model: Any) -> bool:
 
 
 def _generates(model: Any) -> bool:
-    return bool(getattr(type(model), "can_generate", lambda: False)()) or type(model).__name__.endswith("ForCausalLM")
+    kind: Any = type(model)
+    return _may_generate(kind)
+
+
+@functools.cache
+def _may_generate(kind: Any) -> bool:
+    return bool(getattr(kind, "can_generate", lambda: False)()) or kind.__name__.endswith("ForCausalLM")
 
 
 def _kept_positions(arguments: dict[str, Any], q_tokens: int) -> int:

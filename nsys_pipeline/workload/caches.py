@@ -100,8 +100,12 @@ def _is_static(cache: Any) -> bool:
     if getattr(cache, "is_compileable", False):
         return True
     layers: Iterable[Any] = getattr(cache, "layers", None) or ()
-    names = {each.__name__ for each in type(cache).__mro__} | {type(layer).__name__ for layer in layers}
-    return bool(names & _STATIC) or any("Static" in name for name in names)
+    return any(map(_is_named_static, {type(cache), *map(type, layers)}))
+
+
+@functools.cache
+def _is_named_static(kind: type) -> bool:
+    return any(each.__name__ in _STATIC or "Static" in each.__name__ for each in kind.__mro__)
 
 
 def _tuple_tokens(cache: tuple[Any, ...] | list[Any]) -> int | None:

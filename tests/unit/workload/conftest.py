@@ -91,6 +91,7 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     import torch
     import torch._dynamo.eval_frame
     import transformers.feature_extraction_utils
+    import transformers.generation.logits_process
     import transformers.generation.stopping_criteria
     import transformers.generation.utils
     import transformers.modeling_utils
@@ -99,6 +100,10 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     patched = (
         (transformers.modeling_utils.PreTrainedModel, ("__call__", "get_compiled_call")),
         (transformers.generation.utils.GenerationMixin, ("generate",)),
+        (
+            transformers.generation.logits_process.UnbatchedClassifierFreeGuidanceLogitsProcessor,
+            ("get_unconditional_logits",),
+        ),
         (transformers.generation.stopping_criteria.StoppingCriteriaList, ("__call__",)),
         (transformers.feature_extraction_utils.BatchFeature, ("to",)),
         (transformers.tokenization_utils_base.BatchEncoding, ("to",)),

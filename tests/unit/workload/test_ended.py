@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from nsys_pipeline.workload.caches import cache_keyword
 from nsys_pipeline.workload.ended import Ends
 from tests.support.tiny_models import build, prompt
 from tests.unit.workload.conftest import Recorder
@@ -93,6 +95,39 @@ def test_ways_to_generate(marked: Recorder, settings: dict[str, Any]) -> None:
     else:
         assert_told(marked, counts)
     assert list(marked.written.values()) == [counts]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_flops_are_those_of_each_sequence_alone(marked: Recorder, name: str) -> None:
+    """torch's own counter sees each sequence by itself: its prompt, then a token at a time until its last."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from nsys_pipeline.model import Conventions, Estimator, Model
+
+    made = sampled(name)
+    counts, useful = by_hand(made), list(marked.useful)
+    assert len(set(counts)) > 1
+    model = build(name)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        for row, count in zip(made, counts, strict=True):
+            output = model(row[None, :PROMPT], **{keyword_of_logits(model): 1}, use_cache=True)
+            for at in range(PROMPT, PROMPT + count - 1):
+                kept = {cache_keyword(model): output.past_key_values}
+                output = model(row[None, at : at + 1], **kept, use_cache=True)
+    estimator = Estimator(Model.from_config(model.config.to_dict()), Conventions(count="executed", attention="full"))
+    # transformers makes the angles of rotary embeddings with a product of 8 FLOPs a token, which the counter may see
+    rotary = 0 if name == "gpt2" else 8 * sum(PROMPT + count - 1 for count in counts)
+    assert sum(one.flops for one in estimator.totals(useful)) == pytest.approx(counter.get_total_flops(), abs=rotary)
+
+
+def keyword_of_logits(model: Any) -> str:
+    """How its head runs for the last token alone; before transformers 4.48 under another name, or not at all."""
+    taken = inspect.signature(type(model).forward).parameters
+    names = (name for name in ("logits_to_keep", "num_logits_to_keep") if name in taken)
+    found = next(names, None)
+    if found is None:
+        pytest.skip("this model's head runs for all tokens")
+    return found
 
 
 def test_settings_in_a_config_that_is_given_by_place(marked: Recorder) -> None:
@@ -233,6 +268,33 @@ def test_nothing_is_read_that_nobody_needs(marked: Recorder, rows: int, settings
     sampled(rows=rows, **settings)
     assert marked.written == {}
     assert not any(step.may_have_ended for step in marked.steps)
+
+
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_guidance_of_sequences_that_have_ended(marked: Recorder, use_cache: bool) -> None:
+    counts = by_hand(sampled(guidance_scale=1.5, use_cache=use_cache))
+    guided = [
+        tuple(min(new, 1) for new in step.q_tokens)
+        for step, name in zip(marked.useful, marked.passes, strict=True)
+        if name.startswith("guidance")
+    ]
+    assert guided == [(1,) * 4, *steps_of(counts)]
+
+
+def test_candidates_of_a_contrastive_search(marked: Recorder) -> None:
+    """Three candidates of each sequence run in a step; those of a sequence that has ended are padding."""
+    import transformers
+
+    if int(transformers.__version__.partition(".")[0]) > 4:
+        pytest.skip("this transformers has it from elsewhere")
+    made = sampled(rows=3, do_sample=False, penalty_alpha=0.6, top_k=3, eos_token_id=list(range(0, 100, 7)))
+    counts = by_hand(made, ends=range(0, 100, 7))
+    assert len(set(counts)) > 1
+    assert list(marked.written.values()) == [counts]
+    # Candidates of the first token run, too.
+    assert decoded(marked) == [
+        tuple(int(count > step) for count in counts for _ in range(3)) for step in range(max(counts))
+    ]
 
 
 @pytest.mark.parametrize(("rows", "may_have_ended"), [(1, False), (2, True)])
