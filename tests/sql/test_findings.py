@@ -690,7 +690,7 @@ def test_the_model_that_ran_fits_its_trace(name: str) -> None:
 def test_a_model_with_other_layers_does_not_fit_its_trace(name: str, layers: int) -> None:
     ((_, message),) = misfit(name, layers)
 
-    assert f"has {layers} attention layers" in message
+    assert f"has {layers} attention operations" in message
     assert "it is another model" in message
 
 
