@@ -239,7 +239,7 @@ def create_shapes(inputs: Inputs) -> None:
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
         "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
-        "is_unread": "BOOLEAN",
+        "is_unread": "BOOLEAN", "counts_too_much": "BOOLEAN",
     }  # fmt: skip
     rows = (
         (
@@ -251,6 +251,7 @@ def create_shapes(inputs: Inputs) -> None:
             _kind(step),
             step.padding_tokens,
             step.is_unread,
+            step.counts_too_much,
         )
         for index, step in enumerate(inputs.steps.distinct)
     )
