@@ -103,11 +103,15 @@ class Step:
     'audio', of sizes that nobody knows.
 
     ``padded`` are the lengths that the pass is computed with, where the batch is padded and this step leaves it out.
-    ``is_unread`` if the lengths may hold padding that nobody knows of. ``counts_encoder_again`` if the pass is charged
-    for an encoder that ran before it.
+    ``is_unread`` if the lengths may hold padding that nobody knows of, and ``may_have_ended`` if some sequences may be
+    at their end before the pass. Those that are known to have ended have no new tokens. ``counts_encoder_again`` if the
+    pass is charged for an encoder that ran before it.
 
     Of two stacks, ``encoder_tokens`` are those that the encoder reads of each sequence in the pass, before the decoder
     runs; ``seen_encoder_tokens`` it has read in an earlier one. ``is_encoder``: it alone runs, on ``q_tokens``.
+
+    ``gradients_of`` is what a forward of training is given that has gradients, whatever weights are trained:
+    'embeddings' or 'cache' (keys and values). ``is_frozen``: it trains none of the model's weights.
     """
 
     q_tokens: tuple[int, ...] = attrs.field(converter=_tuple, validator=_token_counts)
@@ -126,10 +130,13 @@ class Step:
     prompts: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=[_one_each, _token_counts])
     padded: Step | None = attrs.field(default=None, validator=_no_shorter)
     is_unread: bool = False
+    may_have_ended: bool = False
     counts_encoder_again: bool = False
     encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     seen_encoder_tokens: tuple[int, ...] = attrs.field(default=(), converter=_tuple, validator=_token_counts)
     is_encoder: bool = False
+    gradients_of: str | None = None
+    is_frozen: bool = False
 
     @classmethod
     def uniform(cls, *, batch: int, q_tokens: int, kv_tokens: int = 0, logits: int | None = None) -> Step:
@@ -163,7 +170,7 @@ class Step:
     @property
     def counts_too_much(self) -> bool:
         """Whether FLOPs and bytes may be more than those of what the pass had to do."""
-        return self.is_unread or self.counts_encoder_again
+        return self.is_unread or self.may_have_ended or self.counts_encoder_again
 
     @property
     def executed(self) -> Step:

@@ -256,7 +256,9 @@ def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int
         step = steps.get(occurrence)
         if step is None:
             continue
-        lengths = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+        # The cache of a sequence that has ended grows as those of the others do.
+        added = 0 if phase == markers.PREFILL else max(step.executed.q_tokens, default=0)
+        lengths = tuple(kv + (new or added) for new, kv in zip(step.q_tokens, step.kv_tokens, strict=True))
         if phase == markers.PREFILL:
             prompts = reached = lengths
         elif len(prompts) == step.batch:

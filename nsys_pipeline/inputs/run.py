@@ -126,13 +126,16 @@ class RunDescription:
         told = self.fields.get(name)
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
-    def trained(self) -> tuple[str | None, int | None, str | None]:
-        """Which weights training updates: an expression for names, the rank of adapters, and one for their place."""
-        told = (self.fields.get(name) for name in ("train_only", "lora_on"))
-        only, place = (one if isinstance(one, str) else None for one in told)
+    def trained(self) -> tuple[str | None, int | None, str | None, str | None]:
+        """Which weights training updates: an expression for names, the rank of adapters, and one for their place.
+
+        The last is an expression for frozen weights at whose outputs gradients begin.
+        """
+        told = (self.fields.get(name) for name in ("train_only", "lora_on", "trained_at"))
+        only, place, at = (one if isinstance(one, str) else None for one in told)
         rank = self.positive("lora_rank")
         # With adapters, a name alone would not say what else is trained.
-        return (only if rank is None or place else None), rank, place if rank else None
+        return (only if rank is None or place else None), rank, place if rank else None, at
 
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
@@ -185,7 +188,7 @@ class ModelOfRun:
     `dp`: ranks that have batches of their own. `expert_ranks`: those of them that share the routed experts.
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
-    `lora_rank`, `lora_on`: which weights training updates, see `model.training`; None for all.
+    `lora_rank`, `lora_on`, `trained_at`: which weights training updates, see `model.training`; None for all.
     """
 
     model: Model | None
@@ -198,6 +201,7 @@ class ModelOfRun:
     train_only: str | None = None
     lora_rank: int | None = None
     lora_on: str | None = None
+    trained_at: str | None = None
     dp: int | None = None
     expert_ranks: int = 1
 
@@ -246,7 +250,7 @@ class ModelOfRun:
             conventions = attrs.evolve(conventions, cp=1)
         is_split_told = is_split_marked or options.cp is not None or isinstance(run.fields.get("cp"), int)
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
-        trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
+        trained = (options.train_only, options.lora_rank, None, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
         notices += _copied_experts(run, model) + _whole_keys(run, model)

@@ -12,6 +12,7 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
+from nsys_pipeline.inputs.ended import steps_without_ended
 from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen, with_whole_images
 from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
@@ -138,6 +139,7 @@ def marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice]
             steps[occurrence_id] = step
     bad = sum(step is None for step in known.values())
     notices = [Notice("bad_step_marks", f"{bad} step marks cannot be read and are ignored")] if bad else []
+    steps |= steps_without_ended(con, steps)
     return steps | _corrected_steps(con, steps), notices
 
 
@@ -239,7 +241,7 @@ def create_shapes(inputs: Inputs) -> None:
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
         "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
-        "is_unread": "BOOLEAN", "counts_too_much": "BOOLEAN",
+        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN", "counts_too_much": "BOOLEAN",
     }  # fmt: skip
     rows = (
         (
@@ -251,6 +253,7 @@ def create_shapes(inputs: Inputs) -> None:
             _kind(step),
             step.padding_tokens,
             step.is_unread,
+            step.may_have_ended,
             step.counts_too_much,
         )
         for index, step in enumerate(inputs.steps.distinct)
@@ -267,8 +270,10 @@ def create_step_sizes(inputs: Inputs) -> None:
     steps, _ = training_steps(inputs.connection, _traced_steps(inputs, None)[0], ())
     if inputs.options.shapes:
         steps = {**inputs.steps.by_occurrence, **steps}
+    # The time of a padded batch is that of all that it computes.
     sizes = {
-        step: (_kind(step), _label(step), step.batch, *_known_tokens(step)) for step in dict.fromkeys(steps.values())
+        step: (_kind(step), _label(step), step.batch, *_known_tokens(step.executed))
+        for step in dict.fromkeys(steps.values())
     }
     rows = ((occurrence, *sizes[step]) for occurrence, step in steps.items())
     create_from_rows(inputs.connection, "input.step_sizes", types, rows)
@@ -301,7 +306,9 @@ def _kind(step: Step) -> str:
         return _beside(step) or "empty"
     is_bounded = step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1})
     is_known = step.is_exact or step.q_is_known or is_bounded
-    kind = f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"
+    # Those that have ended are not in the way of the others: theirs is a step of the same kind.
+    q_tokens = [new for new in step.q_tokens if new] or step.executed.q_tokens
+    kind = f"{step.batch}x{_uniform(q_tokens) if is_known else '?'}"
     return " + ".join(filter(None, (kind, _beside(step))))
 
 

@@ -75,6 +75,18 @@ def count_tokens(cache: Any, tokens: int) -> None:
     _follow(type(cache))
 
 
+def has_gradients(cache: Any) -> bool:
+    """Whether the keys that `cache` begins with have gradients, as those of prefix tuning."""
+    with contextlib.suppress(Exception):
+        if not isinstance(cache, (tuple, list)):
+            cache = _decoder_side(cache)
+            layers = getattr(cache, "layers", None)
+            return bool((layers[0].keys if layers else cache.key_cache[0]).requires_grad)
+        first = cache[0][0] if isinstance(cache[0], (tuple, list)) else cache[0]
+        return bool(first.requires_grad)
+    return False
+
+
 def _is_cache(value: Any) -> bool:
     return hasattr(value, "get_seq_length") or type(value).__name__.endswith("Cache")
 
@@ -88,8 +100,12 @@ def _is_static(cache: Any) -> bool:
     if getattr(cache, "is_compileable", False):
         return True
     layers: Iterable[Any] = getattr(cache, "layers", None) or ()
-    names = {each.__name__ for each in type(cache).__mro__} | {type(layer).__name__ for layer in layers}
-    return bool(names & _STATIC) or any("Static" in name for name in names)
+    return any(map(_is_named_static, {type(cache), *map(type, layers)}))
+
+
+@functools.cache
+def _is_named_static(kind: type) -> bool:
+    return any(each.__name__ in _STATIC or "Static" in each.__name__ for each in kind.__mro__)
 
 
 def _tuple_tokens(cache: tuple[Any, ...] | list[Any]) -> int | None:

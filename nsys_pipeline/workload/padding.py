@@ -63,6 +63,8 @@ class Mask:
             new = [q_tokens - pads for pads in (~self._rows[:, start:end]).sum(axis=1).tolist()]
             cached = [kv_tokens - pads for pads in (~self._rows[:, :start]).sum(axis=1).tolist()]
         times = batch // before
+        if times == 1:
+            return new, cached
         return [each for each in new for _ in range(times)], [each for each in cached for _ in range(times)]
 
 
@@ -141,7 +143,7 @@ def mask_of_cache(cache: Any) -> Mask | Unread | None:
 
 
 def _values(tensor: Any) -> Any:
-    """What a tensor holds, as an array; None if the host does not know."""
+    """What a tensor holds, as an array that changes with it; None if the host does not know."""
     if not hasattr(tensor, "detach"):
         return None
     if tensor.device.type != "cpu":
@@ -150,8 +152,7 @@ def _values(tensor: Any) -> Any:
         return None
     # Tensors that are traced, vectorized or spread over ranks have no values to show.
     with contextlib.suppress(Exception):
-        # A copy of what may be changed later.
-        return tensor.detach().long().numpy().copy()
+        return tensor.detach().long().numpy()
     return None
 
 

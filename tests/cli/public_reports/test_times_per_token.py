@@ -185,26 +185,6 @@ def test_gates_on_times_that_were_not_measured_are_refused(cli: Cli) -> None:
     assert "decode.tpot_p50 is not known in the report" in err
 
 
-def test_sequences_of_a_batch_that_may_have_ended_are_told(cli: Cli) -> None:
-    """Eight sequences in `generate`, of which some may end early; `--auto` marks that (tests/unit/workload)."""
-    trace = TraceBuilder().gpu()
-    main = trace.process().thread()
-    steps = ['{"b":8,"q":64,"kv":0,"logits":8}']
-    steps += [f'{{"b":8,"q":1,"kv":{64 + step},"logits":8,"unread":true}}' for step in range(9)]
-    for step, mark in enumerate(steps):
-        at = step * 10 * MS
-        main.push(at, at + 10 * MS, "decode" if step else "prefill", domain="llmperf")
-        main.mark(at + 1, f"llmperf.step {mark}", domain="llmperf").launch(at + MS, gpu=(at + 2 * MS, at + 8 * MS))
-    main.push(0, 100 * MS, "request", domain="llmperf")
-    marked(trace, LLAMA, source="auto")
-
-    report = cli.analyze(trace)
-
-    assert phase(report, "decode")["tokens"] == 72
-    assert messages(report, "padding_unknown").startswith("9 of 9 passes of decode got a mask")
-    assert "sequences of a batch that may have ended" in messages(report, "padding_unknown")
-
-
 def test_padding_before_a_short_prompt_is_none_of_its_tokens(cli: Cli) -> None:
     """Prompts of 3, 7 and 5 tokens that transformers runs as three of 7, and a step behind them."""
     trace = TraceBuilder().gpu()

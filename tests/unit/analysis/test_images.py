@@ -277,7 +277,7 @@ def test_images_that_the_run_skipped_are_told(tmp_path: Path, told: str, message
     main.mark(1, f'{markers.RUN_MARK} {{"v":1,"images":{told}}}', domain="llmperf")
     main.push(10, 90, "prefill", domain="llmperf").launch(20, gpu=(30, 80))
     with open_trace(builder.write(tmp_path / "run.sqlite"), TraceOptions(use_cache=False)) as opened:
-        opened.build("load.nvtx_marks", "attribute.step_marks", "attribute.step_sequences")
+        opened.build("load.nvtx_marks", "attribute.step_marks", "attribute.step_sequences", "attribute.written_tokens")
         found = [notice.message for notice in opened.inputs.run.notices if notice.code == "images_skipped"]
     assert found[0].startswith(message) if message else not found, found
 

@@ -148,6 +148,21 @@ def test_passes_beside_a_request_are_no_steps_of_it(marked: Recorder, name: str)
     ]
 
 
+@pytest.mark.parametrize("negative", [None, 4, 6, 9])
+def test_guidance_without_a_cache(marked: Recorder, negative: int | None) -> None:
+    """Each pass runs its sequences from their beginning: those of the guidance from the last token of the prompt on."""
+    ids = None if negative is None else prompt(2, negative)
+    build("llama").generate(
+        prompt(2, 6), guidance_scale=1.5, negative_prompt_ids=ids, use_cache=False, max_new_tokens=3, do_sample=False
+    )
+    shapes = [line.partition(",")[0] for line in marked.passes]
+    first = negative or 1
+    assert shapes == [
+        *["prefill 2x6+0", f"guidance 2x{first}+0", "decode 2x7+0", f"guidance 2x{first + 1}+0"],
+        *["decode 2x8+0", f"guidance 2x{first + 2}+0"],
+    ]
+
+
 @pytest.mark.parametrize("merged", [False, True])
 def test_a_run_says_that_adapters_run(marked: Recorder, merged: bool) -> None:
     import torch

@@ -299,25 +299,3 @@ def test_later_tokens_stand_behind_known_padding(marked: Recorder) -> None:
     runner()(**more, **{kept: cache})
     assert tokens(marked.steps)[:2] == GENERATED[:2]
     assert [step.is_unread for step in marked.steps] == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("rows", "settings", "is_unread"),
-    [
-        (2, {"eos_token_id": 8, "pad_token_id": 0}, True),
-        (1, {"eos_token_id": 8, "pad_token_id": 0}, False),
-        (1, {"eos_token_id": 8, "pad_token_id": 0, "num_beams": 2}, False),
-        (2, {"eos_token_id": 8, "pad_token_id": 0, "num_beams": 2}, True),
-        (2, {"eos_token_id": 8, "pad_token_id": 0, "min_new_tokens": 6}, False),
-        (2, {}, False),
-    ],
-)
-def test_steps_behind_the_end_of_a_sequence_may_be_padding(
-    marked: Recorder, rows: int, settings: dict[str, int], is_unread: bool
-) -> None:
-    """The first of two sequences ends with its first token; its batch goes on for the other."""
-    ids = torch.cat([prompt(1, 5) + row for row in range(rows)])
-    mask = torch.ones_like(ids)
-    build("llama").generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, **settings)
-    first, *others = (step.is_unread for step in marked.steps)
-    assert (first, set(others) or {False}) == (False, {is_unread})
