@@ -1089,8 +1089,8 @@ class Detail:
 class Run:
     """A run directory: what its run.json and its reports say; None and empty where they do not.
 
-    `phases`: name → (bound, MFU busy, MBU busy, what these two are if they are not exact). `problem`: why there is no
-    more to say.
+    `phases`: name → (bound, MFU busy, MBU busy). `signs`: of those phases whose two are not exact. `problem`: why there
+    is no more to say.
     """
 
     name: str
@@ -1100,7 +1100,8 @@ class Run:
     shapes: str | None = None
     ttft_ns: float | None = None
     tpot_ns: float | None = None
-    phases: dict[str, tuple[str | None, float | None, float | None, Bound | None]] = attrs.field(factory=dict)
+    phases: dict[str, tuple[str | None, float | None, float | None]] = attrs.field(factory=dict)
+    signs: dict[str, Bound] = attrs.field(factory=dict)
     problem: str | None = None
     page: str | None = None
 

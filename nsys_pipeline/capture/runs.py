@@ -58,9 +58,9 @@ def _read(path: Path, folder: Path, name: str) -> Run:
         ttft_ns=_mean(requests, "ttft_p50_ns"),
         tpot_ns=_mean(requests, "tpot_p50_ns"),
         phases={
-            str(phase["name"]): (phase["bound"], phase["mfu_busy"], phase["mbu_busy"], _sign(phase))
-            for phase in report["phases"]
+            str(phase["name"]): (phase["bound"], phase["mfu_busy"], phase["mbu_busy"]) for phase in report["phases"]
         },
+        signs={str(phase["name"]): sign for phase in report["phases"] if (sign := _sign(phase))},
         problem=problem,
         page=page,
     )

@@ -36,11 +36,13 @@ def _date(started: str | None) -> str:
 def _verdict(run: Run) -> str:
     """What bounds each phase, and how well it uses what bounds it."""
     parts = []
-    for name, (bound, mfu, mbu, sign) in run.phases.items():
+    for name, (bound, mfu, mbu) in run.phases.items():
         # Of kernels that are near neither limit, the one that they are nearer to.
         nearer = ("MFU", mfu) if (mfu or 0) > (mbu or 0) else ("MBU", mbu)
         used = {"compute-bound": ("MFU", mfu), "memory-bound": ("MBU", mbu), "kernel-bound": nearer}.get(bound or "")
-        share = f" {used[0]} {signed(f'{100 * used[1]:.1f}%', sign)}" if used and used[1] is not None else ""
+        share = (
+            f" {used[0]} {signed(f'{100 * used[1]:.1f}%', run.signs.get(name))}" if used and used[1] is not None else ""
+        )
         if bound:
             parts.append(f"{name} {bound}{share}")
     return "; ".join(parts) or UNKNOWN
