@@ -54,7 +54,7 @@ _WHY_UNKNOWN = (
     ),
     (
         r"\.tokens_per_s$",
-        f"it needs a model, the lengths of the steps, and a GPU that does not work on after the ranges: {_SEE}",
+        f"tokens need a model, the lengths of the steps, and a GPU that does not work on after the ranges: {_SEE}",
     ),
     (r"token|measured_", f"tokens need a model and the lengths of the steps: {_SEE}"),
     (r"busy_ratio$", f"the GPU works on after the ranges, so that it has no share of them: {_SEE}"),

@@ -11,9 +11,9 @@ from nsys_pipeline.report.numbers import milliseconds
 #: More rows than a reader compares; the view has all.
 _MOST = 16
 _REASONS = {
-    "compute": "its kernels take {} ms longer than those of the others",
-    "data": "it takes {} ms longer until the first pass of its steps, as when it waits for data",
-    "host": "its GPU is idle for {} ms longer, for the host does something else",
+    "compute": "its kernels take at least {} ms longer than those of the others",
+    "data": "it takes at least {} ms longer until the first pass of its steps, as when it waits for data",
+    "host": "its GPU is idle for at least {} ms longer, for the host does something else",
 }
 
 

@@ -2,8 +2,8 @@
 
 `install` waits for transformers to be imported and then wraps `PreTrainedModel.__call__` and `generate`, and what
 trains a model: `Tensor.backward` and the step of optimizers. A program that never imports it is left alone. Only the
-standard library is imported, and nothing here asks the GPU for a value: shapes come from what the host knows, so that
-timing stays what it was.
+standard library is imported, and nothing asks the GPU for a value while a request or a pass runs: shapes come from what
+the host knows, so that timing stays what it was. Which sequences had ended is read when `generate` has returned.
 
 The run mark describes one model of the process: the one that `generate` is called on, or that runs first. Passes of
 other models have a range with their model type in its name and no shape, for their cost is not that model's.
