@@ -65,12 +65,13 @@ STEP_MARK = "llmperf.step"
 REQUEST_MARK = "llmperf.request"
 BACKWARD_MARK = "llmperf.backward"
 WRITTEN_MARK = "llmperf.written"
+MARKS = (RUN_MARK, STEP_MARK, REQUEST_MARK, BACKWARD_MARK, WRITTEN_MARK)
 WARMUP = "warmup"
 REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
 OWN = "llmperf"
-"""The phase of what the marks themselves ask the GPU for, behind a request and inside a `warmup`."""
+"""The phase of what the marks themselves ask the GPU for, behind a request. It is left out as warm-up is."""
 
 TORCH_PREFIX = "llmperf:"
 """How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,

@@ -52,7 +52,8 @@ def numbers(report: Mapping[str, Any]) -> dict[str, float | None]:
     `PHASE.FIELD` for phases, `PHASE[SHAPE].FIELD` for their shapes, `totals.FIELD`, `unattributed.FIELD`,
     `trace.duration_ns`, `served.FIELD` of the requests of an engine, and `requests[SHAPE].FIELD`. Of one shape, those
     are also `requests.FIELD`, `prefill.ttft_p50_ns` and `decode.tpot_p50_ns`. Beside a sum of times there is
-    its mean for one occurrence: `decode.step_wall_ns`, `decode.step_busy_ns`; and `PHASE.tokens_per_s` of wall time.
+    its mean for one occurrence: `decode.step_wall_ns`, `decode.step_busy_ns`; and `PHASE.tokens_per_s` of wall time,
+    which is not known where the GPU is busy for longer.
     """
     found: dict[str, float | None] = {}
     for section in ("totals", "unattributed"):
@@ -165,10 +166,12 @@ def _derived(name: str, phase: Mapping[str, Any]) -> dict[str, float | None]:
     measured, tokens = phase.get("measured_wall_ns") or wall, phase.get("tokens")
     # Wall time is that of all ranks that share the passes.
     ranks = phase.get("sharing_ranks") or 1
+    # Launches that run ahead of the GPU end their ranges before the work is done: `work_outlives_range`.
+    is_ahead = bool(busy) and phase.get("busy_ratio", 0) is None
     return {
         f"{name}.step_wall_ns": None if wall is None or count <= 0 else wall / count,
         f"{name}.step_busy_ns": None if busy is None or count <= 0 else busy / count,
-        f"{name}.tokens_per_s": None if tokens is None or not measured else tokens * ranks / measured * 1e9,
+        f"{name}.tokens_per_s": None if tokens is None or not measured or is_ahead else tokens * ranks / measured * 1e9,
     }
 
 

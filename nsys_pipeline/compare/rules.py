@@ -52,6 +52,10 @@ _WHY_UNKNOWN = (
         r"[mh][fb]u_|flops|bytes|\.sol_|\.compute_ns|\.memory_ns",
         f"MFU, MBU, FLOPs and bytes need a model, a shape and peaks: {_SEE}",
     ),
+    (
+        r"\.tokens_per_s$",
+        f"tokens need a model, the lengths of the steps, and a GPU that does not work on after the ranges: {_SEE}",
+    ),
     (r"token|measured_", f"tokens need a model and the lengths of the steps: {_SEE}"),
     (r"busy_ratio$", f"the GPU works on after the ranges, so that it has no share of them: {_SEE}"),
     ("", _SEE),

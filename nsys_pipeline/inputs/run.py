@@ -397,7 +397,7 @@ def _check_experts(experts: int, dp: int, conventions: Conventions) -> None:
 def _experts_of_other_ranks(experts: int, ranks: int, dp: int | None) -> Notice:
     """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
     is_told = dp is not None and dp >= ranks
-    shared = f"{experts:,} GPUs of {dp:,} data-parallel ranks share the experts"
+    shared = f"{experts:,} GPUs of {dp or ranks:,} data-parallel ranks share the experts"
     if not is_told:
         shared = (
             f"{experts:,} GPUs share the experts and {experts // ranks:,} each pass, so that {ranks:,} ranks are taken"

@@ -13,6 +13,7 @@ SCALES = {"ms": 1e6, "TFLOP": 1e12, "GB": 1e9, "TFLOP/s": 1e12, "GB/s": 1e9, "%"
 _PREFIXES = {
     "F": ("F", "kF", "MF", "GF", "TF", "PF"),
     "B": ("B", "kB", "MB", "GB", "TB", "PB"),
+    "B/s": ("B/s", "kB/s", "MB/s", "GB/s", "TB/s"),
     "ns": ("ns", "µs", "ms", "s"),
 }
 
@@ -43,7 +44,7 @@ def signed(text: str, bound: Bound | None) -> str:
 
 
 def prefixed(value: float | None, unit: str) -> str:
-    """FLOPs ("F"), bytes ("B") or a duration ("ns") with four digits and the prefix that fits: 30.79 TF, 4.561 ms."""
+    """FLOPs ("F"), bytes ("B", "B/s") or a duration ("ns") with four digits and a prefix: 30.79 TF, 4.561 ms."""
     if value is None:
         return UNKNOWN
     *units, largest = _PREFIXES[unit]

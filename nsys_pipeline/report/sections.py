@@ -61,14 +61,20 @@ _NAMED_SHAPES = 4
 
 def _verdict(report: Report) -> Section | None:
     notes = [
-        Note(phase.name, "; ".join([phase.bound_detail, *_other_verdicts(phase)]), lead=phase.bound or "")
+        _bound(phase.name, phase.bound, "; ".join([phase.bound_detail, *_other_verdicts(phase)]))
         for phase in report.phases
         if phase.bound_detail
     ]
     rest = report.unattributed
     if not report.phases and rest.bound_detail:
-        notes.append(Note(OUTSIDE, rest.bound_detail, lead=rest.bound or ""))
+        notes.append(_bound(OUTSIDE, rest.bound, rest.bound_detail))
     return Section("verdict", (Notes(notes),)) if notes else None
+
+
+def _bound(name: str, bound: str | None, detail: str) -> Note:
+    if bound is None:
+        return Note(name, detail, lead="bound unknown", lead_tone=Tone.quiet)
+    return Note(name, detail, lead=bound)
 
 
 def _other_verdicts(phase: Phase) -> list[str]:
@@ -346,7 +352,7 @@ def _torch_operators(report: Report) -> Section | None:
     ]
     title = "torch's operators, warm-up left out; own: without the operators inside"
     if any(row.gpu_time_ns for row in rows):
-        title += "; share of the phase's GPU time"
+        title += "; share of the GPU time of the phase's operators"
         columns += [
             Column.amount("GPU\nms", [row.gpu_time_ns for row in rows], "ms", is_optional=True),
             Column.amount("GPU own\nms", [row.gpu_self_ns for row in rows], "ms"),
@@ -387,7 +393,7 @@ def _served_notes(served: ServedSummary) -> list[Note]:
     notes = []
     span = prefixed(served.span_ns, "ns")
     if served.new_tokens_per_s is not None and served.requests_per_s is not None:
-        text = f"{count(served.requests)} requests in {span}, from the first arrival to the last token"
+        text = f"{count(served.requests)} requests in {span}, from the first arrival or step to the last token"
         # Models that embed, classify or score generate nothing.
         rates = [f"{_rate(served.new_tokens_per_s)} new tokens/s"] if served.new_tokens else []
         rates.append(f"{_rate(served.requests_per_s)} requests/s")

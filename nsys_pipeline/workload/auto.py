@@ -2,8 +2,8 @@
 
 `install` waits for transformers to be imported and then wraps `PreTrainedModel.__call__` and `generate`, and what
 trains a model: `Tensor.backward` and the step of optimizers. A program that never imports it is left alone. Only the
-standard library is imported, and nothing here asks the GPU for a value: shapes come from what the host knows, so that
-timing stays what it was.
+standard library is imported, and nothing asks the GPU for a value while a request or a pass runs: shapes come from what
+the host knows, so that timing stays what it was. Which sequences had ended is read when `generate` has returned.
 
 The run mark describes one model of the process: the one that `generate` is called on, or that runs first. Passes of
 other models have a range with their model type in its name and no shape, for their cost is not that model's.
@@ -24,13 +24,14 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
-from nsys_pipeline.workload import engines, gradients
+from nsys_pipeline.workload import engines, gradients, padding, seen
 from nsys_pipeline.workload.after_import import after_import
-from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
+from nsys_pipeline.workload.caches import allocated_tokens, count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
 from nsys_pipeline.workload.ended import Ends
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import ROWS, Grid
+from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
     DECODER_MASK,
@@ -43,12 +44,9 @@ from nsys_pipeline.workload.padding import (
     pads,
     read_mask,
     remember_mask,
-    remember_moved_batch,
-    remember_sent,
-    remembering,
     scored_positions,
 )
-from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
+from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
 
@@ -63,6 +61,8 @@ VISION = "vision"
 GUIDANCE = "guidance"
 
 _WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
+#: Attention that goes over all positions of a static cache, and masks those that are not filled.
+_WHOLE_CACHE = ("eager", "sdpa")
 
 _local = threading.local()
 
@@ -143,6 +143,7 @@ class _Pass(NamedTuple):
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; `unsized`: which of them nobody knows.
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
+    `positions`: of each sequence in a static cache, where the code attends to all of them; 0 elsewhere.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
     `trained`: what its mark says of inputs that have gradients.
     """
@@ -153,6 +154,7 @@ class _Pass(NamedTuple):
     kv_tokens: int | None = 0
     logits: int | None = 0
     is_scored: bool = False
+    positions: int = 0
     number: int = 0
     is_below: bool = False
     is_described: bool = False
@@ -407,9 +409,15 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
-def _patch_features(module: ModuleType) -> None:
-    remember_moved(module)
-    module.BatchFeature.to = remembering(module.BatchFeature.to)
+def _remembers(path: str) -> Callable[[ModuleType], None]:
+    """A patch: the function `path` of a module, which moves batches to a device, remembers what they held before."""
+    *owners, name = path.split(".")
+
+    def patch(module: ModuleType) -> None:
+        owner: Any = functools.reduce(getattr, owners, module)
+        setattr(owner, name, remembering(getattr(owner, name), padding.READING, seen.READING))
+
+    return patch
 
 
 _PATCHES: dict[str, Callable[[ModuleType], None]] = {
@@ -417,9 +425,10 @@ _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.generation.utils": _patch_generation,
     "transformers.generation.stopping_criteria": _patch_stopping,
     "transformers.generation.logits_process": _patch_guidance,
-    "transformers.feature_extraction_utils": _patch_features,
-    "transformers.tokenization_utils_base": remember_moved_batch,
-    "accelerate.utils.operations": remember_sent,
+    "transformers.feature_extraction_utils": _remembers("BatchFeature.to"),
+    "transformers.tokenization_utils_base": _remembers("BatchEncoding.to"),
+    # What a data loader gives.
+    "accelerate.utils.operations": _remembers("send_to_device"),
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
@@ -444,6 +453,8 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         found = _classify(model, arguments, cache)
         if found.is_described and found.phase == FORWARD and _has_gradients():
             found = found._replace(number=gradients.next_number(), trained=trained_inputs(model, arguments, cache))
+        if getattr(model.config, "_attn_implementation", None) in _WHOLE_CACHE:
+            found = found._replace(positions=allocated_tokens(cache) or 0)
     if found is None:
         yield _unchanged
         return
@@ -465,12 +476,15 @@ def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     if found.written:
         details |= {"request": found.request, "written": found.written}
     logits = found.logits or 0
+    run_kv = max(kv_tokens, found.positions - found.q_tokens)
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
+        if found.batch and run_kv > kv_tokens:
+            details["padded"] = [found.q_tokens, run_kv, logits]
         markers.step(*tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
-    padded = None if found.is_packed else [found.q_tokens, kv_tokens, logits]
+    padded = None if found.is_packed else [found.q_tokens, run_kv, logits]
     if not found.is_scored:
         kept = logits // found.batch
         logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)

@@ -61,6 +61,18 @@ def held_tokens(cache: Any) -> int | None:
     return counted
 
 
+def allocated_tokens(cache: Any) -> int | None:
+    """How many positions of each sequence a static `cache` has, filled or not; None of other caches."""
+    if cache is None or isinstance(cache, (tuple, list)):
+        return None
+    cache = _decoder_side(cache)
+    if not _is_static(cache):
+        return None
+    owners: Iterable[Any] = (cache, *(getattr(cache, "layers", None) or ()))
+    sizes = [getattr(owner, "max_cache_len", None) for owner in owners]
+    return max((size for size in sizes if isinstance(size, int)), default=None)
+
+
 def count_tokens(cache: Any, tokens: int) -> None:
     """Remember that `cache` holds `tokens` of each sequence, if it cannot tell itself."""
     if cache is None or isinstance(cache, (tuple, list)):

@@ -6,12 +6,14 @@
 -- hint: mark each step of the loop with a `decode` range of its own, and leave out the one around them with --not-phase
 -- concerns: estimate.occurrence_costs, attribute.request_times
 -- empty without: attribute.several_passes
--- requires: attribute.several_passes, attribute.phase_busy
+-- requires: attribute.several_passes, attribute.occurrences, attribute.busy_by_occurrence
 -- columns:
 --   phase       VARCHAR The phase.
---   at_stake_ns BIGINT  Its GPU busy time. Unit: ns.
+--   at_stake_ns BIGINT  GPU busy time of its measured ranges, added up over GPUs. Unit: ns.
 --   passes      VARCHAR Passes in a range, on average, to three digits.
 --   proof       VARCHAR What shows it.
-SELECT f.phase, sum(b.gpu_busy_ns)::BIGINT AS at_stake_ns, format('{:.3g}', any_value(f.passes)) AS passes, any_value(f.proof) AS proof
-FROM attribute.several_passes AS f JOIN attribute.phase_busy AS b USING (phase)
+SELECT f.phase, coalesce(sum(b.gpu_busy_ns), 0)::BIGINT AS at_stake_ns, format('{:.3g}', any_value(f.passes)) AS passes, any_value(f.proof) AS proof
+FROM attribute.several_passes AS f
+JOIN attribute.occurrences AS o ON o.phase = f.phase AND o.is_measured
+LEFT JOIN attribute.busy_by_occurrence AS b USING (occurrence_id)
 GROUP BY f.phase

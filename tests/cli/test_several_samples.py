@@ -40,8 +40,11 @@ def test_samples_of_sglang_are_told(cli: Cli) -> None:
     """Two requests with n = 2, for each of which the prompt runs once before the two texts."""
     names = ["a", "b", "c", "d", "e", "f"]
 
-    _, err = cli.sql(served(names, prompts=[10] * 6, samples=2), "SELECT requests FROM served_summary")
+    rows, err = cli.sql(
+        served(names, prompts=[10] * 6, samples=2), "SELECT code FROM findings WHERE code LIKE '%_as_requests'"
+    )
 
+    assert [row["code"] for row in rows] == ["samples_as_requests"]
     assert "6 of 6 served requests are runs of 2 requests for several texts each" in err
 
 

@@ -43,6 +43,21 @@ def test_unmodified_generate_script(nsys: Nsys, tmp_path: Path) -> None:
     assert [(run["model"]["model_type"], run["framework"]) for run in runs] == [("llama", "transformers")]
 
 
+@pytest.mark.usefixtures("workload_extra")
+def test_sequences_that_end_early(nsys: Nsys, tmp_path: Path) -> None:
+    command = (sys.executable, PROGRAMS / "ends_early.py")
+    done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (0, "")
+    log = (tmp_path / "run" / "workload.log").read_text().splitlines()
+    (line,) = [line for line in log if line.startswith("written: ")]
+    counts = [int(count) for count in line.split()[1:]]
+    assert written_in(tmp_path / "run" / "trace.sqlite") == [counts]
+    report = json.loads(llmperf("analyze", "run", "--format", "json", cwd=tmp_path).stdout)
+    tokens = {phase["name"]: phase["tokens"] for phase in report["phases"]}
+    assert tokens == {"prefill": 40, "decode": sum(counts) - 4}
+    assert min(counts) < max(counts)
+
+
 def test_auto_leaves_other_programs_alone(nsys: Nsys, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text("print('their own sitecustomize')\n")
     program = "import sys; print(sorted(n for n in sys.modules if n in ('torch', 'transformers'))); sys.exit(5)"

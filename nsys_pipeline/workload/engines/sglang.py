@@ -25,6 +25,7 @@ from nsys_pipeline.workload.engines.steps import (
     EngineSteps,
     RequestNumbers,
     ranged,
+    sizes_of,
     version_of,
     wrap,
 )
@@ -252,6 +253,7 @@ def run_fields(worker: Any) -> dict[str, Any]:
         "dp": data,
         "ep": experts if batches == 1 else tensor,
         "redundant_experts": getattr(arguments, "ep_num_redundant_experts", None) or None,
+        "graph_sizes": sizes_of(getattr(arguments, "cuda_graph_bs", None)),
         "pcp": int(getattr(arguments, "attn_cp_size", 1) or 1),
         "rank": rank,
         "world": tensor * pipeline,

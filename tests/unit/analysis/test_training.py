@@ -148,7 +148,7 @@ def test_a_step_begins_where_the_one_before_it_ended_and_evaluation_is_no_part_o
     ) == table("""
         step, start_ns, end_ns, input_wait_ns, gpu_busy_ns, is_complete
         0,    0,        30,     0,             6,           true
-        1,    30,       85,     25,            25,          true
+        1,    30,       91,     25,            25,          true
         2,    105,      150,    5,             15,          true
     """)
 

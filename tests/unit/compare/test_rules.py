@@ -292,3 +292,14 @@ def test_every_number_of_a_report_has_a_name() -> None:
     assert (found["decode.tpot_p50_ns"], found["prefill.ttft_p50_ns"], found["requests.requests"]) == (4, 3, 2)
     assert found["decode.mfu_busy"] is None
     assert "decode.bound" not in found
+
+
+@pytest.mark.parametrize(("busy_ratio", "rate"), [(0.5, 1e8), (None, None)])
+def test_tokens_per_s_is_not_known_where_launches_run_ahead_of_the_gpu(
+    busy_ratio: float | None, rate: float | None
+) -> None:
+    phase = {"name": "decode", "occurrences": 4, "wall_ns": 80, "gpu_busy_ns": 200, "tokens": 8}
+
+    found = numbers({"phases": [phase | {"measured_wall_ns": 80, "busy_ratio": busy_ratio}]})
+
+    assert found["decode.tokens_per_s"] == rate

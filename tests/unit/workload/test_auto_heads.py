@@ -11,6 +11,7 @@ from nsys_pipeline.inputs.training import FORWARD, TrainingEstimator, TrainingFa
 from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload import auto, padding
+from nsys_pipeline.workload.moved import remembering
 from tests.support.tiny_models import CONFIGS, VOCABULARY, build, prompt
 from tests.support.versions import counted_with_the_newest
 from tests.unit.workload.conftest import Recorder
@@ -190,7 +191,7 @@ def test_a_fused_head_runs_for_tokens_with_a_label() -> None:
     # off the GPU for all that have a token before them
     assert padding.scored_positions({"labels": labels}) == 6
     assert padding.scored_positions({"labels": labels, "shift_labels": labels}) == 8
-    move = padding.remembering(lambda data, device: {name: value.to(device) for name, value in data.items()})
+    move = remembering(lambda data, device: {name: value.to(device) for name, value in data.items()}, padding.READING)
     moved = move({"labels": labels}, "meta")
     assert padding.scored_positions(moved) == 3
     assert padding.scored_positions({"shift_labels": moved["labels"]}) == 4

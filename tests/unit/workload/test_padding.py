@@ -11,6 +11,8 @@ import pytest
 
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload.caches import cache_keyword
+from nsys_pipeline.workload.moved import remembering
+from nsys_pipeline.workload.padding import READING
 from tests.support.tiny_models import build, known, prompt
 from tests.unit.workload.conftest import Recorder
 
@@ -222,9 +224,7 @@ def by_processor(batch: dict[str, Any]) -> dict[str, Any]:
 
 def by_accelerate(batch: dict[str, Any]) -> dict[str, Any]:
     operations = pytest.importorskip("accelerate.utils.operations")
-    from nsys_pipeline.workload.padding import remembering
-
-    moved: dict[str, Any] = remembering(operations.send_to_device)(batch, torch.device("meta"))
+    moved: dict[str, Any] = remembering(operations.send_to_device, READING)(batch, torch.device("meta"))
     return moved
 
 
@@ -238,9 +238,8 @@ def test_a_mask_that_was_moved_is_known(marked: Recorder, move: Callable[[dict[s
 def test_what_moves_a_batch_takes_what_it_took() -> None:
     """By name, and in a graph without a break, as accelerate's hooks in compiled models use it."""
     operations = pytest.importorskip("accelerate.utils.operations")
-    from nsys_pipeline.workload.padding import remembering
-
-    move, batch = remembering(operations.send_to_device), {"attention_mask": torch.ones(2, 3), "other": torch.ones(2)}
+    move = remembering(operations.send_to_device, READING)
+    batch = {"attention_mask": torch.ones(2, 3), "other": torch.ones(2)}
     assert move(device=torch.device("meta"), tensor=batch)["attention_mask"].device.type == "meta"
     assert move(tensor=[batch["other"]], device="cpu")[0] is batch["other"]
 

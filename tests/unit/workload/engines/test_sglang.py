@@ -287,3 +287,10 @@ def test_copies_of_experts(told: int, copies: int | None) -> None:
     worker = runner()
     worker.server_args.ep_num_redundant_experts = told
     assert sglang.run_fields(worker).get("redundant_experts") == copies
+
+
+@pytest.mark.parametrize(("sizes", "told"), [([1, 2, 4, 8], [1, 2, 4, 8]), (None, None)])
+def test_batches_that_graphs_are_recorded_for(sizes: Any, told: list[int] | None) -> None:
+    worker = runner()
+    worker.server_args.cuda_graph_bs = sizes
+    assert sglang.run_fields(worker).get("graph_sizes") == told
