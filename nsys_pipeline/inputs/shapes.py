@@ -244,7 +244,7 @@ def create_shapes(inputs: Inputs) -> None:
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
         "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
-        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN",
+        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN", "counts_too_much": "BOOLEAN",
     }  # fmt: skip
     rows = (
         (
@@ -257,6 +257,7 @@ def create_shapes(inputs: Inputs) -> None:
             step.padding_tokens,
             step.is_unread,
             step.may_have_ended,
+            step.counts_too_much,
         )
         for index, step in enumerate(inputs.steps.distinct)
     )
