@@ -24,7 +24,7 @@
 --   launch_start_ns        BIGINT   Entry of the launching call. Unit: ns.
 --   launch_end_ns          BIGINT   Return of the launching call. Unit: ns.
 --   launch_latency_ns      BIGINT   start_ns - launch_end_ns: negative where the kernel started before the call returned.
---                                   Unit: ns.
+--                                   NULL for work without times. Unit: ns.
 --   graph_node_id          BIGINT   Graph << 32 | node when it ran inside a CUDA graph, else NULL.
 --   grid_x                 BIGINT   Blocks of the grid along x.
 --   grid_y                 BIGINT   Blocks of the grid along y.
