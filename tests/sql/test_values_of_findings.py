@@ -1,0 +1,98 @@
+"""What findings count and weigh: idle time of a GPU after waits, kernels with times, ranges that are open at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from nsys_pipeline.records import Finding
+from tests.support.ask import report_of
+from tests.support.planted_causes import SMALL, STEP_KERNELS, US, Loop
+from tests.support.trace_builder import TraceBuilder
+
+
+def told(trace: TraceBuilder, code: str, folder: Path) -> list[Finding]:
+    return [one for one in report_of(trace, folder).findings if one.code == code]
+
+
+def test_waits_for_events_of_long_ago_cost_nothing(tmp_path: Path) -> None:
+    """Each step asks for two old events while the GPU has 1.5 ms of work, and idles for 0.4 ms at its end."""
+
+    def body(loop: Loop) -> None:
+        for index in range(STEP_KERNELS):
+            loop.kernel(100 * US)
+            if index in (5, 10):
+                loop.call(3 * US, "cudaEventSynchronize_v3020")
+        loop.host_ns = loop.gpu_ns
+        loop.python(400 * US)
+
+    assert told(Loop(Random(0)).steps(body), "synchronizing_calls", tmp_path) == []
+
+
+@pytest.mark.parametrize("has_nodes", [False, True])
+def test_time_between_steps_is_not_theirs(has_nodes: bool, tmp_path: Path) -> None:
+    """Two waits, each with 200 µs of Python behind it; between the steps 5 ms of other code run.
+
+    `has_nodes`: the work is a CUDA graph, whose first node ends the idle time.
+    """
+    loop, idle_ns = Loop(Random(0)), 0
+    for step in range(4):
+        start = loop.host_ns
+        for _ in range(2):
+            if has_nodes:
+                loop.nodes(100 * US, 0, 5)
+            else:
+                loop.kernel(500 * US)
+            loop.synchronize()
+            loop.python(200 * US)
+        loop.main.push(start, loop.host_ns, "decode")
+        loop.python(5_000 * US)
+        # 10 µs until each wait returns, 200 µs of Python, and 7 µs until the next kernel starts, which the last step has not
+        idle_ns += 2 * 10 * US + (2 if step < 3 else 1) * (200 + 7) * US
+
+    (found,) = told(loop.trace, "synchronizing_calls", tmp_path)
+
+    assert found.at_stake_ns == idle_ns
+
+
+@pytest.mark.parametrize(("length", "expected"), [(4 * US, ["30 kernels a step take 4.0 µs each"]), (8 * US, [])])
+def test_kernels_without_times_are_not_short(length: int, expected: list[str], tmp_path: Path) -> None:
+    def body(loop: Loop) -> None:
+        for _ in range(30):
+            loop.kernel(length, SMALL, call_ns=US, latency_ns=US)
+            loop.main.launch(loop.host_ns, until=loop.host_ns + US, gpu=(0, 0), name=SMALL)
+            loop.host_ns += US
+
+    found = told(Loop(Random(0)).steps(body), "small_kernels", tmp_path)
+
+    assert [one.message.removeprefix("in decode ").split(" and do")[0] for one in found] == expected
+
+
+def test_a_warm_up_that_ended_hides_none_that_is_open(tmp_path: Path) -> None:
+    """The thread's own warm-up lies inside that of another one."""
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread().push(0, 1_000, "warmup")
+    worker = process.thread(222).push(100, 200, "warmup").launch(110, gpu=(120, 130))
+    for start in (300, 400, 1_400):
+        worker.push(start, start + 50, "prefill").launch(start + 10, gpu=(start + 20, start + 30))
+
+    (found,) = told(trace, "warmup_of_another_thread", tmp_path)
+
+    assert (found.phase, found.at_stake_ns) == ("prefill", 2 * 50)
+
+
+def test_work_beside_a_phase_is_counted_if_a_later_range_of_it_has_closed(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    process.thread(101).push(0, 1_000, "decode")
+    process.thread(102).push(100, 900, "decode")
+    worker = process.thread(103).push(0, 2_000, "sampling")
+    for start in (200, 400, 920, 1_200):
+        worker.launch(start, gpu=(start + 10, start + 30))
+
+    (found,) = told(trace, "phases_of_other_threads", tmp_path)
+
+    assert found.at_stake_ns == 3 * 20
