@@ -18,11 +18,13 @@ WITH lone AS (
     SELECT process_key FROM attribute.gpu_work GROUP BY process_key HAVING count(DISTINCT coalesce(device_id, 0)) = 1
 ),
 wait AS (
-    SELECT a.global_tid, a.start_ns, a.end_ns
+    -- `--cudabacktrace` records some calls twice.
+    SELECT a.global_tid, a.start_ns, max(a.end_ns) AS end_ns
     FROM load.api_calls AS a
     JOIN load.strings AS s ON s.string_id = a.name_id
     SEMI JOIN lone AS l ON l.process_key = a.process_key
     WHERE macros.cuda_call(s.value) IN ('cudaDeviceSynchronize', 'cuCtxSynchronize', 'hipDeviceSynchronize')
+    GROUP BY a.global_tid, a.start_ns
 ),
 done AS (
     SELECT

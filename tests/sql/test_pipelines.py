@@ -46,8 +46,8 @@ def pipeline(schedule: Schedule, steps: int = 2, *, is_sending: bool = False) ->
     """A job of one GPU for each stage, and how long each one waits.
 
     A receive is launched when the stage has nothing else to do, and ends `MESSAGE` after the sender is done. At the end
-    of a step all stages reduce the norm of the gradients. `is_sending`: beside each receive a send waits, on a stream of
-    its own.
+    of a step all stages reduce the norm of the gradients. `is_sending`: beside each receive a send waits, on its own
+    stream.
     """
     trace, waited = TraceBuilder(), [0] * schedule.stages
     mains = [trace.gpu(stage).process(100 + stage).thread() for stage in range(schedule.stages)]

@@ -49,7 +49,7 @@ def test_time_between_steps_is_not_theirs(has_nodes: bool, tmp_path: Path) -> No
             loop.python(200 * US)
         loop.main.push(start, loop.host_ns, "decode")
         loop.python(5_000 * US)
-        # 10 µs until each wait returns, 200 µs of Python, and 7 µs until the next kernel starts, which the last step has not
+        # 10 µs until each wait returns, 200 µs of Python, and 7 µs until the next kernel starts: the last step has none
         idle_ns += 2 * 10 * US + (2 if step < 3 else 1) * (200 + 7) * US
 
     (found,) = told(loop.trace, "synchronizing_calls", tmp_path)
@@ -96,3 +96,39 @@ def test_work_beside_a_phase_is_counted_if_a_later_range_of_it_has_closed(tmp_pa
     (found,) = told(trace, "phases_of_other_threads", tmp_path)
 
     assert found.at_stake_ns == 3 * 20
+
+
+def test_calls_that_are_recorded_twice_count_once(tmp_path: Path) -> None:
+    """`--cudabacktrace` writes each call a second time: of four launches of graphs none is lost, of nine kernels one is."""
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main = process.thread()
+    for step in range(4):
+        at = 10_000 * US * step + US
+        graph = main.call(at, until=at + 20 * US, api="cudaGraphLaunch_v10000", backtrace=True)
+        process.kernel((at + 30 * US, at + 50 * US), correlation=graph, graphNodeId=1 << 32, graphId=1)
+        for place in range(2):
+            main.launch(at + (60 + 10 * place) * US, gpu=(at + 90 * US, at + 100 * US), backtrace=True)
+        main.call(at + 110 * US, until=at + 5_110 * US, api="cudaDeviceSynchronize_v3020", backtrace=True)
+    main.call(40_000 * US, backtrace=True)
+    main.push(0, 41_000 * US, "decode")
+
+    report = report_of(trace, tmp_path)
+    messages = {one.code: one.message for one in report.findings}
+
+    assert "untraced_graphs" not in messages
+    assert messages["nsys_lost_work"].startswith("1 of 9 calls that launch kernels have none")
+    assert messages["waits_without_work"].startswith("in decode the host waits 20.0 ms for the GPU in 4 calls")
+
+
+def test_a_phase_without_operators_has_all_its_time_outside_of_them(tmp_path: Path) -> None:
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    main.push(0, 1_000, "prefill")
+    main.push(10, 100, "aten::mm, seq = 1, sizes = [[4, 8], [8, 2]]").launch(20, gpu=(30, 500))
+    main.push(2_000, 3_000, "decode").graph_launch(2_010, nodes=[(2_100, 2_400), (2_500, 2_600)])
+
+    (found,) = told(trace, "work_without_operators", tmp_path)
+
+    assert (found.phase, found.at_stake_ns) == ("decode", 400)
+    assert "in decode 100 % of the GPU time was launched outside every operator of torch, 100 % by" in found.message
