@@ -99,7 +99,7 @@ def test_work_beside_a_phase_is_counted_if_a_later_range_of_it_has_closed(tmp_pa
 
 
 def test_calls_that_are_recorded_twice_count_once(tmp_path: Path) -> None:
-    """`--cudabacktrace` writes each call a second time: of four launches of graphs none is lost, of nine kernels one is."""
+    """`--cudabacktrace` writes calls a second time: of four launches of graphs none is lost, of nine kernels one is."""
     trace = TraceBuilder().gpu()
     process = trace.process()
     main = process.thread()
@@ -132,3 +132,24 @@ def test_a_phase_without_operators_has_all_its_time_outside_of_them(tmp_path: Pa
 
     assert (found.phase, found.at_stake_ns) == ("decode", 400)
     assert "in decode 100 % of the GPU time was launched outside every operator of torch, 100 % by" in found.message
+
+
+@pytest.mark.parametrize("has_nodes", [False, True])
+def test_waits_that_end_early_are_known_by_nsys_names_of_calls(has_nodes: bool, tmp_path: Path) -> None:
+    """nsys writes `cudaDeviceSynchronize_v3020`; the second wait returns 2 ms before the work that it waits for."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for start, early in ((US, 0), (20_000 * US, 2_000 * US)):
+        end = start + 5_000 * US
+        nodes = [(start + 50 * US, end), (start + 60 * US, start + 80 * US)]
+        if has_nodes:
+            main.graph_launch(start, nodes=nodes)
+        else:
+            main.launch(start, gpu=nodes[0])
+        main.call(start + 100 * US, until=end - early, api="cudaDeviceSynchronize_v3020")
+
+    (found,) = told(trace, "waits_end_early", tmp_path)
+
+    assert found.message.startswith(
+        "1 calls that wait for the GPU return before work that they wait for ends, by up to 2.0 ms"
+    )
