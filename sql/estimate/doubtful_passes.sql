@@ -3,7 +3,8 @@
 -- Passes: in inference any communication tells. Ranks of training that have batches of their own gather weights in the forward,
 -- and reduce the loss; those that share a pass reduce in each layer.
 -- Sequences (context parallelism): attention that is written for it, a process group of that name, or ranks that send to each
--- other in each layer of a model without experts and without stages.
+-- other in each layer of a model without experts and without stages. torch's context_parallel gathers keys and values in the
+-- forward, as FSDP gathers weights, and sends their gradients in the backward.
 -- Gradients: more backwards than forwards, as schedules of pipelines have them that run the gradients of inputs and of weights apart
 -- (zero bubble). The first step of a recording may lack forwards that ran before it.
 -- Grain: phase.
@@ -45,7 +46,7 @@ talk AS (
 sending AS (
     SELECT phase
     FROM call JOIN occurrence USING (phase)
-    WHERE is_send AND phase <> 'backward'
+    WHERE is_send
     GROUP BY phase
     HAVING sum("count") >= any_value(occurrence_count)
         * (SELECT greatest(4, max(dense_layers)) FROM input.model HAVING max(dense_layers) IS NOT NULL AND max(pp) = 1)
@@ -63,7 +64,7 @@ split AS (
     UNION
     SELECT phase FROM sending
     UNION
-    SELECT 'backward' FROM sending WHERE phase = 'forward'
+    SELECT unnest(['forward', 'backward']) FROM sending WHERE phase IN ('forward', 'backward')
 ),
 backward AS (
     SELECT t.lane, t.forward_id, b.has_optimizer
