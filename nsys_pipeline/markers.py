@@ -60,6 +60,8 @@ RUN_MARK = "llmperf.run"
 STEP_MARK = "llmperf.step"
 REQUEST_MARK = "llmperf.request"
 BACKWARD_MARK = "llmperf.backward"
+#: How the texts of all marks begin; any other text of the domain is a range's.
+MARKS = (RUN_MARK, STEP_MARK, REQUEST_MARK, BACKWARD_MARK)
 WARMUP = "warmup"
 REQUEST = "request"
 PREFILL = "prefill"

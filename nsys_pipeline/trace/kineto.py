@@ -64,7 +64,7 @@ _FILL_NAME = re.compile(r"Memset \((.+)\)")
 # Communicators of ranks that share sequences, as torch's device meshes and Megatron describe them.
 _CONTEXT_GROUP = re.compile(r"mesh_cp|(?:HIERARCHICAL_)?CONTEXT_PARALLEL_GROUPS?")
 _GRAPH_LAUNCHES = ("cu%GraphLaunch%", "hipGraphLaunch%")
-_MARKS = tuple(f"{name} " for name in (markers.RUN_MARK, markers.STEP_MARK, markers.REQUEST_MARK))
+_MARKS = tuple(f"{name} " for name in markers.MARKS)
 
 _ATTENTION = "aten::_scaled_dot_product_"
 _CAUSAL = {
