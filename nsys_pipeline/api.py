@@ -34,7 +34,7 @@ __all__ = ["TraceReader", "View"]
 
 
 _FLOPS = """
-    SELECT phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy
+    SELECT phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy, is_lower_bound
     FROM phase_summary
     ORDER BY measured_wall_ns DESC NULLS LAST, phase
 """
@@ -163,7 +163,8 @@ class TraceReader:
         """FLOPs, bytes, MFU, MBU and speed of light per phase, under `model` and `shapes` (default: those of `open`).
 
         Columns: phase, tokens, flops, bytes, sol_ns, mfu_wall, mfu_busy, mbu_wall, mbu_busy; NULL where the model or a
-        shape is not known. Raises ModelError for a model that is not understood.
+        shape is not known. `is_lower_bound`: parts of the model that nobody counts may have run in the phase, so that
+        its numbers may be higher. Raises ModelError for a model that is not understood.
         """
         self._session.check_open()
         options = self._session.provider.options

@@ -11,6 +11,7 @@ range ``prefill``          one forward pass over the prompt (``decode``: over th
 mark ``llmperf.step {…}``  first thing inside a phase range: the shape of the pass
 mark ``llmperf.request``   ``{"id", "prompt", "waited_ms"}``: a server has taken in a request;
                            ``{"id", "given_up"}``: its client wants no more of it
+mark ``llmperf.written``   behind a request: ``{"request", "tokens"}``, how many each of its sequences wrote
 mark ``llmperf.backward``  last thing inside a backward range: ``{"of"}``, the passes that it goes through
 =========================  ===========================================================================
 
@@ -22,8 +23,11 @@ that the vision tower encodes; ``audio``: frames of each clip that an encoder of
 "audio" that are encoded and whose sizes nobody knows; ``encoder``: tokens of each sequence that the first of two stacks
 reads; ``adapters``: sequences that run through LoRA weights, which no estimate counts; ``padded``: [new, cached,
 logits] of the batch as it is computed, new and cached tokens of each of its sequences, if ``q`` and ``kv`` leave
-padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says,
-or some of the batch's sequences may have ended;
+padding out; ``unread``: true where they may hold padding, for a mask came with the pass and nobody knows what it says;
+``written``: how many tokens each sequence had written before the pass, if some may have ended since they began: those
+that, as the mark of ``request`` (a number) says, wrote no more are padding;
+``grads``: "embeddings" or "cache", what a forward of training is given that has gradients, ``frozen``: true where it
+trains no weight of the model;
 ``head``: "unknown" where ``logits`` leaves out an LM head whose positions only the GPU knows, "apart" where the program
 may run one itself; ``pass``: a number by which marks of backwards name the pass.
 
@@ -60,12 +64,14 @@ RUN_MARK = "llmperf.run"
 STEP_MARK = "llmperf.step"
 REQUEST_MARK = "llmperf.request"
 BACKWARD_MARK = "llmperf.backward"
-#: How the texts of all marks begin; any other text of the domain is a range's.
-MARKS = (RUN_MARK, STEP_MARK, REQUEST_MARK, BACKWARD_MARK)
+WRITTEN_MARK = "llmperf.written"
+MARKS = (RUN_MARK, STEP_MARK, REQUEST_MARK, BACKWARD_MARK, WRITTEN_MARK)
 WARMUP = "warmup"
 REQUEST = "request"
 PREFILL = "prefill"
 DECODE = "decode"
+OWN = "llmperf"
+"""The phase of what the marks themselves ask the GPU for, behind a request. It is left out as warm-up is."""
 
 TORCH_PREFIX = "llmperf:"
 """How annotations of torch.profiler begin that stand for ranges and marks of the domain; the rest is percent-encoded,
@@ -97,6 +103,7 @@ def encode_step(step: Step) -> str:
     if step.padded is not None:
         # All sequences are padded to one length.
         details["padded"] = [step.padded.q_tokens[0], step.padded.kv_tokens[0], step.padded.logits]
+    details["unread"] = step.is_unread
     return _encode_step(step.q_tokens, step.kv_tokens, step.logits, details)
 
 
@@ -128,6 +135,9 @@ def decode_step(payload: str) -> Step:
             encoder_tokens=_encoded(data.get("encoder"), len(q_tokens)),
             padded=_padded(data.get("padded"), len(q_tokens)),
             is_unread=bool(data.get("unread")),
+            may_have_ended=bool(data.get("written")),
+            gradients_of=_gradients_of(data.get("grads")),
+            is_frozen=bool(data.get("frozen")),
         )
     except (KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"not a step: {payload[:200]!r}") from error
@@ -173,6 +183,12 @@ def _unsized(value: object) -> list[str]:
         return []
     if not isinstance(value, list) or any(kind not in ("images", "audio") for kind in value):
         raise ValueError(f"not a step: {str(value)[:200]!r} are no images and no audio")
+    return value
+
+
+def _gradients_of(value: object) -> str | None:
+    if value not in (None, "embeddings", "cache"):
+        raise ValueError(f"not a step: {str(value)[:200]!r} are no inputs with gradients")
     return value
 
 
@@ -228,8 +244,9 @@ def step(
     `batch` sequences (default 1, or the length of the sequence given). `logits`: positions, summed over the batch,
     for which the LM head is computed; default one per sequence. `experts`: distinct routed experts that the pass runs
     in a layer, as a mean over the layers that have any; without it, the estimate of their bytes supposes uniform
-    routing. `details`: ids, new, drafts, ahead, images, audio, unsized, encoder, adapters, padded and unread, as the
-    head of this file says; those that are empty or None are left out. Raises ValueError when lengths disagree.
+    routing. `details`: ids, new, drafts, ahead, images, audio, unsized, encoder, adapters, padded, unread, request,
+    written, grads and frozen, as the head of this file says; those that are empty or None are left out. Raises
+    ValueError when lengths disagree.
     """
     backend = _backend()
     if backend is None:
@@ -247,11 +264,17 @@ def step(
     backend.mark(_encode_step(queries, cached, size if logits is None else logits, details))
 
 
-def arrived(request: str, *, prompt_tokens: int | None = None, waited_ms: float = 0.0) -> None:
-    """Say that a server has taken in a request, which waited for `waited_ms` before this call."""
+def arrived(
+    request: str, *, prompt_tokens: int | None = None, waited_ms: float = 0.0, samples: int | None = None
+) -> None:
+    """Say that a server has taken in a request, which waited for `waited_ms` before this call.
+
+    `samples`: texts that the client asked for at once, if the server makes each of them in a request like this one.
+    """
     backend = _backend()
     if backend is not None:
-        backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'prompt': prompt_tokens, 'waited_ms': waited_ms})}")
+        told = {"id": request, "prompt": prompt_tokens, "waited_ms": waited_ms}
+        backend.mark(f"{REQUEST_MARK} {_to_json(told | ({'samples': samples} if samples else {}))}")
 
 
 def given_up(request: str) -> None:
@@ -259,6 +282,13 @@ def given_up(request: str) -> None:
     backend = _backend()
     if backend is not None:
         backend.mark(f"{REQUEST_MARK} {_to_json({'id': request, 'given_up': True})}")
+
+
+def written(request: int, tokens: Sequence[int]) -> None:
+    """Say, behind a request, how many tokens each of its sequences wrote, by the `request` of its step marks."""
+    backend = _backend()
+    if backend is not None:
+        backend.mark(f'{WRITTEN_MARK} {{"request":{request},"tokens":{integers(tokens)}}}')
 
 
 def backward_of(passes: Sequence[int]) -> None:
@@ -380,7 +410,7 @@ def _encode_step(q_tokens: Sequence[int], kv_tokens: Sequence[int], logits: int,
     parts.append(f'"logits":{logits}')
     for name, value in details.items():
         if value:
-            parts.append(f'"{name}":{value if isinstance(value, Encoded) else _to_json(value)}')
+            parts.append(f'"{name}":{value if type(value) in _AS_IT_IS else _to_json(value)}')
     return f"{STEP_MARK} {{{','.join(parts)}}}"
 
 
@@ -389,6 +419,9 @@ class Encoded(str):
 
     __slots__ = ()
 
+
+_AS_IT_IS = (int, Encoded)
+"""What is JSON as it is printed. The json module takes some microseconds even for a number."""
 
 _to_json = json.JSONEncoder(separators=(",", ":"), default=str).encode
 

@@ -53,6 +53,8 @@ def after_a_prefix(model: Any) -> None:
 WAYS: Mapping[str, Callable[[Any], object]] = {
     "greedy": lambda model: model.generate(ids(2, 6), **GREEDY),
     "samples": lambda model: model.generate(ids(2, 6), do_sample=True, num_return_sequences=2, max_new_tokens=4),
+    # All sequences are computed until the last has ended.
+    "ends": lambda model: model.generate(ids(3, 6), do_sample=True, max_new_tokens=8, eos_token_id=[*range(3, 13)]),
     "beams": lambda model: model.generate(ids(2, 6), num_beams=3, **GREEDY),
     "no cache": lambda model: model.generate(ids(2, 6), use_cache=False, **GREEDY),
     "lookup": lambda model: model.generate(

@@ -105,6 +105,14 @@ def inspect_trace(
     return TraceContents(counts, phases, tuple(found))
 
 
+def of_failed_workload(finding: Finding) -> Finding:
+    """`finding` about a workload that failed: other options do not bring the ranges that it did not come to."""
+    if finding.code != "no_nvtx":
+        return finding
+    said = f"{finding.message}: the workload failed before its first one, or marks none"
+    return attrs.evolve(finding, message=said, hint=None)
+
+
 def said_by_markers(log: Path) -> list[Finding]:
     """What the markers wrote into the workload's output: that a version is not known, or that they are off.
 

@@ -15,7 +15,7 @@ import attrs
 
 from nsys_pipeline import __version__
 from nsys_pipeline.capture.failures import STOPPED_STATUS, NsysFaultError, no_rank, no_report, with_last_lines
-from nsys_pipeline.capture.findings import Finding, inspect_trace, said_by_markers
+from nsys_pipeline.capture.findings import Finding, inspect_trace, of_failed_workload, said_by_markers
 from nsys_pipeline.capture.leaks import command_line_secrets, secrets_left, without_secrets
 from nsys_pipeline.capture.lost_ranks import LostRanks
 from nsys_pipeline.capture.plan import CapturePlan, nsys_argv
@@ -232,7 +232,10 @@ def export_reports(
         (directory.staging / f"{report.stem}.qdstrm").unlink(missing_ok=True)
     if plan.auto:
         findings += said_by_markers(directory.path / LOG_NAME)
-    findings += how_it_ended(plan, outcome, directory)
+    ended = how_it_ended(plan, outcome, directory)
+    if any(finding.code == "workload_failed" for finding in ended):
+        findings = [of_failed_workload(finding) for finding in findings]
+    findings += ended
     if not plan.keep_environment:
         findings += secrets_left(plan, nsys, directory, reports)
     return CaptureResult(

@@ -21,6 +21,7 @@ from nsys_pipeline.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from nsys_pipeline.capture.servers import ServerDriver
+    from nsys_pipeline.model import Model
     from nsys_pipeline.workload.options import WorkloadOptions
     from nsys_pipeline.workload.vlm.request import ProfileRequest
 
@@ -77,6 +78,7 @@ def _built_in_command(options: CaptureOptions) -> tuple[tuple[str, ...], dict[st
     """Command of the built-in workload, files that the run directory gets, and what run.json says about it."""
     if options.model is None:
         return (), {}, {}
+    _check_device(options)
     if options.workload == VLM:
         request = _profile_request(options).to_json()
         run_dir = Path("{run_dir}")
@@ -87,13 +89,22 @@ def _built_in_command(options: CaptureOptions) -> tuple[tuple[str, ...], dict[st
     return (*_python(options.nproc), "-m", TEXT_MODULE, *workload.argv()), files, {}
 
 
+def _check_device(options: CaptureOptions) -> None:
+    """Raise UsageError before nsys is started for what the CPU cannot do."""
+    from nsys_pipeline.workload.options import check_without_gpu
+
+    if options.device == "cpu":
+        nvtx_ops = options.ops and options.backend != TORCH
+        check_without_gpu(cuda_graphs=options.cuda_graphs, capture_range=_recorded(options), nvtx_ops=nvtx_ops)
+
+
 def _profile_request(options: CaptureOptions) -> ProfileRequest:
     """What the workload `vlm` is to run. Raises UsageError and ModelError for what is wrong with it."""
     from nsys_pipeline.model.load import find_checkpoint
     from nsys_pipeline.workload.vlm import request as vlm
 
     path, config = find_checkpoint(str(options.model))
-    _check_model(_name(options), config, runs_two_stacks=True)
+    _check_sees(_name(options), _check_model(_name(options), config, runs_two_stacks=True))
     if options.weights == "pretrained" and path.is_file():
         raise UsageError(
             f"`{options.model}` is a config and holds no weights",
@@ -238,8 +249,11 @@ def _built_in(options: CaptureOptions) -> tuple[WorkloadOptions, dict[str, Any]]
     return WorkloadOptions(config=Path("{run_dir}") / CONFIG_NAME, **settings), {CONFIG_NAME: dict(config)}
 
 
-def _check_model(name: str, config: Mapping[str, Any], *, runs_two_stacks: bool = False) -> None:
-    """Raise before nsys is started what is wrong with the config; of a type not known here, transformers judges."""
+def _check_model(name: str, config: Mapping[str, Any], *, runs_two_stacks: bool = False) -> Model | None:
+    """The model, if its type is known here; of others, transformers judges.
+
+    Raises before nsys is started what is wrong with the config.
+    """
     from nsys_pipeline.model import Model, known_model_types
     from nsys_pipeline.model.fields import MissingFieldError
 
@@ -251,7 +265,22 @@ def _check_model(name: str, config: Mapping[str, Any], *, runs_two_stacks: bool 
     if config.get("model_type") in known_model_types():
         # Random weights are not quantized, and transformers has defaults for what is missing.
         with contextlib.suppress(MissingFieldError):
-            Model.from_config({key: value for key, value in config.items() if key != "quantization_config"}, name)
+            return Model.from_config(
+                {key: value for key, value in config.items() if key != "quantization_config"}, name
+            )
+    return None
+
+
+def _check_sees(name: str, model: Model | None) -> None:
+    """Raise UsageError for a model of which it is known that it takes no images."""
+    if model is None or model.not_counted:
+        return
+    architecture = model.architecture
+    if architecture.vision is None and architecture.encoder is None and not architecture.appends_images:
+        raise UsageError(
+            f"`{name}` takes no images, and the workload `vlm` is images in, text out",
+            hint="drop `--workload vlm`, or name a vision-language model",
+        )
 
 
 def _shape(text: str, new_tokens: int) -> Any:

@@ -92,7 +92,12 @@ PpOption = Annotated[
 ]
 EpOption = Annotated[
     int | None,
-    typer.Option("--ep", min=1, help="GPUs that routed experts are spread over.", rich_help_panel=MODEL_PANEL),
+    typer.Option(
+        "--ep",
+        min=1,
+        help="GPUs that routed experts are spread over. If more than --tp, they have batches of their own.",
+        rich_help_panel=MODEL_PANEL,
+    ),
 ]
 DpOption = Annotated[
     int | None,

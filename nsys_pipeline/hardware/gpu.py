@@ -30,7 +30,7 @@ class Gpu:
     without an entry is unknown or not supported. `label` says where they come from: ``datasheet``, ``derived``
     (SM × clock × a rate per SM), ``override`` (the user) or ``measured``. `source` names the document, `checked` what
     its cells were compared with. `nvlink_bytes_per_s` is the rate of all its NVLink links in one direction, None
-    where it has none or only a bridge that may be there.
+    where it has none or only a bridge that may be there. `l2_cache_bytes` is the size of its L2 cache.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Gpu:
     compute_capability: str | None = None
     memory: str | None = None
     nvlink_bytes_per_s: float | None = None
+    l2_cache_bytes: int | None = None
     patterns: tuple[str, ...] = ()
     checked: str | None = None
 
@@ -52,7 +53,7 @@ class Gpu:
 
 
 _REQUIRED = frozenset({"name", "names", "bandwidth", "peaks", "source", "checked"})
-_OPTIONAL = frozenset({"sm_count", "compute_capability", "memory", "nvlink"})
+_OPTIONAL = frozenset({"sm_count", "compute_capability", "memory", "nvlink", "l2_cache"})
 
 
 def entry(raw: Mapping[str, Any]) -> Gpu:
@@ -71,6 +72,7 @@ def entry(raw: Mapping[str, Any]) -> Gpu:
         compute_capability=raw.get("compute_capability"),
         memory=raw.get("memory"),
         nvlink_bytes_per_s=float(raw["nvlink"]) * _GIGA if "nvlink" in raw else None,
+        l2_cache_bytes=raw["l2_cache"] * 2**20 if "l2_cache" in raw else None,
         patterns=tuple(raw["names"]),
         checked=raw["checked"],
     )

@@ -79,7 +79,10 @@ def find_costs(inputs: Inputs) -> Costs:
             train_only=run.train_only,
             lora_rank=run.lora_rank,
             lora_on=run.lora_on,
+            trained_at=run.trained_at,
+            is_frozen=any(step.is_frozen for step in steps),
             dp=run.dp,
+            expert_ranks=run.expert_ranks,
         )
     make = functools.partial(_costs, model, run.conventions, inputs.peaks.gpus, training)
     try:

@@ -24,6 +24,37 @@ ENCODER = "encoder"
 """The phase of the first of two stacks, if it runs before the decoder's first pass."""
 
 
+def with_whole_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
+    """`steps`, each without the images of marks that the model's tower cannot run on: these have no known size."""
+    model = inputs.run.model
+    if model is None or model.architecture.vision is None:
+        return steps, ()
+    is_whole = model.architecture.is_whole
+    broken = {one: step for one, step in steps.items() if not all(map(is_whole, step.images))}
+    if not broken:
+        return steps, ()
+    from nsys_pipeline.model.images import why_not_whole
+
+    left = {
+        one: attrs.evolve(
+            step,
+            images=[image for image in step.images if is_whole(image)],
+            unsized=tuple(dict.fromkeys((*step.unsized, "images"))),
+        )
+        for one, step in broken.items()
+    }
+    worst = next(image for step in broken.values() for image in step.images if not is_whole(image))
+    passes = "a pass has" if len(broken) == 1 else f"{len(broken):,} passes have"
+    return {**steps, **left}, (
+        Notice(
+            "images_not_whole",
+            f"{passes} images that cannot be, which are not counted: {why_not_whole(model, worst)}",
+            'pass the --model that ran; if it is this one, its marks are wrong: `"images"` are [height, width] in '
+            "patches before any merge",
+        ),
+    )
+
+
 def with_images(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, Step], tuple[Notice, ...]]:
     """`steps`, each request with the images and the clips of the options in the passes that run their towers.
 
@@ -148,7 +179,9 @@ def with_seen(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int, S
         else:
             step = found[occurrence] = encoded.seen_by(step, needs_image=architecture.needs_image)
             runs_encoder = step.batch and not (any(step.kv_tokens) or step.seen_encoder_tokens)
-            charged_again += encoded.is_untold and bool(runs_encoder)
+            if encoded.is_untold and runs_encoder:
+                charged_again += 1
+                found[occurrence] = attrs.evolve(step, counts_encoder_again=True)
             if step.encoder_tokens:
                 encoded.read = encoded.run = step.encoder_tokens
         encoded.images += step.images if sees else ()
@@ -223,7 +256,9 @@ def with_prompts(inputs: Inputs, steps: Mapping[int, Step]) -> tuple[Mapping[int
         step = steps.get(occurrence)
         if step is None:
             continue
-        lengths = tuple(map(sum, zip(step.q_tokens, step.kv_tokens, strict=True)))
+        # The cache of a sequence that has ended grows as those of the others do.
+        added = 0 if phase == markers.PREFILL else max(step.executed.q_tokens, default=0)
+        lengths = tuple(kv + (new or added) for new, kv in zip(step.q_tokens, step.kv_tokens, strict=True))
         if phase == markers.PREFILL:
             prompts = reached = lengths
         elif len(prompts) == step.batch:

@@ -39,6 +39,7 @@ CODES: dict[str, tuple[str, tuple[str, ...]]] = {
     "audio_ignored": ("warning", _SHAPES),
     "images_skipped": ("warning", _SHAPES),
     "encoder_in_prefill": ("warning", _SHAPES),
+    "images_not_whole": ("warning", _SHAPES),
     "images_of_other_size": ("warning", _SHAPES),
     "shapes_without_requests": ("warning", _SHAPES),
     "requests_without_shape": ("warning", _SHAPES),

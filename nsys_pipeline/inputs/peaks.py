@@ -66,18 +66,21 @@ def find_peaks(inputs: Inputs) -> Peaks:
 def create_peaks(inputs: Inputs) -> None:
     """`input.peaks`: one row per GPU and dtype whose peak is known, with bandwidths beside it.
 
-    `peak_clock_hz` is the clock of the SMs at which a GPU has its peaks, NULL if the user gives them.
+    `peak_clock_hz` is the clock of the SMs at which a GPU has its peaks, NULL if the user gives them. `l2_cache_bytes`
+    is what the table of GPUs says.
     """
     types = {
         "device_id": "BIGINT", "dtype": "VARCHAR", "flops_per_s": "DOUBLE", "bandwidth_bytes_per_s": "DOUBLE",
         "link_bytes_per_s": "DOUBLE", "source": "VARCHAR", "peak_clock_hz": "DOUBLE",
+        "l2_cache_bytes": "BIGINT",
     }  # fmt: skip
     clock = {} if inputs.options.peaks else _clocks(inputs)
     link = {device_id: gpu.nvlink_bytes_per_s for device_id, gpu in inputs.peaks.gpus.items()}
+    cache = {device_id: gpu.l2_cache_bytes for device_id, gpu in inputs.peaks.gpus.items()}
     rows = [
         (
             device.id, dtype, peak, device.peak_bandwidth_bytes_per_s, link.get(device.id), device.peaks_source,
-            clock.get(device.id),
+            clock.get(device.id), cache.get(device.id),
         )
         for device in inputs.peaks.devices
         for dtype, peak in (device.peaks_flops_per_s or {}).items()

@@ -12,8 +12,8 @@ from nsys_pipeline.inputs.options import AnalysisOptions
 
 _MARKS = ("load.nvtx_marks",)
 _STEPS = (
-    *_MARKS, "attribute.step_marks", "attribute.step_sequences", "attribute.phase_texts", "attribute.phase_ranges",
-    "attribute.training_passes", "attribute.optimizer_kernels",
+    *_MARKS, "attribute.step_marks", "attribute.step_sequences", "attribute.written_tokens", "attribute.phase_texts",
+    "attribute.phase_ranges", "attribute.training_passes", "attribute.optimizer_kernels",
 )  # fmt: skip
 _DEVICES = ("load.devices",)
 _COSTS = (*_STEPS, *_DEVICES, "attribute.recomputation", "attribute.fused_heads")

@@ -126,13 +126,16 @@ class RunDescription:
         told = self.fields.get(name)
         return told if isinstance(told, int) and not isinstance(told, bool) and told > 0 else None
 
-    def trained(self) -> tuple[str | None, int | None, str | None]:
-        """Which weights training updates: an expression for names, the rank of adapters, and one for their place."""
-        told = (self.fields.get(name) for name in ("train_only", "lora_on"))
-        only, place = (one if isinstance(one, str) else None for one in told)
+    def trained(self) -> tuple[str | None, int | None, str | None, str | None]:
+        """Which weights training updates: an expression for names, the rank of adapters, and one for their place.
+
+        The last is an expression for frozen weights at whose outputs gradients begin.
+        """
+        told = (self.fields.get(name) for name in ("train_only", "lora_on", "trained_at"))
+        only, place, at = (one if isinstance(one, str) else None for one in told)
         rank = self.positive("lora_rank")
         # With adapters, a name alone would not say what else is trained.
-        return (only if rank is None or place else None), rank, place if rank else None
+        return (only if rank is None or place else None), rank, place if rank else None, at
 
     def cache_format(self, given: Conventions, model: Model | None) -> tuple[Conventions, list[Notice]]:
         """`given` with a format of the KV cache that is no plain dtype, and what is said of one."""
@@ -182,10 +185,10 @@ class ModelOfRun:
     """The model of the analysis and its conventions. `told_ranks`: GPUs that share a pass, as the run itself says.
 
     `is_degree_told`: the run or the user says how many GPUs share a pass. `is_split_told`: the same of a sequence.
-    `dp`: ranks that have batches of their own.
+    `dp`: ranks that have batches of their own. `expert_ranks`: those of them that share the routed experts.
 
     `max_context`: tokens of the longest sequence that the engine took; None where nobody says. `train_only`,
-    `lora_rank`, `lora_on`: which weights training updates, see `model.training`; None for all.
+    `lora_rank`, `lora_on`, `trained_at`: which weights training updates, see `model.training`; None for all.
     """
 
     model: Model | None
@@ -198,11 +201,16 @@ class ModelOfRun:
     train_only: str | None = None
     lora_rank: int | None = None
     lora_on: str | None = None
+    trained_at: str | None = None
     dp: int | None = None
+    expert_ranks: int = 1
 
     @classmethod
     def of(cls, inputs: Inputs) -> ModelOfRun:
-        """The user's model, else the trace's own, if it is understood. Raises UsageError for --ep without experts."""
+        """The user's model, else the trace's own, if it is understood.
+
+        Raises UsageError for --ep without experts, and for one that does not fit the other degrees.
+        """
         run, options = RunDescription.of(inputs.connection, inputs.options.model), inputs.options
         own = run.conventions(attrs.evolve(options.conventions, tp=1, pp=1))
         model = options.model
@@ -223,21 +231,26 @@ class ModelOfRun:
         if model is not None and options.conventions.ep > 1 and not model.has_experts:
             raise UsageError(f"`{model.name}` has no routed experts; --ep does not apply")
         dp = options.dp or run.positive("dp")
-        notices += _spread_experts(dp, max(options.conventions.ep, run.positive("ep") or 1), model)
         max_context = options.max_context or run.max_context(model)
         conventions, cache = run.cache_format(run.conventions(options.conventions), model)
         if model is not None and model.has_latent_indexer and run.fields.get("framework") in _PACKING_INDEX_KEYS:
             conventions = attrs.evolve(conventions, index_dtype="fp8")
         notices += cache
-        if dp and dp > 1:
+        experts = max(options.conventions.ep, run.positive("ep") or 1)
+        if options.dp is not None and experts > conventions.tp:
+            _check_experts(experts, options.dp, conventions)
+        expert_ranks = 1
+        if model is not None and model.has_experts and experts > conventions.tp and experts % conventions.tp == 0:
             # Each rank has tokens of its own, and on average its experts run as many.
+            expert_ranks = experts // conventions.tp
             conventions = attrs.evolve(conventions, ep=1)
+            notices.append(_experts_of_other_ranks(experts, expert_ranks, dp))
         is_split_marked = _has_tokens_before(inputs)
         if is_split_marked:
             conventions = attrs.evolve(conventions, cp=1)
         is_split_told = is_split_marked or options.cp is not None or isinstance(run.fields.get("cp"), int)
         is_degree_told = options.is_degree_told or conventions.gpus > 1 or isinstance(run.fields.get("tp"), int)
-        trained = (options.train_only, options.lora_rank, None) if options.is_training_told else run.trained()
+        trained = (options.train_only, options.lora_rank, None, None) if options.is_training_told else run.trained()
         notices += _split_sequences(run, model) + _adapters_of_experts(trained[2], model)
         notices += _cache_of_two_dtypes(run, model, conventions) + _adapters_of_inference(inputs, run, model)
         notices += _copied_experts(run, model) + _whole_keys(run, model)
@@ -253,6 +266,7 @@ class ModelOfRun:
             tuple(notices),
             *trained,
             dp,
+            expert_ranks,
         )
 
 
@@ -307,6 +321,19 @@ def _cache_of_two_dtypes(run: RunDescription, model: Model | None, conventions: 
     ]
 
 
+def _options_for_towers(model: Model, images: int, clips: int) -> str | None:
+    """Options that have what is not counted for want of input counted; None where they would change nothing."""
+    architecture = model.architecture
+    options = []
+    if architecture.vision is not None and not images:
+        options.append("--images N" if architecture.vision_tokens is not None else "--images N --image-size HxW")
+    if architecture.audio is not None and not clips:
+        options.append("--audio-seconds S")
+    if not options:
+        return None
+    return f"if requests have them, say what each has: {', '.join(options)}; or record with `llmperf capture --auto`"
+
+
 def _adapters_of_experts(place: str | None, model: Model | None) -> list[Notice]:
     """What is not counted where adapters stand on the parameters of all experts of a layer, not beside a product."""
     if place is None or model is None or not re.search(r"\bexperts(?=[|)])", place):
@@ -357,18 +384,32 @@ def _skipped_images(told: object) -> list[Notice]:
     return [Notice("images_skipped", message)]
 
 
-def _spread_experts(data: int | None, experts: int, model: Model | None) -> list[Notice]:
-    """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
-    if model is None or not model.has_experts or data is None or data < 2 or experts < 2:
-        return []
-    return [
-        Notice(
-            "experts_of_other_ranks",
-            f"{experts:,} GPUs of {data:,} data-parallel ranks share the experts: each rank is charged those that its"
-            " own tokens choose, and runs some of its own for the others' tokens instead",
-            "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high",
+def _check_experts(experts: int, dp: int, conventions: Conventions) -> None:
+    """Raises UsageError if experts cannot be spread over so many GPUs of a job whose data-parallel ranks are told."""
+    gpus = dp * conventions.tp * conventions.cp
+    if gpus % experts:
+        raise UsageError(
+            f"experts cannot be spread over {experts:,} of {gpus:,} GPUs of a stage",
+            hint="--ep must divide --dp times --tp",
         )
-    ]
+
+
+def _experts_of_other_ranks(experts: int, ranks: int, dp: int | None) -> Notice:
+    """What is not counted where the experts of a layer are spread over ranks that have batches of their own."""
+    is_told = dp is not None and dp >= ranks
+    shared = f"{experts:,} GPUs of {dp or ranks:,} data-parallel ranks share the experts"
+    if not is_told:
+        shared = (
+            f"{experts:,} GPUs share the experts and {experts // ranks:,} each pass, so that {ranks:,} ranks are taken"
+            " to have batches of their own"
+        )
+    return Notice(
+        "experts_of_other_ranks",
+        f"{shared}: each rank is charged those that its own tokens choose, and runs some of its own for the others'"
+        " tokens instead",
+        "FLOPs are right on average over the ranks; bytes of experts, and MBU with them, are too high"
+        + ("" if is_told else f"; pass --tp {experts} if all {experts:,} share each pass"),
+    )
 
 
 def _copied_experts(run: RunDescription, model: Model | None) -> list[Notice]:
@@ -424,7 +465,7 @@ def create_model(inputs: Inputs) -> None:
         "name": "VARCHAR", "label": "VARCHAR", "params": "HUGEINT", "active_params": "HUGEINT", "dtype": "VARCHAR",
         "tp": "BIGINT", "pp": "BIGINT", "ep": "BIGINT", "ranks": "BIGINT", "told_ranks": "BIGINT",
         "cp": "BIGINT", "is_degree_told": "BOOLEAN", "is_split_told": "BOOLEAN", "dense_layers": "BIGINT",
-        "not_counted": "VARCHAR", "further_layers": "BIGINT", "told_dp": "BIGINT",
+        "not_counted": "VARCHAR", "not_counted_hint": "VARCHAR", "further_layers": "BIGINT", "told_dp": "BIGINT",
     }  # fmt: skip
     run = inputs.run
     rows = []
@@ -438,6 +479,6 @@ def create_model(inputs: Inputs) -> None:
         images, clips = (sum(len(getattr(step, name)) for step in steps) for name in ("images", "audio"))
         missing = ", ".join(model.left_out(images, clips, inputs.steps.unsized)) or None
         size = (model.params, model.active_params)
-        counted = (layers, missing, model.further_layers)
+        counted = (layers, missing, _options_for_towers(model, images, clips), model.further_layers)
         rows = [(model.name, model.label, *size, dtype, *degrees, *counted, inputs.options.dp)]
     create_from_rows(inputs.connection, "input.model", types, rows)

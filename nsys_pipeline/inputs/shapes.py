@@ -12,7 +12,8 @@ import attrs
 from nsys_pipeline import markers
 from nsys_pipeline.duck import create_from_rows
 from nsys_pipeline.errors import UsageError
-from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen
+from nsys_pipeline.inputs.ended import steps_without_ended
+from nsys_pipeline.inputs.images import with_images, with_prompts, with_seen, with_whole_images
 from nsys_pipeline.inputs.ranges import role_of
 from nsys_pipeline.inputs.training import OPTIMIZER, training_steps
 from nsys_pipeline.records import Notice, Step
@@ -64,10 +65,11 @@ def assign_steps(inputs: Inputs) -> AssignedSteps:
     thread, and where prompts have fewer tokens than their images.
     """
     assigned = _assigned(inputs)
-    steps, notices = with_images(inputs, assigned.by_occurrence)
+    steps, broken = with_whole_images(inputs, assigned.by_occurrence)
+    steps, notices = with_images(inputs, steps)
     steps, more = with_seen(inputs, steps)
     known, rest = with_prompts(inputs, steps)
-    return AssignedSteps(known, (*assigned.notices, *notices, *more, *rest))
+    return AssignedSteps(known, (*assigned.notices, *broken, *notices, *more, *rest))
 
 
 def _assigned(inputs: Inputs) -> AssignedSteps:
@@ -78,13 +80,15 @@ def _assigned(inputs: Inputs) -> AssignedSteps:
     if not request_shapes or (is_training and not is_marked):
         return AssignedSteps(steps, tuple(notices))
     unmarked = [occurrence for occurrence in _occurrences(inputs.connection) if occurrence.id not in steps]
-    if steps and not unmarked:
+    # That an optimizer runs says nothing of tokens.
+    is_told = any(step.part != OPTIMIZER for step in steps.values())
+    if is_told and not unmarked:
         notices.append(
             Notice("shapes_ignored", "the trace carries its own step shapes; the ones on the command line are not used")
         )
     matched = 0
     requests = list(_requests(unmarked))
-    if not steps and not requests:
+    if not is_told and not requests:
         notices.append(_no_requests(inputs.connection))
     by_thread: dict[int, list[list[_Occurrence]]] = defaultdict(list)
     for request in requests:
@@ -118,7 +122,8 @@ def _no_requests(con: DuckDBPyConnection) -> Notice:
     return Notice(
         "shapes_without_requests",
         f"the given shapes are of requests, and the trace has no prefill and no decode{has}; the shapes are not used",
-        "if other ranges are passes of requests, say which with --phase prefill=REGEX and --phase decode=REGEX",
+        "if other ranges are passes of requests, say which with --phase prefill=REGEX and --phase decode=REGEX;"
+        " of training, with --phase forward=REGEX and --phase backward=REGEX",
     )
 
 
@@ -137,6 +142,7 @@ def marked_steps(con: DuckDBPyConnection) -> tuple[dict[int, Step], list[Notice]
             steps[occurrence_id] = step
     bad = sum(step is None for step in known.values())
     notices = [Notice("bad_step_marks", f"{bad} step marks cannot be read and are ignored")] if bad else []
+    steps |= steps_without_ended(con, steps)
     return steps | _corrected_steps(con, steps), notices
 
 
@@ -238,7 +244,7 @@ def create_shapes(inputs: Inputs) -> None:
     types = {
         "shape_id": "BIGINT", "label": "VARCHAR", "batch": "BIGINT", "new_tokens": "BIGINT",
         "cached_tokens": "BIGINT", "logits": "BIGINT", "kind": "VARCHAR", "padding_tokens": "BIGINT",
-        "is_unread": "BOOLEAN",
+        "is_unread": "BOOLEAN", "may_have_ended": "BOOLEAN", "counts_too_much": "BOOLEAN",
     }  # fmt: skip
     rows = (
         (
@@ -250,6 +256,8 @@ def create_shapes(inputs: Inputs) -> None:
             _kind(step),
             step.padding_tokens,
             step.is_unread,
+            step.may_have_ended,
+            step.counts_too_much,
         )
         for index, step in enumerate(inputs.steps.distinct)
     )
@@ -265,8 +273,10 @@ def create_step_sizes(inputs: Inputs) -> None:
     steps, _ = training_steps(inputs.connection, _traced_steps(inputs, None)[0], ())
     if inputs.options.shapes:
         steps = {**inputs.steps.by_occurrence, **steps}
+    # The time of a padded batch is that of all that it computes.
     sizes = {
-        step: (_kind(step), _label(step), step.batch, *_known_tokens(step)) for step in dict.fromkeys(steps.values())
+        step: (_kind(step), _label(step), step.batch, *_known_tokens(step.executed))
+        for step in dict.fromkeys(steps.values())
     }
     rows = ((occurrence, *sizes[step]) for occurrence, step in steps.items())
     create_from_rows(inputs.connection, "input.step_sizes", types, rows)
@@ -299,7 +309,9 @@ def _kind(step: Step) -> str:
         return _beside(step) or "empty"
     is_bounded = step.upper is not None and (step.batch == 1 or set(step.q_tokens) == {1})
     is_known = step.is_exact or step.q_is_known or is_bounded
-    kind = f"{step.batch}x{_uniform(step.q_tokens) if is_known else '?'}"
+    # Those that have ended are not in the way of the others: theirs is a step of the same kind.
+    q_tokens = [new for new in step.q_tokens if new] or step.executed.q_tokens
+    kind = f"{step.batch}x{_uniform(q_tokens) if is_known else '?'}"
     return " + ".join(filter(None, (kind, _beside(step))))
 
 

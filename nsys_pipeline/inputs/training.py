@@ -199,7 +199,10 @@ class TrainingEstimator:
         train_only: str | None = None,
         lora_rank: int | None = None,
         lora_on: str | None = None,
+        trained_at: str | None = None,
+        is_frozen: bool = False,
         dp: int | None = None,
+        expert_ranks: int = 1,
     ) -> None:
         self.model = model
         self.conventions = conventions
@@ -207,7 +210,10 @@ class TrainingEstimator:
         self.train_only = train_only
         self.lora_rank = lora_rank
         self.lora_on = lora_on
+        self.trained_at = trained_at
+        self.is_frozen = is_frozen
         self.dp = dp
+        self.expert_ranks = expert_ranks
 
     def cost(self, step: Step) -> TrainingCost:
         """What `step` must compute and move. Raises ModelError for a model that cannot take its shape."""
@@ -228,6 +234,7 @@ class TrainingEstimator:
         training = training_flops(
             self.model, step, self.conventions, checkpointing="full" if is_checkpointed else "none",
             train_only=self.train_only, lora_rank=self.lora_rank, lora_on=self.lora_on,
+            trained_at=self.trained_at,
             # One per sequence is what a mark has that says nothing of them; a fused head may be no part of the pass.
             all_logits=step.logits == step.batch or (self.facts.has_fused_head and not step.logits),
         )  # fmt: skip
@@ -284,12 +291,16 @@ class TrainingEstimator:
     @cached_property
     def _updated_params(self) -> int | None:
         """Parameters that the GPUs which share a model copy update together; None where it is not known."""
-        # GPUs that split experts further than products each have all other weights, unless they scatter gradients.
-        copies = 1 if (self.facts.shards or 1) > 1 else self.conventions.stage_gpus // self.conventions.tp
-        if self.train_only is None and self.lora_rank is None and copies == 1:
+        if self.trained_at is not None or (self.is_frozen and self.train_only is None and self.lora_rank is None):
+            # What is trained beside the model's weights, or outside of the model.
+            return None
+        # Ranks that share experts each have all other weights, unless they scatter gradients.
+        ranks = self.expert_ranks if self.facts.shards == 1 else 1
+        if self.train_only is None and self.lora_rank is None and ranks == 1:
             return self.model.params
         try:
             training = self._training(Step.uniform(batch=1, q_tokens=1), is_checkpointed=False)
         except ModelError:
             return None
-        return training.trained_params + (copies - 1) * (training.trained_params - training.trained_expert_params)
+        experts = training.trained_expert_params
+        return training.trained_params - experts + experts // ranks

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 import attrs
 
-from nsys_pipeline.model.blocks import Around, Block, Constant, Embedding, Moe, OnTokens
+from nsys_pipeline.model.blocks import Around, Block, Constant, Embedding, Moe, OnSides, OnTokens
 
 
 @attrs.frozen
@@ -149,6 +150,26 @@ class Architecture:
     def vision_lengths(self, images: Sequence[tuple[int, int]]) -> tuple[int, ...]:
         """Tokens in the vision tower of images of (height, width) patches; none without a tower."""
         return tuple(height * width + self.vision_extra for height, width in images) if self.vision else ()
+
+    @property
+    def merged_side(self) -> int:
+        """Patches that a side of an image is a multiple of: a tower of any size merges squares of them, and no parts.
+
+        1 if it merges none, or says by the sides what becomes of the rest.
+        """
+        after = self.vision.after if self.vision and self.vision_tokens is None else ()
+        merges = [block.over for block in after if type(block) is OnTokens and block.times == 1 and block.fixed is None]
+        return math.lcm(*(side for side in map(math.isqrt, merges) if side * side in merges))
+
+    def is_whole(self, image: tuple[int, int]) -> bool:
+        """Whether the tower can run on an image of (height, width) patches: each merged patch is whole."""
+        return not any(side % self.merged_side for side in image)
+
+    @property
+    def counts_by_sides(self) -> bool:
+        """Whether an image of as many patches on other sides costs something else, or cannot be."""
+        after = self.vision.after if self.vision else ()
+        return self.merged_side > 1 or any(isinstance(block, OnSides) for block in after)
 
     def projected(self, tokens: int, sides: tuple[int, int] | None = None) -> int:
         """Tokens of the decoder that `tokens` of one image in the tower, of `sides` in patches, turn into."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 
@@ -325,6 +325,8 @@ class Estimator:
     ) -> list[tuple[Stack, Pass]]:
         """The stacks that a step runs, each with its share of it, in order."""
         architecture, passes = self._architecture, []
+        if encoder_tokens is None and not all(step.q_tokens) and not step.images:
+            step = _without_idle(step)
         grids = () if vision_tokens else step.images
         vision_tokens = vision_tokens or architecture.vision_lengths(grids)
         if architecture.vision and vision_tokens:
@@ -470,6 +472,18 @@ def _ranges(layers: Sequence[int]) -> str:
 def _encoding(lengths: Sequence[int], grids: tuple[tuple[int, int], ...] = (), *, prompts: int = 1) -> Pass:
     """A pass of an encoder over sequences of these lengths: nothing is cached, and there are no logits."""
     return Pass(Step.ragged(lengths, [0] * len(lengths), 0), 0, grids=grids, prompts=prompts)
+
+
+def _without_idle(step: Step) -> Step:
+    """`step` without its sequences that have no new tokens: nothing is computed for them, and nothing read."""
+    works = [bool(new) for new in step.q_tokens]
+    alike = ("q_tokens", "kv_tokens", "prompts", "encoder_tokens", "seen_encoder_tokens", "seen_images")
+    kept: dict[str, Any] = {}
+    for name in alike:
+        values = getattr(step, name)
+        each = len(values) // step.batch
+        kept[name] = [value for at, value in enumerate(values) if each * step.batch != len(values) or works[at // each]]
+    return attrs.evolve(step, **kept, padded=None)
 
 
 def _shape_key(stack: Stack, run: Pass) -> tuple[object, ...]:

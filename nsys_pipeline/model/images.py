@@ -115,8 +115,28 @@ def _patches(model: Model, text: str) -> tuple[Grid, ...]:
         patches = int(text) - extra
         if not 0 < patches <= MAX_TOKENS:
             raise UsageError(f"--image-patches {text} is no number of tokens of an image in `{model.name}`")
-        return (_square(patches),)
-    return (_sides("--image-patches", text, "in patches, as in 56x56"),)
+        sides = _square(patches)
+        if 1 in sides and patches > 1 and model.architecture.counts_by_sides:
+            raise UsageError(
+                f"--image-patches {text} is not a square number, and sides matter to the tower of `{model.name}`",
+                hint=_WRITE_SIDES,
+            )
+    else:
+        sides = _sides("--image-patches", text, "in patches, as in 56x56")
+    if not model.architecture.is_whole(sides):
+        raise UsageError(f"--image-patches {text}: {why_not_whole(model, sides)}", hint=_WRITE_SIDES)
+    return (sides,)
+
+
+_WRITE_SIDES = "say the picture's pixels with --image-size HxW, or its sides in patches with --image-patches HxW"
+
+
+def why_not_whole(model: Model, sides: Grid) -> str:
+    """What is wrong with an image whose sides the tower's merge does not divide."""
+    merge = model.architecture.merged_side
+    return (
+        f"the tower of `{model.name}` merges {merge}x{merge} patches, and {sides[0]}x{sides[1]} are no multiples of it"
+    )
 
 
 def _pixels(model: Model, text: str, *, several: bool) -> tuple[Grid, ...]:

@@ -24,7 +24,7 @@ from nsys_pipeline.model.families.gemma3n import AltUp
 from nsys_pipeline.model.model import Model
 from nsys_pipeline.model.modules import Patterns, Place, parts_of, weights_of
 from nsys_pipeline.model.ops import PRODUCTS, Op
-from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, NORM, ROUTER
+from nsys_pipeline.model.quantization import ATTENTION, EMBEDDING, EXPERT, HEAD, MLP, NORM, ROUTER, TOWERS
 from nsys_pipeline.records import Step
 
 CHECKPOINTING = ("none", "full")
@@ -32,7 +32,7 @@ CHECKPOINTING = ("none", "full")
 #: `all-linear` does (arXiv 2106.09685).
 _ADAPTED = (ATTENTION, MLP)
 #: Products that choose where to look. A choice has no gradient; such weights are trained by a loss of their own.
-_CHOICES = re.compile(r"index_")
+CHOOSING = "index_"
 #: What the input of a product comes from, inside of its block; other products see the block's own input.
 _FROM: Mapping[str, tuple[str, ...]] = {
     "q_b": ("q_a", "q_a_norm"),
@@ -65,12 +65,19 @@ _LATE_NORMS = frozenset({"mlp_norm", "norm_1", "norm_2", "norm_3"})
 class Trained:
     """Which weights a step updates: all, those whose name an expression finds, or adapters of a rank (and such beside).
 
-    `lora_on`: what has adapters; default every linear layer of the blocks but routers and routed experts.
+    `lora_on`: what has adapters; default every linear layer of the blocks but routers and routed experts. `at`: frozen
+    weights at whose outputs gradients begin. `is_none`: no weight is updated.
     """
 
     only: Patterns | None = None
     lora_rank: int | None = None
     lora_on: Patterns | None = None
+    at: Patterns | None = None
+    is_none: bool = False
+
+    def begins(self, names: Sequence[str], place: Place) -> bool:
+        """Whether gradients begin at the output of the weights that go by `names`."""
+        return self.at is not None and self.at.match(names, place)
 
     def adapts(self, names: Sequence[str], place: Place) -> bool:
         """Whether adapters, if there are any, stand beside the weights that go by `names`."""
@@ -79,12 +86,12 @@ class Trained:
     def holds(self, names: Sequence[str], place: Place) -> bool:
         """Whether the weights that go by `names` are updated."""
         if self.only is None:
-            return self.lora_rank is None
+            return self.is_all
         return self.only.match(names, place)
 
     @property
     def is_all(self) -> bool:
-        return self.only is None and self.lora_rank is None
+        return self.only is None and self.lora_rank is None and self.at is None and not self.is_none
 
 
 @attrs.frozen
@@ -168,6 +175,7 @@ def training_flops(
     train_only: str | None = None,
     lora_rank: int | None = None,
     lora_on: str | None = None,
+    trained_at: str | None = None,
     encoder_tokens: Sequence[int] | None = None,
     all_logits: bool = True,
 ) -> Training:
@@ -177,7 +185,8 @@ def training_flops(
     `train_only`: an expression that finds the names of the weights that are updated, as `named_parameters` has them.
     `lora_rank`: adapters of that rank are updated and nothing else; their products are counted. `lora_on`: an
     expression for what they stand beside, default every linear layer but routers and routed experts; with it,
-    `train_only` finds what is updated beside the adapters. Raises UsageError
+    `train_only` finds what is updated beside the adapters. `trained_at`: an expression for frozen weights at whose
+    outputs gradients begin, as beside biases. Raises UsageError
     for options that cannot be, ModelError for a model that cannot take the shape or the conventions.
     """
     if checkpointing not in CHECKPOINTING:
@@ -189,7 +198,13 @@ def training_flops(
     only = _searching(train_only, model)
     walk = _Walk(
         Estimator(model, attrs.evolve(conventions or Conventions(), logits="all" if all_logits else None)),
-        Trained(only, lora_rank, _searching(lora_on, model)),
+        Trained(
+            only,
+            lora_rank,
+            _searching(lora_on, model),
+            _searching(trained_at, model),
+            is_none=step.is_frozen and train_only is None and lora_rank is None,
+        ),
         is_checkpointed=checkpointing == "full",
     )
     result = walk.run(attrs.evolve(step, logits=step.new_tokens) if all_logits else step, encoder_tokens)
@@ -198,6 +213,8 @@ def training_flops(
             f"`{train_only or lora_on}` finds no weight of `{model.name}`",
             hint="names are those of named_parameters(), such as model.layers.0.self_attn.q_proj.weight",
         )
+    if trained_at is not None and not result.backward:
+        raise UsageError(f"`{trained_at}` finds no weight of `{model.name}`")
     return result
 
 
@@ -258,7 +275,8 @@ class _Walk:
         encoded = False
         for stack, run in self.estimator.passes(step, encoder_tokens):
             # Reentrant checkpointing passes no gradient on unless its input has one, so that embeddings are given one.
-            has_gradient = self.is_checkpointed
+            is_given = step.gradients_of == "embeddings" and stack.name not in TOWERS
+            has_gradient = self.is_checkpointed or is_given
             for label, ids, blocks in _in_order(stack):
                 sums = self._part(stack, run, (label, ids, blocks), has_gradient=has_gradient, encoded=encoded)
                 _merge(forward, sums.forward)
@@ -288,7 +306,7 @@ class _Walk:
         """One layer, or what stands before or behind the layers."""
         _, ids, blocks = part
         place = Place(stack.name, ids[0] if ids else None)
-        by_name = self.trained.only is not None or self.trained.lora_on is not None
+        by_name = any(one is not None for one in (self.trained.only, self.trained.lora_on, self.trained.at))
         updated = (place.layer,) if by_name else ()
         # Layers of one label may still differ in size.
         key = (stack.name, bool(ids), blocks, has_gradient, encoded, frozenset(self.shared.items()), *updated)
@@ -305,8 +323,10 @@ class _Walk:
         early = late = is_gated = False
         for block in _in_flow(blocks):
             if isinstance(block, Norm):
-                if self.trained.holds(parts_of(NORM, block.name)[0], place):
-                    total.params += block.weights
+                names = parts_of(NORM, block.name)[0]
+                is_held = self.trained.holds(names, place)
+                if is_held or self.trained.begins(names, place):
+                    total.params += block.weights if is_held else 0
                     early, late = early or block.name not in _LATE_NORMS, late or block.name in _LATE_NORMS
                 continue
             walked = _BlockWalk(self, block, place, run, is_tied=is_tied, is_gated=is_gated)
@@ -388,13 +408,17 @@ class _BlockWalk:
         self.is_tied = is_tied
         self.is_feed_forward = bool({MLP, EXPERT, ROUTER} & set(self.roles.values()))
         self._outputs: dict[str, bool] = {"attention_gate": True} if is_gated else {}
+        self.has_cached_gradients = run.step.gradients_of == "cache" and self._attention is not None
+        if self.has_cached_gradients:
+            self._outputs["cache"] = True
 
     def sums(self, *, has_gradient: bool, encoded: bool) -> _Sums:
         total = _Sums()
         for block in _inner(self.block):
             if isinstance(block, Embedding):
-                total.has_gradient = self._holds(EMBEDDING, block.name)
-                total.params += block.params if total.has_gradient else 0
+                is_held = self._holds(EMBEDDING, block.name)
+                total.has_gradient = is_held or self._begins(EMBEDDING, block.name)
+                total.params += block.params if is_held else 0
         products = [op for op in self.ops if op.kind in PRODUCTS]
         # What ends a mixer comes after everything that it is made of, in whatever order the estimate lists them.
         for op in sorted(products, key=lambda op: (op.name in _LAST) + 2 * (op.name == "o_b")):
@@ -412,6 +436,9 @@ class _BlockWalk:
 
     def _flops(self, op: Op) -> int:
         return op.flops_executed if self.is_executed else op.flops_model
+
+    def _begins(self, role: str, name: str) -> bool:
+        return any(self.trained.begins(names, self.place) for names in parts_of(role, name))
 
     def _holds(self, role: str, name: str) -> bool:
         return any(self._held_parts(role, name))
@@ -450,7 +477,10 @@ class _BlockWalk:
         """Whether each part of the weights of a norm inside of the block is updated: Q's and K's of `qk_norm`."""
         if not name.endswith("_norm"):
             return [False]
-        return [self.trained.holds(names, self.place) for names in parts_of(NORM, name)]
+        return [
+            self.trained.holds(names, self.place) or self.trained.begins(names, self.place)
+            for names in parts_of(NORM, name)
+        ]
 
     def _norm(self, name: str) -> bool:
         return any(self._norm_parts(name))
@@ -461,7 +491,7 @@ class _BlockWalk:
     def _product(self, op: Op, total: _Sums, *, has_gradient: bool, encoded: bool) -> None:
         """Add a product, and remember whether its output has a gradient."""
         flops, role = self._flops(op), self.roles.get(op.name, ATTENTION)
-        if _CHOICES.match(op.name):
+        if op.name.startswith(CHOOSING):
             total.add(op.dtype, flops, 0)
             return
         if op.name in _MIXES:
@@ -490,7 +520,7 @@ class _BlockWalk:
                     down, up = 2 * op.m * rank * op.k, 2 * op.m * rank * n
                     total.add(op.dtype, down + up, down + 2 * up + (down if flagged else 0))
                     total.params += rank * (op.k + n)
-        self._outputs[op.name] = flagged or any(held) or is_adapted
+        self._outputs[op.name] = flagged or any(held) or is_adapted or self._begins(role, op.name)
 
     def _is_unread(self, op: Op) -> bool:
         """Whether nothing reads what the product is for: entries of more tokens than any sequence has."""
@@ -507,11 +537,13 @@ class _BlockWalk:
 
     def _other(self, op: Op, flops: int, total: _Sums, *, has_gradient: bool, encoded: bool) -> int:
         """FLOPs of the backward of attention, whose inputs differ, or of a recurrence."""
-        if _CHOICES.match(op.name):
+        if op.name.startswith(CHOOSING):
             return 0
         if op.kind != "attention" or op.name not in ("attention", "cross_attention"):
             return 2 * flops if has_gradient or any(self._outputs.values()) else 0
         query, key, value = self._heads(op.name, has_gradient=has_gradient, encoded=encoded)
+        if self.has_cached_gradients and op.name == "attention":
+            key = value = True
         own = self._attention
         if own is not None and own.shared_kv:
             key, value = self.shared.get((own.window, own.head_dim), (True, True))
@@ -537,10 +569,12 @@ class _BlockWalk:
         return query or query_norm, key or key_norm, value
 
     def _parts(self, role: str, name: str) -> list[bool]:
-        if self.trained.lora_rank is not None:
-            adapted = [self.trained.adapts(names, self.place) for names in parts_of(role, name)]
-            return [any(pair) for pair in zip(adapted, self._held_parts(role, name), strict=True)]
-        return self._held_parts(role, name)
+        """Whether each part of a product's output has a gradient, though its input has none."""
+        is_adapted = self.trained.lora_rank is not None
+        return [
+            is_held or self.trained.begins(names, self.place) or (is_adapted and self.trained.adapts(names, self.place))
+            for names, is_held in zip(parts_of(role, name), self._held_parts(role, name), strict=True)
+        ]
 
     def _scores(self, op: Op, flops: int) -> int:
         """FLOPs of the scores; the rest are those of the values."""

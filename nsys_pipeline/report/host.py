@@ -30,12 +30,12 @@ def host_section(report: Report) -> Section | None:
         Column.text("phase", [_phase(row) for row in rows], is_grouped=True),
         Column.text("the GPU is\nidle in", [_part(row) for row in rows]),
         Column.name("function", [row.function or UNKNOWN for row in rows]),
-        Column.text("line", [_place(row) for row in rows]),
+        Column.name("line", [_place(row) for row in rows]),
         Column.count("samples", [row.self_samples for row in rows], is_optional=True),
         Column("ms", selves[::2], [row.self_ns for row in rows], unit="ns"),
-        Column("±", selves[1::2], [row.self_error_ns for row in rows], unit="ns"),
+        Column("±", selves[1::2], [row.self_error_ns for row in rows], unit="ns", is_optional=True),
         Column.percent("%", [row.share_ratio for row in rows]),
-        Column.amount("with what\nit calls ms", [row.time_ns for row in rows], "ms"),
+        Column.amount("with what\nit calls ms", [row.time_ns for row in rows], "ms", is_optional=True),
     ]
     estimates = "estimates: share of the samples, times what the budget has; ±: standard error"
     notes = [

@@ -11,9 +11,9 @@ from nsys_pipeline.report.numbers import milliseconds
 #: More rows than a reader compares; the view has all.
 _MOST = 16
 _REASONS = {
-    "compute": "its kernels take {} ms longer than those of the others",
-    "data": "it takes {} ms longer until the first pass of its steps, as when it waits for data",
-    "host": "its GPU is idle for {} ms longer, for the host does something else",
+    "compute": "its kernels take at least {} ms longer than those of the others",
+    "data": "it takes at least {} ms longer until the first pass of its steps, as when it waits for data",
+    "host": "its GPU is idle for at least {} ms longer, for the host does something else",
 }
 
 
@@ -30,11 +30,11 @@ def ranks_section(report: Report) -> Section | None:
         Column.percent("compute\n%", [_share(rank.compute_ns, rank) for rank in rows]),
         Column.percent("transfer\n%", [_share(rank.transfer_ns, rank) for rank in rows]),
         Column.percent("wait\n%", [_share(rank.wait_ns, rank) for rank in rows]),
-        Column.percent("copies\n%", [_share(rank.copy_ns, rank) for rank in rows]),
+        Column.percent("copies\n%", [_share(rank.copy_ns, rank) for rank in rows], is_optional=True),
         Column.percent("idle\n%", [_share(rank.idle_ns, rank) for rank in rows]),
-        Column.amount("others wait\nfor it ms", [rank.blamed_ns for rank in rows], "ms"),
+        Column.amount("others\nwait for\nit ms", [rank.blamed_ns for rank in rows], "ms"),
         *_steps(rows),
-        Column.percent("MFU\nwall %", [rank.mfu_wall for rank in rows], most=2),
+        Column.percent("MFU\nwall\n%", [rank.mfu_wall for rank in rows], most=2).signed(report.sign for _ in rows),
     ]
     notes = [
         Note(f"rank {rank.name}", _lateness(phase), lead="late", lead_tone=Tone.bad)
@@ -63,8 +63,8 @@ def _steps(rows: Sequence[RankRow]) -> list[Column]:
     if all(rank.median_step_ns is None for rank in rows):
         return []
     return [
-        Column.amount("median\nstep ms", [rank.median_step_ns for rank in rows], "ms"),
-        Column.amount("before its\nforward ms", [rank.median_input_wait_ns for rank in rows], "ms"),
+        Column.amount("median\nstep\nms", [rank.median_step_ns for rank in rows], "ms"),
+        Column.amount("before\nforward\nms", [rank.median_input_wait_ns for rank in rows], "ms"),
     ]
 
 

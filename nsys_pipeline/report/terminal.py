@@ -202,9 +202,9 @@ def shortened(names: Sequence[str], width: int) -> list[str]:
 
 
 def _common_words(names: Sequence[str]) -> int:
-    """Length of what all `names` begin with, up to the last `_`."""
+    """Length of what all `names` begin with, up to the last `_` or `/`."""
     same = next(index for index, characters in enumerate(zip_longest(*names)) if len(set(characters)) > 1)
-    return names[0].rfind("_", 0, same) + 1
+    return max(names[0].rfind(mark, 0, same) for mark in "_/") + 1
 
 
 def _look_alikes(found: Mapping[str, str]) -> list[list[str]]:

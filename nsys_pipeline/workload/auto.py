@@ -2,8 +2,8 @@
 
 `install` waits for transformers to be imported and then wraps `PreTrainedModel.__call__` and `generate`, and what
 trains a model: `Tensor.backward` and the step of optimizers. A program that never imports it is left alone. Only the
-standard library is imported, and nothing here asks the GPU for a value: shapes come from what the host knows, so that
-timing stays what it was.
+standard library is imported, and nothing asks the GPU for a value while a request or a pass runs: shapes come from what
+the host knows, so that timing stays what it was. Which sequences had ended is read when `generate` has returned.
 
 The run mark describes one model of the process: the one that `generate` is called on, or that runs first. Passes of
 other models have a range with their model type in its name and no shape, for their cost is not that model's.
@@ -24,12 +24,14 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from nsys_pipeline import markers
-from nsys_pipeline.workload import engines, gradients
+from nsys_pipeline.workload import engines, gradients, padding, seen
 from nsys_pipeline.workload.after_import import after_import
-from nsys_pipeline.workload.caches import count_tokens, find_cache, held_tokens
+from nsys_pipeline.workload.caches import allocated_tokens, count_tokens, find_cache, held_tokens
 from nsys_pipeline.workload.describe import config_fields, may_generate, model_name, ranks, with_class
+from nsys_pipeline.workload.ended import Ends
 from nsys_pipeline.workload.engines.steps import DRAFT, MIXED, VERIFY, is_inside
 from nsys_pipeline.workload.grids import ROWS, Grid
+from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.padding import (
     ATTENTION_MASK,
     DECODER_MASK,
@@ -42,15 +44,12 @@ from nsys_pipeline.workload.padding import (
     pads,
     read_mask,
     remember_mask,
-    remember_moved_batch,
-    remember_sent,
-    remembering,
     scored_positions,
 )
 from nsys_pipeline.workload.products import product_dtype
-from nsys_pipeline.workload.seen import images_of, remember_moved, sound_of
+from nsys_pipeline.workload.seen import images_of, sound_of
 from nsys_pipeline.workload.stages import mark_stages
-from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields
+from nsys_pipeline.workload.trained import count_adapters, named_weights, trained_fields, trained_inputs
 
 # What the tests of this file ran with last. A newer transformers may hand things on in another way, as 5.24 did.
 NEWEST_TRIED = (5, 24)
@@ -63,6 +62,8 @@ VISION = "vision"
 GUIDANCE = "guidance"
 
 _WARNED = "LLMPERF_WARNED_OF_TRANSFORMERS"
+#: Attention that goes over all positions of a static cache, and masks those that are not filled.
+_WHOLE_CACHE = ("eager", "sdpa")
 
 _local = threading.local()
 
@@ -93,14 +94,15 @@ class _Request:
 
     `prompt_end`: how many tokens of each sequence are through when the prompt is, those of a kept cache included.
     `mask`: which of them are padding; None if none is. `ends_above`: in larger batches than that, some sequences may
-    end before others, which only the GPU knows, and are padded from then on; None if none can.
-    `cache`: what its first pass has left behind.
+    end before others, which only the GPU knows, and are padded from then on; None if none can. `ends`: what will be
+    known of it. `cache`: what its first pass has left behind.
     """
 
     def __init__(self, prompt_end: int, mask: Mask | Unread | None, ends_above: int | None) -> None:
         self.prompt_end = prompt_end
         self.mask = mask
         self.ends_above = ends_above
+        self.ends = Ends()
         self.tokens = 0
         self.depth = 1
         self.cache: Any = None
@@ -116,6 +118,13 @@ class _Request:
         """
         return self.cache is not None and cache is not self.cache and not isinstance(cache, (tuple, list))
 
+    def written_before(self, batch: int) -> int:
+        """How many tokens each sequence of a pass has, if some may have ended before it, else 0."""
+        if self.ends_above is None or batch <= self.ends_above or not self.ends.written:
+            return 0
+        self.ends.is_wanted = True
+        return self.ends.written
+
     def count(self, q_tokens: int, kv_tokens: int | None) -> None:
         """Take note of a pass. Guesses that are taken back do not make the prompt undone."""
         self.tokens = max(self.tokens, (self.tokens if kv_tokens is None else kv_tokens) + q_tokens)
@@ -130,11 +139,14 @@ class _Pass(NamedTuple):
 
     `lengths`: new and cached tokens of each sequence without padding, if there is padding or sequences are packed into
     one row (`is_packed`). `mask`: what the cache is to remember of its padding. `is_unread`: there is a mask that may
-    say so, and the host does not know what it says.
+    say so, and the host does not know what it says. `written`: how many tokens each sequence of `request` had written
+    before, if some may have ended since.
     `kv_tokens` is None where nobody knows. `is_described`: it is one of the model that the run mark is about. `images`:
     patches of those that it sees, `audio`: frames of the clips that it hears; `unsized`: which of them nobody knows.
     `is_scored`: its head runs for `logits` positions, those that its loss is about; None where nobody knows.
+    `positions`: of each sequence in a static cache, where the code attends to all of them; 0 elsewhere.
     `number`: by which its backward may name it. `is_below`: the model has no head, and its program may run one itself.
+    `trained`: what its mark says of inputs that have gradients.
     """
 
     phase: str
@@ -143,6 +155,7 @@ class _Pass(NamedTuple):
     kv_tokens: int | None = 0
     logits: int | None = 0
     is_scored: bool = False
+    positions: int = 0
     number: int = 0
     is_below: bool = False
     is_described: bool = False
@@ -152,7 +165,10 @@ class _Pass(NamedTuple):
     lengths: tuple[list[int], list[int]] | None = None
     is_packed: bool = False
     is_unread: bool = False
+    request: int = 0
+    written: int = 0
     mask: Any = _KEPT
+    trained: Mapping[str, Any] = {}
 
 
 def _patch_models(module: ModuleType) -> None:
@@ -222,15 +238,21 @@ def _patch_generation(module: ModuleType) -> None:
         prompt_end, mask, ends_above = 1, None, None
         with contextlib.suppress(Exception):
             _models.role(self)
-            prompt_end = _prompt_end(self, args, kwargs)
-            ends_above = _ends_above(self, kwargs)
-            mask = _prompt_mask(self, args, kwargs, prompt_end)
-        _local.request = _Request(prompt_end, mask, ends_above)
+            named = dict(zip(_parameters(generate), args, strict=False)) | kwargs
+            prompt_end = _prompt_end(self, args, named)
+            ends_above = _ends_above(self, named)
+            mask = _prompt_mask(self, args, named, prompt_end)
+        request = _local.request = _Request(prompt_end, mask, ends_above)
         try:
             with markers.phase(markers.REQUEST):
-                return generate(self, *args, **kwargs)
+                made = generate(self, *args, **kwargs)
         finally:
             _local.request = None
+        # Which beams are candidates, and which prompts are done with, is nowhere told.
+        if ends_above in (0, 1):
+            with contextlib.suppress(Exception):
+                request.ends.tell()
+        return made
 
     mixin.generate = marked_generate
 
@@ -284,10 +306,26 @@ def _prompt_mask(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any], prom
 
 
 def _ends_above(model: Any, kwargs: dict[str, Any]) -> int | None:
-    """See `_Request`. The beams of one prompt end together."""
-    names = ("eos_token_id", "min_new_tokens", "max_new_tokens", "num_beams")
-    ends, least, most, beams = (_setting(model, kwargs, name) for name in names)
-    return None if ends is None or (least and most and least >= most) else (beams or 1)
+    """See `_Request`. The beams of one prompt end together; ranks that wait for each other go on even with one."""
+    names = ("eos_token_id", "min_new_tokens", "max_new_tokens", "num_beams", "stop_strings")
+    ends, least, most, beams, stops = (_setting(model, kwargs, name) for name in names)
+    given = kwargs.get("stopping_criteria") or ()
+    if ends is None and not any(hasattr(each, "eos_token_id") for each in given):
+        return None
+    none_ends = least and most and least >= most and not stops and not given
+    if none_ends:
+        return None
+    return beams if beams and beams > 1 else int(not _is_synced(kwargs))
+
+
+def _is_synced(kwargs: dict[str, Any]) -> bool:
+    """Whether ranks may run passes that nobody needs, because others have not finished."""
+    given = kwargs.get("synced_gpus")
+    if given is not None:
+        return bool(given)
+    from torch import distributed
+
+    return bool(distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1)
 
 
 def _setting(model: Any, kwargs: dict[str, Any], name: str) -> Any:
@@ -295,6 +333,39 @@ def _setting(model: Any, kwargs: dict[str, Any], name: str) -> Any:
         if source.get(name) is not None:
             return source[name]
     return None
+
+
+def _patch_stopping(module: ModuleType) -> None:
+    """Keep what is decided after each token of a request: which sequences of its batch end."""
+    criteria: Any = module.StoppingCriteriaList
+    decide = criteria.__call__
+
+    @functools.wraps(decide)
+    def kept(self: Any, input_ids: Any, *args: Any, **kwargs: Any) -> Any:
+        decided = decide(self, input_ids, *args, **kwargs)
+        request: _Request | None = getattr(_local, "request", None)
+        if request is not None and request.depth == 1 and request.ends_above is not None:
+            with contextlib.suppress(Exception):
+                request.ends.see(self, input_ids, decided)
+        return decided
+
+    criteria.__call__ = kept
+
+
+def _patch_guidance(module: ModuleType) -> None:
+    """Know the passes of classifier-free guidance, which without a cache are like those of the request itself."""
+    guide: Any = module.UnbatchedClassifierFreeGuidanceLogitsProcessor
+    run = guide.get_unconditional_logits
+
+    @functools.wraps(run)
+    def guiding(*args: Any, **kwargs: Any) -> Any:
+        _local.guides = True
+        try:
+            return run(*args, **kwargs)
+        finally:
+            _local.guides = False
+
+    guide.get_unconditional_logits = guiding
 
 
 def _patch_training(torch: Any) -> None:
@@ -339,17 +410,26 @@ def _patch_compiled_modules(module: ModuleType) -> None:
     optimized.__call__ = marked_call
 
 
-def _patch_features(module: ModuleType) -> None:
-    remember_moved(module)
-    module.BatchFeature.to = remembering(module.BatchFeature.to)
+def _remembers(path: str) -> Callable[[ModuleType], None]:
+    """A patch: the function `path` of a module, which moves batches to a device, remembers what they held before."""
+    *owners, name = path.split(".")
+
+    def patch(module: ModuleType) -> None:
+        owner: Any = functools.reduce(getattr, owners, module)
+        setattr(owner, name, remembering(getattr(owner, name), padding.READING, seen.READING))
+
+    return patch
 
 
 _PATCHES: dict[str, Callable[[ModuleType], None]] = {
     "transformers.modeling_utils": _patch_models,
     "transformers.generation.utils": _patch_generation,
-    "transformers.feature_extraction_utils": _patch_features,
-    "transformers.tokenization_utils_base": remember_moved_batch,
-    "accelerate.utils.operations": remember_sent,
+    "transformers.generation.stopping_criteria": _patch_stopping,
+    "transformers.generation.logits_process": _patch_guidance,
+    "transformers.feature_extraction_utils": _remembers("BatchFeature.to"),
+    "transformers.tokenization_utils_base": _remembers("BatchEncoding.to"),
+    # What a data loader gives.
+    "accelerate.utils.operations": _remembers("send_to_device"),
     "torch._dynamo.eval_frame": _patch_compiled_modules,
     **engines.PATCHES,
 }
@@ -373,7 +453,9 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
         cache = find_cache(arguments)
         found = _classify(model, arguments, cache)
         if found.is_described and found.phase == FORWARD and _has_gradients():
-            found = found._replace(number=gradients.next_number())
+            found = found._replace(number=gradients.next_number(), trained=trained_inputs(model, arguments, cache))
+        if getattr(model.config, "_attn_implementation", None) in _WHOLE_CACHE:
+            found = found._replace(positions=allocated_tokens(cache) or 0)
     if found is None:
         yield _unchanged
         return
@@ -391,14 +473,19 @@ def _forward_range(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) ->
 def _mark_shape(found: _Pass, kv_tokens: int) -> None:
     details: dict[str, Any] = {"images": found.images, "audio": found.audio, "unsized": found.unsized}
     head = "unknown" if found.logits is None else "apart" if found.number and found.is_below else ""
-    details |= {"head": head, "pass": found.number, "unread": found.is_unread}
+    details |= {"head": head, "pass": found.number, "unread": found.is_unread, **found.trained}
+    if found.written:
+        details |= {"request": found.request, "written": found.written}
     logits = found.logits or 0
+    run_kv = max(kv_tokens, found.positions - found.q_tokens)
     if found.lengths is None:
         tokens = (found.q_tokens, kv_tokens) if found.batch else ((), ())
+        if found.batch and run_kv > kv_tokens:
+            details["padded"] = [found.q_tokens, run_kv, logits]
         markers.step(*tokens, batch=found.batch, logits=logits, **details)
         return
     q_tokens, cached = found.lengths
-    padded = None if found.is_packed else [found.q_tokens, kv_tokens, logits]
+    padded = None if found.is_packed else [found.q_tokens, run_kv, logits]
     if not found.is_scored:
         kept = logits // found.batch
         logits = sum(q_tokens) if kept == found.q_tokens else sum(min(kept, each) for each in q_tokens)
@@ -446,9 +533,12 @@ def _classify(model: Any, arguments: dict[str, Any], cache: Any) -> _Pass:
         found = _shape(model, arguments, cache, None)
         return found._replace(phase=f"{model.config.model_type}.{found.phase}")
     if request is not None and found.phase not in (ENCODER, FORWARD):
-        if request.is_beside(cache):
+        found = found._replace(request=request.ends.number, written=request.written_before(found.batch))
+        if getattr(_local, "guides", False) or request.is_beside(cache):
             # Its prompt is another one, with a mask of its own.
-            found, request = _shape(model, arguments, cache, None)._replace(phase=GUIDANCE), None
+            beside = _shape(model, arguments, cache, None)
+            found = beside._replace(phase=GUIDANCE, request=found.request, written=found.written)
+            request = None
         else:
             request.count(found.q_tokens, found.kv_tokens)
     if role != _MAIN and found.phase != ENCODER:
@@ -462,8 +552,6 @@ def _with_lengths(found: _Pass, arguments: dict[str, Any], cache: Any, request: 
     if is_packed and cache is not None:
         return found._replace(is_described=False)
     if request is not None and found.phase != ENCODER:
-        may_end = found.phase == markers.DECODE and request.ends_above is not None
-        found = found._replace(is_unread=may_end and found.batch > (request.ends_above or 0))
         return _without_padding(found, request.mask)
     if not found.kv_tokens and found.q_tokens > 1:
         lengths = packed_lengths(arguments, found.batch, found.q_tokens)
@@ -590,7 +678,13 @@ def _has_head(model: Any) -> bool:
 
 
 def _generates(model: Any) -> bool:
-    return bool(getattr(type(model), "can_generate", lambda: False)()) or type(model).__name__.endswith("ForCausalLM")
+    kind: Any = type(model)
+    return _may_generate(kind)
+
+
+@functools.cache
+def _may_generate(kind: Any) -> bool:
+    return bool(getattr(kind, "can_generate", lambda: False)()) or kind.__name__.endswith("ForCausalLM")
 
 
 def _kept_positions(arguments: dict[str, Any], q_tokens: int) -> int:

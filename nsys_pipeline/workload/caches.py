@@ -61,6 +61,18 @@ def held_tokens(cache: Any) -> int | None:
     return counted
 
 
+def allocated_tokens(cache: Any) -> int | None:
+    """How many positions of each sequence a static `cache` has, filled or not; None of other caches."""
+    if cache is None or isinstance(cache, (tuple, list)):
+        return None
+    cache = _decoder_side(cache)
+    if not _is_static(cache):
+        return None
+    owners: Iterable[Any] = (cache, *(getattr(cache, "layers", None) or ()))
+    sizes = [getattr(owner, "max_cache_len", None) for owner in owners]
+    return max((size for size in sizes if isinstance(size, int)), default=None)
+
+
 def count_tokens(cache: Any, tokens: int) -> None:
     """Remember that `cache` holds `tokens` of each sequence, if it cannot tell itself."""
     if cache is None or isinstance(cache, (tuple, list)):
@@ -73,6 +85,18 @@ def count_tokens(cache: Any, tokens: int) -> None:
     # On the object, so that a deep copy (a prompt that several requests begin with) has it, too.
     setattr(cache, _COUNT, tokens)
     _follow(type(cache))
+
+
+def has_gradients(cache: Any) -> bool:
+    """Whether the keys that `cache` begins with have gradients, as those of prefix tuning."""
+    with contextlib.suppress(Exception):
+        if not isinstance(cache, (tuple, list)):
+            cache = _decoder_side(cache)
+            layers = getattr(cache, "layers", None)
+            return bool((layers[0].keys if layers else cache.key_cache[0]).requires_grad)
+        first = cache[0][0] if isinstance(cache[0], (tuple, list)) else cache[0]
+        return bool(first.requires_grad)
+    return False
 
 
 def _is_cache(value: Any) -> bool:
@@ -88,8 +112,12 @@ def _is_static(cache: Any) -> bool:
     if getattr(cache, "is_compileable", False):
         return True
     layers: Iterable[Any] = getattr(cache, "layers", None) or ()
-    names = {each.__name__ for each in type(cache).__mro__} | {type(layer).__name__ for layer in layers}
-    return bool(names & _STATIC) or any("Static" in name for name in names)
+    return any(map(_is_named_static, {type(cache), *map(type, layers)}))
+
+
+@functools.cache
+def _is_named_static(kind: type) -> bool:
+    return any(each.__name__ in _STATIC or "Static" in each.__name__ for each in kind.__mro__)
 
 
 def _tuple_tokens(cache: tuple[Any, ...] | list[Any]) -> int | None:

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nsys_pipeline import markers
-from nsys_pipeline.errors import UsageError
 from nsys_pipeline.workload.describe import ranks
+from nsys_pipeline.workload.options import check_without_gpu
 
 _ATTENTION = re.compile(r"(^|\.)(self_)?(attn|attention)$|(^|\.)linear_attn$|(^|\.)mixer$")
 _MLP = re.compile(r"(^|\.)(mlp|feed_forward|block_sparse_moe|moe|ffn)$")
@@ -62,9 +62,7 @@ def operator_ranges(*, enabled: bool) -> Iterator[None]:
     import torch
 
     if not torch.cuda.is_available():
-        raise UsageError(
-            "`--ops` needs a GPU: torch marks its operators through CUDA", hint="use `--layers`, or `--backend torch`"
-        )
+        check_without_gpu(nvtx_ops=True)
     with torch.autograd.profiler.emit_nvtx(record_shapes=True):
         yield
 

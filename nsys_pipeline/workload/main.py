@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nsys_pipeline import markers
-from nsys_pipeline.errors import LlmperfError, UsageError
+from nsys_pipeline.errors import LlmperfError
 from nsys_pipeline.workload.describe import ranks
 from nsys_pipeline.workload.experts import counted_experts, expert_blocks
 from nsys_pipeline.workload.generate import EagerEngine, Engine, GraphEngine, RequestTimes, run_request, token_picker
 from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
 from nsys_pipeline.workload.models import build_model, pick_device, run_description
-from nsys_pipeline.workload.options import Shape, WorkloadOptions
+from nsys_pipeline.workload.options import Shape, WorkloadOptions, check_without_gpu
 from nsys_pipeline.workload.parallel import process_group, shard_model, wait_for_ranks
 
 if TYPE_CHECKING:
@@ -54,17 +54,10 @@ def run_program(run: Callable[[], dict[str, Any]], result_file: Path | None) -> 
 def run_workload(options: WorkloadOptions) -> dict[str, Any]:
     """Run every request and return what was measured, as `--result` writes it."""
     device = pick_device(options.device)
-    if options.cuda_graphs and device.type != "cuda":
-        raise UsageError("`--cuda-graphs` needs a GPU", hint="drop it, or run on a machine with one")
-    check_capture_range(options, device)
+    if device.type != "cuda":
+        check_without_gpu(cuda_graphs=options.cuda_graphs, capture_range=options.capture_range)
     with process_group(device, options.parallel):
         return _run_requests(options, device)
-
-
-def check_capture_range(options: WorkloadOptions, device: torch.device) -> None:
-    """Raise UsageError for a capture range that the device does not have."""
-    if options.capture_range == "profiler" and device.type != "cuda":
-        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
 
 
 def _run_requests(options: WorkloadOptions, device: torch.device) -> dict[str, Any]:

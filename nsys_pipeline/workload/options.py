@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from nsys_pipeline.errors import UsageError
 from nsys_pipeline.records import MAX_BATCH, MAX_TOKENS
 
 DTYPES = ("bfloat16", "float16", "float32")
@@ -117,3 +118,15 @@ class WorkloadOptions:
             if options[name] < least:
                 parser.error(f"--{name} must be at least {least}")
         return cls(**options | {"shapes": tuple(options["shapes"])})
+
+
+def check_without_gpu(*, cuda_graphs: bool = False, capture_range: str | None = None, nvtx_ops: bool = False) -> None:
+    """Raise UsageError for what a run without a GPU cannot do. `nvtx_ops`: a range around every operator."""
+    if cuda_graphs:
+        raise UsageError("`--cuda-graphs` needs a GPU", hint="drop it, or run on a machine with one")
+    if capture_range == "profiler":
+        raise UsageError("`--capture-range profiler` needs a GPU", hint="use `--capture-range nvtx`")
+    if nvtx_ops:
+        raise UsageError(
+            "`--ops` needs a GPU: torch marks its operators through CUDA", hint="use `--layers`, or `--backend torch`"
+        )

@@ -1,19 +1,18 @@
 """Which tokens of a batch are real or scored: what masks, positions and labels say, without a question to the GPU.
 
-Tokenizers and collators make masks on the host, and programs move them with everything else. What is moved is
-remembered by the tensor on the device, and read before the range of the pass begins. A mask of which the host knows
-nothing is `UNREAD`. Standard library only until torch is there.
+What was moved to a device (moved.py) is read on the host, before the range of the pass begins. A mask of which the host
+knows nothing is `UNREAD`. Standard library only until torch is there.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from types import ModuleType
 from typing import Any, Final
+
+from nsys_pipeline.workload.moved import Reading, recall, version_of
 
 ATTENTION_MASK = "attention_mask"
 DECODER_MASK = "decoder_attention_mask"
@@ -25,8 +24,6 @@ _MOVED = (ATTENTION_MASK, DECODER_MASK, POSITIONS, *SEQUENCE_STARTS, "input_ids"
 #: The label of tokens that no loss is about.
 _IGNORED = -100
 _CACHE_MASK = "_llmperf_mask"
-
-_remembered: Any = None
 
 
 class Unread:
@@ -63,6 +60,8 @@ class Mask:
             new = [q_tokens - pads for pads in (~self._rows[:, start:end]).sum(axis=1).tolist()]
             cached = [kv_tokens - pads for pads in (~self._rows[:, :start]).sum(axis=1).tolist()]
         times = batch // before
+        if times == 1:
+            return new, cached
         return [each for each in new for _ in range(times)], [each for each in cached for _ in range(times)]
 
 
@@ -141,7 +140,7 @@ def mask_of_cache(cache: Any) -> Mask | Unread | None:
 
 
 def _values(tensor: Any) -> Any:
-    """What a tensor holds, as an array; None if the host does not know."""
+    """What a tensor holds, as an array that changes with it; None if the host does not know."""
     if not hasattr(tensor, "detach"):
         return None
     if tensor.device.type != "cpu":
@@ -150,76 +149,24 @@ def _values(tensor: Any) -> Any:
         return None
     # Tensors that are traced, vectorized or spread over ranks have no values to show.
     with contextlib.suppress(Exception):
-        # A copy of what may be changed later.
-        return tensor.detach().long().numpy().copy()
+        return tensor.detach().long().numpy()
     return None
 
 
 def _origin(tensor: Any) -> Any:
     """The tensor on the host that `tensor` was moved from, unless one of them was changed since."""
-    known = None if _remembered is None else _remembered.get(tensor)
-    if known is None:
-        return None
-    origin, versions = known
-    return origin if versions == (_version(origin), _version(tensor)) else None
-
-
-def _version(tensor: Any) -> int | None:
-    with contextlib.suppress(RuntimeError):
-        version: int = tensor._version
-        return version
-    return None  # a tensor of inference mode has none
-
-
-def remember_moved_batch(module: ModuleType) -> None:
-    """Have what a tokenizer made remember its masks when it is moved to a device."""
-    kind: Any = module.BatchEncoding
-    kind.to = remembering(kind.to)
-
-
-def remember_sent(module: ModuleType) -> None:
-    """Have accelerate, which moves what a data loader gives, remember the masks in it."""
-    module.send_to_device = remembering(module.send_to_device)  # type: ignore[attr-defined]
-
-
-def remembering(move: Callable[..., Any]) -> Callable[..., Any]:
-    """`move`, which takes a mapping of tensors and returns it on a device, with a memory for masks."""
-
-    @functools.wraps(move)
-    def moving(*args: Any, **kwargs: Any) -> Any:
-        import torch
-
-        batches = [each for each in (*args, *kwargs.values()) if isinstance(each, Mapping)]
-        # accelerate moves what layers are handed, inside compiled regions, too: there nothing has a value.
-        if not batches or torch.compiler.is_compiling():
-            return move(*args, **kwargs)
-        held: dict[str, tuple[Any, int | None]] = {}
-        with contextlib.suppress(Exception):
-            held = _on_the_host(batches[0])
-        moved = move(*args, **kwargs)
-        if held:
-            with contextlib.suppress(Exception):
-                _remember(held, moved)
-        return moved
-
-    return moving
+    origin, version = recall(tensor, READING) or (None, None)
+    return origin if origin is not None and version == version_of(origin) else None
 
 
 def _on_the_host(inputs: Mapping[str, Any]) -> dict[str, tuple[Any, int | None]]:
     tensors = {name: inputs[name] for name in _MOVED if name in inputs}
     on_host = {name: each for name, each in tensors.items() if hasattr(each, "device") and each.device.type == "cpu"}
-    return {name: (each, _version(each)) for name, each in on_host.items()}
+    return {name: (each, version_of(each)) for name, each in on_host.items()}
 
 
-def _remember(held: Mapping[str, tuple[Any, int | None]], moved: Any) -> None:
-    global _remembered  # noqa: PLW0603 - made when torch is there
-    if _remembered is None:
-        from torch.utils.weak import WeakIdKeyDictionary
-
-        _remembered = WeakIdKeyDictionary()
-    for name, (origin, version) in held.items():
-        if moved[name].device.type != "cpu":
-            _remembered[moved[name]] = (origin, (version, _version(moved[name])))
+READING: Final = Reading(frozenset(_MOVED), _on_the_host)
+"""What is remembered of a batch that is moved to a device."""
 
 
 def pads(ids: Sequence[int] | int | None, padding_id: int | None) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 
 def product_dtype(model: Any, weight: Any) -> Any:
-    """What the products of a pass are in that begins now: what autocast or FSDP2 casts to, "tf32", or that of `weight`."""
+    """What a pass that begins now multiplies in: what autocast or FSDP2 casts to, "tf32", or the dtype of `weight`."""
     import torch
 
     policy = getattr(getattr(model, "_get_fsdp_state", lambda: None)(), "_mp_policy", None)

@@ -1,22 +1,18 @@
 """Sizes of images and lengths of clips in a program that nobody marked, without a question to the GPU.
 
 Towers of any size get their sizes as a small tensor, `image_grid_thw`, and encoders of sound a mask of their frames.
-Processors make both on the host, and programs move them with everything else: what they hold is looked at then.
+What they hold is looked at when a program moves them to a device (moved.py).
 Standard library only until torch is there.
 """
 
 from __future__ import annotations
 
-import contextlib
-import functools
 from collections.abc import Callable, Mapping
-from types import ModuleType
-from typing import Any
+from typing import Any, Final
 
 from nsys_pipeline.workload.clips import LENGTHS, clips_of, lengths_of
 from nsys_pipeline.workload.grids import PIXELS, READERS, ROWS, SMALL_INPUTS, VIDEOS, Grid, grids_of
-
-_remembered: Any = None
+from nsys_pipeline.workload.moved import Reading, recall
 
 
 def images_of(config: Any, arguments: Mapping[str, Any]) -> tuple[Grid, ...] | None:
@@ -56,13 +52,15 @@ def _values(tensor: Any, read: Callable[[Any], list[Any] | None] = _all) -> list
         return tensor if isinstance(tensor, list) else None
     if getattr(tensor, "device", None) is None or tensor.device.type == "cpu":
         return read(tensor)
-    return None if _remembered is None else _remembered.get(tensor)
+    told: list[Any] | None = recall(tensor, READING)
+    return told
 
 
 def _sides(rows: Any) -> list[Any] | None:
     """Height and width of each image in rows of patches that know their place, if the host has them exactly."""
     if getattr(rows, "device", None) is None or rows.device.type != "cpu":
-        return None if rows is None or _remembered is None else _remembered.get(rows)
+        told: list[Any] | None = None if rows is None else recall(rows, READING)
+        return told
     largest = rows[..., :2].amax(dim=-2)
     # Whole numbers above these are rounded.
     exact = {"torch.bfloat16": 256, "torch.float16": 2048}.get(str(rows.dtype), 1 << 24)
@@ -72,30 +70,7 @@ def _sides(rows: Any) -> list[Any] | None:
     return held
 
 
-def remember_moved(module: ModuleType) -> None:
-    """Have what a processor made remember the sizes and lengths in it when it is moved to a device."""
-    kind: Any = module.BatchFeature
-    move = kind.to
-
-    @functools.wraps(move)
-    def moving(self: Any, *args: Any, **kwargs: Any) -> Any:
-        held: dict[str, list[Any]] = {}
-        with contextlib.suppress(Exception):
-            held = sizes_in(self) | lengths_in(self)
-        moved = move(self, *args, **kwargs)
-        with contextlib.suppress(Exception):
-            for name, values in held.items():
-                _store()[moved[name]] = values
-        return moved
-
-    kind.to = moving
-
-
-def _store() -> Any:
-    """Values by the tensor on the device, as long as it lives."""
-    global _remembered  # noqa: PLW0603 - made when torch is there
-    if _remembered is None:
-        from torch.utils.weak import WeakIdKeyDictionary
-
-        _remembered = WeakIdKeyDictionary()
-    return _remembered
+READING: Final = Reading(
+    frozenset((*SMALL_INPUTS, *LENGTHS, ROWS)), lambda inputs: sizes_in(inputs) | lengths_in(inputs)
+)
+"""What is remembered of a batch that is moved to a device."""

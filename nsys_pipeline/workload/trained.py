@@ -7,9 +7,20 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from nsys_pipeline.workload.caches import has_gradients
+
 #: What wrappers put into the names of weights.
 _WRAPPERS = re.compile(
-    r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer|modules_to_save\.[^.]+|original_module)\."
+    r"\b(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module|base_layer|modules_to_save\.[^.]+"
+    r"|ln_tuning_layers\.[^.]+|original_module)\."
+)
+#: By what names a forward is given embeddings in the place of tokens.
+_EMBEDDINGS = ("inputs_embeds", "decoder_inputs_embeds")
+#: What is trained beside a frozen weight, and has no product of its own: biases, scales (IA3), rows of a table
+#: (trainable tokens), and adapters of a table, whose product is tiny.
+_AT = re.compile(
+    r"\.(?:bias|ia3_l\.[^.]+|(?:token_adapter\.)?trainable_tokens_delta\.[^.]+"
+    r"|lora_embedding_[AB]\.[^.]+)$"
 )
 #: Weights of an adapter, as PEFT names them: of both products, and of the first alone.
 _ADAPTER = re.compile(r"\.lora_\w+\b")
@@ -40,6 +51,7 @@ def trained_fields(model: Any) -> dict[str, Any]:
 
     `train_only`: an expression that finds the names of those that are updated. `lora_rank`, `lora_on`: the rank of its
     adapters, and an expression for what they stand beside; `train_only` is then about what is trained with them.
+    `trained_at`: an expression for frozen weights at whose output gradients begin, as beside a bias.
     """
     named = [(_WRAPPERS.sub("", name), parameter) for name, parameter in named_weights(model)]
     # Weights that are sharded as one have lost their names, and biases need no products.
@@ -49,10 +61,36 @@ def trained_fields(model: Any) -> dict[str, Any]:
     trained = {name: parameter for name, parameter in named if parameter.requires_grad}
     if not frozen or not trained:
         return {}
+    at = sorted({_AT.sub("", name) for name in trained if _AT.search(name)} - {_module(name) for name in trained})
+    starts = {"trained_at": _expression(at)} if at else {}
     adapters = {name: parameter for name, parameter in trained.items() if _ADAPTER.search(name)}
     weights = list(_weights(name for name in trained if name not in adapters))
     only = {"train_only": _expression(weights)} if weights else {}
-    return _adapters(adapters) | only if adapters else only
+    # Without a place for them, adapters are all there is.
+    return starts | (_adapters(adapters) | only if adapters else only)
+
+
+def _module(name: str) -> str:
+    """The module that a weight, or the first product of an adapter, is in or beside; the name itself of others."""
+    found = _FIRST_PRODUCT.match(name)
+    return found["module"] if found else name.removesuffix(".weight")
+
+
+def trained_inputs(model: Any, arguments: Mapping[str, Any], cache: Any) -> dict[str, Any]:
+    """What the mark of a forward of training says of gradients that its inputs have, whatever weights are trained.
+
+    `grads`: the embeddings that it is given (prompt tuning), or that a hook gives gradients to, or keys and values
+    (prefix tuning). `frozen`: none of `model`'s weights is trained.
+    """
+    embeddings = next((arguments[name] for name in _EMBEDDINGS if arguments.get(name) is not None), None)
+    is_hooked = bool(getattr(model, "_require_grads_hook", None) or getattr(model, "_require_grads_hooks", None))
+    if is_hooked or getattr(embeddings, "requires_grad", False):
+        source = "embeddings"
+    elif has_gradients(cache):
+        source = "cache"
+    else:
+        return {}
+    return {"grads": source, "frozen": not any(weight.requires_grad for _, weight in named_weights(model))}
 
 
 def count_adapters(model: Any) -> dict[str, int]:
@@ -71,7 +109,7 @@ def _weights(names: Iterable[str]) -> Iterator[str]:
     for name in names:
         for pattern, replacement in _EXPERTS:
             name = pattern.sub(replacement, name)  # noqa: PLW2901
-        if not name.endswith("bias"):
+        if not (name.endswith("bias") or _AT.search(name)):
             yield name.removesuffix(".weight")
 
 

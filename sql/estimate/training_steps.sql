@@ -1,11 +1,11 @@
 -- Training steps of each rank: tokens, time, and utilization by the FLOPs that a step requires (MFU) and runs (HFU).
 -- A step is from the end of the optimizer before it to the end of its own: optimizer, communication and the wait for input
--- are in its time. Required are forward and backward; run is also what checkpointing computes again in the backward, as far
+-- are in its time; where measured steps begin and end it is the GPU's time, if the host runs ahead. Required are forward and backward; run is also what checkpointing computes again in the backward, as far
 -- as its kernels show: hfu_*_min is of the least that it may be. What runs for padding is in both.
 -- Grain: lane, step.
 -- materialize: table
 -- empty without: attribute.training_step_spans
--- requires: attribute.training_step_spans, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, estimate.phase_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
+-- requires: attribute.training_step_spans, attribute._training_step_borders, attribute.training_passes, attribute._training_work_intervals, estimate.occurrence_costs, estimate.phase_costs, estimate.doubtful_passes, input.occurrence_shapes, input.shapes, input.model, macros.busy_ns, macros.covering_ns, macros.utilization, macros.whole_sum
 -- columns:
 --   lane                 BIGINT   Whose steps they are: see attribute.training_passes.
 --   process_key          BIGINT   Joins load.processes.
@@ -91,13 +91,14 @@ degree AS (
 ),
 step AS (
     SELECT
-        s.*, s.end_ns - s.start_ns AS wall_ns, (c.tokens / d.gpus)::BIGINT AS tokens,
+        s.* REPLACE (t.start_ns AS start_ns, t.end_ns AS end_ns), t.end_ns - t.start_ns AS wall_ns, (c.tokens / d.gpus)::BIGINT AS tokens,
         coalesce(b.device_count, 0) AS device_count, coalesce(b.gpu_busy_ns, 0) AS gpu_busy_ns,
         c.flops, c.recomputed_flops, c.recomputed_min_flops, c.compute_ns / nullif(b.device_count, 0) AS compute_ns,
         c.recomputed_ns / nullif(b.device_count, 0) AS recomputed_ns, c.recomputed_min_ns / nullif(b.device_count, 0) AS recomputed_min_ns,
         c.padding_ns / nullif(b.device_count, 0) AS padding_ns,
-        macros.covering_ns(s.end_ns - s.start_ns, b.gpu_busy_ns, (s.end_ns - s.start_ns) * b.device_count) AS cover_ns
+        macros.covering_ns(t.end_ns - t.start_ns, b.gpu_busy_ns, (t.end_ns - t.start_ns) * b.device_count) AS cover_ns
     FROM attribute.training_step_spans AS s
+    JOIN attribute._training_step_borders AS t USING (lane, step)
     LEFT JOIN cost AS c USING (lane, step)
     LEFT JOIN busy AS b USING (lane, step)
     CROSS JOIN degree AS d
@@ -105,7 +106,7 @@ step AS (
 SELECT
     s.lane, s.process_key, s.step, s.is_complete, s.is_warmup, s.is_cold, s.is_measured, s.micro_batches, s.tokens,
     s.start_ns, s.end_ns, s.wall_ns,
-    s.first_pass_ns - s.start_ns AS input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops,
+    greatest(s.first_pass_ns - s.start_ns, 0) AS input_wait_ns, s.device_count, s.gpu_busy_ns, s.flops, s.recomputed_flops,
     s.recomputed_min_flops, s.compute_ns, s.recomputed_ns, s.recomputed_min_ns, s.padding_ns,
     macros.utilization(s.compute_ns, s.cover_ns) AS mfu_wall,
     macros.utilization(s.compute_ns * s.device_count, s.gpu_busy_ns) AS mfu_busy,

@@ -5,17 +5,17 @@
 --   model returned without gradients; their FLOPs are not known, nor those of training steps that have any
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: attribute._told_backwards
--- requires: attribute._told_backwards, attribute.phase_ranges, estimate.phase_costs
+-- requires: attribute._told_backwards, attribute.occurrences, estimate.phase_costs
 -- columns:
 --   phase       VARCHAR 'backward'.
---   at_stake_ns BIGINT  Sum of their durations. Unit: ns.
+--   at_stake_ns BIGINT  Sum of the durations of measured ones. Unit: ns.
 --   pass_count  BIGINT  Such ranges.
 --   all_count   BIGINT  All ranges of the phase.
 SELECT
     p.phase,
-    (sum(p.end_ns - p.start_ns) FILTER (WHERE len(t.forward_ids) = 0))::BIGINT AS at_stake_ns,
+    coalesce(sum(p.end_ns - p.start_ns) FILTER (WHERE len(t.forward_ids) = 0 AND p.is_measured), 0)::BIGINT AS at_stake_ns,
     count(*) FILTER (WHERE len(t.forward_ids) = 0) AS pass_count, count(*) AS all_count
-FROM attribute.phase_ranges AS p
+FROM attribute.occurrences AS p
 LEFT JOIN attribute._told_backwards AS t USING (occurrence_id)
 SEMI JOIN estimate.phase_costs AS c ON c.phase = p.phase
 WHERE p.phase = 'backward'

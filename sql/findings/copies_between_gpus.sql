@@ -1,6 +1,6 @@
 -- Copies from GPU to GPU, which copy engines run: collectives without kernels (symmetric memory, NCCL's zero-CTA policy), sends of
 -- pipelines.
--- What takes less than a hundredth of all measured time is left out.
+-- What takes less than a hundredth of all measured time in which nothing else runs is left out.
 -- Grain: phase.
 -- severity: info
 -- message: in {place} {copy_count:,} copies between GPUs, of {mib:,} MiB in all, are communication without a kernel: they count as copies,
@@ -16,8 +16,7 @@
 --   mib         BIGINT  What they copy, rounded up. Unit: MiB.
 WITH copy AS (
     SELECT
-        p.phase, count(*) AS copy_count, ceil(sum(w.bytes) / 1048576)::BIGINT AS mib,
-        sum(w.end_ns - w.start_ns)::BIGINT AS time_ns
+        p.phase, count(*) AS copy_count, ceil(sum(w.bytes) / 1048576)::BIGINT AS mib
     FROM attribute.gpu_work AS w
     JOIN load.memop_details AS d USING (op_id)
     LEFT JOIN attribute.occurrences AS p USING (occurrence_id)
@@ -30,4 +29,4 @@ SELECT
 FROM attribute.phase_spending AS s
 JOIN copy AS c ON c.phase IS NOT DISTINCT FROM s.phase
 JOIN attribute.suspects AS e ON e.what = 'peer copy' AND e.phase IS NOT DISTINCT FROM s.phase
-WHERE least(c.time_ns, s.copy_ns) >= s.least_ns
+WHERE at_stake_ns >= s.least_ns

@@ -5,11 +5,11 @@
 --   its time has them, its FLOPs and tokens do not, so that MFU is a lower bound; any FLOPs in the phase {phase} are the model's
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: attribute.training_passes
--- requires: attribute._lone_forwards
+-- requires: attribute.occurrences, attribute._lone_forwards
 -- columns:
 --   phase       VARCHAR That of the passes.
---   at_stake_ns BIGINT  Sum of their durations. Unit: ns.
+--   at_stake_ns BIGINT  Sum of the durations of measured ones. Unit: ns.
 --   pass_count  BIGINT  Such passes.
-SELECT phase, sum(end_ns - start_ns)::BIGINT AS at_stake_ns, count(*) AS pass_count
-FROM attribute._lone_forwards
-GROUP BY phase
+SELECT l.phase, coalesce(sum(l.end_ns - l.start_ns) FILTER (o.is_measured), 0)::BIGINT AS at_stake_ns, count(*) AS pass_count
+FROM attribute._lone_forwards AS l JOIN attribute.occurrences AS o USING (occurrence_id)
+GROUP BY l.phase

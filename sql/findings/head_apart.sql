@@ -5,14 +5,14 @@
 -- hint: if there is one, MFU of backward and of the training steps is a lower bound
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: attribute.step_marks WHERE contains("text", '"head":"apart"')
--- requires: attribute.step_marks, attribute.phase_ranges, attribute.training_passes
+-- requires: attribute.step_marks, attribute.occurrences, attribute.training_passes
 -- columns:
 --   phase       VARCHAR The phase.
---   at_stake_ns BIGINT  Sum of their durations. Unit: ns.
+--   at_stake_ns BIGINT  Sum of the durations of measured ones. Unit: ns.
 --   pass_count  BIGINT  Such passes.
-SELECT p.phase, sum(p.end_ns - p.start_ns)::BIGINT AS at_stake_ns, count(*) AS pass_count
+SELECT p.phase, coalesce(sum(p.end_ns - p.start_ns) FILTER (p.is_measured), 0)::BIGINT AS at_stake_ns, count(*) AS pass_count
 FROM attribute.step_marks AS m
-JOIN attribute.phase_ranges AS p USING (occurrence_id)
+JOIN attribute.occurrences AS p USING (occurrence_id)
 SEMI JOIN (FROM attribute.training_passes WHERE part = 'forward' AND step IS NOT NULL) AS t ON t.occurrence_id = p.occurrence_id
 WHERE contains(m."text", '"head":"apart"')
 GROUP BY p.phase

@@ -6,12 +6,12 @@
 -- hint: MFU of the phase, of the backward and of the training steps is a lower bound
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: attribute.step_marks WHERE contains("text", '"head":"unknown"')
--- requires: attribute.step_marks, attribute.phase_ranges
+-- requires: attribute.step_marks, attribute.occurrences
 -- columns:
 --   phase       VARCHAR The phase.
---   at_stake_ns BIGINT  Sum of their durations. Unit: ns.
+--   at_stake_ns BIGINT  Sum of the durations of measured ones. Unit: ns.
 --   pass_count  BIGINT  Such passes.
-SELECT p.phase, sum(p.end_ns - p.start_ns)::BIGINT AS at_stake_ns, count(*) AS pass_count
-FROM attribute.step_marks AS m JOIN attribute.phase_ranges AS p USING (occurrence_id)
+SELECT p.phase, coalesce(sum(p.end_ns - p.start_ns) FILTER (p.is_measured), 0)::BIGINT AS at_stake_ns, count(*) AS pass_count
+FROM attribute.step_marks AS m JOIN attribute.occurrences AS p USING (occurrence_id)
 WHERE contains(m."text", '"head":"unknown"')
 GROUP BY p.phase

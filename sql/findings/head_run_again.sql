@@ -7,11 +7,11 @@
 -- hint: the logits are 2 * tokens * hidden size * vocabulary FLOPs a step, and the gradients of the head twice that
 -- concerns: estimate.training_steps, estimate.occurrence_costs
 -- empty without: load.strings WHERE value = '_cce_backward_kernel'
--- requires: attribute.kernel_totals, load.strings
+-- requires: attribute.phase_kernels
 -- columns:
 --   phase       VARCHAR The phase.
---   at_stake_ns BIGINT  Time of that kernel on the GPU. Unit: ns.
-SELECT t.phase, sum(t.time_ns)::BIGINT AS at_stake_ns
-FROM attribute.kernel_totals AS t JOIN load.strings AS s ON s.string_id = t.name_id
-WHERE s.value = '_cce_backward_kernel' AND t.phase IS NOT NULL
-GROUP BY t.phase
+--   at_stake_ns BIGINT  Time of that kernel on the GPU, warm-up and cold passes left out. Unit: ns.
+SELECT phase, sum(time_ns)::BIGINT AS at_stake_ns
+FROM attribute.phase_kernels
+WHERE name = '_cce_backward_kernel' AND phase IS NOT NULL
+GROUP BY phase

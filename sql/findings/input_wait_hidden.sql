@@ -4,7 +4,7 @@
 -- severity: info
 -- message: of {input_ns:ms} before the first passes of the training steps the GPUs work for {busy_ns:ms}, on what was launched before: input
 --   costs them no more than the other {idle_ns:ms}
--- hint: the column before its forward is time of the host; a faster data loader saves the idle part of it alone
+-- hint: the column before forward is time of the host; a faster data loader saves the idle part of it alone
 -- concerns: estimate.training_steps
 -- empty without: attribute.training_step_spans
 -- requires: estimate.training_steps, attribute.gpu_work, attribute._lone_devices, macros.covered

@@ -1,11 +1,10 @@
--- Passes that came with a mask, or with positions, of which the host did not know what they say, and those of batches of which
--- some sequences may have ended.
+-- Passes that came with a mask, or with positions, of which the host did not know what they say.
 -- Grain: phase.
 -- severity: warning
--- message: {pass_count:,} of {of:,} passes of {phase} got a mask or positions that only the GPU knows, or go on for sequences of a batch
---   that may have ended: padding and packed sequences count as tokens in their tokens, FLOPs, MFU and MBU
--- hint: move what the tokenizer returns as a whole (`inputs.to(device)`, or accelerate's data loader), have `generate` end no sequence early
---   (`min_new_tokens` as high as `max_new_tokens`), or say the lengths with `nsys_pipeline.markers.step`
+-- message: {pass_count:,} of {of:,} passes of {phase} got a mask or positions that only the GPU knows: padding and packed sequences count
+--   as tokens in their tokens, FLOPs, MFU and MBU
+-- hint: move what the tokenizer returns as a whole (`inputs.to(device)`, or accelerate's data loader), or say the lengths with
+--   `nsys_pipeline.markers.step`
 -- concerns: estimate.occurrence_costs, views.phases, views.phase_summary
 -- empty without: input.occurrence_shapes
 -- requires: input.occurrence_shapes, input.shapes, attribute.occurrences

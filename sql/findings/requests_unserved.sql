@@ -15,7 +15,8 @@
 --   of            BIGINT  Requests that arrived.
 --   waited_ms     BIGINT  How long the first of them had waited. Unit: ms.
 WITH served AS (
-    SELECT request, count(*) AS requests FROM attribute.served_request_times WHERE first_token_ns IS NOT NULL GROUP BY request
+    -- With a second token it had a first one, wherever that was made.
+    SELECT request, count(*) AS requests FROM attribute.served_request_times WHERE first_token_ns IS NOT NULL OR new_tokens > 1 GROUP BY request
 ),
 others AS (
     SELECT

@@ -6,13 +6,19 @@
 -- hint: counters of DRAM traffic (`capture --gpu-metrics`) say what was
 -- concerns: estimate.occurrence_costs
 -- empty without: estimate.occurrence_costs
--- requires: estimate.occurrence_costs, attribute.occurrences, input.shape_costs, load.devices
+-- requires: estimate.occurrence_costs, attribute.occurrences, input.shape_costs, input.peaks, load.devices
 -- columns:
 --   phase       VARCHAR The phase.
 --   at_stake_ns BIGINT  GPU busy time of such passes, added up over GPUs. Unit: ns.
 --   pass_mb     VARCHAR What the pass that reads most of them reads, a GPU's share. Unit: MB.
 --   cache_mb    BIGINT  L2 cache of a GPU. Unit: MB.
-WITH cache AS (SELECT min(l2_cache_bytes) AS cache_bytes FROM load.devices WHERE has_work),
+WITH known AS (SELECT device_id, any_value(l2_cache_bytes) AS l2_cache_bytes FROM input.peaks GROUP BY device_id),
+-- torch.profiler does not record it.
+cache AS (
+    SELECT min(coalesce(d.l2_cache_bytes, k.l2_cache_bytes)) AS cache_bytes
+    FROM load.devices AS d LEFT JOIN known AS k USING (device_id)
+    WHERE d.has_work
+),
 pass AS (
     SELECT o.phase, c.device_busy_ns, (k.weight_bytes + k.kv_read_bytes) / c.device_count AS pass_bytes
     FROM estimate.occurrence_costs AS c

@@ -14,8 +14,8 @@
 --   ttft_ns         BIGINT   Time to first token, from arrival. Unit: ns.
 --   tpot_ns         DOUBLE   Time per output token after the first; NULL with fewer than two. Unit: ns.
 --   latency_ns      BIGINT   From arrival to its last token. Unit: ns.
---   prompt_tokens   BIGINT   Length of its prompt. Unit: tokens.
---   reused_tokens   BIGINT   Of those, found in the cache when it began: prefix cache or KV transfer. Unit: tokens.
+--   prompt_tokens   BIGINT   Length of its prompt, NULL where neither its arrival nor a step over it was recorded. Unit: tokens.
+--   reused_tokens   BIGINT   Of those, found in the cache when it began: prefix cache or KV transfer; NULL where its beginning was not recorded. Unit: tokens.
 --   new_tokens      BIGINT   Tokens that it generated until it ended or, in vLLM, its client gave it up. SGLang's overlapping scheduler makes perhaps
 --                            one more, which is thrown away. Unit: tokens.
 --   prefill_steps   BIGINT   Steps over its prompt: chunks.
@@ -28,6 +28,7 @@ SELECT
     CASE WHEN is_generating THEN first_token_ns END AS first_token_ns, last_token_ns,
     started_ns - arrived_ns AS waiting_ns, CASE WHEN is_generating THEN first_token_ns - arrived_ns END AS ttft_ns,
     CASE WHEN new_tokens > 1 THEN (last_token_ns - first_token_ns) / (new_tokens - 1) END AS tpot_ns,
-    last_token_ns - arrived_ns AS latency_ns, prompt_tokens, reused_tokens, new_tokens, prefill_steps, steps, preemptions,
+    last_token_ns - arrived_ns AS latency_ns, known_prompt_tokens AS prompt_tokens,
+    CASE WHEN arrived_ns IS NOT NULL OR prompt_tokens - reused_tokens > 1 THEN reused_tokens END AS reused_tokens, new_tokens, prefill_steps, steps, preemptions,
     draft_tokens, accepted_tokens
 FROM attribute.served_request_times

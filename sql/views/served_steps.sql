@@ -18,7 +18,8 @@
 --   cached_tokens   BIGINT   Tokens in the KV cache, over the batch. Unit: tokens.
 --   waiting_requests BIGINT  Requests that have come and not begun when it starts.
 --   waiting_tokens  BIGINT   Tokens of prompts that have come and are not computed when it starts, its own included. Unit: tokens.
---   tokens_per_s    DOUBLE   Tokens that it computes per second, from its start to its end. Unit: tokens/s.
+--   tokens_per_s    DOUBLE   Tokens that it computes per second, from its start, or the end of the steps before it if that is later, to its
+--                            end; NULL if a step before it ends later. Unit: tokens/s.
 WITH step AS (
     SELECT
         s.occurrence_id, count(*) AS requests, sum(s.new_tokens)::BIGINT AS new_tokens,
@@ -45,6 +46,18 @@ told AS (
 ended AS (
     SELECT occurrence_id, max(last_end_ns) AS gpu_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
 ),
+-- An engine that schedules ahead begins a step while the GPU computes the one before: that one's time is not in the rate.
+timed AS (
+    SELECT
+        p.occurrence_id, p.phase, p.process_key, p.is_warmup, p.start_ns, greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) AS done_ns,
+        greatest(p.start_ns, coalesce(max(done_ns) OVER earlier, p.start_ns)) AS turn_ns
+    FROM attribute.phase_ranges AS p
+    SEMI JOIN told USING (occurrence_id)
+    LEFT JOIN ended AS e USING (occurrence_id)
+    WINDOW earlier AS (
+        PARTITION BY p.process_key ORDER BY p.start_ns, p.occurrence_id ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+    )
+),
 -- Prompts that come, and what is taken off them: at the start of a request what the cache has, at each step what it computes.
 change AS (
     SELECT arrived_ns AS at_ns, 1 AS requests, prompt_tokens AS tokens
@@ -64,13 +77,11 @@ queue AS (
     WINDOW sweep AS (ORDER BY at_ns ROWS UNBOUNDED PRECEDING)
 )
 SELECT
-    p.occurrence_id, p.phase, p.process_key & 16777215 AS process_id, p.is_warmup, p.start_ns,
-    greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) AS done_ns, s.requests, s.prefill_requests, s.prefill_tokens,
-    s.decode_tokens, s.draft_tokens, s.cached_tokens,
+    t.occurrence_id, t.phase, t.process_key & 16777215 AS process_id, t.is_warmup, t.start_ns, t.done_ns, s.requests, s.prefill_requests,
+    s.prefill_tokens, s.decode_tokens, s.draft_tokens, s.cached_tokens,
     CASE WHEN s.is_marked THEN greatest(0, q.requests)::BIGINT END AS waiting_requests,
     CASE WHEN s.is_marked THEN greatest(0, q.tokens)::BIGINT END AS waiting_tokens,
-    s.new_tokens / nullif(greatest(p.end_ns, coalesce(e.gpu_end_ns, p.end_ns)) - p.start_ns, 0) * 1e9 AS tokens_per_s
+    CASE WHEN t.done_ns > t.turn_ns THEN s.new_tokens / (t.done_ns - t.turn_ns) * 1e9 END AS tokens_per_s
 FROM told AS s
-JOIN attribute.phase_ranges AS p USING (occurrence_id)
-LEFT JOIN ended AS e USING (occurrence_id)
-ASOF LEFT JOIN queue AS q ON q.at_ns <= p.start_ns
+JOIN timed AS t USING (occurrence_id)
+ASOF LEFT JOIN queue AS q ON q.at_ns <= t.start_ns

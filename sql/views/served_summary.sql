@@ -6,7 +6,7 @@
 -- columns:
 --   requests           BIGINT Requests with a step in the recording.
 --   cold_requests      BIGINT Of those, with a step that is left out of the times of phases as cold; they count here.
---   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded, to the last token. Unit: ns.
+--   span_ns            BIGINT From the first arrival, or first step where no arrival was recorded or a window cuts requests, to the last token. Unit: ns.
 --   requests_per_s     DOUBLE requests / span.
 --   new_tokens         BIGINT Tokens that they generated; with SGLang's overlapping scheduler perhaps one more of each, which is thrown away. Unit: tokens.
 --   new_tokens_per_s   DOUBLE new_tokens / span. Unit: tokens/s.
@@ -53,7 +53,8 @@ latency AS (
 total AS (
     SELECT
         count(*) AS requests, count(*) FILTER (WHERE is_left_cold) AS cold_requests,
-        max(last_token_ns) - min(coalesce(arrived_ns, started_ns)) AS span_ns,
+        -- What waited before a window has no part in its rates.
+        max(last_token_ns) - CASE WHEN bool_or(is_cut) THEN min(started_ns) ELSE min(coalesce(arrived_ns, started_ns)) END AS span_ns,
         sum(new_tokens)::BIGINT AS new_tokens,
         sum(prompt_tokens) FILTER (WHERE is_begun_here)::BIGINT AS prompt_tokens,
         sum(reused_tokens) FILTER (WHERE is_begun_here)::BIGINT AS reused_tokens,

@@ -9,6 +9,7 @@ import pytest
 
 from nsys_pipeline.analyze import analyze
 from nsys_pipeline.cli.demo import DEMO_TRACE
+from nsys_pipeline.report.document import Column, Document, Section, Table
 from nsys_pipeline.report.formats import ReportFormat, render_report
 from nsys_pipeline.trace import TraceOptions, open_trace
 from tests.browser.conftest import Opener
@@ -88,6 +89,33 @@ def test_only_tables_scroll_sideways(open_page: Opener, demo_page: Path, width: 
     page = open_page(demo_page, viewport={"width": width, "height": 700})
 
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_every_section_is_in_the_bar_and_below_it(open_page: Opener, tmp_path: Path) -> None:
+    """More sections than one row of links has room for; the title that a link leads to is not under the bar."""
+    table = Table([Column.count("n", range(60))])
+    names = [f"section number {number}" for number in range(14)]
+    path = tmp_path / "sections.html"
+    path.write_text(in_html(Document("t", (), tuple(Section(name, (table,)) for name in names))), encoding="utf-8")
+    page = open_page(path, viewport={"width": 1280, "height": 700})
+
+    edges = page.evaluate("[...document.querySelectorAll('nav a')].map(each => each.getBoundingClientRect().right)")
+    assert len(edges) == len(names)
+    assert max(edges) <= 1280
+
+    page.locator("nav a").nth(9).click()
+    bar, title = (page.locator(one).bounding_box() for one in ("nav", "h2 >> nth=9"))
+    assert bar["y"] == 0
+    assert bar["height"] <= title["y"] < 200
+
+
+def test_numbers_of_what_is_worth_doing_are_beside_it(open_page: Opener, demo_page: Path) -> None:
+    page = open_page(demo_page)
+
+    number, text = (page.locator(f"#worth-doing .note {tag}").first.bounding_box() for tag in ("dt", "dd"))
+
+    assert number["y"] == text["y"]
+    assert 0 < text["x"] - number["x"] < 50
 
 
 def test_without_javascript_every_table_is_there(open_page: Opener, demo_page: Path) -> None:

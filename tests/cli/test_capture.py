@@ -18,6 +18,7 @@ from nsys_pipeline.cli import capture as capture_verb
 from tests.cli.run import run
 from tests.e2e.conftest import TINY_LLAMA
 from tests.unit.capture.fake_nsys import fake_nsys
+from tests.unit.model.configs import read_json
 
 
 @pytest.mark.parametrize(
@@ -53,6 +54,20 @@ from tests.unit.capture.fake_nsys import fake_nsys
         (["--workload", "vlm", "--model", "llava-1.5-7b", "--input-dir", "none"], "no such file or directory: `none`"),
         (["--workload", "vlm", "--model", "llava-1.5-7b", "--synthetic-images", "64"], "`64` is no size of an image"),
         (["--workload", "vlm", "--model", "llava-1.5-7b", "--shape", "1x2"], "`--shape` is not for the workload `vlm`"),
+        (
+            ["--workload", "vlm", "--model", "llama-3.2-1b", "--input-dir", "."],
+            "`llama-3.2-1b` takes no images",
+        ),
+        (["--model", "llama-3.2-1b", "--device", "cpu", "--ops"], "`--ops` needs a GPU: torch marks its operators"),
+        (["--model", "llama-3.2-1b", "--device", "cpu", "--cuda-graphs"], "`--cuda-graphs` needs a GPU"),
+        (
+            ["--model", "llama-3.2-1b", "--device", "cpu", "--capture-range", "profiler"],
+            "`--capture-range profiler` needs a GPU",
+        ),
+        (
+            ["--workload", "vlm", "--model", "llava-1.5-7b", "--synthetic-images", "64x64", "--device", "cpu", "--ops"],
+            "`--ops` needs a GPU",
+        ),
         (["--baseline", "--", "true"], "`--baseline` belongs to the built-in workload"),
         (["--model", "llama-3.2-1b", "--baseline-seconds", "2"], "`--baseline-seconds` is for `-- COMMAND`"),
         (["--baseline-seconds", "2", "--delay", "1", "--", "true"], "`--baseline-seconds` and `--delay` do not go"),
@@ -213,6 +228,41 @@ def test_without_nsys_the_other_way_is_named(
 
     assert code == 3
     assert "`--backend torch`" in err
+
+
+def test_operators_of_the_cpu_are_recorded_by_torch_profiler(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(TINY_LLAMA))
+    monkeypatch.chdir(tmp_path)
+    options = ("--backend", "torch", "--model", "config.json", "--device", "cpu", "--ops", "-o", "run", "--dry-run")
+
+    code, out, err = run(capsys, "capture", *options)
+
+    assert (code, err) == (0, "")
+    assert "--ops" in out
+
+
+# Of transformers' image-text-to-text models: one read whole, one of which the text alone is read, one whose images go
+# to its encoder, one that looks at them, one of a type that is not known here.
+@pytest.mark.parametrize("name", ["llava", "fast_vlm", "udop", "mllama", "not_known"])
+def test_models_that_may_see_are_not_refused(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    configs = {**read_json("small_configs.json"), **read_json("image_pass_configs.json"), "not_known": {}}
+    configs["fast_vlm"] = {
+        "model_type": "fast_vlm",
+        "text_config": {**TINY_LLAMA, "model_type": "qwen2"},
+        "vision_config": {"architecture": "fastvit_sa12"},
+    }
+    config = configs[name].get("config", configs[name])
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": name, **config}))
+    monkeypatch.chdir(tmp_path)
+    options = ("--backend", "torch", "--workload", "vlm", "--model", "config.json", "--synthetic-images", "64x64")
+
+    code, _, err = run(capsys, "capture", *options, "-o", "run", "--dry-run")
+
+    assert (code, err) == (0, "")
 
 
 @pytest.mark.parametrize("missing", ["platformdirs", "duckdb.sub"])

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import struct
 from pathlib import Path
 
 import pytest
 
+from tests.cli.public_reports.common import LLAMA, lm_head, marked, pairs, projections
 from tests.cli.run import MS, run
-from tests.cli.test_public_reports import LLAMA, lm_head, marked, pairs, projections
 from tests.support.kineto import KinetoTrace
 from tests.support.trace_builder import TraceBuilder
+from tests.unit.trace.test_messages import CALL, payload, with_payloads
 
 REST = projections(LLAMA, 1024) + 1024 * lm_head(LLAMA)
 WHOLE, HALVES = (REST + 4 * 4 * 8 * 64 * count for count in (pairs(1024), 2 * pairs(512)))
@@ -140,3 +142,37 @@ def test_prompts_that_ranks_of_an_engine_share_have_no_number(
     assert cache.flops == [HALVES // 2]
     # `cache_of_other_ranks`
     assert "KV bytes, and MBU with them, may be too high" in cache.said
+
+
+@pytest.mark.parametrize(
+    ("message", "gathers", "is_doubtful"),
+    [
+        # Keys and values of 512 tokens: two heads of 64 in bf16. Together, apart, and repeated for 8 heads.
+        (2 * 512 * 2 * 64 * 2, 1, True),
+        (512 * 2 * 64 * 2, 2, True),
+        (2 * 512 * 8 * 64 * 2, 1, True),
+        # Half of a layer's weights, norms included; and a gather of another matter.
+        (projections(LLAMA, 1) // 2 // 4 + 512, 1, False),
+        (512 * 2 * 64 * 2, 0, False),
+    ],
+)
+def test_ranks_that_gather_keys_and_values_share_sequences(
+    message: int, gathers: int, is_doubtful: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, events = TraceBuilder(), []
+    for rank in (0, 1):
+        main = made.gpu(rank).process(100 + rank).thread()
+        main.push(0, 50 * MS, "forward").mark(1, MARK, domain="llmperf")
+        main.launch(MS, gpu=(2 * MS, 10 * MS), device=rank)
+        for number in range(4 * gathers or 1):
+            at = (10 + 4 * number) * MS
+            main.push(at, at + 100, "ncclAllGather", domain="NCCL")
+            events.append((at, main.global_tid, payload(CALL, struct.pack("<QQQ", 0xABCD, message, 0))))
+            main.launch(at + 10, gpu=(at + 20, at + MS), device=rank, name="ncclDevKernel_AllGather_RING_LL")
+    marked(made, LLAMA, world=2)
+    write = made.write
+    made.write = lambda path: with_payloads(write(path), events)  # type: ignore[method-assign]
+
+    assert Asked(made, tmp_path, capsys).is_left_out == is_doubtful
+    if is_doubtful:
+        assert Asked(made, tmp_path, capsys, "--cp", 2).flops == [WHOLE // 2] * 2

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from tests.cli.public_reports.common import decoding, marked
 from tests.cli.run import Cli
-from tests.cli.test_combined_public_reports import decoding
-from tests.cli.test_public_reports import marked
 
 
 def test_keys_of_an_indexer_are_packed_by_engines(cli: Cli) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from tests.cli.public_reports.common import LLAMA, PROMPT, TOKEN, engine
 from tests.cli.run import Cli
-from tests.cli.test_combined_public_reports import PROMPT, TOKEN, engine
-from tests.cli.test_public_reports import LLAMA
 from tests.support.trace_builder import TraceBuilder
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from tests.cli.public_reports.common import CACHE_KERNEL, LARGE, marked
 from tests.cli.run import MS, Cli
-from tests.cli.test_fresh_public_reports import CACHE_KERNEL, LARGE
-from tests.cli.test_public_reports import marked
 from tests.support.trace_builder import TraceBuilder
 
 

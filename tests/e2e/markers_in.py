@@ -52,3 +52,15 @@ def llmperf_events(trace: Path) -> tuple[list[Range], list[dict[str, Any]]]:
         found.append(Range(name, start, end, thread, parents, tuple(marks) if leaf else ()))
     runs = [json.loads(row[3].removeprefix(markers.RUN_MARK)) for row in rows if row[3].startswith(markers.RUN_MARK)]
     return found, runs
+
+
+def written_in(trace: Path) -> list[list[int]]:
+    """Tokens that the sequences of each request wrote, as marks behind the requests say."""
+    connection = sqlite3.connect(f"file:{trace}?mode=ro", uri=True)
+    rows = connection.execute(
+        """SELECT coalesce(n.text, s.value) AS text FROM NVTX_EVENTS AS n LEFT JOIN StringIds AS s ON s.id = n.textId
+           WHERE n.eventType = 34 AND text LIKE ? ORDER BY n.start""",
+        (f"{markers.WRITTEN_MARK} %",),
+    ).fetchall()
+    connection.close()
+    return [json.loads(text.removeprefix(markers.WRITTEN_MARK))["tokens"] for (text,) in rows]

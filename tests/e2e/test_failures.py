@@ -56,6 +56,9 @@ def test_workload_is_killed_by_a_signal(nsys: Nsys, tmp_path: Path, number: sign
     done = llmperf("capture", "--no-analyze", "-o", "run", "--", sys.executable, "-c", program, cwd=tmp_path)
     assert (done.code, done.stdout) == (status, "")
     assert f"error: the workload ended with status {status}; the trace covers it up to there" in done.stderr
+    # No option would have brought the ranges that it did not come to.
+    assert "no phases: the workload failed before its first one, or marks none" in done.stderr
+    assert "--auto" not in done.stderr
     assert names(tmp_path / "run") == WHOLE_RUN
     assert run_record(tmp_path / "run")["exit_status"] == status
 

@@ -60,18 +60,41 @@ def test_text(tmp_path: Path) -> None:
     ids=["deepseek_ocr2", "qwen2_5_vl"],
 )
 def test_images(tmp_path: Path, config: dict[str, Any], stages: set[str]) -> None:
+    """Image files, a broken one among them, through a model twice: stages, operators and repeats in the report."""
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     pictures(tmp_path / "images", page=(60, 90))
-    options = ("--repeats", "1", "--warmup", "0", "--max-new-tokens", "1")
+    options = ("--repeats", "2", "--warmup", "1", "--max-new-tokens", "1", "--ops")
 
-    done = capture(tmp_path, "--workload", "vlm", "--input-dir", "images", "--no-analyze", *options)
+    done = capture(tmp_path, "--workload", "vlm", "--input-dir", "images", *options)
 
+    # The run goes on without the broken one, and says so.
     assert done.code == 0, done.stderr
-    with open_trace(tmp_path / "run", TraceOptions(use_cache=False)) as trace:
-        report = analyze(trace)
-    assert {row.stage for row in report.stages} == stages
-    assert {phase.name for phase in report.phases} == {"prefill", "decode"}
-    assert {row.phase for row in report.torch_operators} >= {"prefill", "decode"}
+    skipped = "1 of 2 images could not be read and were skipped: broken.png"
+    assert skipped in " ".join(done.stdout.split())
+    report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
+    (told,) = [one["message"] for one in report["findings"] if one["code"] == "images_skipped"]
+    assert told.startswith(skipped)
+    # Two requests that count, of a prefill and a decode step each. One of warm-up, and one more that counts experts.
+    phases = {one["name"]: one for one in report["phases"]}
+    assert all(one["warmup_occurrences"] in (1, 2) for one in phases.values())
+    measured = {name: one["occurrences"] - one["warmup_occurrences"] for name, one in phases.items()}
+    assert measured == {"prefill": 2, "decode": 2}
+    rows = {row["stage"]: row for row in report["stages"]}
+    assert set(rows) == stages
+    # All of the prefill's FLOPs are those of the stages that no other holds.
+    whole = [row["flops"] for row in rows.values() if row["parent"] is None]
+    if not phases["prefill"]["cold_occurrences"]:
+        assert sum(whole) == phases["prefill"]["flops"] > 0
+    inner = [("prefill", stage) for stage in stages if stage != "rest"]
+    repeated = {(row["phase"], row["stage"]): row["repeats"] + row["cold"] for row in report["repeats"]}
+    assert repeated == dict.fromkeys([("prefill", None), ("decode", None), *inner], 2)
+    assert all(row["mean_wall_ns"] > 0 for row in report["repeats"] if row["repeats"])
+    # The LM head of each decode step that is not cold: one token of 32 by the vocabulary.
+    decode = {row["shapes"]: row for row in report["torch_operators"] if row["phase"] == "decode"}
+    head = decode["[[1, 32], [32, 300]]"]
+    steps = 2 - phases["decode"]["cold_occurrences"]
+    assert (head["calls"], head["flops"]) == (steps, steps * 2 * 32 * 300)
+    assert "prefill" in {row["phase"] for row in report["torch_operators"]}
 
 
 def test_a_workload_that_fails_leaves_its_words(tmp_path: Path) -> None:

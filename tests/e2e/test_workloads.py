@@ -12,7 +12,7 @@ import pytest
 from nsys_pipeline.nsys import Nsys
 from nsys_pipeline.records import Step
 from tests.e2e.conftest import TINY_LLAMA
-from tests.e2e.markers_in import llmperf_events
+from tests.e2e.markers_in import llmperf_events, written_in
 from tests.e2e.run_llmperf import PROGRAMS, free_port, llmperf, names, run_record, told
 
 pytestmark = pytest.mark.e2e
@@ -33,13 +33,29 @@ def test_unmodified_generate_script(nsys: Nsys, tmp_path: Path) -> None:
     ]
     assert [r.steps for r in ranges[1:]] == [
         (Step.uniform(batch=3, q_tokens=10),),
-        # A sequence that has ended would go on as padding, which only the GPU knows.
+        # A sequence that has ended would go on as padding: a mark behind the request says that none has.
         *(
-            (attrs.evolve(Step.uniform(batch=3, q_tokens=1, kv_tokens=cached), is_unread=True),)
+            (attrs.evolve(Step.uniform(batch=3, q_tokens=1, kv_tokens=cached), may_have_ended=True),)
             for cached in (10, 11, 12)
         ),
     ]
+    assert written_in(tmp_path / "run" / "trace.sqlite") == [[4, 4, 4]]
     assert [(run["model"]["model_type"], run["framework"]) for run in runs] == [("llama", "transformers")]
+
+
+@pytest.mark.usefixtures("workload_extra")
+def test_sequences_that_end_early(nsys: Nsys, tmp_path: Path) -> None:
+    command = (sys.executable, PROGRAMS / "ends_early.py")
+    done = llmperf("capture", "--no-analyze", "--auto", "-o", "run", "--", *command, cwd=tmp_path)
+    assert (done.code, done.stdout) == (0, "")
+    log = (tmp_path / "run" / "workload.log").read_text().splitlines()
+    (line,) = [line for line in log if line.startswith("written: ")]
+    counts = [int(count) for count in line.split()[1:]]
+    assert written_in(tmp_path / "run" / "trace.sqlite") == [counts]
+    report = json.loads(llmperf("analyze", "run", "--format", "json", cwd=tmp_path).stdout)
+    tokens = {phase["name"]: phase["tokens"] for phase in report["phases"]}
+    assert tokens == {"prefill": 40, "decode": sum(counts) - 4}
+    assert min(counts) < max(counts)
 
 
 def test_auto_leaves_other_programs_alone(nsys: Nsys, tmp_path: Path) -> None:

@@ -123,6 +123,9 @@ def test_cut_cross_entropy_is_told(tmp_path: Path) -> None:
     main = trace.process().thread()
     main.push(0, 100, "forward").launch(1, gpu=(10, 40), name="_cce_lse_forward_kernel")
     main.push(200, 300, "backward").launch(201, gpu=(210, 280), name="_cce_backward_kernel")
+    # What warms up is not worth anything.
+    main.push(400, 900, "warmup")
+    main.push(410, 890, "backward").launch(411, gpu=(420, 880), name="_cce_backward_kernel")
 
     (finding,) = [one for one in report_of(trace, tmp_path).findings if one.code == "head_run_again"]
 

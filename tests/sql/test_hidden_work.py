@@ -111,3 +111,67 @@ def test_of_few_blocks_what_another_stream_hides_is_not_at_stake(tmp_path: Path)
 
     # of 100 µs, the SMs without a block are 94 %
     assert told.at_stake_ns == 10 * 60 * US
+
+
+@pytest.mark.parametrize(("beside", "alone"), [(0, 250), (200, 50), (250, None)])
+def test_of_slow_products_what_another_stream_hides_is_not_at_stake(
+    beside: int, alone: int | None, tmp_path: Path
+) -> None:
+    """Ten products that an H100 could do in 35 µs take 250 each, beside attention on another stream."""
+    trace = TraceBuilder().gpu(name="NVIDIA H100 80GB HBM3")
+    main = trace.process().thread()
+    for step in range(10):
+        at = 400 * step * US
+        main.push(at, at + 300 * US, "forward")
+        main.push(at + US, at + 3 * US, "aten::mm, seq = 1, sizes = [[1024, 4096], [4096, 4096]]")
+        main.launch(at + 2 * US, gpu=(at + 10 * US, at + 260 * US), name="sm90_xmma_gemm_bf16bf16_bf16f32_f32_tn_n")
+        if beside:
+            end = at + (10 + beside) * US
+            main.launch(at + 4 * US, gpu=(at + 10 * US, end), name="flash_fwd_kernel", stream=8)
+
+    told = [one.at_stake_ns for one in report_of(trace, tmp_path).findings if one.code == "slow_products"]
+
+    lost = 10 * 250 * US - 10 * 2 * 1024 * 4096 * 4096 / 989.5e12 * 1e9
+    assert told == ([] if alone is None else [pytest.approx(min(lost, 10 * alone * US), rel=1e-3)])
+
+
+def test_of_pageable_copies_what_another_stream_hides_is_not_at_stake(tmp_path: Path) -> None:
+    """Ten steps of 1 ms. Two threads copy for 600 and 350 µs, one inside of the other, beside a kernel for half of it.
+
+    Behind them the host waits for 200 µs, which no copy is to blame for.
+    """
+    trace = TraceBuilder().gpu()
+    process = trace.process()
+    main, other = process.thread(), process.thread()
+    pageable = {"srcKind": 0, "dstKind": 2, "size_bytes": 1 << 20}
+    for step in range(10):
+        at = 1000 * step * US
+        main.push(at, at + 1000 * US, "prefill")
+        main.launch(at + US, gpu=(at + 10 * US, at + 400 * US), name="nvjet_sm90_tst_64x8_64x16_2x1_v_bz_TNT")
+        main.memcpy(at + 100 * US, (at + 200 * US, at + 700 * US), stream=8, **pageable)
+        other.memcpy(at + 300 * US, (at + 350 * US, at + 650 * US), stream=9, **pageable)
+        main.call(at + 750 * US, until=at + 950 * US, api="cudaStreamSynchronize_v3020")
+
+    (told,) = [one for one in report_of(trace, tmp_path).findings if one.code == "pageable_copies"]
+
+    assert told.at_stake_ns == 10 * 300 * US
+
+
+@pytest.mark.parametrize(("beside", "is_told"), [(False, True), (True, False)])
+def test_copies_between_gpus_that_others_hide_are_no_matter(beside: bool, is_told: bool, tmp_path: Path) -> None:
+    """Two copies at once, 4 µs of 200 in each step, which a product may hide; a copy from the host is exposed."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for step in range(10):
+        at = 200 * step * US
+        main.push(at, at + 200 * US, "forward")
+        main.launch(at, gpu=(at + US, at + (189 if beside else 180) * US), name="nvjet_sm90_tst_64x8_64x16")
+        main.memcpy(at + 3, (at + 190 * US, at + 198 * US), kind=1, stream=10, srcKind=1, dstKind=2)
+        for stream in (8, 9):
+            main.memcpy(
+                at + 2, (at + 184 * US, at + 188 * US), kind=10, stream=stream, srcKind=2, dstKind=2, size_bytes=1 << 20
+            )
+
+    told = [one.at_stake_ns for one in report_of(trace, tmp_path).findings if one.code == "copies_between_gpus"]
+
+    assert told == [10 * 4 * US] * is_told

@@ -148,7 +148,7 @@ def test_without_a_model_nothing_says_what_bounds_a_busy_gpu(tmp_path: Path) -> 
     assert report.phases[0].bound is None
     notes = next(section for section in report_document(report).sections if section.name == "verdict").blocks[0]
     assert isinstance(notes, Notes)
-    assert (notes.notes[0].label, notes.notes[0].lead) == ("decode", "")
+    assert (notes.notes[0].label, notes.notes[0].lead) == ("decode", "bound unknown")
     assert notes.notes[0].text.startswith("kernels run 95% of the time, and nothing says how near they are")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import doctest
 import inspect
+import json
 import pickle
 import subprocess
 import sys
@@ -128,6 +129,39 @@ def test_flops_of_two_models() -> None:
         assert trace.flops().equals(before)
         assert trace.ops["flops"].sum() > 0
         assert trace.flops(shapes="1x64+4").filter(pl.col("phase") == "prefill")["flops"].item() < before["flops"].max()
+
+
+def test_flops_say_where_they_are_a_lower_bound(tmp_path: Path) -> None:
+    """A tower that nobody counts may have run in the prefill; it runs in no decode step, and a model may have none."""
+    trace = TraceBuilder().gpu()
+    main = trace.process().thread()
+    for at, name, mark in ((0, "prefill", '"q":64,"kv":0'), (1_000, "decode", '"q":1,"kv":64')):
+        main.push(at, at + 900, name, domain="llmperf").launch(at + 50, gpu=(at + 100, at + 800))
+        main.mark(at + 1, f'llmperf.step {{"b":1,{mark},"logits":1}}', domain="llmperf")
+    text = {
+        "model_type": "qwen2_5_vl", "hidden_size": 256, "intermediate_size": 512, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 1000, "torch_dtype": "bfloat16",
+    }  # fmt: skip
+    tower = {
+        "model_type": "qwen2_5_vl", "depth": 2, "hidden_size": 128, "intermediate_size": 256, "num_heads": 4,
+        "patch_size": 14, "spatial_merge_size": 2, "window_size": 112, "fullatt_block_indexes": [1],
+        "out_hidden_size": 256,
+    }  # fmt: skip
+    seeing, blind = tmp_path / "seeing.json", tmp_path / "blind.json"
+    seeing.write_text(json.dumps(text | {"vision_config": tower}))
+    blind.write_text(json.dumps(text | {"model_type": "qwen2"}))
+
+    with llmperf.open(trace.write(tmp_path / "trace.sqlite"), cache=False) as opened:
+        bounds = {
+            model: dict(opened.flops(model).select("phase", "is_lower_bound").iter_rows())
+            for model in (None, str(seeing), str(blind))
+        }
+
+    assert bounds == {
+        None: {"prefill": None, "decode": None},
+        str(seeing): {"prefill": True, "decode": False},
+        str(blind): {"prefill": False, "decode": False},
+    }
 
 
 def test_threads_read_side_by_side() -> None:

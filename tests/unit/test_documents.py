@@ -65,9 +65,12 @@ def test_the_guide_shows_what_the_demo_prints_and_the_readme_how_it_begins(
 
     guide = (ROOT / "docs" / "reading-a-report.md").read_text(encoding="utf-8")
     assert f"```text\n{report}" in guide, "paste what `COLUMNS=100 llmperf demo` prints"
-    excerpt = re.search(r"^```text\n(NVIDIA.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    excerpt = re.search(r"^```text\n(h100_llama.*?)^```$", README, re.MULTILINE | re.DOTALL)
     assert excerpt
-    for part in excerpt[1].split("…\n"):
+    start, *others = excerpt[1].split("…\n")
+    # Before it the demo says where its trace comes from, and a blank line follows.
+    assert report.partition("\n\n")[2].startswith(start)
+    for part in others:
         assert part.strip() in report
 
 

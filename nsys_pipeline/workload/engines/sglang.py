@@ -25,6 +25,7 @@ from nsys_pipeline.workload.engines.steps import (
     EngineSteps,
     RequestNumbers,
     ranged,
+    sizes_of,
     version_of,
     wrap,
 )
@@ -87,7 +88,9 @@ def _passing(method: Callable[..., Any], self: Any, *args: Any, **kwargs: Any) -
 def _arriving(method: Callable[..., Any], self: Any, req: Any, *args: Any, **kwargs: Any) -> Any:
     with contextlib.suppress(Exception):
         if not (kwargs.get("is_retracted", False) or any(args)):
-            markers.arrived(str(req.rid), prompt_tokens=len(req.origin_input_ids))
+            asked = getattr(getattr(req, "sampling_params", None), "n", None)
+            samples = asked if isinstance(asked, int) and asked > 1 else None
+            markers.arrived(str(req.rid), prompt_tokens=len(req.origin_input_ids), samples=samples)
     return method(self, req, *args, **kwargs)
 
 
@@ -250,6 +253,7 @@ def run_fields(worker: Any) -> dict[str, Any]:
         "dp": data,
         "ep": experts if batches == 1 else tensor,
         "redundant_experts": getattr(arguments, "ep_num_redundant_experts", None) or None,
+        "graph_sizes": sizes_of(getattr(arguments, "cuda_graph_bs", None)),
         "pcp": int(getattr(arguments, "attn_cp_size", 1) or 1),
         "rank": rank,
         "world": tensor * pipeline,

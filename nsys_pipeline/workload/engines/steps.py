@@ -64,6 +64,13 @@ def version_of(package: str) -> str:
     return str(getattr(sys.modules.get(package), "__version__", "of unknown version"))
 
 
+def sizes_of(sizes: Any) -> list[int] | None:
+    """Batches that an engine records CUDA graphs for, to be said in the run mark; None where it does not list them."""
+    if not isinstance(sizes, (list, tuple)) or not sizes or not all(type(size) is int for size in sizes):
+        return None
+    return sorted(sizes)
+
+
 class EngineSteps:
     """The open range of one worker, which lives from the launch of a step to the end of its sampling.
 

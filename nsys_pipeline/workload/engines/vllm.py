@@ -27,6 +27,7 @@ from nsys_pipeline.workload.engines.steps import (
     RequestNumbers,
     phase_of,
     ranged,
+    sizes_of,
     version_of,
     wrap,
 )
@@ -447,6 +448,7 @@ def run_fields(runner: Any) -> dict[str, Any]:
         "dcp": int(getattr(parallel, "decode_context_parallel_size", 1)),
         "ep": experts,
         "redundant_experts": _redundant_experts(parallel),
+        "graph_sizes": sizes_of(getattr(getattr(config, "compilation_config", None), "cudagraph_capture_sizes", None)),
         "rank": int(getattr(parallel, "rank", 0)),
         "dp_rank": int(getattr(parallel, "data_parallel_rank", 0)),
         "world": tensor * pipeline * prompts,

@@ -18,14 +18,13 @@ from nsys_pipeline.workload.generate import EagerEngine, RequestTimes, run_reque
 from nsys_pipeline.workload.instrument import mark_layers, operator_ranges
 from nsys_pipeline.workload.main import (
     RESULT_SCHEMA,
-    check_capture_range,
     recording,
     run_program,
     summary,
     synchronizer,
 )
 from nsys_pipeline.workload.models import build_model, pick_device, run_description
-from nsys_pipeline.workload.options import Shape, WorkloadOptions
+from nsys_pipeline.workload.options import Shape, WorkloadOptions, check_without_gpu
 from nsys_pipeline.workload.stages import mark_stages
 from nsys_pipeline.workload.vlm.inputs import Prepared, load_processor, prepare
 from nsys_pipeline.workload.vlm.pictures import Picture, Pictures, find_pictures
@@ -124,7 +123,8 @@ def run_workload(request: ProfileRequest) -> dict[str, Any]:
     _tell(pictures.skipped)
     device = pick_device(request.device)
     options = _as_workload(request)
-    check_capture_range(options, device)
+    if device.type != "cuda":
+        check_without_gpu(capture_range=options.capture_range)
     model = build_model(options, device, AUTO_CLASS)
     pictures, prepared = _prepared(request, model, pictures, device)
     description = run_description(model, options, device) | {"images": pictures.described()}

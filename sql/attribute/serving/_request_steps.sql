@@ -19,6 +19,7 @@
 --   draft_tokens  BIGINT   Of the new ones, guesses. Unit: tokens.
 --   has_logits    BOOLEAN  Whether the step computes logits.
 --   is_handed     BOOLEAN  Whether another engine ran it, which computed the prompt for this one.
+--   named_ns      BIGINT   When its process first named the request, NULL if it did not. Unit: ns.
 WITH ended AS (
     SELECT occurrence_id, max(last_end_ns) AS gpu_end_ns FROM attribute.work_by_occurrence GROUP BY occurrence_id
 ),
@@ -26,7 +27,7 @@ step AS (
     SELECT
         s.request, e.engine, s.occurrence_id, s.process_key, p.is_warmup, p.is_left_cold, p.is_closed, p.start_ns,
         greatest(p.end_ns, coalesce(w.gpu_end_ns, p.end_ns)) AS done_ns, s.new_tokens, s.cached_tokens, s.draft_tokens,
-        s.has_logits
+        s.has_logits, s.named_ns
     FROM attribute.step_sequences AS s
     JOIN attribute._engines AS e USING (process_key)
     JOIN attribute.occurrences AS p USING (occurrence_id)
@@ -69,5 +70,6 @@ handed AS (
 )
 SELECT
     o.request, coalesce(h.to_engine, o.engine) AS engine, o.occurrence_id, o.process_key, o.is_warmup, o.is_left_cold, o.is_closed,
-    o.start_ns, o.done_ns, o.new_tokens, o.cached_tokens, o.draft_tokens, o.has_logits, h.to_engine IS NOT NULL AS is_handed
+    o.start_ns, o.done_ns, o.new_tokens, o.cached_tokens, o.draft_tokens, o.has_logits, h.to_engine IS NOT NULL AS is_handed,
+    o.named_ns
 FROM own AS o LEFT JOIN handed AS h USING (engine, request)

@@ -15,6 +15,7 @@
 --   draft_tokens  BIGINT   Of the new ones, guesses that are checked. Unit: tokens.
 --   has_logits    BOOLEAN  Whether the step computes logits; steps of models that embed, classify or score do not.
 --   is_ahead      BOOLEAN  Whether the mark was made before it was known which guesses of the last step were right.
+--   named_ns      BIGINT   When the request was first named, NULL if it was not. Unit: ns.
 WITH mark AS (
     SELECT
         occurrence_id, process_key,
@@ -51,5 +52,5 @@ SELECT
         WHEN s.is_ahead AND s.shown_tokens BETWEEN s.cached_tokens - s.last_drafts AND s.cached_tokens THEN s.shown_tokens
         ELSE s.cached_tokens
     END AS cached_tokens,
-    s.draft_tokens, s.has_logits, s.is_ahead
+    s.draft_tokens, s.has_logits, s.is_ahead, n.named_ns
 FROM placed AS s LEFT JOIN attribute._request_names AS n USING (process_key, request_number)

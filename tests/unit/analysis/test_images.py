@@ -128,6 +128,27 @@ def test_an_image_of_unknown_size_makes_a_lower_bound_of_what_is_known(tmp_path:
     ]
 
 
+def test_a_marked_image_that_the_tower_cannot_run_on_is_told_and_not_counted(tmp_path: Path) -> None:
+    text, tower = expected((6, 10))
+    mark = '{"q":40,"kv":0,"b":1,"logits":1,"images":[[6,10],[5,7]]}'
+    seen = report_of(trace(tmp_path, "prefill", mark=mark))
+
+    assert flops(seen) == {"prefill": text + tower}
+    assert seen.phases[0].is_lower_bound
+    messages = {finding.code: finding.message for finding in seen.findings}
+    assert messages["images_not_whole"] == (
+        f"a pass has images that cannot be, which are not counted: the tower of `{QWEN.name}` merges 2x2 patches, and"
+        " 5x7 are no multiples of it"
+    )
+    assert "parts_not_counted" in messages
+
+
+def test_the_size_of_images_that_a_mark_has_wrong_may_be_told(tmp_path: Path) -> None:
+    path = trace(tmp_path, "prefill", mark='{"q":40,"kv":0,"b":1,"logits":1,"images":[[5,7]]}')
+    found, notices = counted(path, images=ImageOptions(1, ("6x10",)))
+    assert (found["prefill"], notices) == (sum(expected((6, 10))), {"images_not_whole"})
+
+
 def test_the_size_of_images_that_a_mark_does_not_know_may_be_told(tmp_path: Path) -> None:
     path = trace(tmp_path, "prefill", mark='{"q":40,"kv":0,"b":1,"logits":1,"unsized":["images"]}')
     told = report_of(path, images=ImageOptions(1, ("6x10",)))
@@ -256,7 +277,7 @@ def test_images_that_the_run_skipped_are_told(tmp_path: Path, told: str, message
     main.mark(1, f'{markers.RUN_MARK} {{"v":1,"images":{told}}}', domain="llmperf")
     main.push(10, 90, "prefill", domain="llmperf").launch(20, gpu=(30, 80))
     with open_trace(builder.write(tmp_path / "run.sqlite"), TraceOptions(use_cache=False)) as opened:
-        opened.build("load.nvtx_marks", "attribute.step_marks", "attribute.step_sequences")
+        opened.build("load.nvtx_marks", "attribute.step_marks", "attribute.step_sequences", "attribute.written_tokens")
         found = [notice.message for notice in opened.inputs.run.notices if notice.code == "images_skipped"]
     assert found[0].startswith(message) if message else not found, found
 

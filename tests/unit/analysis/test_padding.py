@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def causal(*lengths: int) -> int:
     return sum(length * (length + 1) // 2 for length in lengths)
 
 
-def trace_of(*passes: tuple[str, str]) -> TraceBuilder:
-    """Passes one after the other, a microsecond each, all of it busy."""
+def trace_of(*passes: tuple[str, str], behind: Sequence[str] = ()) -> TraceBuilder:
+    """Passes one after the other, a microsecond each, all of it busy, and marks behind them."""
     trace = TraceBuilder()
     thread = trace.process().thread()
     for place, (phase, mark) in enumerate(passes):
@@ -45,6 +46,8 @@ def trace_of(*passes: tuple[str, str]) -> TraceBuilder:
         if mark:
             thread.mark(at + 1, f"llmperf.step {mark}", domain="llmperf")
         thread.launch(at + 10, gpu=(at + 100, at + 1_000), name=KERNELS.get(phase, "gemm"))
+    for text in behind:
+        thread.mark(2_000 * len(passes) + 1, text, domain="llmperf")
     return trace
 
 
@@ -96,6 +99,68 @@ def test_a_mask_that_nobody_read_is_told(tmp_path: Path) -> None:
     assert finding.message.startswith("1 of 2 passes of prefill got a mask or positions that only the GPU knows")
 
 
+STEPS = [
+    ("prefill", '{"q":5,"kv":0,"b":3,"logits":3}'),
+    *(("decode", f'{{"q":1,"kv":{4 + k},"b":3,"logits":3,"request":7,"written":{k}}}') for k in (1, 2, 3)),
+]
+
+
+def test_sequences_that_have_ended_are_padding(tmp_path: Path) -> None:
+    """Prompts of 5, of which one token, four and three are written: two, two and one sequences go on in the steps."""
+    report = analyzed(trace_of(*STEPS, behind=['llmperf.written {"request":7,"tokens":[1,4,3]}']), tmp_path)
+    prefill, decode = report.phases
+    assert (prefill.tokens, decode.tokens) == (15, 2 + 2 + 1)
+    assert decode.flops == by_hand(5, 5, 2 * 6 + 2 * 7 + 8)
+    assert decode.executed_flops == by_hand(9, 9, 3 * (6 + 7 + 8))
+    assert decode.mfu_busy == pytest.approx(decode.flops / (1e15 * 2700e-9))
+    assert decode.hfu_busy == pytest.approx(decode.executed_flops / (1e15 * 2700e-9))
+    (finding,) = told(report, "padding")
+    assert finding.message.startswith("44% of the tokens that decode computes are padding (4 of 9)")
+    assert told(report, "ends_unknown") == told(report, "padding_unknown") == []
+    assert [[one.shape for one in phase.shapes] for phase in report.phases] == [["3x5"], ["3x1"]]
+
+
+def test_what_goes_on_costs_what_it_costs_alone(tmp_path: Path) -> None:
+    """Bytes, too: of a sequence that has ended no cache is read."""
+    mark = 'llmperf.written {"request":7,"tokens":[1,4,1]}'
+    first, second = tmp_path / "ended", tmp_path / "alone"
+    first.mkdir()
+    second.mkdir()
+    ended = analyzed(trace_of(*STEPS, behind=[mark]), first).phases[1]
+    steps = [(phase, text.replace('"b":3,"logits":3', '"b":1,"logits":1')) for phase, text in STEPS]
+    alone = analyzed(trace_of(*steps, behind=[mark.replace("[1,4,1]", "[4]")]), second).phases[1]
+    assert ended.tokens == alone.tokens == 3
+    assert (ended.flops, ended.bytes) == (alone.flops, alone.bytes)
+
+
+def test_padded_prompts_and_several_sequences_for_each(tmp_path: Path) -> None:
+    """Two prompts of 2 and 5, padded to 5, and two candidates of each: the first has ended."""
+    mark = '{"q":1,"kv":[3,3,6,6],"logits":4,"padded":[1,6,4],"request":1,"written":1}'
+    report = analyzed(trace_of(("decode", mark), behind=['llmperf.written {"request":1,"tokens":[1,2]}']), tmp_path)
+    (decode,) = report.phases
+    assert decode.flops == by_hand(2, 2, 2 * 7)
+    assert decode.executed_flops == by_hand(4, 4, 4 * 7)
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        [],
+        ['llmperf.written {"request":8,"tokens":[1,4,3]}'],
+        ['llmperf.written {"request":7,"tokens":[1,4]}'],
+        ['llmperf.written {"request":7,"tokens":"all"}'],
+        ['llmperf.written {"request":7,"tokens":[1,4,3]}', 'llmperf.written {"request":7,"tokens":[3,4,3]}'],
+    ],
+)
+def test_ends_that_nobody_told_of(behind: list[str], tmp_path: Path) -> None:
+    report = analyzed(trace_of(*STEPS, behind=behind), tmp_path)
+    assert report.phases[1].tokens == 9
+    (finding,) = told(report, "ends_unknown")
+    assert finding.phase == "decode"
+    assert finding.message.startswith("3 of 3 passes of decode run for a batch in `generate`")
+    assert told(report, "padding_unknown") == []
+
+
 def test_training_runs_its_padding_too(tmp_path: Path) -> None:
     """A step requires forward and twice of it in the backward, of 15 tokens; it runs the same of 21."""
     mark = '{"q":[3,7,5],"kv":0,"logits":15,"padded":[7,0,21]}'
@@ -123,4 +188,7 @@ def test_marks_that_cannot_be(padded: object) -> None:
 def test_a_mark_is_read_back() -> None:
     step = markers.decode_step(PADDED)
     assert step == Step((3, 7, 5), (0, 0, 0), 3, padded=Step.uniform(batch=3, q_tokens=7))
+    assert markers.decode_step(markers.encode_step(step).partition(" ")[2]) == step
+    unread = Step((1, 1), (3, 3), 2, is_unread=True)
+    assert markers.decode_step(markers.encode_step(unread).partition(" ")[2]) == unread
     assert (step.new_tokens, step.padding_tokens, step.executed.new_tokens) == (15, 6, 21)

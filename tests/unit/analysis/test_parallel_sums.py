@@ -39,12 +39,14 @@ def job(random: Random, config: dict[str, Any]) -> tuple[TraceBuilder, AnalysisO
     degrees = {name: random.choice([1, 2, 4]) for name in ("tp", "pp", "cp", "dp")}
     while degrees["tp"] * degrees["pp"] * degrees["cp"] * degrees["dp"] > 16:
         degrees[random.choice(list(degrees))] = 1
-    # Experts are spread over the ranks of a tensor-parallel group and more, or over data-parallel ranks.
-    ep = random.choice([1, 2, 4]) if "num_experts_per_tok" in config else 1
-    stage = max(degrees["tp"], ep) if degrees["dp"] == 1 else degrees["tp"]
+    # Experts are spread over the ranks of a tensor-parallel group, and over data-parallel ranks, which nobody may tell.
+    most = degrees["tp"] * degrees["dp"]
+    ep = random.choice([one for one in (1, 2, 4) if one <= most]) if "num_experts_per_tok" in config else 1
     is_sharded, is_marked = random.random() < 0.5, random.random() < 0.5 and ep == 1
     model = Model.from_config(config, name="model")
     told = dict.fromkeys(("tp", "pp", "cp", "dp"), None) if is_marked else degrees
+    if random.random() < 0.5:
+        told = told | {"dp": None}
     options = AnalysisOptions.told(
         dtype=None, weight_dtype=None, kv_dtype=None, ep=None if is_marked else ep, model=model, **told
     )
@@ -53,14 +55,15 @@ def job(random: Random, config: dict[str, Any]) -> tuple[TraceBuilder, AnalysisO
         batch, length = random.randint(1, 3), 16 * random.randint(1, 4)
         flops = training_flops(model, Step.uniform(batch=batch, q_tokens=length, logits=batch * length))
         whole += flops.forward + flops.backward
-        for _ in range(degrees["pp"] * degrees["cp"] * stage):
+        for _ in range(degrees["pp"] * degrees["cp"] * degrees["tp"]):
             run = {"v": 1, "rank": rank, **(degrees if is_marked else {})}
             train(trace.gpu(rank), rank, run, (batch, length // degrees["cp"]), is_sharded=is_sharded)
             rank += 1
     if is_sharded:
         return trace, options, whole, model.params
+    # Each group of tensor-parallel ranks has all other weights, and a share of the experts.
     experts = _expert_params(config)
-    copy = experts + (model.params - experts) * (stage // degrees["tp"])
+    copy = model.params - experts + experts // max(1, ep // degrees["tp"])
     return trace, options, whole, copy * degrees["dp"] * degrees["cp"]
 
 
@@ -90,8 +93,8 @@ def train(trace: TraceBuilder, rank: int, run: dict[str, Any], shape: tuple[int,
 
 @pytest.mark.parametrize(
     ("config", "seed"),
-    [(DENSE, 201), (EXPERTS, 201), (EXPERTS, 202), (LATENTS, 201)],
-    ids=["dense", "experts", "experts of replicas", "latents"],
+    [(DENSE, 201), (EXPERTS, 206), (EXPERTS, 210), (EXPERTS, 222), (EXPERTS, 235), (LATENTS, 201)],
+    ids=["dense", "experts", "of untold ranks", "of untold ranks that shard", "of told ranks", "latents"],
 )
 def test_ranks_add_up_to_the_whole(config: dict[str, Any], seed: int, tmp_path: Path) -> None:
     trace, options, whole, updated = job(Random(f"{config['model_type']} {seed}"), config)

@@ -9,6 +9,7 @@ from nsys_pipeline.errors import ModelError, UsageError
 from nsys_pipeline.model import Estimator, Model, load_model
 from nsys_pipeline.model.images import check_prompt, read_images, tokens_in_prompt, views
 from nsys_pipeline.records import Step
+from tests.unit.model.configs import read_json
 
 TEXT = {
     "vocab_size": 100, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -31,6 +32,9 @@ TIMM = Model.from_config(
         "text_config": {**TEXT, "model_type": "qwen2"},
         "vision_config": {"architecture": "fastvit_sa12"},
     }
+)
+EMU3, STEP, MINICPM = (
+    Model.from_config(read_json("small_configs.json")[name], name) for name in ("emu3", "step3p7", "minicpmv4_6")
 )
 INTERNVL = Model.from_config({"model_type": "internvl", "text_config": TEXT, "vision_config": {}})
 
@@ -181,7 +185,9 @@ def test_several_images_of_their_own_sizes() -> None:
     assert read_images(OCR2, count=2, sizes=("800x600",)) == (*(LOCAL,) * 6, GLOBAL, *(LOCAL,) * 6, GLOBAL)
     # A plain number is the tower's tokens, the class token of CLIP among them; without one, the tower's own number.
     assert read_images(LLAVA, count=1, patches=("577",)) == read_images(LLAVA, count=1) == ((24, 24),)
-    assert read_images(QWEN, count=1, patches=("50",)) == ((50, 1),)
+    assert read_images(QWEN, count=1, patches=("36",)) == ((6, 6),)
+    # Emu3's tower costs the same for each shape of as many patches.
+    assert read_images(EMU3, count=1, patches=("50",)) == ((50, 1),)
     assert read_images(None, count=None) == read_images(LLAMA, count=0) == ()
 
 
@@ -198,6 +204,22 @@ def test_several_images_of_their_own_sizes() -> None:
         (QWEN, {"count": None, "patches": ("999999999x999999999",)}, "past what llmperf estimates"),
         (QWEN, {"count": None, "sizes": ("1x300",)}, "longer than"),
         (QWEN, {"count": 10**9, "patches": ("4x4",)}, "past what llmperf estimates"),
+        (
+            QWEN,
+            {"count": 1, "patches": ("55x57",)},
+            "`qwen` merges 2x2 patches, and 55x57 are no multiples of it",
+        ),
+        (QWEN, {"count": 1, "patches": ("55x56",)}, "55x56 are no multiples"),
+        (QWEN, {"count": 1, "patches": ("49",)}, "7x7 are no multiples"),
+        (QWEN, {"count": 1, "patches": ("1",)}, "1x1 are no multiples"),
+        (
+            QWEN,
+            {"count": 1, "patches": ("13",)},
+            "13 is not a square number, and sides matter to the tower of `qwen`",
+        ),
+        (QWEN, {"count": 1, "patches": ("48",)}, "48 is not a square number"),
+        (STEP, {"count": 1, "patches": ("50",)}, "50 is not a square number"),
+        (MINICPM, {"count": 1, "patches": ("6x8",)}, "merges 4x4 patches, and 6x8 are no multiples"),
         (LLAVA, {"count": 1, "patches": ("1",)}, "is no number of tokens"),
         (LLAMA, {"count": 1}, "has no vision tower"),
         (TIMM, {"count": 1}, "text decoder only: its config names the tower `fastvit_sa12` of the package timm"),
@@ -237,6 +259,41 @@ def test_tokens_of_images_in_the_prompt() -> None:
     check_prompt(QWEN, [(4, 4)], 4)
     with pytest.raises(UsageError, match=r"1 image\(s\) of `qwen` are 4 tokens, but the prompts have 3"):
         check_prompt(QWEN, [(4, 4)], 3)
+
+
+def test_sides_that_a_merge_does_not_divide_are_sent_to_the_picture() -> None:
+    with pytest.raises(UsageError) as refused:
+        read_images(QWEN, count=1, patches=("55x57",))
+    assert refused.value.hint is not None
+    assert "--image-size HxW" in refused.value.hint
+    assert read_images(MINICPM, count=1, patches=("8x12",)) == ((8, 12),)
+
+
+def test_what_processors_make_of_pictures_can_be_typed_as_patches() -> None:
+    """Views of transformers' own image processors are whole squares of what each tower merges."""
+    configs = read_json("tower_configs.json")
+    tried = set()
+    for golden in read_json("golden_processors.json")["models"]:
+        name = golden["model"]
+        if name not in configs:
+            continue
+        model = Model.from_config(configs[name]["config"], name)
+        for request in (one for one in golden["requests"] if "views" in one):
+            grids = tuple(map(tuple, request["views"]))
+            if model.architecture.vision_tokens is None:
+                tried.add(name)
+                assert all(map(model.architecture.is_whole, grids)), name
+                assert read_images(model, count=None, patches=[f"{h}x{w}" for h, w in grids]) == grids
+    assert len(tried) > 15
+
+
+def test_what_torch_ran_can_be_typed_as_patches() -> None:
+    merging = 0
+    for name, entry in read_json("tower_configs.json").items():
+        architecture = Model.from_config(entry["config"], name).architecture
+        merging += architecture.merged_side > 1
+        assert all(architecture.is_whole(grid) for grids in entry["grids"] for grid in grids), name
+    assert merging > 40
 
 
 def test_images_of_a_step_cost_what_each_costs_alone() -> None:

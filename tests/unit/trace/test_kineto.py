@@ -160,6 +160,22 @@ def test_a_mark_at_the_end_of_a_backward_is_no_range(tmp_path: Path) -> None:
     assert ask(path, "SELECT tokens, micro_batches FROM training_steps ORDER BY step") == [(3, 1), (3, 1)]
 
 
+def test_no_mark_of_the_contract_is_a_range(tmp_path: Path) -> None:
+    """A decode of two sequences, of which one had ended, and a backward of no pass."""
+    trace = KinetoTrace()
+    step = "{%22q%22:1,%22kv%22:3,%22b%22:2,%22logits%22:2,%22request%22:1,%22written%22:1}"
+    trace.annotation("llmperf:decode", 0, 90_000)
+    trace.annotation(f"llmperf:llmperf.step {step}", 10, 20)
+    trace.launch(10_000, gpu=(20_000, 45_000))
+    trace.annotation("llmperf:llmperf.written {%22request%22:1,%22tokens%22:[1,2]}", 91_000, 91_010)
+    trace.annotation("llmperf:backward", 92_000, 99_000)
+    trace.annotation("llmperf:llmperf.backward {%22of%22:[]}", 98_000, 98_010)
+
+    path = trace.write(tmp_path / "trace.json")
+
+    assert ask(path, "SELECT phase, tokens FROM phase_summary ORDER BY phase") == [("backward", None), ("decode", 1)]
+
+
 def test_a_rank_is_known_by_what_the_file_says(tmp_path: Path) -> None:
     for rank in (0, 1):
         told = {"backend": "nccl", "rank": rank, "world_size": 2}

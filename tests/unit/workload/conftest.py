@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from nsys_pipeline import markers
+from nsys_pipeline.inputs.ended import without_ended
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload import auto
 
@@ -25,6 +26,8 @@ class Recorder:
         self.steps: list[Step] = []
         self.numbers: list[int] = []
         self.backwards: list[list[int]] = []
+        self.told: list[dict[str, Any]] = []
+        self.written: dict[int, list[int]] = {}
 
     def push(self, name: str) -> None:
         self.open.append(name)
@@ -47,7 +50,13 @@ class Recorder:
             # by the places of the passes that have a number
             self.backwards.append([self.numbers.index(number) for number in json.loads(payload)["of"]])
             return
+        if name == markers.WRITTEN_MARK:
+            mark = json.loads(payload)
+            self.written[mark["request"]] = mark["tokens"]
+            assert markers.REQUEST not in self.open
+            return
         step = json.loads(payload)
+        self.told.append(step)
         if "pass" in step:
             self.numbers.append(step["pass"])
         self.steps.append(markers.decode_step(payload))
@@ -57,6 +66,16 @@ class Recorder:
             self.passes[-1] += f" of {step['images']}"
         if "audio" in step:
             self.passes[-1] += f" of {step['audio']} frames"
+
+    @property
+    def useful(self) -> list[Step]:
+        """The steps without sequences that had ended, as an analysis reads them."""
+        return [
+            without_ended(step, mark["written"], self.written[mark["request"]])
+            if mark.get("request") in self.written
+            else step
+            for step, mark in zip(self.steps, self.told, strict=True)
+        ]
 
     @property
     def shapes(self) -> list[str]:
@@ -72,6 +91,8 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     import torch
     import torch._dynamo.eval_frame
     import transformers.feature_extraction_utils
+    import transformers.generation.logits_process
+    import transformers.generation.stopping_criteria
     import transformers.generation.utils
     import transformers.modeling_utils
     import transformers.tokenization_utils_base
@@ -79,6 +100,11 @@ def marked(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
     patched = (
         (transformers.modeling_utils.PreTrainedModel, ("__call__", "get_compiled_call")),
         (transformers.generation.utils.GenerationMixin, ("generate",)),
+        (
+            transformers.generation.logits_process.UnbatchedClassifierFreeGuidanceLogitsProcessor,
+            ("get_unconditional_logits",),
+        ),
+        (transformers.generation.stopping_criteria.StoppingCriteriaList, ("__call__",)),
         (transformers.feature_extraction_utils.BatchFeature, ("to",)),
         (transformers.tokenization_utils_base.BatchEncoding, ("to",)),
         (torch.Tensor, ("backward",)),

@@ -94,6 +94,33 @@ def test_static_caches(marked: Recorder, name: str) -> None:
     assert marked.shapes == computed
 
 
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_goes_over_all_positions_of_a_static_cache(marked: Recorder, attention: str) -> None:
+    import torch
+    from transformers import DynamicCache, StaticCache
+
+    model = build("llama")
+    model.config._attn_implementation = attention
+    kept = cache_keyword(model)
+    seen = []
+    hook = model.model.layers[0].self_attn.register_forward_hook(lambda _module, _arguments, out: seen.append(out[1]))
+    with torch.no_grad():
+        for cache in (_static_cache(StaticCache, model), DynamicCache()):
+            model(prompt(2, 6), cache_position=torch.arange(6), **{kept: cache})
+            model(prompt(2, 1), cache_position=torch.tensor([6]), **{kept: cache})
+    hook.remove()
+
+    static, dynamic = marked.steps[:2], marked.steps[2:]
+    assert [(step.q_tokens, step.kv_tokens, step.padding_tokens) for step in static] == [
+        ((6, 6), (0, 0), 0), ((1, 1), (6, 6), 0),
+    ]  # fmt: skip
+    assert [step.executed.kv_tokens for step in static] == [(10, 10), (15, 15)]
+    assert [step.padded for step in dynamic] == [None, None]
+    if attention == "eager":
+        # Scores of each query and key that are computed.
+        assert [tuple(scores.shape[2:]) for scores in seen] == [(6, 16), (1, 16), (6, 6), (1, 7)]
+
+
 def test_a_prompt_in_chunks(marked: Recorder) -> None:
     from transformers import DynamicCache, GenerationConfig
 

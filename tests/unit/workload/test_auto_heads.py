@@ -11,6 +11,7 @@ from nsys_pipeline.inputs.training import FORWARD, TrainingEstimator, TrainingFa
 from nsys_pipeline.model import Conventions, Estimator, Model
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload import auto, padding
+from nsys_pipeline.workload.moved import remembering
 from tests.support.tiny_models import CONFIGS, VOCABULARY, build, prompt
 from tests.support.versions import counted_with_the_newest
 from tests.unit.workload.conftest import Recorder
@@ -148,6 +149,21 @@ def test_passes_beside_a_request_are_no_steps_of_it(marked: Recorder, name: str)
     ]
 
 
+@pytest.mark.parametrize("negative", [None, 4, 6, 9])
+def test_guidance_without_a_cache(marked: Recorder, negative: int | None) -> None:
+    """Each pass runs its sequences from their beginning: those of the guidance from the last token of the prompt on."""
+    ids = None if negative is None else prompt(2, negative)
+    build("llama").generate(
+        prompt(2, 6), guidance_scale=1.5, negative_prompt_ids=ids, use_cache=False, max_new_tokens=3, do_sample=False
+    )
+    shapes = [line.partition(",")[0] for line in marked.passes]
+    first = negative or 1
+    assert shapes == [
+        *["prefill 2x6+0", f"guidance 2x{first}+0", "decode 2x7+0", f"guidance 2x{first + 1}+0"],
+        *["decode 2x8+0", f"guidance 2x{first + 2}+0"],
+    ]
+
+
 @pytest.mark.parametrize("merged", [False, True])
 def test_a_run_says_that_adapters_run(marked: Recorder, merged: bool) -> None:
     import torch
@@ -175,7 +191,7 @@ def test_a_fused_head_runs_for_tokens_with_a_label() -> None:
     # off the GPU for all that have a token before them
     assert padding.scored_positions({"labels": labels}) == 6
     assert padding.scored_positions({"labels": labels, "shift_labels": labels}) == 8
-    move = padding.remembering(lambda data, device: {name: value.to(device) for name, value in data.items()})
+    move = remembering(lambda data, device: {name: value.to(device) for name, value in data.items()}, padding.READING)
     moved = move({"labels": labels}, "meta")
     assert padding.scored_positions(moved) == 3
     assert padding.scored_positions({"shift_labels": moved["labels"]}) == 4

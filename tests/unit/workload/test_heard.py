@@ -9,6 +9,7 @@ import pytest
 from nsys_pipeline.model import Estimator, Model
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload import seen
+from nsys_pipeline.workload.moved import remembering
 from tests.support.tiny_models import known
 from tests.support.tiny_sound import config_of, placeholder, prompts, sound
 from tests.support.versions import counted_with_the_newest
@@ -82,8 +83,8 @@ def test_flops_of_a_batch_of_clips_are_torchs(name: str) -> None:
 def test_lengths_that_were_moved_are_remembered_and_others_are_not_asked_for() -> None:
     torch = pytest.importorskip("torch")
     features = pytest.importorskip("transformers.feature_extraction_utils")
-    fresh = type("BatchFeature", (features.BatchFeature,), {})
-    seen.remember_moved(type("Module", (), {"BatchFeature": fresh}))  # type: ignore[arg-type]
+    fresh: Any = type("BatchFeature", (features.BatchFeature,), {})
+    fresh.to = remembering(fresh.to, seen.READING)
     config = type("Config", (), {"model_type": "qwen2_audio"})()
     given = {
         "input_features": torch.zeros(2, 16, 60),

@@ -11,6 +11,8 @@ import pytest
 
 from nsys_pipeline.records import Step
 from nsys_pipeline.workload.caches import cache_keyword
+from nsys_pipeline.workload.moved import remembering
+from nsys_pipeline.workload.padding import READING
 from tests.support.tiny_models import build, known, prompt
 from tests.unit.workload.conftest import Recorder
 
@@ -222,9 +224,7 @@ def by_processor(batch: dict[str, Any]) -> dict[str, Any]:
 
 def by_accelerate(batch: dict[str, Any]) -> dict[str, Any]:
     operations = pytest.importorskip("accelerate.utils.operations")
-    from nsys_pipeline.workload.padding import remembering
-
-    moved: dict[str, Any] = remembering(operations.send_to_device)(batch, torch.device("meta"))
+    moved: dict[str, Any] = remembering(operations.send_to_device, READING)(batch, torch.device("meta"))
     return moved
 
 
@@ -238,9 +238,8 @@ def test_a_mask_that_was_moved_is_known(marked: Recorder, move: Callable[[dict[s
 def test_what_moves_a_batch_takes_what_it_took() -> None:
     """By name, and in a graph without a break, as accelerate's hooks in compiled models use it."""
     operations = pytest.importorskip("accelerate.utils.operations")
-    from nsys_pipeline.workload.padding import remembering
-
-    move, batch = remembering(operations.send_to_device), {"attention_mask": torch.ones(2, 3), "other": torch.ones(2)}
+    move = remembering(operations.send_to_device, READING)
+    batch = {"attention_mask": torch.ones(2, 3), "other": torch.ones(2)}
     assert move(device=torch.device("meta"), tensor=batch)["attention_mask"].device.type == "meta"
     assert move(tensor=[batch["other"]], device="cpu")[0] is batch["other"]
 
@@ -299,25 +298,3 @@ def test_later_tokens_stand_behind_known_padding(marked: Recorder) -> None:
     runner()(**more, **{kept: cache})
     assert tokens(marked.steps)[:2] == GENERATED[:2]
     assert [step.is_unread for step in marked.steps] == [False, False, True]
-
-
-@pytest.mark.parametrize(
-    ("rows", "settings", "is_unread"),
-    [
-        (2, {"eos_token_id": 8, "pad_token_id": 0}, True),
-        (1, {"eos_token_id": 8, "pad_token_id": 0}, False),
-        (1, {"eos_token_id": 8, "pad_token_id": 0, "num_beams": 2}, False),
-        (2, {"eos_token_id": 8, "pad_token_id": 0, "num_beams": 2}, True),
-        (2, {"eos_token_id": 8, "pad_token_id": 0, "min_new_tokens": 6}, False),
-        (2, {}, False),
-    ],
-)
-def test_steps_behind_the_end_of_a_sequence_may_be_padding(
-    marked: Recorder, rows: int, settings: dict[str, int], is_unread: bool
-) -> None:
-    """The first of two sequences ends with its first token; its batch goes on for the other."""
-    ids = torch.cat([prompt(1, 5) + row for row in range(rows)])
-    mask = torch.ones_like(ids)
-    build("llama").generate(ids, attention_mask=mask, max_new_tokens=6, do_sample=False, **settings)
-    first, *others = (step.is_unread for step in marked.steps)
-    assert (first, set(others) or {False}) == (False, {is_unread})

@@ -35,7 +35,11 @@ def around_forward(model: Any, torch: Any) -> Callable[[Any], Any]:
             return self.model_forward(*args, **kwargs)
 
     casting = Casting(torch.autocast("cpu", torch.bfloat16)(model.forward.__func__))
-    model.forward = types.MethodType(lambda *args, **kwargs: casting(*args, **kwargs), model)
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return casting(*args, **kwargs)
+
+    model.forward = types.MethodType(forward, model)
     return lambda ids: model(ids, labels=ids)
 
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from nsys_pipeline.workload import seen
+from nsys_pipeline.workload import padding, seen
+from nsys_pipeline.workload.moved import remembering
 from nsys_pipeline.workload.stages import mark_stages
 from tests.support.tiny_models import known
 from tests.support.tiny_vlms import QWEN
@@ -79,8 +80,8 @@ def test_a_tower_that_fails_closes_its_ranges_and_a_copy_has_none(marked: Record
 def test_sizes_that_were_moved_are_remembered_and_others_are_not_asked_for() -> None:
     pytest.importorskip("torch")
     features = pytest.importorskip("transformers.feature_extraction_utils")
-    fresh = type("BatchFeature", (features.BatchFeature,), {})
-    seen.remember_moved(type("Module", (), {"BatchFeature": fresh}))  # type: ignore[arg-type]
+    fresh: Any = type("BatchFeature", (features.BatchFeature,), {})
+    fresh.to = remembering(fresh.to, padding.READING, seen.READING)
     config = type("Config", (), {})()
 
     moved = fresh(inputs()).to("meta")
@@ -91,3 +92,8 @@ def test_sizes_that_were_moved_are_remembered_and_others_are_not_asked_for() -> 
     unknown = {**moved, "image_grid_thw": inputs()["image_grid_thw"].to("meta")}
     assert seen.images_of(config, unknown) is None
     assert seen.images_of(config, {"input_ids": moved["input_ids"]}) == ()
+    # Moved on, it is still known; changed there, no more.
+    again = fresh(dict(moved)).to("meta")
+    assert seen.images_of(config, again) == ((4, 6), (2, 2))
+    again["image_grid_thw"].add_(1)
+    assert seen.images_of(config, again) is None

@@ -203,6 +203,15 @@ def test_requests_arrive_once(recorder: Recorder, scheduler: Any) -> None:
     assert len(scheduler.queue) == 2
 
 
+@pytest.mark.parametrize("samples", [1, 3])
+def test_requests_for_several_texts_say_so(samples: int, recorder: Recorder, scheduler: Any) -> None:
+    recorder.events.clear()
+    asked = SimpleNamespace(n=samples)
+    scheduler._add_request_to_queue(SimpleNamespace(rid="a", origin_input_ids=[1, 2, 3], sampling_params=asked))
+    (mark,) = recorder.marks("request")
+    assert mark.get("samples") == (3 if samples > 1 else None)
+
+
 def test_run_mark(recorder: Recorder, scheduler: Any) -> None:
     scheduler.run_batch(decode(a=5))
     (run,) = recorder.marks("run")
@@ -278,3 +287,10 @@ def test_copies_of_experts(told: int, copies: int | None) -> None:
     worker = runner()
     worker.server_args.ep_num_redundant_experts = told
     assert sglang.run_fields(worker).get("redundant_experts") == copies
+
+
+@pytest.mark.parametrize(("sizes", "told"), [([1, 2, 4, 8], [1, 2, 4, 8]), (None, None)])
+def test_batches_that_graphs_are_recorded_for(sizes: Any, told: list[int] | None) -> None:
+    worker = runner()
+    worker.server_args.cuda_graph_bs = sizes
+    assert sglang.run_fields(worker).get("graph_sizes") == told

@@ -381,6 +381,13 @@ def test_copies_of_experts(parallel: dict[str, Any], copies: int | None) -> None
     assert fields.get("redundant_experts") == copies
 
 
+@pytest.mark.parametrize(("sizes", "told"), [([8, 1, 2, 4], [1, 2, 4, 8]), ([], None), (None, None), ("all", None)])
+def test_batches_that_graphs_are_recorded_for(sizes: Any, told: list[int] | None) -> None:
+    described = config()
+    described.compilation_config = SimpleNamespace(cudagraph_capture_sizes=sizes)
+    assert vllm.run_fields(SimpleNamespace(vllm_config=described)).get("graph_sizes") == told
+
+
 def test_run_mark(recorder: Recorder) -> None:
     steps_of(output({"a": 5}, fresh=[new("a", 5)]), config=config(parallel={"enable_expert_parallel": True}))
     (run,) = recorder.marks("run")
