@@ -11,9 +11,10 @@ def product_dtype(model: Any, weight: Any) -> Any:
     """What a pass that begins now multiplies in: what autocast or FSDP2 casts to, "tf32", or the dtype of `weight`."""
     import torch
 
-    policy = getattr(getattr(model, "_get_fsdp_state", lambda: None)(), "_mp_policy", None)
-    if getattr(policy, "param_dtype", None) is not None:
-        return policy.param_dtype
+    state: Any = getattr(model, "_get_fsdp_state", lambda: None)()
+    cast = getattr(getattr(state, "_mp_policy", None), "param_dtype", None)
+    if cast is not None:
+        return cast
 
     device = str(weight.device.type)
     if torch.is_autocast_enabled(device):
